@@ -1,0 +1,69 @@
+"""Where files live: the assets inside the package, the user's cache, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+__all__ = ['cache_folder', 'file_hash', 'find_body', 'find_uv_map', 'find_weights']
+
+BUILTIN = 'builtin'
+DATA_FOLDER = Path(__file__).resolve().parent / 'data'
+
+
+def find_body(body: str | Path = BUILTIN) -> Path:
+    """The npz of a body: the built-in one by name, any other by path.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _find('body', body, {BUILTIN: DATA_FOLDER / 'builtin_body.npz'},
+                 'decomr body import FILE')
+
+
+def find_uv_map(uv_map: str | Path = BUILTIN) -> Path:
+    """The npz of a UV map: the built-in body's by name, any other by path.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _find('UV map', uv_map, {BUILTIN: DATA_FOLDER / 'builtin_uv.npz'},
+                 'decomr uv build --body FILE --out FILE')
+
+
+def find_weights(weights: str | Path = 'rt') -> Path:
+    """The safetensors of a trained network: a shipped preset by name, any other by path.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors'},
+                 'python -m training.train --config config/train_rt.yaml')
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again (exported models), created if it is missing.
+
+    `DECOMR_CACHE` names it; else `decomr` in `XDG_CACHE_HOME` or `~/.cache`.
+    """
+    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    folder = Path(os.environ.get('DECOMR_CACHE') or Path(base) / 'decomr')
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def file_hash(path: str | Path) -> str:
+    """The sha256 of a file's bytes, as hexadecimal text."""
+    with Path(path).open('rb') as handle:
+        return hashlib.file_digest(handle, 'sha256').hexdigest() if hasattr(
+            hashlib, 'file_digest') else hashlib.sha256(handle.read()).hexdigest()
+
+
+def _find(kind: str, name: str | Path, shipped: dict[str, Path], remedy: str) -> Path:
+    path = shipped.get(str(name), Path(name).expanduser())
+    if not path.is_file():
+        known = ', '.join(shipped)
+        raise FileNotFoundError(
+            f'no {kind} at {path}; shipped with the package: {known}; to make one: {remedy}')
+    return path

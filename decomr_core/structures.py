@@ -1,0 +1,135 @@
+"""The things that travel between the stages, and the letters their shapes are written with.
+
+Shape letters, used in every docstring:
+
+| letter | meaning |
+|---|---|
+| B | people (crops) in a batch |
+| V, F, J | vertices, faces and joints of the body |
+| S | side of the square network input, px |
+| h, w | height and width of the IUV image and of the local features, S / 4 px |
+| C, G | channels of the local features, length of the global features |
+| r | side of the UV grid that features are warped to, texels |
+| R | side of the location map, texels |
+| N | vertices of the UV map (a vertex on a seam has several) |
+
+Frames (only `camera.py` goes from one to the other):
+
+* **crop**: the square network input, x right, y down, -1 at the left/top edge and 1 at the
+  right/bottom edge of the image area, so that the centre of column i is (2 i + 1) / S - 1.
+* **image**: pixels of the source image, the centre of the top left pixel is (0, 0).
+* **root**: metres, origin at the body model's origin (near the pelvis), axes parallel to the
+  camera optical frame; the person's global orientation is included.
+* **camera**: the camera optical frame of REP-103: x right, y down, z forward, metres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ['Crops', 'HumanMesh', 'NetworkOutput', 'StageTimes', 'check_shape']
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Square crops of one image, and where they came from.
+
+    Attributes:
+        images: (B, S, S, 3) uint8 RGB.
+        boxes: (B, 4) the person boxes asked for: x_min, y_min, x_max, y_max in image px.
+        centers: (B, 2) centre of each square crop, image px.
+        sides: (B,) side of each square crop, image px.
+    """
+
+    images: np.ndarray
+    boxes: np.ndarray
+    centers: np.ndarray
+    sides: np.ndarray
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the network says about a batch of crops; numpy arrays or tensors alike.
+
+    Attributes:
+        iuv: (B, 3, h, w) foreground probability, u, v; all in [0, 1].
+        vertices: (B, V, 3) metres, root frame.
+        joints: (B, J, 3) metres, root frame.
+        camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (root_xy + t).
+        location_map: (B, 3, R, R) metres, root frame; None where a runtime leaves it out.
+    """
+
+    iuv: Any
+    vertices: Any
+    joints: Any
+    camera: Any
+    location_map: Any = None
+
+
+@dataclass(frozen=True)
+class HumanMesh:
+    """One person as seen in one image.
+
+    Attributes:
+        track_id: identity that stays the same from image to image; -1 if not tracked.
+        score: confidence in [0, 1] of the detection that led here.
+        box: (4,) x_min, y_min, x_max, y_max, image px.
+        vertices: (V, 3) metres; camera optical frame, or the root frame where not `is_metric`.
+        joints: (J, 3) metres, same frame as the vertices.
+        translation: (3,) position of the root in the camera optical frame, metres; zeros where
+            not `is_metric`.
+        is_metric: whether calibrated intrinsics placed the mesh in the camera optical frame.
+        visibility: (V,) bool, True for vertices that the camera sees.
+        weak_camera: (3,) weak perspective (s, tx, ty) of the crop.
+        crop_center: (2,) centre of the square crop, image px.
+        crop_side: side of the square crop, image px.
+        iuv: (3, h, w) float32 IUV image of the crop, all in [0, 1].
+    """
+
+    track_id: int
+    score: float
+    box: np.ndarray
+    vertices: np.ndarray
+    joints: np.ndarray
+    translation: np.ndarray
+    is_metric: bool
+    visibility: np.ndarray
+    weak_camera: np.ndarray
+    crop_center: np.ndarray
+    crop_side: float
+    iuv: np.ndarray
+
+
+@dataclass
+class StageTimes:
+    """How long each stage of one image took, milliseconds by stage name, in order."""
+
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total_ms(self) -> float:
+        """The sum over all stages, milliseconds."""
+        return sum(self.stages_ms.values())
+
+
+def check_shape(name: str, array: Any, shape: tuple[int | None, ...]) -> None:
+    """Raises an error that names the argument unless the array has the shape.
+
+    Args:
+        name: what the caller calls the array.
+        array: anything with a `.shape`.
+        shape: expected sizes; None accepts any size.
+
+    Raises:
+        ValueError: the number of dimensions or a size differs.
+    """
+    seen = tuple(array.shape)
+    fits = len(seen) == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, seen, strict=True)
+    )
+    if not fits:
+        wanted = ', '.join('any' if size is None else str(size) for size in shape)
+        raise ValueError(f'{name} has shape {seen}, expected ({wanted})')
