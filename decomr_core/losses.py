@@ -1,0 +1,194 @@
+"""The losses of the paper (section 3.4 and supplementary), as pure functions.
+
+Each takes an optional `sample_weights` (B,) that multiplies the share of each sample in the mean
+over the batch: 0 leaves a sample out, and the gradient of one sample never depends on another's
+weight. All return a scalar. Coordinates are in metres (root frame) unless a name says `_crop`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    'consistency_loss',
+    'joints_2d_loss',
+    'joints_3d_loss',
+    'location_map_loss',
+    'mask_loss',
+    'project_weak_perspective',
+    'total_variation_loss',
+    'uv_loss',
+    'vertex_loss',
+]
+
+FOREGROUND = 0.5
+
+
+def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = None) -> Tensor:
+    """Binary cross entropy of the foreground probability (equation 3, first term).
+
+    Args:
+        pred_iuv: (B, 3, h, w) predicted IUV image; the probability is upsampled to the target.
+        gt_iuv: (B, 3, h', w') target; foreground is where its first channel is above zero.
+        sample_weights: (B,) weight of each sample.
+    """
+    gt_mask = (gt_iuv[:, :1] > 0).float()
+    pred_mask = _resize(pred_iuv[:, :1].float(), gt_mask, 'bilinear').clamp(0, 1)
+    return _mean(F.binary_cross_entropy(pred_mask, gt_mask, reduction='none'), sample_weights)
+
+
+def uv_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = None) -> Tensor:
+    """l1 of u and v over the foreground, divided by its share of the image (equation 3).
+
+    Args:
+        pred_iuv: (B, 3, h, w) predicted IUV image; u and v are repeated to the target's size.
+        gt_iuv: (B, 3, h', w') target, u and v zero where nobody is.
+        sample_weights: (B,) weight of each sample.
+    """
+    gt_uv = gt_iuv[:, 1:]
+    pred_uv = _resize(pred_iuv[:, 1:].float(), gt_uv, 'nearest')
+    known = (gt_uv.amax(dim=1, keepdim=True) > 0).float()
+    share = known.mean(dim=(2, 3), keepdim=True) + 1e-8
+    return _mean((pred_uv - gt_uv).abs() * known / share, sample_weights)
+
+
+def location_map_loss(
+    pred_map: Tensor, gt_map: Tensor, weight_map: Tensor, sample_weights: Tensor | None = None
+) -> Tensor:
+    """l1 of the location map, weighted texel by texel (equation 8 and supplementary, table 1).
+
+    Args:
+        pred_map: (B, 3, R, R) metres.
+        gt_map: (B, 3, R, R) metres.
+        weight_map: (R, R), zero outside the chart.
+        sample_weights: (B,) weight of each sample.
+    """
+    return _mean((pred_map.float() - gt_map).abs() * weight_map, sample_weights)
+
+
+def vertex_loss(
+    pred_vertices: Tensor, gt_vertices: Tensor, sample_weights: Tensor | None = None
+) -> Tensor:
+    """l1 between vertices (B, V, 3) in metres; optional, not among the paper's losses."""
+    return _mean((pred_vertices.float() - gt_vertices).abs(), sample_weights)
+
+
+def joints_3d_loss(
+    pred_joints: Tensor,
+    gt_joints: Tensor,
+    confidence: Tensor | None = None,
+    pelvis: tuple[int, ...] = (0,),
+    sample_weights: Tensor | None = None,
+) -> Tensor:
+    """l1 between joints once both pelvises are at the origin (equation 6).
+
+    Args:
+        pred_joints: (B, J, 3) metres.
+        gt_joints: (B, J, 3) metres.
+        confidence: (B, J) weight of each joint.
+        pelvis: the joints whose mean is the pelvis (SMPL: 0; LSP: the two hips).
+        sample_weights: (B,) weight of each sample.
+    """
+    pelvis_index = list(pelvis)
+    pred = pred_joints.float() - pred_joints[:, pelvis_index].mean(dim=1, keepdim=True)
+    gt = gt_joints - gt_joints[:, pelvis_index].mean(dim=1, keepdim=True)
+    return _mean(_confident((pred - gt).abs(), confidence), sample_weights)
+
+
+def joints_2d_loss(
+    pred_joints_crop: Tensor,
+    gt_joints_crop: Tensor,
+    confidence: Tensor | None = None,
+    sample_weights: Tensor | None = None,
+) -> Tensor:
+    """Squared distance between projected and annotated joints (equation 7).
+
+    Args:
+        pred_joints_crop: (B, J, 2) crop frame.
+        gt_joints_crop: (B, J, 2) crop frame.
+        confidence: (B, J) visibility or confidence of each annotation.
+        sample_weights: (B,) weight of each sample.
+    """
+    squared = (pred_joints_crop.float() - gt_joints_crop).square()
+    return _mean(_confident(squared, confidence), sample_weights)
+
+
+def consistency_loss(
+    gt_iuv: Tensor,
+    pred_map: Tensor,
+    camera: Tensor,
+    sample_weights: Tensor | None = None,
+    align_corners: bool = False,
+) -> Tensor:
+    """The surface point under each pixel must project onto that pixel (equation 10).
+
+    The predicted location map is projected with the predicted camera, carried to the image by
+    the true IUV, and compared with the pixels' own positions.
+
+    Args:
+        gt_iuv: (B, 3, h, w) true IUV image.
+        pred_map: (B, 3, R, R) metres, root frame.
+        camera: (B, 3) weak perspective (s, tx, ty).
+        sample_weights: (B,) weight of each sample.
+        align_corners: where -1 and 1 lie: False at the outer edges of the image (our crop
+            frame), True at the centres of its outer pixels (as the official code has it).
+    """
+    foreground = (gt_iuv[:, :1] > FOREGROUND).float()
+    projected = camera.float()[:, :1, None, None] * (
+        pred_map[:, :2].float() + camera.float()[:, 1:, None, None]
+    )
+    texels = (gt_iuv[:, 1:] * 2 - 1).permute(0, 2, 3, 1)
+    landed = F.grid_sample(projected, texels, align_corners=True)
+    pixels = _pixel_grid(gt_iuv, align_corners)
+    return _mean(((landed - pixels) * foreground).square(), sample_weights)
+
+
+def total_variation_loss(pred_map: Tensor, sample_weights: Tensor | None = None) -> Tensor:
+    """Summed difference of neighbouring texels (B, 3, R, R), divided by their number per sample.
+
+    The value is a sum over the batch, as in the official code, so its weight (1e-4) goes with
+    the batch size.
+    """
+    corner = pred_map[:, :, :-1, :-1]
+    right = (corner - pred_map[:, :, :-1, 1:]).abs()
+    down = (corner - pred_map[:, :, 1:, :-1]).abs()
+    per_sample = (right + down).sum(dim=(1, 2, 3)) / corner[0, 0].numel()
+    return (per_sample if sample_weights is None else per_sample * sample_weights).sum()
+
+
+def project_weak_perspective(points: Tensor, camera: Tensor) -> Tensor:
+    """Projects points (B, K, 3) in the root frame to (B, K, 2) in the crop frame.
+
+    Args:
+        points: (B, K, 3) metres, root frame.
+        camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (xy + t).
+    """
+    return camera[:, None, :1] * (points[..., :2] + camera[:, None, 1:])
+
+
+def _pixel_grid(images: Tensor, align_corners: bool) -> Tensor:
+    """(1, 2, h, w) the crop-frame position x, y of each pixel centre."""
+    axes = []
+    for size in images.shape[-1], images.shape[-2]:
+        index = torch.arange(size, dtype=images.dtype, device=images.device)
+        axes.append(index * 2 / (size - 1) - 1 if align_corners else (2 * index + 1) / size - 1)
+    x_crop, y_crop = torch.meshgrid(axes[0], axes[1], indexing='xy')
+    return torch.stack((x_crop, y_crop))[None]
+
+
+def _resize(images: Tensor, like: Tensor, mode: str) -> Tensor:
+    if images.shape[-2:] == like.shape[-2:]:
+        return images
+    corners = {'align_corners': False} if mode == 'bilinear' else {}
+    return F.interpolate(images, size=like.shape[-2:], mode=mode, **corners)
+
+
+def _confident(errors: Tensor, confidence: Tensor | None) -> Tensor:
+    return errors if confidence is None else errors * confidence[..., None]
+
+
+def _mean(errors: Tensor, sample_weights: Tensor | None) -> Tensor:
+    per_sample = errors.flatten(1).mean(dim=1)
+    return (per_sample if sample_weights is None else per_sample * sample_weights).mean()
