@@ -1,0 +1,1 @@
+"""Training, evaluation and data sets: run from the checkout with `python -m training.NAME`."""

@@ -1,0 +1,254 @@
+"""Trains a network: CNet first, then everything end to end (paper, section 3.4 and 4.1).
+
+    python -m training.train --config config/train_rt.yaml --out runs/rt
+
+The run folder holds the resolved config, `checkpoint.pt` (what `--resume` continues from),
+`log.jsonl` (a line per logged step and per validation) and, at the end, `network.safetensors`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import nn
+from tqdm import tqdm
+
+from decomr_core.body_models import load_body
+from decomr_core.checkpoint import save_checkpoint
+from decomr_core.config import network_config
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.uv_map import load_uv_map
+from training.datasets.synthetic import held_out_set, synthetic_loader
+from training.evaluate import evaluate_network
+from training.train_config import OptimizerConfig, StageConfig, TrainConfig
+from training.train_step import NonFiniteLossError, TrainStep
+
+__all__ = ['Trainer', 'learning_rate_at', 'main']
+
+LOG_EVERY = 20
+logger = logging.getLogger(__name__)
+
+
+def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig) -> float:
+    """The rate of a step: each stage warms up and then follows its own half cosine.
+
+    Args:
+        step: counted from the start of the run.
+        stages: length of the two stages.
+        optimizer: highest rate, warm-up and the share left at the end.
+    """
+    first = step < stages.cnet_steps
+    done = step if first else step - stages.cnet_steps
+    length = stages.cnet_steps if first else stages.end_to_end_steps
+    if done < optimizer.warmup_steps:
+        return optimizer.learning_rate * (done + 1) / optimizer.warmup_steps
+    rest = max(length - optimizer.warmup_steps, 1)
+    falling = 0.5 + 0.5 * math.cos(math.pi * (done - optimizer.warmup_steps) / rest)
+    # Stage 2 starts anew at the top, so stage 1 need not fall to the bottom.
+    share = optimizer.final_share if not first else max(optimizer.final_share, 0.5)
+    return optimizer.learning_rate * (share + (1 - share) * falling)
+
+
+class Trainer:
+    """Everything a run needs between two steps; `run` goes on until the last one.
+
+    Args:
+        config: the run.
+        out: the run's folder.
+        resume: whether to continue from the folder's checkpoint.
+
+    Raises:
+        FileNotFoundError: asked to resume where there is no checkpoint.
+        ValueError: the checkpoint comes from another config.
+    """
+
+    def __init__(self, config: TrainConfig, out: Path, resume: bool = False) -> None:
+        self.config, self.out = config, out
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        torch.set_num_threads(config.threads)
+        self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        body = load_body()
+        network = DecoMR(network_config(config.preset), body, load_uv_map(body=body))
+        network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network
+        self.train_step = TrainStep(network, config.losses, config.precision).to(self.device)
+        self.averaged = copy.deepcopy(network).eval() if config.optimizer.ema_decay else None
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(),
+            lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
+        )
+        self.step = 0
+        self.trained_s = 0.0
+        self.stop_asked = False
+        if resume:
+            self._load()
+
+    def run(self) -> Path:
+        """Trains to the last step and writes `network.safetensors`; returns its path."""
+        config = self.config
+        held_out = held_out_set(config.data, config.validation_images)
+        self._write_config()
+        loader = synthetic_loader(
+            config.data, config.batch_size, config.num_workers, config.seed, start=self.step
+        )
+        total = config.stages.total_steps
+        progress = tqdm(total=total, initial=self.step, unit='step', disable=None)
+        started = time.monotonic() - self.trained_s
+        for batch in loader:
+            if self.step >= total or self.stop_asked:
+                break
+            terms = self._optimize(batch.to(self.device))
+            self.trained_s = time.monotonic() - started
+            progress.update()
+            if self.step % LOG_EVERY == 0:
+                self._log(terms, progress)
+            if config.validate_every and self.step % config.validate_every == 0:
+                self._validate(held_out)
+            if self.step % config.save_every == 0:
+                self._save()
+        self._save()
+        if self.stop_asked:
+            logger.warning('stopped at step %d; continue with --resume', self.step)
+            raise SystemExit(0)
+        return self._write_network()
+
+    def ask_to_stop(self, *_: object) -> None:
+        """Lets the current step end, saves and leaves; the handler of SIGTERM and SIGINT."""
+        self.stop_asked = True
+
+    @property
+    def best_network(self) -> DecoMR:
+        """The averaged network where there is one, else the trained one."""
+        return self.averaged if self.averaged is not None else self.network
+
+    def _optimize(self, batch: object) -> dict[str, float]:
+        config = self.config
+        self.network.train()
+        first = self.step < config.stages.cnet_steps
+        step = self.train_step
+        terms = step.cnet_losses(batch) if first else step.end_to_end_losses(batch)
+        for group in self.optimizer.param_groups:
+            group['lr'] = learning_rate_at(self.step, config.stages, config.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(terms.values()).backward()
+        if config.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {name: value.item() for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.averaged is None:
+            return
+        # Early on the average follows closely, or it would remember the random start.
+        decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
+        trained = self.network.state_dict()
+        for name, value in self.averaged.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(trained[name], 1 - decay)
+            else:
+                value.copy_(trained[name])
+
+    def _log(self, terms: dict[str, float], progress: tqdm) -> None:
+        rate = self.step * self.config.batch_size / max(self.trained_s, 1e-9)
+        progress.set_postfix_str(f'loss {sum(terms.values()):.4f}, {rate:.0f} images/s')
+        self._append({'losses': terms, 'images_per_s': round(rate, 1)})
+
+    def _validate(self, held_out: object) -> None:
+        scores = evaluate_network(self.best_network, held_out)
+        self._append({'validation': scores})
+        logger.info('step %d: %s', self.step, scores)
+
+    def _append(self, entry: dict) -> None:
+        with (self.out / 'log.jsonl').open('a', encoding='utf-8') as handle:
+            row = {'step': self.step, 'seconds': round(self.trained_s, 1), **entry}
+            handle.write(json.dumps(row) + '\n')
+
+    def _write_config(self) -> None:
+        text = json.dumps(asdict(self.config), indent=2)
+        (self.out / 'config.json').write_text(text, encoding='utf-8')
+
+    def _save(self) -> None:
+        averaged = self.averaged.state_dict() if self.averaged is not None else None
+        state = {
+            'config': asdict(self.config),
+            'network': self.network.state_dict(),
+            'averaged': averaged,
+            'optimizer': self.optimizer.state_dict(),
+            'step': self.step,
+            'trained_s': self.trained_s,
+            'random': torch.get_rng_state(),
+        }
+        path = self.out / 'checkpoint.pt'
+        partial = path.with_suffix('.partial')
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def _load(self) -> None:
+        path = self.out / 'checkpoint.pt'
+        if not path.is_file():
+            raise FileNotFoundError(f'no checkpoint at {path}; start the run without --resume')
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state['config'] != asdict(self.config):
+            raise ValueError(
+                f'{path} was made with another config than the one given; use the config in '
+                f'{self.out / "config.json"}, or start without --resume in another folder'
+            )
+        self.network.load_state_dict(state['network'])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state['averaged'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        torch.set_rng_state(state['random'].cpu())
+        self.step, self.trained_s = state['step'], state['trained_s']
+
+    def _write_network(self) -> Path:
+        path = self.out / 'network.safetensors'
+        training = {
+            'config': asdict(self.config),
+            'steps': self.step,
+            'images': self.step * self.config.batch_size,
+            'seconds': round(self.trained_s),
+            'torch': torch.__version__,
+        }
+        save_checkpoint(path, self.best_network, {'training': training}, half=True)
+        return path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = ArgumentParser(prog='python -m training.train', description=__doc__)
+    parser.add_argument('--config', action='config', help='YAML file with the tree of TrainConfig')
+    parser.add_class_arguments(TrainConfig, 'train', as_group=True)
+    parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='folder of the run')
+    parser.add_argument('--resume', action='store_true', help='continue from its checkpoint')
+    parsed = parser.instantiate_classes(parser.parse_args(arguments))
+    try:
+        trainer = Trainer(parsed.train, parsed.out, parsed.resume)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, trainer.ask_to_stop)
+        path = trainer.run()
+    except (NonFiniteLossError, FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'wrote {path}')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,120 @@
+"""What a training run is made of; the YAML files in `config/` have the same tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from training.datasets.synthetic import SyntheticConfig
+
+__all__ = ['LossWeights', 'OptimizerConfig', 'StageConfig', 'TrainConfig']
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factor of each loss; the defaults are the paper's where it names one (section 4.1).
+
+    Attributes:
+        mask: foreground cross entropy.
+        uv: l1 of u and v.
+        location_map: weighted l1 of the location map.
+        vertices: l1 of the vertices; not in the paper, off by default.
+        joints_3d: l1 of the pelvis-aligned joints.
+        joints_2d: squared distance of the projected joints.
+        consistency: agreement of location map, camera and true IUV.
+        total_variation: smoothness of the location map; the paper's variant uses 1e-4.
+    """
+
+    mask: float = 0.2
+    uv: float = 1.0
+    location_map: float = 1.0
+    vertices: float = 0.0
+    joints_3d: float = 1.0
+    joints_2d: float = 1.0
+    consistency: float = 1.0
+    total_variation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise ValueError(f'loss weight {name} is {value}; it must be 0 (off) or above')
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam and the way its rate goes.
+
+    Attributes:
+        learning_rate: the highest rate; 2.5e-4 in the paper.
+        warmup_steps: steps of each stage over which the rate rises from zero.
+        final_share: share of the highest rate that is left at the end of a stage's cosine; 1
+            keeps the rate constant, as the paper does.
+        weight_decay: decoupled weight decay (AdamW).
+        clip_norm: gradients are scaled down to this norm; 0 leaves them.
+        ema_decay: decay of the averaged weights that are evaluated and shipped; 0 for none.
+    """
+
+    learning_rate: float = 2.5e-4
+    warmup_steps: int = 0
+    final_share: float = 1.0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How long each of the two stages lasts, in optimiser steps.
+
+    Attributes:
+        cnet_steps: stage 1, CNet alone on the IUV losses.
+        end_to_end_steps: stage 2, everything on all losses.
+    """
+
+    cnet_steps: int = 1000
+    end_to_end_steps: int = 6000
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of both stages."""
+        return self.cnet_steps + self.end_to_end_steps
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        preset: the network's preset, `rt` or `paper`.
+        batch_size: images in an optimiser step; 128 in the paper.
+        seed: of the weights and of the data.
+        precision: `fp32` or `bf16` (autocast of the network; losses stay in fp32).
+        threads: CPU threads of the network; the image generator has one process of its own.
+        num_workers: image generator processes.
+        validate_every: steps between validations, 0 for none.
+        validation_images: held-out images in a validation.
+        save_every: steps between checkpoints.
+        stages: length of the two stages.
+        optimizer: Adam and its rate.
+        losses: factor of each loss.
+        data: the synthetic images.
+    """
+
+    preset: str = 'rt'
+    batch_size: int = 32
+    seed: int = 0
+    precision: str = 'fp32'
+    threads: int = 2
+    num_workers: int = 1
+    validate_every: int = 500
+    validation_images: int = 128
+    save_every: int = 250
+    stages: StageConfig = field(default_factory=StageConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    data: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+    def __post_init__(self) -> None:
+        if self.precision not in ('fp32', 'bf16'):
+            raise ValueError(f"precision is {self.precision!r}; it must be 'fp32' or 'bf16'")
+        if self.batch_size < 1:
+            raise ValueError(f'batch_size is {self.batch_size}; it must be at least 1')
