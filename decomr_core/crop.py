@@ -1,0 +1,210 @@
+"""Person box -> square crop of the network's size, and the coordinates there and back.
+
+The square is centred on the box and its side is `scale` times the longer side of the box, as the
+training crops are. What lies outside the image is black. The same mean and deviation (ImageNet's)
+normalise the crops in training, in the exported graph and in every runtime.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from decomr_core.structures import Crops, check_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'check_boxes', 'check_image',
+           'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
+           'normalize_images', 'square_crops']
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's RGB values in [0, 1]."""
+
+CROP_SCALE = 1.2
+"""Side of the square crop over the longer side of the person box: the middle of what the network
+saw in training."""
+
+SMALLEST_SIDE_PX = 2.0
+"""A box smaller than this, as the one of a 1x1 image, is cropped as if it were this large."""
+
+
+def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
+               scale: float = CROP_SCALE) -> Crops:
+    """Cuts one square per person box out of an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (B, 4) x_min, y_min, x_max, y_max, image px; B may be 0.
+        size: S, px.
+        scale: side of the square over the longer side of the box.
+
+    Raises:
+        ValueError: a shape, a type or a box is not as said above.
+    """
+    check_image(image)
+    boxes = check_boxes(boxes)
+    if size < 1 or not scale > 0:
+        raise ValueError(f'crop size is {size} px and scale {scale}; both must be positive')
+    centers, sides = square_crops(boxes, scale)
+    images = np.empty((len(boxes), size, size, 3), np.uint8)
+    for target, center, side in zip(images, centers, sides, strict=True):
+        target[...] = crop_pixels(image, center, float(side), size)
+    return Crops(images, boxes, centers, sides)
+
+
+def square_crops(boxes: np.ndarray, scale: float = CROP_SCALE) -> tuple[np.ndarray, np.ndarray]:
+    """The squares around boxes.
+
+    Args:
+        boxes: (B, 4) x_min, y_min, x_max, y_max, image px.
+        scale: side of the square over the longer side of the box.
+
+    Returns:
+        centers (B, 2) and sides (B,), image px, float32.
+    """
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    sides = np.maximum(longer * scale, SMALLEST_SIDE_PX)
+    return centers.astype(np.float32), sides.astype(np.float32)
+
+
+def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int) -> np.ndarray:
+    """One square of an image, resampled.
+
+    A square much larger than its target is first averaged over blocks of k x k pixels, k a whole
+    number, so that fine texture does not turn into noise; the rest is bilinear.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        center: (2,) of the square, image px.
+        side: of the square, image px.
+        size: S, px.
+
+    Returns:
+        (S, S, 3) uint8 RGB, black outside the image.
+    """
+    first = np.asarray(center, np.float64) - side / 2 + side / (2 * size)
+    step = side / size
+    image, first, step = _averaged_blocks(image, first, step, size)
+    image_from_pixel = np.array([[step, 0, first[0]], [0, step, first[1]]])
+    return cv2.warpAffine(image, image_from_pixel, (size, size),
+                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                          borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
+
+
+def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray,
+                       side: float | np.ndarray) -> np.ndarray:
+    """Carries points from a crop to its image.
+
+    Args:
+        crop_xy: (..., 2) crop frame.
+        center: (..., 2) of the square, image px.
+        side: of the square, image px; a number, or an array that broadcasts.
+
+    Returns:
+        (..., 2) image px.
+    """
+    return np.asarray(center) + np.asarray(crop_xy) * (np.asarray(side) / 2)
+
+
+def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray,
+                       side: float | np.ndarray) -> np.ndarray:
+    """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
+
+    Args:
+        image_xy: (..., 2) image px.
+        center: (..., 2) of the square, image px.
+        side: of the square, image px; a number, or an array that broadcasts.
+
+    Returns:
+        (..., 2) crop frame.
+    """
+    return (np.asarray(image_xy) - np.asarray(center)) / (np.asarray(side) / 2)
+
+
+def normalize_images(images: Tensor) -> Tensor:
+    """The network's input from crops.
+
+    Args:
+        images: (B, S, S, 3) uint8 RGB.
+
+    Returns:
+        (B, 3, S, S) float32 of mean 0 and deviation 1 over ImageNet.
+    """
+    import torch  # the robot's path needs only the functions above, and a quick start
+
+    mean = torch.tensor(IMAGE_MEAN, device=images.device) * 255
+    std = torch.tensor(IMAGE_STD, device=images.device) * 255
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raises an error unless the image is (H, W, 3) uint8 with at least one pixel.
+
+    Raises:
+        ValueError: it is not; says what it is.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f'image is a {type(image).__name__}, expected a numpy array '
+                         '(H, W, 3) uint8 RGB')
+    check_shape('image', image, (None, None, 3))
+    if image.dtype != np.uint8:
+        raise ValueError(f'image has type {image.dtype}, expected uint8 RGB in [0, 255]')
+    if image.size == 0:
+        raise ValueError(f'image has shape {image.shape}, expected at least one pixel')
+
+
+def check_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Person boxes as (B, 4) float32; an empty list is (0, 4).
+
+    Args:
+        boxes: (B, 4) x_min, y_min, x_max, y_max, image px.
+
+    Raises:
+        ValueError: the shape is another, a number is not finite or a side is negative.
+    """
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    check_shape('boxes', boxes, (None, 4))
+    wrong = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
+    if wrong.any():
+        raise ValueError(f'box {boxes[wrong][0].tolist()} is not x_min, y_min, x_max, y_max in '
+                         'image px: the numbers must be finite and no side negative')
+    return boxes
+
+
+def _averaged_blocks(image: np.ndarray, first: np.ndarray, step: float,
+                     size: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The part of an image that a square shows, averaged so that a step is below 2 px.
+
+    Args:
+        image: (H, W, 3).
+        first: (2,) position of the square's first pixel centre, image px.
+        step: from pixel to pixel of the square, image px.
+        size: S, px.
+
+    Returns:
+        The image to sample and `first` and `step` in its pixels.
+    """
+    block = int(step)
+    if block < 2:
+        return image, first, step
+    shape = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(first).astype(int) - block, 0, shape)
+    high = np.clip(np.ceil(first + (size - 1) * step).astype(int) + block + 1, low, shape)
+    part = image[low[1]:high[1], low[0]:high[0]]
+    if part.size == 0:
+        return image, first, step
+    missing = -(high - low) % block  # the last blocks reach over the edge of the image
+    if missing.any():
+        part = cv2.copyMakeBorder(part, 0, int(missing[1]), 0, int(missing[0]),
+                                  cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    width, height = (high - low + missing) // block
+    part = cv2.resize(part, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+    return part, (first - low - (block - 1) / 2) / block, step / block
