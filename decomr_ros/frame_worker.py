@@ -1,0 +1,136 @@
+"""A one-slot mailbox where the newest frame wins, and the thread that empties it.
+
+A camera does not wait. When inference is slower than the camera, a queue would only add delay:
+every mesh would be old. Here a new frame replaces the one that still waits, and the replaced one
+is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ['FrameWorker', 'WorkerCounts']
+
+Frame = TypeVar('Frame')
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    """What became of the frames so far: received = skipped + processed + failed + waiting.
+
+    Attributes:
+        received: frames handed in.
+        skipped_for_newer: frames replaced in the mailbox by a newer one, or left in it when the
+            worker stopped.
+        processed: frames whose processing returned.
+        failed: frames whose processing raised an error.
+    """
+
+    received: int = 0
+    skipped_for_newer: int = 0
+    processed: int = 0
+    failed: int = 0
+
+
+class FrameWorker(Generic[Frame]):
+    """Runs `process` on the newest frame, on one thread of its own.
+
+    Args:
+        process: called with each frame, on the worker thread.
+        on_failure: called with a frame's error, on the worker thread; the worker goes on.
+        name: name of the thread.
+    """
+
+    def __init__(self, process: Callable[[Frame], None],
+                 on_failure: Callable[[Exception], None], name: str = 'frame_worker') -> None:
+        self._process = process
+        self._on_failure = on_failure
+        self._name = name
+        self._changed = threading.Condition()
+        self._waiting: list[Frame] = []
+        self._is_busy = False
+        self._is_stopping = False
+        self._thread: threading.Thread | None = None
+        self._received = self._skipped = self._processed = self._failed = 0
+
+    @property
+    def counts(self) -> WorkerCounts:
+        """The counts at this moment, consistent with each other."""
+        with self._changed:
+            return WorkerCounts(self._received, self._skipped, self._processed, self._failed)
+
+    def start(self) -> None:
+        """Starts the thread.
+
+        Raises:
+            RuntimeError: it runs already.
+        """
+        if self._thread is not None:
+            raise RuntimeError(f'{self._name} runs already; call stop() first')
+        self._is_stopping = False
+        # A daemon: an inference that hangs must not keep the process alive after SIGINT.
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def submit(self, frame: Frame) -> None:
+        """Hands in a frame; it replaces one that still waits. Never blocks on the processing."""
+        with self._changed:
+            self._received += 1
+            self._skipped += len(self._waiting)
+            self._waiting = [frame]
+            self._changed.notify_all()
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Whether, within the time, nothing waits and nothing is being processed."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._waiting and not self._is_busy,
+                max(0.0, deadline - time.monotonic()))
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Ends the thread after the frame it works on; a frame that waits is skipped.
+
+        Returns:
+            Whether the thread ended within the time.
+        """
+        with self._changed:
+            self._is_stopping = True
+            self._skipped += len(self._waiting)
+            self._waiting = []
+            self._changed.notify_all()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        has_ended = not self._thread.is_alive()
+        if has_ended:
+            self._thread = None
+        return has_ended
+
+    def _run(self) -> None:
+        while (frame := self._take()) is not None:
+            failure = None
+            try:
+                self._process(frame[0])
+            except Exception as error:  # noqa: BLE001 - one bad frame must not end the node
+                failure = error
+            with self._changed:
+                self._is_busy = False
+                self._failed += failure is not None
+                self._processed += failure is None
+                self._changed.notify_all()
+            if failure is not None:
+                self._on_failure(failure)
+
+    def _take(self) -> list[Frame] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_stopping)
+            if self._is_stopping:
+                return None
+            frame, self._waiting = self._waiting, []
+            self._is_busy = True
+            return frame
