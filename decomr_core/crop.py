@@ -199,9 +199,10 @@ def _averaged_blocks(image: np.ndarray, first: np.ndarray, step: float,
     shape = np.array(image.shape[1::-1])
     low = np.clip(np.floor(first).astype(int) - block, 0, shape)
     high = np.clip(np.ceil(first + (size - 1) * step).astype(int) + block + 1, low, shape)
-    part = image[low[1]:high[1], low[0]:high[0]]
-    if part.size == 0:
+    if (high == low).any():
         return image, first, step
+    high = np.minimum(high + -(high - low) % block, shape)
+    part = image[low[1]:high[1], low[0]:high[0]]
     missing = -(high - low) % block  # the last blocks reach over the edge of the image
     if missing.any():
         part = cv2.copyMakeBorder(part, 0, int(missing[1]), 0, int(missing[0]),
