@@ -1,0 +1,160 @@
+"""What a network looks like: one architecture, and the presets that size it.
+
+`paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
+224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
+order, small enough for real time on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ['PRESETS', 'NetworkConfig', 'network_config']
+
+ENCODER_STRIDE = 32
+LOCAL_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The sizes of one DecoMR network.
+
+    Attributes:
+        preset: the name this set of sizes goes by.
+        crop_size: S, side of the square input, px; a multiple of 32.
+        encoder_block: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
+        encoder_width: channels of the stem and of the first stage; each stage doubles it.
+        encoder_depths: residual blocks in each of the four stages.
+        stem_kernel: side of the first convolution, px.
+        norm: `group` or `batch` normalisation outside the encoder (which always has batch).
+        global_pool: `mean` over the last feature map, or `spatial`: squeezed, flattened and
+            projected, so that where things are in the crop is kept.
+        global_features: G, length of the global feature.
+        head_channels: channels before the last convolution of each dense output.
+        hidden_features: width of the hidden layers that read the global feature.
+        broadcast_features: length of the global code that every texel of the UV grid gets.
+        is_coarse_conditioned: whether the global feature also fills the coarsest UV grid of the
+            hourglass, a linear function of its own per texel.
+        uv_resolution: r, side of the UV grid that features are warped to, texels.
+        projection_channels: hidden channels of the per-texel layers before the hourglass.
+        hourglass_channels: channels of the UV features, then of each coarser level.
+        uv_channels: channels after the hourglass, then after each doubling of the resolution.
+        location_map_resolution: R, side of the location map, texels.
+        is_residual: whether the location map is predicted as a difference from the template's.
+        default_camera: (s, tx, ty) that an output of zero stands for.
+    """
+
+    preset: str
+    crop_size: int
+    encoder_block: str
+    encoder_width: int
+    encoder_depths: tuple[int, int, int, int]
+    stem_kernel: int
+    norm: str
+    global_pool: str
+    global_features: int
+    head_channels: int
+    hidden_features: int
+    broadcast_features: int
+    is_coarse_conditioned: bool
+    uv_resolution: int
+    projection_channels: tuple[int, ...]
+    hourglass_channels: tuple[int, ...]
+    uv_channels: tuple[int, ...]
+    location_map_resolution: int
+    is_residual: bool
+    default_camera: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that do not fit together.
+
+        Raises:
+            ValueError: a name is unknown or a size does not divide.
+        """
+        _check_name('encoder_block', self.encoder_block, ('bottleneck', 'basic'))
+        _check_name('norm', self.norm, ('group', 'batch'))
+        _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
+        for field in ('encoder_depths', 'projection_channels', 'hourglass_channels',
+                      'uv_channels', 'default_camera'):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if self.crop_size < ENCODER_STRIDE or self.crop_size % ENCODER_STRIDE:
+            raise ValueError(f'crop_size is {self.crop_size}, expected a multiple of '
+                             f'{ENCODER_STRIDE}')
+        coarsest = 2 ** (len(self.hourglass_channels) - 1)
+        if self.uv_resolution % coarsest:
+            raise ValueError(f'uv_resolution is {self.uv_resolution}, expected a multiple of '
+                             f'{coarsest} for {len(self.hourglass_channels)} hourglass levels')
+        if self.uv_resolution * 2 ** (len(self.uv_channels) - 1) != self.location_map_resolution:
+            raise ValueError(
+                f'location_map_resolution is {self.location_map_resolution}, but uv_resolution '
+                f'{self.uv_resolution} doubled {len(self.uv_channels) - 1} times is '
+                f'{self.uv_resolution * 2 ** (len(self.uv_channels) - 1)}; uv_channels needs '
+                'one entry, and one more for each doubling')
+
+    @property
+    def iuv_size(self) -> int:
+        """h and w, side of the IUV image and of the local features, px."""
+        return self.crop_size // LOCAL_STRIDE
+
+    @property
+    def encoder_channels(self) -> tuple[int, int, int, int]:
+        """Channels of the features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+        expansion = 4 if self.encoder_block == 'bottleneck' else 1
+        first = self.encoder_width * expansion
+        return first, 2 * first, 4 * first, 8 * first
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """The config that `to_dict` wrote.
+
+        Raises:
+            ValueError: a field is unknown or missing.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown, missing = set(values) - known, known - set(values)
+        if unknown or missing:
+            raise ValueError(
+                f'network config does not fit: unknown {sorted(unknown)}, missing '
+                f'{sorted(missing)}; known: {sorted(known)}')
+        return cls(**values)
+
+
+PRESETS = {
+    'paper': NetworkConfig(
+        preset='paper', crop_size=224,
+        encoder_block='bottleneck', encoder_width=64, encoder_depths=(3, 4, 6, 3), stem_kernel=7,
+        norm='group', global_pool='mean', global_features=2048, head_channels=32,
+        hidden_features=512, broadcast_features=256, is_coarse_conditioned=False,
+        uv_resolution=64, projection_channels=(512, 512),
+        hourglass_channels=(256, 512, 1024, 2048), uv_channels=(128, 64),
+        location_map_resolution=128, is_residual=False, default_camera=(0.0, 0.0, 0.0)),
+    'rt': NetworkConfig(
+        preset='rt', crop_size=128,
+        encoder_block='basic', encoder_width=40, encoder_depths=(2, 2, 2, 2), stem_kernel=3,
+        norm='batch', global_pool='spatial', global_features=512, head_channels=32,
+        hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
+        uv_resolution=32, projection_channels=(96,),
+        hourglass_channels=(64, 96, 128, 128), uv_channels=(64, 32),
+        location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
+}
+
+
+def network_config(preset: str = 'rt') -> NetworkConfig:
+    """The config of a preset, `paper` or `rt`.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    _check_name('preset', preset, tuple(PRESETS))
+    return PRESETS[preset]
+
+
+def _check_name(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f'{field} is {value!r}, expected one of: {", ".join(known)}')

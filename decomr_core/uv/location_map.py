@@ -1,0 +1,225 @@
+"""Vertices to a location map and back, by constant tables made from a UV map.
+
+A location map (paper section 3.2) holds one surface point per texel of the UV square. A vertex at
+(u, v) lies at texel (u, v) * (R - 1), column then row: texel centres are the grid points
+(`align_corners=True` in PyTorch's words). Nothing here is tied to a frame or a unit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from decomr_core.structures import check_shape
+
+if TYPE_CHECKING:
+    from decomr_core.body_models import BodyModel
+    from decomr_core.uv.uv_map import UVMap
+
+__all__ = ['LocationMapper', 'weight_map']
+
+# Loss weights of torso, neck and head, arms and legs, hands and feet (paper section 3.4).
+GROUP_WEIGHTS = (1.0, 2.0, 5.0, 25.0)
+# Barycentric weights at or below this count as outside of a face.
+INSIDE = 1e-10
+
+
+class LocationMapper(nn.Module):
+    """Carries values at vertices to the texels of a UV map and back.
+
+    Both ways are linear with constant weights, differentiable, batched, and made of gathers and
+    sums alone, so that they export without GridSample.
+
+    Attributes:
+        mask: (R, R) bool, True where a texel holds a surface point.
+        texel_vertices: (R, R, 3) int64, the vertices that each texel mixes.
+        barycentric_weights: (R, R, 3) float32, their weights; zeros where `mask` is False.
+    """
+
+    def __init__(self, uv_map: UVMap, resolution: int, num_vertices: int) -> None:
+        """Makes the tables.
+
+        Args:
+            uv_map: the chart.
+            resolution: R, texels.
+            num_vertices: V of the body.
+
+        Raises:
+            ValueError: the map names a vertex the body does not have, or a vertex is in no
+                triangle of the map.
+        """
+        super().__init__()
+        self.resolution = resolution
+        self.num_vertices = num_vertices
+        uv, faces, vertex_index = (np.asarray(array) for array in (
+            uv_map.uv, uv_map.faces, uv_map.vertex_index))
+        if vertex_index.max() >= num_vertices:
+            raise ValueError(f'the UV map names vertex {vertex_index.max()}, but the body has '
+                             f'{num_vertices} vertices; build the map for this body: '
+                             'decomr uv build --body FILE --out FILE')
+        positions = uv.astype(np.float64) * (resolution - 1)  # (N, 2)
+        corners, weights = _rasterize_chart(positions, faces, resolution)
+        vertices = np.where(corners >= 0, vertex_index[corners], 0)
+        mask = corners[:, 0] >= 0
+        _fill_next_to_vertices(positions, vertex_index, resolution, vertices, weights, mask)
+        side = (resolution, resolution)
+        self._constant('mask', mask.reshape(side))
+        self._constant('texel_vertices', vertices.reshape(*side, 3))
+        self._constant('barycentric_weights', weights.reshape(*side, 3).astype(np.float32))
+        self._make_sampling_tables(positions, faces, vertex_index)
+
+    def location_map_from_vertices(self, vertices: Tensor) -> Tensor:
+        """(B, V, 3) points to their (B, 3, R, R) location map; zeros where `mask` is False."""
+        check_shape('vertices', vertices, (None, self.num_vertices, None))
+        corners = vertices[:, self.texel_vertices.flatten(0, 1)]  # (B, R * R, 3, 3)
+        weights = self.barycentric_weights.flatten(0, 1).unsqueeze(-1).to(vertices.dtype)
+        points = (corners * weights).sum(dim=2).transpose(1, 2)
+        return points.reshape(len(vertices), -1, self.resolution, self.resolution)
+
+    def vertices_from_location_map(self, location_map: Tensor) -> Tensor:
+        """(B, 3, R, R) location map read bilinearly at each vertex: (B, V, 3).
+
+        A vertex with several places in the chart is the mean of its readings.
+        """
+        points = location_map.flatten(2).transpose(1, 2)  # (B, R * R, 3)
+        readings = self._read(points, self._texels, self._texel_weights)
+        if self._seam_texels.numel() == 0:
+            return readings
+        seam = self._read(points, self._seam_texels, self._seam_weights)
+        return torch.cat([readings, seam], dim=1)[:, self._order]
+
+    def _read(self, points: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
+        samples = points.index_select(1, texels.flatten())
+        samples = samples.reshape(len(points), *texels.shape, points.shape[-1])
+        return (samples * weights.unsqueeze(-1).to(points.dtype)).sum(dim=2)
+
+    def _make_sampling_tables(self, positions: np.ndarray, faces: np.ndarray,
+                              vertex_index: np.ndarray) -> None:
+        """One row of 4 texels per vertex; vertices on a seam get a longer row of their own."""
+        used = np.unique(faces)
+        texels, weights = _bilinear(positions[used], self.resolution)  # (n, 4)
+        owner = vertex_index[used]
+        counts = np.bincount(owner, minlength=self.num_vertices)
+        if (counts == 0).any():
+            missing = np.flatnonzero(counts == 0)
+            raise ValueError(f'{len(missing)} vertices have no place in the UV map, the first is '
+                             f'{missing[0]}; build the map for this body: '
+                             'decomr uv build --body FILE --out FILE')
+        is_single = counts[owner] == 1
+        seam_vertices = np.flatnonzero(counts > 1)
+        seam_texels = np.zeros((len(seam_vertices), 4 * counts.max()), dtype=np.int64)
+        seam_weights = np.zeros(seam_texels.shape)
+        for row, vertex in enumerate(seam_vertices):
+            copies = np.flatnonzero(owner == vertex)
+            size = 4 * len(copies)
+            seam_texels[row, :size] = texels[copies].ravel()
+            seam_weights[row, :size] = weights[copies].ravel() / len(copies)
+        order = np.argsort(np.concatenate([owner[is_single], seam_vertices]))
+        if len(seam_vertices) == 0:
+            texels, weights = texels[order], weights[order]
+            is_single = is_single[order]
+        self._constant('_texels', texels[is_single])
+        self._constant('_texel_weights', weights[is_single].astype(np.float32))
+        self._constant('_seam_texels', seam_texels)
+        self._constant('_seam_weights', seam_weights.astype(np.float32))
+        self._constant('_order', order)
+
+    def _constant(self, name: str, array: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)),
+                             persistent=False)
+
+
+def weight_map(body: BodyModel, uv_map: UVMap, resolution: int) -> Tensor:
+    """(R, R) loss weight of each texel by body part; zero outside the chart, mean 1 inside it.
+
+    Torso : neck and head : arms and legs : hands and feet = 1 : 2 : 5 : 25 (paper section 3.4).
+    A texel between parts takes the largest weight among its vertices.
+    """
+    mapper = LocationMapper(uv_map, resolution, len(body.v_template))
+    groups = torch.as_tensor(body.vertex_groups)
+    vertex_weights = torch.tensor(GROUP_WEIGHTS)[groups]  # (V,)
+    corners = vertex_weights[mapper.texel_vertices]  # (R, R, 3)
+    weights = torch.where(mapper.barycentric_weights > 0, corners, 0.0).amax(dim=-1)
+    return weights / weights[mapper.mask].mean()
+
+
+def _rasterize_chart(positions: np.ndarray, faces: np.ndarray,
+                     resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which face covers each texel, and where in it.
+
+    Args:
+        positions: (N, 2) texel coordinates of the UV vertices: column, row.
+        faces: (F, 3) into the UV vertices.
+        resolution: R.
+
+    Returns:
+        (R * R, 3) UV vertices of the face over each texel, -1 where there is none (the first
+        face wins), and (R * R, 3) barycentric weights.
+    """
+    corners = positions[faces]  # (F, 3, 2)
+    low = np.clip(np.ceil(corners.min(axis=1)), 0, resolution).astype(np.int64)
+    high = np.clip(np.floor(corners.max(axis=1)), -1, resolution - 1).astype(np.int64)
+    width, height = np.maximum(high - low + 1, 0).T
+    area = width * height
+    face = np.repeat(np.arange(len(faces)), area)
+    within = np.arange(len(face)) - np.repeat(np.cumsum(area) - area, area)
+    column = low[face, 0] + within % np.maximum(width[face], 1)
+    row = low[face, 1] + within // np.maximum(width[face], 1)
+    weights = _barycentric(corners[face], np.stack([column, row], axis=1))
+    inside = (weights > INSIDE).all(axis=1)
+    texel, first = np.unique((row * resolution + column)[inside], return_index=True)
+    texel_corners = np.full((resolution ** 2, 3), -1, dtype=np.int64)
+    texel_weights = np.zeros((resolution ** 2, 3))
+    texel_corners[texel] = faces[face[inside][first]]
+    texel_weights[texel] = weights[inside][first]
+    return texel_corners, texel_weights
+
+
+def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n, 3) barycentric weights of (n, 2) points in (n, 3, 2) triangles; outside if flat."""
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    offset = points - corners[:, 0]
+    area = _cross(first, second)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        second_weight = _cross(offset, second) / area
+        third_weight = _cross(first, offset) / area
+    weights = np.stack([1 - second_weight - third_weight, second_weight, third_weight], axis=1)
+    return np.where(np.isfinite(weights).all(axis=1, keepdims=True), weights, -1.0)
+
+
+def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+
+
+def _bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """The four texels around each of (n, 2) positions, (n, 4) flat, and their weights (n, 4)."""
+    low = np.clip(np.floor(positions).astype(np.int64), 0, resolution - 1)
+    high = np.minimum(low + 1, resolution - 1)
+    part = np.minimum(positions, high) - low
+    columns = np.stack([low[:, 0], high[:, 0], low[:, 0], high[:, 0]], axis=1)
+    rows = np.stack([low[:, 1], low[:, 1], high[:, 1], high[:, 1]], axis=1)
+    across, down = part.T
+    weights = np.stack([(1 - across) * (1 - down), across * (1 - down),
+                        (1 - across) * down, across * down], axis=1)
+    return rows * resolution + columns, weights
+
+
+def _fill_next_to_vertices(positions: np.ndarray, vertex_index: np.ndarray, resolution: int,
+                           vertices: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> None:
+    """Gives empty texels around a vertex that vertex, in place: reading it back needs them.
+
+    Where several vertices could claim a texel, the one with the largest bilinear weight does.
+    """
+    texels, shares = _bilinear(positions, resolution)
+    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
+    texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
+    claimant = np.tile(vertex_index, 4)[nearest_first][first]
+    is_empty = ~mask[texel]
+    texel, claimant = texel[is_empty], claimant[is_empty]
+    vertices[texel] = 0
+    vertices[texel, 0] = claimant
+    weights[texel] = (1.0, 0.0, 0.0)
+    mask[texel] = True
