@@ -208,7 +208,7 @@ def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         rng.normal(0, 0.10, count)], axis=1)
     for joint in SPINE:
         pose[:, joint] += bend / 3
-    look = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12] - [0.0, 0.0, 0.0]
+    look = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12]
     look[:, 0] += 0.10 - 0.4 * np.maximum(bend[:, 0] - 0.3, 0)
     look = np.clip(look, [-0.7, -1.2, -0.5], [0.8, 1.2, 0.5])
     pose[:, NECK] += 0.45 * look
@@ -249,9 +249,9 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         pose[:, COLLARS[side], 2] += lift * mirror[2]
         pose[:, SHOULDERS[side]] += axis_angle_from_matrix(
             rotation_about(2, -lift) @ shoulder) * mirror
-        pose[:, ELBOWS[side], 1] -= elbow * mirror[1] + 0
+        pose[:, ELBOWS[side], 1] -= elbow * mirror[1]
         pose[:, WRISTS[side]] += wrist * mirror
-        pose[:, HANDS[side], 2] -= curl * mirror[2] + 0
+        pose[:, HANDS[side], 2] -= curl * mirror[2]
 
 
 def _arm_rotations(target: np.ndarray, pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

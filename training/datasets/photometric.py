@@ -1,0 +1,75 @@
+"""What a real camera does to a picture: exposure, colour cast, blur, noise, compression."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+__all__ = ['degrade', 'soft_composite']
+
+
+def soft_composite(under: np.ndarray, above: np.ndarray, mask: np.ndarray,
+                   softness_px: float) -> np.ndarray:
+    """Lays one image over another with an edge as soft as a lens makes it.
+
+    Args:
+        under: (S, S, 3) float32.
+        above: (S, S, 3) float32, black outside the mask.
+        mask: (S, S) uint8, 0 or 1.
+        softness_px: standard deviation of the edge.
+    """
+    share = cv2.GaussianBlur(mask.astype(np.float32), (5, 5), softness_px)[..., None]
+    # Spread the colours over the edge, so that no black of the outside mixes in.
+    spread = cv2.GaussianBlur(above, (5, 5), softness_px) / np.maximum(share, 1e-3)
+    inside = mask[..., None] > 0
+    return under * (1 - share) + np.where(inside, above, spread) * share
+
+
+def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Photographs an image badly, as robots' cameras do.
+
+    Args:
+        rng: the source of chance.
+        image: (S, S, 3) float32, 0 to 255, may exceed it.
+
+    Returns:
+        (S, S, 3) uint8.
+    """
+    size = len(image)
+    image = _blur(rng, image)
+    if rng.random() < .3:  # a person far away has few pixels
+        small = int(size * rng.uniform(.35, .95))
+        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    cast = 1 + rng.normal(0, .06, 3).astype(np.float32)
+    image = image * (cast * np.float32(np.exp(rng.normal(0, .22))))
+    gamma, contrast = np.exp(rng.normal(0, .18)), np.exp(rng.normal(0, .15))
+    level = np.arange(256) / 255
+    curve = np.clip(.5 + contrast * (level**gamma - .5), 0, 1) * 255
+    image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), curve.astype(np.uint8))
+    if rng.random() < .08:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < .6:
+        strength = rng.gamma(1.5, 3)
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(strength)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < .5:
+        quality = int(rng.uniform(25, 95))
+        _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return image
+
+
+def _blur(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    kind = rng.random()
+    if kind < .35:
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(.3, 1.3))
+    if kind < .43:
+        length = int(rng.integers(3, 8))
+        kernel = np.zeros((length, length), np.float32)
+        angle, middle = rng.uniform(0, np.pi), (length - 1) / 2
+        step = np.array([np.cos(angle), np.sin(angle)]) * middle
+        start, end = middle - step, middle + step
+        cv2.line(kernel, (round(start[0]), round(start[1])), (round(end[0]), round(end[1])), 1.0)
+        return cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1))
+    return image

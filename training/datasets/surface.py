@@ -1,0 +1,123 @@
+"""Coordinates on the resting body that clothes are cut by: how far down, along the arm, the head.
+
+They come from the T-pose template and its joints alone, so any body in SMPL's format has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ['BodySurface', 'SurfacePoints']
+
+ARM_PARTS = (16, 17, 18, 19, 20, 21, 22, 23)
+HEAD_PARTS = (12, 15)
+NUM_WAVES = 24
+"""Smooth random functions on the surface, mixed into folds and stains."""
+
+
+@dataclass(frozen=True)
+class SurfacePoints:
+    """Coordinates of points on the resting body; each (...,), last axis points.
+
+    Attributes:
+        x, y, z: metres, body frame, origin at the template's.
+        down: 0 at the neck, 1 waist, 2 hips' joints, 3 knees, 4 ankles, 5 soles; along torso and
+            legs.
+        along_arm: 0 at the shoulder, 1 elbow, 2 wrist, 3 finger tips; negative off the arms.
+        is_arm, is_head: 0 to 1.
+        head_up: 0 at the chin, 1 at the top of the head.
+        head_front: -1 at the back of the head, 1 at its front.
+        waves: (..., NUM_WAVES) smooth functions between -1 and 1.
+    """
+
+    x: Tensor
+    y: Tensor
+    z: Tensor
+    down: Tensor
+    along_arm: Tensor
+    is_arm: Tensor
+    is_head: Tensor
+    head_up: Tensor
+    head_front: Tensor
+    waves: Tensor
+
+
+class BodySurface:
+    """The surface coordinates of a body's vertices, and of points on its faces.
+
+    Args:
+        body: a body model: `v_template` (V, 3), `faces` (F, 3), `vertex_parts` (V,) and
+            `forward(pose, shape)`.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        template = body.v_template.detach().double().cpu().numpy()
+        with torch.no_grad():
+            _, joints = body(torch.zeros(1, 24, 3), torch.zeros(1, 10))
+        joints = joints[0].double().cpu().numpy()
+        parts = body.vertex_parts.cpu().numpy()
+        self.faces = body.faces.cpu()
+        self.height = float(np.ptp(template[:, 1]))
+        self._fields = torch.tensor(_fields(template, joints, parts), dtype=torch.float32)
+        self._normals_from_faces = _averaging_matrix(self.faces, len(template))
+
+    @property
+    def vertices(self) -> SurfacePoints:
+        """The coordinates of all vertices, each (V,)."""
+        return _points(self._fields)
+
+    def points(self, face_index: Tensor, barycentric: Tensor) -> SurfacePoints:
+        """The coordinates, each (M,), of points given by face (M,) and weights (M, 3)."""
+        corners = self.faces[face_index]
+        mixed = sum(self._fields[corners[:, corner]] * barycentric[:, corner, None]
+                    for corner in range(3))
+        return _points(mixed)
+
+    def normals(self, vertices: Tensor) -> Tensor:
+        """Outward unit normals (B, V, 3) of posed vertices (B, V, 3)."""
+        a, b, c = (vertices[:, self.faces[:, corner]] for corner in range(3))
+        normals = torch.linalg.cross(b - a, c - a)  # (B, F, 3), length twice the area
+        flat = normals.permute(1, 0, 2).reshape(len(self.faces), -1)
+        summed = (self._normals_from_faces @ flat).view(-1, len(vertices), 3).permute(1, 0, 2)
+        return torch.nn.functional.normalize(summed, dim=-1, eps=1e-12)
+
+
+def _points(fields: Tensor) -> SurfacePoints:
+    return SurfacePoints(*fields[..., :9].unbind(-1), waves=fields[..., 9:])
+
+
+def _fields(template: np.ndarray, joints: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """All coordinates of the vertices, (V, 9 + NUM_WAVES)."""
+    x, y, z = template.T
+    top, sole = y.max(), y.min()
+    height = top - sole
+    marks = [sole, joints[7:9, 1].mean(), joints[4:6, 1].mean(), joints[1:3, 1].mean(),
+             joints[1:3, 1].mean() + 0.08 * height, joints[12, 1]]
+    down = np.interp(y, marks, [5, 4, 3, 2, 1, 0])
+    is_arm = np.isin(parts, ARM_PARTS)
+    arm_marks = [np.abs(joints[[left, left + 1], 0]).mean() for left in (16, 18, 20)]
+    along = np.interp(np.abs(x), [*arm_marks, np.abs(x[is_arm]).max()], [0, 1, 2, 3])
+    along = np.where(is_arm, along, -1)
+    is_head = np.isin(parts, HEAD_PARTS)
+    chin = top - 0.13 * height
+    skull = is_head & (y > chin)
+    middle = (z[skull].max() + z[skull].min()) / 2
+    front = (z - middle) / (np.ptp(z[skull]) / 2)
+    rng = np.random.default_rng(7)
+    wave = rng.normal(0, 1, (3, NUM_WAVES)) * np.geomspace(4, 30, NUM_WAVES)
+    waves = np.sin(template @ wave + rng.uniform(0, 2 * np.pi, NUM_WAVES))
+    columns = [x, y, z, down, along, is_arm, is_head, (y - chin) / (top - chin), front]
+    return np.concatenate([np.stack(columns, axis=1), waves], axis=1)
+
+
+def _averaging_matrix(faces: Tensor, num_vertices: int) -> Tensor:
+    """Sparse (V, F): sums over the faces around each vertex."""
+    rows = faces.flatten()
+    columns = torch.arange(len(faces)).repeat_interleave(3)
+    matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), torch.ones(len(rows)),
+                                     (num_vertices, len(faces)), check_invariants=False)
+    return matrix.coalesce().to_sparse_csr()

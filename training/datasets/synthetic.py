@@ -1,0 +1,301 @@
+"""People rendered on the fly: clothed bodies in natural poses, seen by a robot's camera.
+
+One path: poses -> viewpoints -> body model -> clothes -> rasterizer -> labels and colours ->
+background, shadow, occluders -> camera. Everything follows from the seed and the batch's number,
+in any process. `python -m training.datasets.preview` shows what it makes and how fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset, get_worker_info
+
+from decomr_core.rasterizer import Fragments, rasterize
+from training.datasets import appearance
+from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
+from training.datasets.photometric import degrade, soft_composite
+from training.datasets.poses import sample_poses
+from training.datasets.surface import BodySurface
+from training.datasets.textures import TextureBank
+from training.datasets.viewpoints import (
+    ROOT_FROM_BODY,
+    Framing,
+    Viewpoints,
+    fit_weak_perspective,
+    frame_people,
+    orient_poses,
+    sample_viewpoints,
+)
+from training.iuv_target import IUV_STRIDE, downsample_iuv, iuv_from_fragments
+
+__all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
+           'held_out_set']
+
+HELD_OUT_SEED = 2020
+"""Reserved: training refuses it, so that no training image is ever a held-out one."""
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """How synthetic people look.
+
+    Attributes:
+        size: S, side of the images, px; a multiple of 4.
+        batch_size: B; 8 is fastest on a CPU's caches.
+        shape_std: standard deviation of the shape components.
+        occluder_share: share of images with a thing in front of the person.
+        passer_by_share: share of images with another person in the picture.
+    """
+
+    size: int = 128
+    batch_size: int = 8
+    shape_std: float = 1.0
+    occluder_share: float = 0.25
+    passer_by_share: float = 0.35
+
+    def __post_init__(self) -> None:
+        if self.size < 2 * IUV_STRIDE or self.size % IUV_STRIDE:
+            raise ValueError(f'size is {self.size} px; take a multiple of {IUV_STRIDE}, '
+                             f'{2 * IUV_STRIDE} or more')
+        if self.batch_size < 1:
+            raise ValueError(f'batch_size is {self.batch_size}; take 1 or more')
+
+
+@dataclass
+class SyntheticBatch:
+    """B rendered people with everything known about them.
+
+    Attributes:
+        images: (B, S, S, 3) uint8 RGB.
+        iuv: (B, 3, S/4, S/4) float32: share of foreground (visible, dressed) in the cell, u, v;
+            u and v are valid where the share is above 0.
+        mask: (B, S, S) uint8, 1 where the person is seen.
+        vertices: (B, V, 3) float32, undressed body, root frame, m.
+        joints: (B, 24, 3) float32, root frame, m.
+        joints_2d: (B, 24, 3) float32: x and y, crop frame; 1 inside the picture, else 0.
+        camera: (B, 3) float32 weak perspective (s, tx, ty) nearest to the true projection.
+        pose: (B, 24, 3) float32 axis-angle, radians, body frame.
+        shape: (B, 10) float32.
+    """
+
+    images: Tensor
+    iuv: Tensor
+    mask: Tensor
+    vertices: Tensor
+    joints: Tensor
+    joints_2d: Tensor
+    camera: Tensor
+    pose: Tensor
+    shape: Tensor
+
+    def __len__(self) -> int:
+        """B, the number of people."""
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> SyntheticBatch:
+        """The same batch on a device."""
+        return SyntheticBatch(*(getattr(self, item.name).to(device) for item in fields(self)))
+
+    @staticmethod
+    def concatenate(batches: list[SyntheticBatch]) -> SyntheticBatch:
+        """One batch of all the people of several."""
+        return SyntheticBatch(*(torch.cat([getattr(batch, item.name) for batch in batches])
+                                for item in fields(SyntheticBatch)))
+
+
+class SyntheticPeople(IterableDataset):
+    """An endless stream of batches; under a DataLoader's workers each makes its own.
+
+    Args:
+        config: how they look.
+        body: a body model (`decomr_core.body_models.load_body`).
+        uv_map: its chart: `uv` (N, 2) and `faces` (F, 3).
+        seed: every batch follows from it and its number; `HELD_OUT_SEED` is for `held_out_set`.
+        first_batch: number of the batch to begin with (to go on where a run stopped).
+
+    Raises:
+        ValueError: the body and the chart have different faces.
+    """
+
+    def __init__(self, config: SyntheticConfig, body: nn.Module, uv_map: object, seed: int,
+                 first_batch: int = 0) -> None:
+        if len(body.faces) != len(uv_map.faces):
+            raise ValueError(f'the body has {len(body.faces)} faces, the UV map '
+                             f'{len(uv_map.faces)}; make one for this body: '
+                             'decomr uv build --body FILE --out FILE')
+        self.config, self.body, self.seed, self.first_batch = config, body, seed, first_batch
+        self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
+        self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
+        self._surface = BodySurface(body)
+        self._bank = TextureBank()
+        self._parents = [int(parent) for parent in body.parents]
+
+    def __iter__(self) -> Iterator[SyntheticBatch]:
+        """Batches without end; worker k of n makes the numbers k, k + n, ..."""
+        worker = get_worker_info()
+        number, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        number += self.first_batch
+        while True:
+            yield self.batch(number)
+            number += step
+
+    @torch.no_grad()
+    def batch(self, number: int, count: int | None = None) -> SyntheticBatch:
+        """The batch of that number, always the same for the same seed and config.
+
+        Args:
+            number: 0 or more.
+            count: how many people; by default `config.batch_size`.
+        """
+        rng = np.random.default_rng([self.seed, number])
+        count = self.config.batch_size if count is None else count
+        views = sample_viewpoints(rng, count)
+        pose = orient_poses(rng, sample_poses(rng, count)[0], views).astype(np.float32)
+        shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
+        pose, shape = torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
+        vertices, joints = self.body(pose, shape)
+        turn = vertices.new_tensor(ROOT_FROM_BODY.diagonal().copy())
+        vertices, joints = vertices * turn, joints * turn
+        framing = frame_people(rng, vertices.numpy(), views)
+        outfit = appearance.sample_outfits(rng, count)
+        dressed = vertices + self._surface.normals(vertices) * appearance.offsets(
+            self._surface.vertices, outfit)[..., None]
+        fragments = rasterize(_crop_points(dressed, framing), self.body.faces, self.config.size,
+                              cull_backfaces=True)
+        lights = [_sample_light(rng, up) for up in views.up]
+        people = self._color(dressed, fragments, outfit, lights)
+        images, mask = self._compose(rng, people, joints.numpy(), views, framing, lights)
+        mask = torch.from_numpy(mask)
+        iuv = iuv_from_fragments(fragments, self.uv, self.uv_faces) * mask[:, None]
+        crop_xy = _crop_points(vertices, framing)[..., :2].numpy()
+        return SyntheticBatch(
+            torch.from_numpy(images), downsample_iuv(iuv), mask, vertices, joints,
+            _visible_joints(joints, framing),
+            torch.from_numpy(fit_weak_perspective(vertices.numpy(), crop_xy)).float(), pose, shape)
+
+    def _color(self, dressed: Tensor, fragments: Fragments, outfit: appearance.Outfits,
+               lights: list[dict[str, np.ndarray]]) -> np.ndarray:
+        """The lit people on black (B, S, S, 3) float32, 0 to 255."""
+        shown = fragments.face_index >= 0
+        image = shown.nonzero()[:, 0]
+        face, weights = fragments.face_index[shown], fragments.barycentric[shown]
+        corners = dressed[image[:, None], self.body.faces[face]]  # (M, 3, 3)
+        normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = torch.nn.functional.normalize(normals, dim=-1, eps=1e-12)
+        own = {name: value[image] for name, value in outfit.items()}
+        albedo, gloss = appearance.paint(self._surface.points(face, weights), own)
+        light = {name: torch.tensor(np.stack([item[name] for item in lights]),
+                                    dtype=torch.float32)[image] for name in lights[0]}
+        image_out = dressed.new_zeros(*shown.shape, 3)
+        image_out[shown] = appearance.shade(albedo, gloss, normals, light) * 255
+        return image_out.numpy()
+
+    def _compose(self, rng: np.random.Generator, people: np.ndarray, joints: np.ndarray,
+                 views: Viewpoints, framing: Framing, lights: list[dict[str, np.ndarray]],
+                 ) -> tuple[np.ndarray, np.ndarray]:
+        """Puts people into scenes.
+
+        Returns:
+            images (B, S, S, 3) uint8 and where each person is seen (B, S, S) uint8.
+        """
+        size, count = self.config.size, len(people)
+        silhouettes = (people.max(-1) > 0).astype(np.uint8)
+        images = np.empty((count, size, size, 3), np.uint8)
+        masks = np.empty((count, size, size), np.uint8)
+        for index in range(count):
+            scene = Scene(framing.center[index], float(framing.half_side[index]), views.up[index],
+                          float(views.height_m[index]), float(views.distance_m[index]))
+            image = draw_background(rng, self._bank, scene, size)
+            if rng.random() < .75:
+                draw_shadow(rng, image, joints[index] + framing.translation_m[index],
+                            self._parents, scene, lights[index]['to_light'])
+            other = (index + 1) % count
+            mask = silhouettes[index].copy()
+            in_front = rng.random() < .25
+            passer_by = None
+            if rng.random() < self.config.passer_by_share and count > 1:
+                passer_by = _moved(rng, people[other], silhouettes[other], in_front)
+            if passer_by and not in_front:
+                image = soft_composite(image, *passer_by, .6)
+            image = soft_composite(image, people[index], mask, float(rng.uniform(.4, .8)))
+            hidden = [passer_by] if passer_by and in_front else []
+            if rng.random() < self.config.occluder_share:
+                hidden.append(draw_occluder(rng, self._bank, scene, size))
+            for above, hides in hidden:
+                if (mask * hides).sum() < .5 * mask.sum():
+                    image = soft_composite(image, above * hides[..., None], hides, .6)
+                    mask *= 1 - hides
+            image = degrade(rng, image)
+            outside = _outside(framing.border[index], size)
+            image[outside] = 0
+            mask[outside] = 0
+            images[index], masks[index] = image, mask
+        return images, masks
+
+
+def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
+                 count: int = 500) -> SyntheticBatch:
+    """The fixed people that models are measured on: the same for the same config and body."""
+    people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED)
+    chunk = 8
+    parts = [people.batch(number, min(chunk, count - number * chunk))
+             for number in range(-(-count // chunk))]
+    return SyntheticBatch.concatenate(parts)
+
+
+def _crop_points(points: Tensor, framing: Framing) -> Tensor:
+    """Points (B, V, 3) of the root frame, m, as crop x, y and depth in metres."""
+    placed = points + points.new_tensor(framing.translation_m)[:, None]
+    image = placed[..., :2] / placed[..., 2:]
+    center = points.new_tensor(framing.center)[:, None]
+    half = points.new_tensor(framing.half_side)[:, None, None]
+    return torch.cat([(image - center) / half, placed[..., 2:]], dim=-1)
+
+
+def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:
+    """Joints (B, 24, 3) of the root frame as crop x, y and 1 inside the picture, else 0."""
+    seen = _crop_points(joints, framing)[..., :2]
+    border = joints.new_tensor(framing.border).clamp(-1, 1)[:, None]
+    inside = ((seen >= border[..., :2]) & (seen <= border[..., 2:])).all(-1, keepdim=True)
+    return torch.cat([seen, inside.to(seen)], dim=-1)
+
+
+def _sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:
+    """A lamp above, and the sky: what `appearance.shade` needs, for one person."""
+    to_light = rng.normal(0, 1, 3)
+    to_light -= (to_light @ up) * up
+    to_light = to_light / max(np.linalg.norm(to_light), 1e-6) + rng.uniform(.15, 2.5) * up
+    balance = rng.uniform(.15, .85)
+    warm = np.array([1, 1, 1]) + rng.normal(0, .05, 3)
+    return {'to_light': to_light / np.linalg.norm(to_light), 'up': up,
+            'lamp': balance * 1.3 * warm, 'sky': (1 - balance) * 1.2 * (2 - warm),
+            'wrap': np.array(rng.uniform(.05, .5))}
+
+
+def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
+           in_front: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Another person's picture and mask, mirrored or not, smaller or larger, off to one side."""
+    size = len(mask)
+    scale = rng.uniform(.7, 1.3) if in_front else rng.uniform(.3, 1.0)
+    aside = rng.choice([-1, 1]) * rng.uniform(.25, .6) * size
+    flip = rng.choice([-1, 1])
+    middle = (size - 1) / 2
+    drop = rng.normal(0, .05) * size + (1 - scale) * rng.uniform(-.2, .4) * size
+    matrix = np.array([[flip * scale, 0, middle - flip * scale * middle + aside],
+                       [0, scale, middle - scale * middle + drop]])
+    import cv2
+    return (cv2.warpAffine(person, matrix, (size, size)),
+            cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST))
+
+
+def _outside(border: np.ndarray, size: int) -> np.ndarray:
+    """Pixels (S, S) bool of the crop that lie beyond the camera image."""
+    centers = (2 * np.arange(size) + 1) / size - 1
+    across = (centers < border[0]) | (centers > border[2])
+    down = (centers < border[1]) | (centers > border[3])
+    return down[:, None] | across[None, :]

@@ -1,0 +1,162 @@
+"""Where a robot's camera stands, how it looks at a person, and which square it crops.
+
+The camera optical frame (x right, y down, z forward) is used throughout. Image positions are
+normalised: x / z and y / z, so that no focal length is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.datasets.rotations import (
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    rotation_about,
+)
+
+__all__ = ['Framing', 'Viewpoints', 'fit_weak_perspective', 'frame_people', 'orient_poses',
+           'sample_viewpoints']
+
+ROOT_FROM_BODY = np.diag([1.0, -1.0, -1.0])
+"""Turns SMPL's body frame (y up, z to the front) by 180 degrees about x."""
+NEAREST_M = 0.4
+"""No point of a person is nearer to the image plane than this."""
+SMALLEST_VISIBLE_SHARE = 0.5
+"""The image border never hides more of a person than the rest."""
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """One camera per person.
+
+    Attributes:
+        camera_from_world: (B, 3, 3) rotation; the world has y up, its z towards the camera.
+        height_m: (B,) of the camera above the ground.
+        distance_m: (B,) from the camera to the person, along the ground.
+        bearing: (B,) direction of the person, radians to the right of the optical axis.
+        half_image: (B, 2) where the image ends: tangents of half the field of view.
+    """
+
+    camera_from_world: np.ndarray
+    height_m: np.ndarray
+    distance_m: np.ndarray
+    bearing: np.ndarray
+    half_image: np.ndarray
+
+    @property
+    def up(self) -> np.ndarray:
+        """(B, 3) the direction away from the ground, camera frame."""
+        return self.camera_from_world[:, :, 1]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The square crops: crop_xy = (normalised_xy - center) / half_side.
+
+    Attributes:
+        translation_m: (B, 3) of the root in the camera frame.
+        center: (B, 2) normalised image position.
+        half_side: (B,) normalised length.
+        border: (B, 4) x_min, y_min, x_max, y_max of the camera image, crop frame.
+    """
+
+    translation_m: np.ndarray
+    center: np.ndarray
+    half_side: np.ndarray
+    border: np.ndarray
+
+
+def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
+    """Draws cameras: 0.4 to 2.2 m high, 1 to 8 m away, 40 to 90 degrees wide, mostly level."""
+    height = rng.uniform(0.4, 2.2, count)
+    distance = np.exp(rng.uniform(np.log(1.2), np.log(8), count))
+    half_width = np.tan(np.deg2rad(rng.uniform(40, 90, count)) / 2)
+    aspect = rng.choice([3 / 4, 9 / 16, 4 / 3], size=count, p=[.5, .4, .1])
+    to_body = np.arctan2(height - 0.85, distance)
+    aimed = to_body + rng.normal(0, 0.1, count)
+    level = rng.normal(0.03, 0.07, count)
+    any_pitch = rng.uniform(-0.2, 0.6, count)
+    pitch = np.choose(rng.choice(3, size=count, p=[.4, .4, .2]), [aimed, level, any_pitch])
+    limit = 0.75 * np.arctan(half_width * aspect)
+    pitch = np.clip(pitch, to_body - limit, to_body + limit)
+    bearing_limit = 0.8 * np.arctan(half_width)
+    bearing = np.clip(rng.normal(0, 0.2, count), -bearing_limit, bearing_limit)
+    rotation = (rotation_about(2, rng.normal(0, 0.035, count)) @ rotation_about(0, pitch)
+                @ ROOT_FROM_BODY)
+    return Viewpoints(rotation, height, distance, bearing,
+                      np.stack([half_width, half_width * aspect], axis=1))
+
+
+def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) -> np.ndarray:
+    """Turns people any way, as the cameras see them.
+
+    Args:
+        rng: the source of chance.
+        pose: (B, 24, 3) axis-angle, whose root only tilts the body.
+        views: the cameras.
+
+    Returns:
+        (B, 24, 3): the same poses with the global orientation that makes the body's frame,
+        turned into the root frame, parallel to the camera's.
+    """
+    yaw = rotation_about(1, rng.uniform(-np.pi, np.pi, len(pose)))
+    root = ROOT_FROM_BODY @ views.camera_from_world @ yaw @ matrix_from_axis_angle(pose[:, 0])
+    turned = pose.copy()
+    turned[:, 0] = axis_angle_from_matrix(root)
+    return turned
+
+
+def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoints) -> Framing:
+    """Stands people on the ground in front of their cameras and crops them as a detector would.
+
+    Args:
+        rng: the source of chance.
+        vertices: (B, V, 3) root frame, m.
+        views: the cameras.
+    """
+    count = len(vertices)
+    ground = np.einsum('bvc,bc->bv', vertices, views.up).min(1)
+    ahead = np.stack([np.sin(views.bearing), np.zeros(count), -np.cos(views.bearing)], axis=1)
+    ahead = np.einsum('bij,bj->bi', views.camera_from_world, ahead)
+    nearest = vertices[..., 2].min(1)
+    translation = (ahead * views.distance_m[:, None]
+                   - views.up * (views.height_m + ground)[:, None])
+    back = np.maximum(NEAREST_M - nearest - translation[:, 2], 0) / np.maximum(ahead[:, 2], 0.3)
+    translation = translation + ahead * back[:, None]
+    placed = vertices + translation[:, None]
+    image = placed[..., :2] / placed[..., 2:]
+    inside = (np.abs(image) <= views.half_image[:, None]).all(-1)
+    # A border that would hide most of a person is one that no detector finds the person at.
+    limit = np.where(inside.mean(1) >= SMALLEST_VISIBLE_SHARE, 1, 1e3)[:, None] * views.half_image
+    low, high = np.maximum(image.min(1), -limit), np.minimum(image.max(1), limit)
+    upper_only = rng.random(count) < 0.08
+    cut = rng.uniform(0.4, 0.85, count)
+    high[:, 1] = np.where(upper_only, low[:, 1] + cut * (high[:, 1] - low[:, 1]), high[:, 1])
+    loose = rng.random(count) < 0.15
+    scale = np.where(loose, rng.uniform(0.8, 1.5, count),
+                     np.clip(rng.normal(1.18, 0.08, count), 1.0, 1.4))
+    half = (high - low).max(1) / 2 * scale
+    shift = np.clip(rng.normal(0, 0.04, (count, 2)), -0.12, 0.12) * 2 * half[:, None]
+    center = (low + high) / 2 + shift
+    border = np.concatenate([(-limit - center) / half[:, None], (limit - center) / half[:, None]],
+                            axis=1)
+    return Framing(translation, center, half, border)
+
+
+def fit_weak_perspective(points: np.ndarray, crop_xy: np.ndarray) -> np.ndarray:
+    """The weak-perspective camera that comes nearest to given projections, by least squares.
+
+    Args:
+        points: (B, V, 3) root frame, m.
+        crop_xy: (B, V, 2) where they are seen, crop frame.
+
+    Returns:
+        (B, 3) s, tx, ty with crop_xy ~ s * (xy + t).
+    """
+    xy = points[..., :2]
+    mean, seen_mean = xy.mean(1), crop_xy.mean(1)
+    spread, seen = xy - mean[:, None], crop_xy - seen_mean[:, None]
+    scale = (spread * seen).sum((1, 2)) / (spread * spread).sum((1, 2))
+    return np.concatenate([scale[:, None], seen_mean / scale[:, None] - mean], axis=1)
