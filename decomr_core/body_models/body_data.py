@@ -1,0 +1,178 @@
+"""The arrays of one body, checked, and the npz file they live in.
+
+The format is SMPL's: the same file also opens under the names of the official SMPL arrays
+(`f`, `J_regressor`, `kintree_table`, `weights`). What the UV map needs beyond them (mirror
+images, parts) is derived where a file lacks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from decomr_core.body_models.joints import NUM_JOINTS, PARENTS
+from decomr_core.body_models.mirror import find_mirrored_vertices
+from decomr_core.body_models.parts import vertex_groups_from_parts, vertex_parts_from_weights
+from decomr_core.structures import check_shape
+
+__all__ = ['NUM_SHAPES', 'BodyData']
+
+NUM_SHAPES = 10
+# Pose blend shapes follow the rotation matrices (9 numbers) of all joints but the root.
+NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
+MAX_WEIGHT_ERROR = 1e-3
+
+_OFFICIAL_NAMES = {
+    'faces': 'f', 'joint_regressor': 'J_regressor', 'parents': 'kintree_table',
+    'lbs_weights': 'weights',
+}
+_NEEDED = ('v_template', 'faces', 'shapedirs', 'joint_regressor', 'parents', 'lbs_weights')
+_INTEGERS = ('faces', 'parents', 'mirrored_vertices', 'vertex_parts', 'vertex_groups')
+
+
+@dataclass(frozen=True)
+class BodyData:
+    """Everything that defines a body, as numpy arrays.
+
+    Attributes:
+        name: what the body is called.
+        v_template: (V, 3) float32 mean body in T-pose, metres, y up, facing +z, left at +x.
+        faces: (F, 3) int64 triangles, counter-clockwise from outside.
+        shapedirs: (V, 3, 10) float32 displacement per shape component, metres.
+        joint_regressor: (24, V) float32, rows sum to 1.
+        parents: (24,) int64 parent of each joint, -1 for the root.
+        lbs_weights: (V, 24) float32 skinning weights, rows sum to 1.
+        posedirs: (V, 3, 207) float32 pose blend shapes, metres; None for a body without them.
+        mirrored_vertices: (V,) int64 vertex on the other side; found if not given.
+        vertex_parts: (V,) int64 part of each vertex, 0 to 23; derived if not given.
+        vertex_groups: (V,) int64 weight group of each vertex, 0 to 3; derived from the parts.
+        hash: sha256 of template and faces, hexadecimal; derived.
+    """
+
+    name: str
+    v_template: np.ndarray
+    faces: np.ndarray
+    shapedirs: np.ndarray
+    joint_regressor: np.ndarray
+    parents: np.ndarray
+    lbs_weights: np.ndarray
+    posedirs: np.ndarray | None = None
+    mirrored_vertices: np.ndarray | None = None
+    vertex_parts: np.ndarray | None = None
+    vertex_groups: np.ndarray = field(init=False)
+    hash: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Brings arrays to one type, derives what is missing, checks the rest."""
+        self._convert()
+        self._check()
+        if self.mirrored_vertices is None:
+            self._set('mirrored_vertices', find_mirrored_vertices(self.v_template, self.faces))
+        if self.vertex_parts is None:
+            self._set('vertex_parts',
+                      vertex_parts_from_weights(self.lbs_weights, self.mirrored_vertices))
+        check_shape('mirrored_vertices', self.mirrored_vertices, (len(self.v_template),))
+        check_shape('vertex_parts', self.vertex_parts, (len(self.v_template),))
+        self._set('vertex_groups', vertex_groups_from_parts(self.vertex_parts))
+        self._set('hash', _topology_hash(self.v_template, self.faces))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], name: str) -> BodyData:
+        """A body from arrays under our names or the official SMPL ones.
+
+        Args:
+            arrays: at least the template, faces, shapedirs, joint regressor, parents and
+                weights; `kintree_table` (2, 24) is taken for the parents.
+            name: what the body is called, unless the arrays say it.
+
+        Raises:
+            ValueError: an array is missing, or has a shape that no such body has.
+        """
+        found: dict[str, np.ndarray | None] = {}
+        for key in (*_NEEDED, 'posedirs', 'mirrored_vertices', 'vertex_parts'):
+            official = _OFFICIAL_NAMES.get(key, key)
+            found[key] = arrays[key] if key in arrays else arrays.get(official)
+        missing = [key for key in _NEEDED if found[key] is None]
+        if missing:
+            raise ValueError(
+                f'body {name!r} lacks {", ".join(missing)}; seen: {", ".join(sorted(arrays))}; '
+                "expected SMPL's arrays, as `decomr body import FILE` writes them")
+        if found['parents'].ndim == 2:
+            found['parents'] = found['parents'][0]
+        return cls(name=str(arrays['name']) if 'name' in arrays else name, **found)
+
+    @classmethod
+    def load(cls, path: str | Path) -> BodyData:
+        """The body in an npz file, ours or one with the official SMPL names.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no npz of plain arrays, or no body.
+        """
+        path = Path(path)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, AttributeError) as error:
+            raise ValueError(f'{path} is no whole npz of plain arrays ({error}); '
+                             'to convert a body: decomr body import FILE') from error
+        return cls.from_arrays(arrays, name=path.stem)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the body as an npz of plain arrays, compressed."""
+        arrays = {key: getattr(self, key) for key in
+                  (*_NEEDED, 'posedirs', 'mirrored_vertices', 'vertex_parts')}
+        arrays['name'] = np.array(self.name)
+        with Path(path).open('wb') as handle:
+            np.savez_compressed(
+                handle, **{key: value for key, value in arrays.items() if value is not None})
+
+    def _set(self, key: str, value: object) -> None:
+        object.__setattr__(self, key, value)
+
+    def _convert(self) -> None:
+        for key in (*_NEEDED, 'posedirs', 'mirrored_vertices', 'vertex_parts'):
+            value = getattr(self, key)
+            if value is not None:
+                # kintree_table holds the root's parent as the largest unsigned 32-bit number.
+                value = np.asarray(value)
+                value = value.astype(np.int64 if key in _INTEGERS else np.float32)
+                self._set(key, np.ascontiguousarray(value))
+        parents = self.parents.copy()
+        parents[:1] = -1
+        self._set('parents', parents)
+        self._set('shapedirs', np.ascontiguousarray(self.shapedirs[:, :, :NUM_SHAPES]))
+
+    def _check(self) -> None:
+        num_vertices = len(self.v_template)
+        check_shape('v_template', self.v_template, (None, 3))
+        check_shape('faces', self.faces, (None, 3))
+        check_shape('shapedirs', self.shapedirs, (num_vertices, 3, NUM_SHAPES))
+        check_shape('joint_regressor', self.joint_regressor, (NUM_JOINTS, num_vertices))
+        check_shape('parents', self.parents, (NUM_JOINTS,))
+        check_shape('lbs_weights', self.lbs_weights, (num_vertices, NUM_JOINTS))
+        if self.posedirs is not None:
+            check_shape('posedirs', self.posedirs, (num_vertices, 3, NUM_POSE_FEATURES))
+        if tuple(self.parents) != PARENTS:
+            raise ValueError(f'body {self.name!r} has joint parents {self.parents.tolist()}, '
+                             f"expected SMPL's {list(PARENTS)}")
+        if self.faces.min() < 0 or self.faces.max() >= num_vertices:
+            raise ValueError(f'faces name vertices {self.faces.min()} to {self.faces.max()}, '
+                             f'but there are {num_vertices}')
+        for key, rows in (('lbs_weights', self.lbs_weights),
+                          ('joint_regressor', self.joint_regressor)):
+            error = np.abs(rows.sum(axis=1) - 1.0).max()
+            if not error < MAX_WEIGHT_ERROR:
+                raise ValueError(f'rows of {key} must sum to 1, off by up to {error:.3g}')
+
+
+def _topology_hash(v_template: np.ndarray, faces: np.ndarray) -> str:
+    digest = hashlib.sha256(v_template.astype('<f4').tobytes())
+    digest.update(faces.astype('<i8').tobytes())
+    return digest.hexdigest()

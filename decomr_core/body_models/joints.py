@@ -1,0 +1,26 @@
+"""The 24 joints of SMPL: names, kinematic tree and mirror images, in SMPL's order."""
+
+from __future__ import annotations
+
+__all__ = ['JOINT_NAMES', 'MIRRORED_JOINTS', 'NUM_JOINTS', 'PARENTS']
+
+JOINT_NAMES = (
+    'pelvis', 'left_hip', 'right_hip', 'spine1', 'left_knee', 'right_knee', 'spine2',
+    'left_ankle', 'right_ankle', 'spine3', 'left_foot', 'right_foot', 'neck', 'left_collar',
+    'right_collar', 'head', 'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow',
+    'left_wrist', 'right_wrist', 'left_hand', 'right_hand',
+)
+
+NUM_JOINTS = len(JOINT_NAMES)
+
+# The parent of each joint; -1 for the root. A parent always comes before its children.
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+
+def _mirrored_name(name: str) -> str:
+    side, _, rest = name.partition('_')
+    return {'left': f'right_{rest}', 'right': f'left_{rest}'}.get(side, name)
+
+
+# The joint on the other side of the body; central joints are their own mirror image.
+MIRRORED_JOINTS = tuple(JOINT_NAMES.index(_mirrored_name(name)) for name in JOINT_NAMES)

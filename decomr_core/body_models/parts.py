@@ -1,0 +1,65 @@
+"""Parts of the body surface: 24 parts (one per joint) and the 4 weight groups of the paper.
+
+A vertex belongs to the part of the joint that moves it most. The groups carry the weights of
+the location map loss (paper section 3.4): torso, head, limbs and extremities.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from decomr_core.body_models.joints import JOINT_NAMES, MIRRORED_JOINTS
+
+__all__ = ['GROUP_NAMES', 'GROUP_OF_PART', 'vertex_groups_from_parts', 'vertex_parts_from_weights']
+
+GROUP_NAMES = ('torso', 'neck and head', 'arms and legs', 'hands and feet')
+
+_GROUP_OF_JOINT = {
+    'pelvis': 0, 'spine1': 0, 'spine2': 0, 'spine3': 0, 'collar': 0,
+    'neck': 1, 'head': 1,
+    'hip': 2, 'knee': 2, 'shoulder': 2, 'elbow': 2,
+    'ankle': 3, 'foot': 3, 'wrist': 3, 'hand': 3,
+}
+
+# The weight group of each of the 24 parts. A part lies beyond its joint: the left ankle's part
+# is the left foot, so it belongs to the extremities.
+GROUP_OF_PART = tuple(_GROUP_OF_JOINT[name.rpartition('_')[2]] for name in JOINT_NAMES)
+
+
+def vertex_parts_from_weights(
+    lbs_weights: np.ndarray, mirrored_vertices: np.ndarray
+) -> np.ndarray:
+    """The part of each vertex: the joint with the largest skinning weight.
+
+    The answer is exactly left-right symmetric: weights are averaged with their mirror image,
+    and a vertex on the mid-line goes to a central joint.
+
+    Args:
+        lbs_weights: (V, 24) skinning weights.
+        mirrored_vertices: (V,) index of the vertex on the other side.
+
+    Returns:
+        (V,) int64 part of each vertex, 0 to 23.
+    """
+    joints = np.asarray(MIRRORED_JOINTS)
+    weights = 0.5 * (lbs_weights + lbs_weights[mirrored_vertices][:, joints])
+    on_mid_line = mirrored_vertices == np.arange(len(mirrored_vertices))
+    is_sided = joints != np.arange(len(joints))
+    weights[np.ix_(on_mid_line, is_sided)] = -1.0
+    # A tie between joints must break the same way on both sides: decide once per pair.
+    parts = weights.argmax(axis=1).astype(np.int64)
+    second = mirrored_vertices < np.arange(len(mirrored_vertices))
+    parts[second] = joints[parts[mirrored_vertices[second]]]
+    return parts
+
+
+def vertex_groups_from_parts(vertex_parts: np.ndarray) -> np.ndarray:
+    """The weight group, an index into `GROUP_NAMES`, of each vertex.
+
+    Args:
+        vertex_parts: (V,) part of each vertex, 0 to 23.
+
+    Returns:
+        (V,) int64 group of each vertex, 0 to 3.
+    """
+    return np.asarray(GROUP_OF_PART, dtype=np.int64)[vertex_parts]
