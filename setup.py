@@ -1,0 +1,44 @@
+"""Installs `decomr_core` with pip, without ROS: `pip install .[openvino]`.
+
+Exact versions are in requirements/constraints.txt. The ROS package of this folder is built by
+colcon from package.xml and CMakeLists.txt, which do not use this file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'decomr_core/__init__.py').read_text())[1]
+
+setup(
+    name='decomr',
+    version=VERSION,
+    description='Human meshes and IUV images from camera images, in real time (DecoMR).',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    python_requires='>=3.10',
+    packages=find_packages(include=['decomr_core', 'decomr_core.*']),
+    package_data={'decomr_core': ['data/*']},
+    entry_points={'console_scripts': ['decomr = decomr_core.cli:main']},
+    install_requires=[
+        'numpy>=1.23',
+        'opencv-python-headless>=4.8,<5',  # OpenCV 5 has no HOG person detector
+        'safetensors>=0.4',
+        'scipy>=1.10',
+        'smplx>=0.1.28',
+        'torch>=2.4',
+    ],
+    extras_require={
+        'openvino': ['openvino>=2025.0'],
+        'onnxruntime': ['onnxruntime>=1.18'],
+        'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
+        'uv': ['libigl>=2.6'],
+        'bake': ['anny>=0.6'],
+        'training': ['jsonargparse>=4.30', 'libigl>=2.6', 'matplotlib>=3.8', 'PyYAML>=6'],
+        'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],
+    },
+)
