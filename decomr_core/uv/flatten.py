@@ -1,0 +1,135 @@
+"""The cut half body laid flat without flips and overlaps, with its wall on a straight line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from decomr_core.uv.clearance import Clearance
+from decomr_core.uv.distortion import DistortionEnergy
+from decomr_core.uv.seams import CutHalf
+
+__all__ = ['flatten_half', 'tutte_half_disc']
+
+# Wanted distance across a seam, in H: below it, neighbours bleed into each other when sampled.
+COLLAR = 0.01
+# Share of the unit square that the box around the chart leaves to it.
+SHARE = 0.575
+MAX_ITERATIONS = 80
+# The solve ends when a step lowers the energy by less than this part.
+CONVERGED = 1e-5
+LINE_SEARCH_STEPS = 30
+
+logger = logging.getLogger(__name__)
+
+
+def flatten_half(cut: CutHalf, height: float,
+                 progress: Callable[[str, float], None] | None = None) -> np.ndarray:
+    """Places of the cut half's vertices in the plane, by projected Newton steps.
+
+    Args:
+        cut: the half body, cut to a disk.
+        height: H of the body, metres.
+        progress: called with a word and the done part in [0, 1].
+
+    Returns:
+        (n, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
+    """
+    energy = DistortionEnergy(cut.vertices, cut.faces)
+    half_side = np.sqrt(2 * energy.areas.sum() / SHARE) / 2
+    clearance = Clearance(cut.vertices, cut.rim, COLLAR * height, half_side)
+    places = tutte_half_disc(cut) * (0.97 * half_side)
+    # The wall moves along itself only.
+    is_free = np.ones(2 * len(places), dtype=bool)
+    is_free[2 * cut.wall] = False
+    value = energy.value(places) + clearance.value(places)
+    if not np.isfinite(value):
+        raise ValueError('the flat start of the half body has flipped triangles; its mesh has '
+                         'parts that hang on it by a single edge')
+    for iteration in range(MAX_ITERATIONS):
+        direction = _newton_direction(energy, clearance, places, is_free)
+        step, new_value = _line_search(energy, clearance, places, direction, value)
+        places = places + step * direction
+        logger.debug('iteration %d: step %.3g, energy %.6g', iteration, step, new_value)
+        has_converged = value - new_value < CONVERGED * value
+        value = new_value
+        if progress:
+            progress('flattening', (iteration + 1) / MAX_ITERATIONS)
+        if has_converged:
+            break
+    return places
+
+
+def tutte_half_disc(cut: CutHalf) -> np.ndarray:
+    """(n, 2) injective start: the wall on the y axis, the rim on the unit half circle.
+
+    Every inner vertex lies at the mean of its neighbours (Tutte 1963).
+    """
+    size = len(cut.vertices)
+    fixed = np.zeros((size, 2))
+    fixed[cut.wall, 1] = 1 - 2 * _fractions(cut.vertices[cut.wall])
+    angle = np.pi * (_fractions(cut.vertices[cut.rim]) - 0.5)
+    fixed[cut.rim[1:-1]] = np.stack([np.cos(angle), np.sin(angle)], axis=1)[1:-1]
+    is_inner = np.ones(size, dtype=bool)
+    is_inner[cut.wall] = is_inner[cut.rim] = False
+    first, second = cut.faces[:, [0, 1, 2]].ravel(), cut.faces[:, [1, 2, 0]].ravel()
+    links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
+                                                         np.append(second, first))),
+                              shape=(size, size)).tocsr()
+    links.data[:] = 1.0
+    laplacian = sparse.diags(np.asarray(links.sum(axis=1)).ravel()) - links
+    inner = np.flatnonzero(is_inner)
+    rows = laplacian.tocsr()[inner]
+    fixed[inner] = _solve(rows[:, inner].tocsc(), -(rows @ fixed))
+    return fixed
+
+
+def _fractions(points: np.ndarray) -> np.ndarray:
+    """(k,) part of a chain's length up to each of its (k, 3) points, 0 to 1."""
+    along = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
+    return along / along[-1]
+
+
+def _solve(matrix: sparse.csc_matrix, right_side: np.ndarray) -> np.ndarray:
+    return splu(matrix, permc_spec='MMD_AT_PLUS_A', diag_pivot_thresh=0.0,
+                options={'SymmetricMode': True}).solve(right_side)
+
+
+def _newton_direction(energy: DistortionEnergy, clearance: Clearance, places: np.ndarray,
+                      is_free: np.ndarray) -> np.ndarray:
+    gradient, hessians = energy.derivatives(places)
+    rim_gradient, blocks = clearance.derivatives(places)
+    coordinates = (2 * energy.faces[:, :, None] + np.arange(2)).reshape(-1, 6)
+    blocks = [(coordinates, hessians), *blocks]
+    rows = np.concatenate([np.repeat(index, index.shape[1], axis=1).ravel()
+                           for index, _ in blocks])
+    columns = np.concatenate([np.tile(index, (1, index.shape[1])).ravel()
+                              for index, _ in blocks])
+    values = np.concatenate([value.ravel() for _, value in blocks])
+    order = np.cumsum(is_free) - 1
+    keep = is_free[rows] & is_free[columns]
+    size = int(is_free.sum())
+    matrix = sparse.coo_matrix((values[keep], (order[rows[keep]], order[columns[keep]])),
+                               shape=(size, size)).tocsc()
+    direction = np.zeros(2 * len(places))
+    direction[is_free] = _solve(matrix, -(gradient + rim_gradient).ravel()[is_free])
+    return direction.reshape(-1, 2)
+
+
+def _line_search(energy: DistortionEnergy, clearance: Clearance, places: np.ndarray,
+                 direction: np.ndarray, value: float) -> tuple[float, float]:
+    """The longest halved step that lowers the energy and keeps the map injective."""
+    step = min(1.0, 0.9 * energy.longest_step(places, direction))
+    for _ in range(LINE_SEARCH_STEPS):
+        there = places + step * direction
+        new_value = energy.value(there)
+        if new_value < value:
+            new_value += clearance.value(there)
+        if new_value < value and clearance.is_simple(there):
+            return step, new_value
+        step /= 2
+    return 0.0, value

@@ -1,0 +1,235 @@
+"""How good a UV map is: validity, distortion, the paper's S1 and S2, and the round trip in mm."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.spatial import cKDTree
+
+from decomr_core.uv.landmarks import edge_graph
+from decomr_core.uv.location_map import LocationMapper
+from decomr_core.uv.uv_map import UVMap
+
+if TYPE_CHECKING:
+    from decomr_core.body_models import BodyModel
+
+__all__ = ['Validity', 'check_validity', 'distance_similarity', 'report_uv_map', 'validity']
+
+# The round trip is given for a person of this height.
+REPORT_HEIGHT_M = 1.70
+ROUND_TRIP_RESOLUTIONS = (64, 128, 256)
+# Rows of a distance matrix that are in memory at once.
+SOURCES_AT_ONCE = 256
+MAX_SYMMETRY_ERROR = 1e-6
+
+
+@dataclass(frozen=True)
+class Validity:
+    """What a valid map has: one piece, no flips, no overlaps, no symmetry error.
+
+    Attributes:
+        pieces: charts.
+        flips: triangles that are flat or turned over, against the majority.
+        overlaps: pairs of rim edges that cross. A chart without flips whose rim is one simple
+            loop covers no point twice.
+        rims: loops of the rim; 1 for a disk.
+        symmetry_error: largest distance of a corner's mirror image from its twin's place.
+    """
+
+    pieces: int
+    flips: int
+    overlaps: int
+    rims: int
+    symmetry_error: float
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether everything is as it must be."""
+        return (self.pieces == 1 and self.flips == 0 and self.overlaps == 0 and self.rims == 1
+                and self.symmetry_error <= MAX_SYMMETRY_ERROR)
+
+
+def check_validity(body: BodyModel, uv_map: UVMap) -> None:
+    """Refuses a map that is not one valid chart of the body.
+
+    Raises:
+        ValueError: what is wrong, in numbers.
+    """
+    if not np.array_equal(uv_map.body_faces, np.asarray(body.faces)):
+        raise ValueError(f"the UV map's faces are not those of the body '{body.name}'; make its "
+                         'map: decomr uv build --body FILE --out FILE')
+    found = validity(body, uv_map)
+    if not found.is_valid:
+        raise ValueError(f'the UV map is not valid: {found}; the mesh may have degenerate '
+                         'triangles or no left-right symmetry')
+
+
+def validity(body: BodyModel, uv_map: UVMap) -> Validity:
+    """Counts pieces, flips, overlaps and rims, and measures the symmetry."""
+    areas = _signed_areas(uv_map.uv[uv_map.faces].astype(np.float64))
+    turned = np.sign(np.median(areas)) * areas
+    rim = _rim_edges(uv_map.faces)
+    size = len(uv_map.uv)
+    links = uv_map.faces[:, [0, 1, 1, 2]].reshape(-1, 2)
+    used = np.unique(uv_map.faces)
+    pieces = np.unique(_labels(links, size)[used])
+    rims = np.unique(_labels(rim, size)[np.unique(rim)])
+    return Validity(len(pieces), int((turned <= 0).sum()),
+                    _crossings(uv_map.uv.astype(np.float64), rim), len(rims),
+                    _symmetry_error(body, uv_map))
+
+
+def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None) -> dict:
+    """All figures of a map, by name, ready for JSON.
+
+    Args:
+        body: the body of the map.
+        uv_map: the map.
+        num_sources: rows of the distance matrices, a fixed random choice of vertices; None
+            takes all of them (minutes).
+    """
+    start = time.perf_counter()
+    found = validity(body, uv_map)
+    vertices = np.asarray(body.v_template, dtype=np.float64)
+    faces = np.asarray(body.faces)
+    height = np.ptp(vertices[:, 1])
+    area_std, angle_deg, coverage = _distortion(vertices, uv_map)
+    s1_hop, s2_hop = distance_similarity(vertices, faces, uv_map, is_hop=True,
+                                         num_sources=num_sources)
+    s1_geo, s2_geo = distance_similarity(vertices, faces, uv_map, is_hop=False,
+                                         num_sources=num_sources)
+    rim = uv_map.vertex_index[_rim_edges(uv_map.faces)]
+    # Each seam edge is on the rim twice.
+    seam = np.linalg.norm(vertices[rim[:, 0]] - vertices[rim[:, 1]], axis=1).sum() / 2
+    return {
+        's1_hop': s1_hop, 's2_hop': s2_hop, 's1_geo': s1_geo, 's2_geo': s2_geo,
+        'area_std_weighted': area_std, 'angle_deg': angle_deg, 'coverage': coverage,
+        'pieces': found.pieces, 'flips': found.flips, 'overlaps': found.overlaps,
+        'symmetry_error': found.symmetry_error, 'seam_length_per_height': float(seam / height),
+        'roundtrip_mm': {str(resolution): _round_trip_mm(vertices, uv_map, resolution, height)
+                         for resolution in ROUND_TRIP_RESOLUTIONS},
+        'seconds': time.perf_counter() - start}
+
+
+def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, is_hop: bool,
+                        num_sources: int | None = None) -> tuple[float, float]:
+    """S1 and S2 between the distances on the mesh and in the UV map (paper section 4.4).
+
+    S1 is the 2D correlation of the two distance matrices, S2 their normalised scalar product;
+    both are scale free. A vertex on a seam stands where its last copy in face order is.
+
+    Args:
+        vertices: (V, 3) metres.
+        faces: (F, 3) int64.
+        uv_map: the map.
+        is_hop: distances on the mesh count edges (else they are the lengths of edge paths).
+        num_sources: rows of the matrices, a fixed random choice of vertices; None takes all.
+    """
+    places = np.zeros((len(vertices), 2))
+    for corner_faces, corner_uv in zip(faces, uv_map.faces, strict=True):
+        places[corner_faces] = uv_map.uv[corner_uv]
+    graph = edge_graph(vertices, faces)
+    sources = np.arange(len(vertices))
+    if num_sources is not None and num_sources < len(vertices):
+        sources = np.sort(np.random.default_rng(0).permutation(len(vertices))[:num_sources])
+    sums = np.zeros(5)
+    for first in range(0, len(sources), SOURCES_AT_ONCE):
+        rows = sources[first:first + SOURCES_AT_ONCE]
+        on_mesh = dijkstra(graph, indices=rows, unweighted=is_hop)
+        in_uv = np.linalg.norm(places[rows, None] - places, axis=2)
+        sums += [on_mesh.sum(), in_uv.sum(), (on_mesh ** 2).sum(), (in_uv ** 2).sum(),
+                 (on_mesh * in_uv).sum()]
+    count = len(sources) * len(vertices)
+    mean_mesh, mean_uv, square_mesh, square_uv, product = sums / count
+    spread = np.sqrt((square_mesh - mean_mesh ** 2) * (square_uv - mean_uv ** 2))
+    return (float((product - mean_mesh * mean_uv) / spread),
+            float(product / np.sqrt(square_mesh * square_uv)))
+
+
+def _distortion(vertices: np.ndarray, uv_map: UVMap) -> tuple[float, float, float]:
+    """Area-weighted std of the log area scale, mean angle error in degrees, chart area."""
+    corners = vertices[uv_map.body_faces]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
+                                    corners[:, 2] - corners[:, 0]), axis=1) / 2
+    flat = uv_map.uv[uv_map.faces].astype(np.float64)
+    flat_areas = np.abs(_signed_areas(flat))
+    keep = (areas > 0) & (flat_areas > 0)
+    weights = areas[keep] / areas[keep].sum()
+    scale = np.log(flat_areas[keep] / areas[keep])
+    std = np.sqrt(weights @ (scale - weights @ scale) ** 2)
+    change = np.abs(_angles(corners) - _angles(flat)).mean(axis=1)[keep]
+    return float(std), float(np.degrees(weights @ change)), float(flat_areas.sum())
+
+
+def _angles(corners: np.ndarray) -> np.ndarray:
+    """(F, 3) angles of triangles with (F, 3, 2 or 3) corners, radians."""
+    ahead = np.roll(corners, -1, axis=1) - corners
+    behind = np.roll(corners, 1, axis=1) - corners
+    lengths = np.linalg.norm(ahead, axis=2) * np.linalg.norm(behind, axis=2)
+    cosine = (ahead * behind).sum(axis=2) / np.maximum(lengths, 1e-300)
+    return np.arccos(np.clip(cosine, -1, 1))
+
+
+def _round_trip_mm(vertices: np.ndarray, uv_map: UVMap, resolution: int,
+                   height: float) -> list[float]:
+    """Mean and largest error of mesh -> location map -> mesh, mm at REPORT_HEIGHT_M."""
+    mapper = LocationMapper(uv_map, resolution, len(vertices))
+    points = torch.from_numpy(vertices)[None]
+    there_and_back = mapper.vertices_from_location_map(mapper.location_map_from_vertices(points))
+    error = (there_and_back - points).norm(dim=-1) * (1000 * REPORT_HEIGHT_M / height)
+    return [float(error.mean()), float(error.max())]
+
+
+def _signed_areas(corners: np.ndarray) -> np.ndarray:
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+
+
+def _rim_edges(faces: np.ndarray) -> np.ndarray:
+    """(k, 2) the edges with one face only."""
+    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    edges, counts = np.unique(edges, axis=0, return_counts=True)
+    return edges[counts == 1]
+
+
+def _labels(links: np.ndarray, size: int) -> np.ndarray:
+    graph = sparse.coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])),
+                              shape=(size, size))
+    return connected_components(graph, directed=False)[1]
+
+
+def _crossings(places: np.ndarray, edges: np.ndarray) -> int:
+    """Pairs of (k, 2) edges without a common vertex that touch each other."""
+    start, end = places[edges[:, 0]], places[edges[:, 1]]
+    reach = np.linalg.norm(end - start, axis=1).max()
+    pairs = cKDTree((start + end) / 2).query_pairs(reach, output_type='ndarray')
+    one, other = edges[pairs[:, 0]], edges[pairs[:, 1]]
+    pairs = pairs[(one[:, :, None] != other[:, None, :]).all(axis=(1, 2))]
+
+    def sides(line: np.ndarray, points: np.ndarray) -> np.ndarray:
+        ends = [_signed_areas(np.stack([start[line], end[line], place[points]], axis=1))
+                for place in (start, end)]
+        return ends[0] * ends[1]
+
+    first, second = pairs.T
+    return int(((sides(first, second) <= 0) & (sides(second, first) <= 0)).sum())
+
+
+def _symmetry_error(body: BodyModel, uv_map: UVMap) -> float:
+    """Largest |(1 - u, v) - twin's place| over all corners; infinite without a twin face."""
+    faces, twin = uv_map.body_faces, np.asarray(body.mirrored_vertices)
+    index_of = {tuple(sorted(face)): index for index, face in enumerate(faces.tolist())}
+    twins = [index_of.get(tuple(sorted(face)), -1) for face in twin[faces].tolist()]
+    if min(twins) < 0:
+        return float('inf')
+    matches = faces[twins][:, :, None] == twin[faces][:, None, :]  # (F, 3, 3)
+    corners = uv_map.uv.astype(np.float64)[uv_map.faces]
+    twin_corners = np.take_along_axis(corners[twins], matches.argmax(axis=1)[..., None], axis=1)
+    mirrored = corners * [-1, 1] + [1, 0]
+    return float(np.abs(mirrored - twin_corners).max())
