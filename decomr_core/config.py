@@ -17,6 +17,11 @@ ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
 
 
+def _check_name(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f'{field} is {value!r}, expected one of: {", ".join(known)}')
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """The sizes of one DecoMR network.
@@ -153,8 +158,3 @@ def network_config(preset: str = 'rt') -> NetworkConfig:
     """
     _check_name('preset', preset, tuple(PRESETS))
     return PRESETS[preset]
-
-
-def _check_name(field: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f'{field} is {value!r}, expected one of: {", ".join(known)}')

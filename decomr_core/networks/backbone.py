@@ -1,0 +1,43 @@
+"""The residual image encoder (He et al., 2016): features at four scales."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from decomr_core.config import NetworkConfig
+from decomr_core.networks.blocks import BasicBlock, WideBlock
+
+__all__ = ['ResNetEncoder']
+
+BLOCKS = {'basic': BasicBlock, 'bottleneck': WideBlock}
+
+
+class ResNetEncoder(nn.Module):
+    """ResNet without its classifier; module names are those of the public ResNet weights."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        width, kernel = config.encoder_width, config.stem_kernel
+        self.conv1 = nn.Conv2d(3, width, kernel, stride=2, padding=kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        block = BLOCKS[config.encoder_block]
+        channels = width
+        for level, depth in enumerate(config.encoder_depths):
+            stage_width = width * 2 ** level
+            blocks = []
+            for position in range(depth):
+                stride = 2 if level > 0 and position == 0 else 1
+                blocks.append(block(channels, stage_width, stride))
+                channels = stage_width * block.expansion
+            self.add_module(f'layer{level + 1}', nn.Sequential(*blocks))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) normalised RGB to features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        first = self.layer1(features)
+        second = self.layer2(first)
+        third = self.layer3(second)
+        return [first, second, third, self.layer4(third)]

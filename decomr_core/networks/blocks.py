@@ -1,0 +1,104 @@
+"""Residual blocks that every part of the network is made of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ['BasicBlock', 'BottleneckBlock', 'WideBlock', 'make_norm']
+
+# Channels that share statistics in group normalisation (the official network's number).
+CHANNELS_PER_GROUP = 8
+
+
+def make_norm(kind: str, channels: int) -> nn.Module:
+    """Group or batch normalisation of (B, channels, height, width)."""
+    if kind == 'group':
+        return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
+    return nn.BatchNorm2d(channels)
+
+
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3, 1x1 convolutions around a half-width middle: (B, in, h, w) to (B, out, h, w).
+
+    The block of everything behind the encoder; the skip is a 1x1 convolution where the number of
+    channels changes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
+        """Makes the layers; `norm` is `group` or `batch`."""
+        super().__init__()
+        middle = out_channels // 2
+        self.conv1 = nn.Conv2d(in_channels, middle, kernel_size=1)
+        self.conv2 = nn.Conv2d(middle, middle, kernel_size=3, padding=1)
+        self.conv3 = nn.Conv2d(middle, out_channels, kernel_size=1)
+        self.norm1 = make_norm(norm, middle)
+        self.norm2 = make_norm(norm, middle)
+        self.norm3 = make_norm(norm, out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.skip_conv = (nn.Identity() if in_channels == out_channels else
+                          nn.Conv2d(in_channels, out_channels, kernel_size=1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, out, h, w)."""
+        change = self.relu(self.norm1(self.conv1(features)))
+        change = self.relu(self.norm2(self.conv2(change)))
+        change = self.norm3(self.conv3(change))
+        return self.relu(change + self.skip_conv(features))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions of ResNet-18: (B, in, h, w) to (B, width, h / stride, w / stride)."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        """Makes the layers; the last normalisation starts at zero, so the block as identity."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.bn2.weight)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _make_downsample(in_channels, width, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, width, h / stride, w / stride)."""
+        change = self.relu(self.bn1(self.conv1(features)))
+        change = self.bn2(self.conv2(change))
+        return self.relu(change + self.downsample(features))
+
+
+class WideBlock(nn.Module):
+    """1x1, 3x3, 1x1 convolutions of ResNet-50: (B, in, h, w) to (B, 4 width, h / stride, w / stride)."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        """Makes the layers; the last normalisation starts at zero, so the block as identity."""
+        super().__init__()
+        out_channels = self.expansion * width
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        nn.init.zeros_(self.bn3.weight)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _make_downsample(in_channels, out_channels, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, 4 width, h / stride, w / stride)."""
+        change = self.relu(self.bn1(self.conv1(features)))
+        change = self.relu(self.bn2(self.conv2(change)))
+        change = self.bn3(self.conv3(change))
+        return self.relu(change + self.downsample(features))
+
+
+def _make_downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
+        nn.BatchNorm2d(out_channels))

@@ -1,0 +1,86 @@
+"""DecoMR: the only place that runs CNet -> warp -> LNet -> vertices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from decomr_core.config import NetworkConfig
+from decomr_core.networks.cnet import CNet
+from decomr_core.networks.lnet import LNet
+from decomr_core.structures import NetworkOutput
+from decomr_core.uv.location_map import LocationMapper
+from decomr_core.uv.warp import warp_to_uv
+
+if TYPE_CHECKING:
+    from decomr_core.body_models import BodyModel
+    from decomr_core.uv.uv_map import UVMap
+
+__all__ = ['DecoMR']
+
+# Body frame (y up, facing +z) to root frame (y down, z forward): half a turn about x.
+ROOT_FROM_BODY = (1.0, -1.0, -1.0)
+
+
+class DecoMR(nn.Module):
+    """Image crops to IUV images, meshes and weak cameras.
+
+    What follows from the body and its UV map (reference map, joint regressor, sampling tables)
+    is kept in buffers that the state dict leaves out; a checkpoint names both by hash instead.
+
+    Attributes:
+        config: the sizes of this network.
+        body_name, body_hash, uv_hash: which body and UV map it was made for.
+        location_mapper: vertices to location maps of R texels and back.
+        joint_regressor: (J, V).
+    """
+
+    def __init__(self, config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        self.config = config
+        self.body_name, self.body_hash, self.uv_hash = body.name, body.hash, uv_map.hash
+        template = torch.as_tensor(body.v_template).detach().float()
+        template = (template * torch.tensor(ROOT_FROM_BODY)).unsqueeze(0)  # (1, V, 3)
+        num_vertices = template.shape[1]
+        coarse = LocationMapper(uv_map, config.uv_resolution, num_vertices)
+        self.location_mapper = LocationMapper(
+            uv_map, config.location_map_resolution, num_vertices)
+        self.register_buffer(
+            'joint_regressor', torch.as_tensor(body.joint_regressor).detach().float().clone(),
+            persistent=False)
+        self.cnet = CNet(config)
+        self.lnet = LNet(config, coarse.location_map_from_vertices(template),
+                         self.location_mapper.location_map_from_vertices(template))
+
+    def forward(self, images: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
+        """Runs the whole network.
+
+        Args:
+            images: (B, 3, S, S) RGB normalised.
+            guide_iuv: (B, 3, h, w) IUV image that guides the warp instead of the predicted one,
+                for training and for comparisons.
+
+        Returns:
+            IUV image, vertices, joints, camera and location map as `NetworkOutput` says.
+        """
+        iuv, local_features, global_features = self.predict_iuv(images)
+        guide = iuv if guide_iuv is None else guide_iuv
+        uv_features = warp_to_uv(local_features, guide, self.config.uv_resolution)
+        location_map, camera = self.lnet(uv_features, global_features)
+        vertices = self.location_mapper.vertices_from_location_map(location_map)
+        joints = self.joint_regressor @ vertices
+        return NetworkOutput(iuv, vertices, joints, camera, location_map)
+
+    def predict_iuv(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """CNet alone, as the first stage of the training runs it.
+
+        Args:
+            images: (B, 3, S, S) RGB normalised.
+
+        Returns:
+            `iuv` (B, 3, h, w), `local_features` (B, C, h, w), `global_features` (B, G).
+        """
+        return self.cnet(images)

@@ -1,0 +1,154 @@
+"""LNet, the localisation network (paper section 3.3): UV features to location map and camera."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from decomr_core.config import NetworkConfig
+from decomr_core.networks.blocks import BottleneckBlock, make_norm
+
+__all__ = ['Hourglass', 'LNet', 'TexelProjection']
+
+# Channels of the reference map: a point in metres.
+POINT_CHANNELS = 3
+# x, y and mask, which the warp adds to the features.
+WARP_CHANNELS = 3
+LEAKY_SLOPE = 0.2
+
+
+class LNet(nn.Module):
+    """Per-texel layers, an hourglass and an upsampling decoder in UV space, and a camera head.
+
+    Attributes:
+        reference_map: (1, 3, r, r) location map of the template, root frame, metres.
+        reference_location_map: (1, 3, R, R) the same at full resolution, which a residual
+            network adds to its output; zeros elsewhere.
+        default_camera: (3,) what a camera output of zero stands for.
+    """
+
+    def __init__(self, config: NetworkConfig, reference_map: Tensor,
+                 reference_location_map: Tensor) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        self.register_buffer('reference_map', reference_map, persistent=False)
+        self.register_buffer(
+            'reference_location_map',
+            reference_location_map * float(config.is_residual), persistent=False)
+        self.register_buffer('default_camera', torch.tensor(config.default_camera),
+                             persistent=False)
+        hidden = config.hidden_features
+        channels = config.hourglass_channels
+        self.global_head = nn.Sequential(
+            nn.Linear(config.global_features, hidden), nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True), nn.Linear(hidden, config.broadcast_features))
+        self.camera_head = nn.Sequential(
+            nn.Linear(config.global_features, hidden), nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True), nn.Linear(hidden, hidden // 2), nn.BatchNorm1d(hidden // 2),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True), nn.Linear(hidden // 2, 3))
+        self.projection = TexelProjection(config)
+        self.hourglass = Hourglass(channels, config.norm)
+        self.coarse_head = _make_coarse_head(config)
+        self.uv_conv = BottleneckBlock(channels[0], config.uv_channels[0], config.norm)
+        self.decoder = nn.Sequential(*(
+            nn.Sequential(nn.Upsample(scale_factor=2, mode='bilinear'),
+                          BottleneckBlock(coarse, fine, config.norm))
+            for coarse, fine in zip(config.uv_channels, config.uv_channels[1:], strict=False)))
+        self.location_head = nn.Sequential(
+            BottleneckBlock(config.uv_channels[-1], config.head_channels, config.norm),
+            nn.Conv2d(config.head_channels, POINT_CHANNELS, kernel_size=1))
+        if config.is_residual:
+            for last in (self.location_head[-1], self.camera_head[-1]):
+                nn.init.zeros_(last.bias)
+                nn.init.normal_(last.weight, std=1e-3)
+
+    def forward(self, uv_features: Tensor, global_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the surface is.
+
+        Args:
+            uv_features: (B, C + 3, r, r) from the warp.
+            global_features: (B, G) from CNet.
+
+        Returns:
+            `location_map` (B, 3, R, R), float32, metres, root frame, and `camera` (B, 3),
+            float32, weak perspective (s, tx, ty).
+        """
+        code = self.global_head(global_features)
+        features = self.projection(uv_features, code, self.reference_map)
+        coarse = None if self.coarse_head is None else self.coarse_head(global_features)
+        features = self.uv_conv(self.hourglass(features, coarse))
+        change = self.location_head(self.decoder(features)).float()
+        camera = self.camera_head(global_features).float() + self.default_camera
+        return change + self.reference_location_map, camera
+
+
+class TexelProjection(nn.Sequential):
+    """1x1 convolutions over [UV features, global code, reference map] of every texel.
+
+    The code is the same at every texel, so its part of the first convolution is one small matrix
+    product instead of a convolution over copies of it.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Makes the layers, randomly initialised."""
+        self.num_uv_features = config.encoder_channels[0] + WARP_CHANNELS
+        self.num_code = config.broadcast_features
+        sizes = (self.num_uv_features + self.num_code + POINT_CHANNELS,
+                 *config.projection_channels, config.hourglass_channels[0])
+        layers: list[nn.Module] = []
+        for position, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            if position > 0:
+                layers.append(nn.ReLU(inplace=True))
+            layers.append(nn.Conv2d(before, after, kernel_size=1))
+        super().__init__(*layers)
+
+    def forward(self, uv_features: Tensor, code: Tensor, reference_map: Tensor) -> Tensor:
+        """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, first hourglass size, r, r)."""
+        first = self[0]
+        of_uv, of_code, of_reference = first.weight.split(
+            [self.num_uv_features, self.num_code, POINT_CHANNELS], dim=1)
+        constant = functional.conv2d(reference_map, of_reference, first.bias)
+        shared = functional.linear(code, of_code.flatten(1))
+        features = functional.conv2d(uv_features, of_uv) + constant + shared[..., None, None]
+        for layer in list(self)[1:]:
+            features = layer(features)
+        return features
+
+
+class Hourglass(nn.Module):
+    """Down to coarser UV grids and back, adding what was there at each level on the way."""
+
+    def __init__(self, channels: tuple[int, ...], norm: str) -> None:
+        """Makes one level per entry after the first of `channels`."""
+        super().__init__()
+        self.norm = make_norm(norm, channels[0])
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.down_layers = nn.ModuleList(
+            nn.Sequential(BottleneckBlock(fine, coarse, norm), nn.MaxPool2d(2))
+            for fine, coarse in pairs)
+        self.up_layers = nn.ModuleList(
+            nn.Sequential(nn.Upsample(scale_factor=2), BottleneckBlock(coarse, fine, norm))
+            for fine, coarse in pairs)
+
+    def forward(self, features: Tensor, coarse: Tensor | None = None) -> Tensor:
+        """(B, c, r, r) to the same shape; `coarse` is added at the coarsest level."""
+        skips = []
+        for down in self.down_layers:
+            skips.append(features)
+            features = down(features)
+        if coarse is not None:
+            features = features + coarse
+        for up, skip in zip(reversed(self.up_layers), reversed(skips), strict=True):
+            features = up(features) + skip
+        return self.norm(features)
+
+
+def _make_coarse_head(config: NetworkConfig) -> nn.Sequential | None:
+    """(B, G) to the coarsest UV grid of the hourglass, or None where the preset has none."""
+    if not config.is_coarse_conditioned:
+        return None
+    channels = config.hourglass_channels[-1]
+    side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)
+    return nn.Sequential(nn.Linear(config.global_features, channels * side ** 2),
+                         nn.Unflatten(1, (channels, side, side)))
