@@ -17,13 +17,13 @@ from std_msgs.msg import Header
 from decomr.msg import HumanMesh as HumanMeshMessage
 from decomr.msg import HumanMeshArray, MeshTopology
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
+from decomr_core.camera import check_intrinsics
 from decomr_core.structures import HumanMesh
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
 
-    from decomr_core.body_models import BodyModel
-    from decomr_core.uv.uv_map import UVMap
+    from decomr_core.topology import Topology
 
 __all__ = ['camera_info_message', 'human_mesh_array_message', 'human_meshes_from_message',
            'intrinsics_from_camera_info', 'mesh_topology_message', 'nanoseconds_from_stamp']
@@ -59,11 +59,9 @@ def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
     """
     numbers = np.asarray(message.p, float).reshape(3, 4)[:, :3] if is_rectified else np.asarray(
         message.k, float).reshape(3, 3)
-    if numbers[0, 0] == 0:
+    matrix = check_intrinsics(numbers)
+    if matrix is None:
         return None
-    if not np.isfinite(numbers).all() or numbers[0, 0] < 0 or numbers[1, 1] <= 0:
-        raise ValueError(f'camera_info: {"P" if is_rectified else "K"} is not a pinhole matrix: '
-                         f'{numbers.ravel().tolist()}; calibrate the camera again')
     binning = np.array([max(1, message.binning_x), max(1, message.binning_y)], float)
     region = message.roi
     # A region of 0 by 0 stands for the whole image (sensor_msgs/CameraInfo).
@@ -73,7 +71,7 @@ def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
     if np.any(np.abs(expected - (width, height)) > 1) and full_size != (0, 0):
         raise ValueError(f'camera_info is for {expected[0]:.0f}x{expected[1]:.0f} px, the image '
                          f'has {width}x{height}; publish the camera_info of this resolution')
-    intrinsics = numbers.copy()
+    intrinsics = matrix.copy()
     intrinsics[:2, 2] -= (region.x_offset, region.y_offset)
     intrinsics[:2] /= binning[:, None]
     return intrinsics
@@ -120,20 +118,14 @@ def human_meshes_from_message(message: HumanMeshArray) -> list[HumanMesh]:
     return [_mesh_from_message(mesh) for mesh in message.meshes]
 
 
-def mesh_topology_message(stamp: Time, body: BodyModel, uv_map: UVMap) -> MeshTopology:
-    """What stays the same in every mesh: faces, UV, parts, names.
-
-    Args:
-        stamp: when it is published.
-        body: the body model.
-        uv_map: its UV map.
-    """
+def mesh_topology_message(topology: Topology) -> MeshTopology:
+    """What stays the same in every mesh: faces, UV, parts, names. The stamp is left at zero."""
+    uv_map = topology.uv_map
     return MeshTopology(
-        header=Header(stamp=stamp), body_name=body.name, hash=body.hash,
-        num_vertices=len(body.v_template), faces=_array('I', body.faces),
-        uv=_array('f', uv_map.uv), uv_faces=_array('I', uv_map.faces),
-        uv_vertex_index=_array('I', uv_map.vertex_index),
-        vertex_parts=_array('B', body.vertex_parts), part_names=list(JOINT_NAMES),
+        body_name=topology.name, hash=topology.hash, num_vertices=len(topology.v_template),
+        faces=_array('I', topology.faces), uv=_array('f', uv_map.uv),
+        uv_faces=_array('I', uv_map.faces), uv_vertex_index=_array('I', uv_map.vertex_index),
+        vertex_parts=_array('B', topology.vertex_parts), part_names=list(JOINT_NAMES),
         joint_names=list(JOINT_NAMES), joint_parents=_array('i', PARENTS))
 
 

@@ -1,0 +1,303 @@
+"""`decomr`: the lifecycle node. Images in, human meshes and IUV images out.
+
+| state | what exists |
+|---|---|
+| unconfigured | parameters, /diagnostics |
+| inactive | the network in its runtime, the publishers |
+| active | the subscriptions, the worker thread that does the inference |
+
+The executor's thread only takes messages; the worker thread converts, infers and publishes the
+newest image. A transition that fails says why in one line of the log and leaves the node where it
+was: correct the parameter and configure again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from decomr_ros.diagnostics import FrameStatistics, publish_status
+from decomr_ros.frame_worker import FrameWorker, WorkerCounts
+from decomr_ros.images import rgb_from_image_message
+from decomr_ros.messages import (
+    intrinsics_from_camera_info,
+    mesh_topology_message,
+    nanoseconds_from_stamp,
+)
+from decomr_ros.outputs import Outputs
+from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
+from decomr_ros.process import run_node
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rclpy.subscription import Subscription
+    from rclpy.timer import Timer
+
+__all__ = ['DecomrNode', 'main']
+
+STATUS_PERIOD_S = 1.0
+# The same problem is logged once in this time, s.
+QUIET_S = 5.0
+# The mailbox decides which images are skipped, and counts them; this many may wait for the
+# executor meanwhile, so that none is lost uncounted while it is busy.
+IMAGE_QUEUE = 5
+# One image is never worth more than this when the worker is asked to stop, s.
+STOP_TIMEOUT_S = 5.0
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class DecomrNode(LifecycleNode):
+    """Images and their calibration in; meshes, IUV images, markers and the topology out.
+
+    Attributes:
+        exit_code: set when the process should end.
+    """
+
+    def __init__(self) -> None:
+        """Declares the parameters; with `autostart` the transitions follow once it spins."""
+        super().__init__('decomr')
+        self.exit_code: int | None = None
+        declare_parameters(self)
+        self._reset()
+        # Steady time: with use_sim_time and no clock yet, ROS time stands still.
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._every(STATUS_PERIOD_S, self._publish_status)
+        if self.get_parameter('autostart').value:
+            self._autostart_timer = self._every(0.0, self._autostart)
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads the network and makes the publishers."""
+        try:
+            self._reset()
+            self._parameters = read_parameters(self)
+            self._estimator = make_estimator(self._parameters)
+            self._outputs = Outputs(self, self._parameters,
+                                    mesh_topology_message(self._estimator.topology))
+            self._log_timer = self._every(self._parameters.log_period_s, self._log_rates)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
+            self._log_failure('configure', error)
+            self._release()
+            return FAILURE
+        self.get_logger().info(
+            f'configured: {self._parameters.weights} in {self._parameters.runtime}, detector '
+            f'{self._parameters.detector} on every {self._parameters.detector_stride}. image')
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publishes the topology, subscribes, starts the worker."""
+        super().on_activate(state)
+        try:
+            self._outputs.publish_topology()
+            self._worker.start()
+            self._subscribe()
+        except Exception as error:  # noqa: BLE001
+            self._log_failure('activate', error)
+            self._stop()
+            super().on_deactivate(state)
+            return FAILURE
+        self.get_logger().info(
+            f'active: {self.resolve_topic_name("image")} ({self._parameters.reliability}) -> '
+            f'{self.resolve_topic_name("human_meshes")}')
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribes, stops the worker, clears the markers."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees the network and the publishers."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees everything, from any state."""
+        self._stop()
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees everything; the node can be configured again."""
+        return self.on_shutdown(state)
+
+    def close(self) -> None:
+        """Ends in order, from any state: the markers disappear, the counts are logged."""
+        if self._subscribed:
+            self.trigger_deactivate()
+        counts = self._worker.counts
+        self.get_logger().info(
+            f'{counts.received} images received, {counts.skipped_for_newer} skipped for a newer '
+            f'one, {self._statistics.published} mesh messages published, {counts.failed} failed')
+        self._release()
+
+    # The image path
+
+    def _take_image(self, message: Image) -> None:
+        self._worker.submit(message)
+
+    def _take_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _process(self, message: Image) -> None:
+        """One image, on the worker thread."""
+        image = rgb_from_image_message(message)
+        self._watch_time(message.header)
+        intrinsics = self._intrinsics(message)
+        meshes, times = self._estimator.estimate(image, intrinsics=intrinsics)
+        self._outputs.publish_meshes(message.header, meshes)
+        latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
+        self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
+        self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
+
+    def _watch_time(self, header: Header) -> None:
+        """Forgets the tracks where time jumps back: a bag that starts again."""
+        stamp_ns = nanoseconds_from_stamp(header.stamp)
+        if stamp_ns < self._last_stamp_ns:
+            back_s = (self._last_stamp_ns - stamp_ns) / 1e9
+            self.get_logger().info(f'time jumped back by {back_s:.3f} s: the tracks start anew')
+            self._estimator.reset()
+        self._last_stamp_ns, self._last_frame_id = stamp_ns, header.frame_id
+
+    def _intrinsics(self, image: Image) -> np.ndarray | None:
+        """The pinhole matrix, or None for a relative mesh; says so once for each reason."""
+        info = self._camera_info
+        if info is None:
+            self._warn_once(f'no camera_info on {self.resolve_topic_name("camera_info")} yet: '
+                            'meshes are relative to the root, without a position')
+            return None
+        try:
+            intrinsics = intrinsics_from_camera_info(info, image.width, image.height,
+                                                     self._parameters.image_is_rectified)
+        except ValueError as error:
+            self._warn_once(f'{error}; until then meshes are relative to the root')
+            return None
+        if intrinsics is None:
+            self._warn_once('the camera is not calibrated (camera_info k[0] is 0): meshes are '
+                            'relative to the root, without a position; calibrate it, e.g. with '
+                            'camera_calibration')
+        return intrinsics
+
+    def _frame_failed(self, error: Exception) -> None:
+        self._statistics.add_problem(str(error))
+        self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
+
+    # What belongs to the states
+
+    def _autostart(self) -> None:
+        self.destroy_timer(self._autostart_timer)
+        has_started = (self.trigger_configure() == SUCCESS
+                       and self.trigger_activate() == SUCCESS)
+        if has_started:
+            return
+        if self.get_parameter('exit_on_failed_autostart').value:
+            self.exit_code = 1
+        else:
+            name = self.get_fully_qualified_name()
+            self.get_logger().error(f'autostart failed; correct it (ros2 param set {name} ...), '
+                                    f'then: ros2 lifecycle set {name} configure')
+
+    def _reset(self) -> None:
+        self._parameters: NodeParameters | None = None
+        self._estimator: HumanMeshEstimator | None = None
+        self._outputs: Outputs | None = None
+        self._log_timer: Timer | None = None
+        self._subscribed: list[Subscription] = []
+        self._camera_info: CameraInfo | None = None
+        self._last_stamp_ns, self._last_frame_id = 0, ''
+        self._said: set[str] = set()
+        self._logged = WorkerCounts()
+        self._statistics = FrameStatistics()
+        self._worker: FrameWorker[Image] = FrameWorker(self._process, self._frame_failed)
+
+    def _subscribe(self) -> None:
+        qos = QoSProfile(depth=IMAGE_QUEUE, reliability=ReliabilityPolicy[
+            self._parameters.reliability.upper()])
+        self._subscribed = [
+            self.create_subscription(CameraInfo, 'camera_info', self._take_camera_info, qos),
+            self.create_subscription(Image, 'image', self._take_image, qos)]
+
+    def _stop(self) -> None:
+        for subscription in self._subscribed:
+            self.destroy_subscription(subscription)
+        self._subscribed = []
+        if not self._worker.stop(STOP_TIMEOUT_S):
+            self.get_logger().error(f'the inference did not end within {STOP_TIMEOUT_S:g} s')
+        if self._outputs is not None:
+            self._outputs.clear_markers(Header(stamp=self.get_clock().now().to_msg(),
+                                               frame_id=self._last_frame_id))
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+        if self._log_timer is not None:
+            self.destroy_timer(self._log_timer)
+        self._estimator = self._outputs = self._log_timer = None
+
+    # Saying what happens
+
+    def _publish_status(self) -> None:
+        values = self._statistics.values(self._worker.counts, STATUS_PERIOD_S)
+        publish_status(self, self._status_publisher, self._state_machine.current_state[1], values)
+
+    def _log_rates(self) -> None:
+        if not self._subscribed:
+            return
+        counts, period_s = self._worker.counts, self._parameters.log_period_s
+        arrived = counts.received - self._logged.received
+        self._logged = counts
+        if not arrived:
+            self.get_logger().warning(
+                f'no image on {self.resolve_topic_name("image")} for {period_s:g} s; is the '
+                f'camera running, and does reliability={self._parameters.reliability} suit it?')
+            return
+        values = self._statistics.values(counts, period_s)
+        self.get_logger().info(f'in {arrived / period_s:.1f} Hz, out ' + ', '.join(
+            f'{name} {value}' for name, value in values.items()))
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.get_logger().warning(text)
+
+    def _log_failure(self, transition: str, error: Exception) -> None:
+        self.get_logger().error(f'{transition} failed: {" ".join(str(error).split())}'
+                                if str(error) else f'{transition} failed: {error!r}')
+
+    def _every(self, period_s: float, call: Callable[[], None]) -> Timer:
+        return self.create_timer(period_s, call, clock=self._steady_clock)
+
+
+def make_estimator(parameters: NodeParameters) -> HumanMeshEstimator:
+    """The estimator that the parameters describe.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: a file or a value is wrong.
+        RuntimeError: the runtime is not available.
+    """
+    raise NotImplementedError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM.
+
+    Returns:
+        The exit code.
+    """
+    return run_node(DecomrNode, argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,106 @@
+"""The topics that the node publishes: meshes always, pictures and markers while somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from decomr.msg import HumanMeshArray, MeshTopology
+from decomr_core.drawing import draw_meshes
+from decomr_ros.images import image_message, iuv_image_from_meshes
+from decomr_ros.markers import MeshMarkers
+from decomr_ros.messages import human_mesh_array_message
+
+if TYPE_CHECKING:
+    from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+
+    from decomr_core.structures import HumanMesh
+    from decomr_ros.parameters import NodeParameters
+
+__all__ = ['Outputs']
+
+# Reliable reaches every kind of subscriber; a slow one loses the oldest, it blocks nobody.
+MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                         durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Outputs:
+    """The publishers, made when the node is configured and destroyed when it is cleaned up."""
+
+    def __init__(self, node: LifecycleNode, parameters: NodeParameters,
+                 topology: MeshTopology) -> None:
+        """Makes the publishers.
+
+        Args:
+            node: their owner; they publish while it is active.
+            parameters: which of them are wanted.
+            topology: what is latched on `topology`.
+        """
+        self._node, self._topology = node, topology
+        self._iuv_encoding = parameters.iuv_encoding
+        self._faces = np.array(topology.faces, np.int64).reshape(-1, 3)
+        make = node.create_lifecycle_publisher
+        self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
+        self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
+        self._iuv_publisher = make(Image, 'iuv', PICTURE_QOS) if parameters.publish_iuv else None
+        self._overlay_publisher = (make(Image, 'overlay', PICTURE_QOS)
+                                   if parameters.publish_overlay else None)
+        self._marker_publisher = (make(MarkerArray, 'markers', PICTURE_QOS)
+                                  if parameters.publish_markers else None)
+        self._markers = MeshMarkers(self._faces) if parameters.publish_markers else None
+
+    def publish_topology(self) -> None:
+        """Latches the topology; stamped now."""
+        self._topology.header.stamp = self._node.get_clock().now().to_msg()
+        self._topology_publisher.publish(self._topology)
+
+    def publish_meshes(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
+        """Publishes `human_meshes`, also if nobody is seen."""
+        self._mesh_publisher.publish(
+            human_mesh_array_message(header, meshes, self._topology.hash))
+
+    def publish_pictures(self, header: Header, image: np.ndarray, meshes: Sequence[HumanMesh],
+                         intrinsics: np.ndarray | None) -> None:
+        """Publishes what is subscribed of `iuv`, `markers` and `overlay`.
+
+        Args:
+            header: stamp and frame of the image.
+            image: (H, W, 3) uint8 RGB.
+            meshes: the people in it.
+            intrinsics: (3, 3) px, or None.
+        """
+        height, width = image.shape[:2]
+        if _is_wanted(self._iuv_publisher):
+            picture = iuv_image_from_meshes(meshes, height, width, self._iuv_encoding)
+            self._iuv_publisher.publish(image_message(header, picture, self._iuv_encoding))
+        if _is_wanted(self._marker_publisher):
+            vertices = {mesh.track_id if mesh.track_id >= 0 else index: mesh.vertices
+                        for index, mesh in enumerate(meshes)}
+            self._marker_publisher.publish(self._markers.serialize(header, vertices))
+        if _is_wanted(self._overlay_publisher):
+            picture = draw_meshes(image, meshes, self._faces, intrinsics)
+            self._overlay_publisher.publish(image_message(header, picture, 'rgb8'))
+
+    def clear_markers(self, header: Header) -> None:
+        """Takes everybody out of RViz."""
+        if self._marker_publisher is not None:
+            self._marker_publisher.publish(self._markers.clear(header))
+
+    def destroy(self) -> None:
+        """Destroys the publishers."""
+        for publisher in (self._mesh_publisher, self._topology_publisher, self._iuv_publisher,
+                          self._overlay_publisher, self._marker_publisher):
+            if publisher is not None:
+                self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _is_wanted(publisher: LifecyclePublisher | None) -> bool:
+    return publisher is not None and publisher.get_subscription_count() > 0

@@ -1,0 +1,90 @@
+"""One process, one node: start, spin, and an orderly end on SIGINT and SIGTERM.
+
+rclpy's own signal handlers shut the context down at once; nothing can be published after that.
+Here a signal only asks the loop to end, so that a node still clears its markers and closes its
+files, then exits with code 0.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+__all__ = ['ProcessNode', 'run_node', 'stop_on_signals']
+
+# How long a signal may go unnoticed, s.
+POLL_PERIOD_S = 0.1
+
+
+class ProcessNode(Protocol):
+    """What `run_node` asks of a node besides being a Node."""
+
+    exit_code: int | None
+    """None while it runs; set by the node to end its process with this code."""
+
+    def close(self) -> None:
+        """Brings everything in order; publishing still works."""
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that the first SIGINT or SIGTERM sets; the second one ends the process."""
+    stop = threading.Event()
+
+    def handle(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return stop
+
+
+def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None) -> int:
+    """Makes a node and spins it until a signal comes or the node itself wants to end.
+
+    Args:
+        make_node: called once rclpy is initialised.
+        argv: ROS arguments; None takes those of the command line.
+
+    Returns:
+        The exit code: 0 after a signal, 2 where the node could not be made.
+    """
+    stop = stop_on_signals()
+    rclpy.init(args=None if argv is None else list(argv),
+               signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        try:
+            node = make_node()
+        except (ParameterException, OSError, ValueError, RuntimeError) as error:
+            sys.stderr.write(f'{" ".join(str(error).split())}\n')
+            return 2
+        try:
+            _spin(node, stop)
+            node.close()
+        finally:
+            node.destroy_node()
+        return node.exit_code or 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(node: Node, stop: threading.Event) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stop.is_set() and node.exit_code is None:
+        try:
+            executor.spin_once(timeout_sec=POLL_PERIOD_S)
+        except ExternalShutdownException:
+            return
+        except Exception as error:  # noqa: BLE001 - e.g. a lifecycle transition that is not allowed
+            node.get_logger().error(f'a callback failed: {error!r}')
+    executor.remove_node(node)

@@ -1,0 +1,157 @@
+"""`recorder`: the node that writes meshes, IUV images and the topology to a rosbag2 MCAP.
+
+It does the part of `ros2 bag record` that the demo and a robot's flight recorder need, where
+rosbag2 is not installed. Messages are subscribed raw: what the publisher serialised is what
+lands in the file, byte for byte. Stop it with SIGINT; after SIGKILL the bag still opens, without
+the last second (see `bag.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import rclpy
+from ament_index_python.packages import get_package_share_directory
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import Image
+
+from decomr.msg import HumanMeshArray, MeshTopology
+from decomr_ros.bag import BagTopic, BagWriter
+from decomr_ros.process import run_node
+
+__all__ = ['Recorder', 'main', 'message_definition']
+
+# Everything up to this old is safe on disk, s.
+FLUSH_PERIOD_S = 0.5
+# Messages that may wait for the recorder, per topic: about 2 s of camera frames.
+QUEUE = 60
+SEPARATOR = '=' * 80
+
+# What there is to record: message type, and whether it is latched.
+TOPICS = {
+    'human_meshes': (HumanMeshArray, False),
+    'iuv': (Image, False),
+    'topology': (MeshTopology, True),
+    '/diagnostics': (DiagnosticArray, False),
+}
+
+
+class Recorder(Node):
+    """Subscribes everything in `TOPICS` and writes it to a bag.
+
+    Attributes:
+        writer: the bag.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Opens the bag and subscribes.
+
+        Args:
+            folder: of the bag; must not exist, or be empty.
+        """
+        super().__init__('recorder')
+        self.exit_code: int | None = None
+        names = {name: self.resolve_topic_name(name) for name in TOPICS}
+        self.writer = BagWriter(folder, [
+            BagTopic(names[name], _type_name(type_), message_definition(_type_name(type_)),
+                     is_latched) for name, (type_, is_latched) in TOPICS.items()])
+        for name, (type_, is_latched) in TOPICS.items():
+            self._subscribe(names[name], type_, is_latched)
+        self.create_timer(FLUSH_PERIOD_S, self.writer.flush)
+        self.get_logger().info(f'recording {", ".join(names.values())} to {folder}')
+
+    def close(self) -> None:
+        """Finishes the bag."""
+        self.writer.close()
+        counts = ', '.join(f'{name}: {count}' for name, count in self.writer.counts.items())
+        self.get_logger().info(f'recorded {counts}')
+
+    def _subscribe(self, name: str, type_: type, is_latched: bool) -> None:
+        qos = QoSProfile(
+            depth=1 if is_latched else QUEUE, reliability=ReliabilityPolicy.RELIABLE,
+            durability=(DurabilityPolicy.TRANSIENT_LOCAL if is_latched
+                        else DurabilityPolicy.VOLATILE))
+
+        def write(data: bytes, info: dict) -> None:
+            now_ns = self.get_clock().now().nanoseconds
+            self.writer.write(name, data, now_ns, info['source_timestamp'] or now_ns)
+
+        self.create_subscription(type_, name, write, qos, raw=True)
+
+
+def message_definition(type_name: str) -> str:
+    """The text of a message definition followed by those of all messages in it.
+
+    This is what MCAP calls ros2msg; a reader needs nothing else to decode the bag.
+
+    Args:
+        type_name: e.g. sensor_msgs/msg/Image.
+
+    Raises:
+        FileNotFoundError: the package does not ship the .msg file.
+    """
+    texts = {type_name: _definition_text(type_name)}
+    waiting = [type_name]
+    while waiting:
+        name = waiting.pop(0)
+        for inner in _inner_types(name, texts[name]):
+            if inner not in texts:
+                texts[inner] = _definition_text(inner)
+                waiting.append(inner)
+    first, *others = texts
+    parts = [texts[first]]
+    for name in others:
+        package, _, message = name.split('/')
+        parts.append(f'{SEPARATOR}\nMSG: {package}/{message}\n{texts[name]}')
+    return '\n'.join(parts)
+
+
+def _type_name(type_: type) -> str:
+    return f'{type_.__module__.split(".")[0]}/msg/{type_.__name__}'
+
+
+def _definition_text(type_name: str) -> str:
+    package, _, message = type_name.split('/')
+    path = Path(get_package_share_directory(package)) / 'msg' / f'{message}.msg'
+    return path.read_text(encoding='utf-8')
+
+
+def _inner_types(type_name: str, text: str) -> list[str]:
+    """Names of the messages that the fields of a definition are made of."""
+    package = type_name.split('/')[0]
+    found = []
+    for line in text.splitlines():
+        field = line.split('#')[0].split()
+        if len(field) < 2:
+            continue
+        name = field[0].split('[')[0].split('<')[0]
+        if '/' in name:
+            found.append(f'{name.split("/")[0]}/msg/{name.split("/")[-1]}')
+        elif name == 'Header':
+            found.append('std_msgs/msg/Header')
+        elif name[0].isupper():
+            found.append(f'{package}/msg/{name}')
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Records until SIGINT or SIGTERM; ROS arguments (remappings) are understood.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser('recorder', description=__doc__.partition('\n')[0])
+    parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
+    arguments = parser.parse_args(remove_ros_args(sys.argv if argv is None else
+                                                  ['recorder', *argv])[1:])
+    return run_node(lambda: Recorder(arguments.out), argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,342 @@
+"""`video_source`: a camera node for files and webcams; publishes `image` and `camera_info`.
+
+It stands in for a camera driver: images come at the video's own rate, stamped with the time of
+their publishing. A video file says nothing about its lens: without a calibration a horizontal
+field of view of 60 degrees is assumed, which scales all distances (0.5 to 2 times for lenses
+between 90 and 30 degrees).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import rclpy
+import yaml
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from decomr_core.camera import intrinsics_from_fov
+from decomr_ros.images import image_message
+from decomr_ros.messages import camera_info_message
+from decomr_ros.process import stop_on_signals
+
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ['Calibration', 'VideoFrames', 'VideoSource', 'main', 'read_calibration']
+
+DEFAULT_FOV_DEG = 60.0
+# A file without a usable rate is played at this, Hz.
+DEFAULT_RATE_HZ = 30.0
+HIGHEST_RATE_HZ = 240.0
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
+# Time for the last images to leave the process, s.
+LINGER_S = 0.5
+
+
+class Calibration(NamedTuple):
+    """A camera's lens, as measured."""
+
+    size: tuple[int, int]
+    """(width, height) of the images it was measured with, px."""
+    intrinsics: np.ndarray
+    """(3, 3) pinhole matrix, px of those images."""
+    distortion: list[float]
+    """Coefficients of the plumb_bob model."""
+
+    def intrinsics_at(self, width: int, height: int) -> np.ndarray:
+        """(3, 3) pinhole matrix of images resized to width x height, px."""
+        scale = np.array([width / self.size[0], height / self.size[1]])
+        intrinsics = self.intrinsics.copy()
+        # The centre of the first pixel is 0: half a pixel stays half a pixel.
+        intrinsics[:2, 2] = (intrinsics[:2, 2] + 0.5) * scale - 0.5
+        intrinsics[0, :2] *= scale[0]
+        intrinsics[1, 1] *= scale[1]
+        return intrinsics
+
+
+class VideoFrames:
+    """The frames of a video file, of a folder of pictures or of a webcam.
+
+    Attributes:
+        rate_hz: the video's own rate.
+        is_live: a webcam: it sets the pace itself and never ends.
+    """
+
+    def __init__(self, video: str | Path, is_looping: bool = False,
+                 size: tuple[int, int] | None = None) -> None:
+        """Opens the video.
+
+        Args:
+            video: a file, a folder of pictures (in the order of their names) or /dev/videoN.
+            is_looping: start again at the end.
+            size: (width, height) to resize to, px; a webcam is asked for it first.
+
+        Raises:
+            FileNotFoundError: there is no such video.
+            ValueError: it cannot be read as video.
+        """
+        self.path = Path(video)
+        self.is_live = str(video).startswith('/dev/')
+        self._is_looping, self._size = is_looping, size
+        if not self.path.exists():
+            raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
+                                    'pictures or a device such as /dev/video0')
+        self.rate_hz = DEFAULT_RATE_HZ
+        if not self.path.is_dir():
+            capture = self._open()
+            rate_hz = capture.get(cv2.CAP_PROP_FPS)
+            capture.release()
+            if 0 < rate_hz <= HIGHEST_RATE_HZ:
+                self.rate_hz = rate_hz
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Index of the frame in the video, and the (H, W, 3) uint8 BGR frame.
+
+        Raises:
+            ValueError: not one frame can be read, or a webcam stops.
+        """
+        while True:
+            index = -1
+            for index, frame in enumerate(self._play_once()):
+                yield index, frame if self._size is None else cv2.resize(frame, self._size)
+            if index < 0:
+                raise ValueError(f'{self.path} holds no frame that OpenCV can read; convert it, '
+                                 f'e.g. ffmpeg -i {self.path.name} -c:v libx264 video.mp4')
+            if self.is_live:
+                raise ValueError(f'{self.path} stopped after {index + 1} frames; '
+                                 'check the camera and its cable')
+            if not self._is_looping:
+                return
+
+    def _play_once(self) -> Iterator[np.ndarray]:
+        if self.path.is_dir():
+            for path in sorted(self.path.iterdir()):
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
+                    if frame is None:
+                        raise ValueError(f'{path} is no picture that OpenCV can read; remove it')
+                    yield frame
+            return
+        capture = self._open()
+        try:
+            while (read := capture.read())[0]:
+                yield read[1]
+        finally:
+            capture.release()
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise ValueError(f'OpenCV cannot open {self.path} as a video; check that it is one '
+                             'and, for a device, that no other program uses it')
+        if self.is_live and self._size:
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
+        return capture
+
+
+class VideoSource(Node):
+    """Publishes frames with their calibration.
+
+    Attributes:
+        frames_published: so far.
+        stamps: (index in the video, ns since the epoch) of each published frame.
+    """
+
+    def __init__(self, frame_id: str, reliability: str, calibration: Calibration | None,
+                 fov_deg: float) -> None:
+        """Makes the publishers.
+
+        Args:
+            frame_id: of the images: the camera's optical frame.
+            reliability: reliable or best_effort.
+            calibration: of the camera; None makes one from the field of view.
+            fov_deg: horizontal field of view.
+        """
+        super().__init__('video_source', start_parameter_services=False)
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
+        self._image_publisher = self.create_publisher(Image, 'image', qos)
+        self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', qos)
+        self._frame_id, self._fov_deg, self._calibration = frame_id, fov_deg, calibration
+        self.stamps: list[tuple[int, int]] = []
+
+    @property
+    def frames_published(self) -> int:
+        """How many frames have been published."""
+        return len(self.stamps)
+
+    def wait_for_subscribers(self, topics: Sequence[str], timeout_s: float,
+                             stop: threading.Event) -> None:
+        """Returns once every topic has a subscriber, or at a signal.
+
+        Raises:
+            TimeoutError: one has none after that time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while missing := [name for name in topics if not self.count_subscribers(
+                self.resolve_topic_name(name))]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'nobody subscribed to {", ".join(missing)} within '
+                                   f'{timeout_s:g} s; start the node, with the same '
+                                   'ROS_DOMAIN_ID and namespace')
+            if stop.wait(0.05):
+                return
+        # The writers learn of their readers a moment after the graph does.
+        stop.wait(0.2)
+
+    def publish(self, index: int, frame: np.ndarray) -> None:
+        """Publishes a frame, stamped now.
+
+        Args:
+            index: of the frame in the video.
+            frame: (H, W, 3) uint8 BGR.
+        """
+        height, width = frame.shape[:2]
+        stamp = self.get_clock().now()
+        header = Header(stamp=stamp.to_msg(), frame_id=self._frame_id)
+        if self._calibration is None:
+            intrinsics, distortion = intrinsics_from_fov(width, height, self._fov_deg), ()
+        else:
+            intrinsics = self._calibration.intrinsics_at(width, height)
+            distortion = self._calibration.distortion
+        self._info_publisher.publish(
+            camera_info_message(header, intrinsics, width, height, distortion))
+        self._image_publisher.publish(image_message(header, frame, 'bgr8'))
+        self.stamps.append((index, stamp.nanoseconds))
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """The calibration in a file of ROS camera_calibration.
+
+    Raises:
+        ValueError: the file is not such a calibration.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        return Calibration(
+            (int(content['image_width']), int(content['image_height'])),
+            np.array(content['camera_matrix']['data'], float).reshape(3, 3),
+            [float(number) for number in
+             content.get('distortion_coefficients', {}).get('data', [])])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} is no calibration in the YAML of ROS camera_calibration '
+                         f'(image_width, camera_matrix, ...): {error!r}') from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publishes a video; prints what it did as one JSON object on the last line.
+
+    Returns:
+        The exit code; 0 also after SIGINT.
+    """
+    stop = stop_on_signals()
+    options = _parse(argv)
+    rclpy.init(args=None if argv is None else list(argv),
+               signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        calibration = read_calibration(options.calibration) if options.calibration else None
+        size = (options.width, options.height) if options.width and options.height else None
+        frames = VideoFrames(options.video, options.loop, size)
+        source = VideoSource(options.frame_id, options.reliability, calibration, options.fov)
+        report = _play(source, frames, options, stop)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f'video_source: {error}\n')
+        return 2
+    finally:
+        rclpy.try_shutdown()
+    sys.stdout.write(json.dumps(report) + '\n')
+    return 0
+
+
+def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
+          stop: threading.Event) -> dict[str, float]:
+    if options.wait_for_subscribers is not None:
+        source.wait_for_subscribers(options.wait_for_subscribers or ['image'],
+                                    options.wait_timeout, stop)
+    keeper = _Keeper(options.keep, frames.rate_hz)
+    period_s = 1.0 / (options.rate or frames.rate_hz)
+    started = due = time.monotonic()
+    try:
+        for index, frame in frames:
+            if not frames.is_live:
+                stop.wait(max(0.0, due - time.monotonic()))
+                # A late frame is published at once and moves all later ones: no burst.
+                due = max(due, time.monotonic()) + period_s
+            if stop.is_set() or (options.seconds and
+                                 time.monotonic() - started >= options.seconds):
+                break
+            source.publish(index, frame)
+            keeper.add(frame)
+        seconds = time.monotonic() - started
+        stop.wait(LINGER_S)
+    finally:
+        keeper.close()
+        if options.stamps:
+            Path(options.stamps).write_text(
+                ''.join(f'{index},{stamp_ns}\n' for index, stamp_ns in source.stamps))
+    return {'frames_published': source.frames_published, 'seconds': round(seconds, 3),
+            'fps': round(source.frames_published / max(seconds, 1e-9), 3)}
+
+
+class _Keeper:
+    """Writes published frames to an AVI (motion JPEG: little work), if a path is given."""
+
+    def __init__(self, path: str | None, rate_hz: float) -> None:
+        self._path, self._rate_hz = path, rate_hz
+        self._writer: cv2.VideoWriter | None = None
+
+    def add(self, frame: np.ndarray) -> None:
+        if self._path is None:
+            return
+        if self._writer is None:
+            code = cv2.VideoWriter.fourcc(*'MJPG')
+            self._writer = cv2.VideoWriter(self._path, code, self._rate_hz,
+                                           frame.shape[1::-1])
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser('video_source', description=__doc__.partition('\n')[0])
+    parser.add_argument('video', help='file, folder of pictures or /dev/videoN')
+    parser.add_argument('--loop', action='store_true', help='start again at the end')
+    parser.add_argument('--seconds', type=float, help='stop after this time')
+    parser.add_argument('--rate', type=float, help='Hz; default: the rate of the video')
+    parser.add_argument('--width', type=int, help='resize to this, px (with --height)')
+    parser.add_argument('--height', type=int, help='resize to this, px (with --width)')
+    parser.add_argument('--fov', type=float, default=DEFAULT_FOV_DEG,
+                        help=f'horizontal field of view, degrees ({DEFAULT_FOV_DEG:g})')
+    parser.add_argument('--calibration', help='YAML of ROS camera_calibration; wins over --fov')
+    parser.add_argument('--frame-id', default='camera_color_optical_frame')
+    parser.add_argument('--reliability', choices=('reliable', 'best_effort'),
+                        default='reliable', help='of the publishers; reliable reaches everybody')
+    parser.add_argument('--wait-for-subscribers', nargs='*', metavar='TOPIC',
+                        help='start when these topics (default: image) have a subscriber')
+    parser.add_argument('--wait-timeout', type=float, default=60.0, help='s (60)')
+    parser.add_argument('--stamps', metavar='FILE', help='write frame index,stamp (ns) lines')
+    parser.add_argument('--keep', metavar='FILE.avi', help='also write the frames to a video')
+    options = parser.parse_args(
+        remove_ros_args(sys.argv)[1:] if argv is None else remove_ros_args(list(argv)))
+    if bool(options.width) != bool(options.height):
+        parser.error('--width and --height go together')
+    return options
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
