@@ -92,8 +92,8 @@ class LocationMapper(nn.Module):
         return torch.cat([readings, seam], dim=1)[:, self._order]
 
     def _read(self, points: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
-        samples = points.index_select(1, texels.flatten())
-        samples = samples.reshape(len(points), *texels.shape, points.shape[-1])
+        # Not a reshape: that would fix the batch size in an exported graph.
+        samples = points.index_select(1, texels.flatten()).unflatten(1, tuple(texels.shape))
         return (samples * weights.unsqueeze(-1).to(points.dtype)).sum(dim=2)
 
     def _make_sampling_tables(self, positions: np.ndarray, faces: np.ndarray,
