@@ -118,22 +118,22 @@ def _faces_with_pixels(
         image (M,), face (M,), corners (M, 3, 3) in px, and for x and y the first pixel (M,) and
         the number of pixels (M,).
     """
-    by_axis = [pixels[..., axis][:, faces] for axis in range(2)]  # each (B, F, 3)
+    # (V, B): one gather copies a corner's coordinate for the whole batch.
+    columns = [pixels[..., axis].T.contiguous() for axis in range(2)]
+    ax, bx, cx, ay, by, cy = (values.index_select(0, faces[:, corner])
+                              for values in columns for corner in range(3))  # each (F, B)
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    keep = area < 0 if cull else area != 0
     bounds = []
-    keep = torch.ones_like(by_axis[0][..., 0], dtype=torch.bool)
-    for values in by_axis:
-        a, b, c = values.unbind(-1)
-        low = torch.minimum(torch.minimum(a, b), c).sub(1e-3).ceil().clamp_(min=0)
-        high = torch.maximum(torch.maximum(a, b), c).add(1e-3).floor().clamp_(max=size - 1)
+    for a, b, c in ((ax, bx, cx), (ay, by, cy)):
+        low = torch.minimum(torch.minimum(a, b), c).sub_(1e-3).ceil_().clamp_(min=0)
+        high = torch.maximum(torch.maximum(a, b), c).add_(1e-3).floor_().clamp_(max=size - 1)
         keep &= low <= high
         bounds.append((low, high))
-    (ax, bx, cx), (ay, by, cy) = (values.unbind(-1) for values in by_axis)
-    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-    keep &= area < 0 if cull else area != 0
-    image, face = keep.nonzero(as_tuple=True)
+    face, image = keep.nonzero(as_tuple=True)
     corners = pixels[image[:, None], faces[face]]
-    low = [first[image, face].long() for first, _ in bounds]
-    spans = [last[image, face].long() - start + 1
+    low = [first[keep].long() for first, _ in bounds]
+    spans = [last[keep].long() - start + 1
              for (_, last), start in zip(bounds, low, strict=True)]
     return image, face, corners, low, spans
 

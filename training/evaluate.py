@@ -9,11 +9,13 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from decomr_core.body_models import load_body
 from decomr_core.checkpoint import load_network
 from decomr_core.crop import normalize_images
 from decomr_core.metrics import (
@@ -24,6 +26,7 @@ from decomr_core.metrics import (
     vertex_error_mm,
 )
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, held_out_set
 
 __all__ = ['best_constant_joints', 'evaluate_network', 'main']
@@ -49,7 +52,8 @@ def evaluate_network(network: DecoMR, held_out: SyntheticBatch) -> dict[str, flo
     network.eval()
     device = next(network.parameters()).device
     rows: dict[str, list[Tensor]] = {}
-    for batch in held_out.split(BATCH):
+    for start in range(0, len(held_out), BATCH):
+        batch = _part(held_out, slice(start, start + BATCH))
         output = network(normalize_images(batch.images.to(device)))
         for name, values in _scores(network, output, batch.to(device)).items():
             rows.setdefault(name, []).append(values)
@@ -94,6 +98,10 @@ def constant_scores(gt_joints: Tensor) -> dict[str, float]:
     }
 
 
+def _part(batch: SyntheticBatch, some: slice) -> SyntheticBatch:
+    return SyntheticBatch(*(getattr(batch, item.name)[some] for item in fields(batch)))
+
+
 def _scores(network: DecoMR, output: object, batch: SyntheticBatch) -> dict[str, Tensor]:
     joints = output.joints
     centred = output.vertices - joints[:, :1]
@@ -123,7 +131,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    held_out = held_out_set(SyntheticConfig(crop_size=network.config.crop_size), args.images)
+    body = load_body()
+    held_out = held_out_set(
+        SyntheticConfig(size=network.config.crop_size), body, load_uv_map(body=body), args.images
+    )
     constant = constant_scores(held_out.joints)
     scores = evaluate_network(network, held_out)
     report = {'weights': str(args.weights), 'images': args.images, 'network': scores,

@@ -28,8 +28,10 @@ from decomr_core.body_models import load_body
 from decomr_core.checkpoint import save_checkpoint
 from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import load_uv_map
-from training.datasets.synthetic import held_out_set, synthetic_loader
+from training.datasets.producer import synthetic_loader
+from training.datasets.synthetic import held_out_set
 from training.evaluate import evaluate_network
 from training.train_config import OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
@@ -79,11 +81,16 @@ class Trainer:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads)
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        body = load_body()
-        network = DecoMR(network_config(config.preset), body, load_uv_map(body=body))
-        network = network.to(self.device, memory_format=torch.channels_last)
-        self.network = network
-        self.train_step = TrainStep(network, config.losses, config.precision).to(self.device)
+        self.body = load_body()
+        self.uv_map = load_uv_map(body=self.body)
+        network = DecoMR(network_config(config.preset), self.body, self.uv_map)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        texel_weights = weight_map(
+            self.body, self.uv_map, network.config.location_map_resolution
+        )
+        self.train_step = TrainStep(
+            self.network, texel_weights, config.losses, config.precision
+        ).to(self.device)
         self.averaged = copy.deepcopy(network).eval() if config.optimizer.ema_decay else None
         self.optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -99,10 +106,12 @@ class Trainer:
     def run(self) -> Path:
         """Trains to the last step and writes `network.safetensors`; returns its path."""
         config = self.config
-        held_out = held_out_set(config.data, config.validation_images)
+        held_out = held_out_set(config.data, self.body, self.uv_map, config.validation_images)
         self._write_config()
         loader = synthetic_loader(
-            config.data, config.batch_size, config.num_workers, config.seed, start=self.step
+            config.data, self.body, self.uv_map, batch_size=config.batch_size,
+            num_workers=config.num_workers, seed=config.seed, reuse=config.reuse,
+            first_chunk=self._chunks_used(),
         )
         total = config.stages.total_steps
         progress = tqdm(total=total, initial=self.step, unit='step', disable=None)
@@ -163,6 +172,11 @@ class Trainer:
                 value.lerp_(trained[name], 1 - decay)
             else:
                 value.copy_(trained[name])
+
+    def _chunks_used(self) -> int:
+        """Rendered chunks that the steps so far were made of; a resumed run goes on after them."""
+        images = self.step * self.config.batch_size
+        return images // (self.config.reuse * self.config.data.batch_size)
 
     def _log(self, terms: dict[str, float], progress: tqdm) -> None:
         rate = self.step * self.config.batch_size / max(self.trained_s, 1e-9)

@@ -90,6 +90,7 @@ class TrainConfig:
         precision: `fp32` or `bf16` (autocast of the network; losses stay in fp32).
         threads: CPU threads of the network; the image generator has one process of its own.
         num_workers: image generator processes.
+        reuse: how many times each rendered image is given to the network.
         validate_every: steps between validations, 0 for none.
         validation_images: held-out images in a validation.
         save_every: steps between checkpoints.
@@ -105,6 +106,7 @@ class TrainConfig:
     precision: str = 'fp32'
     threads: int = 2
     num_workers: int = 1
+    reuse: int = 1
     validate_every: int = 500
     validation_images: int = 128
     save_every: int = 250

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from decomr_core import losses
 from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.uv.location_map import weight_map
 from training.datasets.synthetic import SyntheticBatch
 from training.train_config import LossWeights
 
@@ -24,19 +23,19 @@ class TrainStep(nn.Module):
 
     Args:
         network: the network in training.
+        texel_weights: (R, R) weight of each texel of the location map.
         weights: factor of each loss.
         precision: `fp32` or `bf16`.
     """
 
-    def __init__(self, network: DecoMR, weights: LossWeights, precision: str) -> None:
+    def __init__(
+        self, network: DecoMR, texel_weights: Tensor, weights: LossWeights, precision: str
+    ) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
         self.precision = precision
-        texel_weights = weight_map(
-            network.body, network.uv_map, network.config.location_map_resolution
-        )
-        self.register_buffer('texel_weights', torch.as_tensor(texel_weights), persistent=False)
+        self.register_buffer('texel_weights', texel_weights, persistent=False)
 
     def cnet_losses(self, batch: SyntheticBatch) -> dict[str, Tensor]:
         """Weighted losses of stage 1 by name: CNet alone (section 3.4)."""
@@ -50,17 +49,17 @@ class TrainStep(nn.Module):
         images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
         with self._autocast():
             output = self.network(images)
-        iuv, location_map = output.iuv.float(), output.location_map.float()
-        vertices, camera = output.vertices.float(), output.camera.float()
-        joints = self.network.body.joint_regressor @ vertices
-        joints_crop = losses.project_weak_perspective(joints, camera)
+        iuv, location_map, camera = output.iuv, output.location_map, output.camera
+        joints_crop = losses.project_weak_perspective(output.joints, camera)
         gt_map = self.network.location_mapper.location_map_from_vertices(batch.vertices)
         weights = self.weights
         terms = self._iuv_losses(iuv, batch)
         terms['location_map'] = weights.location_map * losses.location_map_loss(
             location_map, gt_map, self.texel_weights
         )
-        terms['joints_3d'] = weights.joints_3d * losses.joints_3d_loss(joints, batch.joints)
+        terms['joints_3d'] = weights.joints_3d * losses.joints_3d_loss(
+            output.joints, batch.joints
+        )
         terms['joints_2d'] = weights.joints_2d * losses.joints_2d_loss(
             joints_crop, batch.joints_2d[..., :2], batch.joints_2d[..., 2]
         )
@@ -68,7 +67,9 @@ class TrainStep(nn.Module):
             batch.iuv, location_map, camera
         )
         if weights.vertices:
-            terms['vertices'] = weights.vertices * losses.vertex_loss(vertices, batch.vertices)
+            terms['vertices'] = weights.vertices * losses.vertex_loss(
+                output.vertices, batch.vertices
+            )
         if weights.total_variation:
             terms['total_variation'] = weights.total_variation * losses.total_variation_loss(
                 location_map

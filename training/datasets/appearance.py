@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.datasets.surface import NUM_WAVES, SurfacePoints
+from training.datasets.surface import SurfacePoints
 
 __all__ = ['Outfits', 'coverage', 'offsets', 'paint', 'sample_outfits', 'shade']
 
 Outfits = dict[str, Tensor]
-"""Parameters of B outfits: (B,) scalars, (B, 3) colours in linear 0..1, (B, NUM_WAVES) mixes."""
+"""Parameters of B outfits: (B,) scalars and (B, 3) colours in 0..1."""
 
 SKIN_LIGHT, SKIN_DARK = np.array([.96, .80, .69]), np.array([.23, .14, .10])
 HAIR_COLORS = np.array([[.05, .04, .04], [.13, .08, .05], [.30, .18, .10], [.55, .42, .25],
@@ -71,8 +71,6 @@ def sample_outfits(rng: np.random.Generator, count: int) -> Outfits:
         'logo': chance(.3) * 1.0, 'logo_x': rng.normal(0, .05, count),
         'logo_y': rng.uniform(.3, .7, count), 'logo_w': rng.uniform(.02, .14, count),
         'logo_h': rng.uniform(.02, .18, count), 'logo_color': _cloth_colors(rng, count),
-        'waves': rng.normal(0, 1, (count, NUM_WAVES)) / NUM_WAVES**.5,
-        'stain': rng.normal(0, 1, (count, NUM_WAVES)) / NUM_WAVES**.5,
     }
     for garment, share in (('shirt', .5), ('legs', .15)):
         values |= {f'{garment}_{name}': value
@@ -111,12 +109,20 @@ def coverage(points: SurfacePoints, outfit: Outfits, sharp: float) -> dict[str, 
     return {'shirt': shirt, 'legs': legs, 'shoes': shoes, 'hair': torch.maximum(hair, tail)}
 
 
-def offsets(points: SurfacePoints, outfit: Outfits) -> Tensor:
-    """How far the dressed surface stands off the body along its normals, (B, V) metres."""
-    wide = {name: value[:, None] for name, value in outfit.items() if name != 'waves'}
+def offsets(points: SurfacePoints, outfit: Outfits, folds: Tensor) -> Tensor:
+    """How far the dressed surface stands off the body along its normals.
+
+    Args:
+        points: coordinates of the vertices, each (V,).
+        outfit: parameters (B,).
+        folds: (B, V) smooth functions about -2 to 2.
+
+    Returns:
+        (B, V) metres.
+    """
+    wide = {name: value[:, None] for name, value in outfit.items()}
     cover = coverage(points, wide, sharp=6.0)
-    folds = outfit['waves'] @ points.waves.T  # (B, V)
-    folds = 1 + wide['fold'] * folds.clamp(-2, 2)
+    folds = 1 + wide['fold'] * folds
     hang = ((points.down - .5) / 1.5).clamp(0, 1)
     shirt = wide['shirt_off'] * folds + wide['shirt_flare'] * hang * (points.along_arm < 0)
     shirt = shirt + wide['shirt_flare'] * .5 * (points.along_arm.clamp(0, 2) / 2)
@@ -126,12 +132,13 @@ def offsets(points: SurfacePoints, outfit: Outfits) -> Tensor:
     return torch.maximum(cloth, cover['hair'] * wide['hair_off'] * (1 + .4 * (folds - 1)))
 
 
-def paint(points: SurfacePoints, outfit: Outfits) -> tuple[Tensor, Tensor]:
+def paint(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> tuple[Tensor, Tensor]:
     """The unlit colour of surface points.
 
     Args:
         points: coordinates, each (M,).
         outfit: parameters of each point's person, (M,) and (M, 3).
+        stain: (M,) smooth functions about -2 to 2: blotches of colour.
 
     Returns:
         albedo (M, 3) in 0..1 and gloss (M,).
@@ -143,8 +150,8 @@ def paint(points: SurfacePoints, outfit: Outfits) -> tuple[Tensor, Tensor]:
     color = torch.where(sock[:, None], .6 * outfit['logo_color'] + .3, color)
     color = torch.where(((outfit['glove'] > 0) & (points.along_arm > 2))[:, None],
                         outfit['shoes'], color)
-    color = _over(color, _patterned(points, outfit, 'legs'), cover['legs'])
-    shirt = _patterned(points, outfit, 'shirt')
+    color = _over(color, _patterned(points, outfit, stain, 'legs'), cover['legs'])
+    shirt = _patterned(points, outfit, stain, 'shirt')
     front = points.z > 0
     logo = front & (outfit['logo'] > 0) & (points.along_arm < 0) & (
         (points.x - outfit['logo_x']).abs() < outfit['logo_w']) & (
@@ -158,7 +165,6 @@ def paint(points: SurfacePoints, outfit: Outfits) -> tuple[Tensor, Tensor]:
     color = torch.where(belt[:, None], outfit['shoes'] * .6, color)
     color = _over(color, outfit['shoes'], cover['shoes'])
     color = _over(color, outfit['hair'], cover['hair'])
-    stain = (outfit['stain'] * points.waves).sum(-1).clamp(-2, 2)
     bare = 1 - torch.stack(list(cover.values())).amax(0)
     color = color * (1 + (.10 - .06 * bare) * stain)[:, None]
     return color.clamp(0, 1), outfit['gloss'] * (.3 + .7 * bare)
@@ -202,7 +208,8 @@ def _face(points: SurfacePoints, outfit: Outfits, color: Tensor) -> Tensor:
     return torch.where(eyes[:, None], color * .25, color)
 
 
-def _patterned(points: SurfacePoints, outfit: Outfits, garment: str) -> Tensor:
+def _patterned(points: SurfacePoints, outfit: Outfits, stain: Tensor,
+               garment: str) -> Tensor:
     """A garment's colour (M, 3): its base with stripes, checks or stains of a second colour."""
     def value(name: str) -> Tensor:
         return outfit[f'{garment}_{name}']
@@ -212,9 +219,8 @@ def _patterned(points: SurfacePoints, outfit: Outfits, garment: str) -> Tensor:
     downward = torch.where(on_arm, points.along_arm * .27, points.y)
     first = torch.sin(downward * value('f1') + value('p1'))
     second = torch.sin(across * value('f2') + value('p2'))
-    blotch = (outfit['waves'] * points.waves).sum(-1) * 3
     level = value('m1') * first + value('m2') * second + value('mix') * first * second
-    level = level + value('m3') * blotch
+    level = level + value('m3') * 3 * stain
     share = torch.sigmoid((level - value('bias')) * 8) * value('strength')
     return _over(outfit[garment], value('second'), share)
 

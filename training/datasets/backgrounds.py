@@ -17,6 +17,8 @@ __all__ = ['Scene', 'draw_background', 'draw_occluder', 'draw_shadow']
 
 NEAR_M = 0.15
 """Boxes that come nearer to the image plane are left out."""
+FARTHEST_M = 60.0
+"""Beyond is sky."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,12 @@ class Scene:
     height_m: float
     distance_m: float
 
-    def rays(self, size: int) -> np.ndarray:
-        """Directions (S, S, 3) float32 of the pixel centres, camera frame, z = 1."""
+    def along(self, direction: np.ndarray, size: int) -> np.ndarray:
+        """How far each pixel's ray, at depth 1, goes in a direction (3,): (S S,) float32."""
         line = ((2 * np.arange(size, dtype=np.float32) + 1) / size - 1) * self.half_side
-        rays = np.ones((size, size, 3), np.float32)
-        rays[..., 0] = line[None, :] + self.center[0]
-        rays[..., 1] = line[:, None] + self.center[1]
-        return rays
+        x = np.float32(direction[0]) * (line + np.float32(self.center[0]))
+        y = np.float32(direction[1]) * (line + np.float32(self.center[1])) + direction[2]
+        return (x[None, :] + y[:, None].astype(np.float32)).ravel()
 
     def project(self, points: np.ndarray, size: int) -> np.ndarray:
         """Pixel positions (..., 2) of points (..., 3) in the camera frame, m."""
@@ -134,15 +135,11 @@ def draw_occluder(rng: np.random.Generator, bank: TextureBank, scene: Scene,
 
 def _draw_room(rng: np.random.Generator, bank: TextureBank, scene: Scene, size: int,
                outdoors: bool) -> np.ndarray:
-    rays = scene.rays(size)
-    yaw = rng.uniform(-.8, .8)
-    first, second = scene.horizontal(yaw)
-    up, right, ahead = (rays @ axis.astype(np.float32) for axis in (scene.up, second, first))
-    depth = np.full((size, size), 60.0, np.float32)
-    image = np.empty((size, size, 3), np.float32)
-    image[:] = random_color(rng) * .4 + 150 + up[..., None] * rng.uniform(-60, 60)
+    first, second = scene.horizontal(rng.uniform(-.8, .8))
+    up, right, ahead = (scene.along(axis, size) for axis in (scene.up, second, first))
     gap = rng.uniform(3, 18) if outdoors else rng.uniform(.4, 4)
     sides = rng.uniform(2, 12, 2) if outdoors else rng.uniform(1.2, 5, 2)
+    # Each plane: its normal along the rays, its distance, and the texture's two directions.
     planes = [(-up, scene.height_m, right, ahead, bank.floors)]
     if not outdoors:
         room = max(rng.uniform(2.3, 4), scene.height_m + .3)
@@ -152,23 +149,28 @@ def _draw_room(rng: np.random.Generator, bank: TextureBank, scene: Scene, size: 
     for sign, side in zip((1, -1), sides, strict=True):
         if rng.random() < .8:
             planes.append((sign * right, side, ahead, -up, bank.walls))
-    for toward, distance, across, down, textures in planes:
-        hit = distance / np.maximum(toward, 1e-3)
-        nearer = (hit < depth).nonzero()
-        if not len(nearer[0]):
-            continue
-        reach = hit[nearer]
-        depth[nearer] = reach
+    nearness = np.stack([toward / np.float32(distance) for toward, distance, *_ in planes])
+    winner = nearness.argmax(0)
+    nearness = nearness.max(0)
+    sky = nearness < 1 / FARTHEST_M
+    reach = 1 / np.maximum(nearness, 1 / FARTHEST_M)
+    image = np.empty((size * size, 3), np.float32)
+    image[sky] = (random_color(rng) * .4 + 150 + rng.uniform(-60, 60) * up[sky, None])
+    for index, (_, _, across, down, textures) in enumerate(planes):
+        shown = np.flatnonzero((winner == index) & ~sky)
         texture = textures[rng.integers(len(textures))]
-        period = rng.uniform(2, 4) if textures is bank.walls else rng.uniform(.6, 4)
-        turn = TEXTURE_SIDE / period
-        low = scene.height_m if textures is bank.walls else rng.uniform(0, 4)
-        column = ((across[nearer] * reach + rng.uniform(0, 9)) * turn).astype(np.int32)
-        row = ((down[nearer] * reach - low) * turn).astype(np.int32)
-        color = texture[row % TEXTURE_SIDE, column % TEXTURE_SIDE].astype(np.float32)
-        fade = np.exp(-reach / rng.uniform(8, 40))[:, None]
-        image[nearer] = (color * fade + color.mean(0) * (1 - fade)) * rng.uniform(.55, 1.15)
-    return image
+        is_wall = textures is bank.walls
+        turn = np.float32(TEXTURE_SIDE / rng.uniform(2 if is_wall else .6, 4))
+        low = np.float32(scene.height_m if is_wall else rng.uniform(0, 4))
+        far = reach[shown]
+        column = ((across[shown] * far + np.float32(rng.uniform(0, 9))) * turn).astype(np.int32)
+        row = ((down[shown] * far - low) * turn).astype(np.int32)
+        texel = (row % TEXTURE_SIDE) * TEXTURE_SIDE + column % TEXTURE_SIDE
+        color = texture.reshape(-1, 3).take(texel, axis=0).astype(np.float32)
+        fog = (far / (far + np.float32(rng.uniform(4, 40))))[:, None]
+        average = texture[::16, ::16].mean((0, 1), dtype=np.float32)
+        image[shown] = (color + (average - color) * fog) * np.float32(rng.uniform(.55, 1.15))
+    return image.reshape(size, size, 3)
 
 
 def _draw_box(rng: np.random.Generator, bank: TextureBank, scene: Scene, image: np.ndarray,

@@ -31,7 +31,6 @@ class SurfacePoints:
         is_arm, is_head: 0 to 1.
         head_up: 0 at the chin, 1 at the top of the head.
         head_front: -1 at the back of the head, 1 at its front.
-        waves: (..., NUM_WAVES) smooth functions between -1 and 1.
     """
 
     x: Tensor
@@ -43,7 +42,6 @@ class SurfacePoints:
     is_head: Tensor
     head_up: Tensor
     head_front: Tensor
-    waves: Tensor
 
 
 class BodySurface:
@@ -63,6 +61,8 @@ class BodySurface:
         self.faces = body.faces.cpu()
         self.height = float(np.ptp(template[:, 1]))
         self._fields = torch.tensor(_fields(template, joints, parts), dtype=torch.float32)
+        self._waves = torch.tensor(_waves(template), dtype=torch.float32)
+        self._corners = [self.faces[:, corner].contiguous() for corner in range(3)]
         self._normals_from_faces = _averaging_matrix(self.faces, len(template))
 
     @property
@@ -72,26 +72,42 @@ class BodySurface:
 
     def points(self, face_index: Tensor, barycentric: Tensor) -> SurfacePoints:
         """The coordinates, each (M,), of points given by face (M,) and weights (M, 3)."""
-        corners = self.faces[face_index]
-        mixed = sum(self._fields[corners[:, corner]] * barycentric[:, corner, None]
-                    for corner in range(3))
-        return _points(mixed)
+        return _points(sum(
+            self._fields.index_select(0, self._corners[corner][face_index])
+            * barycentric[:, corner, None] for corner in range(3)))
+
+    def mix_waves(self, mixes: Tensor) -> Tensor:
+        """Smooth random functions (B, V), about -2 to 2, of mixes (B, NUM_WAVES)."""
+        return (mixes @ self._waves.T).clamp_(-2, 2)
 
     def normals(self, vertices: Tensor) -> Tensor:
         """Outward unit normals (B, V, 3) of posed vertices (B, V, 3)."""
-        a, b, c = (vertices[:, self.faces[:, corner]] for corner in range(3))
-        normals = torch.linalg.cross(b - a, c - a)  # (B, F, 3), length twice the area
-        flat = normals.permute(1, 0, 2).reshape(len(self.faces), -1)
-        summed = (self._normals_from_faces @ flat).view(-1, len(vertices), 3).permute(1, 0, 2)
+        batch = len(vertices)
+        columns = vertices.permute(1, 2, 0).reshape(-1, 3 * batch)  # (V, 3 B)
+        a, b, c = (columns.index_select(0, corner).view(-1, 3, batch)
+                   for corner in self._corners)
+        b -= a
+        c -= a
+        flat = torch.cat([b[:, 1] * c[:, 2] - b[:, 2] * c[:, 1],
+                          b[:, 2] * c[:, 0] - b[:, 0] * c[:, 2],
+                          b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0]], dim=1)  # (F, 3 B)
+        summed = (self._normals_from_faces @ flat).view(-1, 3, batch).permute(2, 0, 1)
         return torch.nn.functional.normalize(summed, dim=-1, eps=1e-12)
 
 
 def _points(fields: Tensor) -> SurfacePoints:
-    return SurfacePoints(*fields[..., :9].unbind(-1), waves=fields[..., 9:])
+    return SurfacePoints(*fields.T.contiguous().unbind(0))
+
+
+def _waves(template: np.ndarray) -> np.ndarray:
+    """Sines (V, NUM_WAVES) over the resting body, from long to short."""
+    rng = np.random.default_rng(7)
+    wave = rng.normal(0, 1, (3, NUM_WAVES)) * np.geomspace(4, 30, NUM_WAVES)
+    return np.sin(template @ wave + rng.uniform(0, 2 * np.pi, NUM_WAVES))
 
 
 def _fields(template: np.ndarray, joints: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """All coordinates of the vertices, (V, 9 + NUM_WAVES)."""
+    """All coordinates of the vertices, (V, 9)."""
     x, y, z = template.T
     top, sole = y.max(), y.min()
     height = top - sole
@@ -107,11 +123,8 @@ def _fields(template: np.ndarray, joints: np.ndarray, parts: np.ndarray) -> np.n
     skull = is_head & (y > chin)
     middle = (z[skull].max() + z[skull].min()) / 2
     front = (z - middle) / (np.ptp(z[skull]) / 2)
-    rng = np.random.default_rng(7)
-    wave = rng.normal(0, 1, (3, NUM_WAVES)) * np.geomspace(4, 30, NUM_WAVES)
-    waves = np.sin(template @ wave + rng.uniform(0, 2 * np.pi, NUM_WAVES))
     columns = [x, y, z, down, along, is_arm, is_head, (y - chin) / (top - chin), front]
-    return np.concatenate([np.stack(columns, axis=1), waves], axis=1)
+    return np.stack(columns, axis=1)
 
 
 def _averaging_matrix(faces: Tensor, num_vertices: int) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from training.datasets import appearance
 from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
 from training.datasets.photometric import degrade, soft_composite
 from training.datasets.poses import sample_poses
-from training.datasets.surface import BodySurface
+from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.textures import TextureBank
 from training.datasets.viewpoints import (
     ROOT_FROM_BODY,
@@ -31,7 +32,7 @@ from training.datasets.viewpoints import (
     orient_poses,
     sample_viewpoints,
 )
-from training.iuv_target import IUV_STRIDE, downsample_iuv, iuv_from_fragments
+from training.iuv_target import IUV_STRIDE, iuv_target
 
 __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
            'held_out_set']
@@ -163,22 +164,23 @@ class SyntheticPeople(IterableDataset):
         vertices, joints = vertices * turn, joints * turn
         framing = frame_people(rng, vertices.numpy(), views)
         outfit = appearance.sample_outfits(rng, count)
-        dressed = vertices + self._surface.normals(vertices) * appearance.offsets(
-            self._surface.vertices, outfit)[..., None]
+        folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
+        stand_off = appearance.offsets(self._surface.vertices, outfit, folds)
+        dressed = vertices + self._surface.normals(vertices) * stand_off[..., None]
         fragments = rasterize(_crop_points(dressed, framing), self.body.faces, self.config.size,
                               cull_backfaces=True)
         lights = [_sample_light(rng, up) for up in views.up]
-        people = self._color(dressed, fragments, outfit, lights)
-        images, mask = self._compose(rng, people, joints.numpy(), views, framing, lights)
+        people = self._color(dressed, stains, fragments, outfit, lights)
+        silhouettes = (fragments.face_index >= 0).to(torch.uint8).numpy()
+        images, mask = self._compose(rng, people, silhouettes, joints.numpy(), views, framing,
+                                     lights)
         mask = torch.from_numpy(mask)
-        iuv = iuv_from_fragments(fragments, self.uv, self.uv_faces) * mask[:, None]
-        crop_xy = _crop_points(vertices, framing)[..., :2].numpy()
+        camera = fit_weak_perspective(vertices, _crop_points(vertices, framing)[..., :2])
         return SyntheticBatch(
-            torch.from_numpy(images), downsample_iuv(iuv), mask, vertices, joints,
-            _visible_joints(joints, framing),
-            torch.from_numpy(fit_weak_perspective(vertices.numpy(), crop_xy)).float(), pose, shape)
+            torch.from_numpy(images), iuv_target(fragments, mask, self.uv, self.uv_faces), mask,
+            vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
 
-    def _color(self, dressed: Tensor, fragments: Fragments, outfit: appearance.Outfits,
+    def _color(self, dressed: Tensor, stains: Tensor, fragments: Fragments, outfit: appearance.Outfits,
                lights: list[dict[str, np.ndarray]]) -> np.ndarray:
         """The lit people on black (B, S, S, 3) float32, 0 to 255."""
         shown = fragments.face_index >= 0
@@ -188,23 +190,23 @@ class SyntheticPeople(IterableDataset):
         normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals = torch.nn.functional.normalize(normals, dim=-1, eps=1e-12)
         own = {name: value[image] for name, value in outfit.items()}
-        albedo, gloss = appearance.paint(self._surface.points(face, weights), own)
+        stain = (stains[image[:, None], self.body.faces[face]] * weights).sum(1)
+        albedo, gloss = appearance.paint(self._surface.points(face, weights), own, stain)
         light = {name: torch.tensor(np.stack([item[name] for item in lights]),
                                     dtype=torch.float32)[image] for name in lights[0]}
         image_out = dressed.new_zeros(*shown.shape, 3)
         image_out[shown] = appearance.shade(albedo, gloss, normals, light) * 255
         return image_out.numpy()
 
-    def _compose(self, rng: np.random.Generator, people: np.ndarray, joints: np.ndarray,
-                 views: Viewpoints, framing: Framing, lights: list[dict[str, np.ndarray]],
-                 ) -> tuple[np.ndarray, np.ndarray]:
+    def _compose(self, rng: np.random.Generator, people: np.ndarray, silhouettes: np.ndarray,
+                 joints: np.ndarray, views: Viewpoints, framing: Framing,
+                 lights: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         """Puts people into scenes.
 
         Returns:
             images (B, S, S, 3) uint8 and where each person is seen (B, S, S) uint8.
         """
         size, count = self.config.size, len(people)
-        silhouettes = (people.max(-1) > 0).astype(np.uint8)
         images = np.empty((count, size, size, 3), np.uint8)
         masks = np.empty((count, size, size), np.uint8)
         for index in range(count):
@@ -265,6 +267,12 @@ def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:
     return torch.cat([seen, inside.to(seen)], dim=-1)
 
 
+def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
+    """Weights (B, NUM_WAVES) of the surface's waves, unit variance in all."""
+    mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** .5
+    return torch.from_numpy(mixes.astype(np.float32))
+
+
 def _sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:
     """A lamp above, and the sky: what `appearance.shade` needs, for one person."""
     to_light = rng.normal(0, 1, 3)
@@ -288,7 +296,6 @@ def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
     drop = rng.normal(0, .05) * size + (1 - scale) * rng.uniform(-.2, .4) * size
     matrix = np.array([[flip * scale, 0, middle - flip * scale * middle + aside],
                        [0, scale, middle - scale * middle + drop]])
-    import cv2
     return (cv2.warpAffine(person, matrix, (size, size)),
             cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST))
 
