@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decomr_core.uv.flatten import flatten_half
+from decomr_core.uv.flatten import STRESS_WEIGHT, flatten_half
 from decomr_core.uv.landmarks import HalfBody, find_landmarks, half_body
 from decomr_core.uv.quality import check_validity
 from decomr_core.uv.seams import CutHalf, cut_half, find_seams
@@ -26,8 +26,8 @@ __all__ = ['build_uv_map']
 MARGIN = 0.002
 
 
-def build_uv_map(body: BodyModel,
-                 progress: Callable[[str, float], None] | None = None) -> UVMap:
+def build_uv_map(body: BodyModel, progress: Callable[[str, float], None] | None = None,
+                 stress_weight: float = STRESS_WEIGHT) -> UVMap:
     """The UV map of a body: one chart, symmetric, without flips and overlaps.
 
     The same body gives the same map, bit for bit, on the same machine.
@@ -35,13 +35,15 @@ def build_uv_map(body: BodyModel,
     Args:
         body: a humanoid in SMPL's T-pose: closed, in one piece, with mirror-symmetric topology.
         progress: called with a word and the done part in [0, 1].
+        stress_weight: pull towards the distances on the mesh, which S1 and S2 measure; 0 for
+            none.
 
     Raises:
         ValueError: the mesh does not allow such a map; the message says why.
     """
     half = half_body(body)
     cut = cut_half(half, find_seams(half, find_landmarks(half)))
-    places = _fit_into_square(flatten_half(cut, half.height, progress))
+    places = _fit_into_square(flatten_half(half, cut, stress_weight, progress))
     uv_map = _join_halves(body, half, cut, places)
     check_validity(body, uv_map)
     return uv_map

@@ -11,56 +11,61 @@ from scipy.sparse.linalg import splu
 
 from decomr_core.uv.clearance import Clearance
 from decomr_core.uv.distortion import DistortionEnergy
+from decomr_core.uv.landmarks import HalfBody
 from decomr_core.uv.seams import CutHalf
+from decomr_core.uv.stress import Stress
 
-__all__ = ['flatten_half', 'tutte_half_disc']
+__all__ = ['STRESS_WEIGHT', 'flatten_half', 'tutte_half_disc']
 
 # Wanted distance across a seam, in H: below it, neighbours bleed into each other when sampled.
 COLLAR = 0.01
 # Share of the unit square that the box around the chart leaves to it.
-SHARE = 0.575
+SHARE = 0.6
 MAX_ITERATIONS = 80
-# The solve ends when a step lowers the energy by less than this part.
-CONVERGED = 1e-5
+# A stage of the solve ends when a step lowers the energy by less than this part.
+COARSE, CONVERGED = 1e-3, 1e-4
+# Pull towards distances on the mesh; more of it raises S1 and S2 at the cost of even areas.
+STRESS_WEIGHT = 22.0
 LINE_SEARCH_STEPS = 30
 
 logger = logging.getLogger(__name__)
 
 
-def flatten_half(cut: CutHalf, height: float,
+def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEIGHT,
                  progress: Callable[[str, float], None] | None = None) -> np.ndarray:
     """Places of the cut half's vertices in the plane, by projected Newton steps.
 
+    The shape is found without the stress first; the stress then bends it.
+
     Args:
+        half: the half body.
         cut: the half body, cut to a disk.
-        height: H of the body, metres.
+        stress_weight: pull towards the distances on the mesh, in areas of the half; 0 for none.
         progress: called with a word and the done part in [0, 1].
 
     Returns:
         (n, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
     """
     energy = DistortionEnergy(cut.vertices, cut.faces)
-    half_side = np.sqrt(2 * energy.areas.sum() / SHARE) / 2
-    clearance = Clearance(cut.vertices, cut.rim, COLLAR * height, half_side)
+    area = float(energy.areas.sum())
+    half_side = np.sqrt(2 * area / SHARE) / 2
+    terms = [energy, Clearance(cut.vertices, cut.rim, COLLAR * half.height, half_side)]
     places = tutte_half_disc(cut) * (0.97 * half_side)
-    # The wall moves along itself only.
-    is_free = np.ones(2 * len(places), dtype=bool)
-    is_free[2 * cut.wall] = False
-    value = energy.value(places) + clearance.value(places)
-    if not np.isfinite(value):
+    if not np.isfinite(energy.value(places)):
         raise ValueError('the flat start of the half body has flipped triangles; its mesh has '
                          'parts that hang on it by a single edge')
-    for iteration in range(MAX_ITERATIONS):
-        direction = _newton_direction(energy, clearance, places, is_free)
-        step, new_value = _line_search(energy, clearance, places, direction, value)
-        places = places + step * direction
-        logger.debug('iteration %d: step %.3g, energy %.6g', iteration, step, new_value)
-        has_converged = value - new_value < CONVERGED * value
-        value = new_value
-        if progress:
-            progress('flattening', (iteration + 1) / MAX_ITERATIONS)
-        if has_converged:
-            break
+    done = 0.0
+    for word, tolerance in (('flattening', COARSE), ('bending', CONVERGED)):
+        if word == 'bending' and stress_weight > 0:
+            terms = [*terms, Stress(half, cut, stress_weight * area)]
+        for iteration in range(MAX_ITERATIONS):
+            places, value, drop = _newton_step(terms, cut, places)
+            logger.debug('%s %d: energy %.6g', word, iteration, value)
+            if progress:
+                progress(word, done + iteration / MAX_ITERATIONS / 2)
+            if drop < tolerance * value:
+                break
+        done += 0.5
     return places
 
 
@@ -99,12 +104,17 @@ def _solve(matrix: sparse.csc_matrix, right_side: np.ndarray) -> np.ndarray:
                 options={'SymmetricMode': True}).solve(right_side)
 
 
-def _newton_direction(energy: DistortionEnergy, clearance: Clearance, places: np.ndarray,
-                      is_free: np.ndarray) -> np.ndarray:
-    gradient, hessians = energy.derivatives(places)
-    rim_gradient, blocks = clearance.derivatives(places)
-    coordinates = (2 * energy.faces[:, :, None] + np.arange(2)).reshape(-1, 6)
-    blocks = [(coordinates, hessians), *blocks]
+def _newton_step(terms: list, cut: CutHalf,
+                 places: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The next (n, 2) places, their energy and how much it fell."""
+    # The wall moves along itself only.
+    is_free = np.ones(2 * len(places), dtype=bool)
+    is_free[2 * cut.wall] = False
+    gradient, blocks = np.zeros_like(places), []
+    for term in terms:
+        term_gradient, term_blocks = term.derivatives(places)
+        gradient += term_gradient
+        blocks += term_blocks
     rows = np.concatenate([np.repeat(index, index.shape[1], axis=1).ravel()
                            for index, _ in blocks])
     columns = np.concatenate([np.tile(index, (1, index.shape[1])).ravel()
@@ -116,20 +126,22 @@ def _newton_direction(energy: DistortionEnergy, clearance: Clearance, places: np
     matrix = sparse.coo_matrix((values[keep], (order[rows[keep]], order[columns[keep]])),
                                shape=(size, size)).tocsc()
     direction = np.zeros(2 * len(places))
-    direction[is_free] = _solve(matrix, -(gradient + rim_gradient).ravel()[is_free])
-    return direction.reshape(-1, 2)
+    direction[is_free] = _solve(matrix, -gradient.ravel()[is_free])
+    return _line_search(terms, places, direction.reshape(-1, 2))
 
 
-def _line_search(energy: DistortionEnergy, clearance: Clearance, places: np.ndarray,
-                 direction: np.ndarray, value: float) -> tuple[float, float]:
-    """The longest halved step that lowers the energy and keeps the map injective."""
+def _line_search(terms: list, places: np.ndarray,
+                 direction: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Halves the step until it lowers the energy and keeps the map injective."""
+    energy, clearance = terms[:2]
+    value = sum(term.value(places) for term in terms)
     step = min(1.0, 0.9 * energy.longest_step(places, direction))
     for _ in range(LINE_SEARCH_STEPS):
         there = places + step * direction
         new_value = energy.value(there)
         if new_value < value:
-            new_value += clearance.value(there)
+            new_value = sum(term.value(there) for term in terms)
         if new_value < value and clearance.is_simple(there):
-            return step, new_value
+            return there, new_value, value - new_value
         step /= 2
-    return 0.0, value
+    return places, value, 0.0

@@ -1,4 +1,4 @@
-"""The continuous UV map (paper section 3.2): the whole body surface as one chart of the unit square.
+"""The continuous UV map (paper section 3.2): the body surface as one chart of the unit square.
 
 u runs to the right and v downwards in a picture of the map; the mirror image of a surface point at
 (u, v) lies at (1 - u, v). Only edges on the seams are cut, so a vertex there has several places.
