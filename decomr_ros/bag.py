@@ -181,35 +181,35 @@ def recover_bag(folder: str | Path) -> dict[str, int]:
     return counts
 
 
-class _EndedFile(io.RawIOBase):
-    """A file that a flush leaves with a proper end, which the next bytes overwrite."""
+class _EndedFile:
+    """A file that a flush leaves with a proper end, which the next bytes overwrite.
+
+    No io.RawIOBase: the mcap writer would put a buffer of its own before it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         self._pending: list[bytes] = []
         self._written = self._position = 0
 
-    def writable(self) -> bool:
-        return True
-
     def tell(self) -> int:
+        """Bytes written, the end not counted."""
         return self._position
 
     def write(self, data: bytes) -> int:
+        """Keeps the bytes for the next flush."""
         self._pending.append(bytes(data))
         self._position += len(data)
         return len(data)
 
     def flush(self) -> None:
-        if not self.closed:
-            self._send(END)
+        """Writes what is kept, and an end."""
+        self._send(END)
 
     def close(self) -> None:
-        if not self.closed:
-            # The writer has written its own end, with a summary.
-            self._send(b'')
-            os.close(self._handle)
-            super().close()
+        """Writes what is kept: the writer's own end, with a summary."""
+        self._send(b'')
+        os.close(self._handle)
 
     def _send(self, end: bytes) -> None:
         # One system call for data and end: SIGKILL finds the file before it or after it.

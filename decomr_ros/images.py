@@ -6,7 +6,6 @@ Frames: image rows run down, columns right; the centre of the top left pixel is 
 from __future__ import annotations
 
 import array
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -14,12 +13,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from decomr_core.structures import HumanMesh
-
-__all__ = ['ENCODINGS', 'image_message', 'iuv_image_from_meshes', 'rgb_from_image_message']
-
-# An IUV pixel belongs to a person from this foreground probability on.
-FOREGROUND = 0.5
+__all__ = ['ENCODINGS', 'image_message', 'rgb_from_image_message']
 
 
 class _Encoding(NamedTuple):
@@ -94,32 +88,6 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
     return message
 
 
-def iuv_image_from_meshes(meshes: Sequence[HumanMesh], height: int, width: int,
-                          encoding: str) -> np.ndarray:
-    """The IUV images of all people pasted where they stand; the nearest person wins.
-
-    Args:
-        meshes: the people; their `iuv`, `crop_center`, `crop_side` and `weak_camera` are used.
-        height: of the source image, px.
-        width: of the source image, px.
-        encoding: rgb8 or 32FC3.
-
-    Returns:
-        (height, width, 3): foreground probability, u, v; float32 in [0, 1] for 32FC3, uint8
-        (times 255, rounded) for rgb8. Zeros where nobody is.
-
-    Raises:
-        ValueError: another encoding.
-    """
-    if encoding not in ('rgb8', '32FC3'):
-        raise ValueError(f'IUV encoding {encoding!r} is unknown; known: rgb8, 32FC3')
-    canvas = np.zeros((height, width, 3), np.uint8 if encoding == 'rgb8' else np.float32)
-    # Pixels per metre of body: the larger a person appears, the nearer. Drawn last = on top.
-    for mesh in sorted(meshes, key=lambda mesh: mesh.weak_camera[0] * mesh.crop_side):
-        _paste_iuv(canvas, mesh)
-    return canvas
-
-
 def _pixels(message: Image, encoding: _Encoding) -> np.ndarray:
     """(H, W, C) view on the data of a message, without the padding, in native byte order."""
     height, width, step = message.height, message.width, message.step
@@ -142,32 +110,3 @@ def _pixels(message: Image, encoding: _Encoding) -> np.ndarray:
         rows = np.ascontiguousarray(rows).view(dtype.newbyteorder(
             '>' if message.is_bigendian else '<'))
     return rows.reshape(height, width, encoding.channels)
-
-
-def _paste_iuv(canvas: np.ndarray, mesh: HumanMesh) -> None:
-    """Writes one person's (3, h, w) IUV image over a (H, W, 3) canvas, in place."""
-    side, size = float(mesh.crop_side), mesh.iuv.shape[2]
-    left, top = np.asarray(mesh.crop_center, float) - 0.5 * side
-    first_column, first_row = max(0, int(np.ceil(left))), max(0, int(np.ceil(top)))
-    columns = min(canvas.shape[1], int(np.floor(left + side)) + 1) - first_column
-    rows = min(canvas.shape[0], int(np.floor(top + side)) + 1) - first_row
-    if columns <= 0 or rows <= 0:
-        return
-    # u and v mean nothing in the background: interpolate them weighted by the foreground.
-    inside = (mesh.iuv[0] >= FOREGROUND).astype(np.float32)
-    source = np.stack([mesh.iuv[0], mesh.iuv[1] * inside, mesh.iuv[2] * inside, inside], axis=-1)
-    scale = size / side
-    source_from_region = np.array([[scale, 0, (first_column - left) * scale - 0.5],
-                                   [0, scale, (first_row - top) * scale - 0.5]])
-    # The edge is repeated so that a person cut by the crop keeps its last half texel.
-    region = cv2.warpAffine(source, source_from_region, (columns, rows),
-                            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                            borderMode=cv2.BORDER_REPLICATE)
-    is_person = (region[..., 0] >= FOREGROUND) & (region[..., 3] > 0)
-    values = region[is_person]
-    values[:, 1:3] /= values[:, 3:]
-    target = canvas[first_row:first_row + rows, first_column:first_column + columns]
-    if canvas.dtype == np.uint8:
-        target[is_person] = np.clip(values[:, :3] * 255 + 0.5, 0, 255).astype(np.uint8)
-    else:
-        target[is_person] = np.clip(values[:, :3], 0, 1)

@@ -20,26 +20,14 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from decomr_core.drawing import color_of_track
 from decomr_core.structures import check_shape
 
-__all__ = ['MeshMarkers', 'color_of_track', 'marker_array_message']
+__all__ = ['MeshMarkers', 'marker_array_message']
 
 NAMESPACE = 'human_meshes'
 # RViz drops a marker that is not renewed in this time: nobody stays when the camera stops.
 LIFETIME_S = 1
-# Hue step between consecutive ids, in turns: the golden ratio spreads any number of colours.
-HUE_STEP = 0.618034
-
-Color = tuple[float, float, float, float]
-
-
-def color_of_track(track_id: int) -> Color:
-    """(r, g, b, a) in [0, 1] of a person: saturated, light, the same for the same id."""
-    hue = (track_id * HUE_STEP) % 1.0
-    red, green, blue = (
-        1.0 - 0.6 * (1.0 - min(1.0, max(0.0, abs((hue + shift) % 1.0 * 6.0 - 3.0) - 1.0)))
-        for shift in (0.0, 2 / 3, 1 / 3))
-    return red, green, blue, 1.0
 
 
 class MeshMarkers:
@@ -106,12 +94,17 @@ def marker_array_message(header: Header, points: Mapping[int, np.ndarray],
         marker.pose.orientation.w = 1.0
         marker.scale.x = marker.scale.y = marker.scale.z = 1.0
         color = marker.color
-        color.r, color.g, color.b, color.a = color_of_track(track_id)
+        color.r, color.g, color.b, color.a = _rgba(track_id)
         marker.lifetime.sec = LIFETIME_S
         marker.points = [Point(x=x, y=y, z=z)
                          for x, y, z in np.asarray(points.get(track_id, ()), float).tolist()]
         message.markers.append(marker)
     return message
+
+
+def _rgba(track_id: int) -> tuple[float, float, float, float]:
+    red, green, blue = color_of_track(track_id)
+    return red / 255, green / 255, blue / 255, 1.0
 
 
 class _Template(NamedTuple):
@@ -201,7 +194,7 @@ def _write_marker(writer: _CdrWriter, frame_id: str, track_id: int, action: int,
     writer.numbers('i', track_id, Marker.TRIANGLE_LIST, action)
     writer.numbers('d', 0, 0, 0, 0, 0, 0, 1)  # pose: position, orientation
     writer.numbers('d', 1, 1, 1)  # scale
-    writer.numbers('f', *color_of_track(track_id))
+    writer.numbers('f', *_rgba(track_id))
     writer.numbers('i', LIFETIME_S, 0)
     writer.numbers('B', 0)  # frame_locked
     points = writer.points(num_points)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from decomr.msg import HumanMesh as HumanMeshMessage
+from decomr.msg import HumanMeshArray, MeshTopology
 from geometry_msgs.msg import Point
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from decomr.msg import HumanMesh as HumanMeshMessage
-from decomr.msg import HumanMeshArray, MeshTopology
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
 from decomr_core.camera import check_intrinsics
 from decomr_core.structures import HumanMesh

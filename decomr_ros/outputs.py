@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from decomr.msg import HumanMeshArray, MeshTopology
-from decomr_core.drawing import draw_meshes
-from decomr_ros.images import image_message, iuv_image_from_meshes
+from decomr_core.drawing import compose_iuv, draw_meshes
+from decomr_ros.images import image_message
 from decomr_ros.markers import MeshMarkers
 from decomr_ros.messages import human_mesh_array_message
 
@@ -79,7 +79,7 @@ class Outputs:
         """
         height, width = image.shape[:2]
         if _is_wanted(self._iuv_publisher):
-            picture = iuv_image_from_meshes(meshes, height, width, self._iuv_encoding)
+            picture = compose_iuv(meshes, height, width, self._iuv_encoding)
             self._iuv_publisher.publish(image_message(header, picture, self._iuv_encoding))
         if _is_wanted(self._marker_publisher):
             vertices = {mesh.track_id if mesh.track_id >= 0 else index: mesh.vertices

@@ -13,15 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import rclpy
 from ament_index_python.packages import get_package_share_directory
+from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
-from decomr.msg import HumanMeshArray, MeshTopology
 from decomr_ros.bag import BagTopic, BagWriter
 from decomr_ros.process import run_node
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-pytest.importorskip('rclpy', reason='ROS 2 is not installed; run: scripts/with-env python -m '
-                                    'pytest (after make setup)')
+rclpy = pytest.importorskip(
+    'rclpy', reason='ROS 2 is not installed here; run `make setup`, then the tests with '
+                    '`scripts/with-env python -m pytest`')
 
-from decomr_core.structures import HumanMesh
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+
+from decomr_core.structures import HumanMesh  # noqa: E402
+
+# Each test talks in a domain of its own. Fast DDS allows 0 to 232, Linux' free ports end at 101.
+DOMAINS = itertools.cycle(range(101))
 
 
 def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> HumanMesh:
@@ -25,6 +41,82 @@ def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> Human
         iuv=np.full((3, 8, 8), 0.5, np.float32))
 
 
+class Process:
+    """A program of ours in its own process; its output is kept for error messages."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self.log = log
+        with log.open('w') as handle:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments], stdout=handle, stderr=subprocess.STDOUT,
+                env={**os.environ, 'OMP_NUM_THREADS': '1'}, start_new_session=True)
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+        wait_until(lambda: text in self.output or self.process.poll() is not None, timeout_s,
+                   lambda: f'no {text!r} in: {self.output}')
+        assert text in self.output, self.output
+
+    def stop(self, number: int = signal.SIGINT, timeout_s: float = 10.0) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout_s)
+
+
+class RosTest:
+    """A node inside the test, and programs beside it, in a domain of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.domain = next(DOMAINS)
+        self.processes: list[Process] = []
+        os.environ['ROS_DOMAIN_ID'] = str((self.domain + os.getpid()) % 101)
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node: Node = rclpy.create_node('test', context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+
+    def start(self, *arguments: object) -> Process:
+        log = self.folder / f'process_{len(self.processes)}.log'
+        self.processes.append(Process([str(argument) for argument in arguments], log))
+        return self.processes[-1]
+
+    def spin_until(self, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+        def is_done() -> bool:
+            self._executor.spin_once(timeout_sec=0.05)
+            return bool(condition())
+
+        wait_until(is_done, timeout_s, lambda: '\n'.join(
+            f'--- {process.output[-3000:]}' for process in self.processes))
+
+    def spin(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.stop(signal.SIGKILL)
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float,
+               describe: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f'not within {timeout_s} s. {describe()}'
+        time.sleep(0.01)
+
+
 @pytest.fixture
-def mesh() -> HumanMesh:
-    return make_mesh()
+def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosTest]:
+    monkeypatch.setenv('ROS_DOMAIN_ID', '0')  # restored after the test
+    test = RosTest(tmp_path)
+    yield test
+    test.close()

@@ -11,7 +11,7 @@ def _fail(error: Exception) -> None:
     raise AssertionError from error
 
 
-def test_the_newest_frame_wins_and_every_frame_is_accounted_for():
+def test_the_newest_frame_wins_and_every_frame_is_accounted_for() -> None:
     seen, started, go_on = [], threading.Event(), threading.Event()
 
     def process(frame: int) -> None:
@@ -32,7 +32,7 @@ def test_the_newest_frame_wins_and_every_frame_is_accounted_for():
     assert worker.stop()
 
 
-def test_a_frame_that_fails_is_counted_reported_and_does_not_end_the_worker():
+def test_a_frame_that_fails_is_counted_reported_and_does_not_end_the_worker() -> None:
     errors, seen = [], []
 
     def process(frame: int) -> None:
@@ -51,7 +51,7 @@ def test_a_frame_that_fails_is_counted_reported_and_does_not_end_the_worker():
     assert worker.counts == WorkerCounts(received=2, skipped_for_newer=0, processed=1, failed=1)
 
 
-def test_stopping_skips_what_waits_and_the_worker_starts_again():
+def test_stopping_skips_what_waits_and_the_worker_starts_again() -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def process(frame: int) -> None:
@@ -74,7 +74,7 @@ def test_stopping_skips_what_waits_and_the_worker_starts_again():
     assert worker.stop()
 
 
-def test_it_does_not_start_twice():
+def test_it_does_not_start_twice() -> None:
     worker = FrameWorker(print, _fail)
     worker.start()
     with pytest.raises(RuntimeError, match='call stop'):

@@ -8,7 +8,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from decomr_ros.markers import MeshMarkers, color_of_track, marker_array_message
+from decomr_ros.markers import MeshMarkers, marker_array_message
 
 FACES = np.array([[0, 1, 2], [2, 1, 3], [3, 0, 2], [1, 0, 3]])
 
@@ -25,7 +25,8 @@ def _read(data: bytes) -> MarkerArray:
 @given(frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
        first=st.lists(st.integers(0, 10**6), max_size=4, unique=True),
        second=st.lists(st.integers(0, 10**6), max_size=4, unique=True))
-def test_the_template_writes_what_the_message_library_writes(frame_id, first, second):
+def test_the_template_writes_what_the_message_library_writes(
+        frame_id: str, first: list[int], second: list[int]) -> None:
     markers = MeshMarkers(FACES)
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = 7, 123_456_789
@@ -40,7 +41,7 @@ def test_the_template_writes_what_the_message_library_writes(frame_id, first, se
         shown = people
 
 
-def test_people_who_left_are_deleted_once():
+def test_people_who_left_are_deleted_once() -> None:
     markers, header = MeshMarkers(FACES), Header(frame_id='camera')
     markers.serialize(header, {1: _vertices(1), 2: _vertices(2)})
     actions = {marker.id: marker.action
@@ -50,7 +51,7 @@ def test_people_who_left_are_deleted_once():
     assert _read(markers.clear(header)).markers == []
 
 
-def test_the_number_of_points_is_constant_and_a_multiple_of_three():
+def test_the_number_of_points_is_constant_and_a_multiple_of_three() -> None:
     markers = MeshMarkers(FACES)
     for seed in range(3):
         marker = _read(markers.serialize(Header(), {5: _vertices(seed)})).markers[0]
@@ -60,7 +61,7 @@ def test_the_number_of_points_is_constant_and_a_multiple_of_three():
         assert marker.colors == []
 
 
-def test_a_mesh_that_is_not_finite_is_left_out_and_its_old_marker_deleted():
+def test_a_mesh_that_is_not_finite_is_left_out_and_its_old_marker_deleted() -> None:
     markers = MeshMarkers(FACES)
     markers.serialize(Header(), {1: _vertices(1)})
     broken = _vertices(1)
@@ -69,15 +70,6 @@ def test_a_mesh_that_is_not_finite_is_left_out_and_its_old_marker_deleted():
     assert [(marker.id, marker.action) for marker in seen] == [(1, Marker.DELETE)]
 
 
-def test_colours_of_neighbouring_ids_differ_and_stay():
-    colours = [color_of_track(track_id) for track_id in range(8)]
-    assert color_of_track(3) == colours[3]
-    distances = [np.abs(np.subtract(a, b)).max()
-                 for index, a in enumerate(colours) for b in colours[:index]]
-    assert min(distances) > 0.1
-    assert all(0 <= value <= 1 for colour in colours for value in colour)
-
-
-def test_faces_of_another_shape_are_refused():
+def test_faces_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match='faces has shape'):
         MeshMarkers(np.zeros((3, 4)))

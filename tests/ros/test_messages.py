@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from decomr.msg import HumanMeshArray, MeshTopology
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from decomr.msg import HumanMeshArray, MeshTopology
 from decomr_core.body_models import load_body
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
@@ -27,7 +27,7 @@ from tests.ros.conftest import make_mesh
 K = np.array([[500.0, 0, 320], [0, 510.0, 240], [0, 0, 1]])
 
 
-def _info(**fields) -> CameraInfo:
+def _info(**fields: object) -> CameraInfo:
     info = camera_info_message(Header(), K, 640, 480)
     for name, value in fields.items():
         setattr(info, name, value)
@@ -36,7 +36,8 @@ def _info(**fields) -> CameraInfo:
 
 @settings(max_examples=20, deadline=None)
 @given(num_people=st.integers(0, 3), num_vertices=st.integers(0, 30), seed=st.integers(0, 9))
-def test_meshes_survive_the_message_and_its_serialisation(num_people, num_vertices, seed):
+def test_meshes_survive_the_message_and_its_serialisation(
+        num_people: int, num_vertices: int, seed: int) -> None:
     meshes = [make_mesh(index, num_vertices, seed + index) for index in range(num_people)]
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 12, 34
@@ -53,14 +54,14 @@ def test_meshes_survive_the_message_and_its_serialisation(num_people, num_vertic
                                               getattr(before, field.name), field.name)
 
 
-def test_a_message_whose_numbers_make_no_points_is_refused():
+def test_a_message_whose_numbers_make_no_points_is_refused() -> None:
     message = human_mesh_array_message(Header(), [make_mesh()], '')
     message.meshes[0].vertices = message.meshes[0].vertices[:-1]
     with pytest.raises(ValueError, match='not a multiple of 3'):
         human_meshes_from_message(message)
 
 
-def test_the_topology_message_holds_the_topology():
+def test_the_topology_message_holds_the_topology() -> None:
     body = load_body()
     num_vertices = len(body.v_template)
     chart = np.random.default_rng(0).random((num_vertices, 2))
@@ -82,15 +83,15 @@ def test_the_topology_message_holds_the_topology():
     assert max(message.vertex_parts) < len(message.part_names)
 
 
-def test_a_calibrated_camera_gives_its_matrix():
+def test_a_calibrated_camera_gives_its_matrix() -> None:
     np.testing.assert_array_equal(intrinsics_from_camera_info(_info(), 640, 480), K)
 
 
-def test_no_calibration_is_none():
+def test_no_calibration_is_none() -> None:
     assert intrinsics_from_camera_info(CameraInfo(width=640, height=480), 640, 480) is None
 
 
-def test_a_rectified_image_takes_the_projection_matrix():
+def test_a_rectified_image_takes_the_projection_matrix() -> None:
     p = np.zeros((3, 4))
     p[:, :3] = K * 0.5
     p[0, 3] = -40.0
@@ -98,26 +99,26 @@ def test_a_rectified_image_takes_the_projection_matrix():
     np.testing.assert_array_equal(seen, K * 0.5)
 
 
-def test_region_of_interest_and_binning_move_and_scale_the_matrix():
+def test_region_of_interest_and_binning_move_and_scale_the_matrix() -> None:
     info = _info(binning_x=2, binning_y=4)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 40, 320, 400
     seen = intrinsics_from_camera_info(info, 160, 100)
     np.testing.assert_allclose(seen, [[250, 0, 110], [0, 127.5, 50], [0, 0, 1]])
 
 
-def test_a_calibration_of_another_resolution_is_refused():
+def test_a_calibration_of_another_resolution_is_refused() -> None:
     with pytest.raises(ValueError, match='is for 640x480 px, the image has 1280x720'):
         intrinsics_from_camera_info(_info(), 1280, 720)
 
 
-def test_a_matrix_that_is_none_is_refused():
+def test_a_matrix_that_is_none_is_refused() -> None:
     broken = K.copy()
     broken[0, 0] = np.nan
     with pytest.raises(ValueError, match='intrinsics'):
         intrinsics_from_camera_info(_info(k=broken.ravel()), 640, 480)
 
 
-def test_a_stamp_in_nanoseconds_is_exact():
+def test_a_stamp_in_nanoseconds_is_exact() -> None:
     header = Header()
     header.stamp.sec, header.stamp.nanosec = 1_700_000_000, 999_999_999
     assert nanoseconds_from_stamp(header.stamp) == 1_700_000_000_999_999_999

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rclpy.serialization import serialize_message
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import Reader
+from std_msgs.msg import Header
+
+from decomr_ros.bag import BagTopic, BagWriter, read_bag, recover_bag
+from decomr_ros.messages import human_mesh_array_message
+from decomr_ros.recorder import message_definition
+from tests.ros.conftest import make_mesh
+
+TYPE = 'decomr/msg/HumanMeshArray'
+START_NS = 1_700_000_000_000_000_000
+
+
+def _topics() -> list[BagTopic]:
+    definition = message_definition(TYPE)
+    return [BagTopic('/human_meshes', TYPE, definition, False),
+            BagTopic('/latched', TYPE, definition, True)]
+
+
+def _data(index: int) -> bytes:
+    header = Header(frame_id='camera')
+    header.stamp.nanosec = index
+    return serialize_message(human_mesh_array_message(header, [make_mesh(index)], 'abc'))
+
+
+def _write(writer: BagWriter, first: int, last: int) -> None:
+    for index in range(first, last):
+        writer.write('/human_meshes', _data(index), START_NS + index * 1000,
+                     START_NS + index * 1000 - 10)
+
+
+def _read_with_rosbags(folder: Path) -> list[int]:
+    """The ids of the people, decoded by definitions that come from the bag alone."""
+    with AnyReader([folder]) as reader:
+        return [reader.deserialize(data, connection.msgtype).meshes[0].id
+                for connection, _, data in reader.messages()
+                if connection.topic == '/human_meshes']
+
+
+def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp_path: Path
+                                                                             ) -> None:
+    writer = BagWriter(tmp_path / 'bag', _topics())
+    writer.write('/latched', _data(99), START_NS, START_NS)
+    _write(writer, 0, 10)
+    writer.close()
+    with Reader(tmp_path / 'bag') as reader:
+        assert {name: topic.msgcount for name, topic in reader.topics.items()} == {
+            '/human_meshes': 10, '/latched': 1}
+        assert reader.message_count == 11
+        assert reader.start_time == START_NS
+        assert reader.end_time == START_NS + 9000 + 1
+        durability = {connection.topic: connection.ext.offered_qos_profiles[0].durability.name
+                      for connection in reader.connections}
+    assert durability == {'/human_meshes': 'VOLATILE', '/latched': 'TRANSIENT_LOCAL'}
+    assert _read_with_rosbags(tmp_path / 'bag') == list(range(10))
+    message = next(read_bag(tmp_path / 'bag', ['/human_meshes']))
+    assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10)
+
+
+def test_a_bag_opens_after_every_flush_while_it_is_being_written(tmp_path: Path) -> None:
+    writer = BagWriter(tmp_path / 'bag', _topics())
+    with Reader(tmp_path / 'bag') as reader:
+        assert reader.message_count == 0
+    for last in (3, 4, 9):
+        _write(writer, writer.counts['/human_meshes'], last)
+        writer.flush()
+        assert _read_with_rosbags(tmp_path / 'bag') == list(range(last))
+        assert len(list(read_bag(tmp_path / 'bag'))) == last
+        with Reader(tmp_path / 'bag') as reader:
+            assert reader.message_count == last
+
+
+@pytest.mark.parametrize('cut', [1, 49, 51, 300, 5000])
+def test_a_bag_cut_off_anywhere_is_recovered_up_to_its_last_whole_chunk(tmp_path: Path,
+                                                                        cut: int) -> None:
+    writer = BagWriter(tmp_path / 'bag', _topics())
+    sizes = []
+    path = tmp_path / 'bag' / 'bag_0.mcap'
+    for last in (5, 10, 15):
+        _write(writer, writer.counts['/human_meshes'], last)
+        writer.flush()
+        sizes.append(path.stat().st_size)
+    size = sizes[-1] - cut
+    os.truncate(path, size)
+    whole = 15 if cut < 300 else 5 * sum(entire <= size for entire in sizes)
+    counts = recover_bag(tmp_path / 'bag')
+    assert counts.get('/human_meshes', 0) == whole
+    assert _read_with_rosbags(tmp_path / 'bag') == list(range(whole))
+    assert recover_bag(tmp_path / 'bag') == counts
+
+
+def test_recovering_a_whole_bag_keeps_every_message(tmp_path: Path) -> None:
+    writer = BagWriter(tmp_path / 'bag', _topics())
+    _write(writer, 0, 7)
+    writer.close()
+    assert recover_bag(tmp_path / 'bag') == {'/human_meshes': 7}
+    assert _read_with_rosbags(tmp_path / 'bag') == list(range(7))
+
+
+def test_a_bag_is_never_written_over_another(tmp_path: Path) -> None:
+    BagWriter(tmp_path / 'bag', _topics()).close()
+    with pytest.raises(FileExistsError, match='choose another folder'):
+        BagWriter(tmp_path / 'bag', _topics())
+
+
+def test_what_is_no_bag_cannot_be_recovered(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='give the folder of a bag'):
+        recover_bag(tmp_path)
+    (tmp_path / 'some.mcap').write_bytes(b'text')
+    with pytest.raises(ValueError, match='does not begin like an MCAP file'):
+        recover_bag(tmp_path)
+    assert (tmp_path / 'some.mcap').read_bytes() == b'text'
+
+
+def test_a_definition_holds_every_message_it_needs() -> None:
+    text = message_definition(TYPE)
+    assert [line.removeprefix('MSG: ') for line in text.splitlines()
+            if line.startswith('MSG: ')] == [
+        'std_msgs/Header', 'decomr/HumanMesh', 'builtin_interfaces/Time', 'geometry_msgs/Point']
