@@ -31,10 +31,10 @@ def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = 
 
     Args:
         pred_iuv: (B, 3, h, w) predicted IUV image; the probability is upsampled to the target.
-        gt_iuv: (B, 3, h', w') target; foreground is where its first channel is above zero.
+        gt_iuv: (B, 3, h', w') target; its first channel is 0, 1, or the covered share of a pixel.
         sample_weights: (B,) weight of each sample.
     """
-    gt_mask = (gt_iuv[:, :1] > 0).float()
+    gt_mask = gt_iuv[:, :1]
     pred_mask = _resize(pred_iuv[:, :1].float(), gt_mask, 'bilinear').clamp(0, 1)
     return _mean(F.binary_cross_entropy(pred_mask, gt_mask, reduction='none'), sample_weights)
 
