@@ -1,0 +1,97 @@
+"""What runs the network: images in, `NetworkOutput` out, the same for every runtime.
+
+Ask for a runtime and get that one, or an error that names those that are installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from decomr_core.structures import NetworkOutput, check_shape
+from decomr_core.topology import Topology
+
+__all__ = ['DEFAULT_RUNTIME', 'RUNTIMES', 'Runtime', 'available_runtimes', 'check_crops',
+           'load_runtime']
+
+RUNTIMES = {
+    'torch': ('torch', 'TorchRuntime', 'pip install torch'),
+    'openvino': ('openvino', 'OpenVinoRuntime', 'pip install openvino'),
+    'onnxruntime': ('onnxruntime', 'OnnxRuntime', 'pip install onnxruntime'),
+}
+"""By name: the Python module it needs, its class in `<name>_runtime.py`, how to install it."""
+
+DEFAULT_RUNTIME = 'openvino'
+"""The fastest one on a CPU."""
+
+
+class Runtime(Protocol):
+    """A network that is ready to run.
+
+    Attributes:
+        name: as in `RUNTIMES`.
+        precision: of the arithmetic, `f32` or `bf16`.
+        crop_size: S, px.
+        topology: of the body whose vertices come out.
+    """
+
+    name: str
+    precision: str
+    crop_size: int
+    topology: Topology
+
+    def run(self, images: np.ndarray) -> NetworkOutput:
+        """Runs the network.
+
+        Args:
+            images: (B, S, S, 3) uint8 RGB; B may be 0.
+
+        Returns:
+            numpy arrays, float32.
+        """
+
+
+def available_runtimes() -> list[str]:
+    """Names of the runtimes whose Python module is installed."""
+    return [name for name, (module, _, _) in RUNTIMES.items()
+            if importlib.util.find_spec(module) is not None]
+
+
+def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
+                 **options: Any) -> Runtime:
+    """Loads a trained network into a runtime.
+
+    Args:
+        name: `torch`, `openvino` or `onnxruntime`.
+        weights: a shipped network by name or a safetensors file by path.
+        options: what the runtime's constructor takes, as `precision` or `num_threads`.
+
+    Raises:
+        ValueError: there is no runtime of this name.
+        RuntimeError: it is not installed.
+        FileNotFoundError: there are no such weights.
+    """
+    if name not in RUNTIMES:
+        raise ValueError(f'runtime is {name!r}, expected one of: {", ".join(RUNTIMES)}')
+    module, class_name, install = RUNTIMES[name]
+    available = available_runtimes()
+    if name not in available:
+        raise RuntimeError(f'the runtime {name} needs the Python module {module}, which is not '
+                           f'installed ({install}); available: {", ".join(available) or "none"}')
+    loaded = importlib.import_module(f'decomr_core.runtimes.{name}_runtime')
+    return getattr(loaded, class_name)(weights, **options)
+
+
+def check_crops(images: np.ndarray, crop_size: int) -> None:
+    """Raises an error unless the crops are (B, S, S, 3) uint8.
+
+    Raises:
+        ValueError: they are not; says what they are.
+    """
+    check_shape('images', images, (None, crop_size, crop_size, 3))
+    if images.dtype != np.uint8:
+        raise ValueError(f'images have type {images.dtype}, expected uint8 RGB in [0, 255]')

@@ -1,0 +1,88 @@
+"""Exported networks in the user's cache: made once per weights file, then only read.
+
+One folder per weights file and export version. It appears complete or not at all, so any number
+of processes may ask for it at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from decomr_core.assets import cache_folder, file_hash, find_weights
+from decomr_core.topology import Topology
+
+__all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'ExportedModel', 'exported_model']
+
+EXPORT_VERSION = 1
+"""Raised whenever what an export writes changes, so that older ones are made again."""
+
+INPUT_NAME = 'images'
+OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
+"""The graph's input (B, S, S, 3) uint8 RGB, and its outputs as in `NetworkOutput`."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The files of one exported network.
+
+    Attributes:
+        folder: holds `model.onnx`, `model.xml` and `.bin` (OpenVINO), `topology.npz` and
+            `info.json`.
+        crop_size: S, px.
+        topology: of the body it was trained for.
+        info: everything in `info.json`: config, hashes, versions, measured parity.
+    """
+
+    folder: Path
+    crop_size: int
+    topology: Topology
+    info: dict
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ExportedModel:
+        """Reads an export.
+
+        Raises:
+            ValueError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            info = json.loads((folder / 'info.json').read_text())
+            return cls(folder, int(info['crop_size']), Topology.load(folder / 'topology.npz'),
+                       info)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f'the exported network in {folder} is damaged ({error}); delete '
+                             'this folder, it is made again at the next start') from error
+
+    @property
+    def onnx_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / 'model.onnx'
+
+    @property
+    def openvino_path(self) -> Path:
+        """The OpenVINO IR file."""
+        return self.folder / 'model.xml'
+
+
+def exported_model(weights: str | Path = 'rt') -> ExportedModel:
+    """The export of a network, made now if it is not in the cache.
+
+    Args:
+        weights: a shipped network by name or a safetensors file by path.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: the weights are damaged or of another body; or the export is.
+    """
+    path = find_weights(weights)
+    key = hashlib.sha256(f'{file_hash(path)} {EXPORT_VERSION}'.encode()).hexdigest()[:16]
+    folder = cache_folder() / 'exports' / f'{path.stem}-{key}'
+    if not (folder / 'info.json').is_file():
+        from decomr_core.export import export_weights  # torch and the network: only to export
+
+        export_weights(path, folder)
+    return ExportedModel.load(folder)

@@ -1,0 +1,55 @@
+"""The network in ONNX Runtime, on the CPU. Imports neither PyTorch nor the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise ImportError('ONNX Runtime is not installed: pip install onnxruntime') from error
+
+from decomr_core.runtimes import check_crops
+from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES, exported_model
+from decomr_core.structures import NetworkOutput
+
+__all__ = ['OnnxRuntime']
+
+
+class OnnxRuntime:
+    """Runs on the CPU, float32.
+
+    Attributes:
+        name, precision, crop_size, topology: see `Runtime`.
+    """
+
+    name = 'onnxruntime'
+    precision = 'f32'
+
+    def __init__(self, weights: str | Path = 'rt', num_threads: int = 0) -> None:
+        """Loads the network, exported first if it never was on this machine.
+
+        Args:
+            weights: a shipped network by name or a safetensors file by path.
+            num_threads: CPU threads; 0: all cores.
+        """
+        model = exported_model(weights)
+        self.crop_size, self.topology = model.crop_size, model.topology
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        self._session = onnxruntime.InferenceSession(
+            str(model.onnx_path), options, providers=['CPUExecutionProvider'])
+
+    def run(self, images: np.ndarray) -> NetworkOutput:
+        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        check_crops(images, self.crop_size)
+        # One by one, as OpenVINO: no empty batches, and the same rounding for any number.
+        results = [self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: image[None]})
+                   for image in images]
+        if not results:
+            results = [[output[:0] for output in self._session.run(
+                list(OUTPUT_NAMES), {INPUT_NAME: np.zeros(
+                    (1, self.crop_size, self.crop_size, 3), np.uint8)})]]
+        return NetworkOutput(*(np.concatenate(parts) for parts in zip(*results, strict=True)))

@@ -1,0 +1,86 @@
+"""The network in OpenVINO: the fastest way on a CPU. Imports neither PyTorch nor the network.
+
+People run one after the other at batch size 1: on a CPU a batch is not faster per person, and
+a new number of people would make OpenVINO prepare its kernels anew, in the middle of a video.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+try:
+    import openvino
+except ImportError as error:
+    raise ImportError('OpenVINO is not installed: pip install openvino') from error
+
+from decomr_core.runtimes import check_crops
+from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES, exported_model
+from decomr_core.structures import NetworkOutput
+
+__all__ = ['PRECISIONS', 'OpenVinoRuntime']
+
+PRECISIONS = ('f32', 'bf16')
+"""`bf16` is faster where the CPU has AMX or AVX512-BF16, and 8 bits of mantissa accurate."""
+
+
+class OpenVinoRuntime:
+    """Runs on the CPU, tuned for latency.
+
+    Attributes:
+        name, precision, crop_size, topology: see `Runtime`.
+    """
+
+    name = 'openvino'
+
+    def __init__(self, weights: str | Path = 'rt', precision: str = 'auto',
+                 num_threads: int = 0) -> None:
+        """Loads the network, exported first if it never was on this machine.
+
+        Args:
+            weights: a shipped network by name or a safetensors file by path.
+            precision: `f32`, `bf16`, or `auto`: bf16 if this CPU computes in it and the export
+                measured that the vertices stay within its gate, else f32.
+            num_threads: CPU threads; 0: all cores.
+
+        Raises:
+            ValueError: the precision is unknown or this CPU has no arithmetic for it.
+        """
+        model = exported_model(weights)
+        self.crop_size, self.topology = model.crop_size, model.topology
+        core = openvino.Core()
+        self.precision = _precision(precision, core, model.info)
+        options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': self.precision,
+                   'CACHE_DIR': str(model.folder / 'compiled')}
+        if num_threads:
+            options['INFERENCE_NUM_THREADS'] = num_threads
+        graph = core.read_model(model.openvino_path)
+        graph.reshape({INPUT_NAME: [1, self.crop_size, self.crop_size, 3]})
+        self._request = core.compile_model(graph, 'CPU', options).create_infer_request()
+        self._outputs = [self._request.get_tensor(name) for name in OUTPUT_NAMES]
+        self._input = self._request.get_tensor(INPUT_NAME)
+
+    def run(self, images: np.ndarray) -> NetworkOutput:
+        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        check_crops(images, self.crop_size)
+        results = [np.empty((len(images), *tensor.shape[1:]), np.float32)
+                   for tensor in self._outputs]
+        for index, image in enumerate(images):
+            self._input.data[0] = image
+            self._request.infer()
+            for result, tensor in zip(results, self._outputs, strict=True):
+                result[index] = tensor.data[0]
+        return NetworkOutput(*results)
+
+
+def _precision(asked: str, core: openvino.Core, info: dict) -> str:
+    """`f32` or `bf16`, by what was asked, what the CPU can and what the export measured."""
+    has_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    if asked == 'auto':
+        return 'bf16' if has_bf16 and info['passes_bf16'] else 'f32'
+    if asked not in PRECISIONS:
+        raise ValueError(f'precision is {asked!r}, expected auto, {" or ".join(PRECISIONS)}')
+    if asked == 'bf16' and not has_bf16:
+        raise ValueError('precision is bf16, but this CPU has no bf16 arithmetic; use f32')
+    return asked

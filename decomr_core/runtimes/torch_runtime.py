@@ -1,0 +1,70 @@
+"""The network in PyTorch itself: the reference that every other runtime is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from decomr_core.body_models import load_body
+from decomr_core.checkpoint import load_network
+from decomr_core.crop import normalize_images
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.runtimes import check_crops
+from decomr_core.structures import NetworkOutput
+from decomr_core.topology import Topology
+from decomr_core.uv.uv_map import load_uv_map
+
+__all__ = ['TorchRuntime', 'topology_of']
+
+
+class TorchRuntime:
+    """Runs on the CPU or on a GPU, float32.
+
+    Attributes:
+        name, precision, crop_size, topology: see `Runtime`.
+        network: the `DecoMR` module.
+    """
+
+    name = 'torch'
+    precision = 'f32'
+
+    def __init__(self, weights: str | Path = 'rt', device: str = 'cpu') -> None:
+        """Loads the weights.
+
+        Args:
+            weights: a shipped network by name or a safetensors file by path.
+            device: `cpu`, `cuda`, `cuda:0`, ...
+
+        Raises:
+            RuntimeError: this PyTorch has no such device.
+        """
+        self.device = torch.device(device)
+        if self.device.type == 'cuda' and not torch.cuda.is_available():
+            raise RuntimeError(f'device is {device!r}, but this PyTorch ({torch.__version__}) '
+                               "sees no GPU; use device='cpu'")
+        self.network = load_network(weights).to(self.device)
+        self.crop_size = self.network.config.crop_size
+        self.topology = topology_of(self.network)
+
+    @torch.inference_mode()
+    def run(self, images: np.ndarray) -> NetworkOutput:
+        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        check_crops(images, self.crop_size)
+        output = self.network(normalize_images(torch.from_numpy(images).to(self.device)))
+        return NetworkOutput(*(getattr(output, name).float().cpu().numpy() for name in (
+            'iuv', 'vertices', 'joints', 'camera', 'location_map')))
+
+
+def topology_of(network: DecoMR) -> Topology:
+    """The topology of the body that a network was made for.
+
+    Raises:
+        ValueError: the body at hand is another one by now.
+    """
+    body = load_body(network.body_name)
+    if body.hash != network.body_hash:
+        raise ValueError(f'the network was made for the body {network.body_hash[:12]}, but '
+                         f'{network.body_name!r} is {body.hash[:12]}')
+    return Topology.from_body(body, load_uv_map(body=body))
