@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
@@ -51,6 +52,8 @@ QUIET_S = 5.0
 IMAGE_QUEUE = 5
 # One image is never worth more than this when the worker is asked to stop, s.
 STOP_TIMEOUT_S = 5.0
+# How long the last messages may take to reach reliable subscribers when the process ends.
+SEND_TIMEOUT = Duration(seconds=0.5)
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -115,6 +118,7 @@ class DecomrNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribes, stops the worker, clears the markers."""
         self._stop()
+        self._outputs.wait_until_sent(SEND_TIMEOUT)
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -137,6 +141,8 @@ class DecomrNode(LifecycleNode):
         if self._subscribed:
             self.trigger_deactivate()
         counts = self._worker.counts
+        self._publish_status()
+        self._status_publisher.wait_for_all_acked(SEND_TIMEOUT)
         self.get_logger().info(
             f'{counts.received} images received, {counts.skipped_for_newer} skipped for a newer '
             f'one, {self._statistics.published} mesh messages published, {counts.failed} failed')

@@ -18,6 +18,7 @@ from decomr_ros.markers import MeshMarkers
 from decomr_ros.messages import human_mesh_array_message
 
 if TYPE_CHECKING:
+    from rclpy.duration import Duration
     from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 
     from decomr_core.structures import HumanMesh
@@ -93,6 +94,10 @@ class Outputs:
         """Takes everybody out of RViz."""
         if self._marker_publisher is not None:
             self._marker_publisher.publish(self._markers.clear(header))
+
+    def wait_until_sent(self, timeout: Duration) -> bool:
+        """Whether every subscriber of `human_meshes` has got every message within the time."""
+        return self._mesh_publisher.wait_for_all_acked(timeout)
 
     def destroy(self) -> None:
         """Destroys the publishers."""

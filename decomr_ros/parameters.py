@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
 )
 
 from decomr_core.detection import DETECTORS
+from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ['NodeParameters', 'declare_parameters', 'read_parameters']
 
 CHOICES = {
-    'runtime': ('openvino', 'torch'),
+    'runtime': tuple(RUNTIMES),
     'detector': tuple(DETECTORS),
     'reliability': ('best_effort', 'reliable'),
     'iuv_encoding': ('rgb8', '32FC3'),
@@ -73,7 +74,7 @@ class NodeParameters:
     autostart: bool = True
     exit_on_failed_autostart: bool = False
     weights: str = 'rt'
-    runtime: str = 'openvino'
+    runtime: str = DEFAULT_RUNTIME
     threads: int = 0
     detector: str = 'hog'
     detector_stride: int = 5

@@ -154,6 +154,7 @@ class VideoSource(Node):
     Attributes:
         frames_published: so far.
         stamps: (index in the video, ns since the epoch) of each published frame.
+        camera: width, height (px) and intrinsics (9 numbers, px) of the last one.
     """
 
     def __init__(self, frame_id: str, reliability: str, calibration: Calibration | None,
@@ -172,6 +173,7 @@ class VideoSource(Node):
         self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', qos)
         self._frame_id, self._fov_deg, self._calibration = frame_id, fov_deg, calibration
         self.stamps: list[tuple[int, int]] = []
+        self.camera: dict[str, object] = {}
 
     @property
     def frames_published(self) -> int:
@@ -215,6 +217,8 @@ class VideoSource(Node):
         self._info_publisher.publish(
             camera_info_message(header, intrinsics, width, height, distortion))
         self._image_publisher.publish(image_message(header, frame, 'bgr8'))
+        self.camera = {'width': width, 'height': height,
+                       'intrinsics': intrinsics.ravel().tolist()}
         self.stamps.append((index, stamp.nanoseconds))
 
 
@@ -262,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
-          stop: threading.Event) -> dict[str, float]:
+          stop: threading.Event) -> dict[str, object]:
     if options.wait_for_subscribers is not None:
         source.wait_for_subscribers(options.wait_for_subscribers or ['image'],
                                     options.wait_timeout, stop)
@@ -288,7 +292,8 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
             Path(options.stamps).write_text(
                 ''.join(f'{index},{stamp_ns}\n' for index, stamp_ns in source.stamps))
     return {'frames_published': source.frames_published, 'seconds': round(seconds, 3),
-            'fps': round(source.frames_published / max(seconds, 1e-9), 3)}
+            'fps': round(source.frames_published / max(seconds, 1e-9), 3),
+            'rate_hz': options.rate or frames.rate_hz, **source.camera}
 
 
 class _Keeper:

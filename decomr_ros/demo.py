@@ -1,0 +1,232 @@
+"""`decomr demo`: a video through real ROS 2, and what came out of it on one screen.
+
+Three processes: `video_source` publishes the video as a camera would, `decomr_node` makes meshes
+of it, `recorder` writes them to a rosbag2. When the video ends (or SIGINT comes, or the time is
+over) they are stopped in this order, the bag is read, `overlay.mp4` is drawn from it, and the
+numbers are printed. Everything said about meshes comes from the bag; what the node received,
+skipped and published comes from the node's own status in it; the two must agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decomr_core.assets import DATA_FOLDER, cache_folder, find_weights
+from decomr_ros.child_processes import ChildProcesses
+from decomr_ros.demo_report import make_overlay, summarize_bag, summary_text
+from decomr_ros.parameters import CHOICES, NodeParameters
+from decomr_ros.process import stop_on_signals
+
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ['find_video', 'main', 'run_demo']
+
+DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
+CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
+# The node has this long to load its network (the first time it is converted as well), s.
+START_TIMEOUT_S = 120.0
+# The last image's mesh is published well within this after the source has ended, s.
+DRAIN_S = 0.5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo and prints its summary; with --json one object on the last line.
+
+    Returns:
+        The exit code: 0 if meshes came out and every one of them is in the bag, 2 for a mistake
+        of the user, else 1.
+    """
+    options = _parse(argv)
+    try:
+        options.video = find_video(options.video)
+        find_weights(options.weights)
+        _make_room(options.out)
+        report = run_demo(options, stop_on_signals())
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f'decomr demo: {error}\n')
+        return 2
+    except RuntimeError as error:
+        sys.stderr.write(f'decomr demo: {error}\n')
+        return 1
+    problems = find_problems(report)
+    sys.stdout.write(summary_text(report) + '\n')
+    for problem in problems:
+        sys.stderr.write(f'decomr demo: {problem}\n')
+    if options.json:
+        sys.stdout.write(json.dumps(report) + '\n')
+    return 1 if problems else 0
+
+
+def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, Any]:
+    """Runs the three processes to the end of the video, then reads what they left.
+
+    Args:
+        options: of the command line.
+        stop: set to end early.
+
+    Returns:
+        The report: what `--json` prints.
+
+    Raises:
+        RuntimeError: a process failed; says which and its last words.
+    """
+    out, started_ns = options.out, time.time_ns()
+    environment = _environment()
+    with ChildProcesses(out, environment) as children:
+        children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag')
+        children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
+                       *_node_parameters(options))
+        children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))
+        while children.is_running('source') and not stop.is_set():
+            children.check('node', 'recorder')
+            stop.wait(0.1)
+        source = json.loads(children.stop('source').splitlines()[-1])
+        time.sleep(DRAIN_S)
+        children.stop('node')
+        children.stop('recorder')
+    report = {'frames_published': source['frames_published'],
+              **summarize_bag(out / 'bag', started_ns)}
+    report.update(bag=str(out / 'bag'), video=str(options.video), source_fps=source['fps'],
+                  ros_domain_id=int(environment['ROS_DOMAIN_ID']))
+    if report['meshes'] and not options.no_overlay:
+        kept = out / 'source.avi'
+        make_overlay(kept if kept.exists() else options.video, out / 'source_stamps.csv',
+                     out / 'bag', out / 'overlay.mp4', source)
+    overlay = out / 'overlay.mp4'
+    report['overlay'] = str(overlay) if overlay.exists() else None
+    return report
+
+
+def find_problems(report: dict[str, Any]) -> list[str]:
+    """What makes a run a failure, one sentence each."""
+    problems = []
+    if not report['frames_published']:
+        problems.append('the video source published nothing; see source.log in --out')
+    elif not report['frames_received']:
+        problems.append('the node received no image; see node.log in --out')
+    elif not report['meshes']:
+        problems.append('the node published nothing; see node.log in --out')
+    if report['meshes'] != report['meshes_published']:
+        problems.append(f'the bag holds {report["meshes"]} mesh messages, but the node published '
+                        f'{report["meshes_published"]}; see recorder.log in --out')
+    return problems
+
+
+def find_video(video: str | None) -> Path:
+    """The video to play: the one asked for, else Debian's, else the one that we carry.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+    """
+    if video is not None:
+        if not Path(video).exists():
+            raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
+                                    'pictures or a device such as /dev/video0')
+        return Path(video)
+    packed = DEBIAN_VIDEO.with_name(DEBIAN_VIDEO.name + '.gz')
+    if packed.exists() and not DEBIAN_VIDEO.exists():
+        unpacked = cache_folder() / DEBIAN_VIDEO.name
+        with gzip.open(packed) as source, unpacked.open('wb') as target:
+            shutil.copyfileobj(source, target)
+        return unpacked
+    for path in (DEBIAN_VIDEO, CARRIED_VIDEO):
+        if path.exists():
+            return path
+    raise FileNotFoundError('there is no demo video on this machine; install one with apt-get '
+                            'install opencv-doc, or give your own: --video FILE or /dev/video0')
+
+
+def _make_room(out: Path) -> None:
+    """Creates the folder and removes what an earlier demo left in it; nothing else.
+
+    Raises:
+        FileExistsError: `bag` holds something that no demo writes.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    bag = out / 'bag'
+    if bag.exists():
+        foreign = [path.name for path in bag.iterdir()
+                   if path.suffix != '.mcap' and 'metadata.yaml' not in path.name]
+        if foreign:
+            raise FileExistsError(f'{bag} holds {foreign[0]}, which is no part of a bag; choose '
+                                  'another --out')
+        shutil.rmtree(bag)
+    for name in ('overlay.mp4', 'source.avi', 'source_stamps.csv'):
+        (out / name).unlink(missing_ok=True)
+
+
+def _environment() -> dict[str, str]:
+    """The children's: a ROS domain of their own unless one is set, and the Fast DDS profile."""
+    environment = dict(os.environ)
+    # A robot or another demo on this network must not mix in; 0 is where those are.
+    environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
+    profile = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
+    if not profile.exists():
+        from ament_index_python.packages import get_package_share_directory
+
+        profile = Path(get_package_share_directory('decomr')) / 'config' / 'fastdds.xml'
+    for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+        environment.setdefault(name, str(profile))
+    return environment
+
+
+def _node_parameters(options: argparse.Namespace) -> list[str]:
+    values = {name: getattr(options, name)
+              for name in ('weights', 'runtime', 'detector', 'detector_stride')}
+    values['exit_on_failed_autostart'] = 'true'
+    return [word for name, value in values.items() for word in ('-p', f'{name}:={value}')]
+
+
+def _source_arguments(options: argparse.Namespace) -> list[object]:
+    arguments: list[object] = [
+        options.video, '--fov', options.fov, '--stamps', options.out / 'source_stamps.csv',
+        '--wait-timeout', START_TIMEOUT_S]
+    if options.calibration:
+        arguments += ['--calibration', options.calibration]
+    if options.seconds:
+        arguments += ['--seconds', options.seconds, '--loop']
+    if str(options.video).startswith('/dev/'):
+        arguments += ['--keep', options.out / 'source.avi']
+    # The recorder must hear the first mesh, the node the first image.
+    return [*arguments, '--wait-for-subscribers', 'image', 'human_meshes', 'iuv', 'topology']
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    defaults = NodeParameters()
+    parser = argparse.ArgumentParser('decomr demo', description=__doc__.partition('\n')[0])
+    parser.add_argument('--video', help='file, folder of pictures or /dev/videoN; default: '
+                                        "vtest.avi of Debian's opencv-doc, else our own clip")
+    parser.add_argument('--seconds', type=float,
+                        help='play this long, starting again if the video is shorter; default: '
+                             'once to the end')
+    parser.add_argument('--out', type=Path, default=Path('demo_output'),
+                        help='folder of the results (demo_output)')
+    parser.add_argument('--json', action='store_true', help='print one JSON object at the end')
+    parser.add_argument('--weights', default=defaults.weights,
+                        help='rt (shipped) or a .safetensors file')
+    parser.add_argument('--runtime', choices=CHOICES['runtime'], default=defaults.runtime)
+    parser.add_argument('--detector', choices=CHOICES['detector'], default=defaults.detector)
+    parser.add_argument('--detector-stride', type=int, default=defaults.detector_stride,
+                        help=f'detect on every n-th image ({defaults.detector_stride})')
+    parser.add_argument('--fov', type=float, default=60.0,
+                        help='horizontal field of view of the video, degrees (60); it scales '
+                             'the distances')
+    parser.add_argument('--calibration', type=Path,
+                        help='YAML of ROS camera_calibration; wins over --fov')
+    parser.add_argument('--no-overlay', action='store_true', help='do not draw overlay.mp4')
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
