@@ -31,6 +31,8 @@ class TrackerConfig:
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
             mesh is not trusted to carry the box.
         max_growth: the largest change of a box's longer side from image to image, as a ratio.
+        max_tracks: so many people at most: those seen last, then those with the best scores.
+        same_person: two tracks that overlap more are one person; the one not seen ends.
     """
 
     detect_every: int = 5
@@ -39,6 +41,8 @@ class TrackerConfig:
     max_missed: int = 3
     min_foreground: float = 0.1
     max_growth: float = 1.25
+    max_tracks: int = 10
+    same_person: float = 0.7
 
     def __post_init__(self) -> None:
         """Refuses values that make no sense.
@@ -46,10 +50,10 @@ class TrackerConfig:
         Raises:
             ValueError: a value is out of its range.
         """
-        if self.detect_every < 1 or self.max_missed < 0 or self.max_growth < 1:
-            raise ValueError(f'{self}: detect_every must be at least 1, max_missed at least 0, '
-                             'max_growth at least 1')
-        for name in ('min_overlap', 'trusted_overlap', 'min_foreground'):
+        if min(self.detect_every, self.max_tracks, self.max_growth) < 1 or self.max_missed < 0:
+            raise ValueError(f'{self}: detect_every, max_tracks and max_growth must be at least '
+                             '1, max_missed at least 0')
+        for name in ('min_overlap', 'trusted_overlap', 'min_foreground', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
 
@@ -122,7 +126,7 @@ class Tracker:
             if index not in taken:
                 continued.append(Track(self._next_id, box, float(score)))
                 self._next_id += 1
-        self.tracks = continued
+        self.tracks = self._without_doubles(continued)[:self.config.max_tracks]
 
     def carry(self, boxes: np.ndarray, foregrounds: np.ndarray) -> None:
         """Moves the tracks to where their meshes are; ends those that left the image.
@@ -152,6 +156,16 @@ class Tracker:
         rows, columns = linear_sum_assignment(overlap, maximize=True)
         return {int(row): int(column) for row, column in zip(rows, columns, strict=True)
                 if overlap[row, column] >= self.config.min_overlap}
+
+    def _without_doubles(self, tracks: list[Track]) -> list[Track]:
+        """The tracks, seen ones and good ones first, without those that share a person."""
+        kept: list[Track] = []
+        for track in sorted(tracks, key=lambda track: (track.missed, -track.score)):
+            others = np.array([other.box for other in kept]).reshape(-1, 4)
+            overlap = box_overlaps(track.box[None], others)[0]
+            if track.missed == 0 or not (overlap > self.config.same_person).any():
+                kept.append(track)
+        return kept
 
     def _seen(self, track: Track, detections: Detections, index: int) -> Track:
         """The track with the detection that continues it."""

@@ -30,12 +30,14 @@ class TorchRuntime:
     name = 'torch'
     precision = 'f32'
 
-    def __init__(self, weights: str | Path = 'rt', device: str = 'cpu') -> None:
+    def __init__(self, weights: str | Path = 'rt', device: str = 'cpu',
+                 num_threads: int = 0) -> None:
         """Loads the weights.
 
         Args:
             weights: a shipped network by name or a safetensors file by path.
             device: `cpu`, `cuda`, `cuda:0`, ...
+            num_threads: CPU threads of PyTorch in the whole process; 0: as they are.
 
         Raises:
             RuntimeError: this PyTorch has no such device.
@@ -44,6 +46,8 @@ class TorchRuntime:
         if self.device.type == 'cuda' and not torch.cuda.is_available():
             raise RuntimeError(f'device is {device!r}, but this PyTorch ({torch.__version__}) '
                                "sees no GPU; use device='cpu'")
+        if num_threads:
+            torch.set_num_threads(num_threads)
         self.network = load_network(weights).to(self.device)
         self.crop_size = self.network.config.crop_size
         self.topology = topology_of(self.network)

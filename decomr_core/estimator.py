@@ -1,0 +1,271 @@
+"""HumanMeshEstimator: image + boxes + intrinsics -> a list of `HumanMesh`, with times per stage.
+
+Stages, in this order: `detect` (find or follow people), `crop`, `network`, `place` (camera frame,
+visibility), `track` (identities, boxes for the next image).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from decomr_core.camera import check_intrinsics, project_weak, root_translation
+from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_from_image_xy, crop_image
+from decomr_core.detection import Detections, clip_boxes, load_detector
+from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
+from decomr_core.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
+from decomr_core.topology import Topology
+from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.visibility import VisibilityTest
+
+__all__ = ['EstimatorConfig', 'HumanMeshEstimator', 'load_estimator']
+
+logger = logging.getLogger(__name__)
+
+Detector = Callable[[np.ndarray], Detections]
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """What is estimated, and for whom.
+
+    Attributes:
+        crop_scale: side of the square crop over the longer side of the person box.
+        min_score: detections with a lower confidence are dropped.
+        max_people: the best detections only.
+    """
+
+    crop_scale: float = CROP_SCALE
+    min_score: float = 0.0
+    max_people: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuses values that make no sense.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        if not self.crop_scale > 0 or self.max_people < 1:
+            raise ValueError(f'{self}: crop_scale must be above 0, max_people at least 1')
+
+
+class HumanMeshEstimator:
+    """Sees people in images and says where each point of their surface is.
+
+    Attributes:
+        runtime: the network.
+        topology: faces, parts and UV map of the meshes.
+        config: see `EstimatorConfig`.
+    """
+
+    def __init__(self, runtime: Runtime, detector: Detector | None = None,
+                 tracker: Tracker | None = None, config: EstimatorConfig | None = None) -> None:
+        """Puts the parts together.
+
+        Args:
+            runtime: a loaded network.
+            detector: finds people where no boxes are given.
+            tracker: keeps identities and spares detections, for video; None: every image stands
+                for itself and `track_id` is -1.
+            config: None: the defaults.
+        """
+        self.runtime = runtime
+        self.topology: Topology = runtime.topology
+        self.config = config or EstimatorConfig()
+        self._detector = detector
+        self._tracker = tracker
+        self._visibility = VisibilityTest(self.topology.faces, len(self.topology.v_template))
+
+    def reset(self) -> None:
+        """Forgets everybody: another video begins."""
+        if self._tracker is not None:
+            self._tracker.reset()
+
+    def estimate(self, image: np.ndarray, boxes: np.ndarray | None = None,
+                 scores: np.ndarray | None = None,
+                 intrinsics: np.ndarray | None = None) -> tuple[list[HumanMesh], StageTimes]:
+        """The people in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (B, 4) x_min, y_min, x_max, y_max, image px; None asks the detector. What lies
+                outside the image is cut off; boxes wholly outside are left out.
+            scores: (B,) confidences in [0, 1] of the boxes; None: all 1.
+            intrinsics: (3, 3) px; None or k[0] = 0 (not calibrated) gives relative meshes.
+
+        Returns:
+            One mesh per person, none if nobody is there, and the times.
+
+        Raises:
+            ValueError: an argument is not as said above, or there are neither boxes nor a
+                detector.
+            RuntimeError: the network's output is not finite.
+        """
+        check_image(image)
+        intrinsics = check_intrinsics(intrinsics)
+        watch = _Stopwatch()
+        people = self._find_people(image, boxes, scores)
+        watch.stop('detect')
+        crops = crop_image(image, people.boxes, self.runtime.crop_size, self.config.crop_scale)
+        watch.stop('crop')
+        output = self.runtime.run(crops.images)
+        _check_finite(output)
+        watch.stop('network')
+        image_size = image.shape[1], image.shape[0]
+        meshes = [self._mesh(index, people, crops, output, image_size, intrinsics)
+                  for index in range(len(people.boxes))]
+        watch.stop('place')
+        self._follow(meshes)
+        watch.stop('track')
+        return [mesh for mesh in meshes if mesh is not None], watch.times
+
+    def _find_people(self, image: np.ndarray, boxes: np.ndarray | None,
+                     scores: np.ndarray | None) -> _People:
+        """Where to look in this image, and who is there."""
+        height, width = image.shape[:2]
+        tracker = self._tracker
+        if boxes is not None:
+            detections = _given(boxes, scores, width, height)
+        elif self._detector is None:
+            raise ValueError('neither boxes nor a detector; give boxes=, or a detector such as '
+                             "load_detector('hog')")
+        else:
+            if tracker is not None and not tracker.needs_detection(width, height):
+                return _People.from_tracks(tracker)
+            detections = self._detector(image)
+            kept = np.flatnonzero(detections.scores >= self.config.min_score)
+            kept = kept[:self.config.max_people]
+            detections = Detections(detections.boxes[kept], detections.scores[kept])
+        if tracker is None:
+            return _People(detections.boxes, detections.scores,
+                           np.full(len(detections.boxes), -1))
+        if boxes is not None:
+            tracker.needs_detection(width, height)
+        tracker.match(detections)
+        return _People.from_tracks(tracker)
+
+    def _mesh(self, index: int, people: _People, crops: Crops, output: NetworkOutput,
+              image_size: tuple[int, int], intrinsics: np.ndarray | None) -> HumanMesh | None:
+        """One person's mesh; None where the network says that nobody can be there."""
+        weak_camera = output.camera[index]
+        if not weak_camera[0] > 0:
+            logger.warning('a person is left out: the network says a scale of %g', weak_camera[0])
+            return None
+        center, side = crops.centers[index], float(crops.sides[index])
+        vertices, joints = output.vertices[index], output.joints[index]
+        image_xy = project_weak(vertices, weak_camera, center, side)
+        inside = ((image_xy >= -0.5) & (image_xy <= np.array(image_size) - 0.5)).all(1)
+        visibility = self._visibility(vertices) & inside
+        translation = np.zeros(3, np.float32)
+        if intrinsics is not None:
+            translation = root_translation(joints, weak_camera, center, side,
+                                           intrinsics).astype(np.float32)
+        return HumanMesh(
+            track_id=int(people.track_ids[index]), score=float(people.scores[index]),
+            box=people.boxes[index], vertices=vertices + translation,
+            joints=joints + translation, translation=translation,
+            is_metric=intrinsics is not None, visibility=visibility, weak_camera=weak_camera,
+            crop_center=center, crop_side=side, iuv=output.iuv[index])
+
+    def _follow(self, meshes: list[HumanMesh | None]) -> None:
+        """Tells the tracker where the people of its tracks are now."""
+        if self._tracker is None or not meshes:
+            return
+        boxes = np.zeros((len(meshes), 4), np.float32)
+        foregrounds = np.zeros(len(meshes))
+        for index, mesh in enumerate(meshes):
+            if mesh is not None:
+                image_xy = project_weak(mesh.vertices - mesh.translation, mesh.weak_camera,
+                                        mesh.crop_center, mesh.crop_side)
+                boxes[index] = *image_xy.min(0), *image_xy.max(0)
+                foregrounds[index] = _foreground_share(mesh)
+        self._tracker.carry(boxes, foregrounds)
+
+
+def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
+                   detector: str | None = 'hog', detect_every: int = 5, is_video: bool = True,
+                   num_threads: int = 0, crop_scale: float = CROP_SCALE, min_score: float = 0.0,
+                   max_people: int = 10) -> HumanMeshEstimator:
+    """An estimator from the names of its parts.
+
+    Args:
+        weights: a shipped network by name or a safetensors file by path.
+        runtime: `openvino`, `torch` or `onnxruntime`.
+        detector: `hog` or `whole-frame`; None: boxes are always given.
+        detect_every: the detector looks at every n-th image.
+        is_video: whether consecutive images show the same people, who are then tracked.
+        num_threads: CPU threads of the runtime; 0 leaves it to the runtime.
+        crop_scale, min_score, max_people: see `EstimatorConfig`.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: a name or a value is wrong, or the weights are damaged.
+        RuntimeError: the runtime is not installed.
+    """
+    config = EstimatorConfig(crop_scale, min_score, max_people)
+    tracker = Tracker(TrackerConfig(
+        detect_every=detect_every, max_tracks=max_people)) if is_video else None
+    loaded_detector = None if detector is None else load_detector(detector)
+    loaded_runtime = load_runtime(runtime, weights, num_threads=num_threads)
+    return HumanMeshEstimator(loaded_runtime, loaded_detector, tracker, config)
+
+
+@dataclass(frozen=True)
+class _People:
+    """Boxes (B, 4) image px, scores (B,) and track ids (B,) of the people to estimate."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    track_ids: np.ndarray
+
+    @classmethod
+    def from_tracks(cls, tracker: Tracker) -> _People:
+        """Everybody that is tracked, in the tracker's order."""
+        tracks = tracker.tracks
+        return cls(check_boxes([track.box for track in tracks]),
+                   np.array([track.score for track in tracks]),
+                   np.array([track.track_id for track in tracks], np.int64))
+
+
+class _Stopwatch:
+    """Notes how long each stage took since the one before."""
+
+    def __init__(self) -> None:
+        self.times = StageTimes()
+        self._since = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.times.stages_ms[stage] = (now - self._since) * 1e3
+        self._since = now
+
+
+def _given(boxes: np.ndarray, scores: np.ndarray | None, width: int, height: int) -> Detections:
+    """Boxes from outside (B, 4), those inside the image, with their scores (B,)."""
+    boxes = check_boxes(boxes)
+    scores = np.ones(len(boxes), np.float32) if scores is None else np.asarray(scores)
+    check_shape('scores', scores, (len(boxes),))
+    clipped, inside = clip_boxes(boxes, width, height)
+    return Detections(clipped[inside], scores[inside])
+
+
+def _check_finite(output: NetworkOutput) -> None:
+    for name in ('vertices', 'joints', 'camera', 'iuv'):
+        if not np.isfinite(getattr(output, name)).all():
+            raise RuntimeError(f'the network gave {name} that are not finite; the weights are '
+                               'damaged, or the precision is too low: try precision f32')
+
+
+def _foreground_share(mesh: HumanMesh) -> float:
+    """Share of the pixels in the person's box that the IUV image calls a person."""
+    height, width = mesh.iuv.shape[1:]
+    corners = crop_from_image_xy(mesh.box.reshape(2, 2), mesh.crop_center, mesh.crop_side)
+    edges = np.round((corners + 1) * (width / 2, height / 2)).astype(int)
+    edges = np.clip(edges, 0, (width, height))
+    inside = mesh.iuv[0, edges[0, 1]:edges[1, 1], edges[0, 0]:edges[1, 0]]
+    return float((inside >= 0.5).mean()) if inside.size else 0.0
