@@ -68,11 +68,15 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *,
     weights = pixels.new_zeros(batch * size * size, 3)
     depth = pixels.new_full((batch * size * size,), torch.inf)
     if len(where):
-        image, rest = where // (size * size), where % (size * size)
-        corners = pixels[image[:, None], faces[face_index[where]]]  # (N, 3, 3)
-        inside = _barycentric(corners, (rest % size).to(pixels), (rest // size).to(pixels))
-        weights = weights.index_put((where,), inside)
-        depth = depth.index_put((where,), (inside * corners[..., 2]).sum(1))
+        image = where.div(size * size, rounding_mode='floor')
+        rest = where - image * (size * size)
+        y = rest.div(size, rounding_mode='floor')
+        corners = _corners(pixels, faces, image, face_index.index_select(0, where))
+        origin = torch.stack([rest - y * size, y], dim=1).to(pixels)
+        inside = _barycentric([corner[:, :2] - origin for corner in corners])
+        weights = weights.index_put((where,), torch.stack(inside, dim=1))
+        depth = depth.index_put((where,), sum(
+            share * corner[:, 2] for share, corner in zip(inside, corners, strict=True)))
     return Fragments(face_index.view(batch, size, size), weights.view(batch, size, size, 3),
                      depth.view(batch, size, size))
 
@@ -89,34 +93,48 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool) -> Tenso
     Returns:
         (B S S,) int64; `EMPTY_KEY` where no face is.
     """
-    image, face, corners, low, spans = _faces_with_pixels(pixels, faces, size, cull)
+    image, face, low, spans = _faces_with_pixels(pixels, faces, size, cull)
     keys = torch.full((len(pixels) * size * size,), EMPTY_KEY, device=pixels.device)
-    counts = spans[0] * spans[1]
-    chunk = (counts.cumsum(0) - 1).div(CANDIDATES_AT_ONCE, rounding_mode='floor')
-    for part in range(int(chunk[-1]) + 1 if len(chunk) else 0):
+    if not len(face):
+        return keys
+    corners = _corners(pixels, faces, image, face)
+    origin = torch.stack(low, dim=1)
+    planes = _planes([corner[:, :2] - origin for corner in corners],
+                     [corner[:, 2] for corner in corners])
+    first_pixel = (image * size + low[1].long()) * size + low[0].long()
+    counts = (spans[0] * spans[1]).long()
+    ends = counts.cumsum(0)
+    chunk = (ends - 1).div(CANDIDATES_AT_ONCE, rounding_mode='floor')
+    for part in range(int(chunk[-1]) + 1):
         some = (chunk == part).nonzero()[:, 0]
-        row = some.repeat_interleave(counts[some])
-        first = (counts[some].cumsum(0) - counts[some]).repeat_interleave(counts[some])
-        step = torch.arange(len(row), device=row.device) - first
-        width = spans[0][row]
-        x, y = low[0][row] + step % width, low[1][row] + step // width
-        weights = _barycentric(corners[row], x.to(pixels), y.to(pixels))
-        hit = (weights.amin(1) >= -EDGE_TOLERANCE).nonzero()[:, 0]
-        row = row[hit]
-        depth = (weights[hit] * corners[row, :, 2]).sum(1)
-        target = (image[row] * size + y[hit]) * size + x[hit]
-        keys.scatter_reduce_(0, target, _sortable(depth) << 32 | face[row], 'amin')
+        own = counts.index_select(0, some)
+        row = some.repeat_interleave(own)
+        starts = (own.cumsum(0) - own).repeat_interleave(own)
+        step = (torch.arange(len(row), device=row.device) - starts).to(pixels.dtype)
+        width = spans[0].index_select(0, row)
+        down = ((step + 0.5) / width).floor_()
+        across = step - down * width
+        first, second, third = (
+            start.index_select(0, row) + by_x.index_select(0, row) * across
+            + by_y.index_select(0, row) * down for start, by_x, by_y in planes[:3])
+        hit = (torch.minimum(torch.minimum(first, second), third) >= -EDGE_TOLERANCE).nonzero()
+        hit = hit[:, 0]
+        row, across, down = (values.index_select(0, hit) for values in (row, across, down))
+        start, by_x, by_y = (values.index_select(0, row) for values in planes[3])
+        depth = start + by_x * across + by_y * down
+        target = first_pixel.index_select(0, row) + (down * size + across).long()
+        key = _sortable(depth) << 32 | face.index_select(0, row)
+        keys.scatter_reduce_(0, target, key, 'amin')
     return keys
 
 
-def _faces_with_pixels(
-    pixels: Tensor, faces: Tensor, size: int, cull: bool,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor], list[Tensor]]:
+def _faces_with_pixels(pixels: Tensor, faces: Tensor, size: int, cull: bool,
+                       ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
     """The faces whose bounding box holds a pixel centre.
 
     Returns:
-        image (M,), face (M,), corners (M, 3, 3) in px, and for x and y the first pixel (M,) and
-        the number of pixels (M,).
+        image (M,) and face (M,) int64, and for x and y the first pixel (M,) and the number of
+        pixels (M,), whole numbers as floats.
     """
     # (V, B): one gather copies a corner's coordinate for the whole batch.
     columns = [pixels[..., axis].T.contiguous() for axis in range(2)]
@@ -129,22 +147,52 @@ def _faces_with_pixels(
         low = torch.minimum(torch.minimum(a, b), c).sub_(1e-3).ceil_().clamp_(min=0)
         high = torch.maximum(torch.maximum(a, b), c).add_(1e-3).floor_().clamp_(max=size - 1)
         keep &= low <= high
-        bounds.append((low, high))
-    face, image = keep.nonzero(as_tuple=True)
-    corners = pixels[image[:, None], faces[face]]
-    low = [first[keep].long() for first, _ in bounds]
-    spans = [last[keep].long() - start + 1
+        bounds.append((low.flatten(), high.flatten()))
+    kept = keep.flatten().nonzero()[:, 0]
+    face = kept.div(len(pixels), rounding_mode='floor')
+    low = [first.index_select(0, kept) for first, _ in bounds]
+    spans = [last.index_select(0, kept) - start + 1
              for (_, last), start in zip(bounds, low, strict=True)]
-    return image, face, corners, low, spans
+    return kept - face * len(pixels), face, low, spans
 
 
-def _barycentric(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Weights (M, 3) of the corners (M, 3, 3) at the points x, y (M,), in the screen plane."""
-    ax, ay = corners[:, 0, 0] - x, corners[:, 0, 1] - y
-    bx, by = corners[:, 1, 0] - x, corners[:, 1, 1] - y
-    cx, cy = corners[:, 2, 0] - x, corners[:, 2, 1] - y
-    weights = torch.stack([bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx], dim=1)
-    return weights / weights.sum(1, keepdim=True)
+def _corners(pixels: Tensor, faces: Tensor, image: Tensor, face: Tensor) -> list[Tensor]:
+    """The three corners, each (M, 3) in px and depth, of faces (M,) in images (M,)."""
+    rows = pixels.reshape(-1, 3)
+    first = image * pixels.shape[1]
+    return [rows.index_select(0, first + faces[:, corner].index_select(0, face))
+            for corner in range(3)]
+
+
+def _barycentric(corners: list[Tensor]) -> list[Tensor]:
+    """Weights, each (M,), of three corners (M, 2) at the origin, in the screen plane."""
+    (ax, ay), (bx, by), (cx, cy) = (corner.unbind(1) for corner in corners)
+    first, second, third = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
+    total = first + second + third
+    return [first / total, second / total, third / total]
+
+
+def _planes(corners: list[Tensor], depths: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The three weights and the depth of each face as linear functions on the screen.
+
+    They count from a pixel near the face: from the crop's corner, rounding would cost digits.
+
+    Args:
+        corners: three of (M, 2), px from the face's first pixel.
+        depths: three of (M,).
+
+    Returns:
+        For each weight, then the depth: value at the first pixel, slope along x, along y; (M,).
+    """
+    weights = _barycentric(corners)
+    (ax, ay), (bx, by), (cx, cy) = (corner.unbind(1) for corner in corners)
+    inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+    slopes = [((by - cy) * inverse, (cx - bx) * inverse), ((cy - ay) * inverse,
+              (ax - cx) * inverse), ((ay - by) * inverse, (bx - ax) * inverse)]
+    planes = [(start, *slope) for start, slope in zip(weights, slopes, strict=True)]
+    depth = [sum(plane[part] * value for plane, value in zip(planes, depths, strict=True))
+             for part in range(3)]
+    return [*planes, (depth[0], depth[1], depth[2])]
 
 
 def _sortable(depth: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from decomr_core.body_models import load_body
-from decomr_core.checkpoint import load_network
+from decomr_core import checkpoint
 from decomr_core.crop import normalize_images
 from decomr_core.metrics import (
     align_similarity,
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
     args = parser.parse_args(arguments)
     try:
-        network = load_network(args.weights)
+        network = checkpoint.load_network(args.weights)
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -25,7 +25,7 @@ from torch import nn
 from tqdm import tqdm
 
 from decomr_core.body_models import load_body
-from decomr_core.checkpoint import save_checkpoint
+from decomr_core import checkpoint
 from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.location_map import weight_map
@@ -239,7 +239,7 @@ class Trainer:
             'seconds': round(self.trained_s),
             'torch': torch.__version__,
         }
-        save_checkpoint(path, self.best_network, {'training': training}, half=True)
+        checkpoint.save_checkpoint(path, self.best_network, {'training': training}, half=True)
         return path
 
 

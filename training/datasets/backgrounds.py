@@ -55,7 +55,9 @@ class Scene:
         """Two orthogonal unit directions along the ground; yaw 0: the first is straight ahead."""
         ahead = np.array([0.0, 0.0, 1.0]) - self.up[2] * self.up
         ahead /= max(np.linalg.norm(ahead), 1e-6)
-        right = np.cross(ahead, self.up)
+        a, u = ahead, self.up
+        right = np.array([a[1] * u[2] - a[2] * u[1], a[2] * u[0] - a[0] * u[2],
+                          a[0] * u[1] - a[1] * u[0]])
         return (ahead * np.cos(yaw) + right * np.sin(yaw),
                 right * np.cos(yaw) - ahead * np.sin(yaw))
 

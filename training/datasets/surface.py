@@ -17,6 +17,8 @@ ARM_PARTS = (16, 17, 18, 19, 20, 21, 22, 23)
 HEAD_PARTS = (12, 15)
 NUM_WAVES = 24
 """Smooth random functions on the surface, mixed into folds and stains."""
+TINY = 1e-24
+"""Squared length under which a normal has no direction."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ class BodySurface:
         flat = torch.cat([b[:, 1] * c[:, 2] - b[:, 2] * c[:, 1],
                           b[:, 2] * c[:, 0] - b[:, 0] * c[:, 2],
                           b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0]], dim=1)  # (F, 3 B)
-        summed = (self._normals_from_faces @ flat).view(-1, 3, batch).permute(2, 0, 1)
-        return torch.nn.functional.normalize(summed, dim=-1, eps=1e-12)
+        x, y, z = (self._normals_from_faces @ flat).view(-1, 3, batch).unbind(1)
+        scale = (x * x + y * y + z * z).clamp_(min=TINY).rsqrt_()
+        return torch.stack([x * scale, y * scale, z * scale], dim=-1).transpose(0, 1)
 
 
 def _points(fields: Tensor) -> SurfacePoints:

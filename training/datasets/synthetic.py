@@ -2,7 +2,7 @@
 
 One path: poses -> viewpoints -> body model -> clothes -> rasterizer -> labels and colours ->
 background, shadow, occluders -> camera. Everything follows from the seed and the batch's number,
-in any process. `python -m training.datasets.preview` shows what it makes and how fast.
+in any process. `python -m training.datasets.synthetic --preview FILE.png` shows what it makes and how fast.
 """
 
 from __future__ import annotations
@@ -188,12 +188,13 @@ class SyntheticPeople(IterableDataset):
         face, weights = fragments.face_index[shown], fragments.barycentric[shown]
         corners = dressed[image[:, None], self.body.faces[face]]  # (M, 3, 3)
         normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals = torch.nn.functional.normalize(normals, dim=-1, eps=1e-12)
-        own = {name: value[image] for name, value in outfit.items()}
+        normals = normals * normals.square().sum(1, keepdim=True).clamp_(min=1e-24).rsqrt_()
+        own = {name: value.index_select(0, image) for name, value in outfit.items()}
         stain = (stains[image[:, None], self.body.faces[face]] * weights).sum(1)
         albedo, gloss = appearance.paint(self._surface.points(face, weights), own, stain)
         light = {name: torch.tensor(np.stack([item[name] for item in lights]),
-                                    dtype=torch.float32)[image] for name in lights[0]}
+                                    dtype=torch.float32).index_select(0, image)
+                 for name in lights[0]}
         image_out = dressed.new_zeros(*shown.shape, 3)
         image_out[shown] = appearance.shade(albedo, gloss, normals, light) * 255
         return image_out.numpy()
@@ -212,7 +213,8 @@ class SyntheticPeople(IterableDataset):
         for index in range(count):
             scene = Scene(framing.center[index], float(framing.half_side[index]), views.up[index],
                           float(views.height_m[index]), float(views.distance_m[index]))
-            image = draw_background(rng, self._bank, scene, size)
+            image = cv2.GaussianBlur(draw_background(rng, self._bank, scene, size), (5, 5),
+                                     rng.uniform(.3, 1.1))
             if rng.random() < .75:
                 draw_shadow(rng, image, joints[index] + framing.translation_m[index],
                             self._parents, scene, lights[index]['to_light'])
@@ -306,3 +308,9 @@ def _outside(border: np.ndarray, size: int) -> np.ndarray:
     across = (centers < border[0]) | (centers > border[2])
     down = (centers < border[1]) | (centers > border[3])
     return down[:, None] | across[None, :]
+
+
+if __name__ == '__main__':
+    from training.datasets.preview import main
+
+    main()
