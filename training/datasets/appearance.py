@@ -51,7 +51,8 @@ def sample_outfits(rng: np.random.Generator, count: int) -> Outfits:
         'sleeve': pick([-.5, .35, .6, 1.2, 1.95], [.05, .2, .2, .1, .45])
         + rng.uniform(-.1, .1, count),
         'hem': pick([1.2, 1.7, 2.1, 2.7], [.25, .45, .22, .08]) + rng.uniform(-.15, .2, count),
-        'neckline': rng.uniform(-.12, .15, count), 'v_neck': chance(.3) * rng.uniform(.1, .5, count),
+        'neckline': rng.uniform(-.12, .15, count),
+        'v_neck': chance(.3) * rng.uniform(.1, .5, count),
         'trouser_end': pick([2.35, 2.85, 3.3, 3.9, 4.1], [.08, .12, .05, .6, .15])
         + rng.uniform(-.1, .1, count),
         'shoe_top': pick([4.35, 4.1, 3.75, 3.4], [.5, .32, .12, .06]),

@@ -171,7 +171,8 @@ def _draw_room(rng: np.random.Generator, bank: TextureBank, scene: Scene, size: 
         color = texture.reshape(-1, 3).take(texel, axis=0).astype(np.float32)
         fog = (far / (far + np.float32(rng.uniform(4, 40))))[:, None]
         average = texture[::16, ::16].mean((0, 1), dtype=np.float32)
-        image[shown] = (color + (average - color) * fog) * np.float32(rng.uniform(.55, 1.15))
+        gain = rng.uniform(.6, 1.25) * np.exp(rng.normal(0, .08, 3))
+        image[shown] = (color + (average - color) * fog) * gain.astype(np.float32)
     return image.reshape(size, size, 3)
 
 

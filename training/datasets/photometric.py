@@ -45,10 +45,10 @@ def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     level = np.arange(256) / 255
     curve = np.clip(.5 + contrast * (level**gamma - .5), 0, 1) * 255
     image = cv2.LUT(np.clip(image, 0, 255).astype(np.uint8), curve.astype(np.uint8))
-    if rng.random() < .08:
+    if rng.random() < .05:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if rng.random() < .6:
-        strength = rng.gamma(1.5, 3)
+    if rng.random() < .5:
+        strength = rng.gamma(1.5, 2.2)
         noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(strength)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if rng.random() < .5:

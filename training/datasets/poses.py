@@ -102,7 +102,7 @@ class Activity:
     same_arms: float = 0.5
     flex: tuple[float, float] = (-5, 10)
     knee: tuple[float, float] = (0, 15)
-    abduct: tuple[float, float] = (0, 10)
+    abduct: tuple[float, float] = (-1, 8)
     lean: tuple[float, float] = (-5, 8)
     bend: tuple[float, float] = (-8, 15)
     legs_alike: float = 0.5
@@ -113,12 +113,14 @@ ACTIVITIES = {
     'reach': Activity(.15, REACHING_ARMS, .35, flex=(-10, 20), abduct=(0, 18), bend=(-10, 30)),
     'walk': Activity(.24, WALKING_ARMS, .85),
     'run': Activity(.05, WALKING_ARMS, 1.0, lean=(2, 18)),
-    'sit': Activity(.11, SEATED_ARMS, .6, (70, 100), (60, 110), (0, 22), (-20, 12), (-10, 35), .75),
+    'sit': Activity(.11, SEATED_ARMS, .6, (70, 100), (60, 110), (0, 22), (-20, 12), (-10, 35),
+                    .75),
     'squat': Activity(.03, LOW_ARMS, .6, (85, 130), (95, 140), (5, 30), (10, 45), (0, 40), .85),
     'bend': Activity(.06, LOW_ARMS, .6, (20, 95), (0, 45), (0, 15), (20, 75), (10, 50), .85),
     'lunge': Activity(.04, REACHING_ARMS, .4, (-25, 85), (5, 100), (0, 20), (-5, 25), (-5, 25), 0),
     'lie': Activity(.02, SEATED_ARMS, .4, (-5, 60), (0, 80), (0, 20), (-5, 5), (-10, 20), .3),
-    'sport': Activity(.03, SPORT_ARMS, .25, (-30, 90), (0, 110), (0, 45), (-15, 30), (-20, 35), .1),
+    'sport': Activity(.03, SPORT_ARMS, .25, (-30, 90), (0, 110), (0, 45), (-15, 30), (-20, 35),
+                      .1),
 }
 ACTIVITY_NAMES = list(ACTIVITIES)
 

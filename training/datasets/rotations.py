@@ -44,7 +44,7 @@ def axis_angle_from_matrix(matrix: np.ndarray) -> np.ndarray:
 
 
 def rotation_about(axis: int, angle: np.ndarray) -> np.ndarray:
-    """Matrices (..., 3, 3) that turn by `angle` (...), radians, about coordinate axis 0, 1 or 2."""
+    """Matrices (..., 3, 3) that turn by `angle` (...), radians, about axis 0, 1 or 2."""
     vector = np.zeros((*np.shape(angle), 3))
     vector[..., axis] = angle
     return matrix_from_axis_angle(vector)

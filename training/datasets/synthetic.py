@@ -2,7 +2,7 @@
 
 One path: poses -> viewpoints -> body model -> clothes -> rasterizer -> labels and colours ->
 background, shadow, occluders -> camera. Everything follows from the seed and the batch's number,
-in any process. `python -m training.datasets.synthetic --preview FILE.png` shows what it makes and how fast.
+in any process. `python -m training.datasets.synthetic --preview FILE.png` shows them.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeopl
 
 HELD_OUT_SEED = 2020
 """Reserved: training refuses it, so that no training image is ever a held-out one."""
+MOST_HIDDEN = 0.45
+"""Share of a person that one thing in front may hide; what would hide more is left out."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,8 @@ class SyntheticPeople(IterableDataset):
             torch.from_numpy(images), iuv_target(fragments, mask, self.uv, self.uv_faces), mask,
             vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
 
-    def _color(self, dressed: Tensor, stains: Tensor, fragments: Fragments, outfit: appearance.Outfits,
-               lights: list[dict[str, np.ndarray]]) -> np.ndarray:
+    def _color(self, dressed: Tensor, stains: Tensor, fragments: Fragments,
+               outfit: appearance.Outfits, lights: list[dict[str, np.ndarray]]) -> np.ndarray:
         """The lit people on black (B, S, S, 3) float32, 0 to 255."""
         shown = fragments.face_index >= 0
         image = shown.nonzero()[:, 0]
@@ -220,7 +222,7 @@ class SyntheticPeople(IterableDataset):
                             self._parents, scene, lights[index]['to_light'])
             other = (index + 1) % count
             mask = silhouettes[index].copy()
-            in_front = rng.random() < .25
+            in_front = rng.random() < .2
             passer_by = None
             if rng.random() < self.config.passer_by_share and count > 1:
                 passer_by = _moved(rng, people[other], silhouettes[other], in_front)
@@ -231,7 +233,7 @@ class SyntheticPeople(IterableDataset):
             if rng.random() < self.config.occluder_share:
                 hidden.append(draw_occluder(rng, self._bank, scene, size))
             for above, hides in hidden:
-                if (mask * hides).sum() < .5 * mask.sum():
+                if (mask * hides).sum() < MOST_HIDDEN * mask.sum():
                     image = soft_composite(image, above * hides[..., None], hides, .6)
                     mask *= 1 - hides
             image = degrade(rng, image)
@@ -283,7 +285,7 @@ def _sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndar
     balance = rng.uniform(.15, .85)
     warm = np.array([1, 1, 1]) + rng.normal(0, .05, 3)
     return {'to_light': to_light / np.linalg.norm(to_light), 'up': up,
-            'lamp': balance * 1.3 * warm, 'sky': (1 - balance) * 1.2 * (2 - warm),
+            'lamp': balance * 1.5 * warm, 'sky': (1 - balance) * 1.5 * (2 - warm),
             'wrap': np.array(rng.uniform(.05, .5))}
 
 

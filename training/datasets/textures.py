@@ -23,7 +23,7 @@ class TextureBank:
         noise: (n, 256, 256) float32, mean 0, about -1 to 1.
     """
 
-    def __init__(self, each: int = 20, seed: int = 11) -> None:
+    def __init__(self, each: int = 40, seed: int = 11) -> None:
         rng = np.random.default_rng(seed)
         self.noise = np.stack([fractal_noise(rng) for _ in range(12)])
         self.floors = self._make(rng, [_tiles, _planks, _speckle, _speckle], each)
@@ -41,9 +41,9 @@ class TextureBank:
 
 
 def random_color(rng: np.random.Generator) -> np.ndarray:
-    """A colour (3,) between 0 and 255, more often muted than bright."""
-    color = rng.uniform(0, 255, 3)
-    return color + (color.mean() - color) * rng.choice([.9, .6, .2], p=[.45, .35, .2])
+    """A colour (3,) between 0 and 255, mostly nearly gray, as floors and walls are."""
+    color = rng.uniform(10, 255, 3)
+    return color + (color.sum() / 3 - color) * rng.choice([.92, .7, .2], p=[.55, .3, .15])
 
 
 def fractal_noise(rng: np.random.Generator, side: int = TEXTURE_SIDE) -> np.ndarray:

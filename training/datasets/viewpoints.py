@@ -25,6 +25,8 @@ ROOT_FROM_BODY = np.diag([1.0, -1.0, -1.0])
 """Turns SMPL's body frame (y up, z to the front) by 180 degrees about x."""
 NEAREST_M = 0.4
 """No point of a person is nearer to the image plane than this."""
+HIGH_SHARE = 0.15
+"""Share of cameras that look down from high up."""
 EVERY_VERTEX = 4
 """Boxes need every fourth vertex only: neighbours are about a centimetre apart."""
 SMALLEST_VISIBLE_SHARE = 0.5
@@ -73,9 +75,14 @@ class Framing:
 
 
 def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
-    """Draws cameras: 0.4 to 2.2 m high, 1 to 8 m away, 40 to 90 degrees wide, mostly level."""
-    height = rng.uniform(0.4, 2.2, count)
-    distance = np.exp(rng.uniform(np.log(1.2), np.log(8), count))
+    """Draws cameras: 0.4 to 2.2 m high, 1.2 to 8 m away, 40 to 90 degrees wide, mostly level.
+
+    Some hang on a wall or a mast instead: 2.5 to 6 m high, 4 to 16 m away.
+    """
+    high = rng.random(count) < HIGH_SHARE
+    height = np.where(high, rng.uniform(2.5, 6, count), rng.uniform(0.4, 2.2, count))
+    distance = np.exp(np.where(high, rng.uniform(np.log(4), np.log(16), count),
+                               rng.uniform(np.log(1.2), np.log(8), count)))
     half_width = np.tan(np.deg2rad(rng.uniform(40, 90, count)) / 2)
     aspect = rng.choice([3 / 4, 9 / 16, 4 / 3], size=count, p=[.5, .4, .1])
     to_body = np.arctan2(height - 0.85, distance)
@@ -139,9 +146,10 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     upper_only = rng.random(count) < 0.08
     cut = rng.uniform(0.4, 0.85, count)
     high[:, 1] = np.where(upper_only, low[:, 1] + cut * (high[:, 1] - low[:, 1]), high[:, 1])
-    loose = rng.random(count) < 0.15
-    scale = np.where(loose, rng.uniform(0.8, 1.5, count),
-                     np.clip(rng.normal(1.18, 0.08, count), 1.0, 1.4))
+    # Detectors differ: HOG's boxes are half as large again as the person.
+    loose = rng.random(count) < 0.25
+    scale = np.where(loose, rng.uniform(0.8, 1.8, count),
+                     np.clip(rng.normal(1.2, 0.09, count), 1.0, 1.45))
     half = (high - low).max(1) / 2 * scale
     shift = np.clip(rng.normal(0, 0.04, (count, 2)), -0.12, 0.12) * 2 * half[:, None]
     center = (low + high) / 2 + shift
