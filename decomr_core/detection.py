@@ -119,8 +119,9 @@ class HogPeople:
         size = round(width * zoom), round(height * zoom)
         if size[0] < HOG_WINDOW_PX[0] or size[1] < HOG_WINDOW_PX[1]:
             return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-        gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR),
-                            cv2.COLOR_RGB2GRAY)
+        resized = cv2.resize(image, size,
+                             interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+        gray = cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY)
         found, margins = self._hog.detectMultiScale(
             gray, hitThreshold=self.min_score, winStride=(self.stride_px, self.stride_px),
             padding=(8, 8), scale=self.pyramid_step, groupThreshold=0)

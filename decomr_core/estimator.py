@@ -200,7 +200,9 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
         detect_every: the detector looks at every n-th image.
         is_video: whether consecutive images show the same people, who are then tracked.
         num_threads: CPU threads of the runtime; 0 leaves it to the runtime.
-        crop_scale, min_score, max_people: see `EstimatorConfig`.
+        crop_scale: see `EstimatorConfig`.
+        min_score: likewise.
+        max_people: likewise.
 
     Raises:
         FileNotFoundError: there are no such weights.

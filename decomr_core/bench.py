@@ -1,0 +1,125 @@
+"""What `decomr bench` does: how long each stage takes on this machine, on made-up images."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from decomr_core import __version__
+from decomr_core.camera import intrinsics_from_fov
+from decomr_core.detection import load_detector
+from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES, load_runtime
+
+__all__ = ['bench_estimator', 'bench_text']
+
+WARM_UP = 5
+FOV_DEG = 60.0
+PERSON_HEIGHT = 0.7
+"""Height of a person, as a share of the image's."""
+
+
+def bench_estimator(runtime: str | None = None, weights: str | Path = 'rt', *,
+                    num_people: int = 1, image_size: Sequence[float] = (1280, 720),
+                    repeats: int = 50, detector: str | None = None,
+                    num_threads: int = 0) -> dict[str, Any]:
+    """Times the estimator with given boxes, and a detector if asked.
+
+    Args:
+        runtime: see `load_runtime`; None: the default one.
+        weights: a shipped network by name or a safetensors file by path.
+        num_people: in each image.
+        image_size: width and height, px.
+        repeats: images that are timed, after a few that are not.
+        detector: timed alone on the same images; None: not timed.
+        num_threads: CPU threads of the runtime; 0: all.
+
+    Returns:
+        Median and 99th percentile per stage in ms, and what it was measured on.
+    """
+    width, height = (int(number) for number in image_size)
+    if num_people < 1 or repeats < 1 or width < 1 or height < 1:
+        raise ValueError('people, repeats and the image size must be at least 1')
+    network = load_runtime(runtime or DEFAULT_RUNTIME, weights, num_threads=num_threads)
+    estimator = HumanMeshEstimator(network)
+    image = _rough_image(width, height)
+    boxes = _boxes(num_people, width, height)
+    intrinsics = intrinsics_from_fov(width, height, FOV_DEG)
+    runs = []
+    for _ in range(WARM_UP + repeats):
+        _, times = estimator.estimate(image, boxes, intrinsics=intrinsics)
+        runs.append({**times.stages_ms, 'total': times.total_ms})
+    stages = {name: [run[name] for run in runs[WARM_UP:]] for name in runs[0]}
+    if detector is not None:
+        stages[f'detector {detector}'] = _detector_ms(detector, image, repeats)
+    return {
+        'runtime': network.name, 'precision': network.precision, 'weights': str(weights),
+        'people': num_people, 'width': width, 'height': height, 'repeats': repeats,
+        'median_ms': {name: float(np.median(ms)) for name, ms in stages.items()},
+        'p99_ms': {name: float(np.percentile(ms, 99)) for name, ms in stages.items()},
+        'images_per_s': 1e3 / float(np.median(stages['total'])),
+        'hardware': {'cpu': _cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
+                     'load_before': os.getloadavg()[0]},
+        'versions': {'decomr': __version__, 'python': platform.python_version(),
+                     network.name: importlib.metadata.version(RUNTIMES[network.name][0])},
+        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')}
+
+
+def bench_text(report: dict[str, Any]) -> str:
+    """The report of `bench_estimator` for a terminal."""
+    lines = [f'{report["runtime"]} {report["precision"]}, {report["people"]} people in '
+             f'{report["width"]}x{report["height"]}, {report["hardware"]["cpus"]} x '
+             f'{report["hardware"]["cpu"]}', f'{"stage":24}{"median ms":>10}{"p99 ms":>10}']
+    lines += [f'{name:24}{ms:10.2f}{report["p99_ms"][name]:10.2f}'
+              for name, ms in report['median_ms'].items()]
+    lines.append(f'{report["images_per_s"]:.1f} images/s')
+    return '\n'.join(lines)
+
+
+def _rough_image(width: int, height: int) -> np.ndarray:
+    """An (H, W, 3) uint8 image with structure at every scale, always the same."""
+    random = np.random.default_rng(0)
+    image = np.zeros((height, width, 3), np.float32)
+    for cells in (4, 16, 64):
+        noise = random.uniform(0, 85, (cells, cells, 3)).astype(np.float32)
+        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image.astype(np.uint8)
+
+
+def _boxes(num_people: int, width: int, height: int) -> np.ndarray:
+    """Boxes (num_people, 4) of people side by side, image px."""
+    tall = height * PERSON_HEIGHT
+    middle = (np.arange(num_people) + 0.5) * width / num_people
+    low = np.stack([middle - tall / 5, np.full(num_people, (height - tall) / 2)], axis=1)
+    return np.concatenate([low, low + (tall / 2.5, tall)], axis=1)
+
+
+def _detector_ms(name: str, image: np.ndarray, repeats: int) -> list[float]:
+    """How long a detector takes on an image (H, W, 3), ms per run."""
+    detector = load_detector(name)
+    detector(image)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        detector(image)
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def _cpu_name() -> str:
+    """The CPU's name, where Linux tells it."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()

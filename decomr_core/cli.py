@@ -1,0 +1,266 @@
+"""`decomr`: predict | demo | export | bench | uv | body | doctor.
+
+A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
+from. Modules are imported by the command that needs them, so that each starts quickly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from decomr_core import __version__
+
+__all__ = ['main']
+
+PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag, overlay, rates')}
+"""Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
+They are found by name when they are called; this package works without them."""
+
+USER_ERROR, FAILURE = 2, 1
+
+Report = dict[str, Any]
+Handler = Callable[[argparse.Namespace], tuple[str, Report]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the words after `decomr`; None: those of this process.
+
+    Returns:
+        The exit code: 0, 1 where something is broken, 2 for a mistake of the user.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in PLUGIN_COMMANDS:
+        return _run_plugin(argv[0], argv[1:])
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING,
+                        format='%(levelname)s %(message)s')
+    try:
+        text, report = options.handler(options)
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        if os.environ.get('DECOMR_DEBUG'):
+            raise
+        return _complain(options.command, error)
+    except KeyboardInterrupt:
+        return _complain(options.command, 'interrupted')
+    sys.stdout.write(text.rstrip() + '\n')
+    if options.json:
+        sys.stdout.write(json.dumps(report) + '\n')
+    return FAILURE if report.get('problems') else 0
+
+
+def _predict(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.predict import predict_image, prediction_text
+
+    report = predict_image(
+        options.image, options.out, boxes=options.boxes, detector=options.detector,
+        fov_deg=options.fov, intrinsics=options.intrinsics, weights=options.weights,
+        runtime=options.runtime)
+    return prediction_text(report), report
+
+
+def _export(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.assets import find_weights
+    from decomr_core.export import export_weights
+
+    if options.out.exists():
+        raise ValueError(f'{options.out} exists already; give a folder that does not')
+    export_weights(find_weights(options.weights), options.out)
+    info = json.loads((options.out / 'info.json').read_text())
+    files = sorted(path.name for path in options.out.iterdir())
+    errors = ', '.join(f'{name} {error:.4f} mm' for name, error in
+                       info['vertex_error_mm'].items())
+    report = {'out': str(options.out), 'files': files, **info}
+    return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
+            report)
+
+
+def _bench(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.bench import bench_estimator, bench_text
+
+    report = bench_estimator(options.runtime, options.weights, num_people=options.people,
+                             image_size=options.size, repeats=options.repeats,
+                             detector=options.detector, num_threads=options.threads)
+    return bench_text(report), report
+
+
+def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.body_models import load_body
+    from decomr_core.uv.build_uv_map import build_uv_map
+
+    body = load_body(options.body)
+    uv_map = build_uv_map(body)
+    uv_map.save(options.out)
+    report = {'out': str(options.out), 'body': body.name, 'body_hash': body.hash,
+              'uv_hash': uv_map.hash, 'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces)}
+    return f'{options.out}: UV map of {body.name}, {len(uv_map.uv)} UV vertices', report
+
+
+def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.body_models import load_body
+    from decomr_core.uv.quality import report_uv_map
+    from decomr_core.uv.uv_map import load_uv_map
+
+    body = load_body(options.body)
+    report = report_uv_map(body, load_uv_map(options.uv, body), options.sources)
+    return '\n'.join(f'{name:24}{value}' for name, value in report.items()), report
+
+
+def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.assets import find_body
+    from decomr_core.body_models.body_data import BodyData
+
+    path = find_body(options.body)
+    body = BodyData.load(path)
+    size = body.v_template.max(0) - body.v_template.min(0)
+    report = {'path': str(path), 'name': body.name, 'hash': body.hash,
+              'vertices': len(body.v_template), 'faces': len(body.faces),
+              'joints': len(body.parents), 'has_pose_blend_shapes': body.posedirs is not None,
+              'height_m': round(float(size[1]), 4), 'arm_span_m': round(float(size[0]), 4)}
+    return '\n'.join(f'{name:24}{value}' for name, value in report.items()), report
+
+
+def _body_import(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.body_models.body_data import BodyData
+
+    body = BodyData.load(options.file)
+    body.save(options.out)
+    report = {'out': str(options.out), 'name': body.name, 'hash': body.hash}
+    return (f'{options.out}: body {body.name}; make its UV map: decomr uv build --body '
+            f'{options.out} --out FILE'), report
+
+
+def _doctor(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.doctor import main_text, report
+
+    found = report()
+    return main_text(found), found
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('--json', action='store_true',
+                        help='print one JSON object on the last line')
+    common.add_argument('--verbose', action='store_true', help='say what is being done')
+    network = argparse.ArgumentParser(add_help=False)
+    network.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
+    parser = argparse.ArgumentParser(
+        prog='decomr', description='Human meshes and IUV images from camera images.')
+    parser.add_argument('--version', action='version', version=f'decomr {__version__}')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    _add_estimation(commands, common, network)
+    _add_assets(commands, common)
+    for name, (_, help_text) in PLUGIN_COMMANDS.items():
+        commands.add_parser(name, add_help=False, help=help_text)
+    return parser
+
+
+def _add_estimation(commands: argparse._SubParsersAction, common: argparse.ArgumentParser,
+                    network: argparse.ArgumentParser) -> None:
+    both = [common, network]
+    predict = commands.add_parser('predict', parents=both, help='the people in one picture')
+    predict.set_defaults(handler=_predict)
+    predict.add_argument('image', type=Path, help='picture file')
+    predict.add_argument('--out', type=Path, required=True, help='folder of the results')
+    where = predict.add_mutually_exclusive_group()
+    where.add_argument('--boxes', type=_numbers(4), nargs='+', metavar='X0,Y0,X1,Y1',
+                       help='boxes of the people, image px')
+    where.add_argument('--detector', default='hog', help='hog or whole-frame (hog)')
+    camera = predict.add_mutually_exclusive_group()
+    camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
+    camera.add_argument('--intrinsics', type=_numbers(4), metavar='FX,FY,CX,CY',
+                        help='calibration, px; without it meshes have no position')
+    predict.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+
+    export = commands.add_parser('export', parents=both, help='write ONNX and OpenVINO models')
+    export.set_defaults(handler=_export)
+    export.add_argument('--out', type=Path, required=True, help='new folder of the results')
+
+    bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
+    bench.set_defaults(handler=_bench)
+    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+    bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
+    bench.add_argument('--size', type=_numbers(2, 'x'), default=(1280, 720), metavar='WxH',
+                       help='size of the image, px (1280x720)')
+    bench.add_argument('--detector', help='time this detector as well, on every image')
+    bench.add_argument('--repeats', type=int, default=50, help='images (50)')
+    bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
+
+
+def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    uv_map = commands.add_parser('uv', help='UV maps').add_subparsers(
+        dest='what', required=True, metavar='build|report')
+    build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
+    build.set_defaults(handler=_uv_build)
+    build.add_argument('--out', type=Path, required=True, help='npz file to write')
+    report = uv_map.add_parser('report', parents=[common], help='measure a UV map')
+    report.set_defaults(handler=_uv_report)
+    report.add_argument('--uv', default='builtin', help='builtin or an npz file')
+    report.add_argument('--sources', type=int, default=300,
+                        help='rows of the distance matrices (300); more is slower')
+    for command in (build, report):
+        command.add_argument('--body', default='builtin', help='builtin or an npz file')
+
+    body = commands.add_parser('body', help='body models').add_subparsers(
+        dest='what', required=True, metavar='info|import')
+    info = body.add_parser('info', parents=[common], help='what a body model is')
+    info.set_defaults(handler=_body_info)
+    info.add_argument('body', nargs='?', default='builtin', help='builtin or an npz file')
+    imported = body.add_parser('import', parents=[common],
+                               help="turn an npz of SMPL's arrays into ours")
+    imported.set_defaults(handler=_body_import)
+    imported.add_argument('file', type=Path, help='npz with plain arrays')
+    imported.add_argument('--out', type=Path, required=True, help='npz file to write')
+
+    doctor = commands.add_parser('doctor', parents=[common],
+                                 help='what is installed, and what is missing')
+    doctor.set_defaults(handler=_doctor)
+
+
+def _numbers(count: int, separator: str = ',') -> Callable[[str], tuple[float, ...]]:
+    """The argparse type of so many numbers in one word."""
+    def numbers(text: str) -> tuple[float, ...]:
+        parts = text.split(separator)
+        try:
+            values = tuple(float(part) for part in parts)
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(
+                f'{text!r} is not {count} numbers with {separator!r} between them')
+        return values
+
+    return numbers
+
+
+def _run_plugin(command: str, argv: list[str]) -> int:
+    """Runs a command of another package, which is imported only now."""
+    module = PLUGIN_COMMANDS[command][0]
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        if os.environ.get('DECOMR_DEBUG'):
+            raise
+        return _complain(command, f'this command needs ROS 2 and the built package ({error}); '
+                                  'in a checkout run make setup, then scripts/with-env decomr '
+                                  f'{command}')
+    return plugin.main(argv)
+
+
+def _complain(command: str, error: object) -> int:
+    sys.stderr.write(f'decomr {command}: {" ".join(str(error).split()) or repr(error)}\n')
+    return USER_ERROR
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

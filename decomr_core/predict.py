@@ -1,0 +1,141 @@
+"""What `decomr predict` does: one picture in; overlay, IUV image and meshes as files out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from decomr_core.camera import intrinsics_from_fov
+from decomr_core.detection import load_detector
+from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
+from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.runtimes import DEFAULT_RUNTIME, load_runtime
+from decomr_core.structures import HumanMesh
+from decomr_core.topology import Topology
+
+__all__ = ['predict_image', 'prediction_text', 'read_image', 'write_obj']
+
+
+def predict_image(image_path: str | Path, out: str | Path, *,
+                  boxes: Sequence[Sequence[float]] | None = None, detector: str = 'hog',
+                  fov_deg: float | None = None, intrinsics: Sequence[float] | None = None,
+                  weights: str | Path = 'rt', runtime: str | None = None) -> dict[str, Any]:
+    """Estimates the people in a picture and writes overlay.png, iuv.png and mesh_N.obj.
+
+    Args:
+        image_path: any picture that OpenCV reads.
+        out: folder of the results, made if missing.
+        boxes: (x_min, y_min, x_max, y_max) of each person, image px; None: the detector's.
+        detector: `hog` or `whole-frame`.
+        fov_deg: horizontal field of view, degrees; None: unknown.
+        intrinsics: fx, fy, cx, cy in px; None: unknown.
+        weights: a shipped network by name or a safetensors file by path.
+        runtime: see `load_runtime`; None: the default one.
+
+    Returns:
+        What was found and written, ready for JSON.
+    """
+    image = read_image(image_path)
+    height, width = image.shape[:2]
+    matrix = None
+    if fov_deg is not None:
+        matrix = intrinsics_from_fov(width, height, fov_deg)
+    elif intrinsics is not None:
+        fx, fy, cx, cy = intrinsics
+        matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    finder = None if boxes is not None else load_detector(detector)
+    network = load_runtime(runtime or DEFAULT_RUNTIME, weights)
+    estimator = HumanMeshEstimator(network, finder)
+    meshes, times = estimator.estimate(
+        image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    faces = estimator.topology.faces
+    overlay = draw_boxes(draw_meshes(image, meshes, faces, matrix), meshes)
+    report = {
+        'image': str(image_path), 'width': width, 'height': height,
+        'runtime': network.name, 'precision': network.precision,
+        'intrinsics': None if matrix is None else matrix.ravel().tolist(),
+        'overlay': _write_image(out / 'overlay.png', overlay),
+        'iuv': _write_image(out / 'iuv.png', compose_iuv(meshes, height, width)),
+        'people': [], 'stages_ms': times.stages_ms, 'total_ms': times.total_ms}
+    for old in out.glob('mesh_*.obj'):
+        old.unlink()
+    for index, mesh in enumerate(meshes):
+        path = out / f'mesh_{index}.obj'
+        write_obj(path, mesh, estimator.topology)
+        report['people'].append(_person(mesh, path))
+    return report
+
+
+def prediction_text(report: dict[str, Any]) -> str:
+    """The report of `predict_image` for a terminal."""
+    lines = [f'{len(report["people"])} people in {report["image"]} '
+             f'({report["width"]}x{report["height"]}), {report["runtime"]} '
+             f'{report["precision"]}']
+    for person in report['people']:
+        box = ', '.join(f'{edge:.0f}' for edge in person['box'])
+        place = person['translation_m']
+        where = 'no calibration, no position' if place is None else (
+            'at ' + ', '.join(f'{axis:.2f}' for axis in place) + ' m')
+        lines.append(f'  box {box}: score {person["score"]:.2f}, {where} -> {person["mesh"]}')
+    stages = ', '.join(f'{name} {ms:.1f}' for name, ms in report['stages_ms'].items())
+    lines.append(f'times in ms: {stages}; together {report["total_ms"]:.1f}')
+    lines.append(f'written: {report["overlay"]}, {report["iuv"]}')
+    return '\n'.join(lines)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no picture that OpenCV reads.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'no picture at {path}')
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if (
+        path.stat().st_size) else None
+    if image is None:
+        raise ValueError(f'{path} is no picture that OpenCV {cv2.__version__} reads; give a JPEG '
+                         'or PNG file')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_obj(path: str | Path, mesh: HumanMesh, topology: Topology) -> None:
+    """Writes a mesh with its texture coordinates as a Wavefront OBJ.
+
+    The vertices stay as they are in the mesh: metres, x right, y down, z forward; v of the
+    texture is turned, since OBJ counts it from the bottom.
+    """
+    uv = topology.uv_map.uv * (1, -1) + (0, 1)
+    corners = np.stack([topology.faces, topology.uv_map.faces], axis=-1).reshape(-1, 6) + 1
+    frame = 'camera optical frame' if mesh.is_metric else 'relative to the root'
+    with Path(path).open('w', encoding='ascii') as handle:
+        handle.write(f'# body {topology.name}; metres, x right, y down, z forward, {frame}\n')
+        np.savetxt(handle, mesh.vertices, 'v %.5f %.5f %.5f')
+        np.savetxt(handle, uv, 'vt %.5f %.5f')
+        np.savetxt(handle, corners, 'f %d/%d %d/%d %d/%d')
+
+
+def _write_image(path: Path, image: np.ndarray) -> str:
+    """Writes an (H, W, 3) uint8 RGB image; its path as text."""
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise OSError(f'{path} could not be written; is there space and permission?')
+    return str(path)
+
+
+def _person(mesh: HumanMesh, path: Path) -> dict[str, Any]:
+    """What is said about one person in the report."""
+    return {
+        'box': [round(float(edge), 2) for edge in mesh.box], 'score': round(mesh.score, 4),
+        'is_metric': mesh.is_metric,
+        'translation_m': [round(float(axis), 4) for axis in mesh.translation] if (
+            mesh.is_metric) else None,
+        'weak_camera': [round(float(number), 5) for number in mesh.weak_camera],
+        'visible_share': round(float(mesh.visibility.mean()), 4), 'mesh': str(path)}
