@@ -84,17 +84,14 @@ class LocationMapper(nn.Module):
 
         A vertex with several places in the chart is the mean of its readings.
         """
-        points = location_map.flatten(2).transpose(1, 2)  # (B, R * R, 3)
-        readings = self._read(points, self._texels, self._texel_weights)
-        if self._seam_texels.numel() == 0:
-            return readings
-        seam = self._read(points, self._seam_texels, self._seam_weights)
-        return torch.cat([readings, seam], dim=1)[:, self._order]
-
-    def _read(self, points: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
-        # Not a reshape: that would fix the batch size in an exported graph.
-        samples = points.index_select(1, texels.flatten()).unflatten(1, tuple(texels.shape))
-        return (samples * weights.unsqueeze(-1).to(points.dtype)).sum(dim=2)
+        batch, channels = location_map.shape[:2]
+        # Whole rows per texel are the fastest to gather, forward and backward.
+        rows = location_map.reshape(batch * channels, -1).t()  # (R * R, B * 3)
+        readings = _read_rows(rows, self._texels, self._texel_weights)
+        if self._seam_texels.numel() > 0:
+            seam = _read_rows(rows, self._seam_texels, self._seam_weights)
+            readings = torch.cat([readings, seam]).index_select(0, self._order)
+        return readings.reshape(-1, batch, channels).transpose(0, 1)
 
     def _make_sampling_tables(self, positions: np.ndarray, faces: np.ndarray,
                               vertex_index: np.ndarray) -> None:
@@ -144,6 +141,15 @@ def weight_map(body: BodyModel, uv_map: UVMap, resolution: int) -> Tensor:
     corners = vertex_weights[mapper.texel_vertices]  # (R, R, 3)
     weights = torch.where(mapper.barycentric_weights > 0, corners, 0.0).amax(dim=-1)
     return weights / weights[mapper.mask].mean()
+
+
+def _read_rows(rows: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of rows (R * R, c), by tables of texels and weights (n, k): (n, c)."""
+    weights = weights.to(rows.dtype)
+    readings = rows.index_select(0, texels[:, 0]) * weights[:, :1]
+    for column in range(1, texels.shape[1]):
+        readings = readings + rows.index_select(0, texels[:, column]) * weights[:, column:column + 1]
+    return readings
 
 
 def _rasterize_chart(positions: np.ndarray, faces: np.ndarray,
