@@ -50,7 +50,7 @@ def build_uv_map(body: BodyModel, progress: Callable[[str, float], None] | None 
 
 
 def _fit_into_square(places: np.ndarray) -> np.ndarray:
-    """Scales (n, 2) places, x >= 0 and y up, to (n, 2) u - 1/2 >= 0 and v in the unit square."""
+    """Scales (P, 2) places, x >= 0 and y up, to (P, 2) u - 1/2 >= 0 and v in the unit square."""
     top, bottom = places[:, 1].max(), places[:, 1].min()
     side = max(2 * places[:, 0].max(), top - bottom)
     scale = (1 - 2 * MARGIN) / side
@@ -58,7 +58,7 @@ def _fit_into_square(places: np.ndarray) -> np.ndarray:
 
 
 def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarray) -> UVMap:
-    """The map of the whole body from the (n, 2) places u - 1/2, v of its left half."""
+    """The map of the whole body from the (P, 2) places u - 1/2, v of its left half."""
     body_faces = np.asarray(body.faces, dtype=np.int64)
     twin = np.asarray(body.mirrored_vertices, dtype=np.int64)
     size = len(places)
@@ -79,7 +79,7 @@ def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarr
 
 def _mirrored_faces(faces: np.ndarray, twin: np.ndarray,
                     left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mirror image of each left face: (m,) its index and (m, 3) the left corner of each."""
+    """The mirror image of each left face: (Q,) its index and (Q, 3) the left corner of each."""
     key_of = {tuple(sorted(face)): index for index, face in enumerate(faces.tolist())}
     mirrored = twin[faces[left]]
     try:

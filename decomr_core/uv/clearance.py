@@ -23,21 +23,21 @@ class Clearance:
     """Barriers on the rim of a half chart with its wall on x = 0, in the box 0 <= x, |y| <= half.
 
     Attributes:
-        rim: (k,) int64 vertices of the rim, wall ends included.
+        rim: (K,) int64 vertices of the rim, wall ends included.
         gap: wanted distance between two sides of a seam, m.
         half_side: half the side of the square that the whole chart should fill, m.
     """
 
     def __init__(self, vertices: np.ndarray, rim: np.ndarray, gap: float,
                  half_side: float) -> None:
-        """Measures the rim on the surface, (n, 3) vertices in metres."""
+        """Measures the rim on the surface, (P, 3) vertices in metres."""
         self.rim, self.gap, self.half_side = rim, gap, half_side
         lengths = np.linalg.norm(np.diff(vertices[rim], axis=0), axis=1)
         self._along = np.concatenate([[0.0], np.cumsum(lengths)])
-        self._share = np.convolve(lengths, [0.5, 0.5])  # (k,)
+        self._share = np.convolve(lengths, [0.5, 0.5])  # (K,)
 
     def is_simple(self, places: np.ndarray) -> bool:
-        """Whether the rim at (n, 2) places neither crosses itself nor the wall."""
+        """Whether the rim at (P, 2) places neither crosses itself nor the wall."""
         points = places[self.rim]
         if points[1:-1, 0].min() <= 0:
             return False
@@ -52,14 +52,14 @@ class Clearance:
         return not crosses.any()
 
     def value(self, places: np.ndarray) -> float:
-        """The energy, m^2; infinite outside the box."""
+        """The energy of (P, 2) places, m^2; infinite outside the box."""
         if not self._is_inside(places):
             return np.inf
         return float(sum(weights @ (gaps / distances - 1) ** 2 for weights, gaps, distances, _, _
                          in self._terms(places)))
 
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
-        """(n, 2) gradient, and Hessian blocks [((p, q) int64 coordinates, (p, q, q) values)].
+        """(P, 2) gradient, and Hessian blocks [((M, D) int64 coordinates, (M, D, D) values)].
 
         A coordinate is twice the vertex, plus one for y.
         """
@@ -108,7 +108,7 @@ class Clearance:
         near = np.flatnonzero(distance < gap)
         vertex, edge, part = vertex[near], edge[near], part[near, None]
         normal = offset[near] / distance[near, None]
-        corners = self.rim[np.stack([vertex, edge, edge + 1], axis=1)]  # (p, 3)
+        corners = self.rim[np.stack([vertex, edge, edge + 1], axis=1)]  # (M, 3)
         index = (2 * corners[:, :, None] + np.arange(2)).reshape(-1, 6)
         slopes = np.concatenate([normal, -(1 - part) * normal, -part * normal], axis=1)
         return (STIFFNESS * self.gap * self._share[vertex], gap[near], distance[near], index,
@@ -127,6 +127,6 @@ class Clearance:
 
 
 def _side(start: np.ndarray, end: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Twice the signed area of the triangle of three (p, 2) points."""
+    """Twice the signed area of the triangle of three (M, 2) points."""
     first, second = end - start, point - start
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]

@@ -22,16 +22,16 @@ class DistortionEnergy:
     """The area-weighted distortion of a planar map of a triangle mesh.
 
     Attributes:
-        faces: (m, 3) int64.
-        areas: (m,) area of each triangle on the surface, m^2.
+        faces: (Q, 3) int64.
+        areas: (Q,) area of each triangle on the surface, m^2.
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
         """Prepares the rest shape of each triangle.
 
         Args:
-            vertices: (n, 3) metres.
-            faces: (m, 3) int64.
+            vertices: (P, 3) metres.
+            faces: (Q, 3) int64.
 
         Raises:
             ValueError: a triangle has no area.
@@ -50,15 +50,15 @@ class DistortionEnergy:
         inverse[:, 0, 0] = 1 / length
         inverse[:, 0, 1] = -along / (length * height)
         inverse[:, 1, 1] = 1 / height
-        # (m, 3, 2): the Jacobian is places^T @ gradient.
+        # (Q, 3, 2): the Jacobian is places^T @ gradient.
         self._gradient = np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
 
     def jacobians(self, places: np.ndarray) -> np.ndarray:
-        """(m, 2, 2) Jacobians of the map with vertices at (n, 2) places."""
+        """(Q, 2, 2) Jacobians of the map with vertices at (P, 2) places."""
         return np.einsum('fka,fkb->fab', places[self.faces], self._gradient)
 
     def value(self, places: np.ndarray) -> float:
-        """The energy, m^2; infinite where a triangle is flipped or flat."""
+        """The energy of (P, 2) places, m^2; infinite where a triangle is flipped or flat."""
         jacobian = self.jacobians(places)
         determinant = _determinants(jacobian)
         if determinant.min() <= 0:
@@ -69,9 +69,9 @@ class DistortionEnergy:
         return float(self.areas @ density)
 
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
-        """(n, 2) gradient, and positive definite Hessian blocks.
+        """(P, 2) gradient, and positive definite Hessian blocks.
 
-        A block is ((p, q) int64 coordinates, (p, q, q) values); a coordinate is twice the
+        A block is ((M, D) int64 coordinates, (M, D, D) values); a coordinate is twice the
         vertex, plus one for y.
         """
         left, stretch, right = np.linalg.svd(self.jacobians(places))
@@ -79,10 +79,10 @@ class DistortionEnergy:
         slope, curvatures = _isotropic_derivatives(one, two)
         stress = np.einsum('fak,fk,fkb->fab', left, slope, right)
         forces = self.areas[:, None, None] * np.einsum(
-            'fab,fkb->fka', stress, self._gradient)  # (m, 3, 2)
+            'fab,fkb->fka', stress, self._gradient)  # (Q, 3, 2)
         gradient = np.stack([np.bincount(self.faces.ravel(), forces[..., axis].ravel(),
                                          minlength=len(places)) for axis in range(2)], axis=1)
-        modes = _modes(left, right, curvatures[0])  # (m, 4, 2, 2)
+        modes = _modes(left, right, curvatures[0])  # (Q, 4, 2, 2)
         corner_modes = np.einsum('fqab,fkb->fqka', modes, self._gradient)
         corner_modes = corner_modes.reshape(len(self.faces), 4, 6)
         weights = self.areas[:, None] * np.maximum(curvatures[1], LEAST_CURVATURE)
@@ -91,7 +91,7 @@ class DistortionEnergy:
         return gradient, [(index, hessians)]
 
     def longest_step(self, places: np.ndarray, direction: np.ndarray) -> float:
-        """How far along (n, 2) the direction no triangle becomes flat, at most infinity."""
+        """How far along (P, 2) the direction no triangle becomes flat, at most infinity."""
         start, change = self.jacobians(places), self.jacobians(direction)
         constant = _determinants(start)
         quadratic = _determinants(change)
@@ -111,7 +111,7 @@ def _determinants(matrices: np.ndarray) -> np.ndarray:
 def _isotropic_derivatives(
         one: np.ndarray,
         two: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Slopes by the singular values, (m, 2); scaling axes and eigenvalues of the four modes."""
+    """Slopes by the singular values, (Q, 2); scaling axes and eigenvalues of the four modes."""
     area = one * two
     by_area = AREA_WEIGHT * (1 - 1 / area ** 2)
     slope_one = 2 * one - 2 / one ** 3 + by_area * two
@@ -131,7 +131,7 @@ def _isotropic_derivatives(
 
 
 def _modes(left: np.ndarray, right: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """(m, 4, 2, 2) orthonormal eigenmatrices of the Hessian by the Jacobian."""
+    """(Q, 4, 2, 2) orthonormal eigenmatrices of the Hessian by the Jacobian."""
     half = np.sqrt(0.5)
     inner = np.zeros((len(left), 4, 2, 2))
     inner[:, 0, 0, 0], inner[:, 0, 1, 1] = axes[:, 0, 0], axes[:, 1, 0]

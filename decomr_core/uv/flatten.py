@@ -44,7 +44,7 @@ def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEI
         progress: called with a word and the done part in [0, 1].
 
     Returns:
-        (n, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
+        (P, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
     """
     energy = DistortionEnergy(cut.vertices, cut.faces)
     area = float(energy.areas.sum())
@@ -70,7 +70,7 @@ def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEI
 
 
 def tutte_half_disc(cut: CutHalf) -> np.ndarray:
-    """(n, 2) injective start: the wall on the y axis, the rim on the unit half circle.
+    """(P, 2) injective start: the wall on the y axis, the rim on the unit half circle.
 
     Every inner vertex lies at the mean of its neighbours (Tutte 1963).
     """
@@ -94,7 +94,7 @@ def tutte_half_disc(cut: CutHalf) -> np.ndarray:
 
 
 def _fractions(points: np.ndarray) -> np.ndarray:
-    """(k,) part of a chain's length up to each of its (k, 3) points, 0 to 1."""
+    """(K,) part of a chain's length up to each of its (K, 3) points, 0 to 1."""
     along = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
     return along / along[-1]
 
@@ -106,7 +106,7 @@ def _solve(matrix: sparse.csc_matrix, right_side: np.ndarray) -> np.ndarray:
 
 def _newton_step(terms: list, cut: CutHalf,
                  places: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The next (n, 2) places, their energy and how much it fell."""
+    """The next (P, 2) places, their energy and how much it fell."""
     # The wall moves along itself only.
     is_free = np.ones(2 * len(places), dtype=bool)
     is_free[2 * cut.wall] = False

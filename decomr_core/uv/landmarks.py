@@ -1,7 +1,9 @@
 """One half of a symmetric body, and the landmarks that the seams of its UV map run through.
 
 Everything is found by rules (the mirror twins, heights, distances along the surface), so that any
-humanoid mesh in SMPL's T-pose will do. Lengths are relative to the body's height H.
+humanoid mesh in SMPL's T-pose will do. Lengths are relative to the body's height H. Shape letters
+of this folder beside the common ones: P and Q, vertices and faces of the half body, whole or cut;
+K, vertices of a chain or a sample; M, pairs.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ FOOT_HEIGHT = 0.04
 
 @dataclass(frozen=True)
 class HalfBody:
-    """The person's left half, cut along the plane of symmetry; n vertices, m faces.
+    """The person's left half, cut along the plane of symmetry; P vertices, Q faces.
 
     Attributes:
-        vertices: (n, 3) metres, symmetrised, y up, facing +z.
-        faces: (m, 3) int64 into the half's vertices.
-        vertex_index: (n,) int64 body vertex of each vertex.
-        face_index: (m,) int64 body face of each face.
+        vertices: (P, 3) metres, symmetrised, y up, facing +z.
+        faces: (Q, 3) int64 into the half's vertices.
+        vertex_index: (P,) int64 body vertex of each vertex.
+        face_index: (Q,) int64 body face of each face.
         front: int64 vertices on the plane of symmetry from the head top down the front.
         back: int64 vertices on the plane of symmetry from the head top down the back; both end
             at the crotch.
@@ -112,7 +114,7 @@ def find_landmarks(half: HalfBody) -> Landmarks:
 
 
 def edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sparse.csr_matrix:
-    """(n, n) symmetric matrix of the edge lengths of a mesh, metres."""
+    """(P, P) symmetric matrix of the edge lengths of a mesh, metres."""
     edges = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
     lengths = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
     rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
@@ -121,7 +123,7 @@ def edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sparse.csr_matrix:
 
 
 def boundary_loop(faces: np.ndarray) -> np.ndarray:
-    """The boundary of a mesh as one loop of vertices, in the direction of its faces.
+    """The boundary of a mesh with (Q, 3) faces as a (K,) loop, in the direction of its faces.
 
     Raises:
         ValueError: there is no boundary, or more than one loop.
@@ -167,29 +169,35 @@ def _front_and_back(vertices: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray,
 
 def _tips(graph: sparse.csr_matrix, value: np.ndarray, around: int, reach: float,
           height: float) -> list[int]:
-    """Local maxima of `value` near a vertex that stand out by TIP_PROMINENCE."""
+    """Local maxima of (P,) values near a vertex, as far as they stand out by TIP_PROMINENCE.
+
+    Vertices join from the highest down. Where two hills meet, the lower one ends; its tip counts
+    if it stands high enough above the saddle. The highest always counts. The vertex itself stands
+    for the tip of its hill.
+    """
     near = np.flatnonzero(dijkstra(graph, indices=around, limit=reach) <= reach)
-    summit: dict[int, int] = {}
-    tips = []
+    near = near[np.argsort(-value[near], kind='stable')].tolist()
+    tips = [near[0]]
+    own_hill = -1
     parent: dict[int, int] = {}
-
-    def root(vertex: int) -> int:
-        while parent[vertex] != vertex:
-            vertex = parent[vertex]
-        return vertex
-
-    for vertex in near[np.argsort(-value[near], kind='stable')].tolist():
+    for vertex in near:
         neighbours = graph.indices[graph.indptr[vertex]:graph.indptr[vertex + 1]].tolist()
-        roots = sorted({root(other) for other in neighbours if other in parent},
-                       key=lambda peak: (-value[summit[peak]], peak))
+        roots = sorted({_root(parent, other) for other in neighbours if other in parent},
+                       key=lambda peak: (-value[peak], peak))
         parent[vertex] = roots[0] if roots else vertex
-        if not roots:
-            summit[vertex] = vertex
+        if vertex == around:
+            own_hill = _root(parent, vertex)
         for lower in roots[1:]:
-            if value[summit[lower]] - value[vertex] > TIP_PROMINENCE * height:
-                tips.append(summit[lower])
+            if value[lower] - value[vertex] > TIP_PROMINENCE * height:
+                tips.append(lower)
             parent[lower] = roots[0]
-    return [around if around in near else int(near[0]), *[tip for tip in tips if tip != around]]
+    return [around if tip == own_hill else tip for tip in tips]
+
+
+def _root(parent: dict[int, int], vertex: int) -> int:
+    while parent[vertex] != vertex:
+        vertex = parent[vertex]
+    return vertex
 
 
 def _chain(vertices: np.ndarray, tips: list[int], first: int) -> list[int]:

@@ -192,7 +192,7 @@ def _signed_areas(corners: np.ndarray) -> np.ndarray:
 
 
 def _rim_edges(faces: np.ndarray) -> np.ndarray:
-    """(k, 2) the edges with one face only."""
+    """(K, 2) the edges with one face only."""
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     edges, counts = np.unique(edges, axis=0, return_counts=True)
     return edges[counts == 1]
@@ -205,20 +205,22 @@ def _labels(links: np.ndarray, size: int) -> np.ndarray:
 
 
 def _crossings(places: np.ndarray, edges: np.ndarray) -> int:
-    """Pairs of (k, 2) edges without a common vertex that touch each other."""
+    """Pairs of (K, 2) edges without a common vertex that touch each other."""
     start, end = places[edges[:, 0]], places[edges[:, 1]]
     reach = np.linalg.norm(end - start, axis=1).max()
     pairs = cKDTree((start + end) / 2).query_pairs(reach, output_type='ndarray')
     one, other = edges[pairs[:, 0]], edges[pairs[:, 1]]
     pairs = pairs[(one[:, :, None] != other[:, None, :]).all(axis=(1, 2))]
+    segments = np.stack([start, end], axis=1)  # (K, 2, 2)
+    first, second = segments[pairs[:, 0]], segments[pairs[:, 1]]
+    return int((_are_parted(first, second) & _are_parted(second, first)).sum())
 
-    def sides(line: np.ndarray, points: np.ndarray) -> np.ndarray:
-        ends = [_signed_areas(np.stack([start[line], end[line], place[points]], axis=1))
-                for place in (start, end)]
-        return ends[0] * ends[1]
 
-    first, second = pairs.T
-    return int(((sides(first, second) <= 0) & (sides(second, first) <= 0)).sum())
+def _are_parted(lines: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """(M,) whether the ends of (M, 2, 2) segments lie on two sides of, or on, (M, 2, 2) lines."""
+    one, other = (_signed_areas(np.concatenate([lines, segments[:, [end]]], axis=1))
+                  for end in range(2))
+    return one * other <= 0
 
 
 def _symmetry_error(body: BodyModel, uv_map: UVMap) -> float:

@@ -22,12 +22,12 @@ FRONT_COST = 4.0
 
 @dataclass(frozen=True)
 class CutHalf:
-    """The half body opened along the seams: a disk of n vertices.
+    """The half body opened along the seams: a disk of P vertices.
 
     Attributes:
-        vertices: (n, 3) metres.
-        faces: (m, 3) int64, in the order of the half body's faces.
-        vertex_index: (n,) int64 vertex of the half body.
+        vertices: (P, 3) metres.
+        faces: (Q, 3) int64, in the order of the half body's faces.
+        vertex_index: (P,) int64 vertex of the half body.
         wall: int64 vertices on the plane of symmetry that stay joined to the other half, from
             the head top down the front to the crotch.
         rim: int64 the rest of the boundary, from the crotch around to the head top, both included.
@@ -41,7 +41,7 @@ class CutHalf:
 
 
 def find_seams(half: HalfBody, landmarks: Landmarks) -> list[np.ndarray]:
-    """Chains of vertices to cut, beside the mid-line of the back.
+    """Chains (K,) of vertices to cut, beside the mid-line of the back.
 
     The arm: from the mid-line along the back of the arm to the thumb, then tip to tip to the
     little finger. The leg: from the mid-line to the heel, then through the toes.
@@ -67,7 +67,7 @@ def find_seams(half: HalfBody, landmarks: Landmarks) -> list[np.ndarray]:
 
 
 def cut_half(half: HalfBody, seams: list[np.ndarray]) -> CutHalf:
-    """Opens the half body along the seams.
+    """Opens the half body along the seams, chains of (K,) vertices.
 
     Raises:
         ValueError: the seams leave no disk.
@@ -131,7 +131,7 @@ def _split_corners(faces: np.ndarray,
     """Gives each vertex one copy per fan of faces between cuts.
 
     Returns:
-        (m, 3) faces into the copies, and (n,) the vertex of each copy, ordered by vertex.
+        (Q, 3) faces into the copies, and (P,) the vertex of each copy, ordered by vertex.
     """
     size = int(faces.max()) + 1
     first, second = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()

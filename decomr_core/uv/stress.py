@@ -24,7 +24,7 @@ class Stress:
     Both a sample's distance to the others and to their mirror images count.
 
     Attributes:
-        samples: (k,) int64 vertices of the cut half.
+        samples: (K,) int64 vertices of the cut half.
         weight: the energy of a map with all distances zero, m^2.
     """
 
@@ -42,17 +42,17 @@ class Stress:
         self._index = (2 * self.samples[:, None] + np.arange(2)).reshape(1, -1)
 
     def value(self, places: np.ndarray) -> float:
-        """The energy of (n, 2) places, m^2."""
+        """The energy of (P, 2) places, m^2."""
         distances, _ = self._distances(places)
         return float(((distances - self._lengths(distances)) ** 2).sum() * self._unit(distances))
 
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
-        """(n, 2) gradient, and one Hessian block as `Clearance.derivatives` gives them."""
+        """(P, 2) gradient, and one Hessian block as `Clearance.derivatives` gives them."""
         distances, offsets = self._distances(places)
         lengths = self._lengths(distances)
         unit = self._unit(distances)
         safe = np.maximum(distances, 1e-12)
-        normals = offsets / safe[..., None]  # (2, k, k, 2)
+        normals = offsets / safe[..., None]  # (2, K, K, 2)
         residual = distances - lengths
         part = (residual ** 2).sum() / (distances ** 2).sum()
         # Each unordered pair is in the sum twice.
@@ -61,7 +61,7 @@ class Stress:
         gradient[self.samples] = forces
         along = normals[..., :, None] * normals[..., None, :]
         bend = np.clip(1 - lengths / safe, 0, None)[..., None, None]
-        curvature = 4 * unit * (along + bend * (np.eye(2) - along))  # (2, k, k, 2, 2)
+        curvature = 4 * unit * (along + bend * (np.eye(2) - along))  # (2, K, K, 2, 2)
         count = len(self.samples)
         block = np.zeros((count, 2, count, 2))
         block -= curvature[0].transpose(0, 2, 1, 3)
@@ -71,7 +71,7 @@ class Stress:
         return gradient, [(self._index, block.reshape(1, 2 * count, 2 * count))]
 
     def _distances(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(2, k, k) distances to the samples and to their mirror images, and the offsets."""
+        """(2, K, K) distances to the samples and to their mirror images, and the offsets."""
         points = places[self.samples]
         offsets = np.stack([points[:, None] - points, points[:, None] - points * [-1.0, 1.0]])
         return np.linalg.norm(offsets, axis=3), offsets
@@ -87,8 +87,8 @@ class Stress:
 
 def _sample_distances(graph: sparse.csr_matrix, half: HalfBody, samples: np.ndarray,
                       is_hop: bool) -> np.ndarray:
-    """(2, k, k) distances on the mesh from (k,) vertices to each other and to mirror images."""
-    to_all = dijkstra(graph, indices=samples, unweighted=is_hop)  # (k, vertices)
+    """(2, K, K) distances on the mesh from (K,) vertices to each other and to mirror images."""
+    to_all = dijkstra(graph, indices=samples, unweighted=is_hop)  # (K, vertices)
     # A path to the other side goes through the plane of symmetry.
     middle = to_all[:, np.concatenate([half.front, half.back])]
     across = np.stack([(middle + row).min(axis=1) for row in middle])
