@@ -265,12 +265,12 @@ def symmetric(points: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
 
 
 def symmetric_weights(weights: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Skinning weights (V, 24) averaged with their mirror image."""
+    """Skinning weights (V, 24) averaged with their mirror image; mirrored (V,) names twins."""
     return 0.5 * (weights + weights[mirrored][:, list(MIRRORED_JOINTS)])
 
 
 def sparse_weights(weights: np.ndarray) -> np.ndarray:
-    """The largest few weights of each vertex, those on the edge of the choice dropped."""
+    """The largest few of each vertex's weights (V, 24); ties at the edge of the choice go."""
     limit = -np.sort(-weights, axis=1)[:, MAX_WEIGHTS_PER_VERTEX, None]
     kept = np.where(weights > limit, weights, 0.0)
     return kept / kept.sum(axis=1, keepdims=True)

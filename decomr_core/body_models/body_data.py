@@ -19,6 +19,7 @@ import numpy as np
 from decomr_core.body_models.joints import NUM_JOINTS, PARENTS
 from decomr_core.body_models.mirror import find_mirrored_vertices
 from decomr_core.body_models.parts import vertex_groups_from_parts, vertex_parts_from_weights
+from decomr_core.body_models.smpl_file import read_smpl_pickle
 from decomr_core.structures import check_shape
 
 __all__ = ['NUM_SHAPES', 'BodyData']
@@ -109,19 +110,21 @@ class BodyData:
 
     @classmethod
     def load(cls, path: str | Path) -> BodyData:
-        """The body in an npz file, ours or one with the official SMPL names.
+        """The body in an npz file, ours or one with the official names, or in SMPL's .pkl.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no npz of plain arrays, or no body.
+            ValueError: it is no npz of plain arrays, no SMPL pickle, or no body.
         """
         path = Path(path)
+        if path.suffix == '.pkl':
+            return cls.from_arrays(read_smpl_pickle(path), name=path.stem)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
         except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, AttributeError) as error:
             raise ValueError(f'{path} is no whole npz of plain arrays ({error}); '
-                             'to convert a body: decomr body import FILE') from error
+                             'to make one: decomr body import SMPL_FILE --out FILE') from error
         return cls.from_arrays(arrays, name=path.stem)
 
     def save(self, path: str | Path) -> None:
