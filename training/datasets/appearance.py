@@ -21,58 +21,16 @@ SKIN_LIGHT, SKIN_DARK = np.array([.96, .80, .69]), np.array([.23, .14, .10])
 HAIR_COLORS = np.array([[.05, .04, .04], [.13, .08, .05], [.30, .18, .10], [.55, .42, .25],
                         [.75, .62, .42], [.45, .20, .10], [.55, .55, .55], [.85, .84, .82]])
 LEATHER = np.array([[.06, .06, .06], [.25, .14, .08], [.88, .88, .86], [.45, .45, .47]])
+PATTERN_NAMES = ('f1', 'f2', 'p1', 'p2', 'm1', 'm2', 'm3', 'mix', 'bias', 'strength', 'second')
+WAIST = 1.05
+"""Where trousers begin, in the surface's `down` coordinate."""
 DENIM_AND_CLOTH = np.array([[.10, .14, .25], [.20, .30, .45], [.06, .06, .07], [.25, .24, .23],
                             [.50, .43, .33], [.35, .35, .38], [.78, .76, .72]])
 
 
 def sample_outfits(rng: np.random.Generator, count: int) -> Outfits:
     """Draws B outfits: shirt, trousers or shorts, shoes, hair, skin, patterns, folds."""
-    def chance(probability: float) -> np.ndarray:
-        return rng.random(count) < probability
-
-    def pick(options: list[float], shares: list[float]) -> np.ndarray:
-        return rng.choice(options, size=count, p=shares)
-
-    tone = np.clip(rng.beta(1.3, 1.2, count), 0, 1)[:, None]
-    skin = SKIN_LIGHT * (1 - tone) + SKIN_DARK * tone + rng.normal(0, .02, (count, 3))
-    shirt = _cloth_colors(rng, count)
-    legs = np.where(chance(.7)[:, None], DENIM_AND_CLOTH[rng.integers(7, size=count)]
-                    + rng.normal(0, .04, (count, 3)), _cloth_colors(rng, count))
-    suit = chance(.12)[:, None]
-    legs = np.where(suit, shirt, legs)
-    bald, hat = chance(.08), chance(.12)
-    hair = HAIR_COLORS[rng.integers(len(HAIR_COLORS), size=count)]
-    hair = np.where(bald[:, None], skin, hair + rng.normal(0, .02, (count, 3)))
-    hair = np.where(hat[:, None], _cloth_colors(rng, count), hair)
-    shoes = np.where(chance(.75)[:, None], LEATHER[rng.integers(4, size=count)],
-                     _cloth_colors(rng, count))
-    values = {
-        'skin': skin, 'shirt': shirt, 'legs': legs, 'hair': hair, 'shoes': shoes,
-        'sleeve': pick([-.5, .35, .6, 1.2, 1.95], [.05, .2, .2, .1, .45])
-        + rng.uniform(-.1, .1, count),
-        'hem': pick([1.2, 1.7, 2.1, 2.7], [.25, .45, .22, .08]) + rng.uniform(-.15, .2, count),
-        'neckline': rng.uniform(-.12, .15, count),
-        'v_neck': chance(.3) * rng.uniform(.1, .5, count),
-        'trouser_end': pick([2.35, 2.85, 3.3, 3.9, 4.1], [.08, .12, .05, .6, .15])
-        + rng.uniform(-.1, .1, count),
-        'shoe_top': pick([4.35, 4.1, 3.75, 3.4], [.5, .32, .12, .06]),
-        'sock': np.where(chance(.5), rng.uniform(3.5, 4.3, count), 9),
-        'hairline': rng.uniform(.62, .82, count), 'hair_drop': rng.uniform(-.1, .45, count),
-        'long_hair': chance(.22) * rng.uniform(.2, .8, count),
-        'hair_off': np.where(bald, .0, rng.uniform(.006, .035, count)),
-        'beard': chance(.18) * 1.0, 'jacket': chance(.22) * rng.uniform(.015, .07, count),
-        'jacket_in': _cloth_colors(rng, count), 'glove': chance(.03) * 1.0,
-        'belt': chance(.25) * 1.0,
-        'shirt_off': rng.gamma(2.0, .006, count) + .003,
-        'shirt_flare': chance(.35) * rng.uniform(0, .035, count),
-        'legs_off': rng.gamma(2.0, .005, count) + .003,
-        'legs_flare': chance(.4) * rng.uniform(0, .03, count),
-        'shoe_off': rng.uniform(.004, .014, count), 'fold': rng.uniform(.1, .6, count),
-        'gloss': rng.uniform(0, .25, count),
-        'logo': chance(.3) * 1.0, 'logo_x': rng.normal(0, .05, count),
-        'logo_y': rng.uniform(.3, .7, count), 'logo_w': rng.uniform(.02, .14, count),
-        'logo_h': rng.uniform(.02, .18, count), 'logo_color': _cloth_colors(rng, count),
-    }
+    values = _colors(rng, count) | _cuts(rng, count) | _stand_offs(rng, count)
     for garment, share in (('shirt', .5), ('legs', .15)):
         values |= {f'{garment}_{name}': value
                    for name, value in _pattern(rng, count, share).items()}
@@ -88,25 +46,23 @@ def coverage(points: SurfacePoints, outfit: Outfits, sharp: float) -> dict[str, 
         outfit: parameters that broadcast against the points.
         sharp: steepness of the edges per unit of the coordinates.
     """
-    def beyond(value: Tensor, edge: Tensor) -> Tensor:
-        return ((value - edge) * sharp + .5).clamp(0, 1)
-
     off_head = 1 - points.is_head
     neck_edge = outfit['neckline'] + outfit['v_neck'] * (points.z > 0) * (
         1 - points.x.abs() * 12).clamp(min=0)
-    torso = beyond(points.down, neck_edge) * beyond(outfit['hem'], points.down)
+    torso = _beyond(points.down - neck_edge, sharp) * _beyond(outfit['hem'] - points.down, sharp)
     on_arm = points.along_arm >= 0
-    sleeve = beyond(outfit['sleeve'], points.along_arm)
+    sleeve = _beyond(outfit['sleeve'] - points.along_arm, sharp)
     shirt = off_head * torch.where(on_arm, sleeve, torso)
-    legs = off_head * torch.where(on_arm, 0.0, beyond(points.down, torch.tensor(1.05))
-                                  * beyond(outfit['trouser_end'], points.down))
-    shoes = torch.where(on_arm, 0.0, beyond(points.down, outfit['shoe_top']))
+    legs = off_head * torch.where(on_arm, 0.0, _beyond(points.down - WAIST, sharp)
+                                  * _beyond(outfit['trouser_end'] - points.down,
+                                                          sharp))
+    shoes = torch.where(on_arm, 0.0, _beyond(points.down - outfit['shoe_top'], sharp))
     face = ((points.head_front + .15) / .5).clamp(0, 1)
     edge = outfit['hairline'] * face - outfit['hair_drop'] * (1 - face)
-    hair = points.is_head * beyond(points.head_up, edge)
+    hair = points.is_head * _beyond(points.head_up - edge, sharp)
     back = (points.z < -.01) & (points.x.abs() < .11) & ~on_arm
-    tail = back * beyond(outfit['long_hair'], points.down) * (outfit['long_hair'] > 0) * (
-        points.head_up < .4)
+    tail = back * _beyond(outfit['long_hair'] - points.down, sharp) * (
+        outfit['long_hair'] > 0) * (points.head_up < .4)
     return {'shirt': shirt, 'legs': legs, 'shoes': shoes, 'hair': torch.maximum(hair, tail)}
 
 
@@ -194,6 +150,71 @@ def shade(albedo: Tensor, gloss: Tensor, normals: Tensor, light: Outfits) -> Ten
     return albedo * (lamp + sky) + shine[:, None] * light['lamp']
 
 
+def _colors(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """Colours (B, 3) of skin, hair and clothes."""
+    tone = np.clip(rng.beta(1.3, 1.2, count), 0, 1)[:, None]
+    skin = SKIN_LIGHT * (1 - tone) + SKIN_DARK * tone + rng.normal(0, .02, (count, 3))
+    shirt = _cloth_colors(rng, count)
+    denim = DENIM_AND_CLOTH[rng.integers(7, size=count)] + rng.normal(0, .04, (count, 3))
+    legs = np.where(_chance(rng, count, .7)[:, None], denim, _cloth_colors(rng, count))
+    legs = np.where(_chance(rng, count, .12)[:, None], shirt, legs)
+    bald, hat = _chance(rng, count, .08), _chance(rng, count, .12)
+    hair = HAIR_COLORS[rng.integers(len(HAIR_COLORS), size=count)]
+    hair = np.where(bald[:, None], skin, hair + rng.normal(0, .02, (count, 3)))
+    hair = np.where(hat[:, None], _cloth_colors(rng, count), hair)
+    shoes = np.where(_chance(rng, count, .75)[:, None], LEATHER[rng.integers(4, size=count)],
+                     _cloth_colors(rng, count))
+    return {'skin': skin, 'shirt': shirt, 'legs': legs, 'hair': hair, 'shoes': shoes,
+            'jacket_in': _cloth_colors(rng, count), 'logo_color': _cloth_colors(rng, count),
+            'hair_off': np.where(bald, .0, rng.uniform(.006, .035, count))}
+
+
+def _cuts(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """Where each garment ends (B,), in the surface's coordinates."""
+    def pick(options: list[float], shares: list[float], spread: float) -> np.ndarray:
+        return (rng.choice(options, size=count, p=shares)
+                + rng.uniform(-spread, spread, count))
+
+    return {
+        'sleeve': pick([-.5, .35, .6, 1.2, 1.95], [.05, .2, .2, .1, .45], .1),
+        'hem': pick([1.2, 1.7, 2.1, 2.7], [.25, .45, .22, .08], .17),
+        'neckline': rng.uniform(-.12, .15, count),
+        'v_neck': _chance(rng, count, .3) * rng.uniform(.1, .5, count),
+        'trouser_end': pick([2.35, 2.85, 3.3, 3.9, 4.1], [.08, .12, .05, .6, .15], .1),
+        'shoe_top': pick([4.35, 4.1, 3.75, 3.4], [.5, .32, .12, .06], .03),
+        'sock': np.where(_chance(rng, count, .5), rng.uniform(3.5, 4.3, count), 9),
+        'hairline': rng.uniform(.62, .82, count), 'hair_drop': rng.uniform(-.1, .45, count),
+        'long_hair': _chance(rng, count, .22) * rng.uniform(.2, .8, count),
+        'beard': _chance(rng, count, .18), 'glove': _chance(rng, count, .03),
+        'belt': _chance(rng, count, .25),
+        'jacket': _chance(rng, count, .22) * rng.uniform(.015, .07, count),
+        'logo': _chance(rng, count, .3), 'logo_x': rng.normal(0, .05, count),
+        'logo_y': rng.uniform(.3, .7, count), 'logo_w': rng.uniform(.02, .14, count),
+        'logo_h': rng.uniform(.02, .18, count),
+    }
+
+
+def _stand_offs(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """How far clothes stand off the body, metres, how folded and how glossy they are; (B,)."""
+    return {
+        'shirt_off': rng.gamma(2.0, .006, count) + .003,
+        'shirt_flare': _chance(rng, count, .35) * rng.uniform(0, .035, count),
+        'legs_off': rng.gamma(2.0, .005, count) + .003,
+        'legs_flare': _chance(rng, count, .4) * rng.uniform(0, .03, count),
+        'shoe_off': rng.uniform(.004, .014, count), 'fold': rng.uniform(.1, .6, count),
+        'gloss': rng.uniform(0, .25, count),
+    }
+
+
+def _chance(rng: np.random.Generator, count: int, probability: float) -> np.ndarray:
+    return rng.random(count) < probability
+
+
+def _beyond(excess: Tensor, sharp: float) -> Tensor:
+    """0 to 1 over an edge, 1 where the excess is clearly positive."""
+    return (excess * sharp + .5).clamp_(0, 1)
+
+
 def _face(points: SurfacePoints, outfit: Outfits, color: Tensor) -> Tensor:
     """Eyes, brows, mouth and beard: a dozen pixels that tell which way a person looks."""
     front = (points.head_front > .35) & (points.is_head > .5)
@@ -212,18 +233,16 @@ def _face(points: SurfacePoints, outfit: Outfits, color: Tensor) -> Tensor:
 def _patterned(points: SurfacePoints, outfit: Outfits, stain: Tensor,
                garment: str) -> Tensor:
     """A garment's colour (M, 3): its base with stripes, checks or stains of a second colour."""
-    def value(name: str) -> Tensor:
-        return outfit[f'{garment}_{name}']
-
+    value = {name: outfit[f'{garment}_{name}'] for name in PATTERN_NAMES}
     on_arm = points.along_arm >= 0
     across = torch.where(on_arm, points.z, points.x)
     downward = torch.where(on_arm, points.along_arm * .27, points.y)
-    first = torch.sin(downward * value('f1') + value('p1'))
-    second = torch.sin(across * value('f2') + value('p2'))
-    level = value('m1') * first + value('m2') * second + value('mix') * first * second
-    level = level + value('m3') * 3 * stain
-    share = torch.sigmoid((level - value('bias')) * 8) * value('strength')
-    return _over(outfit[garment], value('second'), share)
+    first = torch.sin(downward * value['f1'] + value['p1'])
+    second = torch.sin(across * value['f2'] + value['p2'])
+    level = value['m1'] * first + value['m2'] * second + value['mix'] * first * second
+    level = level + value['m3'] * 3 * stain
+    share = torch.sigmoid((level - value['bias']) * 8) * value['strength']
+    return _over(outfit[garment], value['second'], share)
 
 
 def _over(under: Tensor, above: Tensor, share: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeopl
 
 HELD_OUT_SEED = 2020
 """Reserved: training refuses it, so that no training image is ever a held-out one."""
+CREASE_M, DARKEST_CREASE = 0.2, 0.45
+"""A point that far behind its surroundings, metres, loses that share of its light."""
 MOST_HIDDEN = 0.45
 """Share of a person that one thing in front may hide; what would hide more is left out."""
 
@@ -197,9 +199,10 @@ class SyntheticPeople(IterableDataset):
         light = {name: torch.tensor(np.stack([item[name] for item in lights]),
                                     dtype=torch.float32).index_select(0, image)
                  for name in lights[0]}
-        image_out = dressed.new_zeros(*shown.shape, 3)
-        image_out[shown] = appearance.shade(albedo, gloss, normals, light) * 255
-        return image_out.numpy()
+        lit = appearance.shade(albedo, gloss, normals, light)
+        people = dressed.new_zeros(*shown.shape, 3)
+        people[shown] = lit * (255 * _openness(fragments.depth, shown)[shown])[:, None]
+        return people.numpy()
 
     def _compose(self, rng: np.random.Generator, people: np.ndarray, silhouettes: np.ndarray,
                  joints: np.ndarray, views: Viewpoints, framing: Framing,
@@ -275,6 +278,23 @@ def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
     """Weights (B, NUM_WAVES) of the surface's waves, unit variance in all."""
     mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** .5
     return torch.from_numpy(mixes.astype(np.float32))
+
+
+def _openness(depth: Tensor, shown: Tensor) -> Tensor:
+    """How much sky each pixel (B, S, S) sees, 0.55 to 1: less behind nearer limbs.
+
+    Args:
+        depth: (B, S, S) metres, inf where nobody is.
+        shown: (B, S, S) bool.
+    """
+    reach = 2 * (depth.shape[-1] // 26) + 1
+    both = torch.stack([torch.where(shown, depth, 0.0), shown.to(depth)], dim=1)
+    for window in ((reach, 1), (1, reach)):
+        both = torch.nn.functional.avg_pool2d(
+            both, window, stride=1, padding=(window[0] // 2, window[1] // 2))
+    near, share = both.unbind(1)
+    behind = depth - near / share.clamp(min=1e-6)
+    return 1 - DARKEST_CREASE * (behind / CREASE_M).clamp(0, 1)
 
 
 def _sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:

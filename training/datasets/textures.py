@@ -43,7 +43,7 @@ class TextureBank:
 def random_color(rng: np.random.Generator) -> np.ndarray:
     """A colour (3,) between 0 and 255, mostly nearly gray, as floors and walls are."""
     color = rng.uniform(10, 255, 3)
-    return color + (color.sum() / 3 - color) * rng.choice([.92, .7, .2], p=[.55, .3, .15])
+    return color + (color.sum() / 3 - color) * rng.choice([.95, .8, .3], p=[.55, .33, .12])
 
 
 def fractal_noise(rng: np.random.Generator, side: int = TEXTURE_SIDE) -> np.ndarray:
