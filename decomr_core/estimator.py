@@ -80,6 +80,9 @@ class HumanMeshEstimator:
         self._detector = detector
         self._tracker = tracker
         self._visibility = VisibilityTest(self.topology.faces, len(self.topology.v_template))
+        # The first run of a runtime takes longer: not in the first image.
+        size = runtime.crop_size
+        runtime.run(np.zeros((1, size, size, 3), np.uint8))
 
     def reset(self) -> None:
         """Forgets everybody: another video begins."""
@@ -113,6 +116,8 @@ class HumanMeshEstimator:
         watch.stop('detect')
         crops = crop_image(image, people.boxes, self.runtime.crop_size, self.config.crop_scale)
         watch.stop('crop')
+        if len(people.boxes) == 0:
+            return [], watch.times
         output = self.runtime.run(crops.images)
         _check_finite(output)
         watch.stop('network')
@@ -174,7 +179,7 @@ class HumanMeshEstimator:
 
     def _follow(self, meshes: list[HumanMesh | None]) -> None:
         """Tells the tracker where the people of its tracks are now."""
-        if self._tracker is None or not meshes:
+        if self._tracker is None:
             return
         boxes = np.zeros((len(meshes), 4), np.float32)
         foregrounds = np.zeros(len(meshes))

@@ -48,7 +48,7 @@ class Runtime(Protocol):
         """Runs the network.
 
         Args:
-            images: (B, S, S, 3) uint8 RGB; B may be 0.
+            images: (B, S, S, 3) uint8 RGB; B is at least 1.
 
         Returns:
             numpy arrays, float32.
@@ -87,7 +87,7 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
 
 
 def check_crops(images: np.ndarray, crop_size: int) -> None:
-    """Raises an error unless the crops are (B, S, S, 3) uint8.
+    """Raises an error unless the crops are (B, S, S, 3) uint8 and there is one at least.
 
     Raises:
         ValueError: they are not; says what they are.
@@ -95,3 +95,5 @@ def check_crops(images: np.ndarray, crop_size: int) -> None:
     check_shape('images', images, (None, crop_size, crop_size, 3))
     if images.dtype != np.uint8:
         raise ValueError(f'images have type {images.dtype}, expected uint8 RGB in [0, 255]')
+    if len(images) == 0:
+        raise ValueError('images are an empty batch, expected one crop at least')

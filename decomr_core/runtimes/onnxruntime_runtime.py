@@ -45,11 +45,7 @@ class OnnxRuntime:
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
         check_crops(images, self.crop_size)
-        # One by one, as OpenVINO: no empty batches, and the same rounding for any number.
+        # One by one, as OpenVINO: the same rounding for any number of people.
         results = [self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: image[None]})
                    for image in images]
-        if not results:
-            results = [[output[:0] for output in self._session.run(
-                list(OUTPUT_NAMES), {INPUT_NAME: np.zeros(
-                    (1, self.crop_size, self.crop_size, 3), np.uint8)})]]
         return NetworkOutput(*(np.concatenate(parts) for parts in zip(*results, strict=True)))

@@ -16,8 +16,6 @@ __all__ = ['FOREGROUND_THRESHOLD', 'warp_to_uv']
 
 # A pixel belongs to the person above this probability.
 FOREGROUND_THRESHOLD = 0.5
-# Keeps the mean of an empty texel at zero instead of 0 / 0.
-EMPTY_COUNT = 1e-8
 
 
 def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
@@ -44,7 +42,8 @@ def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     index = _texel_index(iuv, resolution).expand(-1, channels + 3, -1)
     sums = values.new_zeros(batch, channels + 3, resolution ** 2).scatter_add(2, index, values)
     count = sums[:, -1:]
-    means = sums[:, :-1] / (count + EMPTY_COUNT)
+    # Not `count + 1e-8`: the ONNX optimizer takes so small a summand for zero and drops it.
+    means = sums[:, :-1] / count.clamp(min=1)
     warped = torch.cat([means, (count > 0).to(means.dtype)], dim=1)
     return warped.reshape(batch, channels + 3, resolution, resolution)
 

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_people import fitted_weak_camera
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decomr_core.camera import (
+    check_intrinsics,
+    flat_translation,
+    intrinsics_from_fov,
+    project_weak,
+    root_translation,
+)
+from decomr_core.crop import image_from_crop_xy, square_crops
+
+INTRINSICS = intrinsics_from_fov(1280, 720, 70)
+PLACES = st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.2, 12))
+
+
+def person(seed: int = 0) -> np.ndarray:
+    """24 joints (24, 3) as spread as a person's, root frame."""
+    return np.random.default_rng(seed).normal(size=(24, 3)) * (0.2, 0.42, 0.15)
+
+
+@given(PLACES)
+def test_a_flat_person_is_found_where_it_is(place: tuple[float, float, float]) -> None:
+    translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
+    flat = person() * (1, 1, 0)
+    box, weak = fitted_weak_camera(flat, translation, INTRINSICS)
+    centers, sides = square_crops(box[None])
+    found = flat_translation(weak, centers[0], sides[0], INTRINSICS)
+    assert np.allclose(found, translation, atol=1e-3 * place[2])
+
+
+@settings(deadline=None)
+@given(PLACES, st.integers(0, 20))
+def test_least_squares_finds_a_near_person_within_five_centimetres(
+        place: tuple[float, float, float], seed: int) -> None:
+    translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
+    joints = person(seed)
+    box, weak = fitted_weak_camera(joints, translation, INTRINSICS)
+    centers, sides = square_crops(box[None])
+    found = root_translation(joints, weak, centers[0], float(sides[0]), INTRINSICS)
+    assert np.abs(found - translation).max() < 0.05 + 0.01 * place[2]
+
+
+def test_least_squares_halves_the_error_of_the_closed_form_for_near_people() -> None:
+    translation = np.array([0.5, -0.2, 1.8])
+    errors = []
+    for seed in range(30):
+        joints = person(seed)
+        box, weak = fitted_weak_camera(joints, translation, INTRINSICS)
+        centers, sides = square_crops(box[None])
+        crop = weak, centers[0], float(sides[0]), INTRINSICS
+        errors.append([np.linalg.norm(found - translation) for found in (
+            root_translation(joints, *crop), flat_translation(*crop))])
+    fitted, flat = np.mean(errors, axis=0)
+    assert fitted < 0.5 * flat
+
+
+def test_fast_least_squares_equals_the_general_solver() -> None:
+    joints, weak, center = person(3), np.array([0.8, 0.1, -0.2]), np.array([300.0, 250.0])
+    found = root_translation(joints, weak, center, 400.0, INTRINSICS)
+    rays = (project_weak(joints, weak, center, 400.0) - INTRINSICS[:2, 2]) / INTRINSICS[0, 0]
+    rows = [np.concatenate([np.eye(2)[axis], [-ray[axis]]]) for ray in rays for axis in range(2)]
+    wanted = [ray[axis] * joint[2] - joint[axis] for ray, joint in zip(rays, joints, strict=True)
+              for axis in range(2)]
+    assert np.allclose(found, np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0])
+
+
+def test_joints_in_one_point_fall_back_to_the_closed_form() -> None:
+    weak, center = np.array([0.8, 0.1, -0.2]), np.array([300.0, 250.0])
+    joints = np.zeros((24, 3))
+    assert np.array_equal(root_translation(joints, weak, center, 400.0, INTRINSICS),
+                          flat_translation(weak, center, 400.0, INTRINSICS))
+
+
+def test_the_centre_of_the_crop_is_the_centre_of_the_weak_picture() -> None:
+    at_root = project_weak(np.zeros((1, 3)), np.array([0.7, 0.0, 0.0]), np.array([40., 30.]), 90.)
+    assert np.allclose(at_root, [[40, 30]])
+    edge = project_weak(np.array([[1.0, 0, 5]]), np.array([1.0, 0, 0]), np.array([40., 30.]), 90.)
+    assert np.allclose(edge, image_from_crop_xy(np.array([[1.0, 0]]), np.array([40., 30.]), 90.))
+
+
+@pytest.mark.parametrize('scale', [0.0, -0.5, np.nan])
+def test_a_scale_that_is_not_positive_is_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match='above 0'):
+        flat_translation(np.array([scale, 0, 0]), np.zeros(2), 100.0, INTRINSICS)
+
+
+def test_a_camera_without_calibration_is_none() -> None:
+    assert check_intrinsics(None) is None
+    assert check_intrinsics(np.zeros((3, 3))) is None
+    assert check_intrinsics(INTRINSICS).dtype == np.float64
+
+
+@pytest.mark.parametrize('matrix', [np.diag([500.0, 0, 1]), np.diag([-5.0, 5, 1]),
+                                    np.diag([np.nan, 5, 1]), np.zeros((3, 4))])
+def test_a_matrix_that_is_no_camera_is_refused(matrix: np.ndarray) -> None:
+    with pytest.raises(ValueError, match='intrinsics'):
+        check_intrinsics(matrix)
+
+
+def test_the_field_of_view_spans_the_image() -> None:
+    matrix = intrinsics_from_fov(640, 480, 90)
+    assert matrix[0, 0] == pytest.approx(320)
+    assert matrix[:2, 2].tolist() == [319.5, 239.5]
+    with pytest.raises(ValueError, match='field of view'):
+        intrinsics_from_fov(640, 480, 180)
