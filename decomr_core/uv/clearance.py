@@ -2,8 +2,9 @@
 
 A barrier ((gap / distance) - 1)^2 acts below the wanted gap (Smith and Schaefer 2015). The gap is
 the collar that stops neighbours across a seam from bleeding into each other when a location map is
-sampled; near the end of a seam it shrinks with the distance along the rim. The derivatives take the gap
-as constant there, which costs steps but not the result: the line search asks for the energy.
+sampled; near the end of a seam it shrinks with the distance along the rim. The derivatives take
+the gap as constant there, which costs steps but not the result: the line search asks for the
+energy.
 """
 
 from __future__ import annotations
