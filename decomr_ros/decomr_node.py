@@ -25,6 +25,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from decomr_core.estimator import HumanMeshEstimator, load_estimator
 from decomr_ros.diagnostics import FrameStatistics, publish_status
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
 from decomr_ros.images import rgb_from_image_message
@@ -84,18 +85,18 @@ class DecomrNode(LifecycleNode):
         """Loads the network and makes the publishers."""
         try:
             self._reset()
-            self._parameters = read_parameters(self)
-            self._estimator = make_estimator(self._parameters)
-            self._outputs = Outputs(self, self._parameters,
+            self._settings = read_parameters(self)
+            self._estimator = make_estimator(self._settings)
+            self._outputs = Outputs(self, self._settings,
                                     mesh_topology_message(self._estimator.topology))
-            self._log_timer = self._every(self._parameters.log_period_s, self._log_rates)
+            self._log_timer = self._every(self._settings.log_period_s, self._log_rates)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
             self._log_failure('configure', error)
             self._release()
             return FAILURE
         self.get_logger().info(
-            f'configured: {self._parameters.weights} in {self._parameters.runtime}, detector '
-            f'{self._parameters.detector} on every {self._parameters.detector_stride}. image')
+            f'configured: weights {self._settings.weights} in {self._settings.runtime}, detector '
+            f'{self._settings.detector} on one image in {self._settings.detector_stride}')
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -111,7 +112,7 @@ class DecomrNode(LifecycleNode):
             super().on_deactivate(state)
             return FAILURE
         self.get_logger().info(
-            f'active: {self.resolve_topic_name("image")} ({self._parameters.reliability}) -> '
+            f'active: {self.resolve_topic_name("image")} ({self._settings.reliability}) -> '
             f'{self.resolve_topic_name("human_meshes")}')
         return SUCCESS
 
@@ -185,7 +186,7 @@ class DecomrNode(LifecycleNode):
             return None
         try:
             intrinsics = intrinsics_from_camera_info(info, image.width, image.height,
-                                                     self._parameters.image_is_rectified)
+                                                     self._settings.image_is_rectified)
         except ValueError as error:
             self._warn_once(f'{error}; until then meshes are relative to the root')
             return None
@@ -215,7 +216,7 @@ class DecomrNode(LifecycleNode):
                                     f'then: ros2 lifecycle set {name} configure')
 
     def _reset(self) -> None:
-        self._parameters: NodeParameters | None = None
+        self._settings: NodeParameters | None = None
         self._estimator: HumanMeshEstimator | None = None
         self._outputs: Outputs | None = None
         self._log_timer: Timer | None = None
@@ -229,7 +230,7 @@ class DecomrNode(LifecycleNode):
 
     def _subscribe(self) -> None:
         qos = QoSProfile(depth=IMAGE_QUEUE, reliability=ReliabilityPolicy[
-            self._parameters.reliability.upper()])
+            self._settings.reliability.upper()])
         self._subscribed = [
             self.create_subscription(CameraInfo, 'camera_info', self._take_camera_info, qos),
             self.create_subscription(Image, 'image', self._take_image, qos)]
@@ -260,16 +261,17 @@ class DecomrNode(LifecycleNode):
     def _log_rates(self) -> None:
         if not self._subscribed:
             return
-        counts, period_s = self._worker.counts, self._parameters.log_period_s
+        counts, period_s = self._worker.counts, self._settings.log_period_s
         arrived = counts.received - self._logged.received
         self._logged = counts
         if not arrived:
             self.get_logger().warning(
                 f'no image on {self.resolve_topic_name("image")} for {period_s:g} s; is the '
-                f'camera running, and does reliability={self._parameters.reliability} suit it?')
+                f'camera running, and does reliability={self._settings.reliability} suit it?')
             return
         values = self._statistics.values(counts, period_s)
-        self.get_logger().info(f'in {arrived / period_s:.1f} Hz, out ' + ', '.join(
+        rate_hz = values.pop('rate_hz')
+        self.get_logger().info(f'in {arrived / period_s:.1f} Hz, out {rate_hz} Hz; ' + ', '.join(
             f'{name} {value}' for name, value in values.items()))
 
     def _warn_once(self, text: str) -> None:
@@ -289,11 +291,15 @@ def make_estimator(parameters: NodeParameters) -> HumanMeshEstimator:
     """The estimator that the parameters describe.
 
     Raises:
-        FileNotFoundError: no such weights.
-        ValueError: a file or a value is wrong.
-        RuntimeError: the runtime is not available.
+        FileNotFoundError: there are no such weights.
+        ValueError: a value is wrong, or the weights are damaged.
+        RuntimeError: the runtime is not installed.
     """
-    raise NotImplementedError
+    return load_estimator(
+        parameters.weights, runtime=parameters.runtime, detector=parameters.detector,
+        detect_every=parameters.detector_stride, num_threads=parameters.threads,
+        crop_scale=parameters.box_scale, min_score=parameters.min_score,
+        max_people=parameters.max_people)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

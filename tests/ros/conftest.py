@@ -120,3 +120,22 @@ def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosTest]:
     test = RosTest(tmp_path)
     yield test
     test.close()
+
+
+@pytest.fixture(scope='session')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has learnt nothing: quick to make, as fast as a trained one."""
+    import torch
+
+    from decomr_core.body_models import load_body
+    from decomr_core.checkpoint import save_checkpoint
+    from decomr_core.config import network_config
+    from decomr_core.networks.decomr import DecoMR
+    from decomr_core.uv.uv_map import load_uv_map
+
+    torch.manual_seed(0)
+    body = load_body()
+    network = DecoMR(network_config('rt'), body, load_uv_map('builtin', body)).eval()
+    path = tmp_path_factory.mktemp('weights') / 'untrained.safetensors'
+    save_checkpoint(path, network, {})
+    return path

@@ -1,0 +1,278 @@
+"""The node in its own process, spoken to as any other program would: over ROS 2."""
+
+from __future__ import annotations
+
+import array
+import json
+import re
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from decomr.msg import HumanMeshArray, MeshTopology
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from decomr_core.camera import intrinsics_from_fov
+from decomr_ros.images import image_message
+from decomr_ros.messages import camera_info_message, human_meshes_from_message
+from tests.ros.conftest import Process, RosTest
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+FRAME = 'head_camera_optical_frame'
+
+
+def _start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
+    values = {'weights': weights, 'runtime': 'torch', 'threads': 1, 'detector': 'whole-frame',
+              **parameters}
+    return ros.start('-m', 'decomr_ros.decomr_node', '--ros-args', *(
+        word for name, value in values.items() for word in ('-p', f'{name}:={value}')))
+
+
+class _Camera:
+    """Publishes single images and waits for their meshes."""
+
+    def __init__(self, ros: RosTest) -> None:
+        self._ros = ros
+        self._images = ros.node.create_publisher(Image, 'image', 5)
+        self._infos = ros.node.create_publisher(CameraInfo, 'camera_info', 5)
+        self.seen: list[HumanMeshArray] = []
+        ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
+        self._stamp_s = 1000
+
+    def wait(self) -> None:
+        self._ros.spin_until(lambda: self._images.get_subscription_count()
+                             and self._infos.get_subscription_count())
+        # Each side hears of the other at its own time; a best effort image may still be lost.
+        self._ros.spin(0.3)
+
+    def header(self, step_s: int = 1) -> Header:
+        self._stamp_s += step_s
+        header = Header(frame_id=FRAME)
+        header.stamp.sec, header.stamp.nanosec = self._stamp_s, 17
+        return header
+
+    def send(self, message: Image) -> None:
+        self._images.publish(message)
+
+    def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
+        """Sends a gray image with its calibration; the answer to it."""
+        header = self.header(step_s)
+        info = camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
+        self._infos.publish(info)
+        self._ros.spin(0.1)
+        self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
+        return self.answer(header)
+
+    def answer(self, header: Header) -> HumanMeshArray:
+        found: list[HumanMeshArray] = []
+
+        def is_there() -> bool:
+            found.extend(message for message in self.seen if message.header == header)
+            return bool(found)
+
+        self._ros.spin_until(is_there, 15)
+        return found[0]
+
+
+def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights: Path) -> None:
+    frames = ros.folder / 'frames'
+    frames.mkdir()
+    for index in range(6):
+        picture = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
+        cv2.imwrite(str(frames / f'{index}.png'), picture)
+    meshes, pictures, topologies, markers = [], [], [], []
+    ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 30)
+    ros.node.create_subscription(Image, 'iuv', pictures.append, 30)
+    ros.node.create_subscription(MeshTopology, 'topology', topologies.append, LATCHED)
+    ros.node.create_subscription(MarkerArray, 'markers', markers.append, 30, raw=True)
+    node = _start_node(ros, weights)
+    source = ros.start('-m', 'decomr_ros.video_source', frames, '--rate', 5, '--loop',
+                       '--seconds', 3, '--frame-id', FRAME, '--stamps', ros.folder / 'stamps',
+                       '--wait-for-subscribers')
+    ros.spin_until(lambda: source.process.poll() is not None, 60)
+    assert source.process.returncode == 0, source.output
+    assert node.stop() == 0, node.output
+    received, made = re.search(r'(\d+) images received.* (\d+) mesh messages published',
+                               node.output).groups()
+    ros.spin_until(lambda: len(meshes) == int(made))
+
+    published = json.loads(source.output.splitlines()[-1])['frames_published']
+    stamps = [int(line.split(',')[1])
+              for line in (ros.folder / 'stamps').read_text().splitlines()]
+    assert published == len(stamps) >= 10
+    topology, = topologies
+    num_vertices, num_joints = topology.num_vertices, len(topology.joint_names)
+    assert max(topology.faces) == num_vertices - 1
+    assert int(received) >= 0.95 * published
+    assert len(meshes) >= published / 3  # a machine that does other things may skip some
+    for message in meshes:
+        assert message.header.frame_id == FRAME
+        assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec in stamps
+        assert message.topology_hash == topology.hash
+        person, = human_meshes_from_message(message)
+        assert person.is_metric
+        assert person.vertices.shape == (num_vertices, 3)
+        assert person.joints.shape == (num_joints, 3)
+        assert person.visibility.shape == (num_vertices,)
+        assert np.isfinite(person.vertices).all()
+        assert np.isfinite(person.joints).all()
+        assert person.translation[2] > 0
+    assert len({message.meshes[0].id for message in meshes}) == 1
+    sent = [message.header for message in meshes]
+    for picture in pictures:
+        assert picture.header in sent
+        assert (picture.height, picture.width, picture.encoding) == (120, 160, 'rgb8')
+    assert len(pictures) >= 0.8 * len(meshes)
+    shown, cleared = (deserialize_message(data, MarkerArray).markers[0] for data in markers[-2:])
+    assert shown.action == Marker.ADD
+    assert len(shown.points) == len(topology.faces)
+    assert cleared.action == Marker.DELETE  # when the node ended
+
+
+def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weights: Path
+                                                              ) -> None:
+    truncated = ros.folder / 'truncated.safetensors'
+    truncated.write_bytes(weights.read_bytes()[:5000])
+    node = _start_node(ros, ros.folder / 'missing.safetensors', autostart='false')
+    remote = _Lifecycle(ros)
+    assert not remote.change(Transition.TRANSITION_CONFIGURE)
+    assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
+    node.wait_for('configure failed: no weights at')
+    remote.set_weights(truncated)
+    assert not remote.change(Transition.TRANSITION_CONFIGURE)
+    assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
+    assert 'truncated.safetensors' in node.output.splitlines()[-1]
+    assert 'Traceback' not in node.output
+    remote.set_weights(weights)
+    for _ in range(2):
+        assert remote.change(Transition.TRANSITION_CONFIGURE), node.output
+        assert remote.change(Transition.TRANSITION_ACTIVATE), node.output
+        assert remote.state() == State.PRIMARY_STATE_ACTIVE
+        assert _Camera(ros).show(48, 64).meshes[0].is_metric
+        assert remote.change(Transition.TRANSITION_DEACTIVATE)
+        assert remote.change(Transition.TRANSITION_CLEANUP)
+    assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
+    assert remote.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert remote.state() == State.PRIMARY_STATE_FINALIZED
+    assert node.stop() == 0
+
+
+def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, weights: Path
+                                                                 ) -> None:
+    statuses: list[dict[str, str]] = []
+    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
+        {value.key: value.value for value in message.status[0].values}), 10)
+    node = _start_node(ros, weights)
+    camera = _Camera(ros)
+    camera.wait()
+    good = np.full((48, 64, 3), 90, np.uint8)
+
+    # No calibration at all, then one that says so: relative meshes, said once each.
+    for _ in range(2):
+        header = camera.header()
+        camera.send(image_message(header, good, 'bgr8'))
+        person, = human_meshes_from_message(camera.answer(header))
+        assert not person.is_metric
+        assert not person.translation.any()
+    assert node.output.count('no camera_info') == 1
+
+    # The size changes in the middle of the stream, down to one pixel, with step padding.
+    assert camera.show(48, 64).meshes[0].is_metric
+    assert camera.show(200, 100).meshes[0].is_metric
+    assert camera.show(1, 1).header.frame_id == FRAME
+    padded = image_message(camera.header(), np.zeros((48, 70, 3), np.uint8), 'rgb8')
+    padded.width = 64
+    camera.send(padded)
+    camera.answer(padded.header)
+
+    # What cannot be read is counted; the next good one is answered.
+    unknown = image_message(camera.header(), good, 'rgb8')
+    unknown.encoding = 'bayer_rggb8'
+    short = image_message(camera.header(), good, 'rgb8')
+    short.data = array.array('B', bytes(100))
+    for number, message in enumerate((unknown, short), 1):
+        camera.send(message)
+        ros.spin_until(lambda number=number: statuses and
+                       statuses[-1]['frames_failed'] == str(number))
+    assert 'bayer_rggb8' in node.output
+    before = camera.show(48, 64).meshes[0].id
+
+    # Time jumps back, as in a bag that starts again: the tracks start anew.
+    assert camera.show(48, 64).meshes[0].id == before
+    assert camera.show(48, 64, step_s=-500).meshes[0].id != before
+
+    started = time.monotonic()
+    assert node.stop() == 0
+    assert time.monotonic() - started < 5
+    assert 'Traceback' not in node.output
+
+
+def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(ros: RosTest, weights: Path
+                                                                    ) -> None:
+    markers: list[MarkerArray] = []
+    ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
+    _start_node(ros, weights, detector='hog')
+    camera = _Camera(ros)
+    camera.wait()
+    assert camera.show(240, 320).meshes == []
+    ros.spin_until(lambda: markers)
+    assert markers[-1].markers == []
+
+
+def test_an_autostart_that_fails_may_end_the_process_with_code_1(ros: RosTest) -> None:
+    node = _start_node(ros, ros.folder / 'missing.safetensors', exit_on_failed_autostart='true')
+    assert node.process.wait(30) == 1
+    assert 'no weights at' in node.output
+    assert 'Traceback' not in node.output
+
+
+@pytest.mark.parametrize(('name', 'value'), [('detector_stride', 0), ('threads', 'many')])
+def test_a_parameter_out_of_range_is_one_line_and_exit_code_2(ros: RosTest, name: str,
+                                                              value: object) -> None:
+    node = _start_node(ros, Path('rt'), **{name: value})
+    assert node.process.wait(30) == 2
+    assert name in node.output
+    assert node.output.count('\n') == 1
+
+
+class _Lifecycle:
+    """The lifecycle services of the node, as `ros2 lifecycle set` calls them."""
+
+    def __init__(self, ros: RosTest) -> None:
+        self._ros = ros
+        make = ros.node.create_client
+        self._change = make(ChangeState, '/decomr/change_state')
+        self._state = make(GetState, '/decomr/get_state')
+        self._parameters = make(SetParameters, '/decomr/set_parameters')
+        for client in (self._change, self._state, self._parameters):
+            ros.spin_until(client.service_is_ready)
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self._call(self._change, request).success
+
+    def state(self) -> int:
+        return self._call(self._state, GetState.Request()).current_state.id
+
+    def set_weights(self, path: Path) -> None:
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(path))
+        request = SetParameters.Request(parameters=[ParameterMessage(name='weights',
+                                                                     value=value)])
+        assert self._call(self._parameters, request).results[0].successful
+
+    def _call(self, client: object, request: object) -> object:
+        future = client.call_async(request)
+        self._ros.spin_until(future.done)
+        return future.result()
