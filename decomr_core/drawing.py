@@ -110,7 +110,7 @@ def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh]) -> np.ndarray:
     for mesh in meshes:
         color = color_of_track(mesh.track_id)
         low, high = np.round(mesh.box[:2]).astype(int), np.round(mesh.box[2:]).astype(int)
-        cv2.rectangle(drawn, low.tolist(), high.tolist(), color, 1, cv2.LINE_AA)
+        cv2.rectangle(drawn, low.tolist(), high.tolist(), color, 1)
         words = [] if mesh.track_id < 0 else [f'#{mesh.track_id}']
         if mesh.is_metric:
             words.append(f'{mesh.translation[2]:.1f} m')

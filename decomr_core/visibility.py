@@ -22,7 +22,7 @@ TOLERANCE_M = 0.015
 SLOPE_LIMIT_M = 0.1
 """Faces seen nearly edge-on say nothing about depth further away than this."""
 
-CELLS_PER_ROOT_FACE = 1.15
+CELLS_PER_ROOT_FACE = 0.85
 """Cells along the grid's side, over the square root of the number of faces: the finest grid that
 leaves no holes in the mesh of a standing person."""
 

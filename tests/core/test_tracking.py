@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decomr_core.detection import Detections
+from decomr_core.tracking import Tracker, TrackerConfig
+
+LEFT, RIGHT = [10, 10, 50, 110], [200, 20, 240, 130]
+
+
+def seen(*boxes: list[float], scores: list[float] | None = None) -> Detections:
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4),
+                      np.array(scores or [0.9] * len(boxes), np.float32))
+
+
+def step(tracker: Tracker, detections: Detections) -> dict[int, list[float]]:
+    """One image; the boxes by id."""
+    if tracker.needs_detection(320, 240):
+        tracker.match(detections)
+    return {track.track_id: track.box.tolist() for track in tracker.tracks}
+
+
+def test_people_keep_their_numbers_however_the_detections_are_ordered() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    first = step(tracker, seen(LEFT, RIGHT))
+    moved = step(tracker, seen([205, 22, 245, 131], [14, 11, 54, 111]))
+    assert first == {0: LEFT, 1: RIGHT}
+    assert moved == {0: [14, 11, 54, 111], 1: [205, 22, 245, 131]}
+
+
+def test_a_person_missed_a_few_times_keeps_the_number_and_then_ends() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1, max_missed=2))
+    step(tracker, seen(LEFT, RIGHT))
+    assert set(step(tracker, seen(LEFT))) == {0, 1}
+    assert set(step(tracker, seen(LEFT))) == {0, 1}
+    assert set(step(tracker, seen(LEFT, RIGHT))) == {0, 1}
+    for _ in range(3):
+        left = step(tracker, seen(LEFT))
+    assert set(left) == {0}
+
+
+def test_a_newcomer_gets_a_number_that_nobody_had() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1, max_missed=0))
+    step(tracker, seen(LEFT))
+    step(tracker, seen())
+    assert set(step(tracker, seen(LEFT))) == {1}
+    tracker.reset()
+    assert set(step(tracker, seen(LEFT))) == {2}
+
+
+def test_the_detector_runs_on_every_nth_image_and_while_nobody_is_there() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=3))
+    asked = []
+    for _ in range(9):
+        asked.append(tracker.needs_detection(320, 240))
+        if asked[-1]:
+            tracker.match(seen(LEFT) if len(asked) > 2 else seen())
+    assert asked == [True, True, True, False, False, True, False, False, True]
+
+
+def test_another_image_size_forgets_everybody() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=100))
+    step(tracker, seen(LEFT))
+    assert not tracker.needs_detection(320, 240)
+    assert tracker.needs_detection(640, 480) and tracker.tracks == []
+
+
+def test_the_mesh_carries_the_box_between_detections() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=5))
+    step(tracker, seen(LEFT, RIGHT))
+    tracker.carry(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
+                  np.array([0.5, 0.0]))
+    boxes = step(tracker, seen())
+    assert boxes[0] == pytest.approx([16, 10, 56, 110])
+    assert boxes[1] == RIGHT, 'a mesh without foreground must not move the box'
+
+
+def test_a_box_grows_by_a_limited_ratio_about_its_centre() -> None:
+    tracker = Tracker(TrackerConfig(max_growth=1.25))
+    step(tracker, seen(LEFT))
+    tracker.carry(np.array([[0, 0, 80, 200]], np.float32), np.array([0.5]))
+    box = tracker.tracks[0].box
+    assert box[3] - box[1] == pytest.approx(125)
+    assert (box[:2] + box[2:]) / 2 == pytest.approx([40, 100])
+
+
+def test_a_person_who_leaves_the_image_ends() -> None:
+    tracker = Tracker()
+    step(tracker, seen(LEFT))
+    tracker.carry(np.array([[400, 0, 440, 100]], np.float32), np.array([0.5]))
+    assert tracker.tracks == []
+
+
+def test_a_good_mesh_box_is_kept_and_a_bad_one_is_corrected() -> None:
+    for carried, expected in (([12, 12, 52, 112], [12, 12, 52, 112]), ([35, 10, 75, 110], LEFT)):
+        tracker = Tracker(TrackerConfig(detect_every=1))
+        step(tracker, seen(LEFT))
+        tracker.carry(np.array([carried], np.float32), np.array([0.5]))
+        assert step(tracker, seen(LEFT)) == {0: pytest.approx(expected)}
+
+
+def test_two_tracks_on_one_person_become_one() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    step(tracker, seen(LEFT, RIGHT))
+    tracker.carry(np.array([LEFT, [12, 10, 52, 110]], np.float32), np.array([0.5, 0.5]))
+    assert set(step(tracker, seen(LEFT))) == {0}
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5),
+                max_size=8))
+def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int, int]]]) -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1, max_tracks=4))
+    for places in images:
+        detections = seen(*([x, y, x + 40, y + 90] for x, y in places))
+        if tracker.needs_detection(320, 240):
+            tracker.match(detections)
+        ids = [track.track_id for track in tracker.tracks]
+        assert len(set(ids)) == len(ids) <= 4
+        assert len(tracker.tracks) >= min(4, len(places) > 0)
+
+
+def test_a_config_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match='at least 1'):
+        TrackerConfig(detect_every=0)
+    with pytest.raises(ValueError, match='min_overlap is 1.5'):
+        TrackerConfig(min_overlap=1.5)
