@@ -36,9 +36,8 @@ setup(
         'openvino': ['openvino>=2025.0'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
-        'uv': ['libigl>=2.6'],
         'bake': ['anny>=0.6'],
-        'training': ['jsonargparse>=4.30', 'libigl>=2.6', 'matplotlib>=3.8', 'PyYAML>=6'],
+        'training': ['jsonargparse>=4.30', 'matplotlib>=3.8', 'PyYAML>=6'],
         'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],
     },
 )

@@ -1,0 +1,186 @@
+"""The set-up scripts: the environment they make, and what they say when something is missing."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.test_import_rule import ROOT
+
+WITH_ENV = ROOT / 'scripts' / 'with-env'
+needs_setup = pytest.mark.skipif(
+    not (ROOT / 'install' / 'local_setup.bash').is_file(), reason='needs make setup')
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script as a module, whatever its file name."""
+    loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.stem, loader))
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with the set-up scripts in it, not set up."""
+    (tmp_path / 'scripts').mkdir()
+    (tmp_path / 'Makefile').touch()
+    for name in ('setup', 'with-env'):
+        shutil.copy(ROOT / 'scripts' / name, tmp_path / 'scripts' / name)
+    return tmp_path
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command with some more environment variables."""
+    return subprocess.run([*map(str, command)], capture_output=True, text=True,
+                          env={**os.environ, **environment})
+
+
+def pretend_set_up(folder: Path, recorded_root: Path) -> None:
+    """Makes a folder look set up, as seen from another folder."""
+    (folder / '.venv/bin').mkdir(parents=True)
+    (folder / '.venv/bin/python').symlink_to(sys.executable)
+    (folder / '.venv/decomr-environment').write_text(
+        f'root {recorded_root}\npython 3.11.0\nros wheels\n')
+    (folder / 'install').mkdir()
+    (folder / 'install/local_setup.bash').touch()
+
+
+def test_with_env_in_a_folder_that_is_not_set_up_names_the_command(elsewhere: Path) -> None:
+    done = run(elsewhere / 'scripts/with-env', 'true')
+    assert done.returncode == 2
+    assert done.stderr == f'with-env: {elsewhere} is not set up; run: make -C {elsewhere} setup\n'
+
+
+def test_with_env_in_a_moved_folder_asks_for_a_new_set_up(elsewhere: Path) -> None:
+    pretend_set_up(elsewhere, recorded_root=Path('/somewhere/else'))
+    done = run(elsewhere / 'scripts/with-env', 'true')
+    assert done.returncode == 2
+    assert 'set up as /somewhere/else' in done.stderr
+    assert 'make setup' in done.stderr
+
+
+def test_with_env_does_not_mix_the_wheels_with_a_sourced_ros(elsewhere: Path) -> None:
+    pretend_set_up(elsewhere, recorded_root=elsewhere)
+    done = run(elsewhere / 'scripts/with-env', 'true', ROS_DISTRO='humble',
+               _ROS_WHEELS_BOOTSTRAP_COMPLETE='')
+    assert done.returncode == 2
+    assert 'ROS 2 humble is sourced' in done.stderr
+
+
+def test_with_env_keeps_the_arguments_and_the_exit_code(elsewhere: Path) -> None:
+    pretend_set_up(elsewhere, recorded_root=elsewhere)
+    done = run(elsewhere / 'scripts/with-env', 'bash', '-c', 'printf "%s|" "$@"; exit 7', '-',
+               'two words', '', '*')
+    assert (done.returncode, done.stdout) == (7, 'two words||*|')
+
+
+def test_with_env_sets_the_fast_dds_profile_unless_there_is_one(elsewhere: Path) -> None:
+    pretend_set_up(elsewhere, recorded_root=elsewhere)
+    show = (elsewhere / 'scripts/with-env', 'printenv', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+    without = {name: value for name, value in os.environ.items() if 'PROFILES_FILE' not in name}
+    own = subprocess.run(show, capture_output=True, text=True, env=without)
+    assert own.stdout.strip() == str(elsewhere / 'config/fastdds.xml')
+    assert run(*show, FASTRTPS_DEFAULT_PROFILES_FILE='/mine.xml').stdout == '/mine.xml\n'
+
+
+@needs_setup
+def test_setting_up_again_changes_nothing_and_says_nothing() -> None:
+    stamps = [ROOT / '.venv/decomr-environment', ROOT / 'install/decomr-build']
+    run(ROOT / 'scripts/setup')
+    before = [path.stat().st_mtime_ns for path in stamps]
+    done = run(ROOT / 'scripts/setup')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    assert [path.stat().st_mtime_ns for path in stamps] == before
+
+
+@needs_setup
+def test_the_built_package_carries_what_a_robot_needs() -> None:
+    package = ROOT / 'install' / 'decomr'
+    assert {path.name for path in (package / 'lib/decomr').iterdir()} == {
+        'decomr_node', 'recorder', 'video_source'}
+    share = package / 'share' / 'decomr'
+    for name in ('launch/decomr.launch.py', 'config/decomr.yaml', 'config/fastdds.xml',
+                 'rviz/decomr.rviz', 'msg/HumanMeshArray.msg', 'package.xml'):
+        assert (share / name).is_file(), name
+    installed = next((package / 'lib').glob('python3.*/site-packages/decomr_core'))
+    shipped = {path.name for path in (ROOT / 'decomr_core/data').iterdir()}
+    assert shipped <= {path.name for path in (installed / 'data').iterdir()}
+
+
+def test_missing_tools_are_named_with_the_command_that_installs_them(
+        elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    setup = load_script(elsewhere / 'scripts/setup')
+    monkeypatch.setattr(setup.shutil, 'which', lambda tool: None if tool == 'cmake' else tool)
+    monkeypatch.setattr(setup, 'PYTHON_PARTS', {'python3-venv': 'import no_such_module'})
+    monkeypatch.setattr(setup.platform, 'machine', lambda: 'x86_64')
+    with pytest.raises(SystemExit) as stopped:
+        setup._check_tools('wheels', sys.executable)
+    assert stopped.value.code == 2
+    assert 'sudo apt-get install cmake python3-venv' in capsys.readouterr().err
+
+
+def test_a_machine_without_ros_wheels_is_told_to_install_ros(
+        elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    setup = load_script(elsewhere / 'scripts/setup')
+    monkeypatch.setattr(setup.platform, 'machine', lambda: 'aarch64')
+    with pytest.raises(SystemExit):
+        setup._check_tools('wheels', sys.executable)
+    assert 'install ROS 2, source it' in capsys.readouterr().err
+
+
+def test_a_sourced_ros_is_used_and_our_own_folder_is_not_taken_for_one(
+        elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = load_script(elsewhere / 'scripts/setup')
+    for prefix in (elsewhere / '.venv', Path('/nowhere')):
+        monkeypatch.setenv('AMENT_PREFIX_PATH', str(prefix))
+        assert setup._find_ros() == 'wheels'
+    (elsewhere / '.venv/share/rclpy').mkdir(parents=True)
+    (elsewhere / '.venv/share/rclpy/package.xml').touch()
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(elsewhere / '.venv'))
+    assert setup._find_ros() == 'wheels'
+    monkeypatch.setattr(setup, 'ROOT', tmp_path / 'repository')
+    assert setup._find_ros() == str(elsewhere / '.venv')
+
+
+def test_the_ros_of_the_last_set_up_is_used_again_while_it_is_there(
+        elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = load_script(elsewhere / 'scripts/setup')
+    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+    pretend_set_up(elsewhere, recorded_root=elsewhere)
+    ros = elsewhere / 'opt_ros'
+    stamp = elsewhere / '.venv/decomr-environment'
+    stamp.write_text(f'root {elsewhere}\npython 3.11.0\nros {ros}\n')
+    assert setup._find_ros() == 'wheels'
+    ros.mkdir()
+    (ros / 'setup.bash').touch()
+    assert setup._find_ros() == str(ros)
+
+
+def test_a_failed_step_shows_its_output_and_where_the_rest_is(
+        elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
+    setup = load_script(elsewhere / 'scripts/setup')
+    setup.LOG.parent.mkdir()
+    with pytest.raises(SystemExit):
+        setup._step('packages', ['bash', '-c', 'echo no such package; exit 3'])
+    said = capsys.readouterr().err
+    assert 'no such package' in said
+    assert str(setup.LOG) in said
+
+
+def test_wheels_are_made_to_fit_this_interpreter() -> None:
+    patch = load_script(ROOT / 'scripts/patch_ros_wheels.py')
+    exported = ('"/opt/python/cp311-cp311/include/python3.11;/opt/python/cp311-cp311/lib/'
+                'python3.11/site-packages/numpy/_core/include;/usr/include"')
+    python, numpy, other = patch.fit(exported).strip('"').split(';')
+    assert (Path(numpy) / 'numpy/arrayobject.h').is_file()
+    assert python == patch.sysconfig.get_path('include')
+    assert other == '/usr/include'
