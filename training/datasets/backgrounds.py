@@ -17,6 +17,10 @@ __all__ = ['Scene', 'draw_background', 'draw_occluder', 'draw_shadow']
 
 NEAR_M = 0.15
 """Boxes that come nearer to the image plane are left out."""
+LAST_TEXEL = TEXTURE_SIDE - 1
+"""A mask that wraps positions on textures, whose side is a power of two."""
+BOX_SIDES = np.array([[0, 1, 3, 2], [4, 5, 7, 6], [0, 1, 5, 4], [2, 3, 7, 6], [1, 3, 7, 5]])
+"""Corners of a box's four walls and its top; its corners count over two directions, then up."""
 FARTHEST_M = 60.0
 """Beyond is sky."""
 
@@ -151,9 +155,12 @@ def _draw_room(rng: np.random.Generator, bank: TextureBank, scene: Scene, size: 
     for sign, side in zip((1, -1), sides, strict=True):
         if rng.random() < .8:
             planes.append((sign * right, side, ahead, -up, bank.walls))
-    nearness = np.stack([toward / np.float32(distance) for toward, distance, *_ in planes])
-    winner = nearness.argmax(0)
-    nearness = nearness.max(0)
+    nearness = np.zeros(size * size, np.float32)
+    winner = np.zeros(size * size, np.uint8)
+    for index, (toward, distance, *_) in enumerate(planes):
+        here = toward * np.float32(1 / distance)
+        np.copyto(winner, np.uint8(index), where=here > nearness)
+        np.maximum(nearness, here, out=nearness)
     sky = nearness < 1 / FARTHEST_M
     reach = 1 / np.maximum(nearness, 1 / FARTHEST_M)
     image = np.empty((size * size, 3), np.float32)
@@ -167,7 +174,7 @@ def _draw_room(rng: np.random.Generator, bank: TextureBank, scene: Scene, size: 
         far = reach[shown]
         column = ((across[shown] * far + np.float32(rng.uniform(0, 9))) * turn).astype(np.int32)
         row = ((down[shown] * far - low) * turn).astype(np.int32)
-        texel = (row % TEXTURE_SIDE) * TEXTURE_SIDE + column % TEXTURE_SIDE
+        texel = (row & LAST_TEXEL) * TEXTURE_SIDE + (column & LAST_TEXEL)
         color = texture.reshape(-1, 3).take(texel, axis=0).astype(np.float32)
         fog = (far / (far + np.float32(rng.uniform(4, 40))))[:, None]
         average = texture[::16, ::16].mean((0, 1), dtype=np.float32)
@@ -194,10 +201,10 @@ def _draw_box(rng: np.random.Generator, bank: TextureBank, scene: Scene, image: 
     base = random_color(rng)
     textured = rng.random() < .35
     patch = _texture_patch(rng, bank.plain, size) if textured else None
-    sides = [(0, 1, 3, 2), (4, 5, 7, 6), (0, 1, 5, 4), (2, 3, 7, 6), (1, 3, 7, 5)]
-    for side in sorted(sides, key=lambda side: -np.linalg.norm(corners[list(side)].mean(0))):
+    away = (corners[BOX_SIDES].mean(1) ** 2).sum(1)
+    for side in np.argsort(-away):
         color = base * rng.uniform(.5, 1.15)
-        outline = pixels[list(side)]
+        outline = pixels[BOX_SIDES[side]]
         cv2.fillConvexPoly(mask, outline, 1)
         if patch is None:
             cv2.fillConvexPoly(image, outline, color.tolist())

@@ -39,8 +39,9 @@ __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeopl
 
 HELD_OUT_SEED = 2020
 """Reserved: training refuses it, so that no training image is ever a held-out one."""
-CREASE_M, DARKEST_CREASE = 0.2, 0.45
-"""A point that far behind its surroundings, metres, loses that share of its light."""
+CREASE_M, DARKEST_CREASE, CREASE_REACH = 0.2, 0.45, 14
+"""A point that far behind its surroundings, metres, loses that share of its light; the
+surroundings are a square of that part of the image's side."""
 MOST_HIDDEN = 0.45
 """Share of a person that one thing in front may hide; what would hide more is left out."""
 
@@ -199,10 +200,12 @@ class SyntheticPeople(IterableDataset):
         light = {name: torch.tensor(np.stack([item[name] for item in lights]),
                                     dtype=torch.float32).index_select(0, image)
                  for name in lights[0]}
-        lit = appearance.shade(albedo, gloss, normals, light)
         people = dressed.new_zeros(*shown.shape, 3)
-        people[shown] = lit * (255 * _openness(fragments.depth, shown)[shown])[:, None]
-        return people.numpy()
+        people[shown] = appearance.shade(albedo, gloss, normals, light) * 255
+        people, masks, depths = people.numpy(), shown.to(torch.uint8).numpy(), fragments.depth
+        for person, mask, depth in zip(people, masks, depths.numpy(), strict=True):
+            person *= _openness(depth, mask)
+        return people
 
     def _compose(self, rng: np.random.Generator, people: np.ndarray, silhouettes: np.ndarray,
                  joints: np.ndarray, views: Viewpoints, framing: Framing,
@@ -280,21 +283,18 @@ def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
     return torch.from_numpy(mixes.astype(np.float32))
 
 
-def _openness(depth: Tensor, shown: Tensor) -> Tensor:
-    """How much sky each pixel (B, S, S) sees, 0.55 to 1: less behind nearer limbs.
+def _openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """How much light each pixel gets, (S, S, 1) up to 1: less behind nearer limbs.
 
     Args:
-        depth: (B, S, S) metres, inf where nobody is.
-        shown: (B, S, S) bool.
+        depth: (S, S) metres, inf where nobody is.
+        mask: (S, S) uint8, 1 where the person is.
     """
-    reach = 2 * (depth.shape[-1] // 26) + 1
-    both = torch.stack([torch.where(shown, depth, 0.0), shown.to(depth)], dim=1)
-    for window in ((reach, 1), (1, reach)):
-        both = torch.nn.functional.avg_pool2d(
-            both, window, stride=1, padding=(window[0] // 2, window[1] // 2))
-    near, share = both.unbind(1)
-    behind = depth - near / share.clamp(min=1e-6)
-    return 1 - DARKEST_CREASE * (behind / CREASE_M).clamp(0, 1)
+    reach = len(mask) // CREASE_REACH
+    share = cv2.blur(mask.astype(np.float32), (reach, reach))
+    near = cv2.blur(np.where(mask, depth, np.float32(0)), (reach, reach))
+    behind = np.where(mask, depth - near / np.maximum(share, 1e-6), 0)
+    return 1 - DARKEST_CREASE * np.clip(behind / CREASE_M, 0, 1)[..., None]
 
 
 def _sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:
