@@ -58,7 +58,8 @@ def test_boxes_that_stay_overlap_little_and_the_best_one_stays(boxes: np.ndarray
 
 
 def test_overlap_is_area_in_common_over_area_together() -> None:
-    union, smaller = box_overlaps(np.array([[0, 0, 2, 2.]]), np.array([[1, 0, 3, 2.], [0, 0, 1, 1]]))
+    union, smaller = box_overlaps(np.array([[0, 0, 2, 2.]]),
+                                  np.array([[1, 0, 3, 2.], [0, 0, 1, 1]]))
     assert np.allclose(union, [[1 / 3, 1 / 4]]) and np.allclose(smaller, [[1 / 2, 1]])
 
 

@@ -77,7 +77,7 @@ def test_perspective_and_weak_pictures_of_a_far_person_cover_the_same_pixels(
     masks = [(draw_meshes(IMAGE, people, topology.faces, matrix) != IMAGE).any(-1)
              for matrix in (telephoto, None)]
     assert masks[0].sum() > 1000
-    assert (masks[0] & masks[1]).sum() > 0.95 * (masks[0] | masks[1]).sum()
+    assert (masks[0] & masks[1]).sum() > 0.9 * (masks[0] | masks[1]).sum()
 
 
 def test_a_mesh_beyond_the_image_leaves_it_as_it_is(people: list[HumanMesh],
