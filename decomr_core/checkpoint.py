@@ -1,13 +1,38 @@
-"""Trained networks in one file each: safetensors with the config and the hashes of body and UV map."""
+"""Trained networks in one file each: safetensors, with config and hashes of body and UV map.
+
+Strict both ways: a file is loaded into exactly the network it was saved from, on exactly the body
+and UV map it was made for, or not at all.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ['state_dict_from_official']
+from decomr_core.assets import find_weights
+from decomr_core.body_models import BodyModel, load_body
+from decomr_core.config import NetworkConfig
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.uv_map import UVMap, load_uv_map
 
+__all__ = ['load_network', 'load_official', 'read_metadata', 'save_checkpoint',
+           'state_dict_from_official']
+
+# Written into every file; a reader refuses other numbers.
+FORMAT_VERSION = 1
+# What every file says about itself; `save_checkpoint` fills these in.
+OWN_KEYS = ('format_version', 'config', 'body_name', 'body_hash', 'uv_hash')
+HASH_SHOWN = 16
+KEYS_SHOWN = 5
 # Module names of the official release -> ours, longest first where one starts another.
 OFFICIAL_NAMES = {
     'CNet': {'resnet': 'cnet.encoder', 'dp_layers': 'cnet.decoder', 'dp_uv_end': 'cnet.uv_head',
@@ -18,6 +43,94 @@ OFFICIAL_NAMES = {
 }
 # The ImageNet classifier, which the official encoder carries along and never runs.
 UNUSED_OFFICIAL = 'resnet.fc.'
+
+
+def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, Any],
+                    half: bool = False) -> None:
+    """Writes a network as one safetensors file; an existing file is replaced in one step.
+
+    Args:
+        path: of the file.
+        network: what to save.
+        metadata: more to say about it (training, scores), each value JSON can hold.
+        half: store matrices and kernels as float16, half the size. Vectors (biases, means and
+            variances) stay float32: they are small, and variances leave float16's range.
+
+    Raises:
+        ValueError: a value is not finite as stored, or `metadata` uses a key of the format.
+    """
+    taken = set(OWN_KEYS) & set(metadata)
+    if taken:
+        raise ValueError(f'metadata uses keys of the file format: {sorted(taken)}; rename them')
+    tensors = {key: _as_stored(key, tensor, half) for key, tensor in network.state_dict().items()}
+    values = {**metadata, 'format_version': FORMAT_VERSION, 'config': network.config.to_dict(),
+              'body_name': network.body_name, 'body_hash': network.body_hash,
+              'uv_hash': network.uv_hash}
+    part = Path(f'{path}.part')
+    save_file(tensors, part, {key: json.dumps(value) for key, value in values.items()})
+    os.replace(part, path)
+
+
+def read_metadata(name_or_path: str | Path = 'rt') -> dict[str, Any]:
+    """What a weights file says about itself: `OWN_KEYS` and what else it was saved with.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or not one of ours.
+    """
+    return _read(find_weights(name_or_path))[0]
+
+
+def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
+                 uv_map: UVMap | None = None) -> DecoMR:
+    """A trained network, in eval mode, float32, on the CPU.
+
+    Args:
+        name_or_path: a shipped network by name, or a file from `save_checkpoint`.
+        body: the body it was trained for; None takes the built-in one.
+        uv_map: the UV map it was trained for; None takes the built-in one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or not one of ours, or it was made for another body, UV
+            map or network.
+    """
+    path = find_weights(name_or_path)
+    metadata, tensors = _read(path)
+    body = load_body() if body is None else body
+    _check_hash(path, 'body', metadata['body_hash'], body.hash, metadata['body_name'])
+    uv_map = load_uv_map() if uv_map is None else uv_map
+    _check_hash(path, 'uv_map', metadata['uv_hash'], uv_map.hash, metadata['body_name'])
+    try:
+        config = NetworkConfig.from_dict(metadata['config'])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{path} was saved by another version of this package: {error}; '
+                         'use that version, or train again') from error
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        network = DecoMR(config, body, uv_map)
+    _check_tensors(path, network.state_dict(), tensors)
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def load_official(path: str | Path) -> dict[str, Tensor]:
+    """The state dict of our `paper` network from a file of the official release.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an official checkpoint.
+    """
+    try:
+        official = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely: {error}; '
+                         'download the official one again') from error
+    if not isinstance(official, Mapping):
+        raise ValueError(f'{path} holds a {type(official).__name__}, expected a dict with state '
+                         f'dicts under {sorted(OFFICIAL_NAMES)}')
+    return state_dict_from_official(official)
 
 
 def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -47,3 +160,55 @@ def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> di
                                  f'known module; known: {sorted(names)}')
             renamed[f'{names[module]}.{rest}'] = tensor
     return renamed
+
+
+def _as_stored(key: str, tensor: Tensor, half: bool) -> Tensor:
+    stored = tensor.detach().cpu().contiguous()
+    if half and stored.ndim >= 2 and stored.is_floating_point():
+        stored = stored.half()
+    if not stored.isfinite().all():
+        size = tensor.detach().abs().max().item()
+        raise ValueError(f'{key} holds values up to {size:g}, not finite as '
+                         f'{stored.dtype}; the training diverged: take an earlier checkpoint')
+    return stored
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata and tensors of a weights file."""
+    remedy = 'get the file again, or train: python -m training.train --config config/train_rt.yaml'
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f'{path} is damaged or no weights file ({error}); {remedy}') from error
+    missing = set(OWN_KEYS) - set(metadata)
+    if missing:
+        raise ValueError(f'{path} is no DecoMR weights file: it does not say {sorted(missing)}; '
+                         f'{remedy}')
+    if metadata['format_version'] != FORMAT_VERSION:
+        raise ValueError(f"{path} has format version {metadata['format_version']}, this package "
+                         f'reads {FORMAT_VERSION}; install the matching version')
+    return metadata, tensors
+
+
+def _check_hash(path: Path, kind: str, wanted: str, seen: str, body_name: str) -> None:
+    if wanted != seen:
+        raise ValueError(
+            f'{path} was trained for the {kind} with hash {wanted[:HASH_SHOWN]} (body '
+            f"'{body_name}'), but this one has {seen[:HASH_SHOWN]}; pass the {kind} it was "
+            f'trained for (load_network(..., {kind}=...)), or weights trained for this one')
+
+
+def _check_tensors(path: Path, wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
+    missing, unknown = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
+    reshaped = sorted(key for key in set(wanted) & set(seen)
+                      if wanted[key].shape != seen[key].shape)
+    problems = [f'{len(keys)} {what} ({", ".join(keys[:KEYS_SHOWN])}'
+                f'{", ..." if len(keys) > KEYS_SHOWN else ""})'
+                for what, keys in (('missing', missing), ('unknown', unknown),
+                                   ('of another shape', reshaped)) if keys]
+    if problems:
+        raise ValueError(f'the tensors in {path} do not fit its config: {"; ".join(problems)}; '
+                         'it was saved by another version of this package: use that version, or '
+                         'train again')

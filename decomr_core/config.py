@@ -100,7 +100,7 @@ class NetworkConfig:
 
     @property
     def iuv_size(self) -> int:
-        """h and w, side of the IUV image and of the local features, px."""
+        """Side (h and w) of the IUV image and of the local features, px."""
         return self.crop_size // LOCAL_STRIDE
 
     @property

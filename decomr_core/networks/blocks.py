@@ -70,7 +70,7 @@ class BasicBlock(nn.Module):
 
 
 class WideBlock(nn.Module):
-    """1x1, 3x3, 1x1 convolutions of ResNet-50: (B, in, h, w) to (B, 4 width, h / stride, w / stride)."""
+    """ResNet-50's block: (B, in, h, w) to (B, 4 width, h / stride, w / stride)."""
 
     expansion = 4
 

@@ -71,7 +71,8 @@ class DecoMR(nn.Module):
         uv_features = warp_to_uv(local_features, guide, self.config.uv_resolution)
         location_map, camera = self.lnet(uv_features, global_features)
         vertices = self.location_mapper.vertices_from_location_map(location_map)
-        joints = self.joint_regressor @ vertices
+        with torch.autocast(vertices.device.type, enabled=False):  # millimetres need float32
+            joints = self.joint_regressor @ vertices
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 
     def predict_iuv(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -146,9 +146,10 @@ def weight_map(body: BodyModel, uv_map: UVMap, resolution: int) -> Tensor:
 def _read_rows(rows: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
     """Weighted sums of rows (R * R, c), by tables of texels and weights (n, k): (n, c)."""
     weights = weights.to(rows.dtype)
-    readings = rows.index_select(0, texels[:, 0]) * weights[:, :1]
+    readings = rows.index_select(0, texels[:, 0]) * weights[:, 0, None]
     for column in range(1, texels.shape[1]):
-        readings = readings + rows.index_select(0, texels[:, column]) * weights[:, column:column + 1]
+        samples = rows.index_select(0, texels[:, column])
+        readings = readings + samples * weights[:, column, None]
     return readings
 
 

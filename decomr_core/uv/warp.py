@@ -32,6 +32,8 @@ def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     """
     batch, channels, height, width = features.shape
     check_shape('iuv', iuv, (batch, 3, height, width))
+    given_type = features.dtype
+    features = features.to(torch.promote_types(given_type, torch.float32))  # sums need it
     x = torch.linspace(-1, 1, width, dtype=features.dtype, device=features.device)
     y = torch.linspace(-1, 1, height, dtype=features.dtype, device=features.device)
     extra = torch.stack([x.expand(height, width), y[:, None].expand(height, width),
@@ -45,7 +47,7 @@ def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     # Not `count + 1e-8`: the ONNX optimizer takes so small a summand for zero and drops it.
     means = sums[:, :-1] / count.clamp(min=1)
     warped = torch.cat([means, (count > 0).to(means.dtype)], dim=1)
-    return warped.reshape(batch, channels + 3, resolution, resolution)
+    return warped.reshape(batch, channels + 3, resolution, resolution).to(given_type)
 
 
 def _texel_index(iuv: Tensor, resolution: int) -> Tensor:
