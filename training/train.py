@@ -39,6 +39,7 @@ from training.train_step import NonFiniteLossError, TrainStep
 __all__ = ['Trainer', 'learning_rate_at', 'main']
 
 LOG_EVERY = 20
+PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images')
 logger = logging.getLogger(__name__)
 
 
@@ -218,7 +219,7 @@ class Trainer:
         if not path.is_file():
             raise FileNotFoundError(f'no checkpoint at {path}; start the run without --resume')
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state['config'] != asdict(self.config):
+        if _what_is_trained(state['config']) != _what_is_trained(asdict(self.config)):
             raise ValueError(
                 f'{path} was made with another config than the one given; use the config in '
                 f'{self.out / "config.json"}, or start without --resume in another folder'
@@ -241,6 +242,11 @@ class Trainer:
         }
         checkpoint.save_checkpoint(path, self.best_network, {'training': training}, half=True)
         return path
+
+
+def _what_is_trained(config: dict) -> dict:
+    """The config without what only sets the pace, which a resumed run may change."""
+    return {name: value for name, value in config.items() if name not in PACE}
 
 
 def main(arguments: list[str] | None = None) -> int:
