@@ -163,6 +163,17 @@ def test_most_arms_hang_and_no_knee_bends_backwards() -> None:
     assert set(kind) == set(range(len(ACTIVITY_NAMES)))
 
 
+def test_elbows_bend_forearms_to_the_front() -> None:
+    pose, _ = sample_poses(np.random.default_rng(1), 100)
+    only_elbows = np.zeros_like(pose)
+    only_elbows[:, [18, 19]] = pose[:, [18, 19]]
+    with torch.no_grad():
+        _, joints = load_body()(torch.tensor(only_elbows, dtype=torch.float32),
+                                torch.zeros(100, 10))
+    ahead = joints[:, [20, 21], 2] - joints[:, [18, 19], 2]
+    assert (ahead > -.06).all() and (ahead > .05).float().mean() > .5
+
+
 @settings(max_examples=50, deadline=None)
 @given(target=st.tuples(*[st.floats(-.55, .55)] * 3).filter(lambda t: np.linalg.norm(t) > .35))
 def test_the_arm_brings_the_wrist_to_its_target(target: tuple[float, float, float]) -> None:

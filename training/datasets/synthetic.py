@@ -314,7 +314,7 @@ def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
     """Another person's picture and mask, mirrored or not, smaller or larger, off to one side."""
     size = len(mask)
     scale = rng.uniform(.7, 1.3) if in_front else rng.uniform(.3, 1.0)
-    aside = rng.choice([-1, 1]) * rng.uniform(.25, .6) * size
+    aside = rng.choice([-1, 1]) * rng.uniform(.3, .65) * size
     flip = rng.choice([-1, 1])
     middle = (size - 1) / 2
     drop = rng.normal(0, .05) * size + (1 - scale) * rng.uniform(-.2, .4) * size
