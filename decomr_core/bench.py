@@ -18,7 +18,7 @@ from decomr_core import __version__
 from decomr_core.camera import intrinsics_from_fov
 from decomr_core.detection import load_detector
 from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES, load_runtime
+from decomr_core.runtimes import RUNTIMES, Runtime
 
 __all__ = ['bench_estimator', 'bench_text']
 
@@ -28,20 +28,17 @@ PERSON_HEIGHT = 0.7
 """Height of a person, as a share of the image's."""
 
 
-def bench_estimator(runtime: str | None = None, weights: str | Path = 'rt', *,
-                    num_people: int = 1, image_size: Sequence[float] = (1280, 720),
-                    repeats: int = 50, detector: str | None = None,
-                    num_threads: int = 0) -> dict[str, Any]:
+def bench_estimator(network: Runtime, *, num_people: int = 1,
+                    image_size: Sequence[float] = (1280, 720), repeats: int = 50,
+                    detector: str | None = None) -> dict[str, Any]:
     """Times the estimator with given boxes, and a detector if asked.
 
     Args:
-        runtime: see `load_runtime`; None: the default one.
-        weights: a shipped network by name or a safetensors file by path.
+        network: a loaded runtime.
         num_people: in each image.
         image_size: width and height, px.
         repeats: images that are timed, after a few that are not.
         detector: timed alone on the same images; None: not timed.
-        num_threads: CPU threads of the runtime; 0: all.
 
     Returns:
         Median and 99th percentile per stage in ms, and what it was measured on.
@@ -49,7 +46,6 @@ def bench_estimator(runtime: str | None = None, weights: str | Path = 'rt', *,
     width, height = (int(number) for number in image_size)
     if num_people < 1 or repeats < 1 or width < 1 or height < 1:
         raise ValueError('people, repeats and the image size must be at least 1')
-    network = load_runtime(runtime or DEFAULT_RUNTIME, weights, num_threads=num_threads)
     estimator = HumanMeshEstimator(network)
     image = _rough_image(width, height)
     boxes = _boxes(num_people, width, height)
@@ -62,7 +58,7 @@ def bench_estimator(runtime: str | None = None, weights: str | Path = 'rt', *,
     if detector is not None:
         stages[f'detector {detector}'] = _detector_ms(detector, image, repeats)
     return {
-        'runtime': network.name, 'precision': network.precision, 'weights': str(weights),
+        'runtime': network.name, 'precision': network.precision,
         'people': num_people, 'width': width, 'height': height, 'repeats': repeats,
         'median_ms': {name: float(np.median(ms)) for name, ms in stages.items()},
         'p99_ms': {name: float(np.percentile(ms, 99)) for name, ms in stages.items()},

@@ -14,9 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
+
+if TYPE_CHECKING:
+    from decomr_core.runtimes import Runtime
 
 __all__ = ['main']
 
@@ -60,13 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.predict import predict_image, prediction_text
+    from decomr_core.predict import predict_image, prediction_text, read_image
 
-    report = predict_image(
-        options.image, options.out, boxes=options.boxes, detector=options.detector,
-        fov_deg=options.fov, intrinsics=options.intrinsics, weights=options.weights,
-        runtime=options.runtime)
+    image = read_image(options.image)
+    report = {'image': str(options.image), **predict_image(
+        image, options.out, _load_network(options), boxes=options.boxes,
+        detector=options.detector, fov_deg=options.fov, intrinsics=options.intrinsics)}
     return prediction_text(report), report
+
+
+def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
+    from decomr_core.runtimes import DEFAULT_RUNTIME, load_runtime
+
+    return load_runtime(options.runtime or DEFAULT_RUNTIME, options.weights, body=options.body,
+                        uv_map=options.uv, **more)
 
 
 def _export(options: argparse.Namespace) -> tuple[str, Report]:
@@ -75,7 +85,7 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
 
     if options.out.exists():
         raise ValueError(f'{options.out} exists already; give a folder that does not')
-    export_weights(find_weights(options.weights), options.out)
+    export_weights(find_weights(options.weights), options.out, options.body, options.uv)
     info = json.loads((options.out / 'info.json').read_text())
     files = sorted(path.name for path in options.out.iterdir())
     errors = ', '.join(f'{name} {error:.4f} mm' for name, error in
@@ -88,10 +98,10 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.bench import bench_estimator, bench_text
 
-    report = bench_estimator(options.runtime, options.weights, num_people=options.people,
-                             image_size=options.size, repeats=options.repeats,
-                             detector=options.detector, num_threads=options.threads)
-    return bench_text(report), report
+    network = _load_network(options, num_threads=options.threads)
+    report = bench_estimator(network, num_people=options.people, image_size=options.size,
+                             repeats=options.repeats, detector=options.detector)
+    return bench_text(report), {'weights': options.weights, **report}
 
 
 def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
@@ -154,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument('--verbose', action='store_true', help='say what is being done')
     network = argparse.ArgumentParser(add_help=False)
     network.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
+    network.add_argument('--body', default='builtin', help='that the weights are for: builtin '
+                                                           'or an npz file')
+    network.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
     parser = argparse.ArgumentParser(
         prog='decomr', description='Human meshes and IUV images from camera images.')
     parser.add_argument('--version', action='version', version=f'decomr {__version__}')

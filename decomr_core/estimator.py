@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from decomr_core.assets import BUILTIN
 from decomr_core.camera import check_intrinsics, project_weak, root_translation
 from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_from_image_xy, crop_image
 from decomr_core.detection import Detections, clip_boxes, load_detector
@@ -194,8 +195,9 @@ class HumanMeshEstimator:
 
 def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
                    detector: str | None = 'hog', detect_every: int = 5, is_video: bool = True,
-                   num_threads: int = 0, crop_scale: float = CROP_SCALE, min_score: float = 0.0,
-                   max_people: int = 10) -> HumanMeshEstimator:
+                   num_threads: int = 0, body: str | Path = BUILTIN,
+                   uv_map: str | Path = BUILTIN, crop_scale: float = CROP_SCALE,
+                   min_score: float = 0.0, max_people: int = 10) -> HumanMeshEstimator:
     """An estimator from the names of its parts.
 
     Args:
@@ -205,6 +207,8 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
         detect_every: the detector looks at every n-th image.
         is_video: whether consecutive images show the same people, who are then tracked.
         num_threads: CPU threads of the runtime; 0 leaves it to the runtime.
+        body: the body that the network was trained for, by name or path.
+        uv_map: its UV map, by name or path.
         crop_scale: see `EstimatorConfig`.
         min_score: likewise.
         max_people: likewise.
@@ -218,7 +222,8 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
     tracker = Tracker(TrackerConfig(
         detect_every=detect_every, max_tracks=max_people)) if is_video else None
     loaded_detector = None if detector is None else load_detector(detector)
-    loaded_runtime = load_runtime(runtime, weights, num_threads=num_threads)
+    loaded_runtime = load_runtime(runtime, weights, num_threads=num_threads, body=body,
+                                  uv_map=uv_map)
     return HumanMeshEstimator(loaded_runtime, loaded_detector, tracker, config)
 
 

@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decomr_core.assets import file_hash
-from decomr_core.checkpoint import load_network
+from decomr_core.assets import BUILTIN, file_hash
 from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes.exported import EXPORT_VERSION, INPUT_NAME, OUTPUT_NAMES
-from decomr_core.runtimes.torch_runtime import topology_of
+from decomr_core.runtimes.torch_runtime import load_with_topology
 
 __all__ = ['ExportedGraph', 'export_onnx', 'export_openvino', 'export_weights', 'parity_crops',
            'vertex_error_mm']
@@ -57,12 +56,15 @@ class ExportedGraph(nn.Module):
         return tuple(getattr(output, name) for name in OUTPUT_NAMES)
 
 
-def export_weights(weights: str | Path, folder: str | Path) -> None:
+def export_weights(weights: str | Path, folder: str | Path, body: str | Path = BUILTIN,
+                   uv_map: str | Path = BUILTIN) -> None:
     """Writes every form of a trained network into a new folder, all or nothing.
 
     Args:
         weights: a safetensors file by path, or a shipped network by name.
         folder: made by this; if another process makes it at the same time, its files stay.
+        body: the body that the network was trained for, by name or path.
+        uv_map: its UV map, by name or path.
 
     Raises:
         RuntimeError: an export does not compute what PyTorch does.
@@ -70,13 +72,13 @@ def export_weights(weights: str | Path, folder: str | Path) -> None:
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     logger.info('exporting %s; this happens once per weights file', weights)
-    network = load_network(weights).eval()
+    network, topology = load_with_topology(weights, body, uv_map)
     part = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
     try:
         export_onnx(network, part / 'model.onnx')
         export_openvino(part / 'model.onnx', part / 'model.xml')
         errors = _measure_parity(network, part)
-        topology_of(network).save(part / 'topology.npz')
+        topology.save(part / 'topology.npz')
         info = {
             'crop_size': network.config.crop_size, 'config': network.config.to_dict(),
             'weights': Path(weights).name, 'weights_hash': file_hash(weights),

@@ -13,33 +13,31 @@ from decomr_core.camera import intrinsics_from_fov
 from decomr_core.detection import load_detector
 from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
 from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.runtimes import DEFAULT_RUNTIME, load_runtime
+from decomr_core.runtimes import Runtime
 from decomr_core.structures import HumanMesh
 from decomr_core.topology import Topology
 
 __all__ = ['predict_image', 'prediction_text', 'read_image', 'write_obj']
 
 
-def predict_image(image_path: str | Path, out: str | Path, *,
+def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
                   boxes: Sequence[Sequence[float]] | None = None, detector: str = 'hog',
                   fov_deg: float | None = None, intrinsics: Sequence[float] | None = None,
-                  weights: str | Path = 'rt', runtime: str | None = None) -> dict[str, Any]:
+                  ) -> dict[str, Any]:
     """Estimates the people in a picture and writes overlay.png, iuv.png and mesh_N.obj.
 
     Args:
-        image_path: any picture that OpenCV reads.
+        image: (H, W, 3) uint8 RGB.
         out: folder of the results, made if missing.
+        network: a loaded runtime.
         boxes: (x_min, y_min, x_max, y_max) of each person, image px; None: the detector's.
         detector: `hog` or `whole-frame`.
         fov_deg: horizontal field of view, degrees; None: unknown.
         intrinsics: fx, fy, cx, cy in px; None: unknown.
-        weights: a shipped network by name or a safetensors file by path.
-        runtime: see `load_runtime`; None: the default one.
 
     Returns:
         What was found and written, ready for JSON.
     """
-    image = read_image(image_path)
     height, width = image.shape[:2]
     matrix = None
     if fov_deg is not None:
@@ -48,7 +46,6 @@ def predict_image(image_path: str | Path, out: str | Path, *,
         fx, fy, cx, cy = intrinsics
         matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     finder = None if boxes is not None else load_detector(detector)
-    network = load_runtime(runtime or DEFAULT_RUNTIME, weights)
     estimator = HumanMeshEstimator(network, finder)
     meshes, times = estimator.estimate(
         image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix)
@@ -57,7 +54,7 @@ def predict_image(image_path: str | Path, out: str | Path, *,
     faces = estimator.topology.faces
     overlay = draw_boxes(draw_meshes(image, meshes, faces, matrix), meshes)
     report = {
-        'image': str(image_path), 'width': width, 'height': height,
+        'width': width, 'height': height,
         'runtime': network.name, 'precision': network.precision,
         'intrinsics': None if matrix is None else matrix.ravel().tolist(),
         'overlay': _write_image(out / 'overlay.png', overlay),
@@ -74,9 +71,8 @@ def predict_image(image_path: str | Path, out: str | Path, *,
 
 def prediction_text(report: dict[str, Any]) -> str:
     """The report of `predict_image` for a terminal."""
-    lines = [f'{len(report["people"])} people in {report["image"]} '
-             f'({report["width"]}x{report["height"]}), {report["runtime"]} '
-             f'{report["precision"]}']
+    lines = [f'{len(report["people"])} people in {report["width"]}x{report["height"]} px, '
+             f'{report["runtime"]} {report["precision"]}']
     for person in report['people']:
         box = ', '.join(f'{edge:.0f}' for edge in person['box'])
         place = person['translation_m']

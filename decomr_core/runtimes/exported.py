@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from decomr_core.assets import cache_folder, file_hash, find_weights
+from decomr_core.assets import BUILTIN, cache_folder, file_hash, find_weights
 from decomr_core.topology import Topology
 
 __all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'ExportedModel', 'exported_model']
@@ -68,11 +68,14 @@ class ExportedModel:
         return self.folder / 'model.xml'
 
 
-def exported_model(weights: str | Path = 'rt') -> ExportedModel:
+def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
+                   uv_map: str | Path = BUILTIN) -> ExportedModel:
     """The export of a network, made now if it is not in the cache.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
+        body: the body that the network was trained for, by name or path.
+        uv_map: its UV map, by name or path.
 
     Raises:
         FileNotFoundError: there are no such weights.
@@ -84,5 +87,5 @@ def exported_model(weights: str | Path = 'rt') -> ExportedModel:
     if not (folder / 'info.json').is_file():
         from decomr_core.export import export_weights  # torch and the network: only to export
 
-        export_weights(path, folder)
+        export_weights(path, folder, body, uv_map)
     return ExportedModel.load(folder)

@@ -11,6 +11,7 @@ try:
 except ImportError as error:
     raise ImportError('ONNX Runtime is not installed: pip install onnxruntime') from error
 
+from decomr_core.assets import BUILTIN
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES, exported_model
 from decomr_core.structures import NetworkOutput
@@ -28,14 +29,17 @@ class OnnxRuntime:
     name = 'onnxruntime'
     precision = 'f32'
 
-    def __init__(self, weights: str | Path = 'rt', num_threads: int = 0) -> None:
+    def __init__(self, weights: str | Path = 'rt', num_threads: int = 0,
+                 body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN) -> None:
         """Loads the network, exported first if it never was on this machine.
 
         Args:
             weights: a shipped network by name or a safetensors file by path.
             num_threads: CPU threads; 0: all cores.
+            body: the body that the network was trained for, by name or path.
+            uv_map: its UV map, by name or path.
         """
-        model = exported_model(weights)
+        model = exported_model(weights, body, uv_map)
         self.crop_size, self.topology = model.crop_size, model.topology
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads

@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise ImportError('OpenVINO is not installed: pip install openvino') from error
 
+from decomr_core.assets import BUILTIN
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES, exported_model
 from decomr_core.structures import NetworkOutput
@@ -35,7 +36,8 @@ class OpenVinoRuntime:
     name = 'openvino'
 
     def __init__(self, weights: str | Path = 'rt', precision: str = 'auto',
-                 num_threads: int = 0) -> None:
+                 num_threads: int = 0, body: str | Path = BUILTIN,
+                 uv_map: str | Path = BUILTIN) -> None:
         """Loads the network, exported first if it never was on this machine.
 
         Args:
@@ -43,11 +45,13 @@ class OpenVinoRuntime:
             precision: `f32`, `bf16`, or `auto`: bf16 if this CPU computes in it and the export
                 measured that the vertices stay within its gate, else f32.
             num_threads: CPU threads; 0: all cores.
+            body: the body that the network was trained for, by name or path.
+            uv_map: its UV map, by name or path.
 
         Raises:
             ValueError: the precision is unknown or this CPU has no arithmetic for it.
         """
-        model = exported_model(weights)
+        model = exported_model(weights, body, uv_map)
         self.crop_size, self.topology = model.crop_size, model.topology
         core = openvino.Core()
         self.precision = _precision(precision, core, model.info)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from decomr_core.assets import BUILTIN
 from decomr_core.body_models import load_body
 from decomr_core.checkpoint import load_network
 from decomr_core.crop import normalize_images
@@ -16,7 +17,7 @@ from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import load_uv_map
 
-__all__ = ['TorchRuntime', 'topology_of']
+__all__ = ['TorchRuntime', 'load_with_topology']
 
 
 class TorchRuntime:
@@ -31,13 +32,16 @@ class TorchRuntime:
     precision = 'f32'
 
     def __init__(self, weights: str | Path = 'rt', device: str = 'cpu',
-                 num_threads: int = 0) -> None:
+                 num_threads: int = 0, body: str | Path = BUILTIN,
+                 uv_map: str | Path = BUILTIN) -> None:
         """Loads the weights.
 
         Args:
             weights: a shipped network by name or a safetensors file by path.
             device: `cpu`, `cuda`, `cuda:0`, ...
             num_threads: CPU threads of PyTorch in the whole process; 0: as they are.
+            body: the body that the network was trained for, by name or path.
+            uv_map: its UV map, by name or path.
 
         Raises:
             RuntimeError: this PyTorch has no such device.
@@ -48,9 +52,9 @@ class TorchRuntime:
                                "sees no GPU; use device='cpu'")
         if num_threads:
             torch.set_num_threads(num_threads)
-        self.network = load_network(weights).to(self.device)
-        self.crop_size = self.network.config.crop_size
-        self.topology = topology_of(self.network)
+        network, self.topology = load_with_topology(weights, body, uv_map)
+        self.network = network.to(self.device)
+        self.crop_size = network.config.crop_size
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> NetworkOutput:
@@ -61,14 +65,20 @@ class TorchRuntime:
             'iuv', 'vertices', 'joints', 'camera', 'location_map')))
 
 
-def topology_of(network: DecoMR) -> Topology:
-    """The topology of the body that a network was made for.
+def load_with_topology(weights: str | Path = 'rt', body: str | Path = BUILTIN,
+                       uv_map: str | Path = BUILTIN) -> tuple[DecoMR, Topology]:
+    """A trained network and the topology of its body.
+
+    Args:
+        weights: a shipped network by name or a safetensors file by path.
+        body: the body that the network was trained for, by name or path.
+        uv_map: its UV map, by name or path.
 
     Raises:
-        ValueError: the body at hand is another one by now.
+        FileNotFoundError: there is no such file.
+        ValueError: a file is damaged, or the three do not belong together.
     """
-    body = load_body(network.body_name)
-    if body.hash != network.body_hash:
-        raise ValueError(f'the network was made for the body {network.body_hash[:12]}, but '
-                         f'{network.body_name!r} is {body.hash[:12]}')
-    return Topology.from_body(body, load_uv_map(body=body))
+    loaded_body = load_body(body)
+    loaded_map = load_uv_map(uv_map, loaded_body)
+    network = load_network(weights, loaded_body, loaded_map)
+    return network, Topology.from_body(loaded_body, loaded_map)
