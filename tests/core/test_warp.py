@@ -1,0 +1,74 @@
+"""The warp from the image to UV space."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decomr_core.uv.warp import _warp_to_uv_naive, warp_to_uv
+
+
+def random_case(batch: int, channels: int, height: int, width: int,
+                seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(batch, channels, height, width, generator=generator,
+                           dtype=torch.float64)
+    # Multiples of 1/16 land on texel borders too, where rounding must agree.
+    iuv = torch.randint(0, 17, (batch, 3, height, width), generator=generator) / 16.0
+    return features, iuv.double()
+
+
+@settings(max_examples=25, deadline=None)
+@given(batch=st.integers(1, 2), channels=st.integers(1, 3), height=st.integers(2, 6),
+       width=st.integers(2, 6), resolution=st.integers(2, 9), seed=st.integers(0, 999))
+def test_the_warp_equals_its_naive_twin(batch: int, channels: int, height: int, width: int,
+                                        resolution: int, seed: int) -> None:
+    features, iuv = random_case(batch, channels, height, width, seed)
+    torch.testing.assert_close(warp_to_uv(features, iuv, resolution),
+                               _warp_to_uv_naive(features, iuv, resolution))
+
+
+def test_an_image_without_a_person_gives_empty_uv_features() -> None:
+    features, iuv = random_case(2, 3, 6, 6, seed=1)
+    iuv[:, 0] = 0.5
+    assert not warp_to_uv(features, iuv, 8).any()
+
+
+def test_one_pixel_lands_on_its_texel_with_its_place_in_the_image() -> None:
+    features, iuv = torch.full((1, 1, 3, 5), 7.0), torch.zeros(1, 3, 3, 5)
+    iuv[0, :, 2, 1] = torch.tensor([0.9, 1.0, 0.25])
+    warped = warp_to_uv(features, iuv, 9)
+    assert warped[0, :, 2, 8].tolist() == [7.0, -0.5, 1.0, 1.0]
+    assert warped[:, -1].sum() == 1
+
+
+def test_a_batch_of_three_equals_three_singles() -> None:
+    features, iuv = random_case(3, 4, 8, 8, seed=2)
+    singles = [warp_to_uv(features[i:i + 1], iuv[i:i + 1], 8) for i in range(3)]
+    torch.testing.assert_close(warp_to_uv(features, iuv, 8), torch.cat(singles))
+
+
+def test_gradients_reach_the_features_and_stop_at_the_iuv_image() -> None:
+    features, iuv = random_case(1, 2, 4, 4, seed=3)
+    features.requires_grad_()
+    iuv.requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: warp_to_uv(f, iuv.detach(), 4), features)
+    warp_to_uv(features, iuv, 4).sum().backward()
+    assert iuv.grad is None
+    assert features.grad[:, :, iuv[0, 0] <= 0.5].abs().max() == 0
+
+
+def test_half_precision_features_are_averaged_in_float32() -> None:
+    features = torch.full((1, 1, 40, 40), 1.0, dtype=torch.bfloat16)
+    iuv = torch.zeros(1, 3, 40, 40)
+    iuv[:, 0] = 1.0
+    warped = warp_to_uv(features, iuv, 4)  # 1600 ones on one texel: a bfloat16 sum stops at 256
+    assert warped.dtype == torch.bfloat16
+    assert warped[0, 0, 0, 0] == 1.0
+
+
+def test_an_iuv_image_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match='iuv has shape'):
+        warp_to_uv(torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 16, 16), 8)
