@@ -47,7 +47,7 @@ class ChildProcesses:
             name: what it is called here and in its log.
             arguments: of the Python interpreter.
         """
-        with (self._folder / f'{name}.log').open('w') as log:
+        with self._log_path(name).open('w') as log:
             # A session of its own: Ctrl-C in the terminal must reach the parent alone, which
             # then stops its children in order.
             self._processes[name] = subprocess.Popen(
@@ -58,6 +58,10 @@ class ChildProcesses:
     def is_running(self, name: str) -> bool:
         """Whether the child has not ended yet."""
         return self._processes[name].poll() is None
+
+    def log(self, name: str) -> str:
+        """What the child has written to its standard error so far."""
+        return self._log_path(name).read_text(errors='replace')
 
     def check(self, *names: str) -> None:
         """Makes sure that these children run.
@@ -81,13 +85,17 @@ class ChildProcesses:
             raise RuntimeError(self._last_words(name))
         return output
 
+    def _log_path(self, name: str) -> Path:
+        return self._folder / f'{name}.log'
+
     def _last_words(self, name: str) -> str:
-        path = self._folder / f'{name}.log'
-        lines = path.read_text(errors='replace').strip().splitlines()
+        lines = self.log(name).strip().splitlines()
         # The reason is the last line that calls itself an error, else the last line.
         errors = [line for line in lines if 'ERROR' in line]
-        reason = (errors or lines or ['it said nothing'])[-1]
-        return f'{name} ended with code {self._processes[name].returncode}: {reason} (see {path})'
+        # Without the time and the name of the node.
+        reason = (errors or lines or ['it said nothing'])[-1].rpartition(']: ')[2]
+        code = self._processes[name].returncode
+        return f'{name} ended with code {code}: {reason} (see {self._log_path(name)})'
 
 
 def _end(process: subprocess.Popen[str]) -> str:

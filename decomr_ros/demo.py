@@ -26,6 +26,7 @@ from decomr_ros.child_processes import ChildProcesses
 from decomr_ros.demo_report import make_overlay, summarize_bag, summary_text
 from decomr_ros.parameters import CHOICES, NodeParameters
 from decomr_ros.process import stop_on_signals
+from decomr_ros.recorder import READY
 
 if TYPE_CHECKING:
     import threading
@@ -36,6 +37,8 @@ DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
 # The node has this long to load its network (the first time it is converted as well), s.
 START_TIMEOUT_S = 120.0
+# The source starts once the recorder is ready.
+START_FILE = 'recorder_is_ready'
 # The last image's mesh is published well within this after the source has ended, s.
 DRAIN_S = 0.5
 
@@ -88,6 +91,11 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
         children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
                        *_node_parameters(options))
         children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))
+        # The recorder must hear the first mesh, the node the first image.
+        while not stop.is_set() and READY not in children.log('recorder'):
+            children.check('node', 'recorder', 'source')
+            stop.wait(0.05)
+        (out / START_FILE).touch()
         while children.is_running('source') and not stop.is_set():
             children.check('node', 'recorder')
             stop.wait(0.1)
@@ -162,7 +170,7 @@ def _make_room(out: Path) -> None:
             raise FileExistsError(f'{bag} holds {foreign[0]}, which is no part of a bag; choose '
                                   'another --out')
         shutil.rmtree(bag)
-    for name in ('overlay.mp4', 'source.avi', 'source_stamps.csv'):
+    for name in ('overlay.mp4', 'source.avi', 'source_stamps.csv', START_FILE):
         (out / name).unlink(missing_ok=True)
 
 
@@ -198,8 +206,7 @@ def _source_arguments(options: argparse.Namespace) -> list[object]:
         arguments += ['--seconds', options.seconds, '--loop']
     if str(options.video).startswith('/dev/'):
         arguments += ['--keep', options.out / 'source.avi']
-    # The recorder must hear the first mesh, the node the first image.
-    return [*arguments, '--wait-for-subscribers', 'image', 'human_meshes', 'iuv', 'topology']
+    return [*arguments, '--wait-for-subscriber', '--start-file', options.out / START_FILE]
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

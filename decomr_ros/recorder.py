@@ -24,13 +24,16 @@ from sensor_msgs.msg import Image
 from decomr_ros.bag import BagTopic, BagWriter
 from decomr_ros.process import run_node
 
-__all__ = ['Recorder', 'main', 'message_definition']
+__all__ = ['READY', 'Recorder', 'main', 'message_definition']
 
 # Everything up to this old is safe on disk, s.
 FLUSH_PERIOD_S = 0.5
 # Messages that may wait for the recorder, per topic: about 2 s of camera frames.
 QUEUE = 60
 SEPARATOR = '=' * 80
+
+# In the log once nothing published from now on is missed.
+READY = 'ready'
 
 # What there is to record: message type, and whether it is latched.
 TOPICS = {
@@ -78,6 +81,9 @@ class Recorder(Node):
                         else DurabilityPolicy.VOLATILE))
 
         def write(data: bytes, info: dict) -> None:
+            if is_latched and not self.writer.counts[name]:
+                # The node's publishers and these subscriptions have found each other.
+                self.get_logger().info(f'{READY}: {name} has arrived')
             now_ns = self.get_clock().now().nanoseconds
             self.writer.write(name, data, now_ns, info['source_timestamp'] or now_ns)
 

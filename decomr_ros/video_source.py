@@ -44,6 +44,8 @@ HIGHEST_RATE_HZ = 240.0
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
 # Time for the last images to leave the process, s.
 LINGER_S = 0.5
+# Time for the other side to learn what this one knows, s.
+DISCOVERY_S = 0.2
 
 
 class Calibration(NamedTuple):
@@ -180,24 +182,10 @@ class VideoSource(Node):
         """How many frames have been published."""
         return len(self.stamps)
 
-    def wait_for_subscribers(self, topics: Sequence[str], timeout_s: float,
-                             stop: threading.Event) -> None:
-        """Returns once every topic has a subscriber, or at a signal.
-
-        Raises:
-            TimeoutError: one has none after that time.
-        """
-        deadline = time.monotonic() + timeout_s
-        while missing := [name for name in topics if not self.count_subscribers(
-                self.resolve_topic_name(name))]:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f'nobody subscribed to {", ".join(missing)} within '
-                                   f'{timeout_s:g} s; start the node, with the same '
-                                   'ROS_DOMAIN_ID and namespace')
-            if stop.wait(0.05):
-                return
-        # The writers learn of their readers a moment after the graph does.
-        stop.wait(0.2)
+    @property
+    def has_subscriber(self) -> bool:
+        """Whether somebody will get the images."""
+        return self._image_publisher.get_subscription_count() > 0
 
     def publish(self, index: int, frame: np.ndarray) -> None:
         """Publishes a frame, stamped now.
@@ -267,9 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
           stop: threading.Event) -> dict[str, object]:
-    if options.wait_for_subscribers is not None:
-        source.wait_for_subscribers(options.wait_for_subscribers or ['image'],
-                                    options.wait_timeout, stop)
+    _wait_for_start(source, options, stop)
     keeper = _Keeper(options.keep, frames.rate_hz)
     period_s = 1.0 / (options.rate or frames.rate_hz)
     started = due = time.monotonic()
@@ -294,6 +280,29 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
     return {'frames_published': source.frames_published, 'seconds': round(seconds, 3),
             'fps': round(source.frames_published / max(seconds, 1e-9), 3),
             'rate_hz': options.rate or frames.rate_hz, **source.camera}
+
+
+def _wait_for_start(source: VideoSource, options: argparse.Namespace,
+                    stop: threading.Event) -> None:
+    """Waits for what the options ask for, or a signal.
+
+    Raises:
+        TimeoutError: it did not come.
+    """
+    deadline = time.monotonic() + options.wait_timeout
+    waits = [(options.wait_for_subscriber, lambda: source.has_subscriber,
+              'nobody subscribed to image; start the node, with the same ROS_DOMAIN_ID and '
+              'namespace'),
+             (options.start_file, lambda: Path(options.start_file).exists(),
+              f'there is no {options.start_file}')]
+    for is_asked, has_come, problem in waits:
+        while is_asked and not has_come() and not stop.is_set():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'{problem} (waited {options.wait_timeout:g} s)')
+            stop.wait(0.05)
+    if options.wait_for_subscriber:
+        # The subscriber learns of the publisher a moment after the publisher of it.
+        stop.wait(DISCOVERY_S)
 
 
 class _Keeper:
@@ -331,9 +340,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--frame-id', default='camera_color_optical_frame')
     parser.add_argument('--reliability', choices=('reliable', 'best_effort'),
                         default='reliable', help='of the publishers; reliable reaches everybody')
-    parser.add_argument('--wait-for-subscribers', nargs='*', metavar='TOPIC',
-                        help='start when these topics (default: image) have a subscriber')
-    parser.add_argument('--wait-timeout', type=float, default=60.0, help='s (60)')
+    parser.add_argument('--wait-for-subscriber', action='store_true',
+                        help='start when image has a subscriber')
+    parser.add_argument('--start-file', metavar='FILE', help='start when this file exists')
+    parser.add_argument('--wait-timeout', type=float, default=60.0, help='for both, s (60)')
     parser.add_argument('--stamps', metavar='FILE', help='write frame index,stamp (ns) lines')
     parser.add_argument('--keep', metavar='FILE.avi', help='also write the frames to a video')
     options = parser.parse_args(

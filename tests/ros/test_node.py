@@ -98,9 +98,10 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
     ros.node.create_subscription(MeshTopology, 'topology', topologies.append, LATCHED)
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 30, raw=True)
     node = _start_node(ros, weights)
+    ros.spin_until(lambda: topologies)  # all publishers and subscriptions have met
     source = ros.start('-m', 'decomr_ros.video_source', frames, '--rate', 5, '--loop',
                        '--seconds', 3, '--frame-id', FRAME, '--stamps', ros.folder / 'stamps',
-                       '--wait-for-subscribers')
+                       '--wait-for-subscriber')
     ros.spin_until(lambda: source.process.poll() is not None, 60)
     assert source.process.returncode == 0, source.output
     assert node.stop() == 0, node.output
