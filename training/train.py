@@ -112,7 +112,7 @@ class Trainer:
         loader = synthetic_loader(
             config.data, self.body, self.uv_map, batch_size=config.batch_size,
             num_workers=config.num_workers, seed=config.seed, reuse=config.reuse,
-            first_chunk=self._chunks_used(),
+            pool_images=config.pool_images, first_chunk=self._chunks_used(),
         )
         total = config.stages.total_steps
         progress = tqdm(total=total, initial=self.step, unit='step', disable=None)
@@ -246,7 +246,8 @@ class Trainer:
 
 def _what_is_trained(config: dict) -> dict:
     """The config without what only sets the pace, which a resumed run may change."""
-    return {name: value for name, value in config.items() if name not in PACE}
+    whole = {**asdict(TrainConfig()), **config}
+    return {name: value for name, value in whole.items() if name not in PACE}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -257,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_class_arguments(TrainConfig, 'train', as_group=True)
     parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='folder of the run')
     parser.add_argument('--resume', action='store_true', help='continue from its checkpoint')
-    parsed = parser.instantiate_classes(parser.parse_args(arguments))
+    parsed = parser.instantiate(parser.parse_args(arguments))
     try:
         trainer = Trainer(parsed.train, parsed.out, parsed.resume)
         for name in (signal.SIGTERM, signal.SIGINT):

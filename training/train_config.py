@@ -91,6 +91,7 @@ class TrainConfig:
         threads: CPU threads of the network; the image generator has one process of its own.
         num_workers: image generator processes.
         reuse: how many times each rendered image is given to the network.
+        pool_images: rendered images that batches are drawn from; the first batch waits for half.
         validate_every: steps between validations, 0 for none.
         validation_images: held-out images in a validation.
         save_every: steps between checkpoints.
@@ -107,6 +108,7 @@ class TrainConfig:
     threads: int = 2
     num_workers: int = 1
     reuse: int = 1
+    pool_images: int = 512
     validate_every: int = 500
     validation_images: int = 128
     save_every: int = 250

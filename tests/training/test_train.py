@@ -1,0 +1,150 @@
+"""A training run in miniature: it learns, it stops and goes on, it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from decomr_core.checkpoint import load_network, read_metadata
+from training.evaluate import best_constant_joints, evaluate_network
+from training.train import Trainer, learning_rate_at, main
+from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
+from training.train_step import NonFiniteLossError
+
+
+def _config(**changes):
+    values = {
+        'batch_size': 2,
+        'threads': 1,
+        'num_workers': 0,
+        'pool_images': 4,
+        'validate_every': 0,
+        'stages': StageConfig(cnet_steps=2, end_to_end_steps=2),
+        'optimizer': OptimizerConfig(learning_rate=1e-3, ema_decay=0.5),
+    }
+    return TrainConfig(**{**values, **changes})
+
+
+@pytest.fixture(scope='module')
+def finished_run(tmp_path_factory):
+    """A run of four steps, both stages, and its trainer."""
+    trainer = Trainer(_config(), tmp_path_factory.mktemp('run'))
+    trainer.run()
+    return trainer
+
+
+def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run):
+    path = finished_run.out / 'network.safetensors'
+    assert read_metadata(path)['training']['steps'] == 4
+    network = load_network(path)
+    kept = finished_run.averaged.state_dict()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, kept[name], rtol=2e-3, atol=1e-4)
+    assert path.stat().st_size <= 16 * 2**20
+
+
+def test_the_run_folder_holds_the_resolved_config(finished_run):
+    config = json.loads((finished_run.out / 'config.json').read_text())
+    assert config['stages'] == {'cnet_steps': 2, 'end_to_end_steps': 2}
+    assert config['losses']['mask'] == 0.2
+
+
+def test_training_on_one_batch_lowers_its_loss(finished_run, tmp_path):
+    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+
+    trainer = Trainer(_config(stages=StageConfig(0, 20)), tmp_path)
+    people = SyntheticPeople(SyntheticConfig(batch_size=4), trainer.body, trainer.uv_map, 3)
+    batch = people.batch(0)
+    totals = [sum(trainer._optimize(batch).values()) for _ in range(12)]
+    assert min(totals[-3:]) < 0.7 * totals[0]
+
+
+def test_a_resumed_run_goes_on_with_the_same_weights_and_step(finished_run):
+    resumed = Trainer(_config(), finished_run.out, resume=True)
+    assert resumed.step == 4
+    for name, value in resumed.network.state_dict().items():
+        torch.testing.assert_close(value, finished_run.network.state_dict()[name])
+    moments = resumed.optimizer.state_dict()['state'][0]
+    torch.testing.assert_close(
+        moments['exp_avg'], finished_run.optimizer.state_dict()['state'][0]['exp_avg']
+    )
+
+
+def test_a_checkpoint_of_another_config_is_refused(finished_run):
+    other = _config(losses=LossWeights(uv=2.0))
+    with pytest.raises(ValueError, match='another config'):
+        Trainer(other, finished_run.out, resume=True)
+
+
+def test_resuming_where_nothing_is_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match='without --resume'):
+        Trainer(_config(), tmp_path / 'empty', resume=True)
+
+
+def test_a_loss_that_is_not_finite_is_named(finished_run, tmp_path):
+    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+
+    trainer = Trainer(_config(), tmp_path)
+    trainer.step = 3
+    people = SyntheticPeople(SyntheticConfig(batch_size=2), trainer.body, trainer.uv_map, 3)
+    batch = people.batch(0)
+    batch.joints[0, 3] = float('nan')
+    with pytest.raises(NonFiniteLossError, match='joints_3d'):
+        trainer._optimize(batch)
+
+
+def test_unknown_keys_of_the_yaml_are_an_error(tmp_path, capsys):
+    path = tmp_path / 'bad.yaml'
+    path.write_text('train:\n  learning_speed: 3\n')
+    with pytest.raises(SystemExit) as stop:
+        main(['--config', str(path), '--out', str(tmp_path)])
+    assert stop.value.code == 2
+    assert 'learning_speed' in capsys.readouterr().err
+
+
+def test_the_rate_warms_up_and_falls_in_each_stage():
+    stages = StageConfig(cnet_steps=100, end_to_end_steps=1000)
+    optimizer = OptimizerConfig(learning_rate=1.0, warmup_steps=10, final_share=0.01)
+    rates = [learning_rate_at(step, stages, optimizer) for step in range(1100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.1)
+    assert rates[110] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-4)
+    assert max(rates) <= 1.0
+    constant = OptimizerConfig(learning_rate=2.5e-4)
+    assert {learning_rate_at(step, stages, constant) for step in range(1100)} == {2.5e-4}
+
+
+def test_the_best_constant_beats_every_sample_taken_as_the_constant():
+    from decomr_core.metrics import pa_mpjpe_mm
+
+    joints = torch.randn(1, 24, 3) * 0.3 + torch.randn(12, 24, 3) * 0.1
+    best = pa_mpjpe_mm(best_constant_joints(joints).expand_as(joints), joints).mean()
+    others = [pa_mpjpe_mm(row.expand_as(joints), joints).mean() for row in joints]
+    assert best < min(others)
+
+
+def test_the_truth_itself_scores_perfectly():
+    from decomr_core.structures import NetworkOutput
+    from training.datasets.synthetic import SyntheticBatch, SyntheticConfig
+
+    assert SyntheticConfig().size == 128
+    count = 3
+    iuv = torch.rand(count, 3, 8, 8)
+    vertices, joints = torch.randn(count, 20, 3), torch.randn(count, 24, 3)
+    empty = torch.zeros(count)
+    batch = SyntheticBatch(torch.zeros(count, 32, 32, 3, dtype=torch.uint8), iuv, empty, vertices,
+                           joints, empty, empty, empty, empty)
+
+    class Oracle(torch.nn.Linear):
+        def forward(self, images):
+            return NetworkOutput(iuv, vertices, joints, torch.ones(count, 3), None)
+
+    scores = evaluate_network(Oracle(1, 1), batch)
+    assert scores['pa_mpjpe_mm'] < 1e-2
+    assert scores['mpjpe_mm'] == 0
+    assert scores['vertex_error_mm'] == 0
+    assert scores['foreground_iou'] == 1
