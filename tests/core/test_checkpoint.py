@@ -1,0 +1,149 @@
+"""Networks to files and back, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from decomr_core.body_models import BodyModel
+from decomr_core.checkpoint import load_network, read_metadata, save_checkpoint
+from decomr_core.config import network_config
+from decomr_core.networks import DecoMR
+from decomr_core.uv.uv_map import UVMap
+
+
+@pytest.fixture(scope='module')
+def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
+    torch.manual_seed(3)
+    return DecoMR(network_config('rt'), tiny_body, tiny_uv_map).eval()
+
+
+@pytest.fixture
+def saved(network: DecoMR, tmp_path: Path) -> Path:
+    path = tmp_path / 'network.safetensors'
+    save_checkpoint(path, network, {'training': {'steps': 7}})
+    return path
+
+
+def rewrite(path: Path, **changes: str) -> None:
+    """Changes metadata values (JSON text) of a weights file; an empty text removes the key."""
+    metadata = {key: json.dumps(value) for key, value in read_metadata(path).items()}
+    metadata.update(changes)
+    save_file(load_file(path), path, {key: value for key, value in metadata.items() if value})
+
+
+def test_a_saved_network_comes_back_bit_for_bit(
+        network: DecoMR, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    state_before = torch.get_rng_state()
+    loaded = load_network(saved, tiny_body, tiny_uv_map)
+    assert torch.equal(torch.get_rng_state(), state_before)
+    assert not loaded.training
+    assert loaded.config == network.config
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor), key
+
+
+def test_half_the_size_changes_the_mesh_by_less_than_a_millimetre(
+        network: DecoMR, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap,
+        tmp_path: Path) -> None:
+    half = tmp_path / 'half.safetensors'
+    save_checkpoint(half, network, {}, half=True)
+    assert half.stat().st_size < 0.52 * saved.stat().st_size
+    assert half.stat().st_size <= 16 * 2 ** 20
+    images = torch.randn(2, 3, 128, 128)
+    loaded = load_network(half, tiny_body, tiny_uv_map)
+    assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        assert (loaded(images).vertices - network(images).vertices).abs().max() < 1e-3
+
+
+def test_the_file_says_what_it_was_made_from(network: DecoMR, saved: Path) -> None:
+    metadata = read_metadata(saved)
+    assert metadata['training'] == {'steps': 7}
+    assert metadata['body_hash'] == network.body_hash
+    assert metadata['uv_hash'] == network.uv_hash
+    assert metadata['config']['preset'] == 'rt'
+
+
+def test_another_body_is_refused_with_both_hashes(
+        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    data = dataclasses.replace(tiny_body.data, v_template=tiny_body.data.v_template * 1.01)
+    other = BodyModel(data)
+    with pytest.raises(ValueError) as caught:
+        load_network(saved, other, tiny_uv_map)
+    assert tiny_body.hash[:16] in str(caught.value)
+    assert other.hash[:16] in str(caught.value)
+    assert 'body=' in str(caught.value)
+
+
+def test_another_uv_map_is_refused_with_both_hashes(
+        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    other = dataclasses.replace(tiny_uv_map, uv=1 - tiny_uv_map.uv)
+    with pytest.raises(ValueError) as caught:
+        load_network(saved, tiny_body, other)
+    assert tiny_uv_map.hash[:16] in str(caught.value)
+    assert other.hash[:16] in str(caught.value)
+
+
+@pytest.mark.parametrize('size', [0, 5, 3000, -100])
+def test_a_truncated_file_is_refused_with_the_remedy(saved: Path, size: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r'is damaged.*python -m training\.train --config'):
+        load_network(saved)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='nowhere.safetensors'):
+        load_network(tmp_path / 'nowhere.safetensors')
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'foreign.safetensors'
+    save_file({'weight': torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match='no DecoMR weights file: it does not say'):
+        load_network(path)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'format_version': '99'}, 'format version 99'),
+    ({'config': '{"preset": "rt"}'}, 'another version of this package'),
+    ({'uv_hash': ''}, 'does not say'),
+])
+def test_files_of_other_versions_are_refused(
+        changes: dict[str, str], message: str, saved: Path, tiny_body: BodyModel,
+        tiny_uv_map: UVMap) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(ValueError, match=message):
+        load_network(saved, tiny_body, tiny_uv_map)
+
+
+def test_leftover_and_missing_tensors_are_listed(
+        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tensors = load_file(saved)
+    metadata = {key: json.dumps(value) for key, value in read_metadata(saved).items()}
+    tensors['lnet.surprise'] = tensors.pop('cnet.encoder.conv1.weight')
+    tensors['cnet.encoder.bn1.weight'] = torch.zeros(3)
+    save_file(tensors, saved, metadata)
+    with pytest.raises(ValueError) as caught:
+        load_network(saved, tiny_body, tiny_uv_map)
+    for part in ('1 missing (cnet.encoder.conv1.weight)', '1 unknown (lnet.surprise)',
+                 '1 of another shape (cnet.encoder.bn1.weight)'):
+        assert part in str(caught.value)
+
+
+def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(
+        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    before = saved.read_bytes()
+    broken = load_network(saved, tiny_body, tiny_uv_map)
+    broken.cnet.encoder.conv1.weight.data[0, 0, 0, 0] = 1e6
+    with pytest.raises(ValueError, match=r'conv1.weight holds values up to 1e\+06'):
+        save_checkpoint(saved, broken, {}, half=True)
+    with pytest.raises(ValueError, match='keys of the file format'):
+        save_checkpoint(saved, broken, {'config': 1})
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]

@@ -1,0 +1,148 @@
+"""The network as a whole, and its config."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from decomr_core.body_models import BodyModel
+from decomr_core.config import PRESETS, NetworkConfig, network_config
+from decomr_core.networks import DecoMR
+from decomr_core.networks.lnet import TexelProjection
+from decomr_core.uv.uv_map import UVMap
+
+MAX_RT_PARAMETERS = 8_000_000
+
+
+@pytest.fixture(scope='module')
+def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
+    torch.manual_seed(0)
+    network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
+    with torch.no_grad():  # an untrained network sees nobody and predicts the template: wake it
+        network.cnet.mask_head[-1].weight.normal_(std=3)
+        network.lnet.location_head[-1].weight.normal_(std=0.3)
+        for module in network.cnet.encoder.modules():  # and blocks that start as the identity
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.fill_(0.8)
+        network.train()(torch.randn(8, 3, 128, 128))
+    return network.eval()
+
+
+@pytest.fixture(scope='module')
+def images() -> torch.Tensor:
+    return torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+
+
+def test_outputs_have_the_shapes_of_the_contract(
+        network: DecoMR, images: torch.Tensor, tiny_body: BodyModel) -> None:
+    output = network(images)
+    assert output.iuv.shape == (3, 3, 32, 32)
+    assert output.vertices.shape == (3, tiny_body.num_vertices, 3)
+    assert output.joints.shape == (3, 24, 3)
+    assert output.camera.shape == (3, 3)
+    assert output.location_map.shape == (3, 3, 64, 64)
+    assert output.iuv.min() >= 0
+    assert output.iuv.max() <= 1
+    torch.testing.assert_close(output.joints, tiny_body.joint_regressor @ output.vertices)
+
+
+@torch.inference_mode()
+def test_a_batch_of_three_equals_three_singles(network: DecoMR, images: torch.Tensor) -> None:
+    batch = network(images)
+    assert 0 < (batch.iuv[:, 0] > 0.5).float().mean() < 1, 'the warp must have work to do'
+    for person in range(3):
+        # The same guide: rounding of (u, v) is a step that float noise may cross.
+        single = network(images[person:person + 1], guide_iuv=batch.iuv[person:person + 1])
+        torch.testing.assert_close(single.vertices[0], batch.vertices[person],
+                                   atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(single.camera[0], batch.camera[person], atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_guide_replaces_the_predicted_iuv_in_the_warp(
+        network: DecoMR, images: torch.Tensor) -> None:
+    own = network(images)
+    guided = network(images, guide_iuv=own.iuv)
+    torch.testing.assert_close(guided.vertices, own.vertices)
+    empty = network(images, guide_iuv=torch.zeros_like(own.iuv))
+    assert (empty.vertices - own.vertices).abs().max() > 1e-3
+    torch.testing.assert_close(empty.iuv, own.iuv)
+
+
+@torch.inference_mode()
+def test_an_untrained_rt_network_predicts_the_template_in_the_root_frame(
+        tiny_body: BodyModel, tiny_uv_map: UVMap, images: torch.Tensor) -> None:
+    output = DecoMR(network_config('rt'), tiny_body, tiny_uv_map).eval()(images)
+    upside_down = tiny_body.v_template * torch.tensor([1.0, -1.0, -1.0])
+    assert (output.vertices - upside_down).norm(dim=-1).mean() < 0.05
+    torch.testing.assert_close(output.camera, torch.tensor([[0.9, 0.0, 0.0]]).expand(3, -1),
+                               atol=0.05, rtol=0)
+
+
+def test_every_parameter_learns_from_the_whole_network(
+        network: DecoMR, images: torch.Tensor) -> None:
+    network.zero_grad()
+    output = network.train()(images)
+    (output.vertices.square().mean() + output.iuv.square().mean()
+     + output.camera.square().mean()).backward()
+    network.eval()
+    untouched = [name for name, parameter in network.named_parameters()
+                 if parameter.grad is None or not parameter.grad.abs().any()]
+    # Biases before batch normalisation cancel out; their gradients are noise around zero.
+    assert [name for name in untouched if not name.endswith('bias')] == []
+
+
+def test_the_texel_projection_equals_convolutions_over_copies() -> None:
+    projection = TexelProjection(network_config('rt')).double()
+    size = projection.num_uv_features
+    features = torch.randn(2, size, 4, 4, dtype=torch.float64)
+    code = torch.randn(2, projection.num_code, dtype=torch.float64)
+    reference = torch.randn(1, 3, 4, 4, dtype=torch.float64)
+    copies = torch.cat([features, code[..., None, None].expand(-1, -1, 4, 4),
+                        reference.expand(2, -1, -1, -1)], dim=1)
+    expected = torch.nn.Sequential(*projection)(copies)
+    torch.testing.assert_close(projection(features, code, reference), expected)
+
+
+def test_rt_is_small_and_its_state_holds_no_body(network: DecoMR) -> None:
+    assert sum(parameter.numel() for parameter in network.parameters()) <= MAX_RT_PARAMETERS
+    names = {key.split('.')[0] for key in network.state_dict()}
+    assert names == {'cnet', 'lnet'}
+    assert not any('reference' in key or 'default' in key for key in network.state_dict())
+
+
+@pytest.mark.parametrize('preset', sorted(PRESETS))
+def test_configs_survive_the_way_through_plain_values(preset: str) -> None:
+    config = network_config(preset)
+    values = {key: list(value) if isinstance(value, tuple) else value
+              for key, value in config.to_dict().items()}  # as JSON gives them back
+    assert NetworkConfig.from_dict(values) == config
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'crop_size': 100}, 'crop_size is 100'),
+    ({'norm': 'layer'}, 'norm is .*expected one of: group, batch'),
+    ({'uv_resolution': 36}, 'expected a multiple of 8'),
+    ({'location_map_resolution': 128}, 'doubled 1 times is 64'),
+])
+def test_sizes_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(network_config('rt'), **changes)
+
+
+def test_unknown_presets_and_fields_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match='paper, rt'):
+        network_config('huge')
+    values = network_config('rt').to_dict()
+    del values['norm']
+    with pytest.raises(ValueError, match=r"unknown \['width'\], missing \['norm'\]"):
+        NetworkConfig.from_dict({**values, 'width': 3})
+
+
+def test_a_global_length_that_the_mean_cannot_have_is_refused(
+        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    config = dataclasses.replace(network_config('rt'), global_pool='mean')
+    with pytest.raises(ValueError, match='global_features is 512'):
+        DecoMR(config, tiny_body, tiny_uv_map)
