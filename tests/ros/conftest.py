@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -112,6 +113,17 @@ def wait_until(condition: Callable[[], object], timeout_s: float,
     while not condition():
         assert time.monotonic() < deadline, f'not within {timeout_s} s. {describe()}'
         time.sleep(0.01)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of six pictures of 160x120 px of noise."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for index in range(6):
+        picture = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{index}.png'), picture)
+    return folder
 
 
 @pytest.fixture

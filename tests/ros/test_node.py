@@ -8,7 +8,6 @@ import re
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from decomr.msg import HumanMeshArray, MeshTopology
@@ -86,20 +85,16 @@ class _Camera:
         return found[0]
 
 
-def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights: Path) -> None:
-    frames = ros.folder / 'frames'
-    frames.mkdir()
-    for index in range(6):
-        picture = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
-        cv2.imwrite(str(frames / f'{index}.png'), picture)
-    meshes, pictures, topologies, markers = [], [], [], []
+def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights: Path,
+                                                          pictures: Path) -> None:
+    meshes, iuvs, topologies, markers = [], [], [], []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 30)
-    ros.node.create_subscription(Image, 'iuv', pictures.append, 30)
+    ros.node.create_subscription(Image, 'iuv', iuvs.append, 30)
     ros.node.create_subscription(MeshTopology, 'topology', topologies.append, LATCHED)
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 30, raw=True)
     node = _start_node(ros, weights)
     ros.spin_until(lambda: topologies)  # all publishers and subscriptions have met
-    source = ros.start('-m', 'decomr_ros.video_source', frames, '--rate', 5, '--loop',
+    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 5, '--loop',
                        '--seconds', 3, '--frame-id', FRAME, '--stamps', ros.folder / 'stamps',
                        '--wait-for-subscriber')
     ros.spin_until(lambda: source.process.poll() is not None, 60)
@@ -132,10 +127,10 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
         assert person.translation[2] > 0
     assert len({message.meshes[0].id for message in meshes}) == 1
     sent = [message.header for message in meshes]
-    for picture in pictures:
+    for picture in iuvs:
         assert picture.header in sent
         assert (picture.height, picture.width, picture.encoding) == (120, 160, 'rgb8')
-    assert len(pictures) >= 0.8 * len(meshes)
+    assert len(iuvs) >= 0.8 * len(meshes)
     shown, cleared = (deserialize_message(data, MarkerArray).markers[0] for data in markers[-2:])
     assert shown.action == Marker.ADD
     assert len(shown.points) == len(topology.faces)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+import pytest
+from rosbags.rosbag2 import Reader
+
+from decomr_ros import demo
+from tests.ros.conftest import RosTest
+
+KEYS = {'frames_published', 'frames_received', 'frames_skipped_for_newer', 'meshes', 'fps',
+        'latency_ms', 'people_max', 'bag', 'overlay'}
+
+
+def test_the_demo_plays_records_draws_and_sums_up(ros: RosTest, weights: Path, pictures: Path
+                                                  ) -> None:
+    out = ros.folder / 'out'
+    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 1.5, '--out', out,
+                    '--weights', weights, '--runtime', 'torch', '--detector', 'whole-frame',
+                    '--json')
+    ros.spin_until(lambda: run.process.poll() is not None, 90)
+    assert run.process.returncode == 0, run.output
+    report = json.loads(run.output.splitlines()[-1])
+    assert set(report) >= KEYS
+    assert report['frames_received'] >= 0.95 * report['frames_published'] > 10
+    assert report['frames_received'] == (report['meshes'] + report['frames_skipped_for_newer']
+                                         + report['frames_failed'])
+    assert report['people_max'] == 1
+    assert 0 < report['latency_ms']['p50'] <= report['latency_ms']['p99']
+    with Reader(report['bag']) as reader:
+        counts = {name: topic.msgcount for name, topic in reader.topics.items()}
+    assert counts['/human_meshes'] == report['meshes'] > 0
+    assert counts['/topology'] == 1
+    assert counts == report['bag_messages']
+    overlay = cv2.VideoCapture(report['overlay'])
+    assert overlay.get(cv2.CAP_PROP_FRAME_COUNT) == report['frames_published']
+    assert overlay.get(cv2.CAP_PROP_FRAME_WIDTH) == 160
+
+
+def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weights: Path,
+                                                             pictures: Path) -> None:
+    out = ros.folder / 'out'
+    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 100, '--out', out,
+                    '--weights', weights, '--runtime', 'torch', '--detector', 'whole-frame',
+                    '--no-overlay', '--json')
+    ros.spin_until(lambda: 'ready' in _text(out / 'recorder.log') or
+                   run.process.poll() is not None, 60)
+    ros.spin(2)
+    assert run.stop(timeout_s=30) == 0, run.output
+    report = json.loads(run.output.splitlines()[-1])
+    assert report['meshes'] == report['meshes_published'] > 0
+    assert report['overlay'] is None
+    running = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True, check=True)
+    assert str(out) not in running.stdout
+
+
+@pytest.mark.parametrize(('arguments', 'said'), [
+    (['--video', '/nowhere.mp4'], 'no video at /nowhere.mp4'),
+    (['--video', '{pictures}', '--weights', '/nowhere.safetensors'], 'no weights at'),
+])
+def test_a_mistake_is_one_line_and_exit_code_2(
+        pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
+        said: str) -> None:
+    words = [word.format(pictures=pictures) for word in arguments]
+    assert demo.main([*words, '--out', str(tmp_path / 'out')]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1
+
+
+def test_a_folder_that_is_no_bag_is_not_removed(pictures: Path, tmp_path: Path, weights: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'bag').mkdir()
+    (tmp_path / 'bag' / 'thesis.txt').write_text('years of work')
+    assert demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights',
+                      str(weights)]) == 2
+    assert 'thesis.txt' in capsys.readouterr().err
+    assert (tmp_path / 'bag' / 'thesis.txt').exists()
+
+
+def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
+        ros: RosTest, pictures: Path) -> None:
+    broken = ros.folder / 'broken.safetensors'
+    broken.write_bytes(b'nothing')
+    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--weights', broken, '--out',
+                    ros.folder / 'out')
+    assert run.process.wait(60) == 1
+    last, = run.output.splitlines()
+    assert 'broken.safetensors' in last
+
+
+@pytest.mark.parametrize(('change', 'said'), [
+    ({'frames_published': 0}, 'published nothing'),
+    ({'frames_received': 0}, 'received no image'),
+    ({'meshes': 0, 'meshes_published': 0}, 'the node published nothing'),
+    ({'meshes': 9}, 'the bag holds 9'),
+])
+def test_a_run_without_frames_or_with_a_bag_that_misses_some_is_a_failure(
+        change: dict[str, int], said: str) -> None:
+    good = {'frames_published': 10, 'frames_received': 10, 'meshes': 10, 'meshes_published': 10}
+    assert demo.find_problems(good) == []
+    problem, = demo.find_problems({**good, **change})
+    assert said in problem
+
+
+def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    debian, carried = tmp_path / 'vtest.avi', tmp_path / 'clip.mp4'
+    monkeypatch.setattr(demo, 'DEBIAN_VIDEO', debian)
+    monkeypatch.setattr(demo, 'CARRIED_VIDEO', carried)
+    with pytest.raises(FileNotFoundError, match='apt-get install opencv-doc'):
+        demo.find_video(None)
+    carried.touch()
+    assert demo.find_video(None) == carried
+    debian.touch()
+    assert demo.find_video(None) == debian
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ''
