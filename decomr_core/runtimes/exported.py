@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,12 @@ class ExportedModel:
             info = json.loads((folder / 'info.json').read_text())
             return cls(folder, int(info['crop_size']), Topology.load(folder / 'topology.npz'),
                        info)
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f'the exported network in {folder} is damaged ({error}); delete '
-                             'this folder, it is made again at the next start') from error
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(_damage(folder, error)) from error
+
+    def damage(self, reason: object) -> str:
+        """What to tell if a file turns out to be damaged."""
+        return _damage(self.folder, reason)
 
     @property
     def onnx_path(self) -> Path:
@@ -89,3 +93,8 @@ def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
 
         export_weights(path, folder, body, uv_map)
     return ExportedModel.load(folder)
+
+
+def _damage(folder: Path, reason: object) -> str:
+    return (f'the exported network in {folder} is damaged ({reason}); delete this folder, it is '
+            'made again at the next start')

@@ -20,7 +20,7 @@ from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES, exported_model
 from decomr_core.structures import NetworkOutput
 
-__all__ = ['PRECISIONS', 'OpenVinoRuntime']
+__all__ = ['PRECISIONS', 'OpenVinoRuntime', 'choose_precision']
 
 PRECISIONS = ('f32', 'bf16')
 """`bf16` is faster where the CPU has AMX or AVX512-BF16, and 8 bits of mantissa accurate."""
@@ -49,17 +49,22 @@ class OpenVinoRuntime:
             uv_map: its UV map, by name or path.
 
         Raises:
-            ValueError: the precision is unknown or this CPU has no arithmetic for it.
+            FileNotFoundError: there are no such weights.
+            ValueError: the precision is unknown or this CPU has no arithmetic for it; a file is
+                damaged.
         """
         model = exported_model(weights, body, uv_map)
         self.crop_size, self.topology = model.crop_size, model.topology
         core = openvino.Core()
-        self.precision = _precision(precision, core, model.info)
+        self.precision = choose_precision(precision, core, model.info)
         options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': self.precision,
                    'CACHE_DIR': str(model.folder / 'compiled')}
         if num_threads:
             options['INFERENCE_NUM_THREADS'] = num_threads
-        graph = core.read_model(model.openvino_path)
+        try:
+            graph = core.read_model(model.openvino_path)
+        except RuntimeError as error:
+            raise ValueError(model.damage(str(error).splitlines()[-1])) from error
         graph.reshape({INPUT_NAME: [1, self.crop_size, self.crop_size, 3]})
         self._request = core.compile_model(graph, 'CPU', options).create_infer_request()
         self._outputs = [self._request.get_tensor(name) for name in OUTPUT_NAMES]
@@ -78,8 +83,17 @@ class OpenVinoRuntime:
         return NetworkOutput(*results)
 
 
-def _precision(asked: str, core: openvino.Core, info: dict) -> str:
-    """`f32` or `bf16`, by what was asked, what the CPU can and what the export measured."""
+def choose_precision(asked: str, core: openvino.Core, info: dict) -> str:
+    """`f32` or `bf16`, by what was asked, what the CPU can and what the export measured.
+
+    Args:
+        asked: `f32`, `bf16` or `auto`.
+        core: knows what the CPU can.
+        info: of the exported model.
+
+    Raises:
+        ValueError: the precision is unknown or this CPU has no arithmetic for it.
+    """
     has_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     if asked == 'auto':
         return 'bf16' if has_bf16 and info['passes_bf16'] else 'f32'

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from decomr_core import export
+from decomr_core.body_models import BodyModel
+from decomr_core.checkpoint import save_checkpoint
+from decomr_core.config import network_config
+from decomr_core.crop import normalize_images
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.runtimes import Runtime, load_runtime
+from decomr_core.runtimes.exported import ExportedModel, exported_model
+from decomr_core.runtimes.openvino_runtime import choose_precision
+from decomr_core.uv.uv_map import UVMap
+
+openvino = pytest.importorskip('openvino')
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+HAS_BF16 = 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
+            tiny_uv_map: UVMap) -> dict[str, str]:
+    """Weights of a small random network with its body and UV map, as files."""
+    folder = tmp_path_factory.mktemp('trained')
+    config = dataclasses.replace(
+        network_config('rt'), crop_size=64, encoder_width=8, global_features=32,
+        head_channels=8, hidden_features=16, uv_resolution=16, location_map_resolution=32)
+    torch.manual_seed(0)
+    network = DecoMR(config, tiny_body, tiny_uv_map).eval()
+    # Fresh layers hide differences: the last ones start near zero, and normalisation with the
+    # statistics of nothing lets the signal die out.
+    for name, parameter in network.named_parameters():
+        if 'head' in name and parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.05)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        network.train()(normalize_images(torch.from_numpy(export.parity_crops(64, 16))))
+    tiny_body.save(folder / 'body.npz')
+    tiny_uv_map.save(folder / 'uv.npz')
+    save_checkpoint(folder / 'tiny.safetensors', network.eval(), {})
+    return {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
+            'uv_map': str(folder / 'uv.npz')}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp('cache')
+        patch.setenv('DECOMR_CACHE', str(folder))
+        yield folder
+
+
+@pytest.fixture(scope='module')
+def model(trained: dict[str, str]) -> ExportedModel:
+    return exported_model(**trained)
+
+
+@pytest.fixture(scope='module')
+def torch_runtime(trained: dict[str, str]) -> Runtime:
+    return load_runtime('torch', **trained)
+
+
+def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:
+    crops = export.parity_crops(one.crop_size, count)
+    assert np.ptp(one.run(crops).vertices, axis=0).max() > 1e-3, 'each crop has its own mesh'
+    return export.vertex_error_mm(one.run(crops).vertices, other.run(crops).vertices)
+
+
+# float32 in another order of additions: far below a tenth of a millimetre.
+@pytest.mark.parametrize(('name', 'options'), [
+    ('openvino', {'precision': 'f32'}), ('onnxruntime', {})])
+def test_every_runtime_says_what_pytorch_says(trained: dict[str, str], torch_runtime: Runtime,
+                                              name: str, options: dict[str, str]) -> None:
+    runtime = load_runtime(name, **trained, **options)
+    assert distance_mm(torch_runtime, runtime) < export.MAX_ERROR_MM['f32']
+    crops = export.parity_crops(64)
+    expected, seen = torch_runtime.run(crops), runtime.run(crops)
+    for field in dataclasses.fields(expected):
+        one, other = getattr(expected, field.name), getattr(seen, field.name)
+        assert one.shape == other.shape and other.dtype == np.float32
+        assert np.abs(one - other).max() < 1e-3, field.name
+    assert runtime.topology.hash == torch_runtime.topology.hash
+    assert np.array_equal(runtime.topology.uv_map.uv, torch_runtime.topology.uv_map.uv)
+
+
+@pytest.mark.skipif(not HAS_BF16, reason='this CPU has no bf16 arithmetic')
+def test_bf16_runs_if_asked_for_and_is_coarser(trained: dict[str, str],
+                                               torch_runtime: Runtime) -> None:
+    exact, coarse = (load_runtime('openvino', **trained, precision=precision)
+                     for precision in ('f32', 'bf16'))
+    vertices = torch_runtime.run(export.parity_crops(64)).vertices
+    between_crops = export.vertex_error_mm(vertices, vertices[::-1])
+    assert distance_mm(torch_runtime, exact) < distance_mm(torch_runtime, coarse)
+    # Random weights magnify rounding; trained ones are gated at MAX_ERROR_MM.
+    assert distance_mm(torch_runtime, coarse) < between_crops
+
+
+@pytest.mark.parametrize(('capabilities', 'passes', 'expected'), [
+    (['FP32', 'BF16'], True, 'bf16'), (['FP32', 'BF16'], False, 'f32'), (['FP32'], True, 'f32')])
+def test_bf16_is_chosen_only_where_it_is_fast_and_was_measured_good(
+        capabilities: list[str], passes: bool, expected: str) -> None:
+    core = SimpleNamespace(get_property=lambda device, name: capabilities)
+    assert choose_precision('auto', core, {'passes_bf16': passes}) == expected
+    assert choose_precision('f32', core, {}) == 'f32'
+    if 'BF16' not in capabilities:
+        with pytest.raises(ValueError, match='this CPU has no bf16'):
+            choose_precision('bf16', core, {})
+
+
+def test_the_export_measures_whether_bf16_passes(trained: dict[str, str],
+                                                 model: ExportedModel) -> None:
+    error = model.info['vertex_error_mm'].get('bf16', np.inf)
+    assert model.info['passes_bf16'] == (error <= export.MAX_ERROR_MM['bf16'])
+    expected = 'bf16' if model.info['passes_bf16'] else 'f32'
+    assert load_runtime('openvino', **trained).precision == expected
+
+
+@pytest.mark.parametrize('name', ['torch', 'openvino', 'onnxruntime'])
+def test_a_batch_of_three_equals_three_singles(trained: dict[str, str], name: str) -> None:
+    runtime = load_runtime(name, **trained)
+    crops = export.parity_crops(64, 3)
+    together = runtime.run(crops).vertices
+    single = np.concatenate([runtime.run(crop[None]).vertices for crop in crops])
+    # PyTorch picks other kernels for other batch sizes, so the rounding differs.
+    assert export.vertex_error_mm(together, single) < export.MAX_ERROR_MM['f32']
+
+
+def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) -> None:
+    graph = onnx.load(model.onnx_path)
+    (crops,) = graph.graph.input
+    sizes = crops.type.tensor_type.shape.dim
+    assert crops.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert sizes[0].dim_param and [size.dim_value for size in sizes[1:]] == [64, 64, 3]
+    assert [output.name for output in graph.graph.output] == [
+        'iuv', 'vertices', 'joints', 'camera', 'location_map']
+    assert graph.opset_import[0].version == export.OPSET
+    operators = {node.op_type for node in graph.graph.node}
+    assert 'ScatterND' not in operators, 'TensorRT rejects an adding ScatterND'
+    assert 'ScatterElements' in operators
+    onnx.checker.check_model(graph)
+
+
+def test_starting_from_the_cache_needs_no_pytorch(trained: dict[str, str], model: ExportedModel,
+                                                  cache: Path) -> None:
+    code = ('import sys, numpy as np; from decomr_core.runtimes import load_runtime;'
+            f'runtime = load_runtime("openvino", {trained["weights"]!r});'
+            'runtime.run(np.zeros((1, 64, 64, 3), np.uint8));'
+            'print([name for name in ("torch", "onnx", "smplx") if name in sys.modules])')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env={**os.environ, 'DECOMR_CACHE': str(cache),
+                               'PYTHONPATH': os.pathsep.join(sys.path)})
+    assert done.stdout.strip() == '[]', done.stderr
+
+
+def test_a_process_that_comes_second_leaves_the_first_export_alone(
+        trained: dict[str, str], model: ExportedModel, tmp_path: Path) -> None:
+    folder = tmp_path / 'exports' / 'tiny'
+    files = (trained['weights'], folder, trained['body'], trained['uv_map'])
+    shutil.copytree(model.folder, folder)  # another process was quicker
+    export.export_weights(*files)
+    assert [path.name for path in folder.parent.iterdir()] == ['tiny']
+    assert ExportedModel.load(folder).crop_size == 64
+
+
+def test_an_export_that_differs_is_refused_and_nothing_is_kept(
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(export.MAX_ERROR_MM, 'f32', -1.0)
+    with pytest.raises(RuntimeError, match='Use the torch runtime'):
+        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
+                              trained['body'], trained['uv_map'])
+    assert list((tmp_path / 'exports').iterdir()) == []
+
+
+def test_the_export_says_what_it_is(model: ExportedModel) -> None:
+    info = json.loads((model.folder / 'info.json').read_text())
+    assert info['crop_size'] == 64 and info['config']['uv_resolution'] == 16
+    assert info['vertex_error_mm']['f32'] <= export.MAX_ERROR_MM['f32']
+    assert len(info['weights_hash']) == 64
+
+
+@pytest.mark.parametrize('name', ['info.json', 'topology.npz', 'model.xml'])
+def test_a_damaged_export_is_told_with_the_folder_to_delete(
+        trained: dict[str, str], model: ExportedModel, name: str) -> None:
+    path = model.folder / name
+    content = path.read_bytes()
+    path.write_bytes(content[:len(content) // 2])
+    try:
+        with pytest.raises(ValueError, match='is damaged .*delete this folder'):
+            load_runtime('openvino', **trained)
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_those_that_are(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec',
+                        lambda name: None if name == 'openvino' else real(name))
+    with pytest.raises(RuntimeError, match=r'pip install openvino\); available: torch'):
+        load_runtime('openvino')
+
+
+def test_crops_of_another_size_type_or_number_are_refused(torch_runtime: Runtime) -> None:
+    for images, words in ((np.zeros((1, 32, 32, 3), np.uint8), r'expected \(any, 64, 64, 3\)'),
+                          (np.zeros((1, 64, 64, 3)), 'float64, expected uint8'),
+                          (np.zeros((0, 64, 64, 3), np.uint8), 'empty batch')):
+        with pytest.raises(ValueError, match=words):
+            torch_runtime.run(images)
+
+
+def test_an_unknown_precision_is_refused(trained: dict[str, str], model: ExportedModel) -> None:
+    with pytest.raises(ValueError, match="precision is 'int4', expected auto, f32 or bf16"):
+        load_runtime('openvino', **trained, precision='int4')
+    with pytest.raises(RuntimeError, match="device is 'cuda'"):
+        if torch.cuda.is_available():
+            raise RuntimeError("device is 'cuda' and there is one")
+        load_runtime('torch', **trained, device='cuda')
