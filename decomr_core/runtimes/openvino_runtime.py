@@ -6,6 +6,7 @@ a new number of people would make OpenVINO prepare its kernels anew, in the midd
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES, exported_model
 from decomr_core.structures import NetworkOutput
 
-__all__ = ['PRECISIONS', 'OpenVinoRuntime', 'choose_precision']
+__all__ = ['PRECISIONS', 'OpenVinoRuntime', 'choose_precision', 'convert_onnx', 'cpu_precisions',
+           'run_model']
 
 PRECISIONS = ('f32', 'bf16')
 """`bf16` is faster where the CPU has AMX or AVX512-BF16, and 8 bits of mantissa accurate."""
@@ -56,7 +58,7 @@ class OpenVinoRuntime:
         model = exported_model(weights, body, uv_map)
         self.crop_size, self.topology = model.crop_size, model.topology
         core = openvino.Core()
-        self.precision = choose_precision(precision, core, model.info)
+        self.precision = choose_precision(precision, cpu_precisions(), model.info)
         options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': self.precision,
                    'CACHE_DIR': str(model.folder / 'compiled')}
         if num_threads:
@@ -83,22 +85,50 @@ class OpenVinoRuntime:
         return NetworkOutput(*results)
 
 
-def choose_precision(asked: str, core: openvino.Core, info: dict) -> str:
+def choose_precision(asked: str, can: Sequence[str], info: dict) -> str:
     """`f32` or `bf16`, by what was asked, what the CPU can and what the export measured.
 
     Args:
         asked: `f32`, `bf16` or `auto`.
-        core: knows what the CPU can.
+        can: what the CPU computes in.
         info: of the exported model.
 
     Raises:
         ValueError: the precision is unknown or this CPU has no arithmetic for it.
     """
-    has_bf16 = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     if asked == 'auto':
-        return 'bf16' if has_bf16 and info['passes_bf16'] else 'f32'
+        return 'bf16' if 'bf16' in can and info['passes_bf16'] else 'f32'
     if asked not in PRECISIONS:
         raise ValueError(f'precision is {asked!r}, expected auto, {" or ".join(PRECISIONS)}')
-    if asked == 'bf16' and not has_bf16:
-        raise ValueError('precision is bf16, but this CPU has no bf16 arithmetic; use f32')
+    if asked not in can:
+        raise ValueError(f'precision is {asked}, but this CPU has no {asked} arithmetic; use f32')
     return asked
+
+
+def cpu_precisions() -> tuple[str, ...]:
+    """The precisions of `PRECISIONS` that this CPU has arithmetic for."""
+    can = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return tuple(precision for precision in PRECISIONS if precision == 'f32' or 'BF16' in can)
+
+
+def convert_onnx(onnx_path: str | Path, path: str | Path) -> None:
+    """Writes an ONNX file in OpenVINO's form (.xml and .bin), float32."""
+    openvino.save_model(openvino.convert_model(str(onnx_path)), str(path),
+                        compress_to_fp16=False)
+
+
+def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str, np.ndarray]:
+    """Runs a model file once, as it is: for checks, not for video.
+
+    Args:
+        path: of the .xml file.
+        images: (B, S, S, 3) uint8 RGB.
+        precision: `f32` or `bf16`.
+
+    Returns:
+        The outputs by name.
+    """
+    compiled = openvino.Core().compile_model(str(path), 'CPU', {
+        'INFERENCE_PRECISION_HINT': precision})
+    outputs = compiled(images)
+    return {name: outputs[name] for name in OUTPUT_NAMES}
