@@ -25,7 +25,6 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from decomr_core.estimator import HumanMeshEstimator, load_estimator
 from decomr_ros.diagnostics import FrameStatistics, publish_status
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
 from decomr_ros.images import rgb_from_image_message
@@ -36,6 +35,7 @@ from decomr_ros.messages import (
 )
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
+from decomr_ros.pipeline import MeshPipeline
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class DecomrNode(LifecycleNode):
         try:
             self._reset()
             self._settings = read_parameters(self)
-            self._estimator = make_estimator(self._settings)
+            self._pipeline = MeshPipeline(self._settings)
             self._outputs = Outputs(self, self._settings,
-                                    mesh_topology_message(self._estimator.topology))
+                                    mesh_topology_message(self._pipeline.topology))
             self._log_timer = self._every(self._settings.log_period_s, self._log_rates)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
             self._log_failure('configure', error)
@@ -162,7 +162,7 @@ class DecomrNode(LifecycleNode):
         image = rgb_from_image_message(message)
         self._watch_time(message.header)
         intrinsics = self._intrinsics(message)
-        meshes, times = self._estimator.estimate(image, intrinsics=intrinsics)
+        meshes, times = self._pipeline.estimate(image, intrinsics)
         self._outputs.publish_meshes(message.header, meshes)
         latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
         self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
@@ -174,7 +174,7 @@ class DecomrNode(LifecycleNode):
         if stamp_ns < self._last_stamp_ns:
             back_s = (self._last_stamp_ns - stamp_ns) / 1e9
             self.get_logger().info(f'time jumped back by {back_s:.3f} s: the tracks start anew')
-            self._estimator.reset()
+            self._pipeline.reset()
         self._last_stamp_ns, self._last_frame_id = stamp_ns, header.frame_id
 
     def _intrinsics(self, image: Image) -> np.ndarray | None:
@@ -217,7 +217,7 @@ class DecomrNode(LifecycleNode):
 
     def _reset(self) -> None:
         self._settings: NodeParameters | None = None
-        self._estimator: HumanMeshEstimator | None = None
+        self._pipeline: MeshPipeline | None = None
         self._outputs: Outputs | None = None
         self._log_timer: Timer | None = None
         self._subscribed: list[Subscription] = []
@@ -250,7 +250,9 @@ class DecomrNode(LifecycleNode):
             self._outputs.destroy()
         if self._log_timer is not None:
             self.destroy_timer(self._log_timer)
-        self._estimator = self._outputs = self._log_timer = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = self._outputs = self._log_timer = None
 
     # Saying what happens
 
@@ -285,21 +287,6 @@ class DecomrNode(LifecycleNode):
 
     def _every(self, period_s: float, call: Callable[[], None]) -> Timer:
         return self.create_timer(period_s, call, clock=self._steady_clock)
-
-
-def make_estimator(parameters: NodeParameters) -> HumanMeshEstimator:
-    """The estimator that the parameters describe.
-
-    Raises:
-        FileNotFoundError: there are no such weights.
-        ValueError: a value is wrong, or the weights are damaged.
-        RuntimeError: the runtime is not installed.
-    """
-    return load_estimator(
-        parameters.weights, runtime=parameters.runtime, detector=parameters.detector,
-        detect_every=parameters.detector_stride, num_threads=parameters.threads,
-        crop_scale=parameters.box_scale, min_score=parameters.min_score,
-        max_people=parameters.max_people)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -46,7 +46,8 @@ DESCRIPTIONS = {
     'runtime': 'what runs the network',
     'threads': 'CPU threads of the runtime; 0 leaves it to the runtime',
     'detector': 'how people are found: hog (OpenCV), whole-frame (one person fills the image)',
-    'detector_stride': 'the detector runs on every n-th image, the tracker carries the boxes in '
+    'detector_stride': 'the detector runs on every n-th image (hog: beside the network, so its '
+                       'boxes come some images later), the tracker carries the boxes in '
                        'between; on every image while nobody is tracked',
     'box_scale': 'side of the square crop over the longer side of the person box',
     'min_score': 'detections below this confidence are dropped',
@@ -77,7 +78,7 @@ class NodeParameters:
     runtime: str = DEFAULT_RUNTIME
     threads: int = 0
     detector: str = 'hog'
-    detector_stride: int = 5
+    detector_stride: int = 10
     box_scale: float = 1.2
     min_score: float = 0.0
     max_people: int = 10

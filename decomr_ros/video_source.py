@@ -44,6 +44,8 @@ HIGHEST_RATE_HZ = 240.0
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
 # Time for the last images to leave the process, s.
 LINGER_S = 0.5
+# Share of the time between two frames that one may be late without moving the next.
+LATENESS = 0.25
 # Time for the other side to learn what this one knows, s.
 DISCOVERY_S = 0.2
 
@@ -263,8 +265,10 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
         for index, frame in frames:
             if not frames.is_live:
                 stop.wait(max(0.0, due - time.monotonic()))
-                # A late frame is published at once and moves all later ones: no burst.
-                due = max(due, time.monotonic()) + period_s
+                # A frame that is very late moves all later ones: no burst.
+                if time.monotonic() - due > LATENESS * period_s:
+                    due = time.monotonic()
+                due += period_s
             if stop.is_set() or (options.seconds and
                                  time.monotonic() - started >= options.seconds):
                 break

@@ -1,0 +1,110 @@
+"""A slow detector beside a fast network: people are looked for while meshes keep coming.
+
+OpenCV's HOG takes as long as two to four camera images. Called in line, it would make the
+node skip that many at every detection. Here it looks at an image on a thread of its own, and the
+tracker gets the boxes when they are ready, a few images late: people move little in that time, and
+whoever is tracked keeps the box of the last mesh anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from decomr_core.detection import Detections
+from decomr_core.tracking import Tracker, TrackerConfig
+
+__all__ = ['BackgroundDetector', 'BackgroundTracker']
+
+
+class BackgroundDetector:
+    """Looks at one image at a time, on one thread.
+
+    In the place of a detector it answers with what it has found last; whether that is new, and
+    of images of the present size, the tracker asks before.
+    """
+
+    def __init__(self, detector: Callable[[np.ndarray], Detections]) -> None:
+        """Takes the detector to run."""
+        self._detector = detector
+        self._pool = ThreadPoolExecutor(1, 'detector')
+        self._running: Future[Detections] | None = None
+        self._size = (0, 0)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can look at another image: nothing runs, and the last answer was taken."""
+        return self._running is None
+
+    def is_ready(self, width: int, height: int) -> bool:
+        """Whether there is an answer that nobody has taken yet.
+
+        Args:
+            width: of the present image, px; an answer for another size is thrown away.
+            height: of the present image, px.
+        """
+        if self._running is None or not self._running.done():
+            return False
+        if self._size != (width, height):
+            self._running = None
+        return self._running is not None
+
+    def look_at(self, image: np.ndarray) -> None:
+        """Starts on an (H, W, 3) uint8 RGB image, which must not change meanwhile."""
+        self._size = image.shape[1], image.shape[0]
+        self._running = self._pool.submit(self._detector, image)
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        """Takes the answer; waits for it if need be.
+
+        Args:
+            image: the present one, (H, W, 3); not looked at.
+
+        Raises:
+            RuntimeError: it was not asked to look at anything.
+        """
+        if self._running is None:
+            raise RuntimeError('the detector has looked at no image; call look_at before')
+        running, self._running = self._running, None
+        return running.result()
+
+    def reset(self) -> None:
+        """Throws away what is being looked at."""
+        self._running = None
+
+    def close(self) -> None:
+        """Ends the thread after the image it looks at."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class BackgroundTracker(Tracker):
+    """A tracker that takes detections when they are ready, and says when the next are due."""
+
+    def __init__(self, detector: BackgroundDetector, config: TrackerConfig | None = None) -> None:
+        """Starts with nobody in view.
+
+        Args:
+            detector: whose answers it takes.
+            config: `detect_every` counts from one start of the detector to the next.
+        """
+        super().__init__(config)
+        self._detector = detector
+
+    def reset(self) -> None:
+        """Forgets everybody and what is being looked at; numbers go on counting."""
+        super().reset()
+        self._detector.reset()
+
+    def needs_detection(self, width: int, height: int) -> bool:
+        """Whether there are new detections to match; see `Tracker.needs_detection`."""
+        super().needs_detection(width, height)
+        return self._detector.is_ready(width, height)
+
+    def look_if_due(self, image: np.ndarray) -> None:
+        """Starts the detector on an (H, W, 3) uint8 RGB image if it is time and it is idle."""
+        is_due = not self.tracks or self._images_since_detection >= self.config.detect_every
+        if is_due and self._detector.is_idle:
+            self._images_since_detection = 0
+            self._detector.look_at(image)
