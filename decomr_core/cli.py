@@ -243,6 +243,7 @@ def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentP
 def _numbers(count: int, separator: str = ',') -> Callable[[str], tuple[float, ...]]:
     """The argparse type of so many numbers in one word."""
     def numbers(text: str) -> tuple[float, ...]:
+        """The numbers of a word."""
         parts = text.split(separator)
         try:
             values = tuple(float(part) for part in parts)

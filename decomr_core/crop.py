@@ -102,7 +102,7 @@ def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray,
     """Carries points from a crop to its image.
 
     Args:
-        crop_xy: (..., 2) crop frame.
+        crop_xy: shaped (..., 2), crop frame.
         center: (..., 2) of the square, image px.
         side: of the square, image px; a number, or an array that broadcasts.
 
@@ -117,7 +117,7 @@ def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray,
     """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
 
     Args:
-        image_xy: (..., 2) image px.
+        image_xy: shaped (..., 2), image px.
         center: (..., 2) of the square, image px.
         side: of the square, image px; a number, or an array that broadcasts.
 

@@ -46,6 +46,7 @@ def far_to_near(meshes: Sequence[HumanMesh]) -> list[HumanMesh]:
     By the depth of the root where it is known, else by size: how many px a metre takes.
     """
     def nearness(mesh: HumanMesh) -> float:
+        """Larger for a nearer person; only the order means something."""
         if mesh.is_metric:
             return -float(mesh.translation[2])
         return float(mesh.weak_camera[0]) * mesh.crop_side

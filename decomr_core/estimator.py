@@ -164,9 +164,11 @@ class HumanMeshEstimator:
             return None
         center, side = crops.centers[index], float(crops.sides[index])
         vertices, joints = output.vertices[index], output.joints[index]
-        image_xy = project_weak(vertices, weak_camera, center, side)
-        inside = ((image_xy >= -0.5) & (image_xy <= np.array(image_size) - 0.5)).all(1)
-        visibility = self._visibility(vertices) & inside
+        visibility = self._visibility(vertices)
+        # Most meshes lie inside the image altogether, which two corners tell.
+        if not _is_inside(_bounds(vertices, weak_camera, center, side), image_size).all():
+            image_xy = project_weak(vertices, weak_camera, center, side)
+            visibility &= _is_inside(image_xy, image_size)
         translation = np.zeros(3, np.float32)
         if intrinsics is not None:
             translation = root_translation(joints, weak_camera, center, side,
@@ -186,9 +188,8 @@ class HumanMeshEstimator:
         foregrounds = np.zeros(len(meshes))
         for index, mesh in enumerate(meshes):
             if mesh is not None:
-                image_xy = project_weak(mesh.vertices - mesh.translation, mesh.weak_camera,
-                                        mesh.crop_center, mesh.crop_side)
-                boxes[index] = *image_xy.min(0), *image_xy.max(0)
+                boxes[index] = _bounds(mesh.vertices, mesh.weak_camera, mesh.crop_center,
+                                       mesh.crop_side, mesh.translation).ravel()
                 foregrounds[index] = _foreground_share(mesh)
         self._tracker.carry(boxes, foregrounds)
 
@@ -252,6 +253,7 @@ class _Stopwatch:
         self._since = time.perf_counter()
 
     def stop(self, stage: str) -> None:
+        """Ends a stage; the next one begins."""
         now = time.perf_counter()
         self.times.stages_ms[stage] = (now - self._since) * 1e3
         self._since = now
@@ -271,6 +273,23 @@ def _check_finite(output: NetworkOutput) -> None:
         if not np.isfinite(getattr(output, name)).all():
             raise RuntimeError(f'the network gave {name} that are not finite; the weights are '
                                'damaged, or the precision is too low: try precision f32')
+
+
+def _bounds(vertices: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float,
+            translation: np.ndarray | float = 0.0) -> np.ndarray:
+    """Top left and bottom right corner (2, 2) of a mesh (V, 3) in the image, px.
+
+    Weak perspective moves and scales, so the corners of the body are the corners in the image.
+    """
+    columns = np.ascontiguousarray(vertices.T)
+    corners = np.stack([columns.min(1), columns.max(1)]) - translation
+    return project_weak(corners, weak_camera, center, side)
+
+
+def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Which points (N, 2) lie on the pixels of an image of this width and height, (N,) bool."""
+    x, y = image_xy.T
+    return (x >= -0.5) & (x <= image_size[0] - 0.5) & (y >= -0.5) & (y <= image_size[1] - 0.5)
 
 
 def _foreground_share(mesh: HumanMesh) -> float:

@@ -10,6 +10,8 @@ outlines.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from decomr_core.structures import check_shape
@@ -89,13 +91,15 @@ class VisibilityTest:
                     + (uz * wx - ux * wz) * (origin[1] - y)) / (ux * wy - uy * wx)
         return origin[2] + np.clip(rise, -SLOPE_LIMIT_M, SLOPE_LIMIT_M)
 
-    def _cells_of(self, x: np.ndarray, y: np.ndarray):  # noqa: ANN202 - a local function
+    def _cells_of(self, x: np.ndarray,
+                  y: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """The function from places (N,), (N,) to cell numbers (N,) for a mesh at x, y (V,)."""
         low_x, low_y = x.min(), y.min()
         span = max(x.max() - low_x, y.max() - low_y, np.float32(1e-6))
         scale = np.float32((self._cells - 1e-3) / span)
 
         def cells(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            """Cell numbers (N,) of the places x, y (N,)."""
             row, column = ((y - low_y) * scale).astype(np.intp), (x - low_x) * scale
             return row * self._cells + column.astype(np.intp)
 
