@@ -230,9 +230,9 @@ def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     info.set_defaults(handler=_body_info)
     info.add_argument('body', nargs='?', default='builtin', help='builtin or an npz file')
     imported = body.add_parser('import', parents=[common],
-                               help="turn an npz of SMPL's arrays into ours")
+                               help="turn SMPL's .pkl or npz into our npz")
     imported.set_defaults(handler=_body_import)
-    imported.add_argument('file', type=Path, help='npz with plain arrays')
+    imported.add_argument('file', type=Path, help='official SMPL .pkl, or an npz')
     imported.add_argument('--out', type=Path, required=True, help='npz file to write')
 
     doctor = commands.add_parser('doctor', parents=[common],

@@ -29,7 +29,7 @@ class TrackerConfig:
             it is tighter than a detector's.
         max_missed: detections in a row that may miss a person before the track ends.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
-            mesh is not trusted to carry the box.
+            mesh is not trusted to carry the box, nor to keep a track that the detector missed.
         max_growth: the largest change of a box's longer side from image to image, as a ratio.
         max_tracks: so many people at most: those seen last, then those with the best scores.
         same_person: two tracks that overlap more are one person; the one not seen ends.
@@ -129,7 +129,10 @@ class Tracker:
         self.tracks = self._without_doubles(continued)[:self.config.max_tracks]
 
     def carry(self, boxes: np.ndarray, foregrounds: np.ndarray) -> None:
-        """Moves the tracks to where their meshes are; ends those that left the image.
+        """Moves the tracks to where their meshes are.
+
+        Ends those that left the image, and those that neither the last detection nor the mesh
+        sees.
 
         Args:
             boxes: (T, 4) around the meshes of `tracks`, in their order, image px.
@@ -140,7 +143,7 @@ class Tracker:
         for track, box, is_inside, foreground in zip(self.tracks, clipped, inside, foregrounds,
                                                      strict=True):
             if foreground < self.config.min_foreground:
-                carried.append(track)
+                carried += [track] if track.missed == 0 else []
             elif is_inside:
                 carried.append(replace(track, box=self._limited(track.box, box),
                                        is_carried=True))

@@ -78,6 +78,15 @@ def test_the_mesh_carries_the_box_between_detections() -> None:
     assert boxes[1] == RIGHT, 'a mesh without foreground must not move the box'
 
 
+def test_a_person_whom_neither_detector_nor_mesh_sees_ends_at_once() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    step(tracker, seen(LEFT, RIGHT))
+    assert set(step(tracker, seen())) == {0, 1}
+    tracker.carry(np.array([track.box for track in tracker.tracks]),
+                  np.array([0.0 if track.track_id else 0.5 for track in tracker.tracks]))
+    assert [track.track_id for track in tracker.tracks] == [0]
+
+
 def test_a_box_grows_by_a_limited_ratio_about_its_centre() -> None:
     tracker = Tracker(TrackerConfig(max_growth=1.25))
     step(tracker, seen(LEFT))
