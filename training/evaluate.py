@@ -1,6 +1,6 @@
 """Scores a network on the held-out synthetic images, beside the best constant prediction.
 
-    python -m training.evaluate --weights rt --json
+python -m training.evaluate --weights rt --json
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from decomr_core.body_models import load_body
 from decomr_core import checkpoint
+from decomr_core.body_models import load_body
 from decomr_core.crop import normalize_images
 from decomr_core.metrics import (
     align_similarity,

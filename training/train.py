@@ -1,9 +1,11 @@
 """Trains a network: CNet first, then everything end to end (paper, section 3.4 and 4.1).
 
     python -m training.train --config config/train_rt.yaml --out runs/rt
+    torchrun --nproc-per-node 2 -m training.train --config config/train_rt.yaml --out runs/rt
 
-The run folder holds the resolved config, `checkpoint.pt` (what `--resume` continues from),
-`log.jsonl` (a line per logged step and per validation) and, at the end, `network.safetensors`.
+The second form shares each batch between two processes. The run folder holds the resolved
+config, `checkpoint.pt` (what `--resume` continues from), `log.jsonl` (a line per logged step and
+per validation) and `network.safetensors`, written at each validation and at the end.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.distributed
 from jsonargparse import ArgumentParser
 from torch import nn
 from tqdm import tqdm
 
-from decomr_core.body_models import load_body
 from decomr_core import checkpoint
+from decomr_core.body_models import load_body
 from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.location_map import weight_map
@@ -39,6 +42,8 @@ from training.train_step import NonFiniteLossError, TrainStep
 __all__ = ['Trainer', 'learning_rate_at', 'main']
 
 LOG_EVERY = 20
+SEED_STEP = 1_000_003
+NETWORK_FILE = 'network.safetensors'
 PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images')
 logger = logging.getLogger(__name__)
 
@@ -63,6 +68,62 @@ def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig)
     return optimizer.learning_rate * (share + (1 - share) * falling)
 
 
+class Team:
+    """The processes that train together, started by torchrun; alone it does nothing.
+
+    Attributes:
+        size: number of processes.
+        rank: number of this one; the first leads: it averages, validates, logs and saves.
+        share: images of each batch that fall to this process.
+
+    Raises:
+        ValueError: the batch cannot be shared evenly.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.size = int(os.environ.get('WORLD_SIZE', '1'))
+        self.rank = int(os.environ.get('RANK', '0'))
+        if batch_size % self.size:
+            raise ValueError(
+                f'batch_size is {batch_size}; it must be a multiple of the {self.size} processes'
+            )
+        self.share = batch_size // self.size
+        if self.size > 1 and not torch.distributed.is_initialized():
+            backend = 'nccl' if torch.cuda.is_available() else 'gloo'
+            torch.distributed.init_process_group(backend)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this is the first process."""
+        return self.rank == 0
+
+    def seed(self, seed: int) -> int:
+        """The seed of this process's own images."""
+        return seed + SEED_STEP * self.rank
+
+    def average_gradients(self, network: nn.Module, stop_asked: bool) -> bool:
+        """Gives all processes the mean gradient.
+
+        Args:
+            network: its gradients are replaced.
+            stop_asked: whether this process was asked to stop.
+
+        Returns:
+            Whether any process was: all leave after the same step.
+        """
+        if self.size == 1:
+            return stop_asked
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flag = gradients[0].new_tensor([float(stop_asked)])
+        flat = torch.cat([flag, *(gradient.flatten() for gradient in gradients)])
+        torch.distributed.all_reduce(flat)
+        flat /= self.size
+        parts = flat[1:].split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return bool(flat[0] > 0)
+
+
 class Trainer:
     """Everything a run needs between two steps; `run` goes on until the last one.
 
@@ -82,6 +143,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads)
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        self.team = Team(config.batch_size)
         self.body = load_body()
         self.uv_map = load_uv_map(body=self.body)
         network = DecoMR(network_config(config.preset), self.body, self.uv_map)
@@ -97,10 +159,11 @@ class Trainer:
             network.parameters(),
             lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay,
+            fused=True,
         )
         self.step = 0
         self.trained_s = 0.0
-        self.stop_asked = False
+        self.stop_asked = self.has_stopped = False
         if resume:
             self._load()
 
@@ -110,33 +173,31 @@ class Trainer:
         held_out = held_out_set(config.data, self.body, self.uv_map, config.validation_images)
         self._write_config()
         loader = synthetic_loader(
-            config.data, self.body, self.uv_map, batch_size=config.batch_size,
-            num_workers=config.num_workers, seed=config.seed, reuse=config.reuse,
+            config.data, self.body, self.uv_map, batch_size=self.team.share,
+            num_workers=config.num_workers, seed=self.team.seed(config.seed), reuse=config.reuse,
             pool_images=config.pool_images, first_chunk=self._chunks_used(),
         )
         total = config.stages.total_steps
-        progress = tqdm(total=total, initial=self.step, unit='step', disable=None)
+        quiet = None if self.team.is_leader else True
+        progress = tqdm(total=total, initial=self.step, unit='step', disable=quiet)
         started = time.monotonic() - self.trained_s
         for batch in loader:
-            if self.step >= total or self.stop_asked:
+            if self.step >= total or self.has_stopped:
                 break
             terms = self._optimize(batch.to(self.device))
             self.trained_s = time.monotonic() - started
             progress.update()
-            if self.step % LOG_EVERY == 0:
-                self._log(terms, progress)
-            if config.validate_every and self.step % config.validate_every == 0:
-                self._validate(held_out)
-            if self.step % config.save_every == 0:
-                self._save()
+            if self.team.is_leader:
+                self._report(terms, progress, held_out)
+        if not self.team.is_leader:
+            return self.out / NETWORK_FILE
         self._save()
-        if self.stop_asked:
+        if self.has_stopped:
             logger.warning('stopped at step %d; continue with --resume', self.step)
-            raise SystemExit(0)
         return self._write_network()
 
     def ask_to_stop(self, *_: object) -> None:
-        """Lets the current step end, saves and leaves; the handler of SIGTERM and SIGINT."""
+        """Lets the current step end everywhere, saves and leaves; handles SIGTERM and SIGINT."""
         self.stop_asked = True
 
     @property
@@ -154,6 +215,7 @@ class Trainer:
             group['lr'] = learning_rate_at(self.step, config.stages, config.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
+        self.has_stopped = self.team.average_gradients(self.network, self.stop_asked)
         if config.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
         self.optimizer.step()
@@ -163,20 +225,32 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        if self.averaged is None:
+        if self.averaged is None or not self.team.is_leader:
             return
         # Early on the average follows closely, or it would remember the random start.
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
-        trained = self.network.state_dict()
-        for name, value in self.averaged.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(trained[name], 1 - decay)
-            else:
-                value.copy_(trained[name])
+        kept, trained = self.averaged.state_dict(), self.network.state_dict()
+        moving = [name for name, value in kept.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [kept[name] for name in moving], [trained[name] for name in moving], 1 - decay
+        )
+        for name in kept.keys() - set(moving):
+            kept[name].copy_(trained[name])
+
+    def _report(self, terms: dict[str, float], progress: tqdm, held_out: object) -> None:
+        """Logs, validates and saves where it is time to."""
+        config = self.config
+        if self.step % LOG_EVERY == 0:
+            self._log(terms, progress)
+        if config.validate_every and self.step % config.validate_every == 0:
+            self._validate(held_out)
+            self._write_network()
+        if self.step % config.save_every == 0:
+            self._save()
 
     def _chunks_used(self) -> int:
         """Rendered chunks that the steps so far were made of; a resumed run goes on after them."""
-        images = self.step * self.config.batch_size
+        images = self.step * self.team.share
         return images // (self.config.reuse * self.config.data.batch_size)
 
     def _log(self, terms: dict[str, float], progress: tqdm) -> None:
@@ -232,7 +306,7 @@ class Trainer:
         self.step, self.trained_s = state['step'], state['trained_s']
 
     def _write_network(self) -> Path:
-        path = self.out / 'network.safetensors'
+        path = self.out / NETWORK_FILE
         training = {
             'config': asdict(self.config),
             'steps': self.step,

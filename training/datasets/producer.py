@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
@@ -48,7 +49,7 @@ def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *
     chunks = DataLoader(
         people, batch_size=None, num_workers=num_workers,
         prefetch_factor=PREFETCHED_CHUNKS if num_workers else None,
-        persistent_workers=num_workers > 0, worker_init_fn=_use_one_thread)
+        persistent_workers=num_workers > 0, worker_init_fn=_set_up_worker)
     return ReplayPool(chunks, batch_size, reuse, pool_images, seed)
 
 
@@ -104,6 +105,9 @@ def _empty(chunk: SyntheticBatch, room: int) -> SyntheticBatch:
         room, *getattr(chunk, item.name).shape[1:]) for item in fields(SyntheticBatch)))
 
 
-def _use_one_thread(_: int) -> None:
+def _set_up_worker(_: int) -> None:
+    """One thread each; signals to the whole group are the trainer's to handle, then it ends us."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
