@@ -3,7 +3,7 @@
 It does the part of `ros2 bag record` that the demo and a robot's flight recorder need, where
 rosbag2 is not installed. Messages are subscribed raw: what the publisher serialised is what
 lands in the file, byte for byte. Stop it with SIGINT; after SIGKILL the bag still opens, without
-the last second (see `bag.py`).
+the last half second (see `bag.py`), and `--recover BAG` mends what a full disk left.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
-from decomr_ros.bag import BagTopic, BagWriter
+from decomr_ros.bag import BagTopic, BagWriter, recover_bag
 from decomr_ros.process import run_node
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
@@ -153,9 +153,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser('recorder', description=__doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
-    arguments = parser.parse_args(remove_ros_args(sys.argv if argv is None else
-                                                  ['recorder', *argv])[1:])
-    return run_node(lambda: Recorder(arguments.out), argv)
+    parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
+                                                         'loss of power, and end')
+    options = parser.parse_args(remove_ros_args(['recorder', *(
+        sys.argv[1:] if argv is None else argv)])[1:])
+    if options.recover is not None:
+        return _recover(options.recover)
+    return run_node(lambda: Recorder(options.out), argv)
+
+
+def _recover(bag: str) -> int:
+    try:
+        counts = recover_bag(bag)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f'recorder: {error}\n')
+        return 2
+    sys.stdout.write(''.join(f'{name}: {count} messages\n' for name, count in counts.items()))
+    return 0
 
 
 if __name__ == '__main__':

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.errors import ReaderError
 from std_msgs.msg import Header
 
+from decomr_ros.bag import BagTopic, BagWriter
 from decomr_ros.messages import human_mesh_array_message
+from decomr_ros.recorder import main, message_definition
 from tests.ros.conftest import RosTest, make_mesh
 
 
@@ -49,11 +54,28 @@ def test_after_sigkill_the_bag_opens_up_to_the_last_flush(ros: RosTest) -> None:
     assert _counts(ros.folder / 'bag') == {'/robot/human_meshes': 20, '/robot/topology': 1}
 
 
-@pytest.mark.parametrize('name', ['bag'])
-def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest, name: str) -> None:
-    (ros.folder / name).mkdir()
-    (ros.folder / name / 'file').touch()
-    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / name)
+def test_a_damaged_bag_is_recovered_by_the_command(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    topic = BagTopic('/human_meshes', 'decomr/msg/HumanMeshArray',
+                     message_definition('decomr/msg/HumanMeshArray'), False)
+    writer = BagWriter(tmp_path / 'bag', [topic])
+    writer.write('/human_meshes', serialize_message(HumanMeshArray()), 1, 1)
+    writer.flush()
+    path = tmp_path / 'bag' / 'bag_0.mcap'
+    os.truncate(path, path.stat().st_size - 20)
+    with pytest.raises(ReaderError):
+        _counts(tmp_path / 'bag')
+    assert main(['--recover', str(tmp_path / 'bag')]) == 0
+    assert capsys.readouterr().out == '/human_meshes: 1 messages\n'
+    assert _counts(tmp_path / 'bag') == {'/human_meshes': 1}
+    assert main(['--recover', str(tmp_path / 'nowhere')]) == 2
+    assert 'no .mcap file' in capsys.readouterr().err
+
+
+def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
+    (ros.folder / 'bag').mkdir()
+    (ros.folder / 'bag' / 'file').touch()
+    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag')
     assert recorder.process.wait(20) == 2
     assert recorder.output.count('\n') == 1
     assert 'choose another folder' in recorder.output
