@@ -16,7 +16,7 @@ from decomr_core.drawing import draw_boxes, draw_meshes
 from decomr_core.structures import HumanMesh
 from decomr_ros.bag import read_bag
 from decomr_ros.messages import human_meshes_from_message, nanoseconds_from_stamp
-from decomr_ros.video_source import VideoFrames
+from decomr_ros.video_frames import VideoFrames
 
 __all__ = ['make_overlay', 'summarize_bag', 'summary_text']
 

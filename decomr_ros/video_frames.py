@@ -1,0 +1,138 @@
+"""Where the video source gets its frames and its calibration from. No ROS here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import yaml
+
+__all__ = ['Calibration', 'VideoFrames', 'read_calibration']
+
+# A file without a usable rate is played at this, Hz.
+DEFAULT_RATE_HZ = 30.0
+HIGHEST_RATE_HZ = 240.0
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
+
+
+class Calibration(NamedTuple):
+    """A camera's lens, as measured."""
+
+    size: tuple[int, int]
+    """(width, height) of the images it was measured with, px."""
+    intrinsics: np.ndarray
+    """(3, 3) pinhole matrix, px of those images."""
+    distortion: list[float]
+    """Coefficients of the plumb_bob model."""
+
+    def intrinsics_at(self, width: int, height: int) -> np.ndarray:
+        """(3, 3) pinhole matrix of images resized to width x height, px."""
+        scale = np.array([width / self.size[0], height / self.size[1]])
+        intrinsics = self.intrinsics.copy()
+        # The centre of the first pixel is 0: half a pixel stays half a pixel.
+        intrinsics[:2, 2] = (intrinsics[:2, 2] + 0.5) * scale - 0.5
+        intrinsics[0, :2] *= scale[0]
+        intrinsics[1, 1] *= scale[1]
+        return intrinsics
+
+
+class VideoFrames:
+    """The frames of a video file, of a folder of pictures or of a webcam.
+
+    Attributes:
+        rate_hz: the video's own rate.
+        is_live: a webcam: it sets the pace itself and never ends.
+    """
+
+    def __init__(self, video: str | Path, is_looping: bool = False,
+                 size: tuple[int, int] | None = None) -> None:
+        """Opens the video.
+
+        Args:
+            video: a file, a folder of pictures (in the order of their names) or /dev/videoN.
+            is_looping: start again at the end.
+            size: (width, height) to resize to, px; a webcam is asked for it first.
+
+        Raises:
+            FileNotFoundError: there is no such video.
+            ValueError: it cannot be read as video.
+        """
+        self.path = Path(video)
+        self.is_live = str(video).startswith('/dev/')
+        self._is_looping, self._size = is_looping, size
+        if not self.path.exists():
+            raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
+                                    'pictures or a device such as /dev/video0')
+        self.rate_hz = DEFAULT_RATE_HZ
+        if not self.path.is_dir():
+            capture = self._open()
+            rate_hz = capture.get(cv2.CAP_PROP_FPS)
+            capture.release()
+            if 0 < rate_hz <= HIGHEST_RATE_HZ:
+                self.rate_hz = rate_hz
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Index of the frame in the video, and the (H, W, 3) uint8 BGR frame.
+
+        Raises:
+            ValueError: not one frame can be read, or a webcam stops.
+        """
+        while True:
+            index = -1
+            for index, frame in enumerate(self._play_once()):
+                yield index, frame if self._size is None else cv2.resize(frame, self._size)
+            if index < 0:
+                raise ValueError(f'{self.path} holds no frame that OpenCV can read; convert it, '
+                                 f'e.g. ffmpeg -i {self.path.name} -c:v libx264 video.mp4')
+            if self.is_live:
+                raise ValueError(f'{self.path} stopped after {index + 1} frames; '
+                                 'check the camera and its cable')
+            if not self._is_looping:
+                return
+
+    def _play_once(self) -> Iterator[np.ndarray]:
+        if self.path.is_dir():
+            for path in sorted(self.path.iterdir()):
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
+                    if frame is None:
+                        raise ValueError(f'{path} is no picture that OpenCV can read; remove it')
+                    yield frame
+            return
+        capture = self._open()
+        try:
+            while (read := capture.read())[0]:
+                yield read[1]
+        finally:
+            capture.release()
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise ValueError(f'OpenCV cannot open {self.path} as a video; check that it is one '
+                             'and, for a device, that no other program uses it')
+        if self.is_live and self._size:
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
+        return capture
+
+
+def read_calibration(path: str | Path) -> Calibration:
+    """The calibration in a file of ROS camera_calibration.
+
+    Raises:
+        ValueError: the file is not such a calibration.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        return Calibration(
+            (int(content['image_width']), int(content['image_height'])),
+            np.array(content['camera_matrix']['data'], float).reshape(3, 3),
+            [float(number) for number in
+             content.get('distortion_coefficients', {}).get('data', [])])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} is no calibration in the YAML of ROS camera_calibration '
+                         f'(image_width, camera_matrix, ...): {error!r}') from error
