@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -76,6 +77,7 @@ class DecomrNode(LifecycleNode):
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._every(STATUS_PERIOD_S, self._publish_status)
+        self._refuse_politely()
         if self.get_parameter('autostart').value:
             self._autostart_timer = self._every(0.0, self._autostart)
 
@@ -202,8 +204,28 @@ class DecomrNode(LifecycleNode):
 
     # What belongs to the states
 
+    def _refuse_politely(self) -> None:
+        """Answers a transition that the present state does not have.
+
+        rclpy's own service raises an error then, and the caller waits for ever.
+        """
+        change = self._service_change_state.callback
+
+        def answer(request: ChangeState.Request,
+                   response: ChangeState.Response) -> ChangeState.Response:
+            try:
+                return change(request, response)
+            except Exception as error:  # noqa: BLE001 - rclpy's RCLError is not public
+                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
+                response.success = False
+                return response
+
+        self._service_change_state.callback = answer
+
     def _autostart(self) -> None:
         self.destroy_timer(self._autostart_timer)
+        if self._state_machine.current_state[1] != 'unconfigured':
+            return  # a lifecycle manager was faster
         has_started = (self.trigger_configure() == SUCCESS
                        and self.trigger_activate() == SUCCESS)
         if has_started:

@@ -151,6 +151,7 @@ def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weig
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
     assert 'truncated.safetensors' in node.output.splitlines()[-1]
     assert 'Traceback' not in node.output
+    assert not remote.change(Transition.TRANSITION_ACTIVATE)  # not from here
     remote.set_weights(weights)
     for _ in range(2):
         assert remote.change(Transition.TRANSITION_CONFIGURE), node.output
