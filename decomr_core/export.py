@@ -74,6 +74,7 @@ def export_weights(weights: str | Path, folder: str | Path, body: str | Path = B
     logger.info('exporting %s; this happens once per weights file', weights)
     network, topology = load_with_topology(weights, body, uv_map)
     part = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
+    part.chmod(0o755)  # the temporary folder becomes the result, for others to read too
     try:
         export_onnx(network, part / 'model.onnx')
         convert_onnx(part / 'model.onnx', part / 'model.xml')
