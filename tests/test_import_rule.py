@@ -39,6 +39,7 @@ OPTIONAL = {
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt_runtime.py',
     'mcap': 'decomr_ros/bag.py',
+    'openvino': 'decomr_core/runtimes/openvino_runtime.py',
 }
 WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime')
 
@@ -130,12 +131,6 @@ def test_each_optional_package_is_imported_in_one_file(package: str) -> None:
     users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS, 'tools')
              for imported in imported_modules(path) if imported.split('.')[0] == package}
     assert users <= {OPTIONAL[package]}
-
-
-def test_openvino_is_imported_where_a_network_is_converted_and_where_it_runs() -> None:
-    users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS)
-             for imported in imported_modules(path) if imported.split('.')[0] == 'openvino'}
-    assert users <= {'decomr_core/export.py', 'decomr_core/runtimes/openvino_runtime.py'}
 
 
 @pytest.mark.parametrize('runtime', WITHOUT_TORCH)

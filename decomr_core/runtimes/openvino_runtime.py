@@ -6,6 +6,7 @@ a new number of people would make OpenVINO prepare its kernels anew, in the midd
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class OpenVinoRuntime:
         """
         model = exported_model(weights, body, uv_map)
         self.crop_size, self.topology = model.crop_size, model.topology
-        core = openvino.Core()
+        core = _core()
         self.precision = choose_precision(precision, cpu_precisions(), model.info)
         options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': self.precision,
                    'CACHE_DIR': str(model.folder / 'compiled')}
@@ -107,7 +108,7 @@ def choose_precision(asked: str, can: Sequence[str], info: dict) -> str:
 
 def cpu_precisions() -> tuple[str, ...]:
     """The precisions of `PRECISIONS` that this CPU has arithmetic for."""
-    can = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    can = _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     return tuple(precision for precision in PRECISIONS if precision == 'f32' or 'BF16' in can)
 
 
@@ -128,7 +129,19 @@ def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str,
     Returns:
         The outputs by name.
     """
-    compiled = openvino.Core().compile_model(str(path), 'CPU', {
+    compiled = _core().compile_model(str(path), 'CPU', {
         'INFERENCE_PRECISION_HINT': precision})
     outputs = compiled(images)
     return {name: outputs[name] for name in OUTPUT_NAMES}
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """The one core of this process, never unloaded.
+
+    On CPUs with AMX the CPU plugin gives the thread that loads it a signal stack, and frees that
+    stack on unloading. Unloaded from another thread (a garbage collection is enough) the first
+    one keeps a stack that is gone, and the next signal with a Python handler, be it ctrl-C or the
+    end of a child process, ends the process with a segmentation fault.
+    """
+    return openvino.Core()
