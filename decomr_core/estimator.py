@@ -220,8 +220,8 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
         RuntimeError: the runtime is not installed.
     """
     config = EstimatorConfig(crop_scale, min_score, max_people)
-    tracker = Tracker(TrackerConfig(
-        detect_every=detect_every, max_tracks=max_people)) if is_video else None
+    tracker = Tracker(TrackerConfig.for_detector(
+        detector or '', detect_every, max_people)) if is_video else None
     loaded_detector = None if detector is None else load_detector(detector)
     loaded_runtime = load_runtime(runtime, weights, num_threads=num_threads, body=body,
                                   uv_map=uv_map)

@@ -57,6 +57,21 @@ class TrackerConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
 
+    @classmethod
+    def for_detector(cls, name: str, detect_every: int, max_tracks: int) -> TrackerConfig:
+        """The config that suits a detector.
+
+        Args:
+            name: of the detector, as in `decomr_core.detection.DETECTORS`.
+            detect_every: see above.
+            max_tracks: see above.
+        """
+        if name == 'whole-frame':
+            # One person whose box is always the whole image: a box carried by the mesh is far
+            # smaller, and would make every detection a new person.
+            return cls(detect_every=1, max_tracks=1, min_overlap=0.0, trusted_overlap=1.0)
+        return cls(detect_every=detect_every, max_tracks=max_tracks)
+
 
 @dataclass(frozen=True)
 class Track:

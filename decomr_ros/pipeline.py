@@ -40,8 +40,8 @@ class MeshPipeline:
         """
         self._background: BackgroundDetector | None = None
         detector = load_detector(parameters.detector)
-        config = TrackerConfig(detect_every=parameters.detector_stride,
-                               max_tracks=parameters.max_people)
+        config = TrackerConfig.for_detector(
+            parameters.detector, parameters.detector_stride, parameters.max_people)
         if parameters.detector in SLOW_DETECTORS:
             detector = self._background = BackgroundDetector(detector)
             self._tracker = BackgroundTracker(self._background, config)

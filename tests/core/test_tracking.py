@@ -136,3 +136,12 @@ def test_a_config_that_makes_no_sense_is_refused() -> None:
         TrackerConfig(detect_every=0)
     with pytest.raises(ValueError, match='min_overlap is 1.5'):
         TrackerConfig(min_overlap=1.5)
+
+
+def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
+    """The mesh is far smaller than the image; it used to make a new person of every image."""
+    tracker = Tracker(TrackerConfig.for_detector('whole-frame', detect_every=5, max_tracks=10))
+    whole = [0, 0, 319, 239]
+    for _ in range(12):
+        assert step(tracker, seen(whole)) == {0: whole}
+        tracker.carry(np.array([[150, 100, 170, 140]], np.float32), np.array([0.9]))
