@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decomr_core.uv.warp import FOREGROUND_THRESHOLD
+
 __all__ = [
     'consistency_loss',
     'joints_2d_loss',
@@ -22,8 +24,6 @@ __all__ = [
     'uv_loss',
     'vertex_loss',
 ]
-
-FOREGROUND = 0.5
 
 
 def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = None) -> Tensor:
@@ -135,7 +135,7 @@ def consistency_loss(
         align_corners: where -1 and 1 lie: False at the outer edges of the image (our crop
             frame), True at the centres of its outer pixels (as the official code has it).
     """
-    foreground = (gt_iuv[:, :1] > FOREGROUND).float()
+    foreground = (gt_iuv[:, :1] > FOREGROUND_THRESHOLD).float()
     projected = camera.float()[:, :1, None, None] * (
         pred_map[:, :2].float() + camera.float()[:, 1:, None, None]
     )

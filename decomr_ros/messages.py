@@ -16,6 +16,7 @@ from geometry_msgs.msg import Point
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
 from decomr_core.camera import check_intrinsics
 from decomr_core.structures import HumanMesh
 
@@ -119,9 +120,6 @@ def human_meshes_from_message(message: HumanMeshArray) -> list[HumanMesh]:
 
 def mesh_topology_message(topology: Topology) -> MeshTopology:
     """What stays the same in every mesh: faces, UV, parts, names. The stamp is left at zero."""
-    # Importing the package of the bodies imports PyTorch, which no other user of this file needs.
-    from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
-
     uv_map = topology.uv_map
     return MeshTopology(
         body_name=topology.name, hash=topology.hash, num_vertices=len(topology.v_template),

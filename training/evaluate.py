@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ from decomr_core.metrics import (
 )
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
+from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, held_out_set
 
 __all__ = ['best_constant_joints', 'evaluate_network', 'main']
@@ -53,7 +53,7 @@ def evaluate_network(network: DecoMR, held_out: SyntheticBatch) -> dict[str, flo
     device = next(network.parameters()).device
     rows: dict[str, list[Tensor]] = {}
     for start in range(0, len(held_out), BATCH):
-        batch = _part(held_out, slice(start, start + BATCH))
+        batch = held_out.part(slice(start, start + BATCH))
         output = network(normalize_images(batch.images.to(device)))
         for name, values in _scores(network, output, batch.to(device)).items():
             rows.setdefault(name, []).append(values)
@@ -98,15 +98,12 @@ def constant_scores(gt_joints: Tensor) -> dict[str, float]:
     }
 
 
-def _part(batch: SyntheticBatch, some: slice) -> SyntheticBatch:
-    return SyntheticBatch(*(getattr(batch, item.name)[some] for item in fields(batch)))
-
-
 def _scores(network: DecoMR, output: object, batch: SyntheticBatch) -> dict[str, Tensor]:
     joints = output.joints
     centred = output.vertices - joints[:, :1]
     gt_centred = batch.vertices - batch.joints[:, :1]
-    both = ((output.iuv[:, :1] > 0.5) & (batch.iuv[:, :1] > 0.5)).float()
+    pred_mask = output.iuv[:, :1] > FOREGROUND_THRESHOLD
+    both = (pred_mask & (batch.iuv[:, :1] > FOREGROUND_THRESHOLD)).float()
     uv_error = ((output.iuv[:, 1:] - batch.iuv[:, 1:]).abs() * both).sum(dim=(1, 2, 3))
     return {
         'pa_mpjpe_mm': pa_mpjpe_mm(joints, batch.joints),

@@ -170,8 +170,13 @@ class Trainer:
     def run(self) -> Path:
         """Trains to the last step and writes `network.safetensors`; returns its path."""
         config = self.config
-        held_out = held_out_set(config.data, self.body, self.uv_map, config.validation_images)
-        self._write_config()
+        held_out = None
+        if self.team.is_leader:
+            self._write_config()
+            if config.validate_every:
+                held_out = held_out_set(
+                    config.data, self.body, self.uv_map, config.validation_images
+                )
         loader = synthetic_loader(
             config.data, self.body, self.uv_map, batch_size=self.team.share,
             num_workers=config.num_workers, seed=self.team.seed(config.seed), reuse=config.reuse,

@@ -95,8 +95,7 @@ class ReplayPool:
                 index = (left > 0).nonzero()[:, 0]
                 index = index[torch.randperm(len(index), generator=generator)[:self.batch_size]]
                 left[index] -= 1
-                yield SyntheticBatch(*(getattr(pool, item.name)[index]
-                                       for item in fields(SyntheticBatch)))
+                yield pool.part(index)
 
 
 def _empty(chunk: SyntheticBatch, room: int) -> SyntheticBatch:

@@ -107,6 +107,10 @@ class SyntheticBatch:
         """The same batch on a device."""
         return SyntheticBatch(*(getattr(self, item.name).to(device) for item in fields(self)))
 
+    def part(self, index: Tensor | slice) -> SyntheticBatch:
+        """The people at an index (K,), as a batch of their own."""
+        return SyntheticBatch(*(getattr(self, item.name)[index] for item in fields(self)))
+
     @staticmethod
     def concatenate(batches: list[SyntheticBatch]) -> SyntheticBatch:
         """One batch of all the people of several."""
