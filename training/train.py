@@ -133,8 +133,9 @@ class Trainer:
         resume: whether to continue from the folder's checkpoint.
 
     Raises:
-        FileNotFoundError: asked to resume where there is no checkpoint.
-        ValueError: the checkpoint comes from another config.
+        FileNotFoundError: asked to resume where there is no checkpoint, or no weights at `init`.
+        ValueError: the checkpoint comes from another config, or the weights from another preset,
+            body or UV map.
     """
 
     def __init__(self, config: TrainConfig, out: Path, resume: bool = False) -> None:
@@ -146,7 +147,7 @@ class Trainer:
         self.team = Team(config.batch_size)
         self.body = load_body()
         self.uv_map = load_uv_map(body=self.body)
-        network = DecoMR(network_config(config.preset), self.body, self.uv_map)
+        network = self._first_network()
         self.network = network.to(self.device, memory_format=torch.channels_last)
         texel_weights = weight_map(
             self.body, self.uv_map, network.config.location_map_resolution
@@ -209,6 +210,18 @@ class Trainer:
     def best_network(self) -> DecoMR:
         """The averaged network where there is one, else the trained one."""
         return self.averaged if self.averaged is not None else self.network
+
+    def _first_network(self) -> DecoMR:
+        wanted = network_config(self.config.preset)
+        if not self.config.init:
+            return DecoMR(wanted, self.body, self.uv_map)
+        network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
+        if network.config != wanted:
+            raise ValueError(
+                f'{self.config.init} holds a {network.config.preset!r} network, the run is to '
+                f'train {wanted.preset!r}; set preset to that, or init to other weights'
+            )
+        return network.train()
 
     def _optimize(self, batch: object) -> dict[str, float]:
         config = self.config

@@ -85,6 +85,8 @@ class TrainConfig:
 
     Attributes:
         preset: the network's preset, `rt` or `paper`.
+        init: weights to start from: a shipped network by name or a weights file of the same
+            preset, body and UV map; empty starts from random ones.
         batch_size: images in an optimiser step; 128 in the paper.
         seed: of the weights and of the data.
         precision: `fp32` or `bf16` (autocast of the network; losses stay in fp32).
@@ -102,6 +104,7 @@ class TrainConfig:
     """
 
     preset: str = 'rt'
+    init: str = ''
     batch_size: int = 32
     seed: int = 0
     precision: str = 'fp32'

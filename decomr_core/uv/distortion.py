@@ -9,11 +9,16 @@ form through the modes of an isotropic energy: two scalings, a twist, a flip (Sm
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
-__all__ = ['DistortionEnergy']
+__all__ = ['DistortionEnergy', 'detail_scales']
 
 # More of it evens out the area at the cost of angles.
-AREA_WEIGHT = 4.0
+AREA_WEIGHT = 5.0
+# Where vertices are dense, faces are wanted larger than they are: the log of their area grows
+# with the log of the density (against its mean over the surface), from DETAIL_START on.
+DETAIL_GROWTH, DETAIL_START, MAX_DETAIL = 0.12, 0.7, 0.6
+DETAIL_SMOOTHINGS = 5
 # Keeps the Hessian positive definite.
 LEAST_CURVATURE = 1e-9
 
@@ -23,15 +28,17 @@ class DistortionEnergy:
 
     Attributes:
         faces: (Q, 3) int64.
-        areas: (Q,) area of each triangle on the surface, m^2.
+        areas: (Q,) wanted area of each triangle, m^2.
     """
 
-    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray,
+                 scales: np.ndarray | None = None) -> None:
         """Prepares the rest shape of each triangle.
 
         Args:
             vertices: (P, 3) metres.
             faces: (Q, 3) int64.
+            scales: (Q,) how many times its own size each triangle is wanted; None for once.
 
         Raises:
             ValueError: a triangle has no area.
@@ -52,6 +59,9 @@ class DistortionEnergy:
         inverse[:, 1, 1] = 1 / height
         # (Q, 3, 2): the Jacobian is places^T @ gradient.
         self._gradient = np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
+        if scales is not None:
+            self._gradient /= scales[:, None, None]
+            self.areas = self.areas * scales ** 2
 
     def jacobians(self, places: np.ndarray) -> np.ndarray:
         """(Q, 2, 2) Jacobians of the map with vertices at (P, 2) places."""
@@ -102,6 +112,41 @@ class DistortionEnergy:
             steps = np.stack([2 * constant / (-linear - root), 2 * constant / (-linear + root)])
         steps = steps[np.isfinite(steps) & (steps > 0)]
         return float(steps.min()) if len(steps) else np.inf
+
+
+def detail_scales(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """How many times its own size each triangle should have in the map: more where detail is.
+
+    A mesh is densest where its shape is finest (eyes, lips, fingers), and there a location map
+    needs its texels most: a few hundredths of the area, given to these parts, halve the largest
+    errors of the round trip.
+
+    Args:
+        vertices: (P, 3) metres.
+        faces: (Q, 3) int64.
+
+    Returns:
+        (Q,) scale of lengths.
+    """
+    sides = vertices[faces[:, 1:]] - vertices[faces[:, :1]]
+    areas = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
+    size = len(vertices)
+    vertex_areas = np.bincount(faces.ravel(), np.repeat(areas / 3, 3), minlength=size)
+    first, second = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
+    links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
+                                                         np.append(second, first))),
+                              shape=(size, size)).tocsr()
+    links.data[:] = 1.0
+    links = links + sparse.identity(size)
+    mean_of_neighbours = sparse.diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ links
+    density = -np.log(vertex_areas)
+    for _ in range(DETAIL_SMOOTHINGS):
+        density = mean_of_neighbours @ density
+    shares = vertex_areas / vertex_areas.sum()
+    growth = DETAIL_GROWTH * np.maximum(density - shares @ density - DETAIL_START, 0.0)
+    growth = np.minimum(growth, MAX_DETAIL)
+    growth -= shares @ growth  # the whole keeps its size
+    return np.exp(growth[faces].mean(axis=1) / 2)
 
 
 def _determinants(matrices: np.ndarray) -> np.ndarray:

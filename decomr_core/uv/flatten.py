@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from decomr_core.uv.clearance import Clearance
-from decomr_core.uv.distortion import DistortionEnergy
+from decomr_core.uv.distortion import DistortionEnergy, detail_scales
 from decomr_core.uv.landmarks import HalfBody
 from decomr_core.uv.seams import CutHalf
 from decomr_core.uv.stress import Stress
@@ -20,12 +20,12 @@ __all__ = ['STRESS_WEIGHT', 'flatten_half', 'tutte_half_disc']
 # Wanted distance across a seam, in H: below it, neighbours bleed into each other when sampled.
 COLLAR = 0.01
 # Share of the unit square that the box around the chart leaves to it.
-SHARE = 0.6
+SHARE = 0.605
 MAX_ITERATIONS = 80
 # A stage of the solve ends when a step lowers the energy by less than this part.
 COARSE, CONVERGED = 1e-3, 1e-4
 # Pull towards distances on the mesh; more of it raises S1 and S2 at the cost of even areas.
-STRESS_WEIGHT = 22.0
+STRESS_WEIGHT = 30.0
 LINE_SEARCH_STEPS = 30
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEI
     Returns:
         (P, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
     """
-    energy = DistortionEnergy(cut.vertices, cut.faces)
+    energy = DistortionEnergy(cut.vertices, cut.faces,
+                              detail_scales(cut.vertices, cut.faces))
     area = float(energy.areas.sum())
     half_side = np.sqrt(2 * area / SHARE) / 2
     terms = [energy, Clearance(cut.vertices, cut.rim, COLLAR * half.height, half_side)]

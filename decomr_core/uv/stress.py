@@ -15,7 +15,7 @@ __all__ = ['Stress']
 NUM_SAMPLES = 400
 # Distances on the mesh mix the number of edges (which S1 and S2 most likely count; it favours
 # densely meshed parts) with this part of path length.
-LENGTH_PART = 0.3
+LENGTH_PART = 0.4
 
 
 class Stress:

@@ -72,6 +72,20 @@ def test_a_resumed_run_goes_on_with_the_same_weights_and_step(finished_run):
     )
 
 
+def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
+    path = finished_run.out / 'network.safetensors'
+    trainer = Trainer(_config(init=str(path)), tmp_path)
+    for name, value in load_network(path).state_dict().items():
+        torch.testing.assert_close(trainer.network.state_dict()[name], value)
+    assert trainer.network.training
+
+
+def test_weights_of_another_preset_are_no_start(finished_run, tmp_path):
+    path = finished_run.out / 'network.safetensors'
+    with pytest.raises(ValueError, match="'rt' network"):
+        Trainer(_config(preset='paper', init=str(path)), tmp_path)
+
+
 def test_a_checkpoint_of_another_config_is_refused(finished_run):
     other = _config(losses=LossWeights(uv=2.0))
     with pytest.raises(ValueError, match='another config'):
