@@ -31,11 +31,13 @@ setup(
         'scipy>=1.10',
         'smplx>=0.1.28',
         'torch>=2.4',
+        'tqdm>=4.60',
     ],
     extras_require={
         'openvino': ['openvino>=2025.0'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
+        'plots': ['matplotlib>=3.8'],
         'bake': ['anny>=0.6'],
         'training': ['jsonargparse>=4.30', 'matplotlib>=3.8', 'PyYAML>=6'],
         'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],

@@ -7,12 +7,13 @@ from. Modules are imported by the command that needs them, so that each starts q
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,9 @@ def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.uv.build_uv_map import build_uv_map
 
     body = load_body(options.body)
-    uv_map = build_uv_map(body)
+    with _progress() as show:
+        uv_map = build_uv_map(body, show, **(
+            {} if options.stress is None else {'stress_weight': options.stress}))
     uv_map.save(options.out)
     report = {'out': str(options.out), 'body': body.name, 'body_hash': body.hash,
               'uv_hash': uv_map.hash, 'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces)}
@@ -122,8 +125,14 @@ def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.uv.uv_map import load_uv_map
 
     body = load_body(options.body)
-    report = report_uv_map(body, load_uv_map(options.uv, body), options.sources)
-    return '\n'.join(f'{name:24}{value}' for name, value in report.items()), report
+    uv_map = load_uv_map(options.uv, body)
+    with _progress() as show:
+        report = report_uv_map(body, uv_map, options.sources, show)
+    if options.plot is not None:
+        from decomr_core.uv.plots import plot_uv_map, save_figure
+
+        save_figure(plot_uv_map(body, uv_map, report), options.plot)
+    return '\n'.join(f'{name:28}{value}' for name, value in report.items()), report
 
 
 def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
@@ -216,11 +225,15 @@ def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
     build.set_defaults(handler=_uv_build)
     build.add_argument('--out', type=Path, required=True, help='npz file to write')
+    build.add_argument('--stress', type=float, metavar='WEIGHT',
+                       help='pull towards the distances on the mesh (30); 0: none')
     report = uv_map.add_parser('report', parents=[common], help='measure a UV map')
     report.set_defaults(handler=_uv_report)
     report.add_argument('--uv', default='builtin', help='builtin or an npz file')
-    report.add_argument('--sources', type=int, default=300,
-                        help='rows of the distance matrices (300); more is slower')
+    report.add_argument('--sources', type=_positive, metavar='N',
+                        help='rows of the distance matrices; default: all, a minute')
+    report.add_argument('--plot', type=Path, metavar='FILE.png',
+                        help='picture of the chart, the distances and the distortion')
     for command in (build, report):
         command.add_argument('--body', default='builtin', help='builtin or an npz file')
 
@@ -238,6 +251,27 @@ def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     doctor = commands.add_parser('doctor', parents=[common],
                                  help='what is installed, and what is missing')
     doctor.set_defaults(handler=_doctor)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr, on a terminal only; gives the function that moves it."""
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, disable=None, bar_format='{desc:22}{percentage:3.0f} %|{bar}| '
+                                                  '{elapsed}') as bar:
+        def show(word: str, part: float) -> None:
+            bar.set_description_str(word)
+            bar.update(part - bar.n)
+
+        yield show
+
+
+def _positive(text: str) -> int:
+    """The argparse type of a count."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
 
 
 def _numbers(count: int, separator: str = ',') -> Callable[[str], tuple[float, ...]]:

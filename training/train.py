@@ -31,7 +31,6 @@ from decomr_core import checkpoint
 from decomr_core.body_models import load_body
 from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.producer import synthetic_loader
 from training.datasets.synthetic import held_out_set
@@ -149,11 +148,8 @@ class Trainer:
         self.uv_map = load_uv_map(body=self.body)
         network = self._first_network()
         self.network = network.to(self.device, memory_format=torch.channels_last)
-        texel_weights = weight_map(
-            self.body, self.uv_map, network.config.location_map_resolution
-        )
         self.train_step = TrainStep(
-            self.network, texel_weights, config.losses, config.precision
+            self.network, self.body, self.uv_map, config.losses, config.precision
         ).to(self.device)
         self.averaged = copy.deepcopy(network).eval() if config.optimizer.ema_decay else None
         self.optimizer = torch.optim.AdamW(

@@ -6,8 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from decomr_core import losses
+from decomr_core.body_models import BodyModel
 from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.fitted_map import FittedLocationMap
+from decomr_core.uv.location_map import weight_map
+from decomr_core.uv.uv_map import UVMap
 from training.datasets.synthetic import SyntheticBatch
 from training.train_config import LossWeights
 
@@ -23,19 +27,25 @@ class TrainStep(nn.Module):
 
     Args:
         network: the network in training.
-        texel_weights: (R, R) weight of each texel of the location map.
+        body: its body.
+        uv_map: its UV map; the true location maps are fitted to be read back exactly.
         weights: factor of each loss.
         precision: `fp32` or `bf16`.
     """
 
     def __init__(
-        self, network: DecoMR, texel_weights: Tensor, weights: LossWeights, precision: str
+        self, network: DecoMR, body: BodyModel, uv_map: UVMap, weights: LossWeights,
+        precision: str,
     ) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
         self.precision = precision
-        self.register_buffer('texel_weights', texel_weights, persistent=False)
+        resolution = network.config.location_map_resolution
+        self.fitted_location_map = FittedLocationMap(body, uv_map, resolution)
+        self.register_buffer(
+            'texel_weights', weight_map(body, uv_map, resolution), persistent=False
+        )
 
     def cnet_losses(self, batch: SyntheticBatch) -> dict[str, Tensor]:
         """Weighted losses of stage 1 by name: CNet alone (section 3.4)."""
@@ -51,7 +61,7 @@ class TrainStep(nn.Module):
             output = self.network(images)
         iuv, location_map, camera = output.iuv, output.location_map, output.camera
         joints_crop = losses.project_weak_perspective(output.joints, camera)
-        gt_map = self.network.location_mapper.location_map_from_vertices(batch.vertices)
+        gt_map = self.fitted_location_map(batch.vertices)
         weights = self.weights
         terms = self._iuv_losses(iuv, batch)
         terms['location_map'] = weights.location_map * losses.location_map_loss(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
     from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['LocationMapper', 'weight_map']
+__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'rasterize_chart', 'weight_map']
 
 # Loss weights of torso, neck and head, arms and legs, hands and feet (paper section 3.4).
 GROUP_WEIGHTS = (1.0, 2.0, 5.0, 25.0)
@@ -31,7 +31,9 @@ class LocationMapper(nn.Module):
     """Carries values at vertices to the texels of a UV map and back.
 
     Both ways are linear with constant weights, differentiable, batched, and made of gathers and
-    sums alone, so that they export without GridSample.
+    sums alone, so that they export without GridSample. Writing follows the official code: an
+    empty texel next to a vertex holds that vertex. `FittedLocationMap` writes maps that are read
+    back several times more exactly.
 
     Attributes:
         mask: (R, R) bool, True where a texel holds a surface point.
@@ -61,7 +63,7 @@ class LocationMapper(nn.Module):
                              f'{num_vertices} vertices; build the map for this body: '
                              'decomr uv build --body FILE --out FILE')
         positions = uv.astype(np.float64) * (resolution - 1)  # (N, 2)
-        corners, weights = _rasterize_chart(positions, faces, resolution)
+        corners, weights = rasterize_chart(positions, faces, resolution)
         vertices = np.where(corners >= 0, vertex_index[corners], 0)
         mask = corners[:, 0] >= 0
         _fill_next_to_vertices(positions, vertex_index, resolution, vertices, weights, mask)
@@ -97,7 +99,7 @@ class LocationMapper(nn.Module):
                               vertex_index: np.ndarray) -> None:
         """One row of 4 texels per vertex; vertices on a seam get a longer row of their own."""
         used = np.unique(faces)
-        texels, weights = _bilinear(positions[used], self.resolution)  # (n, 4)
+        texels, weights = bilinear(positions[used], self.resolution)  # (n, 4)
         owner = vertex_index[used]
         counts = np.bincount(owner, minlength=self.num_vertices)
         if (counts == 0).any():
@@ -153,7 +155,7 @@ def _read_rows(rows: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
     return readings
 
 
-def _rasterize_chart(positions: np.ndarray, faces: np.ndarray,
+def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
                      resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """Which face covers each texel, and where in it.
 
@@ -175,7 +177,7 @@ def _rasterize_chart(positions: np.ndarray, faces: np.ndarray,
     within = np.arange(len(face)) - np.repeat(np.cumsum(area) - area, area)
     column = low[face, 0] + within % np.maximum(width[face], 1)
     row = low[face, 1] + within // np.maximum(width[face], 1)
-    weights = _barycentric(corners[face], np.stack([column, row], axis=1))
+    weights = barycentric(corners[face], np.stack([column, row], axis=1))
     inside = (weights > INSIDE).all(axis=1)
     texel, first = np.unique((row * resolution + column)[inside], return_index=True)
     texel_corners = np.full((resolution ** 2, 3), -1, dtype=np.int64)
@@ -185,7 +187,7 @@ def _rasterize_chart(positions: np.ndarray, faces: np.ndarray,
     return texel_corners, texel_weights
 
 
-def _barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+def barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(n, 3) barycentric weights of (n, 2) points in (n, 3, 2) triangles; outside if flat."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     offset = points - corners[:, 0]
@@ -201,7 +203,7 @@ def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
 
-def _bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """The four texels around each of (n, 2) positions, (n, 4) flat, and their weights (n, 4)."""
     low = np.clip(np.floor(positions).astype(np.int64), 0, resolution - 1)
     high = np.minimum(low + 1, resolution - 1)
@@ -220,7 +222,7 @@ def _fill_next_to_vertices(positions: np.ndarray, vertex_index: np.ndarray, reso
 
     Where several vertices could claim a texel, the one with the largest bilinear weight does.
     """
-    texels, shares = _bilinear(positions, resolution)
+    texels, shares = bilinear(positions, resolution)
     nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
     texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
     claimant = np.tile(vertex_index, 4)[nearest_first][first]

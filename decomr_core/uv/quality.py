@@ -1,29 +1,27 @@
-"""How good a UV map is: validity, distortion, the paper's S1 and S2, and the round trip in mm."""
+"""How good a UV map is: validity, distortion, the paper's S1 and S2, and the round trip."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from decomr_core.uv.landmarks import edge_graph
-from decomr_core.uv.location_map import LocationMapper
+from decomr_core.uv.round_trip import round_trips_mm
 from decomr_core.uv.uv_map import UVMap
 
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
 
-__all__ = ['Validity', 'check_validity', 'distance_similarity', 'report_uv_map', 'validity']
+__all__ = ['Validity', 'check_validity', 'distance_similarity', 'log_area_scales', 'places_in_uv',
+           'report_uv_map', 'validity']
 
-# The round trip is given for a person of this height.
-REPORT_HEIGHT_M = 1.70
-ROUND_TRIP_RESOLUTIONS = (64, 128, 256)
 # Rows of a distance matrix that are in memory at once.
 SOURCES_AT_ONCE = 256
 MAX_SYMMETRY_ERROR = 1e-6
@@ -85,44 +83,61 @@ def validity(body: BodyModel, uv_map: UVMap) -> Validity:
                     _symmetry_error(body, uv_map))
 
 
-def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None) -> dict:
+def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None,
+                  progress: Callable[[str, float], None] | None = None) -> dict:
     """All figures of a map, by name, ready for JSON.
 
     Args:
         body: the body of the map.
         uv_map: the map.
         num_sources: rows of the distance matrices, a fixed random choice of vertices; None
-            takes all of them (minutes).
+            takes all of them (a minute).
+        progress: called with a word and the done part in [0, 1].
     """
     start = time.perf_counter()
+    progress = progress or (lambda word, part: None)
     found = validity(body, uv_map)
     vertices = np.asarray(body.v_template, dtype=np.float64)
     faces = np.asarray(body.faces)
     height = np.ptp(vertices[:, 1])
     area_std, angle_deg, coverage = _distortion(vertices, uv_map)
-    s1_hop, s2_hop = distance_similarity(vertices, faces, uv_map, is_hop=True,
-                                         num_sources=num_sources)
-    s1_geo, s2_geo = distance_similarity(vertices, faces, uv_map, is_hop=False,
-                                         num_sources=num_sources)
+    s1_hop, s2_hop = distance_similarity(
+        vertices, faces, uv_map, is_hop=True, num_sources=num_sources,
+        progress=lambda part: progress('counting edges', part * 0.4))
+    s1_geo, s2_geo = distance_similarity(
+        vertices, faces, uv_map, is_hop=False, num_sources=num_sources,
+        progress=lambda part: progress('measuring paths', 0.4 + part * 0.5))
     rim = uv_map.vertex_index[_rim_edges(uv_map.faces)]
     # Each seam edge is on the rim twice.
     seam = np.linalg.norm(vertices[rim[:, 0]] - vertices[rim[:, 1]], axis=1).sum() / 2
+    progress('going there and back', 0.9)
+    fitted, extrapolated = round_trips_mm(body, uv_map)
+    progress('done', 1.0)
     return {
         's1_hop': s1_hop, 's2_hop': s2_hop, 's1_geo': s1_geo, 's2_geo': s2_geo,
         'area_std_weighted': area_std, 'angle_deg': angle_deg, 'coverage': coverage,
         'pieces': found.pieces, 'flips': found.flips, 'overlaps': found.overlaps,
         'symmetry_error': found.symmetry_error, 'seam_length_per_height': float(seam / height),
-        'roundtrip_mm': {str(resolution): _round_trip_mm(vertices, uv_map, resolution, height)
-                         for resolution in ROUND_TRIP_RESOLUTIONS},
+        'roundtrip_mm': fitted, 'roundtrip_extrapolated_mm': extrapolated,
+        'distance_rows': len(vertices) if num_sources is None else num_sources,
         'seconds': time.perf_counter() - start}
 
 
+def places_in_uv(faces: np.ndarray, uv_map: UVMap, num_vertices: int) -> np.ndarray:
+    """(V, 2) where each vertex is; one on a seam stands where its last copy in face order is."""
+    places = np.zeros((num_vertices, 2))
+    # Where an index is repeated, numpy keeps the last value.
+    places[faces.ravel()] = uv_map.uv[uv_map.faces.ravel()]
+    return places
+
+
 def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, is_hop: bool,
-                        num_sources: int | None = None) -> tuple[float, float]:
+                        num_sources: int | None = None,
+                        progress: Callable[[float], None] | None = None) -> tuple[float, float]:
     """S1 and S2 between the distances on the mesh and in the UV map (paper section 4.4).
 
-    S1 is the 2D correlation of the two distance matrices, S2 their normalised scalar product;
-    both are scale free. A vertex on a seam stands where its last copy in face order is.
+    S1 is the 2D correlation of the two distance matrices (eq. 2), S2 their normalised scalar
+    product; both are scale free. A vertex on a seam stands where its last copy in face order is.
 
     Args:
         vertices: (V, 3) metres.
@@ -130,10 +145,9 @@ def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, 
         uv_map: the map.
         is_hop: distances on the mesh count edges (else they are the lengths of edge paths).
         num_sources: rows of the matrices, a fixed random choice of vertices; None takes all.
+        progress: called with the done part in [0, 1].
     """
-    places = np.zeros((len(vertices), 2))
-    for corner_faces, corner_uv in zip(faces, uv_map.faces, strict=True):
-        places[corner_faces] = uv_map.uv[corner_uv]
+    places = places_in_uv(faces, uv_map, len(vertices))
     graph = edge_graph(vertices, faces)
     sources = np.arange(len(vertices))
     if num_sources is not None and num_sources < len(vertices):
@@ -145,6 +159,8 @@ def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, 
         in_uv = np.linalg.norm(places[rows, None] - places, axis=2)
         sums += [on_mesh.sum(), in_uv.sum(), (on_mesh ** 2).sum(), (in_uv ** 2).sum(),
                  (on_mesh * in_uv).sum()]
+        if progress:
+            progress(min(1.0, (first + SOURCES_AT_ONCE) / len(sources)))
     count = len(sources) * len(vertices)
     mean_mesh, mean_uv, square_mesh, square_uv, product = sums / count
     spread = np.sqrt((square_mesh - mean_mesh ** 2) * (square_uv - mean_uv ** 2))
@@ -152,19 +168,32 @@ def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, 
             float(product / np.sqrt(square_mesh * square_uv)))
 
 
+def log_area_scales(vertices: np.ndarray, uv_map: UVMap) -> tuple[np.ndarray, np.ndarray]:
+    """(F,) log of each face's area in the map per area on the body, and (F,) area shares.
+
+    The logs are centred on their area-weighted mean; a face without area has share 0.
+    """
+    areas = _areas(vertices[uv_map.body_faces])
+    flat_areas = np.abs(_signed_areas(uv_map.uv[uv_map.faces].astype(np.float64)))
+    keep = (areas > 0) & (flat_areas > 0)
+    shares = np.where(keep, areas, 0.0) / areas[keep].sum()
+    scales = np.log(np.where(keep, flat_areas, 1.0) / np.where(keep, areas, 1.0))
+    return scales - shares @ scales, shares
+
+
 def _distortion(vertices: np.ndarray, uv_map: UVMap) -> tuple[float, float, float]:
     """Area-weighted std of the log area scale, mean angle error in degrees, chart area."""
-    corners = vertices[uv_map.body_faces]
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
-                                    corners[:, 2] - corners[:, 0]), axis=1) / 2
+    scales, shares = log_area_scales(vertices, uv_map)
     flat = uv_map.uv[uv_map.faces].astype(np.float64)
-    flat_areas = np.abs(_signed_areas(flat))
-    keep = (areas > 0) & (flat_areas > 0)
-    weights = areas[keep] / areas[keep].sum()
-    scale = np.log(flat_areas[keep] / areas[keep])
-    std = np.sqrt(weights @ (scale - weights @ scale) ** 2)
-    change = np.abs(_angles(corners) - _angles(flat)).mean(axis=1)[keep]
-    return float(std), float(np.degrees(weights @ change)), float(flat_areas.sum())
+    change = np.abs(_angles(vertices[uv_map.body_faces]) - _angles(flat)).mean(axis=1)
+    return (float(np.sqrt(shares @ scales ** 2)), float(np.degrees(shares @ change)),
+            float(np.abs(_signed_areas(flat)).sum()))
+
+
+def _areas(corners: np.ndarray) -> np.ndarray:
+    """(F,) areas of triangles with (F, 3, 3) corners."""
+    return np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
+                                   corners[:, 2] - corners[:, 0]), axis=1) / 2
 
 
 def _angles(corners: np.ndarray) -> np.ndarray:
@@ -174,16 +203,6 @@ def _angles(corners: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(ahead, axis=2) * np.linalg.norm(behind, axis=2)
     cosine = (ahead * behind).sum(axis=2) / np.maximum(lengths, 1e-300)
     return np.arccos(np.clip(cosine, -1, 1))
-
-
-def _round_trip_mm(vertices: np.ndarray, uv_map: UVMap, resolution: int,
-                   height: float) -> list[float]:
-    """Mean and largest error of mesh -> location map -> mesh, mm at REPORT_HEIGHT_M."""
-    mapper = LocationMapper(uv_map, resolution, len(vertices))
-    points = torch.from_numpy(vertices)[None]
-    there_and_back = mapper.vertices_from_location_map(mapper.location_map_from_vertices(points))
-    error = (there_and_back - points).norm(dim=-1) * (1000 * REPORT_HEIGHT_M / height)
-    return [float(error.mean()), float(error.max())]
 
 
 def _signed_areas(corners: np.ndarray) -> np.ndarray:

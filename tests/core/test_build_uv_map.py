@@ -133,14 +133,17 @@ def test_the_shipped_map_is_one_valid_symmetric_chart(shipped_body, shipped_map)
 
 def test_the_shipped_map_reaches_its_figures(shipped_body, shipped_map):
     report = report_uv_map(shipped_body, shipped_map, num_sources=300)
-    # S1 and S2 of 300 of the rows are within .002 of those of all.
-    assert report['s1_hop'] > 0.858 and report['s2_hop'] > 0.963
-    assert report['s1_geo'] > 0.960 and report['s2_geo'] > 0.988
-    assert report['area_std_weighted'] < 0.15 and report['coverage'] > 0.56
+    # S1 of these 300 rows is .004 (hop) and .0015 (geo) above that of all.
+    assert report['s1_hop'] > 0.864 and report['s2_hop'] > 0.965
+    assert report['s1_geo'] > 0.9635 and report['s2_geo'] > 0.990
+    assert report['area_std_weighted'] <= 0.15 and report['coverage'] >= 0.56
     assert report['flips'] == report['overlaps'] == 0 and report['pieces'] == 1
     assert 3.5 < report['seam_length_per_height'] < 4.5
-    means = [report['roundtrip_mm'][side][0] for side in ('64', '128', '256')]
-    assert means == sorted(means, reverse=True) and means[1] < 3
+    limits_mm = {'64': (4.0, 25.0), '128': (1.0, 12.0), '256': (0.35, 4.0)}
+    for side, (mean, largest) in limits_mm.items():
+        found = report['roundtrip_mm'][side]
+        assert found[0] <= mean and found[1] <= largest, side
+        assert found[0] < report['roundtrip_extrapolated_mm'][side][0], side
 
 
 def test_a_flipped_an_overlapping_and_an_asymmetric_map_are_seen(tiny_body, built_map):

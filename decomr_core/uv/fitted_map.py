@@ -1,0 +1,229 @@
+"""Location maps whose bilinear reading gives the vertices back: ground truth for training.
+
+A location map that holds the surface point under each texel centre loses what lies between the
+centres. Here the texels are chosen by what reading returns: reading is linear in the texels, so
+the texels that read best in the sense of least squares are linear in the vertices, and one
+constant sparse matrix writes them. The vertices that read worst on a few posed bodies weigh more.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from decomr_core.body_models.body_data import NUM_SHAPES
+from decomr_core.body_models.joints import NUM_JOINTS
+from decomr_core.structures import check_shape
+from decomr_core.uv.location_map import barycentric, bilinear, rasterize_chart
+from decomr_core.uv.uv_map import UVMap
+
+if TYPE_CHECKING:
+    from decomr_core.body_models import BodyModel
+
+__all__ = ['FittedLocationMap', 'extrapolation_matrix', 'fitted_matrix', 'random_bodies',
+           'reading_matrix']
+
+# Accelerated gradient steps towards the least squares fit; stopping early keeps texels that
+# reading hardly touches near the extrapolated surface.
+FIT_STEPS = 30
+# Entries below this are dropped, as shares of what a vertex is off by: it keeps the matrix local.
+NEGLIGIBLE = 3e-3
+# A texel that all vertices together read with less than this weight moves as if it were this much.
+LEAST_READING = 0.3
+# A face lends its plane to texels outside of it if its weights there sum to less in magnitude.
+MAX_EXTRAPOLATION = 4.0
+# The bodies that the weights of the vertices come from, and how the weights are found: in each
+# round, a vertex among the worst hundredth gains weight with its error.
+NUM_EXAMPLES, EXAMPLE_SEED, WEIGHT_ROUNDS, WORST = 8, 0, 4, 0.99
+# Standard deviation of the joint angles of random bodies, radians.
+POSE_SPREAD = 0.3
+
+
+class FittedLocationMap(nn.Module):
+    """Writes vertices into a location map so that reading it bilinearly returns them.
+
+    Attributes:
+        mask: (R, R) bool, True where the map holds a point: inside the chart and where reading
+            looks; elsewhere it is zero.
+    """
+
+    mask: Tensor
+
+    def __init__(self, body: BodyModel, uv_map: UVMap, resolution: int) -> None:
+        """Fits the matrix: seconds.
+
+        Args:
+            body: the body of the map.
+            uv_map: the chart.
+            resolution: R, texels.
+        """
+        super().__init__()
+        self.resolution, self.num_vertices = resolution, body.num_vertices
+        examples = random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
+        matrix = fitted_matrix(uv_map, resolution, examples)
+        with warnings.catch_warnings():
+            # PyTorch calls its compressed sparse rows beta; this product has worked since 1.9.
+            warnings.filterwarnings('ignore', message='.*[Ss]parse.*')
+            rows = torch.sparse_csr_tensor(
+                torch.from_numpy(matrix.indptr.astype(np.int64)),
+                torch.from_numpy(matrix.indices.astype(np.int64)),
+                torch.from_numpy(matrix.data.astype(np.float32)), matrix.shape)
+        self.register_buffer('_matrix', rows, persistent=False)
+        is_used = np.diff(matrix.indptr).reshape(resolution, resolution) > 0
+        self.register_buffer('mask', torch.from_numpy(is_used), persistent=False)
+
+    def forward(self, vertices: Tensor) -> Tensor:
+        """(B, V, 3) points to their (B, 3, R, R) location map, float32."""
+        check_shape('vertices', vertices, (None, self.num_vertices, None))
+        columns = vertices.float().permute(1, 0, 2).flatten(1)  # (V, B * 3)
+        texels = self._matrix @ columns
+        texels = texels.reshape(self.resolution, self.resolution, len(vertices), -1)
+        return texels.permute(2, 3, 0, 1)
+
+
+def random_bodies(body: BodyModel, count: int, seed: int) -> np.ndarray:
+    """(count, V, 3) float64 bodies of random shape in random poses, metres, body frame.
+
+    The first is the template; the joints of the others are turned at random.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pose = torch.randn(count - 1, NUM_JOINTS, 3, generator=generator) * POSE_SPREAD
+    shape = torch.randn(count - 1, NUM_SHAPES, generator=generator)
+    with torch.no_grad():
+        vertices, _ = body(pose.to(body.v_template), shape.to(body.v_template))
+    return torch.cat([body.v_template[None], vertices]).double().cpu().numpy()
+
+
+def fitted_matrix(uv_map: UVMap, resolution: int, examples: np.ndarray) -> sparse.csr_matrix:
+    """(R * R, V) texels from vertices, fitted to what bilinear reading returns.
+
+    Starts from the extrapolated surface P. With S the reading, texels x = P v + F (v - S P v) are
+    wanted with S x = v; F minimises |D (S F - 1)|^2 with weights D for the vertices. Whatever P
+    and S carry exactly (translations, and inside large faces all affine motions) stays exact,
+    however coarsely F is stored.
+
+    Args:
+        uv_map: the chart.
+        resolution: R, texels.
+        examples: (K, V, 3) bodies whose worst vertices are to be served best.
+    """
+    num_vertices = examples.shape[1]
+    reading = reading_matrix(uv_map, resolution, num_vertices)
+    start = extrapolation_matrix(uv_map, resolution, num_vertices)
+    used = np.unique(reading.indices)
+    reading = reading[:, used].tocsr()
+    weights = _vertex_weights(reading, start[used], examples)
+    identity = sparse.identity(num_vertices, format='csr')
+    fit = _descend(reading, weights, identity, sparse.csr_matrix((len(used), num_vertices)))
+    change = fit @ (identity - reading @ start[used])
+    place = sparse.csr_matrix((np.ones(len(used)), (used, np.arange(len(used)))),
+                              shape=(resolution ** 2, len(used)))
+    return (start + place @ change).tocsr()
+
+
+def reading_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.csr_matrix:
+    """(V, R * R) vertices from texels, as `LocationMapper.vertices_from_location_map` reads."""
+    used = np.unique(uv_map.faces)
+    texels, weights = bilinear(uv_map.uv[used].astype(np.float64) * (resolution - 1), resolution)
+    owner = uv_map.vertex_index[used]
+    copies = np.bincount(owner, minlength=num_vertices)
+    return sparse.csr_matrix(
+        ((weights / copies[owner, None]).ravel(), (np.repeat(owner, 4), texels.ravel())),
+        shape=(num_vertices, resolution ** 2))
+
+
+def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.csr_matrix:
+    """(R * R, V) texels from vertices: the surface point under each, continued past the rim.
+
+    A texel outside the chart that reading needs takes the plane of one of the faces around the
+    UV vertex that reads it most, or that vertex itself where all of them lie too much askew.
+    """
+    positions = uv_map.uv.astype(np.float64) * (resolution - 1)
+    corners, weights = rasterize_chart(positions, uv_map.faces, resolution)
+    is_empty = corners[:, 0] < 0
+    texel, nearest = _nearest_uv_vertices(positions, uv_map.faces, resolution)
+    keep = is_empty[texel]
+    texel, nearest = texel[keep], nearest[keep]
+    corners[texel] = nearest[:, None]
+    weights[texel] = (1.0, 0.0, 0.0)
+    face, row = _faces_around(uv_map.faces, nearest)
+    points = np.stack([texel % resolution, texel // resolution], axis=1)
+    shares = barycentric(positions[uv_map.faces[face]], points[row])
+    askew = np.abs(shares).sum(axis=1)
+    askew[(shares == -1.0).all(axis=1)] = np.inf  # a face without area
+    order = np.lexsort((askew, row))
+    best = order[np.unique(row[order], return_index=True)[1]]
+    best = best[askew[best] < MAX_EXTRAPOLATION]
+    corners[texel[row[best]]] = uv_map.faces[face[best]]
+    weights[texel[row[best]]] = shares[best]
+    is_used = corners[:, 0] >= 0
+    rows = np.repeat(np.flatnonzero(is_used), 3)
+    columns = uv_map.vertex_index[corners[is_used]].ravel()
+    return sparse.csr_matrix((weights[is_used].ravel(), (rows, columns)),
+                             shape=(resolution ** 2, num_vertices))
+
+
+def _vertex_weights(reading: sparse.csr_matrix, start: sparse.csr_matrix,
+                    examples: np.ndarray) -> np.ndarray:
+    """(V,) weights under which no vertex of (K, V, 3) examples is read much worse than others."""
+    points = examples.transpose(1, 0, 2).reshape(examples.shape[1], -1)
+    weights = np.ones(len(points))
+    for _ in range(WEIGHT_ROUNDS):
+        texels = _descend(reading, weights, points, start @ points)
+        errors = np.linalg.norm((reading @ texels - points).reshape(len(points), -1, 3), axis=2)
+        worst = errors.max(axis=1)
+        weights *= np.maximum(worst / max(np.quantile(worst, WORST), 1e-12), 1.0)
+    return weights
+
+
+def _descend(reading: sparse.csr_matrix, weights: np.ndarray, wanted: np.ndarray,
+             texels: np.ndarray) -> np.ndarray:
+    """Texels closer to reading as `wanted`, dense or sparse, by Nesterov's accelerated descent.
+
+    A texel's step is scaled by how much it is read; rows of the reading sum to 1, so a step of 1
+    never overshoots.
+    """
+    amounts = np.maximum(reading.T @ weights, LEAST_READING)
+    back = (sparse.diags(1 / amounts) @ reading.T @ sparse.diags(weights)).tocsr()
+    ahead, pace = texels, 1.0
+    for _ in range(FIT_STEPS):
+        following = ahead + back @ (wanted - reading @ ahead)
+        if sparse.issparse(following):
+            following = _without_negligible(following)
+        next_pace = (1 + np.sqrt(1 + 4 * pace ** 2)) / 2
+        ahead = following + (pace - 1) / next_pace * (following - texels)
+        texels, pace = following, next_pace
+    return texels
+
+
+def _nearest_uv_vertices(positions: np.ndarray, faces: np.ndarray,
+                         resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) texels that reading looks at, and the (n,) UV vertices that read each one most."""
+    used = np.unique(faces)
+    texels, shares = bilinear(positions[used], resolution)
+    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
+    texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
+    return texel, np.tile(used, 4)[nearest_first][first]
+
+
+def _faces_around(faces: np.ndarray, uv_vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All faces around each of (n,) UV vertices: (m,) face, and (m,) which of the n it is for."""
+    order = np.argsort(faces.ravel(), kind='stable')
+    counts = np.bincount(faces.ravel())
+    starts = np.cumsum(counts) - counts
+    sizes = counts[uv_vertices]
+    row = np.repeat(np.arange(len(uv_vertices)), sizes)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[starts[uv_vertices][row] + within] // 3, row
+
+
+def _without_negligible(matrix: sparse.spmatrix) -> sparse.csr_matrix:
+    matrix = matrix.tocsr()
+    matrix.data[np.abs(matrix.data) < NEGLIGIBLE] = 0.0
+    matrix.eliminate_zeros()
+    return matrix
