@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from decomr_core.assets import find_weights
@@ -67,7 +67,8 @@ def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, An
               'body_name': network.body_name, 'body_hash': network.body_hash,
               'uv_hash': network.uv_hash}
     part = Path(f'{path}.part')
-    save_file(tensors, part, {key: json.dumps(value) for key, value in values.items()})
+    # save_file would make a file that only its owner can read, whatever the umask says.
+    part.write_bytes(save(tensors, {key: json.dumps(value) for key, value in values.items()}))
     os.replace(part, path)
 
 

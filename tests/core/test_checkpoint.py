@@ -48,6 +48,12 @@ def test_a_saved_network_comes_back_bit_for_bit(
         assert torch.equal(loaded.state_dict()[key], tensor), key
 
 
+def test_a_saved_network_can_be_read_by_whom_the_umask_allows(saved: Path) -> None:
+    plain = saved.with_name('plain')
+    plain.write_bytes(b'')
+    assert saved.stat().st_mode == plain.stat().st_mode
+
+
 def test_half_the_size_changes_the_mesh_by_less_than_a_millimetre(
         network: DecoMR, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap,
         tmp_path: Path) -> None:
