@@ -151,3 +151,11 @@ def test_the_fast_dds_profile_holds_the_largest_image() -> None:
     used = {item.text for item in root.iterfind('.//dds:userTransports/dds:transport_id', space)}
     assert used == {item.findtext('dds:transport_id', namespaces=space)
                     for item in transports.values()}
+
+
+def test_every_relative_link_of_the_pages_leads_somewhere() -> None:
+    pages = [path for path in tracked_files() if path.suffix == '.md']
+    broken = [f'{page.relative_to(ROOT)}: {link}' for page in pages
+              for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', page.read_text('utf-8'))
+              if not (page.parent / link).exists()]
+    assert broken == []
