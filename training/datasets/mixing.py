@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.datasets.people import Sample, set_up_worker
+from training.datasets.people import Sample
+from training.datasets.workers import set_up_worker
 
 __all__ = ['MixedPeople', 'SampleNumbers', 'mixed_loader']
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -176,12 +175,6 @@ def make_sample(image: np.ndarray, record: PersonRecord, rng: np.random.Generato
         'keypoints_3d': _or_zeros(record.keypoints_3d, (NUM_ANNOTATED, 4)),
         'pose': _or_zeros(record.pose, (NUM_JOINTS, 3)),
         'shape': _or_zeros(record.shape, (NUM_SHAPES,))}
-
-
-def set_up_worker(_: int) -> None:
-    """For a loader's processes: one thread each."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
 
 
 def _or_zeros(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:

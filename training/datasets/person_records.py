@@ -197,18 +197,13 @@ def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRe
     for name in ('keypoints_2d', 'keypoints_3d'):
         keypoints[name], silenced = _silenced(getattr(records, name))
         counts = replace(counts, nan_keypoints=counts.nan_keypoints + silenced)
-    has_pose, pose, shape = records.has_pose, records.pose, records.shape
-    if pose is not None:
-        finite = np.isfinite(pose).all((1, 2)) & np.isfinite(shape).all(1)
-        counts = replace(counts, nan_poses=int((has_pose & ~finite).sum()))
-        has_pose = has_pose & finite
-        pose = np.where(has_pose[:, None, None], pose, 0).astype(np.float32)
-        shape = np.where(has_pose[:, None], shape, 0).astype(np.float32)
+    cleaned = _with_whole_poses(replace(records, **keypoints))
+    counts = replace(counts, nan_poses=int((records.has_pose & ~cleaned.has_pose).sum()))
     unknown = records.genders == GENDERS.index('')
     valid = (np.isfinite(records.centers).all(1) & np.isfinite(records.sides)
              & (records.sides >= SMALLEST_SIDE_PX))
-    cleaned = replace(records, **keypoints, pose=pose, shape=shape, has_pose=has_pose,
-                      genders=np.where(unknown, NEUTRAL, records.genders).astype(np.int8))
+    cleaned = replace(
+        cleaned, genders=np.where(unknown, NEUTRAL, records.genders).astype(np.int8))
     readable, inside = np.ones(count, bool), np.ones(count, bool)
     if check_images or records.image_sizes is not None:
         cleaned, readable, inside = _image_faults(cleaned, valid)
@@ -245,6 +240,17 @@ def _image_faults(records: PersonRecords,
     # The first pixel's centre is 0, so the picture begins half a pixel before.
     inside = ((records.centers + half > -.5) & (records.centers - half < sizes - .5)).all(1)
     return replace(records, image_sizes=sizes), (sizes > 0).all(1), inside
+
+
+def _with_whole_poses(records: PersonRecords) -> PersonRecords:
+    """The records without poses and shapes in which a number is not finite."""
+    if records.pose is None:
+        return records
+    finite = np.isfinite(records.pose).all((1, 2)) & np.isfinite(records.shape).all(1)
+    kept = records.has_pose & finite
+    return replace(records, has_pose=kept,
+                   pose=np.where(kept[:, None, None], records.pose, np.float32(0)),
+                   shape=np.where(kept[:, None], records.shape, np.float32(0)))
 
 
 def _silenced(keypoints: np.ndarray | None) -> tuple[np.ndarray | None, int]:
