@@ -1,0 +1,116 @@
+"""Joint sets that data sets annotate, and how to read them off a body's vertices.
+
+`ANNOTATED_JOINTS` is the order in which the SPIN / GraphCMR / DecoMR line of work exchanges
+annotations: the 14 joints of LSP first, then ten more. SMPL's own 24 joints are in `joints.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decomr_core.body_models.joints import JOINT_NAMES
+
+if TYPE_CHECKING:
+    from decomr_core.body_models.body_model import BodyModel
+
+__all__ = ['ANNOTATED_JOINTS', 'H36M_JOINTS', 'LSP_FROM_H36M', 'MIRRORED_ANNOTATED_JOINTS',
+           'NUM_ANNOTATED', 'NUM_LSP', 'PELVIS_OF_LSP', 'annotated_regressor', 'lsp_regressor']
+
+ANNOTATED_JOINTS = (
+    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
+    'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow', 'left_wrist',
+    'neck', 'head_top',
+    'pelvis', 'thorax', 'spine', 'jaw', 'head', 'nose', 'left_eye', 'right_eye', 'left_ear',
+    'right_ear',
+)
+NUM_ANNOTATED, NUM_LSP = len(ANNOTATED_JOINTS), 14
+# The hips: their mean is the pelvis of the LSP joints.
+PELVIS_OF_LSP = (2, 3)
+# The rows of the Human3.6M joint regressor (17, 6890), which users bring with SMPL.
+H36M_JOINTS = (
+    'pelvis', 'right_hip', 'right_knee', 'right_ankle', 'left_hip', 'left_knee', 'left_ankle',
+    'spine', 'neck', 'jaw', 'head_top', 'left_shoulder', 'left_elbow', 'left_wrist',
+    'right_shoulder', 'right_elbow', 'right_wrist',
+)
+LSP_FROM_H36M = tuple(H36M_JOINTS.index(name) for name in ANNOTATED_JOINTS[:NUM_LSP])
+# Annotated joints that are nearest to one of SMPL's joints under another name.
+_SMPL_NAMES = {'thorax': 'spine3', 'spine': 'spine2', 'jaw': 'neck'}
+
+
+def _mirrored_name(name: str) -> str:
+    side, _, rest = name.partition('_')
+    return {'left': f'right_{rest}', 'right': f'left_{rest}'}.get(side, name)
+
+
+MIRRORED_ANNOTATED_JOINTS = tuple(
+    ANNOTATED_JOINTS.index(_mirrored_name(name)) for name in ANNOTATED_JOINTS)
+
+
+def annotated_regressor(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
+    """Joints in the order of the annotations, from vertices.
+
+    The head top is the highest vertex of the template and the nose its foremost head vertex on
+    the mid-line; joints of the skeleton come from SMPL's regressor. They stand in for what
+    annotators click: hips and shoulders differ by a few centimetres.
+
+    Args:
+        body: the body.
+
+    Returns:
+        (24, V) float32 regressor, and (24,) bool, False for joints that no rule gives (rows of
+        zeros): eyes and ears.
+    """
+    template = np.asarray(body.v_template)
+    own = np.asarray(body.joint_regressor)
+    regressor = np.zeros((NUM_ANNOTATED, len(template)), np.float32)
+    is_known = np.ones(NUM_ANNOTATED, bool)
+    for row, name in enumerate(ANNOTATED_JOINTS):
+        smpl_name = _SMPL_NAMES.get(name, name)
+        if name == 'head_top':
+            regressor[row, template[:, 1].argmax()] = 1.0
+        elif name == 'nose':
+            regressor[row, _nose(body, template)] = 1.0
+        elif smpl_name in JOINT_NAMES:
+            regressor[row] = own[JOINT_NAMES.index(smpl_name)]
+        else:
+            is_known[row] = False
+    return regressor, is_known
+
+
+def lsp_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:
+    """The 14 LSP joints from vertices, as the papers evaluate them.
+
+    Args:
+        body: the body.
+        file: the Human3.6M regressor (17, V) as .npy, which SMPL's users have
+            (`J_regressor_h36m.npy`); None takes `annotated_regressor`.
+
+    Returns:
+        (14, V) float32.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no regressor for this body.
+    """
+    if file is None:
+        return annotated_regressor(body)[0][:NUM_LSP]
+    wanted = (len(H36M_JOINTS), len(np.asarray(body.v_template)))
+    try:
+        regressor = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f'{file} is no array of numbers ({error}); expected the Human3.6M joint '
+                         f'regressor {wanted} as .npy') from error
+    if getattr(regressor, 'shape', None) != wanted:
+        raise ValueError(f'{file} holds {getattr(regressor, "shape", "several arrays")}, expected '
+                         f"{wanted}: a Human3.6M joint regressor for the body '{body.name}'")
+    return regressor[list(LSP_FROM_H36M)].astype(np.float32)
+
+
+def _nose(body: BodyModel, template: np.ndarray) -> int:
+    is_head = np.asarray(body.vertex_parts) == JOINT_NAMES.index('head')
+    is_middle = np.asarray(body.mirrored_vertices) == np.arange(len(template))
+    depth = np.where(is_head & is_middle, template[:, 2], -np.inf)
+    return int(depth.argmax() if np.isfinite(depth).any() else template[:, 2].argmax())
