@@ -1,4 +1,4 @@
-"""`decomr`: predict | demo | export | bench | uv | body | doctor.
+"""`decomr`: predict | demo | export | convert | bench | uv | body | doctor.
 
 A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
 from. Modules are imported by the command that needs them, so that each starts quickly.
@@ -94,6 +94,15 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
     report = {'out': str(options.out), 'files': files, **info}
     return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
             report)
+
+
+def _convert(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.convert import convert_official
+
+    report = convert_official(options.checkpoint, options.uv, options.body, options.out,
+                              options.reference)
+    return (f'{options.out}: the official network for the body {report["body"]}; use it with '
+            f'--weights {options.out} --body {options.body} --uv FILE.npz', report)
 
 
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
@@ -207,6 +216,18 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     export = commands.add_parser('export', parents=both, help='write ONNX and OpenVINO models')
     export.set_defaults(handler=_export)
     export.add_argument('--out', type=Path, required=True, help='new folder of the results')
+
+    convert = commands.add_parser('convert', parents=[common],
+                                  help='turn an official checkpoint into our weights file')
+    convert.set_defaults(handler=_convert)
+    convert.add_argument('checkpoint', type=Path, help=".pt file of the authors' release")
+    convert.add_argument('--uv', type=Path, required=True,
+                         help='UV map it was trained with: the official .obj, or an npz')
+    convert.add_argument('--body', type=Path, required=True, help='SMPL as npz (decomr body '
+                                                                  'import)')
+    convert.add_argument('--reference', type=Path, metavar='MESH.obj',
+                         help="the release's reference_mesh.obj; default: the body's template")
+    convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
 
     bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
     bench.set_defaults(handler=_bench)
