@@ -1,4 +1,4 @@
-"""Scores of the field: joint, surface and segmentation errors, bone lengths, and how sure they are.
+"""Scores of the field: joint, surface and segmentation errors, bone lengths, intervals.
 
 Points are in metres and in one frame; errors come back in millimetres, one value per sample.
 Segmentation follows Unite the People (Lassner et al., CVPR 2017): pixels of all images are counted
