@@ -1,7 +1,7 @@
 """Scores a network on a published test set, or on the held-out synthetic people.
 
     python -m training.evaluate --weights rt --json
-    python -m training.evaluate 3dpw --root DATA/3dpw --weights smpl.safetensors --body smpl.npz \
+    python -m training.evaluate 3dpw --root 3DPW --weights smpl.safetensors --body smpl.npz
         --uv smpl_uv.npz --body-folder SMPL --joint-regressor J_regressor_h36m.npy
 
 Each score comes with its 95 % bootstrap interval over the images.
@@ -50,6 +50,7 @@ from training.worst_cases import (
     TILE_PX,
     WORST,
     WorstCase,
+    case_title,
     draw_labels,
     draw_mesh,
     draw_skeleton,
@@ -198,15 +199,13 @@ def _worst_picture(name: str, runtime: Runtime, records: list[EvaluationRecord],
     for row, person, vertices, camera in zip(worst, people, output.vertices, output.camera,
                                              strict=True):
         image = crop_pixels(read_picture(person.record), person.center, person.side, TILE_PX)
-        amount = (f'{errors[row]:.0f} mm' if scorer.worst_by.endswith('_mm') else
-                  f'{errors[row]:.1%}')
         cases.append(WorstCase(
-            f'{amount} {scorer.worst_by}, {person.record.image.name}', image,
+            case_title(errors[row], scorer.worst_by, person.record.image.name), image,
             draw_mesh(image, vertices, camera, scorer.body.data.faces),
             _truth_tile(image, person, scorer, vertices, camera)))
     return worst_cases_picture(
-        cases, f'the {len(cases)} worst of {len(errors)} people of {name} by {scorer.worst_by}: '
-               'image, prediction, truth')
+        cases, f'The {len(cases)} worst of {len(errors)} people of {name}: image, prediction, '
+               'truth')
 
 
 def _truth_tile(image: np.ndarray, person: Person, scorer: Scorer, vertices: np.ndarray,

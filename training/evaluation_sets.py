@@ -187,9 +187,9 @@ def read_label_image(path: Path) -> np.ndarray:
 def _decoded(path: Path, mode: int) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
-    except OSError as error:
+        image = cv2.imdecode(data, mode) if data.size else None
+    except (OSError, cv2.error) as error:
         raise ValueError(f'{path} cannot be read ({error})') from error
-    image = cv2.imdecode(data, mode) if data.size else None
     if image is None:
         raise ValueError(f'{path} is no whole picture ({data.size} bytes)')
     return image
@@ -259,14 +259,13 @@ def _numbers(path: Path, arrays: dict[str, np.ndarray], key: str, wanted: tuple[
         sizes = ', '.join('10 or more' if size is None else str(size) for size in wanted)
         raise ValueError(f'{key} in {path} has shape {array.shape} and type {array.dtype}, '
                          f'expected numbers ({sizes})')
-    is_wrong = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
-    if key == 'scale':
-        is_wrong |= ~(array > 0)
-    if is_wrong.any():
-        row = int(np.flatnonzero(is_wrong)[0])
-        raise ValueError(f'{key} in {path} is {np.ravel(array[row])[:4].tolist()} in row {row} '
-                         f'({images[row]}) and wrong in {int(is_wrong.sum())} rows; expected '
-                         f'finite {"positive " if key == "scale" else ""}numbers: run the '
+    is_right = np.isfinite(array) & ((array > 0) if key == 'scale' else True)
+    if not is_right.all():
+        place = np.argwhere(~is_right)[0]
+        row = int(place[0])
+        raise ValueError(f'{key} in {path} holds {array[tuple(place)]} in row {row} '
+                         f'({images[row]}), and {int((~is_right).sum())} such numbers in all; '
+                         f'expected finite {"positive " if key == "scale" else ""}ones: run the '
                          'preprocessing of the data set again')
     return array.astype(np.float64)
 

@@ -28,7 +28,14 @@ from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, held_out_set
 from training.evaluation_report import DIGITS, bones_of_people, scale_rows, summarize
 from training.iuv_target import IUV_STRIDE
-from training.worst_cases import TILE_PX, WORST, WorstCase, draw_mesh, worst_cases_picture
+from training.worst_cases import (
+    TILE_PX,
+    WORST,
+    WorstCase,
+    case_title,
+    draw_mesh,
+    worst_cases_picture,
+)
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'score_held_out',
            'synthetic_report']
@@ -157,8 +164,7 @@ def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: in
         worst = np.argsort(-values[WORST_BY], kind='stable')[:WORST]
         picture = worst_cases_picture(
             _worst_cases(runtime, held_out, worst, values[WORST_BY], body),
-            f'the {len(worst)} worst of {count} synthetic people by {WORST_BY}: image, '
-            'prediction, truth')
+            f'The {len(worst)} worst of {count} synthetic people: image, prediction, truth')
     return report, picture
 
 
@@ -208,7 +214,7 @@ def _worst_cases(runtime: Runtime, held_out: SyntheticBatch, worst: np.ndarray,
     for place, row in enumerate(worst):
         image = cv2.resize(people.images[place].numpy(), (TILE_PX, TILE_PX))
         cases.append(WorstCase(
-            f'{errors[row]:.0f} mm {WORST_BY}, held-out person {row}', image,
+            case_title(errors[row], WORST_BY, f'held-out person {row}'), image,
             draw_mesh(image, output.vertices[place], output.camera[place], faces),
             draw_mesh(image, people.vertices[place].numpy(), people.camera[place].numpy(), faces,
                       is_true=True)))

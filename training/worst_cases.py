@@ -14,21 +14,25 @@ from decomr_core.crop import crop_from_image_xy
 from decomr_core.drawing import color_of_track, draw_meshes
 from decomr_core.structures import HumanMesh
 
-__all__ = ['TILE_PX', 'WORST', 'WorstCase', 'draw_labels', 'draw_mesh', 'draw_skeleton',
-           'worst_cases_picture', 'write_picture']
+__all__ = ['TILE_PX', 'WORST', 'WorstCase', 'case_title', 'draw_labels', 'draw_mesh',
+           'draw_skeleton', 'worst_cases_picture', 'write_picture']
 
 WORST = 16
 COLUMNS = 4
 TILE_PX = 160
 TITLE_PX = 20
 MARGIN_PX = 6
-PREDICTED, TRUE = 3, 8
+PREDICTED, TRUE = 1, 2
 """Ids whose colours predictions and truths are drawn in, everywhere."""
 LIMBS = (('right_ankle', 'right_knee'), ('right_knee', 'right_hip'), ('right_hip', 'left_hip'),
          ('left_hip', 'left_knee'), ('left_knee', 'left_ankle'), ('right_wrist', 'right_elbow'),
          ('right_elbow', 'right_shoulder'), ('right_shoulder', 'neck'), ('neck', 'left_shoulder'),
          ('left_shoulder', 'left_elbow'), ('left_elbow', 'left_wrist'), ('neck', 'head'))
+HIPS = ('right_hip', 'left_hip')
 NUM_COLORS = 256
+ERROR_WORDS = {'pa_mpjpe_mm': 'mm MPJPE-PA', 'surface_error_mm': 'mm surface error',
+               'segment_error': '% of pixels in a wrong segment'}
+"""By the score that orders the people."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,18 @@ def worst_cases_picture(cases: list[WorstCase], heading: str) -> np.ndarray:
     return np.vstack([_line(heading, rows[0].shape[1]), *rows])
 
 
+def case_title(error: float, score: str, whose: str) -> str:
+    """How wrong the prediction of one person is.
+
+    Args:
+        error: of the person, in the score's unit.
+        score: a name of `ERROR_WORDS`.
+        whose: which person it is.
+    """
+    amount = error if score.endswith('_mm') else 100 * error
+    return f'{amount:.0f} {ERROR_WORDS[score]}, {whose}'
+
+
 def draw_mesh(crop: np.ndarray, vertices: np.ndarray, camera: np.ndarray, faces: np.ndarray,
               is_true: bool = False) -> np.ndarray:
     """A mesh over a crop.
@@ -90,9 +106,11 @@ def draw_skeleton(crop: np.ndarray, joints: np.ndarray, camera: np.ndarray) -> n
     drawn, size = crop.copy(), len(crop)
     middle = np.full(2, (size - 1) / 2)
     points = np.rint(project_weak(joints, camera, middle, float(size))).astype(int)
-    for one, other in LIMBS:
-        ends = [points[EVALUATED_JOINTS.index(name)].tolist() for name in (one, other)]
-        cv2.line(drawn, *ends, color_of_track(TRUE), 2, cv2.LINE_AA)
+    place = {name: point for name, point in zip(EVALUATED_JOINTS, points, strict=False)}
+    lines = [(place[one], place[other]) for one, other in LIMBS]
+    lines.append((place['neck'], sum(place[hip] for hip in HIPS) // 2))
+    for one, other in lines:
+        cv2.line(drawn, one.tolist(), other.tolist(), color_of_track(TRUE), 2, cv2.LINE_AA)
     return drawn
 
 
