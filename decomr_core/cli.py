@@ -190,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'decomr {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_estimation(commands, common, network)
+    _add_conversion(commands, common)
     _add_assets(commands, common)
     for name, (_, help_text) in PLUGIN_COMMANDS.items():
         commands.add_parser(name, add_help=False, help=help_text)
@@ -217,6 +218,19 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     export.set_defaults(handler=_export)
     export.add_argument('--out', type=Path, required=True, help='new folder of the results')
 
+    bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
+    bench.set_defaults(handler=_bench)
+    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+    bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
+    bench.add_argument('--size', type=_numbers(2, 'x'), default=(1280, 720), metavar='WxH',
+                       help='size of the image, px (1280x720)')
+    bench.add_argument('--detector', help='time this detector as well, on every image')
+    bench.add_argument('--repeats', type=int, default=50, help='images (50)')
+    bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
+
+
+def _add_conversion(commands: argparse._SubParsersAction,
+                    common: argparse.ArgumentParser) -> None:
     convert = commands.add_parser('convert', parents=[common],
                                   help='turn an official checkpoint into our weights file')
     convert.set_defaults(handler=_convert)
@@ -228,16 +242,6 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     convert.add_argument('--reference', type=Path, metavar='MESH.obj',
                          help="the release's reference_mesh.obj; default: the body's template")
     convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
-
-    bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
-    bench.set_defaults(handler=_bench)
-    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
-    bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
-    bench.add_argument('--size', type=_numbers(2, 'x'), default=(1280, 720), metavar='WxH',
-                       help='size of the image, px (1280x720)')
-    bench.add_argument('--detector', help='time this detector as well, on every image')
-    bench.add_argument('--repeats', type=int, default=50, help='images (50)')
-    bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
 
 
 def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:

@@ -57,11 +57,7 @@ def convert_official(checkpoint: str | Path, uv: str | Path, body: str | Path, o
         ValueError: an input is damaged, or they do not belong together.
     """
     out = Path(out)
-    if out.suffix != '.safetensors':
-        raise ValueError(f'{out} is to hold weights; give a name that ends in .safetensors')
-    if not out.resolve().parent.is_dir():
-        raise FileNotFoundError(f'there is no folder {out.resolve().parent} to write {out.name} '
-                                'into; make it first')
+    _check_place(out)
     body_model = load_body(body)
     uv_map = _load_uv(uv, body_model)
     turn = _reference_turn(body_model, reference)
@@ -79,6 +75,15 @@ def convert_official(checkpoint: str | Path, uv: str | Path, body: str | Path, o
             'checkpoint_hash': source['hash'], 'body': body_model.name,
             'body_hash': body_model.hash, 'uv_hash': uv_map.hash,
             'parameters': sum(parameter.numel() for parameter in network.parameters())}
+
+
+def _check_place(out: Path) -> None:
+    """Raises an error before anything is read if the result could not be written."""
+    if out.suffix != '.safetensors':
+        raise ValueError(f'{out} is to hold weights; give a name that ends in .safetensors')
+    if not out.resolve().parent.is_dir():
+        raise FileNotFoundError(f'there is no folder {out.resolve().parent} to write {out.name} '
+                                'into; make it first')
 
 
 def _load_uv(uv: str | Path, body: BodyModel) -> UVMap:

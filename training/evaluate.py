@@ -70,7 +70,8 @@ logger = logging.getLogger(__name__)
 
 
 def set_report(name: str, root: str | Path, runtime: Runtime, scorer: Scorer,
-               limit: int | None = None, scales: tuple[float, ...] = (),
+               annotations: str | Path | None = None, limit: int | None = None,
+               scales: tuple[float, ...] = (),
                with_picture: bool = False) -> tuple[dict[str, Any], np.ndarray | None]:
     """Everything that is reported about a published test set.
 
@@ -79,6 +80,7 @@ def set_report(name: str, root: str | Path, runtime: Runtime, scorer: Scorer,
         root: folder of its files.
         runtime: the network.
         scorer: of the set, for the network's body.
+        annotations: the npz; None: the one of the published name in the root.
         limit: how many people, evenly spread over the set; None: all.
         scales: sides of the crop over the person box to measure at as well.
         with_picture: whether to draw the worst cases.
@@ -86,7 +88,7 @@ def set_report(name: str, root: str | Path, runtime: Runtime, scorer: Scorer,
     Returns:
         The report, ready for JSON, and the picture (H, W, 3) uint8 RGB or None.
     """
-    records = evaluation_set(name, root)
+    records = evaluation_set(name, root, annotations)
     if limit is not None and limit < len(records):
         records = [records[row] for row in
                    np.linspace(0, len(records) - 1, limit).round().astype(int)]
@@ -96,7 +98,7 @@ def set_report(name: str, root: str | Path, runtime: Runtime, scorer: Scorer,
                        len(scores.unreadable), len(records), scores.unreadable[0])
     network, intervals = summarize(scores.values)
     report = {
-        'annotations': annotation_file(name, root).name, 'images': len(scores.rows),
+        'annotations': annotation_file(name, root, annotations).name, 'images': len(scores.rows),
         'unreadable': len(scores.unreadable), 'unreadable_examples': scores.unreadable[:SHOWN],
         'network': network, 'intervals': intervals,
         'bone_length_variation': _bones(scores, records, scorer), 'notes': scorer.notes}
@@ -135,7 +137,7 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     if options.dataset != SYNTHETIC:
         if options.root is None:
             raise ValueError(f'{options.dataset} needs --root FOLDER, the folder of its files')
-        annotation_file(options.dataset, options.root)
+        annotation_file(options.dataset, options.root, options.annotations)
         scorer = make_scorer(options.dataset, body, options.body_folder, options.joint_regressor)
     runtime = _load_network(options, body, uv_map)
     scales = BOX_SCALES if options.scales else ()
@@ -145,7 +147,8 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
                                            bool(options.worst))
     else:
         report, picture = set_report(options.dataset, options.root, runtime, scorer,
-                                     options.images, scales, bool(options.worst))
+                                     options.annotations, options.images, scales,
+                                     bool(options.worst))
     about = {'dataset': options.dataset, 'weights': str(options.weights),
              'runtime': f'{runtime.name} {runtime.precision}'}
     return {**about, **report}, picture
@@ -234,6 +237,8 @@ def _parser() -> ArgumentParser:
                                                           'an npz file')
     parser.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
     parser.add_argument('--root', type=Path, help="folder of the data set's npz and images")
+    parser.add_argument('--annotations', type=Path, metavar='FILE.npz',
+                        help='of the data set, if not in its folder under the published name')
     parser.add_argument('--body-folder', type=Path, help='folder of smpl_neutral.npz, '
                                                          'smpl_male.npz, smpl_female.npz')
     parser.add_argument('--joint-regressor', type=Path, metavar='J_regressor_h36m.npy',

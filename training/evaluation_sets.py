@@ -106,18 +106,20 @@ class EvaluationRecord:
     track: str = ''
 
 
-def evaluation_set(name: str, root: str | Path) -> list[EvaluationRecord]:
+def evaluation_set(name: str, root: str | Path,
+                   annotations: str | Path | None = None) -> list[EvaluationRecord]:
     """The people of a test set, in the order of its file.
 
     Args:
         name: a key of `EVALUATION_SETS`.
-        root: folder of the npz and the images.
+        root: folder that the paths of the images start from.
+        annotations: the npz; None: the one of the published name in the root.
 
     Raises:
         FileNotFoundError: there is no npz; says what the folder must hold.
         ValueError: the npz lacks an array, or one has another shape or is not finite.
     """
-    path = annotation_file(name, root)
+    path, root = annotation_file(name, root, annotations), Path(root)
     files = EVALUATION_SETS[name]
     arrays = _read_arrays(path)
     images, frames = _images(name, path, arrays)
@@ -129,11 +131,11 @@ def evaluation_set(name: str, root: str | Path) -> list[EvaluationRecord]:
     columns = {key: _numbers(path, arrays, key, (count, *shape), images)
                for key, shape in numbers.items()}
     genders = _genders(path, arrays, images) if 'gender' in files.keys else ['neutral'] * count
-    labels = {key: [path.parent / text for text in _texts(path, arrays, key, count)]
+    labels = {key: [root / text for text in _texts(path, arrays, key, count)]
               for key in ('maskname', 'partname') if key in files.keys}
     shapes = columns.get('shape')
     return [EvaluationRecord(
-        image=path.parent / images[row], frame=frames[row], center=columns['center'][row],
+        image=root / images[row], frame=frames[row], center=columns['center'][row],
         side=float(columns['scale'][row]) * PX_PER_SCALE,
         pose=columns['pose'][row].reshape(NUM_JOINTS, 3) if 'pose' in columns else None,
         shape=None if shapes is None else shapes[row, :NUM_SHAPES], gender=genders[row],
@@ -144,8 +146,13 @@ def evaluation_set(name: str, root: str | Path) -> list[EvaluationRecord]:
         if files.is_video else '') for row in range(count)]
 
 
-def annotation_file(name: str, root: str | Path) -> Path:
+def annotation_file(name: str, root: str | Path, annotations: str | Path | None = None) -> Path:
     """The npz of a test set.
+
+    Args:
+        name: a key of `EVALUATION_SETS`.
+        root: its folder.
+        annotations: a file of another name; None: the published one in the root.
 
     Raises:
         FileNotFoundError: it is not there; says what the folder must hold.
@@ -154,11 +161,12 @@ def annotation_file(name: str, root: str | Path) -> Path:
     if name not in EVALUATION_SETS:
         raise ValueError(f'data set is {name!r}, expected one of: {", ".join(EVALUATION_SETS)}')
     files, root = EVALUATION_SETS[name], Path(root)
-    for file in files.annotations:
+    names = files.annotations if annotations is None else (Path(annotations).resolve(),)
+    for file in names:
         if (root / file).is_file():
             return root / file
     raise FileNotFoundError(
-        f'{root} does not hold {" or ".join(files.annotations)}; expected there: that file, as '
+        f'{root} does not hold {" or ".join(map(str, names))}; expected there: that file, as '
         'the preprocessing of SPIN or DecoMR writes it (arrays imgname, center, scale, '
         f'{", ".join(files.keys)}), and the images, as {files.images}; images and licence: '
         f'{files.source}')

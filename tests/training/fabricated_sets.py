@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from decomr_core.rasterizer import rasterize
 from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
+from training import evaluate
 from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, SyntheticPeople
 from training.datasets.viewpoints import ROOT_FROM_BODY
@@ -128,3 +130,15 @@ def _write_labels(folder: Path, people: SyntheticBatch, body: BodyModel) -> dict
             names[key].append(f'data/lsp/im{index:04d}_{kind}.png')
             cv2.imwrite(str(folder / names[key][-1]), picture)
     return names
+
+
+def run_evaluate(files: dict[str, Path], *words: object, without: tuple[str, ...] = ()) -> int:
+    """Runs the command with the user's files; its exit code."""
+    given = [word for key, path in files.items() if key not in without
+             for word in (f'--{key}', str(path))]
+    return evaluate.main([*map(str, words), *given])
+
+
+def last_json(capsys) -> dict:
+    """The JSON object on the last line of what was printed."""
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
