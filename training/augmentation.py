@@ -114,7 +114,8 @@ class Augmented:
 
 def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np.ndarray | None,
             keypoints_3d: np.ndarray | None, pose: np.ndarray | None, shape: np.ndarray | None,
-            rng: np.random.Generator, config: AugmentationConfig) -> Augmented:
+            rng: np.random.Generator, config: AugmentationConfig, *,
+            root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
     """Cuts one person out of a picture at random; the same `rng` gives the same.
 
     Args:
@@ -128,12 +129,14 @@ def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np
         shape: (10,) shape components; None if unknown.
         rng: the source of chance.
         config: how much to vary.
+        root_from_body: as `augment_pose` takes it.
 
     Raises:
         ValueError: an array has another shape, or the square is none.
     """
     return apply_augmentation(sample_augmentation(rng, config), config.size, image, center, side,
-                              keypoints_2d, keypoints_3d, pose, shape)
+                              keypoints_2d, keypoints_3d, pose, shape,
+                              root_from_body=root_from_body)
 
 
 def sample_augmentation(rng: np.random.Generator, config: AugmentationConfig) -> Augmentation:
@@ -149,7 +152,8 @@ def sample_augmentation(rng: np.random.Generator, config: AugmentationConfig) ->
 def apply_augmentation(augmentation: Augmentation, size: int, image: np.ndarray,
                        center: np.ndarray, side: float, keypoints_2d: np.ndarray | None = None,
                        keypoints_3d: np.ndarray | None = None, pose: np.ndarray | None = None,
-                       shape: np.ndarray | None = None) -> Augmented:
+                       shape: np.ndarray | None = None, *,
+                       root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
     """Does to one person what was drawn; the arguments are those of `augment`.
 
     Raises:
@@ -165,7 +169,7 @@ def apply_augmentation(augmentation: Augmentation, size: int, image: np.ndarray,
     if keypoints_3d is not None:
         keypoints_3d = augment_keypoints_3d(keypoints_3d, augmentation)
     if pose is not None:
-        pose = augment_pose(pose, augmentation)
+        pose = augment_pose(pose, augmentation, root_from_body)
     shape = None if shape is None else np.asarray(shape, np.float32)
     return Augmented(crop, keypoints_2d, keypoints_3d, pose, shape, affine, augmentation)
 
@@ -240,8 +244,8 @@ def augment_pose(pose: np.ndarray, augmentation: Augmentation,
     Args:
         pose: (24, 3) axis-angle, radians; the first one turns the whole body.
         augmentation: what was drawn for the image.
-        root_from_body: (3, 3) diagonal rotation from the body model's frame, as the data set
-            turns it; the identity where posed bodies have the camera's axes already.
+        root_from_body: (3, 3) diagonal rotation that the data set turns posed bodies by; the
+            identity where they have the camera's axes already, as in the files of SPIN.
 
     Returns:
         (24, 3) float32.

@@ -215,6 +215,14 @@ def test_a_positive_rotation_turns_the_picture_and_the_body_clockwise() -> None:
     assert np.allclose(up_in_root, [1, 0, 0], atol=1e-6)  # the head at three o'clock
 
 
+def test_a_pose_that_has_the_cameras_axes_already_turns_the_other_way() -> None:
+    person, turn = example_person(), Augmentation(rotation=math.pi / 2)
+    person['pose'] = np.zeros((24, 3))
+    body, root = (apply_augmentation(turn, SIZE, **person, **given).pose[0]
+                  for given in ({}, {'root_from_body': np.eye(3)}))
+    assert np.allclose(root, [0, 0, math.pi / 2]) and np.allclose(body, -root)
+
+
 def test_unknown_keypoints_are_zeros_and_what_was_not_given_stays_unknown() -> None:
     person = example_person()
     person['keypoints_2d'][3] = np.nan, 5, 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import mesh_targets
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.augmentation import Augmentation, apply_augmentation, augment_pose, crop_affine
@@ -337,3 +340,22 @@ def test_wrong_shapes_are_named(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Non
                               'visible has shape')):
         with pytest.raises(ValueError, match=words):
             renderer(*arguments)
+
+
+def test_the_benchmark_prints_what_it_measured_and_on_what(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    mesh_targets.main(['--repeats', '1', '--json'])
+    report = json.loads(capsys.readouterr().out)
+    for part in ('mesh_target', 'cached_target', 'augment'):
+        assert report[part]['images_per_s'] > 0
+    assert report['threads'] == 1 and {'hardware', 'versions', 'date'} <= set(report)
+    mesh_targets.main(['--repeats', '1'])
+    assert 'images_per_s' in capsys.readouterr().out
+
+
+def test_a_wrong_argument_of_the_benchmark_ends_in_one_line_and_code_2(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        mesh_targets.main(['--repeats', '0'])
+    assert stopped.value.code == 2
+    assert 'take 1 or more' in capsys.readouterr().err
