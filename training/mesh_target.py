@@ -180,7 +180,10 @@ class MeshTargetRenderer(nn.Module):
         """
         check_shape('camera', camera, (len(vertices), 3))
         crop_xy = camera[:, None, :1] * (vertices[..., :2] + camera[:, None, 1:])
-        return rasterize(torch.cat([crop_xy, vertices[..., 2:]], dim=-1), self.faces, self.size)
+        points = torch.cat([crop_xy, vertices[..., 2:]], dim=-1)
+        # From outside a closed surface the first face on any ray looks at the camera; leaving out
+        # those that turn away saves a third of the time.
+        return rasterize(points, self.faces, self.size, cull_backfaces=True)
 
 
 def _longer_side(seen: Tensor, is_known: Tensor) -> Tensor:
