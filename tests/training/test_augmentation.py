@@ -140,6 +140,8 @@ def test_flipping_twice_gives_the_original() -> None:
     original = apply_augmentation(Augmentation(), SIZE, **person)
     assert np.array_equal(twice.image, person['image'])
     assert not np.array_equal(once.image, person['image'])
+    mirrored = original.keypoints_2d[list(MIRRORED_ANNOTATED_JOINTS)] * [-1, 1, 1]
+    assert np.allclose(once.keypoints_2d, mirrored, atol=1e-5)
     for name in ('keypoints_2d', 'keypoints_3d', 'pose'):
         assert np.allclose(getattr(twice, name), getattr(original, name), atol=1e-5), name
         assert not np.allclose(getattr(once, name), getattr(original, name), atol=.1), name
