@@ -1,6 +1,6 @@
 """IUV images on disk: drawn once per person, cut for every epoch's augmentation.
 
-Drawing on the fly is the default and exact; the cache saves a quarter of its CPU time
+Drawing on the fly is the default and exact; the cache saves a third of its CPU time
 (`benchmarks/mesh_targets.py`). It holds IUV images of the crop's own size, of squares
 `CACHE_MARGIN` times as large as the person's and neither turned nor mirrored: what lies beyond
 them is taken for background. One file per person; any number of processes may read and write.
