@@ -7,8 +7,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -18,9 +17,10 @@ from decomr_core import __version__
 from decomr_core.camera import intrinsics_from_fov
 from decomr_core.detection import load_detector
 from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.hardware import cpu_name
 from decomr_core.runtimes import RUNTIMES, Runtime
 
-__all__ = ['bench_estimator', 'bench_text', 'cpu_name']
+__all__ = ['bench_estimator', 'bench_text', 'measured_on']
 
 WARM_UP = 5
 FOV_DEG = 60.0
@@ -63,10 +63,21 @@ def bench_estimator(network: Runtime, *, num_people: int = 1,
         'median_ms': {name: float(np.median(ms)) for name, ms in stages.items()},
         'p99_ms': {name: float(np.percentile(ms, 99)) for name, ms in stages.items()},
         'images_per_s': 1e3 / float(np.median(stages['total'])),
+        **measured_on({network.name: RUNTIMES[network.name][0]})}
+
+
+def measured_on(packages: Mapping[str, str]) -> dict[str, Any]:
+    """What a measurement was made on: hardware, versions, date.
+
+    Args:
+        packages: name in the report -> distribution, of the packages that do the work.
+    """
+    return {
         'hardware': {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
                      'load_before': os.getloadavg()[0]},
         'versions': {'decomr': __version__, 'python': platform.python_version(),
-                     network.name: importlib.metadata.version(RUNTIMES[network.name][0])},
+                     **{name: importlib.metadata.version(distribution)
+                        for name, distribution in packages.items()}},
         'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')}
 
 
@@ -109,13 +120,3 @@ def _detector_ms(name: str, image: np.ndarray, repeats: int) -> list[float]:
         detector(image)
         times.append((time.perf_counter() - start) * 1e3)
     return times
-
-
-def cpu_name() -> str:
-    """The CPU's name, where Linux tells it."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
