@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from decomr_core.body_models import NUM_JOINTS
-from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS, H36M_JOINTS
+from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
 from training.datasets.coco import read_json
 from training.datasets.frames import extract_frames
 from training.datasets.person_record import PersonRecord
@@ -36,9 +36,13 @@ SUBJECTS = {'train': (1, 5, 6, 7, 8), 'p1': (9, 11), 'p2': (9, 11)}
 FRONTAL_CAMERA = 4
 FRAME_STEP = 5
 MM_PER_M = 1000
-# Its head top is exchanged as the head of Human3.6M, apart from the head top of LSP.
-PLACES = tuple(ANNOTATED_JOINTS.index({'head_top': 'head'}.get(joint, joint))
-               for joint in H36M_JOINTS)
+# The order of the annotation files: the right leg first, unlike the joint regressor's.
+JOINTS_IN_FILES = (
+    'pelvis', 'right_hip', 'right_knee', 'right_ankle', 'left_hip', 'left_knee', 'left_ankle',
+    'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
+    'right_shoulder', 'right_elbow', 'right_wrist',
+)
+PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in JOINTS_IN_FILES)
 
 
 def _read(root: Path, split: str) -> Iterator[PersonRecord]:
@@ -91,7 +95,7 @@ def _record(image: dict[str, Any], camera: dict[str, Any], joints: Any,
             body: dict[str, Any] | None) -> PersonRecord:
     """The actor in one image: joints from the world into the camera, and projected."""
     rotation = np.array(camera['R'], np.float64).reshape(3, 3)
-    world = np.array(joints, np.float64).reshape(len(H36M_JOINTS), 3)
+    world = np.array(joints, np.float64).reshape(len(JOINTS_IN_FILES), 3)
     seen = world @ rotation.T + np.array(camera['t'], np.float64).ravel()
     points = seen[:, :2] / seen[:, 2:] * camera['f'] + camera['c']
     pose = shape = None
