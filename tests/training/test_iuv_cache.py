@@ -189,7 +189,8 @@ def test_the_cut_of_a_cached_image_is_what_drawing_it_would_give(
     cut = crop_cached_iuv(cached.numpy(), augmentation, size)
     drawn = flip_iuv(drawn) if flipped else drawn
     assert cut.shape == drawn.shape == (3, size, size)
-    assert ((cut[0] > 0) == (drawn[0] > 0)).float().mean() > .97
+    # Half a pixel along the outline, some 200 of the 4,096 pixels, may fall on either side.
+    assert ((cut[0] > 0) == (drawn[0] > 0)).float().mean() > .95
     both = (cut[0] > 0) & (drawn[0] > 0)
     assert both.sum() > 100
     # Off by at most half a pixel along each side, where the person is 50 pixels tall.
