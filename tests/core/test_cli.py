@@ -175,7 +175,6 @@ def test_body_info_and_import_tell_what_a_body_is(
 
 def test_uv_build_and_report_make_and_measure_a_map(
         tmp_path: Path, tiny_body: BodyModel, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip('igl')
     tiny_body.save(tmp_path / 'body.npz')
     assert run('uv', 'build', '--body', tmp_path / 'body.npz', '--out', tmp_path / 'uv.npz') == 0
     load_uv_map(tmp_path / 'uv.npz', tiny_body)
