@@ -35,6 +35,7 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
 # Optional packages, and the one file that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
+    'h5py': 'training/datasets/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt_runtime.py',

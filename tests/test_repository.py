@@ -102,7 +102,8 @@ def test_the_requirements_name_everything_that_is_imported() -> None:
     assert used - requirement_names('runtime', 'export') == set()
     used = {DISTRIBUTIONS.get(name, name)
             for name in third_party_imports('training', 'tests', 'tools') - FROM_ROS}
-    assert used - requirement_names('runtime', 'export', 'training', 'dev', 'bake') == set()
+    assert used - requirement_names('runtime', 'export', 'training', 'datasets', 'dev',
+                                    'bake') == set()
 
 
 def test_every_requirement_is_pinned_to_one_version() -> None:
@@ -110,7 +111,8 @@ def test_every_requirement_is_pinned_to_one_version() -> None:
             if line and not line.startswith('#')]
     assert all(re.match(r'[\w.-]+==[\w.]+( ; python_version (<|>=) \'3\.11\')?$', pin)
                for pin in pins)
-    direct = requirement_names('runtime', 'export', 'training', 'dev', 'build', 'bake')
+    direct = requirement_names('runtime', 'export', 'training', 'datasets', 'dev', 'build',
+                               'bake')
     assert direct - requirement_names('constraints') == set()
 
 
