@@ -1,4 +1,4 @@
-"""`decomr`: predict | demo | export | bench | uv | body | doctor.
+"""`decomr`: predict | demo | export | convert | bench | uv | body | doctor.
 
 A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
 from. Modules are imported by the command that needs them, so that each starts quickly.
@@ -94,6 +94,15 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
     report = {'out': str(options.out), 'files': files, **info}
     return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
             report)
+
+
+def _convert(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.convert import convert_official
+
+    report = convert_official(options.checkpoint, options.uv, options.body, options.out,
+                              options.reference)
+    return (f'{options.out}: the official network for the body {report["body"]}; use it with '
+            f'--weights {options.out} --body {options.body} --uv FILE.npz', report)
 
 
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
@@ -202,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'decomr {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_estimation(commands, common, network)
+    _add_conversion(commands, common)
     _add_uv(commands, common)
     _add_body(commands, common)
     commands.add_parser('doctor', parents=[common], help='what is installed, and what is missing'
@@ -241,6 +251,21 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     bench.add_argument('--detector', help='time this detector as well, on every image')
     bench.add_argument('--repeats', type=int, default=50, help='images (50)')
     bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
+
+
+def _add_conversion(commands: argparse._SubParsersAction,
+                    common: argparse.ArgumentParser) -> None:
+    convert = commands.add_parser('convert', parents=[common],
+                                  help='turn an official checkpoint into our weights file')
+    convert.set_defaults(handler=_convert)
+    convert.add_argument('checkpoint', type=Path, help=".pt file of the authors' release")
+    convert.add_argument('--uv', type=Path, required=True,
+                         help='UV map it was trained with: the official .obj, or an npz')
+    convert.add_argument('--body', type=Path, required=True, help='SMPL as npz (decomr body '
+                                                                  'import)')
+    convert.add_argument('--reference', type=Path, metavar='MESH.obj',
+                         help="the release's reference_mesh.obj; default: the body's template")
+    convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
 
 
 def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:

@@ -216,5 +216,5 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           cwd=Path(cli.__file__).parent.parent)
     assert done.stdout.splitlines()[-1] == '[]', done.stderr
-    for command in ('predict', 'demo', 'export', 'bench', 'uv', 'body', 'doctor'):
+    for command in ('predict', 'demo', 'export', 'convert', 'bench', 'uv', 'body', 'doctor'):
         assert f'\n    {command} ' in done.stdout
