@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
 
-__all__ = ['arrays_from_pickle', 'printable']
+__all__ = ['arrays_from_pickle', 'printable', 'values_from_pickle']
 
 # 512 MiB in float64, five times what the largest body of this family holds in one array.
 MAX_ENTRIES = 2**26
@@ -39,17 +39,37 @@ def arrays_from_pickle(data: bytes, names: Iterable[str]) -> dict[str, np.ndarra
     Raises:
         Exception: of almost any kind, for a pickle that is damaged or asks for something else.
     """
-    content = _ArrayUnpickler(io.BytesIO(data), encoding='latin1').load()
-    if not isinstance(content, dict):
-        raise ValueError(f'it holds a {type(content).__name__}, not named arrays')
+    content = _named_content(data)
     arrays = {name: _array_from(content[name]) for name in names if name in content}
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def values_from_pickle(data: bytes) -> dict[str, Any]:
+    """All of a pickled dictionary: arrays, numbers, texts and lists of them; None for the rest.
+
+    Raises:
+        Exception: of almost any kind, for a pickle that is damaged or asks for something else.
+    """
+    return {printable(name): _plain_value(value) for name, value in _named_content(data).items()}
 
 
 def printable(text: object, length: int = 80) -> str:
     """Text from a file, safe for a terminal: one line, no control characters, not too long."""
     words = ' '.join(str(text)[:8 * length].split())
     return ''.join(c if c.isprintable() else '?' for c in words)[:length]
+
+
+def _named_content(data: bytes) -> dict:
+    content = _ArrayUnpickler(io.BytesIO(data), encoding='latin1').load()
+    if not isinstance(content, dict):
+        raise ValueError(f'it holds a {type(content).__name__}, not named arrays')
+    return content
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain_value(item) for item in value]
+    return value if isinstance(value, str | int | float) else _array_from(value)
 
 
 class _StandIn:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
 from collections.abc import Callable, Iterable, Iterator
 
-import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -18,6 +16,7 @@ from training.datasets.synthetic import (
     SyntheticConfig,
     SyntheticPeople,
 )
+from training.datasets.workers import set_up_worker
 
 __all__ = ['BlockReplay', 'synthetic_loader']
 
@@ -58,7 +57,7 @@ def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *
         return DataLoader(
             people, batch_size=None, num_workers=num_workers,
             prefetch_factor=PREFETCHED_CHUNKS if num_workers else None,
-            worker_init_fn=_set_up_worker)
+            worker_init_fn=set_up_worker)
 
     return BlockReplay(chunks_from, config.batch_size, batch_size, reuse, pool_images, seed,
                        first_batch)
@@ -116,11 +115,3 @@ class BlockReplay:
         generator = torch.Generator().manual_seed(self.seed * BLOCK_SEED_STEP + number)
         return torch.cat([torch.randperm(self.block_images, generator=generator)
                           for _ in range(self.reuse)])
-
-
-def _set_up_worker(_: int) -> None:
-    """One thread each; signals to the whole group are the trainer's to handle, then it ends us."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
