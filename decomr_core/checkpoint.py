@@ -228,7 +228,8 @@ def _check_hash(path: Path, kind: str, wanted: str, seen: str, body_name: str) -
         raise ValueError(
             f'{path} was trained for the {kind} with hash {wanted[:HASH_SHOWN]} (body '
             f"'{body_name}'), but this one has {seen[:HASH_SHOWN]}; pass the {kind} it was "
-            f'trained for (load_network(..., {kind}=...)), or weights trained for this one')
+            f'trained for (--{"uv" if kind == "uv_map" else kind}; in Python '
+            f'load_network(..., {kind}=...)), or weights trained for this one')
 
 
 def _check_tensors(path: Path, wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:

@@ -29,6 +29,7 @@ PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag,
 They are found by name when they are called; this package works without them."""
 
 USER_ERROR, FAILURE = 2, 1
+PICTURE_ENDINGS = ('.png', '.jpg', '.pdf', '.svg')
 
 Report = dict[str, Any]
 Handler = Callable[[argparse.Namespace], tuple[str, Report]]
@@ -273,14 +274,14 @@ def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParse
         dest='what', required=True, metavar='build|import|report')
     build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
     build.set_defaults(handler=_uv_build)
-    build.add_argument('--out', type=Path, required=True, help='npz file to write')
+    build.add_argument('--out', type=_output_file, required=True, help='npz file to write')
     build.add_argument('--stress', type=float, metavar='WEIGHT',
                        help='pull towards the distances on the mesh (30); 0: none')
     imported = uv_map.add_parser('import', parents=[common],
                                  help="take the UV map of an OBJ of the body's mesh")
     imported.set_defaults(handler=_uv_import)
     imported.add_argument('template', type=Path, help='OBJ with v, vt and f of the same mesh')
-    imported.add_argument('--out', type=Path, required=True, help='npz file to write')
+    imported.add_argument('--out', type=_output_file, required=True, help='npz file to write')
     imported.add_argument('--flip-v', action='store_true',
                           help='count v from the bottom, as Blender, textures of SMPL and decomr '
                                'predict do; without it from the top, as the official DecoMR '
@@ -290,7 +291,7 @@ def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParse
     report.add_argument('--uv', default='builtin', help='builtin, makehuman or an npz file')
     report.add_argument('--sources', type=_positive, metavar='N',
                         help='rows of the distance matrices; default: all, a minute')
-    report.add_argument('--plot', type=Path, metavar='FILE.png',
+    report.add_argument('--plot', type=_output_picture, metavar='FILE.png',
                         help='picture of the chart, the distances and the distortion')
     for command in (build, imported, report):
         command.add_argument('--body', default='builtin', help='builtin or an npz file')
@@ -306,7 +307,7 @@ def _add_body(commands: argparse._SubParsersAction, common: argparse.ArgumentPar
                                help="turn SMPL's .pkl or npz into our npz")
     imported.set_defaults(handler=_body_import)
     imported.add_argument('file', type=Path, help='official SMPL .pkl, or an npz')
-    imported.add_argument('--out', type=Path, required=True, help='npz file to write')
+    imported.add_argument('--out', type=_output_file, required=True, help='npz file to write')
     imported.add_argument('--gender', choices=('neutral', 'male', 'female'),
                           help='of the body; default: as the name of an official file says')
     imported.add_argument('--name', help='what the body is called; default: as the file')
@@ -324,6 +325,23 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
             bar.update(part - bar.n)
 
         yield show
+
+
+def _output_file(text: str) -> Path:
+    """The argparse type of a file to write: whatever else is wrong is better known early."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f'cannot write {text}: there is no folder {path.parent}')
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f'cannot write {text}: it is a folder')
+    return path
+
+
+def _output_picture(text: str) -> Path:
+    """The argparse type of a picture to write."""
+    if Path(text).suffix.lower() not in PICTURE_ENDINGS:
+        raise argparse.ArgumentTypeError(f'{text!r} ends in none of: {" ".join(PICTURE_ENDINGS)}')
+    return _output_file(text)
 
 
 def _positive(text: str) -> int:

@@ -71,8 +71,13 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
 
 def prediction_text(report: dict[str, Any]) -> str:
     """The report of `predict_image` for a terminal."""
-    lines = [f'{len(report["people"])} people in {report["width"]}x{report["height"]} px, '
-             f'{report["runtime"]} {report["precision"]}']
+    count = len(report['people'])
+    lines = [f'{count} {"person" if count == 1 else "people"} in '
+             f'{report["width"]}x{report["height"]} px, {report["runtime"]} '
+             f'{report["precision"]}']
+    if not count:
+        lines.append('  nobody found; try --detector whole-frame, or say where: '
+                     '--boxes X0,Y0,X1,Y1')
     for person in report['people']:
         box = ', '.join(f'{edge:.0f}' for edge in person['box'])
         place = person['translation_m']

@@ -14,6 +14,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -39,6 +40,8 @@ CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
 START_TIMEOUT_S = 120.0
 # The source starts once the recorder is ready.
 START_FILE = 'recorder_is_ready'
+# What the recorder calls its files.
+OWN_BAG_FILE = re.compile(r'bag_\d+\.mcap')
 # The last image's mesh is published well within this after the source has ended, s.
 DRAIN_S = 0.5
 
@@ -53,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     try:
         options.video = find_video(options.video)
+        check_video(options.video)
         find_weights(options.weights)
         _make_room(options.out)
         report = run_demo(options, stop_on_signals())
@@ -86,6 +90,7 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
     """
     out, started_ns = options.out, time.time_ns()
     environment = _environment()
+    sys.stderr.write(f'playing {options.video}; the summary comes when it ends\n')
     with ChildProcesses(out, environment) as children:
         children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag')
         children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
@@ -155,21 +160,42 @@ def find_video(video: str | None) -> Path:
                             'install opencv-doc, or give your own: --video FILE or /dev/video0')
 
 
+def check_video(video: Path) -> None:
+    """Refuses a file that is no video, before the results of an earlier demo make room.
+
+    Raises:
+        ValueError: OpenCV cannot read a frame of it.
+    """
+    if not video.is_file():
+        return  # a camera, or a folder of pictures
+    import cv2
+
+    capture = cv2.VideoCapture(str(video))
+    is_readable = capture.isOpened() and capture.read()[0]
+    capture.release()
+    if not is_readable:
+        raise ValueError(f'OpenCV cannot read {video} as a video; check that it is one, or '
+                         'convert it (mp4, avi)')
+
+
 def _make_room(out: Path) -> None:
     """Creates the folder and removes what an earlier demo left in it; nothing else.
 
     Raises:
-        FileExistsError: `bag` holds something that no demo writes.
+        FileExistsError: something of another's is in the way.
     """
     out.mkdir(parents=True, exist_ok=True)
     bag = out / 'bag'
     if bag.exists():
         foreign = [path.name for path in bag.iterdir()
-                   if path.suffix != '.mcap' and 'metadata.yaml' not in path.name]
+                   if not OWN_BAG_FILE.fullmatch(path.name) and 'metadata.yaml' not in path.name]
         if foreign:
-            raise FileExistsError(f'{bag} holds {foreign[0]}, which is no part of a bag; choose '
-                                  'another --out')
-        shutil.rmtree(bag)
+            raise FileExistsError(f'{bag} holds {foreign[0]}, which no demo wrote; choose another '
+                                  '--out')
+    if (out / 'overlay.mp4').exists() and not (out / 'source.log').exists():
+        raise FileExistsError(f'{out} holds an overlay.mp4 that no demo wrote; choose another '
+                              '--out')
+    shutil.rmtree(bag, ignore_errors=True)
     for name in ('overlay.mp4', 'source.avi', 'source_stamps.csv', START_FILE):
         (out / name).unlink(missing_ok=True)
 

@@ -29,7 +29,7 @@ WITHOUT_ROSDEP_KEY = {'openvino', 'safetensors', 'smplx'}
 KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators',
                        'rosidl_default_runtime', 'rviz2'}
 # Python module -> name on the package index, where they differ.
-DISTRIBUTIONS = {'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+DISTRIBUTIONS = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs',
             'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs',
             'std_msgs', 'visualization_msgs'}
@@ -153,3 +153,11 @@ def test_the_fast_dds_profile_holds_the_largest_image() -> None:
     used = {item.text for item in root.iterfind('.//dds:userTransports/dds:transport_id', space)}
     assert used == {item.findtext('dds:transport_id', namespaces=space)
                     for item in transports.values()}
+
+
+def test_every_relative_link_of_the_pages_leads_somewhere() -> None:
+    pages = [path for path in tracked_files() if path.suffix == '.md']
+    broken = [f'{page.relative_to(ROOT)}: {link}' for page in pages
+              for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', page.read_text('utf-8'))
+              if not (page.parent / link).exists()]
+    assert broken == []

@@ -12,14 +12,24 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from decomr_core.assets import BUILTIN, cache_folder, file_hash, find_weights
+from decomr_core.assets import (
+    BUILTIN,
+    cache_folder,
+    file_hash,
+    find_body,
+    find_uv_map,
+    find_weights,
+)
+from decomr_core.body_models.body_data import BodyData
 from decomr_core.topology import Topology
+from decomr_core.uv.uv_map import UVMap
 
 __all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'ExportedModel', 'exported_model']
 
 EXPORT_VERSION = 1
 """Raised whenever what an export writes changes, so that older ones are made again."""
 
+HASH_SHOWN = 16
 INPUT_NAME = 'images'
 OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
 """The graph's input (B, S, S, 3) uint8 RGB, and its outputs as in `NetworkOutput`."""
@@ -83,7 +93,7 @@ def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
 
     Raises:
         FileNotFoundError: there are no such weights.
-        ValueError: the weights are damaged or of another body; or the export is.
+        ValueError: the weights are damaged or of another body or UV map; or the export is.
     """
     path = find_weights(weights)
     key = hashlib.sha256(f'{file_hash(path)} {EXPORT_VERSION}'.encode()).hexdigest()[:16]
@@ -92,7 +102,21 @@ def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
         from decomr_core.export import export_weights  # torch and the network: only to export
 
         export_weights(path, folder, body, uv_map)
-    return ExportedModel.load(folder)
+    model = ExportedModel.load(folder)
+    _check_made_for(path, model.info, body, uv_map)
+    return model
+
+
+def _check_made_for(weights: Path, info: dict, body: str | Path, uv_map: str | Path) -> None:
+    """An export in the cache is as strict about body and UV map as its weights are."""
+    seen = {'body': ('body_hash', BodyData.load(find_body(body)).hash),
+            'uv': ('uv_hash', UVMap.load(find_uv_map(uv_map)).hash)}
+    for option, (key, found) in seen.items():
+        if info[key] != found:
+            raise ValueError(
+                f"{weights} was trained for the {option} with hash {info[key][:HASH_SHOWN]} (body "
+                f"'{info['body_name']}'), but this one has {found[:HASH_SHOWN]}; pass the one it "
+                f'was trained for (--{option}), or weights trained for this one')
 
 
 def _damage(folder: Path, reason: object) -> str:

@@ -72,10 +72,21 @@ def describe_uv_map(body: BodyModel, uv_map: UVMap) -> tuple[str, dict[str, Any]
     text = (f'{len(uv_map.uv)} UV vertices, {len(uv_map.faces)} faces; {charts}\n'
             f'{found.flips} triangles flat or turned over, {found.overlaps} overlaps of chart '
             f'edges, {symmetry}')
+    head, feet = _heights(body, uv_map)
+    text += f'\nthe head at v = {head:.2f}, the feet at v = {feet:.2f}, counted from the top'
+    if head > feet and found.pieces == 1:
+        text += '; UPSIDE DOWN: import it again with --flip-v if the file counts v from the bottom'
     return text, {
+        'head_v': head, 'feet_v': feet,
         'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces), 'pieces': found.pieces,
         'flips': found.flips, 'overlaps': found.overlaps,
         'symmetry_error': found.symmetry_error if is_paired else None}
+
+
+def _heights(body: BodyModel, uv_map: UVMap) -> tuple[float, float]:
+    """V of the highest and of the lowest vertex of the template."""
+    height = np.asarray(body.v_template)[uv_map.vertex_index, 1]
+    return float(uv_map.uv[height.argmax(), 1]), float(uv_map.uv[height.argmin(), 1])
 
 
 def _places_of_corners(path: str | Path, template: ObjTemplate, faces: np.ndarray,

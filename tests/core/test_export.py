@@ -156,13 +156,25 @@ def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) ->
 def test_starting_from_the_cache_needs_no_pytorch(trained: dict[str, str], model: ExportedModel,
                                                   cache: Path) -> None:
     code = ('import sys, numpy as np; from decomr_core.runtimes import load_runtime;'
-            f'runtime = load_runtime("openvino", {trained["weights"]!r});'
+            f'runtime = load_runtime("openvino", **{trained!r});'
             'runtime.run(np.zeros((1, 64, 64, 3), np.uint8));'
             'print([name for name in ("torch", "onnx", "smplx") if name in sys.modules])')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           env={**os.environ, 'DECOMR_CACHE': str(cache),
                                'PYTHONPATH': os.pathsep.join(sys.path)})
     assert done.stdout.strip() == '[]', done.stderr
+
+
+@pytest.mark.parametrize('name', ['openvino', 'onnxruntime', 'torch'])
+@pytest.mark.parametrize(('option', 'wrong', 'said'), [
+    ('body', 'builtin', 'trained for the body with hash|made for the body'),
+    ('uv_map', 'makehuman', 'trained for .--uv|made for the body'),
+    ('uv_map', '/nowhere.npz', 'no UV map at')])
+def test_an_export_in_the_cache_is_refused_for_another_body_or_uv_map(
+        trained: dict[str, str], model: ExportedModel, name: str, option: str, wrong: str,
+        said: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        load_runtime(name, **{**trained, option: wrong})
 
 
 def test_a_process_that_comes_second_leaves_the_first_export_alone(

@@ -81,6 +81,27 @@ def test_a_folder_that_is_no_bag_is_not_removed(pictures: Path, tmp_path: Path, 
     assert (tmp_path / 'bag' / 'thesis.txt').exists()
 
 
+@pytest.mark.parametrize('name', ['bag/my_recording.mcap', 'overlay.mp4'])
+def test_what_no_demo_wrote_is_not_removed(pictures: Path, tmp_path: Path, weights: Path,
+                                           capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / 'bag').mkdir()
+    (tmp_path / name).write_text('mine')
+    assert demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights',
+                      str(weights)]) == 2
+    assert 'no demo wrote' in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == 'mine'
+
+
+def test_a_file_that_is_no_video_leaves_the_results_of_the_demo_before(
+        tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ('source.log', 'overlay.mp4', 'notes.md'):
+        (tmp_path / name).write_text('# before')
+    assert demo.main(['--video', str(tmp_path / 'notes.md'), '--out', str(tmp_path), '--weights',
+                      str(weights)]) == 2
+    assert 'cannot read' in capsys.readouterr().err
+    assert (tmp_path / 'overlay.mp4').read_text() == '# before'
+
+
 def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
         ros: RosTest, pictures: Path) -> None:
     broken = ros.folder / 'broken.safetensors'
@@ -88,7 +109,7 @@ def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
     run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--weights', broken, '--out',
                     ros.folder / 'out')
     assert run.process.wait(60) == 1
-    last, = run.output.splitlines()
+    _, last = run.output.splitlines()  # the first says what is being played
     assert 'broken.safetensors' in last
 
 
