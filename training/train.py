@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -145,7 +145,7 @@ class Trainer:
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self.team = Team(config.batch_size)
         self.body = load_body()
-        self.uv_map = load_uv_map(body=self.body)
+        self.uv_map = load_uv_map(config.uv_map, self.body)
         network = self._first_network()
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.train_step = TrainStep(
@@ -208,14 +208,16 @@ class Trainer:
         return self.averaged if self.averaged is not None else self.network
 
     def _first_network(self) -> DecoMR:
-        wanted = network_config(self.config.preset)
+        wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init:
             return DecoMR(wanted, self.body, self.uv_map)
         network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
         if network.config != wanted:
             raise ValueError(
-                f'{self.config.init} holds a {network.config.preset!r} network, the run is to '
-                f'train {wanted.preset!r}; set preset to that, or init to other weights'
+                f'{self.config.init} holds a {network.config.preset!r} network with lnet_input '
+                f'{network.config.lnet_input!r}, the run is to train {wanted.preset!r} with '
+                f'{wanted.lnet_input!r}; set preset and lnet_input to those, or init to other '
+                'weights'
             )
         return network.train()
 
