@@ -20,7 +20,7 @@ from decomr_core.detection import load_detector
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.runtimes import RUNTIMES, Runtime
 
-__all__ = ['bench_estimator', 'bench_text']
+__all__ = ['bench_estimator', 'bench_text', 'cpu_name']
 
 WARM_UP = 5
 FOV_DEG = 60.0
@@ -63,7 +63,7 @@ def bench_estimator(network: Runtime, *, num_people: int = 1,
         'median_ms': {name: float(np.median(ms)) for name, ms in stages.items()},
         'p99_ms': {name: float(np.percentile(ms, 99)) for name, ms in stages.items()},
         'images_per_s': 1e3 / float(np.median(stages['total'])),
-        'hardware': {'cpu': _cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
+        'hardware': {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
                      'load_before': os.getloadavg()[0]},
         'versions': {'decomr': __version__, 'python': platform.python_version(),
                      network.name: importlib.metadata.version(RUNTIMES[network.name][0])},
@@ -111,7 +111,7 @@ def _detector_ms(name: str, image: np.ndarray, repeats: int) -> list[float]:
     return times
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """The CPU's name, where Linux tells it."""
     try:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
