@@ -22,14 +22,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jsonargparse import ArgumentParser
 
 from decomr_core.config import LNET_INPUTS
+from decomr_core.networks.decomr import DecoMR
 from training.ablation_report import write_report
 from training.ablation_results import AblationResults, Cell, hardware, versions
 from training.datasets.synthetic import SyntheticBatch, held_out_set
-from training.evaluate import constant_scores, score_images
+from training.evaluate import constant_scores, evaluate_network
 from training.train import Trainer
 from training.train_config import TrainConfig
 from training.train_step import NonFiniteLossError
@@ -150,7 +152,7 @@ class Ablation:
         if not self.results.values['best_constant']:
             self.results.values['best_constant'] = constant_scores(held_out.joints)
         network = trainer.best_network
-        self.results.add(cell, score_images(network, held_out), {
+        self.results.add(cell, _scores_of_each(network, held_out), {
             'parameters': sum(parameter.numel() for parameter in network.parameters()),
             'uv_hash': network.uv_hash, 'steps': trainer.step,
             'train_s': round(trainer.trained_s, 1), 'hardware': hardware(),
@@ -165,6 +167,13 @@ class Ablation:
         flag = torch.tensor(float(self.stop_asked), device=device)
         torch.distributed.all_reduce(flag)
         return bool(flag > 0)
+
+
+def _scores_of_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarray]:
+    """The scores of `evaluate_network` for each of K images, (K,) by name."""
+    rows = [evaluate_network(network, held_out.part(slice(number, number + 1)))
+            for number in range(len(held_out))]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def main(arguments: list[str] | None = None) -> int:

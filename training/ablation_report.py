@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -115,14 +115,15 @@ def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
         axis.bar(places, means, 0.92 * width, color=MAP_COLORS[number % len(MAP_COLORS)],
                  label=f'{label} UV map', yerr=[means - low, high - means], capsize=3,
                  error_kw={'elinewidth': 1})
-        for place, mean, top in zip(places, means, high, strict=True):
-            axis.annotate(f'{mean:.0f}', (place, top), (0, 2), textcoords='offset points',
-                          ha='center', fontsize=8)
+        for place, mean in zip(places, means, strict=True):
+            axis.annotate(f'{mean:.1f}', (place, 0), (0, 4), textcoords='offset points',
+                          ha='center', fontsize=8, color='white')
     if metric in results.values['best_constant']:
         axis.axhline(results.values['best_constant'][metric], color='0.4', linestyle='--',
                      linewidth=1, label='best constant prediction')
     axis.set_title(_panel_title(results, metric), fontsize=10)
-    axis.set_xticks(range(len(inputs)), [INPUT_NAMES.get(name, name) for name in inputs])
+    names = [INPUT_NAMES.get(name, name).replace(' + ', '\n+ ') for name in inputs]
+    axis.set_xticks(range(len(inputs)), names)
     axis.set_xlabel('what LNet sees beside the reference map')
     axis.set_ylabel(f'{COLUMNS[metric]} (lower is better)')
     axis.margins(y=0.25)
@@ -177,9 +178,8 @@ def _difference_lines(results: AblationResults) -> list[str]:
 def _notes(results: AblationResults) -> list[str]:
     values = results.values
     budget, train = values['budget'], values['config']['train']
-    machines = sorted({f'{cell["hardware"]["processes"]} process(es) on {cell["hardware"]["cpus"]}'
-                       f' x {cell["hardware"]["gpu"] or cell["hardware"]["cpu"]}'
-                       for cell in values['cells'].values() if 'hardware' in cell})
+    machines = sorted({_machine_text(cell['hardware']) for cell in values['cells'].values()
+                       if 'hardware' in cell})
     return [
         f'Means over {values["images"]} held-out synthetic images; in brackets the 95 % bootstrap '
         'interval over the images, which does not cover what another seed of the training would '
@@ -187,9 +187,16 @@ def _notes(results: AblationResults) -> list[str]:
         'held-out set itself.', '',
         f'Every cell: preset `{train["preset"]}`, {budget["cnet_steps"]} steps of CNet alone and '
         f'{budget["end_to_end_steps"]} of everything, batch {budget["batch_size"]}, '
-        f'{budget["training_images"]:,} training images (each rendered one shown '
-        f'{budget["reuse"]} time(s)), seed {values["seed"]}; {"; ".join(machines) or "no machine"}'
-        f'; {values.get("date", "undated")}.', '', NOT_IN_HERE]
+        f'{budget["training_images"]:,} training images, '
+        f'{budget["training_images"] // budget["reuse"]:,} of them distinct, seed '
+        f'{values["seed"]}. {"; ".join([*machines, values.get("date", "undated")])}.', '',
+        NOT_IN_HERE]
+
+
+def _machine_text(hardware: dict[str, Any]) -> str:
+    count = hardware['processes']
+    return (f'{count} process{"es" if count > 1 else ""}, {hardware["cpus"]} cores of '
+            f'{hardware["cpu"]}, {hardware["gpu"] or "no GPU"}')
 
 
 def _input_name(cell: Cell) -> str:

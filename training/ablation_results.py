@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from decomr_core import __version__
 from decomr_core.bench import cpu_name
 from training.train import PACE
 from training.train_config import TrainConfig
 
-__all__ = ['AblationResults', 'Cell', 'bootstrap_interval', 'hardware', 'versions']
+__all__ = ['AblationResults', 'Cell', 'hardware', 'mean_with_interval', 'versions']
 
 RESULTS, SCORES = 'results.json', 'scores.npz'
 FORMAT_VERSION = 1
@@ -91,7 +90,7 @@ class AblationResults:
         """Whether the cell has its scores."""
         return cell.name in self.values['cells']
 
-    def add(self, cell: Cell, scores: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def add(self, cell: Cell, scores: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         """Takes a cell's scores, compares it with the other cells, and writes the file.
 
         Args:
@@ -99,15 +98,14 @@ class AblationResults:
             scores: (K,) the scores of each image.
             facts: what else to say about how it was made.
         """
-        arrays = {name: values.numpy() for name, values in scores.items()}
         target = self.folder / cell.name / SCORES
         partial = target.with_suffix('.partial')
         with partial.open('wb') as handle:
-            np.savez_compressed(handle, **arrays)
+            np.savez_compressed(handle, **scores)
         os.replace(partial, target)
         self.values['cells'][cell.name] = {
             **dataclasses.asdict(cell), **facts,
-            'scores': {name: bootstrap_interval(values) for name, values in arrays.items()}}
+            'scores': {name: mean_with_interval(values) for name, values in scores.items()}}
         self.values['comparisons'] = self._comparisons()
         self.write()
 
@@ -132,12 +130,12 @@ class AblationResults:
             if (first.uv_map == second.uv_map) == (first.lnet_input == second.lnet_input):
                 continue
             rows.append({'cell': second.name, 'minus': first.name, **{
-                metric: bootstrap_interval(scores[second][metric] - scores[first][metric])
+                metric: mean_with_interval(scores[second][metric] - scores[first][metric])
                 for metric in COMPARED}})
         return rows
 
 
-def bootstrap_interval(values: np.ndarray) -> dict[str, float]:
+def mean_with_interval(values: np.ndarray) -> dict[str, float]:
     """The mean of (K,) values and the 95 % interval of that mean, by drawing images anew.
 
     It says how much the choice of images matters, not what another seed of the training would

@@ -29,31 +29,24 @@ from decomr_core.uv.uv_map import load_uv_map
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, held_out_set
 
-__all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'score_images']
+__all__ = ['best_constant_joints', 'evaluate_network', 'main']
 
 BATCH = 50
 CONSTANT_STEPS = 300
 logger = logging.getLogger(__name__)
 
 
-def evaluate_network(network: DecoMR, held_out: SyntheticBatch) -> dict[str, float]:
-    """Mean scores over a held-out set, those of `score_images`."""
-    rows = score_images(network, held_out)
-    return {name: round(float(values.mean()), 4) for name, values in rows.items()}
-
-
 @torch.no_grad()
-def score_images(network: DecoMR, held_out: SyntheticBatch) -> dict[str, Tensor]:
-    """The scores of each image of a held-out set.
+def evaluate_network(network: DecoMR, held_out: SyntheticBatch) -> dict[str, float]:
+    """Mean scores over a held-out set.
 
     Args:
         network: the network; it is left in the mode it came in.
-        held_out: K rendered images with their truth.
+        held_out: rendered images with their truth.
 
     Returns:
-        (K,) each: `pa_mpjpe_mm`, `mpjpe_mm`, `vertex_error_mm` (pelvis-aligned),
-        `foreground_iou`, `uv_error` (mean l1 of u and v where truth and prediction have
-        foreground).
+        `pa_mpjpe_mm`, `mpjpe_mm`, `vertex_error_mm` (pelvis-aligned), `foreground_iou`,
+        `uv_error` (mean l1 of u and v where truth and prediction have foreground).
     """
     was_training = network.training
     network.eval()
@@ -65,7 +58,7 @@ def score_images(network: DecoMR, held_out: SyntheticBatch) -> dict[str, Tensor]
         for name, values in _scores(network, output, batch.to(device)).items():
             rows.setdefault(name, []).append(values)
     network.train(was_training)
-    return {name: torch.cat(values).cpu() for name, values in rows.items()}
+    return {name: round(float(torch.cat(values).mean()), 4) for name, values in rows.items()}
 
 
 def best_constant_joints(gt_joints: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from decomr_core.config import LNET_INPUTS
 from training import train
 from training.ablation import Ablation, AblationConfig, main
 from training.ablation_report import find_comparison, finding, plot_ablation, table
-from training.ablation_results import AblationResults, Cell, bootstrap_interval
+from training.ablation_results import AblationResults, Cell, mean_with_interval
 from training.train import Trainer
 
 SMOKE = Path(__file__).parents[2] / 'config' / 'ablation_smoke.yaml'
@@ -274,14 +274,14 @@ def test_bars_are_the_means_and_their_whiskers_the_intervals():
     assert 'mm' in axis.get_ylabel() and axis.get_ylim()[0] == 0
 
 
-def test_the_bootstrap_interval_is_that_of_the_mean():
+def test_the_mean_with_interval_is_that_of_the_mean():
     values = np.random.default_rng(1).normal(100, 20, 400)
-    found = bootstrap_interval(values)
+    found = mean_with_interval(values)
     assert found['mean'] == pytest.approx(values.mean(), abs=1e-3)
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert found['high'] - found['mean'] == pytest.approx(half, rel=0.1)
     assert found['mean'] - found['low'] == pytest.approx(half, rel=0.1)
-    assert bootstrap_interval(np.full(5, 3.0)) == {'mean': 3, 'low': 3, 'high': 3}
+    assert mean_with_interval(np.full(5, 3.0)) == {'mean': 3, 'low': 3, 'high': 3}
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
