@@ -19,6 +19,7 @@ from training.ablation import Ablation, AblationConfig, main
 from training.ablation_report import find_comparison, finding, plot_ablation, table
 from training.ablation_results import AblationResults, Cell, mean_with_interval
 from training.train import Trainer
+from training.train_config import TrainConfig
 
 SMOKE = Path(__file__).parents[2] / 'config' / 'ablation_smoke.yaml'
 NAMES = [f'{label}_{lnet_input}' for label in ('conventional', 'continuous')
@@ -158,6 +159,14 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
     assert run(tmp_path, '--cells', 'continuous_local') == 0
     assert 'compared with no other' in caplog.text
     assert AblationResults(tmp_path).values['comparisons'] == []
+
+
+def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path):
+    config = TrainConfig(preset='small', lnet_input='local',
+                         init=str(finished / 'continuous_global' / 'network.safetensors'))
+    with pytest.raises(ValueError, match="lnet_input 'global', the run is to train 'small' with "
+                                         "'local'"):
+        Trainer(config, tmp_path)
 
 
 def test_a_cell_that_is_not_in_the_grid_is_refused_with_the_known_ones(tmp_path, capsys):
