@@ -39,6 +39,7 @@ setup(
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
         'plots': ['matplotlib>=3.8'],
         'bake': ['anny>=0.6'],
+        'datasets': ['h5py>=3.8'],
         'training': ['jsonargparse>=4.30', 'matplotlib>=3.8', 'PyYAML>=6'],
         'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],
     },

@@ -23,12 +23,16 @@ def find_body(body: str | Path = BUILTIN) -> Path:
 
 
 def find_uv_map(uv_map: str | Path = BUILTIN) -> Path:
-    """The npz of a UV map: the built-in body's by name, any other by path.
+    """The npz of a UV map: those of the built-in body by name, any other by path.
+
+    `builtin` is the continuous map, `makehuman` the conventional one of several charts, which is
+    there to compare with.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('UV map', uv_map, {BUILTIN: DATA_FOLDER / 'builtin_uv.npz'},
+    return _find('UV map', uv_map, {BUILTIN: DATA_FOLDER / 'builtin_uv.npz',
+                                    'makehuman': DATA_FOLDER / 'makehuman_uv.npz'},
                  'decomr uv build --body FILE --out FILE')
 
 

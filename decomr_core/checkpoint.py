@@ -24,8 +24,8 @@ from decomr_core.config import NetworkConfig
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
-__all__ = ['load_network', 'load_official', 'read_metadata', 'save_checkpoint',
-           'state_dict_from_official']
+__all__ = ['load_network', 'load_official', 'official_name', 'read_metadata', 'save_checkpoint',
+           'state_dict_from_official', 'tensor_problems']
 
 # Written into every file; a reader refuses other numbers.
 FORMAT_VERSION = 1
@@ -68,8 +68,11 @@ def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, An
               'uv_hash': network.uv_hash}
     part = Path(f'{path}.part')
     # save_file would make a file that only its owner can read, whatever the umask says.
-    part.write_bytes(save(tensors, {key: json.dumps(value) for key, value in values.items()}))
-    os.replace(part, path)
+    try:
+        part.write_bytes(save(tensors, {key: json.dumps(value) for key, value in values.items()}))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_metadata(name_or_path: str | Path = 'rt') -> dict[str, Any]:
@@ -152,15 +155,42 @@ def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> di
                          f'found: {sorted(official)}')
     renamed = {}
     for network, names in OFFICIAL_NAMES.items():
+        if not isinstance(official[network], Mapping):
+            raise ValueError(f'{network} of the official checkpoint is a '
+                             f'{type(official[network]).__name__}, expected a state dict')
         for key, tensor in official[network].items():
-            if key.startswith(UNUSED_OFFICIAL):
+            if str(key).startswith(UNUSED_OFFICIAL):
                 continue
-            module, _, rest = key.partition('.')
+            module, _, rest = str(key).partition('.')
+            if not isinstance(tensor, Tensor):
+                raise ValueError(f'{network} of the official checkpoint holds a '
+                                 f'{type(tensor).__name__} as {key!r}, expected tensors alone')
             if module not in names:
                 raise ValueError(f'{network} of the official checkpoint has a key {key!r} of no '
                                  f'known module; known: {sorted(names)}')
             renamed[f'{names[module]}.{rest}'] = tensor
     return renamed
+
+
+def official_name(key: str) -> str:
+    """What the official release calls a tensor of ours, with the network's name in front."""
+    for network, names in OFFICIAL_NAMES.items():
+        for official, ours in names.items():
+            if key.startswith(f'{ours}.'):
+                return f'{network}.{official}{key[len(ours):]}'
+    return key
+
+
+def tensor_problems(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> str:
+    """What keeps tensors from being those of a network: names and shapes; empty if nothing."""
+    missing, unknown = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
+    reshaped = sorted(key for key in set(wanted) & set(seen)
+                      if wanted[key].shape != seen[key].shape)
+    return '; '.join(
+        f'{len(keys)} {what} ({", ".join(keys[:KEYS_SHOWN])}'
+        f'{", ..." if len(keys) > KEYS_SHOWN else ""})'
+        for what, keys in (('missing', missing), ('unknown', unknown),
+                           ('of another shape', reshaped)) if keys)
 
 
 def _as_stored(key: str, tensor: Tensor, half: bool) -> Tensor:
@@ -202,14 +232,8 @@ def _check_hash(path: Path, kind: str, wanted: str, seen: str, body_name: str) -
 
 
 def _check_tensors(path: Path, wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
-    missing, unknown = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
-    reshaped = sorted(key for key in set(wanted) & set(seen)
-                      if wanted[key].shape != seen[key].shape)
-    problems = [f'{len(keys)} {what} ({", ".join(keys[:KEYS_SHOWN])}'
-                f'{", ..." if len(keys) > KEYS_SHOWN else ""})'
-                for what, keys in (('missing', missing), ('unknown', unknown),
-                                   ('of another shape', reshaped)) if keys]
+    problems = tensor_problems(wanted, seen)
     if problems:
-        raise ValueError(f'the tensors in {path} do not fit its config: {"; ".join(problems)}; '
+        raise ValueError(f'the tensors in {path} do not fit its config: {problems}; '
                          'it was saved by another version of this package: use that version, or '
                          'train again')

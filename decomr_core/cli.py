@@ -1,4 +1,4 @@
-"""`decomr`: predict | demo | export | bench | uv | body | doctor.
+"""`decomr`: predict | demo | export | convert | bench | uv | body | doctor.
 
 A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
 from. Modules are imported by the command that needs them, so that each starts quickly.
@@ -96,6 +96,15 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
             report)
 
 
+def _convert(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.convert import convert_official
+
+    report = convert_official(options.checkpoint, options.uv, options.body, options.out,
+                              options.reference)
+    return (f'{options.out}: the official network for the body {report["body"]}; use it with '
+            f'--weights {options.out} --body {options.body} --uv FILE.npz', report)
+
+
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.bench import bench_estimator, bench_text
 
@@ -117,6 +126,20 @@ def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
     report = {'out': str(options.out), 'body': body.name, 'body_hash': body.hash,
               'uv_hash': uv_map.hash, 'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces)}
     return f'{options.out}: UV map of {body.name}, {len(uv_map.uv)} UV vertices', report
+
+
+def _uv_import(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.body_models import load_body
+    from decomr_core.uv.uv_import import describe_uv_map, import_uv_map
+
+    body = load_body(options.body)
+    uv_map = import_uv_map(options.template, body, options.flip_v)
+    text, found = describe_uv_map(body, uv_map)
+    uv_map.save(options.out)
+    report = {'out': str(options.out), 'template': str(options.template), 'body': body.name,
+              'body_hash': body.hash, 'uv_hash': uv_map.hash, 'is_v_flipped': options.flip_v,
+              **found}
+    return f'{options.out}: UV map of {body.name} from {options.template}\n{text}', report
 
 
 def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
@@ -142,7 +165,8 @@ def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
     path = find_body(options.body)
     body = BodyData.load(path)
     size = body.v_template.max(0) - body.v_template.min(0)
-    report = {'path': str(path), 'name': body.name, 'hash': body.hash,
+    report = {'path': str(path), 'name': body.name, 'gender': body.gender or 'unknown',
+              'hash': body.hash,
               'vertices': len(body.v_template), 'faces': len(body.faces),
               'joints': len(body.parents), 'has_pose_blend_shapes': body.posedirs is not None,
               'height_m': round(float(size[1]), 4), 'arm_span_m': round(float(size[0]), 4)}
@@ -150,13 +174,19 @@ def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _body_import(options: argparse.Namespace) -> tuple[str, Report]:
+    from dataclasses import replace
+
     from decomr_core.body_models.body_data import BodyData
 
     body = BodyData.load(options.file)
+    body = replace(body, name=options.name or body.name, gender=options.gender or body.gender)
     body.save(options.out)
-    report = {'out': str(options.out), 'name': body.name, 'hash': body.hash}
-    return (f'{options.out}: body {body.name}; make its UV map: decomr uv build --body '
-            f'{options.out} --out FILE'), report
+    gender = body.gender or 'unknown'
+    report = {'out': str(options.out), 'name': body.name, 'gender': gender, 'hash': body.hash,
+              'vertices': len(body.v_template), 'faces': len(body.faces)}
+    hint = '' if body.gender else ' (say it with --gender)'
+    return (f'{options.out}: body {body.name}, gender {gender}{hint}, {len(body.v_template)} '
+            f'vertices; make its UV map: decomr uv build --body {options.out} --out FILE'), report
 
 
 def _doctor(options: argparse.Namespace) -> tuple[str, Report]:
@@ -181,7 +211,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'decomr {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_estimation(commands, common, network)
-    _add_assets(commands, common)
+    _add_conversion(commands, common)
+    _add_uv(commands, common)
+    _add_body(commands, common)
+    commands.add_parser('doctor', parents=[common], help='what is installed, and what is missing'
+                        ).set_defaults(handler=_doctor)
     for name, (_, help_text) in PLUGIN_COMMANDS.items():
         commands.add_parser(name, add_help=False, help=help_text)
     return parser
@@ -219,24 +253,50 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
 
 
-def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+def _add_conversion(commands: argparse._SubParsersAction,
+                    common: argparse.ArgumentParser) -> None:
+    convert = commands.add_parser('convert', parents=[common],
+                                  help='turn an official checkpoint into our weights file')
+    convert.set_defaults(handler=_convert)
+    convert.add_argument('checkpoint', type=Path, help=".pt file of the authors' release")
+    convert.add_argument('--uv', type=Path, required=True,
+                         help='UV map it was trained with: the official .obj, or an npz')
+    convert.add_argument('--body', type=Path, required=True, help='SMPL as npz (decomr body '
+                                                                  'import)')
+    convert.add_argument('--reference', type=Path, metavar='MESH.obj',
+                         help="the release's reference_mesh.obj; default: the body's template")
+    convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
+
+
+def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
     uv_map = commands.add_parser('uv', help='UV maps').add_subparsers(
-        dest='what', required=True, metavar='build|report')
+        dest='what', required=True, metavar='build|import|report')
     build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
     build.set_defaults(handler=_uv_build)
     build.add_argument('--out', type=Path, required=True, help='npz file to write')
     build.add_argument('--stress', type=float, metavar='WEIGHT',
                        help='pull towards the distances on the mesh (30); 0: none')
+    imported = uv_map.add_parser('import', parents=[common],
+                                 help="take the UV map of an OBJ of the body's mesh")
+    imported.set_defaults(handler=_uv_import)
+    imported.add_argument('template', type=Path, help='OBJ with v, vt and f of the same mesh')
+    imported.add_argument('--out', type=Path, required=True, help='npz file to write')
+    imported.add_argument('--flip-v', action='store_true',
+                          help='count v from the bottom, as Blender, textures of SMPL and decomr '
+                               'predict do; without it from the top, as the official DecoMR '
+                               'template does')
     report = uv_map.add_parser('report', parents=[common], help='measure a UV map')
     report.set_defaults(handler=_uv_report)
-    report.add_argument('--uv', default='builtin', help='builtin or an npz file')
+    report.add_argument('--uv', default='builtin', help='builtin, makehuman or an npz file')
     report.add_argument('--sources', type=_positive, metavar='N',
                         help='rows of the distance matrices; default: all, a minute')
     report.add_argument('--plot', type=Path, metavar='FILE.png',
                         help='picture of the chart, the distances and the distortion')
-    for command in (build, report):
+    for command in (build, imported, report):
         command.add_argument('--body', default='builtin', help='builtin or an npz file')
 
+
+def _add_body(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
     body = commands.add_parser('body', help='body models').add_subparsers(
         dest='what', required=True, metavar='info|import')
     info = body.add_parser('info', parents=[common], help='what a body model is')
@@ -247,10 +307,9 @@ def _add_assets(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     imported.set_defaults(handler=_body_import)
     imported.add_argument('file', type=Path, help='official SMPL .pkl, or an npz')
     imported.add_argument('--out', type=Path, required=True, help='npz file to write')
-
-    doctor = commands.add_parser('doctor', parents=[common],
-                                 help='what is installed, and what is missing')
-    doctor.set_defaults(handler=_doctor)
+    imported.add_argument('--gender', choices=('neutral', 'male', 'female'),
+                          help='of the body; default: as the name of an official file says')
+    imported.add_argument('--name', help='what the body is called; default: as the file')
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ LAYERS = (
      'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology'),
     ('decomr_core.networks', 'decomr_core.losses', 'decomr_core.metrics', 'decomr_core.drawing',
      'decomr_core.detection', 'decomr_core.tracking'),
-    ('decomr_core.checkpoint', 'decomr_core.export', 'decomr_core.runtimes'),
+    ('decomr_core.checkpoint', 'decomr_core.convert', 'decomr_core.export',
+     'decomr_core.runtimes'),
     ('decomr_core.estimator',),
     ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench', 'decomr_core.predict'),
     ('decomr_core.cli',),
@@ -35,6 +36,7 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
 # Optional packages, and the one file that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
+    'h5py': 'training/datasets/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt_runtime.py',

@@ -18,10 +18,11 @@ OURS = {'decomr', 'decomr_core', 'decomr_ros', 'training', 'tests', 'tools'} | {
     path.stem for path in (ROOT / 'tests').rglob('*.py')}
 # Python module -> rosdep key, where the key is not the module's own name.
 ROSDEP_KEYS = {
-    'cv2': 'python3-opencv', 'hypothesis': 'python3-hypothesis', 'mcap': 'mcap-ros2-support',
+    'cv2': 'python3-opencv', 'hypothesis': 'python3-hypothesis',
+    'matplotlib': 'python3-matplotlib', 'mcap': 'mcap-ros2-support',
     'numpy': 'python3-numpy', 'onnxruntime': 'python3-onnxruntime-pip',
     'pytest': 'python3-pytest', 'rosbags': 'python3-rosbags-pip', 'scipy': 'python3-scipy',
-    'torch': 'python3-torch', 'yaml': 'python3-yaml',
+    'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml',
 }
 WITHOUT_ROSDEP_KEY = {'openvino', 'safetensors', 'smplx'}
 # Keys that no Python import shows: tools of the build, and what a launch file starts.
@@ -84,7 +85,7 @@ def test_a_place_outside_the_repository_is_noticed(text: str) -> None:
 
 def test_package_xml_names_everything_that_is_imported() -> None:
     used = third_party_imports('decomr_core', 'decomr_ros', 'launch', 'tests') - {
-        'jsonargparse', 'matplotlib', 'onnx', 'tqdm'}
+        'jsonargparse', 'onnx'}
     needed = {ROSDEP_KEYS.get(name, name) for name in used - WITHOUT_ROSDEP_KEY}
     assert needed - package_keys() == set(), 'add the keys to package.xml'
 
@@ -101,7 +102,8 @@ def test_the_requirements_name_everything_that_is_imported() -> None:
     assert used - requirement_names('runtime', 'export') == set()
     used = {DISTRIBUTIONS.get(name, name)
             for name in third_party_imports('training', 'tests', 'tools') - FROM_ROS}
-    assert used - requirement_names('runtime', 'export', 'training', 'dev', 'bake') == set()
+    assert used - requirement_names('runtime', 'export', 'training', 'datasets', 'dev',
+                                    'bake') == set()
 
 
 def test_every_requirement_is_pinned_to_one_version() -> None:
@@ -109,7 +111,8 @@ def test_every_requirement_is_pinned_to_one_version() -> None:
             if line and not line.startswith('#')]
     assert all(re.match(r'[\w.-]+==[\w.]+( ; python_version (<|>=) \'3\.11\')?$', pin)
                for pin in pins)
-    direct = requirement_names('runtime', 'export', 'training', 'dev', 'build', 'bake')
+    direct = requirement_names('runtime', 'export', 'training', 'datasets', 'dev', 'build',
+                               'bake')
     assert direct - requirement_names('constraints') == set()
 
 

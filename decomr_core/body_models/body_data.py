@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,13 @@ import numpy as np
 from decomr_core.body_models.joints import NUM_JOINTS, PARENTS
 from decomr_core.body_models.mirror import find_mirrored_vertices
 from decomr_core.body_models.parts import vertex_groups_from_parts, vertex_parts_from_weights
-from decomr_core.body_models.smpl_file import read_smpl_pickle
+from decomr_core.body_models.pickled_arrays import printable
+from decomr_core.body_models.smpl_file import (
+    GENDERS,
+    check_is_smpl,
+    gender_from_file_name,
+    read_smpl_pickle,
+)
 from decomr_core.structures import check_shape
 
 __all__ = ['NUM_SHAPES', 'BodyData']
@@ -28,12 +33,15 @@ NUM_SHAPES = 10
 # Pose blend shapes follow the rotation matrices (9 numbers) of all joints but the root.
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 MAX_WEIGHT_ERROR = 1e-3
+# What a file may unpack to; the largest official one has 250 MB.
+MAX_UNPACKED_BYTES = 2**29
 
 _OFFICIAL_NAMES = {
     'faces': 'f', 'joint_regressor': 'J_regressor', 'parents': 'kintree_table',
     'lbs_weights': 'weights',
 }
 _NEEDED = ('v_template', 'faces', 'shapedirs', 'joint_regressor', 'parents', 'lbs_weights')
+_OPTIONAL = ('posedirs', 'mirrored_vertices', 'vertex_parts')
 _INTEGERS = ('faces', 'parents', 'mirrored_vertices', 'vertex_parts', 'vertex_groups')
 
 
@@ -52,6 +60,7 @@ class BodyData:
         posedirs: (V, 3, 207) float32 pose blend shapes, metres; None for a body without them.
         mirrored_vertices: (V,) int64 vertex on the other side; found if not given.
         vertex_parts: (V,) int64 part of each vertex, 0 to 23; derived if not given.
+        gender: neutral, male or female; '' where it is not known.
         vertex_groups: (V,) int64 weight group of each vertex, 0 to 3; derived from the parts.
         hash: sha256 of template and faces, hexadecimal; derived.
     """
@@ -66,6 +75,7 @@ class BodyData:
     posedirs: np.ndarray | None = None
     mirrored_vertices: np.ndarray | None = None
     vertex_parts: np.ndarray | None = None
+    gender: str = ''
     vertex_groups: np.ndarray = field(init=False)
     hash: str = field(init=False)
 
@@ -78,8 +88,6 @@ class BodyData:
         if self.vertex_parts is None:
             self._set('vertex_parts',
                       vertex_parts_from_weights(self.lbs_weights, self.mirrored_vertices))
-        check_shape('mirrored_vertices', self.mirrored_vertices, (len(self.v_template),))
-        check_shape('vertex_parts', self.vertex_parts, (len(self.v_template),))
         self._set('vertex_groups', vertex_groups_from_parts(self.vertex_parts))
         self._set('hash', _topology_hash(self.v_template, self.faces))
 
@@ -90,23 +98,27 @@ class BodyData:
         Args:
             arrays: at least the template, faces, shapedirs, joint regressor, parents and
                 weights; `kintree_table` (2, 24) is taken for the parents.
-            name: what the body is called, unless the arrays say it.
+            name: what the body is called, unless the arrays say it; tells the gender as the
+                official files are named, unless the arrays say it.
 
         Raises:
             ValueError: an array is missing, or has a shape that no such body has.
         """
         found: dict[str, np.ndarray | None] = {}
-        for key in (*_NEEDED, 'posedirs', 'mirrored_vertices', 'vertex_parts'):
+        for key in (*_NEEDED, *_OPTIONAL):
             official = _OFFICIAL_NAMES.get(key, key)
             found[key] = arrays[key] if key in arrays else arrays.get(official)
         missing = [key for key in _NEEDED if found[key] is None]
         if missing:
-            raise ValueError(
-                f'body {name!r} lacks {", ".join(missing)}; seen: {", ".join(sorted(arrays))}; '
-                "expected SMPL's arrays, as `decomr body import FILE` writes them")
+            seen = ', '.join(sorted(arrays)) or 'none of them'
+            raise ValueError(f'body {name!r} lacks {", ".join(missing)}; seen: {seen}; '
+                             "expected SMPL's arrays, as `decomr body import FILE` writes them")
+        check_is_smpl(found, name)
         if found['parents'].ndim == 2:
             found['parents'] = found['parents'][0]
-        return cls(name=str(arrays['name']) if 'name' in arrays else name, **found)
+        gender = str(arrays['gender']) if 'gender' in arrays else ''
+        return cls(name=printable(arrays['name']) if 'name' in arrays else name,
+                   gender=gender if gender in GENDERS else gender_from_file_name(name), **found)
 
     @classmethod
     def load(cls, path: str | Path) -> BodyData:
@@ -117,21 +129,16 @@ class BodyData:
             ValueError: it is no npz of plain arrays, no SMPL pickle, or no body.
         """
         path = Path(path)
-        if path.suffix == '.pkl':
-            return cls.from_arrays(read_smpl_pickle(path), name=path.stem)
+        arrays = read_smpl_pickle(path) if path.suffix.lower() == '.pkl' else _read_npz(path)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, AttributeError) as error:
-            raise ValueError(f'{path} is no whole npz of plain arrays ({error}); '
-                             'to make one: decomr body import SMPL_FILE --out FILE') from error
-        return cls.from_arrays(arrays, name=path.stem)
+            return cls.from_arrays(arrays, name=path.stem)
+        except ValueError as error:
+            raise ValueError(f'{path} holds no body that can be used: {error}') from error
 
     def save(self, path: str | Path) -> None:
         """Writes the body as an npz of plain arrays, compressed."""
-        arrays = {key: getattr(self, key) for key in
-                  (*_NEEDED, 'posedirs', 'mirrored_vertices', 'vertex_parts')}
-        arrays['name'] = np.array(self.name)
+        arrays = {key: getattr(self, key) for key in (*_NEEDED, *_OPTIONAL)}
+        arrays |= {'name': np.array(self.name), 'gender': np.array(self.gender)}
         with Path(path).open('wb') as handle:
             np.savez_compressed(
                 handle, **{key: value for key, value in arrays.items() if value is not None})
@@ -140,28 +147,33 @@ class BodyData:
         object.__setattr__(self, key, value)
 
     def _convert(self) -> None:
-        for key in (*_NEEDED, 'posedirs', 'mirrored_vertices', 'vertex_parts'):
+        for key in (*_NEEDED, *_OPTIONAL):
             value = getattr(self, key)
-            if value is not None:
-                # kintree_table holds the root's parent as the largest unsigned 32-bit number.
-                value = np.asarray(value)
-                value = value.astype(np.int64 if key in _INTEGERS else np.float32)
-                self._set(key, np.ascontiguousarray(value))
-        parents = self.parents.copy()
-        parents[:1] = -1
-        self._set('parents', parents)
-        self._set('shapedirs', np.ascontiguousarray(self.shapedirs[:, :, :NUM_SHAPES]))
+            if value is None:
+                continue
+            value = np.asarray(value)
+            if value.dtype.kind not in 'fiub':
+                raise ValueError(f'{key} holds {value.dtype}, expected numbers')
+            if value.dtype.kind == 'f' and not np.isfinite(value).all():
+                raise ValueError(f'{key} holds numbers that are not finite')
+            # kintree_table holds the root's parent as the largest unsigned 32-bit number.
+            value = value.astype(np.int64 if key in _INTEGERS else np.float32)
+            self._set(key, np.ascontiguousarray(value))
+        check_shape('parents', self.parents, (NUM_JOINTS,))
+        self._set('parents', np.concatenate([[-1], self.parents[1:]]))
+        if self.shapedirs.ndim == 3:
+            self._set('shapedirs', np.ascontiguousarray(self.shapedirs[:, :, :NUM_SHAPES]))
 
     def _check(self) -> None:
-        num_vertices = len(self.v_template)
         check_shape('v_template', self.v_template, (None, 3))
         check_shape('faces', self.faces, (None, 3))
+        num_vertices = len(self.v_template)
+        if min(num_vertices, len(self.faces)) == 0:
+            raise ValueError(f'body {self.name!r} has {num_vertices} vertices and '
+                             f'{len(self.faces)} faces')
         check_shape('shapedirs', self.shapedirs, (num_vertices, 3, NUM_SHAPES))
         check_shape('joint_regressor', self.joint_regressor, (NUM_JOINTS, num_vertices))
-        check_shape('parents', self.parents, (NUM_JOINTS,))
         check_shape('lbs_weights', self.lbs_weights, (num_vertices, NUM_JOINTS))
-        if self.posedirs is not None:
-            check_shape('posedirs', self.posedirs, (num_vertices, 3, NUM_POSE_FEATURES))
         if tuple(self.parents) != PARENTS:
             raise ValueError(f'body {self.name!r} has joint parents {self.parents.tolist()}, '
                              f"expected SMPL's {list(PARENTS)}")
@@ -173,9 +185,52 @@ class BodyData:
             error = np.abs(rows.sum(axis=1) - 1.0).max()
             if not error < MAX_WEIGHT_ERROR:
                 raise ValueError(f'rows of {key} must sum to 1, off by up to {error:.3g}')
+        self._check_optional()
+
+    def _check_optional(self) -> None:
+        num_vertices = len(self.v_template)
+        if self.posedirs is not None:
+            check_shape('posedirs', self.posedirs, (num_vertices, 3, NUM_POSE_FEATURES))
+        if self.gender not in ('', *GENDERS):
+            raise ValueError(f'gender {self.gender!r} is none of {", ".join(GENDERS)}')
+        for key, limit in (('mirrored_vertices', num_vertices), ('vertex_parts', NUM_JOINTS)):
+            values = getattr(self, key)
+            if values is None:
+                continue
+            check_shape(key, values, (num_vertices,))
+            if values.min() < 0 or values.max() >= limit:
+                raise ValueError(f'{key} run from {values.min()} to {values.max()}, expected 0 to '
+                                 f'{limit - 1}')
 
 
 def _topology_hash(v_template: np.ndarray, faces: np.ndarray) -> str:
     digest = hashlib.sha256(v_template.astype('<f4').tobytes())
     digest.update(faces.astype('<i8').tobytes())
     return digest.hexdigest()
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """What a body is made of in an npz, by any of the names; other entries are not unpacked."""
+    remedy = 'to make one: decomr body import SMPL_FILE --out FILE'
+    if path.is_dir():
+        raise ValueError(f'{path} is a folder, no npz; {remedy}')
+    wanted = {*_NEEDED, *_OPTIONAL, *_OFFICIAL_NAMES.values(), 'name', 'gender'}
+    path.stat()  # a missing file is an error of its own
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError('it is no archive; the name of a pickle must end in .pkl')
+        with np.load(path, allow_pickle=False) as archive:
+            unpacked = sum(entry.file_size for entry in archive.zip.infolist()
+                           if entry.filename.removesuffix('.npy') in wanted)
+            if unpacked > MAX_UNPACKED_BYTES:
+                raise ValueError(f'it unpacks to {unpacked / 1e6:.0f} MB')
+            entries = {key: archive[key] for key in archive.files if key in wanted}
+            # What is no npy file inside comes out as bytes.
+            return {key: entry for key, entry in entries.items()
+                    if isinstance(entry, np.ndarray)}
+    except OSError:
+        raise
+    except Exception as error:
+        # Damaged archives raise almost anything; all of it means the same to the user.
+        reason = printable(error) or type(error).__name__
+        raise ValueError(f'{path} is no whole npz of plain arrays ({reason}); {remedy}') from error

@@ -16,8 +16,9 @@ from decomr_core.body_models.joints import JOINT_NAMES
 if TYPE_CHECKING:
     from decomr_core.body_models.body_model import BodyModel
 
-__all__ = ['ANNOTATED_JOINTS', 'H36M_JOINTS', 'LSP_FROM_H36M', 'MIRRORED_ANNOTATED_JOINTS',
-           'NUM_ANNOTATED', 'NUM_LSP', 'PELVIS_OF_LSP', 'annotated_regressor', 'lsp_regressor']
+__all__ = ['ANNOTATED_JOINTS', 'EVALUATED_FROM_ANNOTATED', 'EVALUATED_JOINTS', 'H36M_JOINTS',
+           'LSP_FROM_H36M', 'MIRRORED_ANNOTATED_JOINTS', 'NUM_ANNOTATED', 'NUM_LSP',
+           'PELVIS_OF_LSP', 'annotated_regressor', 'evaluated_regressor', 'lsp_regressor']
 
 ANNOTATED_JOINTS = (
     'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
@@ -29,13 +30,18 @@ ANNOTATED_JOINTS = (
 NUM_ANNOTATED, NUM_LSP = len(ANNOTATED_JOINTS), 14
 # The hips: their mean is the pelvis of the LSP joints.
 PELVIS_OF_LSP = (2, 3)
-# The rows of the Human3.6M joint regressor (17, 6890), which users bring with SMPL.
+# The rows of the Human3.6M joint regressor (17, 6890) that users of SMPL have
+# (`J_regressor_h36m.npy`), the left leg first.
 H36M_JOINTS = (
-    'pelvis', 'right_hip', 'right_knee', 'right_ankle', 'left_hip', 'left_knee', 'left_ankle',
-    'spine', 'neck', 'jaw', 'head_top', 'left_shoulder', 'left_elbow', 'left_wrist',
+    'pelvis', 'left_hip', 'left_knee', 'left_ankle', 'right_hip', 'right_knee', 'right_ankle',
+    'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
     'right_shoulder', 'right_elbow', 'right_wrist',
 )
-LSP_FROM_H36M = tuple(H36M_JOINTS.index(name) for name in ANNOTATED_JOINTS[:NUM_LSP])
+# What 3D errors are taken over: the 14 joints of LSP, and three more for MPI-INF-3DHP. The last of
+# the 14 is the head of Human3.6M, which its annotations hold in place of LSP's head top.
+EVALUATED_JOINTS = (*ANNOTATED_JOINTS[:NUM_LSP - 1], 'head', 'pelvis', 'spine', 'jaw')
+EVALUATED_FROM_ANNOTATED = tuple(ANNOTATED_JOINTS.index(name) for name in EVALUATED_JOINTS)
+LSP_FROM_H36M = tuple(H36M_JOINTS.index(name) for name in EVALUATED_JOINTS[:NUM_LSP])
 # Annotated joints that are nearest to one of SMPL's joints under another name.
 _SMPL_NAMES = {'thorax': 'spine3', 'spine': 'spine2', 'jaw': 'neck'}
 
@@ -80,24 +86,28 @@ def annotated_regressor(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
     return regressor, is_known
 
 
-def lsp_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:
-    """The 14 LSP joints from vertices, as the papers evaluate them.
+def evaluated_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:
+    """The joints that errors are taken over (`EVALUATED_JOINTS`), from vertices.
 
     Args:
         body: the body.
         file: the Human3.6M regressor (17, V) as .npy, which SMPL's users have
-            (`J_regressor_h36m.npy`); None takes `annotated_regressor`.
+            (`J_regressor_h36m.npy`). A corrected copy goes around with the right leg first;
+            which of the two it is shows on the template. None takes `annotated_regressor`, with
+            the head top for the head.
 
     Returns:
-        (14, V) float32.
+        (17, V) float32.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no regressor for this body.
     """
     if file is None:
-        return annotated_regressor(body)[0][:NUM_LSP]
-    wanted = (len(H36M_JOINTS), len(np.asarray(body.v_template)))
+        stand_in = [*range(NUM_LSP), *EVALUATED_FROM_ANNOTATED[NUM_LSP:]]
+        return annotated_regressor(body)[0][stand_in]
+    template = np.asarray(body.v_template)
+    wanted = (len(H36M_JOINTS), len(template))
     try:
         regressor = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -106,7 +116,31 @@ def lsp_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray
     if getattr(regressor, 'shape', None) != wanted:
         raise ValueError(f'{file} holds {getattr(regressor, "shape", "several arrays")}, expected '
                          f"{wanted}: a Human3.6M joint regressor for the body '{body.name}'")
-    return regressor[list(LSP_FROM_H36M)].astype(np.float32)
+    if not np.isfinite(regressor).all():
+        raise ValueError(f'{file} holds numbers that are not finite; get it again')
+    names = list(H36M_JOINTS)
+    left_hip, right_hip = (regressor[names.index(f'{side}_hip')] @ template[:, 0]
+                           for side in ('left', 'right'))
+    if left_hip < right_hip:  # the template's left is at +x
+        names[1:7] = [*names[4:7], *names[1:4]]
+    return regressor[[names.index(name) for name in EVALUATED_JOINTS]].astype(np.float32)
+
+
+def lsp_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:
+    """The 14 LSP joints from vertices, as the papers evaluate them.
+
+    Args:
+        body: the body.
+        file: the Human3.6M regressor, see `evaluated_regressor`.
+
+    Returns:
+        (14, V) float32.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no regressor for this body.
+    """
+    return evaluated_regressor(body, file)[:NUM_LSP]
 
 
 def _nose(body: BodyModel, template: np.ndarray) -> int:

@@ -1,7 +1,8 @@
-"""Parts of the body surface: 24 parts (one per joint) and the 4 weight groups of the paper.
+"""Parts of the body surface: 24 parts (one per joint), 4 weight groups, 6 segments.
 
 A vertex belongs to the part of the joint that moves it most. The groups carry the weights of
-the location map loss (paper section 3.4): torso, head, limbs and extremities.
+the location map loss (paper section 3.4): torso, head, limbs and extremities. The segments are
+those that Unite the People annotated in the images of LSP.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import numpy as np
 
 from decomr_core.body_models.joints import JOINT_NAMES, MIRRORED_JOINTS
 
-__all__ = ['GROUP_NAMES', 'GROUP_OF_PART', 'vertex_groups_from_parts', 'vertex_parts_from_weights']
+__all__ = ['GROUP_NAMES', 'GROUP_OF_PART', 'SEGMENT_NAMES', 'SEGMENT_OF_PART',
+           'face_segments_from_parts', 'vertex_groups_from_parts', 'vertex_parts_from_weights']
 
 GROUP_NAMES = ('torso', 'neck and head', 'arms and legs', 'hands and feet')
 
@@ -24,6 +26,22 @@ _GROUP_OF_JOINT = {
 # The weight group of each of the 24 parts. A part lies beyond its joint: the left ankle's part
 # is the left foot, so it belongs to the extremities.
 GROUP_OF_PART = tuple(_GROUP_OF_JOINT[name.rpartition('_')[2]] for name in JOINT_NAMES)
+
+SEGMENT_NAMES = ('background', 'left_arm', 'right_arm', 'head', 'left_leg', 'right_leg', 'torso')
+"""By the number that the part segmentations of LSP hold; left is the person's left."""
+
+
+def _segment_of_joint(name: str) -> str:
+    side, _, joint = name.rpartition('_')
+    if joint in ('shoulder', 'elbow', 'wrist', 'hand'):
+        return f'{side}_arm'
+    if joint in ('hip', 'knee', 'ankle', 'foot'):
+        return f'{side}_leg'
+    return 'head' if joint in ('neck', 'head') else 'torso'
+
+
+SEGMENT_OF_PART = tuple(SEGMENT_NAMES.index(_segment_of_joint(name)) for name in JOINT_NAMES)
+"""The segment of each of the 24 parts."""
 
 
 def vertex_parts_from_weights(
@@ -63,3 +81,17 @@ def vertex_groups_from_parts(vertex_parts: np.ndarray) -> np.ndarray:
         (V,) int64 group of each vertex, 0 to 3.
     """
     return np.asarray(GROUP_OF_PART, dtype=np.int64)[vertex_parts]
+
+
+def face_segments_from_parts(vertex_parts: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The segment, a number of `SEGMENT_NAMES`, of each face: the one of most of its corners.
+
+    Args:
+        vertex_parts: (V,) part of each vertex, 0 to 23.
+        faces: (F, 3).
+
+    Returns:
+        (F,) int64, 1 to 6; three corners of three segments give the first one's.
+    """
+    first, second, third = np.asarray(SEGMENT_OF_PART, np.int64)[vertex_parts][faces].T
+    return np.where(second == third, second, first)

@@ -188,7 +188,15 @@ def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
 
 
 def barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n, 3) barycentric weights of (n, 2) points in (n, 3, 2) triangles; outside if flat."""
+    """Where points lie in triangles.
+
+    Args:
+        corners: (n, 3, 2) a triangle each.
+        points: (n, 2) a point each.
+
+    Returns:
+        (n, 3) barycentric weights; -1 each, as if outside, in a triangle without area.
+    """
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     offset = points - corners[:, 0]
     area = _cross(first, second)
@@ -204,7 +212,15 @@ def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """The four texels around each of (n, 2) positions, (n, 4) flat, and their weights (n, 4)."""
+    """The texels that bilinear reading mixes.
+
+    Args:
+        positions: (n, 2) column and row, texels.
+        resolution: R.
+
+    Returns:
+        (n, 4) the four texels around each position, row * R + column, and (n, 4) their weights.
+    """
     low = np.clip(np.floor(positions).astype(np.int64), 0, resolution - 1)
     high = np.minimum(low + 1, resolution - 1)
     part = np.minimum(positions, high) - low

@@ -24,6 +24,8 @@ __all__ = ['Validity', 'check_validity', 'distance_similarity', 'log_area_scales
 
 # Rows of a distance matrix that are in memory at once.
 SOURCES_AT_ONCE = 256
+# Rim edges whose neighbours are in memory at once.
+EDGES_AT_ONCE = 256
 MAX_SYMMETRY_ERROR = 1e-6
 
 
@@ -225,14 +227,23 @@ def _labels(links: np.ndarray, size: int) -> np.ndarray:
 
 def _crossings(places: np.ndarray, edges: np.ndarray) -> int:
     """Pairs of (K, 2) edges without a common vertex that touch each other."""
-    start, end = places[edges[:, 0]], places[edges[:, 1]]
-    reach = np.linalg.norm(end - start, axis=1).max()
-    pairs = cKDTree((start + end) / 2).query_pairs(reach, output_type='ndarray')
-    one, other = edges[pairs[:, 0]], edges[pairs[:, 1]]
-    pairs = pairs[(one[:, :, None] != other[:, None, :]).all(axis=(1, 2))]
-    segments = np.stack([start, end], axis=1)  # (K, 2, 2)
-    first, second = segments[pairs[:, 0]], segments[pairs[:, 1]]
-    return int((_are_parted(first, second) & _are_parted(second, first)).sum())
+    segments = places[edges]  # (K, 2, 2)
+    lengths = np.linalg.norm(segments[:, 1] - segments[:, 0], axis=1)
+    middles = segments.mean(axis=1)
+    tree = cKDTree(middles)
+    count = 0
+    for begin in range(0, len(edges), EDGES_AT_ONCE):
+        rows = np.arange(begin, min(begin + EDGES_AT_ONCE, len(edges)))
+        # The longer edge of a pair looks for the shorter: nothing further off can touch it.
+        near = tree.query_ball_point(middles[rows], lengths[rows] * (1 + 1e-9))
+        one = np.repeat(rows, [len(found) for found in near])
+        other = np.concatenate(near).astype(np.int64)
+        keep = ((lengths[other] < lengths[one])
+                | ((lengths[other] == lengths[one]) & (other < one)))
+        keep &= (edges[one][:, :, None] != edges[other][:, None, :]).all(axis=(1, 2))
+        first, second = segments[one[keep]], segments[other[keep]]
+        count += int((_are_parted(first, second) & _are_parted(second, first)).sum())
+    return count
 
 
 def _are_parted(lines: np.ndarray, segments: np.ndarray) -> np.ndarray:

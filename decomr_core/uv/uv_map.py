@@ -114,10 +114,11 @@ class UVMap:
 
 
 def load_uv_map(name_or_path: str | Path = 'builtin', body: BodyModel | None = None) -> UVMap:
-    """The UV map of the built-in body by name, any other by path.
+    """The UV maps of the built-in body by name, any other by path.
 
     Args:
-        name_or_path: 'builtin' or an npz written by `decomr uv build`.
+        name_or_path: 'builtin', 'makehuman' (conventional, several charts) or an npz written by
+            `decomr uv build` or `decomr uv import`.
         body: the body it will be used with, to be checked; None checks nothing.
 
     Raises:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from decomr_core.body_models import load_body
 from decomr_core.uv.build_uv_map import build_uv_map
@@ -14,7 +17,13 @@ from decomr_core.uv.clearance import Clearance
 from decomr_core.uv.distortion import DistortionEnergy
 from decomr_core.uv.flatten import flatten_half, tutte_half_disc
 from decomr_core.uv.landmarks import find_landmarks, half_body
-from decomr_core.uv.quality import check_validity, distance_similarity, report_uv_map, validity
+from decomr_core.uv.quality import (
+    _crossings,
+    check_validity,
+    distance_similarity,
+    report_uv_map,
+    validity,
+)
 from decomr_core.uv.seams import cut_half, find_seams
 from decomr_core.uv.stress import Stress
 from decomr_core.uv.uv_map import UVMap, load_uv_map
@@ -329,3 +338,24 @@ def test_a_triangle_without_area_is_named():
     flat = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 0, 0]])
     with pytest.raises(ValueError, match='face 1 of the half body has no area'):
         DistortionEnergy(flat, np.array([[0, 1, 2], [0, 1, 3]]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 60))
+def test_crossing_edges_are_counted_as_pair_by_pair(seed, count):
+    random = np.random.default_rng(seed)
+    places = random.random((count, 2)) ** random.integers(1, 4)  # a few long edges among short
+    edges = np.unique(np.sort(random.integers(0, count, (count, 2)), axis=1), axis=0)
+    edges = edges[edges[:, 0] != edges[:, 1]]
+
+    def side(line, point):
+        (ax, ay), (bx, by) = places[line]
+        return (bx - ax) * (point[1] - ay) - (by - ay) * (point[0] - ax)
+
+    expected = 0
+    for one, other in itertools.combinations(edges, 2):
+        if set(one) & set(other):
+            continue
+        expected += all(side(a, places[b[0]]) * side(a, places[b[1]]) <= 0
+                        for a, b in ((one, other), (other, one)))
+    assert _crossings(places, edges) == expected

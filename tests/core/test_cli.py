@@ -175,7 +175,6 @@ def test_body_info_and_import_tell_what_a_body_is(
 
 def test_uv_build_and_report_make_and_measure_a_map(
         tmp_path: Path, tiny_body: BodyModel, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip('igl')
     tiny_body.save(tmp_path / 'body.npz')
     assert run('uv', 'build', '--body', tmp_path / 'body.npz', '--out', tmp_path / 'uv.npz') == 0
     load_uv_map(tmp_path / 'uv.npz', tiny_body)
@@ -217,5 +216,5 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           cwd=Path(cli.__file__).parent.parent)
     assert done.stdout.splitlines()[-1] == '[]', done.stderr
-    for command in ('predict', 'demo', 'export', 'bench', 'uv', 'body', 'doctor'):
+    for command in ('predict', 'demo', 'export', 'convert', 'bench', 'uv', 'body', 'doctor'):
         assert f'\n    {command} ' in done.stdout

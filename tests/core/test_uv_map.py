@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from decomr_core.body_models import load_body
+from decomr_core.body_models import JOINT_NAMES, load_body
+from decomr_core.uv.quality import validity
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 
@@ -84,3 +85,17 @@ def test_the_shipped_map_belongs_to_the_shipped_body():
     body = load_body()
     uv_map = load_uv_map('builtin', body)
     np.testing.assert_array_equal(uv_map.body_faces, np.asarray(body.faces))
+
+
+def test_the_conventional_map_covers_the_shipped_body_in_several_charts():
+    body = load_body()
+    uv_map = load_uv_map('makehuman', body)
+    np.testing.assert_array_equal(uv_map.body_faces, np.asarray(body.faces))
+    found = validity(body, uv_map)
+    assert (found.pieces, found.flips, found.overlaps) == (9, 0, 0) and not found.is_valid
+    # As in MakeHuman's textures: the feet at the bottom, the head on the right.
+    parts = np.asarray(body.vertex_parts)[uv_map.vertex_index]
+    u, v = uv_map.uv.T
+    feet, head = (np.isin(parts, [JOINT_NAMES.index(name) for name in names])
+                  for names in (('left_foot', 'right_foot'), ('head',)))
+    assert v[feet].min() > 0.8 and np.median(u[head]) > 0.8

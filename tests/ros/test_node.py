@@ -157,7 +157,9 @@ def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weig
         assert remote.change(Transition.TRANSITION_CONFIGURE), node.output
         assert remote.change(Transition.TRANSITION_ACTIVATE), node.output
         assert remote.state() == State.PRIMARY_STATE_ACTIVE
-        assert _Camera(ros).show(48, 64).meshes[0].is_metric
+        camera = _Camera(ros)
+        camera.wait()
+        assert camera.show(48, 64).meshes[0].is_metric
         assert remote.change(Transition.TRANSITION_DEACTIVATE)
         assert remote.change(Transition.TRANSITION_CLEANUP)
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED

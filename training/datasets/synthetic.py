@@ -127,18 +127,20 @@ class SyntheticPeople(IterableDataset):
         uv_map: its chart: `uv` (N, 2) and `faces` (F, 3).
         seed: every batch follows from it and its number; `HELD_OUT_SEED` is for `held_out_set`.
         first_batch: number of the batch to begin with (to go on where a run stopped).
+        frame_scale: factor of the crops' sides, to show more around the people than usual.
 
     Raises:
         ValueError: the body and the chart have different faces.
     """
 
     def __init__(self, config: SyntheticConfig, body: nn.Module, uv_map: object, seed: int,
-                 first_batch: int = 0) -> None:
+                 first_batch: int = 0, frame_scale: float = 1.0) -> None:
         if len(body.faces) != len(uv_map.faces):
             raise ValueError(f'the body has {len(body.faces)} faces, the UV map '
                              f'{len(uv_map.faces)}; make one for this body: '
                              'decomr uv build --body FILE --out FILE')
         self.config, self.body, self.seed, self.first_batch = config, body, seed, first_batch
+        self.frame_scale = frame_scale
         self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
         self._surface = BodySurface(body)
@@ -171,7 +173,7 @@ class SyntheticPeople(IterableDataset):
         vertices, joints = self.body(pose, shape)
         turn = vertices.new_tensor(ROOT_FROM_BODY.diagonal().copy())
         vertices, joints = vertices * turn, joints * turn
-        framing = frame_people(rng, vertices.numpy(), views)
+        framing = frame_people(rng, vertices.numpy(), views).widened(self.frame_scale)
         outfit = appearance.sample_outfits(rng, count)
         folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
         stand_off = appearance.offsets(self._surface.vertices, outfit, folds)
@@ -255,9 +257,9 @@ class SyntheticPeople(IterableDataset):
 
 
 def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
-                 count: int = 500) -> SyntheticBatch:
+                 count: int = 500, frame_scale: float = 1.0) -> SyntheticBatch:
     """The fixed people that models are measured on: the same for the same config and body."""
-    people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED)
+    people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))
              for number in range(-(-count // chunk))]

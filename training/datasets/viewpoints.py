@@ -6,7 +6,7 @@ normalised: x / z and y / z, so that no focal length is needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -72,6 +72,10 @@ class Framing:
     center: np.ndarray
     half_side: np.ndarray
     border: np.ndarray
+
+    def widened(self, factor: float) -> Framing:
+        """The same people in squares whose sides are that many times as long."""
+        return replace(self, half_side=self.half_side * factor, border=self.border / factor)
 
 
 def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:

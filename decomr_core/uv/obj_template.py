@@ -1,0 +1,137 @@
+"""Reads a Wavefront OBJ with texture coordinates: v, vt and f lines; others are passed over."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ['ObjTemplate', 'read_obj_template']
+
+# Templates of bodies have some megabytes.
+MAX_FILE_BYTES = 2**26
+ADVICE = 'give an OBJ with v, vt and f lines, as any 3D program exports a mesh with its UVs'
+_INTEGER = re.compile(r'-?[0-9]{1,18}')
+
+
+@dataclass(frozen=True)
+class ObjTemplate:
+    """The faces of an OBJ, with a place in the UV square for each corner.
+
+    Attributes:
+        num_vertices: v lines.
+        uv: (T, 2) float64, the vt lines, as they are.
+        polygons: for each f line the corners, (vertex, row of uv), counted from 0.
+    """
+
+    num_vertices: int
+    uv: np.ndarray
+    polygons: list[list[tuple[int, int]]]
+
+
+class _LineError(ValueError):
+    """What is wrong with one line; the reader adds where it is."""
+
+
+def read_obj_template(path: str | Path) -> ObjTemplate:
+    """The vertices, UVs and faces of an OBJ.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no OBJ with UVs, or a line in it is wrong; the message names the line.
+    """
+    path = Path(path)
+    lines = _read_lines(path)
+    num_vertices, places, polygons, where = 0, [], [], []
+    for number, line in enumerate(lines, start=1):
+        kind, *words = line.split('#', 1)[0].split() or ['']
+        try:
+            if kind == 'v':
+                _numbers('v', words, 3)
+                num_vertices += 1
+            elif kind == 'vt':
+                places.append(_numbers('vt', words, 2))
+            elif kind == 'f':
+                polygons.append(_polygon(words, num_vertices, len(places)))
+                where.append(number)
+        except _LineError as error:
+            raise ValueError(f'{path} line {number}: {error}; {ADVICE}') from error
+    for kind, found in (('v', num_vertices), ('vt', len(places)), ('f', len(polygons))):
+        if not found:
+            raise ValueError(f'{path} has no {kind} lines; {ADVICE}')
+    _check_indices(path, polygons, where, num_vertices, len(places))
+    return ObjTemplate(num_vertices, np.array(places), polygons)
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines; one that goes on after a backslash stands at the number of its end."""
+    if path.is_dir():
+        raise ValueError(f'{path} is a folder; {ADVICE}')
+    if not path.is_file():
+        raise FileNotFoundError(f'no OBJ file at {path}')
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f'{path} has {size / 1e6:.0f} MB, more than any template; {ADVICE}')
+    data = path.read_bytes()
+    if b'\0' in data:
+        raise ValueError(f'{path} is no text; {ADVICE}')
+    lines, continued = [], []
+    for line in re.split('\r\n|\r|\n', data.decode('utf-8-sig', 'replace')):
+        if line.endswith('\\'):
+            continued.append(line[:-1])
+            lines.append('')
+        else:
+            lines.append(' '.join([*continued, line]))
+            continued.clear()
+    return lines + [' '.join(continued)]
+
+
+def _numbers(kind: str, words: list[str], count: int) -> list[float]:
+    """The first numbers of a line."""
+    try:
+        numbers = [float(word) for word in words[:count]]
+    except ValueError:
+        numbers = []
+    if len(numbers) < count or not all(map(math.isfinite, numbers)):
+        raise _LineError(f'{kind} needs {count} finite numbers, seen '
+                         f'{_shown(" ".join(words[:4]))}')
+    return numbers
+
+
+def _polygon(words: list[str], num_vertices: int, num_places: int) -> list[tuple[int, int]]:
+    """The corners of an f line; negative indices count back from the lines read so far."""
+    corners = []
+    for word in words:
+        indices = word.split('/')[:2]
+        if len(indices) < 2 or not indices[1]:
+            raise _LineError(f'the corner {_shown(word)} of a face has no vt')
+        if not all(_INTEGER.fullmatch(index) and int(index) for index in indices):
+            raise _LineError(f'the corner {_shown(word)} of a face is no v/vt of whole numbers '
+                             'other than 0')
+        vertex, place = map(int, indices)
+        corners.append((vertex - 1 if vertex > 0 else num_vertices + vertex,
+                        place - 1 if place > 0 else num_places + place))
+    if len(corners) < 3:
+        raise _LineError(f'a face needs at least 3 corners, seen {len(corners)}')
+    if len({vertex for vertex, _ in corners}) < len(corners):
+        raise _LineError('a face has the same vertex twice')
+    return corners
+
+
+def _check_indices(path: Path, polygons: list[list[tuple[int, int]]], where: list[int],
+                   num_vertices: int, num_places: int) -> None:
+    """Refuses corners that point outside; an f line may stand before its v and vt lines."""
+    for number, polygon in zip(where, polygons, strict=True):
+        for vertex, place in polygon:
+            if not (0 <= vertex < num_vertices and 0 <= place < num_places):
+                raise ValueError(f'{path} line {number}: a face names v {vertex + 1} and vt '
+                                 f'{place + 1}, but there are {num_vertices} v and {num_places} '
+                                 f'vt; the file is damaged or cut off; {ADVICE}')
+
+
+def _shown(text: str) -> str:
+    """A word of the file for a message."""
+    return repr(text[:40])

@@ -1,0 +1,154 @@
+"""A UV map from an OBJ of the body's own mesh: one that others made, in one piece or many charts.
+
+Faces are compared by their vertex indices. v is taken as it is written, counted from the top, as
+the official DecoMR implementation takes it; most other programs count it from the bottom, which
+`is_v_flipped` turns round.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from decomr_core.uv.obj_template import ObjTemplate, read_obj_template
+from decomr_core.uv.quality import validity
+from decomr_core.uv.uv_map import UVMap
+
+if TYPE_CHECKING:
+    from decomr_core.body_models import BodyModel
+
+__all__ = ['describe_uv_map', 'import_uv_map']
+
+# Places this far outside of the unit square are rounding of the program that wrote them.
+MAX_OUTSIDE = 1e-5
+
+Polygon = list[tuple[int, int]]
+
+
+def import_uv_map(path: str | Path, body: BodyModel, is_v_flipped: bool = False) -> UVMap:
+    """The UV map of a body from an OBJ with the same faces.
+
+    Faces may come in any order, with any corner first, as triangles or as polygons that the
+    body's triangles fill. Equal places of one vertex become one UV vertex.
+
+    Args:
+        path: the OBJ.
+        body: the body of the map.
+        is_v_flipped: v of the OBJ counts from the bottom.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no OBJ with UVs, or of another mesh, or leaves the unit square.
+    """
+    template = read_obj_template(path)
+    faces = np.asarray(body.faces)
+    places = _places_of_corners(path, template, faces, body.name)  # (F, 3)
+    uv = template.uv * [1, -1] + [0, 1] if is_v_flipped else template.uv
+    used = uv[np.unique(places)]
+    if used.min() < -MAX_OUTSIDE or used.max() > 1 + MAX_OUTSIDE:
+        low, high = used.min(axis=0), used.max(axis=0)
+        raise ValueError(
+            f'the UVs of {path} leave the unit square: u {low[0]:.4g} to {high[0]:.4g}, v '
+            f'{low[1]:.4g} to {high[1]:.4g}; pack them into one tile from 0 to 1, then import')
+    uv_map = _joined_corners(np.clip(uv, 0, 1).astype(np.float32), places, faces, body.hash)
+    if len(np.unique(uv_map.vertex_index)) == len(uv_map.vertex_index):
+        raise ValueError(f'the UVs of {path} have no seam: a closed body cannot lie flat; mark '
+                         'seams and unwrap it, or make a map: decomr uv build --body FILE --out '
+                         'FILE')
+    return uv_map
+
+
+def describe_uv_map(body: BodyModel, uv_map: UVMap) -> tuple[str, dict[str, Any]]:
+    """What a map is, for people and for JSON; maps of many charts are described, not refused."""
+    found = validity(body, uv_map)
+    charts = 'one continuous chart' if found.pieces == 1 else (
+        f'not one continuous chart: {found.pieces} pieces')
+    is_paired = np.isfinite(found.symmetry_error)
+    symmetry = f'{found.symmetry_error:.2g} off mirror symmetry' if is_paired else (
+        'without mirror symmetry')
+    text = (f'{len(uv_map.uv)} UV vertices, {len(uv_map.faces)} faces; {charts}\n'
+            f'{found.flips} triangles flat or turned over, {found.overlaps} overlaps of chart '
+            f'edges, {symmetry}')
+    return text, {
+        'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces), 'pieces': found.pieces,
+        'flips': found.flips, 'overlaps': found.overlaps,
+        'symmetry_error': found.symmetry_error if is_paired else None}
+
+
+def _places_of_corners(path: str | Path, template: ObjTemplate, faces: np.ndarray,
+                       body_name: str) -> np.ndarray:
+    """(F, 3) the row of the template's UVs at each corner of the body's (F, 3) faces."""
+    polygon_of_face = _match(template.polygons, faces)
+    missing = np.flatnonzero(polygon_of_face < 0)
+    wrong = _badly_filled(template.polygons, faces, polygon_of_face)
+    if len(missing) or wrong:
+        size = int(faces.max()) + 1
+        raise ValueError(
+            f"{path} is of another mesh than the body '{body_name}': {len(missing)} of the body's "
+            f'{len(faces)} faces are not in it and {len(wrong)} of its {len(template.polygons)} '
+            f'polygons are not filled by faces of the body; it has {template.num_vertices} '
+            f'vertices, the body {size}; export the mesh of this very body with its order of '
+            'vertices kept, or name the right body with --body')
+    places = [dict(polygon) for polygon in template.polygons]
+    return np.array([[places[polygon][vertex] for vertex in face] for polygon, face in zip(
+        polygon_of_face.tolist(), faces.tolist(), strict=True)])
+
+
+def _match(polygons: list[Polygon], faces: np.ndarray) -> np.ndarray:
+    """(F,) the polygon that each face lies in, -1 for none.
+
+    A face next to a vertex of only two edges may fit into two polygons: it gets the one that the
+    others leave room in.
+    """
+    polygons_at: dict[int, set[int]] = {}
+    for index, polygon in enumerate(polygons):
+        for vertex, _ in polygon:
+            polygons_at.setdefault(vertex, set()).add(index)
+    room = [len(polygon) - 2 for polygon in polygons]
+    none: set[int] = set()
+    choices = [set.intersection(*(polygons_at.get(vertex, none) for vertex in face))
+               for face in faces.tolist()]
+    chosen = np.full(len(faces), -1)
+    for face in sorted(range(len(faces)), key=lambda index: len(choices[index])):
+        free = [polygon for polygon in sorted(choices[face]) if room[polygon] > 0]
+        if free:
+            # A polygon with the least room left fits most closely.
+            chosen[face] = min(free, key=lambda polygon: room[polygon])
+            room[chosen[face]] -= 1
+    return chosen
+
+
+def _badly_filled(polygons: list[Polygon], faces: np.ndarray,
+                  polygon_of_face: np.ndarray) -> list[int]:
+    """The polygons whose sides are not exactly the rim of the faces matched to them."""
+    edges_in: dict[int, Counter] = {}
+    for face, polygon in zip(faces.tolist(), polygon_of_face.tolist(), strict=True):
+        sides = (frozenset((face[k - 1], face[k])) for k in range(3))
+        edges_in.setdefault(polygon, Counter()).update(sides)
+    wrong = []
+    for index, polygon in enumerate(polygons):
+        sides = {frozenset((polygon[k - 1][0], polygon[k][0])) for k in range(len(polygon))}
+        rim = {edge for edge, count in edges_in.get(index, Counter()).items() if count == 1}
+        if rim != sides:
+            wrong.append(index)
+    return wrong
+
+
+def _joined_corners(uv: np.ndarray, places: np.ndarray, faces: np.ndarray,
+                    body_hash: str) -> UVMap:
+    """The map with one UV vertex per vertex and place, in the order of the template's places.
+
+    Args:
+        uv: (T, 2) float32 places.
+        places: (F, 3) row of uv at each corner.
+        faces: (F, 3) the body's faces.
+        body_hash: hash of the body.
+    """
+    # Some programs write the same vt once per corner: the first of equal ones stands for all.
+    _, first, same = np.unique(uv, axis=0, return_index=True, return_inverse=True)
+    corners = np.stack([first[same.reshape(-1)][places], faces], axis=-1).reshape(-1, 2)
+    pairs, index = np.unique(corners, axis=0, return_inverse=True)
+    return UVMap(uv[pairs[:, 0]], index.reshape(-1, 3), pairs[:, 1], body_hash)

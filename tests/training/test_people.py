@@ -1,0 +1,147 @@
+"""Samples of people: crops, joints in them, bodies and their weights."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import fake_datasets as fake
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from decomr_core.body_models import BodyModel
+from decomr_core.crop import image_from_crop_xy
+from training.datasets.npz_format import read_npz
+from training.datasets.people import PeopleConfig, PeopleDataset
+from training.datasets.person_record import PersonRecord
+from training.datasets.person_records import PersonRecords
+
+SMALL = PeopleConfig(size=32)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> PersonRecords:
+    """Six people, of whom four have bodies."""
+    arrays = fake.exchanged(6, np.random.default_rng(1))
+    return read_npz(fake.write_exchanged(tmp_path, arrays), tmp_path)
+
+
+def test_a_sample_shows_the_square_and_the_joints_in_it(
+    records: PersonRecords, tiny_body: BodyModel
+) -> None:
+    sample = PeopleDataset(records, {'neutral': tiny_body}, SMALL)[1]
+    record = records[1]
+    assert sample['image'].shape == (32, 32, 3)
+    # The middle of the square is the middle of the picture: the left half is bright.
+    assert sample['image'][16, 4:12].min() > 210
+    assert sample['image'][16, 20:28].max() < 100
+    back = image_from_crop_xy(sample['keypoints_2d'][:, :2], record.center, record.side)
+    known = record.keypoints_2d[:, 2] > 0
+    np.testing.assert_allclose(back[known], record.keypoints_2d[known, :2], atol=1e-3)
+    assert not sample['keypoints_2d'][~known].any()
+    np.testing.assert_allclose(sample['keypoints_3d'], record.keypoints_3d)
+    assert (sample['index'], sample['mesh_weight']) == (1, 1)
+    assert sample['vertices'].shape == (214, 3)
+    up = sample['joints'][15] - sample['joints'][0]
+    assert up[1] < 0, 'the head is above the pelvis, and y points down'
+
+
+def test_what_is_not_known_is_zeros_of_weight_zero(
+    records: PersonRecords, tiny_body: BodyModel
+) -> None:
+    records = replace(records, keypoints_2d=None, keypoints_3d=None)
+    sample = PeopleDataset(records, {'neutral': tiny_body}, SMALL)[0]
+    assert sample['mesh_weight'] == 0
+    for name in ('keypoints_2d', 'keypoints_3d', 'pose', 'shape', 'vertices', 'joints'):
+        assert not sample[name].any()
+
+
+def test_bodies_are_those_of_the_gender_and_neutral_without_one(
+    records: PersonRecords, tiny_body: BodyModel
+) -> None:
+    tall = BodyModel(replace(tiny_body.data, v_template=2 * tiny_body.data.v_template))
+    dataset = PeopleDataset(records, {'neutral': tiny_body, 'female': tall}, SMALL)
+    plain = PeopleDataset(records, {'neutral': tiny_body}, SMALL)
+    assert records[1].gender == 'female'
+    assert np.ptp(dataset[1]['vertices']) > 1.5 * np.ptp(plain[1]['vertices'])
+    assert records[2].gender == 'neutral'
+    np.testing.assert_array_equal(dataset[2]['vertices'], plain[2]['vertices'])
+
+
+def test_bodies_that_cannot_stand_in_for_each_other_are_refused(
+    records: PersonRecords, tiny_body: BodyModel
+) -> None:
+    turned = BodyModel(replace(tiny_body.data, faces=tiny_body.data.faces[::-1].copy()))
+    with pytest.raises(ValueError, match="bodies for female; give a 'neutral' one"):
+        PeopleDataset(records, {'female': tiny_body})
+    with pytest.raises(ValueError, match='different faces'):
+        PeopleDataset(records, {'neutral': tiny_body, 'male': turned})
+    with pytest.raises(ValueError, match='nobody'):
+        PeopleDataset(records.select(np.zeros(6, bool)))
+
+
+@pytest.mark.parametrize(('weigh', 'weight'), [(True, 0.75), (False, 1.0)])
+def test_a_fit_weighs_by_its_error_if_asked_to(
+    records: PersonRecords, weigh: bool, weight: float
+) -> None:
+    fitted = replace(records, is_fit=records.has_pose,
+                     fit_errors=np.full(6, 0.025, np.float32))
+    dataset = PeopleDataset(fitted, config=replace(SMALL, weigh_fits=weigh))
+    assert dataset[1]['mesh_weight'] == pytest.approx(weight)
+    assert dataset[0]['mesh_weight'] == 0
+    assert PeopleDataset(fitted.without_fits(), config=SMALL)[1]['mesh_weight'] == 0
+
+
+def test_samples_stack_into_batches_of_plain_tensors(
+    records: PersonRecords, tiny_body: BodyModel
+) -> None:
+    loader = DataLoader(PeopleDataset(records, {'neutral': tiny_body}, SMALL), batch_size=6)
+    batch = next(iter(loader))
+    types = {name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
+    assert types == {
+        'image': ((6, 32, 32, 3), torch.uint8), 'keypoints_2d': ((6, 24, 3), torch.float32),
+        'keypoints_3d': ((6, 24, 4), torch.float32), 'pose': ((6, 24, 3), torch.float32),
+        'shape': ((6, 10), torch.float32), 'vertices': ((6, 214, 3), torch.float32),
+        'joints': ((6, 24, 3), torch.float32), 'mesh_weight': ((6,), torch.float32),
+        'index': ((6,), torch.int64)}
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
+    records: PersonRecords, num_workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (2, 3, 5):
+        (records.root / f'images/p{number}.jpg').write_bytes(b'\xff\xd8 broken since')
+    dataset = PeopleDataset(records, config=SMALL)
+    with caplog.at_level(logging.WARNING):
+        batches = list(DataLoader(dataset, num_workers=num_workers, batch_size=None))
+    assert [int(sample['index']) for sample in batches] == [0, 1, 4, 4, 4, 0]
+    assert dataset.num_unreadable == 4, 'p2 and p3 from 2, p3 from 3, p5 from 5'
+    assert num_workers or 'p5.jpg cannot be read' in caplog.text
+
+
+def test_a_disk_that_went_away_is_an_error(records: PersonRecords) -> None:
+    for image in records.root.glob('images/*'):
+        image.unlink()
+    with pytest.raises(RuntimeError, match='in a row cannot be read.*is the disk still there'):
+        PeopleDataset(records, config=SMALL)[0]
+
+
+def test_hundreds_of_thousands_of_people_stay_light(records: PersonRecords) -> None:
+    many = records.select(np.arange(300_000) % 6)
+    arrays = [value for value in vars(many).values() if isinstance(value, np.ndarray)]
+    assert sum(array.nbytes for array in arrays) < 300_000 * 1100
+    assert many[299_999].image == 'images/p5.jpg'
+
+
+@pytest.mark.parametrize(('change', 'complaint'), [
+    ({'center': np.zeros(3)}, r'center of a\.jpg has shape \(3,\)'),
+    ({'keypoints_2d': np.zeros((14, 3))}, r'keypoints_2d of a\.jpg has shape'),
+    ({'pose': np.zeros((24, 3))}, 'a pose or a shape without the other'),
+    ({'gender': 'm'}, "gender of a.jpg is 'm', expected one of '', 'neutral'")])
+def test_a_record_of_other_shapes_is_refused(change: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        PersonRecord(**{'image': 'a.jpg', 'center': np.zeros(2), 'side': 1.0} | change)

@@ -1,0 +1,160 @@
+"""Bodies fitted to 2D keypoints in place of measured ones, and how far to believe them.
+
+SPIN distributes fits for images that have only 2D joints. The supplement of the DecoMR paper
+trains with 2D keypoints alone ("Ours-A": `PersonRecords.without_fits`) and with these fits,
+weighted ("Ours-B").
+
+The error of a fit is the mean distance between the annotated LSP joints and the same joints of
+the fitted body, in the best weak-perspective camera, over the longer side of the box around the
+annotated ones. The weight of the fit in the losses is
+
+    w = max(0, 1 - error / 0.1),
+
+as in the official code: 1 for a perfect fit, 0 from a tenth of the person's size on.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
+from decomr_core.body_models.joint_sets import NUM_LSP
+from training.datasets.person_records import PersonRecords
+from training.datasets.root_frame import root_frame_body, turned_poses
+
+__all__ = ['fit_cameras', 'fit_errors', 'fit_weights', 'read_fits', 'with_fit_errors']
+
+WORST_ERROR = 0.1
+"""Error from which on a fit weighs nothing; a share of the person's size."""
+FEWEST_JOINTS = 3
+"""A camera through fewer joints says nothing about the fit."""
+CHUNK = 64
+NUM_POSE = 3 * NUM_JOINTS
+
+
+def read_fits(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """SPIN's fits: .npy (N, 82) as `static_fits`, or .npz (`pose`, `betas`, `valid_fit`).
+
+    Args:
+        path: the file. In an .npy a row of zeros, or of what is no number, is no fit.
+
+    Returns:
+        pose (N, 24, 3) as in `PersonRecord` and shape (N, 10), float32, and whether there is a
+        fit (N,) bool.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            pose, shape = content[:, :NUM_POSE], content[:, NUM_POSE:]
+            is_valid = np.isfinite(content).all(1) & content.any(1)
+        else:
+            with content:
+                pose, shape = content['pose'], content['betas']
+                is_valid = content['valid_fit'].astype(bool).reshape(-1)
+        pose, shape = pose.astype(np.float32), shape.astype(np.float32)
+        if pose.shape[1:] != (NUM_POSE,) or shape.shape != (len(pose), NUM_SHAPES):
+            raise ValueError(f'shapes {pose.shape} and {shape.shape}')
+    except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} holds no fits ({error}); expected an .npy (N, 82), 72 numbers '
+                         'of pose and 10 of shape, or an .npz with pose, betas and valid_fit, '
+                         'as SPIN distributes them') from error
+    pose = np.where(is_valid[:, None], pose, 0).reshape(-1, NUM_JOINTS, 3)
+    return turned_poses(pose), shape, is_valid
+
+
+def fit_weights(errors: np.ndarray) -> np.ndarray:
+    """Weights (N,) float32 in [0, 1] of fits with these errors (N,); an unknown one (NaN) is 1."""
+    weights = np.clip(1 - np.asarray(errors, np.float64) / WORST_ERROR, 0, 1)
+    return np.where(np.isnan(weights), 1, weights).astype(np.float32)
+
+
+def with_fit_errors(records: PersonRecords, body: nn.Module,
+                    regressor: np.ndarray) -> PersonRecords:
+    """The same people with the error of every fit.
+
+    Args:
+        records: N people.
+        body: the SMPL that the fits are for (neutral, as SPIN's are).
+        regressor: (14, V) the LSP joints from vertices (`lsp_regressor`).
+
+    Raises:
+        ValueError: they have no 2D keypoints to measure against.
+    """
+    if records.keypoints_2d is None:
+        raise ValueError(f'{records.name} has no 2D keypoints to measure fits against; leave '
+                         'their errors unknown')
+    errors = np.full(len(records), np.nan, np.float32)
+    fitted = np.flatnonzero(records.is_fit)
+    for chunk in np.split(fitted, range(CHUNK, len(fitted), CHUNK)):
+        if len(chunk):
+            errors[chunk] = fit_errors(
+                body, regressor, records.pose[chunk], records.shape[chunk],
+                records.keypoints_2d[chunk])
+    return replace(records, fit_errors=errors)
+
+
+@torch.no_grad()
+def fit_errors(body: nn.Module, regressor: np.ndarray, pose: np.ndarray, shape: np.ndarray,
+               keypoints_2d: np.ndarray) -> np.ndarray:
+    """How far fitted bodies are from the annotated joints; a share of the person's size.
+
+    Args:
+        body: a body model.
+        regressor: (14, V) the LSP joints from vertices.
+        pose: (B, 24, 3) as in `PersonRecord`.
+        shape: (B, 10).
+        keypoints_2d: (B, 24, 3) x, y and confidence; any unit.
+
+    Returns:
+        (B,) float32; infinite where fewer than three LSP joints are annotated.
+    """
+    device = next(body.buffers()).device
+    arrays = (torch.as_tensor(array, dtype=torch.float32, device=device)
+              for array in (pose, shape, regressor, keypoints_2d[:, :NUM_LSP]))
+    pose, shape, regressor, seen = arrays
+    vertices, _ = root_frame_body(body, pose, shape)
+    joints = torch.einsum('jv,bvc->bjc', regressor, vertices)[..., :2]
+    weights = (seen[..., 2:] > 0).float()
+    camera = fit_cameras(joints, seen[..., :2], weights[..., 0])
+    projected = camera[:, None, :1] * (joints + camera[:, None, 1:])
+    count = weights.sum((1, 2))
+    distance = ((projected - seen[..., :2]).norm(dim=-1) * weights[..., 0]).sum(1) / count
+    far = seen.new_tensor(torch.finfo(seen.dtype).max)
+    low = torch.where(weights > 0, seen[..., :2], far).amin(1)
+    high = torch.where(weights > 0, seen[..., :2], -far).amax(1)
+    errors = distance / (high - low).amax(1).clamp(min=torch.finfo(seen.dtype).tiny)
+    return torch.where(count < FEWEST_JOINTS, torch.inf, errors).cpu().numpy()
+
+
+def fit_cameras(points: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
+    """The weak-perspective cameras that show points nearest to where they were seen.
+
+    Args:
+        points: (B, K, 2) x and y, root frame, m.
+        seen: (B, K, 2) the same points in the picture, crop frame or px.
+        weights: (B, K), 0 for points that were not seen.
+
+    Returns:
+        (B, 3) s, tx, ty with seen ~ s * (xy + t), in least squares; ones and zeros where fewer
+        than two points were seen.
+    """
+    weights = weights[..., None]
+    total = weights.sum(1).clamp(min=torch.finfo(points.dtype).tiny)
+    mean, seen_mean = (points * weights).sum(1) / total, (seen * weights).sum(1) / total
+    spread, seen_spread = points - mean[:, None], seen - seen_mean[:, None]
+    size = (weights * spread * spread).sum((1, 2))
+    scale = (weights * spread * seen_spread).sum((1, 2)) / size
+    known = ((weights > 0).sum((1, 2)) > 1) & (size > 0) & (scale.abs() > 0)
+    scale = torch.where(known, scale, torch.ones_like(scale))[:, None]
+    shift = seen_mean / scale - mean
+    return torch.cat([scale, torch.where(known[:, None], shift, torch.zeros_like(shift))], dim=1)

@@ -1,0 +1,73 @@
+"""The public data sets by name, and the two ways into each.
+
+Either from the annotation files that the SPIN / GraphCMR / DecoMR line of work exchanges, or
+from the data set's own files (which `python -m training.preprocess` turns into such a file once,
+since reading them takes minutes).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.datasets.coco import COCO
+from training.datasets.h36m import H36M
+from training.datasets.lsp import LSP
+from training.datasets.lsp_extended import LSP_EXTENDED
+from training.datasets.mpi_inf_3dhp import MPI_INF_3DHP
+from training.datasets.mpii import MPII
+from training.datasets.npz_format import read_npz
+from training.datasets.person_records import PersonRecords
+from training.datasets.public_dataset import PublicDataset
+from training.datasets.pw3d import PW3D
+from training.datasets.surreal import SURREAL
+from training.datasets.up3d import UP3D
+
+__all__ = ['PUBLIC_DATASETS', 'load_people', 'public_dataset']
+
+PUBLIC_DATASETS = {dataset.name: dataset for dataset in (
+    H36M, UP3D, SURREAL, LSP, LSP_EXTENDED, MPII, COCO, MPI_INF_3DHP, PW3D)}
+
+
+def public_dataset(name: str) -> PublicDataset:
+    """The data set of that name.
+
+    Raises:
+        ValueError: there is none; says which there are.
+    """
+    if name not in PUBLIC_DATASETS:
+        raise ValueError(f'there is no data set {name!r}; take one of '
+                         f'{", ".join(sorted(PUBLIC_DATASETS))}')
+    return PUBLIC_DATASETS[name]
+
+
+def load_people(name: str, root: str | Path, annotations: str | Path | None = None, *,
+                split: str = '', fits: str | Path | None = None, use_openpose: bool = False,
+                check_images: bool = True) -> PersonRecords:
+    """The people of a data set.
+
+    Args:
+        name: of the data set.
+        root: its folder, where the paths of images start.
+        annotations: an npz in the exchange format; None reads the data set's own files.
+        split: part of the data set, where its own files are read; '' for the first.
+        fits: SPIN's fits for the people of the npz (see `read_npz`).
+        use_openpose: see `read_npz`.
+        check_images: whether to look at every image file.
+
+    Raises:
+        FileNotFoundError: a file or folder is missing; says what is expected and where to get it.
+        ValueError: no such data set or split, or a file holds something else.
+    """
+    dataset = public_dataset(name)
+    if annotations is None:
+        if fits is not None:
+            raise ValueError(f'fits go with annotations of {name} in the exchange format, person '
+                             'by person; give the npz that they were made for')
+        return dataset.records(root, split, check_images)
+    dataset.find(Path(root))
+    if not Path(annotations).is_file():
+        raise FileNotFoundError(f'{annotations} is missing; take the one that SPIN distributes '
+                                f'(dataset_extras), or make it: python -m training.preprocess '
+                                f'{name} --root {root} --out {annotations}')
+    return read_npz(annotations, root, name, fits=fits, use_openpose=use_openpose,
+                    check_images=check_images)
