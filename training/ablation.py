@@ -27,11 +27,12 @@ import torch
 from jsonargparse import ArgumentParser
 
 from decomr_core.config import LNET_INPUTS
+from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
 from training.ablation_report import write_report
 from training.ablation_results import AblationResults, Cell, hardware, versions
 from training.datasets.synthetic import SyntheticBatch, held_out_set
-from training.evaluate import constant_scores, evaluate_network
+from training.synthetic_scores import constant_scores, score_held_out
 from training.train import Trainer
 from training.train_config import TrainConfig
 from training.train_step import NonFiniteLossError
@@ -152,7 +153,7 @@ class Ablation:
         if not self.results.values['best_constant']:
             self.results.values['best_constant'] = constant_scores(held_out.joints)
         network = trainer.best_network
-        self.results.add(cell, _scores_of_each(network, held_out), {
+        self.results.add(cell, _score_each(network, held_out), {
             'parameters': sum(parameter.numel() for parameter in network.parameters()),
             'uv_hash': network.uv_hash, 'steps': trainer.step,
             'train_s': round(trainer.trained_s, 1), 'hardware': hardware(),
@@ -169,11 +170,13 @@ class Ablation:
         return bool(flag > 0)
 
 
-def _scores_of_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarray]:
-    """The scores of `evaluate_network` for each of K images, (K,) by name."""
-    rows = [evaluate_network(network, held_out.part(slice(number, number + 1)))
-            for number in range(len(held_out))]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+@torch.no_grad()
+def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarray]:
+    """(K,) scores by name of each of K images."""
+    network.eval()
+    device = next(network.parameters()).device
+    return score_held_out(lambda images: network(normalize_images(images.to(device))),
+                          held_out)[0]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -196,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         ablation = Ablation(parsed.ablation, parsed.out)
         with _stopping_on_signals(ablation):
             is_finished = ablation.run(parsed.cells)
-    except (NonFiniteLossError, FileNotFoundError, ValueError) as error:
+    except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if not is_finished:

@@ -18,6 +18,7 @@ import torch
 
 from decomr_core import __version__
 from decomr_core.bench import cpu_name
+from decomr_core.metrics import bootstrap_interval
 from training.train import PACE
 from training.train_config import TrainConfig
 
@@ -29,8 +30,6 @@ NEEDED = ('format_version', 'config', 'seed', 'budget', 'images', 'cells', 'comp
 NEEDED_OF_CELL = ('uv_map', 'lnet_input', 'scores')
 # Errors of joints, of which differences between cells are reported.
 COMPARED = ('pa_mpjpe_mm', 'mpjpe_mm')
-# The interval that 95 of 100 such draws of images would give.
-RESAMPLES, INTERVAL_PERCENT, BOOTSTRAP_SEED = 2000, (2.5, 97.5), 0
 DECIMALS = 4
 logger = logging.getLogger(__name__)
 
@@ -136,14 +135,12 @@ class AblationResults:
 
 
 def mean_with_interval(values: np.ndarray) -> dict[str, float]:
-    """The mean of (K,) values and the 95 % interval of that mean, by drawing images anew.
+    """The mean of (K,) values and its 95 % bootstrap interval over the images.
 
     It says how much the choice of images matters, not what another seed of the training would
     give.
     """
-    random = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = random.integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), INTERVAL_PERCENT)
+    low, high = bootstrap_interval(values)
     return {name: round(float(value), DECIMALS)
             for name, value in (('mean', values.mean()), ('low', low), ('high', high))}
 
