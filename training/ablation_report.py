@@ -132,13 +132,21 @@ def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
 
 
 def _panel_title(results: AblationResults, metric: str) -> str:
+    """Which cell is best, and which one it is not clearly better than."""
     done = [cell for cell in results.grid if results.is_finished(cell)]
     if not done:
         return 'nothing is done yet'
     means = {cell: results.values['cells'][cell.name]['scores'][metric]['mean'] for cell in done}
-    best = min(done, key=means.get)
-    return (f'{COLUMNS[metric].split(",")[0]} is lowest with {_input_name(best)} on the '
-            f'{best.uv_map} map: {means[best]:.1f} mm')
+    best, *others = sorted(done, key=means.get)
+    unclear = [cell for cell in others
+               if (found := find_comparison(results, best, cell, metric)) and found['high'] >= 0]
+    doubt = f'\nnot clearly below {_cell_text(unclear[0])}' if unclear else ''
+    return (f'{COLUMNS[metric].split(",")[0]} is lowest with {_cell_text(best)}: '
+            f'{means[best]:.1f} mm{doubt}')
+
+
+def _cell_text(cell: Cell) -> str:
+    return f'{_input_name(cell)} on the {cell.uv_map} map'
 
 
 def _map_pair(results: AblationResults) -> tuple[Cell, Cell] | None:

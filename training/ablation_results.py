@@ -118,20 +118,15 @@ class AblationResults:
         os.replace(partial, self.path)
 
     def _comparisons(self) -> list[dict[str, Any]]:
-        """Differences between cells that differ in one thing, image by image.
+        """Differences between any two cells, image by image.
 
         On the same images the difference of two networks varies far less than their scores do.
         """
         scores = {cell: read for cell in self.grid if self.is_finished(cell)
                   and (read := _read_scores(self.folder / cell.name / SCORES)) is not None}
-        rows = []
-        for first, second in itertools.combinations(scores, 2):
-            if (first.uv_map == second.uv_map) == (first.lnet_input == second.lnet_input):
-                continue
-            rows.append({'cell': second.name, 'minus': first.name, **{
-                metric: mean_with_interval(scores[second][metric] - scores[first][metric])
-                for metric in COMPARED}})
-        return rows
+        return [{'cell': second.name, 'minus': first.name, **{
+            metric: mean_with_interval(scores[second][metric] - scores[first][metric])
+            for metric in COMPARED}} for first, second in itertools.combinations(scores, 2)]
 
 
 def mean_with_interval(values: np.ndarray) -> dict[str, float]:
