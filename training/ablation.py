@@ -11,20 +11,16 @@ cell.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
-import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser
 
 from decomr_core.config import LNET_INPUTS
 from decomr_core.crop import normalize_images
@@ -33,7 +29,7 @@ from training.ablation_report import write_report
 from training.ablation_results import AblationResults, Cell, hardware, versions
 from training.datasets.synthetic import SyntheticBatch, held_out_set
 from training.synthetic_scores import constant_scores, score_held_out
-from training.train import Trainer
+from training.train import Trainer, config_parser, stopping_on_signals
 from training.train_config import TrainConfig
 from training.train_step import NonFiniteLossError
 
@@ -182,10 +178,7 @@ def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarr
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = ArgumentParser(prog='python -m training.ablation', description=__doc__)
-    parser.add_argument('--config', action='config',
-                        help='YAML file with the tree of AblationConfig')
-    parser.add_class_arguments(AblationConfig, 'ablation', as_group=True)
+    parser = config_parser(AblationConfig, 'ablation', 'training.ablation', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/ablation'),
                         help='folder of results and runs')
     parser.add_argument('--cells', nargs='+', metavar='CELL',
@@ -197,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         if parsed.report:
             return _report(parsed.out)
         ablation = Ablation(parsed.ablation, parsed.out)
-        with _stopping_on_signals(ablation):
+        with stopping_on_signals(ablation):
             is_finished = ablation.run(parsed.cells)
     except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -214,18 +207,6 @@ def _report(out: Path) -> int:
     print(paths[0].read_text(encoding='utf-8'))
     print(f'wrote {", ".join(map(str, paths))}')
     return 0
-
-
-@contextlib.contextmanager
-def _stopping_on_signals(ablation: Ablation) -> Iterator[None]:
-    """Lets SIGTERM and SIGINT end an ablation after its current step."""
-    before = {number: signal.signal(number, ablation.ask_to_stop)
-              for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == '__main__':

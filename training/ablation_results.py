@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from decomr_core import __version__
-from decomr_core.bench import cpu_name
+from decomr_core.hardware import cpu_name
 from decomr_core.metrics import bootstrap_interval
 from training.train import PACE
 from training.train_config import TrainConfig
