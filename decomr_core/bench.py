@@ -8,7 +8,6 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,9 +17,10 @@ from decomr_core import __version__
 from decomr_core.camera import intrinsics_from_fov
 from decomr_core.detection import load_detector
 from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.hardware import cpu_name
 from decomr_core.runtimes import RUNTIMES, Runtime
 
-__all__ = ['bench_estimator', 'bench_text', 'cpu_name']
+__all__ = ['bench_estimator', 'bench_text']
 
 WARM_UP = 5
 FOV_DEG = 60.0
@@ -109,13 +109,3 @@ def _detector_ms(name: str, image: np.ndarray, repeats: int) -> list[float]:
         detector(image)
         times.append((time.perf_counter() - start) * 1e3)
     return times
-
-
-def cpu_name() -> str:
-    """The CPU's name, where Linux tells it."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()

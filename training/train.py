@@ -20,8 +20,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
@@ -43,7 +44,7 @@ from training.run_folder import RunFolder
 from training.train_config import OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
 
-__all__ = ['Trainer', 'learning_rate_at', 'main']
+__all__ = ['PACE', 'Trainer', 'config_parser', 'learning_rate_at', 'main', 'stopping_on_signals']
 
 LOG_EVERY = 20
 SEED_STEP = 1_000_003
@@ -114,7 +115,7 @@ class Trainer:
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
         torch.manual_seed(config.seed)
         self.body = load_body()
-        self.uv_map = load_uv_map(body=self.body)
+        self.uv_map = load_uv_map(config.uv_map, self.body)
         self.network = self._first_network().to(memory_format=torch.channels_last)
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
@@ -172,14 +173,16 @@ class Trainer:
         return self.averaged if self.averaged is not None else self.network
 
     def _first_network(self) -> DecoMR:
-        wanted = network_config(self.config.preset)
+        wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init:
             return DecoMR(wanted, self.body, self.uv_map)
         network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
         if network.config != wanted:
             raise ValueError(
-                f'{self.config.init} holds a {network.config.preset!r} network, the run is to '
-                f'train {wanted.preset!r}; set preset to that, or init to other weights'
+                f'{self.config.init} holds a {network.config.preset!r} network with lnet_input '
+                f'{network.config.lnet_input!r}, the run is to train {wanted.preset!r} with '
+                f'{wanted.lnet_input!r}; set preset and lnet_input to those, or init to other '
+                'weights'
             )
         return network.train()
 
@@ -314,15 +317,13 @@ def _what_is_trained(config: dict) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = ArgumentParser(prog='python -m training.train', description=__doc__)
-    parser.add_argument('--config', action='config', help='YAML file with the tree of TrainConfig')
-    parser.add_class_arguments(TrainConfig, 'train', as_group=True)
+    parser = config_parser(TrainConfig, 'train', 'training.train', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='folder of the run')
     parser.add_argument('--resume', action='store_true', help='continue from its checkpoint')
     parsed = parser.instantiate(parser.parse_args(arguments))
     try:
         trainer = Trainer(parsed.train, parsed.out, parsed.resume)
-        with _stopping_on_signals(trainer):
+        with stopping_on_signals(trainer):
             path = trainer.run()
     except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -331,10 +332,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def config_parser(config: type, group: str, module: str, description: str) -> ArgumentParser:
+    """A command line that takes a config from a YAML file, and its fields as options.
+
+    Args:
+        config: the dataclass.
+        group: its key in the file, and what its options start with.
+        module: what is run with python -m.
+        description: of the command.
+    """
+    parser = ArgumentParser(prog=f'python -m {module}', description=description)
+    parser.add_argument('--config', action='config',
+                        help=f'YAML file with the tree of {config.__name__}')
+    parser.add_class_arguments(config, group, as_group=True)
+    return parser
+
+
 @contextlib.contextmanager
-def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
-    """Lets SIGTERM and SIGINT end a run after its current step."""
-    before = {number: signal.signal(number, trainer.ask_to_stop)
+def stopping_on_signals(work: Any) -> Iterator[None]:
+    """Lets SIGTERM and SIGINT call `work.ask_to_stop`, which ends it in order."""
+    before = {number: signal.signal(number, work.ask_to_stop)
               for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield

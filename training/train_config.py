@@ -84,7 +84,9 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        preset: the network's preset, `rt` or `paper`.
+        preset: the network's preset, one of `decomr_core.config.PRESETS`.
+        lnet_input: what LNet sees of the image, one of `decomr_core.config.LNET_INPUTS`.
+        uv_map: the UV map: a shipped one by name, or its npz.
         init: weights to start from: a shipped network by name or a weights file of the same
             preset, body and UV map; empty starts from random ones.
         batch_size: images in an optimiser step; 128 in the paper.
@@ -108,6 +110,8 @@ class TrainConfig:
     """
 
     preset: str = 'rt'
+    lnet_input: str = 'global+local'
+    uv_map: str = 'builtin'
     init: str = ''
     batch_size: int = 32
     seed: int = 0
