@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -20,7 +20,7 @@ from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.hardware import cpu_name
 from decomr_core.runtimes import RUNTIMES, Runtime
 
-__all__ = ['bench_estimator', 'bench_text']
+__all__ = ['bench_estimator', 'bench_text', 'measured_on']
 
 WARM_UP = 5
 FOV_DEG = 60.0
@@ -63,10 +63,21 @@ def bench_estimator(network: Runtime, *, num_people: int = 1,
         'median_ms': {name: float(np.median(ms)) for name, ms in stages.items()},
         'p99_ms': {name: float(np.percentile(ms, 99)) for name, ms in stages.items()},
         'images_per_s': 1e3 / float(np.median(stages['total'])),
+        **measured_on({network.name: RUNTIMES[network.name][0]})}
+
+
+def measured_on(packages: Mapping[str, str]) -> dict[str, Any]:
+    """What a measurement was made on: hardware, versions, date.
+
+    Args:
+        packages: name in the report -> distribution, of the packages that do the work.
+    """
+    return {
         'hardware': {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
                      'load_before': os.getloadavg()[0]},
         'versions': {'decomr': __version__, 'python': platform.python_version(),
-                     network.name: importlib.metadata.version(RUNTIMES[network.name][0])},
+                     **{name: importlib.metadata.version(distribution)
+                        for name, distribution in packages.items()}},
         'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')}
 
 

@@ -1,12 +1,14 @@
 """Person box -> square crop of the network's size, and the coordinates there and back.
 
 The square is centred on the box and its side is `scale` times the longer side of the box, as the
-training crops are. What lies outside the image is black. The same mean and deviation (ImageNet's)
-normalise the crops in training, in the exported graph and in every runtime.
+training crops are; training also turns it. What lies outside the image is black. The same mean
+and deviation (ImageNet's) normalise the crops in training, in the exported graph and in every
+runtime.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import cv2
@@ -73,58 +75,66 @@ def square_crops(boxes: np.ndarray, scale: float = CROP_SCALE) -> tuple[np.ndarr
     return centers.astype(np.float32), sides.astype(np.float32)
 
 
-def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int) -> np.ndarray:
+def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int,
+                rotation: float = 0.0) -> np.ndarray:
     """One square of an image, resampled.
 
     A square much larger than its target is first halved, once or often, by averaging, so that
     fine texture does not turn into noise; the rest is bilinear.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; a mask (H, W) uint8 will do.
         center: (2,) of the square, image px.
         side: of the square, image px.
         size: S, px.
+        rotation: by which the picture turns about the centre, from x towards y (clockwise to the
+            eye), radians.
 
     Returns:
-        (S, S, 3) uint8 RGB, black outside the image.
+        (S, S, 3) or (S, S) uint8, black outside the image.
     """
-    first = np.asarray(center, np.float64) - side / 2 + side / (2 * size)
-    step = side / size
-    image, first, step = _averaged_blocks(image, first, step, size)
-    image_from_pixel = np.array([[step, 0, first[0]], [0, step, first[1]]])
+    corner, half_step = np.full(2, side / 2), np.full(2, side / (2 * size))
+    first = (np.asarray(center, np.float64) + _turned(-corner, -rotation)
+             + _turned(half_step, -rotation))
+    steps = _turned(np.eye(2) * (side / size), -rotation)  # to the next pixel in x, in y
+    image, first, steps = _averaged_blocks(image, first, steps, size)
+    image_from_pixel = np.column_stack([*steps, first])
     return cv2.warpAffine(image, image_from_pixel, (size, size),
                           flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                           borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
 
 
-def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray,
-                       side: float | np.ndarray) -> np.ndarray:
+def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray,
+                       rotation: float = 0.0) -> np.ndarray:
     """Carries points from a crop to its image.
 
     Args:
         crop_xy: shaped (..., 2), crop frame.
         center: (..., 2) of the square, image px.
         side: of the square, image px; a number, or an array that broadcasts.
+        rotation: of the crop's picture, as `crop_pixels` takes it, radians.
 
     Returns:
         (..., 2) image px.
     """
-    return np.asarray(center) + np.asarray(crop_xy) * (np.asarray(side) / 2)
+    return np.asarray(center) + _turned(np.asarray(crop_xy), -rotation) * (np.asarray(side) / 2)
 
 
-def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray,
-                       side: float | np.ndarray) -> np.ndarray:
+def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray,
+                       rotation: float = 0.0) -> np.ndarray:
     """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
 
     Args:
         image_xy: shaped (..., 2), image px.
         center: (..., 2) of the square, image px.
         side: of the square, image px; a number, or an array that broadcasts.
+        rotation: of the crop's picture, as `crop_pixels` takes it, radians.
 
     Returns:
         (..., 2) crop frame.
     """
-    return (np.asarray(image_xy) - np.asarray(center)) / (np.asarray(side) / 2)
+    crop_xy = (np.asarray(image_xy) - np.asarray(center)) / (np.asarray(side) / 2)
+    return _turned(crop_xy, rotation)
 
 
 def normalize_images(images: Tensor) -> Tensor:
@@ -179,28 +189,40 @@ def check_boxes(boxes: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def _averaged_blocks(image: np.ndarray, first: np.ndarray, step: float,
-                     size: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _turned(xy: np.ndarray, rotation: float) -> np.ndarray:
+    """Vectors (..., 2) turned from x towards y, radians; exactly the same ones for 0."""
+    if rotation == 0:
+        return xy
+    cosine, sine = math.cos(rotation), math.sin(rotation)
+    x, y = xy[..., 0], xy[..., 1]
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
+
+
+def _averaged_blocks(image: np.ndarray, first: np.ndarray, steps: np.ndarray,
+                     size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The part of an image that a square shows, averaged so that a step is below 2 px.
 
     Args:
         image: (H, W, 3).
         first: (2,) position of the square's first pixel centre, image px.
-        step: from pixel to pixel of the square, image px.
+        steps: (2, 2) to the next pixel of the square in x, and in y: rows, image px.
         size: S, px.
 
     Returns:
-        The image to sample and `first` and `step` in its pixels.
+        The image to sample and `first` and `steps` in its pixels.
     """
+    step = math.hypot(*steps[0])
     if step < 2:
-        return image, first, step
+        return image, first, steps
     halvings = int(np.log2(step))  # each costs a tenth of one resize by the same factor
     block = 2 ** halvings
     shape = np.array(image.shape[1::-1])
-    low = np.clip(np.floor(first).astype(int) - block, 0, shape)
-    high = np.clip(np.ceil(first + (size - 1) * step).astype(int) + block + 1, low, shape)
+    right, down = (size - 1) * steps
+    corners = np.stack([first, first + right, first + down, first + (right + down)])
+    low = np.clip(np.floor(corners.min(0)).astype(int) - block, 0, shape)
+    high = np.clip(np.ceil(corners.max(0)).astype(int) + block + 1, low, shape)
     if (high == low).any():
-        return image, first, step
+        return image, first, steps
     high = np.minimum(high + -(high - low) % block, shape)
     part = image[low[1]:high[1], low[0]:high[0]]
     missing = -(high - low) % block  # the last blocks reach over the edge of the image
@@ -210,4 +232,4 @@ def _averaged_blocks(image: np.ndarray, first: np.ndarray, step: float,
     for _ in range(halvings):
         part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2),
                           interpolation=cv2.INTER_AREA)
-    return part, (first - low - (block - 1) / 2) / block, step / block
+    return part, (first - low - (block - 1) / 2) / block, steps / block

@@ -14,7 +14,7 @@ import pytest
 import decomr_core
 from tests.test_import_rule import ROOT, imported_modules, python_files
 
-OURS = {'decomr', 'decomr_core', 'decomr_ros', 'training', 'tests', 'tools'} | {
+OURS = {'benchmarks', 'decomr', 'decomr_core', 'decomr_ros', 'training', 'tests', 'tools'} | {
     path.stem for path in (ROOT / 'tests').rglob('*.py')}
 # Python module -> rosdep key, where the key is not the module's own name.
 ROSDEP_KEYS = {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from decomr_core.rasterizer import Fragments
 
-__all__ = ['IUV_STRIDE', 'iuv_target']
+__all__ = ['IUV_STRIDE', 'flip_iuv', 'iuv_target', 'shrink_iuv']
 
 IUV_STRIDE = 4
 """Pixels of the crop per pixel of the IUV image, along each side."""
@@ -29,6 +29,53 @@ def iuv_target(fragments: Fragments, mask: Tensor, uv: Tensor, uv_faces: Tensor,
         of the foreground pixel nearest to the cell's centre (the mean of two limbs would be a
         point on neither); 0 where the cell has none.
     """
+    share, cell, (image, y, x) = _central_pixels(mask, stride)
+    corners = uv[uv_faces[fragments.face_index[image, y, x]]]  # (M, 3, 2)
+    weights = fragments.barycentric[image, y, x]
+    return _filled(share, cell, (corners * weights[..., None]).sum(1).clamp(0, 1))
+
+
+def shrink_iuv(iuv: Tensor, stride: int = IUV_STRIDE) -> Tensor:
+    """The IUV target of an IUV image of the crop's own size, as `iuv_target` makes it.
+
+    Args:
+        iuv: (B, 3, S, S) float32; above 0 in the first channel where the person is seen.
+        stride: pixels per pixel.
+
+    Returns:
+        (B, 3, S / stride, S / stride) float32.
+    """
+    share, cell, (image, y, x) = _central_pixels((iuv[:, 0] > 0).to(torch.uint8), stride)
+    return _filled(share, cell, iuv[image, 1:, y, x])
+
+
+def flip_iuv(iuv: Tensor) -> Tensor:
+    """The IUV image of the mirrored picture.
+
+    The chart is symmetric: the point at (u, v) has its mirror image at (1 - u, v), so that a
+    right hand seen in the mirrored picture lies where a right hand lies.
+
+    Args:
+        iuv: (..., 3, h, w), 0 in the first channel where nobody is.
+
+    Returns:
+        (..., 3, h, w), 0 where nobody is.
+    """
+    share, u, v = iuv.flip(-1).unbind(-3)
+    return torch.stack([share, torch.where(share > 0, 1 - u, 0.0), v], dim=-3)
+
+
+def _central_pixels(mask: Tensor, stride: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The pixel of each cell that speaks for it.
+
+    Args:
+        mask: (B, S, S) 1 where the person is seen, else 0.
+        stride: pixels per cell, along each side.
+
+    Returns:
+        The share of foreground (B, h, w); image, row and column of the cells that have any, each
+        (M,); image, y and x of the foreground pixel nearest to their centres, each (M,).
+    """
     batch, size, _ = mask.shape
     small = size // stride
     cells = mask.view(batch, small, stride, small, stride).permute(0, 1, 3, 2, 4)
@@ -39,11 +86,15 @@ def iuv_target(fragments: Fragments, mask: Tensor, uv: Tensor, uv_faces: Tensor,
     image, row, column = (share > 0).nonzero(as_tuple=True)
     inner = nearest[image, row, column]
     y, x = row * stride + inner // stride, column * stride + inner % stride
-    corners = uv[uv_faces[fragments.face_index[image, y, x]]]  # (M, 3, 2)
-    weights = fragments.barycentric[image, y, x]
-    target = share.new_zeros(batch, small, small, 3)
+    return share, [image, row, column], [image, y, x]
+
+
+def _filled(share: Tensor, cell: list[Tensor], uv: Tensor) -> Tensor:
+    """The IUV image (B, 3, h, w) of shares (B, h, w) and u, v (M, 2) in cells, three of (M,)."""
+    target = share.new_zeros(*share.shape, 3)
     target[..., 0] = share
-    target[image, row, column, 1:] = (corners * weights[..., None]).sum(1).clamp(0, 1)
+    image, row, column = cell
+    target[image, row, column, 1:] = uv.to(target)
     return target.permute(0, 3, 1, 2).contiguous()
 
 

@@ -12,6 +12,7 @@ from decomr_core.crop import (
     check_boxes,
     crop_from_image_xy,
     crop_image,
+    crop_pixels,
     image_from_crop_xy,
     normalize_images,
     square_crops,
@@ -49,6 +50,39 @@ def test_a_crop_there_and_back_is_within_half_a_pixel(x: float, y: float, side: 
     crop_xy = np.array([(bright.sum(0) * columns).sum(), (bright.sum(1) * columns).sum()])
     image_xy = image_from_crop_xy(crop_xy / bright.sum(), crops.centers[0], crops.sides[0])
     assert np.abs(image_xy - place).max() < 0.5
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(-7, 7), st.floats(150, 800), st.sampled_from([64, 128]),
+       st.floats(-0.2, 0.2), st.floats(-0.2, 0.2))
+def test_a_turned_crop_there_and_back_is_within_half_a_pixel(
+        rotation: float, side: float, size: int, right: float, down: float) -> None:
+    center = np.array([440.0, 465.0])
+    place = center + (right * side, down * side)
+    bright = crop_pixels(spot(*place, max(4, 2 * side / size)), center, side, size,
+                         rotation)[..., 0].astype(float)
+    columns = (2 * np.arange(size) + 1) / size - 1
+    crop_xy = np.array([(bright.sum(0) * columns).sum(), (bright.sum(1) * columns).sum()])
+    crop_xy /= bright.sum()
+    assert np.abs(image_from_crop_xy(crop_xy, center, side, rotation) - place).max() < 0.5
+    wanted = crop_from_image_xy(place, center, side, rotation)
+    assert np.abs(wanted - crop_xy).max() * side / 2 < 0.5
+
+
+def test_turning_by_quarters_turns_the_crop_clockwise() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    center = np.array([100.5, 90.5])
+    crop = crop_pixels(image, center, 64.0, 64)
+    for quarters in range(-2, 5):
+        turned = crop_pixels(image, center, 64.0, 64, quarters * np.pi / 2)
+        assert np.array_equal(turned, np.rot90(crop, -quarters))
+
+
+def test_a_turned_crop_of_a_large_square_is_averaged_and_whole() -> None:
+    image = np.full((1500, 1500, 3), 255, np.uint8)
+    image[::2] = 0
+    crop = crop_pixels(image, np.array([750.0, 750.0]), 1000.0, 64, 0.7)
+    assert np.abs(crop.astype(int) - 128).max() < 16
 
 
 def test_a_crop_of_its_own_size_is_the_image_itself() -> None:

@@ -1,0 +1,150 @@
+"""How many training images one core prepares per second: IUV targets of meshes, augmented crops.
+
+    python -m benchmarks.mesh_targets --json > benchmarks/results/mesh_targets.json
+
+Times are CPU time of one thread, so that what else runs on the machine counts little. The body
+model itself and reading and decoding pictures are not included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from decomr_core.bench import measured_on
+from decomr_core.body_models import BodyModel, load_body
+from decomr_core.structures import check_shape
+from decomr_core.uv.uv_map import UVMap, load_uv_map
+from training.augmentation import Augmentation, AugmentationConfig, augment
+from training.datasets.poses import sample_poses
+from training.datasets.viewpoints import ROOT_FROM_BODY
+from training.iuv_cache import CACHE_MARGIN, CacheKey, IUVCache, crop_cached_iuv
+from training.iuv_target import iuv_target, shrink_iuv
+from training.mesh_target import MeshTargetRenderer, fit_camera
+
+__all__ = ['bench', 'main']
+
+SIZE, BATCH, IMAGE_PX, WARM_UP = 224, 8, 1000, 2
+CROP_SHARE = 0.6
+"""Side of the person's square over the image's."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see the module."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.mesh_targets', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--repeats', type=int, default=30, help='timed runs of each, 1 or more')
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    arguments = parser.parse_args(argv)
+    if arguments.repeats < 1:
+        parser.error(f'--repeats is {arguments.repeats}; take 1 or more')
+    report = bench(arguments.repeats)
+    print(json.dumps(report, indent=2) if arguments.json else '\n'.join(
+        f'{name:45}{value}' for name, value in report.items()))
+
+
+def bench(repeats: int) -> dict[str, Any]:
+    """Times everything on one thread; the median of `repeats` runs each."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        return _bench(repeats)
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+
+
+def _bench(repeats: int) -> dict[str, Any]:
+    conditions = measured_on({'torch': 'torch', 'numpy': 'numpy',
+                              'opencv': 'opencv-python-headless'})
+    body = load_body()
+    uv_map = load_uv_map(body=body)
+    return {'size_px': SIZE, 'batch': BATCH, 'threads': 1, 'repeats': repeats,
+            'vertices': body.num_vertices, 'mesh_target': _mesh_targets(body, uv_map, repeats),
+            'cached_target': _cached_targets(body, uv_map, repeats),
+            'augment': _augmentation(repeats), **conditions}
+
+
+def _mesh_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:
+    """Camera fit, rasterizer and target of one batch, and of each alone."""
+    vertices, joints, keypoints = _people(body)
+    renderer = MeshTargetRenderer(body, uv_map, SIZE)
+    camera = fit_camera(joints, keypoints).camera
+    fragments = renderer.fragments(vertices, camera)
+    mask = (fragments.face_index >= 0).to(torch.uint8)
+    whole = _median_ms(lambda: renderer(vertices, joints, keypoints), repeats)
+    return {'images_per_core_s': round(BATCH * 1e3 / whole, 1), 'batch_ms': round(whole, 2),
+            'fit_ms': round(_median_ms(lambda: fit_camera(joints, keypoints), repeats), 2),
+            'rasterize_ms': round(_median_ms(lambda: renderer.fragments(vertices, camera),
+                                             repeats), 2),
+            'target_ms': round(_median_ms(lambda: iuv_target(
+                fragments, mask, renderer.uv, renderer.uv_faces), repeats), 2)}
+
+
+def _cached_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:
+    """Reading, cutting and shrinking of one cached image, and its size on disk."""
+    vertices, joints, keypoints = (values[:1] for values in _people(body))
+    keypoints[..., :2] /= CACHE_MARGIN
+    resolution = round(SIZE * CACHE_MARGIN)
+    iuv = MeshTargetRenderer(body, uv_map, resolution, stride=1)(vertices, joints, keypoints).iuv
+    check_shape('iuv', iuv, (1, 3, resolution, resolution))
+    augmentation = Augmentation(1.1, 0.3, True)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = IUVCache(folder, CacheKey(body.hash, uv_map.hash, resolution))
+        cache.put('one', iuv[0].numpy())
+        file = next(cache.folder.rglob('*.npz'))
+        each = _median_ms(lambda: shrink_iuv(
+            crop_cached_iuv(cache.get('one'), augmentation, SIZE)[None]), repeats)
+        return {'images_per_core_s': round(1e3 / each, 1), 'image_ms': round(each, 2),
+                'file_kb': round(file.stat().st_size / 1e3, 1)}
+
+
+def _augmentation(repeats: int) -> dict[str, float]:
+    """One augmented crop of a large picture, with all its labels."""
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8),
+                             (0, 0), 2)
+    center, side = np.full(2, IMAGE_PX / 2), IMAGE_PX * CROP_SHARE
+    keypoints_2d, keypoints_3d = rng.random((24, 3)) * IMAGE_PX, rng.random((24, 4))
+    pose, shape = rng.normal(0, .3, (24, 3)), rng.normal(0, 1, 10)
+    config = AugmentationConfig(size=SIZE)
+    each = _median_ms(lambda: augment(image, center, side, keypoints_2d, keypoints_3d, pose,
+                                      shape, rng, config), 10 * repeats)
+    return {'image_px': IMAGE_PX, 'side_px': side, 'images_per_core_s': round(1e3 / each, 1),
+            'image_ms': round(each, 3)}
+
+
+def _people(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Vertices and joints of a batch, root frame, m, and annotations that fill the crop."""
+    rng = np.random.default_rng(0)
+    pose = torch.tensor(sample_poses(rng, BATCH)[0], dtype=torch.float32)
+    turn = torch.tensor(ROOT_FROM_BODY.diagonal().copy(), dtype=torch.float32)
+    with torch.no_grad():
+        vertices, joints = (values * turn for values in body(pose, torch.zeros(BATCH, 10)))
+    low, high = vertices[..., :2].amin(1, keepdim=True), vertices[..., :2].amax(1, keepdim=True)
+    scale = 2 / 1.2 / (high - low).amax(2, keepdim=True)
+    crop_xy = scale * (joints[..., :2] - (low + high) / 2)
+    return vertices, joints, torch.cat([crop_xy, torch.ones(BATCH, 24, 1)], dim=-1)
+
+
+def _median_ms(run: Callable[[], object], repeats: int) -> float:
+    """The CPU time that a function takes, ms."""
+    times = []
+    for _ in range(WARM_UP + repeats):
+        start = time.process_time()
+        run()
+        times.append((time.process_time() - start) * 1e3)
+    return float(np.median(times[WARM_UP:]))
+
+
+if __name__ == '__main__':
+    main()
