@@ -2,7 +2,8 @@
 
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
 224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
-order, small enough for real time on two CPU cores.
+order, small enough for real time on two CPU cores. `small` is for experiments that train many
+networks, as the ablation does: in quality as in size below `rt`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ['PRESETS', 'NetworkConfig', 'network_config']
+__all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
 
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
+RGB_CHANNELS = 3
+# What LNet can be given of the image, in the order of the paper's Table 5.
+LNET_INPUTS = ('global', 'local', 'raw+global', 'global+local')
 
 
 def _check_name(field: str, value: str, known: tuple[str, ...]) -> None:
@@ -41,7 +45,8 @@ class NetworkConfig:
         hidden_features: width of the hidden layers that read the global feature.
         broadcast_features: length of the global code that every texel of the UV grid gets.
         is_coarse_conditioned: whether the global feature also fills the coarsest UV grid of the
-            hourglass, a linear function of its own per texel.
+            hourglass, a linear function of its own per texel; not where `lnet_input` leaves the
+            global feature out.
         uv_resolution: r, side of the UV grid that features are warped to, texels.
         projection_channels: hidden channels of the per-texel layers before the hourglass.
         hourglass_channels: channels of the UV features, then of each coarser level.
@@ -49,6 +54,10 @@ class NetworkConfig:
         location_map_resolution: R, side of the location map, texels.
         is_residual: whether the location map is predicted as a difference from the template's.
         default_camera: (s, tx, ty) that an output of zero stands for.
+        lnet_input: what LNet sees beside the reference map (section 4.4, Table 5): `global`, the
+            code of the global feature; `local`, the decoder's features, warped; `raw+global`,
+            warped pixels and the code; `global+local`, warped features and the code. The camera
+            comes from the global feature in every case.
     """
 
     preset: str
@@ -71,6 +80,7 @@ class NetworkConfig:
     location_map_resolution: int
     is_residual: bool
     default_camera: tuple[float, float, float]
+    lnet_input: str = 'global+local'
 
     def __post_init__(self) -> None:
         """Refuses sizes that do not fit together.
@@ -81,6 +91,7 @@ class NetworkConfig:
         _check_name('encoder_block', self.encoder_block, ('bottleneck', 'basic'))
         _check_name('norm', self.norm, ('group', 'batch'))
         _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
+        _check_name('lnet_input', self.lnet_input, LNET_INPUTS)
         for field in ('encoder_depths', 'projection_channels', 'hourglass_channels',
                       'uv_channels', 'default_camera'):
             object.__setattr__(self, field, tuple(getattr(self, field)))
@@ -110,19 +121,32 @@ class NetworkConfig:
         first = self.encoder_width * expansion
         return first, 2 * first, 4 * first, 8 * first
 
+    @property
+    def has_global_code(self) -> bool:
+        """Whether LNet is given the global feature."""
+        return 'global' in self.lnet_input.split('+')
+
+    @property
+    def warped_channels(self) -> int:
+        """Channels that are warped to UV space for LNet; 0 for none."""
+        return {'global': 0, 'raw+global': RGB_CHANNELS}.get(
+            self.lnet_input, self.encoder_channels[0])
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """The config that `to_dict` wrote.
+        """The config that `to_dict` wrote, now or before fields with a default were added.
 
         Raises:
             ValueError: a field is unknown or missing.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown, missing = set(values) - known, known - set(values)
+        needed = {field.name for field in dataclasses.fields(cls)
+                  if field.default is dataclasses.MISSING}
+        unknown, missing = set(values) - known, needed - set(values)
         if unknown or missing:
             raise ValueError(
                 f'network config does not fit: unknown {sorted(unknown)}, missing '
@@ -147,11 +171,19 @@ PRESETS = {
         uv_resolution=32, projection_channels=(96,),
         hourglass_channels=(64, 96, 128, 128), uv_channels=(64, 32),
         location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
+    'small': NetworkConfig(
+        preset='small', crop_size=96,
+        encoder_block='basic', encoder_width=32, encoder_depths=(1, 1, 1, 1), stem_kernel=3,
+        norm='batch', global_pool='spatial', global_features=256, head_channels=16,
+        hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
+        uv_resolution=32, projection_channels=(64,),
+        hourglass_channels=(32, 48, 64, 96), uv_channels=(32, 16),
+        location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
 }
 
 
 def network_config(preset: str = 'rt') -> NetworkConfig:
-    """The config of a preset, `paper` or `rt`.
+    """The config of a preset, one of `PRESETS`.
 
     Raises:
         ValueError: there is no such preset.

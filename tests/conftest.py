@@ -30,6 +30,8 @@ JOINTS = {0: (0, .5, 0), 1: (1.4, -.2, 0), 3: (0, 1.5, 0), 4: (1.5, -2.5, 0), 6:
           13: (.7, 4.5, 0), 15: (0, 6, 0), 16: (2, 4.5, 0), 18: (4, 4.5, 0),
           20: (5.5, 4.5, 0), 22: (6.4, 4.5, 0)}
 TUTTE_ROUNDS = 8
+# Parts that a second chart can hold: shoulder to hand.
+LEFT_ARM = (16, 18, 20, 22)
 # The seams on the back: paths through lattice points, mirrored to the right half.
 SEAMS = [[(0, 7), (0, 0)], [(0, 4), (7, 4)], [(0, 0), (1, 0)], [(1, 0), (1, -5)]]
 
@@ -66,6 +68,22 @@ def tiny_uv_map(tiny_body: BodyModel) -> UVMap:
     places = _tutte(corner_index, points[vertex_index] * CELL_M, rim, circle)
     uv = 0.5 + 0.48 * places
     return UVMap(uv.astype(np.float32), corner_index, vertex_index, tiny_body.hash)
+
+
+@pytest.fixture(scope='session')
+def tiny_two_chart_map(tiny_body: BodyModel, tiny_uv_map: UVMap) -> UVMap:
+    """A map of `tiny_body` in two charts: the left arm lies apart, on the right of the square."""
+    parts = np.asarray(tiny_body.vertex_parts)[tiny_uv_map.body_faces]
+    is_moved = np.isin(parts, LEFT_ARM).all(axis=1)
+    moved, index = np.unique(tiny_uv_map.faces[is_moved], return_inverse=True)
+    places = tiny_uv_map.uv[moved] - tiny_uv_map.uv[moved].min(axis=0)
+    places = np.array([0.72, 0.1]) + 0.26 * places / places.max()
+    faces = tiny_uv_map.faces.copy()
+    faces[is_moved] = len(tiny_uv_map.uv) + index.reshape(-1, 3)
+    uv = np.concatenate([tiny_uv_map.uv * (0.68, 1.0), places])
+    vertex_index = np.concatenate([tiny_uv_map.vertex_index, tiny_uv_map.vertex_index[moved]])
+    kept, faces = np.unique(faces, return_inverse=True)
+    return UVMap(uv[kept], faces.reshape(-1, 3), vertex_index[kept], tiny_body.hash)
 
 
 def _lattice_person() -> tuple[np.ndarray, np.ndarray]:

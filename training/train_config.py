@@ -84,16 +84,22 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        preset: the network's preset, `rt` or `paper`.
+        preset: the network's preset, one of `decomr_core.config.PRESETS`.
+        lnet_input: what LNet sees of the image, one of `decomr_core.config.LNET_INPUTS`.
+        uv_map: the UV map: a shipped one by name, or its npz.
         init: weights to start from: a shipped network by name or a weights file of the same
             preset, body and UV map; empty starts from random ones.
         batch_size: images in an optimiser step; 128 in the paper.
         seed: of the weights and of the data.
+        accumulate: parts that each batch is computed in, one after the other, so that a large
+            batch fits a small GPU; batch normalisation sees the parts.
         precision: `fp32` or `bf16` (autocast of the network; losses stay in fp32).
-        threads: CPU threads of the network; the image generator has one process of its own.
-        num_workers: image generator processes.
+        compile: whether torch.compile makes the network faster; minutes at the start.
+        threads: CPU threads of each process; the image generators have processes of their own.
+        num_workers: image generator processes of each training process.
         reuse: how many times each rendered image is given to the network.
-        pool_images: rendered images that batches are drawn from; the first batch waits for half.
+        pool_images: rendered images that batches are drawn from, in each process.
+        tensorboard: whether to write curves and pictures for TensorBoard.
         validate_every: steps between validations, 0 for none.
         validation_images: held-out images in a validation.
         save_every: steps between checkpoints.
@@ -104,14 +110,19 @@ class TrainConfig:
     """
 
     preset: str = 'rt'
+    lnet_input: str = 'global+local'
+    uv_map: str = 'builtin'
     init: str = ''
     batch_size: int = 32
     seed: int = 0
+    accumulate: int = 1
     precision: str = 'fp32'
+    compile: bool = False
     threads: int = 2
     num_workers: int = 1
     reuse: int = 1
-    pool_images: int = 512
+    pool_images: int = 256
+    tensorboard: bool = False
     validate_every: int = 500
     validation_images: int = 128
     save_every: int = 250
@@ -123,5 +134,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.precision not in ('fp32', 'bf16'):
             raise ValueError(f"precision is {self.precision!r}; it must be 'fp32' or 'bf16'")
-        if self.batch_size < 1:
-            raise ValueError(f'batch_size is {self.batch_size}; it must be at least 1')
+        for name in ('batch_size', 'accumulate', 'reuse', 'threads', 'save_every'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1')
+        if self.batch_size % self.accumulate:
+            raise ValueError(f'batch_size is {self.batch_size}; it must be a multiple of '
+                             f'accumulate, which is {self.accumulate}')

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from decomr_core import losses
 from decomr_core.body_models import BodyModel
+from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, annotated_regressor
 from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.structures import NetworkOutput
 from decomr_core.uv.fitted_map import FittedLocationMap
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap
-from training.datasets.synthetic import SyntheticBatch
+from training.datasets.person_batch import PersonBatch
 from training.train_config import LossWeights
 
 __all__ = ['NonFiniteLossError', 'TrainStep']
@@ -43,65 +45,91 @@ class TrainStep(nn.Module):
         self.precision = precision
         resolution = network.config.location_map_resolution
         self.fitted_location_map = FittedLocationMap(body, uv_map, resolution)
-        self.register_buffer(
-            'texel_weights', weight_map(body, uv_map, resolution), persistent=False
-        )
+        regressor, is_known = annotated_regressor(body)
+        for name, value in (
+            ('texel_weights', weight_map(body, uv_map, resolution)),
+            ('annotated_regressor', torch.from_numpy(regressor)),
+            ('is_annotation_known', torch.from_numpy(is_known).float()),
+        ):
+            self.register_buffer(name, value, persistent=False)
 
-    def cnet_losses(self, batch: SyntheticBatch) -> dict[str, Tensor]:
-        """Weighted losses of stage 1 by name: CNet alone (section 3.4)."""
-        images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
-        with self._autocast():
-            iuv, _, _ = self.network.predict_iuv(images)
-        return self._checked(self._iuv_losses(iuv.float(), batch))
+    def forward(self, batch: PersonBatch, is_first_stage: bool) -> dict[str, Tensor]:
+        """Weighted losses by name: CNet's alone in stage 1, all in stage 2 (section 3.4).
 
-    def end_to_end_losses(self, batch: SyntheticBatch) -> dict[str, Tensor]:
-        """Weighted losses of stage 2 by name: everything (section 3.4)."""
+        Raises:
+            NonFiniteLossError: a loss is NaN or infinite; names it.
+        """
         images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
+        if is_first_stage:
+            with self._autocast():
+                iuv, _, _ = self.network.predict_iuv(images)
+            return _checked(self._iuv_losses(iuv.float(), batch))
         with self._autocast():
             output = self.network(images)
-        iuv, location_map, camera = output.iuv, output.location_map, output.camera
-        joints_crop = losses.project_weak_perspective(output.joints, camera)
-        gt_map = self.fitted_location_map(batch.vertices)
-        weights = self.weights
-        terms = self._iuv_losses(iuv, batch)
-        terms['location_map'] = weights.location_map * losses.location_map_loss(
-            location_map, gt_map, self.texel_weights
-        )
-        terms['joints_3d'] = weights.joints_3d * losses.joints_3d_loss(
-            output.joints, batch.joints
-        )
-        terms['joints_2d'] = weights.joints_2d * losses.joints_2d_loss(
-            joints_crop, batch.joints_2d[..., :2], batch.joints_2d[..., 2]
-        )
-        terms['consistency'] = weights.consistency * losses.consistency_loss(
-            batch.iuv, location_map, camera
-        )
+        terms = self._iuv_losses(output.iuv, batch) | self._surface_losses(output, batch)
+        terms['joints_3d'], terms['joints_2d'] = self._joint_losses(output, batch)
+        return _checked(terms)
+
+    def _iuv_losses(self, iuv: Tensor, batch: PersonBatch) -> dict[str, Tensor]:
+        believed = batch.iuv_weights
+        return {
+            'mask': self.weights.mask * losses.mask_loss(iuv, batch.iuv, believed),
+            'uv': self.weights.uv * losses.uv_loss(iuv, batch.iuv, believed),
+        }
+
+    def _surface_losses(self, output: NetworkOutput, batch: PersonBatch) -> dict[str, Tensor]:
+        weights, location_map = self.weights, output.location_map
+        terms = {
+            'location_map': weights.location_map * losses.location_map_loss(
+                location_map, self.fitted_location_map(batch.vertices), self.texel_weights,
+                batch.mesh_weights,
+            ),
+            'consistency': weights.consistency * losses.consistency_loss(
+                batch.iuv, location_map, output.camera, batch.iuv_weights
+            ),
+        }
         if weights.vertices:
             terms['vertices'] = weights.vertices * losses.vertex_loss(
-                output.vertices, batch.vertices
+                output.vertices, batch.vertices, batch.mesh_weights
             )
         if weights.total_variation:
             terms['total_variation'] = weights.total_variation * losses.total_variation_loss(
                 location_map
             )
-        return self._checked(terms)
+        return terms
 
-    def _iuv_losses(self, iuv: Tensor, batch: SyntheticBatch) -> dict[str, Tensor]:
-        return {
-            'mask': self.weights.mask * losses.mask_loss(iuv, batch.iuv),
-            'uv': self.weights.uv * losses.uv_loss(iuv, batch.iuv),
-        }
+    def _joint_losses(self, output: NetworkOutput, batch: PersonBatch) -> tuple[Tensor, Tensor]:
+        """3D and 2D: SMPL's joints where there is a mesh, annotated ones where there are any."""
+        annotated = self.annotated_regressor @ output.vertices.float()
+        confidence_3d = batch.keypoints_3d[..., 3] * self.is_annotation_known
+        confidence_2d = batch.keypoints_2d[..., 2] * self.is_annotation_known
+        of_mesh_3d = losses.joints_3d_loss(
+            output.joints, batch.joints, sample_weights=batch.mesh_weights
+        )
+        of_annotation_3d = losses.joints_3d_loss(
+            annotated, batch.keypoints_3d[..., :3], confidence_3d, PELVIS_OF_LSP
+        )
+        of_mesh_2d = losses.joints_2d_loss(
+            losses.project_weak_perspective(output.joints, output.camera),
+            batch.joints_2d[..., :2], batch.joints_2d[..., 2],
+        )
+        of_annotation_2d = losses.joints_2d_loss(
+            losses.project_weak_perspective(annotated, output.camera),
+            batch.keypoints_2d[..., :2], confidence_2d,
+        )
+        return (self.weights.joints_3d * (of_mesh_3d + of_annotation_3d),
+                self.weights.joints_2d * (of_mesh_2d + of_annotation_2d))
 
     def _autocast(self) -> torch.autocast:
         device = self.texel_weights.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bf16')
 
-    @staticmethod
-    def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
-        if bad:
-            raise NonFiniteLossError(
-                f'loss {", ".join(bad)} is not finite; lower optimizer.learning_rate or set '
-                'optimizer.clip_norm, then start again from the last checkpoint with --resume'
-            )
-        return terms
+
+def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+    if bad:
+        raise NonFiniteLossError(
+            f'loss {", ".join(bad)} is not finite; lower optimizer.learning_rate or set '
+            'optimizer.clip_norm, then go on from the last checkpoint with --resume'
+        )
+    return terms

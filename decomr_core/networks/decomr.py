@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from decomr_core.config import NetworkConfig
+from decomr_core.config import LOCAL_STRIDE, NetworkConfig
 from decomr_core.networks.cnet import CNet
 from decomr_core.networks.lnet import LNet
 from decomr_core.structures import NetworkOutput
@@ -68,7 +69,7 @@ class DecoMR(nn.Module):
         """
         iuv, local_features, global_features = self.predict_iuv(images)
         guide = iuv if guide_iuv is None else guide_iuv
-        uv_features = warp_to_uv(local_features, guide, self.config.uv_resolution)
+        uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
         vertices = self.location_mapper.vertices_from_location_map(location_map)
         with torch.autocast(vertices.device.type, enabled=False):  # millimetres need float32
@@ -85,3 +86,11 @@ class DecoMR(nn.Module):
             `iuv` (B, 3, h, w), `local_features` (B, C, h, w), `global_features` (B, G).
         """
         return self.cnet(images)
+
+    def _warp(self, images: Tensor, local_features: Tensor, guide_iuv: Tensor) -> Tensor | None:
+        """What `lnet_input` says of the image, on the UV grid: (B, C + 3, r, r), or None."""
+        if not self.config.warped_channels:
+            return None
+        is_raw = self.config.lnet_input == 'raw+global'
+        features = functional.avg_pool2d(images, LOCAL_STRIDE) if is_raw else local_features
+        return warp_to_uv(features, guide_iuv, self.config.uv_resolution)

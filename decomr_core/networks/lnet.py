@@ -40,7 +40,7 @@ class LNet(nn.Module):
                              persistent=False)
         hidden = config.hidden_features
         channels = config.hourglass_channels
-        self.global_head = nn.Sequential(
+        self.global_head = None if not config.has_global_code else nn.Sequential(
             nn.Linear(config.global_features, hidden), nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True), nn.Linear(hidden, config.broadcast_features))
         self.camera_head = nn.Sequential(
@@ -63,18 +63,20 @@ class LNet(nn.Module):
                 nn.init.zeros_(last.bias)
                 nn.init.normal_(last.weight, std=1e-3)
 
-    def forward(self, uv_features: Tensor, global_features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, uv_features: Tensor | None,
+                global_features: Tensor) -> tuple[Tensor, Tensor]:
         """Where the surface is.
 
         Args:
-            uv_features: (B, C + 3, r, r) from the warp.
-            global_features: (B, G) from CNet.
+            uv_features: (B, C + 3, r, r) from the warp; None where `lnet_input` has none.
+            global_features: (B, G) from CNet; the camera alone sees it where `lnet_input` leaves
+                it out.
 
         Returns:
             `location_map` (B, 3, R, R), float32, metres, root frame, and `camera` (B, 3),
             float32, weak perspective (s, tx, ty).
         """
-        code = self.global_head(global_features)
+        code = None if self.global_head is None else self.global_head(global_features)
         features = self.projection(uv_features, code, self.reference_map)
         coarse = None if self.coarse_head is None else self.coarse_head(global_features)
         features = self.uv_conv(self.hourglass(features, coarse))
@@ -87,13 +89,15 @@ class TexelProjection(nn.Sequential):
     """1x1 convolutions over [UV features, global code, reference map] of every texel.
 
     The code is the same at every texel, so its part of the first convolution is one small matrix
-    product instead of a convolution over copies of it.
+    product instead of a convolution over copies of it. Features or code are left out, with their
+    weights, where `lnet_input` says so.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
-        self.num_uv_features = config.encoder_channels[0] + WARP_CHANNELS
-        self.num_code = config.broadcast_features
+        has_warp = config.warped_channels > 0
+        self.num_uv_features = config.warped_channels + WARP_CHANNELS if has_warp else 0
+        self.num_code = config.broadcast_features if config.has_global_code else 0
         sizes = (self.num_uv_features + self.num_code + POINT_CHANNELS,
                  *config.projection_channels, config.hourglass_channels[0])
         layers: list[nn.Module] = []
@@ -103,14 +107,17 @@ class TexelProjection(nn.Sequential):
             layers.append(nn.Conv2d(before, after, kernel_size=1))
         super().__init__(*layers)
 
-    def forward(self, uv_features: Tensor, code: Tensor, reference_map: Tensor) -> Tensor:
+    def forward(self, uv_features: Tensor | None, code: Tensor | None,
+                reference_map: Tensor) -> Tensor:
         """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, first hourglass size, r, r)."""
         first = self[0]
         of_uv, of_code, of_reference = first.weight.split(
             [self.num_uv_features, self.num_code, POINT_CHANNELS], dim=1)
-        constant = functional.conv2d(reference_map, of_reference, first.bias)
-        shared = functional.linear(code, of_code.flatten(1))
-        features = functional.conv2d(uv_features, of_uv) + constant + shared[..., None, None]
+        features = functional.conv2d(reference_map, of_reference, first.bias)
+        if uv_features is not None:
+            features = functional.conv2d(uv_features, of_uv) + features
+        if code is not None:
+            features = features + functional.linear(code, of_code.flatten(1))[..., None, None]
         for layer in list(self)[1:]:
             features = layer(features)
         return features
@@ -146,7 +153,7 @@ class Hourglass(nn.Module):
 
 def _make_coarse_head(config: NetworkConfig) -> nn.Sequential | None:
     """(B, G) to the coarsest UV grid of the hourglass, or None where the preset has none."""
-    if not config.is_coarse_conditioned:
+    if not (config.is_coarse_conditioned and config.has_global_code):
         return None
     channels = config.hourglass_channels[-1]
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)

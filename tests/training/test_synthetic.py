@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from training.datasets.poses import (
     _arm_rotations,
     sample_poses,
 )
-from training.datasets.producer import ReplayPool, synthetic_loader
+from training.datasets.producer import BlockReplay, synthetic_loader
 from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from training.datasets.synthetic import (
     HELD_OUT_SEED,
@@ -78,7 +79,8 @@ def test_the_same_seed_gives_the_same_people_in_another_process(
         tiny_people: SyntheticPeople, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
     loader = synthetic_loader(tiny_people.config, tiny_body, tiny_uv_map, batch_size=4,
                               num_workers=1, seed=1)
-    for (number, chunk), _ in zip(enumerate(loader.chunks), range(3), strict=False):
+    for (number, chunk), _ in zip(
+            enumerate(loader.chunks_from(0)), range(3), strict=False):
         assert_same(chunk, tiny_people.batch(number))
     assert not torch.equal(tiny_people.batch(0).images, tiny_people.batch(1).images)
 
@@ -235,26 +237,41 @@ def _uv_at(fragments: Fragments, image: int, y: int, x: int, uv: torch.Tensor,
     return tuple((corners * fragments.barycentric[image, y, x][:, None]).sum(0).tolist())
 
 
-@pytest.mark.parametrize('reuse', [1, 3])
-def test_the_pool_gives_each_image_out_as_often_as_asked(tiny_people: SyntheticPeople,
-                                                         reuse: int) -> None:
-    chunk = tiny_people.batch(0)
-    chunks = []
-    for number in range(60):
+def _numbered_chunks(chunk: SyntheticBatch, first: int, last: int) -> Iterator[SyntheticBatch]:
+    for number in range(first, last):
         copy = SyntheticBatch.concatenate([chunk])
         copy.camera[:, 0] = torch.arange(4) + 4 * number
-        chunks.append(copy)
-    given = [batch.camera[:, 0].long() for batch in ReplayPool(chunks, 6, reuse, 20)]
-    assert all(len(batch) == 6 == len(set(batch.tolist())) for batch in given)
-    counts = torch.bincount(torch.cat(given), minlength=240)
-    assert counts.max() == reuse and (counts[:180] == reuse).float().mean() > .97
-    assert given[0].max() - given[0].min() > 4  # one batch mixes several chunks
+        yield copy
+
+
+def _given_out(tiny_people: SyntheticPeople, reuse: int, first_batch: int = 0) -> list[list[int]]:
+    chunk = tiny_people.batch(0)
+    replay = BlockReplay(lambda first: _numbered_chunks(chunk, first, 60), 4, 6, reuse, 20,
+                         first_batch=first_batch)
+    return [batch.camera[:, 0].long().tolist() for batch in replay]
+
+
+@pytest.mark.parametrize('reuse', [1, 3])
+def test_each_image_is_given_out_as_often_as_asked(tiny_people: SyntheticPeople,
+                                                   reuse: int) -> None:
+    given = _given_out(tiny_people, reuse)
+    assert all(len(set(batch)) == 6 for batch in given)
+    counts = torch.bincount(torch.tensor(given).flatten())
+    assert len(counts) == 240 and (counts == reuse).all()
+    assert max(given[0]) - min(given[0]) > 4  # one batch mixes several chunks
+
+
+@settings(max_examples=10, deadline=None)
+@given(first=st.integers(0, 70), reuse=st.integers(1, 3))
+def test_a_stream_begun_later_gives_the_same_batches(tiny_people: SyntheticPeople, first: int,
+                                                     reuse: int) -> None:
+    assert _given_out(tiny_people, reuse, first) == _given_out(tiny_people, reuse)[first:]
 
 
 @pytest.mark.parametrize('arguments', [{'reuse': 0}, {'batch_size': 0}])
-def test_a_pool_refuses_what_it_cannot_do(arguments: dict[str, int]) -> None:
+def test_a_replay_refuses_what_it_cannot_do(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match='take 1 or more'):
-        ReplayPool([], **{'batch_size': 4, 'reuse': 1, **arguments})
+        BlockReplay(lambda first: [], 4, **{'batch_size': 4, 'reuse': 1, **arguments})
 
 
 @pytest.mark.parametrize('size', [0, 6, 30])

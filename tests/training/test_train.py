@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from decomr_core.checkpoint import load_network, read_metadata
+from training.datasets.person_batch import PersonBatch
 from training.evaluate import best_constant_joints, evaluate_network
+from training.plots import training_picture
+from training.run_folder import RunFolder
 from training.train import Trainer, learning_rate_at, main
 from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError
@@ -56,8 +61,8 @@ def test_training_on_one_batch_lowers_its_loss(finished_run, tmp_path):
 
     trainer = Trainer(_config(stages=StageConfig(0, 20)), tmp_path)
     people = SyntheticPeople(SyntheticConfig(batch_size=4), trainer.body, trainer.uv_map, 3)
-    batch = people.batch(0)
-    totals = [sum(trainer._optimize(batch).values()) for _ in range(12)]
+    batch = PersonBatch.from_synthetic(people.batch(0))
+    totals = [sum(trainer._optimize([batch]).values()) for _ in range(12)]
     assert min(totals[-3:]) < 0.7 * totals[0]
 
 
@@ -70,6 +75,136 @@ def test_a_resumed_run_goes_on_with_the_same_weights_and_step(finished_run):
     torch.testing.assert_close(
         moments['exp_avg'], finished_run.optimizer.state_dict()['state'][0]['exp_avg']
     )
+
+
+def _losses(out):
+    rows = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
+    return {row['step']: row['losses'] for row in rows if 'losses' in row}
+
+
+def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, monkeypatch):
+    monkeypatch.setattr('training.train.LOG_EVERY', 1)
+    config = _config(stages=StageConfig(2, 4), reuse=2)
+    Trainer(config, tmp_path / 'whole').run()
+    first = Trainer(config, tmp_path / 'parted')
+    report = first._report
+
+    def stop_after_three(terms, progress, held_out):
+        report(terms, progress, held_out)
+        if first.step == 3:
+            first.ask_to_stop()
+
+    monkeypatch.setattr(first, '_report', stop_after_three)
+    first.run()
+    assert first.step == 3
+    second = Trainer(config, tmp_path / 'parted', resume=True)
+    second.run()
+    whole = _losses(tmp_path / 'whole')
+    assert sorted(whole) == [1, 2, 3, 4, 5, 6]
+    assert _losses(tmp_path / 'parted') == whole
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
+    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+
+    gradients = []
+    for accumulate in (1, 2):
+        trainer = Trainer(_config(stages=StageConfig(2, 0), accumulate=accumulate),
+                          tmp_path / str(accumulate))
+        assert trainer.part_size == 2 // accumulate
+        # Batch normalisation is the one thing that sees the parts.
+        trainer.network.eval().train = lambda mode=True: None
+        people = SyntheticPeople(SyntheticConfig(batch_size=2), trainer.body, trainer.uv_map, 3)
+        batch = PersonBatch.from_synthetic(people.batch(0))
+        size = trainer.part_size
+        trainer._optimize([batch.part(slice(i, i + size)) for i in range(0, 2, size)])
+        gradients.append(trainer.network.cnet.encoder.conv1.weight.grad.clone())
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({'step': 1})
+
+    def write_a_part(state, path):
+        path.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', write_a_part)
+    with pytest.raises(RuntimeError, match='No space left.*previous one is still there'):
+        folder.save_checkpoint({'step': 2})
+    assert folder.load_checkpoint(torch.device('cpu')) == {'step': 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['checkpoint.pt']
+
+
+@pytest.mark.parametrize('size', [0, 10, 500])
+def test_a_truncated_checkpoint_is_refused_in_words(tmp_path, size):
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({'step': 1})
+    path = tmp_path / 'checkpoint.pt'
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match='is damaged'):
+        folder.load_checkpoint(torch.device('cpu'))
+
+
+def test_a_batch_that_cannot_be_parted_is_refused():
+    with pytest.raises(ValueError, match='multiple of accumulate'):
+        _config(batch_size=4, accumulate=3)
+
+
+def test_unknown_people_teach_nothing(finished_run):
+    """Weights of 0 leave the numbers beside them without effect."""
+    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+
+    people = SyntheticPeople(SyntheticConfig(batch_size=2), finished_run.body,
+                             finished_run.uv_map, 3)
+    known = PersonBatch.from_synthetic(people.batch(0))
+    weights = torch.tensor([1.0, 0.0])
+    unknown = dataclasses.replace(known, iuv_weights=weights, mesh_weights=weights,
+                                  joints_2d=known.joints_2d * weights[:, None, None])
+    spoiled = dataclasses.replace(
+        unknown, vertices=unknown.vertices * (1 + weights[:, None, None]),
+        iuv=unknown.iuv * weights[:, None, None, None], joints=unknown.joints + 0)
+    spoiled.vertices[0] = unknown.vertices[0]
+    spoiled.joints[1] += 5.0
+    finished_run.network.eval()
+    with torch.no_grad():
+        terms = [finished_run.train_step(batch, False) for batch in (unknown, spoiled)]
+    for name, value in terms[0].items():
+        torch.testing.assert_close(terms[1][name], value, msg=name)
+        assert value >= 0
+
+
+def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
+    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+
+    people = SyntheticPeople(SyntheticConfig(batch_size=2), finished_run.body,
+                             finished_run.uv_map, 3)
+    batch = PersonBatch.from_synthetic(people.batch(0))
+    none = torch.zeros(2)
+    batch = dataclasses.replace(batch, mesh_weights=none, iuv_weights=none,
+                                joints_2d=batch.joints_2d * 0)
+    finished_run.network.eval()
+    with torch.no_grad():
+        silent = finished_run.train_step(batch, False)
+        batch.keypoints_2d[:, :14] = 1.0
+        batch.keypoints_3d[:, :14] = 1.0
+        heard = finished_run.train_step(batch, False)
+    assert all(value == 0 for value in silent.values())
+    assert heard['joints_2d'] > 0 and heard['joints_3d'] > 0
+    assert heard['location_map'] == heard['mask'] == 0
+
+
+def test_the_picture_shows_each_person_in_a_row(finished_run):
+    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+
+    people = SyntheticPeople(SyntheticConfig(batch_size=3), finished_run.body,
+                             finished_run.uv_map, 3)
+    batch = PersonBatch.from_synthetic(people.batch(0))
+    picture = training_picture(finished_run.network, batch, finished_run.body.faces)
+    assert picture.shape == (3 * 128, 5 * 128, 3) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[:128, :128], batch.images[0])
+    assert (picture[:, 4 * 128:] != picture[:, :128]).any()
 
 
 def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
@@ -103,10 +238,10 @@ def test_a_loss_that_is_not_finite_is_named(finished_run, tmp_path):
     trainer = Trainer(_config(), tmp_path)
     trainer.step = 3
     people = SyntheticPeople(SyntheticConfig(batch_size=2), trainer.body, trainer.uv_map, 3)
-    batch = people.batch(0)
+    batch = PersonBatch.from_synthetic(people.batch(0))
     batch.joints[0, 3] = float('nan')
     with pytest.raises(NonFiniteLossError, match='joints_3d'):
-        trainer._optimize(batch)
+        trainer._optimize([batch])
 
 
 def test_unknown_keys_of_the_yaml_are_an_error(tmp_path, capsys):

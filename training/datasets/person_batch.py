@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from decomr_core.body_models.joint_sets import NUM_ANNOTATED
+from training.datasets.synthetic import SyntheticBatch
+
 __all__ = ['PersonBatch']
 
 
@@ -52,6 +55,16 @@ class PersonBatch:
     def part(self, index: Tensor | slice) -> PersonBatch:
         """The people at an index (K,), as a batch of their own."""
         return PersonBatch(*(getattr(self, item.name)[index] for item in fields(self)))
+
+    @staticmethod
+    def from_synthetic(batch: SyntheticBatch) -> PersonBatch:
+        """Rendered people: everything is known but annotations, which SMPL's joints replace."""
+        count = len(batch)
+        certain = batch.iuv.new_ones(count)
+        return PersonBatch(
+            batch.images, batch.iuv, certain, batch.vertices, batch.joints, certain,
+            batch.joints_2d, batch.iuv.new_zeros(count, NUM_ANNOTATED, 3),
+            batch.iuv.new_zeros(count, NUM_ANNOTATED, 4))
 
     @staticmethod
     def concatenate(batches: list[PersonBatch]) -> PersonBatch:

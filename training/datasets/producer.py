@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
 
-import cv2
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from training.datasets.synthetic import (
@@ -17,17 +16,23 @@ from training.datasets.synthetic import (
     SyntheticConfig,
     SyntheticPeople,
 )
+from training.datasets.workers import set_up_worker
 
-__all__ = ['ReplayPool', 'synthetic_loader']
+__all__ = ['BlockReplay', 'synthetic_loader']
 
 PREFETCHED_CHUNKS = 8
 """Chunks that each worker makes ahead of the trainer."""
+BLOCK_SEED_STEP = 1_000_003
+"""Keeps the orders of different seeds apart."""
 
 
 def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *,
                      batch_size: int, num_workers: int, seed: int, reuse: int = 1,
-                     pool_images: int = 512, first_chunk: int = 0) -> ReplayPool:
+                     pool_images: int = 256, first_batch: int = 0) -> BlockReplay:
     """An endless stream of training batches that other processes render.
+
+    Batch n is the same whether the stream began with it or long before: a resumed run sees the
+    images that the run without an interruption would have seen.
 
     Args:
         config: how the people look; workers make chunks of `config.batch_size`.
@@ -35,78 +40,78 @@ def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *
         uv_map: its chart.
         batch_size: people per batch that the trainer gets.
         num_workers: processes that render, one thread each; 0 renders in this process.
-        seed: the stream follows from it (and from `num_workers`, `reuse`, `pool_images`).
+        seed: the stream follows from it, the config, `batch_size`, `reuse` and `pool_images`.
         reuse: how many times each image is given out, at random distance.
-        pool_images: how many images are kept to draw from.
-        first_chunk: number of the first chunk, to go on where a run stopped.
+        pool_images: how many images are mixed with each other, at least.
+        first_batch: number of the batch to begin with.
 
     Raises:
         ValueError: the seed is the held-out set's.
     """
     if seed == HELD_OUT_SEED:
         raise ValueError(f'seed {seed} is reserved for the held-out set; take another')
-    people = SyntheticPeople(config, body, uv_map, seed, first_chunk)
-    chunks = DataLoader(
-        people, batch_size=None, num_workers=num_workers,
-        prefetch_factor=PREFETCHED_CHUNKS if num_workers else None,
-        persistent_workers=num_workers > 0, worker_init_fn=_set_up_worker)
-    return ReplayPool(chunks, batch_size, reuse, pool_images, seed)
+
+    def chunks_from(first: int) -> DataLoader:
+        """Chunks without end, beginning with that number."""
+        people = SyntheticPeople(config, body, uv_map, seed, first)
+        return DataLoader(
+            people, batch_size=None, num_workers=num_workers,
+            prefetch_factor=PREFETCHED_CHUNKS if num_workers else None,
+            worker_init_fn=set_up_worker)
+
+    return BlockReplay(chunks_from, config.batch_size, batch_size, reuse, pool_images, seed,
+                       first_batch)
 
 
-class ReplayPool:
-    """Regroups chunks into batches, drawn at random from a pool of the latest images.
+class BlockReplay:
+    """Regroups chunks into batches, block by block; no image comes twice in a batch.
 
-    Every image enters the pool once, is given out `reuse` times, and then makes room for a new
-    one. A batch holds images of many chunks, and no image twice.
+    The images of a block are given out `reuse` times, each time in another random order, while
+    the chunks of the next block are collected, evenly, so that neither side waits for long.
 
     Args:
-        chunks: an endless source of batches.
+        chunks_from: gives the endless chunks that begin with a number.
+        chunk_size: people per chunk.
         batch_size: people per batch given out.
         reuse: times that each image is given out.
-        pool_images: images that there is room for; more is taken if two batches and a chunk need
-            it. The first batch comes when half of the room is filled.
+        block_images: people in a block, at least.
         seed: of the order.
+        first_batch: number of the batch to begin with.
 
     Raises:
         ValueError: reuse or the batch size is not positive.
     """
 
-    def __init__(self, chunks: Iterable[SyntheticBatch], batch_size: int, reuse: int = 1,
-                 pool_images: int = 256, seed: int = 0) -> None:
+    def __init__(self, chunks_from: Callable[[int], Iterable[SyntheticBatch]], chunk_size: int,
+                 batch_size: int, reuse: int = 1, block_images: int = 256, seed: int = 0,
+                 first_batch: int = 0) -> None:
         if reuse < 1 or batch_size < 1:
             raise ValueError(f'reuse is {reuse} and batch_size {batch_size}; take 1 or more')
-        self.chunks, self.batch_size, self.reuse, self.seed = chunks, batch_size, reuse, seed
-        self.pool_images = pool_images
+        unit = math.lcm(chunk_size, batch_size)
+        self.block_images = unit * max(1, -(-block_images // unit))
+        self.chunks_per_block = self.block_images // chunk_size
+        self.batches_per_block = self.block_images // batch_size * reuse
+        self.chunks_from, self.batch_size, self.reuse = chunks_from, batch_size, reuse
+        self.seed, self.first_batch = seed, first_batch
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
         """Batches of `batch_size` without end (as long as the chunks last)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        pool: SyntheticBatch | None = None
-        for chunk in self.chunks:
-            if pool is None:
-                room = max(self.pool_images, 2 * (self.batch_size + len(chunk)))
-                pool = _empty(chunk, room)
-                left = torch.zeros(room, dtype=torch.int64)
-            free = (left == 0).nonzero()[:len(chunk), 0]
-            for item in fields(SyntheticBatch):
-                getattr(pool, item.name)[free] = getattr(chunk, item.name)
-            left[free] = self.reuse
-            while int(left.sum()) >= room * self.reuse // 2 or int((left == 0).sum()) < len(chunk):
-                index = (left > 0).nonzero()[:, 0]
-                index = index[torch.randperm(len(index), generator=generator)[:self.batch_size]]
-                left[index] -= 1
-                yield pool.part(index)
+        number, first = divmod(self.first_batch, self.batches_per_block)
+        chunks = iter(self.chunks_from(number * self.chunks_per_block))
+        block = list(itertools.islice(chunks, self.chunks_per_block))
+        while len(block) == self.chunks_per_block:
+            people, order = SyntheticBatch.concatenate(block), self._order(number)
+            block = []
+            for batch in range(self.batches_per_block):
+                due = (batch + 1) * self.chunks_per_block // self.batches_per_block
+                block += itertools.islice(chunks, due - len(block))
+                if batch >= first:
+                    start = batch * self.batch_size
+                    yield people.part(order[start:start + self.batch_size])
+            number, first = number + 1, 0
 
-
-def _empty(chunk: SyntheticBatch, room: int) -> SyntheticBatch:
-    """Room for that many people like those of the chunk."""
-    return SyntheticBatch(*(getattr(chunk, item.name).new_empty(
-        room, *getattr(chunk, item.name).shape[1:]) for item in fields(SyntheticBatch)))
-
-
-def _set_up_worker(_: int) -> None:
-    """One thread each; signals to the whole group are the trainer's to handle, then it ends us."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
+    def _order(self, number: int) -> Tensor:
+        """(reuse * block_images,) the images of a block in the order they are given out."""
+        generator = torch.Generator().manual_seed(self.seed * BLOCK_SEED_STEP + number)
+        return torch.cat([torch.randperm(self.block_images, generator=generator)
+                          for _ in range(self.reuse)])

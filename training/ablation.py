@@ -1,0 +1,213 @@
+"""The ablation of the paper's Table 5: UV map x what LNet sees, each with the same budget.
+
+    python -m training.ablation --config config/ablation.yaml --out runs/ablation
+    torchrun --nproc-per-node 2 -m training.ablation --config config/ablation.yaml --out ...
+
+Each cell of the grid is a training run in a folder of its own, scored on the same held-out
+images. A finished cell is skipped, an interrupted one goes on where it stopped: run the same
+command again. The folder gets `results.json`, `ablation.md` and `ablation.png`, new after every
+cell.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from decomr_core.config import LNET_INPUTS
+from decomr_core.crop import normalize_images
+from decomr_core.networks.decomr import DecoMR
+from training.ablation_report import write_report
+from training.ablation_results import AblationResults, Cell, hardware, versions
+from training.datasets.synthetic import SyntheticBatch, held_out_set
+from training.synthetic_scores import constant_scores, score_held_out
+from training.train import Trainer, config_parser, stopping_on_signals
+from training.train_config import TrainConfig
+from training.train_step import NonFiniteLossError
+
+__all__ = ['Ablation', 'AblationConfig', 'main']
+
+CHECKPOINT = 'checkpoint.pt'
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """The grid, and what all its cells share.
+
+    Attributes:
+        uv_maps: label of each UV map and where it is (a shipped one by name, or its npz); the
+            last is compared with the first.
+        lnet_inputs: what LNet sees, some of `decomr_core.config.LNET_INPUTS`.
+        images: held-out images that every cell is scored on.
+        train: the training run of a cell; its `uv_map` and `lnet_input` are the cell's.
+    """
+
+    uv_maps: dict[str, str] = field(
+        default_factory=lambda: {'conventional': 'makehuman', 'continuous': 'builtin'})
+    lnet_inputs: tuple[str, ...] = LNET_INPUTS
+    images: int = 500
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.lnet_inputs if name not in LNET_INPUTS]
+        if unknown or not self.lnet_inputs:
+            raise ValueError(f'lnet_inputs is {list(self.lnet_inputs)}; take some of '
+                             f'{list(LNET_INPUTS)}')
+        if not self.uv_maps:
+            raise ValueError('uv_maps is empty; give one label and UV map, or more')
+        bad = [label for label in self.uv_maps if not re.fullmatch(r'[\w-]+', label)]
+        if bad:
+            raise ValueError(f'uv_maps has the labels {bad}; they name folders: take letters, '
+                             'digits, - and _')
+        if self.images < 1:
+            raise ValueError(f'images is {self.images}; take 1 or more')
+
+
+class Ablation:
+    """Trains and scores the cells of a grid one after the other.
+
+    Args:
+        config: the grid and the shared run.
+        out: folder of the results, and of a run folder per cell.
+
+    Raises:
+        ValueError: the results in the folder are damaged or were made with another config.
+    """
+
+    def __init__(self, config: AblationConfig, out: Path) -> None:
+        self.config, self.out = config, out
+        self.results = AblationResults(out, json.loads(json.dumps(asdict(config))))
+        self.is_leader = os.environ.get('RANK', '0') == '0'
+        self.stop_asked = False
+        self._trainer: Trainer | None = None
+        self._held_out: tuple[str, SyntheticBatch] | None = None
+
+    def run(self, names: list[str] | None = None) -> bool:
+        """Runs the cells that are not finished yet.
+
+        Args:
+            names: of the cells to run; None for all.
+
+        Returns:
+            Whether all of them are finished now; False after a request to stop.
+
+        Raises:
+            ValueError: there is no cell of a name.
+        """
+        known = {cell.name: cell for cell in self.results.grid}
+        unknown = [name for name in names or [] if name not in known]
+        if unknown:
+            raise ValueError(f'no cells {", ".join(unknown)}; known: {", ".join(known)}')
+        # Chosen before any is added: all processes of a group go through the same cells.
+        chosen = [known[name] for name in names or known
+                  if not self.results.is_finished(known[name])]
+        for cell in chosen:
+            if self._is_stop_asked_anywhere():
+                return False
+            trainer = self._train(cell)
+            if trainer.step < trainer.config.stages.total_steps:
+                return False
+            if self.is_leader:
+                self._score(cell, trainer)
+        return True
+
+    def ask_to_stop(self, *_: object) -> None:
+        """Lets the current step end, saves and leaves; handles SIGTERM and SIGINT."""
+        self.stop_asked = True
+        if self._trainer is not None:
+            self._trainer.ask_to_stop()
+
+    def _train(self, cell: Cell) -> Trainer:
+        """Trains a cell to its end, or until a request to stop."""
+        folder = self.out / cell.name
+        config = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map],
+                         lnet_input=cell.lnet_input)
+        logger.info('cell %s', cell.name)
+        self._trainer = trainer = Trainer(config, folder, (folder / CHECKPOINT).is_file())
+        if self.stop_asked:  # it came while the trainer was made
+            trainer.ask_to_stop()
+        trainer.run()
+        self._trainer = None
+        return trainer
+
+    def _score(self, cell: Cell, trainer: Trainer) -> None:
+        """Scores a trained cell and writes results and report."""
+        if self._held_out is None or self._held_out[0] != cell.uv_map:
+            # The same people for every UV map; only the IUV images of the truth differ.
+            self._held_out = (cell.uv_map, held_out_set(
+                trainer.config.data, trainer.body, trainer.uv_map, self.config.images))
+        held_out = self._held_out[1]
+        if not self.results.values['best_constant']:
+            self.results.values['best_constant'] = constant_scores(held_out.joints)
+        network = trainer.best_network
+        self.results.add(cell, _score_each(network, held_out), {
+            'parameters': sum(parameter.numel() for parameter in network.parameters()),
+            'uv_hash': network.uv_hash, 'steps': trainer.step,
+            'train_s': round(trainer.trained_s, 1), 'hardware': hardware(),
+            'versions': versions()})
+        write_report(self.results)
+
+    def _is_stop_asked_anywhere(self) -> bool:
+        """Whether any process of the group was asked to stop: all leave before the same cell."""
+        if not torch.distributed.is_initialized():
+            return self.stop_asked
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        flag = torch.tensor(float(self.stop_asked), device=device)
+        torch.distributed.all_reduce(flag)
+        return bool(flag > 0)
+
+
+@torch.no_grad()
+def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarray]:
+    """(K,) scores by name of each of K images."""
+    network.eval()
+    device = next(network.parameters()).device
+    return score_held_out(lambda images: network(normalize_images(images.to(device))),
+                          held_out)[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = config_parser(AblationConfig, 'ablation', 'training.ablation', __doc__)
+    parser.add_argument('--out', type=Path, default=Path('runs/ablation'),
+                        help='folder of results and runs')
+    parser.add_argument('--cells', nargs='+', metavar='CELL',
+                        help='run only these, by name: LABEL_INPUT, as in continuous_local')
+    parser.add_argument('--report', action='store_true',
+                        help='run nothing, write table and picture of the results anew')
+    parsed = parser.instantiate(parser.parse_args(arguments))
+    try:
+        if parsed.report:
+            return _report(parsed.out)
+        ablation = Ablation(parsed.ablation, parsed.out)
+        with stopping_on_signals(ablation):
+            is_finished = ablation.run(parsed.cells)
+    except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    if not is_finished:
+        print('stopped; the same command goes on')
+    elif ablation.is_leader:
+        return _report(parsed.out)
+    return 0
+
+
+def _report(out: Path) -> int:
+    paths = write_report(AblationResults(out))
+    print(paths[0].read_text(encoding='utf-8'))
+    print(f'wrote {", ".join(map(str, paths))}')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

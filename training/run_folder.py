@@ -1,0 +1,122 @@
+"""The folder of a training run: config, checkpoint, log, curves and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ['RunFolder']
+
+CHECKPOINT, CONFIG, LOG, NETWORK = (
+    'checkpoint.pt', 'config.json', 'log.jsonl', 'network.safetensors')
+CURVES = 'tensorboard'
+
+
+class RunFolder:
+    """Where a run writes; nothing half-written ever takes the place of something whole.
+
+    Args:
+        path: the folder; made if it is missing.
+        is_writing: False for the processes that leave writing to another.
+        has_tensorboard: whether curves and pictures are written for TensorBoard.
+
+    Raises:
+        ImportError: TensorBoard is wanted and not installed.
+    """
+
+    def __init__(self, path: Path, is_writing: bool = True, has_tensorboard: bool = False) -> None:
+        self.path, self.is_writing = path, is_writing
+        self._curves = None
+        if is_writing:
+            path.mkdir(parents=True, exist_ok=True)
+        if is_writing and has_tensorboard:
+            self._curves = _summary_writer(path / CURVES)
+
+    @property
+    def network_path(self) -> Path:
+        """The weights file."""
+        return self.path / NETWORK
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Writes the resolved config of the run."""
+        text = json.dumps(config, indent=2)
+        (self.path / CONFIG).write_text(text, encoding='utf-8')
+
+    def log(self, step: int, seconds: float, entry: dict[str, Any]) -> None:
+        """Appends a line to the log, and its numbers to the curves."""
+        with (self.path / LOG).open('a', encoding='utf-8') as handle:
+            row = {'step': step, 'seconds': round(seconds, 1), **entry}
+            handle.write(json.dumps(row) + '\n')
+        if self._curves is not None:
+            for name, value in _flat(entry):
+                self._curves.add_scalar(name, value, step)
+
+    def log_picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """Adds an (H, W, 3) uint8 RGB picture to TensorBoard, where that is written."""
+        if self._curves is not None:
+            self._curves.add_image(name, picture, step, dataformats='HWC')
+            self._curves.flush()
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replaces the checkpoint in one step.
+
+        Raises:
+            RuntimeError: it could not be written (a full disk); the previous one is still there.
+        """
+        target = self.path / CHECKPOINT
+        partial = target.with_suffix('.partial')
+        try:
+            torch.save(state, partial)
+            os.replace(partial, target)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            kept = 'the previous one is still there' if target.is_file() else 'there is none yet'
+            raise RuntimeError(f'could not write {target}: {error}; {kept}; make room and go on '
+                               'with --resume') from error
+
+    def load_checkpoint(self, device: torch.device) -> dict[str, Any]:
+        """The state of the last checkpoint.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file is damaged.
+        """
+        path = self.path / CHECKPOINT
+        if not path.is_file():
+            raise FileNotFoundError(f'no checkpoint at {path}; start the run without --resume')
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            # Damaged files raise almost anything; all of it means the same to the user.
+            raise ValueError(f'{path} is damaged ({type(error).__name__}); start again without '
+                             '--resume in another folder') from error
+
+    def close(self) -> None:
+        """Ends the curves."""
+        if self._curves is not None:
+            self._curves.close()
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(f'tensorboard: true needs TensorBoard ({error}): pip install '
+                          'tensorboard, or set it to false') from error
+    return SummaryWriter(str(folder))
+
+
+def _flat(entry: dict[str, Any], prefix: str = '') -> list[tuple[str, float]]:
+    """The numbers of nested dicts, by their path."""
+    found: list[tuple[str, float]] = []
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            found += _flat(value, f'{prefix}{name}/')
+        elif isinstance(value, int | float):
+            found.append((f'{prefix}{name}', float(value)))
+    return found
