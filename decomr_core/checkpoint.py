@@ -24,13 +24,15 @@ from decomr_core.config import NetworkConfig
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
-__all__ = ['load_network', 'load_official', 'official_name', 'read_metadata', 'save_checkpoint',
-           'state_dict_from_official', 'tensor_problems']
+__all__ = ['load_network', 'load_official', 'load_part', 'official_name', 'read_metadata',
+           'save_checkpoint', 'state_dict_from_official', 'tensor_problems']
 
 # Written into every file; a reader refuses other numbers.
 FORMAT_VERSION = 1
 # What every file says about itself; `save_checkpoint` fills these in.
 OWN_KEYS = ('format_version', 'config', 'body_name', 'body_hash', 'uv_hash')
+# The one part that knows nothing of body and UV map: the same for all of them.
+ENCODER = 'cnet.encoder.'
 HASH_SHOWN = 16
 KEYS_SHOWN = 5
 # Module names of the official release -> ours, longest first where one starts another.
@@ -115,6 +117,36 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     _check_tensors(path, network.state_dict(), tensors)
     network.load_state_dict(tensors)
     return network.eval()
+
+
+def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
+    """Copies the weights of one part of a trained network into another network.
+
+    Args:
+        network: what is changed; its other parts stay as they are.
+        name_or_path: a shipped network by name, or a file from `save_checkpoint`.
+        prefix: how the names of the part's tensors begin, as in `cnet.`. Only `ENCODER` may
+            come from a network of another body or UV map.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or not one of ours, the part has other sizes there, or
+            body or UV map are others.
+    """
+    path = find_weights(name_or_path)
+    metadata, tensors = _read(path)
+    if not prefix.startswith(ENCODER):
+        for kind, seen in (('body', network.body_hash), ('uv_map', network.uv_hash)):
+            key = 'body_hash' if kind == 'body' else 'uv_hash'
+            _check_hash(path, kind, metadata[key], seen, metadata['body_name'])
+    own, part = ({key: tensor for key, tensor in named.items() if key.startswith(prefix)}
+                 for named in (network.state_dict(), tensors))
+    problems = tensor_problems(own, part)
+    if problems:
+        raise ValueError(f'{prefix.rstrip(".")} in {path} has other sizes than the '
+                         f'{network.config.preset!r} network: {problems}; take weights of the '
+                         'same sizes')
+    network.load_state_dict({**network.state_dict(), **part})
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:

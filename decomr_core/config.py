@@ -3,7 +3,8 @@
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
 224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
 order, small enough for real time on two CPU cores. `small` is for experiments that train many
-networks, as the ablation does: in quality as in size below `rt`.
+networks, as the ablation does: the encoder of `rt`, whose weights it can begin with, and thinner
+parts behind it.
 """
 
 from __future__ import annotations
@@ -172,8 +173,8 @@ PRESETS = {
         hourglass_channels=(64, 96, 128, 128), uv_channels=(64, 32),
         location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
     'small': NetworkConfig(
-        preset='small', crop_size=96,
-        encoder_block='basic', encoder_width=32, encoder_depths=(1, 1, 1, 1), stem_kernel=3,
+        preset='small', crop_size=128,
+        encoder_block='basic', encoder_width=40, encoder_depths=(2, 2, 2, 2), stem_kernel=3,
         norm='batch', global_pool='spatial', global_features=256, head_channels=16,
         hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
         uv_resolution=32, projection_channels=(64,),

@@ -4,9 +4,10 @@
     torchrun --nproc-per-node 2 -m training.ablation --config config/ablation.yaml --out ...
 
 Each cell of the grid is a training run in a folder of its own, scored on the same held-out
-images. A finished cell is skipped, an interrupted one goes on where it stopped: run the same
-command again. The folder gets `results.json`, `ablation.md` and `ablation.png`, new after every
-cell.
+images. Stage 1 knows nothing of LNet, so that it is run once for each UV map. A finished cell is
+skipped, an interrupted one goes on where it stopped: run the same command again. The folder gets
+`results.json`, `ablation.md` and `ablation.png`, new after every cell. Commands with different
+`--cells` may share a folder at the same time, as long as no two run the same UV map.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from training.train_step import NonFiniteLossError
 
 __all__ = ['Ablation', 'AblationConfig', 'main']
 
-CHECKPOINT = 'checkpoint.pt'
+CHECKPOINT, CNET = 'checkpoint.pt', 'cnet'
 logger = logging.getLogger(__name__)
 
 
@@ -113,11 +114,11 @@ class Ablation:
         for cell in chosen:
             if self._is_stop_asked_anywhere():
                 return False
-            trainer = self._train(cell)
-            if trainer.step < trainer.config.stages.total_steps:
+            stages = self._train(cell)
+            if any(trainer.step < trainer.config.stages.total_steps for trainer in stages):
                 return False
             if self.is_leader:
-                self._score(cell, trainer)
+                self._score(cell, stages)
         return True
 
     def ask_to_stop(self, *_: object) -> None:
@@ -126,21 +127,35 @@ class Ablation:
         if self._trainer is not None:
             self._trainer.ask_to_stop()
 
-    def _train(self, cell: Cell) -> Trainer:
-        """Trains a cell to its end, or until a request to stop."""
-        folder = self.out / cell.name
-        config = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map],
-                         lnet_input=cell.lnet_input)
-        logger.info('cell %s', cell.name)
+    def _train(self, cell: Cell) -> list[Trainer]:
+        """Trains a cell to its end, or until a request to stop: its stages, those begun."""
+        whole = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map])
+        first = replace(whole, stages=replace(whole.stages, end_to_end_steps=0))
+        second = replace(whole, stages=replace(whole.stages, cnet_steps=0),
+                         lnet_input=cell.lnet_input, seed=whole.seed + 1)
+        done = []
+        if whole.stages.cnet_steps:
+            done.append(self._run(f'{cell.uv_map}_{CNET}', first))
+            if done[0].step < whole.stages.cnet_steps:
+                return done
+            second = replace(second, init=str(done[0].folder.network_path), init_part=CNET)
+        return [*done, self._run(cell.name, second)]
+
+    def _run(self, name: str, config: TrainConfig) -> Trainer:
+        """Goes on with a training run to its end, or until a request to stop."""
+        logger.info('run %s', name)
+        folder = self.out / name
         self._trainer = trainer = Trainer(config, folder, (folder / CHECKPOINT).is_file())
         if self.stop_asked:  # it came while the trainer was made
             trainer.ask_to_stop()
-        trainer.run()
+        if trainer.step < config.stages.total_steps:
+            trainer.run()
         self._trainer = None
         return trainer
 
-    def _score(self, cell: Cell, trainer: Trainer) -> None:
+    def _score(self, cell: Cell, stages: list[Trainer]) -> None:
         """Scores a trained cell and writes results and report."""
+        trainer = stages[-1]
         if self._held_out is None or self._held_out[0] != cell.uv_map:
             # The same people for every UV map; only the IUV images of the truth differ.
             self._held_out = (cell.uv_map, held_out_set(
@@ -151,9 +166,9 @@ class Ablation:
         network = trainer.best_network
         self.results.add(cell, _score_each(network, held_out), {
             'parameters': sum(parameter.numel() for parameter in network.parameters()),
-            'uv_hash': network.uv_hash, 'steps': trainer.step,
-            'train_s': round(trainer.trained_s, 1), 'hardware': hardware(),
-            'versions': versions()})
+            'uv_hash': network.uv_hash, 'steps': sum(stage.step for stage in stages),
+            'train_s': round(sum(stage.trained_s for stage in stages), 1),
+            'hardware': hardware(), 'versions': versions()})
         write_report(self.results)
 
     def _is_stop_asked_anywhere(self) -> bool:

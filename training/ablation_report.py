@@ -193,12 +193,22 @@ def _notes(results: AblationResults) -> list[str]:
         'interval over the images, which does not cover what another seed of the training would '
         'give: every cell was trained once. The best constant prediction is fitted to the '
         'held-out set itself.', '',
-        f'Every cell: preset `{train["preset"]}`, {budget["cnet_steps"]} steps of CNet alone and '
-        f'{budget["end_to_end_steps"]} of everything, batch {budget["batch_size"]}, '
+        f'Every cell: preset `{train["preset"]}`{_start_text(train)}, {budget["cnet_steps"]} '
+        f'steps of CNet alone (once for each UV map) and {budget["end_to_end_steps"]} of '
+        f'everything, batch {budget["batch_size"]}, '
         f'{budget["training_images"]:,} training images, '
         f'{budget["training_images"] // budget["reuse"]:,} of them distinct, seed '
         f'{values["seed"]}. {"; ".join([*machines, values.get("date", "undated")])}.', '',
         NOT_IN_HERE]
+
+
+def _start_text(train: dict[str, Any]) -> str:
+    """What the cells began with."""
+    if not train.get('init'):
+        return ', from random weights'
+    part = train.get('init_part', 'all')
+    taken = 'the network' if part == 'all' else f'the {part}'
+    return f', {taken} beginning with that of `{Path(train["init"]).name}`'
 
 
 def _machine_text(hardware: dict[str, Any]) -> str:

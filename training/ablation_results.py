@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import fcntl
 import itertools
 import json
 import logging
@@ -24,7 +25,7 @@ from training.train_config import TrainConfig
 
 __all__ = ['AblationResults', 'Cell', 'hardware', 'mean_with_interval', 'versions']
 
-RESULTS, SCORES = 'results.json', 'scores.npz'
+RESULTS, SCORES, LOCK = 'results.json', 'scores.npz', 'results.lock'
 FORMAT_VERSION = 1
 NEEDED = ('format_version', 'config', 'seed', 'budget', 'images', 'cells', 'comparisons')
 NEEDED_OF_CELL = ('uv_map', 'lnet_input', 'scores')
@@ -102,11 +103,16 @@ class AblationResults:
         with partial.open('wb') as handle:
             np.savez_compressed(handle, **scores)
         os.replace(partial, target)
-        self.values['cells'][cell.name] = {
-            **dataclasses.asdict(cell), **facts,
-            'scores': {name: mean_with_interval(values) for name, values in scores.items()}}
-        self.values['comparisons'] = self._comparisons()
-        self.write()
+        with (self.folder / LOCK).open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.path.is_file():  # another command may have added cells meanwhile
+                others = _read(self.path)['cells']
+                self.values['cells'] = {**others, **self.values['cells']}
+            self.values['cells'][cell.name] = {
+                **dataclasses.asdict(cell), **facts,
+                'scores': {name: mean_with_interval(values) for name, values in scores.items()}}
+            self.values['comparisons'] = self._comparisons()
+            self.write()
 
     def write(self) -> None:
         """Replaces the file in one step."""

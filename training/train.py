@@ -41,7 +41,7 @@ from training.datasets.synthetic import SyntheticBatch, held_out_set
 from training.evaluate import evaluate_network
 from training.plots import training_picture
 from training.run_folder import RunFolder
-from training.train_config import OptimizerConfig, StageConfig, TrainConfig
+from training.train_config import INIT_PARTS, OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
 
 __all__ = ['PACE', 'Trainer', 'config_parser', 'learning_rate_at', 'main', 'stopping_on_signals']
@@ -161,6 +161,7 @@ class Trainer:
                 logger.warning('stopped at step %d; continue with --resume', self.step)
             self._write_network()
             self.folder.close()
+        self.fabric.barrier()  # the others may read what this one has written
         return self.folder.network_path
 
     def ask_to_stop(self, *_: object) -> None:
@@ -174,8 +175,12 @@ class Trainer:
 
     def _first_network(self) -> DecoMR:
         wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
-        if not self.config.init:
-            return DecoMR(wanted, self.body, self.uv_map)
+        if not self.config.init or self.config.init_part != 'all':
+            network = DecoMR(wanted, self.body, self.uv_map)
+            if self.config.init:
+                prefix = INIT_PARTS[self.config.init_part]
+                checkpoint.load_part(network, self.config.init, prefix)
+            return network
         network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
         if network.config != wanted:
             raise ValueError(

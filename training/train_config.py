@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from training.datasets.synthetic import SyntheticConfig
 
-__all__ = ['LossWeights', 'OptimizerConfig', 'StageConfig', 'TrainConfig']
+__all__ = ['INIT_PARTS', 'LossWeights', 'OptimizerConfig', 'StageConfig', 'TrainConfig']
+
+# What a run can take from the weights it starts from, and how those tensors' names begin.
+INIT_PARTS = {'all': '', 'cnet': 'cnet.', 'encoder': 'cnet.encoder.'}
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class TrainConfig:
         uv_map: the UV map: a shipped one by name, or its npz.
         init: weights to start from: a shipped network by name or a weights file of the same
             preset, body and UV map; empty starts from random ones.
+        init_part: what is taken from `init`: `all`, `cnet` alone, or CNet's `encoder` alone; a
+            part may come from another preset, and the encoder from another body or UV map.
         batch_size: images in an optimiser step; 128 in the paper.
         seed: of the weights and of the data.
         accumulate: parts that each batch is computed in, one after the other, so that a large
@@ -113,6 +118,7 @@ class TrainConfig:
     lnet_input: str = 'global+local'
     uv_map: str = 'builtin'
     init: str = ''
+    init_part: str = 'all'
     batch_size: int = 32
     seed: int = 0
     accumulate: int = 1
@@ -134,6 +140,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.precision not in ('fp32', 'bf16'):
             raise ValueError(f"precision is {self.precision!r}; it must be 'fp32' or 'bf16'")
+        if self.init_part not in INIT_PARTS:
+            raise ValueError(f'init_part is {self.init_part!r}; it must be one of '
+                             f'{", ".join(INIT_PARTS)}')
         for name in ('batch_size', 'accumulate', 'reuse', 'threads', 'save_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1')

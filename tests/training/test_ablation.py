@@ -24,7 +24,7 @@ from training.train_config import TrainConfig
 SMOKE = Path(__file__).parents[2] / 'config' / 'ablation_smoke.yaml'
 NAMES = [f'{label}_{lnet_input}' for label in ('conventional', 'continuous')
          for lnet_input in LNET_INPUTS]
-STEPS = 4
+CNET_STEPS, STEPS = 2, 4
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -76,7 +76,8 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
         is_continuous = cell['uv_map'] == 'continuous'
         assert training['uv_hash'] == cell['uv_hash'] == (
             tiny_uv_map if is_continuous else tiny_two_chart_map).hash
-        assert cell['steps'] == training['training']['steps'] == STEPS
+        assert cell['steps'] == CNET_STEPS + training['training']['steps'] == STEPS
+        assert training['training']['config']['init'].endswith(f"{cell['uv_map']}_cnet/network.safetensors")
         for score in cell['scores'].values():
             assert score['low'] <= score['mean'] <= score['high']
     parameters = {cell['lnet_input']: cell['parameters'] for cell in values['cells'].values()}
@@ -123,8 +124,8 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
     steps, optimize = [], Trainer._optimize
 
     def step(trainer, *arguments):
-        steps.append((trainer.config.lnet_input, trainer.step))
-        if len(steps) == STEPS + 2:  # in the middle of the second cell
+        steps.append((trainer.out.name, trainer.step))
+        if len(steps) == STEPS + 1:  # in the middle of the second cell
             os.kill(os.getpid(), signal.SIGTERM)
         return optimize(trainer, *arguments)
 
@@ -137,10 +138,42 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
     assert (tmp_path / 'continuous_local' / 'checkpoint.pt').is_file()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert run(tmp_path, *chosen) == 0
-    assert steps == [('global', 0), ('global', 1), ('global', 2), ('global', 3),
-                     ('local', 0), ('local', 1), ('local', 2), ('local', 3)]
+    assert steps == [(f'continuous_{run}', step) for run in ('cnet', 'global', 'local')
+                     for step in (0, 1)]
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
         'continuous_global', 'continuous_local']
+
+
+def test_stage_one_is_run_once_for_a_uv_map_and_a_stop_in_it_is_gone_on_from(
+        tmp_path, monkeypatch):
+    steps, optimize = [], Trainer._optimize
+
+    def step(trainer, *arguments):
+        steps.append((trainer.out.name, trainer.step))
+        if len(steps) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return optimize(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, '_optimize', step)
+    assert run(tmp_path, '--cells', 'continuous_global') == 0
+    assert not (tmp_path / 'continuous_global').exists()
+    assert run(tmp_path, '--cells', 'continuous_global') == 0
+    assert run(tmp_path, '--cells', 'continuous_local') == 0
+    assert [name for name, _ in steps] == ['continuous_cnet'] * 2 + [
+        'continuous_global'] * 2 + ['continuous_local'] * 2
+
+
+def test_two_commands_may_share_a_folder(tmp_path):
+    config = example({}).values['config']
+    first, second = (AblationResults(tmp_path, config) for _ in range(2))
+    for results, label in ((first, 'conventional'), (second, 'continuous')):
+        cell = Cell(label, 'local')
+        (tmp_path / cell.name).mkdir()
+        scores = {'pa_mpjpe_mm': np.arange(9.0), 'mpjpe_mm': np.arange(9.0)}
+        results.add(cell, scores, {})
+    values = AblationResults(tmp_path).values
+    assert list(values['cells']) == ['conventional_local', 'continuous_local']
+    assert len(values['comparisons']) == 1
 
 
 def test_lost_results_are_made_again_without_training(tmp_path, monkeypatch):
