@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> dict:
         data=SyntheticConfig(size=PRESETS[options.preset].crop_size))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder))
-        parts = trainer._parts()
+        parts = trainer.data.batches(trainer.fabric.device)
         rows = [_timed_step(trainer, parts) for _ in range(options.steps + WARM_UP)][WARM_UP:]
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
     total = sum(medians.values())

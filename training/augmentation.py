@@ -40,7 +40,6 @@ class AugmentationConfig:
     """How far the crops of one picture differ.
 
     Attributes:
-        size: S, side of the crops, px.
         scale: deviation of the factor on the square's side from 1, and its largest difference.
         rotation_deg: deviation of the rotation, degrees; twice that is the largest.
         rotation_share: share of the pictures that are turned.
@@ -48,7 +47,6 @@ class AugmentationConfig:
         noise: largest difference from 1 of the factor on each colour channel.
     """
 
-    size: int = 224
     scale: float = 0.25
     rotation_deg: float = 30.0
     rotation_share: float = 0.4
@@ -56,8 +54,6 @@ class AugmentationConfig:
     noise: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f'size is {self.size} px; take 1 or more')
         if not 0 <= self.rotation_deg <= 90:
             raise ValueError(f'rotation_deg is {self.rotation_deg}; take 0 to 90')
         if not 0 <= self.scale < 1:
@@ -67,9 +63,9 @@ class AugmentationConfig:
                 raise ValueError(f'{name} is {getattr(self, name)}; take 0 to 1')
 
     @classmethod
-    def off(cls, size: int) -> AugmentationConfig:
+    def off(cls) -> AugmentationConfig:
         """The crop as the robot would cut it: for evaluation."""
-        return cls(size, scale=0, rotation_deg=0, rotation_share=0, flip_share=0, noise=0)
+        return cls(scale=0, rotation_deg=0, rotation_share=0, flip_share=0, noise=0)
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ class Augmented:
 
 def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np.ndarray | None,
             keypoints_3d: np.ndarray | None, pose: np.ndarray | None, shape: np.ndarray | None,
-            rng: np.random.Generator, config: AugmentationConfig, *,
+            rng: np.random.Generator, config: AugmentationConfig, size: int, *,
             root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
     """Cuts one person out of a picture at random; the same `rng` gives the same.
 
@@ -129,12 +125,13 @@ def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np
         shape: (10,) shape components; None if unknown.
         rng: the source of chance.
         config: how much to vary.
+        size: S, side of the crop, px.
         root_from_body: as `augment_pose` takes it.
 
     Raises:
         ValueError: an array has another shape, or the square is none.
     """
-    return apply_augmentation(sample_augmentation(rng, config), config.size, image, center, side,
+    return apply_augmentation(sample_augmentation(rng, config), size, image, center, side,
                               keypoints_2d, keypoints_3d, pose, shape,
                               root_from_body=root_from_body)
 

@@ -31,23 +31,21 @@ from lightning_fabric.strategies import DDPStrategy
 from tqdm import tqdm
 
 from decomr_core import checkpoint
-from decomr_core.body_models import load_body
 from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.person_batch import PersonBatch
-from training.datasets.producer import synthetic_loader
 from training.datasets.synthetic import SyntheticBatch, held_out_set
 from training.evaluate import evaluate_network
 from training.plots import training_picture
 from training.run_folder import RunFolder
 from training.train_config import INIT_PARTS, OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
+from training.training_data import TrainingData, load_bodies
 
 __all__ = ['PACE', 'Trainer', 'config_parser', 'learning_rate_at', 'main', 'stopping_on_signals']
 
 LOG_EVERY = 20
-SEED_STEP = 1_000_003
 # People in the pictures that a validation adds to TensorBoard.
 NUM_SHOWN = 8
 PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images',
@@ -114,9 +112,16 @@ class Trainer:
         self.part_size = config.batch_size // parts
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
         torch.manual_seed(config.seed)
-        self.body = load_body()
+        bodies = load_bodies(config)
+        self.body = bodies['neutral']
         self.uv_map = load_uv_map(config.uv_map, self.body)
         self.network = self._first_network().to(memory_format=torch.channels_last)
+        self.data = TrainingData(
+            config, bodies, self.uv_map, self.network.config.crop_size, self.part_size,
+            self.fabric.global_rank, self.fabric.world_size)
+        # Epochs become steps here: nothing behind it knows of them.
+        self.config = config = replace(
+            config, stages=config.stages.in_steps(self.data.steps_per_epoch))
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.optimizer.learning_rate,
@@ -147,7 +152,7 @@ class Trainer:
         total = config.stages.total_steps
         progress = tqdm(total=total, initial=self.step, unit='step',
                         disable=None if self.fabric.is_global_zero else True)
-        parts = self._parts()
+        parts = self.data.batches(self.fabric.device, self.step * config.accumulate)
         started = time.monotonic() - self.trained_s
         while self.step < total and not self._is_stopped():
             terms = self._optimize([next(parts) for _ in range(config.accumulate)])
@@ -157,6 +162,9 @@ class Trainer:
                 self._report(terms, progress, held_out)
         if self.fabric.is_global_zero:
             self._save()
+            if self.data.num_unreadable:
+                logger.warning('%d times an image could not be read and another took its place',
+                               self.data.num_unreadable)
             if self.step < total:
                 logger.warning('stopped at step %d; continue with --resume', self.step)
             self._write_network()
@@ -190,18 +198,6 @@ class Trainer:
                 'weights'
             )
         return network.train()
-
-    def _parts(self) -> Iterator[PersonBatch]:
-        """This process's parts of the batches, from the current step on."""
-        config = self.config
-        loader = synthetic_loader(
-            config.data, self.body, self.uv_map, batch_size=self.part_size,
-            num_workers=config.num_workers,
-            seed=config.seed + SEED_STEP * self.fabric.global_rank, reuse=config.reuse,
-            pool_images=config.pool_images, first_batch=self.step * config.accumulate,
-        )
-        for batch in loader:
-            yield PersonBatch.from_synthetic(batch).to(self.fabric.device)
 
     def _optimize(self, parts: list[PersonBatch]) -> dict[str, float]:
         """One step on the parts of a batch; the mean of their losses by name."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from training.augmentation import AugmentationConfig
 from training.datasets.synthetic import SyntheticConfig
 
-__all__ = ['INIT_PARTS', 'LossWeights', 'OptimizerConfig', 'StageConfig', 'TrainConfig']
+__all__ = ['INIT_PARTS', 'DatasetConfig', 'LossWeights', 'OptimizerConfig', 'StageConfig',
+           'TrainConfig']
 
 # What a run can take from the weights it starts from, and how those tensors' names begin.
 INIT_PARTS = {'all': '', 'cnet': 'cnet.', 'encoder': 'cnet.encoder.'}
+TRUST = ('by_error', 'fully', 'never')
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,81 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """How long each of the two stages lasts, in optimiser steps.
+    """How long each of the two stages lasts, in optimiser steps or in epochs.
 
     Attributes:
         cnet_steps: stage 1, CNet alone on the IUV losses.
         end_to_end_steps: stage 2, everything on all losses.
+        cnet_epochs: stage 1 in epochs, in place of its steps; 5 in the paper. An epoch shows as
+            many photographs as all the data sets have people.
+        end_to_end_epochs: stage 2 in epochs, in place of its steps; 30 in the paper.
     """
 
     cnet_steps: int = 1000
     end_to_end_steps: int = 6000
+    cnet_epochs: float = 0.0
+    end_to_end_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise ValueError(f'stages.{name} is {value}; take 0 or more')
+
+    def in_steps(self, steps_per_epoch: float) -> StageConfig:
+        """The same stages, in steps alone.
+
+        Args:
+            steps_per_epoch: 0 where there are no epochs.
+
+        Raises:
+            ValueError: they are in epochs, and there are none.
+        """
+        if not (self.cnet_epochs or self.end_to_end_epochs):
+            return self
+        if not steps_per_epoch:
+            raise ValueError('stages are in epochs, but rendered people have none; give '
+                             'cnet_steps and end_to_end_steps, or datasets')
+        steps = [round(epochs * steps_per_epoch) if epochs else steps
+                 for epochs, steps in ((self.cnet_epochs, self.cnet_steps),
+                                       (self.end_to_end_epochs, self.end_to_end_steps))]
+        return StageConfig(*steps)
 
     @property
     def total_steps(self) -> int:
         """Steps of both stages."""
         return self.cnet_steps + self.end_to_end_steps
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One data set of photographs; `docs/training.md` says what each expects.
+
+    Attributes:
+        root: its folder, where the paths of its images start.
+        annotations: npz in the exchange format, or from `training.preprocess`; empty reads the
+            data set's own files.
+        dataset: which it is, a name of `training.datasets.registry`; empty takes the name it has
+            in the mixture.
+        split: part of it, where its own files are read; empty for the usual one.
+        ratio: its share of the photographs; only the proportion counts.
+        fits: SPIN's fits for the people of `annotations`.
+        trust: how far fitted bodies are believed: `by_error` (the supplementary's Ours-B),
+            `fully`, or `never`, which leaves 2D keypoints alone (Ours-A).
+        use_openpose: whether joints that OpenPose found stand in where none are annotated.
+    """
+
+    root: str
+    annotations: str = ''
+    dataset: str = ''
+    split: str = ''
+    ratio: float = 1.0
+    fits: str = ''
+    trust: str = 'by_error'
+    use_openpose: bool = False
+
+    def __post_init__(self) -> None:
+        if self.trust not in TRUST:
+            raise ValueError(f'trust is {self.trust!r}; it must be one of {", ".join(TRUST)}')
 
 
 @dataclass(frozen=True)
@@ -89,6 +153,9 @@ class TrainConfig:
     Attributes:
         preset: the network's preset, one of `decomr_core.config.PRESETS`.
         lnet_input: what LNet sees of the image, one of `decomr_core.config.LNET_INPUTS`.
+        body: the body: the built-in one by name, or an npz from `decomr body import`. Poses and
+            shapes of public data sets are SMPL's and need SMPL.
+        male_body, female_body: npz of the bodies of those genders; empty takes `body`.
         uv_map: the UV map: a shipped one by name, or its npz.
         init: weights to start from: a shipped network by name or a weights file of the same
             preset, body and UV map; empty starts from random ones.
@@ -112,10 +179,17 @@ class TrainConfig:
         optimizer: Adam and its rate.
         losses: factor of each loss.
         data: the synthetic images.
+        datasets: photographs, by name.
+        synthetic_share: share of rendered people in each batch; the rest are photographs.
+        augmentation: of the photographs.
+        iuv_cache: folder that keeps the photographs' IUV images; empty draws them every time.
     """
 
     preset: str = 'rt'
     lnet_input: str = 'global+local'
+    body: str = 'builtin'
+    male_body: str = ''
+    female_body: str = ''
     uv_map: str = 'builtin'
     init: str = ''
     init_part: str = 'all'
@@ -136,6 +210,10 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     data: SyntheticConfig = field(default_factory=SyntheticConfig)
+    datasets: dict[str, DatasetConfig] = field(default_factory=dict)
+    synthetic_share: float = 1.0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    iuv_cache: str = ''
 
     def __post_init__(self) -> None:
         if self.precision not in ('fp32', 'bf16'):
@@ -149,3 +227,8 @@ class TrainConfig:
         if self.batch_size % self.accumulate:
             raise ValueError(f'batch_size is {self.batch_size}; it must be a multiple of '
                              f'accumulate, which is {self.accumulate}')
+        if not 0 <= self.synthetic_share <= 1:
+            raise ValueError(f'synthetic_share is {self.synthetic_share}; take 0 to 1')
+        if self.synthetic_share < 1 and not self.datasets:
+            raise ValueError(f'synthetic_share is {self.synthetic_share}, but there are no '
+                             'datasets for the rest; name some, or set it to 1')

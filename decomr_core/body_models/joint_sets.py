@@ -76,14 +76,20 @@ def annotated_regressor(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
     for row, name in enumerate(ANNOTATED_JOINTS):
         smpl_name = _SMPL_NAMES.get(name, name)
         if name == 'head_top':
-            regressor[row, template[:, 1].argmax()] = 1.0
+            _add_with_mirrored(regressor[row], body, int(template[:, 1].argmax()))
         elif name == 'nose':
-            regressor[row, _nose(body, template)] = 1.0
+            _add_with_mirrored(regressor[row], body, _nose(body, template))
         elif smpl_name in JOINT_NAMES:
             regressor[row] = own[JOINT_NAMES.index(smpl_name)]
         else:
             is_known[row] = False
     return regressor, is_known
+
+
+def _add_with_mirrored(row: np.ndarray, body: BodyModel, vertex: int) -> None:
+    """Makes a row (V,) the middle between a vertex and the one on the other side."""
+    row[vertex] += 0.5
+    row[body.data.mirrored_vertices[vertex]] += 0.5
 
 
 def evaluated_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 
 from decomr_core.checkpoint import read_metadata
 from decomr_core.config import LNET_INPUTS
-from training import train
+from training import train, training_data
 from training.ablation import Ablation, AblationConfig, main
 from training.ablation_report import find_comparison, finding, plot_ablation, table
 from training.ablation_results import AblationResults, Cell, mean_with_interval
@@ -32,7 +32,7 @@ def _small_body(tiny_body, tiny_uv_map, tiny_two_chart_map):
     """The trainer takes the small body, and its map in two charts as the conventional one."""
     maps = {'builtin': tiny_uv_map, 'makehuman': tiny_two_chart_map}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, 'load_body', lambda: tiny_body)
+        patch.setattr(training_data, 'load_body', lambda _: tiny_body)
         patch.setattr(train, 'load_uv_map', lambda name, body: maps[name])
         yield
 

@@ -119,7 +119,8 @@ def test_a_mask_is_cropped_like_its_picture(augmentation: Augmentation) -> None:
 
 def test_without_augmentation_the_crop_is_the_robots() -> None:
     person = example_person()
-    found = augment(**person, rng=np.random.default_rng(0), config=AugmentationConfig.off(SIZE))
+    found = augment(**person, rng=np.random.default_rng(0), config=AugmentationConfig.off(),
+                    size=SIZE)
     assert found.augmentation == Augmentation()
     assert np.array_equal(found.image, crop_pixels(person['image'], person['center'], 70.0, SIZE))
     assert np.array_equal(found.pose, person['pose'].astype(np.float32))
@@ -239,9 +240,10 @@ def test_unknown_keypoints_are_zeros_and_what_was_not_given_stays_unknown() -> N
 
 
 def test_the_same_rng_gives_the_same_and_another_something_else() -> None:
-    person, config = example_person(), AugmentationConfig(size=SIZE)
-    first, second, other = (augment(**person, rng=np.random.default_rng(seed), config=config)
-                            for seed in (1, 1, 2))
+    person, config = example_person(), AugmentationConfig()
+    first, second, other = (
+        augment(**person, rng=np.random.default_rng(seed), config=config, size=SIZE)
+        for seed in (1, 1, 2))
     assert_same(first, second)
     assert first.augmentation != other.augmentation
     assert not np.array_equal(first.image, other.image)
@@ -273,7 +275,7 @@ def test_noise_multiplies_each_channel_and_stays_within_its_levels() -> None:
 
 
 @pytest.mark.parametrize(('field', 'value'), [
-    ('size', 0), ('scale', 1.0), ('scale', -.1), ('rotation_deg', 91), ('rotation_share', 1.2),
+    ('scale', 1.0), ('scale', -.1), ('rotation_deg', 91), ('rotation_share', 1.2),
     ('flip_share', -1), ('noise', 2)])
 def test_impossible_amounts_are_refused_with_the_possible_ones(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f'{field} is {value}.*; take'):

@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader
 
 from decomr_core.body_models import BodyModel
 from decomr_core.crop import image_from_crop_xy
+from training.augmentation import AugmentationConfig
 from training.datasets.npz_format import read_npz
 from training.datasets.people import PeopleConfig, PeopleDataset
-from training.datasets.person_record import PersonRecord
+from training.datasets.person_record import GENDERS, PersonRecord
 from training.datasets.person_records import PersonRecords
+from training.datasets.root_frame import root_frame_body
 
 SMALL = PeopleConfig(size=32)
 
@@ -32,7 +34,7 @@ def records(tmp_path: Path) -> PersonRecords:
 def test_a_sample_shows_the_square_and_the_joints_in_it(
     records: PersonRecords, tiny_body: BodyModel
 ) -> None:
-    sample = PeopleDataset(records, {'neutral': tiny_body}, SMALL)[1]
+    sample = PeopleDataset(records, SMALL)[1]
     record = records[1]
     assert sample['image'].shape == (32, 32, 3)
     # The middle of the square is the middle of the picture: the left half is bright.
@@ -44,43 +46,19 @@ def test_a_sample_shows_the_square_and_the_joints_in_it(
     assert not sample['keypoints_2d'][~known].any()
     np.testing.assert_allclose(sample['keypoints_3d'], record.keypoints_3d)
     assert (sample['index'], sample['mesh_weight']) == (1, 1)
-    assert sample['vertices'].shape == (214, 3)
-    up = sample['joints'][15] - sample['joints'][0]
+    assert sample['gender'] == GENDERS.index('female')
+    _, joints = root_frame_body(tiny_body, *(torch.from_numpy(sample[name])[None]
+                                             for name in ('pose', 'shape')))
+    up = joints[0, 15] - joints[0, 0]
     assert up[1] < 0, 'the head is above the pelvis, and y points down'
 
 
-def test_what_is_not_known_is_zeros_of_weight_zero(
-    records: PersonRecords, tiny_body: BodyModel
-) -> None:
+def test_what_is_not_known_is_zeros_of_weight_zero(records: PersonRecords) -> None:
     records = replace(records, keypoints_2d=None, keypoints_3d=None)
-    sample = PeopleDataset(records, {'neutral': tiny_body}, SMALL)[0]
+    sample = PeopleDataset(records, SMALL)[0]
     assert sample['mesh_weight'] == 0
-    for name in ('keypoints_2d', 'keypoints_3d', 'pose', 'shape', 'vertices', 'joints'):
+    for name in ('keypoints_2d', 'keypoints_3d', 'pose', 'shape'):
         assert not sample[name].any()
-
-
-def test_bodies_are_those_of_the_gender_and_neutral_without_one(
-    records: PersonRecords, tiny_body: BodyModel
-) -> None:
-    tall = BodyModel(replace(tiny_body.data, v_template=2 * tiny_body.data.v_template))
-    dataset = PeopleDataset(records, {'neutral': tiny_body, 'female': tall}, SMALL)
-    plain = PeopleDataset(records, {'neutral': tiny_body}, SMALL)
-    assert records[1].gender == 'female'
-    assert np.ptp(dataset[1]['vertices']) > 1.5 * np.ptp(plain[1]['vertices'])
-    assert records[2].gender == 'neutral'
-    np.testing.assert_array_equal(dataset[2]['vertices'], plain[2]['vertices'])
-
-
-def test_bodies_that_cannot_stand_in_for_each_other_are_refused(
-    records: PersonRecords, tiny_body: BodyModel
-) -> None:
-    turned = BodyModel(replace(tiny_body.data, faces=tiny_body.data.faces[::-1].copy()))
-    with pytest.raises(ValueError, match="bodies for female; give a 'neutral' one"):
-        PeopleDataset(records, {'female': tiny_body})
-    with pytest.raises(ValueError, match='different faces'):
-        PeopleDataset(records, {'neutral': tiny_body, 'male': turned})
-    with pytest.raises(ValueError, match='nobody'):
-        PeopleDataset(records.select(np.zeros(6, bool)))
 
 
 @pytest.mark.parametrize(('weigh', 'weight'), [(True, 0.75), (False, 1.0)])
@@ -95,18 +73,16 @@ def test_a_fit_weighs_by_its_error_if_asked_to(
     assert PeopleDataset(fitted.without_fits(), config=SMALL)[1]['mesh_weight'] == 0
 
 
-def test_samples_stack_into_batches_of_plain_tensors(
-    records: PersonRecords, tiny_body: BodyModel
-) -> None:
-    loader = DataLoader(PeopleDataset(records, {'neutral': tiny_body}, SMALL), batch_size=6)
+def test_samples_stack_into_batches_of_plain_tensors(records: PersonRecords) -> None:
+    loader = DataLoader(PeopleDataset(records, SMALL), batch_size=6)
     batch = next(iter(loader))
     types = {name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
     assert types == {
         'image': ((6, 32, 32, 3), torch.uint8), 'keypoints_2d': ((6, 24, 3), torch.float32),
         'keypoints_3d': ((6, 24, 4), torch.float32), 'pose': ((6, 24, 3), torch.float32),
-        'shape': ((6, 10), torch.float32), 'vertices': ((6, 214, 3), torch.float32),
-        'joints': ((6, 24, 3), torch.float32), 'mesh_weight': ((6,), torch.float32),
-        'index': ((6,), torch.int64)}
+        'shape': ((6, 10), torch.float32), 'mesh_weight': ((6,), torch.float32),
+        'gender': ((6,), torch.int64), 'crop_from_image': ((6, 2, 3), torch.float64),
+        'image_size': ((6, 2), torch.int64), 'index': ((6,), torch.int64)}
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
@@ -145,3 +121,18 @@ def test_hundreds_of_thousands_of_people_stay_light(records: PersonRecords) -> N
 def test_a_record_of_other_shapes_is_refused(change: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         PersonRecord(**{'image': 'a.jpg', 'center': np.zeros(2), 'side': 1.0} | change)
+
+
+def test_a_set_with_nobody_in_it_is_refused(records: PersonRecords) -> None:
+    with pytest.raises(ValueError, match='nobody'):
+        PeopleDataset(records.select(np.zeros(6, bool)))
+
+
+def test_chance_follows_from_the_rng_and_can_be_left_out(records: PersonRecords) -> None:
+    lively = PeopleDataset(records, replace(SMALL, augmentation=AugmentationConfig()))
+    first, second, other = (lively.sample(1, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(first['image'], other['image'])
+    plain = PeopleDataset(records, SMALL)
+    assert np.array_equal(plain.sample(1, np.random.default_rng(1))['image'],
+                          plain.sample(1, np.random.default_rng(2))['image'])

@@ -1,13 +1,13 @@
 """People of a public data set as samples: crops, joints and bodies of one size each.
 
-One path: record -> image -> `make_sample` (crop; the place of augmentation) -> body model. A
-sample is a dictionary of arrays, so that the default collation of a `DataLoader` stacks it.
+One path: record -> image -> augmented crop (`make_sample`). A sample is a dictionary of arrays, so
+that the default collation of a `DataLoader` stacks it; `PersonBatchMaker` poses its bodies and
+draws its targets.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,19 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES, BodyModel
+from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
-from decomr_core.crop import crop_from_image_xy, crop_pixels
+from training.augmentation import (
+    Augmentation,
+    AugmentationConfig,
+    apply_augmentation,
+    sample_augmentation,
+)
+from training.datasets.cached_targets import CachedTargets
 from training.datasets.fits import fit_weights
 from training.datasets.image_files import read_rgb
-from training.datasets.person_record import PersonRecord
+from training.datasets.person_record import GENDERS, PersonRecord
 from training.datasets.person_records import PersonRecords
-from training.datasets.root_frame import root_frame_body
 
 __all__ = ['PeopleConfig', 'PeopleDataset', 'Sample', 'make_sample']
 
@@ -40,10 +45,12 @@ class PeopleConfig:
         size: S, side of the crops, px.
         weigh_fits: whether a fitted body counts less the more its fit is off ("Ours-B"); else
             every fit counts in full.
+        augmentation: how much chance there is in a crop; by default none.
     """
 
     size: int = 224
     weigh_fits: bool = True
+    augmentation: AugmentationConfig = AugmentationConfig.off()
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -57,28 +64,19 @@ class PeopleDataset(Dataset):
 
     Args:
         records: the people.
-        bodies: body models by gender, on the CPU; 'neutral' stands in for the others. None makes
-            no vertices, for sets that have no poses or where another place makes them.
         config: how they become samples.
         seed: of what chance decides in `dataset[index]`; `sample` is given its chance.
+        targets: IUV targets kept on disk; None leaves them to be drawn batch by batch.
 
     Raises:
-        ValueError: there is nobody, or no neutral body, or the bodies have different faces.
+        ValueError: there is nobody.
     """
 
-    def __init__(self, records: PersonRecords, bodies: Mapping[str, BodyModel] | None = None,
-                 config: PeopleConfig | None = None, seed: int = 0) -> None:
+    def __init__(self, records: PersonRecords, config: PeopleConfig | None = None, seed: int = 0,
+                 targets: CachedTargets | None = None) -> None:
         if not len(records):
             raise ValueError(f'{records.name} has nobody in it')
-        if bodies is not None:
-            if 'neutral' not in bodies:
-                raise ValueError(f'there are bodies for {", ".join(bodies) or "nobody"}; give a '
-                                 "'neutral' one, which stands in where a gender is unknown")
-            if any(not torch.equal(body.faces, bodies['neutral'].faces)
-                   for body in bodies.values()):
-                raise ValueError('the bodies have different faces; give male, female and neutral '
-                                 'models of one kind')
-        self.records, self.bodies, self.seed = records, bodies, seed
+        self.records, self.seed, self.targets = records, seed, targets
         self.config = config or PeopleConfig()
         # Shared with the loader's processes, which cannot say it otherwise.
         self._unreadable = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -102,18 +100,19 @@ class PeopleDataset(Dataset):
         Returns:
             what `make_sample` gives, and
 
-            * `vertices` (V, 3), `joints` (24, 3) float32, root frame, m (with bodies only);
-            * `mesh_weight` float32: how much to believe pose, shape, vertices and joints;
-            * `index` int: which person it is.
+            * `mesh_weight` float32: how much to believe pose and shape;
+            * `index` int: which person it is;
+            * `iuv` (3, S / 4, S / 4) and `iuv_weight`, float32, with `targets` only.
 
         Raises:
             RuntimeError: many images in a row cannot be read.
         """
         index, record, image = self._readable(index)
-        sample = make_sample(image, record, rng, self.config)
-        if self.bodies is not None:
-            sample |= self._mesh(sample, record)
+        augmentation = sample_augmentation(rng, self.config.augmentation)
+        sample = make_sample(image, record, self.config.size, augmentation)
         sample['mesh_weight'] = np.float32(self._mesh_weight(record))
+        if self.targets is not None:
+            sample['iuv'], sample['iuv_weight'] = self.targets(record, image.shape, augmentation)
         return sample | {'index': index}
 
     def _readable(self, index: int) -> tuple[int, PersonRecord, np.ndarray]:
@@ -138,45 +137,37 @@ class PeopleDataset(Dataset):
         error = np.nan if record.fit_error is None else record.fit_error
         return float(fit_weights(np.array([error]))[0])
 
-    @torch.no_grad()
-    def _mesh(self, sample: Sample, record: PersonRecord) -> dict[str, np.ndarray]:
-        neutral = self.bodies['neutral']
-        if record.pose is None:
-            return {'vertices': np.zeros((neutral.num_vertices, 3), np.float32),
-                    'joints': np.zeros((NUM_JOINTS, 3), np.float32)}
-        body = self.bodies.get(record.gender, neutral)
-        vertices, joints = root_frame_body(
-            body, torch.from_numpy(sample['pose'])[None], torch.from_numpy(sample['shape'])[None])
-        return {'vertices': vertices[0].numpy(), 'joints': joints[0].numpy()}
 
-
-def make_sample(image: np.ndarray, record: PersonRecord, rng: np.random.Generator,
-                config: PeopleConfig) -> Sample:
+def make_sample(image: np.ndarray, record: PersonRecord, size: int,
+                augmentation: Augmentation | None = None) -> Sample:
     """The crop of one person and all that is known about it, in one frame.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         record: the person.
-        rng: the source of chance, for augmentation; a plain crop needs none.
-        config: the size of the crop.
+        size: S, side of the crop, px.
+        augmentation: what was drawn for this picture; None for the crop that the robot would cut.
 
     Returns:
         `image` (S, S, 3) uint8 RGB; `keypoints_2d` (24, 3): x, y, crop frame, confidence;
         `keypoints_3d` (24, 4): x, y, z, m, axes as in the root frame, confidence; `pose`
-        (24, 3) as in `PersonRecord`; `shape` (10,); float32, zeros where nothing is known.
+        (24, 3) as in `PersonRecord`; `shape` (10,); float32, zeros where nothing is known;
+        `gender`, index into `GENDERS`; `crop_from_image` (2, 3) float64, image px, 1 -> crop
+        frame; `image_size` (2,) width and height of the image, px.
     """
-    del rng
-    keypoints_2d = _or_zeros(record.keypoints_2d, (NUM_ANNOTATED, 3))
-    seen = crop_from_image_xy(keypoints_2d[:, :2], record.center, record.side)
-    keypoints_2d[:, :2] = seen * (keypoints_2d[:, 2:] > 0)
+    seen = apply_augmentation(
+        Augmentation() if augmentation is None else augmentation, size, image, record.center,
+        record.side, _or_zeros(record.keypoints_2d, (NUM_ANNOTATED, 3)),
+        _or_zeros(record.keypoints_3d, (NUM_ANNOTATED, 4)),
+        _or_zeros(record.pose, (NUM_JOINTS, 3)), _or_zeros(record.shape, (NUM_SHAPES,)))
     return {
-        'image': crop_pixels(image, record.center, record.side, config.size),
-        'keypoints_2d': keypoints_2d,
-        'keypoints_3d': _or_zeros(record.keypoints_3d, (NUM_ANNOTATED, 4)),
-        'pose': _or_zeros(record.pose, (NUM_JOINTS, 3)),
-        'shape': _or_zeros(record.shape, (NUM_SHAPES,))}
+        'image': seen.image, 'keypoints_2d': seen.keypoints_2d,
+        'keypoints_3d': seen.keypoints_3d,
+        'pose': seen.pose * np.float32(record.pose is not None), 'shape': seen.shape,
+        'gender': GENDERS.index(record.gender), 'crop_from_image': seen.crop_from_image,
+        'image_size': np.array(image.shape[1::-1], np.int64)}
 
 
 def _or_zeros(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 copy, or zeros."""
-    return np.zeros(shape, np.float32) if array is None else np.array(array, np.float32)
+    """The array, or zeros."""
+    return np.zeros(shape, np.float32) if array is None else array
