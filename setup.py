@@ -40,7 +40,8 @@ setup(
         'plots': ['matplotlib>=3.8'],
         'bake': ['anny>=0.6'],
         'datasets': ['h5py>=3.8'],
-        'training': ['jsonargparse>=4.30', 'matplotlib>=3.8', 'PyYAML>=6'],
+        'training': ['jsonargparse>=4.30', 'lightning-fabric>=2.4', 'matplotlib>=3.8', 'PyYAML>=6',
+                     'tensorboard>=2.14'],
         'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],
     },
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from decomr_core.config import NetworkConfig
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
-__all__ = ['load_network', 'load_official', 'load_part', 'official_name', 'read_metadata',
-           'save_checkpoint', 'state_dict_from_official', 'tensor_problems']
+__all__ = ['load_classifier', 'load_network', 'load_official', 'load_part', 'official_name',
+           'read_metadata', 'save_checkpoint', 'state_dict_from_official', 'tensor_problems']
 
 # Written into every file; a reader refuses other numbers.
 FORMAT_VERSION = 1
@@ -149,6 +148,32 @@ def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
     network.load_state_dict({**network.state_dict(), **part})
 
 
+def load_classifier(network: DecoMR, path: str | Path) -> None:
+    """Copies the layers of an image classifier into the encoder, as the paper begins.
+
+    Args:
+        network: of the preset `paper`; its other parts stay as they are.
+        path: state dict of torchvision's ResNet-50 (`resnet50-*.pth`). Its last layer is not used.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no state dict, or that of another network.
+    """
+    state = _read_torch(path)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor)
+                                                 for value in state.values()):
+        raise ValueError(f"{path} is no state dict; take torchvision's resnet50-*.pth")
+    part = {f'{ENCODER}{key}': tensor for key, tensor in state.items()
+            if not key.startswith('fc.')}
+    own = {key: tensor for key, tensor in network.state_dict().items()
+           if key.startswith(ENCODER)}
+    problems = tensor_problems(own, part)
+    if problems:
+        raise ValueError(f'{path} does not fit the encoder of the {network.config.preset!r} '
+                         f"network: {problems}; torchvision's ResNet-50 fits preset 'paper'")
+    network.load_state_dict({**network.state_dict(), **part})
+
+
 def load_official(path: str | Path) -> dict[str, Tensor]:
     """The state dict of our `paper` network from a file of the official release.
 
@@ -156,17 +181,23 @@ def load_official(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an official checkpoint.
     """
-    try:
-        official = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely: {error}; '
-                         'download the official one again') from error
+    official = _read_torch(path)
     if not isinstance(official, Mapping):
         raise ValueError(f'{path} holds a {type(official).__name__}, expected a dict with state '
                          f'dicts under {sorted(OFFICIAL_NAMES)}')
     return state_dict_from_official(official)
+
+
+def _read_torch(path: str | Path) -> Any:
+    """What a PyTorch file holds; nothing in it is run."""
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        # Damaged files raise almost anything; all of it means the same to the user.
+        raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely: {error}; '
+                         'download it again') from error
 
 
 def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

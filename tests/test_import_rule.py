@@ -38,6 +38,7 @@ OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
     'h5py': 'training/datasets/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
+    'lightning_fabric': 'training/train.py',
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt_runtime.py',
     'mcap': 'decomr_ros/bag.py',

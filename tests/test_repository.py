@@ -29,7 +29,8 @@ WITHOUT_ROSDEP_KEY = {'openvino', 'safetensors', 'smplx'}
 KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators',
                        'rosidl_default_runtime', 'rviz2'}
 # Python module -> name on the package index, where they differ.
-DISTRIBUTIONS = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml'}
+DISTRIBUTIONS = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml',
+                 'lightning_fabric': 'lightning-fabric'}
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs',
             'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs',
             'std_msgs', 'visualization_msgs'}

@@ -46,6 +46,8 @@ from training.training_data import TrainingData, load_bodies
 __all__ = ['PACE', 'Trainer', 'config_parser', 'learning_rate_at', 'main', 'stopping_on_signals']
 
 LOG_EVERY = 20
+# Files of torchvision, which hold an encoder; ours end in .safetensors.
+CLASSIFIER_SUFFIXES = ('.pth', '.pt')
 # People in the pictures that a validation adds to TensorBoard.
 NUM_SHOWN = 8
 PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images',
@@ -185,7 +187,9 @@ class Trainer:
         wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(wanted, self.body, self.uv_map)
-            if self.config.init:
+            if self.config.init.endswith(CLASSIFIER_SUFFIXES):
+                checkpoint.load_classifier(network, self.config.init)
+            elif self.config.init:
                 prefix = INIT_PARTS[self.config.init_part]
                 checkpoint.load_part(network, self.config.init, prefix)
             return network

@@ -160,7 +160,8 @@ class TrainConfig:
         init: weights to start from: a shipped network by name or a weights file of the same
             preset, body and UV map; empty starts from random ones.
         init_part: what is taken from `init`: `all`, `cnet` alone, or CNet's `encoder` alone; a
-            part may come from another preset, and the encoder from another body or UV map.
+            part may come from another preset, and the encoder from another body or UV map. A
+            .pth file of torchvision's ResNet-50 is an encoder of the preset `paper`.
         batch_size: images in an optimiser step; 128 in the paper.
         seed: of the weights and of the data.
         accumulate: parts that each batch is computed in, one after the other, so that a large
@@ -227,6 +228,10 @@ class TrainConfig:
         if self.batch_size % self.accumulate:
             raise ValueError(f'batch_size is {self.batch_size}; it must be a multiple of '
                              f'accumulate, which is {self.accumulate}')
+        if self.init.endswith(('.pth', '.pt')) and self.init_part != 'encoder':
+            raise ValueError(f'{self.init} is a PyTorch file, which is taken for an image '
+                             'classifier: set init_part to encoder; an official DecoMR '
+                             'checkpoint is converted first: decomr convert')
         if not 0 <= self.synthetic_share <= 1:
             raise ValueError(f'synthetic_share is {self.synthetic_share}; take 0 to 1')
         if self.synthetic_share < 1 and not self.datasets:

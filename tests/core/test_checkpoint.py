@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import load_network, read_metadata, save_checkpoint
+from decomr_core.checkpoint import (
+    load_classifier,
+    load_network,
+    load_part,
+    read_metadata,
+    save_checkpoint,
+)
 from decomr_core.config import network_config
 from decomr_core.networks import DecoMR
 from decomr_core.uv.uv_map import UVMap
@@ -153,3 +159,45 @@ def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(
         save_checkpoint(saved, broken, {'config': 1})
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_the_encoder_begins_with_torchvisions_classifier(tmp_path, tiny_body, tiny_uv_map):
+    network = DecoMR(network_config('paper'), tiny_body, tiny_uv_map)
+    encoder = {key.removeprefix('cnet.encoder.'): torch.randn_like(value.float()).to(value)
+               for key, value in network.state_dict().items() if key.startswith('cnet.encoder.')}
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    torch.save({**encoder, 'fc.weight': torch.zeros(1000, 2048), 'fc.bias': torch.zeros(1000)},
+               tmp_path / 'resnet50.pth')
+    load_classifier(network, tmp_path / 'resnet50.pth')
+    for key, value in network.state_dict().items():
+        inside = key.startswith('cnet.encoder.')
+        wanted = encoder[key.removeprefix('cnet.encoder.')] if inside else before[key]
+        assert torch.equal(value, wanted), key
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    ({'conv1.weight': torch.zeros(64, 3, 7, 7)}, "fit the encoder of the 'paper'.*missing"),
+    ([1, 2], 'is no state dict'), (b'text', 'not a PyTorch checkpoint')])
+def test_other_files_are_no_start(tmp_path, tiny_body, tiny_uv_map, content, message):
+    network = DecoMR(network_config('paper'), tiny_body, tiny_uv_map)
+    path = tmp_path / 'start.pth'
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError, match=message):
+        load_classifier(network, path)
+
+
+def test_a_part_of_a_trained_network_is_taken_where_it_fits(tmp_path, tiny_body, tiny_uv_map,
+                                                             tiny_two_chart_map):
+    given = DecoMR(network_config('small'), tiny_body, tiny_uv_map)
+    save_checkpoint(tmp_path / 'given.safetensors', given, {})
+    taker = DecoMR(network_config('rt'), tiny_body, tiny_two_chart_map)
+    before = {key: value.clone() for key, value in taker.state_dict().items()}
+    load_part(taker, tmp_path / 'given.safetensors', 'cnet.encoder.')
+    for key, value in taker.state_dict().items():
+        wanted = given.state_dict()[key] if key.startswith('cnet.encoder.') else before[key]
+        assert torch.equal(value, wanted), key
+    with pytest.raises(ValueError, match='trained for the uv_map with hash'):
+        load_part(taker, tmp_path / 'given.safetensors', 'cnet.')
+    same_map = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
+    with pytest.raises(ValueError, match="cnet in .* has other sizes than the 'rt' network"):
+        load_part(same_map, tmp_path / 'given.safetensors', 'cnet.')

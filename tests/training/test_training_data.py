@@ -293,3 +293,17 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     assert weights['fully'] == [1] * 8 and weights['never'] == [0] * 8
     others = weights['by_error'][:3] + weights['by_error'][4:]
     assert min(others) > 0.6 and weights['by_error'][3] < min(others)
+
+
+@pytest.mark.parametrize('path', sorted(
+    (Path(__file__).parents[2] / 'config').glob('train_*.yaml')), ids=lambda path: path.stem)
+def test_every_config_that_is_shipped_is_one(path):
+    parser = train.config_parser(TrainConfig, 'train', 'training.train', '')
+    config = parser.instantiate(parser.parse_args(['--config', str(path)])).train
+    assert all(isinstance(one, DatasetConfig) for one in config.datasets.values())
+    assert config.synthetic_share == 1 or config.datasets
+    if config.preset == 'paper':
+        weights = config.losses
+        assert (weights.mask, weights.uv, weights.consistency) == (0.2, 1, 1)
+        assert config.optimizer == OptimizerConfig(2.5e-4) and config.batch_size == 128
+        assert (config.stages.cnet_epochs, config.stages.end_to_end_epochs) == (5, 30)
