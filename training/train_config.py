@@ -234,6 +234,9 @@ class TrainConfig:
                              'checkpoint is converted first: decomr convert')
         if not 0 <= self.synthetic_share <= 1:
             raise ValueError(f'synthetic_share is {self.synthetic_share}; take 0 to 1')
+        if self.synthetic_share == 1 and self.datasets:
+            raise ValueError(f'synthetic_share is 1, which leaves nothing to '
+                             f'{", ".join(self.datasets)}; lower it, to 0 for photographs alone')
         if self.synthetic_share < 1 and not self.datasets:
             raise ValueError(f'synthetic_share is {self.synthetic_share}, but there are no '
                              'datasets for the rest; name some, or set it to 1')

@@ -240,6 +240,7 @@ def test_epochs_become_steps_by_the_number_of_people(annotated, tmp_path):
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'synthetic_share': 1.5}, 'synthetic_share is 1.5; take 0 to 1'),
     ({'datasets': {}}, 'no datasets for the rest'),
+    ({'synthetic_share': 1.0}, 'leaves nothing to coco'),
     ({'init_part': 'head'}, "init_part is 'head'; it must be one of all, cnet, encoder")])
 def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
     with pytest.raises(ValueError, match=message):
