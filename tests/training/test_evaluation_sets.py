@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import cv2
@@ -157,3 +158,17 @@ def test_protocol_2_is_the_frontal_camera_alone(
     np.savez(root / FILES['h36m-p1'], **{**arrays, 'imgname': names[:3] * 4})
     assert run(files, *words) == 2
     assert 'no image of the frontal camera' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', EVALUATION_SETS)
+def test_the_guide_has_the_commands_of_each_set(name: str) -> None:
+    guide = (Path(__file__).parents[2] / 'docs/evaluation.md').read_text(encoding='utf-8')
+    guide = ' '.join(guide.replace('\\\n', ' ').split())
+    test_set = EVALUATION_SETS[name]
+    assert f'python -m training.evaluate {name} --data ' in guide
+    assert f'python -m training.preprocess {test_set.dataset} --split {test_set.split} ' in guide
+    assert f'/{test_set.annotations[0]} python -m training.evaluate {name} ' in guide
+    licence = PUBLIC_DATASETS[test_set.dataset].licence
+    assert re.search(r'https?://[^ ,]*[^ ,/]', licence).group() in guide
+    if test_set.genders:
+        assert '--body-folder SMPL $NET $REG' in guide.split(f'training.evaluate {name} ')[1][:60]
