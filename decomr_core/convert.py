@@ -25,6 +25,7 @@ from decomr_core.checkpoint import (
 )
 from decomr_core.config import network_config
 from decomr_core.networks.decomr import ROOT_FROM_BODY, DecoMR
+from decomr_core.uv.obj_template import read_obj_vertices
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 __all__ = ['convert_official']
@@ -34,6 +35,7 @@ REFERENCE_WEIGHT = 'lnet.projection.0.weight'
 """(512, 259 + 256 + 3, 1, 1): UV features, global code, reference map."""
 MAX_REFERENCE_ERROR_M = 1e-4
 """OBJ files round coordinates to 6 digits; another template is centimetres away."""
+REFERENCE_ADVICE = 'give reference_mesh.obj of the official release'
 SHOWN = 5
 
 
@@ -103,7 +105,7 @@ def _reference_turn(body: BodyModel, reference: str | Path | None) -> Tensor:
     ours = np.asarray(body.v_template, np.float64) * ROOT_FROM_BODY
     if reference is None:
         return torch.diag(torch.tensor(ROOT_FROM_BODY))
-    points = _obj_vertices(reference)
+    points = read_obj_vertices(reference, REFERENCE_ADVICE)
     if points.shape != ours.shape:
         raise ValueError(f"{reference} has {len(points)} vertices, the body '{body.name}' "
                          f'{len(ours)}; give the reference mesh of this body')
@@ -114,20 +116,6 @@ def _reference_turn(body: BodyModel, reference: str | Path | None) -> Tensor:
             f"{reference} is not the template of the body '{body.name}', turned or scaled: a "
             f'vertex is {error:.4f} m off; import the SMPL file that the checkpoint was made with')
     return torch.from_numpy(turn.T.copy()).float()
-
-
-def _obj_vertices(path: str | Path) -> np.ndarray:
-    """The vertices (V, 3) of an OBJ file."""
-    try:
-        rows = [line.split()[1:4] for line in Path(path).read_text('utf-8').splitlines()
-                if line.startswith('v ')]
-        points = np.array(rows, np.float64).reshape(-1, 3)
-    except (UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f'{path} is no OBJ mesh ({error}); give reference_mesh.obj of the '
-                         'official release') from error
-    if not np.isfinite(points).all():
-        raise ValueError(f'{path} has vertices that are not finite; get the file again')
-    return points
 
 
 def _check_tensors(path: str | Path, wanted: dict[str, Tensor], seen: dict[str, Tensor]) -> None:

@@ -1,7 +1,7 @@
 """Scores a network on a published test set, or on the held-out synthetic people.
 
     python -m training.evaluate --weights rt --json
-    python -m training.evaluate 3dpw --root 3DPW --weights smpl.safetensors --body smpl.npz
+    python -m training.evaluate 3dpw --data 3DPW --weights smpl.safetensors --body smpl.npz
         --uv smpl_uv.npz --body-folder SMPL --joint-regressor J_regressor_h36m.npy
 
 Each score comes with its 95 % bootstrap interval over the images.
@@ -24,6 +24,8 @@ from decomr_core.body_models import BodyModel, load_body
 from decomr_core.crop import crop_pixels
 from decomr_core.runtimes import RUNTIMES, Runtime, load_runtime
 from decomr_core.uv.uv_map import UVMap, load_uv_map
+from training.datasets.image_files import read_rgb
+from training.datasets.person_records import PersonRecords, ReadCounts
 from training.evaluation_report import (
     bones_of_people,
     bones_of_tracks,
@@ -31,13 +33,13 @@ from training.evaluation_report import (
     scale_rows,
     summarize,
 )
-from training.evaluation_run import BATCH, Scores, crop_person, score_records
+from training.evaluation_run import BATCH, PersonError, Scores, crop_person, score_people
 from training.evaluation_sets import (
     EVALUATION_SETS,
-    EvaluationRecord,
     annotation_file,
-    evaluation_set,
-    read_picture,
+    evaluation_people,
+    expected_files,
+    track_of,
 )
 from training.protocols import Person, Scorer, make_scorer
 from training.synthetic_scores import (
@@ -66,46 +68,43 @@ BOX_SCALES = (0.8, 1.0, 1.2, 1.4, 1.6)
 """Sides of the crop over the person box; training frames by about 1.2."""
 PICTURES = ('.png', '.jpg')
 SHOWN = 5
+LEFT_OUT = ('unreadable_images', 'outside_boxes', 'invalid_boxes', 'without_truth')
+"""The counts of `ReadCounts` that are people who were not measured."""
 logger = logging.getLogger(__name__)
 
 
-def set_report(name: str, root: str | Path, runtime: Runtime, scorer: Scorer,
-               annotations: str | Path | None = None, limit: int | None = None,
-               scales: tuple[float, ...] = (),
+def set_report(name: str, people: PersonRecords, runtime: Runtime, scorer: Scorer,
+               limit: int | None = None, scales: tuple[float, ...] = (),
                with_picture: bool = False) -> tuple[dict[str, Any], np.ndarray | None]:
     """Everything that is reported about a published test set.
 
     Args:
         name: a key of `EVALUATION_SETS`.
-        root: folder of its files.
+        people: who is in it (`evaluation_people`).
         runtime: the network.
         scorer: of the set, for the network's body.
-        annotations: the npz; None: the one of the published name in the root.
         limit: how many people, evenly spread over the set; None: all.
         scales: sides of the crop over the person box to measure at as well.
         with_picture: whether to draw the worst cases.
 
     Returns:
         The report, ready for JSON, and the picture (H, W, 3) uint8 RGB or None.
+
+    Raises:
+        ValueError: nobody could be measured.
     """
-    records = evaluation_set(name, root, annotations)
-    if limit is not None and limit < len(records):
-        records = [records[row] for row in
-                   np.linspace(0, len(records) - 1, limit).round().astype(int)]
-    scores = score_records(runtime, records, scorer)
-    if scores.unreadable:
-        logger.warning('left out %d of %d images that cannot be read, the first: %s',
-                       len(scores.unreadable), len(records), scores.unreadable[0])
+    if limit is not None and limit < len(people):
+        people = people.select(np.linspace(0, len(people) - 1, limit).round().astype(int))
+    scores = score_people(runtime, people, scorer, files=expected_files(name))
     network, intervals = summarize(scores.values)
     report = {
-        'annotations': annotation_file(name, root, annotations).name, 'images': len(scores.rows),
-        'unreadable': len(scores.unreadable), 'unreadable_examples': scores.unreadable[:SHOWN],
+        'images': len(scores.rows), **_left_out(people.counts, scores.errors),
         'network': network, 'intervals': intervals,
-        'bone_length_variation': _bones(scores, records, scorer), 'notes': scorer.notes}
+        'bone_length_variation': _bones(name, scores, people, scorer), 'notes': scorer.notes}
     if scales:
         report['box_scales'] = scale_rows(scales, lambda scale: summarize(
-            score_records(runtime, records, scorer, scale).values, with_intervals=False)[0])
-    picture = _worst_picture(name, runtime, records, scorer, scores) if with_picture else None
+            score_people(runtime, people, scorer, scale).values, with_intervals=False)[0])
+    picture = _worst_picture(name, runtime, people, scorer, scores) if with_picture else None
     return report, picture
 
 
@@ -133,24 +132,25 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     body = load_body(options.body)
     uv_map = load_uv_map(options.uv, body)
     # The data set first: what is missing there is told before a network is exported.
-    scorer = None
+    people, about = None, {}
     if options.dataset != SYNTHETIC:
         if options.root is None:
-            raise ValueError(f'{options.dataset} needs --root FOLDER, the folder of its files')
-        annotation_file(options.dataset, options.root, options.annotations)
+            raise ValueError(f'{options.dataset} needs --data FOLDER, the folder of its files')
+        place = options.dataset, options.root, options.annotations
+        about['annotations'] = annotation_file(*place).name
         scorer = make_scorer(options.dataset, body, options.body_folder, options.joint_regressor)
+        people = evaluation_people(*place)
     runtime = _load_network(options, body, uv_map)
     scales = BOX_SCALES if options.scales else ()
-    if scorer is None:
+    if people is None:
         report, picture = synthetic_report(runtime, body, uv_map,
                                            options.images or SYNTHETIC_IMAGES, scales,
                                            bool(options.worst))
     else:
-        report, picture = set_report(options.dataset, options.root, runtime, scorer,
-                                     options.annotations, options.images, scales,
-                                     bool(options.worst))
+        report, picture = set_report(options.dataset, people, runtime, scorer, options.images,
+                                     scales, bool(options.worst))
     about = {'dataset': options.dataset, 'weights': str(options.weights),
-             'runtime': f'{runtime.name} {runtime.precision}'}
+             'runtime': f'{runtime.name} {runtime.precision}', **about}
     return {**about, **report}, picture
 
 
@@ -178,32 +178,45 @@ def _check_outputs(options: Namespace) -> None:
                          f'{" or ".join(PICTURES)}')
 
 
-def _bones(scores: Scores, records: list[EvaluationRecord],
+def _left_out(counts: ReadCounts, errors: list[PersonError]) -> dict[str, Any]:
+    """Who was not measured, and why: in the annotations, and among the images."""
+    numbers = {kind: getattr(counts, kind) + sum(error.kind == kind for error in errors)
+               for kind in LEFT_OUT}
+    unreadable = [str(error) for error in errors if error.kind == 'unreadable_images']
+    if errors:
+        logger.warning('left out %d people, the first: %s', len(errors), errors[0])
+    return {'left_out': {kind: number for kind, number in numbers.items() if number},
+            'unreadable': numbers['unreadable_images'], 'unreadable_examples': unreadable[:SHOWN]}
+
+
+def _bones(name: str, scores: Scores, people: PersonRecords,
            scorer: Scorer) -> dict[str, Any] | None:
     """Bone lengths over the tracks of a set; over its people where it knows their meshes."""
-    people = [records[row] for row in scores.rows]
-    if any(record.track for record in people):
-        return bones_of_tracks(scores.joints, [record.track for record in people])
-    if scorer.true_vertices(people[:1]) is None:
+    measured = [people[row] for row in scores.rows]
+    if EVALUATION_SETS[name].is_video:
+        return bones_of_tracks(scores.joints, [track_of(name, record) for record in measured])
+    if scorer.true_vertices(measured[:1]) is None:
         return None
-    true_joints = [scorer.body.joint_regressor @ scorer.true_vertices(people[start:start + BATCH])
-                   for start in range(0, len(people), BATCH)]
+    true_joints = [
+        scorer.body.joint_regressor @ scorer.true_vertices(measured[start:start + BATCH])
+        for start in range(0, len(measured), BATCH)]
     return bones_of_people(scores.joints, torch.cat(true_joints).numpy())
 
 
-def _worst_picture(name: str, runtime: Runtime, records: list[EvaluationRecord], scorer: Scorer,
+def _worst_picture(name: str, runtime: Runtime, people: PersonRecords, scorer: Scorer,
                    scores: Scores) -> np.ndarray:
     errors = scores.values[scorer.worst_by]
     worst = np.argsort(-errors, kind='stable')[:WORST]
-    people = [crop_person(records[scores.rows[row]], runtime.crop_size,
-                          with_labels=scorer.needs_labels) for row in worst]
-    output = runtime.run(np.stack([person.pixels for person in people]))
+    shown = [crop_person(people[int(scores.rows[row])], people.root, runtime.crop_size,
+                         with_labels=scorer.needs_labels) for row in worst]
+    output = runtime.run(np.stack([person.pixels for person in shown]))
     cases = []
-    for row, person, vertices, camera in zip(worst, people, output.vertices, output.camera,
+    for row, person, vertices, camera in zip(worst, shown, output.vertices, output.camera,
                                              strict=True):
-        image = crop_pixels(read_picture(person.record), person.center, person.side, TILE_PX)
+        path = people.root / person.record.image
+        image = crop_pixels(read_rgb(path), person.center, person.side, TILE_PX)
         cases.append(WorstCase(
-            case_title(errors[row], scorer.worst_by, person.record.image.name), image,
+            case_title(errors[row], scorer.worst_by, path.name), image,
             draw_mesh(image, vertices, camera, scorer.body.data.faces),
             _truth_tile(image, person, scorer, vertices, camera)))
     return worst_cases_picture(
@@ -236,7 +249,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument('--body', default='builtin', help='that the weights are for: builtin or '
                                                           'an npz file')
     parser.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
-    parser.add_argument('--root', type=Path, help="folder of the data set's npz and images")
+    parser.add_argument('--data', '--root', type=Path, dest='root', metavar='FOLDER',
+                        help="folder of the data set's npz and images")
     parser.add_argument('--annotations', type=Path, metavar='FILE.npz',
                         help='of the data set, if not in its folder under the published name')
     parser.add_argument('--body-folder', type=Path, help='folder of smpl_neutral.npz, '

@@ -107,8 +107,9 @@ def report_table(report: dict[str, Any]) -> str:
         low, high = report['intervals'][name]
         constant = f'   best constant {beside[name]:9.2f}' if name in beside else ''
         lines.append(f'{name:28s}{score:10.3f}   95 % {low:.3f} to {high:.3f}{constant}')
-    if report.get('unreadable'):
-        lines.append(f'left out, unreadable: {report["unreadable"]}')
+    if report.get('left_out'):
+        lines.append('left out: ' + ', '.join(f'{number} {kind.replace("_", " ")}' for kind, number
+                                              in report['left_out'].items()))
     bones = report.get('bone_length_variation')
     if bones:
         lines.append(f'{"bone length variation":28s}{bones["mean"]:10.3f}   over the mean length')

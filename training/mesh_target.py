@@ -72,7 +72,8 @@ def fit_camera(joints: Tensor, keypoints_2d: Tensor) -> CameraFit:
 
     Args:
         joints: (B, K, 3) metres, root frame.
-        keypoints_2d: (B, K, 3) where they are seen: x, y, crop frame; confidence, 0 for unknown.
+        keypoints_2d: (B, K, 3) where they are seen: x, y, crop frame or image px; confidence, 0
+            for unknown.
 
     Raises:
         ValueError: the shapes differ.

@@ -2,7 +2,8 @@
 
 3D joints (Human3.6M, 3DPW, MPI-INF-3DHP) and surfaces (SURREAL, UP-3D) have the middle of the hips
 at the origin, as the authors of DecoMR evaluate; segmentations (LSP) are compared in the pixels
-of the original image.
+of the original image. Joints are the 14 of LSP; for MPI-INF-3DHP, of which others report 17, there
+are scores over these as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from torch import Tensor
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.joint_sets import (
     EVALUATED_FROM_ANNOTATED,
-    EVALUATED_JOINTS,
     NUM_LSP,
     PELVIS_OF_LSP,
     evaluated_regressor,
@@ -35,17 +35,18 @@ from decomr_core.metrics import (
     vertex_error_mm,
 )
 from decomr_core.structures import NetworkOutput
-from training.evaluation_sets import EVALUATION_SETS, EvaluationRecord
+from training.datasets.person_record import PersonRecord
+from training.datasets.root_frame import root_frame_body
+from training.evaluation_sets import EVALUATION_SETS
 
 __all__ = ['GenderedBodies', 'JointScorer', 'Person', 'Scorer', 'SegmentScorer',
            'SurfaceScorer', 'Truth', 'make_scorer']
 
 SMPL_LICENCE = 'https://smpl.is.tue.mpg.de'
 REGRESSOR_SOURCE = 'https://github.com/nkolot/GraphCMR/tree/master/data'
-NUM_JOINTS_OF_SET = {'mpi-inf-3dhp': len(EVALUATED_JOINTS)}
 NUM_SMPL_VERTICES = 6890
-SURFACE_SETS = {'surreal': ('male', 'female'), 'up-3d': ('neutral',)}
-"""By set: the bodies that its shapes are for."""
+SURFACE_SETS = ('surreal', 'up-3d')
+"""Sets whose whole surface is compared; of 3DPW, the joints of the true mesh are."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Person:
         labels: (H, W) pictures of the original image's size by name: `mask` and `segments`.
     """
 
-    record: EvaluationRecord
+    record: PersonRecord
     pixels: np.ndarray
     center: np.ndarray
     side: float
@@ -100,11 +101,11 @@ class Scorer(Protocol):
     def score(self, people: Sequence[Person], output: NetworkOutput) -> dict[str, np.ndarray]:
         """Scores (B, ...) by name; those that end in `_counts` are counts of pixels."""
 
-    def truth_at(self, record: EvaluationRecord, vertices: np.ndarray) -> Truth | None:
+    def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> Truth | None:
         """What is true of a person, moved to the pelvis of the predicted vertices (V, 3), m."""
 
-    def true_vertices(self, records: Sequence[EvaluationRecord]) -> Tensor | None:
-        """(B, V, 3) m, axes as in the root frame, where the mesh is known and the network's."""
+    def true_vertices(self, records: Sequence[PersonRecord]) -> Tensor | None:
+        """(B, V, 3) m, root frame, where the mesh is known and the network's."""
 
 
 class GenderedBodies:
@@ -142,8 +143,8 @@ class GenderedBodies:
         return next(iter(self._bodies.values()))
 
     @torch.no_grad()
-    def vertices(self, records: Sequence[EvaluationRecord]) -> Tensor:
-        """(B, V, 3) m, axes as in the root frame, each from the body of its gender.
+    def vertices(self, records: Sequence[PersonRecord]) -> Tensor:
+        """(B, V, 3) m, root frame, each from the body of its gender.
 
         Raises:
             ValueError: a record's gender is none of the bodies'.
@@ -157,14 +158,15 @@ class GenderedBodies:
         for gender, body in self._bodies.items():
             rows = [row for row, of in enumerate(genders) if of == gender]
             if rows:
-                pose = torch.tensor(np.stack([records[row].pose for row in rows]))
-                shape = torch.tensor(np.stack([records[row].shape for row in rows]))
-                result[rows] = body(pose.float(), shape.float())[0]
+                pose, shape = (torch.tensor(np.stack([getattr(records[row], name)
+                                                      for row in rows])).float()
+                               for name in ('pose', 'shape'))
+                result[rows] = root_frame_body(body, pose, shape)[0]
         return result
 
 
 class JointScorer:
-    """MPJPE and MPJPE-PA over the 14 joints of LSP, or 17 for MPI-INF-3DHP."""
+    """MPJPE and MPJPE-PA over the 14 joints of LSP, and over all where there are more."""
 
     worst_by = 'pa_mpjpe_mm'
     needs_labels = False
@@ -187,13 +189,18 @@ class JointScorer:
         self._annotated = list(EVALUATED_FROM_ANNOTATED[:len(regressor)])
 
     def score(self, people: Sequence[Person], output: NetworkOutput) -> dict[str, np.ndarray]:
-        """`mpjpe_mm` and `pa_mpjpe_mm`, each (B,)."""
+        """`mpjpe_mm` and `pa_mpjpe_mm`, each (B,); over 17 joints `mpjpe_17_mm` etc."""
         pred = self._regressor @ torch.as_tensor(output.vertices)
         gt = self._true_joints([person.record for person in people])
-        return {'mpjpe_mm': mpjpe_mm(pred, gt, PELVIS_OF_LSP).numpy(),
-                'pa_mpjpe_mm': pa_mpjpe_mm(pred, gt).numpy()}
+        scores = {}
+        for count in sorted({NUM_LSP, len(self._annotated)}):
+            name = 'mpjpe_mm' if count == NUM_LSP else f'mpjpe_{count}_mm'
+            joints = pred[:, :count], gt[:, :count]
+            scores[name] = mpjpe_mm(*joints, PELVIS_OF_LSP).numpy()
+            scores[f'pa_{name}'] = pa_mpjpe_mm(*joints).numpy()
+        return scores
 
-    def truth_at(self, record: EvaluationRecord, vertices: np.ndarray) -> Truth:
+    def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> Truth:
         """See `Scorer`."""
         joints = self._true_joints([record])[0].numpy()
         shift = _pelvis(self._regressor.numpy() @ vertices) - _pelvis(joints)
@@ -202,24 +209,14 @@ class JointScorer:
         return Truth(joints + shift, self._truth.vertices([record])[0].numpy() + shift,
                      self._truth.any_body.data.faces)
 
-    def true_vertices(self, records: Sequence[EvaluationRecord]) -> None:
+    def true_vertices(self, records: Sequence[PersonRecord]) -> None:
         """See `Scorer`: the tracks of these sets tell of bones without the truth."""
 
-    def _true_joints(self, records: Sequence[EvaluationRecord]) -> Tensor:
-        """(B, 14 or 17, 3) m of `EVALUATED_JOINTS`, axes as in the root frame.
-
-        Raises:
-            ValueError: a person lacks the annotation of a joint.
-        """
+    def _true_joints(self, records: Sequence[PersonRecord]) -> Tensor:
+        """(B, 14 or 17, 3) m of `EVALUATED_JOINTS`, axes as in the root frame."""
         if self._truth is not None:
             return self._truth_regressor @ self._truth.vertices(records)
         annotated = np.stack([record.keypoints_3d[self._annotated] for record in records])
-        is_missing = ~(annotated[..., 3] > 0)
-        if is_missing.any():
-            row, joint = (int(index[0]) for index in np.nonzero(is_missing))
-            raise ValueError(f'{records[row].image} has no 3D annotation of the joint '
-                             f'{EVALUATED_JOINTS[joint]}; S must hold it with confidence 1: run '
-                             'the preprocessing of the data set again')
         return torch.from_numpy(annotated[..., :3]).float()
 
 
@@ -260,13 +257,13 @@ class SurfaceScorer:
                     PELVIS_OF_LSP).numpy(),
                 'surface_error_unaligned_mm': vertex_error_mm(pred, gt).numpy()}
 
-    def truth_at(self, record: EvaluationRecord, vertices: np.ndarray) -> Truth:
+    def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> Truth:
         """See `Scorer`."""
         true, regressor = self._truth.vertices([record])[0].numpy(), self._regressor.numpy()
         shift = _pelvis(regressor @ vertices) - _pelvis(regressor @ true)
         return Truth(regressor @ true + shift, true + shift, self.body.data.faces)
 
-    def true_vertices(self, records: Sequence[EvaluationRecord]) -> Tensor:
+    def true_vertices(self, records: Sequence[PersonRecord]) -> Tensor:
         """See `Scorer`."""
         return self._truth.vertices(records)
 
@@ -311,10 +308,10 @@ class SegmentScorer:
         height, width = person.labels['mask'].shape
         return self._segments[nearest_faces(points, self._corners, height, width)]
 
-    def truth_at(self, record: EvaluationRecord, vertices: np.ndarray) -> None:
+    def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> None:
         """See `Scorer`: LSP knows nothing in 3D."""
 
-    def true_vertices(self, records: Sequence[EvaluationRecord]) -> None:
+    def true_vertices(self, records: Sequence[PersonRecord]) -> None:
         """See `Scorer`: LSP knows nothing in 3D."""
 
 
@@ -334,23 +331,23 @@ def make_scorer(name: str, body: BodyModel, body_folder: str | Path | None = Non
     """
     if name not in EVALUATION_SETS:
         raise ValueError(f'data set is {name!r}, expected one of: {", ".join(EVALUATION_SETS)}')
-    if name == 'lsp':
+    test_set = EVALUATION_SETS[name]
+    if test_set.truth == 'labels':
         return SegmentScorer(body, {})
-    if name == '3dpw' and joint_regressor is None:
+    is_surface = name in SURFACE_SETS
+    if test_set.truth == 'mesh' and not is_surface and joint_regressor is None:
         raise FileNotFoundError(
-            'the truth of 3dpw is read off SMPL by the Human3.6M joint regressor (17, 6890): give '
-            f'--joint-regressor J_regressor_h36m.npy, from {REGRESSOR_SOURCE}')
-    count = NUM_JOINTS_OF_SET.get(name, NUM_LSP)
+            f'the truth of {name} is read off SMPL by the Human3.6M joint regressor (17, 6890): '
+            f'give --joint-regressor J_regressor_h36m.npy, from {REGRESSOR_SOURCE}')
     regressor, note = _network_regressor(body, joint_regressor)
-    notes = {'joint_regressor': note}
-    if name in SURFACE_SETS:
-        truth = GenderedBodies(name, body_folder, SURFACE_SETS[name])
-        return SurfaceScorer(body, regressor[:count], notes, truth)
-    if name == '3dpw':
-        truth = GenderedBodies(name, body_folder, ('male', 'female'))
-        of_truth = evaluated_regressor(truth.any_body, joint_regressor)
-        return JointScorer(body, regressor[:count], notes, truth, of_truth[:count])
-    return JointScorer(body, regressor[:count], notes)
+    regressor, notes = regressor[:test_set.num_joints], {'joint_regressor': note}
+    if test_set.truth == 'joints':
+        return JointScorer(body, regressor, notes)
+    truth = GenderedBodies(name, body_folder, test_set.genders)
+    if is_surface:
+        return SurfaceScorer(body, regressor, notes, truth)
+    of_truth = evaluated_regressor(truth.any_body, joint_regressor)[:test_set.num_joints]
+    return JointScorer(body, regressor, notes, truth, of_truth)
 
 
 def _network_regressor(body: BodyModel, file: str | Path | None) -> tuple[np.ndarray, str]:

@@ -1,15 +1,16 @@
-"""Reads a Wavefront OBJ with texture coordinates: v, vt and f lines; others are passed over."""
+"""Reads a Wavefront OBJ: v, vt and f lines, or the v lines alone; others are passed over."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ['ObjTemplate', 'read_obj_template']
+__all__ = ['ObjTemplate', 'read_obj_template', 'read_obj_vertices']
 
 # Templates of bodies have some megabytes.
 MAX_FILE_BYTES = 2**26
@@ -44,10 +45,8 @@ def read_obj_template(path: str | Path) -> ObjTemplate:
         ValueError: it is no OBJ with UVs, or a line in it is wrong; the message names the line.
     """
     path = Path(path)
-    lines = _read_lines(path)
     num_vertices, places, polygons, where = 0, [], [], []
-    for number, line in enumerate(lines, start=1):
-        kind, *words = line.split('#', 1)[0].split() or ['']
+    for number, (kind, *words) in enumerate(_read_lines(path, ADVICE), start=1):
         try:
             if kind == 'v':
                 _numbers('v', words, 3)
@@ -66,18 +65,45 @@ def read_obj_template(path: str | Path) -> ObjTemplate:
     return ObjTemplate(num_vertices, np.array(places), polygons)
 
 
-def _read_lines(path: Path) -> list[str]:
-    """The lines; one that goes on after a backslash stands at the number of its end."""
+def read_obj_vertices(path: str | Path, advice: str) -> np.ndarray:
+    """The vertices of an OBJ, which need not have UVs or faces.
+
+    Args:
+        path: the file.
+        advice: which file to give, for the errors.
+
+    Returns:
+        (V, 3) float64, as they are; V may be 0.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no OBJ, or a v line in it is wrong; the message names the line.
+    """
+    path, points = Path(path), []
+    for number, (kind, *words) in enumerate(_read_lines(path, advice), start=1):
+        if kind == 'v':
+            try:
+                points.append(_numbers('v', words, 3))
+            except _LineError as error:
+                raise ValueError(f'{path} line {number}: {error}; {advice}') from error
+    return np.array(points, np.float64).reshape(-1, 3)
+
+
+def _read_lines(path: Path, advice: str) -> Iterator[list[str]]:
+    """The words of each line, comments left out, [''] for none.
+
+    A line that goes on after a backslash stands at the number of its end.
+    """
     if path.is_dir():
-        raise ValueError(f'{path} is a folder; {ADVICE}')
+        raise ValueError(f'{path} is a folder; {advice}')
     if not path.is_file():
         raise FileNotFoundError(f'no OBJ file at {path}')
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise ValueError(f'{path} has {size / 1e6:.0f} MB, more than any template; {ADVICE}')
+        raise ValueError(f'{path} has {size / 1e6:.0f} MB, more than any template; {advice}')
     data = path.read_bytes()
     if b'\0' in data:
-        raise ValueError(f'{path} is no text; {ADVICE}')
+        raise ValueError(f'{path} is no text; {advice}')
     lines, continued = [], []
     for line in re.split('\r\n|\r|\n', data.decode('utf-8-sig', 'replace')):
         if line.endswith('\\'):
@@ -86,7 +112,8 @@ def _read_lines(path: Path) -> list[str]:
         else:
             lines.append(' '.join([*continued, line]))
             continued.clear()
-    return lines + [' '.join(continued)]
+    lines.append(' '.join(continued))
+    return (line.split('#', 1)[0].split() or [''] for line in lines)
 
 
 def _numbers(kind: str, words: list[str], count: int) -> list[float]:

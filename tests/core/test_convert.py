@@ -157,6 +157,19 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
            tmp_path / 'no.safetensors', 'is not the template')
 
 
+@pytest.mark.parametrize(('content', 'complaint'), [
+    (b'v 0 0 nan\n', 'line 1: v needs 3 finite numbers'), (b'v 0 0\n', 'line 1: v needs 3'),
+    (b'\0\1\2', 'is no text'), (b'f 1 2 3\n', 'has 0 vertices')])
+def test_a_reference_mesh_that_is_none_is_refused_with_advice(
+        content: bytes, complaint: str, folder: Path, tmp_path: Path, capsys) -> None:
+    mesh = tmp_path / 'reference_mesh.obj'
+    mesh.write_bytes(content)
+    refuse(convert(folder, tmp_path / 'no.safetensors', '--reference', mesh), capsys,
+           tmp_path / 'no.safetensors', complaint)
+    assert convert(folder, tmp_path / 'no.safetensors', '--reference', tmp_path / 'no.obj') == 2
+    assert 'no OBJ file at' in capsys.readouterr().err
+
+
 def refuse(code: int, capsys, out: Path, complaint: str) -> None:
     said = capsys.readouterr().err
     assert code == 2

@@ -1,9 +1,12 @@
-"""What the tests of the evaluation share: people, the files a user brings, an oracle."""
+"""What tests share: people, the files a user brings, an oracle, a stand-in of h5py."""
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fabricated_sets import OracleRuntime, render_people, write_bodies, write_regressor
@@ -43,3 +46,26 @@ def oracle(people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch) -> Ora
     runtime = OracleRuntime(people, Topology.from_body(tiny_body, tiny_uv_map))
     monkeypatch.setattr(evaluate, 'load_runtime', lambda *_, **__: runtime)
     return runtime
+
+
+@pytest.fixture
+def hdf5(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """What a stand-in of h5py finds in every file; the real package need not be installed."""
+    content: dict[str, np.ndarray] = {}
+
+    class File(dict):
+        def __init__(self, path: Path, mode: str) -> None:
+            assert mode == 'r'
+            assert Path(path).exists()
+            super().__init__(content)
+
+        def __enter__(self) -> File:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.clear()
+
+    module = types.ModuleType('h5py')
+    module.File = File
+    monkeypatch.setitem(sys.modules, 'h5py', module)
+    return content

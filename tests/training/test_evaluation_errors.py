@@ -22,6 +22,7 @@ from decomr_core.body_models import BodyModel
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from training import evaluate
+from training.datasets.registry import public_dataset
 from training.evaluation_sets import EVALUATION_SETS
 
 
@@ -41,6 +42,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(
     assert run(files, '3dpw', '--root', root, '--json') == 0
     report = last_json(capsys)
     assert report['images'] == COUNT - 3 and report['unreadable'] == 3
+    assert report['left_out'] == {'unreadable_images': 3}
     assert 'image_00003.jpg' in report['unreadable_examples'][1]
     assert report['network']['mpjpe_mm'] < 0.05
 
@@ -66,17 +68,23 @@ def test_a_mask_of_another_size_counts_as_unreadable(
 
 MISTAKES = {
     'no images at all': ({'imgname': [f'gone/{index}.jpg' for index in range(COUNT)]},
-                         'none of 12 images could be read'),
+                         'none of 12 people could be measured, the first: {root}/gone/0.jpg is '
+                         'missing or no picture; is {root} the folder of the images? 3DPW is '
+                         'expected as sequenceFiles'),
     'half a person': ({'center': np.zeros((COUNT - 1, 2))}, 'center in'),
-    'a NaN': ({'pose': np.where(np.arange(72) == 7, np.nan, 0) * np.ones((COUNT, 1))},
-              'pose in {root}/3dpw_test.npz holds nan in row 0 (images/image_00000.jpg), and 12'),
-    'a box of no size': ({'scale': np.r_[np.ones(COUNT - 1), 0]}, 'in row 11'),
-    'no gender': ({'gender': None}, "lacks the array 'gender'"),
-    'another gender': ({'gender': ['m'] * (COUNT - 1) + ['x']}, "gender in {root}/3dpw_test.npz "
-                                                               "is 'x' in row 11"),
-    'no images named': ({'imgname': None}, "lacks the array 'imgname'"),
-    'numbers for names': ({'imgname': np.arange(COUNT)}, 'expected a text for each person'),
-    'nobody': ({'imgname': np.array([], str)}, 'has 0 rows')}
+    'no numbers': ({'pose': np.full((COUNT, 72), np.nan)},
+                   '{root}/3dpw_test.npz has nobody who can be scored as 3dpw is: images/'
+                   'image_00000.jpg has no pose and shape of finite numbers; 0 of 12 people (12 '
+                   'nan poses)'),
+    'no poses': ({'pose': None}, 'has no pose and shape'),
+    'no squares': ({'scale': np.zeros(COUNT)}, '0 of 12 people (12 invalid boxes'),
+    'no gender': ({'gender': None}, 'image_00000.jpg has no gender out of male and female; 0 of '
+                                    '12 people (12 unknown genders)'),
+    'no images named': ({'imgname': None}, 'has no imgname'),
+    'numbers for names': ({'imgname': np.arange(COUNT)}, 'holds int64, expected text'),
+    'nobody': ({'imgname': np.array([], str), 'center': np.zeros((0, 2)), 'scale': np.zeros(0),
+                'pose': np.zeros((0, 72)), 'shape': np.zeros((0, 10)),
+                'gender': np.array([], str)}, 'has nobody left: 0 of 0 people')}
 
 
 @pytest.mark.parametrize('mistake', MISTAKES)
@@ -89,15 +97,66 @@ def test_broken_annotations_are_named(
     assert complaint.format(root=root) in complaint_of(capsys)
 
 
+def test_who_cannot_be_scored_is_left_out_and_counted(
+        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys, caplog) -> None:
+    root = write_set('3dpw', tmp_path / '3dpw', people, tiny_body)
+    arrays = dict(np.load(root / FILES['3dpw']))
+    arrays['pose'][2, 7] = np.nan
+    arrays['shape'][3, 1] = np.inf
+    arrays['gender'][4] = 'x'
+    arrays['center'][5] = (-1000, 0)
+    arrays['scale'][6] = 0
+    arrays['center'][7] = np.nan
+    np.savez(root / FILES['3dpw'], **arrays)
+    assert run(files, '3dpw', '--data', root, '--json') == 0
+    report = last_json(capsys)
+    assert report['left_out'] == {'outside_boxes': 1, 'invalid_boxes': 2, 'without_truth': 3}
+    assert report['images'] == COUNT - 6 and report['unreadable'] == 0
+    assert report['network']['mpjpe_mm'] < 0.05
+    said = caplog.text
+    assert 'left out 3 of 10 people of 3dpw who cannot be scored' in said
+    assert 'image_00002.jpg has no pose and shape of finite numbers' in said
+    assert 'outside of' in said and 'image_00005.jpg' in said
+    assert run(files, '3dpw', '--data', root) == 0
+    assert ('left out: 1 outside boxes, 2 invalid boxes, 3 without truth'
+            in capsys.readouterr().out)
+
+
 def test_a_joint_without_annotation_is_named(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys, caplog) -> None:
     root = write_set('h36m-p2', tmp_path / 'h36m', people, tiny_body, files['joint-regressor'])
     arrays = dict(np.load(root / FILES['h36m-p2']))
     arrays['S'][4, 18, 3] = 0  # head of Human3.6M
+    arrays['S'][6, 2, 1] = np.nan
+    np.savez(root / FILES['h36m-p2'], **arrays)
+    assert run(files, 'h36m-p2', '--root', root, '--json') == 0
+    assert last_json(capsys)['left_out'] == {'without_truth': 2}
+    assert 'image_00004.jpg has no 3D annotation (S) of the joint head' in caplog.text
+    arrays['S'][:, 18, 3] = 0
     np.savez(root / FILES['h36m-p2'], **arrays)
     assert run(files, 'h36m-p2', '--root', root) == 2
     said = complaint_of(capsys)
-    assert 'joint head' in said and 'image_00004.jpg' in said
+    assert 'joint head' in said and 'image_00000.jpg' in said
+    del arrays['S']
+    np.savez(root / FILES['h36m-p2'], **arrays)
+    assert run(files, 'h36m-p2', '--root', root) == 2
+    assert 'joint right_ankle' in complaint_of(capsys)
+
+
+def test_a_damaged_video_leaves_out_its_people_alone(
+        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys, caplog) -> None:
+    root = write_set('surreal', tmp_path / 'surreal', people, tiny_body, imgname=None,
+                     videoname=['run0/a.mp4'] * 3 + ['run0/b.mp4'] * (COUNT - 3),
+                     framenum=np.arange(COUNT))
+    (root / 'data/cmu/val/run0').mkdir(parents=True)
+    (root / 'data/cmu/val/run0/a.mp4').write_bytes(b'no video')
+    (root / 'frames/val/run0').mkdir(parents=True)
+    for index, image in enumerate(sorted((root / 'images').iterdir())[3:], start=3):
+        image.rename(root / f'frames/val/run0/b_{index:06d}.jpg')
+    assert run(files, 'surreal', '--data', root, '--json') == 0
+    report = last_json(capsys)
+    assert report['left_out'] == {'unreadable_images': 3} and report['images'] == COUNT - 3
+    assert 'a.mp4 cannot be read as a video' in caplog.text
 
 
 @pytest.mark.parametrize('name', EVALUATION_SETS)
@@ -106,8 +165,16 @@ def test_a_missing_data_set_says_what_to_put_where(name: str, files, oracle, tmp
     assert run(files, name, '--root', tmp_path) == 2
     said = complaint_of(capsys)
     assert FILES[name] in said and 'licence' in said and 'http' in said
+    test_set = EVALUATION_SETS[name]
+    assert (f'python -m training.preprocess {test_set.dataset} --split {test_set.split} --root '
+            f'{tmp_path} --out {tmp_path}/{test_set.annotations[0]};' in said)
+    assert test_set.split in public_dataset(test_set.dataset).splits
+    assert all(item in said for item in public_dataset(test_set.dataset).layout)
+    assert ('UPi-S1h' in said) == (name == 'lsp')
+    assert run(files, name, '--root', tmp_path / 'gone') == 2
+    assert f'there is no folder {tmp_path}/gone' in complaint_of(capsys)
     assert run(files, name) == 2
-    assert '--root FOLDER' in complaint_of(capsys)
+    assert '--data FOLDER' in complaint_of(capsys)
 
 
 def test_the_truth_of_3dpw_needs_the_bodies_and_the_regressor(

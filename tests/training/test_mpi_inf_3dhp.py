@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from pathlib import Path
 
 import fake_datasets as fake
@@ -49,29 +48,6 @@ def test_mpi_inf_3dhp_leaves_out_people_who_are_cut_off(tmp_path: Path) -> None:
     people = public_dataset('mpi_inf_3dhp').records(tmp_path, 'train')
     assert len(people) == 15
     assert people[0].image.endswith('video_0/frame_000011.jpg')
-
-
-@pytest.fixture
-def hdf5(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    """What a stand-in of h5py finds in every file; the real package need not be installed."""
-    content: dict[str, np.ndarray] = {}
-
-    class File(dict):
-        def __init__(self, path: Path, mode: str) -> None:
-            assert mode == 'r'
-            assert Path(path).exists()
-            super().__init__(content)
-
-        def __enter__(self) -> File:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.clear()
-
-    module = types.ModuleType('h5py')
-    module.File = File
-    monkeypatch.setitem(sys.modules, 'h5py', module)
-    return content
 
 
 def check_mpi_test_people(root: Path, content: dict[str, np.ndarray]) -> None:

@@ -17,6 +17,7 @@ from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS, lsp_regressor
 from training.datasets.fits import fit_errors, fit_weights, read_fits, with_fit_errors
 from training.datasets.npz_format import read_npz, write_npz
+from training.datasets.people import PeopleDataset
 from training.datasets.registry import load_people, public_dataset
 from training.datasets.root_frame import root_frame_body, turned_poses
 
@@ -310,6 +311,20 @@ def test_records_carry_the_errors_of_their_fits(
     errors = [record.fit_error for record in people]
     assert [error is None for error in errors] == [False, False, False, True, True, False]
     assert errors[0] > 0.05, 'the joints of this test are anywhere'
+
+
+def test_a_fit_that_too_few_joints_tell_of_weighs_nothing(
+    without_smpl: Path, tiny_body: BodyModel
+) -> None:
+    with np.load(without_smpl) as content:
+        arrays = dict(content)
+    arrays['part'][0, 2:, 2] = 0
+    np.savez(without_smpl, **arrays)
+    people = with_fit_errors(
+        read_npz(without_smpl, without_smpl.parent, fits=without_smpl.parent / 'coco_fits.npy'),
+        tiny_body, lsp_regressor(tiny_body))
+    assert people[0].fit_error == np.inf
+    assert PeopleDataset(people)[0]['mesh_weight'] == 0
 
 
 def test_a_data_set_is_loaded_by_name_through_either_door(

@@ -14,11 +14,11 @@ import torch
 
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
-from training.datasets.fits import fit_cameras
 from training.datasets.image_files import read_rgb
 from training.datasets.person_record import PersonRecord
 from training.datasets.registry import PUBLIC_DATASETS, public_dataset
 from training.datasets.root_frame import root_frame_body
+from training.mesh_target import fit_camera
 
 
 def posed(body: BodyModel, pose: np.ndarray, shape: np.ndarray) -> np.ndarray:
@@ -138,8 +138,9 @@ def test_surreal_is_mirrored_back_so_that_bodies_and_pictures_agree(
         joints = seen_by_camera(tiny_body, record)
         seen = info['joints2D'][:, :, number].T.copy()
         seen[:, 0] = 319 - seen[:, 0]
-        camera = fit_cameras(*(torch.tensor(array[None], dtype=torch.float32)
-                               for array in (joints[:, :2], seen, np.ones(24))))[0].numpy()
+        keypoints = np.hstack([seen, np.ones((24, 1))])
+        camera = fit_camera(*(torch.tensor(array[None], dtype=torch.float32)
+                              for array in (joints, keypoints))).camera[0].numpy()
         # What is left is perspective: the person is 6.6 m away and some 1.5 m large.
         np.testing.assert_allclose(camera[0] * (joints[:, :2] + camera[1:]), seen, atol=8)
         assert camera[0] == pytest.approx(600 / 6.6, rel=0.1)

@@ -21,14 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import NUM_LSP
 from training.datasets.person_records import PersonRecords
 from training.datasets.root_frame import root_frame_body, turned_poses
+from training.mesh_target import fit_camera
 
-__all__ = ['fit_cameras', 'fit_errors', 'fit_weights', 'read_fits', 'with_fit_errors']
+__all__ = ['fit_errors', 'fit_weights', 'read_fits', 'with_fit_errors']
 
 WORST_ERROR = 0.1
 """Error from which on a fit weighs nothing; a share of the person's size."""
@@ -116,45 +117,15 @@ def fit_errors(body: nn.Module, regressor: np.ndarray, pose: np.ndarray, shape: 
         keypoints_2d: (B, 24, 3) x, y and confidence; any unit.
 
     Returns:
-        (B,) float32; infinite where fewer than three LSP joints are annotated.
+        (B,) float32; infinite where fewer than three LSP joints are annotated, 1 where no camera
+        shows the body where they are.
     """
     device = next(body.buffers()).device
     arrays = (torch.as_tensor(array, dtype=torch.float32, device=device)
               for array in (pose, shape, regressor, keypoints_2d[:, :NUM_LSP]))
     pose, shape, regressor, seen = arrays
     vertices, _ = root_frame_body(body, pose, shape)
-    joints = torch.einsum('jv,bvc->bjc', regressor, vertices)[..., :2]
-    weights = (seen[..., 2:] > 0).float()
-    camera = fit_cameras(joints, seen[..., :2], weights[..., 0])
-    projected = camera[:, None, :1] * (joints + camera[:, None, 1:])
-    count = weights.sum((1, 2))
-    distance = ((projected - seen[..., :2]).norm(dim=-1) * weights[..., 0]).sum(1) / count
-    far = seen.new_tensor(torch.finfo(seen.dtype).max)
-    low = torch.where(weights > 0, seen[..., :2], far).amin(1)
-    high = torch.where(weights > 0, seen[..., :2], -far).amax(1)
-    errors = distance / (high - low).amax(1).clamp(min=torch.finfo(seen.dtype).tiny)
-    return torch.where(count < FEWEST_JOINTS, torch.inf, errors).cpu().numpy()
-
-
-def fit_cameras(points: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
-    """The weak-perspective cameras that show points nearest to where they were seen.
-
-    Args:
-        points: (B, K, 2) x and y, root frame, m.
-        seen: (B, K, 2) the same points in the picture, crop frame or px.
-        weights: (B, K), 0 for points that were not seen.
-
-    Returns:
-        (B, 3) s, tx, ty with seen ~ s * (xy + t), in least squares; ones and zeros where fewer
-        than two points were seen.
-    """
-    weights = weights[..., None]
-    total = weights.sum(1).clamp(min=torch.finfo(points.dtype).tiny)
-    mean, seen_mean = (points * weights).sum(1) / total, (seen * weights).sum(1) / total
-    spread, seen_spread = points - mean[:, None], seen - seen_mean[:, None]
-    size = (weights * spread * spread).sum((1, 2))
-    scale = (weights * spread * seen_spread).sum((1, 2)) / size
-    known = ((weights > 0).sum((1, 2)) > 1) & (size > 0) & (scale.abs() > 0)
-    scale = torch.where(known, scale, torch.ones_like(scale))[:, None]
-    shift = seen_mean / scale - mean
-    return torch.cat([scale, torch.where(known[:, None], shift, torch.zeros_like(shift))], dim=1)
+    weights = (seen[..., 2:] > 0).float()  # how sure somebody was does not matter here
+    fit = fit_camera(regressor @ vertices, torch.cat([seen[..., :2], weights], dim=-1))
+    is_enough = weights.sum((1, 2)) >= FEWEST_JOINTS
+    return torch.where(is_enough, fit.errors, torch.inf).cpu().numpy()

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-__all__ = ['image_size', 'read_rgb', 'write_image']
+__all__ = ['image_size', 'read_labels', 'read_rgb', 'write_image']
 
 PNG_START = b'\x89PNG\r\n\x1a\n'
 JPEG_START = b'\xff\xd8'
@@ -25,14 +25,13 @@ JPEG_QUALITY = 95
 
 def read_rgb(path: Path) -> np.ndarray | None:
     """The image (H, W, 3) uint8 RGB as stored; None where there is none or it cannot be read."""
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    if not len(content):
-        return None
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = _decoded(path, cv2.IMREAD_COLOR)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_labels(path: Path) -> np.ndarray | None:
+    """A picture of class numbers (H, W) uint8; None where there is none or it cannot be read."""
+    return _decoded(path, cv2.IMREAD_GRAYSCALE)
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
@@ -65,6 +64,17 @@ def write_image(path: Path, image: np.ndarray) -> None:
     if not cv2.imwrite(str(partial), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
         raise OSError(f'cannot write {path}; is there space, and may you write there?')
     partial.replace(path)
+
+
+def _decoded(path: Path, mode: int) -> np.ndarray | None:
+    """The pixels of a picture, not turned; None where there is none or it cannot be read."""
+    try:
+        content = np.fromfile(path, np.uint8)
+        if not len(content):
+            return None
+        return cv2.imdecode(content, mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (OSError, cv2.error):  # OpenCV raises where a header claims too many pixels
+        return None
 
 
 def _jpeg_size(handle: BinaryIO) -> tuple[int, int] | None:

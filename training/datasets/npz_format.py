@@ -12,6 +12,7 @@
 | `gender` | (N,) text | `m`, `f`, or `n` for neutral |
 | `maskname`, `partname` | (N,) text | images of silhouette and body parts |
 | `openpose` | (N, 25, 3) | joints found by OpenPose, in its BODY_25 order |
+| `videoname`, `framenum` | (N,) text, (N,) | SURREAL: frame of a video, for `imgname` |
 
 All but the first three may be missing. Files that we write have `imgsize` (N, 2) as well, width
 and height, so that the images need not be looked at again; other readers pass over it.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from training.datasets.fits import read_fits
 from training.datasets.person_record import GENDERS
 from training.datasets.person_records import PersonRecords, clean_records, stored_paths
 from training.datasets.root_frame import public_poses, turned_poses
+from training.datasets.surreal import frames_of_videos
 
 __all__ = ['read_npz', 'write_npz']
 
@@ -45,8 +48,9 @@ OPENPOSE_JOINTS = {
 """Where OpenPose's BODY_25 has the joints that it places as annotators do (not neck and hips)."""
 _KEYS = {'center': (2,), 'scale': (), 'part': (NUM_ANNOTATED, 3), 'S': (NUM_ANNOTATED, 4),
          'pose': (3 * NUM_JOINTS,), 'shape': (NUM_SHAPES,), 'has_smpl': (), 'imgsize': (2,),
-         'openpose': (25, 3), 'imgname': (), 'gender': (), 'maskname': (), 'partname': ()}
-_TEXTS = ('imgname', 'gender', 'maskname', 'partname')
+         'openpose': (25, 3), 'imgname': (), 'gender': (), 'maskname': (), 'partname': (),
+         'videoname': (), 'framenum': ()}
+_TEXTS = ('imgname', 'gender', 'maskname', 'partname', 'videoname')
 
 
 def read_npz(path: str | Path, root: str | Path, name: str = '', *,
@@ -70,7 +74,10 @@ def read_npz(path: str | Path, root: str | Path, name: str = '', *,
     if not root.is_dir():
         raise FileNotFoundError(f'{root} is no folder; it must be the one that the paths of the '
                                 f'images in {path} start from')
-    records = _records(_arrays(path), name or path.stem, root, use_openpose)
+    arrays = _arrays(path)
+    if 'imgname' not in arrays:
+        arrays['imgname'] = _frames(arrays, path, root)
+    records = _records(arrays, name or path.stem, root, use_openpose)
     if fits is not None:
         records = records.with_fits(*read_fits(fits))
     return clean_records(records, check_images)
@@ -107,18 +114,21 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in _KEYS if key in content.files}
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile,
+            zlib.error) as error:
         raise ValueError(f'{path} is no npz of plain arrays ({error}); expected annotations as '
                          'SPIN distributes them (dataset_extras), or make them: python -m '
                          'training.preprocess') from error
-    missing = {'imgname', 'center', 'scale'} - arrays.keys()
+    has_videos = 'imgname' not in arrays and {'videoname', 'framenum'} <= arrays.keys()
+    names = 'videoname' if has_videos else 'imgname'
+    missing = {names, 'center', 'scale'} - arrays.keys()
     if missing:
         raise ValueError(f'{path} has no {" and no ".join(sorted(missing))}; expected at least '
                          'imgname, center and scale, as in the files that SPIN distributes')
-    count = len(arrays['imgname'])
+    count = arrays[names].size
     for key, array in arrays.items():
         wanted = (count, *_KEYS[key])
-        if array.size == np.prod(wanted) and len(array) == count:
+        if array.size == np.prod(wanted) and array.shape[:1] == (count,):
             arrays[key] = array.reshape(wanted)
         else:
             raise ValueError(f'{key} in {path} has shape {array.shape}, expected {wanted} '
@@ -149,6 +159,16 @@ def _records(arrays: dict[str, np.ndarray], name: str, root: Path,
         genders=_genders(arrays.get('gender'), count),
         masks=_stored(arrays, 'maskname'), part_masks=_stored(arrays, 'partname'),
         image_sizes=arrays['imgsize'].astype(np.int32) if 'imgsize' in arrays else None)
+
+
+def _frames(arrays: dict[str, np.ndarray], path: Path, root: Path) -> np.ndarray:
+    """Paths (N,) of the images of frames of SURREAL's videos."""
+    numbers = arrays['framenum']
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise ValueError(f'framenum in {path} holds numbers that are no frames; run the '
+                         'preprocessing of the data set again')
+    return np.array(frames_of_videos(root, _words(arrays['videoname']),
+                                     numbers.astype(int).tolist()))
 
 
 def _poses(pose: np.ndarray, is_valid: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class PersonRecord:
             `root_frame_body` makes the body that the camera sees.
         shape: (10,) shape components of the user's SMPL.
         is_fit: whether pose and shape were fitted to 2D keypoints rather than measured.
-        fit_error: how far such a fit is off (see `fits.fit_errors`); None where nobody knows.
+        fit_error: how far such a fit is off (see `fits.fit_errors`); None where nobody measured.
         gender: of the body that pose and shape are for; one of `GENDERS`.
         mask: path of the silhouette image, relative to the root of the data set that has the
             silhouettes (UPi-S1h for LSP); '' for none.

@@ -18,7 +18,8 @@ from decomr_core.body_models.joint_sets import NUM_ANNOTATED
 from training.datasets.image_files import image_size
 from training.datasets.person_record import GENDERS, PersonRecord
 
-__all__ = ['PersonRecords', 'ReadCounts', 'clean_records', 'collect_records', 'stored_paths']
+__all__ = ['PersonRecords', 'ReadCounts', 'clean_records', 'collect_records', 'stored_paths',
+           'touch_picture']
 
 logger = logging.getLogger(__name__)
 NEUTRAL = GENDERS.index('neutral')
@@ -38,6 +39,8 @@ class ReadCounts:
         nan_keypoints: 2D and 3D joints given confidence 0 because a number was not finite.
         nan_poses: poses dropped because a number was not finite.
         unknown_genders: people of no known gender, who became neutral.
+        without_truth: people left out of an evaluation because what they are to be compared with
+            is not known.
     """
 
     people: int = 0
@@ -47,6 +50,7 @@ class ReadCounts:
     nan_keypoints: int = 0
     nan_poses: int = 0
     unknown_genders: int = 0
+    without_truth: int = 0
 
     def text(self, kept: int) -> str:
         """One line about everything that is not 0."""
@@ -112,7 +116,7 @@ class PersonRecords:
             pose=self.pose[index] if has_pose else None,
             shape=self.shape[index] if has_pose else None,
             is_fit=has_pose and bool(self.is_fit[index]),
-            fit_error=float(error) if has_pose and np.isfinite(error) else None,
+            fit_error=None if np.isnan(error) or not has_pose else float(error),
             gender=GENDERS[self.genders[index]], mask=_path(self.masks, index),
             part_mask=_path(self.part_masks, index))
 
@@ -175,7 +179,7 @@ def collect_records(records: Iterable[PersonRecord], name: str, root: Path) -> P
         pose=pose, shape=_stack(columns['shape'], (NUM_SHAPES,)),
         has_pose=np.array([value is not None for value in columns['pose']], bool),
         is_fit=np.array(columns['is_fit'], bool),
-        fit_errors=np.array(errors, np.float32) if np.isfinite(errors).any() else None,
+        fit_errors=np.array(errors, np.float32) if not np.isnan(errors).all() else None,
         genders=np.array([GENDERS.index(gender) for gender in columns['gender']], np.int8),
         masks=stored_paths(columns['mask']) if any(columns['mask']) else None,
         part_masks=stored_paths(columns['part_mask']) if any(columns['part_mask']) else None)
@@ -214,7 +218,7 @@ def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRe
         unknown_genders=int((unknown & kept).sum()))
     logger.info('%s: %s', records.name, counts.text(int(kept.sum())))
     if not kept.any():
-        raise ValueError(f'{records.name} in {records.root} has nobody to learn from: '
+        raise ValueError(f'{records.name} in {records.root} has nobody left: '
                          f'{counts.text(0)}; is {records.root} the folder that paths such as '
                          f'{_example(records)} start from?')
     return replace(cleaned.select(kept), counts=counts)
@@ -223,6 +227,22 @@ def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRe
 def stored_paths(paths: Iterable[str]) -> np.ndarray:
     """Paths as (N,) fixed-length bytes: a quarter of what text takes."""
     return np.array([str(path).replace('\\', '/').encode() for path in paths], np.bytes_)
+
+
+def touch_picture(centers: np.ndarray, sides: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Whether squares show anything of their picture.
+
+    Args:
+        centers: (..., 2) of the squares, image px.
+        sides: (...,) of the squares, image px.
+        sizes: (..., 2) width and height of the pictures, px.
+
+    Returns:
+        (...,) bool.
+    """
+    half = np.asarray(sides)[..., None] / 2
+    # The first pixel's centre is 0, so the picture begins half a pixel before.
+    return ((centers + half > -.5) & (centers - half < np.asarray(sizes) - .5)).all(-1)
 
 
 def _image_faults(records: PersonRecords,
@@ -236,9 +256,7 @@ def _image_faults(records: PersonRecords,
         found = [image_size(records.root / path.decode()) if wanted else None
                  for path, wanted in zip(paths, needed, strict=True)]
         sizes = np.array([size or (0, 0) for size in found], np.int32).reshape(-1, 2)[index]
-    half = records.sides[:, None] / 2
-    # The first pixel's centre is 0, so the picture begins half a pixel before.
-    inside = ((records.centers + half > -.5) & (records.centers - half < sizes - .5)).all(1)
+    inside = touch_picture(records.centers, records.sides, sizes)
     return replace(records, image_sizes=sizes), (sizes > 0).all(1), inside
 
 

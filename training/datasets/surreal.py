@@ -7,8 +7,9 @@ extract, and the joints, are mirrored back, so that they agree with the SMPL par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from training.datasets.public_dataset import PublicDataset, annotated, read_mat,
 from training.datasets.root_frame import turned_poses
 from training.datasets.rotations import rotation_about
 
-__all__ = ['SURREAL']
+__all__ = ['SURREAL', 'frames_of_videos']
 
+logger = logging.getLogger(__name__)
+SPLITS = ('train', 'val', 'test')
 WIDTH_PX = 320
 TRAIN_STEP, FEWEST_FRAMES = 10, 2
 GENDERS = ('female', 'male')
@@ -46,14 +49,51 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         if length < FEWEST_FRAMES:
             continue
         clip = path.name.removesuffix('_info.mat')
-        place = f'frames/{split}/{path.parent.relative_to(folder).as_posix()}/{clip}'
         numbers = range(0, length, TRAIN_STEP) if split == 'train' else (length // 2,)
-        images = {number: f'{place}_{number:06d}.jpg' for number in numbers}
         video = SURREAL.find(path.parent, f'{clip}.mp4')
+        name = video.relative_to(folder).as_posix()
+        images = {number: _frame(split, name, number) for number in numbers}
         extract_frames(video, {number: root / image for number, image in images.items()},
                        mirrored=True)
         for number, image in images.items():
             yield _record(image, {name: values[number] for name, values in info.items()})
+
+
+def frames_of_videos(root: Path, videos: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """Images of frames of the published videos, mirrored back; extracted where they are not yet.
+
+    A video that is missing or cannot be read leaves its images missing; a warning names it.
+
+    Args:
+        root: folder of the data set.
+        videos: N names of videos as in a split's folder: `run0/01_01/01_01_c0001.mp4`.
+        numbers: N frames of them; the first is 0.
+
+    Returns:
+        N paths, relative to the root.
+
+    Raises:
+        OSError: an image cannot be written.
+    """
+    wanted: dict[str, dict[int, str]] = {}
+    for video, number in zip(videos, numbers, strict=True):
+        wanted.setdefault(video, {})[number] = ''
+    for video, images in wanted.items():
+        split = next((split for split in SPLITS if (root / f'data/cmu/{split}' / video).exists()
+                      or (root / _frame(split, video, min(images))).exists()), 'val')
+        images.update({number: _frame(split, video, number) for number in images})
+        path = root / f'data/cmu/{split}' / video
+        try:
+            extract_frames(path, {number: root / image for number, image in images.items()},
+                           mirrored=True)
+        except ValueError as error:
+            logger.warning('%s', error)
+    return [wanted[video][number] for video, number in zip(videos, numbers, strict=True)]
+
+
+def _frame(split: str, video: str, number: int) -> str:
+    """The path of the image of a frame, relative to the root."""
+    return f'frames/{split}/{PurePosixPath(video).with_suffix("")}_{number:06d}.jpg'
 
 
 def _info(path: Path) -> dict[str, np.ndarray]:
@@ -87,7 +127,7 @@ def _record(image: str, info: dict[str, np.ndarray]) -> PersonRecord:
 
 
 SURREAL = PublicDataset(
-    name='surreal', title='SURREAL', splits=('train', 'val', 'test'),
+    name='surreal', title='SURREAL', splits=SPLITS,
     licence='for research, on request from https://www.di.ens.fr/willow/research/surreal/data/',
     layout=('data/cmu/train/run0/01_01/01_01_c0001.mp4 and 01_01_c0001_info.mat',
             'the same for val and test'), read=_read)
