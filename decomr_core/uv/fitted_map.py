@@ -25,8 +25,8 @@ from decomr_core.uv.uv_map import UVMap
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
 
-__all__ = ['FittedLocationMap', 'extrapolation_matrix', 'fitted_matrix', 'random_bodies',
-           'reading_matrix']
+__all__ = ['FittedLocationMap', 'example_bodies', 'extrapolation_matrix', 'fitted_matrix',
+           'random_bodies', 'reading_matrix']
 
 # Accelerated gradient steps towards the least squares fit; stopping early keeps texels that
 # reading hardly touches near the extrapolated surface.
@@ -64,8 +64,7 @@ class FittedLocationMap(nn.Module):
         """
         super().__init__()
         self.resolution, self.num_vertices = resolution, body.num_vertices
-        examples = random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
-        matrix = fitted_matrix(uv_map, resolution, examples)
+        matrix = fitted_matrix(uv_map, resolution, example_bodies(body))
         with warnings.catch_warnings():
             # PyTorch calls its compressed sparse rows beta; this product has worked since 1.9.
             warnings.filterwarnings('ignore', message='.*[Ss]parse.*')
@@ -97,6 +96,11 @@ def random_bodies(body: BodyModel, count: int, seed: int) -> np.ndarray:
     with torch.no_grad():
         vertices, _ = body(pose.to(body.v_template), shape.to(body.v_template))
     return torch.cat([body.v_template[None], vertices]).double().cpu().numpy()
+
+
+def example_bodies(body: BodyModel) -> np.ndarray:
+    """(NUM_EXAMPLES, V, 3) float64 bodies that fits are weighted by, always the same, metres."""
+    return random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
 
 
 def fitted_matrix(uv_map: UVMap, resolution: int, examples: np.ndarray) -> sparse.csr_matrix:
