@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from decomr_core.body_models.body_data import NUM_SHAPES
 from decomr_core.body_models.joints import NUM_JOINTS
 from decomr_core.structures import check_shape
-from decomr_core.uv.location_map import barycentric, bilinear, rasterize_chart
+from decomr_core.uv.location_map import barycentric, bilinear, nearest_readers, rasterize_chart
 from decomr_core.uv.uv_map import UVMap
 
 if TYPE_CHECKING:
@@ -150,9 +150,10 @@ def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> s
     positions = uv_map.uv.astype(np.float64) * (resolution - 1)
     corners, weights = rasterize_chart(positions, uv_map.faces, resolution)
     is_empty = corners[:, 0] < 0
-    texel, nearest = _nearest_uv_vertices(positions, uv_map.faces, resolution)
+    used = np.unique(uv_map.faces)
+    texel, reader = nearest_readers(positions[used], resolution)
     keep = is_empty[texel]
-    texel, nearest = texel[keep], nearest[keep]
+    texel, nearest = texel[keep], used[reader[keep]]
     corners[texel] = nearest[:, None]
     weights[texel] = (1.0, 0.0, 0.0)
     face, row = _faces_around(uv_map.faces, nearest)
@@ -203,16 +204,6 @@ def _descend(reading: sparse.csr_matrix, weights: np.ndarray, wanted: np.ndarray
         ahead = following + (pace - 1) / next_pace * (following - texels)
         texels, pace = following, next_pace
     return texels
-
-
-def _nearest_uv_vertices(positions: np.ndarray, faces: np.ndarray,
-                         resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) texels that reading looks at, and the (n,) UV vertices that read each one most."""
-    used = np.unique(faces)
-    texels, shares = bilinear(positions[used], resolution)
-    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
-    texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
-    return texel, np.tile(used, 4)[nearest_first][first]
 
 
 def _faces_around(faces: np.ndarray, uv_vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
