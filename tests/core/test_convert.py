@@ -6,10 +6,15 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from test_parity import DATA, NETWORK_TOLERANCE, OFFICIAL_KEYS, official_weights
+from official_network import (
+    NETWORK_TOLERANCE,
+    OFFICIAL_KEYS,
+    official_checkpoint,
+    stage_outputs,
+    stored_stages,
+)
 
 from decomr_core import cli
 from decomr_core.body_models import BodyModel
@@ -19,26 +24,21 @@ from decomr_core.checkpoint import (
     read_metadata,
     state_dict_from_official,
 )
-from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import ROOT_FROM_BODY
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
-from decomr_core.uv.warp import warp_to_uv
 
 CHANGED = 'uv_conv1.0.weight'
 
 
 @pytest.fixture(scope='module')
 def stored() -> dict[str, torch.Tensor]:
-    with np.load(DATA / 'parity_network.npz') as data:
-        return {key: torch.from_numpy(data[key]) for key in data}
+    return stored_stages()
 
 
 @pytest.fixture(scope='module')
 def official(stored) -> dict[str, dict[str, torch.Tensor]]:
-    seed = int(stored['seed'])
-    return {name: {key: official_weights(key, shape, seed) for key, shape in keys.items()}
-            for name, keys in OFFICIAL_KEYS.items()}
+    return official_checkpoint(stored)
 
 
 @pytest.fixture(scope='module')
@@ -71,13 +71,7 @@ def outputs(converted: Path, stored, tiny_body: BodyModel, tiny_uv_map: UVMap):
     # The stored reference map is in the official frame, the network's in the root frame.
     reference = stored['ref_map'] * torch.tensor(ROOT_FROM_BODY)
     network.lnet.reference_map.copy_(reference.permute(0, 3, 1, 2))
-    with torch.inference_mode():
-        iuv, local_features, global_features = network.predict_iuv(
-            normalize_images(stored['image']))
-        warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
-        location_map, camera = network.lnet(warped, global_features)
-    return {'iuv': iuv, 'local_feature': local_features, 'global_feature': global_features,
-            'location_map': location_map.permute(0, 2, 3, 1), 'camera': camera}
+    return stage_outputs(network, stored)
 
 
 @pytest.mark.parametrize('stage', ['iuv', 'local_feature', 'global_feature', 'location_map',
