@@ -18,13 +18,13 @@ from official_network import (
 
 from decomr_core import cli
 from decomr_core.body_models import BodyModel
+from decomr_core.body_models.frames import ROOT_FROM_BODY, in_root_frame
 from decomr_core.checkpoint import (
     load_network,
     official_name,
     read_metadata,
     state_dict_from_official,
 )
-from decomr_core.networks.decomr import ROOT_FROM_BODY
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
 
@@ -69,7 +69,7 @@ def converted(folder: Path) -> Path:
 def outputs(converted: Path, stored, tiny_body: BodyModel, tiny_uv_map: UVMap):
     network = load_network(converted, tiny_body, tiny_uv_map)
     # The stored reference map is in the official frame, the network's in the root frame.
-    reference = stored['ref_map'] * torch.tensor(ROOT_FROM_BODY)
+    reference = in_root_frame(stored['ref_map'])
     network.lnet.reference_map.copy_(reference.permute(0, 3, 1, 2))
     return stage_outputs(network, stored)
 
@@ -139,11 +139,11 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])['preset'] == 'paper'
     weights = [load_network(path, tiny_body, tiny_uv_map).lnet.projection[0].weight[:, -3:, 0, 0]
                for path in (converted, out)]
-    template = tiny_body.v_template * torch.tensor(ROOT_FROM_BODY)
+    template = in_root_frame(tiny_body.v_template)
     official_points = torch.from_numpy(turned).float()
     body_points = tiny_body.v_template
     # Both must say of a vertex what the official weights say of its place on their template.
-    official_weight = weights[0] * torch.tensor(ROOT_FROM_BODY)
+    official_weight = weights[0] @ torch.tensor(ROOT_FROM_BODY).float()
     assert torch.allclose(template @ weights[0].T, body_points @ official_weight.T, atol=1e-5)
     assert torch.allclose(template @ weights[1].T, official_points @ official_weight.T, atol=1e-4)
     mesh.write_text(''.join(f'v {x} {y + 0.2} {z}\n' for x, y, z in turned))
