@@ -86,6 +86,36 @@ def test_a_second_prediction_leaves_no_mesh_of_the_first(picture: Path, tmp_path
     assert [path.name for path in tmp_path.glob('*.obj')] == ['mesh_0.obj']
 
 
+FIRST, SECOND = '20,20,120,220', '-5,10,290,230'
+
+
+@pytest.mark.parametrize('words', [
+    ['PICTURE', '--boxes', FIRST, SECOND], ['--boxes', FIRST, SECOND, 'PICTURE'],
+    ['--boxes', f'{FIRST};{SECOND}', 'PICTURE'], ['--boxes', f'{FIRST}; {SECOND}', 'PICTURE'],
+    ['--boxes', FIRST, 'PICTURE', '--boxes', SECOND],
+    [f'--boxes={FIRST}', 'PICTURE', f'--boxes={SECOND}']])
+def test_boxes_are_understood_wherever_the_picture_stands(
+        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        words: list[str]) -> None:
+    words = [str(picture) if word == 'PICTURE' else word for word in words]
+    assert run('predict', '--out', tmp_path, '--json', *words) == 0
+    assert [person['box'] for person in last_json(capsys)['people']] == [
+        [20, 20, 120, 220], [-0.5, 10, 290, 230]]  # cut off at the edge of the first pixels
+
+
+@pytest.mark.parametrize('words', [
+    ['PICTURE', '--boxes', FIRST, '1,2,3'], ['--boxes', 'PICTURE'],
+    ['PICTURE', '--boxes', f'{FIRST};'], ['--boxes', FIRST, '1,2,3', 'PICTURE']])
+def test_what_is_no_box_is_refused_with_how_to_write_several(
+        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        words: list[str]) -> None:
+    words = [str(picture) if word == 'PICTURE' else word for word in words]
+    with pytest.raises(SystemExit) as caught:
+        run('predict', '--out', tmp_path, *words)
+    assert caught.value.code == 2
+    assert "several boxes: --boxes 'X0,Y0,X1,Y1;X0,Y0,X1,Y1'" in capsys.readouterr().err
+
+
 def test_without_calibration_there_is_no_position(
         picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('predict', picture, '--out', tmp_path, '--json', '--detector', 'whole-frame') == 0
