@@ -163,7 +163,7 @@ def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
         from decomr_core.uv.plots import plot_uv_map, save_figure
 
         save_figure(plot_uv_map(body, uv_map, report), options.plot)
-    return '\n'.join(f'{name:28}{value}' for name, value in report.items()), report
+    return '\n'.join(f'{name:28}{_rounded(value)}' for name, value in report.items()), report
 
 
 def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
@@ -348,6 +348,15 @@ def _run_plugin(command: str, argv: list[str]) -> int:
                                   'in a checkout run make setup, then scripts/with-env decomr '
                                   f'{command}')
     return plugin.main(argv)
+
+
+def _rounded(value: object) -> str:
+    """A value of a report for a reader; --json keeps every digit."""
+    if isinstance(value, dict):
+        return '; '.join(f'{name}: {_rounded(item)}' for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ', '.join(map(_rounded, value))
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 def _complain(command: str, error: object) -> int:

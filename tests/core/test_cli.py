@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,23 @@ def test_uv_build_and_report_make_and_measure_a_map(
                '--sources', 20, '--json') == 0
     report = last_json(capsys)
     assert report['pieces'] == 1 and report['flips'] == 0
+
+
+def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
+        tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_body.save(tmp_path / 'body.npz')
+    tiny_uv_map.save(tmp_path / 'uv.npz')
+    assert run('uv', 'report', '--body', tmp_path / 'body.npz', '--uv', tmp_path / 'uv.npz',
+               '--sources', 20, '--json') == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    report, shown = json.loads(last), dict(line.split(maxsplit=1) for line in lines)
+    assert set(shown) == set(report)
+    assert max(len(digits) for digits in re.findall(r'\d+', ' '.join(shown.values()))) <= 8
+    assert float(shown['coverage']) == pytest.approx(report['coverage'], rel=1e-3)
+    assert len(str(report['coverage'])) > len(shown['coverage'])
+    mean, largest = report['roundtrip_mm']['64']
+    assert shown['roundtrip_mm'].startswith(f'64: {mean:.4g}, {largest:.4g}; 128: ')
 
 
 def test_export_refuses_a_folder_that_exists(tmp_path: Path,
