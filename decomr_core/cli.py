@@ -360,6 +360,8 @@ def _rounded(value: object) -> str:
 
 
 def _complain(command: str, error: object) -> int:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        error = f'{error.filename}: {error.strerror}'
     sys.stderr.write(f'decomr {command}: {" ".join(str(error).split()) or repr(error)}\n')
     return USER_ERROR
 

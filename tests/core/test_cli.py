@@ -117,6 +117,26 @@ def test_what_is_no_box_is_refused_with_how_to_write_several(
     assert "several boxes: --boxes 'X0,Y0,X1,Y1;X0,Y0,X1,Y1'" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_is_one_line_without_error_numbers(
+        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').touch()
+    for out in (tmp_path / 'file' / 'out', tmp_path / 'file'):
+        assert run('predict', picture, '--out', out) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f'decomr predict: the folder {out} cannot be made')
+        assert 'give one where you may write' in said
+        assert 'Errno' not in said and said.count('\n') == 1
+
+
+def test_an_error_of_the_system_names_the_file_and_no_error_number(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').touch()
+    path = tmp_path / 'file' / 'body.npz'
+    assert run('body', 'import', path, '--out', tmp_path / 'new.npz') == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and 'Errno' not in said and said.count('\n') == 1
+
+
 def test_without_calibration_there_is_no_position(
         picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('predict', picture, '--out', tmp_path, '--json', '--detector', 'whole-frame') == 0
