@@ -25,7 +25,7 @@ from decomr_core.structures import check_shape
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.augmentation import Augmentation, AugmentationConfig, augment
 from training.datasets.poses import sample_poses
-from training.datasets.viewpoints import ROOT_FROM_BODY
+from training.datasets.root_frame import root_frame_body
 from training.iuv_cache import CACHE_MARGIN, CacheKey, IUVCache, crop_cached_iuv
 from training.iuv_target import iuv_target, shrink_iuv
 from training.mesh_target import MeshTargetRenderer, fit_camera
@@ -127,9 +127,8 @@ def _people(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Vertices and joints of a batch, root frame, m, and annotations that fill the crop."""
     rng = np.random.default_rng(0)
     pose = torch.tensor(sample_poses(rng, BATCH)[0], dtype=torch.float32)
-    turn = torch.tensor(ROOT_FROM_BODY.diagonal().copy(), dtype=torch.float32)
     with torch.no_grad():
-        vertices, joints = (values * turn for values in body(pose, torch.zeros(BATCH, 10)))
+        vertices, joints = root_frame_body(body, pose, torch.zeros(BATCH, 10))
     low, high = vertices[..., :2].amin(1, keepdim=True), vertices[..., :2].amax(1, keepdim=True)
     scale = 2 / 1.2 / (high - low).amax(2, keepdim=True)
     crop_xy = scale * (joints[..., :2] - (low + high) / 2)

@@ -6,10 +6,15 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ['cache_folder', 'file_hash', 'find_body', 'find_uv_map', 'find_weights']
+__all__ = ['cache_folder', 'check_made_for', 'file_hash', 'find_body', 'find_uv_map',
+           'find_weights']
 
 BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parent / 'data'
+# Digits of a hash in a message.
+HASH_SHOWN = 16
+# How a command line names what weights are for.
+OPTIONS = {'body': '--body', 'uv_map': '--uv'}
 
 
 def find_body(body: str | Path = BUILTIN) -> Path:
@@ -62,6 +67,28 @@ def file_hash(path: str | Path) -> str:
     with Path(path).open('rb') as handle:
         return hashlib.file_digest(handle, 'sha256').hexdigest() if hasattr(
             hashlib, 'file_digest') else hashlib.sha256(handle.read()).hexdigest()
+
+
+def check_made_for(weights: str | Path, kind: str, wanted: str, seen: str,
+                   body_name: str) -> None:
+    """Refuses weights, or an export of them, on another body or UV map than theirs.
+
+    Args:
+        weights: the weights file.
+        kind: `body` or `uv_map`.
+        wanted: the hash of the one that the weights were trained for.
+        seen: the hash of the one at hand.
+        body_name: of the body that the weights were trained for.
+
+    Raises:
+        ValueError: the hashes differ.
+    """
+    if wanted != seen:
+        raise ValueError(
+            f'{weights} was trained for the {kind} with hash {wanted[:HASH_SHOWN]} (body '
+            f"'{body_name}'), but this one has {seen[:HASH_SHOWN]}; pass the {kind} it was "
+            f'trained for ({OPTIONS[kind]}; in Python {kind}=...), or weights trained for this '
+            'one')
 
 
 def _find(kind: str, name: str | Path, shipped: dict[str, Path], remedy: str) -> Path:

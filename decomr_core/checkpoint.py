@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from decomr_core.assets import find_weights
+from decomr_core.assets import check_made_for, find_weights
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.config import NetworkConfig
 from decomr_core.networks.decomr import DecoMR
@@ -32,7 +32,6 @@ FORMAT_VERSION = 1
 OWN_KEYS = ('format_version', 'config', 'body_name', 'body_hash', 'uv_hash')
 # The one part that knows nothing of body and UV map: the same for all of them.
 ENCODER = 'cnet.encoder.'
-HASH_SHOWN = 16
 KEYS_SHOWN = 5
 # Module names of the official release -> ours, longest first where one starts another.
 OFFICIAL_NAMES = {
@@ -103,9 +102,9 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     path = find_weights(name_or_path)
     metadata, tensors = _read(path)
     body = load_body() if body is None else body
-    _check_hash(path, 'body', metadata['body_hash'], body.hash, metadata['body_name'])
+    check_made_for(path, 'body', metadata['body_hash'], body.hash, metadata['body_name'])
     uv_map = load_uv_map() if uv_map is None else uv_map
-    _check_hash(path, 'uv_map', metadata['uv_hash'], uv_map.hash, metadata['body_name'])
+    check_made_for(path, 'uv_map', metadata['uv_hash'], uv_map.hash, metadata['body_name'])
     try:
         config = NetworkConfig.from_dict(metadata['config'])
     except (TypeError, ValueError) as error:
@@ -137,7 +136,7 @@ def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
     if not prefix.startswith(ENCODER):
         for kind, seen in (('body', network.body_hash), ('uv_map', network.uv_hash)):
             key = 'body_hash' if kind == 'body' else 'uv_hash'
-            _check_hash(path, kind, metadata[key], seen, metadata['body_name'])
+            check_made_for(path, kind, metadata[key], seen, metadata['body_name'])
     own, part = ({key: tensor for key, tensor in named.items() if key.startswith(prefix)}
                  for named in (network.state_dict(), tensors))
     problems = tensor_problems(own, part)
@@ -284,15 +283,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{path} has format version {metadata['format_version']}, this package "
                          f'reads {FORMAT_VERSION}; install the matching version')
     return metadata, tensors
-
-
-def _check_hash(path: Path, kind: str, wanted: str, seen: str, body_name: str) -> None:
-    if wanted != seen:
-        raise ValueError(
-            f'{path} was trained for the {kind} with hash {wanted[:HASH_SHOWN]} (body '
-            f"'{body_name}'), but this one has {seen[:HASH_SHOWN]}; pass the {kind} it was "
-            f'trained for (--{"uv" if kind == "uv_map" else kind}; in Python '
-            f'load_network(..., {kind}=...)), or weights trained for this one')
 
 
 def _check_tensors(path: Path, wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:

@@ -18,6 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
+from decomr_core.arguments import (
+    boxes,
+    each_box_with_its_option,
+    numbers,
+    output_file,
+    output_picture,
+    positive,
+)
 
 if TYPE_CHECKING:
     from decomr_core.runtimes import Runtime
@@ -29,7 +37,6 @@ PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag,
 They are found by name when they are called; this package works without them."""
 
 USER_ERROR, FAILURE = 2, 1
-PICTURE_ENDINGS = ('.png', '.jpg', '.pdf', '.svg')
 
 Report = dict[str, Any]
 Handler = Callable[[argparse.Namespace], tuple[str, Report]]
@@ -47,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in PLUGIN_COMMANDS:
         return _run_plugin(argv[0], argv[1:])
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(each_box_with_its_option(argv))
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING,
                         format='%(levelname)s %(message)s')
     try:
@@ -156,7 +163,7 @@ def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
         from decomr_core.uv.plots import plot_uv_map, save_figure
 
         save_figure(plot_uv_map(body, uv_map, report), options.plot)
-    return '\n'.join(f'{name:28}{value}' for name, value in report.items()), report
+    return '\n'.join(f'{name:28}{_rounded(value)}' for name, value in report.items()), report
 
 
 def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
@@ -230,12 +237,13 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     predict.add_argument('image', type=Path, help='picture file')
     predict.add_argument('--out', type=Path, required=True, help='folder of the results')
     where = predict.add_mutually_exclusive_group()
-    where.add_argument('--boxes', type=_numbers(4), nargs='+', metavar='X0,Y0,X1,Y1',
-                       help='boxes of the people, image px')
+    where.add_argument('--boxes', type=boxes, action='extend', metavar='X0,Y0,X1,Y1',
+                       help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the "
+                            'option again')
     where.add_argument('--detector', default='hog', help='hog or whole-frame (hog)')
     camera = predict.add_mutually_exclusive_group()
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
-    camera.add_argument('--intrinsics', type=_numbers(4), metavar='FX,FY,CX,CY',
+    camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',
                         help='calibration, px; without it meshes have no position')
     predict.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
 
@@ -247,7 +255,7 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     bench.set_defaults(handler=_bench)
     bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
     bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
-    bench.add_argument('--size', type=_numbers(2, 'x'), default=(1280, 720), metavar='WxH',
+    bench.add_argument('--size', type=numbers(2, 'x'), default=(1280, 720), metavar='WxH',
                        help='size of the image, px (1280x720)')
     bench.add_argument('--detector', help='time this detector as well, on every image')
     bench.add_argument('--repeats', type=int, default=50, help='images (50)')
@@ -274,14 +282,14 @@ def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParse
         dest='what', required=True, metavar='build|import|report')
     build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
     build.set_defaults(handler=_uv_build)
-    build.add_argument('--out', type=_output_file, required=True, help='npz file to write')
+    build.add_argument('--out', type=output_file, required=True, help='npz file to write')
     build.add_argument('--stress', type=float, metavar='WEIGHT',
                        help='pull towards the distances on the mesh (30); 0: none')
     imported = uv_map.add_parser('import', parents=[common],
                                  help="take the UV map of an OBJ of the body's mesh")
     imported.set_defaults(handler=_uv_import)
     imported.add_argument('template', type=Path, help='OBJ with v, vt and f of the same mesh')
-    imported.add_argument('--out', type=_output_file, required=True, help='npz file to write')
+    imported.add_argument('--out', type=output_file, required=True, help='npz file to write')
     imported.add_argument('--flip-v', action='store_true',
                           help='count v from the bottom, as Blender, textures of SMPL and decomr '
                                'predict do; without it from the top, as the official DecoMR '
@@ -289,9 +297,9 @@ def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParse
     report = uv_map.add_parser('report', parents=[common], help='measure a UV map')
     report.set_defaults(handler=_uv_report)
     report.add_argument('--uv', default='builtin', help='builtin, makehuman or an npz file')
-    report.add_argument('--sources', type=_positive, metavar='N',
+    report.add_argument('--sources', type=positive, metavar='N',
                         help='rows of the distance matrices; default: all, a minute')
-    report.add_argument('--plot', type=_output_picture, metavar='FILE.png',
+    report.add_argument('--plot', type=output_picture, metavar='FILE.png',
                         help='picture of the chart, the distances and the distortion')
     for command in (build, imported, report):
         command.add_argument('--body', default='builtin', help='builtin or an npz file')
@@ -307,7 +315,7 @@ def _add_body(commands: argparse._SubParsersAction, common: argparse.ArgumentPar
                                help="turn SMPL's .pkl or npz into our npz")
     imported.set_defaults(handler=_body_import)
     imported.add_argument('file', type=Path, help='official SMPL .pkl, or an npz')
-    imported.add_argument('--out', type=_output_file, required=True, help='npz file to write')
+    imported.add_argument('--out', type=output_file, required=True, help='npz file to write')
     imported.add_argument('--gender', choices=('neutral', 'male', 'female'),
                           help='of the body; default: as the name of an official file says')
     imported.add_argument('--name', help='what the body is called; default: as the file')
@@ -321,51 +329,11 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
     with tqdm(total=1.0, disable=None, bar_format='{desc:22}{percentage:3.0f} %|{bar}| '
                                                   '{elapsed}') as bar:
         def show(word: str, part: float) -> None:
+            """Says what is being done and moves the bar to the done part in [0, 1]."""
             bar.set_description_str(word)
             bar.update(part - bar.n)
 
         yield show
-
-
-def _output_file(text: str) -> Path:
-    """The argparse type of a file to write: whatever else is wrong is better known early."""
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f'cannot write {text}: there is no folder {path.parent}')
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f'cannot write {text}: it is a folder')
-    return path
-
-
-def _output_picture(text: str) -> Path:
-    """The argparse type of a picture to write."""
-    if Path(text).suffix.lower() not in PICTURE_ENDINGS:
-        raise argparse.ArgumentTypeError(f'{text!r} ends in none of: {" ".join(PICTURE_ENDINGS)}')
-    return _output_file(text)
-
-
-def _positive(text: str) -> int:
-    """The argparse type of a count."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
-
-
-def _numbers(count: int, separator: str = ',') -> Callable[[str], tuple[float, ...]]:
-    """The argparse type of so many numbers in one word."""
-    def numbers(text: str) -> tuple[float, ...]:
-        """The numbers of a word."""
-        parts = text.split(separator)
-        try:
-            values = tuple(float(part) for part in parts)
-        except ValueError:
-            values = ()
-        if len(values) != count:
-            raise argparse.ArgumentTypeError(
-                f'{text!r} is not {count} numbers with {separator!r} between them')
-        return values
-
-    return numbers
 
 
 def _run_plugin(command: str, argv: list[str]) -> int:
@@ -382,7 +350,18 @@ def _run_plugin(command: str, argv: list[str]) -> int:
     return plugin.main(argv)
 
 
+def _rounded(value: object) -> str:
+    """A value of a report for a reader; --json keeps every digit."""
+    if isinstance(value, dict):
+        return '; '.join(f'{name}: {_rounded(item)}' for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ', '.join(map(_rounded, value))
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
+
+
 def _complain(command: str, error: object) -> int:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        error = f'{error.filename}: {error.strerror}'
     sys.stderr.write(f'decomr {command}: {" ".join(str(error).split()) or repr(error)}\n')
     return USER_ERROR
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from decomr_core.assets import file_hash
 from decomr_core.body_models import BodyModel, load_body
+from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.checkpoint import (
     load_official,
     official_name,
@@ -24,7 +25,7 @@ from decomr_core.checkpoint import (
     tensor_problems,
 )
 from decomr_core.config import network_config
-from decomr_core.networks.decomr import ROOT_FROM_BODY, DecoMR
+from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.obj_template import read_obj_vertices
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
@@ -102,9 +103,9 @@ def _reference_turn(body: BodyModel, reference: str | Path | None) -> Tensor:
 
     Only a linear one is without effect on the empty texels, which are zero in both maps.
     """
-    ours = np.asarray(body.v_template, np.float64) * ROOT_FROM_BODY
+    ours = np.asarray(body.v_template, np.float64) @ ROOT_FROM_BODY.T
     if reference is None:
-        return torch.diag(torch.tensor(ROOT_FROM_BODY))
+        return torch.tensor(ROOT_FROM_BODY, dtype=torch.float32)
     points = read_obj_vertices(reference, REFERENCE_ADVICE)
     if points.shape != ours.shape:
         raise ValueError(f"{reference} has {len(points)} vertices, the body '{body.name}' "

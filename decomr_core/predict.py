@@ -37,6 +37,9 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
 
     Returns:
         What was found and written, ready for JSON.
+
+    Raises:
+        OSError: the results cannot be written.
     """
     height, width = image.shape[:2]
     matrix = None
@@ -49,8 +52,7 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
     estimator = HumanMeshEstimator(network, finder)
     meshes, times = estimator.estimate(
         image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = _folder(out)
     faces = estimator.topology.faces
     overlay = draw_boxes(draw_meshes(image, meshes, faces, matrix), meshes)
     report = {
@@ -122,6 +124,17 @@ def write_obj(path: str | Path, mesh: HumanMesh, topology: Topology) -> None:
         np.savetxt(handle, mesh.vertices, 'v %.5f %.5f %.5f')
         np.savetxt(handle, uv, 'vt %.5f %.5f')
         np.savetxt(handle, corners, 'f %d/%d %d/%d %d/%d')
+
+
+def _folder(path: str | Path) -> Path:
+    """The folder, made if missing."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f'the folder {path} cannot be made ({error.strerror}); give one where you '
+                      'may write') from error
+    return path
 
 
 def _write_image(path: Path, image: np.ndarray) -> str:

@@ -213,6 +213,7 @@ class DecomrNode(LifecycleNode):
 
         def answer(request: ChangeState.Request,
                    response: ChangeState.Response) -> ChangeState.Response:
+            """The change, or a refusal that says so."""
             try:
                 return change(request, response)
             except Exception as error:  # noqa: BLE001 - rclpy's RCLError is not public

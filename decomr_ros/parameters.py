@@ -108,6 +108,7 @@ def declare_parameters(node: Node) -> None:
         node.declare_parameter(field.name, field.default, _descriptor(field.name))
 
     def check(parameters: list[Parameter]) -> SetParametersResult:
+        """Refuses the change with the reasons if a value is not allowed."""
         problems = [problem for parameter in parameters
                     if (problem := _problem(parameter.name, parameter.value))]
         return SetParametersResult(successful=not problems, reason='; '.join(problems))

@@ -40,6 +40,7 @@ def stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def handle(number: int, _: object) -> None:
+        """Sets the event and leaves the next signal to the system."""
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 

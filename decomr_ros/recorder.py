@@ -81,6 +81,7 @@ class Recorder(Node):
                         else DurabilityPolicy.VOLATILE))
 
         def write(data: bytes, info: dict) -> None:
+            """Records a serialised message with when it came and when it was sent."""
             if is_latched and not self.writer.counts[name]:
                 # The node's publishers and these subscriptions have found each other.
                 self.get_logger().info(f'{READY}: {name} has arrived')

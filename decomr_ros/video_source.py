@@ -193,6 +193,7 @@ class _Keeper:
         self._writer: cv2.VideoWriter | None = None
 
     def add(self, frame: np.ndarray) -> None:
+        """Writes a frame (H, W, 3) uint8 BGR; the first one sets the size of the video."""
         if self._path is None:
             return
         if self._writer is None:
@@ -202,6 +203,7 @@ class _Keeper:
         self._writer.write(frame)
 
     def close(self) -> None:
+        """Finishes the file, if there is one."""
         if self._writer is not None:
             self._writer.release()
 

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from decomr_core.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
+from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.rasterizer import rasterize
 from tools.demo_walk import DURATION_S, Course, Motion, passing_by, round_with_a_stop, walk
 from training.datasets import appearance
 from training.datasets.rotations import rotation_about
 from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.textures import TextureBank
-from training.datasets.viewpoints import ROOT_FROM_BODY
 
 log = logging.getLogger('render_demo_clip')
 

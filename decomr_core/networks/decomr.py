@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.body_models.frames import in_root_frame
 from decomr_core.config import LOCAL_STRIDE, NetworkConfig
 from decomr_core.networks.cnet import CNet
 from decomr_core.networks.lnet import LNet
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from decomr_core.uv.uv_map import UVMap
 
 __all__ = ['DecoMR']
-
-# Body frame (y up, facing +z) to root frame (y down, z forward): half a turn about x.
-ROOT_FROM_BODY = (1.0, -1.0, -1.0)
 
 
 class DecoMR(nn.Module):
@@ -44,7 +42,7 @@ class DecoMR(nn.Module):
         self.config = config
         self.body_name, self.body_hash, self.uv_hash = body.name, body.hash, uv_map.hash
         template = torch.as_tensor(body.v_template).detach().float()
-        template = (template * torch.tensor(ROOT_FROM_BODY)).unsqueeze(0)  # (1, V, 3)
+        template = in_root_frame(template).unsqueeze(0)  # (1, V, 3)
         num_vertices = template.shape[1]
         coarse = LocationMapper(uv_map, config.uv_resolution, num_vertices)
         self.location_mapper = LocationMapper(

@@ -15,6 +15,7 @@ from pathlib import Path
 from decomr_core.assets import (
     BUILTIN,
     cache_folder,
+    check_made_for,
     file_hash,
     find_body,
     find_uv_map,
@@ -29,7 +30,6 @@ __all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'ExportedModel', 'exported_model']
 EXPORT_VERSION = 1
 """Raised whenever what an export writes changes, so that older ones are made again."""
 
-HASH_SHOWN = 16
 INPUT_NAME = 'images'
 OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
 """The graph's input (B, S, S, 3) uint8 RGB, and its outputs as in `NetworkOutput`."""
@@ -103,20 +103,16 @@ def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
 
         export_weights(path, folder, body, uv_map)
     model = ExportedModel.load(folder)
-    _check_made_for(path, model.info, body, uv_map)
+    _check_export(path, model.info, body, uv_map)
     return model
 
 
-def _check_made_for(weights: Path, info: dict, body: str | Path, uv_map: str | Path) -> None:
+def _check_export(weights: Path, info: dict, body: str | Path, uv_map: str | Path) -> None:
     """An export in the cache is as strict about body and UV map as its weights are."""
-    seen = {'body': ('body_hash', BodyData.load(find_body(body)).hash),
-            'uv': ('uv_hash', UVMap.load(find_uv_map(uv_map)).hash)}
-    for option, (key, found) in seen.items():
-        if info[key] != found:
-            raise ValueError(
-                f"{weights} was trained for the {option} with hash {info[key][:HASH_SHOWN]} (body "
-                f"'{info['body_name']}'), but this one has {found[:HASH_SHOWN]}; pass the one it "
-                f'was trained for (--{option}), or weights trained for this one')
+    check_made_for(weights, 'body', info['body_hash'], BodyData.load(find_body(body)).hash,
+                   info['body_name'])
+    check_made_for(weights, 'uv_map', info['uv_hash'], UVMap.load(find_uv_map(uv_map)).hash,
+                   info['body_name'])
 
 
 def _damage(folder: Path, reason: object) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from decomr_core.uv.landmarks import neighbour_matrix
+
 __all__ = ['DistortionEnergy', 'detail_scales']
 
 # More of it evens out the area at the cost of angles.
@@ -132,12 +134,7 @@ def detail_scales(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     areas = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
     size = len(vertices)
     vertex_areas = np.bincount(faces.ravel(), np.repeat(areas / 3, 3), minlength=size)
-    first, second = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
-    links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
-                                                         np.append(second, first))),
-                              shape=(size, size)).tocsr()
-    links.data[:] = 1.0
-    links = links + sparse.identity(size)
+    links = neighbour_matrix(faces, size) + sparse.identity(size)
     mean_of_neighbours = sparse.diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ links
     density = -np.log(vertex_areas)
     for _ in range(DETAIL_SMOOTHINGS):

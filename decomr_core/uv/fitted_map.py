@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from decomr_core.body_models.body_data import NUM_SHAPES
 from decomr_core.body_models.joints import NUM_JOINTS
 from decomr_core.structures import check_shape
-from decomr_core.uv.location_map import barycentric, bilinear, rasterize_chart
+from decomr_core.uv.location_map import barycentric, bilinear, nearest_readers, rasterize_chart
 from decomr_core.uv.uv_map import UVMap
 
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
 
-__all__ = ['FittedLocationMap', 'extrapolation_matrix', 'fitted_matrix', 'random_bodies',
-           'reading_matrix']
+__all__ = ['FittedLocationMap', 'example_bodies', 'extrapolation_matrix', 'fitted_matrix',
+           'random_bodies', 'reading_matrix']
 
 # Accelerated gradient steps towards the least squares fit; stopping early keeps texels that
 # reading hardly touches near the extrapolated surface.
@@ -64,8 +64,7 @@ class FittedLocationMap(nn.Module):
         """
         super().__init__()
         self.resolution, self.num_vertices = resolution, body.num_vertices
-        examples = random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
-        matrix = fitted_matrix(uv_map, resolution, examples)
+        matrix = fitted_matrix(uv_map, resolution, example_bodies(body))
         with warnings.catch_warnings():
             # PyTorch calls its compressed sparse rows beta; this product has worked since 1.9.
             warnings.filterwarnings('ignore', message='.*[Ss]parse.*')
@@ -97,6 +96,11 @@ def random_bodies(body: BodyModel, count: int, seed: int) -> np.ndarray:
     with torch.no_grad():
         vertices, _ = body(pose.to(body.v_template), shape.to(body.v_template))
     return torch.cat([body.v_template[None], vertices]).double().cpu().numpy()
+
+
+def example_bodies(body: BodyModel) -> np.ndarray:
+    """(NUM_EXAMPLES, V, 3) float64 bodies that fits are weighted by, always the same, metres."""
+    return random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
 
 
 def fitted_matrix(uv_map: UVMap, resolution: int, examples: np.ndarray) -> sparse.csr_matrix:
@@ -146,9 +150,10 @@ def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> s
     positions = uv_map.uv.astype(np.float64) * (resolution - 1)
     corners, weights = rasterize_chart(positions, uv_map.faces, resolution)
     is_empty = corners[:, 0] < 0
-    texel, nearest = _nearest_uv_vertices(positions, uv_map.faces, resolution)
+    used = np.unique(uv_map.faces)
+    texel, reader = nearest_readers(positions[used], resolution)
     keep = is_empty[texel]
-    texel, nearest = texel[keep], nearest[keep]
+    texel, nearest = texel[keep], used[reader[keep]]
     corners[texel] = nearest[:, None]
     weights[texel] = (1.0, 0.0, 0.0)
     face, row = _faces_around(uv_map.faces, nearest)
@@ -199,16 +204,6 @@ def _descend(reading: sparse.csr_matrix, weights: np.ndarray, wanted: np.ndarray
         ahead = following + (pace - 1) / next_pace * (following - texels)
         texels, pace = following, next_pace
     return texels
-
-
-def _nearest_uv_vertices(positions: np.ndarray, faces: np.ndarray,
-                         resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) texels that reading looks at, and the (n,) UV vertices that read each one most."""
-    used = np.unique(faces)
-    texels, shares = bilinear(positions[used], resolution)
-    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
-    texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
-    return texel, np.tile(used, 4)[nearest_first][first]
 
 
 def _faces_around(faces: np.ndarray, uv_vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import splu
 
 from decomr_core.uv.clearance import Clearance
 from decomr_core.uv.distortion import DistortionEnergy, detail_scales
-from decomr_core.uv.landmarks import HalfBody
+from decomr_core.uv.landmarks import HalfBody, neighbour_matrix
 from decomr_core.uv.seams import CutHalf
 from decomr_core.uv.stress import Stress
 
@@ -82,11 +82,7 @@ def tutte_half_disc(cut: CutHalf) -> np.ndarray:
     fixed[cut.rim[1:-1]] = np.stack([np.cos(angle), np.sin(angle)], axis=1)[1:-1]
     is_inner = np.ones(size, dtype=bool)
     is_inner[cut.wall] = is_inner[cut.rim] = False
-    first, second = cut.faces[:, [0, 1, 2]].ravel(), cut.faces[:, [1, 2, 0]].ravel()
-    links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
-                                                         np.append(second, first))),
-                              shape=(size, size)).tocsr()
-    links.data[:] = 1.0
+    links = neighbour_matrix(cut.faces, size)
     laplacian = sparse.diags(np.asarray(links.sum(axis=1)).ravel()) - links
     inner = np.flatnonzero(is_inner)
     rows = laplacian.tocsr()[inner]

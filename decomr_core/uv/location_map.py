@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
     from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'rasterize_chart', 'weight_map']
+__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'nearest_readers', 'rasterize_chart',
+           'weight_map']
 
 # Loss weights of torso, neck and head, arms and legs, hands and feet (paper section 3.4).
 GROUP_WEIGHTS = (1.0, 2.0, 5.0, 25.0)
@@ -232,18 +233,32 @@ def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.nda
     return rows * resolution + columns, weights
 
 
+def nearest_readers(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """The texels that bilinear reading looks at, and who reads each one most.
+
+    Args:
+        positions: (n, 2) column and row, texels.
+        resolution: R.
+
+    Returns:
+        (m,) ascending texels, row * R + column, and (m,) row of the position whose bilinear weight
+        there is the largest; the first of equal ones.
+    """
+    texels, shares = bilinear(positions, resolution)
+    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
+    texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
+    return texel, nearest_first[first] % len(positions)
+
+
 def _fill_next_to_vertices(positions: np.ndarray, vertex_index: np.ndarray, resolution: int,
                            vertices: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> None:
     """Gives empty texels around a vertex that vertex, in place: reading it back needs them.
 
     Where several vertices could claim a texel, the one with the largest bilinear weight does.
     """
-    texels, shares = bilinear(positions, resolution)
-    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
-    texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
-    claimant = np.tile(vertex_index, 4)[nearest_first][first]
+    texel, nearest = nearest_readers(positions, resolution)
     is_empty = ~mask[texel]
-    texel, claimant = texel[is_empty], claimant[is_empty]
+    texel, claimant = texel[is_empty], vertex_index[nearest[is_empty]]
     vertices[texel] = 0
     vertices[texel, 0] = claimant
     weights[texel] = (1.0, 0.0, 0.0)

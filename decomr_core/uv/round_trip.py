@@ -10,6 +10,7 @@ from scipy import sparse
 
 from decomr_core.rasterizer import rasterize
 from decomr_core.uv.fitted_map import (
+    example_bodies,
     extrapolation_matrix,
     fitted_matrix,
     random_bodies,
@@ -27,7 +28,6 @@ RESOLUTIONS = (64, 128, 256)
 REPORT_HEIGHT_M = 1.70
 # Random bodies that are carried there and back; other ones than the fit has seen.
 NUM_BODIES, SEED = 9, 1
-NUM_EXAMPLES, EXAMPLE_SEED = 8, 0
 # Directions the template is looked at from, and the side of the picture.
 NUM_VIEWS, VIEW_SIZE_PX = 64, 1024
 GOLDEN_ANGLE = np.pi * (1 + 5 ** 0.5)
@@ -48,7 +48,7 @@ def round_trips_mm(body: BodyModel,
         extrapolated surface under each texel; {'64': [mean, max], ...}, mm at REPORT_HEIGHT_M.
     """
     bodies = random_bodies(body, NUM_BODIES, SEED)
-    examples = random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
+    examples = example_bodies(body)
     is_seen = visible_vertices(bodies[0], np.asarray(body.faces))
     scale = 1000 * REPORT_HEIGHT_M / np.ptp(bodies[0][:, 1])
     fitted, extrapolated = {}, {}

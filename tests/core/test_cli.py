@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,56 @@ def test_a_second_prediction_leaves_no_mesh_of_the_first(picture: Path, tmp_path
     run('predict', picture, '--out', tmp_path, '--boxes', '20,20,120,220', '150,10,290,230')
     run('predict', picture, '--out', tmp_path, '--boxes', '20,20,120,220')
     assert [path.name for path in tmp_path.glob('*.obj')] == ['mesh_0.obj']
+
+
+FIRST, SECOND = '20,20,120,220', '-5,10,290,230'
+
+
+@pytest.mark.parametrize('words', [
+    ['PICTURE', '--boxes', FIRST, SECOND], ['--boxes', FIRST, SECOND, 'PICTURE'],
+    ['--boxes', f'{FIRST};{SECOND}', 'PICTURE'], ['--boxes', f'{FIRST}; {SECOND}', 'PICTURE'],
+    ['--boxes', FIRST, 'PICTURE', '--boxes', SECOND],
+    [f'--boxes={FIRST}', 'PICTURE', f'--boxes={SECOND}']])
+def test_boxes_are_understood_wherever_the_picture_stands(
+        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        words: list[str]) -> None:
+    words = [str(picture) if word == 'PICTURE' else word for word in words]
+    assert run('predict', '--out', tmp_path, '--json', *words) == 0
+    assert [person['box'] for person in last_json(capsys)['people']] == [
+        [20, 20, 120, 220], [-0.5, 10, 290, 230]]  # cut off at the edge of the first pixels
+
+
+@pytest.mark.parametrize('words', [
+    ['PICTURE', '--boxes', FIRST, '1,2,3'], ['--boxes', 'PICTURE'],
+    ['PICTURE', '--boxes', f'{FIRST};'], ['--boxes', FIRST, '1,2,3', 'PICTURE']])
+def test_what_is_no_box_is_refused_with_how_to_write_several(
+        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        words: list[str]) -> None:
+    words = [str(picture) if word == 'PICTURE' else word for word in words]
+    with pytest.raises(SystemExit) as caught:
+        run('predict', '--out', tmp_path, *words)
+    assert caught.value.code == 2
+    assert "several boxes: --boxes 'X0,Y0,X1,Y1;X0,Y0,X1,Y1'" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_without_error_numbers(
+        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').touch()
+    for out in (tmp_path / 'file' / 'out', tmp_path / 'file'):
+        assert run('predict', picture, '--out', out) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f'decomr predict: the folder {out} cannot be made')
+        assert 'give one where you may write' in said
+        assert 'Errno' not in said and said.count('\n') == 1
+
+
+def test_an_error_of_the_system_names_the_file_and_no_error_number(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'file').touch()
+    path = tmp_path / 'file' / 'body.npz'
+    assert run('body', 'import', path, '--out', tmp_path / 'new.npz') == 2
+    said = capsys.readouterr().err
+    assert str(path) in said and 'Errno' not in said and said.count('\n') == 1
 
 
 def test_without_calibration_there_is_no_position(
@@ -183,6 +234,23 @@ def test_uv_build_and_report_make_and_measure_a_map(
                '--sources', 20, '--json') == 0
     report = last_json(capsys)
     assert report['pieces'] == 1 and report['flips'] == 0
+
+
+def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
+        tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_body.save(tmp_path / 'body.npz')
+    tiny_uv_map.save(tmp_path / 'uv.npz')
+    assert run('uv', 'report', '--body', tmp_path / 'body.npz', '--uv', tmp_path / 'uv.npz',
+               '--sources', 20, '--json') == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    report, shown = json.loads(last), dict(line.split(maxsplit=1) for line in lines)
+    assert set(shown) == set(report)
+    assert max(len(digits) for digits in re.findall(r'\d+', ' '.join(shown.values()))) <= 8
+    assert float(shown['coverage']) == pytest.approx(report['coverage'], rel=1e-3)
+    assert len(str(report['coverage'])) > len(shown['coverage'])
+    mean, largest = report['roundtrip_mm']['64']
+    assert shown['roundtrip_mm'].startswith(f'64: {mean:.4g}, {largest:.4g}; 128: ')
 
 
 def test_export_refuses_a_folder_that_exists(tmp_path: Path,

@@ -6,39 +6,39 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from test_parity import DATA, NETWORK_TOLERANCE, OFFICIAL_KEYS, official_weights
+from official_network import (
+    NETWORK_TOLERANCE,
+    OFFICIAL_KEYS,
+    official_checkpoint,
+    stage_outputs,
+    stored_stages,
+)
 
 from decomr_core import cli
 from decomr_core.body_models import BodyModel
+from decomr_core.body_models.frames import ROOT_FROM_BODY, in_root_frame
 from decomr_core.checkpoint import (
     load_network,
     official_name,
     read_metadata,
     state_dict_from_official,
 )
-from decomr_core.crop import normalize_images
-from decomr_core.networks.decomr import ROOT_FROM_BODY
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
-from decomr_core.uv.warp import warp_to_uv
 
 CHANGED = 'uv_conv1.0.weight'
 
 
 @pytest.fixture(scope='module')
 def stored() -> dict[str, torch.Tensor]:
-    with np.load(DATA / 'parity_network.npz') as data:
-        return {key: torch.from_numpy(data[key]) for key in data}
+    return stored_stages()
 
 
 @pytest.fixture(scope='module')
 def official(stored) -> dict[str, dict[str, torch.Tensor]]:
-    seed = int(stored['seed'])
-    return {name: {key: official_weights(key, shape, seed) for key, shape in keys.items()}
-            for name, keys in OFFICIAL_KEYS.items()}
+    return official_checkpoint(stored)
 
 
 @pytest.fixture(scope='module')
@@ -69,15 +69,9 @@ def converted(folder: Path) -> Path:
 def outputs(converted: Path, stored, tiny_body: BodyModel, tiny_uv_map: UVMap):
     network = load_network(converted, tiny_body, tiny_uv_map)
     # The stored reference map is in the official frame, the network's in the root frame.
-    reference = stored['ref_map'] * torch.tensor(ROOT_FROM_BODY)
+    reference = in_root_frame(stored['ref_map'])
     network.lnet.reference_map.copy_(reference.permute(0, 3, 1, 2))
-    with torch.inference_mode():
-        iuv, local_features, global_features = network.predict_iuv(
-            normalize_images(stored['image']))
-        warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
-        location_map, camera = network.lnet(warped, global_features)
-    return {'iuv': iuv, 'local_feature': local_features, 'global_feature': global_features,
-            'location_map': location_map.permute(0, 2, 3, 1), 'camera': camera}
+    return stage_outputs(network, stored)
 
 
 @pytest.mark.parametrize('stage', ['iuv', 'local_feature', 'global_feature', 'location_map',
@@ -145,11 +139,11 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])['preset'] == 'paper'
     weights = [load_network(path, tiny_body, tiny_uv_map).lnet.projection[0].weight[:, -3:, 0, 0]
                for path in (converted, out)]
-    template = tiny_body.v_template * torch.tensor(ROOT_FROM_BODY)
+    template = in_root_frame(tiny_body.v_template)
     official_points = torch.from_numpy(turned).float()
     body_points = tiny_body.v_template
     # Both must say of a vertex what the official weights say of its place on their template.
-    official_weight = weights[0] * torch.tensor(ROOT_FROM_BODY)
+    official_weight = weights[0] @ torch.tensor(ROOT_FROM_BODY).float()
     assert torch.allclose(template @ weights[0].T, body_points @ official_weight.T, atol=1e-5)
     assert torch.allclose(template @ weights[1].T, official_points @ official_weight.T, atol=1e-4)
     mesh.write_text(''.join(f'v {x} {y + 0.2} {z}\n' for x, y, z in turned))

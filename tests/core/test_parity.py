@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from official_network import (
+    DATA,
+    NETWORK_TOLERANCE,
+    official_checkpoint,
+    stage_outputs,
+    stored_stages,
+)
 
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import load_official, state_dict_from_official
 from decomr_core.config import network_config
-from decomr_core.crop import normalize_images
 from decomr_core.networks import DecoMR
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
-from decomr_core.uv.warp import warp_to_uv
 
-DATA = Path(__file__).parents[1] / 'data' / 'parity'
-# Relative error: float32 through 60 layers, other kernels; `local_feature` is stored in float16.
-NETWORK_TOLERANCE = 1e-3
 UV_TOLERANCE = 1e-4
-OFFICIAL_KEYS = json.loads((DATA / 'official_state_dict.json').read_text())
 STAGES = ('iuv', 'local_feature', 'global_feature', 'warped_mean', 'warped_abs_mean',
           'warped_mask', 'location_map', 'camera')
 
 
-def official_weights(key: str, shape: list[int], seed: int) -> torch.Tensor:
-    """The tensor that the weight rule gives a key; the rule keeps activations near one."""
-    random = np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0xFFFFFFFF)
-    noise = np.float32(random.standard_normal(shape))
-    if key.endswith('num_batches_tracked'):
-        values = np.int64(0)
-    elif key.endswith('running_var'):
-        values = np.exp(0.2 * noise)
-    elif key.endswith('running_mean'):
-        values = 0.1 * noise
-    elif key.endswith('bn3.weight'):
-        values = 0.3 * (1 + 0.1 * noise)
-    elif len(shape) >= 2:
-        values = noise * np.float32(np.sqrt(2 / np.prod(shape[1:])))
-    elif key.endswith('weight'):
-        values = 1 + 0.1 * noise
-    else:
-        values = 0.02 * noise
-    return torch.as_tensor(values)
-
-
 @pytest.fixture(scope='module')
 def stored() -> dict[str, torch.Tensor]:
-    with np.load(DATA / 'parity_network.npz') as data:
-        return {key: torch.from_numpy(data[key]) for key in data}
+    return stored_stages()
 
 
 @pytest.fixture(scope='module')
 def official(stored: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    seed = int(stored['seed'])
-    return {name: {key: official_weights(key, shape, seed) for key, shape in keys.items()}
-            for name, keys in OFFICIAL_KEYS.items()}
+    return official_checkpoint(stored)
 
 
 @pytest.fixture(scope='module')
@@ -68,15 +43,7 @@ def outputs(stored: dict[str, torch.Tensor], official: dict[str, dict[str, torch
     network = DecoMR(network_config('paper'), tiny_body, tiny_uv_map).eval()
     network.load_state_dict(state_dict_from_official(official))
     network.lnet.reference_map.copy_(stored['ref_map'].permute(0, 3, 1, 2))
-    with torch.inference_mode():
-        iuv, local_features, global_features = network.predict_iuv(
-            normalize_images(stored['image']))
-        warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
-        location_map, camera = network.lnet(warped, global_features)
-    return {'iuv': iuv, 'local_feature': local_features, 'global_feature': global_features,
-            'warped_mean': warped.mean(dim=(2, 3)),
-            'warped_abs_mean': warped.abs().mean(dim=(2, 3)), 'warped_mask': warped[:, -1],
-            'location_map': location_map.permute(0, 2, 3, 1), 'camera': camera}
+    return stage_outputs(network, stored)
 
 
 @pytest.mark.parametrize('stage', STAGES)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from decomr_core.body_models import JOINT_NAMES, BodyModel
+from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.body_models.joint_sets import (
     EVALUATED_FROM_ANNOTATED,
     H36M_JOINTS,
@@ -23,7 +24,6 @@ from decomr_core.uv.uv_map import UVMap
 from training import evaluate
 from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, SyntheticPeople
-from training.datasets.viewpoints import ROOT_FROM_BODY
 
 SIZE, COUNT = 64, 12
 WIDTH, HEIGHT = 96, 80

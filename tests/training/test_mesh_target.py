@@ -15,7 +15,7 @@ from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.augmentation import Augmentation, apply_augmentation, augment_pose, crop_affine
 from training.datasets.poses import sample_poses
-from training.datasets.viewpoints import ROOT_FROM_BODY
+from training.datasets.root_frame import root_frame_body
 from training.iuv_target import flip_iuv, shrink_iuv
 from training.mesh_target import MeshTargetRenderer, fit_camera, inside_picture
 
@@ -35,11 +35,9 @@ def people(body: BodyModel, seed: int, count: int) -> tuple[torch.Tensor, torch.
 
 def posed(body: BodyModel, pose: np.ndarray,
           shape: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    turn = torch.tensor(ROOT_FROM_BODY.diagonal().copy(), dtype=torch.float32)
     with torch.no_grad():
-        vertices, joints = body(torch.tensor(pose, dtype=torch.float32),
-                                torch.tensor(shape, dtype=torch.float32))
-    return vertices * turn, joints * turn
+        return root_frame_body(body, torch.tensor(pose, dtype=torch.float32),
+                               torch.tensor(shape, dtype=torch.float32))
 
 
 def seen_joints(joints: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:

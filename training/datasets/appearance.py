@@ -172,6 +172,7 @@ def _colors(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
 def _cuts(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     """Where each garment ends (B,), in the surface's coordinates."""
     def pick(options: list[float], shares: list[float], spread: float) -> np.ndarray:
+        """(B,) of the options, each as often as its share says, moved by up to the spread."""
         return (rng.choice(options, size=count, p=shares)
                 + rng.uniform(-spread, spread, count))
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
 from training.datasets.synthetic import SyntheticBatch
+from training.datasets.tensor_batch import TensorBatch
 
 __all__ = ['PersonBatch']
 
 
 @dataclass
-class PersonBatch:
+class PersonBatch(TensorBatch):
     """B cropped people with what is known about each; weights say how much to believe it.
 
     A weight of 0 means unknown: the numbers it belongs to are zeros then.
@@ -44,18 +44,6 @@ class PersonBatch:
     keypoints_2d: Tensor
     keypoints_3d: Tensor
 
-    def __len__(self) -> int:
-        """B, the number of people."""
-        return len(self.images)
-
-    def to(self, device: torch.device | str) -> PersonBatch:
-        """The same batch on a device."""
-        return PersonBatch(*(getattr(self, item.name).to(device) for item in fields(self)))
-
-    def part(self, index: Tensor | slice) -> PersonBatch:
-        """The people at an index (K,), as a batch of their own."""
-        return PersonBatch(*(getattr(self, item.name)[index] for item in fields(self)))
-
     @staticmethod
     def from_synthetic(batch: SyntheticBatch) -> PersonBatch:
         """Rendered people: everything is known but annotations, which SMPL's joints replace."""
@@ -65,9 +53,3 @@ class PersonBatch:
             batch.images, batch.iuv, certain, batch.vertices, batch.joints, certain,
             batch.joints_2d, batch.iuv.new_zeros(count, NUM_ANNOTATED, 3),
             batch.iuv.new_zeros(count, NUM_ANNOTATED, 4))
-
-    @staticmethod
-    def concatenate(batches: list[PersonBatch]) -> PersonBatch:
-        """One batch of all the people of several."""
-        return PersonBatch(*(torch.cat([getattr(batch, item.name) for batch in batches])
-                             for item in fields(PersonBatch)))

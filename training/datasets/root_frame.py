@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
+from decomr_core.body_models.frames import ROOT_FROM_BODY, in_root_frame
 from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.datasets.viewpoints import ROOT_FROM_BODY
 
 __all__ = ['public_poses', 'root_frame_body', 'turned_poses']
 
@@ -52,5 +52,4 @@ def root_frame_body(body: nn.Module, pose: Tensor, shape: Tensor) -> tuple[Tenso
         vertices (B, V, 3) and joints (B, 24, 3).
     """
     vertices, joints = body(pose, shape)
-    turn = vertices.new_tensor(ROOT_FROM_BODY.diagonal().copy())
-    return vertices * turn, joints * turn
+    return in_root_frame(vertices), in_root_frame(joints)

@@ -8,7 +8,7 @@ in any process. `python -m training.datasets.synthetic --preview FILE.png` shows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,10 +21,11 @@ from training.datasets import appearance
 from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
 from training.datasets.photometric import degrade, soft_composite
 from training.datasets.poses import sample_poses
+from training.datasets.root_frame import root_frame_body
 from training.datasets.surface import NUM_WAVES, BodySurface
+from training.datasets.tensor_batch import TensorBatch
 from training.datasets.textures import TextureBank
 from training.datasets.viewpoints import (
-    ROOT_FROM_BODY,
     Framing,
     Viewpoints,
     fit_weak_perspective,
@@ -73,7 +74,7 @@ class SyntheticConfig:
 
 
 @dataclass
-class SyntheticBatch:
+class SyntheticBatch(TensorBatch):
     """B rendered people with everything known about them.
 
     Attributes:
@@ -98,24 +99,6 @@ class SyntheticBatch:
     camera: Tensor
     pose: Tensor
     shape: Tensor
-
-    def __len__(self) -> int:
-        """B, the number of people."""
-        return len(self.images)
-
-    def to(self, device: torch.device | str) -> SyntheticBatch:
-        """The same batch on a device."""
-        return SyntheticBatch(*(getattr(self, item.name).to(device) for item in fields(self)))
-
-    def part(self, index: Tensor | slice) -> SyntheticBatch:
-        """The people at an index (K,), as a batch of their own."""
-        return SyntheticBatch(*(getattr(self, item.name)[index] for item in fields(self)))
-
-    @staticmethod
-    def concatenate(batches: list[SyntheticBatch]) -> SyntheticBatch:
-        """One batch of all the people of several."""
-        return SyntheticBatch(*(torch.cat([getattr(batch, item.name) for batch in batches])
-                                for item in fields(SyntheticBatch)))
 
 
 class SyntheticPeople(IterableDataset):
@@ -170,9 +153,7 @@ class SyntheticPeople(IterableDataset):
         pose = orient_poses(rng, sample_poses(rng, count)[0], views).astype(np.float32)
         shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
         pose, shape = torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
-        vertices, joints = self.body(pose, shape)
-        turn = vertices.new_tensor(ROOT_FROM_BODY.diagonal().copy())
-        vertices, joints = vertices * turn, joints * turn
+        vertices, joints = root_frame_body(self.body, pose, shape)
         framing = frame_people(rng, vertices.numpy(), views).widened(self.frame_scale)
         outfit = appearance.sample_outfits(rng, count)
         folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))

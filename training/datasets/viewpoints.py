@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decomr_core.body_models.frames import ROOT_FROM_BODY
 from training.datasets.rotations import (
     axis_angle_from_matrix,
     matrix_from_axis_angle,
@@ -21,8 +22,6 @@ from training.datasets.rotations import (
 __all__ = ['Framing', 'Viewpoints', 'fit_weak_perspective', 'frame_people', 'orient_poses',
            'sample_viewpoints']
 
-ROOT_FROM_BODY = np.diag([1.0, -1.0, -1.0])
-"""Turns SMPL's body frame (y up, z to the front) by 180 degrees about x."""
 NEAREST_M = 0.4
 """No point of a person is nearer to the image plane than this."""
 HIGH_SHARE = 0.15

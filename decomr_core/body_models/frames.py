@@ -1,0 +1,21 @@
+"""From the body's own frame to the root frame.
+
+Body frame: SMPL's; x to the person's left, y up, z to the front. Root frame: axes as the camera
+optical frame; x right, y down, z forward. Both have the same origin; a camera in front of an
+upright person sees the two half a turn about x apart.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ['ROOT_FROM_BODY', 'in_root_frame']
+
+ROOT_FROM_BODY = np.diag([1.0, -1.0, -1.0])
+"""(3, 3) rotation: half a turn about x."""
+
+
+def in_root_frame(points: Tensor) -> Tensor:
+    """Points (..., 3) of the body frame in the root frame, in their unit."""
+    return points * points.new_tensor(ROOT_FROM_BODY.diagonal().tolist())

@@ -1,0 +1,42 @@
+"""What every batch of people can do, whatever it knows about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ['TensorBatch']
+
+Batch = TypeVar('Batch', bound='TensorBatch')
+
+
+class TensorBatch:
+    """Base of the dataclasses whose fields are all tensors with B, the people, as first axis.
+
+    Attributes:
+        images: (B, S, S, 3) uint8 RGB; every batch has them.
+    """
+
+    images: Tensor
+
+    def __len__(self) -> int:
+        """B, the number of people."""
+        return len(self.images)
+
+    def to(self: Batch, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return type(self)(*(getattr(self, item.name).to(device) for item in fields(self)))
+
+    def part(self: Batch, index: Tensor | slice) -> Batch:
+        """The people at an index (K,), as a batch of their own."""
+        return type(self)(*(getattr(self, item.name)[index] for item in fields(self)))
+
+    @classmethod
+    def concatenate(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
+        """One batch of all the people of several."""
+        return cls(*(torch.cat([getattr(batch, item.name) for batch in batches])
+                     for item in fields(cls)))
