@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.body_models.joint_sets import MIRRORED_ANNOTATED_JOINTS, NUM_ANNOTATED
 from decomr_core.body_models.joints import MIRRORED_JOINTS, NUM_JOINTS
 from decomr_core.crop import check_image, crop_from_image_xy, crop_pixels
@@ -25,7 +26,6 @@ from training.datasets.rotations import (
     matrix_from_axis_angle,
     rotation_about,
 )
-from training.datasets.viewpoints import ROOT_FROM_BODY
 
 __all__ = ['Augmentation', 'AugmentationConfig', 'Augmented', 'apply_augmentation', 'augment',
            'augment_keypoints_3d', 'augment_mask', 'augment_pose', 'crop_affine', 'flip_parts',

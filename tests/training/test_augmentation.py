@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
+from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.body_models.joint_sets import (
     ANNOTATED_JOINTS,
     MIRRORED_ANNOTATED_JOINTS,
@@ -32,7 +33,7 @@ from training.augmentation import (
 )
 from training.datasets.poses import sample_poses
 from training.datasets.rotations import matrix_from_axis_angle
-from training.datasets.viewpoints import ROOT_FROM_BODY, fit_weak_perspective
+from training.datasets.viewpoints import fit_weak_perspective
 
 SIZE, SIDE_PX = 64, 400
 FLIPPED = Augmentation(is_flipped=True)
