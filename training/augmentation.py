@@ -21,6 +21,7 @@ from decomr_core.body_models.joint_sets import MIRRORED_ANNOTATED_JOINTS, NUM_AN
 from decomr_core.body_models.joints import MIRRORED_JOINTS, NUM_JOINTS
 from decomr_core.crop import check_image, crop_from_image_xy, crop_pixels
 from decomr_core.structures import check_shape
+from training.datasets.poses import MIRROR
 from training.datasets.rotations import (
     axis_angle_from_matrix,
     matrix_from_axis_angle,
@@ -30,9 +31,6 @@ from training.datasets.rotations import (
 __all__ = ['Augmentation', 'AugmentationConfig', 'Augmented', 'apply_augmentation', 'augment',
            'augment_keypoints_3d', 'augment_mask', 'augment_pose', 'crop_affine', 'flip_parts',
            'sample_augmentation']
-
-# The mirror image of a rotation about (x, y, z) turns about (x, -y, -z): axes are pseudovectors.
-MIRRORED_AXIS = np.array([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -253,7 +251,7 @@ def augment_pose(pose: np.ndarray, augmentation: Augmentation,
         turn = root_from_body.T @ rotation_about(2, augmentation.rotation) @ root_from_body
         pose[0] = axis_angle_from_matrix(turn @ matrix_from_axis_angle(pose[0]))
     if augmentation.is_flipped:
-        pose = pose[list(MIRRORED_JOINTS)] * MIRRORED_AXIS
+        pose = pose[list(MIRRORED_JOINTS)] * MIRROR
     return pose.astype(np.float32)
 
 

@@ -13,17 +13,18 @@ import json
 import logging
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from decomr_core.body_models import BodyModel, load_body
+from decomr_core.arguments import positive
+from decomr_core.body_models import load_body
 from decomr_core.crop import crop_pixels
 from decomr_core.runtimes import RUNTIMES, Runtime, load_runtime
-from decomr_core.uv.uv_map import UVMap, load_uv_map
+from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.image_files import read_rgb
 from training.datasets.person_records import PersonRecords, ReadCounts
 from training.evaluation_report import (
@@ -140,7 +141,7 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
         about['annotations'] = annotation_file(*place).name
         scorer = make_scorer(options.dataset, body, options.body_folder, options.joint_regressor)
         people = evaluation_people(*place)
-    runtime = _load_network(options, body, uv_map)
+    runtime = _load_network(options)
     scales = BOX_SCALES if options.scales else ()
     if people is None:
         report, picture = synthetic_report(runtime, body, uv_map,
@@ -154,17 +155,10 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     return {**about, **report}, picture
 
 
-def _load_network(options: Namespace, body: BodyModel, uv_map: UVMap) -> Runtime:
+def _load_network(options: Namespace) -> Runtime:
     more = {'device': options.device} if options.runtime == 'torch' else {}
-    runtime = load_runtime(options.runtime, options.weights, body=options.body,
-                           uv_map=options.uv, **more)
-    # An exported network is found by its weights alone, so its body is compared here.
-    for kind, wanted, seen in (('body', runtime.topology.hash, body.hash),
-                               ('UV map', runtime.topology.uv_map.hash, uv_map.hash)):
-        if wanted != seen:
-            raise ValueError(f'{options.weights} was trained for the {kind} {wanted[:16]}, but '
-                             f'this one is {seen[:16]}; give its own by --body and --uv')
-    return runtime
+    return load_runtime(options.runtime, options.weights, body=options.body, uv_map=options.uv,
+                        **more)
 
 
 def _check_outputs(options: Namespace) -> None:
@@ -257,7 +251,7 @@ def _parser() -> ArgumentParser:
                                                          'smpl_male.npz, smpl_female.npz')
     parser.add_argument('--joint-regressor', type=Path, metavar='J_regressor_h36m.npy',
                         help="Human3.6M's joints from SMPL's vertices")
-    parser.add_argument('--images', type=_count, metavar='N', help='how many images, evenly '
+    parser.add_argument('--images', type=positive, metavar='N', help='how many images, evenly '
                         f'spread; default: all, of the synthetic set {SYNTHETIC_IMAGES}')
     parser.add_argument('--scales', action='store_true',
                         help='also measure with tighter and wider crops')
@@ -266,13 +260,6 @@ def _parser() -> ArgumentParser:
     parser.add_argument('--json', action='store_true', help='one JSON object on the last line')
     parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
     return parser
-
-
-def _count(text: str) -> int:
-    """The argparse type of a number of images."""
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
 
 
 if __name__ == '__main__':
