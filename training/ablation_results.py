@@ -162,9 +162,10 @@ def versions() -> dict[str, str]:
 
 def _nothing_yet(config: dict[str, Any]) -> dict[str, Any]:
     train = config['train']
-    steps = sum(train['stages'].values())
+    stages = {name: train['stages'][name] for name in ('cnet_steps', 'end_to_end_steps')}
+    steps = sum(stages.values())
     return {'format_version': FORMAT_VERSION, 'seed': train['seed'], 'images': config['images'],
-            'budget': {**train['stages'], 'batch_size': train['batch_size'],
+            'budget': {**stages, 'batch_size': train['batch_size'],
                        'training_images': steps * train['batch_size'], 'reuse': train['reuse']},
             'config': config, 'best_constant': {}, 'cells': {}, 'comparisons': []}
 

@@ -82,7 +82,7 @@ def test_another_checkpoint_is_refused_by_name(
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'text.pt').write_text('not weights')
-    with pytest.raises(ValueError, match='download the official one again'):
+    with pytest.raises(ValueError, match='read safely.*download it again'):
         load_official(tmp_path / 'text.pt')
     with pytest.raises(FileNotFoundError):
         load_official(tmp_path / 'nowhere.pt')
