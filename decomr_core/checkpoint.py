@@ -194,9 +194,10 @@ def _read_torch(path: str | Path) -> Any:
     except OSError:
         raise
     except Exception as error:
-        # Damaged files raise almost anything; all of it means the same to the user.
-        raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely: {error}; '
-                         'download it again') from error
+        # Damaged files raise almost anything; all of it means the same to the user, and
+        # PyTorch's own text proposes to read them unsafely.
+        raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely '
+                         f'({type(error).__name__}); download it again') from error
 
 
 def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
