@@ -88,3 +88,11 @@ def test_it_takes_milliseconds(builtin: BodyModel) -> None:
         test(vertices)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.010  # about 1 ms on an idle machine
+
+
+def test_faces_that_meet_in_odd_ways_are_no_trap() -> None:
+    """Two fans around one vertex, an edge of three faces, a face twice: any answer, but one."""
+    faces = np.array([[0, 1, 2], [0, 3, 4], [0, 4, 3], [1, 2, 5], [2, 1, 6], [1, 2, 7], [0, 1, 2]])
+    vertices = np.random.default_rng(0).normal(size=(9, 3))
+    seen = VisibilityTest(faces, 9)(vertices)
+    assert seen.shape == (9,) and not seen[8]
