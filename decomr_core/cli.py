@@ -26,6 +26,7 @@ from decomr_core.arguments import (
     output_picture,
     positive,
 )
+from decomr_core.config import PRESETS
 
 if TYPE_CHECKING:
     from decomr_core.runtimes import Runtime
@@ -116,10 +117,22 @@ def _convert(options: argparse.Namespace) -> tuple[str, Report]:
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.bench import bench_estimator, bench_text
 
+    if options.batch or options.preset:
+        return _bench_networks(options)
     network = _load_network(options, num_threads=options.threads)
     report = bench_estimator(network, num_people=options.people, image_size=options.size,
                              repeats=options.repeats, detector=options.detector)
     return bench_text(report), {'weights': options.weights, **report}
+
+
+def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.network_bench import bench_networks, bench_table
+    from decomr_core.runtimes import available_runtimes
+
+    runtimes = [options.runtime] if options.runtime else available_runtimes()
+    report = bench_networks(runtimes, options.preset or ['rt'], options.batch or [1],
+                            options.repeats, options.threads)
+    return bench_table(report), report
 
 
 def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
@@ -251,9 +264,17 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     export.set_defaults(handler=_export)
     export.add_argument('--out', type=Path, required=True, help='new folder of the results')
 
-    bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
+    bench = commands.add_parser(
+        'bench', parents=both, help='how long each stage takes',
+        description='Times every stage from image to meshes. With --batch or --preset: the '
+                    'network alone, in every runtime.')
     bench.set_defaults(handler=_bench)
-    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime; with '
+                       '--batch or --preset, all that are installed')
+    bench.add_argument('--preset', nargs='+', choices=tuple(PRESETS),
+                       help='networks to time alone (rt)')
+    bench.add_argument('--batch', nargs='+', type=positive, metavar='N',
+                       help='people at a time (1)')
     bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
     bench.add_argument('--size', type=numbers(2, 'x'), default=(1280, 720), metavar='WxH',
                        help='size of the image, px (1280x720)')

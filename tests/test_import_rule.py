@@ -25,7 +25,8 @@ LAYERS = (
     ('decomr_core.checkpoint', 'decomr_core.convert', 'decomr_core.export',
      'decomr_core.runtimes'),
     ('decomr_core.estimator',),
-    ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench', 'decomr_core.predict'),
+    ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench',
+     'decomr_core.network_bench', 'decomr_core.predict'),
     ('decomr_core.cli',),
 )
 TOP = 5  # training, decomr_ros and the commands: none of them imports another's folder

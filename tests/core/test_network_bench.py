@@ -1,0 +1,69 @@
+"""What `decomr bench --batch` measures and how it tells."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from decomr_core import network_bench
+from decomr_core.cli import main
+from decomr_core.network_bench import bench_networks, bench_table, gflop_of
+
+
+@pytest.fixture(scope='module')
+def report():
+    return bench_networks(['torch'], ['rt', 'small'], [1, 2], repeats=3)
+
+
+def test_every_preset_and_batch_has_its_figures(report):
+    rows = report['results']
+    assert [(row['preset'], row['batch']) for row in rows] == [
+        ('rt', 1), ('rt', 2), ('small', 1), ('small', 2)]
+    for row in rows:
+        assert 0 < row['median_ms'] <= row['p90_ms'] <= row['p99_ms']
+        assert row['people_per_s'] == pytest.approx(1e3 * row['batch'] / row['median_ms'],
+                                                    rel=1e-2)
+        assert row['first_result_cold_s'] > 0.05 and row['first_result_cached_s'] > 0.05
+        assert 100 < row['memory_mib'] < 8000
+        rate = row['gflop'] * row['people_per_s']
+        assert row['share_of_peak'] == pytest.approx(rate / report['peak_gflops'], abs=0.01)
+    assert report['peak_gflops'] > 1 and report['hardware']['cpu']
+    assert report['versions'].keys() >= {'decomr', 'python', 'torch'}
+
+
+def test_the_table_has_a_row_each_and_says_what_it_was_measured_on(report):
+    lines = bench_table(report).splitlines()
+    assert lines[2].startswith('| `rt` | torch f32 | 1 |')
+    assert len({line.count('|') for line in lines[:6]}) == 1
+    assert report['hardware']['cpu'] in lines[-1] and report['date'] in lines[-1]
+
+
+def test_the_operations_are_counted():
+    """The paper's network needs 54.4 GFLOP by the authors' structure, `rt` a fiftieth of it."""
+    assert gflop_of('paper') == pytest.approx(54, rel=0.05)
+    assert gflop_of('small') < gflop_of('rt') < 2
+
+
+def test_a_measurement_that_fails_is_told_with_its_cause(monkeypatch):
+    monkeypatch.setattr(network_bench, '_weights_of', lambda *_: 'nowhere.safetensors')
+    with pytest.raises(RuntimeError, match='torch with nowhere.safetensors .*nowhere'):
+        bench_networks(['torch'], repeats=1)
+
+
+@pytest.mark.parametrize('numbers', [{'repeats': 0}, {'batches': ()}, {'batches': (0,)}])
+def test_numbers_that_make_no_sense_are_refused(numbers):
+    with pytest.raises(ValueError, match='at least 1'):
+        bench_networks(['torch'], **numbers)
+
+
+def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(network_bench, 'bench_networks', lambda *given: asked.append(given) or {
+        'results': [], 'threads': 2, 'peak_gflops': 1.0, 'versions': {}, 'date': 'today',
+        'hardware': {'cpu': 'x', 'cpus': 2, 'load_before': 0.0}})
+    assert main(['bench', '--runtime', 'torch', '--batch', '1', '8', '--json']) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])['threads'] == 2
+    assert asked == [(['torch'], ['rt'], [1, 8], 50, 0)]
+    with pytest.raises(SystemExit):
+        main(['bench', '--preset', 'huge'])
