@@ -1,0 +1,109 @@
+"""How fast the networks are in every runtime, and each stage around them.
+
+    python -m benchmarks.performance --out benchmarks/results/performance.json
+    python -m benchmarks.performance --page docs/performance.md
+
+The first measures (some minutes, on a machine that does nothing else) and writes JSON; the second
+draws the tables of the page anew from that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from decomr_core.bench import bench_estimator
+from decomr_core.network_bench import bench_networks, bench_table
+from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes, load_runtime
+
+RESULTS = Path(__file__).parent / 'results' / 'performance.json'
+BATCHES = (1, 4, 8)
+PRESETS = ('rt', 'paper')
+REPEATS = {'rt': 100, 'paper': 10}
+MARKS = '<!-- {0}: made by benchmarks/performance.py -->', '<!-- end of {0} -->'
+REFERENCE = 'torch'
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.performance', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, help='measure, and write JSON to this file')
+    parser.add_argument('--page', type=Path, help='page to draw the tables into')
+    parser.add_argument('--results', type=Path, default=RESULTS, help='JSON to draw from')
+    options = parser.parse_args(arguments)
+    if options.out is None and options.page is None:
+        parser.error('nothing to do: give --out or --page')
+    if options.out is not None:
+        options.out.write_text(json.dumps(measure(), indent=1) + '\n', encoding='utf-8')
+    if options.page is not None:
+        results = json.loads((options.out or options.results).read_text(encoding='utf-8'))
+        text = options.page.read_text(encoding='utf-8')
+        for name, drawn in (('networks', networks_text(results)),
+                            ('stages', stages_text(results))):
+            text = replaced(text, name, drawn)
+        options.page.write_text(text, encoding='utf-8')
+    return 0
+
+
+def measure() -> dict[str, Any]:
+    """Everything that the page shows."""
+    runtimes = available_runtimes()
+    networks = {preset: bench_networks(runtimes, [preset], BATCHES, REPEATS[preset])
+                for preset in PRESETS}
+    runtime = load_runtime(DEFAULT_RUNTIME)
+    stages = [bench_estimator(runtime, num_people=count, repeats=100) for count in (1, 4, 8)]
+    return {'networks': networks, 'stages': stages}
+
+
+def networks_text(results: dict[str, Any]) -> str:
+    """A table of each preset, and the ratios that matter, all from one run."""
+    parts = []
+    for preset, report in results['networks'].items():
+        parts += [bench_table(report), '', ratios_text(preset, report), '']
+    return '\n'.join(parts).strip()
+
+
+def ratios_text(preset: str, report: dict[str, Any]) -> str:
+    """The default runtime against PyTorch, and many people against one."""
+    times = {(row['runtime'], row['batch']): row['median_ms'] for row in report['results']}
+    faster = times[REFERENCE, 1] / times[DEFAULT_RUNTIME, 1]
+    most = max(BATCHES)
+    many = times[DEFAULT_RUNTIME, most] / times[DEFAULT_RUNTIME, 1]
+    return (f'`{preset}`, one person: {DEFAULT_RUNTIME} is {faster:.1f} times as fast as PyTorch '
+            f'(eager, float32); {most} people take it {many:.1f} times as long as one.')
+
+
+def stages_text(results: dict[str, Any]) -> str:
+    """A table of the stages from image to meshes."""
+    names = list(results['stages'][0]['median_ms'])
+    lines = ['| people | ' + ' | '.join(names) + ' |', '|--:|' + '--:|' * len(names)]
+    for report in results['stages']:
+        shown = (f'{report["median_ms"][name]:.2f}' for name in names)
+        lines.append(f'| {report["people"]} | {" | ".join(shown)} |')
+    report = results['stages'][0]
+    return '\n'.join([*lines, '', f'Medians in ms at {report["width"]}x{report["height"]} with '
+                      f'`rt` in {report["runtime"]} {report["precision"]}, boxes given; '
+                      f'{report["hardware"]["cpus"]} cores of {report["hardware"]["cpu"]}; '
+                      f'{report["date"]}.'])
+
+
+def replaced(text: str, name: str, drawn: str) -> str:
+    """A page with the part of that name drawn anew.
+
+    Raises:
+        SystemExit: the page has no such part.
+    """
+    first, last = (mark.format(name) for mark in MARKS)
+    pattern = re.compile(re.escape(first) + '.*?' + re.escape(last), re.S)
+    if not pattern.search(text):
+        sys.exit(f'error: the page has no part between {first} and {last}')
+    return pattern.sub(lambda _: f'{first}\n\n{drawn}\n\n{last}', text)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
