@@ -30,7 +30,7 @@ from training.ablation_report import write_report
 from training.ablation_results import AblationResults, Cell, hardware, versions
 from training.datasets.synthetic import SyntheticBatch, held_out_set
 from training.synthetic_scores import constant_scores, score_held_out
-from training.train import Trainer, config_parser, stopping_on_signals
+from training.train import Trainer, config_parser, error_line, stopping_on_signals
 from training.train_config import TrainConfig
 from training.train_step import NonFiniteLossError
 
@@ -200,15 +200,16 @@ def main(arguments: list[str] | None = None) -> int:
                         help='run only these, by name: LABEL_INPUT, as in continuous_local')
     parser.add_argument('--report', action='store_true',
                         help='run nothing, write table and picture of the results anew')
-    parsed = parser.instantiate(parser.parse_args(arguments))
+    given = parser.parse_args(arguments)
     try:
+        parsed = parser.instantiate(given)
         if parsed.report:
             return _report(parsed.out)
         ablation = Ablation(parsed.ablation, parsed.out)
         with stopping_on_signals(ablation):
             is_finished = ablation.run(parsed.cells)
     except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {error_line(error)}', file=sys.stderr)
         return 2
     if not is_finished:
         print('stopped; the same command goes on')

@@ -24,28 +24,36 @@ class RunFolder:
         path: the folder; made if it is missing.
         is_writing: False for the processes that leave writing to another.
         has_tensorboard: whether curves and pictures are written for TensorBoard.
-
-    Raises:
-        ImportError: TensorBoard is wanted and not installed.
     """
 
     def __init__(self, path: Path, is_writing: bool = True, has_tensorboard: bool = False) -> None:
         self.path, self.is_writing = path, is_writing
+        self.has_tensorboard = has_tensorboard
         self._curves = None
-        if is_writing:
-            path.mkdir(parents=True, exist_ok=True)
-        if is_writing and has_tensorboard:
-            self._curves = _summary_writer(path / CURVES)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a run was saved here."""
+        return (self.path / CHECKPOINT).is_file()
+
+    def open(self, config: dict[str, Any]) -> None:
+        """Makes the folder and writes the resolved config, as a file that `--config` takes.
+
+        Args:
+            config: with the groups of the command line on top.
+        """
+        if not self.is_writing:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config, indent=2)
+        (self.path / CONFIG).write_text(text + '\n', encoding='utf-8')
+        if self.has_tensorboard:
+            self._curves = _summary_writer(self.path / CURVES)
 
     @property
     def network_path(self) -> Path:
         """The weights file."""
         return self.path / NETWORK
-
-    def write_config(self, config: dict[str, Any]) -> None:
-        """Writes the resolved config of the run."""
-        text = json.dumps(config, indent=2)
-        (self.path / CONFIG).write_text(text, encoding='utf-8')
 
     def log(self, step: int, seconds: float, entry: dict[str, Any]) -> None:
         """Appends a line to the log, and its numbers to the curves."""
@@ -71,6 +79,7 @@ class RunFolder:
         target = self.path / CHECKPOINT
         partial = target.with_suffix('.partial')
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             torch.save(state, partial)
             os.replace(partial, target)
         except (OSError, RuntimeError) as error:

@@ -43,7 +43,8 @@ from training.train_config import INIT_PARTS, OptimizerConfig, StageConfig, Trai
 from training.train_step import NonFiniteLossError, TrainStep
 from training.training_data import TrainingData, load_bodies
 
-__all__ = ['PACE', 'Trainer', 'config_parser', 'learning_rate_at', 'main', 'stopping_on_signals']
+__all__ = ['PACE', 'Trainer', 'config_parser', 'error_line', 'learning_rate_at', 'main',
+           'stopping_on_signals']
 
 LOG_EVERY = 20
 # Files of torchvision, which hold an encoder; ours end in .safetensors.
@@ -113,6 +114,9 @@ class Trainer:
                              f'{config.accumulate} parts')
         self.part_size = config.batch_size // parts
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
+        if self.folder.has_checkpoint and not resume:
+            raise ValueError(f'{out} holds a run already; go on with it by --resume, or take '
+                             'another --out')
         torch.manual_seed(config.seed)
         bodies = load_bodies(config)
         self.body = bodies['neutral']
@@ -145,13 +149,15 @@ class Trainer:
         """Trains to the last step and writes `network.safetensors`; returns its path."""
         config = self.config
         held_out = None
-        if self.fabric.is_global_zero:
-            self.folder.write_config(asdict(config))
-            if config.validate_every:
-                held_out = held_out_set(
-                    config.data, self.body, self.uv_map, config.validation_images
-                )
+        self.folder.open({'train': asdict(config)})
+        if self.fabric.is_global_zero and config.validate_every:
+            held_out = held_out_set(
+                config.data, self.body, self.uv_map, config.validation_images
+            )
         total = config.stages.total_steps
+        if self.step == total:
+            logger.info('all %d steps were done before; a longer run begins with --train.init %s',
+                        total, self.folder.network_path)
         progress = tqdm(total=total, initial=self.step, unit='step',
                         disable=None if self.fabric.is_global_zero else True)
         parts = self.data.batches(self.fabric.device, self.step * config.accumulate)
@@ -286,18 +292,26 @@ class Trainer:
 
     def _load(self) -> None:
         state = self.folder.load_checkpoint(self.fabric.device)
-        if _what_is_trained(state['config']) != _what_is_trained(asdict(self.config)):
+        before, now = (_what_is_trained(config)
+                       for config in (state['config'], asdict(self.config)))
+        differing = [name for name in now if before.get(name) != now[name]]
+        if differing == ['optimizer']:
+            logger.warning('the run goes on with another optimizer config than before')
+        elif differing:
             raise ValueError(
-                f'{self.out} was made with another config than the one given; use the config in '
-                f'{self.out / "config.json"}, or start without --resume in another folder'
+                f'{self.out} was made with another {", ".join(differing)} than the config says '
+                f'now; go on with --config {self.out / "config.json"}, or begin a run in another '
+                'folder, from these weights if you like (init)'
             )
         if state['processes'] != self.fabric.world_size:
             logger.warning('the run was made by %d processes and goes on with %d: its images '
                            'will be other ones', state['processes'], self.fabric.world_size)
         self.network.load_state_dict(state['network'])
         if self.averaged is not None:
-            self.averaged.load_state_dict(state['averaged'])
+            self.averaged.load_state_dict(state['averaged'] or state['network'])
         self.optimizer.load_state_dict(state['optimizer'])
+        for group in self.optimizer.param_groups:
+            group['weight_decay'] = self.config.optimizer.weight_decay
         torch.set_rng_state(state['random'].cpu())
         self.step, self.trained_s = state['step'], state['trained_s']
 
@@ -325,13 +339,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = config_parser(TrainConfig, 'train', 'training.train', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='folder of the run')
     parser.add_argument('--resume', action='store_true', help='continue from its checkpoint')
-    parsed = parser.instantiate(parser.parse_args(arguments))
+    given = parser.parse_args(arguments)
     try:
+        parsed = parser.instantiate(given)
         trainer = Trainer(parsed.train, parsed.out, parsed.resume)
         with stopping_on_signals(trainer):
             path = trainer.run()
     except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {error_line(error)}', file=sys.stderr)
         return 2
     print(f'wrote {path}')
     return 0
@@ -351,6 +366,13 @@ def config_parser(config: type, group: str, module: str, description: str) -> Ar
                         help=f'YAML file with the tree of {config.__name__}')
     parser.add_class_arguments(config, group, as_group=True)
     return parser
+
+
+def error_line(error: Exception) -> str:
+    """What an error says, in a line: of a loader's process, what it said there."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    is_from_loader = 'DataLoader worker process' in lines[0]
+    return lines[-1].partition(': ')[2] if is_from_loader else ' '.join(lines)
 
 
 @contextlib.contextmanager

@@ -66,6 +66,15 @@ class OptimizerConfig:
     clip_norm: float = 0.0
     ema_decay: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ValueError(f'learning_rate is {self.learning_rate}; it must be above 0')
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f'ema_decay is {self.ema_decay}; take 0 to below 1')
+        for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more')
+
 
 @dataclass(frozen=True)
 class StageConfig:
@@ -222,9 +231,13 @@ class TrainConfig:
         if self.init_part not in INIT_PARTS:
             raise ValueError(f'init_part is {self.init_part!r}; it must be one of '
                              f'{", ".join(INIT_PARTS)}')
-        for name in ('batch_size', 'accumulate', 'reuse', 'threads', 'save_every'):
+        for name in ('batch_size', 'accumulate', 'reuse', 'threads', 'save_every', 'pool_images',
+                     'validation_images'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1')
+        for name in ('num_workers', 'validate_every'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more')
         if self.batch_size % self.accumulate:
             raise ValueError(f'batch_size is {self.batch_size}; it must be a multiple of '
                              f'accumulate, which is {self.accumulate}')

@@ -20,6 +20,10 @@ from training.train_config import LossWeights
 __all__ = ['NonFiniteLossError', 'TrainStep']
 
 
+REMEDY = ('lower optimizer.learning_rate or set optimizer.clip_norm, then go on from the last '
+          'checkpoint with --resume')
+
+
 class NonFiniteLossError(RuntimeError):
     """A loss became NaN or infinite."""
 
@@ -41,6 +45,7 @@ class TrainStep(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        network.cnet.register_forward_hook(_refuse_non_finite)
         self.weights = weights
         self.precision = precision
         resolution = network.config.location_map_resolution
@@ -125,11 +130,15 @@ class TrainStep(nn.Module):
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bf16')
 
 
+def _refuse_non_finite(_: nn.Module, __: tuple, outputs: tuple[Tensor, ...]) -> None:
+    """Stops before the warp, which would take u and v that are no numbers for texels."""
+    if not torch.isfinite(outputs[0]).all():
+        raise NonFiniteLossError(f'the IUV image, before any loss, is not finite; {REMEDY}')
+
+
 def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     bad = [name for name, value in terms.items() if not torch.isfinite(value)]
     if bad:
         raise NonFiniteLossError(
-            f'loss {", ".join(bad)} is not finite; lower optimizer.learning_rate or set '
-            'optimizer.clip_norm, then go on from the last checkpoint with --resume'
-        )
+            f'loss {", ".join(bad)} is not finite; {REMEDY}')
     return terms

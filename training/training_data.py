@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -18,7 +17,7 @@ from training.datasets.people import PeopleConfig, PeopleDataset
 from training.datasets.person_batch import PersonBatch
 from training.datasets.person_records import PersonRecords
 from training.datasets.producer import synthetic_loader
-from training.datasets.registry import load_people
+from training.datasets.registry import PUBLIC_DATASETS, load_people
 from training.person_batches import PersonBatchMaker
 from training.train_config import DatasetConfig, TrainConfig
 
@@ -26,7 +25,6 @@ __all__ = ['TrainingData', 'load_bodies']
 
 BUILTIN = 'builtin'
 SEED_STEP = 1_000_003
-logger = logging.getLogger(__name__)
 
 
 def load_bodies(config: TrainConfig) -> dict[str, BodyModel]:
@@ -133,10 +131,13 @@ class TrainingData:
 
     def _records(self, name: str, dataset: DatasetConfig) -> PersonRecords:
         """The people of a data set, with fits as far as they are trusted."""
+        if (dataset.dataset or name) not in PUBLIC_DATASETS:
+            raise ValueError(f'datasets.{name}.dataset is {dataset.dataset or name!r}; it must be '
+                             f'one of {", ".join(PUBLIC_DATASETS)}, or any of them for an npz of '
+                             'your own as annotations')
         records = load_people(
             dataset.dataset or name, dataset.root, dataset.annotations or None,
             split=dataset.split, fits=dataset.fits or None, use_openpose=dataset.use_openpose)
-        logger.info('%s: %s', name, records.counts.text(len(records)))
         if dataset.trust == 'never':
             records = records.without_fits()
         if records.has_pose.any() and self.config.body == BUILTIN:

@@ -52,8 +52,45 @@ def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run
 
 def test_the_run_folder_holds_the_resolved_config(finished_run):
     config = json.loads((finished_run.out / 'config.json').read_text())
-    assert (config['stages']['cnet_steps'], config['stages']['end_to_end_steps']) == (2, 2)
-    assert config['losses']['mask'] == 0.2
+    stages = config['train']['stages']
+    assert (stages['cnet_steps'], stages['end_to_end_steps']) == (2, 2)
+    assert config['train']['losses']['mask'] == 0.2
+
+
+def test_the_config_in_the_folder_goes_on_with_the_run(finished_run, capsys, caplog):
+    caplog.set_level('INFO')
+    config = finished_run.out / 'config.json'
+    assert main(['--config', str(config), '--out', str(finished_run.out), '--resume']) == 0
+    assert 'all 4 steps were done before' in caplog.text
+
+
+def test_a_run_is_not_replaced_by_a_start_without_resume(finished_run):
+    with pytest.raises(ValueError, match='holds a run already; go on with it by --resume'):
+        Trainer(_config(), finished_run.out)
+
+
+def test_a_run_goes_on_with_another_rate_but_not_with_other_losses(finished_run, caplog):
+    slower = _config(optimizer=OptimizerConfig(learning_rate=1e-4, weight_decay=0.1))
+    resumed = Trainer(slower, finished_run.out, resume=True)
+    assert resumed.step == 4 and 'another optimizer config' in caplog.text
+    assert resumed.optimizer.param_groups[0]['weight_decay'] == 0.1
+    with pytest.raises(ValueError, match='with another seed, losses than|with another seed'):
+        Trainer(_config(seed=5, losses=LossWeights(uv=2.0)), finished_run.out, resume=True)
+
+
+def test_a_run_that_diverges_says_so_before_the_warp(tmp_path):
+    config = _config(stages=StageConfig(0, 30), optimizer=OptimizerConfig(learning_rate=1e30))
+    with pytest.raises(NonFiniteLossError, match='not finite; lower optimizer.learning_rate'):
+        Trainer(config, tmp_path).run()
+
+
+def test_a_value_that_cannot_be_is_one_line(tmp_path, capsys):
+    for option in ('--train.precision=fp16', '--train.threads=0', '--train.num_workers=-1',
+                   '--train.optimizer.learning_rate=-1'):
+        assert main([option, '--out', str(tmp_path / 'run')]) == 2
+        error = capsys.readouterr().err
+        assert option.partition('=')[0].rpartition('.')[2] in error and error.count('\n') == 1
+    assert not (tmp_path / 'run').exists()
 
 
 def test_training_on_one_batch_lowers_its_loss(finished_run, tmp_path):
@@ -223,7 +260,7 @@ def test_weights_of_another_preset_are_no_start(finished_run, tmp_path):
 
 def test_a_checkpoint_of_another_config_is_refused(finished_run):
     other = _config(losses=LossWeights(uv=2.0))
-    with pytest.raises(ValueError, match='another config'):
+    with pytest.raises(ValueError, match='another losses than the config says'):
         Trainer(other, finished_run.out, resume=True)
 
 

@@ -48,7 +48,7 @@ def test_two_processes_share_each_batch_stop_together_and_go_on(tmp_path):
     output = finish(team)
     assert 'continue with --resume' in output, output
     config = json.loads((tmp_path / 'config.json').read_text())
-    assert config['batch_size'] == 4
+    assert config['train']['batch_size'] == 4
     load_network(tmp_path / 'network.safetensors')
     state = torch.load(tmp_path / 'checkpoint.pt', weights_only=True)
     assert state['processes'] == 2 and state['step'] >= 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import fake_datasets as fake
@@ -294,6 +296,32 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     assert weights['fully'] == [1] * 8 and weights['never'] == [0] * 8
     others = weights['by_error'][:3] + weights['by_error'][4:]
     assert min(others) > 0.6 and weights['by_error'][3] < min(others)
+
+
+def test_a_run_whose_images_are_gone_ends_with_one_line(annotated, tmp_path):
+    """The loader's process must not keep the run from ending."""
+    config = dataclasses.asdict(run_config(annotated, num_workers=1))
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps({'train': config}))
+    script = ('import sys, pathlib; from training import training_data; '
+              'from training.train import main; make = training_data.TrainingData._mixture; '
+              'gone = lambda self: (make(self), [image.unlink() for image in '
+              f'pathlib.Path({str(annotated)!r}).rglob("*.jpg")])[0]; '
+              'training_data.TrainingData._mixture = gone; sys.exit(main(sys.argv[1:]))')
+    done = subprocess.run(
+        [sys.executable, '-c', script, '--config', str(path), '--out', str(tmp_path / 'run')],
+        capture_output=True, text=True, timeout=200, check=False,
+        cwd=Path(__file__).parents[2])
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1 and 'in a row cannot be read' in errors[0]
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_data_set_of_an_unknown_kind_is_told_how_to_name_it(annotated, tmp_path):
+    config = run_config(annotated, datasets={'mine': DatasetConfig(str(annotated))})
+    with pytest.raises(ValueError, match=r"datasets.mine.dataset is 'mine'; it must be one of"):
+        Trainer(config, tmp_path)
 
 
 @pytest.mark.parametrize('path', sorted(

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.datasets.people import Sample
-from training.datasets.workers import set_up_worker
+from training.datasets.workers import end_workers_at_exit, set_up_worker
 
 __all__ = ['MixedPeople', 'SampleNumbers', 'mixed_loader']
 
@@ -161,6 +161,7 @@ def mixed_loader(people: MixedPeople, batch_size: int, *, num_workers: int, firs
         num_ranks: size of the team.
         options: more for the `DataLoader`, `pin_memory` for example.
     """
+    end_workers_at_exit()
     return DataLoader(people, batch_sampler=SampleNumbers(batch_size, first, rank, num_ranks),
                       num_workers=num_workers, worker_init_fn=set_up_worker,
                       persistent_workers=num_workers > 0, **options)

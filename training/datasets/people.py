@@ -78,6 +78,7 @@ class PeopleDataset(Dataset):
             raise ValueError(f'{records.name} has nobody in it')
         self.records, self.seed, self.targets = records, seed, targets
         self.config = config or PeopleConfig()
+        self._told: set[str] = set()
         # Shared with the loader's processes, which cannot say it otherwise.
         self._unreadable = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -123,8 +124,10 @@ class PeopleDataset(Dataset):
             if image is not None:
                 return index, record, image
             self._unreadable += 1
-            logger.warning('%s cannot be read; the next image takes its place',
-                           self.records.root / record.image)
+            if record.image not in self._told:
+                self._told.add(record.image)
+                logger.warning('%s cannot be read; the next image takes its place',
+                               self.records.root / record.image)
             index = (index + 1) % len(self)
         raise RuntimeError(f'{MOST_UNREADABLE} images in a row cannot be read, the last one '
                            f'{self.records.root / record.image}; is the disk still there?')

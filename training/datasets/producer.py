@@ -16,7 +16,7 @@ from training.datasets.synthetic import (
     SyntheticConfig,
     SyntheticPeople,
 )
-from training.datasets.workers import set_up_worker
+from training.datasets.workers import end_workers_at_exit, set_up_worker
 
 __all__ = ['BlockReplay', 'synthetic_loader']
 
@@ -50,6 +50,8 @@ def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *
     """
     if seed == HELD_OUT_SEED:
         raise ValueError(f'seed {seed} is reserved for the held-out set; take another')
+
+    end_workers_at_exit()
 
     def chunks_from(first: int) -> DataLoader:
         """Chunks without end, beginning with that number."""

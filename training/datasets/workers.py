@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import multiprocessing
 import signal
 
 import cv2
 import torch
 
-__all__ = ['set_up_worker']
+__all__ = ['end_workers_at_exit', 'set_up_worker']
 
 
 def set_up_worker(_: int) -> None:
@@ -16,3 +19,18 @@ def set_up_worker(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+
+
+@functools.cache
+def end_workers_at_exit() -> None:
+    """Lets the processes that make samples end when this one does, whatever it ends of.
+
+    Python asks them to by a SIGTERM at exit, which they leave to the trainer, and waits for them.
+    """
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report their end
+    for process in multiprocessing.active_children():
+        process.kill()
