@@ -36,6 +36,8 @@ PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag,
 """Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
 They are found by name when they are called; this package works without them."""
 
+RUNTIME_HELP = 'openvino, torch, onnxruntime or tensorrt'
+
 USER_ERROR, FAILURE = 2, 1
 
 Report = dict[str, Any]
@@ -88,7 +90,19 @@ def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
                         uv_map=options.uv, **more)
 
 
+def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.runtimes.tensorrt_build import build_engine
+
+    report = build_engine(options.weights, options.body, options.uv, options.people,
+                          options.precision)
+    return (f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
+            f'{options.people} people at once, {options.precision}\nmean vertex error against '
+            f'PyTorch: {report["vertex_error_mm"]:.4f} mm', report)
+
+
 def _export(options: argparse.Namespace) -> tuple[str, Report]:
+    if options.tensorrt:
+        return _export_tensorrt(options)
     from decomr_core.assets import find_weights
     from decomr_core.export import export_weights
 
@@ -245,21 +259,33 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
     camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',
                         help='calibration, px; without it meshes have no position')
-    predict.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+    predict.add_argument('--runtime', default=None, help=RUNTIME_HELP)
 
-    export = commands.add_parser('export', parents=both, help='write ONNX and OpenVINO models')
-    export.set_defaults(handler=_export)
-    export.add_argument('--out', type=Path, required=True, help='new folder of the results')
+    _add_export(commands, both)
 
     bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
     bench.set_defaults(handler=_bench)
-    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+    bench.add_argument('--runtime', default=None, help=RUNTIME_HELP)
     bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
     bench.add_argument('--size', type=numbers(2, 'x'), default=(1280, 720), metavar='WxH',
                        help='size of the image, px (1280x720)')
     bench.add_argument('--detector', help='time this detector as well, on every image')
     bench.add_argument('--repeats', type=int, default=50, help='images (50)')
     bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
+
+
+def _add_export(commands: argparse._SubParsersAction,
+                parents: list[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser('export', parents=parents, help='write ONNX and OpenVINO models, '
+                                                                 'or a TensorRT engine')
+    export.set_defaults(handler=_export)
+    what = export.add_mutually_exclusive_group(required=True)
+    what.add_argument('--out', type=Path, help='new folder of the results')
+    what.add_argument('--tensorrt', action='store_true',
+                      help="build the engine of this machine's NVIDIA GPU, for --runtime tensorrt")
+    export.add_argument('--people', type=positive, default=4, metavar='N',
+                        help='of the engine: people in one batch (4)')
+    export.add_argument('--precision', default='f32', help='of the engine: f32 or tf32 (f32)')
 
 
 def _add_conversion(commands: argparse._SubParsersAction,

@@ -40,11 +40,12 @@ OPTIONAL = {
     'jsonargparse': 'training/train.py',
     'lightning_fabric': 'training/train.py',
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
-    'tensorrt': 'decomr_core/runtimes/tensorrt_runtime.py',
+    'cuda': 'decomr_core/runtimes/cuda_device.py',
+    'tensorrt': 'decomr_core/runtimes/tensorrt_engine.py',
     'mcap': 'decomr_ros/bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
 }
-WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime')
+WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt_runtime')
 
 
 def python_files(*folders: str) -> list[Path]:
