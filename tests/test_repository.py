@@ -86,7 +86,7 @@ def test_a_place_outside_the_repository_is_noticed(text: str) -> None:
 
 def test_package_xml_names_everything_that_is_imported() -> None:
     used = third_party_imports('decomr_core', 'decomr_ros', 'launch', 'tests') - {
-        'jsonargparse', 'onnx'}
+        'jsonargparse', 'onnx', 'tensorrt_bindings'}
     needed = {ROSDEP_KEYS.get(name, name) for name in used - WITHOUT_ROSDEP_KEY}
     assert needed - package_keys() == set(), 'add the keys to package.xml'
 

@@ -63,7 +63,7 @@ def find_gpu(index: int = 0) -> Gpu:
     if not 0 <= index < count:
         raise ValueError(f'GPU {index} was asked for, but CUDA sees {count} (0 to {count - 1})')
     use_gpu(index)
-    properties = _checked(cudart.cudaGetDeviceProperties(index))
+    properties: cudart.cudaDeviceProp = _checked(cudart.cudaGetDeviceProperties(index))
     return Gpu(index, properties.name.split(b'\0')[0].decode(),
                f'{properties.major}.{properties.minor}')
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 try:
     import tensorrt
@@ -55,12 +56,7 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     log.take_errors()
     if not tensorrt.init_libnvinfer_plugins(log, ''):
         raise RuntimeError(f"TensorRT's plug-ins do not load: {log.take_errors()}")
-    try:
-        builder = tensorrt.Builder(log)
-    except TypeError as error:  # what a null pointer becomes
-        raise RuntimeError(f'TensorRT {tensorrt.__version__} has no builder on this machine: '
-                           f'{log.take_errors() or error}; decomr doctor shows driver and '
-                           'versions') from error
+    builder: tensorrt.Builder = _created(lambda: tensorrt.Builder(log), 'builder')
     network = builder.create_network(_network_flags())
     parser = tensorrt.OnnxParser(network, log)
     if not parser.parse_from_file(str(onnx_path)):
@@ -100,7 +96,7 @@ class Engine:
         log.take_errors()
         tensorrt.init_libnvinfer_plugins(log, '')
         plan = path.read_bytes()
-        self._runtime = tensorrt.Runtime(log)
+        self._runtime: tensorrt.Runtime = _created(lambda: tensorrt.Runtime(log), 'runtime')
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             said = log.take_errors()
@@ -232,6 +228,20 @@ class _Progress(tensorrt.IProgressMonitor):
         """Called by TensorRT."""
         begin = self._begins.pop(phase_name, time.monotonic())
         logger.info('%s: done in %.1f s', phase_name, time.monotonic() - begin)
+
+
+def _created(create: Callable[[], Any], what: str) -> Any:
+    """What a constructor of TensorRT gives.
+
+    Raises:
+        RuntimeError: it gives nothing, as without a driver or with an unfit one.
+    """
+    try:
+        return create()
+    except TypeError as error:  # what a null pointer becomes
+        raise RuntimeError(f'TensorRT {tensorrt.__version__} gives no {what} on this machine: '
+                           f'{_log().take_errors() or error}; look at what nvidia-smi says of the '
+                           'driver, and whether this TensorRT supports it') from error
 
 
 def _network_flags() -> int:
