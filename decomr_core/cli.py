@@ -93,16 +93,19 @@ def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
 def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.runtimes.tensorrt_build import build_engine
 
-    report = build_engine(options.weights, options.body, options.uv, options.people,
-                          options.precision)
+    asked = {'max_people': options.people, 'precision': options.precision}
+    report = build_engine(options.weights, options.body, options.uv, **{
+        name: value for name, value in asked.items() if value is not None})
     return (f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
-            f'{options.people} people at once, {options.precision}\nmean vertex error against '
-            f'PyTorch: {report["vertex_error_mm"]:.4f} mm', report)
+            f'{report["max_people"]} people at once, {report["precision"]}\nmean vertex error '
+            f'against PyTorch: {report["vertex_error_mm"]:.4f} mm', report)
 
 
 def _export(options: argparse.Namespace) -> tuple[str, Report]:
     if options.tensorrt:
         return _export_tensorrt(options)
+    if options.people is not None or options.precision is not None:
+        raise ValueError('--people and --precision are of the engine; give --tensorrt, not --out')
     from decomr_core.assets import find_weights
     from decomr_core.export import export_weights
 
@@ -283,9 +286,9 @@ def _add_export(commands: argparse._SubParsersAction,
     what.add_argument('--out', type=Path, help='new folder of the results')
     what.add_argument('--tensorrt', action='store_true',
                       help="build the engine of this machine's NVIDIA GPU, for --runtime tensorrt")
-    export.add_argument('--people', type=positive, default=4, metavar='N',
+    export.add_argument('--people', type=positive, metavar='N',
                         help='of the engine: people in one batch (4)')
-    export.add_argument('--precision', default='f32', help='of the engine: f32 or tf32 (f32)')
+    export.add_argument('--precision', help='of the engine: f32 or tf32 (f32)')
 
 
 def _add_conversion(commands: argparse._SubParsersAction,

@@ -19,7 +19,7 @@ try:
     from cuda.bindings import runtime as cudart
 except ImportError as error:
     raise ImportError('the Python bindings of CUDA are not installed: pip install cuda-python '
-                      "(beside CUDA 12: pip install 'cuda-python>=12.8,<13')") from error
+                      "(beside CUDA 12: pip install 'cuda-python>=12.6.2,<13')") from error
 
 __all__ = ['Buffer', 'CudaError', 'DeviceMemory', 'Gpu', 'Graph', 'Stream', 'find_gpu',
            'free_memory_text', 'mebibytes', 'use_gpu']
@@ -54,12 +54,13 @@ def find_gpu(index: int = 0) -> Gpu:
         RuntimeError: CUDA sees none.
         ValueError: CUDA sees some, but not this one.
     """
-    error, count = cudart.cudaGetDeviceCount()
-    if error != cudart.cudaError_t.cudaSuccess or not count:
-        raise RuntimeError(
-            f'the runtime tensorrt needs an NVIDIA GPU with its driver, and CUDA sees none '
-            f'({_error_text(error) if count is None else "0 devices"}); on a CPU use the runtime '
-            'openvino')
+    try:
+        count, reason = _checked(cudart.cudaGetDeviceCount()), 'CUDA counts 0'
+    except RuntimeError as error:  # older bindings raise one of their own without a driver
+        count, reason = 0, str(error)
+    if not count:
+        raise RuntimeError('the runtime tensorrt needs an NVIDIA GPU with its driver, but there '
+                           f'is none ({reason}); on a CPU use the runtime openvino')
     if not 0 <= index < count:
         raise ValueError(f'GPU {index} was asked for, but CUDA sees {count} (0 to {count - 1})')
     use_gpu(index)

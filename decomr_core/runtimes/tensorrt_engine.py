@@ -112,24 +112,23 @@ class Engine:
             raise ValueError(f'the TensorRT engine {path} has the tensors '
                              f'{", ".join(sorted(names))}, expected {INPUT_NAME}, '
                              f'{", ".join(OUTPUT_NAMES)}. Build it again: {command}')
+        other = [name for name in OUTPUT_NAMES
+                 if engine.get_tensor_dtype(name) != tensorrt.DataType.FLOAT]
+        if other:
+            raise ValueError(f'the outputs {", ".join(other)} of the TensorRT engine {path} are '
+                             f'not float32. Build it again: {command}')
 
     @property
     def scratch_bytes(self) -> int:
         """GPU memory that one run needs beside the weights."""
         return self._engine.device_memory_size_v2
 
-    def output_shapes(self, max_people: int) -> dict[str, tuple[int, ...]]:
-        """The shape of every output, with the largest batch as its first axis."""
-        return {name: (max_people, *tuple(self._engine.get_tensor_shape(name))[1:])
-                for name in OUTPUT_NAMES}
-
-    def context(self, input_shape: tuple[int, ...], addresses: Mapping[str, int],
-                scratch_address: int, stream_handle: int) -> Context:
-        """Something that runs one batch size.
+    def context(self, input_shape: tuple[int, ...], scratch_address: int,
+                stream_handle: int) -> Context:
+        """Something that runs one batch size, as soon as its tensors have addresses.
 
         Args:
             input_shape: (B, S, S, 3), within the profile.
-            addresses: of all tensors, on the GPU.
             scratch_address: of `scratch_bytes` on the GPU; contexts on one stream may share them.
             stream_handle: of the stream.
 
@@ -144,11 +143,8 @@ class Engine:
             raise RuntimeError(f'TensorRT could not make an execution context: '
                                f'{log.take_errors() or "it gave no reason"}')
         context.set_device_memory(scratch_address, self.scratch_bytes)
-        is_set = context.set_optimization_profile_async(0, stream_handle)
-        is_set = is_set and context.set_input_shape(INPUT_NAME, input_shape)
-        for name, address in addresses.items():
-            is_set = is_set and context.set_tensor_address(name, address)
-        if not is_set:
+        if not (context.set_optimization_profile_async(0, stream_handle)
+                and context.set_input_shape(INPUT_NAME, input_shape)):
             raise RuntimeError(f'TensorRT refuses a batch of shape {input_shape}: '
                                f'{log.take_errors() or "it gave no reason"}')
         return Context(context)
@@ -158,8 +154,23 @@ class Context:
     """Runs one batch size, its tensors at fixed addresses."""
 
     def __init__(self, context: tensorrt.IExecutionContext) -> None:
-        """Takes a context that is ready."""
+        """Takes a context whose input has a shape."""
         self._context = context
+
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every output; not the engine's, which has -1 where the batch decides."""
+        return {name: tuple(self._context.get_tensor_shape(name)) for name in OUTPUT_NAMES}
+
+    def set_addresses(self, addresses: Mapping[str, int]) -> None:
+        """Says where all tensors are on the GPU.
+
+        Raises:
+            RuntimeError: TensorRT refuses one; says what TensorRT said.
+        """
+        for name, address in addresses.items():
+            if not self._context.set_tensor_address(name, address):
+                raise RuntimeError(f'TensorRT refuses the address of {name}: '
+                                   f'{_log().take_errors() or "it gave no reason"}')
 
     def enqueue(self, stream_handle: int) -> None:
         """Appends one run to a stream.

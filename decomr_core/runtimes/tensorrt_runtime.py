@@ -74,24 +74,24 @@ class TensorRtRuntime:
             RuntimeError: there is no GPU, or too little memory on it.
         """
         if num_threads:
-            raise ValueError(f'num_threads is {num_threads}, but the runtime tensorrt runs on the '
-                             'GPU; leave it at 0')
+            raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt needs no CPU')
         model = exported_model(weights, body, uv_map)
         self.gpu = find_gpu(device)
-        asked = None if precision == 'auto' else precision
-        key, command = _fitting_key(model, self.gpu, max_people, asked, build_if_missing,
-                                    (weights, body, uv_map))
+        key, command = _fitting_key(
+            model, self.gpu, max_people, None if precision == 'auto' else precision,
+            build_if_missing, (weights, body, uv_map))
         self.precision, self.max_people = key.precision, key.max_people
         self.crop_size, self.topology = model.crop_size, model.topology
         self._engine = Engine(plan_path(model.folder), command, free_memory_text())
         self._stream = Stream()
+        self._scratch = DeviceMemory(self._engine.scratch_bytes,
+                                     f'a batch of {self.max_people} people')
+        contexts = {size: self._context(size) for size in batch_sizes(self.max_people)}
         self._input = Buffer((self.max_people, self.crop_size, self.crop_size, 3), np.uint8,
                              'the input of the network')
         self._outputs = [Buffer(shape, np.float32, f'the output {name}') for name, shape in
-                         self._engine.output_shapes(self.max_people).items()]
-        self._scratch = DeviceMemory(self._engine.scratch_bytes,
-                                     f'a batch of {self.max_people} people')
-        self._runs = {size: self._prepare(size) for size in batch_sizes(self.max_people)}
+                         contexts[self.max_people].output_shapes().items()]
+        self._runs = {size: self._prepare(size, context) for size, context in contexts.items()}
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
@@ -115,13 +115,15 @@ class TensorRtRuntime:
         self._stream.synchronize()
         return [output.host[:count].copy() for output in self._outputs]
 
-    def _prepare(self, size: int) -> _Run:
+    def _context(self, size: int) -> Context:
+        return self._engine.context((size, self.crop_size, self.crop_size, 3),
+                                    self._scratch.address, self._stream.handle)
+
+    def _prepare(self, size: int, context: Context) -> _Run:
         """Everything that one batch size needs, run once."""
-        addresses = {INPUT_NAME: self._input.address, **{
+        context.set_addresses({INPUT_NAME: self._input.address, **{
             name: output.address for name, output in zip(OUTPUT_NAMES, self._outputs,
-                                                         strict=True)}}
-        context = self._engine.context((size, self.crop_size, self.crop_size, 3), addresses,
-                                       self._scratch.address, self._stream.handle)
+                                                         strict=True)}})
         work = functools.partial(self._enqueue, context, size)
         self._input.host[:size] = 0
         work()  # the first run of a context does what cannot be recorded

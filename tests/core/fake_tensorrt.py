@@ -22,6 +22,7 @@ SUCCESS, OUT_OF_MEMORY, NO_DEVICE, NOT_CAPTURABLE = 0, 2, 100, 900
 OUTPUT_TAILS = {'iuv': (3, 4, 4), 'vertices': (5, 3), 'joints': (2, 3), 'camera': (3,),
                 'location_map': (3, 4, 4)}
 MAGIC = b'PLAN'
+STREAM = 77
 
 
 def network_outputs(images: np.ndarray, offset: float = 0.0) -> dict[str, np.ndarray]:
@@ -40,7 +41,7 @@ class FakeGpu:
         self.version = '10.3.0'
         self.total_bytes, self.scratch_bytes = 2**30, 3 * 2**20
         self.can_capture, self.offset = True, 0.0
-        self.build_error = self.load_error = ''
+        self.build_error = self.load_error = self.driver_error = ''
         self.parser_errors: list[tuple[str, str, str]] = []
         self.runs: list[int] = []  # batch sizes, in the order of running
         self.launches = 0
@@ -71,155 +72,136 @@ class FakeGpu:
 
     def modules(self) -> dict[str, ModuleType]:
         """The modules to put in place of the real ones."""
+        cuda = FakeCuda(self)
+        functions = {name: getattr(cuda, name) for name in dir(cuda) if name.startswith('cuda')}
+        classes = {item.__name__: type(item.__name__, (item,), {'_gpu': self})
+                   for item in CLASSES}
         modules = {'cuda': ModuleType('cuda'), 'cuda.bindings': ModuleType('cuda.bindings'),
-                   'cuda.bindings.runtime': _module('cuda.bindings.runtime', _cuda(self)),
-                   'tensorrt': _module('tensorrt', _tensorrt(self))}
+                   'cuda.bindings.runtime': ModuleType('cuda.bindings.runtime'),
+                   'tensorrt': ModuleType('tensorrt')}
+        vars(modules['cuda.bindings.runtime']).update(functions)
+        vars(modules['tensorrt']).update(
+            {**classes, **ENUMS, '__version__': self.version,
+             'init_libnvinfer_plugins': lambda logger, namespace: True})
         modules['cuda.bindings'].runtime = modules['cuda.bindings.runtime']
         for name, module in modules.items():
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)
         return modules
 
 
-def _module(name: str, members: dict[str, Any]) -> ModuleType:
-    module = ModuleType(name)
-    vars(module).update(members)
-    return module
+class FakeCuda:
+    """The functions of cuda.bindings.runtime; each gives an error code first."""
 
-
-def _cuda(gpu: FakeGpu) -> dict[str, Any]:
-    """The functions of cuda.bindings.runtime."""
-    error_type = enum.IntEnum('cudaError_t', {
+    cudaError_t = enum.IntEnum('cudaError_t', {  # noqa: N815
         'cudaSuccess': SUCCESS, 'cudaErrorMemoryAllocation': OUT_OF_MEMORY,
         'cudaErrorNoDevice': NO_DEVICE, 'cudaErrorStreamCaptureUnsupported': NOT_CAPTURABLE})
-    kinds = enum.IntEnum('cudaMemcpyKind', {'cudaMemcpyHostToDevice': 1,
-                                            'cudaMemcpyDeviceToHost': 2})
-    modes = enum.IntEnum('cudaStreamCaptureMode', {'cudaStreamCaptureModeThreadLocal': 1})
-    ok = error_type.cudaSuccess
+    cudaMemcpyKind = enum.IntEnum('cudaMemcpyKind', {'cudaMemcpyHostToDevice': 1,
+                                                     'cudaMemcpyDeviceToHost': 2})
+    cudaStreamCaptureMode = enum.IntEnum('cudaStreamCaptureMode', {
+        'cudaStreamCaptureModeThreadLocal': 1})
+    cudaStreamNonBlocking = 1
 
-    def allocate(memory: dict[int, Any], size: int) -> tuple:
-        if memory is gpu.device_memory and size > gpu.free_bytes:
-            return error_type.cudaErrorMemoryAllocation, None
+    def __init__(self, gpu: FakeGpu) -> None:
+        self._gpu, self._ok = gpu, self.cudaError_t.cudaSuccess
+
+    def cudaGetDeviceCount(self) -> tuple:
+        if self._gpu.driver_error:
+            raise RuntimeError(self._gpu.driver_error)
+        if not self._gpu.devices:
+            return self.cudaError_t.cudaErrorNoDevice, None
+        return self._ok, self._gpu.devices
+
+    def cudaGetDeviceProperties(self, device: int) -> tuple:
+        major, minor = self._gpu.capability
+        return self._ok, SimpleNamespace(name=self._gpu.name, major=major, minor=minor)
+
+    def cudaGetErrorString(self, error: enum.IntEnum) -> tuple:
+        return self._ok, error.name.lower().encode()
+
+    def cudaGetLastError(self) -> tuple:
+        return (self._ok,)
+
+    def cudaSetDevice(self, device: int) -> tuple:
+        assert 0 <= device < self._gpu.devices
+        return (self._ok,)
+
+    def cudaMemGetInfo(self) -> tuple:
+        return self._ok, self._gpu.free_bytes, self._gpu.total_bytes
+
+    def cudaMalloc(self, size: int) -> tuple:
+        if size > self._gpu.free_bytes:
+            return self.cudaError_t.cudaErrorMemoryAllocation, None
+        return self._allocate(self._gpu.device_memory, size)
+
+    def cudaMallocHost(self, size: int) -> tuple:
+        return self._allocate(self._gpu.pinned_memory, size)
+
+    def _allocate(self, memory: dict[int, Any], size: int) -> tuple:
         block = (ctypes.c_uint8 * size)()
         memory[ctypes.addressof(block)] = block
-        return ok, ctypes.addressof(block)
+        return self._ok, ctypes.addressof(block)
 
-    def copy(dst: int, src: int, count: int, kind: Any, stream: int) -> tuple:
-        pinned, device = (src, dst) if kind == kinds.cudaMemcpyHostToDevice else (dst, src)
-        assert count <= len(gpu.pinned_memory[pinned]) and device in gpu.device_memory
-        assert count <= len(gpu.device_memory[device])
-        gpu.do(lambda: ctypes.memmove(dst, src, count) and None)
-        return (ok,)
+    def cudaFree(self, pointer: int) -> tuple:
+        del self._gpu.device_memory[pointer]
+        return (self._ok,)
 
-    def begin_capture(stream: int, mode: Any) -> tuple:
-        gpu.recording = []
-        return (ok,)
+    def cudaFreeHost(self, pointer: int) -> tuple:
+        del self._gpu.pinned_memory[pointer]
+        return (self._ok,)
 
-    def end_capture(stream: int) -> tuple:
-        recorded, gpu.recording = gpu.recording, None
-        if not gpu.can_capture:
-            return error_type.cudaErrorStreamCaptureUnsupported, None
-        gpu.alive['graph'] += 1
-        return ok, recorded
+    def cudaMemcpyAsync(self, to: int, source: int, count: int, kind: int, stream: int) -> tuple:
+        upward = kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice
+        pinned, device = (source, to) if upward else (to, source)
+        assert count <= len(self._gpu.pinned_memory[pinned])
+        assert count <= len(self._gpu.device_memory[device])
+        self._gpu.do(lambda: ctypes.memmove(to, source, count))
+        return (self._ok,)
 
-    def launch(graph_exec: list, stream: int) -> tuple:
-        gpu.launches += 1
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple:
+        return self._made('stream', STREAM)
+
+    def cudaStreamDestroy(self, stream: int) -> tuple:
+        return self._gone('stream')
+
+    def cudaStreamSynchronize(self, stream: int) -> tuple:
+        assert stream == STREAM
+        return (self._ok,)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple:
+        self._gpu.recording = []
+        return (self._ok,)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple:
+        recorded, self._gpu.recording = self._gpu.recording, None
+        if not self._gpu.can_capture:
+            return self.cudaError_t.cudaErrorStreamCaptureUnsupported, None
+        return self._made('graph', recorded)
+
+    def cudaGraphInstantiate(self, graph: list, flags: int) -> tuple:
+        return self._made('graph_exec', graph)
+
+    def cudaGraphLaunch(self, graph_exec: list, stream: int) -> tuple:
+        self._gpu.launches += 1
         for work in graph_exec:
             work()
-        return (ok,)
+        return (self._ok,)
 
-    def made(kind: str, value: Any) -> tuple:
-        gpu.alive[kind] += 1
-        return ok, value
+    def cudaGraphDestroy(self, graph: list) -> tuple:
+        return self._gone('graph')
 
-    def gone(kind: str) -> tuple:
-        gpu.alive[kind] -= 1
-        return (ok,)
+    def cudaGraphExecDestroy(self, graph_exec: list) -> tuple:
+        return self._gone('graph_exec')
 
-    return {
-        'cudaError_t': error_type, 'cudaMemcpyKind': kinds, 'cudaStreamCaptureMode': modes,
-        'cudaStreamNonBlocking': 1,
-        'cudaGetDeviceCount': lambda: (ok, gpu.devices) if gpu.devices else (
-            error_type.cudaErrorNoDevice, None),
-        'cudaGetDeviceProperties': lambda device: (ok, SimpleNamespace(
-            name=gpu.name, major=gpu.capability[0], minor=gpu.capability[1])),
-        'cudaGetErrorString': lambda error: (ok, error.name.lower().encode()),
-        'cudaGetLastError': lambda: (ok,),
-        'cudaSetDevice': lambda device: (ok,),
-        'cudaMemGetInfo': lambda: (ok, gpu.free_bytes, gpu.total_bytes),
-        'cudaMalloc': lambda size: allocate(gpu.device_memory, size),
-        'cudaMallocHost': lambda size: allocate(gpu.pinned_memory, size),
-        'cudaFree': lambda address: (gpu.device_memory.pop(address), (ok,))[1],
-        'cudaFreeHost': lambda address: (gpu.pinned_memory.pop(address), (ok,))[1],
-        'cudaMemcpyAsync': copy,
-        'cudaStreamCreateWithFlags': lambda flags: made('stream', 77),
-        'cudaStreamDestroy': lambda stream: gone('stream'),
-        'cudaStreamSynchronize': lambda stream: (ok,),
-        'cudaStreamBeginCapture': begin_capture,
-        'cudaStreamEndCapture': end_capture,
-        'cudaGraphInstantiate': lambda graph, flags: made('graph_exec', graph),
-        'cudaGraphLaunch': launch,
-        'cudaGraphDestroy': lambda graph: gone('graph'),
-        'cudaGraphExecDestroy': lambda graph_exec: gone('graph_exec'),
-    }
+    def _made(self, kind: str, value: Any) -> tuple:
+        self._gpu.alive[kind] += 1
+        return self._ok, value
+
+    def _gone(self, kind: str) -> tuple:
+        self._gpu.alive[kind] -= 1
+        return (self._ok,)
 
 
-def _tensorrt(gpu: FakeGpu) -> dict[str, Any]:
-    """The classes of tensorrt, each method with the names of the real one's arguments."""
-    class ILogger:
-        Severity = enum.IntEnum('Severity', 'INTERNAL_ERROR ERROR WARNING INFO VERBOSE', start=0)
-
-        def log(self, severity: int, msg: str) -> None:
-            raise AssertionError('not overridden')
-
-    class IProgressMonitor:
-        pass
-
-    class IExecutionContext(_FakeContext):
-        pass
-
-    class ICudaEngine:
-        def __init__(self, settings: dict) -> None:
-            self._settings, self._names = settings, settings['tensors']
-            self.num_io_tensors = len(self._names)
-            self.device_memory_size_v2 = gpu.scratch_bytes
-
-        def get_tensor_name(self, index: int) -> str:
-            return self._names[index]
-
-        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-            return (-1, *OUTPUT_TAILS[name])
-
-        def create_execution_context(self, strategy: int) -> IExecutionContext:
-            return IExecutionContext(gpu, self._settings)
-
-    class Runtime:
-        def __init__(self, logger: ILogger) -> None:
-            self._log = logger
-
-        def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-            try:
-                assert not gpu.load_error, gpu.load_error
-                assert serialized_engine.startswith(MAGIC), 'magic tag does not match'
-                return ICudaEngine(json.loads(serialized_engine[len(MAGIC):]))
-            except (AssertionError, ValueError) as error:
-                self._log.log(ILogger.Severity.ERROR, f'deserialize: {error}')
-                return None
-
-    return {
-        '__version__': gpu.version, 'ILogger': ILogger, 'IProgressMonitor': IProgressMonitor,
-        'Runtime': Runtime, 'ICudaEngine': ICudaEngine, 'IExecutionContext': IExecutionContext,
-        'ExecutionContextAllocationStrategy': enum.IntEnum(
-            'ExecutionContextAllocationStrategy', 'STATIC ON_PROFILE_CHANGE USER_MANAGED'),
-        'NetworkDefinitionCreationFlag': enum.IntEnum(
-            'NetworkDefinitionCreationFlag', 'EXPLICIT_BATCH STRONGLY_TYPED', start=0),
-        'BuilderFlag': enum.Enum('BuilderFlag', 'TF32'),
-        'MemoryPoolType': enum.Enum('MemoryPoolType', 'WORKSPACE'),
-        'init_libnvinfer_plugins': lambda logger, namespace: True,
-        **_builder(gpu, ILogger.Severity),
-    }
-
-
-class _FakeContext:
+class IExecutionContext:
     """Runs only when everything that the real one needs is set."""
 
     def __init__(self, gpu: FakeGpu, settings: dict) -> None:
@@ -234,12 +216,16 @@ class _FakeContext:
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         self._profile = profile_index
-        return profile_index == 0 and stream_handle == 77
+        return profile_index == 0 and stream_handle == STREAM
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         size, count = self._settings['crop_size'], self._settings['max_people']
         self._shape, self._changes = shape, self._changes + 1
         return name == 'images' and shape[1:] == (size, size, 3) and 1 <= shape[0] <= count
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        assert self._shape is not None and self._profile is not None
+        return (self._shape[0], *OUTPUT_TAILS[name])
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name], self._changes = memory, self._changes + 1
@@ -264,97 +250,147 @@ class _FakeContext:
         self._gpu.runs.append(self._shape[0])
 
 
-def _builder(gpu: FakeGpu, severity: type[enum.IntEnum]) -> dict[str, Any]:
-    """The classes that build."""
-    class ParserError:
-        def __init__(self, operator: str, name: str, text: str) -> None:
-            self._fields = operator, name, text
+class ILogger:
+    Severity = enum.IntEnum('Severity', 'INTERNAL_ERROR ERROR WARNING INFO VERBOSE', start=0)
 
-        def node_operator(self) -> str:
-            return self._fields[0]
+    def log(self, severity: int, msg: str) -> None:
+        raise AssertionError('not overridden')
 
-        def node_name(self) -> str:
-            return self._fields[1]
 
-        def desc(self) -> str:
-            return self._fields[2]
+class IProgressMonitor:
+    pass
 
-    class OnnxParser:
-        def __init__(self, network: Any, logger: Any) -> None:
-            self.num_errors = len(gpu.parser_errors)
 
-        def parse_from_file(self, model: str) -> bool:
-            assert Path(model).is_file()
-            return not gpu.parser_errors
+class ICudaEngine:
+    def __init__(self, gpu: FakeGpu, settings: dict) -> None:
+        self._gpu, self._settings, self._names = gpu, settings, settings['tensors']
+        self.num_io_tensors = len(self._names)
+        self.device_memory_size_v2 = gpu.scratch_bytes
 
-        def get_error(self, index: int) -> ParserError:
-            return ParserError(*gpu.parser_errors[index])
+    def get_tensor_name(self, index: int) -> str:
+        return self._names[index]
 
-    class IOptimizationProfile:
-        def set_shape(self, input: str, min: tuple, opt: tuple, max: tuple) -> None:
-            self._shapes = (input, min, opt, max)
+    def get_tensor_dtype(self, name: str) -> enum.Enum:
+        return DATA_TYPES[self._settings.get('output_type', 'FLOAT')]
 
-    class ITimingCache:
-        def __init__(self, data: bytes) -> None:
-            self._data = data
+    def create_execution_context(self, strategy: int) -> IExecutionContext:
+        return IExecutionContext(self._gpu, self._settings)
 
-        def serialize(self) -> bytes:
-            return self._data or b'measured'
 
-    class IBuilderConfig:
-        def __init__(self) -> None:
-            self.progress_monitor: Any = None
-            self.record = SimpleNamespace(cleared=[], pools={}, profiles=[])
-            self._cache = ITimingCache(b'')
+class Runtime:
+    def __init__(self, logger: ILogger) -> None:
+        self._log = logger
 
-        def clear_flag(self, flag: enum.Enum) -> None:
-            self.record.cleared.append(flag.name)
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        try:
+            assert not self._gpu.load_error, self._gpu.load_error
+            assert serialized_engine.startswith(MAGIC), 'magic tag does not match'
+            return ICudaEngine(self._gpu, json.loads(serialized_engine[len(MAGIC):]))
+        except (AssertionError, ValueError) as error:
+            self._log.log(ILogger.Severity.ERROR, f'deserialize: {error}')
+            return None
 
-        def set_memory_pool_limit(self, pool: enum.Enum, pool_size: int) -> None:
-            self.record.pools[pool.name] = pool_size
 
-        def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
-            self.record.profiles.append(profile._shapes)
-            return len(self.record.profiles) - 1
+class ParserError:
+    def __init__(self, operator: str, name: str, text: str) -> None:
+        self._fields = operator, name, text
 
-        def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
-            unreadable = serialized_timing_cache.startswith(b'rubbish')
-            return None if unreadable else ITimingCache(serialized_timing_cache)
+    def node_operator(self) -> str:
+        return self._fields[0]
 
-        def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
-            self.record.timing = cache._data
-            self._cache = cache
-            return True
+    def node_name(self) -> str:
+        return self._fields[1]
 
-        def get_timing_cache(self) -> ITimingCache:
-            return self._cache
+    def desc(self) -> str:
+        return self._fields[2]
 
-    class Builder:
-        def __init__(self, logger: Any) -> None:
-            self._log = logger
 
-        def create_network(self, flags: int) -> SimpleNamespace:
-            return SimpleNamespace(flags=flags)
+class OnnxParser:
+    def __init__(self, network: Any, logger: Any) -> None:
+        self.num_errors = len(self._gpu.parser_errors)
 
-        def create_builder_config(self) -> IBuilderConfig:
-            return IBuilderConfig()
+    def parse_from_file(self, model: str) -> bool:
+        assert Path(model).is_file()
+        return not self._gpu.parser_errors
 
-        def create_optimization_profile(self) -> IOptimizationProfile:
-            return IOptimizationProfile()
+    def get_error(self, index: int) -> ParserError:
+        return ParserError(*self._gpu.parser_errors[index])
 
-        def build_serialized_network(self, network: Any, config: IBuilderConfig) -> bytes | None:
-            config.record.flags = network.flags
-            gpu.builds.append(config.record)
-            config.progress_monitor.phase_start('Building', None, 1)
-            assert config.progress_monitor.step_complete('Building', 0)
-            config.progress_monitor.phase_finish('Building')
-            if gpu.build_error:
-                self._log.log(severity.ERROR, gpu.build_error)
-                return None
-            ((_, _, _, most),) = config.record.profiles
-            return MAGIC + json.dumps({'tensors': ['images', *OUTPUT_TAILS], 'max_people': most[0],
-                                       'crop_size': most[1]}).encode()
 
-    return {'Builder': Builder, 'OnnxParser': OnnxParser, 'ParserError': ParserError,
-            'IBuilderConfig': IBuilderConfig, 'IOptimizationProfile': IOptimizationProfile,
-            'ITimingCache': ITimingCache}
+class IOptimizationProfile:
+    def set_shape(self, input: str, min: tuple, opt: tuple, max: tuple) -> None:
+        self._shapes = (input, min, opt, max)
+
+
+class ITimingCache:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def serialize(self) -> bytes:
+        return self._data or b'measured'
+
+
+class IBuilderConfig:
+    def __init__(self) -> None:
+        self.progress_monitor: Any = None
+        self.record = SimpleNamespace(cleared=[], pools={}, profiles=[])
+        self._cache = ITimingCache(b'')
+
+    def clear_flag(self, flag: enum.Enum) -> None:
+        self.record.cleared.append(flag.name)
+
+    def set_memory_pool_limit(self, pool: enum.Enum, pool_size: int) -> None:
+        self.record.pools[pool.name] = pool_size
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        self.record.profiles.append(profile._shapes)
+        return len(self.record.profiles) - 1
+
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        unreadable = serialized_timing_cache.startswith(b'rubbish')
+        return None if unreadable else ITimingCache(serialized_timing_cache)
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        self.record.timing = cache._data
+        self._cache = cache
+        return True
+
+    def get_timing_cache(self) -> ITimingCache:
+        return self._cache
+
+
+class Builder:
+    def __init__(self, logger: Any) -> None:
+        self._log = logger
+
+    def create_network(self, flags: int) -> SimpleNamespace:
+        return SimpleNamespace(flags=flags)
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network: Any, config: IBuilderConfig) -> bytes | None:
+        config.record.flags = network.flags
+        self._gpu.builds.append(config.record)
+        config.progress_monitor.phase_start('Building', None, 1)
+        assert config.progress_monitor.step_complete('Building', 0)
+        config.progress_monitor.phase_finish('Building')
+        if self._gpu.build_error:
+            self._log.log(ILogger.Severity.ERROR, self._gpu.build_error)
+            return None
+        ((_, _, _, most),) = config.record.profiles
+        return MAGIC + json.dumps({'tensors': ['images', *OUTPUT_TAILS], 'max_people': most[0],
+                                   'crop_size': most[1]}).encode()
+
+
+CLASSES = (ILogger, IProgressMonitor, Runtime, ICudaEngine, IExecutionContext, Builder, OnnxParser,
+           ParserError, IBuilderConfig, IOptimizationProfile, ITimingCache)
+DATA_TYPES = enum.Enum('DataType', 'FLOAT HALF UINT8')
+ENUMS = {item.__name__: item for item in (
+    DATA_TYPES,
+    enum.IntEnum('ExecutionContextAllocationStrategy', 'STATIC ON_PROFILE_CHANGE USER_MANAGED'),
+    enum.IntEnum('NetworkDefinitionCreationFlag', 'EXPLICIT_BATCH STRONGLY_TYPED', start=0),
+    enum.Enum('BuilderFlag', 'TF32'), enum.Enum('MemoryPoolType', 'WORKSPACE'))}

@@ -200,6 +200,15 @@ def test_an_engine_of_another_network_is_refused(model: ExportedModel,
         load_runtime('tensorrt', 'w')
 
 
+def test_an_engine_whose_outputs_are_not_float32_is_refused(model: ExportedModel,
+                                                            build: SimpleNamespace) -> None:
+    build.build_engine('w')
+    path = plan_path(model.folder)
+    path.write_bytes(path.read_bytes().replace(b'{', b'{"output_type": "HALF", '))
+    with pytest.raises(ValueError, match='outputs iuv, .* are not float32. Build it again'):
+        load_runtime('tensorrt', 'w')
+
+
 def test_too_little_memory_says_how_much_is_needed_and_free(gpu: FakeGpu,
                                                             build: SimpleNamespace) -> None:
     build.build_engine('w')
@@ -226,6 +235,9 @@ def test_without_a_gpu_the_error_names_the_runtime_for_a_cpu(gpu: FakeGpu,
                                                              model: ExportedModel) -> None:
     gpu.devices = 0
     with pytest.raises(RuntimeError, match='needs an NVIDIA GPU.*cudaErrorNoDevice.*openvino'):
+        load_runtime('tensorrt', 'w')
+    gpu.driver_error = 'Failed to dlopen libcuda.so.1'
+    with pytest.raises(RuntimeError, match='needs an NVIDIA GPU.*dlopen libcuda.*openvino'):
         load_runtime('tensorrt', 'w')
 
 
@@ -322,6 +334,12 @@ def test_the_command_says_what_it_built(model: ExportedModel,
     assert 'TensorRT 10.3.0 engine for Pretended GPU, up to 2 people at once, f32' in text[0]
     assert json.loads(report)['vertex_error_mm'] == 0
     assert json.loads(report)['size_bytes'] == plan_path(model.folder).stat().st_size
+
+
+def test_options_of_the_engine_are_refused_for_other_exports(
+        tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(['export', '--out', str(tmp_path / 'new'), '--people', '2']) == 2
+    assert 'give --tensorrt, not --out' in capsys.readouterr().err
 
 
 def test_batch_sizes_are_powers_of_two_and_the_most(gpu: FakeGpu) -> None:
