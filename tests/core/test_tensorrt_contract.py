@@ -197,8 +197,9 @@ import sys
 from pathlib import Path
 import tensorrt_bindings
 sys.modules['tensorrt'] = tensorrt_bindings
-from decomr_core.runtimes import cuda_device, tensorrt_engine as engine
+from decomr_core.runtimes import cuda_device, tensorrt_engine as engine, tensorrt_runtime
 from decomr_core.runtimes.tensorrt_plan import PlanKey
+assert 'torch' not in sys.modules
 
 log = engine._log()
 log.log(tensorrt_bindings.ILogger.Severity.ERROR, 'no driver')
