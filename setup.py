@@ -37,6 +37,7 @@ setup(
         'openvino': ['openvino>=2025.0'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
+        'tensorrt': ['tensorrt>=10.3', 'cuda-python>=12.6.2'],
         'plots': ['matplotlib>=3.8'],
         'bake': ['anny>=0.6'],
         'datasets': ['h5py>=3.8'],

@@ -7,25 +7,18 @@ from. Modules are imported by the command that needs them, so that each starts q
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
-from decomr_core.arguments import (
-    boxes,
-    each_box_with_its_option,
-    numbers,
-    output_file,
-    output_picture,
-    positive,
-)
+from decomr_core.arguments import boxes, each_box_with_its_option, numbers, positive
+from decomr_core.asset_commands import Report, add_body, add_uv
 from decomr_core.config import PRESETS
 
 if TYPE_CHECKING:
@@ -37,9 +30,10 @@ PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag,
 """Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
 They are found by name when they are called; this package works without them."""
 
+RUNTIME_HELP = 'openvino, torch, onnxruntime or tensorrt'
+
 USER_ERROR, FAILURE = 2, 1
 
-Report = dict[str, Any]
 Handler = Callable[[argparse.Namespace], tuple[str, Report]]
 
 
@@ -89,7 +83,22 @@ def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
                         uv_map=options.uv, **more)
 
 
+def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.runtimes.tensorrt_build import build_engine
+
+    asked = {'max_people': options.people, 'precision': options.precision}
+    report = build_engine(options.weights, options.body, options.uv, **{
+        name: value for name, value in asked.items() if value is not None})
+    return (f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
+            f'{report["max_people"]} people at once, {report["precision"]}\nmean vertex error '
+            f'against PyTorch: {report["vertex_error_mm"]:.4f} mm', report)
+
+
 def _export(options: argparse.Namespace) -> tuple[str, Report]:
+    if options.tensorrt:
+        return _export_tensorrt(options)
+    if options.people is not None or options.precision is not None:
+        raise ValueError('--people and --precision are of the engine; give --tensorrt, not --out')
     from decomr_core.assets import find_weights
     from decomr_core.export import export_weights
 
@@ -135,81 +144,6 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
     return bench_table(report), report
 
 
-def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.body_models import load_body
-    from decomr_core.uv.build_uv_map import build_uv_map
-
-    body = load_body(options.body)
-    with _progress() as show:
-        uv_map = build_uv_map(body, show, **(
-            {} if options.stress is None else {'stress_weight': options.stress}))
-    uv_map.save(options.out)
-    report = {'out': str(options.out), 'body': body.name, 'body_hash': body.hash,
-              'uv_hash': uv_map.hash, 'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces)}
-    return f'{options.out}: UV map of {body.name}, {len(uv_map.uv)} UV vertices', report
-
-
-def _uv_import(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.body_models import load_body
-    from decomr_core.uv.uv_import import describe_uv_map, import_uv_map
-
-    body = load_body(options.body)
-    uv_map = import_uv_map(options.template, body, options.flip_v)
-    text, found = describe_uv_map(body, uv_map)
-    uv_map.save(options.out)
-    report = {'out': str(options.out), 'template': str(options.template), 'body': body.name,
-              'body_hash': body.hash, 'uv_hash': uv_map.hash, 'is_v_flipped': options.flip_v,
-              **found}
-    return f'{options.out}: UV map of {body.name} from {options.template}\n{text}', report
-
-
-def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.body_models import load_body
-    from decomr_core.uv.quality import report_uv_map
-    from decomr_core.uv.uv_map import load_uv_map
-
-    body = load_body(options.body)
-    uv_map = load_uv_map(options.uv, body)
-    with _progress() as show:
-        report = report_uv_map(body, uv_map, options.sources, show)
-    if options.plot is not None:
-        from decomr_core.uv.plots import plot_uv_map, save_figure
-
-        save_figure(plot_uv_map(body, uv_map, report), options.plot)
-    return '\n'.join(f'{name:28}{_rounded(value)}' for name, value in report.items()), report
-
-
-def _body_info(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.assets import find_body
-    from decomr_core.body_models.body_data import BodyData
-
-    path = find_body(options.body)
-    body = BodyData.load(path)
-    size = body.v_template.max(0) - body.v_template.min(0)
-    report = {'path': str(path), 'name': body.name, 'gender': body.gender or 'unknown',
-              'hash': body.hash,
-              'vertices': len(body.v_template), 'faces': len(body.faces),
-              'joints': len(body.parents), 'has_pose_blend_shapes': body.posedirs is not None,
-              'height_m': round(float(size[1]), 4), 'arm_span_m': round(float(size[0]), 4)}
-    return '\n'.join(f'{name:24}{value}' for name, value in report.items()), report
-
-
-def _body_import(options: argparse.Namespace) -> tuple[str, Report]:
-    from dataclasses import replace
-
-    from decomr_core.body_models.body_data import BodyData
-
-    body = BodyData.load(options.file)
-    body = replace(body, name=options.name or body.name, gender=options.gender or body.gender)
-    body.save(options.out)
-    gender = body.gender or 'unknown'
-    report = {'out': str(options.out), 'name': body.name, 'gender': gender, 'hash': body.hash,
-              'vertices': len(body.v_template), 'faces': len(body.faces)}
-    hint = '' if body.gender else ' (say it with --gender)'
-    return (f'{options.out}: body {body.name}, gender {gender}{hint}, {len(body.v_template)} '
-            f'vertices; make its UV map: decomr uv build --body {options.out} --out FILE'), report
-
-
 def _doctor(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.doctor import main_text, report
 
@@ -233,8 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_estimation(commands, common, network)
     _add_conversion(commands, common)
-    _add_uv(commands, common)
-    _add_body(commands, common)
+    add_uv(commands, common)
+    add_body(commands, common)
     commands.add_parser('doctor', parents=[common], help='what is installed, and what is missing'
                         ).set_defaults(handler=_doctor)
     for name, (_, help_text) in PLUGIN_COMMANDS.items():
@@ -258,19 +192,17 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
     camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',
                         help='calibration, px; without it meshes have no position')
-    predict.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime')
+    predict.add_argument('--runtime', default=None, help=RUNTIME_HELP)
 
-    export = commands.add_parser('export', parents=both, help='write ONNX and OpenVINO models')
-    export.set_defaults(handler=_export)
-    export.add_argument('--out', type=Path, required=True, help='new folder of the results')
+    _add_export(commands, both)
 
     bench = commands.add_parser(
         'bench', parents=both, help='how long each stage takes',
         description='Times every stage from image to meshes. With --batch or --preset: the '
                     'network alone, in every runtime.')
     bench.set_defaults(handler=_bench)
-    bench.add_argument('--runtime', default=None, help='openvino, torch or onnxruntime; with '
-                       '--batch or --preset, all that are installed')
+    bench.add_argument('--runtime', default=None, help=f'{RUNTIME_HELP}; with --batch or '
+                       '--preset, all that are installed')
     bench.add_argument('--preset', nargs='+', choices=tuple(PRESETS),
                        help='networks to time alone (rt)')
     bench.add_argument('--batch', nargs='+', type=positive, metavar='N',
@@ -281,6 +213,20 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     bench.add_argument('--detector', help='time this detector as well, on every image')
     bench.add_argument('--repeats', type=int, default=50, help='images (50)')
     bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
+
+
+def _add_export(commands: argparse._SubParsersAction,
+                parents: list[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser('export', parents=parents, help='write ONNX and OpenVINO models, '
+                                                                 'or a TensorRT engine')
+    export.set_defaults(handler=_export)
+    what = export.add_mutually_exclusive_group(required=True)
+    what.add_argument('--out', type=Path, help='new folder of the results')
+    what.add_argument('--tensorrt', action='store_true',
+                      help="build the engine of this machine's NVIDIA GPU, for --runtime tensorrt")
+    export.add_argument('--people', type=positive, metavar='N',
+                        help='of the engine: people in one batch (4)')
+    export.add_argument('--precision', help='of the engine: f32 or tf32 (f32)')
 
 
 def _add_conversion(commands: argparse._SubParsersAction,
@@ -298,65 +244,6 @@ def _add_conversion(commands: argparse._SubParsersAction,
     convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
 
 
-def _add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    uv_map = commands.add_parser('uv', help='UV maps').add_subparsers(
-        dest='what', required=True, metavar='build|import|report')
-    build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
-    build.set_defaults(handler=_uv_build)
-    build.add_argument('--out', type=output_file, required=True, help='npz file to write')
-    build.add_argument('--stress', type=float, metavar='WEIGHT',
-                       help='pull towards the distances on the mesh (30); 0: none')
-    imported = uv_map.add_parser('import', parents=[common],
-                                 help="take the UV map of an OBJ of the body's mesh")
-    imported.set_defaults(handler=_uv_import)
-    imported.add_argument('template', type=Path, help='OBJ with v, vt and f of the same mesh')
-    imported.add_argument('--out', type=output_file, required=True, help='npz file to write')
-    imported.add_argument('--flip-v', action='store_true',
-                          help='count v from the bottom, as Blender, textures of SMPL and decomr '
-                               'predict do; without it from the top, as the official DecoMR '
-                               'template does')
-    report = uv_map.add_parser('report', parents=[common], help='measure a UV map')
-    report.set_defaults(handler=_uv_report)
-    report.add_argument('--uv', default='builtin', help='builtin, makehuman or an npz file')
-    report.add_argument('--sources', type=positive, metavar='N',
-                        help='rows of the distance matrices; default: all, a minute')
-    report.add_argument('--plot', type=output_picture, metavar='FILE.png',
-                        help='picture of the chart, the distances and the distortion')
-    for command in (build, imported, report):
-        command.add_argument('--body', default='builtin', help='builtin or an npz file')
-
-
-def _add_body(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    body = commands.add_parser('body', help='body models').add_subparsers(
-        dest='what', required=True, metavar='info|import')
-    info = body.add_parser('info', parents=[common], help='what a body model is')
-    info.set_defaults(handler=_body_info)
-    info.add_argument('body', nargs='?', default='builtin', help='builtin or an npz file')
-    imported = body.add_parser('import', parents=[common],
-                               help="turn SMPL's .pkl or npz into our npz")
-    imported.set_defaults(handler=_body_import)
-    imported.add_argument('file', type=Path, help='official SMPL .pkl, or an npz')
-    imported.add_argument('--out', type=output_file, required=True, help='npz file to write')
-    imported.add_argument('--gender', choices=('neutral', 'male', 'female'),
-                          help='of the body; default: as the name of an official file says')
-    imported.add_argument('--name', help='what the body is called; default: as the file')
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr, on a terminal only; gives the function that moves it."""
-    from tqdm import tqdm
-
-    with tqdm(total=1.0, disable=None, bar_format='{desc:22}{percentage:3.0f} %|{bar}| '
-                                                  '{elapsed}') as bar:
-        def show(word: str, part: float) -> None:
-            """Says what is being done and moves the bar to the done part in [0, 1]."""
-            bar.set_description_str(word)
-            bar.update(part - bar.n)
-
-        yield show
-
-
 def _run_plugin(command: str, argv: list[str]) -> int:
     """Runs a command of another package, which is imported only now."""
     module = PLUGIN_COMMANDS[command][0]
@@ -369,15 +256,6 @@ def _run_plugin(command: str, argv: list[str]) -> int:
                                   'in a checkout run make setup, then scripts/with-env decomr '
                                   f'{command}')
     return plugin.main(argv)
-
-
-def _rounded(value: object) -> str:
-    """A value of a report for a reader; --json keeps every digit."""
-    if isinstance(value, dict):
-        return '; '.join(f'{name}: {_rounded(item)}' for name, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ', '.join(map(_rounded, value))
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 def _complain(command: str, error: object) -> int:

@@ -28,7 +28,7 @@ INSTALL = {
     'torch': 'pip install torch',
     'openvino': 'pip install openvino',
     'onnxruntime': 'pip install onnxruntime',
-    'tensorrt': 'pip install tensorrt (needs an NVIDIA GPU)',
+    'tensorrt': 'pip install tensorrt cuda-python (needs an NVIDIA GPU)',
     'rclpy': 'source a ROS 2 installation, or run through scripts/with-env',
     'decomr.msg': 'build the package: make setup, or colcon build and source install/setup.bash',
 }

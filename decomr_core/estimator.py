@@ -203,7 +203,7 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
-        runtime: `openvino`, `torch` or `onnxruntime`.
+        runtime: `openvino`, `torch`, `onnxruntime` or `tensorrt`.
         detector: `hog` or `whole-frame`; None: boxes are always given.
         detect_every: the detector looks at every n-th image.
         is_video: whether consecutive images show the same people, who are then tracked.

@@ -27,7 +27,7 @@ ARGUMENTS = (
     ('namespace', '', 'namespace of the node and of its topics'),
     ('params_file', str(SHARE / 'config' / 'decomr.yaml'), 'YAML file of node parameters'),
     ('model', '', 'weights: rt or a .safetensors file; empty: as params_file says'),
-    ('runtime', '', 'openvino, onnxruntime or torch; empty: as params_file says'),
+    ('runtime', '', 'openvino, onnxruntime, torch or tensorrt; empty: as params_file says'),
     ('reliability', '', 'of the image: best_effort or reliable; empty: as params_file says'),
     ('rviz', 'false', 'whether to start RViz'),
     ('record', '', 'folder of a rosbag2 to write; empty: none'),

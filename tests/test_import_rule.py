@@ -26,7 +26,7 @@ LAYERS = (
      'decomr_core.runtimes'),
     ('decomr_core.estimator',),
     ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench',
-     'decomr_core.network_bench', 'decomr_core.predict'),
+     'decomr_core.network_bench', 'decomr_core.predict', 'decomr_core.asset_commands'),
     ('decomr_core.cli',),
 )
 TOP = 5  # training, decomr_ros and the commands: none of them imports another's folder
@@ -41,11 +41,12 @@ OPTIONAL = {
     'jsonargparse': 'training/train.py',
     'lightning_fabric': 'training/train.py',
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
-    'tensorrt': 'decomr_core/runtimes/tensorrt_runtime.py',
+    'cuda': 'decomr_core/runtimes/cuda_device.py',
+    'tensorrt': 'decomr_core/runtimes/tensorrt_engine.py',
     'mcap': 'decomr_ros/bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
 }
-WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime')
+WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt_runtime')
 
 
 def python_files(*folders: str) -> list[Path]:

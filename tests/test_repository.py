@@ -24,13 +24,13 @@ ROSDEP_KEYS = {
     'pytest': 'python3-pytest', 'rosbags': 'python3-rosbags-pip', 'scipy': 'python3-scipy',
     'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml',
 }
-WITHOUT_ROSDEP_KEY = {'openvino', 'safetensors', 'smplx'}
+WITHOUT_ROSDEP_KEY = {'cuda', 'openvino', 'safetensors', 'smplx', 'tensorrt'}
 # Keys that no Python import shows: tools of the build, and what a launch file starts.
 KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators',
                        'rosidl_default_runtime', 'rviz2'}
 # Python module -> name on the package index, where they differ.
-DISTRIBUTIONS = {'PIL': 'pillow', 'cv2': 'opencv-python-headless', 'yaml': 'pyyaml',
-                 'lightning_fabric': 'lightning-fabric'}
+DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-headless',
+                 'lightning_fabric': 'lightning-fabric', 'yaml': 'pyyaml'}
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs',
             'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs',
             'std_msgs', 'visualization_msgs'}
@@ -86,7 +86,7 @@ def test_a_place_outside_the_repository_is_noticed(text: str) -> None:
 
 def test_package_xml_names_everything_that_is_imported() -> None:
     used = third_party_imports('decomr_core', 'decomr_ros', 'launch', 'tests') - {
-        'jsonargparse', 'onnx'}
+        'jsonargparse', 'onnx', 'tensorrt_bindings'}
     needed = {ROSDEP_KEYS.get(name, name) for name in used - WITHOUT_ROSDEP_KEY}
     assert needed - package_keys() == set(), 'add the keys to package.xml'
 
@@ -100,7 +100,7 @@ def test_package_xml_names_nothing_that_is_not_used() -> None:
 def test_the_requirements_name_everything_that_is_imported() -> None:
     used = {DISTRIBUTIONS.get(name, name)
             for name in third_party_imports('decomr_core', 'decomr_ros') - FROM_ROS}
-    assert used - requirement_names('runtime', 'export') == set()
+    assert used - requirement_names('runtime', 'export', 'tensorrt') == set()
     used = {DISTRIBUTIONS.get(name, name)
             for name in third_party_imports('training', 'tests', 'tools') - FROM_ROS}
     assert used - requirement_names('runtime', 'export', 'training', 'datasets', 'dev',

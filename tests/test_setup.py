@@ -184,3 +184,30 @@ def test_wheels_are_made_to_fit_this_interpreter() -> None:
     assert (Path(numpy) / 'numpy/arrayobject.h').is_file()
     assert python == patch.sysconfig.get_path('include')
     assert other == '/usr/include'
+
+
+def test_a_machine_without_bindings_of_tensorrt_is_set_up_all_the_same(
+        elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    setup = load_script(elsewhere / 'scripts/setup')
+    monkeypatch.setattr(setup, 'VENV', elsewhere / '.venv')
+    monkeypatch.setattr(setup, 'LOG', elsewhere / 'setup.log')
+    folder = elsewhere / '.venv/tensorrt-bindings/10'
+    folder.mkdir(parents=True)
+    pip = [sys.executable, '-c', 'import sys; sys.exit("no such wheel")']
+    setup._install_bindings(pip, 10, dict(os.environ))
+    assert 'no Python bindings of TensorRT 10 for this machine' in capsys.readouterr().out
+    assert 'no such wheel' in setup.LOG.read_text()
+    assert not folder.exists()
+    pip = [sys.executable, '-c', 'import pathlib, sys; '
+           'pathlib.Path(sys.argv[sys.argv.index("--target") + 1]).mkdir(parents=True)']
+    setup._install_bindings(pip, 10, dict(os.environ))
+    assert folder.is_dir() and capsys.readouterr().out == ''
+
+
+def test_each_set_of_bindings_is_pinned() -> None:
+    setup = load_script(ROOT / 'scripts/setup')
+    for major in setup.BINDINGS:
+        lines = (ROOT / f'requirements/tensorrt-bindings-{major}.txt').read_text().splitlines()
+        pins = [line for line in lines if not line.startswith('#')]
+        assert pins and all('==' in pin for pin in pins)
+        assert any(f'-bindings=={major}.' in pin for pin in pins)

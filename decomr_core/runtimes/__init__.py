@@ -22,6 +22,7 @@ RUNTIMES = {
     'torch': ('torch', 'TorchRuntime', 'pip install torch'),
     'openvino': ('openvino', 'OpenVinoRuntime', 'pip install openvino'),
     'onnxruntime': ('onnxruntime', 'OnnxRuntime', 'pip install onnxruntime'),
+    'tensorrt': ('tensorrt', 'TensorRtRuntime', 'pip install tensorrt cuda-python'),
 }
 """By name: the Python module it needs, its class in `<name>_runtime.py`, how to install it."""
 
@@ -34,7 +35,7 @@ class Runtime(Protocol):
 
     Attributes:
         name: as in `RUNTIMES`.
-        precision: of the arithmetic, `f32` or `bf16`.
+        precision: of the arithmetic, `f32`, `tf32` or `bf16`.
         crop_size: S, px.
         topology: of the body whose vertices come out.
     """
@@ -66,7 +67,7 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
     """Loads a trained network into a runtime.
 
     Args:
-        name: `torch`, `openvino` or `onnxruntime`.
+        name: `torch`, `openvino`, `onnxruntime` or `tensorrt`.
         weights: a shipped network by name or a safetensors file by path.
         options: what the runtime's constructor takes, as `precision` or `num_threads`.
 

@@ -1,0 +1,227 @@
+"""What the TensorRT runtime needs of CUDA: a GPU, memory, a stream, graphs. No PyTorch.
+
+Everything here lives as long as the Python object that holds it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+try:
+    from cuda.bindings import runtime as cudart
+except ImportError as error:
+    raise ImportError('the Python bindings of CUDA are not installed: pip install cuda-python '
+                      "(beside CUDA 12: pip install 'cuda-python>=12.6.2,<13')") from error
+
+__all__ = ['Buffer', 'CudaError', 'DeviceMemory', 'Gpu', 'Graph', 'Stream', 'find_gpu',
+           'free_memory_text', 'mebibytes', 'use_gpu']
+
+
+class CudaError(RuntimeError):
+    """A call of the CUDA runtime failed."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of this machine.
+
+    Attributes:
+        index: as CUDA counts them.
+        name: as the driver says it.
+        compute_capability: as `8.7`.
+    """
+
+    index: int
+    name: str
+    compute_capability: str
+
+
+def find_gpu(index: int = 0) -> Gpu:
+    """Chooses a GPU for this thread.
+
+    Args:
+        index: as CUDA counts them.
+
+    Raises:
+        RuntimeError: CUDA sees none.
+        ValueError: CUDA sees some, but not this one.
+    """
+    try:
+        count, reason = _checked(cudart.cudaGetDeviceCount()), 'CUDA counts 0'
+    except RuntimeError as error:  # older bindings raise one of their own without a driver
+        count, reason = 0, str(error)
+    if not count:
+        raise RuntimeError('the runtime tensorrt needs an NVIDIA GPU with its driver, but there '
+                           f'is none ({reason}); on a CPU use the runtime openvino')
+    if not 0 <= index < count:
+        raise ValueError(f'GPU {index} was asked for, but CUDA sees {count} (0 to {count - 1})')
+    use_gpu(index)
+    properties: cudart.cudaDeviceProp = _checked(cudart.cudaGetDeviceProperties(index))
+    return Gpu(index, properties.name.split(b'\0')[0].decode(),
+               f'{properties.major}.{properties.minor}')
+
+
+def use_gpu(index: int) -> None:
+    """Makes a GPU the current one of the calling thread."""
+    _checked(cudart.cudaSetDevice(index))
+
+
+def mebibytes(size: int) -> str:
+    """A number of bytes for a reader."""
+    return f'{math.ceil(size / 2**20)} MiB'
+
+
+def free_memory_text() -> str:
+    """How much memory of the current GPU is free, for an error."""
+    free, total = _checked(cudart.cudaMemGetInfo())
+    return f'{mebibytes(free)} of {mebibytes(total)} are free'
+
+
+class DeviceMemory:
+    """Memory of the GPU.
+
+    Attributes:
+        address: of the first byte, on the GPU.
+        size: bytes.
+    """
+
+    def __init__(self, size: int, purpose: str) -> None:
+        """Allocates it.
+
+        Args:
+            size: bytes.
+            purpose: what it is for, for the error.
+
+        Raises:
+            RuntimeError: there is not that much.
+        """
+        error, address = cudart.cudaMalloc(max(1, size))
+        if error == cudart.cudaError_t.cudaErrorMemoryAllocation:
+            raise RuntimeError(
+                f'the GPU is out of memory: {purpose} needs {mebibytes(size)}, '
+                f'{free_memory_text()}; end other programs that use the GPU (nvidia-smi lists '
+                'them) or build the engine for fewer people (--people)')
+        self.address, self.size = int(_checked((error, address))), size
+        weakref.finalize(self, cudart.cudaFree, self.address)
+
+
+class Buffer:
+    """An array on the GPU with its copy in page-locked host memory, so that copies need no wait.
+
+    Attributes:
+        host: the copy on the host, shaped as asked for.
+        address: of the first byte, on the GPU.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike, purpose: str) -> None:
+        """Allocates both.
+
+        Args:
+            shape: the first axis counts what is copied.
+            dtype: of the elements.
+            purpose: what it is for, for the error.
+
+        Raises:
+            RuntimeError: the GPU or the host has not that much memory.
+        """
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        self._memory = DeviceMemory(size, purpose)
+        self.address = self._memory.address
+        self._pinned = int(_checked(cudart.cudaMallocHost(size)))
+        weakref.finalize(self, cudart.cudaFreeHost, self._pinned)
+        memory = (ctypes.c_uint8 * size).from_address(self._pinned)
+        self.host = np.frombuffer(memory, dtype).reshape(shape)
+        self._row_size = size // shape[0]
+
+    def upload(self, stream: Stream, count: int) -> None:
+        """Copies the first `count` rows to the GPU, in the order of the stream."""
+        _checked(cudart.cudaMemcpyAsync(
+            self.address, self._pinned, count * self._row_size,
+            cudart.cudaMemcpyKind.cudaMemcpyHostToDevice, stream.handle))
+
+    def download(self, stream: Stream, count: int) -> None:
+        """Copies the first `count` rows to the host, in the order of the stream."""
+        _checked(cudart.cudaMemcpyAsync(
+            self._pinned, self.address, count * self._row_size,
+            cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream.handle))
+
+
+class Graph:
+    """Work that was recorded once and is launched whole."""
+
+    def __init__(self, graph: Any) -> None:
+        """Makes a recorded graph ready; the recording itself is not needed any more."""
+        try:
+            self.handle = _checked(cudart.cudaGraphInstantiate(graph, 0))
+        finally:
+            cudart.cudaGraphDestroy(graph)
+        weakref.finalize(self, cudart.cudaGraphExecDestroy, self.handle)
+
+
+class Stream:
+    """A queue of work that waits for no other queue.
+
+    Attributes:
+        handle: of the stream, as a number.
+    """
+
+    def __init__(self) -> None:
+        """Makes a stream on the current GPU."""
+        stream = _checked(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        self.handle = int(stream)
+        weakref.finalize(self, cudart.cudaStreamDestroy, stream)
+
+    def synchronize(self) -> None:
+        """Waits until everything in the queue is done."""
+        _checked(cudart.cudaStreamSynchronize(self.handle))
+
+    def launch(self, graph: Graph) -> None:
+        """Appends recorded work."""
+        _checked(cudart.cudaGraphLaunch(graph.handle, self.handle))
+
+    def capture(self, work: Callable[[], None]) -> Graph:
+        """Records what a function appends, instead of doing it.
+
+        Args:
+            work: appends to this stream.
+
+        Raises:
+            CudaError: something in it cannot be recorded.
+        """
+        # Recorded for this thread alone: what other threads do on the GPU does not spoil it.
+        mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        _checked(cudart.cudaStreamBeginCapture(self.handle, mode))
+        try:
+            work()
+        except BaseException:
+            cudart.cudaStreamEndCapture(self.handle)
+            cudart.cudaGetLastError()  # or the next call of somebody else would report it
+            raise
+        recorded = cudart.cudaStreamEndCapture(self.handle)
+        cudart.cudaGetLastError()
+        return Graph(_checked(recorded))
+
+
+def _checked(returned: tuple) -> Any:
+    """The results of a CUDA call without their error code.
+
+    Raises:
+        CudaError: the code is an error.
+    """
+    error, *results = returned
+    if error != cudart.cudaError_t.cudaSuccess:
+        raise CudaError(f'CUDA failed: {_error_text(error)}')
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _error_text(error: Any) -> str:
+    text = cudart.cudaGetErrorString(error)[1]
+    return f'{error.name}: {text.decode()}'
