@@ -94,11 +94,12 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
 
     if options.out.exists():
         raise ValueError(f'{options.out} exists already; give a folder that does not')
-    export_weights(find_weights(options.weights), options.out, options.body, options.uv)
+    export_weights(find_weights(options.weights), options.out, options.body, options.uv,
+                   options.target)
     info = json.loads((options.out / 'info.json').read_text())
     files = sorted(path.name for path in options.out.iterdir())
-    errors = ', '.join(f'{name} {error:.4f} mm' for name, error in
-                       info['vertex_error_mm'].items())
+    errors = ', '.join(f'{name} {parity["vertices_mean_mm"]:.4f} mm'
+                       for name, parity in info['parity'].items())
     report = {'out': str(options.out), 'files': files, **info}
     return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
             report)
@@ -250,6 +251,7 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     export = commands.add_parser('export', parents=both, help='write ONNX and OpenVINO models')
     export.set_defaults(handler=_export)
     export.add_argument('--out', type=Path, required=True, help='new folder of the results')
+    export.add_argument('--target', default='cpu', help='cpu or tensorrt: whose graph (cpu)')
 
     bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
     bench.set_defaults(handler=_bench)

@@ -111,13 +111,17 @@ class TexelProjection(nn.Sequential):
                 reference_map: Tensor) -> Tensor:
         """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, first hourglass size, r, r)."""
         first = self[0]
-        of_uv, of_code, of_reference = first.weight.split(
-            [self.num_uv_features, self.num_code, POINT_CHANNELS], dim=1)
+        # Slices, not split: the ONNX exporter folds these into weights of their own.
+        code_at = self.num_uv_features
+        reference_at = code_at + self.num_code
+        of_uv, of_code, of_reference = (first.weight[:, :code_at],
+                                        first.weight[:, code_at:reference_at],
+                                        first.weight[:, reference_at:])
         features = functional.conv2d(reference_map, of_reference, first.bias)
         if uv_features is not None:
             features = functional.conv2d(uv_features, of_uv) + features
         if code is not None:
-            features = features + functional.linear(code, of_code.flatten(1))[..., None, None]
+            features = features + functional.conv2d(code[..., None, None], of_code)
         for layer in list(self)[1:]:
             features = layer(features)
         return features

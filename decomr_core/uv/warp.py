@@ -39,7 +39,7 @@ def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int, form: str = 'scat
     Raises:
         ValueError: the shapes do not fit, or there is no such form.
     """
-    batch, _, height, width = features.shape
+    batch, channels, height, width = features.shape
     check_shape('iuv', iuv, (batch, 3, height, width))
     if form not in WARP_FORMS:
         raise ValueError(f'form is {form!r}, expected one of: {", ".join(WARP_FORMS)}')
@@ -51,7 +51,7 @@ def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int, form: str = 'scat
     # Not `count + 1e-8`: the ONNX optimizer takes so small a summand for zero and drops it.
     means = sums[:, :-1] / count.clamp(min=1)
     warped = torch.cat([means, (count > 0).to(means.dtype)], dim=1)
-    return warped.unflatten(2, (resolution, resolution)).to(given_type)
+    return warped.reshape(batch, channels + 3, resolution, resolution).to(given_type)
 
 
 def _sum_by_scatter(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from decomr_core import export
+from decomr_core import export, onnx_graph, parity
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import save_checkpoint
 from decomr_core.config import network_config
 from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import ExportedModel, exported_model
+from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel, exported_model
 from decomr_core.runtimes.openvino_runtime import choose_precision, cpu_precisions
 from decomr_core.uv.uv_map import UVMap
 
@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
     with torch.no_grad():
-        network.train()(normalize_images(torch.from_numpy(export.parity_crops(64, 16))))
+        network.train()(normalize_images(torch.from_numpy(parity.parity_crops(64, 16))))
     tiny_body.save(folder / 'body.npz')
     tiny_uv_map.save(folder / 'uv.npz')
     save_checkpoint(folder / 'tiny.safetensors', network.eval(), {})
@@ -75,9 +75,9 @@ def torch_runtime(trained: dict[str, str]) -> Runtime:
 
 
 def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:
-    crops = export.parity_crops(one.crop_size, count)
+    crops = parity.parity_crops(one.crop_size, count)
     assert np.ptp(one.run(crops).vertices, axis=0).max() > 1e-3, 'each crop has its own mesh'
-    return export.vertex_error_mm(one.run(crops).vertices, other.run(crops).vertices)
+    return parity.vertex_error_mm(one.run(crops).vertices, other.run(crops).vertices)
 
 
 # float32 in another order of additions: far below a tenth of a millimetre.
@@ -86,8 +86,8 @@ def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:
 def test_every_runtime_says_what_pytorch_says(trained: dict[str, str], torch_runtime: Runtime,
                                               name: str, options: dict[str, str]) -> None:
     runtime = load_runtime(name, **trained, **options)
-    assert distance_mm(torch_runtime, runtime) < export.MAX_ERROR_MM['f32']
-    crops = export.parity_crops(64)
+    assert distance_mm(torch_runtime, runtime) < parity.LIMITS_MM['f32']
+    crops = parity.parity_crops(64)
     expected, seen = torch_runtime.run(crops), runtime.run(crops)
     for field in dataclasses.fields(expected):
         one, other = getattr(expected, field.name), getattr(seen, field.name)
@@ -102,8 +102,8 @@ def test_bf16_runs_if_asked_for_and_is_coarser(trained: dict[str, str],
                                                torch_runtime: Runtime) -> None:
     exact, coarse = (load_runtime('openvino', **trained, precision=precision)
                      for precision in ('f32', 'bf16'))
-    vertices = torch_runtime.run(export.parity_crops(64)).vertices
-    between_crops = export.vertex_error_mm(vertices, vertices[::-1])
+    vertices = torch_runtime.run(parity.parity_crops(64)).vertices
+    between_crops = parity.vertex_error_mm(vertices, vertices[::-1])
     assert distance_mm(torch_runtime, exact) < distance_mm(torch_runtime, coarse)
     # Random weights magnify rounding; trained ones are gated at MAX_ERROR_MM.
     assert distance_mm(torch_runtime, coarse) < between_crops
@@ -122,8 +122,9 @@ def test_bf16_is_chosen_only_where_it_is_fast_and_was_measured_good(
 
 def test_the_export_measures_whether_bf16_passes(trained: dict[str, str],
                                                  model: ExportedModel) -> None:
-    error = model.info['vertex_error_mm'].get('bf16', np.inf)
-    assert model.info['passes_bf16'] == (error <= export.MAX_ERROR_MM['bf16'])
+    measured = model.info['parity'].get('openvino bf16', {'vertices_mean_mm': np.inf})
+    assert model.info['passes_bf16'] == (
+        measured['vertices_mean_mm'] <= parity.LIMITS_MM['bf16'])
     expected = 'bf16' if model.info['passes_bf16'] else 'f32'
     assert load_runtime('openvino', **trained).precision == expected
 
@@ -131,11 +132,11 @@ def test_the_export_measures_whether_bf16_passes(trained: dict[str, str],
 @pytest.mark.parametrize('name', ['torch', 'openvino', 'onnxruntime'])
 def test_a_batch_of_three_equals_three_singles(trained: dict[str, str], name: str) -> None:
     runtime = load_runtime(name, **trained)
-    crops = export.parity_crops(64, 3)
+    crops = parity.parity_crops(64, 3)
     together = runtime.run(crops).vertices
     single = np.concatenate([runtime.run(crop[None]).vertices for crop in crops])
     # PyTorch picks other kernels for other batch sizes, so the rounding differs.
-    assert export.vertex_error_mm(together, single) < export.MAX_ERROR_MM['f32']
+    assert parity.vertex_error_mm(together, single) < parity.LIMITS_MM['f32']
 
 
 def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) -> None:
@@ -147,9 +148,7 @@ def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) ->
     assert [output.name for output in graph.graph.output] == [
         'iuv', 'vertices', 'joints', 'camera', 'location_map']
     assert graph.opset_import[0].version == export.OPSET
-    operators = {node.op_type for node in graph.graph.node}
-    assert 'ScatterND' not in operators, 'TensorRT rejects an adding ScatterND'
-    assert 'ScatterElements' in operators
+    assert 'ScatterElements' in {node.op_type for node in graph.graph.node}
     onnx.checker.check_model(graph)
 
 
@@ -189,7 +188,7 @@ def test_a_process_that_comes_second_leaves_the_first_export_alone(
 
 def test_an_export_that_differs_is_refused_and_nothing_is_kept(
         trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export.MAX_ERROR_MM, 'f32', -1.0)
+    monkeypatch.setitem(parity.LIMITS_MM, 'f32', -1.0)
     with pytest.raises(RuntimeError, match='Use the torch runtime'):
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
                               trained['body'], trained['uv_map'])
@@ -199,8 +198,18 @@ def test_an_export_that_differs_is_refused_and_nothing_is_kept(
 def test_the_export_says_what_it_is(model: ExportedModel) -> None:
     info = json.loads((model.folder / 'info.json').read_text())
     assert info['crop_size'] == 64 and info['config']['uv_resolution'] == 16
-    assert info['vertex_error_mm']['f32'] <= export.MAX_ERROR_MM['f32']
-    assert len(info['weights_hash']) == 64
+    assert {'openvino f32', 'onnxruntime f32'} <= set(info['parity'])
+    for engine in ('openvino f32', 'onnxruntime f32'):
+        measured = info['parity'][engine]
+        assert 0 < measured['vertices_mean_mm'] <= parity.LIMITS_MM['f32']
+        assert measured['vertices_mean_mm'] < measured['vertices_max_mm']
+        assert 0 < measured['joints_mean_mm'] <= parity.LIMITS_MM['f32']
+        assert 0.999 < measured['foreground_iou'] <= 1
+    notes = onnx_graph.read_notes(model.onnx_path)
+    assert json.loads(notes['parity']) == info['parity']
+    for name in ('weights_hash', 'body_hash', 'uv_hash'):
+        assert notes[name] == info[name] and len(info[name]) == 64
+    assert int(notes['export_version']) == info['export_version'] == EXPORT_VERSION
 
 
 @pytest.mark.parametrize('name', ['info.json', 'topology.npz', 'model.xml'])
