@@ -9,7 +9,7 @@ from torch.nn import functional
 from decomr_core.config import NetworkConfig
 from decomr_core.networks.blocks import BottleneckBlock, make_norm
 
-__all__ = ['Hourglass', 'LNet', 'TexelProjection']
+__all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
 
 # Channels of the reference map: a point in metres.
 POINT_CHANNELS = 3
@@ -127,6 +127,19 @@ class TexelProjection(nn.Sequential):
         return features
 
 
+class Grid(nn.Module):
+    """Vectors (B, c h w) as grids (B, c, h, w): `nn.Unflatten` without arithmetic in the graph."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        """Takes (c, h, w)."""
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, c h w) to (B, c, h, w)."""
+        return vectors.reshape(-1, *self.shape)
+
+
 class Hourglass(nn.Module):
     """Down to coarser UV grids and back, adding what was there at each level on the way."""
 
@@ -162,4 +175,4 @@ def _make_coarse_head(config: NetworkConfig) -> nn.Sequential | None:
     channels = config.hourglass_channels[-1]
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)
     return nn.Sequential(nn.Linear(config.global_features, channels * side ** 2),
-                         nn.Unflatten(1, (channels, side, side)))
+                         Grid((channels, side, side)))

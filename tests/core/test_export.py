@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import lively_network, small_config
 
 from decomr_core import export, onnx_graph, parity
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import save_checkpoint
-from decomr_core.config import network_config
-from decomr_core.crop import normalize_images
-from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import Runtime, load_runtime
 from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel, exported_model
 from decomr_core.runtimes.openvino_runtime import choose_precision, cpu_precisions
@@ -34,24 +32,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
             tiny_uv_map: UVMap) -> dict[str, str]:
     """Weights of a small random network with its body and UV map, as files."""
     folder = tmp_path_factory.mktemp('trained')
-    config = dataclasses.replace(
-        network_config('rt'), crop_size=64, encoder_width=8, global_features=32,
-        head_channels=8, hidden_features=16, uv_resolution=16, location_map_resolution=32)
-    torch.manual_seed(0)
-    network = DecoMR(config, tiny_body, tiny_uv_map).eval()
-    # Fresh layers hide differences: the last ones start near zero, and normalisation with the
-    # statistics of nothing lets the signal die out.
-    for name, parameter in network.named_parameters():
-        if 'head' in name and parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.05)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the mean over all batches
-    with torch.no_grad():
-        network.train()(normalize_images(torch.from_numpy(parity.parity_crops(64, 16))))
+    network = lively_network(small_config('rt'), tiny_body, tiny_uv_map)
     tiny_body.save(folder / 'body.npz')
     tiny_uv_map.save(folder / 'uv.npz')
-    save_checkpoint(folder / 'tiny.safetensors', network.eval(), {})
+    save_checkpoint(folder / 'tiny.safetensors', network, {})
     return {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
             'uv_map': str(folder / 'uv.npz')}
 
