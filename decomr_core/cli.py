@@ -94,8 +94,7 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
 
     if options.out.exists():
         raise ValueError(f'{options.out} exists already; give a folder that does not')
-    export_weights(find_weights(options.weights), options.out, options.body, options.uv,
-                   options.target)
+    export_weights(find_weights(options.weights), options.out, options.body, options.uv)
     info = json.loads((options.out / 'info.json').read_text())
     files = sorted(path.name for path in options.out.iterdir())
     errors = ', '.join(f'{name} {parity["vertices_mean_mm"]:.4f} mm'
@@ -251,7 +250,6 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     export = commands.add_parser('export', parents=both, help='write ONNX and OpenVINO models')
     export.set_defaults(handler=_export)
     export.add_argument('--out', type=Path, required=True, help='new folder of the results')
-    export.add_argument('--target', default='cpu', help='cpu or tensorrt: whose graph (cpu)')
 
     bench = commands.add_parser('bench', parents=both, help='how long each stage takes')
     bench.set_defaults(handler=_bench)

@@ -76,25 +76,32 @@ class _HalfPrecision:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
-        self.nodes = [node for node in graph.node if node.op_type != 'Constant']
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.origin = {name: name for name in self.constants}  # of constants under other names
+        self.nodes = []
         for node in graph.node:
             if node.op_type == 'Constant':
                 self.constants[node.output[0]] = node.attribute[0].t
+                self.origin[node.output[0]] = node.output[0]
+            elif node.op_type == 'Identity' and node.input[0] in self.constants:
+                # The exporter stores equal weights once.
+                self.constants[node.output[0]] = self.constants[node.input[0]]
+                self.origin[node.output[0]] = self.origin[node.input[0]]
+            else:
+                self.nodes.append(node)
         self.producer = {name: node.name for node in self.nodes for name in node.output}
         self.consumers = defaultdict(list)
         for node in self.nodes:
             for name in node.input:
                 self.consumers[name].append(node)
-        self.added: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         self.half = self._choose()
 
     def convert(self) -> None:
         """Changes types of weights and adds casts where they meet float32."""
-        casts: dict[tuple[str, int], str] = {}
+        casts: dict[str, str] = {}
         nodes = []
         for node in self.graph.node:
-            if node.op_type in TAKES_ANY_TYPE | {'Constant'}:
+            if node.op_type in TAKES_ANY_TYPE or node.output[0] in self.constants:
                 nodes.append(node)
                 continue
             is_half = node.name in self.half
@@ -103,16 +110,23 @@ class _HalfPrecision:
                 if is_half and name in self.constants:
                     node.input[place] = self._half_constant(name)
                 elif name in self.producer and is_half != (self.producer[name] in self.half):
-                    kind = onnx.TensorProto.FLOAT16 if is_half else onnx.TensorProto.FLOAT
-                    if (name, kind) not in casts:
-                        casts[name, kind] = f'{name}_as_{"half" if is_half else "float"}'
+                    # A tensor crosses in one direction only.
+                    if name not in casts:
+                        casts[name] = f'{name}_as_{"half" if is_half else "float"}'
+                        kind = onnx.TensorProto.FLOAT16 if is_half else onnx.TensorProto.FLOAT
                         nodes.append(onnx.helper.make_node(
-                            'Cast', [name], [casts[name, kind]], f'{casts[name, kind]}_cast',
-                            to=kind))
-                    node.input[place] = casts[name, kind]
+                            'Cast', [name], [casts[name]], f'{casts[name]}_cast', to=kind))
+                    node.input[place] = casts[name]
             nodes.append(node)
-        used = {name for node in nodes for name in node.input}
-        kept = [node for node in nodes if node.op_type != 'Constant' or node.output[0] in used]
+        self._replace_nodes(nodes)
+
+    def _replace_nodes(self, nodes: list[onnx.NodeProto]) -> None:
+        """Puts these nodes into the graph, without constants that none of them reads."""
+        used = {name for node in nodes if node.output[0] not in self.constants
+                for name in node.input}
+        used |= {self.origin[name] for name in used & self.origin.keys()}
+        kept = [node for node in nodes
+                if node.output[0] not in self.constants or node.output[0] in used]
         weights = [tensor for tensor in self.graph.initializer if tensor.name in used]
         self.graph.ClearField('value_info')
         for field, values in (('node', kept), ('initializer', weights)):
@@ -149,14 +163,13 @@ class _HalfPrecision:
 
     def _half_constant(self, name: str) -> str:
         """The name of a constant's copy in float16, made at the first call."""
-        half_name = f'{name}_half'
-        if half_name not in self.constants:
+        half_name = f'{self.origin[name]}_half'
+        if half_name not in self.origin:
             with np.errstate(over='ignore'):
                 values = onnx.numpy_helper.to_array(self.constants[name]).astype(np.float16)
             if not np.isfinite(values).all():
                 raise ValueError(f'the weights {name} are out of the range of float16 '
                                  "(65504); export in float32: precision='f32'")
-            tensor = onnx.numpy_helper.from_array(values, half_name)
-            self.constants[half_name] = tensor
-            self.graph.initializer.append(tensor)
+            self.origin[half_name] = half_name
+            self.graph.initializer.append(onnx.numpy_helper.from_array(values, half_name))
         return half_name

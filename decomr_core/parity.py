@@ -119,7 +119,7 @@ def _parity_crops(size: int, count: int) -> np.ndarray:
     crops = np.stack([_rough_image(random, size, 9) for _ in range(count)])
     is_noise = np.arange(count) % NOISE_EVERY == NOISE_EVERY - 1
     for index in np.flatnonzero(is_noise):
-        crops[index] = _rough_image(random, size, size >> (index // NOISE_EVERY) % 4)
+        crops[index] = _rough_image(random, size, size >> index // NOISE_EVERY % 3)
     people, shown = _render_people(random, size, int((~is_noise).sum()))
     crops[~is_noise] = np.where(shown[..., None], people, crops[~is_noise])
     return crops

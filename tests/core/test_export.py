@@ -5,9 +5,13 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +23,11 @@ from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import save_checkpoint
 from decomr_core.runtimes import Runtime, load_runtime
 from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel, exported_model
-from decomr_core.runtimes.openvino_runtime import choose_precision, cpu_precisions
+from decomr_core.runtimes.openvino_runtime import (
+    choose_precision,
+    convert_onnx,
+    cpu_precisions,
+)
 from decomr_core.uv.uv_map import UVMap
 
 pytest.importorskip('openvino')
@@ -196,17 +204,101 @@ def test_the_export_says_what_it_is(model: ExportedModel) -> None:
     assert int(notes['export_version']) == info['export_version'] == EXPORT_VERSION
 
 
-@pytest.mark.parametrize('name', ['info.json', 'topology.npz', 'model.xml'])
-def test_a_damaged_export_is_told_with_the_folder_to_delete(
-        trained: dict[str, str], model: ExportedModel, name: str) -> None:
-    path = model.folder / name
-    content = path.read_bytes()
-    path.write_bytes(content[:len(content) // 2])
+TOLD = r'is damaged .*delete this folder, it is made again at the next start$'
+
+
+def one_error(*loading: Any, **files: str) -> str:
+    """The text of the ValueError of loading a runtime: one line, with the remedy."""
+    with pytest.raises(ValueError, match=TOLD) as raised:
+        load_runtime(*loading, **files)
+    assert '\n' not in str(raised.value)
+    return str(raised.value)
+
+
+@contextmanager
+def replaced(path: Path, content: bytes) -> Iterator[None]:
+    """The file with another content for a while."""
+    kept = path.read_bytes()
+    path.write_bytes(content)
     try:
-        with pytest.raises(ValueError, match='is damaged .*delete this folder'):
-            load_runtime('openvino', **trained)
+        yield
     finally:
-        path.write_bytes(content)
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5])
+@pytest.mark.parametrize(('runtime', 'name'), [
+    ('openvino', 'info.json'), ('openvino', 'topology.npz'), ('openvino', 'model.xml'),
+    ('openvino', 'model.bin'), ('onnxruntime', 'info.json'), ('onnxruntime', 'model.onnx')])
+def test_a_truncated_export_is_told_with_the_folder_to_delete(
+        trained: dict[str, str], model: ExportedModel, runtime: str, name: str,
+        share: float) -> None:
+    content = (model.folder / name).read_bytes()
+    with replaced(model.folder / name, content[:int(len(content) * share)]):
+        assert str(model.folder) in one_error(runtime, **trained)
+
+
+@pytest.mark.parametrize(('content', 'said'), [
+    ('[1, 2]', 'info.json holds a list, expected an object'),
+    ('{"crop_size": 64}', 'info.json lacks body_name, body_hash'),
+    ('{"crop_size": "large"}', 'info.json lacks crop_size')])
+@pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
+def test_an_info_of_another_form_is_told(trained: dict[str, str], model: ExportedModel,
+                                         runtime: str, content: str, said: str) -> None:
+    with replaced(model.folder / 'info.json', content.encode()):
+        assert said in one_error(runtime, **trained)
+
+
+@pytest.mark.parametrize(('field', 'said'), [
+    ('input', 'its inputs are other, expected images'),
+    ('output', 'its outputs are camera, iuv, joints, location_map, other, expected camera')])
+@pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
+def test_a_graph_of_another_network_is_told(trained: dict[str, str], model: ExportedModel,
+                                            tmp_path: Path, runtime: str, field: str,
+                                            said: str) -> None:
+    graph = onnx.load(model.onnx_path)
+    (old,) = (value.name for value in getattr(graph.graph, field)
+              if value.name in ('images', 'vertices'))
+    for value in getattr(graph.graph, field):
+        value.name = 'other' if value.name == old else value.name
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ['other' if name == old else name for name in names]
+    onnx.save(graph, tmp_path / 'model.onnx')
+    name = 'model.onnx'
+    if runtime == 'openvino':
+        convert_onnx(tmp_path / 'model.onnx', tmp_path / 'model.xml')
+        name = 'model.xml'
+    with replaced(model.folder / name, (tmp_path / name).read_bytes()):
+        assert said in one_error(runtime, **trained)
+
+
+def test_too_little_room_is_told_before_anything_is_written(
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=1 << 20))
+    with pytest.raises(RuntimeError, match=r'no room .*exports \(1 MB are free, \d+ MB needed\); '
+                                           'nothing was kept. Free some, or .*DECOMR_CACHE'):
+        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
+                              trained['body'], trained['uv_map'])
+    assert list((tmp_path / 'exports').iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGXFSZ'), reason='needs limits on the size of files')
+def test_a_disk_that_fills_up_while_exporting_is_told_and_nothing_is_kept(
+        trained: dict[str, str], tmp_path: Path) -> None:
+    # A limit on the size of a file ends a write as a full disk does, at another errno.
+    code = ('import resource, signal; from decomr_core.export import export_weights;'
+            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN);'
+            'resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000));'
+            f'export_weights({trained["weights"]!r}, {str(tmp_path / "exports" / "tiny")!r},'
+            f'{trained["body"]!r}, {trained["uv_map"]!r})')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('RuntimeError: no room for the exported network in'), done.stderr
+    assert list((tmp_path / 'exports').iterdir()) == []
 
 
 def test_a_runtime_that_is_not_installed_is_named_with_those_that_are(
