@@ -34,6 +34,8 @@ pytest.importorskip('openvino')
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
+from decomr_core.runtimes import onnxruntime_runtime, openvino_runtime  # noqa: E402
+
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
@@ -182,6 +184,46 @@ def test_an_export_that_differs_is_refused_and_nothing_is_kept(
         trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parity.LIMITS_MM, 'f32', -1.0)
     with pytest.raises(RuntimeError, match='Use the torch runtime'):
+        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
+                              trained['body'], trained['uv_map'])
+    assert list((tmp_path / 'exports').iterdir()) == []
+
+
+def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch', 'onnxruntime'])
+    files = (trained['weights'], tmp_path / 'tiny', trained['body'], trained['uv_map'])
+    export.export_weights(*files)
+    exported = ExportedModel.load(tmp_path / 'tiny')
+    assert list(exported.info['parity']) == ['onnxruntime f32']
+    assert not exported.info['passes_bf16'] and not exported.openvino_path.exists()
+
+
+@pytest.mark.parametrize('target', ['cpu', 'tensorrt'])
+def test_without_an_engine_to_measure_in_nothing_is_exported(
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        target: str) -> None:
+    monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch'])
+    with pytest.raises(RuntimeError, match='no engine .*nothing was kept: pip install onnxrunt'):
+        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
+                              trained['body'], trained['uv_map'], target)
+    assert list((tmp_path / 'exports').iterdir()) == []
+
+
+@pytest.mark.parametrize('engine', ['openvino f32', 'onnxruntime f32'])
+def test_each_engine_alone_can_keep_an_export_out(
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        engine: str) -> None:
+    module, name = {'openvino f32': (openvino_runtime, 'run_model'),
+                    'onnxruntime f32': (onnxruntime_runtime, 'run_onnx')}[engine]
+    run = getattr(module, name)
+
+    def wrong(*inputs: Any) -> dict[str, np.ndarray]:
+        outputs = run(*inputs)
+        return {**outputs, 'vertices': outputs['vertices'] + np.float32(1e-4)}
+
+    monkeypatch.setattr(module, name, wrong)
+    with pytest.raises(RuntimeError, match=f'in {engine} is 0.173 mm off PyTorch, allowed are'):
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
                               trained['body'], trained['uv_map'])
     assert list((tmp_path / 'exports').iterdir()) == []

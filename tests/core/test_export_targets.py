@@ -22,7 +22,7 @@ from decomr_core.runtimes.exported import OUTPUT_NAMES, exported_model
 from decomr_core.uv.uv_map import UVMap
 
 onnx = pytest.importorskip('onnx')
-pytest.importorskip('onnxruntime')
+onnxruntime = pytest.importorskip('onnxruntime')
 
 from decomr_core.runtimes.onnxruntime_runtime import run_onnx  # noqa: E402
 
@@ -58,6 +58,19 @@ def test_both_warps_compute_what_pytorch_does(networks: Callable[[str], DecoMR],
     measured = parity(networks(preset), tmp_path / 'model.onnx')
     assert 0 < measured.vertices_mean_mm <= LIMITS_MM['f32']
     assert measured.foreground_iou > 0.999
+
+
+@pytest.mark.parametrize('precision', ['f32', 'fp16'])
+def test_the_dense_graph_takes_any_number_of_people(networks: Callable[[str], DecoMR],
+                                                    tmp_path: Path, precision: str) -> None:
+    export.export_onnx(networks('rt'), tmp_path / 'model.onnx', 'dense', precision)
+    crops = parity_crops(64)[:5]
+    session = onnxruntime.InferenceSession(str(tmp_path / 'model.onnx'))
+    together = session.run(list(OUTPUT_NAMES), {'images': crops})
+    singles = run_onnx(tmp_path / 'model.onnx', crops)
+    for name, values in zip(OUTPUT_NAMES, together, strict=True):
+        assert values.shape == singles[name].shape and values.dtype == np.float32
+        assert np.median(np.abs(values - singles[name])) < 1e-5, name
 
 
 def test_exporting_leaves_the_network_as_it_was(networks: Callable[[str], DecoMR],
