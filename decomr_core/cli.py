@@ -107,8 +107,8 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
     export_weights(find_weights(options.weights), options.out, options.body, options.uv)
     info = json.loads((options.out / 'info.json').read_text())
     files = sorted(path.name for path in options.out.iterdir())
-    errors = ', '.join(f'{name} {error:.4f} mm' for name, error in
-                       info['vertex_error_mm'].items())
+    errors = ', '.join(f'{name} {parity["vertices_mean_mm"]:.4f} mm'
+                       for name, parity in info['parity'].items())
     report = {'out': str(options.out), 'files': files, **info}
     return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
             report)

@@ -34,12 +34,14 @@ class DecoMR(nn.Module):
         body_name, body_hash, uv_hash: which body and UV map it was made for.
         location_mapper: vertices to location maps of R texels and back.
         joint_regressor: (J, V).
+        warp_form: how the warp is computed, one of `WARP_FORMS`; what comes out is the same.
     """
 
     def __init__(self, config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
         self.config = config
+        self.warp_form = 'scatter'
         self.body_name, self.body_hash, self.uv_hash = body.name, body.hash, uv_map.hash
         template = torch.as_tensor(body.v_template).detach().float()
         template = in_root_frame(template).unsqueeze(0)  # (1, V, 3)
@@ -91,4 +93,4 @@ class DecoMR(nn.Module):
             return None
         is_raw = self.config.lnet_input == 'raw+global'
         features = functional.avg_pool2d(images, LOCAL_STRIDE) if is_raw else local_features
-        return warp_to_uv(features, guide_iuv, self.config.uv_resolution)
+        return warp_to_uv(features, guide_iuv, self.config.uv_resolution, self.warp_form)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from decomr_core.config import NetworkConfig
 from decomr_core.networks.blocks import BottleneckBlock, make_norm
 
-__all__ = ['Hourglass', 'LNet', 'TexelProjection']
+__all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
 
 # Channels of the reference map: a point in metres.
 POINT_CHANNELS = 3
@@ -111,16 +111,33 @@ class TexelProjection(nn.Sequential):
                 reference_map: Tensor) -> Tensor:
         """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, first hourglass size, r, r)."""
         first = self[0]
-        of_uv, of_code, of_reference = first.weight.split(
-            [self.num_uv_features, self.num_code, POINT_CHANNELS], dim=1)
+        # Slices, not split: the ONNX exporter folds these into weights of their own.
+        code_at = self.num_uv_features
+        reference_at = code_at + self.num_code
+        of_uv, of_code, of_reference = (first.weight[:, :code_at],
+                                        first.weight[:, code_at:reference_at],
+                                        first.weight[:, reference_at:])
         features = functional.conv2d(reference_map, of_reference, first.bias)
         if uv_features is not None:
             features = functional.conv2d(uv_features, of_uv) + features
         if code is not None:
-            features = features + functional.linear(code, of_code.flatten(1))[..., None, None]
+            features = features + functional.conv2d(code[..., None, None], of_code)
         for layer in list(self)[1:]:
             features = layer(features)
         return features
+
+
+class Grid(nn.Module):
+    """Vectors (B, c h w) as grids (B, c, h, w): `nn.Unflatten` without arithmetic in the graph."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        """Takes (c, h, w)."""
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, c h w) to (B, c, h, w)."""
+        return vectors.reshape(-1, *self.shape)
 
 
 class Hourglass(nn.Module):
@@ -158,4 +175,4 @@ def _make_coarse_head(config: NetworkConfig) -> nn.Sequential | None:
     channels = config.hourglass_channels[-1]
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)
     return nn.Sequential(nn.Linear(config.global_features, channels * side ** 2),
-                         nn.Unflatten(1, (channels, side, side)))
+                         Grid((channels, side, side)))

@@ -1,7 +1,7 @@
 """Exported networks in the user's cache: made once per weights file, then only read.
 
-One folder per weights file and export version. It appears complete or not at all, so any number
-of processes may ask for it at the same time.
+One folder per weights file, target and export version. It appears complete or not at all, so any
+number of processes may ask for it at the same time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,21 @@ from decomr_core.body_models.body_data import BodyData
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'ExportedModel', 'exported_model']
+__all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel', 'exported_model']
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Raised whenever what an export writes changes, so that older ones are made again."""
 
 INPUT_NAME = 'images'
 OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
 """The graph's input (B, S, S, 3) uint8 RGB, and its outputs as in `NetworkOutput`."""
+
+TARGETS = ('cpu', 'tensorrt')
+"""What an export is for: the CPU's engines, or TensorRT, whose graph needs no plugin."""
+
+INFO_TYPES = {'crop_size': int, 'body_name': str, 'body_hash': str, 'uv_hash': str,
+              'target': str, 'parity': dict, 'passes_bf16': bool, 'passes_fp16': bool}
+"""What is read of `info.json`; it holds more, for people."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,8 @@ class ExportedModel:
     """The files of one exported network.
 
     Attributes:
-        folder: holds `model.onnx`, `model.xml` and `.bin` (OpenVINO), `topology.npz` and
-            `info.json`.
+        folder: holds `model.onnx`, `topology.npz` and `info.json`; for the CPU `model.xml` and
+            `.bin` (OpenVINO); for TensorRT `model_fp16.onnx` where it passed its limit.
         crop_size: S, px.
         topology: of the body it was trained for.
         info: everything in `info.json`: config, hashes, versions, measured parity.
@@ -62,19 +70,41 @@ class ExportedModel:
         folder = Path(folder)
         try:
             info = json.loads((folder / 'info.json').read_text())
-            return cls(folder, int(info['crop_size']), Topology.load(folder / 'topology.npz'),
-                       info)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            _check_info(info)
+            return cls(folder, info['crop_size'], Topology.load(folder / 'topology.npz'), info)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(_damage(folder, error)) from error
 
     def damage(self, reason: object) -> str:
         """What to tell if a file turns out to be damaged."""
         return _damage(self.folder, reason)
 
+    def check_names(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        """Refuses a graph of another network.
+
+        Args:
+            inputs: the names of its inputs, as an engine read them from the file.
+            outputs: the names of its outputs.
+
+        Raises:
+            ValueError: they are not those of an export.
+        """
+        for what, seen, expected in (('inputs', set(inputs), {INPUT_NAME}),
+                                     ('outputs', set(outputs), set(OUTPUT_NAMES))):
+            if not expected <= seen:
+                raise ValueError(self.damage(
+                    f'its {what} are {", ".join(sorted(seen)) or "none"}, expected '
+                    f'{", ".join(sorted(expected))}'))
+
     @property
     def onnx_path(self) -> Path:
-        """The ONNX file."""
+        """The ONNX file, float32."""
         return self.folder / 'model.onnx'
+
+    @property
+    def half_path(self) -> Path:
+        """The ONNX file in mixed float16 and float32; there if `info['passes_fp16']`."""
+        return self.folder / 'model_fp16.onnx'
 
     @property
     def openvino_path(self) -> Path:
@@ -83,25 +113,28 @@ class ExportedModel:
 
 
 def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
-                   uv_map: str | Path = BUILTIN) -> ExportedModel:
+                   uv_map: str | Path = BUILTIN, target: str = 'cpu') -> ExportedModel:
     """The export of a network, made now if it is not in the cache.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
         body: the body that the network was trained for, by name or path.
         uv_map: its UV map, by name or path.
+        target: what it is for, one of `TARGETS`.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: the weights are damaged or of another body or UV map; or the export is.
+        RuntimeError: the export does not compute what PyTorch does, or could not be written.
     """
     path = find_weights(weights)
-    key = hashlib.sha256(f'{file_hash(path)} {EXPORT_VERSION}'.encode()).hexdigest()[:16]
+    key = f'{file_hash(path)} {EXPORT_VERSION} {target}'
+    key = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder = cache_folder() / 'exports' / f'{path.stem}-{key}'
     if not (folder / 'info.json').is_file():
         from decomr_core.export import export_weights  # torch and the network: only to export
 
-        export_weights(path, folder, body, uv_map)
+        export_weights(path, folder, body, uv_map, target)
     model = ExportedModel.load(folder)
     _check_export(path, model.info, body, uv_map)
     return model
@@ -113,6 +146,14 @@ def _check_export(weights: Path, info: dict, body: str | Path, uv_map: str | Pat
                    info['body_name'])
     check_made_for(weights, 'uv_map', info['uv_hash'], UVMap.load(find_uv_map(uv_map)).hash,
                    info['body_name'])
+
+
+def _check_info(info: object) -> None:
+    if not isinstance(info, dict):
+        raise ValueError(f'info.json holds a {type(info).__name__}, expected an object')
+    wrong = [name for name, kind in INFO_TYPES.items() if not isinstance(info.get(name), kind)]
+    if wrong:
+        raise ValueError(f'info.json lacks {", ".join(wrong)}, or they have another type')
 
 
 def _damage(folder: Path, reason: object) -> str:

@@ -68,6 +68,8 @@ class OpenVinoRuntime:
             graph = core.read_model(model.openvino_path)
         except RuntimeError as error:
             raise ValueError(model.damage(str(error).splitlines()[-1])) from error
+        model.check_names((name for port in graph.inputs for name in port.names),
+                          (name for port in graph.outputs for name in port.names))
         graph.reshape({INPUT_NAME: [1, self.crop_size, self.crop_size, 3]})
         self._request = core.compile_model(graph, 'CPU', options).create_infer_request()
         self._outputs = [self._request.get_tensor(name) for name in OUTPUT_NAMES]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from decomr_core.assets import BUILTIN, cache_folder
-from decomr_core.export import MAX_ERROR_MM, NUM_PARITY_CROPS, parity_crops, vertex_error_mm
+from decomr_core.parity import LIMITS_MM, NUM_PARITY_CROPS, parity_crops, vertex_error_mm
 from decomr_core.runtimes.cuda_device import find_gpu
 from decomr_core.runtimes.exported import exported_model
 from decomr_core.runtimes.tensorrt_engine import build_plan, tensorrt_version
@@ -23,7 +23,7 @@ from decomr_core.runtimes.torch_runtime import TorchRuntime
 
 __all__ = ['GATES_MM', 'build_engine']
 
-GATES_MM = {'f32': MAX_ERROR_MM['f32'], 'tf32': MAX_ERROR_MM['bf16']}
+GATES_MM = {'f32': LIMITS_MM['f32'], 'tf32': LIMITS_MM['bf16']}
 """Distance from PyTorch's vertices that passes, mm. The 10 bits of tf32 are more than the 8 of
 bf16, whose gate it gets."""
 
@@ -51,7 +51,7 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
         ValueError: an option is wrong, or TensorRT does not understand the network.
         RuntimeError: there is no GPU, the build failed, or the engine computes something else.
     """
-    model = exported_model(weights, body, uv_map)
+    model = exported_model(weights, body, uv_map, target='tensorrt')
     gpu = find_gpu(device)
     key = wanted_key(model, gpu, max_people, precision)
     timing_cache = cache_folder() / 'tensorrt' / (

@@ -75,7 +75,7 @@ class TensorRtRuntime:
         """
         if num_threads:
             raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt needs no CPU')
-        model = exported_model(weights, body, uv_map)
+        model = exported_model(weights, body, uv_map, target='tensorrt')
         self.gpu = find_gpu(device)
         key, command = _fitting_key(
             model, self.gpu, max_people, None if precision == 'auto' else precision,

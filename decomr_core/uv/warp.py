@@ -1,8 +1,10 @@
 """Image features carried to UV space by the IUV image (paper section 3.3).
 
 Each foreground pixel drops its features on the texel that its predicted (u, v) rounds to; several
-pixels on one texel are averaged. Written as one `scatter_add` with static shapes, so that it
-exports; gradients flow to the features, not to the IUV image, whose gate and rounding are steps.
+pixels on one texel are averaged. Two forms with static shapes compute it, so that it exports:
+one `scatter_add`, the fastest on a CPU, and one matrix product with the assignment of pixels to
+texels, which asks a GPU compiler for nothing but a comparison and that product. Gradients flow to
+the features, not to the IUV image, whose gate and rounding are steps.
 """
 
 from __future__ import annotations
@@ -12,42 +14,79 @@ from torch import Tensor
 
 from decomr_core.structures import check_shape
 
-__all__ = ['FOREGROUND_THRESHOLD', 'warp_to_uv']
+__all__ = ['FOREGROUND_THRESHOLD', 'WARP_FORMS', 'warp_to_uv']
 
 # A pixel belongs to the person above this probability.
 FOREGROUND_THRESHOLD = 0.5
 
+WARP_FORMS = ('scatter', 'dense')
+"""`dense` takes r * r * h * w numbers per person: 4 MB in the preset rt, 51 MB in paper."""
 
-def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
+
+def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int, form: str = 'scatter') -> Tensor:
     """Features of foreground pixels, averaged on a UV grid.
 
     Args:
         features: (B, C, h, w) features of the image.
         iuv: (B, 3, h, w) foreground probability, u, v, all in [0, 1].
         resolution: r, side of the UV grid, texels.
+        form: how it is computed, one of `WARP_FORMS`; the result is the same.
 
     Returns:
         (B, C + 3, r, r): the mean features of each texel, the mean x and y of its pixels (-1 in
         the first, 1 in the last column or row) and 1 where any pixel landed; zeros elsewhere.
+
+    Raises:
+        ValueError: the shapes do not fit, or there is no such form.
     """
     batch, channels, height, width = features.shape
     check_shape('iuv', iuv, (batch, 3, height, width))
+    if form not in WARP_FORMS:
+        raise ValueError(f'form is {form!r}, expected one of: {", ".join(WARP_FORMS)}')
     given_type = features.dtype
     features = features.to(torch.promote_types(given_type, torch.float32))  # sums need it
-    x = torch.linspace(-1, 1, width, dtype=features.dtype, device=features.device)
-    y = torch.linspace(-1, 1, height, dtype=features.dtype, device=features.device)
-    extra = torch.stack([x.expand(height, width), y[:, None].expand(height, width),
-                         torch.ones_like(x).expand(height, width)])  # (3, h, w)
-    values = torch.cat([features, extra.expand(batch, -1, -1, -1)], dim=1)
-    is_foreground = iuv[:, :1] > FOREGROUND_THRESHOLD
-    values = (values * is_foreground.to(values.dtype)).flatten(2)  # (B, C + 3, h * w)
-    index = _texel_index(iuv, resolution).expand(-1, channels + 3, -1)
-    sums = values.new_zeros(batch, channels + 3, resolution ** 2).scatter_add(2, index, values)
+    sum_on_texels = _sum_by_scatter if form == 'scatter' else _sum_by_product
+    sums = sum_on_texels(features, iuv, resolution)
     count = sums[:, -1:]
     # Not `count + 1e-8`: the ONNX optimizer takes so small a summand for zero and drops it.
     means = sums[:, :-1] / count.clamp(min=1)
     warped = torch.cat([means, (count > 0).to(means.dtype)], dim=1)
     return warped.reshape(batch, channels + 3, resolution, resolution).to(given_type)
+
+
+def _sum_by_scatter(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
+    """(B, C + 3, r * r): sums of the features, of x, of y and of 1 over the pixels of a texel."""
+    batch, channels = features.shape[:2]
+    places = _pixel_places(features).expand(batch, -1, -1)
+    values = torch.cat([features.flatten(2), places], dim=1)  # (B, C + 3, h * w)
+    values = values * _is_foreground(iuv).to(values.dtype)
+    index = _texel_index(iuv, resolution).expand(-1, channels + 3, -1)
+    return values.new_zeros(batch, channels + 3, resolution ** 2).scatter_add(2, index, values)
+
+
+def _sum_by_product(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
+    """What `_sum_by_scatter` gives, by a matrix of ones where a pixel belongs to a texel."""
+    texels = torch.arange(resolution ** 2, device=iuv.device)
+    # One index of no texel, for the background: cheaper than to mask the matrix.
+    index = torch.where(_is_foreground(iuv), _texel_index(iuv, resolution), resolution ** 2)
+    assignment = (index.transpose(1, 2) == texels).to(features.dtype)  # (B, h * w, r * r)
+    return torch.cat([features.flatten(2) @ assignment,
+                      _pixel_places(features) @ assignment], dim=1)
+
+
+def _pixel_places(features: Tensor) -> Tensor:
+    """(1, 3, h * w) x, y and 1 of each pixel of features (B, C, h, w)."""
+    # int: in a traced graph the sizes are constants, so that this is one as well.
+    height, width = int(features.shape[2]), int(features.shape[3])
+    x = torch.linspace(-1, 1, width, dtype=features.dtype, device=features.device)
+    y = torch.linspace(-1, 1, height, dtype=features.dtype, device=features.device)
+    return torch.stack([x.repeat(height), y.repeat_interleave(width),
+                        torch.ones_like(x).repeat(height)]).unsqueeze(0)
+
+
+def _is_foreground(iuv: Tensor) -> Tensor:
+    """(B, 1, h * w) bool, True where a pixel shows the person."""
+    return iuv[:, :1].flatten(2) > FOREGROUND_THRESHOLD
 
 
 def _texel_index(iuv: Tensor, resolution: int) -> Tensor:

@@ -62,7 +62,7 @@ def model(gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bo
     exported = ExportedModel(tmp_path, CROP_SIZE, Topology.from_body(tiny_body, tiny_uv_map), {})
     for name in ('tensorrt_runtime', 'tensorrt_build'):
         module = importlib.import_module(f'decomr_core.runtimes.{name}')
-        monkeypatch.setattr(module, 'exported_model', lambda *files: exported)
+        monkeypatch.setattr(module, 'exported_model', lambda *_, **__: exported)
     monkeypatch.setattr(module, 'TorchRuntime', Reference)
     return exported
 

@@ -1,0 +1,49 @@
+"""Networks of the presets' parts, small enough for tests, whose outputs answer to the image."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from decomr_core.body_models import BodyModel
+from decomr_core.config import NetworkConfig, network_config
+from decomr_core.crop import normalize_images
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.parity import parity_crops
+from decomr_core.uv.uv_map import UVMap
+
+SIZES = {
+    'rt': {'crop_size': 64, 'encoder_width': 8, 'global_features': 32, 'head_channels': 8,
+           'hidden_features': 16, 'uv_resolution': 16, 'location_map_resolution': 32},
+    'paper': {'crop_size': 64, 'encoder_width': 8, 'global_features': 256, 'head_channels': 32,
+              'encoder_depths': (1, 1, 1, 1), 'hidden_features': 16, 'uv_resolution': 16,
+              'broadcast_features': 16, 'projection_channels': (32, 32),
+              'hourglass_channels': (32, 48, 48), 'uv_channels': (32, 32),
+              'location_map_resolution': 32},
+}
+
+
+def small_config(preset: str, **changes: Any) -> NetworkConfig:
+    """A preset, small: the same parts, fewer and thinner."""
+    return dataclasses.replace(network_config(preset), **{**SIZES[preset], **changes})
+
+
+def lively_network(config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> DecoMR:
+    """A random network in eval mode that does not hide differences, as fresh layers do.
+
+    The last ones start near zero, and normalisation with the statistics of nothing lets the
+    signal die out.
+    """
+    torch.manual_seed(0)
+    network = DecoMR(config, body, uv_map)
+    for name, parameter in network.named_parameters():
+        if 'head' in name and parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.05)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        network.train()(normalize_images(torch.from_numpy(parity_crops(config.crop_size, 16))))
+    return network.eval()
