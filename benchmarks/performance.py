@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is None and options.page is None:
         parser.error('nothing to do: give --out or --page')
     if options.out is not None:
-        options.out.write_text(json.dumps(measure(options.presets), indent=1) + '\n', encoding='utf-8')
+        measured = json.dumps(measure(options.presets), indent=1)
+        options.out.write_text(measured + '\n', encoding='utf-8')
     if options.page is not None:
         results = json.loads((options.out or options.results).read_text(encoding='utf-8'))
         text = options.page.read_text(encoding='utf-8')
