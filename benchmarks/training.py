@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import platform
 import statistics
 import sys
@@ -21,6 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from decomr_core.config import PRESETS
+from decomr_core.hardware import cpu_name
 from training.datasets.synthetic import SyntheticConfig
 from training.train import Trainer
 from training.train_config import StageConfig, TrainConfig
@@ -94,10 +96,7 @@ def _machine() -> str:
     """The GPU, or the processor by its model name where the system tells it."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text(encoding='utf-8').splitlines() if info.is_file() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return f'{len(names)} x {names[0]}' if names else platform.processor()
+    return f'{len(os.sched_getaffinity(0))} x {cpu_name()}'
 
 
 if __name__ == '__main__':

@@ -137,14 +137,12 @@ def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
         for kind, seen in (('body', network.body_hash), ('uv_map', network.uv_hash)):
             key = 'body_hash' if kind == 'body' else 'uv_hash'
             check_made_for(path, kind, metadata[key], seen, metadata['body_name'])
-    own, part = ({key: tensor for key, tensor in named.items() if key.startswith(prefix)}
-                 for named in (network.state_dict(), tensors))
-    problems = tensor_problems(own, part)
+    problems = _copy_part(network, prefix, {
+        key: tensor for key, tensor in tensors.items() if key.startswith(prefix)})
     if problems:
         raise ValueError(f'{prefix.rstrip(".")} in {path} has other sizes than the '
                          f'{network.config.preset!r} network: {problems}; take weights of the '
                          'same sizes')
-    network.load_state_dict({**network.state_dict(), **part})
 
 
 def load_classifier(network: DecoMR, path: str | Path) -> None:
@@ -162,15 +160,11 @@ def load_classifier(network: DecoMR, path: str | Path) -> None:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor)
                                                  for value in state.values()):
         raise ValueError(f"{path} is no state dict; take torchvision's resnet50-*.pth")
-    part = {f'{ENCODER}{key}': tensor for key, tensor in state.items()
-            if not key.startswith('fc.')}
-    own = {key: tensor for key, tensor in network.state_dict().items()
-           if key.startswith(ENCODER)}
-    problems = tensor_problems(own, part)
+    problems = _copy_part(network, ENCODER, {
+        f'{ENCODER}{key}': tensor for key, tensor in state.items() if not key.startswith('fc.')})
     if problems:
         raise ValueError(f'{path} does not fit the encoder of the {network.config.preset!r} '
                          f"network: {problems}; torchvision's ResNet-50 fits preset 'paper'")
-    network.load_state_dict({**network.state_dict(), **part})
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:
@@ -185,6 +179,16 @@ def load_official(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f'{path} holds a {type(official).__name__}, expected a dict with state '
                          f'dicts under {sorted(OFFICIAL_NAMES)}')
     return state_dict_from_official(official)
+
+
+def _copy_part(network: DecoMR, prefix: str, part: Mapping[str, Tensor]) -> str:
+    """Sets the tensors whose names begin so, or says what keeps these from being all of them."""
+    state = network.state_dict()
+    problems = tensor_problems({key: tensor for key, tensor in state.items()
+                                if key.startswith(prefix)}, part)
+    if not problems:
+        network.load_state_dict({**state, **part})
+    return problems
 
 
 def _read_torch(path: str | Path) -> Any:
