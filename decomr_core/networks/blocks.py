@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ['BasicBlock', 'BottleneckBlock', 'WideBlock', 'make_norm']
+__all__ = ['BasicBlock', 'BottleneckBlock', 'UpsamplingBlock', 'WideBlock', 'make_norm']
 
 # Channels that share statistics in group normalisation (the official network's number).
 CHANNELS_PER_GROUP = 8
@@ -44,6 +44,38 @@ class BottleneckBlock(nn.Module):
         change = self.relu(self.norm2(self.conv2(change)))
         change = self.norm3(self.conv3(change))
         return self.relu(change + self.skip_conv(features))
+
+
+class UpsamplingBlock(nn.Sequential):
+    """Upsampling by two, then a `BottleneckBlock`: (B, in, h, w) to (B, out, 2 h, 2 w).
+
+    Both 1x1 convolutions of the block run before the upsampling, where there are a quarter of
+    the pixels: a convolution over single pixels commutes with an interpolation, whose weights
+    add up to one. Where pixels are only repeated the statistics of the first normalisation stay
+    too, and so do its zeros; interpolated ones are normalised afterwards, as without the swap.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str,
+                 mode: str = 'nearest') -> None:
+        """Makes the layers; `norm` is `group` or `batch`, `mode` `nearest` or `bilinear`."""
+        super().__init__(nn.Upsample(scale_factor=2, mode=mode),
+                         BottleneckBlock(in_channels, out_channels, norm))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, out, 2 h, 2 w)."""
+        upsample, block = self
+        change = block.conv1(features)
+        if upsample.mode == 'nearest':
+            change = upsample(block.relu(block.norm1(change)))
+        else:
+            change = block.relu(block.norm1(upsample(change)))
+        change = block.relu(block.norm2(block.conv2(change)))
+        change = block.norm3(block.conv3(change))
+        return block.relu(change + upsample(block.skip_conv(features)))
+
+    def _forward_naive(self, features: Tensor) -> Tensor:
+        """`forward` in the order of the paper, to test it against."""
+        return super().forward(features)
 
 
 class BasicBlock(nn.Module):

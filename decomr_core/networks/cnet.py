@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from decomr_core.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.networks.backbone import ResNetEncoder
-from decomr_core.networks.blocks import BottleneckBlock
+from decomr_core.networks.blocks import BottleneckBlock, UpsamplingBlock
 
 __all__ = ['CNet']
 
@@ -25,8 +25,7 @@ class CNet(nn.Module):
         self.encoder = ResNetEncoder(config)
         self.global_head = _make_global_head(config)
         self.decoder = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2),
-                          BottleneckBlock(channels[level + 1], channels[level], config.norm))
+            UpsamplingBlock(channels[level + 1], channels[level], config.norm)
             for level in range(len(channels) - 1))
         self.uv_head = _make_dense_head(config, 2)
         self.mask_head = _make_dense_head(config, 1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.config import NetworkConfig
-from decomr_core.networks.blocks import BottleneckBlock, make_norm
+from decomr_core.networks.blocks import BottleneckBlock, UpsamplingBlock, make_norm
 
 __all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
 
@@ -52,8 +52,7 @@ class LNet(nn.Module):
         self.coarse_head = _make_coarse_head(config)
         self.uv_conv = BottleneckBlock(channels[0], config.uv_channels[0], config.norm)
         self.decoder = nn.Sequential(*(
-            nn.Sequential(nn.Upsample(scale_factor=2, mode='bilinear'),
-                          BottleneckBlock(coarse, fine, config.norm))
+            UpsamplingBlock(coarse, fine, config.norm, mode='bilinear')
             for coarse, fine in zip(config.uv_channels, config.uv_channels[1:], strict=False)))
         self.location_head = nn.Sequential(
             BottleneckBlock(config.uv_channels[-1], config.head_channels, config.norm),
@@ -152,8 +151,7 @@ class Hourglass(nn.Module):
             nn.Sequential(BottleneckBlock(fine, coarse, norm), nn.MaxPool2d(2))
             for fine, coarse in pairs)
         self.up_layers = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2), BottleneckBlock(coarse, fine, norm))
-            for fine, coarse in pairs)
+            UpsamplingBlock(coarse, fine, norm) for fine, coarse in pairs)
 
     def forward(self, features: Tensor, coarse: Tensor | None = None) -> Tensor:
         """(B, c, r, r) to the same shape; `coarse` is added at the coarsest level."""

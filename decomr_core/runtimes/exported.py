@@ -28,7 +28,7 @@ from decomr_core.uv.uv_map import UVMap
 
 __all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel', 'exported_model']
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """Raised whenever what an export writes changes, so that older ones are made again."""
 
 INPUT_NAME = 'images'

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from decomr_core.body_models import BodyModel
+from decomr_core.checkpoint import save_checkpoint
 from decomr_core.config import NetworkConfig, network_config
 from decomr_core.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
@@ -47,3 +49,13 @@ def lively_network(config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> Dec
     with torch.no_grad():
         network.train()(normalize_images(torch.from_numpy(parity_crops(config.crop_size, 16))))
     return network.eval()
+
+
+def save_small_network(folder: Path, body: BodyModel, uv_map: UVMap) -> dict[str, str]:
+    """A lively network like `rt` in a folder, as the options of a runtime."""
+    paths = {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
+             'uv_map': str(folder / 'uv.npz')}
+    body.save(paths['body'])
+    uv_map.save(paths['uv_map'])
+    save_checkpoint(paths['weights'], lively_network(small_config('rt'), body, uv_map), {})
+    return paths

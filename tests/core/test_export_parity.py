@@ -10,6 +10,7 @@ import pytest
 from decomr_core.parity import (
     LIMITS_MM,
     NUM_PARITY_CROPS,
+    ROUNDED_TEXEL_MM,
     Parity,
     measure_parity,
     parity_crops,
@@ -62,11 +63,13 @@ def test_the_numbers_are_in_millimetres_and_shares() -> None:
     moved['vertices'][2, 3, 0] += 0.009
     moved['joints'][..., 1] -= 0.002
     parity = measure_parity(moved, expected)
-    assert parity.vertices_mean_mm == pytest.approx(1.0)
+    assert parity.vertices_median_mm == pytest.approx(1.0)
+    count = expected['vertices'][..., 0].size
+    assert parity.vertices_mean_mm == pytest.approx(1.0 + 9.0 / count)
     assert parity.vertices_max_mm == pytest.approx(10.0)
     assert parity.joints_mean_mm == pytest.approx(2.0)
     assert parity.foreground_iou == 1.0
-    assert measure_parity(expected, expected) == Parity(0.0, 0.0, 0.0, 1.0)
+    assert measure_parity(expected, expected) == Parity(0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_the_foreground_is_compared_pixel_by_pixel() -> None:
@@ -90,6 +93,9 @@ def test_one_mesh_that_a_rounded_texel_moved_does_not_decide() -> None:
 @pytest.mark.parametrize('precision', list(LIMITS_MM))
 def test_the_limit_of_each_precision_lets_its_own_pass_and_nothing_else(precision: str) -> None:
     limit = LIMITS_MM[precision]
-    assert Parity(limit, 99.0, 0.0, 1.0).passes(precision)
-    assert not Parity(limit * 1.01, 0.0, 0.0, 1.0).passes(precision)
-    assert not Parity(float('nan'), 0.0, 0.0, 1.0).passes(precision)
+    mean = max(limit, ROUNDED_TEXEL_MM)
+    assert Parity(limit, mean, 99.0, 0.0, 1.0).passes(precision)
+    assert not Parity(limit * 1.01, 0.0, 0.0, 0.0, 1.0).passes(precision)
+    assert not Parity(0.0, mean * 1.01, 0.0, 0.0, 1.0).passes(precision)
+    assert not Parity(float('nan'), 0.0, 0.0, 0.0, 1.0).passes(precision)
+    assert not Parity(0.0, float('nan'), 0.0, 0.0, 1.0).passes(precision)

@@ -10,6 +10,7 @@ import torch
 from decomr_core.body_models import BodyModel
 from decomr_core.config import PRESETS, NetworkConfig, network_config
 from decomr_core.networks import DecoMR
+from decomr_core.networks.blocks import UpsamplingBlock
 from decomr_core.networks.lnet import TexelProjection
 from decomr_core.uv.uv_map import UVMap
 
@@ -146,3 +147,22 @@ def test_a_global_length_that_the_mean_cannot_have_is_refused(
     config = dataclasses.replace(network_config('rt'), global_pool='mean')
     with pytest.raises(ValueError, match='global_features is 512'):
         DecoMR(config, tiny_body, tiny_uv_map)
+
+
+@pytest.mark.parametrize('mode', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('norm', ['group', 'batch'])
+@pytest.mark.parametrize('channels', [(32, 16), (16, 16)])
+def test_an_upsampling_block_may_convolve_before_it_upsamples(
+        mode: str, norm: str, channels: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    block = UpsamplingBlock(*channels, norm, mode).double()
+    with torch.no_grad():
+        for values in block.parameters():
+            values.normal_(std=0.3)
+        block(torch.randn(4, channels[0], 5, 6, dtype=torch.float64))  # statistics of its own
+    features = torch.randn(2, channels[0], 5, 6, dtype=torch.float64)
+    for is_training in (False, True):
+        block.train(is_training)
+        found = block(features)
+        assert found.shape == (2, channels[1], 10, 12)
+        torch.testing.assert_close(found, block._forward_naive(features))
