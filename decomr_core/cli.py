@@ -128,6 +128,10 @@ def _bench(options: argparse.Namespace) -> tuple[str, Report]:
 
     if options.batch or options.preset:
         return _bench_networks(options)
+    if options.runtime and len(options.runtime) > 1:
+        raise ValueError('several runtimes are timed on the network alone: add --batch or '
+                         '--preset')
+    options.runtime = options.runtime[0] if options.runtime else None
     network = _load_network(options, num_threads=options.threads)
     report = bench_estimator(network, num_people=options.people, image_size=options.size,
                              repeats=options.repeats, detector=options.detector)
@@ -138,9 +142,8 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.network_bench import bench_networks, bench_table
     from decomr_core.runtimes import available_runtimes
 
-    runtimes = [options.runtime] if options.runtime else available_runtimes()
-    report = bench_networks(runtimes, options.preset or ['rt'], options.batch or [1],
-                            options.repeats, options.threads)
+    report = bench_networks(options.runtime or available_runtimes(), options.preset or ['rt'],
+                            options.batch or [1], options.repeats, options.threads)
     return bench_table(report), report
 
 
@@ -201,10 +204,11 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
         description='Times every stage from image to meshes. With --batch or --preset: the '
                     'network alone, in every runtime.')
     bench.set_defaults(handler=_bench)
-    bench.add_argument('--runtime', default=None, help=f'{RUNTIME_HELP}; with --batch or '
-                       '--preset, all that are installed')
-    bench.add_argument('--preset', nargs='+', choices=tuple(PRESETS),
-                       help='networks to time alone (rt)')
+    bench.add_argument('--runtime', nargs='+', default=None, metavar='NAME[:PRECISION]',
+                       help=f'{RUNTIME_HELP}; with --batch or --preset, several, all that are '
+                       'installed by default')
+    bench.add_argument('--preset', nargs='+', metavar='NAME|FILE',
+                       help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights')
     bench.add_argument('--batch', nargs='+', type=positive, metavar='N',
                        help='people at a time (1)')
     bench.add_argument('--people', type=int, default=1, help='people in the image (1)')

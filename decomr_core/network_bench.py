@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from decomr_core.bench import measured_on
-from decomr_core.config import network_config
+from decomr_core.config import PRESETS, network_config
 from decomr_core.runtimes import RUNTIMES, load_runtime
 
 __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'peak_gflops']
@@ -43,6 +43,7 @@ class NetworkCase:
         batches: numbers of people that run at a time.
         repeats: runs of each that are timed.
         threads: CPU threads; 0: all.
+        precision: as the runtime takes it; empty: the runtime's own choice.
     """
 
     runtime: str
@@ -50,6 +51,7 @@ class NetworkCase:
     batches: tuple[int, ...]
     repeats: int
     threads: int = 0
+    precision: str = ''
 
 
 def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
@@ -58,8 +60,9 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
     """Times networks in runtimes, each in processes of its own.
 
     Args:
-        runtimes: names of `RUNTIMES`, all of them installed.
-        presets: `rt` runs the shipped weights; others run random ones, which take as long.
+        runtimes: names of `RUNTIMES`, all of them installed; `openvino:fp16` asks for a precision.
+        presets: `rt` runs the shipped weights, others random ones, which take as long; or the
+            weights of a file.
         batches: numbers of people at a time.
         repeats: runs of each batch that are timed, after a few that are not.
         threads: CPU threads; 0: all.
@@ -67,8 +70,8 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
     Returns:
         `results`, one dict per runtime, preset and batch: latencies in ms (median, p90, p99),
         people per second, time to the first result with an empty and with a filled cache, memory
-        of the process in MiB, GFLOP and share of the peak; `peak_gflops`; hardware, versions and
-        date.
+        of the process in MiB, GFLOP and share of the peak of its precision; `peak_gflops` by
+        precision; hardware, versions and date.
 
     Raises:
         ValueError: a number is not positive or a preset is unknown.
@@ -76,24 +79,29 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
     """
     if repeats < 1 or not batches or min(batches) < 1:
         raise ValueError('repeats and batches must be at least 1')
-    peak, results = peak_gflops(), []
+    peaks, results = {'f32': peak_gflops()}, []
     with tempfile.TemporaryDirectory(prefix='decomr-bench-') as folder:
         for preset in presets:
             weights, gflop = _weights_of(preset, Path(folder)), gflop_of(preset)
-            for runtime in runtimes:
-                case = NetworkCase(runtime, weights, tuple(batches), repeats, threads)
-                cache = Path(folder) / f'{runtime}-{preset}'
+            for name in runtimes:
+                runtime, _, precision = name.partition(':')
+                case = NetworkCase(runtime, weights, tuple(batches), repeats, threads, precision)
+                cache = Path(folder) / f'{name}-{Path(preset).stem}'
                 cold, cached = (_in_own_process(case, cache) for _ in range(2))
-                for row in cached['batches']:
-                    rate = gflop * row['people_per_s']
-                    results.append({
-                        'runtime': runtime, 'preset': preset, 'precision': cached['precision'],
-                        **row, 'first_result_cold_s': cold['first_result_s'],
-                        'first_result_cached_s': cached['first_result_s'],
-                        'memory_mib': cached['memory_mib'], 'gflop': round(gflop, 2),
-                        'share_of_peak': round(rate / peak, 3)})
-    packages = {name: RUNTIMES[name][0] for name in runtimes} | {'torch': 'torch'}
-    return {'results': results, 'peak_gflops': round(peak, 1), 'repeats': repeats,
+                precision = cached['precision']
+                if precision not in peaks:
+                    peaks[precision] = peak_gflops(precision)
+                fixed = {'runtime': runtime, 'preset': _name_of(preset), 'precision': precision,
+                         'first_result_cold_s': cold['first_result_s'],
+                         'first_result_cached_s': cached['first_result_s'],
+                         'memory_mib': cached['memory_mib'], 'gflop': round(gflop, 2)}
+                results += [{**fixed, **row, 'share_of_peak': round(
+                    gflop * row['people_per_s'] / peaks[precision], 3)}
+                    for row in cached['batches']]
+    names = [name.partition(':')[0] for name in runtimes]
+    packages = {name: RUNTIMES[name][0] for name in names} | {'torch': 'torch'}
+    return {'results': results, 'repeats': repeats,
+            'peak_gflops': {name: round(peak, 1) for name, peak in peaks.items()},
             'threads': threads or len(os.sched_getaffinity(0)), **measured_on(packages)}
 
 
@@ -110,17 +118,19 @@ def bench_table(report: dict[str, Any]) -> str:
             f'| {100 * row["share_of_peak"]:.0f} % |')
     hardware = report['hardware']
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
+    peaks = ', '.join(f'{peak:.0f} in {name}' for name, peak in report['peak_gflops'].items())
     return '\n'.join([*lines, '', f'{report["threads"]} threads on {hardware["cpus"]} cores of '
-                      f'{hardware["cpu"]} (a matrix product reaches {report["peak_gflops"]:.0f} '
-                      f'GFLOP/s in float32), load {hardware["load_before"]:.1f} before; '
+                      f'{hardware["cpu"]} (GFLOP/s that a matrix product reaches: {peaks}), '
+                      f'load {hardware["load_before"]:.1f} before; '
                       f'{versions}; {report["date"]}.'])
 
 
-def peak_gflops() -> float:
-    """What a large float32 matrix product reaches on this CPU, the best of some, GFLOP/s."""
+def peak_gflops(precision: str = 'f32') -> float:
+    """What a large matrix product reaches on this CPU, the best of some, GFLOP/s."""
     import torch
 
-    left, right = torch.rand(2, PEAK_SIZE, PEAK_SIZE).unbind()
+    kind = {'fp16': torch.float16, 'bf16': torch.bfloat16}.get(precision, torch.float32)
+    left, right = torch.rand(2, PEAK_SIZE, PEAK_SIZE).to(kind).unbind()
     best = float('inf')
     for _ in range(PEAK_REPEATS):
         start = time.perf_counter()
@@ -130,11 +140,15 @@ def peak_gflops() -> float:
 
 
 def gflop_of(preset: str) -> float:
-    """Multiplications and additions of one person in convolutions and matrix products, 1e9."""
+    """Multiplications and additions of one person in convolutions and matrix products, 1e9.
+
+    Args:
+        preset: by name, or the weights of a file.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = _untrained(preset)
+    network = _untrained(_name_of(preset))
     size = network.config.crop_size
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, size, size))
@@ -144,7 +158,8 @@ def gflop_of(preset: str) -> float:
 def measure(case: NetworkCase) -> dict[str, Any]:
     """What a process of its own measures: see `bench_networks`."""
     start = time.perf_counter()
-    runtime = load_runtime(case.runtime, case.weights, num_threads=case.threads)
+    options = {'precision': case.precision} if case.precision else {}
+    runtime = load_runtime(case.runtime, case.weights, num_threads=case.threads, **options)
     size = runtime.crop_size
     crops = np.random.default_rng(0).integers(
         0, 256, (max(case.batches), size, size, 3), dtype=np.uint8)
@@ -188,14 +203,23 @@ def _in_own_process(case: NetworkCase, cache: Path) -> dict[str, Any]:
 
 
 def _weights_of(preset: str, folder: Path) -> str:
-    """Weights of a preset: the shipped ones, or random ones in a new file."""
-    if preset == 'rt':
+    """Weights of a preset: the shipped ones, those of a file, or random ones in a new file."""
+    if preset == 'rt' or preset not in PRESETS:
         return preset
     from decomr_core.checkpoint import save_checkpoint
 
     path = folder / f'{preset}.safetensors'
     save_checkpoint(path, _untrained(preset), {})
     return str(path)
+
+
+def _name_of(preset: str) -> str:
+    """The preset of a network given by its name or by a weights file."""
+    if preset in PRESETS:
+        return preset
+    from decomr_core.checkpoint import read_metadata
+
+    return read_metadata(preset)['config']['preset']
 
 
 def _untrained(preset: str) -> Any:

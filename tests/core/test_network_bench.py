@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from decomr_core import network_bench
+from decomr_core.assets import find_weights
 from decomr_core.cli import main
 from decomr_core.network_bench import bench_networks, bench_table, gflop_of
 
@@ -27,8 +29,8 @@ def test_every_preset_and_batch_has_its_figures(report):
         assert row['first_result_cold_s'] > 0.05 and row['first_result_cached_s'] > 0.05
         assert 100 < row['memory_mib'] < 8000
         rate = row['gflop'] * row['people_per_s']
-        assert row['share_of_peak'] == pytest.approx(rate / report['peak_gflops'], abs=0.01)
-    assert report['peak_gflops'] > 1 and report['hardware']['cpu']
+        assert row['share_of_peak'] == pytest.approx(rate / report['peak_gflops']['f32'], abs=0.01)
+    assert report['peak_gflops']['f32'] > 1 and report['hardware']['cpu']
     assert report['versions'].keys() >= {'decomr', 'python', 'torch'}
 
 
@@ -67,3 +69,18 @@ def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
     assert asked == [(['torch'], ['rt'], [1, 8], 50, 0)]
     with pytest.raises(SystemExit):
         main(['bench', '--preset', 'huge'])
+
+
+def test_a_runtime_is_measured_in_the_precision_asked_for(tmp_path):
+    pytest.importorskip('openvino')
+    weights = tmp_path / 'mine.safetensors'
+    shutil.copy(find_weights('rt'), weights)
+    report = bench_networks(['openvino:f32'], [str(weights)], repeats=1)
+    (row,) = report['results']
+    assert (row['runtime'], row['precision'], row['preset']) == ('openvino', 'f32', 'rt')
+    assert report['versions'].keys() >= {'openvino'}
+
+
+def test_several_runtimes_are_for_the_network_alone(capsys):
+    assert main(['bench', '--runtime', 'torch', 'openvino']) == 2
+    assert 'add --batch or --preset' in capsys.readouterr().err
