@@ -61,9 +61,10 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     parser = tensorrt.OnnxParser(network, log)
     if not parser.parse_from_file(str(onnx_path)):
         raise ValueError(_parser_report(onnx_path, parser))
+    _check_names(network, onnx_path)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace_bytes)
-    if key.precision == 'f32':  # it is set by default
+    if key.precision != 'tf32':  # set by default; in fp16 it would round what stays float32
         config.clear_flag(tensorrt.BuilderFlag.TF32)
     _add_profile(builder, config, key)
     progress = _Progress()
@@ -265,11 +266,28 @@ def _parser_report(onnx_path: Path, parser: tensorrt.OnnxParser) -> str:
     """All that the parser complains about, in one message."""
     problems = [_problem_text(parser.get_error(index)) for index in range(parser.num_errors)]
     return (f'TensorRT {tensorrt.__version__} does not read {onnx_path}: '
-            f'{"; ".join(problems) or "no reason given"}')
+            f'{"; ".join(problems) or "no reason given"}. If the file is damaged, delete '
+            f'{onnx_path.parent}: it is made again')
 
 
 def _problem_text(problem: tensorrt.ParserError) -> str:
     return f'{problem.node_operator()} {problem.node_name()}: {problem.desc()}'.strip(' :')
+
+
+def _check_names(network: tensorrt.INetworkDefinition, onnx_path: Path) -> None:
+    """Refuses the graph of another network before minutes are spent on it."""
+    inputs = [_tensor_name(network.get_input(index)) for index in range(network.num_inputs)]
+    outputs = [_tensor_name(network.get_output(index)) for index in range(network.num_outputs)]
+    for what, seen, expected in (('inputs', inputs, [INPUT_NAME]),
+                                 ('outputs', outputs, OUTPUT_NAMES)):
+        if set(seen) != set(expected):
+            raise ValueError(f'the {what} of {onnx_path} are {", ".join(sorted(seen)) or "none"}, '
+                             f'expected {", ".join(sorted(expected))}; delete '
+                             f'{onnx_path.parent}: it is made again')
+
+
+def _tensor_name(tensor: tensorrt.ITensor) -> str:
+    return tensor.name
 
 
 def _add_profile(builder: tensorrt.Builder, config: tensorrt.IBuilderConfig,
