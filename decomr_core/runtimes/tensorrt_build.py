@@ -59,8 +59,8 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
             does not understand it.
         RuntimeError: there is no GPU, the build failed, or the engine computes something else.
     """
-    model = exported_model(weights, body, uv_map, target='tensorrt')
     gpu = find_gpu(device)
+    model = exported_model(weights, body, uv_map, target='tensorrt')
     precision = default_precision(model) if precision == 'auto' else precision
     key = wanted_key(model, gpu, max_people, precision)
     timing_cache = cache_folder() / 'tensorrt' / (

@@ -84,8 +84,8 @@ class TensorRtRuntime:
         """
         if num_threads:
             raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt needs no CPU')
+        self.gpu = find_gpu(device)  # before an export, which takes long
         model = exported_model(weights, body, uv_map, target='tensorrt')
-        self.gpu = find_gpu(device)
         key, command = _fitting_key(
             model, self.gpu, max_people, None if precision == 'auto' else precision,
             build_if_missing, (weights, body, uv_map))
