@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from decomr_core.files import replacing
 
 __all__ = ['RunFolder']
 
@@ -77,13 +78,11 @@ class RunFolder:
             RuntimeError: it could not be written (a full disk); the previous one is still there.
         """
         target = self.path / CHECKPOINT
-        partial = target.with_suffix('.partial')
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            torch.save(state, partial)
-            os.replace(partial, target)
+            with replacing(target) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             kept = 'the previous one is still there' if target.is_file() else 'there is none yet'
             raise RuntimeError(f'could not write {target}: {error}; {kept}; make room and go on '
                                'with --resume') from error

@@ -21,8 +21,9 @@ except ImportError as error:
                       'pip install tensorrt-cu12; on a Jetson it is part of JetPack: sudo apt-get '
                       'install python3-libnvinfer)') from error
 
+from decomr_core.files import replacing
 from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES
-from decomr_core.runtimes.tensorrt_plan import PlanKey, write_atomically, write_plan
+from decomr_core.runtimes.tensorrt_plan import PlanKey, write_plan
 
 __all__ = ['Context', 'Engine', 'build_plan', 'tensorrt_version']
 
@@ -315,4 +316,5 @@ def _save_timing_cache(config: tensorrt.IBuilderConfig, path: Path | None) -> No
     cache = config.get_timing_cache()
     if path is not None and cache is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, bytes(cache.serialize()))
+        with replacing(path, has_rivals=True) as part:
+            part.write_bytes(bytes(cache.serialize()))

@@ -7,18 +7,17 @@ The key beside it says so before TensorRT does. Imports neither TensorRT nor CUD
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from decomr_core.assets import BUILTIN, file_hash
+from decomr_core.files import replacing
 from decomr_core.runtimes.exported import ExportedModel
 
 __all__ = ['DEFAULT_MAX_PEOPLE', 'PRECISIONS', 'PlanKey', 'build_command', 'check_key',
            'default_precision', 'onnx_of', 'plan_path', 'read_key', 'remove_plan',
-           'write_atomically', 'write_plan']
+           'write_plan']
 
 DEFAULT_MAX_PEOPLE = 4
 """People per batch unless it is said; more people run in several batches."""
@@ -167,23 +166,13 @@ def write_plan(path: Path, plan: bytes, key: PlanKey) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     key_path = path.with_suffix('.json')
     key_path.unlink(missing_ok=True)
-    write_atomically(path, plan)
-    write_atomically(key_path, (json.dumps(asdict(key), indent=1) + '\n').encode())
+    with replacing(path, has_rivals=True) as part:
+        part.write_bytes(plan)
+    with replacing(key_path, has_rivals=True) as part:
+        part.write_text(json.dumps(asdict(key), indent=1) + '\n')
 
 
 def remove_plan(path: Path) -> None:
     """Removes a plan and its key."""
     path.with_suffix('.json').unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that others see all of it or none."""
-    handle, part = tempfile.mkstemp(prefix=f'.{path.name}-', dir=path.parent)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(data)
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
