@@ -46,8 +46,8 @@ class RunFolder:
         if not self.is_writing:
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config, indent=2)
-        (self.path / CONFIG).write_text(text + '\n', encoding='utf-8')
+        with replacing(self.path / CONFIG) as part:
+            part.write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
         if self.has_tensorboard:
             self._curves = _summary_writer(self.path / CURVES)
 

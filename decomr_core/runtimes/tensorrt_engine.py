@@ -82,13 +82,13 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
 class Engine:
     """A plan on the GPU."""
 
-    def __init__(self, path: Path, command: str, free_memory: str) -> None:
+    def __init__(self, path: Path, command: str, free_memory: Callable[[], str]) -> None:
         """Loads a plan.
 
         Args:
             path: of the plan.
             command: builds it again, for the error.
-            free_memory: how much memory the GPU has, for the error.
+            free_memory: says how much memory the GPU has, for the errors.
 
         Raises:
             ValueError: it is damaged, or of another network.
@@ -105,10 +105,11 @@ class Engine:
             if 'memory' in said.lower():
                 raise RuntimeError(
                     f'the TensorRT engine {path} needs {len(plan) / 2**20:.0f} MiB of GPU memory '
-                    f'for its weights, {free_memory}; TensorRT says: {said}')
+                    f'for its weights, {free_memory()}; TensorRT says: {said}')
             raise ValueError(f'TensorRT does not read the engine {path} ({len(plan)} bytes, '
                              f'damaged?): {said or "no reason given"}. Build it again: {command}')
         self._engine: tensorrt.ICudaEngine = engine
+        self._free_memory = free_memory
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         if names != {INPUT_NAME, *OUTPUT_NAMES}:
             raise ValueError(f'the TensorRT engine {path} has the tensors '
@@ -142,7 +143,8 @@ class Engine:
         context = self._engine.create_execution_context(
             tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
-            raise RuntimeError(f'TensorRT could not make an execution context: '
+            raise RuntimeError('TensorRT could not make an execution context for a batch of '
+                               f'{input_shape[0]} people ({self._free_memory()}): '
                                f'{log.take_errors() or "it gave no reason"}')
         context.set_device_memory(scratch_address, self.scratch_bytes)
         if not (context.set_optimization_profile_async(0, stream_handle)

@@ -91,7 +91,7 @@ class TensorRtRuntime:
             build_if_missing, (weights, body, uv_map))
         self.precision, self.max_people = key.precision, key.max_people
         self.crop_size, self.topology = model.crop_size, model.topology
-        self._engine = Engine(plan_path(model.folder), command, free_memory_text())
+        self._engine = Engine(plan_path(model.folder), command, free_memory_text)
         self._stream = Stream()
         self._scratch = DeviceMemory(self._engine.scratch_bytes,
                                      f'a batch of {self.max_people} people')

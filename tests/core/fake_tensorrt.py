@@ -45,7 +45,7 @@ class FakeGpu:
         self.total_bytes, self.scratch_bytes = 2**30, 3 * 2**20
         self.pinned_bytes = 2**30
         self.can_capture, self.offset = True, 0.0
-        self.build_error = self.load_error = self.driver_error = ''
+        self.build_error = self.load_error = self.context_error = self.driver_error = ''
         self.parser_errors: list[tuple[str, str, str]] = []
         self.inputs, self.outputs = ['images'], list(OUTPUT_TAILS)  # of every ONNX file
         self.runs: list[int] = []  # batch sizes, in the order of running
@@ -166,7 +166,10 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> enum.Enum:
         return DATA_TYPES[self._settings.get('output_type', 'FLOAT')]
 
-    def create_execution_context(self, strategy: int) -> IExecutionContext:
+    def create_execution_context(self, strategy: int) -> IExecutionContext | None:
+        if self._gpu.context_error:
+            self._settings['log'].log(ILogger.Severity.ERROR, self._gpu.context_error)
+            return None
         return IExecutionContext(self._gpu, self._settings)
 
 
@@ -178,7 +181,8 @@ class Runtime:
         try:
             assert not self._gpu.load_error, self._gpu.load_error
             assert serialized_engine.startswith(MAGIC), 'magic tag does not match'
-            return ICudaEngine(self._gpu, json.loads(serialized_engine[len(MAGIC):]))
+            settings = json.loads(serialized_engine[len(MAGIC):])
+            return ICudaEngine(self._gpu, {**settings, 'log': self._log})
         except (AssertionError, ValueError) as error:
             self._log.log(ILogger.Severity.ERROR, f'deserialize: {error}')
             return None

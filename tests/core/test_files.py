@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from decomr_core.files import replacing, write_if_missing
+from tests.test_import_rule import FOLDERS, ROOT, python_files
 
 BOTH = pytest.mark.parametrize('has_rivals', [False, True])
 
@@ -127,3 +129,10 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
     for text in (b'first', b'second'):
         write_if_missing(str(tmp_path / 'a.txt'), text)
     assert (tmp_path / 'a.txt').read_bytes() == b'first' and names(tmp_path) == ['a.txt']
+
+
+def test_no_other_file_of_ours_moves_what_it_wrote_into_place() -> None:
+    users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS)
+             for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+             if isinstance(node, ast.Attribute) and ast.unparse(node) == 'os.replace'}
+    assert users == {'decomr_core/files.py'}

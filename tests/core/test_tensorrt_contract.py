@@ -218,7 +218,7 @@ keys = [PlanKey('0', engine.tensorrt_version(), '8.7', 'none', 128, 4, precision
         for precision in PRECISIONS]
 for attempt in (*(lambda key=key: engine.build_plan(
                     folder / 'model.onnx', folder / 'model.plan', key) for key in keys),
-                lambda: engine.Engine(folder / 'model.plan', 'COMMAND', 'nothing is free')):
+                lambda: engine.Engine(folder / 'model.plan', 'COMMAND', lambda: 'none is free')):
     try:
         attempt()
     except RuntimeError as error:

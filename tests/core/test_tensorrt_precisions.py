@@ -175,6 +175,17 @@ def test_outputs_that_do_not_fit_into_memory_say_how_much_is_needed_and_free(
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
+def test_too_little_memory_for_a_context_says_how_much_is_free(
+        gpu: FakeGpu, build: SimpleNamespace) -> None:
+    build.build_engine('w')
+    gpu.context_error = 'Cuda Runtime (out of memory)'
+    with pytest.raises(RuntimeError, match='context for a batch of 1 people .1021 MiB of 1024 MiB '
+                                           r'are free\): Cuda Runtime \(out of'):
+        load_runtime('tensorrt', 'w')
+    gc.collect()
+    assert not gpu.device_memory and not gpu.pinned_memory
+
+
 def test_the_log_says_which_precision_is_built(
         half: ExportedModel, build: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
