@@ -7,6 +7,8 @@ removed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +71,23 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
     logger.info('building the TensorRT engine for %s in %s; this takes some minutes', gpu.name,
                 precision)
     build_plan(onnx_of(model, precision), path, key, timing_cache)
-    try:
-        engine = TensorRtRuntime(weights, precision, max_people, device, body=body,
-                                 uv_map=uv_map)
-        error_mm = _gate(engine, TorchRuntime(weights, body=body, uv_map=uv_map))
-    except BaseException:  # ctrl-C too: an engine that was not measured must not be found
-        remove_plan(path)
-        raise
+    with _removed_on_error(path):
+        error_mm = _gate(
+            TensorRtRuntime(weights, precision, max_people, device, body=body, uv_map=uv_map),
+            TorchRuntime(weights, body=body, uv_map=uv_map))
     return {'out': str(path), 'gpu': gpu.name, 'compute_capability': gpu.compute_capability,
             'tensorrt': tensorrt_version(), 'precision': precision, 'max_people': max_people,
             'size_bytes': path.stat().st_size, 'vertex_error_mm': error_mm}
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    """Removes an engine that could not be measured, also on ctrl-C: it must not be found."""
+    try:
+        yield
+    except BaseException:
+        remove_plan(path)
+        raise
 
 
 def _gate(engine: TensorRtRuntime, reference: TorchRuntime) -> float:
