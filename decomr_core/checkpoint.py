@@ -7,7 +7,6 @@ and UV map it was made for, or not at all.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from decomr_core.assets import check_made_for, find_weights
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.config import NetworkConfig
+from decomr_core.files import replacing
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
@@ -66,13 +66,9 @@ def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, An
     values = {**metadata, 'format_version': FORMAT_VERSION, 'config': network.config.to_dict(),
               'body_name': network.body_name, 'body_hash': network.body_hash,
               'uv_hash': network.uv_hash}
-    part = Path(f'{path}.part')
     # save_file would make a file that only its owner can read, whatever the umask says.
-    try:
+    with replacing(path) as part:
         part.write_bytes(save(tensors, {key: json.dumps(value) for key, value in values.items()}))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_metadata(name_or_path: str | Path = 'rt') -> dict[str, Any]:

@@ -230,7 +230,8 @@ def _add_export(commands: argparse._SubParsersAction,
                       help="build the engine of this machine's NVIDIA GPU, for --runtime tensorrt")
     export.add_argument('--people', type=positive, metavar='N',
                         help='of the engine: people in one batch (4)')
-    export.add_argument('--precision', help='of the engine: f32 or tf32 (f32)')
+    export.add_argument('--precision', help='of the engine: f32, tf32, fp16, or auto: '
+                        'fp16 where the export passed its limit in it, else f32 (auto)')
 
 
 def _add_conversion(commands: argparse._SubParsersAction,

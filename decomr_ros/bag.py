@@ -22,6 +22,8 @@ from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
+from decomr_core.files import replacing
+
 __all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'read_bag', 'recover_bag']
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -261,10 +263,10 @@ def _write_metadata(folder: Path, topics: Sequence[BagTopic], counts: dict[str, 
                                 'serialization_format': 'cdr',
                                 'offered_qos_profiles': _qos_text(topic)}}
             for topic in topics]}
-    temporary = folder / '.metadata.yaml'
-    temporary.write_text(yaml.safe_dump({'rosbag2_bagfile_information': information},
-                                        sort_keys=False))
-    os.replace(temporary, folder / 'metadata.yaml')
+    # Not synced: the recorder must not wait for the disk, and the MCAP file tells the same.
+    with replacing(folder / 'metadata.yaml', is_synced=False) as part:
+        part.write_text(yaml.safe_dump({'rosbag2_bagfile_information': information},
+                                       sort_keys=False))
 
 
 def _qos_text(topic: BagTopic) -> str:

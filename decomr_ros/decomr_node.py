@@ -13,6 +13,7 @@ was: correct the parameter and configure again.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,9 @@ IMAGE_QUEUE = 5
 STOP_TIMEOUT_S = 5.0
 # How long the last messages may take to reach reliable subscribers when the process ends.
 SEND_TIMEOUT = Duration(seconds=0.5)
+
+# What our own code says in words for a user; the traceback of anything else helps to report it.
+TOLD_IN_WORDS = (ValueError, OSError, RuntimeError, ImportError)
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -305,8 +309,13 @@ class DecomrNode(LifecycleNode):
             self.get_logger().warning(text)
 
     def _log_failure(self, transition: str, error: Exception) -> None:
-        self.get_logger().error(f'{transition} failed: {" ".join(str(error).split())}'
-                                if str(error) else f'{transition} failed: {error!r}')
+        """One line that says why; more only of what nobody expected."""
+        text = ''.join(traceback.format_exception(error)).rstrip()
+        if isinstance(error, TOLD_IN_WORDS) and str(error):
+            self.get_logger().error(f'{transition} failed: {" ".join(str(error).split())}')
+            self.get_logger().debug(text)
+        else:
+            self.get_logger().error(f'{transition} failed, please report this: {error!r}\n{text}')
 
     def _every(self, period_s: float, call: Callable[[], None]) -> Timer:
         return self.create_timer(period_s, call, clock=self._steady_clock)

@@ -17,7 +17,7 @@ FOLDERS = ('decomr_core', 'decomr_ros', 'training')
 # From the bottom to the top. A module may import its own layer and those below.
 LAYERS = (
     ('decomr_core.__version__', 'decomr_core.structures', 'decomr_core.config',
-     'decomr_core.assets', 'decomr_core.hardware', 'decomr_core.arguments'),
+     'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments'),
     ('decomr_core.crop', 'decomr_core.camera', 'decomr_core.uv', 'decomr_core.body_models',
      'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology'),
     ('decomr_core.networks', 'decomr_core.losses', 'decomr_core.metrics', 'decomr_core.drawing',

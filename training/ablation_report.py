@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from decomr_core.files import replacing
 from training.ablation_results import AblationResults, Cell
 
 if TYPE_CHECKING:
@@ -36,14 +36,11 @@ NOT_IN_HERE = (
 
 def write_report(results: AblationResults) -> list[Path]:
     """Writes the table and the picture beside the results file, each in one step; their paths."""
-    text = results.folder / TABLE_FILE
-    partial = text.with_suffix('.partial')
-    partial.write_text(table(results), encoding='utf-8')
-    os.replace(partial, text)
-    picture = results.folder / PICTURE_FILE
-    partial = picture.with_suffix('.partial')
-    plot_ablation(results).savefig(partial, dpi=DPI, format='png')
-    os.replace(partial, picture)
+    text, picture = results.folder / TABLE_FILE, results.folder / PICTURE_FILE
+    with replacing(text) as part:
+        part.write_text(table(results), encoding='utf-8')
+    with replacing(picture) as part:
+        plot_ablation(results).savefig(part, dpi=DPI)
     return [text, picture]
 
 

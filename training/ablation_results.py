@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from decomr_core import __version__
+from decomr_core.files import replacing
 from decomr_core.hardware import cpu_name
 from decomr_core.metrics import bootstrap_interval
 from training.train import PACE
@@ -98,11 +99,8 @@ class AblationResults:
             scores: (K,) the scores of each image.
             facts: what else to say about how it was made.
         """
-        target = self.folder / cell.name / SCORES
-        partial = target.with_suffix('.partial')
-        with partial.open('wb') as handle:
-            np.savez_compressed(handle, **scores)
-        os.replace(partial, target)
+        with replacing(self.folder / cell.name / SCORES) as part:
+            np.savez_compressed(part, **scores)
         with (self.folder / LOCK).open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.path.is_file():  # another command may have added cells meanwhile
@@ -119,9 +117,8 @@ class AblationResults:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.values['date'] = datetime.datetime.now(datetime.timezone.utc).isoformat(
             timespec='seconds')
-        partial = self.path.with_suffix('.partial')
-        partial.write_text(json.dumps(self.values, indent=2) + '\n', encoding='utf-8')
-        os.replace(partial, self.path)
+        with replacing(self.path) as part:
+            part.write_text(json.dumps(self.values, indent=2) + '\n', encoding='utf-8')
 
     def _comparisons(self) -> list[dict[str, Any]]:
         """Differences between any two cells, image by image.

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 
 from decomr_core.crop import image_from_crop_xy
+from decomr_core.files import replacing, write_if_missing
 from decomr_core.structures import check_shape
 from training.augmentation import Augmentation
 from training.iuv_target import flip_iuv
@@ -73,7 +72,7 @@ class IUVCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / KEY_FILE
         if not path.exists():
-            self._claim(path)
+            write_if_missing(path, json.dumps(asdict(key), indent=2).encode())
         try:
             seen = CacheKey(**json.loads(path.read_text(encoding='utf-8')))
         except (ValueError, TypeError) as error:
@@ -103,13 +102,10 @@ class IUVCache:
         levels = np.rint(np.asarray(iuv) * LEVELS).astype(np.uint16)
         path = self._path(name)
         path.parent.mkdir(exist_ok=True)
-        part = _part_beside(path)
-        try:
-            with part.open('xb') as handle:
-                np.savez_compressed(handle, iuv=levels)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        # Not synced: there are many thousands, and a damaged one is drawn again.
+        with (replacing(path, has_rivals=True, is_synced=False) as part,
+              part.open('wb') as handle):
+            np.savez_compressed(handle, iuv=levels)
 
     def get_or_make(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The image of that name; made and stored if it is not there.
@@ -132,19 +128,6 @@ class IUVCache:
     def _path(self, name: str) -> Path:
         digest = hashlib.sha256(name.encode()).hexdigest()
         return self.folder / digest[:2] / f'{digest[2:34]}.npz'
-
-    def _claim(self, path: Path) -> None:
-        """Writes the key unless another process was faster: a link never replaces a file."""
-        part = _part_beside(path)
-        part.write_text(json.dumps(asdict(self.key), indent=2), encoding='utf-8')
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def record_name(*parts: str | np.ndarray) -> str:
@@ -186,8 +169,3 @@ def crop_cached_iuv(iuv: np.ndarray, augmentation: Augmentation, size: int) -> t
                           (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     cut = torch.from_numpy(crop).permute(2, 0, 1)
     return flip_iuv(cut) if augmentation.is_flipped else cut.contiguous()
-
-
-def _part_beside(path: Path) -> Path:
-    """A file name of this process's own, in the same folder."""
-    return path.with_name(f'{path.name}.{os.getpid()}.{uuid.uuid4().hex}.part')

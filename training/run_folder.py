@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from decomr_core.files import replacing
 
 __all__ = ['RunFolder']
 
@@ -45,8 +46,8 @@ class RunFolder:
         if not self.is_writing:
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(config, indent=2)
-        (self.path / CONFIG).write_text(text + '\n', encoding='utf-8')
+        with replacing(self.path / CONFIG) as part:
+            part.write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
         if self.has_tensorboard:
             self._curves = _summary_writer(self.path / CURVES)
 
@@ -77,13 +78,11 @@ class RunFolder:
             RuntimeError: it could not be written (a full disk); the previous one is still there.
         """
         target = self.path / CHECKPOINT
-        partial = target.with_suffix('.partial')
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            torch.save(state, partial)
-            os.replace(partial, target)
+            with replacing(target) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             kept = 'the previous one is still there' if target.is_file() else 'there is none yet'
             raise RuntimeError(f'could not write {target}: {error}; {kept}; make room and go on '
                                'with --resume') from error

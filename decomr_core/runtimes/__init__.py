@@ -35,7 +35,7 @@ class Runtime(Protocol):
 
     Attributes:
         name: as in `RUNTIMES`.
-        precision: of the arithmetic, `f32`, `tf32` or `bf16`.
+        precision: of the arithmetic, `f32`, `tf32`, `bf16` or `fp16`.
         crop_size: S, px.
         topology: of the body whose vertices come out.
     """

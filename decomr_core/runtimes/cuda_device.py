@@ -135,7 +135,12 @@ class Buffer:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         self._memory = DeviceMemory(size, purpose)
         self.address = self._memory.address
-        self._pinned = int(_checked(cudart.cudaMallocHost(size)))
+        error, pinned = cudart.cudaMallocHost(size)
+        if error == cudart.cudaError_t.cudaErrorMemoryAllocation:
+            raise RuntimeError(f'no page-locked memory for the copies from and to the GPU: '
+                               f'{purpose} needs {mebibytes(size)}; end other programs, or build '
+                               'the engine for fewer people (--people)')
+        self._pinned = int(_checked((error, pinned)))
         weakref.finalize(self, cudart.cudaFreeHost, self._pinned)
         memory = (ctypes.c_uint8 * size).from_address(self._pinned)
         self.host = np.frombuffer(memory, dtype).reshape(shape)

@@ -21,8 +21,9 @@ except ImportError as error:
                       'pip install tensorrt-cu12; on a Jetson it is part of JetPack: sudo apt-get '
                       'install python3-libnvinfer)') from error
 
+from decomr_core.files import replacing
 from decomr_core.runtimes.exported import INPUT_NAME, OUTPUT_NAMES
-from decomr_core.runtimes.tensorrt_plan import PlanKey, write_atomically, write_plan
+from decomr_core.runtimes.tensorrt_plan import PlanKey, write_plan
 
 __all__ = ['Context', 'Engine', 'build_plan', 'tensorrt_version']
 
@@ -61,9 +62,10 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     parser = tensorrt.OnnxParser(network, log)
     if not parser.parse_from_file(str(onnx_path)):
         raise ValueError(_parser_report(onnx_path, parser))
+    _check_names(network, onnx_path)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace_bytes)
-    if key.precision == 'f32':  # it is set by default
+    if key.precision != 'tf32':  # set by default; in fp16 it would round what stays float32
         config.clear_flag(tensorrt.BuilderFlag.TF32)
     _add_profile(builder, config, key)
     progress = _Progress()
@@ -80,13 +82,13 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
 class Engine:
     """A plan on the GPU."""
 
-    def __init__(self, path: Path, command: str, free_memory: str) -> None:
+    def __init__(self, path: Path, command: str, free_memory: Callable[[], str]) -> None:
         """Loads a plan.
 
         Args:
             path: of the plan.
             command: builds it again, for the error.
-            free_memory: how much memory the GPU has, for the error.
+            free_memory: says how much memory the GPU has, for the errors.
 
         Raises:
             ValueError: it is damaged, or of another network.
@@ -103,10 +105,11 @@ class Engine:
             if 'memory' in said.lower():
                 raise RuntimeError(
                     f'the TensorRT engine {path} needs {len(plan) / 2**20:.0f} MiB of GPU memory '
-                    f'for its weights, {free_memory}; TensorRT says: {said}')
+                    f'for its weights, {free_memory()}; TensorRT says: {said}')
             raise ValueError(f'TensorRT does not read the engine {path} ({len(plan)} bytes, '
                              f'damaged?): {said or "no reason given"}. Build it again: {command}')
         self._engine: tensorrt.ICudaEngine = engine
+        self._free_memory = free_memory
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         if names != {INPUT_NAME, *OUTPUT_NAMES}:
             raise ValueError(f'the TensorRT engine {path} has the tensors '
@@ -140,7 +143,8 @@ class Engine:
         context = self._engine.create_execution_context(
             tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
-            raise RuntimeError(f'TensorRT could not make an execution context: '
+            raise RuntimeError('TensorRT could not make an execution context for a batch of '
+                               f'{input_shape[0]} people ({self._free_memory()}): '
                                f'{log.take_errors() or "it gave no reason"}')
         context.set_device_memory(scratch_address, self.scratch_bytes)
         if not (context.set_optimization_profile_async(0, stream_handle)
@@ -265,11 +269,28 @@ def _parser_report(onnx_path: Path, parser: tensorrt.OnnxParser) -> str:
     """All that the parser complains about, in one message."""
     problems = [_problem_text(parser.get_error(index)) for index in range(parser.num_errors)]
     return (f'TensorRT {tensorrt.__version__} does not read {onnx_path}: '
-            f'{"; ".join(problems) or "no reason given"}')
+            f'{"; ".join(problems) or "no reason given"}. If the file is damaged, delete '
+            f'{onnx_path.parent}: it is made again')
 
 
 def _problem_text(problem: tensorrt.ParserError) -> str:
     return f'{problem.node_operator()} {problem.node_name()}: {problem.desc()}'.strip(' :')
+
+
+def _check_names(network: tensorrt.INetworkDefinition, onnx_path: Path) -> None:
+    """Refuses the graph of another network before minutes are spent on it."""
+    inputs = [_tensor_name(network.get_input(index)) for index in range(network.num_inputs)]
+    outputs = [_tensor_name(network.get_output(index)) for index in range(network.num_outputs)]
+    for what, seen, expected in (('inputs', inputs, [INPUT_NAME]),
+                                 ('outputs', outputs, OUTPUT_NAMES)):
+        if set(seen) != set(expected):
+            raise ValueError(f'the {what} of {onnx_path} are {", ".join(sorted(seen)) or "none"}, '
+                             f'expected {", ".join(sorted(expected))}; delete '
+                             f'{onnx_path.parent}: it is made again')
+
+
+def _tensor_name(tensor: tensorrt.ITensor) -> str:
+    return tensor.name
 
 
 def _add_profile(builder: tensorrt.Builder, config: tensorrt.IBuilderConfig,
@@ -297,4 +318,5 @@ def _save_timing_cache(config: tensorrt.IBuilderConfig, path: Path | None) -> No
     cache = config.get_timing_cache()
     if path is not None and cache is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, bytes(cache.serialize()))
+        with replacing(path, has_rivals=True) as part:
+            part.write_bytes(bytes(cache.serialize()))

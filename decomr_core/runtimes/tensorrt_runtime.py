@@ -33,7 +33,15 @@ from decomr_core.runtimes.exported import (
     exported_model,
 )
 from decomr_core.runtimes.tensorrt_engine import Context, Engine, tensorrt_version
-from decomr_core.runtimes.tensorrt_plan import PlanKey, build_command, check_plan, plan_path
+from decomr_core.runtimes.tensorrt_plan import (
+    DEFAULT_MAX_PEOPLE,
+    PlanKey,
+    build_command,
+    check_key,
+    onnx_of,
+    plan_path,
+    read_key,
+)
 from decomr_core.structures import NetworkOutput
 
 __all__ = ['TensorRtRuntime', 'batch_sizes', 'wanted_key']
@@ -45,7 +53,7 @@ class TensorRtRuntime:
     """Runs on one NVIDIA GPU.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`; precision also `tf32`.
+        name, precision, crop_size, topology: see `Runtime`; precision `f32`, `tf32` or `fp16`.
         max_people: per batch; more of them run in several batches.
         gpu: that it runs on.
     """
@@ -60,7 +68,7 @@ class TensorRtRuntime:
 
         Args:
             weights: a shipped network by name or a safetensors file by path.
-            precision: `f32`, `tf32`, or `auto`: as the engine was built.
+            precision: `f32`, `tf32`, `fp16`, or `auto`: as the engine was built.
             max_people: per batch; None: as the engine was built.
             device: the GPU, as CUDA counts them.
             build_if_missing: builds the engine if there is none that fits; takes minutes.
@@ -70,19 +78,20 @@ class TensorRtRuntime:
 
         Raises:
             FileNotFoundError: there are no such weights, or no engine was built.
-            ValueError: the engine does not fit; says in what, and the command to build it.
+            ValueError: the engine does not fit; says in what, and the command to build it. Or
+                the network did not pass in this precision.
             RuntimeError: there is no GPU, or too little memory on it.
         """
         if num_threads:
             raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt needs no CPU')
+        self.gpu = find_gpu(device)  # before an export, which takes long
         model = exported_model(weights, body, uv_map, target='tensorrt')
-        self.gpu = find_gpu(device)
         key, command = _fitting_key(
             model, self.gpu, max_people, None if precision == 'auto' else precision,
             build_if_missing, (weights, body, uv_map))
         self.precision, self.max_people = key.precision, key.max_people
         self.crop_size, self.topology = model.crop_size, model.topology
-        self._engine = Engine(plan_path(model.folder), command, free_memory_text())
+        self._engine = Engine(plan_path(model.folder), command, free_memory_text)
         self._stream = Stream()
         self._scratch = DeviceMemory(self._engine.scratch_bytes,
                                      f'a batch of {self.max_people} people')
@@ -164,17 +173,20 @@ def batch_sizes(max_people: int) -> list[int]:
 
 
 def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
-               precision: str | None) -> PlanKey:
+               precision: str) -> PlanKey:
     """The key of the engine that fits a network on this machine.
 
     Args:
         model: the network.
         gpu: to run on.
         max_people: per batch; None: any number.
-        precision: `f32` or `tf32`; None: any.
+        precision: one of `PRECISIONS`.
+
+    Raises:
+        ValueError: the network did not pass in this precision.
     """
     return PlanKey.of_files(
-        model.onnx_path, tensorrt=tensorrt_version(), gpu=gpu.name,
+        onnx_of(model, precision), tensorrt=tensorrt_version(), gpu=gpu.name,
         compute_capability=gpu.compute_capability, crop_size=model.crop_size,
         max_people=max_people, precision=precision)
 
@@ -182,17 +194,26 @@ def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
 def _fitting_key(model: ExportedModel, gpu: Gpu, max_people: int | None, precision: str | None,
                  build_if_missing: bool, files: tuple[str | Path, ...]) -> tuple[PlanKey, str]:
     """The key of the engine at hand, built now if that was asked for; and what builds it."""
-    wanted = wanted_key(model, gpu, max_people, precision)
-    command = build_command(*files, wanted.max_people, wanted.precision)
     path = plan_path(model.folder)
+    command = build_command(*files, max_people, precision)
+    if precision is not None:
+        wanted_key(model, gpu, max_people, precision)  # refused whatever was built
     try:
-        return check_plan(path, wanted, command), command
+        return _checked_key(path, model, gpu, max_people, precision, command), command
     except (FileNotFoundError, ValueError) as error:
         if not build_if_missing:
             raise
         logger.info('%s', error)
     from decomr_core.runtimes.tensorrt_build import build_engine  # PyTorch: only to build
 
-    key = wanted.completed()
-    build_engine(*files, key.max_people, key.precision, gpu.index)
-    return check_plan(path, wanted, command), command
+    build_engine(*files, max_people or DEFAULT_MAX_PEOPLE, precision or 'auto', gpu.index)
+    return _checked_key(path, model, gpu, max_people, precision, command), command
+
+
+def _checked_key(path: Path, model: ExportedModel, gpu: Gpu, max_people: int | None,
+                 precision: str | None, command: str) -> PlanKey:
+    """The key of the engine at hand, if it is the right one; else an error says in what."""
+    key = read_key(path, command)
+    wanted = wanted_key(model, gpu, max_people, precision or key.precision)
+    check_key(path, key, wanted, command)
+    return key

@@ -1,13 +1,12 @@
 """Stand-ins for TensorRT and CUDA: a pretended GPU in host memory that records what it is told.
 
 They are strict where the real ones are: a context runs only when everything is set, a graph only
-while its context is as it was recorded, and memory ends. What they offer is checked against
-NVIDIA's own bindings by the contract test.
+while its context is as it was recorded, a file is read only if it is whole, and memory ends.
+What they offer is checked against NVIDIA's own bindings by the contract test.
 """
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import importlib.machinery
 import json
@@ -18,11 +17,15 @@ from typing import Any
 
 import numpy as np
 
-SUCCESS, OUT_OF_MEMORY, NO_DEVICE, NOT_CAPTURABLE = 0, 2, 100, 900
+from tests.core.fake_cuda import STREAM, FakeCuda
+
 OUTPUT_TAILS = {'iuv': (3, 4, 4), 'vertices': (5, 3), 'joints': (2, 3), 'camera': (3,),
                 'location_map': (3, 4, 4)}
+CROP_SIZE = 16
 MAGIC = b'PLAN'
-STREAM = 77
+ONNX_FILE = b'<a network>'
+ONNX_HALF_FILE = b'<a network in half precision>'
+"""What stands for ONNX files: whole ones end as they begin."""
 
 
 def network_outputs(images: np.ndarray, offset: float = 0.0) -> dict[str, np.ndarray]:
@@ -40,9 +43,11 @@ class FakeGpu:
         self.devices, self.name, self.capability = 1, b'Pretended GPU', (8, 7)
         self.version = '10.3.0'
         self.total_bytes, self.scratch_bytes = 2**30, 3 * 2**20
+        self.pinned_bytes = 2**30
         self.can_capture, self.offset = True, 0.0
-        self.build_error = self.load_error = self.driver_error = ''
+        self.build_error = self.load_error = self.context_error = self.driver_error = ''
         self.parser_errors: list[tuple[str, str, str]] = []
+        self.inputs, self.outputs = ['images'], list(OUTPUT_TAILS)  # of every ONNX file
         self.runs: list[int] = []  # batch sizes, in the order of running
         self.launches = 0
         self.builds: list[SimpleNamespace] = []
@@ -87,118 +92,6 @@ class FakeGpu:
         for name, module in modules.items():
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)
         return modules
-
-
-class FakeCuda:
-    """The functions of cuda.bindings.runtime; each gives an error code first."""
-
-    cudaError_t = enum.IntEnum('cudaError_t', {  # noqa: N815
-        'cudaSuccess': SUCCESS, 'cudaErrorMemoryAllocation': OUT_OF_MEMORY,
-        'cudaErrorNoDevice': NO_DEVICE, 'cudaErrorStreamCaptureUnsupported': NOT_CAPTURABLE})
-    cudaMemcpyKind = enum.IntEnum('cudaMemcpyKind', {'cudaMemcpyHostToDevice': 1,
-                                                     'cudaMemcpyDeviceToHost': 2})
-    cudaStreamCaptureMode = enum.IntEnum('cudaStreamCaptureMode', {
-        'cudaStreamCaptureModeThreadLocal': 1})
-    cudaStreamNonBlocking = 1
-
-    def __init__(self, gpu: FakeGpu) -> None:
-        self._gpu, self._ok = gpu, self.cudaError_t.cudaSuccess
-
-    def cudaGetDeviceCount(self) -> tuple:
-        if self._gpu.driver_error:
-            raise RuntimeError(self._gpu.driver_error)
-        if not self._gpu.devices:
-            return self.cudaError_t.cudaErrorNoDevice, None
-        return self._ok, self._gpu.devices
-
-    def cudaGetDeviceProperties(self, device: int) -> tuple:
-        major, minor = self._gpu.capability
-        return self._ok, SimpleNamespace(name=self._gpu.name, major=major, minor=minor)
-
-    def cudaGetErrorString(self, error: enum.IntEnum) -> tuple:
-        return self._ok, error.name.lower().encode()
-
-    def cudaGetLastError(self) -> tuple:
-        return (self._ok,)
-
-    def cudaSetDevice(self, device: int) -> tuple:
-        assert 0 <= device < self._gpu.devices
-        return (self._ok,)
-
-    def cudaMemGetInfo(self) -> tuple:
-        return self._ok, self._gpu.free_bytes, self._gpu.total_bytes
-
-    def cudaMalloc(self, size: int) -> tuple:
-        if size > self._gpu.free_bytes:
-            return self.cudaError_t.cudaErrorMemoryAllocation, None
-        return self._allocate(self._gpu.device_memory, size)
-
-    def cudaMallocHost(self, size: int) -> tuple:
-        return self._allocate(self._gpu.pinned_memory, size)
-
-    def _allocate(self, memory: dict[int, Any], size: int) -> tuple:
-        block = (ctypes.c_uint8 * size)()
-        memory[ctypes.addressof(block)] = block
-        return self._ok, ctypes.addressof(block)
-
-    def cudaFree(self, pointer: int) -> tuple:
-        del self._gpu.device_memory[pointer]
-        return (self._ok,)
-
-    def cudaFreeHost(self, pointer: int) -> tuple:
-        del self._gpu.pinned_memory[pointer]
-        return (self._ok,)
-
-    def cudaMemcpyAsync(self, to: int, source: int, count: int, kind: int, stream: int) -> tuple:
-        upward = kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice
-        pinned, device = (source, to) if upward else (to, source)
-        assert count <= len(self._gpu.pinned_memory[pinned])
-        assert count <= len(self._gpu.device_memory[device])
-        self._gpu.do(lambda: ctypes.memmove(to, source, count))
-        return (self._ok,)
-
-    def cudaStreamCreateWithFlags(self, flags: int) -> tuple:
-        return self._made('stream', STREAM)
-
-    def cudaStreamDestroy(self, stream: int) -> tuple:
-        return self._gone('stream')
-
-    def cudaStreamSynchronize(self, stream: int) -> tuple:
-        assert stream == STREAM
-        return (self._ok,)
-
-    def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple:
-        self._gpu.recording = []
-        return (self._ok,)
-
-    def cudaStreamEndCapture(self, stream: int) -> tuple:
-        recorded, self._gpu.recording = self._gpu.recording, None
-        if not self._gpu.can_capture:
-            return self.cudaError_t.cudaErrorStreamCaptureUnsupported, None
-        return self._made('graph', recorded)
-
-    def cudaGraphInstantiate(self, graph: list, flags: int) -> tuple:
-        return self._made('graph_exec', graph)
-
-    def cudaGraphLaunch(self, graph_exec: list, stream: int) -> tuple:
-        self._gpu.launches += 1
-        for work in graph_exec:
-            work()
-        return (self._ok,)
-
-    def cudaGraphDestroy(self, graph: list) -> tuple:
-        return self._gone('graph')
-
-    def cudaGraphExecDestroy(self, graph_exec: list) -> tuple:
-        return self._gone('graph_exec')
-
-    def _made(self, kind: str, value: Any) -> tuple:
-        self._gpu.alive[kind] += 1
-        return self._ok, value
-
-    def _gone(self, kind: str) -> tuple:
-        self._gpu.alive[kind] -= 1
-        return (self._ok,)
 
 
 class IExecutionContext:
@@ -273,7 +166,10 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> enum.Enum:
         return DATA_TYPES[self._settings.get('output_type', 'FLOAT')]
 
-    def create_execution_context(self, strategy: int) -> IExecutionContext:
+    def create_execution_context(self, strategy: int) -> IExecutionContext | None:
+        if self._gpu.context_error:
+            self._settings['log'].log(ILogger.Severity.ERROR, self._gpu.context_error)
+            return None
         return IExecutionContext(self._gpu, self._settings)
 
 
@@ -285,7 +181,8 @@ class Runtime:
         try:
             assert not self._gpu.load_error, self._gpu.load_error
             assert serialized_engine.startswith(MAGIC), 'magic tag does not match'
-            return ICudaEngine(self._gpu, json.loads(serialized_engine[len(MAGIC):]))
+            settings = json.loads(serialized_engine[len(MAGIC):])
+            return ICudaEngine(self._gpu, {**settings, 'log': self._log})
         except (AssertionError, ValueError) as error:
             self._log.log(ILogger.Severity.ERROR, f'deserialize: {error}')
             return None
@@ -306,15 +203,39 @@ class ParserError:
 
 
 class OnnxParser:
-    def __init__(self, network: Any, logger: Any) -> None:
-        self.num_errors = len(self._gpu.parser_errors)
+    def __init__(self, network: INetworkDefinition, logger: Any) -> None:
+        self._network, self._errors = network, list(self._gpu.parser_errors)
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._errors)
 
     def parse_from_file(self, model: str) -> bool:
-        assert Path(model).is_file()
-        return not self._gpu.parser_errors
+        content = Path(model).read_bytes()
+        if not (content.startswith(b'<') and content.endswith(b'>')):
+            self._errors.append(('', '', 'failed to parse the ONNX model'))
+        self._network._content = content
+        return not self._errors
 
     def get_error(self, index: int) -> ParserError:
-        return ParserError(*self._gpu.parser_errors[index])
+        return ParserError(*self._errors[index])
+
+
+class ITensor:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class INetworkDefinition:
+    def __init__(self, gpu: FakeGpu, flags: int) -> None:
+        self._flags, self._inputs, self._outputs = flags, gpu.inputs, gpu.outputs
+        self.num_inputs, self.num_outputs = len(gpu.inputs), len(gpu.outputs)
+
+    def get_input(self, index: int) -> ITensor:
+        return ITensor(self._inputs[index])
+
+    def get_output(self, index: int) -> ITensor:
+        return ITensor(self._outputs[index])
 
 
 class IOptimizationProfile:
@@ -363,8 +284,8 @@ class Builder:
     def __init__(self, logger: Any) -> None:
         self._log = logger
 
-    def create_network(self, flags: int) -> SimpleNamespace:
-        return SimpleNamespace(flags=flags)
+    def create_network(self, flags: int) -> INetworkDefinition:
+        return INetworkDefinition(self._gpu, flags)
 
     def create_builder_config(self) -> IBuilderConfig:
         return IBuilderConfig()
@@ -372,8 +293,9 @@ class Builder:
     def create_optimization_profile(self) -> IOptimizationProfile:
         return IOptimizationProfile()
 
-    def build_serialized_network(self, network: Any, config: IBuilderConfig) -> bytes | None:
-        config.record.flags = network.flags
+    def build_serialized_network(self, network: INetworkDefinition,
+                                 config: IBuilderConfig) -> bytes | None:
+        config.record.flags, config.record.onnx = network._flags, network._content
         self._gpu.builds.append(config.record)
         config.progress_monitor.phase_start('Building', None, 1)
         assert config.progress_monitor.step_complete('Building', 0)
@@ -387,7 +309,8 @@ class Builder:
 
 
 CLASSES = (ILogger, IProgressMonitor, Runtime, ICudaEngine, IExecutionContext, Builder, OnnxParser,
-           ParserError, IBuilderConfig, IOptimizationProfile, ITimingCache)
+           ParserError, IBuilderConfig, IOptimizationProfile, ITimingCache, INetworkDefinition,
+           ITensor)
 DATA_TYPES = enum.Enum('DataType', 'FLOAT HALF UINT8')
 ENUMS = {item.__name__: item for item in (
     DATA_TYPES,

@@ -169,7 +169,7 @@ def refuse(code: int, capsys, out: Path, complaint: str) -> None:
     assert code == 2
     assert said.startswith('decomr convert: ') and said.count('\n') == 1
     assert complaint in said
-    assert not out.exists() and not Path(f'{out}.part').exists()
+    assert not out.exists() and not list(out.parent.glob('.*.part*'))
 
 
 def _broken(official, change) -> dict:

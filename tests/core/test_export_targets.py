@@ -19,6 +19,7 @@ from decomr_core.checkpoint import save_checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import LIMITS_MM, Parity, measure_parity, parity_crops
 from decomr_core.runtimes.exported import OUTPUT_NAMES, exported_model
+from decomr_core.runtimes.tensorrt_plan import default_precision, onnx_of
 from decomr_core.uv.uv_map import UVMap
 
 onnx = pytest.importorskip('onnx')
@@ -166,7 +167,13 @@ def test_half_precision_is_kept_if_it_passes_and_only_then(
     monkeypatch.setitem(LIMITS_MM, 'fp16', limit)
     model = exported_model(**files, target='tensorrt')
     assert model.info['passes_fp16'] == model.half_path.exists() == is_kept
+    assert default_precision(model) == ('fp16' if is_kept else 'f32')
+    assert onnx_of(model, 'f32') == onnx_of(model, 'tf32') == model.onnx_path
+    if not is_kept:
+        with pytest.raises(ValueError, match=r'its vertices are \d+\.\d\d mm off; use f32'):
+            onnx_of(model, 'fp16')
     if is_kept:
+        assert onnx_of(model, 'fp16') == model.half_path
         notes = onnx_graph.read_notes(model.half_path)
         assert json.loads(notes['parity']) == model.info['parity']
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from decomr_core.runtimes.tensorrt_plan import PRECISIONS
 from tests.core.fake_tensorrt import FakeGpu
 from tests.core.tensorrt_contract import Checker
 from tests.test_import_rule import ROOT
@@ -40,6 +41,7 @@ ESSENTIAL = {
                  'ICudaEngine.create_execution_context', 'DataType.FLOAT',
                  'IExecutionContext.get_tensor_shape', 'IExecutionContext.set_input_shape',
                  'IExecutionContext.set_tensor_address', 'IExecutionContext.execute_async_v3',
+                 'INetworkDefinition.num_outputs', 'INetworkDefinition.get_input', 'ITensor.name',
                  'ILogger.log', 'ILogger.Severity.VERBOSE', 'IProgressMonitor.step_complete'},
     'cudart': {'cudaMalloc', 'cudaMemcpyAsync', 'cudaGraphInstantiate', 'cudaDeviceProp.major',
                'cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal',
@@ -120,6 +122,9 @@ def test_a_use_that_the_check_cannot_follow_is_noticed(interface: dict[str, Any]
     ('tensorrt', 'set_timing_cache(cache, False)', 'set_timing_cache(cache, ignore=False)',
      'does not fit'),
     ('tensorrt', 'Builder(log)', 'Builder(log, 1)', 'does not fit Builder'),
+    ('tensorrt', 'network.num_inputs', 'network.input_count', 'no INetworkDefinition.input_co'),
+    ('tensorrt', 'network.get_output(index)', 'network.get_output()', 'does not fit INetwork'),
+    ('tensorrt', 'tensor.name', 'tensor.title', 'no ITensor.title'),
     ('tensorrt', 'problem.desc()', 'problem.desc(1)', 'does not fit ParserError.desc'),
     ('tensorrt', 'severity: tensorrt', 'level: tensorrt', '_Log.log has the arguments'),
     ('tensorrt', 'def step_complete(', 'def step_completed(', '_Progress.step_complete has'),
@@ -198,7 +203,7 @@ from pathlib import Path
 import tensorrt_bindings
 sys.modules['tensorrt'] = tensorrt_bindings
 from decomr_core.runtimes import cuda_device, tensorrt_engine as engine, tensorrt_runtime
-from decomr_core.runtimes.tensorrt_plan import PlanKey
+from decomr_core.runtimes.tensorrt_plan import PRECISIONS, PlanKey
 assert 'torch' not in sys.modules
 
 log = engine._log()
@@ -209,9 +214,11 @@ assert engine._network_flags() == 1 << int(
     tensorrt_bindings.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 folder = Path(sys.argv[1])
 (folder / 'model.plan').write_bytes(b'plan')
-key = PlanKey('0', engine.tensorrt_version(), '8.7', 'none', 128, 4, 'f32')
-for attempt in (lambda: engine.build_plan(folder / 'model.onnx', folder / 'model.plan', key),
-                lambda: engine.Engine(folder / 'model.plan', 'COMMAND', 'nothing is free')):
+keys = [PlanKey('0', engine.tensorrt_version(), '8.7', 'none', 128, 4, precision)
+        for precision in PRECISIONS]
+for attempt in (*(lambda key=key: engine.build_plan(
+                    folder / 'model.onnx', folder / 'model.plan', key) for key in keys),
+                lambda: engine.Engine(folder / 'model.plan', 'COMMAND', lambda: 'none is free')):
     try:
         attempt()
     except RuntimeError as error:
@@ -228,8 +235,9 @@ def test_our_code_runs_on_the_real_bindings_up_to_where_it_needs_a_gpu(
     done = subprocess.run([sys.executable, '-c', SCRIPT, str(tmp_path)], cwd=ROOT,
                           env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    builder, runtime, gpu = done.stdout.splitlines()
-    for told, what in ((builder, 'builder'), (runtime, 'runtime')):
+    *builders, runtime, gpu = done.stdout.splitlines()
+    assert len(builders) == len(PRECISIONS)
+    for told, what in (*((builder, 'builder') for builder in builders), (runtime, 'runtime')):
         assert told.startswith(f'TensorRT {environment["MAJOR"]}.')
         assert f'gives no {what} on this machine' in told
     assert 'needs an NVIDIA GPU with its driver' in gpu or shutil.which('nvidia-smi')

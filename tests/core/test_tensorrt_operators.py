@@ -42,9 +42,11 @@ def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
     assert {entry.version for entry in model.opset_import} == {OPSET}
 
 
-def test_the_graph_for_cpus_is_not_one_of_them(
-        exported: Callable[..., onnx.ModelProto]) -> None:
-    (found,) = beyond_tensorrt(exported('rt', warp='scatter'))
+@pytest.mark.parametrize('precision', ['f32', 'fp16'])
+@pytest.mark.parametrize('preset', ['rt', 'paper'])
+def test_the_graph_for_cpus_is_not_one_of_them_for_its_warp_alone(
+        exported: Callable[..., onnx.ModelProto], preset: str, precision: str) -> None:
+    (found,) = beyond_tensorrt(exported(preset, 'scatter', precision))
     assert found.startswith('ScatterElements (')
 
 

@@ -9,68 +9,18 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from decomr_core.body_models import BodyModel
 from decomr_core.cli import main
 from decomr_core.runtimes import load_runtime
 from decomr_core.runtimes.exported import ExportedModel
 from decomr_core.runtimes.tensorrt_plan import NAMES, PlanKey, plan_path
 from decomr_core.structures import NetworkOutput
-from decomr_core.topology import Topology
-from decomr_core.uv.uv_map import UVMap
-from tests.core.fake_tensorrt import FakeGpu, network_outputs
-
-CROP_SIZE = 16
-OURS = ('cuda_device', 'tensorrt_engine', 'tensorrt_runtime', 'tensorrt_build')
-
-
-class Reference:
-    """What PyTorch would say."""
-
-    def __init__(self, *args: object, **options: object) -> None:
-        pass
-
-    def run(self, images: np.ndarray) -> NetworkOutput:
-        return NetworkOutput(**network_outputs(images))
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeGpu]:
-    fake = FakeGpu()
-    names = [f'decomr_core.runtimes.{name}' for name in OURS]
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    for name, module in fake.modules().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
-    yield fake
-    for name in names:
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def model(gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> ExportedModel:
-    """An exported network; its weights are called `w`."""
-    (tmp_path / 'model.onnx').write_bytes(b'a network')
-    exported = ExportedModel(tmp_path, CROP_SIZE, Topology.from_body(tiny_body, tiny_uv_map), {})
-    for name in ('tensorrt_runtime', 'tensorrt_build'):
-        module = importlib.import_module(f'decomr_core.runtimes.{name}')
-        monkeypatch.setattr(module, 'exported_model', lambda *_, **__: exported)
-    monkeypatch.setattr(module, 'TorchRuntime', Reference)
-    return exported
-
-
-@pytest.fixture
-def build(model: ExportedModel) -> SimpleNamespace:
-    """The module that builds."""
-    return sys.modules['decomr_core.runtimes.tensorrt_build']
+from tests.core.fake_tensorrt import CROP_SIZE, FakeGpu, network_outputs
 
 
 def crops(count: int) -> np.ndarray:
@@ -249,7 +199,7 @@ def test_a_gpu_that_is_not_there_is_refused(model: ExportedModel) -> None:
 def test_cpu_threads_and_unknown_precisions_are_refused(model: ExportedModel) -> None:
     with pytest.raises(ValueError, match='num_threads is 2'):
         load_runtime('tensorrt', 'w', num_threads=2)
-    with pytest.raises(ValueError, match="'f16', expected f32 or tf32"):
+    with pytest.raises(ValueError, match="'f16', expected one of: f32, tf32, fp16"):
         load_runtime('tensorrt', 'w', precision='f16')
 
 
@@ -304,7 +254,8 @@ def test_the_timing_cache_is_used_again_and_a_damaged_one_starts_anew(
 def test_all_that_the_parser_complains_about_is_one_message(gpu: FakeGpu, build: SimpleNamespace,
                                                             model: ExportedModel) -> None:
     gpu.parser_errors = [('ScatterND', 'node_7', 'no reduction'), ('', '', 'no plug-in')]
-    with pytest.raises(ValueError, match=r'ScatterND node_7: no reduction; no plug-in$'):
+    with pytest.raises(ValueError, match=r'ScatterND node_7: no reduction; no plug-in. If the '
+                                         'file is damaged, delete'):
         build.build_engine('w')
     assert not plan_path(model.folder).exists()
 

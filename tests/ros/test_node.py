@@ -13,76 +13,17 @@ import pytest
 from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from decomr_core.camera import intrinsics_from_fov
 from decomr_ros.images import image_message
-from decomr_ros.messages import camera_info_message, human_meshes_from_message
-from tests.ros.conftest import Process, RosTest
+from decomr_ros.messages import human_meshes_from_message
+from tests.ros.conftest import RosTest
+from tests.ros.node_client import FRAME, Camera, Lifecycle, start_node
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-FRAME = 'head_camera_optical_frame'
-
-
-def _start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
-    values = {'weights': weights, 'runtime': 'torch', 'threads': 1, 'detector': 'whole-frame',
-              **parameters}
-    return ros.start('-m', 'decomr_ros.decomr_node', '--ros-args', *(
-        word for name, value in values.items() for word in ('-p', f'{name}:={value}')))
-
-
-class _Camera:
-    """Publishes single images and waits for their meshes."""
-
-    def __init__(self, ros: RosTest) -> None:
-        self._ros = ros
-        self._images = ros.node.create_publisher(Image, 'image', 5)
-        self._infos = ros.node.create_publisher(CameraInfo, 'camera_info', 5)
-        self.seen: list[HumanMeshArray] = []
-        ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
-        self._stamp_s = 1000
-
-    def wait(self) -> None:
-        self._ros.spin_until(lambda: self._images.get_subscription_count()
-                             and self._infos.get_subscription_count())
-        # Each side hears of the other at its own time; a best effort image may still be lost.
-        self._ros.spin(0.3)
-
-    def header(self, step_s: int = 1) -> Header:
-        self._stamp_s += step_s
-        header = Header(frame_id=FRAME)
-        header.stamp.sec, header.stamp.nanosec = self._stamp_s, 17
-        return header
-
-    def send(self, message: Image) -> None:
-        self._images.publish(message)
-
-    def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
-        """Sends a gray image with its calibration; the answer to it."""
-        header = self.header(step_s)
-        info = camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
-        self._infos.publish(info)
-        self._ros.spin(0.1)
-        self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
-        return self.answer(header)
-
-    def answer(self, header: Header) -> HumanMeshArray:
-        found: list[HumanMeshArray] = []
-
-        def is_there() -> bool:
-            found.extend(message for message in self.seen if message.header == header)
-            return bool(found)
-
-        self._ros.spin_until(is_there, 15)
-        return found[0]
 
 
 def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights: Path,
@@ -92,7 +33,7 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
     ros.node.create_subscription(Image, 'iuv', iuvs.append, 30)
     ros.node.create_subscription(MeshTopology, 'topology', topologies.append, LATCHED)
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 30, raw=True)
-    node = _start_node(ros, weights)
+    node = start_node(ros, weights)
     ros.spin_until(lambda: topologies)  # all publishers and subscriptions have met
     source = ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 5, '--loop',
                        '--seconds', 3, '--frame-id', FRAME, '--stamps', ros.folder / 'stamps',
@@ -141,23 +82,23 @@ def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weig
                                                               ) -> None:
     truncated = ros.folder / 'truncated.safetensors'
     truncated.write_bytes(weights.read_bytes()[:5000])
-    node = _start_node(ros, ros.folder / 'missing.safetensors', autostart='false')
-    remote = _Lifecycle(ros)
+    node = start_node(ros, ros.folder / 'missing.safetensors', autostart='false')
+    remote = Lifecycle(ros)
     assert not remote.change(Transition.TRANSITION_CONFIGURE)
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
     node.wait_for('configure failed: no weights at')
-    remote.set_weights(truncated)
+    remote.set_parameter('weights', truncated)
     assert not remote.change(Transition.TRANSITION_CONFIGURE)
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
     assert 'truncated.safetensors' in node.output.splitlines()[-1]
     assert 'Traceback' not in node.output
     assert not remote.change(Transition.TRANSITION_ACTIVATE)  # not from here
-    remote.set_weights(weights)
+    remote.set_parameter('weights', weights)
     for _ in range(2):
         assert remote.change(Transition.TRANSITION_CONFIGURE), node.output
         assert remote.change(Transition.TRANSITION_ACTIVATE), node.output
         assert remote.state() == State.PRIMARY_STATE_ACTIVE
-        camera = _Camera(ros)
+        camera = Camera(ros)
         camera.wait()
         assert camera.show(48, 64).meshes[0].is_metric
         assert remote.change(Transition.TRANSITION_DEACTIVATE)
@@ -173,8 +114,8 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, w
     statuses: list[dict[str, str]] = []
     ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
         {value.key: value.value for value in message.status[0].values}), 10)
-    node = _start_node(ros, weights)
-    camera = _Camera(ros)
+    node = start_node(ros, weights)
+    camera = Camera(ros)
     camera.wait()
     good = np.full((48, 64, 3), 90, np.uint8)
 
@@ -222,8 +163,8 @@ def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(ros: RosTest
                                                                     ) -> None:
     markers: list[MarkerArray] = []
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
-    _start_node(ros, weights, detector='hog')
-    camera = _Camera(ros)
+    start_node(ros, weights, detector='hog')
+    camera = Camera(ros)
     camera.wait()
     assert camera.show(240, 320).meshes == []
     ros.spin_until(lambda: markers)
@@ -231,7 +172,7 @@ def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(ros: RosTest
 
 
 def test_an_autostart_that_fails_may_end_the_process_with_code_1(ros: RosTest) -> None:
-    node = _start_node(ros, ros.folder / 'missing.safetensors', exit_on_failed_autostart='true')
+    node = start_node(ros, ros.folder / 'missing.safetensors', exit_on_failed_autostart='true')
     assert node.process.wait(30) == 1
     assert 'no weights at' in node.output
     assert 'Traceback' not in node.output
@@ -240,38 +181,7 @@ def test_an_autostart_that_fails_may_end_the_process_with_code_1(ros: RosTest) -
 @pytest.mark.parametrize(('name', 'value'), [('detector_stride', 0), ('threads', 'many')])
 def test_a_parameter_out_of_range_is_one_line_and_exit_code_2(ros: RosTest, name: str,
                                                               value: object) -> None:
-    node = _start_node(ros, Path('rt'), **{name: value})
+    node = start_node(ros, Path('rt'), **{name: value})
     assert node.process.wait(30) == 2
     assert name in node.output
     assert node.output.count('\n') == 1
-
-
-class _Lifecycle:
-    """The lifecycle services of the node, as `ros2 lifecycle set` calls them."""
-
-    def __init__(self, ros: RosTest) -> None:
-        self._ros = ros
-        make = ros.node.create_client
-        self._change = make(ChangeState, '/decomr/change_state')
-        self._state = make(GetState, '/decomr/get_state')
-        self._parameters = make(SetParameters, '/decomr/set_parameters')
-        for client in (self._change, self._state, self._parameters):
-            ros.spin_until(client.service_is_ready)
-
-    def change(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self._call(self._change, request).success
-
-    def state(self) -> int:
-        return self._call(self._state, GetState.Request()).current_state.id
-
-    def set_weights(self, path: Path) -> None:
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(path))
-        request = SetParameters.Request(parameters=[ParameterMessage(name='weights',
-                                                                     value=value)])
-        assert self._call(self._parameters, request).results[0].successful
-
-    def _call(self, client: object, request: object) -> object:
-        future = client.call_async(request)
-        self._ros.spin_until(future.done)
-        return future.result()

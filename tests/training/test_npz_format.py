@@ -189,7 +189,7 @@ def test_what_is_written_reads_back_the_same(
             assert (one is None) == (other is None)
             if one is not None:
                 np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-    assert not list(tmp_path.rglob('*.partial'))
+    assert not list(tmp_path.rglob('*.part.*'))
 
 
 def test_written_files_have_the_keys_and_units_of_the_format(

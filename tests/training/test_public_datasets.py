@@ -230,7 +230,7 @@ def test_human36m_trains_on_five_subjects_and_takes_frames_from_videos(tmp_path:
     assert {record.image[9:11] for record in people} == {'01', '05', '06', '07', '08'}
     level = read_rgb(tmp_path / people[1].image)[500, 750].mean()
     assert abs(level - 4 * 5) < 12, 'the frame of that number'
-    assert not list(tmp_path.rglob('*.partial.*'))
+    assert not list(tmp_path.rglob('*.part.*'))
 
 
 def test_human36m_annotations_that_do_not_agree_are_named(tmp_path: Path) -> None:

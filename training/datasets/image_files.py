@@ -13,6 +13,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from decomr_core.files import replacing
+
 __all__ = ['image_size', 'read_labels', 'read_rgb', 'write_image']
 
 PNG_START = b'\x89PNG\r\n\x1a\n'
@@ -60,10 +62,10 @@ def write_image(path: Path, image: np.ndarray) -> None:
         OSError: it cannot be written there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.stem}.partial{path.suffix}')
-    if not cv2.imwrite(str(partial), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-        raise OSError(f'cannot write {path}; is there space, and may you write there?')
-    partial.replace(path)
+    # Not synced: there are many thousands, and they can be cut again.
+    with replacing(path, is_synced=False) as part:
+        if not cv2.imwrite(str(part), image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+            raise OSError(f'cannot write {path}; is there space, and may you write there?')
 
 
 def _decoded(path: Path, mode: int) -> np.ndarray | None:

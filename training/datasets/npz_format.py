@@ -20,7 +20,6 @@ and height, so that the images need not be looked at again; other readers pass o
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,6 +28,7 @@ import numpy as np
 
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS, NUM_ANNOTATED
+from decomr_core.files import replacing
 from training.datasets.fits import read_fits
 from training.datasets.person_record import GENDERS
 from training.datasets.person_records import PersonRecords, clean_records, stored_paths
@@ -103,10 +103,8 @@ def write_npz(records: PersonRecords, path: str | Path) -> None:
         letters = np.array([GENDER_LETTERS.get(gender, '') for gender in GENDERS])
         arrays['gender'] = letters[records.genders]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.partial')
-    with partial.open('wb') as handle:
+    with replacing(path) as part, part.open('wb') as handle:
         np.savez(handle, **{key: array for key, array in arrays.items() if array is not None})
-    os.replace(partial, path)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,105 @@
+"""The node as other programs see it: its process, a camera, its lifecycle services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from decomr.msg import HumanMeshArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from decomr_core.camera import intrinsics_from_fov
+from decomr_ros.images import image_message
+from decomr_ros.messages import camera_info_message
+from tests.ros.conftest import Process, RosTest
+
+FRAME = 'head_camera_optical_frame'
+
+
+def start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
+    values = {'weights': weights, 'runtime': 'torch', 'threads': 1, 'detector': 'whole-frame',
+              **parameters}
+    return ros.start('-m', 'decomr_ros.decomr_node', '--ros-args', *(
+        word for name, value in values.items() for word in ('-p', f'{name}:={value}')))
+
+
+class Camera:
+    """Publishes single images and waits for their meshes."""
+
+    def __init__(self, ros: RosTest) -> None:
+        self._ros = ros
+        self._images = ros.node.create_publisher(Image, 'image', 5)
+        self._infos = ros.node.create_publisher(CameraInfo, 'camera_info', 5)
+        self.seen: list[HumanMeshArray] = []
+        ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
+        self._stamp_s = 1000
+
+    def wait(self) -> None:
+        self._ros.spin_until(lambda: self._images.get_subscription_count()
+                             and self._infos.get_subscription_count())
+        # Each side hears of the other at its own time; a best effort image may still be lost.
+        self._ros.spin(0.3)
+
+    def header(self, step_s: int = 1) -> Header:
+        self._stamp_s += step_s
+        header = Header(frame_id=FRAME)
+        header.stamp.sec, header.stamp.nanosec = self._stamp_s, 17
+        return header
+
+    def send(self, message: Image) -> None:
+        self._images.publish(message)
+
+    def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
+        """Sends a gray image with its calibration; the answer to it."""
+        header = self.header(step_s)
+        info = camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
+        self._infos.publish(info)
+        self._ros.spin(0.1)
+        self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
+        return self.answer(header)
+
+    def answer(self, header: Header) -> HumanMeshArray:
+        found: list[HumanMeshArray] = []
+
+        def is_there() -> bool:
+            found.extend(message for message in self.seen if message.header == header)
+            return bool(found)
+
+        self._ros.spin_until(is_there, 15)
+        return found[0]
+
+
+class Lifecycle:
+    """The lifecycle services of the node, as `ros2 lifecycle set` calls them."""
+
+    def __init__(self, ros: RosTest) -> None:
+        self._ros = ros
+        make = ros.node.create_client
+        self._change = make(ChangeState, '/decomr/change_state')
+        self._state = make(GetState, '/decomr/get_state')
+        self._parameters = make(SetParameters, '/decomr/set_parameters')
+        for client in (self._change, self._state, self._parameters):
+            ros.spin_until(client.service_is_ready)
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self._call(self._change, request).success
+
+    def state(self) -> int:
+        return self._call(self._state, GetState.Request()).current_state.id
+
+    def set_parameter(self, name: str, text: object) -> None:
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(text))
+        request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)])
+        assert self._call(self._parameters, request).results[0].successful
+
+    def _call(self, client: object, request: object) -> object:
+        future = client.call_async(request)
+        self._ros.spin_until(future.done)
+        return future.result()
