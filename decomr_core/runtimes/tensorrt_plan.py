@@ -14,12 +14,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from decomr_core.assets import BUILTIN, file_hash
+from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE
 
-__all__ = ['DEFAULT_MAX_PEOPLE', 'PRECISIONS', 'PlanKey', 'build_command', 'check_plan',
-           'plan_path', 'write_atomically', 'write_plan']
-
-DEFAULT_MAX_PEOPLE = 4
-"""People per batch unless it is said; more people run in several batches."""
+__all__ = ['PRECISIONS', 'PlanKey', 'build_command', 'check_plan', 'plan_path',
+           'write_atomically', 'write_plan']
 
 PRECISIONS = ('f32', 'tf32')
 """Of a float32 ONNX: `tf32` lets tensor cores round the factors of products to 10 bits."""
