@@ -1,19 +1,17 @@
 """The PyTorch runtime: half precision, and its way with a GPU, on a queue that pretends to be one.
 
-The pretended queue keeps memory on the host, and a graph of it is what was recorded: the same
-function of the same memory. Nothing here shows that CUDA accepts the recording.
+Nothing here shows that CUDA accepts the recording.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pretended_queue import PretendedQueue
 from small_networks import lively_network, small_config
 
 from decomr_core import parity
@@ -35,43 +33,6 @@ from decomr_core.uv.uv_map import UVMap
 
 CPU, GPU = torch.device('cpu'), torch.device('cuda', 0)
 MIB = 2**20
-
-
-class PretendedQueue:
-    """A queue that does at once what it is given."""
-
-    def __init__(self, can_record: bool | Exception = True) -> None:
-        self.can_record = can_record
-        self.is_ordered = False
-        self.recorded = self.launched = self.waits = 0
-
-    def device_array(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        return torch.full(shape, 7, dtype=dtype)  # memory of a GPU holds anything
-
-    host_array = device_array
-
-    @contextlib.contextmanager
-    def ordered(self) -> Iterator[None]:
-        assert not self.is_ordered
-        self.is_ordered = True
-        yield
-        self.is_ordered = False
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        assert self.is_ordered
-        if isinstance(self.can_record, Exception):
-            raise self.can_record
-        self.recorded += 1
-
-        def launch() -> None:
-            assert self.is_ordered
-            self.launched += 1
-            work()
-
-        return launch
-
-    def synchronize(self) -> None:
-        self.waits += 1
 
 
 class Counted:
