@@ -49,7 +49,8 @@ class Case:
     Attributes:
         structure: `official` or `ours`.
         precision: `f32`, `tf32`, `bf16` or `fp16`.
-        is_graph: whether each batch size is one recorded launch.
+        is_graph: whether each batch size is one recorded launch, of a network whose batch
+            normalisation is folded into its weights, as the runtime has it.
         channels_last: whether the channels of a pixel lie side by side in memory.
     """
 
@@ -224,7 +225,7 @@ def _runner(case: Case, network: DecoMR, device: torch.device, batches: Sequence
                 return {name: getattr(output, name).cpu().numpy() for name in OUTPUT_NAMES}
 
         return run_official
-    packed = PackedNetwork(network, device, case.precision, case.channels_last)
+    packed = PackedNetwork(network, device, case.precision, case.channels_last, case.is_graph)
     if case.is_graph:
         graphs = BatchRunner(packed, network.config.crop_size, max(batches), CudaQueue(device))
         return lambda images: vars(packed.unpack(graphs.run(images)))

@@ -1,7 +1,8 @@
 """The network in PyTorch itself: the reference that every other runtime is compared with.
 
-On a CPU it runs step by step. On a GPU batches are filled up to a few sizes, each of which is
-recorded at start-up as a CUDA graph: one launch instead of some hundred.
+On a CPU it runs step by step, as it is. On a GPU batch normalisation is folded into the weights,
+and batches are filled up to a few sizes, each of which is recorded at start-up as a CUDA graph:
+one launch instead of some hundred.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.exported import OUTPUT_NAMES
 from decomr_core.runtimes.torch_cuda import BatchRunner, CudaQueue, find_device, memory_told
+from decomr_core.runtimes.torch_folding import fold_normalisation
 from decomr_core.runtimes.torch_precision import (
     arithmetic,
     check_precision,
@@ -40,7 +42,7 @@ class TorchRuntime:
 
     Attributes:
         name, precision, crop_size, topology: see `Runtime`; precision also `tf32` and `fp16`.
-        network: the `DecoMR` module.
+        network: the `DecoMR` module; on a GPU a copy with other weights.
         device: where it is.
     """
 
@@ -85,7 +87,7 @@ class TorchRuntime:
                 precision = _best_precision(network, find_weights(weights), self.device, layout,
                                             max_people)
             self.precision = precision
-            self._packed = PackedNetwork(network, self.device, precision, layout)
+            self._packed = PackedNetwork(network, self.device, precision, layout, is_on_gpu)
             self.network = self._packed.network
             self._runner = BatchRunner(self._packed, self.crop_size, max_people,
                                        CudaQueue(self.device)) if is_on_gpu else None
@@ -106,21 +108,23 @@ class PackedNetwork:
     One row, so that everything comes back from a GPU in one copy.
 
     Attributes:
-        network: the module; a copy with other weights where the precision is half.
+        network: the module; a copy with other weights if it is folded or half.
     """
 
     def __init__(self, network: DecoMR, device: torch.device, precision: str = 'f32',
-                 channels_last: bool = False) -> None:
+                 channels_last: bool = False, is_folded: bool = False) -> None:
         """Moves a network to a device.
 
         Args:
-            network: float32, in eval mode; it is moved itself unless the precision is half.
+            network: float32, in eval mode; it is moved itself unless it is folded or half.
             device: where to.
             precision: one of `PRECISIONS`.
             channels_last: whether the channels of a pixel lie side by side in memory.
+            is_folded: whether batch normalisation goes into the weights before it.
         """
         self._device, self._precision = device, precision
         self._format = torch.channels_last if channels_last else torch.contiguous_format
+        network = fold_normalisation(network) if is_folded else network
         self.network = mixed_network(network, precision).to(device, memory_format=self._format)
         self._statistics = image_statistics(device)
         self._shapes: list[torch.Size] = []
@@ -145,12 +149,12 @@ class PackedNetwork:
 
 def _best_precision(network: DecoMR, weights: Path, device: torch.device, channels_last: bool,
                     max_people: int) -> str:
-    """What `auto` stands for; on a GPU the network is there afterwards."""
+    """What `auto` stands for."""
     if device.type == 'cpu':
         return 'f32'
 
     def outputs(precision: str, crops: np.ndarray) -> dict[str, np.ndarray]:
-        packed = PackedNetwork(network, device, precision, channels_last)
+        packed = PackedNetwork(network, device, precision, channels_last, is_folded=True)
         rows = [packed(torch.from_numpy(crops[start:start + max_people]).to(device)).cpu()
                 for start in range(0, len(crops), max_people)]
         return vars(packed.unpack(torch.cat(rows).numpy()))

@@ -22,6 +22,7 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import Parity, measure_parity, parity_crops, vertex_error_mm
 from decomr_core.runtimes import Runtime, load_runtime, torch_precision, torch_runtime
 from decomr_core.runtimes.torch_cuda import WARM_UP, BatchRunner, find_device, memory_told
+from decomr_core.runtimes.torch_folding import fold_normalisation
 from decomr_core.runtimes.torch_precision import (
     arithmetic,
     check_precision,
@@ -140,8 +141,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PretendedQueue:
                         ('mem_get_info', (512 * MIB, 1024 * MIB))):
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     real, to = PackedNetwork, torch.Tensor.to
-    monkeypatch.setattr(torch_runtime, 'PackedNetwork', lambda network, _, *more: real(
-        network, CPU, *more))
+    monkeypatch.setattr(torch_runtime, 'PackedNetwork', lambda network, _, *more, **named: real(
+        network, CPU, *more, **named))
     monkeypatch.setattr(torch.Tensor, 'to', lambda tensor, *args, **more: tensor if args == (
         GPU,) else to(tensor, *args, **more))
     monkeypatch.setattr(torch_runtime, 'CudaQueue', lambda _: queue)
@@ -238,6 +239,32 @@ def test_a_weight_beyond_float16_is_refused_with_the_remedy(network: DecoMR) -> 
     with pytest.raises(ValueError, match='cnet.encoder.conv1 are out of the range of fp16; use '
                                          "precision='f32'"):
         mixed_network(large, 'fp16')
+
+
+@pytest.mark.parametrize(('preset', 'left'), [('rt', 1), ('paper', 0)])
+def test_folded_normalisation_computes_the_same_and_leaves_the_network_as_it_was(
+        tiny_body: BodyModel, tiny_uv_map: UVMap, preset: str, left: int) -> None:
+    original = lively_network(small_config(preset), tiny_body, tiny_uv_map)
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+    folded = fold_normalisation(original)
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
+    kinds = [type(part) for part in folded.modules()]
+    norms = kinds.count(torch.nn.BatchNorm2d) + kinds.count(torch.nn.BatchNorm1d)
+    assert norms == left, 'of the sum at the end of the hourglass alone'
+    groups = [type(part) for part in original.modules()].count(torch.nn.GroupNorm)
+    assert kinds.count(torch.nn.GroupNorm) == groups
+    images = parity_crops(64, 8)
+    seen, expected = (vars(packed.unpack(packed(torch.from_numpy(images)).numpy())) for packed in (
+        PackedNetwork(folded, CPU), PackedNetwork(original, CPU)))
+    assert measure_parity(seen, expected).passes('f32')
+    assert np.allclose(seen['camera'], expected['camera'], atol=1e-4)
+
+
+def test_on_a_gpu_the_network_is_folded_and_on_a_cpu_it_is_not(
+        trained: dict[str, str], exact: Runtime, gpu: PretendedQueue) -> None:
+    on_gpu = load_runtime('torch', **trained, device='cuda', precision='f32')
+    assert isinstance(on_gpu.network.cnet.encoder.bn1, torch.nn.Identity)
+    assert isinstance(exact.network.cnet.encoder.bn1, torch.nn.BatchNorm2d)
 
 
 def test_channels_last_computes_the_same(trained: dict[str, str], exact: Runtime) -> None:
