@@ -5,6 +5,7 @@ ONNX Runtime itself goes on with the CPU where a GPU does not work; here that is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,15 @@ class OnnxRuntime:
         except Exception as error:  # its errors have no base of their own
             if not is_on_gpu or type(error).__name__ in DAMAGE:
                 raise ValueError(model.damage(str(error).splitlines()[0])) from error
-            raise RuntimeError(_does_not_work(provider, error)) from error
+            raise RuntimeError(_does_not_work(provider, error, device, path)) from error
         _check_used(self._session, provider)
         model.check_names((node.name for node in self._session.get_inputs()),
                           (node.name for node in self._session.get_outputs()))
         if is_on_gpu:
-            self._prepare()
+            try:
+                self._prepare()
+            except Exception as error:
+                raise RuntimeError(_does_not_work(provider, error, device, path)) from error
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
@@ -123,17 +127,10 @@ class OnnxRuntime:
         return self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
 
     def _prepare(self) -> None:
-        """Runs every size once, the largest first: kernels are chosen and memory is taken now.
-
-        Raises:
-            RuntimeError: the GPU does not run it.
-        """
+        """Runs every size once, the largest first: kernels are chosen and memory is taken now."""
         crop = (self.crop_size, self.crop_size, 3)
-        try:
-            for size in reversed(self._sizes):
-                self._run_batch(np.zeros((size, *crop), np.uint8), size)
-        except Exception as error:  # its errors have no base of their own
-            raise RuntimeError(_does_not_work(self.provider, error)) from error
+        for size in reversed(self._sizes):
+            self._run_batch(np.zeros((size, *crop), np.uint8), size)
 
 
 def run_onnx(path: str | Path, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -194,16 +191,31 @@ def _known_names(providers: Iterable[str]) -> str:
     return ', '.join(ours.get(name, name) for name in providers) or 'none'
 
 
-def _does_not_work(provider: str, reason: object) -> str:
+def _does_not_work(provider: str, reason: object, device: int = 0,
+                   path: Path | None = None) -> str:
     """What to tell where a provider is installed and fails."""
     said = ' '.join(str(reason).split())
-    is_memory = 'memory' in said.lower()
-    advice = ('end other programs on the GPU (nvidia-smi lists them and what is free), or ask for '
-              "fewer people at once (max_people) or precision='fp16'" if is_memory else
-              f'look at nvidia-smi, and at which CUDA this ONNX Runtime '
-              f'({onnxruntime.__version__}) needs')
+    if path is not None and 'memory' in said.lower():
+        advice = (f'the network needs {math.ceil(path.stat().st_size / 2**20)} MiB for its '
+                  f'weights and more for people, {_free_memory(device)}. End other programs on '
+                  'the GPU, or ask for fewer people at once (max_people) or '
+                  "precision='fp16'")
+    else:
+        advice = ('look at nvidia-smi, and at which CUDA this ONNX Runtime '
+                  f'({onnxruntime.__version__}) needs')
     return (f'the provider {provider} does not work on this machine: {said}; {advice}. On a CPU '
             "use provider='cpu'")
+
+
+def _free_memory(device: int) -> str:
+    """How much memory of a GPU is free now, or where to look: ONNX Runtime does not know."""
+    try:
+        from decomr_core.runtimes.cuda_device import free_memory_text, use_gpu
+
+        use_gpu(device)
+        return free_memory_text()
+    except (ImportError, RuntimeError):  # no bindings of CUDA, or it fails in them as well
+        return 'nvidia-smi says how much is free'
 
 
 def _model_path(model: ExportedModel, precision: str) -> Path:

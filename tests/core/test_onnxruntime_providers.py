@@ -5,8 +5,10 @@ A pretended build offers those of a GPU; what it is given runs on the CPU all th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -129,11 +131,24 @@ def test_an_error_of_the_gpu_is_told_in_one_line_and_not_called_damage(
         load_runtime('onnxruntime', **trained, provider='cuda')
 
 
-def test_a_gpu_that_is_out_of_memory_says_so_at_load_with_the_remedy(
-        trained: dict[str, str], build: PretendedBuild) -> None:
+@pytest.mark.parametrize('has_bindings', [False, True])
+def test_a_gpu_that_is_out_of_memory_says_at_load_what_was_needed_and_is_free(
+        trained: dict[str, str], build: PretendedBuild, monkeypatch: pytest.MonkeyPatch,
+        has_bindings: bool) -> None:
+    asked = []
+    cuda = SimpleNamespace(use_gpu=asked.append,
+                           free_memory_text=lambda: '5 MiB of 40 MiB are free')
+    monkeypatch.setitem(sys.modules, 'decomr_core.runtimes.cuda_device',
+                        cuda if has_bindings else None)
     build.run_error = RuntimeError('Failed to allocate memory for requested buffer of size 4096')
-    with pytest.raises(RuntimeError, match=r'buffer of size 4096; end other programs.*max_people'):
-        load_runtime('onnxruntime', **trained, provider='cuda')
+    with pytest.raises(RuntimeError, match='buffer of size 4096; the network') as error:
+        load_runtime('onnxruntime', **trained, provider='cuda', device=2)
+    size = exported_model(**trained, target='tensorrt').onnx_path.stat().st_size
+    free = '5 MiB of 40 MiB are free' if has_bindings else 'nvidia-smi says how much is free'
+    assert (f'needs {-(-size // 2**20)} MiB for its weights and more for people, {free}. End other'
+            in str(error.value))
+    assert 'max_people' in str(error.value)
+    assert asked == [2] * has_bindings
 
 
 def test_a_damaged_file_is_told_on_a_gpu_as_well(
