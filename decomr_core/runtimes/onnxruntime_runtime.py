@@ -91,26 +91,9 @@ class OnnxRuntime:
         _check_available(provider)
         is_on_gpu = provider != 'cpu'
         model = exported_model(weights, body, uv_map, 'tensorrt' if is_on_gpu else 'cpu')
-        path = _model_path(model, self.precision)
         self.crop_size, self.topology = model.crop_size, model.topology
         self._sizes = batch_sizes(max_people) if is_on_gpu else list(range(1, CPU_BATCH + 1))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        settings = _provider_settings(provider, self.precision, device, model, self._sizes[-1])
-        try:
-            self._session = _session(path, options, settings)
-        except Exception as error:  # its errors have no base of their own
-            if not is_on_gpu or type(error).__name__ in DAMAGE:
-                raise ValueError(model.damage(str(error).splitlines()[0])) from error
-            raise RuntimeError(_does_not_work(provider, error, device, path)) from error
-        _check_used(self._session, provider)
-        model.check_names((node.name for node in self._session.get_inputs()),
-                          (node.name for node in self._session.get_outputs()))
-        if is_on_gpu:
-            try:
-                self._prepare()
-            except Exception as error:
-                raise RuntimeError(_does_not_work(provider, error, device, path)) from error
+        self._load(model, num_threads, device)
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
@@ -118,6 +101,26 @@ class OnnxRuntime:
         parts = [[output[:len(part)] for output in self._run_batch(part, size)]
                  for part, size in batches(images, self._sizes)]
         return NetworkOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _load(self, model: ExportedModel, num_threads: int, device: int) -> None:
+        """Makes the session; on a GPU every batch size runs once."""
+        is_on_gpu = self.provider != 'cpu'
+        path = _model_path(model, self.precision)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        settings = _provider_settings(self.provider, self.precision, device, model,
+                                      self._sizes[-1])
+        try:
+            self._session = _session(path, options, settings)
+            _check_used(self._session, self.provider)
+            if is_on_gpu:
+                self._prepare()
+        except Exception as error:  # its errors have no base of their own
+            if not is_on_gpu or type(error).__name__ in DAMAGE:
+                raise ValueError(model.damage(str(error).splitlines()[0])) from error
+            raise RuntimeError(_does_not_work(self.provider, error, device, path)) from error
+        model.check_names((node.name for node in self._session.get_inputs()),
+                          (node.name for node in self._session.get_outputs()))
 
     def _run_batch(self, images: np.ndarray, size: int) -> list[np.ndarray]:
         """The outputs for images filled up with black ones to a size."""
@@ -178,11 +181,11 @@ def _check_available(provider: str) -> None:
 
 
 def _check_used(session: onnxruntime.InferenceSession, provider: str) -> None:
-    """Raises a RuntimeError if a session goes without its provider: its libraries do not load."""
+    """Raises a RuntimeError if a session goes without its provider."""
     used = session.get_providers()
     if PROVIDERS[provider] not in used:
-        raise RuntimeError(_does_not_work(provider, 'its libraries do not load, ONNX Runtime '
-                                                    f'took {_known_names(used)} instead'))
+        raise RuntimeError('its libraries do not load, ONNX Runtime took '
+                           f'{_known_names(used)} instead')
 
 
 def _known_names(providers: Iterable[str]) -> str:
@@ -191,11 +194,10 @@ def _known_names(providers: Iterable[str]) -> str:
     return ', '.join(ours.get(name, name) for name in providers) or 'none'
 
 
-def _does_not_work(provider: str, reason: object, device: int = 0,
-                   path: Path | None = None) -> str:
+def _does_not_work(provider: str, reason: object, device: int, path: Path) -> str:
     """What to tell where a provider is installed and fails."""
     said = ' '.join(str(reason).split())
-    if path is not None and 'memory' in said.lower():
+    if 'memory' in said.lower():
         advice = (f'the network needs {math.ceil(path.stat().st_size / 2**20)} MiB for its '
                   f'weights and more for people, {_free_memory(device)}. End other programs on '
                   'the GPU, or ask for fewer people at once (max_people) or '
