@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ['boxes', 'each_box_with_its_option', 'numbers', 'output_file', 'output_picture',
-           'positive']
+__all__ = ['add_runtime', 'asked_of_runtime', 'boxes', 'each_box_with_its_option', 'numbers',
+           'output_file', 'output_picture', 'positive']
 
 BOXES = '--boxes'
 PICTURE_ENDINGS = ('.png', '.jpg', '.pdf', '.svg')
+RUNTIME_HELP = 'openvino, torch, onnxruntime or tensorrt'
+RUNTIME_OPTIONS = ('precision', 'device', 'provider')
 
 
 def output_file(text: str) -> Path:
@@ -31,6 +34,36 @@ def output_picture(text: str) -> Path:
     if Path(text).suffix.lower() not in PICTURE_ENDINGS:
         raise argparse.ArgumentTypeError(f'{text!r} ends in none of: {" ".join(PICTURE_ENDINGS)}')
     return output_file(text)
+
+
+def add_runtime(parser: argparse.ArgumentParser, more_help: str = '',
+                nargs: str | None = None) -> None:
+    """Adds the options of what runs the network; with `nargs` several runtimes may be named."""
+    parser.add_argument('--runtime', nargs=nargs, metavar='NAME', help=RUNTIME_HELP + more_help)
+    parser.add_argument('--precision', help='of the arithmetic: auto, f32, tf32, bf16 or fp16, '
+                                            'where the runtime has it (auto)')
+    parser.add_argument('--device', type=_device, help='of torch: cpu, cuda or cuda:N (cpu); of '
+                                                       'onnxruntime and tensorrt: 0, 1, ...')
+    parser.add_argument('--provider', help='of onnxruntime: cpu, cuda or tensorrt (cpu)')
+
+
+def asked_of_runtime(options: argparse.Namespace) -> dict[str, Any]:
+    """Those of the runtime's options that were given, as `load_runtime` takes them.
+
+    Raises:
+        ValueError: a device has the name of PyTorch's, for another runtime.
+    """
+    asked = {name: getattr(options, name) for name in RUNTIME_OPTIONS
+             if getattr(options, name) is not None}
+    if isinstance(asked.get('device'), str) and options.runtime in ('onnxruntime', 'tensorrt'):
+        raise ValueError(f'--device is {asked["device"]!r}, but the runtime {options.runtime} '
+                         'takes the number of a GPU, as 0')
+    return asked
+
+
+def _device(text: str) -> str | int:
+    """A device by its name or, if that is a number, the number."""
+    return int(text) if text.isdigit() else text
 
 
 def positive(text: str) -> int:

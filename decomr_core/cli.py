@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
-from decomr_core.arguments import boxes, each_box_with_its_option, numbers, positive
+from decomr_core.arguments import (
+    add_runtime,
+    asked_of_runtime,
+    boxes,
+    each_box_with_its_option,
+    numbers,
+    positive,
+)
 from decomr_core.asset_commands import Report, add_body, add_uv
 from decomr_core.config import PRESETS
 
@@ -29,8 +36,6 @@ __all__ = ['main']
 PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag, overlay, rates')}
 """Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
 They are found by name when they are called; this package works without them."""
-
-RUNTIME_HELP = 'openvino, torch, onnxruntime or tensorrt'
 
 USER_ERROR, FAILURE = 2, 1
 
@@ -80,7 +85,7 @@ def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
     from decomr_core.runtimes import DEFAULT_RUNTIME, load_runtime
 
     return load_runtime(options.runtime or DEFAULT_RUNTIME, options.weights, body=options.body,
-                        uv_map=options.uv, **more)
+                        uv_map=options.uv, **asked_of_runtime(options), **more)
 
 
 def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
@@ -142,6 +147,11 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.network_bench import bench_networks, bench_table
     from decomr_core.runtimes import available_runtimes
 
+    asked = asked_of_runtime(options)
+    if asked:
+        raise ValueError(f'--{" and --".join(asked)} cannot be given with --batch or --preset, '
+                         'which take a precision with its runtime, as openvino:f32, and time on '
+                         'the CPU; for a GPU: python -m benchmarks.gpu')
     report = bench_networks(options.runtime or available_runtimes(), options.preset or ['rt'],
                             options.batch or [1], options.repeats, options.threads)
     return bench_table(report), report
@@ -195,7 +205,7 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
     camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',
                         help='calibration, px; without it meshes have no position')
-    predict.add_argument('--runtime', default=None, help=RUNTIME_HELP)
+    add_runtime(predict)
 
     _add_export(commands, both)
 
@@ -204,9 +214,8 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
         description='Times every stage from image to meshes. With --batch or --preset: the '
                     'network alone, in every runtime.')
     bench.set_defaults(handler=_bench)
-    bench.add_argument('--runtime', nargs='+', default=None, metavar='NAME[:PRECISION]',
-                       help=f'{RUNTIME_HELP}; with --batch or --preset, several, all that are '
-                       'installed by default')
+    add_runtime(bench, '; with --batch or --preset, several as NAME[:PRECISION], all that are '
+                'installed by default', nargs='+')
     bench.add_argument('--preset', nargs='+', metavar='NAME|FILE',
                        help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights')
     bench.add_argument('--batch', nargs='+', type=positive, metavar='N',

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'check_boxes', 'check_image',
            'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
-           'normalize_images', 'square_crops']
+           'image_statistics', 'normalize_images', 'square_crops']
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -137,19 +137,26 @@ def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray, side: float | n
     return _turned(crop_xy, rotation)
 
 
-def normalize_images(images: Tensor) -> Tensor:
+def image_statistics(device: object = None) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (3,) of ImageNet's pixels, of 255, float32 on a PyTorch device."""
+    import torch  # the robot's path needs only the functions above, and a quick start
+
+    mean, std = (torch.tensor(values, device=device) for values in (IMAGE_MEAN, IMAGE_STD))
+    return mean * 255, std * 255
+
+
+def normalize_images(images: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """The network's input from crops.
 
     Args:
         images: (B, S, S, 3) uint8 RGB.
+        statistics: `image_statistics` on their device, where they must not be made anew each
+            time: a CUDA graph cannot record copies from the host.
 
     Returns:
         (B, 3, S, S) float32 of mean 0 and deviation 1 over ImageNet.
     """
-    import torch  # the robot's path needs only the functions above, and a quick start
-
-    mean = torch.tensor(IMAGE_MEAN, device=images.device) * 255
-    std = torch.tensor(IMAGE_STD, device=images.device) * 255
+    mean, std = statistics or image_statistics(images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,7 +74,7 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
         options: what the runtime's constructor takes, as `precision` or `num_threads`.
 
     Raises:
-        ValueError: there is no runtime of this name.
+        ValueError: there is no runtime of this name, or it has no such option.
         RuntimeError: it is not installed.
         FileNotFoundError: there are no such weights.
     """
@@ -84,7 +86,9 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
         raise RuntimeError(f'the runtime {name} needs the Python module {module}, which is not '
                            f'installed ({install}); available: {", ".join(available) or "none"}')
     loaded = importlib.import_module(f'decomr_core.runtimes.{name}_runtime')
-    return getattr(loaded, class_name)(weights, **options)
+    runtime = getattr(loaded, class_name)
+    _check_options(name, runtime, options)
+    return runtime(weights, **options)
 
 
 def check_crops(images: np.ndarray, crop_size: int) -> None:
@@ -98,3 +102,12 @@ def check_crops(images: np.ndarray, crop_size: int) -> None:
         raise ValueError(f'images have type {images.dtype}, expected uint8 RGB in [0, 255]')
     if len(images) == 0:
         raise ValueError('images are an empty batch, expected one crop at least')
+
+
+def _check_options(name: str, runtime: Callable, options: Iterable[str]) -> None:
+    """Raises a ValueError if the constructor of a runtime does not take all of the options."""
+    known = [option for option in inspect.signature(runtime).parameters if option != 'weights']
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(f'the runtime {name} has no option {", ".join(unknown)}; it has: '
+                         f'{", ".join(known)}')

@@ -16,17 +16,17 @@ import numpy as np
 
 from decomr_core.assets import BUILTIN, cache_folder
 from decomr_core.parity import LIMITS_MM, NUM_PARITY_CROPS, parity_crops, vertex_error_mm
+from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.cuda_device import find_gpu
 from decomr_core.runtimes.exported import exported_model
 from decomr_core.runtimes.tensorrt_engine import build_plan, tensorrt_version
 from decomr_core.runtimes.tensorrt_plan import (
-    DEFAULT_MAX_PEOPLE,
     default_precision,
     onnx_of,
     plan_path,
     remove_plan,
 )
-from decomr_core.runtimes.tensorrt_runtime import TensorRtRuntime, batch_sizes, wanted_key
+from decomr_core.runtimes.tensorrt_runtime import TensorRtRuntime, wanted_key
 from decomr_core.runtimes.torch_runtime import TorchRuntime
 
 __all__ = ['GATES_MM', 'build_engine']

@@ -15,12 +15,8 @@ from decomr_core.assets import BUILTIN, file_hash
 from decomr_core.files import replacing
 from decomr_core.runtimes.exported import ExportedModel
 
-__all__ = ['DEFAULT_MAX_PEOPLE', 'PRECISIONS', 'PlanKey', 'build_command', 'check_key',
-           'default_precision', 'onnx_of', 'plan_path', 'read_key', 'remove_plan',
-           'write_plan']
-
-DEFAULT_MAX_PEOPLE = 4
-"""People per batch unless it is said; more people run in several batches."""
+__all__ = ['PRECISIONS', 'PlanKey', 'build_command', 'check_key', 'default_precision', 'onnx_of',
+           'plan_path', 'read_key', 'remove_plan', 'write_plan']
 
 PRECISIONS = ('f32', 'tf32', 'fp16')
 """`f32` and `tf32` are of the float32 ONNX: `tf32` lets tensor cores round the factors of

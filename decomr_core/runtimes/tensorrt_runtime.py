@@ -15,6 +15,7 @@ import numpy as np
 
 from decomr_core.assets import BUILTIN
 from decomr_core.runtimes import check_crops
+from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.cuda_device import (
     Buffer,
     CudaError,
@@ -34,7 +35,6 @@ from decomr_core.runtimes.exported import (
 )
 from decomr_core.runtimes.tensorrt_engine import Context, Engine, tensorrt_version
 from decomr_core.runtimes.tensorrt_plan import (
-    DEFAULT_MAX_PEOPLE,
     PlanKey,
     build_command,
     check_key,
@@ -44,7 +44,7 @@ from decomr_core.runtimes.tensorrt_plan import (
 )
 from decomr_core.structures import NetworkOutput
 
-__all__ = ['TensorRtRuntime', 'batch_sizes', 'wanted_key']
+__all__ = ['TensorRtRuntime', 'wanted_key']
 
 logger = logging.getLogger(__name__)
 
@@ -157,19 +157,6 @@ class _Run:
 
     context: Context
     graph: Graph | None
-
-
-def batch_sizes(max_people: int) -> list[int]:
-    """The sizes that batches are filled up to: powers of two, and the largest batch.
-
-    Args:
-        max_people: of the engine's profile.
-
-    Returns:
-        Ascending.
-    """
-    powers = [2**exponent for exponent in range(max_people.bit_length())]
-    return sorted({*powers, max_people})
 
 
 def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,

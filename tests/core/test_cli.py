@@ -253,6 +253,31 @@ def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
     assert shown['roundtrip_mm'].startswith(f'64: {mean:.4g}, {largest:.4g}; 128: ')
 
 
+def test_options_of_the_runtime_reach_it_where_they_are_given(
+        picture: Path, tmp_path: Path, fake_network: list[tuple]) -> None:
+    here = ('--out', tmp_path / 'out', '--boxes', '20,20,120,220')
+    assert run('predict', picture, *here) == 0
+    assert run('predict', picture, *here, '--runtime', 'torch', '--device', 'cuda:1',
+               '--precision', 'fp16') == 0
+    assert run('predict', picture, *here, '--runtime', 'onnxruntime', '--provider', 'cuda',
+               '--device', 1) == 0
+    files = {'body': 'builtin', 'uv_map': 'builtin'}
+    assert [options for _, options in fake_network] == [
+        files, {**files, 'device': 'cuda:1', 'precision': 'fp16'},
+        {**files, 'provider': 'cuda', 'device': 1}]
+
+
+@pytest.mark.parametrize(('words', 'told'), [
+    (['--runtime', 'tensorrt', '--device', 'cuda'], 'takes the number of a GPU, as 0'),
+    (['--batch', '1', '--precision', 'f32', '--device', '0'],
+     '--precision and --device cannot be given with --batch')])
+def test_options_that_do_not_fit_are_told_in_one_line(
+        words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('bench', *words) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count('\n') == 1
+
+
 def test_export_refuses_a_folder_that_exists(tmp_path: Path,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     assert run('export', '--out', tmp_path) == 2

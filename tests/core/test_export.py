@@ -308,6 +308,11 @@ def test_a_runtime_that_is_not_installed_is_named_with_those_that_are(
         load_runtime('openvino')
 
 
+def test_an_option_that_a_runtime_lacks_is_told_with_those_it_has() -> None:
+    with pytest.raises(ValueError, match='openvino has no option provider; it has: precision, '):
+        load_runtime('openvino', provider='cuda')
+
+
 def test_crops_of_another_size_type_or_number_are_refused(torch_runtime: Runtime) -> None:
     for images, words in ((np.zeros((1, 32, 32, 3), np.uint8), r'expected \(any, 64, 64, 3\)'),
                           (np.zeros((1, 64, 64, 3)), 'float64, expected uint8'),

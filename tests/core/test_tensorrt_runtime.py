@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import importlib
 import json
 import logging
 import shlex
@@ -291,9 +290,3 @@ def test_options_of_the_engine_are_refused_for_other_exports(
         tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(['export', '--out', str(tmp_path / 'new'), '--people', '2']) == 2
     assert 'give --tensorrt, not --out' in capsys.readouterr().err
-
-
-def test_batch_sizes_are_powers_of_two_and_the_most(gpu: FakeGpu) -> None:
-    module = importlib.import_module('decomr_core.runtimes.tensorrt_runtime')
-    assert [module.batch_sizes(count) for count in (1, 2, 6, 8)] == [
-        [1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]

@@ -1,0 +1,102 @@
+"""The published network computed as its authors' code computes it, with weights of ours.
+
+Three things differ from `DecoMR.forward`: the global code is copied to every texel, and one 1x1
+convolution reads the concatenation; decoders upsample before their 1x1 convolutions; and the warp
+picks the pixels of the person by a boolean index, image by image, so that the host waits for the
+GPU to learn how many there are.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from decomr_core.crop import normalize_images
+from decomr_core.networks.blocks import UpsamplingBlock
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.lnet import TexelProjection
+from decomr_core.structures import NetworkOutput
+from decomr_core.uv.warp import FOREGROUND_THRESHOLD
+
+__all__ = ['OfficialStructure', 'warp_image_by_image']
+
+
+class OfficialStructure(nn.Module):
+    """Crops to outputs, step by step; what comes out is what `DecoMR` gives."""
+
+    def __init__(self, network: DecoMR) -> None:
+        """Takes the weights of a network, which stays as it is.
+
+        Raises:
+            ValueError: it has not the published inputs of LNet.
+        """
+        super().__init__()
+        if network.config.lnet_input != 'global+local':
+            raise ValueError(f'lnet_input is {network.config.lnet_input!r}, but the published '
+                             "network has 'global+local'")
+        self.resolution = network.config.uv_resolution
+        self.cnet, self.lnet = copy.deepcopy(network.cnet), copy.deepcopy(network.lnet)
+        self.lnet.projection = _ConcatenatedProjection(self.lnet.projection)
+        for block in self.modules():
+            if isinstance(block, UpsamplingBlock):
+                block.forward = block._forward_naive
+        self.location_mapper = network.location_mapper
+        self.register_buffer('joint_regressor', network.joint_regressor)
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """The outputs for crops (B, S, S, 3) uint8 RGB."""
+        iuv, local_features, global_features = self.cnet(normalize_images(images))
+        uv_features = warp_image_by_image(local_features, iuv, self.resolution)
+        location_map, camera = self.lnet(uv_features, global_features)
+        vertices = self.location_mapper.vertices_from_location_map(location_map)
+        return NetworkOutput(iuv, vertices, self.joint_regressor @ vertices, camera, location_map)
+
+
+def warp_image_by_image(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
+    """What `warp_to_uv` gives, from the pixels that a boolean index picks.
+
+    Args:
+        features: (B, C, h, w).
+        iuv: (B, 3, h, w).
+        resolution: r, texels.
+
+    Returns:
+        (B, C + 3, r, r).
+    """
+    height, width = features.shape[2:]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height, device=features.device),
+                          torch.linspace(-1, 1, width, device=features.device), indexing='ij')
+    warped = []
+    for image, (foreground, u, v) in zip(features, iuv, strict=True):
+        is_shown = foreground > FOREGROUND_THRESHOLD  # (h, w)
+        values = torch.cat([image[:, is_shown], x[is_shown][None], y[is_shown][None]])
+        column, row = ((part[is_shown] * (resolution - 1)).round().clamp(
+            0, resolution - 1).long() for part in (u, v))
+        texel = row * resolution + column
+        sums = values.new_zeros(len(values), resolution ** 2).index_add(1, texel, values)
+        counts = values.new_zeros(resolution ** 2).index_add(0, texel, torch.ones_like(values[0]))
+        warped.append(torch.cat([sums / counts.clamp(min=1), (counts > 0).float()[None]]))
+    return torch.stack(warped).unflatten(2, (resolution, resolution))
+
+
+class _ConcatenatedProjection(nn.Module):
+    """`TexelProjection` over copies of the code and of the reference map."""
+
+    def __init__(self, projection: TexelProjection) -> None:
+        super().__init__()
+        self.projection = projection
+
+    def forward(self, uv_features: Tensor, code: Tensor, reference_map: Tensor) -> Tensor:
+        """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, channels, r, r)."""
+        batch, _, height, width = uv_features.shape
+        features = torch.cat([
+            uv_features, code[..., None, None].expand(-1, -1, height, width),
+            reference_map.expand(batch, -1, -1, -1)], dim=1)
+        first, *others = self.projection
+        features = functional.conv2d(features, first.weight, first.bias)
+        for layer in others:
+            features = layer(features)
+        return features
