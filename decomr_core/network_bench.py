@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from decomr_core.bench import measured_on
 from decomr_core.config import PRESETS, network_config
 from decomr_core.runtimes import RUNTIMES, load_runtime
 
-__all__ = ['bench_networks', 'bench_table', 'gflop_of', 'peak_gflops']
+__all__ = ['WARM_UP', 'bench_networks', 'bench_table', 'gflop_of', 'peak_gflops', 'untrained']
 
 WARM_UP = 5
+"""Runs that are not timed."""
 KIB_PER_MIB = 1024
 PEAK_SIZE, PEAK_REPEATS = 2048, 8
 MAX_CHILD_S = 900
@@ -87,7 +88,8 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
                 runtime, _, precision = name.partition(':')
                 case = NetworkCase(runtime, weights, tuple(batches), repeats, threads, precision)
                 cache = Path(folder) / f'{name}-{Path(preset).stem}'
-                cold, cached = (_in_own_process(case, cache) for _ in range(2))
+                cold = _in_own_process(replace(case, batches=(1,), repeats=1), cache)
+                cached = _in_own_process(case, cache)
                 precision = cached['precision']
                 if precision not in peaks:
                     peaks[precision] = peak_gflops(precision)
@@ -148,7 +150,7 @@ def gflop_of(preset: str) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = _untrained(_name_of(preset))
+    network = untrained(_name_of(preset))
     size = network.config.crop_size
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, size, size))
@@ -209,7 +211,7 @@ def _weights_of(preset: str, folder: Path) -> str:
     from decomr_core.checkpoint import save_checkpoint
 
     path = folder / f'{preset}.safetensors'
-    save_checkpoint(path, _untrained(preset), {})
+    save_checkpoint(path, untrained(preset), {})
     return str(path)
 
 
@@ -222,7 +224,7 @@ def _name_of(preset: str) -> str:
     return read_metadata(preset)['config']['preset']
 
 
-def _untrained(preset: str) -> Any:
+def untrained(preset: str) -> Any:
     """A network of a preset with random weights, in eval mode."""
     import torch
 
