@@ -86,4 +86,4 @@ def test_several_runtimes_are_for_the_network_alone(capsys):
 
 def test_a_network_that_is_neither_preset_nor_file_is_refused(capsys):
     assert main(['bench', '--preset', 'huge', '--runtime', 'torch']) == 2
-    assert "huge" in capsys.readouterr().err.splitlines()[-1]
+    assert 'huge' in capsys.readouterr().err.splitlines()[-1]

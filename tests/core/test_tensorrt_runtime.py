@@ -272,7 +272,7 @@ def test_a_build_that_fails_says_why_and_keeps_the_engine_that_was_there(
 def test_an_engine_that_computes_something_else_is_removed(
         gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel) -> None:
     gpu.offset = 0.01
-    with pytest.raises(RuntimeError, match='mm off PyTorch, allowed in f32 are 0.05 mm'):
+    with pytest.raises(RuntimeError, match='mm in the mean, allowed in f32 are 0.05 mm'):
         build.build_engine('w')
     assert list(plan_path(model.folder).parent.iterdir()) == []
 
