@@ -25,7 +25,7 @@ def test_every_preset_and_batch_has_its_figures(report):
     for row in rows:
         assert 0 < row['median_ms'] <= row['p90_ms'] <= row['p99_ms']
         assert row['people_per_s'] == pytest.approx(1e3 * row['batch'] / row['median_ms'],
-                                                    rel=1e-2)
+                                                    rel=1e-2, abs=0.06)
         assert row['first_result_cold_s'] > 0.05 and row['first_result_cached_s'] > 0.05
         assert 100 < row['memory_mib'] < 8000
         rate = row['gflop'] * row['people_per_s']

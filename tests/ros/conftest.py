@@ -56,7 +56,7 @@ class Process:
     def output(self) -> str:
         return self.log.read_text()
 
-    def wait_for(self, text: str, timeout_s: float = 30.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
         wait_until(lambda: text in self.output or self.process.poll() is not None, timeout_s,
                    lambda: f'no {text!r} in: {self.output}')
         assert text in self.output, self.output
@@ -86,7 +86,7 @@ class RosTest:
         self.processes.append(Process([str(argument) for argument in arguments], log))
         return self.processes[-1]
 
-    def spin_until(self, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    def spin_until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         def is_done() -> bool:
             self._executor.spin_once(timeout_sec=0.05)
             return bool(condition())
