@@ -30,11 +30,7 @@ from std_msgs.msg import Header
 from decomr_ros.diagnostics import FrameStatistics, publish_status
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
 from decomr_ros.images import rgb_from_image_message
-from decomr_ros.messages import (
-    intrinsics_from_camera_info,
-    mesh_topology_message,
-    nanoseconds_from_stamp,
-)
+from decomr_ros.messages import intrinsics_from_camera_info, nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline
@@ -93,8 +89,7 @@ class DecomrNode(LifecycleNode):
             self._reset()
             self._settings = read_parameters(self)
             self._pipeline = MeshPipeline(self._settings)
-            self._outputs = Outputs(self, self._settings,
-                                    mesh_topology_message(self._pipeline.topology))
+            self._outputs = Outputs(self, self._settings, self._pipeline.topology)
             self._log_timer = self._every(self._settings.log_period_s, self._log_rates)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
             self._log_failure('configure', error)
@@ -214,6 +209,7 @@ class DecomrNode(LifecycleNode):
     def _parameters_changed(self, names: frozenset[str]) -> None:
         if self._is_configured():
             self._settings = read_parameters(self)
+            self._outputs.update(self._settings)
 
     def _refuse_politely(self) -> None:
         """Answers a transition that the present state does not have.
@@ -276,8 +272,8 @@ class DecomrNode(LifecycleNode):
         if not self._worker.stop(STOP_TIMEOUT_S):
             self.get_logger().error(f'the inference did not end within {STOP_TIMEOUT_S:g} s')
         if self._outputs is not None:
-            self._outputs.clear_markers(Header(stamp=self.get_clock().now().to_msg(),
-                                               frame_id=self._last_frame_id))
+            self._outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
+                                       frame_id=self._last_frame_id))
 
     def _release(self) -> None:
         if self._outputs is not None:

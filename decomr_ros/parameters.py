@@ -84,6 +84,17 @@ class NodeParameters:
         choices=('rgb8', '32FC3'))
     log_period_s: float = parameter(
         5.0, 'time between two lines of rates in the log, s', range=(0.5, 3600.0))
+    marker_triangles: int = parameter(
+        0, 'triangles per person in markers, about; chosen once, within seconds, when the node '
+           'is configured; 0: all', range=(0, 1000000), effect=Effect.CONFIGURE)
+    publish_points: bool = parameter(
+        True, 'publish vertices, a point cloud, while somebody subscribes to it')
+    publish_tf: bool = parameter(
+        False, 'publish the frame of each person on /tf; needs the package tf2_msgs')
+    tf_joints: bool = parameter(
+        False, 'with publish_tf: also the frames of the joints')
+    rep155: bool = parameter(
+        False, 'publish /humans/bodies/... of REP-155; needs the package hri_msgs')
 
     def __post_init__(self) -> None:
         """Refuses values that are not allowed, or that contradict each other.
