@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile
 
 from decomr_core.body_models.joints import JOINT_NAMES
@@ -53,7 +54,10 @@ class BodyFrames:
                 f'be published on /tf; sudo apt install ros-{distribution}-tf2-msgs, or set '
                 'publish_tf to false') from error
         self._node, self._message_type = node, TFMessage
-        self._publisher = node.create_publisher(TFMessage, '/tf', TF_QOS)
+        # Without events it never enters the executor's wait set: it may come and go on any thread.
+        self._publisher = node.create_publisher(
+            TFMessage, '/tf', TF_QOS,
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False))
 
     def publish(self, header: Header, meshes: Mapping[int, HumanMesh], has_joints: bool) -> None:
         """Publishes the frames of one image; nothing where there is nobody or no listener.

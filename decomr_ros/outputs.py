@@ -14,7 +14,6 @@ robot takes it for an obstacle.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,6 @@ from decomr_ros.rep155 import Rep155Bodies
 if TYPE_CHECKING:
     from rclpy.duration import Duration
     from rclpy.lifecycle import LifecycleNode
-    from rclpy.publisher import Publisher
 
     from decomr_core.structures import HumanMesh
     from decomr_core.topology import Topology
@@ -50,7 +48,7 @@ MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# Type and switch of each topic that comes and goes with a parameter.
+# Type and switch of each topic that a parameter switches.
 SWITCHED = {'iuv': (Image, 'publish_iuv'), 'markers': (MarkerArray, 'publish_markers'),
             'vertices': (PointCloud2, 'publish_points'),
             'overlay': (Image, 'publish_overlay')}
@@ -61,7 +59,7 @@ FEWEST_TRIANGLES = 4
 class Outputs:
     """The publishers, made when the node is configured and destroyed when it is cleaned up.
 
-    The worker thread publishes, the executor's thread switches: both may at any time.
+    Not thread-safe: `update` is for the time between two images.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters,
@@ -75,32 +73,48 @@ class Outputs:
 
         Raises:
             ImportError: messages of an output that is switched on are not installed.
+            RuntimeError: markers are wanted, but cannot be written for this ROS distribution.
         """
-        self._node, self._topology = node, mesh_topology_message(topology)
+        self._node, self._parameters = node, parameters
+        self._topology = mesh_topology_message(topology)
         self._faces, self._parts = topology.faces, topology.vertex_parts
-        self._markers = MeshMarkers(_marker_faces(topology, parameters.marker_triangles))
-        self._lock = threading.RLock()
-        self._switched: dict[str, Publisher] = {}
+        self._marker_faces = _marker_faces(topology, parameters.marker_triangles)
+        self._markers: MeshMarkers | None = None
         self._frames: BodyFrames | None = None
         self._bodies: Rep155Bodies | None = None
         make = node.create_lifecycle_publisher
         self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
+        self._switched = {name: make(type_, name, PICTURE_QOS)
+                          for name, (type_, _) in SWITCHED.items()}
         try:
-            self._switch(parameters)
-        except ImportError:
+            self._make_wanted()
+        except (ImportError, RuntimeError):
             self.destroy()
             raise
 
-    def update(self, parameters: NodeParameters) -> None:
-        """Takes changed switches into account, between two images; never raises.
+    def update(self, parameters: NodeParameters, header: Header) -> None:
+        """Follows changed parameters from the next image on; never raises.
 
-        An output whose messages are not installed stays off, and the log says how to install
-        them.
+        An output that cannot be made stays off, and the log says why and what helps.
+
+        Args:
+            parameters: the present ones.
+            header: of the present image, to take away what is not wanted any more.
         """
+        before, self._parameters = self._parameters, parameters
+        if before.publish_markers and not parameters.publish_markers:
+            self._clear_markers(header)
+        if self._frames is not None and not parameters.publish_tf:
+            self._frames.destroy()
+            self._frames = None
+        if self._bodies is not None and not parameters.rep155:
+            self._bodies.clear(header)
+            self._bodies.destroy()
+            self._bodies = None
         try:
-            self._switch(parameters)
-        except ImportError as error:
+            self._make_wanted()
+        except (ImportError, RuntimeError) as error:
             self._node.get_logger().error(str(error))
 
     def publish_topology(self) -> None:
@@ -123,25 +137,22 @@ class Outputs:
             meshes: the people in it.
             intrinsics: (3, 3) px, or None.
         """
-        with self._lock:
-            self._publish_placed(header, meshes)
-            if self._bodies is not None:
-                self._bodies.publish(header, image, people_by_id(meshes), intrinsics)
-            if self._is_wanted('iuv'):
-                picture = compose_iuv(meshes, *image.shape[:2], self._iuv_encoding)
-                self._switched['iuv'].publish(
-                    image_message(header, picture, self._iuv_encoding))
-            if self._is_wanted('overlay'):
-                picture = draw_meshes(image, meshes, self._faces, intrinsics)
-                self._switched['overlay'].publish(image_message(header, picture, 'rgb8'))
+        self._publish_placed(header, meshes)
+        if self._bodies is not None:
+            self._bodies.publish(header, image, people_by_id(meshes), intrinsics)
+        if self._is_wanted('iuv'):
+            encoding = self._parameters.iuv_encoding
+            picture = compose_iuv(meshes, *image.shape[:2], encoding)
+            self._switched['iuv'].publish(image_message(header, picture, encoding))
+        if self._is_wanted('overlay'):
+            picture = draw_meshes(image, meshes, self._faces, intrinsics)
+            self._switched['overlay'].publish(image_message(header, picture, 'rgb8'))
 
     def clear(self, header: Header) -> None:
         """Takes everybody out of RViz and out of the list of tracked bodies."""
-        with self._lock:
-            if 'markers' in self._switched:
-                self._switched['markers'].publish(self._markers.clear(header))
-            if self._bodies is not None:
-                self._bodies.clear(header)
+        self._clear_markers(header)
+        if self._bodies is not None:
+            self._bodies.clear(header)
 
     def wait_until_sent(self, timeout: Duration) -> bool:
         """Whether every subscriber of `human_meshes` has got every message within the time."""
@@ -149,47 +160,42 @@ class Outputs:
 
     def destroy(self) -> None:
         """Destroys the publishers."""
-        with self._lock:
-            for publisher in (self._mesh_publisher, self._topology_publisher):
-                self._node.destroy_lifecycle_publisher(publisher)
-            for output in filter(None, (self._frames, self._bodies)):
+        for publisher in (self._mesh_publisher, self._topology_publisher,
+                          *self._switched.values()):
+            self._node.destroy_lifecycle_publisher(publisher)
+        for output in (self._frames, self._bodies):
+            if output is not None:
                 output.destroy()
-            for publisher in self._switched.values():
-                self._node.destroy_publisher(publisher)
-            self._switched, self._frames, self._bodies = {}, None, None
+        self._frames = self._bodies = None
 
-    def _switch(self, parameters: NodeParameters) -> None:
-        """Makes what is switched on and destroys what is switched off.
+    def _make_wanted(self) -> None:
+        """Makes what is switched on and not there yet.
 
         Raises:
-            ImportError: messages of an output are not installed; all others are switched.
+            ImportError: messages of an output are not installed; all others are made.
+            RuntimeError: markers cannot be written for this ROS distribution.
         """
-        with self._lock:
-            self._iuv_encoding, self._has_joints = (parameters.iuv_encoding,
-                                                    parameters.tf_joints)
-            for name, (type_, switch) in SWITCHED.items():
-                if getattr(parameters, switch) and name not in self._switched:
-                    self._switched[name] = self._node.create_publisher(type_, name, PICTURE_QOS)
-                elif not getattr(parameters, switch) and name in self._switched:
-                    self._node.destroy_publisher(self._switched.pop(name))
-            missing = []
-            for name, make, is_on in (('_frames', BodyFrames, parameters.publish_tf),
-                                      ('_bodies', Rep155Bodies, parameters.rep155)):
-                output = getattr(self, name)
+        wanted, missing = self._parameters, []
+        for name, make, is_on in (('_frames', BodyFrames, wanted.publish_tf),
+                                  ('_bodies', Rep155Bodies, wanted.rep155)):
+            if is_on and getattr(self, name) is None:
                 try:
-                    if is_on and output is None:
-                        setattr(self, name, make(self._node))
+                    setattr(self, name, make(self._node))
                 except ImportError as error:
                     missing.append(str(error))
-                if not is_on and output is not None:
-                    output.destroy()
-                    setattr(self, name, None)
-            if missing:
-                raise ImportError('; '.join(missing))
+        if wanted.publish_markers and self._markers is None:
+            self._markers = MeshMarkers(self._marker_faces)
+        if missing:
+            raise ImportError('; '.join(missing))
+
+    def _clear_markers(self, header: Header) -> None:
+        if self._markers is not None:
+            self._switched['markers'].publish(self._markers.clear(header))
 
     def _publish_placed(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
         """`markers`, `vertices` and /tf: people whose position is known."""
-        has_markers, has_points = self._is_wanted('markers'), self._is_wanted('vertices')
+        has_markers = self._markers is not None and self._is_wanted('markers')
+        has_points = self._is_wanted('vertices')
         if not (has_markers or has_points or self._frames is not None):
             return
         people = placed_people(meshes)
@@ -204,11 +210,11 @@ class Outputs:
             self._switched['vertices'].publish(
                 point_cloud_message(header, points_of_meshes(people, self._parts)))
         if self._frames is not None:
-            self._frames.publish(header, people, self._has_joints)
+            self._frames.publish(header, people, self._parameters.tf_joints)
 
     def _is_wanted(self, name: str) -> bool:
-        publisher = self._switched.get(name)
-        return publisher is not None and publisher.get_subscription_count() > 0
+        return (getattr(self._parameters, SWITCHED[name][1])
+                and self._switched[name].get_subscription_count() > 0)
 
 
 def people_by_id(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:

@@ -65,8 +65,8 @@ class Rep155Bodies:
         self._node, self._messages = node, _hri_messages()
         self._region_type = getattr(self._messages, 'NormalizedRegionOfInterest2D',
                                     RegionOfInterest)
-        self._list = node.create_publisher(self._messages.IdsList, f'{BODIES}/tracked', QOS)
         self._bodies: dict[str, dict[str, Publisher]] = {}
+        self._list = self._make(self._messages.IdsList, 'tracked')
 
     def publish(self, header: Header, image: np.ndarray, meshes: Mapping[int, HumanMesh],
                 intrinsics: np.ndarray | None) -> None:
@@ -109,15 +109,17 @@ class Rep155Bodies:
                 self._node.destroy_publisher(publisher)
         types = {'roi': self._region_type, 'cropped': Image,
                  'skeleton2d': self._messages.Skeleton2D}
-        # Without events these publishers never enter the executor's wait set, so that they can
-        # come and go on the worker thread.
-        quiet = PublisherEventCallbacks(use_default_callbacks=False)
         for body in bodies:
             if body not in self._bodies:
-                self._bodies[body] = {
-                    topic: self._node.create_publisher(type_, f'{BODIES}/{body}/{topic}', QOS,
-                                                       event_callbacks=quiet)
-                    for topic, type_ in types.items()}
+                self._bodies[body] = {topic: self._make(type_, f'{body}/{topic}')
+                                      for topic, type_ in types.items()}
+
+    def _make(self, type_: type, topic: str) -> Publisher:
+        # Without events it never enters the executor's wait set: people come and go on the
+        # worker thread.
+        return self._node.create_publisher(
+            type_, f'{BODIES}/{topic}', QOS,
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False))
 
     def _region(self, header: Header, image: np.ndarray, mesh: HumanMesh) -> Any:
         """The person's box, in the type that this hri_msgs has."""

@@ -24,7 +24,7 @@ HEADER = Header(frame_id='camera')
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
 PICTURES = {'iuv', 'markers', 'vertices', 'overlay'}
-ALWAYS = {'human_meshes', 'topology'}
+ALWAYS = {'human_meshes', 'topology', *PICTURES}
 OFF = dict.fromkeys(('publish_iuv', 'publish_markers', 'publish_points', 'publish_overlay'),
                     False)
 
@@ -83,38 +83,43 @@ def test_switches_work_between_two_images(node: FakeNode, topology: Topology, pe
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
     node.subscribed = {*PICTURES, '/tf'}
     outputs = Outputs(node, NodeParameters(), topology)
-    assert set(node.publishers) == ALWAYS | PICTURES
     _publish(outputs, person)
-    outputs.update(NodeParameters(**OFF))
+    outputs.update(NodeParameters(**OFF), HEADER)
+    _publish(outputs, person)
+    cleared, = deserialize_message(node.sent('markers')[1], MarkerArray).markers
+    assert cleared.action == Marker.DELETE
     assert set(node.publishers) == ALWAYS
-    _publish(outputs, person)
-    outputs.update(NodeParameters(**OFF, publish_tf=True, rep155=True))
+    outputs.update(NodeParameters(**OFF, publish_tf=True, rep155=True), HEADER)
     assert set(node.publishers) == ALWAYS | {'/tf', '/humans/bodies/tracked'}
     _publish(outputs, person)
     assert '/humans/bodies/p4/roi' in node.publishers
-    outputs.update(NodeParameters(iuv_encoding='32FC3'))
-    assert set(node.publishers) == ALWAYS | PICTURES
+    outputs.update(NodeParameters(iuv_encoding='32FC3'), HEADER)
+    assert set(node.publishers) == ALWAYS
     _publish(outputs, person)
     assert {made.topic: len(node.sent(made.topic)) for made in node.made if made.sent} == {
-        **dict.fromkeys(PICTURES, 2), '/tf': 1, '/humans/bodies/tracked': 1}
+        **dict.fromkeys(PICTURES, 2), 'markers': 3, '/tf': 1, '/humans/bodies/tracked': 2}
+    assert [message.ids for message in node.sent('/humans/bodies/tracked')] == [['p4'], []]
     assert [picture.encoding for picture in node.sent('iuv')] == ['rgb8', '32FC3']
     outputs.destroy()
     assert node.publishers == {}
 
 
 def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_later(
-        node: FakeNode, topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+        node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hide(monkeypatch, 'tf2_msgs')
     hide(monkeypatch, 'hri_msgs')
     wanted = NodeParameters(publish_tf=True, rep155=True)
     with pytest.raises(ImportError, match='tf2-msgs.*hri-msgs'):
         Outputs(node, wanted, topology)
     assert node.publishers == {}, 'nothing is left behind'
+    node.subscribed = {'markers'}
     outputs = Outputs(node, NodeParameters(**OFF), topology)
-    outputs.update(wanted)
+    outputs.update(wanted, HEADER)
     assert len(node.errors) == 1
     assert 'apt install' in node.errors[0]
-    assert set(node.publishers) == ALWAYS | PICTURES, 'the other switches work'
+    _publish(outputs, person)
+    assert len(node.sent('markers')) == 1, 'the other switches work'
 
 
 def test_people_without_a_position_are_not_put_into_space_but_into_pictures(
