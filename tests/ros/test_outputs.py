@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -17,8 +18,10 @@ from decomr_core.uv.uv_map import UVMap
 from decomr_ros import outputs as outputs_module
 from decomr_ros.outputs import Outputs, people_by_id, placed_people
 from decomr_ros.parameters import NodeParameters
-from tests.ros.conftest import make_mesh
+from decomr_ros.points import POINT
+from tests.ros.conftest import RosTest, make_mesh
 from tests.ros.fake_node import HRI_MESSAGES, FakeNode, TFMessage, hide, stand_in
+from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 
 HEADER = Header(frame_id='camera')
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
@@ -167,3 +170,34 @@ def test_people_have_their_id_or_their_place_in_the_list(person: HumanMesh) -> N
     assert list(people_by_id([person])) == [4]
     broken = dataclasses.replace(person, vertices=np.full_like(person.vertices, np.nan))
     assert placed_people([broken]) == {}
+
+
+def test_a_real_node_publishes_points_and_few_triangles_and_each_can_be_switched(
+        ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology) -> None:
+    inner = InnerNode(ros, monkeypatch, topology, marker_triangles=100)
+    clouds: list[PointCloud2] = []
+    markers: list[MarkerArray] = []
+    ros.node.create_subscription(PointCloud2, 'vertices', clouds.append, 10)
+    ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
+    camera = inner.activate()
+    ros.spin_until(lambda: inner.node.count_subscribers('vertices')
+                   and inner.node.count_subscribers('markers'))
+    ros.spin(0.3)
+    answer = camera.show(HEIGHT, WIDTH)
+    ros.spin_until(lambda: clouds and markers, 5)
+    cloud = clouds[-1]
+    assert cloud.header == answer.header == markers[-1].markers[0].header
+    assert cloud.width == sum(len(mesh.vertices) for mesh in answer.meshes) / 3 > 0
+    points = np.frombuffer(bytes(cloud.data), POINT)
+    for mesh, marker in zip(answer.meshes, markers[-1].markers, strict=True):
+        own = points[points['id'] == mesh.id]
+        assert np.array_equal(np.stack([own['x'], own['y'], own['z']], axis=1).ravel(),
+                              np.array(mesh.vertices))
+        assert np.array_equal(own['visible'], np.array(mesh.visibility))
+        assert (marker.id, len(marker.points)) == (mesh.id, 300)
+    inner.set(publish_points=False)
+    clouds.clear()
+    camera.show(HEIGHT, WIDTH)
+    ros.spin(0.2)
+    assert clouds == []
+    inner.node.close()
