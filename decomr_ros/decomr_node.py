@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # before Iron
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 from decomr_ros.diagnostics import (
     FrameStatistics,
@@ -37,11 +40,7 @@ from decomr_ros.diagnostics import (
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
 from decomr_ros.images import ENCODINGS, rgb_from_image_message
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
-from decomr_ros.messages import (
-    intrinsics_from_camera_info,
-    mesh_topology_message,
-    nanoseconds_from_stamp,
-)
+from decomr_ros.messages import intrinsics_from_camera_info, nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline, free_memory
@@ -161,8 +160,8 @@ class DecomrNode(ManagedNode):
 
     def _process(self, message: Image) -> None:
         """One image, on the worker thread."""
-        self._follow_parameters(message.header)
-        with failing_as('bad_size' if message.encoding in ENCODINGS else 'bad_encoding'):
+        self._follow_parameters()
+        with failing_as('size' if message.encoding in ENCODINGS else 'encoding'):
             image = rgb_from_image_message(message)
         self._watch_time(message.header)
         intrinsics = self._intrinsics(message)
@@ -170,17 +169,19 @@ class DecomrNode(ManagedNode):
             meshes, times = self._pipeline.estimate(image, intrinsics)
         with failing_as('publishing'):
             self._outputs.publish_meshes(message.header, meshes)
-            latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
-            self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
+            # In plain numbers: rclpy.time.Time refuses stamps before its epoch.
+            latency_ns = (self.get_clock().now().nanoseconds
+                          - nanoseconds_from_stamp(message.header.stamp))
+            self._statistics.add(latency_ns / 1e6, len(meshes), times)
             self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
 
-    def _follow_parameters(self, header: Header) -> None:
+    def _follow_parameters(self) -> None:
         """Passes changed parameters on, between two images."""
         wanted = self._wanted
         if wanted is not self._settings:
             with failing_as('parameters'):
                 self._pipeline.update(wanted)
-                self._outputs.update(wanted, header)
+                self._outputs.update(wanted)
             self._settings = wanted
 
     def _watch_time(self, header: Header) -> None:
@@ -243,7 +244,7 @@ class DecomrNode(ManagedNode):
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
         self._pipeline = MeshPipeline(settings)
-        self._outputs = Outputs(self, settings, mesh_topology_message(self._pipeline.topology))
+        self._outputs = Outputs(self, settings, self._pipeline.topology)
         self._log_timer = self.every(settings.log_period_s, self._log_rates)
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
@@ -279,8 +280,8 @@ class DecomrNode(ManagedNode):
             self.get_logger().error(
                 f'an inference did not end within {self._stop_timeout_s:g} s')
         if self._outputs is not None:
-            self._outputs.clear_markers(Header(stamp=self.get_clock().now().to_msg(),
-                                               frame_id=self._last_frame_id))
+            self._outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
+                                       frame_id=self._last_frame_id))
             self._outputs.wait_until_sent(Duration(seconds=SEND_TIMEOUT_S))
 
     def _release(self) -> None:

@@ -15,13 +15,14 @@ from visualization_msgs.msg import MarkerArray
 from decomr_core.drawing import compose_iuv, draw_meshes
 from decomr_ros.images import image_message
 from decomr_ros.markers import MeshMarkers
-from decomr_ros.messages import human_mesh_array_message
+from decomr_ros.messages import human_mesh_array_message, mesh_topology_message
 
 if TYPE_CHECKING:
     from rclpy.duration import Duration
     from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 
     from decomr_core.structures import HumanMesh
+    from decomr_core.topology import Topology
     from decomr_ros.parameters import NodeParameters
 
 __all__ = ['Outputs']
@@ -37,7 +38,7 @@ class Outputs:
     """The publishers, made when the node is configured and destroyed when it is cleaned up."""
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters,
-                 topology: MeshTopology) -> None:
+                 topology: Topology) -> None:
         """Makes the publishers.
 
         Args:
@@ -45,9 +46,10 @@ class Outputs:
             parameters: which of them are wanted.
             topology: what is latched on `topology`.
         """
-        self._node, self._topology = node, topology
+        self._node, self._topology = node, mesh_topology_message(topology)
+        self._last_header = Header()
         self._parameters = parameters
-        self._faces = np.array(topology.faces, np.int64).reshape(-1, 3)
+        self._faces = topology.faces
         make = node.create_lifecycle_publisher
         self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
@@ -56,18 +58,16 @@ class Outputs:
         self._marker_publisher = make(MarkerArray, 'markers', PICTURE_QOS)
         self._markers = MeshMarkers(self._faces) if parameters.publish_markers else None
 
-    def update(self, parameters: NodeParameters, header: Header) -> None:
+    def update(self, parameters: NodeParameters) -> None:
         """Follows changed parameters from the next image on; not while one is published.
 
-        Args:
-            parameters: the present ones.
-            header: of the present image, to take away the markers that are not wanted any more.
+        Markers that are not wanted any more disappear.
 
         Raises:
             RuntimeError: markers are wanted, but cannot be written for this ROS distribution.
         """
         if self._parameters.publish_markers and not parameters.publish_markers:
-            self.clear_markers(header)
+            self.clear(self._last_header)
         if parameters.publish_markers and self._markers is None:
             self._markers = MeshMarkers(self._faces)
         self._parameters = parameters
@@ -79,6 +79,7 @@ class Outputs:
 
     def publish_meshes(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
         """Publishes `human_meshes`, also if nobody is seen."""
+        self._last_header = header
         self._mesh_publisher.publish(
             human_mesh_array_message(header, meshes, self._topology.hash))
 
@@ -105,7 +106,7 @@ class Outputs:
             picture = draw_meshes(image, meshes, self._faces, intrinsics)
             self._overlay_publisher.publish(image_message(header, picture, 'rgb8'))
 
-    def clear_markers(self, header: Header) -> None:
+    def clear(self, header: Header) -> None:
         """Takes everybody out of RViz."""
         if self._markers is not None:
             self._marker_publisher.publish(self._markers.clear(header))

@@ -97,7 +97,7 @@ def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
         monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     statistics = FrameStatistics()
-    for cause, inner_cause in (('bad_size', ''), ('bad_size', ''), ('estimation', 'publishing')):
+    for cause, inner_cause in (('size', ''), ('size', ''), ('estimation', 'publishing')):
         with pytest.raises(ValueError, match='broken') as raised, failing_as(cause):
             if inner_cause:
                 with failing_as(inner_cause):
@@ -107,7 +107,7 @@ def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
     statistics.add_failure(KeyError('new'))
     values = statistics.values(WorkerCounts(failed=4))
     assert {name: value for name, value in values.items() if name.startswith('frames_failed')} == {
-        'frames_failed': '4', 'frames_failed_bad_size': '2', 'frames_failed_publishing': '1',
+        'frames_failed': '4', 'frames_failed_size': '2', 'frames_failed_publishing': '1',
         'frames_failed_other': '1'}
     assert statistics.recent_failures() == 4
     clock.now_s += 6.0
@@ -171,8 +171,8 @@ def test_images_that_fail_are_told_by_cause(ros: RosTest, inner: InnerNode) -> N
     assert status.level == WARN
     assert status.message.startswith('2 images failed in the last 5 s')
     values = values_of(status)
-    assert (values['frames_failed'], values['frames_failed_bad_encoding'],
-            values['frames_failed_bad_size']) == ('2', '1', '1')
+    assert (values['frames_failed'], values['frames_failed_encoding'],
+            values['frames_failed_size']) == ('2', '1', '1')
 
 
 def test_an_active_node_without_a_camera_warns_then_reports_an_error(inner: InnerNode) -> None:
