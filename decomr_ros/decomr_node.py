@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # before Iron
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 from decomr_ros.diagnostics import (
     FrameStatistics,
@@ -157,8 +160,8 @@ class DecomrNode(ManagedNode):
 
     def _process(self, message: Image) -> None:
         """One image, on the worker thread."""
-        self._follow_parameters(message.header)
-        with failing_as('bad_size' if message.encoding in ENCODINGS else 'bad_encoding'):
+        self._follow_parameters()
+        with failing_as('size' if message.encoding in ENCODINGS else 'encoding'):
             image = rgb_from_image_message(message)
         self._watch_time(message.header)
         intrinsics = self._intrinsics(message)
@@ -166,17 +169,19 @@ class DecomrNode(ManagedNode):
             meshes, times = self._pipeline.estimate(image, intrinsics)
         with failing_as('publishing'):
             self._outputs.publish_meshes(message.header, meshes)
-            latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
-            self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
+            # In plain numbers: rclpy.time.Time refuses stamps before its epoch.
+            latency_ns = (self.get_clock().now().nanoseconds
+                          - nanoseconds_from_stamp(message.header.stamp))
+            self._statistics.add(latency_ns / 1e6, len(meshes), times)
             self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
 
-    def _follow_parameters(self, header: Header) -> None:
+    def _follow_parameters(self) -> None:
         """Passes changed parameters on, between two images."""
         wanted = self._wanted
         if wanted is not self._settings:
             with failing_as('parameters'):
                 self._pipeline.update(wanted)
-                self._outputs.update(wanted, header)
+                self._outputs.update(wanted)
             self._settings = wanted
 
     def _watch_time(self, header: Header) -> None:

@@ -30,8 +30,8 @@ __all__ = ['FrameRecord', 'FrameStatistics', 'Situation', 'failing_as', 'judge',
 WINDOW_S = 5.0
 # So many images are remembered: more than come in that time from any camera.
 NUM_REMEMBERED = 2000
-# The name under which an error carries its cause.
-CAUSE = 'decomr_cause'
+# The attribute under which an error carries its cause.
+CAUSE = 'cause'
 
 
 class FrameRecord(NamedTuple):

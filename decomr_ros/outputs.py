@@ -76,6 +76,7 @@ class Outputs:
             RuntimeError: markers are wanted, but cannot be written for this ROS distribution.
         """
         self._node, self._parameters = node, parameters
+        self._last_header = Header()
         self._topology = mesh_topology_message(topology)
         self._faces, self._parts = topology.faces, topology.vertex_parts
         self._marker_faces = _marker_faces(topology, parameters.marker_triangles)
@@ -93,23 +94,20 @@ class Outputs:
             self.destroy()
             raise
 
-    def update(self, parameters: NodeParameters, header: Header) -> None:
+    def update(self, parameters: NodeParameters) -> None:
         """Follows changed parameters from the next image on; never raises.
 
-        An output that cannot be made stays off, and the log says why and what helps.
-
-        Args:
-            parameters: the present ones.
-            header: of the present image, to take away what is not wanted any more.
+        People disappear from what is switched off. An output that cannot be made stays off, and
+        the log says why and what helps.
         """
         before, self._parameters = self._parameters, parameters
         if before.publish_markers and not parameters.publish_markers:
-            self._clear_markers(header)
+            self._clear_markers(self._last_header)
         if self._frames is not None and not parameters.publish_tf:
             self._frames.destroy()
             self._frames = None
         if self._bodies is not None and not parameters.rep155:
-            self._bodies.clear(header)
+            self._bodies.clear(self._last_header)
             self._bodies.destroy()
             self._bodies = None
         try:
@@ -124,6 +122,7 @@ class Outputs:
 
     def publish_meshes(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
         """Publishes `human_meshes`, also if nobody is seen."""
+        self._last_header = header
         self._mesh_publisher.publish(
             human_mesh_array_message(header, meshes, self._topology.hash))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 
 import numpy as np
@@ -13,7 +12,7 @@ from rclpy.parameter import Parameter
 from decomr_core.detection import Detections
 from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
-from decomr_ros import pipeline
+from decomr_ros import decomr_node, pipeline
 from decomr_ros.decomr_node import DecomrNode
 from tests.core.fake_people import FakeRuntime
 from tests.ros.conftest import RosTest
@@ -49,6 +48,7 @@ class InnerNode:
         monkeypatch.setattr(pipeline, 'load_detector', lambda name: self.detector)
         monkeypatch.setattr(pipeline, 'load_runtime', self._load_runtime)
         monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ())
+        monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.2)
         values = {'autostart': False, **parameters}
         self.node = DecomrNode(context=ros.context, parameter_overrides=[
             Parameter(name, value=value) for name, value in values.items()])
@@ -81,8 +81,7 @@ class InnerNode:
         return self.statuses[-1]
 
     def is_freed(self) -> bool:
-        """Whether no runtime that was ever loaded is left."""
-        gc.collect()
+        """Whether no runtime that was ever loaded is left; collecting is up to the node."""
         return all(runtime() is None for runtime in self.runtimes)
 
     def _load_runtime(self, name: str, weights: str, **options: object) -> FakeRuntime:

@@ -87,16 +87,16 @@ def test_switches_work_between_two_images(node: FakeNode, topology: Topology, pe
     node.subscribed = {*PICTURES, '/tf'}
     outputs = Outputs(node, NodeParameters(), topology)
     _publish(outputs, person)
-    outputs.update(NodeParameters(**OFF), HEADER)
+    outputs.update(NodeParameters(**OFF))
     _publish(outputs, person)
     cleared, = deserialize_message(node.sent('markers')[1], MarkerArray).markers
     assert cleared.action == Marker.DELETE
     assert set(node.publishers) == ALWAYS
-    outputs.update(NodeParameters(**OFF, publish_tf=True, rep155=True), HEADER)
+    outputs.update(NodeParameters(**OFF, publish_tf=True, rep155=True))
     assert set(node.publishers) == ALWAYS | {'/tf', '/humans/bodies/tracked'}
     _publish(outputs, person)
     assert '/humans/bodies/p4/roi' in node.publishers
-    outputs.update(NodeParameters(iuv_encoding='32FC3'), HEADER)
+    outputs.update(NodeParameters(iuv_encoding='32FC3'))
     assert set(node.publishers) == ALWAYS
     _publish(outputs, person)
     assert {made.topic: len(node.sent(made.topic)) for made in node.made if made.sent} == {
@@ -118,7 +118,7 @@ def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_late
     assert node.publishers == {}, 'nothing is left behind'
     node.subscribed = {'markers'}
     outputs = Outputs(node, NodeParameters(**OFF), topology)
-    outputs.update(wanted, HEADER)
+    outputs.update(wanted)
     assert len(node.errors) == 1
     assert 'apt install' in node.errors[0]
     _publish(outputs, person)
