@@ -15,7 +15,7 @@ from decomr_core.crop import check_image
 from decomr_core.structures import HumanMesh, check_shape
 
 __all__ = ['color_of_track', 'compose_iuv', 'draw_boxes', 'draw_meshes', 'far_to_near',
-           'mesh_in_image', 'nearest_faces']
+           'mesh_in_image', 'nearest_faces', 'points_in_image']
 
 HUE_STEP = 0.618034
 """Turns between the hues of consecutive ids: the golden ratio spreads any number of them."""
@@ -65,13 +65,28 @@ def mesh_in_image(mesh: HumanMesh, intrinsics: np.ndarray | None = None) -> np.n
         (V, 3) float32: x and y in image px, z the depth in metres (from the camera, or from the
         root where not metric).
     """
-    vertices = np.asarray(mesh.vertices)
+    return points_in_image(mesh.vertices, mesh, intrinsics)
+
+
+def points_in_image(points: np.ndarray, mesh: HumanMesh,
+                    intrinsics: np.ndarray | None = None) -> np.ndarray:
+    """Points of a person as the camera sees them.
+
+    Args:
+        points: (N, 3) metres, in the frame of the mesh's vertices.
+        mesh: the person.
+        intrinsics: (3, 3) px; used where the mesh is metric, else its weak camera is.
+
+    Returns:
+        (N, 3) float32: x and y in image px, z as in `points`.
+    """
+    points = np.asarray(points)
     if mesh.is_metric and intrinsics is not None:
-        image_xy = project_perspective(vertices, intrinsics)
+        image_xy = project_perspective(points, intrinsics)
     else:
-        image_xy = project_weak(vertices - mesh.translation, mesh.weak_camera,
-                                mesh.crop_center, mesh.crop_side)
-    return np.concatenate([image_xy, vertices[:, 2:]], axis=1).astype(np.float32)
+        image_xy = project_weak(points - mesh.translation, mesh.weak_camera, mesh.crop_center,
+                                mesh.crop_side)
+    return np.concatenate([image_xy, points[:, 2:]], axis=1).astype(np.float32)
 
 
 def draw_meshes(image: np.ndarray, meshes: Sequence[HumanMesh], faces: np.ndarray,

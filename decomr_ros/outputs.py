@@ -1,4 +1,16 @@
-"""The topics that the node publishes: meshes always, pictures and markers while somebody looks."""
+"""What the node publishes: meshes with every image, the rest while it is wanted.
+
+| output | switch | made while somebody subscribes |
+|---|---|---|
+| `human_meshes`, `topology` | none | always |
+| `iuv`, `overlay` | `publish_iuv`, `publish_overlay` | pictures of everybody |
+| `markers`, `vertices` | `publish_markers`, `publish_points` | people with a position only |
+| `/tf` | `publish_tf`, `tf_joints` | people with a position only; needs tf2_msgs |
+| `/humans/bodies/...` | `rep155` | everybody; needs hri_msgs |
+
+Without a calibration a mesh has no position: put into space it would stand in the camera, where a
+robot takes it for an obstacle.
+"""
 
 from __future__ import annotations
 
@@ -8,55 +20,100 @@ from typing import TYPE_CHECKING
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from decomr_core.decimation import decimate_faces
 from decomr_core.drawing import compose_iuv, draw_meshes
+from decomr_ros.body_frames import BodyFrames
 from decomr_ros.images import image_message
 from decomr_ros.markers import MeshMarkers
-from decomr_ros.messages import human_mesh_array_message
+from decomr_ros.messages import human_mesh_array_message, mesh_topology_message
+from decomr_ros.points import point_cloud_message, points_of_meshes
+from decomr_ros.rep155 import Rep155Bodies
 
 if TYPE_CHECKING:
     from rclpy.duration import Duration
-    from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+    from rclpy.lifecycle import LifecycleNode
 
     from decomr_core.structures import HumanMesh
+    from decomr_core.topology import Topology
     from decomr_ros.parameters import NodeParameters
 
-__all__ = ['Outputs']
+__all__ = ['Outputs', 'people_by_id', 'placed_people']
 
 # Reliable reaches every kind of subscriber; a slow one loses the oldest, it blocks nobody.
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Type and switch of each topic that a parameter switches.
+SWITCHED = {'iuv': (Image, 'publish_iuv'), 'markers': (MarkerArray, 'publish_markers'),
+            'vertices': (PointCloud2, 'publish_points'),
+            'overlay': (Image, 'publish_overlay')}
+FEWEST_TRIANGLES = 4
+"""No closed surface has fewer."""
 
 
 class Outputs:
-    """The publishers, made when the node is configured and destroyed when it is cleaned up."""
+    """The publishers, made when the node is configured and destroyed when it is cleaned up.
+
+    Not thread-safe: `update` is for the time between two images.
+    """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters,
-                 topology: MeshTopology) -> None:
-        """Makes the publishers.
+                 topology: Topology) -> None:
+        """Makes the publishers; with `marker_triangles` this takes some seconds.
 
         Args:
             node: their owner; they publish while it is active.
             parameters: which of them are wanted.
             topology: what is latched on `topology`.
+
+        Raises:
+            ImportError: messages of an output that is switched on are not installed.
+            RuntimeError: markers are wanted, but cannot be written for this ROS distribution.
         """
-        self._node, self._topology = node, topology
-        self._iuv_encoding = parameters.iuv_encoding
-        self._faces = np.array(topology.faces, np.int64).reshape(-1, 3)
+        self._node, self._parameters = node, parameters
+        self._last_header = Header()
+        self._topology = mesh_topology_message(topology)
+        self._faces, self._parts = topology.faces, topology.vertex_parts
+        self._marker_faces = _marker_faces(topology, parameters.marker_triangles)
+        self._markers: MeshMarkers | None = None
+        self._frames: BodyFrames | None = None
+        self._bodies: Rep155Bodies | None = None
         make = node.create_lifecycle_publisher
         self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
-        self._iuv_publisher = make(Image, 'iuv', PICTURE_QOS) if parameters.publish_iuv else None
-        self._overlay_publisher = (make(Image, 'overlay', PICTURE_QOS)
-                                   if parameters.publish_overlay else None)
-        self._marker_publisher = (make(MarkerArray, 'markers', PICTURE_QOS)
-                                  if parameters.publish_markers else None)
-        self._markers = MeshMarkers(self._faces) if parameters.publish_markers else None
+        self._switched = {name: make(type_, name, PICTURE_QOS)
+                          for name, (type_, _) in SWITCHED.items()}
+        try:
+            self._make_wanted()
+        except (ImportError, RuntimeError):
+            self.destroy()
+            raise
+
+    def update(self, parameters: NodeParameters) -> None:
+        """Follows changed parameters from the next image on; never raises.
+
+        People disappear from what is switched off. An output that cannot be made stays off, and
+        the log says why and what helps.
+        """
+        before, self._parameters = self._parameters, parameters
+        if before.publish_markers and not parameters.publish_markers:
+            self._clear_markers(self._last_header)
+        if self._frames is not None and not parameters.publish_tf:
+            self._frames.destroy()
+            self._frames = None
+        if self._bodies is not None and not parameters.rep155:
+            self._bodies.clear(self._last_header)
+            self._bodies.destroy()
+            self._bodies = None
+        try:
+            self._make_wanted()
+        except (ImportError, RuntimeError) as error:
+            self._node.get_logger().error(str(error))
 
     def publish_topology(self) -> None:
         """Latches the topology; stamped now."""
@@ -65,12 +122,13 @@ class Outputs:
 
     def publish_meshes(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
         """Publishes `human_meshes`, also if nobody is seen."""
+        self._last_header = header
         self._mesh_publisher.publish(
             human_mesh_array_message(header, meshes, self._topology.hash))
 
     def publish_pictures(self, header: Header, image: np.ndarray, meshes: Sequence[HumanMesh],
                          intrinsics: np.ndarray | None) -> None:
-        """Publishes what is subscribed of `iuv`, `markers` and `overlay`.
+        """Publishes everything else that is switched on and subscribed.
 
         Args:
             header: stamp and frame of the image.
@@ -78,22 +136,22 @@ class Outputs:
             meshes: the people in it.
             intrinsics: (3, 3) px, or None.
         """
-        height, width = image.shape[:2]
-        if _is_wanted(self._iuv_publisher):
-            picture = compose_iuv(meshes, height, width, self._iuv_encoding)
-            self._iuv_publisher.publish(image_message(header, picture, self._iuv_encoding))
-        if _is_wanted(self._marker_publisher):
-            vertices = {mesh.track_id if mesh.track_id >= 0 else index: mesh.vertices
-                        for index, mesh in enumerate(meshes)}
-            self._marker_publisher.publish(self._markers.serialize(header, vertices))
-        if _is_wanted(self._overlay_publisher):
+        self._publish_placed(header, meshes)
+        if self._bodies is not None:
+            self._bodies.publish(header, image, people_by_id(meshes), intrinsics)
+        if self._is_wanted('iuv'):
+            encoding = self._parameters.iuv_encoding
+            picture = compose_iuv(meshes, *image.shape[:2], encoding)
+            self._switched['iuv'].publish(image_message(header, picture, encoding))
+        if self._is_wanted('overlay'):
             picture = draw_meshes(image, meshes, self._faces, intrinsics)
-            self._overlay_publisher.publish(image_message(header, picture, 'rgb8'))
+            self._switched['overlay'].publish(image_message(header, picture, 'rgb8'))
 
-    def clear_markers(self, header: Header) -> None:
-        """Takes everybody out of RViz."""
-        if self._marker_publisher is not None:
-            self._marker_publisher.publish(self._markers.clear(header))
+    def clear(self, header: Header) -> None:
+        """Takes everybody out of RViz and out of the list of tracked bodies."""
+        self._clear_markers(header)
+        if self._bodies is not None:
+            self._bodies.clear(header)
 
     def wait_until_sent(self, timeout: Duration) -> bool:
         """Whether every subscriber of `human_meshes` has got every message within the time."""
@@ -101,11 +159,78 @@ class Outputs:
 
     def destroy(self) -> None:
         """Destroys the publishers."""
-        for publisher in (self._mesh_publisher, self._topology_publisher, self._iuv_publisher,
-                          self._overlay_publisher, self._marker_publisher):
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in (self._mesh_publisher, self._topology_publisher,
+                          *self._switched.values()):
+            self._node.destroy_lifecycle_publisher(publisher)
+        for output in (self._frames, self._bodies):
+            if output is not None:
+                output.destroy()
+        self._frames = self._bodies = None
+
+    def _make_wanted(self) -> None:
+        """Makes what is switched on and not there yet.
+
+        Raises:
+            ImportError: messages of an output are not installed; all others are made.
+            RuntimeError: markers cannot be written for this ROS distribution.
+        """
+        wanted, missing = self._parameters, []
+        for name, make, is_on in (('_frames', BodyFrames, wanted.publish_tf),
+                                  ('_bodies', Rep155Bodies, wanted.rep155)):
+            if is_on and getattr(self, name) is None:
+                try:
+                    setattr(self, name, make(self._node))
+                except ImportError as error:
+                    missing.append(str(error))
+        if wanted.publish_markers and self._markers is None:
+            self._markers = MeshMarkers(self._marker_faces)
+        if missing:
+            raise ImportError('; '.join(missing))
+
+    def _clear_markers(self, header: Header) -> None:
+        if self._markers is not None:
+            self._switched['markers'].publish(self._markers.clear(header))
+
+    def _publish_placed(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
+        """`markers`, `vertices` and /tf: people whose position is known."""
+        has_markers = self._markers is not None and self._is_wanted('markers')
+        has_points = self._is_wanted('vertices')
+        if not (has_markers or has_points or self._frames is not None):
+            return
+        people = placed_people(meshes)
+        if len(people) < len(meshes):
+            self._node.get_logger().warning(
+                'people without a position are left out of markers, vertices and /tf; they have '
+                'one as soon as camera_info brings a calibration', once=True)
+        if has_markers:
+            self._switched['markers'].publish(self._markers.serialize(
+                header, {track_id: mesh.vertices for track_id, mesh in people.items()}))
+        if has_points:
+            self._switched['vertices'].publish(
+                point_cloud_message(header, points_of_meshes(people, self._parts)))
+        if self._frames is not None:
+            self._frames.publish(header, people, self._parameters.tf_joints)
+
+    def _is_wanted(self, name: str) -> bool:
+        return (getattr(self._parameters, SWITCHED[name][1])
+                and self._switched[name].get_subscription_count() > 0)
 
 
-def _is_wanted(publisher: LifecyclePublisher | None) -> bool:
-    return publisher is not None and publisher.get_subscription_count() > 0
+def people_by_id(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
+    """The people by their id; by their place in the list where they are not tracked."""
+    return {mesh.track_id if mesh.track_id >= 0 else index: mesh
+            for index, mesh in enumerate(meshes)}
+
+
+def placed_people(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
+    """Those whose position is known, by id; a mesh that is not finite is left out."""
+    return {track_id: mesh for track_id, mesh in people_by_id(meshes).items()
+            if mesh.is_metric and np.isfinite(mesh.vertices).all()}
+
+
+def _marker_faces(topology: Topology, num_triangles: int) -> np.ndarray:
+    """(F, 3) the faces that RViz gets: about so many, 0 for all."""
+    if num_triangles == 0:
+        return topology.faces
+    return decimate_faces(topology.v_template, topology.faces,
+                          max(num_triangles, FEWEST_TRIANGLES))
