@@ -70,12 +70,12 @@ def test_max_people_keeps_the_best(inner: InnerNode, show: Show) -> None:
 def test_box_scale_widens_the_crop(inner: InnerNode, show: Show) -> None:
     inner.set(detector_stride=1)
     before = show().meshes[0]
-    inner.set(box_scale=2.4)
+    inner.set(box_scale=1.5)
     after = show().meshes[0]
     sides = [max(mesh.box[2] - mesh.box[0], mesh.box[3] - mesh.box[1])
              for mesh in (before, after)]
     assert before.crop_side == pytest.approx(1.2 * sides[0], rel=1e-4)
-    assert after.crop_side == pytest.approx(2.4 * sides[1], rel=1e-4)
+    assert after.crop_side == pytest.approx(1.5 * sides[1], rel=1e-4)
 
 
 def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, show: Show) -> None:
@@ -91,9 +91,9 @@ def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, sho
 
 def test_several_changes_hold_for_the_same_image(inner: InnerNode, show: Show) -> None:
     show()
-    inner.set(max_people=1, box_scale=3.0, detector_stride=1)
+    inner.set(max_people=1, box_scale=1.4, detector_stride=1)
     only, = show().meshes
-    assert only.crop_side == pytest.approx(3.0 * (only.box[3] - only.box[1]), rel=1e-4)
+    assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=1e-4)
 
 
 def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: InnerNode, show: Show
