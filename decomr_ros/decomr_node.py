@@ -23,7 +23,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -170,8 +169,10 @@ class DecomrNode(LifecycleNode):
         intrinsics = self._intrinsics(message)
         meshes, times = self._pipeline.estimate(image, intrinsics)
         self._outputs.publish_meshes(message.header, meshes)
-        latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
-        self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
+        # In plain numbers: rclpy.time.Time refuses stamps before its epoch.
+        latency_ns = (self.get_clock().now().nanoseconds
+                      - nanoseconds_from_stamp(message.header.stamp))
+        self._statistics.add(latency_ns / 1e6, len(meshes), times)
         self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
 
     def _watch_time(self, header: Header) -> None:
