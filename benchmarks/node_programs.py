@@ -37,6 +37,7 @@ from decomr_core.detection import DETECTORS, GivenBoxes
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_ros.decomr_node import main as run_decomr_node
 from decomr_ros.images import image_message
+from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message, nanoseconds_from_stamp
 from decomr_ros.process import stop_on_signals
 
@@ -77,6 +78,7 @@ def camera(words: Sequence[str]) -> int:
     parser.add_argument('--rate', type=float, required=True)
     parser.add_argument('--start-file', type=Path, required=True)
     options = parser.parse_args(words)
+    keep_freed_memory()
     stop = stop_on_signals()
     frames = np.load(options.frames, mmap_mode='r')
     return _with_ros('benchmark_camera', lambda node: _publish(node, frames, options, stop))
