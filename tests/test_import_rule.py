@@ -131,7 +131,8 @@ def test_the_rule_sees_a_wrong_import(importer: str, imported: str) -> None:
 def test_only_decomr_ros_the_launch_files_and_one_benchmark_import_ros() -> None:
     wrong = {f'{path.relative_to(ROOT)} imports {imported}'
              for path in python_files('decomr_core', 'training', 'tools', 'benchmarks', 'scripts')
-             if path != ROS_PROGRAMS for imported in imported_modules(path) if imported.split('.')[0] in ROS_MODULES}
+             if path != ROS_PROGRAMS
+             for imported in imported_modules(path) if imported.split('.')[0] in ROS_MODULES}
     assert wrong == set()
 
 
