@@ -33,6 +33,11 @@ __all__ = ['check_intrinsics', 'flat_translation', 'intrinsics_from_fov', 'proje
 NEAREST_DEPTH_M = 0.05
 """No body is nearer to a camera than this: a solution behind it is not a person seen by it."""
 
+FOCAL_LENGTHS_PX = (1e-2, 1e6)
+"""Shortest and longest of any camera, from pictures of one pixel to telescopes."""
+MIDDLE_PX = 1e6
+"""No principal point is further from the first pixel, even of a small part of an image."""
+
 
 def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     """The camera matrix, or None for a camera that is not calibrated.
@@ -54,10 +59,13 @@ def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     if matrix[0, 0] == 0:
         return None
     focal = matrix[[0, 1], [0, 1]]
-    if not (np.isfinite(matrix).all() and (focal > 0).all()):
+    shortest, longest = FOCAL_LENGTHS_PX
+    if not (np.isfinite(matrix).all() and (focal >= shortest).all() and (focal <= longest).all()
+            and (np.abs(matrix[:2, 2]) <= MIDDLE_PX).all()):
         raise ValueError(f'intrinsics are {matrix.tolist()}, expected finite numbers with focal '
-                         'lengths fx = k[0] and fy = k[4] above 0 px; k[0] = 0 says that the '
-                         'camera is not calibrated')
+                         f'lengths fx = k[0] and fy = k[4] above 0 px, from {shortest:g} to '
+                         f'{longest:g}, and a principal point within {MIDDLE_PX:g} px of the '
+                         'first pixel; k[0] = 0 says that the camera is not calibrated')
     return matrix
 
 

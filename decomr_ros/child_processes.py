@@ -59,6 +59,10 @@ class ChildProcesses:
         """Whether the child has not ended yet."""
         return self._processes[name].poll() is None
 
+    def pid(self, name: str) -> int:
+        """The child's process id."""
+        return self._processes[name].pid
+
     def log(self, name: str) -> str:
         """What the child has written to its standard error so far."""
         return self._log_path(name).read_text(errors='replace')

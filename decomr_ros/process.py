@@ -24,6 +24,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from decomr_ros.memory import keep_freed_memory
+
 __all__ = ['ProcessNode', 'run_node', 'stop_on_signals']
 
 # How long a signal may go unnoticed, s.
@@ -67,6 +69,7 @@ def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = 
     Returns:
         The exit code: 0 after a signal, 2 where the node could not be made.
     """
+    keep_freed_memory()
     stop = stop_on_signals()
     if ends_within_s is not None:
         _end_after_signal(ends_within_s)

@@ -28,6 +28,7 @@ from std_msgs.msg import Header
 
 from decomr_core.camera import intrinsics_from_fov
 from decomr_ros.images import image_message
+from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message
 from decomr_ros.process import stop_on_signals
 from decomr_ros.video_frames import Calibration, VideoFrames, read_calibration
@@ -112,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; 0 also after SIGINT.
     """
+    keep_freed_memory()
     stop = stop_on_signals()
     options = _parse(argv)
     rclpy.init(args=None if argv is None else list(argv),

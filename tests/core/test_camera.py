@@ -97,7 +97,9 @@ def test_a_camera_without_calibration_is_none() -> None:
 
 
 @pytest.mark.parametrize('matrix', [np.diag([500.0, 0, 1]), np.diag([-5.0, 5, 1]),
-                                    np.diag([np.nan, 5, 1]), np.zeros((3, 4))])
+                                    np.diag([np.nan, 5, 1]), np.zeros((3, 4)),
+                                    np.diag([5, 1e300, 1]), np.diag([5, 1e-300, 1]),
+                                    np.array([[5, 0, 1e300], [0, 5, 0], [0, 0, 1]])])
 def test_a_matrix_that_is_no_camera_is_refused(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match='intrinsics'):
         check_intrinsics(matrix)

@@ -1,0 +1,267 @@
+"""The node under load: its latency, many people, and hours of work, in real processes.
+
+    python -m benchmarks.node latency --out latency.json    # 1280x720 at 30 Hz, about 2 minutes
+    python -m benchmarks.node people --out people.json      # 1, 5, 10, 20 people, about 2 minutes
+    python -m benchmarks.node soak --seconds 1800 --out soak.json       # default: 60 s
+
+A camera, the node and a listener run in processes of their own, which end with this one. Pictures
+are people out of the demo clip. `latency` and `people` give the node the boxes of these people in
+place of a detector's, so that what is measured does not hang on HOG; `soak` runs the unmodified
+node with its defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.node_programs import LISTENING
+from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
+from benchmarks.node_scene import crowd, people_come_and_go
+from decomr_core.assets import DATA_FOLDER
+from decomr_core.bench import measured_on
+from decomr_core.runtimes import RUNTIMES
+from decomr_ros.child_processes import ChildProcesses
+from decomr_ros.parameters import NodeParameters
+
+CLIP = DATA_FOLDER / 'demo_clip.mp4'
+FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
+CROWDS = (1, 5, 10, 20)
+# Time for the last messages to arrive, s.
+DRAIN_S = 1.0
+# The programs have this long to find each other; the node exports its network the first time.
+START_TIMEOUT_S = 180.0
+SAMPLE_PERIOD_S = 5.0
+TRANSPORT_FRAMES = 300
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = _parse(arguments)
+    measure = {'latency': measure_latency, 'people': measure_people, 'soak': measure_soak}
+    try:
+        report = measure[options.what](options)
+    except (RuntimeError, ValueError, OSError) as error:
+        sys.stderr.write(f'benchmarks.node: {error}\n')
+        return 1
+    report = {'what': options.what, **report, **measured_on(_packages(options.runtime))}
+    options.out.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    shown = {name: value for name, value in report.items() if name != 'samples'}
+    sys.stdout.write(json.dumps(shown) + '\n')
+    return 0
+
+
+def measure_latency(options: argparse.Namespace) -> dict[str, Any]:
+    """Images alone, then the node on one person, without and with markers."""
+    count = round(options.seconds * options.rate)
+    with Stage(options) as stage:
+        image, boxes = crowd(1, CLIP)
+        stage.show(image[None], boxes)
+        stage.run(min(count, TRANSPORT_FRAMES), ('image',), with_node=False, whole=True)
+        report = {'rate_hz': options.rate, 'size': list(image.shape[1::-1]),
+                  'transport_alone': transport_report(stage.heard('image'))}
+        for name, topics in (('meshes', ('human_meshes',)),
+                             ('meshes_and_markers', ('human_meshes', 'markers'))):
+            published = stage.run(count, topics)
+            report[name] = latency_report(published, stage.listened(), stage.trace())
+    medians = [report[name]['outside_network_ms']['p50']
+               for name in ('meshes', 'meshes_and_markers')]
+    report['markers_add_ms'] = round(medians[1] - medians[0], 2)
+    return report
+
+
+def measure_people(options: argparse.Namespace) -> dict[str, Any]:
+    """The same for more and more people, at a rate that the node can follow."""
+    count = round(options.seconds * options.rate)
+    crowds = {}
+    for people in CROWDS:
+        with Stage(options) as stage:
+            image, boxes = crowd(people, CLIP)
+            stage.show(image[None], boxes)
+            published = stage.run(count, ('human_meshes',), ids=True)
+            crowds[people] = {**latency_report(published, stage.listened(), stage.trace()),
+                              **people_report(stage.listened(), people)}
+    first, last = (crowds[people]['stamp_to_publish_ms']['p50'] for people in
+                   (CROWDS[0], CROWDS[-1]))
+    return {'rate_hz': options.rate, 'crowds': crowds,
+            'latency_growth': round(last / first, 2), 'people_growth': CROWDS[-1] / CROWDS[0]}
+
+
+def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
+    """The unmodified node for a long time, people appearing and leaving."""
+    count = round(options.seconds * options.rate)
+    with Stage(options) as stage:
+        stage.show(np.stack(list(people_come_and_go(CLIP))))
+        samples: list[dict[str, float]] = []
+        published = stage.run(count, ('human_meshes',), observed=False, samples=samples)
+        return {'rate_hz': options.rate, 'seconds': options.seconds,
+                **soak_report(published, stage.listened(), samples), 'samples': samples}
+
+
+class Stage:
+    """Where the processes play: a folder for their files, and a ROS domain of their own."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Takes the options of the command line."""
+        self._options = options
+        self._temporary = tempfile.TemporaryDirectory(prefix='decomr_node_bench_')
+        self._folder = Path(self._temporary.name)
+        self._environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        self._environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
+        for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+            self._environment[name] = str(FASTDDS)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._temporary.cleanup()
+
+    def show(self, frames: np.ndarray, boxes: np.ndarray | None = None) -> None:
+        """Sets what the camera sees, (N, H, W, 3) uint8 BGR, and the (P, 4) boxes in it, px."""
+        np.save(self._folder / 'frames.npy', frames)
+        if boxes is not None:
+            np.save(self._folder / 'boxes.npy', boxes)
+
+    def run(self, count: int, topics: Sequence[str], *, with_node: bool = True,
+            observed: bool = True, ids: bool = False, whole: bool = False,
+            samples: list[dict[str, float]] | None = None) -> dict[str, Any]:
+        """Lets the camera publish, the node work and the listener note what comes.
+
+        Args:
+            count: of images.
+            topics: that the listener subscribes to.
+            with_node: False: nobody but the listener hears the camera.
+            observed: the node notes how long its estimates take, and is given the boxes.
+            ids: the listener notes who is in each message.
+            whole: the listener converts each message.
+            samples: is filled with the node's memory, threads and files over time.
+
+        Returns:
+            What the camera says about itself.
+
+        Raises:
+            RuntimeError: a process ended before its time, or they do not find each other.
+        """
+        start = self._folder / 'start'
+        start.unlink(missing_ok=True)
+        flags = [flag for flag, is_set in (('--ids', ids), ('--whole', whole)) if is_set]
+        with ChildProcesses(self._folder, self._environment) as children:
+            if with_node:
+                children.start('node', *self._node_words(observed))
+            children.start('camera', '-m', 'benchmarks.node_programs', 'camera', '--frames',
+                           self._folder / 'frames.npy', '--count', count, '--rate',
+                           self._options.rate, '--start-file', start)
+            children.start('listener', '-m', 'benchmarks.node_programs', 'listener', '--topics',
+                           *topics, *flags, '--out', self._folder / 'heard.npz')
+            running = ['camera', 'listener', *(['node'] if with_node else [])]
+            self._wait_until_all_listen(children, running)
+            start.touch()
+            self._watch(children, running, samples)
+            output = children.stop('camera')
+            time.sleep(DRAIN_S)
+            for name in reversed(running[1:]):
+                children.stop(name)
+        return json.loads(output.splitlines()[-1])
+
+    def listened(self) -> dict[str, Any]:
+        """What the listener of the last run wrote; JSON decoded."""
+        return _load(self._folder / 'heard.npz')
+
+    def heard(self, topic: str) -> np.ndarray:
+        """(N, 4) int64 ns of a topic; see `benchmarks.node_programs.listener`."""
+        return self.listened()[topic]
+
+    def trace(self) -> dict[str, Any]:
+        """What the node of the last run wrote."""
+        return _load(self._folder / 'trace.npz')
+
+    def _node_words(self, observed: bool) -> list[object]:
+        options = self._options
+        parameters = {'runtime': options.runtime, 'max_people': max(CROWDS),
+                      'threads': options.threads, 'exit_on_failed_autostart': 'true'}
+        ros = ['--ros-args', *(word for name, value in parameters.items()
+                               for word in ('-p', f'{name}:={value}'))]
+        if not observed:
+            return ['-m', 'decomr_ros.decomr_node', *ros]
+        return ['-m', 'benchmarks.node_programs', 'node', '--trace', self._folder / 'trace.npz',
+                '--boxes', self._folder / 'boxes.npy', *ros]
+
+    def _wait_until_all_listen(self, children: ChildProcesses, running: Sequence[str]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while LISTENING not in children.log('listener') or (
+                'node' in running and 'active' not in children.log('node')):
+            children.check(*running)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'the processes did not find each other in '
+                                   f'{START_TIMEOUT_S:g} s')
+            time.sleep(0.1)
+        time.sleep(DRAIN_S)
+
+    @staticmethod
+    def _watch(children: ChildProcesses, running: Sequence[str],
+               samples: list[dict[str, float]] | None) -> None:
+        """Waits for the end of the camera; looks at the node meanwhile if asked."""
+        started = due = time.monotonic()
+        while children.is_running('camera'):
+            children.check(*running[1:])
+            if samples is not None and time.monotonic() >= due:
+                due += SAMPLE_PERIOD_S
+                samples.append({'seconds': round(time.monotonic() - started, 1),
+                                **_resources(children.pid('node'))})
+            time.sleep(0.2)
+
+
+def _resources(pid: int) -> dict[str, float]:
+    """Resident memory in MiB, threads and open files of a process."""
+    lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
+    values = dict(line.split(':', 1) for line in lines)
+    return {'memory_mib': round(int(values['VmRSS'].split()[0]) / 1024, 1),
+            'threads': int(values['Threads']), 'files': len(os.listdir(f'/proc/{pid}/fd'))}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """An npz file; what is text in it was JSON."""
+    with np.load(path) as file:
+        return {name: json.loads(str(value)) if value.dtype.kind == 'U' else value
+                for name, value in file.items()}
+
+
+def _packages(runtime: str) -> dict[str, str]:
+    name = runtime.partition(':')[0]
+    return {name: RUNTIMES[name][0], 'numpy': 'numpy', 'rclpy': 'ros-jazzy-rclpy'}
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.node', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('what', choices=('latency', 'people', 'soak'))
+    parser.add_argument('--out', type=Path, required=True, help='JSON to write')
+    parser.add_argument('--seconds', type=float, help='of images; latency: 33.4 each, people: 15 '
+                        'for each number of people, soak: 60')
+    parser.add_argument('--rate', type=float, help='Hz; people: 8, else 30')
+    parser.add_argument('--runtime', default=NodeParameters().runtime)
+    parser.add_argument('--threads', type=int, default=0, help='of the runtime; 0: its choice')
+    options = parser.parse_args(arguments)
+    defaults = {'latency': (33.4, 30.0), 'people': (15.0, 8.0), 'soak': (60.0, 30.0)}
+    seconds, rate = defaults[options.what]
+    options.seconds = seconds if options.seconds is None else options.seconds
+    options.rate = rate if options.rate is None else options.rate
+    if options.seconds <= 0 or options.rate <= 0:
+        parser.error(f'--seconds {options.seconds:g} and --rate {options.rate:g}: give numbers '
+                     'above 0')
+    return options
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

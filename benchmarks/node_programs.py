@@ -1,0 +1,238 @@
+"""The processes around the node in its benchmarks: a camera, a listener, and the node observed.
+
+    python -m benchmarks.node_programs camera --frames FILE.npy --count 1000 --rate 30 ...
+    python -m benchmarks.node_programs listener --topics image human_meshes --out FILE.npz
+    python -m benchmarks.node_programs node --trace FILE.npz --boxes FILE.npy --ros-args ...
+
+The camera publishes messages that were serialised before: as little work as a driver in C++. All
+times are of the system clock, which the processes share, in ns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rclpy
+from decomr.msg import HumanMeshArray
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from decomr_core.camera import intrinsics_from_fov
+from decomr_core.detection import DETECTORS, GivenBoxes
+from decomr_core.estimator import HumanMeshEstimator
+from decomr_ros.decomr_node import main as run_decomr_node
+from decomr_ros.images import image_message
+from decomr_ros.memory import keep_freed_memory
+from decomr_ros.messages import camera_info_message, nanoseconds_from_stamp
+from decomr_ros.process import stop_on_signals
+
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ['LISTENING', 'main']
+
+LISTENING = 'listening'
+"""What a listener writes to its standard error when it has met every publisher."""
+FRAME_ID = 'camera_color_optical_frame'
+FOV_DEG = 60.0
+TOPICS = {'image': Image, 'human_meshes': HumanMeshArray, 'markers': MarkerArray}
+# In plain CDR the stamp of a message that begins with a Header follows these bytes; an array of
+# messages that do has its length first.
+STAMP_AT = {Image: 4, CameraInfo: 4, HumanMeshArray: 4, MarkerArray: 8}
+QUEUE = 10
+START_TIMEOUT_S = 180.0
+# Each side learns of the other at its own time, s.
+DISCOVERY_S = 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one of the programs; gives its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    programs = {'camera': camera, 'listener': listener, 'node': observed_node}
+    if not words or words[0] not in programs:
+        sys.stderr.write(f'node_programs: expected one of {", ".join(programs)}\n')
+        return 2
+    return programs[words[0]](words[1:])
+
+
+def camera(words: Sequence[str]) -> int:
+    """Publishes pictures at a fixed rate; prints how many, and how late they were, as JSON."""
+    parser = argparse.ArgumentParser('node_programs camera')
+    parser.add_argument('--frames', required=True, help='(N, H, W, 3) uint8 BGR; starts again')
+    parser.add_argument('--count', type=int, required=True)
+    parser.add_argument('--rate', type=float, required=True)
+    parser.add_argument('--start-file', type=Path, required=True)
+    options = parser.parse_args(words)
+    keep_freed_memory()
+    stop = stop_on_signals()
+    frames = np.load(options.frames, mmap_mode='r')
+    return _with_ros('benchmark_camera', lambda node: _publish(node, frames, options, stop))
+
+
+def _publish(node: Node, frames: np.ndarray, options: argparse.Namespace,
+             stop: threading.Event) -> int:
+    qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
+    images = node.create_publisher(Image, 'image', qos)
+    infos = node.create_publisher(CameraInfo, 'camera_info', qos)
+    message = _serialized_image(frames[0])
+    height, width = frames.shape[1:3]
+    info = bytearray(serialize_message(camera_info_message(
+        Header(frame_id=FRAME_ID), intrinsics_from_fov(width, height, FOV_DEG), width, height)))
+    _wait(lambda: options.start_file.exists(), stop, 'the start file')
+    lateness_ms, due = [], time.monotonic()
+    for index in range(options.count):
+        if len(frames) > 1:
+            message[-frames[0].size:] = frames[index % len(frames)].tobytes()
+        stop.wait(max(0.0, due - time.monotonic()))
+        if stop.is_set():
+            break
+        lateness_ms.append((time.monotonic() - due) * 1e3)
+        due += 1 / options.rate
+        stamp = divmod(time.time_ns(), 10**9)
+        for buffer, publisher, kind in ((info, infos, CameraInfo), (message, images, Image)):
+            struct.pack_into('<iI', buffer, STAMP_AT[kind], *stamp)
+            publisher.publish(bytes(buffer))
+    stop.wait(DISCOVERY_S)
+    sys.stdout.write(json.dumps({
+        'frames_published': len(lateness_ms),
+        'late_p99_ms': round(float(np.percentile(lateness_ms or [0], 99)), 2)}) + '\n')
+    return 0
+
+
+def _serialized_image(frame: np.ndarray) -> bytearray:
+    return bytearray(serialize_message(image_message(Header(frame_id=FRAME_ID), frame, 'bgr8')))
+
+
+def listener(words: Sequence[str]) -> int:
+    """Notes when messages came until it is stopped.
+
+    Writes, for each topic, (N, 4) int64 `TOPIC`: the stamp, when it was published, when it
+    reached this process, and when its callback began, ns; `TOPIC_ids`, if asked, as JSON; and
+    `diagnostics`, a JSON list of [time ns, {key: value}].
+    """
+    parser = argparse.ArgumentParser('node_programs listener')
+    parser.add_argument('--topics', nargs='*', choices=TOPICS, default=[])
+    parser.add_argument('--ids', action='store_true', help='also who is in each mesh message')
+    parser.add_argument('--whole', action='store_true', help='convert each message to Python')
+    parser.add_argument('--out', required=True)
+    options = parser.parse_args(words)
+    stop = stop_on_signals()
+    return _with_ros('benchmark_listener', lambda node: _listen(node, options, stop))
+
+
+def _listen(node: Node, options: argparse.Namespace, stop: threading.Event) -> int:
+    times: dict[str, list[tuple[int, ...]]] = {name: [] for name in options.topics}
+    ids: list[list[int]] = []
+    diagnostics: list[tuple[int, dict[str, str]]] = []
+
+    def note(name: str, message: Any, info: dict[str, int]) -> None:
+        """Notes a message, which is bytes unless it was asked for as an object."""
+        now = time.time_ns()
+        if isinstance(message, bytes):
+            if len(message) < STAMP_AT[TOPICS[name]] + 8:
+                return  # an array of markers without any has no stamp
+            sec, nanosec = struct.unpack_from('<iI', message, STAMP_AT[TOPICS[name]])
+            stamp = sec * 10**9 + nanosec
+        else:
+            stamp = nanoseconds_from_stamp(message.header.stamp)
+        times[name].append((stamp, info['source_timestamp'], info['received_timestamp'], now))
+        if options.ids and name == 'human_meshes':
+            ids.append([mesh.id for mesh in message.meshes])
+
+    for name in options.topics:
+        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT
+                         if name == 'image' else ReliabilityPolicy.RELIABLE)
+        is_raw = not (options.whole or options.ids)
+        node.create_subscription(
+            TOPICS[name], name, lambda message, info, name=name: note(name, message, info), qos,
+            raw=is_raw)
+    node.create_subscription(
+        DiagnosticArray, '/diagnostics', lambda message: diagnostics.extend(
+            (time.time_ns(), {value.key: value.value for value in status.values})
+            for status in message.status), 10)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    _wait(lambda: executor.spin_once(0.05) or all(map(node.count_publishers, options.topics)),
+          stop, f'publishers of {options.topics}')
+    sys.stderr.write(f'{LISTENING}\n')
+    sys.stderr.flush()
+    while not stop.is_set():
+        executor.spin_once(0.05)
+    np.savez(options.out, ids=json.dumps(ids), diagnostics=json.dumps(diagnostics),
+             **{name: np.array(rows, np.int64).reshape(-1, 4) for name, rows in times.items()})
+    return 0
+
+
+def observed_node(words: Sequence[str]) -> int:
+    """The node as it is, which notes how long each estimate took; boxes may be given.
+
+    Writes `started` and `ended` (N,) int64 ns of every estimate, and `stages`, a JSON list of
+    {stage: ms}.
+    """
+    parser = argparse.ArgumentParser('node_programs node')
+    parser.add_argument('--trace', required=True)
+    parser.add_argument('--boxes', help='(N, 4), in place of what detector:=hog finds')
+    options, ros_words = parser.parse_known_args(words)
+    if options.boxes is not None:
+        boxes = np.load(options.boxes)
+        DETECTORS['hog'] = lambda: GivenBoxes(boxes)
+    started, ended, stages = [], [], []
+    estimate = HumanMeshEstimator.estimate
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        """Estimates, and notes how long that took."""
+        started.append(time.time_ns())
+        meshes, times = estimate(*arguments, **named)
+        ended.append(time.time_ns())
+        stages.append(dict(times.stages_ms))
+        return meshes, times
+
+    HumanMeshEstimator.estimate = noted
+    code = run_decomr_node(['decomr_node', *ros_words])
+    count = len(ended)
+    np.savez(options.trace, started=np.array(started[:count], np.int64),
+             ended=np.array(ended, np.int64), stages=json.dumps(stages))
+    return code
+
+
+def _with_ros(name: str, run: Callable[[Node], int]) -> int:
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node(name, start_parameter_services=False)
+    try:
+        return run(node)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _wait(has_come: Callable[[], object], stop: threading.Event, what: str) -> None:
+    """Waits for something, or a signal.
+
+    Raises:
+        TimeoutError: it did not come.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not stop.is_set() and not has_come():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f'no sign of {what} in {START_TIMEOUT_S:g} s')
+        stop.wait(0.02)
+    stop.wait(DISCOVERY_S)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

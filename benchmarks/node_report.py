@@ -1,0 +1,144 @@
+"""From what the processes of a node benchmark wrote to the numbers that matter. No ROS here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ['latency_report', 'people_report', 'soak_report', 'transport_report']
+
+# Columns of what the listener notes of each message, ns.
+STAMP, PUBLISHED, RECEIVED, SEEN = range(4)
+NS_PER_MS = 1e6
+# The first messages meet cold caches and half-known partners.
+WARM_UP_FRAMES = 10
+# Share of a soak that is not judged: buffers fill, pools grow to their size.
+WARM_UP_SHARE = 0.25
+WARM_UP_MAX_S = 60.0
+
+
+def transport_report(images: np.ndarray) -> dict[str, Any]:
+    """How long images alone take to a subscriber in Python.
+
+    Args:
+        images: (N, 4) int64 ns.
+    """
+    images = images[WARM_UP_FRAMES:]
+    return {'frames': len(images),
+            'to_process_ms': _percentiles(images[:, RECEIVED] - images[:, STAMP]),
+            'to_callback_ms': _percentiles(images[:, SEEN] - images[:, STAMP])}
+
+
+def latency_report(published: dict[str, Any], heard: dict[str, Any], trace: dict[str, Any]
+                   ) -> dict[str, Any]:
+    """Where the time of a frame goes, and what became of every frame.
+
+    Args:
+        published: by the camera.
+        heard: by the listener.
+        trace: by the node: the times of its estimates.
+    """
+    meshes = heard['human_meshes'][WARM_UP_FRAMES:]
+    # The estimate that ended last before a message was published is the one it tells of.
+    index = np.searchsorted(trace['ended'], meshes[:, PUBLISHED], side='right') - 1
+    stages = [trace['stages'][which] for which in index]
+    network_ns = np.array([stage.get('network', 0.0) for stage in stages]) * NS_PER_MS
+    latency_ns = meshes[:, PUBLISHED] - meshes[:, STAMP]
+    report = {
+        **published, **_counts(heard, published['frames_published']),
+        'stamp_to_publish_ms': _percentiles(latency_ns),
+        'network_ms': _percentiles(network_ns),
+        'outside_network_ms': _percentiles(latency_ns - network_ns),
+        'where_ms': {
+            'stamp_to_estimate': _percentiles(trace['started'][index] - meshes[:, STAMP]),
+            **{name: _percentiles(np.array([stage.get(name, 0.0) for stage in stages])
+                                  * NS_PER_MS) for name in stages[-1] if name != 'network'},
+            'estimate_to_publish': _percentiles(meshes[:, PUBLISHED] - trace['ended'][index])},
+        'publish_to_subscriber_ms': _percentiles(meshes[:, RECEIVED] - meshes[:, PUBLISHED])}
+    if len(heard.get('markers', ())):
+        markers = heard['markers']
+        network_of = dict(zip(meshes[:, STAMP].tolist(), network_ns.tolist(), strict=True))
+        both = [row for row in markers if int(row[STAMP]) in network_of]
+        report['markers_outside_network_ms'] = _percentiles(np.array(
+            [row[PUBLISHED] - row[STAMP] - network_of[int(row[STAMP])] for row in both]))
+    return report
+
+
+def people_report(heard: dict[str, Any], people: int) -> dict[str, Any]:
+    """Whether everybody has an id, and keeps it.
+
+    Args:
+        heard: by the listener, with ids.
+        people: in the picture.
+    """
+    # Nobody is known until the detector, which works beside the network, has answered.
+    ids = heard['ids'][WARM_UP_FRAMES:]
+    everybody = [len(set(row)) == people and min(row) >= 0 for row in ids]
+    return {'people': people, 'messages': len(ids), 'with_everybody': sum(everybody),
+            'different_ids': len({number for row in ids for number in row})}
+
+
+def soak_report(published: dict[str, Any], heard: dict[str, Any],
+                samples: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Whether anything grows.
+
+    Args:
+        published: by the camera.
+        heard: by the listener.
+        samples: of the node's memory, threads and files, with their times.
+    """
+    end_s = samples[-1]['seconds']
+    warm_s = min(WARM_UP_SHARE * end_s, WARM_UP_MAX_S)
+    judged = [sample for sample in samples if sample['seconds'] >= warm_s]
+    memory = np.array([sample['memory_mib'] for sample in judged])
+    meshes = heard['human_meshes']
+    since_s = (meshes[:, STAMP] - meshes[0, STAMP]) / 1e9
+    meshes, since_s = meshes[since_s >= warm_s], since_s[since_s >= warm_s]
+    latency_ms = (meshes[:, PUBLISHED] - meshes[:, STAMP]) / NS_PER_MS
+    half = len(latency_ms) // 2
+    return {
+        **published, **_counts(heard, published['frames_published']), 'warm_up_s': warm_s,
+        'memory_mib': {'first': memory[0], 'last': memory[-1], 'most': memory.max(),
+                       'spread_percent': round(100 * np.ptp(memory) / memory[0], 2),
+                       'per_hour': round(_slope([sample['seconds'] for sample in judged],
+                                                memory) * 3600, 2)},
+        'stamp_to_publish_ms': _percentiles(latency_ms * NS_PER_MS),
+        'latency_ms_per_hour': round(_slope(since_s, latency_ms) * 3600, 3),
+        'latency_p50_halves_ms': [round(float(np.median(part)), 2)
+                                  for part in (latency_ms[:half], latency_ms[half:])],
+        **{name: {'first': judged[0][name], 'last': judged[-1][name],
+                  'most': max(sample[name] for sample in judged)}
+           for name in ('threads', 'files')},
+        'people_seen': _people_seen(heard)}
+
+
+def _counts(heard: dict[str, Any], published: int) -> dict[str, int]:
+    """What the node says about every frame, and what that leaves unexplained."""
+    values = next(values for _, values in reversed(heard['diagnostics'])
+                  if 'frames_received' in values)
+    received, skipped, failed, made = (int(values[name]) for name in (
+        'frames_received', 'frames_skipped_for_newer', 'frames_failed', 'meshes_published'))
+    return {'frames_received': received, 'frames_lost_in_transport': published - received,
+            'frames_skipped_for_newer': skipped, 'frames_failed': failed,
+            'meshes_published': made, 'frames_unexplained': received - skipped - failed - made,
+            'meshes_heard': len(heard['human_meshes'])}
+
+
+def _people_seen(heard: dict[str, Any]) -> dict[str, int]:
+    """How often the number of people changed, as the node's status says, and the most."""
+    people = [int(values['people']) for _, values in heard['diagnostics'] if 'people' in values]
+    return {'most': max(people, default=0),
+            'changes': int(np.count_nonzero(np.diff(people)))}
+
+
+def _percentiles(times_ns: np.ndarray) -> dict[str, float]:
+    """Of (N,) ns, in ms."""
+    return {name: round(float(np.percentile(times_ns, share)) / NS_PER_MS, 2) if len(times_ns)
+            else float('nan') for name, share in (('p50', 50), ('p90', 90), ('p99', 99))}
+
+
+def _slope(seconds: Sequence[float], values: np.ndarray) -> float:
+    """Of the straight line through the values, per second."""
+    return float(np.polyfit(seconds, values, 1)[0]) if len(values) > 1 else 0.0

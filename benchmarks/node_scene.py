@@ -1,0 +1,94 @@
+"""Pictures for the node's benchmarks: people cut out of the demo clip, set into a larger image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from decomr_core.detection import load_detector
+from decomr_ros.video_frames import VideoFrames
+
+__all__ = ['crowd', 'people_come_and_go']
+
+SIZE = (1280, 720)
+"""Width and height of the crowd's image, px."""
+COLUMNS, ROWS = 10, 2
+"""Places for people in it."""
+PERSON_PX = 220
+"""Height of everybody's box in it."""
+MARGIN = 0.15
+"""What is cut out around a person's box, as a share of its height."""
+PAUSE_FRAMES = 45
+"""Of blank images between two passes of the clip: long enough for every track to end."""
+GRAY = 110
+
+
+def crowd(count: int, video: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An image with people side by side.
+
+    Args:
+        count: of people, at most 20; the first stands in the middle of the left half.
+        video: where they are cut out of; HOG must find somebody in it.
+
+    Returns:
+        (720, 1280, 3) uint8 BGR, and the (count, 4) boxes x_min, y_min, x_max, y_max, px.
+
+    Raises:
+        ValueError: more people than places.
+    """
+    if not 1 <= count <= COLUMNS * ROWS:
+        raise ValueError(f'{count} people asked for, there are places for 1 to {COLUMNS * ROWS}')
+    image = np.full((SIZE[1], SIZE[0], 3), GRAY, np.uint8)
+    cell = np.array([SIZE[0] / COLUMNS, SIZE[1] / ROWS])
+    boxes = []
+    for place, (patch, box) in zip(range(count), itertools.cycle(_people(video, 5)), strict=False):
+        column, row = place % COLUMNS, place // COLUMNS
+        middle = (np.array([column, row]) + 0.5) * cell
+        # Wide pictures lose their sides: nobody covers the next.
+        cut = max(0, round((patch.shape[1] - cell[0]) / 2))
+        patch = patch[:, cut:patch.shape[1] - cut]
+        left, top = np.round(middle - (patch.shape[1] / 2, patch.shape[0] / 2)).astype(int)
+        left, top = max(0, left), max(0, top)
+        patch = patch[:SIZE[1] - top, :SIZE[0] - left]
+        image[top:top + patch.shape[0], left:left + patch.shape[1]] = patch
+        boxes.append(box + (left - cut, top, left - cut, top))
+    return image, np.array(boxes, np.float32)
+
+
+def people_come_and_go(video: Path) -> Iterator[np.ndarray]:
+    """The frames of a clip, then a pause without anybody; each (H, W, 3) uint8 BGR."""
+    frame = None
+    for _, frame in VideoFrames(video):
+        yield frame
+    for _ in range(PAUSE_FRAMES):
+        yield np.full_like(frame, GRAY)
+
+
+def _people(video: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures of people, their boxes PERSON_PX tall, and the (4,) boxes in them, px."""
+    detector = load_detector('hog')
+    frames = [frame for _, frame in VideoFrames(video)]
+    people = []
+    for index in np.linspace(len(frames) / 4, len(frames) * 3 / 4, count).astype(int):
+        frame = frames[index]
+        found = detector(np.ascontiguousarray(frame[..., ::-1])).boxes
+        if len(found):
+            people.append(_cut_out(frame, found[0]))
+    if not people:
+        raise ValueError(f'HOG finds nobody in {video}; choose a clip of people who walk')
+    return people
+
+
+def _cut_out(frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A person with some surroundings, resized, and the (4,) box in it."""
+    margin = MARGIN * (box[3] - box[1])
+    low = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
+    high = np.ceil(box[2:] + margin).astype(int) + 1
+    patch = frame[low[1]:high[1], low[0]:high[0]]
+    zoom = PERSON_PX / (box[3] - box[1])
+    patch = cv2.resize(patch, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+    return patch, (box - (*low, *low)) * zoom
