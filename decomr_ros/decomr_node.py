@@ -75,8 +75,8 @@ class DecomrNode(LifecycleNode):
         """Declares the parameters; with `autostart` the transitions follow once it spins."""
         super().__init__('decomr')
         self.exit_code: int | None = None
-        declare_parameters(self)
         self._reset()
+        declare_parameters(self, self._is_configured, self._parameters_changed)
         # Steady time: with use_sim_time and no clock yet, ROS time stands still.
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -207,6 +207,13 @@ class DecomrNode(LifecycleNode):
         self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
 
     # What belongs to the states
+
+    def _is_configured(self) -> bool:
+        return self._pipeline is not None
+
+    def _parameters_changed(self, names: frozenset[str]) -> None:
+        if self._is_configured():
+            self._settings = read_parameters(self)
 
     def _refuse_politely(self) -> None:
         """Answers a transition that the present state does not have.

@@ -1,70 +1,41 @@
-"""The node's parameters: names, defaults, meaning and limits, declared and checked in one place.
+"""The node's parameters: names, defaults, meaning, limits, and when a change takes effect.
 
-They are read when the node is configured; a change after that waits for the next configure.
+A new parameter is one entry in `NodeParameters`; then `python -m decomr_ros.parameters
+--page docs/parameters.md --yaml config/decomr.yaml` writes it into the page and the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
 
 from decomr_core.detection import DETECTORS
 from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES
+from decomr_ros.parameter_table import (
+    Effect,
+    descriptor,
+    entries,
+    parameter,
+    problem,
+    table_text,
+    watch_changes,
+    yaml_text,
+)
 
 if TYPE_CHECKING:
     from rclpy.node import Node
-    from rclpy.parameter import Parameter
 
-__all__ = ['NodeParameters', 'declare_parameters', 'read_parameters']
-
-CHOICES = {
-    'runtime': tuple(RUNTIMES),
-    'detector': tuple(DETECTORS),
-    'reliability': ('best_effort', 'reliable'),
-    'iuv_encoding': ('rgb8', '32FC3'),
-}
-RANGES = {
-    'detector_stride': (1, 1000),
-    'threads': (0, 256),
-    'max_people': (1, 100),
-    'box_scale': (0.5, 3.0),
-    'min_score': (0.0, 1.0),
-    'log_period_s': (0.5, 3600.0),
-}
-DESCRIPTIONS = {
-    'autostart': 'configure and activate without waiting for a lifecycle manager',
-    'exit_on_failed_autostart': 'end the process where the autostart fails, instead of waiting '
-                                'for corrected parameters and a configure',
-    'weights': 'trained network: rt (shipped) or the path of a .safetensors file',
-    'runtime': 'what runs the network',
-    'threads': 'CPU threads of the runtime; 0 leaves it to the runtime',
-    'detector': 'how people are found: hog (OpenCV), whole-frame (one person fills the image)',
-    'detector_stride': 'the detector runs on every n-th image (hog: beside the network, so its '
-                       'boxes come some images later), the tracker carries the boxes in '
-                       'between; on every image while nobody is tracked',
-    'box_scale': 'side of the square crop over the longer side of the person box',
-    'min_score': 'detections below this confidence are dropped',
-    'max_people': 'only so many people, the best detections first',
-    'reliability': 'QoS of the image and camera_info subscriptions',
-    'image_is_rectified': 'the image topic is rectified: use P of camera_info, not K',
-    'publish_iuv': 'publish iuv while somebody subscribes to it',
-    'publish_markers': 'publish markers while somebody subscribes to them',
-    'publish_overlay': 'publish overlay while somebody subscribes to it',
-    'iuv_encoding': 'rgb8: foreground, u, v times 255; 32FC3: as they are, in [0, 1]',
-    'log_period_s': 'time between two lines of rates in the log, s',
-}
+__all__ = ['CHOICES', 'NodeParameters', 'declare_parameters', 'main', 'read_parameters']
 
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """What `DESCRIPTIONS` says, with the defaults.
+    """The values that the node works with; each entry says what it means.
 
     `reliability` is best_effort by default because it hears every camera driver: a reliable
     subscription gets nothing at all from a best effort publisher, and many drivers are best
@@ -72,48 +43,82 @@ class NodeParameters:
     choose reliable.
     """
 
-    autostart: bool = True
-    exit_on_failed_autostart: bool = False
-    weights: str = 'rt'
-    runtime: str = DEFAULT_RUNTIME
-    threads: int = 0
-    detector: str = 'hog'
-    detector_stride: int = 10
-    box_scale: float = 1.2
-    min_score: float = 0.0
-    max_people: int = 10
-    reliability: str = 'best_effort'
-    image_is_rectified: bool = False
-    publish_iuv: bool = True
-    publish_markers: bool = True
-    publish_overlay: bool = True
-    iuv_encoding: str = 'rgb8'
-    log_period_s: float = 5.0
+    autostart: bool = parameter(
+        True, 'configure and activate without waiting for a lifecycle manager',
+        effect=Effect.START)
+    exit_on_failed_autostart: bool = parameter(
+        False, 'end the process where the autostart fails, instead of waiting for corrected '
+               'parameters and a configure', effect=Effect.START)
+    weights: str = parameter(
+        'rt', 'trained network: rt (shipped) or the path of a .safetensors file',
+        effect=Effect.CONFIGURE)
+    runtime: str = parameter(
+        DEFAULT_RUNTIME, 'what runs the network', choices=tuple(RUNTIMES),
+        effect=Effect.CONFIGURE)
+    threads: int = parameter(
+        0, 'CPU threads of the runtime; 0 leaves it to the runtime', range=(0, 256),
+        effect=Effect.CONFIGURE)
+    detector: str = parameter(
+        'hog', 'how people are found: hog (OpenCV), whole-frame (one person fills the image)',
+        choices=tuple(DETECTORS), effect=Effect.CONFIGURE)
+    detector_stride: int = parameter(
+        10, 'the detector runs on every n-th image (hog: beside the network, so its boxes come '
+            'some images later), the tracker carries the boxes in between; on every image while '
+            'nobody is tracked', range=(1, 1000))
+    box_scale: float = parameter(
+        1.2, 'side of the square crop over the longer side of the person box', range=(0.5, 3.0))
+    min_score: float = parameter(
+        0.0, 'detections below this confidence are dropped', range=(0.0, 1.0))
+    max_people: int = parameter(
+        10, 'only so many people, the best detections first', range=(1, 100))
+    reliability: str = parameter(
+        'best_effort', 'QoS of the image and camera_info subscriptions',
+        choices=('best_effort', 'reliable'), effect=Effect.CONFIGURE)
+    image_is_rectified: bool = parameter(
+        False, 'the image topic is rectified: use P of camera_info, not K')
+    publish_iuv: bool = parameter(True, 'publish iuv while somebody subscribes to it')
+    publish_markers: bool = parameter(True, 'publish markers while somebody subscribes to them')
+    publish_overlay: bool = parameter(True, 'publish overlay while somebody subscribes to it')
+    iuv_encoding: str = parameter(
+        'rgb8', 'rgb8: foreground, u, v times 255; 32FC3: as they are, in [0, 1]',
+        choices=('rgb8', '32FC3'))
+    log_period_s: float = parameter(
+        5.0, 'time between two lines of rates in the log, s', range=(0.5, 3600.0))
 
     def __post_init__(self) -> None:
-        """Refuses a value outside of its choices.
+        """Refuses values that are not allowed, or that contradict each other.
 
         Raises:
             ValueError: says which are allowed.
         """
-        for name in CHOICES:
-            problem = _problem(name, getattr(self, name))
-            if problem:
-                raise ValueError(problem)
+        problems = find_problems(asdict(self))
+        if problems:
+            raise ValueError('; '.join(problems))
 
 
-def declare_parameters(node: Node) -> None:
-    """Declares every parameter with its description; refuses wrong values from then on."""
-    for field in fields(NodeParameters):
-        node.declare_parameter(field.name, field.default, _descriptor(field.name))
+ENTRIES = {entry.name: entry for entry in entries(NodeParameters)}
+CHOICES = {name: entry.choices for name, entry in ENTRIES.items() if entry.choices}
+MARKS = ('<!-- parameters -->', '<!-- end of parameters -->')
+YAML_START = '  ros__parameters:\n'
 
-    def check(parameters: list[Parameter]) -> SetParametersResult:
-        """Refuses the change with the reasons if a value is not allowed."""
-        problems = [problem for parameter in parameters
-                    if (problem := _problem(parameter.name, parameter.value))]
-        return SetParametersResult(successful=not problems, reason='; '.join(problems))
 
-    node.add_on_set_parameters_callback(check)
+def find_problems(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with values by name, one sentence each."""
+    return [found for name, entry in ENTRIES.items() if (found := problem(entry, values[name]))]
+
+
+def declare_parameters(node: Node, is_configured: Callable[[], bool],
+                       changed: Callable[[frozenset[str]], None]) -> None:
+    """Declares every parameter with its description; refuses wrong values from then on.
+
+    Args:
+        node: their owner.
+        is_configured: whether parameters that are read by configure are in use.
+        changed: called with the names of parameters after a change.
+    """
+    for entry in ENTRIES.values():
+        node.declare_parameter(entry.name, entry.default, descriptor(entry))
+    watch_changes(node, NodeParameters, find_problems, is_configured, changed)
 
 
 def read_parameters(node: Node) -> NodeParameters:
@@ -122,25 +127,57 @@ def read_parameters(node: Node) -> NodeParameters:
     Raises:
         ValueError: one of them is not allowed.
     """
-    return NodeParameters(**{field.name: node.get_parameter(field.name).value
-                             for field in fields(NodeParameters)})
+    return NodeParameters(**{name: node.get_parameter(name).value for name in ENTRIES})
 
 
-def _descriptor(name: str) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=DESCRIPTIONS[name])
-    if name in CHOICES:
-        descriptor.additional_constraints = f'one of: {", ".join(CHOICES[name])}'
-    if name in RANGES:
-        low, high = RANGES[name]
-        if isinstance(low, int):
-            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        else:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return descriptor
+def page_text(page: str) -> str:
+    """The page of the documentation with the present table between its marks.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    first, last = MARKS
+    pattern = re.compile(f'{re.escape(first)}.*?{re.escape(last)}', re.S)
+    if not pattern.search(page):
+        raise ValueError(f'the page has no part between {first} and {last}; put these two lines '
+                         'where the table belongs')
+    return pattern.sub(lambda _: f'{first}\n\n{table_text(NodeParameters)}\n\n{last}', page)
 
 
-def _problem(name: str, value: Any) -> str:
-    """Why a value is not allowed; empty if it is."""
-    if name in CHOICES and value not in CHOICES[name]:
-        return f'parameter {name} is {value!r}, expected one of: {", ".join(CHOICES[name])}'
-    return ''
+def yaml_file_text(file: str) -> str:
+    """The parameter file with every parameter and its default behind its first lines.
+
+    Raises:
+        ValueError: the file is of another form.
+    """
+    head, start, _ = file.partition(YAML_START)
+    if not start:
+        raise ValueError(f'the file has no line {YAML_START.rstrip()!r}; put it before the '
+                         'parameters')
+    return head + start + yaml_text(NodeParameters)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the table of the documentation and the parameter file.
+
+    Returns:
+        The exit code: 2 for a mistake of the user.
+    """
+    parser = argparse.ArgumentParser('python -m decomr_ros.parameters', description=main.__doc__)
+    parser.add_argument('--page', type=Path, help='file in Markdown to bring up to date')
+    parser.add_argument('--yaml', type=Path, help='parameter file to bring up to date')
+    options = parser.parse_args(argv)
+    if options.page is None and options.yaml is None:
+        parser.error('give --page or --yaml')
+    try:
+        for path, update in ((options.page, page_text), (options.yaml, yaml_file_text)):
+            if path is not None:
+                path.write_text(update(path.read_text(encoding='utf-8')), encoding='utf-8')
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f'{error}\n')
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
