@@ -1,4 +1,4 @@
-"""sensor_msgs/CompressedImage to RGB arrays: JPEG and PNG as compressed_image_transport sends them.
+"""sensor_msgs/CompressedImage to RGB arrays: JPEG and PNG, as image_transport sends them.
 
 `format` is `jpeg` or `png` (drivers that compress themselves), or
 `<encoding>; <jpeg or png> compressed <what was stored>`, e.g. `rgb8; jpeg compressed bgr8`.

@@ -22,27 +22,19 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from decomr_ros.diagnostics import FrameStatistics, publish_status
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
-from decomr_ros.images import rgb_from_image_message
-from decomr_ros.messages import (
-    intrinsics_from_camera_info,
-    mesh_topology_message,
-    nanoseconds_from_stamp,
-)
+from decomr_ros.inputs import Frame, Inputs
+from decomr_ros.messages import mesh_topology_message, nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
-    import numpy as np
-    from rclpy.subscription import Subscription
     from rclpy.timer import Timer
 
 __all__ = ['DecomrNode', 'main']
@@ -50,9 +42,6 @@ __all__ = ['DecomrNode', 'main']
 STATUS_PERIOD_S = 1.0
 # The same problem is logged once in this time, s.
 QUIET_S = 5.0
-# The mailbox decides which images are skipped, and counts them; this many may wait for the
-# executor meanwhile, so that none is lost uncounted while it is busy.
-IMAGE_QUEUE = 5
 # One image is never worth more than this when the worker is asked to stop, s.
 STOP_TIMEOUT_S = 5.0
 # How long the last messages may take to reach reliable subscribers when the process ends.
@@ -92,6 +81,7 @@ class DecomrNode(LifecycleNode):
         try:
             self._reset()
             self._settings = read_parameters(self)
+            self._inputs = Inputs(self, self._settings, self._worker.submit)
             self._pipeline = MeshPipeline(self._settings)
             self._outputs = Outputs(self, self._settings,
                                     mesh_topology_message(self._pipeline.topology))
@@ -111,14 +101,14 @@ class DecomrNode(LifecycleNode):
         try:
             self._outputs.publish_topology()
             self._worker.start()
-            self._subscribe()
+            self._inputs.subscribe()
         except Exception as error:  # noqa: BLE001
             self._log_failure('activate', error)
             self._stop()
             super().on_deactivate(state)
             return FAILURE
         self.get_logger().info(
-            f'active: {self.resolve_topic_name("image")} ({self._settings.reliability}) -> '
+            f'active: {self._inputs.image_topic} ({self._inputs.reliability}) -> '
             f'{self.resolve_topic_name("human_meshes")}')
         return SUCCESS
 
@@ -145,7 +135,7 @@ class DecomrNode(LifecycleNode):
 
     def close(self) -> None:
         """Ends in order, from any state: the markers disappear, the counts are logged."""
-        if self._subscribed:
+        if self._inputs is not None and self._inputs.is_subscribed:
             self.trigger_deactivate()
         counts = self._worker.counts
         self._publish_status()
@@ -157,22 +147,16 @@ class DecomrNode(LifecycleNode):
 
     # The image path
 
-    def _take_image(self, message: Image) -> None:
-        self._worker.submit(message)
-
-    def _take_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
-
-    def _process(self, message: Image) -> None:
+    def _process(self, frame: Frame) -> None:
         """One image, on the worker thread."""
-        image = rgb_from_image_message(message)
-        self._watch_time(message.header)
-        intrinsics = self._intrinsics(message)
-        meshes, times = self._pipeline.estimate(image, intrinsics)
-        self._outputs.publish_meshes(message.header, meshes)
-        latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
+        image, header = frame.rgb, frame.header
+        self._watch_time(header)
+        meshes, times = self._pipeline.estimate(image, frame.intrinsics, frame.boxes)
+        meshes = self._inputs.place(meshes, frame)
+        self._outputs.publish_meshes(header, meshes)
+        latency = self.get_clock().now() - Time.from_msg(header.stamp)
         self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
-        self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
+        self._outputs.publish_pictures(header, image, meshes, frame.intrinsics)
 
     def _watch_time(self, header: Header) -> None:
         """Forgets the tracks where time jumps back: a bag that starts again."""
@@ -182,25 +166,6 @@ class DecomrNode(LifecycleNode):
             self.get_logger().info(f'time jumped back by {back_s:.3f} s: the tracks start anew')
             self._pipeline.reset()
         self._last_stamp_ns, self._last_frame_id = stamp_ns, header.frame_id
-
-    def _intrinsics(self, image: Image) -> np.ndarray | None:
-        """The pinhole matrix, or None for a relative mesh; says so once for each reason."""
-        info = self._camera_info
-        if info is None:
-            self._warn_once(f'no camera_info on {self.resolve_topic_name("camera_info")} yet: '
-                            'meshes are relative to the root, without a position')
-            return None
-        try:
-            intrinsics = intrinsics_from_camera_info(info, image.width, image.height,
-                                                     self._settings.image_is_rectified)
-        except ValueError as error:
-            self._warn_once(f'{error}; until then meshes are relative to the root')
-            return None
-        if intrinsics is None:
-            self._warn_once('the camera is not calibrated (camera_info k[0] is 0): meshes are '
-                            'relative to the root, without a position; calibrate it, e.g. with '
-                            'camera_calibration')
-        return intrinsics
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_problem(str(error))
@@ -213,7 +178,7 @@ class DecomrNode(LifecycleNode):
 
     def _parameters_changed(self, names: frozenset[str]) -> None:
         if self._is_configured():
-            self._settings = read_parameters(self)
+            self._settings = self._inputs.settings = read_parameters(self)
 
     def _refuse_politely(self) -> None:
         """Answers a transition that the present state does not have.
@@ -254,25 +219,15 @@ class DecomrNode(LifecycleNode):
         self._pipeline: MeshPipeline | None = None
         self._outputs: Outputs | None = None
         self._log_timer: Timer | None = None
-        self._subscribed: list[Subscription] = []
-        self._camera_info: CameraInfo | None = None
+        self._inputs: Inputs | None = None
         self._last_stamp_ns, self._last_frame_id = 0, ''
-        self._said: set[str] = set()
         self._logged = WorkerCounts()
         self._statistics = FrameStatistics()
-        self._worker: FrameWorker[Image] = FrameWorker(self._process, self._frame_failed)
-
-    def _subscribe(self) -> None:
-        qos = QoSProfile(depth=IMAGE_QUEUE, reliability=ReliabilityPolicy[
-            self._settings.reliability.upper()])
-        self._subscribed = [
-            self.create_subscription(CameraInfo, 'camera_info', self._take_camera_info, qos),
-            self.create_subscription(Image, 'image', self._take_image, qos)]
+        self._worker: FrameWorker[Frame] = FrameWorker(self._process, self._frame_failed)
 
     def _stop(self) -> None:
-        for subscription in self._subscribed:
-            self.destroy_subscription(subscription)
-        self._subscribed = []
+        if self._inputs is not None:
+            self._inputs.close()
         if not self._worker.stop(STOP_TIMEOUT_S):
             self.get_logger().error(f'the inference did not end within {STOP_TIMEOUT_S:g} s')
         if self._outputs is not None:
@@ -292,28 +247,25 @@ class DecomrNode(LifecycleNode):
 
     def _publish_status(self) -> None:
         values = self._statistics.values(self._worker.counts, STATUS_PERIOD_S)
+        if self._inputs is not None:
+            values |= self._inputs.values()
         publish_status(self, self._status_publisher, self._state_machine.current_state[1], values)
 
     def _log_rates(self) -> None:
-        if not self._subscribed:
+        if self._inputs is None or not self._inputs.is_subscribed:
             return
         counts, period_s = self._worker.counts, self._settings.log_period_s
         arrived = counts.received - self._logged.received
         self._logged = counts
         if not arrived:
             self.get_logger().warning(
-                f'no image on {self.resolve_topic_name("image")} for {period_s:g} s; is the '
-                f'camera running, and does reliability={self._settings.reliability} suit it?')
+                f'no image on {self._inputs.image_topic} for {period_s:g} s; is the '
+                f'camera running, and does reliability={self._inputs.reliability} suit it?')
             return
         values = self._statistics.values(counts, period_s)
         rate_hz = values.pop('rate_hz')
         self.get_logger().info(f'in {arrived / period_s:.1f} Hz, out {rate_hz} Hz; ' + ', '.join(
             f'{name} {value}' for name, value in values.items()))
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self.get_logger().warning(text)
 
     def _log_failure(self, transition: str, error: Exception) -> None:
         """One line that says why; more only of what nobody expected."""

@@ -13,6 +13,7 @@ from decomr_ros.background_detector import BackgroundDetector, BackgroundTracker
 if TYPE_CHECKING:
     import numpy as np
 
+    from decomr_core.detection import Detections
     from decomr_core.structures import HumanMesh, StageTimes
     from decomr_core.topology import Topology
     from decomr_ros.parameters import NodeParameters
@@ -53,16 +54,18 @@ class MeshPipeline:
             parameters.box_scale, parameters.min_score, parameters.max_people))
         self.topology: Topology = self._estimator.topology
 
-    def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None
-                 ) -> tuple[list[HumanMesh], StageTimes]:
+    def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None,
+                 people: Detections | None = None) -> tuple[list[HumanMesh], StageTimes]:
         """The people in the next image of the video.
 
         Args:
             image: (H, W, 3) uint8 RGB; it must not change afterwards.
             intrinsics: (3, 3) px, or None for relative meshes.
+            people: boxes from outside; None: the detector looks for people.
         """
-        meshes, times = self._estimator.estimate(image, intrinsics=intrinsics)
-        if self._background is not None:
+        boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
+        meshes, times = self._estimator.estimate(image, boxes, scores, intrinsics)
+        if self._background is not None and people is None:
             self._tracker.look_if_due(image)
         return meshes, times
 
