@@ -24,6 +24,10 @@ FEWEST_PIXELS = 30
 FEWEST_AGREEING = 0.4
 """Share of the measured pixels that must agree: the median of fewer is some other surface."""
 
+PLAUSIBLE_CHANGE = 0.5, 1.5
+"""Measured distance over the first guess. The guess supposes an average body: a child of half that
+size is half as far, nobody is half as tall again. What lies beyond is another surface."""
+
 OUTLIER_DEVIATIONS = 3.0
 NARROWEST_M = 0.05
 WIDEST_M = 0.35
@@ -49,7 +53,7 @@ def translation_from_depth(points: np.ndarray, image_xy: np.ndarray, translation
 
     Returns:
         (3,) metres, camera optical frame; None where the depth image does not tell: too few
-        pixels are measured, or they do not agree on one surface.
+        pixels are measured, or they do not agree on one surface at a plausible distance.
     """
     check_shape('points', points, (None, 3))
     check_shape('image_xy', image_xy, (len(points), 2))
@@ -62,15 +66,18 @@ def translation_from_depth(points: np.ndarray, image_xy: np.ndarray, translation
     if len(np.unique(pixels[is_known])) < FEWEST_PIXELS:
         return None
     distances = (measured - points[some, 2])[is_known]
+    fewest = FEWEST_AGREEING * len(distances)
+    change = distances / translation[2]
+    distances = distances[(change > PLAUSIBLE_CHANGE[0]) & (change < PLAUSIBLE_CHANGE[1])]
+    if len(distances) < fewest:
+        return None
     middle = np.median(distances)
     off = np.abs(distances - middle)
     limit = np.clip(OUTLIER_DEVIATIONS * MAD_TO_DEVIATION * np.median(off), NARROWEST_M, WIDEST_M)
     agreeing = distances[off <= limit]
-    if len(agreeing) < FEWEST_AGREEING * len(distances):
+    if len(agreeing) < fewest:
         return None
     distance = float(np.median(agreeing))
-    if not distance > 0:
-        return None
     return np.asarray(translation, np.float64) * (distance / float(translation[2]))
 
 
