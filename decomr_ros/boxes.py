@@ -21,6 +21,9 @@ except ImportError:
 
 __all__ = ['detection_message_type', 'people_from_detections']
 
+FARTHEST_PX = 1e6
+"""No image is so large that a box in it has such coordinates."""
+
 
 def detection_message_type() -> type:
     """vision_msgs/Detection2DArray.
@@ -56,13 +59,14 @@ def people_from_detections(message: Detection2DArray, classes: Iterable[str]) ->
             scores.append(score)
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     scores = np.array(scores, np.float64)
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    wrong = ~np.isfinite(boxes).all(1) | ~(sizes > 0).all(1) | ~((scores >= 0) & (scores <= 1))
+    is_near = (np.abs(boxes) < FARTHEST_PX).all(1)  # NaN is not near either
+    wrong = ~is_near | ~(boxes[:, 2:] > boxes[:, :2]).all(1) | ~((scores >= 0) & (scores <= 1))
     if wrong.any():
         index = int(np.flatnonzero(wrong)[0])
         raise BadInput('boxes', f'detection with the box {boxes[index].tolist()} (x_min, y_min, '
-                                f'x_max, y_max) and the score {scores[index]:g}, expected finite '
-                                'px, sizes above 0 and a score in [0, 1]; check the detector')
+                                f'x_max, y_max) and the score {scores[index]:g}, expected px '
+                                f'below {FARTHEST_PX:g}, sizes above 0 and a score in '
+                                '[0, 1]; check the detector')
     order = np.argsort(-scores, kind='stable')
     return Detections(boxes[order].astype(np.float32), scores[order].astype(np.float32))
 
