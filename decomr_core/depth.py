@@ -13,7 +13,7 @@ import numpy as np
 
 from decomr_core.structures import check_shape
 
-__all__ = ['sample_depth', 'translation_from_depth']
+__all__ = ['MOST_PAIRS', 'sample_depth', 'translation_from_depth']
 
 MOST_PAIRS = 1500
 """So many vertices tell the distance as well as all of them."""
@@ -59,7 +59,7 @@ def translation_from_depth(points: np.ndarray, image_xy: np.ndarray, translation
     check_shape('image_xy', image_xy, (len(points), 2))
     if not translation[2] > 0:
         return None
-    some = slice(None, None, max(1, -(-len(points) // MOST_PAIRS)))
+    some = slice(None, None, len(points) // MOST_PAIRS + 1)
     measured, pixels = sample_depth(depth, image_xy[some])
     measured *= unit_m
     is_known = np.isfinite(measured)

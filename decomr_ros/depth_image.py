@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decomr_core.camera import project_weak
-from decomr_core.depth import translation_from_depth
+from decomr_core.depth import MOST_PAIRS, translation_from_depth
 from decomr_ros.bad_input import BadInput
 from decomr_ros.images import numbers_from_image_message
 
@@ -90,7 +90,8 @@ def place_by_depth(meshes: Sequence[HumanMesh], depth: DepthImage
 def _placed(mesh: HumanMesh, depth: DepthImage) -> HumanMesh:
     if not mesh.is_metric:
         return mesh
-    points = mesh.vertices[mesh.visibility] - mesh.translation
+    seen = np.flatnonzero(mesh.visibility)
+    points = mesh.vertices[seen[::len(seen) // MOST_PAIRS + 1]] - mesh.translation
     image_xy = project_weak(points, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
     translation = translation_from_depth(points, depth.depth_xy(image_xy), mesh.translation,
                                          depth.numbers, depth.unit_m)
