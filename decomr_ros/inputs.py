@@ -133,13 +133,15 @@ class Inputs:
     """
 
     def __init__(self, node: Node, settings: NodeParameters,
-                 deliver: Callable[[Frame], None]) -> None:
+                 deliver: Callable[[Frame], None],
+                 lost: Callable[[int], None] | None = None) -> None:
         """Subscribes to nothing yet.
 
         Args:
             node: owner of the subscriptions.
             settings: the parameters.
             deliver: called with each image on the executor's thread; must not block.
+            lost: called likewise with the number of images that were lost on their way.
 
         Raises:
             RuntimeError: `use_boxes` without vision_msgs.
@@ -147,7 +149,7 @@ class Inputs:
         self.settings = settings
         self.bad: Counter[str] = Counter()
         self.depth_corrected = 0
-        self._node, self._deliver = node, deliver
+        self._node, self._deliver, self._lost = node, deliver, lost
         self._boxes_type = detection_message_type() if settings.use_boxes else None
         self._subscriptions: list[MatchingSubscription] = []
         self._timer: Timer | None = None
@@ -180,6 +182,11 @@ class Inputs:
         images = self._subscriptions[-1:]
         return images[0].reliability if images else self.settings.reliability
 
+    @property
+    def are_losses_counted(self) -> bool:
+        """Whether the middleware tells of images that were lost on their way."""
+        return any(images.are_losses_counted for images in self._subscriptions[-1:])
+
     def subscribe(self) -> None:
         """Subscribes to everything that the parameters ask for; images last."""
         is_raw = self.settings.image_transport == 'raw'
@@ -190,7 +197,7 @@ class Inputs:
             self._add(Image, 'depth', lambda message: self._depths.add(
                 message.header.stamp, message), DEPTH_KEPT)
         self._add(Image if is_raw else CompressedImage, self.image_topic,
-                  lambda message: self._deliver(Frame(message, self)))
+                  lambda message: self._deliver(Frame(message, self)), lost=self._lost)
         # Steady time: with use_sim_time and no clock yet, ROS time stands still.
         self._timer = self._node.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(
             clock_type=ClockType.STEADY_TIME))
@@ -280,9 +287,9 @@ class Inputs:
             self._count(error)
 
     def _add(self, message_type: type, topic: str, callback: Callable[[Any], None],
-             depth: int = IMAGE_QUEUE) -> None:
+             depth: int = IMAGE_QUEUE, lost: Callable[[int], None] | None = None) -> None:
         self._subscriptions.append(MatchingSubscription(
-            self._node, message_type, topic, callback, depth, self.settings.reliability))
+            self._node, message_type, topic, callback, depth, self.settings.reliability, lost))
 
     def _watch(self) -> None:
         for subscription in self._subscriptions:

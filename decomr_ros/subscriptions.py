@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # before Jazzy
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -34,10 +34,12 @@ class MatchingSubscription:
     Attributes:
         topic: full name.
         reliability: `reliable` or `best_effort`, at present.
+        are_losses_counted: whether the middleware tells of messages lost on their way.
     """
 
     def __init__(self, node: Node, message_type: type, topic: str,
-                 callback: Callable[[Any], None], depth: int, reliability: str = 'auto') -> None:
+                 callback: Callable[[Any], None], depth: int, reliability: str = 'auto',
+                 lost: Callable[[int], None] | None = None) -> None:
         """Subscribes.
 
         Args:
@@ -47,7 +49,10 @@ class MatchingSubscription:
             callback: called with each message by the executor.
             depth: messages that may wait for the executor.
             reliability: one of `RELIABILITIES`.
+            lost: called with the number of messages that were lost on their way.
         """
+        self._lost = lost
+        self.are_losses_counted = False
         self._node, self._type, self._callback = node, message_type, callback
         self._depth, self._is_auto = depth, reliability == 'auto'
         self._before: Subscription | None = None
@@ -97,11 +102,24 @@ class MatchingSubscription:
             self._last_stamp = message.header.stamp
             self._callback(message)
 
-        own.append(self._node.create_subscription(
-            self._type, self.topic, take,
-            QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability]),
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._incompatible)))
+        own.append(self._with_events(take))
         return own[0]
+
+    def _with_events(self, take: Callable[[Any], None]) -> Subscription:
+        """Asks the middleware for what it can tell; not every one counts losses."""
+        qos = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
+        make, arguments = self._node.create_subscription, (self._type, self.topic, take, qos)
+        if self._lost is not None:
+            try:
+                made = make(*arguments, event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=self._incompatible, message_lost=lambda event: self._lost(
+                        event.total_count_change)))
+                self.are_losses_counted = True
+                return made
+            except UnsupportedEventTypeError:
+                pass
+        return make(*arguments, event_callbacks=SubscriptionEventCallbacks(
+            incompatible_qos=self._incompatible))
 
     def _end_handover(self) -> None:
         if self._before is not None:

@@ -80,11 +80,17 @@ class RosTest:
         self.node: Node = rclpy.create_node('test', context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
+        self._others: list[Node] = []
 
     def start(self, *arguments: object) -> Process:
         log = self.folder / f'process_{len(self.processes)}.log'
         self.processes.append(Process([str(argument) for argument in arguments], log))
         return self.processes[-1]
+
+    def add(self, node: Node) -> None:
+        """Spins another node beside the test's own."""
+        self._executor.add_node(node)
+        self._others.append(node)
 
     def spin_until(self, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
         def is_done() -> bool:
@@ -103,7 +109,8 @@ class RosTest:
         for process in self.processes:
             process.stop(signal.SIGKILL)
         self._executor.shutdown()
-        self.node.destroy_node()
+        for node in (*self._others, self.node):
+            node.destroy_node()
         rclpy.shutdown(context=self.context)
 
 

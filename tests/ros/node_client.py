@@ -10,7 +10,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -84,7 +84,8 @@ class Lifecycle:
         self._change = make(ChangeState, '/decomr/change_state')
         self._state = make(GetState, '/decomr/get_state')
         self._parameters = make(SetParameters, '/decomr/set_parameters')
-        for client in (self._change, self._state, self._parameters):
+        self._values = make(GetParameters, '/decomr/get_parameters')
+        for client in (self._change, self._state, self._parameters, self._values):
             ros.spin_until(client.service_is_ready)
 
     def change(self, transition: int) -> bool:
@@ -93,6 +94,9 @@ class Lifecycle:
 
     def state(self) -> int:
         return self._call(self._state, GetState.Request()).current_state.id
+
+    def get_parameters(self) -> list[ParameterValue]:
+        return self._call(self._values, GetParameters.Request(names=['weights'])).values
 
     def set_parameter(self, name: str, text: object) -> None:
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(text))
