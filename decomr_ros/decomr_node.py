@@ -40,6 +40,7 @@ from decomr_ros.pipeline import MeshPipeline, free_memory
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
+    from rclpy.event_handler import QoSMessageLostInfo
     from rclpy.timer import Timer
 
 __all__ = ['DecomrNode', 'main']
@@ -252,8 +253,8 @@ class DecomrNode(ManagedNode):
         self._statistics.add_failure(error)
         self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
 
-    def _images_lost(self, count: int) -> None:
-        self._statistics.lost += count
+    def _images_lost(self, event: QoSMessageLostInfo) -> None:
+        self._statistics.lost += event.total_count_change
 
     def _publish_status(self) -> None:
         values = self._statistics.values(self._worker.counts)

@@ -134,14 +134,14 @@ class Inputs:
 
     def __init__(self, node: Node, settings: NodeParameters,
                  deliver: Callable[[Frame], None],
-                 lost: Callable[[int], None] | None = None) -> None:
+                 lost: Callable[[Any], None] | None = None) -> None:
         """Subscribes to nothing yet.
 
         Args:
             node: owner of the subscriptions.
             settings: the parameters.
             deliver: called with each image on the executor's thread; must not block.
-            lost: called likewise with the number of images that were lost on their way.
+            lost: called likewise with rclpy's event when images were lost on their way.
 
         Raises:
             RuntimeError: `use_boxes` without vision_msgs.
@@ -287,7 +287,7 @@ class Inputs:
             self._count(error)
 
     def _add(self, message_type: type, topic: str, callback: Callable[[Any], None],
-             depth: int = IMAGE_QUEUE, lost: Callable[[int], None] | None = None) -> None:
+             depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None) -> None:
         self._subscriptions.append(MatchingSubscription(
             self._node, message_type, topic, callback, depth, self.settings.reliability, lost))
 

@@ -39,7 +39,7 @@ class MatchingSubscription:
 
     def __init__(self, node: Node, message_type: type, topic: str,
                  callback: Callable[[Any], None], depth: int, reliability: str = 'auto',
-                 lost: Callable[[int], None] | None = None) -> None:
+                 lost: Callable[[Any], None] | None = None) -> None:
         """Subscribes.
 
         Args:
@@ -49,7 +49,7 @@ class MatchingSubscription:
             callback: called with each message by the executor.
             depth: messages that may wait for the executor.
             reliability: one of `RELIABILITIES`.
-            lost: called with the number of messages that were lost on their way.
+            lost: called with rclpy's event when messages were lost on their way.
         """
         self._lost = lost
         self.are_losses_counted = False
@@ -108,18 +108,19 @@ class MatchingSubscription:
     def _with_events(self, take: Callable[[Any], None]) -> Subscription:
         """Asks the middleware for what it can tell; not every one counts losses."""
         qos = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
-        make, arguments = self._node.create_subscription, (self._type, self.topic, take, qos)
+        wanted = [{'incompatible_qos': self._incompatible}]
         if self._lost is not None:
+            wanted.insert(0, {**wanted[0], 'message_lost': self._lost})
+        for callbacks in wanted:
             try:
-                made = make(*arguments, event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=self._incompatible, message_lost=lambda event: self._lost(
-                        event.total_count_change)))
-                self.are_losses_counted = True
+                made = self._node.create_subscription(
+                    self._type, self.topic, take, qos,
+                    event_callbacks=SubscriptionEventCallbacks(**callbacks))
+                self.are_losses_counted = 'message_lost' in callbacks
                 return made
             except UnsupportedEventTypeError:
                 pass
-        return make(*arguments, event_callbacks=SubscriptionEventCallbacks(
-            incompatible_qos=self._incompatible))
+        return self._node.create_subscription(self._type, self.topic, take, qos)
 
     def _end_handover(self) -> None:
         if self._before is not None:

@@ -38,6 +38,7 @@ def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(ros: RosTe
             ros.spin_until(lambda: statuses and statuses[-1]['frames_failed'] == '1')
         else:
             assert len(camera.answer(header).meshes) == 1
+    assert statuses[-1]['frames_failed_compressed'] == '1'
     assert statuses[-1]['image_reliability'] == 'reliable'
     assert node.stop() == 0
     assert '/image/compressed (' in node.output
