@@ -21,14 +21,7 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # before Iron
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 from decomr_ros.diagnostics import (
     FrameStatistics,
@@ -38,18 +31,16 @@ from decomr_ros.diagnostics import (
     status_message,
 )
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
-from decomr_ros.images import ENCODINGS, rgb_from_image_message
+from decomr_ros.inputs import Frame, Inputs
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
-from decomr_ros.messages import intrinsics_from_camera_info, nanoseconds_from_stamp
+from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline, free_memory
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
-    import numpy as np
     from rclpy.event_handler import QoSMessageLostInfo
-    from rclpy.subscription import Subscription
     from rclpy.timer import Timer
 
 __all__ = ['DecomrNode', 'main']
@@ -57,9 +48,6 @@ __all__ = ['DecomrNode', 'main']
 STATUS_PERIOD_S = 1.0
 # The same problem is logged once in this time, s.
 QUIET_S = 5.0
-# The mailbox decides which images are skipped, and counts them; this many may wait for the
-# executor meanwhile, so that none is lost uncounted while it is busy.
-IMAGE_QUEUE = 5
 # One image is never worth more than this when the worker is asked to stop, s.
 STOP_TIMEOUT_S = 5.0
 # How long the last messages may take to reach reliable subscribers, s.
@@ -137,7 +125,7 @@ class DecomrNode(ManagedNode):
         """
         deadline_s = time.monotonic() + CLOSE_S
         self._stop_timeout_s = LAST_IMAGE_S
-        if self._subscribed:
+        if self._inputs is not None and self._inputs.is_subscribed:
             self.trigger_deactivate()
         counts = self._worker.counts
         self._publish_status()
@@ -151,29 +139,25 @@ class DecomrNode(ManagedNode):
 
     # The image path
 
-    def _take_image(self, message: Image) -> None:
+    def _take(self, frame: Frame) -> None:
         self._statistics.add_arrival()
-        self._worker.submit(message)
+        self._worker.submit(frame)
 
-    def _take_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
-
-    def _process(self, message: Image) -> None:
+    def _process(self, frame: Frame) -> None:
         """One image, on the worker thread."""
         self._follow_parameters()
-        with failing_as('size' if message.encoding in ENCODINGS else 'encoding'):
-            image = rgb_from_image_message(message)
-        self._watch_time(message.header)
-        intrinsics = self._intrinsics(message)
+        image, header = frame.rgb, frame.header
+        self._watch_time(header)
         with failing_as('estimation'):
-            meshes, times = self._pipeline.estimate(image, intrinsics)
+            meshes, times = self._pipeline.estimate(image, frame.intrinsics, frame.boxes)
+            meshes = self._inputs.place(meshes, frame)
         with failing_as('publishing'):
-            self._outputs.publish_meshes(message.header, meshes)
+            self._outputs.publish_meshes(header, meshes)
             # In plain numbers: rclpy.time.Time refuses stamps before its epoch.
             latency_ns = (self.get_clock().now().nanoseconds
-                          - nanoseconds_from_stamp(message.header.stamp))
+                          - nanoseconds_from_stamp(header.stamp))
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
-            self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
+            self._outputs.publish_pictures(header, image, meshes, frame.intrinsics)
 
     def _follow_parameters(self) -> None:
         """Passes changed parameters on, between two images."""
@@ -182,6 +166,7 @@ class DecomrNode(ManagedNode):
             with failing_as('parameters'):
                 self._pipeline.update(wanted)
                 self._outputs.update(wanted)
+            self._inputs.settings = wanted
             self._settings = wanted
 
     def _watch_time(self, header: Header) -> None:
@@ -192,25 +177,6 @@ class DecomrNode(ManagedNode):
             self.get_logger().info(f'time jumped back by {back_s:.3f} s: the tracks start anew')
             self._pipeline.reset()
         self._last_stamp_ns, self._last_frame_id = stamp_ns, header.frame_id
-
-    def _intrinsics(self, image: Image) -> np.ndarray | None:
-        """The pinhole matrix, or None for a relative mesh; says so once for each reason."""
-        info = self._camera_info
-        if info is None:
-            self._warn_once(f'no camera_info on {self.resolve_topic_name("camera_info")} yet: '
-                            'meshes are relative to the root, without a position')
-            return None
-        try:
-            intrinsics = intrinsics_from_camera_info(info, image.width, image.height,
-                                                     self._settings.image_is_rectified)
-        except ValueError as error:
-            self._warn_once(f'{error}; until then meshes are relative to the root')
-            return None
-        if intrinsics is None:
-            self._warn_once('the camera is not calibrated (camera_info k[0] is 0): meshes are '
-                            'relative to the root, without a position; calibrate it, e.g. with '
-                            'camera_calibration')
-        return intrinsics
 
     # What belongs to the states
 
@@ -232,17 +198,16 @@ class DecomrNode(ManagedNode):
         self._pipeline: MeshPipeline | None = None
         self._outputs: Outputs | None = None
         self._log_timer: Timer | None = None
-        self._subscribed: list[Subscription] = []
-        self._camera_info: CameraInfo | None = None
+        self._inputs: Inputs | None = None
         self._last_stamp_ns, self._last_frame_id = 0, ''
-        self._said: set[str] = set()
         self._logged = WorkerCounts()
         self._statistics = FrameStatistics()
-        self._worker: FrameWorker[Image] = FrameWorker(self._process, self._frame_failed)
+        self._worker: FrameWorker[Frame] = FrameWorker(self._process, self._frame_failed)
         self._stop_timeout_s = STOP_TIMEOUT_S
 
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
+        self._inputs = Inputs(self, settings, self._take, self._images_lost)
         self._pipeline = MeshPipeline(settings)
         self._outputs = Outputs(self, settings, self._pipeline.topology)
         self._log_timer = self.every(settings.log_period_s, self._log_rates)
@@ -254,28 +219,16 @@ class DecomrNode(ManagedNode):
         self._outputs.publish_topology()
         self._statistics.activate()
         self._worker.start()
-        self._subscribe()
+        self._inputs.subscribe()
+        if self._inputs.are_losses_counted:
+            self._statistics.lost = self._statistics.lost or 0
         self.get_logger().info(
-            f'active: {self.resolve_topic_name("image")} ({self._settings.reliability}) -> '
+            f'active: {self._inputs.image_topic} ({self._inputs.reliability}) -> '
             f'{self.resolve_topic_name("human_meshes")}')
 
-    def _subscribe(self) -> None:
-        qos = QoSProfile(depth=IMAGE_QUEUE, reliability=ReliabilityPolicy[
-            self._settings.reliability.upper()])
-        subscribe = self.create_subscription
-        self._subscribed = [subscribe(CameraInfo, 'camera_info', self._take_camera_info, qos)]
-        try:
-            self._subscribed.append(subscribe(
-                Image, 'image', self._take_image, qos,
-                event_callbacks=SubscriptionEventCallbacks(message_lost=self._images_lost)))
-            self._statistics.lost = self._statistics.lost or 0
-        except UnsupportedEventTypeError:  # not every middleware counts them
-            self._subscribed.append(subscribe(Image, 'image', self._take_image, qos))
-
     def _stop(self) -> None:
-        for subscription in self._subscribed:
-            self.destroy_subscription(subscription)
-        self._subscribed = []
+        if self._inputs is not None:
+            self._inputs.close()
         if not self._worker.stop(self._stop_timeout_s):
             self.get_logger().error(
                 f'an inference did not end within {self._stop_timeout_s:g} s')
@@ -310,35 +263,32 @@ class DecomrNode(ManagedNode):
             values['last_frame_age_s'] = f'{frame_age_s:.2f}'
         if self._pipeline is not None:
             values.update(self._pipeline.status())
+            values.update(self._inputs.values())
         settings = self._wanted or NodeParameters()
         level, message = judge(Situation(
             self.state_label, self.last_failure, frame_age_s, image_age_s,
             settings.frame_age_warn_s, settings.frame_age_error_s,
-            self.resolve_topic_name('image'), self._statistics.recent_failures(),
+            self._inputs.image_topic if self._inputs else self.resolve_topic_name('image'),
+            self._statistics.recent_failures(),
             self._statistics.last_problem,
             f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz'))
         self._status_publisher.publish(status_message(self, level, message, values))
 
     def _log_rates(self) -> None:
-        if not self._subscribed:
+        if self._inputs is None or not self._inputs.is_subscribed:
             return
         counts, period_s = self._worker.counts, self._wanted.log_period_s
         arrived = counts.received - self._logged.received
         self._logged = counts
         if not arrived:
             self.get_logger().warning(
-                f'no image on {self.resolve_topic_name("image")} for {period_s:g} s; is the '
-                f'camera running, and does reliability={self._wanted.reliability} suit it?')
+                f'no image on {self._inputs.image_topic} for {period_s:g} s; is the '
+                f'camera running, and does reliability={self._inputs.reliability} suit it?')
             return
         values = self._statistics.values(counts, period_s)
         rate_in_hz, rate_hz = values.pop('rate_in_hz'), values.pop('rate_hz')
         self.get_logger().info(f'in {rate_in_hz} Hz, out {rate_hz} Hz; ' + ', '.join(
             f'{name} {value}' for name, value in values.items()))
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self.get_logger().warning(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

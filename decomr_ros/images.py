@@ -13,7 +13,14 @@ import numpy as np
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-__all__ = ['ENCODINGS', 'image_message', 'rgb_from_image_message']
+from decomr_ros.bad_input import BadInput
+
+try:  # only for the encodings that are not in our own table
+    from cv_bridge import CvBridge
+except ImportError:
+    CvBridge = None
+
+__all__ = ['ENCODINGS', 'image_message', 'numbers_from_image_message', 'rgb_from_image_message']
 
 
 class _Encoding(NamedTuple):
@@ -23,7 +30,17 @@ class _Encoding(NamedTuple):
     """numpy's name of the little-endian number."""
     to_rgb: int | None
     """OpenCV's conversion code; None where the numbers are RGB already."""
+    even: str = ''
+    """Which sizes must be even: '', 'width' or 'width and height'."""
+    rows_per_2: int = 2
+    """Rows of data for every two rows of the picture: 3 where half of the rows of colour follow
+    the rows of gray."""
 
+
+# OpenCV names a Bayer pattern by the second and third pixel of its second row, ROS by the first
+# two of the first: what ROS calls RGGB is OpenCV's BG.
+_BAYER = {'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
+          'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB}
 
 # The untyped OpenCV names (8UC1, 8UC3, 8UC4) are read as cv_bridge reads them: gray, BGR, BGRA.
 # yuv422 is UYVY; the newer names of the two YUV layouts are uyvy and yuyv.
@@ -37,36 +54,57 @@ ENCODINGS = {
     'mono8': _Encoding(1, '<u1', cv2.COLOR_GRAY2RGB),
     '8UC1': _Encoding(1, '<u1', cv2.COLOR_GRAY2RGB),
     'mono16': _Encoding(1, '<u2', cv2.COLOR_GRAY2RGB),
-    'yuv422': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_UYVY),
-    'uyvy': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_UYVY),
-    'yuv422_yuy2': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_YUY2),
-    'yuyv': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_YUY2),
+    'yuv422': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_UYVY, 'width'),
+    'uyvy': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_UYVY, 'width'),
+    'yuv422_yuy2': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_YUY2, 'width'),
+    'yuyv': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_YUY2, 'width'),
+    'nv12': _Encoding(1, '<u1', cv2.COLOR_YUV2RGB_NV12, 'width and height', 3),
+    'nv21': _Encoding(1, '<u1', cv2.COLOR_YUV2RGB_NV21, 'width and height', 3),
+    **{f'bayer_{pattern}{bits}': _Encoding(1, f'<u{bits // 8}', code, 'width and height')
+       for pattern, code in _BAYER.items() for bits in (8, 16)},
 }
+# What the numbers of these stand for depends on the topic: depth is such an image.
+_NUMBERS = {'16UC1': _Encoding(1, '<u2', None), 'mono16': _Encoding(1, '<u2', None),
+            '32FC1': _Encoding(1, '<f4', None)}
 
 
 def rgb_from_image_message(message: Image) -> np.ndarray:
     """The picture of an Image message, whatever its encoding, row padding and byte order.
 
-    16-bit gray keeps its upper 8 bits.
+    16 bits per channel keep their upper 8. Encodings that are not in `ENCODINGS` are left to
+    cv_bridge where it is installed.
 
     Returns:
         (H, W, 3) uint8 RGB; it may share the memory of the message.
 
     Raises:
-        ValueError: unknown encoding, or sizes that contradict each other.
+        BadInput: unknown encoding, or sizes that contradict each other.
     """
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
-        raise ValueError(
-            f'image encoding {message.encoding!r} is not supported; supported: '
-            f'{", ".join(ENCODINGS)}; convert it before (image_proc debayers raw cameras, '
-            'image_transport republish decompresses)')
+        return _rgb_from_cv_bridge(message)
     pixels = _pixels(message, encoding)
     if encoding.dtype == '<u2':
         pixels = (pixels >> 8).astype(np.uint8)
     if encoding.to_rgb is None:
         return pixels
     return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
+
+
+def numbers_from_image_message(message: Image) -> np.ndarray:
+    """The numbers of an Image message of encoding 16UC1, mono16 or 32FC1, as they are.
+
+    Returns:
+        (H, W) uint16 or float32 in native byte order; it may share the memory of the message.
+
+    Raises:
+        BadInput: another encoding, or sizes that contradict each other.
+    """
+    encoding = _NUMBERS.get(message.encoding)
+    if encoding is None:
+        raise BadInput('encoding', f'image encoding {message.encoding!r}, expected one of: '
+                                   f'{", ".join(_NUMBERS)}')
+    return _pixels(message, encoding)[..., 0]
 
 
 def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
@@ -89,24 +127,57 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
 
 
 def _pixels(message: Image, encoding: _Encoding) -> np.ndarray:
-    """(H, W, C) view on the data of a message, without the padding, in native byte order."""
-    height, width, step = message.height, message.width, message.step
+    """(rows, W, C) view on the data of a message, without the padding, in native byte order."""
+    width = message.width
     dtype = np.dtype(encoding.dtype)
     row_bytes = width * encoding.channels * dtype.itemsize
-    what = f'image of {width}x{height} px, encoding {message.encoding}'
-    if height == 0 or width == 0:
-        raise ValueError(f'{what}: it is empty; check the camera driver')
-    if step < row_bytes:
-        raise ValueError(f'{what}: step is {step} bytes, one row needs {row_bytes}; '
-                         'check the camera driver')
-    data = np.frombuffer(message.data, np.uint8)
-    if data.size != step * height:
-        raise ValueError(f'{what}: {data.size} bytes of data, step * height is '
-                         f'{step * height}; check the camera driver')
-    if encoding.channels == 2 and width % 2:
-        raise ValueError(f'{what}: YUV 4:2:2 needs an even width; check the camera driver')
-    rows = data.reshape(height, step)[:, :row_bytes]
+    what = _what(message)
+    if message.step < row_bytes:
+        raise BadInput('size', f'{what}: step is {message.step} bytes, one row needs {row_bytes}; '
+                               'check the camera driver')
+    if ('width' in encoding.even and width % 2) or ('height' in encoding.even
+                                                    and message.height % 2):
+        raise BadInput('size', f'{what}: {message.encoding} needs an even {encoding.even}; '
+                               'check the camera driver')
+    num_rows = message.height * encoding.rows_per_2 // 2
+    rows = _rows(message, num_rows)[:, :row_bytes]
     if dtype.itemsize > 1:
         rows = np.ascontiguousarray(rows).view(dtype.newbyteorder(
-            '>' if message.is_bigendian else '<'))
-    return rows.reshape(height, width, encoding.channels)
+            '>' if message.is_bigendian else '<')).astype(dtype.newbyteorder('='), copy=False)
+    return rows.reshape(num_rows, width, encoding.channels)
+
+
+def _rows(message: Image, num_rows: int) -> np.ndarray:
+    """The data as (num_rows, step) bytes."""
+    what = _what(message)
+    if message.height == 0 or message.width == 0:
+        raise BadInput('size', f'{what}: it is empty; check the camera driver')
+    data = np.frombuffer(message.data, np.uint8)
+    if data.size != message.step * num_rows:
+        times = 'step * height' if num_rows == message.height else 'step * height * 3 / 2'
+        raise BadInput('size', f'{what}: {data.size} bytes of data, {times} is '
+                               f'{message.step * num_rows}; check the camera driver')
+    return data.reshape(num_rows, message.step)
+
+
+def _what(message: Image) -> str:
+    return f'image of {message.width}x{message.height} px, encoding {message.encoding}'
+
+
+def _rgb_from_cv_bridge(message: Image) -> np.ndarray:
+    """What cv_bridge makes of an encoding that we do not know: (H, W, 3) uint8 RGB."""
+    if CvBridge is None:
+        raise BadInput(
+            'encoding', f'image encoding {message.encoding!r} is not supported; supported: '
+            f'{", ".join(ENCODINGS)}; with cv_bridge (apt install ros-$ROS_DISTRO-cv-bridge) '
+            'also what that converts to rgb8; else convert it before, e.g. with image_proc')
+    _rows(message, message.height)  # cv_bridge itself would read beyond the data
+    try:
+        picture = np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
+    except Exception as error:  # noqa: BLE001 - CvBridgeError, cv2.error and KeyError are met
+        raise BadInput('encoding', f'image encoding {message.encoding!r}: cv_bridge cannot '
+                                   f'convert it to rgb8: {error}') from error
+    if picture.dtype != np.uint8 or picture.shape != (message.height, message.width, 3):
+        raise BadInput('encoding', f'{_what(message)}: cv_bridge made {picture.shape} '
+                                   f'{picture.dtype} of it, expected rgb8')
+    return picture

@@ -26,6 +26,7 @@ from decomr_ros.parameter_table import (
     watch_changes,
     yaml_text,
 )
+from decomr_ros.subscriptions import RELIABILITIES
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -35,13 +36,7 @@ __all__ = ['CHOICES', 'NodeParameters', 'declare_parameters', 'main', 'read_para
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """The values that the node works with; each entry says what it means.
-
-    `reliability` is best_effort by default because it hears every camera driver: a reliable
-    subscription gets nothing at all from a best effort publisher, and many drivers are best
-    effort. Where images are lost (large ones, without the Fast DDS profile, over a radio),
-    choose reliable.
-    """
+    """The values that the node works with; each entry says what it means."""
 
     autostart: bool = parameter(
         True, 'configure and activate without waiting for a lifecycle manager',
@@ -72,10 +67,32 @@ class NodeParameters:
     max_people: int = parameter(
         10, 'only so many people, the best detections first', range=(1, 100))
     reliability: str = parameter(
-        'best_effort', 'QoS of the image and camera_info subscriptions',
-        choices=('best_effort', 'reliable'), effect=Effect.CONFIGURE)
+        'auto', 'QoS of the subscriptions; auto: reliable where all publishers of the topic are, '
+                'else best_effort, which hears everybody', choices=RELIABILITIES,
+        effect=Effect.CONFIGURE)
+    image_transport: str = parameter(
+        'raw', 'raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (JPEG, '
+               'PNG) on image/compressed, which follows the remapping of image',
+        choices=('raw', 'compressed'), effect=Effect.CONFIGURE)
     image_is_rectified: bool = parameter(
         False, 'the image topic is rectified: use P of camera_info, not K')
+    undistort: bool = parameter(
+        False, 'undo the lens distortion of camera_info in the picture first (some 2 to 6 ms of '
+               'a CPU core for 1280x720); iuv, overlay and boxes then are of the undistorted '
+               'picture')
+    use_boxes: bool = parameter(
+        False, 'take the people from boxes (vision_msgs/Detection2DArray) instead of the '
+               'detector, which looks only while no boxes are fresh enough',
+        effect=Effect.CONFIGURE)
+    boxes_max_age_s: float = parameter(
+        0.5, 'boxes of the stamp of the image are taken; where there are none, the nearest ones '
+             'no further away in time than this, s', range=(0.0, 10.0))
+    boxes_class: str = parameter(
+        'person', 'class id or name of people in boxes, several with commas between; empty takes '
+                  'every detection')
+    use_depth: bool = parameter(
+        False, 'correct the distance of each mesh by depth (sensor_msgs/Image, 16UC1 or 32FC1, '
+               'aligned with image)', effect=Effect.CONFIGURE)
     publish_iuv: bool = parameter(True, 'publish iuv while somebody subscribes to it')
     publish_markers: bool = parameter(True, 'publish markers while somebody subscribes to them')
     publish_overlay: bool = parameter(True, 'publish overlay while somebody subscribes to it')

@@ -67,16 +67,18 @@ class MeshPipeline:
             'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS]}
         self._warm_up(parameters)
 
-    def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None
-                 ) -> tuple[list[HumanMesh], StageTimes]:
+    def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None,
+                 people: Detections | None = None) -> tuple[list[HumanMesh], StageTimes]:
         """The people in the next image of the video.
 
         Args:
             image: (H, W, 3) uint8 RGB; it must not change afterwards.
             intrinsics: (3, 3) px, or None for relative meshes.
+            people: boxes from outside; None: the detector looks for people.
         """
-        meshes, times = self._estimator.estimate(image, intrinsics=intrinsics)
-        if self._background is not None:
+        boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
+        meshes, times = self._estimator.estimate(image, boxes, scores, intrinsics)
+        if self._background is not None and people is None:
             self._tracker.look_if_due(image)
         return meshes, times
 

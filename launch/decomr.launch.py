@@ -28,7 +28,7 @@ ARGUMENTS = (
     ('params_file', str(SHARE / 'config' / 'decomr.yaml'), 'YAML file of node parameters'),
     ('model', '', 'weights: rt or a .safetensors file; empty: as params_file says'),
     ('runtime', '', 'openvino, onnxruntime, torch or tensorrt; empty: as params_file says'),
-    ('reliability', '', 'of the image: best_effort or reliable; empty: as params_file says'),
+    ('reliability', '', 'of the image: auto, best_effort or reliable; empty: as params_file says'),
     ('rviz', 'false', 'whether to start RViz'),
     ('record', '', 'folder of a rosbag2 to write; empty: none'),
     ('use_sim_time', 'false', 'whether time comes from /clock'),

@@ -20,7 +20,7 @@ LAYERS = (
      'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments'),
     ('decomr_core.crop', 'decomr_core.camera', 'decomr_core.uv', 'decomr_core.body_models',
      'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology',
-     'decomr_core.decimation'),
+     'decomr_core.decimation', 'decomr_core.depth', 'decomr_core.distortion'),
     ('decomr_core.networks', 'decomr_core.losses', 'decomr_core.metrics', 'decomr_core.drawing',
      'decomr_core.detection', 'decomr_core.tracking', 'decomr_core.parity',
      'decomr_core.onnx_graph'),
@@ -35,8 +35,8 @@ TOP = 5  # training, decomr_ros and the commands: none of them imports another's
 ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv_bridge',
                'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs',
                'rcl_interfaces', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs', 'std_srvs',
-               'visualization_msgs', 'rosbag2_py', 'launch', 'launch_ros', 'tf2_ros', 'tf2_msgs',
-               'hri_msgs'}
+               'vision_msgs', 'visualization_msgs', 'rosbag2_py', 'launch', 'launch_ros',
+               'tf2_ros', 'tf2_msgs', 'hri_msgs'}
 # Optional packages, and the one file that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
@@ -46,11 +46,13 @@ OPTIONAL = {
     'onnx': 'decomr_core/onnx_graph.py',
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'cuda': 'decomr_core/runtimes/cuda_device.py',
+    'cv_bridge': 'decomr_ros/images.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt_engine.py',
     'hri_msgs': 'decomr_ros/rep155.py',
     'mcap': 'decomr_ros/bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
     'tf2_msgs': 'decomr_ros/body_frames.py',
+    'vision_msgs': 'decomr_ros/boxes.py',
 }
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'

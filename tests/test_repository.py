@@ -31,9 +31,10 @@ KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_gene
 # Python module -> name on the package index, where they differ.
 DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-headless',
                  'lightning_fabric': 'lightning-fabric', 'yaml': 'pyyaml'}
-FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs',
-            'hri_msgs', 'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy',
-            'sensor_msgs', 'std_msgs', 'tf2_msgs', 'visualization_msgs'}
+FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs',
+            'geometry_msgs', 'hri_msgs', 'launch', 'launch_ros', 'lifecycle_msgs',
+            'rcl_interfaces', 'rclpy', 'sensor_msgs', 'std_msgs', 'tf2_msgs', 'vision_msgs',
+            'visualization_msgs'}
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
 MAX_WEIGHTS_BYTES = 16 * 2**20
 

@@ -139,14 +139,14 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, w
 
     # What cannot be read is counted; the next good one is answered.
     unknown = image_message(camera.header(), good, 'rgb8')
-    unknown.encoding = 'bayer_rggb8'
+    unknown.encoding = 'rgb16'
     short = image_message(camera.header(), good, 'rgb8')
     short.data = array.array('B', bytes(100))
     for number, message in enumerate((unknown, short), 1):
         camera.send(message)
         ros.spin_until(lambda number=number: statuses and
                        statuses[-1]['frames_failed'] == str(number))
-    assert 'bayer_rggb8' in node.output
+    assert 'rgb16' in node.output
     before = camera.show(48, 64).meshes[0].id
 
     # Time jumps back, as in a bag that starts again: the tracks start anew.

@@ -1,0 +1,63 @@
+"""sensor_msgs/CompressedImage to RGB arrays: JPEG and PNG, as image_transport sends them.
+
+`format` is `jpeg` or `png` (drivers that compress themselves), or
+`<encoding>; <jpeg or png> compressed <what was stored>`, e.g. `rgb8; jpeg compressed bgr8`.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CompressedImage
+
+from decomr_ros.bad_input import BadInput
+
+__all__ = ['rgb_from_compressed_message']
+
+# The picture as it was stored: a camera that is mounted upside down says so by TF, not by EXIF.
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_START = {'jpeg': b'\xff\xd8', 'png': b'\x89PNG\r\n\x1a\n'}
+_END = {'jpeg': b'\xff\xd9', 'png': b'IEND'}
+
+
+def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
+    """The picture of a CompressedImage message; 16 bits per channel keep their upper 8.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        BadInput: neither JPEG nor PNG, or damaged.
+    """
+    data = bytes(message.data)
+    what = f'compressed image of {len(data)} bytes, format {message.format!r}'
+    if 'compresseddepth' in message.format.lower():
+        raise BadInput('compressed', f'{what}: it is a depth image; remap image to the colour '
+                                     'topic of the camera')
+    kind = next((kind for kind, start in _START.items() if data.startswith(start)), None)
+    if kind is None:
+        raise BadInput('compressed', f'{what}: neither JPEG nor PNG; let the camera or '
+                                     'image_transport republish send one of them')
+    # OpenCV fills up a truncated picture with gray; cameras may pad behind the end.
+    if data.rfind(_END[kind]) < 0:
+        raise BadInput('compressed', f'{what}: its end is missing; is the connection losing data?')
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+    except cv2.error as error:
+        raise BadInput('compressed', f'{what}: {error.err}; check the camera driver') from error
+    if picture is None:
+        raise BadInput('compressed', f'{what}: damaged; is the connection losing data?')
+    if _is_stored_as_rgb(message.format):
+        return picture
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _is_stored_as_rgb(text: str) -> bool:
+    """Whether the file has red where others have blue.
+
+    compressed_image_transport says `compressed bgr8` of colours; its subscriber takes colours
+    without that word as stored in the order R, G, B.
+    """
+    encoding, has_details, stored = text.partition(';')
+    is_colour = encoding.strip().startswith(('rgb', 'bgr'))
+    return bool(has_details) and is_colour and 'compressed bgr' not in stored

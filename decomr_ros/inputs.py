@@ -1,0 +1,306 @@
+"""What the node subscribes to: images and what belongs to each of them.
+
+The executor's thread only takes messages. An image is handed on as a `Frame`, which decodes the
+picture and looks up calibration, boxes and depth when the worker asks for them: an image that is
+skipped for a newer one costs nothing, and boxes and depth that come a little later still count.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from decomr_core.detection import Detections
+from decomr_ros.bad_input import BadInput
+from decomr_ros.boxes import detection_message_type, people_from_detections
+from decomr_ros.calibration import Calibration, CalibrationStore
+from decomr_ros.compressed import rgb_from_compressed_message
+from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
+from decomr_ros.images import rgb_from_image_message
+from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.subscriptions import MatchingSubscription
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.timer import Timer
+    from std_msgs.msg import Header
+
+    from decomr_core.structures import HumanMesh
+    from decomr_ros.parameters import NodeParameters
+
+__all__ = ['Frame', 'Inputs', 'StampedMessages']
+
+# The mailbox decides which images are skipped, and counts them; this many may wait for the
+# executor meanwhile, so that none is lost uncounted while it is busy.
+IMAGE_QUEUE = 5
+# Publishers come and go; this often the subscriptions look who is there, s.
+WATCH_PERIOD_S = 0.5
+# The same problem is logged once in this time, s.
+QUIET_S = 5.0
+# Depth of another moment shows the wall where somebody walks now: three images at 30 Hz.
+DEPTH_MAX_AGE_S = 0.1
+# Messages kept to be found by their stamp: as many as arrive while the worker is busy.
+BOXES_KEPT, DEPTH_KEPT = 10, 3
+
+
+class StampedMessages:
+    """The last messages of a topic, found by the time they are of; any thread."""
+
+    def __init__(self, most: int) -> None:
+        """Keeps so many."""
+        self._messages: deque[tuple[int, Any]] = deque(maxlen=most)
+        self._lock = threading.Lock()
+
+    def add(self, stamp: Any, content: Any) -> None:
+        """Takes what a message with this ROS stamp says."""
+        with self._lock:
+            self._messages.append((nanoseconds_from_stamp(stamp), content))
+
+    def at(self, stamp: Any, max_age_s: float) -> Any | None:
+        """What was said at that moment, or nearest to it within the time; None: nothing."""
+        wanted_ns = nanoseconds_from_stamp(stamp)
+        with self._lock:
+            newest_first = list(self._messages)[::-1]
+        near = [(abs(stamp_ns - wanted_ns), content) for stamp_ns, content in newest_first
+                if abs(stamp_ns - wanted_ns) <= max_age_s * 1e9]
+        return min(near, key=lambda pair: pair[0])[1] if near else None
+
+
+class Frame:
+    """One image with what belongs to it, worked out when it is first asked for.
+
+    Attributes:
+        header: stamp and frame of the image.
+    """
+
+    def __init__(self, message: Image | CompressedImage, inputs: Inputs) -> None:
+        """Takes an image message and where its surroundings are found."""
+        self.header: Header = message.header
+        self._message, self._inputs = message, inputs
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """The picture, (H, W, 3) uint8 RGB, undistorted where that is wanted.
+
+        Raises:
+            BadInput: the message cannot be read.
+        """
+        return self.calibration.undistort_picture(self._taken)
+
+    @property
+    def intrinsics(self) -> np.ndarray | None:
+        """(3, 3) px, of `rgb`; None where the camera is not calibrated."""
+        return self.calibration.intrinsics
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Of the camera, for this image's size; says why there is none."""
+        height, width = self._taken.shape[:2]
+        return self._inputs.calibration(width, height)
+
+    @cached_property
+    def boxes(self) -> Detections | None:
+        """The people that another node found, in px of `rgb`; None: nothing fresh is known."""
+        return self._inputs.boxes(self.header.stamp, self.calibration)
+
+    @cached_property
+    def depth(self) -> DepthImage | None:
+        """The depth image of this moment; None where there is none."""
+        return self._inputs.depth(self.header.stamp, self.calibration)
+
+    @cached_property
+    def _taken(self) -> np.ndarray:
+        """The picture as the camera took it."""
+        if isinstance(self._message, CompressedImage):
+            return rgb_from_compressed_message(self._message)
+        return rgb_from_image_message(self._message)
+
+
+class Inputs:
+    """The subscriptions, and what has arrived on them.
+
+    Attributes:
+        settings: the parameters; may be replaced at any time.
+        bad: messages other than images that could not be used, by cause.
+        depth_corrected: meshes whose distance a depth image has corrected.
+    """
+
+    def __init__(self, node: Node, settings: NodeParameters,
+                 deliver: Callable[[Frame], None],
+                 lost: Callable[[Any], None] | None = None) -> None:
+        """Subscribes to nothing yet.
+
+        Args:
+            node: owner of the subscriptions.
+            settings: the parameters.
+            deliver: called with each image on the executor's thread; must not block.
+            lost: called likewise with rclpy's event when images were lost on their way.
+
+        Raises:
+            RuntimeError: `use_boxes` without vision_msgs.
+        """
+        self.settings = settings
+        self.bad: Counter[str] = Counter()
+        self.depth_corrected = 0
+        self._node, self._deliver, self._lost = node, deliver, lost
+        self._boxes_type = detection_message_type() if settings.use_boxes else None
+        self._subscriptions: list[MatchingSubscription] = []
+        self._timer: Timer | None = None
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+        self._calibrations = CalibrationStore(
+            lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
+        self._boxes = StampedMessages(BOXES_KEPT)
+        self._depths = StampedMessages(DEPTH_KEPT)
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether images can arrive."""
+        return bool(self._subscriptions)
+
+    @property
+    def image_topic(self) -> str:
+        """Full name of the topic that the images come on."""
+        if self.settings.image_transport == 'raw':
+            return self._node.resolve_topic_name('image')
+        # A remapping of this very name counts; else it follows the one of `image`.
+        plain = self._node.resolve_topic_name('image/compressed', only_expand=True)
+        remapped = self._node.resolve_topic_name('image/compressed')
+        follows = f'{self._node.resolve_topic_name("image")}/compressed'
+        return follows if remapped == plain else remapped
+
+    @property
+    def reliability(self) -> str:
+        """`reliable` or `best_effort`: how images are subscribed to at present."""
+        images = self._subscriptions[-1:]
+        return images[0].reliability if images else self.settings.reliability
+
+    @property
+    def are_losses_counted(self) -> bool:
+        """Whether the middleware tells of images that were lost on their way."""
+        return any(images.are_losses_counted for images in self._subscriptions[-1:])
+
+    def subscribe(self) -> None:
+        """Subscribes to everything that the parameters ask for; images last."""
+        is_raw = self.settings.image_transport == 'raw'
+        self._add(CameraInfo, 'camera_info', self._take_camera_info)
+        if self._boxes_type is not None:
+            self._add(self._boxes_type, 'boxes', self._take_boxes)
+        if self.settings.use_depth:
+            self._add(Image, 'depth', lambda message: self._depths.add(
+                message.header.stamp, message), DEPTH_KEPT)
+        self._add(Image if is_raw else CompressedImage, self.image_topic,
+                  lambda message: self._deliver(Frame(message, self)), lost=self._lost)
+        # Steady time: with use_sim_time and no clock yet, ROS time stands still.
+        self._timer = self._node.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(
+            clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Unsubscribes from everything; `subscribe` may follow."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._timer = None
+        for subscription in self._subscriptions:
+            subscription.close()
+        self._subscriptions = []
+
+    def values(self) -> dict[str, str]:
+        """What is worth telling on /diagnostics, as text by name."""
+        with self._lock:
+            bad = dict(self.bad)
+        values = {f'bad_{cause}': str(count) for cause, count in sorted(bad.items())}
+        if self.settings.use_depth:
+            values['depth_corrected'] = str(self.depth_corrected)
+        return {'image_reliability': self.reliability, **values}
+
+    # What belongs to an image; asked by the worker
+
+    def calibration(self, width: int, height: int) -> Calibration:
+        """Of images of this size; a reason for relative meshes is logged once."""
+        found = self._calibrations.for_image(width, height, self.settings.image_is_rectified,
+                                             self.settings.undistort)
+        if found.intrinsics is None:
+            topic = self._node.resolve_topic_name('camera_info')
+            self._warn_once((found.problem or f'no camera_info on {topic} yet') +
+                            '; until then meshes are relative to the root, without a position')
+        elif found.warning:
+            self._warn_once(found.warning)
+        return found
+
+    def boxes(self, stamp: Any, calibration: Calibration) -> Detections | None:
+        """The people of that moment, the best `max_people`, in px of the picture."""
+        if self._boxes_type is None:
+            return None
+        settings = self.settings
+        people = self._boxes.at(stamp, settings.boxes_max_age_s)
+        if people is None:
+            topic = self._node.resolve_topic_name('boxes')
+            self._node.get_logger().warning(
+                f'no boxes on {topic} within {settings.boxes_max_age_s:g} s of the image: the '
+                f'detector {settings.detector} looks for people', throttle_duration_sec=QUIET_S)
+            return None
+        kept = np.flatnonzero(people.scores >= settings.min_score)[:settings.max_people]
+        return Detections(calibration.undistort_boxes(people.boxes[kept]), people.scores[kept])
+
+    def depth(self, stamp: Any, calibration: Calibration) -> DepthImage | None:
+        """The depth image of that moment; one that does not fit is counted and logged."""
+        message = self._depths.at(stamp, DEPTH_MAX_AGE_S)
+        if message is None:
+            return None
+        try:
+            return depth_from_message(message, calibration)
+        except BadInput as error:
+            self._count(error)
+            return None
+
+    def place(self, meshes: Sequence[HumanMesh], frame: Frame) -> list[HumanMesh]:
+        """The meshes of a frame, at their measured distance where depth is known."""
+        if frame.depth is None:
+            return list(meshes)
+        placed, corrected = place_by_depth(meshes, frame.depth)
+        if corrected and not self.depth_corrected:
+            self._node.get_logger().info(
+                f'distances are corrected by {self._node.resolve_topic_name("depth")}')
+        self.depth_corrected += corrected
+        return placed
+
+    # Messages; on the executor's thread
+
+    def _take_camera_info(self, message: CameraInfo) -> None:
+        try:
+            self._calibrations.add(message)
+        except BadInput as error:
+            self._count(error)
+
+    def _take_boxes(self, message: Any) -> None:
+        classes = [name.strip() for name in self.settings.boxes_class.split(',') if name.strip()]
+        try:
+            self._boxes.add(message.header.stamp, people_from_detections(message, classes))
+        except BadInput as error:
+            self._count(error)
+
+    def _add(self, message_type: type, topic: str, callback: Callable[[Any], None],
+             depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None) -> None:
+        self._subscriptions.append(MatchingSubscription(
+            self._node, message_type, topic, callback, depth, self.settings.reliability, lost))
+
+    def _watch(self) -> None:
+        for subscription in self._subscriptions:
+            subscription.check()
+
+    def _count(self, error: BadInput) -> None:
+        with self._lock:
+            self.bad[error.cause] += 1
+        self._node.get_logger().warning(f'left out: {error}', throttle_duration_sec=QUIET_S)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._node.get_logger().warning(text)

@@ -1,0 +1,138 @@
+"""Subscriptions whose reliability suits the publishers, and that say so where it does not.
+
+A reliable subscription hears nothing from a best effort publisher. A best effort subscription
+hears everybody, but what the network loses stays lost. `auto` therefore begins with best effort
+and becomes reliable when every publisher of the topic is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # before Jazzy
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.subscription import Subscription
+
+__all__ = ['RELIABILITIES', 'MatchingSubscription']
+
+RELIABILITIES = ('auto', 'reliable', 'best_effort')
+
+POLICIES = {'reliable': ReliabilityPolicy.RELIABLE, 'best_effort': ReliabilityPolicy.BEST_EFFORT}
+
+
+class MatchingSubscription:
+    """One subscription, made anew when the publishers offer another reliability.
+
+    Attributes:
+        topic: full name.
+        reliability: `reliable` or `best_effort`, at present.
+        are_losses_counted: whether the middleware tells of messages lost on their way.
+    """
+
+    def __init__(self, node: Node, message_type: type, topic: str,
+                 callback: Callable[[Any], None], depth: int, reliability: str = 'auto',
+                 lost: Callable[[Any], None] | None = None) -> None:
+        """Subscribes.
+
+        Args:
+            node: owner.
+            message_type: of the topic.
+            topic: name, relative or full; remapped.
+            callback: called with each message by the executor.
+            depth: messages that may wait for the executor.
+            reliability: one of `RELIABILITIES`.
+            lost: called with rclpy's event when messages were lost on their way.
+        """
+        self._lost = lost
+        self.are_losses_counted = False
+        self._node, self._type, self._callback = node, message_type, callback
+        self._depth, self._is_auto = depth, reliability == 'auto'
+        self._before: Subscription | None = None
+        self._last_stamp: Any = None
+        self.topic = node.resolve_topic_name(topic)
+        self.reliability = self._offered() if self._is_auto else reliability
+        self._subscription = self._subscribe()
+
+    def check(self) -> None:
+        """Follows the publishers; to be called now and then on the executor's thread."""
+        if not self._is_auto:
+            return
+        offered = self._offered()
+        if offered != self.reliability:
+            self._end_handover()
+            self.reliability = offered
+            # The old one goes on until the new one has heard the publisher: nothing is lost.
+            self._before, self._subscription = self._subscription, self._subscribe()
+            self._node.get_logger().info(f'{self.topic}: subscribed as {offered}, which its '
+                                         'publishers offer')
+
+    def close(self) -> None:
+        """Unsubscribes."""
+        self._end_handover()
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = None
+
+    def _offered(self) -> str:
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        are_reliable = publishers and all(
+            publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            for publisher in publishers)
+        return 'reliable' if are_reliable else 'best_effort'
+
+    def _subscribe(self) -> Subscription:
+        own: list[Subscription] = []
+
+        def take(message: Any) -> None:
+            """Passes on what the other subscription has not passed on during a handover."""
+            if not own or own[0] not in (self._subscription, self._before):
+                return
+            if own[0] is self._subscription and self._before is not None:
+                self._end_handover()
+                if message.header.stamp == self._last_stamp:
+                    return
+            self._last_stamp = message.header.stamp
+            self._callback(message)
+
+        own.append(self._with_events(take))
+        return own[0]
+
+    def _with_events(self, take: Callable[[Any], None]) -> Subscription:
+        """Asks the middleware for what it can tell; not every one counts losses."""
+        qos = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
+        wanted = [{'incompatible_qos': self._incompatible}]
+        if self._lost is not None:
+            wanted.insert(0, {**wanted[0], 'message_lost': self._lost})
+        for callbacks in wanted:
+            try:
+                made = self._node.create_subscription(
+                    self._type, self.topic, take, qos,
+                    event_callbacks=SubscriptionEventCallbacks(**callbacks))
+                self.are_losses_counted = 'message_lost' in callbacks
+                return made
+            except UnsupportedEventTypeError:
+                pass
+        return self._node.create_subscription(self._type, self.topic, take, qos)
+
+    def _end_handover(self) -> None:
+        if self._before is not None:
+            self._node.destroy_subscription(self._before)
+        self._before = None
+
+    def _incompatible(self, event: object) -> None:
+        """A publisher whose messages will not arrive has appeared."""
+        if self._is_auto:
+            self.check()
+        if self.reliability == 'reliable':
+            self._node.get_logger().error(
+                f'a publisher of {self.topic} is best effort and this node asks for reliable: '
+                'nothing arrives from it. Set the parameter reliability to auto or best_effort, '
+                'or make the publisher reliable')

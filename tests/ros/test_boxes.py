@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace as Message
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decomr_ros import boxes as boxes_module
+from decomr_ros.bad_input import BadInput
+from decomr_ros.boxes import detection_message_type, people_from_detections
+
+
+def detection(name: str = 'person', score: float = 0.9, x: float = 50.0, y: float = 60.0,
+              size: tuple[float, float] = (20.0, 40.0), theta: float = 0.0,
+              is_old: bool = False) -> Message:
+    """A vision_msgs/Detection2D of version 4 and later, or of the time before."""
+    if is_old:
+        center, result = Message(x=x, y=y, theta=theta), Message(id=name, score=score)
+    else:
+        center = Message(position=Message(x=x, y=y), theta=theta)
+        result = Message(hypothesis=Message(class_id=name, score=score))
+    return Message(bbox=Message(center=center, size_x=size[0], size_y=size[1]), results=[result])
+
+
+@pytest.mark.parametrize('is_old', [False, True])
+def test_both_layouts_of_vision_msgs_give_the_same_boxes(is_old: bool) -> None:
+    seen = people_from_detections(Message(detections=[detection(is_old=is_old)]), ['person'])
+    np.testing.assert_array_equal(seen.boxes, [[40, 40, 60, 80]])
+    np.testing.assert_allclose(seen.scores, [0.9])
+
+
+def test_only_the_wanted_classes_count_the_best_first() -> None:
+    message = Message(detections=[detection('person', 0.5), detection('dog', 0.99, x=1.0),
+                                  detection('0', 0.8, x=70.0)])
+    seen = people_from_detections(message, ['person', '0'])
+    np.testing.assert_allclose(seen.scores, [0.8, 0.5])
+    assert seen.boxes[0].tolist() == [60, 40, 80, 80]
+    assert len(people_from_detections(message, []).boxes) == 3
+    assert people_from_detections(message, ['cat']).boxes.shape == (0, 4)
+
+
+def test_a_detection_without_a_hypothesis_counts_where_everything_does() -> None:
+    bare = detection()
+    bare.results = []
+    message = Message(detections=[bare])
+    assert people_from_detections(message, []).scores.tolist() == [1.0]
+    assert people_from_detections(message, ['person']).scores.tolist() == []
+
+
+def test_a_turned_box_gives_the_upright_box_around_it() -> None:
+    message = Message(detections=[detection(theta=math.pi / 2), detection(theta=math.pi / 4)])
+    seen = people_from_detections(message, ['person']).boxes
+    np.testing.assert_allclose(seen[0], [30, 50, 70, 70], atol=1e-4)
+    half = 30 / math.sqrt(2)
+    np.testing.assert_allclose(seen[1], [50 - half, 60 - half, 50 + half, 60 + half], atol=1e-4)
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(x=numbers, y=numbers, size_x=numbers, size_y=numbers, theta=numbers, score=numbers)
+def test_any_numbers_give_usable_boxes_or_a_reason(x: float, y: float, size_x: float,
+                                                   size_y: float, theta: float,
+                                                   score: float) -> None:
+    message = Message(detections=[detection(), detection(
+        score=score, x=x, y=y, size=(size_x, size_y), theta=theta)])
+    try:
+        seen = people_from_detections(message, ['person'])
+    except BadInput as error:
+        assert error.cause == 'boxes'
+        return
+    assert seen.boxes.shape == (2, 4)
+    assert np.isfinite(seen.boxes).all()
+    assert (seen.boxes[:, 2:] >= seen.boxes[:, :2]).all()
+    assert (np.diff(seen.scores) <= 0).all()
+
+
+def test_without_vision_msgs_the_error_says_how_to_install_it(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes_module, 'Detection2DArray', None)
+    with pytest.raises(RuntimeError, match=r'apt install ros-\$ROS_DISTRO-vision-msgs'):
+        detection_message_type()
+    monkeypatch.setattr(boxes_module, 'Detection2DArray', Message)
+    assert detection_message_type() is Message

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import array
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sensor_msgs.msg import CompressedImage
+
+from decomr_ros.bad_input import BadInput
+from decomr_ros.compressed import rgb_from_compressed_message
+
+RGB = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+
+
+def _message(format_: str, picture: np.ndarray, suffix: str = '.png') -> CompressedImage:
+    """A picture that is stored with its channels as they are, the first one as blue."""
+    data = cv2.imencode(suffix, picture)[1].tobytes()
+    return CompressedImage(format=format_, data=array.array('B', data))
+
+
+@pytest.mark.parametrize('format_', [
+    'png', 'bgr8; png compressed bgr8', 'rgb8; png compressed bgr8', 'rgba8; png compressed bgr8',
+    'bayer_rggb8; png compressed '])
+def test_colours_stored_as_bgr_come_out_as_rgb(format_: str) -> None:
+    seen = rgb_from_compressed_message(_message(format_, RGB[..., ::-1]))
+    np.testing.assert_array_equal(seen, RGB)
+
+
+@pytest.mark.parametrize('format_', ['rgb8; png compressed', 'bgr8; png compressed '])
+def test_colours_without_the_word_bgr_are_stored_as_rgb(format_: str) -> None:
+    np.testing.assert_array_equal(rgb_from_compressed_message(_message(format_, RGB)), RGB)
+
+
+def test_gray_pictures_of_8_and_16_bits_become_rgb() -> None:
+    gray = RGB[..., 0]
+    expected = np.repeat(gray[..., None], 3, -1)
+    for picture, format_ in ((gray, 'mono8; png compressed '),
+                             (gray.astype(np.uint16) << 8, 'mono16; png compressed ')):
+        seen = rgb_from_compressed_message(_message(format_, picture))
+        np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize('format_', ['jpeg', 'rgb8; jpeg compressed bgr8'])
+def test_a_jpeg_is_near_the_picture_also_with_padding_behind_it(format_: str) -> None:
+    smooth = cv2.GaussianBlur(RGB, (0, 0), 6)
+    message = _message(format_, smooth[..., ::-1], '.jpg')
+    message.data += array.array('B', bytes(64))
+    seen = rgb_from_compressed_message(message)
+    assert np.abs(seen.astype(int) - smooth).max() <= 12
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_a_truncated_picture_is_refused(suffix: str) -> None:
+    message = _message('jpeg', RGB, suffix)
+    message.data = message.data[:len(message.data) // 2]
+    with pytest.raises(BadInput, match='end is missing') as caught:
+        rgb_from_compressed_message(message)
+    assert caught.value.cause == 'compressed'
+
+
+@pytest.mark.parametrize(('data', 'format_', 'named'), [
+    (b'', 'jpeg', 'neither JPEG nor PNG'), (b'GIF89a', 'gif', "format 'gif'"),
+    (b'\xff\xd8\xff\xd9', 'jpeg', 'damaged'),
+    (b'\x89PNG\r\n\x1a\n', '16UC1; compressedDepth png', 'depth image')])
+def test_other_formats_are_refused_with_the_reason(data: bytes, format_: str,
+                                                   named: str) -> None:
+    with pytest.raises(BadInput, match=named):
+        rgb_from_compressed_message(CompressedImage(format=format_, data=array.array('B', data)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(suffix=st.sampled_from(['.jpg', '.png']), place=st.integers(20, 400),
+       noise=st.binary(min_size=1, max_size=40))
+def test_a_damaged_picture_is_refused_or_still_a_picture(
+        suffix: str, place: int, noise: bytes) -> None:
+    message = _message('jpeg', RGB, suffix)
+    data = bytearray(message.data.tobytes())
+    data[place:place + len(noise)] = noise
+    message.data = array.array('B', bytes(data))
+    try:
+        seen = rgb_from_compressed_message(message)
+    except BadInput:
+        return
+    assert seen.dtype == np.uint8
+    assert seen.ndim == 3
+    assert seen.shape[2] == 3

@@ -1,0 +1,54 @@
+"""The node's inputs other than raw images, in its own process."""
+
+from __future__ import annotations
+
+import array
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
+
+from tests.ros.conftest import RosTest
+from tests.ros.node_client import Camera, start_node
+
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(ros: RosTest, weights: Path
+                                                                      ) -> None:
+    statuses: list[dict[str, str]] = []
+    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
+        {value.key: value.value for value in message.status[0].values}), 10)
+    publisher = ros.node.create_publisher(CompressedImage, 'image/compressed', RELIABLE)
+    camera = Camera(ros)
+    node = start_node(ros, weights, image_transport='compressed')
+    ros.spin_until(publisher.get_subscription_count)
+    ros.spin(0.3)
+    data = cv2.imencode('.jpg', np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
+    for number, content in enumerate((data, data[:300], data)):
+        header = camera.header()
+        publisher.publish(CompressedImage(header=header, format='bgr8; jpeg compressed bgr8',
+                                          data=array.array('B', content)))
+        if number == 1:
+            ros.spin_until(lambda: statuses and statuses[-1]['frames_failed'] == '1')
+        else:
+            assert len(camera.answer(header).meshes) == 1
+    assert statuses[-1]['frames_failed_compressed'] == '1'
+    assert statuses[-1]['image_reliability'] == 'reliable'
+    assert node.stop() == 0
+    assert '/image/compressed (' in node.output
+    assert 'end is missing' in node.output
+
+
+@pytest.mark.skipif(importlib.util.find_spec('vision_msgs') is not None,
+                    reason='vision_msgs is installed here')
+def test_boxes_without_vision_msgs_end_the_configure_in_one_line(ros: RosTest) -> None:
+    node = start_node(ros, Path('rt'), use_boxes='true', exit_on_failed_autostart='true')
+    assert node.process.wait(30) == 1
+    assert 'apt install ros-$ROS_DISTRO-vision-msgs' in node.output
+    assert 'Traceback' not in node.output
