@@ -63,7 +63,7 @@ def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp
     assert durability == {'/human_meshes': 'VOLATILE', '/latched': 'TRANSIENT_LOCAL'}
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(10))
     message = next(read_bag(tmp_path / 'bag', ['/human_meshes']))
-    assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10)
+    assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10, TYPE)
 
 
 def test_a_bag_opens_after_every_flush_while_it_is_being_written(tmp_path: Path) -> None:
