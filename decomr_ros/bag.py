@@ -195,8 +195,8 @@ def recover_bag(folder: str | Path) -> dict[str, int]:
     """
     path, *others = _mcap_paths(folder)
     if others:
-        raise ValueError(f'{folder} holds {len(others) + 1} .mcap files; move the damaged one into '
-                         'a folder of its own and recover that')
+        raise ValueError(f'{folder} holds {len(others) + 1} .mcap files; move the damaged one '
+                         'into a folder of its own and recover that')
     with path.open('r+b') as handle:
         end = _end_of_data(handle, path)
         handle.seek(end)
