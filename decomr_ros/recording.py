@@ -54,6 +54,11 @@ class Latest(Generic[Value]):
         self._shown: tuple[int, Value] | None = None
         self._following = next(values, None)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no further value comes."""
+        return self._following is None
+
     def at(self, stamp_ns: int) -> tuple[int, Value] | None:
         """Stamp and value; None before the first. Moments must not go back."""
         while self._following is not None and self._following[0] <= stamp_ns:

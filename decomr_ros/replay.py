@@ -72,6 +72,8 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
             shown, camera = seen.at(stamp_ns), cameras.at(stamp_ns)
             if shown is not None and stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
                 shown = None
+                if seen.is_over and video is not None:
+                    break  # a video may go on long after the recording
             height, width = picture.shape[:2]
             intrinsics = (intrinsics_from_camera_info(camera[1], width, height)
                           if camera is not None else None)
