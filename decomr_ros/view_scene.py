@@ -20,7 +20,7 @@ __all__ = ['ViewScene', 'placed_vertices']
 # Where people without a position stand: in a row at this distance, this far from each other, m.
 ROW_DISTANCE_M, ROW_STEP_M = 3.0, 1.0
 # The image hangs this far in front of the camera, m; wide enough to see, nearer than people.
-FRUSTUM_M = 1.0
+FRUSTUM_M = 0.5
 # Pictures on the page are not wider than this, px.
 PICTURE_WIDTH_PX = 640
 JOINT_COLOR, BONE_COLOR = (255, 230, 90), (255, 170, 40)
@@ -28,7 +28,7 @@ JOINT_SIZE_M, BONE_PX = 0.03, 2.0
 GRID_M = 12.0
 # The ground that the grid shows: so far below the camera, m.
 GROUND_M = 1.5
-EYE, LOOK_AT = (-1.0, -0.9, -1.2), (0.0, 0.1, 3.5)
+EYE, LOOK_AT = (1.9, -1.1, -0.9), (0.0, 0.1, 3.0)
 
 
 @dataclass

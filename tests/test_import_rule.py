@@ -47,6 +47,7 @@ OPTIONAL = {
     'tensorrt': 'decomr_core/runtimes/tensorrt_engine.py',
     'mcap': 'decomr_ros/bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
+    'viser': 'decomr_ros/view_scene.py',
 }
 WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt_runtime')
 

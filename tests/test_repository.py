@@ -33,8 +33,8 @@ KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_gene
 DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-headless',
                  'lightning_fabric': 'lightning-fabric', 'yaml': 'pyyaml'}
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs',
-            'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs',
-            'std_msgs', 'visualization_msgs'}
+            'launch', 'launch_ros', 'launch_testing', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy',
+            'sensor_msgs', 'std_msgs', 'visualization_msgs'}
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
 MAX_WEIGHTS_BYTES = 16 * 2**20
 
