@@ -44,19 +44,30 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=description)
           for name, default, description in ARGUMENTS),
+        # Before anything is started: launch leaves a node behind that an error finds starting.
+        OpaqueFunction(function=_check),
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'decomr.launch.py')),
             launch_arguments={'use_sim_time': 'true'}.items()),
         OpaqueFunction(function=_playback)])
 
 
-def _playback(context: LaunchContext) -> list[Action]:
-    bag, rate, delay = (LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS)
+def _check(context: LaunchContext) -> None:
+    """Refuses what cannot be played.
+
+    Raises:
+        RuntimeError: there is no rosbag2, or no bag.
+    """
+    bag = LaunchConfiguration('bag').perform(context)
     if shutil.which('ros2') is None:
         raise RuntimeError('there is no ros2 command to play the bag; run: sudo apt-get install '
                            'ros-$ROS_DISTRO-ros2bag ros-$ROS_DISTRO-rosbag2-storage-mcap')
     if not Path(bag).exists():
         raise RuntimeError(f'there is no bag {bag}; give bag:=FOLDER')
+
+
+def _playback(context: LaunchContext) -> list[Action]:
+    bag, rate, delay = (LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS)
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
     ours = [f'{"/" if namespace else ""}{namespace}/{topic}' for topic in OUR_TOPICS]
     # Old results go out of the way; whoever wants to see them plays the bag by hand.

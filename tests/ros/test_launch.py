@@ -161,10 +161,10 @@ def test_a_bag_is_played_in_its_own_time_without_old_results(
     assert '/robot/human_meshes:=/recorded/robot/human_meshes' in command
     context.launch_configurations['bag'] = '/nowhere'
     with pytest.raises(RuntimeError, match='give bag:=FOLDER'):
-        file._playback(context)
+        file._check(context)
     monkeypatch.setattr(file.shutil, 'which', lambda name: None)
     with pytest.raises(RuntimeError, match='sudo apt-get install'):
-        file._playback(context)
+        file._check(context)
 
 
 def test_a_launched_video_gives_meshes_and_everything_ends_cleanly() -> None:
