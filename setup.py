@@ -43,6 +43,7 @@ setup(
         'datasets': ['h5py>=3.8'],
         'training': ['jsonargparse>=4.30', 'lightning-fabric>=2.4', 'matplotlib>=3.8', 'PyYAML>=6',
                      'tensorboard>=2.14'],
+        'view': ['viser>=1.0'],
         'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],
     },
 )

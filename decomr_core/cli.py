@@ -1,4 +1,4 @@
-"""`decomr`: predict | demo | export | convert | bench | uv | body | doctor.
+"""`decomr`: predict | demo | view | bag | export | convert | bench | uv | body | doctor.
 
 A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
 from. Modules are imported by the command that needs them, so that each starts quickly.
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ['main']
 
-PLUGIN_COMMANDS = {'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag, overlay, rates')}
+PLUGIN_COMMANDS = {
+    'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag, overlay, rates'),
+    'bag': ('decomr_ros.bag_commands', 'what is in a recorded bag, and a video of it'),
+    'view': ('decomr_ros.view', 'a web page with the live meshes'),
+}
 """Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
 They are found by name when they are called; this package works without them."""
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
 from decomr_core.files import replacing
 
-__all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'read_bag', 'recover_bag']
+__all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'read_bag', 'read_topic_types', 'recover_bag']
 
 MAGIC = b'\x89MCAP0\r\n'
 # Opcode and length of every record: one byte and 64 bits.
@@ -61,6 +62,8 @@ class BagMessage(NamedTuple):
     """When the recorder got it, ns since the epoch."""
     publish_ns: int
     """When its publisher wrote it, ns since the epoch."""
+    type_name: str = ''
+    """E.g. sensor_msgs/msg/Image."""
 
 
 class BagWriter:
@@ -132,19 +135,47 @@ class BagWriter:
         _write_metadata(self.folder, self._topics, self.counts, self._first_ns, self._last_ns)
 
 
-def read_bag(folder: str | Path, topics: Sequence[str] | None = None) -> Iterator[BagMessage]:
+def read_bag(bag: str | Path, topics: Sequence[str] | None = None) -> Iterator[BagMessage]:
     """The messages of a bag in the order of their receiving.
 
     Args:
-        folder: the bag.
+        bag: its folder, or one .mcap file; of a bag in several files all, one after the other.
         topics: names to keep; None keeps all.
 
     Raises:
         FileNotFoundError: there is no .mcap in the folder.
+        ValueError: a file is empty, cut off or damaged.
     """
-    with _mcap_path(folder).open('rb') as handle:
-        for _, channel, message in make_reader(handle).iter_messages(topics):
-            yield BagMessage(channel.topic, message.data, message.log_time, message.publish_time)
+    for path in _mcap_paths(bag):
+        try:
+            with path.open('rb') as handle:
+                for schema, channel, message in make_reader(handle).iter_messages(topics):
+                    yield BagMessage(channel.topic, message.data, message.log_time,
+                                     message.publish_time, schema.name if schema else '')
+        except (McapError, struct.error) as error:
+            raise ValueError(_damage_text(path, error)) from error
+
+
+def read_topic_types(bag: str | Path) -> dict[str, str]:
+    """The type of every topic of a bag, e.g. sensor_msgs/msg/Image, by the topic's name.
+
+    Raises:
+        FileNotFoundError: there is no .mcap in the folder.
+        ValueError: a file is empty, cut off or damaged.
+    """
+    types: dict[str, str] = {}
+    for path in _mcap_paths(bag):
+        try:
+            with path.open('rb') as handle:
+                summary = make_reader(handle).get_summary()
+        except (McapError, struct.error) as error:
+            raise ValueError(_damage_text(path, error)) from error
+        if summary is None or not summary.channels:  # its writer was killed
+            types.update((message.topic, message.type_name) for message in read_bag(path))
+        else:
+            types.update((channel.topic, summary.schemas[channel.schema_id].name)
+                         for channel in summary.channels.values())
+    return types
 
 
 def recover_bag(folder: str | Path) -> dict[str, int]:
@@ -160,9 +191,12 @@ def recover_bag(folder: str | Path) -> dict[str, int]:
 
     Raises:
         FileNotFoundError: there is no .mcap in the folder.
-        ValueError: the file is not MCAP.
+        ValueError: the file is not MCAP, or one of several.
     """
-    path = _mcap_path(folder)
+    path, *others = _mcap_paths(folder)
+    if others:
+        raise ValueError(f'{folder} holds {len(others) + 1} .mcap files; move the damaged one '
+                         'into a folder of its own and recover that')
     with path.open('r+b') as handle:
         end = _end_of_data(handle, path)
         handle.seek(end)
@@ -239,11 +273,25 @@ def _end_of_data(handle: io.BufferedRandom, path: Path) -> int:
     return position
 
 
-def _mcap_path(folder: str | Path) -> Path:
-    paths = sorted(Path(folder).glob('*.mcap'))
+def _mcap_paths(bag: str | Path) -> list[Path]:
+    """The files of a bag, in the order of their numbers (BAG_0.mcap, ..., BAG_10.mcap)."""
+    if Path(bag).is_file():
+        return [Path(bag)]
+    paths = sorted(Path(bag).glob('*.mcap'), key=lambda path: (len(path.name), path.name))
     if not paths:
-        raise FileNotFoundError(f'no .mcap file in {folder}; give the folder of a bag')
-    return paths[0]
+        raise FileNotFoundError(f'no .mcap file in {bag}; give the folder of a bag')
+    return paths
+
+
+def _mcap_path(folder: str | Path) -> Path:
+    return _mcap_paths(folder)[0]
+
+
+def _damage_text(path: Path, error: Exception) -> str:
+    if path.stat().st_size == 0:
+        return f'{path} is empty: nothing was recorded; record again'
+    return (f'{path} is cut off or damaged ({type(error).__name__}: {error}); repair a copy of it '
+            f'with python -m decomr_ros.recorder --recover {path.parent}')
 
 
 def _write_metadata(folder: Path, topics: Sequence[BagTopic], counts: dict[str, int],

@@ -92,7 +92,8 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
     environment = _environment()
     sys.stderr.write(f'playing {options.video}; the summary comes when it ends\n')
     with ChildProcesses(out, environment) as children:
-        children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag')
+        children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag',
+                       '--also', 'iuv')
         children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
                        *_node_parameters(options))
         children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))

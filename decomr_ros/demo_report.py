@@ -4,36 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
-from decomr.msg import HumanMeshArray, MeshTopology
+from decomr.msg import HumanMeshArray
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message
 
-from decomr_core.drawing import draw_boxes, draw_meshes
-from decomr_core.structures import HumanMesh
 from decomr_ros.bag import read_bag
-from decomr_ros.messages import human_meshes_from_message, nanoseconds_from_stamp
+from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.recording import Latest, Recording
+from decomr_ros.replay import LONGEST_HOLD_S, draw_seen
 from decomr_ros.video_frames import VideoFrames
 
 __all__ = ['make_overlay', 'summarize_bag', 'summary_text']
 
-MESHES, TOPOLOGY, STATUS = '/human_meshes', '/topology', '/diagnostics'
+MESHES, STATUS = '/human_meshes', '/diagnostics'
 NODE = '/decomr'
 # What the node counts itself.
 COUNTS = ('frames_received', 'frames_skipped_for_newer', 'frames_failed', 'meshes_published')
-# A frame that was skipped shows the last mesh, as RViz would, unless that is older, s.
-LONGEST_HOLD_S = 0.5
-
-
-class _Seen(NamedTuple):
-    """The meshes of one image."""
-
-    stamp_ns: int
-    meshes: list[HumanMesh]
-    latency_ms: float
 
 
 def summarize_bag(bag: Path, started_ns: int) -> dict[str, Any]:
@@ -115,41 +105,25 @@ def make_overlay(video: Path, stamps: Path, bag: Path, overlay: Path,
         camera: `intrinsics` (9 numbers, px), `width`, `height` (px) and `rate_hz` of the source.
 
     Raises:
-        ValueError: the video cannot be written, or is shorter than the stamps say.
+        ValueError: the video cannot be written, or the bag holds no topology.
     """
     size = camera['width'], camera['height']
     writer = cv2.VideoWriter(str(overlay), cv2.VideoWriter.fourcc(*'mp4v'), camera['rate_hz'],
                              size)
     if not writer.isOpened():
         raise ValueError(f'OpenCV cannot write {overlay}; check the folder and the disk')
-    faces, seen = _faces(bag), _seen_in(bag)
+    recording = Recording(bag)
+    seen = Latest((found.stamp_ns, found) for found in recording.seen())
     intrinsics = np.array(camera['intrinsics']).reshape(3, 3)
-    shown = following = None
     try:
         for frame, stamp_ns in _published_frames(video, stamps, size):
-            following = following or next(seen, None)
-            while following is not None and following.stamp_ns <= stamp_ns:
-                shown, following = following, next(seen, None)
-            if shown is not None and stamp_ns - shown.stamp_ns > LONGEST_HOLD_S * 1e9:
+            shown = seen.at(stamp_ns)
+            if shown is not None and stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
                 shown = None
-            writer.write(_drawn(frame, shown, faces, intrinsics))
+            writer.write(draw_seen(np.ascontiguousarray(frame[..., ::-1]),
+                                   shown[1] if shown else None, recording.faces, intrinsics))
     finally:
         writer.release()
-
-
-def _drawn(frame: np.ndarray, seen: _Seen | None, faces: np.ndarray,
-           intrinsics: np.ndarray) -> np.ndarray:
-    """A BGR frame with the people over it and a line of text."""
-    text = 'no mesh'
-    if seen is not None:
-        image = np.ascontiguousarray(frame[..., ::-1])
-        image = draw_boxes(draw_meshes(image, seen.meshes, faces, intrinsics), seen.meshes)
-        frame = np.ascontiguousarray(image[..., ::-1])
-        text = f'{len(seen.meshes)} people, {seen.latency_ms:.0f} ms'
-    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness,
-                    cv2.LINE_AA)
-    return frame
 
 
 def _published_frames(video: Path, stamps: Path,
@@ -164,22 +138,6 @@ def _published_frames(video: Path, stamps: Path,
         while not kept and found != index:
             found, frame = next(frames)
         yield frame, stamp_ns
-
-
-def _seen_in(bag: Path) -> Iterator[_Seen]:
-    for message in read_bag(bag, [MESHES]):
-        array = deserialize_message(message.data, HumanMeshArray)
-        stamp_ns = nanoseconds_from_stamp(array.header.stamp)
-        yield _Seen(stamp_ns, human_meshes_from_message(array),
-                    (message.publish_ns - stamp_ns) / 1e6)
-
-
-def _faces(bag: Path) -> np.ndarray:
-    message = next(read_bag(bag, [TOPOLOGY]), None)
-    if message is None:
-        raise ValueError(f'{bag} holds no topology; see recorder.log beside it')
-    return np.array(deserialize_message(message.data, MeshTopology).faces,
-                    np.int64).reshape(-1, 3)
 
 
 def _counts_from_status(data: bytes) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`recorder`: the node that writes meshes, IUV images and the topology to a rosbag2 MCAP.
+"""`recorder`: the node that writes meshes, topology, calibration and status to a rosbag2 MCAP.
 
 It does the part of `ros2 bag record` that the demo and a robot's flight recorder need, where
 rosbag2 is not installed. Messages are subscribed raw: what the publisher serialised is what
@@ -19,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.bag import BagTopic, BagWriter, recover_bag
 from decomr_ros.process import run_node
@@ -35,36 +35,50 @@ SEPARATOR = '=' * 80
 # In the log once nothing published from now on is missed.
 READY = 'ready'
 
-# What there is to record: message type, and whether it is latched.
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+RELIABLE = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
+# Hears every camera driver: reliable would hear nothing from a best effort one.
+BEST_EFFORT = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+# What is recorded: message type, and how it is subscribed.
 TOPICS = {
-    'human_meshes': (HumanMeshArray, False),
-    'iuv': (Image, False),
-    'topology': (MeshTopology, True),
-    '/diagnostics': (DiagnosticArray, False),
+    'human_meshes': (HumanMeshArray, RELIABLE),
+    'topology': (MeshTopology, LATCHED),
+    'camera_info': (CameraInfo, BEST_EFFORT),
+    '/diagnostics': (DiagnosticArray, RELIABLE),
+}
+# What is recorded besides if asked for; the node makes `iuv` only while somebody subscribes.
+MORE_TOPICS = {
+    'iuv': (Image, RELIABLE),
+    'image/compressed': (CompressedImage, BEST_EFFORT),
+    'image': (Image, BEST_EFFORT),
 }
 
 
 class Recorder(Node):
-    """Subscribes everything in `TOPICS` and writes it to a bag.
+    """Subscribes everything in `TOPICS`, and more if asked, and writes it to a bag.
 
     Attributes:
         writer: the bag.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, also: Sequence[str] = ()) -> None:
         """Opens the bag and subscribes.
 
         Args:
             folder: of the bag; must not exist, or be empty.
+            also: names of `MORE_TOPICS` to record besides.
         """
         super().__init__('recorder')
         self.exit_code: int | None = None
-        names = {name: self.resolve_topic_name(name) for name in TOPICS}
+        topics = TOPICS | {name: MORE_TOPICS[name] for name in also}
+        names = {name: self.resolve_topic_name(name) for name in topics}
         self.writer = BagWriter(folder, [
             BagTopic(names[name], _type_name(type_), message_definition(_type_name(type_)),
-                     is_latched) for name, (type_, is_latched) in TOPICS.items()])
-        for name, (type_, is_latched) in TOPICS.items():
-            self._subscribe(names[name], type_, is_latched)
+                     qos is LATCHED) for name, (type_, qos) in topics.items()])
+        for name, (type_, qos) in topics.items():
+            self._subscribe(names[name], type_, qos)
         self.create_timer(FLUSH_PERIOD_S, self.writer.flush)
         self.get_logger().info(f'recording {", ".join(names.values())} to {folder}')
 
@@ -74,15 +88,10 @@ class Recorder(Node):
         counts = ', '.join(f'{name}: {count}' for name, count in self.writer.counts.items())
         self.get_logger().info(f'recorded {counts}')
 
-    def _subscribe(self, name: str, type_: type, is_latched: bool) -> None:
-        qos = QoSProfile(
-            depth=1 if is_latched else QUEUE, reliability=ReliabilityPolicy.RELIABLE,
-            durability=(DurabilityPolicy.TRANSIENT_LOCAL if is_latched
-                        else DurabilityPolicy.VOLATILE))
-
+    def _subscribe(self, name: str, type_: type, qos: QoSProfile) -> None:
         def write(data: bytes, info: dict) -> None:
             """Records a serialised message with when it came and when it was sent."""
-            if is_latched and not self.writer.counts[name]:
+            if qos is LATCHED and not self.writer.counts[name]:
                 # The node's publishers and these subscriptions have found each other.
                 self.get_logger().info(f'{READY}: {name} has arrived')
             now_ns = self.get_clock().now().nanoseconds
@@ -154,13 +163,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser('recorder', description=__doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
+    parser.add_argument('--also', nargs='+', choices=list(MORE_TOPICS), default=[],
+                        help='record these besides')
     parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
                                                          'loss of power, and end')
     options = parser.parse_args(remove_ros_args(['recorder', *(
         sys.argv[1:] if argv is None else argv)])[1:])
     if options.recover is not None:
         return _recover(options.recover)
-    return run_node(lambda: Recorder(options.out), argv)
+    return run_node(lambda: Recorder(options.out, options.also), argv)
 
 
 def _recover(bag: str) -> int:

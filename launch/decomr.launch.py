@@ -1,38 +1,85 @@
-"""Meshes from a camera that already publishes images.
+"""Meshes from a camera: one that publishes already, a driver started here, or a video file.
 
     ros2 launch decomr decomr.launch.py image:=/camera/image_raw
+    ros2 launch decomr decomr.launch.py camera:=usb_cam rviz:=true
+    ros2 launch decomr decomr.launch.py video:=people.mp4 record:=true
 
 `camera_info` is looked for beside the image unless given: /camera/camera_info. All topics of the
-node are in `namespace`; `rviz:=true` shows them, `record:=FOLDER` writes them to a rosbag2.
+node are in `namespace`; so are those of a camera or video started here. docs/launch.md has more.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ament_index_python.packages import get_package_share_directory
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = Path(get_package_share_directory('decomr'))
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+TRUE, FALSE = ('true', '1', 'yes'), ('', 'false', '0', 'no')
 
 # Name, default and meaning of each argument.
 ARGUMENTS = (
-    ('image', 'image', 'image topic'),
+    ('image', '', 'image topic; empty: image, or that of the camera or video started here'),
     ('camera_info', '', 'camera_info topic; empty: camera_info beside the image topic'),
+    ('camera', 'none', 'driver to start: usb_cam, v4l2, realsense, or none'),
+    ('device', '/dev/video0', 'of usb_cam and v4l2'),
+    ('width', '640', 'of the images asked of the driver, px'),
+    ('height', '480', 'of the images asked of the driver, px'),
+    ('fps', '30', 'images per second asked of the driver'),
+    ('camera_params_file', '', 'YAML file of parameters for the driver, over the above; empty: '
+                               'none'),
+    ('video', '', 'video file or folder of pictures to play as the camera; empty: none'),
+    ('loop', 'false', 'whether the video starts again at its end'),
     ('namespace', '', 'namespace of the node and of its topics'),
     ('params_file', str(SHARE / 'config' / 'decomr.yaml'), 'YAML file of node parameters'),
+    ('parameters', '', "node parameters over those of the file, e.g. '{detector_stride: 5}'"),
     ('model', '', 'weights: rt or a .safetensors file; empty: as params_file says'),
     ('runtime', '', 'openvino, onnxruntime, torch or tensorrt; empty: as params_file says'),
     ('reliability', '', 'of the image: auto, best_effort or reliable; empty: as params_file says'),
     ('rviz', 'false', 'whether to start RViz'),
-    ('record', '', 'folder of a rosbag2 to write; empty: none'),
+    ('record', '', 'true: a rosbag2 in a new folder decomr_DATE_TIME here; or the folder; empty: '
+                   'none'),
+    ('record_also', '', 'besides meshes, topology, calibration and status: iuv, '
+                        'image/compressed, image'),
     ('use_sim_time', 'false', 'whether time comes from /clock'),
 )
+
+
+class Driver(NamedTuple):
+    """A camera driver that is started on request."""
+
+    package: str
+    executable: str
+    image: str
+    """Its image topic, relative to its namespace; camera_info is beside it."""
+    apt: str
+    """Debian package, the distribution's name left open."""
+
+
+# v4l2 and usb_cam publish image_raw where they are; realsense_ros below its node's name.
+DRIVERS = {
+    'usb_cam': Driver('usb_cam', 'usb_cam_node_exe', 'image_raw', 'ros-$ROS_DISTRO-usb-cam'),
+    'v4l2': Driver('v4l2_camera', 'v4l2_camera_node', 'image_raw',
+                   'ros-$ROS_DISTRO-v4l2-camera'),
+    'realsense': Driver('realsense2_camera', 'realsense2_camera_node', 'camera/color/image_raw',
+                        'ros-$ROS_DISTRO-realsense2-camera'),
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -48,29 +95,158 @@ def generate_launch_description() -> LaunchDescription:
 
 def _nodes(context: LaunchContext) -> list[Action]:
     given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    namespace = given['namespace']
-    use_sim_time = {'use_sim_time': given['use_sim_time'].lower() in ('true', '1')}
-    camera_info = given['camera_info'] or _beside(given['image'])
+    image, sources = _source(given)
+    camera_info = given['camera_info'] or _beside(image)
     overrides = {'weights': given['model'], 'runtime': given['runtime'],
                  'reliability': given['reliability']}
     overrides = {name: value for name, value in overrides.items() if value}
-    nodes = [Node(
-        package='decomr', executable='decomr_node', name='decomr', namespace=namespace,
-        output='screen', parameters=[given['params_file'], overrides, use_sim_time],
-        remappings=[('image', given['image']), ('camera_info', camera_info)])]
-    if given['record']:
+    overrides |= _mapping('parameters', given['parameters'])
+    node = Node(
+        package='decomr', executable='decomr_node', name='decomr', namespace=given['namespace'],
+        output='screen', parameters=[given['params_file'], overrides, _sim_time(given)],
+        remappings=[('image', image), ('camera_info', camera_info)])
+    nodes = [*sources, node, *_recorder(given, image, camera_info)]
+    if _is_true('rviz', given):
         nodes.append(Node(
-            package='decomr', executable='recorder', name='recorder', namespace=namespace,
-            output='screen', arguments=['--out', given['record']], parameters=[use_sim_time]))
-    if given['rviz'].lower() in ('true', '1'):
-        nodes.append(Node(
-            package='rviz2', executable='rviz2', name='rviz', namespace=namespace,
-            arguments=['-d', str(SHARE / 'rviz' / 'decomr.rviz')], parameters=[use_sim_time],
-            remappings=[('image', given['image'])]))
+            package='rviz2', executable='rviz2', name='rviz', namespace=given['namespace'],
+            arguments=['-d', str(SHARE / 'rviz' / 'decomr.rviz')],
+            parameters=[_sim_time(given)], remappings=[('image', image)]))
     return nodes
+
+
+def _source(given: dict[str, str]) -> tuple[str, list[Action]]:
+    """The image topic, and what is started to publish it."""
+    if given['video'] and given['camera'] != 'none':
+        raise RuntimeError('give camera or video, not both')
+    if given['video']:
+        loop = ['--loop'] if _is_true('loop', given) else []
+        return given['image'] or 'image', [Node(
+            package='decomr', executable='video_source', name='video_source', output='screen',
+            namespace=given['namespace'], parameters=[_sim_time(given)],
+            arguments=[given['video'], *loop, '--wait-for-subscriber', '--wait-timeout', '120'],
+            remappings=_remappings(given, 'image'))]
+    if given['camera'] == 'none':
+        return given['image'] or 'image', []
+    if given['camera'] not in DRIVERS:
+        raise RuntimeError(f'camera is {given["camera"]!r}, expected {", ".join(DRIVERS)} or none')
+    driver = DRIVERS[given['camera']]
+    try:
+        get_package_share_directory(driver.package)
+    except PackageNotFoundError:
+        raise RuntimeError(f'camera:={given["camera"]} needs the package {driver.package}; run: '
+                           f'sudo apt-get install {driver.apt}') from None
+    files = [given['camera_params_file']] if given['camera_params_file'] else []
+    return given['image'] or driver.image, [Node(
+        package=driver.package, executable=driver.executable, name='camera', output='screen',
+        namespace=given['namespace'],
+        parameters=[_driver_parameters(given), _sim_time(given), *files],
+        remappings=_remappings(given, driver.image))]
+
+
+def _remappings(given: dict[str, str], image: str) -> list[tuple[str, str]]:
+    """Moves the topics of a source that is started here to where they were asked for."""
+    if not given['image']:
+        return []
+    camera_info = given['camera_info'] or _beside(given['image'])
+    return [(image, given['image']), (_beside(image), camera_info)]
+
+
+def _driver_parameters(given: dict[str, str]) -> dict[str, Any]:
+    """What a driver calls the size, the rate and the device."""
+    width, height, fps = (_number(name, given) for name in ('width', 'height', 'fps'))
+    if given['camera'] == 'usb_cam':
+        return {'video_device': given['device'], 'image_width': width, 'image_height': height,
+                'framerate': float(fps), 'frame_id': 'camera_optical_frame'}
+    if given['camera'] == 'v4l2':
+        return {'video_device': given['device'], 'image_size': [width, height],
+                'camera_frame_id': 'camera_optical_frame', 'output_encoding': 'rgb8'}
+    return {'rgb_camera.color_profile': f'{width}x{height}x{fps}', 'enable_depth': False}
+
+
+def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Action]:
+    """`ros2 bag record` where rosbag2 is installed, else our own recorder."""
+    if given['record'].lower() in FALSE:
+        return []
+    folder = given['record']
+    if folder.lower() in TRUE:
+        folder = time.strftime('decomr_%Y-%m-%d_%H-%M-%S')
+    also = given['record_also'].replace(',', ' ').split()
+    if not _has_rosbag2():
+        return [Node(
+            package='decomr', executable='recorder', name='recorder', output='screen',
+            namespace=given['namespace'], parameters=[_sim_time(given)],
+            arguments=['--out', folder, *(['--also', *also] if also else [])],
+            remappings=[('image/compressed', f'{image}/compressed'), ('image', image),
+                        ('camera_info', camera_info)])]
+    names = {'camera_info': camera_info, 'image': image, 'image/compressed': f'{image}/compressed'}
+    topics = [_absolute(names.get(name, name), given['namespace']) for name in
+              ('human_meshes', 'topology', 'camera_info', *also)]
+    quality = _qos_file(given['namespace'], topics[2])
+    sim_time = ['--use-sim-time'] if _is_true('use_sim_time', given) else []
+    # A regular expression: how topics are listed differs between Humble and newer distributions.
+    expression = f'^({"|".join([*topics, "/diagnostics"])})$'
+    return [ExecuteProcess(
+        cmd=['ros2', 'bag', 'record', '-s', 'mcap', '-o', folder, '--max-cache-size', '0',
+             '--storage-config-file', str(SHARE / 'config' / 'rosbag2_mcap.yaml'),
+             '--qos-profile-overrides-path', quality, *sim_time, '--regex', expression],
+        output='screen')]
+
+
+def _has_rosbag2() -> bool:
+    """Whether `ros2 bag record -s mcap` will work."""
+    try:
+        for package in ('ros2bag', 'rosbag2_storage_mcap'):
+            get_package_share_directory(package)
+    except PackageNotFoundError:
+        return False
+    return shutil.which('ros2') is not None
+
+
+def _qos_file(namespace: str, camera_info: str) -> str:
+    """Our QoS file with the names that the topics have here; a file of its own."""
+    profiles = yaml.safe_load((SHARE / 'config' / 'rosbag2_qos.yaml').read_text())
+    renamed = {camera_info if name == '/camera_info' else _absolute(name[1:], namespace): profile
+               for name, profile in profiles.items()}
+    with tempfile.NamedTemporaryFile('w', prefix='decomr_qos_', suffix='.yaml',
+                                     delete=False) as handle:
+        yaml.safe_dump(renamed, handle)
+    return handle.name
+
+
+def _absolute(topic: str, namespace: str) -> str:
+    """A topic as rosbag2 wants it."""
+    if topic.startswith('/'):
+        return topic
+    return '/'.join(['', *filter(None, [namespace.strip('/'), topic])])
 
 
 def _beside(image_topic: str) -> str:
     """camera_info as image_transport places it: in the namespace of the image topic."""
     return f'{image_topic.rpartition("/")[0]}/camera_info'.removeprefix(
         '' if image_topic.startswith('/') else '/')
+
+
+def _sim_time(given: dict[str, str]) -> dict[str, bool]:
+    return {'use_sim_time': _is_true('use_sim_time', given)}
+
+
+def _is_true(name: str, given: dict[str, str]) -> bool:
+    value = given[name].lower()
+    if value not in TRUE + FALSE:
+        raise RuntimeError(f'{name} is {given[name]!r}, expected true or false')
+    return value in TRUE
+
+
+def _number(name: str, given: dict[str, str]) -> int:
+    if not given[name].isdecimal():
+        raise RuntimeError(f'{name} is {given[name]!r}, expected a whole number')
+    return int(given[name])
+
+
+def _mapping(name: str, text: str) -> dict[str, Any]:
+    """YAML text as a mapping; empty text is an empty one."""
+    values = yaml.safe_load(text) if text else {}
+    if not isinstance(values, dict):
+        raise RuntimeError(f'{name} is {text!r}, expected a YAML mapping such as '
+                           "'{detector_stride: 5, max_people: 3}'")
+    return values

@@ -53,6 +53,7 @@ OPTIONAL = {
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
     'tf2_msgs': 'decomr_ros/body_frames.py',
     'vision_msgs': 'decomr_ros/boxes.py',
+    'viser': 'decomr_ros/view_scene.py',
 }
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'

@@ -24,7 +24,8 @@ ROSDEP_KEYS = {
     'pytest': 'python3-pytest', 'rosbags': 'python3-rosbags-pip', 'scipy': 'python3-scipy',
     'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml',
 }
-WITHOUT_ROSDEP_KEY = {'cuda', 'openvino', 'safetensors', 'smplx', 'tensorrt'}
+WITHOUT_ROSDEP_KEY = {'cuda', 'openvino', 'safetensors', 'smplx', 'tensorrt', 'viser',
+                      'websockets'}
 # Keys that no Python import shows: tools of the build, and what a launch file starts.
 KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators',
                        'rosidl_default_runtime', 'rviz2'}
@@ -32,9 +33,9 @@ KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_gene
 DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-headless',
                  'lightning_fabric': 'lightning-fabric', 'yaml': 'pyyaml'}
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs',
-            'geometry_msgs', 'hri_msgs', 'launch', 'launch_ros', 'lifecycle_msgs',
-            'rcl_interfaces', 'rclpy', 'sensor_msgs', 'std_msgs', 'tf2_msgs', 'vision_msgs',
-            'visualization_msgs'}
+            'geometry_msgs', 'hri_msgs', 'launch', 'launch_ros', 'launch_testing',
+            'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs', 'std_msgs', 'tf2_msgs',
+            'vision_msgs', 'visualization_msgs'}
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
 MAX_WEIGHTS_BYTES = 16 * 2**20
 
@@ -101,11 +102,11 @@ def test_package_xml_names_nothing_that_is_not_used() -> None:
 def test_the_requirements_name_everything_that_is_imported() -> None:
     used = {DISTRIBUTIONS.get(name, name)
             for name in third_party_imports('decomr_core', 'decomr_ros') - FROM_ROS}
-    assert used - requirement_names('runtime', 'export', 'tensorrt') == set()
+    assert used - requirement_names('runtime', 'export', 'tensorrt', 'view') == set()
     used = {DISTRIBUTIONS.get(name, name)
             for name in third_party_imports('training', 'tests', 'tools') - FROM_ROS}
-    assert used - requirement_names('runtime', 'export', 'training', 'datasets', 'dev',
-                                    'bake') == set()
+    assert used - requirement_names('runtime', 'export', 'view', 'training', 'datasets',
+                                    'dev', 'bake') == set()
 
 
 def test_every_requirement_is_pinned_to_one_version() -> None:
@@ -113,8 +114,8 @@ def test_every_requirement_is_pinned_to_one_version() -> None:
             if line and not line.startswith('#')]
     assert all(re.match(r'[\w.-]+==[\w.]+( ; python_version (<|>=) \'3\.11\')?$', pin)
                for pin in pins)
-    direct = requirement_names('runtime', 'export', 'training', 'datasets', 'dev', 'build',
-                               'bake')
+    direct = requirement_names('runtime', 'export', 'view', 'training', 'datasets', 'dev',
+                               'build', 'bake')
     assert direct - requirement_names('constraints') == set()
 
 

@@ -63,7 +63,7 @@ def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp
     assert durability == {'/human_meshes': 'VOLATILE', '/latched': 'TRANSIENT_LOCAL'}
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(10))
     message = next(read_bag(tmp_path / 'bag', ['/human_meshes']))
-    assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10)
+    assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10, TYPE)
 
 
 def test_a_bag_opens_after_every_flush_while_it_is_being_written(tmp_path: Path) -> None:
@@ -110,6 +110,21 @@ def test_a_bag_is_never_written_over_another(tmp_path: Path) -> None:
     BagWriter(tmp_path / 'bag', _topics()).close()
     with pytest.raises(FileExistsError, match='choose another folder'):
         BagWriter(tmp_path / 'bag', _topics())
+
+
+def test_a_bag_in_several_files_is_read_in_their_order(tmp_path: Path) -> None:
+    for index in (0, 2, 10):
+        writer = BagWriter(tmp_path / f'part_{index}', _topics())
+        _write(writer, index, index + 2)
+        writer.close()
+    (tmp_path / 'bag').mkdir()
+    for index in (10, 2, 0):
+        (tmp_path / f'part_{index}' / f'part_{index}_0.mcap').rename(
+            tmp_path / 'bag' / f'bag_{index}.mcap')
+    times = [message.receive_ns - START_NS for message in read_bag(tmp_path / 'bag')]
+    assert times == [0, 1000, 2000, 3000, 10000, 11000]
+    with pytest.raises(ValueError, match='a folder of its own'):
+        recover_bag(tmp_path / 'bag')
 
 
 def test_what_is_no_bag_cannot_be_recovered(tmp_path: Path) -> None:

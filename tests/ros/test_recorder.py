@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from decomr.msg import HumanMeshArray, MeshTopology
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
-from decomr_ros.bag import BagTopic, BagWriter
+from decomr_ros.bag import BagTopic, BagWriter, read_bag
 from decomr_ros.messages import human_mesh_array_message
 from decomr_ros.recorder import main, message_definition
 from tests.ros.conftest import RosTest, make_mesh
@@ -52,6 +55,42 @@ def test_after_sigkill_the_bag_opens_up_to_the_last_flush(ros: RosTest) -> None:
     ros.spin_until(lambda: _counts(ros.folder / 'bag').get('/robot/human_meshes') == 20, 5)
     assert ros.processes[0].stop(signal.SIGKILL) == -signal.SIGKILL
     assert _counts(ros.folder / 'bag') == {'/robot/human_meshes': 20, '/robot/topology': 1}
+
+
+def test_sigkill_while_recording_loses_at_most_a_second(ros: RosTest) -> None:
+    _publish(ros, 0)
+    meshes = next(publisher for publisher in ros.node.publishers
+                  if publisher.topic_name == '/robot/human_meshes')
+    started = time.monotonic()
+    while time.monotonic() - started < 2.2:  # killed between two flushes, wherever that is
+        header = Header(frame_id='camera', stamp=ros.node.get_clock().now().to_msg())
+        meshes.publish(human_mesh_array_message(header, [make_mesh(0, 13348)], 'abc'))
+        ros.spin(0.02)
+    killed_ns = time.time_ns()
+    assert ros.processes[0].stop(signal.SIGKILL) == -signal.SIGKILL
+    recorded = list(read_bag(ros.folder / 'bag', ['/robot/human_meshes']))
+    assert (killed_ns - recorded[-1].receive_ns) / 1e9 <= 1.0
+    assert len(recorded) > 20
+    assert _counts(ros.folder / 'bag')['/robot/human_meshes'] == len(recorded)
+
+
+def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: RosTest) -> None:
+    careless = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    infos = ros.node.create_publisher(CameraInfo, 'camera_info', careless)
+    pictures = ros.node.create_publisher(CompressedImage, 'image/compressed', careless)
+    markers = ros.node.create_publisher(MarkerArray, 'markers', 5)
+    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also',
+                         'image/compressed')
+    recorder.wait_for('recording')
+    ros.spin_until(lambda: infos.get_subscription_count() and pictures.get_subscription_count())
+    ros.spin(0.3)
+    for _ in range(3):
+        infos.publish(CameraInfo())
+        pictures.publish(CompressedImage(format='jpeg', data=[1, 2, 3]))
+        ros.spin(0.05)
+    assert markers.get_subscription_count() == 0
+    assert recorder.stop() == 0, recorder.output
+    assert _counts(ros.folder / 'bag') == {'/camera_info': 3, '/image/compressed': 3}
 
 
 def test_a_damaged_bag_is_recovered_by_the_command(

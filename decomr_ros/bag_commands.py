@@ -1,0 +1,89 @@
+"""`decomr bag info | replay-overlay`: what is in a recording, and a video of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from decomr_ros.bag_info import bag_info, bag_info_text
+from decomr_ros.replay import replay_overlay
+
+__all__ = ['main']
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one of the commands.
+
+    Args:
+        argv: the words after `decomr bag`; None: those of this process.
+
+    Returns:
+        The exit code; 2 for a bag or a video that cannot be used.
+    """
+    options = _parse(argv)
+    try:
+        text, report = options.handler(options)
+    except (OSError, ValueError) as error:
+        if os.environ.get('DECOMR_DEBUG'):
+            raise
+        sys.stderr.write(f'decomr bag {options.command}: {" ".join(str(error).split())}\n')
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f'decomr bag {options.command}: interrupted\n')
+        return 2
+    sys.stdout.write(f'{text}\n')
+    if options.json:
+        sys.stdout.write(json.dumps(report) + '\n')
+    return 0
+
+
+def _info(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    report = bag_info(options.bag)
+    return bag_info_text(report), report
+
+
+def _replay(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    if options.out.exists():
+        raise ValueError(f'{options.out} exists already; give another --out or remove it')
+    if not options.out.absolute().parent.is_dir():
+        raise ValueError(f'there is no folder {options.out.parent}; create it, or give another '
+                         '--out')
+    if options.stamps is not None and options.video is None:
+        raise ValueError('--stamps are of a video file; give it by --video')
+    report = replay_overlay(options.bag, options.out, options.video, options.stamps,
+                            options.namespace, options.image)
+    return (f'{report["out"]}: {report["pictures"]} pictures ({report["background"]}), '
+            f'{report["width"]}x{report["height"]} at {report["rate_hz"]:g} Hz, people in '
+            f'{report["pictures_with_people"]}', report)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('bag', type=Path, metavar='BAG', help='folder of a bag, or a .mcap file')
+    common.add_argument('--json', action='store_true',
+                        help='print one JSON object on the last line')
+    parser = argparse.ArgumentParser('decomr bag', description=__doc__.partition('\n')[0])
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    commands.add_parser('info', parents=[common], help='topics, rates, gaps, who was seen when'
+                        ).set_defaults(handler=_info)
+    replay = commands.add_parser('replay-overlay', parents=[common],
+                                 help='render the meshes over their pictures to a video')
+    replay.set_defaults(handler=_replay)
+    replay.add_argument('--out', type=Path, required=True, metavar='OUT.mp4', help='to write')
+    replay.add_argument('--video', type=Path, metavar='VIDEO|BAG',
+                        help='the pictures, where the bag holds none')
+    replay.add_argument('--stamps', type=Path, metavar='FILE',
+                        help='of a video file: lines of frame index, stamp (ns); default: it '
+                             'starts with the first meshes and has its own rate')
+    replay.add_argument('--namespace', help='of the node, where the bag holds several')
+    replay.add_argument('--image', metavar='TOPIC', help="pictures to use; default: the camera's")
+    return parser.parse_args(argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,191 @@
+"""`decomr view`: a web page with the live meshes, the camera and its image.
+
+A node like any other: it subscribes to the meshes and the camera, and hands the newest of each to
+the page ten times a second, which is what a browser shows smoothly over a network. Between two
+looks messages are kept serialised, so that a fast camera costs little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from decomr.msg import HumanMeshArray, MeshTopology
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, Image
+
+from decomr_ros.images import rgb_from_image_message
+from decomr_ros.messages import (
+    human_meshes_from_message,
+    intrinsics_from_camera_info,
+    nanoseconds_from_stamp,
+)
+from decomr_ros.process import run_node
+from decomr_ros.view_scene import ViewScene
+
+__all__ = ['Viewer', 'main']
+
+RATE_HZ = 10.0
+# People are taken off the page if no message came for this long, s.
+STALE_S = 2.0
+# Best effort hears every publisher; of several waiting messages only the newest counts.
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Viewer(Node):
+    """Subscribes meshes, topology, calibration and image, and keeps a page up to date."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Starts the page and subscribes.
+
+        Args:
+            options: of the command line.
+        """
+        super().__init__('decomr_view', namespace=options.namespace)
+        self.exit_code: int | None = None
+        self._scene = ViewScene(options.host, options.port)
+        self._newest: dict[str, bytes] = {}
+        self._hash: str | None = None
+        self._latency_ms = self._rate_hz = 0.0
+        self._num_messages, self._heard_ns, self._counted_ns = 0, 0, self._now_ns()
+        namespace, slash, _ = options.image.rpartition('/')
+        camera_info = options.camera_info or f'{namespace}{slash}camera_info'
+        self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
+        self.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST,
+                                 raw=True)
+        self._keep(CameraInfo, camera_info)
+        self._keep(Image, options.image)
+        self.create_timer(1 / options.rate, self._update)
+        self.get_logger().info(f'open {self._scene.address} in a browser; meshes of '
+                               f'{self.resolve_topic_name("human_meshes")}, pictures of '
+                               f'{self.resolve_topic_name(options.image)}')
+
+    def close(self) -> None:
+        """Ends the page."""
+        self._scene.close()
+
+    def _keep(self, type_: type, topic: str) -> None:
+        """Subscribes and keeps the newest message as bytes."""
+        self.create_subscription(
+            type_, topic, lambda data: self._newest.__setitem__(type_.__name__, data), NEWEST,
+            raw=True)
+
+    def _take_topology(self, message: MeshTopology) -> None:
+        self._hash = message.hash
+        self._scene.set_topology(np.array(message.faces, np.int64).reshape(-1, 3),
+                                 message.joint_parents)
+
+    def _take_meshes(self, data: bytes) -> None:
+        self._newest['HumanMeshArray'] = data
+        self._num_messages += 1
+        self._heard_ns = self._now_ns()
+
+    def _update(self) -> None:
+        """Hands what is new to the page."""
+        info = self._take(CameraInfo)
+        picture = self._take(Image)
+        try:
+            if info is not None:
+                self._show_camera(info)
+            if picture is not None:
+                self._scene.show_picture(rgb_from_image_message(picture))
+        except ValueError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+        if self._hash is not None:
+            self._show_people(self._take(HumanMeshArray))
+        self._count()
+
+    def _show_camera(self, info: CameraInfo) -> None:
+        # The image that the calibration is of: a region and binning of the driver applied.
+        region = info.roi
+        width = (region.width or info.width) // max(1, info.binning_x)
+        height = (region.height or info.height) // max(1, info.binning_y)
+        intrinsics = intrinsics_from_camera_info(info, width, height)
+        if intrinsics is not None and width and height:
+            self._scene.show_camera(intrinsics, width, height)
+
+    def _show_people(self, array: HumanMeshArray | None) -> None:
+        if array is None:
+            if self._scene.num_people and self._now_ns() - self._heard_ns > STALE_S * 1e9:
+                self._scene.show_people([])
+            return
+        if array.topology_hash != self._hash:
+            self.get_logger().warning(
+                f'meshes of the body {array.topology_hash[:12]}, but the topology is of '
+                f'{self._hash[:12]}; do two nodes publish here?', throttle_duration_sec=10.0)
+            return
+        self._latency_ms = (self._heard_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
+        try:
+            self._scene.show_people(human_meshes_from_message(array))
+        except ValueError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+
+    def _count(self) -> None:
+        """Once a second: the rate of the meshes."""
+        now_ns = self._now_ns()
+        if now_ns - self._counted_ns >= 1e9:
+            self._rate_hz = self._num_messages / ((now_ns - self._counted_ns) / 1e9)
+            self._num_messages, self._counted_ns = 0, now_ns
+        if self._heard_ns and self._hash is not None:
+            self._scene.show_text(
+                f'**{self._scene.num_people}** people, **{self._rate_hz:.0f}** Hz, latency '
+                f'**{self._latency_ms:.0f}** ms')
+        elif self._heard_ns:
+            self._scene.show_text('waiting for topology')
+
+    def _take(self, type_: type) -> Any:
+        """The newest message of a type, once; None where there is none."""
+        data = self._newest.pop(type_.__name__, None)
+        return None if data is None else deserialize_message(data, type_)
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves the page until SIGINT or SIGTERM; ROS arguments (remappings) are understood.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser('decomr view', description=__doc__.partition('\n')[0])
+    parser.add_argument('--port', type=_port, default=8080, help='of the page (8080)')
+    parser.add_argument('--host', default='127.0.0.1',
+                        help='address to listen on (127.0.0.1); 0.0.0.0 shows the page, without '
+                             'a password, to the whole network')
+    parser.add_argument('--namespace', default='', help='of the node whose meshes are shown')
+    parser.add_argument('--image', default='image', help='image topic (image)')
+    parser.add_argument('--camera-info', help='default: camera_info beside the image topic')
+    parser.add_argument('--rate', type=_rate, default=RATE_HZ,
+                        help=f'updates of the page, Hz ({RATE_HZ:g})')
+    options = parser.parse_args(remove_ros_args(['view', *words])[1:])
+    return run_node(lambda: Viewer(options), ['view', *words])
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f'{text!r} is no port: 1 to 65535')
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate_hz = float(text)
+    except ValueError:
+        rate_hz = 0.0
+    if not 0.1 <= rate_hz <= 60:
+        raise argparse.ArgumentTypeError(f'{text!r} is no rate: 0.1 to 60 Hz')
+    return rate_hz
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

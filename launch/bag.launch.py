@@ -1,0 +1,79 @@
+"""Meshes from the images of a bag, in the bag's own time.
+
+    ros2 launch decomr bag.launch.py bag:=FOLDER image:=/camera/image_raw
+
+`ros2 bag play --clock` publishes the bag and /clock; the node takes its time from there, so that
+latencies and timeouts mean the same as on the robot. All arguments of decomr.launch.py work too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+
+SHARE = Path(get_package_share_directory('decomr'))
+# Name, default and meaning of each argument.
+ARGUMENTS = (
+    ('bag', None, 'folder of the rosbag2 to play'),
+    ('rate', '1.0', 'of the playback: 0.5 is half the speed'),
+    ('start_delay', '5.0', 'time for the node to load its network before the playback, s'),
+)
+# Nothing that a node of ours once published may come from the bag as well.
+OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'markers', 'overlay')
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The node on simulated time and the playback; the end of the bag ends everything."""
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=default, description=description)
+          for name, default, description in ARGUMENTS),
+        # Before anything is started: launch leaves a node behind that an error finds starting.
+        OpaqueFunction(function=_check),
+        IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'decomr.launch.py')),
+            launch_arguments={'use_sim_time': 'true'}.items()),
+        OpaqueFunction(function=_playback)])
+
+
+def _check(context: LaunchContext) -> None:
+    """Refuses what cannot be played.
+
+    Raises:
+        RuntimeError: there is no rosbag2, or no bag.
+    """
+    bag = LaunchConfiguration('bag').perform(context)
+    if shutil.which('ros2') is None:
+        raise RuntimeError('there is no ros2 command to play the bag; run: sudo apt-get install '
+                           'ros-$ROS_DISTRO-ros2bag ros-$ROS_DISTRO-rosbag2-storage-mcap')
+    if not Path(bag).exists():
+        raise RuntimeError(f'there is no bag {bag}; give bag:=FOLDER')
+
+
+def _playback(context: LaunchContext) -> list[Action]:
+    bag, rate, delay = (LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS)
+    namespace = LaunchConfiguration('namespace').perform(context).strip('/')
+    ours = [f'{"/" if namespace else ""}{namespace}/{topic}' for topic in OUR_TOPICS]
+    # Old results go out of the way; whoever wants to see them plays the bag by hand.
+    play = ExecuteProcess(
+        cmd=['ros2', 'bag', 'play', bag, '--clock', '--rate', rate, '--remap',
+             *(f'{topic}:=/recorded{topic}' for topic in ours)], output='screen')
+    return [TimerAction(period=float(delay), actions=[play]),
+            RegisterEventHandler(OnProcessExit(
+                target_action=play, on_exit=[EmitEvent(event=Shutdown(reason='the bag ended'))]))]
