@@ -3,33 +3,40 @@
 | state | what exists |
 |---|---|
 | unconfigured | parameters, /diagnostics |
-| inactive | the network in its runtime, the publishers |
+| inactive | the network in its runtime, warmed up, and the publishers |
 | active | the subscriptions, the worker thread that does the inference |
 
 The executor's thread only takes messages; the worker thread converts, infers and publishes the
 newest image. A transition that fails says why in one line of the log and leaves the node where it
-was: correct the parameter and configure again.
+was: correct the parameter and configure again. Parameters changed while it is active hold from
+the next image on, all of them at once.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.srv import ChangeState
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from decomr_ros.diagnostics import FrameStatistics, publish_status
+from decomr_ros.diagnostics import (
+    FrameStatistics,
+    Situation,
+    failing_as,
+    judge,
+    status_message,
+)
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
-from decomr_ros.images import rgb_from_image_message
+from decomr_ros.images import ENCODINGS, rgb_from_image_message
+from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.messages import (
     intrinsics_from_camera_info,
     mesh_topology_message,
@@ -37,11 +44,12 @@ from decomr_ros.messages import (
 )
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
-from decomr_ros.pipeline import MeshPipeline
+from decomr_ros.pipeline import MeshPipeline, free_memory
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
     import numpy as np
+    from rclpy.event_handler import QoSMessageLostInfo
     from rclpy.subscription import Subscription
     from rclpy.timer import Timer
 
@@ -55,109 +63,97 @@ QUIET_S = 5.0
 IMAGE_QUEUE = 5
 # One image is never worth more than this when the worker is asked to stop, s.
 STOP_TIMEOUT_S = 5.0
-# How long the last messages may take to reach reliable subscribers when the process ends.
-SEND_TIMEOUT = Duration(seconds=0.5)
+# How long the last messages may take to reach reliable subscribers, s.
+SEND_TIMEOUT_S = 0.5
+# After a signal the process ends within this time, s, whatever the libraries are doing;
+ENDS_WITHIN_S = 1.6
+# an inference that runs then may take this much of it, s,
+LAST_IMAGE_S = 0.6
+# and all that is done in order this much, s.
+CLOSE_S = 1.2
 
-# What our own code says in words for a user; the traceback of anything else helps to report it.
-TOLD_IN_WORDS = (ValueError, OSError, RuntimeError, ImportError)
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+class DecomrNode(ManagedNode):
+    """Images and their calibration in; meshes, IUV images, markers and the topology out."""
 
+    def __init__(self, **options: Any) -> None:
+        """Declares the parameters; with `autostart` the transitions follow once it spins.
 
-class DecomrNode(LifecycleNode):
-    """Images and their calibration in; meshes, IUV images, markers and the topology out.
-
-    Attributes:
-        exit_code: set when the process should end.
-    """
-
-    def __init__(self) -> None:
-        """Declares the parameters; with `autostart` the transitions follow once it spins."""
-        super().__init__('decomr')
-        self.exit_code: int | None = None
+        Args:
+            options: what rclpy's Node takes, as `context` or `parameter_overrides`.
+        """
+        super().__init__('decomr', **options)
         self._reset()
         declare_parameters(self, self._is_configured, self._parameters_changed)
-        # Steady time: with use_sim_time and no clock yet, ROS time stands still.
-        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._every(STATUS_PERIOD_S, self._publish_status)
-        self._refuse_politely()
+        self.every(STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
-            self._autostart_timer = self._every(0.0, self._autostart)
+            self.start_itself(lambda: self.get_parameter('exit_on_failed_autostart').value)
 
     # Transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads the network and makes the publishers."""
-        try:
-            self._reset()
-            self._settings = read_parameters(self)
-            self._pipeline = MeshPipeline(self._settings)
-            self._outputs = Outputs(self, self._settings,
-                                    mesh_topology_message(self._pipeline.topology))
-            self._log_timer = self._every(self._settings.log_period_s, self._log_rates)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
-            self._log_failure('configure', error)
-            self._release()
-            return FAILURE
-        self.get_logger().info(
-            f'configured: weights {self._settings.weights} in {self._settings.runtime}, detector '
-            f'{self._settings.detector} on one image in {self._settings.detector_stride}')
-        return SUCCESS
+        """Checks the parameters, loads the network, runs it once and makes the publishers."""
+        self._reset()
+        return self.attempt('configure', self._acquire, self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publishes the topology, subscribes, starts the worker."""
         super().on_activate(state)
-        try:
-            self._outputs.publish_topology()
-            self._worker.start()
-            self._subscribe()
-        except Exception as error:  # noqa: BLE001
-            self._log_failure('activate', error)
+
+        def undo() -> None:
+            """Back to inactive."""
             self._stop()
-            super().on_deactivate(state)
-            return FAILURE
-        self.get_logger().info(
-            f'active: {self.resolve_topic_name("image")} ({self._settings.reliability}) -> '
-            f'{self.resolve_topic_name("human_meshes")}')
-        return SUCCESS
+            super(DecomrNode, self).on_deactivate(state)
+
+        return self.attempt('activate', self._start, undo)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribes, stops the worker, clears the markers."""
-        self._stop()
-        self._outputs.wait_until_sent(SEND_TIMEOUT)
+        """Unsubscribes, stops the worker, clears the markers; the network stays loaded."""
+        if self.attempt('deactivate', self._stop) != SUCCESS:
+            return FAILURE
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the network and the publishers."""
-        self._release()
-        return SUCCESS
+        return self.attempt('cleanup', self._release)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees everything, from any state."""
-        self._stop()
-        self._release()
-        return SUCCESS
+        def end() -> None:
+            """Whatever exists."""
+            self._stop()
+            self._release()
+
+        return self.attempt('shutdown', end)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees everything; the node can be configured again."""
         return self.on_shutdown(state)
 
     def close(self) -> None:
-        """Ends in order, from any state: the markers disappear, the counts are logged."""
+        """Ends in order, from any state: the markers disappear, the counts are logged.
+
+        An inference is not waited for long.
+        """
+        deadline_s = time.monotonic() + CLOSE_S
+        self._stop_timeout_s = LAST_IMAGE_S
         if self._subscribed:
             self.trigger_deactivate()
         counts = self._worker.counts
         self._publish_status()
-        self._status_publisher.wait_for_all_acked(SEND_TIMEOUT)
+        left_s = max(0.0, min(SEND_TIMEOUT_S, deadline_s - time.monotonic()))
+        self._status_publisher.wait_for_all_acked(Duration(seconds=left_s))
         self.get_logger().info(
             f'{counts.received} images received, {counts.skipped_for_newer} skipped for a newer '
             f'one, {self._statistics.published} mesh messages published, {counts.failed} failed')
-        self._release()
+        if self._worker.stop(0.0):
+            self._release()
 
     # The image path
 
     def _take_image(self, message: Image) -> None:
+        self._statistics.add_arrival()
         self._worker.submit(message)
 
     def _take_camera_info(self, message: CameraInfo) -> None:
@@ -165,14 +161,27 @@ class DecomrNode(LifecycleNode):
 
     def _process(self, message: Image) -> None:
         """One image, on the worker thread."""
-        image = rgb_from_image_message(message)
+        self._follow_parameters(message.header)
+        with failing_as('bad_size' if message.encoding in ENCODINGS else 'bad_encoding'):
+            image = rgb_from_image_message(message)
         self._watch_time(message.header)
         intrinsics = self._intrinsics(message)
-        meshes, times = self._pipeline.estimate(image, intrinsics)
-        self._outputs.publish_meshes(message.header, meshes)
-        latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
-        self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
-        self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
+        with failing_as('estimation'):
+            meshes, times = self._pipeline.estimate(image, intrinsics)
+        with failing_as('publishing'):
+            self._outputs.publish_meshes(message.header, meshes)
+            latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
+            self._statistics.add(latency.nanoseconds / 1e6, len(meshes), times)
+            self._outputs.publish_pictures(message.header, image, meshes, intrinsics)
+
+    def _follow_parameters(self, header: Header) -> None:
+        """Passes changed parameters on, between two images."""
+        wanted = self._wanted
+        if wanted is not self._settings:
+            with failing_as('parameters'):
+                self._pipeline.update(wanted)
+                self._outputs.update(wanted, header)
+            self._settings = wanted
 
     def _watch_time(self, header: Header) -> None:
         """Forgets the tracks where time jumps back: a bag that starts again."""
@@ -202,55 +211,23 @@ class DecomrNode(LifecycleNode):
                             'camera_calibration')
         return intrinsics
 
-    def _frame_failed(self, error: Exception) -> None:
-        self._statistics.add_problem(str(error))
-        self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
-
     # What belongs to the states
 
     def _is_configured(self) -> bool:
         return self._pipeline is not None
 
     def _parameters_changed(self, names: frozenset[str]) -> None:
-        if self._is_configured():
-            self._settings = read_parameters(self)
-
-    def _refuse_politely(self) -> None:
-        """Answers a transition that the present state does not have.
-
-        rclpy's own service raises an error then, and the caller waits for ever.
-        """
-        change = self._service_change_state.callback
-
-        def answer(request: ChangeState.Request,
-                   response: ChangeState.Response) -> ChangeState.Response:
-            """The change, or a refusal that says so."""
-            try:
-                return change(request, response)
-            except Exception as error:  # noqa: BLE001 - rclpy's RCLError is not public
-                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
-                response.success = False
-                return response
-
-        self._service_change_state.callback = answer
-
-    def _autostart(self) -> None:
-        self.destroy_timer(self._autostart_timer)
-        if self._state_machine.current_state[1] != 'unconfigured':
-            return  # a lifecycle manager was faster
-        has_started = (self.trigger_configure() == SUCCESS
-                       and self.trigger_activate() == SUCCESS)
-        if has_started:
+        """Takes all values over at once; the worker asks for them before each image."""
+        if not self._is_configured():
             return
-        if self.get_parameter('exit_on_failed_autostart').value:
-            self.exit_code = 1
-        else:
-            name = self.get_fully_qualified_name()
-            self.get_logger().error(f'autostart failed; correct it (ros2 param set {name} ...), '
-                                    f'then: ros2 lifecycle set {name} configure')
+        self._wanted = read_parameters(self)
+        if 'log_period_s' in names:
+            self._log_timer.timer_period_ns = int(self._wanted.log_period_s * 1e9)
+            self._log_timer.reset()
 
     def _reset(self) -> None:
-        self._settings: NodeParameters | None = None
+        self._settings: NodeParameters | None = None  # of the last image
+        self._wanted: NodeParameters | None = None  # of the next image
         self._pipeline: MeshPipeline | None = None
         self._outputs: Outputs | None = None
         self._log_timer: Timer | None = None
@@ -261,23 +238,50 @@ class DecomrNode(LifecycleNode):
         self._logged = WorkerCounts()
         self._statistics = FrameStatistics()
         self._worker: FrameWorker[Image] = FrameWorker(self._process, self._frame_failed)
+        self._stop_timeout_s = STOP_TIMEOUT_S
+
+    def _acquire(self) -> None:
+        self._settings = self._wanted = settings = read_parameters(self)
+        self._pipeline = MeshPipeline(settings)
+        self._outputs = Outputs(self, settings, mesh_topology_message(self._pipeline.topology))
+        self._log_timer = self.every(settings.log_period_s, self._log_rates)
+        self.get_logger().info(
+            f'configured: weights {settings.weights} in {settings.runtime}, detector '
+            f'{settings.detector} on one image in {settings.detector_stride}')
+
+    def _start(self) -> None:
+        self._outputs.publish_topology()
+        self._statistics.activate()
+        self._worker.start()
+        self._subscribe()
+        self.get_logger().info(
+            f'active: {self.resolve_topic_name("image")} ({self._settings.reliability}) -> '
+            f'{self.resolve_topic_name("human_meshes")}')
 
     def _subscribe(self) -> None:
         qos = QoSProfile(depth=IMAGE_QUEUE, reliability=ReliabilityPolicy[
             self._settings.reliability.upper()])
-        self._subscribed = [
-            self.create_subscription(CameraInfo, 'camera_info', self._take_camera_info, qos),
-            self.create_subscription(Image, 'image', self._take_image, qos)]
+        subscribe = self.create_subscription
+        self._subscribed = [subscribe(CameraInfo, 'camera_info', self._take_camera_info, qos)]
+        try:
+            self._subscribed.append(subscribe(
+                Image, 'image', self._take_image, qos,
+                event_callbacks=SubscriptionEventCallbacks(message_lost=self._images_lost)))
+            self._statistics.lost = self._statistics.lost or 0
+        except UnsupportedEventTypeError:  # not every middleware counts them
+            self._subscribed.append(subscribe(Image, 'image', self._take_image, qos))
 
     def _stop(self) -> None:
         for subscription in self._subscribed:
             self.destroy_subscription(subscription)
         self._subscribed = []
-        if not self._worker.stop(STOP_TIMEOUT_S):
-            self.get_logger().error(f'the inference did not end within {STOP_TIMEOUT_S:g} s')
+        if not self._worker.stop(self._stop_timeout_s):
+            self.get_logger().error(
+                f'an inference did not end within {self._stop_timeout_s:g} s')
         if self._outputs is not None:
             self._outputs.clear_markers(Header(stamp=self.get_clock().now().to_msg(),
                                                frame_id=self._last_frame_id))
+            self._outputs.wait_until_sent(Duration(seconds=SEND_TIMEOUT_S))
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -287,45 +291,53 @@ class DecomrNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.close()
         self._pipeline = self._outputs = self._log_timer = None
+        free_memory()
 
     # Saying what happens
 
+    def _frame_failed(self, error: Exception) -> None:
+        self._statistics.add_failure(error)
+        self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
+
+    def _images_lost(self, event: QoSMessageLostInfo) -> None:
+        self._statistics.lost += event.total_count_change
+
     def _publish_status(self) -> None:
-        values = self._statistics.values(self._worker.counts, STATUS_PERIOD_S)
-        publish_status(self, self._status_publisher, self._state_machine.current_state[1], values)
+        values = self._statistics.values(self._worker.counts)
+        frame_age_s, image_age_s = self._statistics.ages_s()
+        if self.state_label == 'active':
+            values['last_frame_age_s'] = f'{frame_age_s:.2f}'
+        if self._pipeline is not None:
+            values.update(self._pipeline.status())
+        settings = self._wanted or NodeParameters()
+        level, message = judge(Situation(
+            self.state_label, self.last_failure, frame_age_s, image_age_s,
+            settings.frame_age_warn_s, settings.frame_age_error_s,
+            self.resolve_topic_name('image'), self._statistics.recent_failures(),
+            self._statistics.last_problem,
+            f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz'))
+        self._status_publisher.publish(status_message(self, level, message, values))
 
     def _log_rates(self) -> None:
         if not self._subscribed:
             return
-        counts, period_s = self._worker.counts, self._settings.log_period_s
+        counts, period_s = self._worker.counts, self._wanted.log_period_s
         arrived = counts.received - self._logged.received
         self._logged = counts
         if not arrived:
             self.get_logger().warning(
                 f'no image on {self.resolve_topic_name("image")} for {period_s:g} s; is the '
-                f'camera running, and does reliability={self._settings.reliability} suit it?')
+                f'camera running, and does reliability={self._wanted.reliability} suit it?')
             return
         values = self._statistics.values(counts, period_s)
-        rate_hz = values.pop('rate_hz')
-        self.get_logger().info(f'in {arrived / period_s:.1f} Hz, out {rate_hz} Hz; ' + ', '.join(
+        rate_in_hz, rate_hz = values.pop('rate_in_hz'), values.pop('rate_hz')
+        self.get_logger().info(f'in {rate_in_hz} Hz, out {rate_hz} Hz; ' + ', '.join(
             f'{name} {value}' for name, value in values.items()))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             self.get_logger().warning(text)
-
-    def _log_failure(self, transition: str, error: Exception) -> None:
-        """One line that says why; more only of what nobody expected."""
-        text = ''.join(traceback.format_exception(error)).rstrip()
-        if isinstance(error, TOLD_IN_WORDS) and str(error):
-            self.get_logger().error(f'{transition} failed: {" ".join(str(error).split())}')
-            self.get_logger().debug(text)
-        else:
-            self.get_logger().error(f'{transition} failed, please report this: {error!r}\n{text}')
-
-    def _every(self, period_s: float, call: Callable[[], None]) -> Timer:
-        return self.create_timer(period_s, call, clock=self._steady_clock)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -334,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    return run_node(DecomrNode, argv)
+    return run_node(DecomrNode, argv, ENDS_WITHIN_S)
 
 
 if __name__ == '__main__':

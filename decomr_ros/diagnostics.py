@@ -1,10 +1,18 @@
-"""What the node counts, its line of rates in the log, and its status on /diagnostics."""
+"""What the node counts, and what it says of itself on /diagnostics: rates, delays, losses, causes.
+
+The level follows REP-107. OK: meshes come as they should. WARN: they come late, or some images
+fail. ERROR: they do not come although the node is active, or a transition has failed. STALE: the
+node is not active, so that nothing it published before holds any more.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,10 +24,14 @@ if TYPE_CHECKING:
     from decomr_core.structures import StageTimes
     from decomr_ros.frame_worker import WorkerCounts
 
-__all__ = ['FrameRecord', 'FrameStatistics', 'publish_status']
+__all__ = ['FrameRecord', 'FrameStatistics', 'Situation', 'failing_as', 'judge', 'status_message']
 
-# Rates and percentiles are over the last frames only: 10 s of a 60 Hz camera.
-WINDOW = 600
+# Rates, percentiles and failures are those of the last time so long, s.
+WINDOW_S = 5.0
+# So many images are remembered: more than come in that time from any camera.
+NUM_REMEMBERED = 2000
+# The name under which an error carries its cause.
+CAUSE = 'decomr_cause'
 
 
 class FrameRecord(NamedTuple):
@@ -33,42 +45,148 @@ class FrameRecord(NamedTuple):
     stages_ms: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Situation:
+    """What the level of a status depends on."""
+
+    state: str
+    """Label of the lifecycle state."""
+    last_failure: str = ''
+    """Why the last transition failed; empty where it did not."""
+    frame_age_s: float = 0.0
+    """Since meshes were published, or since the activation if none were."""
+    image_age_s: float = 0.0
+    """Since an image arrived, likewise."""
+    warn_s: float = 1.0
+    """A frame older than this is WARN."""
+    error_s: float = 5.0
+    """A frame older than this is ERROR."""
+    image_topic: str = 'image'
+    failed: int = 0
+    """Images that failed lately."""
+    last_problem: str = ''
+    """Why the last of them failed."""
+    rates: str = ''
+    """A phrase for when all is well."""
+
+
+def judge(situation: Situation) -> tuple[bytes, str]:
+    """The level of a status and a message that says why."""
+    now = situation
+    if now.last_failure:
+        return DiagnosticStatus.ERROR, f'{now.state}; {now.last_failure}'
+    if now.state != 'active':
+        return DiagnosticStatus.STALE, f'{now.state}; no meshes are made in this state'
+    if now.frame_age_s >= min(now.warn_s, now.error_s):
+        level = (DiagnosticStatus.ERROR if now.frame_age_s >= now.error_s
+                 else DiagnosticStatus.WARN)
+        if now.image_age_s >= min(now.warn_s, now.error_s):
+            return level, f'no image on {now.image_topic} for {now.image_age_s:.1f} s'
+        why = f'; {now.last_problem}' if now.failed else ''
+        return level, f'images come, but no meshes for {now.frame_age_s:.1f} s{why}'
+    if now.failed:
+        return DiagnosticStatus.WARN, (f'{now.failed} images failed in the last {WINDOW_S:g} s; '
+                                       f'{now.last_problem}')
+    return DiagnosticStatus.OK, f'active; {now.rates}'
+
+
 class FrameStatistics:
-    """The last frames; written by the worker thread, read by the timers."""
+    """The last frames; written by the worker and the executor, read by the timers.
+
+    Attributes:
+        published: mesh messages so far.
+        empty: those of them without anybody.
+        failures: images that failed so far, by cause.
+        lost: images that the middleware says were lost on their way; None where it cannot tell.
+        last_problem: why the last image failed; empty if none did.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: deque[FrameRecord] = deque(maxlen=WINDOW)
-        self.published = 0
+        self._records: deque[FrameRecord] = deque(maxlen=NUM_REMEMBERED)
+        self._arrivals_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
+        self._failures_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
+        self._activated_s = time.monotonic()
+        self.published = self.empty = 0
+        self.failures: Counter[str] = Counter()
+        self.lost: int | None = None
         self.last_problem = ''
+
+    def activate(self) -> None:
+        """From now on images are expected; what is older says nothing of now."""
+        with self._lock:
+            self._activated_s = time.monotonic()
+            for times in (self._records, self._arrivals_s, self._failures_s):
+                times.clear()
+
+    def add_arrival(self) -> None:
+        """An image has come in."""
+        with self._lock:
+            self._arrivals_s.append(time.monotonic())
 
     def add(self, latency_ms: float, people: int, times: StageTimes) -> None:
         """Counts a frame whose meshes have just been published."""
         with self._lock:
             self.published += 1
+            self.empty += people == 0
             self._records.append(FrameRecord(time.monotonic(), latency_ms, people,
                                              dict(times.stages_ms)))
 
-    def add_problem(self, problem: str) -> None:
-        """Remembers why a frame could not be processed."""
+    def add_failure(self, error: Exception) -> None:
+        """Counts an image that could not be processed, by the cause of `failing_as`."""
         with self._lock:
-            self.last_problem = problem
+            self.failures[getattr(error, CAUSE, 'other')] += 1
+            self._failures_s.append(time.monotonic())
+            self.last_problem = ' '.join(str(error).split())
 
-    def values(self, counts: WorkerCounts, period_s: float) -> dict[str, str]:
-        """Everything worth telling about the last `period_s`, as text by name."""
+    def ages_s(self) -> tuple[float, float]:
+        """Seconds since meshes were published and since an image came, or since `activate`."""
+        with self._lock:
+            now_s = time.monotonic()
+            frame_s = self._records[-1].finished_s if self._records else self._activated_s
+            image_s = self._arrivals_s[-1] if self._arrivals_s else self._activated_s
+        return now_s - frame_s, now_s - image_s
+
+    def recent_failures(self) -> int:
+        """How many images failed lately."""
+        with self._lock:
+            return len(_since(self._failures_s, time.monotonic() - WINDOW_S))
+
+    def rates_hz(self, period_s: float = WINDOW_S) -> tuple[float, float]:
+        """Images that came, and mesh messages that went, per second of the last `period_s`."""
+        with self._lock:
+            now_s = time.monotonic()
+            # A node that was just activated has not had the whole time.
+            span_s = min(period_s, max(now_s - self._activated_s, 1e-3))
+            arrived = len(_since(self._arrivals_s, now_s - span_s))
+            published = len(_since((record.finished_s for record in self._records),
+                                   now_s - span_s))
+        return arrived / span_s, published / span_s
+
+    def values(self, counts: WorkerCounts, period_s: float = WINDOW_S) -> dict[str, str]:
+        """Everything worth telling about the last `period_s`, as text by name.
+
+        The counts are since the node was configured.
+        """
+        rate_in_hz, rate_hz = self.rates_hz(period_s)
         with self._lock:
             since_s = time.monotonic() - period_s
             records = [record for record in self._records if record.finished_s > since_s]
+            failures = {f'frames_failed_{cause}': count for cause, count in
+                        sorted(self.failures.items())}
         values = {
-            'frames_received': counts.received, 'frames_skipped_for_newer':
-            counts.skipped_for_newer, 'frames_failed': counts.failed,
-            'meshes_published': self.published, 'rate_hz': f'{len(records) / period_s:.1f}'}
+            'frames_received': counts.received,
+            'frames_skipped_for_newer': counts.skipped_for_newer,
+            'frames_failed': counts.failed, **failures,
+            'frames_lost_in_transport': 'unknown' if self.lost is None else self.lost,
+            'meshes_published': self.published, 'meshes_published_without_people': self.empty,
+            'rate_in_hz': f'{rate_in_hz:.1f}', 'rate_hz': f'{rate_hz:.1f}'}
         if records:
-            latencies = [record.latency_ms for record in records]
             values['people'] = records[-1].people
-            values['latency_p50_ms'] = f'{np.percentile(latencies, 50):.1f}'
-            values['latency_p99_ms'] = f'{np.percentile(latencies, 99):.1f}'
-            for stage in records[-1].stages_ms:
+            latencies = [record.latency_ms for record in records]
+            for part in (50, 95, 99):
+                values[f'latency_p{part}_ms'] = f'{np.percentile(latencies, part):.1f}'
+            for stage in dict.fromkeys(stage for record in records for stage in record.stages_ms):
                 mean_ms = np.mean([record.stages_ms.get(stage, 0.0) for record in records])
                 values[f'{stage}_ms'] = f'{mean_ms:.1f}'
         if self.last_problem:
@@ -76,21 +194,35 @@ class FrameStatistics:
         return {name: str(value) for name, value in values.items()}
 
 
-def publish_status(node: Node, publisher: object, state: str, values: dict[str, str]) -> None:
-    """One DiagnosticArray with the node's status.
+@contextmanager
+def failing_as(cause: str) -> Iterator[None]:
+    """Notes in an error that leaves this block what it counts as, unless that is known."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, CAUSE):
+            setattr(error, CAUSE, cause)
+        raise
+
+
+
+def status_message(node: Node, level: bytes, message: str,
+                   values: Mapping[str, str]) -> DiagnosticArray:
+    """A DiagnosticArray with the node's status.
 
     Args:
         node: whose name and clock it carries.
-        publisher: of /diagnostics.
-        state: label of the lifecycle state.
+        level: of DiagnosticStatus.
+        message: why.
         values: details.
     """
-    is_failing = int(values.get('frames_failed', 0)) > 0
     status = DiagnosticStatus(
-        name=node.get_fully_qualified_name(), hardware_id='decomr',
-        level=DiagnosticStatus.WARN if is_failing else DiagnosticStatus.OK,
-        message=f'{state}; {values["last_problem"]}' if is_failing else state,
+        name=node.get_fully_qualified_name(), hardware_id='decomr', level=level, message=message,
         values=[KeyValue(key=key, value=value) for key, value in values.items()])
-    message = DiagnosticArray(status=[status])
-    message.header.stamp = node.get_clock().now().to_msg()
-    publisher.publish(message)
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = node.get_clock().now().to_msg()
+    return array
+
+
+def _since(times_s: Iterator[float] | deque[float], start_s: float) -> list[float]:
+    return [time_s for time_s in times_s if time_s > start_s]

@@ -67,10 +67,11 @@ class FrameWorker(Generic[Frame]):
         """Starts the thread.
 
         Raises:
-            RuntimeError: it runs already.
+            RuntimeError: it runs already, or has not ended yet since it was stopped.
         """
-        if self._thread is not None:
-            raise RuntimeError(f'{self._name} runs already; call stop() first')
+        if self._thread is not None and self._thread.is_alive():
+            raise RuntimeError(f'{self._name} runs already; call stop() first, and again while '
+                               'a long frame keeps it from ending')
         self._is_stopping = False
         # A daemon: an inference that hangs must not keep the process alive after SIGINT.
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

@@ -46,17 +46,31 @@ class Outputs:
             topology: what is latched on `topology`.
         """
         self._node, self._topology = node, topology
-        self._iuv_encoding = parameters.iuv_encoding
+        self._parameters = parameters
         self._faces = np.array(topology.faces, np.int64).reshape(-1, 3)
         make = node.create_lifecycle_publisher
         self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
-        self._iuv_publisher = make(Image, 'iuv', PICTURE_QOS) if parameters.publish_iuv else None
-        self._overlay_publisher = (make(Image, 'overlay', PICTURE_QOS)
-                                   if parameters.publish_overlay else None)
-        self._marker_publisher = (make(MarkerArray, 'markers', PICTURE_QOS)
-                                  if parameters.publish_markers else None)
+        self._iuv_publisher = make(Image, 'iuv', PICTURE_QOS)
+        self._overlay_publisher = make(Image, 'overlay', PICTURE_QOS)
+        self._marker_publisher = make(MarkerArray, 'markers', PICTURE_QOS)
         self._markers = MeshMarkers(self._faces) if parameters.publish_markers else None
+
+    def update(self, parameters: NodeParameters, header: Header) -> None:
+        """Follows changed parameters from the next image on; not while one is published.
+
+        Args:
+            parameters: the present ones.
+            header: of the present image, to take away the markers that are not wanted any more.
+
+        Raises:
+            RuntimeError: markers are wanted, but cannot be written for this ROS distribution.
+        """
+        if self._parameters.publish_markers and not parameters.publish_markers:
+            self.clear_markers(header)
+        if parameters.publish_markers and self._markers is None:
+            self._markers = MeshMarkers(self._faces)
+        self._parameters = parameters
 
     def publish_topology(self) -> None:
         """Latches the topology; stamped now."""
@@ -79,20 +93,21 @@ class Outputs:
             intrinsics: (3, 3) px, or None.
         """
         height, width = image.shape[:2]
-        if _is_wanted(self._iuv_publisher):
-            picture = compose_iuv(meshes, height, width, self._iuv_encoding)
-            self._iuv_publisher.publish(image_message(header, picture, self._iuv_encoding))
-        if _is_wanted(self._marker_publisher):
+        wanted, encoding = self._parameters, self._parameters.iuv_encoding
+        if wanted.publish_iuv and _has_subscribers(self._iuv_publisher):
+            picture = compose_iuv(meshes, height, width, encoding)
+            self._iuv_publisher.publish(image_message(header, picture, encoding))
+        if wanted.publish_markers and _has_subscribers(self._marker_publisher):
             vertices = {mesh.track_id if mesh.track_id >= 0 else index: mesh.vertices
                         for index, mesh in enumerate(meshes)}
             self._marker_publisher.publish(self._markers.serialize(header, vertices))
-        if _is_wanted(self._overlay_publisher):
+        if wanted.publish_overlay and _has_subscribers(self._overlay_publisher):
             picture = draw_meshes(image, meshes, self._faces, intrinsics)
             self._overlay_publisher.publish(image_message(header, picture, 'rgb8'))
 
     def clear_markers(self, header: Header) -> None:
         """Takes everybody out of RViz."""
-        if self._marker_publisher is not None:
+        if self._markers is not None:
             self._marker_publisher.publish(self._markers.clear(header))
 
     def wait_until_sent(self, timeout: Duration) -> bool:
@@ -103,9 +118,8 @@ class Outputs:
         """Destroys the publishers."""
         for publisher in (self._mesh_publisher, self._topology_publisher, self._iuv_publisher,
                           self._overlay_publisher, self._marker_publisher):
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+            self._node.destroy_lifecycle_publisher(publisher)
 
 
-def _is_wanted(publisher: LifecyclePublisher | None) -> bool:
-    return publisher is not None and publisher.get_subscription_count() > 0
+def _has_subscribers(publisher: LifecyclePublisher) -> bool:
+    return publisher.get_subscription_count() > 0

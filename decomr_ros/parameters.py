@@ -84,6 +84,12 @@ class NodeParameters:
         choices=('rgb8', '32FC3'))
     log_period_s: float = parameter(
         5.0, 'time between two lines of rates in the log, s', range=(0.5, 3600.0))
+    frame_age_warn_s: float = parameter(
+        1.0, 'the status on /diagnostics is WARN if no meshes were published for so long, s',
+        range=(0.01, 3600.0))
+    frame_age_error_s: float = parameter(
+        5.0, 'the status on /diagnostics is ERROR if no meshes were published for so long, s; not '
+             'less than frame_age_warn_s', range=(0.01, 3600.0))
 
     def __post_init__(self) -> None:
         """Refuses values that are not allowed, or that contradict each other.
@@ -104,7 +110,13 @@ YAML_START = '  ros__parameters:\n'
 
 def find_problems(values: Mapping[str, Any]) -> list[str]:
     """What is wrong with values by name, one sentence each."""
-    return [found for name, entry in ENTRIES.items() if (found := problem(entry, values[name]))]
+    problems = [found for name, entry in ENTRIES.items()
+                if (found := problem(entry, values[name]))]
+    warn_s, error_s = values['frame_age_warn_s'], values['frame_age_error_s']
+    if not problems and warn_s > error_s:
+        problems.append(f'parameter frame_age_warn_s is {warn_s}, expected at most '
+                        f'frame_age_error_s, which is {error_s}; set both at once')
+    return problems
 
 
 def declare_parameters(node: Node, is_configured: Callable[[], bool],

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from typing import TYPE_CHECKING
 
-from decomr_core.detection import load_detector
-from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
+import numpy as np
+
+from decomr_core.assets import file_hash, find_weights
+from decomr_core.detection import Detections, load_detector
+from decomr_core.estimator import Detector, EstimatorConfig, HumanMeshEstimator
 from decomr_core.runtimes import load_runtime
+from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_core.tracking import Tracker, TrackerConfig
 from decomr_ros.background_detector import BackgroundDetector, BackgroundTracker
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from decomr_core.structures import HumanMesh, StageTimes
     from decomr_core.topology import Topology
     from decomr_ros.parameters import NodeParameters
 
-__all__ = ['MeshPipeline']
+__all__ = ['MeshPipeline', 'free_memory']
 
 # Detectors that take longer than an image of the camera: they run beside the network.
 SLOW_DETECTORS = ('hog',)
+# People in the first run; runtimes prepare batches of several people apart from single ones.
+BATCH = 4
+# Digits of the hash of the weights that identify them to a reader.
+HASH_DIGITS = 16
 
 
 class MeshPipeline:
@@ -28,10 +36,11 @@ class MeshPipeline:
 
     Attributes:
         topology: of the meshes.
+        description: what runs, as text by name: runtime, precision, weights, model_sha256.
     """
 
     def __init__(self, parameters: NodeParameters) -> None:
-        """Loads the network; this takes seconds.
+        """Loads the network and runs everything once; this takes seconds.
 
         Raises:
             FileNotFoundError: no such weights.
@@ -39,19 +48,24 @@ class MeshPipeline:
             RuntimeError: the runtime is not installed.
         """
         self._background: BackgroundDetector | None = None
-        detector = load_detector(parameters.detector)
-        config = TrackerConfig.for_detector(
-            parameters.detector, parameters.detector_stride, parameters.max_people)
+        self._detector_name = parameters.detector
+        detector = self._detector = _TimedDetector(load_detector(parameters.detector))
+        config = self._tracker_config(parameters)
         if parameters.detector in SLOW_DETECTORS:
             detector = self._background = BackgroundDetector(detector)
             self._tracker = BackgroundTracker(self._background, config)
         else:
             self._tracker = Tracker(config)
-        runtime = load_runtime(parameters.runtime, parameters.weights,
-                               num_threads=parameters.threads)
-        self._estimator = HumanMeshEstimator(runtime, detector, self._tracker, EstimatorConfig(
-            parameters.box_scale, parameters.min_score, parameters.max_people))
+        self._runtime = load_runtime(parameters.runtime, parameters.weights,
+                                     num_threads=parameters.threads)
+        self._estimator = HumanMeshEstimator(self._runtime, detector, self._tracker,
+                                             _estimator_config(parameters))
         self.topology: Topology = self._estimator.topology
+        self.description = {
+            'runtime': self._runtime.name, 'precision': self._runtime.precision,
+            'weights': parameters.weights,
+            'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS]}
+        self._warm_up(parameters)
 
     def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None
                  ) -> tuple[list[HumanMesh], StageTimes]:
@@ -66,6 +80,26 @@ class MeshPipeline:
             self._tracker.look_if_due(image)
         return meshes, times
 
+    def update(self, parameters: NodeParameters) -> None:
+        """Follows changed parameters from the next image on; not while one is estimated.
+
+        Whoever is tracked and would not be let in any more is dropped at once.
+        """
+        self._estimator.config = _estimator_config(parameters)
+        self._tracker.config = config = self._tracker_config(parameters)
+        wanted = [track for track in self._tracker.tracks if track.score >= parameters.min_score]
+        self._tracker.tracks = wanted[:config.max_tracks]
+
+    def status(self) -> dict[str, str]:
+        """What runs and what it takes, as text by name: for the diagnostics."""
+        values = dict(self.description)
+        if self._detector.last_ms is not None:
+            values['detector_ms'] = f'{self._detector.last_ms:.1f}'
+        memory_mib = gpu_memory(self._runtime)
+        if memory_mib is not None:
+            values['gpu_memory_used_mib'], values['gpu_memory_total_mib'] = map(str, memory_mib)
+        return values
+
     def reset(self) -> None:
         """Forgets everybody: another video begins."""
         self._estimator.reset()
@@ -74,3 +108,45 @@ class MeshPipeline:
         """Ends the detector's thread."""
         if self._background is not None:
             self._background.close()
+
+    def _tracker_config(self, parameters: NodeParameters) -> TrackerConfig:
+        return TrackerConfig.for_detector(
+            self._detector_name, parameters.detector_stride, parameters.max_people)
+
+    def _warm_up(self, parameters: NodeParameters) -> None:
+        """Runs a batch, and matches people: the first images would wait for kernels and SciPy.
+
+        A tracker of its own does it, so that the first person of the camera is number 0.
+        """
+        size = self._runtime.crop_size
+        crops = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), np.uint8)
+        self._runtime.run(crops)
+        tracker = Tracker(self._tracker_config(parameters))
+        box = Detections(np.array([[0, 0, size, size]], np.float32), np.ones(1, np.float32))
+        for _ in range(2):
+            tracker.needs_detection(size, size)
+            tracker.match(box)
+
+
+class _TimedDetector:
+    """A detector that knows how long it took, also where it runs beside the network."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.last_ms: float | None = None
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        started_s = time.perf_counter()
+        found = self._detector(image)
+        self.last_ms = (time.perf_counter() - started_s) * 1e3
+        return found
+
+
+def free_memory() -> None:
+    """Gives back what a pipeline that nobody holds any more has used, on the GPU as well."""
+    gc.collect()
+    free_unused_memory()
+
+
+def _estimator_config(parameters: NodeParameters) -> EstimatorConfig:
+    return EstimatorConfig(parameters.box_scale, parameters.min_score, parameters.max_people)

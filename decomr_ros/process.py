@@ -2,14 +2,19 @@
 
 rclpy's own signal handlers shut the context down at once; nothing can be published after that.
 Here a signal only asks the loop to end, so that a node still clears its markers and closes its
-files, then exits with code 0.
+files, then exits with code 0. Python runs its part of a signal handler on the main thread only,
+between two of its instructions; while a library loads a network there, that may take seconds. A
+node that must end in time is therefore watched by a thread that the system itself wakes.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -49,17 +54,22 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None,
+             ends_within_s: float | None = None) -> int:
     """Makes a node and spins it until a signal comes or the node itself wants to end.
 
     Args:
         make_node: called once rclpy is initialised.
         argv: ROS arguments; None takes those of the command line.
+        ends_within_s: so long after a signal the process ends with code 0, whatever it does
+            then, and this function does not return; None: it always ends in order.
 
     Returns:
         The exit code: 0 after a signal, 2 where the node could not be made.
     """
     stop = stop_on_signals()
+    if ends_within_s is not None:
+        _end_after_signal(ends_within_s)
     rclpy.init(args=None if argv is None else list(argv),
                signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -73,9 +83,38 @@ def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = 
             node.close()
         finally:
             node.destroy_node()
-        return node.exit_code or 0
+        code = node.exit_code or 0
     finally:
         rclpy.try_shutdown()
+    if ends_within_s is not None and stop.is_set():
+        # Everything is in order. What is left, the interpreter's own end, takes PyTorch a second,
+        # and may crash where a thread still computes.
+        _end_now(code)
+    return code
+
+
+def _end_after_signal(seconds: float) -> None:
+    """Ends the process so long after the first SIGINT or SIGTERM, if it is still there."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+
+    def watch() -> None:
+        """Waits for the system to write the number of a signal."""
+        while receiver.recv(1)[0] not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        time.sleep(seconds)
+        sender.close()  # which has lived as long as this function
+        sys.stderr.write(f'still busy {seconds:g} s after the signal to end: ends now\n')
+        _end_now(0)
+
+    threading.Thread(target=watch, name='end_after_signal', daemon=True).start()
+
+
+def _end_now(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _spin(node: Node, stop: threading.Event) -> None:

@@ -22,7 +22,7 @@ except ImportError as error:
                       "(beside CUDA 12: pip install 'cuda-python>=12.6.2,<13')") from error
 
 __all__ = ['Buffer', 'CudaError', 'DeviceMemory', 'Gpu', 'Graph', 'Stream', 'find_gpu',
-           'free_memory_text', 'mebibytes', 'use_gpu']
+           'free_memory_text', 'mebibytes', 'memory_of_gpu', 'use_gpu']
 
 
 class CudaError(RuntimeError):
@@ -77,6 +77,12 @@ def use_gpu(index: int) -> None:
 def mebibytes(size: int) -> str:
     """A number of bytes for a reader."""
     return f'{math.ceil(size / 2**20)} MiB'
+
+
+def memory_of_gpu(index: int) -> tuple[int, int]:
+    """How many bytes of a GPU are free, and how many it has."""
+    use_gpu(index)
+    return _checked(cudart.cudaMemGetInfo())
 
 
 def free_memory_text() -> str:

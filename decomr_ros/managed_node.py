@@ -1,0 +1,130 @@
+"""A lifecycle node whose transitions never fail without a word, and which can start itself.
+
+rclpy swallows what a transition raises; here it is logged, and the transition fails: the node
+stays in the state it was in, and can be corrected and tried again.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lifecycle_msgs.srv import ChangeState
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+
+if TYPE_CHECKING:
+    from rclpy.timer import Timer
+
+__all__ = ['FAILURE', 'SUCCESS', 'ManagedNode']
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+# What our own code says in words for a user; the traceback of anything else helps to report it.
+TOLD_IN_WORDS = (ValueError, OSError, RuntimeError, ImportError)
+
+
+class ManagedNode(LifecycleNode):
+    """What every lifecycle node of ours does alike.
+
+    Attributes:
+        exit_code: set when the process should end.
+        last_failure: why the last transition failed; empty where it did not.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        """Makes the node.
+
+        Args:
+            name: of the node.
+            options: what rclpy's Node takes.
+        """
+        super().__init__(name, **options)
+        self.exit_code: int | None = None
+        self.last_failure = ''
+        # Steady time: with use_sim_time and no clock yet, ROS time stands still.
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._refuse_politely()
+
+    @property
+    def state_label(self) -> str:
+        """The lifecycle state, e.g. `active`."""
+        return self._state_machine.current_state[1]
+
+    def attempt(self, transition: str, work: Callable[[], None],
+                undo: Callable[[], None] | None = None) -> TransitionCallbackReturn:
+        """Does the work of a transition; where it raises an error, says so and undoes it.
+
+        Args:
+            transition: its name, for the log.
+            work: what is to be done.
+            undo: brings the node back to the state before.
+        """
+        self.last_failure = ''
+        try:
+            work()
+            return SUCCESS
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
+            self._log_failure(transition, error)
+        # Only now, as the error would keep what it was raised in alive: a half loaded network.
+        if undo is not None:
+            undo()
+        return FAILURE
+
+    def start_itself(self, ends_on_failure: Callable[[], bool]) -> None:
+        """Configures and activates the node once it spins.
+
+        Args:
+            ends_on_failure: whether the process should end where that fails.
+        """
+        def start() -> None:
+            """Runs once."""
+            self.destroy_timer(timer)
+            if self.state_label != 'unconfigured':
+                return  # a lifecycle manager was faster
+            if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
+                return
+            if ends_on_failure():
+                self.exit_code = 1
+                return
+            name = self.get_fully_qualified_name()
+            self.get_logger().error(
+                f'autostart failed; correct it (ros2 param set {name} ...), then: '
+                f'ros2 lifecycle set {name} configure, and activate')
+
+        timer = self.every(0.0, start)
+
+    def every(self, period_s: float, call: Callable[[], None]) -> Timer:
+        """A timer of steady time."""
+        return self.create_timer(period_s, call, clock=self._steady_clock)
+
+    def _refuse_politely(self) -> None:
+        """Answers a transition that the present state does not have.
+
+        rclpy's own service raises an error then, and the caller waits for ever.
+        """
+        change = self._service_change_state.callback
+
+        def answer(request: ChangeState.Request,
+                   response: ChangeState.Response) -> ChangeState.Response:
+            """The change, or a refusal that says so."""
+            try:
+                return change(request, response)
+            except Exception as error:  # noqa: BLE001 - rclpy's RCLError is not public
+                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
+                response.success = False
+                return response
+
+        self._service_change_state.callback = answer
+
+    def _log_failure(self, transition: str, error: Exception) -> None:
+        """One line that says why; more only of what nobody expected."""
+        text = ''.join(traceback.format_exception(error)).rstrip()
+        if isinstance(error, TOLD_IN_WORDS) and str(error):
+            self.last_failure = f'{transition} failed: {" ".join(str(error).split())}'
+            self.get_logger().error(self.last_failure)
+            self.get_logger().debug(text)
+        else:
+            self.last_failure = f'{transition} failed, please report this: {error!r}'
+            self.get_logger().error(f'{self.last_failure}\n{text}')
