@@ -86,8 +86,8 @@ class HogPeople:
     people who sit, bend, are cut by the frame or stand in a crowd.
     """
 
-    def __init__(self, *, smallest_px: float = 90.0, max_image_side: int = 800,
-                 stride_px: int = 8, pyramid_step: float = 1.15, min_score: float = 0.35,
+    def __init__(self, *, smallest_px: float = 60.0, max_image_side: int = 1280,
+                 stride_px: int = 8, pyramid_step: float = 1.25, min_score: float = 0.3,
                  max_overlap: float = 0.35) -> None:
         """Builds the detector.
 

@@ -20,7 +20,6 @@ from decomr_core.camera import check_intrinsics, project_weak, root_translation
 from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_from_image_xy, crop_image
 from decomr_core.detection import Detections, clip_boxes, load_detector
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
-from decomr_core.smoothing import MeshSmoother
 from decomr_core.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
 from decomr_core.topology import Topology
 from decomr_core.tracking import Tracker, TrackerConfig
@@ -65,12 +64,10 @@ class HumanMeshEstimator:
         runtime: the network.
         topology: faces, parts and UV map of the meshes.
         config: see `EstimatorConfig`.
-        smoother: of the meshes of tracked people; may be replaced between two images.
     """
 
     def __init__(self, runtime: Runtime, detector: Detector | None = None,
-                 tracker: Tracker | None = None, config: EstimatorConfig | None = None,
-                 smoother: MeshSmoother | None = None) -> None:
+                 tracker: Tracker | None = None, config: EstimatorConfig | None = None) -> None:
         """Puts the parts together.
 
         Args:
@@ -79,12 +76,10 @@ class HumanMeshEstimator:
             tracker: keeps identities and spares detections, for video; None: every image stands
                 for itself and `track_id` is -1.
             config: None: the defaults.
-            smoother: steadies the meshes of tracked people; None: they stay as they are.
         """
         self.runtime = runtime
         self.topology: Topology = runtime.topology
         self.config = config or EstimatorConfig()
-        self.smoother = smoother
         self._detector = detector
         self._tracker = tracker
         self._left_out = 0
@@ -95,14 +90,12 @@ class HumanMeshEstimator:
 
     def reset(self) -> None:
         """Forgets everybody: another video begins."""
-        for part in (self._tracker, self.smoother):
-            if part is not None:
-                part.reset()
+        if self._tracker is not None:
+            self._tracker.reset()
 
     def estimate(self, image: np.ndarray, boxes: np.ndarray | None = None,
                  scores: np.ndarray | None = None,
                  intrinsics: np.ndarray | None = None, time_s: float | None = None,
-                 fixed_from_camera: np.ndarray | None = None,
                  ) -> tuple[list[HumanMesh], StageTimes]:
         """The people in an image.
 
@@ -113,8 +106,6 @@ class HumanMeshEstimator:
             scores: (B,) confidences in [0, 1] of the boxes; None: all 1.
             intrinsics: (3, 3) px; None or k[0] = 0 (not calibrated) gives relative meshes.
             time_s: when the image was taken; None: a thirtieth of a second after the one before.
-            fixed_from_camera: (4, 4) pose of the camera in a frame that does not move, for the
-                smoothing; None: smoothed in the camera's frame.
 
         Returns:
             One mesh per person, none if nobody is there, and the times.
@@ -141,8 +132,6 @@ class HumanMeshEstimator:
                   for index in range(len(people.boxes))]
         watch.stop('place')
         shown = self._follow(image, meshes)
-        if self.smoother is not None and self._tracker is not None:
-            shown = self.smoother.smooth(shown, self._tracker.now_s, fixed_from_camera)
         watch.stop('track')
         return shown, watch.times
 

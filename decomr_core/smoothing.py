@@ -32,8 +32,8 @@ class SmoothingConfig:
         max_gap_s: after so long without a person the filter starts anew.
     """
 
-    min_cutoff_hz: float = 1.0
-    beta: float = 10.0
+    min_cutoff_hz: float = 0.5
+    beta: float = 5.0
     speed_cutoff_hz: float = 1.0
     max_gap_s: float = 0.5
 

@@ -34,6 +34,7 @@ from decomr_ros.diagnostics import (
     judge,
     status_message,
 )
+from decomr_ros.fixed_frame import FixedFrame
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
 from decomr_ros.images import ENCODINGS, rgb_from_image_message
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
@@ -167,7 +168,10 @@ class DecomrNode(ManagedNode):
         self._watch_time(message.header)
         intrinsics = self._intrinsics(message)
         with failing_as('estimation'):
-            meshes, times = self._pipeline.estimate(image, intrinsics)
+            # A stamp of 0 is a driver without a clock: every image is the next one then.
+            time_s = (self._last_stamp_ns or None) and self._last_stamp_ns / 1e9
+            meshes, times = self._pipeline.estimate(image, intrinsics, time_s)
+            meshes = self._pipeline.smooth(meshes, self._fixed_frame.from_camera(message.header))
         with failing_as('publishing'):
             self._outputs.publish_meshes(message.header, meshes)
             latency = self.get_clock().now() - Time.from_msg(message.header.stamp)
@@ -230,6 +234,7 @@ class DecomrNode(ManagedNode):
         self._wanted: NodeParameters | None = None  # of the next image
         self._pipeline: MeshPipeline | None = None
         self._outputs: Outputs | None = None
+        self._fixed_frame: FixedFrame | None = None
         self._log_timer: Timer | None = None
         self._subscribed: list[Subscription] = []
         self._camera_info: CameraInfo | None = None
@@ -244,6 +249,7 @@ class DecomrNode(ManagedNode):
         self._settings = self._wanted = settings = read_parameters(self)
         self._pipeline = MeshPipeline(settings)
         self._outputs = Outputs(self, settings, mesh_topology_message(self._pipeline.topology))
+        self._fixed_frame = FixedFrame(self, settings.smoothing_frame)
         self._log_timer = self.every(settings.log_period_s, self._log_rates)
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
@@ -288,9 +294,11 @@ class DecomrNode(ManagedNode):
             self._outputs.destroy()
         if self._log_timer is not None:
             self.destroy_timer(self._log_timer)
+        if self._fixed_frame is not None:
+            self._fixed_frame.destroy()
         if self._pipeline is not None:
             self._pipeline.close()
-        self._pipeline = self._outputs = self._log_timer = None
+        self._pipeline = self._outputs = self._log_timer = self._fixed_frame = None
         free_memory()
 
     # Saying what happens
