@@ -27,7 +27,7 @@ MAX_RESIZE = 0.5
 MAX_LOOK = 0.75
 """People who look more different than this are not the same, where boxes do not overlap much."""
 
-LOOK_WEIGHT, DISTANCE_WEIGHT = 1.2, 0.5
+LOOK_WEIGHT, DISTANCE_WEIGHT = 2.0, 0.5
 """Of the look's and the centre's distance, against one minus the overlap of the boxes."""
 
 NEVER = 1e6
@@ -89,7 +89,8 @@ def claim_costs(tracks: Sequence[Track], boxes: np.ndarray,
             0.5 if track.look is None else look_distances(track.look[None], look[None])[0, 0]
             for track, look in zip(tracks, looks, strict=True)])
     # Who is new or hidden already has to fit much better.
-    doubtful = [0.3 * (track.is_new or track.is_hidden) + 0.05 * track.missed for track in tracks]
+    doubtful = [0.3 * (track.is_new or track.is_hidden) + 0.05 * track.missed
+                + 0.5 / track.sights**0.5 for track in tracks]
     return cost + np.array(doubtful)
 
 

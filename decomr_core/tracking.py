@@ -222,7 +222,7 @@ class Tracker:
         continued = [track or self._missed(self.tracks[index], covers)
                      for index, track in enumerate(seen)]
         taken = set(pairs.values())
-        newcomers = [self._newcomer(detections, index)
+        newcomers = [self._newcomer(detections, index, before)
                      for index in range(len(detections.boxes)) if index not in taken]
         self._keep([track for track in continued if track is not None], newcomers)
 
@@ -315,9 +315,12 @@ class Tracker:
             return None
         return replace(track, missed=track.missed + 1)
 
-    def _newcomer(self, detections: Detections, index: int) -> Track:
-        look = None if detections.looks is None else detections.looks[index]
+    def _newcomer(self, detections: Detections, index: int, before: np.ndarray) -> Track:
+        """Somebody new; `before` (T, 4) is where the others were."""
         box = detections.boxes[index]
+        others = np.concatenate([before, np.delete(detections.boxes, index, axis=0)])
+        is_clear = (box_overlaps(box[None], others)[1] < CLEAR).all()
+        look = detections.looks[index] if detections.looks is not None and is_clear else None
         return Track(-1, box, float(detections.scores[index]), BoxMotion.from_box(box), look=look,
                      seen_s=self.now_s, is_new=self.config.min_sights > 1)
 

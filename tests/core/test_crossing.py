@@ -99,14 +99,14 @@ def test_a_late_answer_is_compared_with_where_people_were_then() -> None:
     tracker.match(Detections(start, np.ones(1, np.float32)))
     tracker.carry(start, np.array([0.5]))
     then_s = tracker.now_s
-    for step in range(1, 5):
-        tracker.needs_detection(WIDTH, HEIGHT, step / 10)
-        tracker.carry(start + [40 * step, 0, 40 * step, 0], np.array([0.5]))
-    assert box_overlaps(tracker.tracks[0].box[None], start)[0] == 0
+    for step in range(1, 9):
+        tracker.needs_detection(WIDTH, HEIGHT, step / 20)
+        tracker.carry(start + [15 * step, 0, 15 * step, 0], np.array([0.5]))
+    assert tracker.tracks[0].box[0] > 200
     tracker.match(Detections(start, np.ones(1, np.float32), None, then_s))
     (track,) = tracker.tracks
     assert track.track_id == 0 and track.sights == 2
-    assert track.box[0] == pytest.approx(260, abs=15), 'the way since then stays'
+    assert track.box[0] == pytest.approx(220, abs=15), 'the way since then stays'
 
 
 def test_who_is_hidden_for_two_seconds_comes_back_with_the_number_and_later_as_another() -> None:
@@ -114,10 +114,10 @@ def test_who_is_hidden_for_two_seconds_comes_back_with_the_number_and_later_as_a
     for hidden_s, number in ((1.5, 0), (3.0, 1)):
         tracker = Tracker(TrackerConfig(detect_every=1))
         for frame in range(round(hidden_s * FPS) + 20):
-            is_seen = not 10 <= frame < 10 + hidden_s * FPS
+            is_seen = int(not 10 <= frame < 10 + hidden_s * FPS)
             tracker.needs_detection(WIDTH, HEIGHT, frame / FPS)
             tracker.match(Detections(box[:is_seen], np.ones(is_seen, np.float32)))
             shown = tracker.carry(np.tile(box, (len(tracker.tracks), 1)),
                                   np.full(len(tracker.tracks), 0.5 * is_seen))
-            assert shown.all() == is_seen or not len(shown)
+            assert is_seen or frame == 10 or not shown.any()
         assert [track.track_id for track in tracker.tracks] == [number]
