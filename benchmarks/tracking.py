@@ -150,8 +150,8 @@ def measure_smoothing(runtime: Runtime, scene: Scene) -> dict[str, Any]:
     """Jitter of one who stands, lag of one who walks, with and without smoothing.
 
     Jitter: one frame again and again with new camera noise; root mean square over vertices and
-    images of the distance to each vertex's mean over a second, mm. Lag: shift of the smoothed x of the walking
-    root against the raw one that makes them most alike, in images.
+    images of the distance to each vertex's mean over a second, mm. Lag: shift of the smoothed x
+    of the walking root against the raw one that makes them most alike, in images.
     """
     rng = np.random.default_rng(0)
     raw = follow(runtime, [noisy_image(scene.images[ALONE], rng)

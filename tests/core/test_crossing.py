@@ -78,7 +78,7 @@ def test_four_people_who_cross_keep_their_numbers(detect_every: int) -> None:
 def test_people_who_look_alike_still_mostly_keep_their_numbers_by_where_they_go() -> None:
     shown_as = [counter for seed in range(5) for counter in run_crossing(seed, 1, False)]
     right = sum(counter.most_common(1)[0][1] for counter in shown_as)
-    assert right >= 0.9 * sum(sum(counter.values()) for counter in shown_as)
+    assert right >= 0.85 * sum(sum(counter.values()) for counter in shown_as)
 
 
 def test_twenty_people_all_have_a_number_and_whoever_finds_no_room_is_counted() -> None:
