@@ -1,11 +1,8 @@
 """Who is who from image to image, and where to look between two detections.
 
-A person has a motion model (`motion.py`) and a look (`appearance.py`); detections are assigned by
-both (`matching.py`). Between detections a person's box is the one around the last mesh, so that a
-slow detector need not see every image. Where two people cross, both meshes come to show the one in
-front: whoever fits that mesh less is hidden, goes on as the motion model says, and is shown again
-where a mesh of their own appears. Detections of an older image are compared with where everybody
-was then.
+Detections are assigned by motion (`motion.py`) and look (`appearance.py`), see `matching.py`. In
+between, the box around the last mesh serves. Where people cross, both meshes show the one in
+front: whom that fits less is hidden and goes on as the motion model says.
 """
 
 from __future__ import annotations
