@@ -33,10 +33,19 @@ class Detections:
     Attributes:
         boxes: (N, 4) float32 x_min, y_min, x_max, y_max, image px, inside the image.
         scores: (N,) float32 confidence in [0, 1].
+        looks: (N, K) colours of the people, see `appearance.py`; None: not looked at.
+        time_s: when the image was taken, on the tracker's clock; None: the present image.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
+    looks: np.ndarray | None = None
+    time_s: float | None = None
+
+    def at(self, indices: np.ndarray) -> Detections:
+        """Those at some indices (K,), in their order."""
+        looks = None if self.looks is None else self.looks[indices]
+        return Detections(self.boxes[indices], self.scores[indices], looks, self.time_s)
 
 
 class WholeFrame:
@@ -77,8 +86,8 @@ class HogPeople:
     people who sit, bend, are cut by the frame or stand in a crowd.
     """
 
-    def __init__(self, *, smallest_px: float = 90.0, max_image_side: int = 800,
-                 stride_px: int = 8, pyramid_step: float = 1.15, min_score: float = 0.35,
+    def __init__(self, *, smallest_px: float = 60.0, max_image_side: int = 1280,
+                 stride_px: int = 8, pyramid_step: float = 1.25, min_score: float = 0.3,
                  max_overlap: float = 0.35) -> None:
         """Builds the detector.
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
 from decomr_core.camera import check_intrinsics, project_weak, root_translation
 from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_from_image_xy, crop_image
@@ -38,12 +39,13 @@ class EstimatorConfig:
     Attributes:
         crop_scale: side of the square crop over the longer side of the person box.
         min_score: detections with a lower confidence are dropped.
-        max_people: the best detections only.
+        max_people: the best detections only, where people are not tracked; else see
+            `TrackerConfig.max_tracks`.
     """
 
     crop_scale: float = CROP_SCALE
     min_score: float = 0.0
-    max_people: int = 10
+    max_people: int = 30
 
     def __post_init__(self) -> None:
         """Refuses values that make no sense.
@@ -80,6 +82,7 @@ class HumanMeshEstimator:
         self.config = config or EstimatorConfig()
         self._detector = detector
         self._tracker = tracker
+        self._left_out = 0
         self._visibility = VisibilityTest(self.topology.faces, len(self.topology.v_template))
         # The first run of a runtime takes longer: not in the first image.
         size = runtime.crop_size
@@ -92,7 +95,8 @@ class HumanMeshEstimator:
 
     def estimate(self, image: np.ndarray, boxes: np.ndarray | None = None,
                  scores: np.ndarray | None = None,
-                 intrinsics: np.ndarray | None = None) -> tuple[list[HumanMesh], StageTimes]:
+                 intrinsics: np.ndarray | None = None, time_s: float | None = None,
+                 ) -> tuple[list[HumanMesh], StageTimes]:
         """The people in an image.
 
         Args:
@@ -101,6 +105,7 @@ class HumanMeshEstimator:
                 outside the image is cut off; boxes wholly outside are left out.
             scores: (B,) confidences in [0, 1] of the boxes; None: all 1.
             intrinsics: (3, 3) px; None or k[0] = 0 (not calibrated) gives relative meshes.
+            time_s: when the image was taken; None: a thirtieth of a second after the one before.
 
         Returns:
             One mesh per person, none if nobody is there, and the times.
@@ -113,7 +118,7 @@ class HumanMeshEstimator:
         check_image(image)
         intrinsics = check_intrinsics(intrinsics)
         watch = _Stopwatch()
-        people = self._find_people(image, boxes, scores)
+        people = self._find_people(image, boxes, scores, time_s)
         watch.stop('detect')
         crops = crop_image(image, people.boxes, self.runtime.crop_size, self.config.crop_scale)
         watch.stop('crop')
@@ -126,12 +131,17 @@ class HumanMeshEstimator:
         meshes = [self._mesh(index, people, crops, output, image_size, intrinsics)
                   for index in range(len(people.boxes))]
         watch.stop('place')
-        self._follow(meshes)
+        shown = self._follow(image, meshes)
         watch.stop('track')
-        return [mesh for mesh in meshes if mesh is not None], watch.times
+        return shown, watch.times
+
+    @property
+    def people_left_out(self) -> int:
+        """How often, since the start, a person was found for whom `max_people` had no room."""
+        return self._left_out + (0 if self._tracker is None else self._tracker.people_left_out)
 
     def _find_people(self, image: np.ndarray, boxes: np.ndarray | None,
-                     scores: np.ndarray | None) -> _People:
+                     scores: np.ndarray | None, time_s: float | None) -> _People:
         """Where to look in this image, and who is there."""
         height, width = image.shape[:2]
         tracker = self._tracker
@@ -141,19 +151,26 @@ class HumanMeshEstimator:
             raise ValueError('neither boxes nor a detector; give boxes=, or a detector such as '
                              "load_detector('hog')")
         else:
-            if tracker is not None and not tracker.needs_detection(width, height):
+            if tracker is not None and not tracker.needs_detection(width, height, time_s):
                 return _People.from_tracks(tracker)
             detections = self._detector(image)
-            kept = np.flatnonzero(detections.scores >= self.config.min_score)
-            kept = kept[:self.config.max_people]
-            detections = Detections(detections.boxes[kept], detections.scores[kept])
+            detections = detections.at(
+                np.flatnonzero(detections.scores >= self.config.min_score))
         if tracker is None:
-            return _People(detections.boxes, detections.scores,
-                           np.full(len(detections.boxes), -1))
+            return self._untracked(detections, boxes is None)
         if boxes is not None:
-            tracker.needs_detection(width, height)
+            tracker.needs_detection(width, height, time_s)
+        if detections.looks is None:
+            detections = replace(detections, looks=looks_of_boxes(image, detections.boxes))
         tracker.match(detections)
         return _People.from_tracks(tracker)
+
+    def _untracked(self, detections: Detections, is_limited: bool) -> _People:
+        """Everybody in one image that stands for itself; the best, if limited."""
+        if is_limited:
+            self._left_out += max(len(detections.boxes) - self.config.max_people, 0)
+            detections = detections.at(np.arange(len(detections.boxes))[:self.config.max_people])
+        return _People(detections.boxes, detections.scores, np.full(len(detections.boxes), -1))
 
     def _mesh(self, index: int, people: _People, crops: Crops, output: NetworkOutput,
               image_size: tuple[int, int], intrinsics: np.ndarray | None) -> HumanMesh | None:
@@ -180,25 +197,31 @@ class HumanMeshEstimator:
             is_metric=intrinsics is not None, visibility=visibility, weak_camera=weak_camera,
             crop_center=center, crop_side=side, iuv=output.iuv[index])
 
-    def _follow(self, meshes: list[HumanMesh | None]) -> None:
-        """Tells the tracker where the people of its tracks are now."""
+    def _follow(self, image: np.ndarray, meshes: list[HumanMesh | None]) -> list[HumanMesh]:
+        """Tells the tracker where its people are now; the meshes that show them."""
         if self._tracker is None:
-            return
+            return [mesh for mesh in meshes if mesh is not None]
         boxes = np.zeros((len(meshes), 4), np.float32)
+        joints = next((len(mesh.joints) for mesh in meshes if mesh is not None), 0)
+        points = np.zeros((len(meshes), joints, 2), np.float32)
         foregrounds = np.zeros(len(meshes))
         for index, mesh in enumerate(meshes):
             if mesh is not None:
                 boxes[index] = _bounds(mesh.vertices, mesh.weak_camera, mesh.crop_center,
                                        mesh.crop_side, mesh.translation).ravel()
+                points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
+                                             mesh.crop_center, mesh.crop_side)
                 foregrounds[index] = _foreground_share(mesh)
-        self._tracker.carry(boxes, foregrounds)
+        is_shown = self._tracker.carry(boxes, foregrounds, points, looks_of_boxes(image, boxes))
+        return [mesh for mesh, is_own in zip(meshes, is_shown, strict=True)
+                if is_own and mesh is not None]
 
 
 def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
                    detector: str | None = 'hog', detect_every: int = 5, is_video: bool = True,
                    num_threads: int = 0, body: str | Path = BUILTIN,
                    uv_map: str | Path = BUILTIN, crop_scale: float = CROP_SCALE,
-                   min_score: float = 0.0, max_people: int = 10) -> HumanMeshEstimator:
+                   min_score: float = 0.0, max_people: int = 30) -> HumanMeshEstimator:
     """An estimator from the names of its parts.
 
     Args:

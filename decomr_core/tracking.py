@@ -1,20 +1,41 @@
 """Who is who from image to image, and where to look between two detections.
 
-People keep their number while their boxes overlap from image to image (intersection over union,
-the Hungarian method for the best pairs). Between detections a person's box is the one around the
-last mesh, so that a slow detector need not see every image. Motion models and smoothing come on
-top of this.
+Detections are assigned by motion (`motion.py`) and look (`appearance.py`), see `matching.py`. In
+between, the box around the last mesh serves. Where people cross, both meshes show the one in
+front: whom that fits less is hidden and goes on as the motion model says.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps, clip_boxes
+from decomr_core.matching import MAX_LOOK, best_pairs, claim_costs, rivals
+from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion
 
 __all__ = ['Track', 'Tracker', 'TrackerConfig']
+
+logger = logging.getLogger(__name__)
+
+NOMINAL_PERIOD_S = 1 / 30
+"""Between images without a time of their own."""
+
+HISTORY_IMAGES = 64
+"""So many images back it is known where everybody was: two seconds of a camera."""
+
+LOOK_GAIN = 0.15
+"""Share of the newest sight in what a person looks like."""
+
+CLEAR = 0.15
+"""A look is learned only while nobody else covers more than this share of the box."""
+
+COVERED = 0.5
+"""From this share on, a detector that does not see a person behind another has missed nobody."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +48,29 @@ class TrackerConfig:
         min_overlap: intersection over union from which two boxes are the same person.
         trusted_overlap: from this overlap with the detection on, the box of the last mesh stays:
             it is tighter than a detector's.
-        max_missed: detections in a row that may miss a person before the track ends.
+        max_missed: detections in a row that may miss a person whom the mesh still sees.
+        max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
+        max_gap_s: after so long without an image everybody is forgotten.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
-            mesh is not trusted to carry the box, nor to keep a track that the detector missed.
+            mesh is not trusted to carry the box.
         max_growth: the largest change of a box's longer side from image to image, as a ratio.
-        max_tracks: so many people at most: those seen last, then those with the best scores.
-        same_person: two tracks that overlap more are one person; the one not seen ends.
+        max_tracks: so many people at most: those known longer, then those with the best scores;
+            the others are counted in `Tracker.people_left_out`.
+        same_person: two meshes that overlap more show one person.
+        min_sights: with fewer detections a person is new: who is new and hidden ends at once.
     """
 
     detect_every: int = 5
     min_overlap: float = 0.2
     trusted_overlap: float = 0.5
     max_missed: int = 3
+    max_hidden_s: float = 2.0
+    max_gap_s: float = 2.0
     min_foreground: float = 0.1
     max_growth: float = 1.25
-    max_tracks: int = 10
+    max_tracks: int = 30
     same_person: float = 0.7
+    min_sights: int = 2
 
     def __post_init__(self) -> None:
         """Refuses values that make no sense.
@@ -53,6 +81,8 @@ class TrackerConfig:
         if min(self.detect_every, self.max_tracks, self.max_growth) < 1 or self.max_missed < 0:
             raise ValueError(f'{self}: detect_every, max_tracks and max_growth must be at least '
                              '1, max_missed at least 0')
+        if not (self.max_hidden_s >= 0 and self.max_gap_s > 0):
+            raise ValueError(f'{self}: max_hidden_s must be at least 0, max_gap_s above 0')
         for name in ('min_overlap', 'trusted_overlap', 'min_foreground', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
@@ -81,117 +111,278 @@ class Track:
         track_id: counts up from 0 and is never used again.
         box: (4,) where the person is expected: x_min, y_min, x_max, y_max, image px.
         score: confidence in [0, 1] of the last detection.
+        motion: where the person goes.
         missed: detections in a row that did not see the person.
         is_carried: whether the box comes from the last mesh.
+        seen_s: time of the image in which a detection was matched last, on the tracker's clock.
+        sights: how many detections saw the person.
+        is_new: whether these are few, so that it may be a mistake.
+        hidden_since_s: since when neither detector nor mesh sees the person; None: one does.
+        look: (K,) the person's colours; None: not known yet.
     """
 
     track_id: int
     box: np.ndarray
     score: float
+    motion: BoxMotion = field(repr=False)
     missed: int = 0
     is_carried: bool = False
+    seen_s: float = 0.0
+    sights: int = 1
+    is_new: bool = True
+    hidden_since_s: float | None = None
+    look: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the person is behind somebody or something."""
+        return self.hidden_since_s is not None
+
+    def moved(self, step_s: float) -> Track:
+        """The track after so many seconds, its box where the motion model takes it."""
+        motion = self.motion.predicted(step_s)
+        shift = motion.place - self.motion.place
+        center = (self.box[:2] + self.box[2:]) / 2 + shift[:2]
+        half = (self.box[2:] - self.box[:2]) / 2 * np.exp(shift[2:])
+        return replace(self, motion=motion,
+                       box=np.concatenate([center - half, center + half]).astype(np.float32))
 
 
 class Tracker:
     """The people in view.
 
     For each image: `needs_detection`, then `match` with the detections if so, then estimate the
-    meshes of `tracks`, then `carry` with the boxes around them.
+    meshes of `tracks`, then `carry` with the boxes around them, which says whose meshes to show.
+
+    Attributes:
+        config: see `TrackerConfig`; may be replaced between two images.
+        tracks: everybody, hidden ones too, in the order of their numbers.
+        people_left_out: how often, since the start, a detected person found no room.
+        now_s: time of the present image on the tracker's own clock, which never jumps.
     """
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
         """Starts with nobody in view."""
         self.config = config or TrackerConfig()
         self.tracks: list[Track] = []
+        self.people_left_out = 0
+        self.now_s = 0.0
         self._next_id = 0
         self._images_since_detection = 0
         self._image_size: tuple[int, int] | None = None
+        self._stamp_s: float | None = None
+        self._history: deque[tuple[float, dict[int, np.ndarray]]] = deque(maxlen=HISTORY_IMAGES)
 
     def reset(self) -> None:
         """Forgets everybody; numbers go on counting."""
         self.tracks = []
         self._images_since_detection = 0
+        self._stamp_s = None
+        self._history.clear()
 
-    def needs_detection(self, width: int, height: int) -> bool:
-        """Whether the detector should look at the next image.
+    def needs_detection(self, width: int, height: int, time_s: float | None = None) -> bool:
+        """Begins the next image; whether the detector should look at it.
 
         Args:
             width: of the image, px; another size than before forgets everybody.
             height: of the image, px.
+            time_s: when it was taken; None: a thirtieth of a second after the one before. A time
+                that jumps back, or on by more than `max_gap_s`, forgets everybody.
         """
         if self._image_size != (width, height):
             self.reset()
             self._image_size = (width, height)
+        step_s = self._step_s(time_s)
+        self.now_s += step_s
+        self.tracks = [track.moved(step_s) for track in self.tracks]
         self._images_since_detection += 1
-        return not self.tracks or self._images_since_detection >= self.config.detect_every
+        return self._is_due
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether it is time to look for people."""
+        return (all(track.is_hidden for track in self.tracks)
+                or self._images_since_detection >= self.config.detect_every)
 
     def match(self, detections: Detections) -> None:
-        """Brings the tracks up to date with the people detected in the present image."""
-        self._images_since_detection = 0
-        pairs = self._best_pairs(detections.boxes)
-        continued = []
-        for index, track in enumerate(self.tracks):
-            if index in pairs:
-                continued.append(self._seen(track, detections, pairs[index]))
-            elif track.missed < self.config.max_missed:
-                continued.append(replace(track, missed=track.missed + 1))
-        taken = set(pairs.values())
-        for index, (box, score) in enumerate(zip(detections.boxes, detections.scores,
-                                                 strict=True)):
-            if index not in taken:
-                continued.append(Track(self._next_id, box, float(score)))
-                self._next_id += 1
-        self.tracks = self._without_doubles(continued)[:self.config.max_tracks]
+        """Brings the tracks up to date with the people detected in the present image.
 
-    def carry(self, boxes: np.ndarray, foregrounds: np.ndarray) -> None:
+        Args:
+            detections: where `time_s` says so, of an image before the present one.
+        """
+        self._images_since_detection = 0
+        before = self._boxes_at(detections.time_s)
+        pairs = best_pairs(self.tracks, before, detections, self.config.min_overlap)
+        seen = [self._seen(track, before[index], detections, pairs[index])
+                if index in pairs else None for index, track in enumerate(self.tracks)]
+        covers = np.array([track.box for track in seen if track is not None]).reshape(-1, 4)
+        continued = [track or self._missed(self.tracks[index], covers)
+                     for index, track in enumerate(seen)]
+        taken = set(pairs.values())
+        newcomers = [self._newcomer(detections, index, before)
+                     for index in range(len(detections.boxes)) if index not in taken]
+        self._keep([track for track in continued if track is not None], newcomers)
+
+    def carry(self, boxes: np.ndarray, foregrounds: np.ndarray, points: np.ndarray | None = None,
+              looks: np.ndarray | None = None) -> np.ndarray:
         """Moves the tracks to where their meshes are.
 
-        Ends those that left the image, and those that neither the last detection nor the mesh
-        sees.
+        Ends those that left the image. Hides those whose mesh shows nobody, or another person.
 
         Args:
             boxes: (T, 4) around the meshes of `tracks`, in their order, image px.
             foregrounds: (T,) share of each person box that the IUV calls a person.
+            points: (T, J, 2) joints of the meshes, image px; None: not known.
+            looks: (T, K) what the people in `boxes` look like; None: not known.
+
+        Returns:
+            (T,) bool, whether each mesh shows the person of its track.
         """
-        carried = []
+        tracks = self.tracks
         clipped, inside = clip_boxes(boxes, *self._image_size)
-        for track, box, is_inside, foreground in zip(self.tracks, clipped, inside, foregrounds,
-                                                     strict=True):
-            if foreground < self.config.min_foreground:
-                carried += [track] if track.missed == 0 else []
-            elif is_inside:
-                carried.append(replace(track, box=self._limited(track.box, box),
-                                       is_carried=True))
+        if not tracks:
+            return np.zeros(0, bool)
+        is_body = np.asarray(foregrounds) >= self.config.min_foreground
+        expected = np.stack([track.box for track in tracks])
+        fits = np.diag(box_overlaps(expected, clipped)[0]) >= self.config.min_overlap
+        loses = self._losers(clipped, is_body & inside, points, looks)
+        crowding = box_overlaps(clipped, clipped)[1] - np.eye(len(tracks))
+        carried, shown = [], np.zeros(len(tracks), bool)
+        for index, track in enumerate(tracks):
+            look = None if looks is None else looks[index]
+            if is_body[index] and not inside[index]:
+                continue
+            if is_body[index] and fits[index] and not loses[index] and _is_alike(track, look):
+                is_clear = crowding[index].max() < CLEAR
+                carried.append(self._carried(track, clipped[index], look if is_clear else None))
+                shown[index] = True
+            else:
+                after = self._unseen(track, loses[index])
+                # Whom the detector has just seen is shown, whatever the mesh says.
+                shown[index] = after is not None and not after.is_hidden and not loses[index]
+                carried += [] if after is None else [after]
         self.tracks = carried
+        self._history.append((self.now_s, {track.track_id: track.box for track in carried}))
+        return shown
 
-    def _best_pairs(self, boxes: np.ndarray) -> dict[int, int]:
-        """Index of the detection that continues each track, by index of the track."""
-        if not self.tracks or len(boxes) == 0:
-            return {}
-        from scipy.optimize import linear_sum_assignment  # 0.3 s to import, not used by predict
+    def _step_s(self, time_s: float | None) -> float:
+        """Time since the image before, s."""
+        before, self._stamp_s = self._stamp_s, time_s
+        if time_s is None or before is None or time_s == before:
+            return NOMINAL_PERIOD_S
+        if not 0 < time_s - before <= self.config.max_gap_s:
+            self.reset()
+            self._stamp_s = time_s
+            return NOMINAL_PERIOD_S
+        return time_s - before
 
-        overlap = box_overlaps(np.stack([track.box for track in self.tracks]), boxes)[0]
-        rows, columns = linear_sum_assignment(overlap, maximize=True)
-        return {int(row): int(column) for row, column in zip(rows, columns, strict=True)
-                if overlap[row, column] >= self.config.min_overlap}
+    def _boxes_at(self, time_s: float | None) -> np.ndarray:
+        """Where everybody was at a time on `now_s`'s clock, (T, 4); now, where not known."""
+        known = next((boxes for when, boxes in reversed(self._history)
+                      if time_s is not None and abs(when - time_s) < 1e-6), {})
+        return np.array([known.get(track.track_id, track.box) for track in self.tracks],
+                        np.float32).reshape(-1, 4)
 
-    def _without_doubles(self, tracks: list[Track]) -> list[Track]:
-        """The tracks, seen ones and good ones first, without those that share a person."""
-        kept: list[Track] = []
-        for track in sorted(tracks, key=lambda track: (track.missed, -track.score)):
-            others = np.array([other.box for other in kept]).reshape(-1, 4)
-            overlap = box_overlaps(track.box[None], others)[0]
-            if track.missed == 0 or not (overlap > self.config.same_person).any():
-                kept.append(track)
-        return kept
-
-    def _seen(self, track: Track, detections: Detections, index: int) -> Track:
-        """The track with the detection that continues it."""
+    def _seen(self, track: Track, before: np.ndarray, detections: Detections,
+              index: int) -> Track:
+        """The track with the detection that continues it; it was at `before` (4,) then."""
         detected = detections.boxes[index]
-        overlap = float(box_overlaps(track.box[None], detected[None])[0][0, 0])
-        keeps_box = track.is_carried and overlap >= self.config.trusted_overlap
-        return replace(track, box=track.box if keeps_box else detected, missed=0,
-                       score=float(detections.scores[index]), is_carried=keeps_box)
+        overlap = float(box_overlaps(before[None], detected[None])[0][0, 0])
+        keeps_box = (track.is_carried and not track.is_hidden
+                     and overlap >= self.config.trusted_overlap)
+        # What an older image corrects is corrected here too; the way since then stays.
+        moved = track.box - before
+        shift = (moved[:2] + moved[2:]) / 2
+        present = detected + np.tile(shift, 2).astype(np.float32)
+        sights = track.sights + 1
+        return replace(track, box=track.box if keeps_box else present,
+                       motion=track.motion.corrected(present, DETECTED), missed=0,
+                       seen_s=self.now_s, sights=sights, is_new=sights < self.config.min_sights,
+                       score=float(detections.scores[index]), is_carried=keeps_box,
+                       hidden_since_s=None)
+
+    def _missed(self, track: Track, covers: np.ndarray) -> Track | None:
+        """The track that the detector did not see; `covers` (N, 4) are those it saw."""
+        if track.is_hidden:
+            return track
+        covered = box_overlaps(track.box[None], covers)
+        if (covered[0] > self.config.same_person).any():
+            return self._hidden(track)
+        if not track.is_new and (covered[1] > COVERED).any():
+            return track
+        if track.missed >= self.config.max_missed:
+            return None
+        return replace(track, missed=track.missed + 1)
+
+    def _newcomer(self, detections: Detections, index: int, before: np.ndarray) -> Track:
+        """Somebody new; `before` (T, 4) is where the others were."""
+        box = detections.boxes[index]
+        others = np.concatenate([before, np.delete(detections.boxes, index, axis=0)])
+        is_clear = (box_overlaps(box[None], others)[1] < CLEAR).all()
+        look = detections.looks[index] if detections.looks is not None and is_clear else None
+        return Track(-1, box, float(detections.scores[index]), BoxMotion.from_box(box), look=look,
+                     seen_s=self.now_s, is_new=self.config.min_sights > 1)
+
+    def _keep(self, known: list[Track], newcomers: list[Track]) -> None:
+        """As many as there is room for; the others are counted and, the first time, told."""
+        known = sorted(known, key=lambda track: (track.is_hidden, track.missed, -track.score))
+        newcomers = sorted(newcomers, key=lambda track: -track.score)
+        # Whoever is seen comes before whoever is not.
+        seen = sum(not track.is_hidden for track in known)
+        chosen = (known[:seen] + newcomers + known[seen:])[:self.config.max_tracks]
+        lost = len(known) + len(newcomers) - len(chosen)
+        if lost and not self.people_left_out:
+            logger.warning('%d people are left out: there is room for %d; give a larger '
+                           'max_people', lost, self.config.max_tracks)
+        self.people_left_out += lost
+        tracks = []
+        for track in chosen:
+            if track.track_id < 0:
+                track = replace(track, track_id=self._next_id)
+                self._next_id += 1
+            tracks.append(track)
+        self.tracks = sorted(tracks, key=lambda track: track.track_id)
+
+    def _losers(self, boxes: np.ndarray, is_sight: np.ndarray, points: np.ndarray | None,
+                looks: np.ndarray | None) -> np.ndarray:
+        """Whose mesh shows somebody else, whom it fits better, (T,) bool."""
+        loses = np.zeros(len(boxes), bool)
+        pairs = [pair for pair in rivals(boxes, points, self.config.same_person)
+                 if is_sight[list(pair)].all()]
+        if pairs:
+            costs = claim_costs(self.tracks, boxes, looks)
+            for first, second in sorted(pairs, key=lambda pair: min(costs[list(pair)])):
+                if not loses[first] and not loses[second]:
+                    loses[second if costs[first] <= costs[second] else first] = True
+        return loses
+
+    def _carried(self, track: Track, box: np.ndarray, look: np.ndarray | None) -> Track:
+        """The track at its mesh's box; `look` (K,) is learned, None is not."""
+        box = self._limited(track.box, box)
+        if look is None:
+            look = track.look
+        elif track.look is not None:
+            look = track.look + LOOK_GAIN * (look - track.look)
+            look = look / max(float(np.linalg.norm(look)), 1e-6)
+        return replace(track, box=box, is_carried=True, hidden_since_s=None, look=look,
+                       motion=track.motion.corrected(box, FROM_MESH))
+
+    def _unseen(self, track: Track, loses: bool) -> Track | None:
+        """The track whose mesh does not show it; None where it ends."""
+        is_inside = clip_boxes(track.box[None], *self._image_size)[1][0]
+        was_detected = track.seen_s == self.now_s
+        if not is_inside:
+            return None
+        if (track.missed == 0 and not loses and not track.is_hidden) or was_detected:
+            return track
+        return self._hidden(track)
+
+    def _hidden(self, track: Track) -> Track | None:
+        """The track as hidden; None where that lasts too long, or it was hardly known."""
+        since_s = self.now_s if track.hidden_since_s is None else track.hidden_since_s
+        if track.is_new or self.now_s - since_s > self.config.max_hidden_s:
+            return None
+        return replace(track, hidden_since_s=since_s)
 
     def _limited(self, before: np.ndarray, box: np.ndarray) -> np.ndarray:
         """The box about its own centre, its longer side changed by `max_growth` at most."""
@@ -200,3 +391,10 @@ class Tracker:
         ratio = np.clip(new, old / most, old * most) / max(float(new), 1e-6)
         center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * ratio
         return np.concatenate([center - half, center + half]).astype(np.float32)
+
+
+def _is_alike(track: Track, look: np.ndarray | None) -> bool:
+    """Whether a mesh shows the person; who is not hidden need not prove it by the look."""
+    if not track.is_hidden or look is None or track.look is None:
+        return True
+    return float(look_distances(track.look[None], look[None])[0, 0]) < MAX_LOOK

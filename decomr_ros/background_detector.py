@@ -1,18 +1,20 @@
 """A slow detector beside a fast network: people are looked for while meshes keep coming.
 
-OpenCV's HOG takes as long as two to four camera images. Called in line, it would make the
+OpenCV's HOG takes as long as two to six camera images. Called in line, it would make the
 node skip that many at every detection. Here it looks at an image on a thread of its own, and the
-tracker gets the boxes when they are ready, a few images late: people move little in that time, and
-whoever is tracked keeps the box of the last mesh anyway.
+tracker gets the boxes when they are ready, a few images late, with the time and the looks of the
+people in the image that they are of: the tracker compares them with where everybody was then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
+from decomr_core.appearance import looks_of_boxes
 from decomr_core.detection import Detections
 from decomr_core.tracking import Tracker, TrackerConfig
 
@@ -51,10 +53,15 @@ class BackgroundDetector:
             self._running = None
         return self._running is not None
 
-    def look_at(self, image: np.ndarray) -> None:
-        """Starts on an (H, W, 3) uint8 RGB image, which must not change meanwhile."""
+    def look_at(self, image: np.ndarray, time_s: float | None = None) -> None:
+        """Starts on an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; it must not change meanwhile.
+            time_s: when it was taken, on the tracker's clock.
+        """
         self._size = image.shape[1], image.shape[0]
-        self._running = self._pool.submit(self._detector, image)
+        self._running = self._pool.submit(self._look, image, time_s)
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Takes the answer; waits for it if need be.
@@ -73,6 +80,11 @@ class BackgroundDetector:
     def reset(self) -> None:
         """Throws away what is being looked at."""
         self._running = None
+
+    def _look(self, image: np.ndarray, time_s: float | None) -> Detections:
+        """What is found, with what belongs to the image it is found in."""
+        found = self._detector(image)
+        return replace(found, looks=looks_of_boxes(image, found.boxes), time_s=time_s)
 
     def close(self) -> None:
         """Ends the thread after the image it looks at."""
@@ -97,14 +109,13 @@ class BackgroundTracker(Tracker):
         super().reset()
         self._detector.reset()
 
-    def needs_detection(self, width: int, height: int) -> bool:
+    def needs_detection(self, width: int, height: int, time_s: float | None = None) -> bool:
         """Whether there are new detections to match; see `Tracker.needs_detection`."""
-        super().needs_detection(width, height)
+        super().needs_detection(width, height, time_s)
         return self._detector.is_ready(width, height)
 
     def look_if_due(self, image: np.ndarray) -> None:
         """Starts the detector on an (H, W, 3) uint8 RGB image if it is time and it is idle."""
-        is_due = not self.tracks or self._images_since_detection >= self.config.detect_every
-        if is_due and self._detector.is_idle:
+        if self._is_due and self._detector.is_idle:
             self._images_since_detection = 0
-            self._detector.look_at(image)
+            self._detector.look_at(image, self.now_s)

@@ -30,6 +30,7 @@ from decomr_ros.diagnostics import (
     judge,
     status_message,
 )
+from decomr_ros.fixed_frame import FixedFrame
 from decomr_ros.frame_worker import FrameWorker, WorkerCounts
 from decomr_ros.inputs import Frame, Inputs
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
@@ -149,8 +150,11 @@ class DecomrNode(ManagedNode):
         image, header = frame.rgb, frame.header
         self._watch_time(header)
         with failing_as('estimation'):
-            meshes, times = self._pipeline.estimate(image, frame.intrinsics, frame.boxes)
+            # A stamp of 0 is a driver without a clock: every image is the next one then.
+            time_s = (self._last_stamp_ns or None) and self._last_stamp_ns / 1e9
+            meshes, times = self._pipeline.estimate(image, frame.intrinsics, frame.boxes, time_s)
             meshes = self._inputs.place(meshes, frame)
+            meshes = self._pipeline.smooth(meshes, self._fixed_frame.from_camera(header))
         with failing_as('publishing'):
             self._outputs.publish_meshes(header, meshes)
             # In plain numbers: rclpy.time.Time refuses stamps before its epoch.
@@ -197,6 +201,7 @@ class DecomrNode(ManagedNode):
         self._wanted: NodeParameters | None = None  # of the next image
         self._pipeline: MeshPipeline | None = None
         self._outputs: Outputs | None = None
+        self._fixed_frame: FixedFrame | None = None
         self._log_timer: Timer | None = None
         self._inputs: Inputs | None = None
         self._last_stamp_ns, self._last_frame_id = 0, ''
@@ -210,6 +215,7 @@ class DecomrNode(ManagedNode):
         self._inputs = Inputs(self, settings, self._take, self._images_lost)
         self._pipeline = MeshPipeline(settings)
         self._outputs = Outputs(self, settings, self._pipeline.topology)
+        self._fixed_frame = FixedFrame(self, settings.smoothing_frame)
         self._log_timer = self.every(settings.log_period_s, self._log_rates)
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
@@ -242,9 +248,11 @@ class DecomrNode(ManagedNode):
             self._outputs.destroy()
         if self._log_timer is not None:
             self.destroy_timer(self._log_timer)
+        if self._fixed_frame is not None:
+            self._fixed_frame.destroy()
         if self._pipeline is not None:
             self._pipeline.close()
-        self._pipeline = self._outputs = self._log_timer = None
+        self._pipeline = self._outputs = self._log_timer = self._fixed_frame = None
         free_memory()
 
     # Saying what happens

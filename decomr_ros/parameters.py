@@ -65,7 +65,8 @@ class NodeParameters:
     min_score: float = parameter(
         0.0, 'detections below this confidence are dropped', range=(0.0, 1.0))
     max_people: int = parameter(
-        10, 'only so many people, the best detections first', range=(1, 100))
+        30, 'only so many people: those known longer, then the best detections; the others are '
+            'counted in /diagnostics', range=(1, 100))
     reliability: str = parameter(
         'auto', 'QoS of the subscriptions; auto: reliable where all publishers of the topic are, '
                 'else best_effort, which hears everybody', choices=RELIABILITIES,
@@ -99,6 +100,17 @@ class NodeParameters:
     iuv_encoding: str = parameter(
         'rgb8', 'rgb8: foreground, u, v times 255; 32FC3: as they are, in [0, 1]',
         choices=('rgb8', '32FC3'))
+    smoothing: bool = parameter(
+        True, 'steady the meshes of each person over time (1 Euro filter)')
+    smoothing_min_cutoff_hz: float = parameter(
+        0.5, 'cutoff of the smoothing for what stands still, Hz: lower is steadier',
+        range=(0.01, 100.0))
+    smoothing_beta: float = parameter(
+        5.0, 'by how much that cutoff grows with speed, Hz per m/s: higher is less late',
+        range=(0.0, 1000.0))
+    smoothing_frame: str = parameter(
+        '', 'frame that does not move, such as odom or map, to smooth in on a robot that moves: '
+            'needs tf2_ros; empty: the camera frame', effect=Effect.CONFIGURE)
     log_period_s: float = parameter(
         5.0, 'time between two lines of rates in the log, s', range=(0.5, 3600.0))
     frame_age_warn_s: float = parameter(

@@ -13,6 +13,7 @@ from decomr_core.detection import Detections, load_detector
 from decomr_core.estimator import Detector, EstimatorConfig, HumanMeshEstimator
 from decomr_core.runtimes import load_runtime
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
+from decomr_core.smoothing import MeshSmoother, SmoothingConfig
 from decomr_core.tracking import Tracker, TrackerConfig
 from decomr_ros.background_detector import BackgroundDetector, BackgroundTracker
 
@@ -60,6 +61,8 @@ class MeshPipeline:
                                      num_threads=parameters.threads)
         self._estimator = HumanMeshEstimator(self._runtime, detector, self._tracker,
                                              _estimator_config(parameters))
+        self._smoother = (MeshSmoother(_smoothing_config(parameters)) if parameters.smoothing
+                          else None)
         self.topology: Topology = self._estimator.topology
         self.description = {
             'runtime': self._runtime.name, 'precision': self._runtime.precision,
@@ -68,19 +71,34 @@ class MeshPipeline:
         self._warm_up(parameters)
 
     def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None,
-                 people: Detections | None = None) -> tuple[list[HumanMesh], StageTimes]:
+                 people: Detections | None = None, time_s: float | None = None
+                 ) -> tuple[list[HumanMesh], StageTimes]:
         """The people in the next image of the video.
 
         Args:
             image: (H, W, 3) uint8 RGB; it must not change afterwards.
             intrinsics: (3, 3) px, or None for relative meshes.
             people: boxes from outside; None: the detector looks for people.
+            time_s: when the image was taken; None: a thirtieth of a second after the one before.
         """
         boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
-        meshes, times = self._estimator.estimate(image, boxes, scores, intrinsics)
+        meshes, times = self._estimator.estimate(image, boxes, scores, intrinsics, time_s)
         if self._background is not None and people is None:
             self._tracker.look_if_due(image)
         return meshes, times
+
+    def smooth(self, meshes: list[HumanMesh], fixed_from_camera: np.ndarray | None = None,
+               ) -> list[HumanMesh]:
+        """The meshes of the present image, steadier if the parameters say so.
+
+        Args:
+            meshes: from `estimate`, moved or not.
+            fixed_from_camera: (4, 4) pose of the camera in a frame that does not move; None:
+                they are smoothed in the camera's frame.
+        """
+        if self._smoother is None:
+            return meshes
+        return self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
 
     def update(self, parameters: NodeParameters) -> None:
         """Follows changed parameters from the next image on; not while one is estimated.
@@ -89,12 +107,19 @@ class MeshPipeline:
         """
         self._estimator.config = _estimator_config(parameters)
         self._tracker.config = config = self._tracker_config(parameters)
+        if not parameters.smoothing:
+            self._smoother = None
+        elif self._smoother is None:
+            self._smoother = MeshSmoother(_smoothing_config(parameters))
+        else:
+            self._smoother.config = _smoothing_config(parameters)
         wanted = [track for track in self._tracker.tracks if track.score >= parameters.min_score]
         self._tracker.tracks = wanted[:config.max_tracks]
 
     def status(self) -> dict[str, str]:
         """What runs and what it takes, as text by name: for the diagnostics."""
         values = dict(self.description)
+        values['people_left_out'] = str(self._estimator.people_left_out)
         if self._detector.last_ms is not None:
             values['detector_ms'] = f'{self._detector.last_ms:.1f}'
         memory_mib = gpu_memory(self._runtime)
@@ -105,6 +130,8 @@ class MeshPipeline:
     def reset(self) -> None:
         """Forgets everybody: another video begins."""
         self._estimator.reset()
+        if self._smoother is not None:
+            self._smoother.reset()
 
     def close(self) -> None:
         """Ends the detector's thread."""
@@ -152,3 +179,7 @@ def free_memory() -> None:
 
 def _estimator_config(parameters: NodeParameters) -> EstimatorConfig:
     return EstimatorConfig(parameters.box_scale, parameters.min_score, parameters.max_people)
+
+
+def _smoothing_config(parameters: NodeParameters) -> SmoothingConfig:
+    return SmoothingConfig(parameters.smoothing_min_cutoff_hz, parameters.smoothing_beta)

@@ -22,7 +22,8 @@ LAYERS = (
      'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology',
      'decomr_core.decimation', 'decomr_core.depth', 'decomr_core.distortion'),
     ('decomr_core.networks', 'decomr_core.losses', 'decomr_core.metrics', 'decomr_core.drawing',
-     'decomr_core.detection', 'decomr_core.tracking', 'decomr_core.parity',
+     'decomr_core.appearance', 'decomr_core.detection', 'decomr_core.motion',
+     'decomr_core.matching', 'decomr_core.smoothing', 'decomr_core.tracking', 'decomr_core.parity',
      'decomr_core.onnx_graph'),
     ('decomr_core.checkpoint', 'decomr_core.convert', 'decomr_core.export',
      'decomr_core.runtimes'),
@@ -40,6 +41,7 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
 # Optional packages, and the one file that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
+    'tf2_ros': 'decomr_ros/fixed_frame.py',
     'h5py': 'training/datasets/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
     'lightning_fabric': 'training/train.py',

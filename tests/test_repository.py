@@ -22,6 +22,7 @@ ROSDEP_KEYS = {
     'matplotlib': 'python3-matplotlib', 'mcap': 'mcap-ros2-support',
     'numpy': 'python3-numpy', 'onnxruntime': 'python3-onnxruntime-pip',
     'pytest': 'python3-pytest', 'rosbags': 'python3-rosbags-pip', 'scipy': 'python3-scipy',
+    'tf2_ros': 'tf2_ros_py',
     'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml',
 }
 WITHOUT_ROSDEP_KEY = {'cuda', 'openvino', 'safetensors', 'smplx', 'tensorrt', 'viser',
@@ -35,7 +36,7 @@ DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-h
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs',
             'geometry_msgs', 'hri_msgs', 'launch', 'launch_ros', 'launch_testing',
             'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs', 'std_msgs', 'tf2_msgs',
-            'vision_msgs', 'visualization_msgs'}
+            'tf2_ros', 'vision_msgs', 'visualization_msgs'}
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
 MAX_WEIGHTS_BYTES = 16 * 2**20
 

@@ -114,8 +114,12 @@ def test_a_good_mesh_box_is_kept_and_a_bad_one_is_corrected() -> None:
 def test_two_tracks_on_one_person_become_one() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT, RIGHT))
-    tracker.carry(np.array([LEFT, [12, 10, 52, 110]], np.float32), np.array([0.5, 0.5]))
-    assert set(step(tracker, seen(LEFT))) == {0}
+    both_left = np.array([LEFT, [12, 10, 52, 110]], np.float32)
+    shown = tracker.carry(both_left, np.array([0.5, 0.5]))
+    assert shown.tolist() == [True, False]
+    assert set(step(tracker, seen(LEFT))) == {0, 1}, 'the detector saw two people just before'
+    tracker.carry(both_left, np.array([0.5, 0.5]))
+    assert [track.track_id for track in tracker.tracks] == [0]
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5),

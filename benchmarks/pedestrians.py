@@ -1,0 +1,127 @@
+"""Finding pedestrians in `vtest.avi` of OpenCV's samples (Debian package opencv-doc), 10 Hz.
+
+Nobody has labelled that video, so the reference is made here, from what the node never does: every
+second image is searched with OpenCV's HOG at finer scales and a lower threshold, and as the camera
+stands still the median of the video is the empty street. A reference person is such a detection,
+at least 60 px tall, of whose middle a quarter or more differs from the empty street, and which
+another one in the two searched images before or after overlaps. The reference shares HOG with what
+is measured: it cannot know of people whom HOG finds in no image at any scale.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from decomr_core.appearance import looks_of_boxes
+from decomr_core.detection import Detections, HogPeople, box_overlaps
+from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.runtimes import Runtime
+from decomr_core.tracking import Tracker, TrackerConfig
+
+__all__ = ['VIDEO', 'measure_pedestrians', 'read_video']
+
+VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
+RATE_HZ, STRIDE, LATE_IMAGES = 10, 10, 1
+"""Of the video; of the detector; by how many images its answers are late, as on two cores."""
+SMALLEST_PX, SEARCH_EVERY = 60, 2
+FINE = {'smallest_px': 55, 'max_image_side': 1400, 'min_score': 0.1, 'pyramid_step': 1.1}
+MOVED_LEVEL, MOVED_SHARE, NEIGHBOUR_OVERLAP, FOUND_OVERLAP = 25, 0.25, 0.4, 0.3
+STILL_SHARE = 0.1
+"""A mesh in whose box less than this share moved is a ghost, or somebody who stands for long."""
+
+
+class _LateTracker(Tracker):
+    """Takes an answer of the detector so many images after the image."""
+
+    def __init__(self, detector: HogPeople) -> None:
+        super().__init__(TrackerConfig(detect_every=STRIDE))
+        self._detector, self._answer, self._wait = detector, None, 0
+
+    def needs_detection(self, width: int, height: int, time_s: float | None = None) -> bool:
+        super().needs_detection(width, height, time_s)
+        self._wait -= 1
+        return self._answer is not None and self._wait <= 0
+
+    def answer(self, image: np.ndarray) -> Detections:
+        answer, self._answer = self._answer, None
+        return answer
+
+    def look_if_due(self, image: np.ndarray) -> None:
+        if self._answer is None and self._is_due:
+            found = self._detector(image)
+            self._answer = Detections(found.boxes, found.scores,
+                                      looks_of_boxes(image, found.boxes), self.now_s)
+            self._wait = LATE_IMAGES
+
+
+def read_video(count: int) -> np.ndarray:
+    """The first images (T, 576, 768, 3) uint8 RGB."""
+    video, images = cv2.VideoCapture(str(VIDEO)), []
+    while len(images) < count:
+        is_read, image = video.read()
+        if not is_read:
+            break
+        images.append(np.ascontiguousarray(image[..., ::-1]))
+    return np.stack(images)
+
+
+def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
+    """Shares of images with somebody found, of people found, of meshes where nothing moved."""
+    street = np.median(images[::8], 0).astype(np.int16)
+    moved = [(np.abs(image - street).max(-1) > MOVED_LEVEL) for image in images[::SEARCH_EVERY]]
+    truth = reference(images, moved)
+    tracker = _LateTracker(HogPeople())
+    estimator = HumanMeshEstimator(runtime, tracker.answer, tracker)
+    found, people, with_people, with_found, ghosts, shown, numbers = 0, 0, 0, 0, 0, 0, set()
+    for index, image in enumerate(images):
+        meshes, _ = estimator.estimate(image, time_s=index / RATE_HZ)
+        tracker.look_if_due(image)
+        numbers |= {mesh.track_id for mesh in meshes}
+        if index % SEARCH_EVERY:
+            continue
+        boxes = np.array([mesh.box for mesh in meshes], np.float32).reshape(-1, 4)
+        true = truth[index // SEARCH_EVERY]
+        shown += len(boxes)
+        ghosts += sum(_share(moved[index // SEARCH_EVERY], box) < STILL_SHARE for box in boxes)
+        if len(true):
+            hits = (box_overlaps(true, boxes)[0] > FOUND_OVERLAP).any(1).sum()
+            found, people = found + int(hits), people + len(true)
+            with_people, with_found = with_people + 1, with_found + int(hits > 0)
+    return {'images': len(images), 'images_with_people': with_people,
+            'images_found': with_found / max(with_people, 1),
+            'people_found': found / max(people, 1), 'people_per_image': people / len(truth),
+            'meshes_without_motion': ghosts / max(shown, 1), 'numbers': len(numbers),
+            'detector_stride': STRIDE, 'detector_late_images': LATE_IMAGES}
+
+
+def reference(images: np.ndarray, moved: list[np.ndarray]) -> list[np.ndarray]:
+    """The people (P, 4) in every `SEARCH_EVERY`th image, image px."""
+    fine = HogPeople(**FINE)
+    seen = [fine(image).boxes for image in images[::SEARCH_EVERY]]
+    people = []
+    for index, boxes in enumerate(seen):
+        near = seen[max(index - 2, 0):index] + seen[index + 1:index + 3]
+        people.append(np.array([
+            box for box in boxes if box[3] - box[1] >= SMALLEST_PX
+            and _share(moved[index], _middle(box)) >= MOVED_SHARE
+            and any((box_overlaps(box[None], other)[0] > NEIGHBOUR_OVERLAP).any()
+                    for other in near)], np.float32).reshape(-1, 4))
+    return people
+
+
+def _middle(box: np.ndarray) -> np.ndarray:
+    """Half the width and three quarters of the height of a box (4,), about its centre."""
+    width, height = box[2:] - box[:2]
+    inset = np.array([width / 4, height / 8])
+    return np.concatenate([box[:2] + inset, box[2:] - inset])
+
+
+def _share(mask: np.ndarray, box: np.ndarray) -> float:
+    """Share of the mask's pixels in a box (4,) that are set."""
+    x_min, y_min, x_max, y_max = np.maximum(np.round(box), 0).astype(int)
+    inside = mask[y_min:y_max + 1, x_min:x_max + 1]
+    return float(inside.mean()) if inside.size else 0.0

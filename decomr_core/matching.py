@@ -1,0 +1,129 @@
+"""Which sight belongs to whom: costs of pairs, the best assignment, and who claims whose mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decomr_core.appearance import look_distances
+from decomr_core.detection import Detections, box_overlaps
+
+if TYPE_CHECKING:
+    from decomr_core.tracking import Track
+
+__all__ = ['best_pairs', 'claim_costs', 'rivals']
+
+REACH = 0.3
+"""How far a person may be from where they are expected, body heights, on top of the doubt."""
+
+DOUBTS = 2.0
+"""So many standard deviations of the expected place may be added to that."""
+
+MAX_RESIZE = 0.5
+"""Largest logarithm of the ratio of two heights of one person: 1.6 times."""
+
+MAX_LOOK = 0.75
+"""People who look more different than this are not the same, where boxes do not overlap much."""
+
+LOOK_WEIGHT, DISTANCE_WEIGHT = 2.0, 0.5
+"""Of the look's and the centre's distance, against one minus the overlap of the boxes."""
+
+NEVER = 1e6
+"""Cost of a pair that is out of the question."""
+
+SAME_PLACE = 0.07
+"""Two meshes whose points are nearer on average, in body heights, are one person."""
+
+
+def best_pairs(tracks: Sequence[Track], boxes: np.ndarray, detections: Detections,
+               min_overlap: float) -> dict[int, int]:
+    """Index of the detection that continues each track, by index of the track.
+
+    The Hungarian method on overlap, distance and look. A pair needs either enough overlap, or to
+    be near enough for what is known of the track's motion, of like size and of like look.
+
+    Args:
+        tracks: T people.
+        boxes: (T, 4) where they were in the image of the detections, image px.
+        detections: N people.
+        min_overlap: intersection over union that is enough by itself.
+    """
+    if len(tracks) == 0 or len(detections.boxes) == 0:
+        return {}
+    from scipy.optimize import linear_sum_assignment  # 0.3 s to import, not used by predict
+
+    overlap = box_overlaps(boxes, detections.boxes)[0]
+    distance, resize = _differences(boxes, detections.boxes)
+    look = np.full(overlap.shape, 0.5)
+    if detections.looks is not None:
+        looks = [track.look if track.look is not None else np.zeros_like(detections.looks[0])
+                 for track in tracks]
+        look = look_distances(np.stack(looks), detections.looks)
+    heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
+    doubts = np.array([track.motion.doubt_px for track in tracks]) / heights
+    near = ((distance < REACH + DOUBTS * doubts[:, None]) & (resize < MAX_RESIZE)
+            & (look < MAX_LOOK))
+    cost = 1 - overlap + DISTANCE_WEIGHT * distance + LOOK_WEIGHT * look
+    cost[~(near | (overlap >= min_overlap))] = NEVER
+    rows, columns = linear_sum_assignment(cost)
+    return {int(row): int(column) for row, column in zip(rows, columns, strict=True)
+            if cost[row, column] < NEVER}
+
+
+def claim_costs(tracks: Sequence[Track], boxes: np.ndarray,
+                looks: np.ndarray | None) -> np.ndarray:
+    """How little each mesh fits the person of its track, (T,).
+
+    Args:
+        tracks: T people.
+        boxes: (T, 4) around their meshes, image px.
+        looks: (T, K) what is seen there; None: not known.
+    """
+    expected = np.stack([track.box for track in tracks])
+    distance, resize = _differences(expected, boxes)
+    cost = np.diag(distance) + np.diag(resize)
+    if looks is not None:
+        cost = cost + LOOK_WEIGHT * np.array([
+            0.5 if track.look is None else look_distances(track.look[None], look[None])[0, 0]
+            for track, look in zip(tracks, looks, strict=True)])
+    # Who is new or hidden already has to fit much better.
+    doubtful = [0.3 * (track.is_new or track.is_hidden) + 0.05 * track.missed
+                + 0.5 / track.sights**0.5 for track in tracks]
+    return cost + np.array(doubtful)
+
+
+def rivals(boxes: np.ndarray, points: np.ndarray | None, same_person: float,
+           ) -> list[tuple[int, int]]:
+    """Pairs of meshes that show the same person.
+
+    Args:
+        boxes: (T, 4) around the meshes, image px.
+        points: (T, J, 2) the joints in the image, px; None: the boxes decide alone.
+        same_person: intersection over union from which two boxes are one person.
+    """
+    same = box_overlaps(boxes, boxes)[0] > same_person
+    if points is not None:
+        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
+        apart = np.abs(points[:, None] - points[None]).sum(-1).mean(-1)
+        same |= apart < SAME_PLACE * np.minimum(heights[:, None], heights[None])
+    return [(int(first), int(second)) for first, second in np.argwhere(np.triu(same, 1))]
+
+
+def _differences(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of the centres in heights of the first, and logarithms of the heights' ratios.
+
+    Args:
+        boxes: (N, 4) image px.
+        others: (M, 4) image px.
+
+    Returns:
+        (N, M) and (N, M).
+    """
+    heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
+    other_heights = np.maximum(others[:, 3] - others[:, 1], 1.0)
+    centers, other_centers = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes, others))
+    apart = np.linalg.norm(centers[:, None] - other_centers[None], axis=-1)
+    return (apart / heights[:, None],
+            np.abs(np.log(heights)[:, None] - np.log(other_heights)[None]))

@@ -1,0 +1,107 @@
+"""Where a person's box will be: a Kalman filter with constant velocity for each of its numbers.
+
+The filter knows the box as (centre x, centre y, log width, log height), each with a position and
+a speed. Noise is said in body heights, so that near and far people are treated alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ['DETECTED', 'FROM_MESH', 'BoxMotion']
+
+ACCELERATION = np.array([1.2, 0.4, 0.1, 0.3])
+"""Standard deviation per second squared: body heights for the centre, logarithm for the sizes.
+A walker turns round within a second; nobody grows or gets wider for long."""
+
+FIRST_SPEED = np.array([0.8, 0.3, 0.1, 0.3])
+"""What is assumed of somebody new, per second: 0.8 body heights are a brisk walk."""
+
+DAMPING_S = np.array([4.0, 1.0, 0.3, 0.8])
+"""After this time without a sight a speed has fallen to 1 / e: people stop and turn."""
+
+DETECTED = np.array([0.06, 0.06, 0.3, 0.12])
+"""Standard deviation of a detector's box, in the same units."""
+
+FROM_MESH = np.array([0.03, 0.03, 0.15, 0.06])
+"""Likewise of the box around a mesh; the width also changes with every step of the legs."""
+
+
+@dataclass(frozen=True)
+class BoxMotion:
+    """What is known about one box and its speed; `predicted` and `corrected` give the next.
+
+    Attributes:
+        place: (4,) centre x and y, image px; natural logarithm of width and height in px.
+        speed: (4,) of these, per second.
+        place_variance: (4,) px squared for the centre.
+        covariance: (4,) of place and speed.
+        speed_variance: (4,).
+    """
+
+    place: np.ndarray
+    speed: np.ndarray
+    place_variance: np.ndarray
+    covariance: np.ndarray
+    speed_variance: np.ndarray
+
+    @classmethod
+    def from_box(cls, box: np.ndarray) -> BoxMotion:
+        """Of somebody who is seen for the first time, in the box (4,), image px."""
+        place = _place(box)
+        units = _units(place)
+        return cls(place, np.zeros(4), (DETECTED * units) ** 2, np.zeros(4),
+                   (FIRST_SPEED * units) ** 2)
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) float32 x_min, y_min, x_max, y_max, image px."""
+        half = np.exp(self.place[2:]) / 2
+        return np.concatenate([self.place[:2] - half, self.place[:2] + half]).astype(np.float32)
+
+    @property
+    def doubt_px(self) -> float:
+        """Standard deviation of the centre's x, px."""
+        return float(self.place_variance[0]) ** 0.5
+
+    def predicted(self, step_s: float) -> BoxMotion:
+        """After so many seconds without a sight."""
+        units = _units(self.place)
+        pushed = (ACCELERATION * units) ** 2
+        kept = np.exp(-step_s / DAMPING_S)
+        return BoxMotion(
+            self.place + self.speed * step_s, self.speed * kept,
+            self.place_variance + 2 * step_s * self.covariance
+            + step_s**2 * self.speed_variance + pushed * step_s**4 / 4,
+            (self.covariance + step_s * self.speed_variance) * kept + pushed * step_s**3 / 2,
+            self.speed_variance * kept**2 + pushed * step_s**2)
+
+    def corrected(self, box: np.ndarray, noise: np.ndarray) -> BoxMotion:
+        """With a sight.
+
+        Args:
+            box: (4,) image px.
+            noise: `DETECTED` or `FROM_MESH`.
+        """
+        seen = _place(box)
+        total = self.place_variance + (noise * _units(self.place)) ** 2
+        gain, speed_gain = self.place_variance / total, self.covariance / total
+        error = seen - self.place
+        return BoxMotion(
+            self.place + gain * error, self.speed + speed_gain * error,
+            self.place_variance * (1 - gain), self.covariance * (1 - gain),
+            self.speed_variance - speed_gain * self.covariance)
+
+
+def _place(box: np.ndarray) -> np.ndarray:
+    """The four numbers that the filter knows a box (4,) by."""
+    low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:], np.float64)
+    return np.concatenate([(low + high) / 2, np.log(np.maximum(high - low, 1.0))])
+
+
+def _units(place: np.ndarray) -> np.ndarray:
+    """What the noises are measured in: the height for the centre, 1 for the logarithms."""
+    height = np.exp(place[3])
+    return np.array([height, height, 1.0, 1.0])
