@@ -35,11 +35,11 @@ from visualization_msgs.msg import MarkerArray
 from decomr_core.camera import intrinsics_from_fov
 from decomr_core.detection import DETECTORS, GivenBoxes
 from decomr_core.estimator import HumanMeshEstimator
-from decomr_ros.decomr_node import main as run_decomr_node
+from decomr_ros.decomr_node import DecomrNode
 from decomr_ros.images import image_message
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message, nanoseconds_from_stamp
-from decomr_ros.process import stop_on_signals
+from decomr_ros.process import run_node, stop_on_signals
 
 if TYPE_CHECKING:
     import threading
@@ -203,7 +203,8 @@ def observed_node(words: Sequence[str]) -> int:
         return meshes, times
 
     HumanMeshEstimator.estimate = noted
-    code = run_decomr_node(['decomr_node', *ros_words])
+    # Without a limit of time: `run_node` returns, and the notes are written.
+    code = run_node(DecomrNode, ['decomr_node', *ros_words])
     count = len(ended)
     np.savez(options.trace, started=np.array(started[:count], np.int64),
              ended=np.array(ended, np.int64), stages=json.dumps(stages))

@@ -36,8 +36,8 @@ VISIBLE_SHARE = 0.3
 STANDING_IMAGES, STANDING_HZ, SETTLED = 120, 30, 30
 ALONE = 85
 """From this image on the first person walks with nobody beside."""
-PIXEL_NOISE = 4.0
-"""Standard deviation of the noise of a camera indoors, of 255."""
+PIXEL_NOISES = (2.0, 4.0)
+"""Standard deviations of the noise of a camera in good and in poor light, of 255."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,16 +153,19 @@ def measure_smoothing(runtime: Runtime, scene: Scene) -> dict[str, Any]:
     images of the distance to each vertex's mean over a second, mm. Lag: shift of the smoothed x
     of the walking root against the raw one that makes them most alike, in images.
     """
-    rng = np.random.default_rng(0)
-    raw = follow(runtime, [noisy_image(scene.images[ALONE], rng)
-                           for _ in range(STANDING_IMAGES)], scene.boxes[ALONE][0])
+    rng, standing = np.random.default_rng(0), []
+    for deviation in PIXEL_NOISES:
+        raw = follow(runtime, [noisy_image(scene.images[ALONE], rng, deviation)
+                               for _ in range(STANDING_IMAGES)], scene.boxes[ALONE][0])
+        smoothed = MeshSmoother()
+        steady = [smoothed.smooth([mesh], i / STANDING_HZ)[0] for i, mesh in enumerate(raw)]
+        standing.append({'noise': deviation, 'jitter_raw_mm': jitter_mm(raw),
+                         'jitter_smoothed_mm': jitter_mm(steady)})
     walk = follow(runtime, list(scene.images[ALONE:ALONE + 40]), scene.boxes[ALONE][0])
-    smoothed, late = MeshSmoother(), MeshSmoother()
-    steady = [smoothed.smooth([mesh], i / STANDING_HZ)[0] for i, mesh in enumerate(raw)]
+    late = MeshSmoother()
     after = [late.smooth([mesh], i / FPS)[0] for i, mesh in enumerate(walk)]
-    return {'jitter_raw_mm': jitter_mm(raw), 'jitter_smoothed_mm': jitter_mm(steady),
-            'lag_images': lag_images(walk, after), 'images_per_s_standing': STANDING_HZ,
-            'images_per_s_walking': FPS}
+    return {'standing': standing, 'lag_images': lag_images(walk, after),
+            'images_per_s_standing': STANDING_HZ, 'images_per_s_walking': FPS}
 
 
 def follow(runtime: Runtime, images: list[np.ndarray], box: np.ndarray) -> list[Any]:
@@ -174,9 +177,9 @@ def follow(runtime: Runtime, images: list[np.ndarray], box: np.ndarray) -> list[
             for mesh in estimator.estimate(image, intrinsics=INTRINSICS)[0][:1]]
 
 
-def noisy_image(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image with new noise."""
-    noise = rng.normal(0, PIXEL_NOISE, image.shape)
+def noisy_image(image: np.ndarray, rng: np.random.Generator, deviation: float) -> np.ndarray:
+    """The image with new noise of this standard deviation, of 255."""
+    noise = rng.normal(0, deviation, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 

@@ -120,7 +120,7 @@ class HumanMeshEstimator:
         watch = _Stopwatch()
         people = self._find_people(image, boxes, scores, time_s)
         watch.stop('detect')
-        crops = crop_image(image, people.boxes, self.runtime.crop_size, self.config.crop_scale)
+        crops = crop_image(image, people.cropped, self.runtime.crop_size, self.config.crop_scale)
         watch.stop('crop')
         if len(people.boxes) == 0:
             return [], watch.times
@@ -170,7 +170,8 @@ class HumanMeshEstimator:
         if is_limited:
             self._left_out += max(len(detections.boxes) - self.config.max_people, 0)
             detections = detections.at(np.arange(len(detections.boxes))[:self.config.max_people])
-        return _People(detections.boxes, detections.scores, np.full(len(detections.boxes), -1))
+        return _People(detections.boxes, detections.boxes, detections.scores,
+                       np.full(len(detections.boxes), -1))
 
     def _mesh(self, index: int, people: _People, crops: Crops, output: NetworkOutput,
               image_size: tuple[int, int], intrinsics: np.ndarray | None) -> HumanMesh | None:
@@ -253,9 +254,10 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
 
 @dataclass(frozen=True)
 class _People:
-    """Boxes (B, 4) image px, scores (B,) and track ids (B,) of the people to estimate."""
+    """The people to estimate: boxes (B, 4) and what is cropped for them (B, 4), image px."""
 
     boxes: np.ndarray
+    cropped: np.ndarray
     scores: np.ndarray
     track_ids: np.ndarray
 
@@ -264,7 +266,7 @@ class _People:
         """Everybody that is tracked, in the tracker's order."""
         tracks = tracker.tracks
         return cls(check_boxes([track.box for track in tracks]),
-                   np.array([track.score for track in tracks]),
+                   check_boxes(tracker.held_boxes()), np.array([track.score for track in tracks]),
                    np.array([track.track_id for track in tracks], np.int64))
 
 

@@ -27,13 +27,15 @@ class SmoothingConfig:
 
     Attributes:
         min_cutoff_hz: cutoff for what stands still: lower is steadier.
-        beta: by how much the cutoff grows with speed, Hz per m/s: higher is faster.
+        beta: by how much the root's cutoff grows with its speed, Hz per m/s: higher is faster.
+        body_beta: likewise of what moves against the root, whose noise is larger.
         speed_cutoff_hz: cutoff of the speed itself.
         max_gap_s: after so long without a person the filter starts anew.
     """
 
-    min_cutoff_hz: float = 0.5
+    min_cutoff_hz: float = 0.2
     beta: float = 5.0
+    body_beta: float = 1.5
     speed_cutoff_hz: float = 1.0
     max_gap_s: float = 0.5
 
@@ -44,9 +46,10 @@ class SmoothingConfig:
             ValueError: a value is out of its range.
         """
         if not (min(self.min_cutoff_hz, self.speed_cutoff_hz, self.max_gap_s) > 0
-                and 0 <= self.beta < math.inf):
+                and min(self.beta, self.body_beta) >= 0
+                and max(self.beta, self.body_beta) < math.inf):
             raise ValueError(f'{self}: expected min_cutoff_hz, speed_cutoff_hz and max_gap_s '
-                             'above 0, beta at least 0')
+                             'above 0, beta and body_beta at least 0')
 
 
 @dataclass
@@ -147,7 +150,7 @@ class MeshSmoother:
         body_speed = memory.body_speed * np.float32(1 - keep)
         body_speed += error * np.float32(keep / step_s)
         speed = np.sqrt(np.einsum('vi,vi->v', body_speed, body_speed))
-        speed *= np.float32(config.beta)
+        speed *= np.float32(config.body_beta)
         speed += np.float32(config.min_cutoff_hz)
         error *= _weight(speed, np.float32(step_s))[:, None]
         error += memory.body

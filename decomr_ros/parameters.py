@@ -103,11 +103,15 @@ class NodeParameters:
     smoothing: bool = parameter(
         True, 'steady the meshes of each person over time (1 Euro filter)')
     smoothing_min_cutoff_hz: float = parameter(
-        0.5, 'cutoff of the smoothing for what stands still, Hz: lower is steadier',
+        0.2, 'cutoff of the smoothing for what stands still, Hz: lower is steadier',
         range=(0.01, 100.0))
     smoothing_beta: float = parameter(
-        5.0, 'by how much that cutoff grows with speed, Hz per m/s: higher is less late',
+        5.0, 'by how much that cutoff grows with the speed of the person, Hz per m/s: higher is '
+             'less late',
         range=(0.0, 1000.0))
+    smoothing_body_beta: float = parameter(
+        1.5, 'likewise with the speed of what moves against the root, as arms do, whose noise is '
+             'larger', range=(0.0, 1000.0))
     smoothing_frame: str = parameter(
         '', 'frame that does not move, such as odom or map, to smooth in on a robot that moves: '
             'needs tf2_ros; empty: the camera frame', effect=Effect.CONFIGURE)

@@ -182,4 +182,5 @@ def _estimator_config(parameters: NodeParameters) -> EstimatorConfig:
 
 
 def _smoothing_config(parameters: NodeParameters) -> SmoothingConfig:
-    return SmoothingConfig(parameters.smoothing_min_cutoff_hz, parameters.smoothing_beta)
+    return SmoothingConfig(parameters.smoothing_min_cutoff_hz, parameters.smoothing_beta,
+                           parameters.smoothing_body_beta)

@@ -7,7 +7,6 @@ the same stamps, else there is a plain background the size of the recorded calib
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from decomr_core.drawing import draw_boxes, draw_meshes
+from decomr_core.files import replacing
 from decomr_ros.bag import read_topic_types
 from decomr_ros.messages import intrinsics_from_camera_info
 from decomr_ros.recording import Latest, Recording, SeenMeshes
@@ -187,7 +187,7 @@ class _SteadyVideo:
 
     def __init__(self, path: Path, rate_hz: float) -> None:
         self._path, self._rate_hz = path, rate_hz
-        self._part = path.with_name(f'.{path.stem}.part{path.suffix}')
+        self._file = replacing(path, is_synced=False)
         self._writer: cv2.VideoWriter | None = None
         self._waiting: np.ndarray | None = None
         self._written, self._start_ns, self._last_ns = 0, 0, 0
@@ -203,10 +203,7 @@ class _SteadyVideo:
         if kind is None:
             self._writer.write(self._waiting)
         self._writer.release()
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            self._part.unlink(missing_ok=True)
+        self._file.__exit__(kind, error, traceback)
 
     def add(self, frame: np.ndarray, stamp_ns: int) -> None:
         """Takes the next (H, W, 3) uint8 BGR frame; a resolution that changes is scaled back."""
@@ -229,7 +226,8 @@ class _SteadyVideo:
 
     def _open(self, frame: np.ndarray) -> None:
         self.size = frame.shape[1], frame.shape[0]
-        self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*'mp4v'),
+        part = self._file.__enter__()
+        self._writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'),
                                        self._rate_hz, self.size)
         if not self._writer.isOpened():
             raise ValueError(f'OpenCV cannot write {self._path}; check the folder and the disk, '

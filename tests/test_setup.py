@@ -106,7 +106,8 @@ def test_setting_up_again_changes_nothing_and_says_nothing() -> None:
 def test_the_built_package_carries_what_a_robot_needs() -> None:
     package = ROOT / 'install' / 'decomr'
     assert {path.name for path in (package / 'lib/decomr').iterdir()
-            if os.access(path, os.X_OK)} == {'decomr_node', 'recorder', 'video_source'}
+            if os.access(path, os.X_OK)} == {
+                'decomr_node', 'recorder', 'video_source', 'view'}
     share = package / 'share' / 'decomr'
     for name in ('launch/decomr.launch.py', 'config/decomr.yaml', 'config/fastdds.xml',
                  'rviz/decomr.rviz', 'msg/HumanMeshArray.msg', 'package.xml'):

@@ -149,3 +149,33 @@ def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
     for _ in range(12):
         assert step(tracker, seen(whole)) == {0: whole}
         tracker.carry(np.array([[150, 100, 170, 140]], np.float32), np.array([0.9]))
+
+
+@given(st.lists(st.tuples(st.floats(-0.03, 0.03), st.floats(-0.03, 0.03),
+                          st.floats(-0.03, 0.03)), min_size=1, max_size=20))
+def test_what_is_cropped_of_a_person_who_stands_does_not_follow_the_noise_of_the_mesh(
+        noise: list[tuple[float, float, float]]) -> None:
+    tracker = Tracker(TrackerConfig(detect_every=100))
+    box = np.array([100, 100, 200, 300], np.float32)
+    tracker.needs_detection(640, 480)
+    tracker.match(seen(list(box)))
+    first = tracker.held_boxes()
+    for x, y, size in noise:
+        height = 200 * (1 + size)
+        center = np.array([150, 200]) + 200 * np.array([x, y])
+        half = np.array([50, height / 2])
+        tracker.carry(np.concatenate([center - half, center + half])[None].astype(np.float32),
+                      np.ones(1))
+        np.testing.assert_array_equal(tracker.held_boxes(), first)
+
+
+def test_what_is_cropped_of_a_person_who_walks_follows() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=100))
+    for image in range(30):
+        box = np.array([100 + 6 * image, 100, 200 + 6 * image, 300], np.float32)
+        if tracker.needs_detection(640, 480) and image == 0:
+            tracker.match(seen(list(box)))
+        (held,) = tracker.held_boxes()
+        assert np.abs(held - box).max() <= 0.08 * 200 + 12
+        tracker.carry(box[None], np.ones(1))
+    assert held[0] > 200

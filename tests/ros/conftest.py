@@ -42,6 +42,15 @@ def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> Human
         iuv=np.full((3, 8, 8), 0.5, np.float32))
 
 
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """What a command run in this process does with signals is not what the next test meets."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class Process:
     """A program of ours in its own process; its output is kept for error messages."""
 

@@ -76,6 +76,7 @@ class InnerNode:
 
     def status(self) -> DiagnosticStatus:
         """What it says next on /diagnostics."""
+        self._ros.spin(0.1)  # what is on its way already
         self.statuses.clear()
         self._ros.spin_until(lambda: self.statuses, 5)
         return self.statuses[-1]

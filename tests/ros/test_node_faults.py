@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -191,9 +190,7 @@ def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
     node.process.send_signal(signal.SIGINT)
     source.process.send_signal(signal.SIGSTOP)  # the machine is the node's alone
     assert node.process.wait(10) == 0
-    # Where others want the cores as well, our share of them is smaller.
-    others = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
-    assert time.monotonic() - started < 2 * others
+    assert time.monotonic() - started < 2
     assert 'Traceback' not in node.output
 
 
