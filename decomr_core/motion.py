@@ -6,11 +6,12 @@ a speed. Noise is said in body heights, so that near and far people are treated 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['DETECTED', 'FROM_MESH', 'BoxMotion']
+__all__ = ['DETECTED', 'FROM_MESH', 'BoxMotion', 'HeldBoxes']
 
 ACCELERATION = np.array([1.2, 0.4, 0.1, 0.3])
 """Standard deviation per second squared: body heights for the centre, logarithm for the sizes.
@@ -27,6 +28,10 @@ DETECTED = np.array([0.06, 0.06, 0.3, 0.12])
 
 FROM_MESH = np.array([0.03, 0.03, 0.15, 0.06])
 """Likewise of the box around a mesh; the width also changes with every step of the legs."""
+
+
+HELD = 0.08
+"""A held box stays until centre or longer side have changed by this share of the longer side."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,29 @@ def _units(place: np.ndarray) -> np.ndarray:
     """What the noises are measured in: the height for the centre, 1 for the logarithms."""
     height = np.exp(place[3])
     return np.array([height, height, 1.0, 1.0])
+
+
+class HeldBoxes:
+    """Boxes that stand still while people hardly move.
+
+    Mesh and crop feed each other: where the crop followed the mesh's noise, the mesh of a person
+    who stands still trembled five times as much.
+    """
+
+    def __init__(self) -> None:
+        """Starts with nobody."""
+        self._held: dict[int, np.ndarray] = {}
+
+    def of(self, boxes: Mapping[int, np.ndarray]) -> np.ndarray:
+        """The boxes (T, 4) to crop for people whose boxes (4,) are given by number, image px."""
+        self._held = {number: self._held[number] if number in self._held
+                      and _is_near(self._held[number], box) else box
+                      for number, box in boxes.items()}
+        return np.array(list(self._held.values()), np.float32).reshape(-1, 4)
+
+
+def _is_near(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a crop for one box (4,) serves for the other."""
+    sides = [float((box[2:] - box[:2]).max()) for box in (one, other)]
+    shift = np.abs((one[:2] + one[2:]) - (other[:2] + other[2:])).max() / 2
+    return max(shift, abs(sides[0] - sides[1])) <= HELD * sides[0]

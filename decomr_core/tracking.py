@@ -16,7 +16,7 @@ import numpy as np
 from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps, clip_boxes
 from decomr_core.matching import MAX_LOOK, best_pairs, claim_costs, rivals
-from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion
+from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion, HeldBoxes
 
 __all__ = ['Track', 'Tracker', 'TrackerConfig']
 
@@ -33,11 +33,6 @@ LOOK_GAIN = 0.15
 
 CLEAR = 0.15
 """A look is learned only while nobody else covers more than this share of the box."""
-
-HELD = 0.08
-"""A crop stays where it is until centre or longer side of the person's box have changed by this
-share of the longer side. Mesh and box feed each other: where the crop followed the mesh's noise,
-the mesh of a person who stands still trembled five times as much."""
 
 COVERED = 0.5
 """From this share on, a detector that does not see a person behind another has missed nobody."""
@@ -177,7 +172,7 @@ class Tracker:
         self._image_size: tuple[int, int] | None = None
         self._stamp_s: float | None = None
         self._history: deque[tuple[float, dict[int, np.ndarray]]] = deque(maxlen=HISTORY_IMAGES)
-        self._held: dict[int, np.ndarray] = {}
+        self._held = HeldBoxes()
 
     def reset(self) -> None:
         """Forgets everybody; numbers go on counting."""
@@ -212,12 +207,7 @@ class Tracker:
 
     def held_boxes(self) -> np.ndarray:
         """Boxes (T, 4) of `tracks` to crop, which stand still while people hardly move, px."""
-        held = {}
-        for track in self.tracks:
-            before = self._held.get(track.track_id, track.box)
-            held[track.track_id] = before if _is_near(before, track.box) else track.box
-        self._held = held
-        return np.array(list(held.values()), np.float32).reshape(-1, 4)
+        return self._held.of({track.track_id: track.box for track in self.tracks})
 
     def match(self, detections: Detections) -> None:
         """Brings the tracks up to date with the people detected in the present image.
@@ -413,10 +403,3 @@ def _is_alike(track: Track, look: np.ndarray | None) -> bool:
     if not track.is_hidden or look is None or track.look is None:
         return True
     return float(look_distances(track.look[None], look[None])[0, 0]) < MAX_LOOK
-
-
-def _is_near(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a crop for one box (4,) serves for the other."""
-    sides = [float((box[2:] - box[:2]).max()) for box in (one, other)]
-    shift = np.abs((one[:2] + one[2:]) - (other[:2] + other[2:])).max() / 2
-    return max(shift, abs(sides[0] - sides[1])) <= HELD * sides[0]
