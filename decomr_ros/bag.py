@@ -278,6 +278,8 @@ def _mcap_paths(bag: str | Path) -> list[Path]:
     if Path(bag).is_file():
         return [Path(bag)]
     paths = sorted(Path(bag).glob('*.mcap'), key=lambda path: (len(path.name), path.name))
+    if not Path(bag).exists():
+        raise FileNotFoundError(f'there is no {bag}; give the folder of a bag')
     if not paths:
         raise FileNotFoundError(f'no .mcap file in {bag}; give the folder of a bag')
     return paths

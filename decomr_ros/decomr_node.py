@@ -290,8 +290,9 @@ class DecomrNode(ManagedNode):
         self._logged = counts
         if not arrived:
             self.get_logger().warning(
-                f'no image on {self._inputs.image_topic} for {period_s:g} s; is the '
-                f'camera running, and does reliability={self._inputs.reliability} suit it?')
+                f'no image on {self._inputs.image_topic} for {period_s:g} s; is the camera '
+                f'running, on this topic, {self._settings.image_transport} (image_transport), and '
+                f'does it suit reliability={self._settings.reliability}?')
             return
         values = self._statistics.values(counts, period_s)
         rate_in_hz, rate_hz = values.pop('rate_in_hz'), values.pop('rate_hz')

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -73,12 +73,13 @@ def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = 
     stop = stop_on_signals()
     if ends_within_s is not None:
         _end_after_signal(ends_within_s)
-    rclpy.init(args=None if argv is None else list(argv),
-               signal_handler_options=SignalHandlerOptions.NO)
     try:
         try:
+            rclpy.init(args=None if argv is None else list(argv),
+                       signal_handler_options=SignalHandlerOptions.NO)
             node = make_node()
-        except (ParameterException, OSError, ValueError, RuntimeError) as error:
+        except (ParameterException, NameValidationException, OSError, ValueError,
+                RuntimeError) as error:
             sys.stderr.write(f'{" ".join(str(error).split())}\n')
             return 2
         try:

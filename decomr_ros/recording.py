@@ -182,8 +182,8 @@ def find_mesh_topics(bag: Path, types: dict[str, str]) -> list[str]:
              if type_name == MESHES and next(read_bag(bag, [topic]), None) is not None]
     if not found:
         has = f'it has: {", ".join(sorted(types))}' if types else 'it is empty'
-        raise ValueError(f'{bag} holds no human_meshes ({has}); record while the node is active '
-                         'and images come')
+        raise ValueError(f'{bag} holds no message of human_meshes ({has}); record while the '
+                         'node is active and images come')
     return found
 
 

@@ -222,7 +222,8 @@ def _nothing(folder: Path, topology: Topology) -> Path:
 
 @pytest.mark.parametrize('command', ['info', 'replay-overlay'])
 @pytest.mark.parametrize(('make', 'said'), [
-    (_nothing, 'no .mcap file'), (_empty, 'holds no human_meshes'), (_zero_bytes, 'is empty'),
+    (_nothing, 'there is no'), (_empty, 'holds no message of human_meshes'),
+    (_zero_bytes, 'is empty'),
     (_cut_off, '--recover'), (_no_meshes, 'it has: /camera_info'),
     (_other_body, 'is of the body ffff')])
 def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
