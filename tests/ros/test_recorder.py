@@ -83,7 +83,7 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
                          'image/compressed')
     recorder.wait_for('recording')
     ros.spin_until(lambda: infos.get_subscription_count() and pictures.get_subscription_count())
-    ros.spin(0.3)
+    ros.spin(1.5)  # best effort messages right after discovery may get lost
     for _ in range(3):
         infos.publish(CameraInfo())
         pictures.publish(CompressedImage(format='jpeg', data=[1, 2, 3]))
