@@ -12,7 +12,6 @@ import argparse
 import functools
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,15 +23,13 @@ import torch
 from benchmarks.official_structure import OfficialStructure
 from decomr_core.arguments import positive
 from decomr_core.bench import measured_on
-from decomr_core.body_models import load_body
-from decomr_core.config import network_config
+from decomr_core.network_bench import latency_row, untrained
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import measure_parity, parity_crops
 from decomr_core.runtimes.exported import OUTPUT_NAMES
 from decomr_core.runtimes.torch_cuda import BatchRunner, CudaQueue, find_device
 from decomr_core.runtimes.torch_precision import arithmetic, check_precision
 from decomr_core.runtimes.torch_runtime import PackedNetwork, load_with_topology
-from decomr_core.uv.uv_map import load_uv_map
 
 BATCHES = (1, 4, 16)
 PRESETS = ('rt', 'paper')
@@ -160,9 +157,7 @@ def _preset(name: str) -> DecoMR:
     """The shipped network, or one of random weights, which takes as long."""
     if name == 'rt':
         return load_with_topology('rt')[0]
-    body = load_body()
-    torch.manual_seed(0)
-    return DecoMR(network_config(name), body, load_uv_map(body=body)).eval()
+    return untrained(name)
 
 
 def _cases(device: torch.device) -> list[Case]:
@@ -193,14 +188,7 @@ def _timed(case: Case, network: DecoMR, device: torch.device, batches: Sequence[
     rows = []
     for batch in batches:
         images = crops[np.arange(batch) % len(crops)]
-        times = []
-        for _ in range(WARM_UP + repeats):
-            start = time.perf_counter()
-            run(images)
-            times.append((time.perf_counter() - start) * 1e3)
-        median, p90, p99 = np.percentile(times[WARM_UP:], (50, 90, 99))
-        rows.append({'batch': batch, 'median_ms': round(median, 4), 'p90_ms': round(p90, 4),
-                     'p99_ms': round(p99, 4), 'people_per_s': round(1e3 * batch / median, 1)})
+        rows.append(latency_row(functools.partial(run, images), batch, repeats, WARM_UP, 4))
     memory = torch.cuda.max_memory_reserved(device) / MIB if is_on_gpu else None
     passes = parity.passes('bf16' if case.precision == 'tf32' else case.precision)
     return [{**row, 'memory_mib': memory, 'parity': parity.to_dict(), 'passes': passes}

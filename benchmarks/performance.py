@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ import torch
 
 from benchmarks.official_structure import OfficialStructure
 from decomr_core.bench import bench_estimator
-from decomr_core.network_bench import WARM_UP, bench_networks, bench_table, untrained
+from decomr_core.network_bench import bench_networks, bench_table, latency_row, untrained
 from decomr_core.parity import parity_crops
 from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes, load_runtime
 from decomr_core.runtimes.torch_runtime import load_with_topology
@@ -87,13 +85,8 @@ def measure_official(weights: str, repeats: int) -> float:
     structure = OfficialStructure(network).eval()
     size = network.config.crop_size
     crop = torch.from_numpy(parity_crops(size)[:1])
-    times = []
     with torch.inference_mode():
-        for _ in range(WARM_UP + repeats):
-            start = time.perf_counter()
-            structure(crop)
-            times.append((time.perf_counter() - start) * 1e3)
-    return round(statistics.median(times[WARM_UP:]), 3)
+        return latency_row(lambda: structure(crop), 1, repeats)['median_ms']
 
 
 def networks_text(results: dict[str, Any]) -> str:

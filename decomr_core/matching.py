@@ -11,7 +11,7 @@ from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps
 
 if TYPE_CHECKING:
-    from decomr_core.tracking import Track
+    from decomr_core.track import Track
 
 __all__ = ['best_pairs', 'claim_costs', 'rivals']
 

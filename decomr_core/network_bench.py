@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from decomr_core.bench import measured_on
 from decomr_core.config import PRESETS, network_config
 from decomr_core.runtimes import RUNTIMES, load_runtime
 
-__all__ = ['WARM_UP', 'bench_networks', 'bench_table', 'gflop_of', 'peak_gflops', 'untrained']
+__all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops',
+           'untrained']
 
 WARM_UP = 5
 """Runs that are not timed."""
@@ -169,16 +170,34 @@ def measure(case: NetworkCase) -> dict[str, Any]:
     first_result_s = time.perf_counter() - start
     rows = []
     for batch in case.batches:
-        times = []
-        for _ in range(WARM_UP + case.repeats):
-            start = time.perf_counter()
-            runtime.run(crops[:batch])
-            times.append((time.perf_counter() - start) * 1e3)
-        median, p90, p99 = np.percentile(times[WARM_UP:], (50, 90, 99))
-        rows.append({'batch': batch, 'median_ms': round(median, 3), 'p90_ms': round(p90, 3),
-                     'p99_ms': round(p99, 3), 'people_per_s': round(1e3 * batch / median, 1)})
+        rows.append(latency_row(lambda batch=batch: runtime.run(crops[:batch]), batch,
+                                case.repeats))
     return {'batches': rows, 'first_result_s': round(first_result_s, 2),
             'memory_mib': round(_most_memory_mib()), 'precision': runtime.precision}
+
+
+def latency_row(run: Callable[[], object], batch: int, repeats: int, warm_up: int = WARM_UP,
+                digits: int = 3) -> dict[str, float]:
+    """How long a function takes by the clock on the wall.
+
+    Args:
+        run: processes one batch, to the end.
+        batch: people in it.
+        repeats: runs that are timed.
+        warm_up: runs before, which are not.
+        digits: of the times, ms, behind the point.
+
+    Returns:
+        batch; median, p90 and p99 in ms; people per second.
+    """
+    times_ms = []
+    for _ in range(warm_up + repeats):
+        start = time.perf_counter()
+        run()
+        times_ms.append((time.perf_counter() - start) * 1e3)
+    median, p90, p99 = np.percentile(times_ms[warm_up:], (50, 90, 99))
+    return {'batch': batch, 'median_ms': round(median, digits), 'p90_ms': round(p90, digits),
+            'p99_ms': round(p99, digits), 'people_per_s': round(1e3 * batch / median, 1)}
 
 
 def _most_memory_mib() -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps, clip_boxes
 from decomr_core.matching import MAX_LOOK, best_pairs, claim_costs, rivals
 from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion, HeldBoxes
+from decomr_core.track import Track
 
-__all__ = ['Track', 'Tracker', 'TrackerConfig']
+__all__ = ['Tracker', 'TrackerConfig']
 
 logger = logging.getLogger(__name__)
 
@@ -101,51 +102,6 @@ class TrackerConfig:
             # smaller, and would make every detection a new person.
             return cls(detect_every=1, max_tracks=1, min_overlap=0.0, trusted_overlap=1.0)
         return cls(detect_every=detect_every, max_tracks=max_tracks)
-
-
-@dataclass(frozen=True)
-class Track:
-    """One person over time.
-
-    Attributes:
-        track_id: counts up from 0 and is never used again.
-        box: (4,) where the person is expected: x_min, y_min, x_max, y_max, image px.
-        score: confidence in [0, 1] of the last detection.
-        motion: where the person goes.
-        missed: detections in a row that did not see the person.
-        is_carried: whether the box comes from the last mesh.
-        seen_s: time of the image in which a detection was matched last, on the tracker's clock.
-        sights: how many detections saw the person.
-        is_new: whether these are few, so that it may be a mistake.
-        hidden_since_s: since when neither detector nor mesh sees the person; None: one does.
-        look: (K,) the person's colours; None: not known yet.
-    """
-
-    track_id: int
-    box: np.ndarray
-    score: float
-    motion: BoxMotion = field(repr=False)
-    missed: int = 0
-    is_carried: bool = False
-    seen_s: float = 0.0
-    sights: int = 1
-    is_new: bool = True
-    hidden_since_s: float | None = None
-    look: np.ndarray | None = field(default=None, repr=False)
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether the person is behind somebody or something."""
-        return self.hidden_since_s is not None
-
-    def moved(self, step_s: float) -> Track:
-        """The track after so many seconds, its box where the motion model takes it."""
-        motion = self.motion.predicted(step_s)
-        shift = motion.place - self.motion.place
-        center = (self.box[:2] + self.box[2:]) / 2 + shift[:2]
-        half = (self.box[2:] - self.box[:2]) / 2 * np.exp(shift[2:])
-        return replace(self, motion=motion,
-                       box=np.concatenate([center - half, center + half]).astype(np.float32))
 
 
 class Tracker:

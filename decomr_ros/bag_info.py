@@ -120,6 +120,7 @@ class _MeshLog:
         first = self._stamps_ns[0]
 
         def seconds(stamp_ns: int) -> float:
+            """Since the first image, s."""
             return round((stamp_ns - first) / 1e9, 3)
 
         intervals = np.diff(self._stamps_ns) / 1e9

@@ -9,7 +9,6 @@ the middle of the spine, made perpendicular to it. The parent is the camera opti
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile
 
 from decomr_core.body_models.joints import JOINT_NAMES
+from decomr_ros.apt import apt_command
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -48,10 +48,9 @@ class BodyFrames:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
-            distribution = os.environ.get('ROS_DISTRO', 'jazzy')
             raise ImportError(
                 'publish_tf is true, but the package tf2_msgs is not installed, so people cannot '
-                f'be published on /tf; sudo apt install ros-{distribution}-tf2-msgs, or set '
+                f'be published on /tf; {apt_command("tf2_msgs")}, or set '
                 'publish_tf to false') from error
         self._node, self._message_type = node, TFMessage
         # Without events it never enters the executor's wait set: it may come and go on any thread.

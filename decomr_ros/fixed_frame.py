@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rclpy.time import Time
 
+from decomr_ros.apt import apt_command
 from decomr_ros.messages import nanoseconds_from_stamp
 
 if TYPE_CHECKING:
@@ -43,11 +43,10 @@ class FixedFrame:
         try:
             import tf2_ros
         except ImportError:
-            distribution = os.environ.get('ROS_DISTRO', 'jazzy')
             node.get_logger().warning(
                 f'smoothing_frame is {frame_id!r}, but the package tf2_ros is not installed: '
                 'meshes are smoothed in the camera frame, and lag behind when the camera moves; '
-                f'sudo apt install ros-{distribution}-tf2-ros-py')
+                f'{apt_command("tf2_ros_py")}')
             return
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()

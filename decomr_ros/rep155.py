@@ -17,7 +17,6 @@ are filled while somebody subscribes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from sensor_msgs.msg import Image, RegionOfInterest
 
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.drawing import points_in_image
+from decomr_ros.apt import apt_command
 from decomr_ros.body_frames import body_name
 from decomr_ros.images import image_message
 
@@ -199,9 +199,8 @@ def _hri_messages() -> ModuleType:
     try:
         import hri_msgs.msg
     except ImportError as error:
-        distribution = os.environ.get('ROS_DISTRO', 'jazzy')
         raise ImportError(
             'rep155 is true, but the package hri_msgs is not installed, so nothing can be '
-            f'published below {BODIES}; sudo apt install ros-{distribution}-hri-msgs, or set '
+            f'published below {BODIES}; {apt_command("hri_msgs")}, or set '
             'rep155 to false') from error
     return hri_msgs.msg

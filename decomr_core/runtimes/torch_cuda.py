@@ -141,6 +141,7 @@ class BatchRunner:
     def _prepare(self, size: int) -> Callable[[], None]:
         """What runs one batch size: a graph, or the steps where they cannot be recorded."""
         def work() -> None:
+            """From the input in the GPU to the output there."""
             self._output[:size].copy_(self._function(self._input[:size]))
 
         with self._queue.ordered():

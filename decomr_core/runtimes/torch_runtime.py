@@ -154,6 +154,7 @@ def _best_precision(network: DecoMR, weights: Path, device: torch.device, channe
         return 'f32'
 
     def outputs(precision: str, crops: np.ndarray) -> dict[str, np.ndarray]:
+        """By name, of crops (B, S, S, 3)."""
         packed = PackedNetwork(network, device, precision, channels_last, is_folded=True)
         rows = [packed(torch.from_numpy(crops[start:start + max_people]).to(device)).cpu()
                 for start in range(0, len(crops), max_people)]

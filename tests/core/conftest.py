@@ -1,4 +1,4 @@
-"""A network in TensorRT on a pretended GPU."""
+"""A small network with an export cache of its own, and one in TensorRT on a pretended GPU."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small_networks import save_small_network
 
 from decomr_core.body_models import BodyModel
+from decomr_core.runtimes import Runtime, load_runtime
 from decomr_core.runtimes.exported import ExportedModel
 from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
@@ -35,6 +37,26 @@ class Reference:
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         return NetworkOutput(**network_outputs(images))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
+            tiny_uv_map: UVMap) -> dict[str, str]:
+    """Weights of a small random network with its body and UV map, as files."""
+    return save_small_network(tmp_path_factory.mktemp('trained'), tiny_body, tiny_uv_map)
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp('cache')
+        patch.setenv('DECOMR_CACHE', str(folder))
+        yield folder
+
+
+@pytest.fixture(scope='module')
+def torch_runtime(trained: dict[str, str]) -> Runtime:
+    return load_runtime('torch', **trained)
 
 
 @pytest.fixture

@@ -16,14 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_networks import save_small_network
 
 from decomr_core import export, onnx_graph, parity
-from decomr_core.body_models import BodyModel
 from decomr_core.runtimes import Runtime, load_runtime
 from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel, exported_model
 from decomr_core.runtimes.openvino_runtime import convert_onnx
-from decomr_core.uv.uv_map import UVMap
 
 pytest.importorskip('openvino')
 onnx = pytest.importorskip('onnx')
@@ -31,29 +28,12 @@ pytest.importorskip('onnxruntime')
 
 from decomr_core.runtimes import onnxruntime_runtime, openvino_runtime  # noqa: E402
 
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
-            tiny_uv_map: UVMap) -> dict[str, str]:
-    return save_small_network(tmp_path_factory.mktemp('trained'), tiny_body, tiny_uv_map)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp('cache')
-        patch.setenv('DECOMR_CACHE', str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures('cache')
 
 
 @pytest.fixture(scope='module')
-def model(trained: dict[str, str]) -> ExportedModel:
+def model(trained: dict[str, str], cache: Path) -> ExportedModel:
     return exported_model(**trained)
-
-
-@pytest.fixture(scope='module')
-def torch_runtime(trained: dict[str, str]) -> Runtime:
-    return load_runtime('torch', **trained)
 
 
 def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:

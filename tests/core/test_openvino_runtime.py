@@ -8,42 +8,22 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from small_networks import save_small_network
 
 from decomr_core import parity
-from decomr_core.body_models import BodyModel
 from decomr_core.runtimes import Runtime, load_runtime
 from decomr_core.runtimes.exported import ExportedModel, exported_model
-from decomr_core.uv.uv_map import UVMap
 
 pytest.importorskip('openvino')
 
 from decomr_core.runtimes import openvino_runtime  # noqa: E402
 from decomr_core.runtimes.openvino_runtime import choose_precision, cpu_precisions  # noqa: E402
 
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
-            tiny_uv_map: UVMap) -> dict[str, str]:
-    return save_small_network(tmp_path_factory.mktemp('trained'), tiny_body, tiny_uv_map)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp('cache')
-        patch.setenv('DECOMR_CACHE', str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures('cache')
 
 
 @pytest.fixture(scope='module')
-def model(trained: dict[str, str]) -> ExportedModel:
+def model(trained: dict[str, str], cache: Path) -> ExportedModel:
     return exported_model(**trained)
-
-
-@pytest.fixture(scope='module')
-def torch_runtime(trained: dict[str, str]) -> Runtime:
-    return load_runtime('torch', **trained)
 
 
 @pytest.mark.skipif('bf16' not in cpu_precisions(), reason='this CPU has no bf16 arithmetic')

@@ -1,0 +1,56 @@
+"""What is known about one person over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from decomr_core.motion import BoxMotion
+
+__all__ = ['Track']
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person over time.
+
+    Attributes:
+        track_id: counts up from 0 and is never used again.
+        box: (4,) where the person is expected: x_min, y_min, x_max, y_max, image px.
+        score: confidence in [0, 1] of the last detection.
+        motion: where the person goes.
+        missed: detections in a row that did not see the person.
+        is_carried: whether the box comes from the last mesh.
+        seen_s: time of the image in which a detection was matched last, on the tracker's clock.
+        sights: how many detections saw the person.
+        is_new: whether these are few, so that it may be a mistake.
+        hidden_since_s: since when neither detector nor mesh sees the person; None: one does.
+        look: (K,) the person's colours; None: not known yet.
+    """
+
+    track_id: int
+    box: np.ndarray
+    score: float
+    motion: BoxMotion = field(repr=False)
+    missed: int = 0
+    is_carried: bool = False
+    seen_s: float = 0.0
+    sights: int = 1
+    is_new: bool = True
+    hidden_since_s: float | None = None
+    look: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the person is behind somebody or something."""
+        return self.hidden_since_s is not None
+
+    def moved(self, step_s: float) -> Track:
+        """The track after so many seconds, its box where the motion model takes it."""
+        motion = self.motion.predicted(step_s)
+        shift = motion.place - self.motion.place
+        center = (self.box[:2] + self.box[2:]) / 2 + shift[:2]
+        half = (self.box[2:] - self.box[:2]) / 2 * np.exp(shift[2:])
+        return replace(self, motion=motion,
+                       box=np.concatenate([center - half, center + half]).astype(np.float32))
