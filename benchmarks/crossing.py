@@ -21,12 +21,17 @@ from tools.render_demo_clip import (
 
 __all__ = ['INTRINSICS', 'FPS', 'Crossing', 'Scene', 'noisy_detections', 'render_crossing']
 
-FPS, DURATION_S = 15, 9.0
+FPS, DURATION_S = 30, 9.0
 WALKS = (  # x and z of the first and the last point, m; speed, m/s; start, s
     ((-2.3, -4.6), (2.3, -4.6), 0.60, 0.3), ((2.6, -5.2), (-2.6, -5.2), 0.65, 0.2),
     ((-3.0, -6.1), (3.0, -6.0), 0.70, 0.4), ((1.7, -3.9), (-1.9, -4.0), 0.45, 0.0))
 SHAPES = ((0.5,), (-0.9, -0.3), (1.0, 0.4), (-0.2, 0.8))
 OUTFITS = (29, 0, 7, 12)
+FIRST_SCENE = (WALKS, SHAPES, OUTFITS)
+DEPTHS_M, DEPTH_NOISE_M = (3.8, 4.6, 5.4, 6.2), 0.15
+"""Lanes of the walkers of other scenes: too far apart to walk into each other."""
+SIDE_M = 0.5
+"""Half the width that the camera sees, over the distance, where these walkers begin and end."""
 INTRINSICS = np.array([[FOCAL_PX, 0, (WIDTH - 1) / 2], [0, FOCAL_PX, (HEIGHT - 1) / 2],
                        [0, 0, 1.0]])
 HIDDEN_SHARE = 0.3
@@ -36,14 +41,19 @@ HIDDEN_SHARE = 0.3
 class Crossing(Clip):
     """The room of the demo clip with four other people."""
 
-    def __init__(self) -> None:
-        """Prepares the people; `frame` renders."""
+    def __init__(self, seed: int = 0) -> None:
+        """Prepares the people; `frame` renders.
+
+        Args:
+            seed: draws who walks where and in which clothes; 0: four people chosen by hand.
+        """
         super().__init__(load_body('builtin'))
         self.times = np.arange(round(DURATION_S * FPS)) / FPS
+        walks, shapes, outfits = draw_walkers(seed) if seed else FIRST_SCENE
         courses = [passing_by([first, last], speed, start)
-                   for first, last, speed, start in WALKS]
+                   for first, last, speed, start in walks]
         self.people = [self._person(*parts)
-                       for parts in zip(courses, SHAPES, OUTFITS, strict=True)]
+                       for parts in zip(courses, shapes, outfits, strict=True)]
 
     def truth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (4, 4) image px of the people, and the share of each that shows, (4,)."""
@@ -71,6 +81,18 @@ class Crossing(Clip):
         return np.array(boxes, np.float32), shares
 
 
+def draw_walkers(seed: int) -> tuple[list[tuple], np.ndarray, list[int]]:
+    """Walks, first shape components (4, 2) and clothes of four people."""
+    rng = np.random.default_rng(seed)
+    walks = []
+    for depth, side in zip(rng.permutation(DEPTHS_M), rng.permutation([1, 1, -1, -1]),
+                           strict=True):
+        first, last = depth + rng.normal(0, DEPTH_NOISE_M, 2)
+        walks.append(((-side * SIDE_M * first, -first), (side * SIDE_M * last, -last),
+                      rng.uniform(0.5, 0.8), rng.uniform(-1.0, 1.0)))
+    return walks, rng.normal(0, 0.7, (4, 2)), rng.integers(0, 10_000, 4).tolist()
+
+
 @dataclass(frozen=True)
 class Scene:
     """T frames with P people.
@@ -86,9 +108,9 @@ class Scene:
     shares: np.ndarray
 
 
-def render_crossing() -> Scene:
+def render_crossing(seed: int = 0) -> Scene:
     """The whole sequence; takes minutes."""
-    clip = Crossing()
+    clip = Crossing(seed)
     truth = [clip.truth(index) for index in range(len(clip.times))]
     return Scene(np.stack([clip.frame(index) for index in range(len(clip.times))]),
                  np.stack([boxes for boxes, _ in truth]),

@@ -27,7 +27,8 @@ MAX_RESIZE = 0.5
 MAX_LOOK = 0.75
 """People who look more different than this are not the same, where boxes do not overlap much."""
 
-LOOK_WEIGHT, DISTANCE_WEIGHT = 2.0, 0.5
+MAX_SURPRISE = 18.0
+LOOK_WEIGHT, DISTANCE_WEIGHT = 20.0, 0.5
 """Of the look's and the centre's distance, against one minus the overlap of the boxes."""
 
 NEVER = 1e6
@@ -54,19 +55,15 @@ def best_pairs(tracks: Sequence[Track], boxes: np.ndarray, detections: Detection
         return {}
     from scipy.optimize import linear_sum_assignment  # 0.3 s to import, not used by predict
 
-    overlap = box_overlaps(boxes, detections.boxes)[0]
-    distance, resize = _differences(boxes, detections.boxes)
-    look = np.full(overlap.shape, 0.5)
+    look = np.full((len(tracks), len(detections.boxes)), 0.5)
     if detections.looks is not None:
         looks = [track.look if track.look is not None else np.zeros_like(detections.looks[0])
                  for track in tracks]
         look = look_distances(np.stack(looks), detections.looks)
-    heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
-    doubts = np.array([track.motion.doubt_px for track in tracks]) / heights
-    near = ((distance < REACH + DOUBTS * doubts[:, None]) & (resize < MAX_RESIZE)
-            & (look < MAX_LOOK))
-    cost = 1 - overlap + DISTANCE_WEIGHT * distance + LOOK_WEIGHT * look
-    cost[~(near | (overlap >= min_overlap))] = NEVER
+    surprise = np.stack([track.motion.surprises(box, detections.boxes)
+                         for track, box in zip(tracks, boxes, strict=True)])
+    cost = surprise + LOOK_WEIGHT * look
+    cost[surprise > MAX_SURPRISE] = NEVER
     rows, columns = linear_sum_assignment(cost)
     return {int(row): int(column) for row, column in zip(rows, columns, strict=True)
             if cost[row, column] < NEVER}
@@ -85,13 +82,32 @@ def claim_costs(tracks: Sequence[Track], boxes: np.ndarray,
     distance, resize = _differences(expected, boxes)
     cost = np.diag(distance) + np.diag(resize)
     if looks is not None:
-        cost = cost + LOOK_WEIGHT * np.array([
+        cost = cost + 2.0 * np.array([
             0.5 if track.look is None else look_distances(track.look[None], look[None])[0, 0]
             for track, look in zip(tracks, looks, strict=True)])
     # Who is new or hidden already has to fit much better.
     doubtful = [0.3 * (track.is_new or track.is_hidden) + 0.05 * track.missed
                 + 0.5 / track.sights**0.5 for track in tracks]
     return cost + np.array(doubtful)
+
+
+MESH_REACH, MESH_RESIZE = 0.25, 0.35
+CROWD_REACH, CROWD_RESIZE = 0.10, 0.15
+
+
+def covered_shares(boxes):
+    overlap = box_overlaps(boxes, boxes)[1]
+    bottoms = boxes[:, 3]
+    return np.where(bottoms[:, None] < bottoms[None], overlap, 0.0).max(1)
+
+
+def mesh_fits(tracks, expected, boxes, is_crowded):
+    distance, resize = (np.diag(m) for m in _differences(expected, boxes))
+    heights = np.maximum(expected[:, 3] - expected[:, 1], 1.0)
+    doubts = np.array([track.motion.doubt_px for track in tracks]) / heights
+    reach = np.where(is_crowded, CROWD_REACH, MESH_REACH)
+    most = np.where(is_crowded, CROWD_RESIZE, MESH_RESIZE)
+    return (distance < reach + 0 * doubts) & (resize < most)
 
 
 def rivals(boxes: np.ndarray, points: np.ndarray | None, same_person: float,

@@ -26,10 +26,11 @@ DAMPING_S = np.array([4.0, 1.0, 0.3, 0.8])
 DETECTED = np.array([0.06, 0.06, 0.3, 0.12])
 """Standard deviation of a detector's box, in the same units."""
 
-FROM_MESH = np.array([0.03, 0.03, 0.15, 0.06])
+FROM_MESH = np.array([0.1, 0.1, 0.5, 0.2])
 """Likewise of the box around a mesh; the width also changes with every step of the legs."""
 
 
+USED = [0, 1, 3]
 HELD = 0.08
 """A held box stays until centre or longer side have changed by this share of the longer side."""
 
@@ -70,6 +71,14 @@ class BoxMotion:
     def doubt_px(self) -> float:
         """Standard deviation of the centre's x, px."""
         return float(self.place_variance[0]) ** 0.5
+
+    def surprises(self, before, boxes):
+        here = _place(before)
+        units = _units(here)
+        variance = self.place_variance + (DETECTED * units) ** 2
+        places = np.stack([_place(box) for box in boxes])
+        squares = (places - here) ** 2 / variance
+        return squares[:, USED].sum(1) + np.log(variance / units**2)[USED].sum()
 
     def predicted(self, step_s: float) -> BoxMotion:
         """After so many seconds without a sight."""

@@ -49,8 +49,4 @@ class Track:
     def moved(self, step_s: float) -> Track:
         """The track after so many seconds, its box where the motion model takes it."""
         motion = self.motion.predicted(step_s)
-        shift = motion.place - self.motion.place
-        center = (self.box[:2] + self.box[2:]) / 2 + shift[:2]
-        half = (self.box[2:] - self.box[:2]) / 2 * np.exp(shift[2:])
-        return replace(self, motion=motion,
-                       box=np.concatenate([center - half, center + half]).astype(np.float32))
+        return replace(self, motion=motion, box=motion.box)

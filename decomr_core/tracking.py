@@ -15,7 +15,7 @@ import numpy as np
 
 from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps, clip_boxes
-from decomr_core.matching import MAX_LOOK, best_pairs, claim_costs, rivals
+from decomr_core.matching import MAX_LOOK, best_pairs, claim_costs, covered_shares, mesh_fits, rivals
 from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion, HeldBoxes
 from decomr_core.track import Track
 
@@ -205,9 +205,10 @@ class Tracker:
             return np.zeros(0, bool)
         is_body = np.asarray(foregrounds) >= self.config.min_foreground
         expected = np.stack([track.box for track in tracks])
-        fits = np.diag(box_overlaps(expected, clipped)[0]) >= self.config.min_overlap
+        crowding = box_overlaps(expected, expected)[1] - np.eye(len(tracks))
+        covers = covered_shares(expected)
+        fits = mesh_fits(tracks, expected, clipped, covers >= CLEAR)
         loses = self._losers(clipped, is_body & inside, points, looks)
-        crowding = box_overlaps(clipped, clipped)[1] - np.eye(len(tracks))
         carried, shown = [], np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
             look = None if looks is None else looks[index]
@@ -215,7 +216,10 @@ class Tracker:
                 continue
             if is_body[index] and fits[index] and not loses[index] and _is_alike(track, look):
                 is_clear = crowding[index].max() < CLEAR
-                carried.append(self._carried(track, clipped[index], look if is_clear else None))
+                if covers[index] >= CLEAR:
+                    carried.append(replace(track, hidden_since_s=None))
+                else:
+                    carried.append(self._carried(track, clipped[index], look if is_clear else None))
                 shown[index] = True
             else:
                 after = self._unseen(track, loses[index])
@@ -248,24 +252,20 @@ class Tracker:
               index: int) -> Track:
         """The track with the detection that continues it; it was at `before` (4,) then."""
         detected = detections.boxes[index]
-        overlap = float(box_overlaps(before[None], detected[None])[0][0, 0])
-        keeps_box = (track.is_carried and not track.is_hidden
-                     and overlap >= self.config.trusted_overlap)
         # What an older image corrects is corrected here too; the way since then stays.
         moved = track.box - before
         shift = (moved[:2] + moved[2:]) / 2
         present = detected + np.tile(shift, 2).astype(np.float32)
         sights = track.sights + 1
-        return replace(track, box=track.box if keeps_box else present,
-                       motion=track.motion.corrected(present, DETECTED), missed=0,
+        motion = track.motion.corrected(present, DETECTED)
+        return replace(track, box=motion.box, motion=motion, missed=0,
                        seen_s=self.now_s, sights=sights, is_new=sights < self.config.min_sights,
-                       score=float(detections.scores[index]), is_carried=keeps_box,
-                       hidden_since_s=None)
+                       score=float(detections.scores[index]), hidden_since_s=None)
 
     def _missed(self, track: Track, covers: np.ndarray) -> Track | None:
         """The track that the detector did not see; `covers` (N, 4) are those it saw."""
         if track.is_hidden:
-            return track
+            return None if track.is_new else track
         covered = box_overlaps(track.box[None], covers)
         if (covered[0] > self.config.same_person).any():
             return self._hidden(track)
@@ -319,14 +319,14 @@ class Tracker:
 
     def _carried(self, track: Track, box: np.ndarray, look: np.ndarray | None) -> Track:
         """The track at its mesh's box; `look` (K,) is learned, None is not."""
-        box = self._limited(track.box, box)
         if look is None:
             look = track.look
         elif track.look is not None:
             look = track.look + LOOK_GAIN * (look - track.look)
             look = look / max(float(np.linalg.norm(look)), 1e-6)
-        return replace(track, box=box, is_carried=True, hidden_since_s=None, look=look,
-                       motion=track.motion.corrected(box, FROM_MESH))
+        motion = track.motion.corrected(box, FROM_MESH)
+        return replace(track, box=motion.box, is_carried=True, hidden_since_s=None, look=look,
+                       motion=motion)
 
     def _unseen(self, track: Track, loses: bool) -> Track | None:
         """The track whose mesh does not show it; None where it ends."""
@@ -341,7 +341,7 @@ class Tracker:
     def _hidden(self, track: Track) -> Track | None:
         """The track as hidden; None where that lasts too long, or it was hardly known."""
         since_s = self.now_s if track.hidden_since_s is None else track.hidden_since_s
-        if track.is_new or self.now_s - since_s > self.config.max_hidden_s:
+        if self.now_s - since_s > self.config.max_hidden_s:
             return None
         return replace(track, hidden_since_s=since_s)
 
