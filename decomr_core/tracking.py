@@ -224,7 +224,8 @@ class Tracker:
             else:
                 after = self._unseen(track, loses[index])
                 # Whom the detector has just seen is shown, whatever the mesh says.
-                shown[index] = after is not None and not after.is_hidden and not loses[index]
+                shown[index] = (after is not None and not after.is_hidden and not loses[index]
+                                and covers[index] < CLEAR)
                 carried += [] if after is None else [after]
         self.tracks = carried
         self._history.append((self.now_s, {track.track_id: track.box for track in carried}))
