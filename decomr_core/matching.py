@@ -13,23 +13,20 @@ from decomr_core.detection import Detections, box_overlaps
 if TYPE_CHECKING:
     from decomr_core.track import Track
 
-__all__ = ['best_pairs', 'claim_costs', 'rivals']
-
-REACH = 0.3
-"""How far a person may be from where they are expected, body heights, on top of the doubt."""
-
-DOUBTS = 2.0
-"""So many standard deviations of the expected place may be added to that."""
-
-MAX_RESIZE = 0.5
-"""Largest logarithm of the ratio of two heights of one person: 1.6 times."""
-
-MAX_LOOK = 0.75
-"""People who look more different than this are not the same, where boxes do not overlap much."""
+__all__ = ['CLEAR', 'MAX_LOOK', 'are_covered', 'best_pairs', 'claim_costs', 'mesh_fits', 'rivals']
 
 MAX_SURPRISE = 18.0
-LOOK_WEIGHT, DISTANCE_WEIGHT = 20.0, 0.5
-"""Of the look's and the centre's distance, against one minus the overlap of the boxes."""
+"""A detection that is more surprising for a track (`BoxMotion.surprises`) is somebody else: some
+five standard deviations where a person is known well."""
+
+LOOK_WEIGHT = 20.0
+"""Of the look's distance, against the surprise."""
+
+MAX_LOOK = 0.75
+"""People who look more different than this are not the same."""
+
+CLAIM_LOOK_WEIGHT = 2.0
+"""Of the look's distance, against centre and size of a mesh, in body heights."""
 
 NEVER = 1e6
 """Cost of a pair that is out of the question."""
@@ -37,19 +34,27 @@ NEVER = 1e6
 SAME_PLACE = 0.07
 """Two meshes whose points are nearer on average, in body heights, are one person."""
 
+CLEAR = 0.15
+"""Who is covered by no more than this share of the box is seen well."""
 
-def best_pairs(tracks: Sequence[Track], boxes: np.ndarray, detections: Detections,
-               min_overlap: float) -> dict[int, int]:
+MESH_REACH, MESH_RESIZE = 0.25, 0.35
+"""How far from the expected box, in body heights, and by which logarithm of the size's ratio
+another, the box around a person's mesh may be."""
+
+COVERED_REACH, COVERED_RESIZE = 0.10, 0.15
+"""Likewise of somebody who is covered: the mesh often shows whoever is in front."""
+
+
+def best_pairs(tracks: Sequence[Track], boxes: np.ndarray,
+               detections: Detections) -> dict[int, int]:
     """Index of the detection that continues each track, by index of the track.
 
-    The Hungarian method on overlap, distance and look. A pair needs either enough overlap, or to
-    be near enough for what is known of the track's motion, of like size and of like look.
+    The Hungarian method on surprise and look.
 
     Args:
         tracks: T people.
         boxes: (T, 4) where they were in the image of the detections, image px.
         detections: N people.
-        min_overlap: intersection over union that is enough by itself.
     """
     if len(tracks) == 0 or len(detections.boxes) == 0:
         return {}
@@ -62,11 +67,34 @@ def best_pairs(tracks: Sequence[Track], boxes: np.ndarray, detections: Detection
         look = look_distances(np.stack(looks), detections.looks)
     surprise = np.stack([track.motion.surprises(box, detections.boxes)
                          for track, box in zip(tracks, boxes, strict=True)])
-    cost = surprise + LOOK_WEIGHT * look
-    cost[surprise > MAX_SURPRISE] = NEVER
+    cost = np.where(surprise <= MAX_SURPRISE, surprise + LOOK_WEIGHT * look, NEVER)
     rows, columns = linear_sum_assignment(cost)
     return {int(row): int(column) for row, column in zip(rows, columns, strict=True)
             if cost[row, column] < NEVER}
+
+
+def are_covered(boxes: np.ndarray) -> np.ndarray:
+    """Who is partly behind somebody else, (T,) bool; whose feet are lower is in front.
+
+    Args:
+        boxes: (T, 4) of people, image px.
+    """
+    share = box_overlaps(boxes, boxes)[1]
+    is_before = boxes[:, None, 3] < boxes[None, :, 3]
+    return (is_before & (share >= CLEAR)).any(1)
+
+
+def mesh_fits(expected: np.ndarray, boxes: np.ndarray, is_covered: np.ndarray) -> np.ndarray:
+    """Whose mesh is where the person is expected, (T,) bool.
+
+    Args:
+        expected: (T, 4) image px.
+        boxes: (T, 4) around the meshes, image px.
+        is_covered: (T,) bool.
+    """
+    distance, resize = (np.diag(pairs) for pairs in _differences(expected, boxes))
+    return ((distance < np.where(is_covered, COVERED_REACH, MESH_REACH))
+            & (resize < np.where(is_covered, COVERED_RESIZE, MESH_RESIZE)))
 
 
 def claim_costs(tracks: Sequence[Track], boxes: np.ndarray,
@@ -82,32 +110,13 @@ def claim_costs(tracks: Sequence[Track], boxes: np.ndarray,
     distance, resize = _differences(expected, boxes)
     cost = np.diag(distance) + np.diag(resize)
     if looks is not None:
-        cost = cost + 2.0 * np.array([
+        cost = cost + CLAIM_LOOK_WEIGHT * np.array([
             0.5 if track.look is None else look_distances(track.look[None], look[None])[0, 0]
             for track, look in zip(tracks, looks, strict=True)])
     # Who is new or hidden already has to fit much better.
     doubtful = [0.3 * (track.is_new or track.is_hidden) + 0.05 * track.missed
                 + 0.5 / track.sights**0.5 for track in tracks]
     return cost + np.array(doubtful)
-
-
-MESH_REACH, MESH_RESIZE = 0.25, 0.35
-CROWD_REACH, CROWD_RESIZE = 0.10, 0.15
-
-
-def covered_shares(boxes):
-    overlap = box_overlaps(boxes, boxes)[1]
-    bottoms = boxes[:, 3]
-    return np.where(bottoms[:, None] < bottoms[None], overlap, 0.0).max(1)
-
-
-def mesh_fits(tracks, expected, boxes, is_crowded):
-    distance, resize = (np.diag(m) for m in _differences(expected, boxes))
-    heights = np.maximum(expected[:, 3] - expected[:, 1], 1.0)
-    doubts = np.array([track.motion.doubt_px for track in tracks]) / heights
-    reach = np.where(is_crowded, CROWD_REACH, MESH_REACH)
-    most = np.where(is_crowded, CROWD_RESIZE, MESH_RESIZE)
-    return (distance < reach + 0 * doubts) & (resize < most)
 
 
 def rivals(boxes: np.ndarray, points: np.ndarray | None, same_person: float,

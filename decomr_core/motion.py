@@ -23,14 +23,17 @@ FIRST_SPEED = np.array([0.8, 0.3, 0.1, 0.3])
 DAMPING_S = np.array([4.0, 1.0, 0.3, 0.8])
 """After this time without a sight a speed has fallen to 1 / e: people stop and turn."""
 
-DETECTED = np.array([0.06, 0.06, 0.3, 0.12])
+DETECTED = np.array([0.06, 0.06, 0.3, 0.08])
 """Standard deviation of a detector's box, in the same units."""
 
 FROM_MESH = np.array([0.1, 0.1, 0.5, 0.2])
-"""Likewise of the box around a mesh; the width also changes with every step of the legs."""
+"""Likewise of the box around a mesh, several times what is measured: its error hardly changes
+from image to image, and would be taken for a truth seen often. The width also changes with every
+step of the legs."""
 
+TELLING = [0, 1, 3]
+"""Which of the numbers tell people apart: not the width."""
 
-USED = [0, 1, 3]
 HELD = 0.08
 """A held box stays until centre or longer side have changed by this share of the longer side."""
 
@@ -56,7 +59,7 @@ class BoxMotion:
     @classmethod
     def from_box(cls, box: np.ndarray) -> BoxMotion:
         """Of somebody who is seen for the first time, in the box (4,), image px."""
-        place = _place(box)
+        place = _places(box)
         units = _units(place)
         return cls(place, np.zeros(4), (DETECTED * units) ** 2, np.zeros(4),
                    (FIRST_SPEED * units) ** 2)
@@ -72,13 +75,21 @@ class BoxMotion:
         """Standard deviation of the centre's x, px."""
         return float(self.place_variance[0]) ** 0.5
 
-    def surprises(self, before, boxes):
-        here = _place(before)
-        units = _units(here)
-        variance = self.place_variance + (DETECTED * units) ** 2
-        places = np.stack([_place(box) for box in boxes])
-        squares = (places - here) ** 2 / variance
-        return squares[:, USED].sum(1) + np.log(variance / units**2)[USED].sum()
+    def surprises(self, before: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """How unlikely each detection is, (N,): minus twice the logarithm of its likelihood.
+
+        Width apart; up to a constant, in body heights. Of somebody of whom little is known
+        everything is somewhat surprising, so that those who are known well are served first.
+
+        Args:
+            before: (4,) where the person was at the time of the detections, image px.
+            boxes: (N, 4) image px.
+        """
+        expected = _places(before)
+        units = _units(expected)
+        variance = (self.place_variance + (DETECTED * units) ** 2)[TELLING]
+        squares = (_places(boxes) - expected)[:, TELLING] ** 2 / variance
+        return squares.sum(1) + np.log(variance / units[TELLING] ** 2).sum()
 
     def predicted(self, step_s: float) -> BoxMotion:
         """After so many seconds without a sight."""
@@ -99,7 +110,7 @@ class BoxMotion:
             box: (4,) image px.
             noise: `DETECTED` or `FROM_MESH`.
         """
-        seen = _place(box)
+        seen = _places(box)
         total = self.place_variance + (noise * _units(self.place)) ** 2
         gain, speed_gain = self.place_variance / total, self.covariance / total
         error = seen - self.place
@@ -109,10 +120,11 @@ class BoxMotion:
             self.speed_variance - speed_gain * self.covariance)
 
 
-def _place(box: np.ndarray) -> np.ndarray:
-    """The four numbers that the filter knows a box (4,) by."""
-    low, high = np.asarray(box[:2], np.float64), np.asarray(box[2:], np.float64)
-    return np.concatenate([(low + high) / 2, np.log(np.maximum(high - low, 1.0))])
+def _places(boxes: np.ndarray) -> np.ndarray:
+    """The four numbers that the filter knows boxes (..., 4) by, (..., 4)."""
+    boxes = np.asarray(boxes, np.float64)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return np.concatenate([(low + high) / 2, np.log(np.maximum(high - low, 1.0))], axis=-1)
 
 
 def _units(place: np.ndarray) -> np.ndarray:

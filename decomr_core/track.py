@@ -17,11 +17,9 @@ class Track:
 
     Attributes:
         track_id: counts up from 0 and is never used again.
-        box: (4,) where the person is expected: x_min, y_min, x_max, y_max, image px.
         score: confidence in [0, 1] of the last detection.
         motion: where the person goes.
         missed: detections in a row that did not see the person.
-        is_carried: whether the box comes from the last mesh.
         seen_s: time of the image in which a detection was matched last, on the tracker's clock.
         sights: how many detections saw the person.
         is_new: whether these are few, so that it may be a mistake.
@@ -30,11 +28,9 @@ class Track:
     """
 
     track_id: int
-    box: np.ndarray
     score: float
     motion: BoxMotion = field(repr=False)
     missed: int = 0
-    is_carried: bool = False
     seen_s: float = 0.0
     sights: int = 1
     is_new: bool = True
@@ -42,11 +38,15 @@ class Track:
     look: np.ndarray | None = field(default=None, repr=False)
 
     @property
+    def box(self) -> np.ndarray:
+        """(4,) where the person is expected: x_min, y_min, x_max, y_max, image px."""
+        return self.motion.box
+
+    @property
     def is_hidden(self) -> bool:
         """Whether the person is behind somebody or something."""
         return self.hidden_since_s is not None
 
     def moved(self, step_s: float) -> Track:
-        """The track after so many seconds, its box where the motion model takes it."""
-        motion = self.motion.predicted(step_s)
-        return replace(self, motion=motion, box=motion.box)
+        """The track after so many seconds, where the motion model takes it."""
+        return replace(self, motion=self.motion.predicted(step_s))

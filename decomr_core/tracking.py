@@ -1,8 +1,10 @@
 """Who is who from image to image, and where to look between two detections.
 
-Detections are assigned by motion (`motion.py`) and look (`appearance.py`), see `matching.py`. In
-between, the box around the last mesh serves. Where people cross, both meshes show the one in
-front: whom that fits less is hidden and goes on as the motion model says.
+Everybody is where a motion filter (`motion.py`) expects them. Detections correct it, assigned by
+what it expects and by look (`appearance.py`), see `matching.py`; in between the boxes around the
+meshes do. Where people cross, a mesh often shows the one in front: of whoever is covered it
+corrects nothing and is shown only where it fits; whom the meshes show twice is hidden once, and
+goes on as the filter says.
 """
 
 from __future__ import annotations
@@ -15,7 +17,15 @@ import numpy as np
 
 from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps, clip_boxes
-from decomr_core.matching import MAX_LOOK, best_pairs, claim_costs, covered_shares, mesh_fits, rivals
+from decomr_core.matching import (
+    CLEAR,
+    MAX_LOOK,
+    are_covered,
+    best_pairs,
+    claim_costs,
+    mesh_fits,
+    rivals,
+)
 from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion, HeldBoxes
 from decomr_core.track import Track
 
@@ -32,9 +42,6 @@ HISTORY_IMAGES = 64
 LOOK_GAIN = 0.15
 """Share of the newest sight in what a person looks like."""
 
-CLEAR = 0.15
-"""A look is learned only while nobody else covers more than this share of the box."""
-
 COVERED = 0.5
 """From this share on, a detector that does not see a person behind another has missed nobody."""
 
@@ -46,15 +53,12 @@ class TrackerConfig:
     Attributes:
         detect_every: the detector runs on every n-th image, and on each image while nobody is
             tracked; 1: on all.
-        min_overlap: intersection over union from which two boxes are the same person.
-        trusted_overlap: from this overlap with the detection on, the box of the last mesh stays:
-            it is tighter than a detector's.
+        follows_mesh: the boxes around the meshes say where people are between two detections.
         max_missed: detections in a row that may miss a person whom the mesh still sees.
         max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
         max_gap_s: after so long without an image everybody is forgotten.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
             mesh is not trusted to carry the box.
-        max_growth: the largest change of a box's longer side from image to image, as a ratio.
         max_tracks: so many people at most: those known longer, then those with the best scores;
             the others are counted in `Tracker.people_left_out`.
         same_person: two meshes that overlap more show one person.
@@ -62,13 +66,11 @@ class TrackerConfig:
     """
 
     detect_every: int = 5
-    min_overlap: float = 0.2
-    trusted_overlap: float = 0.5
+    follows_mesh: bool = True
     max_missed: int = 3
     max_hidden_s: float = 2.0
     max_gap_s: float = 2.0
     min_foreground: float = 0.1
-    max_growth: float = 1.25
     max_tracks: int = 30
     same_person: float = 0.7
     min_sights: int = 2
@@ -79,12 +81,12 @@ class TrackerConfig:
         Raises:
             ValueError: a value is out of its range.
         """
-        if min(self.detect_every, self.max_tracks, self.max_growth) < 1 or self.max_missed < 0:
-            raise ValueError(f'{self}: detect_every, max_tracks and max_growth must be at least '
-                             '1, max_missed at least 0')
+        if min(self.detect_every, self.max_tracks) < 1 or self.max_missed < 0:
+            raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
+                             'max_missed at least 0')
         if not (self.max_hidden_s >= 0 and self.max_gap_s > 0):
             raise ValueError(f'{self}: max_hidden_s must be at least 0, max_gap_s above 0')
-        for name in ('min_overlap', 'trusted_overlap', 'min_foreground', 'same_person'):
+        for name in ('min_foreground', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
 
@@ -98,9 +100,9 @@ class TrackerConfig:
             max_tracks: see above.
         """
         if name == 'whole-frame':
-            # One person whose box is always the whole image: a box carried by the mesh is far
-            # smaller, and would make every detection a new person.
-            return cls(detect_every=1, max_tracks=1, min_overlap=0.0, trusted_overlap=1.0)
+            # One person whose box is always the whole image: the one around the mesh is far
+            # smaller.
+            return cls(detect_every=1, max_tracks=1, follows_mesh=False)
         return cls(detect_every=detect_every, max_tracks=max_tracks)
 
 
@@ -173,7 +175,7 @@ class Tracker:
         """
         self._images_since_detection = 0
         before = self._boxes_at(detections.time_s)
-        pairs = best_pairs(self.tracks, before, detections, self.config.min_overlap)
+        pairs = best_pairs(self.tracks, before, detections)
         seen = [self._seen(track, before[index], detections, pairs[index])
                 if index in pairs else None for index, track in enumerate(self.tracks)]
         covers = np.array([track.box for track in seen if track is not None]).reshape(-1, 4)
@@ -205,28 +207,26 @@ class Tracker:
             return np.zeros(0, bool)
         is_body = np.asarray(foregrounds) >= self.config.min_foreground
         expected = np.stack([track.box for track in tracks])
-        crowding = box_overlaps(expected, expected)[1] - np.eye(len(tracks))
-        covers = covered_shares(expected)
-        fits = mesh_fits(tracks, expected, clipped, covers >= CLEAR)
+        covered = are_covered(expected)
+        fits = mesh_fits(expected, clipped, covered) | (not self.config.follows_mesh)
         loses = self._losers(clipped, is_body & inside, points, looks)
+        near = box_overlaps(expected, expected)[1] - np.eye(len(tracks))
         carried, shown = [], np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
             look = None if looks is None else looks[index]
             if is_body[index] and not inside[index]:
                 continue
             if is_body[index] and fits[index] and not loses[index] and _is_alike(track, look):
-                is_clear = crowding[index].max() < CLEAR
-                if covers[index] >= CLEAR:
-                    carried.append(replace(track, hidden_since_s=None))
-                else:
-                    carried.append(self._carried(track, clipped[index], look if is_clear else None))
-                shown[index] = True
+                is_clear = near[index].max() < CLEAR
+                box = None if covered[index] else clipped[index]
+                after, shown[index] = self._carried(track, box, look if is_clear else None), True
             else:
                 after = self._unseen(track, loses[index])
-                # Whom the detector has just seen is shown, whatever the mesh says.
-                shown[index] = (after is not None and not after.is_hidden and not loses[index]
-                                and covers[index] < CLEAR)
-                carried += [] if after is None else [after]
+                # Whom the detector has just seen, and nobody covers, is shown whatever the mesh
+                # says.
+                shown[index] = (after is not None and not after.is_hidden
+                                and not loses[index] and not covered[index])
+            carried += [] if after is None else [after]
         self.tracks = carried
         self._history.append((self.now_s, {track.track_id: track.box for track in carried}))
         return shown
@@ -258,8 +258,7 @@ class Tracker:
         shift = (moved[:2] + moved[2:]) / 2
         present = detected + np.tile(shift, 2).astype(np.float32)
         sights = track.sights + 1
-        motion = track.motion.corrected(present, DETECTED)
-        return replace(track, box=motion.box, motion=motion, missed=0,
+        return replace(track, motion=track.motion.corrected(present, DETECTED), missed=0,
                        seen_s=self.now_s, sights=sights, is_new=sights < self.config.min_sights,
                        score=float(detections.scores[index]), hidden_since_s=None)
 
@@ -282,7 +281,7 @@ class Tracker:
         others = np.concatenate([before, np.delete(detections.boxes, index, axis=0)])
         is_clear = (box_overlaps(box[None], others)[1] < CLEAR).all()
         look = detections.looks[index] if detections.looks is not None and is_clear else None
-        return Track(-1, box, float(detections.scores[index]), BoxMotion.from_box(box), look=look,
+        return Track(-1, float(detections.scores[index]), BoxMotion.from_box(box), look=look,
                      seen_s=self.now_s, is_new=self.config.min_sights > 1)
 
     def _keep(self, known: list[Track], newcomers: list[Track]) -> None:
@@ -318,16 +317,17 @@ class Tracker:
                     loses[second if costs[first] <= costs[second] else first] = True
         return loses
 
-    def _carried(self, track: Track, box: np.ndarray, look: np.ndarray | None) -> Track:
-        """The track at its mesh's box; `look` (K,) is learned, None is not."""
+    def _carried(self, track: Track, box: np.ndarray | None, look: np.ndarray | None) -> Track:
+        """The track whose mesh shows it; `box` (4,) corrects, `look` (K,) is learned, None not."""
         if look is None:
             look = track.look
         elif track.look is not None:
             look = track.look + LOOK_GAIN * (look - track.look)
             look = look / max(float(np.linalg.norm(look)), 1e-6)
-        motion = track.motion.corrected(box, FROM_MESH)
-        return replace(track, box=motion.box, is_carried=True, hidden_since_s=None, look=look,
-                       motion=motion)
+        motion = track.motion
+        if box is not None and self.config.follows_mesh:
+            motion = motion.corrected(box, FROM_MESH)
+        return replace(track, motion=motion, hidden_since_s=None, look=look)
 
     def _unseen(self, track: Track, loses: bool) -> Track | None:
         """The track whose mesh does not show it; None where it ends."""
@@ -345,14 +345,6 @@ class Tracker:
         if self.now_s - since_s > self.config.max_hidden_s:
             return None
         return replace(track, hidden_since_s=since_s)
-
-    def _limited(self, before: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """The box about its own centre, its longer side changed by `max_growth` at most."""
-        old, new = (before[2:] - before[:2]).max(), (box[2:] - box[:2]).max()
-        most = self.config.max_growth
-        ratio = np.clip(new, old / most, old * most) / max(float(new), 1e-6)
-        center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * ratio
-        return np.concatenate([center - half, center + half]).astype(np.float32)
 
 
 def _is_alike(track: Track, look: np.ndarray | None) -> bool:
