@@ -8,7 +8,7 @@ the person.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ HOG_WINDOW_PX = (64, 128)
 HOG_PERSON = (0.55, 0.78)
 """Share of that window that the person fills, across and down; the rest is margin."""
 
+HOG_HEIGHT_NOISE = 0.18
+"""Standard deviation of the logarithm of its boxes' heights, of 183 rendered walkers."""
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -35,17 +38,19 @@ class Detections:
         scores: (N,) float32 confidence in [0, 1].
         looks: (N, K) colours of the people, see `appearance.py`; None: not looked at.
         time_s: when the image was taken, on the tracker's clock; None: the present image.
+        height_noise: standard deviation of the logarithm of a box's height.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     looks: np.ndarray | None = None
     time_s: float | None = None
+    height_noise: float = 0.08
 
     def at(self, indices: np.ndarray) -> Detections:
         """Those at some indices (K,), in their order."""
         looks = None if self.looks is None else self.looks[indices]
-        return Detections(self.boxes[indices], self.scores[indices], looks, self.time_s)
+        return replace(self, boxes=self.boxes[indices], scores=self.scores[indices], looks=looks)
 
 
 class WholeFrame:
@@ -144,7 +149,7 @@ class HogPeople:
         boxes, margins = boxes[inside], margins[inside]
         kept = best_boxes(boxes, margins, self.max_overlap)
         scores = 1 / (1 + np.exp(-2 * margins[kept]))
-        return Detections(boxes[kept], scores.astype(np.float32))
+        return Detections(boxes[kept], scores.astype(np.float32), height_noise=HOG_HEIGHT_NOISE)
 
 
 DETECTORS: dict[str, Callable[..., WholeFrame | HogPeople]] = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from decomr_core.appearance import look_distances
 from decomr_core.detection import Detections, box_overlaps
+from decomr_core.motion import detector_noise
 
 if TYPE_CHECKING:
     from decomr_core.track import Track
@@ -65,7 +66,8 @@ def best_pairs(tracks: Sequence[Track], boxes: np.ndarray,
         looks = [track.look if track.look is not None else np.zeros_like(detections.looks[0])
                  for track in tracks]
         look = look_distances(np.stack(looks), detections.looks)
-    surprise = np.stack([track.motion.surprises(box, detections.boxes)
+    noise = detector_noise(detections.height_noise)
+    surprise = np.stack([track.motion.surprises(box, detections.boxes, noise)
                          for track, box in zip(tracks, boxes, strict=True)])
     cost = np.where(surprise <= MAX_SURPRISE, surprise + LOOK_WEIGHT * look, NEVER)
     rows, columns = linear_sum_assignment(cost)

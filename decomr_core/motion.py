@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['DETECTED', 'FROM_MESH', 'BoxMotion', 'HeldBoxes']
+__all__ = ['FROM_MESH', 'BoxMotion', 'HeldBoxes', 'detector_noise']
 
 ACCELERATION = np.array([1.2, 0.4, 0.1, 0.3])
 """Standard deviation per second squared: body heights for the centre, logarithm for the sizes.
@@ -23,8 +23,8 @@ FIRST_SPEED = np.array([0.8, 0.3, 0.1, 0.3])
 DAMPING_S = np.array([4.0, 1.0, 0.3, 0.8])
 """After this time without a sight a speed has fallen to 1 / e: people stop and turn."""
 
-DETECTED = np.array([0.06, 0.06, 0.3, 0.08])
-"""Standard deviation of a detector's box, in the same units."""
+DETECTED_PLACE, DETECTED_WIDTH = 0.06, 0.3
+"""Standard deviations of a detector's box, in the same units; its height's is the detector's."""
 
 FROM_MESH = np.array([0.1, 0.1, 0.5, 0.2])
 """Likewise of the box around a mesh, several times what is measured: its error hardly changes
@@ -57,11 +57,16 @@ class BoxMotion:
     speed_variance: np.ndarray
 
     @classmethod
-    def from_box(cls, box: np.ndarray) -> BoxMotion:
-        """Of somebody who is seen for the first time, in the box (4,), image px."""
+    def from_box(cls, box: np.ndarray, noise: np.ndarray) -> BoxMotion:
+        """Of somebody who is seen for the first time.
+
+        Args:
+            box: (4,) image px.
+            noise: (4,) of the box, from `detector_noise`.
+        """
         place = _places(box)
         units = _units(place)
-        return cls(place, np.zeros(4), (DETECTED * units) ** 2, np.zeros(4),
+        return cls(place, np.zeros(4), (noise * units) ** 2, np.zeros(4),
                    (FIRST_SPEED * units) ** 2)
 
     @property
@@ -75,7 +80,7 @@ class BoxMotion:
         """Standard deviation of the centre's x, px."""
         return float(self.place_variance[0]) ** 0.5
 
-    def surprises(self, before: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    def surprises(self, before: np.ndarray, boxes: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """How unlikely each detection is, (N,): minus twice the logarithm of its likelihood.
 
         Width apart; up to a constant, in body heights. Of somebody of whom little is known
@@ -84,10 +89,11 @@ class BoxMotion:
         Args:
             before: (4,) where the person was at the time of the detections, image px.
             boxes: (N, 4) image px.
+            noise: (4,) of these boxes, from `detector_noise`.
         """
         expected = _places(before)
         units = _units(expected)
-        variance = (self.place_variance + (DETECTED * units) ** 2)[TELLING]
+        variance = (self.place_variance + (noise * units) ** 2)[TELLING]
         squares = (_places(boxes) - expected)[:, TELLING] ** 2 / variance
         return squares.sum(1) + np.log(variance / units[TELLING] ** 2).sum()
 
@@ -108,7 +114,7 @@ class BoxMotion:
 
         Args:
             box: (4,) image px.
-            noise: `DETECTED` or `FROM_MESH`.
+            noise: (4,) of the box: from `detector_noise`, or `FROM_MESH`.
         """
         seen = _places(box)
         total = self.place_variance + (noise * _units(self.place)) ** 2
@@ -118,6 +124,15 @@ class BoxMotion:
             self.place + gain * error, self.speed + speed_gain * error,
             self.place_variance * (1 - gain), self.covariance * (1 - gain),
             self.speed_variance - speed_gain * self.covariance)
+
+
+def detector_noise(height_noise: float) -> np.ndarray:
+    """Standard deviations (4,) of a detector's box, for `BoxMotion`.
+
+    Args:
+        height_noise: of the logarithm of its height.
+    """
+    return np.array([DETECTED_PLACE, DETECTED_PLACE, DETECTED_WIDTH, height_noise])
 
 
 def _places(boxes: np.ndarray) -> np.ndarray:

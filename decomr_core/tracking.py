@@ -26,7 +26,7 @@ from decomr_core.matching import (
     mesh_fits,
     rivals,
 )
-from decomr_core.motion import DETECTED, FROM_MESH, BoxMotion, HeldBoxes
+from decomr_core.motion import FROM_MESH, BoxMotion, HeldBoxes, detector_noise
 from decomr_core.track import Track
 
 __all__ = ['Tracker', 'TrackerConfig']
@@ -258,7 +258,8 @@ class Tracker:
         shift = (moved[:2] + moved[2:]) / 2
         present = detected + np.tile(shift, 2).astype(np.float32)
         sights = track.sights + 1
-        return replace(track, motion=track.motion.corrected(present, DETECTED), missed=0,
+        motion = track.motion.corrected(present, detector_noise(detections.height_noise))
+        return replace(track, motion=motion, missed=0,
                        seen_s=self.now_s, sights=sights, is_new=sights < self.config.min_sights,
                        score=float(detections.scores[index]), hidden_since_s=None)
 
@@ -281,8 +282,9 @@ class Tracker:
         others = np.concatenate([before, np.delete(detections.boxes, index, axis=0)])
         is_clear = (box_overlaps(box[None], others)[1] < CLEAR).all()
         look = detections.looks[index] if detections.looks is not None and is_clear else None
-        return Track(-1, float(detections.scores[index]), BoxMotion.from_box(box), look=look,
-                     seen_s=self.now_s, is_new=self.config.min_sights > 1)
+        motion = BoxMotion.from_box(box, detector_noise(detections.height_noise))
+        return Track(-1, float(detections.scores[index]), motion, look=look, seen_s=self.now_s,
+                     is_new=self.config.min_sights > 1)
 
     def _keep(self, known: list[Track], newcomers: list[Track]) -> None:
         """As many as there is room for; the others are counted and, the first time, told."""
