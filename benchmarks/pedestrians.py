@@ -10,6 +10,7 @@ is measured: it cannot know of people whom HOG finds in no image at any scale.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ class _LateTracker(Tracker):
     def look_if_due(self, image: np.ndarray) -> None:
         if self._answer is None and self._is_due:
             found = self._detector(image)
-            self._answer = Detections(found.boxes, found.scores,
-                                      looks_of_boxes(image, found.boxes), self.now_s)
+            self._answer = replace(found, looks=looks_of_boxes(image, found.boxes),
+                                   time_s=self.now_s)
             self._wait = LATE_IMAGES
 
 

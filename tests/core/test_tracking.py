@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,19 +18,46 @@ def seen(*boxes: list[float], scores: list[float] | None = None) -> Detections:
                       np.array(scores or [0.9] * len(boxes), np.float32))
 
 
-def step(tracker: Tracker, detections: Detections) -> dict[int, list[float]]:
+def step(tracker: Tracker, detections: Detections) -> dict[int, np.ndarray]:
     """One image; the boxes by id."""
     if tracker.needs_detection(320, 240):
         tracker.match(detections)
-    return {track.track_id: track.box.tolist() for track in tracker.tracks}
+    return {track.track_id: track.box for track in tracker.tracks}
 
 
 def test_people_keep_their_numbers_however_the_detections_are_ordered() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     first = step(tracker, seen(LEFT, RIGHT))
     moved = step(tracker, seen([205, 22, 245, 131], [14, 11, 54, 111]))
-    assert first == {0: LEFT, 1: RIGHT}
-    assert moved == {0: [14, 11, 54, 111], 1: [205, 22, 245, 131]}
+    np.testing.assert_allclose([first[0], first[1]], [LEFT, RIGHT], atol=0.01)
+    # Between where they were and where a noisy detector sees them.
+    assert LEFT[0] + 1 < moved[0][0] < 14 and RIGHT[0] + 1 < moved[1][0] < 205
+
+
+def test_boxes_follow_a_detector_that_agrees_with_itself() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    for image in range(30):
+        box = np.array(LEFT) + [2 * image, 0, 2 * image, 0]
+        boxes = step(tracker, seen(list(box)))
+    assert boxes[0] == pytest.approx(box, abs=2.5)
+
+
+def test_a_detection_of_another_size_is_another_person() -> None:
+    """Who is known well is not taken for a child who stands in front."""
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    for _ in range(20):
+        step(tracker, seen(LEFT))
+    assert set(step(tracker, seen([20, 55, 44, 110]))) == {0, 1}
+
+
+@pytest.mark.parametrize(('height_noise', 'numbers'), [(0.08, {0, 1}), (0.3, {0})])
+def test_how_alike_sizes_must_be_depends_on_the_detector(height_noise: float,
+                                                         numbers: set[int]) -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    for _ in range(20):
+        step(tracker, replace(seen(LEFT), height_noise=height_noise))
+    smaller = replace(seen([16, 30, 46, 90]), height_noise=height_noise)
+    assert set(step(tracker, smaller)) == numbers
 
 
 def test_a_person_missed_a_few_times_keeps_the_number_and_then_ends() -> None:
@@ -74,26 +103,41 @@ def test_the_mesh_carries_the_box_between_detections() -> None:
     tracker.carry(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
                   np.array([0.5, 0.0]))
     boxes = step(tracker, seen())
-    assert boxes[0] == pytest.approx([16, 10, 56, 110])
-    assert boxes[1] == RIGHT, 'a mesh without foreground must not move the box'
+    assert LEFT[0] + 1 < boxes[0][0] < 16
+    assert boxes[1] == pytest.approx(RIGHT), 'a mesh without foreground must not move the box'
+    for _ in range(30):
+        tracker.carry(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
+                      np.array([0.5, 0.0]))
+        boxes = step(tracker, seen([16, 10, 56, 110], RIGHT))
+    assert boxes[0] == pytest.approx([16, 10, 56, 110], abs=1.5)
 
 
-def test_a_person_whom_neither_detector_nor_mesh_sees_ends_at_once() -> None:
+def test_a_new_person_whom_neither_detector_nor_mesh_sees_is_not_shown_and_ends() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT, RIGHT))
     assert set(step(tracker, seen())) == {0, 1}
-    tracker.carry(np.array([track.box for track in tracker.tracks]),
-                  np.array([0.0 if track.track_id else 0.5 for track in tracker.tracks]))
-    assert [track.track_id for track in tracker.tracks] == [0]
+    shown = tracker.carry(np.array([track.box for track in tracker.tracks]), np.array([0.5, 0.0]))
+    assert shown.tolist() == [True, False]
+    assert set(step(tracker, seen(LEFT))) == {0}
 
 
-def test_a_box_grows_by_a_limited_ratio_about_its_centre() -> None:
-    tracker = Tracker(TrackerConfig(max_growth=1.25))
-    step(tracker, seen(LEFT))
-    tracker.carry(np.array([[0, 0, 80, 200]], np.float32), np.array([0.5]))
-    box = tracker.tracks[0].box
-    assert box[3] - box[1] == pytest.approx(125)
-    assert (box[:2] + box[2:]) / 2 == pytest.approx([40, 100])
+@pytest.mark.parametrize('box', [[0, 0, 80, 200], [45, 10, 85, 110]])
+def test_a_mesh_of_another_size_or_place_does_not_lead_the_box(box: list[float]) -> None:
+    tracker = Tracker()
+    before = step(tracker, seen(LEFT))[0]
+    tracker.carry(np.array([box], np.float32), np.array([0.5]))
+    assert tracker.tracks[0].box == pytest.approx(before)
+
+
+def test_the_mesh_of_somebody_covered_corrects_nothing_and_shows_only_where_it_fits() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=10))
+    behind, front = [40, 10, 80, 100], [60, 10, 104, 120]
+    before = step(tracker, seen(behind, front))
+    for shift, is_shown in ((4, True), (15, False)):
+        meshes = np.array([behind, front], np.float32) + [[shift, 0, shift, 0], [0] * 4]
+        shown = tracker.carry(meshes, np.array([0.5, 0.5]))
+        assert shown.tolist() == [is_shown, True]
+        assert tracker.tracks[0].box == pytest.approx(before[0])
 
 
 def test_a_person_who_leaves_the_image_ends() -> None:
@@ -103,14 +147,6 @@ def test_a_person_who_leaves_the_image_ends() -> None:
     assert tracker.tracks == []
 
 
-def test_a_good_mesh_box_is_kept_and_a_bad_one_is_corrected() -> None:
-    for carried, expected in (([12, 12, 52, 112], [12, 12, 52, 112]), ([35, 10, 75, 110], LEFT)):
-        tracker = Tracker(TrackerConfig(detect_every=1))
-        step(tracker, seen(LEFT))
-        tracker.carry(np.array([carried], np.float32), np.array([0.5]))
-        assert step(tracker, seen(LEFT)) == {0: pytest.approx(expected)}
-
-
 def test_two_tracks_on_one_person_become_one() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT, RIGHT))
@@ -118,8 +154,9 @@ def test_two_tracks_on_one_person_become_one() -> None:
     shown = tracker.carry(both_left, np.array([0.5, 0.5]))
     assert shown.tolist() == [True, False]
     assert set(step(tracker, seen(LEFT))) == {0, 1}, 'the detector saw two people just before'
-    tracker.carry(both_left, np.array([0.5, 0.5]))
-    assert [track.track_id for track in tracker.tracks] == [0]
+    shown = tracker.carry(both_left, np.array([0.5, 0.5]))
+    assert shown.tolist() == [True, False]
+    assert set(step(tracker, seen(LEFT))) == {0}
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5),
@@ -138,8 +175,8 @@ def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int,
 def test_a_config_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match='at least 1'):
         TrackerConfig(detect_every=0)
-    with pytest.raises(ValueError, match='min_overlap is 1.5'):
-        TrackerConfig(min_overlap=1.5)
+    with pytest.raises(ValueError, match='min_foreground is 1.5'):
+        TrackerConfig(min_foreground=1.5)
 
 
 def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
@@ -147,8 +184,9 @@ def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
     tracker = Tracker(TrackerConfig.for_detector('whole-frame', detect_every=5, max_tracks=10))
     whole = [0, 0, 319, 239]
     for _ in range(12):
-        assert step(tracker, seen(whole)) == {0: whole}
-        tracker.carry(np.array([[150, 100, 170, 140]], np.float32), np.array([0.9]))
+        assert step(tracker, seen(whole)) == {0: pytest.approx(whole, abs=1e-3)}
+        shown = tracker.carry(np.array([[150, 100, 170, 140]], np.float32), np.array([0.9]))
+        assert shown.all()
 
 
 @given(st.lists(st.tuples(st.floats(-0.03, 0.03), st.floats(-0.03, 0.03),
