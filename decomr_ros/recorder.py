@@ -8,7 +8,6 @@ the last half second (see `bag.py`), and `--recover BAG` mends what a full disk 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,10 @@ from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.bag import BagTopic, BagWriter, recover_bag
+from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.process import run_node
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
@@ -161,14 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser('recorder', description=__doc__.partition('\n')[0])
+    parser = node_parser('recorder', __doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
     parser.add_argument('--also', nargs='+', choices=list(MORE_TOPICS), default=[],
                         help='record these besides')
     parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
                                                          'loss of power, and end')
-    options = parser.parse_args(remove_ros_args(['recorder', *(
-        sys.argv[1:] if argv is None else argv)])[1:])
+    options = parse_words(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
     return run_node(lambda: Recorder(options.out, options.also), argv)

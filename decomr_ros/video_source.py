@@ -22,11 +22,11 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from decomr_core.camera import intrinsics_from_fov
+from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import image_message
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message
@@ -211,7 +211,7 @@ class _Keeper:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser('video_source', description=__doc__.partition('\n')[0])
+    parser = node_parser('video_source', __doc__.partition('\n')[0])
     parser.add_argument('video', help='file, folder of pictures or /dev/videoN')
     parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument('--seconds', type=float, help='stop after this time')
@@ -230,8 +230,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--wait-timeout', type=float, default=60.0, help='for both, s (60)')
     parser.add_argument('--stamps', metavar='FILE', help='write frame index,stamp (ns) lines')
     parser.add_argument('--keep', metavar='FILE.avi', help='also write the frames to a video')
-    options = parser.parse_args(
-        remove_ros_args(sys.argv)[1:] if argv is None else remove_ros_args(list(argv)))
+    options = parse_words(parser, argv)
     if bool(options.width) != bool(options.height):
         parser.error('--width and --height go together')
     return options
