@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rclpy.utilities import remove_ros_args
 
@@ -24,7 +25,7 @@ def node_parser(program: str, description: str, more: str = '') -> argparse.Argu
         description: what it does, in one line.
         more: what follows ROS 2's own arguments, e.g. the program's parameters.
     """
-    return argparse.ArgumentParser(
+    return _Parser(
         program, description=description, epilog=f'{ROS_ARGUMENTS}\n{more}'.rstrip(),
         formatter_class=argparse.RawDescriptionHelpFormatter)
 
@@ -47,3 +48,11 @@ def parse_words(parser: argparse.ArgumentParser,
         parser.error(f'unrecognized arguments: {" ".join(unknown)} (those of ROS 2 as -p and -r '
                      'go behind --ros-args)')
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line; argparse puts all of the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with code 2."""
+        self.exit(2, f'{self.prog}: {message}; --help says more\n')

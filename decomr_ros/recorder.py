@@ -174,11 +174,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _recover(bag: str) -> int:
     try:
-        counts = recover_bag(bag)
+        counts, mended = recover_bag(bag)
     except (OSError, ValueError) as error:
         sys.stderr.write(f'recorder: {error}\n')
         return 2
     sys.stdout.write(''.join(f'{name}: {count} messages\n' for name, count in counts.items()))
+    sys.stdout.write(f'mended: {", ".join(mended)}\n' if mended else
+                     f'nothing is wrong with {bag}; it is as it was\n')
     return 0
 
 

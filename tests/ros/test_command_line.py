@@ -39,4 +39,6 @@ def test_words_that_would_have_no_effect_are_refused(
     with pytest.raises(SystemExit) as ended:
         decomr_node.main(words)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1

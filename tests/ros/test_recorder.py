@@ -105,8 +105,12 @@ def test_a_damaged_bag_is_recovered_by_the_command(
     with pytest.raises(ReaderError):
         _counts(tmp_path / 'bag')
     assert main(['--recover', str(tmp_path / 'bag')]) == 0
-    assert capsys.readouterr().out == '/human_meshes: 1 messages\n'
+    assert capsys.readouterr().out == '/human_meshes: 1 messages\nmended: bag_0.mcap\n'
     assert _counts(tmp_path / 'bag') == {'/human_meshes': 1}
+    before = path.read_bytes()
+    assert main(['--recover', str(path)]) == 0
+    assert capsys.readouterr().out.endswith(f'nothing is wrong with {path}; it is as it was\n')
+    assert path.read_bytes() == before
     assert main(['--recover', str(tmp_path / 'nowhere')]) == 2
     assert 'there is no' in capsys.readouterr().err
 
