@@ -20,6 +20,8 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 
+from decomr_ros.installation import with_ros2_command
+
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.parameter import Parameter
@@ -133,8 +135,11 @@ def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]
         """Refuses all of the changes, with every reason, if one is not allowed."""
         present = {name: node.get_parameter(name).value for name in known}
         new = {change.name: change.value for change in changes if change.name in known}
+        own_name = node.get_fully_qualified_name()
+        how = with_ros2_command(f'ros2 lifecycle set {own_name} cleanup',
+                                f'by the service {own_name}/change_state')
         reasons = [f'parameter {name} is used by configure; deactivate and clean up the node '
-                   f'first (ros2 lifecycle set {node.get_fully_qualified_name()} cleanup)'
+                   f'first ({how})'
                    for name, value in new.items()
                    if known[name].effect is Effect.CONFIGURE and value != present[name]
                    and is_configured()]

@@ -234,7 +234,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--start-file', metavar='FILE', help='start when this file exists')
     parser.add_argument('--wait-timeout', type=float, default=60.0, help='for both, s (60)')
     parser.add_argument('--stamps', metavar='FILE', help='write frame index,stamp (ns) lines')
-    parser.add_argument('--keep', metavar='FILE.avi', type=_avi, help='also write the frames to a video')
+    parser.add_argument('--keep', metavar='FILE.avi', type=_avi,
+                        help='also write the frames to a video')
     options = parse_words(parser, argv)
     if bool(options.width) != bool(options.height):
         parser.error('--width and --height go together')
