@@ -135,9 +135,10 @@ class Viewer(Node):
             self._rate_hz = self._num_messages / ((now_ns - self._counted_ns) / 1e9)
             self._num_messages, self._counted_ns = 0, now_ns
         if self._heard_ns and self._hash is not None:
+            count = self._scene.num_people
             self._scene.show_text(
-                f'**{self._scene.num_people}** people, **{self._rate_hz:.0f}** Hz, latency '
-                f'**{self._latency_ms:.0f}** ms')
+                f'**{count}** {"person" if count == 1 else "people"}, **{self._rate_hz:.0f}** Hz, '
+                f'latency **{self._latency_ms:.0f}** ms')
         elif self._heard_ns:
             self._scene.show_text('waiting for topology')
 
