@@ -83,9 +83,11 @@ def measured_on(packages: Mapping[str, str]) -> dict[str, Any]:
 
 def bench_text(report: dict[str, Any]) -> str:
     """The report of `bench_estimator` for a terminal."""
-    lines = [f'{report["runtime"]} {report["precision"]}, {report["people"]} people in '
-             f'{report["width"]}x{report["height"]}, {report["hardware"]["cpus"]} x '
-             f'{report["hardware"]["cpu"]}', f'{"stage":24}{"median ms":>10}{"p99 ms":>10}']
+    count = report['people']
+    lines = [f'{report["runtime"]} {report["precision"]}, {count} '
+             f'{"person" if count == 1 else "people"} in {report["width"]}x{report["height"]}, '
+             f'{report["hardware"]["cpus"]} x {report["hardware"]["cpu"]}',
+             f'{"stage":24}{"median ms":>10}{"p99 ms":>10}']
     lines += [f'{name:24}{ms:10.2f}{report["p99_ms"][name]:10.2f}'
               for name, ms in report['median_ms'].items()]
     lines.append(f'{report["images_per_s"]:.1f} images/s')

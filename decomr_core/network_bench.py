@@ -23,7 +23,7 @@ import numpy as np
 
 from decomr_core.bench import measured_on
 from decomr_core.config import PRESETS, network_config
-from decomr_core.runtimes import RUNTIMES, load_runtime
+from decomr_core.runtimes import RUNTIMES, check_runtime, load_runtime
 
 __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops',
            'untrained']
@@ -76,11 +76,13 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
         precision; hardware, versions and date.
 
     Raises:
-        ValueError: a number is not positive or a preset is unknown.
-        RuntimeError: a measurement failed; says how.
+        ValueError: a number is not positive, or a runtime or a preset is unknown.
+        RuntimeError: a runtime is not installed, or a measurement failed; says how.
     """
     if repeats < 1 or not batches or min(batches) < 1:
         raise ValueError('repeats and batches must be at least 1')
+    for name in runtimes:
+        check_runtime(name.partition(':')[0])
     peaks, results = {'f32': peak_gflops()}, []
     with tempfile.TemporaryDirectory(prefix='decomr-bench-') as folder:
         for preset in presets:
@@ -257,6 +259,17 @@ def untrained(preset: str) -> Any:
         return DecoMR(network_config(preset), body, load_uv_map(body=body)).eval()
 
 
+def _main(text: str) -> int:
+    """Measures a case, as JSON; what cannot be measured is one line and exit code 2."""
+    values = json.loads(text)
+    try:
+        found = measure(NetworkCase(**{**values, 'batches': tuple(values['batches'])}))
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        sys.stderr.write(f'{" ".join(str(error).split())}\n')
+        return 2
+    sys.stdout.write(json.dumps(found) + '\n')
+    return 0
+
+
 if __name__ == '__main__':
-    values = json.loads(sys.argv[1])
-    print(json.dumps(measure(NetworkCase(**{**values, 'batches': tuple(values['batches'])}))))
+    raise SystemExit(_main(sys.argv[1]))

@@ -25,7 +25,8 @@ from mcap.writer import CompressionType, Writer
 
 from decomr_core.files import replacing
 
-__all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'read_bag', 'read_topic_types', 'recover_bag']
+__all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag', 'read_topic_types',
+           'recover_bag']
 
 MAGIC = b'\x89MCAP0\r\n'
 # Opcode and length of every record: one byte and 64 bits.
@@ -64,6 +65,15 @@ class BagMessage(NamedTuple):
     """When its publisher wrote it, ns since the epoch."""
     type_name: str = ''
     """E.g. sensor_msgs/msg/Image."""
+
+
+class Recovery(NamedTuple):
+    """What was found of a bag, and what had to be mended."""
+
+    counts: dict[str, int]
+    """Messages by topic."""
+    mended: tuple[str, ...]
+    """Names of the files that were written anew; none where nothing was wrong."""
 
 
 class BagWriter:
@@ -178,43 +188,40 @@ def read_topic_types(bag: str | Path) -> dict[str, str]:
     return types
 
 
-def recover_bag(folder: str | Path) -> dict[str, int]:
+def recover_bag(bag: str | Path) -> Recovery:
     """Cuts off what was half written, ends the file properly, writes metadata.yaml anew.
 
-    A bag that is whole keeps every message; doing it twice changes nothing.
+    What is whole is left byte for byte; so doing it twice changes nothing.
 
     Args:
-        folder: the bag.
-
-    Returns:
-        The number of messages by topic.
+        bag: its folder, or its .mcap file; beside that, metadata.yaml is mended, not made.
 
     Raises:
         FileNotFoundError: there is no .mcap in the folder.
-        ValueError: the file is not MCAP, or one of several.
+        ValueError: the file is not MCAP, or one of several, or its messages cannot be read.
     """
-    path, *others = _mcap_paths(folder)
+    path, *others = _mcap_paths(bag)
     if others:
-        raise ValueError(f'{folder} holds {len(others) + 1} .mcap files; move the damaged one '
+        raise ValueError(f'{bag} holds {len(others) + 1} .mcap files; move the damaged one '
                          'into a folder of its own and recover that')
-    with path.open('r+b') as handle:
-        end = _end_of_data(handle, path)
-        handle.seek(end)
-        handle.write(END)
-        handle.truncate()
-    topics: dict[str, BagTopic] = {}
-    counts: dict[str, int] = {}
-    times = []
+    mended = []
     with path.open('rb') as handle:
-        for schema, channel, message in make_reader(handle).iter_messages():
-            qos = channel.metadata.get('offered_qos_profiles', '')
-            topics.setdefault(channel.topic, BagTopic(
-                channel.topic, schema.name, schema.data.decode(), 'durability: 1' in qos))
-            counts[channel.topic] = counts.get(channel.topic, 0) + 1
-            times.append(message.log_time)
-    _write_metadata(Path(folder), list(topics.values()), counts, min(times, default=0),
-                    max(times, default=0))
-    return counts
+        end = _end_of_data(handle, path)
+        is_whole = _has_end(handle, end)
+    if not is_whole:
+        with path.open('r+b') as handle:
+            handle.seek(end)
+            handle.write(END)
+            handle.truncate()
+        mended.append(path.name)
+    topics, counts, times = _read_back(path)
+    metadata = path.parent / 'metadata.yaml'
+    has_metadata = Path(bag).is_dir() or (metadata.exists() and
+                                          _mcap_paths(path.parent) == [path])
+    if has_metadata and _count_in_metadata(metadata) != sum(counts.values()):
+        _write_metadata(path.parent, topics, counts, min(times, default=0), max(times, default=0))
+        mended.append(metadata.name)
+    return Recovery(counts, tuple(mended))
 
 
 class _EndedFile:
@@ -257,7 +264,7 @@ class _EndedFile:
         self._pending = []
 
 
-def _end_of_data(handle: io.BufferedRandom, path: Path) -> int:
+def _end_of_data(handle: io.BufferedReader, path: Path) -> int:
     """Where the data section of an MCAP file ends, as far as its records are whole."""
     size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
@@ -271,6 +278,47 @@ def _end_of_data(handle: io.BufferedRandom, path: Path) -> int:
             break
         position += RECORD.size + length
     return position
+
+
+def _has_end(handle: io.BufferedReader, position: int) -> bool:
+    """Whether what follows the data of an MCAP file is whole: summary, footer, magic bytes."""
+    size = handle.seek(0, os.SEEK_END)
+    while position + RECORD.size <= size:
+        handle.seek(position)
+        opcode, length = RECORD.unpack(handle.read(RECORD.size))
+        position += RECORD.size + length
+        if opcode == Opcode.FOOTER:
+            handle.seek(position)
+            return handle.read() == MAGIC
+    return False
+
+
+def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
+    """The topics of a whole file, the number of messages of each, and when they were received."""
+    topics: dict[str, BagTopic] = {}
+    counts: dict[str, int] = {}
+    times = []
+    try:
+        with path.open('rb') as handle:
+            for schema, channel, message in make_reader(handle).iter_messages():
+                qos = channel.metadata.get('offered_qos_profiles', '')
+                topics.setdefault(channel.topic, BagTopic(
+                    channel.topic, schema.name, schema.data.decode(), 'durability: 1' in qos))
+                counts[channel.topic] = counts.get(channel.topic, 0) + 1
+                times.append(message.log_time)
+    except (McapError, struct.error, RuntimeError) as error:  # the last: from the decompression
+        raise ValueError(f'{path} is damaged in the middle ({type(error).__name__}: {error}); '
+                         'that cannot be mended') from error
+    return list(topics.values()), counts, times
+
+
+def _count_in_metadata(path: Path) -> int | None:
+    """How many messages metadata.yaml says there are; None where it does not say."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        return content['rosbag2_bagfile_information']['message_count']
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
 
 
 def _mcap_paths(bag: str | Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from decomr_ros.bag_info import bag_info, bag_info_text
-from decomr_ros.replay import replay_overlay
+from decomr_ros.replay import VIDEO_SUFFIXES, replay_overlay
 
 __all__ = ['main']
 
@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         if os.environ.get('DECOMR_DEBUG'):
             raise
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            error = f'{error.filename}: {error.strerror}'
         sys.stderr.write(f'decomr bag {options.command}: {" ".join(str(error).split())}\n')
         return 2
     except KeyboardInterrupt:
@@ -53,13 +55,16 @@ def _replay(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if not options.out.absolute().parent.is_dir():
         raise ValueError(f'there is no folder {options.out.parent}; create it, or give another '
                          '--out')
+    if options.out.suffix.lower() not in VIDEO_SUFFIXES:
+        raise ValueError(f'{options.out} ends in none of: {" ".join(VIDEO_SUFFIXES)}')
     if options.stamps is not None and options.video is None:
         raise ValueError('--stamps are of a video file; give it by --video')
     report = replay_overlay(options.bag, options.out, options.video, options.stamps,
                             options.namespace, options.image)
-    return (f'{report["out"]}: {report["pictures"]} pictures ({report["background"]}), '
-            f'{report["width"]}x{report["height"]} at {report["rate_hz"]:g} Hz, people in '
-            f'{report["pictures_with_people"]}', report)
+    return (f'{report["out"]}: {report["pictures"]} pictures ({report["background"]}), people in '
+            f'{report["pictures_with_people"]} of them; {report["frames"]} frames of '
+            f'{report["width"]}x{report["height"]} at {report["rate_hz"]:g} Hz, in which each '
+            'picture stays until the next one was taken', report)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

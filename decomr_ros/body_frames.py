@@ -18,7 +18,7 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile
 
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_ros.apt import apt_command
+from decomr_ros.installation import install_hint
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -50,7 +50,7 @@ class BodyFrames:
         except ImportError as error:
             raise ImportError(
                 'publish_tf is true, but the package tf2_msgs is not installed, so people cannot '
-                f'be published on /tf; {apt_command("tf2_msgs")}, or set '
+                f'be published on /tf; {install_hint("tf2_msgs")}, or set '
                 'publish_tf to false') from error
         self._node, self._message_type = node, TFMessage
         # Without events it never enters the executor's wait set: it may come and go on any thread.

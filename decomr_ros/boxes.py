@@ -13,6 +13,7 @@ import numpy as np
 
 from decomr_core.detection import Detections
 from decomr_ros.bad_input import BadInput
+from decomr_ros.installation import install_hint
 
 try:
     from vision_msgs.msg import Detection2DArray
@@ -32,8 +33,8 @@ def detection_message_type() -> type:
         RuntimeError: vision_msgs is not installed.
     """
     if Detection2DArray is None:
-        raise RuntimeError('use_boxes is true, but vision_msgs is not installed: apt install '
-                           'ros-$ROS_DISTRO-vision-msgs, or set use_boxes to false')
+        raise RuntimeError('use_boxes is true, but the package vision_msgs is not installed; '
+                           f'{install_hint("vision_msgs")}, or set use_boxes to false')
     return Detection2DArray
 
 

@@ -14,6 +14,7 @@ the next image on, all of them at once.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
 
+from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.diagnostics import (
     FrameStatistics,
     Situation,
@@ -36,7 +38,7 @@ from decomr_ros.inputs import Frame, Inputs
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
-from decomr_ros.parameters import NodeParameters, declare_parameters, read_parameters
+from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline, free_memory
 from decomr_ros.process import run_node
 
@@ -59,6 +61,12 @@ ENDS_WITHIN_S = 1.6
 LAST_IMAGE_S = 0.6
 # and all that is done in order this much, s.
 CLOSE_S = 1.2
+
+HELP_WIDTH = 99
+PARAMETERS_HELP = """  -p detector_stride:=5        a parameter of the node
+  --params-file FILE           parameters from a file such as config/decomr.yaml
+
+parameters, which docs/parameters.md and config/decomr.yaml explain:"""
 
 
 class DecomrNode(ManagedNode):
@@ -306,6 +314,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    names = textwrap.fill(', '.join(ENTRIES), HELP_WIDTH, initial_indent='  ',
+                          subsequent_indent='  ')
+    parse_words(node_parser('decomr_node', __doc__.partition('\n')[0],
+                            f'{PARAMETERS_HELP}\n{names}'), argv)
     return run_node(DecomrNode, argv, ENDS_WITHIN_S)
 
 

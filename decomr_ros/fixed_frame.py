@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rclpy.time import Time
 
-from decomr_ros.apt import apt_command
+from decomr_ros.installation import install_hint
 from decomr_ros.messages import nanoseconds_from_stamp
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class FixedFrame:
             node.get_logger().warning(
                 f'smoothing_frame is {frame_id!r}, but the package tf2_ros is not installed: '
                 'meshes are smoothed in the camera frame, and lag behind when the camera moves; '
-                f'{apt_command("tf2_ros_py")}')
+                f'{install_hint("tf2_ros_py")}')
             return
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()

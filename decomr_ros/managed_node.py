@@ -14,6 +14,8 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
+from decomr_ros.installation import with_ros2_command
+
 if TYPE_CHECKING:
     from rclpy.timer import Timer
 
@@ -89,9 +91,12 @@ class ManagedNode(LifecycleNode):
                 self.exit_code = 1
                 return
             name = self.get_fully_qualified_name()
-            self.get_logger().error(
-                f'autostart failed; correct it (ros2 param set {name} ...), then: '
-                f'ros2 lifecycle set {name} configure, and activate')
+            advice = with_ros2_command(
+                f'correct it (ros2 param set {name} ...), then: ros2 lifecycle set {name} '
+                'configure, and activate',
+                'end the node and start it with the right parameters (-p NAME:=VALUE behind '
+                f'--ros-args), or use its services {name}/set_parameters and change_state')
+            self.get_logger().error(f'autostart failed; {advice}')
 
         timer = self.every(0.0, start)
 

@@ -77,6 +77,7 @@ class Outputs:
         """
         self._node, self._parameters = node, parameters
         self._last_header = Header()
+        self._told_missing = ''
         self._topology = mesh_topology_message(topology)
         self._faces, self._parts = topology.faces, topology.vertex_parts
         self._marker_faces = _marker_faces(topology, parameters.marker_triangles)
@@ -110,10 +111,14 @@ class Outputs:
             self._bodies.clear(self._last_header)
             self._bodies.destroy()
             self._bodies = None
+        missing = ''
         try:
             self._make_wanted()
         except (ImportError, RuntimeError) as error:
-            self._node.get_logger().error(str(error))
+            missing = str(error)
+        if missing and missing != self._told_missing:  # not again with changes of anything else
+            self._node.get_logger().error(missing)
+        self._told_missing = missing
 
     def publish_topology(self) -> None:
         """Latches the topology; stamped now."""

@@ -6,6 +6,7 @@ the lines of the YAML file and the row of the table in the documentation.
 
 from __future__ import annotations
 
+import difflib
 import enum
 import textwrap
 from collections.abc import Callable, Mapping
@@ -19,17 +20,22 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 
+from decomr_ros.installation import with_ros2_command
+
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.parameter import Parameter
 
 __all__ = ['Effect', 'ParameterEntry', 'descriptor', 'entries', 'parameter', 'problem',
-           'table_text', 'watch_changes', 'yaml_text']
+           'table_text', 'unknown_text', 'watch_changes', 'yaml_text']
 
 # What ROS calls the types.
 TYPE_NAMES = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
 # Lines of the YAML file are at most this long.
 YAML_WIDTH = 96
+# Parameters of every node, which rclpy reads, some of them in newer distributions alone.
+RCLPY_PARAMETERS = ('use_sim_time', 'start_type_description_service')
+RCLPY_PREFIX = 'qos_overrides.'
 
 
 class Effect(enum.Enum):
@@ -129,8 +135,11 @@ def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]
         """Refuses all of the changes, with every reason, if one is not allowed."""
         present = {name: node.get_parameter(name).value for name in known}
         new = {change.name: change.value for change in changes if change.name in known}
+        own_name = node.get_fully_qualified_name()
+        how = with_ros2_command(f'ros2 lifecycle set {own_name} cleanup',
+                                f'by the service {own_name}/change_state')
         reasons = [f'parameter {name} is used by configure; deactivate and clean up the node '
-                   f'first (ros2 lifecycle set {node.get_fully_qualified_name()} cleanup)'
+                   f'first ({how})'
                    for name, value in new.items()
                    if known[name].effect is Effect.CONFIGURE and value != present[name]
                    and is_configured()]
@@ -146,6 +155,30 @@ def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]
 
     node.add_on_set_parameters_callback(check)
     _call_after_changes(node, after)
+
+
+def unknown_text(node: Node, table: type) -> str:
+    """Which parameters the node was given that it does not have; ROS 2 ignores them silently.
+
+    Args:
+        node: it has declared all of its parameters.
+        table: the dataclass of the parameters.
+
+    Returns:
+        One line with the nearest name of each; empty where there are none.
+    """
+    # rclpy has no public way to ask for them; the name is the same from Foxy to Rolling.
+    given = getattr(node, '_parameter_overrides', {})
+    unknown = [name for name in given if not node.has_parameter(name)
+               and name not in RCLPY_PARAMETERS and not name.startswith(RCLPY_PREFIX)]
+    if not unknown:
+        return ''
+    known = [entry.name for entry in entries(table)]
+    hints = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        hints.append(f'{name} (nearest: {near[0]})' if near else name)
+    return f'ignored, as there are no such parameters: {", ".join(hints)}'
 
 
 def table_text(table: type) -> str:

@@ -23,6 +23,7 @@ from decomr_ros.parameter_table import (
     parameter,
     problem,
     table_text,
+    unknown_text,
     watch_changes,
     yaml_text,
 )
@@ -167,6 +168,8 @@ def declare_parameters(node: Node, is_configured: Callable[[], bool],
                        changed: Callable[[frozenset[str]], None]) -> None:
     """Declares every parameter with its description; refuses wrong values from then on.
 
+    Warns of those that the node was given and does not have.
+
     Args:
         node: their owner.
         is_configured: whether parameters that are read by configure are in use.
@@ -175,6 +178,8 @@ def declare_parameters(node: Node, is_configured: Callable[[], bool],
     for entry in ENTRIES.values():
         node.declare_parameter(entry.name, entry.default, descriptor(entry))
     watch_changes(node, NodeParameters, find_problems, is_configured, changed)
+    if unknown := unknown_text(node, NodeParameters):
+        node.get_logger().warning(unknown)
 
 
 def read_parameters(node: Node) -> NodeParameters:

@@ -8,7 +8,6 @@ the last half second (see `bag.py`), and `--recover BAG` mends what a full disk 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +17,12 @@ from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.bag import BagTopic, BagWriter, recover_bag
+from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.process import run_node
+from decomr_ros.silent_topics import publishers_text
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
 
@@ -77,16 +77,39 @@ class Recorder(Node):
         self.writer = BagWriter(folder, [
             BagTopic(names[name], _type_name(type_), message_definition(_type_name(type_)),
                      qos is LATCHED) for name, (type_, qos) in topics.items()])
+        # What was asked for and has not come: full name, and who published what when last seen.
+        self._silent = dict.fromkeys((names[name] for name in also), '')
         for name, (type_, qos) in topics.items():
             self._subscribe(names[name], type_, qos)
-        self.create_timer(FLUSH_PERIOD_S, self.writer.flush)
+        self.create_timer(FLUSH_PERIOD_S, self._flush)
         self.get_logger().info(f'recording {", ".join(names.values())} to {folder}')
 
     def close(self) -> None:
-        """Finishes the bag."""
+        """Finishes the bag; says what was asked for and never came."""
+        self._look_around()
         self.writer.close()
         counts = ', '.join(f'{name}: {count}' for name, count in self.writer.counts.items())
         self.get_logger().info(f'recorded {counts}')
+        for name, seen in self._silent.items():
+            self.get_logger().warning(
+                f'nothing came on {name}, which --also asks for: '
+                f'{seen or "nobody publishes pictures here"}; choose another --also, or give the '
+                'topic by --ros-args -r NAME:=TOPIC')
+
+    def _flush(self) -> None:
+        """Brings the messages to the disk."""
+        self.writer.flush()
+        self._look_around()
+
+    def _look_around(self) -> None:
+        """Keeps who publishes pictures while one that was asked for is silent.
+
+        Not only at the end: what ends this process often ends the camera at the same time.
+        """
+        for name in [name for name in self._silent if self.writer.counts[name]]:
+            del self._silent[name]
+        for name, seen in self._silent.items():
+            self._silent[name] = publishers_text(self, name) or seen
 
     def _subscribe(self, name: str, type_: type, qos: QoSProfile) -> None:
         def write(data: bytes, info: dict) -> None:
@@ -161,14 +184,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser('recorder', description=__doc__.partition('\n')[0])
+    parser = node_parser('recorder', __doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
     parser.add_argument('--also', nargs='+', choices=list(MORE_TOPICS), default=[],
                         help='record these besides')
     parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
                                                          'loss of power, and end')
-    options = parser.parse_args(remove_ros_args(['recorder', *(
-        sys.argv[1:] if argv is None else argv)])[1:])
+    options = parse_words(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
     return run_node(lambda: Recorder(options.out, options.also), argv)
@@ -176,11 +198,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _recover(bag: str) -> int:
     try:
-        counts = recover_bag(bag)
+        counts, mended = recover_bag(bag)
     except (OSError, ValueError) as error:
         sys.stderr.write(f'recorder: {error}\n')
         return 2
     sys.stdout.write(''.join(f'{name}: {count} messages\n' for name, count in counts.items()))
+    sys.stdout.write(f'mended: {", ".join(mended)}\n' if mended else
+                     f'nothing is wrong with {bag}; it is as it was\n')
     return 0
 
 

@@ -27,9 +27,9 @@ from sensor_msgs.msg import Image, RegionOfInterest
 
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.drawing import points_in_image
-from decomr_ros.apt import apt_command
 from decomr_ros.body_frames import body_name
 from decomr_ros.images import image_message
+from decomr_ros.installation import install_hint
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -201,6 +201,6 @@ def _hri_messages() -> ModuleType:
     except ImportError as error:
         raise ImportError(
             'rep155 is true, but the package hri_msgs is not installed, so nothing can be '
-            f'published below {BODIES}; {apt_command("hri_msgs")}, or set '
+            f'published below {BODIES}; {install_hint("hri_msgs")}, or set '
             'rep155 to false') from error
     return hri_msgs.msg

@@ -22,7 +22,7 @@ from decomr_ros.messages import intrinsics_from_camera_info
 from decomr_ros.recording import Latest, Recording, SeenMeshes
 from decomr_ros.video_frames import VideoFrames
 
-__all__ = ['LONGEST_HOLD_S', 'draw_seen', 'replay_overlay']
+__all__ = ['LONGEST_HOLD_S', 'VIDEO_SUFFIXES', 'draw_seen', 'replay_overlay']
 
 # An image without meshes of its own shows the last ones, as RViz would, unless they are older, s.
 LONGEST_HOLD_S = 0.5
@@ -32,6 +32,9 @@ LONGEST_STILL_S = 2.0
 RATE_SAMPLE = 16
 FALLBACK_RATE_HZ = 10.0
 BACKGROUND = 40
+# Files of other names OpenCV refuses, after many lines of its own.
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov')
+STAMPS_HINT = 'give what video_source --stamps or the demo (source_stamps.csv) wrote'
 Frames = Iterator[tuple[int, np.ndarray]]
 
 
@@ -42,7 +45,7 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
 
     Args:
         bag: folder or .mcap file.
-        out: the .mp4 to write; it appears when it is complete.
+        out: the video to write, with one of `VIDEO_SUFFIXES`; it appears when it is complete.
         video: a video file, or a bag with the pictures; None: pictures of `bag` itself.
         stamps: of a video file: lines of frame index, stamp (ns), as `video_source --stamps`
             writes them; None: the first frame is that of the first meshes, at the video's rate.
@@ -50,8 +53,9 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
         image_topic: pictures to use; None: of the meshes' camera.
 
     Returns:
-        out, background (where the pictures came from), pictures, pictures_with_people, rate_hz,
-        width, height.
+        out, background (where the pictures came from), pictures and pictures_with_people of it,
+        frames (of the video, which repeats or skips pictures to keep the time of their stamps),
+        rate_hz, width, height.
 
     Raises:
         FileNotFoundError: there is no bag or no video.
@@ -66,7 +70,7 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
     cameras = Latest(itertools.chain([(0, first[1])] if first else [], infos))
     sample = list(itertools.islice(frames, RATE_SAMPLE))
     rate_hz = _rate_hz([stamp_ns for stamp_ns, _ in sample])
-    pictures = with_people = 0
+    pictures = with_meshes = with_people = 0
     with _SteadyVideo(out, rate_hz) as writer:
         for stamp_ns, picture in itertools.chain(sample, frames):
             shown, camera = seen.at(stamp_ns), cameras.at(stamp_ns)
@@ -80,13 +84,16 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
             writer.add(draw_seen(picture, shown[1] if shown else None, recording.faces,
                                  intrinsics), stamp_ns)
             pictures += 1
+            with_meshes += shown is not None
             with_people += bool(shown and shown[1].meshes)
-        if not pictures:
+        if not sample:
             raise ValueError(f'{background} holds no picture; nothing can be drawn')
+        if not with_meshes:
+            raise ValueError(_time_text(bag, background, stamps))
     width, height = writer.size
     return {'out': str(out), 'background': background, 'pictures': pictures,
-            'pictures_with_people': with_people, 'rate_hz': rate_hz, 'width': width,
-            'height': height}
+            'pictures_with_people': with_people, 'frames': writer.num_frames, 'rate_hz': rate_hz,
+            'width': width, 'height': height}
 
 
 def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
@@ -105,7 +112,8 @@ def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
     text = 'no mesh'
     if seen is not None:
         picture = draw_boxes(draw_meshes(picture, seen.meshes, faces, intrinsics), seen.meshes)
-        text = f'{len(seen.meshes)} people, {seen.latency_ms:.0f} ms'
+        count = len(seen.meshes)
+        text = f'{count} {"person" if count == 1 else "people"}, {seen.latency_ms:.0f} ms'
     frame = np.ascontiguousarray(picture[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness,
@@ -150,12 +158,28 @@ def _video_frames(recording: Recording, video: Path, stamps: Path | None) -> Fra
         first_ns = next(recording.seen()).stamp_ns
         return ((first_ns + round(index / frames.rate_hz * 1e9), frame[..., ::-1].copy())
                 for index, frame in frames)
-    try:
-        lines = [tuple(map(int, line.split(','))) for line in stamps.read_text().splitlines()]
-        known = [(index, stamp_ns) for index, stamp_ns in lines]
-    except ValueError as error:
-        raise ValueError(f'{stamps} is no list of frame index, stamp (ns): {error}') from error
-    return _stamped(iter(frames), known, video)
+    return _stamped(iter(frames), _read_stamps(stamps), video)
+
+
+def _time_text(bag: Path, background: str, stamps: Path | None) -> str:
+    source = background if stamps is None else f'{background} with the stamps of {stamps}'
+    return (f'no picture of {source} has a stamp within {LONGEST_HOLD_S:g} s after one of the '
+            f'meshes of {bag}; give what was played or recorded together with it')
+
+
+def _read_stamps(path: Path) -> list[tuple[int, int]]:
+    """Frame index and stamp, ns, of each line of a file."""
+    known = []
+    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
+        words = line.split(',')
+        if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
+            raise ValueError(f'{path} is no file of stamps: line {number} is {line[:40]!r}, '
+                             f'expected a frame index and its stamp in ns, as 7,{10**18}; '
+                             f'{STAMPS_HINT}')
+        known.append((int(words[0]), int(words[1])))
+    if not known:
+        raise ValueError(f'{path} is empty; {STAMPS_HINT}')
+    return known
 
 
 def _stamped(frames: Iterator[tuple[int, np.ndarray]], known: list[tuple[int, int]],
@@ -192,6 +216,11 @@ class _SteadyVideo:
         self._waiting: np.ndarray | None = None
         self._written, self._start_ns, self._last_ns = 0, 0, 0
         self.size = (0, 0)
+
+    @property
+    def num_frames(self) -> int:
+        """How many the video has when it is complete."""
+        return self._written + (self._waiting is not None)
 
     def __enter__(self) -> _SteadyVideo:
         return self

@@ -58,7 +58,7 @@ class VideoFrames:
 
         Raises:
             FileNotFoundError: there is no such video.
-            ValueError: it cannot be read as video.
+            ValueError: it cannot be read as video, or is a folder without pictures.
         """
         self.path = Path(video)
         self.is_live = str(video).startswith('/dev/')
@@ -67,7 +67,12 @@ class VideoFrames:
             raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
                                     'pictures or a device such as /dev/video0')
         self.rate_hz = DEFAULT_RATE_HZ
-        if not self.path.is_dir():
+        if self.path.is_dir():
+            if not self._pictures():
+                raise ValueError(f'the folder {self.path} holds no pictures '
+                                 f'({", ".join(IMAGE_SUFFIXES)}); give another one, or a video '
+                                 'file')
+        else:
             capture = self._open()
             rate_hz = capture.get(cv2.CAP_PROP_FPS)
             capture.release()
@@ -95,12 +100,11 @@ class VideoFrames:
 
     def _play_once(self) -> Iterator[np.ndarray]:
         if self.path.is_dir():
-            for path in sorted(self.path.iterdir()):
-                if path.suffix.lower() in IMAGE_SUFFIXES:
-                    frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
-                    if frame is None:
-                        raise ValueError(f'{path} is no picture that OpenCV can read; remove it')
-                    yield frame
+            for path in self._pictures():
+                frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
+                if frame is None:
+                    raise ValueError(f'{path} is no picture that OpenCV can read; remove it')
+                yield frame
             return
         capture = self._open()
         try:
@@ -108,6 +112,11 @@ class VideoFrames:
                 yield read[1]
         finally:
             capture.release()
+
+    def _pictures(self) -> list[Path]:
+        """Those of the folder, in the order of their names."""
+        return sorted(path for path in self.path.iterdir()
+                      if path.suffix.lower() in IMAGE_SUFFIXES)
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self.path))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -22,11 +23,12 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from decomr_core.arguments import positive
 from decomr_core.camera import intrinsics_from_fov
+from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import image_message
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message
@@ -202,6 +204,9 @@ class _Keeper:
             code = cv2.VideoWriter.fourcc(*'MJPG')
             self._writer = cv2.VideoWriter(self._path, code, self._rate_hz,
                                            frame.shape[1::-1])
+            if not self._writer.isOpened():
+                raise ValueError(f'OpenCV cannot write {self._path}; check the folder and the '
+                                 'disk')
         self._writer.write(frame)
 
     def close(self) -> None:
@@ -211,13 +216,13 @@ class _Keeper:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser('video_source', description=__doc__.partition('\n')[0])
+    parser = node_parser('video_source', __doc__.partition('\n')[0])
     parser.add_argument('video', help='file, folder of pictures or /dev/videoN')
     parser.add_argument('--loop', action='store_true', help='start again at the end')
-    parser.add_argument('--seconds', type=float, help='stop after this time')
-    parser.add_argument('--rate', type=float, help='Hz; default: the rate of the video')
-    parser.add_argument('--width', type=int, help='resize to this, px (with --height)')
-    parser.add_argument('--height', type=int, help='resize to this, px (with --width)')
+    parser.add_argument('--seconds', type=_above_0, help='stop after this time')
+    parser.add_argument('--rate', type=_above_0, help='Hz; default: the rate of the video')
+    parser.add_argument('--width', type=positive, help='resize to this, px (with --height)')
+    parser.add_argument('--height', type=positive, help='resize to this, px (with --width)')
     parser.add_argument('--fov', type=float, default=DEFAULT_FOV_DEG,
                         help=f'horizontal field of view, degrees ({DEFAULT_FOV_DEG:g})')
     parser.add_argument('--calibration', help='YAML of ROS camera_calibration; wins over --fov')
@@ -229,12 +234,28 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--start-file', metavar='FILE', help='start when this file exists')
     parser.add_argument('--wait-timeout', type=float, default=60.0, help='for both, s (60)')
     parser.add_argument('--stamps', metavar='FILE', help='write frame index,stamp (ns) lines')
-    parser.add_argument('--keep', metavar='FILE.avi', help='also write the frames to a video')
-    options = parser.parse_args(
-        remove_ros_args(sys.argv)[1:] if argv is None else remove_ros_args(list(argv)))
+    parser.add_argument('--keep', metavar='FILE.avi', type=_avi,
+                        help='also write the frames to a video')
+    options = parse_words(parser, argv)
     if bool(options.width) != bool(options.height):
         parser.error('--width and --height go together')
     return options
+
+
+def _above_0(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+    return number
+
+
+def _avi(text: str) -> str:
+    if not text.lower().endswith('.avi'):
+        raise argparse.ArgumentTypeError(f'{text!r} does not end in .avi')
+    return text
 
 
 if __name__ == '__main__':

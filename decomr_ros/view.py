@@ -17,9 +17,9 @@ from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
+from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.messages import (
     human_meshes_from_message,
@@ -135,9 +135,10 @@ class Viewer(Node):
             self._rate_hz = self._num_messages / ((now_ns - self._counted_ns) / 1e9)
             self._num_messages, self._counted_ns = 0, now_ns
         if self._heard_ns and self._hash is not None:
+            count = self._scene.num_people
             self._scene.show_text(
-                f'**{self._scene.num_people}** people, **{self._rate_hz:.0f}** Hz, latency '
-                f'**{self._latency_ms:.0f}** ms')
+                f'**{count}** {"person" if count == 1 else "people"}, **{self._rate_hz:.0f}** Hz, '
+                f'latency **{self._latency_ms:.0f}** ms')
         elif self._heard_ns:
             self._scene.show_text('waiting for topology')
 
@@ -157,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser('decomr view', description=__doc__.partition('\n')[0])
+    parser = node_parser('decomr view', __doc__.partition('\n')[0])
     parser.add_argument('--port', type=_port, default=8080, help='of the page (8080)')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen on (127.0.0.1); 0.0.0.0 shows the page, without '
@@ -167,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--camera-info', help='default: camera_info beside the image topic')
     parser.add_argument('--rate', type=_rate, default=RATE_HZ,
                         help=f'updates of the page, Hz ({RATE_HZ:g})')
-    options = parser.parse_args(remove_ros_args(['view', *words])[1:])
+    options = parse_words(parser, words)
     return run_node(lambda: Viewer(options), ['view', *words])
 
 

@@ -83,6 +83,42 @@ def test_with_env_keeps_the_arguments_and_the_exit_code(elsewhere: Path) -> None
     assert (done.returncode, done.stdout) == (7, 'two words||*|')
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='Python 3.10 has no PYTHONSAFEPATH')
+@pytest.mark.parametrize('module', ['decomr_core.cli', 'training.train', 'benchmarks.node'])
+def test_with_env_runs_its_own_modules_wherever_it_is_called(
+        elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    pretend_set_up(elsewhere, recorded_root=elsewhere)
+    other = tmp_path / 'another checkout'
+    package, _, name = module.partition('.')
+    for folder in (elsewhere, other):
+        (folder / package).mkdir(parents=True)
+        (folder / package / '__init__.py').touch()
+        (folder / package / f'{name}.py').write_text('print(__file__)')
+    (other / 'mine.py').write_text(f'import {module}')
+    monkeypatch.chdir(other)
+    monkeypatch.delenv('PYTHONSAFEPATH', raising=False)
+    with_env = elsewhere / 'scripts/with-env'
+    ours, theirs = (str(folder / package / f'{name}.py') for folder in (elsewhere, other))
+    python = elsewhere / '.venv/bin/python'
+    assert run(with_env, 'python', '-m', module).stdout.strip() == ours
+    assert run(with_env, python, '-m', module).stdout.strip() == ours
+    assert run(with_env, 'python', '-m', 'mine').stdout.strip() == theirs, 'as ever'
+    assert run(with_env, python, 'mine.py').stdout.strip() == theirs, 'as ever'
+
+
+def test_with_env_sends_the_processes_that_decomr_starts_to_its_own_modules(
+        elsewhere: Path) -> None:
+    pretend_set_up(elsewhere, recorded_root=elsewhere)
+    command = elsewhere / '.venv/bin/decomr'
+    command.write_text('#!/bin/sh\nprintenv PYTHONSAFEPATH\n')
+    command.chmod(0o755)
+    without = {name: value for name, value in os.environ.items() if name != 'PYTHONSAFEPATH'}
+    for words, safe in ((['decomr'], '1\n'), (['printenv', 'PYTHONSAFEPATH'], '')):
+        done = subprocess.run([elsewhere / 'scripts/with-env', *words], capture_output=True,
+                              text=True, env=without)
+        assert done.stdout == safe
+
+
 def test_with_env_sets_the_fast_dds_profile_unless_there_is_one(elsewhere: Path) -> None:
     pretend_set_up(elsewhere, recorded_root=elsewhere)
     show = (elsewhere / 'scripts/with-env', 'printenv', 'FASTRTPS_DEFAULT_PROFILES_FILE')

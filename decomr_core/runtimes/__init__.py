@@ -18,7 +18,7 @@ from decomr_core.structures import NetworkOutput, check_shape
 from decomr_core.topology import Topology
 
 __all__ = ['DEFAULT_RUNTIME', 'RUNTIMES', 'Runtime', 'available_runtimes', 'check_crops',
-           'load_runtime']
+           'check_runtime', 'load_runtime']
 
 RUNTIMES = {
     'torch': ('torch', 'TorchRuntime', 'pip install torch'),
@@ -78,17 +78,28 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
         RuntimeError: it is not installed.
         FileNotFoundError: there are no such weights.
     """
-    if name not in RUNTIMES:
-        raise ValueError(f'runtime is {name!r}, expected one of: {", ".join(RUNTIMES)}')
-    module, class_name, install = RUNTIMES[name]
-    available = available_runtimes()
-    if name not in available:
-        raise RuntimeError(f'the runtime {name} needs the Python module {module}, which is not '
-                           f'installed ({install}); available: {", ".join(available) or "none"}')
+    check_runtime(name)
+    _, class_name, _ = RUNTIMES[name]
     loaded = importlib.import_module(f'decomr_core.runtimes.{name}_runtime')
     runtime = getattr(loaded, class_name)
     _check_options(name, runtime, options)
     return runtime(weights, **options)
+
+
+def check_runtime(name: str) -> None:
+    """Raises an error unless there is a runtime of this name and it is installed.
+
+    Raises:
+        ValueError: there is none.
+        RuntimeError: it is not installed.
+    """
+    if name not in RUNTIMES:
+        raise ValueError(f'runtime is {name!r}, expected one of: {", ".join(RUNTIMES)}')
+    module, _, install = RUNTIMES[name]
+    available = available_runtimes()
+    if name not in available:
+        raise RuntimeError(f'the runtime {name} needs the Python module {module}, which is not '
+                           f'installed ({install}); available: {", ".join(available) or "none"}')
 
 
 def check_crops(images: np.ndarray, crop_size: int) -> None:

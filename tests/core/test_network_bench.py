@@ -11,6 +11,7 @@ from decomr_core import network_bench
 from decomr_core.assets import find_weights
 from decomr_core.cli import main
 from decomr_core.network_bench import bench_networks, bench_table, gflop_of
+from decomr_core.runtimes import RUNTIMES
 
 
 @pytest.fixture(scope='module')
@@ -49,8 +50,9 @@ def test_the_operations_are_counted():
 
 def test_a_measurement_that_fails_is_told_with_its_cause(monkeypatch):
     monkeypatch.setattr(network_bench, '_weights_of', lambda *_: 'nowhere.safetensors')
-    with pytest.raises(RuntimeError, match='torch with nowhere.safetensors .*nowhere'):
+    with pytest.raises(RuntimeError, match='torch with nowhere.safetensors .*nowhere') as failed:
         bench_networks(['torch'], repeats=1)
+    assert 'Error' not in str(failed.value)
 
 
 @pytest.mark.parametrize('numbers', [{'repeats': 0}, {'batches': ()}, {'batches': (0,)}])
@@ -77,6 +79,21 @@ def test_a_runtime_is_measured_in_the_precision_asked_for(tmp_path):
     (row,) = report['results']
     assert (row['runtime'], row['precision'], row['preset']) == ('openvino', 'f32', 'rt')
     assert report['versions'].keys() >= {'openvino'}
+
+
+@pytest.mark.parametrize(('words', 'said'), [
+    (['--runtime', 'nonsense'], ['torch', 'openvino', 'onnxruntime', 'tensorrt']),
+    (['--runtime', 'torch', 'nonsense:f32', '--batch', '1'], ['torch', 'openvino', 'onnxruntime']),
+    (['--runtime', 'absent', '--preset', 'rt'], ['not installed (pip install absent)'])])
+def test_an_impossible_runtime_is_refused_before_anything_is_measured(
+        words, said, monkeypatch, capsys):
+    monkeypatch.setitem(RUNTIMES, 'absent', ('no_such_module', '', 'pip install absent'))
+    for measured in ('peak_gflops', 'gflop_of', '_in_own_process'):
+        monkeypatch.setattr(network_bench, measured, lambda *_: pytest.fail('measured'))
+    assert main(['bench', *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert [word for word in said if word not in error] == []
 
 
 def test_several_runtimes_are_for_the_network_alone(capsys):

@@ -92,18 +92,39 @@ def test_a_bag_cut_off_anywhere_is_recovered_up_to_its_last_whole_chunk(tmp_path
     size = sizes[-1] - cut
     os.truncate(path, size)
     whole = 15 if cut < 300 else 5 * sum(entire <= size for entire in sizes)
-    counts = recover_bag(tmp_path / 'bag')
+    counts, mended = recover_bag(tmp_path / 'bag')
     assert counts.get('/human_meshes', 0) == whole
+    assert mended[0] == 'bag_0.mcap'
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(whole))
-    assert recover_bag(tmp_path / 'bag') == counts
+    assert recover_bag(tmp_path / 'bag') == (counts, ())
 
 
-def test_recovering_a_whole_bag_keeps_every_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize('is_closed', [True, False])
+def test_recovering_a_whole_bag_leaves_every_byte(tmp_path: Path, is_closed: bool) -> None:
+    writer = BagWriter(tmp_path / 'bag', _topics())
+    _write(writer, 0, 7)
+    writer.close() if is_closed else writer.flush()
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'bag').iterdir()}
+    for bag in (tmp_path / 'bag', tmp_path / 'bag' / 'bag_0.mcap'):
+        assert recover_bag(bag) == ({'/human_meshes': 7}, ())
+    assert {path.name: path.read_bytes() for path in (tmp_path / 'bag').iterdir()} == before
+
+
+def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path) -> None:
     writer = BagWriter(tmp_path / 'bag', _topics())
     _write(writer, 0, 7)
     writer.close()
-    assert recover_bag(tmp_path / 'bag') == {'/human_meshes': 7}
+    path, metadata = tmp_path / 'bag' / 'bag_0.mcap', tmp_path / 'bag' / 'metadata.yaml'
+    before = path.read_bytes()
+    metadata.unlink()
+    assert recover_bag(path).mended == (), 'the file alone was asked for'
+    assert recover_bag(tmp_path / 'bag').mended == ('metadata.yaml',)
+    assert path.read_bytes() == before
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(7))
+    middle = before.index(b'\x04"M\x18')  # where an LZ4 frame begins
+    path.write_bytes(before[:middle] + bytes(40) + before[middle + 40:])
+    with pytest.raises(ValueError, match='damaged in the middle'):
+        recover_bag(tmp_path / 'bag')
 
 
 def test_a_bag_is_never_written_over_another(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from decomr_core.drawing import color_of_track
 from decomr_core.structures import HumanMesh
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import load_uv_map
+from decomr_ros import replay
 from decomr_ros.bag import BagTopic, BagWriter
 from decomr_ros.messages import (
     camera_info_message,
@@ -29,6 +30,7 @@ from decomr_ros.messages import (
     mesh_topology_message,
 )
 from decomr_ros.recorder import message_definition
+from decomr_ros.recording import SeenMeshes
 from tests.ros.conftest import make_mesh
 
 START_NS = 1_700_000_000_000_000_000
@@ -144,11 +146,13 @@ def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
         bag.picture(step, 200)
     out = tmp_path / 'out.mp4'
     assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out', str(out), '--json']) == 0
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    text = capsys.readouterr().out
+    report = json.loads(text.splitlines()[-1])
     assert report['background'].endswith('/image/compressed')
     assert (report['pictures'], report['pictures_with_people'], report['rate_hz']) == (12, 12, 10)
+    assert 'people in 12 of them; 12 frames of 320x240 at 10 Hz' in text
     frames = _frames(out)
-    assert len(frames) == 12
+    assert len(frames) == report['frames'] == 12
     assert frames[0][5, -5].tolist() == pytest.approx([200] * 3, abs=8)
     assert _has_color_of(1, frames[2], left=True)
     assert not _has_color_of(2, frames[2], left=False)
@@ -156,11 +160,12 @@ def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
 
 
 def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_size(
-        tmp_path: Path, topology: Topology) -> None:
+        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
     bag.camera(1)
     out = tmp_path / 'out.mp4'
     assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out', str(out)]) == 0
+    assert '11 pictures (plain), people in 11 of them; 30 frames' in capsys.readouterr().out
     frames = _frames(out)
     assert frames[0].shape == (SIZE[1], SIZE[0], 3)
     assert _has_color_of(1, frames[0], left=True)
@@ -186,6 +191,51 @@ def test_a_video_is_matched_by_its_stamps(tmp_path: Path, topology: Topology) ->
     assert [int(frame[-5, -5, 0]) for frame in frames] == pytest.approx([60, 80, 100, 120], abs=6)
     assert not _has_color_of(2, frames[0], left=False)
     assert _has_color_of(2, frames[1], left=False)
+
+
+@pytest.mark.parametrize(('content', 'said'), [
+    (b'', 'is empty; give what'),
+    (b'0,1700000000000000000\nstamp,index\n', "line 2 is 'stamp,index', expected a frame index"),
+    (b'\x00\xff\xfe,\x89', 'is no file of stamps: line 1'),
+    (b'0,1600000000000000000\n', 'has a stamp within 0.5 s after one of the meshes'),
+    (b'0,1800000000000000000\n', 'has a stamp within 0.5 s after one of the meshes'),
+    (None, 'stamps.csv: No such file')])
+def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
+        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str],
+        content: bytes | None, said: str) -> None:
+    bag, video, stamps = tmp_path / 'bag', tmp_path / 'pictures', tmp_path / 'stamps.csv'
+    video.mkdir()
+    cv2.imwrite(str(video / '0.png'), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+    if content is not None:
+        stamps.write_bytes(content)
+    _two_people(bag, topology).close()
+    assert cli.main(['bag', 'replay-overlay', str(bag), '--video', str(video), '--stamps',
+                     str(stamps), '--out', str(tmp_path / 'out.mp4')]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count('\n') == 1
+    assert not list(tmp_path.glob('*.mp4'))
+
+
+def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
+        tmp_path: Path, topology: Topology, capfd: pytest.CaptureFixture[str]) -> None:
+    bag = _two_people(tmp_path / 'bag', topology, 'camera_info').close()
+    assert cli.main(['bag', 'replay-overlay', str(bag), '--out', str(tmp_path / 'out.txt')]) == 2
+    error = capfd.readouterr().err
+    assert error.endswith('out.txt ends in none of: .mp4 .avi .mkv .mov\n')
+    assert error.count('\n') == 1
+
+
+def test_one_is_a_person_and_two_are_people(topology: Topology,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
+    for count in (0, 1, 2):
+        people = [_person(topology, 1, 0.0)] * count
+        replay.draw_seen(np.zeros((48, 64, 3), np.uint8), SeenMeshes(0, people, 20.0),
+                         topology.faces, INTRINSICS)
+    assert [text for text in dict.fromkeys(written) if 'ms' in text] == [
+        '0 people, 20 ms', '1 person, 20 ms', '2 people, 20 ms']
 
 
 def _empty(folder: Path, topology: Topology) -> Path:

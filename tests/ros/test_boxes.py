@@ -82,7 +82,8 @@ def test_any_numbers_give_usable_boxes_or_a_reason(x: float, y: float, size_x: f
 def test_without_vision_msgs_the_error_says_how_to_install_it(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boxes_module, 'Detection2DArray', None)
-    with pytest.raises(RuntimeError, match=r'apt install ros-\$ROS_DISTRO-vision-msgs'):
+    monkeypatch.setenv('ROS_DISTRO', 'humble')
+    with pytest.raises(RuntimeError, match='sudo apt install ros-humble-vision-msgs'):
         detection_message_type()
     monkeypatch.setattr(boxes_module, 'Detection2DArray', Message)
     assert detection_message_type() is Message

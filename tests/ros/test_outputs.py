@@ -123,6 +123,11 @@ def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_late
     assert 'apt install' in node.errors[0]
     _publish(outputs, person)
     assert len(node.sent('markers')) == 1, 'the other switches work'
+    outputs.update(dataclasses.replace(wanted, max_people=3))
+    assert len(node.errors) == 1, 'nothing new of them'
+    outputs.update(NodeParameters())
+    outputs.update(wanted)
+    assert len(node.errors) == 2, 'switched on once more'
 
 
 def test_people_without_a_position_are_not_put_into_space_but_into_pictures(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import rclpy
 import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -50,6 +51,20 @@ class Declared:
 @pytest.fixture
 def declared(ros: RosTest) -> Iterator[Declared]:
     return Declared(ros.node)
+
+
+def test_a_misspelt_name_is_told_with_the_nearest_one(
+        ros: RosTest, capfd: pytest.CaptureFixture[str]) -> None:
+    right = ['threads:=2', 'use_sim_time:=false', 'start_type_description_service:=false',
+             'qos_overrides./image.subscription.depth:=3']
+    for given in (right, [*right, 'detectr:=hog', 'xyz:=1']):
+        words = [word for assignment in given for word in ('-p', assignment)]
+        node = rclpy.create_node('given', context=ros.context, cli_args=['--ros-args', *words])
+        assert Declared(node).values.threads == 2
+        node.destroy_node()
+    warnings = [line for line in capfd.readouterr().err.splitlines() if 'WARN' in line]
+    assert len(warnings) == 1, 'of the wrong names alone'
+    assert warnings[0].endswith(': detectr (nearest: detector), xyz')
 
 
 def test_the_page_and_the_file_are_those_of_the_code() -> None:

@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -93,6 +93,29 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
     assert _counts(ros.folder / 'bag') == {'/camera_info': 3, '/image/compressed': 3}
 
 
+def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
+        ros: RosTest) -> None:
+    camera = ros.node.create_publisher(Image, 'front/image', 5)
+    pictures = ros.node.create_publisher(Image, 'image', 5)
+    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also',
+                         'image/compressed', 'iuv', 'image')
+    recorder.wait_for('recording')
+    ros.spin_until(pictures.get_subscription_count)
+    ros.spin(1.5)  # best effort messages right after discovery may get lost
+    pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
+    ros.spin(0.7)
+    for publisher in (camera, pictures):  # the camera ends first, as where everything is stopped
+        ros.node.destroy_publisher(publisher)
+    ros.spin(0.5)
+    assert recorder.stop() == 0, recorder.output
+    warnings = [line for line in recorder.output.splitlines() if 'WARN' in line]
+    assert len(warnings) == 2, recorder.output
+    for name, warning in zip(('/image/compressed', '/iuv'), warnings, strict=True):
+        assert f'nothing came on {name}, which --also asks for: nobody publishes it' in warning
+        assert ('/front/image (sensor_msgs/msg/Image of /test), /image (sensor_msgs/msg/Image of '
+                '/test)') in warning
+
+
 def test_a_damaged_bag_is_recovered_by_the_command(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     topic = BagTopic('/human_meshes', 'decomr/msg/HumanMeshArray',
@@ -105,8 +128,12 @@ def test_a_damaged_bag_is_recovered_by_the_command(
     with pytest.raises(ReaderError):
         _counts(tmp_path / 'bag')
     assert main(['--recover', str(tmp_path / 'bag')]) == 0
-    assert capsys.readouterr().out == '/human_meshes: 1 messages\n'
+    assert capsys.readouterr().out == '/human_meshes: 1 messages\nmended: bag_0.mcap\n'
     assert _counts(tmp_path / 'bag') == {'/human_meshes': 1}
+    before = path.read_bytes()
+    assert main(['--recover', str(path)]) == 0
+    assert capsys.readouterr().out.endswith(f'nothing is wrong with {path}; it is as it was\n')
+    assert path.read_bytes() == before
     assert main(['--recover', str(tmp_path / 'nowhere')]) == 2
     assert 'there is no' in capsys.readouterr().err
 

@@ -70,7 +70,11 @@ def test_sigint_ends_an_endless_video_with_its_count_and_exit_code_0(ros: RosTes
 @pytest.mark.parametrize(('arguments', 'said'), [
     (['/nowhere.mp4'], 'no video at /nowhere.mp4'),
     (['{text}'], 'cannot open'),
-    (['{empty}'], 'no frame that OpenCV can read'),
+    (['{empty}'], 'empty holds no pictures'),
+    (['{pictures}', '--rate', '0'], "'0' is no number above 0"),
+    (['{pictures}', '--seconds', 'nan'], "'nan' is no number above 0"),
+    (['{pictures}', '--keep', 'kept.txt'], 'does not end in .avi'),
+    (['{pictures}', '--keep', '/nowhere/kept.avi'], 'cannot write /nowhere/kept.avi'),
     (['{pictures}', '--calibration', '{text}'], 'no calibration'),
     (['{pictures}', '--wait-for-subscriber', '--wait-timeout', '0.2'], 'start the node'),
     (['{pictures}', '--fov', '200'], 'expected 1 to 179'),

@@ -182,7 +182,7 @@ def test_the_page_shows_a_person_in_a_browser(ros: RosTest, tmp_path: Path) -> N
             publish()
             if 'latency' in browser.text():
                 break
-        assert '1 people' in browser.text().replace('\n', ' ')
+        assert '1 person,' in browser.text().replace('\n', ' ')
         ros.spin(2.0)
         picture = browser.screenshot()
     assert picture.std() > 10, 'the page is blank'
