@@ -8,6 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from decomr_core.crop import as_stored
+
 __all__ = ['look_distances', 'looks_of_boxes']
 
 PATCH_PX = (8, 24)
@@ -57,8 +59,9 @@ def _look(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     top, bottom = max(round(float(box[1])), 0), min(round(float(box[3])) + 1, height)
     if right - left < 2 or bottom - top < 4:
         return np.zeros(len(PARTS) * 3 * BINS, np.float32)
-    patch = cv2.resize(image[top:bottom, left:right], PATCH_PX, interpolation=cv2.INTER_AREA)
-    position = patch.astype(np.float32) * ((BINS - 1) / 255)
+    stored, order = as_stored(image)
+    patch = cv2.resize(stored[top:bottom, left:right], PATCH_PX, interpolation=cv2.INTER_AREA)
+    position = patch[..., order].astype(np.float32) * ((BINS - 1) / 255)
     shares = np.maximum(1 - np.abs(position[..., None] - np.arange(BINS, dtype=np.float32)), 0)
     counts = np.concatenate([shares[first:last].mean((0, 1)).ravel() for first, last in PARTS])
     return np.sqrt(counts / counts.sum())

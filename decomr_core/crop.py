@@ -19,8 +19,8 @@ from decomr_core.structures import Crops, check_shape
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'check_boxes', 'check_image',
-           'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
+__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
+           'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
            'image_statistics', 'normalize_images', 'square_crops']
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -40,7 +40,7 @@ def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
     """Cuts one square per person box out of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; `bgr[..., ::-1]` is as fast, see `as_stored`.
         boxes: (B, 4) x_min, y_min, x_max, y_max, image px; B may be 0.
         size: S, px.
         scale: side of the square over the longer side of the box.
@@ -53,10 +53,34 @@ def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
     if size < 1 or not scale > 0:
         raise ValueError(f'crop size is {size} px and scale {scale}; both must be positive')
     centers, sides = square_crops(boxes, scale)
+    stored, order = as_stored(image)
     images = np.empty((len(boxes), size, size, 3), np.uint8)
     for target, center, side in zip(images, centers, sides, strict=True):
-        target[...] = crop_pixels(image, center, float(side), size)
+        target[...] = crop_pixels(stored, center, float(side), size)[..., order]
     return Crops(images, boxes, centers, sides)
+
+
+def as_stored(image: np.ndarray) -> tuple[np.ndarray, slice]:
+    """A picture in the order of its memory, as OpenCV wants it.
+
+    Most cameras send BGR. `bgr[..., ::-1]` is RGB without touching a pixel, but OpenCV copies
+    such a picture as a whole, slowly. So cut and resize what this returns, and set the small
+    result right: `result[..., order]`.
+
+    Args:
+        image: (H, W, 3), its last axis in either direction.
+
+    Returns:
+        The same pixels, (H, W, 3), and the order of its channels that gives the image's.
+    """
+    return (image[..., ::-1], slice(None, None, -1)) if image.strides[2] < 0 else (
+        image, slice(None))
+
+
+def copy_image(image: np.ndarray) -> np.ndarray:
+    """The same (H, W, 3) uint8 picture in memory of its own, without gaps."""
+    stored, order = as_stored(image)
+    return image.copy() if order.step is None else cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
 
 
 def square_crops(boxes: np.ndarray, scale: float = CROP_SCALE) -> tuple[np.ndarray, np.ndarray]:

@@ -75,7 +75,7 @@ def rgb_from_image_message(message: Image) -> np.ndarray:
     cv_bridge where it is installed.
 
     Returns:
-        (H, W, 3) uint8 RGB; it may share the memory of the message.
+        (H, W, 3) uint8 RGB; it may share the memory of the message, and be a view on BGR there.
 
     Raises:
         BadInput: unknown encoding, or sizes that contradict each other.
@@ -88,6 +88,9 @@ def rgb_from_image_message(message: Image) -> np.ndarray:
         pixels = (pixels >> 8).astype(np.uint8)
     if encoding.to_rgb is None:
         return pixels
+    if encoding.to_rgb == cv2.COLOR_BGR2RGB:
+        # Not converted: little more than the crops is looked at. See `decomr_core.crop.as_stored`.
+        return pixels[..., ::-1]
     return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
 
 
