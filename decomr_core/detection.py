@@ -128,11 +128,10 @@ class HogPeople:
         size = round(width * zoom), round(height * zoom)
         if size[0] < HOG_WINDOW_PX[0] or size[1] < HOG_WINDOW_PX[1]:
             return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-        stored, order = as_stored(image)
+        stored, is_bgr = as_stored(image)
         resized = cv2.resize(stored, size,
                              interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-        gray = cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY if order.step is None
-                            else cv2.COLOR_BGR2GRAY)
+        gray = cv2.cvtColor(resized, cv2.COLOR_BGR2GRAY if is_bgr else cv2.COLOR_RGB2GRAY)
         found, margins = self._hog.detectMultiScale(
             gray, hitThreshold=self.min_score, winStride=(self.stride_px, self.stride_px),
             padding=(8, 8), scale=self.pyramid_step, groupThreshold=0)

@@ -54,8 +54,9 @@ class Calibration:
         """(H, W, 3) uint8 as an ideal camera with the same intrinsics would see it."""
         if self.lens is None:
             return picture
-        stored, order = as_stored(picture)
-        return cv2.remap(stored, *self._maps, cv2.INTER_LINEAR)[..., order]
+        stored, is_bgr = as_stored(picture)
+        undone = cv2.remap(stored, *self._maps, cv2.INTER_LINEAR)
+        return undone[..., ::-1] if is_bgr else undone
 
     def undistort_boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes (B, 4) of the camera's picture in the undistorted one, px."""
