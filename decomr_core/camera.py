@@ -161,18 +161,16 @@ def root_translation(joints: np.ndarray, weak_camera: np.ndarray, center: np.nda
     Returns:
         (3,) metres, camera optical frame.
     """
-    flat = flat_translation(weak_camera, center, side, intrinsics)
     joints = np.asarray(joints, np.float64)
-    focal, middle = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
+    focal, middle = intrinsics.diagonal()[:2], intrinsics[:2, 2]
     rays = (project_weak(joints, weak_camera, center, side) - middle) / focal  # (J, 2)
     # Equations (3) divided by the focal length: T_xy - rays Tz = rays Z - joint_xy. The mean over
     # the joints gives T_xy for any Tz, which leaves one unknown.
     wanted = rays * joints[:, 2:] - joints[:, :2]
-    rays_spread, wanted_spread = rays - rays.mean(0), wanted - wanted.mean(0)
+    rays_mean, wanted_mean = rays.mean(0), wanted.mean(0)
+    rays_spread = rays - rays_mean
     spread = (rays_spread ** 2).sum()
-    if spread == 0:
-        return flat
-    depth = -(rays_spread * wanted_spread).sum() / spread
+    depth = -(rays_spread * (wanted - wanted_mean)).sum() / spread if spread else -math.inf
     if not depth + joints[:, 2].min() > NEAREST_DEPTH_M:
-        return flat
-    return np.append(wanted.mean(0) + rays.mean(0) * depth, depth)
+        return flat_translation(weak_camera, center, side, intrinsics)
+    return np.append(wanted_mean + rays_mean * depth, depth)
