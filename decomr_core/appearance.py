@@ -66,6 +66,6 @@ def _look(image: np.ndarray, box: np.ndarray) -> np.ndarray:
         return np.zeros(len(PARTS) * 3 * BINS, np.float32)
     stored, is_bgr = as_stored(image)
     patch = cv2.resize(stored[top:bottom, left:right], PATCH_PX, interpolation=cv2.INTER_AREA)
-    shares = SHARES.take(patch[..., ::-1] if is_bgr else patch, 0)
-    counts = np.concatenate([shares[first:last].sum((0, 1)).ravel() for first, last in PARTS])
+    rows = SHARES.take(patch[..., ::-1] if is_bgr else patch, 0).sum(1)  # (rows, 3, BINS)
+    counts = np.array([rows[first:last].sum(0) for first, last in PARTS]).ravel()
     return np.sqrt(counts / counts.sum())

@@ -58,10 +58,12 @@ def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     check_shape('intrinsics', matrix, (3, 3))
     if matrix[0, 0] == 0:
         return None
-    focal = matrix[[0, 1], [0, 1]]
-    shortest, longest = FOCAL_LENGTHS_PX
-    if not (np.isfinite(matrix).all() and (focal >= shortest).all() and (focal <= longest).all()
-            and (np.abs(matrix[:2, 2]) <= MIDDLE_PX).all()):
+    # Plain numbers: this is asked for every image, and NumPy takes long for so few.
+    numbers = matrix.ravel().tolist()
+    (shortest, longest), focal, middle = FOCAL_LENGTHS_PX, numbers[0:5:4], numbers[2:6:3]
+    if not (all(map(math.isfinite, numbers))
+            and all(shortest <= length <= longest for length in focal)
+            and all(abs(place) <= MIDDLE_PX for place in middle)):
         raise ValueError(f'intrinsics are {matrix.tolist()}, expected finite numbers with focal '
                          f'lengths fx = k[0] and fy = k[4] above 0 px, from {shortest:g} to '
                          f'{longest:g}, and a principal point within {MIDDLE_PX:g} px of the '

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
 from decomr_core.camera import check_intrinsics, project_weak, root_translation
-from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_from_image_xy, crop_image
+from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_image
 from decomr_core.detection import Detections, clip_boxes, load_detector
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
 from decomr_core.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
@@ -195,10 +195,11 @@ class HumanMeshEstimator:
                                side)
         bounds[:] = corners.ravel()
         # Most meshes lie inside the image altogether, which two corners tell.
-        image_size = image.shape[1], image.shape[0]
-        if not _is_inside(corners, image_size).all():
+        height, width = image.shape[:2]
+        x_min, y_min, x_max, y_max = bounds.tolist()
+        if not (min(x_min, y_min) >= -0.5 and x_max <= width - 0.5 and y_max <= height - 0.5):
             image_xy = project_weak(vertices, weak_camera, center, side)
-            visibility &= _is_inside(image_xy, image_size)
+            visibility &= _is_inside(image_xy, (width, height))
         translation = np.zeros(3, np.float32)
         if intrinsics is not None:
             translation = root_translation(joints, weak_camera, center, side,
@@ -276,16 +277,16 @@ class _People:
 
     boxes: np.ndarray
     cropped: np.ndarray
-    scores: np.ndarray
-    track_ids: np.ndarray
+    scores: Sequence[float]
+    track_ids: Sequence[int]
 
     @classmethod
     def from_tracks(cls, tracker: Tracker) -> _People:
         """Everybody that is tracked, in the tracker's order."""
         tracks = tracker.tracks
-        return cls(check_boxes([track.box for track in tracks]),
-                   check_boxes(tracker.held_boxes()), np.array([track.score for track in tracks]),
-                   np.array([track.track_id for track in tracks], np.int64))
+        boxes = np.array([track.box for track in tracks], np.float32).reshape(-1, 4)
+        return cls(boxes, tracker.held_boxes(), [track.score for track in tracks],
+                   [track.track_id for track in tracks])
 
 
 class _Stopwatch:
@@ -327,8 +328,10 @@ def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 def _foreground_share(mesh: HumanMesh) -> float:
     """Share of the pixels in the person's box that the IUV image calls a person."""
     height, width = mesh.iuv.shape[1:]
-    corners = crop_from_image_xy(mesh.box.reshape(2, 2), mesh.crop_center, mesh.crop_side)
-    edges = np.round((corners + 1) * (width / 2, height / 2)).astype(int)
-    edges = np.clip(edges, 0, (width, height))
-    inside = mesh.iuv[0, edges[0, 1]:edges[1, 1], edges[0, 0]:edges[1, 0]]
+    # From image to crop and on to its pixels, in plain numbers: NumPy takes long for so few.
+    left, top, right, bottom = (
+        min(max(round(((edge - middle) / mesh.crop_side + 0.5) * size), 0), size)
+        for edge, middle, size in zip(mesh.box.tolist(), mesh.crop_center.tolist() * 2,
+                                      (width, height) * 2, strict=True))
+    inside = mesh.iuv[0, top:bottom, left:right]
     return np.count_nonzero(inside >= 0.5) / inside.size if inside.size else 0.0
