@@ -8,6 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from decomr_core.crop import as_stored
+
 __all__ = ['look_distances', 'looks_of_boxes']
 
 PATCH_PX = (8, 24)
@@ -21,6 +23,11 @@ PARTS = ((2, 11), (11, 20))
 
 BINS = 4
 """Of each colour channel, overlapping: a colour between two bins counts for both."""
+
+SHARES = np.maximum(1 - np.abs(
+    np.arange(256, dtype=np.float32)[:, None] * ((BINS - 1) / 255)
+    - np.arange(BINS, dtype=np.float32)), 0)
+"""(256, BINS) what each value of a channel counts for each bin."""
 
 
 def looks_of_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -57,8 +64,8 @@ def _look(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     top, bottom = max(round(float(box[1])), 0), min(round(float(box[3])) + 1, height)
     if right - left < 2 or bottom - top < 4:
         return np.zeros(len(PARTS) * 3 * BINS, np.float32)
-    patch = cv2.resize(image[top:bottom, left:right], PATCH_PX, interpolation=cv2.INTER_AREA)
-    position = patch.astype(np.float32) * ((BINS - 1) / 255)
-    shares = np.maximum(1 - np.abs(position[..., None] - np.arange(BINS, dtype=np.float32)), 0)
-    counts = np.concatenate([shares[first:last].mean((0, 1)).ravel() for first, last in PARTS])
+    stored, is_bgr = as_stored(image)
+    patch = cv2.resize(stored[top:bottom, left:right], PATCH_PX, interpolation=cv2.INTER_AREA)
+    rows = SHARES.take(patch[..., ::-1] if is_bgr else patch, 0).sum(1)  # (rows, 3, BINS)
+    counts = np.array([rows[first:last].sum(0) for first, last in PARTS]).ravel()
     return np.sqrt(counts / counts.sum())

@@ -58,10 +58,12 @@ def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     check_shape('intrinsics', matrix, (3, 3))
     if matrix[0, 0] == 0:
         return None
-    focal = matrix[[0, 1], [0, 1]]
-    shortest, longest = FOCAL_LENGTHS_PX
-    if not (np.isfinite(matrix).all() and (focal >= shortest).all() and (focal <= longest).all()
-            and (np.abs(matrix[:2, 2]) <= MIDDLE_PX).all()):
+    # Plain numbers: this is asked for every image, and NumPy takes long for so few.
+    numbers = matrix.ravel().tolist()
+    (shortest, longest), focal, middle = FOCAL_LENGTHS_PX, numbers[0:5:4], numbers[2:6:3]
+    if not (all(map(math.isfinite, numbers))
+            and all(shortest <= length <= longest for length in focal)
+            and all(abs(place) <= MIDDLE_PX for place in middle)):
         raise ValueError(f'intrinsics are {matrix.tolist()}, expected finite numbers with focal '
                          f'lengths fx = k[0] and fy = k[4] above 0 px, from {shortest:g} to '
                          f'{longest:g}, and a principal point within {MIDDLE_PX:g} px of the '
@@ -161,18 +163,16 @@ def root_translation(joints: np.ndarray, weak_camera: np.ndarray, center: np.nda
     Returns:
         (3,) metres, camera optical frame.
     """
-    flat = flat_translation(weak_camera, center, side, intrinsics)
     joints = np.asarray(joints, np.float64)
-    focal, middle = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
+    focal, middle = intrinsics.diagonal()[:2], intrinsics[:2, 2]
     rays = (project_weak(joints, weak_camera, center, side) - middle) / focal  # (J, 2)
     # Equations (3) divided by the focal length: T_xy - rays Tz = rays Z - joint_xy. The mean over
     # the joints gives T_xy for any Tz, which leaves one unknown.
     wanted = rays * joints[:, 2:] - joints[:, :2]
-    rays_spread, wanted_spread = rays - rays.mean(0), wanted - wanted.mean(0)
+    rays_mean, wanted_mean = rays.mean(0), wanted.mean(0)
+    rays_spread = rays - rays_mean
     spread = (rays_spread ** 2).sum()
-    if spread == 0:
-        return flat
-    depth = -(rays_spread * wanted_spread).sum() / spread
+    depth = -(rays_spread * (wanted - wanted_mean)).sum() / spread if spread else -math.inf
     if not depth + joints[:, 2].min() > NEAREST_DEPTH_M:
-        return flat
-    return np.append(wanted.mean(0) + rays.mean(0) * depth, depth)
+        return flat_translation(weak_camera, center, side, intrinsics)
+    return np.append(wanted_mean + rays_mean * depth, depth)

@@ -19,8 +19,8 @@ from decomr_core.structures import Crops, check_shape
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'check_boxes', 'check_image',
-           'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
+__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
+           'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
            'image_statistics', 'normalize_images', 'square_crops']
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -40,7 +40,7 @@ def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
     """Cuts one square per person box out of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; `bgr[..., ::-1]` is as fast, see `as_stored`.
         boxes: (B, 4) x_min, y_min, x_max, y_max, image px; B may be 0.
         size: S, px.
         scale: side of the square over the longer side of the box.
@@ -53,10 +53,35 @@ def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
     if size < 1 or not scale > 0:
         raise ValueError(f'crop size is {size} px and scale {scale}; both must be positive')
     centers, sides = square_crops(boxes, scale)
+    stored, is_bgr = as_stored(image)
     images = np.empty((len(boxes), size, size, 3), np.uint8)
     for target, center, side in zip(images, centers, sides, strict=True):
-        target[...] = crop_pixels(image, center, float(side), size)
+        pixels = crop_pixels(stored, center, float(side), size)
+        target[...] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if is_bgr else pixels
     return Crops(images, boxes, centers, sides)
+
+
+def as_stored(image: np.ndarray) -> tuple[np.ndarray, bool]:
+    """A picture in the order of its memory, as OpenCV wants it.
+
+    Most cameras send BGR. `bgr[..., ::-1]` is RGB without touching a pixel, but OpenCV copies
+    such a picture as a whole, slowly. So cut and resize what this returns, and set the small
+    result right.
+
+    Args:
+        image: (H, W, 3) RGB, its last axis in either direction.
+
+    Returns:
+        The same pixels, (H, W, 3), and whether they are BGR.
+    """
+    is_bgr = image.strides[2] < 0
+    return (image[..., ::-1] if is_bgr else image), is_bgr
+
+
+def copy_image(image: np.ndarray) -> np.ndarray:
+    """The same (H, W, 3) uint8 picture in memory of its own, without gaps."""
+    stored, is_bgr = as_stored(image)
+    return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB) if is_bgr else image.copy()
 
 
 def square_crops(boxes: np.ndarray, scale: float = CROP_SCALE) -> tuple[np.ndarray, np.ndarray]:
@@ -93,12 +118,14 @@ def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int,
     Returns:
         (S, S, 3) or (S, S) uint8, black outside the image.
     """
-    corner, half_step = np.full(2, side / 2), np.full(2, side / (2 * size))
-    first = (np.asarray(center, np.float64) + _turned(-corner, -rotation)
-             + _turned(half_step, -rotation))
-    steps = _turned(np.eye(2) * (side / size), -rotation)  # to the next pixel in x, in y
+    # Plain numbers: NumPy takes as long for two of them as for thousands.
+    cosine, sine = math.cos(rotation), math.sin(rotation)
+    right, down = (cosine, -sine), (sine, cosine)
+    first = [float(middle) - side / 2 * (along_x + along_y) + side / (2 * size) * (
+        along_x + along_y) for middle, along_x, along_y in zip(center, right, down, strict=True)]
+    steps = [[side / size * number for number in axis] for axis in (right, down)]
     image, first, steps = _averaged_blocks(image, first, steps, size)
-    image_from_pixel = np.column_stack([*steps, first])
+    image_from_pixel = np.array([*zip(*steps, first, strict=True)])
     return cv2.warpAffine(image, image_from_pixel, (size, size),
                           flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                           borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
@@ -205,14 +232,14 @@ def _turned(xy: np.ndarray, rotation: float) -> np.ndarray:
     return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
 
 
-def _averaged_blocks(image: np.ndarray, first: np.ndarray, steps: np.ndarray,
-                     size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _averaged_blocks(image: np.ndarray, first: list[float], steps: list[list[float]],
+                     size: int) -> tuple[np.ndarray, list[float], list[list[float]]]:
     """The part of an image that a square shows, averaged so that a step is below 2 px.
 
     Args:
         image: (H, W, 3).
-        first: (2,) position of the square's first pixel centre, image px.
-        steps: (2, 2) to the next pixel of the square in x, and in y: rows, image px.
+        first: x and y of the square's first pixel centre, image px.
+        steps: the way to the next pixel of the square in x, and the one in y, image px.
         size: S, px.
 
     Returns:
@@ -221,22 +248,25 @@ def _averaged_blocks(image: np.ndarray, first: np.ndarray, steps: np.ndarray,
     step = math.hypot(*steps[0])
     if step < 2:
         return image, first, steps
-    halvings = int(np.log2(step))  # each costs a tenth of one resize by the same factor
+    halvings = int(math.log2(step))  # each costs a tenth of one resize by the same factor
     block = 2 ** halvings
-    shape = np.array(image.shape[1::-1])
-    right, down = (size - 1) * steps
-    corners = np.stack([first, first + right, first + down, first + (right + down)])
-    low = np.clip(np.floor(corners.min(0)).astype(int) - block, 0, shape)
-    high = np.clip(np.ceil(corners.max(0)).astype(int) + block + 1, low, shape)
-    if (high == low).any():
-        return image, first, steps
-    high = np.minimum(high + -(high - low) % block, shape)
-    part = image[low[1]:high[1], low[0]:high[0]]
-    missing = -(high - low) % block  # the last blocks reach over the edge of the image
-    if missing.any():
-        part = cv2.copyMakeBorder(part, 0, int(missing[1]), 0, int(missing[0]),
-                                  cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    edges = []
+    for start, right, down, length in zip(first, *steps, image.shape[1::-1], strict=True):
+        ends = [(size - 1) * way for way in (0.0, right, down, right + down)]
+        low = min(max(math.floor(start + min(ends)) - block, 0), length)
+        high = min(max(math.ceil(start + max(ends)) + block + 1, low), length)
+        if high == low:
+            return image, first, steps
+        high = min(high + -(high - low) % block, length)
+        edges.append((low, high, -(high - low) % block))
+    (left, end_x, missing_x), (top, end_y, missing_y) = edges
+    part = image[top:end_y, left:end_x]
+    if missing_x or missing_y:  # the last blocks reach over the edge of the image
+        part = cv2.copyMakeBorder(part, 0, missing_y, 0, missing_x, cv2.BORDER_CONSTANT,
+                                  value=(0, 0, 0))
     for _ in range(halvings):
         part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2),
                           interpolation=cv2.INTER_AREA)
-    return part, (first - low - (block - 1) / 2) / block, steps / block
+    return (part, [(start - low - (block - 1) / 2) / block
+                   for start, low in zip(first, (left, top), strict=True)],
+            [[number / block for number in way] for way in steps])

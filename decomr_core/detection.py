@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from decomr_core.crop import check_boxes, check_image
+from decomr_core.crop import as_stored, check_boxes, check_image
 from decomr_core.structures import check_shape
 
 __all__ = ['DETECTORS', 'Detections', 'GivenBoxes', 'HogPeople', 'WholeFrame', 'box_overlaps',
@@ -133,9 +133,10 @@ class HogPeople:
         size = round(width * zoom), round(height * zoom)
         if size[0] < HOG_WINDOW_PX[0] or size[1] < HOG_WINDOW_PX[1]:
             return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-        resized = cv2.resize(image, size,
+        stored, is_bgr = as_stored(image)
+        resized = cv2.resize(stored, size,
                              interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-        gray = cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(resized, cv2.COLOR_BGR2GRAY if is_bgr else cv2.COLOR_RGB2GRAY)
         found, margins = self._hog.detectMultiScale(
             gray, hitThreshold=self.min_score, winStride=(self.stride_px, self.stride_px),
             padding=(8, 8), scale=self.pyramid_step, groupThreshold=0)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from decomr_core.camera import project_perspective, project_weak
-from decomr_core.crop import check_image
+from decomr_core.crop import check_image, copy_image
 from decomr_core.structures import HumanMesh, check_shape
 
 __all__ = ['color_of_track', 'compose_iuv', 'draw_boxes', 'draw_meshes', 'far_to_near',
@@ -105,7 +105,7 @@ def draw_meshes(image: np.ndarray, meshes: Sequence[HumanMesh], faces: np.ndarra
     """
     check_image(image)
     check_shape('faces', faces, (None, 3))
-    drawn = image.copy()
+    drawn = copy_image(image)
     for mesh in far_to_near(meshes):
         _draw_mesh(drawn, mesh, np.ascontiguousarray(faces.T, np.intp), intrinsics, opacity)
     return drawn
@@ -122,7 +122,7 @@ def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh]) -> np.ndarray:
         (H, W, 3) uint8 RGB.
     """
     check_image(image)
-    drawn = image.copy()
+    drawn = copy_image(image)
     for mesh in meshes:
         color = color_of_track(mesh.track_id)
         low, high = np.round(mesh.box[:2]).astype(int), np.round(mesh.box[2:]).astype(int)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
 from decomr_core.camera import check_intrinsics, project_weak, root_translation
-from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_from_image_xy, crop_image
+from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_image
 from decomr_core.detection import Detections, clip_boxes, load_detector
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
 from decomr_core.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
@@ -127,11 +128,11 @@ class HumanMeshEstimator:
         output = self.runtime.run(crops.images)
         _check_finite(output)
         watch.stop('network')
-        image_size = image.shape[1], image.shape[0]
-        meshes = [self._mesh(index, people, crops, output, image_size, intrinsics)
+        bounds = np.zeros((len(people.boxes), 4), np.float32)
+        meshes = [self._mesh(index, people, crops, output, image, intrinsics, bounds[index])
                   for index in range(len(people.boxes))]
         watch.stop('place')
-        shown = self._follow(image, meshes)
+        shown = self._follow(image, meshes, bounds)
         watch.stop('track')
         return shown, watch.times
 
@@ -174,46 +175,64 @@ class HumanMeshEstimator:
                        np.full(len(detections.boxes), -1))
 
     def _mesh(self, index: int, people: _People, crops: Crops, output: NetworkOutput,
-              image_size: tuple[int, int], intrinsics: np.ndarray | None) -> HumanMesh | None:
-        """One person's mesh; None where the network says that nobody can be there."""
+              image: np.ndarray, intrinsics: np.ndarray | None, bounds: np.ndarray
+              ) -> HumanMesh | None:
+        """One person's mesh; None where the network says that nobody can be there.
+
+        Writes into `bounds` (4,) the box around it, image px.
+        """
         weak_camera = output.camera[index]
         if not weak_camera[0] > 0:
             logger.warning('a person is left out: the network says a scale of %g', weak_camera[0])
             return None
         center, side = crops.centers[index], float(crops.sides[index])
         vertices, joints = output.vertices[index], output.joints[index]
-        visibility = self._visibility(vertices)
+        # NumPy is several times as fast on three long rows as on many short ones.
+        columns = np.array(vertices.T, np.float32, order='C')
+        visibility = self._visibility.of_columns(columns)
+        # Weak perspective moves and scales: corners of the body are corners in the image.
+        corners = project_weak(np.stack([columns.min(1), columns.max(1)]), weak_camera, center,
+                               side)
+        bounds[:] = corners.ravel()
         # Most meshes lie inside the image altogether, which two corners tell.
-        if not _is_inside(_bounds(vertices, weak_camera, center, side), image_size).all():
+        height, width = image.shape[:2]
+        x_min, y_min, x_max, y_max = bounds.tolist()
+        if not (min(x_min, y_min) >= -0.5 and x_max <= width - 0.5 and y_max <= height - 0.5):
             image_xy = project_weak(vertices, weak_camera, center, side)
-            visibility &= _is_inside(image_xy, image_size)
+            visibility &= _is_inside(image_xy, (width, height))
         translation = np.zeros(3, np.float32)
         if intrinsics is not None:
             translation = root_translation(joints, weak_camera, center, side,
                                            intrinsics).astype(np.float32)
+            columns += translation[:, None]
+            vertices = cv2.merge(list(columns)).reshape(-1, 3)
         return HumanMesh(
             track_id=int(people.track_ids[index]), score=float(people.scores[index]),
-            box=people.boxes[index], vertices=vertices + translation,
+            box=people.boxes[index], vertices=vertices,
             joints=joints + translation, translation=translation,
             is_metric=intrinsics is not None, visibility=visibility, weak_camera=weak_camera,
             crop_center=center, crop_side=side, iuv=output.iuv[index])
 
-    def _follow(self, image: np.ndarray, meshes: list[HumanMesh | None]) -> list[HumanMesh]:
-        """Tells the tracker where its people are now; the meshes that show them."""
+    def _follow(self, image: np.ndarray, meshes: list[HumanMesh | None], bounds: np.ndarray
+                ) -> list[HumanMesh]:
+        """Tells the tracker where its people are now; the meshes that show them.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            meshes: of everybody who is tracked.
+            bounds: (T, 4) the boxes around them, image px; zeros where there is no mesh.
+        """
         if self._tracker is None:
             return [mesh for mesh in meshes if mesh is not None]
-        boxes = np.zeros((len(meshes), 4), np.float32)
         joints = next((len(mesh.joints) for mesh in meshes if mesh is not None), 0)
         points = np.zeros((len(meshes), joints, 2), np.float32)
         foregrounds = np.zeros(len(meshes))
         for index, mesh in enumerate(meshes):
             if mesh is not None:
-                boxes[index] = _bounds(mesh.vertices, mesh.weak_camera, mesh.crop_center,
-                                       mesh.crop_side, mesh.translation).ravel()
                 points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
                                              mesh.crop_center, mesh.crop_side)
                 foregrounds[index] = _foreground_share(mesh)
-        is_shown = self._tracker.carry(boxes, foregrounds, points, looks_of_boxes(image, boxes))
+        is_shown = self._tracker.carry(bounds, foregrounds, points, looks_of_boxes(image, bounds))
         return [mesh for mesh, is_own in zip(meshes, is_shown, strict=True)
                 if is_own and mesh is not None]
 
@@ -258,16 +277,16 @@ class _People:
 
     boxes: np.ndarray
     cropped: np.ndarray
-    scores: np.ndarray
-    track_ids: np.ndarray
+    scores: Sequence[float]
+    track_ids: Sequence[int]
 
     @classmethod
     def from_tracks(cls, tracker: Tracker) -> _People:
         """Everybody that is tracked, in the tracker's order."""
         tracks = tracker.tracks
-        return cls(check_boxes([track.box for track in tracks]),
-                   check_boxes(tracker.held_boxes()), np.array([track.score for track in tracks]),
-                   np.array([track.track_id for track in tracks], np.int64))
+        boxes = np.array([track.box for track in tracks], np.float32).reshape(-1, 4)
+        return cls(boxes, tracker.held_boxes(), [track.score for track in tracks],
+                   [track.track_id for track in tracks])
 
 
 class _Stopwatch:
@@ -300,17 +319,6 @@ def _check_finite(output: NetworkOutput) -> None:
                                'damaged, or the precision is too low: try precision f32')
 
 
-def _bounds(vertices: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float,
-            translation: np.ndarray | float = 0.0) -> np.ndarray:
-    """Top left and bottom right corner (2, 2) of a mesh (V, 3) in the image, px.
-
-    Weak perspective moves and scales, so the corners of the body are the corners in the image.
-    """
-    columns = np.ascontiguousarray(vertices.T)
-    corners = np.stack([columns.min(1), columns.max(1)]) - translation
-    return project_weak(corners, weak_camera, center, side)
-
-
 def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Which points (N, 2) lie on the pixels of an image of this width and height, (N,) bool."""
     x, y = image_xy.T
@@ -320,8 +328,10 @@ def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 def _foreground_share(mesh: HumanMesh) -> float:
     """Share of the pixels in the person's box that the IUV image calls a person."""
     height, width = mesh.iuv.shape[1:]
-    corners = crop_from_image_xy(mesh.box.reshape(2, 2), mesh.crop_center, mesh.crop_side)
-    edges = np.round((corners + 1) * (width / 2, height / 2)).astype(int)
-    edges = np.clip(edges, 0, (width, height))
-    inside = mesh.iuv[0, edges[0, 1]:edges[1, 1], edges[0, 0]:edges[1, 0]]
-    return float((inside >= 0.5).mean()) if inside.size else 0.0
+    # From image to crop and on to its pixels, in plain numbers: NumPy takes long for so few.
+    left, top, right, bottom = (
+        min(max(round(((edge - middle) / mesh.crop_side + 0.5) * size), 0), size)
+        for edge, middle, size in zip(mesh.box.tolist(), mesh.crop_center.tolist() * 2,
+                                      (width, height) * 2, strict=True))
+    inside = mesh.iuv[0, top:bottom, left:right]
+    return np.count_nonzero(inside >= 0.5) / inside.size if inside.size else 0.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from decomr_core.structures import HumanMesh, check_shape
@@ -60,7 +61,8 @@ class _Memory:
         time_s: of the last image.
         is_metric: whether the mesh had a place.
         root: (3,) m, smoothed; and its speed, m/s.
-        body: (V + J, 3) m, root-relative, smoothed; and its speed, m/s.
+        body: (3, V + J) m, root-relative, smoothed; and its speed, m/s. NumPy is four times as
+            fast on three long rows as on many short ones.
     """
 
     time_s: float
@@ -114,7 +116,8 @@ class MeshSmoother:
 
     def _smooth_one(self, mesh: HumanMesh, time_s: float,
                     fixed_from_camera: np.ndarray | None) -> HumanMesh:
-        body = np.concatenate([mesh.vertices, mesh.joints]) - mesh.translation
+        body = np.ascontiguousarray(np.concatenate([mesh.vertices, mesh.joints]).T)
+        body -= mesh.translation[:, None]
         # The sum is finite exactly where everything is, short of overflow; one pass, no mask.
         if mesh.track_id < 0 or not math.isfinite(float(body.sum() + mesh.translation.sum())):
             return mesh
@@ -128,7 +131,7 @@ class MeshSmoother:
         self._memories[mesh.track_id] = memory if fixed_from_camera is None else _moved(
             memory, fixed_from_camera)
         translation = memory.root.astype(np.float32)
-        points = memory.body + translation
+        points = cv2.merge(list(memory.body + translation[:, None])).reshape(-1, 3)
         count = len(mesh.vertices)
         return replace(mesh, vertices=points[:count], joints=points[count:],
                        translation=translation)
@@ -149,10 +152,10 @@ class MeshSmoother:
         error = body - memory.body
         body_speed = memory.body_speed * np.float32(1 - keep)
         body_speed += error * np.float32(keep / step_s)
-        speed = np.sqrt(np.einsum('vi,vi->v', body_speed, body_speed))
+        speed = np.sqrt(np.einsum('iv,iv->v', body_speed, body_speed))
         speed *= np.float32(config.body_beta)
         speed += np.float32(config.min_cutoff_hz)
-        error *= _weight(speed, np.float32(step_s))[:, None]
+        error *= _weight(speed, np.float32(step_s))
         error += memory.body
         return _Memory(time_s, memory.is_metric, memory.root + root_gain * (root - memory.root),
                        root_speed, error, body_speed)
@@ -167,10 +170,10 @@ def _weight(cutoff_hz: np.ndarray | float, step_s: float) -> np.ndarray | float:
 def _moved(memory: _Memory, other_from_this: np.ndarray) -> _Memory:
     """The memory in another frame, by a (4, 4) rigid transform."""
     rotation, origin = other_from_this[:3, :3], other_from_this[:3, 3]
-    turn = rotation.T.astype(np.float32)
+    turn = rotation.astype(np.float32)
     root = rotation @ memory.root + (origin if memory.is_metric else 0)
     return _Memory(memory.time_s, memory.is_metric, root, rotation @ memory.root_speed,
-                   memory.body @ turn, memory.body_speed @ turn)
+                   turn @ memory.body, turn @ memory.body_speed)
 
 
 def _inverse(transform: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ __all__ = ['VisibilityTest']
 TOLERANCE_M = np.float32(0.02)
 """How far a vertex may lie behind the nearest one: the unevenness of a body within one cell."""
 
-SLOPE_LIMIT_M = 0.1
+SLOPE_LIMIT_M = np.float32(0.1)
 """Surfaces seen nearly edge-on say nothing about depth further away than this."""
 
 CELLS_PER_ROOT_VERTEX = 0.85
@@ -56,32 +56,42 @@ class VisibilityTest:
             (V,) bool.
         """
         check_shape('vertices', vertices, (self._num_vertices, 3))
-        x, y, z = np.ascontiguousarray(vertices.T, np.float32)
-        (ux, wx), (uy, wy) = self._diagonals(x), self._diagonals(y)
-        area = ux * wy - uy * wx  # twice what is seen of each polygon, below 0 from the front
-        front = np.flatnonzero(area < 0)
-        seen = np.zeros(self._num_vertices, bool)
+        return self.of_columns(np.ascontiguousarray(vertices.T, np.float32))
+
+    def of_columns(self, columns: np.ndarray) -> np.ndarray:
+        """The same for who has the coordinates apart: (3, V) float32, without gaps."""
+        x, y, z = columns
+        # x + iy: one look-up by index brings both.
+        xy = np.empty(self._num_vertices, np.complex64)
+        xy.real, xy.imag = x, y
+        u, w = self._diagonals(xy)
+        # Twice what is seen of each polygon, below 0 from the front.
+        area = u.real * w.imag - u.imag * w.real
+        seen = area < 0
+        front = np.flatnonzero(seen)
         if len(front) == 0:
             return seen
-        seen[front] = True
         depth = z.take(front)
         nearest = self._nearest(x.take(front), y.take(front), depth)
         behind = np.flatnonzero(depth > depth.take(nearest) + TOLERANCE_M)
         vertex, before = front.take(behind), front.take(nearest.take(behind))
         uz, wz = self._diagonals(z, before)
-        ux, wx, uy, wy = (values.take(before) for values in (ux, wx, uy, wy))
+        u, w, step = u.take(before), w.take(before), xy.take(vertex) - xy.take(before)
         # The plane of the nearest vertex: normal . step = 0, solved for the depth.
-        rise = ((uz * wy - uy * wz) * (x.take(vertex) - x.take(before))
-                + (ux * wz - uz * wx) * (y.take(vertex) - y.take(before))) / area.take(before)
-        rise = np.clip(rise, -SLOPE_LIMIT_M, SLOPE_LIMIT_M)
+        rise = ((uz * w.imag - u.imag * wz) * step.real
+                + (u.real * wz - uz * w.real) * step.imag) / area.take(before)
+        rise = np.minimum(np.maximum(rise, -SLOPE_LIMIT_M), SLOPE_LIMIT_M)
         seen[vertex] = depth.take(behind) <= z.take(before) + rise + TOLERANCE_M
         return seen
 
-    def _diagonals(self, values: np.ndarray, vertices: np.ndarray | slice = slice(None)
+    def _diagonals(self, values: np.ndarray, vertices: np.ndarray | None = None
                    ) -> tuple[np.ndarray, np.ndarray]:
         """How values (V,) change along both diagonals of the polygons around vertices (N,)."""
-        first, second, third, fourth = (values.take(corner[vertices]) for corner in self._around)
-        return first - third, second - fourth
+        corners = self._around if vertices is None else self._around.take(vertices, 1)
+        first, second, third, fourth = (values.take(corner) for corner in corners)
+        first -= third
+        second -= fourth
+        return first, second
 
     def _nearest(self, x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """For each of the points (N,) the index (N,) of the nearest one in its cell."""

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
+from decomr_core.crop import as_stored
 from decomr_core.distortion import LensDistortion, lens_distortion
 from decomr_ros.bad_input import BadInput
 from decomr_ros.messages import intrinsics_from_camera_info
@@ -53,7 +54,9 @@ class Calibration:
         """(H, W, 3) uint8 as an ideal camera with the same intrinsics would see it."""
         if self.lens is None:
             return picture
-        return cv2.remap(picture, *self._maps, cv2.INTER_LINEAR)
+        stored, is_bgr = as_stored(picture)
+        undone = cv2.remap(stored, *self._maps, cv2.INTER_LINEAR)
+        return undone[..., ::-1] if is_bgr else undone
 
     def undistort_boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes (B, 4) of the camera's picture in the undistorted one, px."""

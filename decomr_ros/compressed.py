@@ -24,7 +24,7 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
     """The picture of a CompressedImage message; 16 bits per channel keep their upper 8.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB; it may be a view on BGR.
 
     Raises:
         BadInput: neither JPEG nor PNG, or damaged.
@@ -47,9 +47,7 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
         raise BadInput('compressed', f'{what}: {error.err}; check the camera driver') from error
     if picture is None:
         raise BadInput('compressed', f'{what}: damaged; is the connection losing data?')
-    if _is_stored_as_rgb(message.format):
-        return picture
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return picture if _is_stored_as_rgb(message.format) else picture[..., ::-1]
 
 
 def _is_stored_as_rgb(text: str) -> bool:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from decomr_ros.bad_input import BadInput
+from decomr_ros.serialized_image import SerializedImage
 
 try:  # only for the encodings that are not in our own table
     from cv_bridge import CvBridge
@@ -68,14 +69,14 @@ _NUMBERS = {'16UC1': _Encoding(1, '<u2', None), 'mono16': _Encoding(1, '<u2', No
             '32FC1': _Encoding(1, '<f4', None)}
 
 
-def rgb_from_image_message(message: Image) -> np.ndarray:
+def rgb_from_image_message(message: Image | SerializedImage) -> np.ndarray:
     """The picture of an Image message, whatever its encoding, row padding and byte order.
 
     16 bits per channel keep their upper 8. Encodings that are not in `ENCODINGS` are left to
     cv_bridge where it is installed.
 
     Returns:
-        (H, W, 3) uint8 RGB; it may share the memory of the message.
+        (H, W, 3) uint8 RGB; it may share the memory of the message, and be a view on BGR there.
 
     Raises:
         BadInput: unknown encoding, or sizes that contradict each other.
@@ -88,6 +89,9 @@ def rgb_from_image_message(message: Image) -> np.ndarray:
         pixels = (pixels >> 8).astype(np.uint8)
     if encoding.to_rgb is None:
         return pixels
+    if encoding.to_rgb == cv2.COLOR_BGR2RGB:
+        # Not converted: little more than the crops is looked at. See `decomr_core.crop.as_stored`.
+        return pixels[..., ::-1]
     return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
 
 
@@ -126,7 +130,7 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
     return message
 
 
-def _pixels(message: Image, encoding: _Encoding) -> np.ndarray:
+def _pixels(message: Image | SerializedImage, encoding: _Encoding) -> np.ndarray:
     """(rows, W, C) view on the data of a message, without the padding, in native byte order."""
     width = message.width
     dtype = np.dtype(encoding.dtype)
@@ -147,7 +151,7 @@ def _pixels(message: Image, encoding: _Encoding) -> np.ndarray:
     return rows.reshape(num_rows, width, encoding.channels)
 
 
-def _rows(message: Image, num_rows: int) -> np.ndarray:
+def _rows(message: Image | SerializedImage, num_rows: int) -> np.ndarray:
     """The data as (num_rows, step) bytes."""
     what = _what(message)
     if message.height == 0 or message.width == 0:
@@ -160,11 +164,11 @@ def _rows(message: Image, num_rows: int) -> np.ndarray:
     return data.reshape(num_rows, message.step)
 
 
-def _what(message: Image) -> str:
+def _what(message: Image | SerializedImage) -> str:
     return f'image of {message.width}x{message.height} px, encoding {message.encoding}'
 
 
-def _rgb_from_cv_bridge(message: Image) -> np.ndarray:
+def _rgb_from_cv_bridge(message: Image | SerializedImage) -> np.ndarray:
     """What cv_bridge makes of an encoding that we do not know: (H, W, 3) uint8 RGB."""
     if CvBridge is None:
         raise BadInput(
@@ -172,6 +176,8 @@ def _rgb_from_cv_bridge(message: Image) -> np.ndarray:
             f'{", ".join(ENCODINGS)}; with cv_bridge (apt install ros-$ROS_DISTRO-cv-bridge) '
             'also what that converts to rgb8; else convert it before, e.g. with image_proc')
     _rows(message, message.height)  # cv_bridge itself would read beyond the data
+    if isinstance(message, SerializedImage):
+        message = message.as_message()
     try:
         picture = np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
     except Exception as error:  # noqa: BLE001 - CvBridgeError, cv2.error and KeyError are met

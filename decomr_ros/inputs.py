@@ -25,6 +25,7 @@ from decomr_ros.compressed import rgb_from_compressed_message
 from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.serialized_image import SerializedImage, image_from_bytes
 from decomr_ros.subscriptions import MatchingSubscription
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Frame:
         header: stamp and frame of the image.
     """
 
-    def __init__(self, message: Image | CompressedImage, inputs: Inputs) -> None:
+    def __init__(self, message: Image | SerializedImage | CompressedImage, inputs: Inputs
+                 ) -> None:
         """Takes an image message and where its surroundings are found."""
         self.header: Header = message.header
         self._message, self._inputs = message, inputs
@@ -197,7 +199,8 @@ class Inputs:
             self._add(Image, 'depth', lambda message: self._depths.add(
                 message.header.stamp, message), DEPTH_KEPT)
         self._add(Image if is_raw else CompressedImage, self.image_topic,
-                  lambda message: self._deliver(Frame(message, self)), lost=self._lost)
+                  lambda message: self._deliver(Frame(message, self)), lost=self._lost,
+                  from_bytes=image_from_bytes if is_raw else None)
         # Steady time: with use_sim_time and no clock yet, ROS time stands still.
         self._timer = self._node.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(
             clock_type=ClockType.STEADY_TIME))
@@ -287,9 +290,11 @@ class Inputs:
             self._count(error)
 
     def _add(self, message_type: type, topic: str, callback: Callable[[Any], None],
-             depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None) -> None:
+             depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None,
+             from_bytes: Callable[[bytes], Any] | None = None) -> None:
         self._subscriptions.append(MatchingSubscription(
-            self._node, message_type, topic, callback, depth, self.settings.reliability, lost))
+            self._node, message_type, topic, callback, depth, self.settings.reliability, lost,
+            from_bytes))
 
     def _watch(self) -> None:
         for subscription in self._subscriptions:

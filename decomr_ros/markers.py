@@ -22,6 +22,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from decomr_core.drawing import color_of_track
 from decomr_core.structures import check_shape
+from decomr_ros.cdr import CdrWriter
 
 __all__ = ['MeshMarkers', 'marker_array_message']
 
@@ -143,40 +144,9 @@ def _check_template() -> None:
                            'than decomr_ros/markers.py writes; set publish_markers to false')
 
 
-class _CdrWriter:
-    """The part of CDR that a Marker needs: little-endian, aligned to the size of each number."""
-
-    # Representation: plain CDR, little-endian; alignment counts from behind these four bytes.
-    HEADER = b'\x00\x01\x00\x00'
-
-    def __init__(self) -> None:
-        self.buffer = bytearray(self.HEADER)
-
-    def numbers(self, format_: str, *values: float) -> int:
-        """Writes numbers of one type, e.g. 'i' or 'd'; gives the place of the first."""
-        size = struct.calcsize(f'<{format_}')
-        self.buffer.extend(bytes(-(len(self.buffer) - len(self.HEADER)) % size))
-        place = len(self.buffer)
-        self.buffer.extend(struct.pack(f'<{len(values)}{format_}', *values))
-        return place
-
-    def text(self, text: str) -> None:
-        """Writes a string: its length, its bytes and a zero."""
-        data = text.encode() + b'\0'
-        self.numbers('I', len(data))
-        self.buffer.extend(data)
-
-    def points(self, count: int) -> int:
-        """Leaves room for `count` points behind their number; gives the place of the first."""
-        self.numbers('I', count)
-        place = self.numbers('d') if count else len(self.buffer)
-        self.buffer.extend(bytes(24 * count))
-        return place
-
-
 def _make_template(frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...],
                    num_points: int) -> _Template:
-    writer = _CdrWriter()
+    writer = CdrWriter()
     writer.numbers('I', len(ids) + len(gone))
     stamps, places = [], []
     for index, track_id in enumerate((*ids, *gone)):
@@ -187,11 +157,12 @@ def _make_template(frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...],
         stamps.append(stamp)
         if is_shown:
             places.append(place)
-    points = [np.ndarray(num_points, POINT, writer.buffer, place) for place in places]
-    return _Template((frame_id, ids, gone), writer.buffer, stamps, points)
+    buffer = bytearray(writer.joined())
+    points = [np.ndarray(num_points, POINT, buffer, place) for place in places]
+    return _Template((frame_id, ids, gone), buffer, stamps, points)
 
 
-def _write_marker(writer: _CdrWriter, frame_id: str, track_id: int, action: int,
+def _write_marker(writer: CdrWriter, frame_id: str, track_id: int, action: int,
                   num_points: int) -> tuple[int, int]:
     """Writes the fields of visualization_msgs/Marker in order; places of stamp and points."""
     stamp = writer.numbers('i', 0)

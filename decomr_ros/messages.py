@@ -19,6 +19,7 @@ from std_msgs.msg import Header
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
 from decomr_core.camera import check_intrinsics
 from decomr_core.structures import HumanMesh
+from decomr_ros.cdr import CdrWriter
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from decomr_core.topology import Topology
 
 __all__ = ['camera_info_message', 'human_mesh_array_message', 'human_meshes_from_message',
-           'intrinsics_from_camera_info', 'mesh_topology_message', 'nanoseconds_from_stamp']
+           'intrinsics_from_camera_info', 'mesh_topology_message', 'nanoseconds_from_stamp',
+           'serialized_human_meshes']
 
 # What a mesh read back has for an IUV crop.
 NO_IUV = np.zeros((3, 1, 1), np.float32)
@@ -109,6 +111,29 @@ def human_mesh_array_message(header: Header, meshes: Sequence[HumanMesh],
                           meshes=[_mesh_message(mesh) for mesh in meshes])
 
 
+def serialized_human_meshes(header: Header, meshes: Sequence[HumanMesh],
+                            topology_hash: str) -> bytes:
+    """What the message library makes of `human_mesh_array_message`, in half of the time.
+
+    Args:
+        header: stamp and frame of the image.
+        meshes: the people.
+        topology_hash: hash of the body whose vertices they have.
+
+    Returns:
+        The serialised message, to be given to `publish`.
+    """
+    writer = CdrWriter()
+    writer.numbers('i', header.stamp.sec)
+    writer.numbers('I', header.stamp.nanosec)
+    writer.text(header.frame_id)
+    writer.text(topology_hash)
+    writer.numbers('I', len(meshes))
+    for mesh in meshes:
+        _write_mesh(writer, mesh)
+    return writer.joined()
+
+
 def human_meshes_from_message(message: HumanMeshArray) -> list[HumanMesh]:
     """The people of a message; their IUV crops are not part of it and come back empty.
 
@@ -138,6 +163,18 @@ def _mesh_message(mesh: HumanMesh) -> HumanMeshMessage:
         crop_center=np.asarray(mesh.crop_center, np.float32), crop_side=float(mesh.crop_side),
         vertices=_array('f', mesh.vertices), joints=_array('f', mesh.joints),
         visibility=_array('B', mesh.visibility))
+
+
+def _write_mesh(writer: CdrWriter, mesh: HumanMesh) -> None:
+    """Writes the fields of HumanMesh in order."""
+    writer.numbers('i', mesh.track_id)
+    writer.numbers('f', mesh.score, *mesh.box)
+    writer.numbers('d', *mesh.translation)
+    writer.numbers('B', bool(mesh.is_metric))
+    writer.numbers('f', *mesh.weak_camera, *mesh.crop_center, mesh.crop_side)
+    writer.array('<f4', mesh.vertices)
+    writer.array('<f4', mesh.joints)
+    writer.array('u1', mesh.visibility)
 
 
 def _mesh_from_message(message: HumanMeshMessage) -> HumanMesh:

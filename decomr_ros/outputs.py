@@ -29,7 +29,7 @@ from decomr_core.drawing import compose_iuv, draw_meshes
 from decomr_ros.body_frames import BodyFrames
 from decomr_ros.images import image_message
 from decomr_ros.markers import MeshMarkers
-from decomr_ros.messages import human_mesh_array_message, mesh_topology_message
+from decomr_ros.messages import mesh_topology_message, serialized_human_meshes
 from decomr_ros.points import point_cloud_message, points_of_meshes
 from decomr_ros.rep155 import Rep155Bodies
 
@@ -129,7 +129,7 @@ class Outputs:
         """Publishes `human_meshes`, also if nobody is seen."""
         self._last_header = header
         self._mesh_publisher.publish(
-            human_mesh_array_message(header, meshes, self._topology.hash))
+            serialized_human_meshes(header, meshes, self._topology.hash))
 
     def publish_pictures(self, header: Header, image: np.ndarray, meshes: Sequence[HumanMesh],
                          intrinsics: np.ndarray | None) -> None:

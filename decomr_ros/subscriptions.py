@@ -39,7 +39,8 @@ class MatchingSubscription:
 
     def __init__(self, node: Node, message_type: type, topic: str,
                  callback: Callable[[Any], None], depth: int, reliability: str = 'auto',
-                 lost: Callable[[Any], None] | None = None) -> None:
+                 lost: Callable[[Any], None] | None = None,
+                 from_bytes: Callable[[bytes], Any] | None = None) -> None:
         """Subscribes.
 
         Args:
@@ -50,8 +51,9 @@ class MatchingSubscription:
             depth: messages that may wait for the executor.
             reliability: one of `RELIABILITIES`.
             lost: called with rclpy's event when messages were lost on their way.
+            from_bytes: makes the messages from their serialised form, in place of rclpy.
         """
-        self._lost = lost
+        self._lost, self._from_bytes = lost, from_bytes
         self.are_losses_counted = False
         self._node, self._type, self._callback = node, message_type, callback
         self._depth, self._is_auto = depth, reliability == 'auto'
@@ -95,6 +97,8 @@ class MatchingSubscription:
             """Passes on what the other subscription has not passed on during a handover."""
             if not own or own[0] not in (self._subscription, self._before):
                 return
+            if self._from_bytes is not None:
+                message = self._from_bytes(message)
             if own[0] is self._subscription and self._before is not None:
                 self._end_handover()
                 if message.header.stamp == self._last_stamp:
@@ -108,19 +112,20 @@ class MatchingSubscription:
     def _with_events(self, take: Callable[[Any], None]) -> Subscription:
         """Asks the middleware for what it can tell; not every one counts losses."""
         qos = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
+        is_raw = self._from_bytes is not None
         wanted = [{'incompatible_qos': self._incompatible}]
         if self._lost is not None:
             wanted.insert(0, {**wanted[0], 'message_lost': self._lost})
         for callbacks in wanted:
             try:
                 made = self._node.create_subscription(
-                    self._type, self.topic, take, qos,
+                    self._type, self.topic, take, qos, raw=is_raw,
                     event_callbacks=SubscriptionEventCallbacks(**callbacks))
                 self.are_losses_counted = 'message_lost' in callbacks
                 return made
             except UnsupportedEventTypeError:
                 pass
-        return self._node.create_subscription(self._type, self.topic, take, qos)
+        return self._node.create_subscription(self._type, self.topic, take, qos, raw=is_raw)
 
     def _end_handover(self) -> None:
         if self._before is not None:

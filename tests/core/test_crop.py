@@ -10,6 +10,7 @@ from decomr_core.crop import (
     IMAGE_MEAN,
     IMAGE_STD,
     check_boxes,
+    copy_image,
     crop_from_image_xy,
     crop_image,
     crop_pixels,
@@ -118,6 +119,19 @@ def test_images_of_any_size_can_be_cropped(shape: tuple[int, int, int]) -> None:
     crop = crop_image(image, box, 32).images
     assert crop.shape == (1, 32, 32, 3)
     assert 1 <= crop.max() <= 90  # one row of pixels fades into the black around it
+
+
+@pytest.mark.parametrize('side', [12, 90, 700])
+def test_a_picture_stored_as_bgr_gives_the_same_crops_and_copy(side: int) -> None:
+    image = np.random.default_rng(side).integers(0, 256, (300, 400, 3), np.uint8)
+    view = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
+    boxes = [[350 - side, 40, 350, 41], [5, 280, 6, 280 + side]]
+    assert np.array_equal(crop_image(view, boxes, 64).images, crop_image(image, boxes, 64).images)
+    for picture in (image, view):
+        copy = copy_image(picture)
+        assert np.array_equal(copy, image)
+        assert copy.flags.c_contiguous
+        assert not np.shares_memory(copy, picture)
 
 
 def test_no_boxes_give_no_crops() -> None:

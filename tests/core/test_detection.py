@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from decomr_core.appearance import looks_of_boxes
 from decomr_core.detection import (
     GivenBoxes,
     HogPeople,
@@ -73,8 +74,13 @@ def test_hog_finds_the_pedestrians_of_a_real_video() -> None:
     assert (overlap.max(axis=1) > 0.5).all()
     assert len(found.boxes) <= 4
     assert (np.diff(found.scores) <= 0).all() and (found.scores > 0.5).all()
-    again = HogPeople()(picture)
-    assert np.array_equal(again.boxes, found.boxes)
+    stored_as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
+    for same in (picture, stored_as_bgr):
+        again = HogPeople()(same)
+        assert np.array_equal(again.boxes, found.boxes)
+        assert np.array_equal(again.scores, found.scores)
+        assert np.array_equal(looks_of_boxes(same, found.boxes),
+                              looks_of_boxes(picture, found.boxes))
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 3), (40, 3000, 3), (6000, 8000, 3)])

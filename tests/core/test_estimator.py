@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_every_field_has_its_shape_and_every_stage_its_time(runtime: FakeRuntime
         assert mesh.iuv.shape[0] == 3
     assert list(times.stages_ms) == ['detect', 'crop', 'network', 'place', 'track']
     assert times.total_ms > 0
+
+
+@pytest.mark.parametrize('order', ['C', 'F'])
+def test_a_placed_mesh_is_the_network_s_own_moved_by_its_translation(
+        runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    output = runtime.run(np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8))
+    # Each person's numbers one row of coordinates after the other, as a runtime may leave them.
+    vertices = np.asarray(output.vertices[0], np.float32, order=order)[None]
+    before = vertices.copy()
+    monkeypatch.setattr(runtime, 'run', lambda _: dataclasses.replace(output, vertices=vertices))
+    (mesh,), _ = HumanMeshEstimator(runtime).estimate(IMAGE, [[100, 100, 200, 400]],
+                                                      intrinsics=INTRINSICS)
+    assert mesh.translation[2] > 1
+    assert np.array_equal(mesh.vertices, before[0] + mesh.translation)
+    assert mesh.vertices.dtype == np.float32
+    assert np.array_equal(vertices, before)
 
 
 def test_nobody_in_view_gives_no_meshes_and_runs_no_network(runtime: FakeRuntime) -> None:

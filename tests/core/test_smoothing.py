@@ -67,6 +67,28 @@ def test_a_standing_person_does_not_drag_behind_when_the_camera_turns() -> None:
     assert np.abs(in_camera.vertices - mesh.vertices).max() > 0.01
 
 
+def test_the_fast_filter_agrees_with_the_formula_point_by_point() -> None:
+    config, rng = SmoothingConfig(), np.random.default_rng(3)
+    smoother, body, speed = MeshSmoother(config), None, np.zeros_like(BODY)
+
+    def share(cutoff_hz: float) -> float:
+        """Of the new value, by the time constant of the cutoff."""
+        return 1 / (1 + FPS / (2 * math.pi * cutoff_hz))
+
+    for frame in range(12):
+        seen = BODY + rng.normal(0, 0.02, BODY.shape)
+        (mesh,) = smoother.smooth([mesh_at(np.array([0.1, -0.2, 3]), seen)], frame / FPS)
+        body = seen if body is None else body
+        for point in range(len(seen)):
+            gain = share(config.speed_cutoff_hz)
+            speed[point] += gain * ((seen[point] - body[point]) * FPS - speed[point])
+            moving = config.body_beta * math.hypot(*speed[point])
+            body[point] += share(config.min_cutoff_hz + moving) * (seen[point] - body[point])
+    points = np.concatenate([mesh.vertices, mesh.joints]) - mesh.translation
+    np.testing.assert_allclose(points, body, atol=2e-6)
+    assert np.abs(seen - body).max() > 0.01
+
+
 @pytest.mark.parametrize('next_s', [0.0, 10.6], ids=['time jumps back', 'a gap'])
 def test_the_filter_starts_anew(next_s: float) -> None:
     smoother = MeshSmoother()

@@ -111,6 +111,9 @@ def test_a_strong_lens_is_told_with_its_pixels_or_undone(store: CalibrationStore
     undone = store.for_image(640, 480, undistort=True)
     assert undone.warning == ''
     assert undone.undistort_picture(picture).shape == picture.shape
+    stored_as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
+    assert np.array_equal(undone.undistort_picture(stored_as_bgr),
+                          undone.undistort_picture(picture))
     points = np.array([[10.0, 10], [600, 400]])
     boxes = undone.undistort_boxes(np.array([[10.0, 10, 600, 400]]))
     back = undone.distort_points(boxes.reshape(2, 2))

@@ -109,6 +109,13 @@ def test_one_colour_survives_every_encoding_that_shares_colours_between_pixels(
     assert np.abs(seen.astype(int) - rgb).max() <= (0 if 'bayer' in encoding else 4)
 
 
+def test_a_bgr_picture_is_not_touched_before_somebody_looks_at_it() -> None:
+    message = _message(np.zeros((4, 6, 3), np.uint8), 'bgr8', padding=5)
+    seen = rgb_from_image_message(message)
+    message.data[2] = 200
+    assert seen[0, 0].tolist() == [200, 0, 0]
+
+
 @pytest.mark.parametrize('pattern', PATTERNS)
 def test_a_bayer_picture_of_a_smooth_scene_keeps_its_colours_where_they_are(pattern: str) -> None:
     y, x = np.mgrid[:32, :48]

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -38,8 +39,9 @@ class Notes:
         self.remapped: dict[str, str] = {}
 
     def create_subscription(self, message_type: type, topic: str, callback: Callable,
-                            qos: QoSProfile, **kwargs: object) -> str:
-        self.callbacks[topic] = callback
+                            qos: QoSProfile, raw: bool = False, **kwargs: object) -> str:
+        self.callbacks[topic] = (lambda message: callback(bytes(serialize_message(message)))
+                                 ) if raw else callback
         return topic
 
     def destroy_subscription(self, topic: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -131,7 +132,7 @@ def test_every_one_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_answere
     take_image, take_info = _callback(node, 'image'), _callback(node, 'camera_info')
     for _ in range(NUM_PAIRS):
         take_info(_info(rng))
-        take_image(_image(rng))
+        take_image(bytes(serialize_message(_image(rng))))
         assert node._worker.wait_until_idle(5)
     counts = node._worker.counts
     assert counts.received == NUM_PAIRS
@@ -144,6 +145,6 @@ def test_every_one_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_answere
         assert np.isfinite(mesh.translation).all()
         assert np.isfinite(mesh.vertices[::500]).all()
     good = image_message(Header(frame_id='camera'), np.zeros((48, 64, 3), np.uint8), 'rgb8')
-    take_image(good)
+    take_image(bytes(serialize_message(good)))
     assert node._worker.wait_until_idle(5)
     assert node._worker.counts.processed == counts.processed + 1
