@@ -81,6 +81,8 @@ def are_covered(boxes: np.ndarray) -> np.ndarray:
     Args:
         boxes: (T, 4) of people, image px.
     """
+    if len(boxes) < 2:
+        return np.zeros(len(boxes), bool)
     share = box_overlaps(boxes, boxes)[1]
     is_before = boxes[:, None, 3] < boxes[None, :, 3]
     return (is_before & (share >= CLEAR)).any(1)
@@ -130,6 +132,8 @@ def rivals(boxes: np.ndarray, points: np.ndarray | None, same_person: float,
         points: (T, J, 2) the joints in the image, px; None: the boxes decide alone.
         same_person: intersection over union from which two boxes are one person.
     """
+    if len(boxes) < 2:
+        return []
     same = box_overlaps(boxes, boxes)[0] > same_person
     if points is not None:
         heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)

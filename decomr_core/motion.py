@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class BoxMotion:
         return cls(place, np.zeros(4), (noise * units) ** 2, np.zeros(4),
                    (FIRST_SPEED * units) ** 2)
 
-    @property
+    @cached_property
     def box(self) -> np.ndarray:
         """(4,) float32 x_min, y_min, x_max, y_max, image px."""
         half = np.exp(self.place[2:]) / 2
