@@ -4,8 +4,9 @@
     python -m benchmarks.node_programs listener --topics image human_meshes --out FILE.npz
     python -m benchmarks.node_programs node --trace FILE.npz --boxes FILE.npy --ros-args ...
 
-The camera publishes messages that were serialised before: as little work as a driver in C++. All
-times are of the system clock, which the processes share, in ns.
+The camera publishes messages that were serialised before they are due and stamped with that time:
+as little work as a driver in C++. All times are of the system clock, which the processes share,
+in ns.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ QUEUE = 10
 START_TIMEOUT_S = 180.0
 # Each side learns of the other at its own time, s.
 DISCOVERY_S = 0.5
+DISCOVERY_NS = round(DISCOVERY_S * 1e9)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,19 +96,21 @@ def _publish(node: Node, frames: np.ndarray, options: argparse.Namespace,
     info = bytearray(serialize_message(camera_info_message(
         Header(frame_id=FRAME_ID), intrinsics_from_fov(width, height, FOV_DEG), width, height)))
     _wait(lambda: options.start_file.exists(), stop, 'the start file')
-    lateness_ms, due = [], time.monotonic()
+    lateness_ms, due_ns = [], time.time_ns() + DISCOVERY_NS
     for index in range(options.count):
         if len(frames) > 1:
             message[-frames[0].size:] = frames[index % len(frames)].tobytes()
-        stop.wait(max(0.0, due - time.monotonic()))
+        parts = []
+        for buffer, publisher, kind in ((info, infos, CameraInfo), (message, images, Image)):
+            struct.pack_into('<iI', buffer, STAMP_AT[kind], *divmod(due_ns, 10**9))
+            parts.append((publisher, bytes(buffer)))
+        stop.wait(max(0.0, (due_ns - time.time_ns()) / 1e9))
         if stop.is_set():
             break
-        lateness_ms.append((time.monotonic() - due) * 1e3)
-        due += 1 / options.rate
-        stamp = divmod(time.time_ns(), 10**9)
-        for buffer, publisher, kind in ((info, infos, CameraInfo), (message, images, Image)):
-            struct.pack_into('<iI', buffer, STAMP_AT[kind], *stamp)
-            publisher.publish(bytes(buffer))
+        lateness_ms.append((time.time_ns() - due_ns) / 1e6)
+        due_ns += round(1e9 / options.rate)
+        for publisher, data in parts:
+            publisher.publish(data)
     stop.wait(DISCOVERY_S)
     sys.stdout.write(json.dumps({
         'frames_published': len(lateness_ms),
