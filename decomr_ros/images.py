@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from decomr_ros.bad_input import BadInput
+from decomr_ros.installation import install_hint
 from decomr_ros.serialized_image import SerializedImage
 
 try:  # only for the encodings that are not in our own table
@@ -173,7 +174,7 @@ def _rgb_from_cv_bridge(message: Image | SerializedImage) -> np.ndarray:
     if CvBridge is None:
         raise BadInput(
             'encoding', f'image encoding {message.encoding!r} is not supported; supported: '
-            f'{", ".join(ENCODINGS)}; with cv_bridge (apt install ros-$ROS_DISTRO-cv-bridge) '
+            f'{", ".join(ENCODINGS)}; with cv_bridge ({install_hint("cv_bridge")}) '
             'also what that converts to rgb8; else convert it before, e.g. with image_proc')
     _rows(message, message.height)  # cv_bridge itself would read beyond the data
     if isinstance(message, SerializedImage):

@@ -61,6 +61,8 @@ class ViewScene:
         viser = _viser()
         _check_port(host, port)
         self._server = viser.ViserServer(host=host, port=port, verbose=False)
+        # It would show the camera's picture to the internet, by way of somebody else's server.
+        self._server.gui.configure_theme(show_share_button=False)
         self.address = f'http://{"localhost" if host == "0.0.0.0" else host}:{port}'
         self._faces = np.zeros((0, 3), np.uint32)
         self._bones = np.zeros((0, 2), int)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import node
 from benchmarks.node import CLIP, Stage, main
 from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
 from benchmarks.node_scene import PAUSE_FRAMES, PERSON_PX, crowd, people_come_and_go
@@ -101,6 +102,17 @@ def test_a_node_that_does_not_start_ends_the_benchmark_in_words_and_leaves_no_pr
     assert said.count('\n') == 1
     assert not out.exists()
     assert not _children()
+
+
+def test_a_report_says_how_much_processor_time_the_host_took_away(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([(1000, 10), (3000, 60)])
+    monkeypatch.setattr(node, '_processor_time', lambda: next(ticks))
+    monkeypatch.setattr(node, 'measure_soak', lambda options: {'samples': []})
+    assert main(['soak', '--out', str(tmp_path / 'soak.json')]) == 0
+    report = json.loads((tmp_path / 'soak.json').read_text())
+    assert report['stolen_percent'] == 2.5
+    assert report['versions']['rclpy']
 
 
 def test_images_alone_arrive_at_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
