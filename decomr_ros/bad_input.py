@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ['CAUSES', 'BadInput']
 
 CAUSES = {
+    'damaged': 'an image message that is cut off, or no image message at all',
     'encoding': 'an image in an encoding that nobody here can read',
     'size': 'an image whose sizes contradict each other',
     'compressed': 'a compressed image that is damaged or in another format',

@@ -200,7 +200,7 @@ class Inputs:
                 message.header.stamp, message), DEPTH_KEPT)
         self._add(Image if is_raw else CompressedImage, self.image_topic,
                   lambda message: self._deliver(Frame(message, self)), lost=self._lost,
-                  from_bytes=image_from_bytes if is_raw else None)
+                  from_bytes=self._read_image if is_raw else None)
         # Steady time: with use_sim_time and no clock yet, ROS time stands still.
         self._timer = self._node.create_timer(WATCH_PERIOD_S, self._watch, clock=Clock(
             clock_type=ClockType.STEADY_TIME))
@@ -275,6 +275,15 @@ class Inputs:
         return placed
 
     # Messages; on the executor's thread
+
+    def _read_image(self, serialized: bytes) -> SerializedImage | Image | None:
+        """The image; None, counted, where it is damaged: nothing else would keep the node up."""
+        try:
+            return image_from_bytes(serialized)
+        except Exception as error:  # noqa: BLE001 - rclpy raises several kinds
+            self._count(BadInput('damaged', f'an image message of {len(serialized)} bytes that '
+                                            f'cannot be read: {error}'))
+            return None
 
     def _take_camera_info(self, message: CameraInfo) -> None:
         try:

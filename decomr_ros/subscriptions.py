@@ -51,7 +51,8 @@ class MatchingSubscription:
             depth: messages that may wait for the executor.
             reliability: one of `RELIABILITIES`.
             lost: called with rclpy's event when messages were lost on their way.
-            from_bytes: makes the messages from their serialised form, in place of rclpy.
+            from_bytes: makes the messages from their serialised form, in place of rclpy; None
+                for one that cannot be read.
         """
         self._lost, self._from_bytes = lost, from_bytes
         self.are_losses_counted = False
@@ -99,6 +100,8 @@ class MatchingSubscription:
                 return
             if self._from_bytes is not None:
                 message = self._from_bytes(message)
+                if message is None:
+                    return
             if own[0] is self._subscription and self._before is not None:
                 self._end_handover()
                 if message.header.stamp == self._last_stamp:

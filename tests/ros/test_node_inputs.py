@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, Image
 
+from decomr_ros.images import image_message
 from tests.ros.conftest import RosTest
 from tests.ros.node_client import Camera, start_node
 
@@ -44,6 +46,26 @@ def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(ros: RosTe
     assert node.stop() == 0
     assert '/image/compressed (' in node.output
     assert 'end is missing' in node.output
+
+
+def test_image_messages_that_are_cut_off_are_counted_and_the_node_goes_on(
+        ros: RosTest, weights: Path) -> None:
+    statuses: list[dict[str, str]] = []
+    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
+        {value.key: value.value for value in message.status[0].values}), 10)
+    publisher = ros.node.create_publisher(Image, 'image', RELIABLE)
+    camera = Camera(ros)
+    node = start_node(ros, weights)
+    camera.wait()
+    ros.spin_until(publisher.get_subscription_count)
+    whole = bytes(serialize_message(image_message(camera.header(), np.zeros((48, 64, 3), np.uint8),
+                                                  'rgb8')))
+    for size in (6, 17, 30, len(whole) // 2):
+        publisher.publish(whole[:size])
+    ros.spin_until(lambda: statuses and statuses[-1].get('bad_damaged') == '4')
+    assert camera.show(48, 64).header.frame_id
+    assert node.stop() == 0
+    assert 'bytes that cannot be read' in node.output, node.output
 
 
 @pytest.mark.skipif(importlib.util.find_spec('vision_msgs') is not None,
