@@ -227,11 +227,13 @@ class Stage:
 
 
 def _resources(pid: int) -> dict[str, float]:
-    """Resident memory in MiB, threads and open files of a process."""
+    """Resident memory in MiB, all and unshared, threads and open files of a process."""
     lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
     values = dict(line.split(':', 1) for line in lines)
-    return {'memory_mib': round(int(values['VmRSS'].split()[0]) / 1024, 1),
-            'threads': int(values['Threads']), 'files': len(os.listdir(f'/proc/{pid}/fd'))}
+    resident, own = (round(int(values[name].split()[0]) / 1024, 1)
+                     for name in ('VmRSS', 'RssAnon'))
+    return {'memory_mib': resident, 'own_memory_mib': own, 'threads': int(values['Threads']),
+            'files': len(os.listdir(f'/proc/{pid}/fd'))}
 
 
 def _processor_time() -> tuple[int, int]:

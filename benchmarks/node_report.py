@@ -87,12 +87,13 @@ def soak_report(published: dict[str, Any], heard: dict[str, Any],
     Args:
         published: by the camera.
         heard: by the listener.
-        samples: of the node's memory, threads and files, with their times.
+        samples: of the node's memory, threads and files, with their times. `own_memory_mib`
+            leaves out what is shared, as the camera's buffers are and the code of libraries.
     """
     end_s = samples[-1]['seconds']
     warm_s = min(WARM_UP_SHARE * end_s, WARM_UP_MAX_S)
     judged = [sample for sample in samples if sample['seconds'] >= warm_s]
-    memory = np.array([sample['memory_mib'] for sample in judged])
+    times_s = [sample['seconds'] for sample in judged]
     meshes = heard['human_meshes']
     since_s = (meshes[:, STAMP] - meshes[0, STAMP]) / 1e9
     meshes, since_s = meshes[since_s >= warm_s], since_s[since_s >= warm_s]
@@ -100,10 +101,8 @@ def soak_report(published: dict[str, Any], heard: dict[str, Any],
     half = len(latency_ms) // 2
     return {
         **published, **_counts(heard, published['frames_published']), 'warm_up_s': warm_s,
-        'memory_mib': {'first': memory[0], 'last': memory[-1], 'most': memory.max(),
-                       'spread_percent': round(100 * np.ptp(memory) / memory[0], 2),
-                       'per_hour': round(_slope([sample['seconds'] for sample in judged],
-                                                memory) * 3600, 2)},
+        **{name: _growth(times_s, np.array([sample[name] for sample in judged]))
+           for name in ('memory_mib', 'own_memory_mib')},
         'stamp_to_publish_ms': _percentiles(latency_ms * NS_PER_MS),
         'latency_ms_per_hour': round(_slope(since_s, latency_ms) * 3600, 3),
         'latency_p50_halves_ms': [round(float(np.median(part)), 2)
@@ -112,6 +111,13 @@ def soak_report(published: dict[str, Any], heard: dict[str, Any],
                   'most': max(sample[name] for sample in judged)}
            for name in ('threads', 'files')},
         'people_seen': _people_seen(heard)}
+
+
+def _growth(times_s: Sequence[float], memory_mib: np.ndarray) -> dict[str, float]:
+    """How memory (N,) changes over time."""
+    return {'first': memory_mib[0], 'last': memory_mib[-1], 'most': memory_mib.max(),
+            'spread_percent': round(100 * np.ptp(memory_mib) / memory_mib[0], 2),
+            'per_hour': round(_slope(times_s, memory_mib) * 3600, 2)}
 
 
 def _counts(heard: dict[str, Any], published: int) -> dict[str, int]:

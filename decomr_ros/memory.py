@@ -12,11 +12,15 @@ import ctypes
 __all__ = ['keep_freed_memory']
 
 # From malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 # The largest that glibc accepts: blocks from here on come from the system, as before.
 LARGEST_KEPT_BYTES = 32 << 20
 # More unused memory than this at the end of a heap is given back.
 UNUSED_BYTES = 256 << 20
+
+# By itself glibc gives each thread a store of its own, so that one thread's free memory is of no
+# use to another, and the process grows until each has met its busiest moment.
+ARENAS = 1
 
 
 def keep_freed_memory() -> bool:
@@ -29,4 +33,5 @@ def keep_freed_memory() -> bool:
     if set_option is None:
         return False
     return bool(set_option(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
-                and set_option(M_TRIM_THRESHOLD, UNUSED_BYTES))
+                and set_option(M_TRIM_THRESHOLD, UNUSED_BYTES)
+                and set_option(M_ARENA_MAX, ARENAS))

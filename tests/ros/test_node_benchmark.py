@@ -61,11 +61,13 @@ def test_a_person_without_an_id_is_noticed() -> None:
 def test_memory_that_grows_and_latency_that_grows_are_noticed() -> None:
     heard = _heard(12)
     heard['human_meshes'][:, 1] += np.arange(FRAMES) * MS  # 1 ms more each 0.1 s
-    samples = [{'seconds': second, 'memory_mib': 400.0 + second, 'threads': 9 + second // 60,
+    samples = [{'seconds': second, 'memory_mib': 400.0 + second,
+                'own_memory_mib': 300.0, 'threads': 9 + second // 60,
                 'files': 20} for second in range(0, 101, 5)]
     report = soak_report({'frames_published': FRAMES}, heard, samples)
     assert report['memory_mib']['spread_percent'] == pytest.approx(100 * 75 / 425, abs=0.01)
     assert report['memory_mib']['per_hour'] == 3600
+    assert report['own_memory_mib']['spread_percent'] == 0
     assert report['threads'] == {'first': 9, 'last': 10, 'most': 10}
 
 
