@@ -19,6 +19,8 @@ from tests.ros.inner_node import BOXES, HEIGHT, WIDTH, InnerNode
 from tests.ros.node_client import Camera
 
 Show = Callable[[], HumanMeshArray]
+# What is cropped stands still while a box moves a little.
+HELD = 0.02
 
 
 @pytest.fixture
@@ -74,8 +76,8 @@ def test_box_scale_widens_the_crop(inner: InnerNode, show: Show) -> None:
     after = show().meshes[0]
     sides = [max(mesh.box[2] - mesh.box[0], mesh.box[3] - mesh.box[1])
              for mesh in (before, after)]
-    assert before.crop_side == pytest.approx(1.2 * sides[0], rel=1e-4)
-    assert after.crop_side == pytest.approx(1.5 * sides[1], rel=1e-4)
+    assert before.crop_side == pytest.approx(1.2 * sides[0], rel=HELD)
+    assert after.crop_side == pytest.approx(1.5 * sides[1], rel=HELD)
 
 
 def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, show: Show) -> None:
@@ -93,7 +95,7 @@ def test_several_changes_hold_for_the_same_image(inner: InnerNode, show: Show) -
     show()
     inner.set(max_people=1, box_scale=1.4, detector_stride=1)
     only, = show().meshes
-    assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=1e-4)
+    assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=HELD)
 
 
 def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: InnerNode, show: Show
