@@ -19,6 +19,7 @@ from decomr_core.detection import load_detector
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.hardware import cpu_name
 from decomr_core.runtimes import RUNTIMES, Runtime
+from decomr_core.structures import person_or_people
 
 __all__ = ['bench_estimator', 'bench_text', 'measured_on']
 
@@ -85,7 +86,7 @@ def bench_text(report: dict[str, Any]) -> str:
     """The report of `bench_estimator` for a terminal."""
     count = report['people']
     lines = [f'{report["runtime"]} {report["precision"]}, {count} '
-             f'{"person" if count == 1 else "people"} in {report["width"]}x{report["height"]}, '
+             f'{person_or_people(count)} in {report["width"]}x{report["height"]}, '
              f'{report["hardware"]["cpus"]} x {report["hardware"]["cpu"]}',
              f'{"stage":24}{"median ms":>10}{"p99 ms":>10}']
     lines += [f'{name:24}{ms:10.2f}{report["p99_ms"][name]:10.2f}'

@@ -75,17 +75,15 @@ def best_pairs(tracks: Sequence[Track], boxes: np.ndarray,
             if cost[row, column] < NEVER}
 
 
-def are_covered(boxes: np.ndarray) -> np.ndarray:
+def are_covered(boxes: np.ndarray, is_near: np.ndarray) -> np.ndarray:
     """Who is partly behind somebody else, (T,) bool; whose feet are lower is in front.
 
     Args:
         boxes: (T, 4) of people, image px.
+        is_near: (T, T) bool, whose boxes overlap by `CLEAR` or more.
     """
-    if len(boxes) < 2:
-        return np.zeros(len(boxes), bool)
-    share = box_overlaps(boxes, boxes)[1]
     is_before = boxes[:, None, 3] < boxes[None, :, 3]
-    return (is_before & (share >= CLEAR)).any(1)
+    return (is_before & is_near).any(1)
 
 
 def mesh_fits(expected: np.ndarray, boxes: np.ndarray, is_covered: np.ndarray) -> np.ndarray:

@@ -76,11 +76,6 @@ class BoxMotion:
         half = np.exp(self.place[2:]) / 2
         return np.concatenate([self.place[:2] - half, self.place[:2] + half]).astype(np.float32)
 
-    @property
-    def doubt_px(self) -> float:
-        """Standard deviation of the centre's x, px."""
-        return float(self.place_variance[0]) ** 0.5
-
     def surprises(self, before: np.ndarray, boxes: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """How unlikely each detection is, (N,): minus twice the logarithm of its likelihood.
 

@@ -14,7 +14,7 @@ from decomr_core.detection import load_detector
 from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.runtimes import Runtime
-from decomr_core.structures import HumanMesh
+from decomr_core.structures import HumanMesh, person_or_people
 from decomr_core.topology import Topology
 
 __all__ = ['predict_image', 'prediction_text', 'read_image', 'write_obj']
@@ -74,7 +74,7 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
 def prediction_text(report: dict[str, Any]) -> str:
     """The report of `predict_image` for a terminal."""
     count = len(report['people'])
-    lines = [f'{count} {"person" if count == 1 else "people"} in '
+    lines = [f'{count} {person_or_people(count)} in '
              f'{report["width"]}x{report["height"]} px, {report["runtime"]} '
              f'{report["precision"]}']
     if not count:

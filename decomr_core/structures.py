@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['Crops', 'HumanMesh', 'NetworkOutput', 'StageTimes', 'check_shape']
+__all__ = ['Crops', 'HumanMesh', 'NetworkOutput', 'StageTimes', 'check_shape',
+           'person_or_people']
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,8 @@ def check_shape(name: str, array: Any, shape: tuple[int | None, ...]) -> None:
     if not fits:
         wanted = ', '.join('any' if size is None else str(size) for size in shape)
         raise ValueError(f'{name} has shape {seen}, expected ({wanted})')
+
+
+def person_or_people(count: int) -> str:
+    """The word behind a number of people."""
+    return 'person' if count == 1 else 'people'

@@ -62,7 +62,8 @@ class TrackerConfig:
         max_tracks: so many people at most: those known longer, then those with the best scores;
             the others are counted in `Tracker.people_left_out`.
         same_person: two meshes that overlap more show one person.
-        min_sights: with fewer detections a person is new: who is new and hidden ends at once.
+        min_sights: with fewer detections a person is new: who is new and hidden ends with the next
+            detection that does not see them.
     """
 
     detect_every: int = 5
@@ -207,17 +208,17 @@ class Tracker:
             return np.zeros(0, bool)
         is_body = np.asarray(foregrounds) >= self.config.min_foreground
         expected = np.stack([track.box for track in tracks])
-        covered = are_covered(expected)
+        near = box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR
+        covered = are_covered(expected, near)
         fits = mesh_fits(expected, clipped, covered) | (not self.config.follows_mesh)
         loses = self._losers(clipped, is_body & inside, points, looks)
-        near = box_overlaps(expected, expected)[1] - np.eye(len(tracks))
         carried, shown = [], np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
             look = None if looks is None else looks[index]
             if is_body[index] and not inside[index]:
                 continue
             if is_body[index] and fits[index] and not loses[index] and _is_alike(track, look):
-                is_clear = near[index].max() < CLEAR
+                is_clear = not near[index].any()
                 box = None if covered[index] else clipped[index]
                 after, shown[index] = self._carried(track, box, look if is_clear else None), True
             else:
@@ -342,7 +343,7 @@ class Tracker:
         return self._hidden(track)
 
     def _hidden(self, track: Track) -> Track | None:
-        """The track as hidden; None where that lasts too long, or it was hardly known."""
+        """The track as hidden; None where that lasts too long."""
         since_s = self.now_s if track.hidden_since_s is None else track.hidden_since_s
         if self.now_s - since_s > self.config.max_hidden_s:
             return None

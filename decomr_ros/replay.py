@@ -17,6 +17,7 @@ import numpy as np
 
 from decomr_core.drawing import draw_boxes, draw_meshes
 from decomr_core.files import replacing
+from decomr_core.structures import person_or_people
 from decomr_ros.bag import read_topic_types
 from decomr_ros.messages import intrinsics_from_camera_info
 from decomr_ros.recording import Latest, Recording, SeenMeshes
@@ -113,7 +114,7 @@ def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
     if seen is not None:
         picture = draw_boxes(draw_meshes(picture, seen.meshes, faces, intrinsics), seen.meshes)
         count = len(seen.meshes)
-        text = f'{count} {"person" if count == 1 else "people"}, {seen.latency_ms:.0f} ms'
+        text = f'{count} {person_or_people(count)}, {seen.latency_ms:.0f} ms'
     frame = np.ascontiguousarray(picture[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness,

@@ -19,6 +19,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
+from decomr_core.structures import person_or_people
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.messages import (
@@ -137,7 +138,7 @@ class Viewer(Node):
         if self._heard_ns and self._hash is not None:
             count = self._scene.num_people
             self._scene.show_text(
-                f'**{count}** {"person" if count == 1 else "people"}, **{self._rate_hz:.0f}** Hz, '
+                f'**{count}** {person_or_people(count)}, **{self._rate_hz:.0f}** Hz, '
                 f'latency **{self._latency_ms:.0f}** ms')
         elif self._heard_ns:
             self._scene.show_text('waiting for topology')
