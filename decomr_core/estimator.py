@@ -94,10 +94,15 @@ class HumanMeshEstimator:
         if self._tracker is not None:
             self._tracker.reset()
 
+    def learn(self) -> None:
+        """Brings the tracks to where the last meshes are, where `estimate` has left that out."""
+        if self._tracker is not None:
+            self._tracker.learn()
+
     def estimate(self, image: np.ndarray, boxes: np.ndarray | None = None,
                  scores: np.ndarray | None = None,
                  intrinsics: np.ndarray | None = None, time_s: float | None = None,
-                 ) -> tuple[list[HumanMesh], StageTimes]:
+                 *, learns_at_once: bool = True) -> tuple[list[HumanMesh], StageTimes]:
         """The people in an image.
 
         Args:
@@ -107,6 +112,8 @@ class HumanMeshEstimator:
             scores: (B,) confidences in [0, 1] of the boxes; None: all 1.
             intrinsics: (3, 3) px; None or k[0] = 0 (not calibrated) gives relative meshes.
             time_s: when the image was taken; None: a thirtieth of a second after the one before.
+            learns_at_once: False where somebody waits for the meshes: the image must then not
+                change before `learn`, which may be called when they are on their way.
 
         Returns:
             One mesh per person, none if nobody is there, and the times.
@@ -133,6 +140,8 @@ class HumanMeshEstimator:
                   for index in range(len(people.boxes))]
         watch.stop('place')
         shown = self._follow(image, meshes, bounds)
+        if learns_at_once:
+            self.learn()
         watch.stop('track')
         return shown, watch.times
 
@@ -215,7 +224,7 @@ class HumanMeshEstimator:
 
     def _follow(self, image: np.ndarray, meshes: list[HumanMesh | None], bounds: np.ndarray
                 ) -> list[HumanMesh]:
-        """Tells the tracker where its people are now; the meshes that show them.
+        """The meshes that show the people of the tracker, who is told where they are now.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -232,7 +241,8 @@ class HumanMeshEstimator:
                 points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
                                              mesh.crop_center, mesh.crop_side)
                 foregrounds[index] = _foreground_share(mesh)
-        is_shown = self._tracker.carry(bounds, foregrounds, points, looks_of_boxes(image, bounds))
+        is_shown = self._tracker.judge(bounds, foregrounds, points,
+                                       lambda: looks_of_boxes(image, bounds))
         return [mesh for mesh, is_own in zip(meshes, is_shown, strict=True)
                 if is_own and mesh is not None]
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -111,7 +113,8 @@ class Tracker:
     """The people in view.
 
     For each image: `needs_detection`, then `match` with the detections if so, then estimate the
-    meshes of `tracks`, then `carry` with the boxes around them, which says whose meshes to show.
+    meshes of `tracks`, then `judge` the boxes around them, which says whose meshes to show, and
+    `learn`; `carry` does both.
 
     Attributes:
         config: see `TrackerConfig`; may be replaced between two images.
@@ -132,10 +135,12 @@ class Tracker:
         self._stamp_s: float | None = None
         self._history: deque[tuple[float, dict[int, np.ndarray]]] = deque(maxlen=HISTORY_IMAGES)
         self._held = HeldBoxes()
+        self._sights: _Sights | None = None
 
     def reset(self) -> None:
         """Forgets everybody; numbers go on counting."""
         self.tracks = []
+        self._sights = None
         self._images_since_detection = 0
         self._stamp_s = None
         self._history.clear()
@@ -149,6 +154,7 @@ class Tracker:
             time_s: when it was taken; None: a thirtieth of a second after the one before. A time
                 that jumps back, or on by more than `max_gap_s`, forgets everybody.
         """
+        self.learn()
         if self._image_size != (width, height):
             self.reset()
             self._image_size = (width, height)
@@ -188,16 +194,22 @@ class Tracker:
         self._keep([track for track in continued if track is not None], newcomers)
 
     def carry(self, boxes: np.ndarray, foregrounds: np.ndarray, points: np.ndarray | None = None,
-              looks: np.ndarray | None = None) -> np.ndarray:
-        """Moves the tracks to where their meshes are.
+              looks: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+        """Judges the meshes and learns from them at once; arguments and result of `judge`."""
+        shown = self.judge(boxes, foregrounds, points, looks)
+        self.learn()
+        return shown
 
-        Ends those that left the image. Hides those whose mesh shows nobody, or another person.
+    def judge(self, boxes: np.ndarray, foregrounds: np.ndarray, points: np.ndarray | None = None,
+              looks: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+        """Says whose meshes show them.
 
         Args:
             boxes: (T, 4) around the meshes of `tracks`, in their order, image px.
             foregrounds: (T,) share of each person box that the IUV calls a person.
             points: (T, J, 2) joints of the meshes, image px; None: not known.
-            looks: (T, K) what the people in `boxes` look like; None: not known.
+            looks: gives (T, K) what the people in `boxes` look like, now if that is needed to
+                tell them apart, else while learning; None: not known.
 
         Returns:
             (T,) bool, whether each mesh shows the person of its track.
@@ -211,26 +223,37 @@ class Tracker:
         near = box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR
         covered = are_covered(expected, near)
         fits = mesh_fits(expected, clipped, covered) | (not self.config.follows_mesh)
-        loses = self._losers(clipped, is_body & inside, points, looks)
-        carried, shown = [], np.zeros(len(tracks), bool)
+        sights = _Sights(clipped, near.any(1), covered, None if looks is None else cache(looks))
+        loses = self._losers(sights, is_body & inside, points)
+        shown = np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
-            look = None if looks is None else looks[index]
             if is_body[index] and not inside[index]:
-                continue
-            if is_body[index] and fits[index] and not loses[index] and _is_alike(track, look):
-                is_clear = not near[index].any()
-                box = None if covered[index] else clipped[index]
-                after, shown[index] = self._carried(track, box, look if is_clear else None), True
+                sights.unseen[index] = None
+            elif (is_body[index] and fits[index] and not loses[index]
+                  and _is_alike(track, sights, index)):
+                shown[index] = True
             else:
-                after = self._unseen(track, loses[index])
+                after = sights.unseen[index] = self._unseen(track, loses[index])
                 # Whom the detector has just seen, and nobody covers, is shown whatever the mesh
                 # says.
                 shown[index] = (after is not None and not after.is_hidden
                                 and not loses[index] and not covered[index])
-            carried += [] if after is None else [after]
-        self.tracks = carried
-        self._history.append((self.now_s, {track.track_id: track.box for track in carried}))
+        self._sights = sights
         return shown
+
+    def learn(self) -> None:
+        """Moves the tracks to where their meshes are, hides or ends those that are not seen.
+
+        Nothing that is shown waits for this; it comes before the next image at the latest.
+        """
+        sights, self._sights = self._sights, None
+        if sights is None:
+            return
+        carried = [sights.unseen[index] if index in sights.unseen
+                   else self._carried(track, sights, index)
+                   for index, track in enumerate(self.tracks)]
+        self.tracks = [track for track in carried if track is not None]
+        self._history.append((self.now_s, {track.track_id: track.box for track in self.tracks}))
 
     def _step_s(self, time_s: float | None) -> float:
         """Time since the image before, s."""
@@ -307,29 +330,31 @@ class Tracker:
             tracks.append(track)
         self.tracks = sorted(tracks, key=lambda track: track.track_id)
 
-    def _losers(self, boxes: np.ndarray, is_sight: np.ndarray, points: np.ndarray | None,
-                looks: np.ndarray | None) -> np.ndarray:
+    def _losers(self, sights: _Sights, is_sight: np.ndarray, points: np.ndarray | None
+                ) -> np.ndarray:
         """Whose mesh shows somebody else, whom it fits better, (T,) bool."""
+        boxes = sights.boxes
         loses = np.zeros(len(boxes), bool)
         pairs = [pair for pair in rivals(boxes, points, self.config.same_person)
                  if is_sight[list(pair)].all()]
         if pairs:
-            costs = claim_costs(self.tracks, boxes, looks)
+            costs = claim_costs(self.tracks, boxes, sights.looks and sights.looks())
             for first, second in sorted(pairs, key=lambda pair: min(costs[list(pair)])):
                 if not loses[first] and not loses[second]:
                     loses[second if costs[first] <= costs[second] else first] = True
         return loses
 
-    def _carried(self, track: Track, box: np.ndarray | None, look: np.ndarray | None) -> Track:
-        """The track whose mesh shows it; `box` (4,) corrects, `look` (K,) is learned, None not."""
-        if look is None:
-            look = track.look
-        elif track.look is not None:
-            look = track.look + LOOK_GAIN * (look - track.look)
-            look = look / max(float(np.linalg.norm(look)), 1e-6)
+    def _carried(self, track: Track, sights: _Sights, index: int) -> Track:
+        """The track whose mesh shows it: the mesh corrects, and the look is learned."""
+        look = track.look
+        if sights.looks is not None and not sights.is_near[index]:
+            look = sights.looks()[index]
+            if track.look is not None:
+                look = track.look + LOOK_GAIN * (look - track.look)
+                look = look / max(float(np.linalg.norm(look)), 1e-6)
         motion = track.motion
-        if box is not None and self.config.follows_mesh:
-            motion = motion.corrected(box, FROM_MESH)
+        if self.config.follows_mesh and not sights.is_covered[index]:
+            motion = motion.corrected(sights.boxes[index], FROM_MESH)
         return replace(track, motion=motion, hidden_since_s=None, look=look)
 
     def _unseen(self, track: Track, loses: bool) -> Track | None:
@@ -350,8 +375,28 @@ class Tracker:
         return replace(track, hidden_since_s=since_s)
 
 
-def _is_alike(track: Track, look: np.ndarray | None) -> bool:
+@dataclass
+class _Sights:
+    """What the meshes of an image say of the people who were tracked in it.
+
+    Attributes:
+        boxes: (T, 4) around the meshes, image px.
+        is_near: (T,) bool, who is next to somebody else.
+        is_covered: (T,) bool, who is partly behind somebody else.
+        looks: gives (T, K) what the people look like; None: not known.
+        unseen: what becomes of those whose mesh does not show them, by index.
+    """
+
+    boxes: np.ndarray
+    is_near: np.ndarray
+    is_covered: np.ndarray
+    looks: Callable[[], np.ndarray] | None
+    unseen: dict[int, Track | None] = field(default_factory=dict)
+
+
+def _is_alike(track: Track, sights: _Sights, index: int) -> bool:
     """Whether a mesh shows the person; who is not hidden need not prove it by the look."""
-    if not track.is_hidden or look is None or track.look is None:
+    if not track.is_hidden or sights.looks is None or track.look is None:
         return True
+    look = sights.looks()[index]
     return float(look_distances(track.look[None], look[None])[0, 0]) < MAX_LOOK

@@ -6,8 +6,8 @@
 | inactive | the network in its runtime, warmed up, and the publishers |
 | active | the subscriptions, the worker thread that does the inference |
 
-The executor's thread only takes messages; the worker thread converts, infers and publishes the
-newest image. A transition that fails says why in one line of the log and leaves the node where it
+Each subscription has a thread that only takes its messages; the worker thread converts, infers
+and publishes the newest image; the executor's thread does everything else. A transition that fails says why in one line of the log and leaves the node where it
 was: correct the parameter and configure again. Parameters changed while it is active hold from
 the next image on, all of them at once.
 """
@@ -170,6 +170,8 @@ class DecomrNode(ManagedNode):
                           - nanoseconds_from_stamp(header.stamp))
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
             self._outputs.publish_pictures(header, image, meshes, frame.intrinsics)
+        with failing_as('estimation'):
+            self._pipeline.learn()
 
     def _follow_parameters(self) -> None:
         """Passes changed parameters on, between two images."""

@@ -1,6 +1,6 @@
 """What the node subscribes to: images and what belongs to each of them.
 
-The executor's thread only takes messages. An image is handed on as a `Frame`, which decodes the
+Images are taken by a thread of their own, everything else by the executor's. An image is handed on as a `Frame`, which decodes the
 picture and looks up calibration, boxes and depth when the worker asks for them: an image that is
 skipped for a newer one costs nothing, and boxes and depth that come a little later still count.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_core.detection import Detections
@@ -41,6 +42,8 @@ __all__ = ['Frame', 'Inputs', 'StampedMessages']
 # The mailbox decides which images are skipped, and counts them; this many may wait for the
 # executor meanwhile, so that none is lost uncounted while it is busy.
 IMAGE_QUEUE = 5
+# Where the content of a serialised message begins that begins with a stamp, bytes.
+AFTER_STAMP = 12
 # Publishers come and go; this often the subscriptions look who is there, s.
 WATCH_PERIOD_S = 0.5
 # The same problem is logged once in this time, s.
@@ -142,8 +145,9 @@ class Inputs:
         Args:
             node: owner of the subscriptions.
             settings: the parameters.
-            deliver: called with each image on the executor's thread; must not block.
-            lost: called likewise with rclpy's event when images were lost on their way.
+            deliver: called with each image on the thread that takes them; must not block.
+            lost: called on the executor's thread with rclpy's event when images were lost on
+                their way.
 
         Raises:
             RuntimeError: `use_boxes` without vision_msgs.
@@ -192,7 +196,9 @@ class Inputs:
     def subscribe(self) -> None:
         """Subscribes to everything that the parameters ask for; images last."""
         is_raw = self.settings.image_transport == 'raw'
-        self._add(CameraInfo, 'camera_info', self._take_camera_info)
+        self._last_info = b''
+        self._add(CameraInfo, 'camera_info', self._take_camera_info,
+                  from_bytes=self._read_camera_info)
         if self._boxes_type is not None:
             self._add(self._boxes_type, 'boxes', self._take_boxes)
         if self.settings.use_depth:
@@ -274,7 +280,7 @@ class Inputs:
         self.depth_corrected += corrected
         return placed
 
-    # Messages; on the executor's thread
+    # Messages; on the thread that takes them
 
     def _read_image(self, serialized: bytes) -> SerializedImage | Image | None:
         """The image; None, counted, where it is damaged: nothing else would keep the node up."""
@@ -284,6 +290,15 @@ class Inputs:
             self._count(BadInput('damaged', f'an image message of {len(serialized)} bytes that '
                                             f'cannot be read: {error}'))
             return None
+
+    def _read_camera_info(self, serialized: bytes) -> CameraInfo | None:
+        """The calibration; None where it is the one before: cameras send it with each image."""
+        content = serialized[AFTER_STAMP:]
+        if content == self._last_info:
+            return None
+        message = deserialize_message(serialized, CameraInfo)
+        self._last_info = content
+        return message
 
     def _take_camera_info(self, message: CameraInfo) -> None:
         try:

@@ -49,6 +49,7 @@ class MeshPipeline:
             RuntimeError: the runtime is not installed.
         """
         self._background: BackgroundDetector | None = None
+        self._looked_at: np.ndarray | None = None
         self._detector_name = parameters.detector
         detector = self._detector = _TimedDetector(load_detector(parameters.detector))
         config = self._tracker_config(parameters)
@@ -73,7 +74,7 @@ class MeshPipeline:
     def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None,
                  people: Detections | None = None, time_s: float | None = None
                  ) -> tuple[list[HumanMesh], StageTimes]:
-        """The people in the next image of the video.
+        """The people in the next image of the video; `learn` is to follow.
 
         Args:
             image: (H, W, 3) uint8 RGB; it must not change afterwards.
@@ -82,10 +83,17 @@ class MeshPipeline:
             time_s: when the image was taken; None: a thirtieth of a second after the one before.
         """
         boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
-        meshes, times = self._estimator.estimate(image, boxes, scores, intrinsics, time_s)
-        if self._background is not None and people is None:
-            self._tracker.look_if_due(image)
-        return meshes, times
+        self._looked_at = image if people is None else None
+        return self._estimator.estimate(image, boxes, scores, intrinsics, time_s,
+                                        learns_at_once=False)
+
+    def learn(self) -> None:
+        """What can wait until the meshes are published: the tracks, and the next look for people.
+        """
+        self._estimator.learn()
+        if self._background is not None and self._looked_at is not None:
+            self._tracker.look_if_due(self._looked_at)
+        self._looked_at = None
 
     def smooth(self, meshes: list[HumanMesh], fixed_from_camera: np.ndarray | None = None,
                ) -> list[HumanMesh]:
@@ -105,6 +113,7 @@ class MeshPipeline:
 
         Whoever is tracked and would not be let in any more is dropped at once.
         """
+        self.learn()
         self._estimator.config = _estimator_config(parameters)
         self._tracker.config = config = self._tracker_config(parameters)
         if not parameters.smoothing:

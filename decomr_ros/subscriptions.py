@@ -7,6 +7,7 @@ and becomes reliable when every publisher of the topic is.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # before Jazzy
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+from decomr_ros.taking_thread import OwnThread, TakingThread
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -47,10 +50,11 @@ class MatchingSubscription:
             node: owner.
             message_type: of the topic.
             topic: name, relative or full; remapped.
-            callback: called with each message by the executor.
-            depth: messages that may wait for the executor.
+            callback: called with each message, never with two at once, on a thread of the
+                subscription's own, which is quicker than the executor.
+            depth: messages that may wait to be taken.
             reliability: one of `RELIABILITIES`.
-            lost: called with rclpy's event when messages were lost on their way.
+            lost: called by the executor with rclpy's event when messages were lost on their way.
             from_bytes: makes the messages from their serialised form, in place of rclpy; None
                 for one that cannot be read.
         """
@@ -58,31 +62,41 @@ class MatchingSubscription:
         self.are_losses_counted = False
         self._node, self._type, self._callback = node, message_type, callback
         self._depth, self._is_auto = depth, reliability == 'auto'
-        self._before: Subscription | None = None
+        self._lock = threading.Lock()
+        self._before: _Source | None = None
+        self._done: _Source | None = None  # to be destroyed by the executor's thread
         self._last_stamp: Any = None
         self.topic = node.resolve_topic_name(topic)
         self.reliability = self._offered() if self._is_auto else reliability
-        self._subscription = self._subscribe()
+        self._source: _Source | None = self._subscribe()
+        self._source.start()
 
     def check(self) -> None:
         """Follows the publishers; to be called now and then on the executor's thread."""
         if not self._is_auto:
             return
+        self._destroy_done()
         offered = self._offered()
         if offered != self.reliability:
             self._end_handover()
+            self._destroy_done()
             self.reliability = offered
             # The old one goes on until the new one has heard the publisher: nothing is lost.
-            self._before, self._subscription = self._subscription, self._subscribe()
+            made = self._subscribe()
+            with self._lock:
+                self._before, self._source = self._source, made
+            made.start()
             self._node.get_logger().info(f'{self.topic}: subscribed as {offered}, which its '
                                          'publishers offer')
 
     def close(self) -> None:
-        """Unsubscribes."""
+        """Unsubscribes; on the executor's thread."""
         self._end_handover()
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-        self._subscription = None
+        self._destroy_done()
+        with self._lock:
+            source, self._source = self._source, None
+        if source is not None:
+            source.destroy()
 
     def _offered(self) -> str:
         publishers = self._node.get_publishers_info_by_topic(self.topic)
@@ -91,56 +105,93 @@ class MatchingSubscription:
             for publisher in publishers)
         return 'reliable' if are_reliable else 'best_effort'
 
-    def _subscribe(self) -> Subscription:
-        own: list[Subscription] = []
+    def _subscribe(self) -> _Source:
+        source = _Source(self._node)
 
         def take(message: Any) -> None:
-            """Passes on what the other subscription has not passed on during a handover."""
-            if not own or own[0] not in (self._subscription, self._before):
-                return
-            if self._from_bytes is not None:
-                message = self._from_bytes(message)
-                if message is None:
-                    return
-            if own[0] is self._subscription and self._before is not None:
-                self._end_handover()
-                if message.header.stamp == self._last_stamp:
-                    return
-            self._last_stamp = message.header.stamp
-            self._callback(message)
+            """One at a time: during a handover two threads may have one."""
+            with self._lock:
+                self._pass_on(source, message)
 
-        own.append(self._with_events(take))
-        return own[0]
+        source.take, source.subscription = take, self._with_events(take)
+        return source
+
+    def _pass_on(self, source: _Source, message: Any) -> None:
+        """Passes on what the other subscription has not passed on during a handover."""
+        if source not in (self._source, self._before):
+            return
+        if self._from_bytes is not None:
+            message = self._from_bytes(message)
+            if message is None:
+                return
+        if source is self._source and self._before is not None:
+            self._done, self._before = self._before, None
+            if message.header.stamp == self._last_stamp:
+                return
+        self._last_stamp = message.header.stamp
+        self._callback(message)
 
     def _with_events(self, take: Callable[[Any], None]) -> Subscription:
         """Asks the middleware for what it can tell; not every one counts losses."""
-        qos = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
-        is_raw = self._from_bytes is not None
+        options = {'qos_profile': QoSProfile(depth=self._depth,
+                                             reliability=POLICIES[self.reliability]),
+                   'raw': self._from_bytes is not None,
+                   'callback_group': OwnThread()}
         wanted = [{'incompatible_qos': self._incompatible}]
         if self._lost is not None:
             wanted.insert(0, {**wanted[0], 'message_lost': self._lost})
         for callbacks in wanted:
             try:
                 made = self._node.create_subscription(
-                    self._type, self.topic, take, qos, raw=is_raw,
+                    self._type, self.topic, take, **options,
                     event_callbacks=SubscriptionEventCallbacks(**callbacks))
                 self.are_losses_counted = 'message_lost' in callbacks
                 return made
             except UnsupportedEventTypeError:
                 pass
-        return self._node.create_subscription(self._type, self.topic, take, qos, raw=is_raw)
+        return self._node.create_subscription(self._type, self.topic, take, **options)
 
     def _end_handover(self) -> None:
-        if self._before is not None:
-            self._node.destroy_subscription(self._before)
-        self._before = None
+        with self._lock:
+            if self._before is not None:
+                self._done, self._before = self._before, None
+
+    def _destroy_done(self) -> None:
+        """Destroys what a handover has left; the executor goes through the subscriptions too."""
+        with self._lock:
+            done, self._done = self._done, None
+        if done is not None:
+            done.destroy()
 
     def _incompatible(self, event: object) -> None:
-        """A publisher whose messages will not arrive has appeared."""
-        if self._is_auto:
-            self.check()
-        if self.reliability == 'reliable':
+        """A publisher whose messages will not arrive has appeared; `auto` follows it soon."""
+        if not self._is_auto:
             self._node.get_logger().error(
                 f'a publisher of {self.topic} is best effort and this node asks for reliable: '
                 'nothing arrives from it. Set the parameter reliability to auto or best_effort, '
                 'or make the publisher reliable')
+
+
+class _Source:
+    """A subscription and the thread that empties it.
+
+    Attributes:
+        subscription: rclpy's.
+        take: what becomes of a message.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.subscription: Subscription | None = None
+        self.take: Callable[[Any], None] | None = None
+        self._thread: TakingThread | None = None
+
+    def start(self) -> None:
+        """Begins to take messages."""
+        self._thread = TakingThread(self._node, self.subscription, self.take)
+
+    def destroy(self) -> None:
+        """Unsubscribes."""
+        if self._thread is not None:
+            self._thread.stop()
+        self._node.destroy_subscription(self.subscription)

@@ -55,7 +55,7 @@ def run_crossing(seed: int, detect_every: int, has_looks: bool = True) -> list[C
         who = [seen_by_mesh(track.box, boxes) for track in tracks]
         seen = boxes[who] + rng.normal(0, 2, (len(who), 4)).astype(np.float32)
         shown = tracker.carry(seen, np.full(len(who), 0.5), None,
-                              LOOKS[who] if has_looks else None)
+                              (lambda who=who: LOOKS[who]) if has_looks else None)
         for index in np.flatnonzero(shown):
             shown_as[who[index]][tracks[index].track_id] += 1
     return shown_as
