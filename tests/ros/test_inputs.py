@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from decomr_core.camera import intrinsics_from_fov
 from decomr_ros import inputs as inputs_module
+from decomr_ros import subscriptions
 from decomr_ros.bad_input import BadInput
 from decomr_ros.images import image_message
 from decomr_ros.inputs import Frame, Inputs, StampedMessages
@@ -39,7 +40,7 @@ class Notes:
         self.remapped: dict[str, str] = {}
 
     def create_subscription(self, message_type: type, topic: str, callback: Callable,
-                            qos: QoSProfile, raw: bool = False, **kwargs: object) -> str:
+                            qos_profile: QoSProfile, raw: bool = False, **kwargs: object) -> str:
         self.callbacks[topic] = (lambda message: callback(bytes(serialize_message(message)))
                                  ) if raw else callback
         return topic
@@ -69,8 +70,19 @@ class Notes:
     warning = error = info
 
 
+class NoThread:
+    """In place of the thread that takes the messages of a subscription: the test gives them."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
 @pytest.fixture
-def node() -> Notes:
+def node(monkeypatch: pytest.MonkeyPatch) -> Notes:
+    monkeypatch.setattr(subscriptions, 'TakingThread', NoThread)
     return Notes()
 
 
