@@ -27,8 +27,8 @@ import numpy as np
 from decomr_core.crop import image_from_crop_xy
 from decomr_core.structures import check_shape
 
-__all__ = ['check_intrinsics', 'flat_translation', 'intrinsics_from_fov', 'project_perspective',
-           'project_weak', 'root_translation']
+__all__ = ['box_weak', 'check_intrinsics', 'flat_translation', 'intrinsics_from_fov',
+           'project_perspective', 'project_weak', 'root_translation']
 
 NEAREST_DEPTH_M = 0.05
 """No body is nearer to a camera than this: a solution behind it is not a person seen by it."""
@@ -105,6 +105,28 @@ def project_weak(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray
         (..., 2) image px.
     """
     return image_from_crop_xy(weak_camera[0] * (points[..., :2] + weak_camera[1:]), center, side)
+
+
+def box_weak(columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
+             ) -> list[float]:
+    """The box around points of the root frame in the image, by weak perspective (equation 1).
+
+    That only moves and scales: the corners of the body are the corners in the image.
+
+    Args:
+        columns: (3, N) metres, root frame, the coordinates apart.
+        weak_camera: (3,) s, tx, ty, with s > 0.
+        center: (2,) of the square crop, image px.
+        side: of the square crop, image px.
+
+    Returns:
+        x_min, y_min, x_max, y_max, image px.
+    """
+    # Plain numbers: NumPy takes long for so few.
+    scale, *shift = weak_camera.tolist()
+    half, middle = float(side) / 2, center.tolist()
+    return [middle[axis] + half * scale * (float(edge[axis]) + shift[axis])
+            for edge in (columns.min(1), columns.max(1)) for axis in (0, 1)]
 
 
 def project_perspective(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:

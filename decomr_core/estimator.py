@@ -17,7 +17,7 @@ import numpy as np
 
 from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
-from decomr_core.camera import check_intrinsics, project_weak, root_translation
+from decomr_core.camera import box_weak, check_intrinsics, project_weak, root_translation
 from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_image
 from decomr_core.detection import Detections, clip_boxes, load_detector
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
@@ -199,13 +199,10 @@ class HumanMeshEstimator:
         # NumPy is several times as fast on three long rows as on many short ones.
         columns = np.array(vertices.T, np.float32, order='C')
         visibility = self._visibility.of_columns(columns)
-        # Weak perspective moves and scales: corners of the body are corners in the image.
-        corners = project_weak(np.stack([columns.min(1), columns.max(1)]), weak_camera, center,
-                               side)
-        bounds[:] = corners.ravel()
-        # Most meshes lie inside the image altogether, which two corners tell.
+        bounds[:] = box = box_weak(columns, weak_camera, center, side)
+        # Most meshes lie inside the image altogether, which their boxes tell.
         height, width = image.shape[:2]
-        x_min, y_min, x_max, y_max = bounds.tolist()
+        x_min, y_min, x_max, y_max = box
         if not (min(x_min, y_min) >= -0.5 and x_max <= width - 0.5 and y_max <= height - 0.5):
             image_xy = project_weak(vertices, weak_camera, center, side)
             visibility &= _is_inside(image_xy, (width, height))
@@ -233,14 +230,9 @@ class HumanMeshEstimator:
         """
         if self._tracker is None:
             return [mesh for mesh in meshes if mesh is not None]
-        joints = next((len(mesh.joints) for mesh in meshes if mesh is not None), 0)
-        points = np.zeros((len(meshes), joints, 2), np.float32)
-        foregrounds = np.zeros(len(meshes))
-        for index, mesh in enumerate(meshes):
-            if mesh is not None:
-                points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
-                                             mesh.crop_center, mesh.crop_side)
-                foregrounds[index] = _foreground_share(mesh)
+        points = _joints_in_image(meshes) if len(meshes) > 1 else None
+        foregrounds = np.array([0.0 if mesh is None else _foreground_share(mesh)
+                                for mesh in meshes])
         is_shown = self._tracker.judge(bounds, foregrounds, points,
                                        lambda: looks_of_boxes(image, bounds))
         return [mesh for mesh, is_own in zip(meshes, is_shown, strict=True)
@@ -333,6 +325,17 @@ def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Which points (N, 2) lie on the pixels of an image of this width and height, (N,) bool."""
     x, y = image_xy.T
     return (x >= -0.5) & (x <= image_size[0] - 0.5) & (y >= -0.5) & (y <= image_size[1] - 0.5)
+
+
+def _joints_in_image(meshes: Sequence[HumanMesh | None]) -> np.ndarray:
+    """(B, J, 2) image px; zeros where there is no mesh."""
+    joints = next((len(mesh.joints) for mesh in meshes if mesh is not None), 0)
+    points = np.zeros((len(meshes), joints, 2), np.float32)
+    for index, mesh in enumerate(meshes):
+        if mesh is not None:
+            points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
+                                         mesh.crop_center, mesh.crop_side)
+    return points
 
 
 def _foreground_share(mesh: HumanMesh) -> float:

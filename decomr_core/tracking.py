@@ -220,7 +220,8 @@ class Tracker:
             return np.zeros(0, bool)
         is_body = np.asarray(foregrounds) >= self.config.min_foreground
         expected = np.stack([track.box for track in tracks])
-        near = box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR
+        near = (box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR
+                if len(tracks) > 1 else np.zeros((1, 1), bool))
         covered = are_covered(expected, near)
         fits = mesh_fits(expected, clipped, covered) | (not self.config.follows_mesh)
         sights = _Sights(clipped, near.any(1), covered, None if looks is None else cache(looks))

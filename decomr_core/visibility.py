@@ -73,7 +73,11 @@ class VisibilityTest:
             return seen
         depth = z.take(front)
         nearest = self._nearest(x.take(front), y.take(front), depth)
-        behind = np.flatnonzero(depth > depth.take(nearest) + TOLERANCE_M)
+        gap = depth - depth.take(nearest)
+        behind = np.flatnonzero(gap > TOLERANCE_M)
+        seen[front.take(behind)] = False
+        # Further behind than any slope explains: hidden in any case.
+        behind = behind.compress(gap.take(behind) <= TOLERANCE_M + SLOPE_LIMIT_M)
         vertex, before = front.take(behind), front.take(nearest.take(behind))
         uz, wz = self._diagonals(z, before)
         u, w, step = u.take(before), w.take(before), xy.take(vertex) - xy.take(before)

@@ -7,9 +7,10 @@
 | active | the subscriptions, the worker thread that does the inference |
 
 Each subscription has a thread that only takes its messages; the worker thread converts, infers
-and publishes the newest image; the executor's thread does everything else. A transition that fails says why in one line of the log and leaves the node where it
-was: correct the parameter and configure again. Parameters changed while it is active hold from
-the next image on, all of them at once.
+and publishes the newest image; the executor's thread does everything else. A transition that fails
+says why in one line of the log and leaves the node where it was: correct the parameter and
+configure again. Parameters changed while it is active hold from the next image on, all of them at
+once.
 """
 
 from __future__ import annotations
@@ -145,6 +146,12 @@ class DecomrNode(ManagedNode):
             f'one, {self._statistics.published} mesh messages published, {counts.failed} failed')
         if self._worker.stop(0.0):
             self._release()
+
+    def destroy_node(self) -> None:
+        """Unsubscribes first, also where nobody has deactivated it: threads wait for messages."""
+        if self._inputs is not None:
+            self._inputs.close()
+        super().destroy_node()
 
     # The image path
 

@@ -1,8 +1,9 @@
 """What the node subscribes to: images and what belongs to each of them.
 
-Images are taken by a thread of their own, everything else by the executor's. An image is handed on as a `Frame`, which decodes the
-picture and looks up calibration, boxes and depth when the worker asks for them: an image that is
-skipped for a newer one costs nothing, and boxes and depth that come a little later still count.
+Each subscription has a thread that only takes messages. An image is handed on as a `Frame`, which
+decodes the picture and looks up calibration, boxes and depth when the worker asks for them: an
+image that is skipped for a newer one costs nothing, and boxes and depth that come a little later
+still count.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ['Frame', 'Inputs', 'StampedMessages']
 
-# The mailbox decides which images are skipped, and counts them; this many may wait for the
-# executor meanwhile, so that none is lost uncounted while it is busy.
+# The mailbox decides which images are skipped, and counts them; this many may wait to be taken, so
+# that none is lost uncounted while the processor is busy.
 IMAGE_QUEUE = 5
 # Where the content of a serialised message begins that begins with a stamp, bytes.
 AFTER_STAMP = 12
@@ -160,6 +161,7 @@ class Inputs:
         self._subscriptions: list[MatchingSubscription] = []
         self._timer: Timer | None = None
         self._said: set[str] = set()
+        self._last_info = b''
         self._lock = threading.Lock()
         self._calibrations = CalibrationStore(
             lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
@@ -196,7 +198,6 @@ class Inputs:
     def subscribe(self) -> None:
         """Subscribes to everything that the parameters ask for; images last."""
         is_raw = self.settings.image_transport == 'raw'
-        self._last_info = b''
         self._add(CameraInfo, 'camera_info', self._take_camera_info,
                   from_bytes=self._read_camera_info)
         if self._boxes_type is not None:
@@ -304,6 +305,7 @@ class Inputs:
         try:
             self._calibrations.add(message)
         except BadInput as error:
+            self._last_info = b''  # to be counted each time
             self._count(error)
 
     def _take_boxes(self, message: Any) -> None:

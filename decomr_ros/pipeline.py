@@ -88,8 +88,7 @@ class MeshPipeline:
                                         learns_at_once=False)
 
     def learn(self) -> None:
-        """What can wait until the meshes are published: the tracks, and the next look for people.
-        """
+        """What can wait until the meshes are out: to move the tracks, to look for people."""
         self._estimator.learn()
         if self._background is not None and self._looked_at is not None:
             self._tracker.look_if_due(self._looked_at)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
+from contextlib import closing
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -146,6 +147,21 @@ def test_a_bad_camera_info_is_counted_by_its_cause(node: Notes) -> None:
     assert inputs.values()['bad_camera_info'] == '1'
 
 
+def test_a_camera_info_that_says_what_the_one_before_said_is_not_read_again(
+        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, _ = start(node)
+    read = []
+    monkeypatch.setattr(inputs_module, 'deserialize_message', lambda data, kind: read.append(
+        data) or deserialize_message(data, kind))
+    for seconds in (1, 2, 3):
+        node.callbacks['/camera_info'](info(seconds))
+    assert len(read) == 1
+    node.callbacks['/camera_info'](info(4, 32))
+    assert len(read) == 2
+    for size in (32, 64):
+        assert inputs.calibration(size, size).intrinsics is not None
+
+
 def test_a_bad_image_raises_when_it_is_asked_for(node: Notes) -> None:
     _, frames = start(node)
     message = gray()
@@ -260,8 +276,12 @@ def _stream(ros: RosTest, subscription: MatchingSubscription, publisher: object,
 def test_auto_becomes_reliable_with_the_publisher_and_loses_and_repeats_nothing(
         ros: RosTest) -> None:
     seen: list[int] = []
-    subscription = MatchingSubscription(ros.node, Image, 'image', lambda message: seen.append(
-        message.header.stamp.sec), 10)
+    with closing(MatchingSubscription(ros.node, Image, 'image', lambda message: seen.append(
+            message.header.stamp.sec), 10)) as subscription:
+        _follow_publishers(ros, subscription, seen)
+
+
+def _follow_publishers(ros: RosTest, subscription: MatchingSubscription, seen: list[int]) -> None:
     assert subscription.reliability == 'best_effort'
     publisher = ros.node.create_publisher(Image, 'image', RELIABLE)
     ros.spin_until(lambda: publisher.get_subscription_count())
@@ -278,20 +298,19 @@ def test_auto_becomes_reliable_with_the_publisher_and_loses_and_repeats_nothing(
         _stream(ros, subscription, sender, stamps)
         ros.spin_until(lambda stamps=stamps: seen[-1] == stamps[-1])
     assert len(seen) == len(set(seen))
-    subscription.close()
 
 
 def test_a_wrong_reliability_says_what_to_do(ros: RosTest, capfd: pytest.CaptureFixture[str]
                                              ) -> None:
-    subscription = MatchingSubscription(ros.node, Image, 'image', print, 10, 'reliable')
-    ros.node.create_publisher(Image, 'image', BEST_EFFORT)
     log: list[str] = []
 
     def is_told() -> bool:
         log.append(capfd.readouterr().err)
         return 'Set the parameter reliability to auto or best_effort' in ''.join(log)
 
-    ros.spin_until(is_told, 10)
-    subscription.check()
-    assert subscription.reliability == 'reliable'  # it was asked for
-    subscription.close()
+    with closing(MatchingSubscription(ros.node, Image, 'image', print, 10,
+                                      'reliable')) as subscription:
+        ros.node.create_publisher(Image, 'image', BEST_EFFORT)
+        ros.spin_until(is_told, 10)
+        subscription.check()
+        assert subscription.reliability == 'reliable'  # it was asked for
