@@ -40,7 +40,7 @@ from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, read_parameters
-from decomr_ros.pipeline import MeshPipeline, free_memory
+from decomr_ros.pipeline import MeshPipeline, free_memory, settle_memory
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ class DecomrNode(ManagedNode):
         self._outputs = Outputs(self, settings, self._pipeline.topology)
         self._fixed_frame = FixedFrame(self, settings.smoothing_frame)
         self._log_timer = self.every(settings.log_period_s, self._log_rates)
+        settle_memory()
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
             f'{settings.detector} on one image in {settings.detector_stride}')
