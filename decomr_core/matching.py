@@ -94,7 +94,7 @@ def mesh_fits(expected: np.ndarray, boxes: np.ndarray, is_covered: np.ndarray) -
         boxes: (T, 4) around the meshes, image px.
         is_covered: (T,) bool.
     """
-    distance, resize = (np.diag(pairs) for pairs in _differences(expected, boxes))
+    distance, resize = _differences(expected, boxes)
     return ((distance < np.where(is_covered, COVERED_REACH, MESH_REACH))
             & (resize < np.where(is_covered, COVERED_RESIZE, MESH_RESIZE)))
 
@@ -110,7 +110,7 @@ def claim_costs(tracks: Sequence[Track], boxes: np.ndarray,
     """
     expected = np.stack([track.box for track in tracks])
     distance, resize = _differences(expected, boxes)
-    cost = np.diag(distance) + np.diag(resize)
+    cost = distance + resize
     if looks is not None:
         cost = cost + CLAIM_LOOK_WEIGHT * np.array([
             0.5 if track.look is None else look_distances(track.look[None], look[None])[0, 0]
@@ -141,18 +141,13 @@ def rivals(boxes: np.ndarray, points: np.ndarray | None, same_person: float,
 
 
 def _differences(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances of the centres in heights of the first, and logarithms of the heights' ratios.
+    """Distance of the centres in heights of the first, and logarithm of the heights' ratio, (T,).
 
     Args:
-        boxes: (N, 4) image px.
-        others: (M, 4) image px.
-
-    Returns:
-        (N, M) and (N, M).
+        boxes: (T, 4) image px.
+        others: (T, 4) image px, one for each.
     """
-    heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
-    other_heights = np.maximum(others[:, 3] - others[:, 1], 1.0)
+    heights, other_heights = (np.maximum(b[:, 3] - b[:, 1], 1.0) for b in (boxes, others))
     centers, other_centers = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes, others))
-    apart = np.linalg.norm(centers[:, None] - other_centers[None], axis=-1)
-    return (apart / heights[:, None],
-            np.abs(np.log(heights)[:, None] - np.log(other_heights)[None]))
+    apart = np.linalg.norm(centers - other_centers, axis=-1)
+    return apart / heights, np.abs(np.log(heights / other_heights))

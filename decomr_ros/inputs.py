@@ -147,8 +147,7 @@ class Inputs:
             node: owner of the subscriptions.
             settings: the parameters.
             deliver: called with each image on the thread that takes them; must not block.
-            lost: called on the executor's thread with rclpy's event when images were lost on
-                their way.
+            lost: called likewise with rclpy's event when images were lost on their way.
 
         Raises:
             RuntimeError: `use_boxes` without vision_msgs.

@@ -54,9 +54,9 @@ class MatchingSubscription:
                 subscription's own, which is quicker than the executor.
             depth: messages that may wait to be taken.
             reliability: one of `RELIABILITIES`.
-            lost: called by the executor with rclpy's event when messages were lost on their way.
+            lost: called likewise with rclpy's event when messages were lost on their way.
             from_bytes: makes the messages from their serialised form, in place of rclpy; None
-                for one that cannot be read.
+                for one that is to be left out.
         """
         self._lost, self._from_bytes = lost, from_bytes
         self.are_losses_counted = False
@@ -120,14 +120,13 @@ class MatchingSubscription:
         """Passes on what the other subscription has not passed on during a handover."""
         if source not in (self._source, self._before):
             return
+        is_handed_over = source is self._source and self._before is not None
+        if is_handed_over:
+            self._done, self._before = self._before, None
         if self._from_bytes is not None:
             message = self._from_bytes(message)
-            if message is None:
-                return
-        if source is self._source and self._before is not None:
-            self._done, self._before = self._before, None
-            if message.header.stamp == self._last_stamp:
-                return
+        if message is None or (is_handed_over and message.header.stamp == self._last_stamp):
+            return
         self._last_stamp = message.header.stamp
         self._callback(message)
 

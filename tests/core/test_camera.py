@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core.camera import (
+    box_weak,
     check_intrinsics,
     flat_translation,
     intrinsics_from_fov,
@@ -32,6 +33,16 @@ def test_a_flat_person_is_found_where_it_is(place: tuple[float, float, float]) -
     centers, sides = square_crops(box[None])
     found = flat_translation(weak, centers[0], sides[0], INTRINSICS)
     assert np.allclose(found, translation, atol=1e-3 * place[2])
+
+
+@given(st.floats(0.05, 3), st.floats(-2, 2), st.floats(-2, 2), st.floats(-500, 2000),
+       st.floats(2, 3000))
+def test_the_box_around_points_is_that_of_their_pictures(
+        scale: float, x: float, y: float, middle: float, side: float) -> None:
+    weak, center = np.array([scale, x, y], np.float32), np.array([middle, -middle], np.float32)
+    image_xy = project_weak(person(), weak, center, side)
+    box = box_weak(np.ascontiguousarray(person().T), weak, center, side)
+    assert np.allclose(box, [*image_xy.min(0), *image_xy.max(0)], atol=1e-3 * side)
 
 
 @settings(deadline=None)

@@ -159,6 +159,28 @@ def test_two_tracks_on_one_person_become_one() -> None:
     assert set(step(tracker, seen(LEFT))) == {0}
 
 
+def test_what_is_judged_moves_the_tracks_when_it_is_learned_or_with_the_next_image() -> None:
+    meshes, foregrounds = np.array([[16, 10, 56, 110], RIGHT], np.float32), np.array([0.5, 0.5])
+    looks = np.full((2, 24), 24 ** -0.5, np.float32)
+    asked, moved = [], []
+    for finish in (Tracker.learn, lambda tracker: tracker.needs_detection(320, 240), None):
+        tracker = Tracker(TrackerConfig(detect_every=5))
+        before = step(tracker, seen(LEFT, RIGHT))
+        arguments = meshes, foregrounds, None, lambda: asked.append(1) or looks
+        if finish is None:
+            assert tracker.carry(*arguments).all()
+        else:
+            assert tracker.judge(*arguments).all()
+            assert tracker.tracks[0].box == pytest.approx(before[0]) and not asked
+            finish(tracker)
+        asked.clear()
+        moved.append(step(tracker, seen(LEFT, RIGHT)))
+        assert tracker.tracks[0].look == pytest.approx(looks[0])
+    assert moved[0][0] == pytest.approx(moved[2][0])
+    assert moved[0][0][0] > before[0][0]
+    assert moved[1][0][0] > before[0][0]
+
+
 @given(st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5),
                 max_size=8))
 def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int, int]]]) -> None:
