@@ -61,12 +61,12 @@ def test_it_is_kalman_s_filter_for_each_number(sights: list[tuple]) -> None:
         return np.array([height, height, 1, 1], float)
 
     filters = [MatrixFilter(*values) for values in zip(
-        numbers_of(box_of(first)), np.array(NOISE) * units(), np.array(FIRST_SPEED) * units(), strict=True)]
+        numbers_of(box_of(first)), units() * NOISE, units() * FIRST_SPEED, strict=True)]
     for place, step_s in others:
-        for one, push, damping_s in zip(filters, np.array(ACCELERATION) * units(), DAMPING_S, strict=True):
+        for one, push, damping_s in zip(filters, units() * ACCELERATION, DAMPING_S, strict=True):
             one.predict(step_s, push, damping_s)
         motion = motion.predicted(step_s)
-        noises = np.array(FROM_MESH) * units()
+        noises = units() * FROM_MESH
         for one, seen, noise in zip(filters, numbers_of(box_of(place)), noises, strict=True):
             one.correct(seen, noise)
         motion = motion.corrected(box_of(place), FROM_MESH)
