@@ -78,7 +78,9 @@ class BackgroundDetector:
         return running.result()
 
     def reset(self) -> None:
-        """Throws away what is being looked at."""
+        """Throws away what is being looked at, and what waits to be."""
+        if self._running is not None:
+            self._running.cancel()
         self._running = None
 
     def _look(self, image: np.ndarray, time_s: float | None) -> Detections:
@@ -99,7 +101,7 @@ class BackgroundTracker(Tracker):
 
         Args:
             detector: whose answers it takes.
-            config: `detect_every` counts from one start of the detector to the next.
+            config: `detect_every` counts from the detector's answer to its next start.
         """
         super().__init__(config)
         self._detector = detector

@@ -38,6 +38,8 @@ END = (RECORD.pack(Opcode.DATA_END, 4) + struct.pack('<I', 0)
 CHUNK_SIZE = 8 * 1024 * 1024
 # The newest metadata.yaml that Humble reads; newer distributions read it too.
 METADATA_VERSION = 5
+# How transient local is written in the QoS of a channel: as a number up to metadata version 8.
+LATCHED_IN_QOS = ('1', 'transient_local')
 
 
 class BagTopic(NamedTuple):
@@ -303,7 +305,8 @@ def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
             for schema, channel, message in make_reader(handle).iter_messages():
                 qos = channel.metadata.get('offered_qos_profiles', '')
                 topics.setdefault(channel.topic, BagTopic(
-                    channel.topic, schema.name, schema.data.decode(), 'durability: 1' in qos))
+                    channel.topic, schema.name, schema.data.decode(),
+                    any(f'durability: {word}' in qos for word in LATCHED_IN_QOS)))
                 counts[channel.topic] = counts.get(channel.topic, 0) + 1
                 times.append(message.log_time)
     except (McapError, struct.error, RuntimeError) as error:  # the last: from the decompression

@@ -60,7 +60,7 @@ def _replay(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if options.stamps is not None and options.video is None:
         raise ValueError('--stamps are of a video file; give it by --video')
     report = replay_overlay(options.bag, options.out, options.video, options.stamps,
-                            options.namespace, options.image)
+                            options.namespace, options.image, options.rectified)
     return (f'{report["out"]}: {report["pictures"]} pictures ({report["background"]}), people in '
             f'{report["pictures_with_people"]} of them; {report["frames"]} frames of '
             f'{report["width"]}x{report["height"]} at {report["rate_hz"]:g} Hz, in which each '
@@ -87,6 +87,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
                              'starts with the first meshes and has its own rate')
     replay.add_argument('--namespace', help='of the node, where the bag holds several')
     replay.add_argument('--image', metavar='TOPIC', help="pictures to use; default: the camera's")
+    replay.add_argument('--rectified', action='store_true',
+                        help='the pictures are: P of camera_info holds, not K')
     return parser.parse_args(argv)
 
 

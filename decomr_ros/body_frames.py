@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile
 
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_ros.installation import install_hint
+from decomr_ros.qos_events import PublisherEventCallbacks
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -18,6 +18,7 @@ __all__ = ['rgb_from_compressed_message']
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _START = {'jpeg': b'\xff\xd8', 'png': b'\x89PNG\r\n\x1a\n'}
 _END = {'jpeg': b'\xff\xd9', 'png': b'IEND'}
+_SCAN = {'jpeg': b'\xff\xda', 'png': b'IDAT'}
 
 
 def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
@@ -39,7 +40,8 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
         raise BadInput('compressed', f'{what}: neither JPEG nor PNG; let the camera or '
                                      'image_transport republish send one of them')
     # OpenCV fills up a truncated picture with gray; cameras may pad behind the end.
-    if data.rfind(_END[kind]) < 0:
+    # A JPEG's end comes after the start of its last scan; before it is that of a thumbnail.
+    if data.rfind(_END[kind]) <= data.rfind(_SCAN[kind]):
         raise BadInput('compressed', f'{what}: its end is missing; is the connection losing data?')
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)

@@ -44,8 +44,11 @@ from decomr_ros.pipeline import MeshPipeline, free_memory, settle_memory
 from decomr_ros.process import run_node
 
 if TYPE_CHECKING:
+    import numpy as np
     from rclpy.event_handler import QoSMessageLostInfo
     from rclpy.timer import Timer
+
+    from decomr_core.structures import HumanMesh, StageTimes
 
 __all__ = ['DecomrNode', 'main']
 
@@ -148,9 +151,11 @@ class DecomrNode(ManagedNode):
             self._release()
 
     def destroy_node(self) -> None:
-        """Unsubscribes first, also where nobody has deactivated it: threads wait for messages."""
+        """Ends its threads first, also where nobody has deactivated it."""
         if self._inputs is not None:
             self._inputs.close()
+        if self._worker.stop(self._stop_timeout_s):
+            self._release()
         super().destroy_node()
 
     # The image path
@@ -170,6 +175,14 @@ class DecomrNode(ManagedNode):
             meshes, times = self._pipeline.estimate(image, frame.intrinsics, frame.boxes, time_s)
             meshes = self._inputs.place(meshes, frame)
             meshes = self._pipeline.smooth(meshes, self._fixed_frame.from_camera(header))
+        try:
+            self._publish(frame, image, meshes, times)
+        finally:  # an output that fails must not keep the detector from looking
+            self._pipeline.learn()
+
+    def _publish(self, frame: Frame, image: np.ndarray, meshes: list[HumanMesh],
+                 times: StageTimes) -> None:
+        header = frame.header
         with failing_as('publishing'):
             self._outputs.publish_meshes(header, meshes)
             # In plain numbers: rclpy.time.Time refuses stamps before its epoch.
@@ -177,8 +190,6 @@ class DecomrNode(ManagedNode):
                           - nanoseconds_from_stamp(header.stamp))
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
             self._outputs.publish_pictures(header, image, meshes, frame.intrinsics)
-        with failing_as('estimation'):
-            self._pipeline.learn()
 
     def _follow_parameters(self) -> None:
         """Passes changed parameters on, between two images."""
@@ -245,7 +256,7 @@ class DecomrNode(ManagedNode):
         self._worker.start()
         self._inputs.subscribe()
         if self._inputs.are_losses_counted:
-            self._statistics.lost = self._statistics.lost or 0
+            self._statistics.add_lost(0)
         self.get_logger().info(
             f'active: {self._inputs.image_topic} ({self._inputs.reliability}) -> '
             f'{self.resolve_topic_name("human_meshes")}')
@@ -280,7 +291,7 @@ class DecomrNode(ManagedNode):
         self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
-        self._statistics.lost += event.total_count_change
+        self._statistics.add_lost(event.total_count_change)
 
     def _publish_status(self) -> None:
         values = self._statistics.values(self._worker.counts)

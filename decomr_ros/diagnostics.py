@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -132,6 +132,11 @@ class FrameStatistics:
             self._records.append(FrameRecord(time.monotonic(), latency_ms, people,
                                              dict(times.stages_ms)))
 
+    def add_lost(self, count: int) -> None:
+        """Counts images lost on their way; 0 says that the middleware can tell."""
+        with self._lock:
+            self.lost = (self.lost or 0) + count
+
     def add_failure(self, error: Exception) -> None:
         """Counts an image that could not be processed, by the cause of `failing_as`."""
         with self._lock:
@@ -158,10 +163,9 @@ class FrameStatistics:
             now_s = time.monotonic()
             # A node that was just activated has not had the whole time.
             span_s = min(period_s, max(now_s - self._activated_s, 1e-3))
-            arrived = len(_since(self._arrivals_s, now_s - span_s))
-            published = len(_since((record.finished_s for record in self._records),
-                                   now_s - span_s))
-        return arrived / span_s, published / span_s
+            finished_s = [record.finished_s for record in self._records]
+            return (_rate_hz(self._arrivals_s, now_s, span_s),
+                    _rate_hz(finished_s, now_s, span_s))
 
     def values(self, counts: WorkerCounts, period_s: float = WINDOW_S) -> dict[str, str]:
         """Everything worth telling about the last `period_s`, as text by name.
@@ -224,5 +228,13 @@ def status_message(node: Node, level: bytes, message: str,
     return array
 
 
-def _since(times_s: Iterator[float] | deque[float], start_s: float) -> list[float]:
+def _rate_hz(times_s: Sequence[float], now_s: float, span_s: float) -> float:
+    """How often it happened per second of the last `span_s`."""
+    recent = _since(times_s, now_s - span_s)
+    if len(recent) == NUM_REMEMBERED:  # no more is known of a long time
+        span_s = max(now_s - recent[0], 1e-3)
+    return len(recent) / span_s
+
+
+def _since(times_s: Sequence[float], start_s: float) -> list[float]:
     return [time_s for time_s in times_s if time_s > start_s]

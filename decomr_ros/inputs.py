@@ -244,7 +244,7 @@ class Inputs:
         return found
 
     def boxes(self, stamp: Any, calibration: Calibration) -> Detections | None:
-        """The people of that moment, the best `max_people`, in px of the picture."""
+        """The people of that moment, in px of the picture."""
         if self._boxes_type is None:
             return None
         settings = self.settings
@@ -255,7 +255,7 @@ class Inputs:
                 f'no boxes on {topic} within {settings.boxes_max_age_s:g} s of the image: the '
                 f'detector {settings.detector} looks for people', throttle_duration_sec=QUIET_S)
             return None
-        kept = np.flatnonzero(people.scores >= settings.min_score)[:settings.max_people]
+        kept = np.flatnonzero(people.scores >= settings.min_score)
         return Detections(calibration.undistort_boxes(people.boxes[kept]), people.scores[kept])
 
     def depth(self, stamp: Any, calibration: Calibration) -> DepthImage | None:
@@ -296,7 +296,12 @@ class Inputs:
         content = serialized[AFTER_STAMP:]
         if content == self._last_info:
             return None
-        message = deserialize_message(serialized, CameraInfo)
+        try:
+            message = deserialize_message(serialized, CameraInfo)
+        except Exception as error:  # noqa: BLE001 - rclpy raises several kinds
+            self._count(BadInput('camera_info', f'a camera_info of {len(serialized)} bytes that '
+                                                f'cannot be read: {error}'))
+            return None
         self._last_info = content
         return message
 

@@ -80,7 +80,8 @@ def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
 
 
 def camera_info_message(header: Header, intrinsics: np.ndarray, width: int, height: int,
-                        distortion: Sequence[float] = ()) -> CameraInfo:
+                        distortion: Sequence[float] = (), distortion_model: str = 'plumb_bob',
+                        ) -> CameraInfo:
     """The CameraInfo of a whole image.
 
     Args:
@@ -88,12 +89,14 @@ def camera_info_message(header: Header, intrinsics: np.ndarray, width: int, heig
         intrinsics: (3, 3) pinhole matrix, px.
         width: of the image, px.
         height: of the image, px.
-        distortion: coefficients of the plumb_bob model; none means zeros.
+        distortion: coefficients of the model; none means zeros of plumb_bob.
+        distortion_model: sensor_msgs name.
     """
     projection = np.zeros((3, 4))
     projection[:, :3] = intrinsics
     return CameraInfo(
-        header=header, width=width, height=height, distortion_model='plumb_bob',
+        header=header, width=width, height=height,
+        distortion_model=distortion_model if distortion else 'plumb_bob',
         d=array.array('d', distortion or [0.0] * 5), k=np.asarray(intrinsics, float).ravel(),
         r=np.eye(3).ravel(), p=projection.ravel())
 

@@ -58,8 +58,8 @@ class NodeParameters:
         'hog', 'how people are found: hog (OpenCV), whole-frame (one person fills the image)',
         choices=tuple(DETECTORS), effect=Effect.CONFIGURE)
     detector_stride: int = parameter(
-        10, 'the detector runs on every n-th image (hog: beside the network, so its boxes come '
-            'some images later), the tracker carries the boxes in between; on every image while '
+        10, 'the detector runs on every n-th image (hog: beside the network, n images after it '
+            'was ready last), the tracker carries the boxes in between; on every image while '
             'nobody is tracked', range=(1, 1000))
     box_scale: float = parameter(
         1.2, 'side of the square crop over the longer side of the person box', range=(0.5, 3.0))

@@ -83,6 +83,8 @@ class MeshPipeline:
             time_s: when the image was taken; None: a thirtieth of a second after the one before.
         """
         boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
+        if self._background is not None and people is not None:
+            self._background.reset()  # by the time that somebody asks again its answer is old
         self._looked_at = image if people is None else None
         return self._estimator.estimate(image, boxes, scores, intrinsics, time_s,
                                         learns_at_once=False)

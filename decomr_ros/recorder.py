@@ -9,14 +9,17 @@ the last half second (see `bag.py`), and `--recover BAG` mends what a full disk 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.bag import BagTopic, BagWriter, recover_bag
@@ -30,6 +33,8 @@ __all__ = ['READY', 'Recorder', 'main', 'message_definition']
 FLUSH_PERIOD_S = 0.5
 # Messages that may wait for the recorder, per topic: about 2 s of camera frames.
 QUEUE = 60
+# Messages kept until the first /clock, where time is simulated.
+MOST_EARLY = 1000
 SEPARATOR = '=' * 80
 
 # In the log once nothing published from now on is missed.
@@ -79,15 +84,23 @@ class Recorder(Node):
                      qos is LATCHED) for name, (type_, qos) in topics.items()])
         # What was asked for and has not come: full name, and who published what when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
+        self._is_simulated = self.get_parameter('use_sim_time').value
+        # What came before the first /clock: topic, data.
+        self._early: deque[tuple[str, bytes]] = deque(maxlen=MOST_EARLY)
         for name, (type_, qos) in topics.items():
             self._subscribe(names[name], type_, qos)
-        self.create_timer(FLUSH_PERIOD_S, self._flush)
+        # Steady time: a simulated clock may stand still, and what came before must be safe then.
+        self.create_timer(FLUSH_PERIOD_S, self._flush,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f'recording {", ".join(names.values())} to {folder}')
 
     def close(self) -> None:
         """Finishes the bag; says what was asked for and never came."""
         self._look_around()
-        self.writer.close()
+        try:
+            self.writer.close()
+        except OSError as error:
+            self._fail(error)
         counts = ', '.join(f'{name}: {count}' for name, count in self.writer.counts.items())
         self.get_logger().info(f'recorded {counts}')
         for name, seen in self._silent.items():
@@ -98,8 +111,19 @@ class Recorder(Node):
 
     def _flush(self) -> None:
         """Brings the messages to the disk."""
-        self.writer.flush()
+        try:
+            self.writer.flush()
+        except OSError as error:
+            self._fail(error)
         self._look_around()
+
+    def _fail(self, error: OSError) -> None:
+        """Ends the process, before it fills the memory with what the disk does not take."""
+        if self.exit_code is None:
+            self.get_logger().error(
+                f'the recording ends: {error}. Make room; what is in {self.writer.folder} opens '
+                f'after python -m decomr_ros.recorder --recover {self.writer.folder}')
+        self.exit_code = 1
 
     def _look_around(self) -> None:
         """Keeps who publishes pictures while one that was asked for is silent.
@@ -117,10 +141,23 @@ class Recorder(Node):
             if qos is LATCHED and not self.writer.counts[name]:
                 # The node's publishers and these subscriptions have found each other.
                 self.get_logger().info(f'{READY}: {name} has arrived')
-            now_ns = self.get_clock().now().nanoseconds
-            self.writer.write(name, data, now_ns, info['source_timestamp'] or now_ns)
+            self._write(name, data, info.get('source_timestamp', 0))
 
-        self.create_subscription(type_, name, write, qos, raw=True)
+        # Humble's subscriptions never say when a message was sent.
+        has_info = hasattr(Subscription, 'CallbackType')
+        self.create_subscription(type_, name, write if has_info else lambda data: write(data, {}),
+                                 qos, raw=True)
+
+    def _write(self, name: str, data: bytes, sent_ns: int) -> None:
+        """Writes a message, by a simulated clock if there is one; the middleware knows none."""
+        now_ns = self.get_clock().now().nanoseconds
+        if self._is_simulated:
+            self._early.append((name, data))
+            while now_ns and self._early:
+                early_name, early = self._early.popleft()
+                self.writer.write(early_name, early, now_ns, now_ns)
+        else:
+            self.writer.write(name, data, now_ns, sent_ns or now_ns)
 
 
 def message_definition(type_name: str) -> str:

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, RegionOfInterest
 
@@ -30,6 +29,7 @@ from decomr_core.drawing import points_in_image
 from decomr_ros.body_frames import body_name
 from decomr_ros.images import image_message
 from decomr_ros.installation import install_hint
+from decomr_ros.qos_events import PublisherEventCallbacks
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -78,6 +78,10 @@ class Rep155Bodies:
             meshes: people by id; their position need not be known.
             intrinsics: (3, 3) px, or None.
         """
+        if self._node.count_publishers(f'{BODIES}/tracked') > 1:
+            self._node.get_logger().warning(
+                f'another node publishes {BODIES}/tracked too: each takes the people of the '
+                'other off the list; set rep155 to false in all but one', once=True)
         bodies = {body_name(self._node.get_namespace(), track_id): mesh
                   for track_id, mesh in meshes.items()}
         self._follow(bodies)

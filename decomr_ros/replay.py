@@ -40,8 +40,8 @@ Frames = Iterator[tuple[int, np.ndarray]]
 
 
 def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path | None = None,
-                   namespace: str | None = None, image_topic: str | None = None
-                   ) -> dict[str, Any]:
+                   namespace: str | None = None, image_topic: str | None = None,
+                   is_rectified: bool = False) -> dict[str, Any]:
     """Renders the meshes of a bag to a video.
 
     Args:
@@ -52,6 +52,7 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
             writes them; None: the first frame is that of the first meshes, at the video's rate.
         namespace: of the node, where the bag holds several.
         image_topic: pictures to use; None: of the meshes' camera.
+        is_rectified: the pictures are: P of camera_info holds, not K.
 
     Returns:
         out, background (where the pictures came from), pictures and pictures_with_people of it,
@@ -80,7 +81,7 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
                 if seen.is_over and video is not None:
                     break  # a video may go on long after the recording
             height, width = picture.shape[:2]
-            intrinsics = (intrinsics_from_camera_info(camera[1], width, height)
+            intrinsics = (intrinsics_from_camera_info(camera[1], width, height, is_rectified)
                           if camera is not None else None)
             writer.add(draw_seen(picture, shown[1] if shown else None, recording.faces,
                                  intrinsics), stamp_ns)

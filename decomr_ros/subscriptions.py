@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # before Jazzy
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
-
+from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.qos_events import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from decomr_ros.taking_thread import OwnThread, TakingThread
 
 if TYPE_CHECKING:
@@ -65,7 +62,8 @@ class MatchingSubscription:
         self._lock = threading.Lock()
         self._before: _Source | None = None
         self._done: _Source | None = None  # to be destroyed by the executor's thread
-        self._last_stamp: Any = None
+        self._last_ns = 0  # stamp of the message passed on last
+        self._repeated_ns, self._repeats = 0, 0
         self.topic = node.resolve_topic_name(topic)
         self.reliability = self._offered() if self._is_auto else reliability
         self._source: _Source | None = self._subscribe()
@@ -113,32 +111,45 @@ class MatchingSubscription:
             with self._lock:
                 self._pass_on(source, message)
 
-        source.take, source.subscription = take, self._with_events(take)
+        def lost(event: Any) -> None:
+            """Counted once: what only the one misses that is given up is not lost."""
+            with self._lock:
+                if source is self._source:
+                    self._lost(event)
+
+        source.take = take
+        source.subscription = self._with_events(take, None if self._lost is None else lost)
         return source
 
     def _pass_on(self, source: _Source, message: Any) -> None:
         """Passes on what the other subscription has not passed on during a handover."""
         if source not in (self._source, self._before):
             return
-        is_handed_over = source is self._source and self._before is not None
-        if is_handed_over:
+        if source is self._source and self._before is not None:
             self._done, self._before = self._before, None
+            # The first of the new one may have been passed on before; no more than can wait.
+            self._repeated_ns, self._repeats = self._last_ns, self._depth
         if self._from_bytes is not None:
             message = self._from_bytes(message)
-        if message is None or (is_handed_over and message.header.stamp == self._last_stamp):
+        if message is None:
             return
-        self._last_stamp = message.header.stamp
+        stamp_ns = nanoseconds_from_stamp(message.header.stamp)
+        if self._repeats and 0 < stamp_ns <= self._repeated_ns:
+            self._repeats -= 1
+            return
+        self._last_ns, self._repeats = stamp_ns, 0
         self._callback(message)
 
-    def _with_events(self, take: Callable[[Any], None]) -> Subscription:
+    def _with_events(self, take: Callable[[Any], None], lost: Callable[[Any], None] | None
+                     ) -> Subscription:
         """Asks the middleware for what it can tell; not every one counts losses."""
         options = {'qos_profile': QoSProfile(depth=self._depth,
                                              reliability=POLICIES[self.reliability]),
                    'raw': self._from_bytes is not None,
                    'callback_group': OwnThread()}
         wanted = [{'incompatible_qos': self._incompatible}]
-        if self._lost is not None:
-            wanted.insert(0, {**wanted[0], 'message_lost': self._lost})
+        if lost is not None:
+            wanted.insert(0, {**wanted[0], 'message_lost': lost})
         for callbacks in wanted:
             try:
                 made = self._node.create_subscription(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -80,29 +79,31 @@ class TakingThread:
 
     def _run(self) -> None:
         handle, context = self._subscription.handle, self._node.context
-        events = self._subscription.event_handlers
+        num_events = len(self._subscription.event_handlers)
         with handle, self._wake.handle, context.handle:
-            wait_set = rclpy_implementation.WaitSet(1, 1, 0, 0, 0, len(events), context.handle)
+            wait_set = rclpy_implementation.WaitSet(1, 1, 0, 0, 0, num_events, context.handle)
             while not self._is_ending and context.ok():
-                wait_set.clear_entities()
-                wait_set.add_subscription(handle)
-                wait_set.add_guard_condition(self._wake.handle)
-                for event in events:
-                    event.add_to_wait_set(wait_set)
-                wait_set.wait(round(LOOK_PERIOD_S * NS_PER_S))
-                if wait_set.is_ready('subscription', 0):
-                    self._guarded(self._take_one)
-                for event in events:
-                    if event.is_ready(wait_set):
-                        self._guarded(partial(_call, event))
+                try:
+                    self._wait_and_take(wait_set)
+                except Exception as error:  # noqa: BLE001 - one must not end all others
+                    self._node.get_logger().error(
+                        f'a callback of {self._subscription.topic_name} failed: {error!r}',
+                        throttle_duration_sec=QUIET_S)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Does it; what goes wrong is logged: one message must not end all others."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - whatever it is
-            self._node.get_logger().error(f'a callback failed: {error!r}',
-                                          throttle_duration_sec=QUIET_S)
+    def _wait_and_take(self, wait_set: Any) -> None:
+        """Waits for a message, an event or the end, not for ever, and deals with it."""
+        events = self._subscription.event_handlers
+        wait_set.clear_entities()
+        wait_set.add_subscription(self._subscription.handle)
+        wait_set.add_guard_condition(self._wake.handle)
+        for event in events:
+            event.add_to_wait_set(wait_set)
+        wait_set.wait(round(LOOK_PERIOD_S * NS_PER_S))
+        for event in events:
+            if event.is_ready(wait_set):
+                _call(event)
+        if wait_set.is_ready('subscription', 0):
+            self._take_one()
 
     def _take_one(self) -> None:
         taken = self._subscription.handle.take_message(

@@ -26,7 +26,9 @@ class Calibration(NamedTuple):
     intrinsics: np.ndarray
     """(3, 3) pinhole matrix, px of those images."""
     distortion: list[float]
-    """Coefficients of the plumb_bob model."""
+    """Coefficients of the model."""
+    distortion_model: str = 'plumb_bob'
+    """sensor_msgs name: plumb_bob, rational_polynomial, equidistant."""
 
     def intrinsics_at(self, width: int, height: int) -> np.ndarray:
         """(3, 3) pinhole matrix of images resized to width x height, px."""
@@ -141,7 +143,8 @@ def read_calibration(path: str | Path) -> Calibration:
             (int(content['image_width']), int(content['image_height'])),
             np.array(content['camera_matrix']['data'], float).reshape(3, 3),
             [float(number) for number in
-             content.get('distortion_coefficients', {}).get('data', [])])
+             content.get('distortion_coefficients', {}).get('data', [])],
+            str(content.get('distortion_model', 'plumb_bob')))
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path} is no calibration in the YAML of ROS camera_calibration '
                          f'(image_width, camera_matrix, ...): {error!r}') from error

@@ -86,6 +86,11 @@ class VideoSource(Node):
         """Whether somebody will get the images."""
         return self._image_publisher.get_subscription_count() > 0
 
+    def is_heard_by(self, node_name: str) -> bool:
+        """Whether a node of this name will get the images."""
+        return any(other.node_name == node_name for other in
+                   self.get_subscriptions_info_by_topic(self._image_publisher.topic_name))
+
     def publish(self, index: int, frame: np.ndarray) -> None:
         """Publishes a frame, stamped now.
 
@@ -97,12 +102,12 @@ class VideoSource(Node):
         stamp = self.get_clock().now()
         header = Header(stamp=stamp.to_msg(), frame_id=self._frame_id)
         if self._calibration is None:
-            intrinsics, distortion = intrinsics_from_fov(width, height, self._fov_deg), ()
+            intrinsics, lens = intrinsics_from_fov(width, height, self._fov_deg), ()
         else:
             intrinsics = self._calibration.intrinsics_at(width, height)
-            distortion = self._calibration.distortion
+            lens = self._calibration.distortion, self._calibration.distortion_model
         self._info_publisher.publish(
-            camera_info_message(header, intrinsics, width, height, distortion))
+            camera_info_message(header, intrinsics, width, height, *lens))
         self._image_publisher.publish(image_message(header, frame, 'bgr8'))
         self.camera = {'width': width, 'height': height,
                        'intrinsics': intrinsics.ravel().tolist()}
@@ -174,9 +179,11 @@ def _wait_for_start(source: VideoSource, options: argparse.Namespace,
         TimeoutError: it did not come.
     """
     deadline = time.monotonic() + options.wait_timeout
+    name = options.wait_for_node
+    advice = 'start the node, with the same ROS_DOMAIN_ID and namespace'
     waits = [(options.wait_for_subscriber, lambda: source.has_subscriber,
-              'nobody subscribed to image; start the node, with the same ROS_DOMAIN_ID and '
-              'namespace'),
+              f'nobody subscribed to image; {advice}'),
+             (name, lambda: source.is_heard_by(name), f'{name} has not subscribed; {advice}'),
              (options.start_file, lambda: Path(options.start_file).exists(),
               f'there is no {options.start_file}')]
     for is_asked, has_come, problem in waits:
@@ -184,7 +191,7 @@ def _wait_for_start(source: VideoSource, options: argparse.Namespace,
             if time.monotonic() > deadline:
                 raise TimeoutError(f'{problem} (waited {options.wait_timeout:g} s)')
             stop.wait(0.05)
-    if options.wait_for_subscriber:
+    if options.wait_for_subscriber or name:
         # The subscriber learns of the publisher a moment after the publisher of it.
         stop.wait(DISCOVERY_S)
 
@@ -229,6 +236,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--frame-id', default='camera_color_optical_frame')
     parser.add_argument('--reliability', choices=('reliable', 'best_effort'),
                         default='reliable', help='of the publishers; reliable reaches everybody')
+    parser.add_argument('--wait-for-node', metavar='NAME',
+                        help='start when a node of this name listens, whoever else does')
     parser.add_argument('--wait-for-subscriber', action='store_true',
                         help='start when image has a subscriber')
     parser.add_argument('--start-file', metavar='FILE', help='start when this file exists')

@@ -8,12 +8,15 @@ looks messages are kept serialised, so that a fast camera costs little.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -56,7 +59,9 @@ class Viewer(Node):
         self._newest: dict[str, bytes] = {}
         self._hash: str | None = None
         self._latency_ms = self._rate_hz = 0.0
-        self._num_messages, self._heard_ns, self._counted_ns = 0, 0, self._now_ns()
+        # People leave, and rates are counted, also while a simulated clock stands still.
+        self._num_messages, self._heard_s, self._counted_s = 0, -math.inf, time.monotonic()
+        self._arrived_ns, self._is_rectified = 0, options.rectified
         namespace, slash, _ = options.image.rpartition('/')
         camera_info = options.camera_info or f'{namespace}{slash}camera_info'
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
@@ -64,7 +69,8 @@ class Viewer(Node):
                                  raw=True)
         self._keep(CameraInfo, camera_info)
         self._keep(Image, options.image)
-        self.create_timer(1 / options.rate, self._update)
+        self.create_timer(1 / options.rate, self._update,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f'open {self._scene.address} in a browser; meshes of '
                                f'{self.resolve_topic_name("human_meshes")}, pictures of '
                                f'{self.resolve_topic_name(options.image)}')
@@ -87,7 +93,8 @@ class Viewer(Node):
     def _take_meshes(self, data: bytes) -> None:
         self._newest['HumanMeshArray'] = data
         self._num_messages += 1
-        self._heard_ns = self._now_ns()
+        self._heard_s = time.monotonic()
+        self._arrived_ns = self.get_clock().now().nanoseconds
 
     def _update(self) -> None:
         """Hands what is new to the page."""
@@ -109,13 +116,13 @@ class Viewer(Node):
         region = info.roi
         width = (region.width or info.width) // max(1, info.binning_x)
         height = (region.height or info.height) // max(1, info.binning_y)
-        intrinsics = intrinsics_from_camera_info(info, width, height)
+        intrinsics = intrinsics_from_camera_info(info, width, height, self._is_rectified)
         if intrinsics is not None and width and height:
             self._scene.show_camera(intrinsics, width, height)
 
     def _show_people(self, array: HumanMeshArray | None) -> None:
         if array is None:
-            if self._scene.num_people and self._now_ns() - self._heard_ns > STALE_S * 1e9:
+            if self._scene.num_people and time.monotonic() - self._heard_s > STALE_S:
                 self._scene.show_people([])
             return
         if array.topology_hash != self._hash:
@@ -123,7 +130,7 @@ class Viewer(Node):
                 f'meshes of the body {array.topology_hash[:12]}, but the topology is of '
                 f'{self._hash[:12]}; do two nodes publish here?', throttle_duration_sec=10.0)
             return
-        self._latency_ms = (self._heard_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
+        self._latency_ms = (self._arrived_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
         try:
             self._scene.show_people(human_meshes_from_message(array))
         except ValueError as error:
@@ -131,25 +138,22 @@ class Viewer(Node):
 
     def _count(self) -> None:
         """Once a second: the rate of the meshes."""
-        now_ns = self._now_ns()
-        if now_ns - self._counted_ns >= 1e9:
-            self._rate_hz = self._num_messages / ((now_ns - self._counted_ns) / 1e9)
-            self._num_messages, self._counted_ns = 0, now_ns
-        if self._heard_ns and self._hash is not None:
+        span_s = time.monotonic() - self._counted_s
+        if span_s >= 1:
+            self._rate_hz = self._num_messages / span_s
+            self._num_messages, self._counted_s = 0, self._counted_s + span_s
+        if self._heard_s > -math.inf and self._hash is not None:
             count = self._scene.num_people
             self._scene.show_text(
                 f'**{count}** {person_or_people(count)}, **{self._rate_hz:.0f}** Hz, '
                 f'latency **{self._latency_ms:.0f}** ms')
-        elif self._heard_ns:
+        elif self._heard_s > -math.inf:
             self._scene.show_text('waiting for topology')
 
     def _take(self, type_: type) -> Any:
         """The newest message of a type, once; None where there is none."""
         data = self._newest.pop(type_.__name__, None)
         return None if data is None else deserialize_message(data, type_)
-
-    def _now_ns(self) -> int:
-        return self.get_clock().now().nanoseconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--namespace', default='', help='of the node whose meshes are shown')
     parser.add_argument('--image', default='image', help='image topic (image)')
     parser.add_argument('--camera-info', help='default: camera_info beside the image topic')
+    parser.add_argument('--rectified', action='store_true',
+                        help='the images are: P of camera_info holds, not K')
     parser.add_argument('--rate', type=_rate, default=RATE_HZ,
                         help=f'updates of the page, Hz ({RATE_HZ:g})')
     options = parse_words(parser, words)

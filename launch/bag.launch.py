@@ -36,7 +36,7 @@ ARGUMENTS = (
     ('start_delay', '5.0', 'time for the node to load its network before the playback, s'),
 )
 # Nothing that a node of ours once published may come from the bag as well.
-OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'markers', 'overlay')
+OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'markers', 'overlay', 'vertices')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -70,6 +70,7 @@ def _playback(context: LaunchContext) -> list[Action]:
     bag, rate, delay = (LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS)
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
     ours = [f'{"/" if namespace else ""}{namespace}/{topic}' for topic in OUR_TOPICS]
+    ours.append('/diagnostics')
     # Old results go out of the way; whoever wants to see them plays the bag by hand.
     play = ExecuteProcess(
         cmd=['ros2', 'bag', 'play', bag, '--clock', '--rate', rate, '--remap',

@@ -72,6 +72,9 @@ class Driver(NamedTuple):
     """Debian package, the distribution's name left open."""
 
 
+# The frame of the images; REP-105 has no name for it, this one is the most common.
+FRAME_ID = 'camera_color_optical_frame'
+
 # v4l2 and usb_cam publish image_raw where they are; realsense_ros below its node's name.
 DRIVERS = {
     'usb_cam': Driver('usb_cam', 'usb_cam_node_exe', 'image_raw', 'ros-$ROS_DISTRO-usb-cam'),
@@ -122,8 +125,9 @@ def _source(given: dict[str, str]) -> tuple[str, list[Action]]:
         loop = ['--loop'] if _is_true('loop', given) else []
         return given['image'] or 'image', [Node(
             package='decomr', executable='video_source', name='video_source', output='screen',
-            namespace=given['namespace'], parameters=[_sim_time(given)],
-            arguments=[given['video'], *loop, '--wait-for-subscriber', '--wait-timeout', '120'],
+            namespace=given['namespace'],  # no simulated time: a video is played in real time
+            arguments=[given['video'], *loop, '--wait-for-node', 'decomr',
+                       '--wait-timeout', '600'],
             remappings=_remappings(given, 'image'))]
     if given['camera'] == 'none':
         return given['image'] or 'image', []
@@ -156,10 +160,10 @@ def _driver_parameters(given: dict[str, str]) -> dict[str, Any]:
     width, height, fps = (_number(name, given) for name in ('width', 'height', 'fps'))
     if given['camera'] == 'usb_cam':
         return {'video_device': given['device'], 'image_width': width, 'image_height': height,
-                'framerate': float(fps), 'frame_id': 'camera_optical_frame'}
+                'framerate': float(fps), 'frame_id': FRAME_ID}
     if given['camera'] == 'v4l2':
         return {'video_device': given['device'], 'image_size': [width, height],
-                'camera_frame_id': 'camera_optical_frame', 'output_encoding': 'rgb8'}
+                'camera_frame_id': FRAME_ID, 'output_encoding': 'rgb8'}
     return {'rgb_camera.color_profile': f'{width}x{height}x{fps}', 'enable_depth': False}
 
 
@@ -169,7 +173,10 @@ def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Actio
         return []
     folder = given['record']
     if folder.lower() in TRUE:
-        folder = time.strftime('decomr_%Y-%m-%d_%H-%M-%S')
+        # Two cameras are recorded in the same second.
+        words = ['decomr', *given['namespace'].strip('/').split('/'),
+                 time.strftime('%Y-%m-%d_%H-%M-%S')]
+        folder = '_'.join(filter(None, words))
     also = given['record_also'].replace(',', ' ').split()
     if not _has_rosbag2():
         return [Node(

@@ -90,3 +90,17 @@ def test_an_error_of_the_detector_comes_out_where_its_answer_would() -> None:
     with pytest.raises(RuntimeError, match='call look_at'):
         detector(IMAGE)
     detector.close()
+
+
+def test_images_that_nobody_waits_for_any_more_are_not_looked_at() -> None:
+    slow, detector, _ = _make()
+    images = [np.full_like(IMAGE, shade) for shade in range(6)]
+    for image in images:
+        detector.look_at(image)
+        wait_until(lambda: slow.seen, 5)  # the first is being looked at, the others wait
+        detector.reset()
+    detector.look_at(images[-1])
+    for _ in images:
+        slow.go_on.release()
+    wait_until(lambda: detector.is_ready(64, 48), 5)
+    assert [image[0, 0, 0] for image in slow.seen] == [0, 5]

@@ -5,12 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from rclpy.serialization import serialize_message
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header
 
-from decomr_ros.bag import BagTopic, BagWriter, read_bag, recover_bag
+from decomr_ros import bag as bag_module
+from decomr_ros.bag import BagTopic, BagWriter, _qos_text, read_bag, recover_bag
 from decomr_ros.messages import human_mesh_array_message
 from decomr_ros.recorder import message_definition
 from tests.ros.conftest import make_mesh
@@ -162,3 +164,29 @@ def test_a_definition_holds_every_message_it_needs() -> None:
     assert [line.removeprefix('MSG: ') for line in text.splitlines()
             if line.startswith('MSG: ')] == [
         'std_msgs/Header', 'decomr/HumanMesh', 'builtin_interfaces/Time', 'geometry_msgs/Point']
+
+
+def test_a_latched_topic_stays_latched_as_either_release_of_rosbag2_writes_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, words in (('numbers', {}), ('words', {'durability: 1': 'durability: transient_local',
+                                                    'durability: 2': 'durability: volatile'})):
+        with monkeypatch.context() as patch:
+            def text(topic: BagTopic, words: dict[str, str] = words) -> str:
+                made = _qos_text(topic)
+                for number, word in words.items():
+                    made = made.replace(number, word)
+                return made
+
+            patch.setattr(bag_module, '_qos_text', text)
+            writer = BagWriter(tmp_path / name, _topics())
+            writer.write('/latched', _data(99), START_NS, START_NS)
+            _write(writer, 0, 3)
+            writer.close()
+        (tmp_path / name / 'metadata.yaml').unlink()
+        recover_bag(tmp_path / name)
+        metadata = yaml.safe_load((tmp_path / name / 'metadata.yaml').read_text())
+        topics = metadata['rosbag2_bagfile_information']['topics_with_message_count']
+        quality = {topic['topic_metadata']['name']: topic['topic_metadata']['offered_qos_profiles']
+                   for topic in topics}
+        assert 'durability: 1' in quality['/latched']
+        assert 'durability: 2' in quality['/human_meshes']

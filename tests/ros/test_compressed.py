@@ -87,3 +87,15 @@ def test_a_damaged_picture_is_refused_or_still_a_picture(
     assert seen.dtype == np.uint8
     assert seen.ndim == 3
     assert seen.shape[2] == 3
+
+
+def test_the_end_of_a_thumbnail_is_not_taken_for_the_end_of_the_picture() -> None:
+    data = _message('jpeg', RGB, '.jpg').data.tobytes()
+    thumbnail = b'Exif\0\0' + data
+    with_thumbnail = (data[:2] + b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
+                      + data[2:])
+    whole = CompressedImage(format='jpeg', data=array.array('B', with_thumbnail))
+    assert rgb_from_compressed_message(whole).shape == RGB.shape
+    cut = CompressedImage(format='jpeg', data=array.array('B', with_thumbnail[:-200]))
+    with pytest.raises(BadInput, match='its end is missing'):
+        rgb_from_compressed_message(cut)

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.event_handler import UnsupportedEventTypeError
 
 from decomr_core.body_models import BodyModel
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
@@ -21,6 +20,7 @@ from decomr_ros import diagnostics
 from decomr_ros.diagnostics import FrameStatistics, Situation, failing_as, judge
 from decomr_ros.frame_worker import WorkerCounts
 from decomr_ros.images import image_message
+from decomr_ros.qos_events import UnsupportedEventTypeError
 from tests.core.fake_tensorrt import FakeGpu
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, BrokenRuntime, InnerNode, values_of
@@ -234,3 +234,30 @@ def test_gpu_memory_of_tensorrt_comes_from_cuda(monkeypatch: pytest.MonkeyPatch)
     sys.modules.pop(ours)
     assert used_mib == 300
     assert total_mib == gpu.total_bytes // 2**20
+
+
+def test_rates_of_a_long_time_are_those_of_what_is_remembered(monkeypatch: pytest.MonkeyPatch
+                                                              ) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(diagnostics.time, 'monotonic', lambda: now_s[0])
+    statistics = FrameStatistics()
+    for image in range(9000):  # 30 Hz for 300 s
+        now_s[0] = image / 30
+        statistics.add_arrival()
+    assert statistics.rates_hz(300.0)[0] == pytest.approx(30, rel=0.01)
+    assert statistics.rates_hz(5.0)[0] == pytest.approx(30, rel=0.02)
+
+
+def test_an_output_that_fails_does_not_keep_the_tracker_from_learning(
+        ros: RosTest, inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = inner.activate()
+    learned: list[int] = []
+    learn = inner.node._pipeline.learn
+    monkeypatch.setattr(inner.node._pipeline, 'learn', lambda: learned.append(1) or learn())
+
+    def fail(*_: object) -> None:
+        raise KeyError('no such field')
+
+    monkeypatch.setattr(inner.node._outputs, 'publish_pictures', fail)
+    assert camera.show(HEIGHT, WIDTH).meshes
+    ros.spin_until(lambda: learned, 5)

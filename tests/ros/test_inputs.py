@@ -264,6 +264,56 @@ def test_of_messages_of_one_stamp_the_newest_is_found() -> None:
     assert messages.at(header(1).stamp, 0.5) is None
 
 
+def test_a_handover_repeats_nothing_turns_nothing_round_and_counts_losses_once(
+        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = ['best_effort']
+    monkeypatch.setattr(MatchingSubscription, '_offered', lambda self: offered[0])
+    losses: list[str] = []
+    lost: list[Callable] = []
+    monkeypatch.setattr(subscriptions, 'SubscriptionEventCallbacks', lambda **callbacks:
+                        lost.append(callbacks['message_lost']))
+    seen: list[float] = []
+    subscription = MatchingSubscription(
+        node, Image, 'image', lambda message: seen.append(message.header.stamp.sec), 5,
+        lost=losses.append)
+    old = node.callbacks['/image']
+    old(gray(5))
+    offered[0] = 'reliable'
+    subscription.check()
+    new = node.callbacks['/image']
+    old(gray(7))  # it has missed the sixth, which the reliable one brings late
+    for seconds in (6, 7, 8):
+        new(gray(seconds))
+    old(gray(9))
+    for seconds in (9, 3, 4):  # the camera's clock starts anew
+        new(gray(seconds))
+    assert seen == [5, 7, 8, 9, 3, 4]
+    for tell in lost:
+        tell('one')
+    assert losses == ['one']
+    subscription.close()
+
+
+def test_cameras_without_a_clock_lose_nothing_in_a_handover(
+        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = ['best_effort']
+    monkeypatch.setattr(MatchingSubscription, '_offered', lambda self: offered[0])
+    seen: list[Image] = []
+    subscription = MatchingSubscription(node, Image, 'image', seen.append, 5)
+    node.callbacks['/image'](gray(0))
+    offered[0] = 'reliable'
+    subscription.check()
+    node.callbacks['/image'](gray(0))
+    assert len(seen) == 2
+
+
+def test_a_damaged_camera_info_is_counted(ros: RosTest) -> None:
+    heard: list[Frame] = []
+    inputs = Inputs(ros.node, NodeParameters(), heard.append)
+    assert inputs._read_camera_info(b'\0\1\0\0 too short') is None
+    assert inputs.bad == {'camera_info': 1}
+
+
 def _stream(ros: RosTest, subscription: MatchingSubscription, publisher: object,
             stamps: range) -> None:
     """Sends an image of each second while the subscription follows the publishers."""

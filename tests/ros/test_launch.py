@@ -94,9 +94,10 @@ def test_a_mistake_says_what_to_do(file: ModuleType, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(('camera', 'image', 'expected'), [
     ('usb_cam', 'image_raw', {'video_device': '/dev/video0', 'image_width': 640,
                               'image_height': 480, 'framerate': 30.0,
-                              'frame_id': 'camera_optical_frame'}),
+                              'frame_id': 'camera_color_optical_frame'}),
     ('v4l2', 'image_raw', {'video_device': '/dev/video0', 'image_size': [640, 480],
-                           'camera_frame_id': 'camera_optical_frame', 'output_encoding': 'rgb8'}),
+                           'camera_frame_id': 'camera_color_optical_frame',
+                           'output_encoding': 'rgb8'}),
     ('realsense', 'camera/color/image_raw', {'rgb_camera.color_profile': '640x480x30',
                                              'enable_depth': False})])
 def test_a_driver_is_started_with_its_own_parameters(
@@ -118,7 +119,7 @@ def test_rosbag2_records_where_it_is_installed(file: ModuleType,
                      image='/camera/image_raw', namespace='robot', use_sim_time='true')
     command = _command(actions[-1])
     assert command[:5] == ['ros2', 'bag', 'record', '-s', 'mcap']
-    assert command[command.index('-o') + 1].startswith('decomr_20')
+    assert command[command.index('-o') + 1].startswith('decomr_robot_20')
     assert command[command.index('--regex') + 1] == (
         '^(/robot/human_meshes|/robot/topology|/camera/camera_info|/robot/iuv|'
         '/camera/image_raw/compressed|/diagnostics)$')
@@ -159,6 +160,7 @@ def test_a_bag_is_played_in_its_own_time_without_old_results(
     command = _command(timer.actions[0])
     assert command[:6] == ['ros2', 'bag', 'play', str(tmp_path), '--clock', '--rate']
     assert '/robot/human_meshes:=/recorded/robot/human_meshes' in command
+    assert '/diagnostics:=/recorded/diagnostics' in command
     context.launch_configurations['bag'] = '/nowhere'
     with pytest.raises(RuntimeError, match='give bag:=FOLDER'):
         file._check(context)

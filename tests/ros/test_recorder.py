@@ -3,9 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import rclpy
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
@@ -15,10 +18,27 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from decomr_ros import bag
 from decomr_ros.bag import BagTopic, BagWriter, read_bag
 from decomr_ros.messages import human_mesh_array_message
-from decomr_ros.recorder import main, message_definition
+from decomr_ros.recorder import Recorder, main, message_definition
 from tests.ros.conftest import RosTest, make_mesh
+
+
+@pytest.fixture
+def inner_recorder() -> Iterator[Callable[..., Recorder]]:
+    """Makes a recorder in this process."""
+    made: list[Recorder] = []
+
+    def make(folder: Path, use_sim_time: bool = False) -> Recorder:
+        rclpy.init(args=['--ros-args', '-p', f'use_sim_time:={str(use_sim_time).lower()}'])
+        made.append(Recorder(folder))
+        return made[-1]
+
+    yield make
+    for recorder in made:
+        recorder.destroy_node()
+        rclpy.shutdown()
 
 
 def _publish(ros: RosTest, count: int) -> None:
@@ -145,3 +165,37 @@ def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
     assert recorder.process.wait(20) == 2
     assert recorder.output.count('\n') == 1
     assert 'choose another folder' in recorder.output
+
+
+def test_a_full_disk_ends_the_recorder_with_a_sentence(
+        tmp_path: Path, inner_recorder: Callable[..., Recorder],
+        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    recorder = inner_recorder(tmp_path / 'bag')
+
+    def full(*_: object) -> int:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(bag.os, 'pwrite', full)
+    recorder._flush()
+    assert recorder.exit_code == 1
+    recorder.close()
+    log = capfd.readouterr().err
+    assert log.count('the recording ends: [Errno 28] No space left on device') == 1
+    assert f'--recover {tmp_path / "bag"}' in log
+
+
+def test_what_comes_before_the_first_clock_is_recorded_at_its_time(
+        tmp_path: Path, inner_recorder: Callable[..., Recorder],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = inner_recorder(tmp_path / 'bag', use_sim_time=True)
+    clock_ns = iter([0, 0, 7_000_000_000, 9_000_000_000])
+    monkeypatch.setattr(recorder, 'get_clock', lambda: SimpleNamespace(
+        now=lambda: SimpleNamespace(nanoseconds=next(clock_ns))))
+    for text in (b'topology', b'first', b'second', b'third'):
+        recorder._write('/topology', text, sent_ns=1_700_000_000_000_000_000)
+    monkeypatch.undo()
+    recorder.close()
+    assert [(message.data, message.receive_ns, message.publish_ns)
+            for message in read_bag(tmp_path / 'bag')] == [
+        (b'topology', 7_000_000_000, 7_000_000_000), (b'first', 7_000_000_000, 7_000_000_000),
+        (b'second', 7_000_000_000, 7_000_000_000), (b'third', 9_000_000_000, 9_000_000_000)]

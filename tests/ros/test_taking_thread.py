@@ -70,7 +70,7 @@ def test_an_error_is_logged_and_the_next_message_comes(
     send('good')
     wait_until(lambda: taken == ['bad', 'good'], 10)
     thread.stop()
-    assert "a callback failed: KeyError('no such thing')" in capfd.readouterr().err
+    assert "a callback of /text failed: KeyError('no such thing')" in capfd.readouterr().err
 
 
 def test_nothing_is_left_of_threads_that_were_stopped(ros: RosTest) -> None:
@@ -90,3 +90,5 @@ def test_a_node_that_is_destroyed_while_active_leaves_no_thread(
     assert {thread.name for thread in taking_threads()} == {'take /image', 'take /camera_info'}
     inner.node.destroy_node()
     assert not taking_threads()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith(('frame_worker', 'detector')) for name in names), names

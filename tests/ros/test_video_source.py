@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from sensor_msgs.msg import CameraInfo, Image
 
 from decomr_core.camera import intrinsics_from_fov
@@ -102,8 +103,37 @@ def test_a_calibration_follows_the_images_when_they_are_resized(tmp_path: Path) 
     (tmp_path / 'camera.yaml').write_text(CALIBRATION)
     calibration = read_calibration(tmp_path / 'camera.yaml')
     assert calibration.distortion == [0.1, -0.2, 0, 0, 0]
+    assert calibration.distortion_model == 'plumb_bob'
     np.testing.assert_array_equal(calibration.intrinsics_at(320, 240), calibration.intrinsics)
     half = calibration.intrinsics_at(160, 120)
     np.testing.assert_allclose(half, [[150, 0, 79.5], [0, 155, 59.5], [0, 0, 1]])
     whole = Calibration((160, 120), half, []).intrinsics_at(320, 240)
     np.testing.assert_allclose(whole, calibration.intrinsics)
+
+
+def test_the_lens_of_a_calibration_reaches_the_camera_info(tmp_path: Path, ros: RosTest,
+                                                           pictures: Path) -> None:
+    fisheye = CALIBRATION.replace('[0.1, -0.2, 0, 0, 0]', '[0.1, -0.2, 0, 0]').replace(
+        'plumb_bob', 'equidistant')
+    (tmp_path / 'camera.yaml').write_text(fisheye)
+    heard: list[CameraInfo] = []
+    ros.node.create_subscription(CameraInfo, 'camera_info', heard.append, 10)
+    ros.start('-m', 'decomr_ros.video_source', pictures, '--calibration',
+              tmp_path / 'camera.yaml', '--wait-for-subscriber')
+    ros.node.create_subscription(Image, 'image', lambda message: None, 10)
+    ros.spin_until(lambda: heard, 20)
+    assert heard[0].distortion_model == 'equidistant'
+    assert list(heard[0].d) == [0.1, -0.2, 0, 0]
+
+
+def test_it_waits_for_the_node_that_it_is_to_wait_for(ros: RosTest, pictures: Path) -> None:
+    heard: list[Image] = []
+    ros.node.create_subscription(Image, 'image', heard.append, 10)
+    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--wait-for-node', 'eater')
+    ros.spin(1.5)
+    assert not heard, source.output
+    eater = rclpy.create_node('eater', context=ros.context)
+    eaten: list[Image] = []
+    eater.create_subscription(Image, 'image', eaten.append, 10)
+    ros.add(eater)
+    ros.spin_until(lambda: len(eaten) == 6, 20)
