@@ -1,14 +1,15 @@
-"""What is known about one person over time."""
+"""What is known about one person over time, and what the meshes of one image say of all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from decomr_core.motion import BoxMotion
 
-__all__ = ['Track']
+__all__ = ['Sights', 'Track']
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,22 @@ class Track:
     def moved(self, step_s: float) -> Track:
         """The track after so many seconds, where the motion model takes it."""
         return replace(self, motion=self.motion.predicted(step_s))
+
+
+@dataclass
+class Sights:
+    """What the meshes of an image say of the people who were tracked in it.
+
+    Attributes:
+        boxes: (T, 4) around the meshes, image px.
+        is_near: (T,) bool, who is next to somebody else.
+        is_covered: (T,) bool, who is partly behind somebody else.
+        looks: gives (T, K) what the people look like; None: not known.
+        unseen: what becomes of those whose mesh does not show them, by index.
+    """
+
+    boxes: np.ndarray
+    is_near: np.ndarray
+    is_covered: np.ndarray
+    looks: Callable[[], np.ndarray] | None
+    unseen: dict[int, Track | None] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -29,7 +29,7 @@ from decomr_core.matching import (
     rivals,
 )
 from decomr_core.motion import FROM_MESH, BoxMotion, HeldBoxes, detector_noise
-from decomr_core.track import Track
+from decomr_core.track import Sights, Track
 
 __all__ = ['Tracker', 'TrackerConfig']
 
@@ -135,7 +135,7 @@ class Tracker:
         self._stamp_s: float | None = None
         self._history: deque[tuple[float, dict[int, np.ndarray]]] = deque(maxlen=HISTORY_IMAGES)
         self._held = HeldBoxes()
-        self._sights: _Sights | None = None
+        self._sights: Sights | None = None
 
     def reset(self) -> None:
         """Forgets everybody; numbers go on counting."""
@@ -224,7 +224,7 @@ class Tracker:
                 if len(tracks) > 1 else np.zeros((1, 1), bool))
         covered = are_covered(expected, near)
         fits = mesh_fits(expected, clipped, covered) | (not self.config.follows_mesh)
-        sights = _Sights(clipped, near.any(1), covered, None if looks is None else cache(looks))
+        sights = Sights(clipped, near.any(1), covered, None if looks is None else cache(looks))
         loses = self._losers(sights, is_body & inside, points)
         shown = np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
@@ -331,7 +331,7 @@ class Tracker:
             tracks.append(track)
         self.tracks = sorted(tracks, key=lambda track: track.track_id)
 
-    def _losers(self, sights: _Sights, is_sight: np.ndarray, points: np.ndarray | None
+    def _losers(self, sights: Sights, is_sight: np.ndarray, points: np.ndarray | None
                 ) -> np.ndarray:
         """Whose mesh shows somebody else, whom it fits better, (T,) bool."""
         boxes = sights.boxes
@@ -345,7 +345,7 @@ class Tracker:
                     loses[second if costs[first] <= costs[second] else first] = True
         return loses
 
-    def _carried(self, track: Track, sights: _Sights, index: int) -> Track:
+    def _carried(self, track: Track, sights: Sights, index: int) -> Track:
         """The track whose mesh shows it: the mesh corrects, and the look is learned."""
         look = track.look
         if sights.looks is not None and not sights.is_near[index]:
@@ -376,26 +376,7 @@ class Tracker:
         return replace(track, hidden_since_s=since_s)
 
 
-@dataclass
-class _Sights:
-    """What the meshes of an image say of the people who were tracked in it.
-
-    Attributes:
-        boxes: (T, 4) around the meshes, image px.
-        is_near: (T,) bool, who is next to somebody else.
-        is_covered: (T,) bool, who is partly behind somebody else.
-        looks: gives (T, K) what the people look like; None: not known.
-        unseen: what becomes of those whose mesh does not show them, by index.
-    """
-
-    boxes: np.ndarray
-    is_near: np.ndarray
-    is_covered: np.ndarray
-    looks: Callable[[], np.ndarray] | None
-    unseen: dict[int, Track | None] = field(default_factory=dict)
-
-
-def _is_alike(track: Track, sights: _Sights, index: int) -> bool:
+def _is_alike(track: Track, sights: Sights, index: int) -> bool:
     """Whether a mesh shows the person; who is not hidden need not prove it by the look."""
     if not track.is_hidden or sights.looks is None or track.look is None:
         return True
