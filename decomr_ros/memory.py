@@ -24,7 +24,10 @@ ARENAS = 1
 
 
 def keep_freed_memory() -> bool:
-    """Lets freed memory stay with the process; to be called before it has threads.
+    """Lets freed memory stay with the process.
+
+    To be called before it has threads, which means before NumPy is imported: glibc looks at the
+    number of stores only once, when the second thread wants memory.
 
     Returns:
         Whether the C library can: glibc does; others go on as they are.

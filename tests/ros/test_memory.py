@@ -22,10 +22,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 # MiB that a process grows by while its threads, one after the other, hold 20 MiB for a moment.
 THREADS = """
+import sys
 import threading
-from decomr_ros.memory import keep_freed_memory
 if {is_kept}:
-    assert keep_freed_memory()
+    sys.argv = ['-m']  # as it is while `python -m` looks for the program
+import decomr_ros
+import numpy  # starts threads of its own
 def resident_mib():
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * 4 // 1024
