@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -80,6 +81,9 @@ class RosTest:
     """A node inside the test, and programs beside it, in a domain of their own."""
 
     def __init__(self, folder: Path) -> None:
+        # rcl finds the way to /rosout by a node's name: one of the test before that is collected
+        # during this one would take the way of this one's with it.
+        gc.collect()
         self.folder = folder
         self.domain = next(DOMAINS)
         self.processes: list[Process] = []

@@ -47,7 +47,7 @@ class Notes:
         return topic
 
     def destroy_subscription(self, topic: str) -> None:
-        self.callbacks.pop(topic)
+        self.callbacks.pop(topic, None)  # in a handover there are two of a topic
 
     def create_timer(self, *arguments: object, **kwargs: object) -> object:
         return object()
@@ -212,7 +212,8 @@ def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
     for seconds in (1.2, 1.8, 2.5):
         node.callbacks['/image'](gray(seconds))
     exact, near, late = frames
-    np.testing.assert_allclose(exact.boxes.scores, [0.9, 0.7])
+    # All that may be used: the tracker decides who is left out, and counts them.
+    np.testing.assert_allclose(exact.boxes.scores, [0.9, 0.7, 0.5])
     np.testing.assert_allclose(near.boxes.scores, [0.6])
     assert late.boxes is None
     assert 'no boxes on /boxes within 0.5 s' in node.log[-1]
@@ -335,7 +336,7 @@ def _follow_publishers(ros: RosTest, subscription: MatchingSubscription, seen: l
     assert subscription.reliability == 'best_effort'
     publisher = ros.node.create_publisher(Image, 'image', RELIABLE)
     ros.spin_until(lambda: publisher.get_subscription_count())
-    _stream(ros, subscription, publisher, range(40))
+    _stream(ros, subscription, publisher, range(1, 40))
     assert subscription.reliability == 'reliable'
     ros.spin_until(lambda: seen[-1] == 39)
     assert seen == list(range(seen[0], 40))

@@ -131,7 +131,7 @@ def test_every_one_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_answere
     rng = np.random.default_rng(6)
     take_image, take_info = _callback(node, 'image'), _callback(node, 'camera_info')
     for _ in range(NUM_PAIRS):
-        take_info(_info(rng))
+        take_info(bytes(serialize_message(_info(rng))))
         take_image(bytes(serialize_message(_image(rng))))
         assert node._worker.wait_until_idle(5)
     counts = node._worker.counts
