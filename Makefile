@@ -1,11 +1,18 @@
 # Every target does its own set-up first; on a machine that is set up this takes under a second.
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint bench clean
+# How the tests run: side by side, each process with one thread, so that they share the cores
+# without competing for them. A process that has nothing left to do takes tests from another.
+PYTEST = pytest -n auto --maxprocesses 8 --dist worksteal
+test test-all coverage: export OMP_NUM_THREADS = 1
+
+.PHONY: help setup demo test test-all coverage lint bench clean
 
 help:
 	@echo 'make demo [VIDEO=file|/dev/video0]   meshes from a video, through ROS 2'
-	@echo 'make test                            the whole test suite'
+	@echo 'make test                            the test suite'
+	@echo 'make test-all                        the same and the slow checks at full size'
+	@echo 'make coverage                        the same, with a report of the lines that ran'
 	@echo 'make lint                            the style checks'
 	@echo 'make bench                           speed on this machine'
 	@echo 'make setup                           set-up alone'
@@ -18,7 +25,16 @@ demo: setup
 	scripts/with-env decomr demo --out demo_output $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup
-	scripts/with-env python -m pytest
+	scripts/with-env python -m $(PYTEST) -m 'not full_size'
+
+test-all: setup
+	scripts/with-env python -m $(PYTEST)
+
+coverage: setup
+	scripts/with-env coverage erase
+	scripts/with-env coverage run -m $(PYTEST)
+	scripts/with-env coverage combine --quiet
+	scripts/with-env coverage report
 
 lint: setup
 	scripts/with-env ruff check .

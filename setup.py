@@ -44,6 +44,7 @@ setup(
         'training': ['jsonargparse>=4.30', 'lightning-fabric>=2.4', 'matplotlib>=3.8', 'PyYAML>=6',
                      'tensorboard>=2.14'],
         'view': ['viser>=1.0'],
-        'dev': ['hypothesis>=6.100', 'pytest>=8', 'ruff>=0.6'],
+        'dev': ['coverage>=7.10', 'hypothesis>=6.100', 'pytest>=8', 'pytest-xdist>=3.6',
+                'ruff>=0.6'],
     },
 )

@@ -42,6 +42,7 @@ from decomr_ros.outputs import Outputs
 from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline, free_memory, settle_memory
 from decomr_ros.process import run_node
+from decomr_ros.quiet_log import QuietLog
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +84,7 @@ class DecomrNode(ManagedNode):
             options: what rclpy's Node takes, as `context` or `parameter_overrides`.
         """
         super().__init__('decomr', **options)
+        self._log_failure = QuietLog(lambda text: self.get_logger().error(text), QUIET_S)
         self._reset()
         declare_parameters(self, self._is_configured, self._parameters_changed)
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -288,7 +290,7 @@ class DecomrNode(ManagedNode):
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_failure(error)
-        self.get_logger().error(f'an image was left out: {error}', throttle_duration_sec=QUIET_S)
+        self._log_failure(f'an image was left out: {error}')
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
         self._statistics.add_lost(event.total_count_change)

@@ -27,6 +27,7 @@ from decomr_ros.compressed import rgb_from_compressed_message
 from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.quiet_log import QuietLog
 from decomr_ros.serialized_image import SerializedImage, image_from_bytes
 from decomr_ros.subscriptions import MatchingSubscription
 
@@ -160,6 +161,7 @@ class Inputs:
         self._subscriptions: list[MatchingSubscription] = []
         self._timer: Timer | None = None
         self._said: set[str] = set()
+        self._log_bad = QuietLog(lambda text: node.get_logger().warning(text), QUIET_S)
         self._last_info = b''
         self._lock = threading.Lock()
         self._calibrations = CalibrationStore(
@@ -333,7 +335,7 @@ class Inputs:
     def _count(self, error: BadInput) -> None:
         with self._lock:
             self.bad[error.cause] += 1
-        self._node.get_logger().warning(f'left out: {error}', throttle_duration_sec=QUIET_S)
+        self._log_bad(f'left out: {error}')
 
     def _warn_once(self, text: str) -> None:
         if text not in self._said:

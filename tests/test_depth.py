@@ -75,13 +75,14 @@ def test_a_mesh_drawn_too_large_or_too_small_still_finds_its_distance(scene: Sce
 
 
 def test_millimetres_and_unknown_values_are_understood(scene: Scene) -> None:
+    guess = TRANSLATION * 1.2
     millimetres = (scene.depth * 1000).astype(np.uint16)
-    seen = translation_from_depth(scene.points, scene.image_xy, TRANSLATION, millimetres, 0.001)
+    seen = translation_from_depth(scene.points, scene.image_xy, guess, millimetres, 0.001)
     np.testing.assert_allclose(seen, TRANSLATION, atol=0.02)
     for unknown in (np.nan, np.inf, -1.0, 0.0):
         broken = scene.depth.copy()
         broken[::2] = unknown
-        seen = translation_from_depth(scene.points, scene.image_xy, TRANSLATION, broken)
+        seen = translation_from_depth(scene.points, scene.image_xy, guess, broken)
         np.testing.assert_allclose(seen, TRANSLATION, atol=0.02)
 
 
@@ -96,6 +97,7 @@ def test_something_before_a_quarter_of_the_body_does_not_pull_it_nearer(scene: S
 def test_the_root_keeps_its_place_in_the_image(scene: Scene) -> None:
     guess = TRANSLATION * 0.8 + (0.1, 0, 0)
     seen = translation_from_depth(scene.points, scene.image_xy, guess, scene.depth)
+    assert seen[2] > guess[2] + 0.5
     np.testing.assert_allclose(project_perspective(seen, K), project_perspective(guess, K))
 
 

@@ -53,6 +53,7 @@ def test_an_undistorted_picture_has_each_point_where_an_ideal_camera_sees_it(mod
     ideal = np.array([[200.0, 150.0], [420.0, 330.0], [320.0, 100.0]])
     y, x = np.mgrid[:SIZE[1], :SIZE[0]]
     picture = np.zeros(SIZE[::-1], np.uint8)
+    assert (np.linalg.norm(lens.distort(ideal, K) - ideal, axis=1) > 1).all()
     for column, row in lens.distort(ideal, K):
         picture = np.maximum(picture, 255 * np.exp(
             -((x - column) ** 2 + (y - row) ** 2) / 18)).astype(np.uint8)

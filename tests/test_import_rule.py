@@ -150,7 +150,7 @@ def test_only_decomr_ros_the_launch_files_and_one_benchmark_import_ros() -> None
 def test_each_optional_package_is_imported_in_one_file(package: str) -> None:
     users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS, 'tools')
              for imported in imported_modules(path) if imported.split('.')[0] == package}
-    assert users <= {OPTIONAL[package]}
+    assert users == {OPTIONAL[package]}
 
 
 @pytest.mark.parametrize('runtime', WITHOUT_TORCH)

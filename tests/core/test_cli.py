@@ -190,7 +190,7 @@ def test_a_malformed_option_is_told_by_name(picture: Path, tmp_path: Path, words
     with pytest.raises(SystemExit) as caught:
         run('predict', picture, '--out', tmp_path, *words)
     assert caught.value.code == 2
-    assert words[0] in capsys.readouterr().err
+    assert f'error: argument {words[0]}: ' in capsys.readouterr().err
 
 
 def test_the_traceback_is_shown_to_those_who_ask_for_it(

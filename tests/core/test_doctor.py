@@ -94,5 +94,6 @@ def test_the_text_says_what_is_wrong(report: dict[str, Any]) -> None:
     text = doctor.main_text(report | {'problems': ['weights: gone']})
     assert 'PROBLEM weights: gone' in text
     assert 'All that is needed works' not in text
+    assert 'All that is needed works' in doctor.main_text(report | {'problems': []})
     for name in report['runtimes']:
         assert f'\n  {name} ' in text

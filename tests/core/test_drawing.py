@@ -96,6 +96,7 @@ def test_a_mesh_larger_than_the_image_fills_it(people: list[HumanMesh],
 
 def test_the_arguments_stay_as_they_are(people: list[HumanMesh], topology: Topology) -> None:
     draw_boxes(draw_meshes(IMAGE, people, topology.faces), people)
+    draw_boxes(IMAGE, people)
     assert (IMAGE == 60).all()
 
 

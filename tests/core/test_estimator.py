@@ -188,9 +188,11 @@ def test_boxes_from_outside_are_tracked_too(runtime: FakeRuntime) -> None:
 
 def test_the_crop_has_the_scale_that_the_config_asks_for(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime, config=EstimatorConfig(crop_scale=1.5))
+    shapes, run = [], runtime.run
+    runtime.run = lambda images: (shapes.append(images.shape), run(images))[1]
     (mesh,), _ = estimator.estimate(IMAGE, np.array([[100, 100, 150, 200]]))
     assert mesh.crop_side == pytest.approx(150)
-    assert runtime.crop_size == CROP_SIZE
+    assert shapes == [(1, CROP_SIZE, CROP_SIZE, 3)]
 
 
 def test_an_estimator_of_unknown_parts_is_refused_by_name() -> None:

@@ -145,7 +145,7 @@ def test_a_pickle_that_runs_a_command_is_refused_and_nothing_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'evil.pkl').write_bytes(pickle.dumps({'v_template': Evil()}))
-    with pytest.raises(ValueError, match=r'asks for (posix|nt)\.system, which is not run'):
+    with pytest.raises(ValueError, match=rf'asks for {os.name}\.system, which is not run'):
         read_smpl_pickle(tmp_path / 'evil.pkl')
     assert not (tmp_path / 'owned').exists()
 
@@ -172,9 +172,9 @@ def test_other_names_of_known_packages_are_refused(tmp_path: Path, target: bytes
     (b'\x80\x03cnumpy\ndtype\nC\x05aaaaaR.', 'without a tuple'),
     (b'ccopyreg\n_reconstructor\n(cbuiltins\nobject\nNNtR.', 'rebuild an unknown object'),
     # Claims of 10 GB and more in a few bytes.
-    (b'\x80\x05\x96' + struct.pack('<Q', 10 * 2**30) + b'abc', 'EOFError|truncated|run out'),
-    (b'\x80\x04\x8e' + struct.pack('<Q', 2**62) + b'abc', 'EOFError|truncated|run out'),
-    (b'\x80\x04\x95' + struct.pack('<Q', 2**40) + b'}', 'EOFError|truncated|run out'),
+    (b'\x80\x05\x96' + struct.pack('<Q', 10 * 2**30) + b'abc', 'body: EOFError;'),
+    (b'\x80\x04\x8e' + struct.pack('<Q', 2**62) + b'abc', 'body: EOFError;'),
+    (b'\x80\x04\x95' + struct.pack('<Q', 2**40) + b'}', 'body: EOFError;'),
     (b'\x80\x02}r\xff\xff\xff\xff.', 'lacks v_template'),
     # A key whose hash takes 2**64 steps.
     (b'\x80\x02})' + b'2\x86' * 64 + b'Ns.', 'other than text'),

@@ -68,6 +68,7 @@ def test_a_batch_is_filled_up_and_a_crowd_runs_in_parts(count: int, sizes: list[
     queue, function = PretendedQueue(), Counted()
     runner = BatchRunner(function, 5, 6, queue)
     function.sizes.clear()
+    queue.waits = 0
     assert np.array_equal(runner.run(crops(count)), sums(crops(count)))
     assert function.sizes == sizes
     assert queue.launched == len(sizes), 'each batch is one launch of a graph'
@@ -156,7 +157,8 @@ def test_on_a_gpu_the_network_says_the_same_for_any_number_of_people(
     images = parity_crops(64, count)
     seen, expected = runtime.run(images), exact.run(images)
     for name, values in vars(expected).items():
-        assert getattr(seen, name).shape == values.shape and values.dtype == np.float32
+        assert getattr(seen, name).shape == values.shape
+        assert getattr(seen, name).dtype == values.dtype == np.float32
         assert getattr(seen, name).flags.c_contiguous
     measured = measure_parity(vars(seen), vars(expected))
     assert measured.passes('f32') and measured.joints_mean_mm < parity.LIMITS_MM['f32']

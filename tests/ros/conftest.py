@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
-import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -25,8 +28,8 @@ from rclpy.node import Node  # noqa: E402
 
 from decomr_core.structures import HumanMesh  # noqa: E402
 
-# Each test talks in a domain of its own. Fast DDS allows 0 to 232, Linux' free ports end at 101.
-DOMAINS = itertools.cycle(range(101))
+# Fast DDS allows domains 0 to 232; the ports of those above 101 may be taken by other programs.
+NUM_DOMAINS = 101
 
 
 def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> HumanMesh:
@@ -77,6 +80,26 @@ class Process:
         return self.process.wait(timeout_s)
 
 
+@contextmanager
+def own_domain() -> Iterator[int]:
+    """A ROS domain that no other test on this machine talks in, and its environment variable.
+
+    A lock on a file reserves it: tests run side by side, also those of another checkout.
+    """
+    for domain in random.SystemRandom().sample(range(NUM_DOMAINS), NUM_DOMAINS):
+        path = Path(tempfile.gettempdir(), f'decomr_test_domain_{domain}')
+        try:
+            lock = path.open('w')
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another test's, perhaps of another user
+            continue
+        with lock, pytest.MonkeyPatch.context() as patch:
+            patch.setenv('ROS_DOMAIN_ID', str(domain))
+            yield domain
+        return
+    raise RuntimeError(f'all {NUM_DOMAINS} ROS domains are in use by other tests')
+
+
 class RosTest:
     """A node inside the test, and programs beside it, in a domain of their own."""
 
@@ -85,9 +108,7 @@ class RosTest:
         # during this one would take the way of this one's with it.
         gc.collect()
         self.folder = folder
-        self.domain = next(DOMAINS)
         self.processes: list[Process] = []
-        os.environ['ROS_DOMAIN_ID'] = str((self.domain + os.getpid()) % 101)
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node: Node = rclpy.create_node('test', context=self.context)
@@ -147,8 +168,13 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RosTest]:
-    monkeypatch.setenv('ROS_DOMAIN_ID', '0')  # restored after the test
+def domain() -> Iterator[int]:
+    with own_domain() as domain:
+        yield domain
+
+
+@pytest.fixture
+def ros(tmp_path: Path, domain: int) -> Iterator[RosTest]:
     test = RosTest(tmp_path)
     yield test
     test.close()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage
 
+from decomr_ros import compressed
 from decomr_ros.bad_input import BadInput
 from decomr_ros.compressed import rgb_from_compressed_message
 
@@ -87,6 +88,17 @@ def test_a_damaged_picture_is_refused_or_still_a_picture(
     assert seen.dtype == np.uint8
     assert seen.ndim == 3
     assert seen.shape[2] == 3
+
+
+def test_a_png_with_a_damaged_size_is_refused_before_memory_is_asked_for(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    message = _message('png', RGB)
+    data = bytearray(message.data.tobytes())
+    data[16:24] = (30_000).to_bytes(4, 'big') * 2  # OpenCV takes 2.7 GB for that
+    message.data = array.array('B', bytes(data))
+    monkeypatch.setattr(compressed.cv2, 'imdecode', lambda *_: pytest.fail('it was decoded'))
+    with pytest.raises(BadInput, match='damaged'):
+        rgb_from_compressed_message(message)
 
 
 def test_the_end_of_a_thumbnail_is_not_taken_for_the_end_of_the_picture() -> None:

@@ -53,8 +53,10 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weigh
     report = json.loads(run.output.splitlines()[-1])
     assert report['meshes'] == report['meshes_published'] > 0
     assert report['overlay'] is None
-    running = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True, check=True)
+    # ww: whole lines, which ps cuts off after 80 characters else.
+    running = subprocess.run(['ps', '-ewwo', 'args'], capture_output=True, text=True, check=True)
     assert str(out) not in running.stdout
+    assert str(weights) not in running.stdout, 'the node is not told of --out'
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [

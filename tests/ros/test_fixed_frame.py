@@ -67,6 +67,7 @@ class _Listener:
 
 @pytest.fixture
 def with_tf2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Listener, 'is_ended', False)
     monkeypatch.setitem(sys.modules, 'tf2_ros', types.SimpleNamespace(
         Buffer=_Buffer, TransformListener=_Listener, TransformException=_NotKnown))
 

@@ -135,7 +135,8 @@ def test_big_endian_bayer_is_read_as_such() -> None:
 def test_gray_gives_equal_channels_and_16_bits_keep_the_upper_8_in_both_byte_orders() -> None:
     gray = np.array([[0, 128, 255]], np.uint8)
     expected = np.repeat(gray[..., None], 3, -1)
-    np.testing.assert_array_equal(rgb_from_image_message(_message(gray, 'mono8')), expected)
+    for encoding in ('mono8', '8UC1'):
+        np.testing.assert_array_equal(rgb_from_image_message(_message(gray, encoding)), expected)
     deep = gray.astype(np.uint16) << 8
     little = _message(deep.astype('<u2'), 'mono16')
     little.width = 3

@@ -167,7 +167,8 @@ def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(ros: RosTest
     start_node(ros, weights, detector='hog')
     camera = Camera(ros)
     camera.wait()
-    assert camera.show(240, 320).meshes == []
+    for _ in range(5):  # what the detector sees comes some images later
+        assert camera.show(240, 320).meshes == []
     ros.spin_until(lambda: markers)
     assert markers[-1].markers == []
 

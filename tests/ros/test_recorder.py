@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from decomr.msg import HumanMeshArray, MeshTopology
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -21,8 +25,33 @@ from visualization_msgs.msg import MarkerArray
 from decomr_ros import bag
 from decomr_ros.bag import BagTopic, BagWriter, read_bag
 from decomr_ros.messages import human_mesh_array_message
-from decomr_ros.recorder import Recorder, main, message_definition
-from tests.ros.conftest import RosTest, make_mesh
+from decomr_ros.recorder import FLUSH_PERIOD_S, READY, Recorder, main, message_definition
+from tests.ros.conftest import Process, RosTest, make_mesh, wait_until
+
+# A recorder that prints what it does and what it sees of others, for the tests to wait for.
+TELLING = """
+from decomr_ros import recorder
+
+write, flush = recorder.BagWriter.write, recorder.BagWriter.flush
+look = recorder.publishers_text
+
+def write_and_tell(self, topic, data, receive_ns, publish_ns):
+    write(self, topic, data, receive_ns, publish_ns)
+    stamp_s = int.from_bytes(data[4:8], 'little')  # of the header, which comes first
+    print('written', topic, self.counts[topic], receive_ns, stamp_s, flush=True)
+
+def flush_and_tell(self):
+    flush(self)
+    print('flushed', self.counts, flush=True)
+
+def look_and_tell(node, topic):
+    seen = look(node, topic)
+    print(f'seen instead of {topic}: {seen}', flush=True)
+    return seen
+
+recorder.BagWriter.write, recorder.BagWriter.flush = write_and_tell, flush_and_tell
+recorder.publishers_text = look_and_tell
+"""
 
 
 @pytest.fixture
@@ -41,21 +70,53 @@ def inner_recorder() -> Iterator[Callable[..., Recorder]]:
         rclpy.shutdown()
 
 
-def _publish(ros: RosTest, count: int) -> None:
+def _start(ros: RosTest, *words: object, flush_period_s: float = FLUSH_PERIOD_S) -> Process:
+    """Starts a recorder that prints what it does."""
+    program = (f'{TELLING}\nrecorder.FLUSH_PERIOD_S = {flush_period_s}\n'
+               'raise SystemExit(recorder.main())')
+    recorder = ros.start('-c', program, '--out', ros.folder / 'bag', *words)
+    recorder.wait_for('recording')
+    return recorder
+
+
+def _publish(ros: RosTest, count: int, **options: float) -> tuple[Publisher, Process]:
     """Publishes a latched topology before anybody listens, then meshes to the recorder."""
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    # Before the topology, so that a recorder that has that one knows this one too.
+    meshes = ros.node.create_publisher(HumanMeshArray, 'robot/human_meshes', max(count, 10))
     topology = ros.node.create_publisher(MeshTopology, 'robot/topology', latched)
     topology.publish(MeshTopology(hash='abc'))
-    meshes = ros.node.create_publisher(HumanMeshArray, 'robot/human_meshes', 10)
-    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--ros-args',
-                         '-r', '__ns:=/robot')
-    recorder.wait_for('recording')
-    ros.spin_until(lambda: meshes.get_subscription_count() == 1)
-    ros.spin(0.2)
+    recorder = _start(ros, '--ros-args', '-r', '__ns:=/robot', **options)
+    recorder.wait_for(f'{READY}: ')
+    wait_until(lambda: meshes.get_subscription_count() == 1, 60)
     for index in range(count):
         meshes.publish(human_mesh_array_message(Header(frame_id='camera'), [make_mesh(index)],
                                                 'abc'))
-        ros.spin(0.01)
+    if count:
+        recorder.wait_for(f'written /robot/human_meshes {count} ')
+    return meshes, recorder
+
+
+def _written(recorder: Process, topic: str) -> list[int]:
+    """When the messages of a topic were received that the recorder has taken, ns."""
+    # A line that is being printed does not count.
+    lines = recorder.output.rpartition('\n')[0].splitlines()
+    return [int(line.split()[3]) for line in lines if line.startswith(f'written {topic} ')]
+
+
+def _flushed(recorder: Process) -> int:
+    """How many meshes are safe on the disk. The bag itself is not whole while it is written."""
+    counts = re.findall(r"flushed .*'/robot/human_meshes': (\d+),.*\n", recorder.output)
+    return int(counts[-1]) if counts else 0
+
+
+def _publish_until(publish: Callable[[], object], condition: Callable[[], object]) -> None:
+    """Publishes on: best effort messages right after discovery may get lost, and nobody tells."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        publish()
+        time.sleep(0.02)
+        assert time.monotonic() < deadline
 
 
 def _counts(folder: Path) -> dict[str, int]:
@@ -64,32 +125,37 @@ def _counts(folder: Path) -> dict[str, int]:
 
 
 def test_sigint_closes_the_bag_with_every_message_and_exit_code_0(ros: RosTest) -> None:
-    _publish(ros, 20)
-    ros.spin(0.3)
-    assert ros.processes[0].stop() == 0, ros.processes[0].output
+    _, recorder = _publish(ros, 20, flush_period_s=3600)  # the end alone writes them
+    assert _counts(ros.folder / 'bag') == {}
+    assert recorder.stop() == 0, recorder.output
     assert _counts(ros.folder / 'bag') == {'/robot/human_meshes': 20, '/robot/topology': 1}
 
 
 def test_after_sigkill_the_bag_opens_up_to_the_last_flush(ros: RosTest) -> None:
-    _publish(ros, 20)
-    ros.spin_until(lambda: _counts(ros.folder / 'bag').get('/robot/human_meshes') == 20, 5)
-    assert ros.processes[0].stop(signal.SIGKILL) == -signal.SIGKILL
+    _, recorder = _publish(ros, 20)
+    wait_until(lambda: _flushed(recorder) == 20, 60)
+    assert recorder.stop(signal.SIGKILL) == -signal.SIGKILL
     assert _counts(ros.folder / 'bag') == {'/robot/human_meshes': 20, '/robot/topology': 1}
 
 
 def test_sigkill_while_recording_loses_at_most_a_second(ros: RosTest) -> None:
-    _publish(ros, 0)
-    meshes = next(publisher for publisher in ros.node.publishers
-                  if publisher.topic_name == '/robot/human_meshes')
-    started = time.monotonic()
-    while time.monotonic() - started < 2.2:  # killed between two flushes, wherever that is
+    meshes, recorder = _publish(ros, 0)
+
+    def publish() -> None:
         header = Header(frame_id='camera', stamp=ros.node.get_clock().now().to_msg())
         meshes.publish(human_mesh_array_message(header, [make_mesh(0, 13348)], 'abc'))
-        ros.spin(0.02)
-    killed_ns = time.time_ns()
-    assert ros.processes[0].stop(signal.SIGKILL) == -signal.SIGKILL
+
+    _publish_until(publish, lambda: _flushed(recorder) > 20)
+    # Killed between two flushes, and so late that another one must have been.
+    end = time.monotonic() + 1.2
+    _publish_until(publish, lambda: time.monotonic() > end)
+    assert recorder.stop(signal.SIGKILL) == -signal.SIGKILL
     recorded = list(read_bag(ros.folder / 'bag', ['/robot/human_meshes']))
-    assert (killed_ns - recorded[-1].receive_ns) / 1e9 <= 1.0
+    received_ns = _written(recorder, '/robot/human_meshes')
+    assert [message.receive_ns for message in recorded] == received_ns[:len(recorded)]
+    # Time that the recorder had, which is less than the time on the clock where others keep the
+    # cores busy. After such a pause it takes one message before the flush that is due.
+    assert (received_ns[-2] - recorded[-1].receive_ns) / 1e9 <= 1.0
     assert len(recorded) > 20
     assert _counts(ros.folder / 'bag')['/robot/human_meshes'] == len(recorded)
 
@@ -99,41 +165,66 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
     infos = ros.node.create_publisher(CameraInfo, 'camera_info', careless)
     pictures = ros.node.create_publisher(CompressedImage, 'image/compressed', careless)
     markers = ros.node.create_publisher(MarkerArray, 'markers', 5)
-    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also',
-                         'image/compressed')
-    recorder.wait_for('recording')
-    ros.spin_until(lambda: infos.get_subscription_count() and pictures.get_subscription_count())
-    ros.spin(1.5)  # best effort messages right after discovery may get lost
-    for _ in range(3):
-        infos.publish(CameraInfo())
-        pictures.publish(CompressedImage(format='jpeg', data=[1, 2, 3]))
-        ros.spin(0.05)
+    recorder = _start(ros, '--also', 'image/compressed')
+
+    numbers = itertools.count(1)
+
+    def publish() -> int:
+        number = next(numbers)
+        header = Header(stamp=Time(sec=number))
+        infos.publish(CameraInfo(header=header))
+        pictures.publish(CompressedImage(header=header, format='jpeg', data=[1, 2, 3]))
+        return number
+
+    topics = '/camera_info', '/image/compressed'
+    _publish_until(publish, lambda: all(_written(recorder, topic) for topic in topics))
+    last = [publish() for _ in range(3)][-1]
+    wait_until(lambda: all(re.search(rf'written {topic} .* {last}\n', recorder.output)
+                           for topic in topics), 60, lambda: recorder.output)
     assert markers.get_subscription_count() == 0
     assert recorder.stop() == 0, recorder.output
-    assert _counts(ros.folder / 'bag') == {'/camera_info': 3, '/image/compressed': 3}
+    recorded: dict[str, list[int]] = {}
+    for message in read_bag(ros.folder / 'bag'):
+        kind = CameraInfo if message.topic == '/camera_info' else CompressedImage
+        recorded.setdefault(message.topic, []).append(
+            deserialize_message(message.data, kind).header.stamp.sec)
+    assert set(recorded) == set(topics)
+    for topic, seconds in recorded.items():  # all of them, from the first that was heard
+        assert seconds == list(range(seconds[0], last + 1)), topic
+        assert len(seconds) > 3, topic
+    assert _counts(ros.folder / 'bag') == {topic: len(recorded[topic]) for topic in topics}
 
 
 def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
         ros: RosTest) -> None:
     camera = ros.node.create_publisher(Image, 'front/image', 5)
     pictures = ros.node.create_publisher(Image, 'image', 5)
-    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also',
-                         'image/compressed', 'iuv', 'image')
-    recorder.wait_for('recording')
-    ros.spin_until(pictures.get_subscription_count)
-    ros.spin(1.5)  # best effort messages right after discovery may get lost
-    pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
-    ros.spin(0.7)
-    for publisher in (camera, pictures):  # the camera ends first, as where everything is stopped
+    recorder = _start(ros, '--also', 'image/compressed', 'iuv', 'image')
+    _publish_until(lambda: pictures.publish(
+        Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
+        lambda: _written(recorder, '/image'))
+    silent = '/image/compressed', '/iuv'
+
+    def wait_until_seen(text: str) -> None:
+        """Until this is what the recorder sees instead of each silent topic from now on."""
+        start = len(recorder.output)
+        wait_until(lambda: all(f'\nseen instead of {name}: {text}\n' in recorder.output[start:]
+                               for name in silent), 60, lambda: recorder.output)
+
+    there_is = ('/front/image (sensor_msgs/msg/Image of /test), /image (sensor_msgs/msg/Image of '
+                '/test)')
+    wait_until_seen(f'nobody publishes it, but there is {there_is}')
+    # The camera ends first, as where everything is stopped; the recorder has just looked around,
+    # and does not see one of them without the other.
+    for publisher in (camera, pictures):
         ros.node.destroy_publisher(publisher)
-    ros.spin(0.5)
+    wait_until_seen('')
     assert recorder.stop() == 0, recorder.output
     warnings = [line for line in recorder.output.splitlines() if 'WARN' in line]
     assert len(warnings) == 2, recorder.output
-    for name, warning in zip(('/image/compressed', '/iuv'), warnings, strict=True):
+    for name, warning in zip(silent, warnings, strict=True):
         assert f'nothing came on {name}, which --also asks for: nobody publishes it' in warning
-        assert ('/front/image (sensor_msgs/msg/Image of /test), /image (sensor_msgs/msg/Image of '
-                '/test)') in warning
+        assert there_is in warning
 
 
 def test_a_damaged_bag_is_recovered_by_the_command(

@@ -13,15 +13,20 @@ from std_msgs.msg import String
 from decomr_core.body_models import BodyModel
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
+from decomr_ros import pipeline
 from decomr_ros.taking_thread import OwnThread, TakingThread
 from tests.ros.conftest import RosTest, wait_until
-from tests.ros.inner_node import InnerNode
+from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 
 DEPTH = 100
 
 
 def taking_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith('take ')]
+
+
+def thread_names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
 
 
 def start(ros: RosTest, take: Callable, raw: bool = False) -> tuple[TakingThread, Callable]:
@@ -86,9 +91,13 @@ def test_a_node_that_is_destroyed_while_active_leaves_no_thread(
         ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap,
 ) -> None:
     inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    inner.activate()
+    monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ('hog',))  # on a thread of its own
+    inner.activate().show(HEIGHT, WIDTH)
+    wait_until(lambda: {'frame_worker', 'detector_0'} <= set(thread_names()), 10)
     assert {thread.name for thread in taking_threads()} == {'take /image', 'take /camera_info'}
     inner.node.destroy_node()
     assert not taking_threads()
-    names = [thread.name for thread in threading.enumerate()]
-    assert not any(name.startswith(('frame_worker', 'detector')) for name in names), names
+    names = thread_names()
+    assert not any(name.startswith('frame_worker') for name in names), names
+    # The node does not wait for the detector, which may look at an image still.
+    wait_until(lambda: not any(name.startswith('detector') for name in thread_names()), 5)

@@ -82,6 +82,7 @@ def test_the_same_seed_gives_the_same_people_in_another_process(
     for (number, chunk), _ in zip(
             enumerate(loader.chunks_from(0)), range(3), strict=False):
         assert_same(chunk, tiny_people.batch(number))
+    assert number == 2, 'three were compared'
     assert not torch.equal(tiny_people.batch(0).images, tiny_people.batch(1).images)
 
 
@@ -297,11 +298,14 @@ def test_the_preview_writes_a_sheet_and_prints_the_speed(
     assert 'images/s per core' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('arguments', [['--num', '0'], ['--seed', str(HELD_OUT_SEED)],
-                                       ['--size', '30'], ['--body', 'nobody.npz']])
+@pytest.mark.parametrize(('arguments', 'said'), [
+    (['--num', '0'], '--num is 0'), (['--seed', str(HELD_OUT_SEED)], 'is reserved for'),
+    (['--size', '30'], 'take a multiple of 4'), (['--body', 'nobody.npz'], 'nobody.npz')])
 def test_wrong_preview_arguments_end_in_one_line_and_code_2(
-        arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         preview.main(arguments)
     assert stopped.value.code == 2
-    assert 'Traceback' not in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'error: ' in error.splitlines()[-1] and said in error.splitlines()[-1]
+    assert 'Traceback' not in error

@@ -23,8 +23,8 @@ def start(out: Path, steps: int, *more: str) -> subprocess.Popen:
     """Two processes that train for some steps."""
     options = [f'--train.{name}={value}' for name, value in OPTIONS.items()]
     return subprocess.Popen(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--master-port',
-         str(20000 + os.getpid() % 20000), '-m', 'training.train', *options,
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--standalone',
+         '-m', 'training.train', *options,
          f'--train.stages.end_to_end_steps={steps}', '--out', str(out), *more],
         cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
