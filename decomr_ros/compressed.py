@@ -48,8 +48,8 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
     if data.rfind(_END[kind]) <= data.rfind(_SCAN[kind]):
         raise BadInput('compressed', f'{what}: its end is missing; is the connection losing data?')
     try:
-        # OpenCV refuses a damaged size as well, but after seconds and gigabytes spent on it.
-        picture = None if _has_damaged_size(kind, data) else cv2.imdecode(
+        # OpenCV refuses damaged sizes as well, but after seconds and gigabytes spent on them.
+        picture = None if kind == 'png' and _has_damaged_sizes(data) else cv2.imdecode(
             np.frombuffer(data, np.uint8), _FLAGS)
     except cv2.error as error:
         raise BadInput('compressed', f'{what}: {error.err}; check the camera driver') from error
@@ -58,10 +58,17 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
     return picture if _is_stored_as_rgb(message.format) else picture[..., ::-1]
 
 
-def _has_damaged_size(kind: str, data: bytes) -> bool:
-    """Whether the checksum of a PNG's size and kind of colours is wrong; a JPEG has none."""
-    return kind == 'png' and zlib.crc32(data[_PNG_HEADER]) != int.from_bytes(
-        data[_PNG_CHECKSUM], 'big')
+def _has_damaged_sizes(data: bytes) -> bool:
+    """Whether the size of a PNG is not what its checksum says, or that of a part of it too large.
+
+    A JPEG has no checksums.
+    """
+    place = len(_START['png'])
+    while data[place + 4:place + 8] != _END['png']:
+        place += 12 + int.from_bytes(data[place:place + 4], 'big')
+        if place >= len(data):
+            return True
+    return zlib.crc32(data[_PNG_HEADER]) != int.from_bytes(data[_PNG_CHECKSUM], 'big')
 
 
 def _is_stored_as_rgb(text: str) -> bool:

@@ -84,7 +84,7 @@ class DecomrNode(ManagedNode):
             options: what rclpy's Node takes, as `context` or `parameter_overrides`.
         """
         super().__init__('decomr', **options)
-        self._log_failure = QuietLog(lambda text: self.get_logger().error(text), QUIET_S)
+        self._log_bad_image = QuietLog(lambda text: self.get_logger().error(text), QUIET_S)
         self._reset()
         declare_parameters(self, self._is_configured, self._parameters_changed)
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -290,7 +290,7 @@ class DecomrNode(ManagedNode):
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_failure(error)
-        self._log_failure(f'an image was left out: {error}')
+        self._log_bad_image(f'an image was left out: {error}')
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
         self._statistics.add_lost(event.total_count_change)

@@ -14,11 +14,13 @@ robot takes it for an obstacle.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
@@ -34,7 +36,6 @@ from decomr_ros.points import point_cloud_message, points_of_meshes
 from decomr_ros.rep155 import Rep155Bodies
 
 if TYPE_CHECKING:
-    from rclpy.duration import Duration
     from rclpy.lifecycle import LifecycleNode
 
     from decomr_core.structures import HumanMesh
@@ -159,8 +160,11 @@ class Outputs:
             self._bodies.clear(header)
 
     def wait_until_sent(self, timeout: Duration) -> bool:
-        """Whether every subscriber of `human_meshes` has got every message within the time."""
-        return self._mesh_publisher.wait_for_all_acked(timeout)
+        """Whether subscribers have all meshes, and know what is cleared, within the time."""
+        deadline_s = time.monotonic() + timeout.nanoseconds / 1e9
+        return all(publisher.wait_for_all_acked(
+            Duration(seconds=max(0.0, deadline_s - time.monotonic())))
+            for publisher in (self._mesh_publisher, self._switched['markers']))
 
     def destroy(self) -> None:
         """Destroys the publishers."""

@@ -6,6 +6,8 @@ The body is a person of cells on a lattice: closed, genus 0, left-right symmetri
 from __future__ import annotations
 
 import itertools
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ from scipy.sparse.linalg import spsolve
 
 from decomr_core.body_models import MIRRORED_JOINTS, NUM_SHAPES, PARENTS, BodyData, BodyModel
 from decomr_core.uv.uv_map import UVMap
+
+# As `openvino_runtime` has it, also where a test file imports OpenVINO first.
+sys.modules.setdefault('openvino_telemetry', None)
 
 # Size of a cell and the origin (the pelvis), metres and cells.
 CELL_M = np.array([0.115, 0.142, 0.1])
@@ -34,6 +39,15 @@ TUTTE_ROUNDS = 8
 LEFT_ARM = (16, 18, 20, 22)
 # The seams on the back: paths through lattice points, mirrored to the right half.
 SEAMS = [[(0, 7), (0, 0)], [(0, 4), (7, 4)], [(0, 0), (1, 0)], [(1, 0), (1, -5)]]
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    """PyTorch's number of threads belongs to the process: no test leaves the next one another."""
+    before = sys.modules['torch'].get_num_threads() if 'torch' in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules['torch'].set_num_threads(before)
 
 
 @pytest.fixture(scope='session')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 try:
+    # It reports imports and conversions to Google Analytics, from a fork of this process for each
+    # message: seconds, and nobody was asked. Where that package is missing, it does not.
+    sys.modules.setdefault('openvino_telemetry', None)
     import openvino
 except ImportError as error:
     raise ImportError('OpenVINO is not installed: pip install openvino') from error

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_networks import save_small_network
+import torch
+from official_network import official_checkpoint, stored_stages
+from small_networks import lively_network, save_network, small_config
 
+from decomr_core import parity
 from decomr_core.body_models import BodyModel
+from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import ExportedModel
+from decomr_core.runtimes.exported import ExportedModel, exported_model
 from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
@@ -39,24 +46,110 @@ class Reference:
         return NetworkOutput(**network_outputs(images))
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
-            tiny_uv_map: UVMap) -> dict[str, str]:
-    """Weights of a small random network with its body and UV map, as files."""
-    return save_small_network(tmp_path_factory.mktemp('trained'), tiny_body, tiny_uv_map)
+@pytest.fixture(scope='session')
+def small_network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Callable[..., DecoMR]:
+    """Lively networks by preset and its changes, each made once; who changes one takes a copy."""
+    @functools.cache
+    def make(preset: str, **changes: str) -> DecoMR:
+        return lively_network(small_config(preset, **changes), tiny_body, tiny_uv_map)
+
+    return make
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp('cache')
-        patch.setenv('DECOMR_CACHE', str(folder))
-        yield folder
+@pytest.fixture(scope='session')
+def graph(tmp_path_factory: pytest.TempPathFactory,
+          small_network: Callable[..., DecoMR]) -> Callable[..., Path]:
+    """ONNX files of lively networks by preset, warp, precision and changes, each written once."""
+    from decomr_core.export import export_onnx
+    from decomr_core.onnx_graph import convert_to_half
+
+    folder = tmp_path_factory.mktemp('graphs')
+
+    def written(preset: str, warp: str = 'dense', precision: str = 'f32',
+                **changes: str) -> Path:
+        path = folder / '-'.join([preset, warp, precision, *changes.values()])
+        if path.exists():
+            return path
+        part = path.with_suffix('.part')  # a failure leaves nothing for other tests to find
+        if precision == 'fp16':  # as an export does it: from the graph in float32
+            shutil.copyfile(written(preset, warp, **changes), part)
+            convert_to_half(part)
+        else:
+            export_onnx(small_network(preset, **changes), part, warp, precision)
+        return part.rename(path)
+
+    return written
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel, tiny_uv_map: UVMap,
+            small_network: Callable[..., DecoMR]) -> dict[str, str]:
+    """Weights of a small random network with its body and UV map, as files that stay so."""
+    return save_network(tmp_path_factory.mktemp('trained'), small_network('rt'), tiny_body,
+                        tiny_uv_map)
+
+
+@pytest.fixture(scope='session')
 def torch_runtime(trained: dict[str, str]) -> Runtime:
     return load_runtime('torch', **trained)
+
+
+@pytest.fixture(scope='session')
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for exports that several files read; who damages one takes a copy."""
+    return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture(scope='module')
+def cache(shared_cache: Path) -> Iterator[Path]:
+    """The user's cache is the shared one while the tests of a file run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('DECOMR_CACHE', str(shared_cache))
+        yield shared_cache
+
+
+@pytest.fixture(scope='session')
+def cpu_export(trained: dict[str, str], shared_cache: Path) -> ExportedModel:
+    """The small network exported for CPUs, through the whole gate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('DECOMR_CACHE', str(shared_cache))
+        return exported_model(**trained)
+
+
+@pytest.fixture(scope='session')
+def tensorrt_export(trained: dict[str, str], shared_cache: Path) -> ExportedModel:
+    """The same for TensorRT, its half precision kept: a random network is no better."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('DECOMR_CACHE', str(shared_cache))
+        patch.setitem(parity.LIMITS_MM, 'fp16', 100.0)
+        return exported_model(**trained, target='tensorrt')
+
+
+@pytest.fixture
+def small_gate(monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Path]) -> None:
+    """Exports of `trained` are of a graph that is there, and measured on 4 images, in float32.
+
+    For tests of what follows from that.
+    """
+    export = importlib.import_module('decomr_core.export')
+    monkeypatch.setattr(export, 'export_onnx', lambda _, path, warp: shutil.copyfile(
+        graph('rt', warp), path))
+    monkeypatch.setattr(export, 'parity_crops', lambda size: parity.parity_crops(size)[:4])
+    if importlib.util.find_spec('openvino'):
+        openvino_runtime = importlib.import_module('decomr_core.runtimes.openvino_runtime')
+        monkeypatch.setattr(openvino_runtime, 'cpu_precisions', lambda: ('f32',))
+
+
+@pytest.fixture(scope='session')
+def stored() -> dict[str, torch.Tensor]:
+    """What the official network made of an image, see `official_network`."""
+    return stored_stages()
+
+
+@pytest.fixture(scope='session')
+def official(stored: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """The official checkpoint of random weights, of the paper's size."""
+    return official_checkpoint(stored)
 
 
 @pytest.fixture

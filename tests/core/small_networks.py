@@ -51,11 +51,11 @@ def lively_network(config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> Dec
     return network.eval()
 
 
-def save_small_network(folder: Path, body: BodyModel, uv_map: UVMap) -> dict[str, str]:
-    """A lively network like `rt` in a folder, as the options of a runtime."""
+def save_network(folder: Path, network: DecoMR, body: BodyModel, uv_map: UVMap) -> dict[str, str]:
+    """A network with its body and UV map in a folder, as the options of a runtime."""
     paths = {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
              'uv_map': str(folder / 'uv.npz')}
     body.save(paths['body'])
     uv_map.save(paths['uv_map'])
-    save_checkpoint(paths['weights'], lively_network(small_config('rt'), body, uv_map), {})
+    save_checkpoint(paths['weights'], network, {})
     return paths

@@ -14,6 +14,7 @@ from fake_people import FakeRuntime
 from decomr_core import __version__, cli, predict, runtimes
 from decomr_core.body_models import BodyModel
 from decomr_core.topology import Topology
+from decomr_core.uv import round_trip
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 
@@ -224,8 +225,15 @@ def test_body_info_and_import_tell_what_a_body_is(
     assert run('body', 'info', tmp_path / 'none.npz') == 2
 
 
+@pytest.fixture
+def small_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures for what is seen of a body that are as coarse as the small body."""
+    monkeypatch.setattr(round_trip, 'VIEW_SIZE_PX', 128)
+
+
 def test_uv_build_and_report_make_and_measure_a_map(
-        tmp_path: Path, tiny_body: BodyModel, capsys: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, tiny_body: BodyModel, small_views: None,
+        capsys: pytest.CaptureFixture[str]) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     assert run('uv', 'build', '--body', tmp_path / 'body.npz', '--out', tmp_path / 'uv.npz') == 0
     load_uv_map(tmp_path / 'uv.npz', tiny_body)
@@ -237,7 +245,7 @@ def test_uv_build_and_report_make_and_measure_a_map(
 
 
 def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
-        tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap,
+        tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap, small_views: None,
         capsys: pytest.CaptureFixture[str]) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')

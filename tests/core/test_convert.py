@@ -11,9 +11,7 @@ import torch
 from official_network import (
     NETWORK_TOLERANCE,
     OFFICIAL_KEYS,
-    official_checkpoint,
     stage_outputs,
-    stored_stages,
 )
 
 from decomr_core import cli
@@ -29,16 +27,6 @@ from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
 
 CHANGED = 'uv_conv1.0.weight'
-
-
-@pytest.fixture(scope='module')
-def stored() -> dict[str, torch.Tensor]:
-    return stored_stages()
-
-
-@pytest.fixture(scope='module')
-def official(stored) -> dict[str, dict[str, torch.Tensor]]:
-    return official_checkpoint(stored)
 
 
 @pytest.fixture(scope='module')

@@ -19,7 +19,7 @@ import torch
 
 from decomr_core import export, onnx_graph, parity
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel, exported_model
+from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel
 from decomr_core.runtimes.openvino_runtime import convert_onnx
 
 pytest.importorskip('openvino')
@@ -32,8 +32,18 @@ pytestmark = pytest.mark.usefixtures('cache')
 
 
 @pytest.fixture(scope='module')
-def model(trained: dict[str, str], cache: Path) -> ExportedModel:
-    return exported_model(**trained)
+def model(cpu_export: ExportedModel) -> ExportedModel:
+    return cpu_export
+
+
+@pytest.fixture
+def own_model(model: ExportedModel, tmp_path: Path,
+              monkeypatch: pytest.MonkeyPatch) -> ExportedModel:
+    """A copy in a cache of its own, for who damages it."""
+    monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
+    folder = tmp_path / 'cache' / 'exports' / model.folder.name
+    shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns('compiled'))
+    return ExportedModel.load(folder)
 
 
 def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:
@@ -82,12 +92,13 @@ def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) ->
     onnx.checker.check_model(graph)
 
 
-def test_starting_from_the_cache_needs_no_pytorch(trained: dict[str, str], model: ExportedModel,
-                                                  cache: Path) -> None:
+def test_starting_from_the_cache_needs_no_pytorch_and_reports_to_nobody(
+        trained: dict[str, str], model: ExportedModel, cache: Path) -> None:
     code = ('import sys, numpy as np; from decomr_core.runtimes import load_runtime;'
             f'runtime = load_runtime("openvino", **{trained!r});'
             'runtime.run(np.zeros((1, 64, 64, 3), np.uint8));'
-            'print([name for name in ("torch", "onnx", "smplx") if name in sys.modules])')
+            'print([name for name in ("torch", "onnx", "smplx", "openvino_telemetry.main")'
+            ' if name in sys.modules])')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                           env={**os.environ, 'DECOMR_CACHE': str(cache),
                                'PYTHONPATH': os.pathsep.join(sys.path)})
@@ -107,7 +118,7 @@ def test_an_export_in_the_cache_is_refused_for_another_body_or_uv_map(
 
 
 def test_a_process_that_comes_second_leaves_the_first_export_alone(
-        trained: dict[str, str], model: ExportedModel, tmp_path: Path) -> None:
+        trained: dict[str, str], model: ExportedModel, tmp_path: Path, small_gate: None) -> None:
     folder = tmp_path / 'exports' / 'tiny'
     files = (trained['weights'], folder, trained['body'], trained['uv_map'])
     shutil.copytree(model.folder, folder)  # another process was quicker
@@ -119,7 +130,8 @@ def test_a_process_that_comes_second_leaves_the_first_export_alone(
 
 
 def test_an_export_that_differs_is_refused_and_nothing_is_kept(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        small_gate: None) -> None:
     monkeypatch.setitem(parity.LIMITS_MM, 'f32', -1.0)
     with pytest.raises(RuntimeError, match='Use the torch runtime'):
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
@@ -128,7 +140,8 @@ def test_an_export_that_differs_is_refused_and_nothing_is_kept(
 
 
 def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        small_gate: None) -> None:
     monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch', 'onnxruntime'])
     files = (trained['weights'], tmp_path / 'tiny', trained['body'], trained['uv_map'])
     export.export_weights(*files)
@@ -140,7 +153,7 @@ def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
 @pytest.mark.parametrize('target', ['cpu', 'tensorrt'])
 def test_without_an_engine_to_measure_in_nothing_is_exported(
         trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        target: str) -> None:
+        small_gate: None, target: str) -> None:
     monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch'])
     with pytest.raises(RuntimeError, match='no engine .*nothing was kept: pip install onnxrunt'):
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
@@ -151,7 +164,7 @@ def test_without_an_engine_to_measure_in_nothing_is_exported(
 @pytest.mark.parametrize('engine', ['openvino f32', 'onnxruntime f32'])
 def test_each_engine_alone_can_keep_an_export_out(
         trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        engine: str) -> None:
+        small_gate: None, engine: str) -> None:
     module, name = {'openvino f32': (openvino_runtime, 'run_model'),
                     'onnxruntime f32': (onnxruntime_runtime, 'run_onnx')}[engine]
     run = getattr(module, name)
@@ -195,27 +208,16 @@ def one_error(*loading: Any, **files: str) -> str:
     return str(raised.value)
 
 
-@contextmanager
-def replaced(path: Path, content: bytes) -> Iterator[None]:
-    """The file with another content for a while."""
-    kept = path.read_bytes()
-    path.write_bytes(content)
-    try:
-        yield
-    finally:
-        path.write_bytes(kept)
-
-
 @pytest.mark.parametrize('share', [0.0, 0.5])
 @pytest.mark.parametrize(('runtime', 'name'), [
     ('openvino', 'info.json'), ('openvino', 'topology.npz'), ('openvino', 'model.xml'),
     ('openvino', 'model.bin'), ('onnxruntime', 'info.json'), ('onnxruntime', 'model.onnx')])
 def test_a_truncated_export_is_told_with_the_folder_to_delete(
-        trained: dict[str, str], model: ExportedModel, runtime: str, name: str,
+        trained: dict[str, str], own_model: ExportedModel, runtime: str, name: str,
         share: float) -> None:
-    content = (model.folder / name).read_bytes()
-    with replaced(model.folder / name, content[:int(len(content) * share)]):
-        assert str(model.folder) in one_error(runtime, **trained)
+    content = (own_model.folder / name).read_bytes()
+    (own_model.folder / name).write_bytes(content[:int(len(content) * share)])
+    assert str(own_model.folder) in one_error(runtime, **trained)
 
 
 @pytest.mark.parametrize(('content', 'said'), [
@@ -223,20 +225,19 @@ def test_a_truncated_export_is_told_with_the_folder_to_delete(
     ('{"crop_size": 64}', 'info.json lacks body_name, body_hash'),
     ('{"crop_size": "large"}', 'info.json lacks crop_size')])
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_an_info_of_another_form_is_told(trained: dict[str, str], model: ExportedModel,
+def test_an_info_of_another_form_is_told(trained: dict[str, str], own_model: ExportedModel,
                                          runtime: str, content: str, said: str) -> None:
-    with replaced(model.folder / 'info.json', content.encode()):
-        assert said in one_error(runtime, **trained)
+    (own_model.folder / 'info.json').write_text(content)
+    assert said in one_error(runtime, **trained)
 
 
 @pytest.mark.parametrize(('field', 'said'), [
     ('input', 'its inputs are other, expected images'),
     ('output', 'its outputs are camera, iuv, joints, location_map, other, expected camera')])
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_a_graph_of_another_network_is_told(trained: dict[str, str], model: ExportedModel,
-                                            tmp_path: Path, runtime: str, field: str,
-                                            said: str) -> None:
-    graph = onnx.load(model.onnx_path)
+def test_a_graph_of_another_network_is_told(trained: dict[str, str], own_model: ExportedModel,
+                                            runtime: str, field: str, said: str) -> None:
+    graph = onnx.load(own_model.onnx_path)
     (old,) = (value.name for value in getattr(graph.graph, field)
               if value.name in ('images', 'vertices'))
     for value in getattr(graph.graph, field):
@@ -244,13 +245,10 @@ def test_a_graph_of_another_network_is_told(trained: dict[str, str], model: Expo
     for node in graph.graph.node:
         for names in (node.input, node.output):
             names[:] = ['other' if name == old else name for name in names]
-    onnx.save(graph, tmp_path / 'model.onnx')
-    name = 'model.onnx'
+    onnx.save(graph, own_model.onnx_path)
     if runtime == 'openvino':
-        convert_onnx(tmp_path / 'model.onnx', tmp_path / 'model.xml')
-        name = 'model.xml'
-    with replaced(model.folder / name, (tmp_path / name).read_bytes()):
-        assert said in one_error(runtime, **trained)
+        convert_onnx(own_model.onnx_path, own_model.openvino_path)
+    assert said in one_error(runtime, **trained)
 
 
 def test_too_little_room_is_told_before_anything_is_written(
@@ -264,20 +262,27 @@ def test_too_little_room_is_told_before_anything_is_written(
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """A limit on the size of a file ends a write as a full disk does, at another errno."""
+    resource = pytest.importorskip('resource')
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
 @pytest.mark.skipif(not hasattr(signal, 'SIGXFSZ'), reason='needs limits on the size of files')
 def test_a_disk_that_fills_up_while_exporting_is_told_and_nothing_is_kept(
         trained: dict[str, str], tmp_path: Path) -> None:
-    # A limit on the size of a file ends a write as a full disk does, at another errno.
-    code = ('import resource, signal; from decomr_core.export import export_weights;'
-            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN);'
-            'resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000));'
-            f'export_weights({trained["weights"]!r}, {str(tmp_path / "exports" / "tiny")!r},'
-            f'{trained["body"]!r}, {trained["uv_map"]!r})')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith('RuntimeError: no room for the exported network in'), done.stderr
+    with no_file_larger_than(300_000), pytest.raises(RuntimeError) as raised:
+        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'],
+                              trained['uv_map'])
+    assert str(raised.value).startswith('no room for the exported network in')
     assert list((tmp_path / 'exports').iterdir()) == []
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 from pretended_queue import PretendedQueue
-from small_networks import lively_network, small_config
+from small_networks import small_config
 
 from benchmarks import gpu
 from benchmarks.official_structure import OfficialStructure, warp_image_by_image
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import save_checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import measure_parity, parity_crops
 from decomr_core.runtimes.exported import OUTPUT_NAMES
@@ -26,19 +27,29 @@ CPU = torch.device('cpu')
 
 
 @pytest.fixture(scope='module')
-def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
-    return lively_network(small_config('rt'), tiny_body, tiny_uv_map)
+def network(small_network: Callable[..., DecoMR]) -> DecoMR:
+    return small_network('rt')
 
 
 @pytest.fixture(scope='module')
 def report(network: DecoMR) -> dict[str, Any]:
-    return gpu.measure({'tiny': lambda: network}, CPU, (1, 3), repeats=2)
+    with few_images():
+        return gpu.measure({'tiny': lambda: network}, CPU, (1, 3), repeats=2)
+
+
+@contextmanager
+def few_images() -> Iterator[None]:
+    """The benchmark compares on 8 images and hardly warms up: half precision is slow on CPUs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, 'parity_crops', lambda size: parity_crops(size)[:8])
+        patch.setattr(gpu, 'WARM_UP', 1)
+        yield
 
 
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
-def test_the_official_structure_computes_what_ours_does(tiny_body: BodyModel,
-                                                        tiny_uv_map: UVMap, preset: str) -> None:
-    ours = lively_network(small_config(preset), tiny_body, tiny_uv_map)
+def test_the_official_structure_computes_what_ours_does(small_network: Callable[..., DecoMR],
+                                                        preset: str) -> None:
+    ours = small_network(preset)
     official = OfficialStructure(ours)
     crops = parity_crops(64, 8)
     with torch.inference_mode():
@@ -125,14 +136,11 @@ def test_without_a_gpu_the_command_ends_with_one_line(
 
 
 def test_the_command_measures_a_file_and_writes_json(
-        tmp_path: Path, network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap,
-        capsys: pytest.CaptureFixture) -> None:
-    tiny_body.save(tmp_path / 'body.npz')
-    tiny_uv_map.save(tmp_path / 'uv.npz')
-    save_checkpoint(tmp_path / 'tiny.safetensors', network, {})
-    assert gpu.main(['--device', 'cpu', '--out', str(tmp_path / 'gpu.json'), '--repeats', '1',
-                     '--batch', '1', '--weights', str(tmp_path / 'tiny.safetensors'), '--body',
-                     str(tmp_path / 'body.npz'), '--uv', str(tmp_path / 'uv.npz')]) == 0
+        tmp_path: Path, trained: dict[str, str], capsys: pytest.CaptureFixture) -> None:
+    with few_images():
+        assert gpu.main(['--device', 'cpu', '--out', str(tmp_path / 'gpu.json'), '--repeats', '1',
+                         '--batch', '1', '--weights', trained['weights'], '--body',
+                         trained['body'], '--uv', trained['uv_map']]) == 0
     written = json.loads((tmp_path / 'gpu.json').read_text())
     assert {row['network'] for row in written['results']} == {'tiny.safetensors'}
     assert '| `tiny.safetensors` | official | f32 |' in capsys.readouterr().out

@@ -16,12 +16,14 @@ from decomr_core.uv.uv_map import UVMap
 
 # Below this a float32 difference is rounding; what an input does is far above.
 UNCHANGED_M, CHANGED_M = 1e-7, 1e-4
+# Layers of a few channels: what reaches where does not depend on how many there are.
+THIN = {'encoder_width': 8, 'global_features': 32, 'head_channels': 8, 'hidden_features': 16}
 
 
 def awake(lnet_input: str, body: BodyModel, uv_map: UVMap) -> DecoMR:
     """An untrained `rt` variant that does not start as the template."""
     torch.manual_seed(0)
-    config = dataclasses.replace(network_config('rt'), lnet_input=lnet_input)
+    config = dataclasses.replace(network_config('rt'), lnet_input=lnet_input, **THIN)
     network = DecoMR(config, body, uv_map).eval()
     with torch.no_grad():
         network.lnet.location_head[-1].weight.normal_(std=0.3)

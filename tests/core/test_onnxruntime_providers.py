@@ -13,21 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_networks import lively_network, small_config
 
 from decomr_core import parity
-from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import save_checkpoint
 from decomr_core.cli import main
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import exported_model
-from decomr_core.uv.uv_map import UVMap
+from decomr_core.runtimes.exported import ExportedModel, exported_model
 
 pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 
 from decomr_core.runtimes import onnxruntime_runtime  # noqa: E402
 from decomr_core.runtimes.onnxruntime_runtime import PROVIDERS  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures('cache', 'cpu_export', 'tensorrt_export')
 
 RealSession = onnxruntime.InferenceSession
 
@@ -75,34 +73,8 @@ def build(monkeypatch: pytest.MonkeyPatch) -> PretendedBuild:
     return pretended
 
 
-@pytest.fixture(scope='module', autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp('cache')
-        patch.setenv('DECOMR_CACHE', str(folder))
-        yield folder
-
-
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel, tiny_uv_map: UVMap,
-            cache: Path) -> dict[str, str]:
-    """A small random network as files, exported for both targets."""
-    folder = tmp_path_factory.mktemp('trained')
-    network = lively_network(small_config('rt'), tiny_body, tiny_uv_map)
-    tiny_body.save(folder / 'body.npz')
-    tiny_uv_map.save(folder / 'uv.npz')
-    save_checkpoint(folder / 'tiny.safetensors', network, {})
-    files = {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
-             'uv_map': str(folder / 'uv.npz')}
-    exported_model(**files)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(parity.LIMITS_MM, 'fp16', 100.0)  # a random network is no better
-        exported_model(**files, target='tensorrt')
-    return files
-
-
-@pytest.fixture(scope='module')
-def on_cpu(trained: dict[str, str]) -> Runtime:
+def on_cpu(trained: dict[str, str], cache: Path, cpu_export: ExportedModel) -> Runtime:
     return load_runtime('onnxruntime', **trained)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,7 +11,7 @@ import pytest
 
 from decomr_core import parity
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import ExportedModel, exported_model
+from decomr_core.runtimes.exported import ExportedModel
 
 pytest.importorskip('openvino')
 
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.usefixtures('cache')
 
 
 @pytest.fixture(scope='module')
-def model(trained: dict[str, str], cache: Path) -> ExportedModel:
-    return exported_model(**trained)
+def model(cpu_export: ExportedModel) -> ExportedModel:
+    return cpu_export
 
 
 @pytest.mark.skipif('bf16' not in cpu_precisions(), reason='this CPU has no bf16 arithmetic')

@@ -10,9 +10,7 @@ import torch
 from official_network import (
     DATA,
     NETWORK_TOLERANCE,
-    official_checkpoint,
     stage_outputs,
-    stored_stages,
 )
 
 from decomr_core.body_models import BodyModel
@@ -25,16 +23,6 @@ from decomr_core.uv.uv_map import UVMap
 UV_TOLERANCE = 1e-4
 STAGES = ('iuv', 'local_feature', 'global_feature', 'warped_mean', 'warped_abs_mean',
           'warped_mask', 'location_map', 'camera')
-
-
-@pytest.fixture(scope='module')
-def stored() -> dict[str, torch.Tensor]:
-    return stored_stages()
-
-
-@pytest.fixture(scope='module')
-def official(stored: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    return official_checkpoint(stored)
 
 
 @pytest.fixture(scope='module')

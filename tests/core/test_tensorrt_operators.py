@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from small_networks import lively_network, small_config
 
 onnx = pytest.importorskip('onnx')
 from tensorrt_operators import beyond_tensorrt  # noqa: E402
 
-from decomr_core.body_models import BodyModel  # noqa: E402
-from decomr_core.export import OPSET, export_onnx  # noqa: E402
-from decomr_core.uv.uv_map import UVMap  # noqa: E402
-
-
-@pytest.fixture(scope='module')
-def exported(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
-             tiny_uv_map: UVMap) -> Callable[..., onnx.ModelProto]:
-    folder = tmp_path_factory.mktemp('graphs')
-
-    def export(preset: str, warp: str = 'dense', precision: str = 'f32',
-               **changes: str) -> onnx.ModelProto:
-        network = lively_network(small_config(preset, **changes), tiny_body, tiny_uv_map)
-        export_onnx(network, folder / 'model.onnx', warp, precision)
-        return onnx.load(folder / 'model.onnx')
-
-    return export
+from decomr_core.export import OPSET  # noqa: E402
 
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
@@ -34,10 +18,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel,
     ('rt', {}), ('paper', {}), ('rt', {'lnet_input': 'raw+global'}),
     ('rt', {'lnet_input': 'global'}), ('paper', {'lnet_input': 'local'})])
 def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
-        exported: Callable[..., onnx.ModelProto], preset: str, changes: dict[str, str],
+        graph: Callable[..., Path], preset: str, changes: dict[str, str],
         precision: str) -> None:
     """By the parser's own tables; see `tensorrt_operators` for where they are from."""
-    model = exported(preset, precision=precision, **changes)
+    model = onnx.load(graph(preset, precision=precision, **changes))
     assert beyond_tensorrt(model) == []
     assert {entry.version for entry in model.opset_import} == {OPSET}
 
@@ -45,14 +29,14 @@ def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
 def test_the_graph_for_cpus_is_not_one_of_them_for_its_warp_alone(
-        exported: Callable[..., onnx.ModelProto], preset: str, precision: str) -> None:
-    (found,) = beyond_tensorrt(exported(preset, 'scatter', precision))
+        graph: Callable[..., Path], preset: str, precision: str) -> None:
+    (found,) = beyond_tensorrt(onnx.load(graph(preset, 'scatter', precision)))
     assert found.startswith('ScatterElements (')
 
 
 @pytest.fixture(scope='module')
-def dense(exported: Callable[..., onnx.ModelProto]) -> bytes:
-    return exported('rt').SerializeToString()
+def dense(graph: Callable[..., Path]) -> bytes:
+    return graph('rt').read_bytes()
 
 
 def with_nodes(dense: bytes, *nodes: onnx.NodeProto, **constants: list) -> onnx.ModelProto:

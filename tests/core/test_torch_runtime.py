@@ -6,17 +6,15 @@ Nothing here shows that CUDA accepts the recording.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from pretended_queue import PretendedQueue
-from small_networks import lively_network, small_config
 
 from decomr_core import parity
-from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import save_checkpoint
 from decomr_core.cli import main
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import Parity, measure_parity, parity_crops, vertex_error_mm
@@ -30,7 +28,6 @@ from decomr_core.runtimes.torch_precision import (
     remembered_parity,
 )
 from decomr_core.runtimes.torch_runtime import PackedNetwork
-from decomr_core.uv.uv_map import UVMap
 
 CPU, GPU = torch.device('cpu'), torch.device('cuda', 0)
 MIB = 2**20
@@ -111,20 +108,8 @@ def test_too_little_memory_for_a_graph_is_no_reason_to_go_on_without_it() -> Non
 
 
 @pytest.fixture(scope='module')
-def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
-    return lively_network(small_config('rt'), tiny_body, tiny_uv_map)
-
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory, network: DecoMR, tiny_body: BodyModel,
-            tiny_uv_map: UVMap) -> dict[str, str]:
-    """A small random network as files."""
-    folder = tmp_path_factory.mktemp('trained')
-    tiny_body.save(folder / 'body.npz')
-    tiny_uv_map.save(folder / 'uv.npz')
-    save_checkpoint(folder / 'tiny.safetensors', network, {})
-    return {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
-            'uv_map': str(folder / 'uv.npz')}
+def network(small_network: Callable[..., DecoMR]) -> DecoMR:
+    return small_network('rt')
 
 
 @pytest.fixture(scope='module')
@@ -168,6 +153,7 @@ def test_on_a_gpu_the_network_says_the_same_for_any_number_of_people(
 
 def test_auto_measures_fp16_on_a_gpu_once_and_obeys_the_gate(
         trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_precision, 'parity_crops', lambda size: parity_crops(size)[:8])
     monkeypatch.setitem(parity.LIMITS_MM, 'fp16', 100.0)
     assert load_runtime('torch', **trained, device=0).precision == 'fp16'
     monkeypatch.setattr(torch_precision, 'measure_parity', lambda *_: pytest.fail('measured'))
@@ -219,8 +205,8 @@ def test_half_precision_is_near_float32_and_comes_back_as_float32(
 
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
 def test_only_convolutions_and_linear_layers_are_half_and_the_last_of_each_head_is_not(
-        tiny_body: BodyModel, tiny_uv_map: UVMap, preset: str) -> None:
-    original = lively_network(small_config(preset), tiny_body, tiny_uv_map)
+        small_network: Callable[..., DecoMR], preset: str) -> None:
+    original = small_network(preset)
     mixed = mixed_network(original, 'fp16')
     assert {value.dtype for value in original.parameters()} == {torch.float32}
     float32 = {name for name, value in mixed.named_parameters() if value.dtype == torch.float32}
@@ -245,8 +231,8 @@ def test_a_weight_beyond_float16_is_refused_with_the_remedy(network: DecoMR) -> 
 
 @pytest.mark.parametrize(('preset', 'left'), [('rt', 1), ('paper', 0)])
 def test_folded_normalisation_computes_the_same_and_leaves_the_network_as_it_was(
-        tiny_body: BodyModel, tiny_uv_map: UVMap, preset: str, left: int) -> None:
-    original = lively_network(small_config(preset), tiny_body, tiny_uv_map)
+        small_network: Callable[..., DecoMR], preset: str, left: int) -> None:
+    original = small_network(preset)
     before = {name: value.clone() for name, value in original.state_dict().items()}
     folded = fold_normalisation(original)
     assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())

@@ -19,7 +19,9 @@ from decomr_core.uv.quality import distance_similarity, validity
 from decomr_core.uv.uv_map import UVMap
 
 BODIES = Path(__file__).parents[1] / 'data' / 'bodies'
-NAMES = ('no_toes', 'no_toes_coarse', 'no_toes_coarsest')
+# Building the map of the first takes longer than that of the others together: 17 s.
+NAMES = (pytest.param('no_toes', marks=pytest.mark.full_size), 'no_toes_coarse',
+         'no_toes_coarsest')
 NUM_SOURCES = 200
 
 

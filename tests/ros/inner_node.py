@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
 from decomr_ros import decomr_node, pipeline
 from decomr_ros.decomr_node import DecomrNode
+from decomr_ros.messages import nanoseconds_from_stamp
 from tests.core.fake_people import FakeRuntime
 from tests.ros.conftest import RosTest
 from tests.ros.node_client import Camera
@@ -35,6 +38,16 @@ class KnownDetector:
         return Detections(BOXES, SCORES)
 
 
+def keep_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes within the test leave what `RosTest` has frozen as it is.
+
+    Thawed, everything that the tests have in memory would be searched for garbage, 0.2 s each
+    time.
+    """
+    monkeypatch.setattr(pipeline, 'gc', SimpleNamespace(
+        collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None))
+
+
 class InnerNode:
     """A `DecomrNode` that spins with the test, and what it says of itself."""
 
@@ -43,17 +56,18 @@ class InnerNode:
         self._ros, self._topology = ros, topology
         self.detector = KnownDetector()
         self.runtimes: list[weakref.ref[FakeRuntime]] = []
-        self.statuses: list[DiagnosticStatus] = []
+        self._diagnostics: list[DiagnosticArray] = []
         self.runtime_class: type[FakeRuntime] = FakeRuntime
         monkeypatch.setattr(pipeline, 'load_detector', lambda name: self.detector)
         monkeypatch.setattr(pipeline, 'load_runtime', self._load_runtime)
         monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ())
-        monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.2)
+        monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)
+        keep_frozen(monkeypatch)
         values = {'autostart': False, **parameters}
         self.node = DecomrNode(context=ros.context, parameter_overrides=[
             Parameter(name, value=value) for name, value in values.items()])
-        ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message:
-                                     self.statuses.append(message.status[0]), 10)
+        ros.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics.append,
+                                     10)
         ros.add(self.node)
 
     def activate(self) -> Camera:
@@ -63,9 +77,9 @@ class InnerNode:
 
     def activate_configured(self) -> Camera:
         """Activates it; a camera that it listens to."""
+        camera = Camera(self._ros)
         self.node.trigger_activate()
         assert self.node.state_label == 'active', self.node.last_failure
-        camera = Camera(self._ros)
         camera.wait()
         return camera
 
@@ -75,11 +89,18 @@ class InnerNode:
         assert result.successful, result.reason
 
     def status(self) -> DiagnosticStatus:
-        """What it says next on /diagnostics."""
-        self._ros.spin(0.1)  # what is on its way already
-        self.statuses.clear()
-        self._ros.spin_until(lambda: self.statuses, 5)
-        return self.statuses[-1]
+        """What it says on /diagnostics from now on; an image that was answered is in it."""
+        assert self.node._worker.wait_until_idle(5)
+        asked_ns = self.node.get_clock().now().nanoseconds
+        self._ros.spin_until(lambda: self._diagnostics and nanoseconds_from_stamp(
+            self._diagnostics[-1].header.stamp) > asked_ns, 10)
+        return self._diagnostics[-1].status[0]
+
+    def wait_for_listeners(self, *topics: str) -> None:
+        """Until the node's publishers of these topics know of their subscribers."""
+        self._ros.spin_until(lambda: {
+            publisher.topic_name for publisher in self.node.publishers
+            if publisher.get_subscription_count()} >= {f'/{topic}' for topic in topics})
 
     def is_freed(self) -> bool:
         """Whether no runtime that was ever loaded is left; collecting is up to the node."""

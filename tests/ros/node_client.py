@@ -11,6 +11,8 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.publisher import Publisher
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -23,10 +25,22 @@ FRAME = 'head_camera_optical_frame'
 
 
 def start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
-    values = {'weights': weights, 'runtime': 'torch', 'threads': 1, 'detector': 'whole-frame',
-              **parameters}
+    values = {'weights': weights, 'runtime': 'openvino', 'threads': 1,
+              'detector': 'whole-frame', **parameters}
     return ros.start('-m', 'decomr_ros.decomr_node', '--ros-args', *(
         word for name, value in values.items() for word in ('-p', f'{name}:={value}')))
+
+
+def is_heard(ros: RosTest, publisher: Publisher) -> bool:
+    """Whether nothing that the test's publisher sends to the node from now on can be lost.
+
+    The node's `reliability` is `auto`: a subscription becomes reliable once it has heard of the
+    publisher, and what is sent then is repeated until it has arrived.
+    """
+    subscriptions = ros.node.get_subscriptions_info_by_topic(publisher.topic_name)
+    is_reliable = any(subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+                      for subscription in subscriptions if subscription.node_name == 'decomr')
+    return is_reliable and publisher.get_subscription_count() >= len(subscriptions)
 
 
 class Camera:
@@ -34,17 +48,17 @@ class Camera:
 
     def __init__(self, ros: RosTest) -> None:
         self._ros = ros
+        self.seen: list[HumanMeshArray] = []
+        # Before the publishers: a node that knows those knows of this as well.
+        ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
         self._images = ros.node.create_publisher(Image, 'image', 5)
         self._infos = ros.node.create_publisher(CameraInfo, 'camera_info', 5)
-        self.seen: list[HumanMeshArray] = []
-        ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
+        self._last_size = 0, 0  # of the calibration that the node has
         self._stamp_s = 1000
 
     def wait(self) -> None:
-        self._ros.spin_until(lambda: self._images.get_subscription_count()
-                             and self._infos.get_subscription_count())
-        # Each side hears of the other at its own time; a best effort image may still be lost.
-        self._ros.spin(0.3)
+        self._ros.spin_until(lambda: is_heard(self._ros, self._images)
+                             and is_heard(self._ros, self._infos))
 
     def header(self, step_s: int = 1) -> Header:
         self._stamp_s += step_s
@@ -60,7 +74,10 @@ class Camera:
         header = self.header(step_s)
         info = camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
         self._infos.publish(info)
-        self._ros.spin(0.1)
+        if self._last_size != (height, width):
+            # It may be taken after an image that was sent later; nobody tells when it was.
+            self._ros.spin(0.1)
+            self._last_size = height, width
         self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
         return self.answer(header)
 

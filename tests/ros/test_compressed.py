@@ -90,11 +90,14 @@ def test_a_damaged_picture_is_refused_or_still_a_picture(
     assert seen.shape[2] == 3
 
 
+@pytest.mark.parametrize(('place', 'size'), [
+    (16, (30_000).to_bytes(4, 'big') * 2),  # of the picture: 2.7 GB
+    (33, b'\x7f\xff\xff\xff')])  # of a part of it: 2 GB
 def test_a_png_with_a_damaged_size_is_refused_before_memory_is_asked_for(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch: pytest.MonkeyPatch, place: int, size: bytes) -> None:
     message = _message('png', RGB)
     data = bytearray(message.data.tobytes())
-    data[16:24] = (30_000).to_bytes(4, 'big') * 2  # OpenCV takes 2.7 GB for that
+    data[place:place + len(size)] = size
     message.data = array.array('B', bytes(data))
     monkeypatch.setattr(compressed.cv2, 'imdecode', lambda *_: pytest.fail('it was decoded'))
     with pytest.raises(BadInput, match='damaged'):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from decomr.msg import HumanMeshArray
 from rosbags.rosbag2 import Reader
 
 from decomr_ros import demo
@@ -19,7 +20,7 @@ def test_the_demo_plays_records_draws_and_sums_up(ros: RosTest, weights: Path, p
                                                   ) -> None:
     out = ros.folder / 'out'
     run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 1.5, '--out', out,
-                    '--weights', weights, '--runtime', 'torch', '--detector', 'whole-frame',
+                    '--weights', weights, '--runtime', 'openvino', '--detector', 'whole-frame',
                     '--json')
     ros.spin_until(lambda: run.process.poll() is not None, 90)
     assert run.process.returncode == 0, run.output
@@ -44,11 +45,12 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weigh
                                                              pictures: Path) -> None:
     out = ros.folder / 'out'
     run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 100, '--out', out,
-                    '--weights', weights, '--runtime', 'torch', '--detector', 'whole-frame',
+                    '--weights', weights, '--runtime', 'openvino', '--detector', 'whole-frame',
                     '--no-overlay', '--json')
-    ros.spin_until(lambda: 'ready' in _text(out / 'recorder.log') or
+    meshes: list[HumanMeshArray] = []
+    ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 10)
+    ros.spin_until(lambda: 'ready' in _text(out / 'recorder.log') and len(meshes) >= 5 or
                    run.process.poll() is not None, 60)
-    ros.spin(2)
     assert run.stop(timeout_s=30) == 0, run.output
     report = json.loads(run.output.splitlines()[-1])
     assert report['meshes'] == report['meshes_published'] > 0

@@ -164,9 +164,9 @@ def test_images_that_fail_are_told_by_cause(ros: RosTest, inner: InnerNode) -> N
     odd.encoding = 'no_such_encoding'
     short = image_message(camera.header(), picture, 'rgb8')
     short.step = 1
-    for message in (odd, short):
+    for number, message in enumerate((odd, short), 1):
         camera.send(message)
-        ros.spin(0.2)
+        ros.spin_until(lambda number=number: inner.node._worker.counts.failed == number)
     camera.show(HEIGHT, WIDTH)
     status = inner.status()
     assert status.level == WARN
@@ -176,9 +176,11 @@ def test_images_that_fail_are_told_by_cause(ros: RosTest, inner: InnerNode) -> N
             values['frames_failed_size']) == ('2', '1', '1')
 
 
-def test_an_active_node_without_a_camera_warns_then_reports_an_error(inner: InnerNode) -> None:
-    inner.set(frame_age_warn_s=0.2, frame_age_error_s=2.5)
+def test_an_active_node_without_a_camera_warns_then_reports_an_error(
+        ros: RosTest, inner: InnerNode) -> None:
+    inner.set(frame_age_warn_s=0.2, frame_age_error_s=3600.0)
     inner.activate()
+    ros.spin_until(lambda: inner.status().level != OK, 5)
     status = inner.status()
     assert (status.level, status.message[:18]) == (WARN, 'no image on /image')
     inner.set(frame_age_warn_s=0.2, frame_age_error_s=0.2)

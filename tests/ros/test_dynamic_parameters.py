@@ -46,8 +46,7 @@ def listen(ros: RosTest, inner: InnerNode, kind: type, topic: str) -> list:
     """The messages of a topic of the node, which knows of the subscription."""
     heard: list = []
     ros.node.create_subscription(kind, topic, heard.append, 10)
-    ros.spin_until(lambda: inner.node.count_subscribers(topic))
-    ros.spin(0.3)
+    inner.wait_for_listeners(topic)
     return heard
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from lifecycle_msgs.msg import State, Transition
 from decomr_core.body_models import BodyModel
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
+from decomr_ros import pipeline
 from decomr_ros.images import image_message
 from decomr_ros.managed_node import FAILURE, SUCCESS
 from decomr_ros.outputs import Outputs
@@ -50,7 +52,9 @@ def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
     inner.node.close()
 
 
-def test_deactivate_keeps_the_network_and_cleanup_frees_it(inner: InnerNode) -> None:
+def test_deactivate_keeps_the_network_and_cleanup_frees_it(
+        inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, 'gc', gc)  # as in a process of its own
     camera = inner.activate()
     assert camera.show(HEIGHT, WIDTH).meshes
     assert inner.node.trigger_deactivate() == SUCCESS
@@ -66,7 +70,9 @@ def test_deactivate_keeps_the_network_and_cleanup_frees_it(inner: InnerNode) -> 
     assert inner.is_freed()
 
 
-def test_a_network_that_loads_but_does_not_run_is_freed_again(inner: InnerNode) -> None:
+def test_a_network_that_loads_but_does_not_run_is_freed_again(
+        inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, 'gc', gc)  # as in a process of its own
     working, inner.runtime_class = inner.runtime_class, BrokenRuntime
     assert inner.node.trigger_configure() == FAILURE
     assert inner.node.state_label == 'unconfigured'

@@ -31,8 +31,10 @@ import numpy  # starts threads of its own
 def resident_mib():
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * 4 // 1024
+last = []
 def work():
     small = [bytearray(100_000) for _ in range(200)]  # below what comes from the system at once
+    last.append(bytearray(1000))  # above them: glibc gives nothing of what is below it back
     del small
 def run(count):
     # All of them live on, or the next one would inherit the store of the one before.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lifecycle_msgs.msg import State, Transition
+from rclpy.parameter import Parameter
 
+from decomr_ros.decomr_node import DecomrNode
 from tests.ros.conftest import Process, RosTest
+from tests.ros.inner_node import keep_frozen
 from tests.ros.node_client import Camera, Lifecycle, start_node
 
 # What a Python process does first: the module is as if it were not installed.
@@ -30,32 +34,42 @@ decomr_core.detection.load_detector = lambda name: {}['no such detector']
 """
 
 
-@pytest.fixture(scope='module')
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A small network for the built-in body, `small.safetensors`, and a cache with its export."""
-    from decomr_core.body_models import load_body
-    from decomr_core.checkpoint import save_checkpoint
-    from decomr_core.runtimes.exported import exported_model
-    from decomr_core.uv.uv_map import load_uv_map
-    from tests.core.small_networks import lively_network, small_config
-
-    folder = tmp_path_factory.mktemp('small')
-    body = load_body()
-    network = lively_network(small_config('rt'), body, load_uv_map('builtin', body))
-    save_checkpoint(folder / 'small.safetensors', network, {})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('DECOMR_CACHE', str(folder / 'cache'))
-        exported_model(folder / 'small.safetensors')
+@pytest.fixture
+def files(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `exported` to damage; the node uses its cache."""
+    folder = tmp_path / 'files'
+    shutil.copytree(exported, folder)
+    monkeypatch.setenv('DECOMR_CACHE', str(folder / 'cache'))
     return folder
+
+
+class InsideNode:
+    """A node within the test that is spoken to like one in its own process, in less time."""
+
+    def __init__(self, ros: RosTest, capfd: pytest.CaptureFixture[str], **parameters: object
+                 ) -> None:
+        self._capfd, self._output = capfd, ''
+        values = {'threads': 1, 'detector': 'whole-frame', 'autostart': False, **parameters}
+        self._node = DecomrNode(context=ros.context, parameter_overrides=[
+            Parameter(name, value=value) for name, value in values.items()])
+        ros.add(self._node)
+
+    @property
+    def output(self) -> str:
+        self._output += self._capfd.readouterr().err
+        return self._output
+
+    def stop(self) -> int:
+        """What `run_node` does in the end."""
+        self._node.close()
+        return self._node.exit_code or 0
 
 
 @pytest.fixture
-def files(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `small` to damage; the node uses its cache."""
-    folder = tmp_path / 'files'
-    shutil.copytree(small, folder)
-    monkeypatch.setenv('DECOMR_CACHE', str(folder / 'cache'))
-    return folder
+def inside(ros: RosTest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+           ) -> Callable[..., InsideNode]:
+    keep_frozen(monkeypatch)
+    return lambda weights, runtime: InsideNode(ros, capfd, weights=str(weights), runtime=runtime)
 
 
 def begin_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,23 +79,21 @@ def begin_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv('PYTHONPATH', f'{folder}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
 
 
-def refuse(ros: RosTest, weights: Path, said: str, **parameters: object
-           ) -> tuple[Process, Lifecycle]:
-    """A node whose `configure` fails with one line that holds `said`."""
-    node = start_node(ros, weights, autostart='false', **parameters)
+def assert_refused(ros: RosTest, node: Process | InsideNode, said: str) -> Lifecycle:
+    """Its `configure` fails with one line that holds `said`; its services."""
     remote = Lifecycle(ros)
     assert not remote.change(Transition.TRANSITION_CONFIGURE), node.output
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
-    node.wait_for('configure failed')
+    ros.spin_until(lambda: 'configure failed' in node.output)
     lines = node.output.splitlines()
     told, = (line for line in lines if 'configure failed' in line)
     assert said in told, told
     assert told == lines[-1], 'the reason comes last'
     assert 'Traceback' not in node.output
-    return node, remote
+    return remote
 
 
-def assert_corrected(ros: RosTest, node: Process, remote: Lifecycle, name: str,
+def assert_corrected(ros: RosTest, node: Process | InsideNode, remote: Lifecycle, name: str,
                      value: object) -> None:
     """With this parameter the same node is configured, activated, and publishes meshes."""
     remote.set_parameter(name, value)
@@ -95,64 +107,75 @@ def assert_corrected(ros: RosTest, node: Process, remote: Lifecycle, name: str,
 
 
 @pytest.mark.parametrize(('runtime', 'size'), [('torch', 5), ('torch', 5000), ('openvino', 0)])
-def test_truncated_weights(ros: RosTest, files: Path, runtime: str, size: int) -> None:
+def test_truncated_weights(ros: RosTest, files: Path, inside: Callable[..., InsideNode],
+                           runtime: str, size: int) -> None:
     whole = files / 'small.safetensors'
     truncated = files / 'truncated.safetensors'
     truncated.write_bytes(whole.read_bytes()[:size])
-    node, remote = refuse(ros, truncated, 'truncated.safetensors', runtime=runtime)
+    node = inside(truncated, runtime)
+    remote = assert_refused(ros, node, 'truncated.safetensors')
     assert_corrected(ros, node, remote, 'weights', whole)
 
 
-def test_a_folder_in_the_place_of_weights(ros: RosTest, files: Path) -> None:
-    node, remote = refuse(ros, files, f'no weights at {files}')
+def test_a_folder_in_the_place_of_weights(ros: RosTest, files: Path,
+                                          inside: Callable[..., InsideNode]) -> None:
+    node = inside(files, 'torch')
+    remote = assert_refused(ros, node, f'no weights at {files}')
     assert_corrected(ros, node, remote, 'weights', files / 'small.safetensors')
 
 
 @pytest.mark.parametrize(('name', 'runtime', 'other'), [
     ('model.xml', 'openvino', 'onnxruntime'), ('model.bin', 'openvino', 'torch'),
     ('model.onnx', 'onnxruntime', 'openvino')])
-def test_a_truncated_export_in_the_cache(ros: RosTest, files: Path, name: str, runtime: str,
-                                         other: str) -> None:
+def test_a_truncated_export_in_the_cache(
+        ros: RosTest, files: Path, inside: Callable[..., InsideNode], name: str, runtime: str,
+        other: str) -> None:
     path, = (files / 'cache' / 'exports').glob(f'*/{name}')
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
-    node, remote = refuse(ros, files / 'small.safetensors',
-                          f'the exported network in {path.parent} is damaged', runtime=runtime)
+    node = inside(files / 'small.safetensors', runtime)
+    remote = assert_refused(ros, node, f'the exported network in {path.parent} is damaged')
     assert 'delete this folder' in node.output
     assert_corrected(ros, node, remote, 'runtime', other)
 
 
-def test_a_damaged_export_is_made_again_once_it_is_deleted(ros: RosTest, files: Path) -> None:
+def test_a_damaged_export_is_made_again_once_it_is_deleted(
+        ros: RosTest, files: Path, inside: Callable[..., InsideNode]) -> None:
     info, = (files / 'cache' / 'exports').glob('*/info.json')
     info.write_text('{')
-    node, remote = refuse(ros, files / 'small.safetensors', 'delete this folder',
-                          runtime='openvino')
+    node = inside(files / 'small.safetensors', 'openvino')
+    remote = assert_refused(ros, node, 'delete this folder')
     shutil.rmtree(info.parent)
     assert_corrected(ros, node, remote, 'runtime', 'openvino')
 
 
-def test_a_runtime_that_is_not_installed(ros: RosTest, files: Path,
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    begin_with(WITHOUT.format(name='onnxruntime'), files / 'start', monkeypatch)
-    node, remote = refuse(ros, files / 'small.safetensors',
-                          'which is not installed (pip install onnxruntime); available: torch',
-                          runtime='onnxruntime')
+def test_a_runtime_that_is_not_installed(
+        ros: RosTest, files: Path, inside: Callable[..., InsideNode],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    node = inside(files / 'small.safetensors', 'onnxruntime')
+    remote = assert_refused(
+        ros, node, 'which is not installed (pip install onnxruntime); available: torch')
     assert_corrected(ros, node, remote, 'runtime', 'torch')
+
+
+# In processes of their own, as users have them.
 
 
 def test_tensorrt_where_it_is_not_installed(ros: RosTest, files: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     begin_with(WITHOUT.format(name='tensorrt'), files / 'start', monkeypatch)
-    node, remote = refuse(ros, files / 'small.safetensors',
-                          'tensorrt, which is not installed (pip install tensorrt cuda-python)',
-                          runtime='tensorrt')
+    node = start_node(ros, files / 'small.safetensors', runtime='tensorrt', autostart='false')
+    remote = assert_refused(
+        ros, node, 'tensorrt, which is not installed (pip install tensorrt cuda-python)')
     assert_corrected(ros, node, remote, 'runtime', 'openvino')
 
 
 def test_tensorrt_without_a_gpu(ros: RosTest, files: Path,
                                 monkeypatch: pytest.MonkeyPatch) -> None:
     begin_with(WITHOUT_GPU, files / 'start', monkeypatch)
-    node, remote = refuse(ros, files / 'small.safetensors', 'needs an NVIDIA GPU with its driver',
-                          runtime='tensorrt', threads=0)
+    node = start_node(ros, files / 'small.safetensors', runtime='tensorrt', threads=0,
+                      autostart='false')
+    remote = assert_refused(ros, node, 'needs an NVIDIA GPU with its driver')
     assert len(list((files / 'cache' / 'exports').iterdir())) == 1, 'nothing is exported for it'
     assert_corrected(ros, node, remote, 'runtime', 'openvino')
 

@@ -185,9 +185,7 @@ def test_a_real_node_publishes_points_and_few_triangles_and_each_can_be_switched
     ros.node.create_subscription(PointCloud2, 'vertices', clouds.append, 10)
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
     camera = inner.activate()
-    ros.spin_until(lambda: inner.node.count_subscribers('vertices')
-                   and inner.node.count_subscribers('markers'))
-    ros.spin(0.3)
+    inner.wait_for_listeners('vertices', 'markers')
     answer = camera.show(HEIGHT, WIDTH)
     ros.spin_until(lambda: clouds and markers, 5)
     cloud = clouds[-1]

@@ -1,9 +1,12 @@
-"""What tests share: people, the files a user brings, an oracle, a stand-in of h5py."""
+"""What tests share: people, what a user brings, an oracle, small runs, a stand-in of h5py."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,12 @@ from fabricated_sets import OracleRuntime, render_people, write_bodies, write_re
 
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import save_checkpoint
-from decomr_core.config import network_config
+from decomr_core.config import NetworkConfig, network_config
 from decomr_core.networks import DecoMR
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from training import evaluate
+from tests.core.small_networks import SIZES
+from training import evaluate, train, training_data
 
 
 @pytest.fixture(scope='session')
@@ -46,6 +50,38 @@ def oracle(people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch) -> Ora
     runtime = OracleRuntime(people, Topology.from_body(tiny_body, tiny_uv_map))
     monkeypatch.setattr(evaluate, 'load_runtime', lambda *_, **__: runtime)
     return runtime
+
+
+@pytest.fixture(scope='module')
+def small_trainers(tiny_body: BodyModel, tiny_uv_map: UVMap):
+    """All trainers of a file take the small body and thin networks, for crops of 64 px.
+
+    A run at full size is in `test_train_full_size.py`.
+    """
+    with _small_trainers(tiny_body, tiny_uv_map):
+        yield
+
+
+@pytest.fixture
+def small_trainer(tiny_body: BodyModel, tiny_uv_map: UVMap):
+    """The same for one test."""
+    with _small_trainers(tiny_body, tiny_uv_map):
+        yield
+
+
+@contextlib.contextmanager
+def _small_trainers(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_data, 'load_body', lambda _: tiny_body)
+        patch.setattr(train, 'load_uv_map', lambda name, body: tiny_uv_map)
+        patch.setattr(train, 'network_config', _thin_network_config)
+        yield
+
+
+def _thin_network_config(preset: str) -> NetworkConfig:
+    """A preset with few layers and channels."""
+    return dataclasses.replace(network_config(preset), **{
+        **SIZES.get(preset, SIZES['rt']), 'encoder_depths': (1, 1, 1, 1)})
 
 
 @pytest.fixture

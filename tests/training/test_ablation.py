@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from decomr_core.checkpoint import read_metadata
-from decomr_core.config import LNET_INPUTS
-from training import train, training_data
+from decomr_core.config import LNET_INPUTS, network_config
+from tests.core.small_networks import SIZES
+from training import ablation_report, synthetic_scores, train, training_data
 from training.ablation import Ablation, AblationConfig, main
 from training.ablation_report import find_comparison, finding, plot_ablation, table
 from training.ablation_results import AblationResults, Cell, mean_with_interval
@@ -29,11 +32,22 @@ CNET_STEPS, STEPS = 2, 4
 
 @pytest.fixture(scope='module', autouse=True)
 def _small_body(tiny_body, tiny_uv_map, tiny_two_chart_map):
-    """The trainer takes the small body, and its map in two charts as the conventional one."""
+    """The trainer takes the small body, and its map in two charts as the conventional one.
+
+    Its networks have few channels; crops are those of the smoke config. The picture after every
+    cell is left blank, and the best constant is looked for shortly, as neither is looked at.
+    """
+    def thin(preset):
+        return dataclasses.replace(network_config(preset), **{
+            **SIZES['rt'], 'crop_size': 128, 'encoder_depths': (1, 1, 1, 1)})
+
     maps = {'builtin': tiny_uv_map, 'makehuman': tiny_two_chart_map}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_data, 'load_body', lambda _: tiny_body)
         patch.setattr(train, 'load_uv_map', lambda name, body: maps[name])
+        patch.setattr(train, 'network_config', thin)
+        patch.setattr(ablation_report, 'plot_ablation', lambda _: Figure())
+        patch.setattr(synthetic_scores, 'CONSTANT_STEPS', 5)
         yield
 
 
@@ -196,7 +210,7 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
 
 
 def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path):
-    config = TrainConfig(preset='small', lnet_input='local',
+    config = TrainConfig(preset='small', lnet_input='local', threads=1,
                          init=str(finished / 'continuous_global' / 'network.safetensors'))
     with pytest.raises(ValueError, match="lnet_input 'global', the run is to train 'small' with "
                                          "'local'"):
@@ -251,7 +265,8 @@ def test_the_pace_may_change_between_two_starts(finished):
     assert run(finished, '--ablation.train.save_every', '77') == 0
 
 
-def test_the_report_alone_draws_anew(finished, capsys):
+def test_the_report_alone_draws_anew(finished, capsys, monkeypatch):
+    monkeypatch.setattr(ablation_report, 'plot_ablation', plot_ablation)
     (finished / 'ablation.md').unlink()
     (finished / 'ablation.png').unlink()
     assert main(['--report', '--out', str(finished)]) == 0

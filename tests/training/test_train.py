@@ -11,12 +11,16 @@ import torch
 
 from decomr_core.checkpoint import load_network, read_metadata
 from training.datasets.person_batch import PersonBatch
+from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.evaluate import best_constant_joints, evaluate_network
 from training.plots import training_picture
 from training.run_folder import RunFolder
 from training.train import Trainer, learning_rate_at, main
 from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError
+
+SIZE = 64
+pytestmark = pytest.mark.usefixtures('small_trainers')
 
 
 def _config(**changes):
@@ -28,12 +32,19 @@ def _config(**changes):
         'validate_every': 0,
         'stages': StageConfig(cnet_steps=2, end_to_end_steps=2),
         'optimizer': OptimizerConfig(learning_rate=1e-3, ema_decay=0.5),
+        'data': SyntheticConfig(SIZE, batch_size=2),
     }
     return TrainConfig(**{**values, **changes})
 
 
+def _people(trainer, count):
+    """A batch of rendered people of a trainer's body."""
+    people = SyntheticPeople(SyntheticConfig(SIZE, count), trainer.body, trainer.uv_map, 3)
+    return PersonBatch.from_synthetic(people.batch(0))
+
+
 @pytest.fixture(scope='module')
-def finished_run(tmp_path_factory):
+def finished_run(small_trainers, tmp_path_factory):
     """A run of four steps, both stages, and its trainer."""
     trainer = Trainer(_config(), tmp_path_factory.mktemp('run'))
     trainer.run()
@@ -43,11 +54,10 @@ def finished_run(tmp_path_factory):
 def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run):
     path = finished_run.out / 'network.safetensors'
     assert read_metadata(path)['training']['steps'] == 4
-    network = load_network(path)
+    network = load_network(path, finished_run.body, finished_run.uv_map)
     kept = finished_run.averaged.state_dict()
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, kept[name], rtol=2e-3, atol=1e-4)
-    assert path.stat().st_size <= 16 * 2**20
 
 
 def test_the_run_folder_holds_the_resolved_config(finished_run):
@@ -94,16 +104,6 @@ def test_a_value_that_cannot_be_is_one_line(tmp_path, capsys):
     assert not (tmp_path / 'run').exists()
 
 
-def test_training_on_one_batch_lowers_its_loss(finished_run, tmp_path):
-    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-
-    trainer = Trainer(_config(stages=StageConfig(0, 20)), tmp_path)
-    people = SyntheticPeople(SyntheticConfig(batch_size=4), trainer.body, trainer.uv_map, 3)
-    batch = PersonBatch.from_synthetic(people.batch(0))
-    totals = [sum(trainer._optimize([batch]).values()) for _ in range(12)]
-    assert min(totals[-3:]) < 0.7 * totals[0]
-
-
 def test_a_resumed_run_goes_on_with_the_same_weights_and_step(finished_run):
     resumed = Trainer(_config(), finished_run.out, resume=True)
     assert resumed.step == 4
@@ -143,8 +143,6 @@ def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, m
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
-    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-
     gradients = []
     for accumulate in (1, 2):
         trainer = Trainer(_config(stages=StageConfig(2, 0), accumulate=accumulate),
@@ -152,8 +150,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
         assert trainer.part_size == 2 // accumulate
         # Batch normalisation is the one thing that sees the parts.
         trainer.network.eval().train = lambda mode=True: None
-        people = SyntheticPeople(SyntheticConfig(batch_size=2), trainer.body, trainer.uv_map, 3)
-        batch = PersonBatch.from_synthetic(people.batch(0))
+        batch = _people(trainer, 2)
         size = trainer.part_size
         trainer._optimize([batch.part(slice(i, i + size)) for i in range(0, 2, size)])
         gradients.append(trainer.network.cnet.encoder.conv1.weight.grad.clone())
@@ -192,11 +189,7 @@ def test_a_batch_that_cannot_be_parted_is_refused():
 
 def test_unknown_people_teach_nothing(finished_run):
     """Weights of 0 leave the numbers beside them without effect."""
-    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-
-    people = SyntheticPeople(SyntheticConfig(batch_size=2), finished_run.body,
-                             finished_run.uv_map, 3)
-    known = PersonBatch.from_synthetic(people.batch(0))
+    known = _people(finished_run, 2)
     weights = torch.tensor([1.0, 0.0])
     unknown = dataclasses.replace(known, iuv_weights=weights, mesh_weights=weights,
                                   joints_2d=known.joints_2d * weights[:, None, None])
@@ -215,11 +208,7 @@ def test_unknown_people_teach_nothing(finished_run):
 
 
 def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
-    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-
-    people = SyntheticPeople(SyntheticConfig(batch_size=2), finished_run.body,
-                             finished_run.uv_map, 3)
-    batch = PersonBatch.from_synthetic(people.batch(0))
+    batch = _people(finished_run, 2)
     none = torch.zeros(2)
     batch = dataclasses.replace(batch, mesh_weights=none, iuv_weights=none,
                                 joints_2d=batch.joints_2d * 0)
@@ -235,21 +224,18 @@ def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
 
 
 def test_the_picture_shows_each_person_in_a_row(finished_run):
-    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-
-    people = SyntheticPeople(SyntheticConfig(batch_size=3), finished_run.body,
-                             finished_run.uv_map, 3)
-    batch = PersonBatch.from_synthetic(people.batch(0))
+    batch = _people(finished_run, 3)
     picture = training_picture(finished_run.network, batch, finished_run.body.faces)
-    assert picture.shape == (3 * 128, 5 * 128, 3) and picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture[:128, :128], batch.images[0])
-    assert (picture[:, 4 * 128:] != picture[:, :128]).any()
+    assert picture.shape == (3 * SIZE, 5 * SIZE, 3) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[:SIZE, :SIZE], batch.images[0])
+    assert (picture[:, 4 * SIZE:] != picture[:, :SIZE]).any()
 
 
 def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
     path = finished_run.out / 'network.safetensors'
     trainer = Trainer(_config(init=str(path)), tmp_path)
-    for name, value in load_network(path).state_dict().items():
+    network = load_network(path, trainer.body, trainer.uv_map)
+    for name, value in network.state_dict().items():
         torch.testing.assert_close(trainer.network.state_dict()[name], value)
     assert trainer.network.training
 
@@ -272,12 +258,9 @@ def test_resuming_where_nothing_is_says_what_to_do(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_named(finished_run, tmp_path):
-    from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-
     trainer = Trainer(_config(), tmp_path)
     trainer.step = 3
-    people = SyntheticPeople(SyntheticConfig(batch_size=2), trainer.body, trainer.uv_map, 3)
-    batch = PersonBatch.from_synthetic(people.batch(0))
+    batch = _people(trainer, 2)
     batch.joints[0, 3] = float('nan')
     with pytest.raises(NonFiniteLossError, match='joints_3d'):
         trainer._optimize([batch])

@@ -26,6 +26,7 @@ from training.datasets.person_records import PersonRecords, collect_records
 from training.datasets.posed_bodies import PosedBodies
 from training.datasets.poses import sample_poses
 from training.datasets.root_frame import root_frame_body
+from training.datasets.synthetic import SyntheticConfig
 from training.mesh_target import fit_camera
 from training.person_batches import PersonBatchMaker
 from training.train import Trainer, main
@@ -197,9 +198,9 @@ def losses_of(out: Path) -> dict[int, dict[str, float]]:
 
 
 def test_photographs_and_rendered_people_train_together_and_resume_exactly(
-        annotated, tmp_path, monkeypatch):
+        small_trainer, annotated, tmp_path, monkeypatch):
     monkeypatch.setattr(train, 'LOG_EVERY', 1)
-    config = run_config(annotated)
+    config = run_config(annotated, data=SyntheticConfig(SIZE, batch_size=2))
     Trainer(config, tmp_path / 'whole').run()
     first = Trainer(config, tmp_path / 'parted')
     report = first._report
@@ -231,9 +232,9 @@ def test_every_process_of_a_team_gets_other_people_in_the_shares_asked_for(annot
     assert not any(torch.equal(one, other) for one in seen[0] for other in seen[1])
 
 
-def test_epochs_become_steps_by_the_number_of_people(annotated, tmp_path):
+def test_epochs_become_steps_by_the_number_of_people(small_trainer, annotated, tmp_path):
     config = run_config(annotated, stages=StageConfig(cnet_epochs=1, end_to_end_epochs=2.2),
-                        synthetic_share=0.5)
+                        synthetic_share=0.5, data=SyntheticConfig(SIZE))
     assert Trainer(config, tmp_path).config.stages == StageConfig(5, 11)
     with pytest.raises(ValueError, match='rendered people have none; give cnet_steps'):
         Trainer(dataclasses.replace(config, datasets={}, synthetic_share=1.0), tmp_path)
@@ -298,9 +299,14 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     assert min(others) > 0.6 and weights['by_error'][3] < min(others)
 
 
-def test_a_run_whose_images_are_gone_ends_with_one_line(annotated, tmp_path):
+def test_a_run_whose_images_are_gone_ends_with_one_line(
+        annotated, tiny_body, tiny_uv_map, tmp_path):
     """The loader's process must not keep the run from ending."""
-    config = dataclasses.asdict(run_config(annotated, num_workers=1))
+    tiny_body.save(tmp_path / 'body.npz')
+    tiny_uv_map.save(tmp_path / 'uv.npz')
+    config = dataclasses.asdict(run_config(
+        annotated, num_workers=1, body=str(tmp_path / 'body.npz'),
+        uv_map=str(tmp_path / 'uv.npz')))
     path = tmp_path / 'config.json'
     path.write_text(json.dumps({'train': config}))
     script = ('import sys, pathlib; from training import training_data; '

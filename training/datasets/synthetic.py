@@ -24,7 +24,7 @@ from training.datasets.poses import sample_poses
 from training.datasets.root_frame import root_frame_body
 from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.tensor_batch import TensorBatch
-from training.datasets.textures import TextureBank
+from training.datasets.textures import shared_textures
 from training.datasets.viewpoints import (
     Framing,
     Viewpoints,
@@ -127,7 +127,7 @@ class SyntheticPeople(IterableDataset):
         self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
         self._surface = BodySurface(body)
-        self._bank = TextureBank()
+        self._bank = shared_textures()
         self._parents = [int(parent) for parent in body.parents]
 
     def __iter__(self) -> Iterator[SyntheticBatch]:

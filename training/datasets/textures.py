@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-__all__ = ['TEXTURE_SIDE', 'TextureBank', 'random_color']
+__all__ = ['TEXTURE_SIDE', 'TextureBank', 'random_color', 'shared_textures']
 
 TEXTURE_SIDE = 256
 """Side of each square texture, px; they repeat."""
@@ -38,6 +39,15 @@ class TextureBank:
             noise = self.noise[rng.integers(len(self.noise))][..., None]
             made.append(np.clip(texture * (1 + noise * rng.uniform(0, .3)), 0, 255))
         return np.stack(made).astype(np.uint8)
+
+
+@functools.cache
+def shared_textures() -> TextureBank:
+    """The usual bank, made once in a process, for all to read and none to change."""
+    bank = TextureBank()
+    for textures in vars(bank).values():
+        textures.setflags(write=False)
+    return bank
 
 
 def random_color(rng: np.random.Generator) -> np.ndarray:
