@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -143,8 +143,15 @@ class RosTest:
             self._executor.spin_once(timeout_sec=0.05)
 
     def close(self) -> None:
+        # Killed at once, each would leave 67 MiB of shared memory of Fast DDS in /dev/shm.
         for process in self.processes:
-            process.stop(signal.SIGKILL)
+            if process.process.poll() is None:
+                process.process.send_signal(signal.SIGINT)
+        for process in self.processes:
+            try:
+                process.process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.stop(signal.SIGKILL)
         self._executor.shutdown()
         for node in (*self._others, self.node):
             node.destroy_node()
@@ -170,8 +177,22 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope='session')
+def shared_memory() -> Iterator[None]:
+    """Removes the segments of Fast DDS that killed processes have left, 67 MiB each.
+
+    A process that lives holds a lock on the file beside its segment.
+    """
+    yield
+    for path in Path('/dev/shm').glob('fastrtps_*_el'):
+        with suppress(OSError), path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.with_name(path.name.removesuffix('_el')).unlink(missing_ok=True)
+            path.unlink()
+
+
 @pytest.fixture
-def domain() -> Iterator[int]:
+def domain(shared_memory: None) -> Iterator[int]:
     with own_domain() as domain:
         yield domain
 

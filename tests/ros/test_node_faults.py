@@ -20,6 +20,7 @@ from decomr_ros.messages import (
     human_meshes_from_message,
     nanoseconds_from_stamp,
 )
+from decomr_ros.recorder import READY
 from tests.ros.conftest import Process, RosTest
 from tests.ros.node_client import Camera, Lifecycle, is_heard, start_node
 
@@ -221,7 +222,9 @@ def test_a_bag_killed_while_recording_opens_up_to_a_second_before(
         (time.monotonic(), message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)), 10)
     ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 10, '--loop',
               '--wait-for-subscriber')
-    ros.spin_until(lambda: sum(at < time.monotonic() - 1.2 for at, _ in heard) >= 8)
+    ros.spin_until(lambda: READY in recorder.output)  # it has met the node
+    ready = time.monotonic()
+    ros.spin_until(lambda: sum(ready < at < time.monotonic() - 1.2 for at, _ in heard) >= 8)
     killed = time.monotonic()
     recorder.stop(signal.SIGKILL)
     with Reader(bag) as reader:
