@@ -1,9 +1,10 @@
 # Every target does its own set-up first; on a machine that is set up this takes under a second.
 PYTHON ?= python3
 
-# How the tests run: side by side, each process with one thread, so that they share the cores
-# without competing for them. A process that has nothing left to do takes tests from another.
-PYTEST = pytest -n auto --maxprocesses 8 --dist worksteal
+# How the tests run: in three processes for every two cores, since many tests wait for a node, each
+# with one thread. A process that has nothing left to do takes tests from another.
+WORKERS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
+PYTEST = pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 test test-all coverage: export OMP_NUM_THREADS = 1
 
 .PHONY: help setup demo test test-all coverage lint bench clean
