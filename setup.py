@@ -39,7 +39,7 @@ setup(
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
         'tensorrt': ['tensorrt>=10.3', 'cuda-python>=12.6.2'],
         'plots': ['matplotlib>=3.8'],
-        'bake': ['anny>=0.6'],
+        'bake': ['anny>=0.6', 'tflite>=2.18'],
         'datasets': ['h5py>=3.8'],
         'training': ['jsonargparse>=4.30', 'lightning-fabric>=2.4', 'matplotlib>=3.8', 'PyYAML>=6',
                      'tensorboard>=2.14'],

@@ -6,14 +6,15 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ['cache_folder', 'check_made_for', 'file_hash', 'find_body', 'find_uv_map',
-           'find_weights']
+__all__ = ['cache_folder', 'check_made_for', 'file_hash', 'find_body', 'find_encoder',
+           'find_uv_map', 'find_weights']
 
 BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parent / 'data'
 # Digits of a hash in a message.
 HASH_SHOWN = 16
 # How a command line names what weights are for.
+ENCODER_REMEDY = 'python -m tools.bake_blazepose pose_landmark_full.tflite'
 OPTIONS = {'body': '--body', 'uv_map': '--uv'}
 
 
@@ -49,6 +50,16 @@ def find_weights(weights: str | Path = 'rt') -> Path:
     """
     return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors'},
                  'python -m training.train --config config/train_rt.yaml')
+
+
+def find_encoder() -> Path:
+    """The safetensors of the pretrained encoder.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    return _find('encoder', 'blazepose', {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
+                 ENCODER_REMEDY)
 
 
 def cache_folder() -> Path:

@@ -16,15 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from decomr_core.assets import check_made_for, find_weights
+from decomr_core.assets import ENCODER_REMEDY, check_made_for, find_encoder, find_weights
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.config import NetworkConfig
 from decomr_core.files import replacing
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
-__all__ = ['load_classifier', 'load_network', 'load_official', 'load_part', 'official_name',
-           'read_metadata', 'save_checkpoint', 'state_dict_from_official', 'tensor_problems']
+__all__ = ['load_blazepose', 'load_classifier', 'load_network', 'load_official', 'load_part',
+           'official_name', 'read_metadata', 'save_checkpoint', 'state_dict_from_official',
+           'tensor_problems']
 
 # Written into every file; a reader refuses other numbers.
 FORMAT_VERSION = 1
@@ -161,6 +162,29 @@ def load_classifier(network: DecoMR, path: str | Path) -> None:
     if problems:
         raise ValueError(f'{path} does not fit the encoder of the {network.config.preset!r} '
                          f"network: {problems}; torchvision's ResNet-50 fits preset 'paper'")
+
+
+def load_blazepose(network: DecoMR) -> None:
+    """Copies the shipped weights of BlazePose into the encoder.
+
+    Args:
+        network: whose encoder is `blazepose`; its other parts stay as they are.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is damaged or holds something else.
+    """
+    path = find_encoder()
+    try:
+        with safe_open(path, 'pt') as file:
+            tensors = {f'{ENCODER}{key}': file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - no dict
+    except SafetensorError as error:
+        raise ValueError(f'{path} is damaged ({error}); make it again: {ENCODER_REMEDY}'
+                         ) from error
+    problems = _copy_part(network, ENCODER, tensors)
+    if problems:
+        raise ValueError(f'{path} does not fit the encoder: {problems}; make it again: '
+                         f'{ENCODER_REMEDY}')
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:

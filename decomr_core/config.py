@@ -2,9 +2,10 @@
 
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
 224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
-order, small enough for real time on two CPU cores. `small` is for experiments that train many
-networks, as the ablation does: the encoder of `rt`, whose weights it can begin with, and thinner
-parts behind it.
+order, small enough for real time on two CPU cores. `rt256` is meant to replace it: the same parts
+behind a pretrained encoder that has learnt from photographs of people; its weights are not
+shipped yet. `small` is for experiments that train many networks, as the ablation does: the
+encoder of `rt`, whose weights it can begin with, and thinner parts behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 __all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
 
+ENCODERS = ('resnet', 'blazepose')
+BLAZEPOSE_CROP_PX = 256
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
 RGB_CHANNELS = 3
@@ -33,14 +36,8 @@ class NetworkConfig:
 
     Attributes:
         preset: the name this set of sizes goes by.
-        crop_size: S, side of the square input, px; a multiple of 32.
-        encoder_block: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
-        encoder_width: channels of the stem and of the first stage; each stage doubles it.
-        encoder_depths: residual blocks in each of the four stages.
-        stem_kernel: side of the first convolution, px.
+        crop_size: S, side of the square input, px; a multiple of 32, or 256 for `blazepose`.
         norm: `group` or `batch` normalisation outside the encoder (which always has batch).
-        global_pool: `mean` over the last feature map, or `spatial`: squeezed, flattened and
-            projected, so that where things are in the crop is kept.
         global_features: G, length of the global feature.
         head_channels: channels before the last convolution of each dense output.
         hidden_features: width of the hidden layers that read the global feature.
@@ -59,16 +56,22 @@ class NetworkConfig:
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
             comes from the global feature in every case.
+        encoder: `resnet`, as the paper has it, or `blazepose`, a pose network's encoder that
+            comes with weights learnt from photographs.
+        encoder_block: of a ResNet: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
+        encoder_width: of a ResNet: channels of the stem and of the first stage; each stage
+            doubles it.
+        encoder_depths: of a ResNet: residual blocks in each of the four stages.
+        stem_kernel: of a ResNet: side of the first convolution, px.
+        global_pool: of a ResNet: `mean` over the last feature map, or `spatial`: squeezed,
+            flattened and projected, so that where things are in the crop is kept.
+        pixel_features: of `blazepose`: C, channels of the local features; a ResNet's decoder
+            ends with as many as its first stage has.
     """
 
     preset: str
     crop_size: int
-    encoder_block: str
-    encoder_width: int
-    encoder_depths: tuple[int, int, int, int]
-    stem_kernel: int
     norm: str
-    global_pool: str
     global_features: int
     head_channels: int
     hidden_features: int
@@ -82,6 +85,13 @@ class NetworkConfig:
     is_residual: bool
     default_camera: tuple[float, float, float]
     lnet_input: str = 'global+local'
+    encoder: str = 'resnet'
+    encoder_block: str = 'basic'
+    encoder_width: int = 40
+    encoder_depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    stem_kernel: int = 3
+    global_pool: str = 'spatial'
+    pixel_features: int = 64
 
     def __post_init__(self) -> None:
         """Refuses sizes that do not fit together.
@@ -89,6 +99,7 @@ class NetworkConfig:
         Raises:
             ValueError: a name is unknown or a size does not divide.
         """
+        _check_name('encoder', self.encoder, ENCODERS)
         _check_name('encoder_block', self.encoder_block, ('bottleneck', 'basic'))
         _check_name('norm', self.norm, ('group', 'batch'))
         _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
@@ -99,6 +110,9 @@ class NetworkConfig:
         if self.crop_size < ENCODER_STRIDE or self.crop_size % ENCODER_STRIDE:
             raise ValueError(f'crop_size is {self.crop_size}, expected a multiple of '
                              f'{ENCODER_STRIDE}')
+        if self.encoder == 'blazepose' and self.crop_size != BLAZEPOSE_CROP_PX:
+            raise ValueError(f'crop_size is {self.crop_size}, but the encoder blazepose sees '
+                             f'{BLAZEPOSE_CROP_PX} px')
         coarsest = 2 ** (len(self.hourglass_channels) - 1)
         if self.uv_resolution % coarsest:
             raise ValueError(f'uv_resolution is {self.uv_resolution}, expected a multiple of '
@@ -116,8 +130,13 @@ class NetworkConfig:
         return self.crop_size // LOCAL_STRIDE
 
     @property
+    def local_channels(self) -> int:
+        """C, channels of the local features."""
+        return self.pixel_features if self.encoder == 'blazepose' else self.encoder_channels[0]
+
+    @property
     def encoder_channels(self) -> tuple[int, int, int, int]:
-        """Channels of the features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+        """Channels of a ResNet's features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
         expansion = 4 if self.encoder_block == 'bottleneck' else 1
         first = self.encoder_width * expansion
         return first, 2 * first, 4 * first, 8 * first
@@ -131,7 +150,7 @@ class NetworkConfig:
     def warped_channels(self) -> int:
         """Channels that are warped to UV space for LNet; 0 for none."""
         return {'global': 0, 'raw+global': RGB_CHANNELS}.get(
-            self.lnet_input, self.encoder_channels[0])
+            self.lnet_input, self.local_channels)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
@@ -179,6 +198,13 @@ PRESETS = {
         hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
         uv_resolution=32, projection_channels=(64,),
         hourglass_channels=(32, 48, 64, 96), uv_channels=(32, 16),
+        location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
+    'rt256': NetworkConfig(
+        preset='rt256', crop_size=256, encoder='blazepose', pixel_features=64,
+        norm='batch', global_features=512, head_channels=32,
+        hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
+        uv_resolution=32, projection_channels=(96,),
+        hourglass_channels=(64, 96, 128, 128), uv_channels=(64, 32),
         location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
 }
 

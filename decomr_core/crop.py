@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
-           'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'image_from_crop_xy',
+           'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'denormalize_images',
+           'image_from_crop_xy',
            'image_statistics', 'normalize_images', 'square_crops']
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -185,6 +186,15 @@ def normalize_images(images: Tensor, statistics: tuple[Tensor, Tensor] | None = 
     """
     mean, std = statistics or image_statistics(images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def denormalize_images(images: Tensor) -> Tensor:
+    """RGB in [0, 1] from `normalize_images`, (B, 3, S, S): for encoders that want it so."""
+    import torch
+
+    mean, std = (torch.tensor(values, device=images.device)[:, None, None]
+                 for values in (IMAGE_MEAN, IMAGE_STD))
+    return images * std + mean
 
 
 def check_image(image: np.ndarray) -> None:

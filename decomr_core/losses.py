@@ -13,8 +13,13 @@ from torch import Tensor
 
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 
+SHORTEST_EDGE_M = 1e-4
+"""Shorter edges have no direction that means anything."""
+
 __all__ = [
     'consistency_loss',
+    'edge_length_loss',
+    'edge_normal_loss',
     'joints_2d_loss',
     'joints_3d_loss',
     'location_map_loss',
@@ -73,6 +78,47 @@ def vertex_loss(
 ) -> Tensor:
     """l1 between vertices (B, V, 3) in metres; optional, not among the paper's losses."""
     return _mean((pred_vertices.float() - gt_vertices).abs(), sample_weights)
+
+
+def edge_length_loss(
+    pred_vertices: Tensor, gt_vertices: Tensor, faces: Tensor,
+    sample_weights: Tensor | None = None
+) -> Tensor:
+    """l1 between the lengths of the edges of two meshes, metres.
+
+    Not among the paper's losses: a location map has no edges, and its meshes tear without it.
+    As in I2L-MeshNet (Moon and Lee, ECCV 2020, equation 5).
+
+    Args:
+        pred_vertices: (B, V, 3) metres.
+        gt_vertices: (B, V, 3) metres.
+        faces: (F, 3) those whose edges count.
+        sample_weights: (B,) weight of each sample.
+    """
+    lengths = [_edges(vertices, faces).norm(dim=-1) for vertices in (pred_vertices, gt_vertices)]
+    return _mean((lengths[0] - lengths[1]).abs(), sample_weights)
+
+
+def edge_normal_loss(
+    pred_vertices: Tensor, gt_vertices: Tensor, faces: Tensor,
+    sample_weights: Tensor | None = None
+) -> Tensor:
+    """How far predicted edges leave the plane of the true face: mean |cosine| to its normal.
+
+    Not among the paper's losses. As in Pixel2Mesh (Wang et al., ECCV 2018) and I2L-MeshNet
+    (equation 4).
+
+    Args:
+        pred_vertices: (B, V, 3) metres.
+        gt_vertices: (B, V, 3) metres.
+        faces: (F, 3) those that count.
+        sample_weights: (B,) weight of each sample.
+    """
+    true_edges = _edges(gt_vertices, faces)
+    normals = F.normalize(torch.linalg.cross(true_edges[..., 0, :], true_edges[..., 1, :]),
+                          dim=-1)
+    directions = F.normalize(_edges(pred_vertices, faces), dim=-1, eps=SHORTEST_EDGE_M)
+    return _mean((directions * normals[..., None, :]).sum(-1).abs(), sample_weights)
 
 
 def joints_3d_loss(
@@ -166,6 +212,12 @@ def project_weak_perspective(points: Tensor, camera: Tensor) -> Tensor:
         camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (xy + t).
     """
     return camera[:, None, :1] * (points[..., :2] + camera[:, None, 1:])
+
+
+def _edges(vertices: Tensor, faces: Tensor) -> Tensor:
+    """(B, V, 3) and (F, 3) to the three edges of each face, (B, F, 3, 3)."""
+    corners = vertices.float()[:, faces.flatten()].unflatten(1, faces.shape)
+    return corners.roll(-1, dims=2) - corners
 
 
 def _pixel_grid(images: Tensor, align_corners: bool) -> Tensor:

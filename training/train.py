@@ -130,7 +130,7 @@ class Trainer:
             config, stages=config.stages.in_steps(self.data.steps_per_epoch))
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.optimizer.learning_rate,
+            self._parameter_groups(), lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay, fused=True,
         )
         # Wrapped for all stages at once: gradients are averaged over the processes.
@@ -189,10 +189,25 @@ class Trainer:
         """The averaged network where there is one, else the trained one."""
         return self.averaged if self.averaged is not None else self.network
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """What learns, and with which share of the rate."""
+        if self.network.config.encoder == 'resnet':
+            return [{'params': list(self.network.parameters()), 'share': 1.0}]
+        encoder = list(self.network.cnet.encoder.parameters())
+        share = self.config.optimizer.encoder_share
+        for parameter in encoder:
+            parameter.requires_grad_(share > 0)
+        known = {id(parameter) for parameter in encoder}
+        rest = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
+        groups = [{'params': rest, 'share': 1.0}]
+        return groups + ([{'params': encoder, 'share': share}] if share else [])
+
     def _first_network(self) -> DecoMR:
         wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(wanted, self.body, self.uv_map)
+            if wanted.encoder == 'blazepose':
+                checkpoint.load_blazepose(network)
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
                 checkpoint.load_classifier(network, self.config.init)
             elif self.config.init:
@@ -215,7 +230,8 @@ class Trainer:
         self.network.train()
         is_first_stage = self.step < config.stages.cnet_steps
         for group in self.optimizer.param_groups:
-            group['lr'] = learning_rate_at(self.step, config.stages, config.optimizer)
+            group['lr'] = group['share'] * learning_rate_at(
+                self.step, config.stages, config.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         for number, part in enumerate(parts, start=1):

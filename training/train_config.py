@@ -28,6 +28,8 @@ class LossWeights:
         joints_2d: squared distance of the projected joints.
         consistency: agreement of location map, camera and true IUV.
         total_variation: smoothness of the location map; the paper's variant uses 1e-4.
+        edges: l1 of the lengths of the mesh's edges; not in the paper, off by default.
+        normals: how far edges leave the true faces' planes; not in the paper, off by default.
     """
 
     mask: float = 0.2
@@ -38,6 +40,8 @@ class LossWeights:
     joints_2d: float = 1.0
     consistency: float = 1.0
     total_variation: float = 0.0
+    edges: float = 0.0
+    normals: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -57,6 +61,8 @@ class OptimizerConfig:
         weight_decay: decoupled weight decay (AdamW).
         clip_norm: gradients are scaled down to this norm; 0 leaves them.
         ema_decay: decay of the averaged weights that are evaluated and shipped; 0 for none.
+        encoder_share: share of the rate that a pretrained encoder learns with; 0 keeps it as it
+            is, which saves its backward pass.
     """
 
     learning_rate: float = 2.5e-4
@@ -65,13 +71,15 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     ema_decay: float = 0.0
+    encoder_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ValueError(f'learning_rate is {self.learning_rate}; it must be above 0')
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f'ema_decay is {self.ema_decay}; take 0 to below 1')
-        for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm'):
+        for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm',
+                     'encoder_share'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more')
 

@@ -20,6 +20,8 @@ from training.train_config import LossWeights
 __all__ = ['NonFiniteLossError', 'TrainStep']
 
 
+# Of so many faces one is looked at in a step.
+FACE_STRIDE = 4
 REMEDY = ('lower optimizer.learning_rate or set optimizer.clip_norm, then go on from the last '
           'checkpoint with --resume')
 
@@ -53,6 +55,7 @@ class TrainStep(nn.Module):
         regressor, is_known = annotated_regressor(body)
         for name, value in (
             ('texel_weights', weight_map(body, uv_map, resolution)),
+            ('faces', torch.as_tensor(body.faces)),
             ('annotated_regressor', torch.from_numpy(regressor)),
             ('is_annotation_known', torch.from_numpy(is_known).float()),
         ):
@@ -97,6 +100,11 @@ class TrainStep(nn.Module):
             terms['vertices'] = weights.vertices * losses.vertex_loss(
                 output.vertices, batch.vertices, batch.mesh_weights
             )
+        for name, loss in (('edges', losses.edge_length_loss),
+                           ('normals', losses.edge_normal_loss)):
+            if getattr(weights, name):
+                terms[name] = getattr(weights, name) * loss(
+                    output.vertices, batch.vertices, self._some_faces(), batch.mesh_weights)
         if weights.total_variation:
             terms['total_variation'] = weights.total_variation * losses.total_variation_loss(
                 location_map
@@ -124,6 +132,11 @@ class TrainStep(nn.Module):
         )
         return (self.weights.joints_3d * (of_mesh_3d + of_annotation_3d),
                 self.weights.joints_2d * (of_mesh_2d + of_annotation_2d))
+
+    def _some_faces(self) -> Tensor:
+        """Other faces in each step, (F / 4, 3): neighbours have much the same to say."""
+        start = int(torch.randint(FACE_STRIDE, ()))
+        return self.faces[start::FACE_STRIDE]
 
     def _autocast(self) -> torch.autocast:
         device = self.texel_weights.device.type

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from decomr_core.config import ENCODER_STRIDE, NetworkConfig
+from decomr_core.crop import denormalize_images
 from decomr_core.networks.backbone import ResNetEncoder
+from decomr_core.networks.blazepose import PIXEL_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
 from decomr_core.networks.blocks import BottleneckBlock, UpsamplingBlock
 
 __all__ = ['CNet']
@@ -16,17 +19,20 @@ SQUEEZED_CHANNELS = 64
 
 
 class CNet(nn.Module):
-    """An encoder, a decoder with skips up to 1/4 of the crop, and two dense outputs."""
+    """An encoder, a decoder up to 1/4 of the crop, and two dense outputs."""
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        channels = config.encoder_channels
-        self.encoder = ResNetEncoder(config)
-        self.global_head = _make_global_head(config)
-        self.decoder = nn.ModuleList(
-            UpsamplingBlock(channels[level + 1], channels[level], config.norm)
-            for level in range(len(channels) - 1))
+        self.has_blazepose = config.encoder == 'blazepose'
+        if self.has_blazepose:
+            self.encoder = BlazePoseEncoder()
+            self.global_head = _make_summary_head(config)
+            self.decoder = PixelDecoder(config)
+        else:
+            self.encoder = ResNetEncoder(config)
+            self.global_head = _make_global_head(config)
+            self.decoder = SkipDecoder(config)
         self.uv_head = _make_dense_head(config, 2)
         self.mask_head = _make_dense_head(config, 1)
 
@@ -40,17 +46,57 @@ class CNet(nn.Module):
             `iuv` (B, 3, h, w), float32: foreground probability, u, v, all in [0, 1];
             `local_features` (B, C, h, w); `global_features` (B, G).
         """
-        skips = self.encoder(images)
-        local_features = skips[-1]
-        for level in range(len(self.decoder) - 1, -1, -1):
-            local_features = self.decoder[level](local_features) + skips[level]
+        if self.has_blazepose:
+            pixels, summary = self.encoder(denormalize_images(images)).for_decoder()
+            global_features = self.global_head(summary)
+            local_features = self.decoder(pixels, global_features)
+        else:
+            skips = self.encoder(images)
+            global_features = self.global_head(skips[-1])
+            local_features = self.decoder(skips)
         iuv = torch.cat([self.mask_head(local_features), self.uv_head(local_features)], dim=1)
-        return iuv.float().sigmoid(), local_features, self.global_head(skips[-1])
+        return iuv.float().sigmoid(), local_features, global_features
+
+
+class SkipDecoder(nn.ModuleList):
+    """Upsampling blocks from the last features of a ResNet, adding the earlier ones."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Makes the layers, randomly initialised."""
+        channels = config.encoder_channels
+        super().__init__(
+            UpsamplingBlock(channels[level + 1], channels[level], config.norm)
+            for level in range(len(channels) - 1))
+
+    def forward(self, skips: list[Tensor]) -> Tensor:
+        """Features at 1/4, 1/8, 1/16 and 1/32 of the crop to (B, C, S/4, S/4)."""
+        features = skips[-1]
+        for level in range(len(self) - 1, -1, -1):
+            features = self[level](features) + skips[level]
+        return features
+
+
+class PixelDecoder(nn.Module):
+    """What BlazePose knows of each pixel, and of the whole crop, mixed to local features."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        channels = config.local_channels
+        self.norm = nn.BatchNorm2d(PIXEL_CHANNELS)
+        self.of_pixels = nn.Conv2d(PIXEL_CHANNELS, channels, kernel_size=1)
+        self.of_crop = nn.Linear(config.global_features, channels)
+        self.block = BottleneckBlock(channels, channels, config.norm)
+
+    def forward(self, pixels: Tensor, global_features: Tensor) -> Tensor:
+        """(B, P, h, w) and (B, G) to (B, C, h, w)."""
+        mixed = self.of_pixels(self.norm(pixels)) + self.of_crop(global_features)[..., None, None]
+        return self.block(functional.relu(mixed))
 
 
 def _make_dense_head(config: NetworkConfig, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
-        BottleneckBlock(config.encoder_channels[0], config.head_channels, config.norm),
+        BottleneckBlock(config.local_channels, config.head_channels, config.norm),
         nn.Conv2d(config.head_channels, out_channels, kernel_size=1))
 
 
@@ -67,4 +113,11 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
         nn.Conv2d(channels, SQUEEZED_CHANNELS, kernel_size=1, bias=False),
         nn.BatchNorm2d(SQUEEZED_CHANNELS), nn.ReLU(inplace=True), nn.Flatten(),
         nn.Linear(SQUEEZED_CHANNELS * side ** 2, config.global_features, bias=False),
+        nn.BatchNorm1d(config.global_features), nn.ReLU(inplace=True))
+
+
+def _make_summary_head(config: NetworkConfig) -> nn.Sequential:
+    """What BlazePose knows of the whole crop, (B, summary), to (B, G)."""
+    return nn.Sequential(
+        nn.BatchNorm1d(SUMMARY_SIZE), nn.Linear(SUMMARY_SIZE, config.global_features, bias=False),
         nn.BatchNorm1d(config.global_features), nn.ReLU(inplace=True))

@@ -8,7 +8,7 @@ in any process. `python -m training.datasets.synthetic --preview FILE.png` shows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from training.datasets import appearance
 from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
 from training.datasets.photometric import degrade, soft_composite
 from training.datasets.poses import sample_poses
+from training.datasets.recorded_poses import RecordedPoses
 from training.datasets.root_frame import root_frame_body
 from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.tensor_batch import TensorBatch
@@ -57,6 +58,8 @@ class SyntheticConfig:
         shape_std: standard deviation of the shape components.
         occluder_share: share of images with a thing in front of the person.
         passer_by_share: share of images with another person in the picture.
+        poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
+        recorded_share: share of the people whose pose was recorded, where there is a file.
     """
 
     size: int = 128
@@ -64,6 +67,8 @@ class SyntheticConfig:
     shape_std: float = 1.0
     occluder_share: float = 0.25
     passer_by_share: float = 0.35
+    poses_file: str = ''
+    recorded_share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.size < 2 * IUV_STRIDE or self.size % IUV_STRIDE:
@@ -128,6 +133,7 @@ class SyntheticPeople(IterableDataset):
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
         self._surface = BodySurface(body)
         self._bank = shared_textures()
+        self._recorded = RecordedPoses(config.poses_file) if config.poses_file else None
         self._parents = [int(parent) for parent in body.parents]
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
@@ -150,7 +156,7 @@ class SyntheticPeople(IterableDataset):
         rng = np.random.default_rng([self.seed, number])
         count = self.config.batch_size if count is None else count
         views = sample_viewpoints(rng, count)
-        pose = orient_poses(rng, sample_poses(rng, count)[0], views).astype(np.float32)
+        pose = orient_poses(rng, self._poses(rng, count), views).astype(np.float32)
         shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
         pose, shape = torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
         vertices, joints = root_frame_body(self.body, pose, shape)
@@ -171,6 +177,14 @@ class SyntheticPeople(IterableDataset):
         return SyntheticBatch(
             torch.from_numpy(images), iuv_target(fragments, mask, self.uv, self.uv_faces), mask,
             vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
+
+    def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """(B, 24, 3) axis-angle, facing +z: by rule, or recorded where there are any."""
+        pose = sample_poses(rng, count)[0]
+        if self._recorded is not None:
+            is_recorded = rng.random(count) < self.config.recorded_share
+            pose[is_recorded] = self._recorded.sample(rng, int(is_recorded.sum()))
+        return pose
 
     def _color(self, dressed: Tensor, stains: Tensor, fragments: Fragments,
                outfit: appearance.Outfits, lights: list[dict[str, np.ndarray]]) -> np.ndarray:
@@ -239,7 +253,11 @@ class SyntheticPeople(IterableDataset):
 
 def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
                  count: int = 500, frame_scale: float = 1.0) -> SyntheticBatch:
-    """The fixed people that models are measured on: the same for the same config and body."""
+    """The fixed people that models are measured on: the same for the same config and body.
+
+    Their poses follow the rules, whatever the training adds to them.
+    """
+    config = replace(config, poses_file='')
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))

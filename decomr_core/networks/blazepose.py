@@ -1,0 +1,169 @@
+"""BlazePose's landmark network as an image encoder: features, and the landmarks it was made for.
+
+A MobileNetV2-like encoder (inverted residuals, Sandler et al., CVPR 2018), a feature pyramid back
+up to a quarter of the crop, and a tail that regresses the landmarks (Bazarevsky et al.,
+"BlazePose: On-device Real-time Body Pose Tracking", 2020; Grishchenko et al., "BlazePose GHUM
+Holistic", 2022). It has learnt from photographs of people; its weights come from a published file
+(`tools/bake_blazepose.py`), with batch normalisation already folded into the convolutions. The
+head that draws its mask at full resolution is left out, its coarser half is kept as features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ['PIXEL_CHANNELS', 'SUMMARY_SIZE', 'BlazePoseEncoder', 'BlazePoseFeatures']
+
+PYRAMID_CHANNELS = 48
+MASK_CHANNELS = 8
+NUM_LANDMARKS = 39
+"""33 of the body, and 6 auxiliary ones."""
+LANDMARK_VALUES, WORLD_VALUES = 5, 3
+"""x, y, z, visibility and presence in the crop; x, y, z in metres."""
+TAIL_CHANNELS, TAIL_SIDE = 288, 2
+EARLY_CHANNELS = 24
+PIXEL_CHANNELS = EARLY_CHANNELS + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS
+SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE ** 2 + NUM_LANDMARKS * (LANDMARK_VALUES + WORLD_VALUES)
+"""What `BlazePoseFeatures.for_decoder` gives of each pixel, and of the whole crop."""
+
+
+@dataclass(frozen=True)
+class BlazePoseFeatures:
+    """What the encoder knows of a crop of S px.
+
+    Attributes:
+        early: (B, 24, S/4, S/4) features of the way down, with fine detail.
+        pyramid: (B, 48, S/4, S/4) features of the way back up, with context.
+        heatmaps: (B, 39, S/4, S/4) a logit per landmark and pixel.
+        mask: (B, 8, S/2, S/2) features that the mask is made of.
+        tail: (B, 288, 2, 2) what the landmarks are regressed from.
+        landmarks: (B, 195) x, y, z, visibility and presence of each; px of the crop, logits.
+        world: (B, 117) x, y, z of each, metres, origin between the hips.
+    """
+
+    early: Tensor
+    pyramid: Tensor
+    heatmaps: Tensor
+    mask: Tensor
+    tail: Tensor
+    landmarks: Tensor
+    world: Tensor
+
+    def for_decoder(self) -> tuple[Tensor, Tensor]:
+        """All of it for each pixel (B, P, S/4, S/4), and for the whole crop (B, summary)."""
+        pixels = torch.cat([self.early, self.pyramid, self.heatmaps.sigmoid(),
+                            functional.avg_pool2d(self.mask, 2)], dim=1)
+        return pixels, torch.cat([self.tail.flatten(1), self.landmarks, self.world], dim=1)
+
+
+class BlazePoseEncoder(nn.Module):
+    """The network of `pose_landmark_full.tflite`, 256 px, without the last part of its mask."""
+
+    def __init__(self) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, 16))
+        # Each stage begins with a step to half the size.
+        self.stages = nn.ModuleList((
+            nn.Sequential(InvertedResidual(16, 24, 64, 3, 2), InvertedResidual(24, 24, 144, 3)),
+            nn.Sequential(InvertedResidual(24, 32, 144, 5, 2), InvertedResidual(32, 32, 192, 5)),
+            nn.Sequential(
+                InvertedResidual(32, 64, 192, 3, 2),
+                *(InvertedResidual(64, 64, 384, 3) for _ in range(2)),
+                InvertedResidual(64, 88, 384, 5),
+                *(InvertedResidual(88, 88, 528, 5) for _ in range(2))),
+            nn.Sequential(
+                InvertedResidual(88, 144, 528, 5, 2),
+                *(InvertedResidual(144, 144, 864, 5) for _ in range(3)),
+                _conv(144, 864, 1), _conv(864, 864, 3, groups=864))))
+        self.laterals = nn.ModuleList(
+            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in (24, 32, 88, 864))
+        self.heatmap_head = nn.Conv2d(PYRAMID_CHANNELS, NUM_LANDMARKS, 1)
+        self.mask_lateral = Separable(16, MASK_CHANNELS, has_relu=True)
+        self.mask_top = Separable(PYRAMID_CHANNELS, MASK_CHANNELS, has_relu=True)
+        self.mask_blocks = nn.Sequential(*(SeparableResidual(MASK_CHANNELS) for _ in range(2)))
+        self.tail = nn.Sequential(
+            Separable(864, TAIL_CHANNELS, has_relu=True),
+            SeparableResidual(TAIL_CHANNELS, stride=2),
+            *(SeparableResidual(TAIL_CHANNELS) for _ in range(4)),
+            SeparableResidual(TAIL_CHANNELS, stride=2),
+            *(SeparableResidual(TAIL_CHANNELS) for _ in range(5)))
+        self.landmark_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * LANDMARK_VALUES, TAIL_SIDE)
+        self.world_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * WORLD_VALUES, TAIL_SIDE)
+
+    def forward(self, images: Tensor) -> BlazePoseFeatures:
+        """(B, 3, 256, 256) RGB in [0, 1] to features."""
+        half = self.stem(images)
+        levels, features = [], half
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        pyramid = self.laterals[-1](features)
+        for lateral, level in zip(reversed(self.laterals[:-1]), reversed(levels[:-1]),
+                                  strict=True):
+            pyramid = _doubled(pyramid) + lateral(level)
+        mask = self.mask_blocks(_doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
+        tail = self.tail(features)
+        return BlazePoseFeatures(
+            levels[0], pyramid, self.heatmap_head(pyramid), mask, tail,
+            self.landmark_head(tail).flatten(1), self.world_head(tail).flatten(1))
+
+
+class Separable(nn.Sequential):
+    """A 3x3 convolution of each channel, then a 1x1 one: (B, in, h, w) to (B, out, h, w)."""
+
+    def __init__(self, in_channels: int, out_channels: int, has_relu: bool = False) -> None:
+        super().__init__(_conv(in_channels, in_channels, 3, groups=in_channels),
+                         _conv(in_channels, out_channels, 1, has_relu=has_relu))
+
+
+class InvertedResidual(nn.Module):
+    """Wider, a convolution of each channel, narrower; a skip where the shape stays."""
+
+    def __init__(self, in_channels: int, out_channels: int, middle: int, kernel: int,
+                 stride: int = 1) -> None:
+        super().__init__()
+        self.has_skip = stride == 1 and in_channels == out_channels
+        self.expand = _conv(in_channels, middle, 1)
+        self.depthwise = _conv(middle, middle, kernel, stride, groups=middle)
+        self.project = _conv(middle, out_channels, 1, has_relu=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, out, h / stride, w / stride)."""
+        change = self.project(self.depthwise(self.expand(features)))
+        return features + change if self.has_skip else change
+
+
+class SeparableResidual(nn.Module):
+    """A separable convolution around a skip; with a stride of 2 the skip takes maxima."""
+
+    def __init__(self, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+        self.depthwise = nn.Conv2d(channels, channels, 3, stride, padding=2 - stride,
+                                   groups=channels)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, c, h, w) to (B, c, h / stride, w / stride)."""
+        if self.stride == 1:
+            padded, skip = features, features
+        else:  # TensorFlow's "same": the odd row and column of zeros are at the bottom right
+            padded = functional.pad(features, (0, 1, 0, 1))
+            skip = functional.max_pool2d(features, 2)
+        change = self.pointwise(functional.relu6(self.depthwise(padded)))
+        return functional.relu6(skip + change)
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1,
+          has_relu: bool = True) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups)
+    return nn.Sequential(conv, nn.ReLU6(inplace=True)) if has_relu else conv
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)

@@ -1,0 +1,114 @@
+"""Bakes the weights of BlazePose's landmark network for `BlazePoseEncoder`.
+
+    npm pack @mediapipe/pose@0.5.1675469404 && tar xzf mediapipe-pose-*.tgz
+    python -m tools.bake_blazepose package/pose_landmark_full.tflite
+
+The file is Google's, under the Apache License 2.0. What changes: the weights are stored as
+safetensors under the names of our modules, in PyTorch's order of axes; the layers behind the mask
+features are left out. They stay float16, as they are in the file. Needs `pip install tflite`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from decomr_core.assets import DATA_FOLDER
+from decomr_core.networks.blazepose import BlazePoseEncoder
+
+SHA256 = 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f'
+CONVOLUTIONS = ('CONV_2D', 'DEPTHWISE_CONV_2D')
+MASK_LAYERS_LEFT_OUT = 5
+"""Convolutions between the mask features and the mask, which our module does not have."""
+
+
+def convolutions(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Kernel, in PyTorch's order of axes, and bias of each convolution of a TFLite file."""
+    import tflite
+
+    names = {value: name for name, value in vars(tflite.BuiltinOperator).items()
+             if name in (*CONVOLUTIONS, 'DEQUANTIZE')}
+    model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
+    graph = model.Subgraphs(0)
+    halves = {}  # the float32 tensor that each constant of float16 becomes
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        name = names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+        if name == 'DEQUANTIZE':
+            halves[operator.Outputs(0)] = operator.Inputs(0)
+        elif name in CONVOLUTIONS:
+            kernel, bias = (_constant(model, graph, halves[operator.Inputs(place)])
+                            for place in (1, 2))
+            order = (0, 3, 1, 2) if name == 'CONV_2D' else (3, 0, 1, 2)
+            yield kernel.transpose(order), bias
+
+
+def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
+    """Our convolutions in the order of the file, None for those that are left out."""
+    stages = [_convolutions(stage) for stage in encoder.stages]
+    laterals = [_convolutions(lateral) for lateral in encoder.laterals]
+    order: list[nn.Conv2d | None] = _convolutions(encoder.stem)
+    # The way out of a level stands behind the first layer of the stage below it.
+    for stage, lateral in zip(stages, [_convolutions(encoder.mask_lateral), *laterals],
+                              strict=False):
+        order += [stage[0], *lateral, *stage[1:]]
+    order += [*laterals[-1], *_convolutions(encoder.mask_top),
+              *_convolutions(encoder.mask_blocks), *[None] * MASK_LAYERS_LEFT_OUT,
+              encoder.heatmap_head, *_convolutions(encoder.tail), encoder.landmark_head,
+              encoder.world_head, None]  # the last one says whether there is a person
+    return order
+
+
+def bake(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict of `BlazePoseEncoder`, float16.
+
+    Raises:
+        ValueError: the file is another one.
+    """
+    seen = hashlib.sha256(path.read_bytes()).hexdigest()
+    if seen != SHA256:
+        raise ValueError(f'{path} has the sha256 {seen}, expected {SHA256}')
+    encoder = BlazePoseEncoder()
+    for layer, (kernel, bias) in zip(in_file_order(encoder), convolutions(path), strict=True):
+        if layer is not None:
+            layer.weight.data.copy_(torch.from_numpy(kernel.astype(np.float32)))
+            layer.bias.data.copy_(torch.from_numpy(bias.astype(np.float32)))
+    return {name: tensor.half() for name, tensor in encoder.state_dict().items()}
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def _constant(model: object, graph: object, index: int) -> np.ndarray:
+    tensor = graph.Tensors(index)
+    data = model.Buffers(tensor.Buffer()).DataAsNumpy()
+    return np.frombuffer(data.tobytes(), np.float16).reshape(tensor.ShapeAsNumpy())
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('file', type=Path, help='pose_landmark_full.tflite')
+    parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'blazepose.safetensors')
+    options = parser.parse_args()
+    try:
+        save_file(bake(options.file), options.out)
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'wrote {options.out}')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
