@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -195,6 +197,22 @@ def test_50_activations_leave_no_thread_subscription_file_or_memory(
     assert node.stop() == 0
 
 
+def _segments(pid: int) -> set[Path]:
+    """The shared memory of Fast DDS that a process uses, 67 MiB for each that sends."""
+    maps = Path(f'/proc/{pid}/maps').read_text()
+    return {Path(found) for found in re.findall(r'/dev/shm/fastrtps_[0-9a-f]{16}$', maps, re.M)}
+
+
+def test_a_node_that_ends_frees_its_shared_memory(ros: RosTest, weights: Path) -> None:
+    of_this_process = _segments(os.getpid())
+    node = start_node(ros, weights)
+    node.wait_for('active')
+    own = _segments(node.process.pid) - of_this_process
+    assert own
+    assert node.stop() == 0
+    assert [path for path in own if path.exists()] == []
+
+
 def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
         ros: RosTest, weights: Path, pictures: Path) -> None:
     node = start_node(ros, weights)
@@ -209,6 +227,7 @@ def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
     assert node.process.wait(10) == 0
     assert time.monotonic() - started < 2
     assert 'Traceback' not in node.output
+    source.process.send_signal(signal.SIGCONT)
 
 
 def test_a_bag_killed_while_recording_opens_up_to_a_second_before(
