@@ -88,6 +88,15 @@ def test_joints_in_one_point_fall_back_to_the_closed_form() -> None:
                           flat_translation(weak, center, 400.0, INTRINSICS))
 
 
+def test_a_solution_that_puts_some_joints_behind_the_camera_is_not_taken() -> None:
+    weak, center = np.array([0.8, 0.1, -0.2]), np.array([300.0, 250.0])
+    for deep, is_taken in ((4.0, True), (8.0, False)):  # 8: from -0.5 to 4.4 m before the camera
+        joints = person(3) * (1, 1, deep)
+        found = root_translation(joints, weak, center, 1200.0, INTRINSICS)
+        flat = flat_translation(weak, center, 1200.0, INTRINSICS)
+        assert np.array_equal(found, flat) != is_taken
+
+
 def test_the_centre_of_the_crop_is_the_centre_of_the_weak_picture() -> None:
     at_root = project_weak(np.zeros((1, 3)), np.array([0.7, 0.0, 0.0]), np.array([40., 30.]), 90.)
     assert np.allclose(at_root, [[40, 30]])

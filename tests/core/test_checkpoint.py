@@ -129,6 +129,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'format_version': '99'}, 'format version 99'),
+    ({'format_version': '0'}, 'format version 0'),
     ({'config': '{"preset": "rt"}'}, 'another version of this package'),
     ({'uv_hash': ''}, 'does not say'),
 ])

@@ -38,6 +38,7 @@ def test_any_change_changes_the_hash(tiny_uv_map):
 
 @pytest.mark.parametrize(('field', 'spoil', 'complaint'), [
     ('uv', lambda uv: uv + 1, 'leaves the unit square'),
+    ('uv', lambda uv: uv - 0.5, 'leaves the unit square'),
     ('uv', lambda uv: np.where(uv > 0.5, np.nan, uv), 'leaves the unit square'),
     ('uv', lambda uv: uv[:, :1], r'uv has shape \(\d+, 1\)'),
     ('faces', lambda faces: faces + 1, 'but there are'),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import array
+import struct
 
 import cv2
 import numpy as np
@@ -50,6 +51,23 @@ def test_a_jpeg_is_near_the_picture_also_with_padding_behind_it(format_: str) ->
     message = _message(format_, smooth[..., ::-1], '.jpg')
     message.data += array.array('B', bytes(64))
     seen = rgb_from_compressed_message(message)
+    assert np.abs(seen.astype(int) - smooth).max() <= 12
+
+
+def test_the_orientation_in_a_jpeg_does_not_turn_it() -> None:
+    """A calibration and boxes are for the pixels as they are stored."""
+    smooth = cv2.GaussianBlur(RGB, (0, 0), 6)
+    message = _message('jpeg', smooth[..., ::-1], '.jpg')
+    # EXIF with one entry: orientation (0x112), a short, 6: "turn right to look at".
+    entry = struct.pack('<HHHIHHI', 1, 0x112, 3, 1, 6, 0, 0)
+    exif = b'Exif\0\0II*\0' + struct.pack('<I', 8) + entry
+    whole = message.data.tobytes()
+    marker = b'\xff\xe1' + struct.pack('>H', len(exif) + 2)
+    message.data = array.array('B', whole[:2] + marker + exif + whole[2:])
+    turned = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    assert turned.shape == (32, 24, 3), 'the orientation is one that OpenCV knows'
+    seen = rgb_from_compressed_message(message)
+    assert seen.shape == RGB.shape
     assert np.abs(seen.astype(int) - smooth).max() <= 12
 
 

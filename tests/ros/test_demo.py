@@ -122,6 +122,7 @@ def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
     ({'frames_received': 0}, 'received no image'),
     ({'meshes': 0, 'meshes_published': 0}, 'the node published nothing'),
     ({'meshes': 9}, 'the bag holds 9'),
+    ({'meshes': 11}, 'the bag holds 11'),
 ])
 def test_a_run_without_frames_or_with_a_bag_that_misses_some_is_a_failure(
         change: dict[str, int], said: str) -> None:
