@@ -186,6 +186,15 @@ def test_boxes_from_outside_are_tracked_too(runtime: FakeRuntime) -> None:
         assert mesh.track_id == 0
 
 
+def test_the_clock_counts_for_boxes_from_outside_too(runtime: FakeRuntime) -> None:
+    """After a gap, or a jump back, nobody is known any more."""
+    estimator = HumanMeshEstimator(runtime, None, Tracker(TrackerConfig(max_gap_s=2.0)))
+    box = np.array([[100, 100, 200, 400]])
+    ids = [estimator.estimate(IMAGE, box, time_s=time_s)[0][0].track_id
+           for time_s in (0.0, 0.1, 0.2, 9.0, 9.1, 3.0)]
+    assert ids == [0, 0, 0, 1, 1, 2]
+
+
 def test_the_crop_has_the_scale_that_the_config_asks_for(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime, config=EstimatorConfig(crop_scale=1.5))
     shapes, run = [], runtime.run

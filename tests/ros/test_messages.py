@@ -128,6 +128,15 @@ def test_a_calibration_of_another_resolution_is_refused() -> None:
         intrinsics_from_camera_info(_info(), 1280, 720)
 
 
+def test_a_driver_may_round_the_binned_size_by_a_pixel() -> None:
+    info = _info(binning_x=3, binning_y=3)  # 213.3 x 160
+    for width, height in ((213, 160), (214, 160), (214, 161)):
+        seen = intrinsics_from_camera_info(info, width, height)
+        np.testing.assert_allclose(seen[:2], K[:2] / 3)
+    with pytest.raises(ValueError, match='is for 213x160 px, the image has 215x160'):
+        intrinsics_from_camera_info(info, 215, 160)
+
+
 def test_a_matrix_that_is_none_is_refused() -> None:
     broken = K.copy()
     broken[0, 0] = np.nan
