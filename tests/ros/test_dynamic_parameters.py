@@ -8,12 +8,14 @@ import pytest
 from decomr.msg import HumanMeshArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import Log
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from decomr_core.body_models import BodyModel
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
+from decomr_ros.decomr_node import DecomrNode
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import BOXES, HEIGHT, WIDTH, InnerNode
 from tests.ros.node_client import Camera
@@ -172,3 +174,18 @@ def test_parameters_changed_while_inactive_hold_after_the_activation(inner: Inne
     answer = inner.activate_configured().show(HEIGHT, WIDTH)
     assert len(answer.meshes) == 1
     assert len(BOXES) == 2
+
+
+def test_a_contradiction_from_the_start_refuses_no_other_change(ros: RosTest) -> None:
+    values = {'autostart': False, 'frame_age_warn_s': 5.0, 'frame_age_error_s': 1.0}
+    node = DecomrNode(context=ros.context, parameter_overrides=[
+        Parameter(name, value=value) for name, value in values.items()])
+    try:
+        for name, value, is_taken in (('detector_stride', 3, True), ('detector_stride', 0, False),
+                                      ('frame_age_error_s', 6.0, True),
+                                      ('frame_age_error_s', 1.0, False)):
+            result = node.set_parameters_atomically([Parameter(name, value=value)])
+            assert result.successful == is_taken, (name, value, result.reason)
+    finally:
+        node.close()
+        node.destroy_node()
