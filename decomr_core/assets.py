@@ -48,7 +48,8 @@ def find_weights(weights: str | Path = 'rt') -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors'},
+    return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors',
+                                      'rt256': DATA_FOLDER / 'rt256.safetensors'},
                  'python -m training.train --config config/train_rt.yaml')
 
 

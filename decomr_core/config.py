@@ -3,8 +3,8 @@
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
 224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
 order, small enough for real time on two CPU cores. `rt256` is meant to replace it: the same parts
-behind a pretrained encoder that has learnt from photographs of people; its weights are not
-shipped yet. `small` is for experiments that train many networks, as the ablation does: the
+behind a pretrained encoder that has learnt from photographs of people; it is still in training,
+what it has learnt so far is shipped. `small` is for experiments that train many networks, as the ablation does: the
 encoder of `rt`, whose weights it can begin with, and thinner parts behind it.
 """
 

@@ -127,3 +127,11 @@ def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
 def test_another_size_of_crop_is_refused() -> None:
     with pytest.raises(ValueError, match='the encoder blazepose sees 256 px'):
         dataclasses.replace(network_config('rt256'), crop_size=128)
+
+
+def test_the_shipped_network_has_the_encoder_of_the_asset_unchanged() -> None:
+    network = load_network('rt256')
+    kept = {name: value.clone() for name, value in network.cnet.encoder.state_dict().items()}
+    load_blazepose(network)
+    for name, value in network.cnet.encoder.state_dict().items():
+        assert torch.equal(value, kept[name]), name

@@ -68,6 +68,16 @@ def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp
     assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10, TYPE)
 
 
+def test_a_bag_begins_with_its_earliest_message(tmp_path: Path) -> None:
+    """A simulation's clock may go back while it is recorded."""
+    writer = BagWriter(tmp_path / 'bag', _topics())
+    for index in (5, 2, 9):
+        _write(writer, index, index + 1)
+    writer.close()
+    with Reader(tmp_path / 'bag') as reader:
+        assert (reader.start_time, reader.duration) == (START_NS + 2000, 7000 + 1)
+
+
 def test_a_bag_opens_after_every_flush_while_it_is_being_written(tmp_path: Path) -> None:
     writer = BagWriter(tmp_path / 'bag', _topics())
     with Reader(tmp_path / 'bag') as reader:

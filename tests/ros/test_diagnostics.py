@@ -113,6 +113,9 @@ def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
     clock.now_s += 6.0
     assert statistics.recent_failures() == 0
     assert statistics.values(WorkerCounts())['last_problem'] == "'new'"
+    statistics.add_failure(KeyError('before'))
+    statistics.activate()
+    assert statistics.recent_failures() == 0
 
 
 def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
@@ -148,6 +151,10 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
     assert values_of(status)['runtime'] == 'fake'
     inner.node.trigger_cleanup()
     assert 'runtime' not in values_of(inner.status())
+    inner.activate().show(HEIGHT, WIDTH)  # it counts anew
+    assert values_of(inner.status())['frames_received'] == '1'
+    inner.node.trigger_deactivate()
+    inner.node.trigger_cleanup()
     inner.runtime_class = BrokenRuntime
     inner.node.trigger_configure()
     status = inner.status()

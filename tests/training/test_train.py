@@ -221,6 +221,15 @@ def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
     assert all(value == 0 for value in silent.values())
     assert heard['joints_2d'] > 0 and heard['joints_3d'] > 0
     assert heard['location_map'] == heard['mask'] == 0
+    batch.keypoints_3d[..., :3] += 1.5  # where the person stands says nothing: hips on hips
+    with torch.no_grad():
+        moved = finished_run.train_step(batch, False)
+    torch.testing.assert_close(moved['joints_3d'], heard['joints_3d'], rtol=1e-4, atol=1e-5)
+    batch.keypoints_3d[:, 0, :3] += 0.5  # an ankle is wrong, and no other joint for that
+    with torch.no_grad():
+        worse = finished_run.train_step(batch, False)
+    known = finished_run.train_step.is_annotation_known.numel()
+    assert worse['joints_3d'] - heard['joints_3d'] < 2 * 0.5 / known
 
 
 def test_the_picture_shows_each_person_in_a_row(finished_run):
