@@ -4,8 +4,8 @@
 224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
 order, small enough for real time on two CPU cores. `rt256` is meant to replace it: the same parts
 behind a pretrained encoder that has learnt from photographs of people; it is still in training,
-what it has learnt so far is shipped. `small` is for experiments that train many networks, as the ablation does: the
-encoder of `rt`, whose weights it can begin with, and thinner parts behind it.
+what it has learnt so far is shipped. `small` is for experiments that train many networks, as the
+ablation does: the encoder of `rt`, whose weights it can begin with, and thinner parts behind it.
 """
 
 from __future__ import annotations
