@@ -20,7 +20,8 @@ KEYS = {'frames_published', 'frames_received', 'frames_skipped_for_newer', 'mesh
 def test_the_demo_plays_records_draws_and_sums_up(ros: RosTest, weights: Path, pictures: Path
                                                   ) -> None:
     out = ros.folder / 'out'
-    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 1.5, '--out', out,
+    # Long enough that what is lost while the node meets the source is few of all.
+    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 6, '--out', out,
                     '--weights', weights, '--runtime', 'openvino', '--detector', 'whole-frame',
                     '--json')
     ros.spin_until(lambda: run.process.poll() is not None, 90)
