@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
            'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'denormalize_images',
-           'image_from_crop_xy',
-           'image_statistics', 'normalize_images', 'square_crops']
+           'image_from_crop_xy', 'image_statistics', 'normalize_images', 'square_crops']
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -188,12 +187,17 @@ def normalize_images(images: Tensor, statistics: tuple[Tensor, Tensor] | None = 
     return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-def denormalize_images(images: Tensor) -> Tensor:
-    """RGB in [0, 1] from `normalize_images`, (B, 3, S, S): for encoders that want it so."""
-    import torch
+def denormalize_images(images: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
+    """What `normalize_images` was given, for encoders that have learnt from that.
 
-    mean, std = (torch.tensor(values, device=images.device)[:, None, None]
-                 for values in (IMAGE_MEAN, IMAGE_STD))
+    Args:
+        images: (B, 3, S, S) of mean 0 and deviation 1 over ImageNet.
+        statistics: `image_statistics` on their device.
+
+    Returns:
+        (B, 3, S, S) RGB in [0, 1].
+    """
+    mean, std = (values[:, None, None] / 255 for values in statistics)
     return images * std + mean
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.config import ENCODER_STRIDE, NetworkConfig
-from decomr_core.crop import denormalize_images
+from decomr_core.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
 from decomr_core.networks.blazepose import PIXEL_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
 from decomr_core.networks.blocks import BottleneckBlock, UpsamplingBlock
@@ -26,6 +26,8 @@ class CNet(nn.Module):
         super().__init__()
         self.has_blazepose = config.encoder == 'blazepose'
         if self.has_blazepose:
+            for name, values in zip(('mean', 'std'), image_statistics(), strict=True):
+                self.register_buffer(f'image_{name}', values, persistent=False)
             self.encoder = BlazePoseEncoder()
             self.global_head = _make_summary_head(config)
             self.decoder = PixelDecoder(config)
@@ -47,7 +49,8 @@ class CNet(nn.Module):
             `local_features` (B, C, h, w); `global_features` (B, G).
         """
         if self.has_blazepose:
-            pixels, summary = self.encoder(denormalize_images(images)).for_decoder()
+            images = denormalize_images(images, (self.image_mean, self.image_std))
+            pixels, summary = self.encoder(images).for_decoder()
             global_features = self.global_head(summary)
             local_features = self.decoder(pixels, global_features)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from decomr_core import assets
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import load_blazepose, load_network, save_checkpoint
 from decomr_core.config import network_config
-from decomr_core.crop import denormalize_images, normalize_images
+from decomr_core.crop import denormalize_images, image_statistics, normalize_images
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blazepose import NUM_LANDMARKS
 from decomr_core.uv.uv_map import UVMap
@@ -68,7 +69,7 @@ def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
 
 def test_normalised_images_become_what_the_encoder_has_learnt_from() -> None:
     images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
-    seen = denormalize_images(normalize_images(images))
+    seen = denormalize_images(normalize_images(images), image_statistics())
     torch.testing.assert_close(seen, images.permute(0, 3, 1, 2) / 255, atol=1e-6, rtol=0)
 
 
@@ -85,6 +86,16 @@ def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
     assert all(parameter.grad is None for parameter in network.cnet.encoder.parameters())
     for part in (network.cnet.decoder, network.cnet.global_head, network.lnet.hourglass):
         assert any(parameter.grad.abs().sum() > 0 for parameter in part.parameters())
+
+
+def test_a_network_on_it_computes_in_one_precision_and_makes_no_constant_as_it_runs(
+        network: DecoMR, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA graph cannot record copies from the host, nor half precision mixed kinds."""
+    half = copy.deepcopy(network.cnet).to(torch.bfloat16)
+    monkeypatch.setattr(torch, 'tensor', lambda *_, **__: pytest.fail('a constant is made'))
+    with torch.inference_mode():
+        _, local_features, global_features = half(torch.zeros(1, 3, 256, 256).bfloat16())
+    assert local_features.dtype == global_features.dtype == torch.bfloat16
 
 
 def test_a_network_on_it_is_saved_and_loaded(network: DecoMR, tiny_body: BodyModel,
