@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import math
 import os
 import signal
 import sys
@@ -37,13 +36,14 @@ from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.person_batch import PersonBatch
 from training.datasets.synthetic import SyntheticBatch, held_out_set
 from training.evaluate import evaluate_network
+from training.learning_rate import learning_rate_at, parameter_groups
 from training.plots import training_picture
 from training.run_folder import RunFolder
-from training.train_config import INIT_PARTS, OptimizerConfig, StageConfig, TrainConfig
+from training.train_config import INIT_PARTS, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
 from training.training_data import TrainingData, load_bodies
 
-__all__ = ['PACE', 'Trainer', 'config_parser', 'error_line', 'learning_rate_at', 'main',
+__all__ = ['PACE', 'Trainer', 'config_parser', 'error_line', 'main',
            'stopping_on_signals']
 
 LOG_EVERY = 20
@@ -54,26 +54,6 @@ NUM_SHOWN = 8
 PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images',
         'tensorboard')
 logger = logging.getLogger(__name__)
-
-
-def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig) -> float:
-    """The rate of a step: each stage warms up and then follows its own half cosine.
-
-    Args:
-        step: counted from the start of the run.
-        stages: length of the two stages.
-        optimizer: highest rate, warm-up and the share left at the end.
-    """
-    first = step < stages.cnet_steps
-    done = step if first else step - stages.cnet_steps
-    length = stages.cnet_steps if first else stages.end_to_end_steps
-    if done < optimizer.warmup_steps:
-        return optimizer.learning_rate * (done + 1) / optimizer.warmup_steps
-    rest = max(length - optimizer.warmup_steps, 1)
-    falling = 0.5 + 0.5 * math.cos(math.pi * (done - optimizer.warmup_steps) / rest)
-    # Stage 2 starts anew at the top, so stage 1 need not fall to the bottom.
-    share = optimizer.final_share if not first else max(optimizer.final_share, 0.5)
-    return optimizer.learning_rate * (share + (1 - share) * falling)
 
 
 def make_fabric() -> Fabric:
@@ -130,7 +110,8 @@ class Trainer:
             config, stages=config.stages.in_steps(self.data.steps_per_epoch))
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=config.optimizer.learning_rate,
+            parameter_groups(self.network, config.optimizer.encoder_share),
+            lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay, fused=True,
         )
         # Wrapped for all stages at once: gradients are averaged over the processes.
@@ -188,19 +169,6 @@ class Trainer:
     def best_network(self) -> DecoMR:
         """The averaged network where there is one, else the trained one."""
         return self.averaged if self.averaged is not None else self.network
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """What learns, and with which share of the rate."""
-        if self.network.config.encoder == 'resnet':
-            return [{'params': list(self.network.parameters()), 'share': 1.0}]
-        encoder = list(self.network.cnet.encoder.parameters())
-        share = self.config.optimizer.encoder_share
-        for parameter in encoder:
-            parameter.requires_grad_(share > 0)
-        known = {id(parameter) for parameter in encoder}
-        rest = [parameter for parameter in self.network.parameters() if id(parameter) not in known]
-        groups = [{'params': rest, 'share': 1.0}]
-        return groups + ([{'params': encoder, 'share': share}] if share else [])
 
     def _first_network(self) -> DecoMR:
         wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
@@ -325,9 +293,10 @@ class Trainer:
         self.network.load_state_dict(state['network'])
         if self.averaged is not None:
             self.averaged.load_state_dict(state['averaged'] or state['network'])
+        shares = [group['share'] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state['optimizer'])
-        for group in self.optimizer.param_groups:
-            group['weight_decay'] = self.config.optimizer.weight_decay
+        for group, share in zip(self.optimizer.param_groups, shares, strict=True):
+            group.update(weight_decay=self.config.optimizer.weight_decay, share=share)
         torch.set_rng_state(state['random'].cpu())
         self.step, self.trained_s = state['step'], state['trained_s']
 
@@ -345,8 +314,15 @@ class Trainer:
 
 def _what_is_trained(config: dict) -> dict:
     """The config without what only sets the pace, which a resumed run may change."""
-    whole = {**asdict(TrainConfig()), **config}
+    whole = _with_defaults(config, asdict(TrainConfig()))
     return {name: value for name, value in whole.items() if name not in PACE}
+
+
+def _with_defaults(config: dict, defaults: dict) -> dict:
+    """A config as it was written, with the fields that were added since, at every level."""
+    return defaults | {
+        name: _with_defaults(value, defaults[name]) if isinstance(value, dict)
+        and isinstance(defaults.get(name), dict) else value for name, value in config.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:

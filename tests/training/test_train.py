@@ -13,9 +13,10 @@ from decomr_core.checkpoint import load_network, read_metadata
 from training.datasets.person_batch import PersonBatch
 from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.evaluate import best_constant_joints, evaluate_network
+from training.learning_rate import learning_rate_at
 from training.plots import training_picture
 from training.run_folder import RunFolder
-from training.train import Trainer, learning_rate_at, main
+from training.train import Trainer, main
 from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError
 
@@ -259,6 +260,21 @@ def test_a_checkpoint_of_another_config_is_refused(finished_run):
     other = _config(losses=LossWeights(uv=2.0))
     with pytest.raises(ValueError, match='another losses than the config says'):
         Trainer(other, finished_run.out, resume=True)
+
+
+def test_a_run_from_before_options_were_added_goes_on(finished_run, tmp_path):
+    """Its checkpoint lacks them at every level, and the optimiser's groups had no share."""
+    state = finished_run.folder.load_checkpoint(torch.device('cpu'))
+    for part, names in (('losses', ('edges', 'normals')), ('optimizer', ('encoder_share',)),
+                        ('data', ('poses_file', 'recorded_share'))):
+        for name in names:
+            del state['config'][part][name]
+    for group in state['optimizer']['param_groups']:
+        del group['share']
+    RunFolder(tmp_path).save_checkpoint(state)
+    resumed = Trainer(_config(stages=StageConfig(2, 2)), tmp_path, resume=True)
+    assert resumed.step == 4
+    assert [group['share'] for group in resumed.optimizer.param_groups] == [1.0]
 
 
 def test_resuming_where_nothing_is_says_what_to_do(tmp_path):
