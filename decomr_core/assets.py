@@ -13,8 +13,8 @@ BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parent / 'data'
 # Digits of a hash in a message.
 HASH_SHOWN = 16
-# How a command line names what weights are for.
 ENCODER_REMEDY = 'python -m tools.bake_blazepose pose_landmark_full.tflite'
+# How a command line names what weights are for.
 OPTIONS = {'body': '--body', 'uv_map': '--uv'}
 
 

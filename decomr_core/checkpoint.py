@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from decomr_core.assets import ENCODER_REMEDY, check_made_for, find_encoder, find_weights
@@ -176,12 +176,12 @@ def load_blazepose(network: DecoMR) -> None:
     """
     path = find_encoder()
     try:
-        with safe_open(path, 'pt') as file:
-            tensors = {f'{ENCODER}{key}': file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - no dict
+        tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(f'{path} is damaged ({error}); make it again: {ENCODER_REMEDY}'
                          ) from error
-    problems = _copy_part(network, ENCODER, tensors)
+    problems = _copy_part(network, ENCODER, {
+        f'{ENCODER}{key}': tensor.float() for key, tensor in tensors.items()})
     if problems:
         raise ValueError(f'{path} does not fit the encoder: {problems}; make it again: '
                          f'{ENCODER_REMEDY}')

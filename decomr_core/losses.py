@@ -13,9 +13,6 @@ from torch import Tensor
 
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 
-SHORTEST_EDGE_M = 1e-4
-"""Shorter edges have no direction that means anything."""
-
 __all__ = [
     'consistency_loss',
     'edge_length_loss',
@@ -24,11 +21,15 @@ __all__ = [
     'joints_3d_loss',
     'location_map_loss',
     'mask_loss',
+    'mesh_edges',
     'project_weak_perspective',
     'total_variation_loss',
     'uv_loss',
     'vertex_loss',
 ]
+
+SHORTEST_EDGE_M = 1e-4
+"""Shorter edges have no direction that means anything."""
 
 
 def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = None) -> Tensor:
@@ -80,9 +81,14 @@ def vertex_loss(
     return _mean((pred_vertices.float() - gt_vertices).abs(), sample_weights)
 
 
+def mesh_edges(vertices: Tensor, faces: Tensor) -> Tensor:
+    """The edges of each face, (B, F, 3, 3) metres, of vertices (B, V, 3) and faces (F, 3)."""
+    corners = vertices.float()[:, faces.flatten()].unflatten(1, faces.shape)
+    return corners.roll(-1, dims=2) - corners
+
+
 def edge_length_loss(
-    pred_vertices: Tensor, gt_vertices: Tensor, faces: Tensor,
-    sample_weights: Tensor | None = None
+    pred_edges: Tensor, gt_edges: Tensor, sample_weights: Tensor | None = None
 ) -> Tensor:
     """l1 between the lengths of the edges of two meshes, metres.
 
@@ -90,18 +96,15 @@ def edge_length_loss(
     As in I2L-MeshNet (Moon and Lee, ECCV 2020, equation 5).
 
     Args:
-        pred_vertices: (B, V, 3) metres.
-        gt_vertices: (B, V, 3) metres.
-        faces: (F, 3) those whose edges count.
+        pred_edges: (B, F, 3, 3) metres, from `mesh_edges`.
+        gt_edges: (B, F, 3, 3) metres.
         sample_weights: (B,) weight of each sample.
     """
-    lengths = [_edges(vertices, faces).norm(dim=-1) for vertices in (pred_vertices, gt_vertices)]
-    return _mean((lengths[0] - lengths[1]).abs(), sample_weights)
+    return _mean((pred_edges.norm(dim=-1) - gt_edges.norm(dim=-1)).abs(), sample_weights)
 
 
 def edge_normal_loss(
-    pred_vertices: Tensor, gt_vertices: Tensor, faces: Tensor,
-    sample_weights: Tensor | None = None
+    pred_edges: Tensor, gt_edges: Tensor, sample_weights: Tensor | None = None
 ) -> Tensor:
     """How far predicted edges leave the plane of the true face: mean |cosine| to its normal.
 
@@ -109,15 +112,13 @@ def edge_normal_loss(
     (equation 4).
 
     Args:
-        pred_vertices: (B, V, 3) metres.
-        gt_vertices: (B, V, 3) metres.
-        faces: (F, 3) those that count.
+        pred_edges: (B, F, 3, 3) metres, from `mesh_edges`.
+        gt_edges: (B, F, 3, 3) metres.
         sample_weights: (B,) weight of each sample.
     """
-    true_edges = _edges(gt_vertices, faces)
-    normals = F.normalize(torch.linalg.cross(true_edges[..., 0, :], true_edges[..., 1, :]),
-                          dim=-1)
-    directions = F.normalize(_edges(pred_vertices, faces), dim=-1, eps=SHORTEST_EDGE_M)
+    normals = F.normalize(
+        torch.linalg.cross(gt_edges[..., 0, :], gt_edges[..., 1, :]), dim=-1)
+    directions = F.normalize(pred_edges, dim=-1, eps=SHORTEST_EDGE_M)
     return _mean((directions * normals[..., None, :]).sum(-1).abs(), sample_weights)
 
 
@@ -212,12 +213,6 @@ def project_weak_perspective(points: Tensor, camera: Tensor) -> Tensor:
         camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (xy + t).
     """
     return camera[:, None, :1] * (points[..., :2] + camera[:, None, 1:])
-
-
-def _edges(vertices: Tensor, faces: Tensor) -> Tensor:
-    """(B, V, 3) and (F, 3) to the three edges of each face, (B, F, 3, 3)."""
-    corners = vertices.float()[:, faces.flatten()].unflatten(1, faces.shape)
-    return corners.roll(-1, dims=2) - corners
 
 
 def _pixel_grid(images: Tensor, align_corners: bool) -> Tensor:

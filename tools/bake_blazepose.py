@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from decomr_core.assets import DATA_FOLDER
+from decomr_core.files import replacing
 from decomr_core.networks.blazepose import BlazePoseEncoder
 
 SHA256 = 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f'
@@ -102,7 +103,9 @@ def main() -> int:
     parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'blazepose.safetensors')
     options = parser.parse_args()
     try:
-        save_file(bake(options.file), options.out)
+        weights = bake(options.file)
+        with replacing(options.out) as part:
+            part.write_bytes(save(weights))
     except (ImportError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

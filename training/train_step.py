@@ -100,11 +100,14 @@ class TrainStep(nn.Module):
             terms['vertices'] = weights.vertices * losses.vertex_loss(
                 output.vertices, batch.vertices, batch.mesh_weights
             )
-        for name, loss in (('edges', losses.edge_length_loss),
-                           ('normals', losses.edge_normal_loss)):
-            if getattr(weights, name):
-                terms[name] = getattr(weights, name) * loss(
-                    output.vertices, batch.vertices, self._some_faces(), batch.mesh_weights)
+        if weights.edges or weights.normals:
+            faces = self._some_faces()
+            edges = [losses.mesh_edges(vertices, faces)
+                     for vertices in (output.vertices, batch.vertices)]
+            for name, loss in (('edges', losses.edge_length_loss),
+                               ('normals', losses.edge_normal_loss)):
+                if getattr(weights, name):
+                    terms[name] = getattr(weights, name) * loss(*edges, batch.mesh_weights)
         if weights.total_variation:
             terms['total_variation'] = weights.total_variation * losses.total_variation_loss(
                 location_map
