@@ -51,6 +51,8 @@ class NetworkConfig:
         uv_channels: channels after the hourglass, then after each doubling of the resolution.
         location_map_resolution: R, side of the location map, texels.
         is_residual: whether the location map is predicted as a difference from the template's.
+        is_detailed: whether the location map carries the template's detail (`SurfaceDetail`)
+            instead of holding all of the surface itself, for which it needs many texels.
         default_camera: (s, tx, ty) that an output of zero stands for.
         lnet_input: what LNet sees beside the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
@@ -92,6 +94,7 @@ class NetworkConfig:
     stem_kernel: int = 3
     global_pool: str = 'spatial'
     pixel_features: int = 64
+    is_detailed: bool = False
 
     def __post_init__(self) -> None:
         """Refuses sizes that do not fit together.
@@ -204,8 +207,9 @@ PRESETS = {
         norm='batch', global_features=512, head_channels=32,
         hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
         uv_resolution=32, projection_channels=(96,),
-        hourglass_channels=(64, 96, 128, 128), uv_channels=(64, 32),
-        location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
+        hourglass_channels=(64, 96, 128, 128), uv_channels=(64,),
+        location_map_resolution=32, is_residual=True, is_detailed=True,
+        default_camera=(0.9, 0.0, 0.0)),
 }
 
 

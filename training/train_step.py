@@ -36,7 +36,7 @@ class TrainStep(nn.Module):
     Args:
         network: the network in training.
         body: its body.
-        uv_map: its UV map; the true location maps are fitted to be read back exactly.
+        uv_map: its UV map.
         weights: factor of each loss.
         precision: `fp32` or `bf16`.
     """
@@ -51,7 +51,10 @@ class TrainStep(nn.Module):
         self.weights = weights
         self.precision = precision
         resolution = network.config.location_map_resolution
-        self.fitted_location_map = FittedLocationMap(body, uv_map, resolution)
+        # Maps that carry detail need not be read back exactly: the detail makes up for it.
+        self.true_location_map = (
+            network.location_mapper.location_map_from_vertices if network.config.is_detailed
+            else FittedLocationMap(body, uv_map, resolution))
         regressor, is_known = annotated_regressor(body)
         for name, value in (
             ('texel_weights', weight_map(body, uv_map, resolution)),
@@ -89,7 +92,7 @@ class TrainStep(nn.Module):
         weights, location_map = self.weights, output.location_map
         terms = {
             'location_map': weights.location_map * losses.location_map_loss(
-                location_map, self.fitted_location_map(batch.vertices), self.texel_weights,
+                location_map, self.true_location_map(batch.vertices), self.texel_weights,
                 batch.mesh_weights,
             ),
             'consistency': weights.consistency * losses.consistency_loss(

@@ -14,6 +14,7 @@ from decomr_core.networks.cnet import CNet
 from decomr_core.networks.lnet import LNet
 from decomr_core.structures import NetworkOutput
 from decomr_core.uv.location_map import LocationMapper
+from decomr_core.uv.surface_detail import SurfaceDetail
 from decomr_core.uv.warp import warp_to_uv
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class DecoMR(nn.Module):
         config: the sizes of this network.
         body_name, body_hash, uv_hash: which body and UV map it was made for.
         location_mapper: vertices to location maps of R texels and back.
+        surface_detail: what vertices read from the map get from the template, or None.
         joint_regressor: (J, V).
         warp_form: how the warp is computed, one of `WARP_FORMS`; what comes out is the same.
     """
@@ -52,9 +54,11 @@ class DecoMR(nn.Module):
         self.register_buffer(
             'joint_regressor', torch.as_tensor(body.joint_regressor).detach().float().clone(),
             persistent=False)
+        reference = self.location_mapper.location_map_from_vertices(template)
+        self.surface_detail = None if not config.is_detailed else SurfaceDetail(
+            self.location_mapper.vertices_from_location_map(reference)[0], template[0])
         self.cnet = CNet(config)
-        self.lnet = LNet(config, coarse.location_map_from_vertices(template),
-                         self.location_mapper.location_map_from_vertices(template))
+        self.lnet = LNet(config, coarse.location_map_from_vertices(template), reference)
 
     def forward(self, images: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
         """Runs the whole network.
@@ -71,8 +75,10 @@ class DecoMR(nn.Module):
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
-        vertices = self.location_mapper.vertices_from_location_map(location_map)
-        with torch.autocast(vertices.device.type, enabled=False):  # millimetres need float32
+        with torch.autocast(images.device.type, enabled=False):  # millimetres need float32
+            vertices = self.location_mapper.vertices_from_location_map(location_map)
+            if self.surface_detail is not None:
+                vertices = self.surface_detail(vertices)
             joints = self.joint_regressor @ vertices
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 
