@@ -1,4 +1,4 @@
-"""What a location map loses between its texels, taken from the template and turned with the surface.
+"""What a location map loses between its texels: the template's, turned with the surface.
 
 A location map of few texels holds a coarse surface: fingers, ears and the face lie between its
 texels, and faces read from it come out stretched. Here the coarse surface only carries the
@@ -63,7 +63,7 @@ class SurfaceDetail(nn.Module):
             self.register_buffer(name, value.contiguous(), persistent=False)
 
     def forward(self, coarse: Tensor) -> Tensor:
-        """Coarse vertices (B, V, 3), metres, as they are read from a location map, to fine ones."""
+        """Vertices (B, V, 3) as they are read from a location map, metres, with detail."""
         batch = len(coarse)
         points = coarse.index_select(1, self._neighbors.flatten())
         points = points.reshape(batch, *self._neighbors.shape, 3)  # (B, K, k, 3)

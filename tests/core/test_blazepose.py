@@ -81,7 +81,7 @@ def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
     images = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(1))
     output = network(images)
     assert output.iuv.shape == (2, 3, 64, 64)
-    assert output.location_map.shape == (2, 3, 64, 64)
+    assert output.location_map.shape == (2, 3, 32, 32)
     (output.vertices.square().sum() + output.iuv.sum()).backward()
     assert all(parameter.grad is None for parameter in network.cnet.encoder.parameters())
     for part in (network.cnet.decoder, network.cnet.global_head, network.lnet.hourglass):

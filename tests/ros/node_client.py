@@ -22,6 +22,7 @@ from decomr_ros.messages import camera_info_message
 from tests.ros.conftest import Process, RosTest
 
 FRAME = 'head_camera_optical_frame'
+TRIES = 50
 
 
 def start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
@@ -70,16 +71,21 @@ class Camera:
         self._images.publish(message)
 
     def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
-        """Sends a gray image with its calibration; the answer to it."""
-        header = self.header(step_s)
-        info = camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
-        self._infos.publish(info)
-        if self._last_size != (height, width):
-            # It may be taken after an image that was sent later; nobody tells when it was.
-            self._ros.spin(0.1)
-            self._last_size = height, width
-        self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
-        return self.answer(header)
+        """Sends a gray image with its calibration; the answer, which knows the calibration.
+
+        A new calibration may be taken after an image that was sent later, and nobody tells when it
+        was: images follow until one is answered with it.
+        """
+        for _ in range(TRIES if self._last_size != (height, width) else 1):
+            header = self.header(step_s)
+            self._infos.publish(camera_info_message(
+                header, intrinsics_from_fov(width, height, 60), width, height))
+            self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
+            answer = self.answer(header)
+            if all(mesh.is_metric for mesh in answer.meshes):
+                self._last_size = height, width
+                break
+        return answer
 
     def answer(self, header: Header) -> HumanMeshArray:
         found: list[HumanMeshArray] = []
