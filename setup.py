@@ -26,7 +26,7 @@ setup(
     entry_points={'console_scripts': ['decomr = decomr_core.cli:main']},
     install_requires=[
         'numpy>=1.23',
-        'opencv-python-headless>=4.8,<5',  # OpenCV 5 has no HOG person detector
+        'opencv-python-headless>=4.8,<5',
         'safetensors>=0.4',
         'scipy>=1.10',
         'smplx>=0.1.28',

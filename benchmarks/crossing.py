@@ -118,7 +118,7 @@ def render_crossing(seed: int = 0) -> Scene:
 
 
 def noisy_detections(scene: Scene, index: int, rng: np.random.Generator) -> Detections:
-    """What a detector like HOG would say of a frame.
+    """What a crude detector would say of a frame.
 
     Places and sizes are off by 4 % and 6 % of the height, one person in ten is missed; who is
     mostly hidden has no box, nor has the smaller of two boxes that overlap by more than 0.5.

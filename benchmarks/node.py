@@ -6,7 +6,7 @@
 
 A camera, the node and a listener run in processes of their own, which end with this one. Pictures
 are people out of the demo clip. `latency` and `people` give the node the boxes of these people in
-place of a detector's, so that what is measured does not hang on HOG; `soak` runs the unmodified
+place of a detector's, so that what is measured does not depend on it; `soak` runs the unmodified
 node with its defaults. Figures of a virtual machine from which the host stole processor time
 (`stolen_percent`) say little.
 """

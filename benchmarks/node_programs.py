@@ -36,7 +36,8 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_core.camera import intrinsics_from_fov
-from decomr_core.detection import DETECTORS, GivenBoxes
+from decomr_core.detection import GivenBoxes
+from decomr_core.detectors import DETECTORS
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_ros.decomr_node import DecomrNode
 from decomr_ros.images import image_message
@@ -227,11 +228,11 @@ def observed_node(words: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser('node_programs node')
     parser.add_argument('--trace', required=True)
-    parser.add_argument('--boxes', help='(N, 4), in place of what detector:=hog finds')
+    parser.add_argument('--boxes', help='(N, 4), in place of what detector:=person finds')
     options, ros_words = parser.parse_known_args(words)
     if options.boxes is not None:
         boxes = np.load(options.boxes)
-        DETECTORS['hog'] = lambda: GivenBoxes(boxes)
+        DETECTORS['person'] = lambda **_: GivenBoxes(boxes)
     started, ended, stages = [], [], []
     estimate = HumanMeshEstimator.estimate
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from decomr_core.detection import load_detector
+from decomr_core.detectors import load_detector
 from decomr_ros.video_frames import VideoFrames
 
 __all__ = ['crowd', 'people_come_and_go']
@@ -32,7 +32,7 @@ def crowd(count: int, video: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         count: of people, at most 20; the first stands in the middle of the left half.
-        video: where they are cut out of; HOG must find somebody in it.
+        video: where they are cut out of; the detector must find somebody in it.
 
     Returns:
         (720, 1280, 3) uint8 BGR, and the (count, 4) boxes x_min, y_min, x_max, y_max, px.
@@ -70,7 +70,7 @@ def people_come_and_go(video: Path) -> Iterator[np.ndarray]:
 
 def _people(video: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures of people, their boxes PERSON_PX tall, and the (4,) boxes in them, px."""
-    detector = load_detector('hog')
+    detector = load_detector()
     frames = [frame for _, frame in VideoFrames(video)]
     people = []
     for index in np.linspace(len(frames) / 4, len(frames) * 3 / 4, count).astype(int):
@@ -79,7 +79,7 @@ def _people(video: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if len(found):
             people.append(_cut_out(frame, found[0]))
     if not people:
-        raise ValueError(f'HOG finds nobody in {video}; choose a clip of people who walk')
+        raise ValueError(f'the detector finds nobody in {video}; choose a clip of people who walk')
     return people
 
 

@@ -1,11 +1,11 @@
 """Finding pedestrians in `vtest.avi` of OpenCV's samples (Debian package opencv-doc), 10 Hz.
 
 Nobody has labelled that video, so the reference is made here, from what the node never does: every
-second image is searched with OpenCV's HOG at finer scales and a lower threshold, and as the camera
-stands still the median of the video is the empty street. A reference person is such a detection,
+second image is searched in parts as well, with a lower threshold, and as the camera stands still
+the median of the video is the empty street. A reference person is such a detection,
 at least 60 px tall, of whose middle a quarter or more differs from the empty street, and which
-another one in the two searched images before or after overlaps. The reference shares HOG with what
-is measured: it cannot know of people whom HOG finds in no image at any scale.
+another one in the two searched images before or after overlaps. The reference shares its
+detector with what is measured: it cannot know of people whom that finds at no size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from decomr_core.appearance import looks_of_boxes
-from decomr_core.detection import Detections, HogPeople, box_overlaps
+from decomr_core.detection import Detections, Detector, box_overlaps
+from decomr_core.detectors import load_detector
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.runtimes import Runtime
 from decomr_core.tracking import Tracker, TrackerConfig
@@ -29,7 +30,7 @@ VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 RATE_HZ, STRIDE, LATE_IMAGES = 10, 10, 1
 """Of the video; of the detector; by how many images its answers are late, as on two cores."""
 SMALLEST_PX, SEARCH_EVERY = 60, 2
-FINE = {'smallest_px': 55, 'max_image_side': 1400, 'min_score': 0.1, 'pyramid_step': 1.1}
+FINE = {'tiles': 2, 'min_score': 0.2}
 MOVED_LEVEL, MOVED_SHARE, NEIGHBOUR_OVERLAP, FOUND_OVERLAP = 25, 0.25, 0.4, 0.3
 STILL_SHARE = 0.1
 """A mesh in whose box less than this share moved is a ghost, or somebody who stands for long."""
@@ -38,7 +39,7 @@ STILL_SHARE = 0.1
 class _LateTracker(Tracker):
     """Takes an answer of the detector so many images after the image."""
 
-    def __init__(self, detector: HogPeople) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__(TrackerConfig(detect_every=STRIDE))
         self._detector, self._answer, self._wait = detector, None, 0
 
@@ -75,7 +76,7 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
     street = np.median(images[::8], 0).astype(np.int16)
     moved = [(np.abs(image - street).max(-1) > MOVED_LEVEL) for image in images[::SEARCH_EVERY]]
     truth = reference(images, moved)
-    tracker = _LateTracker(HogPeople())
+    tracker = _LateTracker(load_detector())
     estimator = HumanMeshEstimator(runtime, tracker.answer, tracker)
     found, people, with_people, with_found, ghosts, shown, numbers = 0, 0, 0, 0, 0, 0, set()
     for index, image in enumerate(images):
@@ -101,7 +102,7 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
 
 def reference(images: np.ndarray, moved: list[np.ndarray]) -> list[np.ndarray]:
     """The people (P, 4) in every `SEARCH_EVERY`th image, image px."""
-    fine = HogPeople(**FINE)
+    fine = load_detector(**FINE)
     seen = [fine(image).boxes for image in images[::SEARCH_EVERY]]
     people = []
     for index, boxes in enumerate(seen):

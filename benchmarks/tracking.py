@@ -23,7 +23,8 @@ from scipy.ndimage import uniform_filter1d
 from benchmarks.crossing import FPS, INTRINSICS, Scene, noisy_detections, render_crossing
 from benchmarks.pedestrians import VIDEO, measure_pedestrians, read_video
 from decomr_core.camera import project_weak
-from decomr_core.detection import Detections, HogPeople, box_overlaps
+from decomr_core.detection import Detections, box_overlaps
+from decomr_core.detectors import load_detector
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.hardware import cpu_name
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
@@ -38,8 +39,9 @@ VISIBLE_SHARE, CLEAR_SHARE = 0.3, 0.9
 second is in plain view."""
 SEEDS = (0, 1, 2, 3)
 """Of the scenes."""
-DETECTORS = (('noisy', 1), ('noisy', 5), ('noisy', 10), ('hog', 5), ('hog', 10))
-"""`noisy` for noisy true boxes, `hog` for OpenCV's detector, each with its stride."""
+DETECTORS = (('noisy', 1), ('noisy', 5), ('noisy', 10),
+             ('person', 5), ('person', 10))
+"""`noisy` for noisy true boxes, `person` for the default detector, each with its stride."""
 STANDING_IMAGES, STANDING_HZ, SETTLED = 150, 30, 75
 STANDING_PER_SCENE, STANDING_EVERY = 4, 50
 """How many people of each scene are taken out of every how many images to stand still."""
@@ -109,11 +111,11 @@ def measure_identities(runtime: Runtime, scene: Scene, name: str, stride: int) -
     of the mesh in the image do. `_of_shown` leaves the pairs without any aside. No two people
     have the same main number: pairs of the one who had it less often are wrong.
     """
-    rng, index, hog = np.random.default_rng(0), 0, HogPeople()
+    rng, index, detector = np.random.default_rng(0), 0, load_detector()
 
     def detect(image: np.ndarray) -> Detections:
         """The detections of the present image."""
-        return noisy_detections(scene, index, rng) if name == 'noisy' else hog(image)
+        return noisy_detections(scene, index, rng) if name == 'noisy' else detector(image)
 
     estimator = HumanMeshEstimator(runtime, detect, Tracker(TrackerConfig(detect_every=stride)))
     by_box, by_mesh = (np.full(scene.shares.shape, -1) for _ in range(2))

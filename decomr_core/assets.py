@@ -6,14 +6,15 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ['cache_folder', 'check_made_for', 'file_hash', 'find_body', 'find_encoder',
-           'find_uv_map', 'find_weights']
+__all__ = ['cache_folder', 'check_made_for', 'file_hash', 'find_body', 'find_detector',
+           'find_encoder', 'find_uv_map', 'find_weights']
 
 BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parent / 'data'
 # Digits of a hash in a message.
 HASH_SHOWN = 16
 ENCODER_REMEDY = 'python -m tools.bake_blazepose pose_landmark_full.tflite'
+DETECTOR_REMEDY = 'python -m tools.bake_person_detector object_detector.tflite'
 # How a command line names what weights are for.
 OPTIONS = {'body': '--body', 'uv_map': '--uv'}
 
@@ -61,6 +62,17 @@ def find_encoder() -> Path:
     """
     return _find('encoder', 'blazepose', {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
                  ENCODER_REMEDY)
+
+
+def find_detector(precision: str) -> Path:
+    """The ONNX file of the person detector: `int8` for CPUs, `float` for GPUs.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    return _find('person detector', precision,
+                 {'int8': DATA_FOLDER / 'person_detector_int8.onnx',
+                  'float': DATA_FOLDER / 'person_detector.onnx'}, DETECTOR_REMEDY)
 
 
 def cache_folder() -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 
 from decomr_core import __version__
 from decomr_core.camera import intrinsics_from_fov
-from decomr_core.detection import load_detector
+from decomr_core.detectors import load_detector
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.hardware import cpu_name
 from decomr_core.runtimes import RUNTIMES, Runtime

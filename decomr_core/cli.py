@@ -204,7 +204,8 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     where.add_argument('--boxes', type=boxes, action='extend', metavar='X0,Y0,X1,Y1',
                        help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the "
                             'option again')
-    where.add_argument('--detector', default='hog', help='hog or whole-frame (hog)')
+    where.add_argument('--detector', default='person',
+                       help='person or whole-frame (person)')
     camera = predict.add_mutually_exclusive_group()
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
     camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',

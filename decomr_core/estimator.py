@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
 from decomr_core.camera import box_weak, check_intrinsics, project_weak, root_translation
 from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_image
-from decomr_core.detection import Detections, clip_boxes, load_detector
+from decomr_core.detection import Detections, Detector, clip_boxes
+from decomr_core.detectors import load_detector
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
 from decomr_core.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
 from decomr_core.topology import Topology
@@ -29,8 +30,6 @@ from decomr_core.visibility import VisibilityTest
 __all__ = ['EstimatorConfig', 'HumanMeshEstimator', 'load_estimator']
 
 logger = logging.getLogger(__name__)
-
-Detector = Callable[[np.ndarray], Detections]
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class HumanMeshEstimator:
             detections = _given(boxes, scores, width, height)
         elif self._detector is None:
             raise ValueError('neither boxes nor a detector; give boxes=, or a detector such as '
-                             "load_detector('hog')")
+                             'load_detector()')
         else:
             if tracker is not None and not tracker.needs_detection(width, height, time_s):
                 return _People.from_tracks(tracker)
@@ -240,7 +239,7 @@ class HumanMeshEstimator:
 
 
 def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
-                   detector: str | None = 'hog', detect_every: int = 5, is_video: bool = True,
+                   detector: str | None = 'person', detect_every: int = 5, is_video: bool = True,
                    num_threads: int = 0, body: str | Path = BUILTIN,
                    uv_map: str | Path = BUILTIN, crop_scale: float = CROP_SCALE,
                    min_score: float = 0.0, max_people: int = 30) -> HumanMeshEstimator:
@@ -249,7 +248,7 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
     Args:
         weights: a shipped network by name or a safetensors file by path.
         runtime: `openvino`, `torch`, `onnxruntime` or `tensorrt`.
-        detector: `hog` or `whole-frame`; None: boxes are always given.
+        detector: `person` or `whole-frame`; None: boxes are always given.
         detect_every: the detector looks at every n-th image.
         is_video: whether consecutive images show the same people, who are then tracked.
         num_threads: CPU threads of the runtime; 0 leaves it to the runtime.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from decomr_core.camera import intrinsics_from_fov
-from decomr_core.detection import load_detector
+from decomr_core.detectors import load_detector
 from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.runtimes import Runtime
@@ -21,7 +21,7 @@ __all__ = ['predict_image', 'prediction_text', 'read_image', 'write_obj']
 
 
 def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
-                  boxes: Sequence[Sequence[float]] | None = None, detector: str = 'hog',
+                  boxes: Sequence[Sequence[float]] | None = None, detector: str = 'person',
                   fov_deg: float | None = None, intrinsics: Sequence[float] | None = None,
                   ) -> dict[str, Any]:
     """Estimates the people in a picture and writes overlay.png, iuv.png and mesh_N.obj.
@@ -31,7 +31,7 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
         out: folder of the results, made if missing.
         network: a loaded runtime.
         boxes: (x_min, y_min, x_max, y_max) of each person, image px; None: the detector's.
-        detector: `hog` or `whole-frame`.
+        detector: `person` or `whole-frame`.
         fov_deg: horizontal field of view, degrees; None: unknown.
         intrinsics: fx, fy, cx, cy in px; None: unknown.
 

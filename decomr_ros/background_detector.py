@@ -1,9 +1,10 @@
 """A slow detector beside a fast network: people are looked for while meshes keep coming.
 
-OpenCV's HOG takes as long as two to six camera images. Called in line, it would make the
-node skip that many at every detection. Here it looks at an image on a thread of its own, and the
-tracker gets the boxes when they are ready, a few images late, with the time and the looks of the
-people in the image that they are of: the tracker compares them with where everybody was then.
+A detector takes about as long as a camera image, several where it looks at parts of the image.
+Called in line, it would make the node skip those at every detection. Here it looks at an image on
+a thread of its own, and the tracker gets the boxes when they are ready, a few images late, with
+the time and the looks of the people in the image that they are of: the tracker compares them with
+where everybody was then.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decomr_core.detection import DETECTORS
+from decomr_core.detectors import DETECTORS
 from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES
 from decomr_ros.parameter_table import (
     Effect,
@@ -55,10 +55,14 @@ class NodeParameters:
         0, 'CPU threads of the runtime; 0 leaves it to the runtime', range=(0, 256),
         effect=Effect.CONFIGURE)
     detector: str = parameter(
-        'hog', 'how people are found: hog (OpenCV), whole-frame (one person fills the image)',
-        choices=tuple(DETECTORS), effect=Effect.CONFIGURE)
+        'person', 'how people are found: person (EfficientDet), whole-frame (one person fills '
+                  'the image)', choices=tuple(DETECTORS), effect=Effect.CONFIGURE)
+    detector_tiles: int = parameter(
+        1, 'n: the detector person also looks at n x n overlapping parts of the image, for people '
+           'of less than a tenth of its height; each part takes as long as the whole image',
+        range=(1, 4), effect=Effect.CONFIGURE)
     detector_stride: int = parameter(
-        10, 'the detector runs on every n-th image (hog: beside the network, n images after it '
+        10, 'the detector runs on every n-th image (person: beside the network, n images after it '
             'was ready last), the tracker carries the boxes in between; on every image while '
             'nobody is tracked', range=(1, 1000))
     box_scale: float = parameter(

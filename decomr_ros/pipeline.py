@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decomr_core.assets import file_hash, find_weights
-from decomr_core.detection import Detections, load_detector
-from decomr_core.estimator import Detector, EstimatorConfig, HumanMeshEstimator
+from decomr_core.detection import Detections, Detector
+from decomr_core.detectors import load_detector
+from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
 from decomr_core.runtimes import load_runtime
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_core.smoothing import MeshSmoother, SmoothingConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ['MeshPipeline', 'free_memory', 'settle_memory']
 
 # Detectors that take longer than an image of the camera: they run beside the network.
-SLOW_DETECTORS = ('hog',)
+SLOW_DETECTORS = ('person',)
 # People in the first run; runtimes prepare batches of several people apart from single ones.
 BATCH = 4
 # Digits of the hash of the weights that identify them to a reader.
@@ -51,7 +52,7 @@ class MeshPipeline:
         self._background: BackgroundDetector | None = None
         self._looked_at: np.ndarray | None = None
         self._detector_name = parameters.detector
-        detector = self._detector = _TimedDetector(load_detector(parameters.detector))
+        detector = self._detector = _TimedDetector(_load_detector(parameters))
         config = self._tracker_config(parameters)
         if parameters.detector in SLOW_DETECTORS:
             detector = self._background = BackgroundDetector(detector)
@@ -195,6 +196,12 @@ def free_memory() -> None:
     gc.unfreeze()
     gc.collect()
     free_unused_memory()
+
+
+def _load_detector(parameters: NodeParameters) -> Detector:
+    if parameters.detector == 'person':
+        return load_detector(parameters.detector, tiles=parameters.detector_tiles)
+    return load_detector(parameters.detector)
 
 
 def _estimator_config(parameters: NodeParameters) -> EstimatorConfig:

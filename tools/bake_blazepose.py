@@ -5,13 +5,13 @@
 
 The file is Google's, under the Apache License 2.0. What changes: the weights are stored as
 safetensors under the names of our modules, in PyTorch's order of axes; the layers behind the mask
-features are left out. They stay float16, as they are in the file. Needs `pip install tflite`.
+features are left out. They stay float16, as they are in the file. Needs
+`pip install tflite==2.18.0`.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import nn
 from decomr_core.assets import DATA_FOLDER
 from decomr_core.files import replacing
 from decomr_core.networks.blazepose import BlazePoseEncoder
+from tools.tflite_file import TfliteFile
 
 SHA256 = 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f'
 CONVOLUTIONS = ('CONV_2D', 'DEPTHWISE_CONV_2D')
@@ -31,26 +32,16 @@ MASK_LAYERS_LEFT_OUT = 5
 """Convolutions between the mask features and the mask, which our module does not have."""
 
 
-def convolutions(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def convolutions(source: TfliteFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Kernel, in PyTorch's order of axes, and bias of each convolution of a TFLite file."""
-    import tflite
-
-    names = {value: name for name, value in vars(tflite.BuiltinOperator).items()
-             if name in (*CONVOLUTIONS, 'DEQUANTIZE')}
-    model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)
-    graph = model.Subgraphs(0)
     halves = {}  # the float32 tensor that each constant of float16 becomes
-    for index in range(graph.OperatorsLength()):
-        operator = graph.Operators(index)
-        code = model.OperatorCodes(operator.OpcodeIndex())
-        name = names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
-        if name == 'DEQUANTIZE':
-            halves[operator.Outputs(0)] = operator.Inputs(0)
-        elif name in CONVOLUTIONS:
-            kernel, bias = (_constant(model, graph, halves[operator.Inputs(place)])
-                            for place in (1, 2))
-            order = (0, 3, 1, 2) if name == 'CONV_2D' else (3, 0, 1, 2)
-            yield kernel.transpose(order), bias
+    for operator in source.operators():
+        if operator.name == 'DEQUANTIZE':
+            halves[operator.outputs[0]] = operator.inputs[0]
+        elif operator.name in CONVOLUTIONS:
+            kernel, bias = (source.constant(halves[index]) for index in operator.inputs[1:3])
+            yield kernel.transpose((0, 3, 1, 2) if operator.name == 'CONV_2D'
+                                   else (3, 0, 1, 2)), bias
 
 
 def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
@@ -75,11 +66,9 @@ def bake(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         ValueError: the file is another one.
     """
-    seen = hashlib.sha256(path.read_bytes()).hexdigest()
-    if seen != SHA256:
-        raise ValueError(f'{path} has the sha256 {seen}, expected {SHA256}')
+    source = TfliteFile(path, SHA256)
     encoder = BlazePoseEncoder()
-    for layer, (kernel, bias) in zip(in_file_order(encoder), convolutions(path), strict=True):
+    for layer, (kernel, bias) in zip(in_file_order(encoder), convolutions(source), strict=True):
         if layer is not None:
             layer.weight.data.copy_(torch.from_numpy(kernel.astype(np.float32)))
             layer.bias.data.copy_(torch.from_numpy(bias.astype(np.float32)))
@@ -88,12 +77,6 @@ def bake(path: Path) -> dict[str, torch.Tensor]:
 
 def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-
-
-def _constant(model: object, graph: object, index: int) -> np.ndarray:
-    tensor = graph.Tensors(index)
-    data = model.Buffers(tensor.Buffer()).DataAsNumpy()
-    return np.frombuffer(data.tobytes(), np.float16).reshape(tensor.ShapeAsNumpy())
 
 
 def main() -> int:

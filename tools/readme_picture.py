@@ -28,7 +28,7 @@ PANEL_HEIGHT_PX = 400
 def panels(frame: np.ndarray, weights: str) -> np.ndarray:
     """Frame, overlay and IUV image of one RGB frame (H, W, 3) uint8, side by side."""
     height, width = frame.shape[:2]
-    estimator = load_estimator(weights, detector='hog', is_video=False)
+    estimator = load_estimator(weights, is_video=False)
     intrinsics = intrinsics_from_fov(width, height, FOV_DEG)
     meshes, _ = estimator.estimate(frame, intrinsics=intrinsics)
     overlay = draw_meshes(frame, meshes, estimator.topology.faces, intrinsics)

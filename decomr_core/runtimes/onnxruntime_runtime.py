@@ -28,7 +28,7 @@ from decomr_core.runtimes.exported import (
 )
 from decomr_core.structures import NetworkOutput
 
-__all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'run_onnx']
+__all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'open_model', 'run_onnx']
 
 PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider',
              'tensorrt': 'TensorrtExecutionProvider'}
@@ -151,6 +151,35 @@ def run_onnx(path: str | Path, images: np.ndarray) -> dict[str, np.ndarray]:
     results = [session.run(names, {INPUT_NAME: image[None]}) for image in images]
     return {name: np.concatenate(parts)
             for name, parts in zip(names, zip(*results, strict=True), strict=True)}
+
+
+def open_model(path: Path, provider: str = 'cpu', num_threads: int = 0
+               ) -> onnxruntime.InferenceSession:
+    """A session for a model file that is no export of our network, float32 on a GPU.
+
+    Args:
+        path: of the .onnx file.
+        provider: `cpu` or `cuda`.
+        num_threads: CPU threads; 0: all cores.
+
+    Raises:
+        ValueError: the file is damaged, or the provider is none of these.
+        RuntimeError: this ONNX Runtime has no such provider, or it does not work here.
+    """
+    if provider not in ('cpu', 'cuda'):
+        raise ValueError(f'provider is {provider!r}, expected cpu or cuda')
+    _check_available(provider)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    settings = {'device_id': 0, 'use_tf32': 0} if provider == 'cuda' else {}
+    try:
+        session = _session(path, options, [(PROVIDERS[provider], settings)])
+        _check_used(session, provider)
+    except Exception as error:  # its errors have no base of their own
+        if provider == 'cpu' or type(error).__name__ in DAMAGE:
+            raise ValueError(str(error).splitlines()[0]) from error
+        raise RuntimeError(_does_not_work(provider, error, 0, path)) from error
+    return session
 
 
 def _session(path: str | Path, options: onnxruntime.SessionOptions,

@@ -33,8 +33,8 @@ from decomr_core.runtimes.exported import (
 )
 from decomr_core.structures import NetworkOutput
 
-__all__ = ['BATCH_SIZES', 'PRECISIONS', 'OpenVinoRuntime', 'choose_precision', 'convert_onnx',
-           'cpu_precisions', 'run_model']
+__all__ = ['BATCH_SIZES', 'PRECISIONS', 'OpenVinoRuntime', 'choose_precision', 'compile_model',
+           'convert_onnx', 'cpu_precisions', 'run_model']
 
 HALF_PRECISIONS = {'fp16': 'FP16', 'bf16': 'BF16'}
 PRECISIONS = ('f32', *HALF_PRECISIONS)
@@ -180,6 +180,20 @@ def convert_onnx(onnx_path: str | Path, path: str | Path) -> None:
         # What OpenVINO calls a layer that its conversion to half precision passes over.
         ElementTree.SubElement(notes, 'attribute', name='precise', version='0')
     tree.write(path, encoding='utf-8', xml_declaration=True)
+
+
+def compile_model(path: str | Path, options: dict[str, object]) -> openvino.InferRequest:
+    """A model file that is no export of our network, on the CPU, tuned for latency.
+
+    Args:
+        path: of the .onnx or .xml file.
+        options: of OpenVINO, besides the tuning.
+
+    Raises:
+        RuntimeError: the file is damaged.
+    """
+    return _core().compile_model(str(path), 'CPU', {
+        'PERFORMANCE_HINT': 'LATENCY', **options}).create_infer_request()
 
 
 def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str, np.ndarray]:

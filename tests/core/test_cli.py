@@ -162,7 +162,7 @@ def test_the_network_is_asked_for_by_name(picture: Path, tmp_path: Path,
 @pytest.mark.parametrize(('words', 'complaint'), [
     (['none.png'], 'no picture at none.png'),
     ([__file__], 'is no picture that OpenCV'),
-    (['PICTURE', '--detector', 'yolo'], 'expected one of: hog, whole-frame'),
+    (['PICTURE', '--detector', 'yolo'], 'expected one of: person, whole-frame'),
     (['PICTURE', '--fov', '400'], 'expected 1 to 179'),
     (['PICTURE', '--intrinsics', '-5,5,1,1'], 'focal lengths'),
     (['PICTURE', '--boxes', '50,0,10,9'], 'no side negative')])
@@ -202,11 +202,11 @@ def test_the_traceback_is_shown_to_those_who_ask_for_it(
 
 
 def test_bench_times_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run('bench', '--people', 2, '--size', '320x240', '--repeats', 3, '--detector', 'hog',
+    assert run('bench', '--people', 2, '--size', '320x240', '--repeats', 3, '--detector', 'person',
                '--json') == 0
     report = last_json(capsys)
     assert set(report['median_ms']) == {'detect', 'crop', 'network', 'place', 'track', 'total',
-                                        'detector hog'}
+                                        'detector person'}
     assert report['people'] == 2 and (report['width'], report['height']) == (320, 240)
     assert report['hardware']['cpus'] >= 1 and report['versions']['decomr'] == __version__
     assert run('bench', '--people', 0) == 2

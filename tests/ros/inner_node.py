@@ -58,7 +58,7 @@ class InnerNode:
         self.runtimes: list[weakref.ref[FakeRuntime]] = []
         self._diagnostics: list[DiagnosticArray] = []
         self.runtime_class: type[FakeRuntime] = FakeRuntime
-        monkeypatch.setattr(pipeline, 'load_detector', lambda name: self.detector)
+        monkeypatch.setattr(pipeline, 'load_detector', lambda name, **_: self.detector)
         monkeypatch.setattr(pipeline, 'load_runtime', self._load_runtime)
         monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ())
         monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)

@@ -22,7 +22,6 @@ from decomr_ros.messages import camera_info_message
 from tests.ros.conftest import Process, RosTest
 
 FRAME = 'head_camera_optical_frame'
-TRIES = 50
 
 
 def start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
@@ -54,7 +53,6 @@ class Camera:
         ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
         self._images = ros.node.create_publisher(Image, 'image', 5)
         self._infos = ros.node.create_publisher(CameraInfo, 'camera_info', 5)
-        self._last_size = 0, 0  # of the calibration that the node has
         self._stamp_s = 1000
 
     def wait(self) -> None:
@@ -71,21 +69,27 @@ class Camera:
         self._images.publish(message)
 
     def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
-        """Sends a gray image with its calibration; the answer, which knows the calibration.
+        """Sends a gray image with its calibration; the answer, which may not know that yet."""
+        header = self.header(step_s)
+        self._infos.publish(camera_info_message(
+            header, intrinsics_from_fov(width, height, 60), width, height))
+        self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
+        return self.answer(header)
 
-        A new calibration may be taken after an image that was sent later, and nobody tells when it
-        was: images follow until one is answered with it.
+    def show_until_placed(self, height: int, width: int) -> HumanMeshArray:
+        """Sends images until one is answered with people who have a position.
+
+        A calibration may be taken after an image that was sent later, and nobody tells when it
+        was.
         """
-        for _ in range(TRIES if self._last_size != (height, width) else 1):
-            header = self.header(step_s)
-            self._infos.publish(camera_info_message(
-                header, intrinsics_from_fov(width, height, 60), width, height))
-            self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
-            answer = self.answer(header)
-            if all(mesh.is_metric for mesh in answer.meshes):
-                self._last_size = height, width
-                break
-        return answer
+        answers: list[HumanMeshArray] = []
+
+        def is_placed() -> bool:
+            answers.append(self.show(height, width))
+            return all(mesh.is_metric for mesh in answers[-1].meshes)
+
+        self._ros.spin_until(is_placed)
+        return answers[-1]
 
     def answer(self, header: Header) -> HumanMeshArray:
         found: list[HumanMeshArray] = []

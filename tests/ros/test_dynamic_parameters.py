@@ -140,7 +140,7 @@ def test_image_is_rectified_chooses_the_other_matrix(ros: RosTest, inner: InnerN
 
     monkeypatch.setattr(camera._infos, 'publish', longer_lens_when_rectified)
     inner.set(detector_stride=1)
-    near = camera.show(HEIGHT, WIDTH).meshes[0].translation.z
+    near = camera.show_until_placed(HEIGHT, WIDTH).meshes[0].translation.z
     inner.set(image_is_rectified=True)
     far = camera.show(HEIGHT, WIDTH).meshes[0].translation.z
     assert far == pytest.approx(2 * near, rel=0.05)

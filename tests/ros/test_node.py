@@ -105,7 +105,7 @@ def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weig
         assert remote.state() == State.PRIMARY_STATE_ACTIVE
         camera = Camera(ros)
         camera.wait()
-        assert camera.show(48, 64).meshes[0].is_metric
+        assert camera.show_until_placed(48, 64).meshes
         assert remote.change(Transition.TRANSITION_DEACTIVATE)
         # The next camera must not take these subscriptions for the new ones.
         ros.spin_until(lambda: ros.node.count_subscribers('/image') == 0)
@@ -136,8 +136,8 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, w
     assert node.output.count('no camera_info') == 1
 
     # The size changes in the middle of the stream, down to one pixel, with step padding.
-    assert camera.show(48, 64).meshes[0].is_metric
-    assert camera.show(200, 100).meshes[0].is_metric
+    assert camera.show_until_placed(48, 64).meshes
+    assert camera.show_until_placed(200, 100).meshes
     assert camera.show(1, 1).header.frame_id == FRAME
     padded = image_message(camera.header(), np.zeros((48, 70, 3), np.uint8), 'rgb8')
     padded.width = 64
@@ -170,7 +170,7 @@ def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(ros: RosTest
                                                                     ) -> None:
     markers: list[MarkerArray] = []
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
-    start_node(ros, weights, detector='hog')
+    start_node(ros, weights, detector='person')
     camera = Camera(ros)
     camera.wait()
     for _ in range(5):  # what the detector sees comes some images later

@@ -29,8 +29,8 @@ sys.modules.update(gpu.modules())
 """
 # The detector does not bring what its interface promises.
 BROKEN_CODE = """
-import decomr_core.detection
-decomr_core.detection.load_detector = lambda name: {}['no such detector']
+import decomr_core.detectors
+decomr_core.detectors.load_detector = lambda name, **_: {}['no such detector']
 """
 
 
@@ -101,7 +101,7 @@ def assert_corrected(ros: RosTest, node: Process | InsideNode, remote: Lifecycle
     assert remote.change(Transition.TRANSITION_ACTIVATE), node.output
     camera = Camera(ros)
     camera.wait()
-    assert camera.show(48, 64).meshes[0].is_metric
+    assert camera.show_until_placed(48, 64).meshes
     assert node.stop() == 0
     assert 'Traceback' not in node.output
 

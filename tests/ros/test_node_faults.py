@@ -75,11 +75,11 @@ def test_size_and_encoding_may_change_in_the_middle_and_the_calibration_may_come
         person, = human_meshes_from_message(camera.answer(message.header))
         assert not person.is_metric
         assert np.isfinite(person.vertices).all()
-    assert camera.show(48, 64).meshes[0].is_metric  # it has come
+    assert camera.show_until_placed(48, 64).meshes  # it has come
     message = _color_image(camera, 96, 64, 'rgb8', 3)
     camera.send(message)  # of another size than the calibration
     assert not camera.answer(message.header).meshes[0].is_metric
-    assert camera.show(96, 64).meshes[0].is_metric
+    assert camera.show_until_placed(96, 64).meshes
     ros.spin_until(lambda: statuses and int(statuses[-1]['meshes_published']) >= 7)
     assert statuses[-1]['frames_failed'] == '0'
     assert node.stop() == 0

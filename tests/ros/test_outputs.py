@@ -186,10 +186,10 @@ def test_a_real_node_publishes_points_and_few_triangles_and_each_can_be_switched
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
     camera = inner.activate()
     inner.wait_for_listeners('vertices', 'markers')
-    answer = camera.show(HEIGHT, WIDTH)
-    ros.spin_until(lambda: clouds and markers, 5)
+    answer = camera.show_until_placed(HEIGHT, WIDTH)
+    ros.spin_until(lambda: clouds and clouds[-1].header == answer.header
+                   and markers and markers[-1].markers[0].header == answer.header)
     cloud = clouds[-1]
-    assert cloud.header == answer.header == markers[-1].markers[0].header
     assert cloud.width == sum(len(mesh.vertices) for mesh in answer.meshes) / 3 > 0
     points = np.frombuffer(bytes(cloud.data), POINT)
     for mesh, marker in zip(answer.meshes, markers[-1].markers, strict=True):

@@ -57,7 +57,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_one(
         ros: RosTest, capfd: pytest.CaptureFixture[str]) -> None:
     right = ['threads:=2', 'use_sim_time:=false', 'start_type_description_service:=false',
              'qos_overrides./image.subscription.depth:=3']
-    for given in (right, [*right, 'detectr:=hog', 'xyz:=1']):
+    for given in (right, [*right, 'detectr:=person', 'xyz:=1']):
         words = [word for assignment in given for word in ('-p', assignment)]
         node = rclpy.create_node('given', context=ros.context, cli_args=['--ros-args', *words])
         assert Declared(node).values.threads == 2

@@ -91,7 +91,7 @@ def test_a_node_that_is_destroyed_while_active_leaves_no_thread(
         ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap,
 ) -> None:
     inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ('hog',))  # on a thread of its own
+    monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
     inner.activate().show(HEIGHT, WIDTH)
     wait_until(lambda: {'frame_worker', 'detector_0'} <= set(thread_names()), 10)
     assert {thread.name for thread in taking_threads()} == {'take /image', 'take /camera_info'}

@@ -9,7 +9,7 @@ import torch
 
 from decomr_core.assets import DATA_FOLDER
 from decomr_core.body_models import load_body
-from decomr_core.detection import HogPeople
+from decomr_core.detectors import load_detector
 from tools.demo_walk import passing_by, round_with_a_stop, walk
 
 CLIP = DATA_FOLDER / 'demo_clip.mp4'
@@ -53,11 +53,11 @@ def test_the_last_frame_leads_to_the_first(frames):
     assert 0 < usual / 2 < step < 2 * usual
 
 
-def test_the_hog_detector_finds_somebody_in_most_frames(frames):
-    detector = HogPeople()
+def test_the_detector_finds_somebody_in_every_frame(frames):
+    detector = load_detector()
     found = [len(detector(np.ascontiguousarray(frames[index][..., ::-1])).boxes)
              for index in range(10, 250, 40)]
-    assert np.mean(np.array(found) > 0) > .8
+    assert min(found) > 0
 
 
 @pytest.mark.parametrize('course', [

@@ -149,7 +149,7 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     upper_only = rng.random(count) < 0.08
     cut = rng.uniform(0.4, 0.85, count)
     high[:, 1] = np.where(upper_only, low[:, 1] + cut * (high[:, 1] - low[:, 1]), high[:, 1])
-    # Detectors differ: HOG's boxes are half as large again as the person.
+    # Detectors differ.
     loose = rng.random(count) < 0.25
     scale = np.where(loose, rng.uniform(0.8, 1.8, count),
                      np.clip(rng.normal(1.2, 0.09, count), 1.0, 1.45))
