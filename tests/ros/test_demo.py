@@ -47,7 +47,7 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weigh
                                                              pictures: Path) -> None:
     out = ros.folder / 'out'
     # Its path tells this demo's node from those of tests that run at the same time.
-    own = Path(shutil.copy(weights, ros.folder / 'own.safetensors'))
+    own = Path(shutil.copy(weights, ros.folder))
     run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 100, '--out', out,
                     '--weights', own, '--runtime', 'openvino', '--detector', 'whole-frame',
                     '--no-overlay', '--json')
