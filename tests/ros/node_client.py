@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.publisher import Publisher
 from rclpy.qos import ReliabilityPolicy
+from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -22,6 +24,7 @@ from decomr_ros.messages import camera_info_message
 from tests.ros.conftest import Process, RosTest
 
 FRAME = 'head_camera_optical_frame'
+ASK_EVERY_S = 2.0
 
 
 def start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
@@ -106,7 +109,7 @@ class Lifecycle:
     """The lifecycle services of the node, as `ros2 lifecycle set` calls them."""
 
     def __init__(self, ros: RosTest) -> None:
-        self._ros = ros
+        self._ros, self._ask_again_s = ros, 0.0
         make = ros.node.create_client
         self._change = make(ChangeState, '/decomr/change_state')
         self._state = make(GetState, '/decomr/get_state')
@@ -114,6 +117,7 @@ class Lifecycle:
         self._values = make(GetParameters, '/decomr/get_parameters')
         for client in (self._change, self._state, self._parameters, self._values):
             ros.spin_until(client.service_is_ready)
+        self._wait_until_known()
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -129,6 +133,21 @@ class Lifecycle:
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(text))
         request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)])
         assert self._call(self._parameters, request).results[0].successful
+
+    def _wait_until_known(self) -> None:
+        """Waits until the node knows of these clients: to others it cannot answer.
+
+        They are announced in the order in which they were made, so what asks is the last one.
+        """
+        asked: list[Future] = []
+
+        def is_answered() -> bool:
+            if not asked or time.monotonic() > self._ask_again_s:
+                asked.append(self._values.call_async(GetParameters.Request(names=['weights'])))
+                self._ask_again_s = time.monotonic() + ASK_EVERY_S
+            return any(future.done() for future in asked)
+
+        self._ros.spin_until(is_answered)
 
     def _call(self, client: object, request: object) -> object:
         future = client.call_async(request)
