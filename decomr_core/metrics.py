@@ -13,14 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decomr_core.losses import mesh_edges
+
 __all__ = ['IGNORED_LABEL', 'align_similarity', 'bone_length_variation', 'bone_lengths_m',
-           'bootstrap_interval', 'foreground_iou', 'mpjpe_mm', 'pa_mpjpe_mm',
-           'segmentation_accuracy', 'segmentation_counts', 'segmentation_f1',
-           'surface_error_mm', 'vertex_error_mm']
+           'bootstrap_interval', 'folded_share', 'foreground_iou', 'mpjpe_mm',
+           'neighbor_faces', 'pa_mpjpe_mm', 'segmentation_accuracy', 'segmentation_counts',
+           'segmentation_f1', 'stretched_share', 'surface_error_mm', 'vertex_error_mm']
 
 MM_PER_M = 1000.0
 IGNORED_LABEL = 255
 """Pixels of a part annotation that belong to nobody: predictions there are not counted."""
+STRETCHED = 1.5
+"""A face with an edge that is so many times as long as it should be is stretched."""
 NUM_RESAMPLES = 1000
 """Of the bootstrap: ends of a 95 % interval repeat to about a tenth of its width."""
 
@@ -179,6 +183,62 @@ def segmentation_f1(counts: np.ndarray) -> np.ndarray:
         f1 = np.where(either > 0, 2 * hits / either, np.nan)
     exists = (either > 0).sum(axis=-1)
     return np.nansum(f1, axis=-1) / np.maximum(exists, 1)
+
+
+def stretched_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
+                    is_scaled: bool = False) -> Tensor:
+    """Share of a mesh's faces with an edge over 1.5 times as long as the true one.
+
+    Args:
+        vertices: (B, V, 3) metres.
+        true_vertices: (B, V, 3) metres, or (1, V, 3): the template, where nothing else is known.
+        faces: (F, 3).
+        is_scaled: whether true edges are scaled to the mesh first, by the median over its edges.
+
+    Returns:
+        (B,) shares.
+    """
+    lengths, true_lengths = (mesh_edges(points, faces).norm(dim=-1).flatten(1)
+                             for points in (vertices, true_vertices))
+    ratios = lengths / true_lengths.clamp(min=torch.finfo(lengths.dtype).tiny)
+    if is_scaled:
+        ratios = ratios / ratios.median(dim=1, keepdim=True).values
+    return (ratios.unflatten(1, (-1, 3)).amax(dim=-1) > STRETCHED).float().mean(dim=1)
+
+
+def neighbor_faces(faces: Tensor) -> Tensor:
+    """(P, 2) the pairs of faces (F, 3) that share an edge, of a surface without branches."""
+    edges = torch.stack([faces, faces.roll(-1, dims=1)], dim=-1).sort(dim=-1).values
+    _, edge, counts = edges.flatten(0, 1).unique(dim=0, return_inverse=True, return_counts=True)
+    order = edge.argsort(stable=True)
+    is_shared = counts[edge[order]] == 2
+    return (order[is_shared] // 3).reshape(-1, 2)
+
+
+def folded_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
+                 neighbors: Tensor) -> Tensor:
+    """Share of neighbouring faces that are folded on each other, and should not be.
+
+    Two faces are folded where their normals are more than 90 degrees apart.
+
+    Args:
+        vertices: (B, V, 3).
+        true_vertices: (B, V, 3), or (1, V, 3): the template, where nothing else is known.
+        faces: (F, 3).
+        neighbors: (P, 2), from `neighbor_faces`.
+
+    Returns:
+        (B,) shares of the P pairs.
+    """
+    is_folded, should_be = (_is_folded(points, faces, neighbors)
+                            for points in (vertices, true_vertices))
+    return (is_folded & ~should_be).float().mean(dim=1)
+
+
+def _is_folded(vertices: Tensor, faces: Tensor, neighbors: Tensor) -> Tensor:
+    edges = mesh_edges(vertices, faces)
+    normals = torch.linalg.cross(edges[..., 0, :], edges[..., 1, :])
+    return (normals[:, neighbors[:, 0]] * normals[:, neighbors[:, 1]]).sum(dim=-1) < 0
 
 
 def bone_lengths_m(joints: Tensor, parents: tuple[int, ...]) -> Tensor:

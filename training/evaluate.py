@@ -1,6 +1,7 @@
-"""Scores a network on a published test set, or on the held-out synthetic people.
+"""Scores a network on a published test set, on photographs, or on the held-out synthetic people.
 
     python -m training.evaluate --weights rt --json
+    python -m training.evaluate coco --data COCO --sheets FOLDER
     python -m training.evaluate 3dpw --data 3DPW --weights smpl.safetensors --body smpl.npz
         --uv smpl_uv.npz --body-folder SMPL --joint-regressor J_regressor_h36m.npy
 
@@ -23,8 +24,11 @@ import torch
 from decomr_core.arguments import positive
 from decomr_core.body_models import load_body
 from decomr_core.crop import crop_pixels
+from decomr_core.detectors import DETECTORS, load_detector
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.runtimes import RUNTIMES, Runtime, load_runtime
 from decomr_core.uv.uv_map import load_uv_map
+from training.datasets.coco_photographs import read_photographs
 from training.datasets.image_files import read_rgb
 from training.datasets.person_records import PersonRecords, ReadCounts
 from training.evaluation_report import (
@@ -42,6 +46,8 @@ from training.evaluation_sets import (
     expected_files,
     track_of,
 )
+from training.photograph_scores import measure_photographs, photograph_report
+from training.photograph_sheets import image_sheet, people_sheet
 from training.protocols import Person, Scorer, make_scorer
 from training.synthetic_scores import (
     best_constant_joints,
@@ -63,12 +69,13 @@ from training.worst_cases import (
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'set_report']
 
-SYNTHETIC = 'synthetic'
+SYNTHETIC, PHOTOGRAPHS = 'synthetic', 'coco'
 SYNTHETIC_IMAGES = 500
 BOX_SCALES = (0.8, 1.0, 1.2, 1.4, 1.6)
 """Sides of the crop over the person box; training frames by about 1.2."""
 PICTURES = ('.png', '.jpg')
 SHOWN = 5
+SHEET_PEOPLE, SHEET_IMAGES = 96, 48
 LEFT_OUT = ('unreadable_images', 'outside_boxes', 'invalid_boxes', 'without_truth')
 """The counts of `ReadCounts` that are people who were not measured."""
 logger = logging.getLogger(__name__)
@@ -134,6 +141,8 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     uv_map = load_uv_map(options.uv, body)
     # The data set first: what is missing there is told before a network is exported.
     people, about = None, {}
+    if options.dataset == PHOTOGRAPHS:
+        return _evaluate_photographs(options), None
     if options.dataset != SYNTHETIC:
         if options.root is None:
             raise ValueError(f'{options.dataset} needs --data FOLDER, the folder of its files')
@@ -150,9 +159,36 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     else:
         report, picture = set_report(options.dataset, people, runtime, scorer, options.images,
                                      scales, bool(options.worst))
-    about = {'dataset': options.dataset, 'weights': str(options.weights),
-             'runtime': f'{runtime.name} {runtime.precision}', **about}
-    return {**about, **report}, picture
+    return {**_about(options, runtime), **about, **report}, picture
+
+
+def _evaluate_photographs(options: Namespace) -> dict[str, Any]:
+    """The report on photographs; writes the contact sheets where they are asked for."""
+    if options.root is None:
+        raise ValueError(f'{options.dataset} needs --data FOLDER, the folder of its files')
+    for option in ('worst', 'scales'):
+        if getattr(options, option):
+            raise ValueError(f'--{option} is not for {options.dataset}; look at --sheets FOLDER')
+    photographs = read_photographs(options.root, options.annotations)
+    if options.images is not None and options.images < len(photographs):
+        rows = np.linspace(0, len(photographs) - 1, options.images).round().astype(int)
+        photographs = [photographs[row] for row in rows]
+    detector = load_detector(options.detector)
+    runtime = _load_network(options)
+    given, own = HumanMeshEstimator(runtime), HumanMeshEstimator(runtime, detector)
+    report = photograph_report(measure_photographs(given, own, photographs))
+    if options.sheets:
+        options.sheets.mkdir(parents=True, exist_ok=True)
+        people = people_sheet(given, photographs, SHEET_PEOPLE)
+        if people is not None:
+            write_picture(options.sheets / 'people.png', people)
+        write_picture(options.sheets / 'images.png', image_sheet(own, photographs, SHEET_IMAGES))
+    return {**_about(options, runtime), 'detector': options.detector, **report}
+
+
+def _about(options: Namespace, runtime: Runtime) -> dict[str, str]:
+    return {'dataset': options.dataset, 'weights': str(options.weights),
+            'runtime': f'{runtime.name} {runtime.precision}'}
 
 
 def _load_network(options: Namespace) -> Runtime:
@@ -235,7 +271,8 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog='python -m training.evaluate',
                             description=__doc__.partition('\n')[0])
     parser.add_argument('dataset', nargs='?', default=SYNTHETIC,
-                        choices=(SYNTHETIC, *EVALUATION_SETS), help='what to measure on')
+                        choices=(SYNTHETIC, PHOTOGRAPHS, *EVALUATION_SETS),
+                        help='what to measure on')
     parser.add_argument('--weights', default='rt', help='shipped preset or safetensors file')
     parser.add_argument('--runtime', default='torch', choices=tuple(RUNTIMES),
                         help='what runs the network (torch)')
@@ -245,8 +282,12 @@ def _parser() -> ArgumentParser:
     parser.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
     parser.add_argument('--data', '--root', type=Path, dest='root', metavar='FOLDER',
                         help="folder of the data set's npz and images")
-    parser.add_argument('--annotations', type=Path, metavar='FILE.npz',
+    parser.add_argument('--annotations', type=Path, metavar='FILE',
                         help='of the data set, if not in its folder under the published name')
+    parser.add_argument('--detector', default='person', choices=tuple(DETECTORS),
+                        help='of coco: who looks for people on whole images (person)')
+    parser.add_argument('--sheets', type=Path, metavar='FOLDER',
+                        help='of coco: contact sheets of people and images')
     parser.add_argument('--body-folder', type=Path, help='folder of smpl_neutral.npz, '
                                                          'smpl_male.npz, smpl_female.npz')
     parser.add_argument('--joint-regressor', type=Path, metavar='J_regressor_h36m.npy',

@@ -110,6 +110,9 @@ def report_table(report: dict[str, Any]) -> str:
     if report.get('left_out'):
         lines.append('left out: ' + ', '.join(f'{number} {kind.replace("_", " ")}' for kind, number
                                               in report['left_out'].items()))
+    if report.get('counts'):
+        lines.append(', '.join(f'{number} {name.replace("_", " ")}'
+                               for name, number in report['counts'].items()))
     bones = report.get('bone_length_variation')
     if bones:
         lines.append(f'{"bone length variation":28s}{bones["mean"]:10.3f}   over the mean length')

@@ -15,9 +15,12 @@ from decomr_core.body_models import BodyModel
 from decomr_core.crop import CROP_SCALE, crop_pixels, normalize_images
 from decomr_core.metrics import (
     align_similarity,
+    folded_share,
     foreground_iou,
     mpjpe_mm,
+    neighbor_faces,
     pa_mpjpe_mm,
+    stretched_share,
     surface_error_mm,
 )
 from decomr_core.networks.decomr import DecoMR
@@ -49,45 +52,52 @@ Run = Callable[[Tensor], NetworkOutput]
 
 
 @torch.no_grad()
-def evaluate_network(network: DecoMR, held_out: SyntheticBatch) -> dict[str, float]:
+def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
+                     faces: np.ndarray | None = None) -> dict[str, float]:
     """Mean scores over a held-out set.
 
     Args:
         network: the network; it is left in the mode it came in.
         held_out: rendered images with their truth.
+        faces: (F, 3) of the body, for the two scores of the surface; None: without them.
 
     Returns:
         `pa_mpjpe_mm`, `mpjpe_mm`, `vertex_error_mm` (pelvis-aligned), `foreground_iou`,
-        `uv_error` (mean l1 of u and v where truth and prediction have foreground).
+        `uv_error` (mean l1 of u and v where truth and prediction have foreground),
+        `stretched_faces` and `folded_faces` (shares, against the true mesh).
     """
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
     values, _ = score_held_out(lambda images: network(normalize_images(images.to(device))),
-                               held_out)
+                               held_out, faces)
     network.train(was_training)
     return summarize(values, with_intervals=False)[0]
 
 
-def score_held_out(run: Run,
-                   held_out: SyntheticBatch) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def score_held_out(run: Run, held_out: SyntheticBatch, faces: np.ndarray | None = None
+                   ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Scores of each person.
 
     Args:
         run: the network.
         held_out: K rendered people.
+        faces: see `evaluate_network`.
 
     Returns:
         (K,) scores by name, as `evaluate_network`, and the predicted joints (K, 24, 3), m.
     """
     rows: dict[str, list[Tensor]] = {}
     joints = []
+    surface = None if faces is None else _SurfaceScores(faces)
     for start in range(0, len(held_out), BATCH):
         batch = held_out.part(slice(start, start + BATCH))
         output = run(batch.images)
         output = NetworkOutput(*(torch.as_tensor(getattr(output, name)).float().cpu()
                                  for name in ('iuv', 'vertices', 'joints', 'camera')))
-        for name, values in _scores(output, batch).items():
+        scores = _scores(output, batch) | ({} if surface is None else surface(
+            output.vertices, batch.vertices))
+        for name, values in scores.items():
             rows.setdefault(name, []).append(values)
         joints.append(output.joints)
     return ({name: torch.cat(values).numpy() for name, values in rows.items()},
@@ -150,7 +160,8 @@ def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: in
     config = SyntheticConfig(size=runtime.crop_size)
     held_out = held_out_set(config, body, uv_map, count)
     constant = constant_scores(held_out.joints)
-    values, joints = score_held_out(lambda images: runtime.run(images.numpy()), held_out)
+    values, joints = score_held_out(lambda images: runtime.run(images.numpy()), held_out,
+                                    body.data.faces)
     scores, intervals = summarize(values)
     report = {
         'images': count, 'network': scores, 'best_constant': constant,
@@ -180,6 +191,19 @@ def _scores(output: NetworkOutput, batch: SyntheticBatch) -> dict[str, Tensor]:
         'foreground_iou': foreground_iou(output.iuv, batch.iuv),
         'uv_error': uv_error / (2 * both.sum(dim=(1, 2, 3))).clamp(min=1),
     }
+
+
+class _SurfaceScores:
+    """How far meshes are torn and crumpled, against the true ones."""
+
+    def __init__(self, faces: np.ndarray) -> None:
+        self._faces = torch.as_tensor(np.asarray(faces, np.int64))
+        self._neighbors = neighbor_faces(self._faces)
+
+    def __call__(self, vertices: Tensor, true_vertices: Tensor) -> dict[str, Tensor]:
+        return {'stretched_faces': stretched_share(vertices, true_vertices, self._faces),
+                'folded_faces': folded_share(vertices, true_vertices, self._faces,
+                                             self._neighbors)}
 
 
 def _scale_table(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int,

@@ -253,7 +253,7 @@ class Trainer:
             self._save()
 
     def _validate(self, held_out: SyntheticBatch) -> None:
-        scores = evaluate_network(self.best_network, held_out)
+        scores = evaluate_network(self.best_network, held_out, self.body.data.faces)
         self.folder.log(self.step, self.trained_s, {'validation': scores})
         logger.info('step %d: %s', self.step, scores)
         if self.config.tensorboard:

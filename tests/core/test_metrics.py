@@ -17,12 +17,15 @@ from decomr_core.metrics import (
     bone_length_variation,
     bone_lengths_m,
     bootstrap_interval,
+    folded_share,
     foreground_iou,
     mpjpe_mm,
+    neighbor_faces,
     pa_mpjpe_mm,
     segmentation_accuracy,
     segmentation_counts,
     segmentation_f1,
+    stretched_share,
     surface_error_mm,
     vertex_error_mm,
 )
@@ -285,3 +288,44 @@ def test_an_interval_of_a_score_of_counts_resamples_whole_images():
 def test_an_interval_of_nothing_is_refused(values, confidence, complaint):
     with pytest.raises(ValueError, match=complaint):
         bootstrap_interval(np.array(values), confidence)
+
+
+def fan(heights: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """A strip of faces over points in two rows, the second at heights, and its faces."""
+    count = len(heights)
+    below = torch.stack([torch.arange(count), torch.zeros(count), torch.zeros(count)], 1).double()
+    above = below + torch.tensor([0.0, 1.0, 0.0])
+    above[:, 2] = torch.tensor(heights)
+    faces = []
+    for column in range(count - 1):
+        faces += [[column, column + 1, count + column],
+                  [column + 1, count + column + 1, count + column]]
+    return torch.cat([below, above])[None], torch.tensor(faces)
+
+
+def test_a_face_is_stretched_by_its_longest_edge_against_the_true_one():
+    flat, faces = fan([0, 0, 0, 0])
+    assert stretched_share(flat, flat, faces).item() == 0
+    pulled = flat.clone()
+    pulled[0, 0, 0] -= 1  # a corner of one face alone
+    assert stretched_share(pulled, flat, faces).item() == pytest.approx(1 / 6)
+    assert stretched_share(1.6 * flat, flat, faces).item() == 1
+    assert stretched_share(1.6 * flat, flat, faces, is_scaled=True).item() == 0
+    assert stretched_share(torch.cat([flat, pulled]), flat, faces).tolist() == pytest.approx(
+        [0, 1 / 6])
+
+
+def test_neighbours_share_an_edge():
+    _, faces = fan([0, 0, 0])
+    assert sorted(map(sorted, neighbor_faces(faces).tolist())) == [[0, 1], [1, 2], [2, 3]]
+
+
+def test_a_fold_counts_where_the_true_surface_has_none():
+    flat, faces = fan([0, 0, 0])
+    neighbors = neighbor_faces(faces)
+    folded = flat.clone()
+    folded[0, 3] = torch.tensor([1.5, 0.5, 0.0])  # turns the second face over
+    assert folded_share(flat, flat, faces, neighbors).item() == 0
+    share = folded_share(folded, flat, faces, neighbors).item()
+    assert share == pytest.approx(2 / 3)
+    assert folded_share(folded, folded, faces, neighbors).item() == 0
