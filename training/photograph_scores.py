@@ -71,9 +71,9 @@ class MeshMeasure:
 
     def __init__(self, estimator: HumanMeshEstimator) -> None:
         topology = estimator.topology
-        self.faces = np.asarray(topology.faces)
-        self.corners = np.ascontiguousarray(self.faces.T)
-        self._faces = torch.as_tensor(self.faces)
+        faces = np.asarray(topology.faces)
+        self._corners = [np.ascontiguousarray(side.T) for side in (faces, faces[:, ::-1])]
+        self._faces = torch.as_tensor(faces)
         self._neighbors = neighbor_faces(self._faces)
         self._template = torch.as_tensor(np.asarray(topology.v_template)).float()[None]
 
@@ -81,7 +81,9 @@ class MeshMeasure:
         """The pixels (height, width) bool that a mesh covers."""
         points = np.concatenate([in_image(mesh.vertices, mesh),
                                  mesh.vertices[:, 2:]], axis=1).astype(np.float32)
-        return nearest_faces(points, self.corners, height, width) >= 0
+        # Where a surface is torn, faces that turn away are seen as well.
+        return np.any([nearest_faces(points, corners, height, width) >= 0
+                       for corners in self._corners], axis=0)
 
     def quality(self, mesh: HumanMesh) -> dict[str, float]:
         """How far the surface is torn and crumpled, against the template."""

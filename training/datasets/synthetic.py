@@ -27,6 +27,8 @@ from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.tensor_batch import TensorBatch
 from training.datasets.textures import shared_textures
 from training.datasets.viewpoints import (
+    SMALLEST_CUT,
+    UPPER_SHARE,
     Framing,
     Viewpoints,
     fit_weak_perspective,
@@ -60,6 +62,9 @@ class SyntheticConfig:
         passer_by_share: share of images with another person in the picture.
         poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
         recorded_share: share of the people whose pose was recorded, where there is a file.
+        upper_share: share of the crops that frame an upper part of the person alone, as when
+            somebody stands close to the camera.
+        smallest_cut: the least that such a crop frames, as a share of the person's height.
     """
 
     size: int = 128
@@ -69,6 +74,8 @@ class SyntheticConfig:
     passer_by_share: float = 0.35
     poses_file: str = ''
     recorded_share: float = 0.5
+    upper_share: float = UPPER_SHARE
+    smallest_cut: float = SMALLEST_CUT
 
     def __post_init__(self) -> None:
         if self.size < 2 * IUV_STRIDE or self.size % IUV_STRIDE:
@@ -160,7 +167,9 @@ class SyntheticPeople(IterableDataset):
         shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
         pose, shape = torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
         vertices, joints = root_frame_body(self.body, pose, shape)
-        framing = frame_people(rng, vertices.numpy(), views).widened(self.frame_scale)
+        framing = frame_people(
+            rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut,
+        ).widened(self.frame_scale)
         outfit = appearance.sample_outfits(rng, count)
         folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
         stand_off = appearance.offsets(self._surface.vertices, outfit, folds)
@@ -255,9 +264,9 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
                  count: int = 500, frame_scale: float = 1.0) -> SyntheticBatch:
     """The fixed people that models are measured on: the same for the same config and body.
 
-    Their poses follow the rules, whatever the training adds to them.
+    Their poses follow the rules and their framing is the usual one, whatever a training takes.
     """
-    config = replace(config, poses_file='')
+    config = replace(config, poses_file='', upper_share=UPPER_SHARE, smallest_cut=SMALLEST_CUT)
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))

@@ -19,8 +19,8 @@ from training.datasets.rotations import (
     rotation_about,
 )
 
-__all__ = ['Framing', 'Viewpoints', 'fit_weak_perspective', 'frame_people', 'orient_poses',
-           'sample_viewpoints']
+__all__ = ['SMALLEST_CUT', 'UPPER_SHARE', 'Framing', 'Viewpoints', 'fit_weak_perspective',
+           'frame_people', 'orient_poses', 'sample_viewpoints']
 
 NEAREST_M = 0.4
 """No point of a person is nearer to the image plane than this."""
@@ -28,6 +28,9 @@ HIGH_SHARE = 0.15
 """Share of cameras that look down from high up."""
 EVERY_VERTEX = 4
 """Boxes need every fourth vertex only: neighbours are about a centimetre apart."""
+UPPER_SHARE, SMALLEST_CUT, LARGEST_CUT = 0.08, 0.4, 0.85
+"""Of the boxes so many hold an upper part alone, of at least and at most that share of the
+height: the held-out set's, and those of trainings that ask for no others."""
 SMALLEST_VISIBLE_SHARE = 0.5
 """The image border never hides more of a person than the rest."""
 
@@ -122,13 +125,16 @@ def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) 
     return turned
 
 
-def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoints) -> Framing:
+def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoints,
+                 upper_share: float = UPPER_SHARE, smallest_cut: float = SMALLEST_CUT) -> Framing:
     """Stands people on the ground in front of their cameras and crops them as a detector would.
 
     Args:
         rng: the source of chance.
         vertices: (B, V, 3) root frame, m.
         views: the cameras.
+        upper_share: share of the boxes that hold an upper part of the person alone.
+        smallest_cut: the least that such a box holds, as a share of the person's height.
     """
     count = len(vertices)
     vertices = vertices[:, ::EVERY_VERTEX]
@@ -146,8 +152,8 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     # A border that would hide most of a person is one that no detector finds the person at.
     limit = np.where(inside.mean(1) >= SMALLEST_VISIBLE_SHARE, 1, 1e3)[:, None] * views.half_image
     low, high = np.maximum(image.min(1), -limit), np.minimum(image.max(1), limit)
-    upper_only = rng.random(count) < 0.08
-    cut = rng.uniform(0.4, 0.85, count)
+    upper_only = rng.random(count) < upper_share
+    cut = rng.uniform(smallest_cut, LARGEST_CUT, count)
     high[:, 1] = np.where(upper_only, low[:, 1] + cut * (high[:, 1] - low[:, 1]), high[:, 1])
     # Detectors differ.
     loose = rng.random(count) < 0.25
