@@ -49,8 +49,7 @@ def find_weights(weights: str | Path = 'rt') -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors',
-                                      'rt256': DATA_FOLDER / 'rt256.safetensors'},
+    return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors'},
                  'python -m training.train --config config/train_rt.yaml')
 
 

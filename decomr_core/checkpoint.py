@@ -102,6 +102,10 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     check_made_for(path, 'body', metadata['body_hash'], body.hash, metadata['body_name'])
     uv_map = load_uv_map() if uv_map is None else uv_map
     check_made_for(path, 'uv_map', metadata['uv_hash'], uv_map.hash, metadata['body_name'])
+    if metadata['config'].get('preset') == 'rt' and 'encoder' not in metadata['config']:
+        raise ValueError(f'{path} holds the rt network of an earlier version (128 px, ResNet), '
+                         'which this one no longer has; take the shipped weights (rt), or train '
+                         'again: python -m training.train --config config/train_rt.yaml')
     try:
         config = NetworkConfig.from_dict(metadata['config'])
     except (TypeError, ValueError) as error:

@@ -1,11 +1,10 @@
 """What a network looks like: one architecture, and the presets that size it.
 
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
-224 px crops, group normalisation, a 128 texel location map. `rt` has the same parts in the same
-order, small enough for real time on two CPU cores. `rt256` is meant to replace it: the same parts
-behind a pretrained encoder that has learnt from photographs of people; it is still in training,
-what it has learnt so far is shipped. `small` is for experiments that train many networks, as the
-ablation does: the encoder of `rt`, whose weights it can begin with, and thinner parts behind it.
+224 px crops, group normalisation, a 128 texel location map. `rt`, which is shipped, has the same
+parts in the same order behind a pretrained encoder that has learnt from photographs of people,
+small enough for real time on two CPU cores. `small` is for experiments that train many networks,
+as the ablation does: the same encoder, and thinner parts behind it.
 """
 
 from __future__ import annotations
@@ -187,27 +186,19 @@ PRESETS = {
         hourglass_channels=(256, 512, 1024, 2048), uv_channels=(128, 64),
         location_map_resolution=128, is_residual=False, default_camera=(0.0, 0.0, 0.0)),
     'rt': NetworkConfig(
-        preset='rt', crop_size=128,
-        encoder_block='basic', encoder_width=40, encoder_depths=(2, 2, 2, 2), stem_kernel=3,
-        norm='batch', global_pool='spatial', global_features=512, head_channels=32,
-        hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
-        uv_resolution=32, projection_channels=(96,),
-        hourglass_channels=(64, 96, 128, 128), uv_channels=(64, 32),
-        location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
-    'small': NetworkConfig(
-        preset='small', crop_size=128,
-        encoder_block='basic', encoder_width=40, encoder_depths=(2, 2, 2, 2), stem_kernel=3,
-        norm='batch', global_pool='spatial', global_features=256, head_channels=16,
-        hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
-        uv_resolution=32, projection_channels=(64,),
-        hourglass_channels=(32, 48, 64, 96), uv_channels=(32, 16),
-        location_map_resolution=64, is_residual=True, default_camera=(0.9, 0.0, 0.0)),
-    'rt256': NetworkConfig(
-        preset='rt256', crop_size=256, encoder='blazepose', pixel_features=64,
+        preset='rt', crop_size=256, encoder='blazepose', pixel_features=64,
         norm='batch', global_features=512, head_channels=32,
         hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
         uv_resolution=32, projection_channels=(96,),
         hourglass_channels=(64, 96, 128, 128), uv_channels=(64,),
+        location_map_resolution=32, is_residual=True, is_detailed=True,
+        default_camera=(0.9, 0.0, 0.0)),
+    'small': NetworkConfig(
+        preset='small', crop_size=256, encoder='blazepose', pixel_features=32,
+        norm='batch', global_features=256, head_channels=16,
+        hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
+        uv_resolution=32, projection_channels=(64,),
+        hourglass_channels=(32, 48, 64, 96), uv_channels=(32,),
         location_map_resolution=32, is_residual=True, is_detailed=True,
         default_camera=(0.9, 0.0, 0.0)),
 }

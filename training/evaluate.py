@@ -273,7 +273,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument('dataset', nargs='?', default=SYNTHETIC,
                         choices=(SYNTHETIC, PHOTOGRAPHS, *EVALUATION_SETS),
                         help='what to measure on')
-    parser.add_argument('--weights', default='rt', help='shipped preset or safetensors file')
+    parser.add_argument('--weights', default='rt', help='rt (shipped) or a safetensors file')
     parser.add_argument('--runtime', default='torch', choices=tuple(RUNTIMES),
                         help='what runs the network (torch)')
     parser.add_argument('--device', default='cpu', help='of the torch runtime: cpu or cuda')

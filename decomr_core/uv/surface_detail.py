@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 __all__ = ['SurfaceDetail']
 
@@ -19,6 +18,7 @@ NUM_FRAMES = 800
 """Frames on the whole body; a vertex uses the nearest one."""
 NUM_NEIGHBORS = 32
 """Vertices that span a frame."""
+TINY = 1e-12
 SMALLEST_SPREAD = 1e-3
 """A frame's neighbours that spread less than this share of the widest have no direction there."""
 
@@ -64,9 +64,8 @@ class SurfaceDetail(nn.Module):
 
     def forward(self, coarse: Tensor) -> Tensor:
         """Vertices (B, V, 3) as they are read from a location map, metres, with detail."""
-        batch = len(coarse)
         points = coarse.index_select(1, self._neighbors.flatten())
-        points = points.reshape(batch, *self._neighbors.shape, 3)  # (B, K, k, 3)
+        points = points.reshape(-1, *self._neighbors.shape, 3)  # (B, K, k, 3)
         points = points - points[:, :, :1]  # small numbers: the shares are large ones
         first, second = ((points * self._shares[..., axis, None]).sum(dim=2) for axis in (0, 1))
         # The two are as long as the surface is stretched, and askew as it is sheared. The pair
@@ -92,7 +91,8 @@ def _far_apart(points: Tensor, count: int) -> Tensor:
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return functional.normalize(vectors, dim=-1, eps=1e-6)
+    # Not `functional.normalize`: TensorRT has no ReduceL2.
+    return vectors / (vectors.square().sum(dim=-1, keepdim=True) + TINY).sqrt()
 
 
 def _cross(first: Tensor, second: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import resnet_config
 
 from decomr_core import assets
 from decomr_core.body_models import BodyModel
@@ -25,7 +26,7 @@ REFERENCE = Path(__file__).parents[1] / 'data' / 'blazepose_outputs.npz'
 
 def make_network(body: BodyModel, uv_map: UVMap) -> DecoMR:
     torch.manual_seed(0)
-    return DecoMR(network_config('rt256'), body, uv_map)
+    return DecoMR(network_config('rt'), body, uv_map)
 
 
 @pytest.fixture(scope='module')
@@ -130,18 +131,18 @@ def test_a_missing_asset_is_told_with_the_command(
 
 def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
         tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
-    network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
+    network = DecoMR(resnet_config(), tiny_body, tiny_uv_map)
     with pytest.raises(ValueError, match='does not fit the encoder'):
         load_blazepose(network)
 
 
 def test_another_size_of_crop_is_refused() -> None:
     with pytest.raises(ValueError, match='the encoder blazepose sees 256 px'):
-        dataclasses.replace(network_config('rt256'), crop_size=128)
+        dataclasses.replace(network_config('rt'), crop_size=128)
 
 
 def test_the_shipped_network_has_the_encoder_of_the_asset_unchanged() -> None:
-    network = load_network('rt256')
+    network = load_network('rt')
     kept = {name: value.clone() for name, value in network.cnet.encoder.state_dict().items()}
     load_blazepose(network)
     for name, value in network.cnet.encoder.state_dict().items():

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_networks import small_config
+from small_networks import resnet_config, small_config
 
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import (
@@ -19,7 +20,6 @@ from decomr_core.checkpoint import (
     read_metadata,
     save_checkpoint,
 )
-from decomr_core.config import network_config
 from decomr_core.networks import DecoMR
 from decomr_core.uv.uv_map import UVMap
 
@@ -64,7 +64,7 @@ def test_a_saved_network_can_be_read_by_whom_the_umask_allows(saved: Path) -> No
 def test_half_the_size_changes_the_mesh_by_less_than_a_millimetre(
         tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path) -> None:
     torch.manual_seed(3)
-    network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map).eval()
+    network = DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval()
     saved, half = tmp_path / 'whole.safetensors', tmp_path / 'half.safetensors'
     save_checkpoint(saved, network, {'training': {'steps': 7}})
     save_checkpoint(half, network, {}, half=True)
@@ -130,7 +130,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'format_version': '99'}, 'format version 99'),
     ({'format_version': '0'}, 'format version 0'),
-    ({'config': '{"preset": "rt"}'}, 'another version of this package'),
+    ({'config': '{"preset": "paper"}'}, 'another version of this package'),
     ({'uv_hash': ''}, 'does not say'),
 ])
 def test_files_of_other_versions_are_refused(
@@ -195,9 +195,9 @@ def test_other_files_are_no_start(tmp_path, tiny_body, tiny_uv_map, content, mes
 
 def test_a_part_of_a_trained_network_is_taken_where_it_fits(tmp_path, tiny_body, tiny_uv_map,
                                                              tiny_two_chart_map):
-    given = DecoMR(network_config('small'), tiny_body, tiny_uv_map)
+    given = DecoMR(resnet_config(preset='small', head_channels=16), tiny_body, tiny_uv_map)
     save_checkpoint(tmp_path / 'given.safetensors', given, {})
-    taker = DecoMR(network_config('rt'), tiny_body, tiny_two_chart_map)
+    taker = DecoMR(resnet_config(), tiny_body, tiny_two_chart_map)
     before = {key: value.clone() for key, value in taker.state_dict().items()}
     load_part(taker, tmp_path / 'given.safetensors', 'cnet.encoder.')
     for key, value in taker.state_dict().items():
@@ -205,6 +205,20 @@ def test_a_part_of_a_trained_network_is_taken_where_it_fits(tmp_path, tiny_body,
         assert torch.equal(value, wanted), key
     with pytest.raises(ValueError, match='trained for the uv_map with hash'):
         load_part(taker, tmp_path / 'given.safetensors', 'cnet.')
-    same_map = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
+    same_map = DecoMR(resnet_config(), tiny_body, tiny_uv_map)
     with pytest.raises(ValueError, match="cnet in .* has other sizes than the 'rt' network"):
         load_part(same_map, tmp_path / 'given.safetensors', 'cnet.')
+
+
+def test_weights_of_the_rt_network_of_an_earlier_version_are_refused_with_what_to_do(
+        saved: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    earlier = tmp_path / 'earlier.safetensors'
+    with safe_open(saved, 'pt') as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    config = json.loads(metadata['config'])
+    del config['encoder']  # as files were written before there was a choice
+    metadata['config'] = json.dumps(config)
+    save_file(tensors, earlier, metadata)
+    with pytest.raises(ValueError, match='of an earlier version .*take the shipped weights'):
+        load_network(earlier, tiny_body, tiny_uv_map)

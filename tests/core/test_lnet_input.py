@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from small_networks import resnet_config
 
 from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import load_network, save_checkpoint
@@ -23,7 +24,7 @@ THIN = {'encoder_width': 8, 'global_features': 32, 'head_channels': 8, 'hidden_f
 def awake(lnet_input: str, body: BodyModel, uv_map: UVMap) -> DecoMR:
     """An untrained `rt` variant that does not start as the template."""
     torch.manual_seed(0)
-    config = dataclasses.replace(network_config('rt'), lnet_input=lnet_input, **THIN)
+    config = resnet_config(lnet_input=lnet_input, **THIN)
     network = DecoMR(config, body, uv_map).eval()
     with torch.no_grad():
         network.lnet.location_head[-1].weight.normal_(std=0.3)

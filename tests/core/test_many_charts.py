@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_networks import resnet_config
 
 from decomr_core import losses
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.parts import GROUP_NAMES
 from decomr_core.checkpoint import load_network, read_metadata, save_checkpoint
-from decomr_core.config import network_config
 from decomr_core.networks import DecoMR
 from decomr_core.uv.fitted_map import FittedLocationMap, random_bodies
 from decomr_core.uv.location_map import GROUP_WEIGHTS, LocationMapper, weight_map
@@ -90,7 +90,7 @@ def test_the_consistency_loss_does_not_see_the_borders_of_charts(
 def test_weights_are_tied_to_the_charts_they_were_trained_on(
         tmp_path, tiny_body: BodyModel, tiny_uv_map: UVMap, tiny_two_chart_map: UVMap) -> None:
     path = tmp_path / 'network.safetensors'
-    network = DecoMR(network_config('rt'), tiny_body, tiny_two_chart_map)
+    network = DecoMR(resnet_config(), tiny_body, tiny_two_chart_map)
     save_checkpoint(path, network, {})
     assert read_metadata(path)['uv_hash'] == tiny_two_chart_map.hash != tiny_uv_map.hash
     assert load_network(path, tiny_body, tiny_two_chart_map).uv_hash == tiny_two_chart_map.hash

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
+from small_networks import resnet_config
 
 from decomr_core.body_models import BodyModel
 from decomr_core.config import PRESETS, NetworkConfig, network_config
@@ -20,7 +19,7 @@ MAX_RT_PARAMETERS = 8_000_000
 @pytest.fixture(scope='module')
 def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
     torch.manual_seed(0)
-    network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
+    network = DecoMR(resnet_config(), tiny_body, tiny_uv_map)
     with torch.no_grad():  # an untrained network sees nobody and predicts the template: wake it
         network.cnet.mask_head[-1].weight.normal_(std=3)
         network.lnet.location_head[-1].weight.normal_(std=0.3)
@@ -75,7 +74,7 @@ def test_the_guide_replaces_the_predicted_iuv_in_the_warp(
 @torch.inference_mode()
 def test_an_untrained_rt_network_predicts_the_template_in_the_root_frame(
         tiny_body: BodyModel, tiny_uv_map: UVMap, images: torch.Tensor) -> None:
-    output = DecoMR(network_config('rt'), tiny_body, tiny_uv_map).eval()(images)
+    output = DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval()(images)
     upside_down = tiny_body.v_template * torch.tensor([1.0, -1.0, -1.0])
     assert (output.vertices - upside_down).norm(dim=-1).mean() < 0.05
     torch.testing.assert_close(output.camera, torch.tensor([[0.9, 0.0, 0.0]]).expand(3, -1),
@@ -107,7 +106,9 @@ def test_the_texel_projection_equals_convolutions_over_copies() -> None:
     torch.testing.assert_close(projection(features, code, reference), expected)
 
 
-def test_rt_is_small_and_its_state_holds_no_body(network: DecoMR) -> None:
+def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_map: UVMap
+                                                 ) -> None:
+    network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
     assert sum(parameter.numel() for parameter in network.parameters()) <= MAX_RT_PARAMETERS
     names = {key.split('.')[0] for key in network.state_dict()}
     assert names == {'cnet', 'lnet'}
@@ -130,7 +131,7 @@ def test_configs_survive_the_way_through_plain_values(preset: str) -> None:
 ])
 def test_sizes_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(network_config('rt'), **changes)
+        resnet_config(**changes)
 
 
 def test_unknown_presets_and_fields_are_refused_with_the_known_ones() -> None:
@@ -144,7 +145,7 @@ def test_unknown_presets_and_fields_are_refused_with_the_known_ones() -> None:
 
 def test_a_global_length_that_the_mean_cannot_have_is_refused(
         tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
-    config = dataclasses.replace(network_config('rt'), global_pool='mean')
+    config = resnet_config(global_pool='mean')
     with pytest.raises(ValueError, match='global_features is 512'):
         DecoMR(config, tiny_body, tiny_uv_map)
 

@@ -20,7 +20,7 @@ from decomr_core.config import NetworkConfig, network_config
 from decomr_core.networks import DecoMR
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from tests.core.small_networks import SIZES
+from tests.core.small_networks import SIZES, resnet_config
 from training import evaluate, train, training_data
 
 
@@ -37,7 +37,7 @@ def files(tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path_factory) -> dict[st
     tiny_uv_map.save(folder / 'uv.npz')
     torch.manual_seed(0)
     save_checkpoint(folder / 'weights.safetensors',
-                    DecoMR(network_config('rt'), tiny_body, tiny_uv_map).eval(), {})
+                    DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval(), {})
     return {'body': folder / 'body.npz', 'uv': folder / 'uv.npz',
             'weights': folder / 'weights.safetensors',
             'body-folder': write_bodies(tiny_body, folder / 'smpl'),

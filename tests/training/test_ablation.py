@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -15,8 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from decomr_core.checkpoint import read_metadata
-from decomr_core.config import LNET_INPUTS, network_config
-from tests.core.small_networks import SIZES
+from decomr_core.config import LNET_INPUTS
 from training import ablation_report, synthetic_scores, train, training_data
 from training.ablation import Ablation, AblationConfig, main
 from training.ablation_report import find_comparison, finding, plot_ablation, table
@@ -34,18 +32,13 @@ CNET_STEPS, STEPS = 2, 4
 def _small_body(tiny_body, tiny_uv_map, tiny_two_chart_map):
     """The trainer takes the small body, and its map in two charts as the conventional one.
 
-    Its networks have few channels; crops are those of the smoke config. The picture after every
-    cell is left blank, and the best constant is looked for shortly, as neither is looked at.
+    The picture after every cell is left blank, and the best constant is looked for shortly, as
+    neither is looked at.
     """
-    def thin(preset):
-        return dataclasses.replace(network_config(preset), **{
-            **SIZES['rt'], 'crop_size': 128, 'encoder_depths': (1, 1, 1, 1)})
-
     maps = {'builtin': tiny_uv_map, 'makehuman': tiny_two_chart_map}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_data, 'load_body', lambda _: tiny_body)
         patch.setattr(train, 'load_uv_map', lambda name, body: maps[name])
-        patch.setattr(train, 'network_config', thin)
         patch.setattr(ablation_report, 'plot_ablation', lambda _: Figure())
         patch.setattr(synthetic_scores, 'CONSTANT_STEPS', 5)
         yield

@@ -23,7 +23,7 @@ def make_trainer(tiny_body, tiny_uv_map, tmp_path, monkeypatch):
 
     def make(encoder_share):
         return Trainer(TrainConfig(
-            preset='rt256', batch_size=2, threads=1, num_workers=0, pool_images=2,
+            preset='rt', batch_size=2, threads=1, num_workers=0, pool_images=2,
             validate_every=0, stages=StageConfig(1, 1), losses=LossWeights(edges=10, normals=0.1),
             optimizer=OptimizerConfig(1e-3, encoder_share=encoder_share),
             data=SyntheticConfig(size=256, batch_size=2)), tmp_path / 'run')
@@ -45,7 +45,7 @@ def test_the_encoder_learns_with_its_share_of_the_rate_or_not_at_all(
     assert changes['cnet.decoder.of_pixels.weight'] > 1e-4
     if share:  # Adam's first steps are as long as the rate; the largest weights round
         assert 0 < max(changes[name] for name in encoder) < 1e-4
-    assert load_network(path, tiny_body, tiny_uv_map).config.preset == 'rt256'
+    assert load_network(path, tiny_body, tiny_uv_map).config.preset == 'rt'
     logged = (path.parent / 'log.jsonl').read_text().splitlines()
     losses = json.loads(logged[-1])['losses']
     assert losses['edges'] > 0 and losses['normals'] > 0

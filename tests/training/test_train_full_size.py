@@ -23,7 +23,7 @@ def trainer(tmp_path_factory):
         preset='rt', batch_size=2, threads=1, num_workers=0, pool_images=4, validate_every=0,
         stages=StageConfig(cnet_steps=2, end_to_end_steps=2),
         optimizer=OptimizerConfig(learning_rate=1e-3, ema_decay=0.5),
-        data=SyntheticConfig(batch_size=2)), tmp_path_factory.mktemp('run'))
+        data=SyntheticConfig(size=256, batch_size=2)), tmp_path_factory.mktemp('run'))
     trainer.run()
     return trainer
 
@@ -40,7 +40,8 @@ def test_the_shipped_preset_leaves_a_network_that_is_small_and_loads(trainer):
 def test_training_on_one_batch_lowers_its_loss(trainer):
     # With more steps to come, as the rate would be at its end otherwise.
     trainer.config = dataclasses.replace(trainer.config, stages=StageConfig(2, 20))
-    people = SyntheticPeople(SyntheticConfig(batch_size=2), trainer.body, trainer.uv_map, 3)
+    config = SyntheticConfig(size=256, batch_size=2)
+    people = SyntheticPeople(config, trainer.body, trainer.uv_map, 3)
     batch = PersonBatch.from_synthetic(people.batch(0))
     totals = [sum(trainer._optimize([batch]).values()) for _ in range(10)]
     assert min(totals[-3:]) < 0.7 * totals[0]
