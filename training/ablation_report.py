@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from decomr_core.config import network_config
 from decomr_core.files import replacing
 from training.ablation_results import AblationResults, Cell
 
@@ -202,7 +203,8 @@ def _notes(results: AblationResults) -> list[str]:
 def _start_text(train: dict[str, Any]) -> str:
     """What the cells began with."""
     if not train.get('init'):
-        return ', from random weights'
+        is_pretrained = network_config(train['preset']).encoder == 'blazepose'
+        return f', from random weights{" behind the pretrained encoder" if is_pretrained else ""}'
     part = train.get('init_part', 'all')
     taken = 'the network' if part == 'all' else f'the {part}'
     return f', {taken} beginning with that of `{Path(train["init"]).name}`'

@@ -1,0 +1,119 @@
+"""How many people the detector finds, by their height, and what it costs.
+
+    python -m benchmarks.detector --data COCO --out benchmarks/results/detector.json
+
+The data are laid out as COCO's keypoints (`training/datasets/coco_photographs.py`). A person
+counts as found where a box overlaps theirs by half (intersection over union); a detection that
+lies mostly in a crowd's box is neither right nor wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from decomr_core.detection import Detections, Detector, box_overlaps
+from decomr_core.detectors import load_detector
+from decomr_core.hardware import cpu_name
+from training.datasets.coco_photographs import Photograph, read_photographs
+from training.datasets.image_files import read_rgb
+from training.photograph_scores import FOUND_OVERLAP, IGNORED_OVERLAP
+
+VARIANTS = {
+    'int8': {}, 'int8, 2 x 2 tiles': {'tiles': 2}, 'int8, 3 x 3 tiles': {'tiles': 3},
+    'int8, ONNX Runtime': {'runtime': 'onnxruntime'}}
+HEIGHTS_PX = (0, 40, 60, 100, 200, np.inf)
+"""Borders of the groups of people, image px."""
+TIMED_SIZE, REPEATS = (640, 480), 50
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser('python -m benchmarks.detector', description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True, help="folder in COCO's layout")
+    parser.add_argument('--out', type=Path, required=True, help='JSON to write')
+    options = parser.parse_args(arguments)
+    cv2.setNumThreads(1)
+    photographs = read_photographs(options.data)
+    report = {'hardware': cpu_name(), 'threads': 1, 'date': datetime.date.today().isoformat(),
+              'images': len(photographs), 'detectors': {
+                  name: measure(load_detector(**more), photographs)
+                  for name, more in VARIANTS.items()}}
+    options.out.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    print(table(report))
+    return 0
+
+
+def measure(detector: Detector, photographs: list[Photograph]) -> dict[str, Any]:
+    """Recall by height, precision, false detections where nobody is, time."""
+    heights: list[float] = []
+    is_found: list[bool] = []
+    right = wrong = wrong_without_people = 0
+    for photograph in photographs:
+        found = detector(read_rgb(photograph.path))
+        boxes = np.array([person.box for person in photograph.people]).reshape(-1, 4)
+        taken, false = _match(found, boxes, photograph.ignored)
+        heights += (boxes[:, 3] - boxes[:, 1]).tolist()
+        is_found += taken
+        right, wrong = right + sum(taken), wrong + false
+        wrong_without_people += false if not len(boxes) else 0
+    group = np.digitize(heights, HEIGHTS_PX[1:])
+    found_of = np.array(is_found)
+    return {
+        'recall': float(found_of.mean()), 'precision': right / max(right + wrong, 1),
+        'false_where_nobody_is': wrong_without_people,
+        'recall_by_height': [
+            {'from_px': HEIGHTS_PX[number], 'people': int((group == number).sum()),
+             'recall': float(found_of[group == number].mean())}
+            for number in range(len(HEIGHTS_PX) - 1) if (group == number).any()],
+        'ms': _median_ms(detector, read_rgb(photographs[0].path))}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    first = next(iter(report['detectors'].values()))
+    names = [f'from {row["from_px"]:g} px ({row["people"]})' for row in first['recall_by_height']]
+    lines = ['| detector | ' + ' | '.join(names) + ' | all | precision | false where nobody is | '
+             'ms |', '|---' * (len(names) + 5) + '|']
+    for name, row in report['detectors'].items():
+        recalls = ' | '.join(f'{part["recall"]:.2f}' for part in row['recall_by_height'])
+        lines.append(f'| {name} | {recalls} | {row["recall"]:.2f} | {row["precision"]:.2f} | '
+                     f'{row["false_where_nobody_is"]} | {row["ms"]:.0f} |')
+    return '\n'.join(lines)
+
+
+def _match(found: Detections, boxes: np.ndarray, ignored: np.ndarray) -> tuple[list[bool], int]:
+    """Which people (N, 4) are found, and how many detections are of nobody."""
+    taken, false = [False] * len(boxes), 0
+    for box in found.boxes:  # best first
+        overlaps = box_overlaps(box[None], boxes)[0][0]
+        overlaps[np.array(taken, bool)] = 0
+        if len(boxes) and overlaps.max() >= FOUND_OVERLAP:
+            taken[int(overlaps.argmax())] = True
+        else:
+            low, high = np.maximum(box[:2], ignored[:, :2]), np.minimum(box[2:], ignored[:, 2:])
+            inside = np.maximum(high - low, 0).prod(1) / (box[2:] - box[:2]).prod()
+            false += not (inside >= IGNORED_OVERLAP).any()
+    return taken, false
+
+
+def _median_ms(detector: Detector, image: np.ndarray) -> float:
+    image = cv2.resize(image, TIMED_SIZE)
+    times = []
+    for _ in range(REPEATS):
+        started_s = time.perf_counter()
+        detector(image)
+        times.append((time.perf_counter() - started_s) * 1e3)
+    return float(np.median(times))
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
