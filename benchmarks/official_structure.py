@@ -44,6 +44,7 @@ class OfficialStructure(nn.Module):
             if isinstance(block, UpsamplingBlock):
                 block.forward = block._forward_naive
         self.location_mapper = network.location_mapper
+        self.surface_detail = network.surface_detail
         self.register_buffer('joint_regressor', network.joint_regressor)
 
     def forward(self, images: Tensor) -> NetworkOutput:
@@ -52,6 +53,8 @@ class OfficialStructure(nn.Module):
         uv_features = warp_image_by_image(local_features, iuv, self.resolution)
         location_map, camera = self.lnet(uv_features, global_features)
         vertices = self.location_mapper.vertices_from_location_map(location_map)
+        if self.surface_detail is not None:
+            vertices = self.surface_detail(vertices)
         return NetworkOutput(iuv, vertices, self.joint_regressor @ vertices, camera, location_map)
 
 

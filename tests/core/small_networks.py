@@ -20,7 +20,7 @@ SIZES = {
     # With a ResNet: the pretrained encoder has one size.
     'rt': {'encoder': 'resnet', 'crop_size': 64, 'encoder_width': 8, 'global_features': 32,
            'head_channels': 8, 'hidden_features': 16, 'uv_resolution': 16,
-           'location_map_resolution': 16},
+           'uv_channels': (64, 32), 'location_map_resolution': 32},
     'paper': {'crop_size': 64, 'encoder_width': 8, 'global_features': 256, 'head_channels': 32,
               'encoder_depths': (1, 1, 1, 1), 'hidden_features': 16, 'uv_resolution': 16,
               'broadcast_features': 16, 'projection_channels': (32, 32),

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import Log
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from decomr_core.body_models import BodyModel
@@ -99,13 +100,14 @@ def test_several_changes_hold_for_the_same_image(inner: InnerNode, show: Show) -
     assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=HELD)
 
 
-def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: InnerNode, show: Show
-                                                      ) -> None:
+def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: InnerNode,
+                                                      camera: Camera, show: Show) -> None:
     heard = {'iuv': listen(ros, inner, Image, 'iuv'),
              'overlay': listen(ros, inner, Image, 'overlay'),
              'markers': listen(ros, inner, MarkerArray, 'markers')}
-    show()
-    ros.spin_until(lambda: all(heard.values()), 5)
+    answer = camera.show_until_placed(HEIGHT, WIDTH)
+    ros.spin_until(lambda: all(
+        messages and _header(messages[-1]) == answer.header for messages in heard.values()))
     shown = {marker.id for marker in heard['markers'][-1].markers}
     assert {marker.action for marker in heard['markers'][-1].markers} == {Marker.ADD}
     for messages in heard.values():
@@ -124,9 +126,16 @@ def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: Inner
               iuv_encoding='32FC3')
     heard['markers'].clear()
     show()
-    ros.spin_until(lambda: all(heard.values()), 5)
+    ros.spin_until(lambda: all(heard.values()))
     assert heard['iuv'][-1].encoding == '32FC3'
     assert {marker.id for marker in heard['markers'][-1].markers} == shown
+
+
+def _header(message: Image | MarkerArray) -> Header | None:
+    """Of an image, or of the first marker."""
+    if isinstance(message, Image):
+        return message.header
+    return message.markers[0].header if message.markers else None
 
 
 def test_image_is_rectified_chooses_the_other_matrix(ros: RosTest, inner: InnerNode,
@@ -154,7 +163,7 @@ def test_log_period_s_changes_how_often_the_rates_are_logged(ros: RosTest, inner
     ros.spin(0.7)
     assert lines == []  # 5 s
     inner.set(log_period_s=0.5)
-    ros.spin_until(lambda: len(lines) >= 2, 4)
+    ros.spin_until(lambda: len(lines) >= 2)
     assert 'for 0.5 s' in lines[0].msg
 
 

@@ -195,7 +195,8 @@ def test_the_synthetic_set_keeps_its_report(files, tmp_path: Path, monkeypatch, 
     report = last_json(capsys)
     assert {'weights', 'images', 'network', 'best_constant', 'pa_ratio'} <= set(report)
     assert list(report['network']) == ['pa_mpjpe_mm', 'mpjpe_mm', 'vertex_error_mm',
-                                       'foreground_iou', 'uv_error']
+                                       'foreground_iou', 'uv_error', 'stretched_faces',
+                                       'folded_faces']
     assert set(report['best_constant']) == {'pa_mpjpe_mm', 'mpjpe_mm'}
     ratio = report['network']['pa_mpjpe_mm'] / report['best_constant']['pa_mpjpe_mm']
     assert report['pa_ratio'] == pytest.approx(ratio, abs=1e-3)

@@ -231,7 +231,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, complaint: str, tmp_path: 
     assert complaint in complaint_of(capsys)
 
 
-@pytest.mark.parametrize('words', [['--images', '0'], ['coco'], ['--runtime', 'magic']])
+@pytest.mark.parametrize('words', [['--images', '0'], ['cocoa'], ['--runtime', 'magic']])
 def test_a_malformed_option_is_told_by_name(words, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         evaluate.main(words)

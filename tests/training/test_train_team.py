@@ -20,7 +20,7 @@ from training.train import main
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {'preset': 'small', 'batch_size': 4, 'threads': 1, 'num_workers': 0, 'pool_images': 4,
-           'data.batch_size': 2, 'validate_every': 0, 'stages.cnet_steps': 1,
+           'data.size': 256, 'data.batch_size': 2, 'validate_every': 0, 'stages.cnet_steps': 1,
            'optimizer.learning_rate': 1e-3}
 
 

@@ -186,6 +186,7 @@ def run_config(root: Path, **changes) -> TrainConfig:
     values = {
         'preset': 'rt', 'batch_size': 4, 'threads': 1, 'num_workers': 0, 'pool_images': 4,
         'validate_every': 0, 'stages': StageConfig(cnet_steps=1, end_to_end_steps=3),
+        'data': SyntheticConfig(size=256),
         'optimizer': OptimizerConfig(learning_rate=1e-3), 'synthetic_share': 0.5,
         'datasets': {'coco': DatasetConfig(str(root), str(next(root.glob('*.npz'))),
                                            trust='never')}}
@@ -224,7 +225,7 @@ def test_every_process_of_a_team_gets_other_people_in_the_shares_asked_for(annot
     config = run_config(annotated, batch_size=8, synthetic_share=0.25)
     seen = []
     for rank in range(2):
-        data = TrainingData(config, {'neutral': body}, load_uv_map(), 128, 4, rank, 2)
+        data = TrainingData(config, {'neutral': body}, load_uv_map(), 256, 4, rank, 2)
         batch = next(data.batches(torch.device('cpu')))
         assert len(batch) == 4 and (data.num_synthetic, data.num_photographs) == (1, 3)
         assert batch.mesh_weights.tolist() == [0, 0, 0, 1]
@@ -252,7 +253,7 @@ def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'synthetic_share': 0.05}, 'which is nobody or everybody of 4 people'),
-    ({'preset': 'paper'}, "data.size is 128 px, but crops of the 'paper' network have 224")])
+    ({'preset': 'paper'}, "data.size is 256 px, but crops of the 'paper' network have 224")])
 def test_runs_that_cannot_work_are_refused_before_they_start(
         annotated, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
