@@ -114,6 +114,7 @@ def _best(boxes: np.ndarray, scores: np.ndarray, min_score: float, max_overlap: 
 def _tiles(width: int, height: int, count: int) -> list[tuple[int, int, int, int]]:
     """left, top, right, bottom of count x count overlapping parts that cover an image, px."""
     def spans(length: int) -> list[tuple[int, int]]:
+        """Start and end of the parts along one side."""
         side = length / (1 + (count - 1) * (1 - TILE_OVERLAP))
         starts = np.linspace(0, length - side, count)
         return [(int(start), min(int(np.ceil(start + side)), length)) for start in starts]
@@ -162,6 +163,7 @@ def _in_openvino(num_threads: int) -> Forward:
         raise ValueError(_damage(path, error)) from error
 
     def forward(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Forward`; the arrays are overwritten by the next call."""
         inputs.data[:] = canvas
         request.infer()
         return outputs[0].data[0], outputs[1].data[0]
@@ -183,6 +185,7 @@ def _in_onnxruntime(provider: str, num_threads: int) -> Forward:
     run = functools.partial(session.run, list(OUTPUT_NAMES))
 
     def forward(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Forward`."""
         boxes, scores = run({INPUT_NAME: canvas})
         return boxes[0], scores[0]
 
