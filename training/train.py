@@ -338,7 +338,8 @@ def main(arguments: list[str] | None = None) -> int:
         with stopping_on_signals(trainer):
             path = trainer.run()
     except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
-        print(f'error: {error_line(error)}', file=sys.stderr)
+        # In one piece: the processes of a team share the stream.
+        sys.stderr.write(f'error: {error_line(error)}\n')
         return 2
     print(f'wrote {path}')
     return 0
