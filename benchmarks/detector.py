@@ -19,12 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from decomr_core.detection import Detections, Detector, box_overlaps
+from decomr_core.detection import Detector
 from decomr_core.detectors import load_detector
 from decomr_core.hardware import cpu_name
 from training.datasets.coco_photographs import Photograph, read_photographs
 from training.datasets.image_files import read_rgb
-from training.photograph_scores import FOUND_OVERLAP, IGNORED_OVERLAP
+from training.photograph_scores import match_detections
 
 VARIANTS = {
     'int8': {}, 'int8, 2 x 2 tiles': {'tiles': 2}, 'int8, 3 x 3 tiles': {'tiles': 3},
@@ -58,13 +58,12 @@ def measure(detector: Detector, photographs: list[Photograph]) -> dict[str, Any]
     is_found: list[bool] = []
     right = wrong = wrong_without_people = 0
     for photograph in photographs:
-        found = detector(read_rgb(photograph.path))
-        boxes = np.array([person.box for person in photograph.people]).reshape(-1, 4)
-        taken, false = _match(found, boxes, photograph.ignored)
-        heights += (boxes[:, 3] - boxes[:, 1]).tolist()
-        is_found += taken
-        right, wrong = right + sum(taken), wrong + false
-        wrong_without_people += false if not len(boxes) else 0
+        found, false = match_detections(detector(read_rgb(photograph.path)).boxes, photograph)
+        people = photograph.people
+        heights += [person.box[3] - person.box[1] for person in people]
+        is_found += [number in found for number in range(len(people))]
+        right, wrong = right + len(found), wrong + len(false)
+        wrong_without_people += 0 if people else len(false)
     group = np.digitize(heights, HEIGHTS_PX[1:])
     found_of = np.array(is_found)
     return {
@@ -88,21 +87,6 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f'| {name} | {recalls} | {row["recall"]:.2f} | {row["precision"]:.2f} | '
                      f'{row["false_where_nobody_is"]} | {row["ms"]:.0f} |')
     return '\n'.join(lines)
-
-
-def _match(found: Detections, boxes: np.ndarray, ignored: np.ndarray) -> tuple[list[bool], int]:
-    """Which people (N, 4) are found, and how many detections are of nobody."""
-    taken, false = [False] * len(boxes), 0
-    for box in found.boxes:  # best first
-        overlaps = box_overlaps(box[None], boxes)[0][0]
-        overlaps[np.array(taken, bool)] = 0
-        if len(boxes) and overlaps.max() >= FOUND_OVERLAP:
-            taken[int(overlaps.argmax())] = True
-        else:
-            low, high = np.maximum(box[:2], ignored[:, :2]), np.minimum(box[2:], ignored[:, 2:])
-            inside = np.maximum(high - low, 0).prod(1) / (box[2:] - box[:2]).prod()
-            false += not (inside >= IGNORED_OVERLAP).any()
-    return taken, false
 
 
 def _median_ms(detector: Detector, image: np.ndarray) -> float:

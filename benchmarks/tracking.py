@@ -111,11 +111,12 @@ def measure_identities(runtime: Runtime, scene: Scene, name: str, stride: int) -
     of the mesh in the image do. `_of_shown` leaves the pairs without any aside. No two people
     have the same main number: pairs of the one who had it less often are wrong.
     """
-    rng, index, detector = np.random.default_rng(0), 0, load_detector()
+    rng, index = np.random.default_rng(0), 0
+    detector = None if name == 'noisy' else load_detector(name)
 
     def detect(image: np.ndarray) -> Detections:
         """The detections of the present image."""
-        return noisy_detections(scene, index, rng) if name == 'noisy' else detector(image)
+        return noisy_detections(scene, index, rng) if detector is None else detector(image)
 
     estimator = HumanMeshEstimator(runtime, detect, Tracker(TrackerConfig(detect_every=stride)))
     by_box, by_mesh = (np.full(scene.shares.shape, -1) for _ in range(2))

@@ -33,7 +33,8 @@ from training.datasets.coco_photographs import Photograph, PhotographedPerson, o
 from training.datasets.image_files import read_rgb
 from training.evaluation_report import DIGITS
 
-__all__ = ['LIMB_JOINTS', 'PhotographScores', 'measure_photographs', 'photograph_report']
+__all__ = ['LIMB_JOINTS', 'PhotographScores', 'match_detections', 'measure_photographs',
+           'photograph_report']
 
 LIMB_JOINTS = tuple(f'{side}_{joint}' for joint in (
     'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle') for side in ('left', 'right'))
@@ -173,17 +174,11 @@ def count_found(meshes: Sequence[HumanMesh], photograph: Photograph) -> dict[str
     is neither right nor wrong.
     """
     people = photograph.people
-    boxes = np.array([person.box for person in people]).reshape(-1, 4)
-    is_tall = boxes[:, 3] - boxes[:, 1] >= TALL_PX
-    found: dict[int, HumanMesh] = {}
-    wrong = []
-    for mesh in sorted(meshes, key=lambda mesh: -mesh.score):
-        overlaps = box_overlaps(mesh.box[None], boxes)[0][0]
-        overlaps[list(found)] = 0
-        if len(people) and overlaps.max() >= FOUND_OVERLAP:
-            found[int(overlaps.argmax())] = mesh
-        elif not _lies_in(mesh.box, photograph.ignored):
-            wrong.append(mesh.box[3] - mesh.box[1] >= TALL_PX)
+    is_tall = np.array([person.box[3] - person.box[1] >= TALL_PX for person in people], bool)
+    best_first = sorted(meshes, key=lambda mesh: -mesh.score)
+    rows, wrong_rows = match_detections([mesh.box for mesh in best_first], photograph)
+    found = {number: best_first[row] for number, row in rows.items()}
+    wrong = [best_first[row].box[3] - best_first[row].box[1] >= TALL_PX for row in wrong_rows]
     right = known = 0
     for number, person in enumerate(people):
         if is_tall[number]:
@@ -198,6 +193,31 @@ def count_found(meshes: Sequence[HumanMesh], photograph: Photograph) -> dict[str
     return {'people': len(people), 'found': len(found), 'wrong': len(wrong),
             'tall_people': int(is_tall.sum()), 'tall_found': int(is_tall[list(found)].sum()),
             'tall_wrong': int(sum(wrong)), 'tall_joints': known, 'tall_joints_right': right}
+
+
+def match_detections(boxes: Sequence[np.ndarray], photograph: Photograph
+                     ) -> tuple[dict[int, int], list[int]]:
+    """Who was found by which detection.
+
+    Args:
+        boxes: (4,) of each detection, image px, best score first.
+        photograph: where they were found.
+
+    Returns:
+        the row of the detection by the number of the person, and the rows of those that are of
+        nobody; one that lies mostly in a crowd's box is in neither.
+    """
+    people = np.array([person.box for person in photograph.people]).reshape(-1, 4)
+    found: dict[int, int] = {}
+    wrong = []
+    for row, box in enumerate(boxes):
+        overlaps = box_overlaps(box[None], people)[0][0]
+        overlaps[list(found)] = 0
+        if len(people) and overlaps.max() >= FOUND_OVERLAP:
+            found[int(overlaps.argmax())] = row
+        elif not _lies_in(box, photograph.ignored):
+            wrong.append(row)
+    return found, wrong
 
 
 def photograph_report(scores: PhotographScores) -> dict[str, Any]:

@@ -120,8 +120,7 @@ class Trainer:
                          else None)
         if config.compile:
             self.network.compile()
-        self.step = 0
-        self.trained_s = 0.0
+        self.step, self.trained_s = 0, 0.0
         self.stop_asked = False
         if resume:
             self._load()
