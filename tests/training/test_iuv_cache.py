@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.uv_map import UVMap
 from training.augmentation import Augmentation, crop_affine
+from training.datasets.workers import set_up_worker
 from training.iuv_cache import (
     CACHE_MARGIN,
     LEVELS,
@@ -108,7 +109,8 @@ def test_a_file_system_without_links_will_do(tmp_path: Path,
 
 def test_several_workers_share_a_cache(tmp_path: Path) -> None:
     cache = IUVCache(tmp_path, KEY)
-    loader = DataLoader(Records(cache), batch_size=None, num_workers=2)
+    loader = DataLoader(Records(cache), batch_size=None, num_workers=2,
+                        worker_init_fn=set_up_worker)
     for number, found in enumerate(loader):
         assert np.abs(found.numpy() - image(number % 7)).max() <= .51 / LEVELS
     files = [path for path in tmp_path.rglob('*') if path.is_file()]

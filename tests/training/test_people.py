@@ -20,6 +20,7 @@ from training.datasets.people import PeopleConfig, PeopleDataset
 from training.datasets.person_record import GENDERS, PersonRecord
 from training.datasets.person_records import PersonRecords
 from training.datasets.root_frame import root_frame_body
+from training.datasets.workers import set_up_worker
 
 SMALL = PeopleConfig(size=32)
 
@@ -93,7 +94,8 @@ def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
         (records.root / f'images/p{number}.jpg').write_bytes(b'\xff\xd8 broken since')
     dataset = PeopleDataset(records, config=SMALL)
     with caplog.at_level(logging.WARNING):
-        batches = list(DataLoader(dataset, num_workers=num_workers, batch_size=None))
+        batches = list(DataLoader(dataset, num_workers=num_workers, batch_size=None,
+                                  worker_init_fn=set_up_worker if num_workers else None))
     assert [int(sample['index']) for sample in batches] == [0, 1, 4, 4, 4, 0]
     assert dataset.num_unreadable == 4, 'p2 and p3 from 2, p3 from 3, p5 from 5'
     assert num_workers or 'p5.jpg cannot be read' in caplog.text

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import multiprocessing
+import os
 import signal
 
 import cv2
 import torch
 
 __all__ = ['end_workers_at_exit', 'set_up_worker']
+
+# A forked process has none of its parent's other threads. A collection there that destroys an
+# object which waits for its threads, such as an ONNX Runtime session, never returns.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 def set_up_worker(_: int) -> None:
