@@ -53,6 +53,9 @@ class NetworkConfig:
         is_detailed: whether the location map carries the template's detail (`SurfaceDetail`)
             instead of holding all of the surface itself, for which it needs many texels.
         default_camera: (s, tx, ty) that an output of zero stands for.
+        pose_components: linear components of the surface, by which the global feature poses the
+            reference map before LNet sees it; 0 leaves the template as it is. Needs a location
+            map of the UV grid's resolution.
         lnet_input: what LNet sees beside the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
@@ -66,6 +69,8 @@ class NetworkConfig:
         stem_kernel: of a ResNet: side of the first convolution, px.
         global_pool: of a ResNet: `mean` over the last feature map, or `spatial`: squeezed,
             flattened and projected, so that where things are in the crop is kept.
+        summary_blocks: of `blazepose`: residual blocks of linear layers behind the one that makes
+            the global feature of what the encoder knows of the whole crop.
         pixel_features: of `blazepose`: C, channels of the local features; a ResNet's decoder
             ends with as many as its first stage has.
     """
@@ -94,6 +99,8 @@ class NetworkConfig:
     global_pool: str = 'spatial'
     pixel_features: int = 64
     is_detailed: bool = False
+    pose_components: int = 0
+    summary_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Refuses sizes that do not fit together.
@@ -126,10 +133,24 @@ class NetworkConfig:
                 f'{self.uv_resolution * 2 ** (len(self.uv_channels) - 1)}; uv_channels needs '
                 'one entry, and one more for each doubling')
 
+        if self.pose_components and self.location_map_resolution != self.uv_resolution:
+            raise ValueError(
+                f'pose_components is {self.pose_components}, which needs a location map of '
+                f'{self.uv_resolution} texels as the UV grid has, not of '
+                f'{self.location_map_resolution}')
+
     @property
     def iuv_size(self) -> int:
         """Side (h and w) of the IUV image and of the local features, px."""
         return self.crop_size // LOCAL_STRIDE
+
+    @property
+    def vector_norm(self) -> str:
+        """`layer` or `batch` normalisation of what is one vector per person.
+
+        A CPU's batches of a dozen people have statistics too noisy for a regression.
+        """
+        return 'layer' if self.encoder == 'blazepose' else 'batch'
 
     @property
     def local_channels(self) -> int:
@@ -147,6 +168,11 @@ class NetworkConfig:
     def has_global_code(self) -> bool:
         """Whether LNet is given the global feature."""
         return 'global' in self.lnet_input.split('+')
+
+    @property
+    def is_posed(self) -> bool:
+        """Whether LNet's reference map is posed by the global feature."""
+        return self.pose_components > 0 and self.has_global_code and self.warped_channels > 0
 
     @property
     def warped_channels(self) -> int:
@@ -187,11 +213,11 @@ PRESETS = {
         location_map_resolution=128, is_residual=False, default_camera=(0.0, 0.0, 0.0)),
     'rt': NetworkConfig(
         preset='rt', crop_size=256, encoder='blazepose', pixel_features=64,
-        norm='batch', global_features=512, head_channels=32,
+        norm='batch', global_features=512, summary_blocks=2, head_channels=32,
         hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
         uv_resolution=32, projection_channels=(96,),
         hourglass_channels=(64, 96, 128, 128), uv_channels=(64,),
-        location_map_resolution=32, is_residual=True, is_detailed=True,
+        location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
         default_camera=(0.9, 0.0, 0.0)),
     'small': NetworkConfig(
         preset='small', crop_size=256, encoder='blazepose', pixel_features=32,
@@ -199,7 +225,7 @@ PRESETS = {
         hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
         uv_resolution=32, projection_channels=(64,),
         hourglass_channels=(32, 48, 64, 96), uv_channels=(32,),
-        location_map_resolution=32, is_residual=True, is_detailed=True,
+        location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
         default_camera=(0.9, 0.0, 0.0)),
 }
 

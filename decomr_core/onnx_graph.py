@@ -22,7 +22,7 @@ COMPANIONS = {'Add', 'AveragePool', 'Concat', 'Flatten', 'GlobalAveragePool', 'L
               'MaxPool', 'Relu', 'Reshape', 'Resize', 'Unsqueeze'}
 """They run in half precision between two nodes that do."""
 
-NORMALISATION = {'BatchNormalization', 'InstanceNormalization', 'Mul'}
+NORMALISATION = {'BatchNormalization', 'InstanceNormalization', 'LayerNormalization', 'Mul'}
 """Their sums leave the range of float16; `Mul` is the second half of group normalisation."""
 
 NUM_DATA_INPUTS = {'Reshape': 1, 'Resize': 1, 'Unsqueeze': 1}
@@ -137,14 +137,18 @@ class _HalfPrecision:
         """The names of the nodes that run in half precision."""
         outputs = {output.name for output in self.graph.output}
         leads_on: set[str] = set()  # nodes whose result reaches a product with weights
+        leads_out: set[str] = set()  # and an output of the graph, past no such product
         for node in reversed(self.nodes):
             after = [other for name in node.output for other in self.consumers[name]]
             if any(self._is_product(other) or other.name in leads_on and
                    other.op_type in COMPANIONS | NORMALISATION for other in after):
                 leads_on.add(node.name)
+            if outputs & set(node.output) or any(
+                    other.name in leads_out and not self._is_product(other) for other in after):
+                leads_out.add(node.name)
         candidates: set[str] = set()
         for node in self.nodes:
-            begins = self._is_product(node) and node.name in leads_on
+            begins = self._is_product(node) and node.name in leads_on - leads_out
             follows = node.op_type in COMPANIONS and any(
                 self.producer.get(name) in candidates for name in node.input)
             if (begins or follows) and not outputs & set(node.output):

@@ -34,10 +34,11 @@ from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.person_batch import PersonBatch
-from training.datasets.synthetic import SyntheticBatch, held_out_set
+from training.datasets.synthetic import SyntheticBatch, SyntheticPeople, held_out_set
 from training.evaluate import evaluate_network
 from training.learning_rate import learning_rate_at, parameter_groups
 from training.plots import training_picture
+from training.pose_components import init_pose_components
 from training.run_folder import RunFolder
 from training.train_config import INIT_PARTS, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
@@ -175,6 +176,9 @@ class Trainer:
             network = DecoMR(wanted, self.body, self.uv_map)
             if wanted.encoder == 'blazepose':
                 checkpoint.load_blazepose(network)
+            if wanted.is_posed:
+                init_pose_components(network, SyntheticPeople(
+                    self.config.data, self.body, self.uv_map, self.config.seed))
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
                 checkpoint.load_classifier(network, self.config.init)
             elif self.config.init:

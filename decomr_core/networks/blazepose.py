@@ -27,7 +27,8 @@ LANDMARK_VALUES, WORLD_VALUES = 5, 3
 TAIL_CHANNELS, TAIL_SIDE = 288, 2
 EARLY_CHANNELS = 24
 PIXEL_CHANNELS = EARLY_CHANNELS + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS
-SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE ** 2 + NUM_LANDMARKS * (LANDMARK_VALUES + WORLD_VALUES)
+LANDMARK_CHANNELS = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + EARLY_CHANNELS
+SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE ** 2 + NUM_LANDMARKS * LANDMARK_CHANNELS
 """What `BlazePoseFeatures.for_decoder` gives of each pixel, and of the whole crop."""
 
 
@@ -57,7 +58,14 @@ class BlazePoseFeatures:
         """All of it for each pixel (B, P, S/4, S/4), and for the whole crop (B, summary)."""
         pixels = torch.cat([self.early, self.pyramid, self.heatmaps.sigmoid(),
                             functional.avg_pool2d(self.mask, 2)], dim=1)
-        return pixels, torch.cat([self.tail.flatten(1), self.landmarks, self.world], dim=1)
+        summary = [self.tail.flatten(1), self.landmarks, self.world,
+                   self._around_landmarks().flatten(1)]
+        return pixels, torch.cat(summary, dim=1)
+
+    def _around_landmarks(self) -> Tensor:
+        """(B, 39, 72) the features of each landmark's pixels, averaged by its heatmap."""
+        shares = self.heatmaps.flatten(2).float().softmax(dim=2).to(self.pyramid.dtype)
+        return shares @ torch.cat([self.pyramid, self.early], dim=1).flatten(2).transpose(1, 2)
 
 
 class BlazePoseEncoder(nn.Module):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ['BasicBlock', 'BottleneckBlock', 'UpsamplingBlock', 'WideBlock', 'make_norm']
+__all__ = ['BasicBlock', 'BottleneckBlock', 'RunningNorm', 'UpsamplingBlock', 'WideBlock',
+           'make_norm', 'make_vector_norm']
 
 # Channels that share statistics in group normalisation (the official network's number).
 CHANNELS_PER_GROUP = 8
+# Of a batch of vectors in running statistics.
+NEW_SHARE = 0.01
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:
@@ -15,6 +20,34 @@ def make_norm(kind: str, channels: int) -> nn.Module:
     if kind == 'group':
         return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
     return nn.BatchNorm2d(channels)
+
+
+def make_vector_norm(kind: str, channels: int) -> nn.Module:
+    """Layer or batch normalisation of vectors (B, channels)."""
+    return nn.LayerNorm(channels) if kind == 'layer' else nn.BatchNorm1d(channels)
+
+
+class RunningNorm(nn.BatchNorm1d):
+    """Batch normalisation of vectors (B, c) by its running statistics, in training too.
+
+    For inputs whose distribution stays as it is. A batch has one vector per person, and the
+    statistics of a dozen of them are so noisy that a regression behind them learns little.
+    """
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, c) to (B, c)."""
+        if self.training:
+            self._observe(vectors.detach().float())
+        return functional.batch_norm(vectors, self.running_mean, self.running_var, self.weight,
+                                     self.bias, False, 0.0, self.eps)
+
+    @torch.no_grad()
+    def _observe(self, vectors: Tensor) -> None:
+        """Moves the statistics towards a batch's; the first hundred batches count alike."""
+        self.num_batches_tracked.add_(1)
+        share = (1 / self.num_batches_tracked.float()).clamp_min(NEW_SHARE)
+        self.running_mean.lerp_(vectors.mean(dim=0), share)
+        self.running_var.lerp_((vectors - self.running_mean).square().mean(dim=0), share)
 
 
 class BottleneckBlock(nn.Module):

@@ -10,12 +10,14 @@ from decomr_core.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
 from decomr_core.networks.blazepose import PIXEL_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
-from decomr_core.networks.blocks import BottleneckBlock, UpsamplingBlock
+from decomr_core.networks.blocks import BottleneckBlock, RunningNorm, UpsamplingBlock
 
 __all__ = ['CNet']
 
 # Channels that the last feature map is squeezed to before it is flattened.
 SQUEEZED_CHANNELS = 64
+# Of the matrix from BlazePose's summary to the global feature, which would have 2 million weights.
+SUMMARY_RANK = 256
 
 
 class CNet(nn.Module):
@@ -119,8 +121,27 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
         nn.BatchNorm1d(config.global_features), nn.ReLU(inplace=True))
 
 
+class LinearResidual(nn.Module):
+    """Two linear layers around a skip (Martinez et al., ICCV 2017): (B, c) to (B, c)."""
+
+    def __init__(self, channels: int) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        self.layers = nn.Sequential(*(
+            layer for _ in range(2) for layer in (
+                nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels),
+                nn.ReLU(inplace=True))))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, c) to (B, c)."""
+        return features + self.layers(features)
+
+
 def _make_summary_head(config: NetworkConfig) -> nn.Sequential:
     """What BlazePose knows of the whole crop, (B, summary), to (B, G)."""
+    size = config.global_features
     return nn.Sequential(
-        nn.BatchNorm1d(SUMMARY_SIZE), nn.Linear(SUMMARY_SIZE, config.global_features, bias=False),
-        nn.BatchNorm1d(config.global_features), nn.ReLU(inplace=True))
+        RunningNorm(SUMMARY_SIZE), nn.Linear(SUMMARY_SIZE, SUMMARY_RANK, bias=False),
+        nn.Linear(SUMMARY_RANK, size, bias=False),
+        nn.LayerNorm(size), nn.ReLU(inplace=True),
+        *(LinearResidual(size) for _ in range(config.summary_blocks)))

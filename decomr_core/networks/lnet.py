@@ -7,7 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decomr_core.config import NetworkConfig
-from decomr_core.networks.blocks import BottleneckBlock, UpsamplingBlock, make_norm
+from decomr_core.networks.blocks import (
+    BottleneckBlock,
+    UpsamplingBlock,
+    make_norm,
+    make_vector_norm,
+)
 
 __all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
 
@@ -15,6 +20,8 @@ __all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
 POINT_CHANNELS = 3
 # x, y and mask, which the warp adds to the features.
 WARP_CHANNELS = 3
+# How far a posed reference map is from the pixels: crop x and y.
+ERROR_CHANNELS = 2
 LEAKY_SLOPE = 0.2
 
 
@@ -38,15 +45,17 @@ class LNet(nn.Module):
             reference_location_map * float(config.is_residual), persistent=False)
         self.register_buffer('default_camera', torch.tensor(config.default_camera),
                              persistent=False)
-        hidden = config.hidden_features
+        hidden, norm = config.hidden_features, config.vector_norm
         channels = config.hourglass_channels
         self.global_head = None if not config.has_global_code else nn.Sequential(
-            nn.Linear(config.global_features, hidden), nn.BatchNorm1d(hidden),
+            nn.Linear(config.global_features, hidden), make_vector_norm(norm, hidden),
             nn.ReLU(inplace=True), nn.Linear(hidden, config.broadcast_features))
         self.camera_head = nn.Sequential(
-            nn.Linear(config.global_features, hidden), nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True), nn.Linear(hidden, hidden // 2), nn.BatchNorm1d(hidden // 2),
+            nn.Linear(config.global_features, hidden), make_vector_norm(norm, hidden),
+            nn.ReLU(inplace=True), nn.Linear(hidden, hidden // 2),
+            make_vector_norm(norm, hidden // 2),
             nn.LeakyReLU(LEAKY_SLOPE, inplace=True), nn.Linear(hidden // 2, 3))
+        self.posed_head = _make_posed_head(config)
         self.projection = TexelProjection(config)
         self.hourglass = Hourglass(channels, config.norm)
         self.coarse_head = _make_coarse_head(config)
@@ -76,12 +85,18 @@ class LNet(nn.Module):
             float32, weak perspective (s, tx, ty).
         """
         code = None if self.global_head is None else self.global_head(global_features)
-        features = self.projection(uv_features, code, self.reference_map)
+        camera = _in_float32(self.camera_head, global_features) + self.default_camera
+        reference_map, location_map = self.reference_map, self.reference_location_map
+        if self.posed_head is not None:
+            change = _in_float32(self.posed_head, global_features).reshape(
+                -1, *self.reference_map.shape[1:])
+            reference_map, location_map = reference_map + change, location_map + change
+            uv_features = torch.cat(
+                [uv_features, _reprojection_error(uv_features, reference_map, camera)], dim=1)
+        features = self.projection(uv_features, code, reference_map)
         coarse = None if self.coarse_head is None else self.coarse_head(global_features)
-        features = self.uv_conv(self.hourglass(features, coarse))
-        change = self.location_head(self.decoder(features)).float()
-        camera = self.camera_head(global_features).float() + self.default_camera
-        return change + self.reference_location_map, camera
+        features = self.decoder(self.uv_conv(self.hourglass(features, coarse)))
+        return _in_float32(self.location_head, features) + location_map, camera
 
 
 class TexelProjection(nn.Sequential):
@@ -96,6 +111,7 @@ class TexelProjection(nn.Sequential):
         """Makes the layers, randomly initialised."""
         has_warp = config.warped_channels > 0
         self.num_uv_features = config.warped_channels + WARP_CHANNELS if has_warp else 0
+        self.num_uv_features += ERROR_CHANNELS * config.is_posed
         self.num_code = config.broadcast_features if config.has_global_code else 0
         sizes = (self.num_uv_features + self.num_code + POINT_CHANNELS,
                  *config.projection_channels, config.hourglass_channels[0])
@@ -164,6 +180,42 @@ class Hourglass(nn.Module):
         for up, skip in zip(reversed(self.up_layers), reversed(skips), strict=True):
             features = up(features) + skip
         return self.norm(features)
+
+
+def _in_float32(layers: nn.Sequential, features: Tensor) -> Tensor:
+    """What layers give, the last one in float32: bfloat16 rounds a metre to 4 mm."""
+    features = layers[:-1](features)
+    if features.dtype != torch.float32:  # a cast that changes nothing would stay in the export
+        features = features.float()
+    with torch.autocast(features.device.type, enabled=False):
+        return layers[-1](features).float()
+
+
+def _reprojection_error(uv_features: Tensor, reference_map: Tensor, camera: Tensor) -> Tensor:
+    """How far the reference map lies from the pixels that were warped to its texels.
+
+    Args:
+        uv_features: (B, C + 3, r, r) from the warp.
+        reference_map: (B, 3, r, r) metres, root frame.
+        camera: (B, 3) weak perspective (s, tx, ty).
+
+    Returns:
+        (B, 2, r, r) crop x and y; 0 where no pixel was warped to.
+    """
+    seen, is_seen = uv_features[:, -WARP_CHANNELS:-1], uv_features[:, -1:]
+    projected = camera[:, :1, None, None] * (reference_map[:, :2] + camera[:, 1:, None, None])
+    return (seen - projected) * is_seen
+
+
+def _make_posed_head(config: NetworkConfig) -> nn.Sequential | None:
+    """(B, G) to a change of the reference map (B, 3 r r), or None where the preset has none."""
+    if not config.is_posed:
+        return None
+    return nn.Sequential(
+        nn.Linear(config.global_features, config.hidden_features),
+        make_vector_norm(config.vector_norm, config.hidden_features), nn.ReLU(inplace=True),
+        nn.Linear(config.hidden_features, config.pose_components),
+        nn.Linear(config.pose_components, POINT_CHANNELS * config.uv_resolution ** 2))
 
 
 def _make_coarse_head(config: NetworkConfig) -> nn.Sequential | None:

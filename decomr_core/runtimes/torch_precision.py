@@ -109,9 +109,11 @@ def mixed_network(network: DecoMR, precision: str) -> DecoMR:
     if precision not in HALF_TYPES:
         return network
     network = copy.deepcopy(network)
-    for head in (network.cnet.uv_head, network.cnet.mask_head, network.lnet.location_head,
-                 network.lnet.camera_head):
-        head[-1] = _Float32Layer(head[-1])
+    heads = (network.cnet.uv_head, network.cnet.mask_head, network.lnet.location_head,
+             network.lnet.camera_head, network.lnet.posed_head)
+    for head in heads:
+        if head is not None:
+            head[-1] = _Float32Layer(head[-1])
     kept = {id(part.layer) for part in network.modules() if isinstance(part, _Float32Layer)}
     for name, layer in network.named_modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and id(layer) not in kept:

@@ -20,7 +20,7 @@ SIZES = {
     # With a ResNet: the pretrained encoder has one size.
     'rt': {'encoder': 'resnet', 'crop_size': 64, 'encoder_width': 8, 'global_features': 32,
            'head_channels': 8, 'hidden_features': 16, 'uv_resolution': 16,
-           'uv_channels': (64, 32), 'location_map_resolution': 32},
+           'uv_channels': (64, 32), 'location_map_resolution': 32, 'pose_components': 0},
     'paper': {'crop_size': 64, 'encoder_width': 8, 'global_features': 256, 'head_channels': 32,
               'encoder_depths': (1, 1, 1, 1), 'hidden_features': 16, 'uv_resolution': 16,
               'broadcast_features': 16, 'projection_channels': (32, 32),
@@ -29,10 +29,15 @@ SIZES = {
 }
 
 
+# What a network needs to pose its reference map.
+POSED = {'uv_channels': (64,), 'location_map_resolution': 16, 'pose_components': 8}
+
+
 def resnet_config(**changes: Any) -> NetworkConfig:
     """The parts of `rt` at 128 px, behind a ResNet that learns, with a map that holds it all."""
     return dataclasses.replace(network_config('rt'), **{
         'encoder': 'resnet', 'crop_size': 128, 'is_detailed': False, 'uv_channels': (64, 32),
+        'pose_components': 0,
         'location_map_resolution': 64, **changes})
 
 

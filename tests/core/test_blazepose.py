@@ -65,7 +65,7 @@ def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)
     assert pixels.shape == (2, 24 + 48 + 39 + 8, 64, 64)
-    assert summary.shape == (2, 4 * 288 + 195 + 117)
+    assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * 72)
 
 
 def test_normalised_images_become_what_the_encoder_has_learnt_from() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import POSED
 
 from decomr_core import export, onnx_graph
 from decomr_core.networks.decomr import DecoMR
@@ -110,6 +111,13 @@ def test_in_half_precision_products_are_half_and_what_places_and_normalises_is_n
     outputs = onnx.load(path).graph.output
     assert {value.type.tensor_type.elem_type for value in outputs} == {onnx.TensorProto.FLOAT}
     assert [value.name for value in outputs] == list(OUTPUT_NAMES)
+
+
+def test_in_half_precision_what_poses_the_reference_map_ends_in_float32(
+        small_network: Callable[..., DecoMR], tmp_path: Path) -> None:
+    path = tmp_path / 'posed.onnx'
+    export.export_onnx(small_network('rt', **POSED), path, 'dense', 'fp16')
+    assert types_of_nodes(path)['Gemm', 'FLOAT'] == 2, 'the last layers of camera and posed head'
 
 
 def test_a_graph_in_half_precision_holds_half_the_bytes_and_is_coarser(

@@ -162,10 +162,7 @@ class SyntheticPeople(IterableDataset):
         """
         rng = np.random.default_rng([self.seed, number])
         count = self.config.batch_size if count is None else count
-        views = sample_viewpoints(rng, count)
-        pose = orient_poses(rng, self._poses(rng, count), views).astype(np.float32)
-        shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
-        pose, shape = torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
+        views, pose, shape = self._bodies(rng, count)
         vertices, joints = root_frame_body(self.body, pose, shape)
         framing = frame_people(
             rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut,
@@ -186,6 +183,20 @@ class SyntheticPeople(IterableDataset):
         return SyntheticBatch(
             torch.from_numpy(images), iuv_target(fragments, mask, self.uv, self.uv_faces), mask,
             vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
+
+    @torch.no_grad()
+    def vertices(self, number: int, count: int) -> Tensor:
+        """The bodies of that batch alone, (count, V, 3) metres, root frame, without pictures."""
+        _, pose, shape = self._bodies(np.random.default_rng([self.seed, number]), count)
+        return root_frame_body(self.body, pose, shape)[0]
+
+    def _bodies(self, rng: np.random.Generator,
+                count: int) -> tuple[Viewpoints, Tensor, Tensor]:
+        """How people are seen, pose (B, 24, 3) radians and shape (B, 10)."""
+        views = sample_viewpoints(rng, count)
+        pose = orient_poses(rng, self._poses(rng, count), views).astype(np.float32)
+        shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
+        return views, torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
 
     def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """(B, 24, 3) axis-angle, facing +z: by rule, or recorded where there are any."""
