@@ -132,7 +132,6 @@ class NetworkConfig:
                 f'{self.uv_resolution} doubled {len(self.uv_channels) - 1} times is '
                 f'{self.uv_resolution * 2 ** (len(self.uv_channels) - 1)}; uv_channels needs '
                 'one entry, and one more for each doubling')
-
         if self.pose_components and self.location_map_resolution != self.uv_resolution:
             raise ValueError(
                 f'pose_components is {self.pose_components}, which needs a location map of '

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decomr_core.uv.location_map import project_location_map
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 
 __all__ = [
@@ -183,9 +184,7 @@ def consistency_loss(
             frame), True at the centres of its outer pixels (as the official code has it).
     """
     foreground = (gt_iuv[:, :1] > FOREGROUND_THRESHOLD).float()
-    projected = camera.float()[:, :1, None, None] * (
-        pred_map[:, :2].float() + camera.float()[:, 1:, None, None]
-    )
+    projected = project_location_map(pred_map.float(), camera.float())
     texels = (gt_iuv[:, 1:] * 2 - 1).permute(0, 2, 3, 1)
     landed = F.grid_sample(projected, texels, align_corners=True)
     pixels = _pixel_grid(gt_iuv, align_corners)

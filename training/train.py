@@ -102,7 +102,7 @@ class Trainer:
         bodies = load_bodies(config)
         self.body = bodies['neutral']
         self.uv_map = load_uv_map(config.uv_map, self.body)
-        self.network = self._first_network().to(memory_format=torch.channels_last)
+        self.network = self._first_network(resume).to(memory_format=torch.channels_last)
         self.data = TrainingData(
             config, bodies, self.uv_map, self.network.config.crop_size, self.part_size,
             self.fabric.global_rank, self.fabric.world_size)
@@ -170,13 +170,14 @@ class Trainer:
         """The averaged network where there is one, else the trained one."""
         return self.averaged if self.averaged is not None else self.network
 
-    def _first_network(self) -> DecoMR:
+    def _first_network(self, is_overwritten: bool) -> DecoMR:
+        """What the run begins with; a checkpoint overwrites it where the run is resumed."""
         wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(wanted, self.body, self.uv_map)
             if wanted.encoder == 'blazepose':
                 checkpoint.load_blazepose(network)
-            if wanted.is_posed:
+            if wanted.is_posed and not is_overwritten:
                 init_pose_components(network, SyntheticPeople(
                     self.config.data, self.body, self.uv_map, self.config.seed))
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ['BasicBlock', 'BottleneckBlock', 'RunningNorm', 'UpsamplingBlock', 'WideBlock',
-           'make_norm', 'make_vector_norm']
+__all__ = ['BasicBlock', 'BottleneckBlock', 'LinearResidual', 'RunningNorm', 'UpsamplingBlock',
+           'WideBlock', 'make_norm', 'make_vector_norm']
 
 # Channels that share statistics in group normalisation (the official network's number).
 CHANNELS_PER_GROUP = 8
@@ -48,6 +48,22 @@ class RunningNorm(nn.BatchNorm1d):
         share = (1 / self.num_batches_tracked.float()).clamp_min(NEW_SHARE)
         self.running_mean.lerp_(vectors.mean(dim=0), share)
         self.running_var.lerp_((vectors - self.running_mean).square().mean(dim=0), share)
+
+
+class LinearResidual(nn.Module):
+    """Two linear layers around a skip (Martinez et al., ICCV 2017): (B, c) to (B, c)."""
+
+    def __init__(self, channels: int) -> None:
+        """Makes the layers, randomly initialised."""
+        super().__init__()
+        self.layers = nn.Sequential(*(
+            layer for _ in range(2) for layer in (
+                nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels),
+                nn.ReLU(inplace=True))))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, c) to (B, c)."""
+        return features + self.layers(features)
 
 
 class BottleneckBlock(nn.Module):

@@ -10,7 +10,12 @@ from decomr_core.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
 from decomr_core.networks.blazepose import PIXEL_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
-from decomr_core.networks.blocks import BottleneckBlock, RunningNorm, UpsamplingBlock
+from decomr_core.networks.blocks import (
+    BottleneckBlock,
+    LinearResidual,
+    RunningNorm,
+    UpsamplingBlock,
+)
 
 __all__ = ['CNet']
 
@@ -119,22 +124,6 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
         nn.BatchNorm2d(SQUEEZED_CHANNELS), nn.ReLU(inplace=True), nn.Flatten(),
         nn.Linear(SQUEEZED_CHANNELS * side ** 2, config.global_features, bias=False),
         nn.BatchNorm1d(config.global_features), nn.ReLU(inplace=True))
-
-
-class LinearResidual(nn.Module):
-    """Two linear layers around a skip (Martinez et al., ICCV 2017): (B, c) to (B, c)."""
-
-    def __init__(self, channels: int) -> None:
-        """Makes the layers, randomly initialised."""
-        super().__init__()
-        self.layers = nn.Sequential(*(
-            layer for _ in range(2) for layer in (
-                nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels),
-                nn.ReLU(inplace=True))))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, c) to (B, c)."""
-        return features + self.layers(features)
 
 
 def _make_summary_head(config: NetworkConfig) -> nn.Sequential:

@@ -13,6 +13,7 @@ from decomr_core.networks.blocks import (
     make_norm,
     make_vector_norm,
 )
+from decomr_core.uv.location_map import project_location_map
 
 __all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
 
@@ -203,8 +204,7 @@ def _reprojection_error(uv_features: Tensor, reference_map: Tensor, camera: Tens
         (B, 2, r, r) crop x and y; 0 where no pixel was warped to.
     """
     seen, is_seen = uv_features[:, -WARP_CHANNELS:-1], uv_features[:, -1:]
-    projected = camera[:, :1, None, None] * (reference_map[:, :2] + camera[:, 1:, None, None])
-    return (seen - projected) * is_seen
+    return (seen - project_location_map(reference_map, camera)) * is_seen
 
 
 def _make_posed_head(config: NetworkConfig) -> nn.Sequential | None:

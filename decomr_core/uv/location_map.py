@@ -2,7 +2,7 @@
 
 A location map (paper section 3.2) holds one surface point per texel of the UV square. A vertex at
 (u, v) lies at texel (u, v) * (R - 1), column then row: texel centres are the grid points
-(`align_corners=True` in PyTorch's words). Nothing here is tied to a frame or a unit.
+(`align_corners=True` in PyTorch's words). The tables are tied to no frame and no unit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
     from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'nearest_readers', 'rasterize_chart',
-           'weight_map']
+__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'nearest_readers',
+           'project_location_map', 'rasterize_chart', 'weight_map']
 
 # Loss weights of torso, neck and head, arms and legs, hands and feet (paper section 3.4).
 GROUP_WEIGHTS = (1.0, 2.0, 5.0, 25.0)
@@ -231,6 +231,19 @@ def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.nda
     weights = np.stack([(1 - across) * (1 - down), across * (1 - down),
                         (1 - across) * down, across * down], axis=1)
     return rows * resolution + columns, weights
+
+
+def project_location_map(location_map: Tensor, camera: Tensor) -> Tensor:
+    """Where the texels' points lie in the image.
+
+    Args:
+        location_map: (B, 3, R, R) metres, root frame.
+        camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (xy + t).
+
+    Returns:
+        (B, 2, R, R) x and y, crop frame.
+    """
+    return camera[:, :1, None, None] * (location_map[:, :2] + camera[:, 1:, None, None])
 
 
 def nearest_readers(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:

@@ -37,8 +37,7 @@ def resnet_config(**changes: Any) -> NetworkConfig:
     """The parts of `rt` at 128 px, behind a ResNet that learns, with a map that holds it all."""
     return dataclasses.replace(network_config('rt'), **{
         'encoder': 'resnet', 'crop_size': 128, 'is_detailed': False, 'uv_channels': (64, 32),
-        'pose_components': 0,
-        'location_map_resolution': 64, **changes})
+        'pose_components': 0, 'location_map_resolution': 64, **changes})
 
 
 def small_config(preset: str, **changes: Any) -> NetworkConfig:

@@ -95,7 +95,7 @@ def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
     dataset = PeopleDataset(records, config=SMALL)
     with caplog.at_level(logging.WARNING):
         batches = list(DataLoader(dataset, num_workers=num_workers, batch_size=None,
-                                  worker_init_fn=set_up_worker if num_workers else None))
+                                  worker_init_fn=set_up_worker))
     assert [int(sample['index']) for sample in batches] == [0, 1, 4, 4, 4, 0]
     assert dataset.num_unreadable == 4, 'p2 and p3 from 2, p3 from 3, p5 from 5'
     assert num_workers or 'p5.jpg cannot be read' in caplog.text

@@ -53,8 +53,7 @@ def test_the_components_pose_the_surface(tiny_body: BodyModel, tiny_uv_map: UVMa
     still = network.lnet.reference_location_map + layer.bias.reshape(3, 32, 32)
     still = network.location_mapper.vertices_from_location_map(still)
     assert (still - read_back).norm(dim=-1).mean() > 0.2, 'the mean alone is far from a pose'
-    with torch.no_grad():
-        assert inputs.square().mean() < 4
+    assert inputs.square().mean() < 4
 
 
 def test_bodies_are_those_of_the_rendered_batch(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
