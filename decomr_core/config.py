@@ -41,9 +41,6 @@ class NetworkConfig:
         head_channels: channels before the last convolution of each dense output.
         hidden_features: width of the hidden layers that read the global feature.
         broadcast_features: length of the global code that every texel of the UV grid gets.
-        is_coarse_conditioned: whether the global feature also fills the coarsest UV grid of the
-            hourglass, a linear function of its own per texel; not where `lnet_input` leaves the
-            global feature out.
         uv_resolution: r, side of the UV grid that features are warped to, texels.
         projection_channels: hidden channels of the per-texel layers before the hourglass.
         hourglass_channels: channels of the UV features, then of each coarser level.
@@ -54,8 +51,8 @@ class NetworkConfig:
             instead of holding all of the surface itself, for which it needs many texels.
         default_camera: (s, tx, ty) that an output of zero stands for.
         pose_components: linear components of the surface, by which the global feature poses the
-            reference map before LNet sees it; 0 leaves the template as it is. Needs a location
-            map of the UV grid's resolution.
+            reference map before LNet sees it, and LNet's coarsest features correct it; 0 leaves
+            the template as it is. Needs a location map of the UV grid's resolution.
         lnet_input: what LNet sees beside the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
@@ -71,8 +68,9 @@ class NetworkConfig:
             flattened and projected, so that where things are in the crop is kept.
         summary_blocks: of `blazepose`: residual blocks of linear layers behind the one that makes
             the global feature of what the encoder knows of the whole crop.
-        pixel_features: of `blazepose`: C, channels of the local features; a ResNet's decoder
-            ends with as many as its first stage has.
+        decoder_channels: of `blazepose`: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of the
+            crop; the first is C, of the local features. A ResNet's decoder has as many as its
+            stages have.
     """
 
     preset: str
@@ -82,7 +80,6 @@ class NetworkConfig:
     head_channels: int
     hidden_features: int
     broadcast_features: int
-    is_coarse_conditioned: bool
     uv_resolution: int
     projection_channels: tuple[int, ...]
     hourglass_channels: tuple[int, ...]
@@ -97,7 +94,7 @@ class NetworkConfig:
     encoder_depths: tuple[int, int, int, int] = (2, 2, 2, 2)
     stem_kernel: int = 3
     global_pool: str = 'spatial'
-    pixel_features: int = 64
+    decoder_channels: tuple[int, int, int, int] = (64, 96, 128, 160)
     is_detailed: bool = False
     pose_components: int = 0
     summary_blocks: int = 0
@@ -114,7 +111,7 @@ class NetworkConfig:
         _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
         _check_name('lnet_input', self.lnet_input, LNET_INPUTS)
         for field in ('encoder_depths', 'projection_channels', 'hourglass_channels',
-                      'uv_channels', 'default_camera'):
+                      'uv_channels', 'default_camera', 'decoder_channels'):
             object.__setattr__(self, field, tuple(getattr(self, field)))
         if self.crop_size < ENCODER_STRIDE or self.crop_size % ENCODER_STRIDE:
             raise ValueError(f'crop_size is {self.crop_size}, expected a multiple of '
@@ -154,7 +151,7 @@ class NetworkConfig:
     @property
     def local_channels(self) -> int:
         """C, channels of the local features."""
-        return self.pixel_features if self.encoder == 'blazepose' else self.encoder_channels[0]
+        return self.decoder_channels[0] if self.encoder == 'blazepose' else self.encoder_channels[0]
 
     @property
     def encoder_channels(self) -> tuple[int, int, int, int]:
@@ -206,22 +203,22 @@ PRESETS = {
         preset='paper', crop_size=224,
         encoder_block='bottleneck', encoder_width=64, encoder_depths=(3, 4, 6, 3), stem_kernel=7,
         norm='group', global_pool='mean', global_features=2048, head_channels=32,
-        hidden_features=512, broadcast_features=256, is_coarse_conditioned=False,
+        hidden_features=512, broadcast_features=256,
         uv_resolution=64, projection_channels=(512, 512),
         hourglass_channels=(256, 512, 1024, 2048), uv_channels=(128, 64),
         location_map_resolution=128, is_residual=False, default_camera=(0.0, 0.0, 0.0)),
     'rt': NetworkConfig(
-        preset='rt', crop_size=256, encoder='blazepose', pixel_features=64,
+        preset='rt', crop_size=256, encoder='blazepose', decoder_channels=(64, 96, 128, 160),
         norm='batch', global_features=512, summary_blocks=2, head_channels=32,
-        hidden_features=256, broadcast_features=64, is_coarse_conditioned=True,
+        hidden_features=256, broadcast_features=64,
         uv_resolution=32, projection_channels=(96,),
         hourglass_channels=(64, 96, 128, 128), uv_channels=(64,),
         location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
         default_camera=(0.9, 0.0, 0.0)),
     'small': NetworkConfig(
-        preset='small', crop_size=256, encoder='blazepose', pixel_features=32,
+        preset='small', crop_size=256, encoder='blazepose', decoder_channels=(32, 48, 64, 96),
         norm='batch', global_features=256, head_channels=16,
-        hidden_features=128, broadcast_features=64, is_coarse_conditioned=False,
+        hidden_features=128, broadcast_features=64,
         uv_resolution=32, projection_channels=(64,),
         hourglass_channels=(32, 48, 64, 96), uv_channels=(32,),
         location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ['PIXEL_CHANNELS', 'SUMMARY_SIZE', 'BlazePoseEncoder', 'BlazePoseFeatures']
+__all__ = ['GRID_CHANNELS', 'SUMMARY_SIZE', 'BlazePoseEncoder', 'BlazePoseFeatures']
 
 PYRAMID_CHANNELS = 48
 MASK_CHANNELS = 8
@@ -25,11 +25,13 @@ NUM_LANDMARKS = 39
 LANDMARK_VALUES, WORLD_VALUES = 5, 3
 """x, y, z, visibility and presence in the crop; x, y, z in metres."""
 TAIL_CHANNELS, TAIL_SIDE = 288, 2
-EARLY_CHANNELS = 24
-PIXEL_CHANNELS = EARLY_CHANNELS + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS
-LANDMARK_CHANNELS = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + EARLY_CHANNELS
+LEVEL_CHANNELS = (24, 32, 88, 864)
+"""Of the encoder's stages, at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+GRID_CHANNELS = (LEVEL_CHANNELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS,
+                 *LEVEL_CHANNELS[1:])
+LANDMARK_CHANNELS = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVEL_CHANNELS[0]
 SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE ** 2 + NUM_LANDMARKS * LANDMARK_CHANNELS
-"""What `BlazePoseFeatures.for_decoder` gives of each pixel, and of the whole crop."""
+"""What `BlazePoseFeatures.for_decoder` gives on four grids, and of the whole crop."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class BlazePoseFeatures:
     """What the encoder knows of a crop of S px.
 
     Attributes:
-        early: (B, 24, S/4, S/4) features of the way down, with fine detail.
+        levels: features of the way down: (B, 24, S/4, S/4) with fine detail, (B, 32, S/8, S/8),
+            (B, 88, S/16, S/16), and (B, 864, S/32, S/32) with context.
         pyramid: (B, 48, S/4, S/4) features of the way back up, with context.
         heatmaps: (B, 39, S/4, S/4) a logit per landmark and pixel.
         mask: (B, 8, S/2, S/2) features that the mask is made of.
@@ -46,7 +49,7 @@ class BlazePoseFeatures:
         world: (B, 117) x, y, z of each, metres, origin between the hips.
     """
 
-    early: Tensor
+    levels: tuple[Tensor, Tensor, Tensor, Tensor]
     pyramid: Tensor
     heatmaps: Tensor
     mask: Tensor
@@ -54,18 +57,24 @@ class BlazePoseFeatures:
     landmarks: Tensor
     world: Tensor
 
-    def for_decoder(self) -> tuple[Tensor, Tensor]:
-        """All of it for each pixel (B, P, S/4, S/4), and for the whole crop (B, summary)."""
-        pixels = torch.cat([self.early, self.pyramid, self.heatmaps.sigmoid(),
+    def for_decoder(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What a decoder starts from.
+
+        Returns:
+            four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), channels `GRID_CHANNELS`, and all
+            that is known of the whole crop, (B, summary).
+        """
+        pixels = torch.cat([self.levels[0], self.pyramid, self.heatmaps.sigmoid(),
                             functional.avg_pool2d(self.mask, 2)], dim=1)
         summary = [self.tail.flatten(1), self.landmarks, self.world,
                    self._around_landmarks().flatten(1)]
-        return pixels, torch.cat(summary, dim=1)
+        return (pixels, *self.levels[1:]), torch.cat(summary, dim=1)
 
     def _around_landmarks(self) -> Tensor:
         """(B, 39, 72) the features of each landmark's pixels, averaged by its heatmap."""
         shares = self.heatmaps.flatten(2).float().softmax(dim=2).to(self.pyramid.dtype)
-        return shares @ torch.cat([self.pyramid, self.early], dim=1).flatten(2).transpose(1, 2)
+        features = torch.cat([self.pyramid, self.levels[0]], dim=1)
+        return shares @ features.flatten(2).transpose(1, 2)
 
 
 class BlazePoseEncoder(nn.Module):
@@ -89,7 +98,7 @@ class BlazePoseEncoder(nn.Module):
                 *(InvertedResidual(144, 144, 864, 5) for _ in range(3)),
                 _conv(144, 864, 1), _conv(864, 864, 3, groups=864))))
         self.laterals = nn.ModuleList(
-            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in (24, 32, 88, 864))
+            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVEL_CHANNELS)
         self.heatmap_head = nn.Conv2d(PYRAMID_CHANNELS, NUM_LANDMARKS, 1)
         self.mask_lateral = Separable(16, MASK_CHANNELS, has_relu=True)
         self.mask_top = Separable(PYRAMID_CHANNELS, MASK_CHANNELS, has_relu=True)
@@ -117,7 +126,7 @@ class BlazePoseEncoder(nn.Module):
         mask = self.mask_blocks(_doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
         tail = self.tail(features)
         return BlazePoseFeatures(
-            levels[0], pyramid, self.heatmap_head(pyramid), mask, tail,
+            tuple(levels), pyramid, self.heatmap_head(pyramid), mask, tail,
             self.landmark_head(tail).flatten(1), self.world_head(tail).flatten(1))
 
 

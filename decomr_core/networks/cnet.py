@@ -9,7 +9,7 @@ from torch.nn import functional
 from decomr_core.config import ENCODER_STRIDE, NetworkConfig
 from decomr_core.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
-from decomr_core.networks.blazepose import PIXEL_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
+from decomr_core.networks.blazepose import GRID_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
 from decomr_core.networks.blocks import (
     BottleneckBlock,
     LinearResidual,
@@ -37,7 +37,7 @@ class CNet(nn.Module):
                 self.register_buffer(f'image_{name}', values, persistent=False)
             self.encoder = BlazePoseEncoder()
             self.global_head = _make_summary_head(config)
-            self.decoder = PixelDecoder(config)
+            self.decoder = GridDecoder(config)
         else:
             self.encoder = ResNetEncoder(config)
             self.global_head = _make_global_head(config)
@@ -57,9 +57,10 @@ class CNet(nn.Module):
         """
         if self.has_blazepose:
             images = denormalize_images(images, (self.image_mean, self.image_std))
-            pixels, summary = self.encoder(images).for_decoder()
+            grids, summary = self.encoder(images).for_decoder()
             global_features = self.global_head(summary)
-            local_features = self.decoder(pixels, global_features)
+            # The dense outputs are not to change what poses the mesh.
+            local_features = self.decoder(grids, global_features.detach())
         else:
             skips = self.encoder(images)
             global_features = self.global_head(skips[-1])
@@ -86,22 +87,38 @@ class SkipDecoder(nn.ModuleList):
         return features
 
 
-class PixelDecoder(nn.Module):
-    """What BlazePose knows of each pixel, and of the whole crop, mixed to local features."""
+class GridDecoder(nn.Module):
+    """What BlazePose knows on four grids, and of the whole crop, mixed from coarse to fine.
+
+    The encoder's own feature pyramid is a part of the finest grid. It was made to draw landmarks
+    in 48 channels; which texel of the surface a pixel shows takes more of what the encoder knows.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        channels = config.local_channels
-        self.norm = nn.BatchNorm2d(PIXEL_CHANNELS)
-        self.of_pixels = nn.Conv2d(PIXEL_CHANNELS, channels, kernel_size=1)
-        self.of_crop = nn.Linear(config.global_features, channels)
-        self.block = BottleneckBlock(channels, channels, config.norm)
+        channels, norm = config.decoder_channels, config.norm
+        self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in GRID_CHANNELS)
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(size, wanted, kernel_size=1)
+            for size, wanted in zip(GRID_CHANNELS, channels, strict=True))
+        self.of_crop = nn.Linear(config.global_features, channels[-1])
+        self.coarsest = nn.Sequential(
+            *(BottleneckBlock(channels[-1], channels[-1], norm) for _ in range(2)))
+        self.up_layers = nn.ModuleList(
+            UpsamplingBlock(coarse, fine, norm)
+            for fine, coarse in zip(channels, channels[1:], strict=False))
+        self.blocks = nn.ModuleList(BottleneckBlock(fine, fine, norm) for fine in channels[:-1])
 
-    def forward(self, pixels: Tensor, global_features: Tensor) -> Tensor:
-        """(B, P, h, w) and (B, G) to (B, C, h, w)."""
-        mixed = self.of_pixels(self.norm(pixels)) + self.of_crop(global_features)[..., None, None]
-        return self.block(functional.relu(mixed))
+    def forward(self, grids: tuple[Tensor, ...], global_features: Tensor) -> Tensor:
+        """Grids of `BlazePoseFeatures.for_decoder` and (B, G) to (B, C, h, w)."""
+        sides = [lateral(norm(grid)) for lateral, norm, grid in
+                 zip(self.laterals, self.norms, grids, strict=True)]
+        features = functional.relu(sides[-1] + self.of_crop(global_features)[..., None, None])
+        features = self.coarsest(features)
+        for level in reversed(range(len(self.blocks))):
+            features = self.blocks[level](self.up_layers[level](features) + sides[level])
+        return features
 
 
 def _make_dense_head(config: NetworkConfig, out_channels: int) -> nn.Sequential:

@@ -15,7 +15,7 @@ from decomr_core.networks.blocks import (
 )
 from decomr_core.uv.location_map import project_location_map
 
-__all__ = ['Grid', 'Hourglass', 'LNet', 'TexelProjection']
+__all__ = ['Hourglass', 'LNet', 'TexelProjection']
 
 # Channels of the reference map: a point in metres.
 POINT_CHANNELS = 3
@@ -57,9 +57,9 @@ class LNet(nn.Module):
             make_vector_norm(norm, hidden // 2),
             nn.LeakyReLU(LEAKY_SLOPE, inplace=True), nn.Linear(hidden // 2, 3))
         self.posed_head = _make_posed_head(config)
+        self.correction_head = _make_correction_head(config)
         self.projection = TexelProjection(config)
         self.hourglass = Hourglass(channels, config.norm)
-        self.coarse_head = _make_coarse_head(config)
         self.uv_conv = BottleneckBlock(channels[0], config.uv_channels[0], config.norm)
         self.decoder = nn.Sequential(*(
             UpsamplingBlock(coarse, fine, config.norm, mode='bilinear')
@@ -68,7 +68,8 @@ class LNet(nn.Module):
             BottleneckBlock(config.uv_channels[-1], config.head_channels, config.norm),
             nn.Conv2d(config.head_channels, POINT_CHANNELS, kernel_size=1))
         if config.is_residual:
-            for last in (self.location_head[-1], self.camera_head[-1]):
+            corrections = [] if self.correction_head is None else [self.correction_head[-1]]
+            for last in (self.location_head[-1], self.camera_head[-1], *corrections):
                 nn.init.zeros_(last.bias)
                 nn.init.normal_(last.weight, std=1e-3)
 
@@ -94,10 +95,18 @@ class LNet(nn.Module):
             reference_map, location_map = reference_map + change, location_map + change
             uv_features = torch.cat(
                 [uv_features, _reprojection_error(uv_features, reference_map, camera)], dim=1)
-        features = self.projection(uv_features, code, reference_map)
-        coarse = None if self.coarse_head is None else self.coarse_head(global_features)
-        features = self.decoder(self.uv_conv(self.hourglass(features, coarse)))
+        features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
+        if self.correction_head is not None:
+            location_map = location_map + self._components_of(
+                _in_float32(self.correction_head, coarsest))
+        features = self.decoder(self.uv_conv(features))
         return _in_float32(self.location_head, features) + location_map, camera
+
+    def _components_of(self, amounts: Tensor) -> Tensor:
+        """Amounts of the pose components (B, K) to what they change of the map (B, 3, r, r)."""
+        with torch.autocast(amounts.device.type, enabled=False):
+            change = functional.linear(amounts, self.posed_head[-1].weight)
+        return change.reshape(-1, *self.reference_map.shape[1:])
 
 
 class TexelProjection(nn.Sequential):
@@ -143,19 +152,6 @@ class TexelProjection(nn.Sequential):
         return features
 
 
-class Grid(nn.Module):
-    """Vectors (B, c h w) as grids (B, c, h, w): `nn.Unflatten` without arithmetic in the graph."""
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        """Takes (c, h, w)."""
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(B, c h w) to (B, c, h, w)."""
-        return vectors.reshape(-1, *self.shape)
-
-
 class Hourglass(nn.Module):
     """Down to coarser UV grids and back, adding what was there at each level on the way."""
 
@@ -170,17 +166,16 @@ class Hourglass(nn.Module):
         self.up_layers = nn.ModuleList(
             UpsamplingBlock(coarse, fine, norm) for fine, coarse in pairs)
 
-    def forward(self, features: Tensor, coarse: Tensor | None = None) -> Tensor:
-        """(B, c, r, r) to the same shape; `coarse` is added at the coarsest level."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, c, r, r) to the same shape, and to the coarsest features on the way."""
         skips = []
         for down in self.down_layers:
             skips.append(features)
             features = down(features)
-        if coarse is not None:
-            features = features + coarse
+        coarsest = features
         for up, skip in zip(reversed(self.up_layers), reversed(skips), strict=True):
             features = up(features) + skip
-        return self.norm(features)
+        return self.norm(features), coarsest
 
 
 def _in_float32(layers: nn.Sequential, features: Tensor) -> Tensor:
@@ -218,11 +213,13 @@ def _make_posed_head(config: NetworkConfig) -> nn.Sequential | None:
         nn.Linear(config.pose_components, POINT_CHANNELS * config.uv_resolution ** 2))
 
 
-def _make_coarse_head(config: NetworkConfig) -> nn.Sequential | None:
-    """(B, G) to the coarsest UV grid of the hourglass, or None where the preset has none."""
-    if not (config.is_coarse_conditioned and config.has_global_code):
+def _make_correction_head(config: NetworkConfig) -> nn.Sequential | None:
+    """The hourglass's coarsest features to amounts of the pose components (B, K), or None."""
+    if not config.is_posed:
         return None
-    channels = config.hourglass_channels[-1]
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)
-    return nn.Sequential(nn.Linear(config.global_features, channels * side ** 2),
-                         Grid((channels, side, side)))
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(config.hourglass_channels[-1] * side ** 2, config.hidden_features),
+        make_vector_norm(config.vector_norm, config.hidden_features), nn.ReLU(inplace=True),
+        nn.Linear(config.hidden_features, config.pose_components))
