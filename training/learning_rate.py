@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from torch import nn
+
 from decomr_core.networks.decomr import DecoMR
 from training.train_config import INIT_PARTS, OptimizerConfig, StageConfig
 
@@ -31,19 +33,26 @@ def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig)
     return optimizer.learning_rate * (share + (1 - share) * falling)
 
 
-def parameter_groups(network: DecoMR, encoder_share: float) -> list[dict[str, Any]]:
+def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
     """What learns, for an optimiser: each group's `share` is a factor of the rate.
 
     Args:
-        network: a pretrained encoder whose share is 0 is told here that it does not learn.
-        encoder_share: of a pretrained encoder; a ResNet's is 1.
+        network: what of its encoder does not learn is told so here.
+        optimizer: says how fast a pretrained encoder learns, and how much of it; all of a ResNet
+            learns like the rest. A pretrained encoder's filters of single channels stay: few
+            weights, whose gradients take a CPU longer than all the rest of the encoder.
     """
     if network.config.encoder == 'resnet':
         return [{'params': list(network.parameters()), 'share': 1.0}]
-    network.cnet.encoder.requires_grad_(encoder_share > 0)
+    encoder = network.cnet.encoder
+    encoder.requires_grad_(optimizer.encoder_share > 0)
+    for stage in (encoder.stem, *encoder.stages)[:-optimizer.encoder_stages]:
+        stage.requires_grad_(False)
+    for layer in encoder.modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+            layer.requires_grad_(False)
     rest = [parameter for name, parameter in network.named_parameters()
             if not name.startswith(INIT_PARTS['encoder'])]
+    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     groups = [{'params': rest, 'share': 1.0}]
-    if encoder_share > 0:
-        groups.append({'params': list(network.cnet.encoder.parameters()), 'share': encoder_share})
-    return groups
+    return groups + [{'params': learning, 'share': optimizer.encoder_share}] * bool(learning)

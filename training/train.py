@@ -111,7 +111,7 @@ class Trainer:
             config, stages=config.stages.in_steps(self.data.steps_per_epoch))
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, config.optimizer.encoder_share),
+            parameter_groups(self.network, config.optimizer),
             lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay, fused=True,
         )

@@ -15,6 +15,10 @@ INIT_PARTS = {'all': '', 'cnet': 'cnet.', 'encoder': 'cnet.encoder.'}
 TRUST = ('by_error', 'fully', 'never')
 
 
+# Of a pretrained encoder: the stem, and four stages that begin with a step to half the size.
+ENCODER_STAGES = 5
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """Factor of each loss; the defaults are the paper's where it names one (section 4.1).
@@ -30,6 +34,8 @@ class LossWeights:
         total_variation: smoothness of the location map; the paper's variant uses 1e-4.
         edges: l1 of the lengths of the mesh's edges; not in the paper, off by default.
         normals: how far edges leave the true faces' planes; not in the paper, off by default.
+        posed: of location map, joints and projected joints once more, for the map that the
+            global feature poses by itself, in both stages; nothing without pose components.
     """
 
     mask: float = 0.2
@@ -42,6 +48,7 @@ class LossWeights:
     total_variation: float = 0.0
     edges: float = 0.0
     normals: float = 0.0
+    posed: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -63,6 +70,8 @@ class OptimizerConfig:
         ema_decay: decay of the averaged weights that are evaluated and shipped; 0 for none.
         encoder_share: share of the rate that a pretrained encoder learns with; 0 keeps it as it
             is, which saves its backward pass.
+        encoder_stages: so many of its last stages learn with it, of `ENCODER_STAGES`, with all
+            that is behind them; the early ones, on fine grids, take most of the backward pass.
     """
 
     learning_rate: float = 2.5e-4
@@ -72,12 +81,16 @@ class OptimizerConfig:
     clip_norm: float = 0.0
     ema_decay: float = 0.0
     encoder_share: float = 0.0
+    encoder_stages: int = ENCODER_STAGES
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ValueError(f'learning_rate is {self.learning_rate}; it must be above 0')
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f'ema_decay is {self.ema_decay}; take 0 to below 1')
+        if not 1 <= self.encoder_stages <= ENCODER_STAGES:
+            raise ValueError(f'encoder_stages is {self.encoder_stages}; take 1 to '
+                             f'{ENCODER_STAGES}')
         for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm',
                      'encoder_share'):
             if getattr(self, name) < 0:

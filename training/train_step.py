@@ -65,21 +65,39 @@ class TrainStep(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, batch: PersonBatch, is_first_stage: bool) -> dict[str, Tensor]:
-        """Weighted losses by name: CNet's alone in stage 1, all in stage 2 (section 3.4).
+        """Weighted losses by name.
+
+        Those of the IUV image and of the posed reference map in stage 1, all of them in stage 2
+        (section 3.4, which trains CNet alone first).
 
         Raises:
             NonFiniteLossError: a loss is NaN or infinite; names it.
         """
         images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
-        if is_first_stage:
-            with self._autocast():
-                iuv, _, _ = self.network.predict_iuv(images)
-            return _checked(self._iuv_losses(iuv.float(), batch))
         with self._autocast():
-            output = self.network(images)
-        terms = self._iuv_losses(output.iuv, batch) | self._surface_losses(output, batch)
-        terms['joints_3d'], terms['joints_2d'] = self._joint_losses(output, batch)
+            iuv, local_features, global_features = self.network.predict_iuv(images)
+        terms = self._iuv_losses(iuv.float(), batch)
+        if self.weights.posed and self.network.config.is_posed:
+            terms['posed'] = self.weights.posed * self._posed_loss(global_features, batch)
+        if is_first_stage:
+            return _checked(terms)
+        with self._autocast():
+            output = self.network.predict_mesh(images, iuv, local_features, global_features)
+        terms |= self._surface_losses(output, batch)
+        terms['joints_3d'], terms['joints_2d'] = self._joint_losses(
+            output.vertices, output.joints, output.camera, batch)
         return _checked(terms)
+
+    def _posed_loss(self, global_features: Tensor, batch: PersonBatch) -> Tensor:
+        """Of the reference map as the global feature poses it, before LNet corrects it."""
+        with self._autocast():
+            change, camera = self.network.lnet.pose(global_features)
+        location_map = self.network.lnet.reference_location_map + change
+        joints_3d, joints_2d = self._joint_losses(
+            *self.network.read_surface(location_map), camera, batch)
+        return joints_3d + joints_2d + self.weights.location_map * losses.location_map_loss(
+            location_map, self.true_location_map(batch.vertices), self.texel_weights,
+            batch.mesh_weights)
 
     def _iuv_losses(self, iuv: Tensor, batch: PersonBatch) -> dict[str, Tensor]:
         believed = batch.iuv_weights
@@ -117,23 +135,24 @@ class TrainStep(nn.Module):
             )
         return terms
 
-    def _joint_losses(self, output: NetworkOutput, batch: PersonBatch) -> tuple[Tensor, Tensor]:
+    def _joint_losses(self, vertices: Tensor, joints: Tensor, camera: Tensor,
+                      batch: PersonBatch) -> tuple[Tensor, Tensor]:
         """3D and 2D: SMPL's joints where there is a mesh, annotated ones where there are any."""
-        annotated = self.annotated_regressor @ output.vertices.float()
+        annotated = self.annotated_regressor @ vertices.float()
         confidence_3d = batch.keypoints_3d[..., 3] * self.is_annotation_known
         confidence_2d = batch.keypoints_2d[..., 2] * self.is_annotation_known
         of_mesh_3d = losses.joints_3d_loss(
-            output.joints, batch.joints, sample_weights=batch.mesh_weights
+            joints, batch.joints, sample_weights=batch.mesh_weights
         )
         of_annotation_3d = losses.joints_3d_loss(
             annotated, batch.keypoints_3d[..., :3], confidence_3d, PELVIS_OF_LSP
         )
         of_mesh_2d = losses.joints_2d_loss(
-            losses.project_weak_perspective(output.joints, output.camera),
+            losses.project_weak_perspective(joints, camera),
             batch.joints_2d[..., :2], batch.joints_2d[..., 2],
         )
         of_annotation_2d = losses.joints_2d_loss(
-            losses.project_weak_perspective(annotated, output.camera),
+            losses.project_weak_perspective(annotated, camera),
             batch.keypoints_2d[..., :2], confidence_2d,
         )
         return (self.weights.joints_3d * (of_mesh_3d + of_annotation_3d),

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ['BasicBlock', 'BottleneckBlock', 'LinearResidual', 'RunningNorm', 'UpsamplingBlock',
-           'WideBlock', 'make_norm', 'make_vector_norm']
+__all__ = ['BasicBlock', 'BottleneckBlock', 'LinearResidual', 'OutputHead', 'RunningNorm',
+           'UpsamplingBlock', 'WideBlock', 'make_norm', 'make_vector_norm']
 
 # Channels that share statistics in group normalisation (the official network's number).
 CHANNELS_PER_GROUP = 8
@@ -64,6 +64,24 @@ class LinearResidual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, c) to (B, c)."""
         return features + self.layers(features)
+
+
+class OutputHead(nn.Sequential):
+    """Layers of which the last computes in float32, whatever is around it.
+
+    In half precision a metre would be rounded to 0.5 mm (float16) or 4 mm (bfloat16), and a place
+    on the UV map to a hundredth of a texel or a tenth.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What the layers give, float32."""
+        *layers, last = self
+        for layer in layers:
+            features = layer(features)
+        if features.dtype != torch.float32:  # a cast that changes nothing would stay in the export
+            features = features.float()
+        with torch.autocast(features.device.type, enabled=False):
+            return last(features)
 
 
 class BottleneckBlock(nn.Module):

@@ -13,6 +13,7 @@ from decomr_core.networks.blazepose import GRID_CHANNELS, SUMMARY_SIZE, BlazePos
 from decomr_core.networks.blocks import (
     BottleneckBlock,
     LinearResidual,
+    OutputHead,
     RunningNorm,
     UpsamplingBlock,
 )
@@ -66,7 +67,7 @@ class CNet(nn.Module):
             global_features = self.global_head(skips[-1])
             local_features = self.decoder(skips)
         iuv = torch.cat([self.mask_head(local_features), self.uv_head(local_features)], dim=1)
-        return iuv.float().sigmoid(), local_features, global_features
+        return iuv.sigmoid(), local_features, global_features
 
 
 class SkipDecoder(nn.ModuleList):
@@ -121,8 +122,8 @@ class GridDecoder(nn.Module):
         return features
 
 
-def _make_dense_head(config: NetworkConfig, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
+def _make_dense_head(config: NetworkConfig, out_channels: int) -> OutputHead:
+    return OutputHead(
         BottleneckBlock(config.local_channels, config.head_channels, config.norm),
         nn.Conv2d(config.head_channels, out_channels, kernel_size=1))
 

@@ -71,16 +71,7 @@ class DecoMR(nn.Module):
         Returns:
             IUV image, vertices, joints, camera and location map as `NetworkOutput` says.
         """
-        iuv, local_features, global_features = self.predict_iuv(images)
-        guide = iuv if guide_iuv is None else guide_iuv
-        uv_features = self._warp(images, local_features, guide)
-        location_map, camera = self.lnet(uv_features, global_features)
-        with torch.autocast(images.device.type, enabled=False):  # millimetres need float32
-            vertices = self.location_mapper.vertices_from_location_map(location_map)
-            if self.surface_detail is not None:
-                vertices = self.surface_detail(vertices)
-            joints = self.joint_regressor @ vertices
-        return NetworkOutput(iuv, vertices, joints, camera, location_map)
+        return self.predict_mesh(images, *self.predict_iuv(images), guide_iuv)
 
     def predict_iuv(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """CNet alone, as the first stage of the training runs it.
@@ -92,6 +83,23 @@ class DecoMR(nn.Module):
             `iuv` (B, 3, h, w), `local_features` (B, C, h, w), `global_features` (B, G).
         """
         return self.cnet(images)
+
+    def predict_mesh(self, images: Tensor, iuv: Tensor, local_features: Tensor,
+                     global_features: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
+        """What comes behind `predict_iuv`, whose results it takes; see `forward`."""
+        guide = iuv if guide_iuv is None else guide_iuv
+        uv_features = self._warp(images, local_features, guide)
+        location_map, camera = self.lnet(uv_features, global_features)
+        vertices, joints = self.read_surface(location_map)
+        return NetworkOutput(iuv, vertices, joints, camera, location_map)
+
+    def read_surface(self, location_map: Tensor) -> tuple[Tensor, Tensor]:
+        """A location map (B, 3, R, R) to vertices (B, V, 3) and joints (B, J, 3), root frame, m."""
+        with torch.autocast(location_map.device.type, enabled=False):  # mm need float32
+            vertices = self.location_mapper.vertices_from_location_map(location_map)
+            if self.surface_detail is not None:
+                vertices = self.surface_detail(vertices)
+            return vertices, self.joint_regressor @ vertices
 
     def _warp(self, images: Tensor, local_features: Tensor, guide_iuv: Tensor) -> Tensor | None:
         """What `lnet_input` says of the image, on the UV grid: (B, C + 3, r, r), or None."""

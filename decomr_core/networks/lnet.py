@@ -9,6 +9,7 @@ from torch.nn import functional
 from decomr_core.config import NetworkConfig
 from decomr_core.networks.blocks import (
     BottleneckBlock,
+    OutputHead,
     UpsamplingBlock,
     make_norm,
     make_vector_norm,
@@ -51,7 +52,7 @@ class LNet(nn.Module):
         self.global_head = None if not config.has_global_code else nn.Sequential(
             nn.Linear(config.global_features, hidden), make_vector_norm(norm, hidden),
             nn.ReLU(inplace=True), nn.Linear(hidden, config.broadcast_features))
-        self.camera_head = nn.Sequential(
+        self.camera_head = OutputHead(
             nn.Linear(config.global_features, hidden), make_vector_norm(norm, hidden),
             nn.ReLU(inplace=True), nn.Linear(hidden, hidden // 2),
             make_vector_norm(norm, hidden // 2),
@@ -64,7 +65,7 @@ class LNet(nn.Module):
         self.decoder = nn.Sequential(*(
             UpsamplingBlock(coarse, fine, config.norm, mode='bilinear')
             for coarse, fine in zip(config.uv_channels, config.uv_channels[1:], strict=False)))
-        self.location_head = nn.Sequential(
+        self.location_head = OutputHead(
             BottleneckBlock(config.uv_channels[-1], config.head_channels, config.norm),
             nn.Conv2d(config.head_channels, POINT_CHANNELS, kernel_size=1))
         if config.is_residual:
@@ -87,20 +88,33 @@ class LNet(nn.Module):
             float32, weak perspective (s, tx, ty).
         """
         code = None if self.global_head is None else self.global_head(global_features)
-        camera = _in_float32(self.camera_head, global_features) + self.default_camera
+        change, camera = self.pose(global_features)
         reference_map, location_map = self.reference_map, self.reference_location_map
-        if self.posed_head is not None:
-            change = _in_float32(self.posed_head, global_features).reshape(
-                -1, *self.reference_map.shape[1:])
+        if change is not None:
             reference_map, location_map = reference_map + change, location_map + change
             uv_features = torch.cat(
                 [uv_features, _reprojection_error(uv_features, reference_map, camera)], dim=1)
         features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
         if self.correction_head is not None:
-            location_map = location_map + self._components_of(
-                _in_float32(self.correction_head, coarsest))
+            location_map = location_map + self._components_of(self.correction_head(coarsest))
         features = self.decoder(self.uv_conv(features))
-        return _in_float32(self.location_head, features) + location_map, camera
+        return self.location_head(features) + location_map, camera
+
+    def pose(self, global_features: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What the global feature says of the surface by itself.
+
+        Args:
+            global_features: (B, G) from CNet.
+
+        Returns:
+            change of the reference map (B, 3, r, r), metres, None where the preset has no pose
+            components; `camera` (B, 3) as `forward` returns it.
+        """
+        camera = self.camera_head(global_features) + self.default_camera
+        if self.posed_head is None:
+            return None, camera
+        change = self.posed_head(global_features)
+        return change.reshape(-1, *self.reference_map.shape[1:]), camera
 
     def _components_of(self, amounts: Tensor) -> Tensor:
         """Amounts of the pose components (B, K) to what they change of the map (B, 3, r, r)."""
@@ -178,15 +192,6 @@ class Hourglass(nn.Module):
         return self.norm(features), coarsest
 
 
-def _in_float32(layers: nn.Sequential, features: Tensor) -> Tensor:
-    """What layers give, the last one in float32: bfloat16 rounds a metre to 4 mm."""
-    features = layers[:-1](features)
-    if features.dtype != torch.float32:  # a cast that changes nothing would stay in the export
-        features = features.float()
-    with torch.autocast(features.device.type, enabled=False):
-        return layers[-1](features).float()
-
-
 def _reprojection_error(uv_features: Tensor, reference_map: Tensor, camera: Tensor) -> Tensor:
     """How far the reference map lies from the pixels that were warped to its texels.
 
@@ -202,23 +207,23 @@ def _reprojection_error(uv_features: Tensor, reference_map: Tensor, camera: Tens
     return (seen - project_location_map(reference_map, camera)) * is_seen
 
 
-def _make_posed_head(config: NetworkConfig) -> nn.Sequential | None:
+def _make_posed_head(config: NetworkConfig) -> OutputHead | None:
     """(B, G) to a change of the reference map (B, 3 r r), or None where the preset has none."""
     if not config.is_posed:
         return None
-    return nn.Sequential(
+    return OutputHead(
         nn.Linear(config.global_features, config.hidden_features),
         make_vector_norm(config.vector_norm, config.hidden_features), nn.ReLU(inplace=True),
         nn.Linear(config.hidden_features, config.pose_components),
         nn.Linear(config.pose_components, POINT_CHANNELS * config.uv_resolution ** 2))
 
 
-def _make_correction_head(config: NetworkConfig) -> nn.Sequential | None:
+def _make_correction_head(config: NetworkConfig) -> OutputHead | None:
     """The hourglass's coarsest features to amounts of the pose components (B, K), or None."""
     if not config.is_posed:
         return None
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)
-    return nn.Sequential(
+    return OutputHead(
         nn.Flatten(),
         nn.Linear(config.hourglass_channels[-1] * side ** 2, config.hidden_features),
         make_vector_norm(config.vector_norm, config.hidden_features), nn.ReLU(inplace=True),

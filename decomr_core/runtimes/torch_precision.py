@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from decomr_core.assets import cache_folder, file_hash
+from decomr_core.networks.blocks import OutputHead
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import Parity, measure_parity, parity_crops
 
@@ -109,12 +110,7 @@ def mixed_network(network: DecoMR, precision: str) -> DecoMR:
     if precision not in HALF_TYPES:
         return network
     network = copy.deepcopy(network)
-    heads = (network.cnet.uv_head, network.cnet.mask_head, network.lnet.location_head,
-             network.lnet.camera_head, network.lnet.posed_head)
-    for head in heads:
-        if head is not None:
-            head[-1] = _Float32Layer(head[-1])
-    kept = {id(part.layer) for part in network.modules() if isinstance(part, _Float32Layer)}
+    kept = {id(part[-1]) for part in network.modules() if isinstance(part, OutputHead)}
     for name, layer in network.named_modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and id(layer) not in kept:
             layer.to(HALF_TYPES[precision])
@@ -122,22 +118,6 @@ def mixed_network(network: DecoMR, precision: str) -> DecoMR:
                 raise ValueError(f'the weights {name} are out of the range of {precision}; use '
                                  "precision='f32' or 'bf16'")
     return network
-
-
-class _Float32Layer(nn.Module):
-    """A layer that computes in float32, whatever is around it.
-
-    11 bits would be 0.5 mm of a metre and a hundredth of a texel.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, features: Tensor) -> Tensor:
-        """What the layer gives."""
-        with torch.autocast(features.device.type, enabled=False):
-            return self.layer(features.float())
 
 
 def remembered_parity(weights: Path, gpu: str,

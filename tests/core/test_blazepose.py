@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from decomr_core.config import network_config
 from decomr_core.crop import denormalize_images, image_statistics, normalize_images
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blazepose import NUM_LANDMARKS
+from decomr_core.runtimes.torch_precision import arithmetic, mixed_network
 from decomr_core.uv.uv_map import UVMap
 
 # What OpenVINO computes of the published file in float32, heatmaps at every eighth pixel.
@@ -61,10 +61,11 @@ def test_the_encoder_computes_what_the_published_file_does(network: DecoMR, name
 def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     with torch.inference_mode():
         seen = network.cnet.encoder(pictures('noise').expand(2, -1, -1, -1))
-        pixels, summary = seen.for_decoder()
+        grids, summary = seen.for_decoder()
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)
-    assert pixels.shape == (2, 24 + 48 + 39 + 8, 64, 64)
+    assert [tuple(grid.shape) for grid in grids] == [
+        (2, 24 + 48 + 39 + 8, 64, 64), (2, 32, 32, 32), (2, 88, 16, 16), (2, 864, 8, 8)]
     assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * 72)
 
 
@@ -92,10 +93,10 @@ def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
 def test_a_network_on_it_computes_in_one_precision_and_makes_no_constant_as_it_runs(
         network: DecoMR, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph cannot record copies from the host, nor half precision mixed kinds."""
-    half = copy.deepcopy(network.cnet).to(torch.bfloat16)
+    half = mixed_network(network, 'bf16').cnet
     monkeypatch.setattr(torch, 'tensor', lambda *_, **__: pytest.fail('a constant is made'))
-    with torch.inference_mode():
-        _, local_features, global_features = half(torch.zeros(1, 3, 256, 256).bfloat16())
+    with arithmetic(torch.device('cpu'), 'bf16'):
+        _, local_features, global_features = half(torch.zeros(1, 3, 256, 256))
     assert local_features.dtype == global_features.dtype == torch.bfloat16
 
 

@@ -142,11 +142,30 @@ def test_the_global_feature_poses_the_reference_map(
     global_features = torch.randn(2, config.global_features)
     warped = torch.zeros(2, lnet.projection.num_uv_features - 2, 16, 16)
     with torch.no_grad():
-        lnet.location_head[-1].weight.zero_()
+        for head in (lnet.location_head, lnet.correction_head):
+            head[-1].weight.zero_()
         location_map, _ = lnet(warped, global_features)
     change = lnet.posed_head(global_features).reshape(2, 3, 16, 16)
     torch.testing.assert_close(location_map, lnet.reference_location_map + change)
     assert change.abs().max() > 1e-3
+
+
+def test_the_coarsest_features_correct_the_pose_within_its_components(
+        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    torch.manual_seed(0)
+    config = small_config('rt', **POSED)
+    lnet = DecoMR(config, tiny_body, tiny_uv_map).lnet.eval()
+    global_features = torch.randn(1, config.global_features).expand(2, -1)
+    warped = torch.randn(2, lnet.projection.num_uv_features - 2, 16, 16)
+    with torch.no_grad():
+        lnet.location_head[-1].weight.zero_()
+        torch.nn.init.normal_(lnet.correction_head[-1].weight)
+        location_map, _ = lnet(warped, global_features)
+    difference = (location_map[0] - location_map[1]).flatten()
+    assert difference.abs().max() > 1e-3
+    components = lnet.posed_head[-1].weight
+    amounts = torch.linalg.lstsq(components, difference[:, None]).solution
+    torch.testing.assert_close((components @ amounts)[:, 0], difference, rtol=0, atol=1e-4)
 
 
 def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_map: UVMap

@@ -215,8 +215,8 @@ def test_only_convolutions_and_linear_layers_are_half_and_the_last_of_each_head_
     products = {name for name, kind in kinds.items()
                 if kind in (torch.nn.Conv2d, torch.nn.Linear)}
     heads = {'cnet.uv_head', 'cnet.mask_head', 'lnet.location_head', 'lnet.camera_head'}
-    heads |= {'lnet.posed_head'} if original.config.is_posed else set()
-    assert {name.rpartition('.layer.')[0].rpartition('.')[0] for name in products} == heads
+    heads |= {'lnet.posed_head', 'lnet.correction_head'} if original.config.is_posed else set()
+    assert {name.rsplit('.', 2)[0] for name in products} == heads
     assert len(float32) < len(list(mixed.named_parameters()))
     buffers = {value.dtype for value in mixed.buffers() if value.is_floating_point()}
     assert buffers == {torch.float32}
