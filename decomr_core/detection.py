@@ -28,6 +28,9 @@ class Detections:
         looks: (N, K) colours of the people, see `appearance.py`; None: not looked at.
         time_s: when the image was taken, on the tracker's clock; None: the present image.
         height_noise: standard deviation of the logarithm of a box's height.
+        doubtful: who scores too low to be reported, best first: these may go on with a person
+            who is tracked, and begin nothing (Zhang et al., "ByteTrack", ECCV 2022); None: the
+            detector does not say.
     """
 
     boxes: np.ndarray
@@ -35,6 +38,7 @@ class Detections:
     looks: np.ndarray | None = None
     time_s: float | None = None
     height_noise: float = 0.08
+    doubtful: Detections | None = None
 
     def at(self, indices: np.ndarray) -> Detections:
         """Those at some indices (K,), in their order."""

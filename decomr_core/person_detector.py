@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -27,6 +28,9 @@ INPUT_SIZE = 448, 320
 
 HEIGHT_NOISE = 0.125
 """Standard deviation of the logarithm of its boxes' heights: 252 people on 117 photographs."""
+
+DOUBTFUL_SHARE = 0.5
+"""From this share of the least score on, a box is `Detections.doubtful`."""
 
 TILE_OVERLAP = 0.2
 """Share of its side that a tile has in common with the next one."""
@@ -52,7 +56,7 @@ class PersonDetector:
         Args:
             tiles: n: besides the whole image, n x n overlapping parts of it are looked at, for
                 people who are small in it; 1: only the whole.
-            min_score: below it nothing is reported.
+            min_score: below it nobody is reported, from half of it on as doubtful.
             max_overlap: of two boxes whose intersection over union is larger, the better stays.
             runtime: `openvino`, `onnxruntime` or `auto`: the first of them that is installed.
             provider: of `onnxruntime`: `cpu` or `cuda`.
@@ -78,8 +82,11 @@ class PersonDetector:
             parts += _tiles(width, height, self.tiles)
         found = [self._look_at(image, part) for part in parts]
         boxes, scores = (np.concatenate(values) for values in zip(*found, strict=True))
-        kept = _best(boxes, scores, self.min_score, self.max_overlap)
-        return Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
+        kept = _best(boxes, scores, DOUBTFUL_SHARE * self.min_score, self.max_overlap)
+        found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
+        is_sure = found.scores >= self.min_score
+        return replace(found.at(np.flatnonzero(is_sure)),
+                       doubtful=found.at(np.flatnonzero(~is_sure)))
 
     def _look_at(self, image: np.ndarray, part: tuple[int, int, int, int]
                  ) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +101,7 @@ class PersonDetector:
         canvas = np.zeros((1, INPUT_SIZE[1], INPUT_SIZE[0], 3), np.uint8)
         canvas[0, :size[1], :size[0]] = small[..., ::-1] if is_bgr else small
         boxes, scores = self._forward(canvas)
-        is_person = scores >= self.min_score
+        is_person = scores >= DOUBTFUL_SHARE * self.min_score
         boxes, scores = boxes[is_person], scores[is_person]
         boxes = boxes * np.array([width / size[0], height / size[1]] * 2) - 0.5
         boxes, inside = clip_boxes(boxes.astype(np.float32), width, height)

@@ -185,6 +185,7 @@ class Tracker:
         pairs = best_pairs(self.tracks, before, detections)
         seen = [self._seen(track, before[index], detections, pairs[index])
                 if index in pairs else None for index, track in enumerate(self.tracks)]
+        self._match_doubtful(seen, before, detections.doubtful)
         covers = np.array([track.box for track in seen if track is not None]).reshape(-1, 4)
         continued = [track or self._missed(self.tracks[index], covers)
                      for index, track in enumerate(seen)]
@@ -273,6 +274,20 @@ class Tracker:
                       if time_s is not None and abs(when - time_s) < 1e-6), {})
         return np.array([known.get(track.track_id, track.box) for track in self.tracks],
                         np.float32).reshape(-1, 4)
+
+    def _match_doubtful(self, seen: list[Track | None], before: np.ndarray,
+                        doubtful: Detections | None) -> None:
+        """Goes on with people whom nothing sure goes on with, in place; `before` as in `_seen`."""
+        left = [index for index, track in enumerate(self.tracks)
+                if seen[index] is None and not track.is_hidden]
+        if doubtful is None or not left:
+            return
+        tracks = [self.tracks[index] for index in left]
+        for place, number in best_pairs(tracks, before[left], doubtful).items():
+            track = tracks[place]
+            found = self._seen(track, before[left[place]], doubtful, number)
+            seen[left[place]] = replace(found, score=track.score, sights=track.sights,
+                                        is_new=track.is_new)
 
     def _seen(self, track: Track, before: np.ndarray, detections: Detections,
               index: int) -> Track:

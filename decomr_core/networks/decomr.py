@@ -1,4 +1,4 @@
-"""DecoMR: the only place that runs CNet -> warp -> LNet -> vertices."""
+"""DecoMR: the only place that runs CNet -> warp -> LNet -> alignment -> vertices."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.config import LOCAL_STRIDE, NetworkConfig
+from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.cnet import CNet
-from decomr_core.networks.lnet import LNet
+from decomr_core.networks.lnet import WARP_CHANNELS, LNet
 from decomr_core.structures import NetworkOutput
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.surface_detail import SurfaceDetail
@@ -59,6 +60,7 @@ class DecoMR(nn.Module):
             self.location_mapper.vertices_from_location_map(reference)[0], template[0])
         self.cnet = CNet(config)
         self.lnet = LNet(config, coarse.location_map_from_vertices(template), reference)
+        self.alignment = PixelAlignment(config.pose_components) if config.is_posed else None
 
     def forward(self, images: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
         """Runs the whole network.
@@ -90,6 +92,9 @@ class DecoMR(nn.Module):
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
+        if self.alignment is not None:
+            location_map = self.alignment(location_map, uv_features[:, -WARP_CHANNELS:], camera,
+                                          self.lnet.posed_head[-1].weight)
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 

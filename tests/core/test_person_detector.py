@@ -82,6 +82,9 @@ def test_boxes_lie_inside_the_image_whatever_the_network_says(
     assert (high > low).all() and (np.diff(found.scores) <= 0).all()
     overlap = box_overlaps(found.boxes, found.boxes)[0]
     assert (overlap[~np.eye(len(overlap), dtype=bool)] <= 0.45 + 1e-4).all()
+    assert (found.scores >= 0.3).all()
+    doubtful = found.doubtful.scores
+    assert (doubtful >= 0.15).all() and (doubtful < 0.3).all()
 
 
 def test_a_box_inside_another_one_stays() -> None:

@@ -71,6 +71,26 @@ def test_a_person_missed_a_few_times_keeps_the_number_and_then_ends() -> None:
     assert set(left) == {0}
 
 
+def test_a_doubtful_detection_goes_on_with_a_person_and_begins_nobody() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1, max_missed=0))
+    step(tracker, seen(LEFT))
+    doubtful = replace(seen(), doubtful=seen(LEFT, RIGHT, scores=[0.2, 0.2]))
+    for _ in range(5):
+        assert set(step(tracker, doubtful)) == {0}
+    assert tracker.tracks[0].score == pytest.approx(0.9), 'of the last sure detection'
+    assert tracker.tracks[0].is_new, 'doubtful detections prove nothing'
+    assert set(step(tracker, seen(RIGHT))) == {1}
+
+
+def test_a_sure_detection_comes_before_a_doubtful_one() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1))
+    for _ in range(3):
+        step(tracker, seen(LEFT))
+    beside = [16, 12, 56, 112]
+    boxes = step(tracker, replace(seen(beside), doubtful=seen(LEFT, scores=[0.2])))
+    assert set(boxes) == {0} and boxes[0][0] > LEFT[0] + 1
+
+
 def test_a_newcomer_gets_a_number_that_nobody_had() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_missed=0))
     step(tracker, seen(LEFT))
