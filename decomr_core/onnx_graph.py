@@ -30,6 +30,9 @@ NUM_DATA_INPUTS = {'Reshape': 1, 'Resize': 1, 'Unsqueeze': 1}
 
 TAKES_ANY_TYPE = {'Cast', 'Shape'}
 
+STAYS_FLOAT32 = '/alignment/'
+"""In the names of nodes that solve equations, which half precision does not do."""
+
 
 def write_notes(path: str | Path, notes: Mapping[str, str]) -> None:
     """Sets entries of a model's `metadata_props`; others stay.
@@ -56,8 +59,8 @@ def convert_to_half(path: str | Path) -> None:
     """Rewrites an exported float32 network for engines that compute in the types they are given.
 
     Convolutions and linear layers with their weights become float16, with what lies between
-    them. float32 stay: the inputs and outputs, everything that counts, places or normalises, and
-    the last layer of each head, since 11 bits are 0.5 mm of a metre and a hundredth of a texel.
+    them. float32 stay: the inputs and outputs, everything that counts, places, aligns or
+    normalises, and the last layer of each head, since 11 bits are 0.5 mm of a metre and a hundredth of a texel.
 
     Args:
         path: of the ONNX file, which is changed.
@@ -162,8 +165,8 @@ class _HalfPrecision:
         return half
 
     def _is_product(self, node: onnx.NodeProto) -> bool:
-        return (node.op_type in PRODUCTS and node.input[0] in self.producer
-                and node.input[1] in self.constants)
+        return (node.op_type in PRODUCTS and STAYS_FLOAT32 not in node.name
+                and node.input[0] in self.producer and node.input[1] in self.constants)
 
     def _half_constant(self, name: str) -> str:
         """The name of a constant's copy in float16, made at the first call."""

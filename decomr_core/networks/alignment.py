@@ -62,7 +62,8 @@ class PixelAlignment(nn.Module):
 
     def _align(self, location_map: Tensor, warped: Tensor, camera: Tensor,
                components: Tensor) -> Tensor:
-        num_texels = int(location_map.shape[2] * location_map.shape[3])
+        side = int(location_map.shape[3])  # in a traced graph a constant
+        num_texels = side ** 2
         in_image = components[:2 * num_texels]  # x and y
         is_seen = warped[:, 2:].flatten(2)
         error = (warped[:, :2] - project_location_map(location_map, camera)).flatten(2) * is_seen
@@ -76,7 +77,7 @@ class PixelAlignment(nn.Module):
             """(B, 2, r r) to what they add up to in each component (B, K): the transpose."""
             return scale * (forces.flatten(1) @ in_image)
 
-        amounts = torch.zeros_like(scale) * stiffness
+        amounts = torch.zeros_like(stiffness)[None]
         for _ in range(ROUNDS):
             left = error - moved_by(amounts)
             weights = is_seen / (1 + left.square().sum(dim=1, keepdim=True) / WRONG_BY ** 2)
@@ -89,5 +90,4 @@ class PixelAlignment(nn.Module):
                 residual = residual - step * bent
                 size_before, size = size, residual.square().sum(dim=1, keepdim=True)
                 direction = residual + size / size_before.clamp_min(SMALLEST) * direction
-        change = (amounts @ components.T).reshape(-1, *location_map.shape[1:])
-        return location_map + change
+        return location_map + (amounts @ components.T).reshape(-1, 3, side, side)

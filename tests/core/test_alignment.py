@@ -1,0 +1,107 @@
+"""The surface moved onto the pixels that show it, against NumPy's solver and by its properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from decomr_core.networks import alignment
+from decomr_core.networks.alignment import PixelAlignment
+from decomr_core.uv.location_map import project_location_map
+
+SIDE, NUM_COMPONENTS = 8, 6
+CAMERA = torch.tensor([[0.9, 0.1, -0.2], [1.2, 0.0, 0.1]])
+
+
+def scene(seed: int, seen_share: float = 0.7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Location maps, their components, what moves them to the truth, and the pixels of the truth."""
+    torch.manual_seed(seed)
+    location_map = 0.4 * torch.randn(2, 3, SIDE, SIDE)
+    components = 0.05 * torch.randn(3 * SIDE ** 2, NUM_COMPONENTS)
+    change = (torch.randn(2, NUM_COMPONENTS) @ components.T).reshape(2, 3, SIDE, SIDE)
+    is_seen = (torch.rand(2, 1, SIDE, SIDE) < seen_share).float()
+    places = project_location_map(location_map + change, CAMERA)
+    return location_map, components, change, torch.cat([places * is_seen, is_seen], dim=1)
+
+
+def lively(stiffness: float) -> PixelAlignment:
+    layer = PixelAlignment(NUM_COMPONENTS)
+    torch.nn.init.constant_(layer.stiffness, float(np.log(stiffness)))
+    return layer.requires_grad_(False)
+
+
+def test_a_surface_that_nothing_holds_goes_where_its_pixels_are() -> None:
+    location_map, components, change, warped = scene(0)
+    moved = lively(1e-6)(location_map, warped, CAMERA, components)
+    torch.testing.assert_close(moved, location_map + change, rtol=0, atol=0.01)
+
+
+def test_a_round_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alignment, 'ROUNDS', 1)
+    monkeypatch.setattr(alignment, 'STEPS', NUM_COMPONENTS + 2)
+    location_map, components, _, warped = scene(1)
+    moved = lively(0.5)(location_map, warped, CAMERA, components)
+    for person in range(2):
+        scale = float(CAMERA[person, 0])
+        rows = scale * components[:2 * SIDE ** 2].double().numpy()
+        projected = project_location_map(location_map, CAMERA)[person]
+        error = (warped[person, :2] - projected).double().numpy().reshape(2, -1)
+        seen = warped[person, 2].double().numpy().reshape(-1)
+        weights = np.tile(seen / (1 + (error ** 2).sum(0) / alignment.WRONG_BY ** 2), 2)
+        normal = rows.T @ (weights[:, None] * rows) + 0.5 * np.eye(NUM_COMPONENTS)
+        amounts = np.linalg.solve(normal, rows.T @ (weights * error.reshape(-1)))
+        expected = (components.double().numpy() @ amounts).reshape(3, SIDE, SIDE)
+        np.testing.assert_allclose((moved - location_map)[person], expected, atol=1e-5)
+
+
+def test_pixels_that_are_far_off_hardly_count() -> None:
+    location_map, components, change, warped = scene(2, seen_share=1.0)
+    wrong = warped.clone()
+    wrong[:, :2, 0] += 1.5  # one row of texels in eight
+    exact, robust = (lively(0.01)(location_map, given_places, CAMERA, components)
+                     for given_places in (warped, wrong))
+    assert (robust - exact).abs().max() < 0.1 * change.abs().max()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), seen_share=st.floats(0, 1), stiffness=st.floats(1e-3, 1e3))
+def test_texels_come_nearer_to_their_pixels_or_stay(seed: int, seen_share: float,
+                                                    stiffness: float) -> None:
+    location_map, components, _, warped = scene(seed, seen_share)
+    moved = lively(stiffness)(location_map, warped, CAMERA, components)
+    assert torch.isfinite(moved).all()
+
+    def cost(places: Tensor) -> Tensor:
+        error = (warped[:, :2] - project_location_map(places, CAMERA)) * warped[:, 2:]
+        squares = error.square().sum(dim=1) / alignment.WRONG_BY ** 2
+        return torch.log1p(squares).sum(dim=(1, 2))
+
+    assert (cost(moved) <= cost(location_map) + 1e-4).all()
+
+
+def test_nobody_seen_moves_nothing() -> None:
+    location_map, components, _, warped = scene(3)
+    moved = lively(0.3)(location_map, torch.zeros_like(warped), CAMERA, components)
+    assert torch.equal(moved, location_map)
+
+
+def test_what_comes_before_it_learns_through_it() -> None:
+    location_map, components, _, warped = scene(4)
+    layer = PixelAlignment(NUM_COMPONENTS)
+    location_map.requires_grad_(True)
+    layer(location_map, warped, CAMERA, components).square().sum().backward()
+    assert location_map.grad.abs().max() > 0 and layer.stiffness.grad.abs().min() > 0
+
+
+def test_half_precision_around_it_does_not_reach_it() -> None:
+    location_map, components, _, warped = scene(5)
+    layer = lively(0.3)
+    expected = layer(location_map, warped.bfloat16().float(), CAMERA, components)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = layer(location_map, warped.bfloat16(), CAMERA, components)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
