@@ -45,6 +45,16 @@ class Detections:
         looks = None if self.looks is None else self.looks[indices]
         return replace(self, boxes=self.boxes[indices], scores=self.scores[indices], looks=looks)
 
+    def surer_than(self, min_score: float) -> Detections:
+        """Those from a score on; the others become doubtful where the detector knows such."""
+        is_sure = self.scores >= min_score
+        doubtful = self.doubtful
+        if doubtful is not None:
+            doubtful = replace(
+                doubtful, boxes=np.concatenate([self.boxes[~is_sure], doubtful.boxes]),
+                scores=np.concatenate([self.scores[~is_sure], doubtful.scores]))
+        return replace(self.at(np.flatnonzero(is_sure)), doubtful=doubtful)
+
 
 Detector = Callable[[np.ndarray], Detections]
 """From an (H, W, 3) uint8 RGB image to the people in it."""

@@ -162,9 +162,7 @@ class HumanMeshEstimator:
         else:
             if tracker is not None and not tracker.needs_detection(width, height, time_s):
                 return _People.from_tracks(tracker)
-            detections = self._detector(image)
-            detections = detections.at(
-                np.flatnonzero(detections.scores >= self.config.min_score))
+            detections = self._detector(image).surer_than(self.config.min_score)
         if tracker is None:
             return self._untracked(detections, boxes is None)
         if boxes is not None:

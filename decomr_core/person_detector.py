@@ -84,9 +84,7 @@ class PersonDetector:
         boxes, scores = (np.concatenate(values) for values in zip(*found, strict=True))
         kept = _best(boxes, scores, DOUBTFUL_SHARE * self.min_score, self.max_overlap)
         found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
-        is_sure = found.scores >= self.min_score
-        return replace(found.at(np.flatnonzero(is_sure)),
-                       doubtful=found.at(np.flatnonzero(~is_sure)))
+        return replace(found, doubtful=found.at(np.arange(0))).surer_than(self.min_score)
 
     def _look_at(self, image: np.ndarray, part: tuple[int, int, int, int]
                  ) -> tuple[np.ndarray, np.ndarray]:

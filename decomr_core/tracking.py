@@ -57,6 +57,7 @@ class TrackerConfig:
             tracked; 1: on all.
         follows_mesh: the boxes around the meshes say where people are between two detections.
         max_missed: detections in a row that may miss a person whom the mesh still sees.
+        max_missed_by_all: the same where not even a doubtful detection sees the person.
         max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
         max_gap_s: after so long without an image everybody is forgotten.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
@@ -71,6 +72,7 @@ class TrackerConfig:
     detect_every: int = 5
     follows_mesh: bool = True
     max_missed: int = 3
+    max_missed_by_all: int = 1
     max_hidden_s: float = 2.0
     max_gap_s: float = 2.0
     min_foreground: float = 0.1
@@ -84,9 +86,10 @@ class TrackerConfig:
         Raises:
             ValueError: a value is out of its range.
         """
-        if min(self.detect_every, self.max_tracks) < 1 or self.max_missed < 0:
+        if (min(self.detect_every, self.max_tracks) < 1
+                or min(self.max_missed, self.max_missed_by_all) < 0):
             raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
-                             'max_missed at least 0')
+                             'max_missed and max_missed_by_all at least 0')
         if not (self.max_hidden_s >= 0 and self.max_gap_s > 0):
             raise ValueError(f'{self}: max_hidden_s must be at least 0, max_gap_s above 0')
         for name in ('min_foreground', 'same_person'):
@@ -187,7 +190,9 @@ class Tracker:
                 if index in pairs else None for index, track in enumerate(self.tracks)]
         self._match_doubtful(seen, before, detections.doubtful)
         covers = np.array([track.box for track in seen if track is not None]).reshape(-1, 4)
-        continued = [track or self._missed(self.tracks[index], covers)
+        allowed = (self.config.max_missed if detections.doubtful is None
+                   else self.config.max_missed_by_all)
+        continued = [track or self._missed(self.tracks[index], covers, allowed)
                      for index, track in enumerate(seen)]
         taken = set(pairs.values())
         newcomers = [self._newcomer(detections, index, before)
@@ -303,8 +308,11 @@ class Tracker:
                        seen_s=self.now_s, sights=sights, is_new=sights < self.config.min_sights,
                        score=float(detections.scores[index]), hidden_since_s=None)
 
-    def _missed(self, track: Track, covers: np.ndarray) -> Track | None:
-        """The track that the detector did not see; `covers` (N, 4) are those it saw."""
+    def _missed(self, track: Track, covers: np.ndarray, allowed: int) -> Track | None:
+        """The track that the detector did not see; `covers` (N, 4) are those it saw.
+
+        It ends after more than `allowed` misses in a row.
+        """
         if track.is_hidden:
             return None if track.is_new else track
         covered = box_overlaps(track.box[None], covers)
@@ -312,7 +320,7 @@ class Tracker:
             return self._hidden(track)
         if not track.is_new and (covered[1] > COVERED).any():
             return track
-        if track.missed >= self.config.max_missed:
+        if track.missed >= allowed:
             return None
         return replace(track, missed=track.missed + 1)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from decomr_core import assets, person_detector
 from decomr_core.appearance import looks_of_boxes
-from decomr_core.detection import box_overlaps
+from decomr_core.detection import Detections, box_overlaps
 from decomr_core.person_detector import INPUT_SIZE, RUNTIMES, PersonDetector
 
 # Of Debian's package opencv-doc.
@@ -85,6 +85,21 @@ def test_boxes_lie_inside_the_image_whatever_the_network_says(
     assert (found.scores >= 0.3).all()
     doubtful = found.doubtful.scores
     assert (doubtful >= 0.15).all() and (doubtful < 0.3).all()
+
+
+def test_whoever_is_not_sure_enough_is_doubtful(detector: PersonDetector,
+                                                picture: np.ndarray) -> None:
+    found = detector(picture)
+    raised = found.surer_than(float(found.scores[0]))
+    assert len(raised.scores) == 1
+    everybody = np.concatenate([raised.scores, raised.doubtful.scores])
+    assert np.array_equal(everybody, np.concatenate([found.scores, found.doubtful.scores]))
+    assert len(raised.doubtful.boxes) == len(raised.doubtful.scores)
+
+
+def test_a_detector_that_knows_no_doubt_is_not_given_any() -> None:
+    found = Detections(np.zeros((2, 4), np.float32), np.float32([0.9, 0.2])).surer_than(0.5)
+    assert found.scores.tolist() == pytest.approx([0.9]) and found.doubtful is None
 
 
 def test_a_box_inside_another_one_stays() -> None:

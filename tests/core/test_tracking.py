@@ -72,14 +72,24 @@ def test_a_person_missed_a_few_times_keeps_the_number_and_then_ends() -> None:
 
 
 def test_a_doubtful_detection_goes_on_with_a_person_and_begins_nobody() -> None:
-    tracker = Tracker(TrackerConfig(detect_every=1, max_missed=0))
+    tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT))
     doubtful = replace(seen(), doubtful=seen(LEFT, RIGHT, scores=[0.2, 0.2]))
     for _ in range(5):
         assert set(step(tracker, doubtful)) == {0}
     assert tracker.tracks[0].score == pytest.approx(0.9), 'of the last sure detection'
     assert tracker.tracks[0].is_new, 'doubtful detections prove nothing'
-    assert set(step(tracker, seen(RIGHT))) == {1}
+    assert set(step(tracker, seen(RIGHT))) == {0, 1}
+
+
+def test_who_is_not_even_seen_doubtfully_ends_sooner() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=1, max_missed=3, max_missed_by_all=1))
+    for answers, ends_after in ((seen(), 4), (replace(seen(), doubtful=seen()), 2)):
+        tracker.reset()
+        for _ in range(3):
+            step(tracker, seen(LEFT))
+        left = [len(step(tracker, answers)) for _ in range(5)]
+        assert left == [1] * (ends_after - 1) + [0] * (6 - ends_after)
 
 
 def test_a_sure_detection_comes_before_a_doubtful_one() -> None:
