@@ -142,9 +142,14 @@ def test_another_size_of_crop_is_refused() -> None:
         dataclasses.replace(network_config('rt'), crop_size=128)
 
 
-def test_the_shipped_network_has_the_encoder_of_the_asset_unchanged() -> None:
+def test_the_shipped_network_has_what_the_notice_says_of_the_asset() -> None:
     network = load_network('rt')
-    kept = {name: value.clone() for name, value in network.cnet.encoder.state_dict().items()}
+    trained = {name: value.clone() for name, value in network.cnet.encoder.state_dict().items()}
     load_blazepose(network)
     for name, value in network.cnet.encoder.state_dict().items():
-        assert torch.equal(value, kept[name]), name
+        is_filter = value.ndim == 4 and value.shape[1] == 1
+        if is_filter or name.startswith(('stem.', 'stages.0.', 'stages.1.')):
+            assert torch.equal(value, trained[name]), name
+        else:  # trained further, not from nothing
+            away = (trained[name] - value).norm() / value.norm().clamp_min(1e-6)
+            assert away < 0.5, name
