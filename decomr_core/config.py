@@ -151,7 +151,9 @@ class NetworkConfig:
     @property
     def local_channels(self) -> int:
         """C, channels of the local features."""
-        return self.decoder_channels[0] if self.encoder == 'blazepose' else self.encoder_channels[0]
+        of_decoder = (self.decoder_channels if self.encoder == 'blazepose'
+                      else self.encoder_channels)
+        return of_decoder[0]
 
     @property
     def encoder_channels(self) -> tuple[int, int, int, int]:

@@ -60,7 +60,8 @@ def convert_to_half(path: str | Path) -> None:
 
     Convolutions and linear layers with their weights become float16, with what lies between
     them. float32 stay: the inputs and outputs, everything that counts, places, aligns or
-    normalises, and the last layer of each head, since 11 bits are 0.5 mm of a metre and a hundredth of a texel.
+    normalises, and the last layer of each head, since 11 bits are 0.5 mm of a metre and a
+    hundredth of a texel.
 
     Args:
         path: of the ONNX file, which is changed.

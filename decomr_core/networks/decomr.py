@@ -99,7 +99,7 @@ class DecoMR(nn.Module):
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 
     def read_surface(self, location_map: Tensor) -> tuple[Tensor, Tensor]:
-        """A location map (B, 3, R, R) to vertices (B, V, 3) and joints (B, J, 3), root frame, m."""
+        """A location map (B, 3, R, R) to vertices (B, V, 3) and joints (B, J, 3), metres."""
         with torch.autocast(location_map.device.type, enabled=False):  # mm need float32
             vertices = self.location_mapper.vertices_from_location_map(location_map)
             if self.surface_detail is not None:

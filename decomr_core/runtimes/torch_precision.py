@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from decomr_core.assets import cache_folder, file_hash
 from decomr_core.networks.blocks import OutputHead

@@ -81,7 +81,8 @@ def test_stage_one_poses_the_reference_map_too(make_trainer):
     first = next(entry['losses'] for entry in logged if entry.get('step') == 1)
     assert set(first) == {'mask', 'uv', 'posed'} and first['posed'] > 0
     after = trainer.network.state_dict()
-    for name in ('cnet.global_head.1.weight', 'lnet.posed_head.0.weight', 'lnet.camera_head.0.weight'):
+    for name in ('cnet.global_head.1.weight', 'lnet.posed_head.0.weight',
+                 'lnet.camera_head.0.weight'):
         assert not torch.equal(before[name], after[name]), name
 
 
