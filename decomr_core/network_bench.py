@@ -153,7 +153,7 @@ def gflop_of(preset: str) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    network = untrained(_name_of(preset))
+    network = untrained(_name_of(preset)).requires_grad_(False)  # weights that layers share
     size = network.config.crop_size
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, size, size))
