@@ -37,25 +37,20 @@ class OfficialStructure(nn.Module):
         if network.config.lnet_input != 'global+local':
             raise ValueError(f'lnet_input is {network.config.lnet_input!r}, but the published '
                              "network has 'global+local'")
-        self.resolution = network.config.uv_resolution
-        self.cnet, self.lnet = copy.deepcopy(network.cnet), copy.deepcopy(network.lnet)
-        self.lnet.projection = _ConcatenatedProjection(self.lnet.projection)
+        self.network = copy.deepcopy(network)
+        self.network._warp = self._warp
+        self.network.lnet.projection = _ConcatenatedProjection(self.network.lnet.projection)
         for block in self.modules():
             if isinstance(block, UpsamplingBlock):
                 block.forward = block._forward_naive
-        self.location_mapper = network.location_mapper
-        self.surface_detail = network.surface_detail
-        self.register_buffer('joint_regressor', network.joint_regressor)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """The outputs for crops (B, S, S, 3) uint8 RGB."""
-        iuv, local_features, global_features = self.cnet(normalize_images(images))
-        uv_features = warp_image_by_image(local_features, iuv, self.resolution)
-        location_map, camera = self.lnet(uv_features, global_features)
-        vertices = self.location_mapper.vertices_from_location_map(location_map)
-        if self.surface_detail is not None:
-            vertices = self.surface_detail(vertices)
-        return NetworkOutput(iuv, vertices, self.joint_regressor @ vertices, camera, location_map)
+        return self.network(normalize_images(images))
+
+    def _warp(self, _: Tensor, local_features: Tensor, iuv: Tensor) -> Tensor:
+        """In the place of `DecoMR._warp`: (B, C, h, w) and (B, 3, h, w) to (B, C + 3, r, r)."""
+        return warp_image_by_image(local_features, iuv, self.network.config.uv_resolution)
 
 
 def warp_image_by_image(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pretended_queue import PretendedQueue
-from small_networks import small_config
+from small_networks import POSED, small_config
 
 from benchmarks import gpu
 from benchmarks.official_structure import OfficialStructure, warp_image_by_image
@@ -46,10 +46,10 @@ def few_images() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize('preset', ['rt', 'paper'])
-def test_the_official_structure_computes_what_ours_does(small_network: Callable[..., DecoMR],
-                                                        preset: str) -> None:
-    ours = small_network(preset)
+@pytest.mark.parametrize(('preset', 'changes'), [('rt', {}), ('paper', {}), ('rt', POSED)])
+def test_the_official_structure_computes_what_ours_does(
+        small_network: Callable[..., DecoMR], preset: str, changes: dict[str, Any]) -> None:
+    ours = small_network(preset, **changes)
     official = OfficialStructure(ours)
     crops = parity_crops(64, 8)
     with torch.inference_mode():
@@ -57,7 +57,7 @@ def test_the_official_structure_computes_what_ours_does(small_network: Callable[
     seen = {name: getattr(seen, name).numpy() for name in OUTPUT_NAMES}
     expected = gpu._runner(gpu.REFERENCE, ours, CPU, (8,))(crops)
     assert measure_parity(seen, expected).passes('f32')
-    assert ours.lnet.projection is not official.lnet.projection, 'ours stays as it is'
+    assert ours.lnet.projection is not official.network.lnet.projection, 'ours stays as it is'
 
 
 def test_the_warp_image_by_image_is_the_warp_also_of_an_image_without_a_person() -> None:
