@@ -1,4 +1,4 @@
-"""What is known about one person over time, and what the meshes of one image say of all."""
+"""What is known about one person over time, what the meshes of one image say, and the rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from decomr_core.motion import BoxMotion
 
-__all__ = ['Sights', 'Track']
+__all__ = ['Sights', 'Track', 'TrackerConfig']
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,67 @@ class Sights:
     is_covered: np.ndarray
     looks: Callable[[], np.ndarray] | None
     unseen: dict[int, Track | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How tracks begin, go on and end.
+
+    Attributes:
+        detect_every: the detector runs on every n-th image, and on each image while nobody is
+            tracked; 1: on all.
+        follows_mesh: the boxes around the meshes say where people are between two detections.
+        max_missed: detections in a row that may miss a person whom the mesh still sees.
+        max_missed_by_all: the same where not even a doubtful detection sees the person.
+        max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
+        max_gap_s: after so long without an image everybody is forgotten.
+        min_foreground: share of the person box that the mesh's IUV must call a person, or the
+            mesh is not trusted to carry the box.
+        max_tracks: so many people at most: those known longer, then those with the best scores;
+            the others are counted in `Tracker.people_left_out`.
+        same_person: two meshes that overlap more show one person.
+        min_sights: with fewer detections a person is new: who is new and hidden ends with the next
+            detection that does not see them.
+    """
+
+    detect_every: int = 5
+    follows_mesh: bool = True
+    max_missed: int = 3
+    max_missed_by_all: int = 1
+    max_hidden_s: float = 2.0
+    max_gap_s: float = 2.0
+    min_foreground: float = 0.1
+    max_tracks: int = 30
+    same_person: float = 0.7
+    min_sights: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuses values that make no sense.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        if (min(self.detect_every, self.max_tracks) < 1
+                or min(self.max_missed, self.max_missed_by_all) < 0):
+            raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
+                             'max_missed and max_missed_by_all at least 0')
+        if not (self.max_hidden_s >= 0 and self.max_gap_s > 0):
+            raise ValueError(f'{self}: max_hidden_s must be at least 0, max_gap_s above 0')
+        for name in ('min_foreground', 'same_person'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
+
+    @classmethod
+    def for_detector(cls, name: str, detect_every: int, max_tracks: int) -> TrackerConfig:
+        """The config that suits a detector.
+
+        Args:
+            name: of the detector, as in `decomr_core.detection.DETECTORS`.
+            detect_every: see above.
+            max_tracks: see above.
+        """
+        if name == 'whole-frame':
+            # One person whose box is always the whole image: the one around the mesh is far
+            # smaller.
+            return cls(detect_every=1, max_tracks=1, follows_mesh=False)
+        return cls(detect_every=detect_every, max_tracks=max_tracks)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -29,7 +29,7 @@ from decomr_core.matching import (
     rivals,
 )
 from decomr_core.motion import FROM_MESH, BoxMotion, HeldBoxes, detector_noise
-from decomr_core.track import Sights, Track
+from decomr_core.track import Sights, Track, TrackerConfig
 
 __all__ = ['Tracker', 'TrackerConfig']
 
@@ -46,70 +46,6 @@ LOOK_GAIN = 0.15
 
 COVERED = 0.5
 """From this share on, a detector that does not see a person behind another has missed nobody."""
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """How tracks begin, go on and end.
-
-    Attributes:
-        detect_every: the detector runs on every n-th image, and on each image while nobody is
-            tracked; 1: on all.
-        follows_mesh: the boxes around the meshes say where people are between two detections.
-        max_missed: detections in a row that may miss a person whom the mesh still sees.
-        max_missed_by_all: the same where not even a doubtful detection sees the person.
-        max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
-        max_gap_s: after so long without an image everybody is forgotten.
-        min_foreground: share of the person box that the mesh's IUV must call a person, or the
-            mesh is not trusted to carry the box.
-        max_tracks: so many people at most: those known longer, then those with the best scores;
-            the others are counted in `Tracker.people_left_out`.
-        same_person: two meshes that overlap more show one person.
-        min_sights: with fewer detections a person is new: who is new and hidden ends with the next
-            detection that does not see them.
-    """
-
-    detect_every: int = 5
-    follows_mesh: bool = True
-    max_missed: int = 3
-    max_missed_by_all: int = 1
-    max_hidden_s: float = 2.0
-    max_gap_s: float = 2.0
-    min_foreground: float = 0.1
-    max_tracks: int = 30
-    same_person: float = 0.7
-    min_sights: int = 2
-
-    def __post_init__(self) -> None:
-        """Refuses values that make no sense.
-
-        Raises:
-            ValueError: a value is out of its range.
-        """
-        if (min(self.detect_every, self.max_tracks) < 1
-                or min(self.max_missed, self.max_missed_by_all) < 0):
-            raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
-                             'max_missed and max_missed_by_all at least 0')
-        if not (self.max_hidden_s >= 0 and self.max_gap_s > 0):
-            raise ValueError(f'{self}: max_hidden_s must be at least 0, max_gap_s above 0')
-        for name in ('min_foreground', 'same_person'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
-
-    @classmethod
-    def for_detector(cls, name: str, detect_every: int, max_tracks: int) -> TrackerConfig:
-        """The config that suits a detector.
-
-        Args:
-            name: of the detector, as in `decomr_core.detection.DETECTORS`.
-            detect_every: see above.
-            max_tracks: see above.
-        """
-        if name == 'whole-frame':
-            # One person whose box is always the whole image: the one around the mesh is far
-            # smaller.
-            return cls(detect_every=1, max_tracks=1, follows_mesh=False)
-        return cls(detect_every=detect_every, max_tracks=max_tracks)
 
 
 class Tracker:
@@ -186,14 +122,15 @@ class Tracker:
         self._images_since_detection = 0
         before = self._boxes_at(detections.time_s)
         pairs = best_pairs(self.tracks, before, detections)
-        seen = [self._seen(track, before[index], detections, pairs[index])
-                if index in pairs else None for index, track in enumerate(self.tracks)]
-        self._match_doubtful(seen, before, detections.doubtful)
-        covers = np.array([track.box for track in seen if track is not None]).reshape(-1, 4)
-        allowed = (self.config.max_missed if detections.doubtful is None
-                   else self.config.max_missed_by_all)
-        continued = [track or self._missed(self.tracks[index], covers, allowed)
-                     for index, track in enumerate(seen)]
+        seen = {index: self._seen(self.tracks[index], before[index], detections, number)
+                for index, number in pairs.items()}
+        allowed = self.config.max_missed
+        if detections.doubtful is not None:
+            seen |= self._seen_doubtfully(seen, before, detections.doubtful)
+            allowed = self.config.max_missed_by_all
+        covers = np.array([track.box for track in seen.values()]).reshape(-1, 4)
+        continued = [seen.get(index) or self._missed(track, covers, allowed)
+                     for index, track in enumerate(self.tracks)]
         taken = set(pairs.values())
         newcomers = [self._newcomer(detections, index, before)
                      for index in range(len(detections.boxes)) if index not in taken]
@@ -280,33 +217,36 @@ class Tracker:
         return np.array([known.get(track.track_id, track.box) for track in self.tracks],
                         np.float32).reshape(-1, 4)
 
-    def _match_doubtful(self, seen: list[Track | None], before: np.ndarray,
-                        doubtful: Detections | None) -> None:
-        """Goes on with people whom nothing sure goes on with, in place; `before` as in `_seen`."""
-        left = [index for index, track in enumerate(self.tracks)
-                if seen[index] is None and not track.is_hidden]
-        if doubtful is None or not left:
-            return
-        tracks = [self.tracks[index] for index in left]
-        for place, number in best_pairs(tracks, before[left], doubtful).items():
-            track = tracks[place]
-            found = self._seen(track, before[left[place]], doubtful, number)
-            seen[left[place]] = replace(found, score=track.score, sights=track.sights,
-                                        is_new=track.is_new)
-
     def _seen(self, track: Track, before: np.ndarray, detections: Detections,
               index: int) -> Track:
         """The track with the detection that continues it; it was at `before` (4,) then."""
-        detected = detections.boxes[index]
+        sights = track.sights + 1
+        return replace(self._corrected(track, before, detections, index), sights=sights,
+                       is_new=sights < self.config.min_sights,
+                       score=float(detections.scores[index]))
+
+    def _seen_doubtfully(self, seen: Collection[int], before: np.ndarray,
+                         doubtful: Detections) -> dict[int, Track]:
+        """Whom only doubtful detections see, by index: they correct, and prove nothing.
+
+        `seen` are the indices of the others, `before` (T, 4) is where everybody was then.
+        """
+        left = [index for index, track in enumerate(self.tracks)
+                if index not in seen and not track.is_hidden]
+        pairs = best_pairs([self.tracks[index] for index in left], before[left], doubtful)
+        return {left[place]: self._corrected(
+                    self.tracks[left[place]], before[left[place]], doubtful, number)
+                for place, number in pairs.items()}
+
+    def _corrected(self, track: Track, before: np.ndarray, detections: Detections,
+                   index: int) -> Track:
+        """The track where a detection says; it was at `before` (4,) in the detection's image."""
         # What an older image corrects is corrected here too; the way since then stays.
         moved = track.box - before
         shift = (moved[:2] + moved[2:]) / 2
-        present = detected + np.tile(shift, 2).astype(np.float32)
-        sights = track.sights + 1
+        present = detections.boxes[index] + np.tile(shift, 2).astype(np.float32)
         motion = track.motion.corrected(present, detector_noise(detections.height_noise))
-        return replace(track, motion=motion, missed=0,
-                       seen_s=self.now_s, sights=sights, is_new=sights < self.config.min_sights,
-                       score=float(detections.scores[index]), hidden_since_s=None)
+        return replace(track, motion=motion, missed=0, seen_s=self.now_s, hidden_since_s=None)
 
     def _missed(self, track: Track, covers: np.ndarray, allowed: int) -> Track | None:
         """The track that the detector did not see; `covers` (N, 4) are those it saw.
