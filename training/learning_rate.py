@@ -53,6 +53,8 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
             layer.requires_grad_(False)
     rest = [parameter for name, parameter in network.named_parameters()
             if not name.startswith(INIT_PARTS['encoder'])]
-    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     groups = [{'params': rest, 'share': 1.0}]
-    return groups + [{'params': learning, 'share': optimizer.encoder_share}] * bool(learning)
+    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    if learning:
+        groups.append({'params': learning, 'share': optimizer.encoder_share})
+    return groups

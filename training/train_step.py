@@ -77,27 +77,32 @@ class TrainStep(nn.Module):
         with self._autocast():
             iuv, local_features, global_features = self.network.predict_iuv(images)
         terms = self._iuv_losses(iuv.float(), batch)
-        if self.weights.posed and self.network.config.is_posed:
-            terms['posed'] = self.weights.posed * self._posed_loss(global_features, batch)
+        has_posed_loss = bool(self.weights.posed) and self.network.config.is_posed
+        if is_first_stage and not has_posed_loss:
+            return _checked(terms)
+        true_map = self.true_location_map(batch.vertices)
+        if has_posed_loss:
+            terms['posed'] = self.weights.posed * self._posed_loss(
+                global_features, batch, true_map)
         if is_first_stage:
             return _checked(terms)
         with self._autocast():
             output = self.network.predict_mesh(images, iuv, local_features, global_features)
-        terms |= self._surface_losses(output, batch)
+        terms |= self._surface_losses(output, batch, true_map)
         terms['joints_3d'], terms['joints_2d'] = self._joint_losses(
             output.vertices, output.joints, output.camera, batch)
         return _checked(terms)
 
-    def _posed_loss(self, global_features: Tensor, batch: PersonBatch) -> Tensor:
-        """Of the reference map as the global feature poses it, before LNet corrects it."""
+    def _posed_loss(self, global_features: Tensor, batch: PersonBatch,
+                    true_map: Tensor) -> Tensor:
+        """Of the reference map as the global feature (B, G) poses it, before LNet corrects it."""
         with self._autocast():
             change, camera = self.network.lnet.pose(global_features)
         location_map = self.network.lnet.reference_location_map + change
         joints_3d, joints_2d = self._joint_losses(
             *self.network.read_surface(location_map), camera, batch)
         return joints_3d + joints_2d + self.weights.location_map * losses.location_map_loss(
-            location_map, self.true_location_map(batch.vertices), self.texel_weights,
-            batch.mesh_weights)
+            location_map, true_map, self.texel_weights, batch.mesh_weights)
 
     def _iuv_losses(self, iuv: Tensor, batch: PersonBatch) -> dict[str, Tensor]:
         believed = batch.iuv_weights
@@ -106,12 +111,12 @@ class TrainStep(nn.Module):
             'uv': self.weights.uv * losses.uv_loss(iuv, batch.iuv, believed),
         }
 
-    def _surface_losses(self, output: NetworkOutput, batch: PersonBatch) -> dict[str, Tensor]:
+    def _surface_losses(self, output: NetworkOutput, batch: PersonBatch,
+                        true_map: Tensor) -> dict[str, Tensor]:
         weights, location_map = self.weights, output.location_map
         terms = {
             'location_map': weights.location_map * losses.location_map_loss(
-                location_map, self.true_location_map(batch.vertices), self.texel_weights,
-                batch.mesh_weights,
+                location_map, true_map, self.texel_weights, batch.mesh_weights,
             ),
             'consistency': weights.consistency * losses.consistency_loss(
                 batch.iuv, location_map, output.camera, batch.iuv_weights

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from decomr_core.uv.location_map import project_location_map
+from decomr_core.uv.warp import WARP_CHANNELS, reprojection_error
 
 __all__ = ['PixelAlignment']
 
@@ -43,14 +43,13 @@ class PixelAlignment(nn.Module):
         super().__init__()
         self.stiffness = nn.Parameter(torch.full((num_components,), math.log(FIRST_STIFFNESS)))
 
-    def forward(self, location_map: Tensor, warped: Tensor, camera: Tensor,
+    def forward(self, location_map: Tensor, uv_features: Tensor, camera: Tensor,
                 components: Tensor) -> Tensor:
         """The location map, moved.
 
         Args:
             location_map: (B, 3, r, r) float32, metres, root frame.
-            warped: (B, 3, r, r) the last channels of the warp: mean x and y of each texel's
-                pixels, crop frame, and 1 where there are any.
+            uv_features: (B, C + 3, r, r) from the warp.
             camera: (B, 3) weak perspective (s, tx, ty).
             components: (3 r r, K) what one unit of each component adds to the map.
 
@@ -58,15 +57,16 @@ class PixelAlignment(nn.Module):
             (B, 3, r, r) float32, metres.
         """
         with torch.autocast(location_map.device.type, enabled=False):
-            return self._align(location_map, warped.float(), camera, components.float())
+            return self._align(location_map, uv_features[:, -WARP_CHANNELS:].float(), camera,
+                               components.float())
 
     def _align(self, location_map: Tensor, warped: Tensor, camera: Tensor,
                components: Tensor) -> Tensor:
         side = int(location_map.shape[3])  # in a traced graph a constant
         num_texels = side ** 2
         in_image = components[:2 * num_texels]  # x and y
-        is_seen = warped[:, 2:].flatten(2)
-        error = (warped[:, :2] - project_location_map(location_map, camera)).flatten(2) * is_seen
+        is_seen = warped[:, -1:].flatten(2)
+        error = reprojection_error(warped, location_map, camera).flatten(2)
         scale, stiffness = camera[:, :1], self.stiffness.exp()
 
         def moved_by(amounts: Tensor) -> Tensor:

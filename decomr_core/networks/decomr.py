@@ -12,7 +12,7 @@ from decomr_core.body_models.frames import in_root_frame
 from decomr_core.config import LOCAL_STRIDE, NetworkConfig
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.cnet import CNet
-from decomr_core.networks.lnet import WARP_CHANNELS, LNet
+from decomr_core.networks.lnet import LNet
 from decomr_core.structures import NetworkOutput
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.surface_detail import SurfaceDetail
@@ -93,7 +93,7 @@ class DecoMR(nn.Module):
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
         if self.alignment is not None:
-            location_map = self.alignment(location_map, uv_features[:, -WARP_CHANNELS:], camera,
+            location_map = self.alignment(location_map, uv_features, camera,
                                           self.lnet.posed_head[-1].weight)
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)

@@ -14,14 +14,12 @@ from decomr_core.networks.blocks import (
     make_norm,
     make_vector_norm,
 )
-from decomr_core.uv.location_map import project_location_map
+from decomr_core.uv.warp import WARP_CHANNELS, reprojection_error
 
 __all__ = ['Hourglass', 'LNet', 'TexelProjection']
 
 # Channels of the reference map: a point in metres.
 POINT_CHANNELS = 3
-# x, y and mask, which the warp adds to the features.
-WARP_CHANNELS = 3
 # How far a posed reference map is from the pixels: crop x and y.
 ERROR_CHANNELS = 2
 LEAKY_SLOPE = 0.2
@@ -93,7 +91,7 @@ class LNet(nn.Module):
         if change is not None:
             reference_map, location_map = reference_map + change, location_map + change
             uv_features = torch.cat(
-                [uv_features, _reprojection_error(uv_features, reference_map, camera)], dim=1)
+                [uv_features, reprojection_error(uv_features, reference_map, camera)], dim=1)
         features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
         if self.correction_head is not None:
             location_map = location_map + self._components_of(self.correction_head(coarsest))
@@ -190,21 +188,6 @@ class Hourglass(nn.Module):
         for up, skip in zip(reversed(self.up_layers), reversed(skips), strict=True):
             features = up(features) + skip
         return self.norm(features), coarsest
-
-
-def _reprojection_error(uv_features: Tensor, reference_map: Tensor, camera: Tensor) -> Tensor:
-    """How far the reference map lies from the pixels that were warped to its texels.
-
-    Args:
-        uv_features: (B, C + 3, r, r) from the warp.
-        reference_map: (B, 3, r, r) metres, root frame.
-        camera: (B, 3) weak perspective (s, tx, ty).
-
-    Returns:
-        (B, 2, r, r) crop x and y; 0 where no pixel was warped to.
-    """
-    seen, is_seen = uv_features[:, -WARP_CHANNELS:-1], uv_features[:, -1:]
-    return (seen - project_location_map(reference_map, camera)) * is_seen
 
 
 def _make_posed_head(config: NetworkConfig) -> OutputHead | None:

@@ -13,11 +13,16 @@ import torch
 from torch import Tensor
 
 from decomr_core.structures import check_shape
+from decomr_core.uv.location_map import project_location_map
 
-__all__ = ['FOREGROUND_THRESHOLD', 'WARP_FORMS', 'warp_to_uv']
+__all__ = ['FOREGROUND_THRESHOLD', 'WARP_CHANNELS', 'WARP_FORMS', 'reprojection_error',
+           'warp_to_uv']
 
 # A pixel belongs to the person above this probability.
 FOREGROUND_THRESHOLD = 0.5
+
+WARP_CHANNELS = 3
+"""x, y and mask, which the warp adds to the features."""
 
 WARP_FORMS = ('scatter', 'dense')
 """`dense` takes r * r * h * w numbers per person: 4 MB in the preset rt, 51 MB in paper."""
@@ -52,6 +57,21 @@ def warp_to_uv(features: Tensor, iuv: Tensor, resolution: int, form: str = 'scat
     means = sums[:, :-1] / count.clamp(min=1)
     warped = torch.cat([means, (count > 0).to(means.dtype)], dim=1)
     return warped.reshape(batch, channels + 3, resolution, resolution).to(given_type)
+
+
+def reprojection_error(uv_features: Tensor, location_map: Tensor, camera: Tensor) -> Tensor:
+    """How far a location map lies from the pixels that were warped to its texels.
+
+    Args:
+        uv_features: (B, C + 3, r, r) from `warp_to_uv`.
+        location_map: (B, 3, r, r) metres, root frame.
+        camera: (B, 3) weak perspective (s, tx, ty).
+
+    Returns:
+        (B, 2, r, r) crop x and y; 0 where no pixel was warped to.
+    """
+    seen, is_seen = uv_features[:, -WARP_CHANNELS:-1], uv_features[:, -1:]
+    return (seen - project_location_map(location_map, camera)) * is_seen
 
 
 def _sum_by_scatter(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:

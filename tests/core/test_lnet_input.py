@@ -12,8 +12,9 @@ from decomr_core.body_models import BodyModel
 from decomr_core.checkpoint import load_network, save_checkpoint
 from decomr_core.config import LNET_INPUTS, NetworkConfig, network_config
 from decomr_core.networks import DecoMR
-from decomr_core.networks.lnet import POINT_CHANNELS, WARP_CHANNELS
+from decomr_core.networks.lnet import POINT_CHANNELS
 from decomr_core.uv.uv_map import UVMap
+from decomr_core.uv.warp import WARP_CHANNELS
 
 # Below this a float32 difference is rounding; what an input does is far above.
 UNCHANGED_M, CHANGED_M = 1e-7, 1e-4

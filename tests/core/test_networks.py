@@ -11,8 +11,9 @@ from decomr_core.config import PRESETS, NetworkConfig, network_config
 from decomr_core.losses import project_weak_perspective
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blocks import RunningNorm, UpsamplingBlock
-from decomr_core.networks.lnet import TexelProjection, _reprojection_error
+from decomr_core.networks.lnet import TexelProjection
 from decomr_core.uv.uv_map import UVMap
+from decomr_core.uv.warp import reprojection_error
 
 MAX_RT_PARAMETERS = 8_000_000
 
@@ -130,7 +131,7 @@ def test_the_reprojection_error_is_what_is_left_between_a_texel_and_its_pixels()
     is_seen = (torch.rand(2, 1, 4, 4) > 0.5).float()
     places = (projected + 0.25) * is_seen
     warped = torch.cat([torch.randn(2, 5, 4, 4), places, is_seen], dim=1)
-    torch.testing.assert_close(_reprojection_error(warped, reference, camera),
+    torch.testing.assert_close(reprojection_error(warped, reference, camera),
                                0.25 * is_seen.expand(-1, 2, -1, -1), rtol=0, atol=1e-6)
 
 
