@@ -7,6 +7,7 @@ pixel centre at all, and these are dropped before anything is tested. Faces of a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,8 +43,8 @@ class Fragments:
     depth: Tensor
 
 
-def rasterize(vertices: Tensor, faces: Tensor, size: int, *,
-              cull_backfaces: bool = False) -> Fragments:
+def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: bool = False,
+              is_opaque: Callable[[Tensor, Tensor], Tensor] | None = None) -> Fragments:
     """Finds the nearest face at every pixel centre of a square crop.
 
     Weights and depth are linear in the crop plane (no perspective correction inside a face).
@@ -54,6 +55,8 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *,
         size: S, px.
         cull_backfaces: skip faces that turn away. A face looks at the camera if its corners run
             counter-clockwise on the screen, as those of a closed body with outward normals do.
+        is_opaque: of faces (M,) and barycentric weights (M, 3) tells which points (M,) bool are
+            there at all (alpha test); all of them by default.
     """
     check_shape('vertices', vertices, (None, None, 3))
     check_shape('faces', faces, (None, 3))
@@ -61,7 +64,7 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *,
     pixels = torch.stack([(vertices[..., 0] + 1) * (size / 2) - 0.5,
                           (vertices[..., 1] + 1) * (size / 2) - 0.5, vertices[..., 2]], dim=-1)
     with torch.no_grad():
-        keys = _nearest_keys(pixels, faces, size, cull_backfaces)
+        keys = _nearest_keys(pixels, faces, size, cull_backfaces, is_opaque)
     shown = keys != EMPTY_KEY
     face_index = torch.where(shown, keys & 0xFFFFFFFF, -1)
     where = shown.nonzero()[:, 0]
@@ -81,7 +84,8 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *,
                      depth.view(batch, size, size))
 
 
-def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool) -> Tensor:
+def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
+                  is_opaque: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
     """The smallest (depth, face) of each pixel as one integer.
 
     Args:
@@ -89,6 +93,7 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool) -> Tenso
         faces: (F, 3).
         size: S, px.
         cull: skip faces that turn away.
+        is_opaque: the alpha test, or None.
 
     Returns:
         (B S S,) int64; `EMPTY_KEY` where no face is.
@@ -119,6 +124,9 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool) -> Tenso
             + by_y.index_select(0, row) * down for start, by_x, by_y in planes[:3])
         hit = (torch.minimum(torch.minimum(first, second), third) >= -EDGE_TOLERANCE).nonzero()
         hit = hit[:, 0]
+        if is_opaque is not None:
+            weights = torch.stack([first, second, third], dim=1).index_select(0, hit)
+            hit = hit[is_opaque(face.index_select(0, row.index_select(0, hit)), weights)]
         row, across, down = (values.index_select(0, hit) for values in (row, across, down))
         start, by_x, by_y = (values.index_select(0, row) for values in planes[3])
         depth = start + by_x * across + by_y * down

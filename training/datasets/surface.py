@@ -79,6 +79,11 @@ class BodySurface:
             self._fields.index_select(0, self._corners[corner][face_index])
             * barycentric[:, corner, None] for corner in range(3)))
 
+    def blend(self, vertices: Tensor, weights: Tensor) -> SurfacePoints:
+        """The coordinates, each (M,), between three vertices (M, 3) with weights (M, 3)."""
+        return _points(sum(self._fields.index_select(0, vertices[:, corner])
+                           * weights[:, corner, None] for corner in range(3)))
+
     def mix_waves(self, mixes: Tensor) -> Tensor:
         """Smooth random functions (B, V), about -2 to 2, of mixes (B, NUM_WAVES)."""
         return (mixes @ self._waves.T).clamp_(-2, 2)

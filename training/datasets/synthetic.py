@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, get_worker_info
 
-from decomr_core.rasterizer import Fragments, rasterize
-from training.datasets import appearance
-from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
-from training.datasets.photometric import degrade, soft_composite
+from decomr_core.assets import DATA_FOLDER
+from decomr_core.uv.uv_map import UVMap
+from training.datasets.compositing import Compositor, sample_light
+from training.datasets.dressing import Dresser
+from training.datasets.painting import Bodies, Painter
+from training.datasets.panoramas import Panorama, Panoramas, panorama_light
 from training.datasets.poses import sample_poses
 from training.datasets.recorded_poses import RecordedPoses
 from training.datasets.root_frame import root_frame_body
-from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.tensor_batch import TensorBatch
 from training.datasets.textures import shared_textures
 from training.datasets.viewpoints import (
@@ -31,11 +31,13 @@ from training.datasets.viewpoints import (
     UPPER_SHARE,
     Framing,
     Viewpoints,
+    crop_points,
     fit_weak_perspective,
     frame_people,
     orient_poses,
     sample_viewpoints,
 )
+from training.datasets.wardrobe import Wardrobe
 from training.iuv_target import IUV_STRIDE, iuv_target
 
 __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
@@ -43,11 +45,6 @@ __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeopl
 
 HELD_OUT_SEED = 2020
 """Reserved: training refuses it, so that no training image is ever a held-out one."""
-CREASE_M, DARKEST_CREASE, CREASE_REACH = 0.2, 0.45, 14
-"""A point that far behind its surroundings, metres, loses that share of its light; the
-surroundings are a square of that part of the image's side."""
-MOST_HIDDEN = 0.45
-"""Share of a person that one thing in front may hide; what would hide more is left out."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,10 @@ class SyntheticConfig:
         passer_by_share: share of images with another person in the picture.
         poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
         recorded_share: share of the people whose pose was recorded, where there is a file.
+        wardrobe: npz of garments (see `wardrobe.py`); empty: clothes by rule alone.
+        dressed_share: share of the people who wear garments, where there is a file.
+        panoramas: folder of panoramas (see `panoramas.py`); empty: scenes by rule alone.
+        panorama_share: share of the images in such a place and its light.
         upper_share: share of the crops that frame an upper part of the person alone, as when
             somebody stands close to the camera.
         smallest_cut: the least that such a crop frames, as a share of the person's height.
@@ -74,6 +75,10 @@ class SyntheticConfig:
     passer_by_share: float = 0.35
     poses_file: str = ''
     recorded_share: float = 0.5
+    wardrobe: str = ''
+    dressed_share: float = 0.8
+    panoramas: str = ''
+    panorama_share: float = 0.6
     upper_share: float = UPPER_SHARE
     smallest_cut: float = SMALLEST_CUT
 
@@ -138,10 +143,12 @@ class SyntheticPeople(IterableDataset):
         self.frame_scale = frame_scale
         self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
-        self._surface = BodySurface(body)
-        self._bank = shared_textures()
         self._recorded = RecordedPoses(config.poses_file) if config.poses_file else None
-        self._parents = [int(parent) for parent in body.parents]
+        self._panoramas = Panoramas(config.panoramas) if config.panoramas else None
+        self._painter = Painter(body, _dresser(config, body), config.dressed_share)
+        self._compositor = Compositor(
+            shared_textures(), [int(parent) for parent in body.parents], config.occluder_share,
+            config.passer_by_share)
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
         """Batches without end; worker k of n makes the numbers k, k + n, ..."""
@@ -167,22 +174,17 @@ class SyntheticPeople(IterableDataset):
         framing = frame_people(
             rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut,
         ).widened(self.frame_scale)
-        outfit = appearance.sample_outfits(rng, count)
-        folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
-        stand_off = appearance.offsets(self._surface.vertices, outfit, folds)
-        dressed = vertices + self._surface.normals(vertices) * stand_off[..., None]
-        fragments = rasterize(_crop_points(dressed, framing), self.body.faces, self.config.size,
-                              cull_backfaces=True)
-        lights = [_sample_light(rng, up) for up in views.up]
-        people = self._color(dressed, stains, fragments, outfit, lights)
-        silhouettes = (fragments.face_index >= 0).to(torch.uint8).numpy()
-        images, mask = self._compose(rng, people, silhouettes, joints.numpy(), views, framing,
-                                     lights)
+        looks = self._painter.sample_looks(rng, count)
+        lights, places = self._surroundings(rng, views)
+        drawn = self._painter.draw(rng, Bodies(vertices, joints, pose, shape), looks, framing,
+                                   lights, self.config.size)
+        images, mask = self._compositor.compose(
+            rng, drawn.people, drawn.silhouettes, joints.numpy(), views, framing, lights, places)
         mask = torch.from_numpy(mask)
-        camera = fit_weak_perspective(vertices, _crop_points(vertices, framing)[..., :2])
+        camera = fit_weak_perspective(vertices, crop_points(vertices, framing)[..., :2])
         return SyntheticBatch(
-            torch.from_numpy(images), iuv_target(fragments, mask, self.uv, self.uv_faces), mask,
-            vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
+            torch.from_numpy(images), iuv_target(drawn.surface, mask, self.uv, self.uv_faces),
+            mask, vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
 
     @torch.no_grad()
     def vertices(self, number: int, count: int) -> Tensor:
@@ -198,6 +200,22 @@ class SyntheticPeople(IterableDataset):
         shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
         return views, torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
 
+    def _surroundings(self, rng: np.random.Generator, views: Viewpoints) -> tuple[
+            list[dict[str, np.ndarray]], list[tuple[Panorama, float] | None]]:
+        """The light on each person, and the panorama behind, with its yaw, or None."""
+        lights = [sample_light(rng, up) for up in views.up]
+        places: list[tuple[Panorama, float] | None] = [None] * len(lights)
+        if self._panoramas is None:
+            return lights, places
+        for index, light in enumerate(lights):
+            # The light from below that `appearance.shade` would assume.
+            light['ground'] = .3 * light['sky']
+            if rng.random() < self.config.panorama_share:
+                places[index] = self._panoramas.choose(rng)
+                lights[index] = panorama_light(rng, *places[index],
+                                               views.camera_from_world[index])
+        return lights, places
+
     def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """(B, 24, 3) axis-angle, facing +z: by rule, or recorded where there are any."""
         pose = sample_poses(rng, count)[0]
@@ -206,69 +224,6 @@ class SyntheticPeople(IterableDataset):
             pose[is_recorded] = self._recorded.sample(rng, int(is_recorded.sum()))
         return pose
 
-    def _color(self, dressed: Tensor, stains: Tensor, fragments: Fragments,
-               outfit: appearance.Outfits, lights: list[dict[str, np.ndarray]]) -> np.ndarray:
-        """The lit people on black (B, S, S, 3) float32, 0 to 255."""
-        shown = fragments.face_index >= 0
-        image = shown.nonzero()[:, 0]
-        face, weights = fragments.face_index[shown], fragments.barycentric[shown]
-        corners = dressed[image[:, None], self.body.faces[face]]  # (M, 3, 3)
-        normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals = normals * normals.square().sum(1, keepdim=True).clamp_(min=1e-24).rsqrt_()
-        own = {name: value.index_select(0, image) for name, value in outfit.items()}
-        stain = (stains[image[:, None], self.body.faces[face]] * weights).sum(1)
-        albedo, gloss = appearance.paint(self._surface.points(face, weights), own, stain)
-        light = {name: torch.tensor(np.stack([item[name] for item in lights]),
-                                    dtype=torch.float32).index_select(0, image)
-                 for name in lights[0]}
-        people = dressed.new_zeros(*shown.shape, 3)
-        people[shown] = appearance.shade(albedo, gloss, normals, light) * 255
-        people, masks, depths = people.numpy(), shown.to(torch.uint8).numpy(), fragments.depth
-        for person, mask, depth in zip(people, masks, depths.numpy(), strict=True):
-            person *= _openness(depth, mask)
-        return people
-
-    def _compose(self, rng: np.random.Generator, people: np.ndarray, silhouettes: np.ndarray,
-                 joints: np.ndarray, views: Viewpoints, framing: Framing,
-                 lights: list[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        """Puts people into scenes.
-
-        Returns:
-            images (B, S, S, 3) uint8 and where each person is seen (B, S, S) uint8.
-        """
-        size, count = self.config.size, len(people)
-        images = np.empty((count, size, size, 3), np.uint8)
-        masks = np.empty((count, size, size), np.uint8)
-        for index in range(count):
-            scene = Scene(framing.center[index], float(framing.half_side[index]), views.up[index],
-                          float(views.height_m[index]), float(views.distance_m[index]))
-            image = cv2.GaussianBlur(draw_background(rng, self._bank, scene, size), (5, 5),
-                                     rng.uniform(.3, 1.1))
-            if rng.random() < .75:
-                draw_shadow(rng, image, joints[index] + framing.translation_m[index],
-                            self._parents, scene, lights[index]['to_light'])
-            other = (index + 1) % count
-            mask = silhouettes[index].copy()
-            in_front = rng.random() < .2
-            passer_by = None
-            if rng.random() < self.config.passer_by_share and count > 1:
-                passer_by = _moved(rng, people[other], silhouettes[other], in_front)
-            if passer_by and not in_front:
-                image = soft_composite(image, *passer_by, .6)
-            image = soft_composite(image, people[index], mask, float(rng.uniform(.4, .8)))
-            hidden = [passer_by] if passer_by and in_front else []
-            if rng.random() < self.config.occluder_share:
-                hidden.append(draw_occluder(rng, self._bank, scene, size))
-            for above, hides in hidden:
-                if (mask * hides).sum() < MOST_HIDDEN * mask.sum():
-                    image = soft_composite(image, above * hides[..., None], hides, .6)
-                    mask *= 1 - hides
-            image = degrade(rng, image)
-            outside = _outside(framing.border[index], size)
-            image[outside] = 0
-            mask[outside] = 0
-            images[index], masks[index] = image, mask
-        return images, masks
 
 
 def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
@@ -277,7 +232,8 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
 
     Their poses follow the rules and their framing is the usual one, whatever a training takes.
     """
-    config = replace(config, poses_file='', upper_share=UPPER_SHARE, smallest_cut=SMALLEST_CUT)
+    config = replace(config, poses_file='', wardrobe='', panoramas='', upper_share=UPPER_SHARE,
+                     smallest_cut=SMALLEST_CUT)
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))
@@ -285,76 +241,20 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
     return SyntheticBatch.concatenate(parts)
 
 
-def _crop_points(points: Tensor, framing: Framing) -> Tensor:
-    """Points (B, V, 3) of the root frame, m, as crop x, y and depth in metres."""
-    placed = points + points.new_tensor(framing.translation_m)[:, None]
-    image = placed[..., :2] / placed[..., 2:]
-    center = points.new_tensor(framing.center)[:, None]
-    half = points.new_tensor(framing.half_side)[:, None, None]
-    return torch.cat([(image - center) / half, placed[..., 2:]], dim=-1)
+def _dresser(config: SyntheticConfig, body: nn.Module) -> Dresser | None:
+    """Who dresses people from the wardrobe, if there is one."""
+    if not config.wardrobe:
+        return None
+    wardrobe = Wardrobe.load(config.wardrobe, body.hash, body.num_vertices)
+    return Dresser(wardrobe, body, UVMap.load(DATA_FOLDER / 'makehuman_uv.npz'))
 
 
 def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:
     """Joints (B, 24, 3) of the root frame as crop x, y and 1 inside the picture, else 0."""
-    seen = _crop_points(joints, framing)[..., :2]
+    seen = crop_points(joints, framing)[..., :2]
     border = joints.new_tensor(framing.border).clamp(-1, 1)[:, None]
     inside = ((seen >= border[..., :2]) & (seen <= border[..., 2:])).all(-1, keepdim=True)
     return torch.cat([seen, inside.to(seen)], dim=-1)
-
-
-def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
-    """Weights (B, NUM_WAVES) of the surface's waves, unit variance in all."""
-    mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** .5
-    return torch.from_numpy(mixes.astype(np.float32))
-
-
-def _openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How much light each pixel gets, (S, S, 1) up to 1: less behind nearer limbs.
-
-    Args:
-        depth: (S, S) metres, inf where nobody is.
-        mask: (S, S) uint8, 1 where the person is.
-    """
-    reach = len(mask) // CREASE_REACH
-    share = cv2.blur(mask.astype(np.float32), (reach, reach))
-    near = cv2.blur(np.where(mask, depth, np.float32(0)), (reach, reach))
-    behind = np.where(mask, depth - near / np.maximum(share, 1e-6), 0)
-    return 1 - DARKEST_CREASE * np.clip(behind / CREASE_M, 0, 1)[..., None]
-
-
-def _sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:
-    """A lamp above, and the sky: what `appearance.shade` needs, for one person."""
-    to_light = rng.normal(0, 1, 3)
-    to_light -= (to_light @ up) * up
-    to_light = to_light / max(np.linalg.norm(to_light), 1e-6) + rng.uniform(.15, 2.5) * up
-    balance = rng.uniform(.15, .85)
-    warm = np.array([1, 1, 1]) + rng.normal(0, .05, 3)
-    return {'to_light': to_light / np.linalg.norm(to_light), 'up': up,
-            'lamp': balance * 1.5 * warm, 'sky': (1 - balance) * 1.5 * (2 - warm),
-            'wrap': np.array(rng.uniform(.05, .5))}
-
-
-def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
-           in_front: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Another person's picture and mask, mirrored or not, smaller or larger, off to one side."""
-    size = len(mask)
-    scale = rng.uniform(.7, 1.3) if in_front else rng.uniform(.3, 1.0)
-    aside = rng.choice([-1, 1]) * rng.uniform(.3, .65) * size
-    flip = rng.choice([-1, 1])
-    middle = (size - 1) / 2
-    drop = rng.normal(0, .05) * size + (1 - scale) * rng.uniform(-.2, .4) * size
-    matrix = np.array([[flip * scale, 0, middle - flip * scale * middle + aside],
-                       [0, scale, middle - scale * middle + drop]])
-    return (cv2.warpAffine(person, matrix, (size, size)),
-            cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST))
-
-
-def _outside(border: np.ndarray, size: int) -> np.ndarray:
-    """Pixels (S, S) bool of the crop that lie beyond the camera image."""
-    centers = (2 * np.arange(size) + 1) / size - 1
-    across = (centers < border[0]) | (centers > border[2])
-    down = (centers < border[1]) | (centers > border[3])
-    return down[:, None] | across[None, :]
 
 
 if __name__ == '__main__':

