@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from decomr_core.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
+from decomr_core.uv.uv_map import UVMap
 from tools.bake_builtin_body import (
     MAX_HEIGHT_M,
     MIN_HEIGHT_M,
@@ -122,10 +124,12 @@ def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardr
     if not garments or not skins:
         raise ValueError(f'{len(garments)} garments and {len(skins)} skins have textures; '
                          'give --textures')
+    skin_map = UVMap.load(DATA_FOLDER / 'makehuman_uv.npz')
     return Wardrobe(
         tuple(garments), torch.from_numpy(np.stack(textures)),
         torch.from_numpy(np.stack([_picture(path, cv2.COLOR_BGRA2RGB)
-                                   for path in skins.values()])), tuple(skins), body.hash)
+                                   for path in skins.values()])),
+        torch.from_numpy(skin_map.uv[skin_map.faces]), tuple(skins), body.hash)
 
 
 def sample_adults(body: BodyModel) -> Adults:

@@ -31,6 +31,7 @@ from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.coco_photographs import read_photographs
 from training.datasets.image_files import read_rgb
 from training.datasets.person_records import PersonRecords, ReadCounts
+from training.datasets.preview import add_asset_options, asset_values
 from training.evaluation_report import (
     bones_of_people,
     bones_of_tracks,
@@ -137,6 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     _check_outputs(options)
+    assets = _assets(options)
     body = load_body(options.body)
     uv_map = load_uv_map(options.uv, body)
     # The data set first: what is missing there is told before a network is exported.
@@ -155,11 +157,24 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     if people is None:
         report, picture = synthetic_report(runtime, body, uv_map,
                                            options.images or SYNTHETIC_IMAGES, scales,
-                                           bool(options.worst))
+                                           bool(options.worst), assets)
     else:
         report, picture = set_report(options.dataset, people, runtime, scorer, options.images,
                                      scales, bool(options.worst))
     return {**_about(options, runtime), **about, **report}, picture
+
+
+def _assets(options: Namespace) -> dict[str, str]:
+    """The files that the synthetic people are dressed from; empty where none is given.
+
+    Raises:
+        ValueError: they are given for another data set, or with --scales.
+    """
+    assets = {name: value for name, value in asset_values(options).items() if value}
+    if assets and (options.dataset != SYNTHETIC or options.scales):
+        raise ValueError('--wardrobe, --panoramas and --poses are for the synthetic people, '
+                         'without --scales')
+    return assets
 
 
 def _evaluate_photographs(options: Namespace) -> dict[str, Any]:
@@ -294,6 +309,7 @@ def _parser() -> ArgumentParser:
                         help="Human3.6M's joints from SMPL's vertices")
     parser.add_argument('--images', type=positive, metavar='N', help='how many images, evenly '
                         f'spread; default: all, of the synthetic set {SYNTHETIC_IMAGES}')
+    add_asset_options(parser)
     parser.add_argument('--scales', action='store_true',
                         help='also measure with tighter and wider crops')
     parser.add_argument('--worst', type=Path, metavar='FILE.png',

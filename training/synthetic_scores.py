@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -142,8 +142,9 @@ def constant_scores(gt_joints: Tensor) -> dict[str, float]:
 
 
 def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int,
-                     scales: tuple[float, ...] = (),
-                     with_picture: bool = False) -> tuple[dict[str, Any], np.ndarray | None]:
+                     scales: tuple[float, ...] = (), with_picture: bool = False,
+                     assets: Mapping[str, str] | None = None,
+                     ) -> tuple[dict[str, Any], np.ndarray | None]:
     """Everything that is reported about the held-out people.
 
     Args:
@@ -153,12 +154,14 @@ def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: in
         count: how many people.
         scales: sides of the crop over the person box to measure at as well.
         with_picture: whether to draw the worst cases.
+        assets: `wardrobe`, `panoramas` and `poses_file` of `SyntheticConfig`, for people who are
+            dressed from files; none: the usual ones, who follow the rules.
 
     Returns:
         The report, ready for JSON, and the picture (H, W, 3) uint8 RGB or None.
     """
-    config = SyntheticConfig(size=runtime.crop_size)
-    held_out = held_out_set(config, body, uv_map, count)
+    config = SyntheticConfig(size=runtime.crop_size, **assets or {})
+    held_out = held_out_set(config, body, uv_map, count, with_assets=bool(assets))
     constant = constant_scores(held_out.joints)
     values, joints = score_held_out(lambda images: runtime.run(images.numpy()), held_out,
                                     body.data.faces)

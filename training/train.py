@@ -34,7 +34,12 @@ from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.person_batch import PersonBatch
-from training.datasets.synthetic import SyntheticBatch, SyntheticPeople, held_out_set
+from training.datasets.synthetic import (
+    SyntheticBatch,
+    SyntheticPeople,
+    held_out_set,
+    missing_assets,
+)
 from training.evaluate import evaluate_network
 from training.learning_rate import learning_rate_at, parameter_groups
 from training.plots import training_picture
@@ -131,6 +136,9 @@ class Trainer:
         config = self.config
         held_out = None
         self.folder.open({'train': asdict(config)})
+        if self.fabric.is_global_zero and self.data.num_synthetic:
+            for line in missing_assets(config.data):
+                logger.info('%s', line)
         if self.fabric.is_global_zero and config.validate_every:
             held_out = held_out_set(
                 config.data, self.body, self.uv_map, config.validation_images

@@ -16,7 +16,6 @@ from torch import Tensor
 from decomr_core.body_models import NUM_JOINTS, BodyModel
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.rasterizer import Fragments, rasterize
-from decomr_core.uv.uv_map import UVMap
 from training.datasets import appearance
 from training.datasets.loose_garments import loose_garments
 from training.datasets.surface import BodySurface
@@ -78,10 +77,9 @@ class Dresser:
     Args:
         wardrobe: what there is.
         body: the body that wears it.
-        skin_map: the conventional UV map of the body's skin textures.
     """
 
-    def __init__(self, wardrobe: Wardrobe, body: BodyModel, skin_map: UVMap) -> None:
+    def __init__(self, wardrobe: Wardrobe, body: BodyModel) -> None:
         self._body = body
         self._kinds = {kind: [_two_sided(item) if kind in CUTOUT else item
                               for item in wardrobe.of_kind(kind)] for kind in KINDS}
@@ -94,7 +92,7 @@ class Dresser:
         self._mean = self._stack.mean_colors()
         self._loose = [_two_sided(item) for item in
                        loose_garments(body, self._first_skin + self._num_skins)]
-        self._skin_uv = torch.from_numpy(skin_map.uv)[torch.from_numpy(skin_map.faces)]
+        self._skin_uv = wardrobe.skin_uv
         self._first_face = torch.zeros(body.num_vertices, dtype=torch.int64)
         self._first_corner = torch.zeros(body.num_vertices, dtype=torch.int64)
         for corner in range(3):

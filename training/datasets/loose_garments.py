@@ -26,6 +26,7 @@ CUTS = {
 """Where each begins and ends on the surface's `down` coordinate, how far it stands off there and
 how far at its hem, metres."""
 NEAREST = 8
+LEVEL_M = 0.025
 SIDE_SOFTNESS_M = 0.06
 """How soft the change from the left thigh to the right one is."""
 THIGH_SHARE = 0.85
@@ -56,7 +57,7 @@ def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
     part = np.linspace(0, 1, ROWS)
     height = np.interp(first + (last - first) * part, *_by_height(down, trunk[:, 1]))
     angle = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
-    middle = np.array([np.median(trunk[np.abs(trunk[:, 1] - y) < .02, 2]) for y in height])
+    middle = np.array([np.median(_level(trunk, y)[:, 2]) for y in height])
     radius = np.stack([_radius(trunk, y, z, angle) for y, z in zip(height, middle, strict=True)])
     # Cloth hangs straight down from what is widest above.
     stand_off = off_top + (off_hem - off_top) * part
@@ -84,9 +85,15 @@ def _by_height(down: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return down[order], y[order]
 
 
+def _level(trunk: np.ndarray, y: float) -> np.ndarray:
+    """The vertices (n, 3) about a height."""
+    distance = np.abs(trunk[:, 1] - y)
+    return trunk[distance <= max(LEVEL_M, np.partition(distance, NEAREST)[NEAREST])]
+
+
 def _radius(trunk: np.ndarray, y: float, z: float, angle: np.ndarray) -> np.ndarray:
     """How far the trunk reaches from its axis (x = 0, z) at a height, by direction; metres."""
-    level = trunk[np.abs(trunk[:, 1] - y) < .025]
+    level = _level(trunk, y)
     around = np.arctan2(level[:, 0], level[:, 2] - z)
     reach = np.hypot(level[:, 0], level[:, 2] - z)
     sector = np.linspace(-np.pi, np.pi, SECTORS + 1)[:-1] + np.pi / SECTORS

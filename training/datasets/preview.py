@@ -17,11 +17,25 @@ from training.datasets.synthetic import (
     SyntheticBatch,
     SyntheticConfig,
     SyntheticPeople,
+    missing_assets,
 )
 
-__all__ = ['contact_sheet', 'main']
+__all__ = ['add_asset_options', 'asset_values', 'contact_sheet', 'main']
 
 LEFT_COLOR, RIGHT_COLOR, MIDDLE_COLOR = (255, 60, 60), (60, 255, 60), (255, 255, 60)
+
+
+def add_asset_options(parser: argparse.ArgumentParser) -> None:
+    """Options for the files that make rendered people look real."""
+    parser.add_argument('--wardrobe', metavar='FILE', default='', help='npz of garments')
+    parser.add_argument('--panoramas', metavar='FOLDER', default='', help='places and light')
+    parser.add_argument('--poses', metavar='FILE', default='', help='npz of recorded poses')
+
+
+def asset_values(options: argparse.Namespace) -> dict[str, str]:
+    """The fields of `SyntheticConfig` that `add_asset_options` reads."""
+    return {'wardrobe': options.wardrobe, 'panoramas': options.panoramas,
+            'poses_file': options.poses}
 
 
 def contact_sheet(batch: SyntheticBatch, columns: int = 4) -> np.ndarray:
@@ -55,19 +69,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--body', default='builtin', help='body model: a name or an npz')
     parser.add_argument('--uv-map', default='builtin', help='UV map: a name or an npz')
+    add_asset_options(parser)
     options = parser.parse_args(arguments)
     if options.num < 1 or options.seed == HELD_OUT_SEED:
         parser.error(f'--num is {options.num} and --seed {options.seed}; --num starts at 1 and '
                      f'seed {HELD_OUT_SEED} is reserved for the held-out set')
     try:
-        config = SyntheticConfig(size=options.size)
+        config = SyntheticConfig(size=options.size, **asset_values(options))
         body = load_body(options.body)
         uv_map = load_uv_map(options.uv_map, body=body)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    people = SyntheticPeople(config, body, uv_map, options.seed)
+    try:
+        people = SyntheticPeople(config, body, uv_map, options.seed)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    for line in missing_assets(config):
+        print(line)
     wall, busy = time.perf_counter(), time.process_time()
     chunks = -(-options.num // config.batch_size)
     batch = SyntheticBatch.concatenate([people.batch(number) for number in range(chunks)])

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, get_worker_info
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.uv.uv_map import UVMap
 from training.datasets.compositing import Compositor, sample_light
 from training.datasets.dressing import Dresser
 from training.datasets.painting import Bodies, Painter
@@ -41,7 +39,7 @@ from training.datasets.wardrobe import Wardrobe
 from training.iuv_target import IUV_STRIDE, iuv_target
 
 __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
-           'held_out_set']
+           'held_out_set', 'missing_assets']
 
 HELD_OUT_SEED = 2020
 """Reserved: training refuses it, so that no training image is ever a held-out one."""
@@ -226,14 +224,39 @@ class SyntheticPeople(IterableDataset):
 
 
 
+def missing_assets(config: SyntheticConfig) -> list[str]:
+    """What would make the people look more real, and where it is had; one line for each."""
+    known = (
+        ('wardrobe', "garments: people wear painted clothes; bake MakeHuman's (CC0): "
+                     'python -m tools.bake_wardrobe FOLDER --out FILE'),
+        ('panoramas', 'real places and light; a folder of equirectangular pictures, for example '
+                      "Poly Haven's (CC0)"),
+        ('poses_file', 'recorded poses; python -m training.preprocess motion FILES --out FILE'))
+    return [f'data.{name} is empty, so the renderings lack {lacks}'
+            for name, lacks in known if not getattr(config, name)]
+
+
 def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
-                 count: int = 500, frame_scale: float = 1.0) -> SyntheticBatch:
+                 count: int = 500, frame_scale: float = 1.0,
+                 with_assets: bool = False) -> SyntheticBatch:
     """The fixed people that models are measured on: the same for the same config and body.
 
-    Their poses follow the rules and their framing is the usual one, whatever a training takes.
+    Their framing is the usual one, whatever a training takes.
+
+    Args:
+        config: of the training, for the size of the images.
+        body: a body model.
+        uv_map: its chart.
+        count: how many people.
+        frame_scale: factor of the crops' sides.
+        with_assets: take poses, garments and panoramas of the config's files; otherwise poses,
+            clothes and scenes follow the rules, as they do for everybody without such files.
     """
-    config = replace(config, poses_file='', wardrobe='', panoramas='', upper_share=UPPER_SHARE,
-                     smallest_cut=SMALLEST_CUT)
+    usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT}
+    if with_assets:
+        config = replace(config, dressed_share=1.0, **usual)
+    else:
+        config = replace(config, poses_file='', wardrobe='', panoramas='', **usual)
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))
@@ -245,8 +268,7 @@ def _dresser(config: SyntheticConfig, body: nn.Module) -> Dresser | None:
     """Who dresses people from the wardrobe, if there is one."""
     if not config.wardrobe:
         return None
-    wardrobe = Wardrobe.load(config.wardrobe, body.hash, body.num_vertices)
-    return Dresser(wardrobe, body, UVMap.load(DATA_FOLDER / 'makehuman_uv.npz'))
+    return Dresser(Wardrobe.load(config.wardrobe, body), body)
 
 
 def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:

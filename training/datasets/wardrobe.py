@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
+from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES, BodyModel
 
 __all__ = ['KINDS', 'Garment', 'Wardrobe']
 
@@ -79,7 +79,8 @@ class Wardrobe:
     Attributes:
         garments: the items; at least one outfit.
         textures: (T, 512, 512, 4) uint8 RGBA.
-        skins: (S, 512, 512, 3) uint8 RGB, on the body's conventional UV map.
+        skins: (S, 512, 512, 3) uint8 RGB.
+        skin_uv: (F, 3, 2) float32, places of the body's corners on the skins, v pointing down.
         skin_names: what each skin is called.
         body_hash: hash of the body that the items were fitted to.
     """
@@ -87,6 +88,7 @@ class Wardrobe:
     garments: tuple[Garment, ...]
     textures: Tensor
     skins: Tensor
+    skin_uv: Tensor
     skin_names: tuple[str, ...]
     body_hash: str
 
@@ -110,20 +112,19 @@ class Wardrobe:
         arrays = {'names': np.array([garment.name for garment in self.garments]),
                   'kinds': np.array([garment.kind for garment in self.garments]),
                   'textures': self.textures.numpy(), 'skins': self.skins.numpy(),
-                  'skin_names': np.array(self.skin_names),
+                  'skin_uv': self.skin_uv.numpy(), 'skin_names': np.array(self.skin_names),
                   'body_hash': np.array(self.body_hash)}
         for index, garment in enumerate(self.garments):
             arrays |= {f'{index}_{name}': array for name, array in garment.arrays().items()}
         np.savez_compressed(path, **arrays)
 
     @classmethod
-    def load(cls, path: str | Path, body_hash: str, num_vertices: int) -> Wardrobe:
+    def load(cls, path: str | Path, body: BodyModel) -> Wardrobe:
         """Reads a wardrobe for a body.
 
         Args:
             path: of the npz file.
-            body_hash: of the body that will wear it.
-            num_vertices: V of that body.
+            body: who will wear it.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -134,16 +135,21 @@ class Wardrobe:
                                     'empty')
         try:
             with np.load(path) as archive:
-                if str(archive['body_hash']) != body_hash:
+                if str(archive['body_hash']) != body.hash:
                     raise ValueError('its garments were fitted to another body')
                 garments = tuple(
-                    _garment(archive, index, str(name), str(kind), num_vertices)
+                    _garment(archive, index, str(name), str(kind), body.num_vertices)
                     for index, (name, kind) in enumerate(
                         zip(archive['names'], archive['kinds'], strict=True)))
                 textures, skins = (_pictures(archive[name], channels)
                                    for name, channels in (('textures', 4), ('skins', 3)))
+                skin_uv = archive['skin_uv']
+                if skin_uv.shape != (len(body.faces), 3, 2) or not np.isfinite(skin_uv).all():
+                    raise ValueError(f'skin_uv is {skin_uv.shape} or not finite, expected '
+                                     f'{(len(body.faces), 3, 2)}')
                 return cls(garments, textures, skins,
-                           tuple(str(name) for name in archive['skin_names']), body_hash)
+                           torch.from_numpy(skin_uv.astype(np.float32)),
+                           tuple(str(name) for name in archive['skin_names']), body.hash)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f'{path} is no wardrobe for this body: {error}; {HOW_TO}') from error
 
