@@ -15,6 +15,7 @@ from decomr_core.rasterizer import rasterize
 from decomr_core.uv.uv_map import UVMap
 from tests.training.fabricated_wardrobe import OFFSET_M, make_wardrobe, write_panoramas
 from training.datasets.backgrounds import Scene
+from training.datasets.clutter import draw_furniture, draw_robot_arm, low_light
 from training.datasets.dressing import Clothing, Dresser
 from training.datasets.loose_garments import CUTS, loose_garments
 from training.datasets.panoramas import Panoramas, draw_panorama, panorama_light
@@ -255,3 +256,42 @@ def test_textures_are_sampled_between_their_texels_and_repeat():
     half = stack.sample(rows[:1], torch.tensor([[.5 / 4, .5]]), 1)[:, 0] * 255
     assert float(half) == 30  # the transparent texel beside it has no say
     assert float(stack.alpha(rows[:1], torch.tensor([[.01, .5]]))) == 0
+
+
+def test_crowded_scenes_hide_people_to_a_quarter_at_most_and_are_the_same_every_time(
+        tiny_body, tiny_uv_map):
+    config = SyntheticConfig(size=64, batch_size=8, is_crowded=True, occluder_share=1.0)
+    alone = dataclasses.replace(config, is_crowded=False, occluder_share=0.0, passer_by_share=0.0)
+    crowded, again, clear = (SyntheticPeople(one, tiny_body, tiny_uv_map, seed=3)
+                             for one in (config, config, alone))
+    shares = []
+    for number in range(4):
+        batch, free = crowded.batch(number), clear.batch(number)
+        assert batch.images.equal(again.batch(number).images)
+        assert batch.vertices.equal(free.vertices)
+        assert (batch.mask <= free.mask).all()
+        shares.append(batch.mask.sum((1, 2)) / free.mask.sum((1, 2)))
+    shares = torch.cat(shares)
+    assert shares.min() >= .2  # a quarter of what the image border leaves
+    assert (shares < .7).any()
+
+
+@pytest.mark.parametrize('draw', [draw_robot_arm, draw_furniture])
+def test_things_in_the_way_have_colours_where_their_mask_is(draw):
+    for seed in range(20):
+        colors, mask = draw(np.random.default_rng(seed), 64)
+        assert colors.shape == (64, 64, 3)
+        assert set(np.unique(mask)) <= {0, 1}
+        assert not colors[mask == 0].any()
+    assert np.mean([draw(np.random.default_rng(seed), 64)[1].mean() for seed in range(20)]) > .02
+
+
+def test_some_pictures_are_taken_in_the_dark():
+    rng = np.random.default_rng(0)
+    image = np.full((16, 16, 3), 200, np.float32)
+    taken = [low_light(rng, image) for _ in range(300)]
+    is_dark = [picture is not image for picture in taken]
+    assert .03 < np.mean(is_dark) < .15
+    for picture in (one for one, dark in zip(taken, is_dark, strict=True) if dark):
+        assert picture.mean() < 190
+        assert picture.std() > 3

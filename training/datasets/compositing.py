@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
+from training.datasets.clutter import draw_furniture, draw_robot_arm, low_light
 from training.datasets.panoramas import Panorama, draw_panorama
 from training.datasets.photometric import degrade, soft_composite
 from training.datasets.textures import TextureBank
@@ -18,8 +19,14 @@ __all__ = ['Compositor', 'openness', 'sample_light']
 CREASE_M, DARKEST_CREASE, CREASE_REACH = 0.2, 0.45, 14
 """A point that far behind its surroundings, metres, loses that share of its light; the
 surroundings are a square of that part of the image's side."""
-MOST_HIDDEN = 0.45
-"""Share of a person that one thing in front may hide; what would hide more is left out."""
+MOST_HIDDEN, MOST_HIDDEN_CROWDED = 0.45, 0.75
+"""Share of a person that may be hidden in usual and in crowded scenes; a thing in front that
+would hide more is left out."""
+CROWD = 1.2
+"""People beside the person, on average, in a crowded scene."""
+CROWD_IN_FRONT = 0.35
+CLUTTER_SHARE = 0.25
+"""Share of crowded scenes with a robot arm or furniture in front of the person."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,14 @@ class Compositor:
         parents: (24,) parent of each joint, -1 for the root.
         occluder_share: share of images with a thing in front of the person.
         passer_by_share: share of images with another person in the picture.
+        is_crowded: several people, robot arms, furniture, people mostly hidden, low light.
     """
 
     bank: TextureBank
     parents: list[int]
     occluder_share: float
     passer_by_share: float
+    is_crowded: bool = False
 
     def compose(self, rng: np.random.Generator, people: np.ndarray, silhouettes: np.ndarray,
                 joints: np.ndarray, views: Viewpoints, framing: Framing,
@@ -68,7 +77,7 @@ class Compositor:
                 draw_shadow(rng, image, joints[index] + framing.translation_m[index],
                             self.parents, scene, lights[index]['to_light'])
             image, mask = self._cover(rng, image, people, silhouettes, index, scene)
-            image = degrade(rng, image)
+            image = degrade(rng, low_light(rng, image) if self.is_crowded else image)
             outside = _outside(framing.border[index], size)
             image[outside] = 0
             mask[outside] = 0
@@ -92,6 +101,8 @@ class Compositor:
         count, size = len(people), len(image)
         other = (index + 1) % count
         mask = silhouettes[index].copy()
+        if self.is_crowded:
+            return self._crowd(rng, image, people, silhouettes, index, scene)
         in_front = rng.random() < .2
         passer_by = None
         if rng.random() < self.passer_by_share and count > 1:
@@ -105,6 +116,33 @@ class Compositor:
         for above, hides in hidden:
             if (mask * hides).sum() < MOST_HIDDEN * mask.sum():
                 image = soft_composite(image, above * hides[..., None], hides, .6)
+                mask *= 1 - hides
+        return image, mask
+
+    def _crowd(self, rng: np.random.Generator, image: np.ndarray, people: np.ndarray,
+               silhouettes: np.ndarray, index: int,
+               scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """As `_cover`, with several people and more things in front."""
+        count, size = len(people), len(image)
+        mask = silhouettes[index].copy()
+        others = rng.permutation(count - 1)[:rng.poisson(CROWD)]
+        in_front = rng.random(len(others)) < CROWD_IN_FRONT
+        above = []
+        for other, is_front in zip((index + 1 + others) % count, in_front, strict=True):
+            moved = _moved(rng, people[other], silhouettes[other], bool(is_front))
+            if is_front:
+                above.append(moved)
+            else:
+                image = soft_composite(image, *moved, .6)
+        image = soft_composite(image, people[index], mask, float(rng.uniform(.4, .8)))
+        if rng.random() < self.occluder_share:
+            above.append(draw_occluder(rng, self.bank, scene, size))
+        if rng.random() < CLUTTER_SHARE:
+            above.append((draw_robot_arm if rng.random() < .4 else draw_furniture)(rng, size))
+        whole = mask.sum()
+        for colors, hides in above:
+            if (mask * (1 - hides)).sum() >= (1 - MOST_HIDDEN_CROWDED) * whole:
+                image = soft_composite(image, colors * hides[..., None], hides, .6)
                 mask *= 1 - hides
         return image, mask
 

@@ -55,6 +55,8 @@ class SyntheticConfig:
         shape_std: standard deviation of the shape components.
         occluder_share: share of images with a thing in front of the person.
         passer_by_share: share of images with another person in the picture.
+        is_crowded: scenes with several people, robot arms and furniture in front, low light;
+            people may be hidden to three quarters.
         poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
         recorded_share: share of the people whose pose was recorded, where there is a file.
         wardrobe: npz of garments (see `wardrobe.py`); empty: clothes by rule alone.
@@ -71,6 +73,7 @@ class SyntheticConfig:
     shape_std: float = 1.0
     occluder_share: float = 0.25
     passer_by_share: float = 0.35
+    is_crowded: bool = False
     poses_file: str = ''
     recorded_share: float = 0.5
     wardrobe: str = ''
@@ -146,7 +149,7 @@ class SyntheticPeople(IterableDataset):
         self._painter = Painter(body, _dresser(config, body), config.dressed_share)
         self._compositor = Compositor(
             shared_textures(), [int(parent) for parent in body.parents], config.occluder_share,
-            config.passer_by_share)
+            config.passer_by_share, config.is_crowded)
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
         """Batches without end; worker k of n makes the numbers k, k + n, ..."""
@@ -252,7 +255,7 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
         with_assets: take poses, garments and panoramas of the config's files; otherwise poses,
             clothes and scenes follow the rules, as they do for everybody without such files.
     """
-    usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT}
+    usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False}
     if with_assets:
         config = replace(config, dressed_share=1.0, **usual)
     else:
