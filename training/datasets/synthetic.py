@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, get_worker_info
 
+from training.datasets.body_shapes import sample_shapes
 from training.datasets.compositing import Compositor, sample_light
 from training.datasets.dressing import Dresser
 from training.datasets.painting import Bodies, Painter
@@ -53,6 +54,7 @@ class SyntheticConfig:
         size: S, side of the images, px; a multiple of 4.
         batch_size: B; 8 is fastest on a CPU's caches.
         shape_std: standard deviation of the shape components.
+        ages_share: share of children from about 1 m and of old people.
         occluder_share: share of images with a thing in front of the person.
         passer_by_share: share of images with another person in the picture.
         is_crowded: scenes with several people, robot arms and furniture in front, low light;
@@ -71,6 +73,7 @@ class SyntheticConfig:
     size: int = 128
     batch_size: int = 8
     shape_std: float = 1.0
+    ages_share: float = 0.0
     occluder_share: float = 0.25
     passer_by_share: float = 0.35
     is_crowded: bool = False
@@ -198,8 +201,8 @@ class SyntheticPeople(IterableDataset):
         """How people are seen, pose (B, 24, 3) radians and shape (B, 10)."""
         views = sample_viewpoints(rng, count)
         pose = orient_poses(rng, self._poses(rng, count), views).astype(np.float32)
-        shape = np.clip(rng.normal(0, self.config.shape_std, (count, 10)), -2.5, 2.5)
-        return views, torch.from_numpy(pose), torch.from_numpy(shape.astype(np.float32))
+        shape = sample_shapes(rng, count, self.config.shape_std, self.config.ages_share)
+        return views, torch.from_numpy(pose), torch.from_numpy(shape)
 
     def _surroundings(self, rng: np.random.Generator, views: Viewpoints) -> tuple[
             list[dict[str, np.ndarray]], list[tuple[Panorama, float] | None]]:
@@ -255,7 +258,8 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
         with_assets: take poses, garments and panoramas of the config's files; otherwise poses,
             clothes and scenes follow the rules, as they do for everybody without such files.
     """
-    usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False}
+    usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False,
+             'ages_share': 0.0}
     if with_assets:
         config = replace(config, dressed_share=1.0, **usual)
     else:

@@ -1,0 +1,57 @@
+"""Shapes of rendered people: adults, and children and old people in the adults' shape space.
+
+The ten components of the built-in body were made of adults. Children of anny (64 per age, in the
+T-pose) are described by them to 5.4 mm (age .2, 1.1 m tall), 2.5 mm (.3, 1.35 m) and 2.0 mm
+(.4, 1.5 m), old people to 1.5 mm, adults to 1.1 mm: good enough to draw them without another body,
+whose hash, UV map and weights would all be new. Younger children (12.6 mm at birth) are not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ['sample_shapes']
+
+LIMIT = 2.5
+"""Components of adults are cut off there."""
+AGES = np.array([.20, .25, .30, .35, .40, .45])
+"""Of children, in anny's unit; about 5 to 15 years."""
+CHILDREN = np.array([
+    [-8.21, .38, -3.59, -.29, -.81, 4.25, -1.09, 8.32, 2.32, -1.92],
+    [-6.91, .36, -2.92, -.14, -.82, 3.64, -.58, 6.96, 1.93, -1.25],
+    [-4.98, .36, -2.25, .05, -.82, 3.08, .06, 5.67, 1.51, -.41],
+    [-3.80, .30, -1.53, .20, -.67, 2.57, .52, 4.56, 1.19, .18],
+    [-2.69, .20, -1.46, .00, -.56, 1.95, .65, 3.62, .94, -.03],
+    [-2.55, .15, -1.21, -.23, -.44, 1.35, .39, 2.80, .76, -.40]])
+"""Mean components at these ages."""
+OLD = np.array([1.0, .87, -.82, 1.26, 1.32, 3.45, -.81, -.26, -.09, .69])
+"""Mean components of old people; they are not taller than others."""
+HEIGHT_STD, OTHER_STD = 1.2, .6
+"""Standard deviations about these means: of the height's component and of the others."""
+OLD_SHARE = 0.4
+"""Of those who are not adults of the usual kind; the others are children."""
+
+
+def sample_shapes(rng: np.random.Generator, count: int, std: float = 1.0,
+                  ages_share: float = 0.0) -> np.ndarray:
+    """Draws shapes.
+
+    Args:
+        rng: the source of chance.
+        count: B.
+        std: standard deviation of an adult's components.
+        ages_share: share of children and old people.
+
+    Returns:
+        (B, 10) float32.
+    """
+    shapes = np.clip(rng.normal(0, std, (count, 10)), -LIMIT, LIMIT)
+    if ages_share:
+        is_other = rng.random(count) < ages_share
+        is_old = rng.random(count) < OLD_SHARE
+        age = rng.uniform(AGES[0], AGES[-1], count)
+        young = np.stack([np.interp(age, AGES, column) for column in CHILDREN.T], axis=1)
+        spread = np.array([HEIGHT_STD] + [OTHER_STD] * 9)
+        others = np.where(is_old[:, None], OLD, young) + shapes * spread
+        shapes = np.where(is_other[:, None], others, shapes)
+    return shapes.astype(np.float32)
