@@ -1,7 +1,9 @@
 """Where a training step's time goes: python benchmarks/training.py [--preset paper] [--batch 8].
 
 Runs real steps of the end-to-end stage (losses and optimiser included) on rendered people that
-another process makes, and prints one JSON object; `--out` also writes it.
+another process makes, and prints one JSON object; `--out` also writes it. The forward pass is
+told by part of the network, and the rendering by stage (`--wardrobe`, `--panoramas`, `--poses` for
+dressed people), measured in this process.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from decomr_core.config import PRESETS
 from decomr_core.hardware import cpu_name
-from training.datasets.synthetic import SyntheticConfig
+from training.datasets.preview import add_asset_options, asset_values
+from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.train import Trainer
-from training.train_config import StageConfig, TrainConfig
+from training.train_config import OptimizerConfig, StageConfig, TrainConfig
 
 WARM_UP = 2
 
@@ -38,6 +42,12 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=12)
     parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16'))
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--reuse', type=int, default=1, help='times that each image is given')
+    parser.add_argument('--encoder-share', type=float, default=1.0,
+                        help="the encoder's share of the learning rate; 0 leaves it as it is")
+    parser.add_argument('--encoder-stages', type=int, default=0,
+                        help='let its last stages alone learn; 0: all')
+    add_asset_options(parser)
     parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
     options = parser.parse_args()
     report = measure(options)
@@ -51,12 +61,19 @@ def measure(options: argparse.Namespace) -> dict:
     config = TrainConfig(
         preset=options.preset, batch_size=options.batch, precision=options.precision,
         threads=options.threads, num_workers=1, validate_every=0, pool_images=4 * options.batch,
+        reuse=options.reuse,
         stages=StageConfig(cnet_steps=0, end_to_end_steps=options.steps + WARM_UP),
-        data=SyntheticConfig(size=PRESETS[options.preset].crop_size))
+        optimizer=OptimizerConfig(encoder_share=options.encoder_share,
+                                  encoder_stages=options.encoder_stages),
+        data=SyntheticConfig(size=PRESETS[options.preset].crop_size, **asset_values(options)))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder))
         parts = trainer.data.batches(trainer.fabric.device)
-        rows = [_timed_step(trainer, parts) for _ in range(options.steps + WARM_UP)][WARM_UP:]
+        clocks = _part_clocks(trainer)
+        rows = [_timed_step(trainer, parts, clocks)
+                for _ in range(options.steps + WARM_UP)][WARM_UP:]
+        rendering = _rendering(trainer, config.data, options.steps)
+    forward = {name: statistics.median(row.pop(name) for row in rows) for name in clocks}
     medians = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
     total = sum(medians.values())
     return {
@@ -65,12 +82,66 @@ def measure(options: argparse.Namespace) -> dict:
         'images_per_s': round(options.batch / total, 2),
         'seconds': {name: round(value, 4) for name, value in medians.items()},
         'shares': {name: round(value / total, 3) for name, value in medians.items()},
+        'forward_seconds': {name: round(value, 4) for name, value in forward.items()},
+        'reuse': options.reuse, 'rendering': rendering,
         'machine': _machine(), 'torch': torch.__version__, 'python': platform.python_version(),
         'date': datetime.date.today().isoformat()}
 
 
-def _timed_step(trainer: Trainer, parts: object) -> dict[str, float]:
-    """Seconds of waiting for data, forward with losses, backward, and optimiser."""
+def _part_clocks(trainer: Trainer) -> dict[str, list[float]]:
+    """Seconds that each part of the network takes forward, refilled at every step."""
+    network = trainer.network
+    parts = {'encoder': network.cnet.encoder, 'decoder': network.cnet.decoder,
+             'iuv_heads': (network.cnet.uv_head, network.cnet.mask_head), 'lnet': network.lnet}
+    clocks: dict[str, list[float]] = {}
+    for name, modules in parts.items():
+        clocks[name] = []
+        for module in modules if isinstance(modules, tuple) else (modules,):
+            started: list[float] = []
+            module.register_forward_pre_hook(
+                lambda *_, started=started: started.append(_now(trainer)))
+            module.register_forward_hook(
+                lambda *_, started=started, clock=clocks[name]: clock.append(
+                    _now(trainer) - started.pop()))
+    return clocks
+
+
+def _rendering(trainer: Trainer, config: SyntheticConfig, batches: int) -> dict:
+    """Images per second of the renderer in one process, and the share of time of its stages."""
+    people = SyntheticPeople(config, trainer.body, trainer.uv_map, seed=1)
+    stages = {'pose': (people, '_bodies'), 'draw': (people._painter, 'draw'),
+              'compose': (people._compositor, 'compose')}
+    spent = dict.fromkeys(stages, 0.0)
+    for name, (owner, method) in stages.items():
+        object.__setattr__(owner, method, _timed(getattr(owner, method), spent, name))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    people.batch(0)
+    spent.update(dict.fromkeys(stages, 0.0))
+    started = time.perf_counter()
+    for number in range(1, batches + 1):
+        people.batch(number)
+    seconds = time.perf_counter() - started
+    torch.set_num_threads(threads)
+    shares = {name: round(value / seconds, 3) for name, value in spent.items()}
+    return {'images_per_s_one_core': round(batches * config.batch_size / seconds, 1),
+            'is_dressed': bool(config.wardrobe), 'has_panoramas': bool(config.panoramas),
+            'shares': {**shares, 'labels and the rest': round(1 - sum(shares.values()), 3)}}
+
+
+def _timed(function: Callable, spent: dict[str, float], name: str) -> Callable:
+    """The function, which adds the seconds it takes."""
+    def call(*arguments: object) -> object:
+        started = time.perf_counter()
+        result = function(*arguments)
+        spent[name] += time.perf_counter() - started
+        return result
+    return call
+
+
+def _timed_step(trainer: Trainer, parts: object,
+                clocks: dict[str, list[float]]) -> dict[str, float]:
+    """Seconds of data, forward with losses, backward, optimiser; of the parts, forward only."""
     marks = [time.perf_counter()]
     batch = next(parts)
     marks.append(_now(trainer))
@@ -83,7 +154,11 @@ def _timed_step(trainer: Trainer, parts: object) -> dict[str, float]:
     trainer.optimizer.step()
     marks.append(_now(trainer))
     names = ('data', 'forward', 'backward', 'optimizer')
-    return {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}
+    row = {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}
+    row |= {name: sum(clock) for name, clock in clocks.items()}
+    for clock in clocks.values():
+        clock.clear()
+    return row
 
 
 def _now(trainer: Trainer) -> float:
