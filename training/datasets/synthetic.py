@@ -20,6 +20,8 @@ from decomr_core.rasterizer import Fragments, rasterize
 from training.datasets import appearance
 from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
 from training.datasets.photometric import degrade, soft_composite
+from training.datasets.plausible_poses import PoseCheck, PoseCounts, draw_plausible
+from training.datasets.pose_rules import sample_wide_poses
 from training.datasets.poses import sample_poses
 from training.datasets.recorded_poses import RecordedPoses
 from training.datasets.root_frame import root_frame_body
@@ -48,6 +50,8 @@ CREASE_M, DARKEST_CREASE, CREASE_REACH = 0.2, 0.45, 14
 surroundings are a square of that part of the image's side."""
 MOST_HIDDEN = 0.45
 """Share of a person that one thing in front may hide; what would hide more is left out."""
+RULES = {'usual': sample_poses, 'wide': sample_wide_poses}
+"""Poses by rule, by the name in the config."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class SyntheticConfig:
         shape_std: standard deviation of the shape components.
         occluder_share: share of images with a thing in front of the person.
         passer_by_share: share of images with another person in the picture.
+        rules: poses by rule: `usual`, the held-out set's, or `wide`, with many who sit, kneel,
+            lie, carry and work as well.
+        possible_only: whether poses that nobody can take are drawn again, and recorded ones left
+            out (see `plausible_poses.py`).
         poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
         recorded_share: share of the people whose pose was recorded, where there is a file.
         upper_share: share of the crops that frame an upper part of the person alone, as when
@@ -72,6 +80,8 @@ class SyntheticConfig:
     shape_std: float = 1.0
     occluder_share: float = 0.25
     passer_by_share: float = 0.35
+    rules: str = 'usual'
+    possible_only: bool = False
     poses_file: str = ''
     recorded_share: float = 0.5
     upper_share: float = UPPER_SHARE
@@ -83,6 +93,8 @@ class SyntheticConfig:
                              f'{2 * IUV_STRIDE} or more')
         if self.batch_size < 1:
             raise ValueError(f'batch_size is {self.batch_size}; take 1 or more')
+        if self.rules not in RULES:
+            raise ValueError(f'rules are {self.rules!r}; take one of {", ".join(RULES)}')
 
 
 @dataclass
@@ -124,6 +136,9 @@ class SyntheticPeople(IterableDataset):
         first_batch: number of the batch to begin with (to go on where a run stopped).
         frame_scale: factor of the crops' sides, to show more around the people than usual.
 
+    Attributes:
+        pose_counts: how many poses by rule were drawn, and rejected, in this process.
+
     Raises:
         ValueError: the body and the chart have different faces.
     """
@@ -140,7 +155,10 @@ class SyntheticPeople(IterableDataset):
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
         self._surface = BodySurface(body)
         self._bank = shared_textures()
-        self._recorded = RecordedPoses(config.poses_file) if config.poses_file else None
+        self.pose_counts = PoseCounts()
+        self._check = PoseCheck(body) if config.possible_only else None
+        self._recorded = (RecordedPoses(config.poses_file, self._check) if config.poses_file
+                          else None)
         self._parents = [int(parent) for parent in body.parents]
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
@@ -200,7 +218,9 @@ class SyntheticPeople(IterableDataset):
 
     def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """(B, 24, 3) axis-angle, facing +z: by rule, or recorded where there are any."""
-        pose = sample_poses(rng, count)[0]
+        draw = RULES[self.config.rules]
+        pose = (draw(rng, count) if self._check is None else
+                draw_plausible(rng, draw, count, self._check, self.pose_counts))[0]
         if self._recorded is not None:
             is_recorded = rng.random(count) < self.config.recorded_share
             pose[is_recorded] = self._recorded.sample(rng, int(is_recorded.sum()))
@@ -275,9 +295,11 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
                  count: int = 500, frame_scale: float = 1.0) -> SyntheticBatch:
     """The fixed people that models are measured on: the same for the same config and body.
 
-    Their poses follow the rules and their framing is the usual one, whatever a training takes.
+    Their poses follow the usual rules, unchecked, and their framing is the usual one, whatever a
+    training takes.
     """
-    config = replace(config, poses_file='', upper_share=UPPER_SHARE, smallest_cut=SMALLEST_CUT)
+    config = replace(config, poses_file='', rules='usual', possible_only=False,
+                     upper_share=UPPER_SHARE, smallest_cut=SMALLEST_CUT)
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))
