@@ -172,7 +172,7 @@ def _assets(options: Namespace) -> dict[str, str]:
     """
     assets = {name: value for name, value in asset_values(options).items() if value}
     if assets and (options.dataset != SYNTHETIC or options.scales):
-        raise ValueError('--wardrobe, --panoramas and --poses are for the synthetic people, '
+        raise ValueError('--wardrobe, --panoramas and --poses-file are for the synthetic people, '
                          'without --scales')
     return assets
 

@@ -20,7 +20,7 @@ from training.datasets.poses import (
     ACTIVITY_NAMES,
     LOWER_ARM,
     UPPER_ARM,
-    _arm_rotations,
+    arm_rotations,
     sample_poses,
 )
 from training.datasets.producer import BlockReplay, synthetic_loader
@@ -180,7 +180,7 @@ def test_elbows_bend_forearms_to_the_front() -> None:
 @settings(max_examples=50, deadline=None)
 @given(target=st.tuples(*[st.floats(-.55, .55)] * 3).filter(lambda t: np.linalg.norm(t) > .35))
 def test_the_arm_brings_the_wrist_to_its_target(target: tuple[float, float, float]) -> None:
-    shoulder, bend = _arm_rotations(np.array([target]), np.array([[.3, -.8, -.5]]))
+    shoulder, bend = arm_rotations(np.array([target]), np.array([[.3, -.8, -.5]]))
     assert np.allclose(shoulder[0] @ shoulder[0].T, np.eye(3), atol=1e-9)
     assert np.linalg.det(shoulder[0]) > 0 and 0 <= bend[0] <= np.pi
     elbow = matrix_from_axis_angle(np.array([0, -bend[0], 0]))

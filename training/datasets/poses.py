@@ -12,7 +12,8 @@ import numpy as np
 
 from training.datasets.rotations import axis_angle_from_matrix, rotation_about
 
-__all__ = ['ACTIVITIES', 'GESTURES', 'NUM_JOINTS', 'sample_poses']
+__all__ = ['ACTIVITIES', 'ACTIVITY_NAMES', 'GESTURES', 'MIRROR', 'NUM_JOINTS', 'arm_rotations',
+           'sample_poses']
 
 NUM_JOINTS = 24
 PELVIS, SPINE, NECK, HEAD = 0, (3, 6, 9), 12, 15
@@ -125,19 +126,22 @@ ACTIVITIES = {
 ACTIVITY_NAMES = list(ACTIVITIES)
 
 
-def sample_poses(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws natural poses.
+def sample_poses(rng: np.random.Generator, count: int,
+                 kind: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Draws natural poses. The held-out set's come from here: the same chance gives the same.
 
     Args:
         rng: the source of chance.
         count: how many, B.
+        kind: (B,) what they do; by default as often as the activities' shares say.
 
     Returns:
         pose (B, 24, 3) axis-angle in radians; its root only tilts the body (lean, lying), all
         face +z, and kind (B,), index into `ACTIVITIES`.
     """
     shares = np.array([activity.share for activity in ACTIVITIES.values()])
-    kind = rng.choice(len(shares), size=count, p=shares / shares.sum())
+    if kind is None:
+        kind = rng.choice(len(shares), size=count, p=shares / shares.sum())
     pose = rng.normal(0, 0.035, (count, NUM_JOINTS, 3))
     pose[:, HANDS] *= 2
     pose[:, FEET] *= 0.5
@@ -243,7 +247,7 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         swung[:, 2] += 0.15 * running
         target = np.where(swings, swung, target)
         pole = POLES[chosen] + rng.normal(0, 0.2, (count, 3))
-        shoulder, elbow = _arm_rotations(target, pole)
+        shoulder, elbow = arm_rotations(target, pole)
         lift = np.clip(target[:, 1] + 0.2, 0, 1) * 0.3
         mirror = MIRROR if side else np.ones(3)
         wrist = rng.normal(0, 1, (count, 3)) * [0.35, 0.15, 0.2]
@@ -256,7 +260,7 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         pose[:, HANDS[side], 2] -= curl * mirror[2]
 
 
-def _arm_rotations(target: np.ndarray, pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def arm_rotations(target: np.ndarray, pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The left arm's joints that bring the wrist to a target.
 
     Args:

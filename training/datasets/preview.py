@@ -14,6 +14,7 @@ from decomr_core.body_models import MIRRORED_JOINTS, PARENTS, load_body
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.synthetic import (
     HELD_OUT_SEED,
+    RULES,
     SyntheticBatch,
     SyntheticConfig,
     SyntheticPeople,
@@ -29,13 +30,14 @@ def add_asset_options(parser: argparse.ArgumentParser) -> None:
     """Options for the files that make rendered people look real."""
     parser.add_argument('--wardrobe', metavar='FILE', default='', help='npz of garments')
     parser.add_argument('--panoramas', metavar='FOLDER', default='', help='places and light')
-    parser.add_argument('--poses', metavar='FILE', default='', help='npz of recorded poses')
+    parser.add_argument('--poses-file', metavar='FILE', default='',
+                        help='npz of recorded poses, for half of the people')
 
 
 def asset_values(options: argparse.Namespace) -> dict[str, str]:
     """The fields of `SyntheticConfig` that `add_asset_options` reads."""
     return {'wardrobe': options.wardrobe, 'panoramas': options.panoramas,
-            'poses_file': options.poses}
+            'poses_file': options.poses_file}
 
 
 def contact_sheet(batch: SyntheticBatch, columns: int = 4) -> np.ndarray:
@@ -59,31 +61,20 @@ def contact_sheet(batch: SyntheticBatch, columns: int = 4) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Renders people, writes the sheet if asked, prints images per second of processor time."""
-    parser = argparse.ArgumentParser(
-        prog='python -m training.datasets.synthetic',
-        description='Renders synthetic people on one processor core.')
-    parser.add_argument('--preview', type=Path, help='PNG file to write a contact sheet to')
-    parser.add_argument('--num', type=int, default=32, help='how many people')
-    parser.add_argument('--size', type=int, default=128, help='side of the images, px')
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--body', default='builtin', help='body model: a name or an npz')
-    parser.add_argument('--uv-map', default='builtin', help='UV map: a name or an npz')
-    add_asset_options(parser)
+    """Renders people, writes the sheet if asked, prints their speed and the poses drawn again."""
+    parser = _parser()
     options = parser.parse_args(arguments)
     if options.num < 1 or options.seed == HELD_OUT_SEED:
         parser.error(f'--num is {options.num} and --seed {options.seed}; --num starts at 1 and '
                      f'seed {HELD_OUT_SEED} is reserved for the held-out set')
-    try:
-        config = SyntheticConfig(size=options.size, **asset_values(options))
-        body = load_body(options.body)
-        uv_map = load_uv_map(options.uv_map, body=body)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     try:
-        people = SyntheticPeople(config, body, uv_map, options.seed)
+        config = SyntheticConfig(size=options.size, rules=options.rules, possible_only=True,
+                                 **asset_values(options))
+        body = load_body(options.body)
+        people = SyntheticPeople(config, body, load_uv_map(options.uv_map, body=body),
+                                 options.seed)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     for line in missing_assets(config):
@@ -93,11 +84,26 @@ def main(arguments: list[str] | None = None) -> None:
     batch = SyntheticBatch.concatenate([people.batch(number) for number in range(chunks)])
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     print(f'{len(batch)} people at {config.size} px: {len(batch) / busy:.0f} images/s per core '
-          f'({len(batch) / wall:.0f} by the clock)')
+          f'({len(batch) / wall:.0f} by the clock); {people.pose_counts}')
     if options.preview:
         sheet = contact_sheet(batch)
         if not cv2.imwrite(str(options.preview), sheet[..., ::-1]):
             parser.error(f'cannot write {options.preview}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m training.datasets.synthetic',
+        description='Renders synthetic people on one processor core.')
+    parser.add_argument('--preview', type=Path, help='PNG file to write a contact sheet to')
+    parser.add_argument('--num', type=int, default=32, help='how many people')
+    parser.add_argument('--size', type=int, default=128, help='side of the images, px')
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--rules', choices=list(RULES), default='wide', help='poses by rule')
+    parser.add_argument('--body', default='builtin', help='body model: a name or an npz')
+    parser.add_argument('--uv-map', default='builtin', help='UV map: a name or an npz')
+    add_asset_options(parser)
+    return parser
 
 
 def _pixels(crop_xy: np.ndarray, size: int) -> np.ndarray:

@@ -20,6 +20,8 @@ from training.datasets.compositing import Compositor, sample_light
 from training.datasets.dressing import Dresser
 from training.datasets.painting import Bodies, Painter
 from training.datasets.panoramas import Panorama, Panoramas, panorama_light
+from training.datasets.plausible_poses import PoseCheck, PoseCounts, draw_plausible
+from training.datasets.pose_rules import sample_wide_poses
 from training.datasets.poses import sample_poses
 from training.datasets.recorded_poses import RecordedPoses
 from training.datasets.root_frame import root_frame_body
@@ -44,6 +46,8 @@ __all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeopl
 
 HELD_OUT_SEED = 2020
 """Reserved: training refuses it, so that no training image is ever a held-out one."""
+RULES = {'usual': sample_poses, 'wide': sample_wide_poses}
+"""Poses by rule, by the name in the config."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ class SyntheticConfig:
         passer_by_share: share of images with another person in the picture.
         is_crowded: scenes with several people, robot arms and furniture in front, low light;
             people may be hidden to three quarters.
+        rules: poses by rule: `usual`, the held-out set's, or `wide`, with many who sit, kneel,
+            lie, carry and work as well.
+        possible_only: whether poses that nobody can take are drawn again, and recorded ones left
+            out (see `plausible_poses.py`).
         poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
         recorded_share: share of the people whose pose was recorded, where there is a file.
         wardrobe: npz of garments (see `wardrobe.py`); empty: clothes by rule alone.
@@ -77,6 +85,8 @@ class SyntheticConfig:
     occluder_share: float = 0.25
     passer_by_share: float = 0.35
     is_crowded: bool = False
+    rules: str = 'usual'
+    possible_only: bool = False
     poses_file: str = ''
     recorded_share: float = 0.5
     wardrobe: str = ''
@@ -92,6 +102,8 @@ class SyntheticConfig:
                              f'{2 * IUV_STRIDE} or more')
         if self.batch_size < 1:
             raise ValueError(f'batch_size is {self.batch_size}; take 1 or more')
+        if self.rules not in RULES:
+            raise ValueError(f'rules are {self.rules!r}; take one of {", ".join(RULES)}')
 
 
 @dataclass
@@ -133,6 +145,9 @@ class SyntheticPeople(IterableDataset):
         first_batch: number of the batch to begin with (to go on where a run stopped).
         frame_scale: factor of the crops' sides, to show more around the people than usual.
 
+    Attributes:
+        pose_counts: how many poses by rule were drawn, and rejected, in this process.
+
     Raises:
         ValueError: the body and the chart have different faces.
     """
@@ -147,7 +162,10 @@ class SyntheticPeople(IterableDataset):
         self.frame_scale = frame_scale
         self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
-        self._recorded = RecordedPoses(config.poses_file) if config.poses_file else None
+        self.pose_counts = PoseCounts()
+        self._check = PoseCheck(body) if config.possible_only else None
+        self._recorded = (RecordedPoses(config.poses_file, self._check) if config.poses_file
+                          else None)
         self._panoramas = Panoramas(config.panoramas) if config.panoramas else None
         self._painter = Painter(body, _dresser(config, body), config.dressed_share)
         self._compositor = Compositor(
@@ -222,7 +240,9 @@ class SyntheticPeople(IterableDataset):
 
     def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """(B, 24, 3) axis-angle, facing +z: by rule, or recorded where there are any."""
-        pose = sample_poses(rng, count)[0]
+        draw = RULES[self.config.rules]
+        pose = (draw(rng, count) if self._check is None else
+                draw_plausible(rng, draw, count, self._check, self.pose_counts))[0]
         if self._recorded is not None:
             is_recorded = rng.random(count) < self.config.recorded_share
             pose[is_recorded] = self._recorded.sample(rng, int(is_recorded.sum()))
@@ -259,7 +279,7 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
             clothes and scenes follow the rules, as they do for everybody without such files.
     """
     usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False,
-             'ages_share': 0.0}
+             'ages_share': 0.0, 'rules': 'usual', 'possible_only': False}
     if with_assets:
         config = replace(config, dressed_share=1.0, **usual)
     else:
