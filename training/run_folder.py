@@ -11,7 +11,7 @@ import torch
 
 from decomr_core.files import replacing
 
-__all__ = ['RunFolder']
+__all__ = ['RunFolder', 'without_folders']
 
 CHECKPOINT, CONFIG, LOG, NETWORK = (
     'checkpoint.pt', 'config.json', 'log.jsonl', 'network.safetensors')
@@ -108,6 +108,13 @@ class RunFolder:
         """Ends the curves."""
         if self._curves is not None:
             self._curves.close()
+
+
+def without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as weights carry it: of each file its name, not where it lay."""
+    return {key: without_folders(value) if isinstance(value, dict)
+            else Path(value).name if isinstance(value, str) else value
+            for key, value in config.items()}
 
 
 def _summary_writer(folder: Path) -> Any:

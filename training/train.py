@@ -44,7 +44,7 @@ from training.evaluate import evaluate_network
 from training.learning_rate import learning_rate_at, parameter_groups
 from training.plots import training_picture
 from training.pose_components import init_pose_components
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, without_folders
 from training.train_config import INIT_PARTS, TrainConfig
 from training.train_step import NonFiniteLossError, TrainStep
 from training.training_data import TrainingData, load_bodies
@@ -314,7 +314,7 @@ class Trainer:
 
     def _write_network(self) -> None:
         training = {
-            'config': asdict(self.config),
+            'config': without_folders(asdict(self.config)),
             'steps': self.step,
             'images': self.step * self.config.batch_size,
             'seconds': round(self.trained_s),

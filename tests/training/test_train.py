@@ -15,7 +15,7 @@ from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.evaluate import best_constant_joints, evaluate_network
 from training.learning_rate import learning_rate_at
 from training.plots import training_picture
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, without_folders
 from training.train import Trainer, main
 from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.train_step import NonFiniteLossError
@@ -59,6 +59,14 @@ def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run
     kept = finished_run.averaged.state_dict()
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, kept[name], rtol=2e-3, atol=1e-4)
+
+
+def test_weights_name_the_files_of_their_training_without_their_folders():
+    config = {'init': '/home/me/rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
+              'data': {'poses_file': 'data/poses.npz', 'wardrobe': ''}}
+    assert without_folders(config) == {
+        'init': 'rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
+        'data': {'poses_file': 'poses.npz', 'wardrobe': ''}}
 
 
 def test_the_run_folder_holds_the_resolved_config(finished_run):
