@@ -17,7 +17,7 @@ import numpy as np
 
 from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
-from decomr_core.camera import box_weak, check_intrinsics, project_weak, root_translation
+from decomr_core.camera import body_translations, box_weak, check_intrinsics, project_weak
 from decomr_core.crop import CROP_SCALE, check_boxes, check_image, crop_image
 from decomr_core.detection import Detections, Detector, clip_boxes
 from decomr_core.detectors import load_detector
@@ -135,7 +135,8 @@ class HumanMeshEstimator:
         _check_finite(output)
         watch.stop('network')
         bounds = np.zeros((len(people.boxes), 4), np.float32)
-        meshes = [self._mesh(index, people, crops, output, image, intrinsics, bounds[index])
+        translations = _translations(output, crops, intrinsics)
+        meshes = [self._mesh(index, people, crops, output, image, translations, bounds[index])
                   for index in range(len(people.boxes))]
         watch.stop('place')
         shown = self._follow(image, meshes, bounds)
@@ -181,10 +182,11 @@ class HumanMeshEstimator:
                        np.full(len(detections.boxes), -1))
 
     def _mesh(self, index: int, people: _People, crops: Crops, output: NetworkOutput,
-              image: np.ndarray, intrinsics: np.ndarray | None, bounds: np.ndarray
+              image: np.ndarray, translations: np.ndarray | None, bounds: np.ndarray
               ) -> HumanMesh | None:
         """One person's mesh; None where the network says that nobody can be there.
 
+        `translations` (B, 3) are where everybody's root is; None: not known, for a relative mesh.
         Writes into `bounds` (4,) the box around it, image px.
         """
         weak_camera = output.camera[index]
@@ -204,16 +206,15 @@ class HumanMeshEstimator:
             image_xy = project_weak(vertices, weak_camera, center, side)
             visibility &= _is_inside(image_xy, (width, height))
         translation = np.zeros(3, np.float32)
-        if intrinsics is not None:
-            translation = root_translation(joints, weak_camera, center, side,
-                                           intrinsics).astype(np.float32)
+        if translations is not None:
+            translation = translations[index]
             columns += translation[:, None]
             vertices = cv2.merge(list(columns)).reshape(-1, 3)
         return HumanMesh(
             track_id=int(people.track_ids[index]), score=float(people.scores[index]),
             box=people.boxes[index], vertices=vertices,
             joints=joints + translation, translation=translation,
-            is_metric=intrinsics is not None, visibility=visibility, weak_camera=weak_camera,
+            is_metric=translations is not None, visibility=visibility, weak_camera=weak_camera,
             crop_center=center, crop_side=side, iuv=output.iuv[index])
 
     def _follow(self, image: np.ndarray, meshes: list[HumanMesh | None], bounds: np.ndarray
@@ -316,6 +317,19 @@ def _check_finite(output: NetworkOutput) -> None:
         if not np.isfinite(getattr(output, name)).all():
             raise RuntimeError(f'the network gave {name} that are not finite; the weights are '
                                'damaged, or the precision is too low: try precision f32')
+
+
+def _translations(output: NetworkOutput, crops: Crops, intrinsics: np.ndarray | None
+                  ) -> np.ndarray | None:
+    """Where the roots are, (B, 3) float32 metres, camera frame; None without intrinsics.
+
+    Of no meaning where the network's scale is not positive: nobody is there.
+    """
+    if intrinsics is None:
+        return None
+    cameras = np.where(output.camera[:, :1] > 0, output.camera, np.float32((1, 0, 0)))
+    return body_translations(output.vertices, output.joints, cameras, crops.centers, crops.sides,
+                             intrinsics).astype(np.float32)
 
 
 def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:

@@ -7,10 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core.camera import (
+    body_translations,
     box_weak,
     check_intrinsics,
+    fitted_translation,
     flat_translation,
     intrinsics_from_fov,
+    project_perspective,
     project_weak,
     root_translation,
 )
@@ -69,6 +72,68 @@ def test_least_squares_halves_the_error_of_the_closed_form_for_near_people() -> 
             root_translation(joints, *crop), flat_translation(*crop))])
     fitted, flat = np.mean(errors, axis=0)
     assert fitted < 0.5 * flat
+
+
+@given(st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.0, 12)),
+       st.integers(0, 20))
+def test_a_mesh_seen_in_perspective_is_found_exactly_where_it_is(
+        place: tuple[float, float, float], seed: int) -> None:
+    translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
+    points, weights = person(seed), np.random.default_rng(seed).uniform(0.1, 2, 24)
+    image_xy = project_perspective(points + translation, INTRINSICS)
+    for some in (None, weights):
+        found = fitted_translation(points, image_xy, INTRINSICS, some)
+        assert np.allclose(found, translation, atol=1e-6 * place[2])
+
+
+def test_weights_count_points_several_times() -> None:
+    joints, weak, center = person(3), np.array([0.8, 0.1, -0.2]), np.array([300.0, 250.0])
+    thrice = np.concatenate([joints, joints[:5], joints[:5]])
+    weights = np.where(np.arange(24) < 5, 3, 1)
+    assert np.allclose(root_translation(joints, weak, center, 400.0, INTRINSICS, weights),
+                       root_translation(thrice, weak, center, 400.0, INTRINSICS))
+
+
+def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
+    """Near people of whom a raised hand has most of the vertices."""
+    bodies = np.stack([person(seed) for seed in range(3)])
+    hand = bodies[:, :1] + np.random.default_rng(1).normal(size=(3, 2000, 3)) * 0.03
+    vertices = np.concatenate([np.repeat(bodies, 20, axis=1), hand], axis=1)
+    weak = np.array([[0.8, 0.1, -0.2], [0.6, 0.0, 0.1], [0.9, -0.3, 0.2]], np.float32)
+    centers, sides = np.array([[300., 250], [900, 300], [640, 360]]), np.array([700., 300, 500])
+    crop = weak, centers, sides, INTRINSICS
+    found = body_translations(vertices, bodies, *crop)
+    errors = []
+    for index in range(3):
+        one = [value[index:index + 1] for value in (vertices, bodies, *crop[:3])]
+        assert np.allclose(body_translations(*one, INTRINSICS)[0], found[index])
+        crop_of_one = weak[index], centers[index], sides[index]
+        by_joints = root_translation(bodies[index], *crop_of_one, INTRINSICS)
+        pictures = project_weak(vertices[index], *crop_of_one)
+        errors.append([np.linalg.norm(project_perspective(
+            vertices[index] + root, INTRINSICS) - pictures, axis=1).mean()
+            for root in (found[index], by_joints)])
+    assert (np.array(errors) @ [1, -1] < 0).all(), 'the surface is shown nearer to its place'
+
+
+def test_only_those_without_a_solution_get_the_closed_form() -> None:
+    joints = np.stack([person(3), np.zeros((24, 3)) + 0.1])
+    weak, centers = np.tile([0.8, 0.1, -0.2], (2, 1)), np.tile([300.0, 250.0], (2, 1))
+    found = root_translation(joints, weak, centers, np.full(2, 400.0), INTRINSICS)
+    flat = flat_translation(weak, centers, np.full(2, 400.0), INTRINSICS)
+    assert np.array_equal(found[1], flat[1]) and not np.allclose(found[0], flat[0])
+    assert np.allclose(found[0], root_translation(joints[0], weak[0], centers[0], 400.0,
+                                                  INTRINSICS))
+
+
+@given(st.integers(0, 50), st.floats(0.01, 5), st.floats(0.01, 4), st.floats(1, 3000))
+def test_a_root_is_always_finite_and_all_points_are_before_the_camera_or_it_is_flat(
+        seed: int, scale: float, size: float, side: float) -> None:
+    points = (person(seed) * size).astype(np.float32)
+    crop = np.array([scale, 0.2, -0.1], np.float32), np.array([900.0, 90.0]), side, INTRINSICS
+    found = root_translation(points, *crop)
+    assert np.isfinite(found).all() and found[2] > 0
+    assert found[2] + points[:, 2].min() > 0 or np.array_equal(found, flat_translation(*crop))
 
 
 def test_fast_least_squares_equals_the_general_solver() -> None:
