@@ -87,15 +87,19 @@ def _constants(rest: RestPose) -> dict[str, np.ndarray]:
         # Without fingers the hand goes on as the forearm does.
         constants.setdefault(f'{side}_wrist', constants[f'{side}_elbow'])
         # A foot points forward in both poses; it only leans to the side with the shin.
-        shin = rest.bones[f'{side}_knee']
-        lean = rotation_about(2, np.arctan2(shin[0], -shin[1]))
-        constants[f'{side}_ankle'] = constants[f'{side}_foot'] = lean
+        lean = _sideways(rest.bones[f'{side}_knee']) - _sideways(_our_bone(f'{side}_knee'))
+        constants[f'{side}_ankle'] = constants[f'{side}_foot'] = rotation_about(2, lean)
     return constants
 
 
 def _our_bone(start: str) -> np.ndarray:
     """(3,) along the limb bone that this joint turns, in T-pose, metres."""
     return body_joints()[JOINT[LIMBS[start]]] - body_joints()[JOINT[start]]
+
+
+def _sideways(bone: np.ndarray) -> float:
+    """The angle of a bone (3,) from straight down to the person's left, radians."""
+    return np.arctan2(bone[0], -bone[1])
 
 
 def _pointed(world: np.ndarray, bone: np.ndarray, along: np.ndarray) -> np.ndarray:

@@ -96,8 +96,8 @@ def find_joints(motion: SkeletonMotion, told: dict[str, str]) -> dict[str, int]:
     if missing:
         raise ValueError(
             f'{motion.path}: no joint was recognised as {", ".join(missing)}; the file has '
-            f'{_listed(motion)}. Give --joint-names a YAML file with a line for each, such as '
-            f"'{missing[0]}: {motion.names[-1]}'")
+            f'{_listed(motion)}. Give --joint-names a YAML file with a line for each: '
+            f'{missing[0]}: its name in the file')
     _check_limbs(motion, found, told)
     if 'pelvis' not in found:
         chains = [motion.ancestors(found[name]) for name in ('left_hip', 'right_hip', 'neck')]
