@@ -10,12 +10,18 @@ from scipy.spatial.transform import Rotation
 
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
 from training.datasets.motion.retarget import body_joints
+from training.preprocess import main
 
 JOINTS = JOINT_NAMES[:22]
 OFFSETS = {name: body_joints()[number] - body_joints()[max(PARENTS[number], 0)]
            for number, name in enumerate(JOINT_NAMES)}
 Pose = dict[str, Sequence[float]]
 """Turns of joints against their parents: axis-angle in degrees."""
+T_POSE: Pose = {}
+RAISED: Pose = {'left_shoulder': (0, 0, 60)}
+MIXED: Pose = {'pelvis': (20, 70, 0), 'spine2': (10, 5, 0), 'left_hip': (-50, 0, 10),
+                     'left_knee': (80, 0, 0), 'right_shoulder': (0, 40, 50),
+                     'right_elbow': (0, 70, 0), 'head': (0, 30, 0), 'left_foot': (-20, 0, 0)}
 
 LIMB_JOINTS = ('hip', 'knee', 'ankle', 'foot', 'collar', 'shoulder', 'elbow', 'wrist')
 # Names of pelvis, spine1 to 3, neck, head; of `LIMB_JOINTS`, where * is the side; and the words
@@ -162,3 +168,14 @@ def write(path: Path, text: str) -> Path:
 def numbers(values: Sequence[float]) -> str:
     """Numbers of a line."""
     return ' '.join(f'{value:.8f}' for value in values)
+
+
+def degrees_apart(poses: np.ndarray, others: np.ndarray) -> float:
+    """The largest angle between rotations of joints, degrees."""
+    first, second = (Rotation.from_rotvec(np.reshape(value, (-1, 3))) for value in (poses, others))
+    return float(np.degrees((first.inv() * second).magnitude().max()))
+
+
+def run(*words: object) -> int:
+    """Runs `preprocess motion`; its exit code."""
+    return main(['motion', *map(str, words)])
