@@ -1,6 +1,7 @@
 """Turns a public data set's own files into one npz that training and evaluation read quickly.
 
-For example `python -m training.preprocess coco --root data/coco --out data/coco_train.npz`.
+For example `python -m training.preprocess coco --root data/coco --out data/coco_train.npz`. And
+motion files into an npz of poses: `python -m training.preprocess motion walk.bvh --out poses.npz`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from training.datasets.motion import command as motion_command
 from training.datasets.npz_format import write_npz
 from training.datasets.registry import PUBLIC_DATASETS, public_dataset
 
@@ -23,10 +25,14 @@ USER_ERROR = 2
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ['motion']:
+        return motion_command.main(arguments[1:])
     known = '; '.join(f'{name} ({", ".join(dataset.splits)})'
                       for name, dataset in PUBLIC_DATASETS.items())
     parser = argparse.ArgumentParser(
-        prog='python -m training.preprocess', epilog=f'data sets and splits: {known}',
+        prog='python -m training.preprocess',
+        epilog=f'data sets and splits: {known}. Motion files to poses: motion --help.',
         description='Turns a public data set into an npz. Frames of videos are extracted into '
                     'the folder of the data set.')
     parser.add_argument('dataset', help='name of the data set, see below')

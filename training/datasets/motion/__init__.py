@@ -1,0 +1,1 @@
+"""Motion files (BVH, ASF with AMC) as poses of the body."""
