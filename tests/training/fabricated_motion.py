@@ -95,13 +95,12 @@ def bvh_text(poses: Sequence[Pose], names: dict[str, str] | None = None,
         for child in children:
             add(child, indent + ' ')
         if not children:
-            lines.extend([f'{indent} End Site', f'{indent} {{', f'{indent}  OFFSET 0 0 0',
-                          f'{indent} }}'])
+            lines.append(f'{indent} End Site\n{indent} {{\n{indent}  OFFSET 0 0 0\n{indent} }}')
         lines.append(f'{indent}}}')
 
     add(0, '')
-    lines += ['MOTION', f'Frames: {len(poses)}', 'Frame Time: 0.0333333']
-    return '\n'.join([*lines, *(' '.join(row) for row in rows)]) + '\n'
+    motion = ['MOTION', f'Frames: {len(poses)}', 'Frame Time: 0.0333333', *map(' '.join, rows)]
+    return '\n'.join([*lines, *motion, ''])
 
 
 # The bones of an ASF: name, parent, and our joints where it begins and ends. * is a side.
