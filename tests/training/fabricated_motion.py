@@ -69,10 +69,9 @@ def bvh_text(poses: Sequence[Pose], names: dict[str, str] | None = None,
         poses: one per frame.
         names: of our joints; `cgspeed` by default.
         axes: (3, 3) the file's axes from ours.
-        rests: how each joint's own axes stand in the T-pose; along the world's by default.
-        offsets: of the joints, where they are others than the body's.
+        rests: how each joint's own axes stand in the T-pose, where not along the world's.
+        offsets: of the joints, where not the body's.
     """
-    names = rig_names('cgspeed') if names is None else names
     axes = Rotation.from_matrix(np.eye(3) if axes is None else axes)
     rest = {name: axes * (rests or {}).get(name, Rotation.identity()) * axes.inv()
             for name in JOINTS}
@@ -83,7 +82,7 @@ def bvh_text(poses: Sequence[Pose], names: dict[str, str] | None = None,
         name, parent = JOINTS[number], JOINT_NAMES[PARENTS[number]]
         before = rest[parent] if number else Rotation.identity()
         lines.extend([
-            f'{indent}{"JOINT" if number else "ROOT"} {names[name]}', f'{indent}{{',
+            f'{indent}{"JOINT" if number else "ROOT"} {(names or CGSPEED)[name]}', f'{indent}{{',
             f'{indent} OFFSET {numbers(before.inv().apply(offsets[name]) if number else [0] * 3)}',
             f'{indent} CHANNELS {"3" if number else "6 Xposition Yposition Zposition"} '
             'Zrotation Xrotation Yrotation'])
@@ -95,14 +94,15 @@ def bvh_text(poses: Sequence[Pose], names: dict[str, str] | None = None,
         for child in children:
             add(child, indent + ' ')
         if not children:
-            lines.extend([f'{indent} End Site', f'{indent} {{', f'{indent}  OFFSET 0 0 0',
-                          f'{indent} }}'])
+            lines.append(f'{indent} End Site\n{indent} {{\n{indent}  OFFSET 0 0 0\n{indent} }}')
         lines.append(f'{indent}}}')
 
     add(0, '')
-    lines += ['MOTION', f'Frames: {len(poses)}', 'Frame Time: 0.0333333']
-    return '\n'.join([*lines, *(' '.join(row) for row in rows)]) + '\n'
+    motion = ['MOTION', f'Frames: {len(poses)}', 'Frame Time: 0.0333333', *map(' '.join, rows)]
+    return '\n'.join([*lines, *motion, ''])
 
+
+CGSPEED = rig_names('cgspeed')
 
 # The bones of an ASF: name, parent, and our joints where it begins and ends. * is a side.
 BONES = [

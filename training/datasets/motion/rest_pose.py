@@ -62,17 +62,12 @@ def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
                              'one place; give --joint-names others')
         return _unit(along)
 
-    bones = {start: bone(start, end) for start, end in LIMBS.items()
-             if end in found and not end.endswith('hand')}
-    for side in ('left', 'right'):
-        hand = found.get(f'{side}_hand', found[f'{side}_wrist'])
-        if (positions[hand] != positions[found[f'{side}_wrist']]).any():
-            bones[f'{side}_wrist'] = bone(f'{side}_wrist', f'{side}_hand')
+    bones = {start: bone(start, end) for start, end in LIMBS.items() if end in found}
     up = _nearest_axis(-sum(bones[name] for name in bones if name.endswith(('hip', 'knee'))))
     left = _horizontal(bone('right_hip', 'left_hip'), up)
     axes = np.stack([left, up, np.cross(left, up)])
-    trunk = bone('left_hip', 'neck') + bone('right_hip', 'neck')
-    if not _is_standing(bones, _unit(trunk), up):
+    trunk = _unit(bone('left_hip', 'neck') + bone('right_hip', 'neck'))
+    if not _is_standing(bones, trunk, up):
         what = 'the pose with all angles zero' if frame is None else f'frame {frame}'
         raise ValueError(f'{motion.path}: nobody stands upright with straight arms and legs in '
                          f'{what}, so it cannot be the rest pose; give --rest-frame the number, '

@@ -29,7 +29,7 @@ __all__ = ['body_joints', 'retarget']
 
 JOINT = {name: number for number, name in enumerate(JOINT_NAMES)}
 SPINE = ('spine1', 'spine2', 'spine3')
-LYING = 0.9
+LYING = 0.94
 """Height of the direction a person faces, a unit vector, from which on it is no heading."""
 
 
