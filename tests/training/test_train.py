@@ -62,7 +62,7 @@ def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run
 
 
 def test_weights_name_the_files_of_their_training_without_their_folders():
-    config = {'init': '/home/me/rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
+    config = {'init': 'runs/d1/rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
               'data': {'poses_file': 'data/poses.npz', 'wardrobe': ''}}
     assert without_folders(config) == {
         'init': 'rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
