@@ -22,6 +22,7 @@ class Track:
         motion: where the person goes.
         missed: detections in a row that did not see the person.
         seen_s: time of the image in which a detection was matched last, on the tracker's clock.
+        sure_s: the same of a detection that is not doubtful.
         sights: how many detections saw the person.
         is_new: whether these are few, so that it may be a mistake.
         hidden_since_s: since when neither detector nor mesh sees the person; None: one does.
@@ -33,6 +34,7 @@ class Track:
     motion: BoxMotion = field(repr=False)
     missed: int = 0
     seen_s: float = 0.0
+    sure_s: float = 0.0
     sights: int = 1
     is_new: bool = True
     hidden_since_s: float | None = None
@@ -82,6 +84,7 @@ class TrackerConfig:
         follows_mesh: the boxes around the meshes say where people are between two detections.
         max_missed: detections in a row that may miss a person whom the mesh still sees.
         max_missed_by_all: the same where not even a doubtful detection sees the person.
+        max_doubtful_s: how long doubtful detections alone may keep a person.
         max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
         max_gap_s: after so long without an image everybody is forgotten.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
@@ -97,6 +100,7 @@ class TrackerConfig:
     follows_mesh: bool = True
     max_missed: int = 3
     max_missed_by_all: int = 1
+    max_doubtful_s: float = 5.0
     max_hidden_s: float = 2.0
     max_gap_s: float = 2.0
     min_foreground: float = 0.1
@@ -114,8 +118,9 @@ class TrackerConfig:
                 or min(self.max_missed, self.max_missed_by_all) < 0):
             raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
                              'max_missed and max_missed_by_all at least 0')
-        if not (self.max_hidden_s >= 0 and self.max_gap_s > 0):
-            raise ValueError(f'{self}: max_hidden_s must be at least 0, max_gap_s above 0')
+        if not (min(self.max_hidden_s, self.max_doubtful_s) >= 0 and self.max_gap_s > 0):
+            raise ValueError(f'{self}: max_hidden_s and max_doubtful_s must be at least 0, '
+                             'max_gap_s above 0')
         for name in ('min_foreground', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')

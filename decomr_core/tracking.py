@@ -222,17 +222,19 @@ class Tracker:
         """The track with the detection that continues it; it was at `before` (4,) then."""
         sights = track.sights + 1
         return replace(self._corrected(track, before, detections, index), sights=sights,
-                       is_new=sights < self.config.min_sights,
+                       sure_s=self.now_s, is_new=sights < self.config.min_sights,
                        score=float(detections.scores[index]))
 
     def _seen_doubtfully(self, seen: Collection[int], before: np.ndarray,
                          doubtful: Detections) -> dict[int, Track]:
         """Whom only doubtful detections see, by index: they correct, and prove nothing.
 
-        `seen` are the indices of the others, `before` (T, 4) is where everybody was then.
+        Only for so long: what is never sure is no person, but a patch of lawn, say. `seen` are the
+        indices of the others, `before` (T, 4) is where everybody was then.
         """
         left = [index for index, track in enumerate(self.tracks)
-                if index not in seen and not track.is_hidden]
+                if index not in seen and not track.is_hidden
+                and self.now_s - track.sure_s <= self.config.max_doubtful_s]
         pairs = best_pairs([self.tracks[index] for index in left], before[left], doubtful)
         return {left[place]: self._corrected(
                     self.tracks[left[place]], before[left[place]], doubtful, number)
@@ -272,7 +274,7 @@ class Tracker:
         look = detections.looks[index] if detections.looks is not None and is_clear else None
         motion = BoxMotion.from_box(box, detector_noise(detections.height_noise))
         return Track(-1, float(detections.scores[index]), motion, look=look, seen_s=self.now_s,
-                     is_new=self.config.min_sights > 1)
+                     sure_s=self.now_s, is_new=self.config.min_sights > 1)
 
     def _keep(self, known: list[Track], newcomers: list[Track]) -> None:
         """As many as there is room for; the others are counted and, the first time, told."""

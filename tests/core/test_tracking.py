@@ -82,6 +82,24 @@ def test_a_doubtful_detection_goes_on_with_a_person_and_begins_nobody() -> None:
     assert set(step(tracker, seen(RIGHT))) == {0, 1}
 
 
+def test_whom_only_doubtful_detections_see_for_long_ends() -> None:
+    """A sign post, say, that looked like a person once."""
+    tracker = Tracker(TrackerConfig(detect_every=1, max_doubtful_s=1.0))
+    doubtful = replace(seen(), doubtful=seen(LEFT, scores=[0.2]))
+
+    def images_until_it_ends(answers: Detections, most: int = 90) -> int:
+        return next((image for image in range(most) if not step(tracker, answers)), most)
+
+    for _ in range(3):
+        step(tracker, seen(LEFT))
+    # Thirty images of a second, and the one miss that the detector may make.
+    assert images_until_it_ends(doubtful) == pytest.approx(31, abs=1)
+    step(tracker, seen(LEFT))
+    for _ in range(5):
+        assert images_until_it_ends(doubtful, most=20) == 20
+        assert len(step(tracker, seen(LEFT))) == 1, 'a sure detection begins the time anew'
+
+
 def test_who_is_not_even_seen_doubtfully_ends_sooner() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_missed=3, max_missed_by_all=1))
     for answers, ends_after in ((seen(), 4), (replace(seen(), doubtful=seen()), 2)):
@@ -229,6 +247,8 @@ def test_a_config_that_makes_no_sense_is_refused() -> None:
         TrackerConfig(detect_every=0)
     with pytest.raises(ValueError, match='min_foreground is 1.5'):
         TrackerConfig(min_foreground=1.5)
+    with pytest.raises(ValueError, match='max_doubtful_s must be at least 0'):
+        TrackerConfig(max_doubtful_s=-1)
 
 
 def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
