@@ -84,7 +84,8 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
         assert training['uv_hash'] == cell['uv_hash'] == (
             tiny_uv_map if is_continuous else tiny_two_chart_map).hash
         assert cell['steps'] == CNET_STEPS + training['training']['steps'] == STEPS
-        begun_with = Path(training['training']['config']['init'])
+        run = json.loads((finished / name / 'config.json').read_text())
+        begun_with = Path(run['train']['init'])
         assert begun_with == finished / f'{cell["uv_map"]}_cnet' / 'network.safetensors'
         for score in cell['scores'].values():
             assert score['low'] <= score['mean'] <= score['high']
