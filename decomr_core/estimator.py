@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from decomr_core.agreement import covered_share, foreground_share
 from decomr_core.appearance import looks_of_boxes
 from decomr_core.assets import BUILTIN
 from decomr_core.camera import body_translations, box_weak, check_intrinsics, project_weak
@@ -229,12 +230,13 @@ class HumanMeshEstimator:
         if self._tracker is None:
             return [mesh for mesh in meshes if mesh is not None]
         points = _joints_in_image(meshes) if len(meshes) > 1 else None
-        foregrounds = np.array([0.0 if mesh is None else _foreground_share(mesh)
+        foregrounds = np.array([0.0 if mesh is None else foreground_share(mesh)
                                 for mesh in meshes])
         is_shown = self._tracker.judge(bounds, foregrounds, points,
                                        lambda: looks_of_boxes(image, bounds))
+        least = self._tracker.config.min_covered
         return [mesh for mesh, is_own in zip(meshes, is_shown, strict=True)
-                if is_own and mesh is not None]
+                if is_own and mesh is not None and covered_share(mesh) >= least]
 
 
 def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
@@ -347,15 +349,3 @@ def _joints_in_image(meshes: Sequence[HumanMesh | None]) -> np.ndarray:
             points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
                                          mesh.crop_center, mesh.crop_side)
     return points
-
-
-def _foreground_share(mesh: HumanMesh) -> float:
-    """Share of the pixels in the person's box that the IUV image calls a person."""
-    height, width = mesh.iuv.shape[1:]
-    # From image to crop and on to its pixels, in plain numbers: NumPy takes long for so few.
-    left, top, right, bottom = (
-        min(max(round(((edge - middle) / mesh.crop_side + 0.5) * size), 0), size)
-        for edge, middle, size in zip(mesh.box.tolist(), mesh.crop_center.tolist() * 2,
-                                      (width, height) * 2, strict=True))
-    inside = mesh.iuv[0, top:bottom, left:right]
-    return np.count_nonzero(inside >= 0.5) / inside.size if inside.size else 0.0

@@ -89,6 +89,8 @@ class TrackerConfig:
         max_gap_s: after so long without an image everybody is forgotten.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
             mesh is not trusted to carry the box.
+        min_covered: share of the pixels which its IUV image calls a person that a mesh must
+            cover to be shown; the track goes on without. 0 shows all.
         max_tracks: so many people at most: those known longer, then those with the best scores;
             the others are counted in `Tracker.people_left_out`.
         same_person: two meshes that overlap more show one person.
@@ -104,6 +106,7 @@ class TrackerConfig:
     max_hidden_s: float = 2.0
     max_gap_s: float = 2.0
     min_foreground: float = 0.1
+    min_covered: float = 0.5
     max_tracks: int = 30
     same_person: float = 0.7
     min_sights: int = 2
@@ -121,7 +124,7 @@ class TrackerConfig:
         if not (min(self.max_hidden_s, self.max_doubtful_s) >= 0 and self.max_gap_s > 0):
             raise ValueError(f'{self}: max_hidden_s and max_doubtful_s must be at least 0, '
                              'max_gap_s above 0')
-        for name in ('min_foreground', 'same_person'):
+        for name in ('min_foreground', 'min_covered', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
 
@@ -136,6 +139,6 @@ class TrackerConfig:
         """
         if name == 'whole-frame':
             # One person whose box is always the whole image: the one around the mesh is far
-            # smaller.
-            return cls(detect_every=1, max_tracks=1, follows_mesh=False)
+            # smaller. Somebody is there, whatever the mesh says.
+            return cls(detect_every=1, max_tracks=1, follows_mesh=False, min_covered=0.0)
         return cls(detect_every=detect_every, max_tracks=max_tracks)
