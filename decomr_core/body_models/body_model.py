@@ -18,7 +18,7 @@ from decomr_core.body_models.body_data import NUM_SHAPES, BodyData
 from decomr_core.body_models.joints import NUM_JOINTS
 from decomr_core.structures import check_shape
 
-__all__ = ['BodyModel', 'load_body']
+__all__ = ['BodyModel', 'load_body', 'skin']
 
 
 class BodyModel(nn.Module):
@@ -106,15 +106,22 @@ class BodyModel(nn.Module):
         """
         check_shape('pose', pose, (None, NUM_JOINTS, 3))
         check_shape('shape', shape, (len(pose), NUM_SHAPES))
-        rotations = batch_rodrigues(pose.reshape(-1, 3)).reshape(-1, NUM_JOINTS, 3, 3)
         vertices, joints = self.rest_body(shape)
+        rotations, joints, transforms = self._move_joints(pose, joints)
         if self.posedirs is not None:
             features = (rotations[:, 1:] - torch.eye(3).to(rotations)).flatten(1)
             offsets = features @ self.posedirs.reshape(-1, features.shape[1]).T
             vertices = vertices + offsets.reshape(vertices.shape)
-        joints, transforms = batch_rigid_transform(
-            rotations, joints, self.parents, dtype=pose.dtype)
-        return self._skin(vertices, transforms), joints
+        return skin(vertices, self.lbs_weights, transforms), joints
+
+    def joint_transforms(self, pose: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
+        """What moves whatever hangs on the joints: (B, 24, 4, 4) from the T-pose to the pose.
+
+        Args:
+            pose: (B, 24, 3) axis-angle, radians.
+            shape: (B, 10) shape components.
+        """
+        return self._move_joints(pose, self.rest_joints(shape))[2]
 
     def rest_body(self, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The body in T-pose, shaped.
@@ -126,8 +133,12 @@ class BodyModel(nn.Module):
             vertices (B, V, 3) and joints (B, 24, 3), metres, body frame.
         """
         offsets = (shape @ self._shape_matrix).reshape(len(shape), -1, 3)  # (B, V, 3)
+        return self.v_template + offsets, self.rest_joints(shape)
+
+    def rest_joints(self, shape: torch.Tensor) -> torch.Tensor:
+        """The joints (B, 24, 3) of the T-pose, metres, of shape components (B, 10)."""
         joints = self._template_joints + shape @ self._joint_dirs
-        return self.v_template + offsets, joints.reshape(-1, NUM_JOINTS, 3)  # (B, J, 3)
+        return joints.reshape(-1, NUM_JOINTS, 3)  # (B, J, 3)
 
     def joints_from_vertices(self, vertices: torch.Tensor) -> torch.Tensor:
         """The joints (B, 24, 3) of a mesh, by the regressor; unit and frame as the input.
@@ -137,16 +148,34 @@ class BodyModel(nn.Module):
         """
         return torch.einsum('jv,bvc->bjc', self.joint_regressor, vertices)
 
-    def _skin(self, vertices: torch.Tensor, transforms: torch.Tensor) -> torch.Tensor:
-        """Moves each vertex by the weighted mean of the joints' transforms (B, 24, 4, 4)."""
-        affine = transforms[:, :, :3].reshape(-1, NUM_JOINTS, 12)  # rows of [R | t]
-        blended = (self.lbs_weights @ affine).reshape(*vertices.shape[:2], 3, 4)  # (B, V, 3, 4)
-        turned = (blended[..., :3] @ vertices[..., None])[..., 0]  # (B, V, 3)
-        return turned + blended[..., 3]
+    def _move_joints(self, pose: torch.Tensor, joints: torch.Tensor
+                     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rotations (B, 24, 3, 3), posed joints (B, 24, 3) and transforms (B, 24, 4, 4)."""
+        rotations = batch_rodrigues(pose.reshape(-1, 3)).reshape(-1, NUM_JOINTS, 3, 3)
+        return rotations, *batch_rigid_transform(rotations, joints, self.parents,
+                                                 dtype=pose.dtype)
 
     def _register(self, key: str, array: np.ndarray) -> None:
         buffer = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         self.register_buffer(key, buffer, persistent=False)
+
+
+def skin(vertices: torch.Tensor, weights: torch.Tensor,
+         transforms: torch.Tensor) -> torch.Tensor:
+    """Moves vertices by the weighted mean of the joints' transforms: linear blend skinning.
+
+    Args:
+        vertices: (B, V, 3) metres, T-pose.
+        weights: (V, 24) of the joints.
+        transforms: (B, 24, 4, 4), as `BodyModel.joint_transforms` gives them.
+
+    Returns:
+        (B, V, 3) metres, body frame.
+    """
+    affine = transforms[:, :, :3].reshape(-1, NUM_JOINTS, 12)  # rows of [R | t]
+    blended = (weights @ affine).reshape(*vertices.shape[:2], 3, 4)  # (B, V, 3, 4)
+    turned = (blended[..., :3] @ vertices[..., None])[..., 0]  # (B, V, 3)
+    return turned + blended[..., 3]
 
 
 def load_body(name_or_path: str | Path = 'builtin') -> BodyModel:

@@ -105,7 +105,8 @@ def test_garments_follow_shape_and_pose_like_the_body(wardrobe, tiny_body):
     dresser = Dresser(wardrobe, tiny_body)
     pose, shape, vertices = a_person(tiny_body, bend=0.8)
     mesh = dresser.mesh(plain(wardrobe, ('outfit',)), vertices,
-                        dresser.transforms(pose, shape)[0], shape[0], torch.zeros_like(vertices))
+                        tiny_body.joint_transforms(pose, shape)[0], shape[0],
+                        torch.zeros_like(vertices))
     outfit = mesh.vertices[len(vertices):]
     distance = (outfit - vertices).norm(dim=1)
     # Skinning bends offsets a little where joints blend.
@@ -116,7 +117,7 @@ def test_garments_follow_shape_and_pose_like_the_body(wardrobe, tiny_body):
 def test_covered_skin_is_left_out_and_texture_holes_show_what_is_behind(wardrobe, tiny_body):
     dresser = Dresser(wardrobe, tiny_body)
     pose, shape, vertices = a_person(tiny_body)
-    transforms = dresser.transforms(pose, shape)[0]
+    transforms = tiny_body.joint_transforms(pose, shape)[0]
 
     def seen(uv_x: float):
         clothing = plain(wardrobe, ('outfit', 'hair'))
@@ -139,7 +140,8 @@ def test_labels_are_the_bodys_under_the_cloth_and_the_nearest_beyond(
     dresser = Dresser(wardrobe, tiny_body)
     pose, shape, vertices = a_person(tiny_body)
     mesh = dresser.mesh(plain(wardrobe, ('outfit',)), vertices,
-                        dresser.transforms(pose, shape)[0], shape[0], torch.zeros_like(vertices))
+                        tiny_body.joint_transforms(pose, shape)[0], shape[0],
+                        torch.zeros_like(vertices))
     crop, naked_crop = mesh.vertices.clone(), vertices.clone()
     naked = rasterize(naked_crop[None], tiny_body.faces, SIZE, cull_backfaces=True)
     dressed = dresser.draw(mesh, crop, SIZE)

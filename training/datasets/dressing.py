@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from smplx.lbs import batch_rigid_transform, batch_rodrigues
 from torch import Tensor
 
-from decomr_core.body_models import NUM_JOINTS, BodyModel
+from decomr_core.body_models import BodyModel
+from decomr_core.body_models.body_model import skin
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.rasterizer import Fragments, rasterize
 from training.datasets import appearance
@@ -122,17 +122,6 @@ class Dresser:
         return Clothing(garments, skin, rng.random() < .6, rng.random() < .5, tint,
                         float(rng.choice([0, rng.uniform(0, 1.5)])))
 
-    def transforms(self, pose: Tensor, shape: Tensor) -> Tensor:
-        """The joints' transforms (B, 24, 3, 4) from the T-pose to the body frame.
-
-        Args:
-            pose: (B, 24, 3) axis-angle, radians.
-            shape: (B, 10).
-        """
-        rotations = batch_rodrigues(pose.reshape(-1, 3)).view(-1, NUM_JOINTS, 3, 3)
-        joints = self._body.rest_body(shape)[1]
-        return batch_rigid_transform(rotations, joints, self._body.parents)[1][:, :, :3]
-
     def mesh(self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor,
              push: Tensor) -> _Mesh:
         """Body and garments of one person.
@@ -140,7 +129,7 @@ class Dresser:
         Args:
             clothing: what the person wears.
             vertices: (V, 3) of the body, root frame, m.
-            transforms: (24, 3, 4) of the joints.
+            transforms: (24, 4, 4) of the joints.
             shape: (10,).
             push: (V, 3) by which a loose outfit stands further off at each body vertex, m.
         """
@@ -256,8 +245,7 @@ class Dresser:
 def _posed(garment: Garment, transforms: Tensor, shape: Tensor) -> Tensor:
     """A garment's vertices (G, 3), root frame, m."""
     resting = garment.template + garment.shapedirs @ shape
-    blended = (garment.weights @ transforms.flatten(1)).view(-1, 3, 4)
-    return in_root_frame((blended[..., :3] @ resting[..., None])[..., 0] + blended[..., 3])
+    return in_root_frame(skin(resting[None], garment.weights, transforms[None])[0])
 
 
 def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Tensor:

@@ -132,8 +132,8 @@ class Painter:
         """One person in garments: the body's surface per pixel, and colours (S, S, 3)."""
         dresser, size = self._dresser, naked.depth.shape[1]
         clothing = dresser.choose(rng)
-        transforms = dresser.transforms(bodies.pose[index:index + 1],
-                                        bodies.shape[index:index + 1])[0]
+        transforms = self._body.joint_transforms(bodies.pose[index:index + 1],
+                                                 bodies.shape[index:index + 1])[0]
         mesh = dresser.mesh(clothing, bodies.vertices[index], transforms, bodies.shape[index],
                             push)
         one = framing.part(index)

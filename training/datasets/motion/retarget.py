@@ -9,13 +9,11 @@ the twist of that rest pose.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
-import torch
 
-from decomr_core.body_models import load_body
 from decomr_core.body_models.joints import JOINT_NAMES, NUM_JOINTS, PARENTS
+from training.datasets.body_capsules import builtin_skeleton
 from training.datasets.motion.rest_pose import RestPose, find_rest_pose
 from training.datasets.motion.rig import LIMBS, find_joints
 from training.datasets.motion.skeleton_motion import SkeletonMotion
@@ -72,11 +70,9 @@ def retarget(motion: SkeletonMotion, told: dict[str, str] | None = None,
     return _poses(world)
 
 
-@cache
 def body_joints() -> np.ndarray:
     """(24, 3) joints of the built-in body in T-pose, metres."""
-    with torch.no_grad():
-        return load_body().rest_body(torch.zeros(1, 10))[1][0].double().numpy()
+    return builtin_skeleton().rest_joints
 
 
 def _constants(rest: RestPose) -> dict[str, np.ndarray]:

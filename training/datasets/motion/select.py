@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
-from training.datasets.motion.retarget import body_joints
-from training.datasets.rotations import matrix_from_axis_angle
+from decomr_core.body_models.joints import JOINT_NAMES
+from training.datasets.body_capsules import builtin_skeleton
 
 __all__ = ['MIN_MOVE_MM', 'choose_frames', 'joint_positions']
 
@@ -47,12 +46,5 @@ def choose_frames(poses: np.ndarray, is_at_rest: np.ndarray,
 
 def joint_positions(poses: np.ndarray) -> np.ndarray:
     """The joints (T, 24, 3) of the built-in body in poses (T, 24, 3), metres from the pelvis."""
-    rest = body_joints()
-    world = matrix_from_axis_angle(poses)
-    positions = np.zeros(poses.shape)
-    for joint, parent in enumerate(PARENTS):
-        if parent >= 0:
-            positions[:, joint] = positions[:, parent] + world[:, parent] @ (
-                rest[joint] - rest[parent])
-            world[:, joint] = world[:, parent] @ world[:, joint]
-    return positions
+    positions = builtin_skeleton().pose(poses)[1]
+    return positions - positions[:, :1]
