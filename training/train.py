@@ -186,8 +186,10 @@ class Trainer:
             if wanted.encoder == 'blazepose':
                 checkpoint.load_blazepose(network)
             if wanted.is_posed and not is_overwritten:
+                # Only bodies are taken of them: what they wear and where they are is not read.
+                naked = replace(self.config.data, wardrobe='', panoramas='')
                 init_pose_components(network, SyntheticPeople(
-                    self.config.data, self.body, self.uv_map, self.config.seed))
+                    naked, self.body, self.uv_map, self.config.seed))
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
                 checkpoint.load_classifier(network, self.config.init)
             elif self.config.init:
