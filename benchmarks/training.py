@@ -2,8 +2,8 @@
 
 Runs real steps of the end-to-end stage (losses and optimiser included) on rendered people that
 another process makes, and prints one JSON object; `--out` also writes it. The forward pass is
-told by part of the network, and the rendering by stage (`--wardrobe`, `--panoramas`, `--poses` for
-dressed people), measured in this process.
+told by part of the network, and the rendering by stage, measured in this process (dressed people:
+`--wardrobe`, `--panoramas`, `--poses-file`).
 """
 
 from __future__ import annotations

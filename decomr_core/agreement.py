@@ -5,12 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from decomr_core.structures import HumanMesh
+from decomr_core.structures import FOREGROUND_THRESHOLD, HumanMesh
 
 __all__ = ['covered_share', 'foreground_share']
-
-FOREGROUND_THRESHOLD = 0.5
-"""From this probability on a pixel of the IUV image shows the person."""
 
 CELL_PX = 2
 """Side of the cells, pixels of the IUV image, that a mesh covers or does not."""

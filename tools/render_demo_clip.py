@@ -23,6 +23,7 @@ from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.rasterizer import rasterize
 from tools.demo_walk import DURATION_S, Course, Motion, passing_by, round_with_a_stop, walk
 from training.datasets import appearance
+from training.datasets.compositing import openness
 from training.datasets.rotations import rotation_about
 from training.datasets.surface import NUM_WAVES, BodySurface
 from training.datasets.textures import TextureBank
@@ -170,7 +171,7 @@ class Clip:
         colors = torch.zeros(size, size, 3)
         colors[shown] = appearance.shade(albedo, gloss, normals @ turn.T, light) * 255
         depth = fragments.depth[0].numpy()
-        return colors.numpy() * _openness(depth, shown.numpy()), shown.float().numpy()
+        return colors.numpy() * openness(depth, shown.numpy()), shown.float().numpy()
 
 
 def in_camera(world: np.ndarray) -> np.ndarray:
@@ -302,15 +303,6 @@ def _draw_shadow(image: np.ndarray, world: np.ndarray) -> None:
         mask = cv2.GaussianBlur(mask, (0, 0), blur * finer)
         mask = cv2.resize(mask, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
         image *= 1 - strength * mask[..., None]
-
-
-def _openness(depth: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """How much light each pixel gets, (S, S, 1) up to 1: less behind nearer limbs."""
-    reach = max(len(depth) // 14, 1)
-    share = cv2.blur(shown.astype(np.float32), (reach, reach))
-    near = cv2.blur(np.where(shown, depth, np.float32(0)), (reach, reach))
-    behind = np.where(shown, depth - near / np.maximum(share, 1e-6), 0)
-    return 1 - .45 * np.clip(behind / .2, 0, 1)[..., None]
 
 
 def _tensor(values: object) -> Tensor:

@@ -12,14 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decomr_core.structures import check_shape
+from decomr_core.structures import FOREGROUND_THRESHOLD, check_shape
 from decomr_core.uv.location_map import project_location_map
 
 __all__ = ['FOREGROUND_THRESHOLD', 'WARP_CHANNELS', 'WARP_FORMS', 'reprojection_error',
            'warp_to_uv']
-
-# A pixel belongs to the person above this probability.
-FOREGROUND_THRESHOLD = 0.5
 
 WARP_CHANNELS = 3
 """x, y and mask, which the warp adds to the features."""

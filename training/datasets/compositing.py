@@ -76,7 +76,8 @@ class Compositor:
             if rng.random() < .75:
                 draw_shadow(rng, image, joints[index] + framing.translation_m[index],
                             self.parents, scene, lights[index]['to_light'])
-            image, mask = self._cover(rng, image, people, silhouettes, index, scene)
+            cover = self._crowd if self.is_crowded else self._cover
+            image, mask = cover(rng, image, people, silhouettes, index, scene)
             image = degrade(rng, low_light(rng, image) if self.is_crowded else image)
             outside = _outside(framing.border[index], size)
             image[outside] = 0
@@ -101,8 +102,6 @@ class Compositor:
         count, size = len(people), len(image)
         other = (index + 1) % count
         mask = silhouettes[index].copy()
-        if self.is_crowded:
-            return self._crowd(rng, image, people, silhouettes, index, scene)
         in_front = rng.random() < .2
         passer_by = None
         if rng.random() < self.passer_by_share and count > 1:
@@ -154,7 +153,7 @@ def openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
         depth: (S, S) metres, inf where nobody is.
         mask: (S, S) uint8, 1 where the person is.
     """
-    reach = len(mask) // CREASE_REACH
+    reach = max(len(mask) // CREASE_REACH, 1)
     share = cv2.blur(mask.astype(np.float32), (reach, reach))
     near = cv2.blur(np.where(mask, depth, np.float32(0)), (reach, reach))
     behind = np.where(mask, depth - near / np.maximum(share, 1e-6), 0)

@@ -17,7 +17,7 @@ from decomr_core.body_models.body_model import skin
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.rasterizer import Fragments, rasterize
 from training.datasets import appearance
-from training.datasets.loose_garments import loose_garments
+from training.datasets.loose_garments import LOOSE_KIND, loose_garments
 from training.datasets.surface import BodySurface
 from training.datasets.texture_stack import TextureStack
 from training.datasets.wardrobe import KINDS, Garment, Wardrobe
@@ -25,7 +25,8 @@ from training.datasets.wardrobe import KINDS, Garment, Wardrobe
 __all__ = ['Clothing', 'Dresser']
 
 BODY, OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE = range(9)
-CODES = dict(zip(KINDS, (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES), strict=True))
+CODES = dict(zip((*KINDS, LOOSE_KIND), (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE),
+                 strict=True))
 SHARES = {'hair': .92, 'hat': .12, 'brows': .9, 'lashes': .5, 'eyes': 1.0, 'shoes': .93}
 """How often people wear an item of each kind."""
 LOOSE_SHARE = .22
@@ -98,10 +99,9 @@ class Dresser:
         for corner in range(3):
             self._first_face[body.faces[:, corner]] = torch.arange(len(body.faces))
             self._first_corner[body.faces[:, corner]] = corner
-        limits = torch.full((9,), -1.0)
+        self._cutout = torch.full((len(CODES) + 1,), -1.0)
         for kind, limit in CUTOUT.items():
-            limits[CODES[kind]] = limit
-        self._cutout = limits
+            self._cutout[CODES[kind]] = limit
 
     def choose(self, rng: np.random.Generator) -> Clothing:
         """What one person wears, at random."""
@@ -143,15 +143,13 @@ class Dresser:
         under, start = [torch.arange(len(vertices))], len(vertices)
         for garment in clothing.garments:
             own = _posed(garment, transforms, shape)
-            is_cloth = garment.kind == 'outfit' or garment in self._loose
-            if is_cloth and clothing.looseness:
+            if garment.kind in ('outfit', LOOSE_KIND) and clothing.looseness:
                 own = own + push[garment.body_vertex] * clothing.looseness
-            code = LOOSE if garment in self._loose else CODES[garment.kind]
             points.append(own)
             faces.append(garment.faces + start)
             uv.append(garment.face_uv)
             rows.append((garment.texture, len(garment.faces)))
-            codes.append((code, len(garment.faces)))
+            codes.append((CODES[garment.kind], len(garment.faces)))
             under.append(garment.body_vertex)
             start += len(own)
         return _Mesh(torch.cat(points), torch.cat(faces), torch.cat(uv), _repeated(rows),
@@ -166,6 +164,7 @@ class Dresser:
             size: S, px.
         """
         def is_opaque(face: Tensor, weights: Tensor) -> Tensor:
+            """The alpha test of `rasterize`: (M,) bool of faces (M,) and weights (M, 3)."""
             limit = self._cutout[mesh.face_code[face]]
             keep = limit < 0
             rows = (~keep).nonzero()[:, 0]

@@ -13,8 +13,10 @@ from decomr_core.body_models import NUM_JOINTS, BodyModel
 from training.datasets.surface import ARM_PARTS, BodySurface
 from training.datasets.wardrobe import Garment
 
-__all__ = ['loose_garments']
+__all__ = ['LOOSE_KIND', 'loose_garments']
 
+LOOSE_KIND = 'loose'
+"""A kind beside those of a wardrobe."""
 COLUMNS, ROWS, SECTORS = 40, 16, 20
 PELVIS, SPINES, HIPS, KNEES = 0, (3, 6, 9), (1, 2), (4, 5)
 CUTS = {
@@ -72,7 +74,7 @@ def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
     faces = np.concatenate([np.stack([a, a + COLUMNS, b], -1).reshape(-1, 3),
                             np.stack([b, a + COLUMNS, b + COLUMNS], -1).reshape(-1, 3)])
     return Garment(
-        name, 'outfit', torch.from_numpy(points.astype(np.float32)),
+        name, LOOSE_KIND, torch.from_numpy(points.astype(np.float32)),
         torch.from_numpy(np.ascontiguousarray(shapedirs, np.float32)),
         torch.from_numpy(_weights(body, points, neighbours)), torch.from_numpy(neighbours[:, 0]),
         torch.from_numpy(faces), torch.full((len(faces), 3, 2), .5),

@@ -84,11 +84,6 @@ class PoseCheck:
         return self._nearest - segment_distances((starts[:, first], starts[:, second]),
                                                  (ends[:, first], ends[:, second]))
 
-    def pair_names(self) -> list[tuple[str, str]]:
-        """The P pairs of capsules."""
-        return [(self.capsules.names[first], self.capsules.names[second])
-                for first, second in self.pairs]
-
 
 @dataclass
 class PoseCounts:

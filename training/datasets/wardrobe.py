@@ -55,13 +55,6 @@ class Garment:
     hidden: Tensor
     texture: int
 
-    @property
-    def is_for_women(self) -> bool | None:
-        """By the name; None where it says nothing."""
-        if 'female' in self.name:
-            return True
-        return False if 'male' in self.name else None
-
     def arrays(self) -> dict[str, np.ndarray]:
         """What an npz file holds of the item, compact."""
         return {

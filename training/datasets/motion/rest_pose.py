@@ -51,10 +51,11 @@ def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
     if frame is not None and frame >= len(motion.rotations):
         raise ValueError(f'{motion.path} has no frame {frame} to rest in; it has '
                          f'{len(motion.rotations)}, counted from 0')
-    rotations = motion.zero_pose if frame is None else motion.rotations[frame]
+    rotations = motion.rest_rotations(frame)
     positions = motion.positions(rotations)
 
     def bone(start: str, end: str) -> np.ndarray:
+        """The unit vector (3,) from one of our joints to another, the file's axes."""
         along = positions[found[end]] - positions[found[start]]
         if not along.any():
             raise ValueError(f'{motion.path}: {motion.names[found[start]]} and '
@@ -82,8 +83,7 @@ def is_at_rest(motion: SkeletonMotion, frame: int | None = None) -> np.ndarray:
         motion: the file's.
         frame: as for `find_rest_pose`.
     """
-    rest = motion.zero_pose if frame is None else motion.rotations[frame]
-    turned = motion.rotations @ np.swapaxes(rest, -1, -2)
+    turned = motion.rotations @ np.swapaxes(motion.rest_rotations(frame), -1, -2)
     of_pelvis = np.swapaxes(turned[:, :1], -1, -2) @ turned
     return (np.linalg.norm(axis_angle_from_matrix(of_pelvis), axis=-1) < AT_REST).all(1)
 

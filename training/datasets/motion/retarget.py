@@ -50,6 +50,7 @@ def retarget(motion: SkeletonMotion, told: dict[str, str] | None = None,
     rest = find_rest_pose(motion, found, rest_frame)
 
     def turn(joint: int) -> np.ndarray:
+        """How a joint of the file has turned since its rest pose: (T, 3, 3), our axes."""
         since_rest = motion.rotations[:, joint] @ rest.rotations[joint].T
         return rest.axes @ since_rest @ rest.axes.T
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -33,9 +32,10 @@ class SkeletonMotion:
     offsets: np.ndarray
     rotations: np.ndarray
 
-    @cached_property
-    def zero_pose(self) -> np.ndarray:
-        """(J, 3, 3) rotations of the zero pose."""
+    def rest_rotations(self, frame: int | None = None) -> np.ndarray:
+        """(J, 3, 3) rotations in a frame, from 0; None for the zero pose."""
+        if frame is not None:
+            return self.rotations[frame]
         return np.tile(np.eye(3), (len(self.names), 1, 1))
 
     def positions(self, rotations: np.ndarray) -> np.ndarray:
