@@ -15,6 +15,7 @@ once.
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, r
 from decomr_ros.pipeline import MeshPipeline, free_memory, settle_memory
 from decomr_ros.process import run_node
 from decomr_ros.quiet_log import QuietLog
+from decomr_ros.ros_arguments import ignored_files_text
+from decomr_ros.silent_topics import publishers_text
+from decomr_ros.standing_warnings import StandingWarnings
+from decomr_ros.surroundings import look_around
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +59,8 @@ if TYPE_CHECKING:
 __all__ = ['DecomrNode', 'main']
 
 STATUS_PERIOD_S = 1.0
+# The warning that holds in every state.
+IGNORED_FILES = 'parameter_files'
 # The same problem is logged once in this time, s.
 QUIET_S = 5.0
 # One image is never worth more than this when the worker is asked to stop, s.
@@ -77,13 +84,19 @@ parameters, which docs/parameters.md and config/decomr.yaml explain:"""
 class DecomrNode(ManagedNode):
     """Images and their calibration in; meshes, IUV images, markers and the topology out."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, words: Sequence[str] | None = None, **options: Any) -> None:
         """Declares the parameters; with `autostart` the transitions follow once it spins.
 
         Args:
+            words: the command line that rclpy was given; None: that of this process.
             options: what rclpy's Node takes, as `context` or `parameter_overrides`.
         """
         super().__init__('decomr', **options)
+        self._words = [*(sys.argv[1:] if words is None else words),
+                       *(options.get('cli_args') or ())]
+        self._warnings = StandingWarnings(lambda text: self.get_logger().warning(text))
+        self._warnings.hold(IGNORED_FILES, ignored_files_text(
+            self._words, self.get_fully_qualified_name()))
         self._log_bad_image = QuietLog(lambda text: self.get_logger().error(text), QUIET_S)
         self._reset()
         declare_parameters(self, self._is_configured, self._parameters_changed)
@@ -210,7 +223,8 @@ class DecomrNode(ManagedNode):
             back_s = (self._last_stamp_ns - stamp_ns) / 1e9
             self.get_logger().info(f'time jumped back by {back_s:.3f} s: the tracks start anew')
             self._pipeline.reset()
-        self._last_stamp_ns, self._last_frame_id = stamp_ns, header.frame_id
+        self._last_stamp_ns = stamp_ns
+        self._last_frame_id = header.frame_id or self._last_frame_id
 
     # What belongs to the states
 
@@ -242,7 +256,8 @@ class DecomrNode(ManagedNode):
 
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
-        self._inputs = Inputs(self, settings, self._take, self._images_lost)
+        self._inputs = Inputs(self, settings, self._take, self._images_lost, self._warnings,
+                              self._words)
         self._pipeline = MeshPipeline(settings)
         self._outputs = Outputs(self, settings, self._pipeline.topology)
         self._fixed_frame = FixedFrame(self, settings.smoothing_frame)
@@ -269,6 +284,7 @@ class DecomrNode(ManagedNode):
         if not self._worker.stop(self._stop_timeout_s):
             self.get_logger().error(
                 f'an inference did not end within {self._stop_timeout_s:g} s')
+        self._warnings.end_all_but([IGNORED_FILES])
         if self._outputs is not None:
             self._outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
                                        frame_id=self._last_frame_id))
@@ -296,6 +312,9 @@ class DecomrNode(ManagedNode):
         self._statistics.add_lost(event.total_count_change)
 
     def _publish_status(self) -> None:
+        if self.state_label == 'active':
+            look_around(self, self._warnings, self._statistics, self._inputs.image_topic,
+                        self._wanted)
         values = self._statistics.values(self._worker.counts)
         frame_age_s, image_age_s = self._statistics.ages_s()
         if self.state_label == 'active':
@@ -303,6 +322,7 @@ class DecomrNode(ManagedNode):
         if self._pipeline is not None:
             values.update(self._pipeline.status())
             values.update(self._inputs.values())
+        values.update(self._warnings.values())
         settings = self._wanted or NodeParameters()
         level, message = judge(Situation(
             self.state_label, self.last_failure, frame_age_s, image_age_s,
@@ -310,7 +330,8 @@ class DecomrNode(ManagedNode):
             self._inputs.image_topic if self._inputs else self.resolve_topic_name('image'),
             self._statistics.recent_failures(),
             self._statistics.last_problem,
-            f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz'))
+            f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz',
+            self._warnings.summary()))
         self._status_publisher.publish(status_message(self, level, message, values))
 
     def _log_rates(self) -> None:
@@ -320,10 +341,12 @@ class DecomrNode(ManagedNode):
         arrived = counts.received - self._logged.received
         self._logged = counts
         if not arrived:
+            topic = self._inputs.image_topic
+            there_is = publishers_text(self, topic)
             self.get_logger().warning(
-                f'no image on {self._inputs.image_topic} for {period_s:g} s; is the camera '
-                f'running, on this topic, {self._settings.image_transport} (image_transport), and '
-                f'does it suit reliability={self._settings.reliability}?')
+                f'no image on {topic} for {period_s:g} s; {f"{there_is}; " if there_is else ""}is '
+                f'the camera running, on this topic, {self._settings.image_transport} '
+                f'(image_transport), and does it suit reliability={self._settings.reliability}?')
             return
         values = self._statistics.values(counts, period_s)
         rate_in_hz, rate_hz = values.pop('rate_in_hz'), values.pop('rate_hz')
@@ -341,7 +364,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                           subsequent_indent='  ')
     parse_words(node_parser('decomr_node', __doc__.partition('\n')[0],
                             f'{PARAMETERS_HELP}\n{names}'), argv)
-    return run_node(DecomrNode, argv, ENDS_WITHIN_S)
+    return run_node(lambda: DecomrNode(argv), argv, ENDS_WITHIN_S)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from decomr_core.assets import DATA_FOLDER, cache_folder, find_weights
 from decomr_ros.child_processes import ChildProcesses
 from decomr_ros.demo_report import make_overlay, summarize_bag, summary_text
+from decomr_ros.installation import fast_dds_profile
 from decomr_ros.parameters import CHOICES, NodeParameters
 from decomr_ros.process import stop_on_signals
 from decomr_ros.recorder import READY
@@ -206,13 +207,8 @@ def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     # A robot or another demo on this network must not mix in; 0 is where those are.
     environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
-    profile = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
-    if not profile.exists():
-        from ament_index_python.packages import get_package_share_directory
-
-        profile = Path(get_package_share_directory('decomr')) / 'config' / 'fastdds.xml'
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
-        environment.setdefault(name, str(profile))
+        environment.setdefault(name, str(fast_dds_profile()))
     return environment
 
 

@@ -1,8 +1,9 @@
 """What the node counts, and what it says of itself on /diagnostics: rates, delays, losses, causes.
 
-The level follows REP-107. OK: meshes come as they should. WARN: they come late, or some images
-fail. ERROR: they do not come although the node is active, or a transition has failed. STALE: the
-node is not active, so that nothing it published before holds any more.
+The level follows REP-107. OK: meshes come as they should. WARN: they come late, some images fail,
+or something that the node was given is not used. ERROR: they do not come although the node is
+active, or a transition has failed. STALE: the node is not active, so that nothing it published
+before holds any more.
 """
 
 from __future__ import annotations
@@ -68,11 +69,14 @@ class Situation:
     """Why the last of them failed."""
     rates: str = ''
     """A phrase for when all is well."""
+    warnings: str = ''
+    """What the node works on with although it is wrong; empty if nothing is."""
 
 
 def judge(situation: Situation) -> tuple[bytes, str]:
     """The level of a status and a message that says why."""
     now = situation
+    also = f'; {now.warnings}' if now.warnings else ''
     if now.last_failure:
         return DiagnosticStatus.ERROR, f'{now.state}; {now.last_failure}'
     if now.state != 'active':
@@ -81,12 +85,14 @@ def judge(situation: Situation) -> tuple[bytes, str]:
         level = (DiagnosticStatus.ERROR if now.frame_age_s >= now.error_s
                  else DiagnosticStatus.WARN)
         if now.image_age_s >= min(now.warn_s, now.error_s):
-            return level, f'no image on {now.image_topic} for {now.image_age_s:.1f} s'
+            return level, f'no image on {now.image_topic} for {now.image_age_s:.1f} s{also}'
         why = f'; {now.last_problem}' if now.failed else ''
-        return level, f'images come, but no meshes for {now.frame_age_s:.1f} s{why}'
+        return level, f'images come, but no meshes for {now.frame_age_s:.1f} s{why}{also}'
     if now.failed:
         return DiagnosticStatus.WARN, (f'{now.failed} images failed in the last {WINDOW_S:g} s; '
-                                       f'{now.last_problem}')
+                                       f'{now.last_problem}{also}')
+    if now.warnings:
+        return DiagnosticStatus.WARN, f'{now.warnings}; {now.rates}'
     return DiagnosticStatus.OK, f'active; {now.rates}'
 
 
@@ -106,6 +112,7 @@ class FrameStatistics:
         self._records: deque[FrameRecord] = deque(maxlen=NUM_REMEMBERED)
         self._arrivals_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
         self._failures_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
+        self._losses_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
         self._activated_s = time.monotonic()
         self.published = self.empty = 0
         self.failures: Counter[str] = Counter()
@@ -116,7 +123,7 @@ class FrameStatistics:
         """From now on images are expected; what is older says nothing of now."""
         with self._lock:
             self._activated_s = time.monotonic()
-            for times in (self._records, self._arrivals_s, self._failures_s):
+            for times in (self._records, self._arrivals_s, self._failures_s, self._losses_s):
                 times.clear()
 
     def add_arrival(self) -> None:
@@ -136,6 +143,7 @@ class FrameStatistics:
         """Counts images lost on their way; 0 says that the middleware can tell."""
         with self._lock:
             self.lost = (self.lost or 0) + count
+            self._losses_s.extend([time.monotonic()] * min(count, NUM_REMEMBERED))
 
     def add_failure(self, error: Exception) -> None:
         """Counts an image that could not be processed, by the cause of `failing_as`."""
@@ -156,6 +164,12 @@ class FrameStatistics:
         """How many images failed lately."""
         with self._lock:
             return len(_since(self._failures_s, time.monotonic() - WINDOW_S))
+
+    def recent_losses(self) -> tuple[int, int]:
+        """How many images were lost on their way lately, and how many came."""
+        with self._lock:
+            since_s = time.monotonic() - WINDOW_S
+            return len(_since(self._losses_s, since_s)), len(_since(self._arrivals_s, since_s))
 
     def rates_hz(self, period_s: float = WINDOW_S) -> tuple[float, float]:
         """Images that came, and mesh messages that went, per second of the last `period_s`."""

@@ -9,6 +9,7 @@ still count.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -25,10 +26,14 @@ from decomr_ros.boxes import detection_message_type, people_from_detections
 from decomr_ros.calibration import Calibration, CalibrationStore
 from decomr_ros.compressed import rgb_from_compressed_message
 from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
+from decomr_ros.frame_ids import frame_id_problem, without_slash
 from decomr_ros.images import rgb_from_image_message
+from decomr_ros.input_topics import camera_info_topic, image_topic
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.quiet_log import QuietLog
 from decomr_ros.serialized_image import SerializedImage, image_from_bytes
+from decomr_ros.silent_topics import other_topics_text, other_types_text, type_name
+from decomr_ros.standing_warnings import StandingWarnings
 from decomr_ros.subscriptions import MatchingSubscription
 
 if TYPE_CHECKING:
@@ -83,13 +88,13 @@ class Frame:
     """One image with what belongs to it, worked out when it is first asked for.
 
     Attributes:
-        header: stamp and frame of the image.
+        header: stamp and frame of the image; the frame's name is as tf2 takes it.
     """
 
     def __init__(self, message: Image | SerializedImage | CompressedImage, inputs: Inputs
                  ) -> None:
         """Takes an image message and where its surroundings are found."""
-        self.header: Header = message.header
+        self.header: Header = inputs.checked_header(message.header)
         self._message, self._inputs = message, inputs
 
     @cached_property
@@ -141,7 +146,8 @@ class Inputs:
 
     def __init__(self, node: Node, settings: NodeParameters,
                  deliver: Callable[[Frame], None],
-                 lost: Callable[[Any], None] | None = None) -> None:
+                 lost: Callable[[Any], None] | None = None,
+                 warnings: StandingWarnings | None = None, words: Sequence[str] = ()) -> None:
         """Subscribes to nothing yet.
 
         Args:
@@ -149,6 +155,8 @@ class Inputs:
             settings: the parameters.
             deliver: called with each image on the thread that takes them; must not block.
             lost: called likewise with rclpy's event when images were lost on their way.
+            warnings: where problems are stated until they end; None: they are logged only.
+            words: the command line of the node.
 
         Raises:
             RuntimeError: `use_boxes` without vision_msgs.
@@ -159,10 +167,14 @@ class Inputs:
         self._node, self._deliver, self._lost = node, deliver, lost
         self._boxes_type = detection_message_type() if settings.use_boxes else None
         self._subscriptions: list[MatchingSubscription] = []
+        self._types: dict[str, tuple[str, str]] = {}  # topic and type by input
         self._timer: Timer | None = None
-        self._said: set[str] = set()
+        self._words = words
+        self._warnings = warnings or StandingWarnings(
+            lambda text: node.get_logger().warning(text))
         self._log_bad = QuietLog(lambda text: node.get_logger().warning(text), QUIET_S)
         self._last_info = b''
+        self._told_missing, self._look_again_s = '', 0.0
         self._lock = threading.Lock()
         self._calibrations = CalibrationStore(
             lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
@@ -177,13 +189,12 @@ class Inputs:
     @property
     def image_topic(self) -> str:
         """Full name of the topic that the images come on."""
-        if self.settings.image_transport == 'raw':
-            return self._node.resolve_topic_name('image')
-        # A remapping of this very name counts; else it follows the one of `image`.
-        plain = self._node.resolve_topic_name('image/compressed', only_expand=True)
-        remapped = self._node.resolve_topic_name('image/compressed')
-        follows = f'{self._node.resolve_topic_name("image")}/compressed'
-        return follows if remapped == plain else remapped
+        return image_topic(self._node, self.settings.image_transport != 'raw')
+
+    @property
+    def camera_info_topic(self) -> str:
+        """Full name of the topic of the calibration: beside the images unless remapped itself."""
+        return camera_info_topic(self._node, self.image_topic, self._words)
 
     @property
     def reliability(self) -> str:
@@ -199,14 +210,14 @@ class Inputs:
     def subscribe(self) -> None:
         """Subscribes to everything that the parameters ask for; images last."""
         is_raw = self.settings.image_transport == 'raw'
-        self._add(CameraInfo, 'camera_info', self._take_camera_info,
+        self._add(CameraInfo, 'camera_info', self.camera_info_topic, self._take_camera_info,
                   from_bytes=self._read_camera_info)
         if self._boxes_type is not None:
-            self._add(self._boxes_type, 'boxes', self._take_boxes)
+            self._add(self._boxes_type, 'boxes', 'boxes', self._take_boxes)
         if self.settings.use_depth:
-            self._add(Image, 'depth', lambda message: self._depths.add(
+            self._add(Image, 'depth', 'depth', lambda message: self._depths.add(
                 message.header.stamp, message), DEPTH_KEPT)
-        self._add(Image if is_raw else CompressedImage, self.image_topic,
+        self._add(Image if is_raw else CompressedImage, 'image', self.image_topic,
                   lambda message: self._deliver(Frame(message, self)), lost=self._lost,
                   from_bytes=self._read_image if is_raw else None)
         # Steady time: with use_sim_time and no clock yet, ROS time stands still.
@@ -237,13 +248,32 @@ class Inputs:
         """Of images of this size; a reason for relative meshes is logged once."""
         found = self._calibrations.for_image(width, height, self.settings.image_is_rectified,
                                              self.settings.undistort)
+        problem = found.warning
         if found.intrinsics is None:
-            topic = self._node.resolve_topic_name('camera_info')
-            self._warn_once((found.problem or f'no camera_info on {topic} yet') +
-                            '; until then meshes are relative to the root, without a position')
-        elif found.warning:
-            self._warn_once(found.warning)
+            problem = (f'{found.problem or self._no_camera_info()}; until then meshes are '
+                       'relative to the root, without a position')
+        self._warnings.hold('camera_info', problem, 1)
         return found
+
+    def checked_header(self, header: Header) -> Header:
+        """The header of an image, its frame's name as tf2 takes it; a wrong one is stated."""
+        given = header.frame_id
+        header.frame_id = without_slash(given)
+        is_good = given and header.frame_id == given
+        self._warnings.hold(
+            'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1)
+        return header
+
+    def _no_camera_info(self) -> str:
+        """That none has come, and where there is another; looked for once in a while."""
+        now_s = time.monotonic()
+        if now_s >= self._look_again_s:
+            self._look_again_s = now_s + WATCH_PERIOD_S
+            topic = self.camera_info_topic
+            others = other_topics_text(self._node, topic, [type_name(CameraInfo)])
+            advice = f', but there is {others}: remap -r camera_info:=TOPIC' if others else ''
+            self._told_missing = f'no camera_info on {topic} yet{advice}'
+        return self._told_missing
 
     def boxes(self, stamp: Any, calibration: Calibration) -> Detections | None:
         """The people of that moment, in px of the picture."""
@@ -321,23 +351,22 @@ class Inputs:
         except BadInput as error:
             self._count(error)
 
-    def _add(self, message_type: type, topic: str, callback: Callable[[Any], None],
+    def _add(self, message_type: type, name: str, topic: str, callback: Callable[[Any], None],
              depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None,
              from_bytes: Callable[[bytes], Any] | None = None) -> None:
         self._subscriptions.append(MatchingSubscription(
             self._node, message_type, topic, callback, depth, self.settings.reliability, lost,
             from_bytes))
+        self._types[name] = self._subscriptions[-1].topic, type_name(message_type)
 
     def _watch(self) -> None:
         for subscription in self._subscriptions:
             subscription.check()
+        for name, (topic, wanted) in self._types.items():
+            self._warnings.hold(f'{name}_type', other_types_text(self._node, name, topic, wanted))
 
     def _count(self, error: BadInput) -> None:
         with self._lock:
             self.bad[error.cause] += 1
         self._log_bad(f'left out: {error}')
 
-    def _warn_once(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._node.get_logger().warning(text)

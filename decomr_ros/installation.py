@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
-__all__ = ['install_hint', 'with_ros2_command']
+__all__ = ['fast_dds_profile', 'install_hint', 'with_ros2_command']
 
 # Set by the wheels' own start-up and by scripts/with-env; an installed ROS 2 does not have it.
 WHEELS_VARIABLE = '_ROS_WHEELS_BOOTSTRAP_COMPLETE'
@@ -24,3 +25,13 @@ def install_hint(package: str) -> str:
 def with_ros2_command(command: str, otherwise: str) -> str:
     """The command, or what does the same where there is no `ros2`."""
     return command if shutil.which('ros2') else otherwise
+
+
+def fast_dds_profile() -> Path:
+    """Our Fast DDS profile for large messages: of this checkout, else of the installed package."""
+    profile = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
+    if not profile.exists():
+        from ament_index_python.packages import get_package_share_directory
+
+        profile = Path(get_package_share_directory('decomr')) / 'config' / 'fastdds.xml'
+    return profile

@@ -9,7 +9,8 @@
 | `/humans/bodies/...` | `rep155` | everybody; needs hri_msgs |
 
 Without a calibration a mesh has no position: put into space it would stand in the camera, where a
-robot takes it for an obstacle.
+robot takes it for an obstacle. Without a frame nobody knows where the camera is: what is only of
+use in space, `markers`, `vertices` and /tf, is not published for an image with an empty frame_id.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Outputs:
         """
         self._node, self._parameters = node, parameters
         self._last_header = Header()
+        self._placed_header = Header()  # of the markers that are shown
         self._told_missing = ''
         self._topology = mesh_topology_message(topology)
         self._faces, self._parts = topology.faces, topology.vertex_parts
@@ -201,11 +203,17 @@ class Outputs:
             self._switched['markers'].publish(self._markers.clear(header))
 
     def _publish_placed(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
-        """`markers`, `vertices` and /tf: people whose position is known."""
+        """`markers`, `vertices` and /tf: people whose position is known, in a frame."""
         has_markers = self._markers is not None and self._is_wanted('markers')
         has_points = self._is_wanted('vertices')
         if not (has_markers or has_points or self._frames is not None):
             return
+        if not header.frame_id:  # `Inputs` has stated that
+            if self._placed_header.frame_id:
+                self._clear_markers(self._placed_header)
+                self._placed_header = Header()
+            return
+        self._placed_header = header
         people = placed_people(meshes)
         if len(people) < len(meshes):
             self._node.get_logger().warning(

@@ -24,8 +24,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.bag import BagTopic, BagWriter, recover_bag
 from decomr_ros.command_line import node_parser, parse_words
+from decomr_ros.input_topics import camera_info_topic, image_topic
 from decomr_ros.process import run_node
-from decomr_ros.silent_topics import publishers_text
+from decomr_ros.silent_topics import publishers_text, type_name
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
 
@@ -68,19 +69,24 @@ class Recorder(Node):
         writer: the bag.
     """
 
-    def __init__(self, folder: str | Path, also: Sequence[str] = ()) -> None:
+    def __init__(self, folder: str | Path, also: Sequence[str] = (),
+                 words: Sequence[str] = ()) -> None:
         """Opens the bag and subscribes.
 
         Args:
             folder: of the bag; must not exist, or be empty.
             also: names of `MORE_TOPICS` to record besides.
+            words: the command line.
         """
         super().__init__('recorder')
         self.exit_code: int | None = None
         topics = TOPICS | {name: MORE_TOPICS[name] for name in also}
-        names = {name: self.resolve_topic_name(name) for name in topics}
+        pictures = image_topic(self, is_compressed=True)
+        beside = {'image/compressed': pictures,
+                  'camera_info': camera_info_topic(self, pictures, words)}
+        names = {name: beside.get(name) or self.resolve_topic_name(name) for name in topics}
         self.writer = BagWriter(folder, [
-            BagTopic(names[name], _type_name(type_), message_definition(_type_name(type_)),
+            BagTopic(names[name], type_name(type_), message_definition(type_name(type_)),
                      qos is LATCHED) for name, (type_, qos) in topics.items()])
         # What was asked for and has not come: full name, and who published what when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
@@ -187,10 +193,6 @@ def message_definition(type_name: str) -> str:
     return '\n'.join(parts)
 
 
-def _type_name(type_: type) -> str:
-    return f'{type_.__module__.split(".")[0]}/msg/{type_.__name__}'
-
-
 def _definition_text(type_name: str) -> str:
     package, _, message = type_name.split('/')
     path = Path(get_package_share_directory(package)) / 'msg' / f'{message}.msg'
@@ -230,7 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_words(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
-    return run_node(lambda: Recorder(options.out, options.also), argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    return run_node(lambda: Recorder(options.out, options.also, words), argv)
 
 
 def _recover(bag: str) -> int:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from decomr_core.structures import HumanMesh
 
-__all__ = ['Rep155Bodies', 'SKELETON_JOINTS', 'cut_out', 'skeleton_points']
+__all__ = ['BODIES', 'Rep155Bodies', 'SKELETON_JOINTS', 'cut_out', 'skeleton_points']
 
 BODIES = '/humans/bodies'
 QOS = QoSProfile(depth=5)
@@ -78,10 +78,6 @@ class Rep155Bodies:
             meshes: people by id; their position need not be known.
             intrinsics: (3, 3) px, or None.
         """
-        if self._node.count_publishers(f'{BODIES}/tracked') > 1:
-            self._node.get_logger().warning(
-                f'another node publishes {BODIES}/tracked too: each takes the people of the '
-                'other off the list; set rep155 to false in all but one', once=True)
         bodies = {body_name(self._node.get_namespace(), track_id): mesh
                   for track_id, mesh in meshes.items()}
         self._follow(bodies)

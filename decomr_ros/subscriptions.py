@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.qos_events import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from decomr_ros.silent_topics import type_name
 from decomr_ros.taking_thread import OwnThread, TakingThread
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class MatchingSubscription:
         self._lost, self._from_bytes = lost, from_bytes
         self.are_losses_counted = False
         self._node, self._type, self._callback = node, message_type, callback
+        self._type_name = type_name(message_type)
         self._depth, self._is_auto = depth, reliability == 'auto'
         self._lock = threading.Lock()
         self._before: _Source | None = None
@@ -97,7 +99,10 @@ class MatchingSubscription:
             source.destroy()
 
     def _offered(self) -> str:
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        """What the publishers of this type offer; those of another type are not connected."""
+        publishers = [publisher for publisher
+                      in self._node.get_publishers_info_by_topic(self.topic)
+                      if publisher.topic_type == self._type_name]
         are_reliable = publishers and all(
             publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
             for publisher in publishers)

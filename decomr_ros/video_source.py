@@ -30,6 +30,7 @@ from decomr_core.arguments import positive
 from decomr_core.camera import intrinsics_from_fov
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import image_message
+from decomr_ros.input_topics import camera_info_topic
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message
 from decomr_ros.process import stop_on_signals
@@ -59,19 +60,21 @@ class VideoSource(Node):
     """
 
     def __init__(self, frame_id: str, reliability: str, calibration: Calibration | None,
-                 fov_deg: float) -> None:
-        """Makes the publishers.
+                 fov_deg: float, words: Sequence[str] = ()) -> None:
+        """Makes the publishers; the calibration is beside the image.
 
         Args:
             frame_id: of the images: the camera's optical frame.
             reliability: reliable or best_effort.
             calibration: of the camera; None makes one from the field of view.
             fov_deg: horizontal field of view.
+            words: the command line.
         """
         super().__init__('video_source', start_parameter_services=False)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
         self._image_publisher = self.create_publisher(Image, 'image', qos)
-        self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', qos)
+        self._info_publisher = self.create_publisher(
+            CameraInfo, camera_info_topic(self, self._image_publisher.topic_name, words), qos)
         self._frame_id, self._fov_deg, self._calibration = frame_id, fov_deg, calibration
         self.stamps: list[tuple[int, int]] = []
         self.camera: dict[str, object] = {}
@@ -129,7 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         calibration = read_calibration(options.calibration) if options.calibration else None
         size = (options.width, options.height) if options.width and options.height else None
         frames = VideoFrames(options.video, options.loop, size)
-        source = VideoSource(options.frame_id, options.reliability, calibration, options.fov)
+        words = list(sys.argv[1:] if argv is None else argv)
+        source = VideoSource(options.frame_id, options.reliability, calibration, options.fov,
+                             words)
         report = _play(source, frames, options, stop)
     except (OSError, ValueError) as error:
         sys.stderr.write(f'video_source: {error}\n')

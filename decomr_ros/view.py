@@ -25,6 +25,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from decomr_core.structures import person_or_people
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import rgb_from_image_message
+from decomr_ros.input_topics import camera_info_topic
 from decomr_ros.messages import (
     human_meshes_from_message,
     intrinsics_from_camera_info,
@@ -47,11 +48,12 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
 class Viewer(Node):
     """Subscribes meshes, topology, calibration and image, and keeps a page up to date."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, words: Sequence[str] = ()) -> None:
         """Starts the page and subscribes.
 
         Args:
             options: of the command line.
+            words: the command line itself.
         """
         super().__init__('decomr_view', namespace=options.namespace)
         self.exit_code: int | None = None
@@ -62,8 +64,8 @@ class Viewer(Node):
         # People leave, and rates are counted, also while a simulated clock stands still.
         self._num_messages, self._heard_s, self._counted_s = 0, -math.inf, time.monotonic()
         self._arrived_ns, self._is_rectified = 0, options.rectified
-        namespace, slash, _ = options.image.rpartition('/')
-        camera_info = options.camera_info or f'{namespace}{slash}camera_info'
+        camera_info = options.camera_info or camera_info_topic(
+            self, self.resolve_topic_name(options.image), words)
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
         self.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST,
                                  raw=True)
@@ -176,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--rate', type=_rate, default=RATE_HZ,
                         help=f'updates of the page, Hz ({RATE_HZ:g})')
     options = parse_words(parser, words)
-    return run_node(lambda: Viewer(options), ['view', *words])
+    return run_node(lambda: Viewer(options, words), ['view', *words])
 
 
 def _port(text: str) -> int:

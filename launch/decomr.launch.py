@@ -29,6 +29,8 @@ from launch.actions import (
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
+from decomr_ros.input_topics import camera_info_beside
+
 SHARE = Path(get_package_share_directory('decomr'))
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 TRUE, FALSE = ('true', '1', 'yes'), ('', 'false', '0', 'no')
@@ -99,7 +101,7 @@ def generate_launch_description() -> LaunchDescription:
 def _nodes(context: LaunchContext) -> list[Action]:
     given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     image, sources = _source(given)
-    camera_info = given['camera_info'] or _beside(image)
+    camera_info = given['camera_info'] or camera_info_beside(image)
     overrides = {'weights': given['model'], 'runtime': given['runtime'],
                  'reliability': given['reliability']}
     overrides = {name: value for name, value in overrides.items() if value}
@@ -151,8 +153,8 @@ def _remappings(given: dict[str, str], image: str) -> list[tuple[str, str]]:
     """Moves the topics of a source that is started here to where they were asked for."""
     if not given['image']:
         return []
-    camera_info = given['camera_info'] or _beside(given['image'])
-    return [(image, given['image']), (_beside(image), camera_info)]
+    camera_info = given['camera_info'] or camera_info_beside(given['image'])
+    return [(image, given['image']), (camera_info_beside(image), camera_info)]
 
 
 def _driver_parameters(given: dict[str, str]) -> dict[str, Any]:
@@ -225,12 +227,6 @@ def _absolute(topic: str, namespace: str) -> str:
     if topic.startswith('/'):
         return topic
     return '/'.join(['', *filter(None, [namespace.strip('/'), topic])])
-
-
-def _beside(image_topic: str) -> str:
-    """camera_info as image_transport places it: in the namespace of the image topic."""
-    return f'{image_topic.rpartition("/")[0]}/camera_info'.removeprefix(
-        '' if image_topic.startswith('/') else '/')
 
 
 def _sim_time(given: dict[str, str]) -> dict[str, bool]:

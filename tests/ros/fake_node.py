@@ -34,7 +34,6 @@ class FakeNode:
         self.subscribed: set[str] = set()
         self.made: list[FakePublisher] = []
         self.errors: list[str] = []
-        self.num_others = 0
         self.warnings: list[str] = []
 
     @property
@@ -57,9 +56,6 @@ class FakeNode:
 
     create_lifecycle_publisher = create_publisher
     destroy_lifecycle_publisher = destroy_publisher
-
-    def count_publishers(self, topic: str) -> int:
-        return 1 + self.num_others
 
     def get_namespace(self) -> str:
         return self.namespace

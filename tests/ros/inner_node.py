@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,7 +53,7 @@ class InnerNode:
     """A `DecomrNode` that spins with the test, and what it says of itself."""
 
     def __init__(self, ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology,
-                 **parameters: object) -> None:
+                 words: Sequence[str] = (), **parameters: object) -> None:
         self._ros, self._topology = ros, topology
         self.detector = KnownDetector()
         self.runtimes: list[weakref.ref[FakeRuntime]] = []
@@ -64,20 +65,21 @@ class InnerNode:
         monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)
         keep_frozen(monkeypatch)
         values = {'autostart': False, **parameters}
-        self.node = DecomrNode(context=ros.context, parameter_overrides=[
-            Parameter(name, value=value) for name, value in values.items()])
+        self.node = DecomrNode(
+            context=ros.context, cli_args=['--ros-args', *words], parameter_overrides=[
+                Parameter(name, value=value) for name, value in values.items()])
         ros.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics.append,
                                      10)
         ros.add(self.node)
 
-    def activate(self) -> Camera:
+    def activate(self, **topics: str) -> Camera:
         """Configures and activates it; a camera that it listens to."""
         self.node.trigger_configure()
-        return self.activate_configured()
+        return self.activate_configured(**topics)
 
-    def activate_configured(self) -> Camera:
+    def activate_configured(self, **topics: str) -> Camera:
         """Activates it; a camera that it listens to."""
-        camera = Camera(self._ros)
+        camera = Camera(self._ros, **topics)
         self.node.trigger_activate()
         assert self.node.state_label == 'active', self.node.last_failure
         camera.wait()

@@ -49,13 +49,14 @@ def is_heard(ros: RosTest, publisher: Publisher) -> bool:
 class Camera:
     """Publishes single images and waits for their meshes."""
 
-    def __init__(self, ros: RosTest) -> None:
+    def __init__(self, ros: RosTest, image: str = 'image', camera_info: str = 'camera_info'
+                 ) -> None:
         self._ros = ros
         self.seen: list[HumanMeshArray] = []
         # Before the publishers: a node that knows those knows of this as well.
         ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
-        self._images = ros.node.create_publisher(Image, 'image', 5)
-        self._infos = ros.node.create_publisher(CameraInfo, 'camera_info', 5)
+        self._images = ros.node.create_publisher(Image, image, 5)
+        self._infos = ros.node.create_publisher(CameraInfo, camera_info, 5)
         self._stamp_s = 1000
 
     def wait(self) -> None:

@@ -60,6 +60,15 @@ class Notes:
     def get_publishers_info_by_topic(self, topic: str) -> list[object]:
         return []
 
+    def get_topic_names_and_types(self) -> list[object]:
+        return []
+
+    def get_name(self) -> str:
+        return 'decomr'
+
+    def get_fully_qualified_name(self) -> str:
+        return '/decomr'
+
     def resolve_topic_name(self, topic: str, only_expand: bool = False) -> str:
         full = topic if topic.startswith('/') else f'/{topic}'
         return full if only_expand else self.remapped.get(full, full)

@@ -73,7 +73,7 @@ def test_rviz_recorder_and_video_come_only_when_asked_for(file: ModuleType) -> N
     ('/image', '/camera_info'), ('left/image_rect', 'left/camera_info')])
 def test_camera_info_is_looked_for_beside_the_image(file: ModuleType, image: str,
                                                     camera_info: str) -> None:
-    assert file._beside(image) == camera_info
+    assert file.camera_info_beside(image) == camera_info
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [
@@ -109,7 +109,7 @@ def test_a_driver_is_started_with_its_own_parameters(
     assert file._source(given)[0] == image
     assert file._driver_parameters(given) == expected
     assert file._remappings(given | {'image': '/front/image'}, image) == [
-        (image, '/front/image'), (file._beside(image), '/front/camera_info')]
+        (image, '/front/image'), (file.camera_info_beside(image), '/front/camera_info')]
 
 
 def test_rosbag2_records_where_it_is_installed(file: ModuleType,

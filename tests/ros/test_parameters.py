@@ -79,7 +79,7 @@ def test_the_page_and_the_file_are_those_of_the_code() -> None:
 
 def test_the_file_holds_every_parameter_with_its_default() -> None:
     file = yaml.safe_load((ROOT / 'config/decomr.yaml').read_text(encoding='utf-8'))
-    values = file['/**/decomr']['ros__parameters']
+    values = file['/**']['ros__parameters']
     assert values == asdict(NodeParameters())
     assert {name: type(value) for name, value in values.items()} == {
         name: type(entry.default) for name, entry in ENTRIES.items()}
@@ -88,12 +88,12 @@ def test_the_file_holds_every_parameter_with_its_default() -> None:
 def test_the_command_brings_page_and_file_up_to_date(tmp_path: Path) -> None:
     page, file = tmp_path / 'page.md', tmp_path / 'file.yaml'
     page.write_text('# Before\n<!-- parameters -->\nold\n<!-- end of parameters -->\nbehind\n')
-    file.write_text('# head\n/**/decomr:\n  ros__parameters:\n    gone: 1\n')
+    file.write_text('# head\n/**:\n  ros__parameters:\n    gone: 1\n')
     assert parameters.main(['--page', str(page), '--yaml', str(file)]) == 0
     assert page.read_text().startswith('# Before\n<!-- parameters -->\n\n| parameter |')
     assert page.read_text().endswith('<!-- end of parameters -->\nbehind\n')
     assert 'old' not in page.read_text()
-    assert file.read_text().startswith('# head\n/**/decomr:\n  ros__parameters:\n    #')
+    assert file.read_text().startswith('# head\n/**:\n  ros__parameters:\n    #')
     assert 'gone' not in file.read_text()
 
 

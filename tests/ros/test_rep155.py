@@ -143,12 +143,3 @@ def test_two_nodes_in_two_namespaces_name_their_bodies_differently(
     node = FakeNode('/left')
     Rep155Bodies(node).publish(HEADER, IMAGE, {1: _person(1)}, None)
     assert node.sent('/humans/bodies/tracked')[0].ids == ['left_p1']
-
-
-def test_a_second_node_on_the_global_list_is_warned_of(node: FakeNode) -> None:
-    bodies = Rep155Bodies(node)
-    bodies.publish(HEADER, IMAGE, {}, None)
-    assert not node.warnings
-    node.num_others = 1
-    bodies.publish(HEADER, IMAGE, {}, None)
-    assert 'set rep155 to false in all but one' in node.warnings[0]
