@@ -363,7 +363,8 @@ class Inputs:
         for subscription in self._subscriptions:
             subscription.check()
         for name, (topic, wanted) in self._types.items():
-            self._warnings.hold(f'{name}_type', other_types_text(self._node, name, topic, wanted))
+            self._warnings.hold_if_lasting(
+                f'{name}_type', other_types_text(self._node, name, topic, wanted))
 
     def _count(self, error: BadInput) -> None:
         with self._lock:

@@ -14,6 +14,8 @@ __all__ = ['other_topics_text', 'other_types_text', 'owner_name', 'publishers_te
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 PICTURE_TYPES = (IMAGE, COMPRESSED)
 COMPRESSED_SUFFIX = '/compressed'
+# What rcl says of a publisher whose node it does not know, or that is no node of ROS 2.
+UNKNOWN, NAMELESS = '_NODE_NAME_UNKNOWN_', 'a node without a name'
 # A robot may have many cameras; so many topics are named.
 MAX_NAMED = 4
 
@@ -24,7 +26,9 @@ def type_name(type_: type) -> str:
 
 
 def owner_name(info: TopicEndpointInfo) -> str:
-    """Full name of the node of a publisher."""
+    """Full name of the node of a publisher; not known for a moment after it has started."""
+    if info.node_name == UNKNOWN:
+        return NAMELESS
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 

@@ -11,6 +11,9 @@ __all__ = ['StandingWarnings']
 
 # A problem that ends and begins again within this time is not logged again, s.
 LOG_AGAIN_S = 60.0
+# What the graph shows holds from the time on that it shows it for so long, s: nodes that start and
+# end are seen in part for a moment.
+LASTING_S = 1.0
 # So many texts are remembered as logged.
 MOST_LOGGED = 100
 
@@ -45,6 +48,7 @@ class StandingWarnings:
         self._lock = threading.Lock()
         self._standing: dict[str, _Standing] = {}
         self._logged_s: dict[str, float] = {}
+        self._seen_s: dict[str, tuple[str, float]] = {}
 
     def hold(self, name: str, text: str, count: int = 0) -> None:
         """States a problem; one that is stated already goes on.
@@ -67,17 +71,34 @@ class StandingWarnings:
         if is_new:
             self._log(text)
 
+    def hold_if_lasting(self, name: str, text: str) -> None:
+        """States a problem once it has been seen, in the same words, for `LASTING_S`.
+
+        Args:
+            name: of the problem.
+            text: as `hold` takes it; an empty one ends the problem at once.
+        """
+        now_s = time.monotonic()
+        with self._lock:
+            seen, since_s = self._seen_s.get(name, ('', now_s))
+            since_s = since_s if seen == text else now_s
+            self._seen_s[name] = text, since_s
+        if not text or now_s - since_s >= LASTING_S:
+            self.hold(name, text)
+
     def end(self, *names: str) -> None:
         """States that problems of these names do not hold any more."""
         with self._lock:
             for name in names:
                 self._standing.pop(name, None)
+                self._seen_s.pop(name, None)
 
     def end_all_but(self, kept: Iterable[str]) -> None:
         """Ends every problem except those of these names."""
         with self._lock:
             self._standing = {name: known for name, known in self._standing.items()
                               if name in kept}
+            self._seen_s.clear()
 
     def summary(self) -> str:
         """The first problem in words and how many more there are; empty if there are none."""

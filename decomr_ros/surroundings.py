@@ -33,4 +33,4 @@ def look_around(node: Node, warnings: StandingWarnings, statistics: FrameStatist
     warnings.hold('lost_images', lost_images_text(*statistics.recent_losses(), image_topic,
                                                   publishers))
     for name, text in rival_texts(node, settings).items():
-        warnings.hold(name, text)
+        warnings.hold_if_lasting(name, text)

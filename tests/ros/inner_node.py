@@ -77,12 +77,12 @@ class InnerNode:
         self.node.trigger_configure()
         return self.activate_configured(**topics)
 
-    def activate_configured(self, **topics: str) -> Camera:
-        """Activates it; a camera that it listens to."""
+    def activate_configured(self, waits: bool = True, **topics: str) -> Camera:
+        """Activates it; a camera whose images, and if it waits calibration, it listens to."""
         camera = Camera(self._ros, **topics)
         self.node.trigger_activate()
         assert self.node.state_label == 'active', self.node.last_failure
-        camera.wait()
+        camera.wait() if waits else camera.wait_for_images()
         return camera
 
     def set(self, **values: object) -> None:

@@ -63,6 +63,14 @@ class Camera:
         self._ros.spin_until(lambda: is_heard(self._ros, self._images)
                              and is_heard(self._ros, self._infos))
 
+    def wait_for_images(self) -> None:
+        """Until the node hears the images; nothing is said of the calibration."""
+        self._ros.spin_until(lambda: is_heard(self._ros, self._images))
+
+    def move_camera_info(self, publisher: Publisher) -> None:
+        """Publishes the calibration there from now on."""
+        self._infos = publisher
+
     def header(self, step_s: int = 1) -> Header:
         self._stamp_s += step_s
         header = Header(frame_id=FRAME)
