@@ -15,14 +15,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from decomr_ros.ros_arguments import is_remapped
+from decomr_ros.silent_topics import other_topics_text
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-__all__ = ['camera_info_beside', 'camera_info_topic', 'image_topic']
+__all__ = ['camera_info_beside', 'camera_info_topic', 'image_topic', 'no_camera_info_text']
 
 IMAGE, CAMERA_INFO = 'image', 'camera_info'
 COMPRESSED = '/compressed'
+CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 
 
 def image_topic(node: Node, is_compressed: bool = False) -> str:
@@ -68,3 +70,15 @@ def camera_info_topic(node: Node, image_topic: str, words: Sequence[str] = ()) -
     if remapped != expanded or is_remapped(words, node.get_name(), CAMERA_INFO, expanded):
         return remapped
     return node.resolve_topic_name(camera_info_beside(image_topic))
+
+
+def no_camera_info_text(node: Node, topic: str) -> str:
+    """That no calibration has come, and on which other topics there is one.
+
+    Args:
+        node: it looks around.
+        topic: full name of the topic that it listens to.
+    """
+    others = other_topics_text(node, topic, [CAMERA_INFO_TYPE])
+    advice = f', but there is {others}: remap -r camera_info:=TOPIC' if others else ''
+    return f'no camera_info on {topic} yet{advice}'

@@ -9,7 +9,6 @@ still count.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -28,11 +27,11 @@ from decomr_ros.compressed import rgb_from_compressed_message
 from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
 from decomr_ros.frame_ids import frame_id_problem, without_slash
 from decomr_ros.images import rgb_from_image_message
-from decomr_ros.input_topics import camera_info_topic, image_topic
+from decomr_ros.input_topics import camera_info_topic, image_topic, no_camera_info_text
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.quiet_log import QuietLog
 from decomr_ros.serialized_image import SerializedImage, image_from_bytes
-from decomr_ros.silent_topics import other_topics_text, other_types_text, type_name
+from decomr_ros.silent_topics import other_types_text, type_name
 from decomr_ros.standing_warnings import StandingWarnings
 from decomr_ros.subscriptions import MatchingSubscription
 
@@ -174,7 +173,6 @@ class Inputs:
             lambda text: node.get_logger().warning(text))
         self._log_bad = QuietLog(lambda text: node.get_logger().warning(text), QUIET_S)
         self._last_info = b''
-        self._told_missing, self._look_again_s = '', 0.0
         self._lock = threading.Lock()
         self._calibrations = CalibrationStore(
             lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
@@ -250,8 +248,8 @@ class Inputs:
                                              self.settings.undistort)
         problem = found.warning
         if found.intrinsics is None:
-            problem = (f'{found.problem or self._no_camera_info()}; until then meshes are '
-                       'relative to the root, without a position')
+            problem = found.problem or no_camera_info_text(self._node, self.camera_info_topic)
+            problem += '; until then meshes are relative to the root, without a position'
         self._warnings.hold('camera_info', problem, 1)
         return found
 
@@ -264,17 +262,6 @@ class Inputs:
             'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1)
         return header
 
-    def _no_camera_info(self) -> str:
-        """That none has come, and where there is another; looked for once in a while."""
-        now_s = time.monotonic()
-        if now_s >= self._look_again_s:
-            self._look_again_s = now_s + WATCH_PERIOD_S
-            topic = self.camera_info_topic
-            others = other_topics_text(self._node, topic, [type_name(CameraInfo)])
-            advice = f', but there is {others}: remap -r camera_info:=TOPIC' if others else ''
-            self._told_missing = f'no camera_info on {topic} yet{advice}'
-        return self._told_missing
-
     def boxes(self, stamp: Any, calibration: Calibration) -> Detections | None:
         """The people of that moment, in px of the picture."""
         if self._boxes_type is None:
@@ -283,18 +270,26 @@ class Inputs:
         people = self._boxes.at(stamp, settings.boxes_max_age_s)
         if people is None:
             topic = self._node.resolve_topic_name('boxes')
-            self._node.get_logger().warning(
-                f'no boxes on {topic} within {settings.boxes_max_age_s:g} s of the image: the '
-                f'detector {settings.detector} looks for people', throttle_duration_sec=QUIET_S)
+            self._warnings.hold('boxes', (
+                f'no boxes on {topic} within {settings.boxes_max_age_s:g} s of the image '
+                f'(boxes_max_age_s): the detector {settings.detector} looks for people'), 1)
             return None
+        self._warnings.end('boxes')
         kept = np.flatnonzero(people.scores >= settings.min_score)
         return Detections(calibration.undistort_boxes(people.boxes[kept]), people.scores[kept])
 
     def depth(self, stamp: Any, calibration: Calibration) -> DepthImage | None:
         """The depth image of that moment; one that does not fit is counted and logged."""
+        if not self.settings.use_depth:
+            return None
         message = self._depths.at(stamp, DEPTH_MAX_AGE_S)
         if message is None:
+            topic = self._node.resolve_topic_name('depth')
+            self._warnings.hold('depth', (
+                f'no depth image on {topic} within {DEPTH_MAX_AGE_S:g} s of the image: distances '
+                'are not corrected; is depth published there, with the stamps of the image?'), 1)
             return None
+        self._warnings.end('depth')
         try:
             return depth_from_message(message, calibration)
         except BadInput as error:

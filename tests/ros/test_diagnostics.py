@@ -57,6 +57,11 @@ class Clock:
     ({'frame_age_s': 7.0, 'image_age_s': 6.5, 'image_topic': '/camera/image'}, ERROR,
      'no image on /camera/image for 6.5 s'),
     ({'failed': 3, 'last_problem': 'odd'}, WARN, '3 images failed in the last 5 s; odd'),
+    ({'warnings': 'no camera_info'}, WARN, 'no camera_info; in 30.0 Hz, out 30.0 Hz'),
+    ({'frame_age_s': 7.0, 'image_age_s': 6.5, 'warnings': '/image is another type'}, ERROR,
+     'no image on image for 6.5 s; /image is another type'),
+    ({'state': 'inactive', 'warnings': 'a file'}, STALE,
+     'inactive; no meshes are made in this state'),
     ({'state': 'inactive', 'frame_age_s': 99.0, 'failed': 1}, STALE,
      'inactive; no meshes are made in this state'),
 ])

@@ -25,6 +25,7 @@ from decomr_ros.images import image_message
 from decomr_ros.inputs import Frame, Inputs, StampedMessages
 from decomr_ros.messages import camera_info_message
 from decomr_ros.parameters import NodeParameters
+from decomr_ros.standing_warnings import StandingWarnings
 from decomr_ros.subscriptions import MatchingSubscription
 from tests.ros.conftest import RosTest
 from tests.ros.test_boxes import detection
@@ -268,6 +269,31 @@ def test_a_depth_image_of_the_moment_places_the_meshes(node: Notes) -> None:
     node.callbacks['/image'](gray(5))
     assert frames[-1].depth is None
     assert inputs.bad == {'depth': 1}
+
+
+def test_missing_depth_and_boxes_are_warnings_until_they_come(
+        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
+    warnings = StandingWarnings(node.log.append)
+    frames: list[Frame] = []
+    inputs = Inputs(node, NodeParameters(use_depth=True, use_boxes=True), frames.append,
+                    warnings=warnings)
+    inputs.subscribe()
+    node.callbacks['/camera_info'](info())
+    for seconds in (1, 2, 3):
+        node.callbacks['/image'](gray(seconds))
+        assert (frames[-1].depth, frames[-1].boxes) == (None, None)
+    assert len(node.log) == 2
+    values = warnings.values()
+    assert (values['warnings'], values['warning_depth_count']) == ('2', '3')
+    assert 'no depth image on /depth within 0.1 s' in values['warning_depth']
+    assert 'no boxes on /boxes within 0.5 s' in values['warning_boxes']
+    node.callbacks['/depth'](image_message(header(4), np.full((64, 64), 2000, '<u2'), '16UC1'))
+    node.callbacks['/boxes'](SimpleNamespace(header=header(4), detections=[]))
+    node.callbacks['/image'](gray(4))
+    assert frames[-1].depth is not None
+    assert frames[-1].boxes is not None
+    assert warnings.values() == {'warnings': '0'}
 
 
 def test_of_messages_of_one_stamp_the_newest_is_found() -> None:
