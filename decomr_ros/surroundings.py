@@ -30,7 +30,7 @@ def look_around(node: Node, warnings: StandingWarnings, statistics: FrameStatist
         settings: its parameters.
     """
     publishers = {owner_name(info) for info in node.get_publishers_info_by_topic(image_topic)}
-    warnings.hold('lost_images', lost_images_text(*statistics.recent_losses(), image_topic,
-                                                  publishers))
-    for name, text in rival_texts(node, settings).items():
+    texts = {'lost_images': lost_images_text(*statistics.recent_losses(), image_topic, publishers),
+             **rival_texts(node, settings)}
+    for name, text in texts.items():
         warnings.hold_if_lasting(name, text)
