@@ -4,6 +4,7 @@
 |---|---|---|
 | `human_meshes`, `topology` | none | always |
 | `iuv`, `overlay` | `publish_iuv`, `publish_overlay` | pictures of everybody |
+| `iuv/compressed`, `overlay/compressed` | as those | the same as PNG and as JPEG |
 | `markers`, `vertices` | `publish_markers`, `publish_points` | people with a position only |
 | `/tf` | `publish_tf`, `tf_joints` | people with a position only; needs tf2_msgs |
 | `/humans/bodies/...` | `rep155` | everybody; needs hri_msgs |
@@ -17,19 +18,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_core.decimation import decimate_faces
 from decomr_core.drawing import compose_iuv, draw_meshes
 from decomr_ros.body_frames import BodyFrames
+from decomr_ros.compressed import compressed_message
 from decomr_ros.images import image_message
 from decomr_ros.markers import MeshMarkers
 from decomr_ros.messages import mesh_topology_message, serialized_human_meshes
@@ -53,7 +56,9 @@ LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
 # Type and switch of each topic that a parameter switches.
 SWITCHED = {'iuv': (Image, 'publish_iuv'), 'markers': (MarkerArray, 'publish_markers'),
             'vertices': (PointCloud2, 'publish_points'),
-            'overlay': (Image, 'publish_overlay')}
+            'overlay': (Image, 'publish_overlay'),
+            'iuv/compressed': (CompressedImage, 'publish_iuv'),
+            'overlay/compressed': (CompressedImage, 'publish_overlay')}
 FEWEST_TRIANGLES = 4
 """No closed surface has fewer."""
 
@@ -90,7 +95,7 @@ class Outputs:
         make = node.create_lifecycle_publisher
         self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
-        self._switched = {name: make(type_, name, PICTURE_QOS)
+        self._switched = {name: make(type_, _topic(node, name), PICTURE_QOS)
                           for name, (type_, _) in SWITCHED.items()}
         try:
             self._make_wanted()
@@ -147,13 +152,18 @@ class Outputs:
         self._publish_placed(header, meshes)
         if self._bodies is not None:
             self._bodies.publish(header, image, people_by_id(meshes), intrinsics)
-        if self._is_wanted('iuv'):
-            encoding = self._parameters.iuv_encoding
-            picture = compose_iuv(meshes, *image.shape[:2], encoding)
-            self._switched['iuv'].publish(image_message(header, picture, encoding))
-        if self._is_wanted('overlay'):
-            picture = draw_meshes(image, meshes, self._faces, intrinsics)
-            self._switched['overlay'].publish(image_message(header, picture, 'rgb8'))
+        size, parameters = image.shape[:2], self._parameters
+        iuv = cache(partial(compose_iuv, meshes, *size))
+        overlay = cache(partial(draw_meshes, image, meshes, self._faces, intrinsics))
+        encoding = parameters.iuv_encoding
+        for name, message in (
+                ('iuv', lambda: image_message(header, iuv(encoding), encoding)),
+                ('iuv/compressed', lambda: compressed_message(header, iuv('rgb8'), 'png')),
+                ('overlay', lambda: image_message(header, overlay(), 'rgb8')),
+                ('overlay/compressed', lambda: compressed_message(
+                    header, overlay(), 'jpeg', parameters.overlay_jpeg_quality))):
+            if self._is_wanted(name):
+                self._switched[name].publish(message())
 
     def clear(self, header: Header) -> None:
         """Takes everybody out of RViz and out of the list of tracked bodies."""
@@ -231,6 +241,12 @@ class Outputs:
     def _is_wanted(self, name: str) -> bool:
         return (getattr(self._parameters, SWITCHED[name][1])
                 and self._switched[name].get_subscription_count() > 0)
+
+
+def _topic(node: LifecycleNode, name: str) -> str:
+    """The topic of an output; a compressed one follows the remapping of its picture."""
+    base, slash, transport = name.partition('/')
+    return f'{node.resolve_topic_name(base)}/{transport}' if slash else name
 
 
 def people_by_id(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:

@@ -99,11 +99,16 @@ class NodeParameters:
     use_depth: bool = parameter(
         False, 'correct the distance of each mesh by depth (sensor_msgs/Image, 16UC1 or 32FC1, '
                'aligned with image)', effect=Effect.CONFIGURE)
-    publish_iuv: bool = parameter(True, 'publish iuv while somebody subscribes to it')
+    publish_iuv: bool = parameter(
+        True, 'publish iuv, and iuv/compressed (PNG), while somebody subscribes to it')
     publish_markers: bool = parameter(True, 'publish markers while somebody subscribes to them')
-    publish_overlay: bool = parameter(True, 'publish overlay while somebody subscribes to it')
+    publish_overlay: bool = parameter(
+        True, 'publish overlay, and overlay/compressed (JPEG), while somebody subscribes to it')
+    overlay_jpeg_quality: int = parameter(
+        80, 'JPEG quality of overlay/compressed: lower is smaller and coarser', range=(1, 100))
     iuv_encoding: str = parameter(
-        'rgb8', 'rgb8: foreground, u, v times 255; 32FC3: as they are, in [0, 1]',
+        'rgb8', 'of iuv; rgb8: foreground, u, v times 255; 32FC3: as they are, in [0, 1]; '
+                'iuv/compressed is rgb8 always',
         choices=('rgb8', '32FC3'))
     smoothing: bool = parameter(
         True, 'steady the meshes of each person over time (1 Euro filter)')

@@ -57,6 +57,9 @@ class FakeNode:
     create_lifecycle_publisher = create_publisher
     destroy_lifecycle_publisher = destroy_publisher
 
+    def resolve_topic_name(self, topic: str) -> str:
+        return topic
+
     def get_namespace(self) -> str:
         return self.namespace
 

@@ -26,7 +26,7 @@ from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 HEADER = Header(frame_id='camera')
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
-PICTURES = {'iuv', 'markers', 'vertices', 'overlay'}
+PICTURES = {'iuv', 'iuv/compressed', 'markers', 'vertices', 'overlay', 'overlay/compressed'}
 ALWAYS = {'human_meshes', 'topology', *PICTURES}
 OFF = dict.fromkeys(('publish_iuv', 'publish_markers', 'publish_points', 'publish_overlay'),
                     False)
@@ -57,8 +57,8 @@ def test_nothing_dear_is_made_while_nobody_subscribes(
         node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = Outputs(node, NodeParameters(), topology)
-    for name in ('compose_iuv', 'draw_meshes', 'image_message', 'point_cloud_message',
-                 'points_of_meshes', 'placed_people'):
+    for name in ('compose_iuv', 'draw_meshes', 'image_message', 'compressed_message',
+                 'point_cloud_message', 'points_of_meshes', 'placed_people'):
         monkeypatch.setattr(outputs_module, name, lambda *_: pytest.fail('made for nobody'))
     monkeypatch.setattr(outputs_module.MeshMarkers, 'serialize',
                         lambda *_: pytest.fail('made for nobody'))
