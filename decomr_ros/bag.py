@@ -24,6 +24,7 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
 from decomr_core.files import replacing
+from decomr_ros.bag_topics import QOS_KEY, BagTopic, qos_text, topic_of_channel
 
 __all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag', 'read_topic_types',
            'recover_bag']
@@ -38,21 +39,6 @@ END = (RECORD.pack(Opcode.DATA_END, 4) + struct.pack('<I', 0)
 CHUNK_SIZE = 8 * 1024 * 1024
 # The newest metadata.yaml that Humble reads; newer distributions read it too.
 METADATA_VERSION = 5
-# How transient local is written in the QoS of a channel: as a number up to metadata version 8.
-LATCHED_IN_QOS = ('1', 'transient_local')
-
-
-class BagTopic(NamedTuple):
-    """One topic of a recording."""
-
-    name: str
-    """Absolute name."""
-    type_name: str
-    """E.g. sensor_msgs/msg/Image."""
-    definition: str
-    """Text of the .msg file and of all it needs, as rosbag2 concatenates them."""
-    is_latched: bool
-    """Transient local: `ros2 bag play` must offer it to late subscribers again."""
 
 
 class BagMessage(NamedTuple):
@@ -91,7 +77,7 @@ class BagWriter:
 
         Args:
             folder: must not exist, or be empty.
-            topics: everything that will be recorded.
+            topics: what will be recorded; `add_topic` takes more later.
 
         Raises:
             FileExistsError: the folder holds something.
@@ -111,11 +97,18 @@ class BagWriter:
         self._channels = {topic.name: self._register(topic) for topic in topics}
         self.flush()
 
+    def add_topic(self, topic: BagTopic) -> None:
+        """Takes another topic; messages of it can be written from now on."""
+        if topic.name not in self.counts:
+            self.counts[topic.name] = 0
+            self._topics.append(topic)
+            self._channels[topic.name] = self._register(topic)
+
     def write(self, topic: str, data: bytes, receive_ns: int, publish_ns: int) -> None:
         """Adds a serialised message; it is safe on disk after the next flush.
 
         Args:
-            topic: one of the names given at the start.
+            topic: name of one of the topics taken.
             data: CDR, as a raw subscription delivers it.
             receive_ns: when it arrived, ns since the epoch.
             publish_ns: when it was published, ns since the epoch.
@@ -141,7 +134,7 @@ class BagWriter:
         schema = self._writer.register_schema(topic.type_name, 'ros2msg',
                                               topic.definition.encode())
         return self._writer.register_channel(
-            topic.name, 'cdr', schema, {'offered_qos_profiles': _qos_text(topic)})
+            topic.name, 'cdr', schema, {QOS_KEY: qos_text(topic)})
 
     def _write_metadata(self) -> None:
         _write_metadata(self.folder, self._topics, self.counts, self._first_ns, self._last_ns)
@@ -303,10 +296,7 @@ def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
     try:
         with path.open('rb') as handle:
             for schema, channel, message in make_reader(handle).iter_messages():
-                qos = channel.metadata.get('offered_qos_profiles', '')
-                topics.setdefault(channel.topic, BagTopic(
-                    channel.topic, schema.name, schema.data.decode(),
-                    any(f'durability: {word}' in qos for word in LATCHED_IN_QOS)))
+                topics.setdefault(channel.topic, topic_of_channel(channel, schema))
                 counts[channel.topic] = counts.get(channel.topic, 0) + 1
                 times.append(message.log_time)
     except (McapError, struct.error, RuntimeError) as error:  # the last: from the decompression
@@ -362,21 +352,9 @@ def _write_metadata(folder: Path, topics: Sequence[BagTopic], counts: dict[str, 
             {'message_count': counts[topic.name],
              'topic_metadata': {'name': topic.name, 'type': topic.type_name,
                                 'serialization_format': 'cdr',
-                                'offered_qos_profiles': _qos_text(topic)}}
+                                'offered_qos_profiles': qos_text(topic)}}
             for topic in topics]}
     # Not synced: the recorder must not wait for the disk, and the MCAP file tells the same.
     with replacing(folder / 'metadata.yaml', is_synced=False) as part:
         part.write_text(yaml.safe_dump({'rosbag2_bagfile_information': information},
                                        sort_keys=False))
-
-
-def _qos_text(topic: BagTopic) -> str:
-    """The offered QoS as rosbag2 writes it up to metadata version 8: enums as numbers."""
-    forever = {'sec': 9223372036, 'nsec': 854775807}
-    # history 1: keep last; reliability 1: reliable; durability 1: transient local, 2: volatile;
-    # liveliness 1: automatic.
-    return yaml.safe_dump([{
-        'history': 1, 'depth': 1 if topic.is_latched else 10, 'reliability': 1,
-        'durability': 1 if topic.is_latched else 2, 'deadline': forever, 'lifespan': forever,
-        'liveliness': 1, 'liveliness_lease_duration': forever,
-        'avoid_ros_namespace_conventions': False}], sort_keys=False)

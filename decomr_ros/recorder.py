@@ -1,9 +1,10 @@
 """`recorder`: the node that writes meshes, topology, calibration and status to a rosbag2 MCAP.
 
 It does the part of `ros2 bag record` that the demo and a robot's flight recorder need, where
-rosbag2 is not installed. Messages are subscribed raw: what the publisher serialised is what
-lands in the file, byte for byte. Stop it with SIGINT; after SIGKILL the bag still opens, without
-the last half second (see `bag.py`), and `--recover BAG` mends what a full disk left.
+rosbag2 is not installed. Any other topic is recorded by its name (`--also /tf /tf_static`).
+Messages are subscribed raw: what the publisher serialised is what lands in the file, byte for
+byte. Stop it with SIGINT; after SIGKILL the bag still opens, without the last half second (see
+`bag.py`), and `--recover BAG` mends what a full disk left.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from decomr_ros.bag import BagTopic, BagWriter, recover_bag
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.input_topics import camera_info_topic, image_topic
+from decomr_ros.named_topics import QUEUE as LATCHED_QUEUE
+from decomr_ros.named_topics import NamedTopics, Offer
 from decomr_ros.process import run_node
-from decomr_ros.silent_topics import publishers_text, type_name
+from decomr_ros.silent_topics import PICTURE_TYPES, publishers_text, type_name
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
 
 # Everything up to this old is safe on disk, s.
 FLUSH_PERIOD_S = 0.5
+# How long a publisher of a topic that is recorded by name may go unnoticed, s.
+LOOK_PERIOD_S = 0.1
 # Messages that may wait for the recorder, per topic: about 2 s of camera frames.
 QUEUE = 60
 # Messages kept until the first /clock, where time is simulated.
@@ -54,7 +59,8 @@ TOPICS = {
     'camera_info': (CameraInfo, BEST_EFFORT),
     '/diagnostics': (DiagnosticArray, RELIABLE),
 }
-# What is recorded besides if asked for; the node makes `iuv` only while somebody subscribes.
+# What is recorded besides if asked for, and known before it is published; the node makes `iuv`
+# only while somebody subscribes. Anything else is found by its name.
 MORE_TOPICS = {
     'iuv': (Image, RELIABLE),
     'image/compressed': (CompressedImage, BEST_EFFORT),
@@ -75,30 +81,42 @@ class Recorder(Node):
 
         Args:
             folder: of the bag; must not exist, or be empty.
-            also: names of `MORE_TOPICS` to record besides.
+            also: names of topics to record besides: those of `MORE_TOPICS` or any other,
+                relative or full.
             words: the command line.
+
+        Raises:
+            InvalidTopicNameException: a name that no topic can have.
         """
         super().__init__('recorder')
         self.exit_code: int | None = None
-        topics = TOPICS | {name: MORE_TOPICS[name] for name in also}
+        topics = TOPICS | {name: MORE_TOPICS[name] for name in also if name in MORE_TOPICS}
         pictures = image_topic(self, is_compressed=True)
         beside = {'image/compressed': pictures,
                   'camera_info': camera_info_topic(self, pictures, words)}
-        names = {name: beside.get(name) or self.resolve_topic_name(name) for name in topics}
+        names = {name: beside.get(name) or self.resolve_topic_name(name)
+                 for name in (*topics, *also)}
+        known = [names[name] for name in topics]
+        # Once each: a name may also be the full one of a topic above.
+        found = [name for name in dict.fromkeys(names.values()) if name not in known]
         self.writer = BagWriter(folder, [
             BagTopic(names[name], type_name(type_), message_definition(type_name(type_)),
                      qos is LATCHED) for name, (type_, qos) in topics.items()])
         # What was asked for and has not come: full name, and who published what when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
+        self._pictures = {names[name] for name in MORE_TOPICS if name in names}
         self._is_simulated = self.get_parameter('use_sim_time').value
         # What came before the first /clock: topic, data.
         self._early: deque[tuple[str, bytes]] = deque(maxlen=MOST_EARLY)
         for name, (type_, qos) in topics.items():
             self._subscribe(names[name], type_, qos)
         # Steady time: a simulated clock may stand still, and what came before must be safe then.
-        self.create_timer(FLUSH_PERIOD_S, self._flush,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.get_logger().info(f'recording {", ".join(names.values())} to {folder}')
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(FLUSH_PERIOD_S, self._flush, clock=clock)
+        if found:
+            self.create_timer(LOOK_PERIOD_S, NamedTopics(self, found, self._record).look,
+                              clock=clock)
+        self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
 
     def close(self) -> None:
         """Finishes the bag; says what was asked for and never came."""
@@ -112,7 +130,7 @@ class Recorder(Node):
         for name, seen in self._silent.items():
             self.get_logger().warning(
                 f'nothing came on {name}, which --also asks for: '
-                f'{seen or "nobody publishes pictures here"}; choose another --also, or give the '
+                f'{seen or self._nobody(name)}; choose another --also, or give the '
                 'topic by --ros-args -r NAME:=TOPIC')
 
     def _flush(self) -> None:
@@ -136,12 +154,25 @@ class Recorder(Node):
 
         Not only at the end: what ends this process often ends the camera at the same time.
         """
-        for name in [name for name in self._silent if self.writer.counts[name]]:
+        for name in [name for name in self._silent if self.writer.counts.get(name)]:
             del self._silent[name]
         for name, seen in self._silent.items():
-            self._silent[name] = publishers_text(self, name) or seen
+            others = PICTURE_TYPES if name in self._pictures else ()
+            self._silent[name] = publishers_text(self, name, others) or seen
 
-    def _subscribe(self, name: str, type_: type, qos: QoSProfile) -> None:
+    def _nobody(self, name: str) -> str:
+        return f'nobody publishes {"pictures here" if name in self._pictures else "it"}'
+
+    def _record(self, name: str, type_: type, offer: Offer) -> Subscription:
+        """Subscribes to a topic that was found by its name."""
+        kind = type_name(type_)
+        self.writer.add_topic(BagTopic(name, kind, message_definition(kind), offer.is_latched,
+                                       LATCHED_QUEUE if offer.is_latched else None))
+        self.get_logger().info(f'recording {name} ({kind}'
+                               f'{", latched" if offer.is_latched else ""})')
+        return self._subscribe(name, type_, offer.qos)
+
+    def _subscribe(self, name: str, type_: type, qos: QoSProfile) -> Subscription:
         def write(data: bytes, info: dict) -> None:
             """Records a serialised message with when it came and when it was sent."""
             if qos is LATCHED and not self.writer.counts[name]:
@@ -151,8 +182,8 @@ class Recorder(Node):
 
         # Humble's subscriptions never say when a message was sent.
         has_info = hasattr(Subscription, 'CallbackType')
-        self.create_subscription(type_, name, write if has_info else lambda data: write(data, {}),
-                                 qos, raw=True)
+        return self.create_subscription(
+            type_, name, write if has_info else lambda data: write(data, {}), qos, raw=True)
 
     def _write(self, name: str, data: bytes, sent_ns: int) -> None:
         """Writes a message, by a simulated clock if there is one; the middleware knows none."""
@@ -225,8 +256,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = node_parser('recorder', __doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
-    parser.add_argument('--also', nargs='+', choices=list(MORE_TOPICS), default=[],
-                        help='record these besides')
+    parser.add_argument('--also', nargs='+', metavar='TOPIC', default=[],
+                        help='record these besides: any topic by name, such as '
+                             f'{", ".join(MORE_TOPICS)}, markers, /tf, /tf_static')
     parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
                                                          'loss of power, and end')
     options = parse_words(parser, argv)

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-__all__ = ['other_topics_text', 'other_types_text', 'owner_name', 'publishers_text', 'type_name']
+__all__ = ['PICTURE_TYPES', 'other_topics_text', 'other_types_text', 'owner_name',
+           'publishers_text', 'type_name']
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 PICTURE_TYPES = (IMAGE, COMPRESSED)
@@ -32,19 +33,20 @@ def owner_name(info: TopicEndpointInfo) -> str:
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 
-def publishers_text(node: Node, topic: str) -> str:
-    """Who publishes a topic of pictures, else which others there are.
+def publishers_text(node: Node, topic: str, types: Collection[str] = PICTURE_TYPES) -> str:
+    """Who publishes a topic, else which others of the same types there are.
 
     Args:
         node: it looks around.
         topic: full name.
+        types: that other topics must have to be named, e.g. sensor_msgs/msg/Image.
 
     Returns:
-        A part of a sentence; empty where nobody publishes any pictures.
+        A part of a sentence; empty where nobody publishes any of them.
     """
     if node.get_publishers_info_by_topic(topic):
         return f'published is {_described(node, topic)}, but no message came'
-    others = other_topics_text(node, topic, PICTURE_TYPES)
+    others = other_topics_text(node, topic, types)
     return f'nobody publishes it, but there is {others}' if others else ''
 
 

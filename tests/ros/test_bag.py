@@ -12,7 +12,8 @@ from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header
 
 from decomr_ros import bag as bag_module
-from decomr_ros.bag import BagTopic, BagWriter, _qos_text, read_bag, recover_bag
+from decomr_ros.bag import BagTopic, BagWriter, read_bag, recover_bag
+from decomr_ros.bag_topics import qos_text
 from decomr_ros.messages import human_mesh_array_message
 from decomr_ros.recorder import message_definition
 from tests.ros.conftest import make_mesh
@@ -182,12 +183,12 @@ def test_a_latched_topic_stays_latched_as_either_release_of_rosbag2_writes_it(
                                                     'durability: 2': 'durability: volatile'})):
         with monkeypatch.context() as patch:
             def text(topic: BagTopic, words: dict[str, str] = words) -> str:
-                made = _qos_text(topic)
+                made = qos_text(topic)
                 for number, word in words.items():
                     made = made.replace(number, word)
                 return made
 
-            patch.setattr(bag_module, '_qos_text', text)
+            patch.setattr(bag_module, 'qos_text', text)
             writer = BagWriter(tmp_path / name, _topics())
             writer.write('/latched', _data(99), START_NS, START_NS)
             _write(writer, 0, 3)

@@ -44,8 +44,8 @@ def flush_and_tell(self):
     flush(self)
     print('flushed', self.counts, flush=True)
 
-def look_and_tell(node, topic):
-    seen = look(node, topic)
+def look_and_tell(node, topic, *types):
+    seen = look(node, topic, *types)
     print(f'seen instead of {topic}: {seen}', flush=True)
     return seen
 
