@@ -1,4 +1,4 @@
-"""`decomr`: predict | demo | view | bag | export | convert | bench | uv | body | doctor.
+"""`decomr`: predict | demo | view | markers | bag | export | convert | bench | uv | body | doctor.
 
 A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
 from. Modules are imported by the command that needs them, so that each starts quickly.
@@ -37,6 +37,7 @@ PLUGIN_COMMANDS = {
     'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag, overlay, rates'),
     'bag': ('decomr_ros.bag_commands', 'what is in a recorded bag, and a video of it'),
     'view': ('decomr_ros.view', 'a web page with the live meshes'),
+    'markers': ('decomr_ros.markers_node', 'markers and /tf of meshes from a bag or a network'),
 }
 """Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
 They are found by name when they are called; this package works without them."""

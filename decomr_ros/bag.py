@@ -27,7 +27,7 @@ from decomr_core.files import replacing
 from decomr_ros.bag_topics import QOS_KEY, BagTopic, qos_text, topic_of_channel
 
 __all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag', 'read_topic_types',
-           'recover_bag']
+           'read_topics', 'recover_bag']
 
 MAGIC = b'\x89MCAP0\r\n'
 # Opcode and length of every record: one byte and 64 bits.
@@ -161,6 +161,32 @@ def read_bag(bag: str | Path, topics: Sequence[str] | None = None) -> Iterator[B
             raise ValueError(_damage_text(path, error)) from error
 
 
+def read_topics(bag: str | Path) -> dict[str, BagTopic]:
+    """Every topic of a bag by its name, with its type, definition and QoS.
+
+    Raises:
+        FileNotFoundError: there is no .mcap in the folder.
+        ValueError: a file is empty, cut off or damaged.
+    """
+    topics: dict[str, BagTopic] = {}
+    for path in _mcap_paths(bag):
+        try:
+            with path.open('rb') as handle:
+                summary = make_reader(handle).get_summary()
+                if summary is not None and summary.channels:
+                    found = [(channel, summary.schemas[channel.schema_id])
+                             for channel in summary.channels.values()]
+                else:  # its writer was killed
+                    handle.seek(0)
+                    found = list({channel.topic: (channel, schema) for schema, channel, _ in
+                                  make_reader(handle).iter_messages()}.values())
+        except (McapError, struct.error) as error:
+            raise ValueError(_damage_text(path, error)) from error
+        topics.update((channel.topic, topic_of_channel(channel, schema))
+                      for channel, schema in found)
+    return topics
+
+
 def read_topic_types(bag: str | Path) -> dict[str, str]:
     """The type of every topic of a bag, e.g. sensor_msgs/msg/Image, by the topic's name.
 
@@ -168,19 +194,7 @@ def read_topic_types(bag: str | Path) -> dict[str, str]:
         FileNotFoundError: there is no .mcap in the folder.
         ValueError: a file is empty, cut off or damaged.
     """
-    types: dict[str, str] = {}
-    for path in _mcap_paths(bag):
-        try:
-            with path.open('rb') as handle:
-                summary = make_reader(handle).get_summary()
-        except (McapError, struct.error) as error:
-            raise ValueError(_damage_text(path, error)) from error
-        if summary is None or not summary.channels:  # its writer was killed
-            types.update((message.topic, message.type_name) for message in read_bag(path))
-        else:
-            types.update((channel.topic, summary.schemas[channel.schema_id].name)
-                         for channel in summary.channels.values())
-    return types
+    return {name: topic.type_name for name, topic in read_topics(bag).items()}
 
 
 def recover_bag(bag: str | Path) -> Recovery:

@@ -1,4 +1,4 @@
-"""`decomr bag info | replay-overlay`: what is in a recording, and a video of it."""
+"""`decomr bag info | replay-overlay | markers`: what is in a recording, and ways to look at it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from decomr_ros.bag_info import bag_info, bag_info_text
+from decomr_ros.bag_markers import add_markers
+from decomr_ros.markers_node import FRAMES, triangle_count
 from decomr_ros.replay import VIDEO_SUFFIXES, replay_overlay
 
 __all__ = ['main']
@@ -49,6 +51,17 @@ def _info(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return bag_info_text(report), report
 
 
+def _markers(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    report = add_markers(options.bag, options.out, options.namespace, options.triangles,
+                         options.tf)
+    text = (f'{report["out"]}: {report["size_mb"]:.1f} MB; {report["markers"]} for '
+            f'{report["messages"]} messages of meshes, people in {report["with_markers"]} of them')
+    if report['without_position']:
+        text += (f'; {report["without_position"]} people without a position are left out: they '
+                 'were seen without a calibration (camera_info)')
+    return text, report
+
+
 def _replay(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     if options.out.exists():
         raise ValueError(f'{options.out} exists already; give another --out or remove it')
@@ -76,6 +89,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     commands.add_parser('info', parents=[common], help='topics, rates, gaps, who was seen when'
                         ).set_defaults(handler=_info)
+    _add_markers(commands, common)
     replay = commands.add_parser('replay-overlay', parents=[common],
                                  help='render the meshes over their pictures to a video')
     replay.set_defaults(handler=_replay)
@@ -90,6 +104,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     replay.add_argument('--rectified', action='store_true',
                         help='the pictures are: P of camera_info holds, not K')
     return parser.parse_args(argv)
+
+
+def _add_markers(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    markers = commands.add_parser('markers', parents=[common],
+                                  help='copy the bag with markers and /tf in it, for Foxglove')
+    markers.set_defaults(handler=_markers)
+    markers.add_argument('--out', type=Path, required=True, metavar='FOLDER',
+                         help='of the copy, new')
+    markers.add_argument('--namespace', help='of the node, where the bag holds several')
+    markers.add_argument('--triangles', type=triangle_count, default=4000, metavar='N',
+                         help='per person, about; 0: all (4000)')
+    markers.add_argument('--tf', choices=FRAMES, default='bodies',
+                         help='frames: none, bodies, or joints too (bodies)')
 
 
 if __name__ == '__main__':

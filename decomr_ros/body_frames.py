@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from decomr_core.structures import HumanMesh
 
-__all__ = ['BodyFrames', 'body_from_joints', 'body_name', 'joint_frame_name', 'quaternion']
+__all__ = ['BodyFrames', 'body_from_joints', 'body_name', 'body_transforms', 'joint_frame_name',
+           'quaternion']
 
 # As tf2_ros' broadcasters do: reliable, and listeners that are late get the last 100.
 TF_QOS = QoSProfile(depth=100)
@@ -68,16 +69,27 @@ class BodyFrames:
         """
         if not meshes or self._publisher.get_subscription_count() == 0:
             return
-        transforms = []
-        for track_id, mesh in meshes.items():
-            transforms += _transforms(
-                header, body_name(self._node.get_namespace(), track_id), mesh, has_joints)
+        transforms = body_transforms(header, self._node.get_namespace(), meshes, has_joints)
         if transforms:
             self._publisher.publish(self._message_type(transforms=transforms))
 
     def destroy(self) -> None:
         """Destroys the publisher."""
         self._node.destroy_publisher(self._publisher)
+
+
+def body_transforms(header: Header, namespace: str, meshes: Mapping[int, HumanMesh],
+                    has_joints: bool) -> list[TransformStamped]:
+    """The frames of the people of one image.
+
+    Args:
+        header: stamp and frame of the image.
+        namespace: of the node that found them.
+        meshes: metric people by id.
+        has_joints: also each joint, as a child of its body frame.
+    """
+    return [transform for track_id, mesh in meshes.items()
+            for transform in _transforms(header, body_name(namespace, track_id), mesh, has_joints)]
 
 
 def body_name(namespace: str, track_id: int) -> str:

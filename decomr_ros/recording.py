@@ -124,7 +124,8 @@ class Recording:
         """The topic with pictures of the meshes' camera, if the bag holds one."""
         for type_name, type_ in PICTURES.items():
             for topic in self._topics_of(type_name):
-                if (topic.rpartition('/')[2] not in NO_PICTURES and 'depth' not in topic.lower()
+                name = topic.removesuffix('/compressed').rpartition('/')[2]
+                if (name not in NO_PICTURES and 'depth' not in topic.lower()
                         and self._has_frame(topic, type_)):
                     return topic
         return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from decomr_ros import decomr_node, recorder, video_source, view
+from decomr_ros import decomr_node, markers_node, recorder, video_source, view
 from decomr_ros.parameters import ENTRIES
 
 PROGRAMS = {'decomr_node': decomr_node, 'recorder': recorder, 'video_source': video_source,
-            'view': view}
+            'view': view, 'decomr markers': markers_node}
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
