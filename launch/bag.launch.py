@@ -1,9 +1,11 @@
-"""Meshes from the images of a bag, in the bag's own time.
+"""Meshes from the images of a bag, or the meshes that it holds, in the bag's own time.
 
     ros2 launch decomr bag.launch.py bag:=FOLDER image:=/camera/image_raw
+    ros2 launch decomr bag.launch.py bag:=FOLDER markers:=true rviz:=true
 
 `ros2 bag play --clock` publishes the bag and /clock; the node takes its time from there, so that
-latencies and timeouts mean the same as on the robot. All arguments of decomr.launch.py work too.
+latencies and timeouts mean the same as on the robot. With `markers` no network runs: the recorded
+meshes are shown. All arguments of decomr.launch.py work too.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ ARGUMENTS = (
     ('bag', None, 'folder of the rosbag2 to play'),
     ('rate', '1.0', 'of the playback: 0.5 is half the speed'),
     ('start_delay', '5.0', 'time for the node to load its network before the playback, s'),
+    ('markers', 'false', 'true: show the recorded meshes as markers and /tf; no network runs'),
 )
-# Nothing that a node of ours once published may come from the bag as well.
-OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'markers', 'overlay', 'vertices')
+# Nothing that the node publishes may come from the bag as well.
+OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'iuv/compressed', 'markers', 'overlay',
+              'overlay/compressed', 'vertices')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -67,11 +71,16 @@ def _check(context: LaunchContext) -> None:
 
 
 def _playback(context: LaunchContext) -> list[Action]:
-    bag, rate, delay = (LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS)
+    bag, rate, delay, markers = (LaunchConfiguration(name).perform(context)
+                                 for name, _, _ in ARGUMENTS)
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
-    ours = [f'{"/" if namespace else ""}{namespace}/{topic}' for topic in OUR_TOPICS]
-    ours.append('/diagnostics')
-    # Old results go out of the way; whoever wants to see them plays the bag by hand.
+    # decomr.launch.py, which comes first, refuses other words than true and false.
+    shows_recorded = markers.lower() in ('true', '1', 'yes')
+    replaced = ('markers',) if shows_recorded else OUR_TOPICS
+    ours = [f'{"/" if namespace else ""}{namespace}/{topic}' for topic in replaced]
+    if not shows_recorded:
+        ours.append('/diagnostics')
+    # Old results go out of the way of those that are made anew.
     play = ExecuteProcess(
         cmd=['ros2', 'bag', 'play', bag, '--clock', '--rate', rate, '--remap',
              *(f'{topic}:=/recorded{topic}' for topic in ours)], output='screen')

@@ -54,11 +54,14 @@ ARGUMENTS = (
     ('model', '', 'weights: rt or a .safetensors file; empty: as params_file says'),
     ('runtime', '', 'openvino, onnxruntime, torch or tensorrt; empty: as params_file says'),
     ('reliability', '', 'of the image: auto, best_effort or reliable; empty: as params_file says'),
+    ('markers', 'false', 'true: no network; markers and /tf of human_meshes that come from '
+                         'elsewhere, a bag or another machine'),
     ('rviz', 'false', 'whether to start RViz'),
+    ('fixed_frame', '', "RViz's fixed frame; empty: that of the images, when the first one comes"),
     ('record', '', 'true: a rosbag2 in a new folder decomr_DATE_TIME here; or the folder; empty: '
                    'none'),
     ('record_also', '', 'besides meshes, topology, calibration and status: iuv, '
-                        'image/compressed, image'),
+                        'image/compressed, image, or any topic by name such as /tf_static'),
     ('use_sim_time', 'false', 'whether time comes from /clock'),
 )
 
@@ -106,17 +109,30 @@ def _nodes(context: LaunchContext) -> list[Action]:
                  'reliability': given['reliability']}
     overrides = {name: value for name, value in overrides.items() if value}
     overrides |= _mapping('parameters', given['parameters'])
-    node = Node(
-        package='decomr', executable='decomr_node', name='decomr', namespace=given['namespace'],
-        output='screen', parameters=[given['params_file'], overrides, _sim_time(given)],
-        remappings=[('image', image), ('camera_info', camera_info)])
-    nodes = [*sources, node, *_recorder(given, image, camera_info)]
-    if _is_true('rviz', given):
-        nodes.append(Node(
-            package='rviz2', executable='rviz2', name='rviz', namespace=given['namespace'],
-            arguments=['-d', str(SHARE / 'rviz' / 'decomr.rviz')],
-            parameters=[_sim_time(given)], remappings=[('image', image)]))
-    return nodes
+    if _is_true('markers', given):
+        node = Node(package='decomr', executable='markers_node', name='decomr_markers',
+                    namespace=given['namespace'], output='screen', parameters=[_sim_time(given)])
+    else:
+        node = Node(
+            package='decomr', executable='decomr_node', name='decomr',
+            namespace=given['namespace'], output='screen',
+            parameters=[given['params_file'], overrides, _sim_time(given)],
+            remappings=[('image', image), ('camera_info', camera_info)])
+    return [*sources, node, *_recorder(given, image, camera_info),
+            *_rviz(given, image, camera_info)]
+
+
+def _rviz(given: dict[str, str], image: str, camera_info: str) -> list[Action]:
+    """RViz in the frame that was asked for, else in that of the images."""
+    if not _is_true('rviz', given):
+        return []
+    package, executable, frame = ('rviz2', 'rviz2', ['--fixed-frame', given['fixed_frame']]) if (
+        given['fixed_frame']) else ('decomr', 'camera_rviz', [])
+    return [Node(
+        package=package, executable=executable, name='rviz', namespace=given['namespace'],
+        output='screen', arguments=['-d', str(SHARE / 'rviz' / 'decomr.rviz'), *frame],
+        parameters=[_sim_time(given)],
+        remappings=[('image', image), ('camera_info', camera_info)])]
 
 
 def _source(given: dict[str, str]) -> tuple[str, list[Action]]:

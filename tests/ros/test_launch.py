@@ -64,7 +64,7 @@ def test_the_page_has_every_argument(file: ModuleType) -> None:
 def test_rviz_recorder_and_video_come_only_when_asked_for(file: ModuleType) -> None:
     assert _executables(file) == ['decomr_node']
     assert _executables(file, rviz='true', record='bag', video='a.mp4') == [
-        'video_source', 'decomr_node', 'recorder', 'rviz2']
+        'video_source', 'decomr_node', 'recorder', 'camera_rviz']
     assert _executables(file, rviz='false', record='false') == ['decomr_node']
 
 
@@ -154,12 +154,13 @@ def test_a_bag_is_played_in_its_own_time_without_old_results(
     file = _module('bag')
     context = launch.LaunchContext()
     context.launch_configurations.update(bag=str(tmp_path), rate='0.5', start_delay='1',
-                                         namespace='robot')
+                                         namespace='robot', markers='false')
     monkeypatch.setattr(file.shutil, 'which', lambda name: f'/bin/{name}')
     timer, _ = file._playback(context)
     command = _command(timer.actions[0])
     assert command[:6] == ['ros2', 'bag', 'play', str(tmp_path), '--clock', '--rate']
     assert '/robot/human_meshes:=/recorded/robot/human_meshes' in command
+    assert '/robot/overlay/compressed:=/recorded/robot/overlay/compressed' in command
     assert '/diagnostics:=/recorded/diagnostics' in command
     context.launch_configurations['bag'] = '/nowhere'
     with pytest.raises(RuntimeError, match='give bag:=FOLDER'):
@@ -167,6 +168,36 @@ def test_a_bag_is_played_in_its_own_time_without_old_results(
     monkeypatch.setattr(file.shutil, 'which', lambda name: None)
     with pytest.raises(RuntimeError, match='sudo apt-get install'):
         file._check(context)
+
+
+def test_the_meshes_of_a_bag_are_shown_without_a_network(
+        file: ModuleType, tmp_path: Path) -> None:
+    bag = _module('bag')
+    context = launch.LaunchContext()
+    context.launch_configurations.update(bag=str(tmp_path), rate='1.0', start_delay='1',
+                                         namespace='robot', markers='true')
+    timer, _ = bag._playback(context)
+    command = _command(timer.actions[0])
+    assert command[command.index('--remap') + 1:] == ['/robot/markers:=/recorded/robot/markers']
+    assert _executables(file, markers='true', rviz='true') == ['markers_node', 'camera_rviz']
+    declared = {argument.name for argument in
+                bag.generate_launch_description().get_launch_arguments()}
+    assert 'markers' in declared
+
+
+def test_rviz_has_the_frame_that_was_asked_for_else_that_of_the_camera(file: ModuleType) -> None:
+    def words(**arguments: str) -> tuple[str, list[str]]:
+        """Executable and arguments of RViz."""
+        node = _nodes(file, rviz='true', image='/front/image', **arguments)[-1]
+        texts = (perform_substitutions(launch.LaunchContext(), part) for part in node.cmd[1:])
+        return node.node_executable, list(iter(lambda: next(texts), '--ros-args'))
+
+    executable, said = words()
+    assert executable == 'camera_rviz'
+    assert said[0] == '-d' and '--fixed-frame' not in said
+    executable, said = words(fixed_frame='base_link')
+    assert executable == 'rviz2'
+    assert said[-2:] == ['--fixed-frame', 'base_link']
 
 
 def test_a_launched_video_gives_meshes_and_everything_ends_cleanly() -> None:
