@@ -62,13 +62,13 @@ def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
         A list in words; empty where there are none.
     """
     own = node.get_fully_qualified_name()
-    name = topic.rpartition('/')[2]
+    name = _picture_name(topic)
     others = [other for other, found in node.get_topic_names_and_types()
               if other != topic and set(found) & set(types)
               and any(info.topic_type in types and owner_name(info) != own
                       for info in node.get_publishers_info_by_topic(other))]
     # Those of the same name first: often it is the namespace that differs.
-    others.sort(key=lambda other: (other.rpartition('/')[2] != name, other))
+    others.sort(key=lambda other: (_picture_name(other) != name, other))
     if not others:
         return ''
     more = f' and {len(others) - MAX_NAMED} more' if len(others) > MAX_NAMED else ''
@@ -106,6 +106,11 @@ def _remedy(name: str, topic: str, wanted: str, found: list[str]) -> str:
     if wanted == COMPRESSED and IMAGE in found:
         return f'set image_transport:=raw and remap -r image:={topic}'
     return f'remap -r {name}:=TOPIC to a topic of {wanted}'
+
+
+def _picture_name(topic: str) -> str:
+    """The last part of a topic, whatever its transport: `image` of /front/image/compressed."""
+    return topic.removesuffix(COMPRESSED_SUFFIX).rpartition('/')[2]
 
 
 def _described(node: Node, topic: str) -> str:
