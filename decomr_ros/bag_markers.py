@@ -54,18 +54,12 @@ def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangle
         ValueError: the bag is damaged, holds no meshes, or has markers already.
     """
     recording = Recording(bag, namespace)
-    topics = read_topics(bag)
     place = recording.mesh_topic.rpartition('/')[0]
     markers = f'{place}/markers'
     if next(read_bag(bag, [markers]), None) is not None:
         raise ValueError(f'{bag} holds messages on {markers} already; open it as it is')
-    added = [BagTopic(markers, MARKER_ARRAY, message_definition(MARKER_ARRAY), False)]
-    if frames != 'none':
-        added.append(BagTopic('/tf', TF_MESSAGE, tf_definition(), False, 100))
-    writer = BagWriter(out, [*topics.values(), *(
-        topic for topic in added if topic.name not in topics)])
-    copy = _Copy(writer, MeshScene(recording.topology, num_triangles), markers, place,
-                 frames)
+    writer = BagWriter(out, list((_added_topics(markers, frames) | read_topics(bag)).values()))
+    copy = _Copy(writer, MeshScene(recording.topology, num_triangles), markers, place, frames)
     try:
         for message in read_bag(bag):
             copy.add(message, message.topic == recording.mesh_topic)
@@ -75,6 +69,13 @@ def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangle
     writer.close()
     return {'bag': str(bag), 'out': str(out), 'markers': markers, **copy.report(),
             'size_mb': round(sum(path.stat().st_size for path in out.iterdir()) / 1e6, 3)}
+
+
+def _added_topics(markers: str, frames: str) -> dict[str, BagTopic]:
+    added = [BagTopic(markers, MARKER_ARRAY, message_definition(MARKER_ARRAY), False)]
+    if frames != 'none':
+        added.append(BagTopic('/tf', TF_MESSAGE, tf_definition(), False, 100))
+    return {topic.name: topic for topic in added}
 
 
 class _Copy:
