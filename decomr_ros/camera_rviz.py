@@ -23,13 +23,12 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
+from decomr_ros.input_topics import camera_info_topic, image_topic
 from decomr_ros.installation import install_hint
 from decomr_ros.process import stop_on_signals
 
 __all__ = ['CameraFrame', 'main']
 
-# What tells the frame; relative names, so that namespace and remappings hold.
-TOPICS = {'camera_info': CameraInfo, 'human_meshes': HumanMeshArray, 'image': Image}
 # Hears every camera driver.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # How long nothing may come before the log says what is waited for, s.
@@ -45,11 +44,17 @@ class CameraFrame(Node):
         frame_id: of the images; empty until it is known.
     """
 
-    def __init__(self) -> None:
-        """Subscribes."""
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        """Subscribes.
+
+        Args:
+            words: the command line.
+        """
         super().__init__('camera_frame', start_parameter_services=False)
         self.frame_id = ''
-        for topic, type_ in TOPICS.items():
+        image = image_topic(self)
+        for type_, topic in ((CameraInfo, camera_info_topic(self, image, words)),
+                             (HumanMeshArray, 'human_meshes'), (Image, image)):
             self.create_subscription(type_, topic, self._take, NEWEST)
         # Steady time: a simulated clock may stand still.
         self._timer = self.create_timer(TELL_AFTER_S, self._tell,
@@ -64,7 +69,7 @@ class CameraFrame(Node):
 
     def _tell(self) -> None:
         self._timer.cancel()
-        topics = ', '.join(self.resolve_topic_name(topic) for topic in TOPICS)
+        topics = ', '.join(subscription.topic_name for subscription in self.subscriptions)
         self.get_logger().info(
             f'RViz starts when the frame of the camera is known: waiting for one of {topics}; or '
             'give the frame: fixed_frame:=FRAME of the launch file, rviz2 -f FRAME')
@@ -86,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     stop = stop_on_signals()
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    node = CameraFrame()
+    node = CameraFrame(words)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not node.frame_id and not stop.is_set():

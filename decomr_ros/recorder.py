@@ -91,11 +91,7 @@ class Recorder(Node):
         super().__init__('recorder')
         self.exit_code: int | None = None
         topics = TOPICS | {name: MORE_TOPICS[name] for name in also if name in MORE_TOPICS}
-        pictures = image_topic(self, is_compressed=True)
-        beside = {'image/compressed': pictures,
-                  'camera_info': camera_info_topic(self, pictures, words)}
-        names = {name: beside.get(name) or self.resolve_topic_name(name)
-                 for name in (*topics, *also)}
+        names = self._full_names((*topics, *also), words)
         known = [names[name] for name in topics]
         # Once each: a name may also be the full one of a topic above.
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
@@ -117,6 +113,13 @@ class Recorder(Node):
             self.create_timer(LOOK_PERIOD_S, NamedTopics(self, found, self._record).look,
                               clock=clock)
         self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
+
+    def _full_names(self, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+        """The full name of each topic; those of the camera follow the remapping of `image`."""
+        pictures = image_topic(self, is_compressed=True)
+        beside = {'image/compressed': pictures,
+                  'camera_info': camera_info_topic(self, pictures, words)}
+        return {name: beside.get(name) or self.resolve_topic_name(name) for name in names}
 
     def close(self) -> None:
         """Finishes the bag; says what was asked for and never came."""

@@ -38,14 +38,14 @@ def _start(ros: RosTest, *words: str) -> Process:
 
 
 @pytest.mark.parametrize(('type_', 'topic'), [
-    (CameraInfo, 'camera_info'), (Image, 'image'), (HumanMeshArray, 'human_meshes')])
+    (CameraInfo, '/front/camera_info'), (Image, '/front/image'),
+    (HumanMeshArray, '/robot/human_meshes')])
 def test_the_first_message_of_the_camera_names_the_fixed_frame(
         ros: RosTest, rviz: None, type_: type, topic: str) -> None:
     words = ['-d', 'a.rviz', '--ros-args', '-r', '__ns:=/robot', '-r', 'image:=/front/image',
              '-r', '__node:=rviz']
     process = _start(ros, *words)
-    publisher = ros.node.create_publisher(
-        type_, '/front/image' if topic == 'image' else f'/robot/{topic}', CARELESS)
+    publisher = ros.node.create_publisher(type_, topic, CARELESS)
 
     def has_started() -> bool:
         publisher.publish(type_(header=Header(frame_id='head_optical')))
@@ -74,7 +74,7 @@ def test_what_is_waited_for_is_told_and_a_signal_ends_the_waiting(ros: RosTest, 
     program = ('from decomr_ros import camera_rviz as it; it.TELL_AFTER_S = 0.01; '
                'raise SystemExit(it.main())')
     process = ros.start('-c', program, '--ros-args', '-r', 'image:=/front/image')
-    process.wait_for('waiting for one of /camera_info, /human_meshes, /front/image')
+    process.wait_for('waiting for one of /front/camera_info, /human_meshes, /front/image')
     assert 'fixed_frame:=FRAME' in process.output
     assert process.stop() == 0, process.output
     assert 'rviz2 of process' not in process.output
