@@ -7,8 +7,8 @@ of each size the newest calibration is kept, and an image takes the one that fit
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import cv2
@@ -18,6 +18,8 @@ from sensor_msgs.msg import CameraInfo
 from decomr_core.crop import as_stored
 from decomr_core.distortion import LensDistortion, lens_distortion
 from decomr_ros.bad_input import BadInput
+from decomr_ros.calibration_checks import calibration_remarks
+from decomr_ros.lens_names import lens_model
 from decomr_ros.messages import intrinsics_from_camera_info
 
 __all__ = ['Calibration', 'CalibrationStore']
@@ -40,7 +42,8 @@ class Calibration:
         intrinsics: (3, 3) px; None where there is no calibration for this size.
         problem: why there is none, and what to do; empty if there is one.
         lens: what must be undone; None where the picture stays as it is.
-        warning: what is worth telling about a calibration that is used; may be empty.
+        warning: what is worth telling of the lens of a calibration that is used; may be empty.
+        remarks: what else is, text by name of the warning, see `calibration_checks`.
     """
 
     width: int
@@ -49,6 +52,7 @@ class Calibration:
     problem: str = ''
     lens: LensDistortion | None = None
     warning: str = ''
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def undistort_picture(self, picture: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 as an ideal camera with the same intrinsics would see it."""
@@ -72,7 +76,11 @@ class Calibration:
 
 
 class CalibrationStore:
-    """The newest camera_info of each image size; filled by the executor, asked by the worker."""
+    """The newest camera_info of each image size; filled by the executor, asked by the worker.
+
+    Attributes:
+        refused: why the newest camera_info was refused; empty if it was not.
+    """
 
     def __init__(self, told: Callable[[str], None]) -> None:
         """Starts without any.
@@ -84,7 +92,7 @@ class CalibrationStore:
         self._told = told
         self._lock = threading.Lock()
         self._infos: tuple[CameraInfo, ...] = ()  # the newest first
-        self._refused = ''
+        self.refused = ''
         self._made: dict[tuple, tuple[tuple[CameraInfo, ...], Calibration]] = {}
 
     def add(self, message: CameraInfo) -> None:
@@ -100,11 +108,11 @@ class CalibrationStore:
         try:
             intrinsics_from_camera_info(message, width, height)
         except ValueError as error:
-            self._refused = f'camera_info: {error}'
-            raise BadInput('camera_info', self._refused) from error
+            self.refused = f'camera_info: {error}'
+            raise BadInput('camera_info', self.refused) from error
         others = tuple(info for info in infos if _image_size(info) != (width, height))
         with self._lock:
-            self._infos, self._refused = (message, *others)[:MOST_SIZES], ''
+            self._infos, self.refused = (message, *others)[:MOST_SIZES], ''
 
     def for_image(self, width: int, height: int, is_rectified: bool = False,
                   undistort: bool = False) -> Calibration:
@@ -117,7 +125,7 @@ class CalibrationStore:
             undistort: the lens is to be undone where it distorts.
         """
         with self._lock:
-            infos, refused = self._infos, self._refused
+            infos, refused = self._infos, self.refused
         if not infos:
             return Calibration(width, height, problem=refused)
         key = width, height, is_rectified, undistort
@@ -151,26 +159,29 @@ def _calibration(infos: tuple[CameraInfo, ...], width: int, height: int, is_rect
                 'with camera_calibration'))
         lens, warning = (None, '') if is_rectified else _lens(info, intrinsics, width, height,
                                                              undistort)
-        return Calibration(width, height, intrinsics, '', lens, warning)
+        remarks = calibration_remarks(info, intrinsics, width, height, is_rectified)
+        return Calibration(width, height, intrinsics, '', lens, warning, remarks)
     return Calibration(width, height, problem=problem)
 
 
 def _lens(info: CameraInfo, intrinsics: np.ndarray, width: int, height: int,
           undistort: bool) -> tuple[LensDistortion | None, str]:
     """The distortion to undo, and what is worth a warning."""
+    model, coefficients, renamed = lens_model(info.distortion_model, info.d)
     try:
-        lens = lens_distortion(info.distortion_model, info.d)
+        lens = lens_distortion(model, coefficients)
     except ValueError as error:
         return None, (f'camera_info: {error}; the distortion is left out. Give the node a '
                       'rectified image (image_proc) and image_is_rectified:=true')
     if lens is None or undistort:
-        return lens, ''
+        return lens, renamed
     shift_px = lens.largest_shift_px(intrinsics, width, height)
     if not shift_px > SHIFT_WORTH_TELLING * width:
-        return None, ''
-    return None, (f'the lens moves points at the edge of the image by up to {shift_px:.0f} px, '
-                  'which is left out: people there are misplaced. Set undistort:=true, or give '
-                  'the node a rectified image (image_proc) and image_is_rectified:=true')
+        return None, renamed
+    return None, (f'{renamed}{"; " if renamed else ""}the lens moves points at the edge of the '
+                  f'image by up to {shift_px:.0f} px, which is left out: people there are '
+                  'misplaced. Set undistort:=true, or give the node a rectified image '
+                  '(image_proc) and image_is_rectified:=true')
 
 
 def _image_size(info: CameraInfo) -> tuple[int, int]:

@@ -40,13 +40,14 @@ from decomr_ros.inputs import Frame, Inputs
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
+from decomr_ros.parameter_checks import UNUSED, unused_parameters
 from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, read_parameters
 from decomr_ros.pipeline import MeshPipeline, free_memory, settle_memory
 from decomr_ros.process import run_node
-from decomr_ros.quiet_log import QuietLog
 from decomr_ros.ros_arguments import ignored_files_text
 from decomr_ros.silent_topics import publishers_text
-from decomr_ros.standing_warnings import StandingWarnings
+from decomr_ros.stamp_checks import StampChecks
+from decomr_ros.standing_warnings import StandingWarnings, without_numbers
 from decomr_ros.surroundings import look_around
 
 if TYPE_CHECKING:
@@ -59,10 +60,8 @@ if TYPE_CHECKING:
 __all__ = ['DecomrNode', 'main']
 
 STATUS_PERIOD_S = 1.0
-# The warning that holds in every state.
-IGNORED_FILES = 'parameter_files'
-# The same problem is logged once in this time, s.
-QUIET_S = 5.0
+# The warnings that hold in every state.
+IGNORED_FILES, UNKNOWN_PARAMETERS = 'parameter_files', 'unknown_parameters'
 # One image is never worth more than this when the worker is asked to stop, s.
 STOP_TIMEOUT_S = 5.0
 # How long the last messages may take to reach reliable subscribers, s.
@@ -94,12 +93,14 @@ class DecomrNode(ManagedNode):
         super().__init__('decomr', **options)
         self._words = [*(sys.argv[1:] if words is None else words),
                        *(options.get('cli_args') or ())]
-        self._warnings = StandingWarnings(lambda text: self.get_logger().warning(text))
+        self._warnings = StandingWarnings(lambda text: self.get_logger().warning(text),
+                                          lambda text: self.get_logger().info(text))
         self._warnings.hold(IGNORED_FILES, ignored_files_text(
             self._words, self.get_fully_qualified_name()))
-        self._log_bad_image = QuietLog(lambda text: self.get_logger().error(text), QUIET_S)
+        self._stamps = StampChecks(self, self._warnings)
         self._reset()
-        declare_parameters(self, self._is_configured, self._parameters_changed)
+        self._warnings.hold(UNKNOWN_PARAMETERS, declare_parameters(
+            self, self._is_configured, self._parameters_changed), is_logged=True)
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.every(STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
@@ -194,6 +195,7 @@ class DecomrNode(ManagedNode):
             self._publish(frame, image, meshes, times)
         finally:  # an output that fails must not keep the detector from looking
             self._pipeline.learn()
+        self._warnings.end_soon('image')
 
     def _publish(self, frame: Frame, image: np.ndarray, meshes: list[HumanMesh],
                  times: StageTimes) -> None:
@@ -213,15 +215,14 @@ class DecomrNode(ManagedNode):
             with failing_as('parameters'):
                 self._pipeline.update(wanted)
                 self._outputs.update(wanted)
+            self._warnings.hold('outputs', self._outputs.missing, is_logged=True)
             self._inputs.settings = wanted
             self._settings = wanted
 
     def _watch_time(self, header: Header) -> None:
         """Forgets the tracks where time jumps back: a bag that starts again."""
         stamp_ns = nanoseconds_from_stamp(header.stamp)
-        if stamp_ns < self._last_stamp_ns:
-            back_s = (self._last_stamp_ns - stamp_ns) / 1e9
-            self.get_logger().info(f'time jumped back by {back_s:.3f} s: the tracks start anew')
+        if self._stamps.image_jumps_back(stamp_ns, self._last_stamp_ns):
             self._pipeline.reset()
         self._last_stamp_ns = stamp_ns
         self._last_frame_id = header.frame_id or self._last_frame_id
@@ -236,6 +237,7 @@ class DecomrNode(ManagedNode):
         if not self._is_configured():
             return
         self._wanted = read_parameters(self)
+        self._warnings.hold(UNUSED, unused_parameters(self._wanted))
         if 'log_period_s' in names:
             self._log_timer.timer_period_ns = int(self._wanted.log_period_s * 1e9)
             self._log_timer.reset()
@@ -249,18 +251,20 @@ class DecomrNode(ManagedNode):
         self._log_timer: Timer | None = None
         self._inputs: Inputs | None = None
         self._last_stamp_ns, self._last_frame_id = 0, ''
-        self._logged = WorkerCounts()
+        self._logged, self._logged_problem = WorkerCounts(), ''
+        self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS])
         self._statistics = FrameStatistics()
         self._worker: FrameWorker[Frame] = FrameWorker(self._process, self._frame_failed)
         self._stop_timeout_s = STOP_TIMEOUT_S
 
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
+        self._warnings.hold(UNUSED, unused_parameters(settings))
         self._inputs = Inputs(self, settings, self._take, self._images_lost, self._warnings,
                               self._words)
         self._pipeline = MeshPipeline(settings)
         self._outputs = Outputs(self, settings, self._pipeline.topology)
-        self._fixed_frame = FixedFrame(self, settings.smoothing_frame)
+        self._fixed_frame = FixedFrame(self, settings.smoothing_frame, self._warnings)
         self._log_timer = self.every(settings.log_period_s, self._log_rates)
         settle_memory()
         self.get_logger().info(
@@ -284,7 +288,7 @@ class DecomrNode(ManagedNode):
         if not self._worker.stop(self._stop_timeout_s):
             self.get_logger().error(
                 f'an inference did not end within {self._stop_timeout_s:g} s')
-        self._warnings.end_all_but([IGNORED_FILES])
+        self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
         if self._outputs is not None:
             self._outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
                                        frame_id=self._last_frame_id))
@@ -306,7 +310,7 @@ class DecomrNode(ManagedNode):
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_failure(error)
-        self._log_bad_image(f'an image was left out: {error}')
+        self._warnings.hold('image', f'an image was left out: {error}', 1)
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
         self._statistics.add_lost(event.total_count_change)
@@ -322,6 +326,7 @@ class DecomrNode(ManagedNode):
         if self._pipeline is not None:
             values.update(self._pipeline.status())
             values.update(self._inputs.values())
+        self._stamps.look_at_clock()
         values.update(self._warnings.values())
         settings = self._wanted or NodeParameters()
         level, message = judge(Situation(
@@ -350,6 +355,10 @@ class DecomrNode(ManagedNode):
             return
         values = self._statistics.values(counts, period_s)
         rate_in_hz, rate_hz = values.pop('rate_in_hz'), values.pop('rate_hz')
+        problem = without_numbers(values.get('last_problem', ''))
+        if problem == self._logged_problem:
+            values.pop('last_problem', None)
+        self._logged_problem = problem
         self.get_logger().info(f'in {rate_in_hz} Hz, out {rate_hz} Hz; ' + ', '.join(
             f'{name} {value}' for name, value in values.items()))
 

@@ -12,6 +12,7 @@ from rclpy.time import Time
 
 from decomr_ros.installation import install_hint
 from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.standing_warnings import StandingWarnings
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
@@ -22,31 +23,36 @@ __all__ = ['FixedFrame']
 
 # So far behind an image the newest transform still serves: odometry comes at 20 Hz or more.
 LATEST_TF_S = 0.1
-# The same problem is logged once in this time, s.
-QUIET_S = 5.0
 
 
 class FixedFrame:
     """The pose of cameras in one frame."""
 
-    def __init__(self, node: Node, frame_id: str) -> None:
+    def __init__(self, node: Node, frame_id: str, warnings: StandingWarnings | None = None
+                 ) -> None:
         """Listens to tf, where a frame is asked for and tf2_ros is installed.
 
         Args:
             node: who listens and logs.
             frame_id: name of the frame; empty: the camera's own, nothing is looked up.
+            warnings: those of the node; None: its log gets them.
         """
         self._node, self._frame_id = node, frame_id
+        self._warnings = warnings or StandingWarnings(
+            lambda text: node.get_logger().warning(text),
+            lambda text: node.get_logger().info(text))
         self._buffer = self._listener = None
+        self._missing = ''
         if not frame_id:
             return
         try:
             import tf2_ros
         except ImportError:
-            node.get_logger().warning(
+            self._missing = (
                 f'smoothing_frame is {frame_id!r}, but the package tf2_ros is not installed: '
                 'meshes are smoothed in the camera frame, and lag behind when the camera moves; '
                 f'{install_hint("tf2_ros_py")}')
+            self._warnings.hold('smoothing_frame', self._missing)
             return
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()
@@ -59,15 +65,18 @@ class FixedFrame:
             header: of the image; its frame is the camera's optical frame.
         """
         if self._buffer is None:
+            if self._missing:
+                self._warnings.hold('smoothing_frame', self._missing)
             return None
         try:
             found = self._lookup(header)
         except self._error as error:
-            self._node.get_logger().warning(
+            self._warnings.hold(
+                'smoothing_frame',
                 f'smoothed in the camera frame: {self._frame_id} from {header.frame_id} is not '
-                f'known: {error}; does somebody publish it on /tf?',
-                throttle_duration_sec=QUIET_S)
+                f'known: {error}; does somebody publish it on /tf?', 1)
             return None
+        self._warnings.end_soon('smoothing_frame')
         return _matrix(found.transform)
 
     def _lookup(self, header: Header) -> TransformStamped:

@@ -9,33 +9,42 @@ still count.
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_core.detection import Detections
 from decomr_ros.bad_input import BadInput
-from decomr_ros.boxes import detection_message_type, people_from_detections
+from decomr_ros.box_checks import BoxChecks
+from decomr_ros.boxes import (
+    class_ids_from_text,
+    detection_message_type,
+    people_from_detections,
+)
 from decomr_ros.calibration import Calibration, CalibrationStore
+from decomr_ros.calibration_checks import CALIBRATION_WARNINGS
 from decomr_ros.compressed import rgb_from_compressed_message
+from decomr_ros.depth_checks import DepthChecks
 from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
 from decomr_ros.frame_ids import frame_id_problem, without_slash
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.input_topics import camera_info_topic, image_topic, no_camera_info_text
 from decomr_ros.messages import nanoseconds_from_stamp
-from decomr_ros.quiet_log import QuietLog
+from decomr_ros.picture_checks import PICTURE_WARNINGS, picture_remarks
 from decomr_ros.serialized_image import SerializedImage, image_from_bytes
 from decomr_ros.silent_topics import other_types_text, type_name
+from decomr_ros.stamp_checks import InfoStamps, distance_text
+from decomr_ros.stamped_messages import StampedMessages
 from decomr_ros.standing_warnings import StandingWarnings
 from decomr_ros.subscriptions import MatchingSubscription
 
 if TYPE_CHECKING:
+    import numpy as np
     from rclpy.node import Node
     from rclpy.timer import Timer
     from std_msgs.msg import Header
@@ -43,7 +52,7 @@ if TYPE_CHECKING:
     from decomr_core.structures import HumanMesh
     from decomr_ros.parameters import NodeParameters
 
-__all__ = ['Frame', 'Inputs', 'StampedMessages']
+__all__ = ['Frame', 'Inputs']
 
 # The mailbox decides which images are skipped, and counts them; this many may wait to be taken, so
 # that none is lost uncounted while the processor is busy.
@@ -58,29 +67,6 @@ QUIET_S = 5.0
 DEPTH_MAX_AGE_S = 0.1
 # Messages kept to be found by their stamp: as many as arrive while the worker is busy.
 BOXES_KEPT, DEPTH_KEPT = 10, 3
-
-
-class StampedMessages:
-    """The last messages of a topic, found by the time they are of; any thread."""
-
-    def __init__(self, most: int) -> None:
-        """Keeps so many."""
-        self._messages: deque[tuple[int, Any]] = deque(maxlen=most)
-        self._lock = threading.Lock()
-
-    def add(self, stamp: Any, content: Any) -> None:
-        """Takes what a message with this ROS stamp says."""
-        with self._lock:
-            self._messages.append((nanoseconds_from_stamp(stamp), content))
-
-    def at(self, stamp: Any, max_age_s: float) -> Any | None:
-        """What was said at that moment, or nearest to it within the time; None: nothing."""
-        wanted_ns = nanoseconds_from_stamp(stamp)
-        with self._lock:
-            newest_first = list(self._messages)[::-1]
-        near = [(abs(stamp_ns - wanted_ns), content) for stamp_ns, content in newest_first
-                if abs(stamp_ns - wanted_ns) <= max_age_s * 1e9]
-        return min(near, key=lambda pair: pair[0])[1] if near else None
 
 
 class Frame:
@@ -114,7 +100,7 @@ class Frame:
     def calibration(self) -> Calibration:
         """Of the camera, for this image's size; says why there is none."""
         height, width = self._taken.shape[:2]
-        return self._inputs.calibration(width, height)
+        return self._inputs.calibration(width, height, self.header.stamp)
 
     @cached_property
     def boxes(self) -> Detections | None:
@@ -129,9 +115,11 @@ class Frame:
     @cached_property
     def _taken(self) -> np.ndarray:
         """The picture as the camera took it."""
-        if isinstance(self._message, CompressedImage):
-            return rgb_from_compressed_message(self._message)
-        return rgb_from_image_message(self._message)
+        is_compressed = isinstance(self._message, CompressedImage)
+        picture = (rgb_from_compressed_message if is_compressed else rgb_from_image_message)(
+            self._message)
+        self._inputs.warnings.update(PICTURE_WARNINGS, picture_remarks(self._message, picture))
+        return picture
 
 
 class Inputs:
@@ -141,6 +129,7 @@ class Inputs:
         settings: the parameters; may be replaced at any time.
         bad: messages other than images that could not be used, by cause.
         depth_corrected: meshes whose distance a depth image has corrected.
+        warnings: what is ignored or guessed.
     """
 
     def __init__(self, node: Node, settings: NodeParameters,
@@ -169,10 +158,12 @@ class Inputs:
         self._types: dict[str, tuple[str, str]] = {}  # topic and type by input
         self._timer: Timer | None = None
         self._words = words
-        self._warnings = warnings or StandingWarnings(
-            lambda text: node.get_logger().warning(text))
-        self._log_bad = QuietLog(lambda text: node.get_logger().warning(text), QUIET_S)
-        self._last_info = b''
+        self.warnings = warnings or StandingWarnings(
+            lambda text: node.get_logger().warning(text),
+            lambda text: node.get_logger().info(text))
+        self._last_info, self._info_stamps = b'', InfoStamps(self.warnings)
+        self._box_checks = BoxChecks(self.warnings, node.resolve_topic_name('boxes'))
+        self._depth_checks = DepthChecks(self.warnings, node.resolve_topic_name('depth'))
         self._lock = threading.Lock()
         self._calibrations = CalibrationStore(
             lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
@@ -238,27 +229,33 @@ class Inputs:
         values = {f'bad_{cause}': str(count) for cause, count in sorted(bad.items())}
         if self.settings.use_depth:
             values['depth_corrected'] = str(self.depth_corrected)
-        return {'image_reliability': self.reliability, **values}
+        return {'image_reliability': self.reliability, **values, **self._box_checks.values()}
 
     # What belongs to an image; asked by the worker
 
-    def calibration(self, width: int, height: int) -> Calibration:
-        """Of images of this size; a reason for relative meshes is logged once."""
-        found = self._calibrations.for_image(width, height, self.settings.image_is_rectified,
-                                             self.settings.undistort)
-        problem = found.warning
-        if found.intrinsics is None:
-            problem = found.problem or no_camera_info_text(self._node, self.camera_info_topic)
+    def calibration(self, width: int, height: int, stamp: Any = None) -> Calibration:
+        """Of images of this size; what is wrong with it, or with its stamps, is a warning."""
+        made = self._calibrations.for_image(width, height, self.settings.image_is_rectified,
+                                            self.settings.undistort)
+        problem = ''
+        if made.intrinsics is None:
+            problem = made.problem or no_camera_info_text(self._node, self.camera_info_topic)
+            if problem == self._calibrations.refused:  # which has a warning of its own
+                problem = f'no usable camera_info on {self.camera_info_topic} yet'
             problem += '; until then meshes are relative to the root, without a position'
-        self._warnings.hold('camera_info', problem, 1)
-        return found
+        self.warnings.hold('camera_info', problem, 1)
+        found = {**made.remarks, 'lens': made.warning} if made.warning else made.remarks
+        self.warnings.update((*CALIBRATION_WARNINGS, 'lens'), found)
+        if stamp is not None:
+            self._info_stamps.compare(nanoseconds_from_stamp(stamp))
+        return made
 
     def checked_header(self, header: Header) -> Header:
         """The header of an image, its frame's name as tf2 takes it; a wrong one is stated."""
         given = header.frame_id
         header.frame_id = without_slash(given)
         is_good = given and header.frame_id == given
-        self._warnings.hold(
+        self.warnings.hold(
             'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1)
         return header
 
@@ -270,13 +267,14 @@ class Inputs:
         people = self._boxes.at(stamp, settings.boxes_max_age_s)
         if people is None:
             topic = self._node.resolve_topic_name('boxes')
-            self._warnings.hold('boxes', (
+            self.warnings.hold('boxes', (
                 f'no boxes on {topic} within {settings.boxes_max_age_s:g} s of the image '
-                f'(boxes_max_age_s): the detector {settings.detector} looks for people'), 1)
+                f'(boxes_max_age_s){distance_text(self._boxes.nearest_s(stamp))}: the detector '
+                f'{settings.detector} looks for people'), 1)
             return None
-        self._warnings.end('boxes')
-        kept = np.flatnonzero(people.scores >= settings.min_score)
-        return Detections(calibration.undistort_boxes(people.boxes[kept]), people.scores[kept])
+        self.warnings.end('boxes')
+        people = self._box_checks.usable(people, calibration.width, calibration.height, settings)
+        return Detections(calibration.undistort_boxes(people.boxes), people.scores)
 
     def depth(self, stamp: Any, calibration: Calibration) -> DepthImage | None:
         """The depth image of that moment; one that does not fit is counted and logged."""
@@ -285,16 +283,18 @@ class Inputs:
         message = self._depths.at(stamp, DEPTH_MAX_AGE_S)
         if message is None:
             topic = self._node.resolve_topic_name('depth')
-            self._warnings.hold('depth', (
-                f'no depth image on {topic} within {DEPTH_MAX_AGE_S:g} s of the image: distances '
-                'are not corrected; is depth published there, with the stamps of the image?'), 1)
+            self.warnings.hold('depth', (
+                f'no depth image on {topic} within {DEPTH_MAX_AGE_S:g} s of the image'
+                f'{distance_text(self._depths.nearest_s(stamp))}: distances are not corrected'), 1)
             return None
-        self._warnings.end('depth')
+        self.warnings.end('depth')
         try:
-            return depth_from_message(message, calibration)
+            depth = depth_from_message(message, calibration)
         except BadInput as error:
             self._count(error)
             return None
+        self._depth_checks.look(message, depth)
+        return depth
 
     def place(self, meshes: Sequence[HumanMesh], frame: Frame) -> list[HumanMesh]:
         """The meshes of a frame, at their measured distance where depth is known."""
@@ -305,6 +305,7 @@ class Inputs:
             self._node.get_logger().info(
                 f'distances are corrected by {self._node.resolve_topic_name("depth")}')
         self.depth_corrected += corrected
+        self._depth_checks.count(meshes, corrected)
         return placed
 
     # Messages; on the thread that takes them
@@ -312,7 +313,9 @@ class Inputs:
     def _read_image(self, serialized: bytes) -> SerializedImage | Image | None:
         """The image; None, counted, where it is damaged: nothing else would keep the node up."""
         try:
-            return image_from_bytes(serialized)
+            image = image_from_bytes(serialized)
+            self.warnings.end_soon('bad_damaged')
+            return image
         except Exception as error:  # noqa: BLE001 - rclpy raises several kinds
             self._count(BadInput('damaged', f'an image message of {len(serialized)} bytes that '
                                             f'cannot be read: {error}'))
@@ -321,6 +324,7 @@ class Inputs:
     def _read_camera_info(self, serialized: bytes) -> CameraInfo | None:
         """The calibration; None where it is the one before: cameras send it with each image."""
         content = serialized[AFTER_STAMP:]
+        self._info_stamps.take(serialized)
         if content == self._last_info:
             return None
         try:
@@ -335,16 +339,20 @@ class Inputs:
     def _take_camera_info(self, message: CameraInfo) -> None:
         try:
             self._calibrations.add(message)
+            self.warnings.end_soon('bad_camera_info')
         except BadInput as error:
             self._last_info = b''  # to be counted each time
             self._count(error)
 
     def _take_boxes(self, message: Any) -> None:
-        classes = [name.strip() for name in self.settings.boxes_class.split(',') if name.strip()]
+        class_ids = self.settings.person_class_ids
         try:
-            self._boxes.add(message.header.stamp, people_from_detections(message, classes))
+            found = people_from_detections(message, class_ids_from_text(class_ids))
         except BadInput as error:
             self._count(error)
+            return
+        self._box_checks.look(found, class_ids)
+        self._boxes.add(message.header.stamp, found.people)
 
     def _add(self, message_type: type, name: str, topic: str, callback: Callable[[Any], None],
              depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None,
@@ -358,11 +366,10 @@ class Inputs:
         for subscription in self._subscriptions:
             subscription.check()
         for name, (topic, wanted) in self._types.items():
-            self._warnings.hold_if_lasting(
+            self.warnings.hold_if_lasting(
                 f'{name}_type', other_types_text(self._node, name, topic, wanted))
 
     def _count(self, error: BadInput) -> None:
         with self._lock:
             self.bad[error.cause] += 1
-        self._log_bad(f'left out: {error}')
-
+        self.warnings.hold(f'bad_{error.cause}', f'left out: {error}', 1)

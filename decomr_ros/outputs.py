@@ -67,6 +67,9 @@ class Outputs:
     """The publishers, made when the node is configured and destroyed when it is cleaned up.
 
     Not thread-safe: `update` is for the time between two images.
+
+    Attributes:
+        missing: why an output that was switched on after the start is not there; empty: all are.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters,
@@ -85,7 +88,7 @@ class Outputs:
         self._node, self._parameters = node, parameters
         self._last_header = Header()
         self._placed_header = Header()  # of the markers that are shown
-        self._told_missing = ''
+        self.missing = ''
         self._topology = mesh_topology_message(topology)
         self._faces, self._parts = topology.faces, topology.vertex_parts
         self._marker_faces = _marker_faces(topology, parameters.marker_triangles)
@@ -124,9 +127,9 @@ class Outputs:
             self._make_wanted()
         except (ImportError, RuntimeError) as error:
             missing = str(error)
-        if missing and missing != self._told_missing:  # not again with changes of anything else
+        if missing and missing != self.missing:  # not again with changes of anything else
             self._node.get_logger().error(missing)
-        self._told_missing = missing
+        self.missing = missing
 
     def publish_topology(self) -> None:
         """Latches the topology; stamped now."""

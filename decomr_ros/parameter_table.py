@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import enum
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import ParameterNotDeclaredException
 
 from decomr_ros.installation import with_ros2_command
 
@@ -31,6 +32,7 @@ __all__ = ['Effect', 'ParameterEntry', 'descriptor', 'entries', 'parameter', 'pr
 
 # What ROS calls the types.
 TYPE_NAMES = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+ARTICLES = {int: 'an'}
 # Lines of the YAML file are at most this long.
 YAML_WIDTH = 96
 # Parameters of every node, which rclpy reads, some of them in newer distributions alone.
@@ -108,7 +110,8 @@ def problem(entry: ParameterEntry, value: Any) -> str:
     """Why a value is not allowed, in one sentence; empty if it is."""
     said = f'parameter {entry.name} is {value!r}'
     if type(value) is not type(entry.default):
-        return f'{said}, expected a {TYPE_NAMES[type(entry.default)]}'
+        wanted = type(entry.default)
+        return f'{said}, expected {ARTICLES.get(wanted, "a")} {TYPE_NAMES[wanted]}'
     if entry.choices and value not in entry.choices:
         return f'{said}, expected one of: {", ".join(entry.choices)}'
     if entry.range is not None and not entry.range[0] <= value <= entry.range[1]:
@@ -155,6 +158,7 @@ def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]
 
     node.add_on_set_parameters_callback(check)
     _call_after_changes(node, after)
+    _name_what_rclpy_refuses(node, known)
 
 
 def unknown_text(node: Node, table: type) -> str:
@@ -174,10 +178,7 @@ def unknown_text(node: Node, table: type) -> str:
     if not unknown:
         return ''
     known = [entry.name for entry in entries(table)]
-    hints = []
-    for name in unknown:
-        near = difflib.get_close_matches(name, known, n=1)
-        hints.append(f'{name} (nearest: {near[0]})' if near else name)
+    hints = [_with_nearest(name, known) for name in unknown]
     return f'ignored, as there are no such parameters: {", ".join(hints)}'
 
 
@@ -220,6 +221,34 @@ def _call_after_changes(node: Node, after: Callable[[list[Parameter]], None]) ->
         return result
 
     node.set_parameters_atomically = set_and_tell
+
+
+def _name_what_rclpy_refuses(node: Node, known: Mapping[str, ParameterEntry]) -> None:
+    """Puts names into the refusals of rclpy itself, which has none for types and unknown names."""
+    set_atomically = node.set_parameters_atomically
+
+    def set_by_name(changes: list[Parameter]) -> SetParametersResult:
+        """What the services of the parameters call."""
+        names = [change.name for change in changes]
+        try:
+            result = set_atomically(changes)
+        except ParameterNotDeclaredException:
+            unknown = [name for name in names if not node.has_parameter(name)]
+            raise ParameterNotDeclaredException(
+                [_with_nearest(name, known) for name in unknown]) from None
+        if not result.successful and not any(name in result.reason for name in names):
+            found = [text for change in changes if change.name in known
+                     and (text := problem(known[change.name], change.value))]
+            result.reason = '; '.join(found) or f'{", ".join(names)}: {result.reason}'
+        return result
+
+    node.set_parameters_atomically = set_by_name
+
+
+def _with_nearest(name: str, known: Iterable[str]) -> str:
+    """A name that does not exist, with the one that was meant perhaps."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f'{name} (nearest: {near[0]})' if near else name
 
 
 def _yaml_value(value: bool | int | float | str) -> str:

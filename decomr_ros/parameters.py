@@ -93,9 +93,10 @@ class NodeParameters:
     boxes_max_age_s: float = parameter(
         0.5, 'boxes of the stamp of the image are taken; where there are none, the nearest ones '
              'no further away in time than this, s', range=(0.0, 10.0))
-    boxes_class: str = parameter(
-        'person', 'class id or name of people in boxes, several with commas between; empty takes '
-                  'every detection')
+    person_class_ids: str = parameter(
+        'person, 0', 'class ids of people in boxes, with commas between; letters in either case; '
+                     "numbers, as COCO's 0, count in messages without names of classes; empty "
+                     'takes every detection')
     use_depth: bool = parameter(
         False, 'correct the distance of each mesh by depth (sensor_msgs/Image, 16UC1 or 32FC1, '
                'aligned with image)', effect=Effect.CONFIGURE)
@@ -174,7 +175,7 @@ def find_problems(values: Mapping[str, Any]) -> list[str]:
 
 
 def declare_parameters(node: Node, is_configured: Callable[[], bool],
-                       changed: Callable[[frozenset[str]], None]) -> None:
+                       changed: Callable[[frozenset[str]], None]) -> str:
     """Declares every parameter with its description; refuses wrong values from then on.
 
     Warns of those that the node was given and does not have.
@@ -183,12 +184,16 @@ def declare_parameters(node: Node, is_configured: Callable[[], bool],
         node: their owner.
         is_configured: whether parameters that are read by configure are in use.
         changed: called with the names of parameters after a change.
+
+    Returns:
+        That warning; empty where there is none.
     """
     for entry in ENTRIES.values():
         node.declare_parameter(entry.name, entry.default, descriptor(entry))
     watch_changes(node, NodeParameters, find_problems, is_configured, changed)
     if unknown := unknown_text(node, NodeParameters):
         node.get_logger().warning(unknown)
+    return unknown
 
 
 def read_parameters(node: Node) -> NodeParameters:

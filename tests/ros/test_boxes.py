@@ -27,32 +27,38 @@ def detection(name: str = 'person', score: float = 0.9, x: float = 50.0, y: floa
 
 @pytest.mark.parametrize('is_old', [False, True])
 def test_both_layouts_of_vision_msgs_give_the_same_boxes(is_old: bool) -> None:
-    seen = people_from_detections(Message(detections=[detection(is_old=is_old)]), ['person'])
+    message = Message(detections=[detection(is_old=is_old)])
+    seen = people_from_detections(message, ['person']).people
     np.testing.assert_array_equal(seen.boxes, [[40, 40, 60, 80]])
     np.testing.assert_allclose(seen.scores, [0.9])
 
 
 def test_only_the_wanted_classes_count_the_best_first() -> None:
     message = Message(detections=[detection('person', 0.5), detection('dog', 0.99, x=1.0),
-                                  detection('0', 0.8, x=70.0)])
-    seen = people_from_detections(message, ['person', '0'])
-    np.testing.assert_allclose(seen.scores, [0.8, 0.5])
-    assert seen.boxes[0].tolist() == [60, 40, 80, 80]
-    assert len(people_from_detections(message, []).boxes) == 3
-    assert people_from_detections(message, ['cat']).boxes.shape == (0, 4)
+                                  detection('pedestrian', 0.8, x=70.0)])
+    seen = people_from_detections(message, ['person', 'pedestrian'])
+    np.testing.assert_allclose(seen.people.scores, [0.8, 0.5])
+    assert seen.people.boxes[0].tolist() == [60, 40, 80, 80]
+    assert seen.other_classes == {'dog': 1}
+    assert len(people_from_detections(message, []).people.boxes) == 3
+    nobody = people_from_detections(message, ['cat'])
+    assert nobody.people.boxes.shape == (0, 4)
+    assert nobody.other_classes == {'person': 1, 'dog': 1, 'pedestrian': 1}
 
 
 def test_a_detection_without_a_hypothesis_counts_where_everything_does() -> None:
     bare = detection()
     bare.results = []
     message = Message(detections=[bare])
-    assert people_from_detections(message, []).scores.tolist() == [1.0]
-    assert people_from_detections(message, ['person']).scores.tolist() == []
+    assert people_from_detections(message, []).people.scores.tolist() == [1.0]
+    others = people_from_detections(message, ['person'])
+    assert others.people.scores.tolist() == []
+    assert others.other_classes == {'(no hypothesis)': 1}
 
 
 def test_a_turned_box_gives_the_upright_box_around_it() -> None:
     message = Message(detections=[detection(theta=math.pi / 2), detection(theta=math.pi / 4)])
-    seen = people_from_detections(message, ['person']).boxes
+    seen = people_from_detections(message, ['person']).people.boxes
     np.testing.assert_allclose(seen[0], [30, 50, 70, 70], atol=1e-4)
     half = 30 / math.sqrt(2)
     np.testing.assert_allclose(seen[1], [50 - half, 60 - half, 50 + half, 60 + half], atol=1e-4)
@@ -71,7 +77,7 @@ def test_any_numbers_give_usable_boxes_or_a_reason(x: float, y: float, size_x: f
     message = Message(detections=[detection(), detection(
         score=score, x=x, y=y, size=(size_x, size_y), theta=theta)])
     try:
-        seen = people_from_detections(message, ['person'])
+        seen = people_from_detections(message, ['person']).people
     except BadInput as error:
         assert error.cause == 'boxes'
         return

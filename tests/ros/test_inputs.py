@@ -22,9 +22,10 @@ from decomr_ros import inputs as inputs_module
 from decomr_ros import subscriptions
 from decomr_ros.bad_input import BadInput
 from decomr_ros.images import image_message
-from decomr_ros.inputs import Frame, Inputs, StampedMessages
+from decomr_ros.inputs import Frame, Inputs
 from decomr_ros.messages import camera_info_message
 from decomr_ros.parameters import NodeParameters
+from decomr_ros.stamped_messages import StampedMessages
 from decomr_ros.standing_warnings import StandingWarnings
 from decomr_ros.subscriptions import MatchingSubscription
 from tests.ros.conftest import RosTest
@@ -219,7 +220,7 @@ def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
         node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
     inputs, frames = start(node, use_boxes=True, boxes_max_age_s=0.5, max_people=2,
-                           min_score=0.3, boxes_class='person, 0')
+                           min_score=0.3, person_class_ids='person, 0')
     for seconds, scores in ((1.0, (0.4,)), (1.2, (0.5, 0.9, 0.2, 0.7)), (1.4, (0.6,))):
         node.callbacks['/boxes'](SimpleNamespace(header=header(seconds), detections=[
             detection('0', score) for score in scores]))

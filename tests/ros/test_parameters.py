@@ -132,7 +132,8 @@ def test_one_bad_value_among_good_ones_changes_nothing(declared: Declared) -> No
     before = declared.values
     for bad, said in (({'iuv_encoding': 'rgba8'}, "is 'rgba8', expected one of: rgb8, 32FC3"),
                       ({'detector_stride': 0}, 'detector_stride'),
-                      ({'threads': 1.5}, 'parameter type'), ({'runtime': 'nothing'}, 'openvino'),
+                      ({'threads': 1.5}, 'threads is 1.5, expected an integer'),
+                      ({'runtime': 'nothing'}, 'openvino'),
                       ({'autostart': False}, 'read-only'), ({'box_scale': float('nan')},
                                                             'box_scale')):
         assert said in declared.set(max_people=3, min_score=0.5, **bad)
