@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from rclpy.parameter import Parameter
 from decomr_core.detection import Detections
 from decomr_core.structures import NetworkOutput
 from decomr_core.topology import Topology
-from decomr_ros import decomr_node, pipeline
+from decomr_ros import decomr_node, pipeline, stamp_checks
 from decomr_ros.decomr_node import DecomrNode
 from decomr_ros.messages import nanoseconds_from_stamp
 from tests.core.fake_people import FakeRuntime
@@ -63,6 +64,8 @@ class InnerNode:
         monkeypatch.setattr(pipeline, 'load_runtime', self._load_runtime)
         monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ())
         monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)
+        # Images of the tests are stamped a second apart, however soon they follow each other.
+        monkeypatch.setattr(stamp_checks, 'FAR_S', math.inf)
         keep_frozen(monkeypatch)
         values = {'autostart': False, **parameters}
         self.node = DecomrNode(

@@ -57,8 +57,7 @@ class Camera:
         ros.node.create_subscription(HumanMeshArray, 'human_meshes', self.seen.append, 10)
         self._images = ros.node.create_publisher(Image, image, 5)
         self._infos = ros.node.create_publisher(CameraInfo, camera_info, 5)
-        # So that some images a second apart are stamped near the present.
-        self._stamp_s = int(time.time()) - 4
+        self._stamp_s = 1000
 
     def wait(self) -> None:
         self._ros.spin_until(lambda: is_heard(self._ros, self._images)

@@ -147,8 +147,8 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
     for name in ('rate_in_hz', 'rate_hz', 'network_ms', 'detector_ms'):
         assert float(values[name]) >= 0
     assert float(values['rate_in_hz']) > 0 and float(values['rate_hz']) > 0
-    for name in ('latency_p50_ms', 'latency_p95_ms'):  # the camera's stamps are a little old
-        assert 100 < float(values[name]) < 1e5
+    for name in ('latency_p50_ms', 'latency_p95_ms'):  # the camera's stamps are of 1970
+        assert float(values[name]) > 1e9
 
     inner.node.trigger_deactivate()
     status = inner.status()
