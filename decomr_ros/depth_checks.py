@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ['DepthChecks']
 
 # Every so many-th row and column tells what the numbers are like.
-STRIDE = 16
+STRIDE = 32
 # The median of what a depth camera sees lies between these, m.
 NEAREST_M, FARTHEST_M = 0.05, 300.0
 # So many meshes in a row that depth does not correct are no accident.

@@ -19,8 +19,9 @@ __all__ = ['InfoStamps', 'StampChecks', 'distance_text']
 
 # Stamps further apart are of different clocks, s; cameras and networks delay by less.
 FAR_S = 5.0
-# Simulators pause, and slow ones send a clock seldom; ROS time that stands longer is told, s.
-STANDS_S = 3.0
+# ROS time that was the same at so many looks in a row stands still. A node that was busy with its
+# configuration looks before it hears what has come on /clock meanwhile.
+MOST_LOOKS = 4
 NANOSECONDS = 1_000_000_000
 # A camera_info that came longer ago is one that is sent seldom, s: its stamp may be old.
 RECENT_S = 1.0
@@ -35,7 +36,7 @@ class StampChecks:
     def __init__(self, node: Node, warnings: StandingWarnings) -> None:
         """Takes the node, whose clock is ROS time, and what it warns with."""
         self._node, self._warnings = node, warnings
-        self._clock_ns, self._moved_s = 0, time.monotonic()
+        self._clock_ns, self._looks, self._moved_s = 0, 0, time.monotonic()
 
     def image_jumps_back(self, stamp_ns: int, before_ns: int) -> bool:
         """Whether an image is older than the one before; warns of stamps that make no sense.
@@ -69,18 +70,17 @@ class StampChecks:
         """Warns where `use_sim_time` is set and no clock runs; to be called now and then."""
         now_ns, now_s = self._node.get_clock().now().nanoseconds, time.monotonic()
         if now_ns != self._clock_ns:
-            self._clock_ns, self._moved_s = now_ns, now_s
-        found = {}
-        if self._uses_sim_time():
+            self._clock_ns, self._looks, self._moved_s = now_ns, 0, now_s
+        self._looks += 1
+        text = ''
+        if self._uses_sim_time() and self._looks >= MOST_LOOKS:
+            text = (f'/clock stands at {now_ns / NANOSECONDS:.3f} s for '
+                    f'{now_s - self._moved_s:.0f} s; is the simulation paused, or has it ended?')
             if now_ns == 0:
-                found['clock'] = ('use_sim_time is true, but nothing came on /clock: ROS time '
-                                  'stands at 0. Start the simulation or ros2 bag play --clock, '
-                                  'or set use_sim_time to false')
-            elif now_s - self._moved_s > STANDS_S:
-                found['clock'] = (f'/clock stands at {now_ns / NANOSECONDS:.3f} s for '
-                                  f'{now_s - self._moved_s:.0f} s; is the simulation paused, or '
-                                  'has it ended?')
-        self._warnings.update(('clock',), found)
+                text = ('use_sim_time is true, but nothing came on /clock: ROS time stands at 0. '
+                        'Start the simulation or ros2 bag play --clock, or set use_sim_time to '
+                        'false')
+        self._warnings.hold('clock', text)
 
     def _far_from_now(self, stamp_ns: int) -> str:
         """A warning about a stamp of another clock; empty where it is of the node's own."""

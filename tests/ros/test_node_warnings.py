@@ -87,10 +87,7 @@ def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
 
 
 def test_sim_time_without_a_clock_is_named_until_it_comes(
-        ros: RosTest, make: Callable, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
-    monkeypatch.setattr(stamp_checks, 'STANDS_S', 0.3)
+        ros: RosTest, make: Callable, log: Callable[[], str]) -> None:
     inner = make(use_sim_time=True)
     ros.spin_until(lambda: 'nothing came on /clock' in latest(inner), 10)
     assert log().count('nothing came on /clock') == 1
