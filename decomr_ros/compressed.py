@@ -49,17 +49,9 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
     """
     data = bytes(message.data)
     what = f'compressed image of {len(data)} bytes, format {message.format!r}'
-    if 'compresseddepth' in message.format.lower():
-        raise BadInput('compressed', f'{what}: it is a depth image; remap image to the colour '
-                                     'topic of the camera')
     encoding = message.format.partition(';')[0].strip()
-    if encoding in _NO_COLOURS:
-        raise BadInput('compressed', f'{what}: {encoding} is no picture but numbers, as depth; '
-                                     'remap image to the colour topic of the camera')
     is_mosaic = encoding.startswith('bayer_')
-    if is_mosaic and encoding not in ENCODINGS:
-        raise BadInput('compressed', f'{what}: {encoding} is not supported; supported: '
-                                     f'{", ".join(ENCODINGS)}')
+    _check_format(message.format, encoding, what)
     kind = file_kind(data)
     if kind is None:
         raise BadInput('compressed', f'{what}: neither JPEG nor PNG; let the camera or '
@@ -135,16 +127,29 @@ def exif_orientation(data: bytes | array.array) -> int:
     return ORIENTATION_AS_STORED
 
 
+def _check_format(text: str, encoding: str, what: str) -> None:
+    """Refuses what is no picture, or a mosaic that nobody here can read."""
+    if 'compresseddepth' in text.lower():
+        raise BadInput('compressed', f'{what}: it is a depth image; remap image to the colour '
+                                     'topic of the camera')
+    if encoding in _NO_COLOURS:
+        raise BadInput('compressed', f'{what}: {encoding} is no picture but numbers, as depth; '
+                                     'remap image to the colour topic of the camera')
+    if encoding.startswith('bayer_') and encoding not in ENCODINGS:
+        raise BadInput('compressed', f'{what}: {encoding} is not supported; supported: '
+                                     f'{", ".join(ENCODINGS)}')
+
+
 def _rgb_from_mosaic(picture: np.ndarray, encoding: str, what: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB of what a file with a Bayer encoding holds."""
+    if picture.dtype == np.uint16:
+        picture = (picture >> 8).astype(np.uint8)
     if picture.ndim == 3:  # the driver has debayered it before
         return picture[..., 2::-1]
     if picture.shape[0] % 2 or picture.shape[1] % 2:
         raise BadInput('compressed', f'{what}: {encoding} needs an even width and height, it has '
                                      f'{picture.shape[1]}x{picture.shape[0]} px; check the camera '
                                      'driver')
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
     return cv2.cvtColor(picture, ENCODINGS[encoding].to_rgb)
 
 

@@ -37,7 +37,8 @@ LAYERS = (
 TOP = 5  # training, decomr_ros and the commands: none of them imports another's folder
 ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv_bridge',
                'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs',
-               'rcl_interfaces', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs', 'std_srvs',
+               'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs',
+               'std_srvs',
                'vision_msgs', 'visualization_msgs', 'rosbag2_py', 'launch', 'launch_ros',
                'tf2_ros', 'tf2_msgs', 'hri_msgs'}
 # Optional packages, and the files that may import each.

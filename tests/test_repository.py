@@ -35,8 +35,8 @@ DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-h
                  'lightning_fabric': 'lightning-fabric', 'yaml': 'pyyaml'}
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs',
             'geometry_msgs', 'hri_msgs', 'launch', 'launch_ros', 'launch_testing',
-            'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'sensor_msgs', 'std_msgs', 'tf2_msgs',
-            'tf2_ros', 'vision_msgs', 'visualization_msgs'}
+            'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs',
+            'std_msgs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'visualization_msgs'}
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
 MAX_WEIGHTS_BYTES = 16 * 2**20
 
