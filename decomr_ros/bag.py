@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from mcap import writer as mcap_writer
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
@@ -26,8 +27,8 @@ from mcap.writer import CompressionType, Writer
 from decomr_core.files import replacing
 from decomr_ros.bag_topics import QOS_KEY, BagTopic, qos_text, topic_of_channel
 
-__all__ = ['BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag', 'read_topic_types',
-           'read_topics', 'recover_bag']
+__all__ = ['COMPRESSIONS', 'BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag',
+           'read_topic_types', 'read_topics', 'recover_bag']
 
 MAGIC = b'\x89MCAP0\r\n'
 # Opcode and length of every record: one byte and 64 bits.
@@ -37,6 +38,13 @@ END = (RECORD.pack(Opcode.DATA_END, 4) + struct.pack('<I', 0)
        + RECORD.pack(Opcode.FOOTER, 20) + struct.pack('<QQI', 0, 0, 0) + MAGIC)
 # Reaching this the writer closes a chunk by itself, bytes; the recorder flushes far earlier.
 CHUNK_SIZE = 8 * 1024 * 1024
+# The package that mcap compresses with; None where it is not installed.
+ZSTANDARD = getattr(mcap_writer, 'zstandard', None)
+# What a damaged chunk raises; the last ones come from its decompression.
+DAMAGE = (McapError, struct.error, RuntimeError, *([ZSTANDARD.ZstdError] if ZSTANDARD else []))
+# Chunk compressions by name, the smallest result first.
+COMPRESSIONS = {'zstd': CompressionType.ZSTD, 'lz4': CompressionType.LZ4,
+                'none': CompressionType.NONE}
 # The newest metadata.yaml that Humble reads; newer distributions read it too.
 METADATA_VERSION = 5
 
@@ -72,12 +80,15 @@ class BagWriter:
         counts: messages written so far by topic name.
     """
 
-    def __init__(self, folder: str | Path, topics: Sequence[BagTopic]) -> None:
+    def __init__(self, folder: str | Path, topics: Sequence[BagTopic],
+                 compression: str | None = None) -> None:
         """Creates the folder and an empty bag that opens already.
 
         Args:
             folder: must not exist, or be empty.
             topics: what will be recorded; `add_topic` takes more later.
+            compression: of the chunks, one of `COMPRESSIONS`; None: zstd where the Python package
+                zstandard is installed, else lz4.
 
         Raises:
             FileExistsError: the folder holds something.
@@ -91,8 +102,8 @@ class BagWriter:
         self._topics = list(topics)
         self._first_ns = self._last_ns = 0
         self._file = _EndedFile(self.folder / f'{self.folder.name}_0.mcap')
-        # LZ4 costs 0.2 ms per MB; zstd would save a tenth more and cost six times that.
-        self._writer = Writer(self._file, CHUNK_SIZE, CompressionType.LZ4)
+        self._writer = Writer(self._file, CHUNK_SIZE, COMPRESSIONS[
+            compression or ('zstd' if ZSTANDARD else 'lz4')])
         self._writer.start(profile='ros2', library='decomr')
         self._channels = {topic.name: self._register(topic) for topic in topics}
         self.flush()
@@ -134,7 +145,7 @@ class BagWriter:
         schema = self._writer.register_schema(topic.type_name, 'ros2msg',
                                               topic.definition.encode())
         return self._writer.register_channel(
-            topic.name, 'cdr', schema, {QOS_KEY: qos_text(topic)})
+            topic.name, 'cdr', schema, {**topic.metadata, QOS_KEY: qos_text(topic)})
 
     def _write_metadata(self) -> None:
         _write_metadata(self.folder, self._topics, self.counts, self._first_ns, self._last_ns)
@@ -157,7 +168,7 @@ def read_bag(bag: str | Path, topics: Sequence[str] | None = None) -> Iterator[B
                 for schema, channel, message in make_reader(handle).iter_messages(topics):
                     yield BagMessage(channel.topic, message.data, message.log_time,
                                      message.publish_time, schema.name if schema else '')
-        except (McapError, struct.error) as error:
+        except DAMAGE as error:
             raise ValueError(_damage_text(path, error)) from error
 
 
@@ -180,7 +191,7 @@ def read_topics(bag: str | Path) -> dict[str, BagTopic]:
                     handle.seek(0)
                     found = list({channel.topic: (channel, schema) for schema, channel, _ in
                                   make_reader(handle).iter_messages()}.values())
-        except (McapError, struct.error) as error:
+        except DAMAGE as error:
             raise ValueError(_damage_text(path, error)) from error
         topics.update((channel.topic, topic_of_channel(channel, schema))
                       for channel, schema in found)
@@ -313,7 +324,7 @@ def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
                 topics.setdefault(channel.topic, topic_of_channel(channel, schema))
                 counts[channel.topic] = counts.get(channel.topic, 0) + 1
                 times.append(message.log_time)
-    except (McapError, struct.error, RuntimeError) as error:  # the last: from the decompression
+    except DAMAGE as error:
         raise ValueError(f'{path} is damaged in the middle ({type(error).__name__}: {error}); '
                          'that cannot be mended') from error
     return list(topics.values()), counts, times

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -28,6 +30,8 @@ class BagTopic(NamedTuple):
     """Transient local: `ros2 bag play` must offer it to late subscribers again."""
     depth: int | None = None
     """Messages that late subscribers get of a latched topic; None: 1 if latched, otherwise 10."""
+    metadata: Mapping[str, str] = MappingProxyType({})
+    """What the channel in the file says besides its QoS; other readers pass over it."""
 
 
 def qos_text(topic: BagTopic) -> str:
@@ -49,9 +53,10 @@ def topic_of_channel(channel: Any, schema: Any) -> BagTopic:
         channel: mcap.records.Channel.
         schema: mcap.records.Schema of its messages.
     """
-    qos = channel.metadata.get(QOS_KEY, '')
+    metadata = dict(channel.metadata)
+    qos = metadata.pop(QOS_KEY, '')
     is_latched = any(f'durability: {word}' in qos for word in LATCHED_IN_QOS)
     # One entry for each publisher that rosbag2 recorded; late subscribers get those of all.
     depth = sum(int(number) for number in re.findall(r'\bdepth: (\d+)', qos))
     return BagTopic(channel.topic, schema.name, schema.data.decode(), is_latched,
-                    depth or None)
+                    depth or None, metadata)

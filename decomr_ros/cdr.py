@@ -1,4 +1,4 @@
-"""Serialised ROS messages (CDR), written field by field: where the message library is too slow.
+"""Serialised ROS messages (CDR), field by field: where the message library is too slow.
 
 A message begins with four bytes that say how it is written, here plain CDR, little-endian. Behind
 them each number lies at a multiple of its own size.
@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-__all__ = ['CdrWriter']
+__all__ = ['CdrReader', 'CdrWriter']
 
 # Representation: plain CDR, little-endian; alignment counts from behind these four bytes.
 HEADER = b'\x00\x01\x00\x00'
@@ -61,3 +61,51 @@ class CdrWriter:
     def _add(self, part: bytes | memoryview) -> None:
         self._parts.append(part)
         self._size += len(part)
+
+
+class CdrReader:
+    """Walks through a serialised message: each call reads or passes over what comes next.
+
+    Every method raises ValueError where the message ends too early.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Begins behind the first four bytes.
+
+        Raises:
+            ValueError: they do not say plain CDR, little-endian.
+        """
+        if data[:len(HEADER)] != HEADER:
+            raise ValueError(f'it begins with {data[:len(HEADER)].hex(" ") or "nothing"}, not '
+                             f'with {HEADER.hex(" ")} (plain CDR, little-endian)')
+        self._data = data
+        self._place = len(HEADER)
+
+    def skip(self, size: int, count: int) -> int:
+        """Passes over numbers of so many bytes each; gives the place of the first."""
+        place = self._place + -(self._place - len(HEADER)) % size
+        if place + size * count > len(self._data):
+            raise ValueError(f'it ends at byte {len(self._data)}, in the middle of a field')
+        self._place = place + size * count
+        return place
+
+    def numbers(self, format_: str, count: int = 1) -> tuple[float, ...]:
+        """Reads numbers of one type, e.g. 'i' or 'd'."""
+        place = self.skip(struct.calcsize(f'<{format_}'), count)
+        return struct.unpack_from(f'<{count}{format_}', self._data, place)
+
+    def text(self) -> str:
+        """Reads a string."""
+        (size,) = self.numbers('I')
+        place = self.skip(1, size)
+        return self._data[place:place + max(size - 1, 0)].decode('utf-8', 'replace')
+
+    def array(self, size: int) -> tuple[int, int]:
+        """Passes over an array of numbers of up to four bytes; gives its place and its length."""
+        (count,) = self.numbers('I')
+        return self.skip(size, count), count
+
+    def check_end(self) -> None:
+        """Raises ValueError where more follows than the padding of the last field."""
+        if len(self._data) - self._place > 3:
+            raise ValueError(f'{len(self._data) - self._place} bytes follow its last field')

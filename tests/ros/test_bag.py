@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mcap.reader import make_reader
 from rclpy.serialization import serialize_message
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header
 
 from decomr_ros import bag as bag_module
-from decomr_ros.bag import BagTopic, BagWriter, read_bag, recover_bag
+from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics, recover_bag
 from decomr_ros.bag_topics import qos_text
 from decomr_ros.messages import human_mesh_array_message
 from decomr_ros.recorder import message_definition
@@ -69,6 +70,34 @@ def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp
     assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10, TYPE)
 
 
+def test_chunks_are_zstd_unless_something_else_is_wanted_or_it_is_missing(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks(name: str, compression: str | None = None) -> set[str]:
+        writer = BagWriter(tmp_path / name, _topics(), compression)
+        _write(writer, 0, 10)
+        writer.close()
+        assert _read_with_rosbags(tmp_path / name) == list(range(10))
+        with (tmp_path / name / f'{name}_0.mcap').open('rb') as handle:
+            return {chunk.compression for chunk in make_reader(handle).get_summary().chunk_indexes}
+
+    assert chunks('default') == {'zstd'}
+    assert [chunks(name, name) for name in ('zstd', 'lz4', 'none')] == [{'zstd'}, {'lz4'}, {''}]
+    monkeypatch.setattr(bag_module, 'ZSTANDARD', None)
+    assert chunks('without') == {'lz4'}
+
+
+@pytest.mark.parametrize('is_closed', [True, False])
+def test_topics_are_read_with_what_their_channels_say(tmp_path: Path, is_closed: bool) -> None:
+    plain, latched = _topics()
+    plain = plain._replace(metadata={'max_error_mm': '0.42'})
+    writer = BagWriter(tmp_path / 'bag', [plain, latched])
+    _write(writer, 0, 2)
+    writer.write('/latched', _data(0), START_NS, START_NS)
+    writer.close() if is_closed else writer.flush()
+    assert read_topics(tmp_path / 'bag') == {plain.name: plain._replace(depth=10),
+                                             latched.name: latched._replace(depth=1)}
+
+
 def test_a_bag_begins_with_its_earliest_message(tmp_path: Path) -> None:
     """A simulation's clock may go back while it is recorded."""
     writer = BagWriter(tmp_path / 'bag', _topics())
@@ -95,7 +124,7 @@ def test_a_bag_opens_after_every_flush_while_it_is_being_written(tmp_path: Path)
 @pytest.mark.parametrize('cut', [1, 49, 51, 300, 5000])
 def test_a_bag_cut_off_anywhere_is_recovered_up_to_its_last_whole_chunk(tmp_path: Path,
                                                                         cut: int) -> None:
-    writer = BagWriter(tmp_path / 'bag', _topics())
+    writer = BagWriter(tmp_path / 'bag', _topics(), 'lz4')
     sizes = []
     path = tmp_path / 'bag' / 'bag_0.mcap'
     for last in (5, 10, 15):
@@ -123,8 +152,11 @@ def test_recovering_a_whole_bag_leaves_every_byte(tmp_path: Path, is_closed: boo
     assert {path.name: path.read_bytes() for path in (tmp_path / 'bag').iterdir()} == before
 
 
-def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path) -> None:
-    writer = BagWriter(tmp_path / 'bag', _topics())
+@pytest.mark.parametrize(('compression', 'frame'), [('lz4', b'\x04"M\x18'),
+                                                    ('zstd', b'\x28\xb5\x2f\xfd')])
+def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path, compression: str,
+                                                 frame: bytes) -> None:
+    writer = BagWriter(tmp_path / 'bag', _topics(), compression)
     _write(writer, 0, 7)
     writer.close()
     path, metadata = tmp_path / 'bag' / 'bag_0.mcap', tmp_path / 'bag' / 'metadata.yaml'
@@ -134,10 +166,12 @@ def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path) -> None:
     assert recover_bag(tmp_path / 'bag').mended == ('metadata.yaml',)
     assert path.read_bytes() == before
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(7))
-    middle = before.index(b'\x04"M\x18')  # where an LZ4 frame begins
+    middle = before.index(frame)  # where the compressed messages begin
     path.write_bytes(before[:middle] + bytes(40) + before[middle + 40:])
     with pytest.raises(ValueError, match='damaged in the middle'):
         recover_bag(tmp_path / 'bag')
+    with pytest.raises(ValueError, match='cut off or damaged'):
+        list(read_bag(tmp_path / 'bag'))
 
 
 def test_a_bag_is_never_written_over_another(tmp_path: Path) -> None:
