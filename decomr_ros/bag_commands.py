@@ -1,4 +1,4 @@
-"""`decomr bag info | replay-overlay | markers`: what is in a recording, and ways to look at it."""
+"""`decomr bag info | replay-overlay | markers | compact`: what is in a recording, and copies of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from decomr_ros.bag import COMPRESSIONS
+from decomr_ros.bag_compact import compact_bag
 from decomr_ros.bag_info import bag_info, bag_info_text
 from decomr_ros.bag_markers import add_markers
 from decomr_ros.markers_node import FRAMES, triangle_count
 from decomr_ros.replay import VIDEO_SUFFIXES, replay_overlay
+from decomr_ros.rounded_meshes import DEFAULT_MAX_ERROR_MM, max_error_mm
 
 __all__ = ['main']
 
@@ -80,6 +83,14 @@ def _replay(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             'picture stays until the next one was taken', report)
 
 
+def _compact(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    report = compact_bag(options.bag, options.out, options.max_error_mm, options.compression)
+    errors = ''.join(f', vertices of {topic} at most {error_mm:g} mm off'
+                     for topic, error_mm in report['vertices_max_error_mm'].items())
+    return (f'{report["out"]}: {report["messages"]} messages, {report["size_after_mb"]:.1f} MB '
+            f'instead of {report["size_before_mb"]:.1f} MB{errors}', report)
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('bag', type=Path, metavar='BAG', help='folder of a bag, or a .mcap file')
@@ -103,6 +114,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     replay.add_argument('--image', metavar='TOPIC', help="pictures to use; default: the camera's")
     replay.add_argument('--rectified', action='store_true',
                         help='the pictures are: P of camera_info holds, not K')
+    compact = commands.add_parser('compact', parents=[common], help='a smaller copy: meshes '
+                                  'rounded to less than a millimetre, compressed with zstd')
+    compact.set_defaults(handler=_compact)
+    compact.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='of the copy')
+    compact.add_argument('--max-error-mm', type=max_error_mm, default=DEFAULT_MAX_ERROR_MM,
+                         help='vertices may move so far, mm '
+                              f'({DEFAULT_MAX_ERROR_MM:g}); 0: not at all')
+    compact.add_argument('--compression', choices=list(COMPRESSIONS),
+                         help='(zstd where its Python package is installed, else lz4)')
     return parser.parse_args(argv)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.serialization import deserialize_message
 
-from decomr_ros.bag import read_bag, read_topic_types
+from decomr_ros.bag import read_bag, read_topics
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.recording import MESHES, TOPOLOGY, find_mesh_topics
+from decomr_ros.rounded_meshes import MAX_ERROR_KEY
 
 __all__ = ['bag_info', 'bag_info_text']
 
@@ -34,8 +35,10 @@ def bag_info(bag: Path) -> dict[str, Any]:
         FileNotFoundError: there is no bag.
         ValueError: it is damaged, holds no meshes, or meshes of another topology.
     """
-    types = read_topic_types(bag)
-    logs = {topic: _MeshLog(topic) for topic in find_mesh_topics(bag, types)}
+    recorded = read_topics(bag)
+    types = {name: topic.type_name for name, topic in recorded.items()}
+    logs = {topic: _MeshLog(topic, recorded[topic].metadata.get(MAX_ERROR_KEY))
+            for topic in find_mesh_topics(bag, types)}
     times: dict[str, list[int]] = {topic: [] for topic in types}
     topologies: dict[str, MeshTopology] = {}
     for message in read_bag(bag):
@@ -70,7 +73,8 @@ def bag_info_text(report: dict[str, Any]) -> str:
         lines.append(f'{log["topic"]}: {log["rate_hz"]:.1f} Hz, latency p50 '
                      f'{log["latency_p50_ms"]:.0f} ms, people in {log["with_people"]} of '
                      f'{log["messages"]} images, at most {log["people_max"]} at once, body '
-                     f'{log["body"] or "unknown (no topology recorded)"}, frame {log["frame_id"]}')
+                     f'{log["body"] or "unknown (no topology recorded)"}, frame {log["frame_id"]},'
+                     f' vertices {_error_text(log["vertices_max_error_mm"])}')
         lines += [f'  person {person["id"]:>4}: {person["first_s"]:8.2f} s to '
                   f'{person["last_s"]:8.2f} s, {person["images"]} images'
                   for person in log['people']]
@@ -82,8 +86,9 @@ def bag_info_text(report: dict[str, Any]) -> str:
 class _MeshLog:
     """What one topic of meshes tells, message by message."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, max_error_mm: str | None) -> None:
         self.topic = topic
+        self._max_error_mm = float(max_error_mm or 0)
         self.topology: MeshTopology | None = None
         self._stamps_ns: list[int] = []
         self._latencies_ms: list[float] = []
@@ -129,6 +134,7 @@ class _MeshLog:
             'topic': self.topic, 'frame_id': self._frame_id,
             'body': self.topology.body_name if self.topology is not None else None,
             'messages': len(self._stamps_ns), 'rate_hz': _rate_hz(self._stamps_ns),
+            'vertices_max_error_mm': self._max_error_mm,
             'latency_p50_ms': round(float(np.median(self._latencies_ms)), 2),
             'with_people': sum(count > 0 for count in self._counts),
             'people_max': max(self._counts),
@@ -137,6 +143,10 @@ class _MeshLog:
                      for index in np.flatnonzero(intervals > limit_s)],
             'people': [{'id': number, 'first_s': seconds(stamps[0]), 'last_s': seconds(stamps[-1]),
                         'images': len(stamps)} for number, stamps in sorted(self._people.items())]}
+
+
+def _error_text(max_error_mm: float) -> str:
+    return f'rounded, at most {max_error_mm:g} mm off' if max_error_mm else 'as published'
 
 
 def _rate_hz(moments_ns: list[int]) -> float:

@@ -1,10 +1,11 @@
 """`recorder`: the node that writes meshes, topology, calibration and status to a rosbag2 MCAP.
 
-It does the part of `ros2 bag record` that the demo and a robot's flight recorder need, where
-rosbag2 is not installed. Any other topic is recorded by its name (`--also /tf /tf_static`).
-Messages are subscribed raw: what the publisher serialised is what lands in the file, byte for
-byte. Stop it with SIGINT; after SIGKILL the bag still opens, without the last half second (see
-`bag.py`), and `--recover BAG` mends what a full disk left.
+It does the part of `ros2 bag record` that the demo and a robot's flight recorder need. Any other
+topic is recorded by its name (`--also /tf /tf_static`). Messages are subscribed raw: what the
+publisher serialised is what lands in the file, byte for byte, except that the vertices of meshes
+are rounded (`--max-error-mm`, see `rounded_meshes.py`). Stop it with SIGINT; after SIGKILL the bag
+still opens, without the last half second (see `bag.py`), and `--recover BAG` mends what a full
+disk left.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from decomr_ros.bag import BagTopic, BagWriter, recover_bag
+from decomr_ros.bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.input_topics import camera_info_topic, image_topic
 from decomr_ros.named_topics import QUEUE as LATCHED_QUEUE
 from decomr_ros.named_topics import NamedTopics, Offer
 from decomr_ros.process import run_node
+from decomr_ros.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
 from decomr_ros.silent_topics import PICTURE_TYPES, publishers_text, type_name
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
@@ -76,7 +78,8 @@ class Recorder(Node):
     """
 
     def __init__(self, folder: str | Path, also: Sequence[str] = (),
-                 words: Sequence[str] = ()) -> None:
+                 words: Sequence[str] = (), max_error_mm: float = DEFAULT_MAX_ERROR_MM,
+                 compression: str | None = None) -> None:
         """Opens the bag and subscribes.
 
         Args:
@@ -84,6 +87,8 @@ class Recorder(Node):
             also: names of topics to record besides: those of `MORE_TOPICS` or any other,
                 relative or full.
             words: the command line.
+            max_error_mm: vertices may be recorded so far from where they are, mm; 0: exactly.
+            compression: of the bag's chunks, as `BagWriter` takes it.
 
         Raises:
             InvalidTopicNameException: a name that no topic can have.
@@ -95,9 +100,11 @@ class Recorder(Node):
         known = [names[name] for name in topics]
         # Once each: a name may also be the full one of a topic above.
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
+        self._rounding = MeshRounding(max_error_mm, self.get_logger().warning)
         self.writer = BagWriter(folder, [
             BagTopic(names[name], type_name(type_), message_definition(type_name(type_)),
-                     qos is LATCHED) for name, (type_, qos) in topics.items()])
+                     qos is LATCHED, metadata=self._rounding.metadata(type_name(type_)))
+            for name, (type_, qos) in topics.items()], compression)
         # What was asked for and has not come: full name, and who published what when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
         self._pictures = {names[name] for name in MORE_TOPICS if name in names}
@@ -170,7 +177,8 @@ class Recorder(Node):
         """Subscribes to a topic that was found by its name."""
         kind = type_name(type_)
         self.writer.add_topic(BagTopic(name, kind, message_definition(kind), offer.is_latched,
-                                       LATCHED_QUEUE if offer.is_latched else None))
+                                       LATCHED_QUEUE if offer.is_latched else None,
+                                       self._rounding.metadata(kind)))
         self.get_logger().info(f'recording {name} ({kind}'
                                f'{", latched" if offer.is_latched else ""})')
         return self._subscribe(name, type_, offer.qos)
@@ -181,6 +189,7 @@ class Recorder(Node):
             if qos is LATCHED and not self.writer.counts[name]:
                 # The node's publishers and these subscriptions have found each other.
                 self.get_logger().info(f'{READY}: {name} has arrived')
+            data = self._rounding.rounded(type_name(type_), data)
             self._write(name, data, info.get('source_timestamp', 0))
 
         # Humble's subscriptions never say when a message was sent.
@@ -262,13 +271,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--also', nargs='+', metavar='TOPIC', default=[],
                         help='record these besides: any topic by name, such as '
                              f'{", ".join(MORE_TOPICS)}, markers, /tf, /tf_static')
+    parser.add_argument('--max-error-mm', type=max_error_mm, default=DEFAULT_MAX_ERROR_MM,
+                        help='record vertices rounded, at most so far from where they are, mm '
+                             f'({DEFAULT_MAX_ERROR_MM:g}); 0 records them exactly')
+    parser.add_argument('--compression', choices=list(COMPRESSIONS),
+                        help='of the bag (zstd where its Python package is installed, else lz4)')
     parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
                                                          'loss of power, and end')
     options = parse_words(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
     words = list(sys.argv[1:] if argv is None else argv)
-    return run_node(lambda: Recorder(options.out, options.also, words), argv)
+    return run_node(lambda: Recorder(options.out, options.also, words, options.max_error_mm,
+                                     options.compression), argv)
 
 
 def _recover(bag: str) -> int:

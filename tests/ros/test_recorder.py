@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import re
@@ -9,22 +10,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
+from decomr.msg import HumanMesh as HumanMeshMessage
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.errors import ReaderError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from decomr_core.structures import HumanMesh
 from decomr_ros import bag
-from decomr_ros.bag import BagTopic, BagWriter, read_bag
-from decomr_ros.messages import human_mesh_array_message
+from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.messages import human_mesh_array_message, human_meshes_from_message
 from decomr_ros.recorder import FLUSH_PERIOD_S, READY, Recorder, main, message_definition
 from tests.ros.conftest import Process, RosTest, make_mesh, wait_until
 
@@ -225,6 +230,83 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
     for name, warning in zip(silent, warnings, strict=True):
         assert f'nothing came on {name}, which --also asks for: nobody publishes it' in warning
         assert there_is in warning
+
+
+@pytest.mark.parametrize('words', [(), ('--max-error-mm', '5'),
+                                   ('--max-error-mm', '0', '--compression', 'lz4')])
+def test_recorded_vertices_are_near_the_published_ones_for_every_reader(
+        ros: RosTest, words: tuple[str, ...]) -> None:
+    bound_mm = float(words[1]) if words else 0.5
+    mesh = dataclasses.replace(make_mesh(7, 13348), visibility=np.ones(13348, bool))
+    publisher = ros.node.create_publisher(HumanMeshArray, 'human_meshes', 10)
+    recorder = _start(ros, *words)
+    _publish_until(lambda: publisher.publish(human_mesh_array_message(
+        Header(frame_id='camera'), [mesh], 'abc')), lambda: _written(recorder, '/human_meshes'))
+    assert recorder.stop() == 0, recorder.output
+    (channel,) = [topic for name, topic in read_topics(ros.folder / 'bag').items()
+                  if name == '/human_meshes']
+    stated_mm = float(channel.metadata.get('vertices_max_error_mm', 0))
+    for seen in (_by_our_reader(ros.folder / 'bag'), _by_rosbags(ros.folder / 'bag'),
+                 _by_a_subscriber(ros)):
+        np.testing.assert_array_equal(np.ravel(seen.joints), mesh.joints.ravel())
+        vertices = np.asarray(seen.vertices, float).reshape(-1, 3)
+        moved_mm = np.linalg.norm(vertices - mesh.vertices, axis=1).max() * 1000
+        assert 0.8 * stated_mm < moved_mm <= stated_mm <= bound_mm or moved_mm == bound_mm == 0
+    if bound_mm:  # noise: real meshes become smaller
+        size = next((ros.folder / 'bag').glob('*.mcap')).stat().st_size
+        assert size < 0.75 * mesh.vertices.nbytes * _counts(ros.folder / 'bag')['/human_meshes']
+
+
+def _by_our_reader(bag: Path) -> HumanMesh:
+    message = next(read_bag(bag, ['/human_meshes']))
+    return human_meshes_from_message(deserialize_message(message.data, HumanMeshArray))[0]
+
+
+def _by_rosbags(bag: Path) -> object:
+    """Decoded by the definitions that are in the bag."""
+    with AnyReader([bag]) as reader:
+        connections = [found for found in reader.connections if found.topic == '/human_meshes']
+        connection, _, data = next(reader.messages(connections))
+        return reader.deserialize(data, connection.msgtype).meshes[0]
+
+
+def _by_a_subscriber(ros: RosTest) -> HumanMeshMessage:
+    """Played as `ros2 bag play` does: the recorded bytes on a topic of the recorded type."""
+    data = next(read_bag(ros.folder / 'bag', ['/human_meshes'])).data
+    heard: list[HumanMeshArray] = []
+    ros.node.create_subscription(HumanMeshArray, 'played/human_meshes', heard.append, 10)
+    player = ros.node.create_publisher(HumanMeshArray, 'played/human_meshes', 10)
+
+    def publish_and_hear() -> bool:
+        player.publish(data)
+        return bool(heard)
+
+    ros.spin_until(publish_and_hear)
+    return heard[0].meshes[0]
+
+
+def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said(
+        tmp_path: Path, inner_recorder: Callable[..., Recorder],
+        capfd: pytest.CaptureFixture[str]) -> None:
+    recorder = inner_recorder(tmp_path / 'bag')
+    strange = b'\0\0\0\0 of another version'
+    rounded = [recorder._rounding.rounded('decomr/msg/HumanMeshArray', strange) for _ in range(2)]
+    assert rounded == [strange] * 2
+    log = capfd.readouterr().err
+    assert log.count('meshes are recorded without rounding') == 1
+    assert 'build recorder and node from the same version' in log
+    recorder.close()
+
+
+@pytest.mark.parametrize('bound', ['-1', 'nan', 'much', '0.001', '200'])
+def test_an_error_bound_that_is_none_is_one_line_and_exit_code_2(
+        bound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(['--max-error-mm', bound])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert '0.01 to 100 mm' in error
+    assert error.count('\n') == 1
 
 
 def test_a_damaged_bag_is_recovered_by_the_command(
