@@ -1,4 +1,4 @@
-"""`decomr bag info | replay-overlay | markers | compact`: what is in a recording, and copies of it."""
+"""`decomr bag info | replay-overlay | markers | compact`: what is in a recording, and copies."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def _replay(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 def _compact(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     report = compact_bag(options.bag, options.out, options.max_error_mm, options.compression)
     errors = ''.join(f', vertices of {topic} at most {error_mm:g} mm off'
-                     for topic, error_mm in report['vertices_max_error_mm'].items())
+                     for topic, error_mm in report['vertices_max_error_mm'].items()
+                     if error_mm)
     return (f'{report["out"]}: {report["messages"]} messages, {report["size_after_mb"]:.1f} MB '
             f'instead of {report["size_before_mb"]:.1f} MB{errors}', report)
 

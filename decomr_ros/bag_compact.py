@@ -35,19 +35,18 @@ def compact_bag(bag: Path, out: Path, max_error_mm: float,
         compression: of the new chunks, as `BagWriter` takes it.
 
     Returns:
-        out, messages, size_before_mb, size_after_mb, and vertices_max_error_mm of each topic of
-        meshes: what the bag had already lost included.
+        out, messages, size_before_mb, size_after_mb, and vertices_max_error_mm, that of `bag`
+        included, of each topic of meshes.
 
     Raises:
         FileNotFoundError: there is no bag.
         FileExistsError: something is in the way of the new one.
         ValueError: the bag is damaged, or its meshes cannot be read; nothing is left of the new.
     """
-    step_m = step_for_error(max_error_mm / 1000) if max_error_mm else None
+    step_m, waiting = step_for_error(max_error_mm / 1000) if max_error_mm else None, 0
     topics = [_rounded_topic(topic, step_m) for topic in read_topics(bag).values()]
     writer = BagWriter(out, topics, compression)
     try:
-        waiting = 0
         for message in read_bag(bag):
             data = message.data
             if message.type_name == MESHES and step_m is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.serialization import deserialize_message
 
-from decomr_ros.bag import read_bag, read_topics
+from decomr_ros.bag import BagTopic, read_bag, read_topics
 from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.recording import MESHES, TOPOLOGY, find_mesh_topics
 from decomr_ros.rounded_meshes import MAX_ERROR_KEY
@@ -37,8 +37,7 @@ def bag_info(bag: Path) -> dict[str, Any]:
     """
     recorded = read_topics(bag)
     types = {name: topic.type_name for name, topic in recorded.items()}
-    logs = {topic: _MeshLog(topic, recorded[topic].metadata.get(MAX_ERROR_KEY))
-            for topic in find_mesh_topics(bag, types)}
+    logs = {topic: _MeshLog(recorded[topic]) for topic in find_mesh_topics(bag, types)}
     times: dict[str, list[int]] = {topic: [] for topic in types}
     topologies: dict[str, MeshTopology] = {}
     for message in read_bag(bag):
@@ -86,9 +85,9 @@ def bag_info_text(report: dict[str, Any]) -> str:
 class _MeshLog:
     """What one topic of meshes tells, message by message."""
 
-    def __init__(self, topic: str, max_error_mm: str | None) -> None:
-        self.topic = topic
-        self._max_error_mm = float(max_error_mm or 0)
+    def __init__(self, topic: BagTopic) -> None:
+        self.topic = topic.name
+        self._max_error_mm = float(topic.metadata.get(MAX_ERROR_KEY, 0))
         self.topology: MeshTopology | None = None
         self._stamps_ns: list[int] = []
         self._latencies_ms: list[float] = []

@@ -62,6 +62,8 @@ ARGUMENTS = (
                    'none'),
     ('record_also', '', 'besides meshes, topology, calibration and status: iuv, '
                         'image/compressed, image, or any topic by name such as /tf_static'),
+    ('record_max_error_mm', '0.5', 'vertices may be recorded so far from where they are, mm; 0: '
+                                   'exactly, by ros2 bag record where it is installed'),
     ('use_sim_time', 'false', 'whether time comes from /clock'),
 )
 
@@ -186,7 +188,10 @@ def _driver_parameters(given: dict[str, str]) -> dict[str, Any]:
 
 
 def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Action]:
-    """`ros2 bag record` where rosbag2 is installed, else our own recorder."""
+    """Our recorder; for exact meshes `ros2 bag record` where rosbag2 is installed.
+
+    rosbag2 stores messages as they are, so that it cannot round vertices.
+    """
     if given['record'].lower() in FALSE:
         return []
     folder = given['record']
@@ -196,11 +201,13 @@ def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Actio
                  time.strftime('%Y-%m-%d_%H-%M-%S')]
         folder = '_'.join(filter(None, words))
     also = given['record_also'].replace(',', ' ').split()
-    if not _has_rosbag2():
+    error_mm = given['record_max_error_mm']
+    if _is_above_zero('record_max_error_mm', given) or not _has_rosbag2():
         return [Node(
             package='decomr', executable='recorder', name='recorder', output='screen',
             namespace=given['namespace'], parameters=[_sim_time(given)],
-            arguments=['--out', folder, *(['--also', *also] if also else [])],
+            arguments=['--out', folder, '--max-error-mm', error_mm,
+                       *(['--also', *also] if also else [])],
             remappings=[('image/compressed', f'{image}/compressed'), ('image', image),
                         ('camera_info', camera_info)])]
     names = {'camera_info': camera_info, 'image': image, 'image/compressed': f'{image}/compressed'}
@@ -260,6 +267,16 @@ def _number(name: str, given: dict[str, str]) -> int:
     if not given[name].isdecimal():
         raise RuntimeError(f'{name} is {given[name]!r}, expected a whole number')
     return int(given[name])
+
+
+def _is_above_zero(name: str, given: dict[str, str]) -> bool:
+    try:
+        value = float(given[name])
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float('inf'):
+        raise RuntimeError(f'{name} is {given[name]!r}, expected a number, 0 or above')
+    return value > 0
 
 
 def _mapping(name: str, text: str) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def test_camera_info_is_looked_for_beside_the_image(file: ModuleType, image: str
     ({'camera': 'webcam'}, 'expected usb_cam, v4l2, realsense or none'),
     ({'camera': 'v4l2', 'video': 'a.mp4'}, 'not both'),
     ({'rviz': 'maybe'}, 'expected true or false'),
+    ({'record': 'true', 'record_max_error_mm': 'none'}, 'expected a number, 0 or above'),
     ({'parameters': 'stride 5'}, 'expected a YAML mapping')])
 def test_a_mistake_says_what_to_do(file: ModuleType, monkeypatch: pytest.MonkeyPatch,
                                    arguments: dict[str, str], said: str) -> None:
@@ -112,10 +113,11 @@ def test_a_driver_is_started_with_its_own_parameters(
         (image, '/front/image'), (file.camera_info_beside(image), '/front/camera_info')]
 
 
-def test_rosbag2_records_where_it_is_installed(file: ModuleType,
-                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rosbag2_records_exact_meshes_where_it_is_installed(
+        file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, '_has_rosbag2', lambda: True)
-    actions = _nodes(file, record='true', record_also='iuv, image/compressed',
+    assert _executables(file, record='folder') == ['decomr_node', 'recorder']
+    actions = _nodes(file, record='true', record_max_error_mm='0', record_also='iuv, image/compressed',
                      image='/camera/image_raw', namespace='robot', use_sim_time='true')
     command = _command(actions[-1])
     assert command[:5] == ['ros2', 'bag', 'record', '-s', 'mcap']
@@ -135,7 +137,9 @@ def test_rosbag2_records_where_it_is_installed(file: ModuleType,
 def test_our_recorder_records_elsewhere(file: ModuleType,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
     _without_packages(file, monkeypatch)
-    assert _executables(file, record='folder') == ['decomr_node', 'recorder']
+    for error_mm in ('0', '0.5'):
+        *_, recorder = _nodes(file, record='folder', record_max_error_mm=error_mm)
+        assert recorder.node_executable == 'recorder'
 
 
 def test_two_cameras_need_two_namespaces() -> None:
