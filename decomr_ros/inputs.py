@@ -21,6 +21,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from decomr_core.detection import Detections
 from decomr_ros.bad_input import BadInput
 from decomr_ros.box_checks import BoxChecks
+from decomr_ros.box_image import boxes_in_image
+from decomr_ros.box_subscription import BoxSubscription, first_box_message
 from decomr_ros.boxes import (
     class_ids_from_text,
     detection_message_type,
@@ -147,13 +149,14 @@ class Inputs:
             words: the command line of the node.
 
         Raises:
-            RuntimeError: `use_boxes` without vision_msgs.
+            RuntimeError: `use_boxes` without the package of the boxes' type.
         """
         self.settings = settings
         self.bad: Counter[str] = Counter()
         self.depth_corrected = 0
         self._node, self._deliver, self._lost = node, deliver, lost
-        self._boxes_type = detection_message_type() if settings.use_boxes else None
+        self._boxes_type = first_box_message(settings.boxes_type, detection_message_type
+                                             ) if settings.use_boxes else None
         self._subscriptions: list[MatchingSubscription] = []
         self._types: dict[str, tuple[str, str]] = {}  # topic and type by input
         self._timer: Timer | None = None
@@ -202,7 +205,7 @@ class Inputs:
         self._add(CameraInfo, 'camera_info', self.camera_info_topic, self._take_camera_info,
                   from_bytes=self._read_camera_info)
         if self._boxes_type is not None:
-            self._add(self._boxes_type, 'boxes', 'boxes', self._take_boxes)
+            self._subscribe_to_boxes()
         if self.settings.use_depth:
             self._add(Image, 'depth', 'depth', lambda message: self._depths.add(
                 message.header.stamp, message), DEPTH_KEPT)
@@ -273,7 +276,11 @@ class Inputs:
                 f'{settings.detector} looks for people'), 1)
             return None
         self.warnings.end('boxes')
-        people = self._box_checks.usable(people, calibration.width, calibration.height, settings)
+        size = calibration.width, calibration.height
+        people = Detections(boxes_in_image(
+            people.boxes, settings.boxes_fit, (settings.boxes_width, settings.boxes_height), size),
+            people.scores)
+        people = self._box_checks.usable(people, *size, settings)
         return Detections(calibration.undistort_boxes(people.boxes), people.scores)
 
     def depth(self, stamp: Any, calibration: Calibration) -> DepthImage | None:
@@ -353,6 +360,14 @@ class Inputs:
             return
         self._box_checks.look(found, class_ids)
         self._boxes.add(message.header.stamp, found.people)
+
+    def _subscribe_to_boxes(self) -> None:
+        topic, reliability = self._node.resolve_topic_name('boxes'), self.settings.reliability
+        self._subscriptions.append(BoxSubscription(
+            self._node, topic, self.settings.boxes_type, self._boxes_type, detection_message_type,
+            lambda message_type, take: MatchingSubscription(
+                self._node, message_type, 'boxes', take, IMAGE_QUEUE, reliability),
+            self._take_boxes, lambda text: self.warnings.hold_if_lasting('boxes_type', text)))
 
     def _add(self, message_type: type, name: str, topic: str, callback: Callable[[Any], None],
              depth: int = IMAGE_QUEUE, lost: Callable[[Any], None] | None = None,

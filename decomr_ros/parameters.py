@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from decomr_core.detectors import DETECTORS
 from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES
+from decomr_ros.box_image import FITS
+from decomr_ros.box_messages import BOXES_TYPES
 from decomr_ros.parameter_table import (
     Effect,
     descriptor,
@@ -87,9 +89,22 @@ class NodeParameters:
                'a CPU core for 1280x720); iuv, overlay and boxes then are of the undistorted '
                'picture')
     use_boxes: bool = parameter(
-        False, 'take the people from boxes (vision_msgs/Detection2DArray) instead of the '
+        False, 'take the people from boxes, published by another detector, instead of the '
                'detector, which looks only while no boxes are fresh enough',
         effect=Effect.CONFIGURE)
+    boxes_type: str = parameter(
+        'auto', 'type of the topic boxes; auto: the one that is published; '
+                'vision_msgs/Detection3DArray: that of depthai_ros_driver, whose boxes are px',
+        choices=BOXES_TYPES, effect=Effect.CONFIGURE)
+    boxes_width: int = parameter(
+        0, 'width of the image that boxes are of, px, where the detector has resized it; 0: that '
+           'of image', range=(0, 65536))
+    boxes_height: int = parameter(
+        0, 'height of the image that boxes are of, px, likewise', range=(0, 65536))
+    boxes_fit: str = parameter(
+        'stretch', 'how image was fitted into boxes_width x boxes_height: stretch; pad_end or '
+                   'pad_center (scaled, padded at the right or bottom or on both sides); '
+                   'crop_center (scaled, its middle)', choices=FITS)
     boxes_max_age_s: float = parameter(
         0.5, 'boxes of the stamp of the image are taken; where there are none, the nearest ones '
              'no further away in time than this, s', range=(0.0, 10.0))

@@ -40,7 +40,7 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
                'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs',
                'std_srvs',
                'vision_msgs', 'visualization_msgs', 'rosbag2_py', 'launch', 'launch_ros',
-               'tf2_ros', 'tf2_msgs', 'hri_msgs'}
+               'tf2_ros', 'tf2_msgs', 'hri_msgs', 'yolo_msgs'}
 # Optional packages, and the files that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
@@ -57,8 +57,9 @@ OPTIONAL = {
     'mcap': 'decomr_ros/bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
     'tf2_msgs': 'decomr_ros/body_frames.py',
-    'vision_msgs': 'decomr_ros/boxes.py',
+    'vision_msgs': ('decomr_ros/boxes.py', 'decomr_ros/box_messages.py'),
     'viser': 'decomr_ros/view_scene.py',
+    'yolo_msgs': 'decomr_ros/box_messages.py',
 }
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'

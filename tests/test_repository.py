@@ -26,7 +26,7 @@ ROSDEP_KEYS = {
     'torch': 'python3-torch', 'tqdm': 'python3-tqdm', 'yaml': 'python3-yaml',
 }
 WITHOUT_ROSDEP_KEY = {'cuda', 'openvino', 'safetensors', 'smplx', 'tensorrt', 'viser',
-                      'websockets'}
+                      'websockets', 'yolo_msgs'}
 # Keys that no Python import shows: tools of the build, and what a launch file starts.
 KEYS_WITHOUT_IMPORT = {'ament_cmake', 'ament_cmake_python', 'rosidl_default_generators',
                        'rosidl_default_runtime', 'rviz2'}
@@ -36,7 +36,8 @@ DISTRIBUTIONS = {'PIL': 'pillow', 'cuda': 'cuda-python', 'cv2': 'opencv-python-h
 FROM_ROS = {'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs',
             'geometry_msgs', 'hri_msgs', 'launch', 'launch_ros', 'launch_testing',
             'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs',
-            'std_msgs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'visualization_msgs'}
+            'std_msgs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'visualization_msgs',
+            'yolo_msgs'}
 FOREIGN_PATH = re.compile(r'(?<![\w.-])/(?:root|home/\w+|work)/|\.\./share[d]')
 MAX_WEIGHTS_BYTES = 16 * 2**20
 

@@ -117,8 +117,9 @@ def test_rosbag2_records_exact_meshes_where_it_is_installed(
         file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, '_has_rosbag2', lambda: True)
     assert _executables(file, record='folder') == ['decomr_node', 'recorder']
-    actions = _nodes(file, record='true', record_max_error_mm='0', record_also='iuv, image/compressed',
-                     image='/camera/image_raw', namespace='robot', use_sim_time='true')
+    actions = _nodes(file, record='true', record_max_error_mm='0',
+                     record_also='iuv, image/compressed', image='/camera/image_raw',
+                     namespace='robot', use_sim_time='true')
     command = _command(actions[-1])
     assert command[:5] == ['ros2', 'bag', 'record', '-s', 'mcap']
     assert command[command.index('-o') + 1].startswith('decomr_robot_20')
