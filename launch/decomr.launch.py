@@ -54,6 +54,8 @@ ARGUMENTS = (
     ('model', '', 'weights: rt or a .safetensors file; empty: as params_file says'),
     ('runtime', '', 'openvino, onnxruntime, torch or tensorrt; empty: as params_file says'),
     ('reliability', '', 'of the image: auto, best_effort or reliable; empty: as params_file says'),
+    ('boxes', '', 'topic with the boxes of another detector, which sets use_boxes; empty: as '
+                  'params_file says'),
     ('markers', 'false', 'true: no network; markers and /tf of human_meshes that come from '
                          'elsewhere, a bag or another machine'),
     ('rviz', 'false', 'whether to start RViz'),
@@ -110,6 +112,8 @@ def _nodes(context: LaunchContext) -> list[Action]:
     overrides = {'weights': given['model'], 'runtime': given['runtime'],
                  'reliability': given['reliability']}
     overrides = {name: value for name, value in overrides.items() if value}
+    use_boxes, boxes = _boxes(given)
+    overrides |= use_boxes
     overrides |= _mapping('parameters', given['parameters'])
     if _is_true('markers', given):
         node = Node(package='decomr', executable='markers_node', name='decomr_markers',
@@ -119,7 +123,7 @@ def _nodes(context: LaunchContext) -> list[Action]:
             package='decomr', executable='decomr_node', name='decomr',
             namespace=given['namespace'], output='screen',
             parameters=[given['params_file'], overrides, _sim_time(given)],
-            remappings=[('image', image), ('camera_info', camera_info)])
+            remappings=[('image', image), ('camera_info', camera_info), *boxes])
     return [*sources, node, *_recorder(given, image, camera_info),
             *_rviz(given, image, camera_info)]
 
@@ -185,6 +189,11 @@ def _driver_parameters(given: dict[str, str]) -> dict[str, Any]:
         return {'video_device': given['device'], 'image_size': [width, height],
                 'camera_frame_id': FRAME_ID, 'output_encoding': 'rgb8'}
     return {'rgb_camera.color_profile': f'{width}x{height}x{fps}', 'enable_depth': False}
+
+
+def _boxes(given: dict[str, str]) -> tuple[dict[str, bool], list[tuple[str, str]]]:
+    """Parameters and remappings of the node for the boxes of another detector."""
+    return ({'use_boxes': True}, [('boxes', given['boxes'])]) if given['boxes'] else ({}, [])
 
 
 def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Action]:

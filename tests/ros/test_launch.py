@@ -113,6 +113,13 @@ def test_a_driver_is_started_with_its_own_parameters(
         (image, '/front/image'), (file.camera_info_beside(image), '/front/camera_info')]
 
 
+def test_boxes_of_another_detector_are_remapped_and_used(file: ModuleType) -> None:
+    assert file._boxes({'boxes': ''}) == ({}, [])
+    assert file._boxes({'boxes': '/yolo/detections'}) == (
+        {'use_boxes': True}, [('boxes', '/yolo/detections')])
+    assert _executables(file, boxes='/yolo/detections') == ['decomr_node']
+
+
 def test_rosbag2_records_exact_meshes_where_it_is_installed(
         file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, '_has_rosbag2', lambda: True)
