@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from decomr_ros.bad_input import BadInput
-
-__all__ = ['FITS', 'boxes_in_image', 'is_centered_in_image', 'outside_problem']
+__all__ = ['FITS', 'boxes_in_image']
 
 FITS = ('stretch', 'pad_end', 'pad_center', 'crop_center')
 """How an image is made to fit: stretched; scaled, with padding at the right or bottom (pad_end)
@@ -38,18 +36,3 @@ def boxes_in_image(boxes: np.ndarray, fit: str, boxes_size: tuple[int, int],
         scale[:] = scale.min() if fit == 'crop_center' else scale.max()
     start = np.zeros(2) if fit == 'pad_end' else (image - network * scale) / 2
     return (boxes * np.tile(scale, 2) + np.tile(start, 2)).astype(np.float32)
-
-
-def is_centered_in_image(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Whether the centre of each box is in the image, (B,) bool."""
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centers >= 0) & (centers <= image_size)).all(1)
-
-
-def outside_problem(boxes: np.ndarray, image_size: tuple[int, int]) -> BadInput:
-    """Says of (B, 4) boxes that they are not of this image, and what to do."""
-    width, height = image_size
-    return BadInput('boxes', f'{len(boxes)} boxes whose centre is outside of the image of '
-                             f'{width}x{height} px, e.g. {np.round(boxes[0]).tolist()} (x_min, '
-                             'y_min, x_max, y_max); they are of a larger image: set boxes_width '
-                             'and boxes_height to its size, px, and boxes_fit')

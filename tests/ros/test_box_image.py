@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_ros.box_image import FITS, boxes_in_image, is_centered_in_image
+from decomr_ros.box_image import FITS, boxes_in_image
 
 WHOLE_HD = (0.0, 0.0, 1920.0, 1080.0)
 
@@ -41,9 +41,3 @@ def test_the_middle_stays_the_middle_and_squares_stay_squares_unless_stretched(
 
 def test_nobody_stays_nobody() -> None:
     assert boxes_in_image(np.zeros((0, 4)), 'pad_end', (640, 640), (640, 480)).shape == (0, 4)
-    assert is_centered_in_image(np.zeros((0, 4)), (640, 480)).shape == (0,)
-
-
-def test_a_person_who_is_cut_off_is_in_the_image_and_one_beside_it_is_not() -> None:
-    boxes = np.array([[-90, 10, 110, 300], [600, 10, 700, 300], [5, 460, 60, 520]])
-    assert is_centered_in_image(boxes, (640, 480)).tolist() == [True, False, False]
