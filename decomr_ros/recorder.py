@@ -77,15 +77,14 @@ class Recorder(Node):
         writer: the bag.
     """
 
-    def __init__(self, folder: str | Path, also: Sequence[str] = (),
-                 words: Sequence[str] = (), max_error_mm: float = DEFAULT_MAX_ERROR_MM,
-                 compression: str | None = None) -> None:
+    def __init__(self, folder: str | Path, also: Sequence[str] = (), words: Sequence[str] = (),
+                 max_error_mm: float = DEFAULT_MAX_ERROR_MM, compression: str | None = None
+                 ) -> None:
         """Opens the bag and subscribes.
 
         Args:
             folder: of the bag; must not exist, or be empty.
-            also: names of topics to record besides: those of `MORE_TOPICS` or any other,
-                relative or full.
+            also: names of topics to record besides: of `MORE_TOPICS` or any, relative or full.
             words: the command line.
             max_error_mm: vertices may be recorded so far from where they are, mm; 0: exactly.
             compression: of the bag's chunks, as `BagWriter` takes it.
@@ -102,8 +101,7 @@ class Recorder(Node):
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
         self._rounding = MeshRounding(max_error_mm, self.get_logger().warning)
         self.writer = BagWriter(folder, [
-            BagTopic(names[name], type_name(type_), message_definition(type_name(type_)),
-                     qos is LATCHED, metadata=self._rounding.metadata(type_name(type_)))
+            self._bag_topic(names[name], type_, qos is LATCHED)
             for name, (type_, qos) in topics.items()], compression)
         # What was asked for and has not come: full name, and who published what when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
@@ -117,8 +115,8 @@ class Recorder(Node):
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FLUSH_PERIOD_S, self._flush, clock=clock)
         if found:
-            self.create_timer(LOOK_PERIOD_S, NamedTopics(self, found, self._record).look,
-                              clock=clock)
+            named = NamedTopics(self, found, self._record)
+            self.create_timer(LOOK_PERIOD_S, named.look, clock=clock)
         self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
 
     def _full_names(self, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
@@ -173,13 +171,17 @@ class Recorder(Node):
     def _nobody(self, name: str) -> str:
         return f'nobody publishes {"pictures here" if name in self._pictures else "it"}'
 
+    def _bag_topic(self, name: str, type_: type, is_latched: bool,
+                   depth: int | None = None) -> BagTopic:
+        kind = type_name(type_)
+        return BagTopic(name, kind, message_definition(kind), is_latched, depth,
+                        self._rounding.metadata(kind))
+
     def _record(self, name: str, type_: type, offer: Offer) -> Subscription:
         """Subscribes to a topic that was found by its name."""
-        kind = type_name(type_)
-        self.writer.add_topic(BagTopic(name, kind, message_definition(kind), offer.is_latched,
-                                       LATCHED_QUEUE if offer.is_latched else None,
-                                       self._rounding.metadata(kind)))
-        self.get_logger().info(f'recording {name} ({kind}'
+        self.writer.add_topic(self._bag_topic(name, type_, offer.is_latched,
+                                              LATCHED_QUEUE if offer.is_latched else None))
+        self.get_logger().info(f'recording {name} ({type_name(type_)}'
                                f'{", latched" if offer.is_latched else ""})')
         return self._subscribe(name, type_, offer.qos)
 

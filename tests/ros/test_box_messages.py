@@ -16,9 +16,13 @@ from tests.ros.test_boxes import detection
 class DetectionArray:
     """Of yolo_msgs."""
 
+    __module__ = 'yolo_msgs.msg'
+
 
 class Detection3DArray:
     """Of vision_msgs."""
+
+    __module__ = 'vision_msgs.msg'
 
 
 def yolo_detection(name: str = 'person', number: int = 0, score: float = 0.9,

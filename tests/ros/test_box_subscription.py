@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from decomr_ros import inputs as inputs_module
+from decomr_ros import standing_warnings
 from decomr_ros.box_messages import DETECTION_3D, YOLO
 from decomr_ros.inputs import Inputs
 from decomr_ros.parameters import NodeParameters
@@ -26,19 +27,23 @@ __all__ = ['node']  # the fixture
 class Detection2DArray:
     """Of vision_msgs."""
 
+    __module__ = 'vision_msgs.msg'
+
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both packages."""
     stand_in(monkeypatch, 'yolo_msgs', DetectionArray)
     stand_in(monkeypatch, 'vision_msgs', Detection3DArray)
+    monkeypatch.setattr(standing_warnings, 'LASTING_S', 0.0)
     monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: Detection2DArray)
 
 
 def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[type]:
     """Lets the graph say that these types are on the topic; gives what is subscribed to."""
     monkeypatch.setattr(node, 'get_publishers_info_by_topic', lambda topic: [
-        SimpleNamespace(topic_type=name, qos_profile=SimpleNamespace(reliability=None))
+        SimpleNamespace(topic_type=name, qos_profile=SimpleNamespace(reliability=None),
+                        node_name='detector', node_namespace='/')
         for name in types if topic == '/boxes'])
     subscribed: list[type] = []
     create = node.create_subscription
@@ -50,6 +55,11 @@ def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[
 
     monkeypatch.setattr(node, 'create_subscription', note)
     return subscribed
+
+
+def _warning(inputs: Inputs) -> str:
+    """What /diagnostics says of the type of the boxes."""
+    return inputs._warnings.values().get('warning_boxes_type', '')
 
 
 def _seen(node: Notes, frames: list, seconds: float, *detections: object) -> list[list[float]]:
@@ -77,12 +87,13 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
     inputs._watch()
     assert subscribed == [Detection2DArray]
     assert _seen(node, frames, 2.0, detection()) == [[40, 40, 60, 80]]
-    # Of two at once, the one that is read stays.
+    # Of two at once, the one that is read stays, and the other one is told.
+    assert _warning(inputs) == ''
     subscribed = _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray',
                           'vision_msgs/msg/Detection2DArray')
     inputs._watch()
     assert subscribed == []
-    assert inputs.bad == {}
+    assert 'yolo_msgs/msg/DetectionArray of /detector' in _warning(inputs)
     inputs.close()
     assert node.callbacks == {}
 
@@ -97,35 +108,33 @@ def test_a_type_that_was_asked_for_is_subscribed_to_at_once(
 
 @pytest.mark.parametrize(('published', 'boxes_type', 'said'), [
     ('vision_msgs/msg/Detection3DArray', 'auto', 'set boxes_type to vision_msgs/Detection3DArray'),
-    ('std_msgs/msg/String', 'auto', 'this node reads vision_msgs/Detection2DArray or yolo_msgs'),
-    ('vision_msgs/msg/Detection2DArray', YOLO, 'this node reads yolo_msgs/DetectionArray')])
-def test_a_type_that_is_not_read_is_logged_and_counted_until_it_is_mended(
+    ('std_msgs/msg/String', 'auto', 'is not vision_msgs/msg/Detection2DArray, which'),
+    ('vision_msgs/msg/Detection2DArray', YOLO, 'is not yolo_msgs/msg/DetectionArray, which')])
+def test_a_type_that_is_not_read_is_a_warning_until_it_is_mended(
         node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch, published: str,
         boxes_type: str, said: str) -> None:
     inputs, _ = start(node, use_boxes=True, boxes_type=boxes_type)
     subscribed = _publish(node, monkeypatch, published)
-    for _ in range(3):
-        inputs._watch()
-    assert inputs.bad == {'boxes': 3}
-    told = [text for text in node.log if 'it carries' in text]
-    assert len(told) == 1
-    assert f'/boxes: it carries {published}' in told[0]
-    assert said in told[0]
+    inputs._watch()
+    inputs._watch()
+    assert subscribed == []
+    warning = _warning(inputs)
+    assert node.log.count(warning) == 1
+    for text in ('/boxes', published, said, 'remap -r boxes:=TOPIC', 'boxes_type'):
+        assert text in warning
     _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
     inputs._watch()
-    assert inputs.bad == {'boxes': 3}
-    assert subscribed in ([], [DetectionArray])
+    assert _warning(inputs) == ''
 
 
-def test_yolo_boxes_without_yolo_msgs_are_logged_and_counted(
+def test_yolo_boxes_without_yolo_msgs_are_a_warning(
         node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, 'yolo_msgs')
     inputs, frames = start(node, use_boxes=True)
     _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
-    for _ in range(2):
-        inputs._watch()
-    assert inputs.bad == {'boxes': 2}
-    assert 'all of /boxes: boxes of the type yolo_msgs/DetectionArray need' in node.log[-1]
+    inputs._watch()
+    assert _warning(inputs).startswith('no boxes arrive from /boxes: boxes of the type '
+                                       'yolo_msgs/DetectionArray need the package yolo_msgs')
     assert _seen(node, frames, 1.0, detection()) == [[40, 40, 60, 80]], 'subscribed as before'
 
 
