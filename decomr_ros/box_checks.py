@@ -93,7 +93,8 @@ class BoxChecks:
                 'boxes_size', f'{(~is_inside).sum()} boxes on {self._topic} have their centre '
                 f'outside the image of {width}x{height} px, up to x {farthest[0]:.0f}, y '
                 f'{farthest[1]:.0f}, and are left out: they are of an image of another size; '
-                'give the detector the image that this node gets, or scale its boxes to it',
+                'give the detector the image that this node gets, or set boxes_width, '
+                'boxes_height and boxes_fit to how the detector has resized it',
                 int((~is_inside).sum()))
         elif len(people.boxes):
             self._warnings.end_soon('boxes_size')

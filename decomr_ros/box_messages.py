@@ -88,7 +88,7 @@ def _from_yolo(message: Any) -> SimpleNamespace:
         SimpleNamespace(
             bbox=SimpleNamespace(center=detection.bbox.center, size_x=detection.bbox.size.x,
                                  size_y=detection.bbox.size.y),
-            results=list(_yolo_hypotheses(detection)))
+            id=detection.id, results=list(_yolo_hypotheses(detection)))
         for detection in message.detections])
 
 
@@ -109,5 +109,5 @@ def _from_depthai(message: Any) -> SimpleNamespace:
             bbox=SimpleNamespace(
                 center=SimpleNamespace(position=detection.bbox.center.position, theta=0.0),
                 size_x=detection.bbox.size.x, size_y=detection.bbox.size.y),
-            results=detection.results)
+            id=getattr(detection, 'id', ''), results=detection.results)
         for detection in message.detections])

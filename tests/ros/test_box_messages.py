@@ -54,12 +54,14 @@ def test_boxes_of_yolo_ros_are_those_of_the_standard_message(
         yolo_detection(score=0.6, theta=np.pi / 2)])
     heard = made.to_detections(message)
     assert heard.header == 'stamp'
-    seen = people_from_detections(heard, ['person'])
+    seen = people_from_detections(heard, ['person', '0']).people
     np.testing.assert_allclose(seen.scores, [0.6, 0.5])
     np.testing.assert_allclose(seen.boxes, [[30, 50, 70, 70], [40, 40, 60, 80]], atol=1e-4)
     # By the number too: models of one's own may have no names.
-    assert people_from_detections(heard, ['0']).scores.tolist() == pytest.approx([0.7, 0.6, 0.5])
-    assert len(people_from_detections(heard, []).scores) == 4
+    by_number = people_from_detections(heard, ['0']).people
+    np.testing.assert_allclose(by_number.scores, [0.7, 0.6, 0.5])
+    assert len(people_from_detections(heard, []).people.scores) == 4
+    assert people_from_detections(heard, ['person']).other_classes == {'dog': 1, '0': 1}
 
 
 def test_boxes_of_depthai_with_depth_are_read_as_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_boxes_of_depthai_with_depth_are_read_as_pixels(monkeypatch: pytest.Monk
     assert made.type is Detection3DArray
     heard = made.to_detections(Message(header='stamp', detections=[
         spatial_detection(), spatial_detection('12')]))
-    seen = people_from_detections(heard, ['15'])
+    seen = people_from_detections(heard, ['15']).people
     np.testing.assert_array_equal(seen.boxes, [[40, 40, 60, 80]])
     np.testing.assert_allclose(seen.scores, [0.9])
 

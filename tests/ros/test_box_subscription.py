@@ -59,7 +59,7 @@ def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[
 
 def _warning(inputs: Inputs) -> str:
     """What /diagnostics says of the type of the boxes."""
-    return inputs._warnings.values().get('warning_boxes_type', '')
+    return inputs.warnings.values().get('warning_boxes_type', '')
 
 
 def _seen(node: Notes, frames: list, seconds: float, *detections: object) -> list[list[float]]:
@@ -101,7 +101,7 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
 def test_a_type_that_was_asked_for_is_subscribed_to_at_once(
         node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     subscribed = _publish(node, monkeypatch)
-    _, frames = start(node, use_boxes=True, boxes_type=DETECTION_3D, boxes_class='15')
+    _, frames = start(node, use_boxes=True, boxes_type=DETECTION_3D, person_class_ids='15')
     assert subscribed == [Detection3DArray]
     assert _seen(node, frames, 1.0, spatial_detection()) == [[40, 40, 60, 80]]
 
