@@ -1,0 +1,219 @@
+"""Rendered people as the network's pose heads see them: what the encoder knows of each crop.
+
+    python -m training.summaries --config config/train_rt.yaml --weights rt --people 50000 \
+        --seed 1 --out summaries
+
+While the encoder stays as it is, what it says of a picture can be kept instead of the picture:
+9 kB a person instead of 200, and without the encoder's work in every epoch. `training.pose_heads`
+learns from such a folder. Each person is kept twice, the second time mirrored. Several processes
+with different seeds may fill one folder; what is there is kept, and a call that was interrupted
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from decomr_core import checkpoint
+from decomr_core.body_models import load_body
+from decomr_core.body_models.joints import MIRRORED_JOINTS
+from decomr_core.files import replacing
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.uv_map import load_uv_map
+from training.datasets.poses import MIRROR
+from training.datasets.root_frame import root_frame_body
+from training.datasets.synthetic import (
+    HELD_OUT_SEED,
+    SyntheticBatch,
+    SyntheticPeople,
+    missing_assets,
+)
+from training.datasets.tensor_batch import TensorBatch
+from training.train import config_parser
+from training.train_config import TrainConfig
+
+__all__ = ['Summaries', 'encoder_hash', 'mirrored', 'read_summaries', 'summarise',
+           'write_summaries']
+
+SHARD_PEOPLE = 1000
+"""Rendered people in one file."""
+LARGEST_HALF = 60000.0
+"""Float16 ends at 65504."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Summaries(TensorBatch):
+    """N crops, without their pictures.
+
+    Attributes:
+        summaries: (N, S) float16, from `BlazePoseFeatures.for_decoder`.
+        location_maps: (N, 3, R, R) float16, metres, root frame.
+        joints: (N, 24, 3) float32, root frame, m.
+        joints_2d: (N, 24, 3) float32: x and y, crop frame; 1 inside the picture, else 0.
+    """
+
+    summaries: Tensor
+    location_maps: Tensor
+    joints: Tensor
+    joints_2d: Tensor
+
+    def __len__(self) -> int:
+        """N, the number of crops."""
+        return len(self.summaries)
+
+
+def encoder_hash(network: DecoMR) -> str:
+    """What tells two encoders apart: sha256 of the weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.cnet.encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def mirrored(batch: SyntheticBatch, body: torch.nn.Module) -> SyntheticBatch:
+    """The people as a mirror shows them: left is right, in the picture and in the body.
+
+    Args:
+        batch: of a body whose shape space is symmetric, as the built-in one's is.
+        body: its body.
+
+    Returns:
+        images, vertices, joints, joints_2d, pose and shape; IUV image, mask and camera are left
+        as they were.
+    """
+    order = list(MIRRORED_JOINTS)
+    pose = batch.pose[:, order] * torch.as_tensor(MIRROR, dtype=batch.pose.dtype)
+    vertices, joints = root_frame_body(body, pose, batch.shape)
+    joints_2d = batch.joints_2d[:, order] * torch.tensor([-1.0, 1.0, 1.0])
+    return SyntheticBatch(batch.images.flip(2), batch.iuv, batch.mask, vertices, joints, joints_2d,
+                          batch.camera, pose, batch.shape)
+
+
+@torch.inference_mode()
+def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
+    """What is kept of a batch; the encoder computes in bfloat16.
+
+    Args:
+        network: with the encoder `blazepose`, in evaluation mode.
+        batch: of the network's crop size.
+    """
+    images = batch.images.permute(0, 3, 1, 2).float() / 255
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        summaries = network.cnet.encoder(images).for_decoder()[1]
+    maps = network.location_mapper.location_map_from_vertices(batch.vertices)
+    return Summaries(summaries.float().clamp(-LARGEST_HALF, LARGEST_HALF).half(), maps.half(),
+                     batch.joints.clone(), batch.joints_2d.clone())
+
+
+def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: Path) -> None:
+    """Renders people and writes them, `SHARD_PEOPLE` to a file; files that are there stay.
+
+    Args:
+        network: whose encoder says what is kept.
+        people: who is rendered.
+        count: how many; rounded up to whole files.
+        out: the folder.
+
+    Raises:
+        ValueError: a file in it comes from another encoder.
+        OSError: the folder cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    size, encoder = people.config.batch_size, encoder_hash(network)
+    for shard in range(-(-count // SHARD_PEOPLE)):
+        path = out / f'seed{people.seed}_{shard:05d}.safetensors'
+        if path.exists():
+            _check_encoder(path, encoder)
+            continue
+        parts = []
+        first = shard * (SHARD_PEOPLE // size)
+        for number in range(first, first + SHARD_PEOPLE // size):
+            batch = people.batch(number)
+            parts += [summarise(network, batch), summarise(network, mirrored(batch, people.body))]
+        whole = Summaries.concatenate(parts)
+        with replacing(path) as temporary:
+            save_file({item.name: getattr(whole, item.name).contiguous()
+                       for item in fields(Summaries)}, temporary, {'encoder': encoder})
+        logger.info('%s: %d crops', path, len(whole))
+
+
+def read_summaries(folders: list[Path], encoder: str) -> Summaries:
+    """All crops of some folders.
+
+    Args:
+        folders: as `write_summaries` leaves them.
+        encoder: hash of the encoder that they are wanted from.
+
+    Raises:
+        FileNotFoundError: a folder has no such files.
+        ValueError: a file is damaged, or comes from another encoder.
+    """
+    parts = []
+    for folder in folders:
+        paths = sorted(folder.glob('*.safetensors'))
+        if not paths:
+            raise FileNotFoundError(f'{folder} has no summaries; make some: '
+                                    'python -m training.summaries --out FOLDER')
+        for path in paths:
+            _check_encoder(path, encoder)
+            parts.append(Summaries(**load_file(path)))
+    return Summaries.concatenate(parts)
+
+
+def _check_encoder(path: Path, encoder: str) -> None:
+    try:
+        with safe_open(path, 'pt') as file:
+            found = (file.metadata() or {}).get('encoder', '')
+    except SafetensorError as error:
+        raise ValueError(f'{path} is damaged ({error}); delete it and make it again') from error
+    if found != encoder:
+        raise ValueError(f'{path} was made with another encoder ({found[:12]}) than that of the '
+                         f'weights ({encoder[:12]}); take another folder')
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = config_parser(TrainConfig, 'train', 'training.summaries', __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument('--weights', default='rt', help='whose encoder is asked, by path or name')
+    parser.add_argument('--people', type=int, default=20000, help='rendered people')
+    parser.add_argument('--seed', type=int, required=True, help='of the people; a process each')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the files')
+    given = parser.parse_args(arguments)
+    try:
+        config = parser.instantiate(given).train
+        if given.seed == HELD_OUT_SEED:
+            raise ValueError(f'seed {given.seed} is reserved for the held-out set; take another')
+        torch.set_num_threads(config.threads)
+        body = load_body(config.body)
+        uv_map = load_uv_map(config.uv_map, body)
+        network = checkpoint.load_network(given.weights, body, uv_map).eval()
+        if network.config.encoder != 'blazepose':
+            raise ValueError(f'{given.weights} has no pretrained encoder (blazepose)')
+        for line in missing_assets(config.data):
+            logger.info('%s', line)
+        write_summaries(network.to(memory_format=torch.channels_last),
+                        SyntheticPeople(config.data, body, uv_map, given.seed), given.people,
+                        given.out)
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
