@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from training.datasets.layers import Shadow
 from training.datasets.textures import TEXTURE_SIDE, TextureBank, random_color
 
-__all__ = ['Scene', 'draw_background', 'draw_occluder', 'draw_shadow']
+__all__ = ['Scene', 'draw_background', 'draw_furniture_shadow', 'draw_occluder', 'draw_shadow']
 
 NEAR_M = 0.15
 """Boxes that come nearer to the image plane are left out."""
@@ -107,6 +108,21 @@ def draw_shadow(rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
             cv2.line(mask, _pixel(spots[parent]), _pixel(spots[joint]), 1.0, wide)
     mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(.8, 4))
     image *= (1 - rng.uniform(.1, .65) * mask)[..., None]
+
+
+def draw_furniture_shadow(image: np.ndarray, shadow: Shadow, scene: Scene,
+                          to_light: np.ndarray) -> None:
+    """Darkens the floor (S, S, 3) around furniture, in place; `to_light` as in `draw_shadow`."""
+    size = len(image)
+    rise = max(float(to_light @ scene.up), .25)
+    above = shadow.corners @ scene.up + scene.height_m
+    ground = shadow.corners - to_light * (np.clip(above, 0, 3) / rise)[..., None]
+    mask = np.zeros((size, size), np.float32)
+    for corners in ground[ground[..., 2].min(1) >= NEAR_M]:
+        spots = np.clip(scene.project(corners, size), -4 * size, 4 * size)
+        cv2.fillConvexPoly(mask, cv2.convexHull(spots.astype(np.int32)), 1.0)
+    mask = cv2.GaussianBlur(mask, (0, 0), shadow.softness_px)
+    image *= (1 - np.float32(shadow.darkness) * mask)[..., None]
 
 
 def draw_occluder(rng: np.random.Generator, bank: TextureBank, scene: Scene,

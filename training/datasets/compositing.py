@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from training.datasets.backgrounds import Scene, draw_background, draw_occluder, draw_shadow
+from training.datasets.backgrounds import (
+    Scene,
+    draw_background,
+    draw_furniture_shadow,
+    draw_occluder,
+    draw_shadow,
+)
 from training.datasets.clutter import draw_furniture, draw_robot_arm, low_light
+from training.datasets.layers import Layers, Shadow
 from training.datasets.panoramas import Panorama, draw_panorama
 from training.datasets.photometric import degrade, soft_composite
+from training.datasets.solids import Rays
 from training.datasets.textures import TextureBank
-from training.datasets.viewpoints import Framing, Viewpoints
+from training.datasets.viewpoints import Framing, Viewpoints, pixel_rays
 
 __all__ = ['Compositor', 'openness', 'sample_light']
 
@@ -47,16 +55,14 @@ class Compositor:
     passer_by_share: float
     is_crowded: bool = False
 
-    def compose(self, rng: np.random.Generator, people: np.ndarray, silhouettes: np.ndarray,
-                joints: np.ndarray, views: Viewpoints, framing: Framing,
-                lights: list[dict[str, np.ndarray]],
+    def compose(self, rng: np.random.Generator, layers: Layers, joints: np.ndarray,
+                views: Viewpoints, framing: Framing, lights: list[dict[str, np.ndarray]],
                 places: list[tuple[Panorama, float] | None]) -> tuple[np.ndarray, np.ndarray]:
         """Puts people into scenes.
 
         Args:
             rng: the source of chance.
-            people: (B, S, S, 3) float32 lit people on black, 0 to 255.
-            silhouettes: (B, S, S) uint8, 1 where they are.
+            layers: the drawn people.
             joints: (B, 24, 3) root frame, m.
             views: the cameras.
             framing: the crops.
@@ -66,18 +72,22 @@ class Compositor:
         Returns:
             images (B, S, S, 3) uint8 and where each person is seen (B, S, S) uint8.
         """
-        count, size = len(people), people.shape[1]
+        count, size = len(layers.people), layers.people.shape[1]
         images = np.empty((count, size, size, 3), np.uint8)
         masks = np.empty((count, size, size), np.uint8)
         for index in range(count):
             scene = Scene(framing.center[index], float(framing.half_side[index]), views.up[index],
-                          float(views.height_m[index]), float(views.distance_m[index]))
-            image = self._behind(rng, scene, places[index], views.camera_from_world[index], size)
-            if rng.random() < .75:
-                draw_shadow(rng, image, joints[index] + framing.translation_m[index],
-                            self.parents, scene, lights[index]['to_light'])
+                          float(views.height_m[index] + layers.lift_m[index]),
+                          float(views.distance_m[index]))
+            placed = joints[index] + framing.translation_m[index]
+            rays = pixel_rays(framing, index, size) if framing.strength(index) else None
+            wide = scene if rays is None else _scene_around(scene, rays)
+            image = self._behind(rng, wide, places[index], views.camera_from_world[index], size)
+            self._cast_shadows(rng, image, placed, layers.shadows[index], wide, lights[index])
+            if rays is not None:
+                image = _as_seen(image, wide, rays)
             cover = self._crowd if self.is_crowded else self._cover
-            image, mask = cover(rng, image, people, silhouettes, index, scene)
+            image, mask = cover(rng, image, layers, index, scene)
             image = degrade(rng, low_light(rng, image) if self.is_crowded else image)
             outside = _outside(framing.border[index], size)
             image[outside] = 0
@@ -95,20 +105,30 @@ class Compositor:
             image = draw_background(rng, self.bank, scene, size)
         return cv2.GaussianBlur(image, (5, 5), rng.uniform(.3, 1.1))
 
-    def _cover(self, rng: np.random.Generator, image: np.ndarray, people: np.ndarray,
-               silhouettes: np.ndarray, index: int,
+    def _cast_shadows(self, rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
+                      furniture: Shadow | None, scene: Scene,
+                      light: dict[str, np.ndarray]) -> None:
+        """Darkens the floor (S, S, 3) around a person (24, 3) and the furniture, in place."""
+        if rng.random() < .75:
+            draw_shadow(rng, image, joints, self.parents, scene, light['to_light'])
+        if furniture is not None:
+            draw_furniture_shadow(image, furniture, scene, light['to_light'])
+
+    def _cover(self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int,
                scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """The image with the person, others and things in it, and where the person is seen."""
+        people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
         other = (index + 1) % count
-        mask = silhouettes[index].copy()
+        mask = layers.seen[index].copy()
         in_front = rng.random() < .2
         passer_by = None
         if rng.random() < self.passer_by_share and count > 1:
             passer_by = _moved(rng, people[other], silhouettes[other], in_front)
         if passer_by and not in_front:
             image = soft_composite(image, *passer_by, .6)
-        image = soft_composite(image, people[index], mask, float(rng.uniform(.4, .8)))
+        image = soft_composite(image, people[index], silhouettes[index],
+                               float(rng.uniform(.4, .8)))
         hidden = [passer_by] if passer_by and in_front else []
         if rng.random() < self.occluder_share:
             hidden.append(draw_occluder(rng, self.bank, scene, size))
@@ -118,12 +138,12 @@ class Compositor:
                 mask *= 1 - hides
         return image, mask
 
-    def _crowd(self, rng: np.random.Generator, image: np.ndarray, people: np.ndarray,
-               silhouettes: np.ndarray, index: int,
+    def _crowd(self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int,
                scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """As `_cover`, with several people and more things in front."""
+        people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
-        mask = silhouettes[index].copy()
+        mask = layers.seen[index].copy()
         others = rng.permutation(count - 1)[:rng.poisson(CROWD)]
         in_front = rng.random(len(others)) < CROWD_IN_FRONT
         above = []
@@ -133,12 +153,13 @@ class Compositor:
                 above.append(moved)
             else:
                 image = soft_composite(image, *moved, .6)
-        image = soft_composite(image, people[index], mask, float(rng.uniform(.4, .8)))
+        image = soft_composite(image, people[index], silhouettes[index],
+                               float(rng.uniform(.4, .8)))
         if rng.random() < self.occluder_share:
             above.append(draw_occluder(rng, self.bank, scene, size))
         if rng.random() < CLUTTER_SHARE:
             above.append((draw_robot_arm if rng.random() < .4 else draw_furniture)(rng, size))
-        whole = mask.sum()
+        whole = layers.whole[index]
         for colors, hides in above:
             if (mask * (1 - hides)).sum() >= (1 - MOST_HIDDEN_CROWDED) * whole:
                 image = soft_composite(image, colors * hides[..., None], hides, .6)
@@ -185,6 +206,21 @@ def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
                        [0, scale, middle - scale * middle + drop]])
     return (cv2.warpAffine(person, matrix, (size, size)),
             cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST))
+
+
+def _scene_around(scene: Scene, rays: Rays) -> Scene:
+    """The scene of a pinhole camera whose square crop holds all rays of a lens."""
+    low, high = (np.array([find(rays.x), find(rays.y)], float) for find in (np.min, np.max))
+    return replace(scene, center=(low + high) / 2, half_side=float((high - low).max() / 2))
+
+
+def _as_seen(image: np.ndarray, scene: Scene, rays: Rays) -> np.ndarray:
+    """What rays meet in the picture (S, S, 3) of a scene."""
+    size = len(image)
+    column, row = (((line - np.float32(center)) / np.float32(scene.half_side) + 1) * (size / 2)
+                   - np.float32(.5) for line, center in zip((rays.x, rays.y), scene.center,
+                                                            strict=True))
+    return cv2.remap(image, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _outside(border: np.ndarray, size: int) -> np.ndarray:

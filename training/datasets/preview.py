@@ -71,7 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     cv2.setNumThreads(0)
     try:
         config = SyntheticConfig(size=options.size, rules=options.rules, possible_only=True,
-                                 **asset_values(options))
+                                 has_furniture=True, has_folds=True,
+                                 distorted_share=options.distorted_share,
+                                 is_crowded=options.crowded, **asset_values(options))
         body = load_body(options.body)
         people = SyntheticPeople(config, body, load_uv_map(options.uv_map, body=body),
                                  options.seed)
@@ -100,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--size', type=int, default=128, help='side of the images, px')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--rules', choices=list(RULES), default='wide', help='poses by rule')
+    parser.add_argument('--crowded', action='store_true', help='several people, things in front')
+    parser.add_argument('--distorted-share', type=float, default=.1,
+                        help='share of the images taken through a wide-angle lens')
     parser.add_argument('--body', default='builtin', help='body model: a name or an npz')
     parser.add_argument('--uv-map', default='builtin', help='UV map: a name or an npz')
     add_asset_options(parser)

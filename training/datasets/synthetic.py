@@ -18,6 +18,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from training.datasets.body_shapes import sample_shapes
 from training.datasets.compositing import Compositor, sample_light
 from training.datasets.dressing import Dresser
+from training.datasets.furnishing import Furnisher
+from training.datasets.layers import Layers
 from training.datasets.painting import Bodies, Painter
 from training.datasets.panoramas import Panorama, Panoramas, panorama_light
 from training.datasets.plausible_poses import PoseCheck, PoseCounts, draw_plausible
@@ -37,6 +39,7 @@ from training.datasets.viewpoints import (
     frame_people,
     orient_poses,
     sample_viewpoints,
+    with_lenses,
 )
 from training.datasets.wardrobe import Wardrobe
 from training.iuv_target import IUV_STRIDE, iuv_target
@@ -63,6 +66,10 @@ class SyntheticConfig:
         passer_by_share: share of images with another person in the picture.
         is_crowded: scenes with several people, robot arms and furniture in front, low light;
             people may be hidden to three quarters.
+        has_furniture: people who sit or lie do so on chairs, sofas, benches, beds, at tables.
+        has_folds: skirts, dresses and coats hang in folds, and garments have wrinkles.
+        distorted_share: share of the images taken through a wide-angle lens, mostly near its
+            edge.
         rules: poses by rule: `usual`, the held-out set's, or `wide`, with many who sit, kneel,
             lie, carry and work as well.
         possible_only: whether poses that nobody can take are drawn again, and recorded ones left
@@ -85,6 +92,9 @@ class SyntheticConfig:
     occluder_share: float = 0.25
     passer_by_share: float = 0.35
     is_crowded: bool = False
+    has_furniture: bool = False
+    has_folds: bool = False
+    distorted_share: float = 0.0
     rules: str = 'usual'
     possible_only: bool = False
     poses_file: str = ''
@@ -171,6 +181,8 @@ class SyntheticPeople(IterableDataset):
         self._compositor = Compositor(
             shared_textures(), [int(parent) for parent in body.parents], config.occluder_share,
             config.passer_by_share, config.is_crowded)
+        self._furnisher = (Furnisher(shared_textures(), body.vertex_parts.numpy())
+                           if config.has_furniture else None)
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
         """Batches without end; worker k of n makes the numbers k, k + n, ..."""
@@ -191,17 +203,25 @@ class SyntheticPeople(IterableDataset):
         """
         rng = np.random.default_rng([self.seed, number])
         count = self.config.batch_size if count is None else count
+        # What was added later draws from streams of its own, and leaves the rest as it was.
+        lens_rng, furniture_rng, folds_rng = (
+            np.random.default_rng([self.seed, number, stream]) for stream in (1, 2, 3))
         views, pose, shape = self._bodies(rng, count)
+        if self.config.distorted_share:
+            views = with_lenses(lens_rng, views, self.config.distorted_share)
         vertices, joints = root_frame_body(self.body, pose, shape)
         framing = frame_people(
             rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut,
         ).widened(self.frame_scale)
         looks = self._painter.sample_looks(rng, count)
         lights, places = self._surroundings(rng, views)
-        drawn = self._painter.draw(rng, Bodies(vertices, joints, pose, shape), looks, framing,
-                                   lights, self.config.size)
-        images, mask = self._compositor.compose(
-            rng, drawn.people, drawn.silhouettes, joints.numpy(), views, framing, lights, places)
+        bodies = Bodies(vertices, joints, pose, shape)
+        drawn = self._painter.draw(rng, bodies, looks, framing, lights, self.config.size)
+        layers = (Layers.without_furniture(drawn.people, drawn.silhouettes)
+                  if self._furnisher is None else
+                  self._furnisher.add(furniture_rng, drawn, bodies, views, framing, lights))
+        images, mask = self._compositor.compose(rng, layers, joints.numpy(), views, framing,
+                                                lights, places)
         mask = torch.from_numpy(mask)
         camera = fit_weak_perspective(vertices, crop_points(vertices, framing)[..., :2])
         return SyntheticBatch(
@@ -279,6 +299,7 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
             clothes and scenes follow the rules, as they do for everybody without such files.
     """
     usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False,
+             'has_furniture': False, 'has_folds': False, 'distorted_share': 0.0,
              'ages_share': 0.0, 'rules': 'usual', 'possible_only': False}
     if with_assets:
         config = replace(config, dressed_share=1.0, **usual)

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from decomr_core.body_models.frames import ROOT_FROM_BODY
+from training.datasets.lenses import bent, straightened
 from training.datasets.rotations import (
     axis_angle_from_matrix,
     matrix_from_axis_angle,
     rotation_about,
 )
+from training.datasets.solids import Rays
 
 __all__ = ['SMALLEST_CUT', 'UPPER_SHARE', 'Framing', 'Viewpoints', 'crop_points',
-           'fit_weak_perspective', 'frame_people', 'orient_poses', 'sample_viewpoints']
+           'fit_weak_perspective', 'frame_people', 'orient_poses', 'pixel_rays',
+           'sample_viewpoints', 'with_lenses']
 
 NEAREST_M = 0.4
 """No point of a person is nearer to the image plane than this."""
@@ -31,6 +34,11 @@ EVERY_VERTEX = 4
 UPPER_SHARE, SMALLEST_CUT, LARGEST_CUT = 0.08, 0.4, 0.85
 """Of the boxes so many hold an upper part alone, of at least and at most that share of the
 height: the held-out set's, and those of trainings that ask for no others."""
+LENS_STRENGTH = (0.5, 1.0)
+LENS_HALF_WIDTH = (40, 58)
+"""Degrees to each side that cameras with wide-angle lenses see."""
+LENS_BEARING = (0.2, 0.85)
+"""How far people are from the middle of such an image, as a share of the way to its edge."""
 SMALLEST_VISIBLE_SHARE = 0.5
 """The image border never hides more of a person than the rest."""
 
@@ -45,6 +53,7 @@ class Viewpoints:
         distance_m: (B,) from the camera to the person, along the ground.
         bearing: (B,) direction of the person, radians to the right of the optical axis.
         half_image: (B, 2) where the image ends: tangents of half the field of view.
+        lens: (B,) strength of each lens (see `lenses.py`), 0 a pinhole; None: all are pinholes.
     """
 
     camera_from_world: np.ndarray
@@ -52,6 +61,7 @@ class Viewpoints:
     distance_m: np.ndarray
     bearing: np.ndarray
     half_image: np.ndarray
+    lens: np.ndarray | None = None
 
     @property
     def up(self) -> np.ndarray:
@@ -68,16 +78,24 @@ class Framing:
         center: (B, 2) normalised image position.
         half_side: (B,) normalised length.
         border: (B, 4) x_min, y_min, x_max, y_max of the camera image, crop frame.
+        lens: (B,) strength of each lens, 0 a pinhole; None: all are pinholes. Image positions
+            are those behind the lens.
     """
 
     translation_m: np.ndarray
     center: np.ndarray
     half_side: np.ndarray
     border: np.ndarray
+    lens: np.ndarray | None = None
 
     def part(self, index: int) -> Framing:
         """The framing of one person."""
-        return Framing(*(getattr(self, field.name)[index:index + 1] for field in fields(self)))
+        values = (getattr(self, field.name) for field in fields(self))
+        return Framing(*(value if value is None else value[index:index + 1] for value in values))
+
+    def strength(self, index: int) -> float:
+        """Of one person's lens; 0 is a pinhole."""
+        return 0.0 if self.lens is None else float(self.lens[index])
 
     def widened(self, factor: float) -> Framing:
         """The same people in squares whose sides are that many times as long."""
@@ -108,6 +126,26 @@ def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
                 @ ROOT_FROM_BODY)
     return Viewpoints(rotation, height, distance, bearing,
                       np.stack([half_width, half_width * aspect], axis=1))
+
+
+def with_lenses(rng: np.random.Generator, views: Viewpoints, share: float) -> Viewpoints:
+    """Gives a share of the cameras a wide-angle lens, and people near the edge of the image.
+
+    Args:
+        rng: the source of chance.
+        views: pinhole cameras.
+        share: 0 to 1.
+    """
+    count = len(views.bearing)
+    is_wide = rng.random(count) < share
+    half_angle = np.deg2rad(rng.uniform(*LENS_HALF_WIDTH, count))
+    bearing = half_angle * rng.uniform(*LENS_BEARING, count) * rng.choice([-1, 1], count)
+    half_width = np.tan(half_angle)
+    half_image = np.stack([half_width, half_width * views.half_image[:, 1]
+                           / views.half_image[:, 0]], axis=1)
+    return replace(views, bearing=np.where(is_wide, bearing, views.bearing),
+                   half_image=np.where(is_wide[:, None], half_image, views.half_image),
+                   lens=np.where(is_wide, rng.uniform(*LENS_STRENGTH, count), 0.0))
 
 
 def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) -> np.ndarray:
@@ -151,10 +189,11 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     back = np.maximum(NEAREST_M - nearest - translation[:, 2], 0) / np.maximum(ahead[:, 2], 0.3)
     translation = translation + ahead * back[:, None]
     placed = vertices + translation[:, None].astype(np.float32)
-    image = placed[..., :2] / placed[..., 2:]
-    inside = (np.abs(image) <= views.half_image[:, None]).all(-1)
+    image = _through_lenses(placed[..., :2] / placed[..., 2:], views.lens)
+    half_image = _half_images(views)
+    inside = (np.abs(image) <= half_image[:, None]).all(-1)
     # A border that would hide most of a person is one that no detector finds the person at.
-    limit = np.where(inside.mean(1) >= SMALLEST_VISIBLE_SHARE, 1, 1e3)[:, None] * views.half_image
+    limit = np.where(inside.mean(1) >= SMALLEST_VISIBLE_SHARE, 1, 1e3)[:, None] * half_image
     low, high = np.maximum(image.min(1), -limit), np.minimum(image.max(1), limit)
     upper_only = rng.random(count) < upper_share
     cut = rng.uniform(smallest_cut, LARGEST_CUT, count)
@@ -168,7 +207,7 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     center = (low + high) / 2 + shift
     border = np.concatenate([(-limit - center) / half[:, None], (limit - center) / half[:, None]],
                             axis=1)
-    return Framing(translation, center, half, border)
+    return Framing(translation, center, half, border, views.lens)
 
 
 def fit_weak_perspective(points: Tensor, crop_xy: Tensor) -> Tensor:
@@ -191,6 +230,38 @@ def crop_points(points: Tensor, framing: Framing) -> Tensor:
     """Points (B, V, 3) of the root frame, m, as crop x, y and depth in metres."""
     placed = points + points.new_tensor(framing.translation_m)[:, None]
     image = placed[..., :2] / placed[..., 2:]
+    if framing.lens is not None:
+        image = torch.from_numpy(_through_lenses(image.numpy(), framing.lens))
     center = points.new_tensor(framing.center)[:, None]
     half = points.new_tensor(framing.half_side)[:, None, None]
     return torch.cat([(image - center) / half, placed[..., 2:]], dim=-1)
+
+
+def pixel_rays(framing: Framing, index: int, size: int) -> Rays:
+    """The rays of the pixel centres of one person's crop, S px wide."""
+    line = ((2 * np.arange(size, dtype=np.float32) + 1) / size - 1) * np.float32(
+        framing.half_side[index])
+    center = framing.center[index].astype(np.float32)
+    image = np.stack(np.meshgrid(line + center[0], line + center[1]), axis=-1)
+    strength = framing.strength(index)
+    if strength:
+        image = straightened(image, np.float32(strength))
+    return Rays(np.ascontiguousarray(image[..., 0]), np.ascontiguousarray(image[..., 1]))
+
+
+def _through_lenses(image: np.ndarray, lens: np.ndarray | None) -> np.ndarray:
+    """Where lenses show what pinhole cameras see at (B, ..., 2); the same for pinholes."""
+    if lens is None or not lens.any():
+        return image
+    rows = np.flatnonzero(lens)
+    shown = image.copy()
+    shown[rows] = bent(image[rows], lens[rows])
+    return shown
+
+
+def _half_images(views: Viewpoints) -> np.ndarray:
+    """(B, 2) where the images end behind their lenses."""
+    if views.lens is None or not views.lens.any():
+        return views.half_image
+    ends = views.half_image[:, :, None] * np.eye(2)  # (B, 2, 2): one point on each axis
+    return _through_lenses(ends, views.lens)[:, [0, 1], [0, 1]]

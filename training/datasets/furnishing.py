@@ -1,0 +1,133 @@
+"""Draws furniture with the people who sit or lie on it, so that each hides the other by depth."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from training.datasets import appearance
+from training.datasets.compositing import openness
+from training.datasets.furniture import Furniture, furnish
+from training.datasets.layers import Layers, Shadow
+from training.datasets.painting import Bodies, Drawn
+from training.datasets.resting import find_resting
+from training.datasets.solids import Hits, Rays, Solid, cast, surface
+from training.datasets.textures import TextureBank
+from training.datasets.viewpoints import Framing, Viewpoints, pixel_rays
+
+__all__ = ['Furnisher']
+
+MOST_HIDDEN = 0.5
+"""Share of a person that furniture may hide; parts that would hide more are left out."""
+
+
+@dataclass(frozen=True)
+class Furnisher:
+    """Puts furniture under people.
+
+    Attributes:
+        bank: textures.
+        parts: (V,) the joint that each vertex of the body follows.
+    """
+
+    bank: TextureBank
+    parts: np.ndarray
+
+    def add(self, rng: np.random.Generator, drawn: Drawn, bodies: Bodies, views: Viewpoints,
+            framing: Framing, lights: list[dict[str, np.ndarray]]) -> Layers:
+        """The drawn people, with furniture under those who sit or lie drawn into the pictures.
+
+        Args:
+            rng: the source of chance.
+            drawn: the people.
+            bodies: the same ones, naked.
+            views: the cameras.
+            framing: the crops.
+            lights: of each person, as `appearance.shade` needs it.
+        """
+        layers = Layers.without_furniture(drawn.people, drawn.silhouettes)
+        silhouettes, seen = drawn.silhouettes.copy(), drawn.silhouettes.copy()
+        for index, own in enumerate(rng.spawn(len(seen))):
+            found = self._furniture(own, bodies, views, framing, index)
+            if found is None:
+                continue
+            depth = drawn.surface.depth[index].numpy()
+            rays = pixel_rays(framing, index, len(depth))
+            solids, hits = _what_may_stay(found, rays, depth)
+            if not solids:
+                continue
+            is_front = hits.depth < depth
+            seen[index] &= ~is_front
+            silhouettes[index] |= hits.solid >= 0
+            _lay_over(layers.people[index], solids, hits, rays, depth, lights[index])
+            layers.lift_m[index] = found.lift_m
+            corners = np.stack([solid.corners for solid in solids])
+            layers.shadows[index] = Shadow(corners, own.uniform(.6, 3), own.uniform(.15, .6))
+        return Layers(layers.people, silhouettes, seen, layers.whole, layers.lift_m,
+                      layers.shadows)
+
+    def _furniture(self, rng: np.random.Generator, bodies: Bodies, views: Viewpoints,
+                   framing: Framing, index: int) -> Furniture | None:
+        """The furniture of one person in the camera's frame."""
+        resting = find_resting(bodies.vertices[index].double().numpy(),
+                               bodies.joints[index].double().numpy(), self.parts, views.up[index])
+        found = furnish(rng, self.bank, resting) if resting is not None else None
+        if found is None:
+            return None
+        origin = resting.origin + framing.translation_m[index]
+        base, *extras = ([solid.moved(origin, resting.basis) for solid in group]
+                         for group in (found.base, *found.extras))
+        return Furniture(base, extras, found.lift_m)
+
+
+def _what_may_stay(furniture: Furniture, rays: Rays,
+                   depth: np.ndarray) -> tuple[list[Solid], Hits | None]:
+    """The parts that leave enough of a person in sight, and what the rays meet of them.
+
+    Args:
+        furniture: in the camera's frame.
+        rays: of the picture.
+        depth: (S, S) of the person, inf where he is not.
+    """
+    limit = MOST_HIDDEN * (depth < np.inf).sum()
+    groups = [*furniture.extras, furniture.base]
+    hits = [cast(group, rays) for group in groups]
+    kept = [number for number, one in enumerate(hits) if (one.depth < depth).sum() <= limit]
+    if len(groups) - 1 not in kept:
+        return [], None
+    while True:
+        merged = _merged([hits[number] for number in kept],
+                         [len(groups[number]) for number in kept])
+        if (merged.depth < depth).sum() <= limit:
+            return list(itertools.chain(*(groups[number] for number in kept))), merged
+        kept = kept[1:]
+        if not kept:
+            return [], None
+
+
+def _merged(hits: list[Hits], counts: list[int]) -> Hits:
+    """What rays meet first of several groups of so many solids each."""
+    first = Hits(*(values.copy() for values in (hits[0].depth, hits[0].solid, hits[0].axis)))
+    for start, one in zip(itertools.accumulate(counts), hits[1:], strict=False):
+        nearer = one.depth < first.depth
+        np.copyto(first.depth, one.depth, where=nearer)
+        np.copyto(first.solid, one.solid + np.int16(start), where=nearer)
+        np.copyto(first.axis, one.axis, where=nearer)
+    return first
+
+
+def _lay_over(person: np.ndarray, solids: list[Solid], hits: Hits, rays: Rays, depth: np.ndarray,
+              light: dict[str, np.ndarray]) -> None:
+    """Draws lit furniture around and over a person (S, S, 3) at these depths (S, S), in place."""
+    colors, normals = (torch.from_numpy(values) for values in surface(solids, hits, rays))
+    wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
+        len(colors), *np.shape(value)) for name, value in light.items()}
+    lit = appearance.shade(colors / 255, colors.new_zeros(len(colors)), normals, wide) * 255
+    nearest = np.minimum(depth, hits.depth)
+    open_share = openness(nearest, (nearest < np.inf).astype(np.uint8))
+    rows = hits.depth[hits.solid >= 0] < depth[hits.solid >= 0]
+    shown = hits.depth < depth
+    person[shown] = lit.numpy()[rows] * open_share[shown]
