@@ -92,30 +92,33 @@ def _what_may_stay(furniture: Furniture, rays: Rays,
         rays: of the picture.
         depth: (S, S) of the person, inf where he is not.
     """
-    limit = MOST_HIDDEN * (depth < np.inf).sum()
-    groups = [*furniture.extras, furniture.base]
-    hits = [cast(group, rays) for group in groups]
-    kept = [number for number, one in enumerate(hits) if (one.depth < depth).sum() <= limit]
-    if len(groups) - 1 not in kept:
+    person = depth < np.inf
+    limit = MOST_HIDDEN * person.sum()
+
+    def hides_little(hits: Hits) -> bool:
+        """Whether enough of the person is in front of what is hit."""
+        return (person & (hits.depth < depth)).sum() <= limit
+
+    groups = [(group, cast(group, rays)) for group in (furniture.base, *furniture.extras)]
+    if not hides_little(groups[0][1]):
         return [], None
-    while True:
-        merged = _merged([hits[number] for number in kept],
-                         [len(groups[number]) for number in kept])
-        if (merged.depth < depth).sum() <= limit:
-            return list(itertools.chain(*(groups[number] for number in kept))), merged
-        kept = kept[1:]
-        if not kept:
-            return [], None
+    kept = [one for one in groups if hides_little(one[1])]
+    while not hides_little(merged := _merged(kept)):
+        kept.pop()
+    return list(itertools.chain(*(solids for solids, _ in kept))), merged
 
 
-def _merged(hits: list[Hits], counts: list[int]) -> Hits:
-    """What rays meet first of several groups of so many solids each."""
-    first = Hits(*(values.copy() for values in (hits[0].depth, hits[0].solid, hits[0].axis)))
-    for start, one in zip(itertools.accumulate(counts), hits[1:], strict=False):
-        nearer = one.depth < first.depth
-        np.copyto(first.depth, one.depth, where=nearer)
-        np.copyto(first.solid, one.solid + np.int16(start), where=nearer)
-        np.copyto(first.axis, one.axis, where=nearer)
+def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
+    """What rays meet first of several groups of solids, of which they meet these."""
+    first, start = None, 0
+    for solids, hits in groups:
+        if first is None:
+            first = Hits(hits.depth.copy(), hits.solid.copy(), hits.axis.copy())
+        nearer = hits.depth < first.depth
+        np.copyto(first.depth, hits.depth, where=nearer)
+        np.copyto(first.solid, hits.solid + np.int16(start), where=nearer)
+        np.copyto(first.axis, hits.axis, where=nearer)
+        start += len(solids)
     return first
 
 
