@@ -6,7 +6,7 @@ nearest body vertex where cloth or hair stands out beyond it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from decomr_core.body_models.body_model import skin
 from decomr_core.body_models.frames import in_root_frame
 from decomr_core.rasterizer import Fragments, rasterize
 from training.datasets import appearance
-from training.datasets.loose_garments import LOOSE_KIND, loose_garments
+from training.datasets.folds import hang_in_folds, turned_by_heights, wrinkle_heights
+from training.datasets.loose_garments import CUTS, LOOSE_KIND, loose_garments
 from training.datasets.surface import BodySurface
 from training.datasets.texture_stack import TextureStack
 from training.datasets.wardrobe import KINDS, Garment, Wardrobe
@@ -33,6 +34,10 @@ LOOSE_SHARE = .22
 """Of the people so many wear a skirt, a dress or a coat."""
 CUTOUT = {'hair': .35, 'brows': .3, 'lashes': .3}
 """Kinds whose textures are cut out, and at which opacity."""
+FOLDED_COLUMNS = 96
+"""Vertices around a skirt in folds: enough for each fold."""
+FOLDS_FROM = 1.3
+"""Where folds begin, on the surface's `down` coordinate."""
 TEXELS_PER_M = 300.0
 """Of the garments' textures at full size, about."""
 DETAIL = (.45, 1.5)
@@ -70,6 +75,7 @@ class _Mesh:
     face_texture: Tensor  # (F,)
     face_code: Tensor  # (F,)
     body_vertex: Tensor  # (W,)
+    heights: Tensor | None = None  # (W,) of wrinkles, m; None: without
 
 
 class Dresser:
@@ -78,9 +84,10 @@ class Dresser:
     Args:
         wardrobe: what there is.
         body: the body that wears it.
+        has_folds: whether loose garments can hang in folds.
     """
 
-    def __init__(self, wardrobe: Wardrobe, body: BodyModel) -> None:
+    def __init__(self, wardrobe: Wardrobe, body: BodyModel, has_folds: bool = False) -> None:
         self._body = body
         self._kinds = {kind: [_two_sided(item) if kind in CUTOUT else item
                               for item in wardrobe.of_kind(kind)] for kind in KINDS}
@@ -91,8 +98,10 @@ class Dresser:
         self._stack = TextureStack(torch.cat(
             [wardrobe.textures, torch.cat([wardrobe.skins, opaque], -1), plain]))
         self._mean = self._stack.mean_colors()
-        self._loose = [_two_sided(item) for item in
-                       loose_garments(body, self._first_skin + self._num_skins)]
+        row = self._first_skin + self._num_skins
+        self._loose = [_two_sided(item) for item in loose_garments(body, row)]
+        self._folded = {item.name: _two_sided(item) for item in loose_garments(
+            body, row, FOLDED_COLUMNS)} if has_folds else {}
         self._skin_uv = wardrobe.skin_uv
         self._first_face = torch.zeros(body.num_vertices, dtype=torch.int64)
         self._first_corner = torch.zeros(body.num_vertices, dtype=torch.int64)
@@ -121,6 +130,28 @@ class Dresser:
         skin = self._first_skin + int(rng.integers(self._num_skins))
         return Clothing(garments, skin, rng.random() < .6, rng.random() < .5, tint,
                         float(rng.choice([0, rng.uniform(0, 1.5)])))
+
+    def in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
+        """The same clothes, of which skirts, dresses and coats hang in folds."""
+        garments = []
+        for garment in clothing.garments:
+            if garment.kind == LOOSE_KIND:
+                first, last, _, off_hem = CUTS[garment.name]
+                begin = max(FOLDS_FROM - first, 0) / (last - first)
+                garment = hang_in_folds(rng, self._folded[garment.name], FOLDED_COLUMNS, begin,
+                                        off_hem)
+            garments.append(garment)
+        return replace(clothing, garments=garments)
+
+    def wrinkled(self, rng: np.random.Generator, clothing: Clothing, mesh: _Mesh) -> _Mesh:
+        """The mesh of somebody in these clothes, with wrinkles in outfit and loose garments."""
+        heights, start = mesh.vertices.new_zeros(len(mesh.vertices)), self._body.num_vertices
+        for garment in clothing.garments:
+            end = start + len(garment.template)
+            if garment.kind in ('outfit', LOOSE_KIND):
+                heights[start:end] = wrinkle_heights(rng, garment)
+            start = end
+        return replace(mesh, heights=heights)
 
     def mesh(self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor,
              push: Tensor) -> _Mesh:
@@ -254,6 +285,10 @@ def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Ten
     # The two sides of a two-sided item would cancel each other: both turn to the camera.
     is_thin = (mesh.face_code == HAIR) | (mesh.face_code == LOOSE)
     flat[is_thin & (flat[:, 2] > 0)] *= -1
+    if mesh.heights is not None:
+        cloth = ((mesh.face_code == OUTFIT) | (mesh.face_code == LOOSE)).nonzero()[:, 0]
+        faces = mesh.faces[cloth]
+        flat[cloth] = turned_by_heights(flat[cloth], mesh.vertices[faces], mesh.heights[faces])
     smooth = torch.zeros_like(mesh.vertices)
     for corner in range(3):
         smooth.index_add_(0, mesh.faces[:, corner], flat)

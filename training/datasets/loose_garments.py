@@ -13,7 +13,7 @@ from decomr_core.body_models import NUM_JOINTS, BodyModel
 from training.datasets.surface import ARM_PARTS, BodySurface
 from training.datasets.wardrobe import Garment
 
-__all__ = ['LOOSE_KIND', 'loose_garments']
+__all__ = ['CUTS', 'LOOSE_KIND', 'loose_garments']
 
 LOOSE_KIND = 'loose'
 """A kind beside those of a wardrobe."""
@@ -35,30 +35,31 @@ THIGH_SHARE = 0.85
 """At the hem, cloth follows the thighs by so much, and the pelvis by the rest."""
 
 
-def loose_garments(body: BodyModel, texture: int) -> list[Garment]:
-    """The garments of `CUTS` for a body.
+def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS) -> list[Garment]:
+    """The garments of `CUTS` for a body; vertices are rows from top to hem.
 
     Args:
         body: who wears them.
         texture: row of a plain texture.
+        columns: vertices around the body.
     """
     points = BodySurface(body).vertices
     template = body.v_template.double().numpy()
     is_arm = np.isin(body.vertex_parts.numpy(), ARM_PARTS)
     on_trunk = np.flatnonzero(~is_arm)
     down = points.down.double().numpy()[on_trunk]
-    return [_garment(name, cut, body, template[on_trunk], on_trunk, down, texture)
+    return [_garment(name, cut, body, template[on_trunk], on_trunk, down, texture, columns)
             for name, cut in CUTS.items()]
 
 
 def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
              trunk: np.ndarray, on_trunk: np.ndarray, down: np.ndarray,
-             texture: int) -> Garment:
+             texture: int, columns: int) -> Garment:
     """One garment: rows from its top to its hem, columns around the body."""
     first, last, off_top, off_hem = cut
     part = np.linspace(0, 1, ROWS)
     height = np.interp(first + (last - first) * part, *_by_height(down, trunk[:, 1]))
-    angle = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
+    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
     middle = np.array([np.median(_level(trunk, y)[:, 2]) for y in height])
     radius = np.stack([_radius(trunk, y, z, angle) for y, z in zip(height, middle, strict=True)])
     # Cloth hangs straight down from what is widest above.
@@ -68,11 +69,11 @@ def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
                        middle[:, None] + radius * np.cos(angle)], axis=-1).reshape(-1, 3)
     neighbours = on_trunk[cKDTree(trunk).query(points, NEAREST)[1]]
     shapedirs = body.shapedirs.numpy()[neighbours].mean(1)
-    column, row = np.meshgrid(np.arange(COLUMNS), np.arange(ROWS - 1))
-    right = (column + 1) % COLUMNS
-    a, b = row * COLUMNS + column, row * COLUMNS + right
-    faces = np.concatenate([np.stack([a, a + COLUMNS, b], -1).reshape(-1, 3),
-                            np.stack([b, a + COLUMNS, b + COLUMNS], -1).reshape(-1, 3)])
+    column, row = np.meshgrid(np.arange(columns), np.arange(ROWS - 1))
+    right = (column + 1) % columns
+    a, b = row * columns + column, row * columns + right
+    faces = np.concatenate([np.stack([a, a + columns, b], -1).reshape(-1, 3),
+                            np.stack([b, a + columns, b + columns], -1).reshape(-1, 3)])
     return Garment(
         name, LOOSE_KIND, torch.from_numpy(points.astype(np.float32)),
         torch.from_numpy(np.ascontiguousarray(shapedirs, np.float32)),

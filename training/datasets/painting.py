@@ -86,7 +86,8 @@ class Painter:
         return Looks(outfit, folds, stains)
 
     def draw(self, rng: np.random.Generator, bodies: Bodies, looks: Looks, framing: Framing,
-             lights: list[Light], size: int) -> Drawn:
+             lights: list[Light], size: int,
+             folds: np.random.Generator | None = None) -> Drawn:
         """Draws people.
 
         Args:
@@ -96,6 +97,7 @@ class Painter:
             framing: their crops.
             lights: the light of each one, as `appearance.shade` needs it.
             size: S, px.
+            folds: the source of chance of folds and wrinkles in garments; None: without them.
         """
         count = len(bodies.vertices)
         stand_off = appearance.offsets(self._surface.vertices, looks.outfit, looks.folds)
@@ -112,7 +114,7 @@ class Painter:
         people[shown] = self._color(outline, looks, seen, shown, lights)
         depth = seen.depth.clone()
         for index in np.flatnonzero(is_dressed):
-            dressed, colors = self._dress(rng, bodies, looks, framing, index, push[index],
+            dressed, colors = self._dress(rng, folds, bodies, looks, framing, index, push[index],
                                           lights[index], _part(seen, index))
             for target, source in ((seen.face_index, dressed.face_index),
                                    (seen.barycentric, dressed.barycentric),
@@ -126,16 +128,20 @@ class Painter:
             person *= openness(distance, mask)
         return Drawn(people, silhouettes, Fragments(seen.face_index, seen.barycentric, depth))
 
-    def _dress(self, rng: np.random.Generator, bodies: Bodies, looks: Looks, framing: Framing,
-               index: int, push: Tensor, light: Light,
+    def _dress(self, rng: np.random.Generator, folds: np.random.Generator | None, bodies: Bodies,
+               looks: Looks, framing: Framing, index: int, push: Tensor, light: Light,
                naked: Fragments) -> tuple[Fragments, Tensor]:
         """One person in garments: the body's surface per pixel, and colours (S, S, 3)."""
         dresser, size = self._dresser, naked.depth.shape[1]
         clothing = dresser.choose(rng)
+        if folds is not None:
+            clothing = dresser.in_folds(folds, clothing)
         transforms = self._body.joint_transforms(bodies.pose[index:index + 1],
                                                  bodies.shape[index:index + 1])[0]
         mesh = dresser.mesh(clothing, bodies.vertices[index], transforms, bodies.shape[index],
                             push)
+        if folds is not None:
+            mesh = dresser.wrinkled(folds, clothing, mesh)
         one = framing.part(index)
         seen = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
         pixels_per_m = size / 2 / float(one.half_side[0]) / float(one.translation_m[0, 2])

@@ -216,7 +216,8 @@ class SyntheticPeople(IterableDataset):
         looks = self._painter.sample_looks(rng, count)
         lights, places = self._surroundings(rng, views)
         bodies = Bodies(vertices, joints, pose, shape)
-        drawn = self._painter.draw(rng, bodies, looks, framing, lights, self.config.size)
+        drawn = self._painter.draw(rng, bodies, looks, framing, lights, self.config.size,
+                                   folds_rng if self.config.has_folds else None)
         layers = (Layers.without_furniture(drawn.people, drawn.silhouettes)
                   if self._furnisher is None else
                   self._furnisher.add(furniture_rng, drawn, bodies, views, framing, lights))
@@ -316,7 +317,7 @@ def _dresser(config: SyntheticConfig, body: nn.Module) -> Dresser | None:
     """Who dresses people from the wardrobe, if there is one."""
     if not config.wardrobe:
         return None
-    return Dresser(Wardrobe.load(config.wardrobe, body), body)
+    return Dresser(Wardrobe.load(config.wardrobe, body), body, config.has_folds)
 
 
 def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:

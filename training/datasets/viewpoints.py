@@ -34,10 +34,10 @@ EVERY_VERTEX = 4
 UPPER_SHARE, SMALLEST_CUT, LARGEST_CUT = 0.08, 0.4, 0.85
 """Of the boxes so many hold an upper part alone, of at least and at most that share of the
 height: the held-out set's, and those of trainings that ask for no others."""
-LENS_STRENGTH = (0.5, 1.0)
-LENS_HALF_WIDTH = (40, 58)
+LENS_STRENGTH = (0.8, 1.2)
+LENS_HALF_WIDTH = (40, 55)
 """Degrees to each side that cameras with wide-angle lenses see."""
-LENS_BEARING = (0.2, 0.85)
+LENS_BEARING = (0.1, 0.6)
 """How far people are from the middle of such an image, as a share of the way to its edge."""
 SMALLEST_VISIBLE_SHARE = 0.5
 """The image border never hides more of a person than the rest."""
