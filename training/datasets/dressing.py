@@ -280,18 +280,23 @@ def _posed(garment: Garment, transforms: Tensor, shape: Tensor) -> Tensor:
 
 def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Tensor:
     """Smooth unit normals (M, 3) of pixels; those of cards of hair turn to the camera."""
-    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    # Faces at no visible vertex have no say.
+    is_used = torch.zeros(len(mesh.vertices), dtype=torch.bool)
+    is_used[corners] = True
+    rows = is_used[mesh.faces].any(1).nonzero()[:, 0]
+    faces, kind = mesh.faces[rows], mesh.face_code[rows]
+    points = mesh.vertices[faces]
+    a, b, c = points.unbind(1)
     flat = torch.linalg.cross(b - a, c - a)
     # The two sides of a two-sided item would cancel each other: both turn to the camera.
-    is_thin = (mesh.face_code == HAIR) | (mesh.face_code == LOOSE)
+    is_thin = (kind == HAIR) | (kind == LOOSE)
     flat[is_thin & (flat[:, 2] > 0)] *= -1
     if mesh.heights is not None:
-        cloth = ((mesh.face_code == OUTFIT) | (mesh.face_code == LOOSE)).nonzero()[:, 0]
-        faces = mesh.faces[cloth]
-        flat[cloth] = turned_by_heights(flat[cloth], mesh.vertices[faces], mesh.heights[faces])
+        cloth = ((kind == OUTFIT) | (kind == LOOSE)).nonzero()[:, 0]
+        flat[cloth] = turned_by_heights(flat[cloth], points[cloth], mesh.heights[faces[cloth]])
     smooth = torch.zeros_like(mesh.vertices)
     for corner in range(3):
-        smooth.index_add_(0, mesh.faces[:, corner], flat)
+        smooth.index_add_(0, faces[:, corner], flat)
     normal = torch.nn.functional.normalize((smooth[corners] * weights[..., None]).sum(1), dim=1)
     is_away = ((normal[:, 2] > 0) & ((code == HAIR) | (code == LOOSE))
                ) | (normal.square().sum(1) < .5)

@@ -25,7 +25,7 @@ GROWTH = 1.3
 """How folds grow towards the hem: a power of the way to it."""
 WAVELENGTH_M = (.05, .16)
 NUM_WRINKLES = 4
-SLOPE = (.05, .3)
+SLOPE = (.25, 1.5)
 """How steep wrinkles are in all."""
 AT_JOINTS = 2.0
 """Where cloth bends with several joints, wrinkles are so many times higher, and more."""

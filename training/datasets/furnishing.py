@@ -125,12 +125,12 @@ def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
 def _lay_over(person: np.ndarray, solids: list[Solid], hits: Hits, rays: Rays, depth: np.ndarray,
               light: dict[str, np.ndarray]) -> None:
     """Draws lit furniture around and over a person (S, S, 3) at these depths (S, S), in place."""
-    colors, normals = (torch.from_numpy(values) for values in surface(solids, hits, rays))
+    shown = hits.depth < depth
+    colors, normals = (torch.from_numpy(values)
+                       for values in surface(solids, hits, rays, shown))
     wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
         len(colors), *np.shape(value)) for name, value in light.items()}
     lit = appearance.shade(colors / 255, colors.new_zeros(len(colors)), normals, wide) * 255
     nearest = np.minimum(depth, hits.depth)
     open_share = openness(nearest, (nearest < np.inf).astype(np.uint8))
-    rows = hits.depth[hits.solid >= 0] < depth[hits.solid >= 0]
-    shown = hits.depth < depth
-    person[shown] = lit.numpy()[rows] * open_share[shown]
+    person[shown] = lit.numpy() * open_share[shown]

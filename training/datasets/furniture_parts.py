@@ -24,6 +24,8 @@ NARROWEST_M = 0.1
 LEAN = (.04, .45)
 """How far backrests may lean back, radians."""
 SLAT_M = 0.06
+GRAIN_LENGTH = 12
+"""The grain of wood is so many times as long as it is wide."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,14 @@ def any_material(rng: np.random.Generator, bank: TextureBank, *kinds: str) -> Ma
     noise = bank.noise[rng.integers(len(bank.noise))]
     if kind == 'metal':
         return Material(METALS[rng.integers(len(METALS))] * rng.uniform(.7, 1.1))
+    fine = rng.uniform(100, 600)
     if kind == 'wood':
-        color = WOODS[rng.integers(len(WOODS))] * rng.uniform(.6, 1.1)
-        # Grain: the noise of few columns, drawn out along the board.
-        grain = noise[:, np.arange(noise.shape[1]) // 16]
-        return Material(color, _tinted(color, .12 * grain), rng.uniform(150, 500))
+        return Material(WOODS[rng.integers(len(WOODS))] * rng.uniform(.6, 1.1), None, noise, .12,
+                        (fine / GRAIN_LENGTH, fine))
     if rng.random() < .3:
         texture = bank.plain[rng.integers(len(bank.plain))]
-        return Material(texture.mean((0, 1)), texture, rng.uniform(200, 800))
-    color = random_color(rng)
-    return Material(color, _tinted(color, rng.uniform(.03, .15) * noise), rng.uniform(100, 600))
+        return Material(random_color(rng), texture, texels_per_m=(fine, fine))
+    return Material(random_color(rng), None, noise, rng.uniform(.03, .15), (fine, fine))
 
 
 def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: float,
@@ -139,7 +139,3 @@ def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: f
             panel(seat.top - .04, high, seat.right + post, seat.right),
             *(panel(y, y + SLAT_M, seat.left, seat.right) for y in slats)], begin
 
-
-def _tinted(color: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """A texture (T, T, 3) uint8: a colour, lighter or darker by a share (T, T)."""
-    return np.clip(color * (1 + change[..., None]), 0, 255).astype(np.uint8)

@@ -26,12 +26,16 @@ class Material:
     Attributes:
         color: (3,) 0 to 255.
         texture: (T, T, 3) uint8 that repeats, T a power of two; None: the colour alone.
-        texels_per_m: of the texture.
+        grain: (T, T) that lightens the colour, about -1 to 1; None: no grain.
+        grain_share: by so much of the colour.
+        texels_per_m: of texture or grain, across and down.
     """
 
     color: np.ndarray
     texture: np.ndarray | None = None
-    texels_per_m: float = 256.0
+    grain: np.ndarray | None = None
+    grain_share: float = 1.0
+    texels_per_m: tuple[float, float] = (256.0, 256.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,26 +138,25 @@ def cast(solids: list[Solid], rays: Rays) -> Hits:
     return hits
 
 
-def surface(solids: list[Solid], hits: Hits, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (M, 3) float32, 0 to 255, and unit normals (M, 3) where anything is hit."""
-    shown = hits.solid >= 0
+def surface(solids: list[Solid], hits: Hits, rays: Rays,
+            shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (M, 3) float32, 0 to 255, and unit normals (M, 3) of some pixels.
+
+    Args:
+        solids: as `cast` takes them.
+        hits: as `cast` gives them.
+        rays: of the picture.
+        shown: (S, S) bool, M of them True; something is hit at each.
+    """
     number, axis = hits.solid[shown], hits.axis[shown]
     ray = np.stack([rays.x[shown], rays.y[shown], np.ones(len(number), np.float32)], axis=1)
     points = ray * hits.depth[shown][:, None]
     colors, normals = np.empty_like(points), np.empty_like(points)
     for index in np.unique(number):
         rows, solid = np.flatnonzero(number == index), solids[index]
-        axes = solid.axes.astype(np.float32)
+        axes, side = solid.axes.astype(np.float32), axis[rows]
         local = (points[rows] - solid.center.astype(np.float32)) @ axes.T
-        side = axis[rows]
-        out = np.zeros_like(local)
-        out[np.arange(len(rows)), side] = np.sign(
-            local[np.arange(len(rows)), side]) if not solid.is_round else 0
-        if solid.is_round:
-            wall = side == 0
-            out[wall, :2] = local[wall, :2] / np.float32(solid.half[0])
-            out[~wall, 2] = np.sign(local[~wall, 2])
-        normals[rows] = out @ axes
+        normals[rows] = _outward(solid, local, side) @ axes
         colors[rows] = _colors(solid.material, local, side)
     return colors, normals
 
@@ -209,13 +212,28 @@ def _through_circle(dx: np.ndarray, dy: np.ndarray, start: np.ndarray,
             np.where(never, np.float32(-np.inf), (root - half_b) / square))
 
 
+def _outward(solid: Solid, local: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Unit normals (M, 3) in a solid's axes, of points (M, 3) there on the sides of axes (M,)."""
+    rows, out = np.arange(len(local)), np.zeros_like(local)
+    out[rows, side] = np.sign(local[rows, side])
+    if solid.is_round:
+        wall = side == 0
+        out[wall, :2] = local[wall, :2] / np.float32(solid.half[0])
+    return out
+
+
 def _colors(material: Material, local: np.ndarray, side: np.ndarray) -> np.ndarray:
     """(M, 3) of points (M, 3) in the solid's own axes, on the sides of these axes (M,)."""
-    if material.texture is None:
-        return np.broadcast_to(material.color.astype(np.float32), local.shape)
+    color = material.color.astype(np.float32)
+    pattern = material.texture if material.grain is None else material.grain
+    if pattern is None:
+        return np.broadcast_to(color, local.shape)
     across = np.where(side == 0, local[:, 1], local[:, 0])
     down = np.where(side == 2, local[:, 1], local[:, 2])
-    last = len(material.texture) - 1
-    column, row = ((value * np.float32(material.texels_per_m)).astype(np.int32) & last
-                   for value in (across, down))
-    return material.texture[row, column].astype(np.float32)
+    last = len(pattern) - 1
+    column, row = ((value * np.float32(density)).astype(np.int32) & last
+                   for value, density in zip((across, down), material.texels_per_m, strict=True))
+    found = pattern[row, column].astype(np.float32)
+    if material.grain is None:
+        return found
+    return color * (1 + np.float32(material.grain_share) * found[:, None]).clip(0, 2)
