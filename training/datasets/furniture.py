@@ -27,6 +27,7 @@ __all__ = ['Furniture', 'furnish']
 
 DEEPEST_M = 0.015
 """So deep a body may be inside furniture: flesh and cushions give way."""
+DEEPEST_IN_BED_M = 0.08
 DEEPEST_SEAT_M = 0.8
 """A backrest farther behind the knees stays away."""
 LYING_KINDS = {'floor': .35, 'mattress': .2, 'bed': .45}
@@ -217,7 +218,8 @@ def _bed(rng: np.random.Generator, bank: TextureBank, resting: Resting,
     back, front = low[0] - rng.uniform(.02, .2), high[0] + rng.uniform(.05, .25)
     more = max(rng.uniform(.8, 1.6) - (high[1] - low[1]), .1) * rng.dirichlet([2, 2])
     thick = rng.uniform(.08, .22)
-    top = min(resting.seat_m, .05) * rng.uniform(.3, 1) - rng.uniform(0, .008)
+    # Heels and hands sink in where they are lower than the trunk.
+    top = min(resting.seat_m * rng.uniform(.5, 1), DEEPEST_IN_BED_M) - rng.uniform(0, .008)
     lift = rng.uniform(.3, .6) if is_bed else thick
     seat = Seat(back, front, high[1] + more[0], low[1] - more[1], top)
     sheet = any_material(rng, bank, 'cloth')
@@ -226,7 +228,7 @@ def _bed(rng: np.random.Generator, bank: TextureBank, resting: Resting,
         frame = any_material(rng, bank, 'wood', 'metal', 'cloth')
         wide = replace(seat, back=back - .03, front=front + .03, left=seat.left + .03,
                        right=seat.right - .03)
-        furniture.base.append(board(wide, rng.uniform(.08, lift - thick + .06),
+        furniture.base.append(board(wide, rng.uniform(.08, lift - thick + .03),
                                     frame, thick + top - .03))
         if rng.random() < .7:
             furniture.extras.append([box((front, wide.right, -lift), (
