@@ -112,7 +112,14 @@ def draw_shadow(rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
 
 def draw_furniture_shadow(image: np.ndarray, shadow: Shadow, scene: Scene,
                           to_light: np.ndarray) -> None:
-    """Darkens the floor (S, S, 3) around furniture, in place; `to_light` as in `draw_shadow`."""
+    """Darkens the floor (S, S, 3) in the shadow of furniture; in place.
+
+    Args:
+        image: (S, S, 3) float32.
+        shadow: of the furniture.
+        scene: the camera.
+        to_light: (3,) unit, camera frame.
+    """
     size = len(image)
     rise = max(float(to_light @ scene.up), .25)
     above = shadow.corners @ scene.up + scene.height_m

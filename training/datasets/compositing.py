@@ -108,7 +108,7 @@ class Compositor:
     def _cast_shadows(self, rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
                       furniture: Shadow | None, scene: Scene,
                       light: dict[str, np.ndarray]) -> None:
-        """Darkens the floor (S, S, 3) around a person (24, 3) and the furniture, in place."""
+        """Draws the shadows of a person, joints (24, 3), and of furniture; in place."""
         if rng.random() < .75:
             draw_shadow(rng, image, joints, self.parents, scene, light['to_light'])
         if furniture is not None:
@@ -209,13 +209,13 @@ def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
 
 
 def _scene_around(scene: Scene, rays: Rays) -> Scene:
-    """The scene of a pinhole camera whose square crop holds all rays of a lens."""
+    """The scene in a square pinhole crop that contains all rays of a lens."""
     low, high = (np.array([find(rays.x), find(rays.y)], float) for find in (np.min, np.max))
     return replace(scene, center=(low + high) / 2, half_side=float((high - low).max() / 2))
 
 
 def _as_seen(image: np.ndarray, scene: Scene, rays: Rays) -> np.ndarray:
-    """What rays meet in the picture (S, S, 3) of a scene."""
+    """The picture (S, S, 3) of a scene, resampled along rays."""
     size = len(image)
     column, row = (((line - np.float32(center)) / np.float32(scene.half_side) + 1) * (size / 2)
                    - np.float32(.5) for line, center in zip((rays.x, rays.y), scene.center,

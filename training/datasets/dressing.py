@@ -35,7 +35,7 @@ LOOSE_SHARE = .22
 CUTOUT = {'hair': .35, 'brows': .3, 'lashes': .3}
 """Kinds whose textures are cut out, and at which opacity."""
 FOLDED_COLUMNS = 96
-"""Vertices around a skirt in folds: enough for each fold."""
+"""Vertices around a skirt with folds: at least eight per fold."""
 FOLDS_FROM = 1.3
 """Where folds begin, on the surface's `down` coordinate."""
 TEXELS_PER_M = 300.0
@@ -132,7 +132,7 @@ class Dresser:
                         float(rng.choice([0, rng.uniform(0, 1.5)])))
 
     def in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
-        """The same clothes, of which skirts, dresses and coats hang in folds."""
+        """The clothes with folds in skirts, dresses and coats."""
         garments = []
         for garment in clothing.garments:
             if garment.kind == LOOSE_KIND:
@@ -144,7 +144,7 @@ class Dresser:
         return replace(clothing, garments=garments)
 
     def wrinkled(self, rng: np.random.Generator, clothing: Clothing, mesh: _Mesh) -> _Mesh:
-        """The mesh of somebody in these clothes, with wrinkles in outfit and loose garments."""
+        """The mesh with wrinkles in outfit and loose garments."""
         heights, start = mesh.vertices.new_zeros(len(mesh.vertices)), self._body.num_vertices
         for garment in clothing.garments:
             end = start + len(garment.template)
@@ -280,7 +280,7 @@ def _posed(garment: Garment, transforms: Tensor, shape: Tensor) -> Tensor:
 
 def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Tensor:
     """Smooth unit normals (M, 3) of pixels; those of cards of hair turn to the camera."""
-    # Faces at no visible vertex have no say.
+    # Only faces around visible vertices count.
     is_used = torch.zeros(len(mesh.vertices), dtype=torch.bool)
     is_used[corners] = True
     rows = is_used[mesh.faces].any(1).nonzero()[:, 0]

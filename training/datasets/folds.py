@@ -1,7 +1,7 @@
-"""Folds of skirts and coats, and wrinkles of all garments, by rule and new for each person.
+"""Folds of skirts and coats, and wrinkles of garments, drawn at random for each person.
 
-Folds move the cloth, so they change a person's outline. Wrinkles only turn the normals that the
-light falls on: nothing but the shading shows them.
+Folds move the cloth, so they change the outline. Wrinkles perturb the normals, so they change the
+shading alone.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ['hang_in_folds', 'turned_by_heights', 'wrinkle_heights']
 
 NUM_FOLDS = (5, 12)
 DEEPEST_FOLD = (.25, .7)
-"""Of a fold at the hem, as a share of how far the hem stands off the body."""
+"""Depth of the folds at the hem, as a share of the hem's distance from the body."""
 INWARD = 0.4
-"""A fold comes so much nearer to the body as it goes away from it elsewhere."""
+"""How far folds go inward, relative to how far they go outward."""
 GROWTH = 1.3
-"""How folds grow towards the hem: a power of the way to it."""
+"""Folds grow with this power of the way to the hem."""
 WAVELENGTH_M = (.05, .16)
 NUM_WRINKLES = 4
 SLOPE = (.25, 1.5)
-"""How steep wrinkles are in all."""
+"""Least and largest sum of the slopes of the wrinkles."""
 AT_JOINTS = 2.0
-"""Where cloth bends with several joints, wrinkles are so many times higher, and more."""
+"""How much higher wrinkles are where several joints move the cloth."""
 
 
 def hang_in_folds(rng: np.random.Generator, garment: Garment, columns: int, from_row: float,
@@ -37,10 +37,10 @@ def hang_in_folds(rng: np.random.Generator, garment: Garment, columns: int, from
 
     Args:
         rng: the source of chance.
-        garment: its vertices are rows from top to hem, each of so many columns around the body.
-        columns: of each row.
+        garment: its vertices are rows from top to hem around the body.
+        columns: vertices per row.
         from_row: where folds begin, as a share of the way to the hem.
-        depth_m: how far the hem stands off the body.
+        depth_m: distance of the hem from the body.
     """
     grid = garment.template.view(-1, columns, 3)
     way = torch.linspace(0, 1, len(grid))[:, None]
@@ -48,7 +48,7 @@ def hang_in_folds(rng: np.random.Generator, garment: Garment, columns: int, from
     angle = 2 * np.pi / columns * torch.arange(columns)
     count = int(rng.integers(*NUM_FOLDS))
     turn, shift = rng.uniform(0, 2 * np.pi, 2)
-    # Folds differ in width; a second wave makes them differ in depth.
+    # Two slow waves make folds differ in width and in depth.
     phase = count * angle + rng.uniform(.3, .9) * torch.sin(2 * angle + turn)
     wave = torch.sin(phase + shift) * (1 + .4 * torch.sin(3 * angle + turn)) / 1.4
     deep = rng.uniform(*DEEPEST_FOLD) * depth_m
@@ -60,11 +60,11 @@ def hang_in_folds(rng: np.random.Generator, garment: Garment, columns: int, from
 
 
 def wrinkle_heights(rng: np.random.Generator, garment: Garment) -> Tensor:
-    """How high wrinkles are at the vertices of a garment, metres (G,).
+    """Heights of wrinkles at the vertices of a garment, metres (G,).
 
     Args:
         rng: the source of chance.
-        garment: who wears it does not matter: wrinkles are those of the resting garment.
+        garment: the garment; its resting vertices are used.
     """
     wavelength = np.exp(rng.uniform(*np.log(WAVELENGTH_M), NUM_WRINKLES))
     direction = rng.normal(0, 1, (3, NUM_WRINKLES))
@@ -81,15 +81,15 @@ def wrinkle_heights(rng: np.random.Generator, garment: Garment) -> Tensor:
 
 
 def turned_by_heights(flat: Tensor, corners: Tensor, heights: Tensor) -> Tensor:
-    """Normals of faces as if their corners stood out by so much.
+    """Normals of faces whose corners are raised, to first order.
 
     Args:
-        flat: (F, 3) normals, as long as twice the faces' areas.
+        flat: (F, 3) normals; their lengths are twice the areas of the faces.
         corners: (F, 3, 3) of the faces, m.
         heights: (F, 3) of the corners along the normal, m.
 
     Returns:
-        (F, 3), as long as about twice the faces' areas.
+        (F, 3), of about the same lengths.
     """
     a, b, c = corners.unbind(1)
     slope = heights[:, :1] * (c - b) + heights[:, 1:2] * (a - c) + heights[:, 2:] * (b - a)

@@ -1,4 +1,4 @@
-"""Draws furniture with the people who sit or lie on it, so that each hides the other by depth."""
+"""Draws furniture together with the people on it; depth decides which hides which."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.datasets.viewpoints import Framing, Viewpoints, pixel_rays
 __all__ = ['Furnisher']
 
 MOST_HIDDEN = 0.5
-"""Share of a person that furniture may hide; parts that would hide more are left out."""
+"""Largest share of a person that furniture may hide; parts that hide more are left out."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Furnisher:
 
     def add(self, rng: np.random.Generator, drawn: Drawn, bodies: Bodies, views: Viewpoints,
             framing: Framing, lights: list[dict[str, np.ndarray]]) -> Layers:
-        """The drawn people, with furniture under those who sit or lie drawn into the pictures.
+        """Draws furniture under those who sit or lie into the pictures of `drawn`.
 
         Args:
             rng: the source of chance.
             drawn: the people.
-            bodies: the same ones, naked.
+            bodies: the same people without clothes.
             views: the cameras.
             framing: the crops.
             lights: of each person, as `appearance.shade` needs it.
@@ -71,7 +71,7 @@ class Furnisher:
 
     def _furniture(self, rng: np.random.Generator, bodies: Bodies, views: Viewpoints,
                    framing: Framing, index: int) -> Furniture | None:
-        """The furniture of one person in the camera's frame."""
+        """The furniture of one person in the camera frame, or None."""
         resting = find_resting(bodies.vertices[index].double().numpy(),
                                bodies.joints[index].double().numpy(), self.parts, views.up[index])
         found = furnish(rng, self.bank, resting) if resting is not None else None
@@ -85,18 +85,18 @@ class Furnisher:
 
 def _what_may_stay(furniture: Furniture, rays: Rays,
                    depth: np.ndarray) -> tuple[list[Solid], Hits | None]:
-    """The parts that leave enough of a person in sight, and what the rays meet of them.
+    """The parts that leave enough of the person visible, and where the rays hit them.
 
     Args:
-        furniture: in the camera's frame.
+        furniture: in the camera frame.
         rays: of the picture.
-        depth: (S, S) of the person, inf where he is not.
+        depth: (S, S) of the person, m; inf elsewhere.
     """
     person = depth < np.inf
     limit = MOST_HIDDEN * person.sum()
 
     def hides_little(hits: Hits) -> bool:
-        """Whether enough of the person is in front of what is hit."""
+        """Whether enough of the person is in front of the hits."""
         return (person & (hits.depth < depth)).sum() <= limit
 
     groups = [(group, cast(group, rays)) for group in (furniture.base, *furniture.extras)]
@@ -109,7 +109,7 @@ def _what_may_stay(furniture: Furniture, rays: Rays,
 
 
 def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
-    """What rays meet first of several groups of solids, of which they meet these."""
+    """The nearest hits of several groups of solids; solids are numbered through."""
     first, start = None, 0
     for solids, hits in groups:
         if first is None:
@@ -124,7 +124,7 @@ def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
 
 def _lay_over(person: np.ndarray, solids: list[Solid], hits: Hits, rays: Rays, depth: np.ndarray,
               light: dict[str, np.ndarray]) -> None:
-    """Draws lit furniture around and over a person (S, S, 3) at these depths (S, S), in place."""
+    """Draws lit furniture into a person's picture (S, S, 3) where it is nearer; in place."""
     shown = hits.depth < depth
     colors, normals = (torch.from_numpy(values)
                        for values in surface(solids, hits, rays, shown))

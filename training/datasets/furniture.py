@@ -1,7 +1,7 @@
-"""Chairs, stools, sofas, benches, beds and tables by rule, fitted to who sits or lies on them.
+"""Chairs, stools, sofas, benches, beds and tables by rule, fitted to the person on them.
 
-Everything is in the frame of `resting.Resting`: forward, left, up, metres, the ground at 0. What
-would run through the body is left out.
+Everything is in the frame of `resting.Resting`: forward, left, up, metres, the ground at 0. Parts
+that would intersect the body are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.datasets.furniture_parts import (
     legs,
     seat_under,
 )
-from training.datasets.resting import Resting
+from training.datasets.resting import HEAD, Resting
 from training.datasets.solids import Material, Solid, box, cylinder
 from training.datasets.tables import table_before
 from training.datasets.textures import TextureBank
@@ -26,21 +26,22 @@ from training.datasets.textures import TextureBank
 __all__ = ['Furniture', 'furnish']
 
 DEEPEST_M = 0.015
-"""So deep a body may be inside furniture: flesh and cushions give way."""
+"""Largest depth of a body vertex inside furniture: flesh and cushions give way."""
 DEEPEST_IN_BED_M = 0.08
 DEEPEST_SEAT_M = 0.8
-"""A backrest farther behind the knees stays away."""
+"""Largest depth of lying limbs in a mattress, and the largest depth of a seat: a backrest farther
+behind is left out."""
 LYING_KINDS = {'floor': .35, 'mattress': .2, 'bed': .45}
 TRIES = 4
 
 
 @dataclass
 class Furniture:
-    """What somebody sits or lies on.
+    """What a person sits or lies on.
 
     Attributes:
-        base: what carries him.
-        extras: groups that stand for themselves: a backrest, arms, a table with what is on it.
+        base: the parts that carry the person.
+        extras: groups of parts that can be left out: backrest, armrests, table, headboard, pillow.
         lift_m: height of the person's lowest point above the floor.
     """
 
@@ -50,12 +51,12 @@ class Furniture:
 
 
 def furnish(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """Furniture for somebody, in his own frame; None where the floor does or nothing fits.
+    """Furniture for a person, in the person's frame; None for the bare floor or if nothing fits.
 
     Args:
         rng: the source of chance.
         bank: textures.
-        resting: who sits or lies.
+        resting: the person.
     """
     if resting.is_lying:
         kind = rng.choice(list(LYING_KINDS), p=list(LYING_KINDS.values()))
@@ -73,13 +74,13 @@ def furnish(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fu
 
 
 def _fits(solids: list[Solid], resting: Resting) -> bool:
-    """Whether the body is outside of solids."""
+    """Whether the body is outside the solids."""
     return all(solid.depth_of(resting.points).max() <= DEEPEST_M for solid in solids)
 
 
 def _with_back(resting: Resting, furniture: Furniture, seat: Seat,
                rest: tuple[list[Solid], float]) -> tuple[Furniture, Seat]:
-    """Adds a backrest, and the seat that reaches back to it, where it is near enough."""
+    """Adds a backrest if it is near enough; gives the seat extended back to it."""
     parts, begin = rest
     if seat.front - begin > DEEPEST_SEAT_M:
         return furniture, seat
@@ -88,7 +89,7 @@ def _with_back(resting: Resting, furniture: Furniture, seat: Seat,
 
 
 def _chair(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """Four legs, a board, mostly a backrest, at times arms."""
+    """Four legs, a board, mostly a backrest, sometimes armrests."""
     seat = seat_under(rng, resting, rng.uniform(.36, .5), rng.uniform(.38, .5), resting.front_m)
     if seat is None:
         return None
@@ -109,7 +110,7 @@ def _chair(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fur
 
 def _office_chair(rng: np.random.Generator, bank: TextureBank,
                   resting: Resting) -> Furniture | None:
-    """A thick seat on a pillar with five feet, a backrest, at times arms."""
+    """A thick seat on a column with five feet, a backrest, often armrests."""
     seat = seat_under(rng, resting, rng.uniform(.4, .52), rng.uniform(.44, .54), resting.front_m)
     if seat is None:
         return None
@@ -133,7 +134,7 @@ def _office_chair(rng: np.random.Generator, bank: TextureBank,
 
 
 def _stool(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """A round seat on legs or on a pillar."""
+    """A round seat on legs or on a column."""
     seat = seat_under(rng, resting, 2 * rng.uniform(.15, .21), .4, resting.front_m)
     if seat is None:
         return None
@@ -152,7 +153,7 @@ def _stool(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fur
 
 
 def _sofa(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """A block with a cushion, a thick backrest and thick arms."""
+    """A block with a cushion, a thick backrest and mostly thick armrests."""
     wide = rng.uniform(.55, .75) if rng.random() < .5 else rng.uniform(1.2, 2.2)
     seat = seat_under(rng, resting, rng.uniform(.5, .6), wide, resting.block_m)
     if seat is None:
@@ -173,7 +174,7 @@ def _sofa(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furn
 
 
 def _bench(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """A long board on two trestles, at times with a backrest."""
+    """A long board on two supports, sometimes with a backrest."""
     seat = seat_under(rng, resting, rng.uniform(.3, .45), rng.uniform(1, 2.4), resting.front_m)
     if seat is None:
         return None
@@ -199,7 +200,7 @@ def _block(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fur
 
 
 def _cushion(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """Something low below who sits nearly on the ground."""
+    """A cushion or a low block below a person who sits nearly on the ground."""
     seat = seat_under(rng, resting, rng.uniform(.3, .5), rng.uniform(.35, .55), resting.block_m)
     if seat is None:
         return None
@@ -213,7 +214,7 @@ def _cushion(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> F
 
 def _bed(rng: np.random.Generator, bank: TextureBank, resting: Resting,
          is_bed: bool) -> Furniture:
-    """A mattress below somebody, on a frame if it is a bed, at times with a pillow."""
+    """A mattress, for a bed with frame and often a headboard, at times with a pillow."""
     low, high = resting.points.min(0), resting.points.max(0)
     back, front = low[0] - rng.uniform(.02, .2), high[0] + rng.uniform(.05, .25)
     more = max(rng.uniform(.8, 1.6) - (high[1] - low[1]), .1) * rng.dirichlet([2, 2])
@@ -240,8 +241,8 @@ def _bed(rng: np.random.Generator, bank: TextureBank, resting: Resting,
 
 def _pillow(rng: np.random.Generator, bank: TextureBank, resting: Resting,
             seat: Seat) -> list[Solid]:
-    """A pillow up to the head, if the head is above the mattress."""
-    x, y = resting.joints[15, :2]
+    """A pillow that fills the gap between mattress and head, if there is one."""
+    x, y = resting.joints[HEAD, :2]
     under = np.abs(resting.points[:, :2] - [x + .08, y]).max(1) < .18
     top = float(resting.points[under, 2].min(initial=seat.top))
     if top - seat.top < .02:
@@ -253,7 +254,7 @@ def _pillow(rng: np.random.Generator, bank: TextureBank, resting: Resting,
 
 def _arms(rng: np.random.Generator, seat: Seat, wide: float, material: Material,
           is_open: bool) -> list[Solid]:
-    """Two arms beside a seat: bars on posts, or walls down to the ground."""
+    """Two armrests: bars on posts, or solid down to the ground."""
     top = seat.top + rng.uniform(.14, .26)
     solids = []
     for side in (seat.left, seat.right - wide):

@@ -1,4 +1,4 @@
-"""Parts of furniture: materials, the board of a seat, legs, backrests.
+"""Parts of furniture: materials, seats, legs, backrests.
 
 All of it is in the frame of `resting.Resting`: forward, left, up, metres, the ground at 0.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.datasets.resting import Resting
+from training.datasets.resting import NECK, PELVIS, Resting
 from training.datasets.solids import Material, Solid, box, cylinder
 from training.datasets.textures import TextureBank, random_color
 
@@ -18,23 +18,23 @@ __all__ = ['Seat', 'any_material', 'backrest', 'board', 'legs', 'seat_under']
 WOODS = np.array([[186, 140, 90], [120, 80, 50], [222, 190, 145], [70, 48, 34], [235, 230, 220]])
 METALS = np.array([[45, 45, 48], [170, 172, 176], [235, 235, 235], [25, 25, 28]])
 GAP_M = 0.008
-"""Between a seat and the lowest skin on it, at most; clothes fill it."""
+"""Largest gap between a seat and the lowest skin on it; clothes fill it."""
 NARROWEST_M = 0.1
-"""From the back of a seat to its front."""
+"""Least depth of a seat."""
 LEAN = (.04, .45)
-"""How far backrests may lean back, radians."""
+"""Least and largest angle of a backrest from the vertical, radians."""
 SLAT_M = 0.06
 GRAIN_LENGTH = 12
-"""The grain of wood is so many times as long as it is wide."""
+"""Length of the grain of wood, in widths."""
 
 
 @dataclass(frozen=True)
 class Seat:
-    """Where the board that carries somebody is, m.
+    """Where the top of a seat or of a table is, m.
 
     Attributes:
-        back, front: its ends, forward.
-        left, right: its sides.
+        back, front: forward positions of its ends.
+        left, right: positions of its sides; left is positive.
         top: its height.
     """
 
@@ -46,7 +46,7 @@ class Seat:
 
 
 def any_material(rng: np.random.Generator, bank: TextureBank, *kinds: str) -> Material:
-    """One of these kinds: `wood`, `metal`, `cloth`."""
+    """A random material of one of the given kinds: `wood`, `metal`, `cloth`."""
     kind = kinds[rng.integers(len(kinds))]
     noise = bank.noise[rng.integers(len(bank.noise))]
     if kind == 'metal':
@@ -63,14 +63,14 @@ def any_material(rng: np.random.Generator, bank: TextureBank, *kinds: str) -> Ma
 
 def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: float,
                front_m: float) -> Seat | None:
-    """A seat below a pelvis; None where there is no room for one.
+    """A seat below a pelvis; None if there is no room for one.
 
     Args:
         rng: the source of chance.
-        resting: who sits.
-        deep: m.
-        wide: m.
-        front_m: how far forward it may reach.
+        resting: the sitting person.
+        deep: wanted depth, m; cut at `front_m`.
+        wide: width, m.
+        front_m: how far forward the seat can reach.
     """
     back = resting.buttocks_m - rng.uniform(0, .06)
     front = min(front_m, back + deep)
@@ -82,7 +82,7 @@ def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: fl
 
 
 def board(seat: Seat, thick: float, material: Material, below: float = 0.0) -> Solid:
-    """A board that thick, m, so far below the top of a seat."""
+    """A board of a thickness, m, at a distance below the top of a seat, m."""
     return box((seat.back, seat.right, seat.top - below - thick),
                (seat.front, seat.left, seat.top - below), material)
 
@@ -100,20 +100,20 @@ def legs(seat: Seat, thick: float, top: float, material: Material,
 
 def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: float,
              material: Material, num_slats: int = 0) -> tuple[list[Solid], float]:
-    """A backrest that leans as the trunk does, behind all of the body.
+    """A backrest that leans as the trunk does, behind all of the body at its height.
 
     Args:
-        resting: who sits.
-        seat: its seat.
-        height: where it begins and ends above the seat, m.
-        thick: m.
-        material: what it is made of.
-        num_slats: between two posts; 0: one panel.
+        resting: the sitting person.
+        seat: the seat.
+        height: where the backrest begins and ends above the seat, m.
+        thick: its thickness, m.
+        material: its material.
+        num_slats: number of slats between two posts; 0: one panel.
 
     Returns:
-        its parts, and how far forward its face is at the height of the seat.
+        its parts, and the forward position of its face at the height of the seat.
     """
-    trunk = resting.joints[12] - resting.joints[0]
+    trunk = resting.joints[NECK] - resting.joints[PELVIS]
     lean = float(np.clip(np.arctan2(-trunk[0], trunk[2]), *LEAN))
     forward = np.array([np.cos(lean), 0, np.sin(lean)])
     axes = np.stack([forward, [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
@@ -124,7 +124,7 @@ def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: f
     face = float((points[meets] @ forward).min(initial=seat.back))
 
     def panel(bottom: float, top: float, left: float, right: float) -> Solid:
-        """A part of it between two heights and two positions to the left."""
+        """A part between two heights and two lateral positions."""
         ends = np.array([bottom, top]) / np.cos(lean) - face * np.tan(lean)
         center = (face - thick / 2) * forward + ends.mean() * axes[2] + [0, (left + right) / 2, 0]
         half = np.array([thick, left - right, ends[1] - ends[0]]) / 2

@@ -1,4 +1,4 @@
-"""People on black, with the furniture they are on: what is laid over a background."""
+"""People and their furniture on black, ready to be laid over a background."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Shadow:
     Attributes:
         corners: (n, 8, 3) of its parts, camera frame, m.
         softness_px: standard deviation of its edge.
-        darkness: share of the light that it takes.
+        darkness: share of the light that is missing in it.
     """
 
     corners: np.ndarray
@@ -31,10 +31,10 @@ class Layers:
     Attributes:
         people: (B, S, S, 3) float32, 0 to 255, lit, with their furniture, on black.
         silhouettes: (B, S, S) uint8, 1 where they or their furniture are.
-        seen: (B, S, S) uint8, 1 where the people are, and not behind their furniture.
-        whole: (B,) how many pixels the people would have without furniture.
-        lift_m: (B,) height of the people's lowest points above the floor.
-        shadows: of the furniture of each; None where there is none.
+        seen: (B, S, S) uint8, 1 where the people are and their furniture does not hide them.
+        whole: (B,) number of the people's pixels before furniture hides some.
+        lift_m: (B,) height of each person's lowest point above the floor.
+        shadows: of each person's furniture; None without furniture.
     """
 
     people: np.ndarray
@@ -46,7 +46,7 @@ class Layers:
 
     @staticmethod
     def without_furniture(people: np.ndarray, silhouettes: np.ndarray) -> Layers:
-        """People who are on the floor: (B, S, S, 3) and (B, S, S)."""
+        """Layers of pictures (B, S, S, 3) and silhouettes (B, S, S) alone."""
         count = len(people)
         return Layers(people, silhouettes, silhouettes, silhouettes.sum((1, 2)), np.zeros(count),
                       [None] * count)

@@ -1,9 +1,9 @@
-"""Wide-angle lenses: where they put what an ideal pinhole camera would put elsewhere.
+"""Barrel distortion of wide-angle lenses.
 
-A lens of strength w shows a point at the tangent r from the optical axis at atan(w r) / w. 0 is
-the pinhole; 1 is a fisheye lens, which is linear in the angle; between them is the barrel
-distortion of ordinary wide-angle lenses. The function is monotonic, so its inverse is exact.
-(Devernay and Faugeras 2001, "Straight lines have to be straight", the FOV model.)
+A lens of strength w maps the pinhole radius r to atan(w r) / w. 0 is the pinhole, 1 the
+equidistant fisheye; ordinary wide-angle lenses lie between. The function is monotonic, so it has
+an exact inverse. It is the FOV model of Devernay and Faugeras 2001, "Straight lines have to be
+straight".
 
 Image positions are normalised, as in `viewpoints.py`; arrays have the lenses on the first axis.
 """
@@ -15,22 +15,22 @@ import numpy as np
 __all__ = ['bent', 'straightened']
 
 WIDEST = 1.45
-"""Radians: directions farther from the axis than that count as being there."""
+"""Largest angle from the axis that `straightened` gives, radians."""
 
 
 def bent(image: np.ndarray, strength: np.ndarray | float) -> np.ndarray:
-    """Where lenses show points.
+    """Image positions behind lenses.
 
     Args:
-        image: (B, ..., 2) where a pinhole camera sees them.
-        strength: (B,) or one number; above 0.
+        image: (B, ..., 2) positions in a pinhole camera.
+        strength: (B,) or one number, above 0.
     """
     strength, radius = _along(image, strength)
     return image * (np.arctan(strength * radius) / np.maximum(strength * radius, 1e-9))
 
 
 def straightened(image: np.ndarray, strength: np.ndarray | float) -> np.ndarray:
-    """Where a pinhole camera would see points that lenses show: the inverse of `bent`."""
+    """Pinhole positions of image positions behind lenses: the inverse of `bent`."""
     strength, radius = _along(image, strength)
     angle = strength * radius
     return image * (np.tan(np.minimum(angle, WIDEST)) / np.maximum(angle, 1e-9))

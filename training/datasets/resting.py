@@ -1,7 +1,9 @@
-"""Who sits or lies on something, and where on it: measured on posed bodies of any origin.
+"""Finds people who sit or lie, and measures where a seat or a bed has to be.
 
-Somebody sits on a thing where both thighs are raised, the trunk is upright, the buttocks are off
-the ground and the weight is behind the heels, so that without the thing he would fall.
+The measure is the posed body, so it works for poses by rule and for recorded ones. A person sits
+if both thighs are raised, the trunk is upright, the buttocks are off the ground and the centre of
+mass is behind the heels: without a seat the person would fall. A person lies if the trunk is
+level and near the ground.
 """
 
 from __future__ import annotations
@@ -18,42 +20,45 @@ SPINE = (0, 3, 6, 9, 12)
 SEATED_PARTS, TRUNK_PARTS, LOWER_LEG_PARTS = (0, 1, 2), (0, 3, 6, 9), (4, 5, 7, 8, 10, 11)
 EVERY_VERTEX = 2
 RAISED_THIGH = np.cos(np.deg2rad(45))
+"""Cosine of the angle from straight down that both thighs of a sitting person exceed."""
 UPRIGHT, LEVEL = 0.6, 0.4
-"""Share of the way from pelvis to neck that goes up: of sitters at least, of lying people at
-most."""
+"""Vertical share of the vector from pelvis to neck: at least that of a sitting person, at most
+that of a lying one."""
 LOWEST_SEAT, LOWEST_CUSHION = 0.5, 0.2
-"""Height of a seat and of a cushion, in shins."""
+"""Least height of a seat and of a cushion, in lengths of the shin."""
 BALANCED = 0.12
-"""A weight so far ahead of the heels, in shins, needs no seat."""
+"""With the centre of mass this far ahead of the heels, in lengths of the shin, no seat is
+needed."""
 ON_GROUND = 0.14
-"""What is not higher, in shins, rests on the ground."""
+"""Points up to this height, in lengths of the shin, touch the ground."""
 LOWEST_TRUNK = 0.3
-"""A trunk that is not higher, in shins, lies."""
+"""Largest height of a lying trunk above the ground, in lengths of the shin."""
 FARTHEST_M, UNDER_PELVIS_M = 0.8, 0.04
 SEAT_BEHIND_M, FOOT_BEHIND_M = 0.3, 0.2
-"""A seat is looked for so far behind the pelvis; no foot of somebody who sits is farther back."""
+"""How far behind the pelvis the lowest point of the buttocks is searched, and how far back a
+sitting person's feet may be."""
 GAP_M = 0.01
 THICKEST_M = 0.08
-"""Of a seat's board."""
+"""Largest thickness of a seat's board."""
 
 
 @dataclass(frozen=True)
 class Resting:
-    """Somebody who sits or lies, in a frame of his own: forward, to the left, up; metres.
+    """A person who sits or lies, in the person's own frame: forward, left, up; metres.
 
-    Its origin is on the ground below the pelvis. Forward of a lying person is from the pelvis to
-    the neck.
+    The origin is on the ground below the pelvis. A lying person's forward direction is from the
+    pelvis to the neck.
 
     Attributes:
         points: (N, 3) of the skin.
         parts: (N,) the joint that each point follows.
         joints: (24, 3).
-        is_lying: whether he lies; else he sits.
-        seat_m: height of what he is on.
-        front_m: how far forward a board of a seat may reach.
-        block_m: how far forward a seat without room for the feet may reach.
-        origin: (3,) of the frame in the root frame.
-        basis: (3, 3) its directions in the root frame, one a row.
+        is_lying: True for a lying person, False for a sitting one.
+        seat_m: height of the lowest point of the buttocks, or of the lying trunk.
+        front_m: how far forward the board of a seat can reach.
+        block_m: the same for a seat that is solid down to the ground.
+        origin: (3,) origin of the frame, in the root frame.
+        basis: (3, 3) the three directions in the root frame, one per row.
     """
 
     points: np.ndarray
@@ -68,23 +73,23 @@ class Resting:
 
     @property
     def shin_m(self) -> float:
-        """Length of the shins, the measure of a body's size."""
+        """Mean length of the shins; the heights above are given in it, so children work too."""
         return _shin(self.joints)
 
     @property
     def buttocks_m(self) -> float:
-        """How far forward the rear of the pelvis is; negative."""
+        """Forward position of the rearmost point of the pelvis; negative."""
         return float(self.points[self.parts == PELVIS, 0].min(initial=-.05))
 
     @property
     def is_on_cushion(self) -> bool:
-        """Whether he sits nearly on the ground."""
+        """Whether the buttocks are too low for a seat, but off the ground."""
         return not self.is_lying and self.seat_m <= LOWEST_SEAT * self.shin_m
 
 
 def find_resting(vertices: np.ndarray, joints: np.ndarray, parts: np.ndarray,
                  up: np.ndarray) -> Resting | None:
-    """Measures somebody who sits or lies; None for everybody else.
+    """Measures a person who sits or lies; None for anyone else.
 
     Args:
         vertices: (V, 3) root frame, m.
@@ -113,13 +118,13 @@ def _shin(joints: np.ndarray) -> float:
 
 
 def _are_thighs_raised(joints: np.ndarray, up: np.ndarray) -> bool:
-    """Whether both thighs are at least halfway up to level."""
+    """Whether both thighs are at least 45 degrees off straight down."""
     thighs = joints[list(KNEES)] - joints[list(HIPS)]
     return bool((-(thighs @ up) < RAISED_THIGH * np.linalg.norm(thighs, axis=1)).all())
 
 
 def _basis(ahead: np.ndarray | None, joints: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Forward, left and up, one a row; forward is where the pelvis faces if it is not given."""
+    """Forward, left and up, one per row; by default the pelvis faces forward."""
     if ahead is None:
         ahead = np.cross(joints[HIPS[0]] - joints[HIPS[1]], up)
     ahead = ahead - (ahead @ up) * up
@@ -129,7 +134,7 @@ def _basis(ahead: np.ndarray | None, joints: np.ndarray, up: np.ndarray) -> np.n
 
 def _lying(points: np.ndarray, parts: np.ndarray,
            joints: np.ndarray) -> tuple[float, float, float] | None:
-    """The height of what a trunk lies on, and two numbers without a meaning."""
+    """Height of the lying trunk and two zeros in place of the seat's limits; or None."""
     height = points[np.isin(parts, TRUNK_PARTS), 2]
     low = float(height.min(initial=np.inf))
     return (low, 0.0, 0.0) if low <= LOWEST_TRUNK * _shin(joints) else None
@@ -137,7 +142,7 @@ def _lying(points: np.ndarray, parts: np.ndarray,
 
 def _seated(points: np.ndarray, parts: np.ndarray,
             joints: np.ndarray) -> tuple[float, float, float] | None:
-    """Height of the seat, how far forward its board may reach, and a block; or None."""
+    """Height of the seat, and how far forward its board and a solid block can reach; or None."""
     ahead, height = points[:, 0], points[:, 2]
     is_seated, is_lower = np.isin(parts, SEATED_PARTS), np.isin(parts, LOWER_LEG_PARTS)
     under = is_seated & (ahead > -SEAT_BEHIND_M) & (ahead < UNDER_PELVIS_M)
@@ -157,7 +162,7 @@ def _seated(points: np.ndarray, parts: np.ndarray,
 
 
 def _weight_ahead(joints: np.ndarray) -> float:
-    """How far forward the centre of mass is, m; shares of limbs as in tables of anatomy."""
+    """Forward position of the centre of mass, m, from rough masses of trunk, head and limbs."""
     ahead = joints[:, 0]
     legs = ahead[[*HIPS, *KNEES]].mean()
     return float(.5 * ahead[list(SPINE)].mean() + .1 * ahead[HEAD] + .2 * legs

@@ -1,8 +1,8 @@
-"""Boxes and cylinders, and where the rays of a picture meet them.
+"""Boxes and cylinders, and where the rays of a picture hit them.
 
-Rays start at the camera and pass depth 1 at a normalised image position, so that the distance
-along a ray is the depth. Hits are exact for solids of any size, also for those that reach behind
-the camera.
+Rays start at the camera and pass depth 1 at a normalised image position, so the parameter along
+a ray is the depth. Hits are exact for solids of any size, also for those that extend behind the
+camera.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 __all__ = ['Hits', 'Material', 'Rays', 'Solid', 'box', 'cast', 'cylinder', 'surface']
 
 NEAREST_M = 0.15
-"""Nothing is seen that is nearer to the image plane; nor a solid that the camera is in."""
+"""Surfaces nearer to the image plane are not seen, nor are solids that contain the camera."""
 UP = np.eye(3)
 CORNERS = np.array([(a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], float)
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a solid is made of.
+    """The look of a solid.
 
     Attributes:
         color: (3,) 0 to 255.
-        texture: (T, T, 3) uint8 that repeats, T a power of two; None: the colour alone.
-        grain: (T, T) that lightens the colour, about -1 to 1; None: no grain.
-        grain_share: by so much of the colour.
+        texture: (T, T, 3) uint8 that replaces the colour and repeats, T a power of two; or None.
+        grain: (T, T) about -1 to 1 that lightens or darkens the colour and repeats; or None.
+        grain_share: change of the colour at a grain of 1.
         texels_per_m: of texture or grain, across and down.
     """
 
@@ -44,7 +44,7 @@ class Solid:
 
     Attributes:
         center: (3,) m.
-        axes: (3, 3) orthogonal unit directions, one a row.
+        axes: (3, 3) orthogonal unit directions, one per row.
         half: (3,) half the extents along them, m; a cylinder's first two are its radius.
         is_round: whether it is a cylinder.
         material: what it is made of.
@@ -70,7 +70,7 @@ class Solid:
         return room.min(1)
 
     def moved(self, origin: np.ndarray, basis: np.ndarray) -> Solid:
-        """The same solid where its frame has this origin (3,) and these axes (3, 3), in rows."""
+        """The solid in the frame that `origin` (3,) and `basis` (3, 3), in rows, are given in."""
         return replace(self, center=origin + self.center @ basis, axes=self.axes @ basis)
 
 
@@ -94,12 +94,12 @@ class Rays:
 
 @dataclass(frozen=True)
 class Hits:
-    """What the rays of a picture meet first.
+    """The nearest solid on each ray.
 
     Attributes:
-        depth: (S, S) float32 m; inf where nothing is.
-        solid: (S, S) int16, -1 where nothing is.
-        axis: (S, S) int8, the axis of the side that is hit; 0 is a cylinder's wall.
+        depth: (S, S) float32 m; inf without a hit.
+        solid: (S, S) int16 index of the solid, -1 without a hit.
+        axis: (S, S) int8, axis of the side that is hit; 0 for the wall of a cylinder.
     """
 
     depth: np.ndarray
@@ -122,7 +122,7 @@ def cylinder(foot: tuple[float, float, float], radius: float, height: float,
 
 
 def cast(solids: list[Solid], rays: Rays) -> Hits:
-    """Finds the nearest solid on each ray; solids are in the camera's frame."""
+    """Finds the nearest solid on each ray; solids are in the camera frame."""
     shape = rays.x.shape
     hits = Hits(np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int16),
                 np.zeros(shape, np.int8))
@@ -146,7 +146,7 @@ def surface(solids: list[Solid], hits: Hits, rays: Rays,
         solids: as `cast` takes them.
         hits: as `cast` gives them.
         rays: of the picture.
-        shown: (S, S) bool, M of them True; something is hit at each.
+        shown: (S, S) bool, True at M pixels that have a hit.
     """
     number, axis = hits.solid[shown], hits.axis[shown]
     ray = np.stack([rays.x[shown], rays.y[shown], np.ones(len(number), np.float32)], axis=1)
@@ -168,7 +168,7 @@ def _span(is_in: np.ndarray) -> slice:
 
 
 def _window(solid: Solid, rays: Rays) -> tuple[slice, slice] | None:
-    """The part of the picture that a solid may be in; None if it is in none."""
+    """The part of the picture that can show a solid; None if there is none."""
     corners = solid.corners
     depth = corners[:, 2]
     if depth.max() <= NEAREST_M:
@@ -182,7 +182,7 @@ def _window(solid: Solid, rays: Rays) -> tuple[slice, slice] | None:
 
 def _crossing(solid: Solid, x: np.ndarray,
               y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rays (h, w) enter and leave a solid, and through which axis' side they enter."""
+    """Depths (h, w) where rays enter and leave a solid, and the axis of the side they enter."""
     axes, half = solid.axes.astype(np.float32), solid.half.astype(np.float32)
     start = -(solid.axes @ solid.center).astype(np.float32)
     along = [axes[k, 0] * x + (axes[k, 1] * y + axes[k, 2]) for k in range(3)]
@@ -202,7 +202,7 @@ def _crossing(solid: Solid, x: np.ndarray,
 
 def _through_circle(dx: np.ndarray, dy: np.ndarray, start: np.ndarray,
                     radius: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Where rays enter and leave an endless cylinder about the third axis; never: inf, -inf."""
+    """Depths where rays enter and leave an infinite cylinder; inf and -inf for a miss."""
     square = np.maximum(dx * dx + dy * dy, np.float32(1e-12))
     half_b = start[0] * dx + start[1] * dy
     rest = half_b**2 - square * (start[0] ** 2 + start[1] ** 2 - radius**2)

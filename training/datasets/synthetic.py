@@ -66,10 +66,9 @@ class SyntheticConfig:
         passer_by_share: share of images with another person in the picture.
         is_crowded: scenes with several people, robot arms and furniture in front, low light;
             people may be hidden to three quarters.
-        has_furniture: people who sit or lie do so on chairs, sofas, benches, beds, at tables.
-        has_folds: skirts, dresses and coats hang in folds, and garments have wrinkles.
-        distorted_share: share of the images taken through a wide-angle lens, mostly near its
-            edge.
+        has_furniture: draw chairs, sofas, benches, beds and tables with people who sit or lie.
+        has_folds: draw folds in skirts, dresses and coats, and wrinkles in garments.
+        distorted_share: share of the images with the barrel distortion of a wide-angle lens.
         rules: poses by rule: `usual`, the held-out set's, or `wide`, with many who sit, kneel,
             lie, carry and work as well.
         possible_only: whether poses that nobody can take are drawn again, and recorded ones left
@@ -203,7 +202,7 @@ class SyntheticPeople(IterableDataset):
         """
         rng = np.random.default_rng([self.seed, number])
         count = self.config.batch_size if count is None else count
-        # What was added later draws from streams of its own, and leaves the rest as it was.
+        # These have random streams of their own: switching them leaves everything else the same.
         lens_rng, furniture_rng, folds_rng = (
             np.random.default_rng([self.seed, number, stream]) for stream in (1, 2, 3))
         views, pose, shape = self._bodies(rng, count)

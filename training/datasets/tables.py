@@ -1,4 +1,4 @@
-"""Tables in front of people who sit, and what lies on them; in the frame of `Resting`."""
+"""Tables in front of sitting people, with things on them; in the frame of `Resting`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.datasets.textures import TextureBank
 __all__ = ['table_before']
 
 SHARE, WORKING_SHARE = 0.15, 0.85
-"""How often somebody sits at a table, and how often somebody whose hands could lie on one."""
+"""How often a table is tried: for any sitting person, and for one whose forearms are level."""
 ELBOWS, WRISTS = (18, 19), (20, 21)
 FOREARM_PARTS, LEG_PARTS, TRUNK_PARTS = (18, 19, 20, 21, 22, 23), (1, 2, 4, 5, 7, 8), (0, 3, 6, 9)
 LOWEST_M, HIGHEST_M = 0.45, 1.1
@@ -20,12 +20,12 @@ OVER_LEGS_M = 0.015
 
 
 def table_before(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> list[Solid]:
-    """A table below the hands of somebody, or before him; often none.
+    """A table below the hands of a person or in front of the person; empty for none.
 
     Args:
         rng: the source of chance.
         bank: textures.
-        resting: who sits.
+        resting: the sitting person.
     """
     points, parts = resting.points, resting.parts
     is_working = _is_working(resting)
@@ -51,17 +51,17 @@ def table_before(rng: np.random.Generator, bank: TextureBank, resting: Resting) 
 
 
 def _is_working(resting: Resting) -> bool:
-    """Whether both forearms are about level in front of the trunk."""
+    """Whether both forearms are roughly level in front of the trunk, above the thighs."""
     elbows, wrists = resting.joints[list(ELBOWS)], resting.joints[list(WRISTS)]
     reach = wrists - elbows
     steep = np.abs(reach[:, 2]) / np.maximum(np.linalg.norm(reach, axis=1), 1e-6)
-    return bool((steep < .6).all() and (wrists[:, 0] > .8 * resting.shin_m * .6).all()
+    return bool((steep < .6).all() and (wrists[:, 0] > .5 * resting.shin_m).all()
                 and (wrists[:, 2] > resting.seat_m + .2 * resting.shin_m).all())
 
 
 def _things(rng: np.random.Generator, bank: TextureBank, table: Seat,
             resting: Resting) -> list[Solid]:
-    """A few things on a table, not where hands are."""
+    """A few boxes and cylinders on a table, none of them in the body."""
     found = []
     for _ in range(rng.poisson(1.2)):
         x = rng.uniform(table.back + .2, table.front - .05)

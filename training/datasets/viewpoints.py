@@ -36,9 +36,10 @@ UPPER_SHARE, SMALLEST_CUT, LARGEST_CUT = 0.08, 0.4, 0.85
 height: the held-out set's, and those of trainings that ask for no others."""
 LENS_STRENGTH = (0.8, 1.2)
 LENS_HALF_WIDTH = (40, 55)
-"""Degrees to each side that cameras with wide-angle lenses see."""
+"""Half the horizontal field of view of cameras with wide-angle lenses, degrees."""
 LENS_BEARING = (0.1, 0.6)
-"""How far people are from the middle of such an image, as a share of the way to its edge."""
+"""Direction of people in their images, as a share of the angle to the image's edge. Larger
+shares cost accuracy: the weak-perspective camera fits people worse the farther off axis."""
 SMALLEST_VISIBLE_SHARE = 0.5
 """The image border never hides more of a person than the rest."""
 
@@ -53,7 +54,7 @@ class Viewpoints:
         distance_m: (B,) from the camera to the person, along the ground.
         bearing: (B,) direction of the person, radians to the right of the optical axis.
         half_image: (B, 2) where the image ends: tangents of half the field of view.
-        lens: (B,) strength of each lens (see `lenses.py`), 0 a pinhole; None: all are pinholes.
+        lens: (B,) strength of each lens (see `lenses.py`), 0 for a pinhole; None: all pinholes.
     """
 
     camera_from_world: np.ndarray
@@ -78,8 +79,8 @@ class Framing:
         center: (B, 2) normalised image position.
         half_side: (B,) normalised length.
         border: (B, 4) x_min, y_min, x_max, y_max of the camera image, crop frame.
-        lens: (B,) strength of each lens, 0 a pinhole; None: all are pinholes. Image positions
-            are those behind the lens.
+        lens: (B,) strength of each lens, 0 for a pinhole; None: all pinholes. Center, side and
+            border are image positions behind the lens.
     """
 
     translation_m: np.ndarray
@@ -94,7 +95,7 @@ class Framing:
         return Framing(*(value if value is None else value[index:index + 1] for value in values))
 
     def strength(self, index: int) -> float:
-        """Of one person's lens; 0 is a pinhole."""
+        """Strength of one person's lens; 0 for a pinhole."""
         return 0.0 if self.lens is None else float(self.lens[index])
 
     def widened(self, factor: float) -> Framing:
@@ -129,7 +130,7 @@ def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
 
 
 def with_lenses(rng: np.random.Generator, views: Viewpoints, share: float) -> Viewpoints:
-    """Gives a share of the cameras a wide-angle lens, and people near the edge of the image.
+    """Gives a share of the cameras a wide-angle lens and moves people off the optical axis.
 
     Args:
         rng: the source of chance.
@@ -238,7 +239,7 @@ def crop_points(points: Tensor, framing: Framing) -> Tensor:
 
 
 def pixel_rays(framing: Framing, index: int, size: int) -> Rays:
-    """The rays of the pixel centres of one person's crop, S px wide."""
+    """Rays of the pixel centres of one person's crop, S px wide, through the lens."""
     line = ((2 * np.arange(size, dtype=np.float32) + 1) / size - 1) * np.float32(
         framing.half_side[index])
     center = framing.center[index].astype(np.float32)
@@ -250,7 +251,7 @@ def pixel_rays(framing: Framing, index: int, size: int) -> Rays:
 
 
 def _through_lenses(image: np.ndarray, lens: np.ndarray | None) -> np.ndarray:
-    """Where lenses show what pinhole cameras see at (B, ..., 2); the same for pinholes."""
+    """Image positions behind the lenses of pinhole positions (B, ..., 2)."""
     if lens is None or not lens.any():
         return image
     rows = np.flatnonzero(lens)
