@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from decomr_core.body_models import BodyModel, load_body
+from decomr_core.body_models.body_model import skin
 from tests.training.fabricated_wardrobe import make_wardrobe
 from training.datasets import dressing
 from training.datasets.folds import hang_in_folds, turned_by_heights, wrinkle_heights
@@ -43,6 +44,24 @@ def test_folds_grow_towards_the_hem_and_stay_off_the_body(name):
         assert 6 <= crossings <= 40
         shapes.append(out[-1])
     assert not torch.allclose(shapes[0], shapes[1], atol=1e-3)
+
+
+def test_a_long_skirt_hangs_down_from_the_knees_of_a_sitting_person():
+    body = load_body()
+    pose = torch.zeros(1, 24, 3)
+    pose[0, [1, 2], 0] = -np.pi / 2
+    pose[0, [4, 5], 0] = np.pi / 2
+    transforms = body.joint_transforms(pose, torch.zeros(1, 10))
+    knee_m = body(pose, torch.zeros(1, 10))[1][0, 4, 2]
+    beyond = []
+    for bends in (False, True):
+        skirt = next(item for item in loose_garments(body, 0, COLUMNS, bends)
+                     if item.name == 'long skirt')
+        torch.testing.assert_close(skirt.weights.sum(1), torch.ones(len(skirt.weights)))
+        beyond.append(float((skin(skirt.template[None], skirt.weights, transforms)[0, :, 2]
+                             - knee_m).max()))
+    assert beyond[0] > .35  # m: it stands out
+    assert beyond[1] < .22
 
 
 def test_normals_turn_as_those_of_a_surface_that_really_stands_out():

@@ -101,7 +101,7 @@ class Dresser:
         row = self._first_skin + self._num_skins
         self._loose = [_two_sided(item) for item in loose_garments(body, row)]
         self._folded = {item.name: _two_sided(item) for item in loose_garments(
-            body, row, FOLDED_COLUMNS)} if has_folds else {}
+            body, row, FOLDED_COLUMNS, bends_at_knees=True)} if has_folds else {}
         self._skin_uv = wardrobe.skin_uv
         self._first_face = torch.zeros(body.num_vertices, dtype=torch.int64)
         self._first_corner = torch.zeros(body.num_vertices, dtype=torch.int64)

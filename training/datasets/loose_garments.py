@@ -33,28 +33,35 @@ SIDE_SOFTNESS_M = 0.06
 """How soft the change from the left thigh to the right one is."""
 THIGH_SHARE = 0.85
 """At the hem, cloth follows the thighs by so much, and the pelvis by the rest."""
+SHIN_SHARE, SHIN_SOFTNESS_M = 0.9, 0.12
+"""Of what follows the thighs, this share follows the shins below the knees where cloth bends
+there; over so far the change from thighs to shins takes place."""
 
 
-def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS) -> list[Garment]:
+def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS,
+                   bends_at_knees: bool = False) -> list[Garment]:
     """The garments of `CUTS` for a body; vertices are rows from top to hem.
 
     Args:
         body: who wears them.
         texture: row of a plain texture.
         columns: vertices around the body.
+        bends_at_knees: whether cloth below the knees follows the shins, so that it hangs down
+            from the knees of a sitting person instead of standing out.
     """
     points = BodySurface(body).vertices
     template = body.v_template.double().numpy()
     is_arm = np.isin(body.vertex_parts.numpy(), ARM_PARTS)
     on_trunk = np.flatnonzero(~is_arm)
     down = points.down.double().numpy()[on_trunk]
-    return [_garment(name, cut, body, template[on_trunk], on_trunk, down, texture, columns)
+    return [_garment(name, cut, body, template[on_trunk], on_trunk, down, texture, columns,
+                     bends_at_knees)
             for name, cut in CUTS.items()]
 
 
 def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
              trunk: np.ndarray, on_trunk: np.ndarray, down: np.ndarray,
-             texture: int, columns: int) -> Garment:
+             texture: int, columns: int, bends_at_knees: bool) -> Garment:
     """One garment: rows from its top to its hem, columns around the body."""
     first, last, off_top, off_hem = cut
     part = np.linspace(0, 1, ROWS)
@@ -74,10 +81,11 @@ def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
     a, b = row * columns + column, row * columns + right
     faces = np.concatenate([np.stack([a, a + columns, b], -1).reshape(-1, 3),
                             np.stack([b, a + columns, b + columns], -1).reshape(-1, 3)])
+    weights = _weights(body, points, neighbours, bends_at_knees)
     return Garment(
         name, LOOSE_KIND, torch.from_numpy(points.astype(np.float32)),
         torch.from_numpy(np.ascontiguousarray(shapedirs, np.float32)),
-        torch.from_numpy(_weights(body, points, neighbours)), torch.from_numpy(neighbours[:, 0]),
+        torch.from_numpy(weights), torch.from_numpy(neighbours[:, 0]),
         torch.from_numpy(faces), torch.full((len(faces), 3, 2), .5),
         torch.zeros(body.num_vertices, dtype=torch.bool), texture)
 
@@ -105,8 +113,9 @@ def _radius(trunk: np.ndarray, y: float, z: float, angle: np.ndarray) -> np.ndar
     return np.interp(angle, sector, outline, period=2 * np.pi)
 
 
-def _weights(body: BodyModel, points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """Skinning weights (G, 24): the trunk's above the hips, pelvis and both thighs below."""
+def _weights(body: BodyModel, points: np.ndarray, neighbours: np.ndarray,
+             bends_at_knees: bool) -> np.ndarray:
+    """Skinning weights (G, 24): the trunk's above the hips, pelvis, thighs and shins below."""
     weights = body.lbs_weights.numpy()[neighbours].mean(1)
     joints = body.rest_body(torch.zeros(1, 10))[1][0].double().numpy()
     hip, knee = joints[HIPS[0], 1], joints[KNEES[0], 1]
@@ -114,7 +123,12 @@ def _weights(body: BodyModel, points: np.ndarray, neighbours: np.ndarray) -> np.
     left = 1 / (1 + np.exp(-points[:, 0] / SIDE_SOFTNESS_M))
     swinging = np.zeros((len(points), NUM_JOINTS))
     thigh = THIGH_SHARE * np.minimum(1, 1.6 * below)
-    swinging[:, HIPS[0]], swinging[:, HIPS[1]] = thigh * left, thigh * (1 - left)
+    shin = np.zeros(len(points))
+    if bends_at_knees:
+        shin = SHIN_SHARE * np.clip((knee - points[:, 1]) / SHIN_SOFTNESS_M + .5, 0, 1)
+    for side, share in enumerate((left, 1 - left)):
+        swinging[:, HIPS[side]] = thigh * share * (1 - shin)
+        swinging[:, KNEES[side]] = thigh * share * shin
     swinging[:, PELVIS] = 1 - thigh
     share = np.minimum(1, below * 4)[:, None]
     mixed = weights * (1 - share) + swinging * share
