@@ -14,6 +14,8 @@ import numpy as np
 
 __all__ = ['bent', 'straightened']
 
+NEAREST = 1e-6
+"""Radius below which lenses change nothing; keeps the quotients finite on the axis."""
 WIDEST = 1.45
 """Largest angle from the axis that `straightened` gives, radians."""
 
@@ -26,18 +28,18 @@ def bent(image: np.ndarray, strength: np.ndarray | float) -> np.ndarray:
         strength: (B,) or one number, above 0.
     """
     strength, radius = _along(image, strength)
-    return image * (np.arctan(strength * radius) / np.maximum(strength * radius, 1e-9))
+    return image * (np.arctan(strength * radius) / (strength * radius))
 
 
 def straightened(image: np.ndarray, strength: np.ndarray | float) -> np.ndarray:
     """Pinhole positions of image positions behind lenses: the inverse of `bent`."""
     strength, radius = _along(image, strength)
     angle = strength * radius
-    return image * (np.tan(np.minimum(angle, WIDEST)) / np.maximum(angle, 1e-9))
+    return image * (np.tan(np.minimum(angle, WIDEST)) / angle)
 
 
 def _along(image: np.ndarray, strength: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Strengths and distances from the axis that broadcast against the points."""
     strength = np.asarray(strength, image.dtype)
     strength = strength.reshape(strength.shape + (1,) * (image.ndim - strength.ndim))
-    return strength, np.maximum(np.linalg.norm(image, axis=-1, keepdims=True), 1e-9)
+    return strength, np.maximum(np.linalg.norm(image, axis=-1, keepdims=True), NEAREST)
