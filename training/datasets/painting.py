@@ -86,8 +86,7 @@ class Painter:
         return Looks(outfit, folds, stains)
 
     def draw(self, rng: np.random.Generator, bodies: Bodies, looks: Looks, framing: Framing,
-             lights: list[Light], size: int,
-             folds: np.random.Generator | None = None) -> Drawn:
+             lights: list[Light], size: int, folds: np.random.Generator | None = None) -> Drawn:
         """Draws people.
 
         Args:
@@ -114,19 +113,18 @@ class Painter:
         people[shown] = self._color(outline, looks, seen, shown, lights)
         depth = seen.depth.clone()
         for index in np.flatnonzero(is_dressed):
-            dressed, colors = self._dress(rng, folds, bodies, looks, framing, index, push[index],
-                                          lights[index], _part(seen, index))
+            dressed, people[index] = self._dress(rng, folds, bodies, looks, framing, index,
+                                                 push[index], lights[index], _part(seen, index))
             for target, source in ((seen.face_index, dressed.face_index),
                                    (seen.barycentric, dressed.barycentric),
                                    (depth, dressed.depth)):
                 target[index] = source[0]
-            people[index] = colors
         # The body may peep out of holes in the garments: what counts is what is coloured.
         silhouettes = (depth < torch.inf).to(torch.uint8).numpy()
-        people = people.numpy()
-        for person, mask, distance in zip(people, silhouettes, depth.numpy(), strict=True):
+        for person, mask, distance in zip(people.numpy(), silhouettes, depth.numpy(), strict=True):
             person *= openness(distance, mask)
-        return Drawn(people, silhouettes, Fragments(seen.face_index, seen.barycentric, depth))
+        surface = Fragments(seen.face_index, seen.barycentric, depth)
+        return Drawn(people.numpy(), silhouettes, surface)
 
     def _dress(self, rng: np.random.Generator, folds: np.random.Generator | None, bodies: Bodies,
                looks: Looks, framing: Framing, index: int, push: Tensor, light: Light,

@@ -206,8 +206,7 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     half = (high - low).max(1) / 2 * scale
     shift = np.clip(rng.normal(0, 0.04, (count, 2)), -0.12, 0.12) * 2 * half[:, None]
     center = (low + high) / 2 + shift
-    border = np.concatenate([(-limit - center) / half[:, None], (limit - center) / half[:, None]],
-                            axis=1)
+    border = np.concatenate([-limit - center, limit - center], axis=1) / half[:, None]
     return Framing(translation, center, half, border, views.lens)
 
 
