@@ -45,12 +45,12 @@ inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@
 inside apt-get update -q
 # shellcheck disable=SC2086 # a list of packages
 inside DEBIAN_FRONTEND=noninteractive apt-get install -y -q $packages
-inside id newcomer >/dev/null 2>&1 || inside useradd --create-home --shell /bin/bash newcomer
-home=$root/home/newcomer
+inside id newcomer >/dev/null 2>&1 || inside useradd --create-home --home-dir /srv/newcomer --shell /bin/bash newcomer
+home=$root/srv/newcomer
 rm -rf "$home/decomr"
 mkdir "$home/decomr"
 git -C "$checkout" archive HEAD | tar -x -C "$home/decomr"
-inside chown -R newcomer: /home/newcomer/decomr
+inside chown -R newcomer: /srv/newcomer/decomr
 
 mapfile -t pip_settings < <(env | grep '^PIP_' || true)
 inside su newcomer -c "cd ~/decomr && env $(printf '%q ' "${pip_settings[@]}") make demo"

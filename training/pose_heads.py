@@ -13,7 +13,6 @@ LNet sees the reference maps as they are now.
 from __future__ import annotations
 
 import argparse
-import copy
 import logging
 import math
 import sys
@@ -41,8 +40,8 @@ JOINTS_2D_WEIGHT = 10.0
 """As in config/train_rt.yaml."""
 KEEP_WEIGHT = 0.1
 """Of the difference from what the other readers said before, in their standard deviations."""
-NUM_PROBED = 2000
-"""Crops from which those deviations are taken."""
+PROBED_AT_ONCE = 500
+"""Crops in one pass without gradients."""
 logger = logging.getLogger(__name__)
 
 
@@ -138,7 +137,10 @@ class PoseHeads(nn.Module):
                     projected, truth.joints_2d[..., :2], truth.joints_2d[..., 2]))
 
     def _joints(self, location_map: Tensor) -> Tensor:
-        return torch.einsum('jt,bct->bjc', self.joints_of_texels, location_map.flatten(2))
+        # In float32: a metre in bfloat16 is off by 4 mm.
+        with torch.autocast('cpu', enabled=False):
+            return torch.einsum('jt,bct->bjc', self.joints_of_texels,
+                                location_map.float().flatten(2))
 
 
 def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summaries,
@@ -160,8 +162,8 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
         raise ValueError(f'there are {len(people)} crops, fewer than a batch of '
                          f'{options.batch_size}; make more, or give a smaller --batch-size')
     heads = PoseHeads(network, body, uv_map)
-    before = PoseHeads(copy.deepcopy(network), body, uv_map)
-    spread = _spread(before, people)
+    wanted = _said_by_others(heads, people)
+    spread = [said.std(dim=0).mean().clamp_min(1e-6) for said in wanted]
     parameters = heads.trained_parameters()
     optimizer = torch.optim.AdamW(parameters, options.learning_rate,
                                   weight_decay=options.weight_decay)
@@ -172,9 +174,10 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
         if not batches:
             shuffled = torch.randperm(len(people), generator=order)
             batches = list(shuffled.split(options.batch_size))[:len(people) // options.batch_size]
-        part = people.part(batches.pop())
+        index = batches.pop()
         optimizer.param_groups[0]['lr'] = options.learning_rate * _rate_share(step, steps)
-        loss = _loss(heads, before, part, spread, options.dropout, order)
+        kept = [said[index] / size for said, size in zip(wanted, spread, strict=True)]
+        loss = _loss(heads, people.part(index), kept, spread, options.dropout, order)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
@@ -188,33 +191,33 @@ def posed_error_mm(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summ
     """Mean PA-MPJPE of the posed reference map alone, mm."""
     heads = PoseHeads(network, body, uv_map)
     errors = [pa_mpjpe_mm(heads(part.summaries.float()).joints, part.joints)
-              for part in (people.part(slice(start, start + 256))
-                           for start in range(0, len(people), 256))]
+              for part in (people.part(slice(start, start + PROBED_AT_ONCE))
+                           for start in range(0, len(people), PROBED_AT_ONCE))]
     return float(torch.cat(errors).mean())
 
 
-def _loss(heads: PoseHeads, before: PoseHeads, part: Summaries, spread: list[Tensor],
+def _loss(heads: PoseHeads, part: Summaries, wanted: list[Tensor], spread: list[Tensor],
           dropout: float, randomness: torch.Generator) -> Tensor:
     summaries = part.summaries.float()
-    with torch.no_grad():
-        wanted = before.other_readers(before.network.cnet.global_head(summaries))
     if dropout:
         is_dropped = torch.rand(summaries.shape, generator=randomness) < dropout
         summaries = torch.where(is_dropped, heads.network.cnet.global_head[0].running_mean,
                                 summaries)
-    posed = heads(summaries)
-    # The other readers follow the feature; they do not pull at it.
-    kept = sum((said - before_said).abs().mean() / size for said, before_said, size in
-               zip(heads.other_readers(posed.features.detach()), wanted, spread, strict=True))
+    with torch.autocast('cpu', torch.bfloat16):
+        posed = heads(summaries)
+        # The other readers follow the feature; they do not pull at it.
+        said = heads.other_readers(posed.features.detach())
+    kept = sum((now / size - then).abs().mean()
+               for now, then, size in zip(said, wanted, spread, strict=True))
     return heads.losses(posed, part) + KEEP_WEIGHT * kept
 
 
 @torch.no_grad()
-def _spread(heads: PoseHeads, people: Summaries) -> list[Tensor]:
-    """Standard deviation of what each of the other readers says, on average."""
-    probed = people.part(slice(NUM_PROBED)).summaries.float()
-    features = heads.network.cnet.global_head(probed)
-    return [said.std(dim=0).mean().clamp_min(1e-6) for said in heads.other_readers(features)]
+def _said_by_others(heads: PoseHeads, people: Summaries) -> list[Tensor]:
+    """What the other readers say of each crop now, (N, c) each."""
+    said = [heads.other_readers(heads.network.cnet.global_head(part.float()))
+            for part in people.summaries.split(PROBED_AT_ONCE)]
+    return [torch.cat(values) for values in zip(*said, strict=True)]
 
 
 @torch.no_grad()
