@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decomr_core.no_telemetry import switch_off
+
 __version__ = '0.1.0'
 
 __all__ = ['__version__']
+
+switch_off()

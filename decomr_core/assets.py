@@ -1,13 +1,12 @@
-"""Where files live: the assets inside the package, the user's cache, and their hashes."""
+"""Where files live: the assets inside the package, and their hashes."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
-__all__ = ['cache_folder', 'check_made_for', 'file_hash', 'find_body', 'find_detector',
-           'find_encoder', 'find_uv_map', 'find_weights']
+__all__ = ['check_made_for', 'file_hash', 'find_body', 'find_detector', 'find_encoder',
+           'find_uv_map', 'find_weights']
 
 BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parent / 'data'
@@ -72,17 +71,6 @@ def find_detector(precision: str) -> Path:
     return _find('person detector', precision,
                  {'int8': DATA_FOLDER / 'person_detector_int8.onnx',
                   'float': DATA_FOLDER / 'person_detector.onnx'}, DETECTOR_REMEDY)
-
-
-def cache_folder() -> Path:
-    """The folder for what can be made again (exported models), created if it is missing.
-
-    `DECOMR_CACHE` names it; else `decomr` in `XDG_CACHE_HOME` or `~/.cache`.
-    """
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    folder = Path(os.environ.get('DECOMR_CACHE') or Path(base) / 'decomr')
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def file_hash(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""`decomr`: predict | demo | view | markers | bag | export | convert | bench | uv | body | doctor.
+"""`decomr`: predict, demo, view, markers, bag, export, prepare, convert, bench, uv, body, doctor.
 
 A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
 from. Modules are imported by the command that needs them, so that each starts quickly.
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(each_box_with_its_option(argv))
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING,
                         format='%(levelname)s %(message)s')
+    # An export takes a while: without a word the program would seem to hang.
+    logging.getLogger('decomr_core.export').setLevel(logging.INFO)
     try:
         text, report = options.handler(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -122,6 +124,19 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
     report = {'out': str(options.out), 'files': files, **info}
     return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
             report)
+
+
+def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
+    from decomr_core.cache import installed_cache
+    from decomr_core.prepare import prepare
+
+    folder = installed_cache() if options.installed else None
+    if options.installed and folder is None:
+        raise ValueError('--installed needs a virtual environment, and this Python is in none; '
+                         'name a folder by DECOMR_CACHE instead, here and where nodes start')
+    report = prepare(options.weights, folder)
+    compiled = '' if report['compiled'] else ', without OpenVINO, which is not installed'
+    return f'{report["cache"]}: ready for a quick start{compiled}', report
 
 
 def _convert(options: argparse.Namespace) -> tuple[str, Report]:
@@ -214,6 +229,7 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     add_runtime(predict)
 
     _add_export(commands, both)
+    _add_prepare(commands, common)
 
     bench = commands.add_parser(
         'bench', parents=both, help='how long each stage takes',
@@ -247,6 +263,18 @@ def _add_export(commands: argparse._SubParsersAction,
                         help='of the engine: people in one batch (4)')
     export.add_argument('--precision', help='of the engine: f32, tf32, fp16, or auto: '
                         'fp16 where the export passed its limit in it, else f32 (auto)')
+
+
+def _add_prepare(commands: argparse._SubParsersAction,
+                 common: argparse.ArgumentParser) -> None:
+    prepare = commands.add_parser(
+        'prepare', parents=[common], help='make ahead what the first start would make',
+        description='Exports the network and compiles it for this CPU, into the cache '
+                    '(DECOMR_CACHE or ~/.cache/decomr). make setup does this.')
+    prepare.set_defaults(handler=_prepare)
+    prepare.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
+    prepare.add_argument('--installed', action='store_true',
+                         help='into the virtual environment instead, for all of its users')
 
 
 def _add_conversion(commands: argparse._SubParsersAction,

@@ -87,9 +87,11 @@ def export_weights(weights: str | Path, folder: str | Path, body: str | Path = B
         raise ValueError(f'target is {target!r}, expected one of: {", ".join(TARGETS)}')
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    logger.info('exporting %s for %s; this happens once per weights file', weights, target)
+    logger.info('exporting %s for %s, once per weights file; this takes about 15 s on two idle '
+                'cores', weights, target)
     network, topology = load_with_topology(weights, body, uv_map)
     with _new_folder(folder, network) as part:
+        logger.info('export, step 1 of 3: writing ONNX')
         topology.save(part / 'topology.npz')
         export_onnx(network, part / 'model.onnx', WARP_OF_TARGET[target])
         measure = _measure_cpu if target == 'cpu' else _measure_tensorrt
@@ -144,8 +146,7 @@ def torch_outputs(network: DecoMR, crops: np.ndarray) -> dict[str, np.ndarray]:
 
 def _measure_cpu(network: DecoMR, folder: Path) -> dict[str, Parity]:
     """Parity by engine and precision; writes OpenVINO's form where OpenVINO is installed."""
-    crops = parity_crops(network.config.crop_size)
-    expected = torch_outputs(network, crops)
+    crops, expected = _reference(network)
     parity = {}
     engines = available_runtimes()
     if 'openvino' in engines:
@@ -169,8 +170,7 @@ def _measure_tensorrt(network: DecoMR, folder: Path) -> dict[str, Parity]:
         return {}
     from decomr_core.runtimes.onnxruntime_runtime import run_onnx
 
-    crops = parity_crops(network.config.crop_size)
-    expected = torch_outputs(network, crops)
+    crops, expected = _reference(network)
     parity = {'onnxruntime f32': measure_parity(run_onnx(folder / 'model.onnx', crops), expected)}
     half_path = folder / 'model_fp16.onnx'
     shutil.copyfile(folder / 'model.onnx', half_path)
@@ -182,6 +182,15 @@ def _measure_tensorrt(network: DecoMR, folder: Path) -> dict[str, Parity]:
     if not _passes(parity, 'fp16'):
         half_path.unlink()
     return parity
+
+
+def _reference(network: DecoMR) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Crops (B, S, S, 3) uint8 RGB, and what PyTorch says of them."""
+    crops = parity_crops(network.config.crop_size)
+    logger.info('export, step 2 of 3: running PyTorch on %d crops', len(crops))
+    expected = torch_outputs(network, crops)
+    logger.info('export, step 3 of 3: running the export on them')
+    return crops, expected
 
 
 def _passes(parity: Mapping[str, Parity], precision: str) -> bool:

@@ -7,10 +7,10 @@
 | active | the subscriptions, the worker thread that does the inference |
 
 Each subscription has a thread that only takes its messages; the worker thread converts, infers
-and publishes the newest image; the executor's thread does everything else. A transition that fails
-says why in one line of the log and leaves the node where it was: correct the parameter and
-configure again. Parameters changed while it is active hold from the next image on, all of them at
-once.
+and publishes the newest image; one more thread configures the node; the executor's thread does
+everything else, also while the node configures. A transition that fails says why in one line of the
+log and leaves the node where it was: correct the parameter and configure again. Parameters changed
+while it is active hold from the next image on, all of them at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
 
 from decomr_ros.command_line import node_parser, parse_words
+from decomr_ros.core_log import pass_on_warnings
 from decomr_ros.diagnostics import (
     FrameStatistics,
     Situation,
@@ -42,7 +43,7 @@ from decomr_ros.messages import nanoseconds_from_stamp
 from decomr_ros.outputs import Outputs
 from decomr_ros.parameter_checks import UNUSED, unused_parameters
 from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, read_parameters
-from decomr_ros.pipeline import MeshPipeline, free_memory, settle_memory
+from decomr_ros.pipeline import MeshPipeline, export_if_missing, free_memory, settle_memory
 from decomr_ros.process import run_node
 from decomr_ros.ros_arguments import ignored_files_text
 from decomr_ros.silent_topics import publishers_text
@@ -111,7 +112,7 @@ class DecomrNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks the parameters, loads the network, runs it once and makes the publishers."""
         self._reset()
-        return self.attempt('configure', self._acquire, self._release)
+        return self.attempt('configure', self._acquire, self._release, is_slow=True)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publishes the topology, subscribes, starts the worker."""
@@ -153,6 +154,7 @@ class DecomrNode(ManagedNode):
         An inference is not waited for long.
         """
         deadline_s = time.monotonic() + CLOSE_S
+        self.end_transitions()
         self._stop_timeout_s = LAST_IMAGE_S
         if self._inputs is not None and self._inputs.is_subscribed:
             self.trigger_deactivate()
@@ -168,6 +170,7 @@ class DecomrNode(ManagedNode):
 
     def destroy_node(self) -> None:
         """Ends its threads first, also where nobody has deactivated it."""
+        self.end_transitions()
         if self._inputs is not None:
             self._inputs.close()
         if self._worker.stop(self._stop_timeout_s):
@@ -230,7 +233,7 @@ class DecomrNode(ManagedNode):
     # What belongs to the states
 
     def _is_configured(self) -> bool:
-        return self._pipeline is not None
+        return self._pipeline is not None or self.state_label == 'configuring'
 
     def _parameters_changed(self, names: frozenset[str]) -> None:
         """Takes all values over at once; the worker asks for them before each image."""
@@ -238,7 +241,7 @@ class DecomrNode(ManagedNode):
             return
         self._wanted = read_parameters(self)
         self._warnings.hold(UNUSED, unused_parameters(self._wanted))
-        if 'log_period_s' in names:
+        if 'log_period_s' in names and self._log_timer is not None:
             self._log_timer.timer_period_ns = int(self._wanted.log_period_s * 1e9)
             self._log_timer.reset()
 
@@ -260,6 +263,9 @@ class DecomrNode(ManagedNode):
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
         self._warnings.hold(UNUSED, unused_parameters(settings))
+        self.report(f'configuring: weights {settings.weights} in {settings.runtime}, detector '
+                    f'{settings.detector}')
+        export_if_missing(settings, self.report, lambda: self.is_ending)
         self._inputs = Inputs(self, settings, self._take, self._images_lost, self._warnings,
                               self._words)
         self._pipeline = MeshPipeline(settings)
@@ -337,6 +343,8 @@ class DecomrNode(ManagedNode):
             self._statistics.last_problem,
             f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz',
             self._warnings.summary()))
+        if self.progress:
+            message = f'{self.state_label}; {self.progress}'
         self._status_publisher.publish(status_message(self, level, message, values))
 
     def _log_rates(self) -> None:
@@ -373,7 +381,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                           subsequent_indent='  ')
     parse_words(node_parser('decomr_node', __doc__.partition('\n')[0],
                             f'{PARAMETERS_HELP}\n{names}'), argv)
-    return run_node(lambda: DecomrNode(argv), argv, ENDS_WITHIN_S)
+    return run_node(lambda: _logging_node(argv), argv, ENDS_WITHIN_S)
+
+
+def _logging_node(argv: Sequence[str] | None) -> DecomrNode:
+    """The node of a process, whose log is the node's."""
+    node = DecomrNode(argv)
+    pass_on_warnings(node.get_logger())
+    return node
 
 
 if __name__ == '__main__':

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decomr_core.assets import DATA_FOLDER, cache_folder, find_weights
+from decomr_core.assets import DATA_FOLDER, find_weights
+from decomr_core.cache import cache_folder
 from decomr_ros.child_processes import ChildProcesses
 from decomr_ros.demo_report import make_overlay, summarize_bag, summary_text
 from decomr_ros.installation import fast_dds_profile

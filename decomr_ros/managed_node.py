@@ -1,7 +1,8 @@
 """A lifecycle node whose transitions never fail without a word, and which can start itself.
 
 rclpy swallows what a transition raises; here it is logged, and the transition fails: the node
-stays in the state it was in, and can be corrected and tried again.
+stays in the state it was in, and can be corrected and tried again. A slow transition blocks no
+other service: see `transition_thread`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from decomr_ros.installation import with_ros2_command
+from decomr_ros.transition_thread import TransitionThread
 
 if TYPE_CHECKING:
     from rclpy.timer import Timer
@@ -33,6 +35,7 @@ class ManagedNode(LifecycleNode):
     Attributes:
         exit_code: set when the process should end.
         last_failure: why the last transition failed; empty where it did not.
+        progress: what a slow transition is doing at present; empty outside of one.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -47,32 +50,53 @@ class ManagedNode(LifecycleNode):
         self.last_failure = ''
         # Steady time: with use_sim_time and no clock yet, ROS time stands still.
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.progress = ''
         self._refuse_politely()
+        self._transitions = TransitionThread(self, self._service_change_state)
+        self._once_it_spins(self._transitions.start)
 
     @property
     def state_label(self) -> str:
         """The lifecycle state, e.g. `active`."""
         return self._state_machine.current_state[1]
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the node ends, so that nobody waits for a transition any more."""
+        return self._transitions.is_ending
+
     def attempt(self, transition: str, work: Callable[[], None],
-                undo: Callable[[], None] | None = None) -> TransitionCallbackReturn:
+                undo: Callable[[], None] | None = None, *, is_slow: bool = False
+                ) -> TransitionCallbackReturn:
         """Does the work of a transition; where it raises an error, says so and undoes it.
 
         Args:
             transition: its name, for the log.
             work: what is to be done.
             undo: brings the node back to the state before.
+            is_slow: whether the work may take seconds. It is then done on the thread that the
+                transition was asked for on, beside the executor's; else on the executor's.
         """
         self.last_failure = ''
         try:
-            work()
+            if is_slow:
+                work()
+            else:
+                self._transitions.in_executor(work)
             return SUCCESS
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
             self._log_failure(transition, error)
+        finally:
+            self.progress = ''
         # Only now, as the error would keep what it was raised in alive: a half loaded network.
         if undo is not None:
-            undo()
+            self._transitions.in_executor(undo)
         return FAILURE
+
+    def report(self, progress: str) -> None:
+        """Says in the log, and in `progress`, what a slow transition is doing."""
+        self.progress = progress
+        self.get_logger().info(progress)
 
     def start_itself(self, ends_on_failure: Callable[[], bool]) -> None:
         """Configures and activates the node once it spins.
@@ -82,10 +106,11 @@ class ManagedNode(LifecycleNode):
         """
         def start() -> None:
             """Runs once."""
-            self.destroy_timer(timer)
             if self.state_label != 'unconfigured':
                 return  # a lifecycle manager was faster
             if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
+                return
+            if self.is_ending:
                 return
             if ends_on_failure():
                 self.exit_code = 1
@@ -98,11 +123,24 @@ class ManagedNode(LifecycleNode):
                 f'--ros-args), or use its services {name}/set_parameters and change_state')
             self.get_logger().error(f'autostart failed; {advice}')
 
-        timer = self.every(0.0, start)
+        self._once_it_spins(lambda: self._transitions.submit(start))
+
+    def end_transitions(self) -> None:
+        """Waits for a transition that is under way; there is none afterwards."""
+        self._transitions.stop()
 
     def every(self, period_s: float, call: Callable[[], None]) -> Timer:
         """A timer of steady time."""
         return self.create_timer(period_s, call, clock=self._steady_clock)
+
+    def _once_it_spins(self, call: Callable[[], None]) -> None:
+        """Has the executor call something once."""
+        def call_once() -> None:
+            """The first time is the last one."""
+            self.destroy_timer(timer)
+            call()
+
+        timer = self.every(0.0, call_once)
 
     def _refuse_politely(self) -> None:
         """Answers a transition that the present state does not have.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from decomr_core.assets import file_hash, find_weights
 from decomr_core.detection import Detections, Detector
 from decomr_core.detectors import load_detector
 from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
+from decomr_core.prepare import export_apart, is_export_missing
 from decomr_core.runtimes import load_runtime
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_core.smoothing import MeshSmoother, SmoothingConfig
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from decomr_core.topology import Topology
     from decomr_ros.parameters import NodeParameters
 
-__all__ = ['MeshPipeline', 'free_memory', 'settle_memory']
+__all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'settle_memory']
 
 # Detectors that take longer than an image of the camera: they run beside the network.
 SLOW_DETECTORS = ('person',)
@@ -180,6 +182,25 @@ class _TimedDetector:
         found = self._detector(image)
         self.last_ms = (time.perf_counter() - started_s) * 1e3
         return found
+
+
+def export_if_missing(parameters: NodeParameters, say: Callable[[str], None],
+                      is_ending: Callable[[], bool]) -> None:
+    """Exports the network where the runtime needs that and no cache has it.
+
+    Args:
+        parameters: of the node.
+        say: called before, and with each step.
+        is_ending: whether to give up.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        RuntimeError: the export failed, or was given up.
+    """
+    if is_export_missing(parameters.runtime, parameters.weights):
+        say(f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
+            'making it now; decomr prepare makes it ahead')
+        export_apart(parameters.runtime, parameters.weights, say, is_ending)
 
 
 def settle_memory() -> None:

@@ -18,9 +18,6 @@ from scipy.sparse.linalg import spsolve
 from decomr_core.body_models import MIRRORED_JOINTS, NUM_SHAPES, PARENTS, BodyData, BodyModel
 from decomr_core.uv.uv_map import UVMap
 
-# As `openvino_runtime` has it, also where a test file imports OpenVINO first.
-sys.modules.setdefault('openvino_telemetry', None)
-
 # Size of a cell and the origin (the pelvis), metres and cells.
 CELL_M = np.array([0.115, 0.142, 0.1])
 PELVIS = np.array([0.0, 0.5, 0.0])

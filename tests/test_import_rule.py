@@ -17,7 +17,8 @@ FOLDERS = ('decomr_core', 'decomr_ros', 'training')
 # From the bottom to the top. A module may import its own layer and those below.
 LAYERS = (
     ('decomr_core.__version__', 'decomr_core.structures', 'decomr_core.config',
-     'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments'),
+     'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments',
+     'decomr_core.no_telemetry', 'decomr_core.cache'),
     ('decomr_core.crop', 'decomr_core.camera', 'decomr_core.uv', 'decomr_core.body_models',
      'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology',
      'decomr_core.decimation', 'decomr_core.depth', 'decomr_core.distortion'),
@@ -29,7 +30,7 @@ LAYERS = (
      'decomr_core.onnx_graph'),
     ('decomr_core.checkpoint', 'decomr_core.convert', 'decomr_core.export',
      'decomr_core.runtimes', 'decomr_core.person_detector'),
-    ('decomr_core.estimator', 'decomr_core.detectors'),
+    ('decomr_core.estimator', 'decomr_core.detectors', 'decomr_core.prepare'),
     ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench',
      'decomr_core.network_bench', 'decomr_core.predict', 'decomr_core.asset_commands'),
     ('decomr_core.cli',),

@@ -1,4 +1,4 @@
-"""Exported networks in the user's cache: made once per weights file, then only read.
+"""Exported networks in the caches: made once per weights file, then only read.
 
 One folder per weights file, target and export version. It appears complete or not at all, so any
 number of processes may ask for it at the same time.
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from decomr_core.assets import (
     BUILTIN,
-    cache_folder,
     check_made_for,
     file_hash,
     find_body,
@@ -23,10 +22,12 @@ from decomr_core.assets import (
     find_weights,
 )
 from decomr_core.body_models.body_data import BodyData
+from decomr_core.cache import cache_folder, find_cached
 from decomr_core.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel', 'exported_model']
+__all__ = ['EXPORT_VERSION', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel', 'exported_model',
+           'find_export']
 
 EXPORT_VERSION = 3
 """Raised whenever what an export writes changes, so that older ones are made again."""
@@ -114,7 +115,7 @@ class ExportedModel:
 
 def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
                    uv_map: str | Path = BUILTIN, target: str = 'cpu') -> ExportedModel:
-    """The export of a network, made now if it is not in the cache.
+    """The export of a network, made now if no cache has it.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
@@ -128,16 +129,35 @@ def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
         RuntimeError: the export does not compute what PyTorch does, or could not be written.
     """
     path = find_weights(weights)
-    key = f'{file_hash(path)} {EXPORT_VERSION} {target}'
-    key = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = cache_folder() / 'exports' / f'{path.stem}-{key}'
-    if not (folder / 'info.json').is_file():
+    folder = find_export(path, target)
+    if folder is None:
         from decomr_core.export import export_weights  # torch and the network: only to export
 
+        folder = cache_folder() / _cached_name(path, target)
         export_weights(path, folder, body, uv_map, target)
     model = ExportedModel.load(folder)
     _check_export(path, model.info, body, uv_map)
     return model
+
+
+def find_export(weights: str | Path = 'rt', target: str = 'cpu') -> Path | None:
+    """The folder of a network's export in the user's or the installation's cache, or None.
+
+    Args:
+        weights: a shipped network by name or a safetensors file by path.
+        target: what it is for, one of `TARGETS`.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+    """
+    found = find_cached(_cached_name(find_weights(weights), target) / 'info.json')
+    return found and found.parent
+
+
+def _cached_name(weights: Path, target: str) -> Path:
+    """Where a cache has the export of a weights file."""
+    key = f'{file_hash(weights)} {EXPORT_VERSION} {target}'
+    return Path('exports') / f'{weights.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}'
 
 
 def _check_export(weights: Path, info: dict, body: str | Path, uv_map: str | Path) -> None:

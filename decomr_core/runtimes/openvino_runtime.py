@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,14 +15,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 try:
-    # It reports imports and conversions to Google Analytics, from a fork of this process for each
-    # message: seconds, and nobody was asked. Where that package is missing, it does not.
-    sys.modules.setdefault('openvino_telemetry', None)
     import openvino
 except ImportError as error:
     raise ImportError('OpenVINO is not installed: pip install openvino') from error
 
 from decomr_core.assets import BUILTIN
+from decomr_core.cache import cache_folder, find_cached, is_writable
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.exported import (
     INPUT_NAME,
@@ -84,12 +81,12 @@ class OpenVinoRuntime:
         self.crop_size, self.topology = model.crop_size, model.topology
         self.precision = choose_precision(precision, cpu_precisions(), model.info)
         options = {'PERFORMANCE_HINT': 'LATENCY',
-                   'INFERENCE_PRECISION_HINT': _hint(self.precision),
-                   # A folder for each: its cache takes kernels of f32 for those of f16.
-                   'CACHE_DIR': str(model.folder / 'compiled' / self.precision)}
+                   'INFERENCE_PRECISION_HINT': _hint(self.precision)}
         if num_threads:
             options['INFERENCE_NUM_THREADS'] = num_threads
-        self._parts = {size: _FixedBatch(model, size, options) for size in BATCH_SIZES}
+        # A folder for each precision: OpenVINO takes kernels of f32 for those of f16.
+        kept = f'{model.folder.name}/{self.precision}'
+        self._parts = {size: _FixedBatch(model, size, options, kept) for size in BATCH_SIZES}
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
@@ -112,7 +109,8 @@ class _FixedBatch:
         output_shapes: of each of `OUTPUT_NAMES`, without the batch.
     """
 
-    def __init__(self, model: ExportedModel, size: int, options: dict[str, object]) -> None:
+    def __init__(self, model: ExportedModel, size: int, options: dict[str, object],
+                 kept: str) -> None:
         try:
             graph = _core().read_model(model.openvino_path)
         except RuntimeError as error:
@@ -120,7 +118,7 @@ class _FixedBatch:
         model.check_names((name for port in graph.inputs for name in port.names),
                           (name for port in graph.outputs for name in port.names))
         graph.reshape({INPUT_NAME: [size, model.crop_size, model.crop_size, 3]})
-        self._request = _core().compile_model(graph, 'CPU', options).create_infer_request()
+        self._request = _compiled(graph, options, kept).create_infer_request()
         self._input = self._request.get_tensor(INPUT_NAME)
         self._outputs = [self._request.get_tensor(name) for name in OUTPUT_NAMES]
         self.output_shapes = [tuple(tensor.shape)[1:] for tensor in self._outputs]
@@ -187,14 +185,15 @@ def compile_model(path: str | Path, options: dict[str, object]) -> openvino.Infe
     """A model file that is no export of our network, on the CPU, tuned for latency.
 
     Args:
-        path: of the .onnx or .xml file.
+        path: of the .onnx or .xml file. What OpenVINO compiles of it is kept under its name.
         options: of OpenVINO, besides the tuning.
 
     Raises:
         RuntimeError: the file is damaged.
     """
-    return _core().compile_model(str(path), 'CPU', {
-        'PERFORMANCE_HINT': 'LATENCY', **options}).create_infer_request()
+    graph = _core().read_model(path)
+    return _compiled(graph, {'PERFORMANCE_HINT': 'LATENCY', **options},
+                     Path(path).stem).create_infer_request()
 
 
 def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str, np.ndarray]:
@@ -219,6 +218,27 @@ def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str,
         found.append([request.get_tensor(name).data.copy() for name in OUTPUT_NAMES])
     return {name: np.concatenate(values)
             for name, values in zip(OUTPUT_NAMES, zip(*found, strict=True), strict=True)}
+
+
+def _compiled(graph: openvino.Model, options: dict[str, object], kept: str
+              ) -> openvino.CompiledModel:
+    """A graph compiled for the CPU; later starts read what this one keeps in a cache.
+
+    Args:
+        graph: of any model.
+        options: of OpenVINO.
+        kept: the folder's name in the cache. OpenVINO tells the graphs in it apart.
+    """
+    name = Path('compiled') / kept
+    folder = find_cached(name) or cache_folder() / name
+    try:
+        return _core().compile_model(graph, 'CPU', {**options, 'CACHE_DIR': str(folder)})
+    except RuntimeError:
+        # A file of another OpenVINO or a damaged one, which OpenVINO wants to replace.
+        if is_writable(folder):
+            raise
+        return _core().compile_model(graph, 'CPU', {
+            **options, 'CACHE_DIR': str(cache_folder() / name)})
 
 
 def _hint(precision: str) -> str:

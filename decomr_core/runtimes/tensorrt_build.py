@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from decomr_core.assets import BUILTIN, cache_folder
+from decomr_core.assets import BUILTIN
+from decomr_core.cache import cache_folder
 from decomr_core.parity import LIMITS_MM, NUM_PARITY_CROPS, measure_parity, parity_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.cuda_device import find_gpu

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from decomr_core.assets import cache_folder, file_hash
+from decomr_core.assets import file_hash
+from decomr_core.cache import cache_folder
 from decomr_core.networks.blocks import OutputHead
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.parity import Parity, measure_parity, parity_crops

@@ -62,6 +62,7 @@ class InnerNode:
         self.runtime_class: type[FakeRuntime] = FakeRuntime
         monkeypatch.setattr(pipeline, 'load_detector', lambda name, **_: self.detector)
         monkeypatch.setattr(pipeline, 'load_runtime', self._load_runtime)
+        monkeypatch.setattr(decomr_node, 'export_if_missing', lambda *_: None)
         monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ())
         monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)
         # Images of the tests are stamped a second apart, however soon they follow each other.
