@@ -19,16 +19,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ['cache_folder', 'find_cached', 'installed_cache', 'is_writable']
+__all__ = ['VARIABLE', 'cache_folder', 'find_cached', 'installed_cache', 'is_writable',
+           'wanted_folder']
 
 VARIABLE = 'DECOMR_CACHE'
+"""Names the user's cache."""
 
 logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
     """The folder that new files go to, created if it is missing."""
-    folder = _wanted_folder()
+    folder = wanted_folder()
     return folder if is_writable(folder) else _temporary_folder(folder)
 
 
@@ -40,12 +42,21 @@ def find_cached(name: str | Path) -> Path | None:
     Args:
         name: relative to a cache.
     """
-    folders = [_wanted_folder(), installed_cache()]
+    folders = [wanted_folder(), installed_cache()]
     if _is_private(_temporary_name()):
         folders.append(_temporary_name())
     places = (folder / name for folder in folders if folder is not None)
     # Path.exists would raise an error for a file in a folder that may not be read.
     return next((place for place in places if os.access(place, os.R_OK)), None)
+
+
+def wanted_folder() -> Path:
+    """The user's cache, whether it is there or not."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(base) / 'decomr'
 
 
 def installed_cache() -> Path | None:
@@ -64,14 +75,6 @@ def is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _wanted_folder() -> Path:
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named)
-    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    return Path(base) / 'decomr'
 
 
 @functools.lru_cache(maxsize=8)

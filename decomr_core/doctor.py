@@ -1,12 +1,15 @@
 """What `decomr doctor` says: which ROS, runtimes and assets are there, and whether they work.
 
 Every optional package is imported in a process of its own: one that hangs up on import is
-reported like one that is missing, and the rest is looked at all the same.
+reported like one that is missing, and the rest is looked at all the same. Where ROS 2 is there, a
+node is started, gets an image and must answer with a mesh (`decomr_ros.self_test`); elsewhere the
+network runs once.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -20,10 +23,19 @@ from typing import Any
 
 import decomr_core
 from decomr_core.assets import file_hash, find_body, find_uv_map, find_weights
+from decomr_core.cache import VARIABLE, wanted_folder
+from decomr_core.runtimes import DEFAULT_RUNTIME
 
 __all__ = ['main_text', 'report']
 
 PROBE_TIMEOUT_S = 60.0
+TRIAL_TIMEOUT_S = 200.0
+NODE_TRIAL = 'decomr_ros.self_test'
+NETWORK_TRIAL = (
+    'import json, numpy, decomr_core.runtimes as r; network = r.load_runtime(); '
+    'size = network.crop_size; network.run(numpy.zeros((1, size, size, 3), numpy.uint8)); '
+    'print(json.dumps({"problem": None}))')
+NEEDED = ('torch', DEFAULT_RUNTIME)
 INSTALL = {
     'torch': 'pip install torch',
     'openvino': 'pip install openvino',
@@ -41,9 +53,12 @@ def report() -> dict[str, Any]:
         `decomr`, `python`, `platform`, `cpus`; `ros` (distro, rmw, whether the messages are
         built, the Fast DDS profile); `runtimes` by name (available, version, problem, and what
         it runs on); `assets` (body, uv_map, weights: path, sha256 of the file, hash of the
-        content, problem); `problems`, a list of texts, empty where all that is needed works.
+        content, problem); `trial` (what was tried, problem, and of a node seconds and people);
+        `problems`, a list of texts, empty where all that is needed works.
     """
-    with ThreadPoolExecutor(len(INSTALL)) as pool:
+    has_ros = _has_ros()
+    with ThreadPoolExecutor(len(INSTALL) + 1) as pool:
+        trial = pool.submit(_try_node if has_ros else _try_network)
         found = dict(zip(INSTALL, pool.map(_probe_apart, INSTALL), strict=True))
     runtimes = {name: found[name] for name in ('torch', 'openvino', 'onnxruntime', 'tensorrt')}
     runtimes['cuda'] = runtimes['torch'].pop('cuda', {
@@ -53,16 +68,23 @@ def report() -> dict[str, Any]:
               'weights': _asset(find_weights, _weights_hash)}
     problems = [f'{name}: {asset["problem"]}' for name, asset in assets.items()
                 if asset['problem']]
-    if not runtimes['torch']['available']:
-        problems.insert(0, f'torch: {runtimes["torch"]["problem"]}')
+    problems += [f'{name}: {runtimes[name]["problem"]}' for name in NEEDED
+                 if not runtimes[name]['available']]
+    ros = _ros(found['rclpy'], found['decomr.msg'])
+    if has_ros and ros['problem']:
+        problems.append(f'ROS 2: {ros["problem"]}')
+    elif trial.result()['problem']:  # without ROS itself the node's own words say no more
+        problems.append(f'{trial.result()["tried"]}: {trial.result()["problem"]}')
     return {
         'decomr': decomr_core.__version__,
         'python': platform.python_version(),
         'platform': platform.platform(),
         'cpus': len(os.sched_getaffinity(0)),
-        'ros': _ros(found['rclpy'], found['decomr.msg']),
+        'ros': ros,
         'runtimes': runtimes,
         'assets': assets,
+        'cache': _cache(),
+        'trial': trial.result(),
         'problems': problems,
     }
 
@@ -85,7 +107,10 @@ def main_text(report: dict[str, Any]) -> str:
     for name, asset in report['assets'].items():
         what = f'{asset["path"]}, hash {str(asset["hash"])[:12]}'
         lines.append(_line(name, asset['problem'] or what))
-    lines += ['', *(f'PROBLEM {problem}' for problem in report['problems'])]
+    lines += ['', 'Cache', *(_line(name, text) for name, text in report['cache'].items())]
+    trial = report['trial']
+    lines += ['', 'Tried', _line(trial['tried'], trial['problem'] or trial['found']), '']
+    lines += [f'PROBLEM {problem}' for problem in report['problems']]
     return '\n'.join(lines if report['problems'] else [*lines, 'All that is needed works.'])
 
 
@@ -103,6 +128,19 @@ def _ros(rclpy: dict[str, Any], messages: dict[str, Any]) -> dict[str, Any]:
         'fastdds_profile': profile if profile and Path(profile).is_file() else None,
         'problem': rclpy['problem'] or messages['problem'],
     }
+
+
+def _cache() -> dict[str, str]:
+    """Where exported models go, and whether the shipped network is there."""
+    from decomr_core.runtimes.exported import find_export
+
+    try:
+        found = find_export()
+    except OSError:
+        found = None
+    return {'folder': f'{wanted_folder()} ({VARIABLE})',
+            'network': f'exported, {found}' if found else
+            'not exported yet: decomr prepare, or the first start does it'}
 
 
 def _asset(find: Callable[[], Path], hash_of: Callable[[Path], str]) -> dict[str, Any]:
@@ -138,24 +176,66 @@ def _weights_hash(path: Path) -> str:
     return file_hash(path)
 
 
+def _has_ros() -> bool:
+    """Whether somebody who runs this means to run the node: there is some of ROS 2."""
+    return bool(os.environ.get('ROS_DISTRO')) or importlib.util.find_spec('rclpy') is not None
+
+
+def _try_node() -> dict[str, Any]:
+    """Starts a node, and what came of it."""
+    try:
+        found = _run_apart('-m', NODE_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
+        said = f'{found["people"]} people in an image, {found["seconds"]} s after its start'
+    except RuntimeError as error:
+        found, said = {'problem': str(error)}, ''
+    return {'tried': 'a node', 'found': said, **found}
+
+
+def _try_network() -> dict[str, Any]:
+    """Runs the shipped network once."""
+    try:
+        found = _run_apart('-c', NETWORK_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
+    except RuntimeError as error:
+        found = {'problem': str(error)}
+    return {'tried': f'the network in {DEFAULT_RUNTIME}',
+            'found': 'it runs; ROS 2 is not installed here, so no node was tried', **found}
+
+
 def _probe_apart(module: str) -> dict[str, Any]:
     """What `_probe` finds, from a process of its own."""
-    command = [sys.executable, '-m', 'decomr_core.doctor', module]
+    try:
+        return _run_apart('-m', 'decomr_core.doctor', module, timeout_s=PROBE_TIMEOUT_S)
+    except RuntimeError as error:
+        return _missing(module, str(error))
+
+
+def _run_apart(*arguments: str, timeout_s: float) -> dict[str, Any]:
+    """The object on the last line of what another Python process prints.
+
+    Raises:
+        RuntimeError: it fails, or takes longer than `timeout_s`.
+    """
     folder = str(Path(decomr_core.__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [folder, os.environ.get('PYTHONPATH')]))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S,
-                              env={**os.environ, 'PYTHONPATH': paths})
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
+                              timeout=timeout_s, env={**os.environ, 'PYTHONPATH': paths})
     except subprocess.TimeoutExpired:
-        return _missing(module, f'importing it takes more than {PROBE_TIMEOUT_S:.0f} s')
+        raise RuntimeError(f'it takes more than {timeout_s:.0f} s') from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f'it ended with code {done.returncode}']
-        return _missing(module, said[-1])
+        raise RuntimeError(said[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _missing(module: str, reason: str) -> dict[str, Any]:
-    return {'available': False, 'version': None, 'problem': f'{reason}; {INSTALL[module]}'}
+    remedy = INSTALL[module]
+    middleware = os.environ.get('RMW_IMPLEMENTATION')
+    if middleware and middleware in reason:
+        package = f'ros-{os.environ.get("ROS_DISTRO", "jazzy")}-{middleware.replace("_", "-")}'
+        remedy = (f'RMW_IMPLEMENTATION names {middleware}, which is not installed: unset it, or '
+                  f'sudo apt install {package}')
+    return {'available': False, 'version': None, 'problem': f'{reason}; {remedy}'}
 
 
 def _probe(name: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@
 
 Each subscription has a thread that only takes its messages; the worker thread converts, infers
 and publishes the newest image; one more thread configures the node; the executor's thread does
-everything else, also while the node configures. A transition that fails says why in one line of the
-log and leaves the node where it was: correct the parameter and configure again. Parameters changed
-while it is active hold from the next image on, all of them at once.
+everything else, also while the node configures. A transition that fails says why in one line of
+the log and leaves the node where it was: correct the parameter and configure again. Parameters
+changed while it is active hold from the next image on, all of them at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A thread that answers `change_state`, so that a long transition does not block the executor.
 
-rclpy runs a transition within the callback of the service. To configure the node takes seconds, or
-a minute where a model has to be exported first. Meanwhile the executor's thread answers every other
-service, `get_state` among them, and publishes the diagnostics. This works with any executor.
+rclpy runs a transition within the callback of the service. To configure the node takes seconds,
+and much longer where a model has to be exported first. Meanwhile the executor's thread answers
+every other service, `get_state` among them, and publishes the diagnostics. This works with any
+executor.
 """
 
 from __future__ import annotations
