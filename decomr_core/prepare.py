@@ -91,20 +91,21 @@ def export_apart(runtime: str, weights: str | Path, say: Callable[[str], None] =
                EXPORT_TARGETS[runtime]]
     folder = str(Path(decomr_core.__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [folder, os.environ.get('PYTHONPATH')]))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True, errors='replace',
-                          env={**os.environ, 'PYTHONPATH': paths,
-                               VARIABLE: str(cache_folder())}) as process:
-        lines: list[str] = []
-        reader = threading.Thread(target=_pass_on, args=(process, lines, say), daemon=True)
-        reader.start()
-        while reader.is_alive() and not is_ending():
-            reader.join(LOOK_PERIOD_S)
-        if process.poll() is None and is_ending():
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, errors='replace',
+        env={**os.environ, 'PYTHONPATH': paths, VARIABLE: str(cache_folder())})
+    lines: list[str] = []
+    reader = threading.Thread(target=_pass_on, args=(process, lines, say), daemon=True)
+    reader.start()
+    while reader.is_alive():
+        reader.join(LOOK_PERIOD_S)
+        if is_ending():
+            # It removes its files and ends by itself, once the library that it is in returns.
             process.send_signal(signal.SIGINT)
-    if process.returncode:
-        reason = lines[-1] if lines else f'it ended with code {process.returncode}'
-        raise RuntimeError(reason if not is_ending() else 'the export was given up')
+            raise RuntimeError('the export was given up')
+    if process.wait():
+        raise RuntimeError(lines[-1] if lines else f'it ended with code {process.returncode}')
 
 
 def _pass_on(process: subprocess.Popen[str], lines: list[str], say: Callable[[str], None]

@@ -25,6 +25,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from decomr_ros.log_folder import ensure_log_folder
 from decomr_ros.memory import keep_freed_memory
 
 __all__ = ['ProcessNode', 'run_node', 'stop_on_signals']
@@ -76,6 +77,7 @@ def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = 
         _end_after_signal(ends_within_s)
     try:
         try:
+            ensure_log_folder()
             rclpy.init(args=None if argv is None else list(argv),
                        signal_handler_options=SignalHandlerOptions.NO)
             node = make_node()

@@ -31,6 +31,7 @@ from decomr_core.camera import intrinsics_from_fov
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import image_message
 from decomr_ros.input_topics import camera_info_topic
+from decomr_ros.log_folder import ensure_log_folder
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages import camera_info_message
 from decomr_ros.process import stop_on_signals
@@ -126,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     stop = stop_on_signals()
     options = _parse(argv)
+    ensure_log_folder()
     rclpy.init(args=None if argv is None else list(argv),
                signal_handler_options=SignalHandlerOptions.NO)
     try:
