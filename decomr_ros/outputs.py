@@ -36,6 +36,7 @@ from decomr_ros.compressed import compressed_message
 from decomr_ros.images import image_message
 from decomr_ros.markers import MeshMarkers
 from decomr_ros.messages import mesh_topology_message, serialized_human_meshes
+from decomr_ros.overridable_qos import make_publisher
 from decomr_ros.points import point_cloud_message, points_of_meshes
 from decomr_ros.rep155 import Rep155Bodies
 
@@ -95,10 +96,9 @@ class Outputs:
         self._markers: MeshMarkers | None = None
         self._frames: BodyFrames | None = None
         self._bodies: Rep155Bodies | None = None
-        make = node.create_lifecycle_publisher
-        self._mesh_publisher = make(HumanMeshArray, 'human_meshes', MESH_QOS)
-        self._topology_publisher = make(MeshTopology, 'topology', LATCHED_QOS)
-        self._switched = {name: make(type_, _topic(node, name), PICTURE_QOS)
+        self._mesh_publisher = make_publisher(node, HumanMeshArray, 'human_meshes', MESH_QOS)
+        self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED_QOS)
+        self._switched = {name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
                           for name, (type_, _) in SWITCHED.items()}
         try:
             self._make_wanted()
