@@ -24,10 +24,10 @@ from decomr_core.person_detector import PersonDetector
 from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes, load_runtime
 from decomr_core.runtimes.exported import exported_model, find_export
 
-__all__ = ['EXPORT_TARGETS', 'export_apart', 'is_export_missing', 'prepare']
+__all__ = ['EXPORTING_RUNTIMES', 'export_apart', 'is_export_missing', 'prepare']
 
-EXPORT_TARGETS = {'openvino': 'cpu', 'onnxruntime': 'cpu', 'tensorrt': 'tensorrt'}
-"""What the runtimes that need an export need it for."""
+EXPORTING_RUNTIMES = ('openvino', 'onnxruntime')
+"""Those that run the export for CPUs. TensorRT's engines are built ahead, `decomr export`."""
 
 LOOK_PERIOD_S = 0.2
 PR_SET_PDEATHSIG = 1
@@ -69,17 +69,16 @@ def is_export_missing(runtime: str, weights: str | Path) -> bool:
     Raises:
         FileNotFoundError: there are no such weights.
     """
-    if runtime not in EXPORT_TARGETS or runtime not in available_runtimes():
+    if runtime not in EXPORTING_RUNTIMES or runtime not in available_runtimes():
         return False
-    return find_export(weights, EXPORT_TARGETS[runtime]) is None
+    return find_export(weights) is None
 
 
-def export_apart(runtime: str, weights: str | Path, say: Callable[[str], None] = print,
+def export_apart(weights: str | Path, say: Callable[[str], None] = print,
                  is_ending: Callable[[], bool] = lambda: False) -> None:
-    """Exports weights for a runtime in a process of its own.
+    """Exports weights for CPUs in a process of its own.
 
     Args:
-        runtime: one of `EXPORT_TARGETS`.
         weights: a shipped network by name or a safetensors file by path.
         say: called with each step.
         is_ending: whether to give up.
@@ -87,8 +86,7 @@ def export_apart(runtime: str, weights: str | Path, say: Callable[[str], None] =
     Raises:
         RuntimeError: the export failed, or was given up.
     """
-    command = [sys.executable, '-m', 'decomr_core.prepare', str(find_weights(weights)),
-               EXPORT_TARGETS[runtime]]
+    command = [sys.executable, '-m', 'decomr_core.prepare', str(find_weights(weights))]
     folder = str(Path(decomr_core.__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [folder, os.environ.get('PYTHONPATH')]))
     process = subprocess.Popen(
@@ -118,14 +116,14 @@ def _pass_on(process: subprocess.Popen[str], lines: list[str], say: Callable[[st
             say(text)
 
 
-def _main(weights: str, target: str) -> int:
+def _main(weights: str) -> int:
     """The process of `export_apart`: its last line on standard error says what went wrong."""
     # However the process that asked for it ends, this one does not stay behind.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     logging.basicConfig(format='%(levelname)s %(message)s')
     logging.getLogger('decomr_core').setLevel(logging.INFO)
     try:
-        exported_model(weights, target=target)
+        exported_model(weights)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         sys.stderr.write(f'{" ".join(str(error).split())}\n')
         return 2

@@ -200,7 +200,7 @@ def export_if_missing(parameters: NodeParameters, say: Callable[[str], None],
     if is_export_missing(parameters.runtime, parameters.weights):
         say(f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
             'making it now; decomr prepare makes it ahead')
-        export_apart(parameters.runtime, parameters.weights, say, is_ending)
+        export_apart(parameters.weights, say, is_ending)
 
 
 def settle_memory() -> None:

@@ -35,7 +35,7 @@ IMAGE_PERIOD_S = 0.2
 # two idle cores.
 TIMEOUT_S = 150.0
 # Once it says that it is active, an answer takes less than a second, also on a busy machine.
-ANSWER_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 10.0
 NO_ANSWER = ('the node is active, but no mesh came within {0:g} s of images on {1}; it says: {2}. '
              'Large messages may not get through: set FASTRTPS_DEFAULT_PROFILES_FILE to '
              'config/fastdds.xml, and see that /dev/shm is not full')

@@ -166,3 +166,23 @@ def test_every_relative_link_of_the_pages_leads_somewhere() -> None:
               for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', page.read_text('utf-8'))
               if not (page.parent / link).exists()]
     assert broken == []
+
+
+def test_package_xml_names_every_licence_file_of_the_assets() -> None:
+    named = {tag.get('file'): tag.text for tag in
+             ElementTree.parse(ROOT / 'package.xml').getroot().iter('license')}
+    assets = {str(path.relative_to(ROOT))
+              for path in (ROOT / 'decomr_core/data').glob('*.LICENSE.txt')}
+    assert set(named) == {'LICENSE', *assets}
+    words = {'Apache-2.0': 'Apache License', 'CC0-1.0': 'CC0 1.0'}
+    for path, licence in named.items():
+        assert words[licence] in ' '.join((ROOT / path).read_text().split())
+
+
+def test_the_quality_declaration_names_a_level_and_files_that_are_there() -> None:
+    text = (ROOT / 'QUALITY_DECLARATION.md').read_text()
+    assert re.search(r'Quality Level [1-5]', text) and 'REP-2004' in text
+    links = re.findall(r'\]\((?!http)([^)#]+)', text)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link

@@ -153,6 +153,16 @@ def test_the_built_package_carries_what_a_robot_needs() -> None:
     assert shipped <= {path.name for path in (installed / 'data').iterdir()}
 
 
+@needs_setup
+def test_colcon_test_runs_every_part_of_the_suite() -> None:
+    listed = run('ctest', '--test-dir', ROOT / 'build/decomr', '-N', '-V').stdout
+    listed = listed.replace('"', '')
+    parts = {path.name for path in (ROOT / 'tests').iterdir() if list(path.glob('test_*.py'))}
+    for part in parts:  # each on its own, and then what is in none of them
+        assert f'pytest tests/{part}' in listed
+        assert f'--ignore=tests/{part}' in listed
+
+
 def test_missing_tools_are_named_with_the_command_that_installs_them(
         elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     setup = load_script(elsewhere / 'scripts/setup')

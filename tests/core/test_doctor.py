@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from decomr_core import assets, doctor
+from decomr_core import assets, cli, doctor
 
 
 @pytest.fixture(scope='module')
@@ -97,3 +98,33 @@ def test_the_text_says_what_is_wrong(report: dict[str, Any]) -> None:
     assert 'All that is needed works' in doctor.main_text(report | {'problems': []})
     for name in report['runtimes']:
         assert f'\n  {name} ' in text
+
+
+def test_what_was_tried_is_told(report: dict[str, Any]) -> None:
+    trial = report['trial']
+    if importlib.util.find_spec('rclpy') is None:
+        assert trial['tried'] == 'the network in openvino'
+        assert 'no node was tried' in trial['found']
+    else:
+        assert trial['tried'] == 'a node'
+        assert trial['people'] >= 1 and 0 < trial['seconds'] < doctor.TRIAL_TIMEOUT_S
+        assert f'{trial["people"]} people in an image' in doctor.main_text(report)
+
+
+def test_a_middleware_that_is_not_installed_fails_with_its_name_and_the_remedy(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('rclpy')
+    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_none_cpp')
+    assert cli.main(['doctor']) == 1
+    said = capsys.readouterr().out
+    assert 'All that is needed works' not in said
+    problem, = (line for line in said.splitlines() if line.startswith('PROBLEM'))
+    assert 'rmw_none_cpp' in problem
+    assert 'unset it, or sudo apt install ros-' in problem and 'rmw-none-cpp' in problem
+
+
+def test_without_ros_the_network_is_tried_and_it_says_that_no_node_was(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, '_run_apart', lambda *_, **__: {'problem': None})
+    trial = doctor._try_network()
+    assert trial['problem'] is None and 'no node was tried' in trial['found']

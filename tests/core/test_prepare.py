@@ -80,7 +80,7 @@ def test_an_export_in_another_process_says_its_steps(
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     assert prepare.is_export_missing('openvino', weights)
-    prepare.export_apart('openvino', weights, said.append)
+    prepare.export_apart(weights, said.append)
     assert not prepare.is_export_missing('openvino', weights)
     assert ExportedModel.load(find_export(weights)).crop_size == 64
     assert [f'step {step} of 3' in text for step, text in zip((1, 2, 3), said[1:4], strict=True)
@@ -93,7 +93,7 @@ def test_an_export_that_fails_in_another_process_says_why(
     damaged = tmp_path / 'cut.safetensors'
     damaged.write_bytes(b'\x10\x00\x00')
     with pytest.raises(RuntimeError, match='cut.safetensors'):
-        prepare.export_apart('openvino', damaged, lambda _: None)
+        prepare.export_apart(damaged, lambda _: None)
 
 
 def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
@@ -101,7 +101,7 @@ def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     with pytest.raises(RuntimeError, match='given up'):
-        prepare.export_apart('openvino', weights, said.append,
+        prepare.export_apart(weights, said.append,
                              lambda: any('step 1' in text for text in said))
     deadline_s = time.monotonic() + 60
     while list((tmp_path / 'exports').iterdir()) and time.monotonic() < deadline_s:
@@ -116,7 +116,7 @@ def test_runtimes_that_need_no_export_miss_none(weights: Path) -> None:
 def test_the_parent_of_an_export_takes_it_along_when_it_is_killed(
         tmp_path: Path, weights: Path) -> None:
     code = ('import sys; from decomr_core.prepare import export_apart; '
-            'export_apart("openvino", sys.argv[1], lambda text: print(text, flush=True))')
+            'export_apart(sys.argv[1], lambda text: print(text, flush=True))')
     with subprocess.Popen([sys.executable, '-c', code, str(weights)], text=True,
                           stdout=subprocess.PIPE,
                           env=environment(DECOMR_CACHE=str(tmp_path))) as parent:

@@ -160,5 +160,5 @@ class Lifecycle:
 
     def _call(self, client: object, request: object) -> object:
         future = client.call_async(request)
-        self._ros.spin_until(future.done)
+        self._ros.spin_until(future.done, 120)  # to configure may take an export
         return future.result()
