@@ -38,8 +38,8 @@ __all__ = ['find_video', 'main', 'run_demo']
 
 DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
-# The node has this long to load its network (the first time it is converted as well), s.
-START_TIMEOUT_S = 120.0
+# The node has this long to load its network; the first time it may export it as well, s.
+START_TIMEOUT_S = 300.0
 # The source starts once the recorder is ready.
 START_FILE = 'recorder_is_ready'
 # What the recorder calls its files.
