@@ -111,7 +111,7 @@ class DecomrNode(ManagedNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks the parameters, loads the network, runs it once and makes the publishers."""
-        self._reset()
+        self.in_executor(self._reset)  # the status is published while it configures
         return self.attempt('configure', self._acquire, self._release, is_slow=True)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

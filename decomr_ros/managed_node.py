@@ -82,7 +82,7 @@ class ManagedNode(LifecycleNode):
             if is_slow:
                 work()
             else:
-                self._transitions.in_executor(work)
+                self.in_executor(work)
             return SUCCESS
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
             self._log_failure(transition, error)
@@ -90,8 +90,12 @@ class ManagedNode(LifecycleNode):
             self.progress = ''
         # Only now, as the error would keep what it was raised in alive: a half loaded network.
         if undo is not None:
-            self._transitions.in_executor(undo)
+            self.in_executor(undo)
         return FAILURE
+
+    def in_executor(self, work: Callable[[], None]) -> None:
+        """Does the part of a transition that the executor's callbacks must not see half done."""
+        self._transitions.in_executor(work)
 
     def report(self, progress: str) -> None:
         """Says in the log, and in `progress`, what a slow transition is doing."""
