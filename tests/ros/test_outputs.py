@@ -188,7 +188,8 @@ def test_a_real_node_publishes_points_and_few_triangles_and_each_can_be_switched
     inner.wait_for_listeners('vertices', 'markers')
     answer = camera.show_until_placed(HEIGHT, WIDTH)
     ros.spin_until(lambda: clouds and clouds[-1].header == answer.header
-                   and markers and markers[-1].markers[0].header == answer.header)
+                   and markers and markers[-1].markers
+                   and markers[-1].markers[0].header == answer.header)
     cloud = clouds[-1]
     assert cloud.width == sum(len(mesh.vertices) for mesh in answer.meshes) / 3 > 0
     points = np.frombuffer(bytes(cloud.data), POINT)
