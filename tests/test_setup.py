@@ -143,7 +143,7 @@ def test_the_built_package_carries_what_a_robot_needs() -> None:
     package = ROOT / 'install' / 'decomr'
     assert {path.name for path in (package / 'lib/decomr').iterdir()
             if os.access(path, os.X_OK)} == {
-                'decomr_node', 'recorder', 'video_source', 'view'}
+                'camera_rviz', 'decomr_node', 'markers_node', 'recorder', 'video_source', 'view'}
     share = package / 'share' / 'decomr'
     for name in ('launch/decomr.launch.py', 'config/decomr.yaml', 'config/fastdds.xml',
                  'rviz/decomr.rviz', 'msg/HumanMeshArray.msg', 'package.xml'):
