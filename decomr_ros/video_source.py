@@ -85,6 +85,17 @@ class VideoSource(Node):
         """How many frames have been published."""
         return len(self.stamps)
 
+    def log_start(self, video: str, rate_hz: float) -> None:
+        """Logs what is played and on which topics, after remapping.
+
+        Args:
+            video: file, folder or device.
+            rate_hz: images per second.
+        """
+        self.get_logger().info(
+            f'playing {video} at {rate_hz:.4g} Hz: images on {self._image_publisher.topic_name}, '
+            f'calibration on {self._info_publisher.topic_name}')
+
     @property
     def has_subscriber(self) -> bool:
         """Whether somebody will get the images."""
@@ -149,9 +160,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
           stop: threading.Event) -> dict[str, object]:
+    rate_hz = options.rate or frames.rate_hz
+    source.log_start(options.video, rate_hz)
     _wait_for_start(source, options, stop)
     keeper = _Keeper(options.keep, frames.rate_hz)
-    period_s = 1.0 / (options.rate or frames.rate_hz)
+    period_s = 1.0 / rate_hz
     started = due = time.monotonic()
     try:
         for index, frame in frames:
@@ -175,7 +188,7 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
                 ''.join(f'{index},{stamp_ns}\n' for index, stamp_ns in source.stamps))
     return {'frames_published': source.frames_published, 'seconds': round(seconds, 3),
             'fps': round(source.frames_published / max(seconds, 1e-9), 3),
-            'rate_hz': options.rate or frames.rate_hz, **source.camera}
+            'rate_hz': rate_hz, **source.camera}
 
 
 def _wait_for_start(source: VideoSource, options: argparse.Namespace,

@@ -69,6 +69,29 @@ def test_sigint_ends_an_endless_video_with_its_count_and_exit_code_0(ros: RosTes
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == count
 
 
+# Remapping, and the two topics then.
+TOPICS = [
+    ((), '/image', '/camera_info'),
+    (('--ros-args', '-r', 'image:=/camera/image_raw'), '/camera/image_raw',
+     '/camera/camera_info')]
+
+
+@pytest.mark.parametrize(('remapping', 'image', 'camera_info'), TOPICS)
+def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
+        ros: RosTest, pictures: Path, remapping: tuple[str, ...], image: str,
+        camera_info: str) -> None:
+    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--loop', '--rate', 12.5,
+                       '--wait-for-subscriber', *remapping)
+    # Also while it waits: without a subscriber it plays nothing, and the reason is the topic.
+    source.wait_for(f'playing {pictures} at 12.5 Hz: images on {image}, calibration on '
+                    f'{camera_info}\n')
+    images: list[Image] = []
+    ros.node.create_subscription(Image, image, images.append, 10)
+    ros.spin_until(lambda: images)
+    assert source.stop() == 0, source.output
+    assert source.output.count('playing') == 1
+
+
 MISTAKES = [
     (['/nowhere.mp4'], 'no video at /nowhere.mp4'),
     (['{text}'], 'cannot open'),
