@@ -140,6 +140,13 @@ def test_the_shipped_weights_are_small_enough_to_ship() -> None:
     assert all(path.stat().st_size <= MAX_WEIGHTS_BYTES for path in weights)
 
 
+def test_each_page_says_where_its_commands_run() -> None:
+    for page in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
+        text = page.read_text('utf-8')
+        bare = re.findall(r'^ {4,}((?:decomr|python3? -m) .*)$', text, re.M)
+        assert not bare or '`scripts/with-env CMD`' in text, f'{page.name}: {bare[0]}'
+
+
 def test_no_two_test_files_have_the_same_name() -> None:
     names = Counter(path.name for path in (ROOT / 'tests').rglob('test_*.py'))
     assert [name for name, count in names.items() if count > 1] == []
