@@ -34,7 +34,7 @@ SHARE = Path(get_package_share_directory('decomr'))
 # Name, default and meaning of each argument.
 ARGUMENTS = (
     ('bag', None, 'folder of the rosbag2 to play'),
-    ('rate', '1.0', 'of the playback: 0.5 is half the speed'),
+    ('rate', '1.0', 'playback speed: 0.5 is half the speed'),
     ('start_delay', '5.0', 'time for the node to load its network before the playback, s'),
     ('markers', 'false', 'true: show the recorded meshes as markers and /tf; no network runs'),
 )

@@ -37,36 +37,43 @@ TRUE, FALSE = ('true', '1', 'yes'), ('', 'false', '0', 'no')
 
 # Name, default and meaning of each argument.
 ARGUMENTS = (
-    ('image', '', 'image topic; empty: image, or that of the camera or video started here'),
+    ('image', '',
+     'image topic; empty: image, or the topic of the camera or video that is started'),
     ('camera_info', '', 'camera_info topic; empty: camera_info beside the image topic'),
     ('camera', 'none', 'driver to start: usb_cam, v4l2, realsense, or none'),
-    ('device', '/dev/video0', 'of usb_cam and v4l2'),
-    ('width', '640', 'of the images asked of the driver, px'),
-    ('height', '480', 'of the images asked of the driver, px'),
-    ('fps', '30', 'images per second asked of the driver'),
-    ('camera_params_file', '', 'YAML file of parameters for the driver, over the above; empty: '
-                               'none'),
+    ('device', '/dev/video0', 'device of usb_cam and v4l2'),
+    ('width', '640', 'image width that the driver is asked for, px'),
+    ('height', '480', 'image height that the driver is asked for, px'),
+    ('fps', '30', 'frame rate that the driver is asked for, Hz'),
+    ('camera_params_file', '',
+     'YAML file of driver parameters; takes precedence over the arguments above; empty: none'),
     ('video', '', 'video file or folder of pictures to play as the camera; empty: none'),
-    ('loop', 'false', 'whether the video starts again at its end'),
-    ('namespace', '', 'namespace of the node and of its topics'),
+    ('loop', 'false', 'true: the video starts again at its end'),
+    ('namespace', '', 'namespace of the node and its topics'),
     ('params_file', str(SHARE / 'config' / 'decomr.yaml'), 'YAML file of node parameters'),
-    ('parameters', '', "node parameters over those of the file, e.g. '{detector_stride: 5}'"),
-    ('model', '', 'weights: rt or a .safetensors file; empty: as params_file says'),
-    ('runtime', '', 'openvino, onnxruntime, torch or tensorrt; empty: as params_file says'),
-    ('reliability', '', 'of the image: auto, best_effort or reliable; empty: as params_file says'),
-    ('boxes', '', 'topic with the boxes of another detector, which sets use_boxes; empty: as '
-                  'params_file says'),
-    ('markers', 'false', 'true: no network; markers and /tf of human_meshes that come from '
-                         'elsewhere, a bag or another machine'),
-    ('rviz', 'false', 'whether to start RViz'),
-    ('fixed_frame', '', "RViz's fixed frame; empty: that of the images, when the first one comes"),
-    ('record', '', 'true: a rosbag2 in a new folder decomr_DATE_TIME here; or the folder; empty: '
-                   'none'),
-    ('record_also', '', 'besides meshes, topology, calibration and status: iuv, '
-                        'image/compressed, image, or any topic by name such as /tf_static'),
-    ('record_max_error_mm', '0.5', 'vertices may be recorded so far from where they are, mm; 0: '
-                                   'exactly, by ros2 bag record where it is installed'),
-    ('use_sim_time', 'false', 'whether time comes from /clock'),
+    ('parameters', '',
+     "node parameters that take precedence over the file, e.g. '{detector_stride: 5}'"),
+    ('model', '', 'node parameter weights: rt or a .safetensors file; empty: as in params_file'),
+    ('runtime', '',
+     'node parameter: openvino, onnxruntime, torch or tensorrt; empty: as in params_file'),
+    ('reliability', '', 'node parameter: auto, best_effort or reliable; empty: as in params_file'),
+    ('boxes', '',
+     'topic with the boxes of another detector; sets use_boxes; empty: as in params_file'),
+    ('markers', 'false',
+     'true: start no network; make markers and /tf from human_meshes of a bag or another '
+     'machine'),
+    ('rviz', 'false', 'true: start RViz'),
+    ('fixed_frame', '', "RViz's fixed frame; empty: the frame of the first image"),
+    ('record', '',
+     'true: record a rosbag2 in a new folder decomr_DATE_TIME in the current directory; or '
+     'the folder; empty: no recording'),
+    ('record_also', '',
+     'topics to record besides meshes, topology, calibration and status: iuv, image, '
+     'image/compressed (if the camera publishes it), or any topic by name such as /tf_static'),
+    ('record_max_error_mm', '0.5',
+     'largest rounding error of recorded vertices, mm; 0: exact, recorded by ros2 bag record '
+     'if it is installed'),
+    ('use_sim_time', 'false', 'true: take the time from /clock'),
 )
 
 
