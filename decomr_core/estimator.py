@@ -241,7 +241,7 @@ class HumanMeshEstimator:
 
 def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
                    detector: str | None = 'person', detect_every: int = 5, is_video: bool = True,
-                   num_threads: int = 0, body: str | Path = BUILTIN,
+                   num_threads: int = 0, detect_period_s: float = 0.5, body: str | Path = BUILTIN,
                    uv_map: str | Path = BUILTIN, crop_scale: float = CROP_SCALE,
                    min_score: float = 0.0, max_people: int = 30) -> HumanMeshEstimator:
     """An estimator from the names of its parts.
@@ -251,6 +251,7 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
         runtime: `openvino`, `torch`, `onnxruntime` or `tensorrt`.
         detector: `person` or `whole-frame`; None: boxes are always given.
         detect_every: the detector looks at every n-th image.
+        detect_period_s: and at the latest after so long, s; 0: no such limit.
         is_video: whether consecutive images show the same people, who are then tracked.
         num_threads: CPU threads of the runtime; 0 leaves it to the runtime.
         body: the body that the network was trained for, by name or path.
@@ -266,7 +267,7 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
     """
     config = EstimatorConfig(crop_scale, min_score, max_people)
     tracker = Tracker(TrackerConfig.for_detector(
-        detector or '', detect_every, max_people)) if is_video else None
+        detector or '', detect_every, max_people, detect_period_s)) if is_video else None
     loaded_detector = None if detector is None else load_detector(detector)
     loaded_runtime = load_runtime(runtime, weights, num_threads=num_threads, body=body,
                                   uv_map=uv_map)

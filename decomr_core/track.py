@@ -81,6 +81,8 @@ class TrackerConfig:
     Attributes:
         detect_every: the detector runs on every n-th image, and on each image while nobody is
             tracked; 1: on all.
+        detect_period_s: it runs at the latest so long after the image that it looked at last, s,
+            however few images came since; 0: no such limit.
         follows_mesh: the boxes around the meshes say where people are between two detections.
         max_missed: detections in a row that may miss a person whom the mesh still sees.
         max_missed_by_all: the same where not even a doubtful detection sees the person.
@@ -89,6 +91,7 @@ class TrackerConfig:
         max_gap_s: after so long without an image everybody is forgotten.
         min_foreground: share of the person box that the mesh's IUV must call a person, or the
             mesh is not trusted to carry the box.
+        min_shown_foreground: the same to be shown at all, although the detector sees somebody.
         min_covered: share of the pixels which its IUV image calls a person that a mesh must
             cover to be shown; the track goes on without. 0 shows all.
         max_tracks: so many people at most: those known longer, then those with the best scores;
@@ -99,6 +102,7 @@ class TrackerConfig:
     """
 
     detect_every: int = 5
+    detect_period_s: float = 0.0
     follows_mesh: bool = True
     max_missed: int = 3
     max_missed_by_all: int = 1
@@ -106,6 +110,7 @@ class TrackerConfig:
     max_hidden_s: float = 2.0
     max_gap_s: float = 2.0
     min_foreground: float = 0.1
+    min_shown_foreground: float = 0.03
     min_covered: float = 0.5
     max_tracks: int = 30
     same_person: float = 0.7
@@ -121,24 +126,29 @@ class TrackerConfig:
                 or min(self.max_missed, self.max_missed_by_all) < 0):
             raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
                              'max_missed and max_missed_by_all at least 0')
-        if not (min(self.max_hidden_s, self.max_doubtful_s) >= 0 and self.max_gap_s > 0):
-            raise ValueError(f'{self}: max_hidden_s and max_doubtful_s must be at least 0, '
-                             'max_gap_s above 0')
-        for name in ('min_foreground', 'min_covered', 'same_person'):
+        if not (min(self.max_hidden_s, self.max_doubtful_s, self.detect_period_s) >= 0
+                and self.max_gap_s > 0):
+            raise ValueError(f'{self}: max_hidden_s, detect_period_s and max_doubtful_s must be '
+                             'at least 0, max_gap_s above 0')
+        for name in ('min_foreground', 'min_shown_foreground', 'min_covered', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
 
     @classmethod
-    def for_detector(cls, name: str, detect_every: int, max_tracks: int) -> TrackerConfig:
+    def for_detector(cls, name: str, detect_every: int, max_tracks: int,
+                     detect_period_s: float = 0.0) -> TrackerConfig:
         """The config that suits a detector.
 
         Args:
             name: of the detector, as in `decomr_core.detection.DETECTORS`.
             detect_every: see above.
             max_tracks: see above.
+            detect_period_s: see above.
         """
         if name == 'whole-frame':
             # One person whose box is always the whole image: the one around the mesh is far
             # smaller. Somebody is there, whatever the mesh says.
-            return cls(detect_every=1, max_tracks=1, follows_mesh=False, min_covered=0.0)
-        return cls(detect_every=detect_every, max_tracks=max_tracks)
+            return cls(detect_every=1, max_tracks=1, follows_mesh=False, min_covered=0.0,
+                       min_shown_foreground=0.0)
+        return cls(detect_every=detect_every, detect_period_s=detect_period_s,
+                   max_tracks=max_tracks)

@@ -41,6 +41,9 @@ NOMINAL_PERIOD_S = 1 / 30
 HISTORY_IMAGES = 64
 """So many images back it is known where everybody was: two seconds of a camera."""
 
+ON_TIME = 0.95
+"""A detection may come early by this share of its period: cameras are not that regular."""
+
 LOOK_GAIN = 0.15
 """Share of the newest sight in what a person looks like."""
 
@@ -70,6 +73,7 @@ class Tracker:
         self.now_s = 0.0
         self._next_id = 0
         self._images_since_detection = 0
+        self._looked_s = 0.0
         self._image_size: tuple[int, int] | None = None
         self._stamp_s: float | None = None
         self._history: deque[tuple[float, dict[int, np.ndarray]]] = deque(maxlen=HISTORY_IMAGES)
@@ -106,8 +110,10 @@ class Tracker:
     @property
     def _is_due(self) -> bool:
         """Whether it is time to look for people."""
+        period_s = self.config.detect_period_s
         return (all(track.is_hidden for track in self.tracks)
-                or self._images_since_detection >= self.config.detect_every)
+                or self._images_since_detection >= self.config.detect_every
+                or bool(period_s) and self.now_s - self._looked_s >= ON_TIME * period_s)
 
     def held_boxes(self) -> np.ndarray:
         """Boxes (T, 4) of `tracks` to crop, which stand still while people hardly move, px."""
@@ -120,6 +126,7 @@ class Tracker:
             detections: where `time_s` says so, of an image before the present one.
         """
         self._images_since_detection = 0
+        self._looked_s = self.now_s if detections.time_s is None else detections.time_s
         before = self._boxes_at(detections.time_s)
         pairs = best_pairs(self.tracks, before, detections)
         seen = {index: self._seen(self.tracks[index], before[index], detections, number)
@@ -178,9 +185,10 @@ class Tracker:
                 shown[index] = True
             else:
                 after = sights.unseen[index] = self._unseen(track, loses[index])
-                # Whom the detector has just seen, and nobody covers, is shown whatever the mesh
-                # says.
+                # Whom the detector has just seen, and nobody covers, is shown wherever the mesh
+                # lies.
                 shown[index] = (after is not None and not after.is_hidden
+                                and foregrounds[index] >= self.config.min_shown_foreground
                                 and not loses[index] and not covered[index])
         self._sights = sights
         return shown

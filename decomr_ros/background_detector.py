@@ -5,10 +5,14 @@ Called in line, it would make the node skip those at every detection. Here it lo
 a thread of its own, and the tracker gets the boxes when they are ready, a few images late, with
 the time and the looks of the people in the image that they are of: the tracker compares them with
 where everybody was then.
+
+Where images are far apart in time, as on a slow machine, people have left their boxes by then. The
+detector then looks at the present image, which waits for it: that costs little beside the rest.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -22,11 +26,22 @@ from decomr_core.tracking import Tracker, TrackerConfig
 __all__ = ['BackgroundDetector', 'BackgroundTracker']
 
 
+SLOW_STEP_S = 0.2
+"""From this time between images on, an answer for the image before comes too late: a walker has
+moved by about half the width of the box by then."""
+
+WORTH_WAITING = 0.5
+"""An image waits for a detector that takes less than this share of the time between images."""
+
+
 class BackgroundDetector:
     """Looks at one image at a time, on one thread.
 
     In the place of a detector it answers with what it has found last; whether that is new, and
     of images of the present size, the tracker asks before.
+
+    Attributes:
+        last_s: how long the last image took, s; None: it has not looked at any.
     """
 
     def __init__(self, detector: Callable[[np.ndarray], Detections]) -> None:
@@ -35,6 +50,7 @@ class BackgroundDetector:
         self._pool = ThreadPoolExecutor(1, 'detector')
         self._running: Future[Detections] | None = None
         self._size = (0, 0)
+        self.last_s: float | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -65,16 +81,13 @@ class BackgroundDetector:
         self._running = self._pool.submit(self._look, image, time_s)
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """Takes the answer; waits for it if need be.
+        """Takes the answer, or looks at this image where it was given none; waits if need be.
 
         Args:
-            image: the present one, (H, W, 3); not looked at.
-
-        Raises:
-            RuntimeError: it was not asked to look at anything.
+            image: the present one, (H, W, 3) uint8 RGB.
         """
         if self._running is None:
-            raise RuntimeError('the detector has looked at no image; call look_at before')
+            self.look_at(image)
         running, self._running = self._running, None
         return running.result()
 
@@ -86,7 +99,9 @@ class BackgroundDetector:
 
     def _look(self, image: np.ndarray, time_s: float | None) -> Detections:
         """What is found, with what belongs to the image it is found in."""
+        started_s = time.perf_counter()
         found = self._detector(image)
+        self.last_s = time.perf_counter() - started_s
         return replace(found, looks=looks_of_boxes(image, found.boxes), time_s=time_s)
 
     def close(self) -> None:
@@ -106,6 +121,7 @@ class BackgroundTracker(Tracker):
         """
         super().__init__(config)
         self._detector = detector
+        self._waits = False
 
     def reset(self) -> None:
         """Forgets everybody and what is being looked at; numbers go on counting."""
@@ -113,12 +129,20 @@ class BackgroundTracker(Tracker):
         self._detector.reset()
 
     def needs_detection(self, width: int, height: int, time_s: float | None = None) -> bool:
-        """Whether there are new detections to match; see `Tracker.needs_detection`."""
+        """Whether there are detections to match, or the image should wait for its own.
+
+        See `Tracker.needs_detection`.
+        """
+        before_s = self.now_s
         super().needs_detection(width, height, time_s)
-        return self._detector.is_ready(width, height)
+        step_s, detector_s = self.now_s - before_s, self._detector.last_s
+        self._waits = (step_s >= SLOW_STEP_S and detector_s is not None
+                       and detector_s <= WORTH_WAITING * step_s)
+        return (self._detector.is_ready(width, height)
+                or self._waits and self._is_due and self._detector.is_idle)
 
     def look_if_due(self, image: np.ndarray) -> None:
         """Starts the detector on an (H, W, 3) uint8 RGB image if it is time and it is idle."""
-        if self._is_due and self._detector.is_idle:
+        if self._is_due and self._detector.is_idle and not self._waits:
             self._images_since_detection = 0
             self._detector.look_at(image, self.now_s)

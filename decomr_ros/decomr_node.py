@@ -275,7 +275,9 @@ class DecomrNode(ManagedNode):
         settle_memory()
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
-            f'{settings.detector} on one image in {settings.detector_stride}')
+            f'{settings.detector} on one image in {settings.detector_stride}'
+            + (f', at the latest after {settings.detector_period_s:g} s'
+               if settings.detector_period_s else ''))
 
     def _start(self) -> None:
         self._outputs.publish_topology()

@@ -68,6 +68,10 @@ class NodeParameters:
             'Between detections the tracker moves the boxes. While nobody is tracked, the '
             'detector runs on every image. The person detector runs in the background: n images '
             'are counted from its last result', range=(1, 1000))
+    detector_period_s: float = parameter(
+        0.5, 'longest time from one image that the detector looks at to the next, s, where '
+             'detector_stride images take longer; 0: detector_stride alone decides',
+        range=(0.0, 60.0))
     box_scale: float = parameter(
         1.2, 'side of the square crop divided by the longer side of the person box',
         range=(0.5, 3.0))

@@ -153,7 +153,8 @@ class MeshPipeline:
 
     def _tracker_config(self, parameters: NodeParameters) -> TrackerConfig:
         return TrackerConfig.for_detector(
-            self._detector_name, parameters.detector_stride, parameters.max_people)
+            self._detector_name, parameters.detector_stride, parameters.max_people,
+            parameters.detector_period_s)
 
     def _warm_up(self, parameters: NodeParameters) -> None:
         """Runs a batch, and matches people: the first images would wait for kernels and SciPy.

@@ -138,6 +138,30 @@ def test_the_detector_runs_on_every_nth_image_and_while_nobody_is_there() -> Non
     assert asked == [True, True, True, False, False, True, False, False, True]
 
 
+@pytest.mark.parametrize(('rate_hz', 'period_s', 'every'), [
+    (2, 0.5, 1), (2, 1.0, 2), (10, 0.5, 5), (30, 0.5, 10), (2, 0.0, 10)])
+def test_the_detector_runs_after_its_stride_or_its_period_whichever_is_first(
+        rate_hz: float, period_s: float, every: int) -> None:
+    tracker = Tracker(TrackerConfig(detect_every=10, detect_period_s=period_s))
+    asked = []
+    for image in range(60):
+        # Stamps of a real camera: up to a hundredth of the interval early or late.
+        time_s = (image + 0.01 * (image % 3 - 1)) / rate_hz
+        if tracker.needs_detection(320, 240, time_s):
+            asked.append(image)
+            tracker.match(seen(LEFT))
+        tracker.carry(np.array([LEFT], np.float32), np.array([0.5]))
+    assert asked == list(range(0, 60, every))
+
+
+def test_a_person_of_whom_the_network_sees_hardly_a_pixel_is_not_shown() -> None:
+    for foreground, is_shown in ((0.01, False), (0.05, True)):
+        tracker = Tracker(TrackerConfig(detect_every=1))
+        step(tracker, seen(LEFT))
+        shown = tracker.carry(np.array([LEFT], np.float32), np.array([foreground]))
+        assert shown.tolist() == [is_shown]
+
+
 def test_another_image_size_forgets_everybody() -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     step(tracker, seen(LEFT))
@@ -249,6 +273,10 @@ def test_a_config_that_makes_no_sense_is_refused() -> None:
         TrackerConfig(min_foreground=1.5)
     with pytest.raises(ValueError, match='max_doubtful_s must be at least 0'):
         TrackerConfig(max_doubtful_s=-1)
+    with pytest.raises(ValueError, match='detect_period_s and max_doubtful_s must be at'):
+        TrackerConfig(detect_period_s=-1)
+    with pytest.raises(ValueError, match='min_shown_foreground is 2'):
+        TrackerConfig(min_shown_foreground=2)
 
 
 def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:

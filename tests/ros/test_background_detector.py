@@ -87,7 +87,7 @@ def test_an_error_of_the_detector_comes_out_where_its_answer_would() -> None:
     with pytest.raises(ValueError, match='no'):
         detector(IMAGE)
     assert detector.is_idle
-    with pytest.raises(RuntimeError, match='call look_at'):
+    with pytest.raises(ValueError, match='no'):
         detector(IMAGE)
     detector.close()
 
@@ -104,3 +104,63 @@ def test_images_that_nobody_waits_for_any_more_are_not_looked_at() -> None:
         slow.go_on.release()
     wait_until(lambda: detector.is_ready(64, 48), 5)
     assert [image[0, 0, 0] for image in slow.seen] == [0, 5]
+
+
+class _Quick:
+    """Finds one person at once; remembers the images."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        self.seen.append(int(image[0, 0, 0]))
+        return Detections(BOX, np.ones(1, np.float32))
+
+
+def test_where_images_are_far_apart_an_image_waits_for_its_own_detections() -> None:
+    quick = _Quick()
+    detector = BackgroundDetector(quick)
+    tracker = BackgroundTracker(detector, TrackerConfig(detect_every=100, detect_period_s=0.5))
+    asked = []
+    for number in range(8):
+        image = np.full_like(IMAGE, number)
+        has_news = tracker.needs_detection(64, 48, 10 + number * 0.5)
+        if has_news:
+            found = detector(image)
+            asked.append((number, quick.seen[-1]))
+            tracker.match(found)
+        tracker.look_if_due(image)
+        wait_until(lambda: detector.is_idle or detector.is_ready(64, 48), 5)
+    # The first image finds out how long it takes; its answer comes with the second.
+    assert asked == [(1, 0), *((number, number) for number in range(2, 8))]
+    detector.close()
+
+
+def test_an_image_does_not_wait_for_a_detector_that_takes_longer_than_images() -> None:
+    slow, detector, tracker = _make(detect_every=1)
+    slow.go_on.release()
+    detector.look_at(IMAGE)
+    wait_until(lambda: detector.is_ready(64, 48), 5)
+    tracker.match(detector(IMAGE))
+    detector.last_s = 0.3
+    tracker.needs_detection(64, 48, 10.0)
+    assert not tracker.needs_detection(64, 48, 10.5)
+    tracker.look_if_due(IMAGE)
+    assert not detector.is_idle, 'it looks in the background'
+    slow.go_on.release()
+    detector.close()
+
+
+def test_images_of_a_quick_camera_never_wait() -> None:
+    quick = _Quick()
+    detector = BackgroundDetector(quick)
+    tracker = BackgroundTracker(detector, TrackerConfig(detect_every=3, detect_period_s=0.5))
+    waits = 0
+    for number in range(30):
+        if tracker.needs_detection(64, 48, 10 + number / 10):
+            waits += not detector.is_ready(64, 48)
+            tracker.match(detector(IMAGE))
+        tracker.look_if_due(IMAGE)
+        wait_until(lambda: detector.is_idle or detector.is_ready(64, 48), 5)
+    assert waits == 0 and len(quick.seen) > 5
+    detector.close()
