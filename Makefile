@@ -10,14 +10,14 @@ test test-all coverage: export OMP_NUM_THREADS = 1
 .PHONY: help setup demo test test-all coverage lint bench clean
 
 help:
-	@echo 'make demo [VIDEO=file|/dev/video0]   meshes from a video, through ROS 2'
-	@echo 'make test                            the test suite'
-	@echo 'make test-all                        the same and the slow checks at full size'
-	@echo 'make coverage                        the same, with a report of the lines that ran'
-	@echo 'make lint                            the style checks'
-	@echo 'make bench                           speed on this machine'
-	@echo 'make setup                           set-up alone'
-	@echo 'make clean                           removes what the set-up made'
+	@echo 'make demo [VIDEO=file|/dev/video0|clip]   meshes from a video, through ROS 2'
+	@echo 'make test                                 the test suite'
+	@echo 'make test-all                             the same and the slow checks at full size'
+	@echo 'make coverage                             the same, with a report of the lines that ran'
+	@echo 'make lint                                 the style checks'
+	@echo 'make bench                                speed on this machine'
+	@echo 'make setup                                set-up alone'
+	@echo 'make clean                                removes what the set-up made'
 
 setup:
 	@$(PYTHON) scripts/setup

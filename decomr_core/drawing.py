@@ -111,12 +111,13 @@ def draw_meshes(image: np.ndarray, meshes: Sequence[HumanMesh], faces: np.ndarra
     return drawn
 
 
-def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh]) -> np.ndarray:
+def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh], note: str = '') -> np.ndarray:
     """Draws each person's box with the id and the distance, in the person's colour.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         meshes: people.
+        note: added to every person's text.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -130,6 +131,7 @@ def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh]) -> np.ndarray:
         words = [] if mesh.track_id < 0 else [f'#{mesh.track_id}']
         if mesh.is_metric:
             words.append(f'{mesh.translation[2]:.1f} m')
+        words += [note] if note else []
         place = int(low[0]), int(max(low[1] - 4, 12))
         cv2.putText(drawn, ' '.join(words), place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1,
                     cv2.LINE_AA)

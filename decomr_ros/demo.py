@@ -25,7 +25,12 @@ from typing import TYPE_CHECKING, Any
 from decomr_core.assets import DATA_FOLDER, find_weights
 from decomr_core.cache import cache_folder
 from decomr_ros.child_processes import ChildProcesses
-from decomr_ros.demo_report import make_overlay, summarize_bag, summary_text
+from decomr_ros.demo_report import (
+    loading_time_s,
+    make_overlay,
+    summarize_bag,
+    summary_text,
+)
 from decomr_ros.installation import fast_dds_profile
 from decomr_ros.parameters import CHOICES, NodeParameters
 from decomr_ros.process import stop_on_signals
@@ -38,6 +43,8 @@ __all__ = ['find_video', 'main', 'run_demo']
 
 DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
+# What --video calls the latter.
+CLIP = 'clip'
 # The node has this long to load its network; the first time it may export it as well, s.
 START_TIMEOUT_S = 300.0
 # The source starts once the recorder is ready.
@@ -113,7 +120,8 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
         children.stop('recorder')
     report = {'frames_published': source['frames_published'],
               **summarize_bag(out / 'bag', started_ns)}
-    report.update(bag=str(out / 'bag'), video=str(options.video), source_fps=source['fps'],
+    report.update(loading_s=loading_time_s(out / 'source_stamps.csv', started_ns),
+                  bag=str(out / 'bag'), video=str(options.video), source_fps=source['fps'],
                   ros_domain_id=int(environment['ROS_DOMAIN_ID']))
     if report['meshes'] and not options.no_overlay:
         kept = out / 'source.avi'
@@ -145,10 +153,13 @@ def find_video(video: str | None) -> Path:
     Raises:
         FileNotFoundError: it does not exist.
     """
+    if video == CLIP and not Path(CLIP).exists():
+        return CARRIED_VIDEO
     if video is not None:
         if not Path(video).exists():
             raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
-                                    'pictures or a device such as /dev/video0')
+                                    'pictures, a device such as /dev/video0, or '
+                                    f'{CLIP} for our own clip')
         return Path(video)
     packed = DEBIAN_VIDEO.with_name(DEBIAN_VIDEO.name + '.gz')
     if packed.exists() and not DEBIAN_VIDEO.exists():
@@ -236,8 +247,9 @@ def _source_arguments(options: argparse.Namespace) -> list[object]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     defaults = NodeParameters()
     parser = argparse.ArgumentParser('decomr demo', description=__doc__.partition('\n')[0])
-    parser.add_argument('--video', help='file, folder of pictures or /dev/videoN; default: '
-                                        "vtest.avi of Debian's opencv-doc, else our own clip")
+    parser.add_argument('--video', help='file, folder of pictures, /dev/videoN, or clip: our own '
+                                        "rendered one; default: vtest.avi of Debian's opencv-doc, "
+                                        'else clip')
     parser.add_argument('--seconds', type=float,
                         help='play this long, starting again if the video is shorter; default: '
                              'once to the end')

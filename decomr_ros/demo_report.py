@@ -18,10 +18,12 @@ from decomr_ros.recording import Latest, Recording
 from decomr_ros.replay import LONGEST_HOLD_S, draw_seen
 from decomr_ros.video_frames import VideoFrames
 
-__all__ = ['make_overlay', 'summarize_bag', 'summary_text']
+__all__ = ['loading_time_s', 'make_overlay', 'summarize_bag', 'summary_text']
 
 MESHES, STATUS = '/human_meshes', '/diagnostics'
 NODE = '/decomr'
+# A machine that manages less than this share of the images is told what that means.
+KEEPS_UP = 0.9
 # What the node counts itself.
 COUNTS = ('frames_received', 'frames_skipped_for_newer', 'frames_failed', 'meshes_published')
 
@@ -66,6 +68,22 @@ def summarize_bag(bag: Path, started_ns: int) -> dict[str, Any]:
         'bag_messages': topics}
 
 
+def loading_time_s(stamps: Path, started_ns: int) -> float | None:
+    """From the start of the demo to the first image, which waits until the node is ready, s.
+
+    Args:
+        stamps: the source's file of frame index, stamp (ns).
+        started_ns: when the demo was started, ns since the epoch.
+
+    Returns:
+        None where no image was published.
+    """
+    lines = stamps.read_text().split('\n', 1) if stamps.exists() else ['']
+    if not lines[0]:
+        return None
+    return round((int(lines[0].split(',')[1]) - started_ns) / 1e9, 2)
+
+
 def summary_text(report: dict[str, Any]) -> str:
     """The report on one screen."""
     published, received = report['frames_published'], report['frames_received']
@@ -79,7 +97,7 @@ def summary_text(report: dict[str, Any]) -> str:
         f'({100 * share:.1f} %), {report["frames_skipped_for_newer"]} skipped for a newer '
         f'one{failed}',
         f'frames out {report["meshes"]} mesh messages, {report["fps"]:.1f} Hz, the first '
-        f'{report["first_mesh_s"]} s after the start',
+        f'{report["first_mesh_s"]} s after the start' + _loading_text(report),
         f'latency    p50 {latency["p50"]} ms, p99 {latency["p99"]} ms, from image stamp to '
         'published mesh',
         f'people     {report["people"]} meshes of people, at most {report["people_max"]} in one '
@@ -87,10 +105,31 @@ def summary_text(report: dict[str, Any]) -> str:
         f'bag        {report["bag"]} ({size_mb:.0f} MB): ' + ', '.join(
             f'{name} {count}' for name, count in sorted(report['bag_messages'].items())),
         f'overlay    {report["overlay"] or "none"}']
+    if report['meshes'] and report['fps'] < KEEPS_UP * report['source_fps']:
+        lines.append(_slow_text(report))
     if published and share < 0.95:
         lines.append('           few frames arrived: is the Fast DDS profile set '
                      '(FASTRTPS_DEFAULT_PROFILES_FILE)? is the machine overloaded?')
     return '\n'.join(lines)
+
+
+def _loading_text(report: dict[str, Any]) -> str:
+    loading_s = report['loading_s']
+    return '' if loading_s is None else (f', {loading_s} s of them for starting the processes and '
+                                         'loading the networks')
+
+
+def _slow_text(report: dict[str, Any]) -> str:
+    """What it means that the machine does not keep up, and what to try."""
+    return (
+        f'rate       this machine managed {report["fps"]:.1f} of {report["source_fps"]:.1f} '
+        'images a second. In overlay.mp4 the others\n'
+        f'           show the last meshes for up to {LONGEST_HOLD_S:g} s, faint and with their '
+        'age: they lag behind people who move.\n'
+        '           Try: end other programs; a smaller image; the node with max_people:=3, or on '
+        'a GPU.\n'
+        '           If boxes still leave people: --detector-stride 1 looks for people in every '
+        'image')
 
 
 def make_overlay(video: Path, stamps: Path, bag: Path, overlay: Path,
@@ -121,7 +160,8 @@ def make_overlay(video: Path, stamps: Path, bag: Path, overlay: Path,
             if shown is not None and stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
                 shown = None
             writer.write(draw_seen(np.ascontiguousarray(frame[..., ::-1]),
-                                   shown[1] if shown else None, recording.faces, intrinsics))
+                                   shown[1] if shown else None, recording.faces, intrinsics,
+                                   stamp_ns))
     finally:
         writer.release()
 

@@ -27,6 +27,9 @@ __all__ = ['LONGEST_HOLD_S', 'VIDEO_SUFFIXES', 'draw_seen', 'replay_overlay']
 
 # An image without meshes of its own shows the last ones, as RViz would, unless they are older, s.
 LONGEST_HOLD_S = 0.5
+# Meshes older than this are those of an earlier image: less than the interval of 60 Hz, s.
+OWN_WITHIN_S = 0.01
+HELD_OPACITY = 0.35
 # A longer time without pictures is shortened to this in the video, s.
 LONGEST_STILL_S = 2.0
 # The rate of the video is that of so many first pictures.
@@ -84,7 +87,7 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
             intrinsics = (intrinsics_from_camera_info(camera[1], width, height, is_rectified)
                           if camera is not None else None)
             writer.add(draw_seen(picture, shown[1] if shown else None, recording.faces,
-                                 intrinsics), stamp_ns)
+                                 intrinsics, stamp_ns), stamp_ns)
             pictures += 1
             with_meshes += shown is not None
             with_people += bool(shown and shown[1].meshes)
@@ -99,23 +102,32 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
 
 
 def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
-              intrinsics: np.ndarray | None) -> np.ndarray:
+              intrinsics: np.ndarray | None, stamp_ns: int | None = None) -> np.ndarray:
     """The people over a picture, and a line of text.
+
+    Meshes of an earlier image are faint, and labelled with their age.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
         seen: the people; None where nothing is known.
         faces: (F, 3).
         intrinsics: (3, 3) px; None: weak perspective.
+        stamp_ns: of the picture; None: that of the meshes.
 
     Returns:
         (H, W, 3) uint8 BGR, as OpenCV writes it.
     """
     text = 'no mesh'
     if seen is not None:
-        picture = draw_boxes(draw_meshes(picture, seen.meshes, faces, intrinsics), seen.meshes)
+        age_s = 0.0 if stamp_ns is None else (stamp_ns - seen.stamp_ns) / 1e9
+        is_held = age_s > OWN_WITHIN_S
+        note = f'{age_s:.1g} s old' if is_held else ''
+        opacity = {'opacity': HELD_OPACITY} if is_held else {}
+        picture = draw_meshes(picture, seen.meshes, faces, intrinsics, **opacity)
+        picture = draw_boxes(picture, seen.meshes, note)
         count = len(seen.meshes)
         text = f'{count} {person_or_people(count)}, {seen.latency_ms:.0f} ms'
+        text += f', {note}' if note else ''
     frame = np.ascontiguousarray(picture[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness,

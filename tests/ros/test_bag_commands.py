@@ -238,6 +238,21 @@ def test_one_is_a_person_and_two_are_people(topology: Topology,
         '0 people, 20 ms', '1 person, 20 ms', '2 people, 20 ms']
 
 
+def test_meshes_of_an_earlier_image_are_fainter_and_say_how_old_they_are(
+        topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
+    seen = SeenMeshes(10**9, [_person(topology, 1, 0.0)], 20.0)
+    black = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    own, held = (replay.draw_seen(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
+                 for late_ns in (0, 3 * 10**8))
+    assert own.max() > 0 and (held <= own).all()
+    is_mesh = own.max(-1) > held.max(-1)
+    assert 0.3 < held[is_mesh].mean() / own[is_mesh].mean() < 0.5
+    assert [text for text in dict.fromkeys(written) if 'old' in text] == [
+        '#1 4.0 m 0.3 s old', '1 person, 20 ms, 0.3 s old']
+
+
 def _empty(folder: Path, topology: Topology) -> Path:
     return _Bag(folder, 'human_meshes', 'topology').close()
 

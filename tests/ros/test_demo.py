@@ -11,6 +11,7 @@ from decomr.msg import HumanMeshArray
 from rosbags.rosbag2 import Reader
 
 from decomr_ros import demo
+from decomr_ros.demo_report import loading_time_s, summary_text
 from tests.ros.conftest import RosTest
 
 KEYS = {'frames_published', 'frames_received', 'frames_skipped_for_newer', 'meshes', 'fps',
@@ -147,6 +148,34 @@ def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
     assert demo.find_video(None) == carried
     debian.touch()
     assert demo.find_video(None) == debian
+    assert demo.find_video('clip') == carried
+
+
+def _report(folder: Path, **change: object) -> dict[str, object]:
+    """Of a run that kept up, but for what is changed."""
+    return {'frames_published': 100, 'frames_received': 100, 'frames_skipped_for_newer': 0,
+            'frames_failed': 0, 'meshes': 100, 'fps': 10.0, 'source_fps': 10.0, 'people': 90,
+            'people_max': 2, 'first_mesh_s': 17.7, 'loading_s': 17.2, 'video': 'clip.mp4',
+            'latency_ms': {'p50': 30.0, 'p99': 60.0}, 'bag': str(folder), 'bag_messages': {},
+            'overlay': 'overlay.mp4', **change}
+
+
+def test_the_summary_says_what_a_slow_machine_means_for_the_video_and_what_to_try(
+        tmp_path: Path) -> None:
+    slow = summary_text(_report(tmp_path, meshes=19, fps=1.9))
+    assert 'managed 1.9 of 10.0 images a second' in slow
+    assert 'up to 0.5 s, faint and with their age' in slow and '--detector-stride 1' in slow
+    assert 'managed' not in summary_text(_report(tmp_path, fps=9.8))
+
+
+def test_the_summary_says_what_the_first_seconds_were_spent_on(tmp_path: Path) -> None:
+    stamps = tmp_path / 'stamps.csv'
+    assert loading_time_s(stamps, 0) is None
+    stamps.write_text('0,18700000000\n1,18800000000\n')
+    assert loading_time_s(stamps, 1_500_000_000) == 17.2
+    assert ('the first 17.7 s after the start, 17.2 s of them for starting the processes and '
+            'loading the networks') in summary_text(_report(tmp_path))
+    assert 'loading' not in summary_text(_report(tmp_path, loading_s=None))
 
 
 def _text(path: Path) -> str:
