@@ -83,12 +83,26 @@ def test_box_scale_widens_the_crop(inner: InnerNode, show: Show) -> None:
 
 
 def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, show: Show) -> None:
+    inner.set(detector_period_s=0.0)
     show()
     assert inner.detector.num_calls == 1
     for stride, images, calls in ((100, 4, 0), (1, 3, 3), (2, 4, 2)):
         inner.set(detector_stride=stride)
         before = inner.detector.num_calls
         for _ in range(images):
+            show()
+        assert inner.detector.num_calls - before == calls
+
+
+def test_detector_period_s_lets_the_detector_look_before_its_stride(inner: InnerNode,
+                                                                    show: Show) -> None:
+    inner.set(detector_stride=1000, detector_period_s=60.0)
+    show()
+    # Stamps are further apart than the shortest period, and nearer than the longest.
+    for period_s, calls in ((60.0, 0), (0.001, 3), (0.0, 0)):
+        inner.set(detector_period_s=period_s)
+        before = inner.detector.num_calls
+        for _ in range(3):
             show()
         assert inner.detector.num_calls - before == calls
 
