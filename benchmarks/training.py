@@ -29,7 +29,7 @@ from decomr_core.hardware import cpu_name
 from training.datasets.preview import add_asset_options, asset_values
 from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.train import Trainer
-from training.train_config import OptimizerConfig, StageConfig, TrainConfig
+from training.train_config import ENCODER_STAGES, OptimizerConfig, StageConfig, TrainConfig
 
 WARM_UP = 2
 
@@ -45,8 +45,8 @@ def main() -> None:
     parser.add_argument('--reuse', type=int, default=1, help='times that each image is given')
     parser.add_argument('--encoder-share', type=float, default=1.0,
                         help="the encoder's share of the learning rate; 0 leaves it as it is")
-    parser.add_argument('--encoder-stages', type=int, default=0,
-                        help='let its last stages alone learn; 0: all')
+    parser.add_argument('--encoder-stages', type=int, default=ENCODER_STAGES,
+                        help=f'let so many of its last stages learn, 1 to {ENCODER_STAGES} (all)')
     add_asset_options(parser)
     parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
     options = parser.parse_args()
