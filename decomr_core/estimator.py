@@ -65,6 +65,9 @@ class HumanMeshEstimator:
         runtime: the network.
         topology: faces, parts and UV map of the meshes.
         config: see `EstimatorConfig`.
+        boxes_without_foreground: of the people tracked since the start, how many boxes, counted in
+            every image, the IUV images called empty, as long as they did so of all; None once one
+            was not.
     """
 
     def __init__(self, runtime: Runtime, detector: Detector | None = None,
@@ -83,6 +86,7 @@ class HumanMeshEstimator:
         self.config = config or EstimatorConfig()
         self._detector = detector
         self._tracker = tracker
+        self.boxes_without_foreground: int | None = 0
         self._left_out = 0
         self._visibility = VisibilityTest(self.topology.faces, len(self.topology.v_template))
         # The first run of a runtime takes longer: not in the first image.
@@ -232,6 +236,10 @@ class HumanMeshEstimator:
         points = _joints_in_image(meshes) if len(meshes) > 1 else None
         foregrounds = np.array([0.0 if mesh is None else foreground_share(mesh)
                                 for mesh in meshes])
+        if self.boxes_without_foreground is not None:
+            is_any = (foregrounds >= self._tracker.config.min_foreground).any()
+            self.boxes_without_foreground = None if is_any else (
+                self.boxes_without_foreground + len(meshes))
         is_shown = self._tracker.judge(bounds, foregrounds, points,
                                        lambda: looks_of_boxes(image, bounds))
         least = self._tracker.config.min_covered

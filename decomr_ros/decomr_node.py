@@ -192,6 +192,7 @@ class DecomrNode(ManagedNode):
             # A stamp of 0 is a driver without a clock: every image is the next one then.
             time_s = (self._last_stamp_ns or None) and self._last_stamp_ns / 1e9
             meshes, times = self._pipeline.estimate(image, frame.intrinsics, frame.boxes, time_s)
+            self._warnings.hold('no_foreground', self._pipeline.no_foreground_text(), 1)
             meshes = self._inputs.place(meshes, frame)
             meshes = self._pipeline.smooth(meshes, self._fixed_frame.from_camera(header))
         try:

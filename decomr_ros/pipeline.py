@@ -31,6 +31,8 @@ __all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'settle_memory']
 SLOW_DETECTORS = ('person',)
 # People in the first run; runtimes prepare batches of several people apart from single ones.
 BATCH = 4
+# One box may hold nobody; so many that are all empty are the fault of the weights.
+MIN_BOXES = 10
 # Digits of the hash of the weights that identify them to a reader.
 HASH_DIGITS = 16
 
@@ -111,6 +113,16 @@ class MeshPipeline:
         if self._smoother is None:
             return meshes
         return self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
+
+    def no_foreground_text(self) -> str:
+        """That the network has seen nobody in any box yet; empty if it has, or boxes are few."""
+        count = self._estimator.boxes_without_foreground or 0
+        if count < MIN_BOXES:
+            return ''
+        return (f'the network has seen no foreground in any of {count} person boxes so far, so '
+                f'that nobody is published: weights {self.description["weights"]} have learnt too '
+                'little, or are for other images; train them longer (foreground_iou of '
+                'training.evaluate tells), or take -p weights:=rt')
 
     def update(self, parameters: NodeParameters) -> None:
         """Follows changed parameters from the next image on; not while one is estimated.
