@@ -21,6 +21,7 @@ from decomr_core import __version__
 from decomr_core.files import replacing
 from decomr_core.hardware import cpu_name
 from decomr_core.metrics import bootstrap_interval
+from training.evaluation_report import known_rows
 from training.train import PACE
 from training.train_config import TrainConfig
 
@@ -108,7 +109,8 @@ class AblationResults:
                 self.values['cells'] = {**others, **self.values['cells']}
             self.values['cells'][cell.name] = {
                 **dataclasses.asdict(cell), **facts,
-                'scores': {name: mean_with_interval(values) for name, values in scores.items()}}
+                'scores': {name: mean_with_interval(known_rows(name, values))
+                           for name, values in scores.items()}}
             self.values['comparisons'] = self._comparisons()
             self.write()
 
@@ -132,12 +134,14 @@ class AblationResults:
             for metric in COMPARED}} for first, second in itertools.combinations(scores, 2)]
 
 
-def mean_with_interval(values: np.ndarray) -> dict[str, float]:
+def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
     """The mean of (K,) values and its 95 % bootstrap interval over the images.
 
     It says how much the choice of images matters, not what another seed of the training would
-    give.
+    give. None where there are no values.
     """
+    if not len(values):
+        return dict.fromkeys(('mean', 'low', 'high'))
     low, high = bootstrap_interval(values)
     return {name: round(float(value), DECIMALS)
             for name, value in (('mean', values.mean()), ('low', low), ('high', high))}

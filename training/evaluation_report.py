@@ -17,8 +17,8 @@ from decomr_core.metrics import (
     segmentation_f1,
 )
 
-__all__ = ['DIGITS', 'bones_of_people', 'bones_of_tracks', 'report_table', 'scale_rows',
-           'summarize']
+__all__ = ['DIGITS', 'bones_of_people', 'bones_of_tracks', 'known_rows', 'report_table',
+           'scale_rows', 'summarize']
 
 DIGITS = 4
 MIN_TRACK = 5
@@ -30,12 +30,16 @@ COUNT_SCORES = {
                        'segments_f1': segmentation_f1},
 }
 """Scores of all images together, from counts of pixels per image."""
+MAY_BE_UNKNOWN = ('uv_error',)
+"""Scores that are NaN for people of whom nothing could be compared."""
+UNKNOWN = 'unknown'
+"""What a report shows for a score that is known of nobody."""
 LEFT_OUT = ('segment_error',)
 """Scores that only order the people."""
 
 
 def summarize(values: dict[str, np.ndarray], with_intervals: bool = True,
-              ) -> tuple[dict[str, float], dict[str, list[float]]]:
+              ) -> tuple[dict[str, float | None], dict[str, list[float] | None]]:
     """Scores over a set.
 
     Args:
@@ -43,19 +47,33 @@ def summarize(values: dict[str, np.ndarray], with_intervals: bool = True,
         with_intervals: whether to resample, which takes a second.
 
     Returns:
-        The scores by name, and for each the ends of its 95 % interval.
+        The scores by name, and for each the ends of its 95 % interval. People of whom a score is
+        not known (`MAY_BE_UNKNOWN`) are left out; None where it is known of nobody.
     """
     scores, intervals = {}, {}
     for name, column in values.items():
         if name in LEFT_OUT:
             continue
+        column = known_rows(name, column)
         for score, statistic in COUNT_SCORES.get(name, {name: None}).items():
-            mean = np.asarray(column, np.float64).mean(axis=0)
+            if not len(column):
+                scores[score] = intervals[score] = None
+                continue
+            mean = column.mean(axis=0)
             scores[score] = round(float(mean if statistic is None else statistic(mean)), DIGITS)
             if with_intervals:
                 intervals[score] = [round(end, DIGITS) for end in
                                     bootstrap_interval(column, statistic=statistic)]
     return scores, intervals
+
+
+def known_rows(name: str, column: np.ndarray) -> np.ndarray:
+    """The rows of a score (K, ...), float64, less those of people of whom it is not known.
+
+    NaN means so in scores of `MAY_BE_UNKNOWN` alone; elsewhere it is a fault, and stays.
+    """
+    column = np.asarray(column, np.float64)
+    return column[~np.isnan(column)] if name in MAY_BE_UNKNOWN else column
 
 
 def bones_of_tracks(joints: np.ndarray, tracks: list[str]) -> dict[str, Any] | None:
@@ -104,6 +122,9 @@ def report_table(report: dict[str, Any]) -> str:
              f'{report["runtime"]}']
     beside = report.get('best_constant', {})
     for name, score in report['network'].items():
+        if score is None:
+            lines.append(f'{name:28s}{UNKNOWN:>10s}')
+            continue
         low, high = report['intervals'][name]
         constant = f'   best constant {beside[name]:9.2f}' if name in beside else ''
         lines.append(f'{name:28s}{score:10.3f}   95 % {low:.3f} to {high:.3f}{constant}')
@@ -120,8 +141,9 @@ def report_table(report: dict[str, Any]) -> str:
     if report.get('box_scales'):
         names = [name for name in report['box_scales'][0] if name != 'box_scale']
         lines.append('side of the crop over the box' + ''.join(f'{name:>28s}' for name in names))
-        lines += [f'{row["box_scale"]:29.1f}' + ''.join(f'{row[name]:28.3f}' for name in names)
-                  for row in report['box_scales']]
+        lines += [f'{row["box_scale"]:29.1f}' + ''.join(
+            f'{UNKNOWN if row[name] is None else format(row[name], ".3f"):>28s}' for name in names)
+            for row in report['box_scales']]
     return '\n'.join(lines)
 
 

@@ -53,7 +53,7 @@ Run = Callable[[Tensor], NetworkOutput]
 
 @torch.no_grad()
 def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
-                     faces: np.ndarray | None = None) -> dict[str, float]:
+                     faces: np.ndarray | None = None) -> dict[str, float | None]:
     """Mean scores over a held-out set.
 
     Args:
@@ -63,7 +63,8 @@ def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
 
     Returns:
         `pa_mpjpe_mm`, `mpjpe_mm`, `vertex_error_mm` (pelvis-aligned), `foreground_iou`,
-        `uv_error` (mean l1 of u and v where truth and prediction have foreground),
+        `uv_error` (mean l1 of u and v where truth and prediction have foreground; None where
+        they share none in any image),
         `stretched_faces` and `folded_faces` (shares, against the true mesh).
     """
     was_training = network.training
@@ -192,7 +193,8 @@ def _scores(output: NetworkOutput, batch: SyntheticBatch) -> dict[str, Tensor]:
         'vertex_error_mm': surface_error_mm(output.vertices, batch.vertices, output.joints,
                                             batch.joints),
         'foreground_iou': foreground_iou(output.iuv, batch.iuv),
-        'uv_error': uv_error / (2 * both.sum(dim=(1, 2, 3))).clamp(min=1),
+        # 0 / 0, which is NaN, where the two share no foreground: nothing was compared.
+        'uv_error': uv_error / (2 * both.sum(dim=(1, 2, 3))),
     }
 
 

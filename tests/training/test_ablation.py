@@ -87,8 +87,9 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
         run = json.loads((finished / name / 'config.json').read_text())
         begun_with = Path(run['train']['init'])
         assert begun_with == finished / f'{cell["uv_map"]}_cnet' / 'network.safetensors'
-        for score in cell['scores'].values():
-            assert score['low'] <= score['mean'] <= score['high']
+        for metric, score in cell['scores'].items():
+            if metric != 'uv_error' or score['mean'] is not None:  # untrained: it sees nobody
+                assert score['low'] <= score['mean'] <= score['high']
     parameters = {cell['lnet_input']: cell['parameters'] for cell in values['cells'].values()}
     assert max(parameters, key=parameters.get) == 'global+local'
 
