@@ -11,6 +11,7 @@ disk left.
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,12 @@ from decomr_ros.named_topics import QUEUE as LATCHED_QUEUE
 from decomr_ros.named_topics import NamedTopics, Offer
 from decomr_ros.process import run_node
 from decomr_ros.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
-from decomr_ros.silent_topics import PICTURE_TYPES, publishers_text, type_name
+from decomr_ros.silent_topics import (
+    PICTURE_TYPES,
+    other_topics_text,
+    publishers_text,
+    type_name,
+)
 
 __all__ = ['READY', 'Recorder', 'main', 'message_definition']
 
@@ -39,6 +45,8 @@ __all__ = ['READY', 'Recorder', 'main', 'message_definition']
 FLUSH_PERIOD_S = 0.5
 # How long a publisher of a topic that is recorded by name may go unnoticed, s.
 LOOK_PERIOD_S = 0.1
+# What was asked for and nobody publishes so long after the start is told, s.
+TOLD_AFTER_S = 5.0
 # Messages that may wait for the recorder, per topic: about 2 s of camera frames.
 QUEUE = 60
 # Messages kept until the first /clock, where time is simulated.
@@ -105,6 +113,9 @@ class Recorder(Node):
             for name, (type_, qos) in topics.items()], compression)
         # What was asked for and has not come: full name, and who published what when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
+        self._started_s = time.monotonic()
+        # Of which it was told that nobody publishes them; None before it is time to.
+        self._told: list[str] | None = None
         self._pictures = {names[name] for name in MORE_TOPICS if name in names}
         self._is_simulated = self.get_parameter('use_sim_time').value
         # What came before the first /clock: topic, data.
@@ -167,6 +178,22 @@ class Recorder(Node):
         for name, seen in self._silent.items():
             others = PICTURE_TYPES if name in self._pictures else ()
             self._silent[name] = publishers_text(self, name, others) or seen
+        if self._told is None and time.monotonic() - self._started_s >= TOLD_AFTER_S:
+            self._told = [name for name in self._silent if not self.count_publishers(name)]
+            for name in self._told:
+                self._tell_silent(name)
+        for name in [name for name in self._told or () if name not in self._silent]:
+            self._told.remove(name)
+            self.get_logger().info(f'{name} is recorded now')
+
+    def _tell_silent(self, name: str) -> None:
+        """Says early that nobody publishes a topic: the end is too late to mend it."""
+        types = PICTURE_TYPES if name in self._pictures else ()
+        others = other_topics_text(self, name, types)
+        self.get_logger().warning(
+            f'nobody publishes {name}, which --also asks for, {TOLD_AFTER_S:g} s after the start'
+            f'{f"; there is {others}" if others else ""}. It is recorded once somebody does; '
+            'else choose another --also, or give the topic by --ros-args -r NAME:=TOPIC')
 
     def _nobody(self, name: str) -> str:
         return f'nobody publishes {"pictures here" if name in self._pictures else "it"}'

@@ -225,11 +225,28 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
         ros.node.destroy_publisher(publisher)
     wait_until_seen('')
     assert recorder.stop() == 0, recorder.output
-    warnings = [line for line in recorder.output.splitlines() if 'WARN' in line]
+    warnings = [line for line in recorder.output.splitlines()
+                if 'WARN' in line and 'nothing came' in line]
     assert len(warnings) == 2, recorder.output
     for name, warning in zip(silent, warnings, strict=True):
         assert f'nothing came on {name}, which --also asks for: nobody publishes it' in warning
         assert there_is in warning
+
+
+def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest) -> None:
+    pictures = ros.node.create_publisher(Image, 'image', 5)
+    recorder = _start(ros, '--also', 'image/compressed', 'image', '/events')
+    for name in '/image/compressed', '/events':
+        recorder.wait_for(f'nobody publishes {name}', 30)
+    told = [line for line in recorder.output.splitlines() if 'nobody publishes /' in line]
+    assert len(told) == 2 and all('WARN' in line for line in told), told
+    assert 'there is /image (sensor_msgs/msg/Image of /test)' in told[0]
+    assert not any('nobody publishes /image,' in line for line in told)
+    late = ros.node.create_publisher(CompressedImage, 'image/compressed', 5)
+    _publish_until(lambda: late.publish(CompressedImage(format='jpeg', data=[1])),
+                   lambda: '/image/compressed is recorded now' in recorder.output)
+    assert recorder.stop() == 0, recorder.output
+    ros.node.destroy_publisher(pictures)
 
 
 @pytest.mark.parametrize('words', [(), ('--max-error-mm', '5'),
