@@ -56,9 +56,14 @@ class RunFolder:
         """The weights file."""
         return self.path / NETWORK
 
+    @property
+    def log_path(self) -> Path:
+        """The log: a JSON object per line."""
+        return self.path / LOG
+
     def log(self, step: int, seconds: float, entry: dict[str, Any]) -> None:
         """Appends a line to the log, and its numbers to the curves."""
-        with (self.path / LOG).open('a', encoding='utf-8') as handle:
+        with self.log_path.open('a', encoding='utf-8') as handle:
             row = {'step': step, 'seconds': round(seconds, 1), **entry}
             handle.write(json.dumps(row) + '\n')
         if self._curves is not None:

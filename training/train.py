@@ -27,7 +27,6 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from tqdm import tqdm
 
 from decomr_core import checkpoint
 from decomr_core.config import network_config
@@ -46,6 +45,7 @@ from training.plots import training_picture
 from training.pose_components import init_pose_components
 from training.run_folder import RunFolder, without_folders
 from training.train_config import INIT_PARTS, TrainConfig
+from training.train_progress import TrainProgress
 from training.train_step import NonFiniteLossError, TrainStep
 from training.training_data import TrainingData, load_bodies
 
@@ -147,8 +147,8 @@ class Trainer:
         if self.step == total:
             logger.info('all %d steps were done before; a longer run begins with --train.init %s',
                         total, self.folder.network_path)
-        progress = tqdm(total=total, initial=self.step, unit='step',
-                        disable=None if self.fabric.is_global_zero else True)
+        progress = TrainProgress(total, self.step, self.fabric.is_global_zero)
+        progress.start(self.folder.log_path, LOG_EVERY)
         parts = self.data.batches(self.fabric.device, self.step * config.accumulate)
         started = time.monotonic() - self.trained_s
         while self.step < total and not self._is_stopped():
@@ -251,13 +251,13 @@ class Trainer:
         for name in kept.keys() - set(moving):
             kept[name].copy_(trained[name])
 
-    def _report(self, terms: dict[str, float], progress: tqdm,
+    def _report(self, terms: dict[str, float], progress: TrainProgress,
                 held_out: SyntheticBatch | None) -> None:
         """Logs, validates and saves where it is time to."""
         config = self.config
         if self.step % LOG_EVERY == 0:
             rate = self.step * config.batch_size / max(self.trained_s, 1e-9)
-            progress.set_postfix_str(f'loss {sum(terms.values()):.4f}, {rate:.0f} images/s')
+            progress.entry(sum(terms.values()), rate)
             self.folder.log(self.step, self.trained_s,
                             {'losses': terms, 'images_per_s': round(rate, 1)})
         if config.validate_every and self.step % config.validate_every == 0:
