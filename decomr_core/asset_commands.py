@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParser
     report.set_defaults(handler=_uv_report)
     report.add_argument('--uv', default='builtin', help='builtin, makehuman or an npz file')
     report.add_argument('--sources', type=positive, metavar='N',
-                        help='rows of the distance matrices; default: all, a minute')
+                        help='rows of the distance matrices; default: all, some minutes')
     report.add_argument('--plot', type=output_picture, metavar='FILE.png',
                         help='picture of the chart, the distances and the distortion')
     for command in (build, imported, report):
@@ -100,6 +101,8 @@ def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
 
     body = load_body(options.body)
     uv_map = load_uv_map(options.uv, body)
+    if options.sources is None:
+        sys.stderr.write('measuring the UV map takes some minutes; --sources 500 takes seconds\n')
     with _progress() as show:
         report = report_uv_map(body, uv_map, options.sources, show)
     if options.plot is not None:
@@ -142,13 +145,17 @@ def _body_import(options: argparse.Namespace) -> tuple[str, Report]:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr, on a terminal only; gives the function that moves it."""
+    """A bar on stderr, or a line for each step where that is no terminal; what moves it."""
     from tqdm import tqdm
 
+    told: list[str] = []
     with tqdm(total=1.0, disable=None, bar_format='{desc:22}{percentage:3.0f} %|{bar}| '
                                                   '{elapsed}') as bar:
         def show(word: str, part: float) -> None:
             """Says what is being done and moves the bar to the done part in [0, 1]."""
+            if bar.disable and told[-1:] != [word]:
+                sys.stderr.write(f'{word} ({100 * part:.0f} %)\n')
+                told.append(word)
             bar.set_description_str(word)
             bar.update(part - bar.n)
 

@@ -173,7 +173,8 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
                          'which take a precision with its runtime, as openvino:f32, and time on '
                          'the CPU; for a GPU: python -m benchmarks.gpu')
     report = bench_networks(options.runtime or available_runtimes(), options.preset or ['rt'],
-                            options.batch or [1], options.repeats, options.threads)
+                            options.batch or [1], options.repeats, options.threads,
+                            lambda text: sys.stderr.write(f'{text}\n'))
     return bench_table(report), report
 
 
@@ -234,7 +235,8 @@ def _add_estimation(commands: argparse._SubParsersAction, common: argparse.Argum
     bench = commands.add_parser(
         'bench', parents=both, help='how long each stage takes',
         description='Times every stage from image to meshes. With --batch or --preset: the '
-                    'network alone, in every runtime.')
+                    'network alone, in every runtime, which takes some minutes: each is told as '
+                    'it finishes, and Ctrl-C keeps those.')
     bench.set_defaults(handler=_bench)
     add_runtime(bench, '; with --batch or --preset, several as NAME[:PRECISION], all that are '
                 'installed by default', nargs='+')

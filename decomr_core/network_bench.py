@@ -24,6 +24,7 @@ import numpy as np
 from decomr_core.bench import measured_on
 from decomr_core.config import PRESETS, network_config
 from decomr_core.runtimes import RUNTIMES, check_runtime, load_runtime
+from decomr_core.structures import person_or_people
 
 __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops',
            'untrained']
@@ -58,7 +59,8 @@ class NetworkCase:
 
 def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
                    batches: Sequence[int] = (1,), repeats: int = 50,
-                   threads: int = 0) -> dict[str, Any]:
+                   threads: int = 0, tell: Callable[[str], object] = lambda text: None,
+                   ) -> dict[str, Any]:
     """Times networks in runtimes, each in processes of its own.
 
     Args:
@@ -68,12 +70,14 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
         batches: numbers of people at a time.
         repeats: runs of each batch that are timed, after a few that are not.
         threads: CPU threads; 0: all.
+        tell: called with a line about each runtime and preset as it is finished. Ctrl-C after the
+            first ends the measurement with what there is.
 
     Returns:
         `results`, one dict per runtime, preset and batch: latencies in ms (median, p90, p99),
         people per second, time to the first result with an empty and with a filled cache, memory
         of the process in MiB, GFLOP and share of the peak of its precision; `peak_gflops` by
-        precision; hardware, versions and date.
+        precision; hardware, versions and date; `problems`, what was not measured in words.
 
     Raises:
         ValueError: a number is not positive, or a runtime or a preset is unknown.
@@ -83,31 +87,55 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
         raise ValueError('repeats and batches must be at least 1')
     for name in runtimes:
         check_runtime(name.partition(':')[0])
-    peaks, results = {'f32': peak_gflops()}, []
+    peaks, results, finished = {'f32': peak_gflops()}, [], 0
+    interrupted: list[str] = []
     with tempfile.TemporaryDirectory(prefix='decomr-bench-') as folder:
-        for preset in presets:
-            weights, gflop = _weights_of(preset, Path(folder)), gflop_of(preset)
-            for name in runtimes:
-                runtime, _, precision = name.partition(':')
-                case = NetworkCase(runtime, weights, tuple(batches), repeats, threads, precision)
-                cache = Path(folder) / f'{name}-{Path(preset).stem}'
-                cold = _in_own_process(replace(case, batches=(1,), repeats=1), cache)
-                cached = _in_own_process(case, cache)
-                precision = cached['precision']
-                if precision not in peaks:
-                    peaks[precision] = peak_gflops(precision)
-                fixed = {'runtime': runtime, 'preset': _name_of(preset), 'precision': precision,
-                         'first_result_cold_s': cold['first_result_s'],
-                         'first_result_cached_s': cached['first_result_s'],
-                         'memory_mib': cached['memory_mib'], 'gflop': round(gflop, 2)}
-                results += [{**fixed, **row, 'share_of_peak': round(
-                    gflop * row['people_per_s'] / peaks[precision], 3)}
-                    for row in cached['batches']]
+        try:
+            for preset in presets:
+                weights, gflop = _weights_of(preset, Path(folder)), gflop_of(preset)
+                for name in runtimes:
+                    runtime, _, precision = name.partition(':')
+                    case = NetworkCase(runtime, weights, tuple(batches), repeats, threads,
+                                       precision)
+                    rows = _measured(case, Path(folder) / f'{name}-{Path(preset).stem}',
+                                     _name_of(preset), gflop, peaks)
+                    results += rows
+                    finished += 1
+                    tell(_row_text(rows))
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            interrupted = [f'interrupted: {finished} of {len(presets) * len(runtimes)} '
+                           'combinations of runtime and network are measured']
     names = [name.partition(':')[0] for name in runtimes]
     packages = {name: RUNTIMES[name][0] for name in names} | {'torch': 'torch'}
-    return {'results': results, 'repeats': repeats,
+    return {'results': results, 'problems': interrupted, 'repeats': repeats,
             'peak_gflops': {name: round(peak, 1) for name, peak in peaks.items()},
             'threads': threads or len(os.sched_getaffinity(0)), **measured_on(packages)}
+
+
+def _measured(case: NetworkCase, cache: Path, preset: str, gflop: float,
+              peaks: dict[str, float]) -> list[dict[str, Any]]:
+    """The rows of one runtime and preset; adds the peak of its precision where it is new."""
+    cold = _in_own_process(replace(case, batches=(1,), repeats=1), cache)
+    cached = _in_own_process(case, cache)
+    precision = cached['precision']
+    if precision not in peaks:
+        peaks[precision] = peak_gflops(precision)
+    fixed = {'runtime': case.runtime, 'preset': preset, 'precision': precision,
+             'first_result_cold_s': cold['first_result_s'],
+             'first_result_cached_s': cached['first_result_s'],
+             'memory_mib': cached['memory_mib'], 'gflop': round(gflop, 2)}
+    return [{**fixed, **row, 'share_of_peak': round(
+        gflop * row['people_per_s'] / peaks[precision], 3)} for row in cached['batches']]
+
+
+def _row_text(rows: list[dict[str, Any]]) -> str:
+    """What is told of a runtime as soon as it is measured."""
+    first = rows[0]
+    times = ', '.join(f'{row["median_ms"]:.2f} ms for {row["batch"]}' for row in rows)
+    return (f'bench: {first["preset"]} in {first["runtime"]} {first["precision"]}: {times} '
+            f'{person_or_people(rows[-1]["batch"])}')
 
 
 def bench_table(report: dict[str, Any]) -> str:
@@ -121,6 +149,8 @@ def bench_table(report: dict[str, Any]) -> str:
             f'| {row["people_per_s"]:.0f} | {row["first_result_cold_s"]:.1f}, '
             f'{row["first_result_cached_s"]:.1f} | {row["memory_mib"]:.0f} '
             f'| {100 * row["share_of_peak"]:.0f} % |')
+    if report['problems']:
+        lines += ['', *report['problems']]
     hardware = report['hardware']
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     peaks = ', '.join(f'{peak:.0f} in {name}' for name, peak in report['peak_gflops'].items())

@@ -93,7 +93,7 @@ def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None
         body: the body of the map.
         uv_map: the map.
         num_sources: rows of the distance matrices, a fixed random choice of vertices; None
-            takes all of them (a minute).
+            takes all of them (some minutes).
         progress: called with a word and the done part in [0, 1].
     """
     start = time.perf_counter()
