@@ -258,3 +258,44 @@ def test_each_set_of_bindings_is_pinned() -> None:
         pins = [line for line in lines if not line.startswith('#')]
         assert pins and all('==' in pin for pin in pins)
         assert any(f'-bindings=={major}.' in pin for pin in pins)
+
+
+def test_a_long_step_says_how_long_it_has_taken_and_what_was_downloaded(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    setup = load_script(ROOT / 'scripts' / 'setup')
+    monkeypatch.setattr(setup, 'LOG', tmp_path / 'setup.log')
+    monkeypatch.setattr(setup, 'TELL_EVERY_S', 0.05)
+    (tmp_path / 'setup.log').write_text('Downloading of_another_step.whl (9.0 GB)\n')
+    go_on = tmp_path / 'go_on'
+    child = ('import pathlib, time\n'
+             'print("Downloading torch-2.0-cp311.whl (1.5 GB)", flush=True)\n'
+             'print("Downloading numpy-2.0-cp311.whl.metadata (6.6 kB)", flush=True)\n'
+             'print("Downloading scipy-1.0-cp311.whl (500.0 MB)", flush=True)\n'
+             f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)\n')
+    told = []
+
+    def say(text: str) -> None:
+        told.append(text)
+        if '2.0 GB' in text:
+            go_on.touch()
+
+    monkeypatch.setattr(setup, '_say', say)
+    setup._step('Python packages', [sys.executable, '-c', child])
+    progress = next(text for text in told if '2.0 GB' in text)
+    assert progress.startswith('Python packages: 0 s so far, 2.0 GB to download, now scipy-1.0')
+    assert told[0] == 'Python packages ...' and told[-1].startswith('Python packages: done in ')
+
+
+def test_a_long_step_without_downloads_says_how_long_it_has_taken(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = load_script(ROOT / 'scripts' / 'setup')
+    monkeypatch.setattr(setup, 'LOG', tmp_path / 'setup.log')
+    monkeypatch.setattr(setup, 'TELL_EVERY_S', 0.05)
+    told = []
+    monkeypatch.setattr(setup, '_say', told.append)
+    go_on = tmp_path / 'go_on'
+    monkeypatch.setattr(setup, '_say', lambda text: (told.append(text),
+                                                     'so far' in text and go_on.touch()))
+    setup._step('messages', [sys.executable, '-c', 'import pathlib, time\n'
+                             f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)'])
+    assert told[1] == 'messages: 0 s so far'
