@@ -102,7 +102,8 @@ def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
     body = load_body(options.body)
     uv_map = load_uv_map(options.uv, body)
     if options.sources is None:
-        sys.stderr.write('measuring the UV map takes some minutes; --sources 500 takes seconds\n')
+        sys.stderr.write('measuring the UV map takes some minutes; --sources N takes fewer '
+                         'rows and less time\n')
     with _progress() as show:
         report = report_uv_map(body, uv_map, options.sources, show)
     if options.plot is not None:

@@ -295,8 +295,7 @@ class DecomrNode(ManagedNode):
         if self._inputs is not None:
             self._inputs.close()
         if not self._worker.stop(self._stop_timeout_s):
-            self.get_logger().error(
-                f'an inference did not end within {self._stop_timeout_s:g} s')
+            self._tell_late_inference()
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
         if self._outputs is not None:
             self._outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
@@ -316,6 +315,16 @@ class DecomrNode(ManagedNode):
         free_memory()
 
     # Saying what happens
+
+    def _tell_late_inference(self) -> None:
+        """Of no account at the end of the process, else a fault: the network may hang."""
+        if self._stop_timeout_s == LAST_IMAGE_S:
+            self.get_logger().info('the node ends without waiting for the last inference; its '
+                                   'image gets no meshes')
+        else:
+            self.get_logger().error(
+                f'an inference did not end within {self._stop_timeout_s:g} s; it goes on beside '
+                'whatever follows. Is the machine overloaded, or does the runtime hang?')
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_failure(error)

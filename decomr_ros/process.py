@@ -118,7 +118,8 @@ def _end_after_signal(seconds: float) -> None:
             pass
         time.sleep(seconds)
         sender.close()  # which has lived as long as this function
-        sys.stderr.write(f'still busy {seconds:g} s after the signal to end: ends now\n')
+        sys.stderr.write(f'[INFO] ends now, {seconds:g} s after the signal, without waiting for '
+                         'what is still being computed\n')
         _end_now(0)
 
     threading.Thread(target=watch, name='end_after_signal', daemon=True).start()
