@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 
 from decomr_core.camera import intrinsics_from_fov
+from decomr_core.detection import clip_boxes
 from decomr_core.detectors import load_detector
 from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
 from decomr_core.estimator import HumanMeshEstimator
@@ -52,6 +54,8 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
     estimator = HumanMeshEstimator(network, finder)
     meshes, times = estimator.estimate(
         image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix)
+    # Numbers as those of the files, and with them a colour of one's own.
+    meshes = [replace(mesh, track_id=index) for index, mesh in enumerate(meshes)]
     out = _folder(out)
     faces = estimator.topology.faces
     overlay = draw_boxes(draw_meshes(image, meshes, faces, matrix), meshes)
@@ -61,6 +65,7 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
         'intrinsics': None if matrix is None else matrix.ravel().tolist(),
         'overlay': _write_image(out / 'overlay.png', overlay),
         'iuv': _write_image(out / 'iuv.png', compose_iuv(meshes, height, width)),
+        'boxes_given': boxes is not None, 'boxes_outside': _outside(boxes, width, height),
         'people': [], 'stages_ms': times.stages_ms, 'total_ms': times.total_ms}
     for old in out.glob('mesh_*.obj'):
         old.unlink()
@@ -77,15 +82,18 @@ def prediction_text(report: dict[str, Any]) -> str:
     lines = [f'{count} {person_or_people(count)} in '
              f'{report["width"]}x{report["height"]} px, {report["runtime"]} '
              f'{report["precision"]}']
-    if not count:
+    for box in report['boxes_outside']:
+        lines.append(f'  box {_box_text(box)} lies outside the image of {report["width"]}x'
+                     f'{report["height"]} px and is left out; boxes are in px from the top left')
+    if not count and not report['boxes_given']:
         lines.append('  nobody found; try --detector whole-frame, or say where: '
                      '--boxes X0,Y0,X1,Y1')
     for person in report['people']:
-        box = ', '.join(f'{edge:.0f}' for edge in person['box'])
         place = person['translation_m']
         where = 'no calibration, no position' if place is None else (
             'at ' + ', '.join(f'{axis:.2f}' for axis in place) + ' m')
-        lines.append(f'  box {box}: score {person["score"]:.2f}, {where} -> {person["mesh"]}')
+        lines.append(f'  box {_box_text(person["box"])}: score {person["score"]:.2f}, '
+                     f'{where} -> {person["mesh"]}')
     stages = ', '.join(f'{name} {ms:.1f}' for name, ms in report['stages_ms'].items())
     lines.append(f'times in ms: {stages}; together {report["total_ms"]:.1f}')
     lines.append(f'written: {report["overlay"]}, {report["iuv"]}')
@@ -135,6 +143,21 @@ def _folder(path: str | Path) -> Path:
         raise OSError(f'the folder {path} cannot be made ({error.strerror}); give one where you '
                       'may write') from error
     return path
+
+
+def _outside(boxes: Sequence[Sequence[float]] | None, width: int, height: int
+             ) -> list[list[float]]:
+    """Those of the given boxes of which nothing lies in an image of this size, px."""
+    if boxes is None:
+        return []
+    is_inside = clip_boxes(np.array(boxes, np.float32), width, height)[1]
+    return [[float(edge) for edge in box] for box, inside in zip(boxes, is_inside, strict=True)
+            if not inside]
+
+
+def _box_text(box: Sequence[float]) -> str:
+    # As whole numbers: a float just below 0 would be -0.
+    return ', '.join(str(round(edge)) for edge in box)
 
 
 def _write_image(path: Path, image: np.ndarray) -> str:

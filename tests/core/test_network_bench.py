@@ -84,9 +84,11 @@ def test_numbers_that_make_no_sense_are_refused(numbers):
 
 def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(network_bench, 'bench_networks', lambda *given: asked.append(given) or {
-        'results': [], 'threads': 2, 'peak_gflops': {'f32': 1.0}, 'versions': {}, 'date': 'today',
-        'hardware': {'cpu': 'x', 'cpus': 2, 'load_before': 0.0}})
+    monkeypatch.setattr(network_bench, 'bench_networks', lambda *given: asked.append(
+        given[:5]) or {
+            'results': [], 'problems': [], 'threads': 2, 'peak_gflops': {'f32': 1.0},
+            'versions': {}, 'date': 'today',
+            'hardware': {'cpu': 'x', 'cpus': 2, 'load_before': 0.0}})
     assert main(['bench', '--runtime', 'torch', '--batch', '1', '8', '--json']) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])['threads'] == 2
     assert asked == [(['torch'], ['rt'], [1, 8], 50, 0)]
