@@ -299,3 +299,19 @@ def test_a_long_step_without_downloads_says_how_long_it_has_taken(
     setup._step('messages', [sys.executable, '-c', 'import pathlib, time\n'
                              f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)'])
     assert told[1] == 'messages: 0 s so far'
+
+
+@pytest.mark.parametrize('word', ['-h', '--help'])
+def test_with_env_explains_itself_wherever_it_is(elsewhere: Path, word: str) -> None:
+    done = run(elsewhere / 'scripts/with-env', word)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith('usage: scripts/with-env CMD [ARGUMENT...]\n')
+    assert 'virtual environment' in done.stdout and 'ROS_DOMAIN_ID' in done.stdout
+    assert 'exec' not in done.stdout and 'example' in done.stdout
+
+
+def test_with_env_takes_no_option_for_a_command(elsewhere: Path) -> None:
+    done = run(elsewhere / 'scripts/with-env', '--verbose')
+    assert done.returncode == 2
+    assert done.stderr == ('with-env: --verbose is no command; usage: scripts/with-env CMD '
+                           '[ARGUMENT...], and --help explains it\n')

@@ -295,9 +295,9 @@ class Trainer:
         differing = [name for name in now if before.get(name) != now[name]]
         if differing == ['optimizer']:
             logger.warning('the run goes on with another optimizer config than before')
-        elif differing:
+        elif forbidden := [name for name in differing if name != 'optimizer']:
             raise ValueError(
-                f'{self.out} was made with another {", ".join(differing)} than the config says '
+                f'{self.out} was made with another {", ".join(forbidden)} than the config says '
                 f'now; go on with --config {self.out / "config.json"}, or begin a run in another '
                 'folder, from these weights if you like (init)'
             )

@@ -270,6 +270,13 @@ def test_a_checkpoint_of_another_config_is_refused(finished_run):
         Trainer(other, finished_run.out, resume=True)
 
 
+def test_only_what_a_resumed_run_may_not_change_is_named(finished_run):
+    """The optimiser may change, alone or with something that may not."""
+    other = _config(losses=LossWeights(uv=2.0), optimizer=OptimizerConfig(learning_rate=1e-4))
+    with pytest.raises(ValueError, match='with another losses than the config says'):
+        Trainer(other, finished_run.out, resume=True)
+
+
 def test_a_run_from_before_options_were_added_goes_on(finished_run, tmp_path):
     """Its checkpoint lacks them at every level, and the optimiser's groups had no share."""
     state = finished_run.folder.load_checkpoint(torch.device('cpu'))
