@@ -32,6 +32,7 @@ from decomr_ros.messages import (
     nanoseconds_from_stamp,
 )
 from decomr_ros.process import run_node
+from decomr_ros.silent_topics import publishers_text, type_name
 from decomr_ros.view_scene import ViewScene
 
 __all__ = ['Viewer', 'main']
@@ -39,6 +40,8 @@ __all__ = ['Viewer', 'main']
 RATE_HZ = 10.0
 # People are taken off the page if no message came for this long, s.
 STALE_S = 2.0
+# An image topic that is silent for so long after the start is told, s.
+SILENT_S = 5.0
 # Best effort hears every publisher; of several waiting messages only the newest counts.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -69,13 +72,15 @@ class Viewer(Node):
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
         self.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST,
                                  raw=True)
+        self._image_topic = self.resolve_topic_name(options.image)
+        self._started_s, self._has_picture, self._is_told = time.monotonic(), False, False
         self._keep(CameraInfo, camera_info)
         self._keep(Image, options.image)
         self.create_timer(1 / options.rate, self._update,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.get_logger().info(f'open {self._scene.address} in a browser; meshes of '
                                f'{self.resolve_topic_name("human_meshes")}, pictures of '
-                               f'{self.resolve_topic_name(options.image)}')
+                               f'{self._image_topic}')
 
     def close(self) -> None:
         """Ends the page."""
@@ -106,12 +111,27 @@ class Viewer(Node):
             if info is not None:
                 self._show_camera(info)
             if picture is not None:
+                self._has_picture = True
                 self._scene.show_picture(rgb_from_image_message(picture))
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
         if self._hash is not None:
             self._show_people(self._take(HumanMeshArray))
         self._count()
+        self._tell_silence()
+
+    def _tell_silence(self) -> None:
+        """Says once that no image comes, and once that they do after all."""
+        if self._has_picture:
+            if self._is_told:
+                self.get_logger().info(f'images come on {self._image_topic} now')
+            self._is_told = False
+        elif not self._is_told and time.monotonic() - self._started_s >= SILENT_S:
+            self._is_told = True
+            there_is = publishers_text(self, self._image_topic, [type_name(Image)])
+            self.get_logger().warning(
+                f'no image on {self._image_topic} yet: {there_is or "nobody publishes one"}. The '
+                'page shows people without the picture; name the topic with --image TOPIC')
 
     def _show_camera(self, info: CameraInfo) -> None:
         # The image that the calibration is of: a region and binning of the driver applied.

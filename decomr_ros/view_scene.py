@@ -14,6 +14,7 @@ import numpy as np
 
 from decomr_core.drawing import color_of_track
 from decomr_core.structures import HumanMesh
+from decomr_ros.refused_requests import quiet_refusals
 
 __all__ = ['ViewScene', 'placed_vertices']
 
@@ -60,6 +61,7 @@ class ViewScene:
         """
         viser = _viser()
         _check_port(host, port)
+        quiet_refusals()
         self._server = viser.ViserServer(host=host, port=port, verbose=False)
         # It would show the camera's picture to the internet, by way of somebody else's server.
         self._server.gui.configure_theme(show_share_button=False)
