@@ -30,6 +30,7 @@ from decomr_ros.boxes import (
 )
 from decomr_ros.calibration import Calibration, CalibrationStore
 from decomr_ros.calibration_checks import CALIBRATION_WARNINGS
+from decomr_ros.calibration_wait import CalibrationWait
 from decomr_ros.compressed import rgb_from_compressed_message
 from decomr_ros.depth_checks import DepthChecks
 from decomr_ros.depth_image import DepthImage, depth_from_message, place_by_depth
@@ -170,6 +171,7 @@ class Inputs:
         self._lock = threading.Lock()
         self._calibrations = CalibrationStore(
             lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
+        self._calibration_wait = CalibrationWait()
         self._boxes = StampedMessages(BOXES_KEPT)
         self._depths = StampedMessages(DEPTH_KEPT)
 
@@ -202,6 +204,7 @@ class Inputs:
     def subscribe(self) -> None:
         """Subscribes to everything that the parameters ask for; images last."""
         is_raw = self.settings.image_transport == 'raw'
+        self._calibration_wait = CalibrationWait()
         self._add(CameraInfo, 'camera_info', self.camera_info_topic, self._take_camera_info,
                   from_bytes=self._read_camera_info)
         if self._boxes_type is not None:
@@ -240,13 +243,18 @@ class Inputs:
         """Of images of this size; what is wrong with it, or with its stamps, is a warning."""
         made = self._calibrations.for_image(width, height, self.settings.image_is_rectified,
                                             self.settings.undistort)
-        problem = ''
         if made.intrinsics is None:
             problem = made.problem or no_camera_info_text(self._node, self.camera_info_topic)
             if problem == self._calibrations.refused:  # which has a warning of its own
                 problem = f'no usable camera_info on {self.camera_info_topic} yet'
             problem += '; until then meshes are relative to the root, without a position'
-        self.warnings.hold('camera_info', problem, 1)
+            if count := self._calibration_wait.count(not made.problem):
+                self.warnings.hold('camera_info', problem, count)
+        else:
+            self.warnings.end('camera_info')
+            if self._calibration_wait.is_over():
+                self.warnings.note('camera_info', f'camera_info has come on '
+                                   f'{self.camera_info_topic}: people have positions from now on')
         found = {**made.remarks, 'lens': made.warning} if made.warning else made.remarks
         self.warnings.update((*CALIBRATION_WARNINGS, 'lens'), found)
         if stamp is not None:

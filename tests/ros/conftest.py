@@ -27,6 +27,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
 from decomr_core.structures import HumanMesh  # noqa: E402
+from decomr_ros import calibration_wait  # noqa: E402
 
 # Fast DDS allows domains 0 to 232; the ports of those above 101 may be taken by other programs.
 NUM_DOMAINS = 101
@@ -44,6 +45,12 @@ def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> Human
         weak_camera=np.array([0.9, 0.01, -0.02], np.float32),
         crop_center=np.array([32, 32], np.float32), crop_side=32.0,
         iuv=np.full((3, 8, 8), 0.5, np.float32))
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_a_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes in this process miss a calibration at once."""
+    monkeypatch.setattr(calibration_wait, 'WAIT_S', 0.0)
 
 
 @pytest.fixture(autouse=True)
