@@ -129,11 +129,16 @@ class DecomrNode(ManagedNode):
         """Unsubscribes, stops the worker, clears the markers; the network stays loaded."""
         if self.attempt('deactivate', self._stop) != SUCCESS:
             return FAILURE
+        self.get_logger().info(f'inactive: {self._inputs.image_topic} is not subscribed to, the '
+                               'network stays loaded')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the network and the publishers."""
-        return self.attempt('cleanup', self._release)
+        result = self.attempt('cleanup', self._release)
+        if result == SUCCESS:
+            self.get_logger().info('unconfigured: the network is freed')
+        return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees everything, from any state."""
