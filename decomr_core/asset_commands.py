@@ -133,6 +133,10 @@ def _body_import(options: argparse.Namespace) -> tuple[str, Report]:
 
     from decomr_core.body_models.body_data import BodyData
 
+    if not options.file.exists():
+        raise FileNotFoundError(
+            f'no body at {options.file}; SMPL as a .pkl or npz file is at '
+            'https://smpl.is.tue.mpg.de, after registration (docs/uv.md says which file)')
     body = BodyData.load(options.file)
     body = replace(body, name=options.name or body.name, gender=options.gender or body.gender)
     body.save(options.out)

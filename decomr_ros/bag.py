@@ -358,6 +358,10 @@ def _mcap_path(folder: str | Path) -> Path:
 def _damage_text(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
         return f'{path} is empty: nothing was recorded; record again'
+    with path.open('rb') as handle:
+        if not MAGIC.startswith(handle.read(len(MAGIC))):
+            return (f'{path} is no MCAP file; give the folder of a bag with MCAP storage, or one '
+                    'of its .mcap files')
     return (f'{path} is cut off or damaged ({type(error).__name__}: {error}); repair a copy of it '
             f'with python -m decomr_ros.recorder --recover {path.parent}')
 
