@@ -149,8 +149,8 @@ def bench_table(report: dict[str, Any]) -> str:
             f'| {row["people_per_s"]:.0f} | {row["first_result_cold_s"]:.1f}, '
             f'{row["first_result_cached_s"]:.1f} | {row["memory_mib"]:.0f} '
             f'| {100 * row["share_of_peak"]:.0f} % |')
-    if report['problems']:
-        lines += ['', *report['problems']]
+    if problems := report.get('problems'):  # results from before do not say
+        lines += ['', *problems]
     hardware = report['hardware']
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     peaks = ', '.join(f'{peak:.0f} in {name}' for name, peak in report['peak_gflops'].items())

@@ -36,7 +36,7 @@ from decomr_ros.diagnostics import (
     status_message,
 )
 from decomr_ros.fixed_frame import FixedFrame
-from decomr_ros.frame_worker import FrameWorker, WorkerCounts
+from decomr_ros.frame_worker import FrameWorker, WorkerCounts, tell_late_inference
 from decomr_ros.inputs import Frame, Inputs
 from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.messages import nanoseconds_from_stamp
@@ -129,16 +129,12 @@ class DecomrNode(ManagedNode):
         """Unsubscribes, stops the worker, clears the markers; the network stays loaded."""
         if self.attempt('deactivate', self._stop) != SUCCESS:
             return FAILURE
-        self.get_logger().info(f'inactive: {self._inputs.image_topic} is not subscribed to, the '
-                               'network stays loaded')
+        self.get_logger().info('inactive: no images are taken, the network stays loaded')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the network and the publishers."""
-        result = self.attempt('cleanup', self._release)
-        if result == SUCCESS:
-            self.get_logger().info('unconfigured: the network is freed')
-        return result
+        return self.attempt('cleanup', lambda: self._release(is_told=True))
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees everything, from any state."""
@@ -300,14 +296,14 @@ class DecomrNode(ManagedNode):
         if self._inputs is not None:
             self._inputs.close()
         if not self._worker.stop(self._stop_timeout_s):
-            self._tell_late_inference()
+            tell_late_inference(self, self._stop_timeout_s, self._stop_timeout_s == LAST_IMAGE_S)
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
         if self._outputs is not None:
             self._outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
                                        frame_id=self._last_frame_id))
             self._outputs.wait_until_sent(Duration(seconds=SEND_TIMEOUT_S))
 
-    def _release(self) -> None:
+    def _release(self, is_told: bool = False) -> None:
         if self._outputs is not None:
             self._outputs.destroy()
         if self._log_timer is not None:
@@ -318,18 +314,10 @@ class DecomrNode(ManagedNode):
             self._pipeline.close()
         self._pipeline = self._outputs = self._log_timer = self._fixed_frame = None
         free_memory()
+        if is_told:
+            self.get_logger().info('unconfigured: the network is freed')
 
     # Saying what happens
-
-    def _tell_late_inference(self) -> None:
-        """Of no account at the end of the process, else a fault: the network may hang."""
-        if self._stop_timeout_s == LAST_IMAGE_S:
-            self.get_logger().info('the node ends without waiting for the last inference; its '
-                                   'image gets no meshes')
-        else:
-            self.get_logger().error(
-                f'an inference did not end within {self._stop_timeout_s:g} s; it goes on beside '
-                'whatever follows. Is the machine overloaded, or does the runtime hang?')
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_failure(error)

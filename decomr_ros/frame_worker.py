@@ -11,9 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-__all__ = ['FrameWorker', 'WorkerCounts']
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+__all__ = ['FrameWorker', 'WorkerCounts', 'tell_late_inference']
 
 Frame = TypeVar('Frame')
 
@@ -135,3 +138,20 @@ class FrameWorker(Generic[Frame]):
             frame, self._waiting = self._waiting, []
             self._is_busy = True
             return frame
+
+
+def tell_late_inference(node: Node, waited_s: float, is_at_end: bool) -> None:
+    """Logs that an inference outlasts a stop.
+
+    Args:
+        node: whose log it is.
+        waited_s: so long was waited for it, s.
+        is_at_end: of the process, where that is of no account; else it is a fault.
+    """
+    if is_at_end:
+        node.get_logger().info('the node ends without waiting for the last inference; its '
+                               'image gets no meshes')
+    else:
+        node.get_logger().error(
+            f'an inference did not end within {waited_s:g} s; it goes on beside whatever follows. '
+            'Is the machine overloaded, or does the runtime hang?')

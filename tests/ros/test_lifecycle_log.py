@@ -17,7 +17,7 @@ def test_deactivate_and_cleanup_say_what_is_freed(make: Callable,
     assert 'active: /image' in log()
     before = len(log())
     assert inner.node.trigger_deactivate() == SUCCESS
-    assert 'inactive: /image is not subscribed to, the network stays loaded' in log()[before:]
+    assert 'inactive: no images are taken, the network stays loaded' in log()[before:]
     assert inner.node.trigger_cleanup() == SUCCESS
     assert 'unconfigured: the network is freed' in log()[before:]
     assert log()[before:].count('[INFO]') == 2
