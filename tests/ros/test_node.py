@@ -69,7 +69,7 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
         assert person.visibility.shape == (num_vertices,)
         assert np.isfinite(person.vertices).all()
         assert np.isfinite(person.joints).all()
-        assert person.translation[2] > 0
+        assert person.translation[2] > 0 or not person.is_metric
     assert is_calibrated
     assert len({message.meshes[0].id for message in meshes}) == 1
     sent = [message.header for message in meshes]
