@@ -75,9 +75,11 @@ def try_node(image: np.ndarray, folder: Path) -> int:
     rclpy.init()
     try:
         with ChildProcesses(folder, dict(os.environ)) as children:
+            # Other nodes of this machine may be in the same domain: they are not to answer.
+            namespace = f'/decomr_doctor_{os.getpid()}'
             children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
-                           '-p', 'exit_on_failed_autostart:=true')
-            return _Asking(children, image).wait()
+                           '-r', f'__ns:={namespace}', '-p', 'exit_on_failed_autostart:=true')
+            return _Asking(children, image, namespace).wait()
     finally:
         rclpy.shutdown()
 
@@ -85,9 +87,10 @@ def try_node(image: np.ndarray, folder: Path) -> int:
 class _Asking:
     """Sends the image again and again until meshes come."""
 
-    def __init__(self, children: ChildProcesses, image: np.ndarray) -> None:
+    def __init__(self, children: ChildProcesses, image: np.ndarray, namespace: str) -> None:
         self._children, self._image = children, image
-        self._node = rclpy.create_node('decomr_doctor', enable_rosout=False)
+        self._node = rclpy.create_node('decomr_doctor', namespace=namespace,
+                                       enable_rosout=False)
         self._images = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._node.create_subscription(HumanMeshArray, 'human_meshes', self._hear, 10)
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._hear_status, 10)
