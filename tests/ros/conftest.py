@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -28,6 +29,11 @@ from rclpy.node import Node  # noqa: E402
 
 from decomr_core.structures import HumanMesh  # noqa: E402
 from decomr_ros import calibration_wait  # noqa: E402
+
+if TYPE_CHECKING:
+    from decomr_core.body_models import BodyModel
+    from decomr_core.uv.uv_map import UVMap
+    from tests.ros.inner_node import InnerNode
 
 # Fast DDS allows domains 0 to 232; the ports of those above 101 may be taken by other programs.
 NUM_DOMAINS = 101
@@ -209,6 +215,18 @@ def ros(tmp_path: Path, domain: int) -> Iterator[RosTest]:
     test = RosTest(tmp_path)
     yield test
     test.close()
+
+
+@pytest.fixture
+def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
+          tiny_uv_map: UVMap) -> Iterator[InnerNode]:
+    """The node in the test's process, not configured; its network is fake."""
+    from decomr_core.topology import Topology
+    from tests.ros.inner_node import InnerNode
+
+    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
+    yield inner
+    inner.node.close()
 
 
 @pytest.fixture(scope='session')

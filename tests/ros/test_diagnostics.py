@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,11 +10,8 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from decomr_core.body_models import BodyModel
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_core.structures import StageTimes
-from decomr_core.topology import Topology
-from decomr_core.uv.uv_map import UVMap
 from decomr_ros import diagnostics
 from decomr_ros.diagnostics import FrameStatistics, Situation, failing_as, judge
 from decomr_ros.frame_worker import WorkerCounts
@@ -28,14 +24,6 @@ from tests.ros.inner_node import HEIGHT, WIDTH, BrokenRuntime, InnerNode, values
 OK, WARN, ERROR, STALE = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR,
                           DiagnosticStatus.STALE)
 WELL = Situation('active', frame_age_s=0.1, image_age_s=0.05, rates='in 30.0 Hz, out 30.0 Hz')
-
-
-@pytest.fixture
-def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> Iterator[InnerNode]:
-    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    yield inner
-    inner.node.close()
 
 
 class Clock:

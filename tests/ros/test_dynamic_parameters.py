@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from decomr.msg import HumanMeshArray
@@ -13,9 +13,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
-from decomr_core.uv.uv_map import UVMap
 from decomr_ros.decomr_node import DecomrNode
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import BOXES, HEIGHT, WIDTH, InnerNode
@@ -24,14 +21,6 @@ from tests.ros.node_client import Camera
 Show = Callable[[], HumanMeshArray]
 # What is cropped stands still while a box moves a little.
 HELD = 0.02
-
-
-@pytest.fixture
-def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> Iterator[InnerNode]:
-    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    yield inner
-    inner.node.close()
 
 
 @pytest.fixture

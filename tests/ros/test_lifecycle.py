@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import State, Transition
 
-from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
-from decomr_core.uv.uv_map import UVMap
 from decomr_ros import pipeline
 from decomr_ros.images import image_message
 from decomr_ros.managed_node import FAILURE, SUCCESS
@@ -42,14 +38,6 @@ BUSY_INFERENCE = BUSY + """
 import decomr_core.estimator
 decomr_core.estimator.HumanMeshEstimator.estimate = compute
 """
-
-
-@pytest.fixture
-def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> Iterator[InnerNode]:
-    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    yield inner
-    inner.node.close()
 
 
 def test_deactivate_keeps_the_network_and_cleanup_frees_it(

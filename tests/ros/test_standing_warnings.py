@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,14 +54,6 @@ while True:
     publisher.publish(message)
     time.sleep(0.03)
 """
-
-
-@pytest.fixture
-def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> Iterator[InnerNode]:
-    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    yield inner
-    inner.node.close()
 
 
 def _wait_for_level(ros: RosTest, inner: InnerNode, camera: Camera, level: bytes
