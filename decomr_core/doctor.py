@@ -24,6 +24,7 @@ from typing import Any
 import decomr_core
 from decomr_core.assets import file_hash, find_body, find_uv_map, find_weights
 from decomr_core.cache import VARIABLE, wanted_folder
+from decomr_core.child_python import child_environment
 from decomr_core.runtimes import DEFAULT_RUNTIME
 
 __all__ = ['main_text', 'report']
@@ -215,11 +216,9 @@ def _run_apart(*arguments: str, timeout_s: float) -> dict[str, Any]:
     Raises:
         RuntimeError: it fails, or takes longer than `timeout_s`.
     """
-    folder = str(Path(decomr_core.__file__).parent.parent)
-    paths = os.pathsep.join(filter(None, [folder, os.environ.get('PYTHONPATH')]))
     try:
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
-                              timeout=timeout_s, env={**os.environ, 'PYTHONPATH': paths})
+                              timeout=timeout_s, env=child_environment())
     except subprocess.TimeoutExpired:
         raise RuntimeError(f'it takes more than {timeout_s:.0f} s') from None
     if done.returncode:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import decomr_core
 from decomr_core.assets import find_weights
 from decomr_core.cache import VARIABLE, cache_folder
+from decomr_core.child_python import child_environment
 from decomr_core.person_detector import PersonDetector
 from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes, load_runtime
 from decomr_core.runtimes.exported import exported_model, find_export
@@ -87,12 +87,10 @@ def export_apart(weights: str | Path, say: Callable[[str], None] = print,
         RuntimeError: the export failed, or was given up.
     """
     command = [sys.executable, '-m', 'decomr_core.prepare', str(find_weights(weights))]
-    folder = str(Path(decomr_core.__file__).parent.parent)
-    paths = os.pathsep.join(filter(None, [folder, os.environ.get('PYTHONPATH')]))
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, errors='replace',
-        env={**os.environ, 'PYTHONPATH': paths, VARIABLE: str(cache_folder())})
+        env=child_environment(**{VARIABLE: str(cache_folder())}))
     lines: list[str] = []
     reader = threading.Thread(target=_pass_on, args=(process, lines, say), daemon=True)
     reader.start()

@@ -18,7 +18,7 @@ FOLDERS = ('decomr_core', 'decomr_ros', 'training')
 LAYERS = (
     ('decomr_core.__version__', 'decomr_core.structures', 'decomr_core.config',
      'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments',
-     'decomr_core.no_telemetry', 'decomr_core.cache'),
+     'decomr_core.no_telemetry', 'decomr_core.cache', 'decomr_core.child_python'),
     ('decomr_core.crop', 'decomr_core.camera', 'decomr_core.uv', 'decomr_core.body_models',
      'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology',
      'decomr_core.decimation', 'decomr_core.depth', 'decomr_core.distortion'),
