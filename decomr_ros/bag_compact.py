@@ -5,11 +5,11 @@ For recordings of `ros2 bag record`, which stores messages as they are, and for 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.bag import BagTopic, read_bag, read_topics
+from decomr_ros.bag_copy import bag_copy
 from decomr_ros.rounded_meshes import (
     MAX_ERROR_KEY,
     MESHES,
@@ -19,9 +19,6 @@ from decomr_ros.rounded_meshes import (
 )
 
 __all__ = ['compact_bag']
-
-# What is read may wait this long in memory to be written, bytes.
-FLUSH_SIZE = 16 * 2 ** 20
 
 
 def compact_bag(bag: Path, out: Path, max_error_mm: float,
@@ -43,24 +40,15 @@ def compact_bag(bag: Path, out: Path, max_error_mm: float,
         FileExistsError: something is in the way of the new one.
         ValueError: the bag is damaged, or its meshes cannot be read; nothing is left of the new.
     """
-    step_m, waiting = step_for_error(max_error_mm / 1000) if max_error_mm else None, 0
+    step_m = step_for_error(max_error_mm / 1000) if max_error_mm else None
     topics = [_rounded_topic(topic, step_m) for topic in read_topics(bag).values()]
-    writer = BagWriter(out, topics, compression)
-    try:
+    with bag_copy(out, topics, compression) as copy:
         for message in read_bag(bag):
             data = message.data
             if message.type_name == MESHES and step_m is not None:
                 data = round_meshes(data, step_m)
-            writer.write(message.topic, data, message.receive_ns, message.publish_ns)
-            waiting += len(data)
-            if waiting > FLUSH_SIZE:
-                writer.flush()
-                waiting = 0
-        writer.close()
-    except BaseException:
-        shutil.rmtree(out)
-        raise
-    return {'out': str(out), 'messages': sum(writer.counts.values()),
+            copy.write(message.topic, data, message)
+    return {'out': str(out), 'messages': copy.num_messages,
             'size_before_mb': _size_mb(bag), 'size_after_mb': _size_mb(out),
             'vertices_max_error_mm': {topic.name: float(topic.metadata.get(MAX_ERROR_KEY, 0))
                                       for topic in topics if topic.type_name == MESHES}}

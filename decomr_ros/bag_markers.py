@@ -7,7 +7,6 @@ written here field by field.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from decomr.msg import HumanMeshArray
 from rclpy.serialization import deserialize_message
 
-from decomr_ros.bag import BagMessage, BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.bag import BagMessage, BagTopic, read_bag, read_topics
+from decomr_ros.bag_copy import BagCopy, bag_copy
 from decomr_ros.body_frames import body_transforms
 from decomr_ros.cdr import CdrWriter
 from decomr_ros.mesh_scene import MeshScene
@@ -29,8 +29,6 @@ __all__ = ['TF_MESSAGE', 'add_markers', 'serialized_transforms', 'tf_definition'
 
 MARKER_ARRAY, TF_MESSAGE = 'visualization_msgs/msg/MarkerArray', 'tf2_msgs/msg/TFMessage'
 TRANSFORM = 'geometry_msgs/msg/TransformStamped'
-# So many bytes wait in memory before they are written.
-FLUSH_BYTES = 16 * 2 ** 20
 
 
 def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangles: int = 0,
@@ -58,16 +56,13 @@ def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangle
     markers = f'{place}/markers'
     if next(read_bag(bag, [markers]), None) is not None:
         raise ValueError(f'{bag} holds messages on {markers} already; open it as it is')
-    writer = BagWriter(out, list((_added_topics(markers, frames) | read_topics(bag)).values()))
-    copy = _Copy(writer, MeshScene(recording.topology, num_triangles), markers, place, frames)
-    try:
+    topics = list((_added_topics(markers, frames) | read_topics(bag)).values())
+    with bag_copy(out, topics) as copy:
+        marked = _MarkedCopy(copy, MeshScene(recording.topology, num_triangles), markers, place,
+                             frames)
         for message in read_bag(bag):
-            copy.add(message, message.topic == recording.mesh_topic)
-    except (OSError, ValueError):
-        shutil.rmtree(out)  # half a copy; the folder was empty before
-        raise
-    writer.close()
-    return {'bag': str(bag), 'out': str(out), 'markers': markers, **copy.report(),
+            marked.add(message, message.topic == recording.mesh_topic)
+    return {'bag': str(bag), 'out': str(out), 'markers': markers, **marked.report(),
             'size_mb': round(sum(path.stat().st_size for path in out.iterdir()) / 1e6, 3)}
 
 
@@ -78,19 +73,18 @@ def _added_topics(markers: str, frames: str) -> dict[str, BagTopic]:
     return {topic.name: topic for topic in added}
 
 
-class _Copy:
+class _MarkedCopy:
     """Writes messages, and what is made of those that are meshes."""
 
-    def __init__(self, writer: BagWriter, scene: MeshScene, markers: str, namespace: str,
+    def __init__(self, copy: BagCopy, scene: MeshScene, markers: str, namespace: str,
                  frames: str) -> None:
-        self._writer, self._scene, self._topic = writer, scene, markers
+        self._copy, self._scene, self._topic = copy, scene, markers
         self._namespace, self._frames = namespace, frames
-        self._num_waiting = 0
         self._num_messages = self._num_with = self._num_without_position = 0
 
     def add(self, message: BagMessage, is_meshes: bool) -> None:
         """Copies a message; behind meshes their markers and frames follow."""
-        self._write(message.topic, message.data, message)
+        self._copy.write(message.topic, message.data, message)
         if not is_meshes:
             return
         array = deserialize_message(message.data, HumanMeshArray)
@@ -98,22 +92,15 @@ class _Copy:
         self._num_messages += 1
         self._num_with += bool(people)
         self._num_without_position += len(array.meshes) - len(people)
-        self._write(self._topic, self._scene.markers(array.header, people), message)
+        self._copy.write(self._topic, self._scene.markers(array.header, people), message)
         if people and self._frames != 'none':
-            self._write('/tf', serialized_transforms(body_transforms(
+            self._copy.write('/tf', serialized_transforms(body_transforms(
                 array.header, self._namespace, people, self._frames == 'joints')), message)
 
     def report(self) -> dict[str, int]:
         """What was made."""
         return {'messages': self._num_messages, 'with_markers': self._num_with,
                 'without_position': self._num_without_position}
-
-    def _write(self, topic: str, data: bytes, message: BagMessage) -> None:
-        self._writer.write(topic, data, message.receive_ns, message.publish_ns)
-        self._num_waiting += len(data)
-        if self._num_waiting > FLUSH_BYTES:
-            self._writer.flush()
-            self._num_waiting = 0
 
 
 def serialized_transforms(transforms: Sequence[TransformStamped]) -> bytes:
