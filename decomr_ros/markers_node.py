@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -21,6 +21,7 @@ from visualization_msgs.msg import MarkerArray
 from decomr_ros.body_frames import BodyFrames
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.installation import install_hint
+from decomr_ros.latched import LATCHED
 from decomr_ros.mesh_scene import MeshScene
 from decomr_ros.process import run_node
 
@@ -32,8 +33,6 @@ FRAMES = ('none', 'bodies', 'joints')
 QUIET_S = 5.0
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 MARKER_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class MarkersNode(Node):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.duration import Duration
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -34,6 +34,7 @@ from decomr_core.drawing import compose_iuv, draw_meshes
 from decomr_ros.body_frames import BodyFrames
 from decomr_ros.compressed import compressed_message
 from decomr_ros.images import image_message
+from decomr_ros.latched import LATCHED
 from decomr_ros.markers import MeshMarkers
 from decomr_ros.messages import mesh_topology_message, serialized_human_meshes
 from decomr_ros.overridable_qos import make_publisher
@@ -52,8 +53,6 @@ __all__ = ['Outputs', 'people_by_id', 'placed_people']
 # Reliable reaches every kind of subscriber; a slow one loses the oldest, it blocks nobody.
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                         durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Type and switch of each topic that a parameter switches.
 SWITCHED = {'iuv': (Image, 'publish_iuv'), 'markers': (MarkerArray, 'publish_markers'),
             'vertices': (PointCloud2, 'publish_points'),
@@ -97,7 +96,7 @@ class Outputs:
         self._frames: BodyFrames | None = None
         self._bodies: Rep155Bodies | None = None
         self._mesh_publisher = make_publisher(node, HumanMeshArray, 'human_meshes', MESH_QOS)
-        self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED_QOS)
+        self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED)
         self._switched = {name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
                           for name, (type_, _) in SWITCHED.items()}
         try:

@@ -21,13 +21,14 @@ from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.input_topics import camera_info_topic, image_topic
+from decomr_ros.latched import LATCHED
 from decomr_ros.named_topics import QUEUE as LATCHED_QUEUE
 from decomr_ros.named_topics import NamedTopics, Offer
 from decomr_ros.process import run_node
@@ -56,8 +57,6 @@ SEPARATOR = '=' * 80
 # In the log once nothing published from now on is missed.
 READY = 'ready'
 
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
 # Hears every camera driver: reliable would hear nothing from a best effort one.
 BEST_EFFORT = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -176,8 +175,7 @@ class Recorder(Node):
         for name in [name for name in self._silent if self.writer.counts.get(name)]:
             del self._silent[name]
         for name, seen in self._silent.items():
-            others = PICTURE_TYPES if name in self._pictures else ()
-            self._silent[name] = publishers_text(self, name, others) or seen
+            self._silent[name] = publishers_text(self, name, self._types_instead(name)) or seen
         if self._told is None and time.monotonic() - self._started_s >= TOLD_AFTER_S:
             self._told = [name for name in self._silent if not self.count_publishers(name)]
             for name in self._told:
@@ -188,12 +186,15 @@ class Recorder(Node):
 
     def _tell_silent(self, name: str) -> None:
         """Says early that nobody publishes a topic: the end is too late to mend it."""
-        types = PICTURE_TYPES if name in self._pictures else ()
-        others = other_topics_text(self, name, types)
+        others = other_topics_text(self, name, self._types_instead(name))
         self.get_logger().warning(
             f'nobody publishes {name}, which --also asks for, {TOLD_AFTER_S:g} s after the start'
             f'{f"; there is {others}" if others else ""}. It is recorded once somebody does; '
             'else choose another --also, or give the topic by --ros-args -r NAME:=TOPIC')
+
+    def _types_instead(self, name: str) -> tuple[str, ...]:
+        """Types of the topics that could be meant where a topic is silent."""
+        return PICTURE_TYPES if name in self._pictures else ()
 
     def _nobody(self, name: str) -> str:
         return f'nobody publishes {"pictures here" if name in self._pictures else "it"}'

@@ -18,7 +18,7 @@ import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -26,6 +26,7 @@ from decomr_core.structures import person_or_people
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.input_topics import camera_info_topic
+from decomr_ros.latched import LATCHED
 from decomr_ros.messages import (
     human_meshes_from_message,
     intrinsics_from_camera_info,
@@ -44,8 +45,6 @@ STALE_S = 2.0
 SILENT_S = 5.0
 # Best effort hears every publisher; of several waiting messages only the newest counts.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Viewer(Node):
