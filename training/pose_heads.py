@@ -32,7 +32,7 @@ from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.summaries import Summaries, encoder_hash, read_summaries
 
-__all__ = ['PoseHeadOptions', 'PoseHeads', 'train_pose_heads']
+__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'train_pose_heads']
 
 WARMUP_STEPS = 200
 CLIP_NORM = 1.0
@@ -242,18 +242,16 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = argparse.ArgumentParser('python -m training.pose_heads', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    defaults = PoseHeadOptions()
+    defaults = vars(PoseHeadOptions())
     parser.add_argument('folders', nargs='+', type=Path, help='of training.summaries')
     parser.add_argument('--weights', default='rt', help='to begin with, by path or name')
     parser.add_argument('--held-out', type=Path, help='summaries of people to measure with')
-    for name in ('epochs', 'batch_size', 'learning_rate', 'weight_decay', 'dropout', 'seed'):
-        value = getattr(defaults, name)
+    for name, value in defaults.items():
         parser.add_argument(f'--{name.replace("_", "-")}', type=type(value), default=value)
     parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
     given = parser.parse_args(arguments)
     try:
-        options = PoseHeadOptions(given.epochs, given.batch_size, given.learning_rate,
-                                  given.weight_decay, given.dropout, given.seed)
+        options = PoseHeadOptions(**{name: getattr(given, name) for name in defaults})
         body = load_body('builtin')
         uv_map = load_uv_map('builtin', body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
