@@ -102,8 +102,8 @@ def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
     report = build_engine(options.weights, options.body, options.uv, **{
         name: value for name, value in asked.items() if value is not None})
     return (f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
-            f'{report["max_people"]} people at once, {report["precision"]}\nmean vertex error '
-            f'against PyTorch: {report["vertex_error_mm"]:.4f} mm', report)
+            f'{report["max_people"]} people at once, {report["precision"]}\nvertex error '
+            f'against PyTorch in the median image: {report["vertices_median_mm"]:.4f} mm', report)
 
 
 def _export(options: argparse.Namespace) -> tuple[str, Report]:

@@ -54,7 +54,7 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
         device: the GPU, as CUDA counts them.
 
     Returns:
-        What was built: path, GPU, versions, size, the vertices' distance from PyTorch's, mm.
+        What was built: path, GPU, versions, size, `vertices_median_mm` as in `Parity`.
 
     Raises:
         FileNotFoundError: there are no such weights.
@@ -78,7 +78,7 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
             TorchRuntime(weights, body=body, uv_map=uv_map))
     return {'out': str(path), 'gpu': gpu.name, 'compute_capability': gpu.compute_capability,
             'tensorrt': tensorrt_version(), 'precision': precision, 'max_people': max_people,
-            'size_bytes': path.stat().st_size, 'vertex_error_mm': error_mm}
+            'size_bytes': path.stat().st_size, 'vertices_median_mm': error_mm}
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 
 
 def _gate(engine: TensorRtRuntime, reference: TorchRuntime) -> float:
-    """The vertices' distance, mm, of the worst batch size.
+    """`Parity.vertices_median_mm` of the worst batch size.
 
     Raises:
         RuntimeError: it is beyond the gate.

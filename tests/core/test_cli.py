@@ -286,6 +286,17 @@ def test_options_that_do_not_fit_are_told_in_one_line(
     assert told in error and error.count('\n') == 1
 
 
+def test_export_reports_the_mean_vertex_error_of_each_engine(
+        trained: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('export', '--weights', trained['weights'], '--body', trained['body'],
+               '--uv', trained['uv_map'], '--out', tmp_path / 'new', '--json') == 0
+    *text, report = capsys.readouterr().out.splitlines()
+    parity = json.loads(report)['parity']
+    told = text[-1].removeprefix('mean vertex error against PyTorch: ')
+    assert told.split(', ') == [f'{name} {values["vertices_mean_mm"]:.4f} mm'
+                                for name, values in parity.items()]
+
+
 def test_export_refuses_a_folder_that_exists(tmp_path: Path,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     assert run('export', '--out', tmp_path) == 2

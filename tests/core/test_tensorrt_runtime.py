@@ -282,7 +282,8 @@ def test_the_command_says_what_it_built(model: ExportedModel,
     assert main(['export', '--tensorrt', '--weights', 'w', '--people', '2', '--json']) == 0
     *text, report = capsys.readouterr().out.splitlines()
     assert 'TensorRT 10.3.0 engine for Pretended GPU, up to 2 people at once, f32' in text[0]
-    assert json.loads(report)['vertex_error_mm'] == 0
+    assert text[1] == 'vertex error against PyTorch in the median image: 0.0000 mm'
+    assert json.loads(report)['vertices_median_mm'] == 0
     assert json.loads(report)['size_bytes'] == plan_path(model.folder).stat().st_size
 
 
