@@ -1,60 +1,108 @@
-"""Makes docs/demo.jpg, the picture of the README, with the shipped weights and clip.
+"""Makes docs/demo.webp, the moving picture of the README, with the shipped weights.
 
     scripts/with-env python -m tools.readme_picture
 
-Three panels side by side: a frame of the clip, the meshes over it, the IUV image.
+Three panels side by side: part of a video, the meshes over it, the IUV image. The estimator sees
+the whole frames and starts some frames earlier, so that people are tracked when the picture
+begins. Nothing is changed by hand; span and crop are chosen for meshes that fit.
+
+The video is `vtest.avi` of Debian's package `opencv-doc`: OpenCV's sample data, Apache-2.0.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.camera import intrinsics_from_fov
 from decomr_core.drawing import compose_iuv, draw_meshes
 from decomr_core.estimator import load_estimator
 
-FOV_DEG = 60.0
-"""Of the clip."""
+VIDEO = '/usr/share/doc/opencv-doc/examples/data/vtest.avi'
+WARM_UP_FRAMES = 20
+"""Frames before the span that the estimator sees too: two seconds of the video."""
 
-PANEL_HEIGHT_PX = 400
+GAP_PX = 4
+"""White between two panels."""
 
 
-def panels(frame: np.ndarray, weights: str) -> np.ndarray:
-    """Frame, overlay and IUV image of one RGB frame (H, W, 3) uint8, side by side."""
-    height, width = frame.shape[:2]
-    estimator = load_estimator(weights, is_video=False)
-    intrinsics = intrinsics_from_fov(width, height, FOV_DEG)
-    meshes, _ = estimator.estimate(frame, intrinsics=intrinsics)
-    overlay = draw_meshes(frame, meshes, estimator.topology.faces, intrinsics)
-    iuv = compose_iuv(meshes, height, width, 'rgb8')
-    return np.hstack([frame, overlay, iuv])
+def frames(video: str, start: int, count: int) -> Iterator[np.ndarray]:
+    """Frames (H, W, 3) uint8 RGB of a video; fewer where it ends."""
+    capture = cv2.VideoCapture(video)
+    for index in range(start + count):
+        found, frame = capture.read()
+        if not found:
+            return
+        if index >= start:
+            yield np.ascontiguousarray(frame[..., ::-1])
+
+
+def panels(video: str, start: int, count: int, crop: tuple[int, int, int, int],
+           weights: str) -> list[np.ndarray]:
+    """The pictures (h, 3 w + 2 gaps, 3) uint8 RGB: frame, meshes and IUV image side by side.
+
+    Args:
+        video: a file.
+        start: index of the first frame to show.
+        count: number of frames to show.
+        crop: x, y, width, height of the part to show, px.
+        weights: a shipped network by name or a safetensors file by path.
+    """
+    estimator = load_estimator(weights)
+    rate_hz = cv2.VideoCapture(video).get(cv2.CAP_PROP_FPS)
+    first = max(start - WARM_UP_FRAMES, 0)
+    x, y, width, height = crop
+    gap = np.full((height, GAP_PX, 3), 255, np.uint8)
+    pictures = []
+    for index, frame in enumerate(frames(video, first, start - first + count), first):
+        meshes, _ = estimator.estimate(frame, time_s=index / rate_hz)
+        if index >= start:
+            overlay = draw_meshes(frame, meshes, estimator.topology.faces)
+            iuv = compose_iuv(meshes, *frame.shape[:2])
+            shown = [image[y:y + height, x:x + width] for image in (frame, overlay, iuv)]
+            pictures.append(np.hstack([shown[0], gap, shown[1], gap, shown[2]]))
+    return pictures
+
+
+def write_animation(path: Path, pictures: list[np.ndarray], rate_hz: float, quality: int) -> None:
+    """Writes pictures (h, w, 3) uint8 RGB as an animation that loops.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    animation = cv2.Animation()
+    animation.frames = [picture[..., ::-1].copy() for picture in pictures]
+    animation.durations = np.full(len(pictures), round(1000 / rate_hz), np.int32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, quality]):
+        raise OSError(f'{path} could not be written')
 
 
 def main() -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--video', default=str(DATA_FOLDER / 'demo_clip.mp4'))
-    parser.add_argument('--frame', type=int, default=130, help='index of the frame')
-    parser.add_argument('--weights', default='rt')
-    parser.add_argument('--out', type=Path, default=Path('docs/demo.jpg'))
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--video', default=VIDEO, help='default: %(default)s')
+    parser.add_argument('--start', type=int, default=44, help='index of the first frame shown')
+    parser.add_argument('--count', type=int, default=24, help='number of frames shown')
+    parser.add_argument('--crop', type=int, nargs=4, default=(440, 184, 328, 236),
+                        metavar=('X', 'Y', 'WIDTH', 'HEIGHT'), help='part shown, px')
+    parser.add_argument('--weights', default='rt', help='rt or a .safetensors file')
+    parser.add_argument('--quality', type=int, default=80, help='of WebP, 1 to 100')
+    parser.add_argument('--out', type=Path, default=Path('docs/demo.webp'))
     args = parser.parse_args()
-    capture = cv2.VideoCapture(args.video)
-    capture.set(cv2.CAP_PROP_POS_FRAMES, args.frame)
-    found, frame = capture.read()
-    if not found:
-        sys.stderr.write(f'{args.video} has no frame {args.frame}\n')
+    pictures = panels(args.video, args.start, args.count, tuple(args.crop), args.weights)
+    if len(pictures) < args.count:
+        sys.stderr.write(f'{args.video} does not exist or ends before frame '
+                         f'{args.start + args.count}; vtest.avi is in the Debian package '
+                         'opencv-doc\n')
         return 2
-    picture = panels(np.ascontiguousarray(frame[..., ::-1]), args.weights)
-    scale = PANEL_HEIGHT_PX / picture.shape[0]
-    picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(args.out), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    write_animation(args.out, pictures, cv2.VideoCapture(args.video).get(cv2.CAP_PROP_FPS),
+                    args.quality)
     return 0
 
 
