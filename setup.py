@@ -47,8 +47,9 @@ setup(
         'tqdm>=4.60',
     ],
     extras_require={
-        'openvino': ['openvino>=2025.0'],
-        'onnxruntime': ['onnxruntime>=1.18'],
+        # Both run a model that is exported from the weights at the first start, by way of ONNX.
+        'openvino': ['onnx>=1.16', 'openvino>=2025.0'],
+        'onnxruntime': ['onnx>=1.16', 'onnxruntime>=1.18'],
         'export': ['onnx>=1.16', 'onnxscript>=0.2', 'onnxruntime>=1.18', 'openvino>=2025.0'],
         'tensorrt': ['tensorrt>=10.3', 'cuda-python>=12.6.2'],
         'plots': ['matplotlib>=3.8'],

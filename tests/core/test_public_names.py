@@ -55,9 +55,3 @@ def test_type_checkers_see_the_modules_that_are_loaded() -> None:
     seen = {alias.name: node.module for node in block.body for alias in node.names}
     assert seen == {name: f'decomr_core.{module}'
                     for name, module in decomr_core.MODULES.items()}
-
-
-@pytest.mark.parametrize('package', ['decomr_core', 'decomr_ros'])
-def test_each_installed_package_is_marked_as_typed(package: str) -> None:
-    assert (ROOT / package / 'py.typed').is_file()
-    assert package == 'decomr_ros' or "'py.typed'" in (ROOT / 'setup.py').read_text('utf-8')
