@@ -1,4 +1,4 @@
-"""The pages hang together: an index, anchors that exist, Python that runs, a picture that moves."""
+"""The pages hang together: index, anchors, Python examples that run, a picture that moves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CLIP_FRAME = 130
 """Of the demo clip: both people are in view."""
 
 # What the examples of docs/python.md take from their reader: two images and their times.
-CAMERA = '''
+CAMERA = """
 from decomr_core import read_image
 camera = [(read_image('photo.jpg'), time_s) for time_s in (0.0, 0.1)]
-'''
+"""
 
 
 def python_blocks(page: str) -> list[str]:
