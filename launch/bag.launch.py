@@ -1,11 +1,11 @@
-"""Meshes from the images of a bag, or the meshes that it holds, in the bag's own time.
+"""Makes meshes from the images of a bag, or shows its recorded meshes, in simulated time.
 
     ros2 launch decomr bag.launch.py bag:=FOLDER image:=/camera/image_raw
     ros2 launch decomr bag.launch.py bag:=FOLDER markers:=true rviz:=true
 
-`ros2 bag play --clock` publishes the bag and /clock; the node takes its time from there, so that
-latencies and timeouts mean the same as on the robot. With `markers` no network runs: the recorded
-meshes are shown. All arguments of decomr.launch.py work too.
+`ros2 bag play --clock` publishes the bag and /clock. The node takes the time from /clock, so that
+latencies and timeouts are the same as on the robot. With `markers` no network runs, and the
+recorded meshes are shown. All arguments of decomr.launch.py work too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ARGUMENTS = (
     ('start_delay', '5.0', 'time for the node to load its network before the playback, s'),
     ('markers', 'false', 'true: show the recorded meshes as markers and /tf; no network runs'),
 )
-# Nothing that the node publishes may come from the bag as well.
+# These topics are published by the node, so the bag's own are renamed.
 OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'iuv/compressed', 'markers', 'overlay',
               'overlay/compressed', 'vertices')
 
@@ -48,7 +48,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=description)
           for name, default, description in ARGUMENTS),
-        # Before anything is started: launch leaves a node behind that an error finds starting.
+        # First, before anything is started: after an error, launch leaves starting nodes behind.
         OpaqueFunction(function=_check),
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'decomr.launch.py')),
@@ -74,13 +74,13 @@ def _playback(context: LaunchContext) -> list[Action]:
     bag, rate, delay, markers = (LaunchConfiguration(name).perform(context)
                                  for name, _, _ in ARGUMENTS)
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
-    # decomr.launch.py, which comes first, refuses other words than true and false.
+    # decomr.launch.py, which is included first, rejects values other than true and false.
     shows_recorded = markers.lower() in ('true', '1', 'yes')
     replaced = ('markers',) if shows_recorded else OUR_TOPICS
     ours = [f'{"/" if namespace else ""}{namespace}/{topic}' for topic in replaced]
     if not shows_recorded:
         ours.append('/diagnostics')
-    # Old results go out of the way of those that are made anew.
+    # Recorded results are renamed, so that they do not mix with the new ones.
     play = ExecuteProcess(
         cmd=['ros2', 'bag', 'play', bag, '--clock', '--rate', rate, '--remap',
              *(f'{topic}:=/recorded{topic}' for topic in ours)], output='screen')

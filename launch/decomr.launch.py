@@ -1,11 +1,11 @@
-"""Meshes from a camera: one that publishes already, a driver started here, or a video file.
+"""Makes meshes from a running camera, a camera driver that is started, or a video file.
 
     ros2 launch decomr decomr.launch.py image:=/camera/image_raw
     ros2 launch decomr decomr.launch.py camera:=usb_cam rviz:=true
     ros2 launch decomr decomr.launch.py video:=people.mp4 record:=true
 
-`camera_info` is looked for beside the image unless given: /camera/camera_info. All topics of the
-node are in `namespace`; so are those of a camera or video started here. docs/launch.md has more.
+Without `camera_info`, the topic beside the image is used: /camera/camera_info. All topics of the
+node, and of a camera or video that is started, are in `namespace`. docs/launch.md has the details.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ class Driver(NamedTuple):
     """Debian package, the distribution's name left open."""
 
 
-# The frame of the images; REP-105 has no name for it, this one is the most common.
+# The frame of the images. REP-105 does not name it; this is the most common name.
 FRAME_ID = 'camera_color_optical_frame'
 
-# v4l2 and usb_cam publish image_raw where they are; realsense_ros below its node's name.
+# v4l2 and usb_cam publish image_raw in their namespace, realsense_ros below the node's name.
 DRIVERS = {
     'usb_cam': Driver('usb_cam', 'usb_cam_node_exe', 'image_raw', 'ros-$ROS_DISTRO-usb-cam'),
     'v4l2': Driver('v4l2_camera', 'v4l2_camera_node', 'image_raw',
@@ -136,7 +136,7 @@ def _nodes(context: LaunchContext) -> list[Action]:
 
 
 def _rviz(given: dict[str, str], image: str, camera_info: str) -> list[Action]:
-    """RViz in the frame that was asked for, else in that of the images."""
+    """RViz in the given fixed frame, otherwise in the frame of the images."""
     if not _is_true('rviz', given):
         return []
     package, executable, frame = ('rviz2', 'rviz2', ['--fixed-frame', given['fixed_frame']]) if (
@@ -156,7 +156,7 @@ def _source(given: dict[str, str]) -> tuple[str, list[Action]]:
         loop = ['--loop'] if _is_true('loop', given) else []
         return given['image'] or 'image', [Node(
             package='decomr', executable='video_source', name='video_source', output='screen',
-            namespace=given['namespace'],  # no simulated time: a video is played in real time
+            namespace=given['namespace'],  # without simulated time: a video is played in real time
             arguments=[given['video'], *loop, '--wait-for-node', 'decomr',
                        '--wait-timeout', '600'],
             remappings=_remappings(given, 'image'))]
@@ -179,7 +179,7 @@ def _source(given: dict[str, str]) -> tuple[str, list[Action]]:
 
 
 def _remappings(given: dict[str, str], image: str) -> list[tuple[str, str]]:
-    """Moves the topics of a source that is started here to where they were asked for."""
+    """Remappings that give the topics of a source that is started the requested names."""
     if not given['image']:
         return []
     camera_info = given['camera_info'] or camera_info_beside(given['image'])
@@ -187,7 +187,7 @@ def _remappings(given: dict[str, str], image: str) -> list[tuple[str, str]]:
 
 
 def _driver_parameters(given: dict[str, str]) -> dict[str, Any]:
-    """What a driver calls the size, the rate and the device."""
+    """Size, rate and device as parameters of the driver."""
     width, height, fps = (_number(name, given) for name in ('width', 'height', 'fps'))
     if given['camera'] == 'usb_cam':
         return {'video_device': given['device'], 'image_width': width, 'image_height': height,
@@ -204,15 +204,15 @@ def _boxes(given: dict[str, str]) -> tuple[dict[str, bool], list[tuple[str, str]
 
 
 def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Action]:
-    """Our recorder; for exact meshes `ros2 bag record` where rosbag2 is installed.
+    """The recorder of this package, or `ros2 bag record` for exact meshes if it is installed.
 
-    rosbag2 stores messages as they are, so that it cannot round vertices.
+    rosbag2 stores messages unchanged, so it cannot round vertices.
     """
     if given['record'].lower() in FALSE:
         return []
     folder = given['record']
     if folder.lower() in TRUE:
-        # Two cameras are recorded in the same second.
+        # With the namespace, because two cameras may start recording in the same second.
         words = ['decomr', *given['namespace'].strip('/').split('/'),
                  time.strftime('%Y-%m-%d_%H-%M-%S')]
         folder = '_'.join(filter(None, words))
@@ -231,7 +231,7 @@ def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Actio
               ('human_meshes', 'topology', 'camera_info', *also)]
     quality = _qos_file(given['namespace'], topics[2])
     sim_time = ['--use-sim-time'] if _is_true('use_sim_time', given) else []
-    # A regular expression: how topics are listed differs between Humble and newer distributions.
+    # A regular expression, because the option that lists topics differs between Humble and newer.
     expression = f'^({"|".join([*topics, "/diagnostics"])})$'
     return [ExecuteProcess(
         cmd=['ros2', 'bag', 'record', '-s', 'mcap', '-o', folder, '--max-cache-size', '0',
@@ -241,7 +241,7 @@ def _recorder(given: dict[str, str], image: str, camera_info: str) -> list[Actio
 
 
 def _has_rosbag2() -> bool:
-    """Whether `ros2 bag record -s mcap` will work."""
+    """Whether `ros2 bag record -s mcap` is installed."""
     try:
         for package in ('ros2bag', 'rosbag2_storage_mcap'):
             get_package_share_directory(package)
@@ -251,7 +251,7 @@ def _has_rosbag2() -> bool:
 
 
 def _qos_file(namespace: str, camera_info: str) -> str:
-    """Our QoS file with the names that the topics have here; a file of its own."""
+    """Writes config/rosbag2_qos.yaml with the absolute names of the topics; its path."""
     profiles = yaml.safe_load((SHARE / 'config' / 'rosbag2_qos.yaml').read_text())
     renamed = {camera_info if name == '/camera_info' else _absolute(name[1:], namespace): profile
                for name, profile in profiles.items()}
@@ -262,7 +262,7 @@ def _qos_file(namespace: str, camera_info: str) -> str:
 
 
 def _absolute(topic: str, namespace: str) -> str:
-    """A topic as rosbag2 wants it."""
+    """The absolute name of a topic, which rosbag2 needs."""
     if topic.startswith('/'):
         return topic
     return '/'.join(['', *filter(None, [namespace.strip('/'), topic])])

@@ -1,9 +1,9 @@
-"""Two cameras, each with a node of its own in a namespace of its own.
+"""Two cameras, each with its own node in its own namespace.
 
     ros2 launch decomr two_cameras.launch.py left_image:=/front/image right_image:=/rear/image
 
-The meshes are on /left/human_meshes and /right/human_meshes. The people of one camera have ids of
-their own: nothing joins them across cameras. `video` in place of `image` plays files.
+The meshes are on /left/human_meshes and /right/human_meshes. The ids of the two cameras are
+unrelated. `left_video` and `right_video` play files in place of cameras.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 ONE_CAMERA = Path(get_package_share_directory('decomr')) / 'launch' / 'decomr.launch.py'
-# Each exists twice: left_image, right_image. What is not given keeps the default of one camera.
+# Arguments that exist twice: left_image, right_image. The defaults are those of one camera.
 EACH = {
     'namespace': 'namespace of this camera, its node and topics',
-    'image': 'image topic; default: image in its namespace',
-    'camera_info': 'camera_info topic; default: beside the image topic',
-    'video': 'video file to play as this camera',
-    'record': 'folder of a bag to write',
+    'image': 'image topic; empty: image in its namespace',
+    'camera_info': 'camera_info topic; empty: camera_info beside the image topic',
+    'video': 'video file or folder of pictures to play as this camera; empty: none',
+    'record': 'true, or the folder of the bag to record; empty: no recording',
 }
-# For both at once. The CPU is shared: fewer threads each are faster than all twice.
+# Arguments for both. They share the CPU: fewer threads for each node are faster.
 BOTH = {
     'params_file': 'YAML file of node parameters',
-    'parameters': 'node parameters over those of the file',
-    'model': 'weights: rt or a .safetensors file',
-    'runtime': 'openvino, onnxruntime, torch or tensorrt',
-    'loop': 'whether videos start again at their end',
-    'use_sim_time': 'whether time comes from /clock',
+    'parameters': 'node parameters that take precedence over the file',
+    'model': 'node parameter weights: rt or a .safetensors file',
+    'runtime': 'node parameter: openvino, onnxruntime, torch or tensorrt',
+    'loop': 'true: the videos start again at their end',
+    'use_sim_time': 'true: take the time from /clock',
 }
 SIDES = ('left', 'right')
 
@@ -66,7 +66,7 @@ def _cameras(context: LaunchContext) -> list[Action]:
     cameras = []
     for side in SIDES:
         own = {name: value(f'{side}_{name}') for name in EACH if value(f'{side}_{name}')}
-        # Arguments of one camera must not become defaults of the next: forwarding is off.
+        # Without forwarding, so that arguments of one camera do not apply to the next.
         cameras.append(GroupAction(scoped=True, forwarding=False, actions=[
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(ONE_CAMERA)),
                                      launch_arguments=[*both.items(), *own.items()])]))
