@@ -19,9 +19,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from decomr_core.detection import Detector
-from decomr_core.detectors import load_detector
-from decomr_core.hardware import cpu_name
+from decomr_core.base.hardware import cpu_name
+from decomr_core.estimation.detectors import load_detector
+from decomr_core.people.detection import Detector
 from training.datasets.coco_photographs import Photograph, read_photographs
 from training.datasets.image_files import read_rgb
 from training.photograph_scores import match_detections

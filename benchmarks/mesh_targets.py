@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import torch
 
-from decomr_core.bench import measured_on
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.structures import check_shape
+from decomr_core.commands.bench import measured_on
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.augmentation import Augmentation, AugmentationConfig, augment
 from training.datasets.poses import sample_poses

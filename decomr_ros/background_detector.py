@@ -19,9 +19,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from decomr_core.appearance import looks_of_boxes
-from decomr_core.detection import Detections
-from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.people.appearance import looks_of_boxes
+from decomr_core.people.detection import Detections
+from decomr_core.people.tracking import Tracker, TrackerConfig
 
 __all__ = ['BackgroundDetector', 'BackgroundTracker']
 

@@ -24,7 +24,7 @@ from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
-from decomr_core.files import replacing
+from decomr_core.base.files import replacing
 from decomr_ros.bag_topics import QOS_KEY, BagTopic, qos_text, topic_of_channel
 
 __all__ = ['COMPRESSIONS', 'BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag',

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from std_msgs.msg import Header
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
 
 __all__ = ['BodyFrames', 'body_from_joints', 'body_name', 'body_transforms', 'joint_frame_name',
            'quaternion']

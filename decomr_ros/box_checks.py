@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decomr_core.detection import Detections
+from decomr_core.people.detection import Detections
 
 if TYPE_CHECKING:
     from decomr_ros.boxes import FoundPeople

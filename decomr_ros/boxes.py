@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from decomr_core.detection import Detections
+from decomr_core.people.detection import Detections
 from decomr_ros.bad_input import BadInput
 from decomr_ros.installation import install_hint
 

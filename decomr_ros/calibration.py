@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from decomr_core.crop import as_stored
-from decomr_core.distortion import LensDistortion, lens_distortion
+from decomr_core.geometry.crop import as_stored
+from decomr_core.geometry.distortion import LensDistortion, lens_distortion
 from decomr_ros.bad_input import BadInput
 from decomr_ros.calibration_checks import calibration_remarks
 from decomr_ros.lens_names import lens_model

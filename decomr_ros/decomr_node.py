@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from rclpy.event_handler import QoSMessageLostInfo
     from rclpy.timer import Timer
 
-    from decomr_core.structures import HumanMesh, StageTimes
+    from decomr_core.base.structures import HumanMesh, StageTimes
 
 __all__ = ['DecomrNode', 'main']
 

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decomr_core.assets import DATA_FOLDER, find_weights
-from decomr_core.cache import cache_folder
+from decomr_core.base.assets import DATA_FOLDER, find_weights
+from decomr_core.base.cache import cache_folder
 from decomr_ros.child_processes import ChildProcesses
 from decomr_ros.demo_report import (
     loading_time_s,

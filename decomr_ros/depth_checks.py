@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
     from decomr_ros.depth_image import DepthImage
     from decomr_ros.standing_warnings import StandingWarnings
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decomr_core.camera import project_weak
-from decomr_core.depth import MOST_PAIRS, translation_from_depth
+from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.depth import MOST_PAIRS, translation_from_depth
 from decomr_ros.bad_input import BadInput
 from decomr_ros.images import numbers_from_image_message
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
     from decomr_ros.calibration import Calibration
 
 __all__ = ['DepthImage', 'depth_from_message', 'place_by_depth']

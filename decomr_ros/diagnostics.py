@@ -22,7 +22,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from decomr_core.structures import StageTimes
+    from decomr_core.base.structures import StageTimes
     from decomr_ros.frame_worker import WorkerCounts
 
 __all__ = ['FrameRecord', 'FrameStatistics', 'Situation', 'failing_as', 'judge', 'status_message']

@@ -91,7 +91,8 @@ def rgb_from_image_message(message: Image | SerializedImage) -> np.ndarray:
     if encoding.to_rgb is None:
         return pixels
     if encoding.to_rgb == cv2.COLOR_BGR2RGB:
-        # Not converted: little more than the crops is looked at. See `decomr_core.crop.as_stored`.
+        # Not converted: little more than the crops is looked at. See `as_stored` in
+        # `decomr_core.geometry.crop`.
         return pixels[..., ::-1]
     return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
 

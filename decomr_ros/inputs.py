@@ -18,7 +18,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from decomr_core.detection import Detections
+from decomr_core.people.detection import Detections
 from decomr_ros.bad_input import BadInput
 from decomr_ros.box_checks import BoxChecks
 from decomr_ros.box_image import boxes_in_image
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from rclpy.timer import Timer
     from std_msgs.msg import Header
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
     from decomr_ros.parameters import NodeParameters
 
 __all__ = ['Frame', 'Inputs']

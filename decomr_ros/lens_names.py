@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decomr_core.distortion import MODELS
+from decomr_core.geometry.distortion import MODELS
 
 __all__ = ['lens_model']
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from decomr_core.cache import is_writable
+from decomr_core.base.cache import is_writable
 
 __all__ = ['ensure_log_folder']
 

@@ -20,8 +20,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from decomr_core.drawing import color_of_track
-from decomr_core.structures import check_shape
+from decomr_core.base.structures import check_shape
+from decomr_core.geometry.drawing import color_of_track
 from decomr_ros.cdr import CdrWriter
 
 __all__ = ['MeshMarkers', 'marker_array_message']

@@ -11,7 +11,7 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from visualization_msgs.msg import MarkerArray
 
-from decomr_core.decimation import decimate_faces
+from decomr_core.geometry.decimation import decimate_faces
 from decomr_ros.markers import MeshMarkers
 from decomr_ros.messages import human_meshes_from_message
 from decomr_ros.outputs import FEWEST_TRIANGLES, placed_people
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from decomr.msg import HumanMeshArray, MeshTopology
     from std_msgs.msg import Header
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
 
 __all__ = ['MeshScene']
 

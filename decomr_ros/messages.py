@@ -16,15 +16,15 @@ from geometry_msgs.msg import Point
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
-from decomr_core.camera import check_intrinsics
-from decomr_core.structures import HumanMesh
+from decomr_core.geometry.camera import check_intrinsics
 from decomr_ros.cdr import CdrWriter
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
 
-    from decomr_core.topology import Topology
+    from decomr_core.uv.topology import Topology
 
 __all__ = ['camera_info_message', 'human_mesh_array_message', 'human_meshes_from_message',
            'intrinsics_from_camera_info', 'mesh_topology_message', 'nanoseconds_from_stamp',

@@ -29,8 +29,8 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from decomr_core.decimation import decimate_faces
-from decomr_core.drawing import compose_iuv, draw_meshes
+from decomr_core.geometry.decimation import decimate_faces
+from decomr_core.geometry.drawing import compose_iuv, draw_meshes
 from decomr_ros.body_frames import BodyFrames
 from decomr_ros.compressed import compressed_message
 from decomr_ros.images import image_message
@@ -44,8 +44,8 @@ from decomr_ros.rep155 import Rep155Bodies
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode
 
-    from decomr_core.structures import HumanMesh
-    from decomr_core.topology import Topology
+    from decomr_core.base.structures import HumanMesh
+    from decomr_core.uv.topology import Topology
     from decomr_ros.parameters import NodeParameters
 
 __all__ = ['Outputs', 'people_by_id', 'placed_people']

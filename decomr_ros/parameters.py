@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decomr_core.detectors import DETECTORS
+from decomr_core.estimation.detectors import DETECTORS
 from decomr_core.runtimes import DEFAULT_RUNTIME, RUNTIMES
 from decomr_ros.box_image import FITS
 from decomr_ros.box_messages import BOXES_TYPES

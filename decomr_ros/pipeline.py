@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decomr_core.assets import file_hash, find_weights
-from decomr_core.detection import Detections, Detector
-from decomr_core.detectors import load_detector
-from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
-from decomr_core.prepare import export_apart, is_export_missing
+from decomr_core.base.assets import file_hash, find_weights
+from decomr_core.estimation.detectors import load_detector
+from decomr_core.estimation.estimator import EstimatorConfig, HumanMeshEstimator
+from decomr_core.estimation.prepare import export_apart, is_export_missing
+from decomr_core.people.detection import Detections, Detector
+from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
+from decomr_core.people.tracking import Tracker, TrackerConfig
 from decomr_core.runtimes import load_runtime
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
-from decomr_core.smoothing import MeshSmoother, SmoothingConfig
-from decomr_core.tracking import Tracker, TrackerConfig
 from decomr_ros.background_detector import BackgroundDetector, BackgroundTracker
 
 if TYPE_CHECKING:
-    from decomr_core.structures import HumanMesh, StageTimes
-    from decomr_core.topology import Topology
+    from decomr_core.base.structures import HumanMesh, StageTimes
+    from decomr_core.uv.topology import Topology
     from decomr_ros.parameters import NodeParameters
 
 __all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'settle_memory']

@@ -12,7 +12,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 if TYPE_CHECKING:
     from std_msgs.msg import Header
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
 
 __all__ = ['POINT', 'point_cloud_message', 'points_of_meshes']
 

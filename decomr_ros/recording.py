@@ -16,7 +16,7 @@ from decomr.msg import HumanMeshArray, MeshTopology
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from decomr_core.structures import HumanMesh
+from decomr_core.base.structures import HumanMesh
 from decomr_ros.bag import read_bag, read_topic_types
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.messages import human_meshes_from_message, nanoseconds_from_stamp

@@ -25,7 +25,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, RegionOfInterest
 
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.drawing import points_in_image
+from decomr_core.geometry.drawing import points_in_image
 from decomr_ros.body_frames import body_name
 from decomr_ros.images import image_message
 from decomr_ros.installation import install_hint
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rclpy.publisher import Publisher
     from std_msgs.msg import Header
 
-    from decomr_core.structures import HumanMesh
+    from decomr_core.base.structures import HumanMesh
 
 __all__ = ['BODIES', 'Rep155Bodies', 'SKELETON_JOINTS', 'cut_out', 'skeleton_points']
 

@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from decomr_core.drawing import draw_boxes, draw_meshes
-from decomr_core.files import replacing
-from decomr_core.structures import person_or_people
+from decomr_core.base.files import replacing
+from decomr_core.base.structures import person_or_people
+from decomr_core.geometry.drawing import draw_boxes, draw_meshes
 from decomr_ros.bag import read_topic_types
 from decomr_ros.messages import intrinsics_from_camera_info
 from decomr_ros.recording import Latest, Recording, SeenMeshes

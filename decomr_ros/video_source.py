@@ -26,8 +26,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from decomr_core.arguments import positive
-from decomr_core.camera import intrinsics_from_fov
+from decomr_core.base.arguments import positive
+from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import image_message
 from decomr_ros.input_topics import camera_info_topic

@@ -22,7 +22,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-from decomr_core.structures import person_or_people
+from decomr_core.base.structures import person_or_people
 from decomr_ros.command_line import node_parser, parse_words
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.input_topics import camera_info_topic

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from decomr_core.body_models import BodyModel
-from decomr_core.camera import project_perspective
-from decomr_core.depth import translation_from_depth
-from decomr_core.rasterizer import rasterize
-from decomr_core.visibility import VisibilityTest
+from decomr_core.geometry.camera import project_perspective
+from decomr_core.geometry.depth import translation_from_depth
+from decomr_core.geometry.rasterizer import rasterize
+from decomr_core.geometry.visibility import VisibilityTest
 
 SIZE = 256
 K = np.array([[260.0, 0, 127.5], [0, 260.0, 127.5], [0, 0, 1]])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core.distortion import LensDistortion, lens_distortion
+from decomr_core.geometry.distortion import LensDistortion, lens_distortion
 
 K = np.array([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]])
 SIZE = 640, 480

@@ -16,26 +16,19 @@ FOLDERS = ('decomr_core', 'decomr_ros', 'training')
 
 # From the bottom to the top. A module may import its own layer and those below.
 LAYERS = (
-    ('decomr_core.__version__', 'decomr_core.structures', 'decomr_core.config',
-     'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments',
-     'decomr_core.no_telemetry', 'decomr_core.cache', 'decomr_core.child_python'),
-    ('decomr_core.crop', 'decomr_core.camera', 'decomr_core.uv', 'decomr_core.body_models',
-     'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology',
-     'decomr_core.decimation', 'decomr_core.depth', 'decomr_core.distortion'),
-    ('decomr_core.networks', 'decomr_core.losses', 'decomr_core.metrics', 'decomr_core.drawing',
-     'decomr_core.agreement', 'decomr_core.appearance', 'decomr_core.detection',
-     'decomr_core.motion',
-     'decomr_core.matching', 'decomr_core.smoothing', 'decomr_core.track',
-     'decomr_core.tracking', 'decomr_core.parity',
-     'decomr_core.onnx_graph'),
-    ('decomr_core.checkpoint', 'decomr_core.convert', 'decomr_core.export',
-     'decomr_core.runtimes', 'decomr_core.person_detector'),
-    ('decomr_core.estimator', 'decomr_core.detectors', 'decomr_core.prepare'),
-    ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench',
-     'decomr_core.network_bench', 'decomr_core.predict', 'decomr_core.asset_commands'),
+    ('decomr_core.__version__', 'decomr_core.no_telemetry'),
+    ('decomr_core.base',),
+    ('decomr_core.geometry',),
+    ('decomr_core.body_models',),
+    ('decomr_core.uv',),
+    ('decomr_core.measures', 'decomr_core.networks'),
+    ('decomr_core.people',),
+    ('decomr_core.runtimes', 'decomr_core.export'),
+    ('decomr_core.estimation',),
+    ('training', 'decomr_ros', 'decomr_core.commands'),
     ('decomr_core.cli',),
 )
-TOP = 5  # training, decomr_ros and the commands: none of them imports another's folder
+TOP = 9  # training, decomr_ros and the commands: none of them imports another's folder
 ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv_bridge',
                'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs',
                'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs',
@@ -49,11 +42,11 @@ OPTIONAL = {
     'h5py': 'training/datasets/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
     'lightning_fabric': 'training/train.py',
-    'onnx': ('decomr_core/onnx_graph.py', 'tools/bake_person_detector.py'),
+    'onnx': ('decomr_core/export/onnx_graph.py', 'tools/bake_person_detector.py'),
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'cuda': 'decomr_core/runtimes/cuda_device.py',
     'cv_bridge': 'decomr_ros/images.py',
-    'tensorrt': 'decomr_core/runtimes/tensorrt_engine.py',
+    'tensorrt': 'decomr_core/runtimes/tensorrt/engine.py',
     'hri_msgs': 'decomr_ros/rep155.py',
     'mcap': 'decomr_ros/bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
@@ -64,7 +57,7 @@ OPTIONAL = {
 }
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'
-WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt_runtime')
+WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt.runtime')
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -129,17 +122,17 @@ def test_nothing_imports_upward_or_beside_itself() -> None:
 
 
 @pytest.mark.parametrize(('importer', 'imported'), [
-    ('decomr_core.camera', 'decomr_core.estimator.HumanMeshEstimator'),
-    ('decomr_core.crop', 'decomr_ros.images'),
+    ('decomr_core.geometry.camera', 'decomr_core.estimation.estimator.HumanMeshEstimator'),
+    ('decomr_core.geometry.crop', 'decomr_ros.images'),
     ('training.train', 'decomr_ros.messages'),
     ('decomr_ros.demo', 'training.datasets.synthetic'),
-    ('decomr_core.structures', 'decomr_core.uv.uv_map'),
-    ('decomr_core.bench', 'decomr_ros.demo'),
+    ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
+    ('decomr_core.commands.bench', 'decomr_ros.demo'),
     ('decomr_core.cli', 'training.train'),
 ])
 def test_the_rule_sees_a_wrong_import(importer: str, imported: str) -> None:
     assert breaks_the_rule(importer, imported)
-    assert not breaks_the_rule('training.train', 'decomr_core.estimator')
+    assert not breaks_the_rule('training.train', 'decomr_core.estimation.estimator')
 
 
 def test_only_decomr_ros_the_launch_files_and_one_benchmark_import_ros() -> None:

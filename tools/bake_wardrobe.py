@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.uv.uv_map import UVMap
 from tools.bake_builtin_body import (

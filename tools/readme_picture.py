@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.camera import intrinsics_from_fov
-from decomr_core.drawing import compose_iuv, draw_meshes
-from decomr_core.estimator import load_estimator
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_core.estimation.estimator import load_estimator
+from decomr_core.geometry.camera import intrinsics_from_fov
+from decomr_core.geometry.drawing import compose_iuv, draw_meshes
 
 FOV_DEG = 60.0
 """Of the clip."""

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
-from decomr_core.rasterizer import rasterize
+from decomr_core.geometry.rasterizer import rasterize
 from tools.demo_walk import DURATION_S, Course, Motion, passing_by, round_with_a_stop, walk
 from training.datasets import appearance
 from training.datasets.compositing import openness

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from decomr_core.config import LNET_INPUTS
-from decomr_core.crop import normalize_images
+from decomr_core.base.config import LNET_INPUTS
+from decomr_core.geometry.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
 from training.ablation_report import write_report
 from training.ablation_results import AblationResults, Cell, hardware, versions
@@ -47,7 +47,7 @@ class AblationConfig:
     Attributes:
         uv_maps: label of each UV map and where it is (a shipped one by name, or its npz); the
             last is compared with the first.
-        lnet_inputs: what LNet sees, some of `decomr_core.config.LNET_INPUTS`.
+        lnet_inputs: what LNet sees, some of `decomr_core.base.config.LNET_INPUTS`.
         images: held-out images that every cell is scored on.
         train: the training run of a cell; its `uv_map` and `lnet_input` are the cell's.
     """

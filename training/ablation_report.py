@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from decomr_core.config import network_config
-from decomr_core.files import replacing
+from decomr_core.base.config import network_config
+from decomr_core.base.files import replacing
 from training.ablation_results import AblationResults, Cell
 
 if TYPE_CHECKING:

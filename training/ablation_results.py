@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from decomr_core import __version__
-from decomr_core.files import replacing
-from decomr_core.hardware import cpu_name
-from decomr_core.metrics import bootstrap_interval
+from decomr_core.base.files import replacing
+from decomr_core.base.hardware import cpu_name
+from decomr_core.measures.metrics import bootstrap_interval
 from training.evaluation_report import known_rows
 from training.train import PACE
 from training.train_config import TrainConfig
@@ -43,7 +43,7 @@ class Cell:
 
     Attributes:
         uv_map: the label of the UV map.
-        lnet_input: one of `decomr_core.config.LNET_INPUTS`.
+        lnet_input: one of `decomr_core.base.config.LNET_INPUTS`.
     """
 
     uv_map: str

@@ -1,11 +1,12 @@
 """Random scale, rotation, mirroring and colour of a photograph, and of all that is known about it.
 
-The picture is cut by the same function as on the robot (`decomr_core.crop`). Labels follow it: 2D
-keypoints into the crop frame, 3D keypoints and the body's root about the camera axis, and in a
-mirrored picture left becomes right. The amounts are those of the paper's implementation, which
-has them from SPIN (Kolotouros et al., ICCV 2019): the side of the square times a normal number of
-deviation 0.25 about 1, cut off at 0.75 and 1.25; in two of five pictures a rotation of deviation
-30 degrees, cut off at 60; mirrored with probability 1/2; each colour channel times 0.6 to 1.4.
+The picture is cut by the same function as on the robot (`decomr_core.geometry.crop`). Labels
+follow it: 2D keypoints into the crop frame, 3D keypoints and the body's root about the camera
+axis, and in a mirrored picture left becomes right. The amounts are those of the paper's
+implementation, which has them from SPIN (Kolotouros et al., ICCV 2019): the side of the square
+times a normal number of deviation 0.25 about 1, cut off at 0.75 and 1.25; in two of five pictures
+a rotation of deviation 30 degrees, cut off at 60; mirrored with probability 1/2; each colour
+channel times 0.6 to 1.4.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.body_models.joint_sets import MIRRORED_ANNOTATED_JOINTS, NUM_ANNOTATED
 from decomr_core.body_models.joints import MIRRORED_JOINTS, NUM_JOINTS
-from decomr_core.crop import check_image, crop_from_image_xy, crop_pixels
-from decomr_core.structures import check_shape
+from decomr_core.geometry.crop import check_image, crop_from_image_xy, crop_pixels
 from training.datasets.poses import MIRROR
 from training.datasets.rotations import (
     axis_angle_from_matrix,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from decomr_core.body_models import JOINT_NAMES, PARENTS
-from decomr_core.metrics import (
+from decomr_core.measures.metrics import (
     bone_length_variation,
     bone_lengths_m,
     bootstrap_interval,

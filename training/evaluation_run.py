@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from decomr_core.crop import CROP_SCALE, crop_pixels
+from decomr_core.geometry.crop import CROP_SCALE, crop_pixels
 from decomr_core.runtimes import Runtime
 from training.datasets.image_files import read_labels, read_rgb
 from training.datasets.person_record import PersonRecord

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 import torch
 
-from decomr_core.crop import image_from_crop_xy
-from decomr_core.files import replacing, write_if_missing
-from decomr_core.structures import check_shape
+from decomr_core.base.files import replacing, write_if_missing
+from decomr_core.base.structures import check_shape
+from decomr_core.geometry.crop import image_from_crop_xy
 from training.augmentation import Augmentation
 from training.iuv_target import flip_iuv
 

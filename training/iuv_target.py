@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decomr_core.rasterizer import Fragments
+from decomr_core.geometry.rasterizer import Fragments
 
 __all__ = ['IUV_STRIDE', 'flip_iuv', 'iuv_target', 'shrink_iuv']
 

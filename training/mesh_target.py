@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models import BodyModel
-from decomr_core.rasterizer import Fragments, rasterize
-from decomr_core.structures import check_shape
+from decomr_core.geometry.rasterizer import Fragments, rasterize
 from decomr_core.uv.uv_map import UVMap
 from training.iuv_target import IUV_STRIDE, iuv_target
 

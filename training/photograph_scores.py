@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.camera import project_weak
-from decomr_core.detection import box_overlaps
-from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.metrics import (
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.geometry.camera import project_weak
+from decomr_core.measures.metrics import (
     bootstrap_interval,
     folded_share,
     neighbor_faces,
     stretched_share,
 )
-from decomr_core.structures import HumanMesh
+from decomr_core.people.detection import box_overlaps
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.datasets.coco import COCO_JOINTS
 from training.datasets.coco_photographs import Photograph, PhotographedPerson, outline_mask

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decomr_core.crop import normalize_images
-from decomr_core.losses import project_weak_perspective
+from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.rasterizer import rasterize
+from decomr_core.measures.losses import project_weak_perspective
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.rasterizer import rasterize
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.datasets.person_batch import PersonBatch
 

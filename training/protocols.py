@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.joint_sets import (
     EVALUATED_FROM_ANNOTATED,
@@ -25,16 +26,15 @@ from decomr_core.body_models.joint_sets import (
     evaluated_regressor,
 )
 from decomr_core.body_models.parts import SEGMENT_NAMES, face_segments_from_parts
-from decomr_core.camera import project_weak
-from decomr_core.drawing import nearest_faces
-from decomr_core.metrics import (
+from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.drawing import nearest_faces
+from decomr_core.measures.metrics import (
     mpjpe_mm,
     pa_mpjpe_mm,
     segmentation_counts,
     surface_error_mm,
     vertex_error_mm,
 )
-from decomr_core.structures import NetworkOutput
 from training.datasets.person_record import PersonRecord
 from training.datasets.root_frame import root_frame_body
 from training.evaluation_sets import EVALUATION_SETS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from decomr_core.files import replacing
+from decomr_core.base.files import replacing
 
 __all__ = ['RunFolder', 'without_folders']
 

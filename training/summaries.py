@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from decomr_core import checkpoint
+from decomr_core.base.files import replacing
 from decomr_core.body_models import load_body
 from decomr_core.body_models.joints import MIRRORED_JOINTS
-from decomr_core.files import replacing
+from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.poses import MIRROR

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
-from decomr_core.crop import CROP_SCALE, crop_pixels, normalize_images
-from decomr_core.metrics import (
+from decomr_core.geometry.crop import CROP_SCALE, crop_pixels, normalize_images
+from decomr_core.measures.metrics import (
     align_similarity,
     folded_share,
     foreground_iou,
@@ -25,7 +26,6 @@ from decomr_core.metrics import (
 )
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import Runtime
-from decomr_core.structures import NetworkOutput
 from decomr_core.uv.uv_map import UVMap
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, held_out_set

@@ -28,8 +28,8 @@ from jsonargparse import ArgumentParser
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from decomr_core import checkpoint
-from decomr_core.config import network_config
+from decomr_core.base.config import network_config
+from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.person_batch import PersonBatch

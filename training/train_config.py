@@ -181,8 +181,8 @@ class TrainConfig:
     """One training run.
 
     Attributes:
-        preset: the network's preset, one of `decomr_core.config.PRESETS`.
-        lnet_input: what LNet sees of the image, one of `decomr_core.config.LNET_INPUTS`.
+        preset: the network's preset, one of `decomr_core.base.config.PRESETS`.
+        lnet_input: what LNet sees of the image, one of `decomr_core.base.config.LNET_INPUTS`.
         body: the body: the built-in one by name, or an npz from `decomr body import`. Poses and
             shapes of public data sets are SMPL's and need SMPL.
         male_body, female_body: npz of the bodies of those genders; empty takes `body`.

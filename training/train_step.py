@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from decomr_core import losses
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, annotated_regressor
-from decomr_core.crop import normalize_images
+from decomr_core.geometry.crop import normalize_images
+from decomr_core.measures import losses
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.structures import NetworkOutput
 from decomr_core.uv.fitted_map import FittedLocationMap
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from decomr_core.structures import NetworkOutput, check_shape
-from decomr_core.topology import Topology
+from decomr_core.base.structures import NetworkOutput, check_shape
+from decomr_core.uv.topology import Topology
 
 __all__ = ['DEFAULT_RUNTIME', 'RUNTIMES', 'Runtime', 'available_runtimes', 'check_crops',
            'check_runtime', 'load_runtime']
@@ -26,7 +26,10 @@ RUNTIMES = {
     'onnxruntime': ('onnxruntime', 'OnnxRuntime', 'pip install onnxruntime'),
     'tensorrt': ('tensorrt', 'TensorRtRuntime', 'pip install tensorrt cuda-python'),
 }
-"""By name: the Python module it needs, its class in `<name>_runtime.py`, how to install it."""
+"""By name: the Python module it needs, its class, how to install it."""
+
+_MODULES = {'torch': 'torch.runtime', 'openvino': 'openvino_runtime',
+            'onnxruntime': 'onnxruntime_runtime', 'tensorrt': 'tensorrt.runtime'}
 
 DEFAULT_RUNTIME = 'openvino'
 """The fastest one on a CPU."""
@@ -80,7 +83,7 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
     """
     check_runtime(name)
     _, class_name, _ = RUNTIMES[name]
-    loaded = importlib.import_module(f'decomr_core.runtimes.{name}_runtime')
+    loaded = importlib.import_module(f'decomr_core.runtimes.{_MODULES[name]}')
     runtime = getattr(loaded, class_name)
     _check_options(name, runtime, options)
     return runtime(weights, **options)

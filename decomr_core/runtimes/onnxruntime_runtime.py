@@ -17,16 +17,16 @@ try:
 except ImportError as error:
     raise ImportError('ONNX Runtime is not installed: pip install onnxruntime') from error
 
-from decomr_core.assets import BUILTIN
+from decomr_core.base.assets import BUILTIN
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes, batches
-from decomr_core.runtimes.exported import (
+from decomr_core.runtimes.exported_model import (
     INPUT_NAME,
     OUTPUT_NAMES,
     ExportedModel,
     exported_model,
 )
-from decomr_core.structures import NetworkOutput
 
 __all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'open_model', 'run_onnx']
 

@@ -19,16 +19,16 @@ try:
 except ImportError as error:
     raise ImportError('OpenVINO is not installed: pip install openvino') from error
 
-from decomr_core.assets import BUILTIN
-from decomr_core.cache import cache_folder, find_cached, is_writable
+from decomr_core.base.assets import BUILTIN
+from decomr_core.base.cache import cache_folder, find_cached, is_writable
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
-from decomr_core.runtimes.exported import (
+from decomr_core.runtimes.exported_model import (
     INPUT_NAME,
     OUTPUT_NAMES,
     ExportedModel,
     exported_model,
 )
-from decomr_core.structures import NetworkOutput
 
 __all__ = ['BATCH_SIZES', 'PRECISIONS', 'OpenVinoRuntime', 'choose_precision', 'compile_model',
            'convert_onnx', 'cpu_precisions', 'run_model']

@@ -6,13 +6,13 @@ from fake_people import FakeRuntime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomr_core.agreement import covered_share, foreground_share
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.detection import Detections
-from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.structures import HumanMesh
-from decomr_core.topology import Topology
-from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.estimation.agreement import covered_share, foreground_share
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.people.detection import Detections
+from decomr_core.people.tracking import Tracker, TrackerConfig
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 
 SIZE = 64

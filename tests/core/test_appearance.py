@@ -3,7 +3,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from decomr_core.appearance import BINS, MIDDLE, PARTS, PATCH_PX, look_distances, looks_of_boxes
+from decomr_core.people.appearance import (
+    BINS,
+    MIDDLE,
+    PARTS,
+    PATCH_PX,
+    look_distances,
+    looks_of_boxes,
+)
 
 
 def looks_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from decomr_core import bench, cli, network_bench, runtimes
+from decomr_core import cli, runtimes
+from decomr_core.commands import bench, network_bench
 
 
 def found(case: network_bench.NetworkCase) -> dict:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from small_networks import resnet_config
 
-from decomr_core import assets
+from decomr_core.base import assets
+from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import load_blazepose, load_network, save_checkpoint
-from decomr_core.config import network_config
-from decomr_core.crop import denormalize_images, image_statistics, normalize_images
+from decomr_core.geometry.crop import denormalize_images, image_statistics, normalize_images
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blazepose import NUM_LANDMARKS
-from decomr_core.runtimes.torch_precision import arithmetic, mixed_network
+from decomr_core.networks.checkpoint import load_blazepose, load_network, save_checkpoint
+from decomr_core.runtimes.torch.precision import arithmetic, mixed_network
 from decomr_core.uv.uv_map import UVMap
 
 # What OpenVINO computes of the published file in float32, heatmaps at every eighth pixel.

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from decomr_core.body_models import load_body
 from decomr_core.uv import round_trip
-from decomr_core.uv.build_uv_map import build_uv_map
-from decomr_core.uv.clearance import Clearance
-from decomr_core.uv.distortion import DistortionEnergy
-from decomr_core.uv.flatten import flatten_half, tutte_half_disc
-from decomr_core.uv.landmarks import find_landmarks, half_body
+from decomr_core.uv.chart.build_uv_map import build_uv_map
+from decomr_core.uv.chart.clearance import Clearance
+from decomr_core.uv.chart.distortion_energy import DistortionEnergy
+from decomr_core.uv.chart.flatten import flatten_half, tutte_half_disc
+from decomr_core.uv.chart.landmarks import find_landmarks, half_body
+from decomr_core.uv.chart.seams import cut_half, find_seams
+from decomr_core.uv.chart.stress import Stress
 from decomr_core.uv.quality import (
     _crossings,
     check_validity,
@@ -25,8 +27,6 @@ from decomr_core.uv.quality import (
     report_uv_map,
     validity,
 )
-from decomr_core.uv.seams import cut_half, find_seams
-from decomr_core.uv.stress import Stress
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 # Parts of SMPL's left hand and foot.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from decomr_core import cache
+from decomr_core.base import cache
 
 # Nobody can create anything there, not even root.
 UNWRITABLE = '/dev/null/home'

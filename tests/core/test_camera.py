@@ -6,7 +6,7 @@ from fake_people import fitted_weak_camera
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core.camera import (
+from decomr_core.geometry.camera import (
     body_translations,
     box_weak,
     check_intrinsics,
@@ -17,7 +17,7 @@ from decomr_core.camera import (
     project_weak,
     root_translation,
 )
-from decomr_core.crop import image_from_crop_xy, square_crops
+from decomr_core.geometry.crop import image_from_crop_xy, square_crops
 
 INTRINSICS = intrinsics_from_fov(1280, 720, 70)
 PLACES = st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.2, 12))

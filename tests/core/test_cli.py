@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from fake_people import FakeRuntime
 
-from decomr_core import __version__, cli, predict, runtimes
+from decomr_core import __version__, cli, runtimes
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.commands import predict
 from decomr_core.uv import round_trip
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 

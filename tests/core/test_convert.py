@@ -17,7 +17,7 @@ from official_network import (
 from decomr_core import cli
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.frames import ROOT_FROM_BODY, in_root_frame
-from decomr_core.checkpoint import (
+from decomr_core.networks.checkpoint import (
     load_network,
     official_name,
     read_metadata,

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core.crop import (
+from decomr_core.geometry.crop import (
     IMAGE_MEAN,
     IMAGE_STD,
     check_boxes,

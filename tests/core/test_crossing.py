@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from decomr_core.detection import Detections, box_overlaps
-from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.people.detection import Detections, box_overlaps
+from decomr_core.people.tracking import Tracker, TrackerConfig
 
 WIDTH, HEIGHT, FPS, FRAMES = 640, 480, 15, 120
 # Where each starts, px; how fast, px per frame; how tall, px. The last is in front.

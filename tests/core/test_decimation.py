@@ -6,7 +6,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.decimation import decimate_faces
+from decomr_core.geometry.decimation import decimate_faces
 
 
 def _area_and_volume(points: np.ndarray, faces: np.ndarray) -> tuple[float, float]:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from decomr_core.detection import GivenBoxes, WholeFrame, box_overlaps, clip_boxes
-from decomr_core.detectors import load_detector
+from decomr_core.estimation.detectors import load_detector
+from decomr_core.people.detection import GivenBoxes, WholeFrame, box_overlaps, clip_boxes
 
 BOXES = hnp.arrays(np.float32, st.tuples(st.integers(0, 6), st.just(4)),
                    elements=st.floats(-50, 150, width=32)).map(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from decomr_core import assets, cli, doctor
+from decomr_core import cli
+from decomr_core.base import assets
+from decomr_core.commands import doctor
 
 
 @pytest.fixture(scope='module')

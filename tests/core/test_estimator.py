@@ -8,11 +8,11 @@ import pytest
 from fake_people import CROP_SIZE, FakeRuntime, fitted_weak_camera
 
 from decomr_core.body_models import BodyModel
-from decomr_core.camera import intrinsics_from_fov, project_perspective
-from decomr_core.detection import Detections, GivenBoxes
-from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
-from decomr_core.topology import Topology
-from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.estimation.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
+from decomr_core.geometry.camera import intrinsics_from_fov, project_perspective
+from decomr_core.people.detection import Detections, GivenBoxes
+from decomr_core.people.tracking import Tracker, TrackerConfig
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 
 IMAGE = np.full((480, 640, 3), 100, np.uint8)

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from decomr_core import export, onnx_graph, parity
+from decomr_core.export import export, onnx_graph
+from decomr_core.measures import parity
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import EXPORT_VERSION, ExportedModel
+from decomr_core.runtimes.exported_model import EXPORT_VERSION, ExportedModel
 from decomr_core.runtimes.openvino_runtime import convert_onnx
 
 pytest.importorskip('openvino')

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from decomr_core.parity import (
+from decomr_core.measures.parity import (
     LIMITS_MM,
     NUM_PARITY_CROPS,
     ROUNDED_TEXEL_MM,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from decomr_core.files import replacing, write_if_missing
+from decomr_core.base.files import replacing, write_if_missing
 from tests.test_import_rule import FOLDERS, ROOT, python_files
 
 BOTH = pytest.mark.parametrize('has_rivals', [False, True])
@@ -64,7 +64,7 @@ def test_rivals_write_to_places_of_their_own_and_the_last_one_stays(tmp_path: Pa
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
-    code = ('import os, signal, sys; from decomr_core.files import replacing\n'
+    code = ('import os, signal, sys; from decomr_core.base.files import replacing\n'
             'with replacing(sys.argv[1]) as part:\n'
             "    part.write_text('half')\n"
             '    os.kill(os.getpid(), signal.SIGKILL)')
@@ -135,4 +135,4 @@ def test_no_other_file_of_ours_moves_what_it_wrote_into_place() -> None:
     users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS)
              for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
              if isinstance(node, ast.Attribute) and ast.unparse(node) == 'os.replace'}
-    assert users == {'decomr_core/files.py'}
+    assert users == {'decomr_core/base/files.py'}

@@ -18,9 +18,9 @@ from small_networks import POSED, small_config
 from benchmarks import gpu
 from benchmarks.official_structure import OfficialStructure, warp_image_by_image
 from decomr_core.body_models import BodyModel
+from decomr_core.measures.parity import measure_parity, parity_crops
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.parity import measure_parity, parity_crops
-from decomr_core.runtimes.exported import OUTPUT_NAMES
+from decomr_core.runtimes.exported_model import OUTPUT_NAMES
 from decomr_core.uv.uv_map import UVMap
 from decomr_core.uv.warp import warp_to_uv
 

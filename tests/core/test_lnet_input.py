@@ -8,10 +8,10 @@ import pytest
 import torch
 from small_networks import resnet_config
 
+from decomr_core.base.config import LNET_INPUTS, NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import load_network, save_checkpoint
-from decomr_core.config import LNET_INPUTS, NetworkConfig, network_config
 from decomr_core.networks import DecoMR
+from decomr_core.networks.checkpoint import load_network, save_checkpoint
 from decomr_core.networks.lnet import POINT_CHANNELS
 from decomr_core.uv.uv_map import UVMap
 from decomr_core.uv.warp import WARP_CHANNELS

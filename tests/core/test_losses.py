@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from decomr_core import losses
+from decomr_core.measures import losses
 
 PARITY = Path(__file__).parents[1] / 'data' / 'parity' / 'parity_losses.npz'
 

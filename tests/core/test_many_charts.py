@@ -7,11 +7,11 @@ import pytest
 import torch
 from small_networks import resnet_config
 
-from decomr_core import losses
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.parts import GROUP_NAMES
-from decomr_core.checkpoint import load_network, read_metadata, save_checkpoint
+from decomr_core.measures import losses
 from decomr_core.networks import DecoMR
+from decomr_core.networks.checkpoint import load_network, read_metadata, save_checkpoint
 from decomr_core.uv.fitted_map import FittedLocationMap, random_bodies
 from decomr_core.uv.location_map import GROUP_WEIGHTS, LocationMapper, weight_map
 from decomr_core.uv.uv_map import UVMap

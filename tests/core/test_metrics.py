@@ -11,7 +11,7 @@ from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
 from decomr_core.body_models import PARENTS
-from decomr_core.metrics import (
+from decomr_core.measures.metrics import (
     IGNORED_LABEL,
     align_similarity,
     bone_length_variation,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core.motion import (
+from decomr_core.people.motion import (
     ACCELERATION,
     DAMPING_S,
     FIRST_SPEED,

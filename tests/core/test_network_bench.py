@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import pytest
 
-from decomr_core import network_bench
 from decomr_core.cli import main
-from decomr_core.network_bench import NetworkCase, bench_networks, bench_table, gflop_of
+from decomr_core.commands import network_bench
+from decomr_core.commands.network_bench import NetworkCase, bench_networks, bench_table, gflop_of
 from decomr_core.runtimes import RUNTIMES, load_runtime
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from small_networks import POSED, resnet_config, small_config
 
+from decomr_core.base.config import PRESETS, NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.config import PRESETS, NetworkConfig, network_config
-from decomr_core.losses import project_weak_perspective
+from decomr_core.measures.losses import project_weak_perspective
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blocks import RunningNorm, UpsamplingBlock
 from decomr_core.networks.lnet import TexelProjection

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from decomr_core.cache import cache_folder
+from decomr_core.base.cache import cache_folder
 from tests.outside import watched
 
 pytest.importorskip('openvino')
@@ -19,7 +19,8 @@ pytest.importorskip('onnxruntime')
 
 OURS = {'.cache', '.cache/decomr'}
 LOADS_BOTH = ('import decomr_core.runtimes.openvino_runtime as o, '
-              'decomr_core.runtimes.onnxruntime_runtime as r; from decomr_core.assets import *; '
+              'decomr_core.runtimes.onnxruntime_runtime as r; '
+              'from decomr_core.base.assets import *; '
               'o._core(); r.open_model(find_detector("int8"), "cpu", 1); '
               'o.openvino.convert_model(str(find_detector("int8")))')
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decomr_core import parity
 from decomr_core.cli import main
+from decomr_core.measures import parity
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import ExportedModel, exported_model
+from decomr_core.runtimes.exported_model import ExportedModel, exported_model
 
 pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')

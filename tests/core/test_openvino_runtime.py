@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from decomr_core import parity
+from decomr_core.measures import parity
 from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import ExportedModel
+from decomr_core.runtimes.exported_model import ExportedModel
 
 pytest.importorskip('openvino')
 

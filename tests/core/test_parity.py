@@ -13,10 +13,10 @@ from official_network import (
     stage_outputs,
 )
 
+from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import load_official, state_dict_from_official
-from decomr_core.config import network_config
 from decomr_core.networks import DecoMR
+from decomr_core.networks.checkpoint import load_official, state_dict_from_official
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
 

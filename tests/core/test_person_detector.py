@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core import assets, person_detector
-from decomr_core.appearance import looks_of_boxes
-from decomr_core.detection import Detections, box_overlaps
-from decomr_core.person_detector import INPUT_SIZE, RUNTIMES, PersonDetector
+from decomr_core.base import assets
+from decomr_core.estimation import person_detector
+from decomr_core.estimation.person_detector import INPUT_SIZE, RUNTIMES, PersonDetector
+from decomr_core.people.appearance import looks_of_boxes
+from decomr_core.people.detection import Detections, box_overlaps
 
 # Of Debian's package opencv-doc.
 PEDESTRIANS = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 from fake_people import FakeRuntime
 
-from decomr_core import predict
-from decomr_core.drawing import color_of_track
-from decomr_core.topology import Topology
+from decomr_core.commands import predict
+from decomr_core.geometry.drawing import color_of_track
+from decomr_core.uv.topology import Topology
 from tests.core.test_cli import fake_network, picture, run
 
 __all__ = ['fake_network', 'picture']  # the fixtures

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from decomr_core import prepare
 from decomr_core.body_models import load_body
-from decomr_core.checkpoint import save_checkpoint
-from decomr_core.runtimes.exported import ExportedModel, find_export
+from decomr_core.estimation import prepare
+from decomr_core.networks.checkpoint import save_checkpoint
+from decomr_core.runtimes.exported_model import ExportedModel, find_export
 from decomr_core.uv.uv_map import load_uv_map
 from tests.core.small_networks import lively_network, small_config
 
@@ -23,7 +23,7 @@ pytest.importorskip('openvino')
 START = """
 import sys, numpy
 from decomr_core.runtimes import load_runtime
-from decomr_core.person_detector import PersonDetector
+from decomr_core.estimation.person_detector import PersonDetector
 network = load_runtime('openvino', sys.argv[1])
 network.run(numpy.zeros((5, network.crop_size, network.crop_size, 3), numpy.uint8))
 PersonDetector()(numpy.zeros((64, 64, 3), numpy.uint8))
@@ -116,7 +116,7 @@ def test_runtimes_that_need_no_export_miss_none(weights: Path) -> None:
 
 def test_the_parent_of_an_export_takes_it_along_when_it_is_killed(
         tmp_path: Path, weights: Path) -> None:
-    code = ('import sys; from decomr_core.prepare import export_apart; '
+    code = ('import sys; from decomr_core.estimation.prepare import export_apart; '
             'export_apart(sys.argv[1], lambda text: print(text, flush=True))')
     with subprocess.Popen([sys.executable, '-c', code, str(weights)], text=True,
                           stdout=subprocess.PIPE,

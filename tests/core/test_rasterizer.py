@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_core import rasterizer
-from decomr_core.rasterizer import rasterize
+from decomr_core.geometry import rasterizer
+from decomr_core.geometry.rasterizer import rasterize
 
 
 def rasterize_naive(vertices: np.ndarray, faces: np.ndarray, size: int,

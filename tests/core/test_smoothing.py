@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomr_core.smoothing import MeshSmoother, SmoothingConfig
-from decomr_core.structures import HumanMesh
+from decomr_core.base.structures import HumanMesh
+from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
 
 NUM_VERTICES, NUM_JOINTS, FPS = 40, 6, 30
 BODY = np.random.default_rng(0).normal(0, 0.4, (NUM_VERTICES + NUM_JOINTS, 3))

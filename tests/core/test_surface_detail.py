@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.losses import mesh_edges
+from decomr_core.measures.losses import mesh_edges
 from decomr_core.uv.fitted_map import random_bodies
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.surface_detail import SurfaceDetail

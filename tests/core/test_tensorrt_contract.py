@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from decomr_core.runtimes.tensorrt_plan import PRECISIONS
+from decomr_core.runtimes.tensorrt.plan import PRECISIONS
 from tests.core.fake_tensorrt import FakeGpu
 from tests.core.tensorrt_contract import Checker
 from tests.test_import_rule import ROOT
@@ -31,7 +31,7 @@ SYMBOLS = ('getInferLibVersion', 'getNvOnnxParserVersion', 'createInferBuilder_I
            'createInferRefitter_INTERNAL', 'createInferRuntime_INTERNAL',
            'createNvOnnxParser_INTERNAL', 'createNvOnnxParserRefitter_INTERNAL',
            'getBuilderPluginRegistry', 'getPluginRegistry')
-FILES = {'tensorrt': 'tensorrt_engine.py', 'cudart': 'cuda_device.py'}
+FILES = {'tensorrt': 'tensorrt/engine.py', 'cudart': 'cuda_device.py'}
 # A few that must be among what was checked: else the check has lost its way.
 ESSENTIAL = {
     'tensorrt': {'Builder.build_serialized_network', 'OnnxParser.parse_from_file',
@@ -202,8 +202,10 @@ import sys
 from pathlib import Path
 import tensorrt_bindings
 sys.modules['tensorrt'] = tensorrt_bindings
-from decomr_core.runtimes import cuda_device, tensorrt_engine as engine, tensorrt_runtime
-from decomr_core.runtimes.tensorrt_plan import PRECISIONS, PlanKey
+from decomr_core.runtimes import cuda_device
+from decomr_core.runtimes.tensorrt import engine
+from decomr_core.runtimes.tensorrt import runtime as tensorrt_runtime
+from decomr_core.runtimes.tensorrt.plan import PRECISIONS, PlanKey
 assert 'torch' not in sys.modules
 
 log = engine._log()

@@ -10,7 +10,7 @@ import pytest
 onnx = pytest.importorskip('onnx')
 from tensorrt_operators import beyond_tensorrt  # noqa: E402
 
-from decomr_core.export import OPSET  # noqa: E402
+from decomr_core.export.export import OPSET  # noqa: E402
 
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])

@@ -14,20 +14,22 @@ import pytest
 import torch
 from pretended_queue import PretendedQueue
 
-from decomr_core import parity
 from decomr_core.cli import main
+from decomr_core.measures import parity
+from decomr_core.measures.parity import Parity, measure_parity, parity_crops, vertex_error_mm
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.parity import Parity, measure_parity, parity_crops, vertex_error_mm
-from decomr_core.runtimes import Runtime, load_runtime, torch_precision, torch_runtime
-from decomr_core.runtimes.torch_cuda import WARM_UP, BatchRunner, find_device, memory_told
-from decomr_core.runtimes.torch_folding import fold_normalisation
-from decomr_core.runtimes.torch_precision import (
+from decomr_core.runtimes import Runtime, load_runtime
+from decomr_core.runtimes.torch import precision as torch_precision
+from decomr_core.runtimes.torch import runtime as torch_runtime
+from decomr_core.runtimes.torch.cuda import WARM_UP, BatchRunner, find_device, memory_told
+from decomr_core.runtimes.torch.folding import fold_normalisation
+from decomr_core.runtimes.torch.precision import (
     arithmetic,
     check_precision,
     mixed_network,
     remembered_parity,
 )
-from decomr_core.runtimes.torch_runtime import PackedNetwork
+from decomr_core.runtimes.torch.runtime import PackedNetwork
 
 CPU, GPU = torch.device('cpu'), torch.device('cuda', 0)
 MIB = 2**20

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomr_core.detection import Detections
-from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.people.detection import Detections
+from decomr_core.people.tracking import Tracker, TrackerConfig
 
 LEFT, RIGHT = [10, 10, 50, 110], [200, 20, 240, 130]
 

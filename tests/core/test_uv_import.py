@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core import cli
-from decomr_core.predict import write_obj
-from decomr_core.topology import Topology
+from decomr_core.commands.predict import write_obj
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.obj_template import read_obj_template
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_import import describe_uv_map, import_uv_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 

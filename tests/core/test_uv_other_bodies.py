@@ -12,8 +12,8 @@ import torch
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.body_data import BodyData
 from decomr_core.body_models.mirror import find_mirrored_vertices
-from decomr_core.uv.build_uv_map import build_uv_map
-from decomr_core.uv.landmarks import find_landmarks, half_body
+from decomr_core.uv.chart.build_uv_map import build_uv_map
+from decomr_core.uv.chart.landmarks import find_landmarks, half_body
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.quality import distance_similarity, validity
 from decomr_core.uv.uv_map import UVMap

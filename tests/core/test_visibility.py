@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from decomr_core.assets import find_body
+from decomr_core.base.assets import find_body
 from decomr_core.body_models import BodyData, BodyModel
-from decomr_core.rasterizer import rasterize
-from decomr_core.visibility import VisibilityTest
+from decomr_core.geometry.rasterizer import rasterize
+from decomr_core.geometry.visibility import VisibilityTest
 
 HALF_TURN = np.array([1, -1, -1], np.float32)
 

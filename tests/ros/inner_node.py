@@ -13,9 +13,9 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 
-from decomr_core.detection import Detections
-from decomr_core.structures import NetworkOutput
-from decomr_core.topology import Topology
+from decomr_core.base.structures import NetworkOutput
+from decomr_core.people.detection import Detections
+from decomr_core.uv.topology import Topology
 from decomr_ros import decomr_node, pipeline, stamp_checks
 from decomr_ros.decomr_node import DecomrNode
 from decomr_ros.messages import nanoseconds_from_stamp

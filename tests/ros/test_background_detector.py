@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from decomr_core.detection import Detections
-from decomr_core.tracking import TrackerConfig
+from decomr_core.people.detection import Detections
+from decomr_core.people.tracking import TrackerConfig
 from decomr_ros.background_detector import BackgroundDetector, BackgroundTracker
 from tests.ros.conftest import wait_until
 

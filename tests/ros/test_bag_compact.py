@@ -13,7 +13,7 @@ from decomr.msg import HumanMeshArray
 from rclpy.serialization import deserialize_message
 
 from decomr_core import cli
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_ros.bag import read_bag
 from decomr_ros.messages import human_meshes_from_message
 from tests.ros.test_bag_commands import (

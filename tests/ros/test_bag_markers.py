@@ -16,9 +16,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from decomr_core import cli
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.structures import HumanMesh
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics
 from decomr_ros.bag_markers import add_markers, serialized_transforms

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from decomr_core.camera import intrinsics_from_fov
+from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_ros.bad_input import BadInput
 from decomr_ros.calibration import MOST_SIZES, Calibration, CalibrationStore
 from decomr_ros.messages import camera_info_message

@@ -10,9 +10,9 @@ import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.structures import HumanMesh
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import outputs as outputs_module
 from decomr_ros.compressed import compressed_message, rgb_from_compressed_message

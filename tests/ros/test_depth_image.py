@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from decomr_core.camera import project_weak
-from decomr_core.structures import HumanMesh
+from decomr_core.base.structures import HumanMesh
+from decomr_core.geometry.camera import project_weak
 from decomr_ros.bad_input import BadInput
 from decomr_ros.calibration import Calibration
 from decomr_ros.depth_image import depth_from_message, place_by_depth

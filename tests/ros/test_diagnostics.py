@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from decomr_core.base.structures import StageTimes
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
-from decomr_core.structures import StageTimes
 from decomr_ros import diagnostics
 from decomr_ros.diagnostics import FrameStatistics, Situation, failing_as, judge
 from decomr_ros.frame_worker import WorkerCounts

@@ -13,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages import human_mesh_array_message, mesh_topology_message
 from tests.ros.conftest import Process, RosTest, make_mesh

@@ -17,7 +17,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from decomr_core.camera import intrinsics_from_fov
+from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_ros import inputs as inputs_module
 from decomr_ros import subscriptions
 from decomr_ros.bad_input import BadInput

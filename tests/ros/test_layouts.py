@@ -17,7 +17,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.bag import read_bag, read_topics
 from decomr_ros.bag_markers import add_markers

@@ -15,9 +15,9 @@ from rclpy.serialization import deserialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.structures import HumanMesh
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import markers_node
 from decomr_ros.markers import MeshMarkers

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from decomr_core.body_models import load_body
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.messages import (
     camera_info_message,

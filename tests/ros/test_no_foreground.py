@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from decomr_core.structures import NetworkOutput
+from decomr_core.base.structures import NetworkOutput
 from tests.core.fake_people import FakeRuntime
 from tests.ros.inner_node import HEIGHT, WIDTH, values_of
 from tests.ros.test_node_warnings import log, make

@@ -29,8 +29,8 @@ sys.modules.update(gpu.modules())
 """
 # The detector does not bring what its interface promises.
 BROKEN_CODE = """
-import decomr_core.detectors
-decomr_core.detectors.load_detector = lambda name, **_: {}['no such detector']
+import decomr_core.estimation.detectors
+decomr_core.estimation.detectors.load_detector = lambda name, **_: {}['no such detector']
 """
 
 

@@ -15,7 +15,7 @@ from lifecycle_msgs.msg import State, Transition
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo, Image
 
-from decomr_core.camera import intrinsics_from_fov
+from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_ros.images import image_message
 from decomr_ros.messages import (
     camera_info_message,

@@ -13,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import inputs as inputs_module
 from decomr_ros import stamp_checks, standing_warnings

@@ -9,7 +9,7 @@ import yaml
 from rclpy.qos import ReliabilityPolicy
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import outputs
 from decomr_ros.managed_node import FAILURE, SUCCESS

@@ -26,7 +26,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from decomr_core.structures import HumanMesh
+from decomr_core.base.structures import HumanMesh
 from decomr_ros import bag
 from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics
 from decomr_ros.messages import human_mesh_array_message, human_meshes_from_message

@@ -9,9 +9,9 @@ import pytest
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.camera import project_perspective
-from decomr_core.structures import HumanMesh
+from decomr_core.geometry.camera import project_perspective
 from decomr_ros import rep155
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.rep155 import Rep155Bodies, cut_out, skeleton_points

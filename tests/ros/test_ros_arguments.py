@@ -10,7 +10,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.ros_arguments import ignored_files_text, is_remapped, section_fits
 from tests.ros.conftest import RosTest

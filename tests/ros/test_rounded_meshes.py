@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
-from decomr_core.structures import HumanMesh
+from decomr_core.base.structures import HumanMesh
 from decomr_ros.messages import (
     human_mesh_array_message,
     human_meshes_from_message,

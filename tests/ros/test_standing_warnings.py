@@ -15,7 +15,7 @@ from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import diagnostics, standing_warnings
 from decomr_ros.diagnostics import FrameStatistics

@@ -11,7 +11,7 @@ from rclpy.serialization import deserialize_message
 from std_msgs.msg import String
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import pipeline
 from decomr_ros.taking_thread import OwnThread, TakingThread

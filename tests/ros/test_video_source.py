@@ -9,7 +9,7 @@ import pytest
 import rclpy
 from sensor_msgs.msg import CameraInfo, Image
 
-from decomr_core.camera import intrinsics_from_fov
+from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_ros.images import rgb_from_image_message
 from decomr_ros.video_frames import Calibration, VideoFrames, read_calibration
 from decomr_ros.video_source import main

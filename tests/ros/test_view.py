@@ -17,7 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from decomr_core.camera import intrinsics_from_fov  # noqa: E402
+from decomr_core.geometry.camera import intrinsics_from_fov  # noqa: E402
 from decomr_ros import view, view_scene  # noqa: E402
 from decomr_ros.images import image_message  # noqa: E402
 from decomr_ros.messages import (  # noqa: E402

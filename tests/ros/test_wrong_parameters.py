@@ -12,7 +12,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 
 from decomr_core.body_models import BodyModel
-from decomr_core.topology import Topology
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.parameter_checks import _NEEDS, UNUSED, unused_parameters
 from decomr_ros.parameter_table import ParameterEntry

@@ -14,11 +14,11 @@ import pytest
 import torch
 from fabricated_sets import OracleRuntime, render_people, write_bodies, write_regressor
 
+from decomr_core.base.config import NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import save_checkpoint
-from decomr_core.config import NetworkConfig, network_config
 from decomr_core.networks import DecoMR
-from decomr_core.topology import Topology
+from decomr_core.networks.checkpoint import save_checkpoint
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.small_networks import SIZES, resnet_config
 from training import evaluate, train, training_data

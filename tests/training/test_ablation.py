@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from decomr_core.checkpoint import read_metadata
-from decomr_core.config import LNET_INPUTS
+from decomr_core.base.config import LNET_INPUTS
+from decomr_core.networks.checkpoint import read_metadata
 from training import ablation_report, synthetic_scores, train, training_data
 from training.ablation import Ablation, AblationConfig, main
 from training.ablation_report import find_comparison, finding, plot_ablation, table

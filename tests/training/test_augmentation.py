@@ -17,7 +17,7 @@ from decomr_core.body_models.joint_sets import (
     MIRRORED_ANNOTATED_JOINTS,
     annotated_regressor,
 )
-from decomr_core.crop import crop_pixels, image_from_crop_xy
+from decomr_core.geometry.crop import crop_pixels, image_from_crop_xy
 from training.augmentation import (
     Augmentation,
     AugmentationConfig,

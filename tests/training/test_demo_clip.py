@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import load_body
-from decomr_core.detectors import load_detector
+from decomr_core.estimation.detectors import load_detector
 from tools.demo_walk import passing_by, round_with_a_stop, walk
 
 CLIP = DATA_FOLDER / 'demo_clip.mp4'

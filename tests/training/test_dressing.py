@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.rasterizer import rasterize
+from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.uv_map import UVMap
 from tests.training.fabricated_wardrobe import OFFSET_M, make_wardrobe, write_panoramas
 from training.datasets.backgrounds import Scene

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.rasterizer import rasterize
+from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from tests.training.fabricated_wardrobe import make_wardrobe
 from training.datasets import furnishing

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from decomr_core import checkpoint
 from decomr_core.body_models import BodyModel
+from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
 from tests.core.small_networks import small_config

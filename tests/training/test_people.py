@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from decomr_core.body_models import BodyModel
-from decomr_core.crop import image_from_crop_xy
+from decomr_core.geometry.crop import image_from_crop_xy
 from training.augmentation import AugmentationConfig
 from training.datasets.npz_format import read_npz
 from training.datasets.people import PeopleConfig, PeopleDataset

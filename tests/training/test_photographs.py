@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.detection import Detections, GivenBoxes
-from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.structures import HumanMesh
-from decomr_core.topology import Topology
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.people.detection import Detections, GivenBoxes
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.fake_people import FakeRuntime
 from training import evaluate

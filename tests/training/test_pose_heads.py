@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joints import MIRRORED_JOINTS
-from decomr_core.config import network_config
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
 from training import pose_heads, summaries

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from decomr_core.checkpoint import load_network
+from decomr_core.networks.checkpoint import load_network
 from training import train, training_data
 from training.datasets.synthetic import SyntheticConfig
 from training.train import Trainer

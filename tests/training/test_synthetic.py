@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.rasterizer import Fragments, rasterize
+from decomr_core.geometry.rasterizer import Fragments, rasterize
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.datasets import preview
 from training.datasets.poses import (

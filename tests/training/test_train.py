@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from decomr_core.checkpoint import load_network, read_metadata
+from decomr_core.networks.checkpoint import load_network, read_metadata
 from training.datasets.person_batch import PersonBatch
 from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.evaluate import best_constant_joints, evaluate_network
@@ -330,7 +330,7 @@ def test_the_rate_warms_up_and_falls_in_each_stage():
 
 
 def test_the_best_constant_beats_every_sample_taken_as_the_constant():
-    from decomr_core.metrics import pa_mpjpe_mm
+    from decomr_core.measures.metrics import pa_mpjpe_mm
 
     joints = torch.randn(1, 24, 3) * 0.3 + torch.randn(12, 24, 3) * 0.1
     best = pa_mpjpe_mm(best_constant_joints(joints).expand_as(joints), joints).mean()
@@ -339,7 +339,7 @@ def test_the_best_constant_beats_every_sample_taken_as_the_constant():
 
 
 def test_the_truth_itself_scores_perfectly():
-    from decomr_core.structures import NetworkOutput
+    from decomr_core.base.structures import NetworkOutput
     from training.datasets.synthetic import SyntheticBatch, SyntheticConfig
 
     assert SyntheticConfig().size == 128

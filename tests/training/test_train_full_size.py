@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from decomr_core.base.config import network_config
 from decomr_core.body_models import load_body
-from decomr_core.checkpoint import load_network, read_metadata
-from decomr_core.config import network_config
+from decomr_core.networks.checkpoint import load_network, read_metadata
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.person_batch import PersonBatch
 from training.datasets.synthetic import SyntheticConfig, SyntheticPeople

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import load_network
+from decomr_core.networks.checkpoint import load_network
 from decomr_core.uv.uv_map import UVMap
 from training.train import main
 

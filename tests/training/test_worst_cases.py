@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from decomr_core.body_models.joint_sets import evaluated_regressor
-from decomr_core.crop import crop_pixels
+from decomr_core.geometry.crop import crop_pixels
 from training.worst_cases import (
     TILE_PX,
     WorstCase,

@@ -10,7 +10,7 @@ import torch
 
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import annotated_regressor
-from decomr_core.crop import crop_from_image_xy
+from decomr_core.geometry.crop import crop_from_image_xy
 from decomr_core.uv.uv_map import UVMap
 from training.augmentation import Augmentation, crop_affine
 from training.datasets.person_record import GENDERS, PersonRecord

@@ -15,7 +15,7 @@ from torch import Tensor
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.body_model import skin
 from decomr_core.body_models.frames import in_root_frame
-from decomr_core.rasterizer import Fragments, rasterize
+from decomr_core.geometry.rasterizer import Fragments, rasterize
 from training.datasets import appearance
 from training.datasets.folds import hang_in_folds, turned_by_heights, wrinkle_heights
 from training.datasets.loose_garments import CUTS, LOOSE_KIND, loose_garments

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from decomr_core.files import replacing
+from decomr_core.base.files import replacing
 
 __all__ = ['image_size', 'read_labels', 'read_rgb', 'write_image']
 

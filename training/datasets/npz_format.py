@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+from decomr_core.base.files import replacing
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS, NUM_ANNOTATED
-from decomr_core.files import replacing
 from training.datasets.fits import read_fits
 from training.datasets.person_record import GENDERS
 from training.datasets.person_records import PersonRecords, clean_records, stored_paths

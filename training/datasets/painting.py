@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decomr_core.rasterizer import Fragments, rasterize
+from decomr_core.geometry.rasterizer import Fragments, rasterize
 from training.datasets import appearance
 from training.datasets.compositing import openness
 from training.datasets.dressing import Dresser

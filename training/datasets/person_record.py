@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
-from decomr_core.structures import check_shape
 
 __all__ = ['GENDERS', 'PersonRecord']
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from decomr_core.base.files import replacing
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.files import replacing
 from training.datasets.recorded_poses import RecordedPoses
 
 __all__ = ['PoseTable', 'concatenate', 'read_pose_table', 'write_pose_table']
