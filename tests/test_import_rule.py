@@ -39,7 +39,7 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
     'tf2_ros': 'decomr_ros/fixed_frame.py',
-    'h5py': 'training/datasets/mpi_inf_3dhp.py',
+    'h5py': 'training/datasets/readers/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
     'lightning_fabric': 'training/train.py',
     'onnx': ('decomr_core/export/onnx_graph.py', 'tools/bake_person_detector.py'),
@@ -125,7 +125,7 @@ def test_nothing_imports_upward_or_beside_itself() -> None:
     ('decomr_core.geometry.camera', 'decomr_core.estimation.estimator.HumanMeshEstimator'),
     ('decomr_core.geometry.crop', 'decomr_ros.images'),
     ('training.train', 'decomr_ros.messages'),
-    ('decomr_ros.demo', 'training.datasets.synthetic'),
+    ('decomr_ros.demo', 'training.synthetic.people'),
     ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
     ('decomr_core.commands.bench', 'decomr_ros.demo'),
     ('decomr_core.cli', 'training.train'),

@@ -38,7 +38,7 @@ from tools.makehuman_files import (
     read_garment,
     read_texture_name,
 )
-from training.datasets.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
+from training.synthetic.clothes.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
 
 log = logging.getLogger('bake_wardrobe')
 

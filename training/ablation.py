@@ -26,13 +26,13 @@ import torch
 from decomr_core.base.config import LNET_INPUTS
 from decomr_core.geometry.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
-from training.ablation_report import write_report
-from training.ablation_results import AblationResults, Cell, hardware, versions
-from training.datasets.synthetic import SyntheticBatch, held_out_set
-from training.synthetic_scores import constant_scores, score_held_out
+from training.ablations.report import write_report
+from training.ablations.results import AblationResults, Cell, hardware, versions
+from training.evaluation.synthetic_scores import constant_scores, score_held_out
+from training.loop.train_config import TrainConfig
+from training.loop.train_step import NonFiniteLossError
+from training.synthetic.people import SyntheticBatch, held_out_set
 from training.train import Trainer, config_parser, error_line, stopping_on_signals
-from training.train_config import TrainConfig
-from training.train_step import NonFiniteLossError
 
 __all__ = ['Ablation', 'AblationConfig', 'main']
 

@@ -32,22 +32,22 @@ from decomr_core.base.config import network_config
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
-from training.datasets.person_batch import PersonBatch
-from training.datasets.synthetic import (
+from training.evaluate import evaluate_network
+from training.loop.learning_rate import learning_rate_at, parameter_groups
+from training.loop.plots import training_picture
+from training.loop.pose_components import init_pose_components
+from training.loop.run_folder import RunFolder, without_folders
+from training.loop.train_config import INIT_PARTS, TrainConfig
+from training.loop.train_progress import TrainProgress
+from training.loop.train_step import NonFiniteLossError, TrainStep
+from training.loop.training_data import TrainingData, load_bodies
+from training.records.person_batch import PersonBatch
+from training.synthetic.people import (
     SyntheticBatch,
     SyntheticPeople,
     held_out_set,
     missing_assets,
 )
-from training.evaluate import evaluate_network
-from training.learning_rate import learning_rate_at, parameter_groups
-from training.plots import training_picture
-from training.pose_components import init_pose_components
-from training.run_folder import RunFolder, without_folders
-from training.train_config import INIT_PARTS, TrainConfig
-from training.train_progress import TrainProgress
-from training.train_step import NonFiniteLossError, TrainStep
-from training.training_data import TrainingData, load_bodies
 
 __all__ = ['PACE', 'Trainer', 'config_parser', 'error_line', 'main',
            'stopping_on_signals']

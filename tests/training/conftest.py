@@ -21,7 +21,8 @@ from decomr_core.networks.checkpoint import save_checkpoint
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.small_networks import SIZES, resnet_config
-from training import evaluate, train, training_data
+from training import evaluate, train
+from training.loop import training_data
 
 
 @pytest.fixture(scope='session')

@@ -22,8 +22,8 @@ from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from training import evaluate
-from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.records.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
 
 SIZE, COUNT = 64, 12
 WIDTH, HEIGHT = 96, 80

@@ -15,12 +15,15 @@ from matplotlib.figure import Figure
 
 from decomr_core.base.config import LNET_INPUTS
 from decomr_core.networks.checkpoint import read_metadata
-from training import ablation_report, synthetic_scores, train, training_data
+from training import train
 from training.ablation import Ablation, AblationConfig, main
-from training.ablation_report import find_comparison, finding, plot_ablation, table
-from training.ablation_results import AblationResults, Cell, mean_with_interval
+from training.ablations import report as ablation_report
+from training.ablations.report import find_comparison, finding, plot_ablation, table
+from training.ablations.results import AblationResults, Cell, mean_with_interval
+from training.evaluation import synthetic_scores
+from training.loop import training_data
+from training.loop.train_config import TrainConfig
 from training.train import Trainer
-from training.train_config import TrainConfig
 
 SMOKE = Path(__file__).parents[2] / 'config' / 'ablation_smoke.yaml'
 NAMES = [f'{label}_{lnet_input}' for label in ('conventional', 'continuous')

@@ -18,7 +18,7 @@ from decomr_core.body_models.joint_sets import (
     annotated_regressor,
 )
 from decomr_core.geometry.crop import crop_pixels, image_from_crop_xy
-from training.augmentation import (
+from training.records.augmentation import (
     Augmentation,
     AugmentationConfig,
     Augmented,
@@ -31,9 +31,9 @@ from training.augmentation import (
     flip_parts,
     sample_augmentation,
 )
-from training.datasets.poses import sample_poses
-from training.datasets.rotations import matrix_from_axis_angle
-from training.datasets.viewpoints import fit_weak_perspective
+from training.records.rotations import matrix_from_axis_angle
+from training.synthetic.bodies.poses import sample_poses
+from training.synthetic.scenes.viewpoints import fit_weak_perspective
 
 SIZE, SIDE_PX = 64, 400
 FLIPPED = Augmentation(is_flipped=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from decomr_core.body_models import load_body
-from training.datasets.body_shapes import sample_shapes
+from training.synthetic.bodies.body_shapes import sample_shapes
 
 
 def heights(shapes: np.ndarray) -> np.ndarray:

@@ -14,20 +14,20 @@ from decomr_core.body_models import BodyModel, load_body
 from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.uv_map import UVMap
 from tests.training.fabricated_wardrobe import OFFSET_M, make_wardrobe, write_panoramas
-from training.datasets.backgrounds import Scene
-from training.datasets.clutter import draw_furniture, draw_robot_arm, low_light
-from training.datasets.dressing import Clothing, Dresser
-from training.datasets.loose_garments import CUTS, loose_garments
-from training.datasets.panoramas import Panoramas, draw_panorama, panorama_light
-from training.datasets.root_frame import root_frame_body
-from training.datasets.synthetic import (
+from training.records.root_frame import root_frame_body
+from training.synthetic.clothes.dressing import Clothing, Dresser
+from training.synthetic.clothes.loose_garments import CUTS, loose_garments
+from training.synthetic.clothes.texture_stack import TextureStack
+from training.synthetic.clothes.wardrobe import Wardrobe
+from training.synthetic.people import (
     SyntheticConfig,
     SyntheticPeople,
     held_out_set,
     missing_assets,
 )
-from training.datasets.texture_stack import TextureStack
-from training.datasets.wardrobe import Wardrobe
+from training.synthetic.scenes.backgrounds import Scene
+from training.synthetic.scenes.clutter import draw_furniture, draw_robot_arm, low_light
+from training.synthetic.scenes.panoramas import Panoramas, draw_panorama, panorama_light
 
 SIZE = 64
 

@@ -27,11 +27,12 @@ from fabricated_sets import (
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, evaluated_regressor
 from decomr_core.uv.uv_map import UVMap
-from training import evaluate, synthetic_scores
-from training.datasets.image_files import read_rgb
-from training.evaluation_report import bones_of_tracks, summarize
-from training.evaluation_sets import evaluation_people, track_of
-from training.synthetic_scores import score_held_out
+from training import evaluate
+from training.evaluation import synthetic_scores
+from training.evaluation.report import bones_of_tracks, summarize
+from training.evaluation.sets import evaluation_people, track_of
+from training.evaluation.synthetic_scores import score_held_out
+from training.records.image_files import read_rgb
 
 ERRORS = {'h36m-p1': ('pa_mpjpe_mm', 'mpjpe_mm'), 'h36m-p2': ('pa_mpjpe_mm', 'mpjpe_mm'),
           '3dpw': ('pa_mpjpe_mm', 'mpjpe_mm'),
@@ -225,7 +226,7 @@ def test_scores_of_a_runtime_are_those_of_the_network(files, tiny_body: BodyMode
                                                       tiny_uv_map: UVMap) -> None:
     from decomr_core.networks.checkpoint import load_network
     from decomr_core.runtimes import load_runtime
-    from training.datasets.synthetic import SyntheticConfig, held_out_set
+    from training.synthetic.people import SyntheticConfig, held_out_set
 
     held_out = held_out_set(SyntheticConfig(), tiny_body, tiny_uv_map, 4)
     network = load_network(files['weights'], tiny_body, tiny_uv_map)
@@ -239,7 +240,7 @@ def test_scores_of_a_runtime_are_those_of_the_network(files, tiny_body: BodyMode
 
 def test_pictures_with_more_around_people_show_the_same_people(
         tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
-    from training.datasets.synthetic import SyntheticConfig, held_out_set
+    from training.synthetic.people import SyntheticConfig, held_out_set
 
     usual = held_out_set(SyntheticConfig(size=SIZE), tiny_body, tiny_uv_map, 4)
     wide = held_out_set(SyntheticConfig(size=2 * SIZE), tiny_body, tiny_uv_map, 4, frame_scale=2)

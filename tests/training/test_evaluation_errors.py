@@ -21,7 +21,7 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.uv_map import UVMap
 from training import evaluate
 from training.datasets.registry import public_dataset
-from training.evaluation_sets import EVALUATION_SETS
+from training.evaluation.sets import EVALUATION_SETS
 
 
 def complaint_of(capsys) -> str:

@@ -17,8 +17,8 @@ from fabricated_sets import run_evaluate as run
 from decomr_core.body_models import BodyModel
 from training import preprocess
 from training.datasets.registry import PUBLIC_DATASETS
-from training.datasets.root_frame import root_frame_body
-from training.evaluation_sets import EVALUATION_SETS, evaluation_people
+from training.evaluation.sets import EVALUATION_SETS, evaluation_people
+from training.records.root_frame import root_frame_body
 
 HEAD, HEAD_TOP = 18, 13
 """Where the exchanged annotations have the head of Human3.6M and the head top of LSP."""

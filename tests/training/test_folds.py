@@ -12,10 +12,10 @@ import torch
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.body_model import skin
 from tests.training.fabricated_wardrobe import make_wardrobe
-from training.datasets import dressing
-from training.datasets.folds import hang_in_folds, turned_by_heights, wrinkle_heights
-from training.datasets.loose_garments import CUTS, loose_garments
-from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.synthetic.clothes import dressing
+from training.synthetic.clothes.folds import hang_in_folds, turned_by_heights, wrinkle_heights
+from training.synthetic.clothes.loose_garments import CUTS, loose_garments
+from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
 
 COLUMNS = 96
 

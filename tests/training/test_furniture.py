@@ -13,18 +13,18 @@ from decomr_core.body_models import BodyModel, load_body
 from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from tests.training.fabricated_wardrobe import make_wardrobe
-from training.datasets import furnishing
-from training.datasets.furnishing import Furnisher
-from training.datasets.furniture import DEEPEST_M, Furniture, furnish
-from training.datasets.furniture_parts import GAP_M, Seat, backrest
-from training.datasets.painting import Bodies, Drawn
-from training.datasets.pose_rules import WIDE_NAMES, sample_wide_poses
-from training.datasets.resting import TRUNK_PARTS, Resting, find_resting
-from training.datasets.root_frame import root_frame_body
-from training.datasets.solids import Material, Rays, Solid, box, cast, cylinder, surface
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople, held_out_set
-from training.datasets.textures import shared_textures
-from training.datasets.viewpoints import Framing, crop_points
+from training.records.root_frame import root_frame_body
+from training.synthetic import furnishing
+from training.synthetic.bodies.pose_rules import WIDE_NAMES, sample_wide_poses
+from training.synthetic.furnishing import Furnisher
+from training.synthetic.furniture.furniture import DEEPEST_M, Furniture, furnish
+from training.synthetic.furniture.furniture_parts import GAP_M, Seat, backrest
+from training.synthetic.furniture.resting import TRUNK_PARTS, Resting, find_resting
+from training.synthetic.painting import Bodies, Drawn
+from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
+from training.synthetic.scenes.solids import Material, Rays, Solid, box, cast, cylinder, surface
+from training.synthetic.scenes.textures import shared_textures
+from training.synthetic.scenes.viewpoints import Framing, crop_points
 
 UP = np.array([0.0, 1.0, 0.0])
 GRAY = Material(np.full(3, 120.0))

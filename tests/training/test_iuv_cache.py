@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.uv_map import UVMap
-from training.augmentation import Augmentation, crop_affine
-from training.datasets.workers import set_up_worker
-from training.iuv_cache import (
+from training.records.augmentation import Augmentation, crop_affine
+from training.records.workers import set_up_worker
+from training.targets.iuv_cache import (
     CACHE_MARGIN,
     LEVELS,
     CacheKey,
@@ -25,8 +25,8 @@ from training.iuv_cache import (
     crop_cached_iuv,
     record_name,
 )
-from training.iuv_target import flip_iuv
-from training.mesh_target import MeshTargetRenderer
+from training.targets.iuv_target import flip_iuv
+from training.targets.mesh_target import MeshTargetRenderer
 
 KEY = CacheKey('a' * 64, 'b' * 64, 8)
 

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from decomr_core.body_models import load_body
 from decomr_core.uv.uv_map import load_uv_map
-from training.datasets import compositing, synthetic
-from training.datasets.backgrounds import Scene
-from training.datasets.compositing import Compositor
-from training.datasets.layers import Layers
-from training.datasets.lenses import bent, straightened
-from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, SyntheticPeople
-from training.datasets.textures import shared_textures
-from training.datasets.viewpoints import Framing, Viewpoints, crop_points, pixel_rays
+from training.synthetic import people as synthetic
+from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.synthetic.scenes import compositing
+from training.synthetic.scenes.backgrounds import Scene
+from training.synthetic.scenes.compositing import Compositor
+from training.synthetic.scenes.layers import Layers
+from training.synthetic.scenes.lenses import bent, straightened
+from training.synthetic.scenes.textures import shared_textures
+from training.synthetic.scenes.viewpoints import Framing, Viewpoints, crop_points, pixel_rays
 
 SIZE = 128
 CLEAR = SyntheticConfig(size=SIZE, batch_size=16, occluder_share=0.0, passer_by_share=0.0)

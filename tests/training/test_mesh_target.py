@@ -13,11 +13,16 @@ from hypothesis import strategies as st
 from benchmarks import mesh_targets
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
 from decomr_core.uv.uv_map import UVMap, load_uv_map
-from training.augmentation import Augmentation, apply_augmentation, augment_pose, crop_affine
-from training.datasets.poses import sample_poses
-from training.datasets.root_frame import root_frame_body
-from training.iuv_target import flip_iuv, shrink_iuv
-from training.mesh_target import MeshTargetRenderer, fit_camera, inside_picture
+from training.records.augmentation import (
+    Augmentation,
+    apply_augmentation,
+    augment_pose,
+    crop_affine,
+)
+from training.records.root_frame import root_frame_body
+from training.synthetic.bodies.poses import sample_poses
+from training.targets.iuv_target import flip_iuv, shrink_iuv
+from training.targets.mesh_target import MeshTargetRenderer, fit_camera, inside_picture
 
 SIZE = 32
 CLEAR_PX, CLEAR_M = 1e-3, 1e-5

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.datasets.mixing import MixedPeople, SampleNumbers, mixed_loader
-from training.datasets.npz_format import read_npz
-from training.datasets.people import PeopleConfig, PeopleDataset, Sample
+from training.datasets.photographs import PeopleConfig, PeopleDataset, Sample
+from training.datasets.readers.npz_format import read_npz
 
 
 class Numbers:

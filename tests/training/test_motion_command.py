@@ -21,10 +21,10 @@ from fabricated_motion import (
 from scipy.spatial.transform import Rotation
 
 from decomr_core.body_models.joints import JOINT_NAMES
-from training.datasets.motion.asf_amc import find_asf
-from training.datasets.motion.bvh import read_bvh
-from training.datasets.motion.retarget import retarget
-from training.datasets.recorded_poses import RecordedPoses
+from training.synthetic.bodies.recorded_poses import RecordedPoses
+from training.synthetic.motion.asf_amc import find_asf
+from training.synthetic.motion.bvh import read_bvh
+from training.synthetic.motion.retarget import retarget
 
 ASF, AMC = asf_text(), amc_text([T_POSE, RAISED])
 BVH = bvh_text([T_POSE, RAISED, MIXED])

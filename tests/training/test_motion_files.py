@@ -25,11 +25,11 @@ from fabricated_motion import (
 from scipy.spatial.transform import Rotation
 
 from decomr_core.body_models.joints import JOINT_NAMES
-from training.datasets.motion.asf_amc import find_asf, read_asf_amc
-from training.datasets.motion.bvh import read_bvh
-from training.datasets.motion.retarget import retarget
-from training.datasets.motion.select import choose_frames, joint_positions
-from training.datasets.motion.skeleton_motion import SkeletonMotion
+from training.synthetic.motion.asf_amc import find_asf, read_asf_amc
+from training.synthetic.motion.bvh import read_bvh
+from training.synthetic.motion.retarget import retarget
+from training.synthetic.motion.select import choose_frames, joint_positions
+from training.synthetic.motion.skeleton_motion import SkeletonMotion
 
 Z_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # facing -y, as Blender and MakeHuman
 

@@ -11,8 +11,8 @@ import pytest
 import scipy.io
 
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
-from training.datasets.image_files import read_rgb
 from training.datasets.registry import public_dataset
+from training.records.image_files import read_rgb
 
 
 @pytest.mark.parametrize('as_video', [False, True])

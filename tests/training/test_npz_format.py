@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS, lsp_regressor
-from training.datasets.fits import fit_errors, fit_weights, read_fits, with_fit_errors
-from training.datasets.npz_format import read_npz, write_npz
-from training.datasets.people import PeopleDataset
+from training.datasets.photographs import PeopleDataset
+from training.datasets.readers.npz_format import read_npz, write_npz
 from training.datasets.registry import load_people, public_dataset
-from training.datasets.root_frame import root_frame_body, turned_poses
+from training.records.root_frame import root_frame_body, turned_poses
+from training.targets.fits import fit_errors, fit_weights, read_fits, with_fit_errors
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader
 
 from decomr_core.body_models import BodyModel
 from decomr_core.geometry.crop import image_from_crop_xy
-from training.augmentation import AugmentationConfig
-from training.datasets.npz_format import read_npz
-from training.datasets.people import PeopleConfig, PeopleDataset
-from training.datasets.person_record import GENDERS, PersonRecord
-from training.datasets.person_records import PersonRecords
-from training.datasets.root_frame import root_frame_body
-from training.datasets.workers import set_up_worker
+from training.datasets.photographs import PeopleConfig, PeopleDataset
+from training.datasets.readers.npz_format import read_npz
+from training.records.augmentation import AugmentationConfig
+from training.records.person_record import GENDERS, PersonRecord
+from training.records.person_records import PersonRecords
+from training.records.root_frame import root_frame_body
+from training.records.workers import set_up_worker
 
 SMALL = PeopleConfig(size=32)
 

@@ -21,9 +21,9 @@ from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.fake_people import FakeRuntime
 from training import evaluate
-from training.datasets.coco import COCO_JOINTS
 from training.datasets.coco_photographs import outline_mask, read_photographs
-from training.photograph_scores import (
+from training.datasets.readers.coco import COCO_JOINTS
+from training.evaluation.photograph_scores import (
     IN_BODY,
     IN_COCO,
     LIMB_JOINTS,

@@ -11,9 +11,9 @@ from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
-from training import pose_components
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-from training.pose_components import init_pose_components, principal_components
+from training.loop import pose_components
+from training.loop.pose_components import init_pose_components, principal_components
+from training.synthetic.people import SyntheticConfig, SyntheticPeople
 
 
 def test_components_reproduce_samples_of_their_rank_and_have_their_length() -> None:

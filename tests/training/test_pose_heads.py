@@ -14,9 +14,9 @@ from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
 from training import pose_heads, summaries
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.pose_heads import PoseHeadOptions, PoseHeads, posed_error_mm, train_pose_heads
 from training.summaries import Summaries, encoder_hash, mirrored, read_summaries, write_summaries
+from training.synthetic.people import SyntheticConfig, SyntheticPeople
 
 PEOPLE_IN_FILE = 4
 

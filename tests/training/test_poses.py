@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
-from training.datasets.body_capsules import BodyCapsules, segment_distances
-from training.datasets.joint_limits import LIMITS, joint_excess, swing_twist
-from training.datasets.plausible_poses import (
+from training.records.rotations import axis_angle_from_matrix, rotation_about
+from training.synthetic.bodies.body_capsules import BodyCapsules, segment_distances
+from training.synthetic.bodies.joint_limits import LIMITS, joint_excess, swing_twist
+from training.synthetic.bodies.plausible_poses import (
     MOST_TRIES,
     PoseCheck,
     PoseCounts,
     draw_plausible,
 )
-from training.datasets.pose_rules import WIDE_NAMES, sample_wide_poses
-from training.datasets.poses import ACTIVITY_NAMES, MIRROR, arm_rotations, sample_poses
-from training.datasets.recorded_poses import RecordedPoses
-from training.datasets.rotations import axis_angle_from_matrix, rotation_about
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople, held_out_set
-from training.datasets.viewpoints import UPPER_SHARE
+from training.synthetic.bodies.pose_rules import WIDE_NAMES, sample_wide_poses
+from training.synthetic.bodies.poses import ACTIVITY_NAMES, MIRROR, arm_rotations, sample_poses
+from training.synthetic.bodies.recorded_poses import RecordedPoses
+from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
+from training.synthetic.scenes.viewpoints import UPPER_SHARE
 
 LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_ELBOW = 1, 4, 16, 18
 KNEE_PARTS, FOOT_PARTS, HAND_PARTS = (1, 2, 4, 5), (7, 8, 10, 11), (20, 21, 22, 23)

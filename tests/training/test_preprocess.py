@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from decomr_core.body_models import BodyModel
-from training.datasets.npz_format import read_npz
+from training.datasets.readers.npz_format import read_npz
 from training.datasets.registry import PUBLIC_DATASETS, load_people
 from training.preprocess import main
 

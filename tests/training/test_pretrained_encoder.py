@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from decomr_core.networks.checkpoint import load_network
-from training import train, training_data
-from training.datasets.synthetic import SyntheticConfig
+from training import train
+from training.loop import training_data
+from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
+from training.synthetic.people import SyntheticConfig
 from training.train import Trainer
-from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 
 
 @pytest.fixture

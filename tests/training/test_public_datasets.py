@@ -14,11 +14,11 @@ import torch
 
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
-from training.datasets.image_files import read_rgb
-from training.datasets.person_record import PersonRecord
 from training.datasets.registry import PUBLIC_DATASETS, public_dataset
-from training.datasets.root_frame import root_frame_body
-from training.mesh_target import fit_camera
+from training.records.image_files import read_rgb
+from training.records.person_record import PersonRecord
+from training.records.root_frame import root_frame_body
+from training.targets.mesh_target import fit_camera
 
 
 def posed(body: BodyModel, pose: np.ndarray, shape: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from decomr_core.body_models.joints import MIRRORED_JOINTS
-from training.datasets.recorded_poses import HAND_SPREAD, RARE_POSES, RecordedPoses
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople, held_out_set
+from training.synthetic.bodies.recorded_poses import HAND_SPREAD, RARE_POSES, RecordedPoses
+from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
 
 
 def write(path, poses, action):

@@ -15,25 +15,25 @@ from hypothesis import strategies as st
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.geometry.rasterizer import Fragments, rasterize
 from decomr_core.uv.uv_map import UVMap, load_uv_map
-from training.datasets import preview
-from training.datasets.poses import (
+from training.records.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from training.synthetic import preview
+from training.synthetic.bodies.poses import (
     ACTIVITY_NAMES,
     LOWER_ARM,
     UPPER_ARM,
     arm_rotations,
     sample_poses,
 )
-from training.datasets.producer import BlockReplay, synthetic_loader
-from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.datasets.synthetic import (
+from training.synthetic.people import (
     HELD_OUT_SEED,
     SyntheticBatch,
     SyntheticConfig,
     SyntheticPeople,
     held_out_set,
 )
-from training.datasets.viewpoints import fit_weak_perspective, sample_viewpoints
-from training.iuv_target import iuv_target
+from training.synthetic.producer import BlockReplay, synthetic_loader
+from training.synthetic.scenes.viewpoints import fit_weak_perspective, sample_viewpoints
+from training.targets.iuv_target import iuv_target
 
 SIZE = 64
 CLEAR = SyntheticConfig(size=SIZE, batch_size=16, occluder_share=0.0, passer_by_share=0.0)

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from decomr_core.networks.checkpoint import load_network, read_metadata
-from training.datasets.person_batch import PersonBatch
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
 from training.evaluate import best_constant_joints, evaluate_network
-from training.learning_rate import learning_rate_at
-from training.plots import training_picture
-from training.run_folder import RunFolder, without_folders
+from training.loop.learning_rate import learning_rate_at
+from training.loop.plots import training_picture
+from training.loop.run_folder import RunFolder, without_folders
+from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.train_step import NonFiniteLossError
+from training.records.person_batch import PersonBatch
+from training.synthetic.people import SyntheticConfig, SyntheticPeople
 from training.train import Trainer, main
-from training.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
-from training.train_step import NonFiniteLossError
 
 SIZE = 64
 pytestmark = pytest.mark.usefixtures('small_trainers')
@@ -340,7 +340,7 @@ def test_the_best_constant_beats_every_sample_taken_as_the_constant():
 
 def test_the_truth_itself_scores_perfectly():
     from decomr_core.base.structures import NetworkOutput
-    from training.datasets.synthetic import SyntheticBatch, SyntheticConfig
+    from training.synthetic.people import SyntheticBatch, SyntheticConfig
 
     assert SyntheticConfig().size == 128
     count = 3

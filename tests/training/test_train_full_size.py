@@ -10,10 +10,10 @@ from decomr_core.base.config import network_config
 from decomr_core.body_models import load_body
 from decomr_core.networks.checkpoint import load_network, read_metadata
 from decomr_core.uv.uv_map import load_uv_map
-from training.datasets.person_batch import PersonBatch
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
+from training.loop.train_config import OptimizerConfig, StageConfig, TrainConfig
+from training.records.person_batch import PersonBatch
+from training.synthetic.people import SyntheticConfig, SyntheticPeople
 from training.train import Trainer
-from training.train_config import OptimizerConfig, StageConfig, TrainConfig
 
 
 @pytest.fixture(scope='module')

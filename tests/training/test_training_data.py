@@ -17,21 +17,22 @@ from torch.utils.data import default_collate
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
 from decomr_core.body_models.joint_sets import annotated_regressor
 from decomr_core.uv.uv_map import UVMap, load_uv_map
-from training import train, training_data
-from training.augmentation import AugmentationConfig
-from training.datasets.cached_targets import CachedTargets
-from training.datasets.people import PeopleConfig, PeopleDataset
-from training.datasets.person_record import PersonRecord
-from training.datasets.person_records import PersonRecords, collect_records
-from training.datasets.posed_bodies import PosedBodies
-from training.datasets.poses import sample_poses
-from training.datasets.root_frame import root_frame_body
-from training.datasets.synthetic import SyntheticConfig
-from training.mesh_target import fit_camera
-from training.person_batches import PersonBatchMaker
+from training import train
+from training.datasets.photographs import PeopleConfig, PeopleDataset
+from training.loop import training_data
+from training.loop.train_config import DatasetConfig, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.training_data import TrainingData
+from training.records.augmentation import AugmentationConfig
+from training.records.person_record import PersonRecord
+from training.records.person_records import PersonRecords, collect_records
+from training.records.posed_bodies import PosedBodies
+from training.records.root_frame import root_frame_body
+from training.synthetic.bodies.poses import sample_poses
+from training.synthetic.people import SyntheticConfig
+from training.targets.cached_targets import CachedTargets
+from training.targets.mesh_target import fit_camera
+from training.targets.person_batches import PersonBatchMaker
 from training.train import Trainer, main
-from training.train_config import DatasetConfig, OptimizerConfig, StageConfig, TrainConfig
-from training.training_data import TrainingData
 
 SIZE = 64
 AUGMENTED = PeopleConfig(SIZE, augmentation=AugmentationConfig(rotation_share=1.0))

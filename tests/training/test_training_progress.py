@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.training.test_train import _config
+from training.loop.train_progress import TrainProgress, duration_text
 from training.train import Trainer
-from training.train_progress import TrainProgress, duration_text
 
 
 @pytest.mark.usefixtures('small_trainer')

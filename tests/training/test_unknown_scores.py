@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from training import ablation_results
-from training.ablation_results import AblationResults, Cell
+from training.ablations import results as ablation_results
+from training.ablations.results import AblationResults, Cell
 from training.evaluate import evaluate_network
-from training.evaluation_report import report_table, summarize
+from training.evaluation.report import report_table, summarize
 
 
 def test_a_network_that_sees_nobody_has_no_uv_error_rather_than_none():
@@ -28,7 +28,7 @@ def test_a_network_that_sees_nobody_has_no_uv_error_rather_than_none():
 
 def test_the_scores_of_a_network_that_sees_nobody_say_that_the_uv_error_is_unknown():
     from decomr_core.base.structures import NetworkOutput
-    from training.datasets.synthetic import SyntheticBatch
+    from training.synthetic.people import SyntheticBatch
 
     count = 2
     vertices, joints = torch.randn(count, 20, 3), torch.randn(count, 24, 3)

@@ -7,7 +7,7 @@ import os
 
 from torch.utils.data import DataLoader, Dataset
 
-from training.datasets.workers import set_up_worker
+from training.records.workers import set_up_worker
 
 
 class Cycle:

@@ -7,7 +7,7 @@ import pytest
 
 from decomr_core.body_models.joint_sets import evaluated_regressor
 from decomr_core.geometry.crop import crop_pixels
-from training.worst_cases import (
+from training.evaluation.worst_cases import (
     TILE_PX,
     WorstCase,
     case_title,

@@ -1,0 +1,1 @@
+"""People rendered on the fly."""

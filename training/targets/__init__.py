@@ -1,0 +1,1 @@
+"""What the network should say about a person: IUV images, meshes, weights."""
