@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from decomr_core.estimation.detectors import load_detector
-from decomr_ros.video_frames import VideoFrames
+from decomr_ros.bags.video_frames import VideoFrames
 
 __all__ = ['crowd', 'people_come_and_go']
 

@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 from decomr_core.base.assets import DATA_FOLDER, find_weights
 from decomr_core.base.cache import cache_folder
-from decomr_ros.child_processes import ChildProcesses
-from decomr_ros.demo_report import (
+from decomr_ros.bags.demo_report import (
     loading_time_s,
     make_overlay,
     summarize_bag,
     summary_text,
 )
-from decomr_ros.installation import fast_dds_profile
-from decomr_ros.parameters import CHOICES, NodeParameters
-from decomr_ros.process import stop_on_signals
+from decomr_ros.node.installation import fast_dds_profile
+from decomr_ros.programs.child_processes import ChildProcesses
+from decomr_ros.programs.process import stop_on_signals
 from decomr_ros.recorder import READY
+from decomr_ros.settings.parameters import CHOICES, NodeParameters
 
 if TYPE_CHECKING:
     import threading

@@ -25,15 +25,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from decomr_ros.bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
-from decomr_ros.command_line import node_parser, parse_words
-from decomr_ros.input_topics import camera_info_topic, image_topic
-from decomr_ros.latched import LATCHED
-from decomr_ros.named_topics import QUEUE as LATCHED_QUEUE
-from decomr_ros.named_topics import NamedTopics, Offer
-from decomr_ros.process import run_node
-from decomr_ros.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
-from decomr_ros.silent_topics import (
+from decomr_ros.bags.mcap_bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
+from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
+from decomr_ros.node.latched import LATCHED
+from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.process import run_node
+from decomr_ros.topics.input_topics import camera_info_topic, image_topic
+from decomr_ros.topics.named_topics import QUEUE as LATCHED_QUEUE
+from decomr_ros.topics.named_topics import NamedTopics, Offer
+from decomr_ros.topics.silent_topics import (
     PICTURE_TYPES,
     other_topics_text,
     publishers_text,

@@ -38,22 +38,22 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
 # Optional packages, and the files that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
-    'tf2_ros': 'decomr_ros/fixed_frame.py',
+    'tf2_ros': 'decomr_ros/pipeline/fixed_frame.py',
     'h5py': 'training/datasets/readers/mpi_inf_3dhp.py',
     'jsonargparse': 'training/train.py',
     'lightning_fabric': 'training/train.py',
     'onnx': ('decomr_core/export/onnx_graph.py', 'tools/bake_person_detector.py'),
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'cuda': 'decomr_core/runtimes/cuda_device.py',
-    'cv_bridge': 'decomr_ros/images.py',
+    'cv_bridge': 'decomr_ros/messages/images.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt/engine.py',
-    'hri_msgs': 'decomr_ros/rep155.py',
-    'mcap': 'decomr_ros/bag.py',
+    'hri_msgs': 'decomr_ros/outputs/rep155.py',
+    'mcap': 'decomr_ros/bags/mcap_bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
-    'tf2_msgs': 'decomr_ros/body_frames.py',
-    'vision_msgs': ('decomr_ros/boxes.py', 'decomr_ros/box_messages.py'),
-    'viser': 'decomr_ros/view_scene.py',
-    'yolo_msgs': 'decomr_ros/box_messages.py',
+    'tf2_msgs': 'decomr_ros/outputs/body_frames.py',
+    'vision_msgs': ('decomr_ros/messages/boxes.py', 'decomr_ros/messages/box_messages.py'),
+    'viser': 'decomr_ros/viewer/view_scene.py',
+    'yolo_msgs': 'decomr_ros/messages/box_messages.py',
 }
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'
@@ -123,8 +123,8 @@ def test_nothing_imports_upward_or_beside_itself() -> None:
 
 @pytest.mark.parametrize(('importer', 'imported'), [
     ('decomr_core.geometry.camera', 'decomr_core.estimation.estimator.HumanMeshEstimator'),
-    ('decomr_core.geometry.crop', 'decomr_ros.images'),
-    ('training.train', 'decomr_ros.messages'),
+    ('decomr_core.geometry.crop', 'decomr_ros.messages.images'),
+    ('training.train', 'decomr_ros.messages.meshes'),
     ('decomr_ros.demo', 'training.synthetic.people'),
     ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
     ('decomr_core.commands.bench', 'decomr_ros.demo'),

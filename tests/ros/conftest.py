@@ -28,7 +28,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
 from decomr_core.base.structures import HumanMesh  # noqa: E402
-from decomr_ros import calibration_wait  # noqa: E402
+from decomr_ros.calibration import calibration_wait  # noqa: E402
 
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel

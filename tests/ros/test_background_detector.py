@@ -7,7 +7,7 @@ import pytest
 
 from decomr_core.people.detection import Detections
 from decomr_core.people.tracking import TrackerConfig
-from decomr_ros.background_detector import BackgroundDetector, BackgroundTracker
+from decomr_ros.pipeline.background_detector import BackgroundDetector, BackgroundTracker
 from tests.ros.conftest import wait_until
 
 BOX = np.array([[2, 2, 10, 20]], np.float32)

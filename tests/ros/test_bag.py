@@ -12,10 +12,10 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header
 
-from decomr_ros import bag as bag_module
-from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics, recover_bag
-from decomr_ros.bag_topics import qos_text
-from decomr_ros.messages import human_mesh_array_message
+from decomr_ros.bags import mcap_bag as bag_module
+from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics, recover_bag
+from decomr_ros.bags.topics import qos_text
+from decomr_ros.messages.meshes import human_mesh_array_message
 from decomr_ros.recorder import message_definition
 from tests.ros.conftest import make_mesh
 

@@ -14,8 +14,8 @@ from rclpy.serialization import deserialize_message
 
 from decomr_core import cli
 from decomr_core.uv.topology import Topology
-from decomr_ros.bag import read_bag
-from decomr_ros.messages import human_meshes_from_message
+from decomr_ros.bags.mcap_bag import read_bag
+from decomr_ros.messages.meshes import human_meshes_from_message
 from tests.ros.test_bag_commands import (
     START_NS,
     _cut_off,

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_ros.body_frames import (
+from decomr_ros.outputs.body_frames import (
     BodyFrames,
     body_from_joints,
     body_name,

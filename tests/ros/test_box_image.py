@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decomr_ros.box_image import FITS, boxes_in_image
+from decomr_ros.messages.box_image import FITS, boxes_in_image
 
 WHOLE_HD = (0.0, 0.0, 1920.0, 1080.0)
 

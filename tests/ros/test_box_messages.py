@@ -7,8 +7,14 @@ from types import SimpleNamespace as Message
 import numpy as np
 import pytest
 
-from decomr_ros.box_messages import DETECTION_2D, DETECTION_3D, YOLO, box_message, graph_type
-from decomr_ros.boxes import people_from_detections
+from decomr_ros.messages.box_messages import (
+    DETECTION_2D,
+    DETECTION_3D,
+    YOLO,
+    box_message,
+    graph_type,
+)
+from decomr_ros.messages.boxes import people_from_detections
 from tests.ros.fake_node import hide, stand_in
 from tests.ros.test_boxes import detection
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from decomr_ros import inputs as inputs_module
-from decomr_ros import standing_warnings
-from decomr_ros.box_messages import DETECTION_3D, YOLO
-from decomr_ros.inputs import Inputs
-from decomr_ros.parameters import NodeParameters
+from decomr_ros.inputs import inputs as inputs_module
+from decomr_ros.inputs.inputs import Inputs
+from decomr_ros.messages.box_messages import DETECTION_3D, YOLO
+from decomr_ros.node import standing_warnings
+from decomr_ros.settings.parameters import NodeParameters
 from tests.ros.fake_node import hide, stand_in
 from tests.ros.test_box_messages import (
     Detection3DArray,
@@ -140,7 +140,7 @@ def test_yolo_boxes_without_yolo_msgs_are_a_warning(
 
 def test_without_vision_msgs_yolo_msgs_is_enough_and_one_of_them_is_needed(
         node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('decomr_ros.boxes.Detection2DArray', None)
+    monkeypatch.setattr('decomr_ros.messages.boxes.Detection2DArray', None)
     stand_in(monkeypatch, 'yolo_msgs', DetectionArray)
     subscribed = _publish(node, monkeypatch)
     start(node, use_boxes=True)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from decomr_ros import boxes as boxes_module
-from decomr_ros.bad_input import BadInput
-from decomr_ros.boxes import detection_message_type, people_from_detections
+from decomr_ros.messages import boxes as boxes_module
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.boxes import detection_message_type, people_from_detections
 
 
 def detection(name: str = 'person', score: float = 0.9, x: float = 50.0, y: float = 60.0,

@@ -10,9 +10,9 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_ros.bad_input import BadInput
-from decomr_ros.calibration import MOST_SIZES, Calibration, CalibrationStore
-from decomr_ros.messages import camera_info_message
+from decomr_ros.calibration.calibration import MOST_SIZES, Calibration, CalibrationStore
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.meshes import camera_info_message
 
 BARREL = [-0.2, 0.05, 0.0, 0.0, 0.0]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from decomr_ros import calibration_wait, inputs
+from decomr_ros.calibration import calibration_wait
+from decomr_ros.inputs import inputs
 from tests.ros.test_inputs import Notes, gray, info, node, start
 
 __all__ = ['node']  # the fixture

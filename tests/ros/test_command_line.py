@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from decomr_ros import decomr_node, markers_node, recorder, video_source, view
-from decomr_ros.parameters import ENTRIES
+from decomr_ros.settings.parameters import ENTRIES
 
 PROGRAMS = {'decomr_node': decomr_node, 'recorder': recorder, 'video_source': video_source,
             'view': view, 'decomr markers': markers_node}

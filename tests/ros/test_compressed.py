@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage
 
-from decomr_ros import compressed
-from decomr_ros.bad_input import BadInput
-from decomr_ros.compressed import rgb_from_compressed_message
+from decomr_ros.messages import compressed
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.compressed import rgb_from_compressed_message
 
 RGB = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
 

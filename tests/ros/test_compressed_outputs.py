@@ -14,10 +14,10 @@ from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros import outputs as outputs_module
-from decomr_ros.compressed import compressed_message, rgb_from_compressed_message
-from decomr_ros.outputs import Outputs
-from decomr_ros.parameters import NodeParameters
+from decomr_ros.messages.compressed import compressed_message, rgb_from_compressed_message
+from decomr_ros.outputs import outputs as outputs_module
+from decomr_ros.outputs.outputs import Outputs
+from decomr_ros.settings.parameters import NodeParameters
 from tests.ros.conftest import RosTest, make_mesh
 from tests.ros.fake_node import FakeNode
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode

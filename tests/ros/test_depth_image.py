@@ -8,10 +8,10 @@ from std_msgs.msg import Header
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.geometry.camera import project_weak
-from decomr_ros.bad_input import BadInput
-from decomr_ros.calibration import Calibration
-from decomr_ros.depth_image import depth_from_message, place_by_depth
-from decomr_ros.images import image_message
+from decomr_ros.calibration.calibration import Calibration
+from decomr_ros.inputs.depth_image import depth_from_message, place_by_depth
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.images import image_message
 from tests.ros.conftest import make_mesh
 
 K = np.array([[100.0, 0, 31.5], [0, 100, 31.5], [0, 0, 1]])

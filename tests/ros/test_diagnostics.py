@@ -12,11 +12,11 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from decomr_core.base.structures import StageTimes
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
-from decomr_ros import diagnostics
-from decomr_ros.diagnostics import FrameStatistics, Situation, failing_as, judge
-from decomr_ros.frame_worker import WorkerCounts
-from decomr_ros.images import image_message
-from decomr_ros.qos_events import UnsupportedEventTypeError
+from decomr_ros.health import diagnostics
+from decomr_ros.health.diagnostics import FrameStatistics, Situation, failing_as, judge
+from decomr_ros.messages.images import image_message
+from decomr_ros.node.qos_events import UnsupportedEventTypeError
+from decomr_ros.pipeline.frame_worker import WorkerCounts
 from tests.core.fake_tensorrt import FakeGpu
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, BrokenRuntime, InnerNode, values_of

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.messages import human_mesh_array_message, mesh_topology_message
+from decomr_ros.messages.meshes import human_mesh_array_message, mesh_topology_message
 from tests.ros.conftest import Process, RosTest, make_mesh
 from tests.ros.node_client import start_node
 

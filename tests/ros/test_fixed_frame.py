@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from std_msgs.msg import Header
 
-from decomr_ros.fixed_frame import FixedFrame
+from decomr_ros.pipeline.fixed_frame import FixedFrame
 
 HEADER = Header(stamp=Time(sec=10, nanosec=50_000_000), frame_id='camera')
 

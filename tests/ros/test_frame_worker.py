@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from decomr_ros.frame_worker import FrameWorker, WorkerCounts
+from decomr_ros.pipeline.frame_worker import FrameWorker, WorkerCounts
 
 
 def _fail(error: Exception) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from decomr_ros import images
-from decomr_ros.bad_input import BadInput
-from decomr_ros.images import ENCODINGS, image_message, rgb_from_image_message
+from decomr_ros.messages import images
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.images import ENCODINGS, image_message, rgb_from_image_message
 
 PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
 

@@ -16,8 +16,8 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import view
-from decomr_ros.input_topics import camera_info_beside, camera_info_topic, image_topic
 from decomr_ros.recorder import Recorder
+from decomr_ros.topics.input_topics import camera_info_beside, camera_info_topic, image_topic
 from decomr_ros.video_source import VideoSource
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode, values_of

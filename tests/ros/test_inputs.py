@@ -18,16 +18,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_ros import inputs as inputs_module
-from decomr_ros import subscriptions
-from decomr_ros.bad_input import BadInput
-from decomr_ros.images import image_message
-from decomr_ros.inputs import Frame, Inputs
-from decomr_ros.messages import camera_info_message
-from decomr_ros.parameters import NodeParameters
-from decomr_ros.stamped_messages import StampedMessages
-from decomr_ros.standing_warnings import StandingWarnings
-from decomr_ros.subscriptions import MatchingSubscription
+from decomr_ros.inputs import inputs as inputs_module
+from decomr_ros.inputs.inputs import Frame, Inputs
+from decomr_ros.inputs.stamped_messages import StampedMessages
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.images import image_message
+from decomr_ros.messages.meshes import camera_info_message
+from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.settings.parameters import NodeParameters
+from decomr_ros.topics import subscriptions
+from decomr_ros.topics.subscriptions import MatchingSubscription
 from tests.ros.conftest import RosTest
 from tests.ros.test_boxes import detection
 from tests.ros.test_depth_image import _flat_person
@@ -248,7 +248,7 @@ def test_nobody_in_the_boxes_is_nobody_and_not_unknown(node: Notes,
 
 def test_use_boxes_without_vision_msgs_is_refused(node: Notes,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('decomr_ros.boxes.Detection2DArray', None)
+    monkeypatch.setattr('decomr_ros.messages.boxes.Detection2DArray', None)
     with pytest.raises(RuntimeError, match='vision-msgs'):
         Inputs(node, NodeParameters(use_boxes=True), print)
 

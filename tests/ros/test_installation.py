@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from decomr_ros.installation import WHEELS_VARIABLE, install_hint, with_ros2_command
+from decomr_ros.node.installation import WHEELS_VARIABLE, install_hint, with_ros2_command
 from tests.test_import_rule import ROOT
 
 

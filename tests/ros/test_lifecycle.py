@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import State, Transition
 
-from decomr_ros import pipeline
-from decomr_ros.images import image_message
-from decomr_ros.managed_node import FAILURE, SUCCESS
-from decomr_ros.outputs import Outputs
+from decomr_ros.messages.images import image_message
+from decomr_ros.node.managed_node import FAILURE, SUCCESS
+from decomr_ros.outputs.outputs import Outputs
+from decomr_ros.pipeline import stages
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, BrokenRuntime, InnerNode
 from tests.ros.node_client import Camera, Lifecycle, start_node
@@ -42,7 +42,7 @@ decomr_core.estimation.estimator.HumanMeshEstimator.estimate = compute
 
 def test_deactivate_keeps_the_network_and_cleanup_frees_it(
         inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, 'gc', gc)  # as in a process of its own
+    monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
     camera = inner.activate()
     assert camera.show(HEIGHT, WIDTH).meshes
     assert inner.node.trigger_deactivate() == SUCCESS
@@ -60,7 +60,7 @@ def test_deactivate_keeps_the_network_and_cleanup_frees_it(
 
 def test_a_network_that_loads_but_does_not_run_is_freed_again(
         inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, 'gc', gc)  # as in a process of its own
+    monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
     working, inner.runtime_class = inner.runtime_class, BrokenRuntime
     assert inner.node.trigger_configure() == FAILURE
     assert inner.node.state_label == 'unconfigured'

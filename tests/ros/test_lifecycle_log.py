@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from decomr_ros.managed_node import SUCCESS
+from decomr_ros.node.managed_node import SUCCESS
 from tests.ros.test_node_warnings import log, make
 
 __all__ = ['log', 'make']  # the fixtures

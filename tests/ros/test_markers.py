@@ -8,7 +8,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from decomr_ros.markers import MeshMarkers, marker_array_message
+from decomr_ros.messages.markers import MeshMarkers, marker_array_message
 
 FACES = np.array([[0, 1, 2], [2, 1, 3], [3, 0, 2], [1, 0, 3]])
 

@@ -20,9 +20,9 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros import markers_node
-from decomr_ros.markers import MeshMarkers
 from decomr_ros.markers_node import MarkersNode, main
-from decomr_ros.messages import human_mesh_array_message, mesh_topology_message
+from decomr_ros.messages.markers import MeshMarkers
+from decomr_ros.messages.meshes import human_mesh_array_message, mesh_topology_message
 from tests.ros.conftest import RosTest, make_mesh
 from tests.ros.fake_node import hide
 

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from decomr_core.body_models import load_body
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.messages import (
+from decomr_ros.messages.meshes import (
     camera_info_message,
     human_mesh_array_message,
     human_meshes_from_message,

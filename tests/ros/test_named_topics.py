@@ -15,10 +15,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from decomr_ros import recorder as recorder_module
-from decomr_ros.bag import read_bag, recover_bag
-from decomr_ros.named_topics import NamedTopics, Offer, message_class, offer_of
+from decomr_ros.bags.mcap_bag import read_bag, recover_bag
 from decomr_ros.recorder import Recorder
-from decomr_ros.silent_topics import PICTURE_TYPES, other_topics_text
+from decomr_ros.topics.named_topics import NamedTopics, Offer, message_class, offer_of
+from decomr_ros.topics.silent_topics import PICTURE_TYPES, other_topics_text
 from tests.ros.conftest import Process, RosTest
 from tests.ros.fake_node import FakeNode
 
@@ -120,7 +120,7 @@ def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
     with pytest.raises(ImportError, match='of type here_msgs/msg/Thing.* here_msgs is not inst'
                                           '.*ros-jazzy-here-msgs'):
         message_class('here_msgs/msg/Thing')
-    monkeypatch.setattr('decomr_ros.named_topics.message_class',
+    monkeypatch.setattr('decomr_ros.topics.named_topics.message_class',
                         lambda name: message_class('here_msgs/msg/Thing'))
     rclpy.init()
     recorder = Recorder(tmp_path / 'bag', ['/said'])
@@ -139,7 +139,8 @@ def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
 def test_publishers_that_disagree_on_the_type_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     types = 'geometry_msgs/msg/PointStamped', 'std_msgs/msg/String'
     # One process cannot publish two types on a topic.
-    monkeypatch.setattr('decomr_ros.named_topics.offer_of', lambda *_: Offer(types, True, False))
+    monkeypatch.setattr('decomr_ros.topics.named_topics.offer_of',
+                        lambda *_: Offer(types, True, False))
     node = FakeNode()
     topics = NamedTopics(node, ['/said'], lambda *_: pytest.fail('subscribed to a wrong type'))
     topics.look()

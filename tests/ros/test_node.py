@@ -18,8 +18,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from decomr_ros.images import image_message
-from decomr_ros.messages import human_meshes_from_message
+from decomr_ros.messages.images import image_message
+from decomr_ros.messages.meshes import human_meshes_from_message
 from tests.ros.conftest import RosTest
 from tests.ros.node_client import FRAME, Camera, Lifecycle, start_node
 

@@ -16,8 +16,8 @@ from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo, Image
 
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_ros.images import image_message
-from decomr_ros.messages import (
+from decomr_ros.messages.images import image_message
+from decomr_ros.messages.meshes import (
     camera_info_message,
     human_meshes_from_message,
     nanoseconds_from_stamp,

@@ -20,7 +20,7 @@ from decomr_core.base.structures import HumanMesh, NetworkOutput
 from decomr_core.estimation.estimator import HumanMeshEstimator
 from decomr_core.runtimes.torch.runtime import TorchRuntime
 from decomr_ros.decomr_node import DecomrNode
-from decomr_ros.images import image_message
+from decomr_ros.messages.images import image_message
 
 # An image and a calibration each.
 NUM_PAIRS = 5000

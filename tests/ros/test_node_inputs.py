@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from decomr_ros.images import image_message
+from decomr_ros.messages.images import image_message
 from tests.ros.conftest import RosTest
 from tests.ros.node_client import Camera, is_heard, start_node
 

@@ -15,10 +15,11 @@ from sensor_msgs.msg import Image
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros import inputs as inputs_module
-from decomr_ros import stamp_checks, standing_warnings
-from decomr_ros.boxes import people_from_detections
-from decomr_ros.images import image_message
+from decomr_ros.inputs import inputs as inputs_module
+from decomr_ros.inputs import stamp_checks
+from decomr_ros.messages.boxes import people_from_detections
+from decomr_ros.messages.images import image_message
+from decomr_ros.node import standing_warnings
 from tests.ros.conftest import RosTest, wait_until
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode, values_of
 from tests.ros.node_client import Camera

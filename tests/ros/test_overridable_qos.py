@@ -11,8 +11,8 @@ from rclpy.qos import ReliabilityPolicy
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros import outputs
-from decomr_ros.managed_node import FAILURE, SUCCESS
+from decomr_ros.node.managed_node import FAILURE, SUCCESS
+from decomr_ros.outputs import outputs
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import InnerNode
 from tests.test_import_rule import ROOT

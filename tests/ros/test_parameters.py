@@ -14,8 +14,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from decomr_ros import parameters
-from decomr_ros.parameter_table import Effect, problem
-from decomr_ros.parameters import (
+from decomr_ros.settings.parameter_table import Effect, problem
+from decomr_ros.settings.parameters import (
     CHOICES,
     ENTRIES,
     NodeParameters,

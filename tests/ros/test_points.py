@@ -5,7 +5,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
-from decomr_ros.points import POINT, point_cloud_message, points_of_meshes
+from decomr_ros.messages.points import POINT, point_cloud_message, points_of_meshes
 from tests.ros.conftest import make_mesh
 
 PARTS = np.arange(20) % 7

@@ -27,9 +27,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_core.base.structures import HumanMesh
-from decomr_ros import bag
-from decomr_ros.bag import BagTopic, BagWriter, read_bag, read_topics
-from decomr_ros.messages import human_mesh_array_message, human_meshes_from_message
+from decomr_ros.bags import mcap_bag as bag
+from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.messages.meshes import human_mesh_array_message, human_meshes_from_message
 from decomr_ros.recorder import FLUSH_PERIOD_S, READY, Recorder, main, message_definition
 from tests.ros.conftest import Process, RosTest, make_mesh, wait_until
 

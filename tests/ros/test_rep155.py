@@ -12,9 +12,9 @@ from std_msgs.msg import Header
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.geometry.camera import project_perspective
-from decomr_ros import rep155
-from decomr_ros.images import rgb_from_image_message
-from decomr_ros.rep155 import Rep155Bodies, cut_out, skeleton_points
+from decomr_ros.messages.images import rgb_from_image_message
+from decomr_ros.outputs import rep155
+from decomr_ros.outputs.rep155 import Rep155Bodies, cut_out, skeleton_points
 from tests.ros.conftest import make_mesh
 from tests.ros.fake_node import HRI_MESSAGES, FakeNode, Skeleton2D, hide, stand_in
 

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.ros_arguments import ignored_files_text, is_remapped, section_fits
+from decomr_ros.programs.ros_arguments import ignored_files_text, is_remapped, section_fits
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode, values_of
 

@@ -13,12 +13,12 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
 from decomr_core.base.structures import HumanMesh
-from decomr_ros.messages import (
+from decomr_ros.bags.rounded_meshes import largest_error_m, round_meshes, step_for_error
+from decomr_ros.messages.meshes import (
     human_mesh_array_message,
     human_meshes_from_message,
     serialized_human_meshes,
 )
-from decomr_ros.rounded_meshes import largest_error_m, round_meshes, step_for_error
 from tests.ros.conftest import make_mesh
 
 STEP_M = 2.0 ** -11

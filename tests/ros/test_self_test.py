@@ -15,8 +15,8 @@ from tests.ros.test_node_bad_models import BROKEN_CODE, begin_with
 
 # The node takes images, but never publishes a mesh.
 SILENT = """
-import decomr_ros.outputs
-decomr_ros.outputs.Outputs.publish_meshes = lambda *_: None
+import decomr_ros.outputs.outputs
+decomr_ros.outputs.outputs.Outputs.publish_meshes = lambda *_: None
 """
 
 

@@ -10,8 +10,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from decomr_ros.images import image_message, rgb_from_image_message
-from decomr_ros.serialized_image import SerializedImage, image_from_bytes
+from decomr_ros.messages.images import image_message, rgb_from_image_message
+from decomr_ros.messages.serialized_image import SerializedImage, image_from_bytes
 
 FIELDS = ('header', 'height', 'width', 'encoding', 'is_bigendian', 'step')
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9)

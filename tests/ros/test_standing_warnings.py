@@ -17,16 +17,17 @@ from visualization_msgs.msg import MarkerArray
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros import diagnostics, standing_warnings
-from decomr_ros.diagnostics import FrameStatistics
-from decomr_ros.frame_ids import frame_id_problem
-from decomr_ros.images import image_message
-from decomr_ros.lost_images import lost_images_text
-from decomr_ros.parameters import NodeParameters
-from decomr_ros.rival_publishers import rival_texts
-from decomr_ros.silent_topics import other_types_text, owner_name, type_name
-from decomr_ros.standing_warnings import StandingWarnings
-from decomr_ros.subscriptions import MatchingSubscription
+from decomr_ros.health import diagnostics
+from decomr_ros.health.diagnostics import FrameStatistics
+from decomr_ros.health.rival_publishers import rival_texts
+from decomr_ros.inputs.frame_ids import frame_id_problem
+from decomr_ros.messages.images import image_message
+from decomr_ros.node import standing_warnings
+from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.settings.parameters import NodeParameters
+from decomr_ros.topics.lost_images import lost_images_text
+from decomr_ros.topics.silent_topics import other_types_text, owner_name, type_name
+from decomr_ros.topics.subscriptions import MatchingSubscription
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode, values_of
 from tests.ros.node_client import Camera

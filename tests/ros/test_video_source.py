@@ -10,8 +10,8 @@ import rclpy
 from sensor_msgs.msg import CameraInfo, Image
 
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_ros.images import rgb_from_image_message
-from decomr_ros.video_frames import Calibration, VideoFrames, read_calibration
+from decomr_ros.bags.video_frames import Calibration, VideoFrames, read_calibration
+from decomr_ros.messages.images import rgb_from_image_message
 from decomr_ros.video_source import main
 from tests.ros.conftest import RosTest
 

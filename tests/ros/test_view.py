@@ -18,12 +18,13 @@ from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from decomr_core.geometry.camera import intrinsics_from_fov  # noqa: E402
-from decomr_ros import view, view_scene  # noqa: E402
-from decomr_ros.images import image_message  # noqa: E402
-from decomr_ros.messages import (  # noqa: E402
+from decomr_ros import view  # noqa: E402
+from decomr_ros.messages.images import image_message  # noqa: E402
+from decomr_ros.messages.meshes import (  # noqa: E402
     camera_info_message,
     human_mesh_array_message,
 )
+from decomr_ros.viewer import view_scene  # noqa: E402
 from tests.ros.browser import find_browser, open_browser  # noqa: E402
 from tests.ros.conftest import RosTest, make_mesh  # noqa: E402
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from decomr_ros import standing_warnings
-from decomr_ros.standing_warnings import StandingWarnings
+from decomr_ros.node import standing_warnings
+from decomr_ros.node.standing_warnings import StandingWarnings
 
 
 class Told:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
-from decomr_ros import inputs as inputs_module
-from decomr_ros import standing_warnings
-from decomr_ros.bad_input import BadInput
-from decomr_ros.depth_checks import MOST_UNCORRECTED
-from decomr_ros.images import image_message
-from decomr_ros.inputs import Frame, Inputs
+from decomr_ros.inputs import inputs as inputs_module
+from decomr_ros.inputs.depth_checks import MOST_UNCORRECTED
+from decomr_ros.inputs.inputs import Frame, Inputs
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.images import image_message
+from decomr_ros.node import standing_warnings
 from tests.ros.test_boxes import detection
 from tests.ros.test_depth_image import _flat_person
 from tests.ros.test_inputs import Notes, gray, header, info, node, start

@@ -14,9 +14,9 @@ from rclpy.parameter import Parameter
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.parameter_checks import _NEEDS, UNUSED, unused_parameters
-from decomr_ros.parameter_table import ParameterEntry
-from decomr_ros.parameters import ENTRIES, NodeParameters
+from decomr_ros.health.parameter_checks import _NEEDS, UNUSED, unused_parameters
+from decomr_ros.settings.parameter_table import ParameterEntry
+from decomr_ros.settings.parameters import ENTRIES, NodeParameters
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import InnerNode, values_of
 
@@ -166,7 +166,7 @@ def test_every_rule_of_unused_parameters_has_its_case_and_the_defaults_have_none
 
 def test_a_parameter_without_effect_is_a_warning_until_it_is_set_right(
         make: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr('decomr_ros.standing_warnings.SHOWN_S', 0.0)
+    monkeypatch.setattr('decomr_ros.node.standing_warnings.SHOWN_S', 0.0)
     inner = make(undistort=True, image_is_rectified=True)
     inner.node.trigger_configure()
     assert 'undistort' in values_of(inner.status())[f'warning_{UNUSED}']
