@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from decomr_core.uv.chart.landmarks import neighbour_matrix
+from decomr_core.uv.mesh_graph import neighbour_matrix
 
 __all__ = ['DistortionEnergy', 'detail_scales']
 

@@ -11,9 +11,10 @@ from scipy.sparse.linalg import splu
 
 from decomr_core.uv.chart.clearance import Clearance
 from decomr_core.uv.chart.distortion_energy import DistortionEnergy, detail_scales
-from decomr_core.uv.chart.landmarks import HalfBody, neighbour_matrix
+from decomr_core.uv.chart.landmarks import HalfBody
 from decomr_core.uv.chart.seams import CutHalf
 from decomr_core.uv.chart.stress import Stress
+from decomr_core.uv.mesh_graph import neighbour_matrix
 
 __all__ = ['STRESS_WEIGHT', 'flatten_half', 'tutte_half_disc']
 

@@ -15,11 +15,12 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 
+from decomr_core.uv.mesh_graph import edge_graph
+
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
 
-__all__ = ['HalfBody', 'Landmarks', 'boundary_loop', 'edge_graph', 'find_landmarks', 'half_body',
-           'neighbour_matrix']
+__all__ = ['HalfBody', 'Landmarks', 'boundary_loop', 'find_landmarks', 'half_body']
 
 # How far around the farthest point of a limb its other tips lie, in H.
 FINGER_REACH, TOE_REACH = 0.125, 0.085
@@ -112,25 +113,6 @@ def find_landmarks(half: HalfBody) -> Landmarks:
     first_toe = min(toe_tips, key=lambda tip: (from_heel[tip], tip))
     return Landmarks(_chain(half.vertices, finger_tips, thumb), heel,
                      _chain(half.vertices, toe_tips, first_toe))
-
-
-def edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sparse.csr_matrix:
-    """(P, P) symmetric matrix of the edge lengths of a mesh, metres."""
-    edges = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
-    lengths = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
-    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
-    size = (len(vertices), len(vertices))
-    return sparse.csr_matrix((np.tile(lengths, 2), (rows, columns)), shape=size)
-
-
-def neighbour_matrix(faces: np.ndarray, num_vertices: int) -> sparse.csr_matrix:
-    """(P, P) symmetric matrix with 1 where two vertices share an edge of (Q, 3) faces."""
-    first, second = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
-    links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
-                                                         np.append(second, first))),
-                              shape=(num_vertices, num_vertices)).tocsr()
-    links.data[:] = 1.0  # two faces share an inner edge
-    return links
 
 
 def boundary_loop(faces: np.ndarray) -> np.ndarray:

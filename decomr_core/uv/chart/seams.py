@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 
-from decomr_core.uv.chart.landmarks import HalfBody, Landmarks, boundary_loop, edge_graph
+from decomr_core.uv.chart.landmarks import HalfBody, Landmarks, boundary_loop
+from decomr_core.uv.mesh_graph import edge_graph
 
 __all__ = ['CutHalf', 'cut_half', 'find_seams']
 

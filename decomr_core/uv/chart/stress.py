@@ -6,8 +6,9 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
-from decomr_core.uv.chart.landmarks import HalfBody, edge_graph
+from decomr_core.uv.chart.landmarks import HalfBody
 from decomr_core.uv.chart.seams import CutHalf
+from decomr_core.uv.mesh_graph import edge_graph
 
 __all__ = ['Stress']
 
