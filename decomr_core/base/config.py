@@ -136,11 +136,6 @@ class NetworkConfig:
                 f'{self.location_map_resolution}')
 
     @property
-    def iuv_size(self) -> int:
-        """Side (h and w) of the IUV image and of the local features, px."""
-        return self.crop_size // LOCAL_STRIDE
-
-    @property
     def vector_norm(self) -> str:
         """`layer` or `batch` normalisation of what is one vector per person.
 

@@ -23,11 +23,10 @@ from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 __all__ = ['LIMITS_MM', 'NUM_PARITY_CROPS', 'ROUNDED_TEXEL_MM', 'Parity', 'measure_parity',
            'parity_crops', 'vertex_error_mm']
 
-LIMITS_MM = {'f32': 0.05, 'bf16': 1.0, 'fp16': 1.0, 'int8': 5.0}
+LIMITS_MM = {'f32': 0.05, 'bf16': 1.0, 'fp16': 1.0}
 """Distance between the vertices of an engine and PyTorch's, mm, that passes, by precision, in
 the median image and on average over all. float32 differs by rounding alone; 8 and 11 bits of
-mantissa may cost 1 mm, a fiftieth of what the best methods are wrong by on real people; 8-bit
-integers a tenth of it."""
+mantissa may cost 1 mm, a fiftieth of what the best methods are wrong by on real people."""
 
 ROUNDED_TEXEL_MM = 1.0
 """What the average may always reach. The warp rounds u and v to texels: where a pixel lies on the

@@ -23,14 +23,14 @@ from decomr_core.body_models.joint_sets import MIRRORED_ANNOTATED_JOINTS, NUM_AN
 from decomr_core.body_models.joints import MIRRORED_JOINTS, NUM_JOINTS
 from decomr_core.geometry.crop import check_image, crop_from_image_xy, crop_pixels
 from training.records.rotations import (
+    MIRROR,
     axis_angle_from_matrix,
     matrix_from_axis_angle,
     rotation_about,
 )
-from training.synthetic.bodies.poses import MIRROR
 
 __all__ = ['Augmentation', 'AugmentationConfig', 'Augmented', 'apply_augmentation', 'augment',
-           'augment_keypoints_3d', 'augment_mask', 'augment_pose', 'crop_affine', 'flip_parts',
+           'augment_keypoints_3d', 'augment_pose', 'crop_affine',
            'sample_augmentation']
 
 
@@ -196,25 +196,6 @@ def crop_affine(center: np.ndarray, side: float, augmentation: Augmentation) -> 
     return np.column_stack([turn, -turn @ center])
 
 
-def augment_mask(mask: np.ndarray, center: np.ndarray, side: float, augmentation: Augmentation,
-                 size: int) -> np.ndarray:
-    """The same crop of a person's mask.
-
-    Args:
-        mask: (H, W) bool or numbers, above 0 where the person is.
-        center: (2,) of the square, image px.
-        side: of the square, image px.
-        augmentation: what was drawn for the image.
-        size: S, px.
-
-    Returns:
-        (S, S) bool: where more than half of what the pixel shows is the person.
-    """
-    check_shape('mask', mask, (None, None))
-    levels = (np.asarray(mask) > 0).astype(np.uint8) * 255
-    return _flipped(_crop(levels, center, side, augmentation, size), augmentation) > 127
-
-
 def augment_keypoints_3d(keypoints_3d: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     """Annotated joints turned and mirrored with the picture.
 
@@ -254,12 +235,6 @@ def augment_pose(pose: np.ndarray, augmentation: Augmentation,
     if augmentation.is_flipped:
         pose = pose[list(MIRRORED_JOINTS)] * MIRROR
     return pose.astype(np.float32)
-
-
-def flip_parts(parts: np.ndarray) -> np.ndarray:
-    """A picture of body parts (..., h, w), 0 to 23 and negative for none, mirrored."""
-    mirrored = np.asarray(MIRRORED_JOINTS)[np.maximum(parts, 0)]
-    return np.where(parts < 0, parts, mirrored)[..., ::-1].copy()
 
 
 def _crop(image: np.ndarray, center: np.ndarray, side: float, augmentation: Augmentation,

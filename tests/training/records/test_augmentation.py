@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
+from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.body_models.joint_sets import (
     ANNOTATED_JOINTS,
@@ -25,10 +25,8 @@ from training.records.augmentation import (
     apply_augmentation,
     augment,
     augment_keypoints_3d,
-    augment_mask,
     augment_pose,
     crop_affine,
-    flip_parts,
     sample_augmentation,
 )
 from training.records.rotations import matrix_from_axis_angle
@@ -105,19 +103,6 @@ def test_a_keypoint_lands_where_the_crop_shows_it(augmentation: Augmentation, jo
     assert np.abs(by_affine - crop_xy).max() < 1e-6
 
 
-@settings(deadline=None, max_examples=20)
-@given(augmentation=AUGMENTATIONS)
-def test_a_mask_is_cropped_like_its_picture(augmentation: Augmentation) -> None:
-    rows, columns = np.mgrid[:SIDE_PX, :SIDE_PX]
-    mask = (((columns - 230) / 70) ** 2 + ((rows - 150) / 30) ** 2 < 1) & (columns > 200)
-    picture = np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255
-    center, side = np.array([200., 190]), 300.0
-    crop = apply_augmentation(augmentation, SIZE, picture, center, side).image
-    found = augment_mask(mask, center, side, augmentation, SIZE)
-    assert found.dtype == bool and found.any()
-    assert np.array_equal(found, crop[..., 1] > 127)
-
-
 def test_without_augmentation_the_crop_is_the_robots() -> None:
     person = example_person()
     found = augment(**person, rng=np.random.default_rng(0), config=AugmentationConfig.off(),
@@ -147,15 +132,6 @@ def test_flipping_twice_gives_the_original() -> None:
     for name in ('keypoints_2d', 'keypoints_3d', 'pose'):
         assert np.allclose(getattr(twice, name), getattr(original, name), atol=1e-5), name
         assert not np.allclose(getattr(once, name), getattr(original, name), atol=.1), name
-
-
-def test_flipped_parts_change_sides_and_flip_back() -> None:
-    parts = np.random.default_rng(0).integers(-1, 24, (2, 5, 7))
-    flipped = flip_parts(parts)
-    for row, column in np.ndindex(5, 7):
-        seen = parts[1, row, 6 - column]
-        assert flipped[1, row, column] == (MIRRORED_JOINTS[seen] if seen >= 0 else -1)
-    assert np.array_equal(flip_parts(flipped), parts)
 
 
 @pytest.mark.parametrize('name', ['builtin', 'tiny'])
