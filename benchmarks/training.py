@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from decomr_core.base.config import PRESETS
 from decomr_core.base.hardware import cpu_name
 from training.loop.train_config import ENCODER_STAGES, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.trainer import Trainer
 from training.synthetic.people import SyntheticConfig, SyntheticPeople
 from training.synthetic.preview import add_asset_options, asset_values
-from training.train import Trainer
 
 WARM_UP = 2
 

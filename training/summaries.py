@@ -30,17 +30,17 @@ from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
+from training.loop.command_line import config_parser
 from training.loop.train_config import TrainConfig
 from training.records.root_frame import root_frame_body
+from training.records.rotations import MIRROR
 from training.records.tensor_batch import TensorBatch
-from training.synthetic.bodies.poses import MIRROR
 from training.synthetic.people import (
     HELD_OUT_SEED,
     SyntheticBatch,
     SyntheticPeople,
     missing_assets,
 )
-from training.train import config_parser
 
 __all__ = ['Summaries', 'encoder_hash', 'mirrored', 'read_summaries', 'summarise',
            'write_summaries']

@@ -22,8 +22,7 @@ from decomr_core.base.files import replacing
 from decomr_core.base.hardware import cpu_name
 from decomr_core.measures.metrics import bootstrap_interval
 from training.evaluation.report import known_rows
-from training.loop.train_config import TrainConfig
-from training.train import PACE
+from training.loop.train_config import PACE, TrainConfig
 
 __all__ = ['AblationResults', 'Cell', 'hardware', 'mean_with_interval', 'versions']
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from training.records.augmentation import AugmentationConfig
 from training.synthetic.people import SyntheticConfig
 
-__all__ = ['INIT_PARTS', 'DatasetConfig', 'LossWeights', 'OptimizerConfig', 'StageConfig',
+__all__ = ['INIT_PARTS', 'PACE', 'DatasetConfig', 'LossWeights', 'OptimizerConfig', 'StageConfig',
            'TrainConfig']
 
 # What a run can take from the weights it starts from, and how those tensors' names begin.
 INIT_PARTS = {'all': '', 'cnet': 'cnet.', 'encoder': 'cnet.encoder.'}
+# Fields that set the pace of a run and not its result; a resumed run may change them.
+PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images',
+        'tensorboard')
 TRUST = ('by_error', 'fully', 'never')
 
 

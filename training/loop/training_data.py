@@ -104,7 +104,7 @@ class TrainingData:
             num_workers=config.num_workers, seed=config.seed + SEED_STEP * self.rank,
             reuse=config.reuse, pool_images=config.pool_images, first_batch=first)
         for batch in loader:
-            yield PersonBatch.from_synthetic(batch).to(device)
+            yield batch.as_person_batch().to(device)
 
     def _photographs(self, device: torch.device, first: int) -> Iterator[PersonBatch]:
         size = self.num_photographs

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from decomr_core.body_models.joint_sets import NUM_ANNOTATED
 from training.records.tensor_batch import TensorBatch
-from training.synthetic.people import SyntheticBatch
 
 __all__ = ['PersonBatch']
 
@@ -43,13 +41,3 @@ class PersonBatch(TensorBatch):
     joints_2d: Tensor
     keypoints_2d: Tensor
     keypoints_3d: Tensor
-
-    @staticmethod
-    def from_synthetic(batch: SyntheticBatch) -> PersonBatch:
-        """Rendered people: everything is known but annotations, which SMPL's joints replace."""
-        count = len(batch)
-        certain = batch.iuv.new_ones(count)
-        return PersonBatch(
-            batch.images, batch.iuv, certain, batch.vertices, batch.joints, certain,
-            batch.joints_2d, batch.iuv.new_zeros(count, NUM_ANNOTATED, 3),
-            batch.iuv.new_zeros(count, NUM_ANNOTATED, 4))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ['axis_angle_from_matrix', 'matrix_from_axis_angle', 'rotation_about']
+__all__ = ['MIRROR', 'axis_angle_from_matrix', 'matrix_from_axis_angle', 'rotation_about']
+
+MIRROR = np.array([1.0, -1.0, -1.0])
+"""An axis-angle vector of the left side times this is its mirror image on the right side."""
 
 
 def matrix_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:

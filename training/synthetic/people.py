@@ -2,7 +2,7 @@
 
 One path: poses -> viewpoints -> body model -> clothes -> rasterizer -> labels and colours ->
 background, shadow, occluders -> camera. Everything follows from the seed and the batch's number,
-in any process. `python -m training.synthetic.people --preview FILE.png` shows them.
+in any process. `python -m training.synthetic.preview --preview FILE.png` shows them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, get_worker_info
 
+from decomr_core.body_models.joint_sets import NUM_ANNOTATED
+from training.records.person_batch import PersonBatch
 from training.records.root_frame import root_frame_body
 from training.records.tensor_batch import TensorBatch
 from training.synthetic.bodies.body_shapes import sample_shapes
@@ -141,6 +143,15 @@ class SyntheticBatch(TensorBatch):
     camera: Tensor
     pose: Tensor
     shape: Tensor
+
+    def as_person_batch(self) -> PersonBatch:
+        """The batch to train on: everything is known but annotations, which joints replace."""
+        count = len(self)
+        certain = self.iuv.new_ones(count)
+        return PersonBatch(
+            self.images, self.iuv, certain, self.vertices, self.joints, certain,
+            self.joints_2d, self.iuv.new_zeros(count, NUM_ANNOTATED, 3),
+            self.iuv.new_zeros(count, NUM_ANNOTATED, 4))
 
 
 class SyntheticPeople(IterableDataset):
@@ -325,9 +336,3 @@ def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:
     border = joints.new_tensor(framing.border).clamp(-1, 1)[:, None]
     inside = ((seen >= border[..., :2]) & (seen <= border[..., 2:])).all(-1, keepdim=True)
     return torch.cat([seen, inside.to(seen)], dim=-1)
-
-
-if __name__ == '__main__':
-    from training.synthetic.preview import main
-
-    main()

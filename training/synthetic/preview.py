@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='python -m training.synthetic.people',
+        prog='python -m training.synthetic.preview',
         description='Renders synthetic people on one processor core.')
     parser.add_argument('--preview', type=Path, help='PNG file to write a contact sheet to')
     parser.add_argument('--num', type=int, default=32, help='how many people')
@@ -141,3 +141,7 @@ def _points_tile(batch: SyntheticBatch, index: int) -> np.ndarray:
         radius = 2 if batch.joints_2d[index, joint, 2] > 0 else 1
         cv2.circle(image, seen[joint].tolist(), radius, color, -1)
     return image
+
+
+if __name__ == '__main__':
+    main()

@@ -8,19 +8,18 @@ import pytest
 import torch
 
 from decomr_core.networks.checkpoint import load_network
-from training import train
-from training.loop import training_data
+from training.loop import trainer, training_data
 from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.trainer import Trainer
 from training.synthetic.people import SyntheticConfig
-from training.train import Trainer
 
 
 @pytest.fixture
 def make_trainer(tiny_body, tiny_uv_map, tmp_path, monkeypatch):
     """A run of one step in each stage, on the small body."""
     monkeypatch.setattr(training_data, 'load_body', lambda _: tiny_body)
-    monkeypatch.setattr(train, 'load_uv_map', lambda *_: tiny_uv_map)
-    monkeypatch.setattr('training.train.LOG_EVERY', 1)
+    monkeypatch.setattr(trainer, 'load_uv_map', lambda *_: tiny_uv_map)
+    monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 1)
 
     def make(encoder_share, encoder_stages=5):
         return Trainer(TrainConfig(

@@ -16,9 +16,9 @@ from training.loop.plots import training_picture
 from training.loop.run_folder import RunFolder, without_folders
 from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.loop.train_step import NonFiniteLossError
-from training.records.person_batch import PersonBatch
+from training.loop.trainer import Trainer
 from training.synthetic.people import SyntheticConfig, SyntheticPeople
-from training.train import Trainer, main
+from training.train import main
 
 SIZE = 64
 pytestmark = pytest.mark.usefixtures('small_trainers')
@@ -41,7 +41,7 @@ def _config(**changes):
 def _people(trainer, count):
     """A batch of rendered people of a trainer's body."""
     people = SyntheticPeople(SyntheticConfig(SIZE, count), trainer.body, trainer.uv_map, 3)
-    return PersonBatch.from_synthetic(people.batch(0))
+    return people.batch(0).as_person_batch()
 
 
 @pytest.fixture(scope='module')
@@ -130,7 +130,7 @@ def _losses(out):
 
 
 def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, monkeypatch):
-    monkeypatch.setattr('training.train.LOG_EVERY', 1)
+    monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 1)
     config = _config(stages=StageConfig(2, 4), reuse=2)
     Trainer(config, tmp_path / 'whole').run()
     first = Trainer(config, tmp_path / 'parted')

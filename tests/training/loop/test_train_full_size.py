@@ -11,9 +11,8 @@ from decomr_core.body_models import load_body
 from decomr_core.networks.checkpoint import load_network, read_metadata
 from decomr_core.uv.uv_map import load_uv_map
 from training.loop.train_config import OptimizerConfig, StageConfig, TrainConfig
-from training.records.person_batch import PersonBatch
+from training.loop.trainer import Trainer
 from training.synthetic.people import SyntheticConfig, SyntheticPeople
-from training.train import Trainer
 
 
 @pytest.fixture(scope='module')
@@ -42,6 +41,6 @@ def test_training_on_one_batch_lowers_its_loss(trainer):
     trainer.config = dataclasses.replace(trainer.config, stages=StageConfig(2, 20))
     config = SyntheticConfig(size=256, batch_size=2)
     people = SyntheticPeople(config, trainer.body, trainer.uv_map, 3)
-    batch = PersonBatch.from_synthetic(people.batch(0))
+    batch = people.batch(0).as_person_batch()
     totals = [sum(trainer._optimize([batch]).values()) for _ in range(10)]
     assert min(totals[-3:]) < 0.7 * totals[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import training as benchmark
-from training import train
+from training.loop import trainer
 
 PAGE = Path(__file__).parents[3] / 'docs' / 'training.md'
 # Appended to what is documented; the last of two equal options holds.
@@ -20,7 +20,7 @@ SMALL = '--batch 2 --steps 1 --threads 1'
 @pytest.mark.usefixtures('small_trainer')
 def test_the_documented_command_runs_and_reports_every_part(monkeypatch, capsys):
     """In small: thin networks, two images a step, one step."""
-    thin = {name: train.network_config(name) for name in benchmark.PRESETS}
+    thin = {name: trainer.network_config(name) for name in benchmark.PRESETS}
     monkeypatch.setattr(benchmark, 'PRESETS', thin)
     documented, = re.findall(r'`python benchmarks/training\.py ([^`]*)`', PAGE.read_text())
     words = shlex.split(f'{documented} {SMALL}')

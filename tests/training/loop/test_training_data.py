@@ -17,10 +17,11 @@ from torch.utils.data import default_collate
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
 from decomr_core.body_models.joint_sets import annotated_regressor
 from decomr_core.uv.uv_map import UVMap, load_uv_map
-from training import train
 from training.datasets.photographs import PeopleConfig, PeopleDataset
-from training.loop import training_data
+from training.loop import trainer, training_data
+from training.loop.command_line import config_parser
 from training.loop.train_config import DatasetConfig, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.trainer import Trainer
 from training.loop.training_data import TrainingData
 from training.records.augmentation import AugmentationConfig
 from training.records.person_record import PersonRecord
@@ -32,7 +33,7 @@ from training.synthetic.people import SyntheticConfig
 from training.targets.cached_targets import CachedTargets
 from training.targets.mesh_target import fit_camera
 from training.targets.person_batches import PersonBatchMaker
-from training.train import Trainer, main
+from training.train import main
 
 SIZE = 64
 AUGMENTED = PeopleConfig(SIZE, augmentation=AugmentationConfig(rotation_share=1.0))
@@ -201,7 +202,7 @@ def losses_of(out: Path) -> dict[int, dict[str, float]]:
 
 def test_photographs_and_rendered_people_train_together_and_resume_exactly(
         small_trainer, annotated, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, 'LOG_EVERY', 1)
+    monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
     config = run_config(annotated, data=SyntheticConfig(SIZE, batch_size=2))
     Trainer(config, tmp_path / 'whole').run()
     first = Trainer(config, tmp_path / 'parted')
@@ -335,7 +336,7 @@ def test_a_data_set_of_an_unknown_kind_is_told_how_to_name_it(annotated, tmp_pat
 @pytest.mark.parametrize('path', sorted(
     (Path(__file__).parents[3] / 'config').glob('train_*.yaml')), ids=lambda path: path.stem)
 def test_every_config_that_is_shipped_is_one(path):
-    parser = train.config_parser(TrainConfig, 'train', 'training.train', '')
+    parser = config_parser(TrainConfig, 'train', 'training.train', '')
     config = parser.instantiate(parser.parse_args(['--config', str(path)])).train
     assert all(isinstance(one, DatasetConfig) for one in config.datasets.values())
     assert config.synthetic_share == 1 or config.datasets

@@ -8,12 +8,12 @@ import pytest
 
 from tests.training.loop.test_train import _config
 from training.loop.train_progress import TrainProgress, duration_text
-from training.train import Trainer
+from training.loop.trainer import Trainer
 
 
 @pytest.mark.usefixtures('small_trainer')
 def test_a_run_without_a_terminal_has_a_line_per_log_entry(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr('training.train.LOG_EVERY', 2)
+    monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 2)
     caplog.set_level('INFO')
     Trainer(_config(), tmp_path).run()
     lines = [record.message for record in caplog.records]

@@ -15,15 +15,14 @@ from matplotlib.figure import Figure
 
 from decomr_core.base.config import LNET_INPUTS
 from decomr_core.networks.checkpoint import read_metadata
-from training import train
 from training.ablation import Ablation, AblationConfig, main
 from training.ablations import report as ablation_report
 from training.ablations.report import find_comparison, finding, plot_ablation, table
 from training.ablations.results import AblationResults, Cell, mean_with_interval
 from training.evaluation import synthetic_scores
-from training.loop import training_data
+from training.loop import trainer, training_data
 from training.loop.train_config import TrainConfig
-from training.train import Trainer
+from training.loop.trainer import Trainer
 
 SMOKE = Path(__file__).parents[3] / 'config' / 'ablation_smoke.yaml'
 NAMES = [f'{label}_{lnet_input}' for label in ('conventional', 'continuous')
@@ -41,7 +40,7 @@ def _small_body(tiny_body, tiny_uv_map, tiny_two_chart_map):
     maps = {'builtin': tiny_uv_map, 'makehuman': tiny_two_chart_map}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_data, 'load_body', lambda _: tiny_body)
-        patch.setattr(train, 'load_uv_map', lambda name, body: maps[name])
+        patch.setattr(trainer, 'load_uv_map', lambda name, body: maps[name])
         patch.setattr(ablation_report, 'plot_ablation', lambda _: Figure())
         patch.setattr(synthetic_scores, 'CONSTANT_STEPS', 5)
         yield

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from decomr_core.body_models import MIRRORED_JOINTS, BodyModel, load_body
-from training.records.rotations import axis_angle_from_matrix, rotation_about
+from training.records.rotations import MIRROR, axis_angle_from_matrix, rotation_about
 from training.synthetic.bodies.body_capsules import BodyCapsules, segment_distances
 from training.synthetic.bodies.joint_limits import LIMITS, joint_excess, swing_twist
 from training.synthetic.bodies.plausible_poses import (
@@ -20,7 +20,7 @@ from training.synthetic.bodies.plausible_poses import (
     draw_plausible,
 )
 from training.synthetic.bodies.pose_rules import WIDE_NAMES, sample_wide_poses
-from training.synthetic.bodies.poses import ACTIVITY_NAMES, MIRROR, arm_rotations, sample_poses
+from training.synthetic.bodies.poses import ACTIVITY_NAMES, arm_rotations, sample_poses
 from training.synthetic.bodies.recorded_poses import RecordedPoses
 from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
 from training.synthetic.scenes.viewpoints import UPPER_SHARE

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 
+from decomr_core.body_models.pickled_arrays import values_from_pickle
 from training.records.person_record import PersonRecord
 from training.records.person_records import PersonRecords, clean_records, collect_records
 
-__all__ = ['BOX_SCALE', 'PublicDataset', 'annotated', 'read_mat', 'square_around']
+__all__ = ['BOX_SCALE', 'PublicDataset', 'annotated', 'read_array_pickle', 'read_mat',
+           'square_around']
 
 BOX_SCALE = 1.2
 """Side of a person's square over the longer side of the box around the joints."""
@@ -118,3 +121,23 @@ def read_mat(path: Path, **options: bool) -> dict:
         # Damaged files raise almost anything; all of it means the same to the user.
         raise ValueError(f'{path} is no MATLAB file that can be read ({error}); unpack or '
                          'download it again') from error
+
+
+def read_array_pickle(path: Path, advice: str) -> dict[str, Any]:
+    """What is in a .pkl by name: arrays, numbers, texts and lists of them; None for the rest.
+
+    Args:
+        path: the file.
+        advice: what it should be, for the error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no whole pickle, or asks for something other than arrays.
+    """
+    data = path.read_bytes()
+    try:
+        return values_from_pickle(data)
+    except Exception as error:
+        # Damaged pickles raise almost anything; all of it means the same to the user.
+        reason = str(error) or type(error).__name__
+        raise ValueError(f'{path} cannot be read: {reason}; {advice}') from error

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
-from training.datasets.readers.array_pickle import read_array_pickle
-from training.datasets.readers.public_dataset import PublicDataset, square_around
+from training.datasets.readers.public_dataset import (
+    PublicDataset,
+    read_array_pickle,
+    square_around,
+)
 from training.records.person_record import PersonRecord
 from training.records.root_frame import turned_poses
 

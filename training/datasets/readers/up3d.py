@@ -14,8 +14,12 @@ import numpy as np
 
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import NUM_LSP
-from training.datasets.readers.array_pickle import read_array_pickle
-from training.datasets.readers.public_dataset import PublicDataset, annotated, square_around
+from training.datasets.readers.public_dataset import (
+    PublicDataset,
+    annotated,
+    read_array_pickle,
+    square_around,
+)
 from training.records.image_files import read_rgb
 from training.records.person_record import PersonRecord
 from training.records.root_frame import turned_poses

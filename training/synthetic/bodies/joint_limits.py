@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from decomr_core.body_models.joints import MIRRORED_JOINTS
-from training.records.rotations import matrix_from_axis_angle
-from training.synthetic.bodies.poses import MIRROR
+from training.records.rotations import MIRROR, matrix_from_axis_angle
 
 __all__ = ['LIMITS', 'JointLimit', 'joint_excess']
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from decomr_core.body_models.joints import MIRRORED_JOINTS
 from training.records.rotations import (
+    MIRROR,
     axis_angle_from_matrix,
     matrix_from_axis_angle,
     rotation_about,
@@ -27,7 +28,6 @@ from training.synthetic.bodies.poses import (
     HEAD,
     HIPS,
     KNEES,
-    MIRROR,
     NECK,
     NUM_JOINTS,
     PELVIS,

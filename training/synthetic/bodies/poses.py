@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.records.rotations import axis_angle_from_matrix, rotation_about
+from training.records.rotations import MIRROR, axis_angle_from_matrix, rotation_about
 
-__all__ = ['ACTIVITIES', 'ACTIVITY_NAMES', 'GESTURES', 'MIRROR', 'NUM_JOINTS', 'arm_rotations',
+__all__ = ['ACTIVITIES', 'ACTIVITY_NAMES', 'GESTURES', 'NUM_JOINTS', 'arm_rotations',
            'sample_poses']
 
 NUM_JOINTS = 24
@@ -22,8 +22,6 @@ HIPS, KNEES, ANKLES, FEET = (1, 2), (4, 5), (7, 8), (10, 11)
 COLLARS, SHOULDERS, ELBOWS, WRISTS, HANDS = (13, 14), (16, 17), (18, 19), (20, 21), (22, 23)
 UPPER_ARM, LOWER_ARM = 0.52, 0.48
 """Lengths in units of the arm from shoulder to wrist."""
-MIRROR = np.array([1.0, -1.0, -1.0])
-"""An axis-angle vector of the left side times this is its mirror image on the right side."""
 
 
 @dataclass(frozen=True)
