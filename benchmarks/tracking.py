@@ -26,11 +26,12 @@ from decomr_core.base.hardware import cpu_name
 from decomr_core.base.structures import HumanMesh
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.geometry.camera import project_weak
 from decomr_core.people.detection import Detections, box_overlaps
 from decomr_core.people.smoothing import MeshSmoother
 from decomr_core.people.tracking import Tracker, TrackerConfig
-from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
+from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime
 
 ASSIGNED_OVERLAP = 0.4
 """From this overlap with the person's true box on, a mesh shows that person."""

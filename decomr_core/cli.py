@@ -89,7 +89,8 @@ def _predict(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
-    from decomr_core.runtimes import DEFAULT_RUNTIME, load_runtime
+    from decomr_core.estimation.loading import load_runtime
+    from decomr_core.runtimes import DEFAULT_RUNTIME
 
     return load_runtime(options.runtime or DEFAULT_RUNTIME, options.weights, body=options.body,
                         uv_map=options.uv, **asked_of_runtime(options), **more)

@@ -33,7 +33,8 @@ PROBE_TIMEOUT_S = 60.0
 TRIAL_TIMEOUT_S = 200.0
 NODE_TRIAL = 'decomr_ros.self_test'
 NETWORK_TRIAL = (
-    'import json, numpy, decomr_core.runtimes as r; network = r.load_runtime(); '
+    'import json, numpy; from decomr_core.estimation.loading import load_runtime; '
+    'network = load_runtime(); '
     'size = network.crop_size; network.run(numpy.zeros((1, size, size, 3), numpy.uint8)); '
     'print(json.dumps({"problem": None}))')
 NEEDED = ('torch', DEFAULT_RUNTIME)
@@ -133,7 +134,7 @@ def _ros(rclpy: dict[str, Any], messages: dict[str, Any]) -> dict[str, Any]:
 
 def _cache() -> dict[str, str]:
     """Where exported models go, and whether the shipped network is there."""
-    from decomr_core.runtimes.exported_model import find_export
+    from decomr_core.export.exports import find_export
 
     try:
         found = find_export()

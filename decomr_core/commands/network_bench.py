@@ -24,7 +24,8 @@ import numpy as np
 from decomr_core.base.config import PRESETS, network_config
 from decomr_core.base.structures import person_or_people
 from decomr_core.commands.bench import measured_on
-from decomr_core.runtimes import RUNTIMES, check_runtime, load_runtime
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.runtimes import RUNTIMES, check_runtime
 
 __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops',
            'untrained']

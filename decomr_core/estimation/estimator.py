@@ -19,13 +19,14 @@ from decomr_core.base.assets import BUILTIN
 from decomr_core.base.structures import Crops, HumanMesh, NetworkOutput, StageTimes, check_shape
 from decomr_core.estimation.agreement import covered_share, foreground_share
 from decomr_core.estimation.detectors import load_detector
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.geometry.camera import body_translations, box_weak, check_intrinsics, project_weak
 from decomr_core.geometry.crop import CROP_SCALE, check_boxes, check_image, crop_image
 from decomr_core.geometry.visibility import VisibilityTest
 from decomr_core.people.appearance import looks_of_boxes
 from decomr_core.people.detection import Detections, Detector, clip_boxes
 from decomr_core.people.tracking import Tracker, TrackerConfig
-from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
+from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime
 from decomr_core.uv.topology import Topology
 
 __all__ = ['EstimatorConfig', 'HumanMeshEstimator', 'load_estimator']

@@ -28,10 +28,10 @@ from decomr_core.base.assets import BUILTIN, file_hash
 from decomr_core.export.onnx_graph import convert_to_half, write_notes
 from decomr_core.geometry.crop import normalize_images
 from decomr_core.measures.parity import LIMITS_MM, Parity, measure_parity, parity_crops
+from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import available_runtimes
 from decomr_core.runtimes.exported_model import EXPORT_VERSION, INPUT_NAME, OUTPUT_NAMES, TARGETS
-from decomr_core.runtimes.torch.runtime import load_with_topology
 from decomr_core.uv.warp import WARP_FORMS
 
 __all__ = ['ExportedGraph', 'export_onnx', 'export_weights', 'torch_outputs']

@@ -16,18 +16,25 @@ import numpy as np
 
 from decomr_core.base.assets import BUILTIN
 from decomr_core.base.cache import cache_folder
+from decomr_core.export.exports import exported_model
 from decomr_core.measures.parity import LIMITS_MM, NUM_PARITY_CROPS, measure_parity, parity_crops
+from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.cuda_device import find_gpu
-from decomr_core.runtimes.exported_model import exported_model
-from decomr_core.runtimes.tensorrt.engine import build_plan, tensorrt_version
+from decomr_core.runtimes.tensorrt.engine import (
+    build_plan,
+    checked_key,
+    tensorrt_version,
+    wanted_key,
+)
 from decomr_core.runtimes.tensorrt.plan import (
+    build_command,
     default_precision,
     onnx_of,
     plan_path,
     remove_plan,
 )
-from decomr_core.runtimes.tensorrt.runtime import TensorRtRuntime, wanted_key
+from decomr_core.runtimes.tensorrt.runtime import TensorRtRuntime
 from decomr_core.runtimes.torch.runtime import TorchRuntime
 
 __all__ = ['GATE_OF', 'build_engine']
@@ -73,9 +80,10 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
                 precision)
     build_plan(onnx_of(model, precision), path, key, timing_cache)
     with _removed_on_error(path):
-        error_mm = _gate(
-            TensorRtRuntime(weights, precision, max_people, device, body=body, uv_map=uv_map),
-            TorchRuntime(weights, body=body, uv_map=uv_map))
+        command = build_command(weights, body, uv_map, max_people, precision)
+        kept = checked_key(path, model, gpu, max_people, precision, command)
+        error_mm = _gate(TensorRtRuntime(model, kept, gpu, command),
+                         TorchRuntime(*load_with_topology(weights, body, uv_map)))
     return {'out': str(path), 'gpu': gpu.name, 'compute_capability': gpu.compute_capability,
             'tensorrt': tensorrt_version(), 'precision': precision, 'max_people': max_people,
             'size_bytes': path.stat().st_size, 'vertex_error_mm': error_mm}

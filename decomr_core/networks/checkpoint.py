@@ -16,16 +16,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from decomr_core.base.assets import ENCODER_REMEDY, check_made_for, find_encoder, find_weights
+from decomr_core.base.assets import (
+    BUILTIN,
+    ENCODER_REMEDY,
+    check_made_for,
+    find_encoder,
+    find_weights,
+)
 from decomr_core.base.config import NetworkConfig
 from decomr_core.base.files import replacing
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 __all__ = ['load_blazepose', 'load_classifier', 'load_network', 'load_official', 'load_part',
-           'official_name', 'read_metadata', 'save_checkpoint', 'state_dict_from_official',
-           'tensor_problems']
+           'load_with_topology', 'official_name', 'read_metadata', 'save_checkpoint',
+           'state_dict_from_official', 'tensor_problems']
 
 # Written into every file; a reader refuses other numbers.
 FORMAT_VERSION = 1
@@ -116,6 +123,25 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     _check_tensors(path, network.state_dict(), tensors)
     network.load_state_dict(tensors)
     return network.eval()
+
+
+def load_with_topology(weights: str | Path = 'rt', body: str | Path = BUILTIN,
+                       uv_map: str | Path = BUILTIN) -> tuple[DecoMR, Topology]:
+    """A trained network and the topology of its body.
+
+    Args:
+        weights: a shipped network by name or a safetensors file by path.
+        body: the body that the network was trained for, by name or path.
+        uv_map: its UV map, by name or path.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is damaged, or the three do not belong together.
+    """
+    loaded_body = load_body(body)
+    loaded_map = load_uv_map(uv_map, loaded_body)
+    network = load_network(weights, loaded_body, loaded_map)
+    return network, Topology.from_body(loaded_body, loaded_map)
 
 
 def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:

@@ -19,10 +19,13 @@ from small_networks import lively_network, save_network, small_config
 
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
+from decomr_core.estimation import loading
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.export.exports import exported_model
 from decomr_core.measures import parity
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported_model import ExportedModel, exported_model
+from decomr_core.runtimes import Runtime
+from decomr_core.runtimes.exported_model import ExportedModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.fake_tensorrt import (
@@ -173,10 +176,11 @@ def model(gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bo
     (tmp_path / 'model.onnx').write_bytes(ONNX_FILE)
     exported = ExportedModel(tmp_path, CROP_SIZE, Topology.from_body(tiny_body, tiny_uv_map),
                              {'passes_fp16': False, 'parity': {}})
-    for name in OURS[2:]:
-        module = importlib.import_module(name)
+    build = importlib.import_module('decomr_core.export.tensorrt_build')
+    for module in (build, loading):
         monkeypatch.setattr(module, 'exported_model', lambda *_, **__: exported)
-    monkeypatch.setattr(module, 'TorchRuntime', Reference)
+    monkeypatch.setattr(build, 'load_with_topology', lambda *_: ())
+    monkeypatch.setattr(build, 'TorchRuntime', Reference)
     return exported
 
 

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import tensorrt
@@ -22,10 +22,19 @@ except ImportError as error:
                       'install python3-libnvinfer)') from error
 
 from decomr_core.base.files import replacing
-from decomr_core.runtimes.exported_model import INPUT_NAME, OUTPUT_NAMES
-from decomr_core.runtimes.tensorrt.plan import PlanKey, write_plan
+from decomr_core.runtimes.exported_model import INPUT_NAME, OUTPUT_NAMES, ExportedModel
+from decomr_core.runtimes.tensorrt.plan import (
+    PlanKey,
+    check_key,
+    onnx_of,
+    read_key,
+    write_plan,
+)
 
-__all__ = ['Context', 'Engine', 'build_plan', 'tensorrt_version']
+if TYPE_CHECKING:
+    from decomr_core.runtimes.cuda_device import Gpu
+
+__all__ = ['Context', 'Engine', 'build_plan', 'checked_key', 'tensorrt_version', 'wanted_key']
 
 WORKSPACE_BYTES = 1 << 30
 """Scratch memory that one operation may use: ample for these networks, and a Jetson has it."""
@@ -77,6 +86,47 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
                            f'{log.take_errors() or "it gave no reason"}')
     _save_timing_cache(config, timing_cache)
     write_plan(path, bytes(plan), key)
+
+
+def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
+               precision: str) -> PlanKey:
+    """The key of the engine that fits a network on this machine.
+
+    Args:
+        model: the network.
+        gpu: to run on.
+        max_people: per batch; None: any number.
+        precision: one of `PRECISIONS`.
+
+    Raises:
+        ValueError: the network did not pass in this precision.
+    """
+    return PlanKey.of_files(
+        onnx_of(model, precision), tensorrt=tensorrt_version(), gpu=gpu.name,
+        compute_capability=gpu.compute_capability, crop_size=model.crop_size,
+        max_people=max_people, precision=precision)
+
+
+def checked_key(path: Path, model: ExportedModel, gpu: Gpu, max_people: int | None,
+                precision: str | None, command: str) -> PlanKey:
+    """The key of the engine at hand, if it is the right one.
+
+    Args:
+        path: of the engine.
+        model: the network.
+        gpu: to run on.
+        max_people: per batch; None: any number.
+        precision: one of `PRECISIONS`; None: that of the engine.
+        command: builds the engine, for the error.
+
+    Raises:
+        FileNotFoundError: there is no engine.
+        ValueError: it does not fit; says in what.
+    """
+    key = read_key(path, command)
+    wanted = wanted_key(model, gpu, max_people, precision or key.precision)
+    check_key(path, key, wanted, command)
+    return key
 
 
 class Engine:

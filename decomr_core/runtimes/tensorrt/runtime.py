@@ -9,14 +9,12 @@ from __future__ import annotations
 import functools
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from decomr_core.base.assets import BUILTIN
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
-from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
+from decomr_core.runtimes.batches import batch_sizes
 from decomr_core.runtimes.cuda_device import (
     Buffer,
     CudaError,
@@ -24,7 +22,6 @@ from decomr_core.runtimes.cuda_device import (
     Gpu,
     Graph,
     Stream,
-    find_gpu,
     free_memory_text,
     use_gpu,
 )
@@ -32,19 +29,11 @@ from decomr_core.runtimes.exported_model import (
     INPUT_NAME,
     OUTPUT_NAMES,
     ExportedModel,
-    exported_model,
 )
-from decomr_core.runtimes.tensorrt.engine import Context, Engine, tensorrt_version
-from decomr_core.runtimes.tensorrt.plan import (
-    PlanKey,
-    build_command,
-    check_key,
-    onnx_of,
-    plan_path,
-    read_key,
-)
+from decomr_core.runtimes.tensorrt.engine import Context, Engine
+from decomr_core.runtimes.tensorrt.plan import PlanKey, plan_path
 
-__all__ = ['TensorRtRuntime', 'wanted_key']
+__all__ = ['TensorRtRuntime']
 
 logger = logging.getLogger(__name__)
 
@@ -60,35 +49,20 @@ class TensorRtRuntime:
 
     name = 'tensorrt'
 
-    def __init__(self, weights: str | Path = 'rt', precision: str = 'auto',
-                 max_people: int | None = None, device: int = 0, build_if_missing: bool = False,
-                 num_threads: int = 0, body: str | Path = BUILTIN,
-                 uv_map: str | Path = BUILTIN) -> None:
+    def __init__(self, model: ExportedModel, key: PlanKey, gpu: Gpu, command: str) -> None:
         """Loads the engine that was built for this network on this machine.
 
         Args:
-            weights: a shipped network by name or a safetensors file by path.
-            precision: `f32`, `tf32`, `fp16`, or `auto`: as the engine was built.
-            max_people: per batch; None: as the engine was built.
-            device: the GPU, as CUDA counts them.
-            build_if_missing: builds the engine if there is none that fits; takes minutes.
-            num_threads: 0; other runtimes use CPU threads.
-            body: the body that the network was trained for, by name or path.
-            uv_map: its UV map, by name or path.
+            model: the network, exported for TensorRT; its engine lies beside it.
+            key: of the engine; see `checked_key`.
+            gpu: that it was built for.
+            command: builds it again, for errors.
 
         Raises:
-            FileNotFoundError: there are no such weights, or no engine was built.
-            ValueError: the engine does not fit; says in what, and the command to build it. Or
-                the network did not pass in this precision.
-            RuntimeError: there is no GPU, or too little memory on it.
+            ValueError: the engine is damaged.
+            RuntimeError: there is too little memory on the GPU.
         """
-        if num_threads:
-            raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt needs no CPU')
-        self.gpu = find_gpu(device)  # before an export, which takes long
-        model = exported_model(weights, body, uv_map, target='tensorrt')
-        key, command = _fitting_key(
-            model, self.gpu, max_people, None if precision == 'auto' else precision,
-            build_if_missing, (weights, body, uv_map))
+        self.gpu = gpu
         self.precision, self.max_people = key.precision, key.max_people
         self.crop_size, self.topology = model.crop_size, model.topology
         self._engine = Engine(plan_path(model.folder), command, free_memory_text)
@@ -157,50 +131,3 @@ class _Run:
 
     context: Context
     graph: Graph | None
-
-
-def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
-               precision: str) -> PlanKey:
-    """The key of the engine that fits a network on this machine.
-
-    Args:
-        model: the network.
-        gpu: to run on.
-        max_people: per batch; None: any number.
-        precision: one of `PRECISIONS`.
-
-    Raises:
-        ValueError: the network did not pass in this precision.
-    """
-    return PlanKey.of_files(
-        onnx_of(model, precision), tensorrt=tensorrt_version(), gpu=gpu.name,
-        compute_capability=gpu.compute_capability, crop_size=model.crop_size,
-        max_people=max_people, precision=precision)
-
-
-def _fitting_key(model: ExportedModel, gpu: Gpu, max_people: int | None, precision: str | None,
-                 build_if_missing: bool, files: tuple[str | Path, ...]) -> tuple[PlanKey, str]:
-    """The key of the engine at hand, built now if that was asked for; and what builds it."""
-    path = plan_path(model.folder)
-    command = build_command(*files, max_people, precision)
-    if precision is not None:
-        wanted_key(model, gpu, max_people, precision)  # refused whatever was built
-    try:
-        return _checked_key(path, model, gpu, max_people, precision, command), command
-    except (FileNotFoundError, ValueError) as error:
-        if not build_if_missing:
-            raise
-        logger.info('%s', error)
-    from decomr_core.export.tensorrt_build import build_engine  # PyTorch: only to build
-
-    build_engine(*files, max_people or DEFAULT_MAX_PEOPLE, precision or 'auto', gpu.index)
-    return _checked_key(path, model, gpu, max_people, precision, command), command
-
-
-def _checked_key(path: Path, model: ExportedModel, gpu: Gpu, max_people: int | None,
-                 precision: str | None, command: str) -> PlanKey:
-    """The key of the engine at hand, if it is the right one; else an error says in what."""
-    key = read_key(path, command)
-    wanted = wanted_key(model, gpu, max_people, precision or key.precision)
-    check_key(path, key, wanted, command)
-    return key

@@ -14,11 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decomr_core.base.assets import BUILTIN, find_weights
 from decomr_core.base.structures import NetworkOutput
-from decomr_core.body_models import load_body
 from decomr_core.geometry.crop import image_statistics, normalize_images
-from decomr_core.networks.checkpoint import load_network
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
@@ -32,9 +29,8 @@ from decomr_core.runtimes.torch.precision import (
     remembered_parity,
 )
 from decomr_core.uv.topology import Topology
-from decomr_core.uv.uv_map import load_uv_map
 
-__all__ = ['PackedNetwork', 'TorchRuntime', 'load_with_topology']
+__all__ = ['PackedNetwork', 'TorchRuntime', 'check_options']
 
 
 class TorchRuntime:
@@ -48,44 +44,42 @@ class TorchRuntime:
 
     name = 'torch'
 
-    def __init__(self, weights: str | Path = 'rt', device: str | int = 'cpu',
-                 num_threads: int = 0, body: str | Path = BUILTIN,
-                 uv_map: str | Path = BUILTIN, *, precision: str = 'auto',
-                 max_people: int = DEFAULT_MAX_PEOPLE, channels_last: bool | None = None) -> None:
-        """Loads the weights; on a GPU, runs and records every batch size.
+    def __init__(self, network: DecoMR, topology: Topology, device: str | int = 'cpu',
+                 num_threads: int = 0, *, precision: str = 'auto',
+                 max_people: int = DEFAULT_MAX_PEOPLE, channels_last: bool | None = None,
+                 weights: Path | None = None) -> None:
+        """Takes a network; on a GPU, runs and records every batch size.
 
         Args:
-            weights: a shipped network by name or a safetensors file by path.
+            network: float32, in eval mode; it may be moved to the device.
+            topology: of its body.
             device: `cpu`, `cuda`, `cuda:0`, ... or the number of a GPU.
             num_threads: CPU threads of PyTorch in the whole process; 0: as they are.
-            body: the body that the network was trained for, by name or path.
-            uv_map: its UV map, by name or path.
             precision: `f32`, `tf32`, `bf16`, `fp16` or `auto`: f32 on a CPU; on a GPU fp16 if
                 its vertices are within their gate of those in f32 on this GPU, which is
                 measured at the first start and remembered, else f32.
             max_people: of one batch on a GPU; more of them run in several batches.
             channels_last: whether the channels of a pixel lie side by side in memory, as
                 half precision likes it; None: on a GPU.
+            weights: the network's file, by whose hash `auto` on a GPU remembers its measurement.
 
         Raises:
-            FileNotFoundError: there are no such weights.
             RuntimeError: this PyTorch sees no GPU, or its memory does not suffice.
-            ValueError: a file is damaged, or an option is none of those.
+            ValueError: an option is none of those.
         """
-        self.device = find_device(device)
-        if precision != 'auto':
-            check_precision(precision, self.device)
-        batch_sizes(max_people)  # refuses less than one
+        self.device = check_options(device, precision, max_people)
+        if precision == 'auto' and self.device.type != 'cpu' and weights is None:
+            raise ValueError('precision is auto on a GPU without the file of the network; give '
+                             'weights, or a precision')
         if num_threads:
             torch.set_num_threads(num_threads)
         is_on_gpu = self.device.type == 'cuda'
         layout = is_on_gpu if channels_last is None else channels_last
-        network, self.topology = load_with_topology(weights, body, uv_map)
+        self.topology = topology
         self.crop_size = network.config.crop_size
         with memory_told(self.device, network, max_people):
             if precision == 'auto':
-                precision = _best_precision(network, find_weights(weights), self.device, layout,
-                                            max_people)
+                precision = _best_precision(network, weights, self.device, layout, max_people)
             self.precision = precision
             self._packed = PackedNetwork(network, self.device, precision, layout, is_on_gpu)
             self.network = self._packed.network
@@ -147,8 +141,30 @@ class PackedNetwork:
             for name, part, shape in zip(OUTPUT_NAMES, parts, self._shapes, strict=True)})
 
 
-def _best_precision(network: DecoMR, weights: Path, device: torch.device, channels_last: bool,
-                    max_people: int) -> str:
+def check_options(device: str | int, precision: str, max_people: int) -> torch.device:
+    """Refuses options that no network can run with; before a network is loaded.
+
+    Args:
+        device: `cpu`, `cuda`, `cuda:0`, ... or the number of a GPU.
+        precision: as `TorchRuntime` takes it.
+        max_people: of one batch on a GPU.
+
+    Returns:
+        The device.
+
+    Raises:
+        RuntimeError: this PyTorch sees no GPU.
+        ValueError: an option is none of those.
+    """
+    found = find_device(device)
+    if precision != 'auto':
+        check_precision(precision, found)
+    batch_sizes(max_people)  # refuses less than one
+    return found
+
+
+def _best_precision(network: DecoMR, weights: Path | None, device: torch.device,
+                    channels_last: bool, max_people: int) -> str:
     """What `auto` stands for."""
     if device.type == 'cpu':
         return 'f32'
@@ -163,22 +179,3 @@ def _best_precision(network: DecoMR, weights: Path, device: torch.device, channe
     parity = remembered_parity(weights, torch.cuda.get_device_name(device), outputs,
                                network.config.crop_size)
     return 'fp16' if parity.passes('fp16') else 'f32'
-
-
-def load_with_topology(weights: str | Path = 'rt', body: str | Path = BUILTIN,
-                       uv_map: str | Path = BUILTIN) -> tuple[DecoMR, Topology]:
-    """A trained network and the topology of its body.
-
-    Args:
-        weights: a shipped network by name or a safetensors file by path.
-        body: the body that the network was trained for, by name or path.
-        uv_map: its UV map, by name or path.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a file is damaged, or the three do not belong together.
-    """
-    loaded_body = load_body(body)
-    loaded_map = load_uv_map(uv_map, loaded_body)
-    network = load_network(weights, loaded_body, loaded_map)
-    return network, Topology.from_body(loaded_body, loaded_map)

@@ -14,6 +14,7 @@ from fake_people import FakeRuntime
 from decomr_core import __version__, cli, runtimes
 from decomr_core.body_models import BodyModel
 from decomr_core.commands import predict
+from decomr_core.estimation import loading
 from decomr_core.uv import round_trip
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap, load_uv_map
@@ -37,8 +38,8 @@ def fake_network(monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
         asked.append((args, options))
         return FakeRuntime(topology, (0.9, 0.0, -0.1))
 
-    monkeypatch.setattr(runtimes, 'load_runtime', load_runtime)
-    monkeypatch.setitem(runtimes.RUNTIMES, 'fake', ('numpy', 'FakeRuntime', ''))
+    monkeypatch.setattr(loading, 'load_runtime', load_runtime)
+    monkeypatch.setitem(runtimes.RUNTIMES, 'fake', ('numpy', ''))
     return asked
 
 

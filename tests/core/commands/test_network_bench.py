@@ -11,7 +11,8 @@ import pytest
 from decomr_core.cli import main
 from decomr_core.commands import network_bench
 from decomr_core.commands.network_bench import NetworkCase, bench_networks, bench_table, gflop_of
-from decomr_core.runtimes import RUNTIMES, load_runtime
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.runtimes import RUNTIMES
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -111,7 +112,7 @@ def test_a_runtime_is_measured_in_the_precision_asked_for(trained, cache, cpu_ex
     (['--runtime', 'absent', '--preset', 'rt'], ['not installed (pip install absent)'])])
 def test_an_impossible_runtime_is_refused_before_anything_is_measured(
         words, said, monkeypatch, capsys):
-    monkeypatch.setitem(RUNTIMES, 'absent', ('no_such_module', '', 'pip install absent'))
+    monkeypatch.setitem(RUNTIMES, 'absent', ('no_such_module', 'pip install absent'))
     for measured in ('peak_gflops', 'gflop_of', '_in_own_process'):
         monkeypatch.setattr(network_bench, measured, lambda *_: pytest.fail('measured'))
     assert main(['bench', *words]) == 2

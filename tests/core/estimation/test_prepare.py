@@ -13,8 +13,9 @@ import pytest
 
 from decomr_core.body_models import load_body
 from decomr_core.estimation import prepare
+from decomr_core.export.exports import find_export
 from decomr_core.networks.checkpoint import save_checkpoint
-from decomr_core.runtimes.exported_model import ExportedModel, find_export
+from decomr_core.runtimes.exported_model import ExportedModel
 from decomr_core.uv.uv_map import load_uv_map
 from tests.core.small_networks import lively_network, small_config
 
@@ -22,7 +23,7 @@ pytest.importorskip('openvino')
 
 START = """
 import sys, numpy
-from decomr_core.runtimes import load_runtime
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimation.person_detector import PersonDetector
 network = load_runtime('openvino', sys.argv[1])
 network.run(numpy.zeros((5, network.crop_size, network.crop_size, 3), numpy.uint8))

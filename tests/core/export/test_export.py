@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.export import export, onnx_graph
 from decomr_core.measures import parity
-from decomr_core.runtimes import Runtime, load_runtime
+from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.exported_model import EXPORT_VERSION, ExportedModel
 from decomr_core.runtimes.openvino_runtime import convert_onnx
 
@@ -95,7 +96,7 @@ def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) ->
 
 def test_starting_from_the_cache_needs_no_pytorch_and_reports_to_nobody(
         trained: dict[str, str], model: ExportedModel, cache: Path) -> None:
-    code = ('import sys, numpy as np; from decomr_core.runtimes import load_runtime;'
+    code = ('import sys, numpy as np; from decomr_core.estimation.loading import load_runtime;'
             f'runtime = load_runtime("openvino", **{trained!r});'
             'runtime.run(np.zeros((1, 64, 64, 3), np.uint8));'
             'print([name for name in ("torch", "onnx", "smplx", "openvino_telemetry.main")'

@@ -16,9 +16,10 @@ import torch
 from small_networks import POSED
 
 from decomr_core.export import export, onnx_graph
+from decomr_core.export.exports import exported_model
 from decomr_core.measures.parity import LIMITS_MM, Parity, measure_parity, parity_crops
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.runtimes.exported_model import OUTPUT_NAMES, ExportedModel, exported_model
+from decomr_core.runtimes.exported_model import OUTPUT_NAMES, ExportedModel
 from decomr_core.runtimes.tensorrt.plan import default_precision, onnx_of
 
 onnx = pytest.importorskip('onnx')

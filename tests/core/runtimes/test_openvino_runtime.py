@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from decomr_core.estimation import loading
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.measures import parity
-from decomr_core.runtimes import Runtime, load_runtime
+from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.exported_model import ExportedModel
 
 pytest.importorskip('openvino')
@@ -73,7 +75,7 @@ def test_the_runtime_takes_the_precision_that_the_export_found_good(
     monkeypatch.setattr(openvino_runtime, '_FixedBatch', lambda *_: None)
     for precision in PRECISIONS:  # whatever this CPU has and this random network passes in
         passes = {f'passes_{name}': name == precision for name in ('fp16', 'bf16')}
-        monkeypatch.setattr(openvino_runtime, 'exported_model', lambda *_, passes=passes: replace(
+        monkeypatch.setattr(loading, 'exported_model', lambda *_, passes=passes: replace(
             model, info={**model.info, **passes}))
         assert load_runtime('openvino', **trained).precision == precision
 

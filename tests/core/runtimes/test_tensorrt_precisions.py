@@ -13,8 +13,8 @@ import pytest
 
 from decomr_core.base.assets import file_hash
 from decomr_core.cli import main
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.measures.parity import LIMITS_MM
-from decomr_core.runtimes import load_runtime
 from decomr_core.runtimes.exported_model import ExportedModel
 from decomr_core.runtimes.tensorrt.plan import PRECISIONS, plan_path
 from tests.core.fake_tensorrt import ONNX_FILE, ONNX_HALF_FILE, FakeGpu

@@ -16,7 +16,7 @@ import pytest
 
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.cli import main
-from decomr_core.runtimes import load_runtime
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.runtimes.exported_model import ExportedModel
 from decomr_core.runtimes.tensorrt.plan import NAMES, PlanKey, plan_path
 from tests.core.fake_tensorrt import CROP_SIZE, FakeGpu, network_outputs

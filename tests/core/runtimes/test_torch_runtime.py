@@ -15,10 +15,11 @@ import torch
 from pretended_queue import PretendedQueue
 
 from decomr_core.cli import main
+from decomr_core.estimation.loading import load_runtime
 from decomr_core.measures import parity
 from decomr_core.measures.parity import Parity, measure_parity, parity_crops, vertex_error_mm
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.runtimes import Runtime, load_runtime
+from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.torch import precision as torch_precision
 from decomr_core.runtimes.torch import runtime as torch_runtime
 from decomr_core.runtimes.torch.cuda import WARM_UP, BatchRunner, find_device, memory_told

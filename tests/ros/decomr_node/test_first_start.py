@@ -24,9 +24,9 @@ UNWRITABLE = '/dev/null/home'
 # A runtime that loads until a file is there.
 SLOW = """
 import pathlib, time
-import decomr_core.runtimes as runtimes
+import decomr_core.estimation.loading as loading
 
-load_runtime = runtimes.load_runtime
+load_runtime = loading.load_runtime
 
 def load_slowly(*arguments, **options):
     print('loading', flush=True)
@@ -34,7 +34,7 @@ def load_slowly(*arguments, **options):
         time.sleep(0.01)
     return load_runtime(*arguments, **options)
 
-runtimes.load_runtime = load_slowly
+loading.load_runtime = load_slowly
 """
 
 

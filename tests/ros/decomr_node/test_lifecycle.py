@@ -31,8 +31,8 @@ def compute(*_, **__):
 
 """
 BUSY_CONFIGURE = BUSY + """
-import decomr_core.runtimes
-decomr_core.runtimes.load_runtime = compute
+import decomr_core.estimation.loading
+decomr_core.estimation.loading.load_runtime = compute
 """
 BUSY_INFERENCE = BUSY + """
 import decomr_core.estimation.estimator

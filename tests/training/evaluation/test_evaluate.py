@@ -224,8 +224,8 @@ def test_every_runtime_can_be_asked_for(files, oracle, monkeypatch, capsys) -> N
 
 def test_scores_of_a_runtime_are_those_of_the_network(files, tiny_body: BodyModel,
                                                       tiny_uv_map: UVMap) -> None:
+    from decomr_core.estimation.loading import load_runtime
     from decomr_core.networks.checkpoint import load_network
-    from decomr_core.runtimes import load_runtime
     from training.synthetic.people import SyntheticConfig, held_out_set
 
     held_out = held_out_set(SyntheticConfig(), tiny_body, tiny_uv_map, 4)

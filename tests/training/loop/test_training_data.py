@@ -312,7 +312,7 @@ def test_a_run_whose_images_are_gone_ends_with_one_line(
         uv_map=str(tmp_path / 'uv.npz')))
     path = tmp_path / 'config.json'
     path.write_text(json.dumps({'train': config}))
-    script = ('import sys, pathlib; from training import training_data; '
+    script = ('import sys, pathlib; from training.loop import training_data; '
               'from training.train import main; make = training_data.TrainingData._mixture; '
               'gone = lambda self: (make(self), [image.unlink() for image in '
               f'pathlib.Path({str(annotated)!r}).rglob("*.jpg")])[0]; '
