@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_ros.node.installation import install_hint
-from decomr_ros.node.latched import LATCHED
+from decomr_ros.node.qos import LATCHED
 from decomr_ros.outputs.body_frames import BodyFrames
 from decomr_ros.outputs.mesh_scene import MeshScene
 from decomr_ros.programs.command_line import node_parser, parse_words

@@ -29,7 +29,7 @@ from decomr_ros.messages.meshes import (
     intrinsics_from_camera_info,
     nanoseconds_from_stamp,
 )
-from decomr_ros.node.latched import LATCHED
+from decomr_ros.node.qos import LATCHED
 from decomr_ros.programs.command_line import node_parser, parse_words
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic

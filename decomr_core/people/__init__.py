@@ -1,1 +1,1 @@
-"""People over time: detections, motion, identities, smoothing."""
+"""People over time: detections, motion, identities, smooth meshes."""

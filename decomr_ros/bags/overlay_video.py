@@ -23,7 +23,8 @@ from decomr_ros.bags.recording import Latest, Recording, SeenMeshes
 from decomr_ros.bags.video_frames import VideoFrames
 from decomr_ros.messages.meshes import intrinsics_from_camera_info
 
-__all__ = ['LONGEST_HOLD_S', 'VIDEO_SUFFIXES', 'draw_seen', 'replay_overlay']
+__all__ = ['KEPT_VIDEO', 'LONGEST_HOLD_S', 'VIDEO_SUFFIXES', 'draw_seen', 'overlay_of_run',
+           'replay_overlay']
 
 # An image without meshes of its own shows the last ones, as RViz would, unless they are older, s.
 LONGEST_HOLD_S = 0.5
@@ -36,6 +37,8 @@ LONGEST_STILL_S = 2.0
 RATE_SAMPLE = 16
 FALLBACK_RATE_HZ = 10.0
 BACKGROUND = 40
+# Where a demo keeps what its webcam saw.
+KEPT_VIDEO = 'source.avi'
 # Files of other names OpenCV refuses, after many lines of its own.
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov')
 STAMPS_HINT = 'give what video_source --stamps or the demo (source_stamps.csv) wrote'
@@ -74,23 +77,21 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
     # The calibration of the first pictures may have been recorded after them.
     cameras = Latest(itertools.chain([(0, first[1])] if first else [], infos))
     sample = list(itertools.islice(frames, RATE_SAMPLE))
-    rate_hz = _rate_hz([stamp_ns for stamp_ns, _ in sample])
+    rate_hz = _usual_rate_hz([stamp_ns for stamp_ns, _ in sample])
     pictures = with_meshes = with_people = 0
     with _SteadyVideo(out, rate_hz) as writer:
         for stamp_ns, picture in itertools.chain(sample, frames):
-            shown, camera = seen.at(stamp_ns), cameras.at(stamp_ns)
-            if shown is not None and stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
-                shown = None
-                if seen.is_over and video is not None:
-                    break  # a video may go on long after the recording
+            shown, camera = _held(seen, stamp_ns), cameras.at(stamp_ns)
+            if shown is None and seen.is_over and video is not None:
+                break  # a video may go on long after the recording
             height, width = picture.shape[:2]
             intrinsics = (intrinsics_from_camera_info(camera[1], width, height, is_rectified)
                           if camera is not None else None)
-            writer.add(draw_seen(picture, shown[1] if shown else None, recording.faces,
-                                 intrinsics, stamp_ns), stamp_ns)
+            writer.add(draw_seen(picture, shown, recording.faces, intrinsics, stamp_ns),
+                       stamp_ns)
             pictures += 1
             with_meshes += shown is not None
-            with_people += bool(shown and shown[1].meshes)
+            with_people += bool(shown and shown.meshes)
         if not sample:
             raise ValueError(f'{background} holds no picture; nothing can be drawn')
         if not with_meshes:
@@ -99,6 +100,35 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
     return {'out': str(out), 'background': background, 'pictures': pictures,
             'pictures_with_people': with_people, 'frames': writer.num_frames, 'rate_hz': rate_hz,
             'width': width, 'height': height}
+
+
+def overlay_of_run(video: Path, stamps: Path, bag: Path, overlay: Path,
+                   camera: dict[str, Any]) -> None:
+    """Draws the meshes of a bag over the frames of the video that a demo played.
+
+    Each published frame is one frame of the result.
+
+    Args:
+        video: what was played.
+        stamps: the source's file of frame index, stamp (ns).
+        bag: what was recorded.
+        overlay: the .mp4 to write.
+        camera: `intrinsics` (9 numbers, px), `width`, `height` (px) and `rate_hz` of the source.
+
+    Raises:
+        ValueError: the video cannot be written, or the bag holds no topology.
+    """
+    size = camera['width'], camera['height']
+    writer = _video_writer(overlay, camera['rate_hz'], size)
+    recording = Recording(bag)
+    seen = Latest((found.stamp_ns, found) for found in recording.seen())
+    intrinsics = np.array(camera['intrinsics']).reshape(3, 3)
+    try:
+        for stamp_ns, picture in _published_frames(video, stamps, size):
+            writer.write(draw_seen(picture, _held(seen, stamp_ns), recording.faces, intrinsics,
+                                   stamp_ns))
+    finally:
+        writer.release()
 
 
 def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
@@ -158,6 +188,14 @@ def _frames(recording: Recording, video: Path | None, stamps: Path | None,
     return 'plain', ((found.stamp_ns, plain) for found in recording.seen())
 
 
+def _held(seen: Latest[SeenMeshes], stamp_ns: int) -> SeenMeshes | None:
+    """The people to show in a picture: those of the last meshes, unless they are too old."""
+    shown = seen.at(stamp_ns)
+    if shown is None or stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
+        return None
+    return shown[1]
+
+
 class _OtherBag(Recording):
     """A bag that is asked for its pictures alone: it needs no meshes."""
 
@@ -173,6 +211,15 @@ def _video_frames(recording: Recording, video: Path, stamps: Path | None) -> Fra
         return ((first_ns + round(index / frames.rate_hz * 1e9), frame[..., ::-1].copy())
                 for index, frame in frames)
     return _stamped(iter(frames), _read_stamps(stamps), video)
+
+
+def _published_frames(video: Path, stamps: Path, size: tuple[int, int]) -> Frames:
+    """RGB frames that a demo's source published and their stamps, read again from the video."""
+    frames, known = iter(VideoFrames(video, is_looping=True, size=size)), _read_stamps(stamps)
+    if video.name != KEPT_VIDEO:
+        return _stamped(frames, known, video)
+    return ((stamp_ns, frame[..., ::-1].copy())  # its frames are those that were published
+            for (_, stamp_ns), (_, frame) in zip(known, frames, strict=False))
 
 
 def _time_text(bag: Path, background: str, stamps: Path | None) -> str:
@@ -211,7 +258,7 @@ def _stamped(frames: Iterator[tuple[int, np.ndarray]], known: list[tuple[int, in
         yield stamp_ns, frame[..., ::-1].copy()
 
 
-def _rate_hz(stamps_ns: list[int]) -> float:
+def _usual_rate_hz(stamps_ns: list[int]) -> float:
     """The usual rate of some pictures, Hz."""
     intervals = np.diff(stamps_ns)
     intervals = intervals[intervals > 0]
@@ -270,8 +317,18 @@ class _SteadyVideo:
     def _open(self, frame: np.ndarray) -> None:
         self.size = frame.shape[1], frame.shape[0]
         part = self._file.__enter__()
-        self._writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'),
-                                       self._rate_hz, self.size)
-        if not self._writer.isOpened():
-            raise ValueError(f'OpenCV cannot write {self._path}; check the folder and the disk, '
-                             'and that the name ends in .mp4')
+        self._writer = _video_writer(part, self._rate_hz, self.size, self._path)
+
+
+def _video_writer(path: Path, rate_hz: float, size: tuple[int, int],
+                  result: Path | None = None) -> cv2.VideoWriter:
+    """An open video; `result` is what the file becomes, for the error.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate_hz, size)
+    if not writer.isOpened():
+        raise ValueError(f'OpenCV cannot write {result or path}; check the folder and the disk, '
+                         'and that the name ends in .mp4')
+    return writer

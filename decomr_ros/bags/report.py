@@ -1,4 +1,4 @@
-"""What is in a recorded bag: topics, rates, gaps, and who was seen when."""
+"""What is in a recorded bag: topics, rates, gaps, who was seen when; and the numbers of a run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message
 
-from decomr_ros.bags.mcap_bag import BagTopic, read_bag, read_topics
+from decomr_ros.bags.mcap_bag import read_bag, read_topics
 from decomr_ros.bags.recording import MESHES, TOPOLOGY, find_mesh_topics
 from decomr_ros.bags.rounded_meshes import MAX_ERROR_KEY
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 
-__all__ = ['bag_info', 'bag_info_text']
+__all__ = ['bag_info', 'bag_info_text', 'summarize_bag']
 
 # A gap is longer than this, s, and than so many usual intervals.
 GAP_S, GAP_INTERVALS = 0.25, 4.0
+# Of a run: the node's topics and name, and what it counts itself.
+RUN_MESHES, RUN_STATUS, RUN_NODE = '/human_meshes', '/diagnostics', '/decomr'
+COUNTS = ('frames_received', 'frames_skipped_for_newer', 'frames_failed', 'meshes_published')
 
 
 def bag_info(bag: Path) -> dict[str, Any]:
@@ -37,7 +41,8 @@ def bag_info(bag: Path) -> dict[str, Any]:
     """
     recorded = read_topics(bag)
     types = {name: topic.type_name for name, topic in recorded.items()}
-    logs = {topic: _MeshLog(recorded[topic]) for topic in find_mesh_topics(bag, types)}
+    logs = {topic: _MeshLog(topic, float(recorded[topic].metadata.get(MAX_ERROR_KEY, 0)))
+            for topic in find_mesh_topics(bag, types)}
     times: dict[str, list[int]] = {topic: [] for topic in types}
     topologies: dict[str, MeshTopology] = {}
     for message in read_bag(bag):
@@ -58,7 +63,7 @@ def bag_info(bag: Path) -> dict[str, Any]:
         'start_ns': min(everything), 'messages': len(everything),
         'duration_s': round((max(everything) - min(everything)) / 1e9, 3),
         'topics': [{'name': name, 'type': types[name], 'count': len(moments),
-                    'rate_hz': _rate_hz(moments)} for name, moments in sorted(times.items())],
+                    'rate_hz': _mean_rate_hz(moments)} for name, moments in sorted(times.items())],
         'meshes': [log.report() for log in logs.values()]}
 
 
@@ -82,16 +87,50 @@ def bag_info_text(report: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+def summarize_bag(bag: Path, started_ns: int) -> dict[str, Any]:
+    """The numbers of a run.
+
+    Args:
+        bag: of the run.
+        started_ns: when the demo was started, ns since the epoch.
+
+    Returns:
+        frames_received, frames_skipped_for_newer, frames_failed and meshes_published as the
+        node counted them; meshes: messages on human_meshes in the bag; people: meshes of people
+        in them, people_max: most in one; fps: messages per second from the first to the last;
+        latency_ms: from the image's stamp to the publishing of its meshes (the time that DDS
+        stamps them with); first_mesh_s: from the start of the demo to the first message; and
+        the messages of each topic.
+    """
+    counts = dict.fromkeys(COUNTS, 0)
+    topics: dict[str, int] = {}
+    log = _MeshLog(RUN_MESHES)
+    for message in read_bag(bag):
+        topics[message.topic] = topics.get(message.topic, 0) + 1
+        if message.topic == RUN_MESHES:
+            log.add(deserialize_message(message.data, HumanMeshArray), message.publish_ns)
+        elif message.topic == RUN_STATUS:
+            counts.update(_counts_from_status(message.data))
+    return {
+        **counts, 'meshes': len(log.counts), 'people': sum(log.counts),
+        'people_max': max(log.counts, default=0), 'fps': _mean_rate_hz(log.published_ns),
+        'latency_ms': {f'p{part}': round(float(np.percentile(log.latencies_ms, part)), 2)
+                       if log.latencies_ms else None for part in (50, 99)},
+        'first_mesh_s': (round((log.published_ns[0] - started_ns) / 1e9, 2)
+                         if log.published_ns else None),
+        'bag_messages': topics}
+
+
 class _MeshLog:
     """What one topic of meshes tells, message by message."""
 
-    def __init__(self, topic: BagTopic) -> None:
-        self.topic = topic.name
-        self._max_error_mm = float(topic.metadata.get(MAX_ERROR_KEY, 0))
+    def __init__(self, topic: str, max_error_mm: float = 0.0) -> None:
+        self.topic, self._max_error_mm = topic, max_error_mm
         self.topology: MeshTopology | None = None
         self._stamps_ns: list[int] = []
-        self._latencies_ms: list[float] = []
-        self._counts: list[int] = []
+        self.published_ns: list[int] = []
+        self.latencies_ms: list[float] = []
+        self.counts: list[int] = []
         self._people: dict[int, list[int]] = {}
         self._hashes: set[str] = set()
         self._frame_id = ''
@@ -100,8 +139,9 @@ class _MeshLog:
         """Takes the meshes of one image."""
         stamp_ns = nanoseconds_from_stamp(array.header.stamp)
         self._stamps_ns.append(stamp_ns)
-        self._latencies_ms.append((publish_ns - stamp_ns) / 1e6)
-        self._counts.append(len(array.meshes))
+        self.published_ns.append(publish_ns)
+        self.latencies_ms.append((publish_ns - stamp_ns) / 1e6)
+        self.counts.append(len(array.meshes))
         self._hashes.add(array.topology_hash)
         self._frame_id = array.header.frame_id
         for mesh in array.meshes:
@@ -132,11 +172,11 @@ class _MeshLog:
         return {
             'topic': self.topic, 'frame_id': self._frame_id,
             'body': self.topology.body_name if self.topology is not None else None,
-            'messages': len(self._stamps_ns), 'rate_hz': _rate_hz(self._stamps_ns),
+            'messages': len(self._stamps_ns), 'rate_hz': _mean_rate_hz(self._stamps_ns),
             'vertices_max_error_mm': self._max_error_mm,
-            'latency_p50_ms': round(float(np.median(self._latencies_ms)), 2),
-            'with_people': sum(count > 0 for count in self._counts),
-            'people_max': max(self._counts),
+            'latency_p50_ms': round(float(np.median(self.latencies_ms)), 2),
+            'with_people': sum(count > 0 for count in self.counts),
+            'people_max': max(self.counts),
             'gaps': [{'start_s': seconds(self._stamps_ns[index]),
                       'length_s': round(float(intervals[index]), 3)}
                      for index in np.flatnonzero(intervals > limit_s)],
@@ -144,10 +184,18 @@ class _MeshLog:
                         'images': len(stamps)} for number, stamps in sorted(self._people.items())]}
 
 
+def _counts_from_status(data: bytes) -> dict[str, int]:
+    """The node's own counts, if this is its status."""
+    return {value.key: int(value.value)
+            for status in deserialize_message(data, DiagnosticArray).status
+            if status.name == RUN_NODE
+            for value in status.values if value.key in COUNTS}
+
+
 def _error_text(max_error_mm: float) -> str:
     return f'rounded, at most {max_error_mm:g} mm off' if max_error_mm else 'as published'
 
 
-def _rate_hz(moments_ns: list[int]) -> float:
+def _mean_rate_hz(moments_ns: list[int]) -> float:
     span_s = (moments_ns[-1] - moments_ns[0]) / 1e9 if len(moments_ns) > 1 else 0.0
     return round((len(moments_ns) - 1) / span_s, 2) if span_s > 0 else 0.0

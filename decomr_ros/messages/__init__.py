@@ -1,1 +1,1 @@
-"""ROS messages to arrays and back. Stateless."""
+"""ROS messages to arrays and back, without any state."""

@@ -1,1 +1,1 @@
-"""What the node publishes."""
+"""What the node publishes: meshes, pictures, markers, points, frames."""

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile
 
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_ros.node.installation import install_hint
-from decomr_ros.node.qos_events import PublisherEventCallbacks
+from decomr_ros.node.qos import PublisherEventCallbacks
 
 if TYPE_CHECKING:
     from rclpy.node import Node

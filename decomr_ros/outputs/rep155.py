@@ -28,7 +28,7 @@ from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.geometry.drawing import points_in_image
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.installation import install_hint
-from decomr_ros.node.qos_events import PublisherEventCallbacks
+from decomr_ros.node.qos import PublisherEventCallbacks
 from decomr_ros.outputs.body_frames import body_name
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""From images to meshes."""
+"""From images to meshes: the mailbox, the stages, the detector beside them."""

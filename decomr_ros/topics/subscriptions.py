@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
-from decomr_ros.node.qos_events import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from decomr_ros.node.qos import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from decomr_ros.node.taking_thread import OwnThread, TakingThread
 from decomr_ros.topics.silent_topics import type_name
 

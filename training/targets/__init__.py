@@ -1,1 +1,1 @@
-"""What the network should say about a person: IUV images, meshes, weights."""
+"""What the network is to answer for a person: IUV images, meshes, and their weights."""

@@ -1,1 +1,1 @@
-"""The runtime in PyTorch itself."""
+"""The network in PyTorch itself, on a CPU or a GPU."""

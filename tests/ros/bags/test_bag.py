@@ -14,9 +14,9 @@ from std_msgs.msg import Header
 
 from decomr_ros.bags import mcap_bag as bag_module
 from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics, recover_bag
+from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.topics import qos_text
 from decomr_ros.messages.meshes import human_mesh_array_message
-from decomr_ros.recorder import message_definition
 from tests.ros.conftest import make_mesh
 
 TYPE = 'decomr/msg/HumanMeshArray'

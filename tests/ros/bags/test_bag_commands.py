@@ -24,13 +24,13 @@ from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import load_uv_map
 from decomr_ros.bags import overlay_video as replay
 from decomr_ros.bags.mcap_bag import BagTopic, BagWriter
+from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.recording import SeenMeshes
 from decomr_ros.messages.meshes import (
     camera_info_message,
     human_mesh_array_message,
     mesh_topology_message,
 )
-from decomr_ros.recorder import message_definition
 from tests.ros.conftest import make_mesh
 
 START_NS = 1_700_000_000_000_000_000

@@ -15,7 +15,7 @@ from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_ros.health import diagnostics
 from decomr_ros.health.diagnostics import FrameStatistics, Situation, failing_as, judge
 from decomr_ros.messages.images import image_message
-from decomr_ros.node.qos_events import UnsupportedEventTypeError
+from decomr_ros.node.qos import UnsupportedEventTypeError
 from decomr_ros.pipeline.frame_worker import WorkerCounts
 from tests.core.fake_tensorrt import FakeGpu
 from tests.ros.conftest import RosTest

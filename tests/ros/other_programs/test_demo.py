@@ -11,7 +11,7 @@ from decomr.msg import HumanMeshArray
 from rosbags.rosbag2 import Reader
 
 from decomr_ros import demo
-from decomr_ros.bags.demo_report import loading_time_s, summary_text
+from decomr_ros.demo import loading_time_s, summary_text
 from tests.ros.conftest import RosTest
 
 KEYS = {'frames_published', 'frames_received', 'frames_skipped_for_newer', 'meshes', 'fps',

@@ -29,8 +29,9 @@ from visualization_msgs.msg import MarkerArray
 from decomr_core.base.structures import HumanMesh
 from decomr_ros.bags import mcap_bag as bag
 from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.messages.meshes import human_mesh_array_message, human_meshes_from_message
-from decomr_ros.recorder import FLUSH_PERIOD_S, READY, Recorder, main, message_definition
+from decomr_ros.recorder import FLUSH_PERIOD_S, READY, Recorder, main
 from tests.ros.conftest import Process, RosTest, make_mesh, wait_until
 
 # A recorder that prints what it does and what it sees of others, for the tests to wait for.

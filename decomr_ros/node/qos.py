@@ -1,17 +1,35 @@
-"""Publishers whose QoS can be given from outside, by the parameters `qos_overrides.*` of ROS 2."""
+"""Quality of service: latched topics, overrides from outside, and rclpy's names of the events."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING
 
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+
+try:
+    from rclpy.event_handler import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
+except ImportError:  # Humble
+    from rclpy.qos_event import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-    from rclpy.qos import QoSProfile
 
-__all__ = ['make_publisher']
+__all__ = ['LATCHED', 'PublisherEventCallbacks', 'SubscriptionEventCallbacks',
+           'UnsupportedEventTypeError', 'make_publisher']
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of the topology, for publishers and subscribers: published once, wanted by later ones too."""
 
 
 def make_publisher(node: LifecycleNode, message_type: type, topic: str, qos: QoSProfile
