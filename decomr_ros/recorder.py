@@ -4,8 +4,8 @@ It does the part of `ros2 bag record` that the demo and a robot's flight recorde
 topic is recorded by its name (`--also /tf /tf_static`). Messages are subscribed raw: what the
 publisher serialised is what lands in the file, byte for byte, except that the vertices of meshes
 are rounded (`--max-error-mm`, see `rounded_meshes.py`). Stop it with SIGINT; after SIGKILL the bag
-still opens, without the last half second (see `bag.py`), and `--recover BAG` mends what a full
-disk left.
+still opens, without the last half second (see `bags/mcap_bag.py`), and `--recover BAG` mends what
+a full disk left.
 """
 
 from __future__ import annotations
