@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from decomr_core.body_models import load_body
-from decomr_core.detection import Detections, box_overlaps
+from decomr_core.people.detection import Detections, box_overlaps
 from tools.demo_walk import passing_by
 from tools.render_demo_clip import (
     FOCAL_PX,

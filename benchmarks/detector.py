@@ -19,12 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from decomr_core.detection import Detector
-from decomr_core.detectors import load_detector
-from decomr_core.hardware import cpu_name
+from decomr_core.base.hardware import cpu_name
+from decomr_core.estimation.detectors import load_detector
+from decomr_core.people.detection import Detector
 from training.datasets.coco_photographs import Photograph, read_photographs
-from training.datasets.image_files import read_rgb
-from training.photograph_scores import match_detections
+from training.evaluation.photograph_scores import match_detections
+from training.records.image_files import read_rgb
 
 VARIANTS = {
     'int8': {}, 'int8, 2 x 2 tiles': {'tiles': 2}, 'int8, 3 x 3 tiles': {'tiles': 3},

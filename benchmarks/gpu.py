@@ -21,15 +21,16 @@ import numpy as np
 import torch
 
 from benchmarks.official_structure import OfficialStructure
-from decomr_core.arguments import positive
-from decomr_core.bench import measured_on
-from decomr_core.network_bench import latency_row, untrained
+from decomr_core.base.arguments import positive
+from decomr_core.commands.bench import measured_on
+from decomr_core.commands.network_bench import latency_row, untrained
+from decomr_core.measures.parity import measure_parity, parity_crops
+from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.parity import measure_parity, parity_crops
-from decomr_core.runtimes.exported import OUTPUT_NAMES
-from decomr_core.runtimes.torch_cuda import BatchRunner, CudaQueue, find_device
-from decomr_core.runtimes.torch_precision import arithmetic, check_precision
-from decomr_core.runtimes.torch_runtime import PackedNetwork, load_with_topology
+from decomr_core.runtimes.exported_model import OUTPUT_NAMES
+from decomr_core.runtimes.torch.cuda import BatchRunner, CudaQueue, find_device
+from decomr_core.runtimes.torch.precision import arithmetic, check_precision
+from decomr_core.runtimes.torch.runtime import PackedNetwork
 
 BATCHES = (1, 4, 16)
 PRESETS = ('rt', 'paper')

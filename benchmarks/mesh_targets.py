@@ -19,16 +19,16 @@ import cv2
 import numpy as np
 import torch
 
-from decomr_core.bench import measured_on
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.structures import check_shape
+from decomr_core.commands.bench import measured_on
 from decomr_core.uv.uv_map import UVMap, load_uv_map
-from training.augmentation import Augmentation, AugmentationConfig, augment
-from training.datasets.poses import sample_poses
-from training.datasets.root_frame import root_frame_body
-from training.iuv_cache import CACHE_MARGIN, CacheKey, IUVCache, crop_cached_iuv
-from training.iuv_target import iuv_target, shrink_iuv
-from training.mesh_target import MeshTargetRenderer, fit_camera
+from training.records.augmentation import Augmentation, AugmentationConfig, augment
+from training.records.root_frame import root_frame_body
+from training.synthetic.bodies.poses import sample_poses
+from training.targets.iuv_cache import CACHE_MARGIN, CacheKey, IUVCache, crop_cached_iuv
+from training.targets.iuv_target import iuv_target, shrink_iuv
+from training.targets.mesh_target import MeshTargetRenderer, fit_camera
 
 __all__ = ['bench', 'main']
 

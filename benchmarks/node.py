@@ -29,11 +29,11 @@ import numpy as np
 from benchmarks.node_programs import LISTENING
 from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
 from benchmarks.node_scene import crowd, people_come_and_go
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.bench import measured_on
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_core.commands.bench import measured_on
 from decomr_core.runtimes import RUNTIMES
-from decomr_ros.child_processes import ChildProcesses
-from decomr_ros.parameters import NodeParameters
+from decomr_ros.programs.child_processes import ChildProcesses
+from decomr_ros.settings.parameters import NodeParameters
 
 CLIP = DATA_FOLDER / 'demo_clip.mp4'
 FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'

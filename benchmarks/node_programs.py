@@ -35,15 +35,15 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from decomr_core.camera import intrinsics_from_fov
-from decomr_core.detection import GivenBoxes
-from decomr_core.detectors import DETECTORS
-from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.estimation.detectors import DETECTORS
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.geometry.camera import intrinsics_from_fov
+from decomr_core.people.detection import GivenBoxes
 from decomr_ros.decomr_node import DecomrNode
-from decomr_ros.images import image_message
 from decomr_ros.memory import keep_freed_memory
-from decomr_ros.messages import camera_info_message, nanoseconds_from_stamp
-from decomr_ros.process import run_node, stop_on_signals
+from decomr_ros.messages.images import image_message
+from decomr_ros.messages.meshes import camera_info_message, nanoseconds_from_stamp
+from decomr_ros.programs.process import run_node, stop_on_signals
 
 if TYPE_CHECKING:
     import threading

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from decomr_core.detectors import load_detector
-from decomr_ros.video_frames import VideoFrames
+from decomr_core.estimation.detectors import load_detector
+from decomr_ros.bags.video_frames import VideoFrames
 
 __all__ = ['crowd', 'people_come_and_go']
 

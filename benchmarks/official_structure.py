@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decomr_core.crop import normalize_images
+from decomr_core.base.structures import NetworkOutput
+from decomr_core.geometry.crop import normalize_images
 from decomr_core.networks.blocks import UpsamplingBlock
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.networks.lnet import TexelProjection
-from decomr_core.structures import NetworkOutput
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 
 __all__ = ['OfficialStructure', 'warp_image_by_image']

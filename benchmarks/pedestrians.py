@@ -17,12 +17,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from decomr_core.appearance import looks_of_boxes
-from decomr_core.detection import Detections, Detector, box_overlaps
-from decomr_core.detectors import load_detector
-from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.estimation.detectors import load_detector
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.people.appearance import looks_of_boxes
+from decomr_core.people.detection import Detections, Detector, box_overlaps
+from decomr_core.people.tracking import Tracker, TrackerConfig
 from decomr_core.runtimes import Runtime
-from decomr_core.tracking import Tracker, TrackerConfig
 
 __all__ = ['VIDEO', 'measure_pedestrians', 'read_video']
 

@@ -20,11 +20,12 @@ from typing import Any
 import torch
 
 from benchmarks.official_structure import OfficialStructure
-from decomr_core.bench import bench_estimator
-from decomr_core.network_bench import bench_networks, bench_table, latency_row, untrained
-from decomr_core.parity import parity_crops
-from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes, load_runtime
-from decomr_core.runtimes.torch_runtime import load_with_topology
+from decomr_core.commands.bench import bench_estimator
+from decomr_core.commands.network_bench import bench_networks, bench_table, latency_row, untrained
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.measures.parity import parity_crops
+from decomr_core.networks.checkpoint import load_with_topology
+from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes
 
 RESULTS = Path(__file__).parent / 'results' / 'performance.json'
 BATCHES = (1, 4, 8)

@@ -22,15 +22,16 @@ from scipy.ndimage import uniform_filter1d
 
 from benchmarks.crossing import FPS, INTRINSICS, Scene, noisy_detections, render_crossing
 from benchmarks.pedestrians import VIDEO, measure_pedestrians, read_video
-from decomr_core.camera import project_weak
-from decomr_core.detection import Detections, box_overlaps
-from decomr_core.detectors import load_detector
-from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.hardware import cpu_name
-from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, load_runtime
-from decomr_core.smoothing import MeshSmoother
-from decomr_core.structures import HumanMesh
-from decomr_core.tracking import Tracker, TrackerConfig
+from decomr_core.base.hardware import cpu_name
+from decomr_core.base.structures import HumanMesh
+from decomr_core.estimation.detectors import load_detector
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.geometry.camera import project_weak
+from decomr_core.people.detection import Detections, box_overlaps
+from decomr_core.people.smoothing import MeshSmoother
+from decomr_core.people.tracking import Tracker, TrackerConfig
+from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime
 
 ASSIGNED_OVERLAP = 0.4
 """From this overlap with the person's true box on, a mesh shows that person."""

@@ -24,12 +24,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from decomr_core.config import PRESETS
-from decomr_core.hardware import cpu_name
-from training.datasets.preview import add_asset_options, asset_values
-from training.datasets.synthetic import SyntheticConfig, SyntheticPeople
-from training.train import Trainer
-from training.train_config import ENCODER_STAGES, OptimizerConfig, StageConfig, TrainConfig
+from decomr_core.base.config import PRESETS
+from decomr_core.base.hardware import cpu_name
+from training.loop.train_config import ENCODER_STAGES, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.trainer import Trainer
+from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.synthetic.preview import add_asset_options, asset_values
 
 WARM_UP = 2
 

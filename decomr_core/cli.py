@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
-from decomr_core.arguments import (
+from decomr_core.base.arguments import (
     add_runtime,
     asked_of_runtime,
     boxes,
@@ -25,8 +25,8 @@ from decomr_core.arguments import (
     numbers,
     positive,
 )
-from decomr_core.asset_commands import Report, add_body, add_uv
-from decomr_core.config import PRESETS
+from decomr_core.base.config import PRESETS
+from decomr_core.commands.asset_commands import Report, add_body, add_uv
 
 if TYPE_CHECKING:
     from decomr_core.runtimes import Runtime
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING,
                         format='%(levelname)s %(message)s')
     # An export takes a while: without a word the program would seem to hang.
-    logging.getLogger('decomr_core.export').setLevel(logging.INFO)
+    logging.getLogger('decomr_core.export.export').setLevel(logging.INFO)
     try:
         text, report = options.handler(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.predict import predict_image, prediction_text, read_image
+    from decomr_core.commands.predict import predict_image, prediction_text, read_image
 
     image = read_image(options.image)
     report = {'image': str(options.image), **predict_image(
@@ -89,14 +89,15 @@ def _predict(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
-    from decomr_core.runtimes import DEFAULT_RUNTIME, load_runtime
+    from decomr_core.estimation.loading import load_runtime
+    from decomr_core.runtimes import DEFAULT_RUNTIME
 
     return load_runtime(options.runtime or DEFAULT_RUNTIME, options.weights, body=options.body,
                         uv_map=options.uv, **asked_of_runtime(options), **more)
 
 
 def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.runtimes.tensorrt_build import build_engine
+    from decomr_core.export.tensorrt_build import build_engine
 
     asked = {'max_people': options.people, 'precision': options.precision}
     report = build_engine(options.weights, options.body, options.uv, **{
@@ -111,8 +112,8 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
         return _export_tensorrt(options)
     if options.people is not None or options.precision is not None:
         raise ValueError('--people and --precision are of the engine; give --tensorrt, not --out')
-    from decomr_core.assets import find_weights
-    from decomr_core.export import export_weights
+    from decomr_core.base.assets import find_weights
+    from decomr_core.export.export import export_weights
 
     if options.out.exists():
         raise ValueError(f'{options.out} exists already; give a folder that does not')
@@ -127,8 +128,8 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.cache import installed_cache
-    from decomr_core.prepare import prepare
+    from decomr_core.base.cache import installed_cache
+    from decomr_core.estimation.prepare import prepare
 
     folder = installed_cache() if options.installed else None
     if options.installed and folder is None:
@@ -140,7 +141,7 @@ def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _convert(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.convert import convert_official
+    from decomr_core.networks.official_release import convert_official
 
     report = convert_official(options.checkpoint, options.uv, options.body, options.out,
                               options.reference)
@@ -149,7 +150,7 @@ def _convert(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.bench import bench_estimator, bench_text
+    from decomr_core.commands.bench import bench_estimator, bench_text
 
     if options.batch or options.preset:
         return _bench_networks(options)
@@ -164,7 +165,7 @@ def _bench(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.network_bench import bench_networks, bench_table
+    from decomr_core.commands.network_bench import bench_networks, bench_table
     from decomr_core.runtimes import available_runtimes
 
     asked = asked_of_runtime(options)
@@ -179,7 +180,7 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _doctor(options: argparse.Namespace) -> tuple[str, Report]:
-    from decomr_core.doctor import main_text, report
+    from decomr_core.commands.doctor import main_text, report
 
     found = report()
     return main_text(found), found

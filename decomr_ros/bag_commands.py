@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from decomr_ros.bag import COMPRESSIONS
-from decomr_ros.bag_compact import compact_bag
-from decomr_ros.bag_info import bag_info, bag_info_text
-from decomr_ros.bag_markers import add_markers
+from decomr_ros.bags.compact import compact_bag
+from decomr_ros.bags.markers import add_markers
+from decomr_ros.bags.mcap_bag import COMPRESSIONS
+from decomr_ros.bags.overlay_video import VIDEO_SUFFIXES, replay_overlay
+from decomr_ros.bags.report import bag_info, bag_info_text
+from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, max_error_mm
 from decomr_ros.markers_node import FRAMES, triangle_count
-from decomr_ros.replay import VIDEO_SUFFIXES, replay_overlay
-from decomr_ros.rounded_meshes import DEFAULT_MAX_ERROR_MM, max_error_mm
 
 __all__ = ['main']
 

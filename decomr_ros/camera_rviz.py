@@ -23,9 +23,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
-from decomr_ros.input_topics import camera_info_topic, image_topic
-from decomr_ros.installation import install_hint
-from decomr_ros.process import stop_on_signals
+from decomr_ros.node.installation import install_hint
+from decomr_ros.programs.process import stop_on_signals
+from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 
 __all__ = ['CameraFrame', 'main']
 

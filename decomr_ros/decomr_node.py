@@ -26,37 +26,42 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
 
-from decomr_ros.command_line import node_parser, parse_words
-from decomr_ros.core_log import pass_on_warnings
-from decomr_ros.diagnostics import (
+from decomr_ros.health.diagnostics import (
     FrameStatistics,
     Situation,
     failing_as,
     judge,
     status_message,
 )
-from decomr_ros.fixed_frame import FixedFrame
-from decomr_ros.frame_worker import FrameWorker, WorkerCounts, tell_late_inference
-from decomr_ros.inputs import Frame, Inputs
-from decomr_ros.managed_node import FAILURE, SUCCESS, ManagedNode
-from decomr_ros.messages import nanoseconds_from_stamp
-from decomr_ros.outputs import Outputs
-from decomr_ros.parameter_checks import UNUSED, unused_parameters
-from decomr_ros.parameters import ENTRIES, NodeParameters, declare_parameters, read_parameters
-from decomr_ros.pipeline import MeshPipeline, export_if_missing, free_memory, settle_memory
-from decomr_ros.process import run_node
-from decomr_ros.ros_arguments import ignored_files_text
-from decomr_ros.silent_topics import publishers_text
-from decomr_ros.stamp_checks import StampChecks
-from decomr_ros.standing_warnings import StandingWarnings, without_numbers
-from decomr_ros.surroundings import look_around
+from decomr_ros.health.parameter_checks import UNUSED, unused_parameters
+from decomr_ros.health.surroundings import look_around
+from decomr_ros.inputs.inputs import Frame, Inputs
+from decomr_ros.inputs.stamp_checks import StampChecks
+from decomr_ros.messages.meshes import nanoseconds_from_stamp
+from decomr_ros.node.managed_node import FAILURE, SUCCESS, ManagedNode
+from decomr_ros.node.standing_warnings import StandingWarnings, without_numbers
+from decomr_ros.outputs.outputs import Outputs
+from decomr_ros.pipeline.fixed_frame import FixedFrame
+from decomr_ros.pipeline.frame_worker import FrameWorker, WorkerCounts, tell_late_inference
+from decomr_ros.pipeline.stages import MeshPipeline, export_if_missing, free_memory, settle_memory
+from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.core_log import pass_on_warnings
+from decomr_ros.programs.process import run_node
+from decomr_ros.programs.ros_arguments import ignored_files_text
+from decomr_ros.settings.parameters import (
+    ENTRIES,
+    NodeParameters,
+    declare_parameters,
+    read_parameters,
+)
+from decomr_ros.topics.silent_topics import publishers_text
 
 if TYPE_CHECKING:
     import numpy as np
     from rclpy.event_handler import QoSMessageLostInfo
     from rclpy.timer import Timer
 
-    from decomr_core.structures import HumanMesh, StageTimes
+    from decomr_core.base.structures import HumanMesh, StageTimes
 
 __all__ = ['DecomrNode', 'main']
 

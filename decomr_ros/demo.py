@@ -22,24 +22,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decomr_core.assets import DATA_FOLDER, find_weights
-from decomr_core.cache import cache_folder
-from decomr_ros.child_processes import ChildProcesses
-from decomr_ros.demo_report import (
-    loading_time_s,
-    make_overlay,
-    summarize_bag,
-    summary_text,
-)
-from decomr_ros.installation import fast_dds_profile
-from decomr_ros.parameters import CHOICES, NodeParameters
-from decomr_ros.process import stop_on_signals
+from decomr_core.base.assets import DATA_FOLDER, find_weights
+from decomr_core.base.cache import cache_folder
+from decomr_ros.bags.overlay_video import KEPT_VIDEO, LONGEST_HOLD_S, overlay_of_run
+from decomr_ros.bags.report import summarize_bag
+from decomr_ros.node.installation import fast_dds_profile
+from decomr_ros.programs.child_processes import ChildProcesses
+from decomr_ros.programs.process import stop_on_signals
 from decomr_ros.recorder import READY
+from decomr_ros.settings.parameters import CHOICES, NodeParameters
 
 if TYPE_CHECKING:
     import threading
 
-__all__ = ['find_video', 'main', 'run_demo']
+__all__ = ['find_video', 'loading_time_s', 'main', 'run_demo', 'summary_text']
 
 DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
@@ -53,6 +49,8 @@ START_FILE = 'recorder_is_ready'
 OWN_BAG_FILE = re.compile(r'bag_\d+\.mcap')
 # The last image's mesh is published well within this after the source has ended, s.
 DRAIN_S = 0.5
+# A machine that manages less than this share of the images is told what that means.
+KEEPS_UP = 0.9
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,12 +122,76 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
                   bag=str(out / 'bag'), video=str(options.video), source_fps=source['fps'],
                   ros_domain_id=int(environment['ROS_DOMAIN_ID']))
     if report['meshes'] and not options.no_overlay:
-        kept = out / 'source.avi'
-        make_overlay(kept if kept.exists() else options.video, out / 'source_stamps.csv',
-                     out / 'bag', out / 'overlay.mp4', source)
+        kept = out / KEPT_VIDEO
+        overlay_of_run(kept if kept.exists() else options.video, out / 'source_stamps.csv',
+                       out / 'bag', out / 'overlay.mp4', source)
     overlay = out / 'overlay.mp4'
     report['overlay'] = str(overlay) if overlay.exists() else None
     return report
+
+
+def loading_time_s(stamps: Path, started_ns: int) -> float | None:
+    """From the start of the demo to the first image, which waits until the node is ready, s.
+
+    Args:
+        stamps: the source's file of frame index, stamp (ns).
+        started_ns: when the demo was started, ns since the epoch.
+
+    Returns:
+        None where no image was published.
+    """
+    lines = stamps.read_text().split('\n', 1) if stamps.exists() else ['']
+    if not lines[0]:
+        return None
+    return round((int(lines[0].split(',')[1]) - started_ns) / 1e9, 2)
+
+
+def summary_text(report: dict[str, Any]) -> str:
+    """The report on one screen."""
+    published, received = report['frames_published'], report['frames_received']
+    share = received / published if published else 0.0
+    latency = report['latency_ms']
+    size_mb = sum(path.stat().st_size for path in Path(report['bag']).iterdir()) / 1e6
+    failed = f', {report["frames_failed"]} failed' if report['frames_failed'] else ''
+    lines = [
+        f'video      {report["video"]}',
+        f'frames in  {published} published at {report["source_fps"]:.1f} Hz, {received} received '
+        f'({100 * share:.1f} %), {report["frames_skipped_for_newer"]} skipped for a newer '
+        f'one{failed}',
+        f'frames out {report["meshes"]} mesh messages, {report["fps"]:.1f} Hz, the first '
+        f'{report["first_mesh_s"]} s after the start' + _loading_text(report),
+        f'latency    p50 {latency["p50"]} ms, p99 {latency["p99"]} ms, from image stamp to '
+        'published mesh',
+        f'people     {report["people"]} meshes of people, at most {report["people_max"]} in one '
+        'frame',
+        f'bag        {report["bag"]} ({size_mb:.0f} MB): ' + ', '.join(
+            f'{name} {count}' for name, count in sorted(report['bag_messages'].items())),
+        f'overlay    {report["overlay"] or "none"}']
+    if report['meshes'] and report['fps'] < KEEPS_UP * report['source_fps']:
+        lines.append(_slow_text(report))
+    if published and share < 0.95:
+        lines.append('           few frames arrived: is the Fast DDS profile set '
+                     '(FASTRTPS_DEFAULT_PROFILES_FILE)? is the machine overloaded?')
+    return '\n'.join(lines)
+
+
+def _loading_text(report: dict[str, Any]) -> str:
+    loading_s = report['loading_s']
+    return '' if loading_s is None else (f', {loading_s} s of them for starting the processes and '
+                                         'loading the networks')
+
+
+def _slow_text(report: dict[str, Any]) -> str:
+    """What it means that the machine does not keep up, and what to try."""
+    return (
+        f'rate       this machine managed {report["fps"]:.1f} of {report["source_fps"]:.1f} '
+        'images a second. In overlay.mp4 the others\n'
+        f'           show the last meshes for up to {LONGEST_HOLD_S:g} s, faint and with their '
+        'age: they lag behind people who move.\n'
+        '           Try: end other programs; a smaller image; the node with max_people:=3, or on '
+        'a GPU.\n'
+        '           If boxes still leave people: --detector-stride 1 looks for people in every '
+        'image')
 
 
 def find_problems(report: dict[str, Any]) -> list[str]:
@@ -210,7 +272,7 @@ def _make_room(out: Path) -> None:
         raise FileExistsError(f'{out} holds an overlay.mp4 that no demo wrote; choose another '
                               '--out')
     shutil.rmtree(bag, ignore_errors=True)
-    for name in ('overlay.mp4', 'source.avi', 'source_stamps.csv', START_FILE):
+    for name in ('overlay.mp4', KEPT_VIDEO, 'source_stamps.csv', START_FILE):
         (out / name).unlink(missing_ok=True)
 
 
@@ -240,7 +302,7 @@ def _source_arguments(options: argparse.Namespace) -> list[object]:
     if options.seconds:
         arguments += ['--seconds', options.seconds, '--loop']
     if str(options.video).startswith('/dev/'):
-        arguments += ['--keep', options.out / 'source.avi']
+        arguments += ['--keep', options.out / KEPT_VIDEO]
     return [*arguments, '--wait-for-subscriber', '--start-file', options.out / START_FILE]
 
 

@@ -18,12 +18,12 @@ from rclpy.serialization import deserialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from decomr_ros.body_frames import BodyFrames
-from decomr_ros.command_line import node_parser, parse_words
-from decomr_ros.installation import install_hint
-from decomr_ros.latched import LATCHED
-from decomr_ros.mesh_scene import MeshScene
-from decomr_ros.process import run_node
+from decomr_ros.node.installation import install_hint
+from decomr_ros.node.qos import LATCHED
+from decomr_ros.outputs.body_frames import BodyFrames
+from decomr_ros.outputs.mesh_scene import MeshScene
+from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.process import run_node
 
 __all__ = ['FRAMES', 'MarkersNode', 'main', 'triangle_count']
 

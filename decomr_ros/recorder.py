@@ -4,8 +4,8 @@ It does the part of `ros2 bag record` that the demo and a robot's flight recorde
 topic is recorded by its name (`--also /tf /tf_static`). Messages are subscribed raw: what the
 publisher serialised is what lands in the file, byte for byte, except that the vertices of meshes
 are rounded (`--max-error-mm`, see `rounded_meshes.py`). Stop it with SIGINT; after SIGKILL the bag
-still opens, without the last half second (see `bag.py`), and `--recover BAG` mends what a full
-disk left.
+still opens, without the last half second (see `bags/mcap_bag.py`), and `--recover BAG` mends what
+a full disk left.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
 from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
@@ -25,22 +24,23 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from decomr_ros.bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
-from decomr_ros.command_line import node_parser, parse_words
-from decomr_ros.input_topics import camera_info_topic, image_topic
-from decomr_ros.latched import LATCHED
-from decomr_ros.named_topics import QUEUE as LATCHED_QUEUE
-from decomr_ros.named_topics import NamedTopics, Offer
-from decomr_ros.process import run_node
-from decomr_ros.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
-from decomr_ros.silent_topics import (
+from decomr_ros.bags.mcap_bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
+from decomr_ros.bags.message_definitions import message_definition
+from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
+from decomr_ros.node.qos import LATCHED
+from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.process import run_node
+from decomr_ros.topics.input_topics import camera_info_topic, image_topic
+from decomr_ros.topics.named_topics import QUEUE as LATCHED_QUEUE
+from decomr_ros.topics.named_topics import NamedTopics, Offer
+from decomr_ros.topics.silent_topics import (
     PICTURE_TYPES,
     other_topics_text,
     publishers_text,
     type_name,
 )
 
-__all__ = ['READY', 'Recorder', 'main', 'message_definition']
+__all__ = ['READY', 'Recorder', 'main']
 
 # Everything up to this old is safe on disk, s.
 FLUSH_PERIOD_S = 0.5
@@ -52,7 +52,6 @@ TOLD_AFTER_S = 5.0
 QUEUE = 60
 # Messages kept until the first /clock, where time is simulated.
 MOST_EARLY = 1000
-SEPARATOR = '=' * 80
 
 # In the log once nothing published from now on is missed.
 READY = 'ready'
@@ -237,57 +236,6 @@ class Recorder(Node):
                 self.writer.write(early_name, early, now_ns, now_ns)
         else:
             self.writer.write(name, data, now_ns, sent_ns or now_ns)
-
-
-def message_definition(type_name: str) -> str:
-    """The text of a message definition followed by those of all messages in it.
-
-    This is what MCAP calls ros2msg; a reader needs nothing else to decode the bag.
-
-    Args:
-        type_name: e.g. sensor_msgs/msg/Image.
-
-    Raises:
-        FileNotFoundError: the package does not ship the .msg file.
-    """
-    texts = {type_name: _definition_text(type_name)}
-    waiting = [type_name]
-    while waiting:
-        name = waiting.pop(0)
-        for inner in _inner_types(name, texts[name]):
-            if inner not in texts:
-                texts[inner] = _definition_text(inner)
-                waiting.append(inner)
-    first, *others = texts
-    parts = [texts[first]]
-    for name in others:
-        package, _, message = name.split('/')
-        parts.append(f'{SEPARATOR}\nMSG: {package}/{message}\n{texts[name]}')
-    return '\n'.join(parts)
-
-
-def _definition_text(type_name: str) -> str:
-    package, _, message = type_name.split('/')
-    path = Path(get_package_share_directory(package)) / 'msg' / f'{message}.msg'
-    return path.read_text(encoding='utf-8')
-
-
-def _inner_types(type_name: str, text: str) -> list[str]:
-    """Names of the messages that the fields of a definition are made of."""
-    package = type_name.split('/')[0]
-    found = []
-    for line in text.splitlines():
-        field = line.split('#')[0].split()
-        if len(field) < 2:
-            continue
-        name = field[0].split('[')[0].split('<')[0]
-        if '/' in name:
-            found.append(f'{name.split("/")[0]}/msg/{name.split("/")[-1]}')
-        elif name == 'Header':
-            found.append('std_msgs/msg/Header')
-        elif name[0].isupper():
-            found.append(f'{package}/msg/{name}')
-    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:

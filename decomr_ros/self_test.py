@@ -24,9 +24,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_ros.child_processes import ChildProcesses
-from decomr_ros.images import image_message
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_ros.messages.images import image_message
+from decomr_ros.programs.child_processes import ChildProcesses
 
 __all__ = ['main', 'try_node']
 

@@ -26,16 +26,16 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from decomr_core.arguments import positive
-from decomr_core.camera import intrinsics_from_fov
-from decomr_ros.command_line import node_parser, parse_words
-from decomr_ros.images import image_message
-from decomr_ros.input_topics import camera_info_topic
-from decomr_ros.log_folder import ensure_log_folder
+from decomr_core.base.arguments import positive
+from decomr_core.geometry.camera import intrinsics_from_fov
+from decomr_ros.bags.video_frames import Calibration, VideoFrames, read_calibration
 from decomr_ros.memory import keep_freed_memory
-from decomr_ros.messages import camera_info_message
-from decomr_ros.process import stop_on_signals
-from decomr_ros.video_frames import Calibration, VideoFrames, read_calibration
+from decomr_ros.messages.images import image_message
+from decomr_ros.messages.meshes import camera_info_message
+from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.log_folder import ensure_log_folder
+from decomr_ros.programs.process import stop_on_signals
+from decomr_ros.topics.input_topics import camera_info_topic
 
 if TYPE_CHECKING:
     import threading

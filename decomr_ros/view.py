@@ -22,19 +22,19 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
-from decomr_core.structures import person_or_people
-from decomr_ros.command_line import node_parser, parse_words
-from decomr_ros.images import rgb_from_image_message
-from decomr_ros.input_topics import camera_info_topic
-from decomr_ros.latched import LATCHED
-from decomr_ros.messages import (
+from decomr_core.base.structures import person_or_people
+from decomr_ros.messages.images import rgb_from_image_message
+from decomr_ros.messages.meshes import (
     human_meshes_from_message,
     intrinsics_from_camera_info,
     nanoseconds_from_stamp,
 )
-from decomr_ros.process import run_node
-from decomr_ros.silent_topics import publishers_text, type_name
-from decomr_ros.view_scene import ViewScene
+from decomr_ros.node.qos import LATCHED
+from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.process import run_node
+from decomr_ros.topics.input_topics import camera_info_topic
+from decomr_ros.topics.silent_topics import publishers_text, type_name
+from decomr_ros.viewer.view_scene import ViewScene
 
 __all__ = ['Viewer', 'main']
 

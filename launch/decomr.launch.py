@@ -29,7 +29,7 @@ from launch.actions import (
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
-from decomr_ros.input_topics import camera_info_beside
+from decomr_ros.topics.input_topics import camera_info_beside
 
 SHARE = Path(get_package_share_directory('decomr'))
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')

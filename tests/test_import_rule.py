@@ -1,41 +1,73 @@
-"""The import rule: each part uses what lies below it, never what lies above or beside it."""
+"""The import rule: each folder uses what lies below it, never what lies above or beside it."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ('decomr_core', 'decomr_ros', 'training')
+PAGE = ROOT / 'docs' / 'architecture.md'
+MOST_FILES = 14
 
-# From the bottom to the top. A module may import its own layer and those below.
-LAYERS = (
-    ('decomr_core.__version__', 'decomr_core.structures', 'decomr_core.config',
-     'decomr_core.assets', 'decomr_core.files', 'decomr_core.hardware', 'decomr_core.arguments',
-     'decomr_core.no_telemetry', 'decomr_core.cache', 'decomr_core.child_python'),
-    ('decomr_core.crop', 'decomr_core.camera', 'decomr_core.uv', 'decomr_core.body_models',
-     'decomr_core.rasterizer', 'decomr_core.visibility', 'decomr_core.topology',
-     'decomr_core.decimation', 'decomr_core.depth', 'decomr_core.distortion'),
-    ('decomr_core.networks', 'decomr_core.losses', 'decomr_core.metrics', 'decomr_core.drawing',
-     'decomr_core.agreement', 'decomr_core.appearance', 'decomr_core.detection',
-     'decomr_core.motion',
-     'decomr_core.matching', 'decomr_core.smoothing', 'decomr_core.track',
-     'decomr_core.tracking', 'decomr_core.parity',
-     'decomr_core.onnx_graph'),
-    ('decomr_core.checkpoint', 'decomr_core.convert', 'decomr_core.export',
-     'decomr_core.runtimes', 'decomr_core.person_detector'),
-    ('decomr_core.estimator', 'decomr_core.detectors', 'decomr_core.prepare'),
-    ('training', 'decomr_ros', 'decomr_core.doctor', 'decomr_core.bench',
-     'decomr_core.network_bench', 'decomr_core.predict', 'decomr_core.asset_commands'),
-    ('decomr_core.cli',),
-)
-TOP = 5  # training, decomr_ros and the commands: none of them imports another's folder
+# The folders from the bottom to the top. A file may import its own folder and those on floors
+# below; training and decomr_ros stand on decomr_core. The name of a package alone stands for the
+# programs directly in it.
+FLOORS = {
+    'decomr_core': (
+        ('decomr_core.base',),
+        ('decomr_core.geometry', 'decomr_core.body_models'),
+        ('decomr_core.uv', 'decomr_core.people'),
+        ('decomr_core.uv.chart', 'decomr_core.networks', 'decomr_core.measures',
+         'decomr_core.runtimes'),
+        ('decomr_core.runtimes.torch', 'decomr_core.runtimes.tensorrt'),
+        ('decomr_core.export',),
+        ('decomr_core.estimation',),
+        ('decomr_core.commands',),
+        ('decomr_core',),
+    ),
+    'decomr_ros': (
+        ('decomr_ros.node', 'decomr_ros.programs'),
+        ('decomr_ros.messages',),
+        ('decomr_ros.topics', 'decomr_ros.calibration'),
+        ('decomr_ros.settings',),
+        ('decomr_ros.inputs',),
+        ('decomr_ros.pipeline',),
+        ('decomr_ros.outputs',),
+        ('decomr_ros.health', 'decomr_ros.bags', 'decomr_ros.viewer'),
+        ('decomr_ros',),
+    ),
+    'training': (
+        ('training.records', 'training.synthetic.clothes'),
+        ('training.targets', 'training.synthetic.bodies', 'training.synthetic.scenes'),
+        ('training.synthetic.furniture', 'training.synthetic.motion',
+         'training.datasets.readers'),
+        ('training.synthetic', 'training.datasets'),
+        ('training.evaluation',),
+        ('training.loop',),
+        ('training.ablations',),
+        ('training',),
+    ),
+}
+# What Python imports before anything else of a package: below every floor.
+GROUND = {'decomr_core', 'decomr_core.no_telemetry', 'decomr_ros', 'decomr_ros.memory', 'training'}
+# Folders of decomr_core that only decomr_core itself uses.
+OWN_USE = {'decomr_core', 'decomr_core.commands'}
+# The core names modules of decomr_ros in these places alone: as text, and it works without them.
+NAMED_PROGRAMS = {
+    'decomr_core/cli.py': {'decomr_ros.bag_commands', 'decomr_ros.demo', 'decomr_ros.markers_node',
+                           'decomr_ros.view'},
+    'decomr_core/commands/doctor.py': {'decomr_ros.self_test'},
+}
 ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv_bridge',
                'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs',
                'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs',
@@ -45,26 +77,27 @@ ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv
 # Optional packages, and the files that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
-    'tf2_ros': 'decomr_ros/fixed_frame.py',
-    'h5py': 'training/datasets/mpi_inf_3dhp.py',
-    'jsonargparse': 'training/train.py',
-    'lightning_fabric': 'training/train.py',
-    'onnx': ('decomr_core/onnx_graph.py', 'tools/bake_person_detector.py'),
+    'tf2_ros': 'decomr_ros/pipeline/fixed_frame.py',
+    'h5py': 'training/datasets/readers/mpi_inf_3dhp.py',
+    'jsonargparse': 'training/loop/command_line.py',
+    'lightning_fabric': 'training/loop/trainer.py',
+    'onnx': ('decomr_core/export/onnx_graph.py', 'tools/bake_person_detector.py'),
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'cuda': 'decomr_core/runtimes/cuda_device.py',
-    'cv_bridge': 'decomr_ros/images.py',
-    'tensorrt': 'decomr_core/runtimes/tensorrt_engine.py',
-    'hri_msgs': 'decomr_ros/rep155.py',
-    'mcap': 'decomr_ros/bag.py',
+    'cv_bridge': 'decomr_ros/messages/images.py',
+    'tensorrt': 'decomr_core/runtimes/tensorrt/engine.py',
+    'hri_msgs': 'decomr_ros/outputs/rep155.py',
+    'mcap': 'decomr_ros/bags/mcap_bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
-    'tf2_msgs': 'decomr_ros/body_frames.py',
-    'vision_msgs': ('decomr_ros/boxes.py', 'decomr_ros/box_messages.py'),
-    'viser': 'decomr_ros/view_scene.py',
-    'yolo_msgs': 'decomr_ros/box_messages.py',
+    'tf2_msgs': 'decomr_ros/outputs/body_frames.py',
+    'vision_msgs': ('decomr_ros/messages/boxes.py', 'decomr_ros/messages/box_messages.py'),
+    'viser': 'decomr_ros/viewer/view_scene.py',
+    'yolo_msgs': 'decomr_ros/messages/box_messages.py',
 }
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'
-WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt_runtime')
+WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt.runtime')
+Node = TypeVar('Node', bound=Hashable)
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -96,29 +129,88 @@ def _imported_modules(path: Path) -> Iterator[str]:
             yield from (f'{base}.{alias.name}' for alias in node.names)
 
 
-def place(module: str) -> tuple[int, str] | None:
-    """Layer and part of one of our modules: the longest name in LAYERS that fits."""
-    fits = [(len(part), layer, part) for layer, parts in enumerate(LAYERS) for part in parts
-            if part == module or module.startswith(f'{part}.')]
-    return max(fits)[1:] if fits else None
+@functools.cache
+def modules() -> Mapping[str, Path]:
+    """Our modules by name."""
+    return {module_name(path): path for path in python_files(*FOLDERS)}
+
+
+def module_of(name: str) -> str | None:
+    """The module of ours that an imported name is, or is in."""
+    while name and name not in modules():
+        name = name.rpartition('.')[0]
+    return name or None
+
+
+def folder_of(module: str) -> str:
+    """The folder of a module of ours; the ground's modules have `ground`."""
+    if module in GROUND:
+        return 'ground'
+    is_folder = modules().get(module, Path()).name == '__init__.py'
+    return module if is_folder else module.rpartition('.')[0]
+
+
+def imports_of_files() -> dict[str, set[str]]:
+    """What each module of ours imports of the others."""
+    found = {}
+    for module, path in modules().items():
+        names = {module_of(name) for name in imported_modules(path)}
+        found[module] = {name for name in names if name} - {module}
+    return found
+
+
+def imports_of_folders() -> dict[str, set[str]]:
+    """What each folder of ours imports of the others."""
+    found: dict[str, set[str]] = {}
+    for module, names in imports_of_files().items():
+        folder = folder_of(module)
+        found.setdefault(folder, set()).update({folder_of(name) for name in names} - {folder})
+    return found
+
+
+def circles(imports: Mapping[Node, set[Node]]) -> list[set[Node]]:
+    """The groups that reach each other by imports."""
+    def reached(start: Node) -> set[Node]:
+        """Everything that is imported from there, at any distance."""
+        seen, waiting = set(), [start]
+        while waiting:
+            for name in imports.get(waiting.pop(), ()):
+                if name not in seen:
+                    seen.add(name)
+                    waiting.append(name)
+        return seen
+
+    reach = {name: reached(name) for name in imports}
+    found: list[set[Node]] = []
+    for name in imports:
+        if name in reach[name] and not any(name in group for group in found):
+            found.append({other for other in reach[name] if name in reach.get(other, ())})
+    return found
+
+
+def floor_of(folder: str) -> int:
+    """Which floor of its package a folder is on, from 1; the ground is 0."""
+    floors = FLOORS.get(folder.partition('.')[0], ())
+    return next((number for number, names in enumerate(floors, 1) if folder in names), 0)
 
 
 def breaks_the_rule(importer: str, imported: str) -> bool:
-    """Whether a module of ours must not import another module of ours."""
-    above, below = place(importer), place(imported)
-    if above is None or below is None:
+    """Whether a module of ours must not import a name of ours."""
+    module = module_of(imported)
+    if module is None or folder_of(module) in ('ground', folder_of(importer)):
         return False
-    folders = importer.split('.')[0], imported.split('.')[0]
-    if above[1] == 'decomr_core.cli':  # `decomr demo` starts the nodes; training stays apart
-        return folders[1] == 'training'
-    return below[0] > above[0] or (below[0] == TOP and folders[0] != folders[1])
+    above, below = folder_of(importer), folder_of(module)
+    packages = above.partition('.')[0], below.partition('.')[0]
+    if above == 'ground' or packages[0] == packages[1]:
+        return above == 'ground' or floor_of(below) >= floor_of(above)
+    return packages[0] == 'decomr_core' or packages[1] != 'decomr_core' or below in OWN_USE
 
 
-def test_every_module_has_a_place_in_the_layers() -> None:
-    top_level = {'.'.join(module_name(path).split('.')[:2])
-                 for path in python_files('decomr_core')} - {'decomr_core'}
-    placed = {part for layer in LAYERS for part in layer}
-    assert top_level - placed == set(), 'give each a layer in LAYERS'
+def test_every_folder_has_a_floor() -> None:
+    folders = {folder_of(module) for module in modules()} - {'ground'}
+    placed = Counter(name for floors in FLOORS.values() for floor in floors for name in floor)
+    assert folders == set(placed), 'give each a floor in FLOORS and a line in the page'
+    assert max(placed.values()) == 1
 
 
 def test_nothing_imports_upward_or_beside_itself() -> None:
@@ -129,17 +221,65 @@ def test_nothing_imports_upward_or_beside_itself() -> None:
 
 
 @pytest.mark.parametrize(('importer', 'imported'), [
-    ('decomr_core.camera', 'decomr_core.estimator.HumanMeshEstimator'),
-    ('decomr_core.crop', 'decomr_ros.images'),
-    ('training.train', 'decomr_ros.messages'),
-    ('decomr_ros.demo', 'training.datasets.synthetic'),
-    ('decomr_core.structures', 'decomr_core.uv.uv_map'),
-    ('decomr_core.bench', 'decomr_ros.demo'),
+    ('decomr_core.geometry.camera', 'decomr_core.estimation.estimator.HumanMeshEstimator'),
+    ('decomr_core.geometry.camera', 'decomr_core.body_models.joints'),
+    ('decomr_core.geometry.crop', 'decomr_ros.messages.images'),
+    ('decomr_core.uv.quality', 'decomr_core.uv.chart.landmarks.boundary_loop'),
+    ('decomr_core.no_telemetry', 'decomr_core.base.structures'),
+    ('training.train', 'decomr_ros.messages.meshes'),
+    ('training.train', 'decomr_core.commands.bench'),
+    ('decomr_ros.demo', 'training.synthetic.people'),
+    ('decomr_ros.inputs.inputs', 'decomr_ros.pipeline.stages'),
+    ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
+    ('decomr_core.commands.bench', 'decomr_ros.demo'),
     ('decomr_core.cli', 'training.train'),
 ])
 def test_the_rule_sees_a_wrong_import(importer: str, imported: str) -> None:
+    assert importer in modules() and module_of(imported) not in (None, *FOLDERS)
     assert breaks_the_rule(importer, imported)
-    assert not breaks_the_rule('training.train', 'decomr_core.estimator')
+    assert not breaks_the_rule('training.train', 'decomr_core.estimation.estimator')
+    assert not breaks_the_rule('decomr_core.commands.doctor', 'decomr_core.__version__')
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(imports_of_files()) == []
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    assert circles(imports_of_folders()) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert circles({'a': {'b'}, 'b': {'c', 'd'}, 'c': {'a'}, 'd': {'e'}}) == [{'a', 'b', 'c'}]
+    assert circles({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}) == []
+
+
+def test_no_folder_holds_more_python_files_than_one_look_takes_in() -> None:
+    counts = Counter(path.parent.relative_to(ROOT) for path in python_files(
+        *FOLDERS, 'tests', 'tools', 'benchmarks', 'launch', 'examples'))
+    assert {str(folder): count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_the_core_names_programs_of_ros_in_known_places_alone() -> None:
+    named: dict[str, set[str]] = {}
+    for path in python_files('decomr_core'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(
+                    r'(decomr_ros|training)(\.\w+)+', node.value):
+                named.setdefault(str(path.relative_to(ROOT)), set()).add(node.value)
+    assert named == NAMED_PROGRAMS
+    assert all(name in modules() for names in named.values() for name in names)
+
+
+def test_the_page_of_the_architecture_has_every_folder_on_its_floor() -> None:
+    page = PAGE.read_text(encoding='utf-8')
+    rows = re.findall(r'^\| (\d+) \| `([\w/]+)/` \| (.+) \|$', page, re.M)
+    assert {(folder.replace('/', '.'), int(floor)) for floor, folder, _ in rows} == {
+        (name, floor_of(name)) for floors in FLOORS.values() for names in floors for name in names}
+    for _, folder, text in rows:
+        if '/' in folder:
+            docstring = ast.get_docstring(ast.parse((ROOT / folder / '__init__.py').read_text()))
+            assert text == docstring.splitlines()[0], folder
 
 
 def test_only_decomr_ros_the_launch_files_and_one_benchmark_import_ros() -> None:

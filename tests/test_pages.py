@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.cache import cache_folder
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_core.base.cache import cache_folder
 from tests.test_import_rule import ROOT
 from tests.test_repository import tracked_files
 

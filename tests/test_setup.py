@@ -157,7 +157,7 @@ def test_the_built_package_carries_what_a_robot_needs() -> None:
 def test_colcon_test_runs_every_part_of_the_suite() -> None:
     listed = run('ctest', '--test-dir', ROOT / 'build/decomr', '-N', '-V').stdout
     listed = listed.replace('"', '')
-    parts = {path.name for path in (ROOT / 'tests').iterdir() if list(path.glob('test_*.py'))}
+    parts = {path.name for path in (ROOT / 'tests').iterdir() if list(path.rglob('test_*.py'))}
     for part in parts:  # each on its own, and then what is in none of them
         assert f'pytest tests/{part}' in listed
         assert f'--ignore=tests/{part}' in listed

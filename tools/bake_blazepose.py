@@ -21,8 +21,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.files import replacing
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_core.base.files import replacing
 from decomr_core.networks.blazepose import BlazePoseEncoder
 from tools.tflite_file import TfliteFile
 

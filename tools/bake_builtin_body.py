@@ -22,7 +22,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import JOINT_NAMES, MIRRORED_JOINTS, NUM_JOINTS, PARENTS, BodyData
 from decomr_core.body_models.mirror import find_mirrored_vertices
 

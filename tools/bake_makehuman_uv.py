@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.uv.obj_template import ObjTemplate, read_obj_template
 from decomr_core.uv.quality import validity

@@ -23,9 +23,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_core.files import replacing
-from decomr_core.person_detector import INPUT_NAME, INPUT_SIZE, OUTPUT_NAMES
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_core.base.files import replacing
+from decomr_core.estimation.person_detector import INPUT_NAME, INPUT_SIZE, OUTPUT_NAMES
 from tools.tflite_file import TfliteFile, TfliteOperator
 
 SHA256 = '0720bf247bd76e6594ea28fa9c6f7c5242be774818997dbbeffc4da460c723bb'

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.uv.uv_map import UVMap
 from tools.bake_builtin_body import (
@@ -38,7 +38,7 @@ from tools.makehuman_files import (
     read_garment,
     read_texture_name,
 )
-from training.datasets.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
+from training.synthetic.clothes.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
 
 log = logging.getLogger('bake_wardrobe')
 

@@ -12,12 +12,13 @@ import numpy as np
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-from training.datasets.poses import GESTURES, MIRROR
-from training.datasets.rotations import (
+from training.records.rotations import (
+    MIRROR,
     axis_angle_from_matrix,
     matrix_from_axis_angle,
     rotation_about,
 )
+from training.synthetic.bodies.poses import GESTURES
 
 __all__ = ['DURATION_S', 'Course', 'Motion', 'passing_by', 'round_with_a_stop', 'walk']
 

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decomr_core.assets import DATA_FOLDER
+from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
-from decomr_core.rasterizer import rasterize
+from decomr_core.geometry.rasterizer import rasterize
 from tools.demo_walk import DURATION_S, Course, Motion, passing_by, round_with_a_stop, walk
-from training.datasets import appearance
-from training.datasets.compositing import openness
-from training.datasets.rotations import rotation_about
-from training.datasets.surface import NUM_WAVES, BodySurface
-from training.datasets.textures import TextureBank
+from training.records.rotations import rotation_about
+from training.synthetic.clothes import appearance
+from training.synthetic.clothes.surface import NUM_WAVES, BodySurface
+from training.synthetic.scenes.compositing import openness
+from training.synthetic.scenes.textures import TextureBank
 
 log = logging.getLogger('render_demo_clip')
 

@@ -19,9 +19,9 @@ import scipy
 from matplotlib.figure import Figure
 from PIL import Image
 
+from decomr_core.base.hardware import cpu_name
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.hardware import cpu_name
-from decomr_core.uv.build_uv_map import build_uv_map
+from decomr_core.uv.chart.build_uv_map import build_uv_map
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.plots import plot_uv_map, plot_weight_map, save_figure
 from decomr_core.uv.quality import report_uv_map

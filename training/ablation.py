@@ -23,16 +23,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from decomr_core.config import LNET_INPUTS
-from decomr_core.crop import normalize_images
+from decomr_core.base.config import LNET_INPUTS
+from decomr_core.geometry.crop import normalize_images
 from decomr_core.networks.decomr import DecoMR
-from training.ablation_report import write_report
-from training.ablation_results import AblationResults, Cell, hardware, versions
-from training.datasets.synthetic import SyntheticBatch, held_out_set
-from training.synthetic_scores import constant_scores, score_held_out
-from training.train import Trainer, config_parser, error_line, stopping_on_signals
-from training.train_config import TrainConfig
-from training.train_step import NonFiniteLossError
+from training.ablations.report import write_report
+from training.ablations.results import AblationResults, Cell, hardware, versions
+from training.evaluation.synthetic_scores import constant_scores, score_held_out
+from training.loop.command_line import config_parser, error_line, stopping_on_signals
+from training.loop.train_config import TrainConfig
+from training.loop.train_step import NonFiniteLossError
+from training.loop.trainer import Trainer
+from training.synthetic.people import SyntheticBatch, held_out_set
 
 __all__ = ['Ablation', 'AblationConfig', 'main']
 
@@ -47,7 +48,7 @@ class AblationConfig:
     Attributes:
         uv_maps: label of each UV map and where it is (a shipped one by name, or its npz); the
             last is compared with the first.
-        lnet_inputs: what LNet sees, some of `decomr_core.config.LNET_INPUTS`.
+        lnet_inputs: what LNet sees, some of `decomr_core.base.config.LNET_INPUTS`.
         images: held-out images that every cell is scored on.
         train: the training run of a cell; its `uv_map` and `lnet_input` are the cell's.
     """

@@ -21,42 +21,40 @@ from typing import Any
 import numpy as np
 import torch
 
-from decomr_core.arguments import positive
+from decomr_core.base.arguments import positive
 from decomr_core.body_models import load_body
-from decomr_core.crop import crop_pixels
-from decomr_core.detectors import DETECTORS, load_detector
-from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.runtimes import RUNTIMES, Runtime, load_runtime
+from decomr_core.estimation.detectors import DETECTORS, load_detector
+from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.geometry.crop import crop_pixels
+from decomr_core.runtimes import RUNTIMES, Runtime
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.coco_photographs import read_photographs
-from training.datasets.image_files import read_rgb
-from training.datasets.person_records import PersonRecords, ReadCounts
-from training.datasets.preview import add_asset_options, asset_values
-from training.evaluation_report import (
+from training.evaluation.photograph_scores import measure_photographs, photograph_report
+from training.evaluation.photograph_sheets import image_sheet, people_sheet
+from training.evaluation.protocols import Person, Scorer, make_scorer
+from training.evaluation.report import (
     bones_of_people,
     bones_of_tracks,
     report_table,
     scale_rows,
     summarize,
 )
-from training.evaluation_run import BATCH, PersonError, Scores, crop_person, score_people
-from training.evaluation_sets import (
+from training.evaluation.run import BATCH, PersonError, Scores, crop_person, score_people
+from training.evaluation.sets import (
     EVALUATION_SETS,
     annotation_file,
     evaluation_people,
     expected_files,
     track_of,
 )
-from training.photograph_scores import measure_photographs, photograph_report
-from training.photograph_sheets import image_sheet, people_sheet
-from training.protocols import Person, Scorer, make_scorer
-from training.synthetic_scores import (
+from training.evaluation.synthetic_scores import (
     best_constant_joints,
     constant_scores,
     evaluate_network,
     synthetic_report,
 )
-from training.worst_cases import (
+from training.evaluation.worst_cases import (
     TILE_PX,
     WORST,
     WorstCase,
@@ -67,6 +65,9 @@ from training.worst_cases import (
     worst_cases_picture,
     write_picture,
 )
+from training.records.image_files import read_rgb
+from training.records.person_records import PersonRecords, ReadCounts
+from training.synthetic.preview import add_asset_options, asset_values
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'set_report']
 

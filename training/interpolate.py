@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from decomr_core import checkpoint
+from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 
 __all__ = ['interpolate']

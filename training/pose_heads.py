@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from decomr_core import checkpoint, losses
 from decomr_core.body_models import BodyModel, load_body
-from decomr_core.metrics import pa_mpjpe_mm
+from decomr_core.measures import losses
+from decomr_core.measures.metrics import pa_mpjpe_mm
+from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map

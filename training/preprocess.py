@@ -13,9 +13,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from training.datasets.motion import command as motion_command
-from training.datasets.npz_format import write_npz
+from training.datasets.readers.npz_format import write_npz
 from training.datasets.registry import PUBLIC_DATASETS, public_dataset
+from training.synthetic.motion import command as motion_command
 
 __all__ = ['main']
 

@@ -24,23 +24,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from decomr_core import checkpoint
+from decomr_core.base.files import replacing
 from decomr_core.body_models import load_body
 from decomr_core.body_models.joints import MIRRORED_JOINTS
-from decomr_core.files import replacing
+from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
-from training.datasets.poses import MIRROR
-from training.datasets.root_frame import root_frame_body
-from training.datasets.synthetic import (
+from training.loop.command_line import config_parser
+from training.loop.train_config import TrainConfig
+from training.records.root_frame import root_frame_body
+from training.records.rotations import MIRROR
+from training.records.tensor_batch import TensorBatch
+from training.synthetic.people import (
     HELD_OUT_SEED,
     SyntheticBatch,
     SyntheticPeople,
     missing_assets,
 )
-from training.datasets.tensor_batch import TensorBatch
-from training.train import config_parser
-from training.train_config import TrainConfig
 
 __all__ = ['Summaries', 'encoder_hash', 'mirrored', 'read_summaries', 'summarise',
            'write_summaries']

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models.joints import NUM_JOINTS, PARENTS
 from decomr_core.body_models.mirror import find_mirrored_vertices
 from decomr_core.body_models.parts import vertex_groups_from_parts, vertex_parts_from_weights
@@ -25,7 +26,6 @@ from decomr_core.body_models.smpl_file import (
     gender_from_file_name,
     read_smpl_pickle,
 )
-from decomr_core.structures import check_shape
 
 __all__ = ['NUM_SHAPES', 'BodyData']
 

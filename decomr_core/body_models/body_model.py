@@ -13,10 +13,10 @@ import torch
 from smplx.lbs import batch_rigid_transform, batch_rodrigues
 from torch import nn
 
-from decomr_core.assets import find_body
+from decomr_core.base.assets import find_body
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models.body_data import NUM_SHAPES, BodyData
 from decomr_core.body_models.joints import NUM_JOINTS
-from decomr_core.structures import check_shape
 
 __all__ = ['BodyModel', 'load_body', 'skin']
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decomr_core.body_models.body_model import BodyModel
 
 __all__ = ['ANNOTATED_JOINTS', 'EVALUATED_FROM_ANNOTATED', 'EVALUATED_JOINTS', 'H36M_JOINTS',
-           'LSP_FROM_H36M', 'MIRRORED_ANNOTATED_JOINTS', 'NUM_ANNOTATED', 'NUM_LSP',
+           'MIRRORED_ANNOTATED_JOINTS', 'NUM_ANNOTATED', 'NUM_LSP',
            'PELVIS_OF_LSP', 'annotated_regressor', 'evaluated_regressor', 'lsp_regressor']
 
 ANNOTATED_JOINTS = (
@@ -41,7 +41,6 @@ H36M_JOINTS = (
 # the 14 is the head of Human3.6M, which its annotations hold in place of LSP's head top.
 EVALUATED_JOINTS = (*ANNOTATED_JOINTS[:NUM_LSP - 1], 'head', 'pelvis', 'spine', 'jaw')
 EVALUATED_FROM_ANNOTATED = tuple(ANNOTATED_JOINTS.index(name) for name in EVALUATED_JOINTS)
-LSP_FROM_H36M = tuple(H36M_JOINTS.index(name) for name in EVALUATED_JOINTS[:NUM_LSP])
 # Annotated joints that are nearest to one of SMPL's joints under another name.
 _SMPL_NAMES = {'thorax': 'spine3', 'spine': 'spine2', 'jaw': 'neck'}
 

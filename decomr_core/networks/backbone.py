@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from decomr_core.config import NetworkConfig
+from decomr_core.base.config import NetworkConfig
 from decomr_core.networks.blocks import BasicBlock, WideBlock
 
 __all__ = ['ResNetEncoder']

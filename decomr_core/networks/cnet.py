@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decomr_core.config import ENCODER_STRIDE, NetworkConfig
-from decomr_core.crop import denormalize_images, image_statistics
+from decomr_core.base.config import ENCODER_STRIDE, NetworkConfig
+from decomr_core.geometry.crop import denormalize_images, image_statistics
 from decomr_core.networks.backbone import ResNetEncoder
 from decomr_core.networks.blazepose import GRID_CHANNELS, SUMMARY_SIZE, BlazePoseEncoder
 from decomr_core.networks.blocks import (

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decomr_core.base.config import LOCAL_STRIDE, NetworkConfig
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models.frames import in_root_frame
-from decomr_core.config import LOCAL_STRIDE, NetworkConfig
 from decomr_core.networks.alignment import PixelAlignment
 from decomr_core.networks.cnet import CNet
 from decomr_core.networks.lnet import LNet
-from decomr_core.structures import NetworkOutput
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.surface_detail import SurfaceDetail
 from decomr_core.uv.warp import warp_to_uv

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from decomr_core.config import NetworkConfig
+from decomr_core.base.config import NetworkConfig
 from decomr_core.networks.blocks import (
     BottleneckBlock,
     OutputHead,

@@ -1,32 +1,28 @@
 """What runs the network: images in, `NetworkOutput` out, the same for every runtime.
 
-Ask for a runtime and get that one, or an error that names those that are installed.
+`decomr_core.estimation.loading` loads one.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import inspect
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from decomr_core.structures import NetworkOutput, check_shape
-from decomr_core.topology import Topology
+from decomr_core.base.structures import NetworkOutput, check_shape
+from decomr_core.uv.topology import Topology
 
 __all__ = ['DEFAULT_RUNTIME', 'RUNTIMES', 'Runtime', 'available_runtimes', 'check_crops',
-           'check_runtime', 'load_runtime']
+           'check_runtime']
 
 RUNTIMES = {
-    'torch': ('torch', 'TorchRuntime', 'pip install torch'),
-    'openvino': ('openvino', 'OpenVinoRuntime', 'pip install openvino'),
-    'onnxruntime': ('onnxruntime', 'OnnxRuntime', 'pip install onnxruntime'),
-    'tensorrt': ('tensorrt', 'TensorRtRuntime', 'pip install tensorrt cuda-python'),
+    'torch': ('torch', 'pip install torch'),
+    'openvino': ('openvino', 'pip install openvino'),
+    'onnxruntime': ('onnxruntime', 'pip install onnxruntime'),
+    'tensorrt': ('tensorrt', 'pip install tensorrt cuda-python'),
 }
-"""By name: the Python module it needs, its class in `<name>_runtime.py`, how to install it."""
+"""By name: the Python module that it needs, and how to install it."""
 
 DEFAULT_RUNTIME = 'openvino'
 """The fastest one on a CPU."""
@@ -60,30 +56,8 @@ class Runtime(Protocol):
 
 def available_runtimes() -> list[str]:
     """Names of the runtimes whose Python module is installed."""
-    return [name for name, (module, _, _) in RUNTIMES.items()
+    return [name for name, (module, _) in RUNTIMES.items()
             if importlib.util.find_spec(module) is not None]
-
-
-def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
-                 **options: Any) -> Runtime:
-    """Loads a trained network into a runtime.
-
-    Args:
-        name: `torch`, `openvino`, `onnxruntime` or `tensorrt`.
-        weights: a shipped network by name or a safetensors file by path.
-        options: what the runtime's constructor takes, as `precision` or `num_threads`.
-
-    Raises:
-        ValueError: there is no runtime of this name, or it has no such option.
-        RuntimeError: it is not installed.
-        FileNotFoundError: there are no such weights.
-    """
-    check_runtime(name)
-    _, class_name, _ = RUNTIMES[name]
-    loaded = importlib.import_module(f'decomr_core.runtimes.{name}_runtime')
-    runtime = getattr(loaded, class_name)
-    _check_options(name, runtime, options)
-    return runtime(weights, **options)
 
 
 def check_runtime(name: str) -> None:
@@ -95,7 +69,7 @@ def check_runtime(name: str) -> None:
     """
     if name not in RUNTIMES:
         raise ValueError(f'runtime is {name!r}, expected one of: {", ".join(RUNTIMES)}')
-    module, _, install = RUNTIMES[name]
+    module, install = RUNTIMES[name]
     available = available_runtimes()
     if name not in available:
         raise RuntimeError(f'the runtime {name} needs the Python module {module}, which is not '
@@ -113,12 +87,3 @@ def check_crops(images: np.ndarray, crop_size: int) -> None:
         raise ValueError(f'images have type {images.dtype}, expected uint8 RGB in [0, 255]')
     if len(images) == 0:
         raise ValueError('images are an empty batch, expected one crop at least')
-
-
-def _check_options(name: str, runtime: Callable, options: Iterable[str]) -> None:
-    """Raises a ValueError if the constructor of a runtime does not take all of the options."""
-    known = [option for option in inspect.signature(runtime).parameters if option != 'weights']
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise ValueError(f'the runtime {name} has no option {", ".join(unknown)}; it has: '
-                         f'{", ".join(known)}')

@@ -17,18 +17,16 @@ try:
 except ImportError as error:
     raise ImportError('ONNX Runtime is not installed: pip install onnxruntime') from error
 
-from decomr_core.assets import BUILTIN
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes, batches
-from decomr_core.runtimes.exported import (
+from decomr_core.runtimes.exported_model import (
     INPUT_NAME,
     OUTPUT_NAMES,
     ExportedModel,
-    exported_model,
 )
-from decomr_core.structures import NetworkOutput
 
-__all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'open_model', 'run_onnx']
+__all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'check_options', 'open_model', 'run_onnx']
 
 PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider',
              'tensorrt': 'TensorrtExecutionProvider'}
@@ -63,34 +61,26 @@ class OnnxRuntime:
 
     name = 'onnxruntime'
 
-    def __init__(self, weights: str | Path = 'rt', num_threads: int = 0,
-                 body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN, *,
-                 provider: str = 'cpu', precision: str = 'auto', device: int = 0,
+    def __init__(self, model: ExportedModel, num_threads: int = 0, *, provider: str = 'cpu',
+                 precision: str = 'auto', device: int = 0,
                  max_people: int = DEFAULT_MAX_PEOPLE) -> None:
-        """Loads the network, exported first if it never was on this machine.
+        """Loads an exported network.
 
         Args:
-            weights: a shipped network by name or a safetensors file by path.
+            model: the export for the CPU; for the other providers that for TensorRT.
             num_threads: CPU threads; 0: all cores.
-            body: the body that the network was trained for, by name or path.
-            uv_map: its UV map, by name or path.
             provider: `cpu`, `cuda` or `tensorrt`.
             precision: one of `PRECISIONS` of the provider, or `auto`: the first of them.
             device: the GPU, as CUDA counts them; 0 on the CPU.
             max_people: of one batch on a GPU; more of them run in several batches.
 
         Raises:
-            FileNotFoundError: there are no such weights.
             ValueError: a file is damaged, or an option is none of those.
             RuntimeError: this ONNX Runtime has no such provider, or it does not work here.
         """
-        self.precision = _choose_precision(provider, precision)
+        self.precision = check_options(provider, precision, device)
         self.provider = provider
-        if provider == 'cpu' and device:
-            raise ValueError(f"device is {device}, but the provider is cpu; use provider='cuda'")
-        _check_available(provider)
         is_on_gpu = provider != 'cpu'
-        model = exported_model(weights, body, uv_map, 'tensorrt' if is_on_gpu else 'cpu')
         self.crop_size, self.topology = model.crop_size, model.topology
         self._sizes = batch_sizes(max_people) if is_on_gpu else list(range(1, CPU_BATCH + 1))
         self._load(model, num_threads, device)
@@ -134,6 +124,28 @@ class OnnxRuntime:
         crop = (self.crop_size, self.crop_size, 3)
         for size in reversed(self._sizes):
             self._run_batch(np.zeros((size, *crop), np.uint8), size)
+
+
+def check_options(provider: str, precision: str, device: int) -> str:
+    """Refuses options that no network can run with; before a network is exported.
+
+    Args:
+        provider: `cpu`, `cuda` or `tensorrt`.
+        precision: one of `PRECISIONS` of the provider, or `auto`.
+        device: the GPU, as CUDA counts them; 0 on the CPU.
+
+    Returns:
+        The precision, for `auto` the first of the provider's.
+
+    Raises:
+        ValueError: an option is none of those.
+        RuntimeError: this ONNX Runtime has no such provider.
+    """
+    chosen = _choose_precision(provider, precision)
+    if provider == 'cpu' and device:
+        raise ValueError(f"device is {device}, but the provider is cpu; use provider='cuda'")
+    _check_available(provider)
+    return chosen
 
 
 def run_onnx(path: str | Path, images: np.ndarray) -> dict[str, np.ndarray]:

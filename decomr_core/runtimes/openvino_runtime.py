@@ -19,16 +19,14 @@ try:
 except ImportError as error:
     raise ImportError('OpenVINO is not installed: pip install openvino') from error
 
-from decomr_core.assets import BUILTIN
-from decomr_core.cache import cache_folder, find_cached, is_writable
+from decomr_core.base.cache import cache_folder, find_cached, is_writable
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
-from decomr_core.runtimes.exported import (
+from decomr_core.runtimes.exported_model import (
     INPUT_NAME,
     OUTPUT_NAMES,
     ExportedModel,
-    exported_model,
 )
-from decomr_core.structures import NetworkOutput
 
 __all__ = ['BATCH_SIZES', 'PRECISIONS', 'OpenVinoRuntime', 'choose_precision', 'compile_model',
            'convert_onnx', 'cpu_precisions', 'run_model']
@@ -59,25 +57,20 @@ class OpenVinoRuntime:
 
     name = 'openvino'
 
-    def __init__(self, weights: str | Path = 'rt', precision: str = 'auto',
-                 num_threads: int = 0, body: str | Path = BUILTIN,
-                 uv_map: str | Path = BUILTIN) -> None:
-        """Loads the network, exported first if it never was on this machine.
+    def __init__(self, model: ExportedModel, precision: str = 'auto',
+                 num_threads: int = 0) -> None:
+        """Loads an exported network.
 
         Args:
-            weights: a shipped network by name or a safetensors file by path.
+            model: the export for CPUs.
             precision: `f32`, `fp16`, `bf16`, or `auto`: fp16, else bf16, if this CPU computes in
                 it and the export measured that the vertices stay within its gate, else f32.
             num_threads: CPU threads; 0: all cores.
-            body: the body that the network was trained for, by name or path.
-            uv_map: its UV map, by name or path.
 
         Raises:
-            FileNotFoundError: there are no such weights.
             ValueError: the precision is unknown or this CPU has no arithmetic for it; a file is
                 damaged.
         """
-        model = exported_model(weights, body, uv_map)
         self.crop_size, self.topology = model.crop_size, model.topology
         self.precision = choose_precision(precision, cpu_precisions(), model.info)
         options = {'PERFORMANCE_HINT': 'LATENCY',

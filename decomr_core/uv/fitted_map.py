@@ -16,9 +16,9 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from decomr_core.base.structures import check_shape
 from decomr_core.body_models.body_data import NUM_SHAPES
 from decomr_core.body_models.joints import NUM_JOINTS
-from decomr_core.structures import check_shape
 from decomr_core.uv.location_map import barycentric, bilinear, nearest_readers, rasterize_chart
 from decomr_core.uv.uv_map import UVMap
 

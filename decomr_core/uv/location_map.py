@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from decomr_core.structures import check_shape
+from decomr_core.base.structures import check_shape
 
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel

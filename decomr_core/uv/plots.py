@@ -9,8 +9,8 @@ from scipy.sparse.csgraph import dijkstra
 
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.body_models.parts import GROUP_NAMES
-from decomr_core.uv.landmarks import edge_graph
 from decomr_core.uv.location_map import GROUP_WEIGHTS
+from decomr_core.uv.mesh_graph import edge_graph
 from decomr_core.uv.quality import log_area_scales, places_in_uv
 from decomr_core.uv.uv_map import UVMap
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
-from decomr_core.uv.landmarks import edge_graph
+from decomr_core.uv.mesh_graph import edge_graph
 from decomr_core.uv.round_trip import round_trips_mm
 from decomr_core.uv.uv_map import UVMap
 

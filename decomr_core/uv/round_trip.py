@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from decomr_core.rasterizer import rasterize
+from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.fitted_map import (
     example_bodies,
     extrapolation_matrix,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decomr_core.assets import find_uv_map
+from decomr_core.base.assets import find_uv_map
 
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from decomr_core.structures import FOREGROUND_THRESHOLD, check_shape
+from decomr_core.base.structures import FOREGROUND_THRESHOLD, check_shape
 from decomr_core.uv.location_map import project_location_map
 
 __all__ = ['FOREGROUND_THRESHOLD', 'WARP_CHANNELS', 'WARP_FORMS', 'reprojection_error',

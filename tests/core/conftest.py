@@ -17,13 +17,16 @@ import torch
 from official_network import official_checkpoint, stored_stages
 from small_networks import lively_network, save_network, small_config
 
-from decomr_core import parity
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
+from decomr_core.estimation import loading
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.export.exports import exported_model
+from decomr_core.measures import parity
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.runtimes import Runtime, load_runtime
-from decomr_core.runtimes.exported import ExportedModel, exported_model
-from decomr_core.structures import NetworkOutput
-from decomr_core.topology import Topology
+from decomr_core.runtimes import Runtime
+from decomr_core.runtimes.exported_model import ExportedModel
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.fake_tensorrt import (
     CROP_SIZE,
@@ -33,7 +36,8 @@ from tests.core.fake_tensorrt import (
     network_outputs,
 )
 
-OURS = ('cuda_device', 'tensorrt_engine', 'tensorrt_runtime', 'tensorrt_build')
+OURS = ('decomr_core.runtimes.cuda_device', 'decomr_core.runtimes.tensorrt.engine',
+        'decomr_core.runtimes.tensorrt.runtime', 'decomr_core.export.tensorrt_build')
 
 
 class Reference:
@@ -60,8 +64,8 @@ def small_network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Callable[..., Dec
 def graph(tmp_path_factory: pytest.TempPathFactory,
           small_network: Callable[..., DecoMR]) -> Callable[..., Path]:
     """ONNX files of lively networks by preset, warp, precision and changes, each written once."""
-    from decomr_core.export import export_onnx
-    from decomr_core.onnx_graph import convert_to_half
+    from decomr_core.export.export import export_onnx
+    from decomr_core.export.onnx_graph import convert_to_half
 
     folder = tmp_path_factory.mktemp('graphs')
 
@@ -131,7 +135,7 @@ def small_gate(monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Path]) -> N
 
     For tests of what follows from that.
     """
-    export = importlib.import_module('decomr_core.export')
+    export = importlib.import_module('decomr_core.export.export')
     monkeypatch.setattr(export, 'export_onnx', lambda _, path, warp: shutil.copyfile(
         graph('rt', warp), path))
     monkeypatch.setattr(export, 'parity_crops', lambda size: parity.parity_crops(size)[:4])
@@ -155,14 +159,13 @@ def official(stored: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tenso
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeGpu]:
     fake = FakeGpu()
-    names = [f'decomr_core.runtimes.{name}' for name in OURS]
-    for name in names:
+    for name in OURS:
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name, module in fake.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     yield fake
-    for name in names:
+    for name in OURS:
         sys.modules.pop(name, None)
 
 
@@ -173,10 +176,11 @@ def model(gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bo
     (tmp_path / 'model.onnx').write_bytes(ONNX_FILE)
     exported = ExportedModel(tmp_path, CROP_SIZE, Topology.from_body(tiny_body, tiny_uv_map),
                              {'passes_fp16': False, 'parity': {}})
-    for name in ('tensorrt_runtime', 'tensorrt_build'):
-        module = importlib.import_module(f'decomr_core.runtimes.{name}')
+    build = importlib.import_module('decomr_core.export.tensorrt_build')
+    for module in (build, loading):
         monkeypatch.setattr(module, 'exported_model', lambda *_, **__: exported)
-    monkeypatch.setattr(module, 'TorchRuntime', Reference)
+    monkeypatch.setattr(build, 'load_with_topology', lambda *_: ())
+    monkeypatch.setattr(build, 'TorchRuntime', Reference)
     return exported
 
 
@@ -191,4 +195,4 @@ def half(model: ExportedModel) -> ExportedModel:
 @pytest.fixture
 def build(model: ExportedModel) -> SimpleNamespace:
     """The module that builds."""
-    return sys.modules['decomr_core.runtimes.tensorrt_build']
+    return sys.modules['decomr_core.export.tensorrt_build']

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from decomr_core.camera import project_perspective
-from decomr_core.crop import crop_from_image_xy, square_crops
-from decomr_core.structures import NetworkOutput
-from decomr_core.topology import Topology
+from decomr_core.base.structures import NetworkOutput
+from decomr_core.geometry.camera import project_perspective
+from decomr_core.geometry.crop import crop_from_image_xy, square_crops
+from decomr_core.uv.topology import Topology
 
 CROP_SIZE = 64
 IUV_SIZE = 16

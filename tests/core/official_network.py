@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from decomr_core.crop import normalize_images
+from decomr_core.geometry.crop import normalize_images
 from decomr_core.networks import DecoMR
 from decomr_core.uv.warp import warp_to_uv
 

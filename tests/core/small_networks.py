@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from decomr_core.base.config import NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import save_checkpoint
-from decomr_core.config import NetworkConfig, network_config
-from decomr_core.crop import normalize_images
+from decomr_core.geometry.crop import normalize_images
+from decomr_core.measures.parity import parity_crops
+from decomr_core.networks.checkpoint import save_checkpoint
 from decomr_core.networks.decomr import DecoMR
-from decomr_core.parity import parity_crops
 from decomr_core.uv.uv_map import UVMap
 
 SIZES = {

@@ -27,8 +27,8 @@ rclpy = pytest.importorskip(
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
-from decomr_core.structures import HumanMesh  # noqa: E402
-from decomr_ros import calibration_wait  # noqa: E402
+from decomr_core.base.structures import HumanMesh  # noqa: E402
+from decomr_ros.calibration import calibration_wait  # noqa: E402
 
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
@@ -221,7 +221,7 @@ def ros(tmp_path: Path, domain: int) -> Iterator[RosTest]:
 def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
           tiny_uv_map: UVMap) -> Iterator[InnerNode]:
     """The node in the test's process, not configured; its network is fake."""
-    from decomr_core.topology import Topology
+    from decomr_core.uv.topology import Topology
     from tests.ros.inner_node import InnerNode
 
     inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
@@ -236,8 +236,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Made once, also where several processes run tests side by side.
     """
     from decomr_core.body_models import load_body
-    from decomr_core.checkpoint import save_checkpoint
-    from decomr_core.runtimes.exported import exported_model
+    from decomr_core.export.exports import exported_model
+    from decomr_core.networks.checkpoint import save_checkpoint
     from decomr_core.uv.uv_map import load_uv_map
     from tests.core.small_networks import lively_network, small_config
 

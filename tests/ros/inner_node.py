@@ -13,12 +13,14 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
 
-from decomr_core.detection import Detections
-from decomr_core.structures import NetworkOutput
-from decomr_core.topology import Topology
-from decomr_ros import decomr_node, pipeline, stamp_checks
+from decomr_core.base.structures import NetworkOutput
+from decomr_core.people.detection import Detections
+from decomr_core.uv.topology import Topology
+from decomr_ros import decomr_node
 from decomr_ros.decomr_node import DecomrNode
-from decomr_ros.messages import nanoseconds_from_stamp
+from decomr_ros.inputs import stamp_checks
+from decomr_ros.messages.meshes import nanoseconds_from_stamp
+from decomr_ros.pipeline import stages
 from tests.core.fake_people import FakeRuntime
 from tests.ros.conftest import RosTest
 from tests.ros.node_client import Camera
@@ -46,7 +48,7 @@ def keep_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     Thawed, everything that the tests have in memory would be searched for garbage, 0.2 s each
     time.
     """
-    monkeypatch.setattr(pipeline, 'gc', SimpleNamespace(
+    monkeypatch.setattr(stages, 'gc', SimpleNamespace(
         collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None))
 
 
@@ -60,10 +62,10 @@ class InnerNode:
         self.runtimes: list[weakref.ref[FakeRuntime]] = []
         self._diagnostics: list[DiagnosticArray] = []
         self.runtime_class: type[FakeRuntime] = FakeRuntime
-        monkeypatch.setattr(pipeline, 'load_detector', lambda name, **_: self.detector)
-        monkeypatch.setattr(pipeline, 'load_runtime', self._load_runtime)
+        monkeypatch.setattr(stages, 'load_detector', lambda name, **_: self.detector)
+        monkeypatch.setattr(stages, 'load_runtime', self._load_runtime)
         monkeypatch.setattr(decomr_node, 'export_if_missing', lambda *_: None)
-        monkeypatch.setattr(pipeline, 'SLOW_DETECTORS', ())
+        monkeypatch.setattr(stages, 'SLOW_DETECTORS', ())
         monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)
         # Images of the tests are stamped a second apart, however soon they follow each other.
         monkeypatch.setattr(stamp_checks, 'FAR_S', math.inf)

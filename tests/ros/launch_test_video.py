@@ -17,8 +17,8 @@ from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-from decomr_core.assets import DATA_FOLDER
-from decomr_ros.bag import read_bag
+from decomr_core.base.assets import DATA_FOLDER
+from decomr_ros.bags.mcap_bag import read_bag
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'decomr.launch.py'
 BAG = Path(tempfile.mkdtemp()) / 'bag'

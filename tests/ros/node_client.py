@@ -18,9 +18,9 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from decomr_core.camera import intrinsics_from_fov
-from decomr_ros.images import image_message
-from decomr_ros.messages import camera_info_message
+from decomr_core.geometry.camera import intrinsics_from_fov
+from decomr_ros.messages.images import image_message
+from decomr_ros.messages.meshes import camera_info_message
 from tests.ros.conftest import Process, RosTest
 
 FRAME = 'head_camera_optical_frame'

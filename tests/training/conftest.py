@@ -14,14 +14,15 @@ import pytest
 import torch
 from fabricated_sets import OracleRuntime, render_people, write_bodies, write_regressor
 
+from decomr_core.base.config import NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.checkpoint import save_checkpoint
-from decomr_core.config import NetworkConfig, network_config
 from decomr_core.networks import DecoMR
-from decomr_core.topology import Topology
+from decomr_core.networks.checkpoint import save_checkpoint
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from tests.core.small_networks import SIZES, resnet_config
-from training import evaluate, train, training_data
+from training import evaluate
+from training.loop import trainer, training_data
 
 
 @pytest.fixture(scope='session')
@@ -73,8 +74,8 @@ def small_trainer(tiny_body: BodyModel, tiny_uv_map: UVMap):
 def _small_trainers(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_data, 'load_body', lambda _: tiny_body)
-        patch.setattr(train, 'load_uv_map', lambda name, body: tiny_uv_map)
-        patch.setattr(train, 'network_config', _thin_network_config)
+        patch.setattr(trainer, 'load_uv_map', lambda name, body: tiny_uv_map)
+        patch.setattr(trainer, 'network_config', _thin_network_config)
         yield
 
 

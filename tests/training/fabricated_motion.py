@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
-from training.datasets.motion.retarget import body_joints
 from training.preprocess import main
+from training.synthetic.motion.retarget import body_joints
 
 JOINTS = JOINT_NAMES[:22]
 OFFSETS = {name: body_joints()[number] - body_joints()[max(PARENTS[number], 0)]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import JOINT_NAMES, BodyModel
 from decomr_core.body_models.frames import ROOT_FROM_BODY
 from decomr_core.body_models.joint_sets import (
@@ -17,13 +18,12 @@ from decomr_core.body_models.joint_sets import (
     evaluated_regressor,
 )
 from decomr_core.body_models.parts import face_segments_from_parts
-from decomr_core.rasterizer import rasterize
-from decomr_core.structures import NetworkOutput
-from decomr_core.topology import Topology
+from decomr_core.geometry.rasterizer import rasterize
+from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from training import evaluate
-from training.datasets.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.datasets.synthetic import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.records.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
 
 SIZE, COUNT = 64, 12
 WIDTH, HEIGHT = 96, 80

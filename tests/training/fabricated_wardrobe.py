@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from decomr_core.body_models import BodyModel
-from training.datasets.surface import BodySurface
-from training.datasets.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
+from training.synthetic.clothes.surface import BodySurface
+from training.synthetic.clothes.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
 
 OFFSET_M = 0.03
 """How far the garments stand off the body."""

@@ -14,7 +14,7 @@ import scipy.io
 import torch
 
 from decomr_core.body_models import BodyModel
-from training.datasets.rotations import axis_angle_from_matrix, rotation_about
+from training.records.rotations import axis_angle_from_matrix, rotation_about
 
 SIZE_PX = (120, 90)
 """Width and height of the made-up photographs."""

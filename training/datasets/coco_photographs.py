@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from training.datasets.coco import COCO_JOINTS, read_json
+from training.datasets.readers.coco import COCO_JOINTS, read_json
 
 __all__ = ['Photograph', 'PhotographedPerson', 'find_annotations', 'outline_mask',
            'read_photographs']

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.datasets.people import Sample
-from training.datasets.workers import end_workers_at_exit, set_up_worker
+from training.datasets.photographs import Sample
+from training.records.workers import end_workers_at_exit, set_up_worker
 
 __all__ = ['MixedPeople', 'SampleNumbers', 'mixed_loader']
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.datasets.coco import COCO
-from training.datasets.h36m import H36M
-from training.datasets.lsp import LSP
-from training.datasets.lsp_extended import LSP_EXTENDED
-from training.datasets.mpi_inf_3dhp import MPI_INF_3DHP
-from training.datasets.mpii import MPII
-from training.datasets.npz_format import read_npz
-from training.datasets.person_records import PersonRecords
-from training.datasets.public_dataset import PublicDataset
-from training.datasets.pw3d import PW3D
-from training.datasets.surreal import SURREAL
-from training.datasets.up3d import UP3D
+from training.datasets.readers.coco import COCO
+from training.datasets.readers.h36m import H36M
+from training.datasets.readers.lsp import LSP
+from training.datasets.readers.lsp_extended import LSP_EXTENDED
+from training.datasets.readers.mpi_inf_3dhp import MPI_INF_3DHP
+from training.datasets.readers.mpii import MPII
+from training.datasets.readers.npz_format import read_npz
+from training.datasets.readers.public_dataset import PublicDataset
+from training.datasets.readers.pw3d import PW3D
+from training.datasets.readers.surreal import SURREAL
+from training.datasets.readers.up3d import UP3D
+from training.records.person_records import PersonRecords
 
 __all__ = ['PUBLIC_DATASETS', 'load_people', 'public_dataset']
 

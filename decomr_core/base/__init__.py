@@ -1,0 +1,1 @@
+"""What every part uses: structures, configuration, files, types of command lines."""

@@ -1,0 +1,233 @@
+"""What a network looks like: one architecture, and the presets that size it.
+
+`paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
+224 px crops, group normalisation, a 128 texel location map. `rt`, which is shipped, has the same
+parts in the same order behind a pretrained encoder that has learnt from photographs of people,
+small enough for real time on two CPU cores. `small` is for experiments that train many networks,
+as the ablation does: the same encoder, and thinner parts behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ['LNET_INPUTS', 'PRESETS', 'NetworkConfig', 'network_config']
+
+ENCODERS = ('resnet', 'blazepose')
+BLAZEPOSE_CROP_PX = 256
+ENCODER_STRIDE = 32
+LOCAL_STRIDE = 4
+RGB_CHANNELS = 3
+# What LNet can be given of the image, in the order of the paper's Table 5.
+LNET_INPUTS = ('global', 'local', 'raw+global', 'global+local')
+
+
+def _check_name(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f'{field} is {value!r}, expected one of: {", ".join(known)}')
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The sizes of one DecoMR network.
+
+    Attributes:
+        preset: the name this set of sizes goes by.
+        crop_size: S, side of the square input, px; a multiple of 32, or 256 for `blazepose`.
+        norm: `group` or `batch` normalisation outside the encoder (which always has batch).
+        global_features: G, length of the global feature.
+        head_channels: channels before the last convolution of each dense output.
+        hidden_features: width of the hidden layers that read the global feature.
+        broadcast_features: length of the global code that every texel of the UV grid gets.
+        uv_resolution: r, side of the UV grid that features are warped to, texels.
+        projection_channels: hidden channels of the per-texel layers before the hourglass.
+        hourglass_channels: channels of the UV features, then of each coarser level.
+        uv_channels: channels after the hourglass, then after each doubling of the resolution.
+        location_map_resolution: R, side of the location map, texels.
+        is_residual: whether the location map is predicted as a difference from the template's.
+        is_detailed: whether the location map carries the template's detail (`SurfaceDetail`)
+            instead of holding all of the surface itself, for which it needs many texels.
+        default_camera: (s, tx, ty) that an output of zero stands for.
+        pose_components: linear components of the surface, by which the global feature poses the
+            reference map before LNet sees it, and LNet's coarsest features correct it; 0 leaves
+            the template as it is. Needs a location map of the UV grid's resolution.
+        lnet_input: what LNet sees beside the reference map (section 4.4, Table 5): `global`, the
+            code of the global feature; `local`, the decoder's features, warped; `raw+global`,
+            warped pixels and the code; `global+local`, warped features and the code. The camera
+            comes from the global feature in every case.
+        encoder: `resnet`, as the paper has it, or `blazepose`, a pose network's encoder that
+            comes with weights learnt from photographs.
+        encoder_block: of a ResNet: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
+        encoder_width: of a ResNet: channels of the stem and of the first stage; each stage
+            doubles it.
+        encoder_depths: of a ResNet: residual blocks in each of the four stages.
+        stem_kernel: of a ResNet: side of the first convolution, px.
+        global_pool: of a ResNet: `mean` over the last feature map, or `spatial`: squeezed,
+            flattened and projected, so that where things are in the crop is kept.
+        summary_blocks: of `blazepose`: residual blocks of linear layers behind the one that makes
+            the global feature of what the encoder knows of the whole crop.
+        decoder_channels: of `blazepose`: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of the
+            crop; the first is C, of the local features. A ResNet's decoder has as many as its
+            stages have.
+    """
+
+    preset: str
+    crop_size: int
+    norm: str
+    global_features: int
+    head_channels: int
+    hidden_features: int
+    broadcast_features: int
+    uv_resolution: int
+    projection_channels: tuple[int, ...]
+    hourglass_channels: tuple[int, ...]
+    uv_channels: tuple[int, ...]
+    location_map_resolution: int
+    is_residual: bool
+    default_camera: tuple[float, float, float]
+    lnet_input: str = 'global+local'
+    encoder: str = 'resnet'
+    encoder_block: str = 'basic'
+    encoder_width: int = 40
+    encoder_depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    stem_kernel: int = 3
+    global_pool: str = 'spatial'
+    decoder_channels: tuple[int, int, int, int] = (64, 96, 128, 160)
+    is_detailed: bool = False
+    pose_components: int = 0
+    summary_blocks: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that do not fit together.
+
+        Raises:
+            ValueError: a name is unknown or a size does not divide.
+        """
+        _check_name('encoder', self.encoder, ENCODERS)
+        _check_name('encoder_block', self.encoder_block, ('bottleneck', 'basic'))
+        _check_name('norm', self.norm, ('group', 'batch'))
+        _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
+        _check_name('lnet_input', self.lnet_input, LNET_INPUTS)
+        for field in ('encoder_depths', 'projection_channels', 'hourglass_channels',
+                      'uv_channels', 'default_camera', 'decoder_channels'):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if self.crop_size < ENCODER_STRIDE or self.crop_size % ENCODER_STRIDE:
+            raise ValueError(f'crop_size is {self.crop_size}, expected a multiple of '
+                             f'{ENCODER_STRIDE}')
+        if self.encoder == 'blazepose' and self.crop_size != BLAZEPOSE_CROP_PX:
+            raise ValueError(f'crop_size is {self.crop_size}, but the encoder blazepose sees '
+                             f'{BLAZEPOSE_CROP_PX} px')
+        coarsest = 2 ** (len(self.hourglass_channels) - 1)
+        if self.uv_resolution % coarsest:
+            raise ValueError(f'uv_resolution is {self.uv_resolution}, expected a multiple of '
+                             f'{coarsest} for {len(self.hourglass_channels)} hourglass levels')
+        if self.uv_resolution * 2 ** (len(self.uv_channels) - 1) != self.location_map_resolution:
+            raise ValueError(
+                f'location_map_resolution is {self.location_map_resolution}, but uv_resolution '
+                f'{self.uv_resolution} doubled {len(self.uv_channels) - 1} times is '
+                f'{self.uv_resolution * 2 ** (len(self.uv_channels) - 1)}; uv_channels needs '
+                'one entry, and one more for each doubling')
+        if self.pose_components and self.location_map_resolution != self.uv_resolution:
+            raise ValueError(
+                f'pose_components is {self.pose_components}, which needs a location map of '
+                f'{self.uv_resolution} texels as the UV grid has, not of '
+                f'{self.location_map_resolution}')
+
+    @property
+    def vector_norm(self) -> str:
+        """`layer` or `batch` normalisation of what is one vector per person.
+
+        A CPU's batches of a dozen people have statistics too noisy for a regression.
+        """
+        return 'layer' if self.encoder == 'blazepose' else 'batch'
+
+    @property
+    def local_channels(self) -> int:
+        """C, channels of the local features."""
+        of_decoder = (self.decoder_channels if self.encoder == 'blazepose'
+                      else self.encoder_channels)
+        return of_decoder[0]
+
+    @property
+    def encoder_channels(self) -> tuple[int, int, int, int]:
+        """Channels of a ResNet's features at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+        expansion = 4 if self.encoder_block == 'bottleneck' else 1
+        first = self.encoder_width * expansion
+        return first, 2 * first, 4 * first, 8 * first
+
+    @property
+    def has_global_code(self) -> bool:
+        """Whether LNet is given the global feature."""
+        return 'global' in self.lnet_input.split('+')
+
+    @property
+    def is_posed(self) -> bool:
+        """Whether LNet's reference map is posed by the global feature."""
+        return self.pose_components > 0 and self.has_global_code and self.warped_channels > 0
+
+    @property
+    def warped_channels(self) -> int:
+        """Channels that are warped to UV space for LNet; 0 for none."""
+        return {'global': 0, 'raw+global': RGB_CHANNELS}.get(
+            self.lnet_input, self.local_channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """The config that `to_dict` wrote, now or before fields with a default were added.
+
+        Raises:
+            ValueError: a field is unknown or missing.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        needed = {field.name for field in dataclasses.fields(cls)
+                  if field.default is dataclasses.MISSING}
+        unknown, missing = set(values) - known, needed - set(values)
+        if unknown or missing:
+            raise ValueError(
+                f'network config does not fit: unknown {sorted(unknown)}, missing '
+                f'{sorted(missing)}; known: {sorted(known)}')
+        return cls(**values)
+
+
+PRESETS = {
+    'paper': NetworkConfig(
+        preset='paper', crop_size=224,
+        encoder_block='bottleneck', encoder_width=64, encoder_depths=(3, 4, 6, 3), stem_kernel=7,
+        norm='group', global_pool='mean', global_features=2048, head_channels=32,
+        hidden_features=512, broadcast_features=256,
+        uv_resolution=64, projection_channels=(512, 512),
+        hourglass_channels=(256, 512, 1024, 2048), uv_channels=(128, 64),
+        location_map_resolution=128, is_residual=False, default_camera=(0.0, 0.0, 0.0)),
+    'rt': NetworkConfig(
+        preset='rt', crop_size=256, encoder='blazepose', decoder_channels=(64, 96, 128, 160),
+        norm='batch', global_features=512, summary_blocks=2, head_channels=32,
+        hidden_features=256, broadcast_features=64,
+        uv_resolution=32, projection_channels=(96,),
+        hourglass_channels=(64, 96, 128, 128), uv_channels=(64,),
+        location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
+        default_camera=(0.9, 0.0, 0.0)),
+    'small': NetworkConfig(
+        preset='small', crop_size=256, encoder='blazepose', decoder_channels=(32, 48, 64, 96),
+        norm='batch', global_features=256, head_channels=16,
+        hidden_features=128, broadcast_features=64,
+        uv_resolution=32, projection_channels=(64,),
+        hourglass_channels=(32, 48, 64, 96), uv_channels=(32,),
+        location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
+        default_camera=(0.9, 0.0, 0.0)),
+}
+
+
+def network_config(preset: str = 'rt') -> NetworkConfig:
+    """The config of a preset, one of `PRESETS`.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    _check_name('preset', preset, tuple(PRESETS))
+    return PRESETS[preset]

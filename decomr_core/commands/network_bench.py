@@ -1,0 +1,307 @@
+"""What `decomr bench --batch` does: how fast each runtime runs each network on this machine.
+
+Every runtime and preset is measured in two processes of its own. The first begins with an empty
+cache, so that its first result includes the export; the second finds the cache filled, and gives
+first result, latencies and memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decomr_core.base.config import PRESETS, network_config
+from decomr_core.base.structures import person_or_people
+from decomr_core.commands.bench import measured_on
+from decomr_core.estimation.loading import load_runtime
+from decomr_core.runtimes import RUNTIMES, check_runtime
+
+__all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops',
+           'untrained']
+
+WARM_UP = 5
+"""Runs that are not timed."""
+KIB_PER_MIB = 1024
+PEAK_SIZE, PEAK_REPEATS = 2048, 8
+MAX_CHILD_S = 900
+
+
+@dataclass(frozen=True)
+class NetworkCase:
+    """What one process measures.
+
+    Attributes:
+        runtime: a name of `RUNTIMES`.
+        weights: a shipped network by name, or a file.
+        batches: numbers of people that run at a time.
+        repeats: runs of each that are timed.
+        threads: CPU threads; 0: all.
+        precision: as the runtime takes it; empty: the runtime's own choice.
+    """
+
+    runtime: str
+    weights: str
+    batches: tuple[int, ...]
+    repeats: int
+    threads: int = 0
+    precision: str = ''
+
+
+def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
+                   batches: Sequence[int] = (1,), repeats: int = 50,
+                   threads: int = 0, tell: Callable[[str], object] = lambda text: None,
+                   ) -> dict[str, Any]:
+    """Times networks in runtimes, each in processes of its own.
+
+    Args:
+        runtimes: names of `RUNTIMES`, all of them installed; `openvino:fp16` asks for a precision.
+        presets: `rt` runs the shipped weights, others random ones, which take as long; or the
+            weights of a file.
+        batches: numbers of people at a time.
+        repeats: runs of each batch that are timed, after a few that are not.
+        threads: CPU threads; 0: all.
+        tell: called with a line about each runtime and preset as it is finished. Ctrl-C after the
+            first ends the measurement with what there is.
+
+    Returns:
+        `results`, one dict per runtime, preset and batch: latencies in ms (median, p90, p99),
+        people per second, time to the first result with an empty and with a filled cache, memory
+        of the process in MiB, GFLOP and share of the peak of its precision; `peak_gflops` by
+        precision; hardware, versions and date; `problems`, what was not measured in words.
+
+    Raises:
+        ValueError: a number is not positive, or a runtime or a preset is unknown.
+        RuntimeError: a runtime is not installed, or a measurement failed; says how.
+    """
+    if repeats < 1 or not batches or min(batches) < 1:
+        raise ValueError('repeats and batches must be at least 1')
+    for name in runtimes:
+        check_runtime(name.partition(':')[0])
+    peaks, results, finished = {'f32': peak_gflops()}, [], 0
+    interrupted: list[str] = []
+    with tempfile.TemporaryDirectory(prefix='decomr-bench-') as folder:
+        try:
+            for preset in presets:
+                weights, gflop = _weights_of(preset, Path(folder)), gflop_of(preset)
+                for name in runtimes:
+                    runtime, _, precision = name.partition(':')
+                    case = NetworkCase(runtime, weights, tuple(batches), repeats, threads,
+                                       precision)
+                    rows = _measured(case, Path(folder) / f'{name}-{Path(preset).stem}',
+                                     _name_of(preset), gflop, peaks)
+                    results += rows
+                    finished += 1
+                    tell(_row_text(rows))
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            interrupted = [f'interrupted: {finished} of {len(presets) * len(runtimes)} '
+                           'combinations of runtime and network are measured']
+    names = [name.partition(':')[0] for name in runtimes]
+    packages = {name: RUNTIMES[name][0] for name in names} | {'torch': 'torch'}
+    return {'results': results, 'problems': interrupted, 'repeats': repeats,
+            'peak_gflops': {name: round(peak, 1) for name, peak in peaks.items()},
+            'threads': threads or len(os.sched_getaffinity(0)), **measured_on(packages)}
+
+
+def _measured(case: NetworkCase, cache: Path, preset: str, gflop: float,
+              peaks: dict[str, float]) -> list[dict[str, Any]]:
+    """The rows of one runtime and preset; adds the peak of its precision where it is new."""
+    cold = _in_own_process(replace(case, batches=(1,), repeats=1), cache)
+    cached = _in_own_process(case, cache)
+    precision = cached['precision']
+    if precision not in peaks:
+        peaks[precision] = peak_gflops(precision)
+    fixed = {'runtime': case.runtime, 'preset': preset, 'precision': precision,
+             'first_result_cold_s': cold['first_result_s'],
+             'first_result_cached_s': cached['first_result_s'],
+             'memory_mib': cached['memory_mib'], 'gflop': round(gflop, 2)}
+    return [{**fixed, **row, 'share_of_peak': round(
+        gflop * row['people_per_s'] / peaks[precision], 3)} for row in cached['batches']]
+
+
+def _row_text(rows: list[dict[str, Any]]) -> str:
+    """What is told of a runtime as soon as it is measured."""
+    first = rows[0]
+    times = ', '.join(f'{row["median_ms"]:.2f} ms for {row["batch"]}' for row in rows)
+    return (f'bench: {first["preset"]} in {first["runtime"]} {first["precision"]}: {times} '
+            f'{person_or_people(rows[-1]["batch"])}')
+
+
+def bench_table(report: dict[str, Any]) -> str:
+    """The report of `bench_networks` as a Markdown table."""
+    lines = ['| preset | runtime | people | median, ms | p90 | p99 | people/s | first result, s: '
+             'new, cached | memory, MiB | of peak |', '|---|---|' + '--:|' * 8]
+    for row in report['results']:
+        lines.append(
+            f'| `{row["preset"]}` | {row["runtime"]} {row["precision"]} | {row["batch"]} '
+            f'| {row["median_ms"]:.2f} | {row["p90_ms"]:.2f} | {row["p99_ms"]:.2f} '
+            f'| {row["people_per_s"]:.0f} | {row["first_result_cold_s"]:.1f}, '
+            f'{row["first_result_cached_s"]:.1f} | {row["memory_mib"]:.0f} '
+            f'| {100 * row["share_of_peak"]:.0f} % |')
+    if problems := report.get('problems'):  # results from before do not say
+        lines += ['', *problems]
+    hardware = report['hardware']
+    versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
+    peaks = ', '.join(f'{peak:.0f} in {name}' for name, peak in report['peak_gflops'].items())
+    return '\n'.join([*lines, '', f'{report["threads"]} threads on {hardware["cpus"]} cores of '
+                      f'{hardware["cpu"]} (GFLOP/s that a matrix product reaches: {peaks}), '
+                      f'load {hardware["load_before"]:.1f} before; '
+                      f'{versions}; {report["date"]}.'])
+
+
+def peak_gflops(precision: str = 'f32') -> float:
+    """What a large matrix product reaches on this CPU, the best of some, GFLOP/s."""
+    import torch
+
+    kind = {'fp16': torch.float16, 'bf16': torch.bfloat16}.get(precision, torch.float32)
+    left, right = torch.rand(2, PEAK_SIZE, PEAK_SIZE).to(kind).unbind()
+    best = float('inf')
+    for _ in range(PEAK_REPEATS):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        best = min(best, time.perf_counter() - start)
+    return 2 * PEAK_SIZE ** 3 / best / 1e9
+
+
+def gflop_of(preset: str) -> float:
+    """Multiplications and additions of one person in convolutions and matrix products, 1e9.
+
+    Args:
+        preset: by name, or the weights of a file.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = untrained(_name_of(preset)).requires_grad_(False)  # weights that layers share
+    size = network.config.crop_size
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() / 1e9
+
+
+def measure(case: NetworkCase) -> dict[str, Any]:
+    """What a process of its own measures: see `bench_networks`."""
+    start = time.perf_counter()
+    options = {'precision': case.precision} if case.precision else {}
+    runtime = load_runtime(case.runtime, case.weights, num_threads=case.threads, **options)
+    size = runtime.crop_size
+    crops = np.random.default_rng(0).integers(
+        0, 256, (max(case.batches), size, size, 3), dtype=np.uint8)
+    runtime.run(crops[:1])
+    first_result_s = time.perf_counter() - start
+    rows = []
+    for batch in case.batches:
+        rows.append(latency_row(lambda batch=batch: runtime.run(crops[:batch]), batch,
+                                case.repeats))
+    return {'batches': rows, 'first_result_s': round(first_result_s, 2),
+            'memory_mib': round(_most_memory_mib()), 'precision': runtime.precision}
+
+
+def latency_row(run: Callable[[], object], batch: int, repeats: int, warm_up: int = WARM_UP,
+                digits: int = 3) -> dict[str, float]:
+    """How long a function takes by the clock on the wall.
+
+    Args:
+        run: processes one batch, to the end.
+        batch: people in it.
+        repeats: runs that are timed.
+        warm_up: runs before, which are not.
+        digits: of the times, ms, behind the point.
+
+    Returns:
+        batch; median, p90 and p99 in ms; people per second.
+    """
+    times_ms = []
+    for _ in range(warm_up + repeats):
+        start = time.perf_counter()
+        run()
+        times_ms.append((time.perf_counter() - start) * 1e3)
+    median, p90, p99 = np.percentile(times_ms[warm_up:], (50, 90, 99))
+    return {'batch': batch, 'median_ms': round(median, digits), 'p90_ms': round(p90, digits),
+            'p99_ms': round(p99, digits), 'people_per_s': round(1e3 * batch / median, 1)}
+
+
+def _most_memory_mib() -> float:
+    """The most memory that this process has had, MiB."""
+    status = Path('/proc/self/status')
+    if status.is_file():  # getrusage would count what the process had before it became this one
+        kib = [line.split()[1] for line in status.read_text().splitlines()
+               if line.startswith('VmHWM')]
+        if kib:
+            return int(kib[0]) / KIB_PER_MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB
+
+
+def _in_own_process(case: NetworkCase, cache: Path) -> dict[str, Any]:
+    """What `measure` finds in a fresh process whose cache is that folder."""
+    command = [sys.executable, '-m', 'decomr_core.commands.network_bench',
+               json.dumps(asdict(case))]
+    done = subprocess.run(command, env={**os.environ, 'DECOMR_CACHE': str(cache)}, text=True,
+                          capture_output=True, timeout=MAX_CHILD_S, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ['no message'])[-1]
+        raise RuntimeError(f'{case.runtime} with {Path(case.weights).name} could not be measured '
+                           f'(exit code {done.returncode}): {last}')
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _weights_of(preset: str, folder: Path) -> str:
+    """Weights of a preset: the shipped ones, those of a file, or random ones in a new file."""
+    if preset == 'rt' or preset not in PRESETS:
+        return preset
+    from decomr_core.networks.checkpoint import save_checkpoint
+
+    path = folder / f'{preset}.safetensors'
+    save_checkpoint(path, untrained(preset), {})
+    return str(path)
+
+
+def _name_of(preset: str) -> str:
+    """The preset of a network given by its name or by a weights file."""
+    if preset in PRESETS:
+        return preset
+    from decomr_core.networks.checkpoint import read_metadata
+
+    return read_metadata(preset)['config']['preset']
+
+
+def untrained(preset: str) -> Any:
+    """A network of a preset with random weights, in eval mode."""
+    import torch
+
+    from decomr_core.body_models import load_body
+    from decomr_core.networks.decomr import DecoMR
+    from decomr_core.uv.uv_map import load_uv_map
+
+    body = load_body()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return DecoMR(network_config(preset), body, load_uv_map(body=body)).eval()
+
+
+def _main(text: str) -> int:
+    """Measures a case, as JSON; what cannot be measured is one line and exit code 2."""
+    values = json.loads(text)
+    try:
+        found = measure(NetworkCase(**{**values, 'batches': tuple(values['batches'])}))
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        sys.stderr.write(f'{" ".join(str(error).split())}\n')
+        return 2
+    sys.stdout.write(json.dumps(found) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(_main(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Writes the files that runtimes run (ONNX, OpenVINO, TensorRT) and compares them with PyTorch."""

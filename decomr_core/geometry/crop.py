@@ -1,0 +1,286 @@
+"""Person box -> square crop of the network's size, and the coordinates there and back.
+
+The square is centred on the box and its side is `scale` times the longer side of the box, as the
+training crops are; training also turns it. What lies outside the image is black. The same mean
+and deviation (ImageNet's) normalise the crops in training, in the exported graph and in every
+runtime.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from decomr_core.base.structures import Crops, check_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
+           'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'denormalize_images',
+           'image_from_crop_xy', 'image_statistics', 'normalize_images', 'square_crops']
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's RGB values in [0, 1]."""
+
+CROP_SCALE = 1.2
+"""Side of the square crop over the longer side of the person box: the middle of what the network
+saw in training."""
+
+SMALLEST_SIDE_PX = 2.0
+"""A box smaller than this, as the one of a 1x1 image, is cropped as if it were this large."""
+
+
+def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
+               scale: float = CROP_SCALE) -> Crops:
+    """Cuts one square per person box out of an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; `bgr[..., ::-1]` is as fast, see `as_stored`.
+        boxes: (B, 4) x_min, y_min, x_max, y_max, image px; B may be 0.
+        size: S, px.
+        scale: side of the square over the longer side of the box.
+
+    Raises:
+        ValueError: a shape, a type or a box is not as said above.
+    """
+    check_image(image)
+    boxes = check_boxes(boxes)
+    if size < 1 or not scale > 0:
+        raise ValueError(f'crop size is {size} px and scale {scale}; both must be positive')
+    centers, sides = square_crops(boxes, scale)
+    stored, is_bgr = as_stored(image)
+    images = np.empty((len(boxes), size, size, 3), np.uint8)
+    for target, center, side in zip(images, centers, sides, strict=True):
+        pixels = crop_pixels(stored, center, float(side), size)
+        target[...] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if is_bgr else pixels
+    return Crops(images, boxes, centers, sides)
+
+
+def as_stored(image: np.ndarray) -> tuple[np.ndarray, bool]:
+    """A picture in the order of its memory, as OpenCV wants it.
+
+    Most cameras send BGR. `bgr[..., ::-1]` is RGB without touching a pixel, but OpenCV copies
+    such a picture as a whole, slowly. So cut and resize what this returns, and set the small
+    result right.
+
+    Args:
+        image: (H, W, 3) RGB, its last axis in either direction.
+
+    Returns:
+        The same pixels, (H, W, 3), and whether they are BGR.
+    """
+    is_bgr = image.strides[2] < 0
+    return (image[..., ::-1] if is_bgr else image), is_bgr
+
+
+def copy_image(image: np.ndarray) -> np.ndarray:
+    """The same (H, W, 3) uint8 picture in memory of its own, without gaps."""
+    stored, is_bgr = as_stored(image)
+    return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB) if is_bgr else image.copy()
+
+
+def square_crops(boxes: np.ndarray, scale: float = CROP_SCALE) -> tuple[np.ndarray, np.ndarray]:
+    """The squares around boxes.
+
+    Args:
+        boxes: (B, 4) x_min, y_min, x_max, y_max, image px.
+        scale: side of the square over the longer side of the box.
+
+    Returns:
+        centers (B, 2) and sides (B,), image px, float32.
+    """
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    sides = np.maximum(longer * scale, SMALLEST_SIDE_PX)
+    return centers.astype(np.float32), sides.astype(np.float32)
+
+
+def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int,
+                rotation: float = 0.0) -> np.ndarray:
+    """One square of an image, resampled.
+
+    A square much larger than its target is first halved, once or often, by averaging, so that
+    fine texture does not turn into noise; the rest is bilinear.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; a mask (H, W) uint8 will do.
+        center: (2,) of the square, image px.
+        side: of the square, image px.
+        size: S, px.
+        rotation: by which the picture turns about the centre, from x towards y (clockwise to the
+            eye), radians.
+
+    Returns:
+        (S, S, 3) or (S, S) uint8, black outside the image.
+    """
+    # Plain numbers: NumPy takes as long for two of them as for thousands.
+    cosine, sine = math.cos(rotation), math.sin(rotation)
+    right, down = (cosine, -sine), (sine, cosine)
+    first = [float(middle) - side / 2 * (along_x + along_y) + side / (2 * size) * (
+        along_x + along_y) for middle, along_x, along_y in zip(center, right, down, strict=True)]
+    steps = [[side / size * number for number in axis] for axis in (right, down)]
+    image, first, steps = _averaged_blocks(image, first, steps, size)
+    image_from_pixel = np.array([*zip(*steps, first, strict=True)])
+    return cv2.warpAffine(image, image_from_pixel, (size, size),
+                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                          borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
+
+
+def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray,
+                       rotation: float = 0.0) -> np.ndarray:
+    """Carries points from a crop to its image.
+
+    Args:
+        crop_xy: shaped (..., 2), crop frame.
+        center: (..., 2) of the square, image px.
+        side: of the square, image px; a number, or an array that broadcasts.
+        rotation: of the crop's picture, as `crop_pixels` takes it, radians.
+
+    Returns:
+        (..., 2) image px.
+    """
+    return np.asarray(center) + _turned(np.asarray(crop_xy), -rotation) * (np.asarray(side) / 2)
+
+
+def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray,
+                       rotation: float = 0.0) -> np.ndarray:
+    """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
+
+    Args:
+        image_xy: shaped (..., 2), image px.
+        center: (..., 2) of the square, image px.
+        side: of the square, image px; a number, or an array that broadcasts.
+        rotation: of the crop's picture, as `crop_pixels` takes it, radians.
+
+    Returns:
+        (..., 2) crop frame.
+    """
+    crop_xy = (np.asarray(image_xy) - np.asarray(center)) / (np.asarray(side) / 2)
+    return _turned(crop_xy, rotation)
+
+
+def image_statistics(device: object = None) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (3,) of ImageNet's pixels, of 255, float32 on a PyTorch device."""
+    import torch  # the robot's path needs only the functions above, and a quick start
+
+    mean, std = (torch.tensor(values, device=device) for values in (IMAGE_MEAN, IMAGE_STD))
+    return mean * 255, std * 255
+
+
+def normalize_images(images: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """The network's input from crops.
+
+    Args:
+        images: (B, S, S, 3) uint8 RGB.
+        statistics: `image_statistics` on their device, where they must not be made anew each
+            time: a CUDA graph cannot record copies from the host.
+
+    Returns:
+        (B, 3, S, S) float32 of mean 0 and deviation 1 over ImageNet.
+    """
+    mean, std = statistics or image_statistics(images.device)
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+def denormalize_images(images: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
+    """What `normalize_images` was given, for encoders that have learnt from that.
+
+    Args:
+        images: (B, 3, S, S) of mean 0 and deviation 1 over ImageNet.
+        statistics: `image_statistics` on their device.
+
+    Returns:
+        (B, 3, S, S) RGB in [0, 1].
+    """
+    mean, std = (values[:, None, None] / 255 for values in statistics)
+    return images * std + mean
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raises an error unless the image is (H, W, 3) uint8 with at least one pixel.
+
+    Raises:
+        ValueError: it is not; says what it is.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f'image is a {type(image).__name__}, expected a numpy array '
+                         '(H, W, 3) uint8 RGB')
+    check_shape('image', image, (None, None, 3))
+    if image.dtype != np.uint8:
+        raise ValueError(f'image has type {image.dtype}, expected uint8 RGB in [0, 255]')
+    if image.size == 0:
+        raise ValueError(f'image has shape {image.shape}, expected at least one pixel')
+
+
+def check_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Person boxes as (B, 4) float32; an empty list is (0, 4).
+
+    Args:
+        boxes: (B, 4) x_min, y_min, x_max, y_max, image px.
+
+    Raises:
+        ValueError: the shape is another, a number is not finite or a side is negative.
+    """
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    check_shape('boxes', boxes, (None, 4))
+    wrong = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
+    if wrong.any():
+        raise ValueError(f'box {boxes[wrong][0].tolist()} is not x_min, y_min, x_max, y_max in '
+                         'image px: the numbers must be finite and no side negative')
+    return boxes
+
+
+def _turned(xy: np.ndarray, rotation: float) -> np.ndarray:
+    """Vectors (..., 2) turned from x towards y, radians; exactly the same ones for 0."""
+    if rotation == 0:
+        return xy
+    cosine, sine = math.cos(rotation), math.sin(rotation)
+    x, y = xy[..., 0], xy[..., 1]
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
+
+
+def _averaged_blocks(image: np.ndarray, first: list[float], steps: list[list[float]],
+                     size: int) -> tuple[np.ndarray, list[float], list[list[float]]]:
+    """The part of an image that a square shows, averaged so that a step is below 2 px.
+
+    Args:
+        image: (H, W, 3).
+        first: x and y of the square's first pixel centre, image px.
+        steps: the way to the next pixel of the square in x, and the one in y, image px.
+        size: S, px.
+
+    Returns:
+        The image to sample and `first` and `steps` in its pixels.
+    """
+    step = math.hypot(*steps[0])
+    if step < 2:
+        return image, first, steps
+    halvings = int(math.log2(step))  # each costs a tenth of one resize by the same factor
+    block = 2 ** halvings
+    edges = []
+    for start, right, down, length in zip(first, *steps, image.shape[1::-1], strict=True):
+        ends = [(size - 1) * way for way in (0.0, right, down, right + down)]
+        low = min(max(math.floor(start + min(ends)) - block, 0), length)
+        high = min(max(math.ceil(start + max(ends)) + block + 1, low), length)
+        if high == low:
+            return image, first, steps
+        high = min(high + -(high - low) % block, length)
+        edges.append((low, high, -(high - low) % block))
+    (left, end_x, missing_x), (top, end_y, missing_y) = edges
+    part = image[top:end_y, left:end_x]
+    if missing_x or missing_y:  # the last blocks reach over the edge of the image
+        part = cv2.copyMakeBorder(part, 0, missing_y, 0, missing_x, cv2.BORDER_CONSTANT,
+                                  value=(0, 0, 0))
+    for _ in range(halvings):
+        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2),
+                          interpolation=cv2.INTER_AREA)
+    return (part, [(start - low - (block - 1) / 2) / block
+                   for start, low in zip(first, (left, top), strict=True)],
+            [[number / block for number in way] for way in steps])

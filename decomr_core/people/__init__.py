@@ -1,0 +1,1 @@
+"""People over time: detections, motion, identities, smooth meshes."""

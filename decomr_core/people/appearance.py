@@ -1,0 +1,71 @@
+"""What people look like: colours of the upper and the lower body, to tell them apart.
+
+Where two people cross, their boxes and meshes say little about who is who; the clothes do.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from decomr_core.geometry.crop import as_stored
+
+__all__ = ['look_distances', 'looks_of_boxes']
+
+PATCH_PX = (8, 24)
+"""Width and height to which the middle of a person box is brought before colours are counted."""
+
+MIDDLE = 0.5
+"""Share of the box's width that is looked at: the rest is mostly background."""
+
+PARTS = ((2, 11), (11, 20))
+"""Rows of the patch with the upper body and with the legs; the head's colours are alike."""
+
+BINS = 4
+"""Of each colour channel, overlapping: a colour between two bins counts for both."""
+
+SHARES = np.maximum(1 - np.abs(
+    np.arange(256, dtype=np.float32)[:, None] * ((BINS - 1) / 255)
+    - np.arange(BINS, dtype=np.float32)), 0)
+"""(256, BINS) what each value of a channel counts for each bin."""
+
+
+def looks_of_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The colours in person boxes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) x_min, y_min, x_max, y_max, image px.
+
+    Returns:
+        (N, K) float32, square roots of shares that sum to 1; zeros where a box has no pixel.
+    """
+    return np.array([_look(image, box) for box in boxes],
+                    np.float32).reshape(len(boxes), len(PARTS) * 3 * BINS)
+
+
+def look_distances(looks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How different people look: the Hellinger distance, (N, M) in [0, 1].
+
+    Args:
+        looks: (N, K) from `looks_of_boxes`.
+        others: (M, K) likewise. With one that is all zeros the distance is 0.5: unknown.
+    """
+    shared = looks @ others.T
+    known = looks.any(1)[:, None] & others.any(1)[None]
+    return np.where(known, np.sqrt(np.clip(1 - shared, 0, 1)), 0.5)
+
+
+def _look(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The colours (K,) in one box (4,)."""
+    height, width = image.shape[:2]
+    middle, half = (box[0] + box[2]) / 2, (box[2] - box[0]) / 2 * MIDDLE
+    left, right = max(round(float(middle - half)), 0), min(round(float(middle + half)) + 1, width)
+    top, bottom = max(round(float(box[1])), 0), min(round(float(box[3])) + 1, height)
+    if right - left < 2 or bottom - top < 4:
+        return np.zeros(len(PARTS) * 3 * BINS, np.float32)
+    stored, is_bgr = as_stored(image)
+    patch = cv2.resize(stored[top:bottom, left:right], PATCH_PX, interpolation=cv2.INTER_AREA)
+    rows = SHARES.take(patch[..., ::-1] if is_bgr else patch, 0).sum(1)  # (rows, 3, BINS)
+    counts = np.array([rows[first:last].sum(0) for first, last in PARTS]).ravel()
+    return np.sqrt(counts / counts.sum())

@@ -1,0 +1,109 @@
+"""The files of one exported network, as the runtimes read them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from decomr_core.uv.topology import Topology
+
+__all__ = ['EXPORT_VERSION', 'INPUT_NAME', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel']
+
+EXPORT_VERSION = 3
+"""Raised whenever what an export writes changes, so that older ones are made again."""
+
+INPUT_NAME = 'images'
+OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
+"""The graph's input (B, S, S, 3) uint8 RGB, and its outputs as in `NetworkOutput`."""
+
+TARGETS = ('cpu', 'tensorrt')
+"""What an export is for: the CPU's engines, or TensorRT, whose graph needs no plugin."""
+
+INFO_TYPES = {'crop_size': int, 'body_name': str, 'body_hash': str, 'uv_hash': str,
+              'target': str, 'parity': dict, 'passes_bf16': bool, 'passes_fp16': bool}
+"""What is read of `info.json`; it holds more, for people."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The files of one exported network.
+
+    Attributes:
+        folder: holds `model.onnx`, `topology.npz` and `info.json`; for the CPU `model.xml` and
+            `.bin` (OpenVINO); for TensorRT `model_fp16.onnx` where it passed its limit.
+        crop_size: S, px.
+        topology: of the body it was trained for.
+        info: everything in `info.json`: config, hashes, versions, measured parity.
+    """
+
+    folder: Path
+    crop_size: int
+    topology: Topology
+    info: dict
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ExportedModel:
+        """Reads an export.
+
+        Raises:
+            ValueError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        try:
+            info = json.loads((folder / 'info.json').read_text())
+            _check_info(info)
+            return cls(folder, info['crop_size'], Topology.load(folder / 'topology.npz'), info)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(_damage(folder, error)) from error
+
+    def damage(self, reason: object) -> str:
+        """What to tell if a file turns out to be damaged."""
+        return _damage(self.folder, reason)
+
+    def check_names(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        """Refuses a graph of another network.
+
+        Args:
+            inputs: the names of its inputs, as an engine read them from the file.
+            outputs: the names of its outputs.
+
+        Raises:
+            ValueError: they are not those of an export.
+        """
+        for what, seen, expected in (('inputs', set(inputs), {INPUT_NAME}),
+                                     ('outputs', set(outputs), set(OUTPUT_NAMES))):
+            if not expected <= seen:
+                raise ValueError(self.damage(
+                    f'its {what} are {", ".join(sorted(seen)) or "none"}, expected '
+                    f'{", ".join(sorted(expected))}'))
+
+    @property
+    def onnx_path(self) -> Path:
+        """The ONNX file, float32."""
+        return self.folder / 'model.onnx'
+
+    @property
+    def half_path(self) -> Path:
+        """The ONNX file in mixed float16 and float32; there if `info['passes_fp16']`."""
+        return self.folder / 'model_fp16.onnx'
+
+    @property
+    def openvino_path(self) -> Path:
+        """The OpenVINO IR file."""
+        return self.folder / 'model.xml'
+
+
+def _check_info(info: object) -> None:
+    if not isinstance(info, dict):
+        raise ValueError(f'info.json holds a {type(info).__name__}, expected an object')
+    wrong = [name for name, kind in INFO_TYPES.items() if not isinstance(info.get(name), kind)]
+    if wrong:
+        raise ValueError(f'info.json lacks {", ".join(wrong)}, or they have another type')
+
+
+def _damage(folder: Path, reason: object) -> str:
+    return (f'the exported network in {folder} is damaged ({reason}); delete this folder, it is '
+            'made again at the next start')

@@ -1,0 +1,1 @@
+"""The runtime for TensorRT: engine, its key, and what runs it."""

@@ -1,0 +1,1 @@
+"""The network in PyTorch itself, on a CPU or a GPU."""

@@ -1,0 +1,1 @@
+"""Recordings: writing, reading, copies, reports and videos."""

@@ -1,0 +1,1 @@
+"""The camera's calibration, and what is unlikely in it."""

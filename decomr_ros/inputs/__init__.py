@@ -1,0 +1,1 @@
+"""What the node takes in: images and what belongs to each of them."""

@@ -1,0 +1,127 @@
+"""What is left out of the boxes of another detector: counted by class, and told."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decomr_core.people.detection import Detections
+
+if TYPE_CHECKING:
+    from decomr_ros.messages.boxes import FoundPeople
+    from decomr_ros.node.standing_warnings import StandingWarnings
+    from decomr_ros.settings.parameters import NodeParameters
+
+__all__ = ['BoxChecks']
+
+# So many classes are counted by name, and as many are named in a line of the log.
+MOST_CLASSES, MOST_NAMED = 40, 5
+# What a detector fills in and the node does not use.
+UNUSED = {
+    'id': 'detections on {topic} bring ids, which are not used: people get the ids of this '
+          "node's own tracker",
+    'theta': 'boxes on {topic} are turned (theta): the upright boxes around them are used',
+    'pose': 'detections on {topic} bring poses, which are not used',
+}
+
+
+class BoxChecks:
+    """Counts and tells what is left out; any thread.
+
+    Attributes:
+        left_out: detections of other classes so far, by class id.
+        below_min_score: people's boxes that `min_score` has left out.
+    """
+
+    def __init__(self, warnings: StandingWarnings, topic: str) -> None:
+        """Takes what it warns with and the full name of the topic."""
+        self._warnings, self._topic = warnings, topic
+        self._lock = threading.Lock()
+        self._class_ids: str | None = None
+        self._has_found = False
+        self.left_out: Counter[str] = Counter()
+        self.below_min_score = 0
+
+    def look(self, found: FoundPeople, class_ids: str) -> None:
+        """Counts what a message has besides people.
+
+        Args:
+            found: what was read of it.
+            class_ids: the parameter person_class_ids that it was read with.
+        """
+        with self._lock:
+            if class_ids != self._class_ids:
+                self._class_ids, self._has_found = class_ids, False
+            self._has_found |= len(found.people.boxes) > 0
+            for name, count in found.other_classes.items():
+                is_counted = name in self.left_out or len(self.left_out) < MOST_CLASSES
+                self.left_out[name if is_counted else '(others)'] += count
+        self._warnings.end_soon('bad_boxes')
+        for field in found.unused:
+            self._warnings.note(f'boxes_{field}', UNUSED[field].format(topic=self._topic))
+        if self._has_found:
+            self._warnings.end_soon('boxes_class')
+            for name in found.other_classes:
+                self._warnings.note(f'boxes_class_{name}', f'detections of class {name!r} on '
+                                    f'{self._topic} are left out: not in person_class_ids '
+                                    f'({class_ids})')
+        elif found.other_classes:
+            self._warnings.hold('boxes_class', self._nobody(class_ids),
+                               sum(found.other_classes.values()))
+
+    def usable(self, people: Detections, width: int, height: int, settings: NodeParameters
+               ) -> Detections:
+        """The people of an image whose boxes belong to it and are sure enough.
+
+        A box whose centre is outside the image is left out: the detector looks at an image of
+        another size.
+
+        Args:
+            people: boxes in px of the image as the camera took it.
+            width: of the image, px.
+            height: of the image, px.
+            settings: the parameters.
+        """
+        centres = (people.boxes[:, :2] + people.boxes[:, 2:]) / 2
+        is_inside = ((centres >= -0.5) & (centres < np.array([width, height]) - 0.5)).all(1)
+        if not is_inside.all():
+            farthest = people.boxes[:, 2:].max(0)
+            self._warnings.hold(
+                'boxes_size', f'{(~is_inside).sum()} boxes on {self._topic} have their centre '
+                f'outside the image of {width}x{height} px, up to x {farthest[0]:.0f}, y '
+                f'{farthest[1]:.0f}, and are left out: they are of an image of another size; '
+                'give the detector the image that this node gets, or set boxes_width, '
+                'boxes_height and boxes_fit to how the detector has resized it',
+                int((~is_inside).sum()))
+        elif len(people.boxes):
+            self._warnings.end_soon('boxes_size')
+        is_sure = people.scores >= settings.min_score
+        if not is_sure.all():
+            self.below_min_score += int((~is_sure).sum())
+            self._warnings.note('boxes_min_score', f'boxes on {self._topic} below min_score '
+                                                   f'({settings.min_score:g}) are left out')
+        return people.at(np.flatnonzero(is_inside & is_sure))
+
+    def values(self) -> dict[str, str]:
+        """The counts, as text by name, for /diagnostics; only what occurred."""
+        with self._lock:
+            values = {f'boxes_left_out_{name}': str(count)
+                      for name, count in sorted(self.left_out.items())}
+        if self.below_min_score:
+            values['boxes_below_min_score'] = str(self.below_min_score)
+        return values
+
+    def _nobody(self, class_ids: str) -> str:
+        """None of the detections so far is a person."""
+        classes = ', '.join(f'{name} ({count})' for name, count in
+                            self.left_out.most_common(MOST_NAMED))
+        text = (f'no detection on {self._topic} is of a class in person_class_ids ({class_ids}); '
+                f'classes seen: {classes}. If one of them is a person, add it to '
+                'person_class_ids')
+        if any(name.isdecimal() for name in self.left_out):
+            text += ('; among numbers, a person is 0 in the 80 classes of COCO (YOLO) and 1 in '
+                     'the 91 (torchvision, TensorFlow)')
+        return text

@@ -1,0 +1,103 @@
+"""Depth images (REP-118) aligned with the camera's image, and meshes placed by them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.depth import MOST_PAIRS, translation_from_depth
+from decomr_ros.messages.bad_input import BadInput
+from decomr_ros.messages.images import numbers_from_image_message
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import Image
+
+    from decomr_core.base.structures import HumanMesh
+    from decomr_ros.calibration.calibration import Calibration
+
+__all__ = ['DepthImage', 'depth_from_message', 'place_by_depth']
+
+MILLIMETRE_M = 0.001
+# Widths over heights may differ by so much: sizes are rounded to whole pixels.
+ASPECT_TOLERANCE = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthImage:
+    """A depth image that sees what an image sees.
+
+    Attributes:
+        numbers: (H, W) uint16 or float32.
+        unit_m: metres that the number 1 stands for.
+        scale: (2,) its width and height over those of the image.
+        calibration: of the image; knows where the lens puts a point.
+    """
+
+    numbers: np.ndarray
+    unit_m: float
+    scale: np.ndarray
+    calibration: Calibration
+
+    def depth_xy(self, image_xy: np.ndarray) -> np.ndarray:
+        """Points (N, 2) of the image in the depth image, px."""
+        return (self.calibration.distort_points(image_xy) + 0.5) * self.scale - 0.5
+
+
+def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:
+    """The depth image of a message.
+
+    Args:
+        message: 16UC1 or mono16 in millimetres, or 32FC1 in metres.
+        calibration: of the image that it is aligned with.
+
+    Raises:
+        BadInput: another encoding, contradicting sizes, or another shape than the image's.
+    """
+    try:
+        numbers = numbers_from_image_message(message)
+    except BadInput as error:
+        raise BadInput('depth', f'depth: {error}') from error
+    size = np.array([message.width, message.height], float)
+    image_size = np.array([calibration.width, calibration.height], float)
+    aspects = size[0] / size[1], image_size[0] / image_size[1]
+    if abs(aspects[0] / aspects[1] - 1) > ASPECT_TOLERANCE:
+        raise BadInput('depth', f'depth image of {message.width}x{message.height} px, but the '
+                                f'image has {calibration.width}x{calibration.height}: it is not '
+                                'aligned; use the depth that is registered to the colour camera')
+    unit_m = 1.0 if numbers.dtype == np.float32 else MILLIMETRE_M
+    return DepthImage(numbers, unit_m, size / image_size, calibration)
+
+
+def place_by_depth(meshes: Sequence[HumanMesh], depth: DepthImage
+                   ) -> tuple[list[HumanMesh], int]:
+    """Meshes at the distance that the depth camera measured.
+
+    Args:
+        meshes: people of the image that the depth image is aligned with.
+        depth: the depth image.
+
+    Returns:
+        The meshes, moved along their rays where the depth image tells, and how many were.
+    """
+    placed = [_placed(mesh, depth) for mesh in meshes]
+    return placed, sum(after is not before for after, before in zip(placed, meshes, strict=True))
+
+
+def _placed(mesh: HumanMesh, depth: DepthImage) -> HumanMesh:
+    if not mesh.is_metric:
+        return mesh
+    seen = np.flatnonzero(mesh.visibility)
+    points = mesh.vertices[seen[::len(seen) // MOST_PAIRS + 1]] - mesh.translation
+    image_xy = project_weak(points, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
+    translation = translation_from_depth(points, depth.depth_xy(image_xy), mesh.translation,
+                                         depth.numbers, depth.unit_m)
+    if translation is None:
+        return mesh
+    shift = (translation - mesh.translation).astype(np.float32)
+    return dataclasses.replace(
+        mesh, vertices=mesh.vertices + shift, joints=mesh.joints + shift,
+        translation=translation.astype(np.asarray(mesh.translation).dtype))

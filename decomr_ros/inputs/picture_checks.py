@@ -1,0 +1,87 @@
+"""What is guessed or ignored about an image that could be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sensor_msgs.msg import CompressedImage
+
+from decomr_ros.messages.compressed import ORIENTATION_AS_STORED, exif_orientation, file_kind
+from decomr_ros.messages.images import ENCODINGS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sensor_msgs.msg import Image
+
+    from decomr_ros.messages.serialized_image import SerializedImage
+
+__all__ = ['PICTURE_WARNINGS', 'picture_remarks']
+
+PICTURE_WARNINGS = ('image_encoding', 'image_bits', 'image_format', 'image_mosaic', 'image_exif')
+"""The names of the warnings."""
+
+# OpenCV's names of numbers without a meaning, and what they are read as.
+_UNTYPED = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8'}
+# A picture without a brighter number uses 12 of its 16 bits, or fewer.
+_TWELVE_OF_16_BITS = 1 << (12 - 8)
+# Every so many-th row and column tells how bright it is.
+_STRIDE = 16
+_FORMAT_WORDS = {'jpeg': 'jpeg', 'jpg': 'jpeg', 'png': 'png'}
+
+
+def picture_remarks(message: Image | SerializedImage | CompressedImage, picture: np.ndarray
+                    ) -> dict[str, str]:
+    """Texts of warnings by name, some of `PICTURE_WARNINGS`.
+
+    Args:
+        message: the image.
+        picture: (H, W, 3) uint8, what was read of it.
+    """
+    if isinstance(message, CompressedImage):
+        return _of_compressed(message, picture)
+    encoding, found = message.encoding, {}
+    if encoding in _UNTYPED:
+        found['image_encoding'] = (
+            f'image encoding {encoding} does not say what its numbers are: read as '
+            f'{_UNTYPED[encoding]}, as cv_bridge does; let the camera driver publish '
+            'rgb8, bgr8, mono8 or a bayer encoding')
+    elif encoding not in ENCODINGS:
+        found['image_encoding'] = (f'image encoding {encoding} is converted by cv_bridge; let '
+                                   'the camera driver publish rgb8 or bgr8')
+    if encoding.endswith('16'):
+        found.update(_of_bits(encoding, picture))
+    return found
+
+
+def _of_compressed(message: CompressedImage, picture: np.ndarray) -> dict[str, str]:
+    text, kind, found = message.format, file_kind(message.data), {}
+    named = {kind_ for word, kind_ in _FORMAT_WORDS.items() if word in text.lower()}
+    if kind not in named:
+        found['image_format'] = (
+            f'the compressed image has the format {text!r}, but its data are {kind}: read as '
+            f'{kind}; let the driver put {kind} into the field format')
+    encoding = text.partition(';')[0].strip()
+    if encoding.startswith('bayer_') and kind == 'jpeg':
+        found['image_mosaic'] = (
+            f'the compressed image is a Bayer mosaic ({encoding}) in a JPEG, whose compression '
+            'blurs the mosaic: colours are wrong. Compress the debayered image (image_proc), or '
+            'use PNG')
+    orientation = exif_orientation(message.data)
+    if orientation != ORIENTATION_AS_STORED:
+        found['image_exif'] = (
+            f'the JPEG says by EXIF (orientation {orientation}) that it is to be turned, which '
+            'is ignored: people are seen as they are stored. Turn the picture in the driver, '
+            'with its camera_info')
+    if encoding.endswith('16') and kind == 'png':
+        found.update(_of_bits(encoding, picture))
+    return found
+
+
+def _of_bits(encoding: str, picture: np.ndarray) -> dict[str, str]:
+    """A warning about a picture of 16 bits that is nearly black."""
+    if picture[::_STRIDE, ::_STRIDE].max() >= _TWELVE_OF_16_BITS:
+        return {}
+    return {'image_bits': (
+        f'the image of encoding {encoding} is nearly black, as the upper 8 of its 16 bits are '
+        'used: does the camera fill 10 or 12 bits only? Let the driver publish 8 bits, or shift '
+        'them up')}

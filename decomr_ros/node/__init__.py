@@ -1,0 +1,1 @@
+"""What every ROS node of ours shares: lifecycle, threads, QoS, warnings."""

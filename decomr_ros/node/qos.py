@@ -1,0 +1,57 @@
+"""Quality of service: latched topics, overrides from outside, and rclpy's names of the events."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+try:
+    from rclpy.event_handler import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
+except ImportError:  # Humble
+    from rclpy.qos_event import (
+        PublisherEventCallbacks,
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
+
+if TYPE_CHECKING:
+    from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+
+__all__ = ['LATCHED', 'PublisherEventCallbacks', 'SubscriptionEventCallbacks',
+           'UnsupportedEventTypeError', 'make_publisher']
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of the topology, for publishers and subscribers: published once, wanted by later ones too."""
+
+
+def make_publisher(node: LifecycleNode, message_type: type, topic: str, qos: QoSProfile
+                   ) -> LifecyclePublisher:
+    """A lifecycle publisher with the overrides of history, depth and reliability for its topic.
+
+    Args:
+        node: its owner.
+        message_type: of its messages.
+        topic: relative name.
+        qos: where nothing is overridden; it stays as it is.
+
+    Raises:
+        ValueError: an override is none of the policy's values.
+    """
+    try:
+        return node.create_lifecycle_publisher(
+            message_type, topic, copy.copy(qos),  # rclpy writes the overrides into it
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+    except RuntimeError as error:
+        if 'QoS override' not in str(error):
+            raise
+        name = f'qos_overrides.{node.resolve_topic_name(topic)}.publisher'
+        raise ValueError(f'{error}; start the node with {name}.reliability as reliable or '
+                         f'best_effort, {name}.history as keep_last or keep_all') from error

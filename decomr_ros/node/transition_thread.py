@@ -1,0 +1,123 @@
+"""A thread that answers `change_state`, so that a long transition does not block the executor.
+
+rclpy runs a transition within the callback of the service. To configure the node takes seconds,
+and much longer where a model has to be exported first. Meanwhile the executor's thread answers
+every other service, `get_state` among them, and publishes the diagnostics. This works with any
+executor.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.guard_condition import GuardCondition
+from rclpy.impl.implementation_singleton import rclpy_implementation
+
+from decomr_ros.node.taking_thread import LOOK_PERIOD_S, NS_PER_S, OwnThread
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.service import Service
+
+__all__ = ['TransitionThread']
+
+
+class TransitionThread:
+    """Calls the callback of one service, and other work that is handed to it, one by one.
+
+    Attributes:
+        is_ending: whether the node ends; long work should stop then.
+    """
+
+    def __init__(self, node: Node, service: Service) -> None:
+        """Takes the service away from the executor; `start` begins to answer.
+
+        Args:
+            node: owner of the service; for its context, its executor and its log.
+            service: whose callback may take long.
+        """
+        self._node, self._service = node, service
+        service.callback_group = OwnThread()
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake = GuardCondition(None, None, context=node.context)
+        self._thread = threading.Thread(target=self._run, name='transitions', daemon=True)
+        self.is_ending = False
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Has the thread call something; what that raises is logged."""
+        self._work.put(work)
+        self._wake.trigger()
+
+    def stop(self) -> None:
+        """Ends the thread after what it is doing; not to be called by itself."""
+        if self.is_ending:
+            return
+        self.is_ending = True
+        self._wake.trigger()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._wake.destroy()
+
+    def in_executor(self, work: Callable[[], None]) -> None:
+        """Has the executor's thread call something, and waits for it.
+
+        On any other thread than this one, or without an executor, it is called at once.
+
+        Args:
+            work: what it raises is raised here.
+        """
+        executor = self._node.executor
+        if threading.current_thread() is not self._thread or executor is None:
+            work()
+            return
+        once, done = threading.Lock(), threading.Event()
+        errors: list[BaseException] = []
+
+        def call() -> None:
+            """Calls it, unless it was called already."""
+            if not once.acquire(blocking=False):
+                return
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+                errors.append(error)
+            done.set()
+
+        executor.create_task(call)
+        while not done.wait(LOOK_PERIOD_S):
+            if self.is_ending or not self._node.context.ok():  # the executor spins no more
+                call()
+        if errors:
+            raise errors[0]
+
+    def _run(self) -> None:
+        context = self._node.context
+        with self._service.handle, self._wake.handle, context.handle:
+            wait_set = rclpy_implementation.WaitSet(0, 1, 0, 0, 1, 0, context.handle)
+            while not self.is_ending and context.ok():
+                try:
+                    self._wait_and_answer(wait_set)
+                except Exception as error:  # noqa: BLE001 - one must not end all others
+                    self._node.get_logger().error(f'a transition failed: {error!r}')
+
+    def _wait_and_answer(self, wait_set: Any) -> None:
+        """Does what was submitted; then waits for a request, not for ever, and answers it."""
+        while not self._work.empty():
+            self._work.get()()
+        wait_set.clear_entities()
+        wait_set.add_service(self._service.handle)
+        wait_set.add_guard_condition(self._wake.handle)
+        wait_set.wait(round(LOOK_PERIOD_S * NS_PER_S))
+        if wait_set.is_ready('service', 0):
+            kind = self._service.srv_type
+            request, header = self._service.handle.service_take_request(kind.Request)
+            if header is not None:
+                answer = self._service.callback(request, kind.Response())
+                self._service.send_response(answer, header)

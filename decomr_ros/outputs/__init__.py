@@ -1,0 +1,1 @@
+"""What the node publishes: meshes, pictures, markers, points, frames."""

@@ -1,0 +1,1 @@
+"""From images to meshes: the mailbox, the stages, the detector beside them."""

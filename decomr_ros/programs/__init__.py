@@ -1,0 +1,1 @@
+"""What every program of ours shares: command line, log, signals, child processes."""

@@ -1,0 +1,1 @@
+"""The node's parameters and how they are declared."""

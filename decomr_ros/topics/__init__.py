@@ -1,0 +1,1 @@
+"""Topics: their names, their publishers, and subscriptions that suit them."""

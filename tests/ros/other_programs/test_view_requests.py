@@ -1,0 +1,56 @@
+"""`decomr view`: what it answers to what is no browser, and what it says of a silent topic."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+
+pytest.importorskip('viser', reason='decomr view needs viser: pip install viser')
+
+from sensor_msgs.msg import Image  # noqa: E402
+
+from tests.ros.conftest import RosTest  # noqa: E402
+from tests.ros.other_programs.test_view import free_port  # noqa: E402
+
+
+def head(port: int) -> int | None:
+    """The status of a HEAD request; None where the connection is closed instead."""
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
+    try:
+        connection.request('HEAD', '/')
+        return connection.getresponse().status
+    except http.client.RemoteDisconnected:
+        return None
+    finally:
+        connection.close()
+
+
+def test_a_request_that_is_refused_is_one_line_without_a_traceback(ros: RosTest) -> None:
+    port = free_port()
+    page = ros.start('-m', 'decomr_ros.view', '--port', port)
+    page.wait_for('in a browser')
+    assert head(port) is None or head(port) >= 200
+    page.wait_for('a request was refused')
+    assert 'expected GET; got HEAD' in page.output
+    assert page.stop() == 0
+    assert 'Traceback' not in page.output and 'Error' not in page.output, page.output
+
+
+def test_an_image_topic_that_stays_silent_is_told_with_what_there_is(ros: RosTest) -> None:
+    camera = ros.node.create_publisher(Image, 'camera/image_raw', 5)
+    page = ros.start('-m', 'decomr_ros.view', '--port', free_port())
+    page.wait_for('no image on /image yet')
+    line = next(line for line in page.output.splitlines() if 'no image on /image yet' in line)
+    assert 'WARN' in line and '--image TOPIC' in line
+    assert '/camera/image_raw (sensor_msgs/msg/Image of /test)' in line
+    pictures = ros.node.create_publisher(Image, 'image', 5)
+
+    def is_told() -> bool:
+        pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
+        return 'images come on /image now' in page.output
+
+    ros.spin_until(is_told, 30)
+    assert page.stop() == 0, page.output
+    assert page.output.count('no image on') == 1
+    ros.node.destroy_publisher(camera)

@@ -1,0 +1,361 @@
+"""A training run in miniature: it learns, it stops and goes on, it says what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from decomr_core.networks.checkpoint import load_network, read_metadata
+from training.evaluate import best_constant_joints, evaluate_network
+from training.loop.learning_rate import learning_rate_at
+from training.loop.plots import training_picture
+from training.loop.run_folder import RunFolder, without_folders
+from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
+from training.loop.train_step import NonFiniteLossError
+from training.loop.trainer import Trainer
+from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.train import main
+
+SIZE = 64
+pytestmark = pytest.mark.usefixtures('small_trainers')
+
+
+def _config(**changes):
+    values = {
+        'batch_size': 2,
+        'threads': 1,
+        'num_workers': 0,
+        'pool_images': 4,
+        'validate_every': 0,
+        'stages': StageConfig(cnet_steps=2, end_to_end_steps=2),
+        'optimizer': OptimizerConfig(learning_rate=1e-3, ema_decay=0.5),
+        'data': SyntheticConfig(SIZE, batch_size=2),
+    }
+    return TrainConfig(**{**values, **changes})
+
+
+def _people(trainer, count):
+    """A batch of rendered people of a trainer's body."""
+    people = SyntheticPeople(SyntheticConfig(SIZE, count), trainer.body, trainer.uv_map, 3)
+    return people.batch(0).as_person_batch()
+
+
+@pytest.fixture(scope='module')
+def finished_run(small_trainers, tmp_path_factory):
+    """A run of four steps, both stages, and its trainer."""
+    trainer = Trainer(_config(), tmp_path_factory.mktemp('run'))
+    trainer.run()
+    return trainer
+
+
+def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run):
+    path = finished_run.out / 'network.safetensors'
+    assert read_metadata(path)['training']['steps'] == 4
+    network = load_network(path, finished_run.body, finished_run.uv_map)
+    kept = finished_run.averaged.state_dict()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, kept[name], rtol=2e-3, atol=1e-4)
+
+
+def test_weights_name_the_files_of_their_training_without_their_folders():
+    config = {'init': 'runs/d1/rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
+              'data': {'poses_file': 'data/poses.npz', 'wardrobe': ''}}
+    assert without_folders(config) == {
+        'init': 'rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
+        'data': {'poses_file': 'poses.npz', 'wardrobe': ''}}
+
+
+def test_the_run_folder_holds_the_resolved_config(finished_run):
+    config = json.loads((finished_run.out / 'config.json').read_text())
+    stages = config['train']['stages']
+    assert (stages['cnet_steps'], stages['end_to_end_steps']) == (2, 2)
+    assert config['train']['losses']['mask'] == 0.2
+
+
+def test_the_config_in_the_folder_goes_on_with_the_run(finished_run, capsys, caplog):
+    caplog.set_level('INFO')
+    config = finished_run.out / 'config.json'
+    assert main(['--config', str(config), '--out', str(finished_run.out), '--resume']) == 0
+    assert 'all 4 steps were done before' in caplog.text
+
+
+def test_a_run_is_not_replaced_by_a_start_without_resume(finished_run):
+    with pytest.raises(ValueError, match='holds a run already; go on with it by --resume'):
+        Trainer(_config(), finished_run.out)
+
+
+def test_a_run_goes_on_with_another_rate_but_not_with_other_losses(finished_run, caplog):
+    slower = _config(optimizer=OptimizerConfig(learning_rate=1e-4, weight_decay=0.1))
+    resumed = Trainer(slower, finished_run.out, resume=True)
+    assert resumed.step == 4 and 'another optimizer config' in caplog.text
+    assert resumed.optimizer.param_groups[0]['weight_decay'] == 0.1
+    with pytest.raises(ValueError, match='was made with another seed, losses than the config says '
+                                         r'now; go on with --config .*config\.json, or begin'):
+        Trainer(_config(seed=5, losses=LossWeights(uv=2.0)), finished_run.out, resume=True)
+
+
+def test_a_run_that_diverges_says_so_before_the_warp(tmp_path):
+    config = _config(stages=StageConfig(0, 30), optimizer=OptimizerConfig(learning_rate=1e30))
+    with pytest.raises(NonFiniteLossError, match='not finite; lower optimizer.learning_rate'):
+        Trainer(config, tmp_path).run()
+
+
+def test_a_value_that_cannot_be_is_one_line(tmp_path, capsys):
+    for option in ('--train.precision=fp16', '--train.threads=0', '--train.num_workers=-1',
+                   '--train.optimizer.learning_rate=-1'):
+        assert main([option, '--out', str(tmp_path / 'run')]) == 2
+        error = capsys.readouterr().err
+        assert option.partition('=')[0].rpartition('.')[2] in error and error.count('\n') == 1
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_resumed_run_goes_on_with_the_same_weights_and_step(finished_run):
+    resumed = Trainer(_config(), finished_run.out, resume=True)
+    assert resumed.step == 4
+    for name, value in resumed.network.state_dict().items():
+        torch.testing.assert_close(value, finished_run.network.state_dict()[name])
+    moments = resumed.optimizer.state_dict()['state'][0]
+    torch.testing.assert_close(
+        moments['exp_avg'], finished_run.optimizer.state_dict()['state'][0]['exp_avg']
+    )
+
+
+def _losses(out):
+    rows = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
+    return {row['step']: row['losses'] for row in rows if 'losses' in row}
+
+
+def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, monkeypatch):
+    monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 1)
+    config = _config(stages=StageConfig(2, 4), reuse=2)
+    Trainer(config, tmp_path / 'whole').run()
+    first = Trainer(config, tmp_path / 'parted')
+    report = first._report
+
+    def stop_after_three(terms, progress, held_out):
+        report(terms, progress, held_out)
+        if first.step == 3:
+            first.ask_to_stop()
+
+    monkeypatch.setattr(first, '_report', stop_after_three)
+    first.run()
+    assert first.step == 3
+    second = Trainer(config, tmp_path / 'parted', resume=True)
+    second.run()
+    whole = _losses(tmp_path / 'whole')
+    assert sorted(whole) == [1, 2, 3, 4, 5, 6]
+    assert _losses(tmp_path / 'parted') == whole
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
+    gradients = []
+    for accumulate in (1, 2):
+        trainer = Trainer(_config(stages=StageConfig(2, 0), accumulate=accumulate),
+                          tmp_path / str(accumulate))
+        assert trainer.part_size == 2 // accumulate
+        # Batch normalisation is the one thing that sees the parts.
+        trainer.network.eval().train = lambda mode=True: None
+        batch = _people(trainer, 2)
+        size = trainer.part_size
+        trainer._optimize([batch.part(slice(i, i + size)) for i in range(0, 2, size)])
+        gradients.append(trainer.network.cnet.encoder.conv1.weight.grad.clone())
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({'step': 1})
+
+    def write_a_part(state, path):
+        path.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', write_a_part)
+    with pytest.raises(RuntimeError, match='No space left.*previous one is still there'):
+        folder.save_checkpoint({'step': 2})
+    assert folder.load_checkpoint(torch.device('cpu')) == {'step': 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['checkpoint.pt']
+
+
+@pytest.mark.parametrize('size', [0, 10, 500])
+def test_a_truncated_checkpoint_is_refused_in_words(tmp_path, size):
+    folder = RunFolder(tmp_path)
+    folder.save_checkpoint({'step': 1})
+    path = tmp_path / 'checkpoint.pt'
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match='is damaged'):
+        folder.load_checkpoint(torch.device('cpu'))
+
+
+def test_a_batch_that_cannot_be_parted_is_refused():
+    with pytest.raises(ValueError, match='multiple of accumulate'):
+        _config(batch_size=4, accumulate=3)
+
+
+def test_unknown_people_teach_nothing(finished_run):
+    """Weights of 0 leave the numbers beside them without effect."""
+    known = _people(finished_run, 2)
+    weights = torch.tensor([1.0, 0.0])
+    unknown = dataclasses.replace(known, iuv_weights=weights, mesh_weights=weights,
+                                  joints_2d=known.joints_2d * weights[:, None, None])
+    spoiled = dataclasses.replace(
+        unknown, vertices=unknown.vertices * (2 - weights[:, None, None]),
+        iuv=unknown.iuv * weights[:, None, None, None], joints=unknown.joints + 0)
+    for name in ('vertices', 'iuv'):
+        assert not torch.equal(getattr(spoiled, name)[1], getattr(unknown, name)[1])
+    spoiled.joints[1] += 5.0
+    finished_run.network.eval()
+    with torch.no_grad():
+        terms = [finished_run.train_step(batch, False) for batch in (unknown, spoiled)]
+    for name, value in terms[0].items():
+        torch.testing.assert_close(terms[1][name], value, msg=name)
+        assert value >= 0
+
+
+def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
+    batch = _people(finished_run, 2)
+    none = torch.zeros(2)
+    batch = dataclasses.replace(batch, mesh_weights=none, iuv_weights=none,
+                                joints_2d=batch.joints_2d * 0)
+    finished_run.network.eval()
+    with torch.no_grad():
+        silent = finished_run.train_step(batch, False)
+        batch.keypoints_2d[:, :14] = 1.0
+        batch.keypoints_3d[:, :14] = 1.0
+        heard = finished_run.train_step(batch, False)
+    assert all(value == 0 for value in silent.values())
+    assert heard['joints_2d'] > 0 and heard['joints_3d'] > 0
+    assert heard['location_map'] == heard['mask'] == 0
+    batch.keypoints_3d[..., :3] += 1.5  # where the person stands says nothing: hips on hips
+    with torch.no_grad():
+        moved = finished_run.train_step(batch, False)
+    torch.testing.assert_close(moved['joints_3d'], heard['joints_3d'], rtol=1e-4, atol=1e-5)
+    batch.keypoints_3d[:, 0, :3] += 0.5  # an ankle is wrong, and no other joint for that
+    with torch.no_grad():
+        worse = finished_run.train_step(batch, False)
+    known = finished_run.train_step.is_annotation_known.numel()
+    assert worse['joints_3d'] - heard['joints_3d'] < 2 * 0.5 / known
+
+
+def test_the_picture_shows_each_person_in_a_row(finished_run):
+    batch = _people(finished_run, 3)
+    picture = training_picture(finished_run.network, batch, finished_run.body.faces)
+    assert picture.shape == (3 * SIZE, 5 * SIZE, 3) and picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture[:SIZE, :SIZE], batch.images[0])
+    assert (picture[:, 4 * SIZE:] != picture[:, :SIZE]).any()
+
+
+def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
+    path = finished_run.out / 'network.safetensors'
+    trainer = Trainer(_config(init=str(path)), tmp_path)
+    network = load_network(path, trainer.body, trainer.uv_map)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(trainer.network.state_dict()[name], value)
+    assert trainer.network.training
+
+
+def test_weights_of_another_preset_are_no_start(finished_run, tmp_path):
+    path = finished_run.out / 'network.safetensors'
+    with pytest.raises(ValueError, match="'rt' network"):
+        Trainer(_config(preset='paper', init=str(path)), tmp_path)
+
+
+def test_a_checkpoint_of_another_config_is_refused(finished_run):
+    other = _config(losses=LossWeights(uv=2.0))
+    with pytest.raises(ValueError, match='another losses than the config says'):
+        Trainer(other, finished_run.out, resume=True)
+
+
+def test_only_what_a_resumed_run_may_not_change_is_named(finished_run):
+    """The optimiser may change, alone or with something that may not."""
+    other = _config(losses=LossWeights(uv=2.0), optimizer=OptimizerConfig(learning_rate=1e-4))
+    with pytest.raises(ValueError, match='with another losses than the config says'):
+        Trainer(other, finished_run.out, resume=True)
+
+
+def test_a_run_from_before_options_were_added_goes_on(finished_run, tmp_path):
+    """Its checkpoint lacks them at every level, and the optimiser's groups had no share."""
+    state = finished_run.folder.load_checkpoint(torch.device('cpu'))
+    for part, names in (('losses', ('edges', 'normals')), ('optimizer', ('encoder_share',)),
+                        ('data', ('poses_file', 'recorded_share'))):
+        for name in names:
+            del state['config'][part][name]
+    for group in state['optimizer']['param_groups']:
+        del group['share']
+    RunFolder(tmp_path).save_checkpoint(state)
+    resumed = Trainer(_config(stages=StageConfig(2, 2)), tmp_path, resume=True)
+    assert resumed.step == 4
+    assert [group['share'] for group in resumed.optimizer.param_groups] == [1.0]
+
+
+def test_resuming_where_nothing_is_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match='without --resume'):
+        Trainer(_config(), tmp_path / 'empty', resume=True)
+
+
+def test_a_loss_that_is_not_finite_is_named(finished_run, tmp_path):
+    trainer = Trainer(_config(), tmp_path)
+    trainer.step = 3
+    batch = _people(trainer, 2)
+    batch.joints[0, 3] = float('nan')
+    with pytest.raises(NonFiniteLossError, match='joints_3d'):
+        trainer._optimize([batch])
+
+
+def test_unknown_keys_of_the_yaml_are_an_error(tmp_path, capsys):
+    path = tmp_path / 'bad.yaml'
+    path.write_text('train:\n  learning_speed: 3\n')
+    with pytest.raises(SystemExit) as stop:
+        main(['--config', str(path), '--out', str(tmp_path)])
+    assert stop.value.code == 2
+    assert 'learning_speed' in capsys.readouterr().err
+
+
+def test_the_rate_warms_up_and_falls_in_each_stage():
+    stages = StageConfig(cnet_steps=100, end_to_end_steps=1000)
+    optimizer = OptimizerConfig(learning_rate=1.0, warmup_steps=10, final_share=0.01)
+    rates = [learning_rate_at(step, stages, optimizer) for step in range(1100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.1)
+    assert rates[110] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-4)
+    assert max(rates) <= 1.0
+    constant = OptimizerConfig(learning_rate=2.5e-4)
+    assert {learning_rate_at(step, stages, constant) for step in range(1100)} == {2.5e-4}
+
+
+def test_the_best_constant_beats_every_sample_taken_as_the_constant():
+    from decomr_core.measures.metrics import pa_mpjpe_mm
+
+    joints = torch.randn(1, 24, 3) * 0.3 + torch.randn(12, 24, 3) * 0.1
+    best = pa_mpjpe_mm(best_constant_joints(joints).expand_as(joints), joints).mean()
+    others = [pa_mpjpe_mm(row.expand_as(joints), joints).mean() for row in joints]
+    assert best < min(others)
+
+
+def test_the_truth_itself_scores_perfectly():
+    from decomr_core.base.structures import NetworkOutput
+    from training.synthetic.people import SyntheticBatch, SyntheticConfig
+
+    assert SyntheticConfig().size == 128
+    count = 3
+    iuv = torch.rand(count, 3, 8, 8)
+    vertices, joints = torch.randn(count, 20, 3), torch.randn(count, 24, 3)
+    empty = torch.zeros(count)
+    batch = SyntheticBatch(torch.zeros(count, 32, 32, 3, dtype=torch.uint8), iuv, empty, vertices,
+                           joints, empty, empty, empty, empty)
+
+    class Oracle(torch.nn.Linear):
+        def forward(self, images):
+            return NetworkOutput(iuv, vertices, joints, torch.ones(count, 3), None)
+
+    scores = evaluate_network(Oracle(1, 1), batch)
+    assert scores['pa_mpjpe_mm'] < 1e-2
+    assert scores['mpjpe_mm'] == 0
+    assert scores['vertex_error_mm'] == 0
+    assert scores['foreground_iou'] == 1

@@ -1,0 +1,1 @@
+"""Results of an ablation, and the report of them."""

@@ -1,0 +1,230 @@
+"""The results of an ablation for people: the table of the paper (Table 5) and a bar picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from decomr_core.base.config import network_config
+from decomr_core.base.files import replacing
+from training.ablations.results import AblationResults, Cell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ['find_comparison', 'finding', 'plot_ablation', 'table', 'write_report']
+
+TABLE_FILE, PICTURE_FILE = 'ablation.md', 'ablation.png'
+COLUMNS = {'pa_mpjpe_mm': 'PA-MPJPE, mm', 'mpjpe_mm': 'MPJPE, mm',
+           'vertex_error_mm': 'vertex error, mm', 'foreground_iou': 'foreground IoU'}
+DECIMALS = {'foreground_iou': 3}
+INPUT_NAMES = {'global': 'global', 'local': 'local', 'raw+global': 'raw pixels + global',
+               'global+local': 'global + local'}
+# The input that the paper settles on; UV maps are compared with it where it was run.
+WHOLE_INPUT = 'global+local'
+# One colour per UV map, the conventional one first.
+MAP_COLORS = ('#d08a3c', '#3c7ab8', '#5a9a57', '#8a62a8')
+PANEL_METRICS = ('pa_mpjpe_mm', 'mpjpe_mm')
+BAR_SPAN, DPI = 0.8, 110
+NOT_IN_HERE = (
+    "The paper's Table 5 makes this comparison with a larger network on Human3.6M, trained to the "
+    'end; its numbers are not repeated here, and these are not comparable with them: only the '
+    'order of the rows is.')
+
+
+def write_report(results: AblationResults) -> list[Path]:
+    """Writes the table and the picture beside the results file, each in one step; their paths."""
+    text, picture = results.folder / TABLE_FILE, results.folder / PICTURE_FILE
+    with replacing(text) as part:
+        part.write_text(table(results), encoding='utf-8')
+    with replacing(picture) as part:
+        plot_ablation(results).savefig(part, dpi=DPI)
+    return [text, picture]
+
+
+def table(results: AblationResults) -> str:
+    """The table of all cells, the differences that the paper speaks of, and how it was made."""
+    lines = [f'**{finding(results)}**', '',
+             '| UV map | LNet input | ' + ' | '.join(COLUMNS.values()) + ' |',
+             '|---|---|' + '---|' * len(COLUMNS)]
+    for cell in results.grid:
+        scores = results.values['cells'].get(cell.name, {}).get('scores')
+        shown = [_interval_text(scores[name], name) if scores else 'not run' for name in COLUMNS]
+        lines.append(f'| {cell.uv_map} | {_input_name(cell)} | {" | ".join(shown)} |')
+    constant = results.values['best_constant']
+    if constant:
+        shown = [f'{constant[name]:.1f}' if name in constant else '' for name in COLUMNS]
+        lines.append(f'| best constant prediction | | {" | ".join(shown)} |')
+    return '\n'.join([*lines, '', *_difference_lines(results), *_notes(results), ''])
+
+
+def finding(results: AblationResults) -> str:
+    """What the results say about the UV maps, in a sentence."""
+    pair = _map_pair(results)
+    difference = pair and find_comparison(results, *pair, 'pa_mpjpe_mm')
+    if not difference:
+        return f'{len(results.values["cells"])} of {len(results.grid)} cells are done'
+    last, first = pair
+    with_input = f'with {_input_name(last)}'
+    if difference['low'] <= 0 <= difference['high']:
+        return (f'No clear difference between the {first.uv_map} and the {last.uv_map} UV map '
+                f'{with_input}: {_signed(difference)} mm PA-MPJPE')
+    word = 'lower' if difference['mean'] < 0 else 'higher'
+    return (f'PA-MPJPE is {abs(difference["mean"]):.1f} mm {word} on the {last.uv_map} than on '
+            f'the {first.uv_map} UV map, {with_input}')
+
+
+def find_comparison(results: AblationResults, cell: Cell, minus: Cell,
+                    metric: str) -> dict[str, float] | None:
+    """The difference between two cells, mean and interval; None where there is none."""
+    for row in results.values['comparisons']:
+        if (row['cell'], row['minus']) == (cell.name, minus.name):
+            return row[metric]
+        if (row['cell'], row['minus']) == (minus.name, cell.name):
+            one = row[metric]
+            return {'mean': -one['mean'], 'low': -one['high'], 'high': -one['low']}
+    return None
+
+
+def plot_ablation(results: AblationResults) -> Figure:
+    """Two panels of bars, PA-MPJPE and MPJPE: LNet inputs side by side, one colour per UV map."""
+    figure = Figure(figsize=(11, 4.8), layout='constrained')
+    figure.suptitle(finding(results))
+    for axis, metric in zip(figure.subplots(1, len(PANEL_METRICS)), PANEL_METRICS, strict=True):
+        _draw_bars(axis, results, metric)
+    return figure
+
+
+def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
+    config, cells = results.values['config'], results.values['cells']
+    inputs, labels = config['lnet_inputs'], list(config['uv_maps'])
+    width = BAR_SPAN / len(labels)
+    for number, label in enumerate(labels):
+        done = [i for i, name in enumerate(inputs) if Cell(label, name).name in cells]
+        scores = [cells[Cell(label, inputs[i]).name]['scores'][metric] for i in done]
+        if not scores:
+            continue
+        means, low, high = (np.array([score[key] for score in scores])
+                            for key in ('mean', 'low', 'high'))
+        places = np.array(done) + (number - (len(labels) - 1) / 2) * width
+        axis.bar(places, means, 0.92 * width, color=MAP_COLORS[number % len(MAP_COLORS)],
+                 label=f'{label} UV map', yerr=[means - low, high - means], capsize=3,
+                 error_kw={'elinewidth': 1})
+        for place, mean in zip(places, means, strict=True):
+            axis.annotate(f'{mean:.1f}', (place, 0), (0, 4), textcoords='offset points',
+                          ha='center', fontsize=8, color='white')
+    if metric in results.values['best_constant']:
+        axis.axhline(results.values['best_constant'][metric], color='0.4', linestyle='--',
+                     linewidth=1, label='best constant prediction')
+    axis.set_title(_panel_title(results, metric), fontsize=10)
+    names = [INPUT_NAMES.get(name, name).replace(' + ', '\n+ ') for name in inputs]
+    axis.set_xticks(range(len(inputs)), names)
+    axis.set_xlabel('what LNet sees beside the reference map')
+    axis.set_ylabel(f'{COLUMNS[metric]} (lower is better)')
+    axis.margins(y=0.25)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc='upper right', fontsize=8)
+
+
+def _panel_title(results: AblationResults, metric: str) -> str:
+    """Which cell is best, and which one it is not clearly better than."""
+    done = [cell for cell in results.grid if results.is_finished(cell)]
+    if not done:
+        return 'nothing is done yet'
+    means = {cell: results.values['cells'][cell.name]['scores'][metric]['mean'] for cell in done}
+    best, *others = sorted(done, key=means.get)
+    unclear = [cell for cell in others
+               if (found := find_comparison(results, best, cell, metric)) and found['high'] >= 0]
+    doubt = f'\nnot clearly below {_cell_text(unclear[0])}' if unclear else ''
+    return (f'{COLUMNS[metric].split(",")[0]} is lowest with {_cell_text(best)}: '
+            f'{means[best]:.1f} mm{doubt}')
+
+
+def _cell_text(cell: Cell) -> str:
+    return f'{_input_name(cell)} on the {cell.uv_map} map'
+
+
+def _map_pair(results: AblationResults) -> tuple[Cell, Cell] | None:
+    """The last and the first UV map of the config, with the input that they are compared with."""
+    labels, inputs = (list(results.values['config'][key]) for key in ('uv_maps', 'lnet_inputs'))
+    if len(labels) < 2:
+        return None
+    shared = WHOLE_INPUT if WHOLE_INPUT in inputs else inputs[-1]
+    return Cell(labels[-1], shared), Cell(labels[0], shared)
+
+
+def _difference_lines(results: AblationResults) -> list[str]:
+    """Two lists: UV maps against each other, and LNet inputs against the whole one."""
+    labels = list(results.values['config']['uv_maps'])
+    rows = []
+    for cell in results.grid:
+        if cell.uv_map != labels[0]:
+            rows.append((f'{_input_name(cell)}: {cell.uv_map} minus {labels[0]} map', cell,
+                         Cell(labels[0], cell.lnet_input)))
+    for cell in results.grid:
+        if cell.lnet_input != WHOLE_INPUT:
+            whole = Cell(cell.uv_map, WHOLE_INPUT)
+            rows.append((f'{cell.uv_map} map: {_input_name(whole)} minus {_input_name(cell)}',
+                         whole, cell))
+    lines = []
+    for text, cell, minus in rows:
+        found = [find_comparison(results, cell, minus, metric) for metric in PANEL_METRICS]
+        if all(found):
+            lines.append(f'| {text} | {" | ".join(map(_signed, found))} |')
+    if not lines:
+        return []
+    head = ' | '.join(COLUMNS[metric] for metric in PANEL_METRICS)
+    return ['Differences on the same images:', '', f'| | {head} |',
+            '|---|' + '---|' * len(PANEL_METRICS), *lines, '']
+
+
+def _notes(results: AblationResults) -> list[str]:
+    values = results.values
+    budget, train = values['budget'], values['config']['train']
+    machines = sorted({_machine_text(cell['hardware']) for cell in values['cells'].values()
+                       if 'hardware' in cell})
+    return [
+        f'Means over {values["images"]} held-out synthetic images; in brackets the 95 % bootstrap '
+        'interval over the images, which does not cover what another seed of the training would '
+        'give: every cell was trained once. The best constant prediction is fitted to the '
+        'held-out set itself.', '',
+        f'Every cell: preset `{train["preset"]}`{_start_text(train)}, {budget["cnet_steps"]} '
+        f'steps of CNet alone (once for each UV map) and {budget["end_to_end_steps"]} of '
+        f'everything, batch {budget["batch_size"]}, '
+        f'{budget["training_images"]:,} training images, '
+        f'{budget["training_images"] // budget["reuse"]:,} of them distinct, seed '
+        f'{values["seed"]}. {"; ".join([*machines, values.get("date", "undated")])}.', '',
+        NOT_IN_HERE]
+
+
+def _start_text(train: dict[str, Any]) -> str:
+    """What the cells began with."""
+    if not train.get('init'):
+        is_pretrained = network_config(train['preset']).encoder == 'blazepose'
+        return f', from random weights{" behind the pretrained encoder" if is_pretrained else ""}'
+    part = train.get('init_part', 'all')
+    taken = 'the network' if part == 'all' else f'the {part}'
+    return f', {taken} beginning with that of `{Path(train["init"]).name}`'
+
+
+def _machine_text(hardware: dict[str, Any]) -> str:
+    count = hardware['processes']
+    return (f'{count} process{"es" if count > 1 else ""}, {hardware["cpus"]} cores of '
+            f'{hardware["cpu"]}, {hardware["gpu"] or "no GPU"}')
+
+
+def _input_name(cell: Cell) -> str:
+    return INPUT_NAMES.get(cell.lnet_input, cell.lnet_input)
+
+
+def _interval_text(score: dict[str, float], name: str) -> str:
+    digits = DECIMALS.get(name, 1)
+    return (f'{score["mean"]:.{digits}f} [{score["low"]:.{digits}f}, '
+            f'{score["high"]:.{digits}f}]')
+
+
+def _signed(difference: dict[str, float]) -> str:
+    return f'{difference["mean"]:+.1f} [{difference["low"]:+.1f}, {difference["high"]:+.1f}]'

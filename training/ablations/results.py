@@ -1,0 +1,227 @@
+"""What an ablation has found so far: one JSON file, and the scores of every image beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import fcntl
+import itertools
+import json
+import logging
+import os
+import platform
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decomr_core import __version__
+from decomr_core.base.files import replacing
+from decomr_core.base.hardware import cpu_name
+from decomr_core.measures.metrics import bootstrap_interval
+from training.evaluation.report import known_rows
+from training.loop.train_config import PACE, TrainConfig
+
+__all__ = ['AblationResults', 'Cell', 'hardware', 'mean_with_interval', 'versions']
+
+RESULTS, SCORES, LOCK = 'results.json', 'scores.npz', 'results.lock'
+FORMAT_VERSION = 1
+NEEDED = ('format_version', 'config', 'seed', 'budget', 'images', 'cells', 'comparisons')
+NEEDED_OF_CELL = ('uv_map', 'lnet_input', 'scores')
+# Errors of joints, of which differences between cells are reported.
+COMPARED = ('pa_mpjpe_mm', 'mpjpe_mm')
+DECIMALS = 4
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One entry of the table.
+
+    Attributes:
+        uv_map: the label of the UV map.
+        lnet_input: one of `decomr_core.base.config.LNET_INPUTS`.
+    """
+
+    uv_map: str
+    lnet_input: str
+
+    @property
+    def name(self) -> str:
+        """What the cell is called on the command line and in the folder."""
+        return f'{self.uv_map}_{self.lnet_input}'
+
+
+class AblationResults:
+    """The results file of a folder; every change replaces it in one step.
+
+    Args:
+        folder: where `results.json` is or will be.
+        config: the whole config as plain values; None takes the file as it is.
+
+    Raises:
+        FileNotFoundError: there is no file and no config to begin one with.
+        ValueError: the file is damaged, not one of ours, or made with another config.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.path = folder / RESULTS
+        if self.path.is_file():
+            self.values = _read(self.path)
+            if config is not None:
+                _check_same_run(self.path, self.values['config'], config)
+                self.values['config'] = config
+        elif config is None:
+            raise FileNotFoundError(f'no {RESULTS} in {folder}; run the ablation first: python '
+                                    f'-m training.ablation --config FILE --out {folder}')
+        else:
+            self.values = _nothing_yet(config)
+
+    @property
+    def grid(self) -> list[Cell]:
+        """All cells of the config, in the order of the table."""
+        config = self.values['config']
+        return [Cell(label, lnet_input) for label in config['uv_maps']
+                for lnet_input in config['lnet_inputs']]
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Whether the cell has its scores."""
+        return cell.name in self.values['cells']
+
+    def add(self, cell: Cell, scores: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """Takes a cell's scores, compares it with the other cells, and writes the file.
+
+        Args:
+            cell: which.
+            scores: (K,) the scores of each image.
+            facts: what else to say about how it was made.
+        """
+        with replacing(self.folder / cell.name / SCORES) as part:
+            np.savez_compressed(part, **scores)
+        with (self.folder / LOCK).open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.path.is_file():  # another command may have added cells meanwhile
+                others = _read(self.path)['cells']
+                self.values['cells'] = {**others, **self.values['cells']}
+            self.values['cells'][cell.name] = {
+                **dataclasses.asdict(cell), **facts,
+                'scores': {name: mean_with_interval(known_rows(name, values))
+                           for name, values in scores.items()}}
+            self.values['comparisons'] = self._comparisons()
+            self.write()
+
+    def write(self) -> None:
+        """Replaces the file in one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.values['date'] = datetime.datetime.now(datetime.timezone.utc).isoformat(
+            timespec='seconds')
+        with replacing(self.path) as part:
+            part.write_text(json.dumps(self.values, indent=2) + '\n', encoding='utf-8')
+
+    def _comparisons(self) -> list[dict[str, Any]]:
+        """Differences between any two cells, image by image.
+
+        On the same images the difference of two networks varies far less than their scores do.
+        """
+        scores = {cell: read for cell in self.grid if self.is_finished(cell)
+                  and (read := _read_scores(self.folder / cell.name / SCORES)) is not None}
+        return [{'cell': second.name, 'minus': first.name, **{
+            metric: mean_with_interval(scores[second][metric] - scores[first][metric])
+            for metric in COMPARED}} for first, second in itertools.combinations(scores, 2)]
+
+
+def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
+    """The mean of (K,) values and its 95 % bootstrap interval over the images.
+
+    It says how much the choice of images matters, not what another seed of the training would
+    give. None where there are no values.
+    """
+    if not len(values):
+        return dict.fromkeys(('mean', 'low', 'high'))
+    low, high = bootstrap_interval(values)
+    return {name: round(float(value), DECIMALS)
+            for name, value in (('mean', values.mean()), ('low', low), ('high', high))}
+
+
+def hardware() -> dict[str, Any]:
+    """What a cell was trained on."""
+    has_gpu = torch.cuda.is_available()
+    return {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
+            'gpu': torch.cuda.get_device_name() if has_gpu else None,
+            'processes': int(os.environ.get('WORLD_SIZE', '1'))}
+
+
+def versions() -> dict[str, str]:
+    """What a cell was trained with."""
+    return {'decomr': __version__, 'python': platform.python_version(),
+            'torch': torch.__version__, 'numpy': np.__version__}
+
+
+def _nothing_yet(config: dict[str, Any]) -> dict[str, Any]:
+    train = config['train']
+    stages = {name: train['stages'][name] for name in ('cnet_steps', 'end_to_end_steps')}
+    steps = sum(stages.values())
+    return {'format_version': FORMAT_VERSION, 'seed': train['seed'], 'images': config['images'],
+            'budget': {**stages, 'batch_size': train['batch_size'],
+                       'training_images': steps * train['batch_size'], 'reuse': train['reuse']},
+            'config': config, 'best_constant': {}, 'cells': {}, 'comparisons': []}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is damaged ({error}); {_remedy(path)}') from error
+    problem = _problem(values)
+    if problem:
+        raise ValueError(f'{path} holds no results of an ablation: {problem}; {_remedy(path)}')
+    if values['format_version'] != FORMAT_VERSION:
+        raise ValueError(f'{path} has format version {values["format_version"]}, this package '
+                         f'reads {FORMAT_VERSION}; {_remedy(path)}')
+    return values
+
+
+def _problem(values: Any) -> str:
+    """What is wrong with the content of a results file; empty where nothing is."""
+    if not isinstance(values, dict):
+        return f'it holds a {type(values).__name__}, expected an object'
+    missing = [key for key in NEEDED if key not in values]
+    if missing:
+        return f'it lacks {", ".join(missing)}'
+    if not isinstance(values['cells'], dict):
+        return f'its cells are a {type(values["cells"]).__name__}, expected an object'
+    missing = [f'{key} of {name}' for name, cell in values['cells'].items()
+               for key in NEEDED_OF_CELL if key not in cell]
+    return f'it lacks {", ".join(missing)}' if missing else ''
+
+
+def _remedy(path: Path) -> str:
+    return (f'move it away and run again: cells whose training is over in {path.parent} are only '
+            'scored again')
+
+
+def _check_same_run(path: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Cells are comparable only if all but the grid and the pace is the same."""
+    labels = saved['uv_maps'].keys() & given['uv_maps'].keys()
+    differing = [f'uv_maps.{label}' for label in sorted(labels)
+                 if saved['uv_maps'][label] != given['uv_maps'][label]]
+    whole = {**dataclasses.asdict(TrainConfig()), **saved['train']}  # a field may be newer
+    differing += [f'train.{name}' for name, value in given['train'].items()
+                  if name not in PACE and whole.get(name) != value]
+    differing += ['images'] if saved['images'] != given['images'] else []
+    if differing:
+        raise ValueError(f'{path} was made with another config: {", ".join(differing)} differ; '
+                         'use the config that is in it, or another --out')
+
+
+def _read_scores(path: Path) -> dict[str, np.ndarray] | None:
+    """The scores of each image of a cell; None, with a warning, where they are lost."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning('%s cannot be read (%s): the cell is compared with no other', path, error)
+        return None

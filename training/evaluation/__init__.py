@@ -1,0 +1,1 @@
+"""Scores: test sets, protocols, reports and contact sheets."""

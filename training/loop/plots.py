@@ -1,0 +1,86 @@
+"""What a network in training sees and says, as one picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from decomr_core.geometry.crop import normalize_images
+from decomr_core.geometry.rasterizer import rasterize
+from decomr_core.measures.losses import project_weak_perspective
+from decomr_core.networks.decomr import DecoMR
+from decomr_core.uv.warp import FOREGROUND_THRESHOLD
+from training.records.person_batch import PersonBatch
+
+__all__ = ['training_picture']
+
+MESH_COLOR = np.array([120, 190, 255], np.float32)
+MESH_OPACITY = 0.8
+# Metres that span the colours of a location map.
+SPAN_M = 2.0
+
+
+@torch.no_grad()
+def training_picture(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.ndarray:
+    """One row per person: crop, true IUV, predicted IUV, location map, mesh over the crop.
+
+    IUV images are red where u is large and green where v is; a location map shows x, y and z as
+    red, green and blue.
+
+    Args:
+        network: left in the mode it came in.
+        batch: B people, on the network's device.
+        faces: (F, 3) of the body.
+
+    Returns:
+        (B * S, 5 * S, 3) uint8 RGB.
+    """
+    was_training = network.training
+    output = network.eval()(normalize_images(batch.images))
+    network.train(was_training)
+    size = batch.images.shape[1]
+    overlays = _overlays(batch.images, output.vertices.float(), output.camera.float(), faces)
+    rows = []
+    for index in range(len(batch)):
+        tiles = [batch.images[index].cpu().numpy(), _iuv_tile(batch.iuv[index], size),
+                 _iuv_tile(output.iuv[index].float(), size),
+                 _map_tile(output.location_map[index].float(), size), overlays[index]]
+        rows.append(np.hstack(tiles))
+    return np.vstack(rows)
+
+
+def _iuv_tile(iuv: Tensor, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 of a (3, h, w) IUV image."""
+    foreground, u, v = iuv.cpu().numpy()
+    shown = foreground > FOREGROUND_THRESHOLD
+    colors = np.stack([u, v, 1 - u], axis=-1) * shown[..., None]
+    return _enlarged(colors * 255, size)
+
+
+def _map_tile(location_map: Tensor, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 of a (3, R, R) location map."""
+    return _enlarged((location_map.cpu().numpy().transpose(1, 2, 0) / SPAN_M + 0.5) * 255, size)
+
+
+def _enlarged(colors: np.ndarray, size: int) -> np.ndarray:
+    picture = np.clip(colors, 0, 255).astype(np.uint8)
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_NEAREST)
+
+
+def _overlays(images: Tensor, vertices: Tensor, camera: Tensor, faces: Tensor) -> np.ndarray:
+    """(B, S, S, 3) uint8: shaded meshes over the crops."""
+    projected = project_weak_perspective(vertices, camera)
+    points = torch.cat([projected, vertices[..., 2:]], dim=-1)
+    face_index = rasterize(points, faces.to(points.device), images.shape[1],
+                           cull_backfaces=True).face_index.cpu().numpy()
+    corners = vertices.cpu().numpy()[:, faces.cpu().numpy()]  # (B, F, 3, 3)
+    normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    facing = np.abs(normals[..., 2]) / np.maximum(np.linalg.norm(normals, axis=-1), 1e-12)
+    pictures = images.cpu().numpy().astype(np.float32)
+    for picture, index, light in zip(pictures, face_index, facing, strict=True):
+        shown = index >= 0
+        color = MESH_COLOR * (0.3 + 0.7 * light[index[shown]])[:, None]
+        picture[shown] += MESH_OPACITY * (color - picture[shown])
+    return np.clip(pictures, 0, 255).astype(np.uint8)

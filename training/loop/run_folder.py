@@ -1,0 +1,142 @@
+"""The folder of a training run: config, checkpoint, log, curves and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from decomr_core.base.files import replacing
+
+__all__ = ['RunFolder', 'without_folders']
+
+CHECKPOINT, CONFIG, LOG, NETWORK = (
+    'checkpoint.pt', 'config.json', 'log.jsonl', 'network.safetensors')
+CURVES = 'tensorboard'
+
+
+class RunFolder:
+    """Where a run writes; nothing half-written ever takes the place of something whole.
+
+    Args:
+        path: the folder; made if it is missing.
+        is_writing: False for the processes that leave writing to another.
+        has_tensorboard: whether curves and pictures are written for TensorBoard.
+    """
+
+    def __init__(self, path: Path, is_writing: bool = True, has_tensorboard: bool = False) -> None:
+        self.path, self.is_writing = path, is_writing
+        self.has_tensorboard = has_tensorboard
+        self._curves = None
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a run was saved here."""
+        return (self.path / CHECKPOINT).is_file()
+
+    def open(self, config: dict[str, Any]) -> None:
+        """Makes the folder and writes the resolved config, as a file that `--config` takes.
+
+        Args:
+            config: with the groups of the command line on top.
+        """
+        if not self.is_writing:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path / CONFIG) as part:
+            part.write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
+        if self.has_tensorboard:
+            self._curves = _summary_writer(self.path / CURVES)
+
+    @property
+    def network_path(self) -> Path:
+        """The weights file."""
+        return self.path / NETWORK
+
+    @property
+    def log_path(self) -> Path:
+        """The log: a JSON object per line."""
+        return self.path / LOG
+
+    def log(self, step: int, seconds: float, entry: dict[str, Any]) -> None:
+        """Appends a line to the log, and its numbers to the curves."""
+        with self.log_path.open('a', encoding='utf-8') as handle:
+            row = {'step': step, 'seconds': round(seconds, 1), **entry}
+            handle.write(json.dumps(row) + '\n')
+        if self._curves is not None:
+            for name, value in _flat(entry):
+                self._curves.add_scalar(name, value, step)
+
+    def log_picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """Adds an (H, W, 3) uint8 RGB picture to TensorBoard, where that is written."""
+        if self._curves is not None:
+            self._curves.add_image(name, picture, step, dataformats='HWC')
+            self._curves.flush()
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replaces the checkpoint in one step.
+
+        Raises:
+            RuntimeError: it could not be written (a full disk); the previous one is still there.
+        """
+        target = self.path / CHECKPOINT
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as part:
+                torch.save(state, part)
+        except (OSError, RuntimeError) as error:
+            kept = 'the previous one is still there' if target.is_file() else 'there is none yet'
+            raise RuntimeError(f'could not write {target}: {error}; {kept}; make room and go on '
+                               'with --resume') from error
+
+    def load_checkpoint(self, device: torch.device) -> dict[str, Any]:
+        """The state of the last checkpoint.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the file is damaged.
+        """
+        path = self.path / CHECKPOINT
+        if not path.is_file():
+            raise FileNotFoundError(f'no checkpoint at {path}; start the run without --resume')
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            # Damaged files raise almost anything; all of it means the same to the user.
+            raise ValueError(f'{path} is damaged ({type(error).__name__}); start again without '
+                             '--resume in another folder') from error
+
+    def close(self) -> None:
+        """Ends the curves."""
+        if self._curves is not None:
+            self._curves.close()
+
+
+def without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as weights carry it: of each file its name, not where it lay."""
+    return {key: without_folders(value) if isinstance(value, dict)
+            else Path(value).name if isinstance(value, str) else value
+            for key, value in config.items()}
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(f'tensorboard: true needs TensorBoard ({error}): pip install '
+                          'tensorboard, or set it to false') from error
+    return SummaryWriter(str(folder))
+
+
+def _flat(entry: dict[str, Any], prefix: str = '') -> list[tuple[str, float]]:
+    """The numbers of nested dicts, by their path."""
+    found: list[tuple[str, float]] = []
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            found += _flat(value, f'{prefix}{name}/')
+        elif isinstance(value, int | float):
+            found.append((f'{prefix}{name}', float(value)))
+    return found

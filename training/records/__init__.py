@@ -1,0 +1,1 @@
+"""One annotated or rendered person, and batches of them, whatever their source."""

@@ -1,0 +1,1 @@
+"""People rendered on the fly: who they are, how they are drawn, in which processes."""

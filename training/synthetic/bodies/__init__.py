@@ -1,0 +1,1 @@
+"""Poses and shapes of rendered people, by rule or recorded."""

@@ -1,0 +1,1 @@
+"""What rendered people wear: garments, folds, painted outfits."""

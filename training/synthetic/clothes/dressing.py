@@ -1,0 +1,320 @@
+"""Dressed people: which garments somebody wears, the posed mesh of body and garments, its colours.
+
+The labels stay the body's: its own surface where the naked body lies under the cloth, and the
+nearest body vertex where cloth or hair stands out beyond it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decomr_core.body_models import BodyModel
+from decomr_core.body_models.body_model import skin
+from decomr_core.body_models.frames import in_root_frame
+from decomr_core.geometry.rasterizer import Fragments, rasterize
+from training.synthetic.clothes import appearance
+from training.synthetic.clothes.folds import hang_in_folds, turned_by_heights, wrinkle_heights
+from training.synthetic.clothes.loose_garments import CUTS, LOOSE_KIND, loose_garments
+from training.synthetic.clothes.surface import BodySurface
+from training.synthetic.clothes.texture_stack import TextureStack
+from training.synthetic.clothes.wardrobe import KINDS, Garment, Wardrobe
+
+__all__ = ['Clothing', 'Dresser']
+
+BODY, OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE = range(9)
+CODES = dict(zip((*KINDS, LOOSE_KIND), (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE),
+                 strict=True))
+SHARES = {'hair': .92, 'hat': .12, 'brows': .9, 'lashes': .5, 'eyes': 1.0, 'shoes': .93}
+"""How often people wear an item of each kind."""
+LOOSE_SHARE = .22
+"""Of the people so many wear a skirt, a dress or a coat."""
+CUTOUT = {'hair': .35, 'brows': .3, 'lashes': .3}
+"""Kinds whose textures are cut out, and at which opacity."""
+FOLDED_COLUMNS = 96
+"""Vertices around a skirt with folds: at least eight per fold."""
+FOLDS_FROM = 1.3
+"""Where folds begin, on the surface's `down` coordinate."""
+TEXELS_PER_M = 300.0
+"""Of the garments' textures at full size, about."""
+DETAIL = (.45, 1.5)
+"""Folds and seams of a texture darken or lighten a new colour by so much at most."""
+
+
+@dataclass(frozen=True)
+class Clothing:
+    """What one person wears.
+
+    Attributes:
+        garments: the items.
+        skin: texture row of the skin.
+        is_repainted: whether the outfit gets new colours and patterns instead of a tint.
+        are_shoes_repainted: the same for the shoes.
+        tint: (3,) factor of the outfit's own colours.
+        looseness: how far the outfit stands off, as a share of a rule-drawn one.
+    """
+
+    garments: list[Garment]
+    skin: int
+    is_repainted: bool
+    are_shoes_repainted: bool
+    tint: Tensor
+    looseness: float
+
+
+@dataclass(frozen=True)
+class _Mesh:
+    """Body and garments of one person, as one mesh of W vertices and F faces."""
+
+    vertices: Tensor  # (W, 3) root frame, m
+    faces: Tensor  # (F, 3)
+    face_uv: Tensor  # (F, 3, 2)
+    face_texture: Tensor  # (F,)
+    face_code: Tensor  # (F,)
+    body_vertex: Tensor  # (W,)
+    heights: Tensor | None = None  # (W,) of wrinkles, m; None: without
+
+
+class Dresser:
+    """Dresses people from a wardrobe.
+
+    Args:
+        wardrobe: what there is.
+        body: the body that wears it.
+        has_folds: whether loose garments can hang in folds.
+    """
+
+    def __init__(self, wardrobe: Wardrobe, body: BodyModel, has_folds: bool = False) -> None:
+        self._body = body
+        self._kinds = {kind: [_two_sided(item) if kind in CUTOUT else item
+                              for item in wardrobe.of_kind(kind)] for kind in KINDS}
+        self._num_skins = len(wardrobe.skins)
+        opaque = torch.full((*wardrobe.skins.shape[:3], 1), 255, dtype=torch.uint8)
+        plain = torch.full((1, *wardrobe.textures.shape[1:]), 255, dtype=torch.uint8)
+        self._first_skin = len(wardrobe.textures)
+        self._stack = TextureStack(torch.cat(
+            [wardrobe.textures, torch.cat([wardrobe.skins, opaque], -1), plain]))
+        self._mean = self._stack.mean_colors()
+        row = self._first_skin + self._num_skins
+        self._loose = [_two_sided(item) for item in loose_garments(body, row)]
+        self._folded = {item.name: _two_sided(item) for item in loose_garments(
+            body, row, FOLDED_COLUMNS, bends_at_knees=True)} if has_folds else {}
+        self._skin_uv = wardrobe.skin_uv
+        self._first_face = torch.zeros(body.num_vertices, dtype=torch.int64)
+        self._first_corner = torch.zeros(body.num_vertices, dtype=torch.int64)
+        for corner in range(3):
+            self._first_face[body.faces[:, corner]] = torch.arange(len(body.faces))
+            self._first_corner[body.faces[:, corner]] = corner
+        self._cutout = torch.full((len(CODES) + 1,), -1.0)
+        for kind, limit in CUTOUT.items():
+            self._cutout[CODES[kind]] = limit
+
+    def choose(self, rng: np.random.Generator) -> Clothing:
+        """What one person wears, at random."""
+        outfits = self._kinds['outfit']
+        garments = [outfits[rng.integers(len(outfits))]]
+        for kind, share in SHARES.items():
+            items = self._kinds[kind]
+            pick = rng.random() < share
+            number = int(rng.integers(max(len(items), 1)))
+            if pick and items:
+                garments.append(items[number])
+        if any(item.kind == 'hat' for item in garments):
+            garments = [item for item in garments if item.kind != 'hair']
+        if rng.random() < LOOSE_SHARE:
+            garments.append(self._loose[rng.integers(len(self._loose))])
+        tint = torch.from_numpy(rng.uniform(.5, 1.3, 3).astype(np.float32))
+        skin = self._first_skin + int(rng.integers(self._num_skins))
+        return Clothing(garments, skin, rng.random() < .6, rng.random() < .5, tint,
+                        float(rng.choice([0, rng.uniform(0, 1.5)])))
+
+    def in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
+        """The clothes with folds in skirts, dresses and coats."""
+        garments = []
+        for garment in clothing.garments:
+            if garment.kind == LOOSE_KIND:
+                first, last, _, off_hem = CUTS[garment.name]
+                begin = max(FOLDS_FROM - first, 0) / (last - first)
+                garment = hang_in_folds(rng, self._folded[garment.name], FOLDED_COLUMNS, begin,
+                                        off_hem)
+            garments.append(garment)
+        return replace(clothing, garments=garments)
+
+    def wrinkled(self, rng: np.random.Generator, clothing: Clothing, mesh: _Mesh) -> _Mesh:
+        """The mesh with wrinkles in outfit and loose garments."""
+        heights, start = mesh.vertices.new_zeros(len(mesh.vertices)), self._body.num_vertices
+        for garment in clothing.garments:
+            end = start + len(garment.template)
+            if garment.kind in ('outfit', LOOSE_KIND):
+                heights[start:end] = wrinkle_heights(rng, garment)
+            start = end
+        return replace(mesh, heights=heights)
+
+    def mesh(self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor,
+             push: Tensor) -> _Mesh:
+        """Body and garments of one person.
+
+        Args:
+            clothing: what the person wears.
+            vertices: (V, 3) of the body, root frame, m.
+            transforms: (24, 4, 4) of the joints.
+            shape: (10,).
+            push: (V, 3) by which a loose outfit stands further off at each body vertex, m.
+        """
+        body = self._body
+        hidden = torch.zeros(body.num_vertices, dtype=torch.bool)
+        for garment in clothing.garments:
+            hidden |= garment.hidden
+        shown = ~hidden[body.faces].all(1)
+        points, faces, uv = [vertices], [body.faces[shown]], [self._skin_uv[shown]]
+        rows, codes = [(clothing.skin, len(faces[0]))], [(BODY, len(faces[0]))]
+        under, start = [torch.arange(len(vertices))], len(vertices)
+        for garment in clothing.garments:
+            own = _posed(garment, transforms, shape)
+            if garment.kind in ('outfit', LOOSE_KIND) and clothing.looseness:
+                own = own + push[garment.body_vertex] * clothing.looseness
+            points.append(own)
+            faces.append(garment.faces + start)
+            uv.append(garment.face_uv)
+            rows.append((garment.texture, len(garment.faces)))
+            codes.append((CODES[garment.kind], len(garment.faces)))
+            under.append(garment.body_vertex)
+            start += len(own)
+        return _Mesh(torch.cat(points), torch.cat(faces), torch.cat(uv), _repeated(rows),
+                     _repeated(codes), torch.cat(under))
+
+    def draw(self, mesh: _Mesh, crop_points: Tensor, size: int) -> Fragments:
+        """What is seen of a dressed person: one image, hair cut out of its textures.
+
+        Args:
+            mesh: the person.
+            crop_points: (W, 3) its vertices as crop x, y and depth.
+            size: S, px.
+        """
+        def is_opaque(face: Tensor, weights: Tensor) -> Tensor:
+            """The alpha test of `rasterize`: (M,) bool of faces (M,) and weights (M, 3)."""
+            limit = self._cutout[mesh.face_code[face]]
+            keep = limit < 0
+            rows = (~keep).nonzero()[:, 0]
+            if len(rows):
+                own = face[rows]
+                uv = (mesh.face_uv[own] * weights[rows, :, None]).sum(1)
+                keep[rows] = self._stack.alpha(mesh.face_texture[own], uv) > limit[rows]
+            return keep
+
+        return rasterize(crop_points[None], mesh.faces, size, cull_backfaces=True,
+                         is_opaque=is_opaque)
+
+    def labels(self, naked: Fragments, dressed: Fragments, mesh: _Mesh) -> Fragments:
+        """The body's surface at each pixel of a dressed person (one image).
+
+        Args:
+            naked: the body alone.
+            dressed: as `draw` gives it, of the same person.
+            mesh: the person.
+        """
+        beyond = (dressed.face_index >= 0) & (naked.face_index < 0)
+        face, weights = naked.face_index.clone(), naked.barycentric.clone()
+        corner = dressed.barycentric[beyond].argmax(1, keepdim=True)
+        vertex = mesh.faces[dressed.face_index[beyond]].gather(1, corner)[:, 0]
+        vertex = mesh.body_vertex[vertex]
+        face[beyond] = self._first_face[vertex]
+        weights[beyond] = torch.nn.functional.one_hot(
+            self._first_corner[vertex], 3).to(weights)
+        return Fragments(face, weights, dressed.depth)
+
+    def colors(self, clothing: Clothing, mesh: _Mesh, seen: Fragments, outfit: appearance.Outfits,
+               stains: Tensor, surface: BodySurface, pixels_per_m: float,
+               ) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour, gloss and normal of each pixel that shows the person.
+
+        Args:
+            clothing: what the person wears.
+            mesh: the person.
+            seen: as `draw` gives it.
+            outfit: rule-drawn colours and patterns of this person, (1,) and (1, 3).
+            stains: (V,) blotches, about -2 to 2.
+            surface: the body's coordinates.
+            pixels_per_m: of the picture, at the person.
+
+        Returns:
+            albedo (M, 3) in 0..1, gloss (M,), unit normals (M, 3) towards the camera.
+        """
+        shown = seen.face_index >= 0
+        face, weights = seen.face_index[shown], seen.barycentric[shown]
+        corners = mesh.faces.index_select(0, face)
+        uv = (mesh.face_uv.index_select(0, face) * weights[..., None]).sum(1)
+        code, row = mesh.face_code[face], mesh.face_texture[face]
+        level = int(np.clip(np.round(np.log2(TEXELS_PER_M / max(pixels_per_m, 1))), 0, 2))
+        own = self._stack.sample(row, uv, level)[:, :3]
+        detail = (own.mean(1) / self._mean[row].mean(1).clamp(min=.02)).clamp(*DETAIL)
+        under = mesh.body_vertex[corners]
+        points = surface.blend(under, weights)
+        wide = {name: value.expand(len(face), *value.shape[1:]) for name, value in outfit.items()}
+        cloth = appearance.paint_cloth(points, wide, (stains[under] * weights).sum(1))
+        relative = own / self._mean[row].clamp(min=.02)
+        color = own.clone()
+        color[code == BODY] = (relative * outfit['skin'])[code == BODY]
+        for hairy in (HAIR, BROWS, LASHES):
+            color[code == hairy] = (detail[:, None] * outfit['hair'])[code == hairy]
+        repainted = {OUTFIT: clothing.is_repainted, HAT: True, LOOSE: True}
+        for kind, is_repainted in repainted.items():
+            chosen = code == kind
+            color[chosen] = (cloth * detail[:, None] if is_repainted
+                             else own * clothing.tint)[chosen]
+        if clothing.are_shoes_repainted:
+            color[code == SHOES] = (detail[:, None] * outfit['shoes'])[code == SHOES]
+        is_skin = (code == BODY) | (code == EYES)
+        gloss = outfit['gloss'] * torch.where(is_skin, 1.0, .3)
+        return color.clamp(0, 1), gloss, _normals(mesh, corners, weights, code)
+
+
+def _posed(garment: Garment, transforms: Tensor, shape: Tensor) -> Tensor:
+    """A garment's vertices (G, 3), root frame, m."""
+    resting = garment.template + garment.shapedirs @ shape
+    return in_root_frame(skin(resting[None], garment.weights, transforms[None])[0])
+
+
+def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Tensor:
+    """Smooth unit normals (M, 3) of pixels; those of cards of hair turn to the camera."""
+    # Only faces around visible vertices count.
+    is_used = torch.zeros(len(mesh.vertices), dtype=torch.bool)
+    is_used[corners] = True
+    rows = is_used[mesh.faces].any(1).nonzero()[:, 0]
+    faces, kind = mesh.faces[rows], mesh.face_code[rows]
+    points = mesh.vertices[faces]
+    a, b, c = points.unbind(1)
+    flat = torch.linalg.cross(b - a, c - a)
+    # The two sides of a two-sided item would cancel each other: both turn to the camera.
+    is_thin = (kind == HAIR) | (kind == LOOSE)
+    flat[is_thin & (flat[:, 2] > 0)] *= -1
+    if mesh.heights is not None:
+        cloth = ((kind == OUTFIT) | (kind == LOOSE)).nonzero()[:, 0]
+        flat[cloth] = turned_by_heights(flat[cloth], points[cloth], mesh.heights[faces[cloth]])
+    smooth = torch.zeros_like(mesh.vertices)
+    for corner in range(3):
+        smooth.index_add_(0, faces[:, corner], flat)
+    normal = torch.nn.functional.normalize((smooth[corners] * weights[..., None]).sum(1), dim=1)
+    is_away = ((normal[:, 2] > 0) & ((code == HAIR) | (code == LOOSE))
+               ) | (normal.square().sum(1) < .5)
+    own = torch.nn.functional.normalize(torch.linalg.cross(
+        mesh.vertices[corners[:, 1]] - mesh.vertices[corners[:, 0]],
+        mesh.vertices[corners[:, 2]] - mesh.vertices[corners[:, 0]]), dim=1)
+    return torch.where(is_away[:, None], own, normal)
+
+
+def _two_sided(garment: Garment) -> Garment:
+    """The item with each face also seen from behind."""
+    return Garment(
+        garment.name, garment.kind, garment.template, garment.shapedirs, garment.weights,
+        garment.body_vertex, torch.cat([garment.faces, garment.faces.flip(1)]),
+        torch.cat([garment.face_uv, garment.face_uv.flip(1)]), garment.hidden, garment.texture)
+
+
+def _repeated(runs: list[tuple[int, int]]) -> Tensor:
+    """(F,) int64 of (value, count) runs."""
+    values, counts = (torch.tensor(column) for column in zip(*runs, strict=True))
+    return values.repeat_interleave(counts)

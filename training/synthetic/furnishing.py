@@ -1,0 +1,136 @@
+"""Draws furniture together with the people on it; depth decides which hides which."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from training.synthetic.clothes import appearance
+from training.synthetic.furniture.furniture import Furniture, furnish
+from training.synthetic.furniture.resting import find_resting
+from training.synthetic.painting import Bodies, Drawn
+from training.synthetic.scenes.compositing import openness
+from training.synthetic.scenes.layers import Layers, Shadow
+from training.synthetic.scenes.solids import Hits, Rays, Solid, cast, surface
+from training.synthetic.scenes.textures import TextureBank
+from training.synthetic.scenes.viewpoints import Framing, Viewpoints, pixel_rays
+
+__all__ = ['Furnisher']
+
+MOST_HIDDEN = 0.5
+"""Largest share of a person that furniture may hide; parts that hide more are left out."""
+
+
+@dataclass(frozen=True)
+class Furnisher:
+    """Puts furniture under people.
+
+    Attributes:
+        bank: textures.
+        parts: (V,) the joint that each vertex of the body follows.
+    """
+
+    bank: TextureBank
+    parts: np.ndarray
+
+    def add(self, rng: np.random.Generator, drawn: Drawn, bodies: Bodies, views: Viewpoints,
+            framing: Framing, lights: list[dict[str, np.ndarray]]) -> Layers:
+        """Draws furniture under those who sit or lie into the pictures of `drawn`.
+
+        Args:
+            rng: the source of chance.
+            drawn: the people.
+            bodies: the same people without clothes.
+            views: the cameras.
+            framing: the crops.
+            lights: of each person, as `appearance.shade` needs it.
+        """
+        layers = Layers.without_furniture(drawn.people, drawn.silhouettes)
+        silhouettes, seen = drawn.silhouettes.copy(), drawn.silhouettes.copy()
+        for index, own in enumerate(rng.spawn(len(seen))):
+            found = self._furniture(own, bodies, views, framing, index)
+            if found is None:
+                continue
+            depth = drawn.surface.depth[index].numpy()
+            rays = pixel_rays(framing, index, len(depth))
+            solids, hits = _what_may_stay(found, rays, depth)
+            if not solids:
+                continue
+            is_front = hits.depth < depth
+            seen[index] &= ~is_front
+            silhouettes[index] |= hits.solid >= 0
+            _lay_over(layers.people[index], solids, hits, rays, depth, lights[index])
+            layers.lift_m[index] = found.lift_m
+            corners = np.stack([solid.corners for solid in solids])
+            layers.shadows[index] = Shadow(corners, own.uniform(.6, 3), own.uniform(.15, .6))
+        return Layers(layers.people, silhouettes, seen, layers.whole, layers.lift_m,
+                      layers.shadows)
+
+    def _furniture(self, rng: np.random.Generator, bodies: Bodies, views: Viewpoints,
+                   framing: Framing, index: int) -> Furniture | None:
+        """The furniture of one person in the camera frame, or None."""
+        resting = find_resting(bodies.vertices[index].double().numpy(),
+                               bodies.joints[index].double().numpy(), self.parts, views.up[index])
+        found = furnish(rng, self.bank, resting) if resting is not None else None
+        if found is None:
+            return None
+        origin = resting.origin + framing.translation_m[index]
+        base, *extras = ([solid.moved(origin, resting.basis) for solid in group]
+                         for group in (found.base, *found.extras))
+        return Furniture(base, extras, found.lift_m)
+
+
+def _what_may_stay(furniture: Furniture, rays: Rays,
+                   depth: np.ndarray) -> tuple[list[Solid], Hits | None]:
+    """The parts that leave enough of the person visible, and where the rays hit them.
+
+    Args:
+        furniture: in the camera frame.
+        rays: of the picture.
+        depth: (S, S) of the person, m; inf elsewhere.
+    """
+    person = depth < np.inf
+    limit = MOST_HIDDEN * person.sum()
+
+    def hides_little(hits: Hits) -> bool:
+        """Whether enough of the person is in front of the hits."""
+        return (person & (hits.depth < depth)).sum() <= limit
+
+    groups = [(group, cast(group, rays)) for group in (furniture.base, *furniture.extras)]
+    if not hides_little(groups[0][1]):
+        return [], None
+    kept = [one for one in groups if hides_little(one[1])]
+    while not hides_little(merged := _merged(kept)):
+        kept.pop()
+    return list(itertools.chain(*(solids for solids, _ in kept))), merged
+
+
+def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
+    """The nearest hits of several groups of solids; solids are numbered through."""
+    first, start = None, 0
+    for solids, hits in groups:
+        if first is None:
+            first = Hits(hits.depth.copy(), hits.solid.copy(), hits.axis.copy())
+        nearer = hits.depth < first.depth
+        np.copyto(first.depth, hits.depth, where=nearer)
+        np.copyto(first.solid, hits.solid + np.int16(start), where=nearer)
+        np.copyto(first.axis, hits.axis, where=nearer)
+        start += len(solids)
+    return first
+
+
+def _lay_over(person: np.ndarray, solids: list[Solid], hits: Hits, rays: Rays, depth: np.ndarray,
+              light: dict[str, np.ndarray]) -> None:
+    """Draws lit furniture into a person's picture (S, S, 3) where it is nearer; in place."""
+    shown = hits.depth < depth
+    colors, normals = (torch.from_numpy(values)
+                       for values in surface(solids, hits, rays, shown))
+    wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
+        len(colors), *np.shape(value)) for name, value in light.items()}
+    lit = appearance.shade(colors / 255, colors.new_zeros(len(colors)), normals, wide) * 255
+    nearest = np.minimum(depth, hits.depth)
+    open_share = openness(nearest, (nearest < np.inf).astype(np.uint8))
+    person[shown] = lit.numpy() * open_share[shown]

@@ -1,0 +1,1 @@
+"""Furniture that fits the person on it."""

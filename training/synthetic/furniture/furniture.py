@@ -1,0 +1,270 @@
+"""Chairs, stools, sofas, benches, beds and tables by rule, fitted to the person on them.
+
+Everything is in the frame of `resting.Resting`: forward, left, up, metres, the ground at 0. Parts
+that would intersect the body are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from training.synthetic.furniture.furniture_parts import (
+    Seat,
+    any_material,
+    backrest,
+    board,
+    legs,
+    seat_under,
+)
+from training.synthetic.furniture.resting import HEAD, Resting
+from training.synthetic.furniture.tables import table_before
+from training.synthetic.scenes.solids import Material, Solid, box, cylinder
+from training.synthetic.scenes.textures import TextureBank
+
+__all__ = ['Furniture', 'furnish']
+
+DEEPEST_M = 0.015
+"""Largest depth of a body vertex inside furniture: flesh and cushions give way."""
+DEEPEST_IN_BED_M = 0.08
+DEEPEST_SEAT_M = 0.8
+"""Largest depth of lying limbs in a mattress, and the largest depth of a seat: a backrest farther
+behind is left out."""
+LYING_KINDS = {'floor': .35, 'mattress': .2, 'bed': .45}
+TRIES = 4
+
+
+@dataclass
+class Furniture:
+    """What a person sits or lies on.
+
+    Attributes:
+        base: the parts that carry the person.
+        extras: groups of parts that can be left out: backrest, armrests, table, headboard, pillow.
+        lift_m: height of the person's lowest point above the floor.
+    """
+
+    base: list[Solid]
+    extras: list[list[Solid]] = field(default_factory=list)
+    lift_m: float = 0.0
+
+
+def furnish(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """Furniture for a person, in the person's frame; None for the bare floor or if nothing fits.
+
+    Args:
+        rng: the source of chance.
+        bank: textures.
+        resting: the person.
+    """
+    if resting.is_lying:
+        kind = rng.choice(list(LYING_KINDS), p=list(LYING_KINDS.values()))
+        return None if kind == 'floor' else _bed(rng, bank, resting, kind == 'bed')
+    if resting.is_on_cushion:
+        found = _cushion(rng, bank, resting)
+        return found if found is not None and _fits(found.base, resting) else None
+    for _ in range(TRIES):
+        found = BUILDERS[rng.choice(len(BUILDERS), p=SHARES)](rng, bank, resting)
+        if found is not None and _fits(found.base, resting):
+            found.extras.append(table_before(rng, bank, resting))
+            found.extras = [group for group in found.extras if group and _fits(group, resting)]
+            return found
+    return None
+
+
+def _fits(solids: list[Solid], resting: Resting) -> bool:
+    """Whether the body is outside the solids."""
+    return all(solid.depth_of(resting.points).max() <= DEEPEST_M for solid in solids)
+
+
+def _with_back(resting: Resting, furniture: Furniture, seat: Seat,
+               rest: tuple[list[Solid], float]) -> tuple[Furniture, Seat]:
+    """Adds a backrest if it is near enough; gives the seat extended back to it."""
+    parts, begin = rest
+    if seat.front - begin > DEEPEST_SEAT_M:
+        return furniture, seat
+    furniture.extras.append(parts)
+    return furniture, replace(seat, back=min(seat.back, begin))
+
+
+def _chair(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """Four legs, a board, mostly a backrest, sometimes armrests."""
+    seat = seat_under(rng, resting, rng.uniform(.36, .5), rng.uniform(.38, .5), resting.front_m)
+    if seat is None:
+        return None
+    frame = any_material(rng, bank, 'wood', 'metal')
+    cover = frame if rng.random() < .4 else any_material(rng, bank, 'wood', 'cloth', 'metal')
+    furniture, thick = Furniture([]), rng.uniform(.015, .07)
+    if rng.random() < .88:
+        rest = backrest(resting, seat, (rng.uniform(.02, .22), rng.uniform(.32, .6)),
+                        rng.uniform(.015, .06), cover if rng.random() < .6 else frame,
+                        int(rng.integers(0, 5)))
+        furniture, seat = _with_back(resting, furniture, seat, rest)
+    furniture.base = [board(seat, thick, cover), *legs(
+        seat, rng.uniform(.02, .05), seat.top - thick, frame, rng.random() < .5)]
+    if rng.random() < .3:
+        furniture.extras.append(_arms(rng, seat, rng.uniform(.03, .06), frame, True))
+    return furniture
+
+
+def _office_chair(rng: np.random.Generator, bank: TextureBank,
+                  resting: Resting) -> Furniture | None:
+    """A thick seat on a column with five feet, a backrest, often armrests."""
+    seat = seat_under(rng, resting, rng.uniform(.4, .52), rng.uniform(.44, .54), resting.front_m)
+    if seat is None:
+        return None
+    cover = any_material(rng, bank, 'cloth', 'cloth', 'metal')
+    frame = any_material(rng, bank, 'metal')
+    furniture, thick = Furniture([]), rng.uniform(.05, .09)
+    rest = backrest(resting, seat, (rng.uniform(.0, .15), rng.uniform(.4, .8)),
+                    rng.uniform(.03, .09), cover)
+    furniture, seat = _with_back(resting, furniture, seat, rest)
+    middle = np.array([(seat.back + seat.front) / 2, (seat.left + seat.right) / 2, 0])
+    furniture.base = [board(seat, thick, cover),
+                      cylinder(middle, .03, seat.top - thick, frame)]
+    for angle in rng.uniform(0, 2) + np.arange(5) * 2 * np.pi / 5:
+        ahead = np.array([np.cos(angle), np.sin(angle), 0])
+        axes = np.stack([ahead, [-ahead[1], ahead[0], 0], [0, 0, 1]])
+        furniture.base.append(Solid(middle + .15 * ahead + [0, 0, .07], axes,
+                                    np.array([.15, .02, .02]), False, frame))
+    if rng.random() < .6:
+        furniture.extras.append(_arms(rng, seat, rng.uniform(.04, .09), frame, True))
+    return furniture
+
+
+def _stool(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """A round seat on legs or on a column."""
+    seat = seat_under(rng, resting, 2 * rng.uniform(.15, .21), .4, resting.front_m)
+    if seat is None:
+        return None
+    radius, thick = (seat.front - seat.back) / 2, rng.uniform(.02, .07)
+    middle = (seat.back + radius, (seat.left + seat.right) / 2)
+    seat = replace(seat, left=middle[1] + .8 * radius, right=middle[1] - .8 * radius)
+    frame = any_material(rng, bank, 'wood', 'metal')
+    cover = any_material(rng, bank, 'wood', 'cloth')
+    base = [cylinder((*middle, seat.top - thick), radius, thick, cover)]
+    if rng.random() < .4:
+        base += [cylinder((*middle, 0), .03, seat.top - thick, frame),
+                 cylinder((*middle, 0), .2, .03, frame)]
+    else:
+        base += legs(seat, rng.uniform(.02, .04), seat.top - thick, frame, True)
+    return Furniture(base)
+
+
+def _sofa(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """A block with a cushion, a thick backrest and mostly thick armrests."""
+    wide = rng.uniform(.55, .75) if rng.random() < .5 else rng.uniform(1.2, 2.2)
+    seat = seat_under(rng, resting, rng.uniform(.5, .6), wide, resting.block_m)
+    if seat is None:
+        return None
+    aside = rng.uniform(-.5, .5) * max(wide - .6, 0)
+    seat = replace(seat, left=seat.left + aside, right=seat.right + aside)
+    cover = any_material(rng, bank, 'cloth')
+    cushion = cover if rng.random() < .7 else any_material(rng, bank, 'cloth')
+    rest = backrest(resting, seat, (.0, rng.uniform(.35, .65)), rng.uniform(.1, .22), cover)
+    furniture, seat = _with_back(resting, Furniture([]), seat, rest)
+    thick, foot = min(rng.uniform(.1, .18), .6 * seat.top), rng.uniform(.0, .1)
+    furniture.base = [board(seat, thick, cushion)]
+    if seat.top - thick - foot > .03:
+        furniture.base.append(board(seat, seat.top - thick - foot, cover, thick))
+    if rng.random() < .8:
+        furniture.extras.append(_arms(rng, seat, rng.uniform(.08, .2), cover, False))
+    return furniture
+
+
+def _bench(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """A long board on two supports, sometimes with a backrest."""
+    seat = seat_under(rng, resting, rng.uniform(.3, .45), rng.uniform(1, 2.4), resting.front_m)
+    if seat is None:
+        return None
+    wood, thick = any_material(rng, bank, 'wood', 'wood', 'metal'), rng.uniform(.03, .07)
+    furniture = Furniture([])
+    if rng.random() < .5:
+        rest = backrest(resting, seat, (.12, rng.uniform(.35, .5)), .03, wood,
+                        int(rng.integers(2, 4)))
+        furniture, seat = _with_back(resting, furniture, seat, rest)
+    furniture.base = [board(seat, thick, wood)]
+    for side in (seat.left - .12, seat.right + .06):
+        furniture.base.append(box((seat.back + .03, side, 0),
+                                  (seat.front - .03, side + .06, seat.top - thick), wood))
+    return furniture
+
+
+def _block(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """A crate, a wall or a platform."""
+    seat = seat_under(rng, resting, rng.uniform(.35, 1.2), rng.uniform(.4, 2.5), resting.block_m)
+    if seat is None:
+        return None
+    return Furniture([board(seat, seat.top, any_material(rng, bank, 'wood', 'cloth', 'metal'))])
+
+
+def _cushion(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
+    """A cushion or a low block below a person who sits nearly on the ground."""
+    seat = seat_under(rng, resting, rng.uniform(.3, .5), rng.uniform(.35, .55), resting.block_m)
+    if seat is None:
+        return None
+    cover = any_material(rng, bank, 'cloth')
+    if rng.random() < .5:
+        return Furniture([board(seat, seat.top, cover)])
+    radius = (seat.front - seat.back) / 2
+    return Furniture([cylinder((seat.back + radius, (seat.left + seat.right) / 2, 0), radius,
+                               seat.top, cover)])
+
+
+def _bed(rng: np.random.Generator, bank: TextureBank, resting: Resting,
+         is_bed: bool) -> Furniture:
+    """A mattress, for a bed with frame and often a headboard, at times with a pillow."""
+    low, high = resting.points.min(0), resting.points.max(0)
+    back, front = low[0] - rng.uniform(.02, .2), high[0] + rng.uniform(.05, .25)
+    more = max(rng.uniform(.8, 1.6) - (high[1] - low[1]), .1) * rng.dirichlet([2, 2])
+    thick = rng.uniform(.08, .22)
+    # Heels and hands sink in where they are lower than the trunk.
+    top = min(resting.seat_m * rng.uniform(.5, 1), DEEPEST_IN_BED_M) - rng.uniform(0, .008)
+    lift = rng.uniform(.3, .6) if is_bed else thick
+    seat = Seat(back, front, high[1] + more[0], low[1] - more[1], top)
+    sheet = any_material(rng, bank, 'cloth')
+    furniture = Furniture([board(seat, thick + top, sheet)], lift_m=lift)
+    if is_bed:
+        frame = any_material(rng, bank, 'wood', 'metal', 'cloth')
+        wide = replace(seat, back=back - .03, front=front + .03, left=seat.left + .03,
+                       right=seat.right - .03)
+        furniture.base.append(board(wide, rng.uniform(.08, lift - thick + .03),
+                                    frame, thick + top - .03))
+        if rng.random() < .7:
+            furniture.extras.append([box((front, wide.right, -lift), (
+                front + .05, wide.left, rng.uniform(.1, .6)), frame)])
+    furniture.extras.append(_pillow(rng, bank, resting, seat))
+    furniture.extras = [group for group in furniture.extras if group and _fits(group, resting)]
+    return furniture
+
+
+def _pillow(rng: np.random.Generator, bank: TextureBank, resting: Resting,
+            seat: Seat) -> list[Solid]:
+    """A pillow that fills the gap between mattress and head, if there is one."""
+    x, y = resting.joints[HEAD, :2]
+    under = np.abs(resting.points[:, :2] - [x + .08, y]).max(1) < .18
+    top = float(resting.points[under, 2].min(initial=seat.top))
+    if top - seat.top < .02:
+        return []
+    return [box((x - .08, y - rng.uniform(.2, .35), seat.top),
+                (min(x + .3, seat.front), y + rng.uniform(.2, .35), top),
+                any_material(rng, bank, 'cloth'))]
+
+
+def _arms(rng: np.random.Generator, seat: Seat, wide: float, material: Material,
+          is_open: bool) -> list[Solid]:
+    """Two armrests: bars on posts, or solid down to the ground."""
+    top = seat.top + rng.uniform(.14, .26)
+    solids = []
+    for side in (seat.left, seat.right - wide):
+        low = (seat.back, side, top - .04 if is_open else 0)
+        solids.append(box(low, (seat.front, side + wide, top), material))
+        if is_open:
+            x = seat.back + .7 * (seat.front - seat.back)
+            solids.append(box((x, side, seat.top - .05), (x + .03, side + wide, top), material))
+    return solids
+
+
+BUILDERS = (_chair, _office_chair, _stool, _sofa, _bench, _block)
+SHARES = (.36, .18, .16, .14, .08, .08)

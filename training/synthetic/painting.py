@@ -1,0 +1,182 @@
+"""Draws people: their clothes, what each pixel shows of them, and its colour in their light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from decomr_core.geometry.rasterizer import Fragments, rasterize
+from training.synthetic.clothes import appearance
+from training.synthetic.clothes.dressing import Dresser
+from training.synthetic.clothes.surface import NUM_WAVES, BodySurface
+from training.synthetic.scenes.compositing import openness
+from training.synthetic.scenes.viewpoints import Framing, crop_points
+
+__all__ = ['Bodies', 'Drawn', 'Looks', 'Painter']
+
+Light = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """B naked people.
+
+    Attributes:
+        vertices: (B, V, 3) root frame, m.
+        joints: (B, 24, 3) root frame, m.
+        pose: (B, 24, 3) axis-angle, radians.
+        shape: (B, 10).
+    """
+
+    vertices: Tensor
+    joints: Tensor
+    pose: Tensor
+    shape: Tensor
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the clothes of B people look.
+
+    Attributes:
+        outfit: parameters of `appearance`.
+        folds, stains: (B, V) smooth functions on the surface, about -2 to 2.
+    """
+
+    outfit: appearance.Outfits
+    folds: Tensor
+    stains: Tensor
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """B dressed people on black.
+
+    Attributes:
+        people: (B, S, S, 3) float32, 0 to 255, lit.
+        silhouettes: (B, S, S) uint8, 1 where they are.
+        surface: the body's surface at each pixel.
+    """
+
+    people: np.ndarray
+    silhouettes: np.ndarray
+    surface: Fragments
+
+
+class Painter:
+    """Dresses and draws people.
+
+    Args:
+        body: a body model.
+        dresser: garments to wear; None: clothes by rule, which are regions of the body.
+        dressed_share: share of the people who wear garments, where there are any.
+    """
+
+    def __init__(self, body: nn.Module, dresser: Dresser | None, dressed_share: float) -> None:
+        self._body, self._dresser, self._dressed_share = body, dresser, dressed_share
+        self._surface = BodySurface(body)
+
+    def sample_looks(self, rng: np.random.Generator, count: int) -> Looks:
+        """Colours, patterns and folds of the clothes of B people."""
+        outfit = appearance.sample_outfits(rng, count)
+        folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
+        return Looks(outfit, folds, stains)
+
+    def draw(self, rng: np.random.Generator, bodies: Bodies, looks: Looks, framing: Framing,
+             lights: list[Light], size: int, folds: np.random.Generator | None = None) -> Drawn:
+        """Draws people.
+
+        Args:
+            rng: the source of chance.
+            bodies: B people.
+            looks: as `sample_looks` gives them.
+            framing: their crops.
+            lights: the light of each one, as `appearance.shade` needs it.
+            size: S, px.
+            folds: the source of chance of folds and wrinkles in garments; None: without them.
+        """
+        count = len(bodies.vertices)
+        stand_off = appearance.offsets(self._surface.vertices, looks.outfit, looks.folds)
+        push = self._surface.normals(bodies.vertices) * stand_off[..., None]
+        is_dressed = np.zeros(count, bool)
+        if self._dresser is not None:
+            is_dressed = rng.random(count) < self._dressed_share
+        bare = torch.from_numpy(is_dressed)[:, None, None]
+        outline = torch.where(bare, bodies.vertices, bodies.vertices + push)
+        seen = rasterize(crop_points(outline, framing), self._body.faces, size,
+                         cull_backfaces=True)
+        shown = (seen.face_index >= 0) & ~bare
+        people = outline.new_zeros(*shown.shape, 3)
+        people[shown] = self._color(outline, looks, seen, shown, lights)
+        depth = seen.depth.clone()
+        for index in np.flatnonzero(is_dressed):
+            dressed, people[index] = self._dress(rng, folds, bodies, looks, framing, index,
+                                                 push[index], lights[index], _part(seen, index))
+            for target, source in ((seen.face_index, dressed.face_index),
+                                   (seen.barycentric, dressed.barycentric),
+                                   (depth, dressed.depth)):
+                target[index] = source[0]
+        # The body may peep out of holes in the garments: what counts is what is coloured.
+        silhouettes = (depth < torch.inf).to(torch.uint8).numpy()
+        for person, mask, distance in zip(people.numpy(), silhouettes, depth.numpy(), strict=True):
+            person *= openness(distance, mask)
+        surface = Fragments(seen.face_index, seen.barycentric, depth)
+        return Drawn(people.numpy(), silhouettes, surface)
+
+    def _dress(self, rng: np.random.Generator, folds: np.random.Generator | None, bodies: Bodies,
+               looks: Looks, framing: Framing, index: int, push: Tensor, light: Light,
+               naked: Fragments) -> tuple[Fragments, Tensor]:
+        """One person in garments: the body's surface per pixel, and colours (S, S, 3)."""
+        dresser, size = self._dresser, naked.depth.shape[1]
+        clothing = dresser.choose(rng)
+        if folds is not None:
+            clothing = dresser.in_folds(folds, clothing)
+        transforms = self._body.joint_transforms(bodies.pose[index:index + 1],
+                                                 bodies.shape[index:index + 1])[0]
+        mesh = dresser.mesh(clothing, bodies.vertices[index], transforms, bodies.shape[index],
+                            push)
+        if folds is not None:
+            mesh = dresser.wrinkled(folds, clothing, mesh)
+        one = framing.part(index)
+        seen = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
+        pixels_per_m = size / 2 / float(one.half_side[0]) / float(one.translation_m[0, 2])
+        outfit = {name: value[index:index + 1] for name, value in looks.outfit.items()}
+        albedo, gloss, normals = dresser.colors(clothing, mesh, seen, outfit, looks.stains[index],
+                                                self._surface, pixels_per_m)
+        wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
+            len(albedo), *np.shape(value)) for name, value in light.items()}
+        shown = seen.face_index[0] >= 0
+        colors = albedo.new_zeros(size, size, 3)
+        colors[shown] = appearance.shade(albedo, gloss, normals, wide).clamp(max=1.2) * 255
+        return dresser.labels(naked, seen, mesh), colors
+
+    def _color(self, outline: Tensor, looks: Looks, seen: Fragments, shown: Tensor,
+               lights: list[Light]) -> Tensor:
+        """The lit colours (M, 3) of the pixels shown (B, S, S) of people in clothes by rule."""
+        image = shown.nonzero()[:, 0]
+        face, weights = seen.face_index[shown], seen.barycentric[shown]
+        corners = outline[image[:, None], self._body.faces[face]]  # (M, 3, 3)
+        normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = normals * normals.square().sum(1, keepdim=True).clamp_(min=1e-24).rsqrt_()
+        own = {name: value.index_select(0, image) for name, value in looks.outfit.items()}
+        stain = (looks.stains[image[:, None], self._body.faces[face]] * weights).sum(1)
+        albedo, gloss = appearance.paint(self._surface.points(face, weights), own, stain)
+        light = {name: torch.tensor(np.stack([item[name] for item in lights]),
+                                    dtype=torch.float32).index_select(0, image)
+                 for name in lights[0]}
+        return appearance.shade(albedo, gloss, normals, light) * 255
+
+
+def _part(fragments: Fragments, index: int) -> Fragments:
+    """One image's fragments, as a batch of one."""
+    return Fragments(fragments.face_index[index:index + 1],
+                     fragments.barycentric[index:index + 1], fragments.depth[index:index + 1])
+
+
+def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
+    """Weights (B, NUM_WAVES) of the surface's waves, unit variance in all."""
+    mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** .5
+    return torch.from_numpy(mixes.astype(np.float32))

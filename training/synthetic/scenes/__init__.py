@@ -1,0 +1,1 @@
+"""What is around rendered people: surroundings, textures, light, and the camera."""
