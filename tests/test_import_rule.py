@@ -97,6 +97,8 @@ OPTIONAL = {
 # The camera and the listener of the node's benchmark: nothing that is installed.
 ROS_PROGRAMS = ROOT / 'benchmarks/node_programs.py'
 WITHOUT_TORCH = ('openvino_runtime', 'onnxruntime_runtime', 'tensorrt.runtime')
+# It loads each public name on first use, and imports them for type checkers alone.
+PUBLIC_FACE = ROOT / 'decomr_core/__init__.py'
 Node = TypeVar('Node', bound=Hashable)
 
 
@@ -118,7 +120,10 @@ def imported_modules(path: Path) -> frozenset[str]:
 
 
 def _imported_modules(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    if path == PUBLIC_FACE:
+        tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -127,6 +132,10 @@ def _imported_modules(path: Path) -> Iterator[str]:
             base = package[:len(package) - node.level + 1] if node.level else []
             base = '.'.join([*base, *filter(None, [node.module])])
             yield from (f'{base}.{alias.name}' for alias in node.names)
+
+
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING'
 
 
 @functools.cache
