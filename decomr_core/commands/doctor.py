@@ -134,7 +134,7 @@ def _ros(rclpy: dict[str, Any], messages: dict[str, Any]) -> dict[str, Any]:
 
 def _cache() -> dict[str, str]:
     """Where exported models go, and whether the shipped network is there."""
-    from decomr_core.export.exports import find_export
+    from decomr_core.export.cached_exports import find_export
 
     try:
         found = find_export()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomr_core.base.assets import BUILTIN, find_weights
-from decomr_core.export.exports import exported_model
+from decomr_core.export.cached_exports import exported_model
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime, check_runtime
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE
 from decomr_core.runtimes.exported_model import ExportedModel

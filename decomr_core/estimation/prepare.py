@@ -22,7 +22,7 @@ from decomr_core.base.cache import VARIABLE, cache_folder
 from decomr_core.base.child_python import child_environment
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimation.person_detector import PersonDetector
-from decomr_core.export.exports import exported_model, find_export
+from decomr_core.export.cached_exports import exported_model, find_export
 from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes
 
 __all__ = ['EXPORTING_RUNTIMES', 'export_apart', 'is_export_missing', 'prepare']

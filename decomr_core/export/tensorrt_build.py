@@ -16,7 +16,7 @@ import numpy as np
 
 from decomr_core.base.assets import BUILTIN
 from decomr_core.base.cache import cache_folder
-from decomr_core.export.exports import exported_model
+from decomr_core.export.cached_exports import exported_model
 from decomr_core.measures.parity import LIMITS_MM, NUM_PARITY_CROPS, measure_parity, parity_crops
 from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes

@@ -21,7 +21,7 @@ from decomr_core.base.structures import NetworkOutput
 from decomr_core.body_models import BodyModel
 from decomr_core.estimation import loading
 from decomr_core.estimation.loading import load_runtime
-from decomr_core.export.exports import exported_model
+from decomr_core.export.cached_exports import exported_model
 from decomr_core.measures import parity
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import Runtime

@@ -236,7 +236,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Made once, also where several processes run tests side by side.
     """
     from decomr_core.body_models import load_body
-    from decomr_core.export.exports import exported_model
+    from decomr_core.export.cached_exports import exported_model
     from decomr_core.networks.checkpoint import save_checkpoint
     from decomr_core.uv.uv_map import load_uv_map
     from tests.core.small_networks import lively_network, small_config

@@ -13,7 +13,7 @@ import pytest
 
 from decomr_core.body_models import load_body
 from decomr_core.estimation import prepare
-from decomr_core.export.exports import find_export
+from decomr_core.export.cached_exports import find_export
 from decomr_core.networks.checkpoint import save_checkpoint
 from decomr_core.runtimes.exported_model import ExportedModel
 from decomr_core.uv.uv_map import load_uv_map

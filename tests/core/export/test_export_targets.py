@@ -16,7 +16,7 @@ import torch
 from small_networks import POSED
 
 from decomr_core.export import export, onnx_graph
-from decomr_core.export.exports import exported_model
+from decomr_core.export.cached_exports import exported_model
 from decomr_core.measures.parity import LIMITS_MM, Parity, measure_parity, parity_crops
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes.exported_model import OUTPUT_NAMES, ExportedModel

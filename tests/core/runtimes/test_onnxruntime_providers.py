@@ -16,7 +16,7 @@ import pytest
 
 from decomr_core.cli import main
 from decomr_core.estimation.loading import load_runtime
-from decomr_core.export.exports import exported_model
+from decomr_core.export.cached_exports import exported_model
 from decomr_core.measures import parity
 from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.exported_model import ExportedModel
