@@ -9,7 +9,7 @@ runtime.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -118,15 +118,12 @@ def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int,
     Returns:
         (S, S, 3) or (S, S) uint8, black outside the image.
     """
-    # Plain numbers: NumPy takes as long for two of them as for thousands.
     cosine, sine = math.cos(rotation), math.sin(rotation)
-    right, down = (cosine, -sine), (sine, cosine)
-    first = [float(middle) - side / 2 * (along_x + along_y) + side / (2 * size) * (
-        along_x + along_y) for middle, along_x, along_y in zip(center, right, down, strict=True)]
-    steps = [[side / size * number for number in axis] for axis in (right, down)]
-    image, first, steps = _averaged_blocks(image, first, steps, size)
-    image_from_pixel = np.array([*zip(*steps, first, strict=True)])
-    return cv2.warpAffine(image, image_from_pixel, (size, size),
+    image_from_pixel = _Affine(*(
+        _crop_axis(float(middle), side, size, right, down)
+        for middle, right, down in zip(center, (cosine, -sine), (sine, cosine), strict=True)))
+    image, image_from_pixel = _averaged_blocks(image, image_from_pixel, size)
+    return cv2.warpAffine(image, np.array(image_from_pixel), (size, size),
                           flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                           borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
 
@@ -246,41 +243,86 @@ def _turned(xy: np.ndarray, rotation: float) -> np.ndarray:
     return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
 
 
-def _averaged_blocks(image: np.ndarray, first: list[float], steps: list[list[float]],
-                     size: int) -> tuple[np.ndarray, list[float], list[list[float]]]:
-    """The part of an image that a square shows, averaged so that a step is below 2 px.
+class _Axis(NamedTuple):
+    """One row of an affine matrix: coordinate = right * column + down * row + start, image px."""
+
+    right: float
+    down: float
+    start: float
+
+    def span(self, size: int) -> tuple[float, float]:
+        """Lowest and highest coordinate in a square of `size` pixels."""
+        corners = [(size - 1) * step for step in (0.0, self.right, self.down,
+                                                  self.right + self.down)]
+        return self.start + min(corners), self.start + max(corners)
+
+    def in_blocks(self, low: int, block: int) -> _Axis:
+        """The same coordinate in blocks of `block` pixels, the first of which begins at `low`."""
+        return _Axis(self.right / block, self.down / block,
+                     (self.start - low - (block - 1) / 2) / block)
+
+
+class _Affine(NamedTuple):
+    """The (2, 3) matrix that maps (column, row, 1) of a crop to x and y of its image.
+
+    The elements are Python floats: NumPy takes as long for two numbers as for thousands.
+    """
+
+    x: _Axis
+    y: _Axis
+
+    @property
+    def step(self) -> float:
+        """Distance between neighbouring pixels of the crop, image px."""
+        return math.hypot(self.x.right, self.y.right)
+
+
+def _crop_axis(center: float, side: float, size: int, right: float, down: float) -> _Axis:
+    """One row of the matrix of a square crop.
+
+    Args:
+        center: centre of the square along this axis, image px.
+        side: side of the square, image px.
+        size: S, px.
+        right: component of the square's horizontal axis along this one.
+        down: component of the square's vertical axis along this one.
+    """
+    start = center - side / 2 * (right + down) + side / (2 * size) * (right + down)
+    return _Axis(side / size * right, side / size * down, start)
+
+
+def _averaged_blocks(image: np.ndarray, image_from_pixel: _Affine, size: int,
+                     ) -> tuple[np.ndarray, _Affine]:
+    """The part of an image that a crop shows, averaged so that a step is below 2 px.
 
     Args:
         image: (H, W, 3).
-        first: x and y of the square's first pixel centre, image px.
-        steps: the way to the next pixel of the square in x, and the one in y, image px.
+        image_from_pixel: matrix of the crop.
         size: S, px.
 
     Returns:
-        The image to sample and `first` and `steps` in its pixels.
+        The image to sample, and the matrix in its pixels.
     """
-    step = math.hypot(*steps[0])
-    if step < 2:
-        return image, first, steps
-    halvings = int(math.log2(step))  # each costs a tenth of one resize by the same factor
+    if image_from_pixel.step < 2:
+        return image, image_from_pixel
+    halvings = int(math.log2(image_from_pixel.step))
     block = 2 ** halvings
     edges = []
-    for start, right, down, length in zip(first, *steps, image.shape[1::-1], strict=True):
-        ends = [(size - 1) * way for way in (0.0, right, down, right + down)]
-        low = min(max(math.floor(start + min(ends)) - block, 0), length)
-        high = min(max(math.ceil(start + max(ends)) + block + 1, low), length)
+    for axis, length in zip(image_from_pixel, image.shape[1::-1], strict=True):
+        first, last = axis.span(size)
+        low = min(max(math.floor(first) - block, 0), length)
+        high = min(max(math.ceil(last) + block + 1, low), length)
         if high == low:
-            return image, first, steps
+            return image, image_from_pixel
         high = min(high + -(high - low) % block, length)
         edges.append((low, high, -(high - low) % block))
     (left, end_x, missing_x), (top, end_y, missing_y) = edges
     part = image[top:end_y, left:end_x]
-    if missing_x or missing_y:  # the last blocks reach over the edge of the image
+    if missing_x or missing_y:  # the last blocks extend beyond the edge of the image
         part = cv2.copyMakeBorder(part, 0, missing_y, 0, missing_x, cv2.BORDER_CONSTANT,
                                   value=(0, 0, 0))
-    for _ in range(halvings):
+    for _ in range(halvings):  # one halving takes a tenth of one resize by the whole factor
         part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2),
                           interpolation=cv2.INTER_AREA)
-    return (part, [(start - low - (block - 1) / 2) / block
-                   for start, low in zip(first, (left, top), strict=True)],
-            [[number / block for number in way] for way in steps])
+    return part, _Affine(image_from_pixel.x.in_blocks(left, block),
+                         image_from_pixel.y.in_blocks(top, block))
