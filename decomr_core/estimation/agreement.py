@@ -1,4 +1,4 @@
-"""How far a mesh and the IUV image of its own crop agree; both come from the same network."""
+"""Agreement between a mesh and the IUV image of its crop, both outputs of the same network."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from decomr_core.base.structures import FOREGROUND_THRESHOLD, HumanMesh
 __all__ = ['covered_share', 'foreground_share']
 
 CELL_PX = 2
-"""Side of the cells, pixels of the IUV image, that a mesh covers or does not."""
+"""Side of a cell in which coverage is evaluated, pixels of the IUV image."""
 
 NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 COVERING_VERTICES = 1700
-"""About so many vertices leave no hole in a person of cells, once each covers its neighbours."""
+"""Number of vertices that cover a person without holes, if each also covers the neighbouring
+cells."""
 
 
 def foreground_share(mesh: HumanMesh) -> float:
-    """Share of the pixels in the person's box that the IUV image calls a person."""
+    """Share of the pixels in the person box that the IUV image calls foreground."""
     height, width = mesh.iuv.shape[1:]
-    # From image to crop and on to its pixels, in plain numbers: NumPy takes long for so few.
+    # From image px over the crop to IUV px, in Python floats: NumPy is slow for so few numbers.
     left, top, right, bottom = (
         min(max(round(((edge - middle) / mesh.crop_side + 0.5) * size), 0), size)
         for edge, middle, size in zip(mesh.box.tolist(), mesh.crop_center.tolist() * 2,
@@ -31,19 +32,20 @@ def foreground_share(mesh: HumanMesh) -> float:
 
 
 def covered_share(mesh: HumanMesh) -> float:
-    """Share of the pixels that the IUV image calls a person which the mesh covers, or nearly.
+    """Share of the IUV image's foreground that the mesh covers, within a tolerance of one cell.
 
-    Not the other way round: of a person behind a table the IUV image has the visible part alone.
-    Low where a mesh is crumpled or lies beside the person, and where nobody is there.
+    The opposite share would be misleading: of a person behind a table the IUV image contains only
+    the visible part. The share is low if the mesh is crumpled, lies beside the person, or if
+    there is no person.
 
     Returns:
-        0 to 1; 0 where the IUV image sees nobody.
+        0 to 1; 0 if the IUV image has no foreground.
     """
     height, width = mesh.iuv.shape[1:]
     size = max(width // CELL_PX, 1), max(height // CELL_PX, 1)
     is_person = (mesh.iuv[0] >= FOREGROUND_THRESHOLD).astype(np.float32)
     person = cv2.resize(is_person, size, interpolation=cv2.INTER_AREA)
-    # Around the cells a ring for whatever lies outside the crop, emptied afterwards.
+    # A border of one cell collects the vertices outside the crop. It is cleared afterwards.
     some = mesh.vertices[::max(len(mesh.vertices) // COVERING_VERTICES, 1), :2]
     scale, shift = mesh.weak_camera[0], mesh.weak_camera[1:] - mesh.translation[:2]
     half = np.float32(size) / 2

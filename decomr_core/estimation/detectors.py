@@ -12,19 +12,19 @@ __all__ = ['DETECTORS', 'load_detector']
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
     'person': PersonDetector, 'whole-frame': WholeFrame}
-"""Boxes from outside need no name."""
+"""The constructor of each detector by name. Given boxes have no name."""
 
 
 def load_detector(name: str = 'person', **options: Any) -> Detector:
-    """A detector by its name.
+    """Loads a detector by name.
 
     Args:
         name: one of `DETECTORS`.
-        options: what its constructor takes.
+        options: arguments of its constructor.
 
     Raises:
-        FileNotFoundError: the detector's network is missing.
-        ValueError: there is no such detector, or its network is damaged.
+        FileNotFoundError: the detector's network file is missing.
+        ValueError: the name is unknown, or the network file is damaged.
     """
     if name not in DETECTORS:
         raise ValueError(f'detector is {name!r}, expected one of: {", ".join(DETECTORS)}')

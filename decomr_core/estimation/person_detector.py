@@ -1,8 +1,8 @@
-"""People by EfficientDet-Lite0 (Tan, Pang and Le, CVPR 2020), cut to the class "person".
+"""Person detector: EfficientDet-Lite0 (Tan, Pang and Le, CVPR 2020) reduced to one class.
 
-Two files ship with the package, made by `tools/bake_person_detector.py`: one computes in int8, for
-CPUs, the other in float32, for GPUs. Their graphs end with decoded boxes; those that overlap are
-suppressed here.
+The package contains two network files, made by `tools/bake_person_detector.py`: an int8 one for
+CPUs and a float32 one for GPUs. Their graphs end with decoded boxes. Non-maximum suppression is
+done here.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ __all__ = ['INPUT_NAME', 'INPUT_SIZE', 'OUTPUT_NAMES', 'PersonDetector']
 INPUT_NAME, OUTPUT_NAMES = 'image', ('boxes', 'scores')
 RUNTIMES = ('openvino', 'onnxruntime')
 INPUT_SIZE = 448, 320
-"""Width and height of what the network looks at, px."""
+"""Width and height of the network's input, px."""
 
 HEIGHT_NOISE = 0.125
-"""Standard deviation of the logarithm of its boxes' heights: 252 people on 117 photographs."""
+"""Standard deviation of the logarithm of the boxes' heights, measured on 252 people in 117
+photographs."""
 
 DOUBTFUL_SHARE = 0.5
-"""From this share of the least score on, a box is `Detections.doubtful`."""
+"""Boxes from this share of the score threshold on are reported as `Detections.doubtful`."""
 
 TILE_OVERLAP = 0.2
-"""Share of its side that a tile has in common with the next one."""
+"""Overlap of neighbouring tiles, as a share of their side."""
 CUT_MARGIN = 0.03
-"""A box that ends nearer to the border of a tile, as a share of its side, is of somebody whom the
-border cuts, unless the image ends there too: the next tile or the whole image shows more."""
+"""A box that ends closer to the border of a tile than this share of the tile's side is dropped as
+cut off, unless the image ends there too: the next tile or the whole image shows more."""
 
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """The network: (1, 320, 448, 3) uint8 RGB to boxes (N, 4), px of that, and scores (N,)."""
 
 
 class PersonDetector:
-    """Finds people who stand, sit, bend or are cut by the image's border.
+    """Detects people who stand, sit, bend or are cut off by the border of the image.
 
-    The image is resized to 448 x 320 px: people of less than 25 px in it (70 px in an image of
-    1280 x 720) are mostly missed. With `tiles` parts of the image are looked at as well.
+    The image is resized to 448 x 320 px. People smaller than 25 px in it (70 px in an image of
+    1280 x 720 px) are mostly missed. With `tiles`, parts of the image are searched as well.
     """
 
     def __init__(self, *, tiles: int = 1, min_score: float = 0.3, max_overlap: float = 0.45,
@@ -54,18 +55,20 @@ class PersonDetector:
         """Loads the network.
 
         Args:
-            tiles: n: besides the whole image, n x n overlapping parts of it are looked at, for
-                people who are small in it; 1: only the whole.
-            min_score: below it nobody is reported, from half of it on as doubtful.
-            max_overlap: of two boxes whose intersection over union is larger, the better stays.
-            runtime: `openvino`, `onnxruntime` or `auto`: the first of them that is installed.
-            provider: of `onnxruntime`: `cpu` or `cuda`.
-            num_threads: CPU threads; 0: all cores. One leaves the others to the meshes.
+            tiles: n: besides the whole image, n x n overlapping parts of it are searched for small
+                people; 1: only the whole image.
+            min_score: score threshold. Boxes from half of it on are reported as doubtful.
+            max_overlap: intersection over union above which the worse of two boxes is suppressed.
+            runtime: `openvino`, `onnxruntime`, or `auto` for the first of them that is installed.
+            provider: execution provider of `onnxruntime`: `cpu` or `cuda`.
+            num_threads: CPU threads; 0: all cores. One thread leaves the other cores to the mesh
+                network.
 
         Raises:
-            FileNotFoundError: the network's file is missing.
-            ValueError: it is damaged, or a parameter is out of its range.
-            RuntimeError: the runtime is not installed, or the provider does not work here.
+            FileNotFoundError: the network file is missing.
+            ValueError: the network file is damaged, or a parameter is out of its range.
+            RuntimeError: the runtime is not installed, or the provider does not work on this
+                machine.
         """
         if tiles < 1 or not 0 < min_score <= 1 or not 0 < max_overlap <= 1:
             raise ValueError(f'tiles={tiles}, min_score={min_score}, max_overlap={max_overlap}: '
@@ -74,21 +77,21 @@ class PersonDetector:
         self._forward = _load(runtime, provider, num_threads)
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """The people in an (H, W, 3) uint8 RGB image."""
+        """Detects the people in an (H, W, 3) uint8 RGB image."""
         check_image(image)
         height, width = image.shape[:2]
         parts = [(0, 0, width, height)]
         if self.tiles > 1:
             parts += _tiles(width, height, self.tiles)
-        found = [self._look_at(image, part) for part in parts]
+        found = [self._search(image, part) for part in parts]
         boxes, scores = (np.concatenate(values) for values in zip(*found, strict=True))
         kept = _best(boxes, scores, DOUBTFUL_SHARE * self.min_score, self.max_overlap)
         found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
         return replace(found, doubtful=found.at(np.arange(0))).surer_than(self.min_score)
 
-    def _look_at(self, image: np.ndarray, part: tuple[int, int, int, int]
-                 ) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4), image px, and scores (N,) of the people in a part of an image."""
+    def _search(self, image: np.ndarray, part: tuple[int, int, int, int]
+                ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4), image px, and scores (N,) of the people in one part of an image."""
         left, top, right, bottom = part
         pixels, is_bgr = as_stored(image[top:bottom, left:right])
         width, height = right - left, bottom - top
@@ -110,16 +113,16 @@ class PersonDetector:
 
 def _best(boxes: np.ndarray, scores: np.ndarray, min_score: float, max_overlap: float
           ) -> np.ndarray:
-    """Indices of the boxes (N, 4) left after non-maximum suppression, best first."""
+    """Indices of the boxes (N, 4) that non-maximum suppression keeps, best first."""
     corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), min_score, max_overlap)
     return np.asarray(kept, np.int64).reshape(-1)
 
 
 def _tiles(width: int, height: int, count: int) -> list[tuple[int, int, int, int]]:
-    """left, top, right, bottom of count x count overlapping parts that cover an image, px."""
+    """left, top, right, bottom of count x count overlapping tiles that cover an image, px."""
     def spans(length: int) -> list[tuple[int, int]]:
-        """Start and end of the parts along one side."""
+        """Start and end of the tiles along one side."""
         side = length / (1 + (count - 1) * (1 - TILE_OVERLAP))
         starts = np.linspace(0, length - side, count)
         return [(int(start), min(int(np.ceil(start + side)), length)) for start in starts]
@@ -130,7 +133,7 @@ def _tiles(width: int, height: int, count: int) -> list[tuple[int, int, int, int
 
 def _is_cut(boxes: np.ndarray, part: tuple[int, int, int, int], width: int, height: int
             ) -> np.ndarray:
-    """Which boxes (N, 4), image px, a border of their tile cuts inside the image, (N,) bool."""
+    """Which boxes (N, 4), image px, are cut off by a border of their tile, (N,) bool."""
     left, top, right, bottom = part
     margin = CUT_MARGIN * np.array([right - left, bottom - top])
     before = (boxes[:, :2] < (left, top) + margin) & (np.array([left, top]) > 0)
@@ -160,7 +163,7 @@ def _in_openvino(num_threads: int) -> Forward:
     path = find_detector('int8')
     options = {'INFERENCE_NUM_THREADS': num_threads} if num_threads else {}
     try:
-        # It rounds to int8 by itself; what is left for bfloat16 only gets slower.
+        # The network is quantised to int8; bfloat16 for the remaining layers would be slower.
         request = compile_model(path, {'INFERENCE_PRECISION_HINT': 'f32', **options})
         inputs = request.get_tensor(INPUT_NAME)
         outputs = [request.get_tensor(name) for name in OUTPUT_NAMES]
@@ -168,7 +171,7 @@ def _in_openvino(num_threads: int) -> Forward:
         raise ValueError(_damage(path, error)) from error
 
     def forward(canvas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Forward`; the arrays are overwritten by the next call."""
+        """See `Forward`. The next call overwrites the arrays."""
         inputs.data[:] = canvas
         request.infer()
         return outputs[0].data[0], outputs[1].data[0]

@@ -1,12 +1,12 @@
-"""Steady meshes: the 1 Euro filter of Casiez, Roussel and Vogel (CHI 2012).
+"""Temporal smoothing of meshes: the 1 Euro filter of Casiez, Roussel and Vogel (CHI 2012).
 
-A low-pass filter whose cutoff grows with speed: a person who stands does not tremble, one who
-moves is not late. The root's translation is filtered along each axis of the camera, because its
-depth is far noisier than the rest; the root-relative vertices and joints each by their own speed,
-which does not depend on the axes.
+The filter is a low-pass whose cutoff grows with speed: it removes the jitter of a person who
+stands still and does not delay one who moves. The root translation is filtered along each axis of
+the camera, because its depth is far noisier than the rest. Each root-relative vertex and joint is
+filtered by its own speed, which does not depend on the axes.
 
-On a robot that moves, a person who stands still moves in the camera's frame. With the camera's
-pose in a fixed frame given for each image, what the filter remembers is kept in that frame.
+On a moving robot, a person who stands still moves in the camera frame. If the pose of the camera
+in a fixed frame is given for each image, the filter state is kept in that frame.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ __all__ = ['MeshSmoother', 'SmoothingConfig']
 
 @dataclass(frozen=True)
 class SmoothingConfig:
-    """How steady, how fast.
+    """Cutoff frequencies of the filter.
 
     Attributes:
-        min_cutoff_hz: cutoff for what stands still: lower is steadier.
-        beta: by how much the root's cutoff grows with its speed, Hz per m/s: higher is faster.
-        body_beta: likewise of what moves against the root, whose noise is larger.
-        speed_cutoff_hz: cutoff of the speed itself.
-        max_gap_s: after so long without a person the filter starts anew.
+        min_cutoff_hz: cutoff at rest; a lower value gives less jitter.
+        beta: growth of the root's cutoff with its speed, Hz per m/s; a higher value gives less
+            delay.
+        body_beta: the same for root-relative points, whose noise is larger.
+        speed_cutoff_hz: cutoff of the speed estimate.
+        max_gap_s: time without a mesh of a person after which the person's filter restarts.
     """
 
     min_cutoff_hz: float = 0.2
@@ -41,7 +42,7 @@ class SmoothingConfig:
     max_gap_s: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses values that make no sense.
+        """Checks the values.
 
         Raises:
             ValueError: a value is out of its range.
@@ -54,15 +55,19 @@ class SmoothingConfig:
 
 
 @dataclass
-class _Memory:
-    """What is remembered of one person, in the frame that stands still.
+class _FilterState:
+    """Filter state of one person, in the fixed frame.
+
+    NumPy is four times as fast on three long rows as on many short ones, hence the layout of
+    `body`.
 
     Attributes:
-        time_s: of the last image.
-        is_metric: whether the mesh had a place.
-        root: (3,) m, smoothed; and its speed, m/s.
-        body: (3, V + J) m, root-relative, smoothed; and its speed, m/s. NumPy is four times as
-            fast on three long rows as on many short ones.
+        time_s: time of the last image.
+        is_metric: whether the mesh had a position.
+        root: (3,) smoothed root, m.
+        root_speed: (3,) m/s.
+        body: (3, V + J) smoothed root-relative points, m.
+        body_speed: (3, V + J) m/s.
     """
 
     time_s: float
@@ -74,34 +79,34 @@ class _Memory:
 
 
 class MeshSmoother:
-    """Smooths the meshes of a video, each person by their track id.
+    """Smooths the meshes of a video, separately for each track id.
 
     Attributes:
-        config: see `SmoothingConfig`; may be replaced at any time.
+        config: see `SmoothingConfig`; may be replaced between two images.
     """
 
     def __init__(self, config: SmoothingConfig | None = None) -> None:
-        """Starts without any memory."""
+        """Starts without any state."""
         self.config = config or SmoothingConfig()
-        self._memories: dict[int, _Memory] = {}
+        self._states: dict[int, _FilterState] = {}
         self._time_s = -math.inf
         self._is_fixed = False
 
     def reset(self) -> None:
-        """Forgets everybody."""
-        self._memories = {}
+        """Discards the state of all people."""
+        self._states = {}
         self._time_s = -math.inf
 
     def smooth(self, meshes: list[HumanMesh], time_s: float,
                fixed_from_camera: np.ndarray | None = None) -> list[HumanMesh]:
-        """The meshes of the next image, steadier.
+        """Smooths the meshes of the next image.
 
         Args:
-            meshes: in any order; those with a track id below 0 or with numbers that are not
-                finite stay as they are.
-            time_s: when the image was taken; a time that jumps back forgets everybody.
-            fixed_from_camera: (4, 4) pose of the camera in a frame that does not move; None: the
-                camera's own frame.
+            meshes: in any order. Those with a track id below 0 or with non-finite numbers are
+                returned unchanged.
+            time_s: time of the image. A jump back discards all state.
+            fixed_from_camera: (4, 4) pose of the camera in the fixed frame; None: the filter works
+                in the camera frame.
         """
         is_fixed = fixed_from_camera is not None
         if time_s < self._time_s or is_fixed != self._is_fixed:
@@ -110,74 +115,74 @@ class MeshSmoother:
         if is_fixed:
             fixed_from_camera = np.asarray(fixed_from_camera, np.float64)
             check_shape('fixed_from_camera', fixed_from_camera, (4, 4))
-        self._memories = {number: memory for number, memory in self._memories.items()
-                          if time_s - memory.time_s <= self.config.max_gap_s}
+        self._states = {track_id: state for track_id, state in self._states.items()
+                        if time_s - state.time_s <= self.config.max_gap_s}
         return [self._smooth_one(mesh, time_s, fixed_from_camera) for mesh in meshes]
 
     def _smooth_one(self, mesh: HumanMesh, time_s: float,
                     fixed_from_camera: np.ndarray | None) -> HumanMesh:
         body = np.ascontiguousarray(np.concatenate([mesh.vertices, mesh.joints]).T)
         body -= mesh.translation[:, None]
-        # The sum is finite exactly where everything is, short of overflow; one pass, no mask.
+        # Apart from overflow, the sum is finite exactly if all numbers are. It needs no mask.
         if mesh.track_id < 0 or not math.isfinite(float(body.sum() + mesh.translation.sum())):
             return mesh
-        memory = self._memories.get(mesh.track_id)
+        state = self._states.get(mesh.track_id)
         root = np.asarray(mesh.translation, np.float64)
-        if (memory is None or memory.body.shape != body.shape
-                or memory.is_metric != mesh.is_metric):
-            memory = _Memory(time_s, mesh.is_metric, root, np.zeros(3), body, np.zeros_like(body))
+        if (state is None or state.body.shape != body.shape
+                or state.is_metric != mesh.is_metric):
+            state = _FilterState(time_s, mesh.is_metric, root, np.zeros(3), body,
+                                 np.zeros_like(body))
         else:
-            memory = self._filtered(memory, root, body, time_s, fixed_from_camera)
-        self._memories[mesh.track_id] = memory if fixed_from_camera is None else _moved(
-            memory, fixed_from_camera)
-        translation = memory.root.astype(np.float32)
-        points = cv2.merge(list(memory.body + translation[:, None])).reshape(-1, 3)
+            state = self._filtered(state, root, body, time_s, fixed_from_camera)
+        self._states[mesh.track_id] = state if fixed_from_camera is None else _moved(
+            state, fixed_from_camera)
+        translation = state.root.astype(np.float32)
+        points = cv2.merge(list(state.body + translation[:, None])).reshape(-1, 3)
         count = len(mesh.vertices)
         return replace(mesh, vertices=points[:count], joints=points[count:],
                        translation=translation)
 
-    def _filtered(self, memory: _Memory, root: np.ndarray, body: np.ndarray, time_s: float,
-                  fixed_from_camera: np.ndarray | None) -> _Memory:
-        """The memory after one more sight, in the present camera's frame."""
+    def _filtered(self, state: _FilterState, root: np.ndarray, body: np.ndarray, time_s: float,
+                  fixed_from_camera: np.ndarray | None) -> _FilterState:
+        """The state after one more mesh, in the present camera frame."""
         if fixed_from_camera is not None:
-            memory = _moved(memory, _inverse(fixed_from_camera))
-        step_s = time_s - memory.time_s
+            state = _moved(state, _inverse(fixed_from_camera))
+        step_s = time_s - state.time_s
         if step_s <= 0:  # the same image again
-            return memory
+            return state
         config = self.config
         keep = _weight(config.speed_cutoff_hz, step_s)
-        root_speed = memory.root_speed + keep * ((root - memory.root) / step_s
-                                                 - memory.root_speed)
+        root_speed = state.root_speed + keep * ((root - state.root) / step_s - state.root_speed)
         root_gain = _weight(config.min_cutoff_hz + config.beta * np.abs(root_speed), step_s)
-        error = body - memory.body
-        body_speed = memory.body_speed * np.float32(1 - keep)
+        error = body - state.body
+        body_speed = state.body_speed * np.float32(1 - keep)
         body_speed += error * np.float32(keep / step_s)
         speed = np.sqrt(np.einsum('iv,iv->v', body_speed, body_speed))
         speed *= np.float32(config.body_beta)
         speed += np.float32(config.min_cutoff_hz)
         error *= _weight(speed, np.float32(step_s))
-        error += memory.body
-        return _Memory(time_s, memory.is_metric, memory.root + root_gain * (root - memory.root),
-                       root_speed, error, body_speed)
+        error += state.body
+        return _FilterState(time_s, state.is_metric, state.root + root_gain * (root - state.root),
+                            root_speed, error, body_speed)
 
 
 def _weight(cutoff_hz: np.ndarray | float, step_s: float) -> np.ndarray | float:
-    """Share of the new value in a low-pass filter of first order."""
-    turns = cutoff_hz * (step_s * 2 * math.pi)
-    return turns / (turns + 1)
+    """Weight of the new value in a first-order low-pass filter."""
+    radians = cutoff_hz * (step_s * 2 * math.pi)
+    return radians / (radians + 1)
 
 
-def _moved(memory: _Memory, other_from_this: np.ndarray) -> _Memory:
-    """The memory in another frame, by a (4, 4) rigid transform."""
+def _moved(state: _FilterState, other_from_this: np.ndarray) -> _FilterState:
+    """The state in another frame, by a (4, 4) rigid transform."""
     rotation, origin = other_from_this[:3, :3], other_from_this[:3, 3]
     turn = rotation.astype(np.float32)
-    root = rotation @ memory.root + (origin if memory.is_metric else 0)
-    return _Memory(memory.time_s, memory.is_metric, root, rotation @ memory.root_speed,
-                   turn @ memory.body, turn @ memory.body_speed)
+    root = rotation @ state.root + (origin if state.is_metric else 0)
+    return _FilterState(state.time_s, state.is_metric, root, rotation @ state.root_speed,
+                        turn @ state.body, turn @ state.body_speed)
 
 
 def _inverse(transform: np.ndarray) -> np.ndarray:
-    """Of a rigid transform (4, 4)."""
+    """The inverse of a rigid transform (4, 4)."""
     inverse = np.eye(4)
     inverse[:3, :3] = transform[:3, :3].T
     inverse[:3, 3] = -transform[:3, :3].T @ transform[:3, 3]

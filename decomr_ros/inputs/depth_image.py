@@ -1,4 +1,4 @@
-"""Depth images (REP-118) aligned with the camera's image, and meshes placed by them."""
+"""Depth images (REP-118) aligned with the camera image, and distances of meshes from them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 __all__ = ['DepthImage', 'depth_from_message', 'place_by_depth']
 
 MILLIMETRE_M = 0.001
-# Widths over heights may differ by so much: sizes are rounded to whole pixels.
+# Largest relative difference of the aspect ratios: sizes are rounded to whole pixels.
 ASPECT_TOLERANCE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class DepthImage:
-    """A depth image that sees what an image sees.
+    """A depth image that is aligned with a camera image.
 
     Attributes:
         numbers: (H, W) uint16 or float32.
-        unit_m: metres that the number 1 stands for.
-        scale: (2,) its width and height over those of the image.
-        calibration: of the image; knows where the lens puts a point.
+        unit_m: unit of the numbers, metres.
+        scale: (2,) width and height divided by those of the image.
+        calibration: calibration of the image, with its lens distortion.
     """
 
     numbers: np.ndarray
@@ -43,19 +43,20 @@ class DepthImage:
     calibration: Calibration
 
     def depth_xy(self, image_xy: np.ndarray) -> np.ndarray:
-        """Points (N, 2) of the image in the depth image, px."""
+        """Maps points (N, 2) of the image to the depth image, px."""
         return (self.calibration.distort_points(image_xy) + 0.5) * self.scale - 0.5
 
 
 def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:
-    """The depth image of a message.
+    """Decodes a depth message.
 
     Args:
         message: 16UC1 or mono16 in millimetres, or 32FC1 in metres.
-        calibration: of the image that it is aligned with.
+        calibration: calibration of the image that it is aligned with.
 
     Raises:
-        BadInput: another encoding, contradicting sizes, or another shape than the image's.
+        BadInput: unsupported encoding, contradictory sizes, or an aspect ratio that differs from
+            that of the image.
     """
     try:
         numbers = numbers_from_image_message(message)
@@ -74,14 +75,15 @@ def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:
 
 def place_by_depth(meshes: Sequence[HumanMesh], depth: DepthImage
                    ) -> tuple[list[HumanMesh], int]:
-    """Meshes at the distance that the depth camera measured.
+    """Moves meshes to the distance that the depth camera measured.
 
     Args:
-        meshes: people of the image that the depth image is aligned with.
+        meshes: meshes of the image that the depth image is aligned with.
         depth: the depth image.
 
     Returns:
-        The meshes, moved along their rays where the depth image tells, and how many were.
+        The meshes, moved along their viewing rays where depth was measured, and how many were
+        moved.
     """
     placed = [_placed(mesh, depth) for mesh in meshes]
     return placed, sum(after is not before for after, before in zip(placed, meshes, strict=True))

@@ -1,9 +1,9 @@
-"""A thread that takes the messages of one subscription and does nothing else.
+"""A thread that only takes the messages of one subscription.
 
-Before and after each message rclpy's executor asks every service, timer and subscription of its
-node, in Python, whether it is due. An image would wait for that before it is taken, and once more
-for the interpreter before the worker can begin with it: a millisecond in all. Here a thread waits
-in the middleware for this one subscription alone, as `rclpy.wait_for_message` does.
+Before and after each message, rclpy's executor checks every service, timer and subscription of the
+node in Python. An image waits for that before it is taken, and again for the interpreter before
+the worker can start: one millisecond in total. This thread waits in the middleware for a single
+subscription, as `rclpy.wait_for_message` does.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = ['OwnThread', 'TakingThread']
 
-# So often the thread looks whether ROS has been shut down without a word, s.
-LOOK_PERIOD_S = 0.5
-# The same problem is logged once in this time, s.
+# Period at which the thread checks whether ROS was shut down without notice, s.
+CHECK_PERIOD_S = 0.5
+# Minimum time between two log lines with the same problem, s.
 QUIET_S = 5.0
 NS_PER_S = 10**9
 
 
 class OwnThread(CallbackGroup):
-    """Keeps the executor from a subscription and its events.
+    """Keeps a subscription and its events away from the executor.
 
-    The events too: waited for by two threads, messages of Fast DDS wake neither now and then.
+    The events must be waited for on the same thread as the messages: if two threads wait, Fast DDS
+    occasionally wakes neither.
     """
 
     def can_execute(self, entity: object) -> bool:
@@ -42,36 +43,37 @@ class OwnThread(CallbackGroup):
         return False
 
     def beginning_execution(self, entity: object) -> bool:
-        """Whether it may begin; nothing excludes anything."""
+        """Whether it may begin: always, since callbacks do not exclude each other."""
         return True
 
     def ending_execution(self, entity: object) -> None:
-        """Nothing waits for this."""
+        """Does nothing, because nothing waits for it."""
 
 
 class TakingThread:
-    """Takes what arrives, one message after the other, until it is stopped."""
+    """Takes messages one after the other until it is stopped."""
 
     def __init__(self, node: Node, subscription: Subscription, take: Callable[[Any], None]
                  ) -> None:
-        """Starts.
+        """Starts the thread.
 
         Args:
-            node: owner of the subscription; for its context and its log.
-            subscription: in the callback group `OwnThread`. Its events are called here too.
-            take: called with each message, serialised ones as bytes, on this thread. What it
-                raises is logged.
+            node: owner of the subscription; provides context and log.
+            subscription: a subscription in the callback group `OwnThread`. Its event callbacks run
+                on this thread, too.
+            take: called on this thread with each message, as bytes for a raw subscription.
+                Exceptions are logged.
         """
         self._node, self._subscription, self._take = node, subscription, take
         self._is_ending = False
         self._wake = GuardCondition(None, None, context=node.context)
-        # A daemon: where ROS is shut down without a word, nothing must keep the process alive.
+        # A daemon thread: if ROS is shut down without notice, the process must still end.
         self._thread = threading.Thread(
             target=self._run, name=f'take {subscription.topic_name}', daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread after the message that it takes; not to be called by itself."""
+        """Ends the thread after the present message; not to be called on the thread itself."""
         self._is_ending = True
         self._wake.trigger()
         self._thread.join()
@@ -91,14 +93,14 @@ class TakingThread:
                         throttle_duration_sec=QUIET_S)
 
     def _wait_and_take(self, wait_set: Any) -> None:
-        """Waits for a message, an event or the end, not for ever, and deals with it."""
+        """Waits, for at most `CHECK_PERIOD_S`, for a message, an event or `stop`; handles it."""
         events = self._subscription.event_handlers
         wait_set.clear_entities()
         wait_set.add_subscription(self._subscription.handle)
         wait_set.add_guard_condition(self._wake.handle)
         for event in events:
             event.add_to_wait_set(wait_set)
-        wait_set.wait(round(LOOK_PERIOD_S * NS_PER_S))
+        wait_set.wait(round(CHECK_PERIOD_S * NS_PER_S))
         for event in events:
             if event.is_ready(wait_set):
                 _call(event)
@@ -113,6 +115,6 @@ class TakingThread:
 
 
 def _call(event: EventHandler) -> None:
-    """Calls an event's callback, which is a function like any other."""
+    """Calls the callback of an event, which is not a coroutine."""
     with suppress(StopIteration):
         event.execute(event.take_data()).send(None)

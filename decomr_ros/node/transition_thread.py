@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
-from decomr_ros.node.taking_thread import LOOK_PERIOD_S, NS_PER_S, OwnThread
+from decomr_ros.node.taking_thread import CHECK_PERIOD_S, NS_PER_S, OwnThread
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -91,7 +91,7 @@ class TransitionThread:
             done.set()
 
         executor.create_task(call)
-        while not done.wait(LOOK_PERIOD_S):
+        while not done.wait(CHECK_PERIOD_S):
             if self.is_ending or not self._node.context.ok():  # the executor spins no more
                 call()
         if errors:
@@ -114,7 +114,7 @@ class TransitionThread:
         wait_set.clear_entities()
         wait_set.add_service(self._service.handle)
         wait_set.add_guard_condition(self._wake.handle)
-        wait_set.wait(round(LOOK_PERIOD_S * NS_PER_S))
+        wait_set.wait(round(CHECK_PERIOD_S * NS_PER_S))
         if wait_set.is_ready('service', 0):
             kind = self._service.srv_type
             request, header = self._service.handle.service_take_request(kind.Request)

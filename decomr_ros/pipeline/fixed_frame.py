@@ -1,6 +1,6 @@
-"""Where the camera is in a frame that does not move, from tf2; for smoothing on a moving robot.
+"""Pose of the camera in a fixed frame, from tf2, for smoothing on a moving robot.
 
-`tf2_ros` is not everywhere; this file alone imports it.
+`tf2_ros` is an optional package. Only this file imports it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ['FixedFrame']
 
-# So far behind an image the newest transform still serves: odometry comes at 20 Hz or more.
+# Largest age of the newest transform relative to the image, s: odometry comes at 20 Hz or more.
 LATEST_TF_S = 0.1
 
 
 class FixedFrame:
-    """The pose of cameras in one frame."""
+    """Looks up the poses of cameras in one frame."""
 
     def __init__(self, node: Node, frame_id: str, warnings: StandingWarnings | None = None
                  ) -> None:
-        """Listens to tf, where a frame is asked for and tf2_ros is installed.
+        """Listens to tf if a frame is given and tf2_ros is installed.
 
         Args:
-            node: who listens and logs.
-            frame_id: name of the frame; empty: the camera's own, nothing is looked up.
-            warnings: those of the node; None: its log gets them.
+            node: owner of the listener.
+            frame_id: name of the fixed frame; empty: nothing is looked up.
+            warnings: states the problems; None: they are only logged.
         """
         self._node, self._frame_id = node, frame_id
         self._warnings = warnings or StandingWarnings(
@@ -59,10 +59,10 @@ class FixedFrame:
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
     def from_camera(self, header: Header) -> np.ndarray | None:
-        """Pose (4, 4) of the camera of an image, at its stamp; None: not known.
+        """Pose (4, 4) of the camera in the fixed frame at the stamp of an image; None: unknown.
 
         Args:
-            header: of the image; its frame is the camera's optical frame.
+            header: header of the image, in the camera's optical frame.
         """
         if self._buffer is None:
             if self._missing:
@@ -80,7 +80,7 @@ class FixedFrame:
         return _matrix(found.transform)
 
     def _lookup(self, header: Header) -> TransformStamped:
-        """The transform at the stamp; the newest, where tf is only a little behind the image."""
+        """The transform at the stamp, or the newest one if it is at most `LATEST_TF_S` older."""
         try:
             return self._buffer.lookup_transform(self._frame_id, header.frame_id, header.stamp)
         except self._error:
@@ -92,14 +92,14 @@ class FixedFrame:
             return newest
 
     def destroy(self) -> None:
-        """Ends listening."""
+        """Ends the listener."""
         if self._listener is not None:
             self._listener.unregister()
         self._buffer = self._listener = None
 
 
 def _matrix(transform: object) -> np.ndarray:
-    """(4, 4) of a geometry_msgs/Transform."""
+    """The matrix (4, 4) of a geometry_msgs/Transform."""
     turn, move = transform.rotation, transform.translation
     x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(
         [turn.x, turn.y, turn.z, turn.w])

@@ -1,8 +1,8 @@
-"""Subscriptions whose reliability suits the publishers, and that say so where it does not.
+"""Subscriptions that adapt their reliability to the publishers, or log an incompatibility.
 
-A reliable subscription hears nothing from a best effort publisher. A best effort subscription
-hears everybody, but what the network loses stays lost. `auto` therefore begins with best effort
-and becomes reliable when every publisher of the topic is.
+A reliable subscription does not receive from a best-effort publisher. A best-effort subscription
+receives from all, but lost messages are not sent again. `auto` therefore starts with best effort
+and switches to reliable when every publisher of the topic is reliable.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ POLICIES = {'reliable': ReliabilityPolicy.RELIABLE, 'best_effort': ReliabilityPo
 
 
 class MatchingSubscription:
-    """One subscription, made anew when the publishers offer another reliability.
+    """A subscription that is replaced when the publishers offer another reliability.
 
     Attributes:
         topic: full name.
         reliability: `reliable` or `best_effort`, at present.
-        are_losses_counted: whether the middleware tells of messages lost on their way.
+        are_losses_counted: whether the middleware reports messages that were lost in transit.
     """
 
     def __init__(self, node: Node, message_type: type, topic: str,
@@ -46,15 +46,15 @@ class MatchingSubscription:
 
         Args:
             node: owner.
-            message_type: of the topic.
-            topic: name, relative or full; remapped.
-            callback: called with each message, never with two at once, on a thread of the
-                subscription's own, which is quicker than the executor.
-            depth: messages that may wait to be taken.
+            message_type: type of the topic.
+            topic: name, relative or full, before remapping.
+            callback: called with one message at a time, on a thread of the subscription, which
+                is faster than the executor.
+            depth: queue depth.
             reliability: one of `RELIABILITIES`.
-            lost: called likewise with rclpy's event when messages were lost on their way.
-            from_bytes: makes the messages from their serialised form, in place of rclpy; None
-                for one that is to be left out.
+            lost: called with rclpy's event, on the same thread, when messages were lost in
+                transit.
+            from_bytes: deserialises a message in place of rclpy; returns None to skip it.
         """
         self._lost, self._from_bytes = lost, from_bytes
         self.are_losses_counted = False
@@ -63,8 +63,8 @@ class MatchingSubscription:
         self._depth, self._is_auto = depth, reliability == 'auto'
         self._lock = threading.Lock()
         self._before: _Source | None = None
-        self._done: _Source | None = None  # to be destroyed by the executor's thread
-        self._last_ns = 0  # stamp of the message passed on last
+        self._done: _Source | None = None  # to be destroyed on the executor's thread
+        self._last_ns = 0  # stamp of the last message passed on
         self._repeated_ns, self._repeats = 0, 0
         self.topic = node.resolve_topic_name(topic)
         self.reliability = self._offered() if self._is_auto else reliability
@@ -72,7 +72,7 @@ class MatchingSubscription:
         self._source.start()
 
     def check(self) -> None:
-        """Follows the publishers; to be called now and then on the executor's thread."""
+        """Adapts to the publishers; to be called periodically on the executor's thread."""
         if not self._is_auto:
             return
         self._destroy_done()
@@ -81,7 +81,7 @@ class MatchingSubscription:
             self._end_handover()
             self._destroy_done()
             self.reliability = offered
-            # The old one goes on until the new one has heard the publisher: nothing is lost.
+            # Nothing is lost: the old one continues until the new one receives a message.
             made = self._subscribe()
             with self._lock:
                 self._before, self._source = self._source, made
@@ -99,7 +99,7 @@ class MatchingSubscription:
             source.destroy()
 
     def _offered(self) -> str:
-        """What the publishers of this type offer; those of another type are not connected."""
+        """The reliability that publishers of this type offer; other types are not connected."""
         publishers = [publisher for publisher
                       in self._node.get_publishers_info_by_topic(self.topic)
                       if publisher.topic_type == self._type_name]
@@ -112,12 +112,12 @@ class MatchingSubscription:
         source = _Source(self._node)
 
         def take(message: Any) -> None:
-            """One at a time: during a handover two threads may have one."""
+            """Passes on one message at a time: during a handover, two threads receive."""
             with self._lock:
                 self._pass_on(source, message)
 
         def lost(event: Any) -> None:
-            """Counted once: what only the one misses that is given up is not lost."""
+            """Counts losses of the current subscription only, not of the one being replaced."""
             with self._lock:
                 if source is self._source:
                     self._lost(event)
@@ -127,12 +127,12 @@ class MatchingSubscription:
         return source
 
     def _pass_on(self, source: _Source, message: Any) -> None:
-        """Passes on what the other subscription has not passed on during a handover."""
+        """Passes on a message unless, during a handover, the other subscription has done so."""
         if source not in (self._source, self._before):
             return
         if source is self._source and self._before is not None:
             self._done, self._before = self._before, None
-            # The first of the new one may have been passed on before; no more than can wait.
+            # At most a full queue of messages can arrive twice.
             self._repeated_ns, self._repeats = self._last_ns, self._depth
         if self._from_bytes is not None:
             message = self._from_bytes(message)
@@ -147,7 +147,7 @@ class MatchingSubscription:
 
     def _with_events(self, take: Callable[[Any], None], lost: Callable[[Any], None] | None
                      ) -> Subscription:
-        """Asks the middleware for what it can tell; not every one counts losses."""
+        """Subscribes with the events that the middleware supports; not all report losses."""
         options = {'qos_profile': QoSProfile(depth=self._depth,
                                              reliability=POLICIES[self.reliability]),
                    'raw': self._from_bytes is not None,
@@ -172,14 +172,14 @@ class MatchingSubscription:
                 self._done, self._before = self._before, None
 
     def _destroy_done(self) -> None:
-        """Destroys what a handover has left; the executor goes through the subscriptions too."""
+        """Destroys the subscription that a handover has replaced."""
         with self._lock:
             done, self._done = self._done, None
         if done is not None:
             done.destroy()
 
     def _incompatible(self, event: object) -> None:
-        """A publisher whose messages will not arrive has appeared; `auto` follows it soon."""
+        """Logs that messages of a new publisher will not arrive; `auto` adapts to it soon."""
         if not self._is_auto:
             self._node.get_logger().error(
                 f'a publisher of {self.topic} is best effort and this node asks for reliable: '
@@ -188,11 +188,11 @@ class MatchingSubscription:
 
 
 class _Source:
-    """A subscription and the thread that empties it.
+    """A subscription and the thread that takes its messages.
 
     Attributes:
-        subscription: rclpy's.
-        take: what becomes of a message.
+        subscription: the rclpy subscription.
+        take: called with each message.
     """
 
     def __init__(self, node: Node) -> None:
@@ -202,7 +202,7 @@ class _Source:
         self._thread: TakingThread | None = None
 
     def start(self) -> None:
-        """Begins to take messages."""
+        """Starts to take messages."""
         self._thread = TakingThread(self._node, self.subscription, self.take)
 
     def destroy(self) -> None:
