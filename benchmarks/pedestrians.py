@@ -19,7 +19,7 @@ import numpy as np
 
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.estimator import HumanMeshEstimator
-from decomr_core.people.appearance import looks_of_boxes
+from decomr_core.people.appearance import box_descriptors
 from decomr_core.people.detection import Detections, Detector, box_overlaps
 from decomr_core.people.tracking import Tracker, TrackerConfig
 from decomr_core.runtimes import Runtime
@@ -37,27 +37,26 @@ STILL_SHARE = 0.1
 
 
 class _LateTracker(Tracker):
-    """Takes an answer of the detector so many images after the image."""
+    """Takes the detections in an image `LATE_IMAGES` images later."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__(TrackerConfig(detect_every=STRIDE))
-        self._detector, self._answer, self._wait = detector, None, 0
+        self._detector, self._found, self._age = detector, None, 0
 
-    def needs_detection(self, width: int, height: int, time_s: float | None = None) -> bool:
-        super().needs_detection(width, height, time_s)
-        self._wait -= 1
-        return self._answer is not None and self._wait <= 0
+    def is_detection_due(self, image_size: tuple[int, int], time_s: float | None = None) -> bool:
+        return self._found is not None and self._age >= LATE_IMAGES
 
-    def answer(self, image: np.ndarray) -> Detections:
-        answer, self._answer = self._answer, None
-        return answer
+    def take(self, image: np.ndarray) -> Detections:
+        found, self._found = self._found, None
+        return found
 
-    def look_if_due(self, image: np.ndarray) -> None:
-        if self._answer is None and self._is_due:
+    def search_if_due(self, image: np.ndarray) -> None:
+        if self._found is None and self.is_detection_due_now:
             found = self._detector(image)
-            self._answer = replace(found, looks=looks_of_boxes(image, found.boxes),
-                                   time_s=self.now_s)
-            self._wait = LATE_IMAGES
+            self._found = replace(found, descriptors=box_descriptors(image, found.boxes),
+                                  time_s=self.now_s)
+            self._age = 0
+        self._age += 1
 
 
 def read_video(count: int) -> np.ndarray:
@@ -77,11 +76,11 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
     moved = [(np.abs(image - street).max(-1) > MOVED_LEVEL) for image in images[::SEARCH_EVERY]]
     truth = reference(images, moved)
     tracker = _LateTracker(load_detector())
-    estimator = HumanMeshEstimator(runtime, tracker.answer, tracker)
+    estimator = HumanMeshEstimator(runtime, tracker.take, tracker)
     found, people, with_people, with_found, ghosts, shown, numbers = 0, 0, 0, 0, 0, 0, set()
     for index, image in enumerate(images):
         meshes, _ = estimator.estimate(image, time_s=index / RATE_HZ)
-        tracker.look_if_due(image)
+        tracker.search_if_due(image)
         numbers |= {mesh.track_id for mesh in meshes}
         if index % SEARCH_EVERY:
             continue

@@ -1,8 +1,7 @@
-"""Where the people are: what detectors answer, and the two that look at nothing.
+"""Detections, and two detectors that do not look at the image.
 
-Every detector is called with an image and answers `Detections`: boxes clipped to the image, best
-first, the same for the same image. The crops' `scale` (see `crop.py`) expects boxes that touch
-the person.
+A detector is a function of an image. It returns `Detections`: boxes clipped to the image, best
+first, the same for the same image. The `scale` of the crops (see `crop.py`) assumes tight boxes.
 """
 
 from __future__ import annotations
@@ -25,28 +24,32 @@ class Detections:
     Attributes:
         boxes: (N, 4) float32 x_min, y_min, x_max, y_max, image px, inside the image.
         scores: (N,) float32 confidence in [0, 1].
-        looks: (N, K) colours of the people, see `appearance.py`; None: not looked at.
-        time_s: when the image was taken, on the tracker's clock; None: the present image.
+        descriptors: (N, K) colours of the people, see `appearance.py`; None: not computed.
+        time_s: time of the image on the tracker's clock; None: the present image.
         height_noise: standard deviation of the logarithm of a box's height.
-        doubtful: who scores too low to be reported, best first: these may go on with a person
-            who is tracked, and begin nothing (Zhang et al., "ByteTrack", ECCV 2022); None: the
-            detector does not say.
+        doubtful: detections below the score threshold, best first. They may continue a track but
+            do not begin one (Zhang et al., "ByteTrack", ECCV 2022). None: the detector does not
+            report them.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
-    looks: np.ndarray | None = None
+    descriptors: np.ndarray | None = None
     time_s: float | None = None
     height_noise: float = 0.08
     doubtful: Detections | None = None
 
     def at(self, indices: np.ndarray) -> Detections:
-        """Those at some indices (K,), in their order."""
-        looks = None if self.looks is None else self.looks[indices]
-        return replace(self, boxes=self.boxes[indices], scores=self.scores[indices], looks=looks)
+        """The detections at indices (K,), in that order."""
+        descriptors = None if self.descriptors is None else self.descriptors[indices]
+        return replace(self, boxes=self.boxes[indices], scores=self.scores[indices],
+                       descriptors=descriptors)
 
     def surer_than(self, min_score: float) -> Detections:
-        """Those from a score on; the others become doubtful where the detector knows such."""
+        """The detections with at least this score.
+
+        The others become `doubtful` if the detector reports doubtful detections.
+        """
         is_sure = self.scores >= min_score
         doubtful = self.doubtful
         if doubtful is not None:
@@ -61,7 +64,7 @@ Detector = Callable[[np.ndarray], Detections]
 
 
 class WholeFrame:
-    """One person, as large as the image: for pictures that are cut to a person already."""
+    """Reports one person who fills the image, for images that are already cropped to a person."""
 
     def __call__(self, image: np.ndarray) -> Detections:
         """The box of the whole (H, W, 3) image, score 1."""
@@ -71,10 +74,10 @@ class WholeFrame:
 
 
 class GivenBoxes:
-    """The same boxes for every image, from outside."""
+    """Reports the same given boxes for every image."""
 
     def __init__(self, boxes: np.ndarray, scores: np.ndarray | None = None) -> None:
-        """Keeps the boxes.
+        """Stores the boxes.
 
         Args:
             boxes: (N, 4) x_min, y_min, x_max, y_max, image px.
@@ -86,21 +89,21 @@ class GivenBoxes:
         check_shape('scores', self.scores, (count,))
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """The boxes inside the (H, W, 3) image; one that is wholly outside is left out."""
+        """The boxes clipped to the (H, W, 3) image, without those entirely outside."""
         boxes, inside = clip_boxes(self.boxes, image.shape[1], image.shape[0])
         return Detections(boxes[inside], self.scores[inside])
 
 
 def clip_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes cut at the edges of an image.
+    """Clips boxes to an image.
 
     Args:
         boxes: (N, 4) x_min, y_min, x_max, y_max, image px.
-        width: of the image, px.
-        height: of the image, px.
+        width: width of the image, px.
+        height: height of the image, px.
 
     Returns:
-        The cut boxes (N, 4), and whether anything is left of each, (N,) bool.
+        The clipped boxes (N, 4), and whether each is at least partly inside, (N,) bool.
     """
     low = np.float32(-0.5)
     high = np.array([width - 0.5, height - 0.5] * 2, np.float32)
@@ -109,14 +112,14 @@ def clip_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, 
 
 
 def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much boxes overlap.
+    """Overlaps of all pairs of boxes.
 
     Args:
         boxes: (N, 4) x_min, y_min, x_max, y_max, image px.
-        others: (M, 4) likewise.
+        others: (M, 4) as `boxes`.
 
     Returns:
-        (N, M) intersection over union, and (N, M) intersection over the smaller of the two.
+        (N, M) intersection over union, and (N, M) intersection over the area of the smaller box.
     """
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])

@@ -1,15 +1,15 @@
-"""What is known about one person over time, what the meshes of one image say, and the rules."""
+"""Track state, the people that a tracker expects in an image, and the tracker's configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from decomr_core.people.motion import BoxMotion
 
-__all__ = ['Sights', 'Track', 'TrackerConfig']
+__all__ = ['ExpectedPeople', 'MeshObservations', 'Track', 'TrackerConfig']
 
 
 @dataclass(frozen=True)
@@ -17,88 +17,110 @@ class Track:
     """One person over time.
 
     Attributes:
-        track_id: counts up from 0 and is never used again.
+        track_id: counts up from 0 and is never reused.
         score: confidence in [0, 1] of the last detection.
-        motion: where the person goes.
-        missed: detections in a row that did not see the person.
-        seen_s: time of the image in which a detection was matched last, on the tracker's clock.
-        sure_s: the same of a detection that is not doubtful.
-        sights: how many detections saw the person.
-        is_new: whether these are few, so that it may be a mistake.
-        hidden_since_s: since when neither detector nor mesh sees the person; None: one does.
-        look: (K,) the person's colours; None: not known yet.
+        motion: motion filter of the person's box.
+        missed: consecutive detector runs without a detection of the person.
+        detected_s: time of the image in which a detection was last associated, on the tracker's
+            clock.
+        sure_s: the same for the last detection that was not doubtful.
+        num_detections: detections associated so far, doubtful ones excluded.
+        is_tentative: `num_detections` is still below `min_detections`: possibly a false positive.
+        hidden_since_s: time since which neither detector nor mesh observes the person; None:
+            the person is observed.
+        descriptor: (K,) colours of the person, see `appearance.py`; None: unknown.
     """
 
     track_id: int
     score: float
     motion: BoxMotion = field(repr=False)
     missed: int = 0
-    seen_s: float = 0.0
+    detected_s: float = 0.0
     sure_s: float = 0.0
-    sights: int = 1
-    is_new: bool = True
+    num_detections: int = 1
+    is_tentative: bool = True
     hidden_since_s: float | None = None
-    look: np.ndarray | None = field(default=None, repr=False)
+    descriptor: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def box(self) -> np.ndarray:
-        """(4,) where the person is expected: x_min, y_min, x_max, y_max, image px."""
+        """(4,) expected box of the person: x_min, y_min, x_max, y_max, image px."""
         return self.motion.box
 
     @property
     def is_hidden(self) -> bool:
-        """Whether the person is behind somebody or something."""
+        """Whether the person is occluded by another person or an object."""
         return self.hidden_since_s is not None
 
-    def moved(self, step_s: float) -> Track:
-        """The track after so many seconds, where the motion model takes it."""
+    def predicted(self, step_s: float) -> Track:
+        """The track `step_s` seconds later, according to the motion model."""
         return replace(self, motion=self.motion.predicted(step_s))
 
 
-@dataclass
-class Sights:
-    """What the meshes of an image say of the people who were tracked in it.
+@dataclass(frozen=True)
+class ExpectedPeople:
+    """The people expected in one image, T of them.
 
     Attributes:
-        boxes: (T, 4) around the meshes, image px.
-        is_near: (T,) bool, who is next to somebody else.
-        is_covered: (T,) bool, who is partly behind somebody else.
-        looks: gives (T, K) what the people look like; None: not known.
-        unseen: what becomes of those whose mesh does not show them, by index.
+        track_ids: (T,) track ids; -1 for people who are not tracked.
+        scores: (T,) confidences in [0, 1].
+        boxes: (T, 4) expected boxes, image px.
+        crop_boxes: (T, 4) boxes to crop, image px. They stay constant while a person hardly
+            moves.
+    """
+
+    track_ids: Sequence[int]
+    scores: Sequence[float]
+    boxes: np.ndarray
+    crop_boxes: np.ndarray
+
+
+@dataclass
+class MeshObservations:
+    """What the meshes of one image say about its T tracks.
+
+    Attributes:
+        boxes: (T, 4) boxes around the meshes, clipped to the image, px.
+        is_near: (T,) bool, the expected box overlaps that of another person.
+        is_occluded: (T,) bool, another person is partly in front.
+        describe: returns the descriptors (T, K) of the people in `boxes`; None: unknown.
+        unobserved: by index, the next state of each track whose mesh does not show its person;
+            None ends the track.
     """
 
     boxes: np.ndarray
     is_near: np.ndarray
-    is_covered: np.ndarray
-    looks: Callable[[], np.ndarray] | None
-    unseen: dict[int, Track | None] = field(default_factory=dict)
+    is_occluded: np.ndarray
+    describe: Callable[[], np.ndarray] | None
+    unobserved: dict[int, Track | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """How tracks begin, go on and end.
+    """How tracks begin, continue and end.
 
     Attributes:
-        detect_every: the detector runs on every n-th image, and on each image while nobody is
-            tracked; 1: on all.
-        detect_period_s: it runs at the latest so long after the image that it looked at last, s,
-            however few images came since; 0: no such limit.
-        follows_mesh: the boxes around the meshes say where people are between two detections.
-        max_missed: detections in a row that may miss a person whom the mesh still sees.
-        max_missed_by_all: the same where not even a doubtful detection sees the person.
-        max_doubtful_s: how long doubtful detections alone may keep a person.
-        max_hidden_s: how long a person may be hidden, from detector and mesh, and keep the number.
-        max_gap_s: after so long without an image everybody is forgotten.
-        min_foreground: share of the person box that the mesh's IUV must call a person, or the
-            mesh is not trusted to carry the box.
-        min_shown_foreground: the same to be shown at all, although the detector sees somebody.
-        min_covered: share of the pixels which its IUV image calls a person that a mesh must
-            cover to be shown; the track goes on without. 0 shows all.
-        max_tracks: so many people at most: those known longer, then those with the best scores;
-            the others are counted in `Tracker.people_left_out`.
-        same_person: two meshes that overlap more show one person.
-        min_sights: with fewer detections a person is new: who is new and hidden ends with the next
-            detection that does not see them.
+        detect_every: the detector runs on every n-th image, and on every image while nobody is
+            tracked; 1: on all images.
+        detect_period_s: maximum time between two images that the detector searches, s,
+            regardless of how many images arrive in between; 0: no maximum.
+        follows_mesh: between two detections, the boxes around the meshes update the tracks.
+        max_missed: consecutive detector runs that may miss a person whom the mesh still shows.
+        max_missed_by_all: the same limit where not even a doubtful detection matches the person.
+        max_doubtful_s: how long doubtful detections alone may keep a track alive.
+        max_hidden_s: how long a person may be hidden and keep the track id.
+        max_gap_s: longest time between two images after which tracks continue.
+        min_foreground: minimum share of foreground in the person box, according to the IUV image;
+            below it the mesh does not update the track.
+        min_shown_foreground: the same minimum for showing the mesh of a person whom the detector
+            has just detected.
+        min_covered: minimum share of the IUV image's foreground pixels that a shown mesh covers;
+            the track continues regardless. 0 shows all meshes.
+        max_tracks: maximum number of tracks: older tracks first, then the best scores. The
+            others are counted in `Tracker.people_left_out`.
+        same_person: intersection over union above which two meshes show the same person.
+        min_detections: detections that confirm a track. A tentative track that is hidden ends at
+            the next detector run that misses it.
     """
 
     detect_every: int = 5
@@ -114,10 +136,10 @@ class TrackerConfig:
     min_covered: float = 0.5
     max_tracks: int = 30
     same_person: float = 0.7
-    min_sights: int = 2
+    min_detections: int = 2
 
     def __post_init__(self) -> None:
-        """Refuses values that make no sense.
+        """Checks the values.
 
         Raises:
             ValueError: a value is out of its range.
@@ -137,17 +159,17 @@ class TrackerConfig:
     @classmethod
     def for_detector(cls, name: str, detect_every: int, max_tracks: int,
                      detect_period_s: float = 0.0) -> TrackerConfig:
-        """The config that suits a detector.
+        """The configuration that suits a detector.
 
         Args:
-            name: of the detector, as in `decomr_core.people.detection.DETECTORS`.
-            detect_every: see above.
-            max_tracks: see above.
-            detect_period_s: see above.
+            name: name of the detector, as in `decomr_core.estimation.detectors.DETECTORS`.
+            detect_every: see the attribute.
+            max_tracks: see the attribute.
+            detect_period_s: see the attribute.
         """
         if name == 'whole-frame':
-            # One person whose box is always the whole image: the one around the mesh is far
-            # smaller. Somebody is there, whatever the mesh says.
+            # The only person's box is always the whole image, far larger than the box around the
+            # mesh. The detector reports a person regardless of the mesh.
             return cls(detect_every=1, max_tracks=1, follows_mesh=False, min_covered=0.0,
                        min_shown_foreground=0.0)
         return cls(detect_every=detect_every, detect_period_s=detect_period_s,

@@ -1,8 +1,7 @@
-"""Depth images that can be read and still say nothing: units, empty ones, ones that never fit."""
+"""Checks of depth images that can be decoded: units, empty images, another resolution."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,30 +9,26 @@ import numpy as np
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
 
-    from decomr_core.base.structures import HumanMesh
     from decomr_ros.inputs.depth_image import DepthImage
     from decomr_ros.node.standing_warnings import StandingWarnings
 
 __all__ = ['DepthChecks']
 
-# Every so many-th row and column tells what the numbers are like.
+# Step between the rows and columns that are checked.
 STRIDE = 32
-# The median of what a depth camera sees lies between these, m.
+# Range of plausible median depths, m.
 NEAREST_M, FARTHEST_M = 0.05, 300.0
-# So many meshes in a row that depth does not correct are no accident.
-MOST_UNCORRECTED = 30
 
 
 class DepthChecks:
-    """Tells of depth that is not used, or of which the meaning is guessed; the worker's thread."""
+    """States what is guessed about depth images; the worker's thread."""
 
     def __init__(self, warnings: StandingWarnings, topic: str) -> None:
-        """Takes what it warns with and the full name of the topic."""
+        """Makes the checks of a topic, given by its full name."""
         self._warnings, self._topic = warnings, topic
-        self._uncorrected = 0
 
     def look(self, message: Image, depth: DepthImage) -> None:
-        """Looks at a depth image that could be read."""
+        """Checks a depth image and the message that it was decoded from."""
         found = {}
         if message.encoding == 'mono16':
             found['depth_encoding'] = (
@@ -49,29 +44,8 @@ class DepthChecks:
                 f'{depth.calibration.width}x{depth.calibration.height}: taken for the same '
                 'picture, scaled')
 
-    def count(self, meshes: Sequence[HumanMesh], corrected: int) -> None:
-        """Counts the meshes that depth could have corrected.
-
-        Args:
-            meshes: of an image with a depth image.
-            corrected: how many of them it has corrected.
-        """
-        metric = sum(mesh.is_metric for mesh in meshes)
-        if corrected:
-            self._uncorrected = 0
-            self._warnings.end_soon('depth_fit')
-        elif metric:
-            self._uncorrected += metric
-            if self._uncorrected >= MOST_UNCORRECTED:
-                self._warnings.hold(
-                    'depth_fit', f'{self._topic} corrected none of the last '
-                    f'{self._uncorrected} meshes: too few pixels are measured there, or they do '
-                    'not agree with the mesh. Is it registered to the colour camera '
-                    '(aligned_depth_to_color, depth_registered), in mm (16UC1) or m (32FC1)?',
-                    metric)
-
     def _odd_values(self, depth: DepthImage, encoding: str) -> str:
-        """What is odd about the numbers of a depth image; empty: nothing."""
+        """A description of implausible values; empty if there are none."""
         numbers = depth.numbers[::STRIDE, ::STRIDE]
         known = numbers[np.isfinite(numbers) & (numbers > 0)]
         if known.size == 0:

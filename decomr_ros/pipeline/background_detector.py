@@ -1,13 +1,14 @@
-"""A slow detector beside a fast network: people are looked for while meshes keep coming.
+"""A slow detector on a thread of its own, so that meshes keep coming while it searches.
 
-A detector takes about as long as a camera image, several where it looks at parts of the image.
-Called in line, it would make the node skip those at every detection. Here it looks at an image on
-a thread of its own, and the tracker gets the boxes when they are ready, a few images late, with
-the time and the looks of the people in the image that they are of: the tracker compares them with
-where everybody was then.
+A detector takes about as long as the interval between camera images, and several times as long
+with tiles. If it ran before the network, the node would skip these images at every detection.
+Instead it searches an image in the background. The tracker gets the detections a few images
+later, with the time and the descriptors of the people in the searched image, and compares them
+with where its tracks were at that time.
 
-Where images are far apart in time, as on a slow machine, people have left their boxes by then. The
-detector then looks at the present image, which waits for it: that costs little beside the rest.
+If the interval between images is long, as on a slow machine, people have left their boxes by then.
+The detector then searches the present image, which waits for it. That costs little compared with
+the rest of the interval.
 """
 
 from __future__ import annotations
@@ -19,130 +20,134 @@ from dataclasses import replace
 
 import numpy as np
 
-from decomr_core.people.appearance import looks_of_boxes
+from decomr_core.people.appearance import box_descriptors
 from decomr_core.people.detection import Detections
 from decomr_core.people.tracking import Tracker, TrackerConfig
 
 __all__ = ['BackgroundDetector', 'BackgroundTracker']
 
 
-SLOW_STEP_S = 0.2
-"""From this time between images on, an answer for the image before comes too late: a walker has
-moved by about half the width of the box by then."""
+LONG_INTERVAL_S = 0.2
+"""From this interval between images on, detections in the image before arrive too late: a walker
+moves by about half the width of the box in that time."""
 
 WORTH_WAITING = 0.5
-"""An image waits for a detector that takes less than this share of the time between images."""
+"""An image waits for a detector that takes less than this share of the interval between images."""
 
 
 class BackgroundDetector:
-    """Looks at one image at a time, on one thread.
+    """Searches one image at a time on one thread.
 
-    In the place of a detector it answers with what it has found last; whether that is new, and
-    of images of the present size, the tracker asks before.
+    It can be called like any detector and then returns the detections of the image searched last.
+    The tracker checks beforehand whether there are any.
 
     Attributes:
-        last_s: how long the last image took, s; None: it has not looked at any.
+        last_s: duration of the last search, s; None: there was none yet.
     """
 
     def __init__(self, detector: Callable[[np.ndarray], Detections]) -> None:
-        """Takes the detector to run."""
+        """Starts the thread for a detector."""
         self._detector = detector
         self._pool = ThreadPoolExecutor(1, 'detector')
         self._running: Future[Detections] | None = None
-        self._size = (0, 0)
         self.last_s: float | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can look at another image: nothing runs, and the last answer was taken."""
+        """Whether another search can start: none runs, and the last detections were taken."""
         return self._running is None
 
-    def is_ready(self, width: int, height: int) -> bool:
-        """Whether there is an answer that nobody has taken yet.
+    @property
+    def is_ready(self) -> bool:
+        """Whether there are detections that nobody has taken yet."""
+        return self._running is not None and self._running.done()
+
+    def is_worth_waiting(self, interval_s: float) -> bool:
+        """Whether an image should wait for its own detections.
 
         Args:
-            width: of the present image, px; an answer for another size is thrown away.
-            height: of the present image, px.
+            interval_s: time since the image before, s.
         """
-        if self._running is None or not self._running.done():
-            return False
-        if self._size != (width, height):
-            self._running = None
-        return self._running is not None
+        return (interval_s >= LONG_INTERVAL_S and self.last_s is not None
+                and self.last_s <= WORTH_WAITING * interval_s)
 
-    def look_at(self, image: np.ndarray, time_s: float | None = None) -> None:
-        """Starts on an image.
+    def start(self, image: np.ndarray, time_s: float | None = None) -> None:
+        """Starts to search an image.
 
         Args:
-            image: (H, W, 3) uint8 RGB; it must not change meanwhile.
-            time_s: when it was taken, on the tracker's clock.
+            image: (H, W, 3) uint8 RGB; it must not change during the search.
+            time_s: time of the image on the tracker's clock; None: the image in which the
+                detections will be taken.
         """
-        self._size = image.shape[1], image.shape[0]
-        self._running = self._pool.submit(self._look, image, time_s)
+        self._running = self._pool.submit(self._search, image, time_s)
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """Takes the answer, or looks at this image where it was given none; waits if need be.
+        """Takes the detections of the search that was started; waits for them if necessary.
 
         Args:
-            image: the present one, (H, W, 3) uint8 RGB.
+            image: the present image, (H, W, 3) uint8 RGB; searched if no search was started.
         """
         if self._running is None:
-            self.look_at(image)
+            self.start(image)
         running, self._running = self._running, None
         return running.result()
 
     def reset(self) -> None:
-        """Throws away what is being looked at, and what waits to be."""
+        """Discards a search that runs or waits, and detections that were not taken."""
         if self._running is not None:
             self._running.cancel()
         self._running = None
 
-    def _look(self, image: np.ndarray, time_s: float | None) -> Detections:
-        """What is found, with what belongs to the image it is found in."""
+    def close(self) -> None:
+        """Ends the thread after the search that runs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _search(self, image: np.ndarray, time_s: float | None) -> Detections:
+        """The detections in an image, with its time and the descriptors of the people."""
         started_s = time.perf_counter()
         found = self._detector(image)
         self.last_s = time.perf_counter() - started_s
-        return replace(found, looks=looks_of_boxes(image, found.boxes), time_s=time_s)
-
-    def close(self) -> None:
-        """Ends the thread after the image it looks at."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        return replace(found, descriptors=box_descriptors(image, found.boxes), time_s=time_s)
 
 
 class BackgroundTracker(Tracker):
-    """A tracker that takes detections when they are ready, and says when the next are due."""
+    """A tracker that takes detections when they are ready, and starts the searches."""
 
     def __init__(self, detector: BackgroundDetector, config: TrackerConfig | None = None) -> None:
-        """Starts with nobody in view.
+        """Starts without tracks; updates are deferred.
 
         Args:
-            detector: whose answers it takes.
-            config: `detect_every` counts from the detector's answer to its next start.
+            detector: searches the images.
+            config: see `TrackerConfig`. `detect_every` counts from the detections to the start of
+                the next search.
         """
-        super().__init__(config)
+        super().__init__(config, defers_updates=True)
         self._detector = detector
-        self._waits = False
+
+    def is_detection_due(self, image_size: tuple[int, int], time_s: float | None = None) -> bool:
+        """Whether detections are ready, or the next image should wait for its own.
+
+        See `Tracker.is_detection_due`.
+        """
+        interval_s = self._step_to(image_size, time_s)
+        if interval_s is None:
+            return False  # `predict` will discard a search in an image from before
+        return self._detector.is_ready or (
+            self._detector.is_idle and self._detector.is_worth_waiting(interval_s)
+            and super().is_detection_due(image_size, time_s))
+
+    def start_if_due(self, image: np.ndarray) -> None:
+        """Starts to search the present image in the background if a detection is due.
+
+        Args:
+            image: the present image, (H, W, 3) uint8 RGB; it must not change during the search.
+        """
+        if (self.is_detection_due_now and self._detector.is_idle
+                and not self._detector.is_worth_waiting(self._step_s)):
+            self.note_search()
+            self._detector.start(image, self.now_s)
 
     def reset(self) -> None:
-        """Forgets everybody and what is being looked at; numbers go on counting."""
+        """Ends all tracks and discards a search. Track ids are not reused."""
         super().reset()
         self._detector.reset()
-
-    def needs_detection(self, width: int, height: int, time_s: float | None = None) -> bool:
-        """Whether there are detections to match, or the image should wait for its own.
-
-        See `Tracker.needs_detection`.
-        """
-        before_s = self.now_s
-        super().needs_detection(width, height, time_s)
-        step_s, detector_s = self.now_s - before_s, self._detector.last_s
-        self._waits = (step_s >= SLOW_STEP_S and detector_s is not None
-                       and detector_s <= WORTH_WAITING * step_s)
-        return (self._detector.is_ready(width, height)
-                or self._waits and self._is_due and self._detector.is_idle)
-
-    def look_if_due(self, image: np.ndarray) -> None:
-        """Starts the detector on an (H, W, 3) uint8 RGB image if it is time and it is idle."""
-        if self._is_due and self._detector.is_idle and not self._waits:
-            self._images_since_detection = 0
-            self._detector.look_at(image, self.now_s)

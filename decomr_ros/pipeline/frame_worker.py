@@ -1,8 +1,7 @@
-"""A one-slot mailbox where the newest frame wins, and the thread that empties it.
+"""A mailbox with one slot, in which the newest frame wins, and the thread that empties it.
 
-A camera does not wait. When inference is slower than the camera, a queue would only add delay:
-every mesh would be old. Here a new frame replaces the one that still waits, and the replaced one
-is counted.
+A camera does not wait. If inference is slower than the camera, a queue only adds delay: every mesh
+is old. Here a new frame replaces the one that is still waiting, and the replaced one is counted.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-__all__ = ['FrameWorker', 'WorkerCounts', 'tell_late_inference']
+__all__ = ['FrameWorker', 'WorkerCounts', 'log_late_inference']
 
-Frame = TypeVar('Frame')
+Item = TypeVar('Item')
 
 
 @dataclass(frozen=True)
 class WorkerCounts:
-    """What became of the frames so far: received = skipped + processed + failed + waiting.
+    """Frame counts so far: received = skipped + processed + failed + waiting + in progress.
 
     Attributes:
-        received: frames handed in.
+        received: frames submitted.
         skipped_for_newer: frames replaced in the mailbox by a newer one, or left in it when the
             worker stopped.
-        processed: frames whose processing returned.
-        failed: frames whose processing raised an error.
+        processed: frames whose processing succeeded.
+        failed: frames whose processing raised an exception.
     """
 
     received: int = 0
@@ -39,22 +38,22 @@ class WorkerCounts:
     failed: int = 0
 
 
-class FrameWorker(Generic[Frame]):
-    """Runs `process` on the newest frame, on one thread of its own.
+class FrameWorker(Generic[Item]):
+    """Runs `process` on the newest frame, on its own thread.
 
     Args:
         process: called with each frame, on the worker thread.
-        on_failure: called with a frame's error, on the worker thread; the worker goes on.
+        on_failure: called with the exception of a frame, on the worker thread, which continues.
         name: name of the thread.
     """
 
-    def __init__(self, process: Callable[[Frame], None],
+    def __init__(self, process: Callable[[Item], None],
                  on_failure: Callable[[Exception], None], name: str = 'frame_worker') -> None:
         self._process = process
         self._on_failure = on_failure
         self._name = name
         self._changed = threading.Condition()
-        self._waiting: list[Frame] = []
+        self._waiting: list[Item] = []
         self._is_busy = False
         self._is_stopping = False
         self._thread: threading.Thread | None = None
@@ -62,7 +61,7 @@ class FrameWorker(Generic[Frame]):
 
     @property
     def counts(self) -> WorkerCounts:
-        """The counts at this moment, consistent with each other."""
+        """A consistent snapshot of the counts."""
         with self._changed:
             return WorkerCounts(self._received, self._skipped, self._processed, self._failed)
 
@@ -70,18 +69,18 @@ class FrameWorker(Generic[Frame]):
         """Starts the thread.
 
         Raises:
-            RuntimeError: it runs already, or has not ended yet since it was stopped.
+            RuntimeError: it is running already, or has not ended yet after `stop`.
         """
         if self._thread is not None and self._thread.is_alive():
             raise RuntimeError(f'{self._name} runs already; call stop() first, and again while '
                                'a long frame keeps it from ending')
         self._is_stopping = False
-        # A daemon: an inference that hangs must not keep the process alive after SIGINT.
+        # A daemon thread: an inference that hangs must not keep the process alive after SIGINT.
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def submit(self, frame: Frame) -> None:
-        """Hands in a frame; it replaces one that still waits. Never blocks on the processing."""
+    def submit(self, frame: Item) -> None:
+        """Submits a frame, which replaces one that is still waiting. Never waits for `process`."""
         with self._changed:
             self._received += 1
             self._skipped += len(self._waiting)
@@ -89,7 +88,7 @@ class FrameWorker(Generic[Frame]):
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout_s: float) -> bool:
-        """Whether, within the time, nothing waits and nothing is being processed."""
+        """Waits until no frame is waiting or in progress; whether that was within the time."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             return self._changed.wait_for(
@@ -97,7 +96,7 @@ class FrameWorker(Generic[Frame]):
                 max(0.0, deadline - time.monotonic()))
 
     def stop(self, timeout_s: float = 2.0) -> bool:
-        """Ends the thread after the frame it works on; a frame that waits is skipped.
+        """Ends the thread after the frame in progress; a frame that is waiting is skipped.
 
         Returns:
             Whether the thread ended within the time.
@@ -130,7 +129,7 @@ class FrameWorker(Generic[Frame]):
             if failure is not None:
                 self._on_failure(failure)
 
-    def _take(self) -> list[Frame] | None:
+    def _take(self) -> list[Item] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_stopping)
             if self._is_stopping:
@@ -140,13 +139,13 @@ class FrameWorker(Generic[Frame]):
             return frame
 
 
-def tell_late_inference(node: Node, waited_s: float, is_at_end: bool) -> None:
-    """Logs that an inference outlasts a stop.
+def log_late_inference(node: Node, waited_s: float, is_at_end: bool) -> None:
+    """Logs that an inference is still running after a stop.
 
     Args:
-        node: whose log it is.
-        waited_s: so long was waited for it, s.
-        is_at_end: of the process, where that is of no account; else it is a fault.
+        node: owner of the log.
+        waited_s: time that the stop has waited, s.
+        is_at_end: the process ends, so that it does not matter; otherwise it is an error.
     """
     if is_at_end:
         node.get_logger().info('the node ends without waiting for the last inference; its '

@@ -1,4 +1,4 @@
-"""From images to meshes as the node's parameters say: runtime, detector, tracker, estimator."""
+"""From an image to its meshes, in three stages: estimate, correct by depth, smooth."""
 
 from __future__ import annotations
 
@@ -23,38 +23,46 @@ from decomr_ros.pipeline.background_detector import BackgroundDetector, Backgrou
 if TYPE_CHECKING:
     from decomr_core.base.structures import HumanMesh, StageTimes
     from decomr_core.uv.topology import Topology
+    from decomr_ros.inputs.frame import Frame
+    from decomr_ros.pipeline.depth_correction import DepthCorrection
+    from decomr_ros.pipeline.fixed_frame import FixedFrame
     from decomr_ros.settings.parameters import NodeParameters
 
 __all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'settle_memory']
 
-# Detectors that take longer than an image of the camera: they run beside the network.
+# Detectors that take longer than the interval between images: they run in the background.
 SLOW_DETECTORS = ('person',)
-# People in the first run; runtimes prepare batches of several people apart from single ones.
+# Batch size of the warm-up; runtimes prepare batches separately from single crops.
 BATCH = 4
-# One box may hold nobody; so many that are all empty are the fault of the weights.
+# One box may contain nobody. If this many boxes contain no foreground, the weights are at fault.
 MIN_BOXES = 10
-# Digits of the hash of the weights that identify them to a reader.
+# Digits of the hash of the weights on /diagnostics.
 HASH_DIGITS = 16
 
 
 class MeshPipeline:
-    """Everything between an image and its meshes.
+    """The stages between an image and its meshes, configured by the parameters.
 
     Attributes:
-        topology: of the meshes.
-        description: what runs, as text by name: runtime, precision, weights, model_sha256.
+        topology: topology of the meshes.
+        description: runtime, precision, weights and model_sha256, as text by name.
     """
 
-    def __init__(self, parameters: NodeParameters) -> None:
+    def __init__(self, parameters: NodeParameters, depth: DepthCorrection | None = None) -> None:
         """Loads the network and runs everything once; this takes seconds.
 
+        Args:
+            parameters: the parameters of the node.
+            depth: the stage that corrects distances; None: there is none.
+
         Raises:
-            FileNotFoundError: no such weights.
+            FileNotFoundError: the weights do not exist.
             ValueError: a value is wrong, or the weights are damaged.
             RuntimeError: the runtime is not installed.
         """
+        self._depth = depth
         self._background: BackgroundDetector | None = None
-        self._looked_at: np.ndarray | None = None
+        self._search_image: np.ndarray | None = None  # for the background detector
         self._detector_name = parameters.detector
         detector = self._detector = _TimedDetector(_load_detector(parameters))
         config = self._tracker_config(parameters)
@@ -62,7 +70,7 @@ class MeshPipeline:
             detector = self._background = BackgroundDetector(detector)
             self._tracker = BackgroundTracker(self._background, config)
         else:
-            self._tracker = Tracker(config)
+            self._tracker = Tracker(config, defers_updates=True)
         self._runtime = load_runtime(parameters.runtime, parameters.weights,
                                      num_threads=parameters.threads)
         self._estimator = HumanMeshEstimator(self._runtime, detector, self._tracker,
@@ -76,46 +84,65 @@ class MeshPipeline:
             'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS]}
         self._warm_up(parameters)
 
+    def process(self, frame: Frame, time_s: float | None, fixed_frame: FixedFrame
+                ) -> tuple[list[HumanMesh], StageTimes]:
+        """Runs all stages on the next image of the video; `finish` must follow.
+
+        Depth and the pose of the camera are looked up as late as possible, because they may
+        arrive later than the image.
+
+        Args:
+            frame: the image. It must not change until the next one.
+            time_s: time of the image; None: a thirtieth of a second after the one before.
+            fixed_frame: gives the pose of the camera for smoothing.
+        """
+        meshes, times = self.estimate(frame.rgb, frame.intrinsics, frame.boxes, time_s)
+        if self._depth is not None:
+            meshes = self._depth.correct(meshes, frame.depth)
+        return self.smooth(meshes, fixed_frame.from_camera(frame.header)), times
+
     def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None,
                  people: Detections | None = None, time_s: float | None = None
                  ) -> tuple[list[HumanMesh], StageTimes]:
-        """The people in the next image of the video; `learn` is to follow.
+        """Stage 1: the people in the image.
 
         Args:
-            image: (H, W, 3) uint8 RGB; it must not change afterwards.
-            intrinsics: (3, 3) px, or None for relative meshes.
-            people: boxes from outside; None: the detector looks for people.
-            time_s: when the image was taken; None: a thirtieth of a second after the one before.
+            image: (H, W, 3) uint8 RGB; it must not change until the next one.
+            intrinsics: (3, 3) px; None: relative meshes.
+            people: given boxes; None: the detector finds the people.
+            time_s: time of the image; None: a thirtieth of a second after the one before.
         """
         boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
         if self._background is not None and people is not None:
-            self._background.reset()  # by the time that somebody asks again its answer is old
-        self._looked_at = image if people is None else None
-        return self._estimator.estimate(image, boxes, scores, intrinsics, time_s,
-                                        learns_at_once=False)
-
-    def learn(self) -> None:
-        """What can wait until the meshes are out: to move the tracks, to look for people."""
-        self._estimator.learn()
-        if self._background is not None and self._looked_at is not None:
-            self._tracker.look_if_due(self._looked_at)
-        self._looked_at = None
+            self._background.reset()  # its detections would be outdated when they are needed again
+        self._search_image = image if people is None else None
+        return self._estimator.estimate(image, boxes, scores, intrinsics, time_s)
 
     def smooth(self, meshes: list[HumanMesh], fixed_from_camera: np.ndarray | None = None,
                ) -> list[HumanMesh]:
-        """The meshes of the present image, steadier if the parameters say so.
+        """Stage 3: the meshes with less jitter, if the parameters ask for it.
 
         Args:
-            meshes: from `estimate`, moved or not.
-            fixed_from_camera: (4, 4) pose of the camera in a frame that does not move; None:
-                they are smoothed in the camera's frame.
+            meshes: the meshes of the present image.
+            fixed_from_camera: (4, 4) pose of the camera in a fixed frame; None: smoothing is done
+                in the camera frame.
         """
         if self._smoother is None:
             return meshes
         return self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
 
+    def finish(self) -> None:
+        """Does the work that the meshes need not wait for, after they were published.
+
+        It updates the tracks, and starts the detector in the background if a detection is due.
+        """
+        self._tracker.flush()
+        if self._background is not None and self._search_image is not None:
+            self._tracker.start_if_due(self._search_image)
+        self._search_image = None
+
     def no_foreground_text(self) -> str:
-        """That the network has seen nobody in any box yet; empty if it has, or boxes are few."""
+        """A warning that no box has contained foreground so far; empty if there is no reason."""
         count = self._estimator.boxes_without_foreground or 0
         if count < MIN_BOXES:
             return ''
@@ -125,26 +152,25 @@ class MeshPipeline:
                 'training.evaluate tells), or take -p weights:=rt')
 
     def update(self, parameters: NodeParameters) -> None:
-        """Follows changed parameters from the next image on; not while one is estimated.
+        """Applies changed parameters, between two images.
 
-        Whoever is tracked and would not be let in any more is dropped at once.
+        Tracks that no longer meet `min_score` or exceed `max_people` are dropped immediately.
         """
-        self.learn()
         self._estimator.config = _estimator_config(parameters)
-        self._tracker.config = config = self._tracker_config(parameters)
+        self._tracker.reconfigure(self._tracker_config(parameters), parameters.min_score)
         if not parameters.smoothing:
             self._smoother = None
         elif self._smoother is None:
             self._smoother = MeshSmoother(_smoothing_config(parameters))
         else:
             self._smoother.config = _smoothing_config(parameters)
-        wanted = [track for track in self._tracker.tracks if track.score >= parameters.min_score]
-        self._tracker.tracks = wanted[:config.max_tracks]
 
     def status(self) -> dict[str, str]:
-        """What runs and what it takes, as text by name: for the diagnostics."""
+        """Description, counts and resource usage for /diagnostics, as text by name."""
         values = dict(self.description)
         values['people_left_out'] = str(self._estimator.people_left_out)
+        if self._depth is not None:
+            values['depth_corrected'] = str(self._depth.num_corrected)
         if self._detector.last_ms is not None:
             values['detector_ms'] = f'{self._detector.last_ms:.1f}'
         memory_mib = gpu_memory(self._runtime)
@@ -153,13 +179,13 @@ class MeshPipeline:
         return values
 
     def reset(self) -> None:
-        """Forgets everybody: another video begins."""
+        """Ends all tracks and discards the smoothing state, before another video."""
         self._estimator.reset()
         if self._smoother is not None:
             self._smoother.reset()
 
     def close(self) -> None:
-        """Ends the detector's thread."""
+        """Ends the thread of the background detector."""
         if self._background is not None:
             self._background.close()
 
@@ -169,9 +195,9 @@ class MeshPipeline:
             parameters.detector_period_s)
 
     def _warm_up(self, parameters: NodeParameters) -> None:
-        """Runs a batch, and matches people: the first images would wait for kernels and SciPy.
+        """Runs a batch and an association; otherwise the first images wait for kernels and SciPy.
 
-        A tracker of its own does it, so that the first person of the camera is number 0.
+        It uses a separate tracker, so that the first person of the camera gets the id 0.
         """
         size = self._runtime.crop_size
         crops = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), np.uint8)
@@ -179,12 +205,11 @@ class MeshPipeline:
         tracker = Tracker(self._tracker_config(parameters))
         box = Detections(np.array([[0, 0, size, size]], np.float32), np.ones(1, np.float32))
         for _ in range(2):
-            tracker.needs_detection(size, size)
-            tracker.match(box)
+            tracker.predict((size, size), detections=box)
 
 
 class _TimedDetector:
-    """A detector that knows how long it took, also where it runs beside the network."""
+    """A detector that measures its run time, also when it runs in the background."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -199,16 +224,16 @@ class _TimedDetector:
 
 def export_if_missing(parameters: NodeParameters, say: Callable[[str], None],
                       is_ending: Callable[[], bool]) -> None:
-    """Exports the network where the runtime needs that and no cache has it.
+    """Exports the network if the runtime needs an export and the cache does not contain it.
 
     Args:
-        parameters: of the node.
-        say: called before, and with each step.
-        is_ending: whether to give up.
+        parameters: the parameters of the node.
+        say: called with a sentence before the export and at each of its steps.
+        is_ending: returns whether to abort.
 
     Raises:
-        FileNotFoundError: no such weights.
-        RuntimeError: the export failed, or was given up.
+        FileNotFoundError: the weights do not exist.
+        RuntimeError: the export failed or was aborted.
     """
     if is_export_missing(parameters.runtime, parameters.weights):
         say(f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
@@ -217,16 +242,16 @@ def export_if_missing(parameters: NodeParameters, say: Callable[[str], None],
 
 
 def settle_memory() -> None:
-    """Tells Python's search for garbage that what there is now will stay.
+    """Excludes all present objects from Python's garbage collection.
 
-    With a network in memory one search takes 70 ms, in which an image has to wait.
+    With a network in memory, one collection takes 70 ms, for which an image has to wait.
     """
     gc.collect()
     gc.freeze()
 
 
 def free_memory() -> None:
-    """Gives back what a pipeline that nobody holds any more has used, on the GPU as well."""
+    """Frees the memory of a pipeline without references, on the GPU as well."""
     gc.unfreeze()
     gc.collect()
     free_unused_memory()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
+from std_msgs.msg import Header
 
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.people.detection import Detections
@@ -103,6 +104,11 @@ class InnerNode:
         self._ros.spin_until(lambda: self._diagnostics and nanoseconds_from_stamp(
             self._diagnostics[-1].header.stamp) > asked_ns, 10)
         return self._diagnostics[-1].status[0]
+
+    def take_boxes(self, header: Header, *detections: object) -> None:
+        """Gives it detections as its subscription to `boxes` would."""
+        self.node._parts.inputs.boxes.add(SimpleNamespace(header=header,
+                                                          detections=list(detections)))
 
     def wait_for_listeners(self, *topics: str) -> None:
         """Until the node's publishers of these topics know of their subscribers."""

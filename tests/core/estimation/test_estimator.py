@@ -162,20 +162,20 @@ def test_a_person_keeps_the_number_and_the_detector_rests(runtime: FakeRuntime) 
     assert estimator.estimate(IMAGE)[0][0].track_id == 1
 
 
-def test_learning_later_gives_the_same_meshes_of_a_video(runtime: FakeRuntime) -> None:
+def test_a_deferred_update_gives_the_same_meshes_of_a_video(runtime: FakeRuntime) -> None:
     shown = []
-    for learns_at_once in (True, False):
+    for defers_updates, flushes in ((False, False), (True, False), (True, True)):
         detections = Detections(np.array([[100, 100, 200, 400], [350, 100, 450, 400]], np.float32),
                                 np.ones(2, np.float32))
-        estimator = HumanMeshEstimator(runtime, lambda image, found=detections: found,
-                                       Tracker(TrackerConfig(detect_every=3)))
+        tracker = Tracker(TrackerConfig(detect_every=3), defers_updates=defers_updates)
+        estimator = HumanMeshEstimator(runtime, lambda image, found=detections: found, tracker)
         shown.append([])
         for image in range(8):
-            meshes, _ = estimator.estimate(IMAGE, intrinsics=INTRINSICS, time_s=image / 30,
-                                           learns_at_once=learns_at_once)
-            estimator.learn()
+            meshes, _ = estimator.estimate(IMAGE, intrinsics=INTRINSICS, time_s=image / 30)
+            if flushes:
+                tracker.flush()
             shown[-1].append([(mesh.track_id, mesh.box.tolist()) for mesh in meshes])
-    assert shown[0] == shown[1]
+    assert shown[0] == shown[1] == shown[2]
     assert {number for number, _ in shown[0][-1]} == {0, 1}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from decomr_core.base import assets
 from decomr_core.estimation import person_detector
 from decomr_core.estimation.person_detector import INPUT_SIZE, RUNTIMES, PersonDetector
-from decomr_core.people.appearance import looks_of_boxes
+from decomr_core.people.appearance import box_descriptors
 from decomr_core.people.detection import Detections, box_overlaps
 
 # Of Debian's package opencv-doc.
@@ -62,8 +62,8 @@ def test_a_picture_stored_as_bgr_is_the_same_picture(detector: PersonDetector,
     again = detector(as_bgr)
     assert np.array_equal(again.boxes, found.boxes)
     assert np.array_equal(again.scores, found.scores)
-    assert np.array_equal(looks_of_boxes(as_bgr, found.boxes),
-                          looks_of_boxes(picture, found.boxes))
+    assert np.array_equal(box_descriptors(as_bgr, found.boxes),
+                          box_descriptors(picture, found.boxes))
 
 
 @settings(max_examples=20, deadline=None)

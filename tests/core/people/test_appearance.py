@@ -8,12 +8,12 @@ from decomr_core.people.appearance import (
     MIDDLE,
     PARTS,
     PATCH_PX,
-    look_distances,
-    looks_of_boxes,
+    box_descriptors,
+    descriptor_distances,
 )
 
 
-def looks_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+def descriptor_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Pixel by pixel: each channel counts for the two bins it lies between."""
     x_min, top, x_max, bottom = box
     middle, half = (x_min + x_max) / 2, (x_max - x_min) / 2 * MIDDLE
@@ -34,14 +34,15 @@ def test_a_look_is_the_share_of_each_colour_pixel_by_pixel() -> None:
     image = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
     image[40:60] = (255, 0, 30)
     boxes = np.array([[10, 5, 60, 100], [30, 20, 50, 70]])
-    looks = looks_of_boxes(image, boxes)
-    for look, box in zip(looks, boxes, strict=True):
-        np.testing.assert_allclose(look, looks_naive(image, box), atol=1e-6)
-    np.testing.assert_allclose((looks ** 2).sum(1), 1, atol=1e-6)
+    descriptors = box_descriptors(image, boxes)
+    for descriptor, box in zip(descriptors, boxes, strict=True):
+        np.testing.assert_allclose(descriptor, descriptor_naive(image, box), atol=1e-6)
+    np.testing.assert_allclose((descriptors ** 2).sum(1), 1, atol=1e-6)
 
 
 def test_a_box_without_a_pixel_looks_like_nobody_and_everybody() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
-    looks = looks_of_boxes(image, np.array([[5, 5, 30, 45], [80, 5, 90, 40]]))
-    assert not looks[1].any()
-    np.testing.assert_allclose(look_distances(looks, looks), [[0, 0.5], [0.5, 0.5]], atol=1e-3)
+    descriptors = box_descriptors(image, np.array([[5, 5, 30, 45], [80, 5, 90, 40]]))
+    assert not descriptors[1].any()
+    np.testing.assert_allclose(descriptor_distances(descriptors, descriptors),
+                               [[0, 0.5], [0.5, 0.5]], atol=1e-3)

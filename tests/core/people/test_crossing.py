@@ -10,11 +10,11 @@ import pytest
 from decomr_core.people.detection import Detections, box_overlaps
 from decomr_core.people.tracking import Tracker, TrackerConfig
 
-WIDTH, HEIGHT, FPS, FRAMES = 640, 480, 15, 120
+SIZE, FPS, FRAMES = (640, 480), 15, 120
 # Where each starts, px; how fast, px per frame; how tall, px. The last is in front.
 PEOPLE = ((60, 4.3, 170), (590, -4.4, 190), (200, 2.6, 210), (430, -3.0, 240))
-LOOKS = np.eye(4, 24, dtype=np.float32) * 0.6 + 0.16
-LOOKS /= np.linalg.norm(LOOKS, axis=1, keepdims=True)
+DESCRIPTORS = np.eye(4, 24, dtype=np.float32) * 0.6 + 0.16
+DESCRIPTORS /= np.linalg.norm(DESCRIPTORS, axis=1, keepdims=True)
 
 
 def true_boxes(frame: int) -> np.ndarray:
@@ -24,7 +24,8 @@ def true_boxes(frame: int) -> np.ndarray:
     return np.array(boxes, np.float32)
 
 
-def detections_of(boxes: np.ndarray, rng: np.random.Generator, has_looks: bool) -> Detections:
+def detections_of(boxes: np.ndarray, rng: np.random.Generator, has_descriptors: bool
+                  ) -> Detections:
     """Of two who overlap by half only the front one; every tenth is missed; noise of 4 %."""
     order = [index for index in (3, 2, 1, 0) if rng.random() > 0.1]
     kept: list[int] = []
@@ -33,7 +34,8 @@ def detections_of(boxes: np.ndarray, rng: np.random.Generator, has_looks: bool) 
             kept.append(index)
     noise = rng.normal(0, 0.04, (len(kept), 2)) * (boxes[kept, 3:] - boxes[kept, 1:2])
     return Detections(boxes[kept] + np.tile(noise, 2).astype(np.float32),
-                      np.full(len(kept), 0.9, np.float32), LOOKS[kept] if has_looks else None)
+                      np.full(len(kept), 0.9, np.float32),
+                      DESCRIPTORS[kept] if has_descriptors else None)
 
 
 def seen_by_mesh(box: np.ndarray, boxes: np.ndarray) -> int:
@@ -42,22 +44,22 @@ def seen_by_mesh(box: np.ndarray, boxes: np.ndarray) -> int:
     return int(np.argmax(shares * (1 + 0.3 * np.arange(4))))
 
 
-def run_crossing(seed: int, detect_every: int, has_looks: bool = True) -> list[Counter[int]]:
+def run_crossing(seed: int, detect_every: int, has_descriptors: bool = True) -> list[Counter[int]]:
     """For each person, how often each number was shown for them."""
     rng = np.random.default_rng(seed)
     tracker = Tracker(TrackerConfig(detect_every=detect_every))
     shown_as: list[Counter[int]] = [Counter() for _ in PEOPLE]
     for frame in range(FRAMES):
         boxes = true_boxes(frame)
-        if tracker.needs_detection(WIDTH, HEIGHT, frame / FPS):
-            tracker.match(detections_of(boxes, rng, has_looks))
-        tracks = list(tracker.tracks)
-        who = [seen_by_mesh(track.box, boxes) for track in tracks]
+        is_due = tracker.is_detection_due(SIZE, frame / FPS)
+        expected = tracker.predict(SIZE, frame / FPS, detections_of(
+            boxes, rng, has_descriptors) if is_due else None)
+        who = [seen_by_mesh(box, boxes) for box in expected.boxes]
         seen = boxes[who] + rng.normal(0, 2, (len(who), 4)).astype(np.float32)
-        shown = tracker.carry(seen, np.full(len(who), 0.5), None,
-                              (lambda who=who: LOOKS[who]) if has_looks else None)
+        shown = tracker.update(seen, np.full(len(who), 0.5), None,
+                               (lambda who=who: DESCRIPTORS[who]) if has_descriptors else None)
         for index in np.flatnonzero(shown):
-            shown_as[who[index]][tracks[index].track_id] += 1
+            shown_as[who[index]][expected.track_ids[index]] += 1
     return shown_as
 
 
@@ -86,8 +88,7 @@ def test_twenty_people_all_have_a_number_and_whoever_finds_no_room_is_counted() 
     everybody = Detections(boxes, np.full(20, 0.9, np.float32))
     for room, left_out in ((30, 0), (12, 8)):
         tracker = Tracker(TrackerConfig(max_tracks=room))
-        tracker.needs_detection(WIDTH, HEIGHT)
-        tracker.match(everybody)
+        tracker.predict(SIZE, detections=everybody)
         assert [track.track_id for track in tracker.tracks] == list(range(min(room, 20)))
         assert tracker.people_left_out == left_out
 
@@ -95,18 +96,18 @@ def test_twenty_people_all_have_a_number_and_whoever_finds_no_room_is_counted() 
 def test_a_late_answer_is_compared_with_where_people_were_then() -> None:
     tracker = Tracker(TrackerConfig(detect_every=5))
     start = np.array([[100, 100, 140, 220]], np.float32)
-    tracker.needs_detection(WIDTH, HEIGHT, 0.0)
-    tracker.match(Detections(start, np.ones(1, np.float32)))
-    tracker.carry(start, np.array([0.5]))
+    tracker.predict(SIZE, 0.0, Detections(start, np.ones(1, np.float32)))
+    tracker.update(start, np.array([0.5]))
     then_s = tracker.now_s
-    for step in range(1, 9):
-        tracker.needs_detection(WIDTH, HEIGHT, step / 20)
-        tracker.carry(start + [15 * step, 0, 15 * step, 0], np.array([0.5]))
-    assert tracker.tracks[0].box[0] > 200
-    tracker.match(Detections(start, np.ones(1, np.float32), None, then_s))
+    for step in range(1, 8):
+        tracker.predict(SIZE, step / 20)
+        tracker.update(start + [15 * step, 0, 15 * step, 0], np.array([0.5]))
+    assert tracker.tracks[0].box[0] > 190
+    late = Detections(start, np.ones(1, np.float32), None, then_s)
+    expected = tracker.predict(SIZE, 8 / 20, late)
     (track,) = tracker.tracks
-    assert track.track_id == 0 and track.sights == 2
-    assert track.box[0] == pytest.approx(220, abs=15), 'the way since then stays'
+    assert track.track_id == 0 and track.num_detections == 2
+    assert expected.boxes[0, 0] == pytest.approx(220, abs=15), 'the motion since then stays'
 
 
 def test_who_is_hidden_for_two_seconds_comes_back_with_the_number_and_later_as_another() -> None:
@@ -115,9 +116,9 @@ def test_who_is_hidden_for_two_seconds_comes_back_with_the_number_and_later_as_a
         tracker = Tracker(TrackerConfig(detect_every=1))
         for frame in range(round(hidden_s * FPS) + 20):
             is_seen = int(not 10 <= frame < 10 + hidden_s * FPS)
-            tracker.needs_detection(WIDTH, HEIGHT, frame / FPS)
-            tracker.match(Detections(box[:is_seen], np.ones(is_seen, np.float32)))
-            shown = tracker.carry(np.tile(box, (len(tracker.tracks), 1)),
-                                  np.full(len(tracker.tracks), 0.5 * is_seen))
+            tracker.predict(SIZE, frame / FPS, Detections(box[:is_seen],
+                                                          np.ones(is_seen, np.float32)))
+            shown = tracker.update(np.tile(box, (len(tracker.tracks), 1)),
+                                   np.full(len(tracker.tracks), 0.5 * is_seen))
             assert is_seen or frame == 10 or not shown.any()
         assert [track.track_id for track in tracker.tracks] == [number]

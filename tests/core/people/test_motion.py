@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from decomr_core.people.motion import (
     ACCELERATION,
     DAMPING_S,
-    FIRST_SPEED,
-    FROM_MESH,
+    INITIAL_RATE,
+    MESH_NOISE,
     BoxMotion,
     detector_noise,
 )
@@ -33,8 +33,8 @@ def numbers_of(box: np.ndarray) -> np.ndarray:
 class MatrixFilter:
     """The same filter for one number, as textbooks write it; the slow twin."""
 
-    def __init__(self, seen: float, noise: float, first_speed: float) -> None:
-        self.state, self.variance = np.array([seen, 0]), np.diag([noise, first_speed]) ** 2
+    def __init__(self, seen: float, noise: float, initial_rate: float) -> None:
+        self.state, self.variance = np.array([seen, 0]), np.diag([noise, initial_rate]) ** 2
 
     def predict(self, step_s: float, acceleration: float, damping_s: float) -> None:
         kept = np.exp(-step_s / damping_s)
@@ -43,7 +43,7 @@ class MatrixFilter:
         self.state, self.variance = step @ self.state, (
             step @ self.variance @ step.T + np.outer(push, push))
 
-    def correct(self, seen: float, noise: float) -> None:
+    def update(self, seen: float, noise: float) -> None:
         gain = self.variance[:, 0] / (self.variance[0, 0] + noise**2)
         self.state = self.state + gain * (seen - self.state[0])
         self.variance = self.variance - np.outer(gain, self.variance[0])
@@ -51,8 +51,8 @@ class MatrixFilter:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(BOXES, st.floats(0.005, 0.5)), min_size=2, max_size=8))
-def test_it_is_kalman_s_filter_for_each_number(sights: list[tuple]) -> None:
-    (first, _), *others = sights
+def test_it_is_kalman_s_filter_for_each_number(observations: list[tuple]) -> None:
+    (first, _), *others = observations
     motion = BoxMotion.from_box(box_of(first), NOISE)
 
     def units() -> np.ndarray:
@@ -61,15 +61,15 @@ def test_it_is_kalman_s_filter_for_each_number(sights: list[tuple]) -> None:
         return np.array([height, height, 1, 1], float)
 
     filters = [MatrixFilter(*values) for values in zip(
-        numbers_of(box_of(first)), units() * NOISE, units() * FIRST_SPEED, strict=True)]
+        numbers_of(box_of(first)), units() * NOISE, units() * INITIAL_RATE, strict=True)]
     for place, step_s in others:
         for one, push, damping_s in zip(filters, units() * ACCELERATION, DAMPING_S, strict=True):
             one.predict(step_s, push, damping_s)
         motion = motion.predicted(step_s)
-        noises = units() * FROM_MESH
+        noises = units() * MESH_NOISE
         for one, seen, noise in zip(filters, numbers_of(box_of(place)), noises, strict=True):
-            one.correct(seen, noise)
-        motion = motion.corrected(box_of(place), FROM_MESH)
+            one.update(seen, noise)
+        motion = motion.updated(box_of(place), MESH_NOISE)
         expected = np.array([one.state[0] for one in filters])
         assert numbers_of(motion.box) == pytest.approx(expected, rel=1e-3, abs=1e-2)
 
@@ -77,17 +77,17 @@ def test_it_is_kalman_s_filter_for_each_number(sights: list[tuple]) -> None:
 def test_a_walker_is_expected_where_the_next_step_leads() -> None:
     motion = BoxMotion.from_box(box_of((100, 50, 40, 100)), NOISE)
     for image in range(1, 20):
-        motion = motion.predicted(0.1).corrected(box_of((100 + 10 * image, 50, 40, 100)), NOISE)
+        motion = motion.predicted(0.1).updated(box_of((100 + 10 * image, 50, 40, 100)), NOISE)
     assert motion.predicted(0.1).box == pytest.approx([300, 50, 340, 150], abs=3)
 
 
-def test_a_detection_far_away_surprises_more_and_a_newcomer_more_than_a_friend() -> None:
+def test_a_detection_far_away_costs_more_and_a_newcomer_more_than_a_friend() -> None:
     box = box_of((100, 50, 40, 100))
     new = known = BoxMotion.from_box(box, NOISE)
     for _ in range(5):
-        known = known.predicted(0.03).corrected(box, NOISE)
+        known = known.predicted(0.03).updated(box, NOISE)
     boxes = np.stack([box, box + (20, 0, 20, 0), box + (60, 0, 60, 0)])
-    surprises = known.surprises(box, boxes, NOISE)
-    assert surprises.shape == (3,) and (np.diff(surprises) > 0).all()
-    assert surprises[0] < new.surprises(box, boxes, NOISE)[0]
-    assert new.surprises(box, np.zeros((0, 4), np.float32), NOISE).shape == (0,)
+    costs = known.detection_costs(box, boxes, NOISE)
+    assert costs.shape == (3,) and (np.diff(costs) > 0).all()
+    assert costs[0] < new.detection_costs(box, boxes, NOISE)[0]
+    assert new.detection_costs(box, np.zeros((0, 4), np.float32), NOISE).shape == (0,)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from decomr_core.people.detection import Detections
 from decomr_core.people.tracking import Tracker, TrackerConfig
 
+SIZE = 320, 240
 LEFT, RIGHT = [10, 10, 50, 110], [200, 20, 240, 130]
 
 
@@ -19,10 +20,10 @@ def seen(*boxes: list[float], scores: list[float] | None = None) -> Detections:
 
 
 def step(tracker: Tracker, detections: Detections) -> dict[int, np.ndarray]:
-    """One image; the boxes by id."""
-    if tracker.needs_detection(320, 240):
-        tracker.match(detections)
-    return {track.track_id: track.box for track in tracker.tracks}
+    """One image, searched if a detection is due; the expected boxes by id."""
+    is_due = tracker.is_detection_due(SIZE)
+    expected = tracker.predict(SIZE, detections=detections if is_due else None)
+    return dict(zip(expected.track_ids, expected.boxes, strict=True))
 
 
 def test_people_keep_their_numbers_however_the_detections_are_ordered() -> None:
@@ -78,7 +79,7 @@ def test_a_doubtful_detection_goes_on_with_a_person_and_begins_nobody() -> None:
     for _ in range(5):
         assert set(step(tracker, doubtful)) == {0}
     assert tracker.tracks[0].score == pytest.approx(0.9), 'of the last sure detection'
-    assert tracker.tracks[0].is_new, 'doubtful detections prove nothing'
+    assert tracker.tracks[0].is_tentative, 'doubtful detections confirm nothing'
     assert set(step(tracker, seen(RIGHT))) == {0, 1}
 
 
@@ -132,9 +133,9 @@ def test_the_detector_runs_on_every_nth_image_and_while_nobody_is_there() -> Non
     tracker = Tracker(TrackerConfig(detect_every=3))
     asked = []
     for _ in range(9):
-        asked.append(tracker.needs_detection(320, 240))
-        if asked[-1]:
-            tracker.match(seen(LEFT) if len(asked) > 2 else seen())
+        asked.append(tracker.is_detection_due(SIZE))
+        found = seen(LEFT) if len(asked) > 2 else seen()
+        tracker.predict(SIZE, detections=found if asked[-1] else None)
     assert asked == [True, True, True, False, False, True, False, False, True]
 
 
@@ -147,10 +148,10 @@ def test_the_detector_runs_after_its_stride_or_its_period_whichever_is_first(
     for image in range(60):
         # Stamps of a real camera: up to a hundredth of the interval early or late.
         time_s = (image + 0.01 * (image % 3 - 1)) / rate_hz
-        if tracker.needs_detection(320, 240, time_s):
+        if is_due := tracker.is_detection_due(SIZE, time_s):
             asked.append(image)
-            tracker.match(seen(LEFT))
-        tracker.carry(np.array([LEFT], np.float32), np.array([0.5]))
+        tracker.predict(SIZE, time_s, seen(LEFT) if is_due else None)
+        tracker.update(np.array([LEFT], np.float32), np.array([0.5]))
     assert asked == list(range(0, 60, every))
 
 
@@ -158,27 +159,29 @@ def test_a_person_of_whom_the_network_sees_hardly_a_pixel_is_not_shown() -> None
     for foreground, is_shown in ((0.01, False), (0.05, True)):
         tracker = Tracker(TrackerConfig(detect_every=1))
         step(tracker, seen(LEFT))
-        shown = tracker.carry(np.array([LEFT], np.float32), np.array([foreground]))
+        shown = tracker.update(np.array([LEFT], np.float32), np.array([foreground]))
         assert shown.tolist() == [is_shown]
 
 
 def test_another_image_size_forgets_everybody() -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     step(tracker, seen(LEFT))
-    assert not tracker.needs_detection(320, 240)
-    assert tracker.needs_detection(640, 480) and tracker.tracks == []
+    assert not tracker.is_detection_due(SIZE)
+    assert tracker.is_detection_due((640, 480))
+    assert len(tracker.predict(SIZE).track_ids) == 1
+    assert len(tracker.predict((640, 480)).track_ids) == 0 and tracker.tracks == []
 
 
 def test_the_mesh_carries_the_box_between_detections() -> None:
     tracker = Tracker(TrackerConfig(detect_every=5))
     step(tracker, seen(LEFT, RIGHT))
-    tracker.carry(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
+    tracker.update(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
                   np.array([0.5, 0.0]))
     boxes = step(tracker, seen())
     assert LEFT[0] + 1 < boxes[0][0] < 16
     assert boxes[1] == pytest.approx(RIGHT), 'a mesh without foreground must not move the box'
     for _ in range(30):
-        tracker.carry(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
+        tracker.update(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
                       np.array([0.5, 0.0]))
         boxes = step(tracker, seen([16, 10, 56, 110], RIGHT))
     assert boxes[0] == pytest.approx([16, 10, 56, 110], abs=1.5)
@@ -188,7 +191,7 @@ def test_a_new_person_whom_neither_detector_nor_mesh_sees_is_not_shown_and_ends(
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT, RIGHT))
     assert set(step(tracker, seen())) == {0, 1}
-    shown = tracker.carry(np.array([track.box for track in tracker.tracks]), np.array([0.5, 0.0]))
+    shown = tracker.update(np.array([track.box for track in tracker.tracks]), np.array([0.5, 0.0]))
     assert shown.tolist() == [True, False]
     assert set(step(tracker, seen(LEFT))) == {0}
 
@@ -197,7 +200,7 @@ def test_a_new_person_whom_neither_detector_nor_mesh_sees_is_not_shown_and_ends(
 def test_a_mesh_of_another_size_or_place_does_not_lead_the_box(box: list[float]) -> None:
     tracker = Tracker()
     before = step(tracker, seen(LEFT))[0]
-    tracker.carry(np.array([box], np.float32), np.array([0.5]))
+    tracker.update(np.array([box], np.float32), np.array([0.5]))
     assert tracker.tracks[0].box == pytest.approx(before)
 
 
@@ -207,7 +210,7 @@ def test_the_mesh_of_somebody_covered_corrects_nothing_and_shows_only_where_it_f
     before = step(tracker, seen(behind, front))
     for shift, is_shown in ((4, True), (15, False)):
         meshes = np.array([behind, front], np.float32) + [[shift, 0, shift, 0], [0] * 4]
-        shown = tracker.carry(meshes, np.array([0.5, 0.5]))
+        shown = tracker.update(meshes, np.array([0.5, 0.5]))
         assert shown.tolist() == [is_shown, True]
         assert tracker.tracks[0].box == pytest.approx(before[0])
 
@@ -215,7 +218,7 @@ def test_the_mesh_of_somebody_covered_corrects_nothing_and_shows_only_where_it_f
 def test_a_person_who_leaves_the_image_ends() -> None:
     tracker = Tracker()
     step(tracker, seen(LEFT))
-    tracker.carry(np.array([[400, 0, 440, 100]], np.float32), np.array([0.5]))
+    tracker.update(np.array([[400, 0, 440, 100]], np.float32), np.array([0.5]))
     assert tracker.tracks == []
 
 
@@ -223,34 +226,74 @@ def test_two_tracks_on_one_person_become_one() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT, RIGHT))
     both_left = np.array([LEFT, [12, 10, 52, 110]], np.float32)
-    shown = tracker.carry(both_left, np.array([0.5, 0.5]))
+    shown = tracker.update(both_left, np.array([0.5, 0.5]))
     assert shown.tolist() == [True, False]
     assert set(step(tracker, seen(LEFT))) == {0, 1}, 'the detector saw two people just before'
-    shown = tracker.carry(both_left, np.array([0.5, 0.5]))
+    shown = tracker.update(both_left, np.array([0.5, 0.5]))
     assert shown.tolist() == [True, False]
     assert set(step(tracker, seen(LEFT))) == {0}
 
 
-def test_what_is_judged_moves_the_tracks_when_it_is_learned_or_with_the_next_image() -> None:
+def test_a_deferred_update_changes_the_tracks_as_an_immediate_one_does() -> None:
+    """By `flush`, by looking at the tracks, or by the next image at the latest."""
     meshes, foregrounds = np.array([[16, 10, 56, 110], RIGHT], np.float32), np.array([0.5, 0.5])
-    looks = np.full((2, 24), 24 ** -0.5, np.float32)
-    asked, moved = [], []
-    for finish in (Tracker.learn, lambda tracker: tracker.needs_detection(320, 240), None):
-        tracker = Tracker(TrackerConfig(detect_every=5))
+    descriptors = np.full((2, 24), 24 ** -0.5, np.float32)
+    described, moved = [], []
+
+    def describe() -> np.ndarray:
+        described.append(1)
+        return descriptors
+
+    for finish in (None, Tracker.flush, lambda tracker: tracker.tracks, lambda tracker: None):
+        tracker = Tracker(TrackerConfig(detect_every=5), defers_updates=finish is not None)
         before = step(tracker, seen(LEFT, RIGHT))
-        arguments = meshes, foregrounds, None, lambda: asked.append(1) or looks
-        if finish is None:
-            assert tracker.carry(*arguments).all()
-        else:
-            assert tracker.judge(*arguments).all()
-            assert tracker.tracks[0].box == pytest.approx(before[0]) and not asked
+        described.clear()
+        assert tracker.update(meshes, foregrounds, None, describe).all()
+        assert len(described) == (finish is None), 'what is deferred does not delay the meshes'
+        if finish is not None:
             finish(tracker)
-        asked.clear()
-        moved.append(step(tracker, seen(LEFT, RIGHT)))
-        assert tracker.tracks[0].look == pytest.approx(looks[0])
-    assert moved[0][0] == pytest.approx(moved[2][0])
-    assert moved[0][0][0] > before[0][0]
-    assert moved[1][0][0] > before[0][0]
+        moved.append(tracker.predict(SIZE).boxes)
+        assert len(described) == 1
+        assert tracker.tracks[0].descriptor == pytest.approx(descriptors[0])
+    for boxes in moved:
+        np.testing.assert_array_equal(boxes[0], moved[0][0])
+        assert boxes[0][0] > before[0][0]
+
+
+@pytest.mark.parametrize('defers_updates', [False, True])
+def test_asking_whether_a_detection_is_due_changes_nothing(defers_updates: bool) -> None:
+    """Two trackers see the same video; the second is asked about every possible next image."""
+    results = []
+    for asks in (0, 3):
+        tracker = Tracker(TrackerConfig(detect_every=4, detect_period_s=0.4),
+                          defers_updates=defers_updates)
+        results.append([])
+        for image in range(40):
+            time_s = image / 20
+            for _ in range(asks):
+                for size, other_s in ((SIZE, time_s), ((640, 480), time_s), (SIZE, time_s + 9),
+                                      (SIZE, time_s - 9), (SIZE, None)):
+                    tracker.is_detection_due(size, other_s)
+            is_due = tracker.is_detection_due(SIZE, time_s)
+            box = [LEFT[0] + image, LEFT[1], LEFT[2] + image, LEFT[3]]
+            expected = tracker.predict(SIZE, time_s, seen(box, RIGHT) if is_due else None)
+            shown = tracker.update(np.array([box, RIGHT], np.float32), np.array([0.5, 0.5]))
+            results[-1].append((is_due, expected.track_ids, expected.boxes.tolist(),
+                                expected.crop_boxes.tolist(), shown.tolist(), tracker.now_s))
+    assert results[0] == results[1]
+    assert {is_due for is_due, *_ in results[0]} == {False, True}
+
+
+def test_tracks_that_a_new_configuration_rules_out_end_at_once() -> None:
+    tracker = Tracker(TrackerConfig(detect_every=5), defers_updates=True)
+    step(tracker, seen(LEFT, RIGHT, [100, 20, 140, 130], scores=[0.9, 0.4, 0.8]))
+    tracker.update(np.array([LEFT, RIGHT, [100, 20, 140, 130]], np.float32), np.full(3, 0.5))
+    assert [track.track_id for track in tracker.tracks] == [0, 1, 2]
+    worst = min(tracker.tracks, key=lambda track: track.score).track_id
+    tracker.reconfigure(TrackerConfig(detect_every=5), min_score=0.5)
+    assert [track.track_id for track in tracker.tracks] == sorted({0, 1, 2} - {worst})
+    tracker.reconfigure(TrackerConfig(detect_every=5, max_tracks=1))
+    assert len(tracker.tracks) == tracker.config.max_tracks == 1
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5),
@@ -259,9 +302,7 @@ def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int,
     tracker = Tracker(TrackerConfig(detect_every=1, max_tracks=4))
     for places in images:
         detections = seen(*([x, y, x + 40, y + 90] for x, y in places))
-        if tracker.needs_detection(320, 240):
-            tracker.match(detections)
-        ids = [track.track_id for track in tracker.tracks]
+        ids = list(step(tracker, detections))
         assert len(set(ids)) == len(ids) <= 4
         assert len(tracker.tracks) >= min(4, len(places) > 0)
 
@@ -285,7 +326,7 @@ def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
     whole = [0, 0, 319, 239]
     for _ in range(12):
         assert step(tracker, seen(whole)) == {0: pytest.approx(whole, abs=1e-3)}
-        shown = tracker.carry(np.array([[150, 100, 170, 140]], np.float32), np.array([0.9]))
+        shown = tracker.update(np.array([[150, 100, 170, 140]], np.float32), np.array([0.9]))
         assert shown.all()
 
 
@@ -295,25 +336,22 @@ def test_what_is_cropped_of_a_person_who_stands_does_not_follow_the_noise_of_the
         noise: list[tuple[float, float, float]]) -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     box = np.array([100, 100, 200, 300], np.float32)
-    tracker.needs_detection(640, 480)
-    tracker.match(seen(list(box)))
-    first = tracker.held_boxes()
+    first = tracker.predict((640, 480), detections=seen(list(box))).crop_boxes
     for x, y, size in noise:
         height = 200 * (1 + size)
         center = np.array([150, 200]) + 200 * np.array([x, y])
         half = np.array([50, height / 2])
-        tracker.carry(np.concatenate([center - half, center + half])[None].astype(np.float32),
-                      np.ones(1))
-        np.testing.assert_array_equal(tracker.held_boxes(), first)
+        tracker.update(np.concatenate([center - half, center + half])[None].astype(np.float32),
+                       np.ones(1))
+        np.testing.assert_array_equal(tracker.predict((640, 480)).crop_boxes, first)
 
 
 def test_what_is_cropped_of_a_person_who_walks_follows() -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     for image in range(30):
         box = np.array([100 + 6 * image, 100, 200 + 6 * image, 300], np.float32)
-        if tracker.needs_detection(640, 480) and image == 0:
-            tracker.match(seen(list(box)))
-        (held,) = tracker.held_boxes()
-        assert np.abs(held - box).max() <= 0.08 * 200 + 12
-        tracker.carry(box[None], np.ones(1))
-    assert held[0] > 200
+        (crop,) = tracker.predict((640, 480), detections=seen(list(box)) if image == 0 else None
+                                  ).crop_boxes
+        assert np.abs(crop - box).max() <= 0.08 * 200 + 12
+        tracker.update(box[None], np.ones(1))
+    assert crop[0] > 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from decomr_ros.calibration import calibration_wait
-from decomr_ros.inputs import inputs
+from decomr_ros.inputs.frame import Frame
 from tests.ros.inputs.test_inputs import Notes, gray, info, node, start
 
 __all__ = ['node']  # the fixture
@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def look(node: Notes, frames: list[inputs.Frame], stamp_s: int) -> bool:
+def look(node: Notes, frames: list[Frame], stamp_s: int) -> bool:
     """Shows an image; whether it has a calibration."""
     node.callbacks['/image'](gray(stamp_s))
     return frames[-1].intrinsics is not None

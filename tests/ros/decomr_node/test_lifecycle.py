@@ -40,9 +40,35 @@ decomr_core.estimation.estimator.HumanMeshEstimator.estimate = compute
 """
 
 
+def num_entities(inner: InnerNode) -> list[int]:
+    """Its publishers, subscriptions and timers."""
+    node = inner.node
+    return [len(list(some)) for some in (node.publishers, node.subscriptions, node.timers)]
+
+
+@pytest.mark.parametrize('part', ['node_parts.MeshPipeline', 'node_parts.Outputs',
+                                  'node_parts.FixedFrame', 'decomr_node.RateLog'])
+def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
+        inner: InnerNode, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
+
+    inner.status()  # it spins, and what it does once is done
+    before = num_entities(inner)
+    with monkeypatch.context() as patch:
+        patch.setattr(f'decomr_ros.{part}', lambda *_: (_ for _ in ()).throw(
+            RuntimeError('cannot be made')))
+        assert inner.node.trigger_configure() == FAILURE
+    assert 'cannot be made' in inner.node.last_failure
+    assert inner.is_freed()
+    assert num_entities(inner) == before
+    assert inner.activate().show(HEIGHT, WIDTH).meshes, 'and it can be configured again'
+
+
 def test_deactivate_keeps_the_network_and_cleanup_frees_it(
         inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
+    inner.status()  # it spins, and what it does once is done
+    before = num_entities(inner)
     camera = inner.activate()
     assert camera.show(HEIGHT, WIDTH).meshes
     assert inner.node.trigger_deactivate() == SUCCESS
@@ -52,6 +78,7 @@ def test_deactivate_keeps_the_network_and_cleanup_frees_it(
     assert inner.node.trigger_deactivate() == SUCCESS
     assert inner.node.trigger_cleanup() == SUCCESS
     assert inner.is_freed()
+    assert num_entities(inner) == before
     assert inner.activate().show(HEIGHT, WIDTH).meshes  # and once more
     assert len(inner.runtimes) == 2
     assert inner.node.trigger_shutdown() == SUCCESS

@@ -15,8 +15,7 @@ from sensor_msgs.msg import Image
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.inputs import inputs as inputs_module
-from decomr_ros.inputs import stamp_checks
+from decomr_ros.inputs import box_input, stamp_checks
 from decomr_ros.messages.boxes import people_from_detections
 from decomr_ros.messages.images import image_message
 from decomr_ros.node import standing_warnings
@@ -174,20 +173,18 @@ def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_
 def test_boxes_without_people_are_on_diagnostics_by_class(
         make: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages of vision_msgs come from elsewhere where it is not installed."""
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: Image)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: Image)
     inner = make(use_boxes=True, frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     camera = inner.activate()
-    inner.node._inputs._take_boxes(SimpleNamespace(
-        header=camera.header(), detections=[detection('17')]))
+    inner.take_boxes(camera.header(), detection('17'))
     status = inner.status()
     assert status.level == WARN
     values = values_of(status)
     assert values['boxes_left_out_17'] == '1'
     assert 'classes seen: 17 (1)' in values['warning_boxes_class']
     inner.set(person_class_ids='17')
-    inner.node._inputs.settings = inner.node._wanted
-    inner.node._inputs._take_boxes(SimpleNamespace(
-        header=camera.header(), detections=[detection('17')]))
+    camera.show(HEIGHT, WIDTH)  # with the image, the parameter applies
+    inner.take_boxes(camera.header(), detection('17'))
     monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
     assert 'warning_boxes_class' not in values_of(inner.status())
 

@@ -16,6 +16,8 @@ from decomr_ros.health import diagnostics
 from decomr_ros.health.diagnostics import FrameStatistics, Situation, failing_as, judge
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.qos import UnsupportedEventTypeError
+from decomr_ros.outputs.outputs import Outputs
+from decomr_ros.pipeline import stages
 from decomr_ros.pipeline.frame_worker import WorkerCounts
 from tests.core.fake_tensorrt import FakeGpu
 from tests.ros.conftest import RosTest
@@ -251,16 +253,16 @@ def test_rates_of_a_long_time_are_those_of_what_is_remembered(monkeypatch: pytes
     assert statistics.rates_hz(5.0)[0] == pytest.approx(30, rel=0.02)
 
 
-def test_an_output_that_fails_does_not_keep_the_tracker_from_learning(
+def test_an_output_that_fails_does_not_keep_the_detector_from_searching(
         ros: RosTest, inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
     camera = inner.activate()
-    learned: list[int] = []
-    learn = inner.node._pipeline.learn
-    monkeypatch.setattr(inner.node._pipeline, 'learn', lambda: learned.append(1) or learn())
 
     def fail(*_: object) -> None:
         raise KeyError('no such field')
 
-    monkeypatch.setattr(inner.node._outputs, 'publish_pictures', fail)
-    assert camera.show(HEIGHT, WIDTH).meshes
-    ros.spin_until(lambda: learned, 5)
+    monkeypatch.setattr(Outputs, 'publish_pictures', fail)
+    assert inner.detector.num_calls == 0
+    camera.show(HEIGHT, WIDTH)
+    ros.spin_until(lambda: inner.detector.num_calls, 5)
+    ros.spin_until(lambda: camera.show(HEIGHT, WIDTH).meshes, 10)

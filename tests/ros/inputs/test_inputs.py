@@ -18,13 +18,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_ros.inputs import inputs as inputs_module
-from decomr_ros.inputs.inputs import Frame, Inputs
+from decomr_ros.inputs import box_input, calibration_input
+from decomr_ros.inputs.frame import Frame
+from decomr_ros.inputs.inputs import Inputs
 from decomr_ros.inputs.stamped_messages import StampedMessages
 from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.images import image_message
 from decomr_ros.messages.meshes import camera_info_message
 from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.pipeline.depth_correction import DepthCorrection
 from decomr_ros.settings.parameters import NodeParameters
 from decomr_ros.topics import subscriptions
 from decomr_ros.topics.subscriptions import MatchingSubscription
@@ -164,7 +166,7 @@ def test_a_camera_info_that_says_what_the_one_before_said_is_not_read_again(
         node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, _ = start(node)
     read = []
-    monkeypatch.setattr(inputs_module, 'deserialize_message', lambda data, kind: read.append(
+    monkeypatch.setattr(calibration_input, 'deserialize_message', lambda data, kind: read.append(
         data) or deserialize_message(data, kind))
     for seconds in (1, 2, 3):
         node.callbacks['/camera_info'](info(seconds))
@@ -172,7 +174,7 @@ def test_a_camera_info_that_says_what_the_one_before_said_is_not_read_again(
     node.callbacks['/camera_info'](info(4, 32))
     assert len(read) == 2
     for size in (32, 64):
-        assert inputs.calibration(size, size).intrinsics is not None
+        assert inputs.calibrations.at(size, size).intrinsics is not None
 
 
 def test_a_bad_image_raises_when_it_is_asked_for(node: Notes) -> None:
@@ -203,7 +205,7 @@ def test_a_remapping_of_the_compressed_topic_itself_wins(node: Notes) -> None:
 
 def test_undistorted_frames_have_undistorted_boxes(node: Notes, monkeypatch: pytest.MonkeyPatch
                                                    ) -> None:
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     _, frames = start(node, undistort=True, use_boxes=True)
     node.callbacks['/camera_info'](info(d=(-0.3, 0.1, 0.0, 0.0, 0.0)))
     node.callbacks['/boxes'](SimpleNamespace(header=header(1), detections=[
@@ -218,7 +220,7 @@ def test_undistorted_frames_have_undistorted_boxes(node: Notes, monkeypatch: pyt
 
 def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
         node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     inputs, frames = start(node, use_boxes=True, boxes_max_age_s=0.5, max_people=2,
                            min_score=0.3, person_class_ids='person, 0')
     for seconds, scores in ((1.0, (0.4,)), (1.2, (0.5, 0.9, 0.2, 0.7)), (1.4, (0.6,))):
@@ -239,7 +241,7 @@ def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
 
 def test_nobody_in_the_boxes_is_nobody_and_not_unknown(node: Notes,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     _, frames = start(node, use_boxes=True)
     node.callbacks['/boxes'](SimpleNamespace(header=header(1), detections=[detection('dog')]))
     node.callbacks['/image'](gray())
@@ -253,19 +255,21 @@ def test_use_boxes_without_vision_msgs_is_refused(node: Notes,
         Inputs(node, NodeParameters(use_boxes=True), print)
 
 
-def test_a_depth_image_of_the_moment_places_the_meshes(node: Notes) -> None:
+def test_a_depth_image_of_the_moment_corrects_the_meshes(node: Notes) -> None:
     inputs, frames = start(node, use_depth=True)
     node.callbacks['/camera_info'](info())
     far = image_message(header(1), np.full((64, 64), 2000, '<u2'), '16UC1')
     node.callbacks['/depth'](far)
     for seconds in (1.05, 1.2):
         node.callbacks['/image'](gray(seconds))
-    placed, = inputs.place([_flat_person()], frames[0])
-    assert placed.translation[2] == pytest.approx(2, abs=1e-3)
-    assert inputs.values()['depth_corrected'] == '1'
+    stage = DepthCorrection('/depth', inputs.warnings, node.info)
+    corrected, = stage.correct([_flat_person()], frames[0].depth)
+    assert corrected.translation[2] == pytest.approx(2, abs=1e-3)
+    assert stage.num_corrected == 1
     assert sum('corrected by /depth' in text for text in node.log) == 1
-    late, = inputs.place([_flat_person()], frames[1])
+    late, = stage.correct([_flat_person()], frames[1].depth)
     assert late.translation[2] == 3
+    assert stage.num_corrected == 1
     node.callbacks['/depth'](image_message(header(5), np.zeros((8, 64), '<u2'), '16UC1'))
     node.callbacks['/image'](gray(5))
     assert frames[-1].depth is None
@@ -274,7 +278,7 @@ def test_a_depth_image_of_the_moment_places_the_meshes(node: Notes) -> None:
 
 def test_missing_depth_and_boxes_are_warnings_until_they_come(
         node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     warnings = StandingWarnings(node.log.append)
     frames: list[Frame] = []
     inputs = Inputs(node, NodeParameters(use_depth=True, use_boxes=True), frames.append,
@@ -351,7 +355,7 @@ def test_cameras_without_a_clock_lose_nothing_in_a_handover(
 def test_a_damaged_camera_info_is_counted(ros: RosTest) -> None:
     heard: list[Frame] = []
     inputs = Inputs(ros.node, NodeParameters(), heard.append)
-    assert inputs._read_camera_info(b'\0\1\0\0 too short') is None
+    assert inputs.calibrations.read(b'\0\1\0\0 too short') is None
     assert inputs.bad == {'camera_info': 1}
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
-from decomr_ros.inputs import inputs as inputs_module
-from decomr_ros.inputs.depth_checks import MOST_UNCORRECTED
-from decomr_ros.inputs.inputs import Frame, Inputs
+from decomr_ros.inputs import box_input
+from decomr_ros.inputs.frame import Frame
+from decomr_ros.inputs.inputs import Inputs
 from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.images import image_message
 from decomr_ros.node import standing_warnings
+from decomr_ros.pipeline.depth_correction import MOST_UNCORRECTED, DepthCorrection
 from tests.ros.inputs.test_depth_image import _flat_person
 from tests.ros.inputs.test_inputs import Notes, gray, header, info, node, start
 from tests.ros.messages.test_boxes import detection
@@ -299,7 +300,7 @@ def test_a_lens_of_five_zeros_needs_no_name(node: Notes) -> None:
 @pytest.fixture
 def boxes(node: Notes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Inputs, Frame]]:
     """Gives detections and an image; the node's inputs and the image's frame."""
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: SimpleNamespace)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     started: list[tuple[Inputs, list[Frame]]] = []
 
     def give(*detections: object, seconds: float = 1.0, image_seconds: float = 1.0,
@@ -478,14 +479,15 @@ def test_depth_that_never_fits_a_mesh_is_named_until_it_does(node: Notes,
                                                              ) -> None:
     inputs, frames = start(node, use_depth=True)
     node.callbacks['/camera_info'](info())
+    stage = DepthCorrection('/depth', inputs.warnings, node.info)
     node.callbacks['/depth'](numbers('16UC1', '<u2', 9000))  # the wall, three times as far
     for _ in range(MOST_UNCORRECTED + 5):
         node.callbacks['/image'](gray())
-        inputs.place([_flat_person()], frames[-1])
+        stage.correct([_flat_person()], frames[-1].depth)
     assert sum('corrected none of the last' in text for text in node.log) == 1
     assert 'warning_depth_fit' in warnings_of(inputs)
     node.callbacks['/depth'](numbers('16UC1', '<u2', 2900))
     node.callbacks['/image'](gray())
-    inputs.place([_flat_person()], frames[-1])
+    stage.correct([_flat_person()], frames[-1].depth)
     monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
     assert warnings_of(inputs) == {}

@@ -12,6 +12,7 @@ from tests.ros.conftest import wait_until
 
 BOX = np.array([[2, 2, 10, 20]], np.float32)
 IMAGE = np.zeros((48, 64, 3), np.uint8)
+SIZE = 64, 48
 
 
 class _Slow:
@@ -35,12 +36,12 @@ def _make(detect_every: int = 4) -> tuple[_Slow, BackgroundDetector, BackgroundT
 
 def _next_image(detector: BackgroundDetector, tracker: BackgroundTracker,
                 image: np.ndarray = IMAGE) -> bool:
-    """What the estimator and the pipeline do for one image; whether detections were matched."""
-    has_news = tracker.needs_detection(image.shape[1], image.shape[0])
-    if has_news:
-        tracker.match(detector(image))
-    tracker.look_if_due(image)
-    return has_news
+    """What the estimator and the pipeline do for one image; whether detections were taken."""
+    size = image.shape[1], image.shape[0]
+    is_due = tracker.is_detection_due(size)
+    tracker.predict(size, detections=detector(image) if is_due else None)
+    tracker.start_if_due(image)
+    return is_due
 
 
 def test_images_go_on_while_the_detector_looks_and_its_people_come_later() -> None:
@@ -49,7 +50,7 @@ def test_images_go_on_while_the_detector_looks_and_its_people_come_later() -> No
     wait_until(lambda: len(slow.seen) == 1, 5)
     assert tracker.tracks == []
     slow.go_on.release()
-    wait_until(lambda: detector.is_ready(64, 48), 5)
+    wait_until(lambda: detector.is_ready, 5)
     assert _next_image(detector, tracker)
     np.testing.assert_array_equal(tracker.tracks[0].box, BOX[0])
     # Somebody is tracked: the next look is due after `detect_every` images, not before.
@@ -65,12 +66,12 @@ def test_what_was_seen_in_an_image_of_another_size_or_before_a_reset_is_thrown_a
     slow, detector, tracker = _make()
     _next_image(detector, tracker)
     slow.go_on.release()
-    wait_until(lambda: detector.is_ready(64, 48), 5)
+    wait_until(lambda: detector.is_ready, 5)
     other = np.zeros((10, 20, 3), np.uint8)
     assert not _next_image(detector, tracker, other)
     assert tracker.tracks == []
     slow.go_on.release()
-    wait_until(lambda: detector.is_ready(20, 10), 5)
+    wait_until(lambda: detector.is_ready, 5)
     tracker.reset()
     assert not _next_image(detector, tracker, other)
     assert tracker.tracks == []
@@ -83,7 +84,7 @@ def test_an_error_of_the_detector_comes_out_where_its_answer_would() -> None:
         raise ValueError('no')
 
     detector = BackgroundDetector(fail)
-    detector.look_at(IMAGE)
+    detector.start(IMAGE)
     with pytest.raises(ValueError, match='no'):
         detector(IMAGE)
     assert detector.is_idle
@@ -96,13 +97,13 @@ def test_images_that_nobody_waits_for_any_more_are_not_looked_at() -> None:
     slow, detector, _ = _make()
     images = [np.full_like(IMAGE, shade) for shade in range(6)]
     for image in images:
-        detector.look_at(image)
+        detector.start(image)
         wait_until(lambda: slow.seen, 5)  # the first is being looked at, the others wait
         detector.reset()
-    detector.look_at(images[-1])
+    detector.start(images[-1])
     for _ in images:
         slow.go_on.release()
-    wait_until(lambda: detector.is_ready(64, 48), 5)
+    wait_until(lambda: detector.is_ready, 5)
     assert [image[0, 0, 0] for image in slow.seen] == [0, 5]
 
 
@@ -124,13 +125,13 @@ def test_where_images_are_far_apart_an_image_waits_for_its_own_detections() -> N
     asked = []
     for number in range(8):
         image = np.full_like(IMAGE, number)
-        has_news = tracker.needs_detection(64, 48, 10 + number * 0.5)
-        if has_news:
+        found = None
+        if tracker.is_detection_due(SIZE, 10 + number * 0.5):
             found = detector(image)
             asked.append((number, quick.seen[-1]))
-            tracker.match(found)
-        tracker.look_if_due(image)
-        wait_until(lambda: detector.is_idle or detector.is_ready(64, 48), 5)
+        tracker.predict(SIZE, 10 + number * 0.5, found)
+        tracker.start_if_due(image)
+        wait_until(lambda: detector.is_idle or detector.is_ready, 5)
     # The first image finds out how long it takes; its answer comes with the second.
     assert asked == [(1, 0), *((number, number) for number in range(2, 8))]
     detector.close()
@@ -139,13 +140,14 @@ def test_where_images_are_far_apart_an_image_waits_for_its_own_detections() -> N
 def test_an_image_does_not_wait_for_a_detector_that_takes_longer_than_images() -> None:
     slow, detector, tracker = _make(detect_every=1)
     slow.go_on.release()
-    detector.look_at(IMAGE)
-    wait_until(lambda: detector.is_ready(64, 48), 5)
-    tracker.match(detector(IMAGE))
+    detector.start(IMAGE)
+    wait_until(lambda: detector.is_ready, 5)
+    tracker.predict(SIZE, 9.9, detector(IMAGE))
     detector.last_s = 0.3
-    tracker.needs_detection(64, 48, 10.0)
-    assert not tracker.needs_detection(64, 48, 10.5)
-    tracker.look_if_due(IMAGE)
+    tracker.predict(SIZE, 10.0)
+    assert not tracker.is_detection_due(SIZE, 10.5)
+    tracker.predict(SIZE, 10.5)
+    tracker.start_if_due(IMAGE)
     assert not detector.is_idle, 'it looks in the background'
     slow.go_on.release()
     detector.close()
@@ -157,10 +159,12 @@ def test_images_of_a_quick_camera_never_wait() -> None:
     tracker = BackgroundTracker(detector, TrackerConfig(detect_every=3, detect_period_s=0.5))
     waits = 0
     for number in range(30):
-        if tracker.needs_detection(64, 48, 10 + number / 10):
-            waits += not detector.is_ready(64, 48)
-            tracker.match(detector(IMAGE))
-        tracker.look_if_due(IMAGE)
-        wait_until(lambda: detector.is_idle or detector.is_ready(64, 48), 5)
+        found = None
+        if tracker.is_detection_due(SIZE, 10 + number / 10):
+            waits += not detector.is_ready
+            found = detector(IMAGE)
+        tracker.predict(SIZE, 10 + number / 10, found)
+        tracker.start_if_due(IMAGE)
+        wait_until(lambda: detector.is_idle or detector.is_ready, 5)
     assert waits == 0 and len(quick.seen) > 5
     detector.close()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from decomr_ros.inputs import inputs as inputs_module
+from decomr_ros.inputs import box_input
 from decomr_ros.inputs.inputs import Inputs
 from decomr_ros.messages.box_messages import DETECTION_3D, YOLO
 from decomr_ros.node import standing_warnings
@@ -36,7 +36,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, 'yolo_msgs', DetectionArray)
     stand_in(monkeypatch, 'vision_msgs', Detection3DArray)
     monkeypatch.setattr(standing_warnings, 'LASTING_S', 0.0)
-    monkeypatch.setattr(inputs_module, 'detection_message_type', lambda: Detection2DArray)
+    monkeypatch.setattr(box_input, 'detection_message_type', lambda: Detection2DArray)
 
 
 def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[type]:
@@ -74,24 +74,24 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
     subscribed = _publish(node, monkeypatch)
     inputs, frames = start(node, use_boxes=True)
     assert subscribed == [Detection2DArray], 'until somebody publishes'
-    inputs._watch()
+    inputs.watch()
     subscribed = _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
-    inputs._watch()
-    inputs._watch()
+    inputs.watch()
+    inputs.watch()
     assert subscribed == [DetectionArray]
     assert sum('subscribed to yolo_msgs/DetectionArray' in text for text in node.log) == 1
     assert _seen(node, frames, 1.0, yolo_detection(), yolo_detection('dog', 16)) == [
         [40, 40, 60, 80]]
     # Another detector takes its place.
     subscribed = _publish(node, monkeypatch, 'vision_msgs/msg/Detection2DArray')
-    inputs._watch()
+    inputs.watch()
     assert subscribed == [Detection2DArray]
     assert _seen(node, frames, 2.0, detection()) == [[40, 40, 60, 80]]
     # Of two at once, the one that is read stays, and the other one is told.
     assert _warning(inputs) == ''
     subscribed = _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray',
                           'vision_msgs/msg/Detection2DArray')
-    inputs._watch()
+    inputs.watch()
     assert subscribed == []
     assert 'yolo_msgs/msg/DetectionArray of /detector' in _warning(inputs)
     inputs.close()
@@ -115,15 +115,15 @@ def test_a_type_that_is_not_read_is_a_warning_until_it_is_mended(
         boxes_type: str, said: str) -> None:
     inputs, _ = start(node, use_boxes=True, boxes_type=boxes_type)
     subscribed = _publish(node, monkeypatch, published)
-    inputs._watch()
-    inputs._watch()
+    inputs.watch()
+    inputs.watch()
     assert subscribed == []
     warning = _warning(inputs)
     assert node.log.count(warning) == 1
     for text in ('/boxes', published, said, 'remap -r boxes:=TOPIC', 'boxes_type'):
         assert text in warning
     _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
-    inputs._watch()
+    inputs.watch()
     assert _warning(inputs) == ''
 
 
@@ -132,7 +132,7 @@ def test_yolo_boxes_without_yolo_msgs_are_a_warning(
     hide(monkeypatch, 'yolo_msgs')
     inputs, frames = start(node, use_boxes=True)
     _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
-    inputs._watch()
+    inputs.watch()
     assert _warning(inputs).startswith('no boxes arrive from /boxes: boxes of the type '
                                        'yolo_msgs/DetectionArray need the package yolo_msgs')
     assert _seen(node, frames, 1.0, detection()) == [[40, 40, 60, 80]], 'subscribed as before'
