@@ -36,7 +36,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_core.estimation.detectors import DETECTORS
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_core.people.detection import GivenBoxes
 from decomr_ros.decomr_node import DecomrNode

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from decomr_core.estimation.detectors import load_detector
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.people.appearance import box_descriptors
 from decomr_core.people.detection import Detections, Detector, box_overlaps
 from decomr_core.people.tracking import Tracker, TrackerConfig

@@ -25,8 +25,8 @@ from benchmarks.pedestrians import VIDEO, measure_pedestrians, read_video
 from decomr_core.base.hardware import cpu_name
 from decomr_core.base.structures import HumanMesh
 from decomr_core.estimation.detectors import load_detector
-from decomr_core.estimation.estimator import HumanMeshEstimator
 from decomr_core.estimation.loading import load_runtime
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import project_weak
 from decomr_core.people.detection import Detections, box_overlaps
 from decomr_core.people.smoothing import MeshSmoother

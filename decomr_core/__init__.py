@@ -14,13 +14,13 @@ from decomr_core.no_telemetry import switch_off
 if TYPE_CHECKING:
     from decomr_core.base.structures import HumanMesh, StageTimes
     from decomr_core.commands.predict import read_image, write_obj
-    from decomr_core.estimation.estimator import (
+    from decomr_core.drawing import compose_iuv, draw_meshes
+    from decomr_core.estimator import (
         EstimatorConfig,
         HumanMeshEstimator,
         load_estimator,
     )
     from decomr_core.geometry.camera import intrinsics_from_fov
-    from decomr_core.geometry.drawing import compose_iuv, draw_meshes
     from decomr_core.uv.topology import Topology
 
 __version__ = '0.1.0'
@@ -30,11 +30,11 @@ __all__ = ['EstimatorConfig', 'HumanMesh', 'HumanMeshEstimator', 'StageTimes', '
            'read_image', 'write_obj']
 
 MODULES = {
-    'EstimatorConfig': 'estimation.estimator', 'HumanMesh': 'base.structures',
-    'HumanMeshEstimator': 'estimation.estimator', 'StageTimes': 'base.structures',
-    'Topology': 'uv.topology', 'compose_iuv': 'geometry.drawing',
-    'draw_meshes': 'geometry.drawing', 'intrinsics_from_fov': 'geometry.camera',
-    'load_estimator': 'estimation.estimator', 'read_image': 'commands.predict',
+    'EstimatorConfig': 'estimator', 'HumanMesh': 'base.structures',
+    'HumanMeshEstimator': 'estimator', 'StageTimes': 'base.structures',
+    'Topology': 'uv.topology', 'compose_iuv': 'drawing',
+    'draw_meshes': 'drawing', 'intrinsics_from_fov': 'geometry.camera',
+    'load_estimator': 'estimator', 'read_image': 'commands.predict',
     'write_obj': 'commands.predict'}
 """The module of each public name, relative to this package."""
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from decomr_core.estimation.estimator import load_estimator
-from decomr_core.geometry.drawing import compose_iuv, draw_meshes
+from decomr_core.drawing import compose_iuv, draw_meshes
+from decomr_core.estimator import load_estimator
 
 VIDEO = '/usr/share/doc/opencv-doc/examples/data/vtest.avi'
 WARM_UP_FRAMES = 20

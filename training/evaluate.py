@@ -24,8 +24,8 @@ import torch
 from decomr_core.base.arguments import positive
 from decomr_core.body_models import load_body
 from decomr_core.estimation.detectors import DETECTORS, load_detector
-from decomr_core.estimation.estimator import HumanMeshEstimator
 from decomr_core.estimation.loading import load_runtime
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.crop import crop_pixels
 from decomr_core.runtimes import RUNTIMES, Runtime
 from decomr_core.uv.uv_map import load_uv_map

@@ -17,7 +17,7 @@ from decomr_core import __version__
 from decomr_core.base.hardware import cpu_name
 from decomr_core.base.structures import person_or_people
 from decomr_core.estimation.detectors import load_detector
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_core.runtimes import RUNTIMES, Runtime
 

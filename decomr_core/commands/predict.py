@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from decomr_core.base.structures import HumanMesh, person_or_people
+from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
 from decomr_core.estimation.detectors import load_detector
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_core.geometry.drawing import compose_iuv, draw_boxes, draw_meshes
 from decomr_core.people.detection import clip_boxes
 from decomr_core.runtimes import Runtime
 from decomr_core.uv.topology import Topology

@@ -1,1 +1,1 @@
-"""From an image to meshes: the loaded network, the detectors, and the estimator."""
+"""What the estimator is made of: the loaded network, the detectors, and the checks of a mesh."""

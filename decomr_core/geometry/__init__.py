@@ -1,1 +1,1 @@
-"""Crops, cameras and lenses; which surface a pixel shows; drawing. No bodies and no networks."""
+"""Crops, cameras and lenses; which surface a pixel shows. No bodies and no networks."""

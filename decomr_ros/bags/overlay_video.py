@@ -17,7 +17,7 @@ import numpy as np
 
 from decomr_core.base.files import replacing
 from decomr_core.base.structures import person_or_people
-from decomr_core.geometry.drawing import draw_boxes, draw_meshes
+from decomr_core.drawing import draw_boxes, draw_meshes
 from decomr_ros.bags.mcap_bag import read_topic_types
 from decomr_ros.bags.recording import Latest, Recording, SeenMeshes
 from decomr_ros.bags.video_frames import VideoFrames

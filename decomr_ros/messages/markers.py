@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from decomr_core.base.structures import check_shape
-from decomr_core.geometry.drawing import color_of_track
+from decomr_core.drawing import color_of_track
 from decomr_ros.messages.cdr import CdrWriter
 
 __all__ = ['MeshMarkers', 'marker_array_message']

@@ -29,8 +29,8 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from decomr_core.drawing import compose_iuv, draw_meshes
 from decomr_core.geometry.decimation import decimate_faces
-from decomr_core.geometry.drawing import compose_iuv, draw_meshes
 from decomr_ros.messages.compressed import compressed_message
 from decomr_ros.messages.images import image_message
 from decomr_ros.messages.markers import MeshMarkers

@@ -25,7 +25,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, RegionOfInterest
 
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.geometry.drawing import points_in_image
+from decomr_core.drawing import points_in_image
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.installation import install_hint
 from decomr_ros.node.qos import PublisherEventCallbacks

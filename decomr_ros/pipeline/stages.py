@@ -11,9 +11,9 @@ import numpy as np
 
 from decomr_core.base.assets import file_hash, find_weights
 from decomr_core.estimation.detectors import load_detector
-from decomr_core.estimation.estimator import EstimatorConfig, HumanMeshEstimator
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimation.prepare import export_apart, is_export_missing
+from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
 from decomr_core.people.detection import Detections, Detector
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
 from decomr_core.people.tracking import Tracker, TrackerConfig

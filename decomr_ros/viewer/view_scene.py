@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from decomr_core.base.structures import HumanMesh
-from decomr_core.geometry.drawing import color_of_track
+from decomr_core.drawing import color_of_track
 from decomr_ros.viewer.refused_requests import quiet_refusals
 
 __all__ = ['ViewScene', 'placed_vertices']

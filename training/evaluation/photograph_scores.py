@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import project_weak
 from decomr_core.measures.metrics import (
     bootstrap_interval,

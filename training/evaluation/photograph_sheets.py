@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.drawing import compose_iuv, draw_boxes, draw_meshes
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.crop import CROP_SCALE, crop_pixels
-from decomr_core.geometry.drawing import compose_iuv, draw_boxes, draw_meshes
 from training.datasets.coco_photographs import Photograph, PhotographedPerson
 from training.datasets.readers.coco import COCO_JOINTS
 from training.evaluation.photograph_scores import TALL_PX

@@ -26,8 +26,8 @@ from decomr_core.body_models.joint_sets import (
     evaluated_regressor,
 )
 from decomr_core.body_models.parts import SEGMENT_NAMES, face_segments_from_parts
+from decomr_core.drawing import nearest_faces
 from decomr_core.geometry.camera import project_weak
-from decomr_core.geometry.drawing import nearest_faces
 from decomr_core.measures.metrics import (
     mpjpe_mm,
     pa_mpjpe_mm,

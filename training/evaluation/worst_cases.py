@@ -10,9 +10,9 @@ import numpy as np
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joint_sets import EVALUATED_JOINTS
+from decomr_core.drawing import color_of_track, draw_meshes
 from decomr_core.geometry.camera import project_weak
 from decomr_core.geometry.crop import crop_from_image_xy
-from decomr_core.geometry.drawing import color_of_track, draw_meshes
 
 __all__ = ['TILE_PX', 'WORST', 'WorstCase', 'case_title', 'draw_labels', 'draw_mesh',
            'draw_skeleton', 'worst_cases_picture', 'write_picture']

@@ -9,7 +9,7 @@ import cv2
 from fake_people import FakeRuntime
 
 from decomr_core.commands import predict
-from decomr_core.geometry.drawing import color_of_track
+from decomr_core.drawing import color_of_track
 from decomr_core.uv.topology import Topology
 from tests.core.commands.test_cli import fake_network, picture, run
 

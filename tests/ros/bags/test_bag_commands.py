@@ -18,8 +18,8 @@ from std_msgs.msg import Header
 from decomr_core import cli
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import load_body
+from decomr_core.drawing import color_of_track
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_core.geometry.drawing import color_of_track
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import load_uv_map
 from decomr_ros.bags import overlay_video as replay

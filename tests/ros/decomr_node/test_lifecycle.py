@@ -35,8 +35,8 @@ import decomr_core.estimation.loading
 decomr_core.estimation.loading.load_runtime = compute
 """
 BUSY_INFERENCE = BUSY + """
-import decomr_core.estimation.estimator
-decomr_core.estimation.estimator.HumanMeshEstimator.estimate = compute
+import decomr_core.estimator
+decomr_core.estimator.HumanMeshEstimator.estimate = compute
 """
 
 

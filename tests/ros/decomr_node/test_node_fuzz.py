@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from decomr_core.base.structures import HumanMesh, NetworkOutput
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.runtimes.torch.runtime import TorchRuntime
 from decomr_ros.decomr_node import DecomrNode
 from decomr_ros.messages.images import image_message

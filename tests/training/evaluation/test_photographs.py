@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.estimation.estimator import HumanMeshEstimator
+from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.people.detection import Detections, GivenBoxes
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap

@@ -9,9 +9,7 @@ from fake_people import FakeRuntime
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.estimation.estimator import HumanMeshEstimator
-from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_core.geometry.drawing import (
+from decomr_core.drawing import (
     color_of_track,
     compose_iuv,
     draw_boxes,
@@ -20,6 +18,8 @@ from decomr_core.geometry.drawing import (
     mesh_in_image,
     nearest_faces,
 )
+from decomr_core.estimator import HumanMeshEstimator
+from decomr_core.geometry.camera import intrinsics_from_fov
 from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap

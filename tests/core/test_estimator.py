@@ -8,7 +8,7 @@ import pytest
 from fake_people import CROP_SIZE, FakeRuntime, fitted_weak_camera
 
 from decomr_core.body_models import BodyModel
-from decomr_core.estimation.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
+from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
 from decomr_core.geometry.camera import intrinsics_from_fov, project_perspective
 from decomr_core.people.detection import Detections, GivenBoxes
 from decomr_core.people.tracking import Tracker, TrackerConfig
