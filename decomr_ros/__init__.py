@@ -1,4 +1,4 @@
-"""The ROS 2 side: the only folder that imports rclpy or messages."""
+"""The ROS 2 part of decomr: the only package that imports rclpy or message types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from decomr_ros.memory import keep_freed_memory
 
-# `python -m decomr_ros.decomr_node` comes by here before the node imports anything: later it would
-# be too late, since NumPy starts a thread when it is imported.
+# `python -m decomr_ros.decomr_node` imports this package before anything else. Later is too late,
+# because NumPy starts a thread when it is imported.
 if sys.argv[:1] == ['-m']:
     keep_freed_memory()

@@ -1,10 +1,10 @@
-"""`decomr demo`: a video through real ROS 2, and what came out of it on one screen.
+"""`decomr demo`: plays a video through real ROS 2 and prints a one-screen summary.
 
-Three processes: `video_source` publishes the video as a camera would, `decomr_node` makes meshes
-of it, `recorder` writes them to a rosbag2. When the video ends (or SIGINT comes, or the time is
-over) they are stopped in this order, the bag is read, `overlay.mp4` is drawn from it, and the
-numbers are printed. Everything said about meshes comes from the bag; what the node received,
-skipped and published comes from the node's own status in it; the two must agree.
+It starts three processes: `video_source` publishes the video like a camera, `decomr_node`
+estimates meshes, `recorder` writes them to a rosbag2. When the video ends, on SIGINT, or after
+`--seconds`, they are stopped in this order. Then the bag is read, `overlay.mp4` is drawn from it,
+and the summary is printed. The mesh statistics come from the recorded meshes; the numbers of
+received, skipped and published images come from the node's recorded status. The two must agree.
 """
 
 from __future__ import annotations
@@ -38,34 +38,34 @@ if TYPE_CHECKING:
 __all__ = ['find_video', 'loading_time_s', 'main', 'run_demo', 'summary_text']
 
 DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
-CARRIED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
-# What --video calls the latter.
+SHIPPED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
+# Value of --video that selects the shipped clip.
 CLIP = 'clip'
-# The node has this long to load its network; the first time it may export it as well, s.
+# Time for the node to load its network; at the first start this may include the export, s.
 START_TIMEOUT_S = 300.0
-# The source starts once the recorder is ready.
+# The source starts when this file exists: the recorder is ready.
 START_FILE = 'recorder_is_ready'
-# What the recorder calls its files.
+# Name of the recorder's files.
 OWN_BAG_FILE = re.compile(r'bag_\d+\.mcap')
-# The last image's mesh is published well within this after the source has ended, s.
+# Time after the end of the source for the meshes of the last image to be published, s.
 DRAIN_S = 0.5
-# A machine that manages less than this share of the images is told what that means.
+# The summary explains a mesh rate below this share of the image rate.
 KEEPS_UP = 0.9
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the demo and prints its summary; with --json one object on the last line.
+    """Runs the demo and prints its summary; with --json also one object on the last line.
 
     Returns:
-        The exit code: 0 if meshes came out and every one of them is in the bag, 2 for a mistake
-        of the user, else 1.
+        The exit code: 0 if meshes were published and all of them are in the bag, 2 for a user
+        error, otherwise 1.
     """
     options = _parse(argv)
     try:
         options.video = find_video(options.video)
         check_video(options.video)
         find_weights(options.weights)
-        _make_room(options.out)
+        _clear_folder(options.out)
         report = run_demo(options, stop_on_signals())
     except (OSError, ValueError) as error:
         sys.stderr.write(f'decomr demo: {error}\n')
@@ -83,28 +83,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, Any]:
-    """Runs the three processes to the end of the video, then reads what they left.
+    """Runs the three processes to the end of the video, then evaluates their results.
 
     Args:
-        options: of the command line.
+        options: parsed command line.
         stop: set to end early.
 
     Returns:
-        The report: what `--json` prints.
+        The report, as printed by `--json`.
 
     Raises:
-        RuntimeError: a process failed; says which and its last words.
+        RuntimeError: a process failed; the error names it and quotes its last log line.
     """
     out, started_ns = options.out, time.time_ns()
     environment = _environment()
-    sys.stderr.write(f'playing {options.video}; the summary comes when it ends\n')
+    sys.stderr.write(f'playing {options.video}; the summary is printed at its end\n')
     with ChildProcesses(out, environment) as children:
         children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag',
                        '--also', 'iuv')
         children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
                        *_node_parameters(options))
         children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))
-        # The recorder must hear the first mesh, the node the first image.
+        # Neither the first image nor the first meshes may be missed.
         while not stop.is_set() and READY not in children.log('recorder'):
             children.check('node', 'recorder', 'source')
             stop.wait(0.05)
@@ -131,14 +131,16 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
 
 
 def loading_time_s(stamps: Path, started_ns: int) -> float | None:
-    """From the start of the demo to the first image, which waits until the node is ready, s.
+    """Time from the start of the demo to the first image, s.
+
+    The source publishes the first image when the node and the recorder are ready.
 
     Args:
-        stamps: the source's file of frame index, stamp (ns).
-        started_ns: when the demo was started, ns since the epoch.
+        stamps: the source's file with lines of frame index, stamp (ns).
+        started_ns: start of the demo, ns since the epoch.
 
     Returns:
-        None where no image was published.
+        None if no image was published.
     """
     lines = stamps.read_text().split('\n', 1) if stamps.exists() else ['']
     if not lines[0]:
@@ -160,8 +162,8 @@ def summary_text(report: dict[str, Any]) -> str:
         f'one{failed}',
         f'frames out {report["meshes"]} mesh messages, {report["fps"]:.1f} Hz, the first '
         f'{report["first_mesh_s"]} s after the start' + _loading_text(report),
-        f'latency    p50 {latency["p50"]} ms, p99 {latency["p99"]} ms, from image stamp to '
-        'published mesh',
+        f'latency    p50 {latency["p50"]} ms, p99 {latency["p99"]} ms, from the stamp of the '
+        'image to the publication of its meshes',
         f'people     {report["people"]} meshes of people, at most {report["people_max"]} in one '
         'frame',
         f'bag        {report["bag"]} ({size_mb:.0f} MB): ' + ', '.join(
@@ -170,32 +172,32 @@ def summary_text(report: dict[str, Any]) -> str:
     if report['meshes'] and report['fps'] < KEEPS_UP * report['source_fps']:
         lines.append(_slow_text(report))
     if published and share < 0.95:
-        lines.append('           few frames arrived: is the Fast DDS profile set '
-                     '(FASTRTPS_DEFAULT_PROFILES_FILE)? is the machine overloaded?')
+        lines.append('           many frames were lost: check that the Fast DDS profile is set '
+                     '(FASTRTPS_DEFAULT_PROFILES_FILE) and that the machine is not overloaded')
     return '\n'.join(lines)
 
 
 def _loading_text(report: dict[str, Any]) -> str:
     loading_s = report['loading_s']
-    return '' if loading_s is None else (f', {loading_s} s of them for starting the processes and '
-                                         'loading the networks')
+    return '' if loading_s is None else (f', of which {loading_s} s to start the processes and '
+                                         'load the networks')
 
 
 def _slow_text(report: dict[str, Any]) -> str:
-    """What it means that the machine does not keep up, and what to try."""
+    """The consequences of a low mesh rate, and what to try."""
     return (
-        f'rate       this machine managed {report["fps"]:.1f} of {report["source_fps"]:.1f} '
-        'images a second. In overlay.mp4 the others\n'
+        f'rate       this machine processed {report["fps"]:.1f} of {report["source_fps"]:.1f} '
+        'images per second. In overlay.mp4 the others\n'
         f'           show the last meshes for up to {LONGEST_HOLD_S:g} s, faint and with their '
-        'age: they lag behind people who move.\n'
-        '           Try: end other programs; a smaller image; the node with max_people:=3, or on '
-        'a GPU.\n'
-        '           If boxes still leave people: --detector-stride 1 looks for people in every '
-        'image')
+        'age: these lag behind people who move.\n'
+        '           Try: close other programs; use smaller images; run the node with '
+        'max_people:=3 or on a GPU.\n'
+        '           If boxes still drift off people, --detector-stride 1 runs the detector on '
+        'every image')
 
 
 def find_problems(report: dict[str, Any]) -> list[str]:
-    """What makes a run a failure, one sentence each."""
+    """The reasons why a run is a failure, one sentence each."""
     problems = []
     if not report['frames_published']:
         problems.append('the video source published nothing; see source.log in --out')
@@ -210,18 +212,18 @@ def find_problems(report: dict[str, Any]) -> list[str]:
 
 
 def find_video(video: str | None) -> Path:
-    """The video to play: the one asked for, else Debian's, else the one that we carry.
+    """The video to play: the requested one, otherwise Debian's, otherwise the shipped clip.
 
     Raises:
         FileNotFoundError: it does not exist.
     """
     if video == CLIP and not Path(CLIP).exists():
-        return CARRIED_VIDEO
+        return SHIPPED_VIDEO
     if video is not None:
         if not Path(video).exists():
-            raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
+            raise FileNotFoundError(f'there is no video {video}; give a video file, a folder of '
                                     'pictures, a device such as /dev/video0, or '
-                                    f'{CLIP} for our own clip')
+                                    f'{CLIP} for the shipped clip')
         return Path(video)
     packed = DEBIAN_VIDEO.with_name(DEBIAN_VIDEO.name + '.gz')
     if packed.exists() and not DEBIAN_VIDEO.exists():
@@ -229,7 +231,7 @@ def find_video(video: str | None) -> Path:
         with gzip.open(packed) as source, unpacked.open('wb') as target:
             shutil.copyfileobj(source, target)
         return unpacked
-    for path in (DEBIAN_VIDEO, CARRIED_VIDEO):
+    for path in (DEBIAN_VIDEO, SHIPPED_VIDEO):
         if path.exists():
             return path
     raise FileNotFoundError('there is no demo video on this machine; install one with apt-get '
@@ -237,7 +239,7 @@ def find_video(video: str | None) -> Path:
 
 
 def check_video(video: Path) -> None:
-    """Refuses a file that is no video, before the results of an earlier demo make room.
+    """Rejects a file that is not a video, before the results of an earlier demo are deleted.
 
     Raises:
         ValueError: OpenCV cannot read a frame of it.
@@ -250,15 +252,15 @@ def check_video(video: Path) -> None:
     is_readable = capture.isOpened() and capture.read()[0]
     capture.release()
     if not is_readable:
-        raise ValueError(f'OpenCV cannot read {video} as a video; check that it is one, or '
-                         'convert it (mp4, avi)')
+        raise ValueError(f'OpenCV cannot read {video} as a video; check the file, or convert it '
+                         'to mp4 or avi')
 
 
-def _make_room(out: Path) -> None:
-    """Creates the folder and removes what an earlier demo left in it; nothing else.
+def _clear_folder(out: Path) -> None:
+    """Creates the folder and removes the results of an earlier demo; nothing else.
 
     Raises:
-        FileExistsError: something of another's is in the way.
+        FileExistsError: files that no demo wrote are in the way.
     """
     out.mkdir(parents=True, exist_ok=True)
     bag = out / 'bag'
@@ -266,10 +268,10 @@ def _make_room(out: Path) -> None:
         foreign = [path.name for path in bag.iterdir()
                    if not OWN_BAG_FILE.fullmatch(path.name) and 'metadata.yaml' not in path.name]
         if foreign:
-            raise FileExistsError(f'{bag} holds {foreign[0]}, which no demo wrote; choose another '
-                                  '--out')
+            raise FileExistsError(f'{bag} contains {foreign[0]}, which no demo wrote; choose '
+                                  'another --out')
     if (out / 'overlay.mp4').exists() and not (out / 'source.log').exists():
-        raise FileExistsError(f'{out} holds an overlay.mp4 that no demo wrote; choose another '
+        raise FileExistsError(f'{out} contains an overlay.mp4 that no demo wrote; choose another '
                               '--out')
     shutil.rmtree(bag, ignore_errors=True)
     for name in ('overlay.mp4', KEPT_VIDEO, 'source_stamps.csv', START_FILE):
@@ -277,9 +279,9 @@ def _make_room(out: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The children's: a ROS domain of their own unless one is set, and the Fast DDS profile."""
+    """Environment of the processes: a separate ROS domain unless set, and the Fast DDS profile."""
     environment = dict(os.environ)
-    # A robot or another demo on this network must not mix in; 0 is where those are.
+    # Separate from robots and other demos on this network; the default domain is 0.
     environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
         environment.setdefault(name, str(fast_dds_profile()))
@@ -309,12 +311,12 @@ def _source_arguments(options: argparse.Namespace) -> list[object]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     defaults = NodeParameters()
     parser = argparse.ArgumentParser('decomr demo', description=__doc__.partition('\n')[0])
-    parser.add_argument('--video', help='file, folder of pictures, /dev/videoN, or clip: our own '
-                                        "rendered one; default: vtest.avi of Debian's opencv-doc, "
-                                        'else clip')
+    parser.add_argument('--video', help='file, folder of pictures, /dev/videoN, or clip (the '
+                                        'shipped rendered clip); default: vtest.avi of the '
+                                        'Debian package opencv-doc, otherwise clip')
     parser.add_argument('--seconds', type=float,
-                        help='play this long, starting again if the video is shorter; default: '
-                             'once to the end')
+                        help='play this long and repeat a shorter video; default: once to the '
+                             'end')
     parser.add_argument('--out', type=Path, default=Path('demo_output'),
                         help='folder of the results (demo_output)')
     parser.add_argument('--json', action='store_true', help='print one JSON object at the end')
@@ -328,7 +330,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
                         help='horizontal field of view of the video, degrees (60); it scales '
                              'the distances')
     parser.add_argument('--calibration', type=Path,
-                        help='YAML of ROS camera_calibration; wins over --fov')
+                        help='YAML file of ROS camera_calibration; takes precedence over --fov')
     parser.add_argument('--no-overlay', action='store_true', help='do not draw overlay.mp4')
     return parser.parse_args(argv)
 

@@ -1,8 +1,8 @@
-"""`decomr markers`: markers and body frames of meshes that are played or come from elsewhere.
+"""`decomr markers`: markers and body frames from recorded or remote meshes.
 
-It subscribes to `human_meshes` and `topology`, of `ros2 bag play` or of a node on another machine,
-and publishes `markers` and /tf as the live node does. RViz and Foxglove then show a recording,
-which holds meshes and no markers: a marker is ten times as large as its mesh.
+It subscribes to `human_meshes` and `topology`, from `ros2 bag play` or from a node on another
+machine, and publishes `markers` and /tf like the live node. RViz and Foxglove can then show a
+recording. Recordings contain meshes instead of markers, because a marker is ten times as large.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from decomr_ros.programs.process import run_node
 
 __all__ = ['FRAMES', 'MarkersNode', 'main', 'triangle_count']
 
-# What is published on /tf.
+# Frames that can be published on /tf.
 FRAMES = ('none', 'bodies', 'joints')
-# The same problem is logged once in this time, s.
-QUIET_S = 5.0
+# Repeated warnings are throttled to one in this time, s.
+THROTTLE_S = 5.0
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 MARKER_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class MarkersNode(Node):
-    """Publishes markers and frames while somebody subscribes to them."""
+    """Publishes markers and frames while they have subscribers."""
 
     def __init__(self, namespace: str = '', frames: str | None = None,
                  num_triangles: int = 0) -> None:
@@ -44,11 +44,11 @@ class MarkersNode(Node):
 
         Args:
             namespace: of the node whose meshes are shown.
-            frames: one of `FRAMES`; None: bodies where tf2_msgs is installed.
-            num_triangles: about how many triangles a person is shown with; 0: all.
+            frames: one of `FRAMES`; None: bodies if tf2_msgs is installed.
+            num_triangles: approximate number of triangles per person; 0: all.
 
         Raises:
-            RuntimeError: frames are asked for, and tf2_msgs is not installed.
+            RuntimeError: frames are requested, but tf2_msgs is not installed.
         """
         super().__init__('decomr_markers', namespace=namespace)
         self.exit_code: int | None = None
@@ -65,7 +65,7 @@ class MarkersNode(Node):
                                f'{"" if self._frames is None else ", /tf"}')
 
     def close(self) -> None:
-        """Takes everybody out of RViz."""
+        """Deletes all markers."""
         if self._scene is not None:
             self._publisher.publish(self._scene.markers(self._last_header, {}))
 
@@ -76,7 +76,7 @@ class MarkersNode(Node):
             return BodyFrames(self)
         except ImportError as error:
             text = ('people are not published on /tf: the package tf2_msgs is not installed; '
-                    f'{install_hint("tf2_msgs")}, or give --tf none')
+                    f'{install_hint("tf2_msgs")}, or pass --tf none')
             if frames is not None:
                 raise RuntimeError(text) from error
             self.get_logger().warning(text)
@@ -90,68 +90,70 @@ class MarkersNode(Node):
                 self.get_logger().error(str(error))
 
     def _take_meshes(self, data: bytes) -> None:
-        """Publishes the people of one message; it stays serialised while nobody listens."""
-        has_listener = self._publisher.get_subscription_count() > 0
-        if not has_listener and self._frames is None:
+        """Publishes the people of one message; deserialises it only for subscribers."""
+        has_subscriber = self._publisher.get_subscription_count() > 0
+        if not has_subscriber and self._frames is None:
             return
         array = deserialize_message(data, HumanMeshArray)
         if self._scene is None:
             self.get_logger().warning(
-                f'meshes come, but no topology on {self.resolve_topic_name("topology")}; record '
-                'and play both', throttle_duration_sec=QUIET_S)
+                f'meshes arrive, but no topology on {self.resolve_topic_name("topology")}; '
+                'record and play both topics', throttle_duration_sec=THROTTLE_S)
             return
         try:
             people = self._scene.people(array)
         except ValueError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=QUIET_S)
+            self.get_logger().warning(str(error), throttle_duration_sec=THROTTLE_S)
             return
         self._last_header = array.header
-        self._tell(len(array.meshes) - len(people))
-        if has_listener:
+        self._warn_once(len(array.meshes) - len(people))
+        if has_subscriber:
             self._publisher.publish(self._scene.markers(array.header, people))
         if self._frames is not None:
             self._frames.publish(array.header, people, self._has_joints)
 
-    def _tell(self, num_without_position: int) -> None:
-        """Logs once what makes the picture incomplete or doubled."""
+    def _warn_once(self, num_without_position: int) -> None:
+        """Warns once of people who are left out, and once of people who are shown twice."""
         if num_without_position:
             self.get_logger().warning(
-                'people without a position are left out of markers and /tf: they were seen '
-                'without a calibration (camera_info)', once=True)
+                'people without a position are left out of markers and /tf: there was no '
+                'calibration (camera_info) for their images', once=True)
         if self.count_publishers('markers') > 1:
             self.get_logger().warning(
-                f'another node publishes {self._publisher.topic_name} too: each person may be '
-                'shown twice; end it, or play the bag without that topic', once=True)
+                f'another node also publishes {self._publisher.topic_name}, so each person may '
+                'be shown twice; stop that node, or play the bag without the topic', once=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Publishes until SIGINT or SIGTERM; ROS arguments (remappings) are understood.
+    """Publishes until SIGINT or SIGTERM; accepts ROS arguments such as remappings.
 
     Returns:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr markers', __doc__.partition('\n')[0])
-    parser.add_argument('--namespace', default='', help='of the node whose meshes are shown')
+    parser.add_argument('--namespace', default='',
+                        help='namespace of the node whose meshes are shown')
     parser.add_argument('--tf', choices=FRAMES,
-                        help='frames on /tf: none, bodies, or joints too (bodies, where tf2_msgs '
-                             'is installed)')
+                        help='frames on /tf: none, bodies, or bodies and joints (bodies if '
+                             'tf2_msgs is installed)')
     parser.add_argument('--triangles', type=triangle_count, default=0, metavar='N',
-                        help='per person, about; chosen on the first person, within seconds; 0: '
-                             'all (0)')
+                        help='approximate number of triangles per person, selected on the first '
+                             'person, which takes some seconds; 0: all (0)')
     options = parse_words(parser, words)
     return run_node(lambda: MarkersNode(options.namespace, options.tf, options.triangles),
                     ['markers', *words])
 
 
 def triangle_count(text: str) -> int:
-    """A number of triangles from the command line; 0 stands for all.
+    """Parses a number of triangles; 0 means all.
 
     Raises:
-        argparse.ArgumentTypeError: it is not a whole number from 0 on.
+        argparse.ArgumentTypeError: it is not an integer of at least 0.
     """
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of triangles: 0 or more')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of triangles, expected an '
+                                         'integer of at least 0')
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Writes the table of the node's parameters into its page and its parameter file.
+"""Writes the node's parameters into the documentation page and the parameter file.
 
 `python -m decomr_ros.parameters --page docs/parameters.md --yaml config/decomr.yaml`
 """
@@ -21,41 +21,42 @@ YAML_START = '  ros__parameters:\n'
 
 
 def page_text(page: str) -> str:
-    """The page of the documentation with the present table between its marks.
+    """The documentation page with the current table between its marks.
 
     Raises:
-        ValueError: the page has no such marks.
+        ValueError: the page does not have the marks.
     """
     first, last = MARKS
     pattern = re.compile(f'{re.escape(first)}.*?{re.escape(last)}', re.S)
     if not pattern.search(page):
-        raise ValueError(f'the page has no part between {first} and {last}; put these two lines '
+        raise ValueError(f'the page does not have the lines {first} and {last}; insert them '
                          'where the table belongs')
     return pattern.sub(lambda _: f'{first}\n\n{table_text(NodeParameters)}\n\n{last}', page)
 
 
 def yaml_file_text(file: str) -> str:
-    """The parameter file with every parameter and its default behind its first lines.
+    """The parameter file: its first lines, then every parameter with its default.
 
     Raises:
-        ValueError: the file is of another form.
+        ValueError: the file has no line `ros__parameters:`.
     """
     head, start, _ = file.partition(YAML_START)
     if not start:
-        raise ValueError(f'the file has no line {YAML_START.rstrip()!r}; put it before the '
+        raise ValueError(f'the file has no line {YAML_START.rstrip()!r}; insert it before the '
                          'parameters')
     return head + start + yaml_text(NodeParameters)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the table of the documentation and the parameter file.
+    """Updates the documentation page and the parameter file.
 
     Returns:
-        The exit code: 2 for a mistake of the user.
+        The exit code: 2 for a user error.
     """
-    parser = argparse.ArgumentParser('python -m decomr_ros.parameters', description=main.__doc__)
-    parser.add_argument('--page', type=Path, help='file in Markdown to bring up to date')
-    parser.add_argument('--yaml', type=Path, help='parameter file to bring up to date')
+    parser = argparse.ArgumentParser('python -m decomr_ros.parameters',
+                                     description=__doc__.partition('\n')[0])
+    parser.add_argument('--page', type=Path, help='Markdown page to update')
+    parser.add_argument('--yaml', type=Path, help='parameter file to update')
     options = parser.parse_args(argv)
     if options.page is None and options.yaml is None:
         parser.error('give --page or --yaml')

@@ -1,11 +1,11 @@
-"""`recorder`: the node that writes meshes, topology, calibration and status to a rosbag2 MCAP.
+"""`recorder`: records meshes, topology, calibration and status into a rosbag2 (MCAP).
 
 It does the part of `ros2 bag record` that the demo and a robot's flight recorder need. Any other
-topic is recorded by its name (`--also /tf /tf_static`). Messages are subscribed raw: what the
-publisher serialised is what lands in the file, byte for byte, except that the vertices of meshes
-are rounded (`--max-error-mm`, see `rounded_meshes.py`). Stop it with SIGINT; after SIGKILL the bag
-still opens, without the last half second (see `bags/mcap_bag.py`), and `--recover BAG` mends what
-a full disk left.
+topic can be recorded by name (`--also /tf /tf_static`). Subscriptions are raw: messages are
+stored byte for byte as the publisher serialised them, except that the vertices of meshes are
+rounded (`--max-error-mm`, see `bags/rounded_meshes.py`). Stop the recorder with SIGINT. After
+SIGKILL the bag still opens and lacks at most the last half second (see `bags/mcap_bag.py`).
+`--recover BAG` repairs a bag after the disk was full.
 """
 
 from __future__ import annotations
@@ -42,33 +42,34 @@ from decomr_ros.topics.silent_topics import (
 
 __all__ = ['READY', 'Recorder', 'main']
 
-# Everything up to this old is safe on disk, s.
+# Messages are flushed to disk this often, s.
 FLUSH_PERIOD_S = 0.5
-# How long a publisher of a topic that is recorded by name may go unnoticed, s.
-LOOK_PERIOD_S = 0.1
-# What was asked for and nobody publishes so long after the start is told, s.
-TOLD_AFTER_S = 5.0
-# Messages that may wait for the recorder, per topic: about 2 s of camera frames.
+# Publishers of topics recorded by name are discovered this often, s.
+DISCOVERY_PERIOD_S = 0.1
+# Requested topics without a publisher are reported this long after the start, s.
+REPORT_AFTER_S = 5.0
+# Queue depth of each subscription: about 2 s of camera images.
 QUEUE = 60
-# Messages kept until the first /clock, where time is simulated.
-MOST_EARLY = 1000
+# With simulated time: messages buffered until the first /clock.
+MAX_EARLY = 1000
 
-# In the log once nothing published from now on is missed.
+# Logged when all messages published from now on are recorded.
 READY = 'ready'
 
 RELIABLE = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
-# Hears every camera driver: reliable would hear nothing from a best effort one.
+# Compatible with every camera driver; a reliable subscription receives nothing from a best effort
+# publisher.
 BEST_EFFORT = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
 
-# What is recorded: message type, and how it is subscribed.
+# What is always recorded: message type and QoS of the subscription.
 TOPICS = {
     'human_meshes': (HumanMeshArray, RELIABLE),
     'topology': (MeshTopology, LATCHED),
     'camera_info': (CameraInfo, BEST_EFFORT),
     '/diagnostics': (DiagnosticArray, RELIABLE),
 }
-# What is recorded besides if asked for, and known before it is published; the node makes `iuv`
-# only while somebody subscribes. Anything else is found by its name.
+# Topics of `--also` that are subscribed to before they are published: the node publishes `iuv`
+# only while it has a subscriber. Any other topic is subscribed to when its publisher appears.
 MORE_TOPICS = {
     'iuv': (Image, RELIABLE),
     'image/compressed': (CompressedImage, BEST_EFFORT),
@@ -77,7 +78,7 @@ MORE_TOPICS = {
 
 
 class Recorder(Node):
-    """Subscribes everything in `TOPICS`, and more if asked, and writes it to a bag.
+    """Writes the messages on `TOPICS`, and on further topics on request, to a bag.
 
     Attributes:
         writer: the bag.
@@ -89,55 +90,56 @@ class Recorder(Node):
         """Opens the bag and subscribes.
 
         Args:
-            folder: of the bag; must not exist, or be empty.
-            also: names of topics to record besides: of `MORE_TOPICS` or any, relative or full.
-            words: the command line.
-            max_error_mm: vertices may be recorded so far from where they are, mm; 0: exactly.
-            compression: of the bag's chunks, as `BagWriter` takes it.
+            folder: the bag's folder; must not exist, or must be empty.
+            also: further topics to record, relative or full names; see `MORE_TOPICS`.
+            words: command-line arguments.
+            max_error_mm: largest rounding error of recorded vertices, mm; 0: exact.
+            compression: of the bag's chunks, as in `BagWriter`.
 
         Raises:
-            InvalidTopicNameException: a name that no topic can have.
+            InvalidTopicNameException: `also` has an invalid topic name.
         """
         super().__init__('recorder')
         self.exit_code: int | None = None
         topics = TOPICS | {name: MORE_TOPICS[name] for name in also if name in MORE_TOPICS}
         names = self._full_names((*topics, *also), words)
         known = [names[name] for name in topics]
-        # Once each: a name may also be the full one of a topic above.
+        # Without duplicates: a name may be the full name of a topic above.
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
         self._rounding = MeshRounding(max_error_mm, self.get_logger().warning)
         self.writer = BagWriter(folder, [
             self._bag_topic(names[name], type_, qos is LATCHED)
             for name, (type_, qos) in topics.items()], compression)
-        # What was asked for and has not come: full name, and who published what when last seen.
+        # Requested topics without a message: full name -> publishers when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
         self._started_s = time.monotonic()
-        # Of which it was told that nobody publishes them; None before it is time to.
-        self._told: list[str] | None = None
-        self._pictures = {names[name] for name in MORE_TOPICS if name in names}
+        # Requested topics that were reported to have no publisher.
+        self._reported: list[str] = []
+        self._has_reported = False
+        self._image_topics = {names[name] for name in MORE_TOPICS if name in names}
         self._is_simulated = self.get_parameter('use_sim_time').value
-        # What came before the first /clock: topic, data.
-        self._early: deque[tuple[str, bytes]] = deque(maxlen=MOST_EARLY)
+        # Messages received before the first /clock: topic, data.
+        self._early: deque[tuple[str, bytes]] = deque(maxlen=MAX_EARLY)
         for name, (type_, qos) in topics.items():
             self._subscribe(names[name], type_, qos)
-        # Steady time: a simulated clock may stand still, and what came before must be safe then.
+        # Steady time: messages must be flushed even while a simulated clock is stopped.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FLUSH_PERIOD_S, self._flush, clock=clock)
         if found:
             named = NamedTopics(self, found, self._record)
-            self.create_timer(LOOK_PERIOD_S, named.look, clock=clock)
+            self.create_timer(DISCOVERY_PERIOD_S, named.update, clock=clock)
         self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
 
     def _full_names(self, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
-        """The full name of each topic; those of the camera follow the remapping of `image`."""
-        pictures = image_topic(self, is_compressed=True)
-        beside = {'image/compressed': pictures,
-                  'camera_info': camera_info_topic(self, pictures, words)}
-        return {name: beside.get(name) or self.resolve_topic_name(name) for name in names}
+        """The full name of each topic; the camera's topics follow the remapping of `image`."""
+        compressed = image_topic(self, is_compressed=True)
+        camera_topics = {'image/compressed': compressed,
+                         'camera_info': camera_info_topic(self, compressed, words)}
+        return {name: camera_topics.get(name) or self.resolve_topic_name(name) for name in names}
 
     def close(self) -> None:
-        """Finishes the bag; says what was asked for and never came."""
-        self._look_around()
+        """Closes the bag and logs the requested topics that had no message."""
+        self._check_silent_topics()
         try:
             self.writer.close()
         except OSError as error:
@@ -146,57 +148,61 @@ class Recorder(Node):
         self.get_logger().info(f'recorded {counts}')
         for name, seen in self._silent.items():
             self.get_logger().warning(
-                f'nothing came on {name}, which --also asks for: '
-                f'{seen or self._nobody(name)}; choose another --also, or give the '
-                'topic by --ros-args -r NAME:=TOPIC')
+                f'no message on {name}, which --also requests: '
+                f'{seen or self._no_publisher_text(name)}; pass another --also, or remap the '
+                'topic: --ros-args -r NAME:=TOPIC')
 
     def _flush(self) -> None:
-        """Brings the messages to the disk."""
+        """Writes the buffered messages to disk."""
         try:
             self.writer.flush()
         except OSError as error:
             self._fail(error)
-        self._look_around()
+        self._check_silent_topics()
 
     def _fail(self, error: OSError) -> None:
-        """Ends the process, before it fills the memory with what the disk does not take."""
+        """Ends the process, before messages that cannot be written fill the memory."""
         if self.exit_code is None:
             self.get_logger().error(
-                f'the recording ends: {error}. Make room; what is in {self.writer.folder} opens '
-                f'after python -m decomr_ros.recorder --recover {self.writer.folder}')
+                f'recording stopped: {error}. Free some disk space; to read '
+                f'{self.writer.folder}, run python -m decomr_ros.recorder --recover '
+                f'{self.writer.folder}')
         self.exit_code = 1
 
-    def _look_around(self) -> None:
-        """Keeps who publishes pictures while one that was asked for is silent.
+    def _check_silent_topics(self) -> None:
+        """Notes who publishes while a requested topic has no message.
 
         Not only at the end: what ends this process often ends the camera at the same time.
         """
         for name in [name for name in self._silent if self.writer.counts.get(name)]:
             del self._silent[name]
         for name, seen in self._silent.items():
-            self._silent[name] = publishers_text(self, name, self._types_instead(name)) or seen
-        if self._told is None and time.monotonic() - self._started_s >= TOLD_AFTER_S:
-            self._told = [name for name in self._silent if not self.count_publishers(name)]
-            for name in self._told:
-                self._tell_silent(name)
-        for name in [name for name in self._told or () if name not in self._silent]:
-            self._told.remove(name)
+            self._silent[name] = (publishers_text(self, name, self._alternative_types(name))
+                                  or seen)
+        if not self._has_reported and time.monotonic() - self._started_s >= REPORT_AFTER_S:
+            self._has_reported = True
+            self._reported = [name for name in self._silent if not self.count_publishers(name)]
+            for name in self._reported:
+                self._warn_not_published(name)
+        for name in [name for name in self._reported if name not in self._silent]:
+            self._reported.remove(name)
             self.get_logger().info(f'{name} is recorded now')
 
-    def _tell_silent(self, name: str) -> None:
-        """Says early that nobody publishes a topic: the end is too late to mend it."""
-        others = other_topics_text(self, name, self._types_instead(name))
+    def _warn_not_published(self, name: str) -> None:
+        """Warns early of a topic without a publisher: at the end it is too late."""
+        others = other_topics_text(self, name, self._alternative_types(name))
         self.get_logger().warning(
-            f'nobody publishes {name}, which --also asks for, {TOLD_AFTER_S:g} s after the start'
-            f'{f"; there is {others}" if others else ""}. It is recorded once somebody does; '
-            'else choose another --also, or give the topic by --ros-args -r NAME:=TOPIC')
+            f'{name}, which --also requests, has no publisher {REPORT_AFTER_S:g} s after the '
+            f'start{f"; published instead: {others}" if others else ""}. It is recorded as soon '
+            'as it is published; otherwise pass another --also, or remap the topic: --ros-args '
+            '-r NAME:=TOPIC')
 
-    def _types_instead(self, name: str) -> tuple[str, ...]:
-        """Types of the topics that could be meant where a topic is silent."""
-        return PICTURE_TYPES if name in self._pictures else ()
+    def _alternative_types(self, name: str) -> tuple[str, ...]:
+        """Types of the topics to suggest in place of a silent one."""
+        return PICTURE_TYPES if name in self._image_topics else ()
 
-    def _nobody(self, name: str) -> str:
-        return f'nobody publishes {"pictures here" if name in self._pictures else "it"}'
+    def _no_publisher_text(self, name: str) -> str:
+        return f'no node publishes {"images" if name in self._image_topics else "it"}'
 
     def _bag_topic(self, name: str, type_: type, is_latched: bool,
                    depth: int | None = None) -> BagTopic:
@@ -205,7 +211,7 @@ class Recorder(Node):
                         self._rounding.metadata(kind))
 
     def _record(self, name: str, type_: type, offer: Offer) -> Subscription:
-        """Subscribes to a topic that was found by its name."""
+        """Subscribes to a topic whose publisher has appeared."""
         self.writer.add_topic(self._bag_topic(name, type_, offer.is_latched,
                                               LATCHED_QUEUE if offer.is_latched else None))
         self.get_logger().info(f'recording {name} ({type_name(type_)}'
@@ -214,20 +220,25 @@ class Recorder(Node):
 
     def _subscribe(self, name: str, type_: type, qos: QoSProfile) -> Subscription:
         def write(data: bytes, info: dict) -> None:
-            """Records a serialised message with when it came and when it was sent."""
+            """Records a serialised message with its times of reception and publication."""
             if qos is LATCHED and not self.writer.counts[name]:
-                # The node's publishers and these subscriptions have found each other.
+                # Discovery between the node and these subscriptions is complete.
                 self.get_logger().info(f'{READY}: {name} has arrived')
             data = self._rounding.rounded(type_name(type_), data)
             self._write(name, data, info.get('source_timestamp', 0))
 
-        # Humble's subscriptions never say when a message was sent.
+        def write_without_info(data: bytes) -> None:
+            """Records a serialised message whose time of publication is unknown."""
+            write(data, {})
+
+        # Humble's subscriptions do not provide the time of publication.
         has_info = hasattr(Subscription, 'CallbackType')
         return self.create_subscription(
-            type_, name, write if has_info else lambda data: write(data, {}), qos, raw=True)
+            type_, name, write if has_info else write_without_info,  # type: ignore[arg-type]
+            qos, raw=True)  # rclpy's stubs lack callbacks with message info
 
     def _write(self, name: str, data: bytes, sent_ns: int) -> None:
-        """Writes a message, by a simulated clock if there is one; the middleware knows none."""
+        """Writes a message; simulated time, if used, replaces the middleware's timestamps."""
         now_ns = self.get_clock().now().nanoseconds
         if self._is_simulated:
             self._early.append((name, data))
@@ -239,7 +250,7 @@ class Recorder(Node):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Records until SIGINT or SIGTERM; ROS arguments (remappings) are understood.
+    """Records until SIGINT or SIGTERM; accepts ROS arguments such as remappings.
 
     Returns:
         The exit code.
@@ -247,15 +258,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = node_parser('recorder', __doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
     parser.add_argument('--also', nargs='+', metavar='TOPIC', default=[],
-                        help='record these besides: any topic by name, such as '
+                        help='further topics to record, by name, such as '
                              f'{", ".join(MORE_TOPICS)}, markers, /tf, /tf_static')
     parser.add_argument('--max-error-mm', type=max_error_mm, default=DEFAULT_MAX_ERROR_MM,
-                        help='record vertices rounded, at most so far from where they are, mm '
-                             f'({DEFAULT_MAX_ERROR_MM:g}); 0 records them exactly')
+                        help='largest rounding error of recorded vertices, mm '
+                             f'({DEFAULT_MAX_ERROR_MM:g}); 0: exact')
     parser.add_argument('--compression', choices=list(COMPRESSIONS),
-                        help='of the bag (zstd where its Python package is installed, else lz4)')
-    parser.add_argument('--recover', metavar='BAG', help='repair this bag, after a full disk or a '
-                                                         'loss of power, and end')
+                        help='compression of the bag (zstd if the Python package zstandard is '
+                             'installed, otherwise lz4)')
+    parser.add_argument('--recover', metavar='BAG', help='repair this bag after a full disk or a '
+                                                         'power failure, then exit')
     options = parse_words(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
@@ -266,13 +278,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _recover(bag: str) -> int:
     try:
-        counts, mended = recover_bag(bag)
+        counts, repaired = recover_bag(bag)
     except (OSError, ValueError) as error:
         sys.stderr.write(f'recorder: {error}\n')
         return 2
     sys.stdout.write(''.join(f'{name}: {count} messages\n' for name, count in counts.items()))
-    sys.stdout.write(f'mended: {", ".join(mended)}\n' if mended else
-                     f'nothing is wrong with {bag}; it is as it was\n')
+    sys.stdout.write(f'repaired: {", ".join(repaired)}\n' if repaired else
+                     f'{bag} is intact; nothing was changed\n')
     return 0
 
 

@@ -1,8 +1,9 @@
-"""`python -m decomr_ros.self_test`: a node in its own process gets an image and must answer.
+"""`python -m decomr_ros.self_test`: starts a node, sends it an image and waits for the meshes.
 
 `decomr doctor` runs this. It prints one JSON object: `seconds` from the start of the node to the
-first mesh, `people` in that message, `problem`, a text or null. The node runs in a ROS domain of
-its own on this machine alone, so that no robot nearby sees it, and with its default parameters.
+first mesh, `people` in that message, and `problem` (a text or null). The node has its default
+parameters and runs in its own ROS domain, restricted to this machine, so that robots nearby do
+not see it.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ from decomr_ros.programs.child_processes import ChildProcesses
 __all__ = ['main', 'try_node']
 
 IMAGE_PERIOD_S = 0.2
-# From the start of the node to its first mesh. Without an export it makes one first, in 15 s on
-# two idle cores.
+# From the start of the node to its first mesh. This includes the export of the network if there
+# is none yet, which takes 15 s on two idle cores.
 TIMEOUT_S = 150.0
-# Once it says that it is active, an answer takes less than a second, also on a busy machine.
-ANSWER_TIMEOUT_S = 10.0
-NO_ANSWER = ('the node is active, but no mesh came within {0:g} s of images on {1}; it says: {2}. '
-             'Large messages may not get through: set FASTRTPS_DEFAULT_PROFILES_FILE to '
-             'config/fastdds.xml, and see that /dev/shm is not full')
+# An active node responds in less than a second, also on a busy machine.
+RESPONSE_TIMEOUT_S = 10.0
+NO_RESPONSE = ('the node is active, but published no mesh within {0:g} s of images on {1}; its '
+               'status: {2}. Large messages may be lost: set FASTRTPS_DEFAULT_PROFILES_FILE to '
+               'config/fastdds.xml, and check that /dev/shm is not full')
 
 
 def main() -> int:
-    """Runs the trial and prints what came of it.
+    """Runs the test and prints its result.
 
     Returns:
-        The exit code: 0, also where the node failed.
+        The exit code: 0, also if the node failed.
     """
     started_s = time.monotonic()
-    found = {'seconds': None, 'people': None, 'problem': None}
+    found: dict[str, float | str | None] = {'seconds': None, 'people': None, 'problem': None}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            # Before any process is started: all are to be apart from the robots on this network.
+            # Set before any process is started, to be separate from robots on this network.
             os.environ.update(ROS_DOMAIN_ID=str(random.SystemRandom().randint(1, 100)),
                               ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_LOG_DIR=folder)
             found['people'] = try_node(_image_of_people(), Path(folder))
@@ -63,52 +64,52 @@ def main() -> int:
 
 
 def try_node(image: np.ndarray, folder: Path) -> int:
-    """The number of people whose meshes a node published for an image.
+    """Starts a node, sends it an image and returns the number of people in its meshes.
 
     Args:
         image: (H, W, 3) uint8 BGR with people.
         folder: of the node's log.
 
     Raises:
-        RuntimeError: the node ended, or did not answer.
+        RuntimeError: the node ended, or published no mesh.
     """
     rclpy.init()
     try:
         with ChildProcesses(folder, dict(os.environ)) as children:
-            # Other nodes of this machine may be in the same domain: they are not to answer.
+            # Other nodes on this machine may be in the same domain.
             namespace = f'/decomr_doctor_{os.getpid()}'
             children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
                            '-r', f'__ns:={namespace}', '-p', 'exit_on_failed_autostart:=true')
-            return _Asking(children, image, namespace).wait()
+            return _Trial(children, image, namespace).wait()
     finally:
         rclpy.shutdown()
 
 
-class _Asking:
-    """Sends the image again and again until meshes come."""
+class _Trial:
+    """Sends the image repeatedly until meshes arrive."""
 
     def __init__(self, children: ChildProcesses, image: np.ndarray, namespace: str) -> None:
         self._children, self._image = children, image
         self._node = rclpy.create_node('decomr_doctor', namespace=namespace,
                                        enable_rosout=False)
         self._images = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
-        self._node.create_subscription(HumanMeshArray, 'human_meshes', self._hear, 10)
-        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._hear_status, 10)
-        self._people, self._status = 0, 'nothing on /diagnostics'
+        self._node.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, 10)
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._take_status, 10)
+        self._people, self._status = 0, 'no message on /diagnostics'
 
     def wait(self) -> int:
-        """The number of people in the first message that has any."""
+        """The number of people in the first message with people."""
         started_s = sent_s = active_s = time.monotonic()
         while not self._people:
             now_s = time.monotonic()
             self._children.check('node')
             if self._images.get_subscription_count() == 0:
                 active_s = now_s
-            if now_s - active_s > ANSWER_TIMEOUT_S:
-                raise RuntimeError(NO_ANSWER.format(
-                    ANSWER_TIMEOUT_S, self._images.topic_name, self._status))
+            if now_s - active_s > RESPONSE_TIMEOUT_S:
+                raise RuntimeError(NO_RESPONSE.format(
+                    RESPONSE_TIMEOUT_S, self._images.topic_name, self._status))
             if now_s - started_s > TIMEOUT_S:
-                raise RuntimeError(f'the node was not active within {TIMEOUT_S:g} s; it says: '
+                raise RuntimeError(f'the node was not active within {TIMEOUT_S:g} s; its status: '
                                    f'{self._status}')
             if now_s - sent_s > IMAGE_PERIOD_S:
                 sent_s = now_s
@@ -117,15 +118,15 @@ class _Asking:
             rclpy.spin_once(self._node, timeout_sec=IMAGE_PERIOD_S / 4)
         return self._people
 
-    def _hear(self, message: HumanMeshArray) -> None:
+    def _take_meshes(self, message: HumanMeshArray) -> None:
         self._people = self._people or len(message.meshes)
 
-    def _hear_status(self, message: DiagnosticArray) -> None:
+    def _take_status(self, message: DiagnosticArray) -> None:
         self._status = message.status[0].message
 
 
 def _image_of_people() -> np.ndarray:
-    """The first picture of the clip that is shipped, (H, W, 3) uint8 BGR.
+    """The first frame of the shipped clip, (H, W, 3) uint8 BGR.
 
     Raises:
         ValueError: OpenCV cannot read it.

@@ -1,9 +1,9 @@
-"""`video_source`: a camera node for files and webcams; publishes `image` and `camera_info`.
+"""`video_source`: publishes a video file or a webcam as a camera: `image` and `camera_info`.
 
-It stands in for a camera driver: images come at the video's own rate, stamped with the time of
-their publishing. A video file says nothing about its lens: without a calibration a horizontal
-field of view of 60 degrees is assumed, which scales all distances (0.5 to 2 times for lenses
-between 90 and 30 degrees).
+It replaces a camera driver. Images are published at the video's frame rate and stamped with the
+time of publication. A video file has no calibration: unless one is given, a horizontal field of
+view of 60 degrees is assumed. This scales all distances: by 0.5 to 2 if the true field of view is
+between 90 and 30 degrees.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 __all__ = ['VideoSource', 'main']
 
 DEFAULT_FOV_DEG = 60.0
-# Time for the last images to leave the process, s.
+# Time to send the last images before the process ends, s.
 LINGER_S = 0.5
-# Share of the time between two frames that one may be late without moving the next.
+# A frame that is late by more than this share of the frame period delays all later ones.
 LATENESS = 0.25
-# Time for the other side to learn what this one knows, s.
+# Time until the subscriber has discovered this publisher, s.
 DISCOVERY_S = 0.2
 
 
@@ -55,21 +55,20 @@ class VideoSource(Node):
     """Publishes frames with their calibration.
 
     Attributes:
-        frames_published: so far.
         stamps: (index in the video, ns since the epoch) of each published frame.
-        camera: width, height (px) and intrinsics (9 numbers, px) of the last one.
+        camera: width, height (px) and intrinsics (9 numbers, px) of the last frame.
     """
 
     def __init__(self, frame_id: str, reliability: str, calibration: Calibration | None,
                  fov_deg: float, words: Sequence[str] = ()) -> None:
-        """Makes the publishers; the calibration is beside the image.
+        """Creates the publishers; camera_info is in the namespace of the image topic.
 
         Args:
             frame_id: of the images: the camera's optical frame.
             reliability: reliable or best_effort.
-            calibration: of the camera; None makes one from the field of view.
-            fov_deg: horizontal field of view.
-            words: the command line.
+            calibration: of the camera; None: derived from the field of view.
+            fov_deg: horizontal field of view, degrees.
+            words: command-line arguments.
         """
         super().__init__('video_source', start_parameter_services=False)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
@@ -82,11 +81,11 @@ class VideoSource(Node):
 
     @property
     def frames_published(self) -> int:
-        """How many frames have been published."""
+        """Number of frames published so far."""
         return len(self.stamps)
 
     def log_start(self, video: str, rate_hz: float) -> None:
-        """Logs what is played and on which topics, after remapping.
+        """Logs the video, its rate and the topics after remapping.
 
         Args:
             video: file, folder or device.
@@ -98,16 +97,16 @@ class VideoSource(Node):
 
     @property
     def has_subscriber(self) -> bool:
-        """Whether somebody will get the images."""
+        """Whether the image topic has a subscriber."""
         return self._image_publisher.get_subscription_count() > 0
 
-    def is_heard_by(self, node_name: str) -> bool:
-        """Whether a node of this name will get the images."""
+    def is_subscribed_by(self, node_name: str) -> bool:
+        """Whether a node of this name subscribes to the image topic."""
         return any(other.node_name == node_name for other in
                    self.get_subscriptions_info_by_topic(self._image_publisher.topic_name))
 
     def publish(self, index: int, frame: np.ndarray) -> None:
-        """Publishes a frame, stamped now.
+        """Publishes a frame and its camera_info, both stamped with the current time.
 
         Args:
             index: of the frame in the video.
@@ -117,12 +116,14 @@ class VideoSource(Node):
         stamp = self.get_clock().now()
         header = Header(stamp=stamp.to_msg(), frame_id=self._frame_id)
         if self._calibration is None:
-            intrinsics, lens = intrinsics_from_fov(width, height, self._fov_deg), ()
+            intrinsics = intrinsics_from_fov(width, height, self._fov_deg)
+            info = camera_info_message(header, intrinsics, width, height)
         else:
             intrinsics = self._calibration.intrinsics_at(width, height)
-            lens = self._calibration.distortion, self._calibration.distortion_model
-        self._info_publisher.publish(
-            camera_info_message(header, intrinsics, width, height, *lens))
+            info = camera_info_message(
+                header, intrinsics, width, height, self._calibration.distortion,
+                self._calibration.distortion_model)
+        self._info_publisher.publish(info)
         self._image_publisher.publish(image_message(header, frame, 'bgr8'))
         self.camera = {'width': width, 'height': height,
                        'intrinsics': intrinsics.ravel().tolist()}
@@ -130,10 +131,10 @@ class VideoSource(Node):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Publishes a video; prints what it did as one JSON object on the last line.
+    """Publishes a video; prints a report as one JSON object on the last line.
 
     Returns:
-        The exit code; 0 also after SIGINT.
+        The exit code: 0 also after SIGINT, 2 for a user error.
     """
     keep_freed_memory()
     stop = stop_on_signals()
@@ -163,14 +164,14 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
     rate_hz = options.rate or frames.rate_hz
     source.log_start(options.video, rate_hz)
     _wait_for_start(source, options, stop)
-    keeper = _Keeper(options.keep, frames.rate_hz)
+    video_file = _VideoFile(options.keep, frames.rate_hz)
     period_s = 1.0 / rate_hz
     started = due = time.monotonic()
     try:
         for index, frame in frames:
             if not frames.is_live:
                 stop.wait(max(0.0, due - time.monotonic()))
-                # A frame that is very late moves all later ones: no burst.
+                # A frame that is very late delays all later ones, so that no burst follows.
                 if time.monotonic() - due > LATENESS * period_s:
                     due = time.monotonic()
                 due += period_s
@@ -178,11 +179,11 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
                                  time.monotonic() - started >= options.seconds):
                 break
             source.publish(index, frame)
-            keeper.add(frame)
+            video_file.add(frame)
         seconds = time.monotonic() - started
         stop.wait(LINGER_S)
     finally:
-        keeper.close()
+        video_file.close()
         if options.stamps:
             Path(options.stamps).write_text(
                 ''.join(f'{index},{stamp_ns}\n' for index, stamp_ns in source.stamps))
@@ -193,38 +194,39 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
 
 def _wait_for_start(source: VideoSource, options: argparse.Namespace,
                     stop: threading.Event) -> None:
-    """Waits for what the options ask for, or a signal.
+    """Waits for the conditions that the options name, or for a signal.
 
     Raises:
-        TimeoutError: it did not come.
+        TimeoutError: a condition was not met in time.
     """
     deadline = time.monotonic() + options.wait_timeout
     name = options.wait_for_node
-    advice = 'start the node, with the same ROS_DOMAIN_ID and namespace'
+    advice = 'start the node with the same ROS_DOMAIN_ID and namespace'
     waits = [(options.wait_for_subscriber, lambda: source.has_subscriber,
-              f'nobody subscribed to image; {advice}'),
-             (name, lambda: source.is_heard_by(name), f'{name} has not subscribed; {advice}'),
+              f'image has no subscriber; {advice}'),
+             (name, lambda: source.is_subscribed_by(name),
+              f'{name} has not subscribed to image; {advice}'),
              (options.start_file, lambda: Path(options.start_file).exists(),
-              f'there is no {options.start_file}')]
-    for is_asked, has_come, problem in waits:
-        while is_asked and not has_come() and not stop.is_set():
+              f'{options.start_file} does not exist')]
+    for is_requested, is_met, problem in waits:
+        while is_requested and not is_met() and not stop.is_set():
             if time.monotonic() > deadline:
                 raise TimeoutError(f'{problem} (waited {options.wait_timeout:g} s)')
             stop.wait(0.05)
     if options.wait_for_subscriber or name:
-        # The subscriber learns of the publisher a moment after the publisher of it.
+        # Discovery is complete here slightly before it is complete in the subscriber.
         stop.wait(DISCOVERY_S)
 
 
-class _Keeper:
-    """Writes published frames to an AVI (motion JPEG: little work), if a path is given."""
+class _VideoFile:
+    """Writes the published frames to an AVI (motion JPEG: cheap to encode) if a path is given."""
 
     def __init__(self, path: str | None, rate_hz: float) -> None:
         self._path, self._rate_hz = path, rate_hz
         self._writer: cv2.VideoWriter | None = None
 
     def add(self, frame: np.ndarray) -> None:
-        """Writes a frame (H, W, 3) uint8 BGR; the first one sets the size of the video."""
+        """Writes a frame (H, W, 3) uint8 BGR; the first one determines the size of the video."""
         if self._path is None:
             return
         if self._writer is None:
@@ -232,52 +234,59 @@ class _Keeper:
             self._writer = cv2.VideoWriter(self._path, code, self._rate_hz,
                                            frame.shape[1::-1])
             if not self._writer.isOpened():
-                raise ValueError(f'OpenCV cannot write {self._path}; check the folder and the '
-                                 'disk')
+                raise ValueError(f'OpenCV cannot write {self._path}; check that its folder '
+                                 'exists and that the disk is not full')
         self._writer.write(frame)
 
     def close(self) -> None:
-        """Finishes the file, if there is one."""
+        """Closes the file, if there is one."""
         if self._writer is not None:
             self._writer.release()
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = node_parser('video_source', __doc__.partition('\n')[0])
-    parser.add_argument('video', help='file, folder of pictures or /dev/videoN')
+    parser.add_argument('video', help='video file, folder of pictures, or /dev/videoN')
     parser.add_argument('--loop', action='store_true', help='start again at the end')
-    parser.add_argument('--seconds', type=_above_0, help='stop after this time')
-    parser.add_argument('--rate', type=_above_0, help='Hz; default: the rate of the video')
-    parser.add_argument('--width', type=positive, help='resize to this, px (with --height)')
-    parser.add_argument('--height', type=positive, help='resize to this, px (with --width)')
+    parser.add_argument('--seconds', type=_above_zero, help='stop after this time')
+    parser.add_argument('--rate', type=_above_zero, help='Hz; default: the rate of the video')
+    parser.add_argument('--width', type=positive,
+                        help='width to resize images to, px (with --height)')
+    parser.add_argument('--height', type=positive,
+                        help='height to resize images to, px (with --width)')
     parser.add_argument('--fov', type=float, default=DEFAULT_FOV_DEG,
                         help=f'horizontal field of view, degrees ({DEFAULT_FOV_DEG:g})')
-    parser.add_argument('--calibration', help='YAML of ROS camera_calibration; wins over --fov')
-    parser.add_argument('--frame-id', default='camera_color_optical_frame')
+    parser.add_argument('--calibration',
+                        help='YAML file of ROS camera_calibration; takes precedence over --fov')
+    parser.add_argument('--frame-id', default='camera_color_optical_frame',
+                        help='frame of the images (camera_color_optical_frame)')
     parser.add_argument('--reliability', choices=('reliable', 'best_effort'),
-                        default='reliable', help='of the publishers; reliable reaches everybody')
+                        default='reliable',
+                        help='QoS of the publishers (reliable, which every subscriber accepts)')
     parser.add_argument('--wait-for-node', metavar='NAME',
-                        help='start when a node of this name listens, whoever else does')
+                        help='start when a node of this name subscribes to image')
     parser.add_argument('--wait-for-subscriber', action='store_true',
                         help='start when image has a subscriber')
     parser.add_argument('--start-file', metavar='FILE', help='start when this file exists')
-    parser.add_argument('--wait-timeout', type=float, default=60.0, help='for both, s (60)')
-    parser.add_argument('--stamps', metavar='FILE', help='write frame index,stamp (ns) lines')
+    parser.add_argument('--wait-timeout', type=float, default=60.0,
+                        help='longest time to wait for the start conditions, s (60)')
+    parser.add_argument('--stamps', metavar='FILE',
+                        help='write a line for each frame: index,stamp (ns)')
     parser.add_argument('--keep', metavar='FILE.avi', type=_avi,
-                        help='also write the frames to a video')
+                        help='also write the frames to a video file')
     options = parse_words(parser, argv)
     if bool(options.width) != bool(options.height):
-        parser.error('--width and --height go together')
+        parser.error('--width and --height must be given together')
     return options
 
 
-def _above_0(text: str) -> float:
+def _above_zero(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
     return number
 
 

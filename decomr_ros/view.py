@@ -1,8 +1,8 @@
 """`decomr view`: a web page with the live meshes, the camera and its image.
 
-A node like any other: it subscribes to the meshes and the camera, and hands the newest of each to
-the page ten times a second, which is what a browser shows smoothly over a network. Between two
-looks messages are kept serialised, so that a fast camera costs little.
+A node subscribes to the meshes and the camera and updates the page with the newest messages ten
+times a second, which a browser shows smoothly over a network. Only the messages that are shown
+are deserialised, so a fast camera costs little.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from decomr_ros.viewer.view_scene import ViewScene
 __all__ = ['Viewer', 'main']
 
 RATE_HZ = 10.0
-# People are taken off the page if no message came for this long, s.
+# People are removed from the page if no message arrived for this long, s.
 STALE_S = 2.0
-# An image topic that is silent for so long after the start is told, s.
+# An image topic without a message is reported this long after the start, s.
 SILENT_S = 5.0
-# Best effort hears every publisher; of several waiting messages only the newest counts.
+# Best effort is compatible with every publisher; only the newest message is kept.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Viewer(Node):
-    """Subscribes meshes, topology, calibration and image, and keeps a page up to date."""
+    """Subscribes to meshes, topology, calibration and image, and updates the page."""
 
     def __init__(self, options: argparse.Namespace, words: Sequence[str] = ()) -> None:
-        """Starts the page and subscribes.
+        """Starts the web server and subscribes.
 
         Args:
-            options: of the command line.
-            words: the command line itself.
+            options: parsed command line.
+            words: command-line arguments.
         """
         super().__init__('decomr_view', namespace=options.namespace)
         self.exit_code: int | None = None
@@ -63,8 +63,8 @@ class Viewer(Node):
         self._newest: dict[str, bytes] = {}
         self._hash: str | None = None
         self._latency_ms = self._rate_hz = 0.0
-        # People leave, and rates are counted, also while a simulated clock stands still.
-        self._num_messages, self._heard_s, self._counted_s = 0, -math.inf, time.monotonic()
+        # Monotonic times: people are removed and rates counted while a simulated clock is stopped.
+        self._num_messages, self._received_s, self._counted_s = 0, -math.inf, time.monotonic()
         self._arrived_ns, self._is_rectified = 0, options.rectified
         camera_info = options.camera_info or camera_info_topic(
             self, self.resolve_topic_name(options.image), words)
@@ -72,24 +72,26 @@ class Viewer(Node):
         self.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST,
                                  raw=True)
         self._image_topic = self.resolve_topic_name(options.image)
-        self._started_s, self._has_picture, self._is_told = time.monotonic(), False, False
-        self._keep(CameraInfo, camera_info)
-        self._keep(Image, options.image)
+        self._started_s, self._has_image, self._has_warned = time.monotonic(), False, False
+        self._keep_newest(CameraInfo, camera_info)
+        self._keep_newest(Image, options.image)
         self.create_timer(1 / options.rate, self._update,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.get_logger().info(f'open {self._scene.address} in a browser; meshes of '
-                               f'{self.resolve_topic_name("human_meshes")}, pictures of '
+        self.get_logger().info(f'open {self._scene.address} in a browser; meshes from '
+                               f'{self.resolve_topic_name("human_meshes")}, images from '
                                f'{self._image_topic}')
 
     def close(self) -> None:
-        """Ends the page."""
+        """Stops the web server."""
         self._scene.close()
 
-    def _keep(self, type_: type, topic: str) -> None:
-        """Subscribes and keeps the newest message as bytes."""
-        self.create_subscription(
-            type_, topic, lambda data: self._newest.__setitem__(type_.__name__, data), NEWEST,
-            raw=True)
+    def _keep_newest(self, type_: type, topic: str) -> None:
+        """Subscribes and keeps the newest serialised message."""
+        def keep(data: bytes) -> None:
+            """Replaces the previous message."""
+            self._newest[type_.__name__] = data
+
+        self.create_subscription(type_, topic, keep, NEWEST, raw=True)
 
     def _take_topology(self, message: MeshTopology) -> None:
         self._hash = message.hash
@@ -99,41 +101,41 @@ class Viewer(Node):
     def _take_meshes(self, data: bytes) -> None:
         self._newest['HumanMeshArray'] = data
         self._num_messages += 1
-        self._heard_s = time.monotonic()
+        self._received_s = time.monotonic()
         self._arrived_ns = self.get_clock().now().nanoseconds
 
     def _update(self) -> None:
-        """Hands what is new to the page."""
+        """Shows the messages that arrived since the last update."""
         info = self._take(CameraInfo)
-        picture = self._take(Image)
+        image = self._take(Image)
         try:
             if info is not None:
                 self._show_camera(info)
-            if picture is not None:
-                self._has_picture = True
-                self._scene.show_picture(rgb_from_image_message(picture))
+            if image is not None:
+                self._has_image = True
+                self._scene.show_picture(rgb_from_image_message(image))
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
         if self._hash is not None:
             self._show_people(self._take(HumanMeshArray))
-        self._count()
-        self._tell_silence()
+        self._show_statistics()
+        self._log_missing_images()
 
-    def _tell_silence(self) -> None:
-        """Says once that no image comes, and once that they do after all."""
-        if self._has_picture:
-            if self._is_told:
-                self.get_logger().info(f'images come on {self._image_topic} now')
-            self._is_told = False
-        elif not self._is_told and time.monotonic() - self._started_s >= SILENT_S:
-            self._is_told = True
-            there_is = publishers_text(self, self._image_topic, [type_name(Image)])
+    def _log_missing_images(self) -> None:
+        """Logs once that no images arrive, and once that they do after all."""
+        if self._has_image:
+            if self._has_warned:
+                self.get_logger().info(f'images arrive on {self._image_topic} now')
+            self._has_warned = False
+        elif not self._has_warned and time.monotonic() - self._started_s >= SILENT_S:
+            self._has_warned = True
+            seen = publishers_text(self, self._image_topic, [type_name(Image)])
             self.get_logger().warning(
-                f'no image on {self._image_topic} yet: {there_is or "nobody publishes one"}. The '
-                'page shows people without the picture; name the topic with --image TOPIC')
+                f'no image on {self._image_topic} yet: {seen or "no node publishes images"}. The '
+                'page shows people without the image; choose the topic with --image TOPIC')
 
     def _show_camera(self, info: CameraInfo) -> None:
-        # The image that the calibration is of: a region and binning of the driver applied.
+        # Size of the published image: after the driver's region of interest and binning.
         region = info.roi
         width = (region.width or info.width) // max(1, info.binning_x)
         height = (region.height or info.height) // max(1, info.binning_y)
@@ -143,13 +145,14 @@ class Viewer(Node):
 
     def _show_people(self, array: HumanMeshArray | None) -> None:
         if array is None:
-            if self._scene.num_people and time.monotonic() - self._heard_s > STALE_S:
+            if self._scene.num_people and time.monotonic() - self._received_s > STALE_S:
                 self._scene.show_people([])
             return
         if array.topology_hash != self._hash:
             self.get_logger().warning(
-                f'meshes of the body {array.topology_hash[:12]}, but the topology is of '
-                f'{self._hash[:12]}; do two nodes publish here?', throttle_duration_sec=10.0)
+                f'the meshes belong to the body {array.topology_hash[:12]}, the topology to '
+                f'{(self._hash or "")[:12]}; check whether two nodes publish these topics',
+                throttle_duration_sec=10.0)
             return
         self._latency_ms = (self._arrived_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
         try:
@@ -157,43 +160,45 @@ class Viewer(Node):
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
 
-    def _count(self) -> None:
-        """Once a second: the rate of the meshes."""
+    def _show_statistics(self) -> None:
+        """Shows people, rate and latency; updates the rate once a second."""
         span_s = time.monotonic() - self._counted_s
         if span_s >= 1:
             self._rate_hz = self._num_messages / span_s
             self._num_messages, self._counted_s = 0, self._counted_s + span_s
-        if self._heard_s > -math.inf and self._hash is not None:
+        if self._received_s > -math.inf and self._hash is not None:
             count = self._scene.num_people
             self._scene.show_text(
                 f'**{count}** {person_or_people(count)}, **{self._rate_hz:.0f}** Hz, '
                 f'latency **{self._latency_ms:.0f}** ms')
-        elif self._heard_s > -math.inf:
+        elif self._received_s > -math.inf:
             self._scene.show_text('waiting for topology')
 
     def _take(self, type_: type) -> Any:
-        """The newest message of a type, once; None where there is none."""
+        """Removes and returns the newest message of a type; None if there is none."""
         data = self._newest.pop(type_.__name__, None)
         return None if data is None else deserialize_message(data, type_)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves the page until SIGINT or SIGTERM; ROS arguments (remappings) are understood.
+    """Serves the page until SIGINT or SIGTERM; accepts ROS arguments such as remappings.
 
     Returns:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr view', __doc__.partition('\n')[0])
-    parser.add_argument('--port', type=_port, default=8080, help='of the page (8080)')
+    parser.add_argument('--port', type=_port, default=8080, help='port of the web page (8080)')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen on (127.0.0.1); 0.0.0.0 shows the page, without '
                              'a password, to the whole network')
-    parser.add_argument('--namespace', default='', help='of the node whose meshes are shown')
+    parser.add_argument('--namespace', default='',
+                        help='namespace of the node whose meshes are shown')
     parser.add_argument('--image', default='image', help='image topic (image)')
-    parser.add_argument('--camera-info', help='default: camera_info beside the image topic')
+    parser.add_argument('--camera-info',
+                        help='camera_info topic; default: beside the image topic')
     parser.add_argument('--rectified', action='store_true',
-                        help='the images are: P of camera_info holds, not K')
+                        help='the images are rectified: use P of camera_info instead of K')
     parser.add_argument('--rate', type=_rate, default=RATE_HZ,
                         help=f'updates of the page, Hz ({RATE_HZ:g})')
     options = parse_words(parser, words)
@@ -202,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f'{text!r} is no port: 1 to 65535')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a port, expected 1 to 65535')
     return int(text)
 
 
@@ -212,7 +217,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate_hz = 0.0
     if not 0.1 <= rate_hz <= 60:
-        raise argparse.ArgumentTypeError(f'{text!r} is no rate: 0.1 to 60 Hz')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a rate, expected 0.1 to 60 Hz')
     return rate_hz
 
 

@@ -1,1 +1,1 @@
-"""What every program of ours shares: command line, log, signals, child processes."""
+"""Shared parts of the programs: command line, log, signals, child processes."""

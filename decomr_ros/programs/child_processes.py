@@ -1,4 +1,4 @@
-"""Programs of ours in processes of their own, which never outlive the one that started them."""
+"""Child processes that never outlive their parent."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from types import TracebackType
 
 __all__ = ['ChildProcesses']
 
-# A node ends within about a second of SIGINT; then come SIGTERM and SIGKILL, s each.
+# A node ends about a second after SIGINT. After this time follow SIGTERM, then SIGKILL, s each.
 STOP_TIMEOUT_S = 10.0
 PR_SET_PDEATHSIG = 1
 
 
 class ChildProcesses:
-    """Starts, watches and stops them; a context manager that leaves none behind.
+    """Starts, monitors and stops child processes; a context manager that stops all of them.
 
-    Each writes to NAME.log in the folder; its standard output is returned by `stop`.
+    The standard error of a child is written to NAME.log in the folder; `stop` returns its standard
+    output.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        """Keeps what all children share.
+        """Stores what all children share.
 
         Args:
             folder: of the logs.
@@ -44,19 +45,19 @@ class ChildProcesses:
         """Starts a Python program.
 
         Args:
-            name: what it is called here and in its log.
+            name: of the child, also in the name of its log.
             arguments: of the Python interpreter.
         """
         with self._log_path(name).open('w') as log:
-            # A session of its own: Ctrl-C in the terminal must reach the parent alone, which
-            # then stops its children in order.
+            # In a new session: Ctrl-C in the terminal must reach only the parent, which then
+            # stops its children in order.
             self._processes[name] = subprocess.Popen(
                 [sys.executable, *map(str, arguments)], env=self._environment, text=True,
                 stdout=subprocess.PIPE, stderr=log, start_new_session=True,
                 preexec_fn=_die_with_parent)
 
     def is_running(self, name: str) -> bool:
-        """Whether the child has not ended yet."""
+        """Whether the child is still running."""
         return self._processes[name].poll() is None
 
     def pid(self, name: str) -> int:
@@ -64,46 +65,46 @@ class ChildProcesses:
         return self._processes[name].pid
 
     def log(self, name: str) -> str:
-        """What the child has written to its standard error so far."""
+        """The child's standard error so far."""
         return self._log_path(name).read_text(errors='replace')
 
     def check(self, *names: str) -> None:
-        """Makes sure that these children run.
+        """Checks that these children are running.
 
         Raises:
-            RuntimeError: one has ended; says its last words.
+            RuntimeError: one has ended; the error quotes its last log line.
         """
         for name in names:
             if not self.is_running(name):
-                raise RuntimeError(self._last_words(name))
+                raise RuntimeError(self._failure_text(name))
 
     def stop(self, name: str) -> str:
-        """Asks a child to end, waits for it, and gives its standard output.
+        """Stops a child with SIGINT, waits for its end, and returns its standard output.
 
         Raises:
-            RuntimeError: it did not end with exit code 0.
+            RuntimeError: its exit code is not 0.
         """
         process = self._processes[name]
         output = _end(process)
         if process.returncode != 0:
-            raise RuntimeError(self._last_words(name))
+            raise RuntimeError(self._failure_text(name))
         return output
 
     def _log_path(self, name: str) -> Path:
         return self._folder / f'{name}.log'
 
-    def _last_words(self, name: str) -> str:
+    def _failure_text(self, name: str) -> str:
         lines = self.log(name).strip().splitlines()
-        # The reason is the last line that calls itself an error, else the last line.
+        # The last line with an error, otherwise the last line.
         errors = [line for line in lines if 'ERROR' in line]
         # Without the time and the name of the node.
-        reason = (errors or lines or ['it said nothing'])[-1].rpartition(']: ')[2]
+        reason = (errors or lines or ['its log is empty'])[-1].rpartition(']: ')[2]
         code = self._processes[name].returncode
-        return f'{name} ended with code {code}: {reason} (see {self._log_path(name)})'
+        return f'{name} ended with exit code {code}: {reason} (see {self._log_path(name)})'
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """Ends a process, the harder the longer it takes; gives its standard output."""
+    """Ends a process by SIGINT, SIGTERM, SIGKILL in turn; returns its standard output."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
             process.send_signal(number)
@@ -112,10 +113,10 @@ def _end(process: subprocess.Popen[str]) -> str:
         except subprocess.TimeoutExpired:
             continue
         except ValueError:
-            return ''  # its output has been read before
+            return ''  # its output has already been read
     return ''
 
 
 def _die_with_parent() -> None:
-    """Asks Linux for a SIGINT when the parent dies, however it dies."""
+    """Has Linux send SIGINT when the parent ends for any reason."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The command lines of the programs that are nodes: their own options, and what ROS 2 takes."""
+"""Command lines of programs that are nodes: their own options and ROS arguments."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rclpy.utilities import remove_ros_args
 
 __all__ = ['node_parser', 'parse_words']
 
-ROS_ARGUMENTS = """ROS 2's own, all of them behind --ros-args:
-  -r image:=/camera/image_raw  another name for a topic
-  -r __ns:=/robot              namespace of the node and of its topics
-  -p use_sim_time:=true        time from /clock, as where a bag is played"""
+ROS_ARGUMENTS = """ROS 2 arguments, all of them after --ros-args:
+  -r image:=/camera/image_raw  remap a topic
+  -r __ns:=/robot              namespace of the node and its topics
+  -p use_sim_time:=true        take the time from /clock, e.g. while a bag is played"""
 
 
 def node_parser(program: str, description: str, more: str = '') -> argparse.ArgumentParser:
-    """A parser whose --help shows what goes behind --ros-args as well.
+    """A parser whose --help also explains ROS arguments.
 
     Args:
-        program: its name.
+        program: name of the program.
         description: what it does, in one line.
-        more: what follows ROS 2's own arguments, e.g. the program's parameters.
+        more: text after the ROS arguments, e.g. the node's parameters.
     """
     return _Parser(
         program, description=description, epilog=f'{ROS_ARGUMENTS}\n{more}'.rstrip(),
@@ -32,11 +32,13 @@ def node_parser(program: str, description: str, more: str = '') -> argparse.Argu
 
 def parse_words(parser: argparse.ArgumentParser,
                 argv: Sequence[str] | None) -> argparse.Namespace:
-    """The program's own options; what follows --ros-args is left to rclpy.
+    """Parses the program's own options; ROS arguments are left to rclpy.
+
+    A user error ends the process with exit code 2.
 
     Args:
-        parser: made by `node_parser`.
-        argv: the words; None: those of this process. A mistake ends it with exit code 2.
+        parser: from `node_parser`.
+        argv: command-line arguments; None: those of this process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -45,14 +47,14 @@ def parse_words(parser: argparse.ArgumentParser,
         parser.error(' '.join(str(error).split()))
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        parser.error(f'unrecognized arguments: {" ".join(unknown)} (those of ROS 2 as -p and -r '
-                     'go behind --ros-args)')
+        parser.error(f'unrecognized arguments: {" ".join(unknown)} (ROS arguments such as -p and '
+                     '-r must follow --ros-args)')
     return options
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; argparse puts all of the usage before it."""
+    """Reports a user error in one line; argparse would print the whole usage before it."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the process with code 2."""
-        self.exit(2, f'{self.prog}: {message}; --help says more\n')
+        """Ends the process with exit code 2."""
+        self.exit(2, f'{self.prog}: {message}; see --help\n')

@@ -1,4 +1,4 @@
-"""What `decomr_core` logs, in the node's log: on the console and on /rosout."""
+"""Forwards the log of `decomr_core` to the node's log: console and /rosout."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ['pass_on_warnings']
 
 
 def pass_on_warnings(log: RcutilsLogger) -> None:
-    """Passes warnings and errors of `decomr_core` on; those of its other loggers stay as they are.
+    """Forwards warnings and errors of `decomr_core`; other loggers are left unchanged.
 
     Args:
-        log: of the node of this process.
+        log: the node's log.
     """
     logger = logging.getLogger('decomr_core')
     logger.handlers = [_Handler(log)]
@@ -28,8 +28,8 @@ class _Handler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Logs a record."""
-        # From one line each: rclpy allows a line of code one severity.
+        """Forwards a record."""
+        # On separate lines: rclpy allows only one severity per line of code.
         if record.levelno >= logging.ERROR:
             self._log.error(record.getMessage())
         else:

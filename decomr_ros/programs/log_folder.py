@@ -1,6 +1,6 @@
-"""A folder for ROS 2's own log files where its usual one cannot be written.
+"""A temporary folder for the log files of ROS 2 if the default one is not writable.
 
-Without one `rclpy.init` fails: a service or a container often has no HOME that can be written.
+Otherwise `rclpy.init` fails. A service or a container often has no writable HOME.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ['ensure_log_folder']
 
 
 def ensure_log_folder() -> None:
-    """Names a temporary folder in ROS_LOG_DIR if there is no other, and says so.
+    """Sets ROS_LOG_DIR to a temporary folder if the log folder is not writable, with a message.
 
-    To be called before `rclpy.init`.
+    Call it before `rclpy.init`.
     """
     usual = Path(os.environ.get('ROS_LOG_DIR') or Path(
         os.environ.get('ROS_HOME') or os.path.expanduser('~/.ros')) / 'log')
@@ -26,5 +26,5 @@ def ensure_log_folder() -> None:
         return
     folder = tempfile.mkdtemp(prefix='decomr-log-')
     os.environ['ROS_LOG_DIR'] = folder
-    sys.stderr.write(f'the folder of the log files, {usual}, cannot be written; they go to '
-                     f'{folder}; name a folder that can be written: ROS_LOG_DIR\n')
+    sys.stderr.write(f'the log folder {usual} is not writable; log files are written to '
+                     f'{folder}; set ROS_LOG_DIR to a writable folder\n')

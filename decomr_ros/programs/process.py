@@ -1,10 +1,10 @@
-"""One process, one node: start, spin, and an orderly end on SIGINT and SIGTERM.
+"""Runs one node per process, with an orderly shutdown on SIGINT and SIGTERM.
 
-rclpy's own signal handlers shut the context down at once; nothing can be published after that.
-Here a signal only asks the loop to end, so that a node still clears its markers and closes its
-files, then exits with code 0. Python runs its part of a signal handler on the main thread only,
-between two of its instructions; while a library loads a network there, that may take seconds. A
-node that must end in time is therefore watched by a thread that the system itself wakes.
+rclpy's own signal handlers shut the context down immediately, after which nothing can be
+published. Here a signal only ends the spin loop. The node can still clear its markers and close
+its files, and the process exits with code 0. Python runs signal handlers on the main thread only,
+between two bytecode instructions. While a library loads a network there, this may take seconds.
+Therefore a separate thread, which the system wakes through a socket, enforces a time limit.
 """
 
 from __future__ import annotations
@@ -17,31 +17,40 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.programs.log_folder import ensure_log_folder
 
+if TYPE_CHECKING:
+    from rclpy.impl.rcutils_logger import RcutilsLogger
+    from rclpy.node import Node
+
 __all__ = ['ProcessNode', 'run_node', 'stop_on_signals']
 
-# How long a signal may go unnoticed, s.
+# Signals are polled this often, s.
 POLL_PERIOD_S = 0.1
 
 
 class ProcessNode(Protocol):
-    """What `run_node` asks of a node besides being a Node."""
+    """A node that `run_node` can run: an rclpy Node with these members."""
 
     exit_code: int | None
     """None while it runs; set by the node to end its process with this code."""
 
     def close(self) -> None:
-        """Brings everything in order; publishing still works."""
+        """Called before the node is destroyed; it can still publish."""
+
+    def destroy_node(self) -> None:
+        """As of rclpy's Node."""
+
+    def get_logger(self) -> RcutilsLogger:
+        """As of rclpy's Node."""
 
 
 def stop_on_signals() -> threading.Event:
@@ -49,7 +58,7 @@ def stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def handle(number: int, _: object) -> None:
-        """Sets the event and leaves the next signal to the system."""
+        """Sets the event and restores the default action for the next signal."""
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 
@@ -60,16 +69,16 @@ def stop_on_signals() -> threading.Event:
 
 def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None,
              ends_within_s: float | None = None) -> int:
-    """Makes a node and spins it until a signal comes or the node itself wants to end.
+    """Creates a node and spins it until a signal arrives or the node sets its exit code.
 
     Args:
-        make_node: called once rclpy is initialised.
-        argv: ROS arguments; None takes those of the command line.
-        ends_within_s: so long after a signal the process ends with code 0, whatever it does
-            then, and this function does not return; None: it always ends in order.
+        make_node: called after rclpy is initialised.
+        argv: ROS arguments; None: those of the command line.
+        ends_within_s: seconds after a signal until the process is forced to exit with code 0; if
+            it is given and a signal arrives, this function does not return. None: no limit.
 
     Returns:
-        The exit code: 0 after a signal, 2 where the node could not be made.
+        The exit code: 0 after a signal, 2 if the node could not be created.
     """
     keep_freed_memory()
     stop = stop_on_signals()
@@ -94,20 +103,20 @@ def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = 
     finally:
         rclpy.try_shutdown()
     if ends_within_s is not None and stop.is_set():
-        # Fast DDS would leave its shared memory behind, 67 MiB in /dev/shm that nobody ever frees.
-        # The context goes with the last that holds it, also in what a node has frozen.
+        # Otherwise Fast DDS would leave 67 MiB of shared memory in /dev/shm, which nothing frees.
+        # The context is destroyed with its last reference, which frozen objects may hold too.
         del node
         gc.unfreeze()
         gc.collect()
         rclpy.get_default_context().destroy()
-        # Everything is in order. What is left, the interpreter's own end, takes PyTorch a second,
-        # and may crash where a thread still computes.
+        # The shutdown is complete. The interpreter's own finalisation takes a second with PyTorch
+        # and may crash while another thread still computes, so it is skipped.
         _end_now(code)
     return code
 
 
 def _end_after_signal(seconds: float) -> None:
-    """Ends the process so long after the first SIGINT or SIGTERM, if it is still there."""
+    """Forces the process to exit this long after the first SIGINT or SIGTERM."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -117,9 +126,9 @@ def _end_after_signal(seconds: float) -> None:
         while receiver.recv(1)[0] not in (signal.SIGINT, signal.SIGTERM):
             pass
         time.sleep(seconds)
-        sender.close()  # which has lived as long as this function
-        sys.stderr.write(f'[INFO] ends now, {seconds:g} s after the signal, without waiting for '
-                         'what is still being computed\n')
+        sender.close()  # the closure has kept it open until here
+        sys.stderr.write(f'[INFO] exiting {seconds:g} s after the signal, without waiting for '
+                         'running computations\n')
         _end_now(0)
 
     threading.Thread(target=watch, name='end_after_signal', daemon=True).start()
@@ -131,14 +140,15 @@ def _end_now(code: int) -> None:
     os._exit(code)
 
 
-def _spin(node: Node, stop: threading.Event) -> None:
+def _spin(node: ProcessNode, stop: threading.Event) -> None:
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    rclpy_node = cast('Node', node)
+    executor.add_node(rclpy_node)
     while not stop.is_set() and node.exit_code is None:
         try:
             executor.spin_once(timeout_sec=POLL_PERIOD_S)
         except ExternalShutdownException:
             return
-        except Exception as error:  # noqa: BLE001 - e.g. a lifecycle transition that is not allowed
+        except Exception as error:  # noqa: BLE001 - e.g. a transition that is not allowed
             node.get_logger().error(f'a callback failed: {error!r}')
-    executor.remove_node(node)
+    executor.remove_node(rclpy_node)

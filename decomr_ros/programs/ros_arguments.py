@@ -1,6 +1,7 @@
-"""What the command line gives behind --ros-args, where rclpy itself does not tell.
+"""Checks of the ROS arguments of the command line.
 
-rclpy reads parameter files and remappings, and ignores silently what is for another node.
+rclpy silently ignores parameter files and remappings for other nodes, and has no interface to
+query them.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ __all__ = ['ignored_files_text', 'is_remapped', 'section_fits']
 BEGIN, END = '--ros-args', '--'
 REMAP, PARAMETER_FILE = ('-r', '--remap'), ('--params-file',)
 PARAMETERS = 'ros__parameters'
-# A rule `NODE:FROM:=TO`; the name of the node may be missing. `rostopic://` is a prefix of ROS.
+# A rule `NODE:FROM:=TO`, where `NODE:` and the prefix `rostopic://` are optional.
 RULE = re.compile(r'(?:(?P<node>\w+):)?(?:rostopic://)?(?P<name>[^:]+):=.*')
-# The wildcards of sections: one part of a name, and any number of them.
+# Wildcards of sections: one token of a name, and any number of tokens.
 ONE, ANY = r'/\w+', r'(?:/\w+)*'
 
 
 def is_remapped(words: Sequence[str], node_name: str, *topic: str) -> bool:
-    """Whether a rule of the command line is for a topic, also one that leaves its name as it is.
+    """Whether the command line remaps a topic, possibly to its own name.
 
     Args:
-        words: of the command line.
+        words: command-line arguments.
         node_name: of the node, without its namespace.
-        topic: the names by which a rule may call it, e.g. camera_info and /robot/camera_info.
+        topic: names that a rule may use for the topic, e.g. camera_info and /robot/camera_info.
     """
     rules = (RULE.fullmatch(text) for text in _values(words, REMAP))
     return any(rule and rule['name'] in topic and rule['node'] in (None, node_name)
@@ -37,14 +38,14 @@ def is_remapped(words: Sequence[str], node_name: str, *topic: str) -> bool:
 
 
 def ignored_files_text(words: Sequence[str], node_name: str) -> str:
-    """Which parameter files hold nothing for a node; ROS 2 ignores them silently.
+    """A warning about parameter files without values for a node; ROS 2 ignores them silently.
 
     Args:
-        words: of the command line.
+        words: command-line arguments.
         node_name: with its namespace, e.g. /robot/decomr.
 
     Returns:
-        One line that says what to do; empty where every file has a section for the node.
+        One line with the remedy; empty if every file has a section for the node.
     """
     texts = []
     for file in _values(words, PARAMETER_FILE):
@@ -52,19 +53,19 @@ def ignored_files_text(words: Sequence[str], node_name: str) -> str:
         if any(section_fits(section, node_name) for section in sections):
             continue
         has = f'sections for {", ".join(sections)}' if sections else 'no section'
-        texts.append(f'the parameter file {file} has {has}, but none for this node, {node_name}: '
+        texts.append(f'the parameter file {file} has {has}, but none for this node ({node_name}): '
                      'all of its values are ignored')
     if not texts:
         return ''
     return (f'{"; ".join(texts)}; name the section {node_name}, or /** for every node, or rename '
-            f'the node (-r __node:=NAME, -r __ns:=/NAMESPACE)')
+            'the node (-r __node:=NAME, -r __ns:=/NAMESPACE)')
 
 
 def section_fits(section: str, node_name: str) -> bool:
-    """Whether a section of a parameter file is for a node, as rcl decides.
+    """Whether a section of a parameter file applies to a node, by the rules of rcl.
 
     Args:
-        section: its name, where `*` is one part of a name and `**` any number of them.
+        section: its name; `*` matches one token of a name, `**` any number of tokens.
         node_name: with its namespace, e.g. /robot/decomr.
     """
     parts = [part for part in section.split('/') if part]
@@ -84,7 +85,7 @@ def _sections(content: Any, above: str = '') -> Iterator[str]:
 
 
 def _content(file: str) -> Any:
-    """What a YAML file holds; None where it cannot be read, which rclpy has refused before."""
+    """The content of a YAML file; None if it cannot be read, which rclpy has already rejected."""
     try:
         return yaml.safe_load(Path(file).read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -92,7 +93,7 @@ def _content(file: str) -> Any:
 
 
 def _values(words: Sequence[str], options: Sequence[str]) -> Iterator[str]:
-    """What follows these options behind --ros-args."""
+    """The values of these options after --ros-args."""
     is_ros, option = False, ''
     for word in words:
         if is_ros and option in options:

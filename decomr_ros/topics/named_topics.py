@@ -1,8 +1,8 @@
-"""Topics that are recorded by their name alone, as rosbag2 does it.
+"""Topics that are recorded by name alone, as rosbag2 does.
 
-Type and QoS are taken from the publishers once there are some. A subscription asks for no more
-than every publisher of its topic offers, otherwise it would not receive from all of them: it is
-reliable if all are, and latched (transient local) if all are, as those of /tf_static are.
+Type and QoS are adopted from the publishers as soon as there are any. A subscription requests no
+more than every publisher of its topic offers; otherwise it would not receive from all of them. It
+is reliable if all publishers are, and transient local if all are (as those of /tf_static are).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ['Offer', 'NamedTopics', 'message_class', 'offer_of']
 
-# Messages that may wait to be taken. Latched ones come all at once: each publisher's last ones.
+# Queue depth. Latched messages of all publishers arrive at once.
 QUEUE = 100
 
 
 class Offer(NamedTuple):
-    """What all publishers of a topic offer."""
+    """The type and the QoS that all publishers of a topic offer."""
 
     type_names: tuple[str, ...]
     """E.g. sensor_msgs/msg/Image; several if publishers disagree."""
@@ -35,7 +35,7 @@ class Offer(NamedTuple):
 
     @property
     def qos(self) -> QoSProfile:
-        """The QoS of a subscription that hears all of them."""
+        """QoS of a subscription that is compatible with all of them."""
         return QoSProfile(
             depth=QUEUE,
             reliability=ReliabilityPolicy.RELIABLE if self.is_reliable
@@ -49,21 +49,21 @@ class NamedTopics:
 
     def __init__(self, node: Node, names: Sequence[str],
                  subscribe: Callable[[str, type, Offer], Subscription]) -> None:
-        """Takes the names; nothing is subscribed before `look`.
+        """Stores the names; nothing is subscribed before `update`.
 
         Args:
             node: the owner of the subscriptions.
             names: full names of the topics.
-            subscribe: makes a subscription from topic, type and offer.
+            subscribe: creates a subscription from topic, type and offer.
         """
         self._node, self._names, self._subscribe = node, list(names), subscribe
         self._subscribed: dict[str, tuple[Subscription, Offer]] = {}
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
-    def look(self) -> None:
-        """Subscribes to what is published now; to be called periodically by the executor.
+    def update(self) -> None:
+        """Subscribes to the topics that are published now; call it periodically.
 
-        A topic that cannot be subscribed to is logged once.
+        Call it on the executor's thread. An error is logged once per topic.
         """
         for name in self._names:
             offer = offer_of(self._node, name)
@@ -72,12 +72,12 @@ class NamedTopics:
             try:
                 self._follow(name, offer)
             except (ImportError, ValueError) as error:
-                if self._told.get(name) != str(error):
+                if self._logged.get(name) != str(error):
                     self._node.get_logger().error(f'{name} is not recorded: {error}')
-                self._told[name] = str(error)
+                self._logged[name] = str(error)
 
     def _follow(self, name: str, offer: Offer) -> None:
-        """Subscribes, or subscribes again where a new publisher offers less.
+        """Subscribes, or subscribes again if a new publisher offers less.
 
         Raises:
             ImportError: the package of the type is not installed.
@@ -99,10 +99,10 @@ class NamedTopics:
 
 
 def offer_of(node: Node, topic: str) -> Offer | None:
-    """What the publishers of a topic offer together; None where there are none.
+    """What the publishers of a topic offer in common; None if there are none.
 
     Args:
-        node: the one that asks; it need not have to do with the topic.
+        node: any node; its graph is queried.
         topic: full name.
     """
     publishers = node.get_publishers_info_by_topic(topic)
@@ -122,11 +122,11 @@ def message_class(type_name: str) -> type:
         type_name: e.g. tf2_msgs/msg/TFMessage.
 
     Raises:
-        ImportError: its package is not installed; says how to install it.
+        ImportError: its package is not installed; the error says how to install it.
     """
     package, _, name = type_name.split('/')
     try:
         return getattr(importlib.import_module(f'{package}.msg'), name)
     except (ImportError, AttributeError) as error:
-        raise ImportError(f'it is of type {type_name}, and the package {package} is not '
+        raise ImportError(f'its type is {type_name}, but the package {package} is not '
                           f'installed; {install_hint(package)}') from error

@@ -1,4 +1,4 @@
-"""Why a topic that was asked for stays silent: who publishes it, as what, and what else."""
+"""Why no message arrives on a topic: its publishers, their types, and similar topics."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ __all__ = ['PICTURE_TYPES', 'other_topics_text', 'other_types_text', 'owner_name
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 PICTURE_TYPES = (IMAGE, COMPRESSED)
 COMPRESSED_SUFFIX = '/compressed'
-# What rcl says of a publisher whose node it does not know, or that is no node of ROS 2.
-UNKNOWN, NAMELESS = '_NODE_NAME_UNKNOWN_', 'a node without a name'
-# A robot may have many cameras; so many topics are named.
+# rcl's name for the node of a publisher while it is undiscovered, or if it is not a ROS 2 node.
+UNKNOWN, NAMELESS = '_NODE_NAME_UNKNOWN_', 'a node of unknown name'
+# A robot may have many cameras; at most this many topics are listed.
 MAX_NAMED = 4
 
 
 def type_name(type_: type) -> str:
-    """A message type as the graph calls it, e.g. sensor_msgs/msg/Image."""
+    """A message type's name in the ROS graph, e.g. sensor_msgs/msg/Image."""
     return f'{type_.__module__.split(".")[0]}/msg/{type_.__name__}'
 
 
 def owner_name(info: TopicEndpointInfo) -> str:
-    """Full name of the node of a publisher; not known for a moment after it has started."""
+    """Full name of a publisher's node; briefly unknown after the node has started."""
     if info.node_name == UNKNOWN:
         return NAMELESS
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 
 def publishers_text(node: Node, topic: str, types: Collection[str] = PICTURE_TYPES) -> str:
-    """Who publishes a topic, else which others of the same types there are.
+    """The publishers of a topic; if there are none, other topics of the given types.
 
     Args:
-        node: it looks around.
+        node: its graph is queried.
         topic: full name.
-        types: that other topics must have to be named, e.g. sensor_msgs/msg/Image.
+        types: types of the other topics to list, e.g. sensor_msgs/msg/Image.
 
     Returns:
-        A part of a sentence; empty where nobody publishes any of them.
+        A clause; empty if none of them is published.
     """
     if node.get_publishers_info_by_topic(topic):
-        return f'published is {_described(node, topic)}, but no message came'
+        return f'{_described(node, topic)} has a publisher, but no message arrived'
     others = other_topics_text(node, topic, types)
-    return f'nobody publishes it, but there is {others}' if others else ''
+    return f'no node publishes it; published instead: {others}' if others else ''
 
 
 def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
-    """The other topics of some types that somebody publishes, with their publishers.
+    """The other published topics of some types, with their publishers.
 
     Args:
-        node: it looks around; what it publishes itself is left out.
-        topic: full name of the one that is silent.
-        types: as the graph calls them.
+        node: its graph is queried; its own publications are left out.
+        topic: full name of the silent topic.
+        types: names of the types in the ROS graph.
 
     Returns:
-        A list in words; empty where there are none.
+        A list in words; empty if there are none.
     """
     own = node.get_fully_qualified_name()
     name = _picture_name(topic)
@@ -67,7 +67,7 @@ def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
               if other != topic and set(found) & set(types)
               and any(info.topic_type in types and owner_name(info) != own
                       for info in node.get_publishers_info_by_topic(other))]
-    # Those of the same name first: often it is the namespace that differs.
+    # Topics of the same base name first: often only the namespace differs.
     others.sort(key=lambda other: (_picture_name(other) != name, other))
     if not others:
         return ''
@@ -76,29 +76,29 @@ def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
 
 
 def other_types_text(node: Node, name: str, topic: str, wanted: str) -> str:
-    """Who publishes a topic as another type than the node subscribes to, and what to do.
+    """The publishers of a topic whose type is not the subscribed one, and the remedy.
 
-    The middleware connects neither, and tells neither.
+    The middleware does not connect different types and reports no error.
 
     Args:
-        node: it looks around.
+        node: its graph is queried.
         name: of the input, e.g. image.
         topic: full name.
         wanted: the type that the node subscribes to.
 
     Returns:
-        A sentence; empty where nobody does.
+        A sentence; empty if there is no such publisher.
     """
     found = sorted({info.topic_type for info in node.get_publishers_info_by_topic(topic)
                     if info.topic_type != wanted})
     if not found:
         return ''
-    return (f'{_described(node, topic)} is not {wanted}, which this node reads as {name}: '
-            f'nothing arrives from there; {_remedy(name, topic, wanted, found)}')
+    return (f'{_described(node, topic)} is not of type {wanted}, which this node expects as '
+            f'{name}: its messages are not received; {_remedy(name, topic, wanted, found)}')
 
 
 def _remedy(name: str, topic: str, wanted: str, found: list[str]) -> str:
-    """What to do where a topic has other types than the wanted one."""
+    """What to do about a topic whose types differ from the wanted one."""
     if wanted == IMAGE and name == 'image' and COMPRESSED in found:
         plain = topic.removesuffix(COMPRESSED_SUFFIX)
         rule = f'image:={plain}' if plain != topic else f'image/compressed:={topic}'
@@ -114,7 +114,7 @@ def _picture_name(topic: str) -> str:
 
 
 def _described(node: Node, topic: str) -> str:
-    """E.g. /image (sensor_msgs/msg/Image of /camera)."""
+    """E.g. /image (sensor_msgs/msg/Image from /camera)."""
     found = sorted({(info.topic_type, owner_name(info))
                     for info in node.get_publishers_info_by_topic(topic)})
-    return f'{topic} ({", ".join(f"{type_} of {owner}" for type_, owner in found)})'
+    return f'{topic} ({", ".join(f"{type_} from {owner}" for type_, owner in found)})'

@@ -1,7 +1,7 @@
-"""The page of `decomr view`: people, camera and latency in a browser, by viser.
+"""The page of `decomr view`: people, camera and latency in a browser, with viser.
 
-The world of the page is the camera optical frame (REP-103: x right, y down, z forward), seen from
-behind the camera. A person's faces are sent once; after that only what moves.
+The scene is in the camera optical frame (REP-103: x right, y down, z forward), viewed from behind
+the camera. The faces of a person are sent once; after that only vertices and joints.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from decomr_ros.viewer.refused_requests import quiet_refusals
 
 __all__ = ['ViewScene', 'placed_vertices']
 
-# Where people without a position stand: in a row at this distance, this far from each other, m.
+# People without a position are shown in a row: distance from the camera and spacing, m.
 ROW_DISTANCE_M, ROW_STEP_M = 3.0, 1.0
-# The image hangs this far in front of the camera, m; wide enough to see, nearer than people.
+# Distance of the image from the camera, m: large enough to see it, but nearer than people.
 FRUSTUM_M = 0.5
-# Pictures on the page are not wider than this, px.
+# Maximum width of the image on the page, px.
 PICTURE_WIDTH_PX = 640
 JOINT_COLOR, BONE_COLOR = (255, 230, 90), (255, 170, 40)
 JOINT_SIZE_M, BONE_PX = 0.03, 2.0
 GRID_M = 12.0
-# The ground that the grid shows: so far below the camera, m.
+# Distance of the ground grid below the camera, m.
 GROUND_M = 1.5
 EYE, LOOK_AT = (1.9, -1.1, -0.9), (0.0, 0.1, 3.0)
 
 
 @dataclass
 class _Person:
-    """What the page holds of one person; viser's handles."""
+    """The viser handles of one person."""
 
     mesh: Any
     joints: Any
@@ -45,25 +45,25 @@ class ViewScene:
     """A web server with one scene.
 
     Attributes:
-        address: to open in a browser.
+        address: URL of the page.
     """
 
     def __init__(self, host: str, port: int) -> None:
         """Starts the server.
 
         Args:
-            host: address to listen on; 0.0.0.0 for all.
-            port: TCP.
+            host: address to listen on; 0.0.0.0: all addresses.
+            port: TCP port.
 
         Raises:
             RuntimeError: viser is not installed.
-            OSError: the port is taken.
+            OSError: the port is in use.
         """
         viser = _viser()
         _check_port(host, port)
         quiet_refusals()
         self._server = viser.ViserServer(host=host, port=port, verbose=False)
-        # It would show the camera's picture to the internet, by way of somebody else's server.
+        # Sharing would send the camera's images to the internet through a third-party server.
         self._server.gui.configure_theme(show_share_button=False)
         self.address = f'http://{"localhost" if host == "0.0.0.0" else host}:{port}'
         self._faces = np.zeros((0, 3), np.uint32)
@@ -76,11 +76,11 @@ class ViewScene:
 
     @property
     def num_people(self) -> int:
-        """People on the page."""
+        """Number of people on the page."""
         return len(self._people)
 
     def set_topology(self, faces: np.ndarray, joint_parents: Sequence[int]) -> None:
-        """Takes what all meshes share; everybody shown so far is removed.
+        """Sets the data that all meshes share and removes all people.
 
         Args:
             faces: (F, 3) vertex indices.
@@ -92,17 +92,17 @@ class ViewScene:
         self.show_people([])
 
     def show_people(self, meshes: Sequence[HumanMesh]) -> None:
-        """Moves, adds and removes people so that the page shows these.
+        """Updates the page: moves, adds and removes people.
 
         Args:
-            meshes: everybody in the newest image.
+            meshes: the people in the newest image.
         """
         with self._server.atomic():
             shown = set()
-            for place, mesh in enumerate(meshes):
-                key = mesh.track_id if mesh.track_id >= 0 else -1 - place
+            for index, mesh in enumerate(meshes):
+                key = mesh.track_id if mesh.track_id >= 0 else -1 - index
                 shown.add(key)
-                vertices, joints = placed_vertices(mesh, place, len(meshes))
+                vertices, joints = placed_vertices(mesh, index, len(meshes))
                 if key in self._people:
                     self._move(self._people[key], vertices, joints)
                 else:
@@ -130,7 +130,7 @@ class ViewScene:
                 format='jpeg')
 
     def show_picture(self, picture: np.ndarray) -> None:
-        """Hangs the image into the camera's field of view; without a camera it is not shown.
+        """Shows the image in the camera's frustum; without a calibration it is not shown.
 
         Args:
             picture: (H, W, 3) uint8 RGB.
@@ -141,12 +141,12 @@ class ViewScene:
         self._camera.image = np.ascontiguousarray(picture[::step, ::step])
 
     def show_text(self, text: str) -> None:
-        """Shows a line of numbers (Markdown) in the panel."""
+        """Shows a line of text (Markdown) in the panel."""
         if self._text.content != text:
             self._text.content = text
 
     def close(self) -> None:
-        """Ends the server."""
+        """Stops the server."""
         self._server.stop()
 
     def _make_scene(self) -> None:
@@ -197,21 +197,21 @@ class ViewScene:
             person.bones.points = joints[self._bones]
 
 
-def placed_vertices(mesh: HumanMesh, place: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and joints where the page shows them.
+def placed_vertices(mesh: HumanMesh, index: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and joints at the position at which the page shows them.
 
     Args:
         mesh: a person.
-        place: among the people of the image, from 0.
-        count: of people.
+        index: among the people of the image, from 0.
+        count: number of people.
 
     Returns:
-        (V, 3) and (J, 3) float32, metres, camera optical frame. A person without a position
-        (not metric) stands in a row in front of the camera.
+        (V, 3) and (J, 3) float32, metres, camera optical frame. People without a position (not
+        metric) are in a row in front of the camera.
     """
     offset = np.zeros(3)
     if not mesh.is_metric:
-        offset = np.array([(place - (count - 1) / 2) * ROW_STEP_M, 0.0, ROW_DISTANCE_M])
+        offset = np.array([(index - (count - 1) / 2) * ROW_STEP_M, 0.0, ROW_DISTANCE_M])
     return ((np.asarray(mesh.vertices) + offset).astype(np.float32),
             (np.asarray(mesh.joints) + offset).astype(np.float32))
 
@@ -225,10 +225,10 @@ def _viser() -> Any:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Viser would take the next free port without a word.
+    """Checks that the port is free; viser would silently use the next free one.
 
     Raises:
-        OSError: the port is taken, or the address is not ours.
+        OSError: the port is in use, or the address does not belong to this machine.
     """
     import socket
 

@@ -64,14 +64,14 @@ def test_a_camera_without_a_frame_is_told_and_waited_for(ros: RosTest, rviz: Non
         publisher.publish(CameraInfo(header=Header(frame_id=frame_id)))
         return text in process.output
 
-    ros.spin_until(lambda: publish('', 'frame_id is empty'))
+    ros.spin_until(lambda: publish('', 'empty frame_id'))
     assert process.process.poll() is None
     ros.spin_until(lambda: publish('camera', "['--fixed-frame', 'camera']"))
 
 
 def test_what_is_waited_for_is_told_and_a_signal_ends_the_waiting(ros: RosTest, rviz: None
                                                                   ) -> None:
-    program = ('from decomr_ros import camera_rviz as it; it.TELL_AFTER_S = 0.01; '
+    program = ('from decomr_ros import camera_rviz as it; it.LOG_AFTER_S = 0.01; '
                'raise SystemExit(it.main())')
     process = ros.start('-c', program, '--ros-args', '-r', 'image:=/front/image')
     process.wait_for('waiting for one of /front/camera_info, /human_meshes, /front/image')

@@ -67,7 +67,7 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weigh
 
 
 @pytest.mark.parametrize(('arguments', 'said'), [
-    (['--video', '/nowhere.mp4'], 'no video at /nowhere.mp4'),
+    (['--video', '/nowhere.mp4'], 'there is no video /nowhere.mp4'),
     (['--video', '{pictures}', '--weights', '/nowhere.safetensors'], 'no weights at'),
 ])
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -141,7 +141,7 @@ def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     debian, carried = tmp_path / 'vtest.avi', tmp_path / 'clip.mp4'
     monkeypatch.setattr(demo, 'DEBIAN_VIDEO', debian)
-    monkeypatch.setattr(demo, 'CARRIED_VIDEO', carried)
+    monkeypatch.setattr(demo, 'SHIPPED_VIDEO', carried)
     with pytest.raises(FileNotFoundError, match='apt-get install opencv-doc'):
         demo.find_video(None)
     carried.touch()
@@ -163,7 +163,7 @@ def _report(folder: Path, **change: object) -> dict[str, object]:
 def test_the_summary_says_what_a_slow_machine_means_for_the_video_and_what_to_try(
         tmp_path: Path) -> None:
     slow = summary_text(_report(tmp_path, meshes=19, fps=1.9))
-    assert 'managed 1.9 of 10.0 images a second' in slow
+    assert 'processed 1.9 of 10.0 images per second' in slow
     assert 'up to 0.5 s, faint and with their age' in slow and '--detector-stride 1' in slow
     assert 'managed' not in summary_text(_report(tmp_path, fps=9.8))
 
@@ -173,9 +173,9 @@ def test_the_summary_says_what_the_first_seconds_were_spent_on(tmp_path: Path) -
     assert loading_time_s(stamps, 0) is None
     stamps.write_text('0,18700000000\n1,18800000000\n')
     assert loading_time_s(stamps, 1_500_000_000) == 17.2
-    assert ('the first 17.7 s after the start, 17.2 s of them for starting the processes and '
-            'loading the networks') in summary_text(_report(tmp_path))
-    assert 'loading' not in summary_text(_report(tmp_path, loading_s=None))
+    assert ('the first 17.7 s after the start, of which 17.2 s to start the processes and load '
+            'the networks') in summary_text(_report(tmp_path))
+    assert 'load' not in summary_text(_report(tmp_path, loading_s=None))
 
 
 def _text(path: Path) -> str:

@@ -73,7 +73,8 @@ def test_parameters_of_the_real_node_are_shown_set_and_refused(ros: RosTest, wei
     assert (shown['detector_stride'], shown['min_score'], shown['threads']) == (5, 0.25, 1)
     refused = set_parameter(ros, 'min_score:=0.5', 'threads:=2')
     assert refused.process.returncode == 1
-    assert 'nothing was changed: parameter threads is used by configure' in refused.output
+    assert ('nothing was changed: parameter threads takes effect when the node is configured'
+            in refused.output)
     again = set_parameter(ros, '--reconfigure', 'min_score:=0.5', 'threads:=2')
     assert again.process.returncode == 0, again.output
     shown = yaml.safe_load(set_parameter(ros).output)

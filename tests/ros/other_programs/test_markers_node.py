@@ -148,7 +148,7 @@ def test_fewer_triangles_have_corners_of_the_mesh(
 def test_people_without_a_position_and_meshes_of_another_body_are_told_not_shown(
         ros: RosTest, topology: Topology, start: Callable[..., MarkersNode],
         monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(markers_node, 'QUIET_S', 0.0)
+    monkeypatch.setattr(markers_node, 'THROTTLE_S', 0.0)
     logged: list[str] = []
 
     def log() -> str:
@@ -168,8 +168,8 @@ def test_people_without_a_position_and_meshes_of_another_body_are_told_not_shown
     ros.spin_until(lambda: any(marker.action == Marker.DELETE and marker.header == header
                                for array in played.shown for marker in array.markers))
     ros.spin_until(lambda: played.send(_person(topology, 3), body='another body')
-                   and ros.spin(0.05) or 'meshes of the body another body' in log())
-    assert 'without a calibration (camera_info)' in log()
+                   and ros.spin(0.05) or 'meshes belong to the body another body' in log())
+    assert 'no calibration (camera_info)' in log()
 
 
 def test_two_publishers_of_the_markers_are_told(
@@ -181,7 +181,7 @@ def test_two_publishers_of_the_markers_are_told(
     played.wait(node)
     ros.spin_until(lambda: node.count_publishers('markers') == 2)
     played.show(_person(topology, 3))
-    assert capfd.readouterr().err.count('another node publishes /markers too') == 1
+    assert capfd.readouterr().err.count('another node also publishes /markers') == 1
 
 
 def test_frames_are_those_of_the_live_node_in_the_namespace(
@@ -211,7 +211,7 @@ def test_without_tf2_msgs_markers_alone_are_shown_and_asked_for_frames_are_refus
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     start()
     assert 'sudo apt install ros-jazzy-tf2-msgs' in capfd.readouterr().err
-    with pytest.raises(RuntimeError, match='not published on /tf.*or give --tf none'):
+    with pytest.raises(RuntimeError, match='not published on /tf.*or pass --tf none'):
         start(frames='bodies')
 
 

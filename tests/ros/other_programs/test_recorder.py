@@ -217,9 +217,9 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
         wait_until(lambda: all(f'\nseen instead of {name}: {text}\n' in recorder.output[start:]
                                for name in silent), 60, lambda: recorder.output)
 
-    there_is = ('/front/image (sensor_msgs/msg/Image of /test), /image (sensor_msgs/msg/Image of '
-                '/test)')
-    wait_until_seen(f'nobody publishes it, but there is {there_is}')
+    there_is = ('/front/image (sensor_msgs/msg/Image from /test), /image (sensor_msgs/msg/Image '
+                'from /test)')
+    wait_until_seen(f'no node publishes it; published instead: {there_is}')
     # The camera ends first, as where everything is stopped; the recorder has just looked around,
     # and does not see one of them without the other.
     for publisher in (camera, pictures):
@@ -227,10 +227,10 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
     wait_until_seen('')
     assert recorder.stop() == 0, recorder.output
     warnings = [line for line in recorder.output.splitlines()
-                if 'WARN' in line and 'nothing came' in line]
+                if 'WARN' in line and 'no message on' in line]
     assert len(warnings) == 2, recorder.output
     for name, warning in zip(silent, warnings, strict=True):
-        assert f'nothing came on {name}, which --also asks for: nobody publishes it' in warning
+        assert f'no message on {name}, which --also requests: no node publishes it' in warning
         assert there_is in warning
 
 
@@ -238,11 +238,11 @@ def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest
     pictures = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'image', '/events')
     for name in '/image/compressed', '/events':
-        recorder.wait_for(f'nobody publishes {name}', 30)
-    told = [line for line in recorder.output.splitlines() if 'nobody publishes /' in line]
+        recorder.wait_for(f'{name}, which --also requests, has no publisher', 30)
+    told = [line for line in recorder.output.splitlines() if 'has no publisher' in line]
     assert len(told) == 2 and all('WARN' in line for line in told), told
-    assert 'there is /image (sensor_msgs/msg/Image of /test)' in told[0]
-    assert not any('nobody publishes /image,' in line for line in told)
+    assert 'published instead: /image (sensor_msgs/msg/Image from /test)' in told[0]
+    assert not any('/image, which --also requests' in line for line in told)
     late = ros.node.create_publisher(CompressedImage, 'image/compressed', 5)
     _publish_until(lambda: late.publish(CompressedImage(format='jpeg', data=[1])),
                    lambda: '/image/compressed is recorded now' in recorder.output)
@@ -312,7 +312,7 @@ def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said
     assert rounded == [strange] * 2
     log = capfd.readouterr().err
     assert log.count('meshes are recorded without rounding') == 1
-    assert 'build recorder and node from the same version' in log
+    assert 'run recorder and node from the same version' in log
     recorder.close()
 
 
@@ -339,11 +339,11 @@ def test_a_damaged_bag_is_recovered_by_the_command(
     with pytest.raises(ReaderError):
         _counts(tmp_path / 'bag')
     assert main(['--recover', str(tmp_path / 'bag')]) == 0
-    assert capsys.readouterr().out == '/human_meshes: 1 messages\nmended: bag_0.mcap\n'
+    assert capsys.readouterr().out == '/human_meshes: 1 messages\nrepaired: bag_0.mcap\n'
     assert _counts(tmp_path / 'bag') == {'/human_meshes': 1}
     before = path.read_bytes()
     assert main(['--recover', str(path)]) == 0
-    assert capsys.readouterr().out.endswith(f'nothing is wrong with {path}; it is as it was\n')
+    assert capsys.readouterr().out.endswith(f'{path} is intact; nothing was changed\n')
     assert path.read_bytes() == before
     assert main(['--recover', str(tmp_path / 'nowhere')]) == 2
     assert 'there is no' in capsys.readouterr().err
@@ -371,7 +371,7 @@ def test_a_full_disk_ends_the_recorder_with_a_sentence(
     assert recorder.exit_code == 1
     recorder.close()
     log = capfd.readouterr().err
-    assert log.count('the recording ends: [Errno 28] No space left on device') == 1
+    assert log.count('recording stopped: [Errno 28] No space left on device') == 1
     assert f'--recover {tmp_path / "bag"}' in log
 
 

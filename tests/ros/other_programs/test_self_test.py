@@ -35,7 +35,7 @@ def test_a_node_that_works_answers_with_people(domain: int) -> None:
 
 @pytest.mark.parametrize(('code', 'said'), [
     (BROKEN_CODE, 'please report this'),
-    (SILENT, '/image; it says: ')])
+    (SILENT, '/image; its status: ')])
 def test_a_node_that_does_not_answer_is_a_problem(
         domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
         ) -> None:

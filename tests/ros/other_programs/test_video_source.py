@@ -93,14 +93,14 @@ def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
 
 
 MISTAKES = [
-    (['/nowhere.mp4'], 'no video at /nowhere.mp4'),
+    (['/nowhere.mp4'], 'there is no video /nowhere.mp4'),
     (['{text}'], 'cannot open'),
-    (['{empty}'], 'empty holds no pictures'),
-    (['{pictures}', '--rate', '0'], "'0' is no number above 0"),
-    (['{pictures}', '--seconds', 'nan'], "'nan' is no number above 0"),
+    (['{empty}'], 'empty contains no pictures'),
+    (['{pictures}', '--rate', '0'], "'0' is not a number above 0"),
+    (['{pictures}', '--seconds', 'nan'], "'nan' is not a number above 0"),
     (['{pictures}', '--keep', 'kept.txt'], 'does not end in .avi'),
     (['{pictures}', '--keep', '/nowhere/kept.avi'], 'cannot write /nowhere/kept.avi'),
-    (['{pictures}', '--calibration', '{text}'], 'no calibration'),
+    (['{pictures}', '--calibration', '{text}'], 'is not a calibration file'),
     (['{pictures}', '--wait-for-subscriber', '--wait-timeout', '0.2'], 'start the node'),
     (['{pictures}', '--fov', '200'], 'expected 1 to 179'),
 ]

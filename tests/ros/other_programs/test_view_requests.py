@@ -31,7 +31,7 @@ def test_a_request_that_is_refused_is_one_line_without_a_traceback(ros: RosTest)
     page = ros.start('-m', 'decomr_ros.view', '--port', port)
     page.wait_for('in a browser')
     assert head(port) is None or head(port) >= 200
-    page.wait_for('a request was refused')
+    page.wait_for('a request was rejected')
     assert 'expected GET; got HEAD' in page.output
     assert page.stop() == 0
     assert 'Traceback' not in page.output and 'Error' not in page.output, page.output
@@ -43,12 +43,12 @@ def test_an_image_topic_that_stays_silent_is_told_with_what_there_is(ros: RosTes
     page.wait_for('no image on /image yet')
     line = next(line for line in page.output.splitlines() if 'no image on /image yet' in line)
     assert 'WARN' in line and '--image TOPIC' in line
-    assert '/camera/image_raw (sensor_msgs/msg/Image of /test)' in line
+    assert '/camera/image_raw (sensor_msgs/msg/Image from /test)' in line
     pictures = ros.node.create_publisher(Image, 'image', 5)
 
     def is_told() -> bool:
         pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
-        return 'images come on /image now' in page.output
+        return 'images arrive on /image now' in page.output
 
     ros.spin_until(is_told, 30)
     assert page.stop() == 0, page.output

@@ -32,7 +32,7 @@ def test_the_help_of_the_node_names_its_parameters_and_their_page(
 
 
 @pytest.mark.parametrize(('words', 'said'), [
-    (['-p', 'detector:=person'], 'go behind --ros-args'), (['camera'], 'arguments: camera'),
+    (['-p', 'detector:=person'], 'must follow --ros-args'), (['camera'], 'arguments: camera'),
     (['--ros-args', '-p'], 'trailing -p flag')])
 def test_words_that_would_have_no_effect_are_refused(
         words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def test_the_text_names_the_file_its_sections_and_the_node(tmp_path: Path) -> No
     text = ignored_files_text(words, '/robot/decomr')
     assert str(path) in text
     assert 'sections for /decomr, /left/camera,' in text
-    assert 'this node, /robot/decomr:' in text
+    assert 'this node (/robot/decomr):' in text
     assert '/** for every node' in text
     assert ignored_files_text(words, '/left/camera') == ''
     assert ignored_files_text(['--params-file', str(path)], '/robot/decomr') == ''  # not ROS's
@@ -91,6 +91,6 @@ def test_an_ignored_file_is_logged_once_and_a_warning_in_diagnostics(
     camera.show_until_placed(HEIGHT, WIDTH)
     status = for_another_node.status()
     assert status.level == DiagnosticStatus.WARN
-    assert 'sections for /meshes, but none for this node, /decomr' in status.message
+    assert 'sections for /meshes, but none for this node (/decomr)' in status.message
     assert values_of(status)['warning_parameter_files'] in status.message
     assert capfd.readouterr().err.count('sections for /meshes') == 1

@@ -117,7 +117,7 @@ def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
         ros: RosTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
-    with pytest.raises(ImportError, match='of type here_msgs/msg/Thing.* here_msgs is not inst'
+    with pytest.raises(ImportError, match='type is here_msgs/msg/Thing.* here_msgs is not inst'
                                           '.*ros-jazzy-here-msgs'):
         message_class('here_msgs/msg/Thing')
     monkeypatch.setattr('decomr_ros.topics.named_topics.message_class',
@@ -127,11 +127,12 @@ def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
     ros.add(recorder)
     publisher = ros.node.create_publisher(String, '/said', 5)
     ros.spin_until(lambda: offer_of(recorder, '/said') is not None)
-    ros.spin(5 * recorder_module.LOOK_PERIOD_S)
+    ros.spin(5 * recorder_module.DISCOVERY_PERIOD_S)
     recorder.close()
     log = capfd.readouterr().err
-    assert log.count('/said is not recorded: it is of type here_msgs/msg/Thing') == 1
-    assert 'nothing came on /said, which --also asks for: published is /said' in log
+    assert log.count('/said is not recorded: its type is here_msgs/msg/Thing') == 1
+    assert 'no message on /said, which --also requests: /said' in log
+    assert 'has a publisher, but no message arrived' in log
     assert publisher.get_subscription_count() == 0
     rclpy.shutdown()
 
@@ -143,8 +144,8 @@ def test_publishers_that_disagree_on_the_type_are_named(monkeypatch: pytest.Monk
                         lambda *_: Offer(types, True, False))
     node = FakeNode()
     topics = NamedTopics(node, ['/said'], lambda *_: pytest.fail('subscribed to a wrong type'))
-    topics.look()
-    topics.look()
+    topics.update()
+    topics.update()
     assert len(node.errors) == 1
     assert f'/said is not recorded: its publishers disagree on the type ({", ".join(types)}' in (
         node.errors[0])
@@ -153,7 +154,7 @@ def test_publishers_that_disagree_on_the_type_are_named(monkeypatch: pytest.Monk
 def test_a_topic_that_nobody_publishes_is_told_at_the_end(ros: RosTest) -> None:
     recorder = _start(ros, '--also', '/tf')
     assert recorder.stop() == 0, recorder.output
-    assert 'nothing came on /tf, which --also asks for: nobody publishes it' in recorder.output
+    assert 'no message on /tf, which --also requests: no node publishes it' in recorder.output
 
 
 def test_a_topic_that_is_recorded_anyway_is_recorded_once(ros: RosTest) -> None:
