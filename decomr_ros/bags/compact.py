@@ -1,6 +1,6 @@
-"""`decomr bag compact`: the same recording, smaller: meshes rounded, chunks compressed with zstd.
+"""`decomr bag compact`: a smaller copy of a bag: meshes rounded, chunks compressed with zstd.
 
-For recordings of `ros2 bag record`, which stores messages as they are, and for older ones of ours.
+For recordings of `ros2 bag record`, which stores messages unchanged, and of older recorders.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ __all__ = ['compact_bag']
 
 def compact_bag(bag: Path, out: Path, max_error_mm: float,
                 compression: str | None = None) -> dict[str, Any]:
-    """Writes the messages of a bag into a new one.
+    """Copies the messages of a bag into a new one.
 
     Args:
-        bag: folder, of one or more files, or .mcap file; stays as it is.
-        out: folder of the new bag; must not exist, or be empty.
-        max_error_mm: vertices may move so far, mm; 0: not at all.
-        compression: of the new chunks, as `BagWriter` takes it.
+        bag: folder with one or more files, or .mcap file; not modified.
+        out: folder of the new bag; must not exist, or must be empty.
+        max_error_mm: largest rounding error of vertices, mm; 0: exact.
+        compression: of the new chunks, as in `BagWriter`.
 
     Returns:
-        out, messages, size_before_mb, size_after_mb, and vertices_max_error_mm, that of `bag`
-        included, of each topic of meshes.
+        out, messages, size_before_mb, size_after_mb, and for each mesh topic
+        vertices_max_error_mm, including the error of `bag`.
 
     Raises:
         FileNotFoundError: there is no bag.
-        FileExistsError: something is in the way of the new one.
-        ValueError: the bag is damaged, or its meshes cannot be read; nothing is left of the new.
+        FileExistsError: the new folder is not empty.
+        ValueError: the bag is damaged, or its meshes cannot be read; the new bag is deleted.
     """
     step_m = step_for_error(max_error_mm / 1000) if max_error_mm else None
     topics = [_rounded_topic(topic, step_m) for topic in read_topics(bag).values()]
@@ -55,11 +55,11 @@ def compact_bag(bag: Path, out: Path, max_error_mm: float,
 
 
 def _rounded_topic(topic: BagTopic, step_m: float | None) -> BagTopic:
-    """The topic with the error that its vertices have in the new bag."""
+    """The topic with the error of its vertices in the new bag."""
     if topic.type_name != MESHES or step_m is None:
         return topic
     before, added = float(topic.metadata.get(MAX_ERROR_KEY, 0)), largest_error_m(step_m) * 1000
-    # Multiples of a larger power of two are multiples of this one: nothing moves again.
+    # Multiples of a larger power of two are multiples of this one, so nothing changes.
     error_mm = before if added <= before * 1.001 else before + added
     return topic._replace(metadata={**topic.metadata, MAX_ERROR_KEY: f'{error_mm:.3g}'})
 

@@ -1,4 +1,4 @@
-"""A new bag that is made of another one: whole, or not there at all."""
+"""Copies of a bag that are complete or do not exist."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ['BagCopy', 'bag_copy']
 
-# What is read may wait this long in memory to be written, bytes.
+# The copy is flushed after this many bytes.
 FLUSH_SIZE = 16 * 2 ** 20
 
 
 class BagCopy:
-    """Writes at the times of the messages of another bag."""
+    """Writes messages with the timestamps of another bag's messages."""
 
     def __init__(self, writer: BagWriter) -> None:
-        """Takes the new bag."""
+        """Stores the writer of the new bag."""
         self._writer, self._waiting = writer, 0
 
     @property
     def num_messages(self) -> int:
-        """Messages that were written."""
+        """Number of messages written."""
         return sum(self._writer.counts.values())
 
     def write(self, topic: str, data: bytes, message: BagMessage) -> None:
@@ -36,8 +36,8 @@ class BagCopy:
 
         Args:
             topic: full name.
-            data: what is written.
-            message: of the other bag; its times are taken.
+            data: serialised message.
+            message: message of the other bag whose timestamps are used.
         """
         self._writer.write(topic, data, message.receive_ns, message.publish_ns)
         self._waiting += len(data)
@@ -49,15 +49,15 @@ class BagCopy:
 @contextmanager
 def bag_copy(out: Path, topics: Sequence[BagTopic], compression: str | None = None
              ) -> Iterator[BagCopy]:
-    """Opens a new bag and closes it; after an error nothing is left of it.
+    """A new bag, open within the context; deleted after an error.
 
     Args:
-        out: folder of the new bag; must not exist, or be empty.
+        out: folder of the new bag; must not exist, or must be empty.
         topics: of the new bag.
-        compression: of its chunks, as `BagWriter` takes it.
+        compression: of its chunks, as in `BagWriter`.
 
     Raises:
-        FileExistsError: something is in the way of the new one.
+        FileExistsError: the folder is not empty.
     """
     writer = BagWriter(out, topics, compression)
     try:

@@ -1,8 +1,8 @@
-"""`decomr bag markers`: a copy of a bag with the markers and frames of its meshes in it.
+"""`decomr bag markers`: a copy of a bag that also contains the markers and frames of its meshes.
 
-Programs that open a bag themselves (Foxglove, Lichtblick) know markers and transforms, not our
-meshes. Everything else is copied byte for byte. tf2_msgs need not be installed: its one message is
-written here field by field.
+Programs that open bags directly (Foxglove, Lichtblick) support markers and transforms, but not
+this package's meshes. All other messages are copied byte for byte. tf2_msgs need not be
+installed: its message is serialised here.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ TRANSFORM = 'geometry_msgs/msg/TransformStamped'
 
 def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangles: int = 0,
                 frames: str = 'bodies') -> dict[str, Any]:
-    """Copies a bag and adds `markers` and /tf at the time of each message of meshes.
+    """Copies a bag and adds `markers` and /tf at the time of each mesh message.
 
     Args:
         bag: folder or .mcap file.
-        out: folder to make; must not exist, or be empty.
-        namespace: of the node; needed where the bag holds meshes of several.
-        num_triangles: about how many triangles a person has; 0: all.
-        frames: `none`, `bodies`, or `joints` (the bodies' as well).
+        out: folder of the copy; must not exist, or must be empty.
+        namespace: of the node; required if the bag contains meshes of several nodes.
+        num_triangles: approximate number of triangles per person; 0: all.
+        frames: `none`, `bodies`, or `joints` (bodies and joints).
 
     Returns:
-        out, markers (the topic), messages (of meshes), with_markers (those with a person that has
-        a position), without_position (people left out for want of one), size_mb.
+        out, markers (the topic), messages (mesh messages), with_markers (those with at least one
+        person with a position), without_position (meshes left out), size_mb.
 
     Raises:
         FileNotFoundError: there is no bag.
-        FileExistsError: the folder holds something.
-        ValueError: the bag is damaged, holds no meshes, or has markers already.
+        FileExistsError: the folder is not empty.
+        ValueError: the bag is damaged, contains no meshes, or already contains markers.
     """
     recording = Recording(bag, namespace)
-    place = recording.mesh_topic.rpartition('/')[0]
-    markers = f'{place}/markers'
+    mesh_namespace = recording.mesh_topic.rpartition('/')[0]
+    markers = f'{mesh_namespace}/markers'
     if next(read_bag(bag, [markers]), None) is not None:
-        raise ValueError(f'{bag} holds messages on {markers} already; open it as it is')
+        raise ValueError(f'{bag} already contains messages on {markers}; open it directly')
     topics = list((_added_topics(markers, frames) | read_topics(bag)).values())
     with bag_copy(out, topics) as copy:
-        marked = _MarkedCopy(copy, MeshScene(recording.topology, num_triangles), markers, place,
-                             frames)
+        marked = _MarkedCopy(copy, MeshScene(recording.topology, num_triangles), markers,
+                             mesh_namespace, frames)
         for message in read_bag(bag):
             marked.add(message, message.topic == recording.mesh_topic)
     return {'bag': str(bag), 'out': str(out), 'markers': markers, **marked.report(),
@@ -74,7 +74,7 @@ def _added_topics(markers: str, frames: str) -> dict[str, BagTopic]:
 
 
 class _MarkedCopy:
-    """Writes messages, and what is made of those that are meshes."""
+    """Copies messages and adds the markers and frames of meshes."""
 
     def __init__(self, copy: BagCopy, scene: MeshScene, markers: str, namespace: str,
                  frames: str) -> None:
@@ -83,7 +83,7 @@ class _MarkedCopy:
         self._num_messages = self._num_with = self._num_without_position = 0
 
     def add(self, message: BagMessage, is_meshes: bool) -> None:
-        """Copies a message; behind meshes their markers and frames follow."""
+        """Copies a message; if it contains meshes, their markers and frames follow."""
         self._copy.write(message.topic, message.data, message)
         if not is_meshes:
             return
@@ -98,7 +98,7 @@ class _MarkedCopy:
                 array.header, self._namespace, people, self._frames == 'joints')), message)
 
     def report(self) -> dict[str, int]:
-        """What was made."""
+        """The numbers of messages and meshes."""
         return {'messages': self._num_messages, 'with_markers': self._num_with,
                 'without_position': self._num_without_position}
 
@@ -112,12 +112,13 @@ def serialized_transforms(transforms: Sequence[TransformStamped]) -> bytes:
         writer.numbers('I', message.header.stamp.nanosec)
         writer.text(message.header.frame_id)
         writer.text(message.child_frame_id)
-        place, turn = message.transform.translation, message.transform.rotation
-        writer.numbers('d', place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w)
+        position, rotation = message.transform.translation, message.transform.rotation
+        writer.numbers('d', position.x, position.y, position.z,
+                       rotation.x, rotation.y, rotation.z, rotation.w)
     return writer.joined()
 
 
 def tf_definition() -> str:
-    """The definition of tf2_msgs/TFMessage, with those of all messages in it."""
+    """The definition of tf2_msgs/TFMessage and of all nested messages."""
     return '\n'.join(['geometry_msgs/TransformStamped[] transforms', SEPARATOR,
                       'MSG: geometry_msgs/TransformStamped', message_definition(TRANSFORM)])

@@ -1,11 +1,11 @@
-"""A rosbag2 recording in MCAP that opens at any moment, also after SIGKILL.
+"""A rosbag2 recording in MCAP that can be read at any time, even after SIGKILL.
 
-The mcap library writes chunk after chunk; only when it finishes does it add the end that readers
-ask for. Here every flush adds a small end of its own (DataEnd, a Footer without summary, the
-magic bytes: 50 bytes, all of it in the MCAP specification), and the next chunk is written over
-it. `metadata.yaml` is replaced with each flush too. So the bag on disk is whole up to the last
-flush whatever happens to the process. `recover_bag` repairs what is left: a disk that filled up,
-a machine that lost its power in the middle of a write.
+The mcap library writes chunks one after the other and adds the end that readers require only when
+the file is closed. Here every flush also writes a minimal end (DataEnd, Footer without summary,
+magic bytes: 50 bytes, as in the MCAP specification), which the next chunk overwrites.
+`metadata.yaml` is replaced with each flush, too. The bag on disk is therefore complete up to the
+last flush, whatever happens to the process. `recover_bag` repairs the remaining cases: a full
+disk, or a power failure during a write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from mcap import writer as mcap_writer
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
+from mcap.records import Channel, Schema
 from mcap.writer import CompressionType, Writer
 
 from decomr_core.base.files import replacing
@@ -31,16 +32,16 @@ __all__ = ['COMPRESSIONS', 'BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'r
            'read_topic_types', 'read_topics', 'recover_bag']
 
 MAGIC = b'\x89MCAP0\r\n'
-# Opcode and length of every record: one byte and 64 bits.
+# Header of every record: opcode (one byte) and length (64 bits).
 RECORD = struct.Struct('<BQ')
-# What a reader needs behind the last chunk: no checksum, no summary, no summary offsets.
+# The end of a file: no checksum, no summary, no summary offsets.
 END = (RECORD.pack(Opcode.DATA_END, 4) + struct.pack('<I', 0)
        + RECORD.pack(Opcode.FOOTER, 20) + struct.pack('<QQI', 0, 0, 0) + MAGIC)
-# Reaching this the writer closes a chunk by itself, bytes; the recorder flushes far earlier.
+# The writer closes a chunk at this size, bytes; the recorder flushes far earlier.
 CHUNK_SIZE = 8 * 1024 * 1024
-# The package that mcap compresses with; None where it is not installed.
+# The package that mcap compresses with; None if it is not installed.
 ZSTANDARD = getattr(mcap_writer, 'zstandard', None)
-# What a damaged chunk raises; the last ones come from its decompression.
+# Exceptions caused by a damaged chunk; the last ones come from its decompression.
 DAMAGE = (McapError, struct.error, RuntimeError, *([ZSTANDARD.ZstdError] if ZSTANDARD else []))
 # Chunk compressions by name, the smallest result first.
 COMPRESSIONS = {'zstd': CompressionType.ZSTD, 'lz4': CompressionType.LZ4,
@@ -56,42 +57,42 @@ class BagMessage(NamedTuple):
     data: bytes
     """Serialised (CDR)."""
     receive_ns: int
-    """When the recorder got it, ns since the epoch."""
+    """Time of reception by the recorder, ns since the epoch."""
     publish_ns: int
-    """When its publisher wrote it, ns since the epoch."""
+    """Time of publication, ns since the epoch."""
     type_name: str = ''
     """E.g. sensor_msgs/msg/Image."""
 
 
 class Recovery(NamedTuple):
-    """What was found of a bag, and what had to be mended."""
+    """The result of `recover_bag`."""
 
     counts: dict[str, int]
-    """Messages by topic."""
-    mended: tuple[str, ...]
-    """Names of the files that were written anew; none where nothing was wrong."""
+    """Number of messages by topic."""
+    repaired: tuple[str, ...]
+    """Names of the repaired files; empty if the bag was intact."""
 
 
 class BagWriter:
     """Writes one bag.
 
     Attributes:
-        folder: the bag: a folder with metadata.yaml and one .mcap.
-        counts: messages written so far by topic name.
+        folder: of the bag, with metadata.yaml and one .mcap file.
+        counts: number of messages written so far by topic name.
     """
 
     def __init__(self, folder: str | Path, topics: Sequence[BagTopic],
                  compression: str | None = None) -> None:
-        """Creates the folder and an empty bag that opens already.
+        """Creates the folder and an empty bag, which can already be read.
 
         Args:
-            folder: must not exist, or be empty.
-            topics: what will be recorded; `add_topic` takes more later.
-            compression: of the chunks, one of `COMPRESSIONS`; None: zstd where the Python package
-                zstandard is installed, else lz4.
+            folder: must not exist, or must be empty.
+            topics: to be recorded; `add_topic` adds more later.
+            compression: of the chunks, one of `COMPRESSIONS`; None: zstd if the Python package
+                zstandard is installed, otherwise lz4.
 
         Raises:
-            FileExistsError: the folder holds something.
+            FileExistsError: the folder is not empty.
         """
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,15 +102,16 @@ class BagWriter:
         self.counts = {topic.name: 0 for topic in topics}
         self._topics = list(topics)
         self._first_ns = self._last_ns = 0
-        self._file = _EndedFile(self.folder / f'{self.folder.name}_0.mcap')
-        self._writer = Writer(self._file, CHUNK_SIZE, COMPRESSIONS[
+        self._file = _TerminatedFile(self.folder / f'{self.folder.name}_0.mcap')
+        # The writer requires no more than tell, write and flush; its stub says IO[Any].
+        self._writer = Writer(self._file, CHUNK_SIZE, COMPRESSIONS[  # type: ignore[arg-type]
             compression or ('zstd' if ZSTANDARD else 'lz4')])
         self._writer.start(profile='ros2', library='decomr')
         self._channels = {topic.name: self._register(topic) for topic in topics}
         self.flush()
 
     def add_topic(self, topic: BagTopic) -> None:
-        """Takes another topic; messages of it can be written from now on."""
+        """Adds a topic, whose messages can be written from now on."""
         if topic.name not in self.counts:
             self.counts[topic.name] = 0
             self._topics.append(topic)
@@ -119,10 +121,10 @@ class BagWriter:
         """Adds a serialised message; it is safe on disk after the next flush.
 
         Args:
-            topic: name of one of the topics taken.
-            data: CDR, as a raw subscription delivers it.
-            receive_ns: when it arrived, ns since the epoch.
-            publish_ns: when it was published, ns since the epoch.
+            topic: name of one of the bag's topics.
+            data: serialised message (CDR), as from a raw subscription.
+            receive_ns: time of reception, ns since the epoch.
+            publish_ns: time of publication, ns since the epoch.
         """
         self._writer.add_message(self._channels[topic], receive_ns, data, publish_ns,
                                  self.counts[topic])
@@ -152,15 +154,15 @@ class BagWriter:
 
 
 def read_bag(bag: str | Path, topics: Sequence[str] | None = None) -> Iterator[BagMessage]:
-    """The messages of a bag in the order of their receiving.
+    """The messages of a bag in the order of reception.
 
     Args:
-        bag: its folder, or one .mcap file; of a bag in several files all, one after the other.
-        topics: names to keep; None keeps all.
+        bag: its folder, or one .mcap file; several files are read one after the other.
+        topics: names of the topics to read; None: all.
 
     Raises:
-        FileNotFoundError: there is no .mcap in the folder.
-        ValueError: a file is empty, cut off or damaged.
+        FileNotFoundError: there is no .mcap file in the folder.
+        ValueError: a file is empty, truncated or damaged.
     """
     for path in _mcap_paths(bag):
         try:
@@ -173,13 +175,14 @@ def read_bag(bag: str | Path, topics: Sequence[str] | None = None) -> Iterator[B
 
 
 def read_topics(bag: str | Path) -> dict[str, BagTopic]:
-    """Every topic of a bag by its name, with its type, definition and QoS.
+    """All topics of a bag by name, with type, definition and QoS.
 
     Raises:
-        FileNotFoundError: there is no .mcap in the folder.
-        ValueError: a file is empty, cut off or damaged.
+        FileNotFoundError: there is no .mcap file in the folder.
+        ValueError: a file is empty, truncated or damaged.
     """
     topics: dict[str, BagTopic] = {}
+    found: Collection[tuple[Channel, Schema | None]]
     for path in _mcap_paths(bag):
         try:
             with path.open('rb') as handle:
@@ -187,10 +190,10 @@ def read_topics(bag: str | Path) -> dict[str, BagTopic]:
                 if summary is not None and summary.channels:
                     found = [(channel, summary.schemas[channel.schema_id])
                              for channel in summary.channels.values()]
-                else:  # its writer was killed
+                else:  # the writer was killed before it wrote the summary
                     handle.seek(0)
-                    found = list({channel.topic: (channel, schema) for schema, channel, _ in
-                                  make_reader(handle).iter_messages()}.values())
+                    found = {channel.topic: (channel, schema) for schema, channel, _ in
+                             make_reader(handle).iter_messages()}.values()
         except DAMAGE as error:
             raise ValueError(_damage_text(path, error)) from error
         topics.update((channel.topic, topic_of_channel(channel, schema))
@@ -199,55 +202,56 @@ def read_topics(bag: str | Path) -> dict[str, BagTopic]:
 
 
 def read_topic_types(bag: str | Path) -> dict[str, str]:
-    """The type of every topic of a bag, e.g. sensor_msgs/msg/Image, by the topic's name.
+    """The types of all topics of a bag by name, e.g. sensor_msgs/msg/Image.
 
     Raises:
-        FileNotFoundError: there is no .mcap in the folder.
-        ValueError: a file is empty, cut off or damaged.
+        FileNotFoundError: there is no .mcap file in the folder.
+        ValueError: a file is empty, truncated or damaged.
     """
     return {name: topic.type_name for name, topic in read_topics(bag).items()}
 
 
 def recover_bag(bag: str | Path) -> Recovery:
-    """Cuts off what was half written, ends the file properly, writes metadata.yaml anew.
+    """Repairs a bag: removes an incomplete last record, adds an end, rewrites metadata.yaml.
 
-    What is whole is left byte for byte; so doing it twice changes nothing.
+    Complete records are not changed, so a second call changes nothing.
 
     Args:
-        bag: its folder, or its .mcap file; beside that, metadata.yaml is mended, not made.
+        bag: its folder, or its .mcap file; for a file, metadata.yaml beside it is repaired, but
+            not created.
 
     Raises:
-        FileNotFoundError: there is no .mcap in the folder.
+        FileNotFoundError: there is no .mcap file in the folder.
         ValueError: the file is not MCAP, or one of several, or its messages cannot be read.
     """
     path, *others = _mcap_paths(bag)
     if others:
-        raise ValueError(f'{bag} holds {len(others) + 1} .mcap files; move the damaged one '
-                         'into a folder of its own and recover that')
-    mended = []
+        raise ValueError(f'{bag} contains {len(others) + 1} .mcap files; move the damaged one '
+                         'into a separate folder and recover that folder')
+    repaired = []
     with path.open('rb') as handle:
         end = _end_of_data(handle, path)
-        is_whole = _has_end(handle, end)
-    if not is_whole:
-        with path.open('r+b') as handle:
-            handle.seek(end)
-            handle.write(END)
-            handle.truncate()
-        mended.append(path.name)
+        is_complete = _has_end(handle, end)
+    if not is_complete:
+        with path.open('r+b') as writable:
+            writable.seek(end)
+            writable.write(END)
+            writable.truncate()
+        repaired.append(path.name)
     topics, counts, times = _read_back(path)
     metadata = path.parent / 'metadata.yaml'
     has_metadata = Path(bag).is_dir() or (metadata.exists() and
                                           _mcap_paths(path.parent) == [path])
     if has_metadata and _count_in_metadata(metadata) != sum(counts.values()):
         _write_metadata(path.parent, topics, counts, min(times, default=0), max(times, default=0))
-        mended.append(metadata.name)
-    return Recovery(counts, tuple(mended))
+        repaired.append(metadata.name)
+    return Recovery(counts, tuple(repaired))
 
 
-class _EndedFile:
-    """A file that a flush leaves with a proper end, which the next bytes overwrite.
+class _TerminatedFile:
+    """A file that has a valid end after every flush; the next bytes overwrite this end.
 
-    No io.RawIOBase: the mcap writer would put a buffer of its own before it.
+    Not an io.RawIOBase, for which the mcap writer would add a buffer.
     """
 
     def __init__(self, path: Path) -> None:
@@ -256,26 +260,26 @@ class _EndedFile:
         self._written = self._position = 0
 
     def tell(self) -> int:
-        """Bytes written, the end not counted."""
+        """Number of bytes written, without the end."""
         return self._position
 
     def write(self, data: bytes) -> int:
-        """Keeps the bytes for the next flush."""
+        """Buffers the bytes until the next flush."""
         self._pending.append(bytes(data))
         self._position += len(data)
         return len(data)
 
     def flush(self) -> None:
-        """Writes what is kept, and an end."""
+        """Writes the buffered bytes and an end."""
         self._send(END)
 
     def close(self) -> None:
-        """Writes what is kept: the writer's own end, with a summary."""
+        """Writes the buffered bytes, which include the writer's own end with a summary."""
         self._send(b'')
         os.close(self._handle)
 
     def _send(self, end: bytes) -> None:
-        # One system call for data and end: SIGKILL finds the file before it or after it.
+        # A single system call, so that SIGKILL cannot separate the data from the end.
         data = b''.join([*self._pending, end])
         sent = 0
         while sent < len(data):
@@ -285,11 +289,12 @@ class _EndedFile:
 
 
 def _end_of_data(handle: io.BufferedReader, path: Path) -> int:
-    """Where the data section of an MCAP file ends, as far as its records are whole."""
+    """Offset behind the last complete record of an MCAP file's data section, bytes."""
     size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     if handle.read(len(MAGIC)) != MAGIC:
-        raise ValueError(f'{path} does not begin like an MCAP file; it cannot be recovered')
+        raise ValueError(f'{path} does not begin with the magic bytes of MCAP; it cannot be '
+                         'recovered')
     position = len(MAGIC)
     while position + RECORD.size <= size:
         handle.seek(position)
@@ -301,7 +306,7 @@ def _end_of_data(handle: io.BufferedReader, path: Path) -> int:
 
 
 def _has_end(handle: io.BufferedReader, position: int) -> bool:
-    """Whether what follows the data of an MCAP file is whole: summary, footer, magic bytes."""
+    """Whether a complete end follows the data: summary, footer, magic bytes."""
     size = handle.seek(0, os.SEEK_END)
     while position + RECORD.size <= size:
         handle.seek(position)
@@ -314,7 +319,7 @@ def _has_end(handle: io.BufferedReader, position: int) -> bool:
 
 
 def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
-    """The topics of a whole file, the number of messages of each, and when they were received."""
+    """The topics of a file, the number of messages of each, and all times of reception, ns."""
     topics: dict[str, BagTopic] = {}
     counts: dict[str, int] = {}
     times = []
@@ -325,13 +330,13 @@ def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
                 counts[channel.topic] = counts.get(channel.topic, 0) + 1
                 times.append(message.log_time)
     except DAMAGE as error:
-        raise ValueError(f'{path} is damaged in the middle ({type(error).__name__}: {error}); '
-                         'that cannot be mended') from error
+        raise ValueError(f'{path} is damaged in the middle ({type(error).__name__}: {error}), '
+                         'which cannot be repaired') from error
     return list(topics.values()), counts, times
 
 
 def _count_in_metadata(path: Path) -> int | None:
-    """How many messages metadata.yaml says there are; None where it does not say."""
+    """The number of messages according to metadata.yaml; None if it cannot be read."""
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
         return content['rosbag2_bagfile_information']['message_count']
@@ -340,7 +345,7 @@ def _count_in_metadata(path: Path) -> int | None:
 
 
 def _mcap_paths(bag: str | Path) -> list[Path]:
-    """The files of a bag, in the order of their numbers (BAG_0.mcap, ..., BAG_10.mcap)."""
+    """The files of a bag in the order of their numbers (BAG_0.mcap, ..., BAG_10.mcap)."""
     if Path(bag).is_file():
         return [Path(bag)]
     paths = sorted(Path(bag).glob('*.mcap'), key=lambda path: (len(path.name), path.name))
@@ -357,18 +362,18 @@ def _mcap_path(folder: str | Path) -> Path:
 
 def _damage_text(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
-        return f'{path} is empty: nothing was recorded; record again'
+        return f'{path} is empty: nothing was recorded; make a new recording'
     with path.open('rb') as handle:
         if not MAGIC.startswith(handle.read(len(MAGIC))):
-            return (f'{path} is no MCAP file; give the folder of a bag with MCAP storage, or one '
-                    'of its .mcap files')
-    return (f'{path} is cut off or damaged ({type(error).__name__}: {error}); repair a copy of it '
-            f'with python -m decomr_ros.recorder --recover {path.parent}')
+            return (f'{path} is not an MCAP file; give the folder of a bag with MCAP storage, or '
+                    'one of its .mcap files')
+    return (f'{path} is truncated or damaged ({type(error).__name__}: {error}); repair a copy of '
+            f'it with python -m decomr_ros.recorder --recover {path.parent}')
 
 
 def _write_metadata(folder: Path, topics: Sequence[BagTopic], counts: dict[str, int],
                     first_ns: int, last_ns: int) -> None:
-    """Replaces metadata.yaml in one step, so that a reader never sees half of it."""
+    """Replaces metadata.yaml atomically."""
     times = {'starting_time': {'nanoseconds_since_epoch': first_ns},
              'duration': {'nanoseconds': last_ns - first_ns},
              'message_count': sum(counts.values())}
@@ -383,7 +388,7 @@ def _write_metadata(folder: Path, topics: Sequence[BagTopic], counts: dict[str, 
                                 'serialization_format': 'cdr',
                                 'offered_qos_profiles': qos_text(topic)}}
             for topic in topics]}
-    # Not synced: the recorder must not wait for the disk, and the MCAP file tells the same.
+    # Not synced: the recorder must not wait for the disk, and the MCAP file has the same data.
     with replacing(folder / 'metadata.yaml', is_synced=False) as part:
         part.write_text(yaml.safe_dump({'rosbag2_bagfile_information': information},
                                        sort_keys=False))

@@ -1,4 +1,4 @@
-"""The definitions of message types, as a recording holds them for readers without ROS."""
+"""Message definitions for recordings, so that they can be read without ROS."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SEPARATOR = '=' * 80
 
 
 def message_definition(type_name: str) -> str:
-    """The text of a message definition followed by those of all messages in it.
+    """The text of a message definition, followed by those of all nested messages.
 
-    This is what MCAP calls ros2msg; a reader needs nothing else to decode the bag.
+    This is MCAP's schema encoding ros2msg; a reader needs nothing else to decode the bag.
 
     Args:
         type_name: e.g. sensor_msgs/msg/Image.
@@ -45,7 +45,7 @@ def _definition_text(type_name: str) -> str:
 
 
 def _inner_types(type_name: str, text: str) -> list[str]:
-    """Names of the messages that the fields of a definition are made of."""
+    """Names of the message types of a definition's fields."""
     package = type_name.split('/')[0]
     found = []
     for line in text.splitlines():

@@ -1,7 +1,7 @@
-"""What a bag says about people: its mesh topics, their topology, the camera that saw them.
+"""The meshes of a bag with their topology and their camera.
 
-Topics are found by their types, so that a node in any namespace is understood; the camera's
-topics are those with the frame id of the meshes. Stamps are those of the images, ns.
+Topics are found by type, so the node may be in any namespace. The camera's topics are those with
+the frame id of the meshes. Stamps are those of the images, ns.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ['Latest', 'Recording', 'SeenMeshes', 'find_mesh_topics']
 
 MESHES, TOPOLOGY = 'decomr/msg/HumanMeshArray', 'decomr/msg/MeshTopology'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-# Compressed pictures first: where both were recorded they are the cheaper ones to read.
+# Compressed images first: if both were recorded, they are cheaper to read.
 PICTURES = {'sensor_msgs/msg/CompressedImage': CompressedImage, 'sensor_msgs/msg/Image': Image}
-# Topics with the camera's frame id that are no pictures of it.
+# Image topics with the camera's frame id that are not camera images.
 NO_PICTURES = ('iuv', 'overlay')
 Value = TypeVar('Value')
 
@@ -38,17 +38,17 @@ class SeenMeshes(NamedTuple):
     stamp_ns: int
     meshes: list[HumanMesh]
     latency_ms: float
-    """From the image's stamp to the publishing of its meshes."""
+    """From the image's stamp to the publication of its meshes."""
 
 
 class Latest(Generic[Value]):
-    """The last value at or before a moment, of values that come in the order of their stamps."""
+    """The last value at or before a time, from values in the order of their stamps."""
 
     def __init__(self, values: Iterator[tuple[int, Value]]) -> None:
         """Reads the first value.
 
         Args:
-            values: stamps, ns, and what was true from then on.
+            values: stamps, ns, and the values valid from then on.
         """
         self._values = values
         self._shown: tuple[int, Value] | None = None
@@ -56,24 +56,24 @@ class Latest(Generic[Value]):
 
     @property
     def is_over(self) -> bool:
-        """Whether no further value comes."""
+        """Whether the last value has been reached."""
         return self._following is None
 
     def at(self, stamp_ns: int) -> tuple[int, Value] | None:
-        """Stamp and value; None before the first. Moments must not go back."""
+        """Stamp and value; None before the first one. `stamp_ns` must not decrease."""
         while self._following is not None and self._following[0] <= stamp_ns:
             self._shown, self._following = self._following, next(self._values, None)
         return self._shown
 
 
 class Recording:
-    """One node's part of a bag.
+    """The part of a bag that belongs to one node.
 
     Attributes:
-        bag: where it is.
+        bag: folder or .mcap file.
         types: the type of every topic by name.
         mesh_topic: e.g. /human_meshes.
-        topology: message of the same namespace.
+        topology: message from the same namespace.
         faces: (F, 3) int64.
         frame_id: of the meshes: the camera's optical frame.
     """
@@ -83,11 +83,11 @@ class Recording:
 
         Args:
             bag: folder or .mcap file.
-            namespace: of the node; needed where the bag holds meshes of several.
+            namespace: of the node; required if the bag contains meshes of several nodes.
 
         Raises:
             FileNotFoundError: there is no bag.
-            ValueError: it is damaged, or holds no meshes, or no topology of theirs.
+            ValueError: it is damaged, or contains no meshes or no topology for them.
         """
         self.bag, self.types = bag, read_topic_types(bag)
         self.mesh_topic = _choose(bag, find_mesh_topics(bag, self.types), namespace)
@@ -100,15 +100,15 @@ class Recording:
         """The meshes of each image.
 
         Raises:
-            ValueError: they are of another body than the topology.
+            ValueError: they belong to another body than the topology.
         """
         for message in read_bag(self.bag, [self.mesh_topic]):
             array = deserialize_message(message.data, HumanMeshArray)
             if array.topology_hash != self.topology.hash:
                 raise ValueError(
-                    f'{self.bag}: {self.mesh_topic} is of the body {array.topology_hash[:12]}, '
-                    f'the topology beside it of {self.topology.hash[:12]}; record both topics of '
-                    'one node')
+                    f'{self.bag}: the meshes on {self.mesh_topic} belong to the body '
+                    f'{array.topology_hash[:12]}, the topology to {self.topology.hash[:12]}; '
+                    'record both topics of one node')
             stamp_ns = nanoseconds_from_stamp(array.header.stamp)
             yield SeenMeshes(stamp_ns, human_meshes_from_message(array),
                              (message.publish_ns - stamp_ns) / 1e6)
@@ -121,7 +121,7 @@ class Recording:
                 return
 
     def picture_topic(self) -> str | None:
-        """The topic with pictures of the meshes' camera, if the bag holds one."""
+        """The topic with images of the meshes' camera; None if there is none."""
         for type_name, type_ in PICTURES.items():
             for topic in self._topics_of(type_name):
                 name = topic.removesuffix('/compressed').rpartition('/')[2]
@@ -131,14 +131,14 @@ class Recording:
         return None
 
     def pictures(self, topic: str) -> Iterator[tuple[int, np.ndarray]]:
-        """Stamp and (H, W, 3) uint8 RGB picture of each image of a topic.
+        """Stamp and pixels, (H, W, 3) uint8 RGB, of each image of a topic.
 
         Raises:
-            ValueError: a picture that cannot be decoded, or a topic that holds none.
+            ValueError: an image cannot be decoded, or the topic has no images.
         """
         type_ = PICTURES.get(self.types.get(topic, ''))
         if type_ is None:
-            raise ValueError(f'{self.bag} holds no pictures on {topic}; it has: '
+            raise ValueError(f'{self.bag} contains no images on {topic}; its topics: '
                              f'{", ".join(sorted(self.types))}')
         for stamp_ns, message in self._messages(topic, type_):
             yield stamp_ns, (_decoded(message, topic) if type_ is CompressedImage
@@ -150,9 +150,9 @@ class Recording:
                   if topic.rpartition('/')[0] == namespace]
         message = next(read_bag(self.bag, topics), None) if topics else None
         if message is None:
-            raise ValueError(f'{self.bag} holds no topology beside {self.mesh_topic}; with ros2 '
-                             'bag record give --qos-profile-overrides-path rosbag2_qos.yaml of '
-                             'our config folder, which asks for latched topics')
+            raise ValueError(f'{self.bag} contains no topology for {self.mesh_topic}; record it '
+                             'with ros2 bag record --qos-profile-overrides-path '
+                             'config/rosbag2_qos.yaml, which requests latched topics')
         return deserialize_message(message.data, MeshTopology)
 
     def _topics_of(self, type_name: str) -> list[str]:
@@ -170,7 +170,7 @@ class Recording:
 
 
 def find_mesh_topics(bag: Path, types: dict[str, str]) -> list[str]:
-    """The topics with at least one message of meshes.
+    """The topics with at least one mesh message.
 
     Args:
         bag: folder or .mcap file.
@@ -182,9 +182,9 @@ def find_mesh_topics(bag: Path, types: dict[str, str]) -> list[str]:
     found = [topic for topic, type_name in sorted(types.items())
              if type_name == MESHES and next(read_bag(bag, [topic]), None) is not None]
     if not found:
-        has = f'it has: {", ".join(sorted(types))}' if types else 'it is empty'
-        raise ValueError(f'{bag} holds no message of human_meshes ({has}); record while the '
-                         'node is active and images come')
+        has = f'its topics: {", ".join(sorted(types))}' if types else 'it is empty'
+        raise ValueError(f'{bag} contains no mesh messages ({has}); record human_meshes while the '
+                         'node is active and receives images')
     return found
 
 
@@ -195,13 +195,14 @@ def _choose(bag: Path, topics: list[str], namespace: str | None) -> str:
     chosen = [topic for topic in topics if namespace is not None
               and topic.rpartition('/')[0] == wanted]
     if len(chosen) != 1:
-        raise ValueError(f'{bag} holds meshes on {", ".join(topics)}; choose one by --namespace')
+        raise ValueError(f'{bag} contains meshes on {", ".join(topics)}; choose one with '
+                         '--namespace')
     return chosen[0]
 
 
 def _decoded(message: CompressedImage, topic: str) -> np.ndarray:
     picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f'{topic} holds a picture of format {message.format!r} that OpenCV '
+        raise ValueError(f'{topic} contains an image of format {message.format!r} that OpenCV '
                          'cannot decode; record jpeg or png')
     return np.ascontiguousarray(picture[..., ::-1])

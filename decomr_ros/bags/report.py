@@ -1,4 +1,4 @@
-"""What is in a recorded bag: topics, rates, gaps, who was seen when; and the numbers of a run."""
+"""Reports about a bag: topics, rates, gaps, when each person was seen; statistics of a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from decomr_ros.messages.meshes import nanoseconds_from_stamp
 
 __all__ = ['bag_info', 'bag_info_text', 'summarize_bag']
 
-# A gap is longer than this, s, and than so many usual intervals.
+# A gap is longer than this, s, and longer than this multiple of the median interval.
 GAP_S, GAP_INTERVALS = 0.25, 4.0
-# Of a run: the node's topics and name, and what it counts itself.
+# Of a run: the node's topics and name, and the counts in its status.
 RUN_MESHES, RUN_STATUS, RUN_NODE = '/human_meshes', '/diagnostics', '/decomr'
 COUNTS = ('frames_received', 'frames_skipped_for_newer', 'frames_failed', 'meshes_published')
 
@@ -32,12 +32,12 @@ def bag_info(bag: Path) -> dict[str, Any]:
 
     Returns:
         bag, size_mb, start_ns and duration_s (by the recorder's clock), messages; topics: name,
-        type, count and rate_hz of each; meshes: for each topic of meshes what `_MeshLog.report`
-        says.
+        type, count and rate_hz of each; meshes: for each mesh topic the result of
+        `_MeshLog.report`.
 
     Raises:
         FileNotFoundError: there is no bag.
-        ValueError: it is damaged, holds no meshes, or meshes of another topology.
+        ValueError: it is damaged, contains no meshes, or meshes of another topology.
     """
     recorded = read_topics(bag)
     types = {name: topic.type_name for name, topic in recorded.items()}
@@ -68,7 +68,7 @@ def bag_info(bag: Path) -> dict[str, Any]:
 
 
 def bag_info_text(report: dict[str, Any]) -> str:
-    """The report for people to read."""
+    """The report of `bag_info` as text."""
     lines = [f'{report["bag"]}: {report["duration_s"]:.1f} s, {report["messages"]} messages, '
              f'{report["size_mb"]:.1f} MB']
     lines += [f'  {topic["name"]:<32}{topic["count"]:>8}{topic["rate_hz"]:>8.1f} Hz  '
@@ -88,19 +88,19 @@ def bag_info_text(report: dict[str, Any]) -> str:
 
 
 def summarize_bag(bag: Path, started_ns: int) -> dict[str, Any]:
-    """The numbers of a run.
+    """The statistics of a run.
 
     Args:
         bag: of the run.
-        started_ns: when the demo was started, ns since the epoch.
+        started_ns: start of the demo, ns since the epoch.
 
     Returns:
-        frames_received, frames_skipped_for_newer, frames_failed and meshes_published as the
-        node counted them; meshes: messages on human_meshes in the bag; people: meshes of people
-        in them, people_max: most in one; fps: messages per second from the first to the last;
-        latency_ms: from the image's stamp to the publishing of its meshes (the time that DDS
-        stamps them with); first_mesh_s: from the start of the demo to the first message; and
-        the messages of each topic.
+        frames_received, frames_skipped_for_newer, frames_failed and meshes_published, as counted
+        by the node; meshes: number of messages on human_meshes in the bag; people: number of
+        meshes in them, people_max: largest number in one message; fps: messages per second from
+        the first to the last; latency_ms: from the image's stamp to the publication of its meshes
+        (DDS source timestamp); first_mesh_s: from the start of the demo to the first message;
+        bag_messages: number of messages by topic.
     """
     counts = dict.fromkeys(COUNTS, 0)
     topics: dict[str, int] = {}
@@ -122,7 +122,7 @@ def summarize_bag(bag: Path, started_ns: int) -> dict[str, Any]:
 
 
 class _MeshLog:
-    """What one topic of meshes tells, message by message."""
+    """Statistics of one mesh topic."""
 
     def __init__(self, topic: str, max_error_mm: float = 0.0) -> None:
         self.topic, self._max_error_mm = topic, max_error_mm
@@ -136,7 +136,7 @@ class _MeshLog:
         self._frame_id = ''
 
     def add(self, array: HumanMeshArray, publish_ns: int) -> None:
-        """Takes the meshes of one image."""
+        """Adds the meshes of one image."""
         stamp_ns = nanoseconds_from_stamp(array.header.stamp)
         self._stamps_ns.append(stamp_ns)
         self.published_ns.append(publish_ns)
@@ -151,20 +151,22 @@ class _MeshLog:
         """Compares the meshes with their topology.
 
         Raises:
-            ValueError: they are of another body.
+            ValueError: they belong to another body.
         """
-        others = self._hashes - {self.topology.hash} if self.topology is not None else set()
+        if self.topology is None:
+            return
+        others = self._hashes - {self.topology.hash}
         if others:
-            raise ValueError(f'{bag}: {self.topic} is of the body {min(others)[:12]}, the '
-                             f'topology beside it of {self.topology.hash[:12]}; record both '
-                             'topics of one node')
+            raise ValueError(f'{bag}: the meshes on {self.topic} belong to the body '
+                             f'{min(others)[:12]}, the topology to {self.topology.hash[:12]}; '
+                             'record both topics of one node')
 
     def report(self) -> dict[str, Any]:
         """Rates, gaps and people; times in seconds from the stamp of the first image."""
         first = self._stamps_ns[0]
 
         def seconds(stamp_ns: int) -> float:
-            """Since the first image, s."""
+            """Time since the first image, s."""
             return round((stamp_ns - first) / 1e9, 3)
 
         intervals = np.diff(self._stamps_ns) / 1e9
@@ -185,7 +187,7 @@ class _MeshLog:
 
 
 def _counts_from_status(data: bytes) -> dict[str, int]:
-    """The node's own counts, if this is its status."""
+    """The counts in the node's status; empty if the message is from another node."""
     return {value.key: int(value.value)
             for status in deserialize_message(data, DiagnosticArray).status
             if status.name == RUN_NODE
@@ -193,7 +195,7 @@ def _counts_from_status(data: bytes) -> dict[str, int]:
 
 
 def _error_text(max_error_mm: float) -> str:
-    return f'rounded, at most {max_error_mm:g} mm off' if max_error_mm else 'as published'
+    return f'rounded (error at most {max_error_mm:g} mm)' if max_error_mm else 'as published'
 
 
 def _mean_rate_hz(moments_ns: list[int]) -> float:

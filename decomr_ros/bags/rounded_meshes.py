@@ -1,9 +1,8 @@
-"""Meshes with rounded vertices, for recordings: the same message, half the size once compressed.
+"""Rounds the vertices of meshes, which halves the size of a compressed recording.
 
 The vertices of a decomr/HumanMeshArray are rounded to multiples of a power of two, e.g. 2^-11 m.
-They stay float32 numbers in metres, so that every reader of the message reads them as before. The
-low bits of the numbers become zero, and the compression of the recording leaves the zeros out.
-Nothing else of the message changes: joints, translation, boxes and scores stay exact.
+They remain float32 numbers in metres, so the message type does not change. The low bits of the
+numbers become zero, which compresses well. Joints, translation, boxes and scores stay exact.
 """
 
 from __future__ import annotations
@@ -22,44 +21,43 @@ __all__ = ['DEFAULT_MAX_ERROR_MM', 'MAX_ERROR_KEY', 'MESHES', 'MeshRounding', 'l
 MESHES = 'decomr/msg/HumanMeshArray'
 
 DEFAULT_MAX_ERROR_MM = 0.5
-"""Of a recording, mm: a third of what the vertices of a person who stands still tremble by."""
+"""Largest rounding error of a recording, mm: a third of the jitter of a standing person."""
 
 MAX_ERROR_KEY = 'vertices_max_error_mm'
-"""In the metadata of a recorded channel: how far vertices may be from the published ones, mm."""
+"""Key in the metadata of a recorded channel: largest error of its vertices, mm."""
 
 
-# Bytes of the fixed numbers of HumanMesh: score and box (float32); weak_camera, crop_center and
-# crop_side (float32).
+# Numbers of float32 fields of HumanMesh: score and box; weak_camera, crop_center and crop_side.
 NUM_BEFORE_TRANSLATION, NUM_BEFORE_VERTICES = 5, 6
 
 
 def step_for_error(max_error_m: float) -> float:
-    """The largest power of two, m, whose multiples are near enough to every point.
+    """The largest power of two, m, to whose multiples vertices can be rounded.
 
     Args:
-        max_error_m: largest distance between a point and the rounded one, m, above 0.
+        max_error_m: largest distance between a point and the rounded point, m, above 0.
     """
     return 2.0 ** math.floor(math.log2(2 * max_error_m / math.sqrt(3)))
 
 
 def largest_error_m(step_m: float) -> float:
-    """How far a point is from the nearest one whose coordinates are multiples of a step, m."""
+    """Largest distance between a point and the point rounded to multiples of a step, m."""
     return math.sqrt(3) / 2 * step_m
 
 
 def max_error_mm(text: str) -> float:
-    """An error bound of the command line: 0 keeps every bit, else 0.01 to 100 mm.
+    """Parses a largest rounding error: 0 (exact) or 0.01 to 100 mm.
 
     Raises:
-        argparse.ArgumentTypeError: anything else.
+        argparse.ArgumentTypeError: any other text.
     """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if value != 0 and not 0.01 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'{text!r} is no error bound: 0 (vertices stay as they '
-                                         'are published) or 0.01 to 100 mm')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a valid rounding error, expected 0 '
+                                         '(exact) or 0.01 to 100 mm')
     return value
 
 
@@ -68,46 +66,46 @@ def round_meshes(data: bytes, step_m: float) -> bytes:
 
     Args:
         data: serialised decomr/HumanMeshArray (plain CDR, little-endian).
-        step_m: the vertices become multiples of this, m: a power of two.
+        step_m: the vertices are rounded to multiples of this power of two, m.
 
     Returns:
-        As many bytes as before.
+        A serialised message of the same length.
 
     Raises:
-        ValueError: the bytes are no such message.
+        ValueError: the bytes are not such a message.
     """
     rounded = bytearray(data)
     try:
-        for place, count in _vertices(CdrReader(data)):
-            vertices = np.frombuffer(rounded, '<f4', count, place)
-            # Exact: a power of two changes the exponent alone. Adding 0 makes -0 a 0.
+        for offset, count in _vertices(CdrReader(data)):
+            vertices = np.frombuffer(rounded, '<f4', count, offset)
+            # Exact: scaling by a power of two changes only the exponent. Adding 0 turns -0 into 0.
             vertices[:] = np.rint(vertices.astype(np.float64) / step_m) * step_m + 0
     except ValueError as error:
-        raise ValueError(f'{len(data)} bytes that are no decomr/HumanMeshArray of this version: '
-                         f'{error}') from error
+        raise ValueError(f'cannot parse {len(data)} bytes as decomr/HumanMeshArray of this '
+                         f'version: {error}') from error
     return bytes(rounded)
 
 
 class MeshRounding:
-    """Rounds what is recorded of meshes and says so.
+    """Rounds the vertices of recorded meshes.
 
     Attributes:
-        step_m: the vertices become multiples of this, m; None: they stay as they are.
+        step_m: vertices are rounded to multiples of this, m; None: they are not rounded.
     """
 
     def __init__(self, max_error_mm: float, warn: Callable[[str], object]) -> None:
-        """Takes the largest error, mm (0: none), and what logs a sentence."""
+        """Stores the largest error, mm (0: exact), and the function that logs warnings."""
         self.step_m = step_for_error(max_error_mm / 1000) if max_error_mm else None
         self._warn, self._has_warned = warn, False
 
     def metadata(self, type_name: str) -> dict[str, str]:
-        """What the bag says of a topic of this type, e.g. decomr/msg/HumanMeshArray."""
+        """Channel metadata for a topic of this type, e.g. decomr/msg/HumanMeshArray."""
         if type_name != MESHES or self.step_m is None:
             return {}
         return {MAX_ERROR_KEY: f'{largest_error_m(self.step_m) * 1000:.3g}'}
 
     def rounded(self, type_name: str, data: bytes) -> bytes:
-        """A message of this type with rounded vertices; as it is where there are none."""
+        """A message of this type with rounded vertices; other types are returned unchanged."""
         if type_name != MESHES or self.step_m is None:
             return data
         try:
@@ -115,13 +113,13 @@ class MeshRounding:
         except ValueError as error:
             if not self._has_warned:
                 self._has_warned = True
-                self._warn(f'meshes are recorded without rounding: {error}; build recorder and '
-                           'node from the same version')
+                self._warn(f'meshes are recorded without rounding: {error}; run recorder and node '
+                           'from the same version')
             return data
 
 
 def _vertices(reader: CdrReader) -> list[tuple[int, int]]:
-    """Place and number of the float32 numbers of each mesh's vertices."""
+    """Offset, bytes, and number of the float32 values of each mesh's vertices."""
     reader.skip(4, 2)  # stamp
     reader.text()  # frame_id
     reader.text()  # topology_hash

@@ -1,4 +1,4 @@
-"""A topic of a recording and the QoS that `ros2 bag play` offers it with."""
+"""A topic of a recording and the QoS with which `ros2 bag play` publishes it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import yaml
 
 __all__ = ['QOS_KEY', 'BagTopic', 'qos_text', 'topic_of_channel']
 
-# How transient local is written in the QoS of a channel: as a number up to metadata version 8.
+# Transient local in the QoS of a channel: a number up to metadata version 8, then a name.
 LATCHED_IN_QOS = ('1', 'transient_local')
-# Where rosbag2 keeps the QoS in the metadata of a channel.
+# Key of the QoS in rosbag2's channel metadata.
 QOS_KEY = 'offered_qos_profiles'
 
 
@@ -25,13 +25,13 @@ class BagTopic(NamedTuple):
     type_name: str
     """E.g. sensor_msgs/msg/Image."""
     definition: str
-    """Text of the .msg file and of all it needs, as rosbag2 concatenates them."""
+    """Text of the .msg file and of all nested definitions, concatenated as by rosbag2."""
     is_latched: bool
-    """Transient local: `ros2 bag play` must offer it to late subscribers again."""
+    """Transient local: `ros2 bag play` must also deliver it to late subscribers."""
     depth: int | None = None
-    """Messages that late subscribers get of a latched topic; None: 1 if latched, otherwise 10."""
+    """QoS depth; None: 1 if latched, otherwise 10."""
     metadata: Mapping[str, str] = MappingProxyType({})
-    """What the channel in the file says besides its QoS; other readers pass over it."""
+    """Channel metadata besides the QoS; other readers ignore it."""
 
 
 def qos_text(topic: BagTopic) -> str:
@@ -47,7 +47,7 @@ def qos_text(topic: BagTopic) -> str:
 
 
 def topic_of_channel(channel: Any, schema: Any) -> BagTopic:
-    """The topic that a channel of an MCAP file holds.
+    """The topic of a channel of an MCAP file.
 
     Args:
         channel: mcap.records.Channel.
@@ -56,7 +56,7 @@ def topic_of_channel(channel: Any, schema: Any) -> BagTopic:
     metadata = dict(channel.metadata)
     qos = metadata.pop(QOS_KEY, '')
     is_latched = any(f'durability: {word}' in qos for word in LATCHED_IN_QOS)
-    # One entry for each publisher that rosbag2 recorded; late subscribers get those of all.
+    # One entry per recorded publisher; late subscribers receive the messages of all of them.
     depth = sum(int(number) for number in re.findall(r'\bdepth: (\d+)', qos))
     return BagTopic(channel.topic, schema.name, schema.data.decode(), is_latched,
                     depth or None, metadata)

@@ -1,4 +1,4 @@
-"""Where the video source gets its frames and its calibration from. No ROS here."""
+"""Frames and calibration for the video source, independent of ROS."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import yaml
 
 __all__ = ['Calibration', 'VideoFrames', 'read_calibration']
 
-# A file without a usable rate is played at this, Hz.
+# Rate of a file without a plausible frame rate, Hz.
 DEFAULT_RATE_HZ = 30.0
 HIGHEST_RATE_HZ = 240.0
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
 
 
 class Calibration(NamedTuple):
-    """A camera's lens, as measured."""
+    """A camera calibration."""
 
     size: tuple[int, int]
-    """(width, height) of the images it was measured with, px."""
+    """(width, height) of the calibration images, px."""
     intrinsics: np.ndarray
-    """(3, 3) pinhole matrix, px of those images."""
+    """(3, 3) pinhole matrix, px of the calibration images."""
     distortion: list[float]
-    """Coefficients of the model."""
+    """Coefficients of the distortion model."""
     distortion_model: str = 'plumb_bob'
     """sensor_msgs name: plumb_bob, rational_polynomial, equidistant."""
 
@@ -34,7 +34,7 @@ class Calibration(NamedTuple):
         """(3, 3) pinhole matrix of images resized to width x height, px."""
         scale = np.array([width / self.size[0], height / self.size[1]])
         intrinsics = self.intrinsics.copy()
-        # The centre of the first pixel is 0: half a pixel stays half a pixel.
+        # Pixel centres are at integer coordinates, so the image starts at -0.5.
         intrinsics[:2, 2] = (intrinsics[:2, 2] + 0.5) * scale - 0.5
         intrinsics[0, :2] *= scale[0]
         intrinsics[1, 1] *= scale[1]
@@ -42,11 +42,11 @@ class Calibration(NamedTuple):
 
 
 class VideoFrames:
-    """The frames of a video file, of a folder of pictures or of a webcam.
+    """The frames of a video file, a folder of pictures or a webcam.
 
     Attributes:
-        rate_hz: the video's own rate.
-        is_live: a webcam: it sets the pace itself and never ends.
+        rate_hz: frame rate of the video.
+        is_live: whether it is a webcam, which determines the pace and never ends.
     """
 
     def __init__(self, video: str | Path, is_looping: bool = False,
@@ -56,24 +56,24 @@ class VideoFrames:
         Args:
             video: a file, a folder of pictures (in the order of their names) or /dev/videoN.
             is_looping: start again at the end.
-            size: (width, height) to resize to, px; a webcam is asked for it first.
+            size: (width, height) to resize frames to, px; also requested from a webcam.
 
         Raises:
             FileNotFoundError: there is no such video.
-            ValueError: it cannot be read as video, or is a folder without pictures.
+            ValueError: it cannot be read as a video, or is a folder without pictures.
         """
         self.path = Path(video)
         self.is_live = str(video).startswith('/dev/')
         self._is_looping, self._size = is_looping, size
         if not self.path.exists():
-            raise FileNotFoundError(f'no video at {video}; give a video file, a folder of '
+            raise FileNotFoundError(f'there is no video {video}; give a video file, a folder of '
                                     'pictures or a device such as /dev/video0')
         self.rate_hz = DEFAULT_RATE_HZ
         if self.path.is_dir():
             if not self._pictures():
-                raise ValueError(f'the folder {self.path} holds no pictures '
-                                 f'({", ".join(IMAGE_SUFFIXES)}); give another one, or a video '
-                                 'file')
+                raise ValueError(f'the folder {self.path} contains no pictures '
+                                 f'({", ".join(IMAGE_SUFFIXES)}); give another folder, or a '
+                                 'video file')
         else:
             capture = self._open()
             rate_hz = capture.get(cv2.CAP_PROP_FPS)
@@ -82,18 +82,18 @@ class VideoFrames:
                 self.rate_hz = rate_hz
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Index of the frame in the video, and the (H, W, 3) uint8 BGR frame.
+        """Index in the video and pixels, (H, W, 3) uint8 BGR, of each frame.
 
         Raises:
-            ValueError: not one frame can be read, or a webcam stops.
+            ValueError: no frame can be read, or the webcam stops.
         """
         while True:
             index = -1
             for index, frame in enumerate(self._play_once()):
                 yield index, frame if self._size is None else cv2.resize(frame, self._size)
             if index < 0:
-                raise ValueError(f'{self.path} holds no frame that OpenCV can read; convert it, '
-                                 f'e.g. ffmpeg -i {self.path.name} -c:v libx264 video.mp4')
+                raise ValueError(f'{self.path} contains no frame that OpenCV can read; convert '
+                                 f'it, e.g. ffmpeg -i {self.path.name} -c:v libx264 video.mp4')
             if self.is_live:
                 raise ValueError(f'{self.path} stopped after {index + 1} frames; '
                                  'check the camera and its cable')
@@ -105,7 +105,7 @@ class VideoFrames:
             for path in self._pictures():
                 frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
                 if frame is None:
-                    raise ValueError(f'{path} is no picture that OpenCV can read; remove it')
+                    raise ValueError(f'{path} is not a picture that OpenCV can read; remove it')
                 yield frame
             return
         capture = self._open()
@@ -116,15 +116,15 @@ class VideoFrames:
             capture.release()
 
     def _pictures(self) -> list[Path]:
-        """Those of the folder, in the order of their names."""
+        """The pictures in the folder, in the order of their names."""
         return sorted(path for path in self.path.iterdir()
                       if path.suffix.lower() in IMAGE_SUFFIXES)
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
-            raise ValueError(f'OpenCV cannot open {self.path} as a video; check that it is one '
-                             'and, for a device, that no other program uses it')
+            raise ValueError(f'OpenCV cannot open {self.path} as a video; check the file or, for '
+                             'a device, that no other program uses it')
         if self.is_live and self._size:
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
@@ -132,7 +132,7 @@ class VideoFrames:
 
 
 def read_calibration(path: str | Path) -> Calibration:
-    """The calibration in a file of ROS camera_calibration.
+    """Reads a calibration file of ROS camera_calibration.
 
     Raises:
         ValueError: the file is not such a calibration.
@@ -146,5 +146,5 @@ def read_calibration(path: str | Path) -> Calibration:
              content.get('distortion_coefficients', {}).get('data', [])],
             str(content.get('distortion_model', 'plumb_bob')))
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} is no calibration in the YAML of ROS camera_calibration '
+        raise ValueError(f'{path} is not a calibration file of ROS camera_calibration '
                          f'(image_width, camera_matrix, ...): {error!r}') from error

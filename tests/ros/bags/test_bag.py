@@ -134,9 +134,9 @@ def test_a_bag_cut_off_anywhere_is_recovered_up_to_its_last_whole_chunk(tmp_path
     size = sizes[-1] - cut
     os.truncate(path, size)
     whole = 15 if cut < 300 else 5 * sum(entire <= size for entire in sizes)
-    counts, mended = recover_bag(tmp_path / 'bag')
+    counts, repaired = recover_bag(tmp_path / 'bag')
     assert counts.get('/human_meshes', 0) == whole
-    assert mended[0] == 'bag_0.mcap'
+    assert repaired[0] == 'bag_0.mcap'
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(whole))
     assert recover_bag(tmp_path / 'bag') == (counts, ())
 
@@ -162,15 +162,15 @@ def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path, compression: st
     path, metadata = tmp_path / 'bag' / 'bag_0.mcap', tmp_path / 'bag' / 'metadata.yaml'
     before = path.read_bytes()
     metadata.unlink()
-    assert recover_bag(path).mended == (), 'the file alone was asked for'
-    assert recover_bag(tmp_path / 'bag').mended == ('metadata.yaml',)
+    assert recover_bag(path).repaired == (), 'the file alone was asked for'
+    assert recover_bag(tmp_path / 'bag').repaired == ('metadata.yaml',)
     assert path.read_bytes() == before
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(7))
     middle = before.index(frame)  # where the compressed messages begin
     path.write_bytes(before[:middle] + bytes(40) + before[middle + 40:])
     with pytest.raises(ValueError, match='damaged in the middle'):
         recover_bag(tmp_path / 'bag')
-    with pytest.raises(ValueError, match='cut off or damaged'):
+    with pytest.raises(ValueError, match='truncated or damaged'):
         list(read_bag(tmp_path / 'bag'))
 
 
@@ -191,7 +191,7 @@ def test_a_bag_in_several_files_is_read_in_their_order(tmp_path: Path) -> None:
             tmp_path / 'bag' / f'bag_{index}.mcap')
     times = [message.receive_ns - START_NS for message in read_bag(tmp_path / 'bag')]
     assert times == [0, 1000, 2000, 3000, 10000, 11000]
-    with pytest.raises(ValueError, match='a folder of its own'):
+    with pytest.raises(ValueError, match='a separate folder'):
         recover_bag(tmp_path / 'bag')
 
 
@@ -199,7 +199,7 @@ def test_what_is_no_bag_cannot_be_recovered(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='give the folder of a bag'):
         recover_bag(tmp_path)
     (tmp_path / 'some.mcap').write_bytes(b'text')
-    with pytest.raises(ValueError, match='does not begin like an MCAP file'):
+    with pytest.raises(ValueError, match='does not begin with the magic bytes of MCAP'):
         recover_bag(tmp_path)
     assert (tmp_path / 'some.mcap').read_bytes() == b'text'
 

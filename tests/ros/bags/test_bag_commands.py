@@ -150,7 +150,7 @@ def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
     report = json.loads(text.splitlines()[-1])
     assert report['background'].endswith('/image/compressed')
     assert (report['pictures'], report['pictures_with_people'], report['rate_hz']) == (12, 12, 10)
-    assert 'people in 12 of them; 12 frames of 320x240 at 10 Hz' in text
+    assert '12 of them with people; 12 frames of 320x240 px at 10 Hz' in text
     frames = _frames(out)
     assert len(frames) == report['frames'] == 12
     assert frames[0][5, -5].tolist() == pytest.approx([200] * 3, abs=8)
@@ -165,7 +165,7 @@ def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_
     bag.camera(1)
     out = tmp_path / 'out.mp4'
     assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out', str(out)]) == 0
-    assert '11 pictures (plain), people in 11 of them; 30 frames' in capsys.readouterr().out
+    assert '11 images (plain), 11 of them with people; 30 frames' in capsys.readouterr().out
     frames = _frames(out)
     assert frames[0].shape == (SIZE[1], SIZE[0], 3)
     assert _has_color_of(1, frames[0], left=True)
@@ -194,11 +194,11 @@ def test_a_video_is_matched_by_its_stamps(tmp_path: Path, topology: Topology) ->
 
 
 @pytest.mark.parametrize(('content', 'said'), [
-    (b'', 'is empty; give what'),
+    (b'', 'is empty; give a file written by'),
     (b'0,1700000000000000000\nstamp,index\n', "line 2 is 'stamp,index', expected a frame index"),
-    (b'\x00\xff\xfe,\x89', 'is no file of stamps: line 1'),
-    (b'0,1600000000000000000\n', 'has a stamp within 0.5 s after one of the meshes'),
-    (b'0,1800000000000000000\n', 'has a stamp within 0.5 s after one of the meshes'),
+    (b'\x00\xff\xfe,\x89', 'is not a file of stamps: line 1'),
+    (b'0,1600000000000000000\n', 'has a stamp within 0.5 s after meshes'),
+    (b'0,1800000000000000000\n', 'has a stamp within 0.5 s after meshes'),
     (None, 'stamps.csv: No such file')])
 def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
         tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str],
@@ -222,7 +222,8 @@ def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info').close()
     assert cli.main(['bag', 'replay-overlay', str(bag), '--out', str(tmp_path / 'out.txt')]) == 2
     error = capfd.readouterr().err
-    assert error.endswith('out.txt ends in none of: .mp4 .avi .mkv .mov\n')
+    assert error.endswith(
+        "out.txt has the suffix '.txt', expected one of: .mp4 .avi .mkv .mov\n")
     assert error.count('\n') == 1
 
 
@@ -287,10 +288,10 @@ def _nothing(folder: Path, topology: Topology) -> Path:
 
 @pytest.mark.parametrize('command', ['info', 'replay-overlay'])
 @pytest.mark.parametrize(('make', 'said'), [
-    (_nothing, 'there is no'), (_empty, 'holds no message of human_meshes'),
+    (_nothing, 'there is no'), (_empty, 'contains no mesh messages'),
     (_zero_bytes, 'is empty'),
-    (_cut_off, '--recover'), (_no_meshes, 'it has: /camera_info'),
-    (_other_body, 'is of the body ffff')])
+    (_cut_off, '--recover'), (_no_meshes, 'its topics: /camera_info'),
+    (_other_body, 'belong to the body ffff')])
 def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
         tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str], command: str,
         make: object, said: str) -> None:
@@ -326,9 +327,9 @@ def test_a_bag_of_two_nodes_asks_for_a_namespace(
                  START_NS)
     command = ['bag', 'replay-overlay', str(bag.close()), '--out', str(tmp_path / 'out.mp4')]
     assert cli.main(command) == 2
-    assert 'choose one by --namespace' in capsys.readouterr().err
+    assert 'choose one with --namespace' in capsys.readouterr().err
     assert cli.main([*command, '--namespace', 'right']) == 2
-    assert 'holds no topology beside /right/human_meshes' in capsys.readouterr().err
+    assert 'contains no topology for /right/human_meshes' in capsys.readouterr().err
     assert cli.main([*command, '--namespace', 'left']) == 0
 
 
@@ -337,9 +338,9 @@ def test_a_video_in_the_way_is_not_overwritten(
     (tmp_path / 'out.mp4').write_text('mine')
     bag = _two_people(tmp_path / 'bag', topology).close()
     assert cli.main(['bag', 'replay-overlay', str(bag), '--out', str(tmp_path / 'out.mp4')]) == 2
-    assert 'exists already' in capsys.readouterr().err
+    assert 'already exists' in capsys.readouterr().err
     assert cli.main(['bag', 'replay-overlay', str(bag), '--out', str(tmp_path / 'new.mp4')]) == 2
-    assert 'give the pictures by --video' in capsys.readouterr().err
+    assert 'give the images with --video' in capsys.readouterr().err
     assert (tmp_path / 'out.mp4').read_text() == 'mine'
 
 
@@ -349,4 +350,4 @@ def test_a_camera_info_of_another_camera_is_not_used(
     bag.add('camera_info', CameraInfo(header=Header(frame_id='elsewhere'), width=64, height=48), 0)
     assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out',
                      str(tmp_path / 'new.mp4')]) == 2
-    assert f'camera_info of {FRAME!r}' in capsys.readouterr().err
+    assert f'camera_info of the camera {FRAME!r}' in capsys.readouterr().err

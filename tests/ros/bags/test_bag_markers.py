@@ -153,8 +153,8 @@ def test_the_command_says_what_it_made_and_what_is_left_out(
     words = ['bag', 'markers', str(bag), '--out', str(tmp_path / 'copy'), '--triangles', '100']
     assert cli.main([*words, '--json']) == 0
     text, report = capsys.readouterr().out.splitlines()
-    assert '/markers for 4 messages of meshes, people in 0 of them' in text
-    assert '5 people without a position are left out' in text
+    assert '/markers for 4 mesh messages, 0 of them with people' in text
+    assert '5 meshes without a position are left out' in text
     assert json.loads(report)['without_position'] == 5
     assert cli.main(words) == 2
     assert 'is not empty' in capsys.readouterr().err
@@ -170,10 +170,10 @@ def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_noth
     add_markers(_write_bag(tmp_path / 'bag', topology), tmp_path / 'copy')
     assert cli.main(['bag', 'markers', str(tmp_path / 'copy'), '--out',
                      str(tmp_path / 'again')]) == 2
-    assert '/markers already; open it as it is' in capsys.readouterr().err
+    assert 'contains messages on /markers; open it directly' in capsys.readouterr().err
     other = _write_bag(tmp_path / 'other', topology, body='another body')
     assert cli.main(['bag', 'markers', str(other), '--out', str(tmp_path / 'again')]) == 2
-    assert 'meshes of the body another body' in capsys.readouterr().err
+    assert 'meshes belong to the body another body' in capsys.readouterr().err
     assert not (tmp_path / 'again').exists()
 
 

@@ -16,7 +16,7 @@ def test_a_file_that_is_no_mcap_is_not_offered_for_repair(tmp_path: Path, conten
     path.write_bytes(content)
     assert bag_commands.main(['info', str(path)]) == 2
     told = capsys.readouterr().err
-    assert f'{path} is no MCAP file' in told and '.mcap' in told
+    assert f'{path} is not an MCAP file' in told and '.mcap' in told
     assert '--recover' not in told and told.count('\n') == 1
 
 
@@ -25,4 +25,4 @@ def test_the_beginning_of_an_mcap_file_is_a_damaged_bag(tmp_path: Path, capsys) 
     for content in b'\x89MCAP0\r\n' + bytes(50), b'\x89MCA':
         path.write_bytes(content)
         assert bag_commands.main(['info', str(path)]) == 2
-        assert 'cut off or damaged' in capsys.readouterr().err
+        assert 'truncated or damaged' in capsys.readouterr().err
