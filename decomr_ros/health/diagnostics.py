@@ -1,9 +1,8 @@
-"""What the node counts, and what it says of itself on /diagnostics: rates, delays, losses, causes.
+"""Statistics of the processed images and the node's status on /diagnostics.
 
-The level follows REP-107. OK: meshes come as they should. WARN: they come late, some images fail,
-or something that the node was given is not used. ERROR: they do not come although the node is
-active, or a transition has failed. STALE: the node is not active, so that nothing it published
-before holds any more.
+The level follows REP-107. OK: meshes are published on time. WARN: meshes are late, some images
+fail, or an input is wrong or unused. ERROR: the node is active but publishes no meshes, or a
+transition failed. STALE: the node is not active, so its earlier results are out of date.
 """
 
 from __future__ import annotations
@@ -27,67 +26,67 @@ if TYPE_CHECKING:
 
 __all__ = ['FrameRecord', 'FrameStatistics', 'Situation', 'failing_as', 'judge', 'status_message']
 
-# Rates, percentiles and failures are those of the last time so long, s.
+# Rates, percentiles and failures cover the last seconds of this length.
 WINDOW_S = 5.0
-# So many images are remembered: more than come in that time from any camera.
-NUM_REMEMBERED = 2000
-# The attribute under which an error carries its cause.
+# Length of the history, images: more than any camera sends in that time.
+HISTORY_LENGTH = 2000
+# Attribute of an exception that holds its cause.
 CAUSE = 'cause'
 
 
 class FrameRecord(NamedTuple):
-    """One processed frame."""
+    """One processed image."""
 
     finished_s: float
-    """Monotonic time."""
+    """Monotonic time of publication."""
     latency_ms: float
-    """From the image's stamp to the published mesh."""
+    """From the image's stamp to the publication of its meshes."""
     people: int
     stages_ms: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the level of a status depends on."""
+    """The inputs of `judge`."""
 
     state: str
     """Label of the lifecycle state."""
     last_failure: str = ''
-    """Why the last transition failed; empty where it did not."""
+    """Why the last transition failed; empty if it succeeded."""
     frame_age_s: float = 0.0
-    """Since meshes were published, or since the activation if none were."""
+    """Time since meshes were published, or since the activation if there were none."""
     image_age_s: float = 0.0
-    """Since an image arrived, likewise."""
+    """Time since an image arrived, or since the activation if there was none."""
     warn_s: float = 1.0
-    """A frame older than this is WARN."""
+    """`frame_age_s` from which the level is WARN."""
     error_s: float = 5.0
-    """A frame older than this is ERROR."""
+    """`frame_age_s` from which the level is ERROR."""
     image_topic: str = 'image'
     failed: int = 0
-    """Images that failed lately."""
+    """Number of images that failed in the last `WINDOW_S`."""
     last_problem: str = ''
     """Why the last of them failed."""
     rates: str = ''
-    """A phrase for when all is well."""
+    """The rates in words, for the level OK."""
     warnings: str = ''
-    """What the node works on with although it is wrong; empty if nothing is."""
+    """Summary of the active warnings; empty if there are none."""
 
 
 def judge(situation: Situation) -> tuple[bytes, str]:
-    """The level of a status and a message that says why."""
+    """The level of the status and a message that gives the reason."""
     now = situation
     also = f'; {now.warnings}' if now.warnings else ''
     if now.last_failure:
         return DiagnosticStatus.ERROR, f'{now.state}; {now.last_failure}'
     if now.state != 'active':
-        return DiagnosticStatus.STALE, f'{now.state}; no meshes are made in this state'
+        return DiagnosticStatus.STALE, f'{now.state}; no meshes are published in this state'
     if now.frame_age_s >= min(now.warn_s, now.error_s):
         level = (DiagnosticStatus.ERROR if now.frame_age_s >= now.error_s
                  else DiagnosticStatus.WARN)
         if now.image_age_s >= min(now.warn_s, now.error_s):
             return level, f'no image on {now.image_topic} for {now.image_age_s:.1f} s{also}'
         why = f'; {now.last_problem}' if now.failed else ''
-        return level, f'images come, but no meshes for {now.frame_age_s:.1f} s{why}{also}'
+        return level, f'images arrive, but no meshes for {now.frame_age_s:.1f} s{why}{also}'
     if now.failed:
         return DiagnosticStatus.WARN, (f'{now.failed} images failed in the last {WINDOW_S:g} s; '
                                        f'{now.last_problem}{also}')
@@ -97,22 +96,25 @@ def judge(situation: Situation) -> tuple[bytes, str]:
 
 
 class FrameStatistics:
-    """The last frames; written by the worker and the executor, read by the timers.
+    """Counts and recent history of the images; thread-safe.
+
+    Written by the worker and the executor, read by the timers.
 
     Attributes:
-        published: mesh messages so far.
-        empty: those of them without anybody.
-        failures: images that failed so far, by cause.
-        lost: images that the middleware says were lost on their way; None where it cannot tell.
-        last_problem: why the last image failed; empty if none did.
+        published: number of mesh messages.
+        empty: number of mesh messages without people.
+        failures: number of failed images by cause.
+        lost: number of images that were lost in transport, as counted by the middleware; None if
+            it does not count them.
+        last_problem: why the last failed image failed; empty if none failed.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records: deque[FrameRecord] = deque(maxlen=NUM_REMEMBERED)
-        self._arrivals_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
-        self._failures_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
-        self._losses_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
+        self._records: deque[FrameRecord] = deque(maxlen=HISTORY_LENGTH)
+        self._arrivals_s: deque[float] = deque(maxlen=HISTORY_LENGTH)
+        self._failures_s: deque[float] = deque(maxlen=HISTORY_LENGTH)
+        self._losses_s: deque[float] = deque(maxlen=HISTORY_LENGTH)
         self._activated_s = time.monotonic()
         self.published = self.empty = 0
         self.failures: Counter[str] = Counter()
@@ -120,19 +122,19 @@ class FrameStatistics:
         self.last_problem = ''
 
     def activate(self) -> None:
-        """From now on images are expected; what is older says nothing of now."""
+        """Clears the history and restarts the ages and rates; the counts stay."""
         with self._lock:
             self._activated_s = time.monotonic()
             for times in (self._records, self._arrivals_s, self._failures_s, self._losses_s):
                 times.clear()
 
     def add_arrival(self) -> None:
-        """An image has come in."""
+        """Records the arrival of an image."""
         with self._lock:
             self._arrivals_s.append(time.monotonic())
 
     def add(self, latency_ms: float, people: int, times: StageTimes) -> None:
-        """Counts a frame whose meshes have just been published."""
+        """Counts an image whose meshes have just been published."""
         with self._lock:
             self.published += 1
             self.empty += people == 0
@@ -140,20 +142,20 @@ class FrameStatistics:
                                              dict(times.stages_ms)))
 
     def add_lost(self, count: int) -> None:
-        """Counts images lost on their way; 0 says that the middleware can tell."""
+        """Counts images lost in transport; 0 states that the middleware counts them."""
         with self._lock:
             self.lost = (self.lost or 0) + count
-            self._losses_s.extend([time.monotonic()] * min(count, NUM_REMEMBERED))
+            self._losses_s.extend([time.monotonic()] * min(count, HISTORY_LENGTH))
 
     def add_failure(self, error: Exception) -> None:
-        """Counts an image that could not be processed, by the cause of `failing_as`."""
+        """Counts a failed image by the cause that `failing_as` has set."""
         with self._lock:
             self.failures[getattr(error, CAUSE, 'other')] += 1
             self._failures_s.append(time.monotonic())
             self.last_problem = ' '.join(str(error).split())
 
     def ages_s(self) -> tuple[float, float]:
-        """Seconds since meshes were published and since an image came, or since `activate`."""
+        """Seconds since meshes were published and since an image arrived, or since `activate`."""
         with self._lock:
             now_s = time.monotonic()
             frame_s = self._records[-1].finished_s if self._records else self._activated_s
@@ -161,30 +163,30 @@ class FrameStatistics:
         return now_s - frame_s, now_s - image_s
 
     def recent_failures(self) -> int:
-        """How many images failed lately."""
+        """Number of images that failed in the last `WINDOW_S`."""
         with self._lock:
             return len(_since(self._failures_s, time.monotonic() - WINDOW_S))
 
     def recent_losses(self) -> tuple[int, int]:
-        """How many images were lost on their way lately, and how many came."""
+        """Numbers of images that were lost and that arrived in the last `WINDOW_S`."""
         with self._lock:
             since_s = time.monotonic() - WINDOW_S
             return len(_since(self._losses_s, since_s)), len(_since(self._arrivals_s, since_s))
 
     def rates_hz(self, period_s: float = WINDOW_S) -> tuple[float, float]:
-        """Images that came, and mesh messages that went, per second of the last `period_s`."""
+        """Images received and mesh messages published per second in the last `period_s`."""
         with self._lock:
             now_s = time.monotonic()
-            # A node that was just activated has not had the whole time.
+            # A node that was activated recently has a shorter history.
             span_s = min(period_s, max(now_s - self._activated_s, 1e-3))
             finished_s = [record.finished_s for record in self._records]
             return (_rate_hz(self._arrivals_s, now_s, span_s),
                     _rate_hz(finished_s, now_s, span_s))
 
     def values(self, counts: WorkerCounts, period_s: float = WINDOW_S) -> dict[str, str]:
-        """Everything worth telling about the last `period_s`, as text by name.
+        """The values for /diagnostics as text by name, with means over the last `period_s`.
 
-        The counts are since the node was configured.
+        The counts start when the node is configured.
         """
         rate_in_hz, rate_hz = self.rates_hz(period_s)
         with self._lock:
@@ -192,7 +194,7 @@ class FrameStatistics:
             records = [record for record in self._records if record.finished_s > since_s]
             failures = {f'frames_failed_{cause}': count for cause, count in
                         sorted(self.failures.items())}
-        values = {
+        values: dict[str, int | str] = {
             'frames_received': counts.received,
             'frames_skipped_for_newer': counts.skipped_for_newer,
             'frames_failed': counts.failed, **failures,
@@ -214,7 +216,7 @@ class FrameStatistics:
 
 @contextmanager
 def failing_as(cause: str) -> Iterator[None]:
-    """Notes in an error that leaves this block what it counts as, unless that is known."""
+    """Sets the cause of an exception that leaves this block, unless it already has one."""
     try:
         yield
     except Exception as error:
@@ -223,16 +225,15 @@ def failing_as(cause: str) -> Iterator[None]:
         raise
 
 
-
 def status_message(node: Node, level: bytes, message: str,
                    values: Mapping[str, str]) -> DiagnosticArray:
     """A DiagnosticArray with the node's status.
 
     Args:
-        node: whose name and clock it carries.
+        node: its name and clock are used.
         level: of DiagnosticStatus.
-        message: why.
-        values: details.
+        message: summary of the status.
+        values: details by key.
     """
     status = DiagnosticStatus(
         name=node.get_fully_qualified_name(), hardware_id='decomr', level=level, message=message,
@@ -243,9 +244,9 @@ def status_message(node: Node, level: bytes, message: str,
 
 
 def _rate_hz(times_s: Sequence[float], now_s: float, span_s: float) -> float:
-    """How often it happened per second of the last `span_s`."""
+    """Number of events per second in the last `span_s`."""
     recent = _since(times_s, now_s - span_s)
-    if len(recent) == NUM_REMEMBERED:  # no more is known of a long time
+    if len(recent) == HISTORY_LENGTH:  # the history is shorter than span_s
         span_s = max(now_s - recent[0], 1e-3)
     return len(recent) / span_s
 

@@ -1,4 +1,4 @@
-"""Parameters that were set and change nothing, since another one switches off what they act on."""
+"""Detects parameters that have no effect because of another parameter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ['UNUSED', 'unused_parameters']
 UNUSED = 'unused_parameters'
 """Name of the warning."""
 
-# Which parameters act only together with another one, how to tell, and what to set.
+# Parameters, the condition under which they have an effect, and the setting that meets it.
 _NEEDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (('exit_on_failed_autostart',), lambda now: now.autostart, 'autostart:=true'),
     (('detector_tiles',), lambda now: now.detector == 'person', 'detector:=person'),
@@ -31,13 +31,13 @@ _NEEDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 
 
 def unused_parameters(settings: NodeParameters) -> str:
-    """Parameters with another value than their default that have no effect.
+    """A warning about parameters that differ from their default but have no effect.
 
     Args:
-        settings: the present values.
+        settings: the current values.
 
     Returns:
-        One line, for a warning; empty where all are used.
+        One line; empty if there are none.
     """
     found = []
     for names, is_used, remedy in _NEEDS:
@@ -47,6 +47,6 @@ def unused_parameters(settings: NodeParameters) -> str:
                   for name in names
                   if (value := getattr(settings, name)) != ENTRIES[name].default]
     if 0 < settings.marker_triangles < FEWEST_TRIANGLES:
-        found.append(f'marker_triangles is {settings.marker_triangles}, which no closed surface '
-                     f'has: {FEWEST_TRIANGLES} are used')
+        found.append(f'marker_triangles is {settings.marker_triangles}, too few for a closed '
+                     f'surface: {FEWEST_TRIANGLES} are used')
     return f'parameters without effect: {"; ".join(found)}' if found else ''

@@ -1,8 +1,8 @@
-"""Other nodes that publish what this node publishes: on its topics, its frames, REP-155's list.
+"""Detects other nodes that publish the same topics, /tf frames or REP-155 list as this node.
 
-Their messages mix: a reader of /human_meshes sees the people of two cameras in turn, a frame on
-/tf jumps between two places, and each list of /humans/bodies/tracked takes the people of the
-other node off it.
+Their messages mix. A subscriber of /human_meshes receives the people of two cameras in turn, a
+frame on /tf jumps between two positions, and each message on /humans/bodies/tracked removes the
+people of the other node.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ RIVAL_WARNINGS = ('shared_topics', 'shared_frames', 'shared_rep155')
 
 
 def rival_texts(node: Node, settings: NodeParameters) -> dict[str, str]:
-    """What other nodes publish too, as the graph shows it now.
+    """Warnings about nodes that publish the same, from the current ROS graph.
 
     Args:
-        node: has made its publishers.
-        settings: whether it publishes /tf and REP-155.
+        node: this node, with its publishers.
+        settings: say whether it publishes /tf and REP-155.
 
     Returns:
-        A sentence by each of `RIVAL_WARNINGS`; empty where nobody does.
+        A sentence for each of `RIVAL_WARNINGS`; empty if there is no such node.
     """
     return {'shared_topics': _topics_text(node),
             'shared_frames': _frames_text(node) if settings.publish_tf else '',
@@ -43,41 +43,41 @@ def rival_texts(node: Node, settings: NodeParameters) -> dict[str, str]:
 
 
 def _topics_text(node: Node) -> str:
-    """Who else publishes on the topics of this node."""
+    """A warning about other publishers of this node's topics."""
     others = {topic: found for name in OUTPUTS
               if (found := _others(node, topic := node.resolve_topic_name(name)))}
     if not others:
         return ''
     rivals = set().union(*others.values())
-    return (f'{_listed(rivals)} publishes on {", ".join(others)} as this node, '
-            f'{node.get_fully_qualified_name()}, does: readers take the messages of both for '
-            'those of one; give each node a namespace of its own (-r __ns:=/NAME) or other topics '
-            '(-r human_meshes:=TOPIC), or end one of them')
+    return (f'{_listed(rivals)} publishes on {", ".join(others)} like this node '
+            f'({node.get_fully_qualified_name()}): subscribers cannot distinguish their messages; '
+            'give each node its own namespace (-r __ns:=/NAME) or other topics '
+            '(-r human_meshes:=TOPIC), or stop one of them')
 
 
 def _frames_text(node: Node) -> str:
-    """Who else publishes the frames of this node."""
+    """A warning about other publishers of this node's frames."""
     rivals = _frame_rivals(node)
     if not rivals:
         return ''
-    return (f'{_listed(rivals)} publishes the same frames on {TF} as this node, '
-            f'{node.get_fully_qualified_name()}, does ({_first_body(node.get_namespace())} and so '
-            'on): each frame jumps between two people; give each node a namespace of its own '
+    return (f'{_listed(rivals)} publishes the same frames on {TF} as this node '
+            f'({node.get_fully_qualified_name()}), such as {_first_body(node.get_namespace())}: '
+            'each frame jumps between two people; give each node its own namespace '
             '(-r __ns:=/NAME), or set publish_tf to false in all but one')
 
 
 def _tracked_text(node: Node) -> str:
-    """Who else publishes the list of bodies."""
+    """A warning about other publishers of the list of bodies."""
     rivals = _others(node, TRACKED)
     if not rivals:
         return ''
-    return (f'{_listed(rivals)} publishes {TRACKED} as this node, '
-            f'{node.get_fully_qualified_name()}, does: each takes the people of the other off the '
+    return (f'{_listed(rivals)} publishes {TRACKED} like this node '
+            f'({node.get_fully_qualified_name()}): each removes the people of the other from the '
             'list; set rep155 to false in all but one')
 
 
 def _frame_rivals(node: Node) -> set[str]:
-    """Other nodes of this kind that publish /tf and call their people as this node does."""
+    """Other nodes of this kind that publish /tf with the same frame names."""
     publishers = _publishers(node, TF)
     prefix = _first_body(node.get_namespace())
     mesh_type, rivals = type_name(HumanMeshArray), set()
@@ -90,12 +90,12 @@ def _frame_rivals(node: Node) -> set[str]:
             if (info.topic_type == mesh_type and name != own and name in publishers
                     and _first_body(info.node_namespace) == prefix):
                 rivals.add(name)
-    # A node of the same name as this one is known by its second publisher alone.
+    # A node of the same name as this one shows only as a second publisher.
     return rivals | ({own} if publishers.count(own) > 1 else set())
 
 
 def _others(node: Node, topic: str) -> set[str]:
-    """The other nodes that publish a topic; another one of the same name has that name."""
+    """The other nodes that publish a topic, including one with the name of this node."""
     names = _publishers(node, topic)
     own = node.get_fully_qualified_name()
     if own in names:
@@ -104,12 +104,12 @@ def _others(node: Node, topic: str) -> set[str]:
 
 
 def _publishers(node: Node, topic: str) -> list[str]:
-    """Full name of the node of each publisher."""
+    """The full name of each publisher's node."""
     return [owner_name(info) for info in node.get_publishers_info_by_topic(topic)]
 
 
 def _first_body(namespace: str) -> str:
-    """What the first person of a node in this namespace is called on /tf."""
+    """The frame of the first person of a node in this namespace."""
     return f'body_{body_name(namespace, 1)}'
 
 

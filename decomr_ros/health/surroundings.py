@@ -1,4 +1,4 @@
-"""What the graph and the middleware say of an active node, stated as warnings until it ends."""
+"""Warnings from the ROS graph and the middleware while the node is active."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ['look_around']
 
 def look_around(node: Node, warnings: StandingWarnings, statistics: FrameStatistics,
                 image_topic: str, settings: NodeParameters) -> None:
-    """States what holds now; to be called now and then on the executor's thread.
+    """Updates these warnings; call it periodically on the executor's thread.
 
     Args:
-        node: active.
-        warnings: where it is stated.
-        statistics: of its images.
-        image_topic: full name of the topic that they come on.
-        settings: its parameters.
+        node: the active node.
+        warnings: to be updated.
+        statistics: of the node's images.
+        image_topic: full name of their topic.
+        settings: the node's parameters.
     """
     publishers = {owner_name(info) for info in node.get_publishers_info_by_topic(image_topic)}
     texts = {'lost_images': lost_images_text(*statistics.recent_losses(), image_topic, publishers),

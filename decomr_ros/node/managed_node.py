@@ -1,8 +1,8 @@
-"""A lifecycle node whose transitions never fail without a word, and which can start itself.
+"""A lifecycle node that logs failed transitions and can start itself.
 
-rclpy swallows what a transition raises; here it is logged, and the transition fails: the node
-stays in the state it was in, and can be corrected and tried again. A slow transition blocks no
-other service: see `transition_thread`.
+rclpy discards exceptions of a transition. Here they are logged, and the transition fails: the
+node keeps its state, so that the cause can be corrected and the transition repeated. A slow
+transition does not block other services: see `transition_thread`.
 """
 
 from __future__ import annotations
@@ -25,57 +25,57 @@ __all__ = ['FAILURE', 'SUCCESS', 'ManagedNode']
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
-# What our own code says in words for a user; the traceback of anything else helps to report it.
-TOLD_IN_WORDS = (ValueError, OSError, RuntimeError, ImportError)
+# Errors whose text is written for users; other errors are logged with a traceback.
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
 
 
 class ManagedNode(LifecycleNode):
-    """What every lifecycle node of ours does alike.
+    """Base class of lifecycle nodes.
 
     Attributes:
         exit_code: set when the process should end.
-        last_failure: why the last transition failed; empty where it did not.
-        progress: what a slow transition is doing at present; empty outside of one.
+        last_failure: why the last transition failed; empty if it succeeded.
+        progress: current step of a slow transition; empty outside of one.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
-        """Makes the node.
+        """Creates the node.
 
         Args:
             name: of the node.
-            options: what rclpy's Node takes.
+            options: arguments of rclpy's Node.
         """
         super().__init__(name, **options)
         self.exit_code: int | None = None
         self.last_failure = ''
-        # Steady time: with use_sim_time and no clock yet, ROS time stands still.
+        # Steady time: with use_sim_time and no /clock yet, ROS time is stopped.
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.progress = ''
-        self._refuse_politely()
+        self._answer_invalid_transitions()
         self._transitions = TransitionThread(self, self._service_change_state)
-        self._once_it_spins(self._transitions.start)
+        self._call_once_spinning(self._transitions.start)
 
     @property
     def state_label(self) -> str:
-        """The lifecycle state, e.g. `active`."""
+        """Label of the lifecycle state, e.g. `active`."""
         return self._state_machine.current_state[1]
 
     @property
     def is_ending(self) -> bool:
-        """Whether the node ends, so that nobody waits for a transition any more."""
+        """Whether the node is shutting down; slow transitions should then stop."""
         return self._transitions.is_ending
 
     def attempt(self, transition: str, work: Callable[[], None],
                 undo: Callable[[], None] | None = None, *, is_slow: bool = False
                 ) -> TransitionCallbackReturn:
-        """Does the work of a transition; where it raises an error, says so and undoes it.
+        """Performs a transition; after an exception, logs it and restores the previous state.
 
         Args:
             transition: its name, for the log.
-            work: what is to be done.
-            undo: brings the node back to the state before.
-            is_slow: whether the work may take seconds. It is then done on the thread that the
-                transition was asked for on, beside the executor's; else on the executor's.
+            work: performs the transition.
+            undo: restores the previous state.
+            is_slow: whether the work may take seconds. It then runs on the calling thread,
+                otherwise on the executor's thread.
         """
         self.last_failure = ''
         try:
@@ -84,32 +84,32 @@ class ManagedNode(LifecycleNode):
             else:
                 self.in_executor(work)
             return SUCCESS
-        except Exception as error:  # noqa: BLE001 - whatever it is, the node must stay alive
+        except Exception as error:  # noqa: BLE001 - the node must stay alive after any error
             self._log_failure(transition, error)
         finally:
             self.progress = ''
-        # Only now, as the error would keep what it was raised in alive: a half loaded network.
+        # Outside the handler: the exception references its frames, e.g. a partly loaded network.
         if undo is not None:
             self.in_executor(undo)
         return FAILURE
 
     def in_executor(self, work: Callable[[], None]) -> None:
-        """Does the part of a transition that the executor's callbacks must not see half done."""
+        """Runs a part of a transition on the executor's thread, not concurrent with callbacks."""
         self._transitions.in_executor(work)
 
     def report(self, progress: str) -> None:
-        """Says in the log, and in `progress`, what a slow transition is doing."""
+        """Logs the current step of a slow transition and stores it in `progress`."""
         self.progress = progress
         self.get_logger().info(progress)
 
     def start_itself(self, ends_on_failure: Callable[[], bool]) -> None:
-        """Configures and activates the node once it spins.
+        """Configures and activates the node as soon as it spins.
 
         Args:
-            ends_on_failure: whether the process should end where that fails.
+            ends_on_failure: whether the process should end after a failure.
         """
         def start() -> None:
-            """Runs once."""
+            """Called once."""
             if self.state_label != 'unconfigured':
                 return  # a lifecycle manager was faster
             if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
@@ -121,54 +121,54 @@ class ManagedNode(LifecycleNode):
                 return
             name = self.get_fully_qualified_name()
             advice = with_ros2_command(
-                f'correct it (ros2 param set {name} ...), then: ros2 lifecycle set {name} '
-                'configure, and activate',
-                'end the node and start it with the right parameters (-p NAME:=VALUE behind '
-                f'--ros-args), or use its services {name}/set_parameters and change_state')
+                f'correct the parameters (ros2 param set {name} ...), then run ros2 lifecycle set '
+                f'{name} configure, and the same with activate',
+                'stop the node and start it with correct parameters (-p NAME:=VALUE after '
+                f'--ros-args), or call its services {name}/set_parameters and change_state')
             self.get_logger().error(f'autostart failed; {advice}')
 
-        self._once_it_spins(lambda: self._transitions.submit(start))
+        self._call_once_spinning(lambda: self._transitions.submit(start))
 
     def end_transitions(self) -> None:
-        """Waits for a transition that is under way; there is none afterwards."""
+        """Waits for a running transition; no further transition is performed."""
         self._transitions.stop()
 
     def every(self, period_s: float, call: Callable[[], None]) -> Timer:
-        """A timer of steady time."""
+        """Creates a timer with steady time."""
         return self.create_timer(period_s, call, clock=self._steady_clock)
 
-    def _once_it_spins(self, call: Callable[[], None]) -> None:
-        """Has the executor call something once."""
+    def _call_once_spinning(self, call: Callable[[], None]) -> None:
+        """Has the executor call a function once."""
         def call_once() -> None:
-            """The first time is the last one."""
+            """Destroys the timer at its first call."""
             self.destroy_timer(timer)
             call()
 
         timer = self.every(0.0, call_once)
 
-    def _refuse_politely(self) -> None:
-        """Answers a transition that the present state does not have.
+    def _answer_invalid_transitions(self) -> None:
+        """Makes the service answer requests for transitions that the state does not allow.
 
-        rclpy's own service raises an error then, and the caller waits for ever.
+        rclpy's service raises an exception for them, and the caller waits forever.
         """
         change = self._service_change_state.callback
 
         def answer(request: ChangeState.Request,
                    response: ChangeState.Response) -> ChangeState.Response:
-            """The change, or a refusal that says so."""
+            """Performs the transition, or answers that it failed."""
             try:
                 return change(request, response)
             except Exception as error:  # noqa: BLE001 - rclpy's RCLError is not public
-                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
+                self.get_logger().error(f'transition {request.transition.id} rejected: {error}')
                 response.success = False
                 return response
 
         self._service_change_state.callback = answer
 
     def _log_failure(self, transition: str, error: Exception) -> None:
-        """One line that says why; more only of what nobody expected."""
+        """Logs the reason in one line; unexpected errors with a traceback."""
         text = ''.join(traceback.format_exception(error)).rstrip()
-        if isinstance(error, TOLD_IN_WORDS) and str(error):
+        if isinstance(error, EXPECTED_ERRORS) and str(error):
             self.last_failure = f'{transition} failed: {" ".join(str(error).split())}'
             self.get_logger().error(self.last_failure)
             self.get_logger().debug(text)

@@ -1,4 +1,4 @@
-"""Quality of service: latched topics, overrides from outside, and rclpy's names of the events."""
+"""Quality of service: latched topics, QoS overrides, and event classes of all distributions."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ __all__ = ['LATCHED', 'PublisherEventCallbacks', 'SubscriptionEventCallbacks',
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Of the topology, for publishers and subscribers: published once, wanted by later ones too."""
+"""For the topology, which is published once and also delivered to later subscribers."""
 
 
 def make_publisher(node: LifecycleNode, message_type: type, topic: str, qos: QoSProfile
                    ) -> LifecyclePublisher:
-    """A lifecycle publisher with the overrides of history, depth and reliability for its topic.
+    """A lifecycle publisher whose history, depth and reliability can be overridden by parameters.
 
     Args:
         node: its owner.
         message_type: of its messages.
         topic: relative name.
-        qos: where nothing is overridden; it stays as it is.
+        qos: default values; not modified.
 
     Raises:
-        ValueError: an override is none of the policy's values.
+        ValueError: an override is not a valid value of its policy.
     """
     try:
         return node.create_lifecycle_publisher(

@@ -1,4 +1,4 @@
-"""Problems that the node works on with: logged once, shown on /diagnostics until they end."""
+"""Warnings that are logged once and shown on /diagnostics until their problem ends."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from dataclasses import dataclass
 
 __all__ = ['StandingWarnings', 'without_numbers']
 
-# A problem that ends and begins again within this time is not logged again, s.
+# A warning that ends and returns within this time is not logged again, s.
 LOG_AGAIN_S = 60.0
-# What the graph shows holds from the time on that it shows it for so long, s: nodes that start and
-# end are seen in part for a moment.
+# A warning from the ROS graph becomes active when it has persisted for this time, s: nodes that
+# start or end are briefly visible in part.
 LASTING_S = 1.0
-# What is wrong with single messages is shown for so long after the last of them, s: the status is
-# published once a second only.
+# A warning about single messages is shown for this time after the last of them, s: the status is
+# published only once a second.
 SHOWN_S = 5.0
-# Lines about the messages of one problem are at least so far apart, s, in whatever words.
+# Minimum time between log lines of a warning about messages, s, even if its text changes.
 QUIET_S = 5.0
-# So many texts are remembered as logged.
-MOST_LOGGED = 500
+# Number of texts that are remembered as logged.
+MAX_LOGGED = 500
 _NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:e[-+]?\d+)?')
 
 
 @dataclass
 class _Standing:
-    """One problem that has not ended."""
+    """An active warning."""
 
     text: str
     count: int = 0
     last_s: float = 0.0
-    """When it was stated last, monotonic time."""
+    """Time of the last call of `hold`, monotonic."""
     is_ending: bool = False
     logged: str = ''
-    """What the log has of it, without numbers."""
+    """The logged text without numbers."""
 
 
 class StandingWarnings:
-    """The problems that hold at present, by name; any thread.
+    """The active warnings by name; thread-safe.
 
-    A name is a part of a key on /diagnostics, e.g. `camera_info`. The values of `values` are
+    A name is a part of a key on /diagnostics, e.g. `camera_info`. `values` returns
 
     | key | value |
     |---|---|
-    | `warnings` | how many problems hold |
-    | `warning_NAME` | the text of one |
-    | `warning_NAME_count` | how many messages it concerned since it began; only where counted |
+    | `warnings` | number of active warnings |
+    | `warning_NAME` | text of the warning |
+    | `warning_NAME_count` | number of messages concerned since it began; only if counted |
     """
 
     def __init__(self, log: Callable[[str], object],
                  note: Callable[[str], object] | None = None) -> None:
-        """Starts without any.
+        """Starts without warnings.
 
         Args:
-            log: called with the text of each problem when it begins or its text changes, not in
-                numbers only.
-            note: called with what is worth a line and no problem; None: `log` is.
+            log: called with the text of a warning when it begins or when its text changes in more
+                than numbers.
+            note: called with remarks that are not warnings; None: `log`.
         """
         self._log, self._note = log, note or log
         self._lock = threading.Lock()
@@ -67,13 +67,13 @@ class StandingWarnings:
         self._seen_s: dict[str, tuple[str, float]] = {}
 
     def hold(self, name: str, text: str, count: int = 0, *, is_logged: bool = False) -> None:
-        """States a problem; one that is stated already goes on.
+        """Activates a warning, or updates it if it is active.
 
         Args:
-            name: of the problem.
-            text: what was seen, what it means and what to do. An empty text ends the problem.
-            count: messages that it concerned since the last call.
-            is_logged: the log has the text already.
+            name: of the warning.
+            text: what was observed, what it means and what to do; an empty text ends the warning.
+            count: number of messages concerned since the last call.
+            is_logged: the text has already been logged.
         """
         if not text:
             self.end(name)
@@ -90,11 +90,11 @@ class StandingWarnings:
             self._log(text)
 
     def hold_if_lasting(self, name: str, text: str) -> None:
-        """States a problem once it has been seen, in the same words, for `LASTING_S`.
+        """Activates a warning when its text has been unchanged for `LASTING_S`.
 
         Args:
-            name: of the problem.
-            text: as `hold` takes it; an empty one ends the problem at once.
+            name: of the warning.
+            text: as in `hold`; an empty text ends the warning immediately.
         """
         now_s = time.monotonic()
         with self._lock:
@@ -105,11 +105,11 @@ class StandingWarnings:
             self.hold(name, text)
 
     def update(self, names: Iterable[str], found: Mapping[str, str]) -> None:
-        """States what is wrong with a message; the other problems of these names end soon.
+        """Activates the warnings about a message; the others of these names end soon.
 
         Args:
-            names: what was looked for.
-            found: text by name.
+            names: the warnings that were checked.
+            found: texts of the warnings that apply, by name.
         """
         for name in names:
             if name in found:
@@ -118,11 +118,11 @@ class StandingWarnings:
                 self.end_soon(name)
 
     def note(self, name: str, text: str) -> None:
-        """Logs once what the node does by design with something it was given.
+        """Logs once how the node handles an input by design.
 
         Args:
-            name: of what it is about.
-            text: what was seen and what the node does.
+            name: of the subject.
+            text: what was observed and what the node does.
         """
         with self._lock:
             key = name, without_numbers(text)
@@ -132,34 +132,34 @@ class StandingWarnings:
             self._note(text)
 
     def end(self, *names: str) -> None:
-        """States that problems of these names do not hold any more."""
+        """Ends warnings immediately."""
         with self._lock:
             for name in names:
                 self._standing.pop(name, None)
                 self._seen_s.pop(name, None)
 
     def end_soon(self, *names: str) -> None:
-        """Ends problems of single messages, which are shown for `SHOWN_S` after the last."""
+        """Ends warnings about messages; they are shown for `SHOWN_S` after the last message."""
         with self._lock:
             for name in names:
                 if name in self._standing:
                     self._standing[name].is_ending = True
 
     def end_all_but(self, kept: Iterable[str]) -> None:
-        """Ends every problem except those of these names."""
+        """Ends all warnings except those of these names."""
         with self._lock:
             self._standing = {name: known for name, known in self._standing.items()
                               if name in kept}
             self._seen_s.clear()
 
     def summary(self) -> str:
-        """The first problem in words and how many more there are; empty if there are none."""
+        """The text of the first warning and the number of others; empty if there are none."""
         texts = [known.text for known in self._shown().values()]
         more = len(texts) - 1
         return '' if not texts else texts[0] + (f' (and {more} more: warning_*)' if more else '')
 
     def values(self) -> dict[str, str]:
-        """What /diagnostics shows, as text by name."""
+        """The values for /diagnostics, as text by name."""
         shown = self._shown()
         values = {'warnings': str(len(shown))}
         for name, known in sorted(shown.items()):
@@ -175,14 +175,14 @@ class StandingWarnings:
                     if not known.is_ending or now_s - known.last_s < SHOWN_S}
 
     def _is_due(self, known: _Standing, name: str, text: str, is_of_message: bool) -> bool:
-        """Whether a text is to be logged now; notes that it was."""
+        """Whether a text is to be logged now; if so, records it as logged."""
         now_s, kind = time.monotonic(), without_numbers(text)
         if known.logged == kind:
             return False
         before_s = self._logged_s.get((name, kind))
         is_known = before_s is not None and now_s - before_s < LOG_AGAIN_S
         if not is_known and is_of_message and now_s < self._quiet_until_s.get(name, now_s):
-            return False  # the next message asks again
+            return False  # it may be logged with a later message
         known.logged = kind
         if not is_known:
             self._remember((name, kind))
@@ -190,13 +190,13 @@ class StandingWarnings:
         return not is_known
 
     def _remember(self, key: tuple[str, str]) -> None:
-        """Notes that a text is in the log."""
+        """Records a text as logged."""
         self._logged_s.pop(key, None)
         self._logged_s[key] = time.monotonic()
-        while len(self._logged_s) > MOST_LOGGED:
+        while len(self._logged_s) > MAX_LOGGED:
             self._logged_s.pop(next(iter(self._logged_s)))
 
 
 def without_numbers(text: str) -> str:
-    """What texts that differ in numbers only have in common."""
+    """The text with every number replaced by `#`, to compare texts that differ in numbers."""
     return _NUMBER.sub('#', text)

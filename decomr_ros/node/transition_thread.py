@@ -1,9 +1,8 @@
-"""A thread that answers `change_state`, so that a long transition does not block the executor.
+"""A thread that answers `change_state`, so that a slow transition does not block the executor.
 
-rclpy runs a transition within the callback of the service. To configure the node takes seconds,
-and much longer where a model has to be exported first. Meanwhile the executor's thread answers
-every other service, `get_state` among them, and publishes the diagnostics. This works with any
-executor.
+rclpy performs a transition in the callback of the service. Configuring the node takes seconds,
+and much longer if a network must be exported first. Meanwhile the executor's thread answers all
+other services, such as `get_state`, and publishes the diagnostics. This works with any executor.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ __all__ = ['TransitionThread']
 
 
 class TransitionThread:
-    """Calls the callback of one service, and other work that is handed to it, one by one.
+    """Runs the callback of one service, and submitted functions, one at a time.
 
     Attributes:
-        is_ending: whether the node ends; long work should stop then.
+        is_ending: whether the node is shutting down; long work should then stop.
     """
 
     def __init__(self, node: Node, service: Service) -> None:
-        """Takes the service away from the executor; `start` begins to answer.
+        """Removes the service from the executor; `start` begins to answer requests.
 
         Args:
-            node: owner of the service; for its context, its executor and its log.
-            service: whose callback may take long.
+            node: owner of the service; its context, executor and log are used.
+            service: its callback may take long.
         """
         self._node, self._service = node, service
         service.callback_group = OwnThread()
@@ -51,12 +50,12 @@ class TransitionThread:
         self._thread.start()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Has the thread call something; what that raises is logged."""
+        """Runs a function on the thread; exceptions are logged."""
         self._work.put(work)
         self._wake.trigger()
 
     def stop(self) -> None:
-        """Ends the thread after what it is doing; not to be called by itself."""
+        """Ends the thread after its current work; must not be called on the thread itself."""
         if self.is_ending:
             return
         self.is_ending = True
@@ -66,12 +65,12 @@ class TransitionThread:
         self._wake.destroy()
 
     def in_executor(self, work: Callable[[], None]) -> None:
-        """Has the executor's thread call something, and waits for it.
+        """Runs a function on the executor's thread and waits for it.
 
-        On any other thread than this one, or without an executor, it is called at once.
+        On any other thread than this one, or without an executor, it is called directly.
 
         Args:
-            work: what it raises is raised here.
+            work: the function; its exception is raised here.
         """
         executor = self._node.executor
         if threading.current_thread() is not self._thread or executor is None:
@@ -81,34 +80,36 @@ class TransitionThread:
         errors: list[BaseException] = []
 
         def call() -> None:
-            """Calls it, unless it was called already."""
+            """Calls the function unless it has already been called."""
             if not once.acquire(blocking=False):
                 return
             try:
                 work()
-            except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
+            except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
                 errors.append(error)
             done.set()
 
         executor.create_task(call)
         while not done.wait(CHECK_PERIOD_S):
-            if self.is_ending or not self._node.context.ok():  # the executor spins no more
+            if self.is_ending or not self._node.context.ok():  # the executor has stopped
                 call()
         if errors:
             raise errors[0]
 
     def _run(self) -> None:
         context = self._node.context
-        with self._service.handle, self._wake.handle, context.handle:
-            wait_set = rclpy_implementation.WaitSet(0, 1, 0, 0, 1, 0, context.handle)
+        handle = context.handle
+        assert handle is not None  # the node has been created in it
+        with self._service.handle, self._wake.handle, handle:
+            wait_set = rclpy_implementation.WaitSet(0, 1, 0, 0, 1, 0, handle)
             while not self.is_ending and context.ok():
                 try:
                     self._wait_and_answer(wait_set)
-                except Exception as error:  # noqa: BLE001 - one must not end all others
+                except Exception as error:  # noqa: BLE001 - later transitions must still work
                     self._node.get_logger().error(f'a transition failed: {error!r}')
 
     def _wait_and_answer(self, wait_set: Any) -> None:
-        """Does what was submitted; then waits for a request, not for ever, and answers it."""
+        """Runs submitted functions, then waits with a timeout for a request and answers it."""
         while not self._work.empty():
             self._work.get()()
         wait_set.clear_entities()
@@ -116,8 +117,8 @@ class TransitionThread:
         wait_set.add_guard_condition(self._wake.handle)
         wait_set.wait(round(CHECK_PERIOD_S * NS_PER_S))
         if wait_set.is_ready('service', 0):
-            kind = self._service.srv_type
-            request, header = self._service.handle.service_take_request(kind.Request)
+            service_type: Any = self._service.srv_type
+            request, header = self._service.handle.service_take_request(service_type.Request)
             if header is not None:
-                answer = self._service.callback(request, kind.Response())
+                answer = self._service.callback(request, service_type.Response())
                 self._service.send_response(answer, header)

@@ -83,7 +83,7 @@ def test_a_parameter_that_configure_uses_is_refused_while_it_does(
             type=ParameterType.PARAMETER_INTEGER, integer_value=7))]))
     ros.spin_until(answer.done)
     weights_result, people_result = answer.result().results
-    assert not weights_result.successful and 'weights is used by' in weights_result.reason
+    assert not weights_result.successful and 'weights takes effect when' in weights_result.reason
     assert people_result.successful
 
 
@@ -156,7 +156,7 @@ def test_without_a_home_that_can_be_written_the_node_works_and_says_so_once(
     node.wait_for('active: ', 120)
     assert node.output.count(f'the cache {UNWRITABLE}/.cache/decomr cannot be written') == 1
     assert 'DECOMR_CACHE' in node.output
-    assert node.output.count(f'{UNWRITABLE}/.ros/log, cannot be written') == 1
+    assert node.output.count(f'{UNWRITABLE}/.ros/log is not writable') == 1
     assert 'ROS_LOG_DIR' in node.output
     assert node.stop() == 0
 

@@ -129,7 +129,7 @@ def test_sigint_while_configuring_ends_the_process_in_time(
     assert node.stop() == 0
     assert 1.0 < time.monotonic() - started < ENDS_S
     last = node.output.splitlines()[-1]
-    assert last.startswith('[INFO] ends now, 1.6 s after the signal, without waiting for')
+    assert last.startswith('[INFO] exiting 1.6 s after the signal, without waiting for')
     assert 'Traceback' not in node.output
 
 
@@ -145,7 +145,7 @@ def test_sigint_while_an_inference_runs_ends_the_process_in_time_and_in_order(
     assert node.stop() == 0
     assert time.monotonic() - started < ENDS_S
     assert '1 images received' in node.output
-    assert 'ends now' not in node.output
+    assert 'after the signal' not in node.output
     assert 'Traceback' not in node.output
     told = [line for line in node.output.splitlines() if 'without waiting for the last' in line]
     assert len(told) == 1 and '[INFO]' in told[0], node.output

@@ -38,12 +38,12 @@ class Clock:
 
 @pytest.mark.parametrize(('change', 'level', 'message'), [
     ({}, OK, 'active; in 30.0 Hz, out 30.0 Hz'),
-    ({'state': 'inactive'}, STALE, 'inactive; no meshes are made in this state'),
+    ({'state': 'inactive'}, STALE, 'inactive; no meshes are published in this state'),
     ({'state': 'unconfigured', 'last_failure': 'configure failed: no weights'}, ERROR,
      'unconfigured; configure failed: no weights'),
-    ({'frame_age_s': 1.5}, WARN, 'images come, but no meshes for 1.5 s'),
+    ({'frame_age_s': 1.5}, WARN, 'images arrive, but no meshes for 1.5 s'),
     ({'frame_age_s': 5.5, 'failed': 3, 'last_problem': 'odd'}, ERROR,
-     'images come, but no meshes for 5.5 s; odd'),
+     'images arrive, but no meshes for 5.5 s; odd'),
     ({'frame_age_s': 7.0, 'image_age_s': 6.5, 'image_topic': '/camera/image'}, ERROR,
      'no image on /camera/image for 6.5 s'),
     ({'failed': 3, 'last_problem': 'odd'}, WARN, '3 images failed in the last 5 s; odd'),
@@ -51,9 +51,9 @@ class Clock:
     ({'frame_age_s': 7.0, 'image_age_s': 6.5, 'warnings': '/image is another type'}, ERROR,
      'no image on image for 6.5 s; /image is another type'),
     ({'state': 'inactive', 'warnings': 'a file'}, STALE,
-     'inactive; no meshes are made in this state'),
+     'inactive; no meshes are published in this state'),
     ({'state': 'inactive', 'frame_age_s': 99.0, 'failed': 1}, STALE,
-     'inactive; no meshes are made in this state'),
+     'inactive; no meshes are published in this state'),
 ])
 def test_the_level_and_the_message_say_what_is_wrong(change: dict[str, object], level: bytes,
                                                      message: str) -> None:
@@ -142,7 +142,8 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
 
     inner.node.trigger_deactivate()
     status = inner.status()
-    assert (status.level, status.message) == (STALE, 'inactive; no meshes are made in this state')
+    assert (status.level, status.message) == (
+        STALE, 'inactive; no meshes are published in this state')
     assert values_of(status)['runtime'] == 'fake'
     inner.node.trigger_cleanup()
     assert 'runtime' not in values_of(inner.status())

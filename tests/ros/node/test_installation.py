@@ -21,7 +21,7 @@ def test_with_the_wheels_it_needs_ros_itself(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     monkeypatch.setenv(WHEELS_VARIABLE, '1')
     hint = install_hint('vision_msgs')
-    assert hint.startswith('the wheels of ROS 2 do not bring it: install ROS 2 itself')
+    assert hint.startswith('the ROS 2 wheels do not contain it: install ROS 2 itself')
     assert 'sudo apt install ros-jazzy-vision-msgs' in hint and 'make setup' in hint
 
 

@@ -124,7 +124,7 @@ def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.Mon
     monkeypatch.setattr(standing_warnings, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     log: list[str] = []
     warnings = StandingWarnings(log.append)
-    for text in ('a node without a name', '/camera', '', '/camera', '/camera'):
+    for text in ('a node of unknown name', '/camera', '', '/camera', '/camera'):
         warnings.hold_if_lasting('rivals', text)
         clock.now_s += 0.6
     assert log == []
@@ -179,13 +179,13 @@ def test_a_leading_slash_is_stripped_and_told(ros: RosTest, inner: InnerNode) ->
     assert len(camera.answer(header).meshes) == 2
     status = inner.status()
     assert status.level == WARN
-    assert "the frame_id '/front/optical', which tf2 refuses" in status.message
+    assert "the frame_id '/front/optical', which tf2 rejects" in status.message
     assert "'front/optical'" in status.message
     _wait_for_level(ros, inner, camera, OK)
 
 
 def test_a_slash_alone_is_no_frame() -> None:
-    assert 'nobody can tell' in frame_id_problem('/', '/image')
+    assert 'the position of people is unknown' in frame_id_problem('/', '/image')
     assert frame_id_problem('camera', '/image') == ''
 
 
@@ -200,9 +200,9 @@ def test_an_image_topic_of_another_type_is_told_when_it_comes(ros: RosTest, inne
     with other_node('driver', '/front') as driver:
         driver.create_publisher(CompressedImage, '/image', BEST_EFFORT)
         status = _wait_for_warning(ros, inner, camera, 'image_type',
-                                   'sensor_msgs/msg/CompressedImage of /front/driver')
+                                   'sensor_msgs/msg/CompressedImage from /front/driver')
         text = values_of(status)['warning_image_type']
-        assert 'is not sensor_msgs/msg/Image, which this node reads as image' in text
+        assert 'is not of type sensor_msgs/msg/Image, which this node expects as image' in text
         assert 'image_transport:=compressed' in text
         # It does not decide how the images are subscribed to.
         assert values_of(status)['image_reliability'] == 'reliable'
@@ -224,7 +224,7 @@ def test_each_input_of_another_type_says_what_to_do(ros: RosTest, name: str, top
                                                     ) -> None:
     with other_node('driver') as driver:
         driver.create_publisher(given, topic, 5)
-        ros.spin_until(lambda: f'{type_name(given)} of /driver' in other_types_text(
+        ros.spin_until(lambda: f'{type_name(given)} from /driver' in other_types_text(
             ros.node, name, topic, type_name(wanted)))
         text = other_types_text(ros.node, name, topic, type_name(wanted))
         assert advice in text
@@ -240,7 +240,7 @@ def test_depth_of_another_type_is_a_warning(ros: RosTest, monkeypatch: pytest.Mo
         driver.create_publisher(CompressedImage, '/depth', 5)
         driver.create_publisher(String, '/camera_info', 5)
         for name, type_ in (('depth', 'CompressedImage'), ('camera_info', 'String')):
-            _wait_for_warning(ros, inner, camera, f'{name}_type', f'{type_} of /driver')
+            _wait_for_warning(ros, inner, camera, f'{name}_type', f'{type_} from /driver')
     inner.node.close()
 
 
@@ -266,7 +266,7 @@ def test_a_second_node_on_the_output_topics_is_named(ros: RosTest, inner: InnerN
         rival.create_publisher(HumanMeshArray, '/human_meshes', 5)
         status = _wait_for_warning(
             ros, inner, camera, 'shared_topics',
-            '/robot/meshes_too publishes on /human_meshes as this node, /decomr,')
+            '/robot/meshes_too publishes on /human_meshes like this node (/decomr):')
         assert '-r __ns:=/NAME' in status.message
     _wait_for_level(ros, inner, camera, OK)
 
@@ -276,7 +276,7 @@ def test_the_same_node_started_twice_is_told(ros: RosTest, inner: InnerNode) -> 
     with other_node('decomr') as twin:
         twin.create_publisher(HumanMeshArray, '/human_meshes', 5)
         _wait_for_warning(ros, inner, camera, 'shared_topics',
-                          '/decomr publishes on /human_meshes as this node, /decomr,')
+                          '/decomr publishes on /human_meshes like this node (/decomr):')
 
 
 def _frames_text(node: object) -> str:
@@ -297,7 +297,7 @@ def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
                                 for info in ros.node.get_publishers_info_by_topic(topic)}
                        == {'/odometry', f'{namespace}/second'})
         text = _frames_text(ros.node)
-        assert ('/second publishes the same frames on /tf as this node, /test,' in text
+        assert ('/second publishes the same frames on /tf as this node (/test),' in text
                 and 'body_p1' in text) == is_rival
         assert rival_texts(ros.node, NodeParameters())['shared_frames'] == ''
 
@@ -309,14 +309,14 @@ def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
     assert rival_texts(ros.node, settings)['shared_rep155'] == ''
     with other_node('fullbody', '/hri') as rival:
         rival.create_publisher(String, '/humans/bodies/tracked', 5)
-        ros.spin_until(lambda: '/hri/fullbody publishes /humans/bodies/tracked as this node, '
-                       '/test, does' in rival_texts(ros.node, settings)['shared_rep155'])
+        ros.spin_until(lambda: '/hri/fullbody publishes /humans/bodies/tracked like this node '
+                       '(/test): each' in rival_texts(ros.node, settings)['shared_rep155'])
         text = rival_texts(ros.node, settings)['shared_rep155']
         assert 'set rep155 to false in all but one' in text
         assert rival_texts(ros.node, NodeParameters())['shared_rep155'] == ''
 
 
-# Images that are lost on their way
+# Images that are lost in transport
 
 
 @pytest.mark.parametrize(('lost', 'arrived', 'is_told'), [
@@ -354,4 +354,4 @@ def test_large_images_of_a_process_without_our_profile_are_a_warning_with_the_re
     assert status.level != OK
     values = values_of(status)
     assert int(values['frames_lost_in_transport']) >= 3
-    assert 'images on /image are lost on their way' in values['warning_lost_images']
+    assert 'images on /image are lost in transport' in values['warning_lost_images']
