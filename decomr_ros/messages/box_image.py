@@ -1,8 +1,8 @@
-"""Boxes of an image that a detector has resized, in pixels of the camera's image.
+"""Converts boxes from the input of a detector's network to the camera's image.
 
-Some detectors publish boxes in pixels of their network's input, e.g. 640x640, and not of the
-image that the camera publishes. `boxes_width` and `boxes_height` say its size, `boxes_fit` how
-the camera's image was fitted into it.
+Some detectors publish boxes in pixels of their network's input, e.g. 640x640, instead of the
+camera's image. The parameters `boxes_width` and `boxes_height` give the size of this input, and
+`boxes_fit` how the camera's image was fitted into it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 __all__ = ['FITS', 'boxes_in_image']
 
 FITS = ('stretch', 'pad_end', 'pad_center', 'crop_center')
-"""How an image is made to fit: stretched; scaled, with padding at the right or bottom (pad_end)
-or on both sides (pad_center); scaled, with its middle cut out (crop_center)."""
+"""How an image is fitted: stretched; scaled and padded at the right or bottom (pad_end) or on both
+sides (pad_center); scaled and cropped to the centre (crop_center)."""
 
 
 def boxes_in_image(boxes: np.ndarray, fit: str, boxes_size: tuple[int, int],
@@ -23,7 +23,7 @@ def boxes_in_image(boxes: np.ndarray, fit: str, boxes_size: tuple[int, int],
     Args:
         boxes: (B, 4) x_min, y_min, x_max, y_max, px of the detector's image.
         fit: one of `FITS`.
-        boxes_size: width and height of the detector's image, px; 0: as the camera's image.
+        boxes_size: width and height of the detector's image, px; 0: as in the camera's image.
         image_size: width and height of the camera's image, px.
 
     Returns:

@@ -1,13 +1,13 @@
-"""The messages in which other detectors publish boxes, brought into one layout.
+"""Converts the box messages of other detectors into one layout.
 
 | `boxes_type` | detector |
 |---|---|
 | vision_msgs/Detection2DArray | the standard; Isaac ROS, depthai_ros_driver without depth |
 | yolo_msgs/DetectionArray | yolo_ros |
-| vision_msgs/Detection3DArray | depthai_ros_driver with depth: pixels where others write metres |
+| vision_msgs/Detection3DArray | depthai_ros_driver with depth: in pixels instead of metres |
 
-Every one becomes what `boxes.py` reads: a `vision_msgs/Detection2DArray` as far as header, boxes
-and hypotheses go. The packages are optional. docs/detectors.md says how each detector is used.
+The result has the layout of `vision_msgs/Detection2DArray` for header, boxes and hypotheses, which
+`boxes.py` reads. The packages are optional. docs/detectors.md explains the use of each detector.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ DETECTION_3D = 'vision_msgs/Detection3DArray'
 BOXES_TYPES = ('auto', DETECTION_2D, YOLO, DETECTION_3D)
 """The choices of the parameter `boxes_type`."""
 
-YOLO_HINT = ('build it in the workspace where yolo_ros is (colcon build --packages-select '
-             'yolo_msgs) and source that')
+YOLO_HINT = ('build it in the workspace of yolo_ros (colcon build --packages-select yolo_msgs) '
+             'and source that workspace')
 
 
 class BoxMessage(NamedTuple):
-    """A type of message with boxes."""
+    """A message type with boxes."""
 
     type: type
-    """What is subscribed to."""
+    """Type of the subscription."""
     to_detections: Callable[[Any], Any]
-    """Makes of a message what `boxes.py` reads."""
+    """Converts a message to the layout of vision_msgs/Detection2DArray."""
 
 
 def graph_type(name: str) -> str:
-    """A type as the ROS graph names it: vision_msgs/msg/Detection2DArray."""
+    """The name of a type in the ROS graph, e.g. vision_msgs/msg/Detection2DArray."""
     package, _, message = name.partition('/')
     return f'{package}/msg/{message}'
 
 
 def box_message(name: str, detection_2d_type: Callable[[], type]) -> BoxMessage:
-    """The type with one of the names in `BOXES_TYPES`, but for auto.
+    """The message type of a name in `BOXES_TYPES` other than auto.
 
     Args:
         name: of the type.
-        detection_2d_type: gives vision_msgs/Detection2DArray.
+        detection_2d_type: returns vision_msgs/Detection2DArray.
 
     Raises:
         RuntimeError: its package is not installed.
@@ -83,7 +83,7 @@ def _detection_3d_type() -> type:
 
 
 def _from_yolo(message: Any) -> SimpleNamespace:
-    """yolo_msgs/DetectionArray: boxes in px of the image, a class by name and by number."""
+    """yolo_msgs/DetectionArray: boxes in px of the image, classes by name and by number."""
     return SimpleNamespace(header=message.header, detections=[
         SimpleNamespace(
             bbox=SimpleNamespace(center=detection.bbox.center, size_x=detection.bbox.size.x,
@@ -101,8 +101,8 @@ def _yolo_hypotheses(detection: Any) -> Iterator[SimpleNamespace]:
 def _from_depthai(message: Any) -> SimpleNamespace:
     """vision_msgs/Detection3DArray of depthai_ros_driver.
 
-    Centre and size of its boxes are px of the network's image; the place in metres, which is not
-    used here, is in the pose of the hypothesis.
+    Centre and size of its boxes are in px of the network's input. The position in metres is in the
+    pose of the hypothesis and is not used.
     """
     return SimpleNamespace(header=message.header, detections=[
         SimpleNamespace(

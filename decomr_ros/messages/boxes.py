@@ -1,7 +1,7 @@
-"""Boxes of people that another node has found: vision_msgs/Detection2DArray.
+"""Boxes of people from another detector: vision_msgs/Detection2DArray.
 
-vision_msgs is optional and imported here alone. Its layout changed with version 4 (Humble):
-`bbox.center.position.x` and `hypothesis.class_id` before were `bbox.center.x` and `id`.
+vision_msgs is optional and imported only here. Its layout changed with version 4 (Humble):
+`bbox.center.x` and `id` became `bbox.center.position.x` and `hypothesis.class_id`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,10 @@ __all__ = ['FoundPeople', 'class_ids_from_text', 'detection_message_type',
            'people_from_detections']
 
 FARTHEST_PX = 1e6
-"""No image is so large that a box in it has such coordinates."""
+"""Upper limit of plausible coordinates."""
 
 NORMALISED = 1.5
-"""No person is within so many px of the first pixel; boxes in shares of the image are, a little
-beyond its edge too."""
+"""Coordinates up to this indicate normalised boxes, which may slightly exceed the image."""
 
 
 def detection_message_type() -> type:
@@ -47,12 +47,12 @@ def detection_message_type() -> type:
 
 @dataclass(frozen=True)
 class FoundPeople:
-    """What the detections of one message say about people.
+    """The people among the detections of one message.
 
     Attributes:
-        people: the detections that are people, the most certain first.
-        other_classes: how many detections were left out, by class id.
-        unused: fields that the message fills in and that are not read, e.g. `theta`.
+        people: the detections of people in descending order of score.
+        other_classes: number of detections of other classes, by class id.
+        unused: fields that the message fills in but that are ignored, e.g. `theta`.
     """
 
     people: Detections
@@ -61,40 +61,41 @@ class FoundPeople:
 
 
 def class_ids_from_text(text: str) -> frozenset[str]:
-    """The parameter `person_class_ids`: class ids, lower case; empty: every class counts."""
+    """The class ids in the parameter `person_class_ids`, lower case; empty: every class."""
     return frozenset(name.strip().lower() for name in text.split(',') if name.strip())
 
 
 def people_from_detections(message: Detection2DArray, class_ids: Iterable[str]) -> FoundPeople:
     """The people among the detections.
 
-    A detection counts with the best score that one of the classes has in it; one without any
-    hypothesis counts as certain where every class is welcome. Class ids are compared in lower
-    case. Where a message has names of classes, numbers among `class_ids` do not count beside the
-    names there: they are meant for detectors that give numbers alone.
+    The score of a detection is the best score of the given classes; without a hypothesis it is 1
+    if every class is accepted. Class ids are compared in lower case. If the message has class
+    names and `class_ids` contains names, the numbers in `class_ids` are ignored: they are meant
+    for detectors without class names.
 
     Args:
         message: the detections of one image.
-        class_ids: of people, lower case; none: everything is.
+        class_ids: classes of people, lower case; empty: every class.
 
     Raises:
-        BadInput: a box is none, or the boxes are not in px.
+        BadInput: a box is invalid, or the boxes are not in px.
     """
-    wanted = set(class_ids)
+    accepted = set(class_ids)
     if any(map(_is_name, map(_class_id, _hypotheses(message)))):
-        named = set(filter(_is_name, wanted))
-        # Whoever asks for numbers alone means them.
-        wanted = named or wanted
-    boxes, scores, others = [], [], Counter()
+        # A list of numbers only is used as it is.
+        accepted = set(filter(_is_name, accepted)) or accepted
+    box_list: list[list[float]] = []
+    score_list: list[float] = []
+    others: Counter[str] = Counter()
     for detection in message.detections:
-        score = _score(detection, wanted)
+        score = _score(detection, accepted)
         if score is None:
             others[_best_class(detection)] += 1
         else:
-            boxes.append(_box(detection.bbox))
-            scores.append(score)
-    boxes = np.array(boxes, np.float64).reshape(-1, 4)
-    scores = np.array(scores, np.float64)
+            box_list.append(_box(detection.bbox))
+            score_list.append(score)
+    boxes = np.array(box_list, np.float64).reshape(-1, 4)
+    scores = np.array(score_list, np.float64)
     _check(boxes, scores)
     order = np.argsort(-scores, kind='stable')
     return FoundPeople(
@@ -103,7 +104,7 @@ def people_from_detections(message: Detection2DArray, class_ids: Iterable[str]) 
 
 
 def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
-    """Refuses boxes (B, 4) and scores (B,) that no detector means for an image in px."""
+    """Rejects invalid boxes (B, 4), boxes that are not in px, and invalid scores (B,)."""
     is_near = (np.abs(boxes) < FARTHEST_PX).all(1)  # NaN is not near either
     wrong = ~is_near | ~(boxes[:, 2:] > boxes[:, :2]).all(1) | ~((scores >= 0) & (scores <= 1))
     if wrong.any():
@@ -113,20 +114,20 @@ def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
                                 f'below {FARTHEST_PX:g}, sizes above 0 and a score in '
                                 '[0, 1]; check the detector')
     if len(boxes) and (np.abs(boxes) <= NORMALISED).all():
-        raise BadInput('boxes', f'all {len(boxes)} boxes lie within {NORMALISED:g} px of the '
-                                'first pixel: they look normalised to 0..1, and are left out, '
-                                'since nobody says by which size; let the detector publish px '
-                                'of the image')
+        raise BadInput('boxes', f'all {len(boxes)} boxes are within {NORMALISED:g} px of the '
+                                'first pixel: they seem to be normalised to 0..1 by an unknown '
+                                'size, and are ignored; configure the detector to publish boxes '
+                                'in px of the image')
 
 
-def _hypotheses(message: Detection2DArray) -> Iterator[object]:
+def _hypotheses(message: Detection2DArray) -> Iterator[Any]:
     for detection in message.detections:
         for result in detection.results:
             yield getattr(result, 'hypothesis', result)
 
 
-def _class_id(hypothesis: object) -> str:
-    """As the detector writes it, without blanks around."""
+def _class_id(hypothesis: Any) -> str:
+    """The class id without surrounding blanks."""
     return str(getattr(hypothesis, 'class_id', getattr(hypothesis, 'id', ''))).strip()
 
 
@@ -134,8 +135,8 @@ def _is_name(class_id: str) -> bool:
     return bool(class_id) and not class_id.isdecimal()
 
 
-def _best_class(detection: object) -> str:
-    """The class id with the best score; what stands for none where there is none."""
+def _best_class(detection: Any) -> str:
+    """The class id with the best score, or a placeholder in brackets."""
     hypotheses = [getattr(result, 'hypothesis', result) for result in detection.results]
     if not hypotheses:
         return '(no hypothesis)'
@@ -143,21 +144,21 @@ def _best_class(detection: object) -> str:
     return _class_id(best) or '(empty)'
 
 
-def _score(detection: object, wanted: set[str]) -> float | None:
-    """The best score of a wanted class; None where there is none."""
-    if not detection.results and not wanted:
+def _score(detection: Any, accepted: set[str]) -> float | None:
+    """The best score of an accepted class; None if there is none."""
+    if not detection.results and not accepted:
         return 1.0
     scores = []
     for result in detection.results:
         hypothesis = getattr(result, 'hypothesis', result)
-        if not wanted or _class_id(hypothesis).lower() in wanted:
+        if not accepted or _class_id(hypothesis).lower() in accepted:
             scores.append(float(hypothesis.score))
-    # A score that is no number must be seen, not lost among the others.
+    # NaN takes precedence, so that `_check` rejects it.
     return max(scores, key=lambda score: (math.isnan(score), score)) if scores else None
 
 
 def _unused(message: Detection2DArray) -> tuple[str, ...]:
-    """Fields that the first detection fills in and that nothing here reads."""
+    """Fields that the first detection fills in but that are ignored."""
     if not message.detections:
         return ()
     first, found = message.detections[0], []
@@ -172,8 +173,8 @@ def _unused(message: Detection2DArray) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _box(bounding_box: object) -> list[float]:
-    """The upright box around one that may be turned: x_min, y_min, x_max, y_max, px."""
+def _box(bounding_box: Any) -> list[float]:
+    """The upright box around a possibly rotated box: x_min, y_min, x_max, y_max, px."""
     center = bounding_box.center
     position = getattr(center, 'position', center)
     size_x, size_y = bounding_box.size_x, bounding_box.size_y

@@ -1,23 +1,24 @@
-"""Serialised ROS messages (CDR), field by field: where the message library is too slow.
+"""Reads and writes serialised ROS messages (CDR) field by field; faster than the message library.
 
-A message begins with four bytes that say how it is written, here plain CDR, little-endian. Behind
-them each number lies at a multiple of its own size.
+A message begins with a four-byte header that gives its representation, here plain CDR,
+little-endian. After it, each number is aligned to a multiple of its size.
 """
 
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 
 __all__ = ['CdrReader', 'CdrWriter']
 
-# Representation: plain CDR, little-endian; alignment counts from behind these four bytes.
+# Representation: plain CDR, little-endian; alignment is relative to the end of these four bytes.
 HEADER = b'\x00\x01\x00\x00'
 
 
 class CdrWriter:
-    """Takes numbers, texts and arrays one after the other; `joined` is the message."""
+    """Writes numbers, strings and arrays one after the other; `joined` returns the message."""
 
     def __init__(self) -> None:
         """Starts a message."""
@@ -25,37 +26,37 @@ class CdrWriter:
         self._size = len(HEADER)
 
     def numbers(self, format_: str, *values: float) -> int:
-        """Writes numbers of one type, e.g. 'i' or 'd'; gives the place of the first."""
+        """Writes numbers of one type, e.g. 'i' or 'd'; returns the offset of the first."""
         size = struct.calcsize(f'<{format_}')
         padding = -(self._size - len(HEADER)) % size
-        place = self._size + padding
+        offset = self._size + padding
         self._add(struct.pack(f'<{padding}x{len(values)}{format_}', *values))
-        return place
+        return offset
 
     def text(self, text: str) -> None:
-        """Writes a string: its length, its bytes and a zero."""
+        """Writes a string: its length, its bytes and a terminating zero."""
         data = text.encode() + b'\0'
         self.numbers('I', len(data))
         self._add(data)
 
     def array(self, dtype: str, values: np.ndarray) -> None:
-        """Writes an array of any length, of numbers of up to four bytes such as '<f4'.
+        """Writes a sequence of numbers of up to four bytes, such as '<f4'.
 
-        It must not change before the message is joined.
+        The array must not change before `joined` is called.
         """
         values = np.ascontiguousarray(values, dtype)
         self.numbers('I', values.size)
         self._add(values.ravel().view(np.uint8).data)
 
     def points(self, count: int) -> int:
-        """Leaves room for `count` points behind their number; gives the place of the first."""
+        """Writes a sequence of `count` zero points; returns the offset of the first."""
         self.numbers('I', count)
-        place = self.numbers('d') if count else self._size
+        offset = self.numbers('d') if count else self._size
         self._add(bytes(24 * count))
-        return place
+        return offset
 
     def joined(self) -> bytes:
-        """What has been written."""
+        """The message so far."""
         return b''.join(self._parts)
 
     def _add(self, part: bytes | memoryview) -> None:
@@ -64,48 +65,48 @@ class CdrWriter:
 
 
 class CdrReader:
-    """Walks through a serialised message: each call reads or passes over what comes next.
+    """Reads a serialised message: each call reads or skips the next field.
 
-    Every method raises ValueError where the message ends too early.
+    Every method raises ValueError if the message ends too early.
     """
 
     def __init__(self, data: bytes) -> None:
-        """Begins behind the first four bytes.
+        """Starts after the header.
 
         Raises:
-            ValueError: they do not say plain CDR, little-endian.
+            ValueError: the header is not that of plain CDR, little-endian.
         """
         if data[:len(HEADER)] != HEADER:
-            raise ValueError(f'it begins with {data[:len(HEADER)].hex(" ") or "nothing"}, not '
-                             f'with {HEADER.hex(" ")} (plain CDR, little-endian)')
+            raise ValueError(f'it begins with {data[:len(HEADER)].hex(" ") or "nothing"}, '
+                             f'expected {HEADER.hex(" ")} (plain CDR, little-endian)')
         self._data = data
-        self._place = len(HEADER)
+        self._offset = len(HEADER)
 
     def skip(self, size: int, count: int) -> int:
-        """Passes over numbers of so many bytes each; gives the place of the first."""
-        place = self._place + -(self._place - len(HEADER)) % size
-        if place + size * count > len(self._data):
+        """Skips `count` numbers of `size` bytes each; returns the offset of the first."""
+        offset = self._offset + -(self._offset - len(HEADER)) % size
+        if offset + size * count > len(self._data):
             raise ValueError(f'it ends at byte {len(self._data)}, in the middle of a field')
-        self._place = place + size * count
-        return place
+        self._offset = offset + size * count
+        return offset
 
-    def numbers(self, format_: str, count: int = 1) -> tuple[float, ...]:
+    def numbers(self, format_: str, count: int = 1) -> tuple[Any, ...]:
         """Reads numbers of one type, e.g. 'i' or 'd'."""
-        place = self.skip(struct.calcsize(f'<{format_}'), count)
-        return struct.unpack_from(f'<{count}{format_}', self._data, place)
+        offset = self.skip(struct.calcsize(f'<{format_}'), count)
+        return struct.unpack_from(f'<{count}{format_}', self._data, offset)
 
     def text(self) -> str:
         """Reads a string."""
         (size,) = self.numbers('I')
-        place = self.skip(1, size)
-        return self._data[place:place + max(size - 1, 0)].decode('utf-8', 'replace')
+        offset = self.skip(1, size)
+        return self._data[offset:offset + max(size - 1, 0)].decode('utf-8', 'replace')
 
     def array(self, size: int) -> tuple[int, int]:
-        """Passes over an array of numbers of up to four bytes; gives its place and its length."""
+        """Skips a sequence of numbers of up to four bytes; returns its offset and length."""
         (count,) = self.numbers('I')
         return self.skip(size, count), count
 
     def check_end(self) -> None:
-        """Raises ValueError where more follows than the padding of the last field."""
-        if len(self._data) - self._place > 3:
-            raise ValueError(f'{len(self._data) - self._place} bytes follow its last field')
+        """Raises ValueError if more bytes follow than the padding of the last field."""
+        if len(self._data) - self._offset > 3:
+            raise ValueError(f'{len(self._data) - self._offset} bytes follow its last field')

@@ -1,6 +1,6 @@
-"""sensor_msgs/Image to RGB arrays and back: every size and encoding checked, nothing guessed.
+"""Converts sensor_msgs/Image to RGB arrays and back; checks every size and encoding.
 
-Frames: image rows run down, columns right; the centre of the top left pixel is (0, 0).
+Image coordinates: x right, y down; the centre of the top left pixel is (0, 0).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.serialized_image import SerializedImage
 from decomr_ros.node.installation import install_hint
 
-try:  # only for the encodings that are not in our own table
+try:  # only for encodings that are not in `ENCODINGS`
     from cv_bridge import CvBridge
 except ImportError:
     CvBridge = None
@@ -27,25 +27,25 @@ __all__ = ['ENCODINGS', 'image_message', 'numbers_from_image_message', 'rgb_from
 
 class _Encoding(NamedTuple):
     channels: int
-    """Bytes or 16-bit numbers per pixel."""
+    """Numbers per pixel."""
     dtype: str
-    """numpy's name of the little-endian number."""
+    """NumPy name of the numbers' type, little-endian."""
     to_rgb: int | None
-    """OpenCV's conversion code; None where the numbers are RGB already."""
+    """OpenCV's conversion code; None if the numbers are RGB."""
     even: str = ''
-    """Which sizes must be even: '', 'width' or 'width and height'."""
+    """Sizes that must be even: '', 'width' or 'width and height'."""
     rows_per_2: int = 2
-    """Rows of data for every two rows of the picture: 3 where half of the rows of colour follow
-    the rows of gray."""
+    """Rows of data per two rows of the image: 3 if a subsampled chroma plane follows the luma
+    plane."""
 
 
 # OpenCV names a Bayer pattern by the second and third pixel of its second row, ROS by the first
-# two of the first: what ROS calls RGGB is OpenCV's BG.
+# two pixels of the first row: RGGB in ROS is BG in OpenCV.
 _BAYER = {'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
           'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB}
 
-# The untyped OpenCV names (8UC1, 8UC3, 8UC4) are read as cv_bridge reads them: gray, BGR, BGRA.
-# yuv422 is UYVY; the newer names of the two YUV layouts are uyvy and yuyv.
+# The untyped OpenCV names (8UC1, 8UC3, 8UC4) are read as by cv_bridge: gray, BGR, BGRA.
+# yuv422 is UYVY; uyvy and yuyv are the newer names of the two YUV layouts.
 ENCODINGS = {
     'rgb8': _Encoding(3, '<u1', None),
     'bgr8': _Encoding(3, '<u1', cv2.COLOR_BGR2RGB),
@@ -65,19 +65,19 @@ ENCODINGS = {
     **{f'bayer_{pattern}{bits}': _Encoding(1, f'<u{bits // 8}', code, 'width and height')
        for pattern, code in _BAYER.items() for bits in (8, 16)},
 }
-# What the numbers of these stand for depends on the topic: depth is such an image.
+# The meaning of these numbers depends on the topic, e.g. depth.
 _NUMBERS = {'16UC1': _Encoding(1, '<u2', None), 'mono16': _Encoding(1, '<u2', None),
             '32FC1': _Encoding(1, '<f4', None)}
 
 
 def rgb_from_image_message(message: Image | SerializedImage) -> np.ndarray:
-    """The picture of an Image message, whatever its encoding, row padding and byte order.
+    """Converts an Image message of any encoding, row padding and byte order.
 
-    16 bits per channel keep their upper 8. Encodings that are not in `ENCODINGS` are left to
-    cv_bridge where it is installed.
+    Of 16 bits per channel the upper 8 are kept. cv_bridge, if installed, converts encodings that
+    are not in `ENCODINGS`.
 
     Returns:
-        (H, W, 3) uint8 RGB; it may share the memory of the message, and be a view on BGR there.
+        (H, W, 3) uint8 RGB; may share the memory of the message and be a view of BGR data.
 
     Raises:
         BadInput: unknown encoding, or sizes that contradict each other.
@@ -91,17 +91,17 @@ def rgb_from_image_message(message: Image | SerializedImage) -> np.ndarray:
     if encoding.to_rgb is None:
         return pixels
     if encoding.to_rgb == cv2.COLOR_BGR2RGB:
-        # Not converted: little more than the crops is looked at. See `as_stored` in
+        # A view, because little more than the crops is read. See `as_stored` in
         # `decomr_core.geometry.crop`.
         return pixels[..., ::-1]
     return cv2.cvtColor(np.ascontiguousarray(pixels), encoding.to_rgb)
 
 
 def numbers_from_image_message(message: Image) -> np.ndarray:
-    """The numbers of an Image message of encoding 16UC1, mono16 or 32FC1, as they are.
+    """The unchanged numbers of an Image message of encoding 16UC1, mono16 or 32FC1.
 
     Returns:
-        (H, W) uint16 or float32 in native byte order; it may share the memory of the message.
+        (H, W) uint16 or float32 in native byte order; may share the memory of the message.
 
     Raises:
         BadInput: another encoding, or sizes that contradict each other.
@@ -118,14 +118,14 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
 
     Args:
         header: stamp and frame, copied by reference.
-        pixels: (H, W, C), in the numbers that the encoding asks for, little-endian.
+        pixels: (H, W, C) of the encoding's type, little-endian.
         encoding: sensor_msgs name, e.g. bgr8, 32FC3.
     """
     pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
     message = Image(header=header, height=height, width=width, encoding=encoding,
                     is_bigendian=0, step=pixels.nbytes // height)
-    # Anything but array.array is checked element by element.
+    # rclpy checks the elements of any other type one by one.
     data = array.array('B')
     data.frombytes(pixels.data.cast('B'))
     message.data = data
@@ -133,7 +133,7 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
 
 
 def _pixels(message: Image | SerializedImage, encoding: _Encoding) -> np.ndarray:
-    """(rows, W, C) view on the data of a message, without the padding, in native byte order."""
+    """(rows, W, C) view of the data of a message, without the padding, in native byte order."""
     width = message.width
     dtype = np.dtype(encoding.dtype)
     row_bytes = width * encoding.channels * dtype.itemsize
@@ -171,21 +171,21 @@ def _what(message: Image | SerializedImage) -> str:
 
 
 def _rgb_from_cv_bridge(message: Image | SerializedImage) -> np.ndarray:
-    """What cv_bridge makes of an encoding that we do not know: (H, W, 3) uint8 RGB."""
+    """Converts an encoding that is not in `ENCODINGS` with cv_bridge: (H, W, 3) uint8 RGB."""
     if CvBridge is None:
         raise BadInput(
             'encoding', f'image encoding {message.encoding!r} is not supported; supported: '
-            f'{", ".join(ENCODINGS)}; with cv_bridge ({install_hint("cv_bridge")}) '
-            'also what that converts to rgb8; else convert it before, e.g. with image_proc')
-    _rows(message, message.height)  # cv_bridge itself would read beyond the data
+            f'{", ".join(ENCODINGS)}, and with cv_bridge ({install_hint("cv_bridge")}) '
+            'all encodings that it converts to rgb8; or convert the image, e.g. with image_proc')
+    _rows(message, message.height)  # cv_bridge would read beyond the end of the data
     if isinstance(message, SerializedImage):
         message = message.as_message()
     try:
         picture = np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
-    except Exception as error:  # noqa: BLE001 - CvBridgeError, cv2.error and KeyError are met
+    except Exception as error:  # noqa: BLE001 - e.g. CvBridgeError, cv2.error, KeyError
         raise BadInput('encoding', f'image encoding {message.encoding!r}: cv_bridge cannot '
                                    f'convert it to rgb8: {error}') from error
     if picture.dtype != np.uint8 or picture.shape != (message.height, message.width, 3):
-        raise BadInput('encoding', f'{_what(message)}: cv_bridge made {picture.shape} '
-                                   f'{picture.dtype} of it, expected rgb8')
+        raise BadInput('encoding', f'{_what(message)}: cv_bridge converted it to '
+                                   f'{picture.shape} {picture.dtype}, expected rgb8')
     return picture

@@ -1,11 +1,11 @@
-"""Meshes for RViz: a MarkerArray of TRIANGLE_LIST, written as bytes from a template.
+"""Meshes for RViz: a MarkerArray of TRIANGLE_LIST, serialised from a template.
 
-Made the usual way, one geometry_msgs/Point per corner, a body costs 60 to 100 ms. Its serialised
-form (CDR, little-endian) is the same from frame to frame but for stamps, ids and points, so it is
-built once per set of people and then filled by NumPy.
+Built from message objects, one geometry_msgs/Point per corner, a body takes 60 to 100 ms. Its
+serialised form (CDR, little-endian) differs between images only in stamps, ids and points.
+Therefore a template is built once per set of people, and NumPy fills in the points.
 
-The number of points per person never changes (RViz then keeps its buffers), and colours are per
-person, not per vertex (per-vertex colours switch the lighting off).
+The number of points per person is constant, so that RViz reuses its buffers. Colours are per
+person, because RViz does not shade markers with colours per vertex.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from decomr_ros.messages.cdr import CdrWriter
 __all__ = ['MeshMarkers', 'marker_array_message']
 
 NAMESPACE = 'human_meshes'
-# RViz drops a marker that is not renewed in this time: nobody stays when the camera stops.
+# RViz removes a marker that is not updated in this time, e.g. when the camera stops.
 LIFETIME_S = 1
-# A geometry_msgs/Point as bytes: three float64, wherever it lies.
+# A geometry_msgs/Point as bytes: three float64 without alignment.
 POINT = np.dtype('V24')
 
 
 class MeshMarkers:
-    """Writes the markers of successive images; remembers who has to be deleted.
+    """Serialises the markers of successive images and deletes people who have left.
 
     Attributes:
-        corners: (3 F,) int64 vertex of each corner of each triangle.
+        corners: (3 F,) int64 vertex index of each corner of each triangle.
     """
 
     def __init__(self, faces: np.ndarray) -> None:
-        """Takes the topology.
+        """Stores the faces and checks the template.
 
         Args:
             faces: (F, 3) vertex indices.
 
         Raises:
-            RuntimeError: this ROS distribution's Marker has other fields than the template.
+            RuntimeError: Marker of this ROS distribution has other fields than the template.
         """
         check_shape('faces', faces, (None, 3))
         self.corners = np.ascontiguousarray(faces, np.int64).ravel()
@@ -56,10 +56,10 @@ class MeshMarkers:
         _check_template()
 
     def serialize(self, header: Header, vertices: Mapping[int, np.ndarray]) -> bytes:
-        """The serialised MarkerArray of one image, to be given to `publish`.
+        """The serialised MarkerArray of one image, for `publish`.
 
-        People shown before who are not in it are deleted. A mesh with a number that is not
-        finite is left out: it would take RViz down.
+        Markers of people who are no longer present are deleted. A mesh with values that are not
+        finite is left out, because it would crash RViz.
 
         Args:
             header: stamp and frame of the image.
@@ -77,18 +77,18 @@ class MeshMarkers:
                                    list(finite.values()), self.corners)
 
     def clear(self, header: Header) -> bytes:
-        """The serialised MarkerArray that deletes everybody shown."""
+        """The serialised MarkerArray that deletes all markers."""
         return self.serialize(header, {})
 
 
 def marker_array_message(header: Header, points: Mapping[int, np.ndarray],
                          gone: Sequence[int] = ()) -> MarkerArray:
-    """The same message made slowly, from message objects: the reference for the template.
+    """The same message built from message objects: the slow reference for the template.
 
     Args:
         header: stamp and frame of the image.
         points: (P, 3) metres, the corners of all triangles, by track id.
-        gone: ids to delete.
+        gone: ids of markers to delete.
     """
     message = MarkerArray()
     for track_id in (*points, *gone):
@@ -111,7 +111,7 @@ def _rgba(track_id: int) -> tuple[float, float, float, float]:
 
 
 class _Template(NamedTuple):
-    """A serialised MarkerArray and the places of what changes in it."""
+    """A serialised MarkerArray and the offsets of its variable parts."""
 
     key: tuple[str, tuple[int, ...], tuple[int, ...]]
     buffer: bytearray
@@ -121,51 +121,51 @@ class _Template(NamedTuple):
 
     def fill(self, sec: int, nanosec: int, vertices: Sequence[np.ndarray],
              corners: np.ndarray) -> bytes:
-        """The bytes with this stamp, and at the points (P,) `corners` of each (V, 3) person."""
+        """The bytes with this stamp and with the vertices (V, 3) of each person at `corners`."""
         for offset in self.stamp_offsets:
             struct.pack_into('<iI', self.buffer, offset, sec, nanosec)
         for target, source in zip(self.points, vertices, strict=True):
-            # One copy per point: nine times as fast as source[corners], which goes by numbers.
-            # Clipping changes nothing, it only lets `take` write without a buffer of its own.
+            # Copies whole points, nine times as fast as source[corners], which copies numbers.
+            # mode='clip' has no effect except that `take` writes to `out` without a buffer.
             points = np.ascontiguousarray(source, '<f8').view(POINT).ravel()
             np.take(points, corners, out=target, mode='clip')
         return bytes(self.buffer)
 
 
 def _check_template() -> None:
-    """Compares a small template with the message library's own bytes, about 1 ms."""
+    """Compares a small template with the message library's result, in about 1 ms."""
     header, triangle = Header(frame_id='camera'), np.arange(9.0).reshape(3, 3)
     template = _make_template(header.frame_id, (1, 2), (3,), 3)
     fast = deserialize_message(
         template.fill(0, 0, [triangle, triangle], np.arange(3)), MarkerArray)
     slow = serialize_message(marker_array_message(header, {1: triangle, 2: triangle}, (3,)))
     if fast != deserialize_message(slow, MarkerArray):
-        raise RuntimeError('visualization_msgs/Marker of this ROS distribution has other fields '
-                           'than decomr_ros/messages/markers.py writes; set publish_markers to '
-                           'false')
+        raise RuntimeError('visualization_msgs/Marker of this ROS distribution does not have the '
+                           'fields that decomr_ros/messages/markers.py writes; set '
+                           'publish_markers to false')
 
 
 def _make_template(frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...],
                    num_points: int) -> _Template:
     writer = CdrWriter()
     writer.numbers('I', len(ids) + len(gone))
-    stamps, places = [], []
+    stamp_offsets, point_offsets = [], []
     for index, track_id in enumerate((*ids, *gone)):
         is_shown = index < len(ids)
-        stamp, place = _write_marker(writer, frame_id, track_id,
-                                     Marker.ADD if is_shown else Marker.DELETE,
-                                     num_points if is_shown else 0)
-        stamps.append(stamp)
+        stamp_offset, point_offset = _write_marker(writer, frame_id, track_id,
+                                                   Marker.ADD if is_shown else Marker.DELETE,
+                                                   num_points if is_shown else 0)
+        stamp_offsets.append(stamp_offset)
         if is_shown:
-            places.append(place)
+            point_offsets.append(point_offset)
     buffer = bytearray(writer.joined())
-    points = [np.ndarray(num_points, POINT, buffer, place) for place in places]
-    return _Template((frame_id, ids, gone), buffer, stamps, points)
+    points = [np.ndarray(num_points, POINT, buffer, offset) for offset in point_offsets]
+    return _Template((frame_id, ids, gone), buffer, stamp_offsets, points)
 
 
 def _write_marker(writer: CdrWriter, frame_id: str, track_id: int, action: int,
                   num_points: int) -> tuple[int, int]:
-    """Writes the fields of visualization_msgs/Marker in order; places of stamp and points."""
+    """Writes the fields of visualization_msgs/Marker; returns the offsets of stamp and points."""
     stamp = writer.numbers('i', 0)
     writer.numbers('I', 0)
     writer.text(frame_id)

@@ -1,6 +1,6 @@
-"""Our messages from and to the plain structures of decomr_core. Nothing here keeps state.
+"""Converts the messages of this package from and to the structures of decomr_core; stateless.
 
-Stamps and frame ids are never made up: they are the source image's header, copied.
+Stamps and frame ids are copied from the header of the image.
 """
 
 from __future__ import annotations
@@ -30,34 +30,33 @@ __all__ = ['camera_info_message', 'human_mesh_array_message', 'human_meshes_from
            'intrinsics_from_camera_info', 'mesh_topology_message', 'nanoseconds_from_stamp',
            'serialized_human_meshes']
 
-# What a mesh read back has for an IUV crop.
+# IUV crop of a mesh that was read from a message.
 NO_IUV = np.zeros((3, 1, 1), np.float32)
 
 
 def nanoseconds_from_stamp(stamp: Time) -> int:
-    """A ROS stamp as nanoseconds since its clock's epoch."""
+    """A ROS stamp in nanoseconds since its clock's epoch."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
 def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
                                 is_rectified: bool = False) -> np.ndarray | None:
-    """The pinhole matrix of an image, region of interest and binning of the driver applied.
+    """The pinhole matrix of an image, with the driver's region of interest and binning applied.
 
-    Lens distortion is left out: feed a rectified image where it matters.
+    Lens distortion is not considered.
 
     Args:
-        message: the calibration that came with the image.
-        width: of the image itself, px.
-        height: of the image itself, px.
-        is_rectified: the image is rectified: P holds, not K.
+        message: the calibration of the image.
+        width: of the published image, px.
+        height: of the published image, px.
+        is_rectified: the image is rectified: P is used instead of K.
 
     Returns:
-        (3, 3) float64 pinhole matrix, px; None where the camera is not calibrated, which
-        CameraInfo says by K[0] == 0.
+        (3, 3) float64 pinhole matrix, px; None if the camera is not calibrated (K[0] == 0 or
+        P[0] == 0).
 
     Raises:
-        ValueError: the calibration is of another resolution than the image, or is no
-            calibration at all.
+        ValueError: the calibration is invalid, or of another resolution than the image.
     """
     numbers = np.asarray(message.p, float).reshape(3, 4)[:, :3] if is_rectified else np.asarray(
         message.k, float).reshape(3, 3)
@@ -66,7 +65,7 @@ def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
         return None
     binning = np.array([max(1, message.binning_x), max(1, message.binning_y)], float)
     region = message.roi
-    # A region of 0 by 0 stands for the whole image (sensor_msgs/CameraInfo).
+    # A region of size 0 means the whole image (sensor_msgs/CameraInfo).
     full_size = (region.width, region.height) if region.width and region.height else (
         message.width, message.height)
     expected = np.floor(np.asarray(full_size) / binning)
@@ -89,7 +88,7 @@ def camera_info_message(header: Header, intrinsics: np.ndarray, width: int, heig
         intrinsics: (3, 3) pinhole matrix, px.
         width: of the image, px.
         height: of the image, px.
-        distortion: coefficients of the model; none means zeros of plumb_bob.
+        distortion: coefficients of the model; empty: zero coefficients of plumb_bob.
         distortion_model: sensor_msgs name.
     """
     projection = np.zeros((3, 4))
@@ -103,12 +102,12 @@ def camera_info_message(header: Header, intrinsics: np.ndarray, width: int, heig
 
 def human_mesh_array_message(header: Header, meshes: Sequence[HumanMesh],
                              topology_hash: str) -> HumanMeshArray:
-    """Everybody seen in one image; nobody gives an empty array.
+    """The meshes of one image; an empty array if there are none.
 
     Args:
         header: stamp and frame of the image.
         meshes: the people.
-        topology_hash: hash of the body whose vertices they have.
+        topology_hash: hash of the topology of their meshes.
     """
     return HumanMeshArray(header=header, topology_hash=topology_hash,
                           meshes=[_mesh_message(mesh) for mesh in meshes])
@@ -116,15 +115,15 @@ def human_mesh_array_message(header: Header, meshes: Sequence[HumanMesh],
 
 def serialized_human_meshes(header: Header, meshes: Sequence[HumanMesh],
                             topology_hash: str) -> bytes:
-    """What the message library makes of `human_mesh_array_message`, in half of the time.
+    """Serialised `human_mesh_array_message`, in half the time of the message library.
 
     Args:
         header: stamp and frame of the image.
         meshes: the people.
-        topology_hash: hash of the body whose vertices they have.
+        topology_hash: hash of the topology of their meshes.
 
     Returns:
-        The serialised message, to be given to `publish`.
+        The serialised message, for `publish`.
     """
     writer = CdrWriter()
     writer.numbers('i', header.stamp.sec)
@@ -138,16 +137,16 @@ def serialized_human_meshes(header: Header, meshes: Sequence[HumanMesh],
 
 
 def human_meshes_from_message(message: HumanMeshArray) -> list[HumanMesh]:
-    """The people of a message; their IUV crops are not part of it and come back empty.
+    """The people of a message; IUV crops are not part of the message and are empty.
 
     Raises:
-        ValueError: a mesh whose numbers do not make whole points.
+        ValueError: the length of an array of points is not a multiple of 3.
     """
     return [_mesh_from_message(mesh) for mesh in message.meshes]
 
 
 def mesh_topology_message(topology: Topology) -> MeshTopology:
-    """What stays the same in every mesh: faces, UV, parts, names. The stamp is left at zero."""
+    """The data that all meshes share: faces, UV, parts, names. The stamp is zero."""
     uv_map = topology.uv_map
     return MeshTopology(
         body_name=topology.name, hash=topology.hash, num_vertices=len(topology.v_template),
@@ -169,7 +168,7 @@ def _mesh_message(mesh: HumanMesh) -> HumanMeshMessage:
 
 
 def _write_mesh(writer: CdrWriter, mesh: HumanMesh) -> None:
-    """Writes the fields of HumanMesh in order."""
+    """Writes the fields of decomr/HumanMesh in order."""
     writer.numbers('i', mesh.track_id)
     writer.numbers('f', mesh.score, *mesh.box)
     writer.numbers('d', *mesh.translation)
@@ -184,7 +183,8 @@ def _mesh_from_message(message: HumanMeshMessage) -> HumanMesh:
     for name in ('vertices', 'joints'):
         if len(getattr(message, name)) % 3:
             raise ValueError(f'mesh {message.id}: {name} has {len(getattr(message, name))} '
-                             'numbers, not a multiple of 3; it was not made by decomr')
+                             'numbers, expected a multiple of 3; the message was not published '
+                             'by decomr')
     point = message.translation
     return HumanMesh(
         track_id=message.id, score=message.score, box=np.array(message.box),
@@ -197,6 +197,6 @@ def _mesh_from_message(message: HumanMeshMessage) -> HumanMesh:
 
 
 def _array(typecode: str, numbers: Any) -> array.array:
-    """A flat array.array: the one type rclpy takes without looking at each element."""
+    """A flat array.array; rclpy checks the elements of any other type one by one."""
     return array.array(typecode, np.ascontiguousarray(
         np.asarray(numbers), np.dtype(typecode)).tobytes())

@@ -1,4 +1,4 @@
-"""Everybody's vertices as one sensor_msgs/PointCloud2, for obstacle layers and viewers."""
+"""The vertices of all people as one sensor_msgs/PointCloud2, for obstacle layers and viewers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ['POINT', 'point_cloud_message', 'points_of_meshes']
 
-POINT = np.dtype({'names': ['x', 'y', 'z', 'id', 'visible', 'part'],
-                  'formats': ['<f4', '<f4', '<f4', '<i4', 'u1', 'u1'],
-                  'offsets': [0, 4, 8, 12, 16, 17], 'itemsize': 20})
+# Name, NumPy type, type of PointField and offset (bytes) of each field.
+_FIELDS = (('x', '<f4', PointField.FLOAT32, 0), ('y', '<f4', PointField.FLOAT32, 4),
+           ('z', '<f4', PointField.FLOAT32, 8), ('id', '<i4', PointField.INT32, 12),
+           ('visible', 'u1', PointField.UINT8, 16), ('part', 'u1', PointField.UINT8, 17))
+
+POINT = np.dtype({'names': [name for name, _, _, _ in _FIELDS],
+                  'formats': [format_ for _, format_, _, _ in _FIELDS],
+                  'offsets': [offset for _, _, _, offset in _FIELDS], 'itemsize': 20})
 """One point: metres in the camera optical frame (REP-103), the person's id, whether the camera
 sees the vertex, and its part of the body (index into MeshTopology.part_names)."""
 
-_DATATYPES = {'<f4': PointField.FLOAT32, '<i4': PointField.INT32, '|u1': PointField.UINT8}
-
 
 def points_of_meshes(meshes: Mapping[int, HumanMesh], parts: np.ndarray) -> np.ndarray:
-    """The vertices of all people, one person behind the other.
+    """The vertices of all people, one person after the other.
 
     Args:
         meshes: metric people by id.
@@ -49,11 +52,11 @@ def point_cloud_message(header: Header, points: np.ndarray) -> PointCloud2:
 
     Args:
         header: stamp and frame of the image.
-        points: (N,) of the type `POINT`, finite; none gives an empty cloud.
+        points: (N,) of the type `POINT`, finite.
     """
-    fields = [PointField(name=name, offset=POINT.fields[name][1], count=1,
-                         datatype=_DATATYPES[POINT[name].str]) for name in POINT.names]
-    # Anything but array.array is checked element by element.
+    fields = [PointField(name=name, offset=offset, count=1, datatype=datatype)
+              for name, _, datatype, offset in _FIELDS]
+    # rclpy checks the elements of any other type one by one.
     data = array.array('B')
     data.frombytes(points.view(np.uint8).data)
     return PointCloud2(header=header, height=1, width=len(points), fields=fields,

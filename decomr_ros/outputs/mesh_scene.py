@@ -1,6 +1,6 @@
-"""Markers and body frames of meshes that come from elsewhere: a recording or another machine.
+"""Markers from mesh messages of a recording or another machine.
 
-Everything is in the frame and at the stamp of the meshes' image, as the live node publishes it.
+They have the frame and the stamp of the meshes' image, as those of the live node.
 """
 
 from __future__ import annotations
@@ -33,51 +33,51 @@ class MeshScene:
     """
 
     def __init__(self, topology: MeshTopology, num_triangles: int = 0) -> None:
-        """Takes the topology.
+        """Stores the topology.
 
         Args:
             topology: of the meshes.
-            num_triangles: about how many triangles a person is shown with; 0: all. They are
-                chosen on the first person with a position, which takes some seconds.
+            num_triangles: approximate number of triangles per person; 0: all. They are selected
+                on the first person with a position, which takes some seconds.
 
         Raises:
-            ValueError: a topology whose faces are not triangles.
+            ValueError: the faces of the topology are not triangles.
         """
         self.hash = topology.hash
         faces = np.array(topology.faces, np.int64)
         if len(faces) % 3:
-            raise ValueError(f'topology has {len(faces)} face indices, not a multiple of 3; it '
-                             'was not made by decomr')
+            raise ValueError(f'topology has {len(faces)} face indices, expected a multiple of 3; '
+                             'the message was not published by decomr')
         self._faces, self._num_triangles = faces.reshape(-1, 3), num_triangles
         self._markers: MeshMarkers | None = None
 
     def people(self, array: HumanMeshArray) -> dict[int, HumanMesh]:
-        """The people of a message who have a position, by id.
+        """The people with a position, by id.
 
         Raises:
-            ValueError: meshes of another body than the topology, or broken ones.
+            ValueError: the meshes belong to another body than the topology, or are invalid.
         """
         if array.topology_hash != self.hash:
-            raise ValueError(f'meshes of the body {array.topology_hash[:12]}, but the topology is '
-                             f'of {self.hash[:12]}; use both topics of one node')
+            raise ValueError(f'the meshes belong to the body {array.topology_hash[:12]}, the '
+                             f'topology to {self.hash[:12]}; use both topics of one node')
         return placed_people(human_meshes_from_message(array))
 
     def markers(self, header: Header, people: dict[int, HumanMesh]) -> bytes:
-        """The serialised MarkerArray; people who are gone since the last one are deleted.
+        """The serialised MarkerArray; markers of people who have left are deleted.
 
         Args:
-            header: of the message of the meshes.
-            people: what `people` gives.
+            header: of the mesh message.
+            people: result of `people`.
         """
         if self._markers is None:
             if not people:
                 return serialize_message(MarkerArray())
-            self._markers = MeshMarkers(self._chosen_faces(next(iter(people.values()))))
+            self._markers = MeshMarkers(self._marker_faces(next(iter(people.values()))))
         return self._markers.serialize(
             header, {number: mesh.vertices for number, mesh in people.items()})
 
-    def _chosen_faces(self, mesh: HumanMesh) -> np.ndarray:
-        """(F, 3) the faces that are shown."""
+    def _marker_faces(self, mesh: HumanMesh) -> np.ndarray:
+        """The faces of the markers, (F, 3)."""
         if self._num_triangles == 0:
             return self._faces
         return decimate_faces(mesh.vertices, self._faces,

@@ -1,17 +1,17 @@
-"""What the node publishes: meshes with every image, the rest while it is wanted.
+"""The node's outputs: meshes with every image, the others while they have subscribers.
 
-| output | switch | made while somebody subscribes |
+| output | switch | content |
 |---|---|---|
-| `human_meshes`, `topology` | none | always |
-| `iuv`, `overlay` | `publish_iuv`, `publish_overlay` | pictures of everybody |
-| `iuv/compressed`, `overlay/compressed` | as those | the same as PNG and as JPEG |
-| `markers`, `vertices` | `publish_markers`, `publish_points` | people with a position only |
-| `/tf` | `publish_tf`, `tf_joints` | people with a position only; needs tf2_msgs |
-| `/humans/bodies/...` | `rep155` | everybody; needs hri_msgs |
+| `human_meshes`, `topology` | none, always published | all people |
+| `iuv`, `overlay` | `publish_iuv`, `publish_overlay` | images of all people |
+| `iuv/compressed`, `overlay/compressed` | the same | the same as PNG and JPEG |
+| `markers`, `vertices` | `publish_markers`, `publish_points` | people with a position |
+| `/tf` | `publish_tf`, `tf_joints` | people with a position; needs tf2_msgs |
+| `/humans/bodies/...` | `rep155` | all people; needs hri_msgs |
 
-Without a calibration a mesh has no position: put into space it would stand in the camera, where a
-robot takes it for an obstacle. Without a frame nobody knows where the camera is: what is only of
-use in space, `markers`, `vertices` and /tf, is not published for an image with an empty frame_id.
+Without a calibration a mesh has no position. In space it would appear at the camera, where a
+robot would take it for an obstacle. Without a frame the position of the camera is unknown.
+Therefore `markers`, `vertices` and /tf are not published for images with an empty frame_id.
 """
 
 from __future__ import annotations
@@ -49,44 +49,45 @@ if TYPE_CHECKING:
 
 __all__ = ['Outputs', 'people_by_id', 'placed_people']
 
-# Reliable reaches every kind of subscriber; a slow one loses the oldest, it blocks nobody.
+# Reliable is compatible with every subscriber. A slow subscriber loses the oldest messages; it
+# does not block the node.
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-# Type and switch of each topic that a parameter switches.
+# Type and parameter of each topic that a parameter switches.
 SWITCHED = {'iuv': (Image, 'publish_iuv'), 'markers': (MarkerArray, 'publish_markers'),
             'vertices': (PointCloud2, 'publish_points'),
             'overlay': (Image, 'publish_overlay'),
             'iuv/compressed': (CompressedImage, 'publish_iuv'),
             'overlay/compressed': (CompressedImage, 'publish_overlay')}
 FEWEST_TRIANGLES = 4
-"""No closed surface has fewer."""
+"""The smallest number of triangles of a closed surface."""
 
 
 class Outputs:
-    """The publishers, made when the node is configured and destroyed when it is cleaned up.
+    """The publishers, created when the node is configured and destroyed when it is cleaned up.
 
-    Not thread-safe: `update` is for the time between two images.
+    Not thread-safe: call `update` between two images.
 
     Attributes:
-        missing: why an output that was switched on after the start is not there; empty: all are.
+        missing: why an output that was switched on later is not available; empty if all are.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters,
                  topology: Topology) -> None:
-        """Makes the publishers; with `marker_triangles` this takes some seconds.
+        """Creates the publishers; with `marker_triangles` this takes some seconds.
 
         Args:
             node: their owner; they publish while it is active.
-            parameters: which of them are wanted.
-            topology: what is latched on `topology`.
+            parameters: the switches of the outputs.
+            topology: to be published on `topology`.
 
         Raises:
-            ImportError: messages of an output that is switched on are not installed.
-            RuntimeError: markers are wanted, but cannot be written for this ROS distribution.
+            ImportError: the message package of an enabled output is not installed.
+            RuntimeError: markers are enabled, but not supported for this ROS distribution.
         """
         self._node, self._parameters = node, parameters
         self._last_header = Header()
-        self._placed_header = Header()  # of the markers that are shown
+        self._placed_header = Header()  # of the last published markers
         self.missing = ''
         self._topology = mesh_topology_message(topology)
         self._faces, self._parts = topology.faces, topology.vertex_parts
@@ -99,16 +100,16 @@ class Outputs:
         self._switched = {name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
                           for name, (type_, _) in SWITCHED.items()}
         try:
-            self._make_wanted()
+            self._create_enabled()
         except (ImportError, RuntimeError):
             self.destroy()
             raise
 
     def update(self, parameters: NodeParameters) -> None:
-        """Follows changed parameters from the next image on; never raises.
+        """Applies changed parameters from the next image on; never raises.
 
-        People disappear from what is switched off. An output that cannot be made stays off, and
-        the log says why and what helps.
+        People are removed from outputs that are switched off. An output that is not available
+        stays off, and the log gives the reason and the remedy.
         """
         before, self._parameters = self._parameters, parameters
         if before.publish_markers and not parameters.publish_markers:
@@ -122,33 +123,33 @@ class Outputs:
             self._bodies = None
         missing = ''
         try:
-            self._make_wanted()
+            self._create_enabled()
         except (ImportError, RuntimeError) as error:
             missing = str(error)
-        if missing and missing != self.missing:  # not again with changes of anything else
+        if missing and missing != self.missing:  # not again after changes of other parameters
             self._node.get_logger().error(missing)
         self.missing = missing
 
     def publish_topology(self) -> None:
-        """Latches the topology; stamped now."""
+        """Publishes the topology, stamped with the current time."""
         self._topology.header.stamp = self._node.get_clock().now().to_msg()
         self._topology_publisher.publish(self._topology)
 
     def publish_meshes(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
-        """Publishes `human_meshes`, also if nobody is seen."""
+        """Publishes `human_meshes`, also without people."""
         self._last_header = header
         self._mesh_publisher.publish(
             serialized_human_meshes(header, meshes, self._topology.hash))
 
     def publish_pictures(self, header: Header, image: np.ndarray, meshes: Sequence[HumanMesh],
                          intrinsics: np.ndarray | None) -> None:
-        """Publishes everything else that is switched on and subscribed.
+        """Publishes the other outputs that are enabled and have subscribers.
 
         Args:
             header: stamp and frame of the image.
             image: (H, W, 3) uint8 RGB.
             meshes: the people in it.
-            intrinsics: (3, 3) px, or None.
+            intrinsics: (3, 3) px; None without a calibration.
         """
         self._publish_placed(header, meshes)
         if self._bodies is not None:
@@ -167,13 +168,13 @@ class Outputs:
                 self._switched[name].publish(message())
 
     def clear(self, header: Header) -> None:
-        """Takes everybody out of RViz and out of the list of tracked bodies."""
+        """Deletes all markers and clears the list of tracked bodies."""
         self._clear_markers(header)
         if self._bodies is not None:
             self._bodies.clear(header)
 
     def wait_until_sent(self, timeout: Duration) -> bool:
-        """Whether subscribers have all meshes, and know what is cleared, within the time."""
+        """Waits until subscribers have received all meshes and markers; False after a timeout."""
         deadline_s = time.monotonic() + timeout.nanoseconds / 1e9
         return all(publisher.wait_for_all_acked(
             Duration(seconds=max(0.0, deadline_s - time.monotonic())))
@@ -189,22 +190,25 @@ class Outputs:
                 output.destroy()
         self._frames = self._bodies = None
 
-    def _make_wanted(self) -> None:
-        """Makes what is switched on and not there yet.
+    def _create_enabled(self) -> None:
+        """Creates outputs that are enabled and do not exist yet.
 
         Raises:
-            ImportError: messages of an output are not installed; all others are made.
-            RuntimeError: markers cannot be written for this ROS distribution.
+            ImportError: the message package of an output is not installed; all others are created.
+            RuntimeError: markers are not supported for this ROS distribution.
         """
-        wanted, missing = self._parameters, []
-        for name, make, is_on in (('_frames', BodyFrames, wanted.publish_tf),
-                                  ('_bodies', Rep155Bodies, wanted.rep155)):
-            if is_on and getattr(self, name) is None:
-                try:
-                    setattr(self, name, make(self._node))
-                except ImportError as error:
-                    missing.append(str(error))
-        if wanted.publish_markers and self._markers is None:
+        parameters, missing = self._parameters, []
+        try:
+            if parameters.publish_tf and self._frames is None:
+                self._frames = BodyFrames(self._node)
+        except ImportError as error:
+            missing.append(str(error))
+        try:
+            if parameters.rep155 and self._bodies is None:
+                self._bodies = Rep155Bodies(self._node)
+        except ImportError as error:
+            missing.append(str(error))
+        if parameters.publish_markers and self._markers is None:
             self._markers = MeshMarkers(self._marker_faces)
         if missing:
             raise ImportError('; '.join(missing))
@@ -214,12 +218,12 @@ class Outputs:
             self._switched['markers'].publish(self._markers.clear(header))
 
     def _publish_placed(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
-        """`markers`, `vertices` and /tf: people whose position is known, in a frame."""
-        has_markers = self._markers is not None and self._is_wanted('markers')
+        """Publishes people with a position on `markers`, `vertices` and /tf."""
+        markers = self._markers if self._is_wanted('markers') else None
         has_points = self._is_wanted('vertices')
-        if not (has_markers or has_points or self._frames is not None):
+        if markers is None and not has_points and self._frames is None:
             return
-        if not header.frame_id:  # `Inputs` has stated that
+        if not header.frame_id:  # `Inputs` has warned of it
             if self._placed_header.frame_id:
                 self._clear_markers(self._placed_header)
                 self._placed_header = Header()
@@ -228,10 +232,10 @@ class Outputs:
         people = placed_people(meshes)
         if len(people) < len(meshes):
             self._node.get_logger().warning(
-                'people without a position are left out of markers, vertices and /tf; they have '
-                'one as soon as camera_info brings a calibration', once=True)
-        if has_markers:
-            self._switched['markers'].publish(self._markers.serialize(
+                'people without a position are left out of markers, vertices and /tf; people '
+                'have a position as soon as camera_info provides a calibration', once=True)
+        if markers is not None:
+            self._switched['markers'].publish(markers.serialize(
                 header, {track_id: mesh.vertices for track_id, mesh in people.items()}))
         if has_points:
             self._switched['vertices'].publish(
@@ -245,25 +249,25 @@ class Outputs:
 
 
 def _topic(node: LifecycleNode, name: str) -> str:
-    """The topic of an output; a compressed one follows the remapping of its picture."""
+    """The topic of an output; a compressed topic follows the remapping of the raw one."""
     base, slash, transport = name.partition('/')
     return f'{node.resolve_topic_name(base)}/{transport}' if slash else name
 
 
 def people_by_id(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
-    """The people by their id; by their place in the list where they are not tracked."""
+    """The people by id, or by their index in the list if they are not tracked."""
     return {mesh.track_id if mesh.track_id >= 0 else index: mesh
             for index, mesh in enumerate(meshes)}
 
 
 def placed_people(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
-    """Those whose position is known, by id; a mesh that is not finite is left out."""
+    """The people with a position, by id; meshes that are not finite are left out."""
     return {track_id: mesh for track_id, mesh in people_by_id(meshes).items()
             if mesh.is_metric and np.isfinite(mesh.vertices).all()}
 
 
 def _marker_faces(topology: Topology, num_triangles: int) -> np.ndarray:
-    """(F, 3) the faces that RViz gets: about so many, 0 for all."""
+    """The faces of the markers, (F, 3): approximately `num_triangles`; 0: all."""
     if num_triangles == 0:
         return topology.faces
     return decimate_faces(topology.v_template, topology.faces,

@@ -1,7 +1,7 @@
-"""People as REP-155 (ROS4HRI) wants them: /humans/bodies/tracked and topics of each body.
+"""Publishes people as specified by REP-155 (ROS4HRI): the list of bodies and topics of each body.
 
-`hri_msgs` is not everywhere; this file alone imports it. REP-155 puts these topics in the global
-namespace; the name of a body carries the namespace of the node instead (`body_name`).
+`hri_msgs` is optional and imported only here. REP-155 puts these topics in the global namespace;
+therefore the name of a body contains the namespace of the node (`body_name`).
 
 | topic | type |
 |---|---|
@@ -10,14 +10,15 @@ namespace; the name of a body carries the namespace of the node instead (`body_n
 | `/humans/bodies/<body>/cropped` | sensor_msgs/Image, rgb8 |
 | `/humans/bodies/<body>/skeleton2d` | hri_msgs/Skeleton2D |
 
-The REP's text has sensor_msgs/RegionOfInterest for `roi`, but libhri reads the normalized one; the
-plain one is taken where hri_msgs has no other. The topics of a body exist while it is seen; they
-are filled while somebody subscribes.
+For `roi` the REP specifies sensor_msgs/RegionOfInterest, but libhri reads the normalized type. The
+former is used only if hri_msgs lacks the latter. The topics of a body exist while the body is in
+view; messages are published while there are subscribers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,8 @@ __all__ = ['BODIES', 'Rep155Bodies', 'SKELETON_JOINTS', 'cut_out', 'skeleton_poi
 
 BODIES = '/humans/bodies'
 QOS = QoSProfile(depth=5)
-# hri_msgs/Skeleton2D's constants and the joints of SMPL that they are. Nose, eyes and ears are
-# no joints of SMPL: they stay at confidence 0.
+# Constants of hri_msgs/Skeleton2D and the corresponding joints of SMPL. SMPL has no nose, eyes and
+# ears; their confidence is 0.
 SKELETON_JOINTS = {
     'NECK': 'neck', **{f'{side.upper()}_{joint.upper()}': f'{side}_{joint}'
                        for side in ('right', 'left')
@@ -54,10 +55,10 @@ NUM_SKELETON_POINTS = 18
 
 
 class Rep155Bodies:
-    """The publishers of everybody in view; those of people who left are destroyed."""
+    """The publishers of all people in view; those of people who have left are destroyed."""
 
     def __init__(self, node: Node) -> None:
-        """Makes the publisher of the list.
+        """Creates the publisher of the list.
 
         Raises:
             ImportError: hri_msgs is not installed.
@@ -70,40 +71,40 @@ class Rep155Bodies:
 
     def publish(self, header: Header, image: np.ndarray, meshes: Mapping[int, HumanMesh],
                 intrinsics: np.ndarray | None) -> None:
-        """Publishes the list, and what is subscribed of each body.
+        """Publishes the list, and for each body the topics with subscribers.
 
         Args:
             header: stamp and frame of the image.
             image: (H, W, 3) uint8 RGB.
-            meshes: people by id; their position need not be known.
-            intrinsics: (3, 3) px, or None.
+            meshes: people by id, with or without a position.
+            intrinsics: (3, 3) px; None without a calibration.
         """
         bodies = {body_name(self._node.get_namespace(), track_id): mesh
                   for track_id, mesh in meshes.items()}
-        self._follow(bodies)
+        self._update_publishers(bodies)
         self._list.publish(self._messages.IdsList(header=header, ids=list(bodies)))
         for body, mesh in bodies.items():
-            made: dict[str, Callable[[], Any]] = {
-                'roi': lambda mesh=mesh: self._region(header, image, mesh),
-                'cropped': lambda mesh=mesh: _cropped(header, image, mesh),
-                'skeleton2d': lambda mesh=mesh: self._skeleton(header, image, mesh, intrinsics)}
-            for topic, make in made.items():
+            makers: dict[str, Callable[[], Any]] = {
+                'roi': partial(self._region, header, image, mesh),
+                'cropped': partial(_cropped, header, image, mesh),
+                'skeleton2d': partial(self._skeleton, header, image, mesh, intrinsics)}
+            for topic, make in makers.items():
                 publisher = self._bodies[body][topic]
                 if publisher.get_subscription_count() and (message := make()) is not None:
                     publisher.publish(message)
 
     def clear(self, header: Header) -> None:
-        """Says that nobody is tracked any more; the bodies' topics end."""
-        self._follow({})
+        """Publishes an empty list and destroys the publishers of the bodies."""
+        self._update_publishers({})
         self._list.publish(self._messages.IdsList(header=header, ids=[]))
 
     def destroy(self) -> None:
         """Destroys all publishers."""
-        self._follow({})
+        self._update_publishers({})
         self._node.destroy_publisher(self._list)
 
-    def _follow(self, bodies: Mapping[str, HumanMesh]) -> None:
-        """Makes publishers for people who came, destroys those of people who left."""
+    def _update_publishers(self, bodies: Mapping[str, HumanMesh]) -> None:
+        """Creates publishers for new people and destroys those of people who have left."""
         for body in [body for body in self._bodies if body not in bodies]:
             for publisher in self._bodies.pop(body).values():
                 self._node.destroy_publisher(publisher)
@@ -115,20 +116,20 @@ class Rep155Bodies:
                                       for topic, type_ in types.items()}
 
     def _make(self, type_: type, topic: str) -> Publisher:
-        # Without events it never enters the executor's wait set: people come and go on the
-        # worker thread.
+        # Without events, publishers are not in the executor's wait set, so the worker thread can
+        # create and destroy them.
         return self._node.create_publisher(
             type_, f'{BODIES}/{topic}', QOS,
             event_callbacks=PublisherEventCallbacks(use_default_callbacks=False))
 
     def _region(self, header: Header, image: np.ndarray, mesh: HumanMesh) -> Any:
-        """The person's box, in the type that this hri_msgs has."""
+        """The person's box in the type of `roi`."""
         height, width = image.shape[:2]
         if self._region_type is RegionOfInterest:
             left, top, right, bottom = _whole_pixels(mesh.box, width, height)
             return RegionOfInterest(x_offset=left, y_offset=top, width=right - left,
                                     height=bottom - top)
-        # The edges of the image are half a pixel outside of its first and last pixel's centre.
+        # The image extends half a pixel beyond the centres of its outer pixels.
         shares = np.clip((mesh.box + 0.5) / ((width, height) * 2), 0, 1)
         left, top, right, bottom = shares.tolist()
         return self._region_type(header=header, xmin=left, ymin=top, xmax=right, ymax=bottom,
@@ -146,7 +147,7 @@ class Rep155Bodies:
 
 
 def cut_out(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The part (h, w, 3) of an image (H, W, 3) in a box (4,), px; may be empty."""
+    """The part (h, w, 3) of an image (H, W, 3) inside a box (4,), px; may be empty."""
     left, top, right, bottom = _whole_pixels(box, image.shape[1], image.shape[0])
     return image[top:bottom, left:right]
 
@@ -159,12 +160,12 @@ def skeleton_points(mesh: HumanMesh, width: int, height: int, intrinsics: np.nda
         mesh: a person.
         width: of the image, px.
         height: of the image, px.
-        intrinsics: (3, 3) px, or None.
+        intrinsics: (3, 3) px; None without a calibration.
         places: index of each of `SKELETON_JOINTS` in the result.
 
     Returns:
-        (18, 3) x and y as a share of the image from its top left corner, and the confidence: the
-        person's score, 0 for joints that are unknown or outside the image (x and y are then 0).
+        (18, 3) x and y as shares of the image from its top left corner, and the confidence: the
+        person's score; all 0 for joints that are unknown or outside the image.
     """
     joints = points_in_image(mesh.joints, mesh, intrinsics)[:, :2]
     shares = (joints + 0.5) / (width, height)  # the centre of the top left pixel is (0, 0)
@@ -177,13 +178,13 @@ def skeleton_points(mesh: HumanMesh, width: int, height: int, intrinsics: np.nda
 
 
 def _cropped(header: Header, image: np.ndarray, mesh: HumanMesh) -> Image | None:
-    """The person's part of the image; None where it holds no pixel."""
+    """The part of the image inside the person's box; None if it is empty."""
     part = cut_out(image, mesh.box)
     return image_message(header, part, 'rgb8') if part.size else None
 
 
 def _whole_pixels(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
-    """First column and row, and those behind the last, of the pixels that a box (4,) touches."""
+    """Range of the pixels that a box (4,) touches: left, top, and exclusive right, bottom."""
     edges = np.clip(box + 0.5, 0, (width, height) * 2)
     left, top = np.floor(edges[:2]).astype(int).tolist()
     right, bottom = np.ceil(edges[2:]).astype(int).tolist()

@@ -74,7 +74,7 @@ def test_meshes_written_as_bytes_are_what_the_message_library_writes(
 def test_a_message_whose_numbers_make_no_points_is_refused() -> None:
     message = human_mesh_array_message(Header(), [make_mesh()], '')
     message.meshes[0].vertices = message.meshes[0].vertices[:-1]
-    with pytest.raises(ValueError, match='not a multiple of 3'):
+    with pytest.raises(ValueError, match='expected a multiple of 3'):
         human_meshes_from_message(message)
 
 
