@@ -1,7 +1,7 @@
-"""Parameters as the fields of a dataclass: one entry says everything about one of them.
+"""Declares parameters as the fields of a dataclass, one entry per parameter.
 
-Out of the entry come the descriptor that `ros2 param describe` shows, the check of every change,
-the lines of the YAML file and the row of the table in the documentation.
+The entry generates the descriptor that `ros2 param describe` shows, the check of every change, the
+lines of the YAML file and the row of the table in the documentation.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ['Effect', 'ParameterEntry', 'descriptor', 'entries', 'parameter', 'problem',
            'table_text', 'unknown_text', 'watch_changes', 'yaml_text']
 
-# What ROS calls the types.
-TYPE_NAMES = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
-ARTICLES = {int: 'an'}
-# Lines of the YAML file are at most this long.
+# Names of the types in ROS.
+TYPE_NAMES: dict[type, str] = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+ARTICLES: dict[type, str] = {int: 'an'}
+# Maximum line length of the YAML file.
 YAML_WIDTH = 96
-# Parameters of every node, which rclpy reads, some of them in newer distributions alone.
+# Parameters that rclpy declares in every node, some of them only in newer distributions.
 RCLPY_PARAMETERS = ('use_sim_time', 'start_type_description_service')
 RCLPY_PREFIX = 'qos_overrides.'
 
@@ -46,28 +46,28 @@ class Effect(enum.Enum):
     NEXT_IMAGE = 'next image'
     """At any time, whatever the state."""
     CONFIGURE = 'configure'
-    """Only while the node is unconfigured; refused in the other states."""
+    """Only while the node is unconfigured; rejected in the other states."""
     START = 'start'
-    """Never: it is read when the process starts."""
+    """Never: the parameter is read only when the process starts."""
 
 
 @dataclass(frozen=True)
 class ParameterEntry:
-    """What is known of one parameter."""
+    """The definition of one parameter."""
 
     name: str
     default: bool | int | float | str
     meaning: str
-    """A phrase without a capital and a full stop, with the unit."""
+    """A phrase without an initial capital and a final full stop, with the unit."""
     effect: Effect
     choices: tuple[str, ...] = ()
-    """The values allowed of a string; none: any."""
+    """The allowed values of a string; empty: any."""
     range: tuple[float, float] | None = None
     """The smallest and the largest value of a number."""
 
     @property
     def allowed(self) -> str:
-        """The choices or the range, in words; empty where anything goes."""
+        """The choices or the range in words; empty if any value is allowed."""
         if self.range is not None:
             return f'{self.range[0]} to {self.range[1]}'
         return ', '.join(self.choices)
@@ -82,13 +82,16 @@ def parameter(default: bool | int | float | str, meaning: str, *,
 
 
 def entries(table: type) -> list[ParameterEntry]:
-    """The parameters of a dataclass whose fields were made with `parameter`, in its order."""
-    return [ParameterEntry(field.name, field.default, **field.metadata)
-            for field in fields(table)]
+    """The parameters of a dataclass whose fields were declared with `parameter`, in order."""
+    found = []
+    for field_ in fields(table):
+        default: Any = field_.default
+        found.append(ParameterEntry(field_.name, default, **field_.metadata))
+    return found
 
 
 def descriptor(entry: ParameterEntry) -> ParameterDescriptor:
-    """What `ros2 param describe` shows of a parameter."""
+    """The descriptor that `ros2 param describe` shows."""
     message = ParameterDescriptor(description=entry.meaning,
                                   read_only=entry.effect is Effect.START)
     constraints = []
@@ -107,42 +110,47 @@ def descriptor(entry: ParameterEntry) -> ParameterDescriptor:
 
 
 def problem(entry: ParameterEntry, value: Any) -> str:
-    """Why a value is not allowed, in one sentence; empty if it is."""
-    said = f'parameter {entry.name} is {value!r}'
-    if type(value) is not type(entry.default):
-        wanted = type(entry.default)
-        return f'{said}, expected {ARTICLES.get(wanted, "a")} {TYPE_NAMES[wanted]}'
+    """Why a value is not allowed, in one sentence; empty if it is allowed."""
+    seen = f'parameter {entry.name} is {value!r}'
+    expected_type: type = type(entry.default)
+    if type(value) is not expected_type:
+        return (f'{seen}, expected {ARTICLES.get(expected_type, "a")} '
+                f'{TYPE_NAMES[expected_type]}')
     if entry.choices and value not in entry.choices:
-        return f'{said}, expected one of: {", ".join(entry.choices)}'
-    if entry.range is not None and not entry.range[0] <= value <= entry.range[1]:
-        return f'{said}, expected {entry.allowed}'
+        return f'{seen}, expected one of: {", ".join(entry.choices)}'
+    if entry.range is not None and not _is_within(value, entry.range):
+        return f'{seen}, expected {entry.allowed}'
     return ''
+
+
+def _is_within(value: Any, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
 
 
 def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]], list[str]],
                   is_configured: Callable[[], bool],
                   changed: Callable[[frozenset[str]], None]) -> None:
-    """Checks every change of the parameters as a whole, and tells of those that were made.
+    """Checks every set of changes as a whole and reports accepted changes.
 
     Args:
-        node: it has declared the parameters.
+        node: the parameters are declared on it.
         table: the dataclass of the parameters.
-        refusals: what is wrong with values by name; a change is refused if it brings anything
-            new into this list.
-        is_configured: whether parameters that are read by configure are in use.
+        refusals: returns the problems of the values by name; changes that add a problem are
+            rejected.
+        is_configured: whether parameters that take effect in configure are in use.
         changed: called with the names after a change, on the executor's thread.
     """
     known = {entry.name: entry for entry in entries(table)}
 
     def check(changes: list[Parameter]) -> SetParametersResult:
-        """Refuses all of the changes, with every reason, if one is not allowed."""
+        """Rejects all changes, with every reason, if one is not allowed."""
         present = {name: node.get_parameter(name).value for name in known}
         new = {change.name: change.value for change in changes if change.name in known}
         own_name = node.get_fully_qualified_name()
         how = with_ros2_command(f'ros2 lifecycle set {own_name} cleanup',
-                                f'by the service {own_name}/change_state')
-        reasons = [f'parameter {name} is used by configure; deactivate and clean up the node '
-                   f'first ({how})'
+                                f'with the service {own_name}/change_state')
+        reasons = [f'parameter {name} takes effect when the node is configured; deactivate and '
+                   f'clean up the node first ({how})'
                    for name, value in new.items()
                    if known[name].effect is Effect.CONFIGURE and value != present[name]
                    and is_configured()]
@@ -151,27 +159,27 @@ def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]
         return SetParametersResult(successful=not reasons, reason='; '.join(reasons))
 
     def after(changes: list[Parameter]) -> None:
-        """Passes on the names of our own parameters."""
+        """Reports the names of the table's parameters."""
         names = frozenset(change.name for change in changes) & known.keys()
         if names:
             changed(names)
 
     node.add_on_set_parameters_callback(check)
     _call_after_changes(node, after)
-    _name_what_rclpy_refuses(node, known)
+    _add_names_to_refusals(node, known)
 
 
 def unknown_text(node: Node, table: type) -> str:
-    """Which parameters the node was given that it does not have; ROS 2 ignores them silently.
+    """A warning about given parameters that do not exist; ROS 2 ignores them silently.
 
     Args:
-        node: it has declared all of its parameters.
+        node: all of its parameters are declared.
         table: the dataclass of the parameters.
 
     Returns:
-        One line with the nearest name of each; empty where there are none.
+        One line with the most similar name of each; empty if there are none.
     """
-    # rclpy has no public way to ask for them; the name is the same from Foxy to Rolling.
+    # rclpy has no public interface for them; the name is the same from Foxy to Rolling.
     given = getattr(node, '_parameter_overrides', {})
     unknown = [name for name in given if not node.has_parameter(name)
                and name not in RCLPY_PARAMETERS and not name.startswith(RCLPY_PREFIX)]
@@ -179,11 +187,11 @@ def unknown_text(node: Node, table: type) -> str:
         return ''
     known = [entry.name for entry in entries(table)]
     hints = [_with_nearest(name, known) for name in unknown]
-    return f'ignored, as there are no such parameters: {", ".join(hints)}'
+    return f'ignored because there are no such parameters: {", ".join(hints)}'
 
 
 def table_text(table: type) -> str:
-    """The parameters as a table in Markdown."""
+    """The parameters as a Markdown table."""
     rows = ['| parameter | type | default | allowed | takes effect | meaning |',
             '|---|---|---|---|---|---|']
     for entry in entries(table):
@@ -195,7 +203,7 @@ def table_text(table: type) -> str:
 
 
 def yaml_text(table: type) -> str:
-    """The parameters with their defaults, one block of YAML each, indented by four spaces."""
+    """The parameters with their defaults as YAML, indented by four spaces."""
     blocks = []
     for entry in entries(table):
         lines = _wrapped(entry.meaning)
@@ -207,46 +215,48 @@ def yaml_text(table: type) -> str:
 
 
 def _call_after_changes(node: Node, after: Callable[[list[Parameter]], None]) -> None:
-    """Calls `after` once the values are in place; rclpy before Iron has no hook for that."""
+    """Calls `after` after the values have changed; rclpy before Iron has no hook for that."""
     if hasattr(node, 'add_post_set_parameters_callback'):
         node.add_post_set_parameters_callback(after)
         return
     set_atomically = node.set_parameters_atomically
 
-    def set_and_tell(changes: list[Parameter]) -> SetParametersResult:
-        """What the services of the parameters call, and `set_parameters` does not."""
-        result = set_atomically(changes)
+    def set_and_report(parameter_list: list[Parameter]) -> SetParametersResult:
+        """Called by the parameter services, but not by `set_parameters`."""
+        result = set_atomically(parameter_list)
         if result.successful:
-            after(changes)
+            after(parameter_list)
         return result
 
-    node.set_parameters_atomically = set_and_tell
+    # rclpy offers no other way to intercept the services.
+    node.set_parameters_atomically = set_and_report  # type: ignore[method-assign]
 
 
-def _name_what_rclpy_refuses(node: Node, known: Mapping[str, ParameterEntry]) -> None:
-    """Puts names into the refusals of rclpy itself, which has none for types and unknown names."""
+def _add_names_to_refusals(node: Node, known: Mapping[str, ParameterEntry]) -> None:
+    """Adds names to rclpy's rejections of types and unknown parameters, which have none."""
     set_atomically = node.set_parameters_atomically
 
-    def set_by_name(changes: list[Parameter]) -> SetParametersResult:
-        """What the services of the parameters call."""
-        names = [change.name for change in changes]
+    def set_with_names(parameter_list: list[Parameter]) -> SetParametersResult:
+        """Called by the parameter services."""
+        names = [change.name for change in parameter_list]
         try:
-            result = set_atomically(changes)
+            result = set_atomically(parameter_list)
         except ParameterNotDeclaredException:
             unknown = [name for name in names if not node.has_parameter(name)]
             raise ParameterNotDeclaredException(
                 [_with_nearest(name, known) for name in unknown]) from None
         if not result.successful and not any(name in result.reason for name in names):
-            found = [text for change in changes if change.name in known
+            found = [text for change in parameter_list if change.name in known
                      and (text := problem(known[change.name], change.value))]
             result.reason = '; '.join(found) or f'{", ".join(names)}: {result.reason}'
         return result
 
-    node.set_parameters_atomically = set_by_name
+    # rclpy offers no other way to intercept the services.
+    node.set_parameters_atomically = set_with_names  # type: ignore[method-assign]
 
 
 def _with_nearest(name: str, known: Iterable[str]) -> str:
-    """A name that does not exist, with the one that was meant perhaps."""
+    """A name that does not exist, with the most similar existing one."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f'{name} (nearest: {near[0]})' if near else name
 

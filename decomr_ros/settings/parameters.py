@@ -1,7 +1,7 @@
 """The node's parameters: names, defaults, meaning, limits, and when a change takes effect.
 
-A new parameter is one entry in `NodeParameters`; then `python -m decomr_ros.parameters
---page docs/parameters.md --yaml config/decomr.yaml` writes it into the page and the file.
+To add a parameter, add an entry to `NodeParameters` and run `python -m decomr_ros.parameters
+--page docs/parameters.md --yaml config/decomr.yaml`, which updates the page and the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ['CHOICES', 'ENTRIES', 'NodeParameters', 'declare_parameters', 'find_p
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """The values that the node works with; each entry says what it means."""
+    """The values of the node's parameters; each entry gives the meaning."""
 
     autostart: bool = parameter(
         True, 'configure and activate at start, without waiting for a lifecycle manager',
@@ -55,8 +55,8 @@ class NodeParameters:
         'person', 'how people are found: person (EfficientDet), whole-frame (one person fills '
                   'the image)', choices=tuple(DETECTORS), effect=Effect.CONFIGURE)
     detector_tiles: int = parameter(
-        1, 'n: the person detector also looks at n x n overlapping parts of the image, to find '
-           'people smaller than a tenth of its height; each part takes as long as the whole '
+        1, 'n: the person detector also runs on n x n overlapping tiles of the image, to find '
+           'people smaller than a tenth of its height; each tile takes as long as the whole '
            'image', range=(1, 4), effect=Effect.CONFIGURE)
     detector_stride: int = parameter(
         10, 'the detector runs on every n-th processed image; skipped images do not count. '
@@ -64,8 +64,8 @@ class NodeParameters:
             'detector runs on every image. The person detector runs in the background: n images '
             'are counted from its last result', range=(1, 1000))
     detector_period_s: float = parameter(
-        0.5, 'longest time from one image that the detector looks at to the next, s, where '
-             'detector_stride images take longer; 0: detector_stride alone decides',
+        0.5, 'longest time between two images on which the detector runs, s; it takes precedence '
+             'if detector_stride images take longer; 0: no limit',
         range=(0.0, 60.0))
     box_scale: float = parameter(
         1.2, 'side of the square crop divided by the longer side of the person box',
@@ -90,11 +90,12 @@ class NodeParameters:
                '(2 to 6 ms of a CPU core for 1280x720); iuv, overlay and boxes then refer to the '
                'undistorted image')
     use_boxes: bool = parameter(
-        False, 'take people from the topic boxes, published by another detector; the own '
-               'detector runs only while no boxes are recent enough', effect=Effect.CONFIGURE)
+        False, 'use boxes of people from the topic boxes, published by another detector; the '
+               "node's own detector runs only while no boxes are recent enough",
+        effect=Effect.CONFIGURE)
     boxes_type: str = parameter(
         'auto', 'message type of boxes; auto: the type that is published; '
-                'vision_msgs/Detection3DArray: that of depthai_ros_driver, whose boxes are in px',
+                'vision_msgs/Detection3DArray: from depthai_ros_driver, whose boxes are in px',
         choices=BOXES_TYPES, effect=Effect.CONFIGURE)
     boxes_width: int = parameter(
         0, 'width of the image that boxes refer to, px, if the detector resizes it; 0: the '
@@ -162,10 +163,10 @@ class NodeParameters:
         False, 'publish /humans/bodies/... of REP-155; needs the package hri_msgs')
 
     def __post_init__(self) -> None:
-        """Refuses values that are not allowed, or that contradict each other.
+        """Rejects values that are not allowed or that contradict each other.
 
         Raises:
-            ValueError: says which are allowed.
+            ValueError: the error gives the allowed values.
         """
         problems = find_problems(asdict(self))
         if problems:
@@ -177,7 +178,7 @@ CHOICES = {name: entry.choices for name, entry in ENTRIES.items() if entry.choic
 
 
 def find_problems(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with values by name, one sentence each."""
+    """The problems of the values by name, one sentence each."""
     problems = [found for name, entry in ENTRIES.items()
                 if (found := problem(entry, values[name]))]
     warn_s, error_s = values['frame_age_warn_s'], values['frame_age_error_s']
@@ -189,17 +190,17 @@ def find_problems(values: Mapping[str, Any]) -> list[str]:
 
 def declare_parameters(node: Node, is_configured: Callable[[], bool],
                        changed: Callable[[frozenset[str]], None]) -> str:
-    """Declares every parameter with its description; refuses wrong values from then on.
+    """Declares every parameter with its description and checks all later changes.
 
-    Warns of those that the node was given and does not have.
+    Logs a warning about given parameters that do not exist.
 
     Args:
         node: their owner.
-        is_configured: whether parameters that are read by configure are in use.
+        is_configured: whether parameters that take effect in configure are in use.
         changed: called with the names of parameters after a change.
 
     Returns:
-        That warning; empty where there is none.
+        The warning; empty if there is none.
     """
     for entry in ENTRIES.values():
         node.declare_parameter(entry.name, entry.default, descriptor(entry))
@@ -210,7 +211,7 @@ def declare_parameters(node: Node, is_configured: Callable[[], bool],
 
 
 def read_parameters(node: Node) -> NodeParameters:
-    """The present values.
+    """The current values.
 
     Raises:
         ValueError: one of them is not allowed.

@@ -102,7 +102,7 @@ def test_a_page_without_a_place_for_the_table_is_one_line_and_exit_code_2(
     (tmp_path / 'page.md').write_text('# Another page\n')
     assert parameters.main(['--page', str(tmp_path / 'page.md')]) == 2
     error = capsys.readouterr().err
-    assert 'put these two lines' in error
+    assert 'insert them where the table belongs' in error
     assert error.count('\n') == 1
     with pytest.raises(SystemExit, match='2'):
         parameters.main([])
