@@ -1,7 +1,7 @@
-"""When the want of a calibration is worth a warning: not in the first moments of the images.
+"""Delays the warning about a missing calibration at the start.
 
-A camera's driver publishes image and calibration at once, but the middleware connects the two
-topics one after the other, and some drivers publish the calibration more seldom than images.
+A camera driver publishes image and calibration together, but the middleware connects the two
+topics one after the other, and some drivers publish the calibration less often than images.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ import time
 
 __all__ = ['CalibrationWait']
 
-# So long after the first image without a calibration nothing is said, s.
+# No warning is given for this time after the first image without a calibration, s.
 WAIT_S = 2.0
 
 
 class CalibrationWait:
-    """Counts the images that have no calibration; asked by the worker, once for each of them."""
+    """Counts images without a calibration; called by the worker once per image."""
 
     def __init__(self) -> None:
-        """Before the first image."""
+        """Starts before the first image."""
         self._first_s: float | None = None
-        self._early, self._is_told = 0, False
+        self._early, self._has_warned = 0, False
 
     def count(self, is_absent: bool) -> int:
-        """One more image without: how many a warning is to count now; 0: it is too early.
+        """Counts an image without a calibration.
 
         Args:
-            is_absent: no calibration has come; False: one has, that does not suit the image.
+            is_absent: no calibration has arrived; False: one has, but it does not fit the image.
+
+        Returns:
+            The number of images that the warning must count now; 0: too early for a warning.
         """
         now_s = time.monotonic()
         if self._first_s is None:
@@ -34,11 +37,11 @@ class CalibrationWait:
         self._early += 1
         if is_absent and now_s - self._first_s < WAIT_S:
             return 0
-        count, self._early, self._is_told = self._early, 0, True
+        count, self._early, self._has_warned = self._early, 0, True
         return count
 
     def is_over(self) -> bool:
-        """One more image, with a calibration: whether a warning has just come to its end."""
-        was_told, self._is_told, self._early = self._is_told, False, 0
+        """Records an image with a calibration; returns whether this ends the warning."""
+        had_warned, self._has_warned, self._early = self._has_warned, False, 0
         self._first_s = 0.0 if self._first_s is None else self._first_s
-        return was_told
+        return had_warned

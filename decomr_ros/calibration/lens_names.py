@@ -1,7 +1,7 @@
-"""Lens models under other names than those of sensor_msgs, and with other numbers of coefficients.
+"""Recognises lens models with non-standard names or numbers of coefficients.
 
-OpenCV's models contain each other: `rational_polynomial` with zeros is `plumb_bob`. So a driver
-that mixes their names up can be understood; what is understood is told.
+OpenCV's models contain each other: `rational_polynomial` with zeros is `plumb_bob`. Therefore a
+wrong name can often be corrected; the correction is reported as a warning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decomr_core.geometry.distortion import MODELS
 
 __all__ = ['lens_model']
 
-# In lower case and without anything but letters and digits.
+# Names in lower case, letters and digits only.
 _SYNONYMS = {
     **dict.fromkeys(('plumbbob', 'radtan', 'radialtangential', 'brownconrady',
                      'modifiedbrownconrady'), 'plumb_bob'),
@@ -27,18 +27,18 @@ _FISHEYE_COEFFICIENTS = 4
 
 
 def lens_model(name: str, coefficients: Sequence[float]) -> tuple[str, list[float], str]:
-    """The model of sensor_msgs that a calibration means.
+    """The distortion model of a calibration by its name in sensor_msgs.
 
     Args:
-        name: as camera_info gives it.
-        coefficients: likewise.
+        name: distortion_model of camera_info.
+        coefficients: d of camera_info.
 
     Returns:
-        Name and coefficients, unchanged where nothing is known of them, and a warning, empty
-        where the name is the model's own.
+        Name and coefficients, unchanged if they are not recognised, and a warning, empty if they
+        are unchanged.
     """
     values = np.asarray(coefficients, np.float64).tolist()
-    if not any(values):  # no distortion, whatever the name
+    if not any(values):  # no distortion with any model
         return name, values, ''
     plain = ''.join(filter(str.isalnum, name.lower()))
     model = name if name in MODELS else _SYNONYMS.get(plain, name)
@@ -46,12 +46,13 @@ def lens_model(name: str, coefficients: Sequence[float]) -> tuple[str, list[floa
     if model == 'equidistant' and not any(values[_FISHEYE_COEFFICIENTS:]):
         kept = values[:_FISHEYE_COEFFICIENTS]
     elif model in ('plumb_bob', 'rational_polynomial') or (not name and len(values) > 4):
-        # Four without a name may be those of a fisheye lens as well.
+        # Four coefficients without a name could also be those of a fisheye lens.
         fitting = [known for known in ('plumb_bob', 'rational_polynomial')
                    if len(values) in MODELS[known]]
         model = fitting[0] if fitting else model
     if (model, len(kept)) == (name, len(values)):
         return name, values, ''
     return model, kept, (
-        f'camera_info has the distortion_model {name!r} with {len(values)} coefficients: taken '
-        f'for {model} with {len(kept)}; let the driver publish that (sensor_msgs/CameraInfo)')
+        f'camera_info has the distortion_model {name!r} with {len(values)} coefficients: read as '
+        f'{model} with {len(kept)}; configure the driver to publish these (sensor_msgs/'
+        'CameraInfo)')

@@ -1,1 +1,1 @@
-"""What the node takes in: images and what belongs to each of them."""
+"""The node's inputs: images and the messages that belong to each of them."""

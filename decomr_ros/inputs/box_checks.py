@@ -1,4 +1,4 @@
-"""What is left out of the boxes of another detector: counted by class, and told."""
+"""Counts and reports boxes of another detector that are left out."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 __all__ = ['BoxChecks']
 
-# So many classes are counted by name, and as many are named in a line of the log.
-MOST_CLASSES, MOST_NAMED = 40, 5
-# What a detector fills in and the node does not use.
+# Number of classes that are counted by name, and number that are named in a log line.
+MAX_CLASSES, MAX_NAMED = 40, 5
+# Fields that a detector may fill in but that the node does not use.
 UNUSED = {
-    'id': 'detections on {topic} bring ids, which are not used: people get the ids of this '
+    'id': 'detections on {topic} have ids, which are not used: people get the ids of this '
           "node's own tracker",
-    'theta': 'boxes on {topic} are turned (theta): the upright boxes around them are used',
-    'pose': 'detections on {topic} bring poses, which are not used',
+    'theta': 'boxes on {topic} are rotated (theta): the upright boxes around them are used',
+    'pose': 'detections on {topic} have poses, which are not used',
 }
 
 
 class BoxChecks:
-    """Counts and tells what is left out; any thread.
+    """Counts and reports detections that are left out; thread-safe.
 
     Attributes:
-        left_out: detections of other classes so far, by class id.
-        below_min_score: people's boxes that `min_score` has left out.
+        left_out: number of detections of other classes, by class id.
+        below_min_score: number of boxes of people below `min_score`.
     """
 
     def __init__(self, warnings: StandingWarnings, topic: str) -> None:
-        """Takes what it warns with and the full name of the topic."""
+        """Stores the warnings to update and the full name of the topic."""
         self._warnings, self._topic = warnings, topic
         self._lock = threading.Lock()
         self._class_ids: str | None = None
@@ -46,18 +46,18 @@ class BoxChecks:
         self.below_min_score = 0
 
     def look(self, found: FoundPeople, class_ids: str) -> None:
-        """Counts what a message has besides people.
+        """Counts the detections of a message that are not people.
 
         Args:
-            found: what was read of it.
-            class_ids: the parameter person_class_ids that it was read with.
+            found: the people and the other classes of the message.
+            class_ids: the parameter person_class_ids with which it was read.
         """
         with self._lock:
             if class_ids != self._class_ids:
                 self._class_ids, self._has_found = class_ids, False
             self._has_found |= len(found.people.boxes) > 0
             for name, count in found.other_classes.items():
-                is_counted = name in self.left_out or len(self.left_out) < MOST_CLASSES
+                is_counted = name in self.left_out or len(self.left_out) < MAX_CLASSES
                 self.left_out[name if is_counted else '(others)'] += count
         self._warnings.end_soon('bad_boxes')
         for field in found.unused:
@@ -69,18 +69,18 @@ class BoxChecks:
                                     f'{self._topic} are left out: not in person_class_ids '
                                     f'({class_ids})')
         elif found.other_classes:
-            self._warnings.hold('boxes_class', self._nobody(class_ids),
+            self._warnings.hold('boxes_class', self._no_person_text(class_ids),
                                sum(found.other_classes.values()))
 
     def usable(self, people: Detections, width: int, height: int, settings: NodeParameters
                ) -> Detections:
-        """The people of an image whose boxes belong to it and are sure enough.
+        """The people whose boxes are inside the image and have a score of at least `min_score`.
 
-        A box whose centre is outside the image is left out: the detector looks at an image of
-        another size.
+        A box whose centre is outside the image is left out: it refers to an image of another
+        size.
 
         Args:
-            people: boxes in px of the image as the camera took it.
+            people: boxes in px of the camera image (not undistorted).
             width: of the image, px.
             height: of the image, px.
             settings: the parameters.
@@ -92,21 +92,21 @@ class BoxChecks:
             self._warnings.hold(
                 'boxes_size', f'{(~is_inside).sum()} boxes on {self._topic} have their centre '
                 f'outside the image of {width}x{height} px, up to x {farthest[0]:.0f}, y '
-                f'{farthest[1]:.0f}, and are left out: they are of an image of another size; '
-                'give the detector the image that this node gets, or set boxes_width, '
-                'boxes_height and boxes_fit to how the detector has resized it',
+                f'{farthest[1]:.0f}, and are left out: they refer to an image of another size; '
+                'run the detector on the image topic of this node, or set boxes_width, '
+                'boxes_height and boxes_fit to how the detector resizes it',
                 int((~is_inside).sum()))
         elif len(people.boxes):
             self._warnings.end_soon('boxes_size')
-        is_sure = people.scores >= settings.min_score
-        if not is_sure.all():
-            self.below_min_score += int((~is_sure).sum())
+        is_confident = people.scores >= settings.min_score
+        if not is_confident.all():
+            self.below_min_score += int((~is_confident).sum())
             self._warnings.note('boxes_min_score', f'boxes on {self._topic} below min_score '
                                                    f'({settings.min_score:g}) are left out')
-        return people.at(np.flatnonzero(is_inside & is_sure))
+        return people.at(np.flatnonzero(is_inside & is_confident))
 
     def values(self) -> dict[str, str]:
-        """The counts, as text by name, for /diagnostics; only what occurred."""
+        """The counts for /diagnostics, as text by name; only those that occurred."""
         with self._lock:
             values = {f'boxes_left_out_{name}': str(count)
                       for name, count in sorted(self.left_out.items())}
@@ -114,14 +114,14 @@ class BoxChecks:
             values['boxes_below_min_score'] = str(self.below_min_score)
         return values
 
-    def _nobody(self, class_ids: str) -> str:
-        """None of the detections so far is a person."""
+    def _no_person_text(self, class_ids: str) -> str:
+        """The warning that no detection so far is a person."""
         classes = ', '.join(f'{name} ({count})' for name, count in
-                            self.left_out.most_common(MOST_NAMED))
-        text = (f'no detection on {self._topic} is of a class in person_class_ids ({class_ids}); '
+                            self.left_out.most_common(MAX_NAMED))
+        text = (f'no detection on {self._topic} has a class in person_class_ids ({class_ids}); '
                 f'classes seen: {classes}. If one of them is a person, add it to '
                 'person_class_ids')
         if any(name.isdecimal() for name in self.left_out):
-            text += ('; among numbers, a person is 0 in the 80 classes of COCO (YOLO) and 1 in '
+            text += ('; with numbers, a person is 0 in the 80 classes of COCO (YOLO) and 1 in '
                      'the 91 (torchvision, TensorFlow)')
         return text

@@ -1,4 +1,4 @@
-"""What is guessed or ignored about an image that could be read."""
+"""Warnings about properties of decoded images that are assumed or ignored."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ __all__ = ['PICTURE_WARNINGS', 'picture_remarks']
 PICTURE_WARNINGS = ('image_encoding', 'image_bits', 'image_format', 'image_mosaic', 'image_exif')
 """The names of the warnings."""
 
-# OpenCV's names of numbers without a meaning, and what they are read as.
+# OpenCV's encodings without a colour order, and the encodings as which they are read.
 _UNTYPED = {'8UC1': 'mono8', '8UC3': 'bgr8', '8UC4': 'bgra8'}
-# A picture without a brighter number uses 12 of its 16 bits, or fewer.
+# If no upper byte reaches this value, the image uses at most 12 of its 16 bits.
 _TWELVE_OF_16_BITS = 1 << (12 - 8)
-# Every so many-th row and column tells how bright it is.
+# Step between the rows and columns whose brightness is checked.
 _STRIDE = 16
 _FORMAT_WORDS = {'jpeg': 'jpeg', 'jpg': 'jpeg', 'png': 'png'}
 
 
 def picture_remarks(message: Image | SerializedImage | CompressedImage, picture: np.ndarray
                     ) -> dict[str, str]:
-    """Texts of warnings by name, some of `PICTURE_WARNINGS`.
+    """The warnings about an image: texts by name, out of `PICTURE_WARNINGS`.
 
     Args:
         message: the image.
-        picture: (H, W, 3) uint8, what was read of it.
+        picture: (H, W, 3) uint8, the decoded image.
     """
     if isinstance(message, CompressedImage):
         return _of_compressed(message, picture)
     encoding, found = message.encoding, {}
     if encoding in _UNTYPED:
         found['image_encoding'] = (
-            f'image encoding {encoding} does not say what its numbers are: read as '
-            f'{_UNTYPED[encoding]}, as cv_bridge does; let the camera driver publish '
-            'rgb8, bgr8, mono8 or a bayer encoding')
+            f'image encoding {encoding} does not specify the colour order: read as '
+            f'{_UNTYPED[encoding]}, like cv_bridge; configure the camera driver to publish rgb8, '
+            'bgr8, mono8 or a bayer encoding')
     elif encoding not in ENCODINGS:
-        found['image_encoding'] = (f'image encoding {encoding} is converted by cv_bridge; let '
-                                   'the camera driver publish rgb8 or bgr8')
+        found['image_encoding'] = (f'image encoding {encoding} is converted by cv_bridge; '
+                                   'configure the camera driver to publish rgb8 or bgr8')
     if encoding.endswith('16'):
         found.update(_of_bits(encoding, picture))
     return found
@@ -59,7 +59,7 @@ def _of_compressed(message: CompressedImage, picture: np.ndarray) -> dict[str, s
     if kind not in named:
         found['image_format'] = (
             f'the compressed image has the format {text!r}, but its data are {kind}: read as '
-            f'{kind}; let the driver put {kind} into the field format')
+            f'{kind}; configure the driver to set the field format to {kind}')
     encoding = text.partition(';')[0].strip()
     if encoding.startswith('bayer_') and kind == 'jpeg':
         found['image_mosaic'] = (
@@ -69,19 +69,18 @@ def _of_compressed(message: CompressedImage, picture: np.ndarray) -> dict[str, s
     orientation = exif_orientation(message.data)
     if orientation != ORIENTATION_AS_STORED:
         found['image_exif'] = (
-            f'the JPEG says by EXIF (orientation {orientation}) that it is to be turned, which '
-            'is ignored: people are seen as they are stored. Turn the picture in the driver, '
-            'with its camera_info')
+            f'the JPEG has the EXIF orientation {orientation}, which is ignored: the image is '
+            'used as it is stored. Rotate the image in the driver, together with its camera_info')
     if encoding.endswith('16') and kind == 'png':
         found.update(_of_bits(encoding, picture))
     return found
 
 
 def _of_bits(encoding: str, picture: np.ndarray) -> dict[str, str]:
-    """A warning about a picture of 16 bits that is nearly black."""
+    """A warning about a 16-bit image that is nearly black."""
     if picture[::_STRIDE, ::_STRIDE].max() >= _TWELVE_OF_16_BITS:
         return {}
     return {'image_bits': (
-        f'the image of encoding {encoding} is nearly black, as the upper 8 of its 16 bits are '
-        'used: does the camera fill 10 or 12 bits only? Let the driver publish 8 bits, or shift '
-        'them up')}
+        f'the image with encoding {encoding} is nearly black, because the upper 8 of its 16 bits '
+        'are used; the camera may fill only 10 or 12 bits. Configure the driver to publish 8 '
+        'bits, or to shift the bits up')}

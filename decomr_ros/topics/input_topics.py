@@ -1,12 +1,12 @@
-"""The topics that belong to an image, as image_transport names them, wherever it is remapped to.
+"""The topics that belong to an image topic, named as by image_transport, after remapping.
 
 | topic | contents |
 |---|---|
 | `/camera/image_raw` | the image, to which `image` is remapped |
-| `/camera/image_raw/compressed` | the same compressed |
+| `/camera/image_raw/compressed` | the compressed image |
 | `/camera/camera_info` | the calibration, in the namespace of the image topic |
 
-A remapping of one of the other two itself wins.
+A direct remapping of one of the other two takes precedence.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 
 
 def image_topic(node: Node, is_compressed: bool = False) -> str:
-    """Full name of the topic of the images, or of the compressed ones.
+    """Full name of the image topic.
 
     Args:
-        node: whose remappings hold.
-        is_compressed: of sensor_msgs/CompressedImage.
+        node: its remappings are applied.
+        is_compressed: the topic of sensor_msgs/CompressedImage instead of sensor_msgs/Image.
     """
     image = node.resolve_topic_name(IMAGE)
     if not is_compressed:
@@ -43,7 +43,7 @@ def image_topic(node: Node, is_compressed: bool = False) -> str:
 
 
 def camera_info_beside(image_topic: str) -> str:
-    """The topic of the calibration of an image topic; relative where that is relative.
+    """The camera_info topic of an image topic; relative if the image topic is relative.
 
     Args:
         image_topic: e.g. /camera/image_raw, or /camera/image_raw/compressed of image_transport.
@@ -53,14 +53,14 @@ def camera_info_beside(image_topic: str) -> str:
 
 
 def camera_info_topic(node: Node, image_topic: str, words: Sequence[str] = ()) -> str:
-    """The topic of the calibration that a node uses or publishes.
+    """The camera_info topic that a node uses or publishes.
 
-    That is the one to which `camera_info` is remapped, else the one beside the image.
+    The topic to which `camera_info` is remapped, otherwise the one beside the image.
 
     Args:
-        node: whose remappings hold.
-        image_topic: full name of the topic of the images, after remapping.
-        words: the command line; only it tells of a remapping of camera_info to itself.
+        node: its remappings are applied.
+        image_topic: full name of the image topic, after remapping.
+        words: command-line arguments; needed to detect a remapping of camera_info to itself.
 
     Returns:
         The full name.
@@ -73,12 +73,12 @@ def camera_info_topic(node: Node, image_topic: str, words: Sequence[str] = ()) -
 
 
 def no_camera_info_text(node: Node, topic: str) -> str:
-    """That no calibration has come, and on which other topics there is one.
+    """The warning that no camera_info has arrived, with other topics of its type.
 
     Args:
-        node: it looks around.
-        topic: full name of the topic that it listens to.
+        node: its graph is queried.
+        topic: full name of the topic that it subscribes to.
     """
     others = other_topics_text(node, topic, [CAMERA_INFO_TYPE])
-    advice = f', but there is {others}: remap -r camera_info:=TOPIC' if others else ''
+    advice = f'; published instead: {others}: remap -r camera_info:=TOPIC' if others else ''
     return f'no camera_info on {topic} yet{advice}'

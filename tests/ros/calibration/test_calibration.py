@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from decomr_core.geometry.camera import intrinsics_from_fov
-from decomr_ros.calibration.calibration import MOST_SIZES, Calibration, CalibrationStore
+from decomr_ros.calibration.calibration import MAX_SIZES, Calibration, CalibrationStore
 from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.meshes import camera_info_message
 
@@ -66,10 +66,10 @@ def test_a_changed_calibration_is_told_once_and_an_equal_one_never(store: Calibr
     for _ in range(3):
         assert store.for_image(640, 480).intrinsics[0, 0] > 800
     text, = told
-    assert 'changed: focal length 554.3 px' in text
+    assert 'changed from focal length 554.3 px' in text
     store.add(_info(k=np.zeros(9)))
     assert store.for_image(640, 480).intrinsics is None
-    assert 'now none' in told[1]
+    assert 'to no calibration' in told[1]
 
 
 def test_a_calibration_that_is_none_is_refused_and_the_one_before_remains(
@@ -139,8 +139,8 @@ def test_a_camera_that_invents_sizes_fills_no_memory(store: CalibrationStore) ->
         store.add(_info(2 * size, size))
         store.for_image(2 * size, size)
     assert 1 <= sum(isinstance(store.for_image(2 * size, size).intrinsics, np.ndarray)
-                    for size in range(100, 150)) <= 2 * MOST_SIZES
-    assert len(store._made) <= MOST_SIZES
+                    for size in range(100, 150)) <= 2 * MAX_SIZES
+    assert len(store._made) <= MAX_SIZES
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)

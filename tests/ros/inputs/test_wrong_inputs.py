@@ -138,7 +138,7 @@ COMPRESSED = {
     'depth': (lambda: compressed('16UC1; compressedDepth png', '.png'), change(), 'depth image'),
     'depth in a plain PNG': (lambda: compressed(
         '16UC1; png compressed 16UC1', '.png', np.full((48, 64), 2000, np.uint16)), change(),
-        '16UC1 is no picture'),
+        '16UC1 is not a colour image'),
     'a mosaic in a JPEG': (lambda: compressed('bayer_rggb8; jpeg compressed ', picture=MOSAIC),
                            change(), 'Bayer mosaic'),
     'an unknown mosaic': (lambda: compressed('bayer_rggb12; png compressed ', '.png', MOSAIC),
@@ -189,10 +189,10 @@ INFOS = {
     'no size': (change(width=0, height=0), 'has no size'),
     'a lens by another name': (change(distortion_model='radtan', d=BARREL), "'radtan'"),
     'a fisheye by another name': (change(distortion_model='fisheye', d=FISHEYE),
-                                  'taken for equidistant'),
+                                  'read as equidistant'),
     'a rational lens called plumb_bob': (change(d=array.array('d', [-0.3] + [0.1] * 7)),
-                                         'taken for rational_polynomial'),
-    'a lens without a name': (change(distortion_model='', d=BARREL), 'taken for plumb_bob'),
+                                         'read as rational_polynomial'),
+    'a lens without a name': (change(distortion_model='', d=BARREL), 'read as plumb_bob'),
     'four numbers without a name': (change(distortion_model='', d=FISHEYE),
                                     "distortion model is ''"),
     'an unknown lens': (change(distortion_model='division', d=BARREL), "'division', expected"),
@@ -202,20 +202,21 @@ INFOS = {
     'no calibration': (change(k=np.zeros(9)), 'not calibrated'),
     'NaN': (change(k=np.array([np.nan, *K[1:]])), 'intrinsics are'),
     'a mirrored matrix': (change(k=np.array([-FOCAL, *K[1:]])), 'intrinsics are'),
-    'a transposed matrix': (change(k=np.array(K).reshape(3, 3).T.ravel()), 'transposed'),
+    'a transposed matrix': (change(k=np.array(K).reshape(3, 3).T.ravel()),
+                            'driver transposes the matrix'),
     'a skew': (change(k=np.array([K[0], 3.0, *K[2:]])), 'skew'),
-    'a scaled matrix': (change(k=np.array([*K[:8], 2.0])), 'in its last place'),
+    'a scaled matrix': (change(k=np.array([*K[:8], 2.0])), 'as its last element'),
     'the matrix of another resolution': (
         change(k=np.array([FOCAL, 0, 60, 0, FOCAL, 60, 0, 0, 1.0])), 'another resolution'),
     'a matrix in metres': (change(k=np.array([0.02, 0, MIDDLE, 0, 0.02, MIDDLE, 0, 0, 1])),
                            'field of view'),
     'oblong pixels': (change(k=np.array([FOCAL, 0, MIDDLE, 0, 2 * FOCAL, MIDDLE, 0, 0, 1])),
-                      'oblong'),
+                      'not square'),
     'binning that is not done': (change(binning_x=2, binning_y=2), 'is for 32x32 px'),
     'a region that is not cut': (change(roi=RegionOfInterest(width=20, height=20)),
                                  'is for 20x20 px'),
     'a region outside': (change(roi=RegionOfInterest(x_offset=30, width=64, height=64)),
-                         'does not lie in its'),
+                         'which exceeds its'),
     'an offset without a region': (change(roi=RegionOfInterest(x_offset=8)), 'without a size'),
     'another clock': (change(header__stamp=header(4000).stamp), '3999.0 s after the images'),
     'no clock': (change(header__stamp=header(0).stamp), 'camera_info is stamped'),
@@ -223,7 +224,8 @@ INFOS = {
 RECTIFIED = {
     'no P': (change(p=np.zeros(12)), 'not calibrated'),
     'the second camera': (lambda message: change(p=np.array(
-        [*message.p[:3], -0.1 * message.p[0], *message.p[4:]]))(message), '0.100 m beside'),
+        [*message.p[:3], -0.1 * message.p[0], *message.p[4:]]))(message),
+                          '0.100 m from the first'),
     'a region to rectify': (change(roi=RegionOfInterest(width=64, height=64, do_rectify=True)),
                             'do_rectify'),
 }
@@ -406,7 +408,7 @@ def test_what_a_detection_has_besides_is_named(node: Notes, boxes: Callable) -> 
         position=SimpleNamespace(x=1.0, y=0.0, z=4.0)))
     boxes(full, detection(score=0.1, x=20.0, y=30.0), min_score=0.5)
     inputs, _ = boxes(full)
-    for word in ('bring ids', 'theta', 'bring poses', 'below min_score'):
+    for word in ('have ids', 'theta', 'have poses', 'below min_score'):
         assert sum(word in text for text in node.log) == 1, word
     assert inputs.values()['boxes_below_min_score'] == '1'
     assert warnings_of(inputs) == {}
@@ -427,7 +429,7 @@ DEPTHS = {
     'only NaN': (lambda: numbers('32FC1', '<f4', np.nan), 'no pixel is measured'),
     'another clock': (lambda: numbers('16UC1', '<u2', 3000, seconds=61.0), '60.0 s after it'),
     'no stamp': (lambda: numbers('16UC1', '<u2', 3000, seconds=0.0), '1.0 s before it'),
-    'nothing at all': (lambda: None, 'none came so far'),
+    'nothing at all': (lambda: None, 'none has arrived so far'),
 }
 
 

@@ -93,7 +93,7 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
                           'vision_msgs/msg/Detection2DArray')
     inputs.watch()
     assert subscribed == []
-    assert 'yolo_msgs/msg/DetectionArray of /detector' in _warning(inputs)
+    assert 'yolo_msgs/msg/DetectionArray from /detector' in _warning(inputs)
     inputs.close()
     assert node.callbacks == {}
 
@@ -108,8 +108,9 @@ def test_a_type_that_was_asked_for_is_subscribed_to_at_once(
 
 @pytest.mark.parametrize(('published', 'boxes_type', 'said'), [
     ('vision_msgs/msg/Detection3DArray', 'auto', 'set boxes_type to vision_msgs/Detection3DArray'),
-    ('std_msgs/msg/String', 'auto', 'is not vision_msgs/msg/Detection2DArray, which'),
-    ('vision_msgs/msg/Detection2DArray', YOLO, 'is not yolo_msgs/msg/DetectionArray, which')])
+    ('std_msgs/msg/String', 'auto', 'is not of type vision_msgs/msg/Detection2DArray, which'),
+    ('vision_msgs/msg/Detection2DArray', YOLO,
+     'is not of type yolo_msgs/msg/DetectionArray, which')])
 def test_a_type_that_is_not_read_is_a_warning_until_it_is_mended(
         node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch, published: str,
         boxes_type: str, said: str) -> None:
@@ -133,7 +134,7 @@ def test_yolo_boxes_without_yolo_msgs_are_a_warning(
     inputs, frames = start(node, use_boxes=True)
     _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
     inputs.watch()
-    assert _warning(inputs).startswith('no boxes arrive from /boxes: boxes of the type '
+    assert _warning(inputs).startswith('no boxes are received from /boxes: boxes of the type '
                                        'yolo_msgs/DetectionArray need the package yolo_msgs')
     assert _seen(node, frames, 1.0, detection()) == [[40, 40, 60, 80]], 'subscribed as before'
 

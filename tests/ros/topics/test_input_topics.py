@@ -147,7 +147,7 @@ def test_images_without_camera_info_are_a_warning_that_names_both_topics(
     text = values_of(status)['warning_camera_info']
     assert text in status.message
     assert 'no camera_info on /camera/camera_info' in text
-    assert '/elsewhere/camera_info (sensor_msgs/msg/CameraInfo of /test)' in text
+    assert '/elsewhere/camera_info (sensor_msgs/msg/CameraInfo from /test)' in text
     assert '-r camera_info:=TOPIC' in text
     assert values_of(status)['warning_camera_info_count'] == '3'
     assert capfd.readouterr().err.count('no camera_info') == 1
