@@ -1,1 +1,1 @@
-"""Recordings: writing, reading, copies, reports and videos."""
+"""Recordings: writing, reading, copying, reports and videos."""

@@ -1,1 +1,1 @@
-"""The camera's calibration, and what is unlikely in it."""
+"""The camera's calibration and the checks of its plausibility."""

@@ -1,1 +1,1 @@
-"""What the node says of its own state on /diagnostics."""
+"""The node's status on /diagnostics."""

@@ -1,1 +1,1 @@
-"""ROS messages to arrays and back, without any state."""
+"""Stateless conversions between ROS messages and arrays."""

@@ -1,1 +1,1 @@
-"""What every ROS node of ours shares: lifecycle, threads, QoS, warnings."""
+"""Shared parts of the ROS nodes: lifecycle, threads, QoS, warnings."""

@@ -1,1 +1,1 @@
-"""What the node publishes: meshes, pictures, markers, points, frames."""
+"""The node's outputs: meshes, images, markers, points, frames."""

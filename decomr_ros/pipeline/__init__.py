@@ -1,1 +1,1 @@
-"""From images to meshes: the mailbox, the stages, the detector beside them."""
+"""From images to meshes: the worker queue, the stages, the background detector."""

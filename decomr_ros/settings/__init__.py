@@ -1,1 +1,1 @@
-"""The node's parameters and how they are declared."""
+"""The node's parameters and their declaration."""

@@ -1,1 +1,1 @@
-"""Topics: their names, their publishers, and subscriptions that suit them."""
+"""Topics: their names, their publishers, and subscriptions with a compatible QoS."""
