@@ -1,4 +1,4 @@
-"""Four rendered people who walk across each other, and where each of them truly is."""
+"""Rendered scenes of four people who cross each other's paths, with ground truth."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SHAPES = ((0.5,), (-0.9, -0.3), (1.0, 0.4), (-0.2, 0.8))
 OUTFITS = (29, 0, 7, 12)
 FIRST_SCENE = (WALKS, SHAPES, OUTFITS)
 DEPTHS_M, DEPTH_NOISE_M = (3.8, 4.6, 5.4, 6.2), 0.15
-"""Lanes of the walkers of other scenes: too far apart to walk into each other."""
+"""Lanes of the walkers of the other scenes, far enough apart that they do not collide."""
 SIDE_M = 0.5
-"""Half the width that the camera sees, over the distance, where these walkers begin and end."""
+"""Lateral position at which these walkers start and end, as a multiple of the distance."""
 INTRINSICS = np.array([[FOCAL_PX, 0, (WIDTH - 1) / 2], [0, FOCAL_PX, (HEIGHT - 1) / 2],
                        [0, 0, 1.0]])
 HIDDEN_SHARE = 0.3
-"""Of a person who shows less than this share, no detector finds a box."""
+"""A person with a smaller visible share has no detection."""
 
 
 class Crossing(Clip):
@@ -45,7 +45,7 @@ class Crossing(Clip):
         """Prepares the people; `frame` renders.
 
         Args:
-            seed: draws who walks where and in which clothes; 0: four people chosen by hand.
+            seed: of the random walks, shapes and clothes; 0: four people chosen by hand.
         """
         super().__init__(load_body('builtin'))
         self.times = np.arange(round(DURATION_S * FPS)) / FPS
@@ -56,7 +56,7 @@ class Crossing(Clip):
                        for parts in zip(courses, shapes, outfits, strict=True)]
 
     def truth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (4, 4) image px of the people, and the share of each that shows, (4,)."""
+        """Boxes (4, 4) image px of the people, and the visible share of each, (4,)."""
         order, boxes, masks = [], [], []
         for person in self.people:
             camera = in_camera(self._dressed(person, index).double().numpy())
@@ -100,7 +100,7 @@ class Scene:
     Attributes:
         images: (T, H, W, 3) uint8 RGB.
         boxes: (T, P, 4) image px.
-        shares: (T, P) how much of each person shows, 0 to 1.
+        shares: (T, P) visible share of each person, 0 to 1.
     """
 
     images: np.ndarray
@@ -118,10 +118,11 @@ def render_crossing(seed: int = 0) -> Scene:
 
 
 def noisy_detections(scene: Scene, index: int, rng: np.random.Generator) -> Detections:
-    """What a crude detector would say of a frame.
+    """The detections of a simulated, inaccurate detector in a frame.
 
-    Places and sizes are off by 4 % and 6 % of the height, one person in ten is missed; who is
-    mostly hidden has no box, nor has the smaller of two boxes that overlap by more than 0.5.
+    The standard deviations of position and size are 4 % and 6 % of the height. One person in ten
+    is missed. Mostly hidden people have no box, and of two boxes that overlap by more than 0.5
+    only the larger one is kept.
     """
     boxes = scene.boxes[index][scene.shares[index] >= HIDDEN_SHARE]
     heights = boxes[:, 3:] - boxes[:, 1:2]

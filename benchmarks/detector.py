@@ -1,10 +1,10 @@
-"""How many people the detector finds, by their height, and what it costs.
+"""Recall of the detector by the height of people, precision, and time.
 
     python -m benchmarks.detector --data COCO --out benchmarks/results/detector.json
 
-The data are laid out as COCO's keypoints (`training/datasets/coco_photographs.py`). A person
-counts as found where a box overlaps theirs by half (intersection over union); a detection that
-lies mostly in a crowd's box is neither right nor wrong.
+The data are in the layout of COCO keypoints (`training/datasets/coco_photographs.py`). A person
+is found if a detection has an intersection over union of at least 0.5 with the person's box.
+Detections that lie mostly inside a crowd's box are ignored.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from training.datasets.coco_photographs import Photograph, read_photographs
 from training.evaluation.photograph_scores import match_detections
 from training.records.image_files import read_rgb
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     'int8': {}, 'int8, 2 x 2 tiles': {'tiles': 2}, 'int8, 3 x 3 tiles': {'tiles': 3},
     'int8, ONNX Runtime': {'runtime': 'onnxruntime'}}
 HEIGHTS_PX = (0, 40, 60, 100, 200, np.inf)
-"""Borders of the groups of people, image px."""
+"""Limits of the height groups, image px."""
 TIMED_SIZE, REPEATS = (640, 480), 50
 
 
@@ -53,12 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(detector: Detector, photographs: list[Photograph]) -> dict[str, Any]:
-    """Recall by height, precision, false detections where nobody is, time."""
+    """Recall by height, precision, false detections in images without people, time."""
     heights: list[float] = []
     is_found: list[bool] = []
     right = wrong = wrong_without_people = 0
     for photograph in photographs:
-        found, false = match_detections(detector(read_rgb(photograph.path)).boxes, photograph)
+        found, false = match_detections(list(detector(_image(photograph)).boxes), photograph)
         people = photograph.people
         heights += [person.box[3] - person.box[1] for person in people]
         is_found += [number in found for number in range(len(people))]
@@ -73,11 +73,11 @@ def measure(detector: Detector, photographs: list[Photograph]) -> dict[str, Any]
             {'from_px': HEIGHTS_PX[number], 'people': int((group == number).sum()),
              'recall': float(found_of[group == number].mean())}
             for number in range(len(HEIGHTS_PX) - 1) if (group == number).any()],
-        'ms': _median_ms(detector, read_rgb(photographs[0].path))}
+        'ms': _median_ms(detector, _image(photographs[0]))}
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """The report as a Markdown table."""
     first = next(iter(report['detectors'].values()))
     names = [f'from {row["from_px"]:g} px ({row["people"]})' for row in first['recall_by_height']]
     lines = ['| detector | ' + ' | '.join(names) + ' | all | precision | false where nobody is | '
@@ -87,6 +87,18 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f'| {name} | {recalls} | {row["recall"]:.2f} | {row["precision"]:.2f} | '
                      f'{row["false_where_nobody_is"]} | {row["ms"]:.0f} |')
     return '\n'.join(lines)
+
+
+def _image(photograph: Photograph) -> np.ndarray:
+    """The image, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    image = read_rgb(photograph.path)
+    if image is None:
+        raise ValueError(f'cannot read the image {photograph.path}; check the data set')
+    return image
 
 
 def _median_ms(detector: Detector, image: np.ndarray) -> float:

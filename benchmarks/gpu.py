@@ -1,9 +1,9 @@
-"""How fast PyTorch is on a GPU: CUDA graphs and half precision against the official structure.
+"""Speed of PyTorch on a GPU: CUDA graphs and half precision against the official structure.
 
     python -m benchmarks.gpu --out benchmarks/results/gpu.json
 
-Every time is the wall clock from crops on the host to results on the host, the GPU's work done.
-With `--device cpu` the same code runs without graphs: to check it, not to be quoted.
+Every time is wall-clock time from crops on the host to results on the host. With `--device cpu`
+the same code runs without graphs; this only checks the code.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Case:
     Attributes:
         structure: `official` or `ours`.
         precision: `f32`, `tf32`, `bf16` or `fp16`.
-        is_graph: whether each batch size is one recorded launch, of a network whose batch
-            normalisation is folded into its weights, as the runtime has it.
-        channels_last: whether the channels of a pixel lie side by side in memory.
+        is_graph: whether each batch size is one CUDA graph, of a network whose batch
+            normalisation is folded into its weights, as in the runtime.
+        channels_last: whether the memory format is channels last.
     """
 
     structure: str
@@ -59,7 +59,7 @@ class Case:
 
 
 REFERENCE = Case('ours')
-"""What parity is measured against."""
+"""The reference of the parity measurement."""
 
 GPU_CASES = (Case('official'), REFERENCE,
              *(Case('ours', precision, True, True)
@@ -74,13 +74,14 @@ def main(arguments: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
     parser.add_argument('--presets', nargs='+', choices=PRESETS, default=PRESETS,
-                        help='rt has the shipped weights, paper random ones (both)')
+                        help='rt with the shipped weights, paper with random weights (both)')
     parser.add_argument('--weights', type=Path, help='a .safetensors file instead of the presets')
-    parser.add_argument('--body', default='builtin', help='that the file is for')
-    parser.add_argument('--uv', default='builtin', help='its UV map')
+    parser.add_argument('--body', default='builtin', help='body of the file (builtin)')
+    parser.add_argument('--uv', default='builtin', help='UV map of the file (builtin)')
     parser.add_argument('--batch', nargs='+', type=positive, default=BATCHES, metavar='N',
-                        help='people at a time (1 4 16)')
-    parser.add_argument('--repeats', type=positive, default=REPEATS, help='timed runs (200)')
+                        help='batch sizes, people (1 4 16)')
+    parser.add_argument('--repeats', type=positive, default=REPEATS,
+                        help='number of timed runs (200)')
     parser.add_argument('--device', default='cuda', help='cuda, cuda:N or cpu (cuda)')
     options = parser.parse_args(arguments)
     try:
@@ -96,24 +97,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(networks: Mapping[str, Callable[[], DecoMR]], device: torch.device,
             batches: Sequence[int] = BATCHES, repeats: int = REPEATS) -> dict[str, Any]:
-    """Times networks in every way that a device has.
+    """Measures networks in all cases that a device supports.
 
     Args:
-        networks: by name, functions that load them.
+        networks: functions that load the networks, by name.
         device: the CPU or a GPU.
-        batches: people at a time.
-        repeats: timed runs of each.
+        batches: batch sizes.
+        repeats: number of timed runs of each.
 
     Returns:
-        `results`, a dict for each network, way and batch: latency in ms, people per second, the
-        ratio to the official structure of the same network and batch, memory of the GPU in MiB,
-        parity with our float32 step by step; hardware, versions and date.
+        `results`, a dict for each network, case and batch size: latency in ms, people per second,
+        speed relative to the official structure of the same network and batch size, GPU memory
+        in MiB, parity with `REFERENCE`; also hardware, versions and date.
     """
     rows = []
     for name, load in networks.items():
         network = load().to(device)
         crops = parity_crops(network.config.crop_size)
-        expected = _whole(_runner(REFERENCE, network, device, batches), crops, batches)
+        expected = _all_outputs(_runner(REFERENCE, network, device, batches), crops, batches)
         official_ms: dict[int, float] = {}
         for case in _cases(device):
             for row in _timed(case, network, device, batches, repeats, expected):
@@ -146,7 +147,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _networks(options: argparse.Namespace) -> dict[str, Callable[[], DecoMR]]:
-    """The networks that were asked for, not loaded yet, by what the report calls them."""
+    """Functions that load the selected networks, by their names in the report."""
     if options.weights is not None:
         return {options.weights.name: lambda: load_with_topology(
             options.weights, options.body, options.uv)[0]}
@@ -155,14 +156,14 @@ def _networks(options: argparse.Namespace) -> dict[str, Callable[[], DecoMR]]:
 
 
 def _preset(name: str) -> DecoMR:
-    """The shipped network, or one of random weights, which takes as long."""
+    """The shipped network, or one with random weights, which is equally fast."""
     if name == 'rt':
         return load_with_topology('rt')[0]
     return untrained(name)
 
 
 def _cases(device: torch.device) -> list[Case]:
-    """The ways that a device has arithmetic for."""
+    """The cases whose precision the device supports."""
     if device.type == 'cpu':
         return list(CPU_CASES)
     found = []
@@ -178,14 +179,14 @@ def _cases(device: torch.device) -> list[Case]:
 
 def _timed(case: Case, network: DecoMR, device: torch.device, batches: Sequence[int],
            repeats: int, expected: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Times, memory and parity of one way, a dict for each batch."""
+    """Times, memory and parity of one case, a dict for each batch size."""
     is_on_gpu = device.type == 'cuda'
     if is_on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     run = _runner(case, network, device, batches)
     crops = parity_crops(network.config.crop_size)
-    parity = measure_parity(_whole(run, crops, batches), expected)
+    parity = measure_parity(_all_outputs(run, crops, batches), expected)
     rows = []
     for batch in batches:
         images = crops[np.arange(batch) % len(crops)]
@@ -196,15 +197,15 @@ def _timed(case: Case, network: DecoMR, device: torch.device, batches: Sequence[
             for row in rows]
 
 
-def _whole(run: Run, crops: np.ndarray, batches: Sequence[int]) -> dict[str, np.ndarray]:
-    """The outputs for all crops, in batches as large as the largest that is timed."""
+def _all_outputs(run: Run, crops: np.ndarray, batches: Sequence[int]) -> dict[str, np.ndarray]:
+    """The outputs for all crops, in batches of the largest size."""
     size = max(batches)
     parts = [run(crops[start:start + size]) for start in range(0, len(crops), size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUT_NAMES}
 
 
 def _runner(case: Case, network: DecoMR, device: torch.device, batches: Sequence[int]) -> Run:
-    """A function from crops to the outputs by name, everything on the host."""
+    """A function that maps crops to outputs by name, both on the host."""
     if case.structure == 'official':
         official = OfficialStructure(network)
 
@@ -223,7 +224,7 @@ def _runner(case: Case, network: DecoMR, device: torch.device, batches: Sequence
 
 
 def _device(device: torch.device) -> dict[str, Any]:
-    """What ran it."""
+    """Description of the device."""
     if device.type == 'cpu':
         return {'name': 'the CPU, without graphs', 'threads': torch.get_num_threads()}
     properties = torch.cuda.get_device_properties(device)

@@ -1,9 +1,9 @@
-"""How many training images one core prepares per second: IUV targets of meshes, augmented crops.
+"""Training images per second that one core prepares: IUV targets of meshes, augmented crops.
 
     python -m benchmarks.mesh_targets --json > benchmarks/results/mesh_targets.json
 
-Times are CPU time of one thread, so that what else runs on the machine counts little. The body
-model itself and reading and decoding pictures are not included.
+Times are CPU times of one thread, so other load on the machine has little influence. The body
+model and the decoding of images are not included.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ __all__ = ['bench', 'main']
 
 SIZE, BATCH, IMAGE_PX, WARM_UP = 224, 8, 1000, 2
 CROP_SHARE = 0.6
-"""Side of the person's square over the image's."""
+"""Side of the person's square crop, as a share of the image's side."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: see the module."""
+    """The command line; see the module."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks.mesh_targets', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--repeats', type=int, default=30, help='timed runs of each, 1 or more')
+    parser.add_argument('--repeats', type=int, default=30, help='number of timed runs (30)')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     arguments = parser.parse_args(argv)
     if arguments.repeats < 1:
-        parser.error(f'--repeats is {arguments.repeats}; take 1 or more')
+        parser.error(f'--repeats is {arguments.repeats}, expected 1 or more')
     report = bench(arguments.repeats)
     print(json.dumps(report, indent=2) if arguments.json else '\n'.join(
         f'{name:45}{value}' for name, value in report.items()))
 
 
 def bench(repeats: int) -> dict[str, Any]:
-    """Times everything on one thread; the median of `repeats` runs each."""
+    """Measures everything on one thread; medians of `repeats` runs."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -75,14 +75,14 @@ def _bench(repeats: int) -> dict[str, Any]:
 
 
 def _mesh_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:
-    """Camera fit, rasterizer and target of one batch, and of each alone."""
+    """Times of camera fit, rasterizer and target of one batch, together and separately."""
     vertices, joints, keypoints = _people(body)
     renderer = MeshTargetRenderer(body, uv_map, SIZE)
     camera = fit_camera(joints, keypoints).camera
     fragments = renderer.fragments(vertices, camera)
     mask = (fragments.face_index >= 0).to(torch.uint8)
-    whole = _median_ms(lambda: renderer(vertices, joints, keypoints), repeats)
-    return {'images_per_core_s': round(BATCH * 1e3 / whole, 1), 'batch_ms': round(whole, 2),
+    batch_ms = _median_ms(lambda: renderer(vertices, joints, keypoints), repeats)
+    return {'images_per_core_s': round(BATCH * 1e3 / batch_ms, 1), 'batch_ms': round(batch_ms, 2),
             'fit_ms': round(_median_ms(lambda: fit_camera(joints, keypoints), repeats), 2),
             'rasterize_ms': round(_median_ms(lambda: renderer.fragments(vertices, camera),
                                              repeats), 2),
@@ -91,7 +91,7 @@ def _mesh_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, flo
 
 
 def _cached_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:
-    """Reading, cutting and shrinking of one cached image, and its size on disk."""
+    """Time to read, crop and shrink one cached image, and its size on disk."""
     vertices, joints, keypoints = (values[:1] for values in _people(body))
     keypoints[..., :2] /= CACHE_MARGIN
     resolution = round(SIZE * CACHE_MARGIN)
@@ -102,14 +102,20 @@ def _cached_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, f
         cache = IUVCache(folder, CacheKey(body.hash, uv_map.hash, resolution))
         cache.put('one', iuv[0].numpy())
         file = next(cache.folder.rglob('*.npz'))
-        each = _median_ms(lambda: shrink_iuv(
-            crop_cached_iuv(cache.get('one'), augmentation, SIZE)[None]), repeats)
-        return {'images_per_core_s': round(1e3 / each, 1), 'image_ms': round(each, 2),
+
+        def prepare() -> None:
+            """Makes the target of one image."""
+            cached = cache.get('one')
+            assert cached is not None  # put above
+            shrink_iuv(crop_cached_iuv(cached, augmentation, SIZE)[None])
+
+        image_ms = _median_ms(prepare, repeats)
+        return {'images_per_core_s': round(1e3 / image_ms, 1), 'image_ms': round(image_ms, 2),
                 'file_kb': round(file.stat().st_size / 1e3, 1)}
 
 
 def _augmentation(repeats: int) -> dict[str, float]:
-    """One augmented crop of a large picture, with all its labels."""
+    """Time to make one augmented crop of a large image, with all its labels."""
     rng = np.random.default_rng(0)
     image = cv2.GaussianBlur(rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8),
                              (0, 0), 2)
@@ -117,14 +123,14 @@ def _augmentation(repeats: int) -> dict[str, float]:
     keypoints_2d, keypoints_3d = rng.random((24, 3)) * IMAGE_PX, rng.random((24, 4))
     pose, shape = rng.normal(0, .3, (24, 3)), rng.normal(0, 1, 10)
     config = AugmentationConfig()
-    each = _median_ms(lambda: augment(image, center, side, keypoints_2d, keypoints_3d, pose,
-                                      shape, rng, config, SIZE), 10 * repeats)
-    return {'image_px': IMAGE_PX, 'side_px': side, 'images_per_core_s': round(1e3 / each, 1),
-            'image_ms': round(each, 3)}
+    image_ms = _median_ms(lambda: augment(image, center, side, keypoints_2d, keypoints_3d, pose,
+                                          shape, rng, config, SIZE), 10 * repeats)
+    return {'image_px': IMAGE_PX, 'side_px': side, 'images_per_core_s': round(1e3 / image_ms, 1),
+            'image_ms': round(image_ms, 3)}
 
 
 def _people(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Vertices and joints of a batch, root frame, m, and annotations that fill the crop."""
+    """Vertices and joints of a batch, root frame, m, and 2D keypoints that fill the crop."""
     rng = np.random.default_rng(0)
     pose = torch.tensor(sample_poses(rng, BATCH)[0], dtype=torch.float32)
     with torch.no_grad():
@@ -136,7 +142,7 @@ def _people(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _median_ms(run: Callable[[], object], repeats: int) -> float:
-    """The CPU time that a function takes, ms."""
+    """Median CPU time of a function, ms."""
     times = []
     for _ in range(WARM_UP + repeats):
         start = time.process_time()

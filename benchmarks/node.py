@@ -1,14 +1,14 @@
-"""The node under load: its latency, many people, and hours of work, in real processes.
+"""Benchmarks of the node in real processes: latency, many people, long-term operation.
 
     python -m benchmarks.node latency --out latency.json    # 1280x720 at 30 Hz, about 2 minutes
     python -m benchmarks.node people --out people.json      # 1, 5, 10, 20 people, about 2 minutes
     python -m benchmarks.node soak --seconds 1800 --out soak.json       # default: 60 s
 
-A camera, the node and a listener run in processes of their own, which end with this one. Pictures
-are people out of the demo clip. `latency` and `people` give the node the boxes of these people in
-place of a detector's, so that what is measured does not depend on it; `soak` runs the unmodified
-node with its defaults. Figures of a virtual machine from which the host stole processor time
-(`stolen_percent`) say little.
+A camera, the node and a listener run in separate processes, which end with this one. The images
+show people from the demo clip. `latency` and `people` give the node the boxes of these people
+instead of running the detector, so that the results do not depend on it. `soak` runs the
+unmodified node with its default parameters. Results are not meaningful if `stolen_percent` is
+high: processor time that the host of a virtual machine gave to others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
 CROWDS = (1, 5, 10, 20)
 # Time for the last messages to arrive, s.
 DRAIN_S = 1.0
-# The programs have this long to find each other; the node exports its network the first time.
+# Time for the programs to discover each other; includes the export of the network, s.
 START_TIMEOUT_S = 180.0
 SAMPLE_PERIOD_S = 5.0
 TRANSPORT_FRAMES = 300
@@ -66,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_latency(options: argparse.Namespace) -> dict[str, Any]:
-    """Images alone, then the node on one person, without and with markers."""
+    """Latency of images alone, then of the node with one person, without and with markers."""
     count = round(options.seconds * options.rate)
     with Stage(options) as stage:
         image, boxes = crowd(1, CLIP)
         stage.show(image[None], boxes)
         stage.run(min(count, TRANSPORT_FRAMES), ('image',), with_node=False, whole=True)
-        report = {'rate_hz': options.rate, 'size': list(image.shape[1::-1]),
-                  'transport_alone': transport_report(stage.heard('image'))}
+        report: dict[str, Any] = {'rate_hz': options.rate, 'size': list(image.shape[1::-1]),
+                                  'transport_alone': transport_report(stage.heard('image'))}
         for name, topics in (('meshes', ('human_meshes',)),
                              ('meshes_and_markers', ('human_meshes', 'markers'))):
             published = stage.run(count, topics)
@@ -85,7 +85,7 @@ def measure_latency(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_people(options: argparse.Namespace) -> dict[str, Any]:
-    """The same for more and more people, at a rate that the node can follow."""
+    """Latency for increasing numbers of people, at a rate that the node can keep up with."""
     count = round(options.seconds * options.rate)
     crowds = {}
     for people in CROWDS:
@@ -102,7 +102,7 @@ def measure_people(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
-    """The unmodified node for a long time, people appearing and leaving."""
+    """Memory and latency of the unmodified node over time, with people who come and go."""
     count = round(options.seconds * options.rate)
     with Stage(options) as stage:
         stage.show(np.stack(list(people_come_and_go(CLIP))))
@@ -113,10 +113,10 @@ def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
 
 
 class Stage:
-    """Where the processes play: a folder for their files, and a ROS domain of their own."""
+    """Runs the processes in their own ROS domain, with a folder for their files."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Takes the options of the command line."""
+        """Creates the folder; `options` is the parsed command line."""
         self._options = options
         self._temporary = tempfile.TemporaryDirectory(prefix='decomr_node_bench_')
         self._folder = Path(self._temporary.name)
@@ -132,7 +132,7 @@ class Stage:
         self._temporary.cleanup()
 
     def show(self, frames: np.ndarray, boxes: np.ndarray | None = None) -> None:
-        """Sets what the camera sees, (N, H, W, 3) uint8 BGR, and the (P, 4) boxes in it, px."""
+        """Sets the camera's frames, (N, H, W, 3) uint8 BGR, and the boxes in them, (P, 4) px."""
         np.save(self._folder / 'frames.npy', frames)
         if boxes is not None:
             np.save(self._folder / 'boxes.npy', boxes)
@@ -140,22 +140,22 @@ class Stage:
     def run(self, count: int, topics: Sequence[str], *, with_node: bool = True,
             observed: bool = True, ids: bool = False, whole: bool = False,
             samples: list[dict[str, float]] | None = None) -> dict[str, Any]:
-        """Lets the camera publish, the node work and the listener note what comes.
+        """Runs camera, node and listener until the camera has published all images.
 
         Args:
-            count: of images.
-            topics: that the listener subscribes to.
-            with_node: False: nobody but the listener hears the camera.
-            observed: the node notes how long its estimates take, and is given the boxes.
-            ids: the listener notes who is in each message.
-            whole: the listener converts each message.
-            samples: is filled with the node's memory, threads and files over time.
+            count: number of images.
+            topics: topics that the listener subscribes to.
+            with_node: whether the node runs; otherwise only the listener receives the images.
+            observed: whether the node records the times of its estimates and is given the boxes.
+            ids: whether the listener records the ids in each message.
+            whole: whether the listener deserialises each message.
+            samples: list to which the node's memory, threads and files are appended over time.
 
         Returns:
-            What the camera says about itself.
+            The camera's report.
 
         Raises:
-            RuntimeError: a process ended before its time, or they do not find each other.
+            RuntimeError: a process ended too early, or the processes did not discover each other.
         """
         start = self._folder / 'start'
         start.unlink(missing_ok=True)
@@ -169,7 +169,7 @@ class Stage:
             children.start('listener', '-m', 'benchmarks.node_programs', 'listener', '--topics',
                            *topics, *flags, '--out', self._folder / 'heard.npz')
             running = ['camera', 'listener', *(['node'] if with_node else [])]
-            self._wait_until_all_listen(children, running)
+            self._wait_for_discovery(children, running)
             start.touch()
             self._watch(children, running, samples)
             output = children.stop('camera')
@@ -179,7 +179,7 @@ class Stage:
         return json.loads(output.splitlines()[-1])
 
     def listened(self) -> dict[str, Any]:
-        """What the listener of the last run wrote; JSON decoded."""
+        """The records of the last run's listener; JSON decoded."""
         return _load(self._folder / 'heard.npz')
 
     def heard(self, topic: str) -> np.ndarray:
@@ -187,7 +187,7 @@ class Stage:
         return self.listened()[topic]
 
     def trace(self) -> dict[str, Any]:
-        """What the node of the last run wrote."""
+        """The records of the last run's node."""
         return _load(self._folder / 'trace.npz')
 
     def _node_words(self, observed: bool) -> list[object]:
@@ -201,13 +201,13 @@ class Stage:
         return ['-m', 'benchmarks.node_programs', 'node', '--trace', self._folder / 'trace.npz',
                 '--boxes', self._folder / 'boxes.npy', *ros]
 
-    def _wait_until_all_listen(self, children: ChildProcesses, running: Sequence[str]) -> None:
+    def _wait_for_discovery(self, children: ChildProcesses, running: Sequence[str]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while LISTENING not in children.log('listener') or (
                 'node' in running and 'active' not in children.log('node')):
             children.check(*running)
             if time.monotonic() > deadline:
-                raise RuntimeError(f'the processes did not find each other in '
+                raise RuntimeError('the processes did not discover each other within '
                                    f'{START_TIMEOUT_S:g} s')
             time.sleep(0.1)
         time.sleep(DRAIN_S)
@@ -215,7 +215,7 @@ class Stage:
     @staticmethod
     def _watch(children: ChildProcesses, running: Sequence[str],
                samples: list[dict[str, float]] | None) -> None:
-        """Waits for the end of the camera; looks at the node meanwhile if asked."""
+        """Waits for the end of the camera; samples the node's resources if requested."""
         started = due = time.monotonic()
         while children.is_running('camera'):
             children.check(*running[1:])
@@ -227,7 +227,7 @@ class Stage:
 
 
 def _resources(pid: int) -> dict[str, float]:
-    """Resident memory in MiB, all and unshared, threads and open files of a process."""
+    """Resident memory (total and anonymous, MiB), threads and open files of a process."""
     lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
     values = dict(line.split(':', 1) for line in lines)
     resident, own = (round(int(values[name].split()[0]) / 1024, 1)
@@ -237,14 +237,14 @@ def _resources(pid: int) -> dict[str, float]:
 
 
 def _processor_time() -> tuple[int, int]:
-    """Of all processors so far: in all, and what a host of virtual machines gave to others."""
+    """Time of all processors in ticks: total, and stolen by the host of a virtual machine."""
     line = Path('/proc/stat').read_text(encoding='utf-8').partition('\n')[0]
     ticks = [int(word) for word in line.split()[1:9]]
     return sum(ticks), ticks[7]
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """An npz file; what is text in it was JSON."""
+    """The content of an npz file; strings are decoded as JSON."""
     with np.load(path) as file:
         return {name: json.loads(str(value)) if value.dtype.kind == 'U' else value
                 for name, value in file.items()}
@@ -259,20 +259,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='python -m benchmarks.node', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('latency', 'people', 'soak'))
-    parser.add_argument('--out', type=Path, required=True, help='JSON to write')
-    parser.add_argument('--seconds', type=float, help='of images; latency: 33.4 each, people: 15 '
-                        'for each number of people, soak: 60')
-    parser.add_argument('--rate', type=float, help='Hz; people: 8, else 30')
+    parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
+    parser.add_argument('--seconds', type=float, help='duration of each run; default: latency '
+                        '33.4, people 15, soak 60')
+    parser.add_argument('--rate', type=float, help='image rate, Hz; default: people 8, others 30')
     parser.add_argument('--runtime', default=NodeParameters().runtime)
-    parser.add_argument('--threads', type=int, default=0, help='of the runtime; 0: its choice')
+    parser.add_argument('--threads', type=int, default=0,
+                        help='CPU threads of the runtime; 0: the runtime decides')
     options = parser.parse_args(arguments)
     defaults = {'latency': (33.4, 30.0), 'people': (15.0, 8.0), 'soak': (60.0, 30.0)}
     seconds, rate = defaults[options.what]
     options.seconds = seconds if options.seconds is None else options.seconds
     options.rate = rate if options.rate is None else options.rate
     if options.seconds <= 0 or options.rate <= 0:
-        parser.error(f'--seconds {options.seconds:g} and --rate {options.rate:g}: give numbers '
-                     'above 0')
+        parser.error(f'--seconds is {options.seconds:g} and --rate is {options.rate:g}, expected '
+                     'numbers above 0')
     return options
 
 

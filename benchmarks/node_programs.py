@@ -1,13 +1,13 @@
-"""The processes around the node in its benchmarks: a camera, a listener, and the node observed.
+"""The processes of the node's benchmarks: a camera, a listener, and an instrumented node.
 
     python -m benchmarks.node_programs camera --frames FILE.npy --count 1000 --rate 30 ...
     python -m benchmarks.node_programs listener --topics image human_meshes --out FILE.npz
     python -m benchmarks.node_programs node --trace FILE.npz --boxes FILE.npy --ros-args ...
 
-The camera does as little work as a driver in C++: messages are serialised before they are due,
-stamped with that time, waited for to the tenth of a millisecond, and given to the middleware by
-rcl itself, since rclpy would copy each image once more. All times are of the system clock, which
-the processes share, in ns.
+The camera takes as little time as a driver in C++: messages are serialised before they are due,
+stamped with the due time, published to within 0.1 ms of it, and passed to the middleware through
+rcl, because rclpy would copy each image again. All times are those of the system clock, which the
+processes share, in ns.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import rclpy
@@ -53,24 +54,24 @@ if TYPE_CHECKING:
 __all__ = ['LISTENING', 'main']
 
 LISTENING = 'listening'
-"""What a listener writes to its standard error when it has met every publisher."""
+"""Written to the listener's standard error when it has discovered every publisher."""
 FRAME_ID = 'camera_color_optical_frame'
 FOV_DEG = 60.0
 TOPICS = {'image': Image, 'human_meshes': HumanMeshArray, 'markers': MarkerArray}
-# In plain CDR the stamp of a message that begins with a Header follows these bytes; an array of
-# messages that do has its length first.
+# Offset of the stamp in a serialised message (plain CDR), bytes: 4 if the message begins with a
+# Header; an array of such messages begins with its length.
 STAMP_AT = {Image: 4, CameraInfo: 4, HumanMeshArray: 4, MarkerArray: 8}
 QUEUE = 10
 START_TIMEOUT_S = 180.0
-# Each side learns of the other at its own time, s.
+# Discovery is not complete on both sides at the same time, s.
 DISCOVERY_S = 0.5
 DISCOVERY_NS = round(DISCOVERY_S * 1e9)
-# So long before an image is due the camera no longer sleeps: waking up takes as long as that.
-WATCHED_NS = 1_000_000
+# The camera busy-waits for this time before an image is due, because waking up is inaccurate, ns.
+BUSY_WAIT_NS = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one of the programs; gives its exit code."""
+    """Runs one of the programs; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     programs = {'camera': camera, 'listener': listener, 'node': observed_node}
     if not words or words[0] not in programs:
@@ -80,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def camera(words: Sequence[str]) -> int:
-    """Publishes pictures at a fixed rate; prints how many, and how late they were, as JSON."""
+    """Publishes images at a fixed rate; prints their number and lateness as JSON."""
     parser = argparse.ArgumentParser('node_programs camera')
-    parser.add_argument('--frames', required=True, help='(N, H, W, 3) uint8 BGR; starts again')
+    parser.add_argument('--frames', required=True, help='(N, H, W, 3) uint8 BGR; repeated')
     parser.add_argument('--count', type=int, required=True)
     parser.add_argument('--rate', type=float, required=True)
     parser.add_argument('--start-file', type=Path, required=True)
@@ -112,7 +113,7 @@ def _publish(node: Node, frames: np.ndarray, options: argparse.Namespace,
             image[-frames[0].size:] = frames[index % len(frames)].tobytes()
         for buffer, _, kind in parts:
             struct.pack_into('<iI', buffer, STAMP_AT[kind], *divmod(due_ns, 10**9))
-        stop.wait(max(0.0, (due_ns - WATCHED_NS - time.time_ns()) / 1e9))
+        stop.wait(max(0.0, (due_ns - BUSY_WAIT_NS - time.time_ns()) / 1e9))
         while time.time_ns() < due_ns:
             pass
         if stop.is_set():
@@ -129,10 +130,10 @@ def _publish(node: Node, frames: np.ndarray, options: argparse.Namespace,
 
 
 class SerializedPublisher:
-    """Publishes serialised messages from where they lie."""
+    """Publishes serialised messages without copying them."""
 
     def __init__(self, publisher: Publisher) -> None:
-        """Takes a publisher of rclpy, which must outlive this one."""
+        """Stores the handle of an rclpy publisher, which must outlive this object."""
         self._publish = ctypes.CDLL('librcl.so').rcl_publish_serialized_message
         self._handle = ctypes.c_void_p(publisher.handle.pointer)
 
@@ -140,17 +141,17 @@ class SerializedPublisher:
         """Publishes a message in CDR.
 
         Raises:
-            RuntimeError: the middleware does not take it.
+            RuntimeError: the middleware rejects it.
         """
-        held = (ctypes.c_uint8 * len(message)).from_buffer(message)
-        array = _SerializedMessage(ctypes.addressof(held), len(message), len(message))
+        buffer = (ctypes.c_uint8 * len(message)).from_buffer(message)
+        array = _SerializedMessage(ctypes.addressof(buffer), len(message), len(message))
         code = self._publish(self._handle, ctypes.byref(array), None)
         if code:
-            raise RuntimeError(f'rcl_publish_serialized_message gives {code}')
+            raise RuntimeError(f'rcl_publish_serialized_message returned {code}')
 
 
 class _SerializedMessage(ctypes.Structure):
-    """rcl_serialized_message_t; its allocator is not used to publish."""
+    """rcl_serialized_message_t; its allocator is not used for publishing."""
 
     _fields_ = (('buffer', ctypes.c_void_p), ('length', ctypes.c_size_t),
                 ('capacity', ctypes.c_size_t), ('allocator', ctypes.c_void_p * 5))
@@ -161,16 +162,16 @@ def _serialized_image(frame: np.ndarray) -> bytearray:
 
 
 def listener(words: Sequence[str]) -> int:
-    """Notes when messages came until it is stopped.
+    """Records the times of messages until it is stopped.
 
-    Writes, for each topic, (N, 4) int64 `TOPIC`: the stamp, when it was published, when it
-    reached this process, and when its callback began, ns; `TOPIC_ids`, if asked, as JSON; and
+    Writes for each topic (N, 4) int64 `TOPIC`: the stamp and the times of publication, of
+    arrival in this process and of the call of the callback, ns; `ids`, if requested, as JSON; and
     `diagnostics`, a JSON list of [time ns, {key: value}].
     """
     parser = argparse.ArgumentParser('node_programs listener')
     parser.add_argument('--topics', nargs='*', choices=TOPICS, default=[])
-    parser.add_argument('--ids', action='store_true', help='also who is in each mesh message')
-    parser.add_argument('--whole', action='store_true', help='convert each message to Python')
+    parser.add_argument('--ids', action='store_true', help='also record the ids of the meshes')
+    parser.add_argument('--whole', action='store_true', help='deserialise each message')
     parser.add_argument('--out', required=True)
     options = parser.parse_args(words)
     stop = stop_on_signals()
@@ -182,12 +183,12 @@ def _listen(node: Node, options: argparse.Namespace, stop: threading.Event) -> i
     ids: list[list[int]] = []
     diagnostics: list[tuple[int, dict[str, str]]] = []
 
-    def note(name: str, message: Any, info: dict[str, int]) -> None:
-        """Notes a message, which is bytes unless it was asked for as an object."""
+    def record(name: str, message: Any, info: dict[str, int]) -> None:
+        """Records a message, which is bytes for a raw subscription."""
         now = time.time_ns()
         if isinstance(message, bytes):
             if len(message) < STAMP_AT[TOPICS[name]] + 8:
-                return  # an array of markers without any has no stamp
+                return  # an empty array of markers has no stamp
             sec, nanosec = struct.unpack_from('<iI', message, STAMP_AT[TOPICS[name]])
             stamp = sec * 10**9 + nanosec
         else:
@@ -196,57 +197,75 @@ def _listen(node: Node, options: argparse.Namespace, stop: threading.Event) -> i
         if options.ids and name == 'human_meshes':
             ids.append([mesh.id for mesh in message.meshes])
 
+    def record_status(message: DiagnosticArray) -> None:
+        """Records the values of a status message."""
+        diagnostics.extend((time.time_ns(), {value.key: value.value for value in status.values})
+                           for status in message.status)
+
     for name in options.topics:
         qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT
                          if name == 'image' else ReliabilityPolicy.RELIABLE)
         is_raw = not (options.whole or options.ids)
+        # rclpy passes the message info to a callback with two parameters, but its stubs lack that;
+        # it determines their number by the signature, which a lambda has and a partial may not.
         node.create_subscription(
-            TOPICS[name], name, lambda message, info, name=name: note(name, message, info), qos,
+            TOPICS[name], name, _with_name(record, name), qos,  # type: ignore[arg-type]
             raw=is_raw)
-    node.create_subscription(
-        DiagnosticArray, '/diagnostics', lambda message: diagnostics.extend(
-            (time.time_ns(), {value.key: value.value for value in status.values})
-            for status in message.status), 10)
+    node.create_subscription(DiagnosticArray, '/diagnostics', record_status, 10)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    _wait(lambda: executor.spin_once(0.05) or all(map(node.count_publishers, options.topics)),
-          stop, f'publishers of {options.topics}')
+
+    def are_all_published() -> bool:
+        """Whether every topic has a publisher; spins once."""
+        executor.spin_once(0.05)
+        return all(map(node.count_publishers, options.topics))
+
+    _wait(are_all_published, stop, f'publishers of {options.topics}')
     sys.stderr.write(f'{LISTENING}\n')
     sys.stderr.flush()
     while not stop.is_set():
         executor.spin_once(0.05)
-    np.savez(options.out, ids=json.dumps(ids), diagnostics=json.dumps(diagnostics),
-             **{name: np.array(rows, np.int64).reshape(-1, 4) for name, rows in times.items()})
+    rows: dict[str, Any] = {name: np.array(found, np.int64).reshape(-1, 4)
+                            for name, found in times.items()}
+    np.savez(options.out, ids=json.dumps(ids), diagnostics=json.dumps(diagnostics), **rows)
     return 0
 
 
+def _with_name(record: Callable[[str, Any, dict[str, int]], None], name: str
+               ) -> Callable[[Any, dict[str, int]], None]:
+    """A callback that records the messages of one topic."""
+    return lambda message, info: record(name, message, info)
+
+
 def observed_node(words: Sequence[str]) -> int:
-    """The node as it is, which notes how long each estimate took; boxes may be given.
+    """Runs the node and records the time of each estimate; boxes may be given.
 
     Writes `started` and `ended` (N,) int64 ns of every estimate, and `stages`, a JSON list of
     {stage: ms}.
     """
     parser = argparse.ArgumentParser('node_programs node')
     parser.add_argument('--trace', required=True)
-    parser.add_argument('--boxes', help='(N, 4), in place of what detector:=person finds')
+    parser.add_argument('--boxes', help='(N, 4), instead of the detections of detector:=person')
     options, ros_words = parser.parse_known_args(words)
     if options.boxes is not None:
         boxes = np.load(options.boxes)
         DETECTORS['person'] = lambda **_: GivenBoxes(boxes)
-    started, ended, stages = [], [], []
+    started: list[int] = []
+    ended: list[int] = []
+    stages: list[dict[str, float]] = []
     estimate = HumanMeshEstimator.estimate
 
-    def noted(*arguments: Any, **named: Any) -> Any:
-        """Estimates, and notes how long that took."""
+    def timed_estimate(*arguments: Any, **named: Any) -> Any:
+        """Estimates, and records the times."""
         started.append(time.time_ns())
         meshes, times = estimate(*arguments, **named)
         ended.append(time.time_ns())
         stages.append(dict(times.stages_ms))
         return meshes, times
 
-    HumanMeshEstimator.estimate = noted
-    # Without a limit of time: `run_node` returns, and the notes are written.
-    code = run_node(DecomrNode, ['decomr_node', *ros_words])
+    # Without a time limit, so that `run_node` returns and the records can be written.
+    with mock.patch.object(HumanMeshEstimator, 'estimate', timed_estimate):
+        code = run_node(DecomrNode, ['decomr_node', *ros_words])
     count = len(ended)
     np.savez(options.trace, started=np.array(started[:count], np.int64),
              ended=np.array(ended, np.int64), stages=json.dumps(stages))
@@ -263,16 +282,16 @@ def _with_ros(name: str, run: Callable[[Node], int]) -> int:
         rclpy.try_shutdown()
 
 
-def _wait(has_come: Callable[[], object], stop: threading.Event, what: str) -> None:
-    """Waits for something, or a signal.
+def _wait(is_met: Callable[[], bool], stop: threading.Event, what: str) -> None:
+    """Waits for a condition, or for a signal.
 
     Raises:
-        TimeoutError: it did not come.
+        TimeoutError: the condition was not met in time.
     """
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not stop.is_set() and not has_come():
+    while not stop.is_set() and not is_met():
         if time.monotonic() > deadline:
-            raise TimeoutError(f'no sign of {what} in {START_TIMEOUT_S:g} s')
+            raise TimeoutError(f'waited {START_TIMEOUT_S:g} s for {what}')
         stop.wait(0.02)
     stop.wait(DISCOVERY_S)
 

@@ -1,4 +1,4 @@
-"""From what the processes of a node benchmark wrote to the numbers that matter. No ROS here."""
+"""Evaluates the records of a node benchmark, independent of ROS."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 __all__ = ['latency_report', 'people_report', 'soak_report', 'transport_report']
 
-# Columns of what the listener notes of each message, ns.
+# Columns of the listener's records, ns.
 STAMP, PUBLISHED, RECEIVED, SEEN = range(4)
 NS_PER_MS = 1e6
-# The first messages meet cold caches and half-known partners.
+# The first messages are affected by cold caches and incomplete discovery.
 WARM_UP_FRAMES = 10
-# Share of a soak that is not judged: buffers fill, pools grow to their size.
+# Share of a soak test that is not evaluated, while buffers and memory pools grow.
 WARM_UP_SHARE = 0.25
 WARM_UP_MAX_S = 60.0
 
 
 def transport_report(images: np.ndarray) -> dict[str, Any]:
-    """How long images alone take to a subscriber in Python.
+    """Latency of images from the camera to a Python subscriber, without the node.
 
     Args:
-        images: (N, 4) int64 ns.
+        images: (N, 4) int64, the listener's records, ns.
     """
     images = images[WARM_UP_FRAMES:]
     return {'frames': len(images),
@@ -33,20 +33,20 @@ def transport_report(images: np.ndarray) -> dict[str, Any]:
 
 def latency_report(published: dict[str, Any], heard: dict[str, Any], trace: dict[str, Any]
                    ) -> dict[str, Any]:
-    """Where the time of a frame goes, and what became of every frame.
+    """Latency of each stage, and counts of all frames.
 
     Args:
-        published: by the camera.
-        heard: by the listener.
-        trace: by the node: the times of its estimates.
+        published: the camera's report.
+        heard: the listener's records.
+        trace: the node's records: times of its estimates.
     """
     meshes = heard['human_meshes'][WARM_UP_FRAMES:]
-    # The estimate that ended last before a message was published is the one it tells of.
+    # A message contains the last estimate that ended before its publication.
     index = np.searchsorted(trace['ended'], meshes[:, PUBLISHED], side='right') - 1
     stages = [trace['stages'][which] for which in index]
     network_ns = np.array([stage.get('network', 0.0) for stage in stages]) * NS_PER_MS
     latency_ns = meshes[:, PUBLISHED] - meshes[:, STAMP]
-    report = {
+    report: dict[str, Any] = {
         **published, **_counts(heard, published['frames_published']),
         'stamp_to_publish_ms': _percentiles(latency_ns),
         'network_ms': _percentiles(network_ns),
@@ -67,13 +67,13 @@ def latency_report(published: dict[str, Any], heard: dict[str, Any], trace: dict
 
 
 def people_report(heard: dict[str, Any], people: int) -> dict[str, Any]:
-    """Whether everybody has an id, and keeps it.
+    """Whether every person has an id and keeps it.
 
     Args:
-        heard: by the listener, with ids.
-        people: in the picture.
+        heard: the listener's records, with ids.
+        people: number of people in the image.
     """
-    # Nobody is known until the detector, which works beside the network, has answered.
+    # There are no people until the background detector has returned its first result.
     ids = heard['ids'][WARM_UP_FRAMES:]
     everybody = [len(set(row)) == people and min(row) >= 0 for row in ids]
     return {'people': people, 'messages': len(ids), 'with_everybody': sum(everybody),
@@ -82,18 +82,18 @@ def people_report(heard: dict[str, Any], people: int) -> dict[str, Any]:
 
 def soak_report(published: dict[str, Any], heard: dict[str, Any],
                 samples: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Whether anything grows.
+    """Growth of memory, latency, threads and open files.
 
     Args:
-        published: by the camera.
-        heard: by the listener.
+        published: the camera's report.
+        heard: the listener's records.
         samples: of the node's memory, threads and files, with their times. `own_memory_mib`
-            leaves out what is shared, as the camera's buffers are and the code of libraries.
+            excludes shared memory, such as the camera's buffers and the code of libraries.
     """
     end_s = samples[-1]['seconds']
     warm_s = min(WARM_UP_SHARE * end_s, WARM_UP_MAX_S)
-    judged = [sample for sample in samples if sample['seconds'] >= warm_s]
-    times_s = [sample['seconds'] for sample in judged]
+    evaluated = [sample for sample in samples if sample['seconds'] >= warm_s]
+    times_s = [sample['seconds'] for sample in evaluated]
     meshes = heard['human_meshes']
     since_s = (meshes[:, STAMP] - meshes[0, STAMP]) / 1e9
     meshes, since_s = meshes[since_s >= warm_s], since_s[since_s >= warm_s]
@@ -101,27 +101,27 @@ def soak_report(published: dict[str, Any], heard: dict[str, Any],
     half = len(latency_ms) // 2
     return {
         **published, **_counts(heard, published['frames_published']), 'warm_up_s': warm_s,
-        **{name: _growth(times_s, np.array([sample[name] for sample in judged]))
+        **{name: _growth(times_s, np.array([sample[name] for sample in evaluated]))
            for name in ('memory_mib', 'own_memory_mib')},
         'stamp_to_publish_ms': _percentiles(latency_ms * NS_PER_MS),
         'latency_ms_per_hour': round(_slope(since_s, latency_ms) * 3600, 3),
         'latency_p50_halves_ms': [round(float(np.median(part)), 2)
                                   for part in (latency_ms[:half], latency_ms[half:])],
-        **{name: {'first': judged[0][name], 'last': judged[-1][name],
-                  'most': max(sample[name] for sample in judged)}
+        **{name: {'first': evaluated[0][name], 'last': evaluated[-1][name],
+                  'most': max(sample[name] for sample in evaluated)}
            for name in ('threads', 'files')},
         'people_seen': _people_seen(heard)}
 
 
 def _growth(times_s: Sequence[float], memory_mib: np.ndarray) -> dict[str, float]:
-    """How memory (N,) changes over time."""
+    """Change of memory (N,) over time."""
     return {'first': memory_mib[0], 'last': memory_mib[-1], 'most': memory_mib.max(),
             'spread_percent': round(100 * np.ptp(memory_mib) / memory_mib[0], 2),
             'per_hour': round(_slope(times_s, memory_mib) * 3600, 2)}
 
 
 def _counts(heard: dict[str, Any], published: int) -> dict[str, int]:
-    """What the node says about every frame, and what that leaves unexplained."""
+    """The node's counts of frames, and the number of frames that they do not account for."""
     values = next(values for _, values in reversed(heard['diagnostics'])
                   if 'frames_received' in values)
     received, skipped, failed, made = (int(values[name]) for name in (
@@ -133,18 +133,18 @@ def _counts(heard: dict[str, Any], published: int) -> dict[str, int]:
 
 
 def _people_seen(heard: dict[str, Any]) -> dict[str, int]:
-    """How often the number of people changed, as the node's status says, and the most."""
+    """Largest number of people and number of its changes, from the node's status."""
     people = [int(values['people']) for _, values in heard['diagnostics'] if 'people' in values]
     return {'most': max(people, default=0),
             'changes': int(np.count_nonzero(np.diff(people)))}
 
 
 def _percentiles(times_ns: np.ndarray) -> dict[str, float]:
-    """Of (N,) ns, in ms."""
+    """Percentiles of times (N,) ns, in ms."""
     return {name: round(float(np.percentile(times_ns, share)) / NS_PER_MS, 2) if len(times_ns)
             else float('nan') for name, share in (('p50', 50), ('p90', 90), ('p99', 99))}
 
 
 def _slope(seconds: Sequence[float], values: np.ndarray) -> float:
-    """Of the straight line through the values, per second."""
+    """Slope of the linear fit to the values, per second."""
     return float(np.polyfit(seconds, values, 1)[0]) if len(values) > 1 else 0.0

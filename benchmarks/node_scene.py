@@ -1,4 +1,4 @@
-"""Pictures for the node's benchmarks: people cut out of the demo clip, set into a larger image."""
+"""Images for the node's benchmarks: people from the demo clip, pasted into a larger image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from decomr_ros.bags.video_frames import VideoFrames
 __all__ = ['crowd', 'people_come_and_go']
 
 SIZE = (1280, 720)
-"""Width and height of the crowd's image, px."""
+"""Width and height of the image, px."""
 COLUMNS, ROWS = 10, 2
-"""Places for people in it."""
+"""Grid of people in the image."""
 PERSON_PX = 220
-"""Height of everybody's box in it."""
+"""Height of each person's box in the image."""
 MARGIN = 0.15
-"""What is cut out around a person's box, as a share of its height."""
+"""Margin that is cut out around a person's box, as a share of its height."""
 PAUSE_FRAMES = 45
-"""Of blank images between two passes of the clip: long enough for every track to end."""
+"""Blank images between two passes of the clip, so many that every track ends."""
 GRAY = 110
 
 
@@ -31,24 +31,24 @@ def crowd(count: int, video: Path) -> tuple[np.ndarray, np.ndarray]:
     """An image with people side by side.
 
     Args:
-        count: of people, at most 20; the first stands in the middle of the left half.
-        video: where they are cut out of; the detector must find somebody in it.
+        count: number of people, at most 20.
+        video: source of the people; the detector must find people in it.
 
     Returns:
         (720, 1280, 3) uint8 BGR, and the (count, 4) boxes x_min, y_min, x_max, y_max, px.
 
     Raises:
-        ValueError: more people than places.
+        ValueError: too many people.
     """
     if not 1 <= count <= COLUMNS * ROWS:
-        raise ValueError(f'{count} people asked for, there are places for 1 to {COLUMNS * ROWS}')
+        raise ValueError(f'{count} people requested, expected 1 to {COLUMNS * ROWS}')
     image = np.full((SIZE[1], SIZE[0], 3), GRAY, np.uint8)
     cell = np.array([SIZE[0] / COLUMNS, SIZE[1] / ROWS])
     boxes = []
     for place, (patch, box) in zip(range(count), itertools.cycle(_people(video, 5)), strict=False):
         column, row = place % COLUMNS, place // COLUMNS
         middle = (np.array([column, row]) + 0.5) * cell
-        # Wide pictures lose their sides: nobody covers the next.
+        # Wide patches are cropped at the sides, so that they do not overlap.
         cut = max(0, round((patch.shape[1] - cell[0]) / 2))
         patch = patch[:, cut:patch.shape[1] - cut]
         left, top = np.round(middle - (patch.shape[1] / 2, patch.shape[0] / 2)).astype(int)
@@ -60,8 +60,8 @@ def crowd(count: int, video: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def people_come_and_go(video: Path) -> Iterator[np.ndarray]:
-    """The frames of a clip, then a pause without anybody; each (H, W, 3) uint8 BGR."""
-    frame = None
+    """The frames of a clip, then a pause without people; each (H, W, 3) uint8 BGR."""
+    frame = np.zeros((0, 0, 3), np.uint8)
     for _, frame in VideoFrames(video):
         yield frame
     for _ in range(PAUSE_FRAMES):
@@ -69,7 +69,7 @@ def people_come_and_go(video: Path) -> Iterator[np.ndarray]:
 
 
 def _people(video: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pictures of people, their boxes PERSON_PX tall, and the (4,) boxes in them, px."""
+    """Patches with people whose boxes are PERSON_PX tall, and the boxes (4,) in them, px."""
     detector = load_detector()
     frames = [frame for _, frame in VideoFrames(video)]
     people = []
@@ -79,12 +79,13 @@ def _people(video: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if len(found):
             people.append(_cut_out(frame, found[0]))
     if not people:
-        raise ValueError(f'the detector finds nobody in {video}; choose a clip of people who walk')
+        raise ValueError(f'the detector finds no people in {video}; choose a clip of people who '
+                         'walk')
     return people
 
 
 def _cut_out(frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A person with some surroundings, resized, and the (4,) box in it."""
+    """A resized patch with a person and a margin, and the box (4,) in it, px."""
     margin = MARGIN * (box[3] - box[1])
     low = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
     high = np.ceil(box[2:] + margin).astype(int) + 1

@@ -1,9 +1,9 @@
-"""The published network computed as its authors' code computes it, with weights of ours.
+"""The network in the structure of the authors' code, with the weights of this repository.
 
-Three things differ from `DecoMR.forward`: the global code is copied to every texel, and one 1x1
-convolution reads the concatenation; decoders upsample before their 1x1 convolutions; and the warp
-picks the pixels of the person by a boolean index, image by image, so that the host waits for the
-GPU to learn how many there are.
+It differs from `DecoMR.forward` in three points. The global features are copied to every texel,
+and one 1x1 convolution reads the concatenation. Decoders upsample before their 1x1 convolutions.
+The warp selects the person's pixels by a boolean index, image by image, so that the host must wait
+for the GPU to know their number.
 """
 
 from __future__ import annotations
@@ -25,36 +25,42 @@ __all__ = ['OfficialStructure', 'warp_image_by_image']
 
 
 class OfficialStructure(nn.Module):
-    """Crops to outputs, step by step; what comes out is what `DecoMR` gives."""
+    """Crops to outputs, step by step; the outputs are those of `DecoMR`."""
 
     def __init__(self, network: DecoMR) -> None:
-        """Takes the weights of a network, which stays as it is.
+        """Copies a network.
 
         Raises:
-            ValueError: it has not the published inputs of LNet.
+            ValueError: the inputs of its LNet differ from the published ones.
         """
         super().__init__()
         if network.config.lnet_input != 'global+local':
-            raise ValueError(f'lnet_input is {network.config.lnet_input!r}, but the published '
-                             "network has 'global+local'")
+            raise ValueError(f'lnet_input is {network.config.lnet_input!r}, expected '
+                             "'global+local', as in the published network")
         self.network = copy.deepcopy(network)
-        self.network._warp = self._warp
-        self.network.lnet.projection = _ConcatenatedProjection(self.network.lnet.projection)
+        _replace(self.network, '_warp', self._warp)
+        lnet = self.network.lnet
+        _replace(lnet, 'projection', _ConcatenatedProjection(lnet.projection))
         for block in self.modules():
             if isinstance(block, UpsamplingBlock):
-                block.forward = block._forward_naive
+                _replace(block, 'forward', block._forward_naive)
 
     def forward(self, images: Tensor) -> NetworkOutput:
         """The outputs for crops (B, S, S, 3) uint8 RGB."""
         return self.network(normalize_images(images))
 
     def _warp(self, _: Tensor, local_features: Tensor, iuv: Tensor) -> Tensor:
-        """In the place of `DecoMR._warp`: (B, C, h, w) and (B, 3, h, w) to (B, C + 3, r, r)."""
+        """Replaces `DecoMR._warp`: (B, C, h, w) and (B, 3, h, w) to (B, C + 3, r, r)."""
         return warp_image_by_image(local_features, iuv, self.network.config.uv_resolution)
 
 
+def _replace(module: nn.Module, name: str, value: object) -> None:
+    """Replaces a method or a submodule of one instance."""
+    setattr(module, name, value)
+
+
 def warp_image_by_image(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
-    """What `warp_to_uv` gives, from the pixels that a boolean index picks.
+    """The result of `warp_to_uv`, computed from the pixels that a boolean index selects.
 
     Args:
         features: (B, C, h, w).
@@ -81,7 +87,7 @@ def warp_image_by_image(features: Tensor, iuv: Tensor, resolution: int) -> Tenso
 
 
 class _ConcatenatedProjection(nn.Module):
-    """`TexelProjection` over copies of the code and of the reference map."""
+    """`TexelProjection` over copies of the global features and of the reference map."""
 
     def __init__(self, projection: TexelProjection) -> None:
         super().__init__()
@@ -94,6 +100,7 @@ class _ConcatenatedProjection(nn.Module):
             uv_features, code[..., None, None].expand(-1, -1, height, width),
             reference_map.expand(batch, -1, -1, -1)], dim=1)
         first, *others = self.projection
+        assert isinstance(first, nn.Conv2d)  # as built by TexelProjection
         features = functional.conv2d(features, first.weight, first.bias)
         for layer in others:
             features = layer(features)

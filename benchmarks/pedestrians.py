@@ -1,11 +1,11 @@
-"""Finding pedestrians in `vtest.avi` of OpenCV's samples (Debian package opencv-doc), 10 Hz.
+"""Pedestrians found in `vtest.avi` of OpenCV's samples (Debian package opencv-doc), 10 Hz.
 
-Nobody has labelled that video, so the reference is made here, from what the node never does: every
-second image is searched in parts as well, with a lower threshold, and as the camera stands still
-the median of the video is the empty street. A reference person is such a detection,
-at least 60 px tall, of whose middle a quarter or more differs from the empty street, and which
-another one in the two searched images before or after overlaps. The reference shares its
-detector with what is measured: it cannot know of people whom that finds at no size.
+The video has no labels, so the reference is made here by methods that the node does not use. The
+detector also runs on tiles of every second image, with a lower threshold; and since the camera is
+fixed, the median of the video is the empty street. A reference person is a detection of at least
+60 px height in whose middle at least a quarter of the pixels differ from the empty street, and
+which overlaps a detection in the two searched images before or after. Because the reference uses
+the detector under test, it lacks people whom the detector finds at no scale.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ['VIDEO', 'measure_pedestrians', 'read_video']
 
 VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 RATE_HZ, STRIDE, LATE_IMAGES = 10, 10, 1
-"""Of the video; of the detector; by how many images its answers are late, as on two cores."""
+"""Rate of the video; stride of the detector; delay of its results, images, as on two cores."""
 SMALLEST_PX, SEARCH_EVERY = 60, 2
-FINE = {'tiles': 2, 'min_score': 0.2}
+FINE: dict[str, Any] = {'tiles': 2, 'min_score': 0.2}
 MOVED_LEVEL, MOVED_SHARE, NEIGHBOUR_OVERLAP, FOUND_OVERLAP = 25, 0.25, 0.4, 0.3
 STILL_SHARE = 0.1
-"""A mesh in whose box less than this share moved is a ghost, or somebody who stands for long."""
+"""Meshes whose boxes have a smaller share of moving pixels are false, or of standing people."""
 
 
 class _LateTracker(Tracker):
@@ -60,8 +60,9 @@ class _LateTracker(Tracker):
 
 
 def read_video(count: int) -> np.ndarray:
-    """The first images (T, 576, 768, 3) uint8 RGB."""
-    video, images = cv2.VideoCapture(str(VIDEO)), []
+    """The first images, (T, 576, 768, 3) uint8 RGB."""
+    video = cv2.VideoCapture(str(VIDEO))
+    images: list[np.ndarray] = []
     while len(images) < count:
         is_read, image = video.read()
         if not is_read:
@@ -71,7 +72,7 @@ def read_video(count: int) -> np.ndarray:
 
 
 def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
-    """Shares of images with somebody found, of people found, of meshes where nothing moved."""
+    """Shares of images with a person found, of people found, and of meshes without motion."""
     street = np.median(images[::8], 0).astype(np.int16)
     moved = [(np.abs(image - street).max(-1) > MOVED_LEVEL) for image in images[::SEARCH_EVERY]]
     truth = reference(images, moved)
@@ -100,7 +101,7 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
 
 
 def reference(images: np.ndarray, moved: list[np.ndarray]) -> list[np.ndarray]:
-    """The people (P, 4) in every `SEARCH_EVERY`th image, image px."""
+    """The boxes (P, 4) of people in every `SEARCH_EVERY`th image, px."""
     fine = load_detector(**FINE)
     seen = [fine(image).boxes for image in images[::SEARCH_EVERY]]
     people = []
@@ -115,14 +116,14 @@ def reference(images: np.ndarray, moved: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _middle(box: np.ndarray) -> np.ndarray:
-    """Half the width and three quarters of the height of a box (4,), about its centre."""
+    """The central part of a box (4,): half of its width and three quarters of its height."""
     width, height = box[2:] - box[:2]
     inset = np.array([width / 4, height / 8])
     return np.concatenate([box[:2] + inset, box[2:] - inset])
 
 
 def _share(mask: np.ndarray, box: np.ndarray) -> float:
-    """Share of the mask's pixels in a box (4,) that are set."""
+    """Share of the pixels in a box (4,) that are set in the mask."""
     x_min, y_min, x_max, y_max = np.maximum(np.round(box), 0).astype(int)
     inside = mask[y_min:y_max + 1, x_min:x_max + 1]
     return float(inside.mean()) if inside.size else 0.0

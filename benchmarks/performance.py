@@ -1,10 +1,10 @@
-"""How fast the networks are in every runtime, and each stage around them.
+"""Speed of the networks in every runtime, and of each stage around them.
 
     python -m benchmarks.performance --out benchmarks/results/performance.json
     python -m benchmarks.performance --page docs/performance.md
 
-The first measures (on a machine that does nothing else; minutes) and writes JSON; the second
-draws the tables of the page anew from that file.
+The first command measures, which takes minutes and needs an otherwise idle machine, and writes
+JSON. The second one regenerates the tables of the page from that file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / 'results' / 'performance.json'
 BATCHES = (1, 4, 8)
 PRESETS = ('rt', 'paper')
 REPEATS = {'rt': 200, 'paper': 20}
-# The default runtime as it chooses, then what it and the others do in float32.
+# The default runtime with its default precision, then this and the other runtimes in float32.
 RUNTIMES = ('openvino', 'openvino:f32', 'onnxruntime', 'torch')
 MARKS = '<!-- {0}: made by benchmarks/performance.py -->', '<!-- end of {0} -->'
 OFFICIAL = 'official structure'
@@ -44,10 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, help='measure, and write JSON to this file')
     parser.add_argument('--presets', nargs='+', choices=PRESETS, default=PRESETS,
                         help='networks to measure')
-    parser.add_argument('--paper', metavar='FILE', help='trained weights of the preset paper: '
-                        'random ones pass no gate, so that half precision is not chosen')
-    parser.add_argument('--page', type=Path, help='page to draw the tables into')
-    parser.add_argument('--results', type=Path, default=RESULTS, help='JSON to draw from')
+    parser.add_argument('--paper', metavar='FILE', help='trained weights of the preset paper; '
+                        'random weights fail the parity check, so half precision is not used')
+    parser.add_argument('--page', type=Path, help='page whose tables are regenerated')
+    parser.add_argument('--results', type=Path, default=RESULTS,
+                        help='JSON file with the results for the page')
     options = parser.parse_args(arguments)
     if options.out is None and options.page is None:
         parser.error('nothing to do: give --out or --page')
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(presets: Sequence[str], paper: str | None = None) -> dict[str, Any]:
-    """Everything that the page shows of some presets; `paper`: weights of that one."""
+    """The results for the page; `paper` is the weights file of the preset paper."""
     installed = available_runtimes()
     runtimes = [name for name in RUNTIMES if name.partition(':')[0] in installed]
     networks = {}
@@ -81,7 +82,7 @@ def measure(presets: Sequence[str], paper: str | None = None) -> dict[str, Any]:
 
 
 def measure_official(weights: str, repeats: int) -> float:
-    """Median of the official structure in PyTorch, eager, float32, one person, ms."""
+    """Median time of the official structure in PyTorch, eager, float32, one person, ms."""
     network = untrained(weights) if weights == 'paper' else load_with_topology(weights)[0]
     structure = OfficialStructure(network).eval()
     size = network.config.crop_size
@@ -91,7 +92,7 @@ def measure_official(weights: str, repeats: int) -> float:
 
 
 def networks_text(results: dict[str, Any]) -> str:
-    """A table of each preset, and the ratios that matter, all from one run."""
+    """The table and the ratios of each preset, all from one run."""
     parts = []
     for preset, report in results['networks'].items():
         parts += [bench_table(report), '', ratios_text(preset, report), '']
@@ -99,7 +100,7 @@ def networks_text(results: dict[str, Any]) -> str:
 
 
 def ratios_text(preset: str, report: dict[str, Any]) -> str:
-    """The default runtime against the published way to compute, and many people against one."""
+    """The default runtime relative to the official structure, and many people relative to one."""
     rows = [row for row in report['results'] if row['runtime'] == DEFAULT_RUNTIME]
     precision = rows[0]['precision']
     times = {row['batch']: row['median_ms'] for row in rows if row['precision'] == precision}
@@ -126,15 +127,15 @@ def stages_text(results: dict[str, Any]) -> str:
 
 
 def replaced(text: str, name: str, drawn: str) -> str:
-    """A page with the part of that name drawn anew.
+    """The page with the section of that name replaced.
 
     Raises:
-        SystemExit: the page has no such part.
+        SystemExit: the page has no such section.
     """
     first, last = (mark.format(name) for mark in MARKS)
     pattern = re.compile(re.escape(first) + '.*?' + re.escape(last), re.S)
     if not pattern.search(text):
-        sys.exit(f'error: the page has no part between {first} and {last}')
+        sys.exit(f'error: the page has no section between {first} and {last}')
     return pattern.sub(lambda _: f'{first}\n\n{drawn}\n\n{last}', text)
 
 

@@ -1,11 +1,11 @@
-"""Who is who, how steady, how many are found.
+"""Benchmarks of tracking: identities, smoothing, and people found.
 
     python -m benchmarks.tracking --out benchmarks/results/tracking.json [--scenes FOLDER]
 
-Three parts: four rendered people who walk across each other, in four scenes (`crossing.py`);
-people who stand and one who walks, with and without smoothing; and OpenCV's pedestrian video
-(`pedestrians.py`). Takes about half an hour on two cores; `--scenes` keeps the rendered frames
-for the next time.
+It has three parts: four scenes with four rendered people who cross each other's paths
+(`crossing.py`); people who stand and one who walks, with and without smoothing; and OpenCV's
+pedestrian video (`pedestrians.py`). It takes about half an hour on two cores; `--scenes` stores
+the rendered frames for later runs.
 """
 
 from __future__ import annotations
@@ -34,38 +34,39 @@ from decomr_core.people.tracking import Tracker, TrackerConfig
 from decomr_core.runtimes import DEFAULT_RUNTIME, Runtime
 
 ASSIGNED_OVERLAP = 0.4
-"""From this overlap with the person's true box on, a mesh shows that person."""
+"""Smallest overlap (intersection over union) at which a mesh is assigned to a person."""
 VISIBLE_SHARE, CLEAR_SHARE = 0.3, 0.9
-"""Who shows less than the first share of the body is not expected to be found; who shows the
-second is in plain view."""
+"""Visible shares of a person: people below the first are not counted; people from the second on
+are in plain view."""
 SEEDS = (0, 1, 2, 3)
-"""Of the scenes."""
+"""Seeds of the scenes."""
 DETECTORS = (('noisy', 1), ('noisy', 5), ('noisy', 10),
              ('person', 5), ('person', 10))
-"""`noisy` for noisy true boxes, `person` for the default detector, each with its stride."""
+"""Detector and stride: `noisy` is the true boxes with noise, `person` the default detector."""
 STANDING_IMAGES, STANDING_HZ, SETTLED = 150, 30, 75
 STANDING_PER_SCENE, STANDING_EVERY = 4, 50
-"""How many people of each scene are taken out of every how many images to stand still."""
+"""Number of standing people per scene, and step between the images from which they are taken."""
 MARGIN_PX = 5
 WALKING = (0, 180)
-"""Scene and first image in which its first person walks with nobody beside."""
+"""Scene and first image in which the first person walks alone."""
 PIXEL_NOISES = (2.0, 4.0)
-"""Standard deviations of the noise of a camera in good and in poor light, of 255."""
+"""Standard deviations of camera noise in good and in poor light, in units of 1/255."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser('python -m benchmarks.tracking', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, required=True, help='JSON to write')
-    parser.add_argument('--scenes', type=Path, help='folder of the rendered frames')
-    parser.add_argument('--images', type=int, default=795, help='of the pedestrian video (795)')
+    parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
+    parser.add_argument('--scenes', type=Path, help='folder that stores the rendered frames')
+    parser.add_argument('--images', type=int, default=795,
+                        help='number of images of the pedestrian video (795)')
     options = parser.parse_args(arguments)
     if not VIDEO.exists():
         parser.error(f'there is no {VIDEO}: sudo apt install opencv-doc')
     cv2.setNumThreads(1)
     runtime = load_runtime(DEFAULT_RUNTIME)
-    scenes = [kept_scene(seed, options.scenes) for seed in SEEDS]
+    scenes = [cached_scene(seed, options.scenes) for seed in SEEDS]
     results = {
         'hardware': cpu_name(), 'opencv': cv2.__version__, 'runtime': runtime.name,
         'precision': runtime.precision, 'date': datetime.date.today().isoformat(),
@@ -76,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def kept_scene(seed: int, folder: Path | None) -> Scene:
-    """A rendered scene, from the folder where it is there."""
+def cached_scene(seed: int, folder: Path | None) -> Scene:
+    """A rendered scene, read from the folder if it is stored there."""
     path = None if folder is None else folder / f'{seed}.npz'
     if path is not None and path.exists():
         stored = np.load(path)
@@ -91,7 +92,7 @@ def kept_scene(seed: int, folder: Path | None) -> Scene:
 
 def measure_scenes(runtime: Runtime, scenes: list[Scene], name: str, stride: int,
                    ) -> dict[str, Any]:
-    """Identities in all scenes: their mean, and each scene by itself.
+    """Identity scores of all scenes: their mean, and the scores of each scene.
 
     Args:
         runtime: a loaded network.
@@ -105,18 +106,19 @@ def measure_scenes(runtime: Runtime, scenes: list[Scene], name: str, stride: int
 
 
 def measure_identities(runtime: Runtime, scene: Scene, name: str, stride: int) -> dict[str, float]:
-    """How often people keep the number that they have most of the time.
+    """Shares of images in which people have their main track id.
 
-    A (person, image) pair counts where the person shows by `VISIBLE_SHARE`. It is right where a
-    person with the main number is there: `box_` as the track's box says, `mesh_` as the corners
-    of the mesh in the image do. `_of_shown` leaves the pairs without any aside. No two people
-    have the same main number: pairs of the one who had it less often are wrong.
+    A (person, image) pair is counted if at least `VISIBLE_SHARE` of the person is visible. It is
+    right if a mesh with the person's main id is assigned to the person: by the box of the track
+    (`box_`) or by the box around the mesh in the image (`mesh_`). `_of_shown` counts only pairs
+    with an assigned mesh. Main ids are unique: if two people share one, it belongs to the one who
+    has it more often.
     """
     rng, index = np.random.default_rng(0), 0
     detector = None if name == 'noisy' else load_detector(name)
 
     def detect(image: np.ndarray) -> Detections:
-        """The detections of the present image."""
+        """The detections of the current image."""
         return noisy_detections(scene, index, rng) if detector is None else detector(image)
 
     estimator = HumanMeshEstimator(runtime, detect, Tracker(TrackerConfig(detect_every=stride)))
@@ -144,7 +146,7 @@ def mesh_box(mesh: HumanMesh) -> np.ndarray:
 
 
 def assigned(truth: np.ndarray, boxes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Number of the mesh that shows each person (P,), by the Hungarian method; -1: none.
+    """Track id of the mesh assigned to each person (P,), by the Hungarian method; -1: none.
 
     Args:
         truth: (P, 4) image px.
@@ -162,16 +164,18 @@ def assigned(truth: np.ndarray, boxes: np.ndarray, numbers: np.ndarray) -> np.nd
 
 
 def identity_scores(numbers: np.ndarray, shares: np.ndarray) -> dict[str, float]:
-    """Shares of right pairs and the switches; both arguments (T, P)."""
+    """Shares of right pairs, and number of id switches; both arguments (T, P)."""
     counted = shares >= VISIBLE_SHARE
     pairs = [(int((numbers[counted[:, p], p] == n).sum()), p, int(n))
              for p in range(numbers.shape[1]) for n in set(numbers[counted[:, p], p]) - {-1}]
-    right, switches, used = 0, 0, (set(), set())
+    right, switches = 0, 0
+    used_people: set[int] = set()
+    used_numbers: set[int] = set()
     for count, person, number in sorted(pairs, reverse=True):
-        if person not in used[0] and number not in used[1]:
+        if person not in used_people and number not in used_numbers:
             right += count
-            used[0].add(person)
-            used[1].add(number)
+            used_people.add(person)
+            used_numbers.add(number)
     for person in range(numbers.shape[1]):
         had = [n for n in numbers[counted[:, person], person] if n >= 0]
         switches += int(np.count_nonzero(np.diff(had)))
@@ -181,11 +185,11 @@ def identity_scores(numbers: np.ndarray, shares: np.ndarray) -> dict[str, float]
 
 
 def measure_smoothing(runtime: Runtime, scenes: list[Scene]) -> dict[str, Any]:
-    """Jitter of people who stand, lag of one who walks, with and without smoothing.
+    """Jitter of people who stand, and lag of one who walks, with and without smoothing.
 
-    Jitter: one frame again and again with new camera noise; root mean square over vertices and
-    images of the distance to each vertex's mean over a second, mm. Lag: shift of the smoothed x
-    of the walking root against the raw one that makes them most alike, in images.
+    Jitter: one frame is repeated with new camera noise; root mean square, over vertices and
+    images, of the distance to each vertex's mean over a second, mm. Lag: shift between the
+    smoothed and the raw x of the walking person's root with the smallest squared error, images.
     """
     rng, standing = np.random.default_rng(0), []
     people = [(scene, *who) for scene in scenes for who in standing_people(scene)]
@@ -210,7 +214,7 @@ def measure_smoothing(runtime: Runtime, scenes: list[Scene]) -> dict[str, Any]:
 
 
 def standing_people(scene: Scene) -> list[tuple[int, int]]:
-    """(image, person) of some who are in plain view, wholly inside the image."""
+    """(image, person) of some people who are in plain view and entirely inside the image."""
     width = scene.images.shape[2]
     whole = ((scene.shares > CLEAR_SHARE) & (scene.boxes[..., 0] > MARGIN_PX)
              & (scene.boxes[..., 2] < width - MARGIN_PX))
@@ -221,7 +225,7 @@ def standing_people(scene: Scene) -> list[tuple[int, int]]:
 
 
 def follow(runtime: Runtime, images: list[np.ndarray], box: np.ndarray) -> list[Any]:
-    """The meshes of one person who is in `box` (4,) in the first image."""
+    """The meshes of the person whose box in the first image is `box` (4,)."""
     first = Detections(box[None], np.ones(1, np.float32))
     estimator = HumanMeshEstimator(runtime, lambda image: first,
                                    Tracker(TrackerConfig(detect_every=1000)))
@@ -230,20 +234,20 @@ def follow(runtime: Runtime, images: list[np.ndarray], box: np.ndarray) -> list[
 
 
 def noisy_image(image: np.ndarray, rng: np.random.Generator, deviation: float) -> np.ndarray:
-    """The image with new noise of this standard deviation, of 255."""
+    """The image with noise of this standard deviation, in units of 1/255."""
     noise = rng.normal(0, deviation, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 def jitter_mm(meshes: list[Any]) -> float:
-    """Root mean square distance of the vertices to their mean over a second, mm."""
+    """Root mean square distance of the vertices from their mean over a second, mm."""
     vertices = np.stack([mesh.vertices for mesh in meshes])
     vertices = vertices - uniform_filter1d(vertices, STANDING_HZ, axis=0, mode='nearest')
     return float(np.sqrt((vertices[SETTLED:] ** 2).sum(-1).mean()) * 1e3)
 
 
 def lag_images(raw: list[Any], smoothed: list[Any]) -> float:
-    """Shift in images that brings the smoothed x of the root nearest to the raw one."""
+    """Shift in images with the smallest squared error between smoothed and raw x of the root."""
     times = np.arange(len(raw), dtype=float)
     before, after = (np.array([m.translation[0] for m in part]) for part in (raw, smoothed))
     shifts = np.arange(0, 5, 0.05)

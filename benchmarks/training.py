@@ -1,9 +1,9 @@
-"""Where a training step's time goes: python benchmarks/training.py [--preset paper] [--batch 8].
+"""Profile of a training step: python benchmarks/training.py [--preset paper] [--batch 8].
 
-Runs real steps of the end-to-end stage (losses and optimiser included) on rendered people that
-another process makes, and prints one JSON object; `--out` also writes it. The forward pass is
-told by part of the network, and the rendering by stage, measured in this process (dressed people:
-`--wardrobe`, `--panoramas`, `--poses-file`).
+It runs steps of the end-to-end stage, including losses and optimiser, on people rendered by
+another process, and prints one JSON object; `--out` also writes it to a file. The forward pass is
+broken down by part of the network, and the rendering by stage, measured in this process (clothed
+people: `--wardrobe`, `--panoramas`, `--poses-file`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,17 +37,19 @@ WARM_UP = 2
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description='Where a training step spends its time.')
+    parser = argparse.ArgumentParser(description='Profile of a training step.')
     parser.add_argument('--preset', default='paper', choices=sorted(PRESETS))
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--steps', type=int, default=12)
     parser.add_argument('--precision', default='fp32', choices=('fp32', 'bf16'))
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--reuse', type=int, default=1, help='times that each image is given')
+    parser.add_argument('--reuse', type=int, default=1,
+                        help='number of times that each image is used (1)')
     parser.add_argument('--encoder-share', type=float, default=1.0,
-                        help="the encoder's share of the learning rate; 0 leaves it as it is")
+                        help="factor of the encoder's learning rate; 0: the encoder is frozen")
     parser.add_argument('--encoder-stages', type=int, default=ENCODER_STAGES,
-                        help=f'let so many of its last stages learn, 1 to {ENCODER_STAGES} (all)')
+                        help=f'number of trainable last stages of the encoder, 1 to '
+                             f'{ENCODER_STAGES} (all)')
     add_asset_options(parser)
     parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
     options = parser.parse_args()
@@ -57,7 +60,8 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> dict:
-    """Times steps; all of a step's parts are medians over the steps, in seconds."""
+    """Times the parts of a step; medians over the steps, in seconds."""
+    assets: dict[str, Any] = asset_values(options)
     config = TrainConfig(
         preset=options.preset, batch_size=options.batch, precision=options.precision,
         threads=options.threads, num_workers=1, validate_every=0, pool_images=4 * options.batch,
@@ -65,7 +69,7 @@ def measure(options: argparse.Namespace) -> dict:
         stages=StageConfig(cnet_steps=0, end_to_end_steps=options.steps + WARM_UP),
         optimizer=OptimizerConfig(encoder_share=options.encoder_share,
                                   encoder_stages=options.encoder_stages),
-        data=SyntheticConfig(size=PRESETS[options.preset].crop_size, **asset_values(options)))
+        data=SyntheticConfig(size=PRESETS[options.preset].crop_size, **assets))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Path(folder))
         parts = trainer.data.batches(trainer.fabric.device)
@@ -89,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict:
 
 
 def _part_clocks(trainer: Trainer) -> dict[str, list[float]]:
-    """Seconds that each part of the network takes forward, refilled at every step."""
+    """Seconds of each part of the network in the forward pass, refilled at every step."""
     network = trainer.network
     parts = {'encoder': network.cnet.encoder, 'decoder': network.cnet.decoder,
              'iuv_heads': (network.cnet.uv_head, network.cnet.mask_head), 'lnet': network.lnet}
@@ -107,7 +111,7 @@ def _part_clocks(trainer: Trainer) -> dict[str, list[float]]:
 
 
 def _rendering(trainer: Trainer, config: SyntheticConfig, batches: int) -> dict:
-    """Images per second of the renderer in one process, and the share of time of its stages."""
+    """Images per second of the renderer in one process, and the share of each stage."""
     people = SyntheticPeople(config, trainer.body, trainer.uv_map, seed=1)
     stages = {'pose': (people, '_bodies'), 'draw': (people._painter, 'draw'),
               'compose': (people._compositor, 'compose')}
@@ -130,7 +134,7 @@ def _rendering(trainer: Trainer, config: SyntheticConfig, batches: int) -> dict:
 
 
 def _timed(function: Callable, spent: dict[str, float], name: str) -> Callable:
-    """The function, which adds the seconds it takes."""
+    """Wraps a function to add its seconds to `spent`."""
     def call(*arguments: object) -> object:
         started = time.perf_counter()
         result = function(*arguments)
@@ -139,9 +143,9 @@ def _timed(function: Callable, spent: dict[str, float], name: str) -> Callable:
     return call
 
 
-def _timed_step(trainer: Trainer, parts: object,
+def _timed_step(trainer: Trainer, parts: Iterator[Any],
                 clocks: dict[str, list[float]]) -> dict[str, float]:
-    """Seconds of data, forward with losses, backward, optimiser; of the parts, forward only."""
+    """Seconds of data, forward with losses, backward, optimiser; forward only of each part."""
     marks = [time.perf_counter()]
     batch = next(parts)
     marks.append(_now(trainer))
@@ -168,7 +172,7 @@ def _now(trainer: Trainer) -> float:
 
 
 def _machine() -> str:
-    """The GPU, or the processor by its model name where the system tells it."""
+    """The model name of the GPU, otherwise of the processor."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f'{len(os.sched_getaffinity(0))} x {cpu_name()}'

@@ -21,7 +21,7 @@ def test_the_tables_are_those_of_the_results() -> None:
 
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
-    with pytest.raises(SystemExit, match='no part between <!-- networks'):
+    with pytest.raises(SystemExit, match='no section between <!-- networks'):
         performance.replaced('# Another page', 'networks', 'text')
 
 

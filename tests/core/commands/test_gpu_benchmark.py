@@ -112,8 +112,8 @@ def test_the_ways_of_a_gpu_run_on_a_pretended_one(network: DecoMR, case: gpu.Cas
     monkeypatch.setattr(gpu, 'CudaQueue', lambda _: queue)
     crops = parity_crops(64, 6)
     run = gpu._runner(case, network, CPU, (1, 4))
-    seen = gpu._whole(run, crops, (1, 4))
-    expected = gpu._whole(gpu._runner(gpu.REFERENCE, network, CPU, (1, 4)), crops, (1, 4))
+    seen = gpu._all_outputs(run, crops, (1, 4))
+    expected = gpu._all_outputs(gpu._runner(gpu.REFERENCE, network, CPU, (1, 4)), crops, (1, 4))
     assert (queue.recorded, queue.launched) == (3, 2)
     far = {'fp16': 8.0, 'bf16': 60.0}.get(case.precision, 1.0)
     assert measure_parity(seen, expected).vertices_mean_mm < far
