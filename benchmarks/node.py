@@ -73,11 +73,11 @@ def measure_latency(options: argparse.Namespace) -> dict[str, Any]:
         stage.show(image[None], boxes)
         stage.run(min(count, TRANSPORT_FRAMES), ('image',), with_node=False, whole=True)
         report: dict[str, Any] = {'rate_hz': options.rate, 'size': list(image.shape[1::-1]),
-                                  'transport_alone': transport_report(stage.heard('image'))}
+                                  'transport_alone': transport_report(stage.received('image'))}
         for name, topics in (('meshes', ('human_meshes',)),
                              ('meshes_and_markers', ('human_meshes', 'markers'))):
             published = stage.run(count, topics)
-            report[name] = latency_report(published, stage.listened(), stage.trace())
+            report[name] = latency_report(published, stage.records(), stage.trace())
     medians = [report[name]['outside_network_ms']['p50']
                for name in ('meshes', 'meshes_and_markers')]
     report['markers_add_ms'] = round(medians[1] - medians[0], 2)
@@ -93,8 +93,8 @@ def measure_people(options: argparse.Namespace) -> dict[str, Any]:
             image, boxes = crowd(people, CLIP)
             stage.show(image[None], boxes)
             published = stage.run(count, ('human_meshes',), ids=True)
-            crowds[people] = {**latency_report(published, stage.listened(), stage.trace()),
-                              **people_report(stage.listened(), people)}
+            crowds[people] = {**latency_report(published, stage.records(), stage.trace()),
+                              **people_report(stage.records(), people)}
     first, last = (crowds[people]['stamp_to_publish_ms']['p50'] for people in
                    (CROWDS[0], CROWDS[-1]))
     return {'rate_hz': options.rate, 'crowds': crowds,
@@ -109,7 +109,7 @@ def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
         samples: list[dict[str, float]] = []
         published = stage.run(count, ('human_meshes',), observed=False, samples=samples)
         return {'rate_hz': options.rate, 'seconds': options.seconds,
-                **soak_report(published, stage.listened(), samples), 'samples': samples}
+                **soak_report(published, stage.records(), samples), 'samples': samples}
 
 
 class Stage:
@@ -167,7 +167,7 @@ class Stage:
                            self._folder / 'frames.npy', '--count', count, '--rate',
                            self._options.rate, '--start-file', start)
             children.start('listener', '-m', 'benchmarks.node_programs', 'listener', '--topics',
-                           *topics, *flags, '--out', self._folder / 'heard.npz')
+                           *topics, *flags, '--out', self._folder / 'received.npz')
             running = ['camera', 'listener', *(['node'] if with_node else [])]
             self._wait_for_discovery(children, running)
             start.touch()
@@ -178,13 +178,13 @@ class Stage:
                 children.stop(name)
         return json.loads(output.splitlines()[-1])
 
-    def listened(self) -> dict[str, Any]:
+    def records(self) -> dict[str, Any]:
         """The records of the last run's listener; JSON decoded."""
-        return _load(self._folder / 'heard.npz')
+        return _load(self._folder / 'received.npz')
 
-    def heard(self, topic: str) -> np.ndarray:
+    def received(self, topic: str) -> np.ndarray:
         """(N, 4) int64 ns of a topic; see `benchmarks.node_programs.listener`."""
-        return self.listened()[topic]
+        return self.records()[topic]
 
     def trace(self) -> dict[str, Any]:
         """The records of the last run's node."""

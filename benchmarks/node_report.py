@@ -31,23 +31,23 @@ def transport_report(images: np.ndarray) -> dict[str, Any]:
             'to_callback_ms': _percentiles(images[:, SEEN] - images[:, STAMP])}
 
 
-def latency_report(published: dict[str, Any], heard: dict[str, Any], trace: dict[str, Any]
+def latency_report(published: dict[str, Any], records: dict[str, Any], trace: dict[str, Any]
                    ) -> dict[str, Any]:
     """Latency of each stage, and counts of all frames.
 
     Args:
         published: the camera's report.
-        heard: the listener's records.
+        records: the listener's records.
         trace: the node's records: times of its estimates.
     """
-    meshes = heard['human_meshes'][WARM_UP_FRAMES:]
+    meshes = records['human_meshes'][WARM_UP_FRAMES:]
     # A message contains the last estimate that ended before its publication.
     index = np.searchsorted(trace['ended'], meshes[:, PUBLISHED], side='right') - 1
     stages = [trace['stages'][which] for which in index]
     network_ns = np.array([stage.get('network', 0.0) for stage in stages]) * NS_PER_MS
     latency_ns = meshes[:, PUBLISHED] - meshes[:, STAMP]
     report: dict[str, Any] = {
-        **published, **_counts(heard, published['frames_published']),
+        **published, **_counts(records, published['frames_published']),
         'stamp_to_publish_ms': _percentiles(latency_ns),
         'network_ms': _percentiles(network_ns),
         'outside_network_ms': _percentiles(latency_ns - network_ns),
@@ -57,8 +57,8 @@ def latency_report(published: dict[str, Any], heard: dict[str, Any], trace: dict
                                   * NS_PER_MS) for name in stages[-1] if name != 'network'},
             'estimate_to_publish': _percentiles(meshes[:, PUBLISHED] - trace['ended'][index])},
         'publish_to_subscriber_ms': _percentiles(meshes[:, RECEIVED] - meshes[:, PUBLISHED])}
-    if len(heard.get('markers', ())):
-        markers = heard['markers']
+    if len(records.get('markers', ())):
+        markers = records['markers']
         network_of = dict(zip(meshes[:, STAMP].tolist(), network_ns.tolist(), strict=True))
         both = [row for row in markers if int(row[STAMP]) in network_of]
         report['markers_outside_network_ms'] = _percentiles(np.array(
@@ -66,27 +66,27 @@ def latency_report(published: dict[str, Any], heard: dict[str, Any], trace: dict
     return report
 
 
-def people_report(heard: dict[str, Any], people: int) -> dict[str, Any]:
+def people_report(records: dict[str, Any], people: int) -> dict[str, Any]:
     """Whether every person has an id and keeps it.
 
     Args:
-        heard: the listener's records, with ids.
+        records: the listener's records, with ids.
         people: number of people in the image.
     """
     # There are no people until the background detector has returned its first result.
-    ids = heard['ids'][WARM_UP_FRAMES:]
-    everybody = [len(set(row)) == people and min(row) >= 0 for row in ids]
-    return {'people': people, 'messages': len(ids), 'with_everybody': sum(everybody),
+    ids = records['ids'][WARM_UP_FRAMES:]
+    is_complete = [len(set(row)) == people and min(row) >= 0 for row in ids]
+    return {'people': people, 'messages': len(ids), 'with_everybody': sum(is_complete),
             'different_ids': len({number for row in ids for number in row})}
 
 
-def soak_report(published: dict[str, Any], heard: dict[str, Any],
+def soak_report(published: dict[str, Any], records: dict[str, Any],
                 samples: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Growth of memory, latency, threads and open files.
 
     Args:
         published: the camera's report.
-        heard: the listener's records.
+        records: the listener's records.
         samples: of the node's memory, threads and files, with their times. `own_memory_mib`
             excludes shared memory, such as the camera's buffers and the code of libraries.
     """
@@ -94,13 +94,13 @@ def soak_report(published: dict[str, Any], heard: dict[str, Any],
     warm_s = min(WARM_UP_SHARE * end_s, WARM_UP_MAX_S)
     evaluated = [sample for sample in samples if sample['seconds'] >= warm_s]
     times_s = [sample['seconds'] for sample in evaluated]
-    meshes = heard['human_meshes']
+    meshes = records['human_meshes']
     since_s = (meshes[:, STAMP] - meshes[0, STAMP]) / 1e9
     meshes, since_s = meshes[since_s >= warm_s], since_s[since_s >= warm_s]
     latency_ms = (meshes[:, PUBLISHED] - meshes[:, STAMP]) / NS_PER_MS
     half = len(latency_ms) // 2
     return {
-        **published, **_counts(heard, published['frames_published']), 'warm_up_s': warm_s,
+        **published, **_counts(records, published['frames_published']), 'warm_up_s': warm_s,
         **{name: _growth(times_s, np.array([sample[name] for sample in evaluated]))
            for name in ('memory_mib', 'own_memory_mib')},
         'stamp_to_publish_ms': _percentiles(latency_ms * NS_PER_MS),
@@ -110,7 +110,7 @@ def soak_report(published: dict[str, Any], heard: dict[str, Any],
         **{name: {'first': evaluated[0][name], 'last': evaluated[-1][name],
                   'most': max(sample[name] for sample in evaluated)}
            for name in ('threads', 'files')},
-        'people_seen': _people_seen(heard)}
+        'people_seen': _people_seen(records)}
 
 
 def _growth(times_s: Sequence[float], memory_mib: np.ndarray) -> dict[str, float]:
@@ -120,21 +120,21 @@ def _growth(times_s: Sequence[float], memory_mib: np.ndarray) -> dict[str, float
             'per_hour': round(_slope(times_s, memory_mib) * 3600, 2)}
 
 
-def _counts(heard: dict[str, Any], published: int) -> dict[str, int]:
+def _counts(records: dict[str, Any], published: int) -> dict[str, int]:
     """The node's counts of frames, and the number of frames that they do not account for."""
-    values = next(values for _, values in reversed(heard['diagnostics'])
+    values = next(values for _, values in reversed(records['diagnostics'])
                   if 'frames_received' in values)
     received, skipped, failed, made = (int(values[name]) for name in (
         'frames_received', 'frames_skipped_for_newer', 'frames_failed', 'meshes_published'))
     return {'frames_received': received, 'frames_lost_in_transport': published - received,
             'frames_skipped_for_newer': skipped, 'frames_failed': failed,
             'meshes_published': made, 'frames_unexplained': received - skipped - failed - made,
-            'meshes_heard': len(heard['human_meshes'])}
+            'meshes_heard': len(records['human_meshes'])}
 
 
-def _people_seen(heard: dict[str, Any]) -> dict[str, int]:
+def _people_seen(records: dict[str, Any]) -> dict[str, int]:
     """Largest number of people and number of its changes, from the node's status."""
-    people = [int(values['people']) for _, values in heard['diagnostics'] if 'people' in values]
+    people = [int(values['people']) for _, values in records['diagnostics'] if 'people' in values]
     return {'most': max(people, default=0),
             'changes': int(np.count_nonzero(np.diff(people)))}
 

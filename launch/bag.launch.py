@@ -57,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _check(context: LaunchContext) -> None:
-    """Refuses what cannot be played.
+    """Checks that the bag can be played.
 
     Raises:
         RuntimeError: there is no rosbag2, or no bag.

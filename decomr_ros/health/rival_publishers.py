@@ -32,7 +32,7 @@ def rival_texts(node: Node, settings: NodeParameters) -> dict[str, str]:
 
     Args:
         node: this node, with its publishers.
-        settings: say whether it publishes /tf and REP-155.
+        settings: its parameters, which switch /tf and REP-155.
 
     Returns:
         A sentence for each of `RIVAL_WARNINGS`; empty if there is no such node.

@@ -56,7 +56,7 @@ class CdrWriter:
         return offset
 
     def joined(self) -> bytes:
-        """The message so far."""
+        """The serialised message."""
         return b''.join(self._parts)
 
     def _add(self, part: bytes | memoryview) -> None:

@@ -45,7 +45,7 @@ def publishers_text(node: Node, topic: str, types: Collection[str] = PICTURE_TYP
         A clause; empty if none of them is published.
     """
     if node.get_publishers_info_by_topic(topic):
-        return f'{_described(node, topic)} has a publisher, but no message arrived'
+        return f'it is published as {_described(node, topic)}, but no message arrived'
     others = other_topics_text(node, topic, types)
     return f'no node publishes it; published instead: {others}' if others else ''
 

@@ -82,7 +82,7 @@ def test_everybody_in_the_crowd_has_a_place_of_his_own() -> None:
     assert not overlaps[~np.eye(20, dtype=bool)].any()
     for box in boxes.astype(int):  # somebody stands there, on more than the gray around
         assert image[box[1]:box[3], max(0, box[0]):box[2]].std() > 10
-    with pytest.raises(ValueError, match='places for 1 to 20'):
+    with pytest.raises(ValueError, match='expected 1 to 20'):
         crowd(21, CLIP)
 
 
@@ -121,7 +121,7 @@ def test_images_alone_arrive_at_a_listener(domain: int) -> None:
     with Stage(options) as stage:
         stage.show(np.zeros((1, 48, 64, 3), np.uint8))
         published = stage.run(40, ('image',), with_node=False)
-        images = stage.heard('image')
+        images = stage.received('image')
     assert published['frames_published'] == 40
     assert len(images) == 40
     assert (np.diff(images[:, 0]) > 0).all()

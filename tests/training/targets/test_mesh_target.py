@@ -361,4 +361,4 @@ def test_a_wrong_argument_of_the_benchmark_ends_in_one_line_and_code_2(
     with pytest.raises(SystemExit) as stopped:
         mesh_targets.main(['--repeats', '0'])
     assert stopped.value.code == 2
-    assert 'take 1 or more' in capsys.readouterr().err
+    assert 'expected 1 or more' in capsys.readouterr().err
