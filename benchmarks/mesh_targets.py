@@ -81,13 +81,14 @@ def _mesh_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, flo
     camera = fit_camera(joints, keypoints).camera
     fragments = renderer.fragments(vertices, camera)
     mask = (fragments.face_index >= 0).to(torch.uint8)
+    uv, uv_faces = renderer.get_buffer('uv'), renderer.get_buffer('uv_faces')
     batch_ms = _median_ms(lambda: renderer(vertices, joints, keypoints), repeats)
     return {'images_per_core_s': round(BATCH * 1e3 / batch_ms, 1), 'batch_ms': round(batch_ms, 2),
             'fit_ms': round(_median_ms(lambda: fit_camera(joints, keypoints), repeats), 2),
             'rasterize_ms': round(_median_ms(lambda: renderer.fragments(vertices, camera),
                                              repeats), 2),
             'target_ms': round(_median_ms(lambda: iuv_target(
-                fragments, mask, renderer.uv, renderer.uv_faces), repeats), 2)}
+                fragments, mask, uv, uv_faces), repeats), 2)}
 
 
 def _cached_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:

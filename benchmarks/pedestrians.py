@@ -41,13 +41,15 @@ class _LateTracker(Tracker):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__(TrackerConfig(detect_every=STRIDE))
-        self._detector, self._found, self._age = detector, None, 0
+        self._detector, self._age = detector, 0
+        self._found: Detections | None = None
 
     def is_detection_due(self, image_size: tuple[int, int], time_s: float | None = None) -> bool:
         return self._found is not None and self._age >= LATE_IMAGES
 
     def take(self, image: np.ndarray) -> Detections:
         found, self._found = self._found, None
+        assert found is not None  # called only if `is_detection_due`
         return found
 
     def search_if_due(self, image: np.ndarray) -> None:
