@@ -75,7 +75,8 @@ class LNet(nn.Module):
         if config.is_residual:
             corrections = [] if self.correction_head is None else [self.correction_head.last]
             for last in (self.location_head.last, self.camera_head.last, *corrections):
-                nn.init.zeros_(last.bias)
+                if last.bias is not None:
+                    nn.init.zeros_(last.bias)
                 nn.init.normal_(last.weight, std=1e-3)
 
     def forward(self, uv_features: Tensor | None,

@@ -83,5 +83,5 @@ def test_uv_report_says_that_it_takes_minutes_and_which_step_it_is_in(
                      str(tmp_path / 'uv.npz')]) == 0
     told = capsys.readouterr().err
     assert 'some minutes' in told and '--sources' in told
-    for step in ('counting edges', 'measuring paths', 'going there and back'):
+    for step in ('counting edges', 'measuring paths', 'measuring round trips'):
         assert step in told
