@@ -28,7 +28,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise KeyboardInterrupt
         return found(case)
 
-    monkeypatch.setattr(network_bench, '_in_own_process', run)
+    monkeypatch.setattr(network_bench, '_measure_in_child', run)
     monkeypatch.setattr(network_bench, 'peak_gflops', lambda precision='f32': 100.0)
     monkeypatch.setattr(network_bench, 'gflop_of', lambda preset: 1.0)
     monkeypatch.setattr(network_bench, 'check_runtime', lambda name: None)
