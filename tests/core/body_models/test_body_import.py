@@ -264,7 +264,7 @@ def test_a_body_of_unknown_gender_says_so(
     np.savez(tmp_path / 'old.npz', **arrays)
     assert BodyData.load(tmp_path / 'old.npz').gender == ''
     assert run('body', 'import', tmp_path / 'old.npz', '--out', tmp_path / 'new.npz') == 0
-    assert 'gender unknown (say it with --gender)' in capsys.readouterr().out
+    assert 'gender unknown (set it with --gender)' in capsys.readouterr().out
     assert run('body', 'info', tmp_path / 'new.npz') == 0
     assert ['gender', 'unknown'] in map(str.split, capsys.readouterr().out.splitlines())
 

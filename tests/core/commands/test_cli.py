@@ -280,7 +280,7 @@ def test_options_of_the_runtime_reach_it_where_they_are_given(
 @pytest.mark.parametrize(('words', 'told'), [
     (['--runtime', 'tensorrt', '--device', 'cuda'], 'takes the number of a GPU, such as 0'),
     (['--batch', '1', '--precision', 'f32', '--device', '0'],
-     '--precision and --device cannot be given with --batch')])
+     '--precision and --device cannot be used with --batch')])
 def test_options_that_do_not_fit_are_told_in_one_line(
         words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('bench', *words) == 2
