@@ -1,4 +1,4 @@
-"""DecoMR: human meshes and IUV images from camera images. No ROS and no training in here.
+"""DecoMR: human meshes and IUV images from camera images. Independent of ROS and training.
 
 The names in `__all__` are the public interface, described in docs/python.md. Each is loaded on
 first use, so that `import decomr_core` loads neither NumPy nor OpenCV nor PyTorch.
@@ -56,5 +56,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, loaded or not, and what the module holds already."""
+    """The public names, loaded or not, and the other names of the module."""
     return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """`decomr`: predict, demo, view, markers, bag, export, prepare, convert, bench, uv, body, doctor.
 
-A mistake of the user is one line on stderr and exit code 2; DECOMR_DEBUG=1 shows where it came
-from. Modules are imported by the command that needs them, so that each starts quickly.
+User errors are one line on stderr with exit code 2; DECOMR_DEBUG=1 shows the traceback. Each
+command imports only the modules that it needs, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from decomr_core import __version__
 from decomr_core.base.arguments import (
     add_runtime,
-    asked_of_runtime,
     boxes,
-    each_box_with_its_option,
+    given_runtime_options,
     numbers,
     positive,
+    split_boxes,
 )
 from decomr_core.base.config import PRESETS
 from decomr_core.commands.asset_commands import Report, add_body, add_uv
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 __all__ = ['main']
 
 PLUGIN_COMMANDS = {
-    'demo': ('decomr_ros.demo', 'a video through real ROS 2: bag, overlay, rates'),
-    'bag': ('decomr_ros.bag_commands', 'what is in a recorded bag, and a video of it'),
-    'view': ('decomr_ros.view', 'a web page with the live meshes'),
-    'markers': ('decomr_ros.markers_node', 'markers and /tf of meshes from a bag or a network'),
+    'demo': ('decomr_ros.demo', 'run a video through ROS 2 and write bag, overlay and rates'),
+    'bag': ('decomr_ros.bag_commands', 'report on a recorded bag, or write a video of it'),
+    'view': ('decomr_ros.view', 'serve a web page with the live meshes'),
+    'markers': ('decomr_ros.markers_node', 'publish markers and /tf for meshes from a bag or a '
+                                           'network'),
 }
-"""Commands that other packages bring: the module whose `main(argv)` runs them, and their help.
-They are found by name when they are called; this package works without them."""
+"""Commands of other packages: the module whose `main(argv)` runs them, and their help text. The
+module is imported by name when the command is called; this package works without it."""
 
 USER_ERROR, FAILURE = 2, 1
 
@@ -51,27 +52,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        argv: the words after `decomr`; None: those of this process.
+        argv: the arguments after `decomr`; None: those of this process.
 
     Returns:
-        The exit code: 0, 1 where something is broken, 2 for a mistake of the user.
+        The exit code: 0 for success, 1 if `decomr doctor` or a measurement reports problems, 2 for
+        a user error.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in PLUGIN_COMMANDS:
         return _run_plugin(argv[0], argv[1:])
-    options = _parser().parse_args(each_box_with_its_option(argv))
+    options = _parser().parse_args(split_boxes(argv))
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING,
                         format='%(levelname)s %(message)s')
-    # An export takes a while: without a word the program would seem to hang.
+    # An export takes a while. Without progress messages the program would seem to hang.
     logging.getLogger('decomr_core.export.export').setLevel(logging.INFO)
     try:
         text, report = options.handler(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get('DECOMR_DEBUG'):
             raise
-        return _complain(options.command, error)
+        return _print_error(options.command, error)
     except KeyboardInterrupt:
-        return _complain(options.command, 'interrupted')
+        return _print_error(options.command, 'interrupted')
     sys.stdout.write(text.rstrip() + '\n')
     if options.json:
         sys.stdout.write(json.dumps(report) + '\n')
@@ -93,15 +95,15 @@ def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
     from decomr_core.runtimes import DEFAULT_RUNTIME
 
     return load_runtime(options.runtime or DEFAULT_RUNTIME, options.weights, body=options.body,
-                        uv_map=options.uv, **asked_of_runtime(options), **more)
+                        uv_map=options.uv, **given_runtime_options(options), **more)
 
 
 def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.export.tensorrt_build import build_engine
 
-    asked = {'max_people': options.people, 'precision': options.precision}
+    given = {'max_people': options.people, 'precision': options.precision}
     report = build_engine(options.weights, options.body, options.uv, **{
-        name: value for name, value in asked.items() if value is not None})
+        name: value for name, value in given.items() if value is not None})
     return (f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
             f'{report["max_people"]} people at once, {report["precision"]}\nvertex error '
             f'against PyTorch in the median image: {report["vertices_median_mm"]:.4f} mm', report)
@@ -111,12 +113,13 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
     if options.tensorrt:
         return _export_tensorrt(options)
     if options.people is not None or options.precision is not None:
-        raise ValueError('--people and --precision are of the engine; give --tensorrt, not --out')
+        raise ValueError('--people and --precision apply to the engine; give --tensorrt, not '
+                         '--out')
     from decomr_core.base.assets import find_weights
     from decomr_core.export.export import export_weights
 
     if options.out.exists():
-        raise ValueError(f'{options.out} exists already; give a folder that does not')
+        raise ValueError(f'{options.out} exists already; give a new folder')
     export_weights(find_weights(options.weights), options.out, options.body, options.uv)
     info = json.loads((options.out / 'info.json').read_text())
     files = sorted(path.name for path in options.out.iterdir())
@@ -133,11 +136,11 @@ def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
 
     folder = installed_cache() if options.installed else None
     if options.installed and folder is None:
-        raise ValueError('--installed needs a virtual environment, and this Python is in none; '
-                         'name a folder by DECOMR_CACHE instead, here and where nodes start')
+        raise ValueError('--installed needs a virtual environment, but this Python is not in one; '
+                         'set DECOMR_CACHE to a folder instead, here and where nodes are started')
     report = prepare(options.weights, folder)
     compiled = '' if report['compiled'] else ', without OpenVINO, which is not installed'
-    return f'{report["cache"]}: ready for a quick start{compiled}', report
+    return f'{report["cache"]}: prepared for a quick start{compiled}', report
 
 
 def _convert(options: argparse.Namespace) -> tuple[str, Report]:
@@ -155,7 +158,7 @@ def _bench(options: argparse.Namespace) -> tuple[str, Report]:
     if options.batch or options.preset:
         return _bench_networks(options)
     if options.runtime and len(options.runtime) > 1:
-        raise ValueError('several runtimes are timed on the network alone: add --batch or '
+        raise ValueError('several runtimes can be timed only on the network alone: add --batch or '
                          '--preset')
     options.runtime = options.runtime[0] if options.runtime else None
     network = _load_network(options, num_threads=options.threads)
@@ -168,11 +171,11 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.commands.network_bench import bench_networks, bench_table
     from decomr_core.runtimes import available_runtimes
 
-    asked = asked_of_runtime(options)
-    if asked:
-        raise ValueError(f'--{" and --".join(asked)} cannot be given with --batch or --preset, '
-                         'which take a precision with its runtime, as openvino:f32, and time on '
-                         'the CPU; for a GPU: python -m benchmarks.gpu')
+    given = given_runtime_options(options)
+    if given:
+        raise ValueError(f'--{" and --".join(given)} cannot be used with --batch or --preset, '
+                         'which take a precision with the runtime, as in openvino:f32, and '
+                         'measure on the CPU; for a GPU: python -m benchmarks.gpu')
     report = bench_networks(options.runtime or available_runtimes(), options.preset or ['rt'],
                             options.batch or [1], options.repeats, options.threads,
                             lambda text: sys.stderr.write(f'{text}\n'))
@@ -190,11 +193,11 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--json', action='store_true',
                         help='print one JSON object on the last line')
-    common.add_argument('--verbose', action='store_true', help='say what is being done')
+    common.add_argument('--verbose', action='store_true', help='log progress')
     network = argparse.ArgumentParser(add_help=False)
     network.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
-    network.add_argument('--body', default='builtin', help='that the weights are for: builtin '
-                                                           'or an npz file')
+    network.add_argument('--body', default='builtin', help='body of the weights: builtin or an '
+                                                           'npz file')
     network.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
     parser = argparse.ArgumentParser(
         prog='decomr', description='Human meshes and IUV images from camera images.')
@@ -204,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_conversion(commands, common)
     add_uv(commands, common)
     add_body(commands, common)
-    commands.add_parser('doctor', parents=[common], help='what is installed, and what is missing'
+    commands.add_parser('doctor', parents=[common], help='check the installation'
                         ).set_defaults(handler=_doctor)
     for name, (_, help_text) in PLUGIN_COMMANDS.items():
         commands.add_parser(name, add_help=False, help=help_text)
@@ -214,42 +217,44 @@ def _parser() -> argparse.ArgumentParser:
 def _add_estimation(commands: argparse._SubParsersAction, common: argparse.ArgumentParser,
                     network: argparse.ArgumentParser) -> None:
     both = [common, network]
-    predict = commands.add_parser('predict', parents=both, help='the people in one picture')
+    predict = commands.add_parser('predict', parents=both,
+                                  help='estimate the people in one image')
     predict.set_defaults(handler=_predict)
-    predict.add_argument('image', type=Path, help='picture file')
-    predict.add_argument('--out', type=Path, required=True, help='folder of the results')
-    where = predict.add_mutually_exclusive_group()
-    where.add_argument('--boxes', type=boxes, action='extend', metavar='X0,Y0,X1,Y1',
-                       help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the "
-                            'option again')
-    where.add_argument('--detector', default='person',
-                       help='person or whole-frame (person)')
+    predict.add_argument('image', type=Path, help='image file')
+    predict.add_argument('--out', type=Path, required=True, help='folder for the results')
+    source = predict.add_mutually_exclusive_group()
+    source.add_argument('--boxes', type=boxes, action='extend', metavar='X0,Y0,X1,Y1',
+                        help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the "
+                             'option again')
+    source.add_argument('--detector', default='person',
+                        help='person or whole-frame (person)')
     camera = predict.add_mutually_exclusive_group()
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
     camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',
-                        help='calibration, px; without it meshes have no position')
+                        help='calibration, px; without --fov or calibration, meshes have no '
+                             'position')
     add_runtime(predict)
 
     _add_export(commands, both)
     _add_prepare(commands, common)
 
     bench = commands.add_parser(
-        'bench', parents=both, help='how long each stage takes',
-        description='Times every stage from image to meshes. With --batch or --preset: the '
-                    'network alone, in every runtime, which takes some minutes: each is told as '
-                    'it finishes, and Ctrl-C keeps those.')
+        'bench', parents=both, help='time each stage',
+        description='Times each stage from image to meshes. With --batch or --preset, times the '
+                    'network alone in each runtime, which takes some minutes. Each result is '
+                    'printed as it finishes, and Ctrl-C keeps the finished ones.')
     bench.set_defaults(handler=_bench)
-    add_runtime(bench, '; with --batch or --preset, several as NAME[:PRECISION], all that are '
-                'installed by default', nargs='+')
+    add_runtime(bench, '; with --batch or --preset, several as NAME[:PRECISION], by default all '
+                'installed ones', nargs='+')
     bench.add_argument('--preset', nargs='+', metavar='NAME|FILE',
-                       help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights')
+                       help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights files')
     bench.add_argument('--batch', nargs='+', type=positive, metavar='N',
-                       help='people at a time (1)')
+                       help='batch sizes, people (1)')
     bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
     bench.add_argument('--size', type=numbers(2, 'x'), default=(1280, 720), metavar='WxH',
                        help='size of the image, px (1280x720)')
-    bench.add_argument('--detector', help='time this detector as well, on every image')
-    bench.add_argument('--repeats', type=int, default=50, help='images (50)')
+    bench.add_argument('--detector', help='also time this detector on the same image')
+    bench.add_argument('--repeats', type=int, default=50, help='number of timed runs (50)')
     bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
 
 
@@ -258,36 +263,38 @@ def _add_export(commands: argparse._SubParsersAction,
     export = commands.add_parser('export', parents=parents, help='write ONNX and OpenVINO models, '
                                                                  'or a TensorRT engine')
     export.set_defaults(handler=_export)
-    what = export.add_mutually_exclusive_group(required=True)
-    what.add_argument('--out', type=Path, help='new folder of the results')
-    what.add_argument('--tensorrt', action='store_true',
-                      help="build the engine of this machine's NVIDIA GPU, for --runtime tensorrt")
+    target = export.add_mutually_exclusive_group(required=True)
+    target.add_argument('--out', type=Path, help='new folder for the results')
+    target.add_argument('--tensorrt', action='store_true',
+                        help="build the engine for this machine's NVIDIA GPU, for --runtime "
+                             'tensorrt')
     export.add_argument('--people', type=positive, metavar='N',
-                        help='of the engine: people in one batch (4)')
-    export.add_argument('--precision', help='of the engine: f32, tf32, fp16, or auto: '
-                        'fp16 where the export passed its limit in it, else f32 (auto)')
+                        help='largest batch of the engine, people (4)')
+    export.add_argument('--precision', help='precision of the engine: f32, tf32, fp16, or auto: '
+                        'fp16 if the export passed its limit in fp16, otherwise f32 (auto)')
 
 
 def _add_prepare(commands: argparse._SubParsersAction,
                  common: argparse.ArgumentParser) -> None:
     prepare = commands.add_parser(
-        'prepare', parents=[common], help='make ahead what the first start would make',
-        description='Exports the network and compiles it for this CPU, into the cache '
-                    '(DECOMR_CACHE or ~/.cache/decomr). make setup does this.')
+        'prepare', parents=[common], help='export and compile the network in advance',
+        description='Exports the network and compiles it for this CPU into the cache '
+                    '(DECOMR_CACHE or ~/.cache/decomr), which the first start would do otherwise. '
+                    'make setup does this.')
     prepare.set_defaults(handler=_prepare)
     prepare.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
     prepare.add_argument('--installed', action='store_true',
-                         help='into the virtual environment instead, for all of its users')
+                         help='write into the virtual environment instead, for all of its users')
 
 
 def _add_conversion(commands: argparse._SubParsersAction,
                     common: argparse.ArgumentParser) -> None:
     convert = commands.add_parser('convert', parents=[common],
-                                  help='turn an official checkpoint into our weights file')
+                                  help='convert an official checkpoint into a weights file')
     convert.set_defaults(handler=_convert)
     convert.add_argument('checkpoint', type=Path, help=".pt file of the authors' release")
     convert.add_argument('--uv', type=Path, required=True,
-                         help='UV map it was trained with: the official .obj, or an npz')
+                         help='UV map of its training: the official .obj, or an npz file')
     convert.add_argument('--body', type=Path, required=True, help='SMPL as npz (decomr body '
                                                                   'import)')
     convert.add_argument('--reference', type=Path, metavar='MESH.obj',
@@ -296,20 +303,20 @@ def _add_conversion(commands: argparse._SubParsersAction,
 
 
 def _run_plugin(command: str, argv: list[str]) -> int:
-    """Runs a command of another package, which is imported only now."""
+    """Imports and runs a command of another package."""
     module = PLUGIN_COMMANDS[command][0]
     try:
         plugin = importlib.import_module(module)
     except ImportError as error:
         if os.environ.get('DECOMR_DEBUG'):
             raise
-        return _complain(command, f'this command needs ROS 2 and the built package ({error}); '
-                                  'in a checkout run make setup, then scripts/with-env decomr '
-                                  f'{command}')
+        return _print_error(command, f'this command needs ROS 2 and the built package ({error}); '
+                                     'in a checkout run make setup, then scripts/with-env decomr '
+                                     f'{command}')
     return plugin.main(argv)
 
 
-def _complain(command: str, error: object) -> int:
+def _print_error(command: str, error: object) -> int:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         error = f'{error.filename}: {error.strerror}'
     sys.stderr.write(f'decomr {command}: {" ".join(str(error).split()) or repr(error)}\n')

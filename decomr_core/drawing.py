@@ -1,6 +1,6 @@
-"""Pictures of people: shaded meshes over the image, IUV images, boxes. NumPy and OpenCV only.
+"""Drawing: shaded meshes over an image, IUV images and boxes. NumPy and OpenCV only.
 
-Everything returns a new image. People are drawn from far to near, so the nearest one wins.
+All functions return a new image. People are drawn from far to near, so the nearest is on top.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ __all__ = ['color_of_track', 'compose_iuv', 'draw_boxes', 'draw_meshes', 'far_to
            'mesh_in_image', 'nearest_faces', 'points_in_image']
 
 HUE_STEP = 0.618034
-"""Turns between the hues of consecutive ids: the golden ratio spreads any number of them."""
+"""Difference of the hues of consecutive ids, turns; the golden ratio spreads any number of ids."""
 
 LIGHT = np.array([-0.35, -0.5, -0.79], np.float32)
-"""Direction towards the light, camera frame: from the left, above and behind the camera."""
+"""Direction towards the light, camera frame: left, above and behind the camera."""
 
 AMBIENT, DIFFUSE = 0.35, 0.75
-"""Brightness of a face turned away from the light, and what facing it adds."""
+"""Ambient brightness, and the diffuse brightness of a face that is turned to the light."""
 
 MAX_DRAWN_SIDE_PX = 720
-"""A mesh that covers more is drawn at this size and enlarged: bounds the time per person."""
+"""Larger meshes are drawn at this size and enlarged, which bounds the time per person."""
 
 FOREGROUND = 0.5
-"""Foreground probability from which a pixel of an IUV image is a person's."""
+"""Foreground probability from which a pixel of an IUV image belongs to a person."""
 
 
 def color_of_track(track_id: int) -> tuple[int, int, int]:
-    """The RGB colour of a person: light, and the same for the same id."""
+    """A light RGB colour for a person, constant per id."""
     hue = np.uint8(round(track_id * HUE_STEP % 1 * 179))
     pixel = cv2.cvtColor(np.array([[[hue, 130, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
     return int(pixel[0]), int(pixel[1]), int(pixel[2])
 
 
 def far_to_near(meshes: Sequence[HumanMesh]) -> list[HumanMesh]:
-    """The people in the order in which a painter covers one with the next.
+    """Sorts people from far to near, for the painter's algorithm.
 
-    By the depth of the root where it is known, else by size: how many px a metre takes.
+    By the depth of the root if the mesh is metric, otherwise by image scale.
     """
     def nearness(mesh: HumanMesh) -> float:
-        """Larger for a nearer person; only the order means something."""
+        """Larger for a nearer person; only the order is meaningful."""
         if mesh.is_metric:
             return -float(mesh.translation[2])
         return float(mesh.weak_camera[0]) * mesh.crop_side
@@ -55,27 +55,27 @@ def far_to_near(meshes: Sequence[HumanMesh]) -> list[HumanMesh]:
 
 
 def mesh_in_image(mesh: HumanMesh, intrinsics: np.ndarray | None = None) -> np.ndarray:
-    """The vertices as the camera sees them.
+    """Projects the vertices of a person into the image.
 
     Args:
         mesh: a person.
-        intrinsics: (3, 3) px; used where the mesh is metric, else its weak camera is.
+        intrinsics: (3, 3) px, used for a metric mesh; otherwise its weak camera is used.
 
     Returns:
-        (V, 3) float32: x and y in image px, z the depth in metres (from the camera, or from the
-        root where not metric).
+        (V, 3) float32: x and y in image px, z the depth in metres (from the camera if metric,
+        otherwise from the root).
     """
     return points_in_image(mesh.vertices, mesh, intrinsics)
 
 
 def points_in_image(points: np.ndarray, mesh: HumanMesh,
                     intrinsics: np.ndarray | None = None) -> np.ndarray:
-    """Points of a person as the camera sees them.
+    """Projects points of a person into the image.
 
     Args:
         points: (N, 3) metres, in the frame of the mesh's vertices.
         mesh: the person.
-        intrinsics: (3, 3) px; used where the mesh is metric, else its weak camera is.
+        intrinsics: (3, 3) px, used for a metric mesh; otherwise its weak camera is used.
 
     Returns:
         (N, 3) float32: x and y in image px, z as in `points`.
@@ -98,7 +98,7 @@ def draw_meshes(image: np.ndarray, meshes: Sequence[HumanMesh], faces: np.ndarra
         meshes: people.
         faces: (F, 3) counter-clockwise seen from outside.
         intrinsics: (3, 3) px, for metric meshes; None: weak perspective.
-        opacity: of the meshes, 0 to 1.
+        opacity: opacity of the meshes, 0 to 1.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -112,12 +112,12 @@ def draw_meshes(image: np.ndarray, meshes: Sequence[HumanMesh], faces: np.ndarra
 
 
 def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh], note: str = '') -> np.ndarray:
-    """Draws each person's box with the id and the distance, in the person's colour.
+    """Draws each person's box with id and distance in the person's colour.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         meshes: people.
-        note: added to every person's text.
+        note: text to append to every label.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -140,19 +140,19 @@ def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh], note: str = '') -
 
 def compose_iuv(meshes: Sequence[HumanMesh], height: int, width: int,
                 encoding: str = 'rgb8') -> np.ndarray:
-    """One IUV image of everybody, in the pixels of the source image; the nearest person wins.
+    """One IUV image of all people in the pixels of the source image; the nearest is on top.
 
     Args:
         meshes: people, each with the IUV image of a crop.
         height: H, px.
         width: W, px.
-        encoding: `rgb8`: uint8, 255 stands for 1; or `32FC3`: float32.
+        encoding: `rgb8`: uint8 with 255 for 1; or `32FC3`: float32.
 
     Returns:
-        (H, W, 3): foreground (probability), u, v; all 0 where nobody is.
+        (H, W, 3): foreground probability, u, v; 0 in the background.
 
     Raises:
-        ValueError: the encoding is another.
+        ValueError: the encoding is unknown.
     """
     if encoding not in ('rgb8', '32FC3'):
         raise ValueError(f'IUV encoding is {encoding!r}, expected rgb8 or 32FC3')
@@ -164,16 +164,16 @@ def compose_iuv(meshes: Sequence[HumanMesh], height: int, width: int,
 
 def nearest_faces(points: np.ndarray, corners: np.ndarray, height: int,
                   width: int) -> np.ndarray:
-    """The face seen at each pixel centre, faces that turn away left out.
+    """The front face that is visible at each pixel centre.
 
     Args:
-        points: (V, 3) x and y in px of the picture, z depth.
+        points: (V, 3) x and y in image px, z depth.
         corners: (3, F) vertices of the faces' corners.
-        height: of the picture, px.
-        width: of the picture, px.
+        height: height of the image, px.
+        width: width of the image, px.
 
     Returns:
-        (height, width) int64 face, -1 where none is.
+        (height, width) int64 face, -1 for the background.
     """
     planes, faces, low, spans = _faces_with_pixels(points, corners, height, width)
     counts = spans[0] * spans[1]
@@ -201,7 +201,7 @@ def nearest_faces(points: np.ndarray, corners: np.ndarray, height: int,
 def _faces_with_pixels(
     points: np.ndarray, corners: np.ndarray, height: int, width: int,
 ) -> tuple[list[tuple[np.ndarray, ...]], np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Faces (M,) that face the camera and whose bounding box holds a pixel centre.
+    """Faces (M,) that face the camera and whose bounding box contains a pixel centre.
 
     Returns:
         planes: the three barycentric weights and the depth, each as a x + b y + c with three
@@ -224,7 +224,7 @@ def _faces_with_pixels(
     spans = [last[faces].astype(np.intp) - start + 1
              for (_, last), start in zip(bounds, low, strict=True)]
     x, y, area = [v[faces] for v in x], [v[faces] for v in y], area[faces]
-    planes = []
+    planes: list[tuple[np.ndarray, ...]] = []
     for one, two in ((1, 2), (2, 0), (0, 1)):
         planes.append(((y[one] - y[two]) / area, (x[two] - x[one]) / area,
                        (x[one] * y[two] - x[two] * y[one]) / area))
@@ -250,18 +250,19 @@ def _draw_mesh(drawn: np.ndarray, mesh: HumanMesh, corners: np.ndarray,
     shown = nearest_faces(points.astype(np.float32), corners, height, width)
     colors = _face_colors(np.asarray(mesh.vertices, np.float32), corners,
                           color_of_track(mesh.track_id))
-    picture, mask = colors[shown], (shown >= 0).astype(np.uint8)
+    rendered: np.ndarray = colors[shown]
+    mask: np.ndarray = (shown >= 0).astype(np.uint8)
     if zoom < 1:
-        picture, mask = (cv2.resize(part, size.tolist(), interpolation=cv2.INTER_NEAREST)
-                         for part in (picture, mask))
+        rendered, mask = (cv2.resize(part, size.tolist(), interpolation=cv2.INTER_NEAREST)
+                          for part in (rendered, mask))
     target = drawn[low[1]:high[1], low[0]:high[0]]
-    blended = cv2.addWeighted(picture, opacity, target, 1 - opacity, 0)
+    blended = cv2.addWeighted(rendered, opacity, target, 1 - opacity, 0)
     cv2.copyTo(blended, mask, target)
 
 
 def _face_colors(vertices: np.ndarray, corners: np.ndarray,
                  color: tuple[int, int, int]) -> np.ndarray:
-    """Shaded RGB (F + 1, 3) uint8 of faces with corners (3, F); the last is for no face."""
+    """Shaded RGB (F + 1, 3) uint8 of faces with corners (3, F); the last row is black."""
     x, y, z = np.ascontiguousarray(vertices.T)
     ux, uy, uz = (axis[corners[1]] - axis[corners[0]] for axis in (x, y, z))
     wx, wy, wz = (axis[corners[2]] - axis[corners[0]] for axis in (x, y, z))
@@ -273,7 +274,7 @@ def _face_colors(vertices: np.ndarray, corners: np.ndarray,
 
 
 def _paint_iuv(iuv_image: np.ndarray, mesh: HumanMesh) -> None:
-    """Enlarges the IUV crop of one person into an image (H, W, 3), in place."""
+    """Draws the IUV image of one person's crop into an image (H, W, 3), in place."""
     check_shape('iuv', mesh.iuv, (3, None, None))
     size = np.array(mesh.iuv.shape[:0:-1])
     step = mesh.crop_side / size  # image px per IUV px
@@ -287,14 +288,14 @@ def _paint_iuv(iuv_image: np.ndarray, mesh: HumanMesh) -> None:
     low, high = (np.clip(edge, 0, image_size).astype(int) for edge in (low, high))
     if (high <= low).any():
         return
-    # u and v are weighted by the foreground, so that the background's do not leak in.
+    # Weighting u and v by the foreground keeps background values out of the interpolation.
     weighted = np.moveaxis(mesh.iuv, 0, -1).astype(np.float32)
     weighted[..., 1:] *= weighted[..., :1]
     iuv_from_image = np.array([[1 / step[0], 0, (low[0] - first[0]) / step[0]],
                                [0, 1 / step[1], (low[1] - first[1]) / step[1]]])
-    part = cv2.warpAffine(weighted, iuv_from_image, (high - low).tolist(),
-                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                          borderMode=cv2.BORDER_CONSTANT)
+    part: np.ndarray = cv2.warpAffine(weighted, iuv_from_image, (high - low).tolist(),
+                                      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                                      borderMode=cv2.BORDER_CONSTANT)
     mask = (part[..., 0] >= FOREGROUND).astype(np.uint8)
     part[..., 1:] /= np.maximum(part[..., :1], np.float32(1e-6))
     if iuv_image.dtype == np.uint8:

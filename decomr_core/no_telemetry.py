@@ -1,9 +1,9 @@
-"""Switches off what ONNX Runtime and OpenVINO report to their vendors.
+"""Switches off the telemetry of ONNX Runtime and OpenVINO.
 
-Both report by default, on Linux too. ONNX Runtime writes a device id and a database into
+Both send telemetry by default, on Linux too. ONNX Runtime writes a device id and a database into
 `~/.cache/Microsoft` and sends them to Microsoft. OpenVINO writes `~/intel` and sends to Google
-Analytics, from a fork of the process for each message. Importing `decomr_core` switches both off,
-before any module of ours can import either of them.
+Analytics, forking the process for each message. Importing `decomr_core` switches both off before
+any of its modules can import either of them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import sys
 __all__ = ['switch_off']
 
 VARIABLES = {'ORT_DISABLE_TELEMETRY': '1'}
-"""Read by ONNX Runtime when it is loaded (its Privacy.md); child processes inherit it."""
+"""ONNX Runtime reads it when it is loaded (see its Privacy.md); child processes inherit it."""
 
 BLOCKED_MODULES = ('openvino_telemetry',)
-"""Modules that cannot be imported afterwards. OpenVINO does without this one if it is missing."""
+"""Modules that cannot be imported afterwards. OpenVINO runs without its telemetry module."""
 
 
 def switch_off() -> None:
-    """Switches the reports off in this process and in those that it starts."""
+    """Switches telemetry off in this process and its child processes."""
     os.environ.update(VARIABLES)
     for name in BLOCKED_MODULES:
-        sys.modules.setdefault(name, None)
+        # None makes an import fail (the import system's documentation); the stub leaves it out.
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""What every part uses: structures, configuration, files, types of command lines."""
+"""Common modules: data structures, configuration, files, command line arguments."""

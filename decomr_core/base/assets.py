@@ -1,4 +1,4 @@
-"""Where files live: the assets inside the package, and their hashes."""
+"""Locations of the assets in the package, and hashes of files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ['check_made_for', 'file_hash', 'find_body', 'find_detector', 'find_en
 
 BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parents[1] / 'data'
-# Digits of a hash in a message.
+# Digits of a hash in an error message.
 HASH_SHOWN = 16
 ENCODER_REMEDY = 'python -m tools.bake_blazepose pose_landmark_full.tflite'
 DETECTOR_REMEDY = 'python -m tools.bake_person_detector object_detector.tflite'
-# How a command line names what weights are for.
+# Command line options for the body and the UV map of the weights.
 OPTIONS = {'body': '--body', 'uv_map': '--uv'}
 
 
 def find_body(body: str | Path = BUILTIN) -> Path:
-    """The npz of a body: the built-in one by name, any other by path.
+    """The npz file of a body: the built-in one by name, any other by path.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -29,10 +29,10 @@ def find_body(body: str | Path = BUILTIN) -> Path:
 
 
 def find_uv_map(uv_map: str | Path = BUILTIN) -> Path:
-    """The npz of a UV map: those of the built-in body by name, any other by path.
+    """The npz file of a UV map: maps of the built-in body by name, any other by path.
 
-    `builtin` is the continuous map, `makehuman` the conventional one of several charts, which is
-    there to compare with.
+    `builtin` is the continuous map. `makehuman` is a conventional map of several charts, for
+    comparison.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -43,7 +43,7 @@ def find_uv_map(uv_map: str | Path = BUILTIN) -> Path:
 
 
 def find_weights(weights: str | Path = 'rt') -> Path:
-    """The safetensors of a trained network: a shipped preset by name, any other by path.
+    """The safetensors file of a trained network: a shipped one by name, any other by path.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,10 +53,10 @@ def find_weights(weights: str | Path = 'rt') -> Path:
 
 
 def find_encoder() -> Path:
-    """The safetensors of the pretrained encoder.
+    """The safetensors file of the pretrained encoder.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such file.
     """
     return _find('encoder', 'blazepose', {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
                  ENCODER_REMEDY)
@@ -66,7 +66,7 @@ def find_detector(precision: str) -> Path:
     """The ONNX file of the person detector: `int8` for CPUs, `float` for GPUs.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such file.
     """
     return _find('person detector', precision,
                  {'int8': DATA_FOLDER / 'person_detector_int8.onnx',
@@ -74,32 +74,32 @@ def find_detector(precision: str) -> Path:
 
 
 def file_hash(path: str | Path) -> str:
-    """The sha256 of a file's bytes, as hexadecimal text."""
+    """The sha256 of a file's content, in hexadecimal."""
     with Path(path).open('rb') as handle:
         return hashlib.file_digest(handle, 'sha256').hexdigest() if hasattr(
             hashlib, 'file_digest') else hashlib.sha256(handle.read()).hexdigest()
 
 
-def check_made_for(weights: str | Path, kind: str, wanted: str, seen: str,
+def check_made_for(weights: str | Path, kind: str, trained_hash: str, given_hash: str,
                    body_name: str) -> None:
-    """Refuses weights, or an export of them, on another body or UV map than theirs.
+    """Rejects a body or UV map for which the weights, or their export, were not trained.
 
     Args:
         weights: the weights file.
         kind: `body` or `uv_map`.
-        wanted: the hash of the one that the weights were trained for.
-        seen: the hash of the one at hand.
-        body_name: of the body that the weights were trained for.
+        trained_hash: hash of the body or UV map for which the weights were trained.
+        given_hash: hash of the given one.
+        body_name: name of the body for which the weights were trained.
 
     Raises:
         ValueError: the hashes differ.
     """
-    if wanted != seen:
+    if trained_hash != given_hash:
         raise ValueError(
-            f'{weights} was trained for the {kind} with hash {wanted[:HASH_SHOWN]} (body '
-            f"'{body_name}'), but this one has {seen[:HASH_SHOWN]}; pass the {kind} it was "
-            f'trained for ({OPTIONS[kind]}; in Python {kind}=...), or weights trained for this '
-            'one')
+            f'{weights} was trained for the {kind} with hash {trained_hash[:HASH_SHOWN]} (body '
+            f"'{body_name}'), but the given {kind} has {given_hash[:HASH_SHOWN]}; pass the {kind} "
+            f'it was trained for ({OPTIONS[kind]}; in Python {kind}=...), or weights trained for '
+            'the given one')
 
 
 def _find(kind: str, name: str | Path, shipped: dict[str, Path], remedy: str) -> Path:
@@ -107,5 +107,5 @@ def _find(kind: str, name: str | Path, shipped: dict[str, Path], remedy: str) ->
     if not path.is_file():
         known = ', '.join(shipped)
         raise FileNotFoundError(
-            f'no {kind} at {path}; shipped with the package: {known}; to make one: {remedy}')
+            f'no {kind} at {path}; included in the package: {known}; to make one: {remedy}')
     return path

@@ -1,12 +1,12 @@
-"""Where exported models and other files that can be made again are kept.
+"""Caches for exported models and other files that can be recreated.
 
-There are two places, and each is searched for what somebody wants to read:
+There are two caches, and reading searches both:
 
-* the user's cache: `DECOMR_CACHE`, else `decomr` in `XDG_CACHE_HOME`, else `~/.cache/decomr`. New
-  files go there. If it cannot be written, they go to a temporary folder instead, and the log says
-  so once.
-* the installation's: `share/decomr/cache` of the virtual environment. `make setup` fills it, and
-  any user may read it.
+* the user's cache: `DECOMR_CACHE`, otherwise `decomr` in `XDG_CACHE_HOME`, otherwise
+  `~/.cache/decomr`. New files are written there. If it is not writable, they are written to a
+  temporary folder, and a warning is logged once.
+* the installed cache: `share/decomr/cache` in the virtual environment. `make setup` fills it, and
+  all users can read it.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ import tempfile
 from pathlib import Path
 
 __all__ = ['VARIABLE', 'cache_folder', 'find_cached', 'installed_cache', 'is_writable',
-           'wanted_folder']
+           'user_cache']
 
 VARIABLE = 'DECOMR_CACHE'
-"""Names the user's cache."""
+"""Environment variable with the folder of the user's cache."""
 
 logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """The folder that new files go to, created if it is missing."""
-    folder = wanted_folder()
+    """The folder for new files, created if missing."""
+    folder = user_cache()
     return folder if is_writable(folder) else _temporary_folder(folder)
 
 
 def find_cached(name: str | Path) -> Path | None:
-    """A file or folder of the user's cache or of the installation's; None if neither has it.
+    """A file or folder in the user's or the installed cache; None if it is in neither.
 
     This creates nothing.
 
     Args:
-        name: relative to a cache.
+        name: path relative to the cache.
     """
-    folders = [wanted_folder(), installed_cache()]
+    folders = [user_cache(), installed_cache()]
     if _is_private(_temporary_name()):
         folders.append(_temporary_name())
     places = (folder / name for folder in folders if folder is not None)
-    # Path.exists would raise an error for a file in a folder that may not be read.
+    # Path.exists would raise an error for a file in an unreadable folder.
     return next((place for place in places if os.access(place, os.R_OK)), None)
 
 
-def wanted_folder() -> Path:
-    """The user's cache, whether it is there or not."""
+def user_cache() -> Path:
+    """The folder of the user's cache, which may not exist."""
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
@@ -60,17 +60,17 @@ def wanted_folder() -> Path:
 
 
 def installed_cache() -> Path | None:
-    """The folder that `make setup` fills; None outside a virtual environment."""
+    """The folder that `make setup` fills; None outside of a virtual environment."""
     if sys.prefix == sys.base_prefix:
         return None
     return Path(sys.prefix) / 'share' / 'decomr' / 'cache'
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is created if it is missing."""
+    """Whether files can be created in a folder, which is created if missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Only a file shows it: root may write anywhere but in a file system mounted read-only.
+        # Only creating a file detects a read-only file system for root.
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
@@ -78,18 +78,18 @@ def is_writable(folder: Path) -> bool:
 
 
 @functools.lru_cache(maxsize=8)
-def _temporary_folder(wanted: Path) -> Path:
-    """What stands in for a cache that cannot be written; the log says so once."""
+def _temporary_folder(cache: Path) -> Path:
+    """A temporary folder in place of an unwritable cache; logs a warning once per cache."""
     folder = _temporary_name()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if not _is_private(folder):
-            raise PermissionError(f'{folder} is not ours alone')
-    except OSError:  # somebody else's, who could change what is loaded from there
+            raise PermissionError(f'other users can write to {folder}')
+    except OSError:  # another user could replace files that are loaded from there
         folder = Path(tempfile.mkdtemp(prefix='decomr-'))
-    logger.warning('the cache %s cannot be written; files go to the temporary folder %s and may '
-                   'have to be made again; name a folder that can be written: %s',
-                   wanted, folder, VARIABLE)
+    logger.warning('the cache %s is not writable; files are written to the temporary folder %s '
+                   'and may have to be recreated; set %s to a writable folder',
+                   cache, folder, VARIABLE)
     return folder
 
 
@@ -98,7 +98,7 @@ def _temporary_name() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether a folder is this user's, and nobody else may write into it."""
+    """Whether this user owns a folder and no other user can write into it."""
     try:
         status = folder.lstat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The environment of a Python process of ours that another one of ours starts."""
+"""The environment of child Python processes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ['child_environment']
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """This process's environment, in which a child imports the `decomr_core` imported here.
+    """This process's environment, with which a child imports the same `decomr_core`.
 
     Args:
-        variables: set besides.
+        variables: additional environment variables.
     """
     folder = str(Path(decomr_core.__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [folder, os.environ.get('PYTHONPATH')]))

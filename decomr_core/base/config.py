@@ -1,10 +1,10 @@
-"""What a network looks like: one architecture, and the presets that size it.
+"""Network configuration: one architecture and its presets.
 
 `paper` is the published network (Zeng et al., CVPR 2020, section 4 and supplement): ResNet-50,
-224 px crops, group normalisation, a 128 texel location map. `rt`, which is shipped, has the same
-parts in the same order behind a pretrained encoder that has learnt from photographs of people,
-small enough for real time on two CPU cores. `small` is for experiments that train many networks,
-as the ablation does: the same encoder, and thinner parts behind it.
+224 px crops, group normalisation, a location map of 128 texels. `rt`, which is shipped, has the
+same parts after an encoder pretrained on photographs of people, and runs in real time on two CPU
+cores. `small` is for experiments that train many networks, such as the ablation: the same encoder
+with smaller parts after it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLAZEPOSE_CROP_PX = 256
 ENCODER_STRIDE = 32
 LOCAL_STRIDE = 4
 RGB_CHANNELS = 3
-# What LNet can be given of the image, in the order of the paper's Table 5.
+# Image features that LNet can take, in the order of the paper's Table 5.
 LNET_INPUTS = ('global', 'local', 'raw+global', 'global+local')
 
 
@@ -34,43 +34,43 @@ class NetworkConfig:
     """The sizes of one DecoMR network.
 
     Attributes:
-        preset: the name this set of sizes goes by.
+        preset: name of this configuration.
         crop_size: S, side of the square input, px; a multiple of 32, or 256 for `blazepose`.
-        norm: `group` or `batch` normalisation outside the encoder (which always has batch).
+        norm: `group` or `batch` normalisation outside of the encoder, which always uses batch.
         global_features: G, length of the global feature.
         head_channels: channels before the last convolution of each dense output.
-        hidden_features: width of the hidden layers that read the global feature.
-        broadcast_features: length of the global code that every texel of the UV grid gets.
-        uv_resolution: r, side of the UV grid that features are warped to, texels.
+        hidden_features: width of the hidden layers after the global feature.
+        broadcast_features: length of the global code, which is the same for every texel.
+        uv_resolution: r, side of the UV grid to which features are warped, texels.
         projection_channels: hidden channels of the per-texel layers before the hourglass.
         hourglass_channels: channels of the UV features, then of each coarser level.
         uv_channels: channels after the hourglass, then after each doubling of the resolution.
         location_map_resolution: R, side of the location map, texels.
         is_residual: whether the location map is predicted as a difference from the template's.
-        is_detailed: whether the location map carries the template's detail (`SurfaceDetail`)
-            instead of holding all of the surface itself, for which it needs many texels.
-        default_camera: (s, tx, ty) that an output of zero stands for.
-        pose_components: linear components of the surface, by which the global feature poses the
-            reference map before LNet sees it, and LNet's coarsest features correct it; 0 leaves
-            the template as it is. Needs a location map of the UV grid's resolution.
-        lnet_input: what LNet sees beside the reference map (section 4.4, Table 5): `global`, the
+        is_detailed: whether the template's detail is added to the location map (`SurfaceDetail`);
+            otherwise the map must hold all detail, for which it needs many texels.
+        default_camera: (s, tx, ty) for an output of zero.
+        pose_components: number of linear components of the surface. The global feature poses the
+            reference map with them before LNet, and LNet's coarsest features correct the pose.
+            0 keeps the template. Needs a location map of the UV grid's resolution.
+        lnet_input: inputs of LNet besides the reference map (section 4.4, Table 5): `global`, the
             code of the global feature; `local`, the decoder's features, warped; `raw+global`,
             warped pixels and the code; `global+local`, warped features and the code. The camera
-            comes from the global feature in every case.
-        encoder: `resnet`, as the paper has it, or `blazepose`, a pose network's encoder that
-            comes with weights learnt from photographs.
-        encoder_block: of a ResNet: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
-        encoder_width: of a ResNet: channels of the stem and of the first stage; each stage
+            always comes from the global feature.
+        encoder: `resnet`, as in the paper, or `blazepose`, the encoder of a pose network with
+            weights pretrained on photographs.
+        encoder_block: ResNet only: `bottleneck` (ResNet-50) or `basic` (ResNet-18).
+        encoder_width: ResNet only: channels of the stem and of the first stage; each stage
             doubles it.
-        encoder_depths: of a ResNet: residual blocks in each of the four stages.
-        stem_kernel: of a ResNet: side of the first convolution, px.
-        global_pool: of a ResNet: `mean` over the last feature map, or `spatial`: squeezed,
-            flattened and projected, so that where things are in the crop is kept.
-        summary_blocks: of `blazepose`: residual blocks of linear layers behind the one that makes
-            the global feature of what the encoder knows of the whole crop.
-        decoder_channels: of `blazepose`: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of the
-            crop; the first is C, of the local features. A ResNet's decoder has as many as its
-            stages have.
+        encoder_depths: ResNet only: residual blocks in each of the four stages.
+        stem_kernel: ResNet only: side of the first convolution, px.
+        global_pool: ResNet only: `mean` over the last feature map, or `spatial`: squeezed,
+            flattened and projected, which keeps spatial information.
+        summary_blocks: `blazepose` only: residual linear blocks after the layer that computes the
+            global feature from the encoder's summary of the crop.
+        decoder_channels: `blazepose` only: channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of
+            the crop; the first is C, of the local features. The channels of a ResNet's decoder
+            are those of its stages.
     """
 
     preset: str
@@ -100,10 +100,10 @@ class NetworkConfig:
     summary_blocks: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses sizes that do not fit together.
+        """Checks that the sizes fit together.
 
         Raises:
-            ValueError: a name is unknown or a size does not divide.
+            ValueError: a name is unknown, or the sizes do not fit together.
         """
         _check_name('encoder', self.encoder, ENCODERS)
         _check_name('encoder_block', self.encoder_block, ('bottleneck', 'basic'))
@@ -117,7 +117,7 @@ class NetworkConfig:
             raise ValueError(f'crop_size is {self.crop_size}, expected a multiple of '
                              f'{ENCODER_STRIDE}')
         if self.encoder == 'blazepose' and self.crop_size != BLAZEPOSE_CROP_PX:
-            raise ValueError(f'crop_size is {self.crop_size}, but the encoder blazepose sees '
+            raise ValueError(f'crop_size is {self.crop_size}, but the encoder blazepose takes '
                              f'{BLAZEPOSE_CROP_PX} px')
         coarsest = 2 ** (len(self.hourglass_channels) - 1)
         if self.uv_resolution % coarsest:
@@ -131,24 +131,24 @@ class NetworkConfig:
                 'one entry, and one more for each doubling')
         if self.pose_components and self.location_map_resolution != self.uv_resolution:
             raise ValueError(
-                f'pose_components is {self.pose_components}, which needs a location map of '
-                f'{self.uv_resolution} texels as the UV grid has, not of '
-                f'{self.location_map_resolution}')
+                f'pose_components is {self.pose_components}, which needs '
+                f'location_map_resolution = uv_resolution = {self.uv_resolution}, but '
+                f'location_map_resolution is {self.location_map_resolution}')
 
     @property
     def vector_norm(self) -> str:
-        """`layer` or `batch` normalisation of what is one vector per person.
+        """`layer` or `batch` normalisation of vectors, of which there is one per person.
 
-        A CPU's batches of a dozen people have statistics too noisy for a regression.
+        Batch statistics of a dozen people, as in training on a CPU, are too noisy for regression.
         """
         return 'layer' if self.encoder == 'blazepose' else 'batch'
 
     @property
     def local_channels(self) -> int:
         """C, channels of the local features."""
-        of_decoder = (self.decoder_channels if self.encoder == 'blazepose'
-                      else self.encoder_channels)
-        return of_decoder[0]
+        channels = (self.decoder_channels if self.encoder == 'blazepose'
+                    else self.encoder_channels)
+        return channels[0]
 
     @property
     def encoder_channels(self) -> tuple[int, int, int, int]:
@@ -159,12 +159,12 @@ class NetworkConfig:
 
     @property
     def has_global_code(self) -> bool:
-        """Whether LNet is given the global feature."""
+        """Whether LNet takes the global feature as input."""
         return 'global' in self.lnet_input.split('+')
 
     @property
     def is_posed(self) -> bool:
-        """Whether LNet's reference map is posed by the global feature."""
+        """Whether the global feature poses LNet's reference map."""
         return self.pose_components > 0 and self.has_global_code and self.warped_channels > 0
 
     @property
@@ -179,15 +179,15 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """The config that `to_dict` wrote, now or before fields with a default were added.
+        """A config from the result of `to_dict`; fields with a default may be missing.
 
         Raises:
             ValueError: a field is unknown or missing.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        needed = {field.name for field in dataclasses.fields(cls)
-                  if field.default is dataclasses.MISSING}
-        unknown, missing = set(values) - known, needed - set(values)
+        required = {field.name for field in dataclasses.fields(cls)
+                    if field.default is dataclasses.MISSING}
+        unknown, missing = set(values) - known, required - set(values)
         if unknown or missing:
             raise ValueError(
                 f'network config does not fit: unknown {sorted(unknown)}, missing '

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all: written beside their place, then moved into it.
+"""Atomic writing of files: to a temporary file beside the target, which is then renamed.
 
-A reader, also one that comes while the file is written or after a crash, finds the whole old file
-or the whole new one.
+Readers see either the complete old file or the complete new one, also during writing and after a
+crash.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ __all__ = ['replacing', 'write_if_missing']
 @contextmanager
 def replacing(path: str | Path, has_rivals: bool = False, is_synced: bool = True
               ) -> Iterator[Path]:
-    """A place to write a file to, from which it takes its own at the end of the block.
+    """Replaces a file atomically at the end of the block.
 
-    After an error the file that was there is still there, and nothing lies beside it.
+    After an error the old file is unchanged, and no temporary file is left.
 
     Args:
-        path: of the file; its folder must exist.
-        has_rivals: whether other processes may write this file at the same time; each then writes
-            to a place of its own. Else the place is always the same, so that the next writer
-            takes away what a killed one left.
-        is_synced: whether the file is on the disk, not only on its way there, before it replaces
-            the old one. Takes milliseconds to seconds; False for what can be made again.
+        path: the file to write; its folder must exist.
+        has_rivals: whether other processes may write this file at the same time; each then uses
+            its own temporary file. Otherwise the name of the temporary file is fixed, so that the
+            next writer replaces one left by a killed process.
+        is_synced: whether to sync the file to disk before it replaces the old one. Takes
+            milliseconds to seconds; False for files that can be recreated.
 
     Yields:
-        A hidden path in the same folder, with the same suffix.
+        The temporary file: a hidden path in the same folder, with the same suffix.
 
     Raises:
-        OSError: the file cannot be written there (a full disk may show only at the end).
+        OSError: the file cannot be written (a full disk may be detected only at the end).
     """
     path = Path(path)
     part = _part_beside(path, uuid.uuid4().hex if has_rivals else '')
@@ -48,14 +48,14 @@ def replacing(path: str | Path, has_rivals: bool = False, is_synced: bool = True
 
 
 def write_if_missing(path: str | Path, data: bytes) -> None:
-    """Writes a file unless there is one: of several processes, the first one's stays.
+    """Writes a file unless it exists; of several processes, the first one wins.
 
     Args:
-        path: of the file; its folder must exist.
-        data: all that it holds.
+        path: the file to write; its folder must exist.
+        data: the content.
 
     Raises:
-        OSError: the file cannot be written there.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     part = _part_beside(path, uuid.uuid4().hex)
@@ -63,10 +63,10 @@ def write_if_missing(path: str | Path, data: bytes) -> None:
         part.write_bytes(data)
         _sync(part)
         try:
-            os.link(part, path)  # unlike a move, never replaces a file
+            os.link(part, path)  # unlike a rename, never replaces a file
         except FileExistsError:
             pass
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a measurement was made on: named in every report that holds times or scores."""
+"""The hardware of a measurement, for reports with times or scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ['cpu_name']
 
 
 def cpu_name() -> str:
-    """The CPU's name, where Linux tells it."""
+    """The model name of the CPU from Linux, otherwise the platform's name of it."""
     try:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""The things that travel between the stages, and the letters their shapes are written with.
+"""Data structures passed between the stages, and the shape letters of all docstrings.
 
-Shape letters, used in every docstring:
+Shape letters:
 
 | letter | meaning |
 |---|---|
@@ -9,15 +9,15 @@ Shape letters, used in every docstring:
 | S | side of the square network input, px |
 | h, w | height and width of the IUV image and of the local features, S / 4 px |
 | C, G | channels of the local features, length of the global features |
-| r | side of the UV grid that features are warped to, texels |
+| r | side of the UV grid to which features are warped, texels |
 | R | side of the location map, texels |
 | N | vertices of the UV map (a vertex on a seam has several) |
 
-Frames (only `camera.py` goes from one to the other):
+Frames (only `camera.py` converts between them):
 
 * **crop**: the square network input, x right, y down, -1 at the left/top edge and 1 at the
-  right/bottom edge of the image area, so that the centre of column i is (2 i + 1) / S - 1.
-* **image**: pixels of the source image, the centre of the top left pixel is (0, 0).
+  right/bottom edge of the image area; the centre of column i is at (2 i + 1) / S - 1.
+* **image**: pixels of the source image; the centre of the top left pixel is (0, 0).
 * **root**: metres, origin at the body model's origin (near the pelvis), axes parallel to the
   camera optical frame; the person's global orientation is included.
 * **camera**: the camera optical frame of REP-103: x right, y down, z forward, metres.
@@ -39,11 +39,11 @@ FOREGROUND_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Crops:
-    """Square crops of one image, and where they came from.
+    """Square crops of one image, and their positions in it.
 
     Attributes:
         images: (B, S, S, 3) uint8 RGB.
-        boxes: (B, 4) the person boxes asked for: x_min, y_min, x_max, y_max in image px.
+        boxes: (B, 4) the given person boxes: x_min, y_min, x_max, y_max in image px.
         centers: (B, 2) centre of each square crop, image px.
         sides: (B,) side of each square crop, image px.
     """
@@ -56,14 +56,14 @@ class Crops:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the network says about a batch of crops; numpy arrays or tensors alike.
+    """Outputs of the network for a batch of crops, as NumPy arrays or tensors.
 
     Attributes:
         iuv: (B, 3, h, w) foreground probability, u, v; all in [0, 1].
         vertices: (B, V, 3) metres, root frame.
         joints: (B, J, 3) metres, root frame.
         camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (root_xy + t).
-        location_map: (B, 3, R, R) metres, root frame; None where a runtime leaves it out.
+        location_map: (B, 3, R, R) metres, root frame; None if the runtime does not return it.
     """
 
     iuv: Any
@@ -75,18 +75,18 @@ class NetworkOutput:
 
 @dataclass(frozen=True)
 class HumanMesh:
-    """One person as seen in one image.
+    """One person in one image.
 
     Attributes:
-        track_id: identity that stays the same from image to image; -1 if not tracked.
-        score: confidence in [0, 1] of the detection that led here.
+        track_id: identity over images; -1 if not tracked.
+        score: confidence of the detection, in [0, 1].
         box: (4,) x_min, y_min, x_max, y_max, image px.
-        vertices: (V, 3) metres; camera optical frame, or the root frame where not `is_metric`.
+        vertices: (V, 3) metres; camera optical frame, or root frame if not `is_metric`.
         joints: (J, 3) metres, same frame as the vertices.
-        translation: (3,) position of the root in the camera optical frame, metres; zeros where
-            not `is_metric`.
+        translation: (3,) position of the root in the camera optical frame, metres; zeros if not
+            `is_metric`.
         is_metric: whether calibrated intrinsics placed the mesh in the camera optical frame.
-        visibility: (V,) bool, True for vertices that the camera sees.
+        visibility: (V,) bool, True for vertices visible to the camera.
         weak_camera: (3,) weak perspective (s, tx, ty) of the crop.
         crop_center: (2,) centre of the square crop, image px.
         crop_side: side of the square crop, image px.
@@ -109,7 +109,7 @@ class HumanMesh:
 
 @dataclass
 class StageTimes:
-    """How long each stage of one image took, milliseconds by stage name, in order."""
+    """The duration of each stage of one image: milliseconds by stage name, in order."""
 
     stages_ms: dict[str, float] = field(default_factory=dict)
 
@@ -120,25 +120,25 @@ class StageTimes:
 
 
 def check_shape(name: str, array: Any, shape: tuple[int | None, ...]) -> None:
-    """Raises an error that names the argument unless the array has the shape.
+    """Checks the shape of an argument.
 
     Args:
-        name: what the caller calls the array.
+        name: name of the argument.
         array: anything with a `.shape`.
         shape: expected sizes; None accepts any size.
 
     Raises:
-        ValueError: the number of dimensions or a size differs.
+        ValueError: the number of dimensions or a size differs; the message names the argument.
     """
-    seen = tuple(array.shape)
-    fits = len(seen) == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, seen, strict=True)
+    actual = tuple(array.shape)
+    fits = len(actual) == len(shape) and all(
+        size is None or size == other for size, other in zip(shape, actual, strict=True)
     )
     if not fits:
-        wanted = ', '.join('any' if size is None else str(size) for size in shape)
-        raise ValueError(f'{name} has shape {seen}, expected ({wanted})')
+        expected = ', '.join('any' if size is None else str(size) for size in shape)
+        raise ValueError(f'{name} has shape {actual}, expected ({expected})')
 
 
 def person_or_people(count: int) -> str:
-    """The word behind a number of people."""
+    """'person' or 'people', to follow a count."""
     return 'person' if count == 1 else 'people'

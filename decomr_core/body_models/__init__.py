@@ -1,7 +1,7 @@
 """Posable bodies in SMPL's format: the built-in free one and the user's own.
 
-`BodyModel` and `load_body` need PyTorch, which is loaded when they are first asked for: whoever
-only wants the names of the joints, as the node does, starts a second sooner.
+`BodyModel` and `load_body` need PyTorch, which is imported on first use. A program that only needs
+joint names, such as the node, starts a second sooner.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ['GROUP_NAMES', 'JOINT_NAMES', 'MIRRORED_JOINTS', 'NUM_JOINTS', 'NUM_SHAPES',
            'PARENTS', 'BodyData', 'BodyModel', 'load_body']
 
-_LOADED_LATER = {'GROUP_NAMES': 'parts', 'NUM_SHAPES': 'body_data', 'BodyData': 'body_data',
-                 'BodyModel': 'body_model', 'load_body': 'body_model'}
+_LAZY_NAMES = {'GROUP_NAMES': 'parts', 'NUM_SHAPES': 'body_data', 'BodyData': 'body_data',
+               'BodyModel': 'body_model', 'load_body': 'body_model'}
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the public names that live in modules not loaded yet (PEP 562)."""
-    if name not in _LOADED_LATER:
+    """Loads public names of modules that are not imported yet (PEP 562)."""
+    if name not in _LAZY_NAMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     from importlib import import_module
 
-    return getattr(import_module(f'{__name__}.{_LOADED_LATER[name]}'), name)
+    return getattr(import_module(f'{__name__}.{_LAZY_NAMES[name]}'), name)

@@ -1,7 +1,7 @@
-"""BodyModel: pose and shape -> vertices and joints, by linear blend skinning as in SMPL.
+"""BodyModel: pose and shape to vertices and joints, by linear blend skinning as in SMPL.
 
-Source: Loper et al., SMPL (2015), through the functions of `smplx.lbs`. Everything here is in
-the body's own frame: metres, y up, facing +z, x to the person's left, origin near the pelvis.
+Source: Loper et al., SMPL (2015), with the functions of `smplx.lbs`. All points are in the body
+frame: metres, y up, facing +z, x to the person's left, origin near the pelvis.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ['BodyModel', 'load_body', 'skin']
 
 
 class BodyModel(nn.Module):
-    """A posable body; all arrays are buffers, none of them is part of a checkpoint.
+    """A posable body; all arrays are non-persistent buffers.
 
     Attributes:
-        data: the same arrays in numpy, with the name.
+        data: the same arrays in NumPy, with the name.
         v_template: (V, 3) mean body in T-pose, metres.
         faces: (F, 3) int64 triangles, counter-clockwise from outside.
         shapedirs: (V, 3, 10) displacement per shape component, metres.
@@ -49,9 +49,12 @@ class BodyModel(nn.Module):
     mirrored_vertices: torch.Tensor
     vertex_parts: torch.Tensor
     vertex_groups: torch.Tensor
+    _template_joints: torch.Tensor
+    _joint_dirs: torch.Tensor
+    _shape_matrix: torch.Tensor
 
     def __init__(self, data: BodyData) -> None:
-        """Makes buffers of the arrays."""
+        """Registers the arrays as buffers."""
         super().__init__()
         self.data = data
         for key in ('v_template', 'faces', 'shapedirs', 'posedirs', 'joint_regressor', 'parents',
@@ -59,7 +62,7 @@ class BodyModel(nn.Module):
             array = getattr(data, key)
             buffer = None if array is None else torch.from_numpy(array.copy())
             self.register_buffer(key, buffer, persistent=False)
-        # Joints of shaped bodies are linear in the shape: regress them once, not per body.
+        # Joints are linear in the shape, so their shape directions are regressed only once.
         regressor = data.joint_regressor.astype(np.float64)
         joints = regressor @ data.v_template
         joint_dirs = np.einsum('jv,vcs->sjc', regressor, data.shapedirs)
@@ -69,7 +72,7 @@ class BodyModel(nn.Module):
 
     @property
     def name(self) -> str:
-        """What the body is called."""
+        """The name of the body."""
         return self.data.name
 
     @property
@@ -79,16 +82,16 @@ class BodyModel(nn.Module):
 
     @property
     def num_vertices(self) -> int:
-        """V."""
+        """V, the number of vertices."""
         return len(self.v_template)
 
     @classmethod
     def load(cls, path: str | Path) -> BodyModel:
-        """The body in an npz file (see `BodyData.load`)."""
+        """Loads a body from an npz file; see `BodyData.load`."""
         return cls(BodyData.load(path))
 
     def save(self, path: str | Path) -> None:
-        """Writes the body as an npz of plain arrays."""
+        """Writes the body as an npz of plain arrays; see `BodyData.save`."""
         self.data.save(path)
 
     def forward(
@@ -98,8 +101,8 @@ class BodyModel(nn.Module):
 
         Args:
             pose: (B, 24, 3) rotation of each joint relative to its parent, axis-angle, radians;
-                the first one turns the whole body about its pelvis.
-            shape: (B, 10) shape components, about standard normal over people.
+                the first one rotates the whole body about its pelvis.
+            shape: (B, 10) shape components, approximately standard normal over people.
 
         Returns:
             vertices (B, V, 3) and joints (B, 24, 3), metres, body frame.
@@ -115,7 +118,7 @@ class BodyModel(nn.Module):
         return skin(vertices, self.lbs_weights, transforms), joints
 
     def joint_transforms(self, pose: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-        """What moves whatever hangs on the joints: (B, 24, 4, 4) from the T-pose to the pose.
+        """The transforms (B, 24, 4, 4) of the joints from the T-pose to the pose.
 
         Args:
             pose: (B, 24, 3) axis-angle, radians.
@@ -124,7 +127,7 @@ class BodyModel(nn.Module):
         return self._move_joints(pose, self.rest_joints(shape))[2]
 
     def rest_body(self, shape: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The body in T-pose, shaped.
+        """The shaped body in T-pose.
 
         Args:
             shape: (B, 10) shape components.
@@ -136,12 +139,12 @@ class BodyModel(nn.Module):
         return self.v_template + offsets, self.rest_joints(shape)
 
     def rest_joints(self, shape: torch.Tensor) -> torch.Tensor:
-        """The joints (B, 24, 3) of the T-pose, metres, of shape components (B, 10)."""
+        """The joints (B, 24, 3) in T-pose, metres, for shape components (B, 10)."""
         joints = self._template_joints + shape @ self._joint_dirs
         return joints.reshape(-1, NUM_JOINTS, 3)  # (B, J, 3)
 
     def joints_from_vertices(self, vertices: torch.Tensor) -> torch.Tensor:
-        """The joints (B, 24, 3) of a mesh, by the regressor; unit and frame as the input.
+        """The joints (B, 24, 3) of a mesh by the regressor, in the unit and frame of the input.
 
         Args:
             vertices: (B, V, 3).
@@ -162,27 +165,27 @@ class BodyModel(nn.Module):
 
 def skin(vertices: torch.Tensor, weights: torch.Tensor,
          transforms: torch.Tensor) -> torch.Tensor:
-    """Moves vertices by the weighted mean of the joints' transforms: linear blend skinning.
+    """Linear blend skinning: moves vertices by the weighted mean of the joints' transforms.
 
     Args:
         vertices: (B, V, 3) metres, T-pose.
-        weights: (V, 24) of the joints.
-        transforms: (B, 24, 4, 4), as `BodyModel.joint_transforms` gives them.
+        weights: (V, 24) skinning weights.
+        transforms: (B, 24, 4, 4) from `BodyModel.joint_transforms`.
 
     Returns:
         (B, V, 3) metres, body frame.
     """
     affine = transforms[:, :, :3].reshape(-1, NUM_JOINTS, 12)  # rows of [R | t]
     blended = (weights @ affine).reshape(*vertices.shape[:2], 3, 4)  # (B, V, 3, 4)
-    turned = (blended[..., :3] @ vertices[..., None])[..., 0]  # (B, V, 3)
-    return turned + blended[..., 3]
+    rotated = (blended[..., :3] @ vertices[..., None])[..., 0]  # (B, V, 3)
+    return rotated + blended[..., 3]
 
 
 def load_body(name_or_path: str | Path = 'builtin') -> BodyModel:
-    """The built-in body by name, or the body in an npz file by path.
+    """Loads the built-in body by name, or the body in an npz file by path.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no body.
+        ValueError: the file does not contain a usable body.
     """
     return BodyModel.load(find_body(name_or_path))

@@ -1,8 +1,8 @@
-"""From the body's own frame to the root frame.
+"""The transform from the body frame to the root frame.
 
-Body frame: SMPL's; x to the person's left, y up, z to the front. Root frame: axes as the camera
-optical frame; x right, y down, z forward. Both have the same origin; a camera in front of an
-upright person sees the two half a turn about x apart.
+Body frame: SMPL's, x to the person's left, y up, z to the front. Root frame: axes parallel to the
+camera optical frame, x right, y down, z forward. Both have the same origin. They differ by half a
+turn about x for an upright person who faces the camera.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ ROOT_FROM_BODY = np.diag([1.0, -1.0, -1.0])
 
 
 def in_root_frame(points: Tensor) -> Tensor:
-    """Points (..., 3) of the body frame in the root frame, in their unit."""
+    """Transforms points (..., 3) from the body frame to the root frame; keeps the unit."""
     return points * points.new_tensor(ROOT_FROM_BODY.diagonal().tolist())

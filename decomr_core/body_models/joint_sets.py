@@ -1,7 +1,7 @@
-"""Joint sets that data sets annotate, and how to read them off a body's vertices.
+"""Joint sets of annotated datasets, and their regressors from a body's vertices.
 
-`ANNOTATED_JOINTS` is the order in which the SPIN / GraphCMR / DecoMR line of work exchanges
-annotations: the 14 joints of LSP first, then ten more. SMPL's own 24 joints are in `joints.py`.
+`ANNOTATED_JOINTS` is the order of annotations used by SPIN, GraphCMR and DecoMR: the 14 joints of
+LSP, then ten more. SMPL's own 24 joints are in `joints.py`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ ANNOTATED_JOINTS = (
     'right_ear',
 )
 NUM_ANNOTATED, NUM_LSP = len(ANNOTATED_JOINTS), 14
-# The hips: their mean is the pelvis of the LSP joints.
+# The hips, whose mean is the pelvis of the LSP joints.
 PELVIS_OF_LSP = (2, 3)
-# The rows of the Human3.6M joint regressor (17, 6890) that users of SMPL have
-# (`J_regressor_h36m.npy`), the left leg first.
+# Rows of the Human3.6M joint regressor (17, 6890) for SMPL (`J_regressor_h36m.npy`), with the
+# left leg first.
 H36M_JOINTS = (
     'pelvis', 'left_hip', 'left_knee', 'left_ankle', 'right_hip', 'right_knee', 'right_ankle',
     'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
     'right_shoulder', 'right_elbow', 'right_wrist',
 )
-# What 3D errors are taken over: the 14 joints of LSP, and three more for MPI-INF-3DHP. The last of
-# the 14 is the head of Human3.6M, which its annotations hold in place of LSP's head top.
+# Joints of the 3D errors: the 14 joints of LSP, and three more for MPI-INF-3DHP. The last of the
+# 14 is the head of Human3.6M, whose annotations have it in place of LSP's head top.
 EVALUATED_JOINTS = (*ANNOTATED_JOINTS[:NUM_LSP - 1], 'head', 'pelvis', 'spine', 'jaw')
 EVALUATED_FROM_ANNOTATED = tuple(ANNOTATED_JOINTS.index(name) for name in EVALUATED_JOINTS)
-# Annotated joints that are nearest to one of SMPL's joints under another name.
+# The nearest SMPL joints of annotated joints with another name.
 _SMPL_NAMES = {'thorax': 'spine3', 'spine': 'spine2', 'jaw': 'neck'}
 
 
@@ -55,18 +55,18 @@ MIRRORED_ANNOTATED_JOINTS = tuple(
 
 
 def annotated_regressor(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
-    """Joints in the order of the annotations, from vertices.
+    """Regressor of `ANNOTATED_JOINTS` from vertices.
 
-    The head top is the highest vertex of the template and the nose its foremost head vertex on
-    the mid-line; joints of the skeleton come from SMPL's regressor. They stand in for what
-    annotators click: hips and shoulders differ by a few centimetres.
+    The head top is the highest vertex of the template, and the nose is the foremost head vertex
+    on the mid-line. Joints of the skeleton come from SMPL's regressor. They approximate the
+    annotators' joints: hips and shoulders differ by a few centimetres.
 
     Args:
         body: the body.
 
     Returns:
-        (24, V) float32 regressor, and (24,) bool, False for joints that no rule gives (rows of
-        zeros): eyes and ears.
+        (24, V) float32 regressor, and (24,) bool, False for eyes and ears, for which there is no
+        rule (rows of zeros).
     """
     template = np.asarray(body.v_template)
     own = np.asarray(body.joint_regressor)
@@ -86,43 +86,42 @@ def annotated_regressor(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _add_with_mirrored(row: np.ndarray, body: BodyModel, vertex: int) -> None:
-    """Makes a row (V,) the middle between a vertex and the one on the other side."""
+    """Adds the midpoint of a vertex and its mirrored vertex to a row (V,), in place."""
     row[vertex] += 0.5
     row[body.data.mirrored_vertices[vertex]] += 0.5
 
 
 def evaluated_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:
-    """The joints that errors are taken over (`EVALUATED_JOINTS`), from vertices.
+    """Regressor of `EVALUATED_JOINTS` from vertices.
 
     Args:
         body: the body.
-        file: the Human3.6M regressor (17, V) as .npy, which SMPL's users have
-            (`J_regressor_h36m.npy`). A corrected copy goes around with the right leg first;
-            which of the two it is shows on the template. None takes `annotated_regressor`, with
-            the head top for the head.
+        file: the Human3.6M regressor (17, V) for SMPL as .npy (`J_regressor_h36m.npy`). A
+            corrected version with the right leg first also exists; it is recognised on the
+            template. None takes `annotated_regressor`, with the head top as the head.
 
     Returns:
         (17, V) float32.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no regressor for this body.
+        ValueError: the file is not a regressor for this body.
     """
     if file is None:
-        stand_in = [*range(NUM_LSP), *EVALUATED_FROM_ANNOTATED[NUM_LSP:]]
-        return annotated_regressor(body)[0][stand_in]
+        approximate = [*range(NUM_LSP), *EVALUATED_FROM_ANNOTATED[NUM_LSP:]]
+        return annotated_regressor(body)[0][approximate]
     template = np.asarray(body.v_template)
-    wanted = (len(H36M_JOINTS), len(template))
+    shape = (len(H36M_JOINTS), len(template))
     try:
         regressor = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f'{file} is no array of numbers ({error}); expected the Human3.6M joint '
-                         f'regressor {wanted} as .npy') from error
-    if getattr(regressor, 'shape', None) != wanted:
+        raise ValueError(f'{file} is not an array of numbers ({error}); expected the Human3.6M '
+                         f'joint regressor {shape} as .npy') from error
+    if getattr(regressor, 'shape', None) != shape:
         raise ValueError(f'{file} holds {getattr(regressor, "shape", "several arrays")}, expected '
-                         f"{wanted}: a Human3.6M joint regressor for the body '{body.name}'")
+                         f"{shape}: a Human3.6M joint regressor for the body '{body.name}'")
     if not np.isfinite(regressor).all():
-        raise ValueError(f'{file} holds numbers that are not finite; get it again')
+        raise ValueError(f'{file} holds numbers that are not finite; download it again')
     names = list(H36M_JOINTS)
     left_hip, right_hip = (regressor[names.index(f'{side}_hip')] @ template[:, 0]
                            for side in ('left', 'right'))
@@ -132,7 +131,7 @@ def evaluated_regressor(body: BodyModel, file: str | Path | None = None) -> np.n
 
 
 def lsp_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray:
-    """The 14 LSP joints from vertices, as the papers evaluate them.
+    """Regressor of the 14 LSP joints from vertices, as evaluated in papers.
 
     Args:
         body: the body.
@@ -143,7 +142,7 @@ def lsp_regressor(body: BodyModel, file: str | Path | None = None) -> np.ndarray
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no regressor for this body.
+        ValueError: the file is not a regressor for this body.
     """
     return evaluated_regressor(body, file)[:NUM_LSP]
 

@@ -1,4 +1,4 @@
-"""The 24 joints of SMPL: names, kinematic tree and mirror images, in SMPL's order."""
+"""The 24 joints of SMPL in SMPL's order: names, kinematic tree and mirrored joints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JOINT_NAMES = (
 
 NUM_JOINTS = len(JOINT_NAMES)
 
-# The parent of each joint; -1 for the root. A parent always comes before its children.
+# The parent of each joint; -1 for the root. A parent precedes its children.
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 
 
@@ -22,5 +22,5 @@ def _mirrored_name(name: str) -> str:
     return {'left': f'right_{rest}', 'right': f'left_{rest}'}.get(side, name)
 
 
-# The joint on the other side of the body; central joints are their own mirror image.
+# The joint on the other side of the body; central joints map to themselves.
 MIRRORED_JOINTS = tuple(JOINT_NAMES.index(_mirrored_name(name)) for name in JOINT_NAMES)

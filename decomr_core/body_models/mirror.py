@@ -1,4 +1,4 @@
-"""Which vertex lies on the other side of a left-right symmetric body (x -> -x)."""
+"""Mirrored vertices of a left-right symmetric body (x -> -x)."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from scipy.spatial import cKDTree
 
 __all__ = ['find_mirrored_vertices']
 
-# Vertices of the seed triangle must lie this close to their mirror image, metres.
+# Largest distance of the seed triangle's vertices to their mirror images, metres.
 SEED_DISTANCE_M = 0.02
 MAX_SEEDS = 200
 
 
 def find_mirrored_vertices(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """The mirror image of each vertex, by the connectivity of the mesh.
+    """The mirrored vertex of each vertex, by the connectivity of the mesh.
 
-    Nearest neighbours alone fail where the two sides differ a little, so only one triangle is
-    paired by distance; from it the pairing walks across the edges, matching the vertices
+    Nearest neighbours alone fail if the two sides differ slightly. Therefore only one triangle is
+    paired by distance. From there the pairing propagates across edges, matching the vertices
     opposite to paired edges.
 
     Args:
-        vertices: (V, 3) one connected closed mesh, roughly symmetric about x = 0, metres.
+        vertices: (V, 3) one connected closed mesh, approximately symmetric about x = 0, metres.
         faces: (F, 3) triangles.
 
     Returns:
@@ -60,7 +60,7 @@ def _propagate(
     opposite: dict[tuple[int, int], list[int]],
     num_vertices: int,
 ) -> np.ndarray | None:
-    """The pairing that follows from one pair of faces; None where it contradicts itself."""
+    """The pairing that follows from one pair of faces; None if it is inconsistent."""
     mirrored = np.full(num_vertices, -1, dtype=np.int64)
     mirrored[face] = twin
     pending = [tuple(face.tolist())]

@@ -1,8 +1,8 @@
 """Parts of the body surface: 24 parts (one per joint), 4 weight groups, 6 segments.
 
-A vertex belongs to the part of the joint that moves it most. The groups carry the weights of
-the location map loss (paper section 3.4): torso, head, limbs and extremities. The segments are
-those that Unite the People annotated in the images of LSP.
+A vertex belongs to the part of the joint with the largest skinning weight. The groups define the
+weights of the location map loss (paper section 3.4): torso, head, limbs and extremities. The
+segments are those annotated by Unite the People in the images of LSP.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _GROUP_OF_JOINT = {
     'ankle': 3, 'foot': 3, 'wrist': 3, 'hand': 3,
 }
 
-# The weight group of each of the 24 parts. A part lies beyond its joint: the left ankle's part
-# is the left foot, so it belongs to the extremities.
+# The weight group of each of the 24 parts. A part is distal to its joint: the part of the left
+# ankle is the left foot, which belongs to the extremities.
 GROUP_OF_PART = tuple(_GROUP_OF_JOINT[name.rpartition('_')[2]] for name in JOINT_NAMES)
 
 SEGMENT_NAMES = ('background', 'left_arm', 'right_arm', 'head', 'left_leg', 'right_leg', 'torso')
-"""By the number that the part segmentations of LSP hold; left is the person's left."""
+"""Indexed by the labels of the part segmentations of LSP; left is the person's left."""
 
 
 def _segment_of_joint(name: str) -> str:
@@ -49,8 +49,8 @@ def vertex_parts_from_weights(
 ) -> np.ndarray:
     """The part of each vertex: the joint with the largest skinning weight.
 
-    The answer is exactly left-right symmetric: weights are averaged with their mirror image,
-    and a vertex on the mid-line goes to a central joint.
+    The result is exactly left-right symmetric: weights are averaged with their mirror images, and
+    vertices on the mid-line get a central joint.
 
     Args:
         lbs_weights: (V, 24) skinning weights.
@@ -64,7 +64,7 @@ def vertex_parts_from_weights(
     on_mid_line = mirrored_vertices == np.arange(len(mirrored_vertices))
     is_sided = joints != np.arange(len(joints))
     weights[np.ix_(on_mid_line, is_sided)] = -1.0
-    # A tie between joints must break the same way on both sides: decide once per pair.
+    # Ties must be broken equally on both sides, so each pair is decided once.
     parts = weights.argmax(axis=1).astype(np.int64)
     second = mirrored_vertices < np.arange(len(mirrored_vertices))
     parts[second] = joints[parts[mirrored_vertices[second]]]
@@ -84,14 +84,14 @@ def vertex_groups_from_parts(vertex_parts: np.ndarray) -> np.ndarray:
 
 
 def face_segments_from_parts(vertex_parts: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """The segment, a number of `SEGMENT_NAMES`, of each face: the one of most of its corners.
+    """The segment of each face, an index into `SEGMENT_NAMES`: the majority of its corners.
 
     Args:
         vertex_parts: (V,) part of each vertex, 0 to 23.
         faces: (F, 3).
 
     Returns:
-        (F,) int64, 1 to 6; three corners of three segments give the first one's.
+        (F,) int64, 1 to 6; if all three corners differ, the first one's segment.
     """
     first, second, third = np.asarray(SEGMENT_OF_PART, np.int64)[vertex_parts][faces].T
     return np.where(second == third, second, first)

@@ -1,9 +1,9 @@
-"""Arrays out of a pickle, without running what the pickle says.
+"""Reads arrays from a pickle without executing it.
 
-A pickle is a program: it may call any function, ask for any amount of memory, and hand numpy a
-state that numpy believes. So nothing of numpy, scipy or chumpy takes part in reading. Their names
-become stand-ins that keep what they are given, every other name is refused, and arrays are made
-here from what was kept, once it has been checked.
+A pickle is a program. A malicious one can call any function, allocate any amount of memory, and
+pass NumPy a state that NumPy trusts. Therefore no code of NumPy, SciPy or chumpy takes part in
+reading. Stand-in classes replace their classes and record the arguments; all other names are
+rejected. The arrays are then built here from the recorded and validated arguments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scipy.sparse import csc_matrix, csr_matrix
 
 __all__ = ['arrays_from_pickle', 'printable', 'values_from_pickle']
 
-# 512 MiB in float64, five times what the largest body of this family holds in one array.
+# 512 MiB in float64, five times the largest array of a body of this family.
 MAX_ENTRIES = 2**26
 _NUMBER = re.compile('[fiu][1248]')
 _OPCODES = (
@@ -30,14 +30,14 @@ _OPCODES = (
     'BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE '
     'SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND '
     'APPENDS EMPTY_DICT GLOBAL STACK_GLOBAL NEWOBJ')
-"""What a pickle of named arrays is written with; more are guarded below."""
+"""Opcodes of a pickle of named arrays; `_ArrayUnpickler` adds guarded ones."""
 
 
 def arrays_from_pickle(data: bytes, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The arrays of these names in a pickled dictionary, as far as they are arrays of numbers.
+    """The arrays of the given names in a pickled dictionary; skips entries without numbers.
 
     Raises:
-        Exception: of almost any kind, for a pickle that is damaged or asks for something else.
+        Exception: of almost any type, if the pickle is damaged or contains disallowed objects.
     """
     content = _named_content(data)
     arrays = {name: _array_from(content[name]) for name in names if name in content}
@@ -45,16 +45,16 @@ def arrays_from_pickle(data: bytes, names: Iterable[str]) -> dict[str, np.ndarra
 
 
 def values_from_pickle(data: bytes) -> dict[str, Any]:
-    """All of a pickled dictionary: arrays, numbers, texts and lists of them; None for the rest.
+    """A pickled dictionary: arrays, numbers, strings and lists of them; None for other values.
 
     Raises:
-        Exception: of almost any kind, for a pickle that is damaged or asks for something else.
+        Exception: of almost any type, if the pickle is damaged or contains disallowed objects.
     """
     return {printable(name): _plain_value(value) for name, value in _named_content(data).items()}
 
 
 def printable(text: object, length: int = 80) -> str:
-    """Text from a file, safe for a terminal: one line, no control characters, not too long."""
+    """Text from a file made safe for a terminal: one short line without control characters."""
     words = ' '.join(str(text)[:8 * length].split())
     return ''.join(c if c.isprintable() else '?' for c in words)[:length]
 
@@ -73,7 +73,7 @@ def _plain_value(value: Any) -> Any:
 
 
 class _StandIn:
-    """Keeps what an object of a class that must not run was made from."""
+    """Records arguments and state of an object in place of its real class."""
 
     arguments: tuple = ()
     state: Any = None
@@ -89,45 +89,45 @@ class _StandIn:
 
 
 class _Array(_StandIn):
-    """A numpy array as `_reconstruct` makes it: its state is what it is."""
+    """A NumPy array of `_reconstruct`; its content is in the state."""
 
 
 class _Buffer(_StandIn):
-    """A numpy array as protocol 5 has it: bytes, type, shape, order."""
+    """A NumPy array of protocol 5: bytes, dtype, shape, order."""
 
 
 class _Scalar(_StandIn):
-    """A numpy number: type, bytes."""
+    """A NumPy scalar: dtype, bytes."""
 
 
 class _Type(_StandIn):
-    """A numpy dtype."""
+    """A NumPy dtype."""
 
 
 class _Encoded(_StandIn):
-    """Bytes, as Python 3 writes them into the older kinds of pickle: text, coding, or nothing."""
+    """Bytes in older pickle protocols, written by Python 3: text and encoding, or nothing."""
 
 
 class _Set(_StandIn):
-    """A set: chumpy's arrays carry some, which nobody looks at."""
+    """A set; chumpy's arrays contain unused ones."""
 
 
 class _Chumpy(_StandIn):
-    """A chumpy array (`x`), or a selection of one's entries (`a`, `idxs`)."""
+    """A chumpy array (`x`), or a selection of its entries (`a`, `idxs`)."""
 
 
 class _SparseColumns(_StandIn):
-    """A matrix in compressed columns."""
+    """A SciPy CSC matrix."""
 
 
 class _SparseRows(_StandIn):
-    """A matrix in compressed rows."""
+    """A SciPy CSR matrix."""
 
 
 def _reconstructor(kind: Any, base: Any, state: Any) -> _StandIn:
-    """What `copyreg` does for plain objects, for stand-ins alone."""
+    """Replaces `copyreg._reconstructor`, for stand-ins only."""
     if not (isinstance(kind, type) and issubclass(kind, _StandIn) and base is object):
-        raise pickle.UnpicklingError('it asks to rebuild an unknown object, which is not done')
+        raise pickle.UnpicklingError('it asks to rebuild an unknown object, which is not allowed')
     return kind()
 
 
@@ -138,8 +138,8 @@ _PYTHON = {
     ('__builtin__', 'object'): object, ('builtins', 'object'): object,
     ('__builtin__', 'set'): _Set, ('builtins', 'set'): _Set,
 }
-# By package: modules moved between versions.
-_PACKAGES = {
+# By package, because the modules differ between versions.
+_PACKAGES: dict[str, dict[str, type[_StandIn]]] = {
     'numpy': {'ndarray': _Array, '_reconstruct': _Array, '_frombuffer': _Buffer,
               'scalar': _Scalar, 'dtype': _Type},
     'scipy': {'csc_matrix': _SparseColumns, 'csr_matrix': _SparseRows},
@@ -148,69 +148,77 @@ _PACKAGES = {
 
 
 class _Dispatch(dict):
-    """Handlers by opcode; what is not in it is refused by name."""
+    """Handlers by opcode; other opcodes raise an error."""
 
     def __missing__(self, opcode: int) -> Any:
-        raise pickle.UnpicklingError(f'it is no pickle of arrays (code {opcode} in it)')
+        raise pickle.UnpicklingError(f'it is not a pickle of arrays (it has opcode {opcode})')
+
+
+_HANDLERS: dict[int, Callable[[Any], None]] = pickle._Unpickler.dispatch
 
 
 class _ArrayUnpickler(pickle._Unpickler):
-    """Finds stand-ins only.
+    """An unpickler that only finds stand-ins.
 
-    It builds on the unpickler written in Python: there a made-up memo index costs nothing, while
-    the one in C makes room for 2**32 of them, and each opcode can be guarded.
+    It is based on the unpickler written in Python, in which each opcode can be guarded. A huge
+    memo index costs nothing there, while the C implementation would allocate memory for it.
     """
 
-    dispatch = _Dispatch({opcode: pickle._Unpickler.dispatch[opcode] for opcode in (
+    # Attributes of `pickle._Unpickler` that the stubs omit.
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    stack: list[Any]
+
+    dispatch = _Dispatch({opcode: _HANDLERS[opcode] for opcode in (
         getattr(pickle, name)[0] for name in _OPCODES.split())})
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for the class or function of that name."""
+        """The stand-in for a class or function."""
         found = _PACKAGES.get(module.partition('.')[0], {}).get(name) or _PYTHON.get(
             (module, name))
         if found is None:
             raise pickle.UnpicklingError(
-                f'it asks for {printable(module)}.{printable(name)}, which is not run')
+                f'it asks for {printable(module)}.{printable(name)}, which is not allowed')
         return found
 
     def load_bytearray8(self) -> None:
-        """Bytes; the original reserves the claimed length, however long, before it reads."""
+        """Reads bytes; the original allocates the claimed length before reading."""
         length, = struct.unpack('<Q', self.read(8))
         self.append(self.read(length))
 
     def load_build(self) -> None:
-        """Keeps the state; the original would write into any object at hand."""
+        """Records the state; the original would write it into any object on the stack."""
         state = self.stack.pop()
         if not isinstance(self.stack[-1], _StandIn):
-            raise pickle.UnpicklingError('it sets the state of what is no array')
+            raise pickle.UnpicklingError('it sets the state of something other than an array')
         self.stack[-1].state = state
 
     def load_reduce(self) -> None:
-        """Calls a stand-in; the original would also unroll megabytes into arguments."""
+        """Calls a stand-in; the original would also unpack megabytes of bytes as arguments."""
         if not isinstance(self.stack[-1], tuple):
             raise pickle.UnpicklingError('it calls something without a tuple of arguments')
-        super().load_reduce()
+        _HANDLERS[pickle.REDUCE[0]](self)
 
     def load_setitems(self) -> None:
-        """Entries of a dictionary; text has no hash that takes forever, nested tuples have."""
+        """Adds entries to a dictionary; nested tuples as keys could take forever to hash."""
         self._check_keys(self.stack[::2])
-        super().load_setitems()
+        _HANDLERS[pickle.SETITEMS[0]](self)
 
     def load_setitem(self) -> None:
-        """One entry of a dictionary."""
+        """Adds one entry to a dictionary."""
         self._check_keys(self.stack[-2:-1])
-        super().load_setitem()
+        _HANDLERS[pickle.SETITEM[0]](self)
 
     def load_dict(self) -> None:
-        """A dictionary with its entries."""
+        """Makes a dictionary with its entries."""
         self._check_keys(self.stack[::2])
-        super().load_dict()
+        _HANDLERS[pickle.DICT[0]](self)
 
     def _check_keys(self, keys: list) -> None:
         if not all(isinstance(key, str | int | float) for key in keys):
-            raise pickle.UnpicklingError('it names entries by something other than text')
+            raise pickle.UnpicklingError('it has keys of other types than text and numbers')
 
-    # A set is kept as a list: what is in it has to be hashed in no other way.
+    # Sets are read as lists, so that their items need not be hashed.
     dispatch.update({
         pickle.EMPTY_SET[0]: dispatch[pickle.EMPTY_LIST[0]],
         pickle.ADDITEMS[0]: dispatch[pickle.APPENDS[0]],
@@ -220,7 +228,7 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 def _array_from(value: Any) -> np.ndarray | None:
-    """A plain array of numbers; None for what is none (names of styles and the like)."""
+    """A plain array of numbers; None for other values (such as names of styles)."""
     maker = _MAKERS.get(type(value))
     return None if maker is None else maker(value)
 
@@ -241,14 +249,14 @@ def _scalar(scalar: _Scalar) -> np.ndarray | None:
 
 
 def _numbers(kind: Any, shape: Any, data: Any, order: Any) -> np.ndarray | None:
-    """An array of these bytes; None where they are no numbers."""
+    """An array from bytes; None if its dtype is not a number."""
     number = _number_type(kind)
     if number is None:
         return None
     if isinstance(data, _Encoded):
         data, coding = _tuple(data.arguments or ('', 'latin1'), 2)
         if coding != 'latin1' or not isinstance(data, str):
-            raise ValueError('an array in it is text in another coding than latin1')
+            raise ValueError('an array in it has an encoding other than latin1')
     data = data.encode('latin1') if isinstance(data, str) else data
     shape = _checked_shape(shape)
     if math.prod(shape) * number.itemsize != len(data) or order not in ('C', 'F'):
@@ -258,7 +266,7 @@ def _numbers(kind: Any, shape: Any, data: Any, order: Any) -> np.ndarray | None:
 
 
 def _number_type(kind: Any) -> np.dtype | None:
-    """The type of numbers that a stand-in names; None for objects, records and text."""
+    """The numeric dtype of a stand-in; None for objects, records and text."""
     name = kind.arguments[0] if isinstance(kind, _Type) and kind.arguments else None
     if not isinstance(name, str) or not _NUMBER.fullmatch(name):
         return None
@@ -266,15 +274,15 @@ def _number_type(kind: Any) -> np.dtype | None:
     if kind.state is not None:
         order = kind.state[1]
         if order not in ('<', '>', '|', '='):
-            raise ValueError('an array in it has an unknown order of bytes')
+            raise ValueError('an array in it has an unknown byte order')
     return np.dtype(order + name)
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
-    """A shape that somebody claims, if an array of a body can have it."""
+    """Validates a claimed shape against the limits of a body's arrays."""
     sides = tuple(_side(side) for side in shape) if isinstance(shape, tuple | list) else (-1,)
     if not all(0 <= side <= MAX_ENTRIES for side in sides):
-        raise ValueError('an array in it has a shape that is none')
+        raise ValueError('an array in it has an invalid shape')
     size = math.prod(sides[:4])
     if len(sides) > 3 or size > MAX_ENTRIES:
         raise ValueError(f'an array in it claims {len(sides)} dimensions and {size} entries, more '
@@ -283,7 +291,7 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _side(side: Any) -> int:
-    """One number of a shape, Python's or numpy's; -1 for what is no number."""
+    """One number of a shape, from Python or NumPy; -1 if it is not an integer."""
     if isinstance(side, _Scalar):
         number = _scalar(side)
         side = -1 if number is None or number.dtype.kind not in 'iu' else int(number)
@@ -291,9 +299,9 @@ def _side(side: Any) -> int:
 
 
 def _chumpy(wrapped: _Chumpy, depth: int = 8) -> np.ndarray | None:
-    """The entries that a chumpy array holds or selects."""
+    """The entries that a chumpy array contains or selects."""
     if depth == 0:
-        raise ValueError('an array in it is wrapped too often')
+        raise ValueError('an array in it is nested too deeply')
     is_selection = not (isinstance(wrapped.state, dict) and 'x' in wrapped.state)
     inner = wrapped.entry('a' if is_selection else 'x')
     array = _chumpy(inner, depth - 1) if isinstance(inner, _Chumpy) else _array_from(inner)
@@ -301,14 +309,14 @@ def _chumpy(wrapped: _Chumpy, depth: int = 8) -> np.ndarray | None:
         return array
     index = _array_from(wrapped.entry('idxs'))
     if index is None or index.dtype.kind not in 'iu':
-        raise ValueError('a selection in it has no places')
+        raise ValueError('a selection in it has no integer indices')
     chosen = array.ravel()[index]
     shape = wrapped.state.get('preferred_shape')
     return chosen if shape is None else chosen.reshape(_checked_shape(shape))
 
 
 def _dense(sparse: _SparseColumns | _SparseRows) -> np.ndarray:
-    """The dense matrix."""
+    """A sparse matrix as a dense array."""
     shape = sparse.state.get('_shape') if isinstance(sparse.state, dict) else None
     shape = _checked_shape(sparse.entry('shape') if shape is None else shape)
     parts = [_array_from(sparse.entry(name)) for name in ('data', 'indices', 'indptr')]
@@ -319,7 +327,7 @@ def _dense(sparse: _SparseColumns | _SparseRows) -> np.ndarray:
 
 
 def _tuple(value: Any, length: int) -> tuple:
-    """A tuple of so many parts, or an error."""
+    """Checks that a value is a tuple of the given length."""
     if not isinstance(value, tuple) or len(value) != length:
         raise ValueError('an array in it is built in an unknown way')
     return value

@@ -1,1 +1,1 @@
-"""What the commands of `decomr` do: predict, bench, doctor, and those on bodies and UV maps."""
+"""The commands of `decomr`: predict, bench, doctor, body and uv."""

@@ -1,6 +1,6 @@
-"""The commands of `decomr` on bodies and their UV maps.
+"""The commands `decomr body` and `decomr uv`.
 
-Modules are imported by the command that needs them, so that each starts quickly.
+Each command imports only the modules that it needs, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ from decomr_core.base.arguments import output_file, output_picture, positive
 __all__ = ['Report', 'add_body', 'add_uv']
 
 Report = dict[str, Any]
-"""What `--json` prints."""
+"""The JSON object printed by `--json`."""
 
 
 def add_uv(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    """`decomr uv build | import | report`, with the options that all commands have."""
+    """Adds `decomr uv build | import | report`, with the common options."""
     uv_map = commands.add_parser('uv', help='UV maps').add_subparsers(
         dest='what', required=True, metavar='build|import|report')
-    build = uv_map.add_parser('build', parents=[common], help='make the UV map of a body')
+    build = uv_map.add_parser('build', parents=[common], help='build the UV map of a body')
     build.set_defaults(handler=_uv_build)
     build.add_argument('--out', type=output_file, required=True, help='npz file to write')
     build.add_argument('--stress', type=float, metavar='WEIGHT',
-                       help='pull towards the distances on the mesh (30); 0: none')
+                       help='weight of preserving the distances on the mesh (30); 0: none')
     imported = uv_map.add_parser('import', parents=[common],
-                                 help="take the UV map of an OBJ of the body's mesh")
+                                 help="import the UV map from an OBJ of the body's mesh")
     imported.set_defaults(handler=_uv_import)
     imported.add_argument('template', type=Path, help='OBJ with v, vt and f of the same mesh')
     imported.add_argument('--out', type=output_file, required=True, help='npz file to write')
     imported.add_argument('--flip-v', action='store_true',
-                          help='count v from the bottom, as Blender, textures of SMPL and decomr '
-                               'predict do; without it from the top, as the official DecoMR '
-                               'template does')
+                          help='v of the OBJ counts from the bottom, as in Blender, SMPL textures '
+                               'and the meshes of decomr predict; by default it counts from the '
+                               'top, as in the official DecoMR template')
     report = uv_map.add_parser('report', parents=[common], help='measure a UV map')
     report.set_defaults(handler=_uv_report)
     report.add_argument('--uv', default='builtin', help='builtin, makehuman or an npz file')
     report.add_argument('--sources', type=positive, metavar='N',
-                        help='rows of the distance matrices; default: all, some minutes')
+                        help='rows of the distance matrices; default: all (some minutes)')
     report.add_argument('--plot', type=output_picture, metavar='FILE.png',
-                        help='picture of the chart, the distances and the distortion')
+                        help='image file for plots of the chart, the distances and the distortion')
     for command in (build, imported, report):
         command.add_argument('--body', default='builtin', help='builtin or an npz file')
 
 
 def add_body(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    """`decomr body info | import`, with the options that all commands have."""
+    """Adds `decomr body info | import`, with the common options."""
     body = commands.add_parser('body', help='body models').add_subparsers(
         dest='what', required=True, metavar='info|import')
-    info = body.add_parser('info', parents=[common], help='what a body model is')
+    info = body.add_parser('info', parents=[common], help='properties of a body model')
     info.set_defaults(handler=_body_info)
     info.add_argument('body', nargs='?', default='builtin', help='builtin or an npz file')
     imported = body.add_parser('import', parents=[common],
-                               help="turn SMPL's .pkl or npz into our npz")
+                               help="convert SMPL's .pkl or npz into decomr's npz")
     imported.set_defaults(handler=_body_import)
     imported.add_argument('file', type=Path, help='official SMPL .pkl, or an npz')
     imported.add_argument('--out', type=output_file, required=True, help='npz file to write')
     imported.add_argument('--gender', choices=('neutral', 'male', 'female'),
-                          help='of the body; default: as the name of an official file says')
-    imported.add_argument('--name', help='what the body is called; default: as the file')
+                          help='gender of the body; default: from an official file name')
+    imported.add_argument('--name', help='name of the body; default: the name of the file')
 
 
 def _uv_build(options: argparse.Namespace) -> tuple[str, Report]:
@@ -102,8 +102,8 @@ def _uv_report(options: argparse.Namespace) -> tuple[str, Report]:
     body = load_body(options.body)
     uv_map = load_uv_map(options.uv, body)
     if options.sources is None:
-        sys.stderr.write('measuring the UV map takes some minutes; --sources N takes fewer '
-                         'rows and less time\n')
+        sys.stderr.write('measuring the UV map takes some minutes; --sources N uses fewer '
+                         'rows and takes less time\n')
     with _progress() as show:
         report = report_uv_map(body, uv_map, options.sources, show)
     if options.plot is not None:
@@ -143,32 +143,36 @@ def _body_import(options: argparse.Namespace) -> tuple[str, Report]:
     gender = body.gender or 'unknown'
     report = {'out': str(options.out), 'name': body.name, 'gender': gender, 'hash': body.hash,
               'vertices': len(body.v_template), 'faces': len(body.faces)}
-    hint = '' if body.gender else ' (say it with --gender)'
+    hint = '' if body.gender else ' (set it with --gender)'
     return (f'{options.out}: body {body.name}, gender {gender}{hint}, {len(body.v_template)} '
-            f'vertices; make its UV map: decomr uv build --body {options.out} --out FILE'), report
+            f'vertices; build its UV map: decomr uv build --body {options.out} --out FILE'), report
 
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr, or a line for each step where that is no terminal; what moves it."""
+    """A progress bar on stderr, or one line per step if stderr is not a terminal.
+
+    Yields:
+        A function that takes the name of the step and the completed fraction in [0, 1].
+    """
     from tqdm import tqdm
 
-    told: list[str] = []
+    printed: list[str] = []
     with tqdm(total=1.0, disable=None, bar_format='{desc:22}{percentage:3.0f} %|{bar}| '
                                                   '{elapsed}') as bar:
-        def show(word: str, part: float) -> None:
-            """Says what is being done and moves the bar to the done part in [0, 1]."""
-            if bar.disable and told[-1:] != [word]:
-                sys.stderr.write(f'{word} ({100 * part:.0f} %)\n')
-                told.append(word)
-            bar.set_description_str(word)
-            bar.update(part - bar.n)
+        def show(step: str, fraction: float) -> None:
+            """Shows the step and the completed fraction in [0, 1]."""
+            if bar.disable and printed[-1:] != [step]:
+                sys.stderr.write(f'{step} ({100 * fraction:.0f} %)\n')
+                printed.append(step)
+            bar.set_description_str(step)
+            bar.update(fraction - bar.n)
 
         yield show
 
 
 def _rounded(value: object) -> str:
-    """A value of a report for a reader; --json keeps every digit."""
+    """A value of a report rounded for the terminal; --json keeps all digits."""
     if isinstance(value, dict):
         return '; '.join(f'{name}: {_rounded(item)}' for name, item in value.items())
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What `decomr bench` does: how long each stage takes on this machine, on made-up images."""
+"""`decomr bench`: times each stage on this machine, with synthetic images."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ __all__ = ['bench_estimator', 'bench_text', 'measured_on']
 WARM_UP = 5
 FOV_DEG = 60.0
 BOXES, DETECTOR = 'detect', 'detector '
-"""The stage that takes given boxes, which is no time of a detector; how one is called."""
+"""Name of the stage that takes given boxes, whose time is not a detector's; prefix of a detector
+that is timed."""
 PERSON_HEIGHT = 0.7
-"""Height of a person, as a share of the image's."""
+"""Height of a person relative to the image."""
 
 
 def bench_estimator(network: Runtime, *, num_people: int = 1,
                     image_size: Sequence[float] = (1280, 720), repeats: int = 50,
                     detector: str | None = None) -> dict[str, Any]:
-    """Times the estimator with given boxes, and a detector if asked.
+    """Times the estimator with given boxes, and optionally a detector.
 
     Args:
         network: a loaded runtime.
-        num_people: in each image.
+        num_people: people in each image.
         image_size: width and height, px.
-        repeats: images that are timed, after a few that are not.
-        detector: timed alone on the same images; None: not timed.
+        repeats: number of timed images, after some untimed ones.
+        detector: detector to time separately on the same images; None: no detector.
 
     Returns:
-        Median and 99th percentile per stage in ms, and what it was measured on.
+        Median and 99th percentile per stage in ms, and the hardware and versions.
     """
     width, height = (int(number) for number in image_size)
     if num_people < 1 or repeats < 1 or width < 1 or height < 1:
         raise ValueError('people, repeats and the image size must be at least 1')
     estimator = HumanMeshEstimator(network)
-    image = _rough_image(width, height)
+    image = _random_image(width, height)
     boxes = _boxes(num_people, width, height)
     intrinsics = intrinsics_from_fov(width, height, FOV_DEG)
     runs = []
@@ -70,10 +71,10 @@ def bench_estimator(network: Runtime, *, num_people: int = 1,
 
 
 def measured_on(packages: Mapping[str, str]) -> dict[str, Any]:
-    """What a measurement was made on: hardware, versions, date.
+    """Hardware, versions and date of a measurement.
 
     Args:
-        packages: name in the report -> distribution, of the packages that do the work.
+        packages: distributions of the measured packages by their name in the report.
     """
     return {
         'hardware': {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
@@ -96,13 +97,13 @@ def bench_text(report: dict[str, Any]) -> str:
             lines.append(f'{name:24}{ms:10.2f}{report["p99_ms"][name]:10.2f}')
         elif not any(other.startswith(DETECTOR) for other in report['median_ms']):
             lines.append(f'{name:24}{"-":>10}{"-":>10}   boxes are given; --detector person times '
-                         'it')
+                         'a detector')
     lines.append(f'{report["images_per_s"]:.1f} images/s')
     return '\n'.join(lines)
 
 
-def _rough_image(width: int, height: int) -> np.ndarray:
-    """An (H, W, 3) uint8 image with structure at every scale, always the same."""
+def _random_image(width: int, height: int) -> np.ndarray:
+    """A fixed (H, W, 3) uint8 image with structure at several scales."""
     random = np.random.default_rng(0)
     image = np.zeros((height, width, 3), np.float32)
     for cells in (4, 16, 64):
@@ -113,14 +114,14 @@ def _rough_image(width: int, height: int) -> np.ndarray:
 
 def _boxes(num_people: int, width: int, height: int) -> np.ndarray:
     """Boxes (num_people, 4) of people side by side, image px."""
-    tall = height * PERSON_HEIGHT
+    person = height * PERSON_HEIGHT
     middle = (np.arange(num_people) + 0.5) * width / num_people
-    low = np.stack([middle - tall / 5, np.full(num_people, (height - tall) / 2)], axis=1)
-    return np.concatenate([low, low + (tall / 2.5, tall)], axis=1)
+    low = np.stack([middle - person / 5, np.full(num_people, (height - person) / 2)], axis=1)
+    return np.concatenate([low, low + (person / 2.5, person)], axis=1)
 
 
 def _detector_ms(name: str, image: np.ndarray, repeats: int) -> list[float]:
-    """How long a detector takes on an image (H, W, 3), ms per run."""
+    """Durations of a detector on an image (H, W, 3), ms per run."""
     detector = load_detector(name)
     detector(image)
     times = []

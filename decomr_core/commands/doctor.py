@@ -1,9 +1,9 @@
-"""What `decomr doctor` says: which ROS, runtimes and assets are there, and whether they work.
+"""`decomr doctor`: checks ROS, runtimes and assets.
 
-Every optional package is imported in a process of its own: one that hangs up on import is
-reported like one that is missing, and the rest is looked at all the same. Where ROS 2 is there, a
-node is started, gets an image and must answer with a mesh (`decomr_ros.self_test`); elsewhere the
-network runs once.
+Each optional package is imported in a child process, so a package that hangs or crashes on import
+is reported like a missing one, and the other checks continue. If ROS 2 is available, a node is
+started, gets an image and must publish a mesh (`decomr_ros.self_test`). Otherwise the network is
+run once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import decomr_core
 from decomr_core.base.assets import file_hash, find_body, find_uv_map, find_weights
-from decomr_core.base.cache import VARIABLE, wanted_folder
+from decomr_core.base.cache import VARIABLE, user_cache
 from decomr_core.base.child_python import child_environment
 from decomr_core.runtimes import DEFAULT_RUNTIME
 
@@ -37,7 +37,7 @@ NETWORK_TRIAL = (
     'network = load_runtime(); '
     'size = network.crop_size; network.run(numpy.zeros((1, size, size, 3), numpy.uint8)); '
     'print(json.dumps({"problem": None}))')
-NEEDED = ('torch', DEFAULT_RUNTIME)
+REQUIRED = ('torch', DEFAULT_RUNTIME)
 INSTALL = {
     'torch': 'pip install torch',
     'openvino': 'pip install openvino',
@@ -49,33 +49,33 @@ INSTALL = {
 
 
 def report() -> dict[str, Any]:
-    """Everything the doctor finds out, ready for JSON.
+    """The results of all checks, ready for JSON.
 
     Returns:
         `decomr`, `python`, `platform`, `cpus`; `ros` (distro, rmw, whether the messages are
-        built, the Fast DDS profile); `runtimes` by name (available, version, problem, and what
-        it runs on); `assets` (body, uv_map, weights: path, sha256 of the file, hash of the
-        content, problem); `trial` (what was tried, problem, and of a node seconds and people);
-        `problems`, a list of texts, empty where all that is needed works.
+        built, the Fast DDS profile); `runtimes` by name (available, version, problem, devices or
+        providers); `assets` (body, uv_map, weights: path, sha256 of the file, hash of the
+        content, problem); `trial` (what was tried, problem, and seconds and people of a node);
+        `problems`, a list of texts, empty if everything required works.
     """
     has_ros = _has_ros()
     with ThreadPoolExecutor(len(INSTALL) + 1) as pool:
         trial = pool.submit(_try_node if has_ros else _try_network)
-        found = dict(zip(INSTALL, pool.map(_probe_apart, INSTALL), strict=True))
+        found = dict(zip(INSTALL, pool.map(_probe_in_child, INSTALL), strict=True))
     runtimes = {name: found[name] for name in ('torch', 'openvino', 'onnxruntime', 'tensorrt')}
     runtimes['cuda'] = runtimes['torch'].pop('cuda', {
-        'available': False, 'problem': 'torch is not there to ask'})
+        'available': False, 'problem': 'unknown, because torch is not available'})
     assets = {'body': _asset(find_body, _body_hash),
               'uv_map': _asset(find_uv_map, _uv_map_hash),
               'weights': _asset(find_weights, _weights_hash)}
     problems = [f'{name}: {asset["problem"]}' for name, asset in assets.items()
                 if asset['problem']]
-    problems += [f'{name}: {runtimes[name]["problem"]}' for name in NEEDED
+    problems += [f'{name}: {runtimes[name]["problem"]}' for name in REQUIRED
                  if not runtimes[name]['available']]
     ros = _ros(found['rclpy'], found['decomr.msg'])
     if has_ros and ros['problem']:
         problems.append(f'ROS 2: {ros["problem"]}')
-    elif trial.result()['problem']:  # without ROS itself the node's own words say no more
+    elif trial.result()['problem']:  # if ROS itself fails, the node's error adds nothing
         problems.append(f'{trial.result()["tried"]}: {trial.result()["problem"]}')
     return {
         'decomr': decomr_core.__version__,
@@ -113,7 +113,7 @@ def main_text(report: dict[str, Any]) -> str:
     trial = report['trial']
     lines += ['', 'Tried', _line(trial['tried'], trial['problem'] or trial['found']), '']
     lines += [f'PROBLEM {problem}' for problem in report['problems']]
-    return '\n'.join(lines if report['problems'] else [*lines, 'All that is needed works.'])
+    return '\n'.join(lines if report['problems'] else [*lines, 'Everything required works.'])
 
 
 def _line(name: str, value: str) -> str:
@@ -133,20 +133,20 @@ def _ros(rclpy: dict[str, Any], messages: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cache() -> dict[str, str]:
-    """Where exported models go, and whether the shipped network is there."""
+    """The folder of exported models, and whether the shipped network is in it."""
     from decomr_core.export.cached_exports import find_export
 
     try:
         found = find_export()
     except OSError:
         found = None
-    return {'folder': f'{wanted_folder()} ({VARIABLE})',
+    return {'folder': f'{user_cache()} ({VARIABLE})',
             'network': f'exported, {found}' if found else
-            'not exported yet: decomr prepare, or the first start does it'}
+            'not exported yet; decomr prepare or the first start exports it'}
 
 
 def _asset(find: Callable[[], Path], hash_of: Callable[[Path], str]) -> dict[str, Any]:
-    """One asset: where it is and its hashes, or what is wrong with it."""
+    """Path and hashes of one asset, or its problem."""
     found: dict[str, Any] = {'path': None, 'sha256': None, 'hash': None, 'problem': None}
     try:
         path = find()
@@ -171,7 +171,7 @@ def _uv_map_hash(path: Path) -> str:
 
 
 def _weights_hash(path: Path) -> str:
-    """Loads them first: only that shows that they fit the network, the body and the UV map."""
+    """Hash of the weights; loads them to check that they fit network, body and UV map."""
     from decomr_core.networks.checkpoint import load_network
 
     load_network(path)
@@ -179,43 +179,43 @@ def _weights_hash(path: Path) -> str:
 
 
 def _has_ros() -> bool:
-    """Whether somebody who runs this means to run the node: there is some of ROS 2."""
+    """Whether ROS 2 is at least partly installed, so that the node should work."""
     return bool(os.environ.get('ROS_DISTRO')) or importlib.util.find_spec('rclpy') is not None
 
 
 def _try_node() -> dict[str, Any]:
-    """Starts a node, and what came of it."""
+    """Starts a node and returns its result."""
     try:
-        found = _run_apart('-m', NODE_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
-        said = f'{found["people"]} people in an image, {found["seconds"]} s after its start'
+        found = _run_child('-m', NODE_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
+        text = f'{found["people"]} people in an image, {found["seconds"]} s after its start'
     except RuntimeError as error:
-        found, said = {'problem': str(error)}, ''
-    return {'tried': 'a node', 'found': said, **found}
+        found, text = {'problem': str(error)}, ''
+    return {'tried': 'a node', 'found': text, **found}
 
 
 def _try_network() -> dict[str, Any]:
     """Runs the shipped network once."""
     try:
-        found = _run_apart('-c', NETWORK_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
+        found = _run_child('-c', NETWORK_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
     except RuntimeError as error:
         found = {'problem': str(error)}
     return {'tried': f'the network in {DEFAULT_RUNTIME}',
             'found': 'it runs; ROS 2 is not installed here, so no node was tried', **found}
 
 
-def _probe_apart(module: str) -> dict[str, Any]:
-    """What `_probe` finds, from a process of its own."""
+def _probe_in_child(module: str) -> dict[str, Any]:
+    """The result of `_probe` in a child process."""
     try:
-        return _run_apart('-m', 'decomr_core.commands.doctor', module, timeout_s=PROBE_TIMEOUT_S)
+        return _run_child('-m', 'decomr_core.commands.doctor', module, timeout_s=PROBE_TIMEOUT_S)
     except RuntimeError as error:
         return _missing(module, str(error))
 
 
-def _run_apart(*arguments: str, timeout_s: float) -> dict[str, Any]:
-    """The object on the last line of what another Python process prints.
+def _run_child(*arguments: str, timeout_s: float) -> dict[str, Any]:
+    """Runs a Python process and parses the last line of its output as JSON.
 
     Raises:
-        RuntimeError: it fails, or takes longer than `timeout_s`.
+        RuntimeError: the process fails, or takes longer than `timeout_s`.
     """
     try:
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
@@ -223,8 +223,8 @@ def _run_apart(*arguments: str, timeout_s: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise RuntimeError(f'it takes more than {timeout_s:.0f} s') from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f'it ended with code {done.returncode}']
-        raise RuntimeError(said[-1])
+        lines = done.stderr.strip().splitlines() or [f'it exited with code {done.returncode}']
+        raise RuntimeError(lines[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -233,13 +233,13 @@ def _missing(module: str, reason: str) -> dict[str, Any]:
     middleware = os.environ.get('RMW_IMPLEMENTATION')
     if middleware and middleware in reason:
         package = f'ros-{os.environ.get("ROS_DISTRO", "jazzy")}-{middleware.replace("_", "-")}'
-        remedy = (f'RMW_IMPLEMENTATION names {middleware}, which is not installed: unset it, or '
+        remedy = (f'RMW_IMPLEMENTATION is {middleware}, which is not installed: unset it, or '
                   f'sudo apt install {package}')
     return {'available': False, 'version': None, 'problem': f'{reason}; {remedy}'}
 
 
 def _probe(name: str) -> dict[str, Any]:
-    """Imports a module and asks it for its version and for what it runs on."""
+    """Imports a module and reads its version and its devices or providers."""
     module = importlib.import_module(name)
     found = {'available': True, 'version': getattr(module, '__version__', None), 'problem': None}
     details: dict[str, Callable[[ModuleType], dict[str, Any]]] = {
@@ -259,7 +259,7 @@ def _cuda(torch: ModuleType) -> dict[str, Any]:
         'available': count > 0,
         'version': torch.version.cuda,
         'devices': [torch.cuda.get_device_name(index) for index in range(count)],
-        'problem': None if count else 'torch sees no CUDA device',
+        'problem': None if count else 'torch finds no CUDA device',
     }
 
 

@@ -1,12 +1,13 @@
-"""What `decomr bench --batch` does: how fast each runtime runs each network on this machine.
+"""`decomr bench --batch`: times networks in runtimes on this machine.
 
-Every runtime and preset is measured in two processes of its own. The first begins with an empty
-cache, so that its first result includes the export; the second finds the cache filled, and gives
-first result, latencies and memory.
+Each combination of runtime and preset is measured in two child processes. The first starts with
+an empty cache, so its first result includes the export. The second uses the filled cache and
+measures first result, latencies and memory.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -31,7 +32,7 @@ __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gfl
            'untrained']
 
 WARM_UP = 5
-"""Runs that are not timed."""
+"""Untimed runs before the timed ones."""
 KIB_PER_MIB = 1024
 PEAK_SIZE, PEAK_REPEATS = 2048, 8
 MAX_CHILD_S = 900
@@ -39,15 +40,15 @@ MAX_CHILD_S = 900
 
 @dataclass(frozen=True)
 class NetworkCase:
-    """What one process measures.
+    """The case that one process measures.
 
     Attributes:
-        runtime: a name of `RUNTIMES`.
+        runtime: a name in `RUNTIMES`.
         weights: a shipped network by name, or a file.
-        batches: numbers of people that run at a time.
-        repeats: runs of each that are timed.
+        batches: batch sizes, people.
+        repeats: timed runs per batch size.
         threads: CPU threads; 0: all.
-        precision: as the runtime takes it; empty: the runtime's own choice.
+        precision: precision option of the runtime; empty: the runtime's default.
     """
 
     runtime: str
@@ -62,27 +63,27 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
                    batches: Sequence[int] = (1,), repeats: int = 50,
                    threads: int = 0, tell: Callable[[str], object] = lambda text: None,
                    ) -> dict[str, Any]:
-    """Times networks in runtimes, each in processes of its own.
+    """Times networks in runtimes, each combination in child processes.
 
     Args:
-        runtimes: names of `RUNTIMES`, all of them installed; `openvino:fp16` asks for a precision.
-        presets: `rt` runs the shipped weights, others random ones, which take as long; or the
-            weights of a file.
-        batches: numbers of people at a time.
-        repeats: runs of each batch that are timed, after a few that are not.
+        runtimes: names of installed `RUNTIMES`, optionally with a precision, as `openvino:fp16`.
+        presets: `rt` uses the shipped weights, other presets random weights of equal cost; or
+            weights files.
+        batches: batch sizes, people.
+        repeats: timed runs per batch size, after some untimed ones.
         threads: CPU threads; 0: all.
-        tell: called with a line about each runtime and preset as it is finished. Ctrl-C after the
-            first ends the measurement with what there is.
+        tell: called with one line per finished combination. Ctrl-C after the first combination
+            ends the measurement and keeps the results.
 
     Returns:
         `results`, one dict per runtime, preset and batch: latencies in ms (median, p90, p99),
         people per second, time to the first result with an empty and with a filled cache, memory
         of the process in MiB, GFLOP and share of the peak of its precision; `peak_gflops` by
-        precision; hardware, versions and date; `problems`, what was not measured in words.
+        precision; hardware, versions and date; `problems`, texts about missing measurements.
 
     Raises:
         ValueError: a number is not positive, or a runtime or a preset is unknown.
-        RuntimeError: a runtime is not installed, or a measurement failed; says how.
+        RuntimeError: a runtime is not installed, or a measurement failed.
     """
     if repeats < 1 or not batches or min(batches) < 1:
         raise ValueError('repeats and batches must be at least 1')
@@ -107,7 +108,7 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
             if not results:
                 raise
             interrupted = [f'interrupted: {finished} of {len(presets) * len(runtimes)} '
-                           'combinations of runtime and network are measured']
+                           'combinations of runtime and network were measured']
     names = [name.partition(':')[0] for name in runtimes]
     packages = {name: RUNTIMES[name][0] for name in names} | {'torch': 'torch'}
     return {'results': results, 'problems': interrupted, 'repeats': repeats,
@@ -117,9 +118,9 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
 
 def _measured(case: NetworkCase, cache: Path, preset: str, gflop: float,
               peaks: dict[str, float]) -> list[dict[str, Any]]:
-    """The rows of one runtime and preset; adds the peak of its precision where it is new."""
-    cold = _in_own_process(replace(case, batches=(1,), repeats=1), cache)
-    cached = _in_own_process(case, cache)
+    """The rows of one runtime and preset; adds the peak of its precision to `peaks` if new."""
+    cold = _measure_in_child(replace(case, batches=(1,), repeats=1), cache)
+    cached = _measure_in_child(case, cache)
     precision = cached['precision']
     if precision not in peaks:
         peaks[precision] = peak_gflops(precision)
@@ -132,7 +133,7 @@ def _measured(case: NetworkCase, cache: Path, preset: str, gflop: float,
 
 
 def _row_text(rows: list[dict[str, Any]]) -> str:
-    """What is told of a runtime as soon as it is measured."""
+    """The progress line of a measured combination."""
     first = rows[0]
     times = ', '.join(f'{row["median_ms"]:.2f} ms for {row["batch"]}' for row in rows)
     return (f'bench: {first["preset"]} in {first["runtime"]} {first["precision"]}: {times} '
@@ -150,19 +151,19 @@ def bench_table(report: dict[str, Any]) -> str:
             f'| {row["people_per_s"]:.0f} | {row["first_result_cold_s"]:.1f}, '
             f'{row["first_result_cached_s"]:.1f} | {row["memory_mib"]:.0f} '
             f'| {100 * row["share_of_peak"]:.0f} % |')
-    if problems := report.get('problems'):  # results from before do not say
+    if problems := report.get('problems'):  # older results lack this key
         lines += ['', *problems]
     hardware = report['hardware']
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     peaks = ', '.join(f'{peak:.0f} in {name}' for name, peak in report['peak_gflops'].items())
     return '\n'.join([*lines, '', f'{report["threads"]} threads on {hardware["cpus"]} cores of '
-                      f'{hardware["cpu"]} (GFLOP/s that a matrix product reaches: {peaks}), '
+                      f'{hardware["cpu"]} (peak GFLOP/s of a matrix product: {peaks}), '
                       f'load {hardware["load_before"]:.1f} before; '
                       f'{versions}; {report["date"]}.'])
 
 
 def peak_gflops(precision: str = 'f32') -> float:
-    """What a large matrix product reaches on this CPU, the best of some, GFLOP/s."""
+    """The best rate of some large matrix products on this CPU, GFLOP/s."""
     import torch
 
     kind = {'fp16': torch.float16, 'bf16': torch.bfloat16}.get(precision, torch.float32)
@@ -176,10 +177,10 @@ def peak_gflops(precision: str = 'f32') -> float:
 
 
 def gflop_of(preset: str) -> float:
-    """Multiplications and additions of one person in convolutions and matrix products, 1e9.
+    """Multiplications and additions in convolutions and matrix products per person, 1e9.
 
     Args:
-        preset: by name, or the weights of a file.
+        preset: a preset, or a weights file.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -192,7 +193,7 @@ def gflop_of(preset: str) -> float:
 
 
 def measure(case: NetworkCase) -> dict[str, Any]:
-    """What a process of its own measures: see `bench_networks`."""
+    """Measures one case in this process; see `bench_networks`."""
     start = time.perf_counter()
     options = {'precision': case.precision} if case.precision else {}
     runtime = load_runtime(case.runtime, case.weights, num_threads=case.threads, **options)
@@ -201,24 +202,22 @@ def measure(case: NetworkCase) -> dict[str, Any]:
         0, 256, (max(case.batches), size, size, 3), dtype=np.uint8)
     runtime.run(crops[:1])
     first_result_s = time.perf_counter() - start
-    rows = []
-    for batch in case.batches:
-        rows.append(latency_row(lambda batch=batch: runtime.run(crops[:batch]), batch,
-                                case.repeats))
+    rows = [latency_row(functools.partial(runtime.run, crops[:batch]), batch, case.repeats)
+            for batch in case.batches]
     return {'batches': rows, 'first_result_s': round(first_result_s, 2),
-            'memory_mib': round(_most_memory_mib()), 'precision': runtime.precision}
+            'memory_mib': round(_peak_memory_mib()), 'precision': runtime.precision}
 
 
 def latency_row(run: Callable[[], object], batch: int, repeats: int, warm_up: int = WARM_UP,
                 digits: int = 3) -> dict[str, float]:
-    """How long a function takes by the clock on the wall.
+    """Measures the wall-clock latency of a function.
 
     Args:
-        run: processes one batch, to the end.
-        batch: people in it.
-        repeats: runs that are timed.
-        warm_up: runs before, which are not.
-        digits: of the times, ms, behind the point.
+        run: processes one batch and waits for the result.
+        batch: people per batch.
+        repeats: timed runs.
+        warm_up: untimed runs before them.
+        digits: decimal places of the times, ms.
 
     Returns:
         batch; median, p90 and p99 in ms; people per second.
@@ -233,10 +232,10 @@ def latency_row(run: Callable[[], object], batch: int, repeats: int, warm_up: in
             'p99_ms': round(p99, digits), 'people_per_s': round(1e3 * batch / median, 1)}
 
 
-def _most_memory_mib() -> float:
-    """The most memory that this process has had, MiB."""
+def _peak_memory_mib() -> float:
+    """The peak memory of this process, MiB."""
     status = Path('/proc/self/status')
-    if status.is_file():  # getrusage would count what the process had before it became this one
+    if status.is_file():  # getrusage would include the memory of the process before exec
         kib = [line.split()[1] for line in status.read_text().splitlines()
                if line.startswith('VmHWM')]
         if kib:
@@ -244,8 +243,8 @@ def _most_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB
 
 
-def _in_own_process(case: NetworkCase, cache: Path) -> dict[str, Any]:
-    """What `measure` finds in a fresh process whose cache is that folder."""
+def _measure_in_child(case: NetworkCase, cache: Path) -> dict[str, Any]:
+    """The result of `measure` in a child process with the given cache folder."""
     command = [sys.executable, '-m', 'decomr_core.commands.network_bench',
                json.dumps(asdict(case))]
     done = subprocess.run(command, env={**os.environ, 'DECOMR_CACHE': str(cache)}, text=True,
@@ -258,7 +257,7 @@ def _in_own_process(case: NetworkCase, cache: Path) -> dict[str, Any]:
 
 
 def _weights_of(preset: str, folder: Path) -> str:
-    """Weights of a preset: the shipped ones, those of a file, or random ones in a new file."""
+    """Weights of a preset: shipped ones, a given file, or random ones in a new file."""
     if preset == 'rt' or preset not in PRESETS:
         return preset
     from decomr_core.networks.checkpoint import save_checkpoint
@@ -269,7 +268,7 @@ def _weights_of(preset: str, folder: Path) -> str:
 
 
 def _name_of(preset: str) -> str:
-    """The preset of a network given by its name or by a weights file."""
+    """The preset of a network, given by name or weights file."""
     if preset in PRESETS:
         return preset
     from decomr_core.networks.checkpoint import read_metadata
@@ -292,7 +291,7 @@ def untrained(preset: str) -> Any:
 
 
 def _main(text: str) -> int:
-    """Measures a case, as JSON; what cannot be measured is one line and exit code 2."""
+    """Measures a case given as JSON; an error is one line on stderr and exit code 2."""
     values = json.loads(text)
     try:
         found = measure(NetworkCase(**{**values, 'batches': tuple(values['batches'])}))

@@ -1,4 +1,4 @@
-"""What `decomr predict` does: one picture in; overlay, IUV image and meshes as files out."""
+"""`decomr predict`: reads one image, writes overlay, IUV image and meshes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
                   boxes: Sequence[Sequence[float]] | None = None, detector: str = 'person',
                   fov_deg: float | None = None, intrinsics: Sequence[float] | None = None,
                   ) -> dict[str, Any]:
-    """Estimates the people in a picture and writes overlay.png, iuv.png and mesh_N.obj.
+    """Estimates the people in an image and writes overlay.png, iuv.png and mesh_N.obj.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        out: folder of the results, made if missing.
+        out: folder of the results, created if missing.
         network: a loaded runtime.
-        boxes: (x_min, y_min, x_max, y_max) of each person, image px; None: the detector's.
+        boxes: (x_min, y_min, x_max, y_max) of each person, image px; None: use the detector.
         detector: `person` or `whole-frame`.
         fov_deg: horizontal field of view, degrees; None: unknown.
         intrinsics: fx, fy, cx, cy in px; None: unknown.
 
     Returns:
-        What was found and written, ready for JSON.
+        A report of people and files, ready for JSON.
 
     Raises:
         OSError: the results cannot be written.
@@ -54,7 +54,7 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
     estimator = HumanMeshEstimator(network, finder)
     meshes, times = estimator.estimate(
         image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix)
-    # Numbers as those of the files, and with them a colour of one's own.
+    # The ids match the numbers of the files and give each person a colour.
     meshes = [replace(mesh, track_id=index) for index, mesh in enumerate(meshes)]
     out = _folder(out)
     faces = estimator.topology.faces
@@ -83,10 +83,10 @@ def prediction_text(report: dict[str, Any]) -> str:
              f'{report["width"]}x{report["height"]} px, {report["runtime"]} '
              f'{report["precision"]}']
     for box in report['boxes_outside']:
-        lines.append(f'  box {_box_text(box)} lies outside the image of {report["width"]}x'
-                     f'{report["height"]} px and is left out; boxes are in px from the top left')
+        lines.append(f'  box {_box_text(box)} is outside the image of {report["width"]}x'
+                     f'{report["height"]} px and is ignored; boxes are in px from the top left')
     if not count and not report['boxes_given']:
-        lines.append('  nobody found; try --detector whole-frame, or say where: '
+        lines.append('  no people detected; try --detector whole-frame, or give their boxes: '
                      '--boxes X0,Y0,X1,Y1')
     for person in report['people']:
         place = person['translation_m']
@@ -95,34 +95,34 @@ def prediction_text(report: dict[str, Any]) -> str:
         lines.append(f'  box {_box_text(person["box"])}: score {person["score"]:.2f}, '
                      f'{where} -> {person["mesh"]}')
     stages = ', '.join(f'{name} {ms:.1f}' for name, ms in report['stages_ms'].items())
-    lines.append(f'times in ms: {stages}; together {report["total_ms"]:.1f}')
+    lines.append(f'times in ms: {stages}; total {report["total_ms"]:.1f}')
     lines.append(f'written: {report["overlay"]}, {report["iuv"]}')
     return '\n'.join(lines)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8 RGB.
+    """Reads an image file as (H, W, 3) uint8 RGB.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no picture that OpenCV reads.
+        ValueError: OpenCV cannot read it as an image.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'no picture at {path}')
+        raise FileNotFoundError(f'no image at {path}')
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if (
         path.stat().st_size) else None
     if image is None:
-        raise ValueError(f'{path} is no picture that OpenCV {cv2.__version__} reads; give a JPEG '
-                         'or PNG file')
+        raise ValueError(f'{path} is not an image that OpenCV {cv2.__version__} can read; give a '
+                         'JPEG or PNG file')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def write_obj(path: str | Path, mesh: HumanMesh, topology: Topology) -> None:
     """Writes a mesh with its texture coordinates as a Wavefront OBJ.
 
-    The vertices stay as they are in the mesh: metres, x right, y down, z forward; v of the
-    texture is turned, since OBJ counts it from the bottom.
+    The vertices are those of the mesh: metres, x right, y down, z forward. v of the texture is
+    flipped, because OBJ counts it from the bottom.
     """
     uv = topology.uv_map.uv * (1, -1) + (0, 1)
     corners = np.stack([topology.faces, topology.uv_map.faces], axis=-1).reshape(-1, 6) + 1
@@ -135,19 +135,19 @@ def write_obj(path: str | Path, mesh: HumanMesh, topology: Topology) -> None:
 
 
 def _folder(path: str | Path) -> Path:
-    """The folder, made if missing."""
+    """Creates the folder if missing."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f'the folder {path} cannot be made ({error.strerror}); give one where you '
-                      'may write') from error
+        raise OSError(f'cannot create the folder {path} ({error.strerror}); give a writable one'
+                      ) from error
     return path
 
 
 def _outside(boxes: Sequence[Sequence[float]] | None, width: int, height: int
              ) -> list[list[float]]:
-    """Those of the given boxes of which nothing lies in an image of this size, px."""
+    """The given boxes that are entirely outside of an image of this size, px."""
     if boxes is None:
         return []
     is_inside = clip_boxes(np.array(boxes, np.float32), width, height)[1]
@@ -156,19 +156,19 @@ def _outside(boxes: Sequence[Sequence[float]] | None, width: int, height: int
 
 
 def _box_text(box: Sequence[float]) -> str:
-    # As whole numbers: a float just below 0 would be -0.
+    # Integers, because a float just below 0 would print as -0.
     return ', '.join(str(round(edge)) for edge in box)
 
 
 def _write_image(path: Path, image: np.ndarray) -> str:
-    """Writes an (H, W, 3) uint8 RGB image; its path as text."""
+    """Writes an (H, W, 3) uint8 RGB image and returns its path as text."""
     if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise OSError(f'{path} could not be written; is there space and permission?')
+        raise OSError(f'cannot write {path}; check free space and permissions')
     return str(path)
 
 
 def _person(mesh: HumanMesh, path: Path) -> dict[str, Any]:
-    """What is said about one person in the report."""
+    """The entry of one person in the report."""
     return {
         'box': [round(float(edge), 2) for edge in mesh.box], 'score': round(mesh.score, 4),
         'is_metric': mesh.is_metric,

@@ -1,1 +1,1 @@
-"""What the estimator is made of: the loaded network, the detectors, and the checks of a mesh."""
+"""Parts of the estimator: loading of networks, detectors, and checks of a mesh."""

@@ -48,10 +48,10 @@ def covered_share(mesh: HumanMesh) -> float:
     # A border of one cell collects the vertices outside the crop. It is cleared afterwards.
     some = mesh.vertices[::max(len(mesh.vertices) // COVERING_VERTICES, 1), :2]
     scale, shift = mesh.weak_camera[0], mesh.weak_camera[1:] - mesh.translation[:2]
-    half = np.float32(size) / 2
+    half = np.array(size, np.float32) / 2
     cells = some * (scale * half)
     cells += (scale * shift + 1) * half + 1
-    column, row = np.clip(cells, 0, np.float32(size) + 1).astype(np.intp).T
+    column, row = np.clip(cells, 0, np.array(size, np.float32) + 1).astype(np.intp).T
     covered = np.zeros((size[1] + 2, size[0] + 2), np.float32)
     covered[row, column] = 1
     covered[[0, -1]] = covered[:, [0, -1]] = 0

@@ -1,6 +1,6 @@
-"""Loads a trained network into a runtime: finds or makes the files that the runtime takes.
+"""Loads a trained network into a runtime: finds or makes the files that the runtime needs.
 
-Ask for a runtime and get that one, or an error that names those that are installed.
+There is no fallback: the requested runtime is loaded, or an error names the installed ones.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
     Args:
         name: `torch`, `openvino`, `onnxruntime` or `tensorrt`.
         weights: a shipped network by name or a safetensors file by path.
-        options: `body` and `uv_map`, and those of the runtime, as `precision` or `num_threads`;
-            see the functions of this file.
+        options: `body`, `uv_map` and the options of the runtime, such as `precision` or
+            `num_threads`; see the functions of this module.
 
     Raises:
-        ValueError: there is no runtime of this name, it has no such option, or a file is damaged.
-        RuntimeError: it is not installed, or does not work on this machine.
+        ValueError: runtime or option is unknown, or a file is damaged.
+        RuntimeError: the runtime is not installed, or does not work on this machine.
         FileNotFoundError: there are no such weights.
     """
     check_runtime(name)
@@ -51,7 +51,7 @@ def _load_torch(weights: str | Path, device: str | int = 'cpu', num_threads: int
                 body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN, *,
                 precision: str = 'auto', max_people: int = DEFAULT_MAX_PEOPLE,
                 channels_last: bool | None = None) -> Runtime:
-    """The network itself; options as `TorchRuntime` takes them."""
+    """The network in PyTorch; see `TorchRuntime` for the options."""
     from decomr_core.networks.checkpoint import load_with_topology
     from decomr_core.runtimes.torch.runtime import TorchRuntime, check_options
 
@@ -64,7 +64,7 @@ def _load_torch(weights: str | Path, device: str | int = 'cpu', num_threads: int
 
 def _load_openvino(weights: str | Path, precision: str = 'auto', num_threads: int = 0,
                    body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN) -> Runtime:
-    """The export for CPUs, made now if there is none; options as `OpenVinoRuntime` takes them."""
+    """The export for CPUs, made now if missing; see `OpenVinoRuntime` for the options."""
     from decomr_core.runtimes.openvino_runtime import OpenVinoRuntime
 
     return OpenVinoRuntime(exported_model(weights, body, uv_map), precision, num_threads)
@@ -74,7 +74,7 @@ def _load_onnxruntime(weights: str | Path, num_threads: int = 0, body: str | Pat
                       uv_map: str | Path = BUILTIN, *, provider: str = 'cpu',
                       precision: str = 'auto', device: int = 0,
                       max_people: int = DEFAULT_MAX_PEOPLE) -> Runtime:
-    """The export for the provider, made now if there is none; options as of `OnnxRuntime`."""
+    """The export for the provider, made now if missing; see `OnnxRuntime` for the options."""
     from decomr_core.runtimes.onnxruntime_runtime import OnnxRuntime, check_options
 
     check_options(provider, precision, device)  # before an export, which takes long
@@ -90,25 +90,25 @@ def _load_tensorrt(weights: str | Path, precision: str = 'auto', max_people: int
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
-        precision: `f32`, `tf32`, `fp16`, or `auto`: as the engine was built.
-        max_people: per batch; None: as the engine was built.
-        device: the GPU, as CUDA counts them.
-        build_if_missing: builds the engine if there is none that fits; takes minutes.
-        num_threads: 0; other runtimes use CPU threads.
+        precision: `f32`, `tf32`, `fp16`, or `auto` for that of the engine.
+        max_people: largest batch; None for that of the engine.
+        device: CUDA index of the GPU.
+        build_if_missing: whether to build the engine if none fits; takes minutes.
+        num_threads: must be 0; other runtimes use CPU threads.
         body: the body that the network was trained for, by name or path.
         uv_map: its UV map, by name or path.
 
     Raises:
         FileNotFoundError: there are no such weights, or no engine was built.
-        ValueError: the engine does not fit; says in what, and the command to build it. Or the
-            network did not pass in this precision.
+        ValueError: the engine does not fit (the message names the differences and the command to
+            build it), or the network did not pass in this precision.
         RuntimeError: there is no GPU, or too little memory on it.
     """
     from decomr_core.runtimes.cuda_device import find_gpu
     from decomr_core.runtimes.tensorrt.runtime import TensorRtRuntime
 
     if num_threads:
-        raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt needs no CPU')
+        raise ValueError(f'num_threads is {num_threads}, expected 0: tensorrt runs on the GPU')
     gpu = find_gpu(device)  # before an export, which takes long
     model = exported_model(weights, body, uv_map, target='tensorrt')
     key, command = _fitting_key(
@@ -118,21 +118,22 @@ def _load_tensorrt(weights: str | Path, precision: str = 'auto', max_people: int
 
 
 def _fitting_key(model: ExportedModel, gpu: Gpu, max_people: int | None, precision: str | None,
-                 build_if_missing: bool, files: tuple[str | Path, ...]) -> tuple[PlanKey, str]:
-    """The key of the engine at hand, built now if that was asked for; and what builds it."""
-    from decomr_core.runtimes.tensorrt.engine import checked_key, wanted_key
+                 build_if_missing: bool, files: tuple[str | Path, str | Path, str | Path]
+                 ) -> tuple[PlanKey, str]:
+    """The key of the existing engine, built now if missing and requested; and its command."""
+    from decomr_core.runtimes.tensorrt.engine import checked_key, expected_key
 
     path = plan_path(model.folder)
     command = build_command(*files, max_people, precision)
     if precision is not None:
-        wanted_key(model, gpu, max_people, precision)  # refused whatever was built
+        expected_key(model, gpu, max_people, precision)  # fails if the precision did not pass
     try:
         return checked_key(path, model, gpu, max_people, precision, command), command
     except (FileNotFoundError, ValueError) as error:
         if not build_if_missing:
             raise
         logger.info('%s', error)
-    from decomr_core.export.tensorrt_build import build_engine  # PyTorch: only to build
+    from decomr_core.export.tensorrt_build import build_engine  # imports PyTorch
 
     build_engine(*files, max_people or DEFAULT_MAX_PEOPLE, precision or 'auto', gpu.index)
     return checked_key(path, model, gpu, max_people, precision, command), command
@@ -144,7 +145,11 @@ _LOADERS: dict[str, Callable[..., Runtime]] = {
 
 
 def _check_options(name: str, load: Callable, options: Iterable[str]) -> None:
-    """Raises a ValueError if a runtime does not take all of the options."""
+    """Checks that a runtime takes all of the options.
+
+    Raises:
+        ValueError: an option is unknown.
+    """
     known = [option for option in inspect.signature(load).parameters if option != 'weights']
     unknown = [option for option in options if option not in known]
     if unknown:

@@ -83,8 +83,8 @@ class PersonDetector:
         parts = [(0, 0, width, height)]
         if self.tiles > 1:
             parts += _tiles(width, height, self.tiles)
-        found = [self._search(image, part) for part in parts]
-        boxes, scores = (np.concatenate(values) for values in zip(*found, strict=True))
+        results = [self._search(image, part) for part in parts]
+        boxes, scores = (np.concatenate(values) for values in zip(*results, strict=True))
         kept = _best(boxes, scores, DOUBTFUL_SHARE * self.min_score, self.max_overlap)
         found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
         return replace(found, doubtful=found.at(np.arange(0))).surer_than(self.min_score)
@@ -106,7 +106,7 @@ class PersonDetector:
         boxes, scores = boxes[is_person], scores[is_person]
         boxes = boxes * np.array([width / size[0], height / size[1]] * 2) - 0.5
         boxes, inside = clip_boxes(boxes.astype(np.float32), width, height)
-        boxes = boxes + np.float32([left, top] * 2)
+        boxes = boxes + np.array([left, top] * 2, np.float32)
         inside &= ~_is_cut(boxes, part, image.shape[1], image.shape[0])
         return boxes[inside], scores[inside]
 
@@ -139,7 +139,8 @@ def _is_cut(boxes: np.ndarray, part: tuple[int, int, int, int], width: int, heig
     before = (boxes[:, :2] < (left, top) + margin) & (np.array([left, top]) > 0)
     after = (boxes[:, 2:] > (right, bottom) - margin) & (
         np.array([right, bottom]) < (width, height))
-    return (before | after).any(axis=1)
+    is_cut: np.ndarray = before | after
+    return np.any(is_cut, axis=1)
 
 
 def _load(runtime: str, provider: str, num_threads: int) -> Forward:

@@ -1,7 +1,7 @@
-"""Makes what a first start needs: the exported network, and what OpenVINO compiles for this CPU.
+"""Prepares the first start: the exported network, and OpenVINO's compiled models for this CPU.
 
-`decomr prepare` does it ahead, `make setup` too. A node that finds no export makes it by
-`export_apart`: PyTorch and the exporter then use their memory in a process that ends.
+`decomr prepare` and `make setup` do this in advance. A node without an export calls
+`export_apart`, so that the memory of PyTorch and the exporter is freed with a child process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +28,28 @@ from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes
 __all__ = ['EXPORTING_RUNTIMES', 'export_apart', 'is_export_missing', 'prepare']
 
 EXPORTING_RUNTIMES = ('openvino', 'onnxruntime')
-"""Those that run the export for CPUs. TensorRT's engines are built ahead, `decomr export`."""
+"""Runtimes that use the export for CPUs. TensorRT engines are built by `decomr export`."""
 
-LOOK_PERIOD_S = 0.2
+POLL_PERIOD_S = 0.2
 PR_SET_PDEATHSIG = 1
 READABLE = 0o644
-"""OpenVINO writes what it compiles for its user and group alone."""
+"""By default only user and group can read OpenVINO's compiled models."""
 
 
 def prepare(weights: str | Path = 'rt', folder: str | Path | None = None) -> dict[str, Any]:
-    """Makes what the runtimes on a CPU would make at their first start.
+    """Makes the files that the CPU runtimes would otherwise make at their first start.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
-        folder: of the cache; None: the user's. Every user may read what is in it afterwards.
+        folder: cache folder, made readable for all users; None: the user's cache.
 
     Returns:
-        `export` and `cache`, folders; `compiled`, whether it was compiled as well.
+        The folders `export` and `cache`, and `compiled`, whether OpenVINO compiled the models.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: the weights are damaged.
-        RuntimeError: the export does not compute what PyTorch does, or could not be written.
+        RuntimeError: the export differs from PyTorch, or could not be written.
     """
     if folder is not None:
         os.environ[VARIABLE] = str(Path(folder).absolute())
@@ -65,7 +65,7 @@ def prepare(weights: str | Path = 'rt', folder: str | Path | None = None) -> dic
 
 
 def is_export_missing(runtime: str, weights: str | Path) -> bool:
-    """Whether a runtime would have to export these weights first.
+    """Whether the runtime needs an export of these weights that does not exist yet.
 
     Raises:
         FileNotFoundError: there are no such weights.
@@ -77,15 +77,15 @@ def is_export_missing(runtime: str, weights: str | Path) -> bool:
 
 def export_apart(weights: str | Path, say: Callable[[str], None] = print,
                  is_ending: Callable[[], bool] = lambda: False) -> None:
-    """Exports weights for CPUs in a process of its own.
+    """Exports weights for CPUs in a child process.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
-        say: called with each step.
-        is_ending: whether to give up.
+        say: called with the text of each step.
+        is_ending: polled; True cancels the export.
 
     Raises:
-        RuntimeError: the export failed, or was given up.
+        RuntimeError: the export failed or was cancelled.
     """
     command = [sys.executable, '-m', 'decomr_core.estimation.prepare', str(find_weights(weights))]
     process = subprocess.Popen(
@@ -93,22 +93,22 @@ def export_apart(weights: str | Path, say: Callable[[str], None] = print,
         text=True, errors='replace',
         env=child_environment(**{VARIABLE: str(cache_folder())}))
     lines: list[str] = []
-    reader = threading.Thread(target=_pass_on, args=(process, lines, say), daemon=True)
+    reader = threading.Thread(target=_read_lines, args=(process.stderr, lines, say), daemon=True)
     reader.start()
     while reader.is_alive():
-        reader.join(LOOK_PERIOD_S)
+        reader.join(POLL_PERIOD_S)
         if is_ending():
-            # It removes its files and ends by itself, once the library that it is in returns.
+            # The process removes its files and exits when its current library call returns.
             process.send_signal(signal.SIGINT)
-            raise RuntimeError('the export was given up')
+            raise RuntimeError('the export was cancelled')
     if process.wait():
-        raise RuntimeError(lines[-1] if lines else f'it ended with code {process.returncode}')
+        raise RuntimeError(
+            lines[-1] if lines else f'the export exited with code {process.returncode}')
 
 
-def _pass_on(process: subprocess.Popen[str], lines: list[str], say: Callable[[str], None]
-             ) -> None:
-    """Says each step of the process, and keeps all of its lines."""
-    for line in process.stderr:
+def _read_lines(stderr: Iterable[str], lines: list[str], say: Callable[[str], None]) -> None:
+    """Collects the lines of the process and passes each step to `say`."""
+    for line in stderr:
         lines.append(line.strip())
         kind, _, text = lines[-1].partition(' ')
         if kind == 'INFO':
@@ -116,8 +116,8 @@ def _pass_on(process: subprocess.Popen[str], lines: list[str], say: Callable[[st
 
 
 def _main(weights: str) -> int:
-    """The process of `export_apart`: its last line on standard error says what went wrong."""
-    # However the process that asked for it ends, this one does not stay behind.
+    """The child process of `export_apart`; its last line on standard error is the error."""
+    # Ends this process with its parent, however the parent ends.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     logging.basicConfig(format='%(levelname)s %(message)s')
     logging.getLogger('decomr_core').setLevel(logging.INFO)

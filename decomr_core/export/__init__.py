@@ -1,1 +1,1 @@
-"""Writes the files that runtimes run (ONNX, OpenVINO, TensorRT) and compares them with PyTorch."""
+"""Exports networks to ONNX, OpenVINO and TensorRT, and compares the exports with PyTorch."""

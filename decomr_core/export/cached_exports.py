@@ -1,7 +1,7 @@
-"""Exported networks in the caches: made once per weights file, then only read.
+"""Exported networks in the caches: exported once per weights file, then only read.
 
-One folder per weights file, target and export version. It appears complete or not at all, so any
-number of processes may ask for it at the same time.
+There is one folder per weights file, target and export version. Folders are created atomically,
+so any number of processes may request the same one at the same time.
 """
 
 from __future__ import annotations
@@ -27,25 +27,23 @@ __all__ = ['exported_model', 'find_export']
 
 def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
                    uv_map: str | Path = BUILTIN, target: str = 'cpu') -> ExportedModel:
-    """The export of a network, made now if no cache has it.
+    """The export of a network, which is made now if it is in no cache.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
         body: the body that the network was trained for, by name or path.
         uv_map: its UV map, by name or path.
-        target: what it is for, one of `TARGETS`.
+        target: target of the export, one of `TARGETS`.
 
     Raises:
         FileNotFoundError: there are no such weights.
-        ValueError: the weights are damaged or of another body or UV map; or the export is.
-        RuntimeError: the export does not compute what PyTorch does, or could not be written.
+        ValueError: weights or export are damaged, or belong to another body or UV map.
+        RuntimeError: the export differs from PyTorch, or could not be written.
     """
     path = find_weights(weights)
     folder = find_export(path, target)
     if folder is None:
-        from decomr_core.export.export import (
-            export_weights,  # torch and the network: only to export
-        )
+        from decomr_core.export.export import export_weights  # imports PyTorch
 
         folder = cache_folder() / _cached_name(path, target)
         export_weights(path, folder, body, uv_map, target)
@@ -55,11 +53,11 @@ def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
 
 
 def find_export(weights: str | Path = 'rt', target: str = 'cpu') -> Path | None:
-    """The folder of a network's export in the user's or the installation's cache, or None.
+    """The folder of a network's export in the user's or the installed cache, or None.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
-        target: what it is for, one of `TARGETS`.
+        target: target of the export, one of `TARGETS`.
 
     Raises:
         FileNotFoundError: there are no such weights.
@@ -69,13 +67,13 @@ def find_export(weights: str | Path = 'rt', target: str = 'cpu') -> Path | None:
 
 
 def _cached_name(weights: Path, target: str) -> Path:
-    """Where a cache has the export of a weights file."""
+    """The folder of an export, relative to a cache."""
     key = f'{file_hash(weights)} {EXPORT_VERSION} {target}'
     return Path('exports') / f'{weights.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}'
 
 
 def _check_export(weights: Path, info: dict, body: str | Path, uv_map: str | Path) -> None:
-    """An export in the cache is as strict about body and UV map as its weights are."""
+    """Checks that a cached export belongs to the body and UV map, as for its weights."""
     check_made_for(weights, 'body', info['body_hash'], BodyData.load(find_body(body)).hash,
                    info['body_name'])
     check_made_for(weights, 'uv_map', info['uv_hash'], UVMap.load(find_uv_map(uv_map)).hash,

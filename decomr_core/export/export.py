@@ -1,9 +1,9 @@
-"""DecoMR -> ONNX -> OpenVINO, with a parity gate: an export that computes something else fails.
+"""Exports DecoMR to ONNX and OpenVINO, with a parity gate: an export that differs is an error.
 
-The exported graph takes crops as they are cut, (B, S, S, 3) uint8 RGB; normalisation, the network
-and the vertices are all inside. B stays open. It is written for a target: CPUs add up the warp by
-a scatter, TensorRT gets a graph that it runs without plugins, in float32 and, with the types
-written into the graph, in half precision.
+The exported graph takes crops (B, S, S, 3) uint8 RGB and includes the normalisation, the network
+and the vertices. B is dynamic. The graph depends on the target. For CPUs the warp is a scatter.
+For TensorRT the graph needs no plugins. It is written in float32 and in half precision, for which
+the graph contains the types.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from decomr_core.uv.warp import WARP_FORMS
 __all__ = ['ExportedGraph', 'export_onnx', 'export_weights', 'torch_outputs']
 
 OPSET = 18
-"""ONNX operator set: new enough for ScatterElements(add), older than 20, whose GridSample
-TensorRT misreads."""
+"""ONNX operator set: new enough for ScatterElements(add), and below 20, whose GridSample TensorRT
+misinterprets."""
 
 WARP_OF_TARGET = {'cpu': 'scatter', 'tensorrt': 'dense'}
 ONNX_PRECISIONS = ('f32', 'fp16')
 
 COPIES_ON_DISK = 4
-"""Room that an export needs, in sizes of its float32 weights: two models, twice while writing."""
+"""Disk space of an export relative to its float32 weights: two models, twice while writing."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -52,12 +52,12 @@ logger = logging.getLogger(__name__)
 
 
 class ExportedGraph(nn.Module):
-    """The network with its preparation inside, and a tuple as its output."""
+    """The network including normalisation, with a tuple as output."""
 
     def __init__(self, network: DecoMR, warp: str = 'scatter') -> None:
-        """Wraps a network, which stays as it is; `warp` is one of `WARP_FORMS`."""
+        """Wraps a network without changing it; `warp` is one of `WARP_FORMS`."""
         super().__init__()
-        self.network = copy.copy(network)  # its layers and buffers are shared
+        self.network = copy.copy(network)  # shares layers and buffers
         self.network.warp_form = warp
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -68,11 +68,11 @@ class ExportedGraph(nn.Module):
 
 def export_weights(weights: str | Path, folder: str | Path, body: str | Path = BUILTIN,
                    uv_map: str | Path = BUILTIN, target: str = 'cpu') -> None:
-    """Writes a trained network into a new folder, in the forms of a target, all or nothing.
+    """Exports a trained network for a target into a new folder, atomically.
 
     Args:
         weights: a safetensors file by path, or a shipped network by name.
-        folder: made by this; if another process makes it at the same time, its files stay.
+        folder: the folder to create; if another process creates it meanwhile, its files are kept.
         body: the body that the network was trained for, by name or path.
         uv_map: its UV map, by name or path.
         target: `cpu` (ONNX Runtime and, if it is installed, OpenVINO) or `tensorrt` (float32 and,
@@ -80,8 +80,8 @@ def export_weights(weights: str | Path, folder: str | Path, body: str | Path = B
 
     Raises:
         ValueError: there is no such target.
-        RuntimeError: an export does not compute what PyTorch does; there is no engine to measure
-            that with; the disk is full.
+        RuntimeError: the export differs from PyTorch, no engine for the comparison is installed,
+            or the disk is full.
     """
     if target not in TARGETS:
         raise ValueError(f'target is {target!r}, expected one of: {", ".join(TARGETS)}')
@@ -107,16 +107,16 @@ def export_weights(weights: str | Path, folder: str | Path, body: str | Path = B
 
 def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
                 precision: str = 'f32') -> None:
-    """Writes a network as ONNX, with an open batch size.
+    """Writes a network as ONNX, with a dynamic batch size.
 
     Args:
-        network: in eval mode.
-        path: of the file.
+        network: the network, in eval mode.
+        path: the file to write.
         warp: `scatter`, the fastest on CPUs, or `dense`, which needs no plugin in TensorRT.
-        precision: `f32`, or `fp16`: mixed, as `convert_to_half` says.
+        precision: `f32`, or `fp16` for mixed precision (`convert_to_half`).
 
     Raises:
-        ValueError: there is no such warp or precision; a weight is too large for `fp16`.
+        ValueError: warp or precision is unknown, or a weight is out of range for `fp16`.
     """
     for name, value, known in (('warp', warp, WARP_FORMS),
                                ('precision', precision, ONNX_PRECISIONS)):
@@ -125,8 +125,8 @@ def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
     size = network.config.crop_size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of constants and deprecation; the parity gate decides
-        # The older exporter: a tenth of the newer one's time, and no further package.
+        warnings.simplefilter('ignore')  # about constants and deprecation; the parity gate decides
+        # The older exporter takes a tenth of the newer one's time and needs no further package.
         torch.onnx.export(
             ExportedGraph(network, warp).eval(), (example,), str(path), dynamo=False,
             input_names=[INPUT_NAME], output_names=list(OUTPUT_NAMES), opset_version=OPSET,
@@ -136,16 +136,16 @@ def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
 
 
 def torch_outputs(network: DecoMR, crops: np.ndarray) -> dict[str, np.ndarray]:
-    """What PyTorch says of crops (B, S, S, 3) uint8 RGB: the outputs by name, float32."""
+    """The outputs of PyTorch by name, float32, for crops (B, S, S, 3) uint8 RGB."""
     with torch.inference_mode():
         parts = [ExportedGraph(network, network.warp_form)(torch.from_numpy(crop[None]))
-                 for crop in crops]  # one by one: the paper's network takes much memory
+                 for crop in crops]  # one by one, because preset `paper` needs much memory
     return {name: torch.cat(values).numpy()
             for name, values in zip(OUTPUT_NAMES, zip(*parts, strict=True), strict=True)}
 
 
 def _measure_cpu(network: DecoMR, folder: Path) -> dict[str, Parity]:
-    """Parity by engine and precision; writes OpenVINO's form where OpenVINO is installed."""
+    """Parity by engine and precision; also writes the OpenVINO model if OpenVINO is installed."""
     crops, expected = _reference(network)
     parity = {}
     engines = available_runtimes()
@@ -165,7 +165,7 @@ def _measure_cpu(network: DecoMR, folder: Path) -> dict[str, Parity]:
 
 
 def _measure_tensorrt(network: DecoMR, folder: Path) -> dict[str, Parity]:
-    """Parity by precision, in ONNX Runtime; writes the half form and keeps it if it passes."""
+    """Parity by precision, in ONNX Runtime; keeps a half-precision model if it passes."""
     if 'onnxruntime' not in available_runtimes():
         return {}
     from decomr_core.runtimes.onnxruntime_runtime import run_onnx
@@ -178,44 +178,48 @@ def _measure_tensorrt(network: DecoMR, folder: Path) -> dict[str, Parity]:
         convert_to_half(half_path)
         parity['onnxruntime fp16'] = measure_parity(run_onnx(half_path, crops), expected)
     except ValueError as error:
-        logger.warning('no export in half precision: %s', error)
+        logger.warning('the network is not exported in half precision: %s', error)
     if not _passes(parity, 'fp16'):
         half_path.unlink()
     return parity
 
 
 def _reference(network: DecoMR) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Crops (B, S, S, 3) uint8 RGB, and what PyTorch says of them."""
+    """Crops (B, S, S, 3) uint8 RGB, and PyTorch's outputs for them."""
     crops = parity_crops(network.config.crop_size)
     logger.info('export, step 2 of 3: running PyTorch on %d crops', len(crops))
     expected = torch_outputs(network, crops)
-    logger.info('export, step 3 of 3: running the export on them')
+    logger.info('export, step 3 of 3: running the export on the same crops')
     return crops, expected
 
 
 def _passes(parity: Mapping[str, Parity], precision: str) -> bool:
-    """Whether a precision was measured and every engine is within its limit."""
-    found = [values for name, values in parity.items() if name.endswith(f' {precision}')]
-    return bool(found) and all(values.passes(precision) for values in found)
+    """Whether a precision was measured and passes in all engines."""
+    measured = [values for name, values in parity.items() if name.endswith(f' {precision}')]
+    return bool(measured) and all(values.passes(precision) for values in measured)
 
 
 def _check_float32(parity: Mapping[str, Parity]) -> None:
-    """Raises a RuntimeError unless float32 was measured and is within its limit everywhere."""
+    """Checks that float32 was measured and passes in all engines.
+
+    Raises:
+        RuntimeError: it was not measured, or an engine exceeds the limit.
+    """
     if not parity:
-        raise RuntimeError('no engine is installed that the export could be compared with '
-                           'PyTorch in; nothing was kept: pip install onnxruntime')
+        raise RuntimeError('no engine is installed in which the export could be compared with '
+                           'PyTorch; nothing was kept: pip install onnxruntime')
     errors = {name: values.vertices_mean_mm for name, values in parity.items()}
     logger.info('vertices of the export against PyTorch, mm: %s', errors)
     for name, values in parity.items():
         if name.endswith(' f32') and not values.passes('f32'):
             raise RuntimeError(
-                f'the export in {name} is {errors[name]:.3f} mm off PyTorch, allowed are '
+                f'the export in {name} is {errors[name]:.3f} mm off PyTorch, the limit is '
                 f'{LIMITS_MM["f32"]} mm; nothing was kept. Use the torch runtime, and report '
-                'this with what decomr doctor says')
+                'this with the output of decomr doctor')
 
 
 def _origin(weights: str | Path, network: DecoMR, target: str) -> dict[str, object]:
-    """What an export was made of, for `info.json`."""
+    """The origin of an export, for `info.json`."""
     return {
         'crop_size': network.config.crop_size, 'config': network.config.to_dict(),
         'weights': Path(weights).name, 'weights_hash': file_hash(weights),
@@ -226,7 +230,7 @@ def _origin(weights: str | Path, network: DecoMR, target: str) -> dict[str, obje
 
 
 def _notes(info: Mapping[str, object]) -> dict[str, str]:
-    """What an ONNX file says of itself: the entries of info.json that tell one from another."""
+    """Metadata of an ONNX file: the entries of info.json that identify it."""
     names = ('weights', 'weights_hash', 'body_name', 'body_hash', 'uv_hash', 'export_version',
              'target')
     return {**{name: str(info[name]) for name in names}, 'parity': json.dumps(info['parity'])}
@@ -234,7 +238,7 @@ def _notes(info: Mapping[str, object]) -> dict[str, str]:
 
 @contextmanager
 def _new_folder(folder: Path, network: DecoMR) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` at the end, or nothing after an error.
+    """A temporary folder, renamed to `folder` at the end of the block or removed after an error.
 
     Raises:
         RuntimeError: the disk is full.
@@ -243,27 +247,28 @@ def _new_folder(folder: Path, network: DecoMR) -> Iterator[Path]:
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
         raise RuntimeError(_disk_full(folder, f'{free >> 20} MB are free, {needed >> 20} MB '
-                                              'needed'))
+                                              'are needed'))
     part = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
-    part.chmod(0o755)  # the temporary folder becomes the result, for others to read too
+    part.chmod(0o755)  # all users may read the result
     try:
         yield part
         _move_into_place(part, folder)
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise RuntimeError(_disk_full(folder, error.strerror)) from error
+            raise RuntimeError(_disk_full(folder, error.strerror or str(error))) from error
         raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _disk_full(folder: Path, reason: str) -> str:
-    return (f'no room for the exported network in {folder.parent} ({reason}); nothing was kept. '
-            'Free some, or name another folder: DECOMR_CACHE for the cache, --out for an export')
+    return (f'no disk space for the exported network in {folder.parent} ({reason}); nothing was '
+            'kept. Free some space, or choose another folder: DECOMR_CACHE for the cache, --out '
+            'for an export')
 
 
 def _move_into_place(part: Path, folder: Path) -> None:
-    """Renames a finished folder; keeps the other's where another process was quicker."""
+    """Renames a finished folder; keeps the existing one if another process was faster."""
     try:
         os.rename(part, folder)
     except OSError:

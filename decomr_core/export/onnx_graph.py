@@ -1,4 +1,4 @@
-"""What is done to an ONNX file after PyTorch wrote it: notes about its origin, half precision."""
+"""Post-processing of ONNX files: metadata about their origin, and half precision."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ except ImportError as error:
 __all__ = ['convert_to_half', 'read_notes', 'write_notes']
 
 PRODUCTS = {'Conv', 'Gemm', 'MatMul'}
-"""Nearly all of the arithmetic: where they multiply by weights, they run in half precision."""
+"""Operators with nearly all of the arithmetic; those with constant weights use half precision."""
 
 COMPANIONS = {'Add', 'AveragePool', 'Concat', 'Flatten', 'GlobalAveragePool', 'LeakyRelu',
               'MaxPool', 'Relu', 'Reshape', 'Resize', 'Unsqueeze'}
-"""They run in half precision between two nodes that do."""
+"""Operators that run in half precision between two nodes in half precision."""
 
 NORMALISATION = {'BatchNormalization', 'InstanceNormalization', 'LayerNormalization', 'Mul'}
-"""Their sums leave the range of float16; `Mul` is the second half of group normalisation."""
+"""Operators whose sums exceed the range of float16; `Mul` is a part of group normalisation."""
 
 NUM_DATA_INPUTS = {'Reshape': 1, 'Resize': 1, 'Unsqueeze': 1}
-"""The inputs behind these are sizes, whose type is fixed."""
+"""Number of data inputs; the further inputs are sizes, whose type is fixed."""
 
 TAKES_ANY_TYPE = {'Cast', 'Shape'}
 
 STAYS_FLOAT32 = '/alignment/'
-"""In the names of nodes that solve equations, which half precision does not do."""
+"""Part of the names of nodes that solve equations, which half precision is too coarse for."""
 
 
 def write_notes(path: str | Path, notes: Mapping[str, str]) -> None:
-    """Sets entries of a model's `metadata_props`; others stay.
+    """Sets entries of a model's `metadata_props`; keeps the others.
 
     Args:
-        path: of the ONNX file, which is changed.
+        path: the ONNX file to change.
         notes: text by name.
     """
     model = onnx.load(path)
@@ -56,39 +56,39 @@ def _notes(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def convert_to_half(path: str | Path) -> None:
-    """Rewrites an exported float32 network for engines that compute in the types they are given.
+    """Rewrites an exported float32 network for engines that compute in the types of the graph.
 
-    Convolutions and linear layers with their weights become float16, with what lies between
-    them. float32 stay: the inputs and outputs, everything that counts, places, aligns or
-    normalises, and the last layer of each head, since 11 bits are 0.5 mm of a metre and a
+    Convolutions and linear layers with their weights become float16, and so do the nodes between
+    them. Inputs, outputs, counting, positions, alignment and normalisation stay float32. So does
+    the last layer of each head, because the 11 bits of float16 are 0.5 mm at a metre and a
     hundredth of a texel.
 
     Args:
-        path: of the ONNX file, which is changed.
+        path: the ONNX file to change.
 
     Raises:
         ValueError: a weight is out of the range of float16.
     """
     model = onnx.load(path)
     _HalfPrecision(model.graph).convert()
-    onnx.checker.check_model(model, full_check=True)  # the types fit at every edge
+    onnx.checker.check_model(model, full_check=True)  # checks the types of all edges
     onnx.save(model, path)
 
 
 class _HalfPrecision:
-    """Turns one graph, in place."""
+    """Converts one graph in place."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.origin = {name: name for name in self.constants}  # of constants under other names
+        self.origin = {name: name for name in self.constants}  # resolves aliases of constants
         self.nodes = []
         for node in graph.node:
             if node.op_type == 'Constant':
                 self.constants[node.output[0]] = node.attribute[0].t
                 self.origin[node.output[0]] = node.output[0]
             elif node.op_type == 'Identity' and node.input[0] in self.constants:
-                # The exporter stores equal weights once.
+                # The exporter stores equal weights once, with identities as aliases.
                 self.constants[node.output[0]] = self.constants[node.input[0]]
                 self.origin[node.output[0]] = self.origin[node.input[0]]
             else:
@@ -101,7 +101,7 @@ class _HalfPrecision:
         self.half = self._choose()
 
     def convert(self) -> None:
-        """Changes types of weights and adds casts where they meet float32."""
+        """Converts weights and inserts casts between half precision and float32."""
         casts: dict[str, str] = {}
         nodes = []
         for node in self.graph.node:
@@ -114,7 +114,7 @@ class _HalfPrecision:
                 if is_half and name in self.constants:
                     node.input[place] = self._half_constant(name)
                 elif name in self.producer and is_half != (self.producer[name] in self.half):
-                    # A tensor crosses in one direction only.
+                    # A tensor is cast in one direction only.
                     if name not in casts:
                         casts[name] = f'{name}_as_{"half" if is_half else "float"}'
                         kind = onnx.TensorProto.FLOAT16 if is_half else onnx.TensorProto.FLOAT
@@ -125,7 +125,7 @@ class _HalfPrecision:
         self._replace_nodes(nodes)
 
     def _replace_nodes(self, nodes: list[onnx.NodeProto]) -> None:
-        """Puts these nodes into the graph, without constants that none of them reads."""
+        """Replaces the nodes of the graph and drops unused constants."""
         used = {name for node in nodes if node.output[0] not in self.constants
                 for name in node.input}
         used |= {self.origin[name] for name in used & self.origin.keys()}
@@ -140,22 +140,23 @@ class _HalfPrecision:
     def _choose(self) -> set[str]:
         """The names of the nodes that run in half precision."""
         outputs = {output.name for output in self.graph.output}
-        leads_on: set[str] = set()  # nodes whose result reaches a product with weights
-        leads_out: set[str] = set()  # and an output of the graph, past no such product
+        reaches_product: set[str] = set()  # nodes whose result reaches a product with weights
+        reaches_output: set[str] = set()  # nodes that reach an output without such a product
         for node in reversed(self.nodes):
-            after = [other for name in node.output for other in self.consumers[name]]
-            if any(self._is_product(other) or other.name in leads_on and
-                   other.op_type in COMPANIONS | NORMALISATION for other in after):
-                leads_on.add(node.name)
+            consumers = [other for name in node.output for other in self.consumers[name]]
+            if any(self._is_product(other) or other.name in reaches_product and
+                   other.op_type in COMPANIONS | NORMALISATION for other in consumers):
+                reaches_product.add(node.name)
             if outputs & set(node.output) or any(
-                    other.name in leads_out and not self._is_product(other) for other in after):
-                leads_out.add(node.name)
+                    other.name in reaches_output and not self._is_product(other)
+                    for other in consumers):
+                reaches_output.add(node.name)
         candidates: set[str] = set()
         for node in self.nodes:
-            begins = self._is_product(node) and node.name in leads_on - leads_out
+            starts = self._is_product(node) and node.name in reaches_product - reaches_output
             follows = node.op_type in COMPANIONS and any(
                 self.producer.get(name) in candidates for name in node.input)
-            if (begins or follows) and not outputs & set(node.output):
+            if (starts or follows) and not outputs & set(node.output):
                 candidates.add(node.name)
         half: set[str] = set()
         for node in reversed(self.nodes):
@@ -170,7 +171,7 @@ class _HalfPrecision:
                 and node.input[0] in self.producer and node.input[1] in self.constants)
 
     def _half_constant(self, name: str) -> str:
-        """The name of a constant's copy in float16, made at the first call."""
+        """The name of a constant's float16 copy, created on the first call."""
         half_name = f'{self.origin[name]}_half'
         if half_name not in self.origin:
             with np.errstate(over='ignore'):

@@ -1,6 +1,6 @@
-"""Builds the TensorRT engine of an exported network for this machine, and measures it.
+"""Builds the TensorRT engine of an exported network for this machine.
 
-Like every export it passes a parity gate: an engine that computes something else than PyTorch is
+Like all exports it must pass a parity gate: an engine whose results differ from PyTorch is
 removed.
 """
 
@@ -24,8 +24,8 @@ from decomr_core.runtimes.cuda_device import find_gpu
 from decomr_core.runtimes.tensorrt.engine import (
     build_plan,
     checked_key,
+    expected_key,
     tensorrt_version,
-    wanted_key,
 )
 from decomr_core.runtimes.tensorrt.plan import (
     build_command,
@@ -40,8 +40,8 @@ from decomr_core.runtimes.torch.runtime import TorchRuntime
 __all__ = ['GATE_OF', 'build_engine']
 
 GATE_OF = {'f32': 'f32', 'tf32': 'bf16', 'fp16': 'fp16'}
-"""The limit of `LIMITS_MM` that each precision must keep: the 10 bits of tf32 are more than the 8
-of bf16, whose it gets."""
+"""The entry of `LIMITS_MM` for each precision. tf32 has a 10-bit mantissa and gets the limit of
+bf16 (8-bit)."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,30 +49,30 @@ logger = logging.getLogger(__name__)
 def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
                  uv_map: str | Path = BUILTIN, max_people: int = DEFAULT_MAX_PEOPLE,
                  precision: str = 'auto', device: int = 0) -> dict[str, Any]:
-    """Builds the engine of a network for a GPU of this machine, where the runtime finds it.
+    """Builds the engine of a network for a GPU of this machine, next to the cached export.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
         body: the body that the network was trained for, by name or path.
         uv_map: its UV map, by name or path.
-        max_people: per batch.
-        precision: `f32`, `tf32`, `fp16`, or `auto`: `fp16` if the export passed its limit in it,
-            else `f32`.
-        device: the GPU, as CUDA counts them.
+        max_people: largest batch.
+        precision: `f32`, `tf32`, `fp16`, or `auto`: `fp16` if the export passed its limit in
+            fp16, otherwise `f32`.
+        device: CUDA index of the GPU.
 
     Returns:
-        What was built: path, GPU, versions, size, `vertices_median_mm` as in `Parity`.
+        Path, GPU, versions, size, and `vertices_median_mm` as in `Parity`.
 
     Raises:
         FileNotFoundError: there are no such weights.
         ValueError: an option is wrong, the network did not pass in this precision, or TensorRT
-            does not understand it.
-        RuntimeError: there is no GPU, the build failed, or the engine computes something else.
+            cannot parse it.
+        RuntimeError: there is no GPU, the build failed, or the engine differs from PyTorch.
     """
     gpu = find_gpu(device)
     model = exported_model(weights, body, uv_map, target='tensorrt')
     precision = default_precision(model) if precision == 'auto' else precision
-    key = wanted_key(model, gpu, max_people, precision)
+    key = expected_key(model, gpu, max_people, precision)
     timing_cache = cache_folder() / 'tensorrt' / (
         f'timing-{key.tensorrt}-{key.compute_capability}.cache')
     path = plan_path(model.folder)
@@ -91,7 +91,7 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
 
 @contextmanager
 def _removed_on_error(path: Path) -> Iterator[None]:
-    """Removes an engine that could not be measured, also on ctrl-C: it must not be found."""
+    """Removes an engine after any error or Ctrl-C, so that an unmeasured one is never used."""
     try:
         yield
     except BaseException:
@@ -103,7 +103,7 @@ def _gate(engine: TensorRtRuntime, reference: TorchRuntime) -> float:
     """`Parity.vertices_median_mm` of the worst batch size.
 
     Raises:
-        RuntimeError: it is beyond the gate.
+        RuntimeError: it exceeds the limit.
     """
     crops = parity_crops(engine.crop_size, max(NUM_PARITY_CROPS, engine.max_people))
     expected = vars(reference.run(crops))
@@ -111,17 +111,17 @@ def _gate(engine: TensorRtRuntime, reference: TorchRuntime) -> float:
     for size in batch_sizes(engine.max_people):
         parts = [vars(engine.run(crops[start:start + size]))
                  for start in range(0, len(crops), size)]
-        found = {name: np.concatenate([part[name] for part in parts])
-                 for name in ('iuv', 'vertices', 'joints')}
-        parities.append(measure_parity(found, expected))
+        outputs = {name: np.concatenate([part[name] for part in parts])
+                   for name in ('iuv', 'vertices', 'joints')}
+        parities.append(measure_parity(outputs, expected))
     worst = max(parities, key=lambda parity: parity.vertices_median_mm)
     precision = GATE_OF[engine.precision]
     if not all(parity.passes(precision) for parity in parities):
-        instead = ('Use the torch runtime' if engine.precision == 'f32' else
-                   'Build it in float32 (--precision f32)')
+        remedy = ('Use the torch runtime' if engine.precision == 'f32' else
+                  'Build it in float32 (--precision f32)')
         raise RuntimeError(
             f'the TensorRT engine is {worst.vertices_median_mm:.3f} mm off PyTorch in the median '
             f'image and {max(parity.vertices_mean_mm for parity in parities):.3f} mm in the mean, '
-            f'allowed in {engine.precision} are {LIMITS_MM[precision]} mm; nothing was kept. '
-            f'{instead}, and report this with what decomr doctor says')
+            f'the limit in {engine.precision} is {LIMITS_MM[precision]} mm; nothing was kept. '
+            f'{remedy}, and report this with the output of decomr doctor')
     return worst.vertices_median_mm

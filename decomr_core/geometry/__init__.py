@@ -1,1 +1,1 @@
-"""Crops, cameras and lenses; which surface a pixel shows. No bodies and no networks."""
+"""Crops, cameras, lenses and rasterization; independent of bodies and networks."""

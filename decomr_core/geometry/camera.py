@@ -1,22 +1,22 @@
-"""From the root frame to the image and to the camera optical frame; the only place that does it.
+"""Transforms from the root frame to the image and the camera optical frame, all in one place.
 
-The network sees one square crop and says where the person is in it by weak perspective:
+The network sees one square crop and predicts the person's position in it by weak perspective:
 `crop_xy = s (root_xy + t)`. In image px, with a square of side b centred at c:
 
     p = c + (b / 2) s (root_xy + t)                                                        (1)
 
-A calibrated pinhole camera sees a point of the root frame, moved by the translation T, at
+A calibrated pinhole camera projects a point of the root frame, translated by T, to
 
     p = (fx (X + Tx) / (Z + Tz) + cx, fy (Y + Ty) / (Z + Tz) + cy)                          (2)
 
-Setting (1) = (2) for a flat person (Z = 0) gives the closed form: Tz = 2 f / (b s),
-Tx = tx + (c_x - cx) Tz / fx, Ty likewise. For people who are not flat and are near, each point
-gives two equations linear in T,
+Setting (1) = (2) for a flat person (Z = 0) gives the closed form Tz = 2 f / (b s),
+Tx = tx + (c_x - cx) Tz / fx, and the same for Ty. For people who are near and not flat, each
+point gives two equations that are linear in T,
 
-    fx Tx - (p_x - cx) Tz = (p_x - cx) Z - fx X,   and likewise for y,                      (3)
+    fx Tx - (p_x - cx) Tz = (p_x - cx) Z - fx X,   and the same for y.                      (3)
 
-and their least squares solution makes the perspective picture of all points fit best. It is not
-the weak one: where hands are nearer to the camera than the root, no T makes it so.
+Their least squares solution fits the perspective projection of all points best. It does not
+reproduce the weak projection exactly, because no T can if parts of the body differ in depth.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ __all__ = ['body_translations', 'box_weak', 'check_intrinsics', 'fitted_translat
            'flat_translation', 'intrinsics_from_fov', 'project_perspective', 'project_weak',
            'root_translation']
 
-PLACING_VERTICES = 120
-"""About so many vertices tell where a person is as well as all of them."""
+NUM_FIT_VERTICES = 120
+"""About this many vertices locate a person as accurately as all of them."""
 
-LEAST_SPREAD = 1e-20
-"""Mean square of the points' distance in the image, over the focal length, that is more than
-rounding: a ten thousandth of a pixel of the longest lens."""
+MIN_SPREAD = 1e-20
+"""Smallest mean square spread of the rays above rounding errors: 0.0001 px at the longest focal
+length."""
 
-NEAREST_DEPTH_M = 0.05
-"""No body is nearer to a camera than this: a solution behind it is not a person seen by it."""
+MIN_DEPTH_M = 0.05
+"""Smallest depth of any point of a body; a solution with a smaller depth is rejected."""
 
 FOCAL_LENGTHS_PX = (1e-2, 1e6)
-"""Shortest and longest of any camera, from pictures of one pixel to telescopes."""
-MIDDLE_PX = 1e6
-"""No principal point is further from the first pixel, even of a small part of an image."""
+"""Accepted focal lengths, from images of one pixel to telescopes."""
+MAX_PRINCIPAL_POINT_PX = 1e6
+"""Largest accepted magnitude of the principal point; it may be outside of a cropped image."""
 
 
 def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     """The camera matrix, or None for a camera that is not calibrated.
 
     Args:
-        intrinsics: (3, 3) px, as `k` of a camera_info message; None, or a matrix whose first
-            number is 0, which is how a driver says that it has no calibration.
+        intrinsics: (3, 3) px, `k` of a camera_info message; None, or a matrix with k[0] = 0, which
+            means that the camera is not calibrated.
 
     Returns:
         (3, 3) float64 px, or None.
 
     Raises:
-        ValueError: the shape is another or the numbers are no camera's.
+        ValueError: the shape is wrong, or the values are not those of a camera.
     """
     if intrinsics is None:
         return None
@@ -67,25 +67,25 @@ def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     check_shape('intrinsics', matrix, (3, 3))
     if matrix[0, 0] == 0:
         return None
-    # Plain numbers: this is asked for every image, and NumPy takes long for so few.
+    # Runs for every image. Python floats are faster than NumPy for a few numbers.
     numbers = matrix.ravel().tolist()
     (shortest, longest), focal, middle = FOCAL_LENGTHS_PX, numbers[0:5:4], numbers[2:6:3]
     if not (all(map(math.isfinite, numbers))
             and all(shortest <= length <= longest for length in focal)
-            and all(abs(place) <= MIDDLE_PX for place in middle)):
+            and all(abs(coordinate) <= MAX_PRINCIPAL_POINT_PX for coordinate in middle)):
         raise ValueError(f'intrinsics are {matrix.tolist()}, expected finite numbers with focal '
-                         f'lengths fx = k[0] and fy = k[4] above 0 px, from {shortest:g} to '
-                         f'{longest:g}, and a principal point within {MIDDLE_PX:g} px of the '
-                         'first pixel; k[0] = 0 says that the camera is not calibrated')
+                         f'lengths fx = k[0] and fy = k[4] from {shortest:g} to {longest:g} px '
+                         f'and a principal point within {MAX_PRINCIPAL_POINT_PX:g} px of the '
+                         'first pixel; k[0] = 0 means that the camera is not calibrated')
     return matrix
 
 
 def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> np.ndarray:
-    """The camera matrix of an ideal camera.
+    """The camera matrix of an ideal pinhole camera.
 
     Args:
-        width: of the image, px.
-        height: of the image, px.
+        width: width of the image, px.
+        height: height of the image, px.
         fov_deg: horizontal field of view, degrees.
 
     Returns:
@@ -102,13 +102,13 @@ def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> np.ndarray:
 
 def project_weak(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray,
                  side: float) -> np.ndarray:
-    """Points of the root frame in the image, by weak perspective (equation 1).
+    """Projects points of the root frame into the image by weak perspective (equation 1).
 
     Args:
         points: (..., 3) metres, root frame.
         weak_camera: (3,) s, tx, ty.
-        center: (2,) of the square crop, image px.
-        side: of the square crop, image px.
+        center: (2,) centre of the square crop, image px.
+        side: side of the square crop, image px.
 
     Returns:
         (..., 2) image px.
@@ -118,20 +118,20 @@ def project_weak(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray
 
 def box_weak(columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
              ) -> list[float]:
-    """The box around points of the root frame in the image, by weak perspective (equation 1).
+    """The bounding box of points of the root frame in the image (equation 1).
 
-    That only moves and scales: the corners of the body are the corners in the image.
+    Weak perspective only translates and scales, so the box follows from the extrema in 3D.
 
     Args:
-        columns: (3, N) metres, root frame, the coordinates apart.
+        columns: (3, N) metres, root frame; one row per coordinate.
         weak_camera: (3,) s, tx, ty, with s > 0.
-        center: (2,) of the square crop, image px.
-        side: of the square crop, image px.
+        center: (2,) centre of the square crop, image px.
+        side: side of the square crop, image px.
 
     Returns:
         x_min, y_min, x_max, y_max, image px.
     """
-    # Plain numbers: NumPy takes long for so few.
+    # Python floats are faster than NumPy for a few numbers.
     scale, *shift = weak_camera.tolist()
     half, middle = float(side) / 2, center.tolist()
     return [middle[axis] + half * scale * (float(edge[axis]) + shift[axis])
@@ -139,7 +139,7 @@ def box_weak(columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, s
 
 
 def project_perspective(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Points of the camera frame in the image, by perspective (equation 2 with T = 0).
+    """Projects points of the camera frame into the image (equation 2 with T = 0).
 
     Args:
         points: (..., 3) metres, camera optical frame, in front of the camera.
@@ -154,19 +154,19 @@ def project_perspective(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarra
 
 def flat_translation(weak_camera: np.ndarray, center: np.ndarray, side: np.ndarray | float,
                      intrinsics: np.ndarray) -> np.ndarray:
-    """Where the root is if the person is flat: the closed form.
+    """Position of the root of a flat person, in closed form.
 
     Args:
         weak_camera: (..., 3) s, tx, ty, with s > 0.
-        center: (..., 2) of the square crop, image px.
-        side: (...) of the square crop, image px.
+        center: (..., 2) centre of the square crop, image px.
+        side: (...) side of the square crop, image px.
         intrinsics: (3, 3) px.
 
     Returns:
         (..., 3) metres, camera optical frame.
 
     Raises:
-        ValueError: s is not positive, which no camera can see.
+        ValueError: s is not positive.
     """
     weak_camera, side = np.asarray(weak_camera, np.float64), np.asarray(side, np.float64)
     scale = weak_camera[..., 0]
@@ -181,18 +181,18 @@ def flat_translation(weak_camera: np.ndarray, center: np.ndarray, side: np.ndarr
 def root_translation(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray,
                      side: np.ndarray | float, intrinsics: np.ndarray,
                      weights: np.ndarray | None = None) -> np.ndarray:
-    """Where the root is so that points of the body appear where weak perspective puts them.
+    """Position of the root at which the points project as predicted by weak perspective.
 
-    Least squares over equations (3); the closed form where that has no solution with all points
-    in front of the camera (they are in one point, or reach behind it).
+    Least squares over equations (3). If its solution does not have all points in front of the
+    camera (they coincide in the image, or reach behind the camera), the closed form is used.
 
     Args:
         points: (..., N, 3) metres, root frame.
         weak_camera: (..., 3) s, tx, ty, with s > 0.
-        center: (..., 2) of the square crop, image px.
-        side: (...) of the square crop, image px.
+        center: (..., 2) centre of the square crop, image px.
+        side: (...) side of the square crop, image px.
         intrinsics: (3, 3) px.
-        weights: (N,) of the points; None: all 1.
+        weights: (N,) weights of the points; None: all 1.
 
     Returns:
         (..., 3) metres, camera optical frame.
@@ -202,66 +202,66 @@ def root_translation(points: np.ndarray, weak_camera: np.ndarray, center: np.nda
     image_xy = image_from_crop_xy(crop_xy, np.asarray(center, np.float64)[..., None, :],
                                   np.asarray(side, np.float64)[..., None, None])
     fitted = fitted_translation(points, image_xy, intrinsics, weights)
-    is_before = fitted[..., 2] + points[..., 2].min(-1) > NEAREST_DEPTH_M
-    if is_before.all():
+    is_in_front = fitted[..., 2] + points[..., 2].min(-1) > MIN_DEPTH_M
+    if is_in_front.all():
         return fitted
-    return np.where(is_before[..., None], fitted,
+    return np.where(is_in_front[..., None], fitted,
                     flat_translation(weak, center, side, intrinsics))
 
 
 def fitted_translation(points: np.ndarray, image_xy: np.ndarray, intrinsics: np.ndarray,
                        weights: np.ndarray | None = None) -> np.ndarray:
-    """Where the root is so that perspective shows points of the body at given places.
+    """Position of the root at which the perspective projection of points fits observations.
 
     Least squares over equations (3).
 
     Args:
         points: (..., N, 3) float64 metres, root frame.
-        image_xy: (..., N, 2) where they are seen, image px.
+        image_xy: (..., N, 2) observed positions of the points, image px.
         intrinsics: (3, 3) px.
-        weights: (N,) of the points; None: all 1.
+        weights: (N,) weights of the points; None: all 1.
 
     Returns:
-        (..., 3) metres, camera optical frame; a z of minus infinity where the points are seen in
-        one place, which tells no distance.
+        (..., 3) metres, camera optical frame. z is minus infinity if all points coincide in the
+        image, because then the distance is undetermined.
     """
     shares = np.ones(points.shape[-2]) if weights is None else np.asarray(weights, np.float64)
     shares = shares / shares.sum()
     rays = (image_xy - intrinsics[:2, 2]) / intrinsics.diagonal()[:2]  # (..., N, 2)
     # Equations (3) divided by the focal length: T_xy - rays Tz = rays Z - point_xy. The mean over
     # the points gives T_xy for any Tz, which leaves one unknown.
-    wanted = rays * points[..., 2:] - points[..., :2]
-    rays_mean, wanted_mean = shares @ rays, shares @ wanted
+    target = rays * points[..., 2:] - points[..., :2]
+    rays_mean, target_mean = shares @ rays, shares @ target
     offsets = rays - rays_mean[..., None, :]
     spread = (shares @ offsets**2).sum(-1)
-    slope = (shares @ (offsets * (wanted - wanted_mean[..., None, :]))).sum(-1)
-    is_spread = spread > LEAST_SPREAD
+    slope = (shares @ (offsets * (target - target_mean[..., None, :]))).sum(-1)
+    is_spread = spread > MIN_SPREAD
     depth = np.where(is_spread, -slope / np.where(is_spread, spread, 1), -np.inf)[..., None]
-    sideways = wanted_mean + rays_mean * np.where(is_spread[..., None], depth, 0)
+    sideways = target_mean + rays_mean * np.where(is_spread[..., None], depth, 0)
     return np.concatenate([sideways, depth], axis=-1)
 
 
 def body_translations(vertices: np.ndarray, joints: np.ndarray, weak_cameras: np.ndarray,
                       centers: np.ndarray, sides: np.ndarray, intrinsics: np.ndarray
                       ) -> np.ndarray:
-    """Where the roots of people are: `root_translation` over their surface and their joints.
+    """Positions of people's roots: `root_translation` over vertices and joints.
 
-    Half of the weight is the surface's, of which some vertices tell as much as all, half the
-    joints': vertices are dense on hands, face and feet, joints are not, and both are looked at.
+    Sampled vertices and joints get half of the weight each, because vertices are dense on hands,
+    face and feet while joints are spread over the body.
 
     Args:
         vertices: (B, V, 3) metres, root frame.
         joints: (B, J, 3) metres, root frame.
         weak_cameras: (B, 3) s, tx, ty, with s > 0.
-        centers: (B, 2) of the square crops, image px.
-        sides: (B,) of the square crops, image px.
+        centers: (B, 2) centres of the square crops, image px.
+        sides: (B,) sides of the square crops, image px.
         intrinsics: (3, 3) px.
 
     Returns:
         (B, 3) metres, camera optical frame.
     """
-    some = vertices[:, ::max(vertices.shape[1] // PLACING_VERTICES, 1)]
-    num_vertices, num_joints = some.shape[1], joints.shape[1]
+    sampled = vertices[:, ::max(vertices.shape[1] // NUM_FIT_VERTICES, 1)]
+    num_vertices, num_joints = sampled.shape[1], joints.shape[1]
     weights = np.repeat([1 / num_vertices, 1 / num_joints], [num_vertices, num_joints])
-    return root_translation(np.concatenate([some, joints], axis=1), weak_cameras, centers, sides,
-                            intrinsics, weights)
+    return root_translation(np.concatenate([sampled, joints], axis=1), weak_cameras, centers,
+                            sides, intrinsics, weights)

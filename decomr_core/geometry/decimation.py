@@ -1,9 +1,9 @@
-"""Fewer triangles for a fixed topology: chosen once on the template, then only a gather per mesh.
+"""Mesh decimation for a fixed topology: computed once on the template, then one gather per mesh.
 
-Vertices are merged into a neighbour (half-edge collapse) where the quadric error (Garland and
-Heckbert, 'Surface Simplification Using Quadric Error Metrics', SIGGRAPH 1997) is least, so that
-the vertices that stay are vertices of the full mesh: the same faces fit every pose. In each round
-all collapses that do not touch each other are made at once, which keeps it in NumPy.
+Half-edge collapses merge a vertex into a neighbour where the quadric error (Garland and Heckbert,
+'Surface Simplification Using Quadric Error Metrics', SIGGRAPH 1997) is smallest. The remaining
+vertices are vertices of the full mesh, so the same faces fit every pose. Each round makes all
+collapses that are independent of each other, which allows vectorised NumPy.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from decomr_core.base.structures import check_shape
 __all__ = ['decimate_faces']
 
 CHEAPEST_SHARE = 0.3
-"""Of the possible collapses a round takes only these, so that dear ones wait for cheaper ones."""
-MIN_TURN_COS = 0.3
-"""Cosine of the largest angle by which a collapse may turn a face: none folds over."""
+"""Share of the possible collapses that a round considers, the cheapest ones."""
+MIN_ROTATION_COS = 0.3
+"""Cosine of the largest angle by which a collapse may rotate a face; prevents fold-overs."""
 LENGTH_WEIGHT = 2e-4
-"""Length of the edge to the power of 2.5 against the quadric error: settles flat places."""
+"""Weight of the edge length to the power of 2.5 in the cost; decides in flat regions."""
 
 
 def decimate_faces(vertices: np.ndarray, faces: np.ndarray, num_faces: int) -> np.ndarray:
-    """Faces of a coarser surface over some of the same vertices.
+    """Faces of a coarser surface over a subset of the vertices.
 
-    The surface keeps its topology (holes, handles, closedness); where nothing more can be merged
-    without breaking it, more faces than asked for are left.
+    The surface keeps its topology (holes, handles, closedness). If no further collapse preserves
+    it, the result has more faces than requested.
 
     Args:
         vertices: (V, 3) metres, template.
         faces: (F, 3) vertex indices, counter-clockwise seen from outside.
-        num_faces: wanted; at least F gives the faces as they are.
+        num_faces: target number of faces; F or more returns the faces unchanged.
 
     Returns:
         (about num_faces, 3) int64 indices into the same V vertices.
 
     Raises:
-        ValueError: a shape is another, or num_faces is below 4: no closed surface has fewer.
+        ValueError: a shape is wrong, or num_faces is below 4, the minimum of a closed surface.
     """
     check_shape('vertices', vertices, (None, 3))
     check_shape('faces', faces, (None, 3))
@@ -47,17 +47,17 @@ def decimate_faces(vertices: np.ndarray, faces: np.ndarray, num_faces: int) -> n
         raise ValueError(f'num_faces is {num_faces}, expected at least 4')
     points = np.asarray(vertices, np.float64)
     faces = np.asarray(faces, np.int64)
-    quadrics, on_rim = _quadrics(points, faces), _on_rim(faces, len(points))
+    quadrics, on_boundary = _quadrics(points, faces), _on_boundary(faces, len(points))
     while len(faces) > num_faces:
-        # Each collapse takes two faces away.
-        most = (len(faces) - num_faces + 1) // 2
-        collapses = _choose(points, faces, quadrics, on_rim, most)
+        # Each collapse removes two faces.
+        limit = (len(faces) - num_faces + 1) // 2
+        collapses = _choose(points, faces, quadrics, on_boundary, limit)
         if collapses is None:
             break
         gone, kept = collapses
         target = np.arange(len(points))
         target[gone] = kept
-        quadrics[kept] += quadrics[gone]  # nothing is kept twice: the collapses are apart
+        quadrics[kept] += quadrics[gone]  # `kept` has no duplicates: collapses are independent
         faces = target[faces]
         first, second, third = faces.T
         faces = faces[(first != second) & (second != third) & (third != first)]
@@ -65,36 +65,36 @@ def decimate_faces(vertices: np.ndarray, faces: np.ndarray, num_faces: int) -> n
 
 
 def _quadrics(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 16) sum of the squared distances to the planes of a vertex's faces, as 4 x 4 forms."""
+    """(V, 16) sum of squared distances to the planes of a vertex's faces, as 4 x 4 matrices."""
     normals = _normals(points, faces)
     areas = np.linalg.norm(normals, axis=1)
     normals = normals / np.maximum(areas, 1e-12)[:, None]
     offsets = -(normals * points[faces[:, 0]]).sum(1)
     planes = np.concatenate([normals, offsets[:, None]], axis=1)
-    # A low power of the area: of 0, 1/4, 1/2 and 1 this gives the least largest distance, since
-    # toes and ears weigh more than their area says.
+    # Of the powers 0, 1/4, 1/2 and 1 of the area, 1/4 gives the smallest maximum distance,
+    # because it raises the weight of toes and ears.
     outer = planes[:, :, None] * planes[:, None, :] * (areas ** 0.25)[:, None, None]
     outer = np.tile(outer.reshape(-1, 16), (3, 1))
     corners = faces.T.ravel()
     return np.stack([np.bincount(corners, column, len(points)) for column in outer.T], axis=1)
 
 
-def _on_rim(faces: np.ndarray, num_vertices: int) -> np.ndarray:
-    """(V,) whether the surface ends at a vertex; those are never merged away."""
+def _on_boundary(faces: np.ndarray, num_vertices: int) -> np.ndarray:
+    """(V,) bool, boundary vertices; they are never removed."""
     one, other = _half_edges(faces)
     is_inside = np.isin(other * num_vertices + one, one * num_vertices + other)
-    on_rim = np.zeros(num_vertices, bool)
-    on_rim[one[~is_inside]] = on_rim[other[~is_inside]] = True
-    return on_rim
+    on_boundary = np.zeros(num_vertices, bool)
+    on_boundary[one[~is_inside]] = on_boundary[other[~is_inside]] = True
+    return on_boundary
 
 
 def _half_edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and end (3 F,) of each side of each face."""
+    """Start and end vertices (3 F,) of the half-edges of all faces."""
     return faces.T.ravel(), np.roll(faces, -1, axis=1).T.ravel()
 
 
 def _normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(F, 3) normals, as long as twice the area."""
+    """(F, 3) normals with twice the face's area as length."""
     first, second, third = (points[faces[..., corner]] for corner in range(3))
     return np.cross(second - first, third - first)
 
@@ -107,23 +107,23 @@ class _Edges(NamedTuple):
     cost: np.ndarray
 
     def part(self, which: np.ndarray) -> _Edges:
-        """Only these of them, by index or mask."""
+        """The selected edges, by index or mask."""
         return _Edges(*(values[which] for values in self))
 
 
-def _choose(points: np.ndarray, faces: np.ndarray, quadrics: np.ndarray, on_rim: np.ndarray,
-            most: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """At most `most` collapses (gone, kept) far enough apart; None where none is allowed."""
+def _choose(points: np.ndarray, faces: np.ndarray, quadrics: np.ndarray, on_boundary: np.ndarray,
+            limit: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Up to `limit` independent collapses (gone, kept); None if none is allowed."""
     edges = _edges(points, faces, quadrics)
-    possible = np.flatnonzero(~on_rim[edges.gone])
+    possible = np.flatnonzero(~on_boundary[edges.gone])
     for share in (CHEAPEST_SHARE, 1.0):
         count = max(1, int(share * len(possible)))
         cheapest = np.argpartition(edges.cost[possible], count - 1)[:count]
-        tried = edges.part(possible[cheapest])
-        tried = tried.part(_keeps_topology(tried, edges, len(points)))
-        tried = tried.part(_keeps_normals(tried, points, faces))
-        if len(tried.gone):
-            return _apart(tried, edges, len(points), most)
+        candidates = edges.part(possible[cheapest])
+        candidates = candidates.part(_keeps_topology(candidates, edges, len(points)))
+        candidates = candidates.part(_keeps_normals(candidates, points, faces))
+        if len(candidates.gone):
+            return _independent(candidates, edges, len(points), limit)
     return None
 
 
@@ -138,45 +138,45 @@ def _edges(points: np.ndarray, faces: np.ndarray, quadrics: np.ndarray) -> _Edge
     return _Edges(gone, kept, cost + LENGTH_WEIGHT * length ** 2.5)
 
 
-def _keeps_topology(tried: _Edges, edges: _Edges, num_vertices: int) -> np.ndarray:
-    """(E,) whether the surface stays a surface: two neighbours are common to the two ends."""
-    keys = edges.gone * num_vertices + edges.kept  # sorted, as the edges are
-    row, around = _expand(tried.gone, edges.gone, edges.kept)
-    wanted = around * num_vertices + tried.kept[row]
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.bincount(row[keys[place] == wanted], minlength=len(tried.gone)) == 2
+def _keeps_topology(candidates: _Edges, edges: _Edges, num_vertices: int) -> np.ndarray:
+    """(E,) link condition: the two ends of the edge have exactly two common neighbours."""
+    keys = edges.gone * num_vertices + edges.kept  # sorted, like the edges
+    row, around = _look_up(candidates.gone, edges.gone, edges.kept)
+    queries = around * num_vertices + candidates.kept[row]
+    place = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.bincount(row[keys[place] == queries], minlength=len(candidates.gone)) == 2
 
 
-def _keeps_normals(tried: _Edges, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def _keeps_normals(candidates: _Edges, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(E,) whether no face folds over when `gone` moves to `kept`."""
     corner_vertex = faces.ravel()
     order = np.argsort(corner_vertex, kind='stable')
-    row, corner = _expand(tried.gone, corner_vertex[order], order)
+    row, corner = _look_up(candidates.gone, corner_vertex[order], order)
     fan = faces[corner // 3]
-    stays = (fan != tried.kept[row, None]).all(1)
-    row, fan = row[stays], fan[stays]
-    moved = np.where(fan == tried.gone[row, None], tried.kept[row, None], fan)
+    remains = (fan != candidates.kept[row, None]).all(1)
+    row, fan = row[remains], fan[remains]
+    moved = np.where(fan == candidates.gone[row, None], candidates.kept[row, None], fan)
     before, after = _normals(points, fan), _normals(points, moved)
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    folds = (before * after).sum(1) <= MIN_TURN_COS * lengths
-    return np.bincount(row[folds], minlength=len(tried.gone)) == 0
+    folds = (before * after).sum(1) <= MIN_ROTATION_COS * lengths
+    return np.bincount(row[folds], minlength=len(candidates.gone)) == 0
 
 
-def _expand(wanted: np.ndarray, keys: np.ndarray, values: np.ndarray
-            ) -> tuple[np.ndarray, np.ndarray]:
-    """All `values` whose sorted `keys` are wanted: rows of `wanted`, and values, both (N,)."""
-    first = np.searchsorted(keys, wanted, 'left')
-    counts = np.searchsorted(keys, wanted, 'right') - first
-    row = np.repeat(np.arange(len(wanted)), counts)
+def _look_up(queries: np.ndarray, keys: np.ndarray, values: np.ndarray
+             ) -> tuple[np.ndarray, np.ndarray]:
+    """All values with sorted keys equal to a query: index of the query, value, both (N,)."""
+    first = np.searchsorted(keys, queries, 'left')
+    counts = np.searchsorted(keys, queries, 'right') - first
+    row = np.repeat(np.arange(len(queries)), counts)
     step = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     return row, values[first[row] + step]
 
 
-def _apart(tried: _Edges, edges: _Edges, num_vertices: int,
-           most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cheapest collapses of which no two have neighbours in common."""
-    order = np.argsort(tried.cost, kind='stable')
-    gone, kept = tried.gone[order], tried.kept[order]
+def _independent(candidates: _Edges, edges: _Edges, num_vertices: int,
+                 limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cheapest collapses without common neighbours."""
+    order = np.argsort(candidates.cost, kind='stable')
+    gone, kept = candidates.gone[order], candidates.kept[order]
     _, first = np.unique(gone, return_index=True)
     first.sort()
     gone, kept = gone[first], kept[first]
@@ -188,4 +188,4 @@ def _apart(tried: _Edges, edges: _Edges, num_vertices: int,
         np.minimum.at(spread, edges.gone, lowest[edges.kept])
         lowest = spread
     is_first = lowest[gone] == rank[gone]
-    return gone[is_first][:most], kept[is_first][:most]
+    return gone[is_first][:limit], kept[is_first][:limit]

@@ -1,8 +1,8 @@
-"""Lens distortion: where a real lens puts what an ideal pinhole camera would put elsewhere.
+"""Lens distortion: maps points between the image of an ideal pinhole camera and a real lens.
 
-REP-118 and sensor_msgs name the models. `plumb_bob` has k1, k2, p1, p2, k3 and
-`rational_polynomial` eight coefficients or more, both on the tangent of the angle from the optical
-axis; `equidistant` (fisheye lenses) has k1 to k4 on the angle itself.
+The models are those of sensor_msgs. `plumb_bob` has k1, k2, p1, p2, k3, and `rational_polynomial`
+has eight or more coefficients; both act on the tangent of the angle to the optical axis.
+`equidistant` (fisheye lenses) has k1 to k4, which act on the angle itself.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import numpy as np
 __all__ = ['MODELS', 'LensDistortion', 'lens_distortion']
 
 MODELS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
-"""The models, and how many coefficients each may have."""
+"""The models and their possible numbers of coefficients."""
 
 SAMPLES_PER_SIDE = 9
-"""Points along each edge of a picture, or of a box, whose curve stands for the whole edge."""
+"""Points that sample each edge of an image or a box."""
 
 
 def lens_distortion(model: str, coefficients: Sequence[float]) -> LensDistortion | None:
     """The distortion of a calibrated lens; None for a lens without any.
 
     Args:
-        model: one of `MODELS`; may be empty where there are no coefficients.
-        coefficients: in the order of the model.
+        model: one of `MODELS`; may be empty without coefficients.
+        coefficients: coefficients in the order of the model.
 
     Raises:
-        ValueError: unknown model, or another number of coefficients than it has.
+        ValueError: the model is unknown, or the number of coefficients does not fit it.
     """
     values = np.asarray(coefficients, np.float64)
-    if not values.any():  # none, or zeros: drivers of rectified cameras send both
+    if not values.any():  # drivers of rectified cameras send no coefficients or zeros
         return None
     if model not in MODELS:
         raise ValueError(f'distortion model is {model!r}, expected one of: {", ".join(MODELS)}')
@@ -46,25 +46,25 @@ def lens_distortion(model: str, coefficients: Sequence[float]) -> LensDistortion
 
 @dataclass(frozen=True)
 class LensDistortion:
-    """A lens that bends straight lines.
+    """The distortion of a lens.
 
     Attributes:
         model: one of `MODELS`.
-        coefficients: in the order of the model.
+        coefficients: coefficients in the order of the model.
     """
 
     model: str
     coefficients: tuple[float, ...]
 
     def distort(self, image_xy: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-        """Where the lens puts the points of an ideal picture.
+        """Maps points of the undistorted image to the distorted one.
 
         Args:
-            image_xy: (N, 2) px of the undistorted picture.
-            intrinsics: (3, 3) px, of both pictures.
+            image_xy: (N, 2) px of the undistorted image.
+            intrinsics: (3, 3) px, of both images.
 
         Returns:
-            (N, 2) px of the picture as it came from the camera.
+            (N, 2) px of the camera's original image.
         """
         rays = (np.asarray(image_xy, np.float64) - intrinsics[:2, 2]) / intrinsics[[0, 1], [0, 1]]
         if len(rays) == 0:
@@ -77,7 +77,7 @@ class LensDistortion:
                                  self._values)[0][:, 0]
 
     def undistort(self, image_xy: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-        """Where an ideal camera would see the points of a real picture; `distort` backwards."""
+        """Maps points of the distorted image to the undistorted one; the inverse of `distort`."""
         points = np.asarray(image_xy, np.float64).reshape(-1, 1, 2)
         if len(points) == 0:
             return points[:, 0]
@@ -87,7 +87,7 @@ class LensDistortion:
         return cv2.undistortPoints(points, matrix, self._values, P=matrix)[:, 0]
 
     def undistort_boxes(self, boxes: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-        """The upright boxes around what boxes (B, 4) of a real picture hold, px."""
+        """The bounding boxes of undistorted boxes (B, 4) of the distorted image, px."""
         outlines = np.stack([_outline(*box) for box in boxes]) if len(boxes) else np.zeros(
             (0, 1, 2))
         points = self.undistort(outlines.reshape(-1, 2), intrinsics).reshape(outlines.shape)
@@ -95,7 +95,7 @@ class LensDistortion:
 
     def undistortion_maps(self, intrinsics: np.ndarray, width: int, height: int
                           ) -> tuple[np.ndarray, np.ndarray]:
-        """The two maps that `cv2.remap` undistorts a picture of this size with."""
+        """The two maps with which `cv2.remap` undistorts an image of this size."""
         matrix, size = _matrix(intrinsics), (width, height)
         if self.model == 'equidistant':
             return cv2.fisheye.initUndistortRectifyMap(matrix, self._values, np.eye(3), matrix,
@@ -104,7 +104,7 @@ class LensDistortion:
                                            cv2.CV_16SC2)
 
     def largest_shift_px(self, intrinsics: np.ndarray, width: int, height: int) -> float:
-        """How far the lens moves a point on the edge of a picture, at most, px."""
+        """The largest displacement of points on the edge of an image, px."""
         edge = _outline(0, 0, width - 1, height - 1)
         return float(np.abs(np.linalg.norm(self.distort(edge, intrinsics) - edge, axis=1)).max())
 
@@ -118,7 +118,7 @@ def _matrix(intrinsics: np.ndarray) -> np.ndarray:
 
 
 def _outline(x_min: float, y_min: float, x_max: float, y_max: float) -> np.ndarray:
-    """Points (N, 2) all along the edge of a box."""
+    """Points (N, 2) along the edges of a box."""
     x = np.linspace(x_min, x_max, SAMPLES_PER_SIDE)
     y = np.linspace(y_min, y_max, SAMPLES_PER_SIDE)
     return np.concatenate([np.stack(np.broadcast_arrays(*side), axis=1) for side in (

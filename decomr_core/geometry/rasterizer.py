@@ -1,8 +1,8 @@
-"""Which surface point each pixel of a crop shows: a z-buffer rasterizer in pure torch.
+"""A z-buffer rasterizer in pure PyTorch: the visible surface point at each pixel of a crop.
 
-Every face lists the pixel centres of its own bounding box, so that the cost follows the covered
-pixels, not the number of faces: a body of 26,692 faces at 128 px has mostly faces that hold no
-pixel centre at all, and these are dropped before anything is tested. Faces of any size are exact.
+Every face lists the pixel centres in its bounding box, so the cost depends on the covered pixels
+rather than the number of faces. Most of a body's 26,692 faces contain no pixel centre at 128 px;
+they are dropped before any test. The result is exact for faces of any size.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from decomr_core.base.structures import check_shape
 
 __all__ = ['Fragments', 'rasterize']
 
-CANDIDATES_AT_ONCE = 1 << 22
-"""Pairs of face and pixel that are tested together: bounds the memory to about 0.5 GB."""
+CANDIDATES_PER_CHUNK = 1 << 22
+"""Pairs of face and pixel tested together; bounds the memory to about 0.5 GB."""
 
 EMPTY_KEY = torch.iinfo(torch.int64).max
 """Larger than the key of any face."""
 
 EDGE_TOLERANCE = 1e-5
-"""How far outside a face, in barycentric weight, a pixel centre still belongs to it: closes the
-hairlines that rounding opens between neighbouring faces."""
+"""Tolerance of the inside test, in barycentric weight; closes hairline gaps that rounding opens
+between adjacent faces."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Fragments:
     """The nearest surface at each pixel.
 
     Attributes:
-        face_index: (B, S, S) int64, -1 where nothing is seen.
-        barycentric: (B, S, S, 3) weights of the face's three corners, sum 1; 0 where empty.
-        depth: (B, S, S) depth at the pixel centre, in the unit of the vertices; inf where empty.
+        face_index: (B, S, S) int64, -1 for the background.
+        barycentric: (B, S, S, 3) weights of the face's three corners, sum 1; 0 in the background.
+        depth: (B, S, S) depth at the pixel centre, in the unit of the vertices; inf in the
+            background.
     """
 
     face_index: Tensor
@@ -53,10 +54,10 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: boo
         vertices: (B, V, 3) x and y in the crop frame, z depth (larger is farther, any sign).
         faces: (F, 3) int64.
         size: S, px.
-        cull_backfaces: skip faces that turn away. A face looks at the camera if its corners run
-            counter-clockwise on the screen, as those of a closed body with outward normals do.
-        is_opaque: of faces (M,) and barycentric weights (M, 3) tells which points (M,) bool are
-            there at all (alpha test); all of them by default.
+        cull_backfaces: skip back faces. The corners of a front face run counter-clockwise on the
+            screen, as for a closed body with outward normals.
+        is_opaque: alpha test: takes faces (M,) and barycentric weights (M, 3), returns (M,) bool;
+            by default all points are opaque.
     """
     check_shape('vertices', vertices, (None, None, 3))
     check_shape('faces', faces, (None, 3))
@@ -65,9 +66,9 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: boo
                           (vertices[..., 1] + 1) * (size / 2) - 0.5, vertices[..., 2]], dim=-1)
     with torch.no_grad():
         keys = _nearest_keys(pixels, faces, size, cull_backfaces, is_opaque)
-    shown = keys != EMPTY_KEY
-    face_index = torch.where(shown, keys & 0xFFFFFFFF, -1)
-    where = shown.nonzero()[:, 0]
+    is_covered = keys != EMPTY_KEY
+    face_index = torch.where(is_covered, keys & 0xFFFFFFFF, -1)
+    where = is_covered.nonzero()[:, 0]
     weights = pixels.new_zeros(batch * size * size, 3)
     depth = pixels.new_full((batch * size * size,), torch.inf)
     if len(where):
@@ -78,8 +79,8 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: boo
         origin = torch.stack([rest - y * size, y], dim=1).to(pixels)
         inside = _barycentric([corner[:, :2] - origin for corner in corners])
         weights = weights.index_put((where,), torch.stack(inside, dim=1))
-        depth = depth.index_put((where,), sum(
-            share * corner[:, 2] for share, corner in zip(inside, corners, strict=True)))
+        depth = depth.index_put(
+            (where,), _weighted_sum(inside, [corner[:, 2] for corner in corners]))
     return Fragments(face_index.view(batch, size, size), weights.view(batch, size, size, 3),
                      depth.view(batch, size, size))
 
@@ -92,11 +93,11 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
         pixels: (B, V, 3) x and y in px, centre of the first pixel at 0; depth.
         faces: (F, 3).
         size: S, px.
-        cull: skip faces that turn away.
+        cull: skip back faces.
         is_opaque: the alpha test, or None.
 
     Returns:
-        (B S S,) int64; `EMPTY_KEY` where no face is.
+        (B S S,) int64; `EMPTY_KEY` in the background.
     """
     image, face, low, spans = _faces_with_pixels(pixels, faces, size, cull)
     keys = torch.full((len(pixels) * size * size,), EMPTY_KEY, device=pixels.device)
@@ -109,7 +110,7 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
     first_pixel = (image * size + low[1].long()) * size + low[0].long()
     counts = (spans[0] * spans[1]).long()
     ends = counts.cumsum(0)
-    chunk = (ends - 1).div(CANDIDATES_AT_ONCE, rounding_mode='floor')
+    chunk = (ends - 1).div(CANDIDATES_PER_CHUNK, rounding_mode='floor')
     for part in range(int(chunk[-1]) + 1):
         some = (chunk == part).nonzero()[:, 0]
         own = counts.index_select(0, some)
@@ -138,13 +139,13 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
 
 def _faces_with_pixels(pixels: Tensor, faces: Tensor, size: int, cull: bool,
                        ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-    """The faces whose bounding box holds a pixel centre.
+    """The faces whose bounding box contains a pixel centre.
 
     Returns:
-        image (M,) and face (M,) int64, and for x and y the first pixel (M,) and the number of
-        pixels (M,), whole numbers as floats.
+        Image (M,) and face (M,) int64, and for x and y the first pixel (M,) and the number of
+        pixels (M,), integers stored as floats.
     """
-    # (V, B): one gather copies a corner's coordinate for the whole batch.
+    # (V, B): one gather reads a corner's coordinate for the whole batch.
     columns = [pixels[..., axis].T.contiguous() for axis in range(2)]
     ax, bx, cx, ay, by, cy = (values.index_select(0, faces[:, corner])
                               for values in columns for corner in range(3))  # each (F, B)
@@ -158,14 +159,14 @@ def _faces_with_pixels(pixels: Tensor, faces: Tensor, size: int, cull: bool,
         bounds.append((low.flatten(), high.flatten()))
     kept = keep.flatten().nonzero()[:, 0]
     face = kept.div(len(pixels), rounding_mode='floor')
-    low = [first.index_select(0, kept) for first, _ in bounds]
+    starts = [first.index_select(0, kept) for first, _ in bounds]
     spans = [last.index_select(0, kept) - start + 1
-             for (_, last), start in zip(bounds, low, strict=True)]
-    return kept - face * len(pixels), face, low, spans
+             for (_, last), start in zip(bounds, starts, strict=True)]
+    return kept - face * len(pixels), face, starts, spans
 
 
 def _corners(pixels: Tensor, faces: Tensor, image: Tensor, face: Tensor) -> list[Tensor]:
-    """The three corners, each (M, 3) in px and depth, of faces (M,) in images (M,)."""
+    """The three corners, each (M, 3) px and depth, of faces (M,) in images (M,)."""
     rows = pixels.reshape(-1, 3)
     first = image * pixels.shape[1]
     return [rows.index_select(0, first + faces[:, corner].index_select(0, face))
@@ -173,7 +174,7 @@ def _corners(pixels: Tensor, faces: Tensor, image: Tensor, face: Tensor) -> list
 
 
 def _barycentric(corners: list[Tensor]) -> list[Tensor]:
-    """Weights, each (M,), of three corners (M, 2) at the origin, in the screen plane."""
+    """Barycentric weights, each (M,), of the origin in triangles of three corners (M, 2)."""
     (ax, ay), (bx, by), (cx, cy) = (corner.unbind(1) for corner in corners)
     first, second, third = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
     total = first + second + third
@@ -183,11 +184,12 @@ def _barycentric(corners: list[Tensor]) -> list[Tensor]:
 def _planes(corners: list[Tensor], depths: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """The three weights and the depth of each face as linear functions on the screen.
 
-    They count from a pixel near the face: from the crop's corner, rounding would cost digits.
+    Their origin is a pixel near the face, because an origin at the crop's corner would lose
+    precision.
 
     Args:
-        corners: three of (M, 2), px from the face's first pixel.
-        depths: three of (M,).
+        corners: three tensors (M, 2), px from the face's first pixel.
+        depths: three tensors (M,).
 
     Returns:
         For each weight, then the depth: value at the first pixel, slope along x, along y; (M,).
@@ -197,13 +199,19 @@ def _planes(corners: list[Tensor], depths: list[Tensor]) -> list[tuple[Tensor, T
     inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
     slopes = [((by - cy) * inverse, (cx - bx) * inverse), ((cy - ay) * inverse,
               (ax - cx) * inverse), ((ay - by) * inverse, (bx - ax) * inverse)]
-    planes = [(start, *slope) for start, slope in zip(weights, slopes, strict=True)]
-    depth = [sum(plane[part] * value for plane, value in zip(planes, depths, strict=True))
-             for part in range(3)]
-    return [*planes, (depth[0], depth[1], depth[2])]
+    planes = [(weight, by_x, by_y)
+              for weight, (by_x, by_y) in zip(weights, slopes, strict=True)]
+    start, by_x, by_y = (_weighted_sum([plane[part] for plane in planes], depths)
+                         for part in range(3))
+    return [*planes, (start, by_x, by_y)]
+
+
+def _weighted_sum(weights: list[Tensor], values: list[Tensor]) -> Tensor:
+    """The sum of three products of tensors (M,)."""
+    return weights[0] * values[0] + weights[1] * values[1] + weights[2] * values[2]
 
 
 def _sortable(depth: Tensor) -> Tensor:
-    """Integers (int64, 32 bits used) in the order of float depths: flips negative floats' bits."""
+    """Integers (int64, 32 bits used) that sort like float depths; flips bits of negative ones."""
     bits = depth.float().contiguous().view(torch.int32).long()
     return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)

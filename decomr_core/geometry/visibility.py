@@ -1,10 +1,10 @@
-"""Which vertices a camera sees, in less than a millisecond: a z-buffer of vertices.
+"""Visible vertices of a mesh in less than a millisecond, by a z-buffer of vertices.
 
-A vertex is seen if its surroundings face the camera and nothing else lies in front of it. Faces
-are not filled in: each vertex that faces the camera marks the cell of a coarse grid that it falls
-into, and the grid is as fine as the mesh, so that few cells stay empty. A vertex is then compared
-with the plane of the nearest one in its cell, not with its depth: surfaces seen at a slant need no
-extra tolerance. Against an exact z-buffer 94 % of the vertices agree; the rest lie along
+A vertex is visible if its surroundings face the camera and nothing is in front of it. Faces are
+not rasterized. Each vertex that faces the camera is written into a cell of a coarse grid, which is
+as fine as the mesh, so that few cells stay empty. A vertex is then compared with the tangent plane
+of the nearest vertex in its cell rather than with its depth, so slanted surfaces need no larger
+tolerance. For 94 % of the vertices the result equals that of an exact z-buffer; the others are at
 outlines.
 """
 
@@ -17,22 +17,22 @@ from decomr_core.base.structures import check_shape
 __all__ = ['VisibilityTest']
 
 TOLERANCE_M = np.float32(0.02)
-"""How far a vertex may lie behind the nearest one: the unevenness of a body within one cell."""
+"""Depth tolerance behind the nearest vertex: the unevenness of a body within one cell."""
 
 SLOPE_LIMIT_M = np.float32(0.1)
-"""Surfaces seen nearly edge-on say nothing about depth further away than this."""
+"""Largest depth difference that a tangent plane may predict; limits nearly edge-on surfaces."""
 
 CELLS_PER_ROOT_VERTEX = 0.85
-"""Cells along the grid's side, over the square root of the number of vertices: the finest grid
-that leaves few holes in the mesh of a standing person."""
+"""Cells along the grid's side per square root of the number of vertices: the finest grid that
+leaves few holes in the mesh of a standing person."""
 
 CORNERS = 4
-"""Corners of the polygon around a vertex, whose diagonals tell how the surface lies there; most
-vertices have six neighbours."""
+"""Corners of the polygon around a vertex, whose diagonals span the tangent plane; most vertices
+have six neighbours."""
 
 
 class VisibilityTest:
-    """Tells the visible vertices of any mesh with the same faces."""
+    """Finds the visible vertices of meshes with fixed faces."""
 
     def __init__(self, faces: np.ndarray, num_vertices: int) -> None:
         """Finds the neighbours around each vertex once.
@@ -47,7 +47,7 @@ class VisibilityTest:
         self._cells = max(8, round(np.sqrt(num_vertices) * CELLS_PER_ROOT_VERTEX))
 
     def __call__(self, vertices: np.ndarray) -> np.ndarray:
-        """The vertices seen along z, from the side of small z.
+        """The vertices visible along z, from the side of small z.
 
         Args:
             vertices: (V, 3) metres: x right, y down, z away from the camera.
@@ -59,38 +59,38 @@ class VisibilityTest:
         return self.of_columns(np.ascontiguousarray(vertices.T, np.float32))
 
     def of_columns(self, columns: np.ndarray) -> np.ndarray:
-        """The same for who has the coordinates apart: (3, V) float32, without gaps."""
+        """The same for one row per coordinate: (3, V) float32, contiguous."""
         x, y, z = columns
-        # x + iy: one look-up by index brings both.
+        # x + iy: one gather reads both.
         xy = np.empty(self._num_vertices, np.complex64)
         xy.real, xy.imag = x, y
         u, w = self._diagonals(xy)
-        # Twice what is seen of each polygon, below 0 from the front.
+        # Twice the signed projected area of each polygon, negative for front faces.
         area = u.real * w.imag - u.imag * w.real
-        seen = area < 0
-        front = np.flatnonzero(seen)
+        is_visible = area < 0
+        front = np.flatnonzero(is_visible)
         if len(front) == 0:
-            return seen
+            return is_visible
         depth = z.take(front)
         nearest = self._nearest(x.take(front), y.take(front), depth)
         gap = depth - depth.take(nearest)
         behind = np.flatnonzero(gap > TOLERANCE_M)
-        seen[front.take(behind)] = False
-        # Further behind than any slope explains: hidden in any case.
+        is_visible[front.take(behind)] = False
+        # Vertices farther behind than any slope explains stay hidden.
         behind = behind.compress(gap.take(behind) <= TOLERANCE_M + SLOPE_LIMIT_M)
         vertex, before = front.take(behind), front.take(nearest.take(behind))
         uz, wz = self._diagonals(z, before)
         u, w, step = u.take(before), w.take(before), xy.take(vertex) - xy.take(before)
-        # The plane of the nearest vertex: normal . step = 0, solved for the depth.
+        # The tangent plane of the nearest vertex, normal . step = 0, solved for the depth.
         rise = ((uz * w.imag - u.imag * wz) * step.real
                 + (u.real * wz - uz * w.real) * step.imag) / area.take(before)
         rise = np.minimum(np.maximum(rise, -SLOPE_LIMIT_M), SLOPE_LIMIT_M)
-        seen[vertex] = depth.take(behind) <= z.take(before) + rise + TOLERANCE_M
-        return seen
+        is_visible[vertex] = depth.take(behind) <= z.take(before) + rise + TOLERANCE_M
+        return is_visible
 
     def _diagonals(self, values: np.ndarray, vertices: np.ndarray | None = None
                    ) -> tuple[np.ndarray, np.ndarray]:
-        """How values (V,) change along both diagonals of the polygons around vertices (N,)."""
+        """Differences of values (V,) along both diagonals of the polygons of vertices (N,)."""
         corners = self._around if vertices is None else self._around.take(vertices, 1)
         first, second, third, fourth = (values.take(corner) for corner in corners)
         first -= third
@@ -98,7 +98,7 @@ class VisibilityTest:
         return first, second
 
     def _nearest(self, x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """For each of the points (N,) the index (N,) of the nearest one in its cell."""
+        """The index (N,) of the nearest of the points (N,) in each point's cell."""
         low_x, low_y = x.min(), y.min()
         span = max(x.max() - low_x, y.max() - low_y, np.float32(1e-6))
         scale = np.float32((self._cells - 1e-3) / span)
@@ -115,8 +115,8 @@ class VisibilityTest:
 def _polygons(faces: np.ndarray, num_vertices: int) -> np.ndarray:
     """Corners (CORNERS, V) of a polygon around each vertex, counter-clockwise seen from outside.
 
-    They are its neighbours, evenly left out or repeated where there are more or fewer; at a rim
-    the vertex itself closes the polygon. A vertex without faces gets a polygon of no area.
+    They are its neighbours, evenly skipped or repeated to `CORNERS`. At a boundary the vertex
+    itself closes the polygon. A vertex without faces gets a polygon without area.
     """
     following: list[dict[int, int]] = [{} for _ in range(num_vertices)]
     for a, b, c in faces.tolist():
@@ -125,7 +125,7 @@ def _polygons(faces: np.ndarray, num_vertices: int) -> np.ndarray:
     for vertex, after in enumerate(following):
         if not after:
             continue
-        begins = after.keys() - set(after.values())  # a rim begins where nothing leads to
+        begins = after.keys() - set(after.values())  # an open fan starts without a predecessor
         start = min(begins, default=min(after))
         ring = [vertex, start] if begins else [start]
         while after.get(ring[-1], start) != start and len(ring) < len(after) + 2:

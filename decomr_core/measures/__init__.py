@@ -1,1 +1,1 @@
-"""How far one result is from another: losses, scores, and the parity of runtimes."""
+"""Comparison of results: losses, evaluation metrics, and parity of runtimes."""

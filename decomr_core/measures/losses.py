@@ -1,8 +1,8 @@
 """The losses of the paper (section 3.4 and supplementary), as pure functions.
 
-Each takes an optional `sample_weights` (B,) that multiplies the share of each sample in the mean
-over the batch: 0 leaves a sample out, and the gradient of one sample never depends on another's
-weight. All return a scalar. Coordinates are in metres (root frame) unless a name says `_crop`.
+Each takes optional `sample_weights` (B,), which multiply the terms of the samples in the mean over
+the batch. A weight of 0 excludes a sample, and the gradient of a sample does not depend on other
+weights. All return a scalar. Coordinates are in metres (root frame) unless a name ends in `_crop`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = [
     'vertex_loss',
 ]
 
-SHORTEST_EDGE_M = 1e-4
-"""Shorter edges have no direction that means anything."""
+MIN_EDGE_M = 1e-4
+"""Shorter edges have no meaningful direction."""
 
 
 def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = None) -> Tensor:
@@ -38,7 +38,7 @@ def mask_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = 
 
     Args:
         pred_iuv: (B, 3, h, w) predicted IUV image; the probability is upsampled to the target.
-        gt_iuv: (B, 3, h', w') target; its first channel is 0, 1, or the covered share of a pixel.
+        gt_iuv: (B, 3, h', w') target; its first channel is the covered share of each pixel.
         sample_weights: (B,) weight of each sample.
     """
     gt_mask = gt_iuv[:, :1]
@@ -51,7 +51,7 @@ def uv_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = No
 
     Args:
         pred_iuv: (B, 3, h, w) predicted IUV image; u and v are repeated to the target's size.
-        gt_iuv: (B, 3, h', w') target, u and v zero where nobody is.
+        gt_iuv: (B, 3, h', w') target, with u and v zero in the background.
         sample_weights: (B,) weight of each sample.
     """
     gt_uv = gt_iuv[:, 1:]
@@ -64,7 +64,7 @@ def uv_loss(pred_iuv: Tensor, gt_iuv: Tensor, sample_weights: Tensor | None = No
 def location_map_loss(
     pred_map: Tensor, gt_map: Tensor, weight_map: Tensor, sample_weights: Tensor | None = None
 ) -> Tensor:
-    """l1 of the location map, weighted texel by texel (equation 8 and supplementary, table 1).
+    """l1 of the location map, weighted per texel (equation 8 and supplementary, table 1).
 
     Args:
         pred_map: (B, 3, R, R) metres.
@@ -83,7 +83,7 @@ def vertex_loss(
 
 
 def mesh_edges(vertices: Tensor, faces: Tensor) -> Tensor:
-    """The edges of each face, (B, F, 3, 3) metres, of vertices (B, V, 3) and faces (F, 3)."""
+    """The edge vectors (B, F, 3, 3) of faces (F, 3) with vertices (B, V, 3), metres."""
     corners = vertices.float()[:, faces.flatten()].unflatten(1, faces.shape)
     return corners.roll(-1, dims=2) - corners
 
@@ -91,10 +91,10 @@ def mesh_edges(vertices: Tensor, faces: Tensor) -> Tensor:
 def edge_length_loss(
     pred_edges: Tensor, gt_edges: Tensor, sample_weights: Tensor | None = None
 ) -> Tensor:
-    """l1 between the lengths of the edges of two meshes, metres.
+    """l1 between the edge lengths of two meshes, metres.
 
-    Not among the paper's losses: a location map has no edges, and its meshes tear without it.
-    As in I2L-MeshNet (Moon and Lee, ECCV 2020, equation 5).
+    Not among the paper's losses. Location maps do not constrain edges, and meshes tear without
+    this loss. As in I2L-MeshNet (Moon and Lee, ECCV 2020, equation 5).
 
     Args:
         pred_edges: (B, F, 3, 3) metres, from `mesh_edges`.
@@ -107,7 +107,7 @@ def edge_length_loss(
 def edge_normal_loss(
     pred_edges: Tensor, gt_edges: Tensor, sample_weights: Tensor | None = None
 ) -> Tensor:
-    """How far predicted edges leave the plane of the true face: mean |cosine| to its normal.
+    """Mean |cosine| between predicted edges and the normal of the true face.
 
     Not among the paper's losses. As in Pixel2Mesh (Wang et al., ECCV 2018) and I2L-MeshNet
     (equation 4).
@@ -119,7 +119,7 @@ def edge_normal_loss(
     """
     normals = F.normalize(
         torch.linalg.cross(gt_edges[..., 0, :], gt_edges[..., 1, :]), dim=-1)
-    directions = F.normalize(pred_edges, dim=-1, eps=SHORTEST_EDGE_M)
+    directions = F.normalize(pred_edges, dim=-1, eps=MIN_EDGE_M)
     return _mean((directions * normals[..., None, :]).sum(-1).abs(), sample_weights)
 
 
@@ -130,7 +130,7 @@ def joints_3d_loss(
     pelvis: tuple[int, ...] = (0,),
     sample_weights: Tensor | None = None,
 ) -> Tensor:
-    """l1 between joints once both pelvises are at the origin (equation 6).
+    """l1 between joints with both pelvises at the origin (equation 6).
 
     Args:
         pred_joints: (B, J, 3) metres.
@@ -170,31 +170,31 @@ def consistency_loss(
     sample_weights: Tensor | None = None,
     align_corners: bool = False,
 ) -> Tensor:
-    """The surface point under each pixel must project onto that pixel (equation 10).
+    """Requires the surface point of each pixel to project onto that pixel (equation 10).
 
-    The predicted location map is projected with the predicted camera, carried to the image by
-    the true IUV, and compared with the pixels' own positions.
+    The predicted location map is projected with the predicted camera, sampled at the true IUV of
+    each pixel, and compared with the pixel's position.
 
     Args:
         gt_iuv: (B, 3, h, w) true IUV image.
         pred_map: (B, 3, R, R) metres, root frame.
         camera: (B, 3) weak perspective (s, tx, ty).
         sample_weights: (B,) weight of each sample.
-        align_corners: where -1 and 1 lie: False at the outer edges of the image (our crop
-            frame), True at the centres of its outer pixels (as the official code has it).
+        align_corners: position of -1 and 1: False for the outer edges of the image (our crop
+            frame), True for the centres of its outer pixels (as in the official code).
     """
     foreground = (gt_iuv[:, :1] > FOREGROUND_THRESHOLD).float()
     projected = project_location_map(pred_map.float(), camera.float())
     texels = (gt_iuv[:, 1:] * 2 - 1).permute(0, 2, 3, 1)
-    landed = F.grid_sample(projected, texels, align_corners=True)
+    sampled = F.grid_sample(projected, texels, align_corners=True)
     pixels = _pixel_grid(gt_iuv, align_corners)
-    return _mean(((landed - pixels) * foreground).square(), sample_weights)
+    return _mean(((sampled - pixels) * foreground).square(), sample_weights)
 
 
 def total_variation_loss(pred_map: Tensor, sample_weights: Tensor | None = None) -> Tensor:
-    """Summed difference of neighbouring texels (B, 3, R, R), divided by their number per sample.
+    """Summed differences of adjacent texels (B, 3, R, R), divided by their number per sample.
 
-    The value is a sum over the batch, as in the official code, so its weight (1e-4) goes with
+    As in the official code, the value is a sum over the batch, so its weight (1e-4) depends on
     the batch size.
     """
     corner = pred_map[:, :, :-1, :-1]
@@ -215,7 +215,7 @@ def project_weak_perspective(points: Tensor, camera: Tensor) -> Tensor:
 
 
 def _pixel_grid(images: Tensor, align_corners: bool) -> Tensor:
-    """(1, 2, h, w) the crop-frame position x, y of each pixel centre."""
+    """(1, 2, h, w) x, y of each pixel centre, crop frame."""
     axes = []
     for size in images.shape[-1], images.shape[-2]:
         index = torch.arange(size, dtype=images.dtype, device=images.device)

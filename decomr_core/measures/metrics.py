@@ -1,8 +1,8 @@
-"""Scores of the field: joint, surface and segmentation errors, bone lengths, intervals.
+"""Evaluation metrics: joint, surface and segmentation errors, bone lengths, intervals.
 
-Points are in metres and in one frame; errors come back in millimetres, one value per sample.
+Points are in metres in a common frame. Errors are in millimetres, one value per sample.
 Segmentation follows Unite the People (Lassner et al., CVPR 2017): pixels of all images are counted
-together, and F1 is the mean over the classes, the background among them.
+together, and F1 is the mean over the classes including the background.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ['IGNORED_LABEL', 'align_similarity', 'bone_length_variation', 'bone_l
 
 MM_PER_M = 1000.0
 IGNORED_LABEL = 255
-"""Pixels of a part annotation that belong to nobody: predictions there are not counted."""
+"""Label of unannotated pixels in a part annotation; predictions there are not counted."""
 STRETCHED = 1.5
-"""A face with an edge that is so many times as long as it should be is stretched."""
+"""A face is stretched if an edge is longer than the true one by more than this factor."""
 NUM_RESAMPLES = 1000
-"""Of the bootstrap: ends of a 95 % interval repeat to about a tenth of its width."""
+"""Bootstrap resamples; the ends of a 95 % interval repeat to about a tenth of its width."""
 
 
 def mpjpe_mm(pred_joints: Tensor, gt_joints: Tensor, pelvis: tuple[int, ...] = (0,)) -> Tensor:
@@ -47,7 +47,7 @@ def mpjpe_mm(pred_joints: Tensor, gt_joints: Tensor, pelvis: tuple[int, ...] = (
 
 
 def pa_mpjpe_mm(pred_joints: Tensor, gt_joints: Tensor) -> Tensor:
-    """Mean per joint position error after the best similarity transform (MPJPE-PA).
+    """Mean per joint position error after optimal similarity alignment (MPJPE-PA).
 
     Args:
         pred_joints: (B, J, 3) metres.
@@ -60,7 +60,7 @@ def pa_mpjpe_mm(pred_joints: Tensor, gt_joints: Tensor) -> Tensor:
 
 
 def vertex_error_mm(pred_vertices: Tensor, gt_vertices: Tensor) -> Tensor:
-    """Mean distance of vertices (B, V, 3), metres, as they are; (B,) millimetres."""
+    """Mean distance of vertices (B, V, 3), metres, without alignment; (B,) millimetres."""
     return _mean_distance_mm(pred_vertices, gt_vertices)
 
 
@@ -71,8 +71,8 @@ def surface_error_mm(pred_vertices: Tensor, gt_vertices: Tensor, pred_joints: Te
     Args:
         pred_vertices: (B, V, 3) metres.
         gt_vertices: (B, V, 3) metres.
-        pred_joints: (B, J, 3) metres, of the predicted vertices.
-        gt_joints: (B, J, 3) metres, of the true ones.
+        pred_joints: (B, J, 3) metres, joints of the predicted mesh.
+        gt_joints: (B, J, 3) metres, joints of the true mesh.
         pelvis: the joints whose mean is the pelvis.
 
     Returns:
@@ -89,10 +89,10 @@ def foreground_iou(pred_iuv: Tensor, gt_iuv: Tensor, threshold: float = 0.5) -> 
     Args:
         pred_iuv: (B, 3, h, w), foreground probability first.
         gt_iuv: (B, 3, h, w), foreground first.
-        threshold: what counts as foreground.
+        threshold: pixels above it are foreground.
 
     Returns:
-        (B,) in [0, 1]; 1 where both are empty.
+        (B,) in [0, 1]; 1 if both are empty.
     """
     pred, gt = pred_iuv[:, 0] > threshold, gt_iuv[:, 0] > threshold
     union = (pred | gt).sum(dim=(1, 2))
@@ -101,9 +101,9 @@ def foreground_iou(pred_iuv: Tensor, gt_iuv: Tensor, threshold: float = 0.5) -> 
 
 
 def align_similarity(points: Tensor, target: Tensor) -> Tensor:
-    """Moves points by the rotation, scale and shift that bring them nearest to the target.
+    """Aligns points to a target by the least squares rotation, scale and translation.
 
-    The closed form of Umeyama (1991), reflections excluded.
+    The closed form of Umeyama (1991), without reflections.
 
     Args:
         points: (B, K, 3).
@@ -125,30 +125,30 @@ def align_similarity(points: Tensor, target: Tensor) -> Tensor:
 
 
 def segmentation_counts(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> np.ndarray:
-    """How the pixels of one image are classified; counts of several images add up.
+    """The confusion matrix of the pixels of one image; matrices of several images add up.
 
-    Pixels that the annotation marks with `IGNORED_LABEL` are kept apart, since the two scores
-    treat them in two ways.
+    Pixels annotated with `IGNORED_LABEL` have their own row, because the two metrics treat them
+    differently.
 
     Args:
         pred: (H, W) integer classes, 0 for the background.
         gt: (H, W) integer classes or `IGNORED_LABEL`.
-        num_classes: N, the background included.
+        num_classes: N, including the background.
 
     Returns:
         (N + 1, N) int64 pixels by annotated class (ignored ones last) and predicted class.
 
     Raises:
-        ValueError: the sizes differ, or a class is none of the N.
+        ValueError: the sizes differ, or a class is out of range.
     """
     if pred.shape != gt.shape:
-        raise ValueError(f'the prediction has shape {pred.shape}, the annotation {gt.shape}; they '
-                         'must be of one image')
+        raise ValueError(f'the prediction has shape {pred.shape}, the annotation {gt.shape}; both '
+                         'must belong to the same image')
     rows = np.where(gt == IGNORED_LABEL, num_classes, gt.astype(np.int64))
     known = (gt == IGNORED_LABEL) | ((rows >= 0) & (rows < num_classes))
     if not known.all() or pred.min(initial=0) < 0 or pred.max(initial=0) >= num_classes:
-        seen = np.unique(gt[~known] if not known.all() else pred)
-        raise ValueError(f'classes {seen[:5].tolist()} are not all in 0 to {num_classes - 1}'
+        classes = np.unique(gt[~known] if not known.all() else pred)
+        raise ValueError(f'classes {classes[:5].tolist()} are not all in 0 to {num_classes - 1}'
                          f'{"" if known.all() else f" or {IGNORED_LABEL}"}')
     flat = rows.ravel() * num_classes + pred.ravel().astype(np.int64)
     shape = num_classes + 1, num_classes
@@ -156,7 +156,7 @@ def segmentation_counts(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> n
 
 
 def segmentation_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of the pixels (...,) that are classified right, in [0, 1].
+    """Share of correctly classified pixels (...,), in [0, 1].
 
     An ignored pixel counts as background, as in the evaluation of Unite the People.
 
@@ -169,9 +169,9 @@ def segmentation_accuracy(counts: np.ndarray) -> np.ndarray:
 
 
 def segmentation_f1(counts: np.ndarray) -> np.ndarray:
-    """Mean F1 (...,) over the classes, the background included; ignored pixels left out.
+    """Mean F1 (...,) over the classes including the background, without ignored pixels.
 
-    A class that neither the annotations nor the predictions contain is left out of the mean.
+    The mean excludes classes that are in neither the annotations nor the predictions.
 
     Args:
         counts: (..., N + 1, N) sums or means of `segmentation_counts`.
@@ -187,13 +187,13 @@ def segmentation_f1(counts: np.ndarray) -> np.ndarray:
 
 def stretched_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
                     is_scaled: bool = False) -> Tensor:
-    """Share of a mesh's faces with an edge over 1.5 times as long as the true one.
+    """Share of a mesh's faces with an edge more than 1.5 times as long as the true edge.
 
     Args:
         vertices: (B, V, 3) metres.
-        true_vertices: (B, V, 3) metres, or (1, V, 3): the template, where nothing else is known.
+        true_vertices: (B, V, 3) metres, or (1, V, 3), the template, if the truth is unknown.
         faces: (F, 3).
-        is_scaled: whether true edges are scaled to the mesh first, by the median over its edges.
+        is_scaled: whether the true edges are first scaled to the mesh, by the median ratio.
 
     Returns:
         (B,) shares.
@@ -207,7 +207,7 @@ def stretched_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
 
 
 def neighbor_faces(faces: Tensor) -> Tensor:
-    """(P, 2) the pairs of faces (F, 3) that share an edge, of a surface without branches."""
+    """(P, 2) pairs of faces (F, 3) that share an edge, of a manifold surface."""
     edges = torch.stack([faces, faces.roll(-1, dims=1)], dim=-1).sort(dim=-1).values
     _, edge, counts = edges.flatten(0, 1).unique(dim=0, return_inverse=True, return_counts=True)
     order = edge.argsort(stable=True)
@@ -217,13 +217,13 @@ def neighbor_faces(faces: Tensor) -> Tensor:
 
 def folded_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
                  neighbors: Tensor) -> Tensor:
-    """Share of neighbouring faces that are folded on each other, and should not be.
+    """Share of adjacent faces that are folded although they are not folded in the true mesh.
 
-    Two faces are folded where their normals are more than 90 degrees apart.
+    Two faces are folded if the angle between their normals exceeds 90 degrees.
 
     Args:
         vertices: (B, V, 3).
-        true_vertices: (B, V, 3), or (1, V, 3): the template, where nothing else is known.
+        true_vertices: (B, V, 3), or (1, V, 3), the template, if the truth is unknown.
         faces: (F, 3).
         neighbors: (P, 2), from `neighbor_faces`.
 
@@ -249,18 +249,18 @@ def bone_lengths_m(joints: Tensor, parents: tuple[int, ...]) -> Tensor:
         parents: J parents, -1 for a root.
 
     Returns:
-        (B, bones) metres, a bone for each joint with a parent, in their order.
+        (B, bones) metres, one bone per joint with a parent, in the order of the joints.
     """
     children = [joint for joint, parent in enumerate(parents) if parent >= 0]
     return (joints[:, children] - joints[:, [parents[child] for child in children]]).norm(dim=-1)
 
 
 def bone_length_variation(lengths: Tensor) -> Tensor:
-    """How much bones change their length over a track: 0 for a body of rigid bones.
+    """Variation of bone lengths over a track; 0 for rigid bones.
 
     Args:
-        lengths: (B, bones) of one person in B images (`bone_lengths_m`); or of several people,
-            each divided by the true length.
+        lengths: (B, bones) of one person in B images (`bone_lengths_m`), or of several people
+            with each length divided by the true one.
 
     Returns:
         (bones,) coefficient of variation: standard deviation over mean.
@@ -269,7 +269,7 @@ def bone_length_variation(lengths: Tensor) -> Tensor:
         ValueError: there are fewer than two images.
     """
     if len(lengths) < 2:
-        raise ValueError(f'there are {len(lengths)} images; a variation needs two at least')
+        raise ValueError(f'there are {len(lengths)} images; a variation needs at least two')
     mean = lengths.mean(dim=0)
     return lengths.std(dim=0) / mean.clamp(min=torch.finfo(lengths.dtype).tiny)
 
@@ -278,26 +278,26 @@ def bootstrap_interval(
     values: np.ndarray, confidence: float = 0.95, seed: int = 0,
     statistic: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[float, float]:
-    """Where the score would fall for other images of the same kind: a percentile bootstrap.
+    """A confidence interval of a score, by percentile bootstrap over the images.
 
     Args:
-        values: (K, ...) one value, or an array of counts, per image.
-        confidence: share of the resampled scores that the interval holds.
-        seed: of the resampling; the same values give the same interval.
-        statistic: the score (M,) of M resampled means (M, ...); None: the mean itself.
+        values: (K, ...) one value or one array of counts per image.
+        confidence: share of the resampled scores inside the interval.
+        seed: seed of the resampling; equal values give equal intervals.
+        statistic: computes the score (M,) from M resampled means (M, ...); None: the mean itself.
 
     Returns:
         The lower and the upper end.
 
     Raises:
-        ValueError: there are no values, one is not finite, or the confidence is not in (0, 1).
+        ValueError: there are no values, a value is not finite, or the confidence is not in (0, 1).
     """
     values = np.asarray(values, np.float64)
     if len(values) == 0 or not np.isfinite(values).all():
-        raise ValueError(f'an interval needs finite values; there are {len(values)}, of them '
-                         f'{int((~np.isfinite(values)).sum())} numbers not finite')
+        raise ValueError(f'an interval needs finite values; there are {len(values)} values, of '
+                         f'which {int((~np.isfinite(values)).sum())} numbers are not finite')
     if not 0 < confidence < 1:
-        raise ValueError(f'confidence is {confidence}, expected a share between 0 and 1')
+        raise ValueError(f'confidence is {confidence}, expected a number between 0 and 1')
     rng = np.random.default_rng(seed)
     count = len(values)
     flat = values.reshape(count, -1)

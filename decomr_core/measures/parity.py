@@ -1,7 +1,7 @@
-"""How far what an engine says of a network lies from PyTorch: the images, the numbers, the limits.
+"""Parity of an engine with PyTorch: test images, measures and limits.
 
-The images are made here, of the built-in body, so that every machine measures the same; their
-people are rendered no better than it takes to keep the whole network busy.
+The images are rendered here from the built-in body, so that all machines measure the same. They
+are only as realistic as needed to exercise the whole network.
 """
 
 from __future__ import annotations
@@ -24,38 +24,36 @@ __all__ = ['LIMITS_MM', 'NUM_PARITY_CROPS', 'ROUNDED_TEXEL_MM', 'Parity', 'measu
            'parity_crops', 'vertex_error_mm']
 
 LIMITS_MM = {'f32': 0.05, 'bf16': 1.0, 'fp16': 1.0}
-"""Distance between the vertices of an engine and PyTorch's, mm, that passes, by precision, in
-the median image and on average over all. float32 differs by rounding alone; 8 and 11 bits of
-mantissa may cost 1 mm, a fiftieth of what the best methods are wrong by on real people."""
+"""Largest accepted vertex error against PyTorch by precision, mm, for the median image and for
+the mean over all images. float32 differs by rounding only. Mantissas of 8 and 11 bits may cost
+1 mm, a fiftieth of the error of the best methods on real people."""
 
 ROUNDED_TEXEL_MM = 1.0
-"""What the average may always reach. The warp rounds u and v to texels: where a pixel lies on the
-border between two, the last bit of a number decides, and that one mesh moves by up to a
-centimetre without anything being wrong."""
+"""Lower bound of the limit of the mean. The warp rounds u and v to texels. For a pixel between two
+texels the last bit decides, and that mesh may move by up to a centimetre without a fault."""
 
 NUM_PARITY_CROPS = 32
-NOISE_EVERY = 4
-"""One image in so many is noise: it reaches values that people do not."""
+NOISE_PERIOD = 4
+"""Every fourth image is noise, which reaches values that images of people do not."""
 
-# Rotations about the axes of every joint but the root, deviation in radians.
+# Standard deviation of the rotations of all joints except the root, radians.
 POSE_DEVIATION = 0.25
-# Arms down from the T-pose, radians about z: left and right shoulder.
+# Left and right shoulder, and their rotation about z from the T-pose, which lowers the arms.
 ARM_JOINTS, ARM_ANGLE = (16, 17), 1.0
-# Part of the light that shadows keep.
+# Ambient share of the light.
 AMBIENT = 0.35
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an engine lies from PyTorch on a batch of crops.
+    """Errors of an engine against PyTorch on a batch of crops.
 
     Attributes:
-        vertices_median_mm: mean over the vertices, median over the images, as
-            `vertex_error_mm` says.
+        vertices_median_mm: mean over the vertices, median over the images (`vertex_error_mm`).
         vertices_mean_mm: mean over the vertices of all images.
-        vertices_max_mm: the farthest vertex of any image.
+        vertices_max_mm: largest vertex error of all images.
         joints_mean_mm: mean over the joints of all images.
-        foreground_iou: intersection over union of the foreground, over all pixels of all images.
+        foreground_iou: intersection over union of the foreground over the pixels of all images.
     """
 
     vertices_median_mm: float
@@ -65,13 +63,13 @@ class Parity:
     foreground_iou: float
 
     def passes(self, precision: str) -> bool:
-        """Whether this is within the limit of `f32`, `bf16`, `fp16` or `int8`; NaN is not."""
+        """Whether the errors are within the limits of a precision; False for NaN."""
         limit = LIMITS_MM[precision]
         return (self.vertices_median_mm <= limit
                 and self.vertices_mean_mm <= max(limit, ROUNDED_TEXEL_MM))
 
     def to_dict(self) -> dict[str, float]:
-        """The numbers by name, for JSON."""
+        """The values by name, for JSON."""
         return asdict(self)
 
 
@@ -94,9 +92,9 @@ def measure_parity(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> P
 
 
 def vertex_error_mm(vertices: np.ndarray, others: np.ndarray) -> float:
-    """How far two batches of meshes lie apart: mean over the vertices, median over the batch.
+    """Distance of two batches of meshes: mean over the vertices, median over the batch.
 
-    The median, because of what `ROUNDED_TEXEL_MM` says.
+    The median is insensitive to the outliers described at `ROUNDED_TEXEL_MM`.
 
     Args:
         vertices: (B, V, 3) metres.
@@ -109,14 +107,14 @@ def vertex_error_mm(vertices: np.ndarray, others: np.ndarray) -> float:
 
 
 def parity_crops(size: int, count: int = NUM_PARITY_CROPS) -> np.ndarray:
-    """Crops that exercise the whole network: people before rough backgrounds, and noise.
+    """Crops that exercise the whole network: people before random backgrounds, and noise.
 
     Args:
         size: S, px.
         count: B.
 
     Returns:
-        (B, S, S, 3) uint8 RGB, always the same.
+        (B, S, S, 3) uint8 RGB, the same on every call.
     """
     return _parity_crops(size, count).copy()
 
@@ -124,17 +122,17 @@ def parity_crops(size: int, count: int = NUM_PARITY_CROPS) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _parity_crops(size: int, count: int) -> np.ndarray:
     random = np.random.default_rng(0)
-    crops = np.stack([_rough_image(random, size, 9) for _ in range(count)])
-    is_noise = np.arange(count) % NOISE_EVERY == NOISE_EVERY - 1
-    for index in np.flatnonzero(is_noise):
-        crops[index] = _rough_image(random, size, size >> index // NOISE_EVERY % 3)
-    people, shown = _render_people(random, size, int((~is_noise).sum()))
-    crops[~is_noise] = np.where(shown[..., None], people, crops[~is_noise])
+    crops = np.stack([_random_image(random, size, 9) for _ in range(count)])
+    is_noise = np.arange(count) % NOISE_PERIOD == NOISE_PERIOD - 1
+    for index in np.flatnonzero(is_noise).tolist():
+        crops[index] = _random_image(random, size, size >> index // NOISE_PERIOD % 3)
+    people, is_person = _render_people(random, size, int((~is_noise).sum()))
+    crops[~is_noise] = np.where(is_person[..., None], people, crops[~is_noise])
     return crops
 
 
-def _rough_image(random: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """(S, S, 3) uint8: random colours on `cells` times `cells` places, smooth in between."""
+def _random_image(random: np.random.Generator, size: int, cells: int) -> np.ndarray:
+    """(S, S, 3) uint8: `cells` x `cells` random colours, interpolated."""
     coarse = random.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -142,31 +140,31 @@ def _rough_image(random: np.random.Generator, size: int, cells: int) -> np.ndarr
 @torch.no_grad()
 def _render_people(random: np.random.Generator, size: int,
                    count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (B, S, S, 3) uint8 RGB of people on nothing, and where they are (B, S, S) bool."""
+    """Images (B, S, S, 3) uint8 RGB of people without background, and masks (B, S, S) bool."""
     body = load_body()
     vertices = _posed_vertices(random, body, count)
     low, high = vertices.amin(dim=1, keepdim=True), vertices.amax(dim=1, keepdim=True)
     fill = torch.from_numpy(random.uniform(1.3, 1.8, (count, 1, 1)).astype(np.float32))
     in_crop = (vertices - (low + high) / 2) * (fill / (high - low).amax(dim=2, keepdim=True))
     fragments = rasterize(in_crop, body.faces, size, cull_backfaces=True)
-    shown = (fragments.face_index >= 0).numpy()
-    image, row, column = shown.nonzero()
-    face = fragments.face_index.numpy()[shown]
+    is_person = (fragments.face_index >= 0).numpy()
+    image, row, column = is_person.nonzero()
+    face = fragments.face_index.numpy()[is_person]
     corners = vertices.numpy()[image[:, None], body.faces.numpy()[face]]  # (N, 3, 3)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-    lights = random.normal(size=(count, 3)) - [0, 0, 1.5]  # from the camera's side
+    lights = random.normal(size=(count, 3)) - [0, 0, 1.5]  # on the camera's side
     lights /= np.linalg.norm(lights, axis=1, keepdims=True)
     light = AMBIENT + (1 - AMBIENT) * np.clip((normals * lights[image]).sum(axis=1), 0, 1)
-    colors = random.uniform(40, 255, (count, NUM_JOINTS, 3))  # one per part: clothes
+    colors = random.uniform(40, 255, (count, NUM_JOINTS, 3))  # one per body part
     part = body.vertex_parts.numpy()[body.faces.numpy()[face, 0]]
     people = np.zeros((count, size, size, 3), np.uint8)
     people[image, row, column] = colors[image, part] * light[:, None]
-    return people, shown
+    return people, is_person
 
 
 def _posed_vertices(random: np.random.Generator, body: BodyModel, count: int) -> torch.Tensor:
-    """(B, V, 3) metres, root frame: people who stand and turn any way."""
+    """(B, V, 3) metres, root frame: standing people with random orientations."""
     pose = random.normal(0, POSE_DEVIATION, (count, NUM_JOINTS, 3))
     pose[:, ARM_JOINTS, 2] += np.array([-ARM_ANGLE, ARM_ANGLE])
     pose[:, 0] = np.array([0, 1, 0]) * random.uniform(-np.pi, np.pi, (count, 1))
@@ -176,5 +174,5 @@ def _posed_vertices(random: np.random.Generator, body: BodyModel, count: int) ->
 
 
 def _distances_mm(vertices: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(B, V) distances of points (B, V, 3) in metres, mm."""
+    """(B, V) distances of points (B, V, 3), in mm from metres."""
     return np.linalg.norm(np.asarray(vertices) - np.asarray(others), axis=-1) * 1e3

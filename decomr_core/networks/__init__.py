@@ -1,4 +1,4 @@
-"""The network: CNet, LNet, and DecoMR, which joins them."""
+"""The network: CNet, LNet, and DecoMR, which combines them."""
 
 from __future__ import annotations
 

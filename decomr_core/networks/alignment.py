@@ -1,8 +1,8 @@
-"""The last step to the mesh: a posed surface is moved onto the pixels that show it.
+"""The last step to the mesh: aligns the posed surface with the pixels that show it.
 
-The warp tells of every seen texel where its pixels lie. The surface moves within LNet's pose
-components, as far as needed for its texels to project there: a regularised least squares problem,
-whose solution every runtime can compute, since it takes matrix products alone.
+The warp gives the position of the pixels of every visible texel. The surface moves within LNet's
+pose components so that its texels project there. This is a regularised least squares problem.
+Solving it takes matrix products only, so every runtime can do it.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from decomr_core.uv.warp import WARP_CHANNELS, reprojection_error
 
 __all__ = ['PixelAlignment']
 
-WRONG_BY = 0.1
-"""Crop frame. A texel that lies so far from its pixels counts half (Cauchy weights): u and v may
-be wrong, left taken for right."""
-ROUNDS = 2
-"""Of weighing the texels anew."""
-STEPS = 5
-"""Of conjugate gradients in each round; more change the result by less than a tenth of a mm."""
-FIRST_STIFFNESS = 0.3
-SMALLEST = 1e-12
+CAUCHY_SCALE = 0.1
+"""Residual at which a texel has half weight, crop frame. Outliers come from wrong u and v, as
+where left is taken for right."""
+NUM_REWEIGHTINGS = 2
+"""Rounds of iteratively reweighted least squares."""
+NUM_CG_STEPS = 5
+"""Conjugate gradient steps per round; more steps change the result by less than 0.1 mm."""
+INITIAL_STIFFNESS = 0.3
+MIN_DENOMINATOR = 1e-12
 
 
 class PixelAlignment(nn.Module):
     """Iteratively reweighted least squares, each round solved by conjugate gradients.
 
-    It finds the amounts a of the pose components that minimise the sum of
-    w |s (X + t) - x|^2 over the seen texels, X moved by the components and x where the pixels
-    are, plus the sum of e^stiffness a^2 over the components.
+    It finds the coefficients a of the pose components that minimise the sum of
+    w |s (X(a) + t) - x|^2 over the visible texels plus the sum of e^stiffness a^2 over the
+    components. X(a) is the moved surface point and x the position of the texel's pixels.
 
     Attributes:
-        stiffness: (K,) logarithm of each component's regularisation; it is learnt.
+        stiffness: (K,) logarithm of each component's regularisation weight; learnt.
     """
 
     def __init__(self, num_components: int) -> None:
         """Starts with the same stiffness for all components."""
         super().__init__()
-        self.stiffness = nn.Parameter(torch.full((num_components,), math.log(FIRST_STIFFNESS)))
+        self.stiffness = nn.Parameter(torch.full((num_components,), math.log(INITIAL_STIFFNESS)))
 
     def forward(self, location_map: Tensor, uv_features: Tensor, camera: Tensor,
                 components: Tensor) -> Tensor:
-        """The location map, moved.
+        """The aligned location map.
 
         Args:
             location_map: (B, 3, r, r) float32, metres, root frame.
             uv_features: (B, C + 3, r, r) from the warp.
             camera: (B, 3) weak perspective (s, tx, ty).
-            components: (3 r r, K) what one unit of each component adds to the map.
+            components: (3 r r, K) change of the map per unit of each component.
 
         Returns:
             (B, 3, r, r) float32, metres.
@@ -62,32 +62,33 @@ class PixelAlignment(nn.Module):
 
     def _align(self, location_map: Tensor, warped: Tensor, camera: Tensor,
                components: Tensor) -> Tensor:
-        side = int(location_map.shape[3])  # in a traced graph a constant
+        side = int(location_map.shape[3])  # a constant in a traced graph
         num_texels = side ** 2
-        in_image = components[:2 * num_texels]  # x and y
-        is_seen = warped[:, -1:].flatten(2)
+        jacobian = components[:2 * num_texels]  # x and y, (2 r r, K)
+        is_visible = warped[:, -1:].flatten(2)
         error = reprojection_error(warped, location_map, camera).flatten(2)
         scale, stiffness = camera[:, :1], self.stiffness.exp()
 
-        def moved_by(amounts: Tensor) -> Tensor:
-            """(B, K) to the change of the projected texels (B, 2, r r), crop frame."""
-            return (scale * (amounts @ in_image.T)).reshape(-1, 2, num_texels)
+        def project(coefficients: Tensor) -> Tensor:
+            """(B, K) to the shift of the projected texels (B, 2, r r), crop frame."""
+            return (scale * (coefficients @ jacobian.T)).reshape(-1, 2, num_texels)
 
-        def pulled_by(forces: Tensor) -> Tensor:
-            """(B, 2, r r) to what they add up to in each component (B, K): the transpose."""
-            return scale * (forces.flatten(1) @ in_image)
+        def project_transposed(shifts: Tensor) -> Tensor:
+            """(B, 2, r r) to (B, K): the transpose of `project`."""
+            return scale * (shifts.flatten(1) @ jacobian)
 
-        amounts = torch.zeros_like(stiffness)[None]
-        for _ in range(ROUNDS):
-            left = error - moved_by(amounts)
-            weights = is_seen / (1 + left.square().sum(dim=1, keepdim=True) / WRONG_BY ** 2)
-            residual = pulled_by(weights * left) - stiffness * amounts
-            direction, size = residual, residual.square().sum(dim=1, keepdim=True)
-            for _ in range(STEPS):
-                bent = pulled_by(weights * moved_by(direction)) + stiffness * direction
-                step = size / (direction * bent).sum(dim=1, keepdim=True).clamp_min(SMALLEST)
-                amounts = amounts + step * direction
-                residual = residual - step * bent
-                size_before, size = size, residual.square().sum(dim=1, keepdim=True)
-                direction = residual + size / size_before.clamp_min(SMALLEST) * direction
-        return location_map + (amounts @ components.T).reshape(-1, 3, side, side)
+        coefficients = torch.zeros_like(stiffness)[None]
+        for _ in range(NUM_REWEIGHTINGS):
+            gap = error - project(coefficients)
+            weights = is_visible / (1 + gap.square().sum(dim=1, keepdim=True) / CAUCHY_SCALE ** 2)
+            residual = project_transposed(weights * gap) - stiffness * coefficients
+            direction, norm = residual, residual.square().sum(dim=1, keepdim=True)
+            for _ in range(NUM_CG_STEPS):
+                product = project_transposed(weights * project(direction)) + stiffness * direction
+                curvature = (direction * product).sum(dim=1, keepdim=True)
+                step = norm / curvature.clamp_min(MIN_DENOMINATOR)
+                coefficients = coefficients + step * direction
+                residual = residual - step * product
+                old_norm, norm = norm, residual.square().sum(dim=1, keepdim=True)
+                direction = residual + norm / old_norm.clamp_min(MIN_DENOMINATOR) * direction
+        return location_map + (coefficients @ components.T).reshape(-1, 3, side, side)

@@ -9,11 +9,16 @@ from decomr_core.networks.blocks import BasicBlock, WideBlock
 
 __all__ = ['ResNetEncoder']
 
-BLOCKS = {'basic': BasicBlock, 'bottleneck': WideBlock}
+BLOCKS: dict[str, type[BasicBlock | WideBlock]] = {'basic': BasicBlock, 'bottleneck': WideBlock}
 
 
 class ResNetEncoder(nn.Module):
-    """ResNet without its classifier; module names are those of the public ResNet weights."""
+    """ResNet without its classifier; its modules are named as in the public ResNet weights."""
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
@@ -27,7 +32,7 @@ class ResNetEncoder(nn.Module):
         channels = width
         for level, depth in enumerate(config.encoder_depths):
             stage_width = width * 2 ** level
-            blocks = []
+            blocks: list[nn.Module] = []
             for position in range(depth):
                 stride = 2 if level > 0 and position == 0 else 1
                 blocks.append(block(channels, stage_width, stride))

@@ -1,11 +1,11 @@
-"""BlazePose's landmark network as an image encoder: features, and the landmarks it was made for.
+"""BlazePose's landmark network as an image encoder.
 
 A MobileNetV2-like encoder (inverted residuals, Sandler et al., CVPR 2018), a feature pyramid back
 up to a quarter of the crop, and a tail that regresses the landmarks (Bazarevsky et al.,
 "BlazePose: On-device Real-time Body Pose Tracking", 2020; Grishchenko et al., "BlazePose GHUM
-Holistic", 2022). It has learnt from photographs of people; its weights come from a published file
+Holistic", 2022). It was trained on photographs of people. Its weights come from a published file
 (`tools/bake_blazepose.py`), with batch normalisation already folded into the convolutions. The
-head that draws its mask at full resolution is left out, its coarser half is kept as features.
+head that draws the mask at full resolution is omitted; its coarser half provides features.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ __all__ = ['GRID_CHANNELS', 'SUMMARY_SIZE', 'BlazePoseEncoder', 'BlazePoseFeatur
 PYRAMID_CHANNELS = 48
 MASK_CHANNELS = 8
 NUM_LANDMARKS = 39
-"""33 of the body, and 6 auxiliary ones."""
+"""33 body landmarks and 6 auxiliary ones."""
 LANDMARK_VALUES, WORLD_VALUES = 5, 3
 """x, y, z, visibility and presence in the crop; x, y, z in metres."""
 TAIL_CHANNELS, TAIL_SIDE = 288, 2
 LEVEL_CHANNELS = (24, 32, 88, 864)
-"""Of the encoder's stages, at 1/4, 1/8, 1/16 and 1/32 of the crop."""
+"""Channels of the encoder's stages, at 1/4, 1/8, 1/16 and 1/32 of the crop."""
 GRID_CHANNELS = (LEVEL_CHANNELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS,
                  *LEVEL_CHANNELS[1:])
+"""Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
 LANDMARK_CHANNELS = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVEL_CHANNELS[0]
 SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE ** 2 + NUM_LANDMARKS * LANDMARK_CHANNELS
-"""What `BlazePoseFeatures.for_decoder` gives on four grids, and of the whole crop."""
+"""Length of the summary of `BlazePoseFeatures.for_decoder`."""
 
 
 @dataclass(frozen=True)
 class BlazePoseFeatures:
-    """What the encoder knows of a crop of S px.
+    """Outputs of the encoder for crops of S px.
 
     Attributes:
-        levels: features of the way down: (B, 24, S/4, S/4) with fine detail, (B, 32, S/8, S/8),
+        levels: encoder features: (B, 24, S/4, S/4) with fine detail, (B, 32, S/8, S/8),
             (B, 88, S/16, S/16), and (B, 864, S/32, S/32) with context.
-        pyramid: (B, 48, S/4, S/4) features of the way back up, with context.
+        pyramid: (B, 48, S/4, S/4) features of the pyramid, with context.
         heatmaps: (B, 39, S/4, S/4) a logit per landmark and pixel.
-        mask: (B, 8, S/2, S/2) features that the mask is made of.
-        tail: (B, 288, 2, 2) what the landmarks are regressed from.
-        landmarks: (B, 195) x, y, z, visibility and presence of each; px of the crop, logits.
-        world: (B, 117) x, y, z of each, metres, origin between the hips.
+        mask: (B, 8, S/2, S/2) features of the mask head.
+        tail: (B, 288, 2, 2) features from which the landmarks are regressed.
+        landmarks: (B, 195) x, y, z (px of the crop), visibility and presence (logits) of each.
+        world: (B, 117) x, y, z of each landmark, metres, origin between the hips.
     """
 
-    levels: tuple[Tensor, Tensor, Tensor, Tensor]
+    levels: tuple[Tensor, ...]
     pyramid: Tensor
     heatmaps: Tensor
     mask: Tensor
@@ -58,11 +59,11 @@ class BlazePoseFeatures:
     world: Tensor
 
     def for_decoder(self) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What a decoder starts from.
+        """Inputs of a decoder.
 
         Returns:
-            four grids (B, c, S/4, S/4) to (B, c, S/32, S/32), channels `GRID_CHANNELS`, and all
-            that is known of the whole crop, (B, summary).
+            Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32) with `GRID_CHANNELS`, and a summary
+            of the whole crop (B, `SUMMARY_SIZE`).
         """
         pixels = torch.cat([self.levels[0], self.pyramid, self.heatmaps.sigmoid(),
                             functional.avg_pool2d(self.mask, 2)], dim=1)
@@ -71,20 +72,20 @@ class BlazePoseFeatures:
         return (pixels, *self.levels[1:]), torch.cat(summary, dim=1)
 
     def _around_landmarks(self) -> Tensor:
-        """(B, 39, 72) the features of each landmark's pixels, averaged by its heatmap."""
-        shares = self.heatmaps.flatten(2).float().softmax(dim=2).to(self.pyramid.dtype)
+        """(B, 39, 72): features at each landmark, weighted by its heatmap."""
+        weights = self.heatmaps.flatten(2).float().softmax(dim=2).to(self.pyramid.dtype)
         features = torch.cat([self.pyramid, self.levels[0]], dim=1)
-        return shares @ features.flatten(2).transpose(1, 2)
+        return weights @ features.flatten(2).transpose(1, 2)
 
 
 class BlazePoseEncoder(nn.Module):
-    """The network of `pose_landmark_full.tflite`, 256 px, without the last part of its mask."""
+    """The network of `pose_landmark_full.tflite`, 256 px, without the end of its mask head."""
 
     def __init__(self) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
         self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, 16))
-        # Each stage begins with a step to half the size.
+        # The first block of each stage halves the resolution.
         self.stages = nn.ModuleList((
             nn.Sequential(InvertedResidual(16, 24, 64, 3, 2), InvertedResidual(24, 24, 144, 3)),
             nn.Sequential(InvertedResidual(24, 32, 144, 5, 2), InvertedResidual(32, 32, 192, 5)),
@@ -131,7 +132,7 @@ class BlazePoseEncoder(nn.Module):
 
 
 class Separable(nn.Sequential):
-    """A 3x3 convolution of each channel, then a 1x1 one: (B, in, h, w) to (B, out, h, w)."""
+    """A depthwise 3x3 and a pointwise convolution: (B, in, h, w) to (B, out, h, w)."""
 
     def __init__(self, in_channels: int, out_channels: int, has_relu: bool = False) -> None:
         super().__init__(_conv(in_channels, in_channels, 3, groups=in_channels),
@@ -139,7 +140,7 @@ class Separable(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Wider, a convolution of each channel, narrower; a skip where the shape stays."""
+    """Expansion, depthwise convolution, projection; with a skip if the shape is kept."""
 
     def __init__(self, in_channels: int, out_channels: int, middle: int, kernel: int,
                  stride: int = 1) -> None:
@@ -156,7 +157,7 @@ class InvertedResidual(nn.Module):
 
 
 class SeparableResidual(nn.Module):
-    """A separable convolution around a skip; with a stride of 2 the skip takes maxima."""
+    """A separable convolution with a skip connection; at stride 2 the skip is a max pooling."""
 
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -169,7 +170,7 @@ class SeparableResidual(nn.Module):
         """(B, c, h, w) to (B, c, h / stride, w / stride)."""
         if self.stride == 1:
             padded, skip = features, features
-        else:  # TensorFlow's "same": the odd row and column of zeros are at the bottom right
+        else:  # TensorFlow's "same" padding: the odd row and column are at the bottom right
             padded = functional.pad(features, (0, 1, 0, 1))
             skip = functional.max_pool2d(features, 2)
         change = self.pointwise(functional.relu6(self.depthwise(padded)))

@@ -1,6 +1,8 @@
-"""Residual blocks that every part of the network is made of."""
+"""Blocks of which every part of the network is built."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +11,10 @@ from torch.nn import functional
 __all__ = ['BasicBlock', 'BottleneckBlock', 'LinearResidual', 'OutputHead', 'RunningNorm',
            'UpsamplingBlock', 'WideBlock', 'make_norm', 'make_vector_norm']
 
-# Channels that share statistics in group normalisation (the official network's number).
+# Channels per group in group normalisation, as in the official network.
 CHANNELS_PER_GROUP = 8
-# Of a batch of vectors in running statistics.
-NEW_SHARE = 0.01
+# Smallest weight of a new batch in `RunningNorm`'s statistics.
+MOMENTUM = 0.01
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:
@@ -28,30 +30,34 @@ def make_vector_norm(kind: str, channels: int) -> nn.Module:
 
 
 class RunningNorm(nn.BatchNorm1d):
-    """Batch normalisation of vectors (B, c) by its running statistics, in training too.
+    """Batch normalisation of vectors (B, c) by running statistics, also in training.
 
-    For inputs whose distribution stays as it is. A batch has one vector per person, and the
-    statistics of a dozen of them are so noisy that a regression behind them learns little.
+    For inputs whose distribution does not change. A batch has one vector per person. The
+    statistics of a dozen vectors are so noisy that a regression on them learns little.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(B, c) to (B, c)."""
         if self.training:
-            self._observe(vectors.detach().float())
+            self._update_statistics(vectors.detach().float())
         return functional.batch_norm(vectors, self.running_mean, self.running_var, self.weight,
                                      self.bias, False, 0.0, self.eps)
 
     @torch.no_grad()
-    def _observe(self, vectors: Tensor) -> None:
-        """Moves the statistics towards a batch's; the first hundred batches count alike."""
+    def _update_statistics(self, vectors: Tensor) -> None:
+        """Moves the statistics towards a batch's; the first 100 batches have equal weight."""
         self.num_batches_tracked.add_(1)
-        share = (1 / self.num_batches_tracked.float()).clamp_min(NEW_SHARE)
-        self.running_mean.lerp_(vectors.mean(dim=0), share)
-        self.running_var.lerp_((vectors - self.running_mean).square().mean(dim=0), share)
+        weight = (1 / self.num_batches_tracked.float()).clamp_min(MOMENTUM)
+        self.running_mean.lerp_(vectors.mean(dim=0), weight)
+        self.running_var.lerp_((vectors - self.running_mean).square().mean(dim=0), weight)
 
 
 class LinearResidual(nn.Module):
-    """Two linear layers around a skip (Martinez et al., ICCV 2017): (B, c) to (B, c)."""
+    """Two linear layers with a skip connection (Martinez et al., ICCV 2017)."""
 
     def __init__(self, channels: int) -> None:
         """Makes the layers, randomly initialised."""
@@ -67,27 +73,32 @@ class LinearResidual(nn.Module):
 
 
 class OutputHead(nn.Sequential):
-    """Layers of which the last computes in float32, whatever is around it.
+    """Layers of which the last one computes in float32, regardless of autocast.
 
-    In half precision a metre would be rounded to 0.5 mm (float16) or 4 mm (bfloat16), and a place
-    on the UV map to a hundredth of a texel or a tenth.
+    Half precision would round metres to 0.5 mm (float16) or 4 mm (bfloat16), and UV coordinates
+    to a hundredth or a tenth of a texel.
     """
 
+    @property
+    def last(self) -> nn.Linear | nn.Conv2d:
+        """The layer that computes in float32."""
+        return cast('nn.Linear | nn.Conv2d', self[-1])
+
     def forward(self, features: Tensor) -> Tensor:
-        """What the layers give, float32."""
+        """The output of the last layer, float32."""
         *layers, last = self
         for layer in layers:
             features = layer(features)
-        if features.dtype != torch.float32:  # a cast that changes nothing would stay in the export
+        if features.dtype != torch.float32:  # an export would keep a cast without effect
             features = features.float()
         with torch.autocast(features.device.type, enabled=False):
             return last(features)
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3, 1x1 convolutions around a half-width middle: (B, in, h, w) to (B, out, h, w).
+    """1x1, 3x3 and 1x1 convolutions, half width in the middle: (B, in, h, w) to (B, out, h, w).
 
-    The block of everything behind the encoder; the skip is a 1x1 convolution where the number of
+    All parts after the encoder use this block. The skip is a 1x1 convolution where the number of
     channels changes.
     """
 
@@ -116,10 +127,10 @@ class BottleneckBlock(nn.Module):
 class UpsamplingBlock(nn.Sequential):
     """Upsampling by two, then a `BottleneckBlock`: (B, in, h, w) to (B, out, 2 h, 2 w).
 
-    Both 1x1 convolutions of the block run before the upsampling, where there are a quarter of
-    the pixels: a convolution over single pixels commutes with an interpolation, whose weights
-    add up to one. Where pixels are only repeated the statistics of the first normalisation stay
-    too, and so do its zeros; interpolated ones are normalised afterwards, as without the swap.
+    Both 1x1 convolutions of the block run before the upsampling, on a quarter of the pixels. A
+    1x1 convolution commutes with an interpolation because the interpolation's weights sum to
+    one. Nearest upsampling only repeats pixels, so the first normalisation and its ReLU commute
+    too; with bilinear upsampling they run after it.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: str,
@@ -130,7 +141,7 @@ class UpsamplingBlock(nn.Sequential):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in, h, w) to (B, out, 2 h, 2 w)."""
-        upsample, block = self
+        upsample, block = cast(nn.Upsample, self[0]), cast(BottleneckBlock, self[1])
         change = block.conv1(features)
         if upsample.mode == 'nearest':
             change = upsample(block.relu(block.norm1(change)))
@@ -141,17 +152,17 @@ class UpsamplingBlock(nn.Sequential):
         return block.relu(change + upsample(block.skip_conv(features)))
 
     def _forward_naive(self, features: Tensor) -> Tensor:
-        """`forward` in the order of the paper, to test it against."""
+        """`forward` in the paper's order, as a reference for tests."""
         return super().forward(features)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions of ResNet-18: (B, in, h, w) to (B, width, h / stride, w / stride)."""
+    """ResNet-18's block: (B, in, h, w) to (B, width, h / stride, w / stride)."""
 
     expansion = 1
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
-        """Makes the layers; the last normalisation starts at zero, so the block as identity."""
+        """Makes the layers; the last normalisation starts at zero, the block as the identity."""
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -174,7 +185,7 @@ class WideBlock(nn.Module):
     expansion = 4
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
-        """Makes the layers; the last normalisation starts at zero, so the block as identity."""
+        """Makes the layers; the last normalisation starts at zero, the block as the identity."""
         super().__init__()
         out_channels = self.expansion * width
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)

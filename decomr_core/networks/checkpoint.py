@@ -1,7 +1,6 @@
-"""Trained networks in one file each: safetensors, with config and hashes of body and UV map.
+"""Weights files: safetensors with the network's config and the hashes of body and UV map.
 
-Strict both ways: a file is loaded into exactly the network it was saved from, on exactly the body
-and UV map it was made for, or not at all.
+Loading is strict: config, body, UV map and tensors must match the saved network exactly.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ __all__ = ['load_blazepose', 'load_classifier', 'load_network', 'load_official',
            'load_with_topology', 'official_name', 'read_metadata', 'save_checkpoint',
            'state_dict_from_official', 'tensor_problems']
 
-# Written into every file; a reader refuses other numbers.
+# Written into every file; files with another version are rejected.
 FORMAT_VERSION = 1
-# What every file says about itself; `save_checkpoint` fills these in.
+# Metadata of every file, set by `save_checkpoint`.
 OWN_KEYS = ('format_version', 'config', 'body_name', 'body_hash', 'uv_hash')
-# The one part that knows nothing of body and UV map: the same for all of them.
+# The only part that does not depend on body and UV map.
 ENCODER = 'cnet.encoder.'
 KEYS_SHOWN = 5
-# Module names of the official release -> ours, longest first where one starts another.
+# Module names of the official release -> ours; a name precedes its own prefixes.
 OFFICIAL_NAMES = {
     'CNet': {'resnet': 'cnet.encoder', 'dp_layers': 'cnet.decoder', 'dp_uv_end': 'cnet.uv_head',
              'dp_mask_end': 'cnet.mask_head'},
@@ -49,42 +48,43 @@ OFFICIAL_NAMES = {
              'uv_conv1': 'lnet.projection', 'hg': 'lnet.hourglass', 'uv_conv2': 'lnet.uv_conv',
              'decoder': 'lnet.decoder', 'uv_end': 'lnet.location_head'},
 }
-# The ImageNet classifier, which the official encoder carries along and never runs.
+# The ImageNet classifier, which the official encoder contains but never runs.
 UNUSED_OFFICIAL = 'resnet.fc.'
 
 
 def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, Any],
                     half: bool = False) -> None:
-    """Writes a network as one safetensors file; an existing file is replaced in one step.
+    """Writes a network as one safetensors file; replaces an existing file atomically.
 
     Args:
-        path: of the file.
-        network: what to save.
-        metadata: more to say about it (training, scores), each value JSON can hold.
-        half: store matrices and kernels as float16, half the size. Vectors (biases, means and
-            variances) stay float32: they are small, and variances leave float16's range.
+        path: the file to write.
+        network: the network to save.
+        metadata: additional metadata (training, scores); the values must be valid in JSON.
+        half: store matrices and kernels as float16, at half the size. Vectors (biases, means and
+            variances) stay float32: they are small, and variances exceed float16's range.
 
     Raises:
-        ValueError: a value is not finite as stored, or `metadata` uses a key of the format.
+        ValueError: a stored value is not finite, or `metadata` uses a key of the format.
     """
-    taken = set(OWN_KEYS) & set(metadata)
-    if taken:
-        raise ValueError(f'metadata uses keys of the file format: {sorted(taken)}; rename them')
+    reserved = set(OWN_KEYS) & set(metadata)
+    if reserved:
+        raise ValueError(f'metadata uses keys of the file format: {sorted(reserved)}; '
+                         'rename them')
     tensors = {key: _as_stored(key, tensor, half) for key, tensor in network.state_dict().items()}
     values = {**metadata, 'format_version': FORMAT_VERSION, 'config': network.config.to_dict(),
               'body_name': network.body_name, 'body_hash': network.body_hash,
               'uv_hash': network.uv_hash}
-    # save_file would make a file that only its owner can read, whatever the umask says.
+    # save_file would make the file readable by its owner only, regardless of the umask.
     with replacing(path) as part:
         part.write_bytes(save(tensors, {key: json.dumps(value) for key, value in values.items()}))
 
 
 def read_metadata(name_or_path: str | Path = 'rt') -> dict[str, Any]:
-    """What a weights file says about itself: `OWN_KEYS` and what else it was saved with.
+    """The metadata of a weights file: `OWN_KEYS` and the `metadata` of `save_checkpoint`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or not one of ours.
+        ValueError: the file is damaged or not a weights file of decomr.
     """
     return _read(find_weights(name_or_path))[0]
 
@@ -100,8 +100,8 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or not one of ours, or it was made for another body, UV
-            map or network.
+        ValueError: the file is damaged or not a weights file of decomr, or it belongs to another
+            body, UV map or network.
     """
     path = find_weights(name_or_path)
     metadata, tensors = _read(path)
@@ -111,14 +111,14 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     check_made_for(path, 'uv_map', metadata['uv_hash'], uv_map.hash, metadata['body_name'])
     if metadata['config'].get('preset') == 'rt' and 'encoder' not in metadata['config']:
         raise ValueError(f'{path} holds the rt network of an earlier version (128 px, ResNet), '
-                         'which this one no longer has; take the shipped weights (rt), or train '
+                         'which is no longer supported; take the shipped weights (rt), or train '
                          'again: python -m training.train --config config/train_rt.yaml')
     try:
         config = NetworkConfig.from_dict(metadata['config'])
     except (TypeError, ValueError) as error:
         raise ValueError(f'{path} was saved by another version of this package: {error}; '
                          'use that version, or train again') from error
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random state unchanged
         network = DecoMR(config, body, uv_map)
     _check_tensors(path, network.state_dict(), tensors)
     network.load_state_dict(tensors)
@@ -148,22 +148,22 @@ def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
     """Copies the weights of one part of a trained network into another network.
 
     Args:
-        network: what is changed; its other parts stay as they are.
+        network: the network to change; its other parts stay as they are.
         name_or_path: a shipped network by name, or a file from `save_checkpoint`.
-        prefix: how the names of the part's tensors begin, as in `cnet.`. Only `ENCODER` may
-            come from a network of another body or UV map.
+        prefix: prefix of the names of the part's tensors, such as `cnet.`. Only `ENCODER` may
+            come from a network for another body or UV map.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or not one of ours, the part has other sizes there, or
-            body or UV map are others.
+        ValueError: the file is damaged or not a weights file of decomr, the part has other sizes
+            there, or the body or the UV map differs.
     """
     path = find_weights(name_or_path)
     metadata, tensors = _read(path)
     if not prefix.startswith(ENCODER):
-        for kind, seen in (('body', network.body_hash), ('uv_map', network.uv_hash)):
+        for kind, own_hash in (('body', network.body_hash), ('uv_map', network.uv_hash)):
             key = 'body_hash' if kind == 'body' else 'uv_hash'
-            check_made_for(path, kind, metadata[key], seen, metadata['body_name'])
+            check_made_for(path, kind, metadata[key], own_hash, metadata['body_name'])
     problems = _copy_part(network, prefix, {
         key: tensor for key, tensor in tensors.items() if key.startswith(prefix)})
     if problems:
@@ -173,20 +173,20 @@ def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
 
 
 def load_classifier(network: DecoMR, path: str | Path) -> None:
-    """Copies the layers of an image classifier into the encoder, as the paper begins.
+    """Initialises the encoder with the layers of an image classifier, as in the paper.
 
     Args:
-        network: of the preset `paper`; its other parts stay as they are.
+        network: a network of the preset `paper`; its other parts stay as they are.
         path: state dict of torchvision's ResNet-50 (`resnet50-*.pth`). Its last layer is not used.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no state dict, or that of another network.
+        ValueError: it is not a state dict, or it belongs to another network.
     """
     state = _read_torch(path)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor)
                                                  for value in state.values()):
-        raise ValueError(f"{path} is no state dict; take torchvision's resnet50-*.pth")
+        raise ValueError(f"{path} is not a state dict; take torchvision's resnet50-*.pth")
     problems = _copy_part(network, ENCODER, {
         f'{ENCODER}{key}': tensor for key, tensor in state.items() if not key.startswith('fc.')})
     if problems:
@@ -198,27 +198,27 @@ def load_blazepose(network: DecoMR) -> None:
     """Copies the shipped weights of BlazePose into the encoder.
 
     Args:
-        network: whose encoder is `blazepose`; its other parts stay as they are.
+        network: a network with the encoder `blazepose`; its other parts stay as they are.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is damaged or holds something else.
+        FileNotFoundError: the file is missing.
+        ValueError: it is damaged or its tensors do not fit the encoder.
     """
     path = find_encoder()
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f'{path} is damaged ({error}); make it again: {ENCODER_REMEDY}'
+        raise ValueError(f'{path} is damaged ({error}); recreate it: {ENCODER_REMEDY}'
                          ) from error
     problems = _copy_part(network, ENCODER, {
         f'{ENCODER}{key}': tensor.float() for key, tensor in tensors.items()})
     if problems:
-        raise ValueError(f'{path} does not fit the encoder: {problems}; make it again: '
+        raise ValueError(f'{path} does not fit the encoder: {problems}; recreate it: '
                          f'{ENCODER_REMEDY}')
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of our `paper` network from a file of the official release.
+    """The state dict of our `paper` network, read from a file of the official release.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -226,13 +226,13 @@ def load_official(path: str | Path) -> dict[str, Tensor]:
     """
     official = _read_torch(path)
     if not isinstance(official, Mapping):
-        raise ValueError(f'{path} holds a {type(official).__name__}, expected a dict with state '
-                         f'dicts under {sorted(OFFICIAL_NAMES)}')
+        raise ValueError(f'{path} holds a {type(official).__name__}, expected a dict with the '
+                         f'state dicts {sorted(OFFICIAL_NAMES)}')
     return state_dict_from_official(official)
 
 
 def _copy_part(network: DecoMR, prefix: str, part: Mapping[str, Tensor]) -> str:
-    """Sets the tensors whose names begin so, or says what keeps these from being all of them."""
+    """Copies a part if it fits; returns the problems of `tensor_problems`, empty if none."""
     state = network.state_dict()
     problems = tensor_problems({key: tensor for key, tensor in state.items()
                                 if key.startswith(prefix)}, part)
@@ -242,29 +242,29 @@ def _copy_part(network: DecoMR, prefix: str, part: Mapping[str, Tensor]) -> str:
 
 
 def _read_torch(path: str | Path) -> Any:
-    """What a PyTorch file holds; nothing in it is run."""
+    """The content of a PyTorch file; executes no code from it."""
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except OSError:
         raise
     except Exception as error:
-        # Damaged files raise almost anything; all of it means the same to the user, and
-        # PyTorch's own text proposes to read them unsafely.
+        # Damaged files raise many types of errors, which mean the same to the user. PyTorch's
+        # own text suggests unsafe loading.
         raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely '
                          f'({type(error).__name__}); download it again') from error
 
 
 def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The state dict of our `paper` network from an official checkpoint.
+    """The state dict of our `paper` network, from an official checkpoint.
 
     Args:
-        official: the state dicts under `CNet` and `LNet`.
+        official: the state dicts `CNet` and `LNet`.
 
     Returns:
-        The same tensors under our names, without the classifier that is never used.
+        The same tensors under our names, without the unused classifier.
 
     Raises:
-        ValueError: a network is missing or a key is not the official network's.
+        ValueError: a network is missing or a key is unknown.
     """
     missing = set(OFFICIAL_NAMES) - set(official)
     if missing:
@@ -281,16 +281,16 @@ def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> di
             module, _, rest = str(key).partition('.')
             if not isinstance(tensor, Tensor):
                 raise ValueError(f'{network} of the official checkpoint holds a '
-                                 f'{type(tensor).__name__} as {key!r}, expected tensors alone')
+                                 f'{type(tensor).__name__} as {key!r}, expected only tensors')
             if module not in names:
-                raise ValueError(f'{network} of the official checkpoint has a key {key!r} of no '
-                                 f'known module; known: {sorted(names)}')
+                raise ValueError(f'{network} of the official checkpoint has a key {key!r} of an '
+                                 f'unknown module; known: {sorted(names)}')
             renamed[f'{names[module]}.{rest}'] = tensor
     return renamed
 
 
 def official_name(key: str) -> str:
-    """What the official release calls a tensor of ours, with the network's name in front."""
+    """The official release's name of one of our tensors, prefixed with the network's name."""
     for network, names in OFFICIAL_NAMES.items():
         for official, ours in names.items():
             if key.startswith(f'{ours}.'):
@@ -298,11 +298,11 @@ def official_name(key: str) -> str:
     return key
 
 
-def tensor_problems(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> str:
-    """What keeps tensors from being those of a network: names and shapes; empty if nothing."""
-    missing, unknown = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
-    reshaped = sorted(key for key in set(wanted) & set(seen)
-                      if wanted[key].shape != seen[key].shape)
+def tensor_problems(expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
+    """Lists tensors that are missing, unknown or of another shape; empty if all fit."""
+    missing, unknown = sorted(set(expected) - set(loaded)), sorted(set(loaded) - set(expected))
+    reshaped = sorted(key for key in set(expected) & set(loaded)
+                      if expected[key].shape != loaded[key].shape)
     return '; '.join(
         f'{len(keys)} {what} ({", ".join(keys[:KEYS_SHOWN])}'
         f'{", ..." if len(keys) > KEYS_SHOWN else ""})'
@@ -316,7 +316,7 @@ def _as_stored(key: str, tensor: Tensor, half: bool) -> Tensor:
         stored = stored.half()
     if not stored.isfinite().all():
         size = tensor.detach().abs().max().item()
-        raise ValueError(f'{key} holds values up to {size:g}, not finite as '
+        raise ValueError(f'{key} holds values up to {size:g}, which are not finite as '
                          f'{stored.dtype}; the training diverged: take an earlier checkpoint')
     return stored
 
@@ -329,20 +329,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path} is damaged or no weights file ({error}); {remedy}') from error
+        raise ValueError(f'{path} is damaged or not a weights file ({error}); {remedy}'
+                         ) from error
     missing = set(OWN_KEYS) - set(metadata)
     if missing:
-        raise ValueError(f'{path} is no DecoMR weights file: it does not say {sorted(missing)}; '
-                         f'{remedy}')
+        raise ValueError(f'{path} is not a DecoMR weights file: its metadata lacks '
+                         f'{sorted(missing)}; {remedy}')
     if metadata['format_version'] != FORMAT_VERSION:
         raise ValueError(f"{path} has format version {metadata['format_version']}, this package "
                          f'reads {FORMAT_VERSION}; install the matching version')
     return metadata, tensors
 
 
-def _check_tensors(path: Path, wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
-    problems = tensor_problems(wanted, seen)
+def _check_tensors(path: Path, expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]
+                   ) -> None:
+    problems = tensor_problems(expected, loaded)
     if problems:
-        raise ValueError(f'the tensors in {path} do not fit its config: {problems}; '
-                         'it was saved by another version of this package: use that version, or '
-                         'train again')
+        raise ValueError(f'the tensors in {path} do not fit its config: {problems}; another '
+                         'version of this package saved it: use that version, or train again')

@@ -1,4 +1,4 @@
-"""CNet, the correspondence network (paper section 3.3): image to IUV image and features."""
+"""CNet, the correspondence network (paper section 3.3): images to IUV images and features."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ from decomr_core.networks.blocks import (
 
 __all__ = ['CNet']
 
-# Channels that the last feature map is squeezed to before it is flattened.
+# Channels of the last feature map after squeezing, before it is flattened.
 SQUEEZED_CHANNELS = 64
-# Of the matrix from BlazePose's summary to the global feature, which would have 2 million weights.
+# Rank of the matrix from BlazePose's summary to the global feature; at full rank it would have
+# 2 million weights.
 SUMMARY_RANK = 256
 
 
 class CNet(nn.Module):
-    """An encoder, a decoder up to 1/4 of the crop, and two dense outputs."""
+    """An encoder, a decoder up to 1/4 of the crop's resolution, and two dense output heads."""
+
+    image_mean: Tensor
+    image_std: Tensor
+    encoder: BlazePoseEncoder | ResNetEncoder
+    decoder: GridDecoder | SkipDecoder
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
@@ -47,7 +53,7 @@ class CNet(nn.Module):
         self.mask_head = _make_dense_head(config, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the pixels say, before anything is carried to UV space.
+        """Image-space outputs, before the warp to UV space.
 
         Args:
             images: (B, 3, S, S) RGB normalised.
@@ -60,7 +66,7 @@ class CNet(nn.Module):
             images = denormalize_images(images, (self.image_mean, self.image_std))
             grids, summary = self.encoder(images).for_decoder()
             global_features = self.global_head(summary)
-            # The dense outputs are not to change what poses the mesh.
+            # Dense losses must not change the features that pose the mesh.
             local_features = self.decoder(grids, global_features.detach())
         else:
             skips = self.encoder(images)
@@ -71,7 +77,7 @@ class CNet(nn.Module):
 
 
 class SkipDecoder(nn.ModuleList):
-    """Upsampling blocks from the last features of a ResNet, adding the earlier ones."""
+    """Upsampling blocks from a ResNet's last features, with skips from the earlier stages."""
 
     def __init__(self, config: NetworkConfig) -> None:
         """Makes the layers, randomly initialised."""
@@ -89,10 +95,10 @@ class SkipDecoder(nn.ModuleList):
 
 
 class GridDecoder(nn.Module):
-    """What BlazePose knows on four grids, and of the whole crop, mixed from coarse to fine.
+    """Fuses BlazePose's four grids and the global feature from coarse to fine.
 
-    The encoder's own feature pyramid is a part of the finest grid. It was made to draw landmarks
-    in 48 channels; which texel of the surface a pixel shows takes more of what the encoder knows.
+    The finest grid includes the encoder's own feature pyramid. That pyramid has only 48 channels,
+    trained for landmarks; predicting a pixel's texel takes more of the encoder's features.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -101,8 +107,8 @@ class GridDecoder(nn.Module):
         channels, norm = config.decoder_channels, config.norm
         self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in GRID_CHANNELS)
         self.laterals = nn.ModuleList(
-            nn.Conv2d(size, wanted, kernel_size=1)
-            for size, wanted in zip(GRID_CHANNELS, channels, strict=True))
+            nn.Conv2d(grid, own, kernel_size=1)
+            for grid, own in zip(GRID_CHANNELS, channels, strict=True))
         self.of_crop = nn.Linear(config.global_features, channels[-1])
         self.coarsest = nn.Sequential(
             *(BottleneckBlock(channels[-1], channels[-1], norm) for _ in range(2)))
@@ -113,12 +119,12 @@ class GridDecoder(nn.Module):
 
     def forward(self, grids: tuple[Tensor, ...], global_features: Tensor) -> Tensor:
         """Grids of `BlazePoseFeatures.for_decoder` and (B, G) to (B, C, h, w)."""
-        sides = [lateral(norm(grid)) for lateral, norm, grid in
+        skips = [lateral(norm(grid)) for lateral, norm, grid in
                  zip(self.laterals, self.norms, grids, strict=True)]
-        features = functional.relu(sides[-1] + self.of_crop(global_features)[..., None, None])
+        features = functional.relu(skips[-1] + self.of_crop(global_features)[..., None, None])
         features = self.coarsest(features)
         for level in reversed(range(len(self.blocks))):
-            features = self.blocks[level](self.up_layers[level](features) + sides[level])
+            features = self.blocks[level](self.up_layers[level](features) + skips[level])
         return features
 
 
@@ -145,7 +151,7 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
 
 
 def _make_summary_head(config: NetworkConfig) -> nn.Sequential:
-    """What BlazePose knows of the whole crop, (B, summary), to (B, G)."""
+    """BlazePose's summary of the crop, (B, `SUMMARY_SIZE`), to (B, G)."""
     size = config.global_features
     return nn.Sequential(
         RunningNorm(SUMMARY_SIZE), nn.Linear(SUMMARY_SIZE, SUMMARY_RANK, bias=False),

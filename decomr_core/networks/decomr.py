@@ -26,19 +26,21 @@ __all__ = ['DecoMR']
 
 
 class DecoMR(nn.Module):
-    """Image crops to IUV images, meshes and weak cameras.
+    """Image crops to IUV images, meshes and weak-perspective cameras.
 
-    What follows from the body and its UV map (reference map, joint regressor, sampling tables)
-    is kept in buffers that the state dict leaves out; a checkpoint names both by hash instead.
+    Tensors derived from the body and its UV map (reference map, joint regressor, sampling tables)
+    are non-persistent buffers; a checkpoint records the hashes of body and UV map instead.
 
     Attributes:
         config: the sizes of this network.
-        body_name, body_hash, uv_hash: which body and UV map it was made for.
+        body_name, body_hash, uv_hash: the body and the UV map it was made for.
         location_mapper: vertices to location maps of R texels and back.
-        surface_detail: what vertices read from the map get from the template, or None.
+        surface_detail: adds the template's detail to vertices read from the map, or None.
         joint_regressor: (J, V).
-        warp_form: how the warp is computed, one of `WARP_FORMS`; what comes out is the same.
+        warp_form: how the warp is computed, one of `WARP_FORMS`; all give the same result.
     """
+
+    joint_regressor: Tensor
 
     def __init__(self, config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> None:
         """Makes the layers, randomly initialised."""
@@ -68,15 +70,15 @@ class DecoMR(nn.Module):
         Args:
             images: (B, 3, S, S) RGB normalised.
             guide_iuv: (B, 3, h, w) IUV image that guides the warp instead of the predicted one,
-                for training and for comparisons.
+                for training and comparisons.
 
         Returns:
-            IUV image, vertices, joints, camera and location map as `NetworkOutput` says.
+            IUV image, vertices, joints, camera and location map; see `NetworkOutput`.
         """
         return self.predict_mesh(images, *self.predict_iuv(images), guide_iuv)
 
     def predict_iuv(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """CNet alone, as the first stage of the training runs it.
+        """Runs CNet only, as in the first stage of training.
 
         Args:
             images: (B, 3, S, S) RGB normalised.
@@ -88,26 +90,26 @@ class DecoMR(nn.Module):
 
     def predict_mesh(self, images: Tensor, iuv: Tensor, local_features: Tensor,
                      global_features: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
-        """What comes behind `predict_iuv`, whose results it takes; see `forward`."""
+        """Runs the part after `predict_iuv`, with its results as inputs; see `forward`."""
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
-        if self.alignment is not None:
+        if self.alignment is not None and self.lnet.posed_head is not None:
             location_map = self.alignment(location_map, uv_features, camera,
-                                          self.lnet.posed_head[-1].weight)
+                                          self.lnet.posed_head.last.weight)
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 
     def read_surface(self, location_map: Tensor) -> tuple[Tensor, Tensor]:
         """A location map (B, 3, R, R) to vertices (B, V, 3) and joints (B, J, 3), metres."""
-        with torch.autocast(location_map.device.type, enabled=False):  # mm need float32
+        with torch.autocast(location_map.device.type, enabled=False):  # float32 for mm accuracy
             vertices = self.location_mapper.vertices_from_location_map(location_map)
             if self.surface_detail is not None:
                 vertices = self.surface_detail(vertices)
             return vertices, self.joint_regressor @ vertices
 
     def _warp(self, images: Tensor, local_features: Tensor, guide_iuv: Tensor) -> Tensor | None:
-        """What `lnet_input` says of the image, on the UV grid: (B, C + 3, r, r), or None."""
+        """The image features of `lnet_input` on the UV grid: (B, C + 3, r, r), or None."""
         if not self.config.warped_channels:
             return None
         is_raw = self.config.lnet_input == 'raw+global'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,9 +20,9 @@ from decomr_core.uv.warp import WARP_CHANNELS, reprojection_error
 
 __all__ = ['Hourglass', 'LNet', 'TexelProjection']
 
-# Channels of the reference map: a point in metres.
+# Channels of the reference map: x, y, z in metres.
 POINT_CHANNELS = 3
-# How far a posed reference map is from the pixels: crop x and y.
+# Channels of the reprojection error of a posed reference map: crop x and y.
 ERROR_CHANNELS = 2
 LEAKY_SLOPE = 0.2
 
@@ -30,10 +32,14 @@ class LNet(nn.Module):
 
     Attributes:
         reference_map: (1, 3, r, r) location map of the template, root frame, metres.
-        reference_location_map: (1, 3, R, R) the same at full resolution, which a residual
-            network adds to its output; zeros elsewhere.
-        default_camera: (3,) what a camera output of zero stands for.
+        reference_location_map: (1, 3, R, R) the same at full resolution. A residual network adds
+            it to its output; for other networks it is zero.
+        default_camera: (3,) the camera for an output of zero.
     """
+
+    reference_map: Tensor
+    reference_location_map: Tensor
+    default_camera: Tensor
 
     def __init__(self, config: NetworkConfig, reference_map: Tensor,
                  reference_location_map: Tensor) -> None:
@@ -67,19 +73,20 @@ class LNet(nn.Module):
             BottleneckBlock(config.uv_channels[-1], config.head_channels, config.norm),
             nn.Conv2d(config.head_channels, POINT_CHANNELS, kernel_size=1))
         if config.is_residual:
-            corrections = [] if self.correction_head is None else [self.correction_head[-1]]
-            for last in (self.location_head[-1], self.camera_head[-1], *corrections):
-                nn.init.zeros_(last.bias)
+            corrections = [] if self.correction_head is None else [self.correction_head.last]
+            for last in (self.location_head.last, self.camera_head.last, *corrections):
+                if last.bias is not None:
+                    nn.init.zeros_(last.bias)
                 nn.init.normal_(last.weight, std=1e-3)
 
     def forward(self, uv_features: Tensor | None,
                 global_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the surface is.
+        """Predicts the surface and the camera.
 
         Args:
-            uv_features: (B, C + 3, r, r) from the warp; None where `lnet_input` has none.
-            global_features: (B, G) from CNet; the camera alone sees it where `lnet_input` leaves
-                it out.
+            uv_features: (B, C + 3, r, r) from the warp; None if `lnet_input` has none.
+            global_features: (B, G) from CNet; only the camera head uses it if `lnet_input`
+                does not name it.
 
         Returns:
             `location_map` (B, 3, R, R), float32, metres, root frame, and `camera` (B, 3),
@@ -88,25 +95,26 @@ class LNet(nn.Module):
         code = None if self.global_head is None else self.global_head(global_features)
         change, camera = self.pose(global_features)
         reference_map, location_map = self.reference_map, self.reference_location_map
-        if change is not None:
+        if change is not None and uv_features is not None:  # a posed network has UV features
             reference_map, location_map = reference_map + change, location_map + change
             uv_features = torch.cat(
                 [uv_features, reprojection_error(uv_features, reference_map, camera)], dim=1)
         features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
-        if self.correction_head is not None:
-            location_map = location_map + self._components_of(self.correction_head(coarsest))
+        if self.correction_head is not None and self.posed_head is not None:
+            location_map = location_map + self._map_change(
+                self.correction_head(coarsest), self.posed_head.last.weight)
         features = self.decoder(self.uv_conv(features))
         return self.location_head(features) + location_map, camera
 
     def pose(self, global_features: Tensor) -> tuple[Tensor | None, Tensor]:
-        """What the global feature says of the surface by itself.
+        """Pose and camera from the global feature alone.
 
         Args:
             global_features: (B, G) from CNet.
 
         Returns:
-            change of the reference map (B, 3, r, r), metres, None where the preset has no pose
-            components; `camera` (B, 3) as `forward` returns it.
+            Change of the reference map (B, 3, r, r), metres, None if the preset has no pose
+            components; `camera` (B, 3) as in `forward`.
         """
         camera = self.camera_head(global_features) + self.default_camera
         if self.posed_head is None:
@@ -114,10 +122,10 @@ class LNet(nn.Module):
         change = self.posed_head(global_features)
         return change.reshape(-1, *self.reference_map.shape[1:]), camera
 
-    def _components_of(self, amounts: Tensor) -> Tensor:
-        """Amounts of the pose components (B, K) to what they change of the map (B, 3, r, r)."""
-        with torch.autocast(amounts.device.type, enabled=False):
-            change = functional.linear(amounts, self.posed_head[-1].weight)
+    def _map_change(self, coefficients: Tensor, components: Tensor) -> Tensor:
+        """Coefficients (B, K) of components (3 r r, K) to a change of the map (B, 3, r, r)."""
+        with torch.autocast(coefficients.device.type, enabled=False):
+            change = functional.linear(coefficients, components)
         return change.reshape(-1, *self.reference_map.shape[1:])
 
 
@@ -125,8 +133,8 @@ class TexelProjection(nn.Sequential):
     """1x1 convolutions over [UV features, global code, reference map] of every texel.
 
     The code is the same at every texel, so its part of the first convolution is one small matrix
-    product instead of a convolution over copies of it. Features or code are left out, with their
-    weights, where `lnet_input` says so.
+    product instead of a convolution over copies. UV features or code, with their weights, are
+    absent if `lnet_input` does not name them.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -144,28 +152,28 @@ class TexelProjection(nn.Sequential):
             layers.append(nn.Conv2d(before, after, kernel_size=1))
         super().__init__(*layers)
 
-    def forward(self, uv_features: Tensor | None, code: Tensor | None,
-                reference_map: Tensor) -> Tensor:
+    def forward(self, uv_features: Tensor | None,  # type: ignore[override]  # three inputs
+                code: Tensor | None, reference_map: Tensor) -> Tensor:
         """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, first hourglass size, r, r)."""
-        first = self[0]
-        # Slices, not split: the ONNX exporter folds these into weights of their own.
+        first = cast(nn.Conv2d, self[0])
+        # Slices, not split: the ONNX exporter folds slices into separate weights.
         code_at = self.num_uv_features
         reference_at = code_at + self.num_code
-        of_uv, of_code, of_reference = (first.weight[:, :code_at],
-                                        first.weight[:, code_at:reference_at],
-                                        first.weight[:, reference_at:])
-        features = functional.conv2d(reference_map, of_reference, first.bias)
+        uv_weight, code_weight, reference_weight = (first.weight[:, :code_at],
+                                                    first.weight[:, code_at:reference_at],
+                                                    first.weight[:, reference_at:])
+        features = functional.conv2d(reference_map, reference_weight, first.bias)
         if uv_features is not None:
-            features = functional.conv2d(uv_features, of_uv) + features
+            features = functional.conv2d(uv_features, uv_weight) + features
         if code is not None:
-            features = features + functional.conv2d(code[..., None, None], of_code)
+            features = features + functional.conv2d(code[..., None, None], code_weight)
         for layer in list(self)[1:]:
             features = layer(features)
         return features
 
 
 class Hourglass(nn.Module):
-    """Down to coarser UV grids and back, adding what was there at each level on the way."""
+    """Downsampling to coarser UV grids and upsampling with skips from each level."""
 
     def __init__(self, channels: tuple[int, ...], norm: str) -> None:
         """Makes one level per entry after the first of `channels`."""
@@ -179,7 +187,7 @@ class Hourglass(nn.Module):
             UpsamplingBlock(coarse, fine, norm) for fine, coarse in pairs)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, c, r, r) to the same shape, and to the coarsest features on the way."""
+        """(B, c, r, r) to features of the same shape and the features of the coarsest level."""
         skips = []
         for down in self.down_layers:
             skips.append(features)
@@ -191,7 +199,7 @@ class Hourglass(nn.Module):
 
 
 def _make_posed_head(config: NetworkConfig) -> OutputHead | None:
-    """(B, G) to a change of the reference map (B, 3 r r), or None where the preset has none."""
+    """(B, G) to a change of the reference map (B, 3 r r); None without pose components."""
     if not config.is_posed:
         return None
     return OutputHead(
@@ -202,7 +210,7 @@ def _make_posed_head(config: NetworkConfig) -> OutputHead | None:
 
 
 def _make_correction_head(config: NetworkConfig) -> OutputHead | None:
-    """The hourglass's coarsest features to amounts of the pose components (B, K), or None."""
+    """The hourglass's coarsest features to coefficients of the pose components (B, K)."""
     if not config.is_posed:
         return None
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)

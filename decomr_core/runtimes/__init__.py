@@ -1,6 +1,6 @@
-"""What runs the network: images in, `NetworkOutput` out, the same for every runtime.
+"""Runtimes: images in, `NetworkOutput` out, with one interface for all engines.
 
-`decomr_core.estimation.loading` loads one.
+`decomr_core.estimation.loading` loads a runtime.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ RUNTIMES = {
     'onnxruntime': ('onnxruntime', 'pip install onnxruntime'),
     'tensorrt': ('tensorrt', 'pip install tensorrt cuda-python'),
 }
-"""By name: the Python module that it needs, and how to install it."""
+"""The required Python module of each runtime, and the command that installs it."""
 
 DEFAULT_RUNTIME = 'openvino'
-"""The fastest one on a CPU."""
+"""The fastest runtime on a CPU."""
 
 
 class Runtime(Protocol):
-    """A network that is ready to run.
+    """A loaded network.
 
     Attributes:
-        name: as in `RUNTIMES`.
-        precision: of the arithmetic, `f32`, `tf32`, `bf16` or `fp16`.
+        name: name of the runtime in `RUNTIMES`.
+        precision: numeric precision, `f32`, `tf32`, `bf16` or `fp16`.
         crop_size: S, px.
-        topology: of the body whose vertices come out.
+        topology: topology of the output meshes.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Runtime(Protocol):
             images: (B, S, S, 3) uint8 RGB; B is at least 1.
 
         Returns:
-            numpy arrays, float32.
+            NumPy arrays, float32.
         """
 
 
@@ -61,10 +61,10 @@ def available_runtimes() -> list[str]:
 
 
 def check_runtime(name: str) -> None:
-    """Raises an error unless there is a runtime of this name and it is installed.
+    """Checks that a runtime exists and is installed.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such runtime.
         RuntimeError: it is not installed.
     """
     if name not in RUNTIMES:
@@ -77,13 +77,13 @@ def check_runtime(name: str) -> None:
 
 
 def check_crops(images: np.ndarray, crop_size: int) -> None:
-    """Raises an error unless the crops are (B, S, S, 3) uint8 and there is one at least.
+    """Checks that the crops are (B, S, S, 3) uint8 with at least one crop.
 
     Raises:
-        ValueError: they are not; says what they are.
+        ValueError: they are not; the message gives shape or type.
     """
     check_shape('images', images, (None, crop_size, crop_size, 3))
     if images.dtype != np.uint8:
         raise ValueError(f'images have type {images.dtype}, expected uint8 RGB in [0, 255]')
     if len(images) == 0:
-        raise ValueError('images are an empty batch, expected one crop at least')
+        raise ValueError('images are an empty batch, expected at least one crop')

@@ -1,6 +1,6 @@
-"""Batches of a few sizes: on a GPU each size is prepared at start-up, and smaller ones filled up.
+"""Batch sizes: on a GPU a few sizes are prepared at start-up, and batches are padded to them.
 
-A new number of people in the image then costs nothing in the middle of a video.
+A change of the number of people in a video then causes no delay.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 __all__ = ['DEFAULT_MAX_PEOPLE', 'batch_sizes', 'batches']
 
 DEFAULT_MAX_PEOPLE = 4
-"""People per batch unless it is said; more people run in several batches."""
+"""Default of the largest batch; more people run in several batches."""
 
 
 def batch_sizes(max_people: int) -> list[int]:
-    """The sizes that batches are filled up to: powers of two, and the largest batch.
+    """The sizes to which batches are padded: powers of two, and the largest batch.
 
     Args:
-        max_people: of the largest batch.
+        max_people: the largest batch.
 
     Returns:
-        Ascending.
+        Ascending sizes.
 
     Raises:
         ValueError: the largest batch is empty.
@@ -34,11 +34,11 @@ def batch_sizes(max_people: int) -> list[int]:
 
 
 def batches(images: np.ndarray, sizes: Sequence[int]) -> Iterator[tuple[np.ndarray, int]]:
-    """Parts of a batch, each with the size that it is to be filled up to.
+    """Splits a batch into parts, each with the size to which it must be padded.
 
     Args:
         images: (B, ...).
-        sizes: ascending, as from `batch_sizes`; no part is larger than the last.
+        sizes: ascending sizes from `batch_sizes`; no part is larger than the last one.
     """
     for start in range(0, len(images), sizes[-1]):
         part = images[start:start + sizes[-1]]

@@ -1,6 +1,6 @@
-"""What the TensorRT runtime needs of CUDA: a GPU, memory, a stream, graphs. No PyTorch.
+"""CUDA for the TensorRT runtime: GPU, memory, stream, graphs. Without PyTorch.
 
-Everything here lives as long as the Python object that holds it.
+Each resource is freed together with its Python object.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Gpu:
     """A GPU of this machine.
 
     Attributes:
-        index: as CUDA counts them.
-        name: as the driver says it.
-        compute_capability: as `8.7`.
+        index: CUDA index.
+        name: name from the driver.
+        compute_capability: such as `8.7`.
     """
 
     index: int
@@ -45,24 +45,24 @@ class Gpu:
 
 
 def find_gpu(index: int = 0) -> Gpu:
-    """Chooses a GPU for this thread.
+    """Finds a GPU and makes it the current one of this thread.
 
     Args:
-        index: as CUDA counts them.
+        index: CUDA index.
 
     Raises:
-        RuntimeError: CUDA sees none.
-        ValueError: CUDA sees some, but not this one.
+        RuntimeError: CUDA finds no GPU.
+        ValueError: CUDA finds GPUs, but not this one.
     """
     try:
         count, reason = _checked(cudart.cudaGetDeviceCount()), 'CUDA counts 0'
-    except RuntimeError as error:  # older bindings raise one of their own without a driver
+    except RuntimeError as error:  # older bindings raise their own error without a driver
         count, reason = 0, str(error)
     if not count:
         raise RuntimeError('the runtime tensorrt needs an NVIDIA GPU with its driver, but there '
                            f'is none ({reason}); on a CPU use the runtime openvino')
     if not 0 <= index < count:
-        raise ValueError(f'GPU {index} was asked for, but CUDA sees {count} (0 to {count - 1})')
+        raise ValueError(f'GPU {index} was requested, but CUDA finds {count} (0 to {count - 1})')
     use_gpu(index)
     properties: cudart.cudaDeviceProp = _checked(cudart.cudaGetDeviceProperties(index))
     return Gpu(index, properties.name.split(b'\0')[0].decode(),
@@ -75,39 +75,39 @@ def use_gpu(index: int) -> None:
 
 
 def mebibytes(size: int) -> str:
-    """A number of bytes for a reader."""
+    """A number of bytes as text in MiB."""
     return f'{math.ceil(size / 2**20)} MiB'
 
 
 def memory_of_gpu(index: int) -> tuple[int, int]:
-    """How many bytes of a GPU are free, and how many it has."""
+    """Free and total memory of a GPU, bytes."""
     use_gpu(index)
     return _checked(cudart.cudaMemGetInfo())
 
 
 def free_memory_text() -> str:
-    """How much memory of the current GPU is free, for an error."""
+    """Free memory of the current GPU, as text for an error."""
     free, total = _checked(cudart.cudaMemGetInfo())
     return f'{mebibytes(free)} of {mebibytes(total)} are free'
 
 
 class DeviceMemory:
-    """Memory of the GPU.
+    """Memory on the GPU.
 
     Attributes:
-        address: of the first byte, on the GPU.
-        size: bytes.
+        address: address of the first byte on the GPU.
+        size: size in bytes.
     """
 
     def __init__(self, size: int, purpose: str) -> None:
-        """Allocates it.
+        """Allocates the memory.
 
         Args:
-            size: bytes.
-            purpose: what it is for, for the error.
+            size: size in bytes.
+            purpose: purpose of the memory, for the error.
 
         Raises:
-            RuntimeError: there is not that much.
+            RuntimeError: the GPU is out of memory.
         """
         error, address = cudart.cudaMalloc(max(1, size))
         if error == cudart.cudaError_t.cudaErrorMemoryAllocation:
@@ -120,23 +120,23 @@ class DeviceMemory:
 
 
 class Buffer:
-    """An array on the GPU with its copy in page-locked host memory, so that copies need no wait.
+    """An array on the GPU with a copy in page-locked host memory, for asynchronous transfers.
 
     Attributes:
-        host: the copy on the host, shaped as asked for.
-        address: of the first byte, on the GPU.
+        host: the copy on the host.
+        address: address of the first byte on the GPU.
     """
 
     def __init__(self, shape: Sequence[int], dtype: DTypeLike, purpose: str) -> None:
         """Allocates both.
 
         Args:
-            shape: the first axis counts what is copied.
-            dtype: of the elements.
-            purpose: what it is for, for the error.
+            shape: shape of the array; rows of the first axis are transferred.
+            dtype: type of the elements.
+            purpose: purpose of the memory, for the error.
 
         Raises:
-            RuntimeError: the GPU or the host has not that much memory.
+            RuntimeError: the GPU or the host is out of memory.
         """
         size = math.prod(shape) * np.dtype(dtype).itemsize
         self._memory = DeviceMemory(size, purpose)
@@ -149,7 +149,8 @@ class Buffer:
         self._pinned = int(_checked((error, pinned)))
         weakref.finalize(self, cudart.cudaFreeHost, self._pinned)
         memory = (ctypes.c_uint8 * size).from_address(self._pinned)
-        self.host = np.frombuffer(memory, dtype).reshape(shape)
+        # A ctypes array is a buffer, which the stub of frombuffer does not know.
+        self.host = np.frombuffer(memory, dtype).reshape(shape)  # type: ignore[call-overload]
         self._row_size = size // shape[0]
 
     def upload(self, stream: Stream, count: int) -> None:
@@ -166,10 +167,10 @@ class Buffer:
 
 
 class Graph:
-    """Work that was recorded once and is launched whole."""
+    """A recorded CUDA graph, launched as a whole."""
 
     def __init__(self, graph: Any) -> None:
-        """Makes a recorded graph ready; the recording itself is not needed any more."""
+        """Instantiates a recorded graph and destroys the recording."""
         try:
             self.handle = _checked(cudart.cudaGraphInstantiate(graph, 0))
         finally:
@@ -178,43 +179,43 @@ class Graph:
 
 
 class Stream:
-    """A queue of work that waits for no other queue.
+    """A non-blocking CUDA stream.
 
     Attributes:
-        handle: of the stream, as a number.
+        handle: handle of the stream, as an integer.
     """
 
     def __init__(self) -> None:
-        """Makes a stream on the current GPU."""
+        """Creates a stream on the current GPU."""
         stream = _checked(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
         self.handle = int(stream)
         weakref.finalize(self, cudart.cudaStreamDestroy, stream)
 
     def synchronize(self) -> None:
-        """Waits until everything in the queue is done."""
+        """Waits until all work in the stream is done."""
         _checked(cudart.cudaStreamSynchronize(self.handle))
 
     def launch(self, graph: Graph) -> None:
-        """Appends recorded work."""
+        """Enqueues a graph."""
         _checked(cudart.cudaGraphLaunch(graph.handle, self.handle))
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        """Records what a function appends, instead of doing it.
+        """Records the work that a function enqueues, without executing it.
 
         Args:
-            work: appends to this stream.
+            work: enqueues work on this stream.
 
         Raises:
-            CudaError: something in it cannot be recorded.
+            CudaError: the work cannot be recorded.
         """
-        # Recorded for this thread alone: what other threads do on the GPU does not spoil it.
+        # Thread-local, so that other threads' work on the GPU does not break the capture.
         mode = cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         _checked(cudart.cudaStreamBeginCapture(self.handle, mode))
         try:
             work()
         except BaseException:
             cudart.cudaStreamEndCapture(self.handle)
-            cudart.cudaGetLastError()  # or the next call of somebody else would report it
+            cudart.cudaGetLastError()  # clears the error, which a later call would report
             raise
         recorded = cudart.cudaStreamEndCapture(self.handle)
         cudart.cudaGetLastError()
@@ -222,7 +223,7 @@ class Stream:
 
 
 def _checked(returned: tuple) -> Any:
-    """The results of a CUDA call without their error code.
+    """Checks the error code of a CUDA call and returns its results.
 
     Raises:
         CudaError: the code is an error.

@@ -1,4 +1,4 @@
-"""The files of one exported network, as the runtimes read them."""
+"""The files of one exported network, read by the runtimes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from decomr_core.uv.topology import Topology
 __all__ = ['EXPORT_VERSION', 'INPUT_NAME', 'OUTPUT_NAMES', 'TARGETS', 'ExportedModel']
 
 EXPORT_VERSION = 3
-"""Raised whenever what an export writes changes, so that older ones are made again."""
+"""Increased when the content of exports changes, so that older exports are recreated."""
 
 INPUT_NAME = 'images'
 OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
-"""The graph's input (B, S, S, 3) uint8 RGB, and its outputs as in `NetworkOutput`."""
+"""The graph's input (B, S, S, 3) uint8 RGB, and its outputs, see `NetworkOutput`."""
 
 TARGETS = ('cpu', 'tensorrt')
-"""What an export is for: the CPU's engines, or TensorRT, whose graph needs no plugin."""
+"""Targets of an export: the CPU's engines, or TensorRT with a graph that needs no plugin."""
 
 INFO_TYPES = {'crop_size': int, 'body_name': str, 'body_hash': str, 'uv_hash': str,
               'target': str, 'parity': dict, 'passes_bf16': bool, 'passes_fp16': bool}
-"""What is read of `info.json`; it holds more, for people."""
+"""The entries of `info.json` that are read; the others are informative."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class ExportedModel:
     """The files of one exported network.
 
     Attributes:
-        folder: holds `model.onnx`, `topology.npz` and `info.json`; for the CPU `model.xml` and
-            `.bin` (OpenVINO); for TensorRT `model_fp16.onnx` where it passed its limit.
+        folder: contains `model.onnx`, `topology.npz` and `info.json`; for the CPU also
+            `model.xml` and `.bin` (OpenVINO); for TensorRT `model_fp16.onnx` if it passed its
+            limit.
         crop_size: S, px.
-        topology: of the body it was trained for.
-        info: everything in `info.json`: config, hashes, versions, measured parity.
+        topology: topology of the body for which the network was trained.
+        info: the content of `info.json`: config, hashes, versions, measured parity.
     """
 
     folder: Path
@@ -60,24 +61,24 @@ class ExportedModel:
             raise ValueError(_damage(folder, error)) from error
 
     def damage(self, reason: object) -> str:
-        """What to tell if a file turns out to be damaged."""
+        """The error message for a damaged file."""
         return _damage(self.folder, reason)
 
     def check_names(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-        """Refuses a graph of another network.
+        """Checks the names of a graph's inputs and outputs.
 
         Args:
-            inputs: the names of its inputs, as an engine read them from the file.
-            outputs: the names of its outputs.
+            inputs: names of the inputs, as read by an engine.
+            outputs: names of the outputs.
 
         Raises:
-            ValueError: they are not those of an export.
+            ValueError: an expected name is missing.
         """
-        for what, seen, expected in (('inputs', set(inputs), {INPUT_NAME}),
-                                     ('outputs', set(outputs), set(OUTPUT_NAMES))):
-            if not expected <= seen:
+        for kind, actual, expected in (('inputs', set(inputs), {INPUT_NAME}),
+                                       ('outputs', set(outputs), set(OUTPUT_NAMES))):
+            if not expected <= actual:
                 raise ValueError(self.damage(
-                    f'its {what} are {", ".join(sorted(seen)) or "none"}, expected '
+                    f'its {kind} are {", ".join(sorted(actual)) or "none"}, expected '
                     f'{", ".join(sorted(expected))}'))
 
     @property
@@ -87,7 +88,7 @@ class ExportedModel:
 
     @property
     def half_path(self) -> Path:
-        """The ONNX file in mixed float16 and float32; there if `info['passes_fp16']`."""
+        """The ONNX file in mixed float16 and float32; exists if `info['passes_fp16']`."""
         return self.folder / 'model_fp16.onnx'
 
     @property
@@ -101,9 +102,9 @@ def _check_info(info: object) -> None:
         raise ValueError(f'info.json holds a {type(info).__name__}, expected an object')
     wrong = [name for name, kind in INFO_TYPES.items() if not isinstance(info.get(name), kind)]
     if wrong:
-        raise ValueError(f'info.json lacks {", ".join(wrong)}, or they have another type')
+        raise ValueError(f'info.json lacks {", ".join(wrong)}, or their types are wrong')
 
 
 def _damage(folder: Path, reason: object) -> str:
     return (f'the exported network in {folder} is damaged ({reason}); delete this folder, it is '
-            'made again at the next start')
+            'recreated at the next start')

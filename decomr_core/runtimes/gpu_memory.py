@@ -1,4 +1,4 @@
-"""How much memory of a GPU is in use, for any runtime; imports nothing that is not loaded."""
+"""GPU memory in use, for any runtime; imports no further packages."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ MIB = 2**20
 
 
 def gpu_memory(runtime: Runtime) -> tuple[int, int] | None:
-    """Memory in use and in total of the GPU that a network runs on, MiB, all programs together.
+    """Used and total memory of the GPU of a network, MiB, including other programs.
 
     Args:
         runtime: a loaded network.
 
     Returns:
-        None where it runs on a CPU, or CUDA does not tell.
+        None if the network runs on a CPU, or CUDA fails.
     """
-    device = getattr(runtime, 'device', None)
+    device, gpu = getattr(runtime, 'device', None), getattr(runtime, 'gpu', None)
     try:
         if getattr(device, 'type', '') == 'cuda':
             free, total = sys.modules['torch'].cuda.mem_get_info(device)
-        elif getattr(runtime, 'gpu', None) is not None:
+        elif gpu is not None:
             from decomr_core.runtimes.cuda_device import memory_of_gpu
 
-            free, total = memory_of_gpu(runtime.gpu.index)
+            free, total = memory_of_gpu(gpu.index)
         else:
             return None
-    except RuntimeError:  # a GPU that has fallen off the bus must not take the status with it
+    except RuntimeError:  # a failed GPU must not prevent the status report
         return None
     return (total - free) // MIB, total // MIB
 
 
 def free_unused_memory() -> None:
-    """Gives the GPU memory back that PyTorch keeps for later, where it was ever used."""
+    """Releases GPU memory cached by PyTorch, if PyTorch has used the GPU."""
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

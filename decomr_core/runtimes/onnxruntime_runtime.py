@@ -1,6 +1,6 @@
-"""The network in ONNX Runtime, on the CPU or on an NVIDIA GPU. No PyTorch, no network.
+"""The ONNX Runtime runtime, on the CPU or an NVIDIA GPU. Imports no PyTorch.
 
-ONNX Runtime itself goes on with the CPU where a GPU does not work; here that is an error.
+ONNX Runtime itself falls back to the CPU if a GPU does not work; here that is an error.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ __all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'check_options', 'open_mode
 
 PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider',
              'tensorrt': 'TensorrtExecutionProvider'}
-"""By name: what ONNX Runtime calls it."""
+"""ONNX Runtime's name of each provider."""
 
 PRECISIONS = {'cpu': ('f32',), 'cuda': ('f32', 'tf32', 'fp16'), 'tensorrt': ('tf32',)}
-"""Of each provider, the first unless it is said. In TensorRT, as ONNX Runtime builds it, tf32
-cannot be switched off, and half precision would reach what must stay float32."""
+"""Precisions of each provider; the first one is the default. In ONNX Runtime's TensorRT, tf32
+cannot be switched off, and half precision would include layers that must stay float32."""
 
 INSTALL = {'cpu': 'pip install onnxruntime',
            'cuda': 'pip uninstall onnxruntime, then pip install onnxruntime-gpu',
            'tensorrt': 'pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt'}
 
 DAMAGE = ('InvalidGraph', 'InvalidProtobuf', 'NoSuchFile')
-"""What ONNX Runtime calls errors that are in the file."""
+"""Types of ONNX Runtime's errors for damaged files."""
 
 CPU_BATCH = 8
-"""People that run at once on a CPU: a batch takes 0.6 to 0.8 of the time of as many single
-people (rt, 2 cores, ONNX Runtime 1.31), and the memory of a crowd stays small."""
+"""Largest batch on a CPU. A batch takes 0.6 to 0.8 of the time of single people (rt, 2 cores,
+ONNX Runtime 1.31). The limit bounds the memory for crowds."""
 
 
 class OnnxRuntime:
     """Runs on the CPU or on one NVIDIA GPU.
 
-    On a GPU it takes the export for TensorRT: its dense warp needs nothing but products. Batches
-    are filled up to a few sizes there, all of which run once at start-up.
+    On a GPU it uses the export for TensorRT, whose dense warp is a matrix product. There, batches
+    are padded to a few sizes, each of which runs once at start-up.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`; precision also `tf32` and `fp16`.
-        provider: a name of `PROVIDERS`.
+        name, precision, crop_size, topology: see `Runtime`.
+        provider: a name in `PROVIDERS`.
     """
 
     name = 'onnxruntime'
@@ -67,16 +67,16 @@ class OnnxRuntime:
         """Loads an exported network.
 
         Args:
-            model: the export for the CPU; for the other providers that for TensorRT.
+            model: the export for the CPU; for the other providers the export for TensorRT.
             num_threads: CPU threads; 0: all cores.
             provider: `cpu`, `cuda` or `tensorrt`.
-            precision: one of `PRECISIONS` of the provider, or `auto`: the first of them.
-            device: the GPU, as CUDA counts them; 0 on the CPU.
-            max_people: of one batch on a GPU; more of them run in several batches.
+            precision: one of the provider's `PRECISIONS`, or `auto` for the first of them.
+            device: CUDA index of the GPU; 0 on the CPU.
+            max_people: largest batch on a GPU; more people run in several batches.
 
         Raises:
-            ValueError: a file is damaged, or an option is none of those.
-            RuntimeError: this ONNX Runtime has no such provider, or it does not work here.
+            ValueError: a file is damaged, or an option is invalid.
+            RuntimeError: this ONNX Runtime lacks the provider, or it does not work here.
         """
         self.precision = check_options(provider, precision, device)
         self.provider = provider
@@ -86,14 +86,14 @@ class OnnxRuntime:
         self._load(model, num_threads, device)
 
     def run(self, images: np.ndarray) -> NetworkOutput:
-        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
         parts = [[output[:len(part)] for output in self._run_batch(part, size)]
                  for part, size in batches(images, self._sizes)]
         return NetworkOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _load(self, model: ExportedModel, num_threads: int, device: int) -> None:
-        """Makes the session; on a GPU every batch size runs once."""
+        """Creates the session; on a GPU, runs every batch size once."""
         is_on_gpu = self.provider != 'cpu'
         path = _model_path(model, self.precision)
         options = onnxruntime.SessionOptions()
@@ -105,7 +105,7 @@ class OnnxRuntime:
             _check_used(self._session, self.provider)
             if is_on_gpu:
                 self._prepare()
-        except Exception as error:  # its errors have no base of their own
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             if not is_on_gpu or type(error).__name__ in DAMAGE:
                 raise ValueError(model.damage(str(error).splitlines()[0])) from error
             raise RuntimeError(_does_not_work(self.provider, error, device, path)) from error
@@ -113,33 +113,33 @@ class OnnxRuntime:
                           (node.name for node in self._session.get_outputs()))
 
     def _run_batch(self, images: np.ndarray, size: int) -> list[np.ndarray]:
-        """The outputs for images filled up with black ones to a size."""
+        """The outputs for images padded to a size with black ones."""
         if len(images) < size:
             images = np.concatenate([images, np.zeros_like(
                 images, shape=(size - len(images), *images.shape[1:]))])
         return self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
 
     def _prepare(self) -> None:
-        """Runs every size once, the largest first: kernels are chosen and memory is taken now."""
+        """Runs every size once, the largest first, to select kernels and allocate memory."""
         crop = (self.crop_size, self.crop_size, 3)
         for size in reversed(self._sizes):
             self._run_batch(np.zeros((size, *crop), np.uint8), size)
 
 
 def check_options(provider: str, precision: str, device: int) -> str:
-    """Refuses options that no network can run with; before a network is exported.
+    """Checks the options before a network is exported.
 
     Args:
         provider: `cpu`, `cuda` or `tensorrt`.
-        precision: one of `PRECISIONS` of the provider, or `auto`.
-        device: the GPU, as CUDA counts them; 0 on the CPU.
+        precision: one of the provider's `PRECISIONS`, or `auto`.
+        device: CUDA index of the GPU; 0 on the CPU.
 
     Returns:
-        The precision, for `auto` the first of the provider's.
+        The precision; for `auto` the first one of the provider.
 
     Raises:
-        ValueError: an option is none of those.
-        RuntimeError: this ONNX Runtime has no such provider.
+        ValueError: an option is invalid.
+        RuntimeError: this ONNX Runtime lacks the provider.
     """
     chosen = _choose_precision(provider, precision)
     if provider == 'cpu' and device:
@@ -149,10 +149,10 @@ def check_options(provider: str, precision: str, device: int) -> str:
 
 
 def run_onnx(path: str | Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Runs a model file once, as it is: for checks, not for video.
+    """Runs a model file once, without tuning, for checks.
 
     Args:
-        path: of the .onnx file.
+        path: the .onnx file.
         images: (B, S, S, 3) uint8 RGB.
 
     Returns:
@@ -167,16 +167,16 @@ def run_onnx(path: str | Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 def open_model(path: Path, provider: str = 'cpu', num_threads: int = 0
                ) -> onnxruntime.InferenceSession:
-    """A session for a model file that is no export of our network, float32 on a GPU.
+    """A session for any other model file; float32 on a GPU.
 
     Args:
-        path: of the .onnx file.
+        path: the .onnx file.
         provider: `cpu` or `cuda`.
         num_threads: CPU threads; 0: all cores.
 
     Raises:
-        ValueError: the file is damaged, or the provider is none of these.
-        RuntimeError: this ONNX Runtime has no such provider, or it does not work here.
+        ValueError: the file is damaged, or the provider is unknown.
+        RuntimeError: this ONNX Runtime lacks the provider, or it does not work here.
     """
     if provider not in ('cpu', 'cuda'):
         raise ValueError(f'provider is {provider!r}, expected cpu or cuda')
@@ -187,7 +187,7 @@ def open_model(path: Path, provider: str = 'cpu', num_threads: int = 0
     try:
         session = _session(path, options, [(PROVIDERS[provider], settings)])
         _check_used(session, provider)
-    except Exception as error:  # its errors have no base of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         if provider == 'cpu' or type(error).__name__ in DAMAGE:
             raise ValueError(str(error).splitlines()[0]) from error
         raise RuntimeError(_does_not_work(provider, error, 0, path)) from error
@@ -198,79 +198,78 @@ def _session(path: str | Path, options: onnxruntime.SessionOptions,
              settings: list[tuple[str, dict[str, Any]]]) -> onnxruntime.InferenceSession:
     session = onnxruntime.InferenceSession(str(path), options, providers=settings,
                                            enable_fallback=0)
-    session.disable_fallback()  # nor later, when a run fails
+    session.disable_fallback()  # also for errors in later runs
     return session
 
 
-def _choose_precision(provider: str, asked: str) -> str:
+def _choose_precision(provider: str, requested: str) -> str:
     if provider not in PROVIDERS:
         raise ValueError(f'provider is {provider!r}, expected one of: {", ".join(PROVIDERS)}')
     known = PRECISIONS[provider]
-    if asked != 'auto' and asked not in known:
-        raise ValueError(f'precision is {asked!r}, but the provider {provider} has: auto, '
+    if requested != 'auto' and requested not in known:
+        raise ValueError(f'precision is {requested!r}, but the provider {provider} has: auto, '
                          f'{", ".join(known)}')
-    return known[0] if asked == 'auto' else asked
+    return known[0] if requested == 'auto' else requested
 
 
 def _check_available(provider: str) -> None:
-    """Raises a RuntimeError if this build of ONNX Runtime has no such provider."""
+    """Raises a RuntimeError if this build of ONNX Runtime lacks the provider."""
     available = onnxruntime.get_available_providers()
     if PROVIDERS[provider] not in available:
         raise RuntimeError(
-            f'the provider {provider} was asked for, but ONNX Runtime {onnxruntime.__version__} '
+            f'the provider {provider} was requested, but ONNX Runtime {onnxruntime.__version__} '
             f'has only: {_known_names(available)}; {INSTALL[provider]}')
 
 
 def _check_used(session: onnxruntime.InferenceSession, provider: str) -> None:
-    """Raises a RuntimeError if a session goes without its provider."""
+    """Raises a RuntimeError if a session does not use the provider."""
     used = session.get_providers()
     if PROVIDERS[provider] not in used:
-        raise RuntimeError('its libraries do not load, ONNX Runtime took '
+        raise RuntimeError('its libraries do not load, ONNX Runtime uses '
                            f'{_known_names(used)} instead')
 
 
 def _known_names(providers: Iterable[str]) -> str:
-    """Providers as ONNX Runtime names them, by our names where there are such."""
+    """ONNX Runtime's provider names, replaced by ours if known."""
     ours = {theirs: name for name, theirs in PROVIDERS.items()}
     return ', '.join(ours.get(name, name) for name in providers) or 'none'
 
 
 def _does_not_work(provider: str, reason: object, device: int, path: Path) -> str:
-    """What to tell where a provider is installed and fails."""
-    said = ' '.join(str(reason).split())
-    if 'memory' in said.lower():
+    """The error message for an installed provider that fails."""
+    text = ' '.join(str(reason).split())
+    if 'memory' in text.lower():
         advice = (f'the network needs {math.ceil(path.stat().st_size / 2**20)} MiB for its '
                   f'weights and more for people, {_free_memory(device)}. End other programs on '
-                  'the GPU, or ask for fewer people at once (max_people) or '
-                  "precision='fp16'")
+                  "the GPU, or use a smaller max_people or precision='fp16'")
     else:
-        advice = ('look at nvidia-smi, and at which CUDA this ONNX Runtime '
+        advice = ('check nvidia-smi and the CUDA version that this ONNX Runtime '
                   f'({onnxruntime.__version__}) needs')
-    return (f'the provider {provider} does not work on this machine: {said}; {advice}. On a CPU '
+    return (f'the provider {provider} does not work on this machine: {text}; {advice}. On a CPU '
             "use provider='cpu'")
 
 
 def _free_memory(device: int) -> str:
-    """How much memory of a GPU is free now, or where to look: ONNX Runtime does not know."""
+    """Free memory of a GPU as text; ONNX Runtime cannot report it."""
     try:
         from decomr_core.runtimes.cuda_device import free_memory_text, use_gpu
 
         use_gpu(device)
         return free_memory_text()
-    except (ImportError, RuntimeError):  # no bindings of CUDA, or it fails in them as well
-        return 'nvidia-smi says how much is free'
+    except (ImportError, RuntimeError):  # the CUDA bindings are missing or fail as well
+        return 'nvidia-smi shows how much is free'
 
 
 def _model_path(model: ExportedModel, precision: str) -> Path:
-    """The file of an export that has the types of a precision.
+    """The file of an export for a precision.
 
     Raises:
-        ValueError: the export kept no half precision.
+        ValueError: the export has no half-precision model.
     """
     if precision != 'fp16':
         return model.onnx_path
     if not model.info['passes_fp16']:
-        raise ValueError('precision is fp16, but this network did not pass the gate of half '
+        raise ValueError('precision is fp16, but this network exceeded the limit of half '
                          f'precision when it was exported ({model.folder}/info.json has the '
                          'numbers); use f32 or tf32')
     return model.half_path
@@ -279,14 +278,14 @@ def _model_path(model: ExportedModel, precision: str) -> Path:
 def _provider_settings(provider: str, precision: str, device: int, model: ExportedModel,
                        max_people: int) -> list[tuple[str, dict[str, Any]]]:
     """Providers and their settings, in the order of preference."""
-    # Without a word ONNX Runtime would round the factors of float32 products to tf32.
+    # By default ONNX Runtime rounds the factors of float32 products to tf32.
     cuda = (PROVIDERS['cuda'], {'device_id': device, 'use_tf32': int(precision == 'tf32')})
     if provider != 'tensorrt':
         return [cuda] if provider == 'cuda' else [(PROVIDERS['cpu'], {})]
     crop = f'{model.crop_size}x{model.crop_size}x3'
     cache = model.folder / 'onnxruntime-tensorrt'
     cache.mkdir(exist_ok=True)
-    # A profile, or each new batch size would build the engine anew.
+    # Without a profile, each new batch size would rebuild the engine.
     shapes = {'min': 1, 'opt': max_people, 'max': max_people}
     return [(PROVIDERS['tensorrt'], {
         'device_id': device, 'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(cache),

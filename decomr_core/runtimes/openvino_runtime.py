@@ -1,7 +1,7 @@
-"""The network in OpenVINO: the fastest way on a CPU. Imports neither PyTorch nor the network.
+"""The OpenVINO runtime, the fastest on a CPU. Imports no PyTorch.
 
-A batch is cut into parts of a few fixed sizes, and each size has its kernels, made at start-up: a
-new number of people would make OpenVINO prepare them anew, in the middle of a video.
+A batch is split into parts of a few fixed sizes, whose kernels are prepared at start-up. With
+dynamic sizes OpenVINO would prepare kernels whenever the number of people in a video changes.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ __all__ = ['BATCH_SIZES', 'PRECISIONS', 'OpenVinoRuntime', 'choose_precision', '
 
 HALF_PRECISIONS = {'fp16': 'FP16', 'bf16': 'BF16'}
 PRECISIONS = ('f32', *HALF_PRECISIONS)
-"""`fp16` and `bf16` (11 and 8 bits of mantissa) are faster where the CPU has arithmetic for them:
-AVX512-FP16 or AMX. The better ones first."""
+"""`fp16` and `bf16` (11 and 8 bits of mantissa) are faster on CPUs that support them, with
+AVX512-FP16 or AMX. In the order of accuracy."""
 
 BATCH_SIZES = (4, 1)
-"""Four people at once take a quarter less time than one after the other, more gain no more."""
+"""A batch of four people takes a quarter less time than four single people; larger batches gain
+nothing more."""
 
 STAYS_FLOAT32 = re.compile(
     r'(?!/network/(cnet|lnet)/)|/network/cnet/encoder/(?!layer3/|layer4/)')
-"""Layers that fp16 and bf16 leave alone, by how their names begin. Around the two networks: what
-normalises, counts, places and adds up. And the encoder: of a ResNet the first half, a fifth of the
-time, whose rounding goes through everything behind it and moves u and v of a pixel in ten thousand
-across the border between two texels; it was half of the whole error. Of BlazePose all of it: bf16
+"""Names of layers that stay float32 in fp16 and bf16. Outside of the two networks: normalisation,
+counting, positions and sums. In a ResNet encoder: the first half, a fifth of the time. Its
+rounding errors propagate through all later layers and move u and v of one pixel in ten thousand to
+another texel, which was half of the total error. Of BlazePose: the whole encoder, because bf16
 there moved the vertices by 58 mm instead of 5."""
 
 
@@ -63,26 +64,27 @@ class OpenVinoRuntime:
 
         Args:
             model: the export for CPUs.
-            precision: `f32`, `fp16`, `bf16`, or `auto`: fp16, else bf16, if this CPU computes in
-                it and the export measured that the vertices stay within its gate, else f32.
+            precision: `f32`, `fp16`, `bf16`, or `auto`: the first of fp16 and bf16 that this CPU
+                supports and the export passed, otherwise f32.
             num_threads: CPU threads; 0: all cores.
 
         Raises:
-            ValueError: the precision is unknown or this CPU has no arithmetic for it; a file is
+            ValueError: the precision is unknown or not supported by this CPU, or a file is
                 damaged.
         """
         self.crop_size, self.topology = model.crop_size, model.topology
         self.precision = choose_precision(precision, cpu_precisions(), model.info)
-        options = {'PERFORMANCE_HINT': 'LATENCY',
-                   'INFERENCE_PRECISION_HINT': _hint(self.precision)}
+        options: dict[str, object] = {'PERFORMANCE_HINT': 'LATENCY',
+                                      'INFERENCE_PRECISION_HINT': _hint(self.precision)}
         if num_threads:
             options['INFERENCE_NUM_THREADS'] = num_threads
-        # A folder for each precision: OpenVINO takes kernels of f32 for those of f16.
-        kept = f'{model.folder.name}/{self.precision}'
-        self._parts = {size: _FixedBatch(model, size, options, kept) for size in BATCH_SIZES}
+        # One cache folder per precision, because OpenVINO confuses kernels of f32 and f16.
+        cache_name = f'{model.folder.name}/{self.precision}'
+        self._parts = {size: _FixedBatch(model, size, options, cache_name)
+                       for size in BATCH_SIZES}
 
     def run(self, images: np.ndarray) -> NetworkOutput:
-        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
         results = [np.empty((len(images), *shape), np.float32)
                    for shape in self._parts[1].output_shapes]
@@ -96,14 +98,14 @@ class OpenVinoRuntime:
 
 
 class _FixedBatch:
-    """The network for one number of people.
+    """The network for one batch size.
 
     Attributes:
-        output_shapes: of each of `OUTPUT_NAMES`, without the batch.
+        output_shapes: shapes of `OUTPUT_NAMES` without the batch axis.
     """
 
     def __init__(self, model: ExportedModel, size: int, options: dict[str, object],
-                 kept: str) -> None:
+                 cache_name: str) -> None:
         try:
             graph = _core().read_model(model.openvino_path)
         except RuntimeError as error:
@@ -111,75 +113,79 @@ class _FixedBatch:
         model.check_names((name for port in graph.inputs for name in port.names),
                           (name for port in graph.outputs for name in port.names))
         graph.reshape({INPUT_NAME: [size, model.crop_size, model.crop_size, 3]})
-        self._request = _compiled(graph, options, kept).create_infer_request()
+        self._request = _compiled(graph, options, cache_name).create_infer_request()
         self._input = self._request.get_tensor(INPUT_NAME)
         self._outputs = [self._request.get_tensor(name) for name in OUTPUT_NAMES]
         self.output_shapes = [tuple(tensor.shape)[1:] for tensor in self._outputs]
 
     def run(self, images: np.ndarray, results: Sequence[np.ndarray]) -> None:
-        """Writes the outputs for as many images as this is for."""
+        """Runs one full batch and writes the outputs into `results`."""
         self._input.data[:] = images
         self._request.infer()
         for result, tensor in zip(results, self._outputs, strict=True):
             result[:] = tensor.data
 
 
-def choose_precision(asked: str, can: Sequence[str], info: dict) -> str:
-    """One of `PRECISIONS`, by what was asked, what the CPU can and what the export measured.
+def choose_precision(requested: str, supported: Sequence[str], info: dict) -> str:
+    """Chooses one of `PRECISIONS`.
 
     Args:
-        asked: one of `PRECISIONS` or `auto`.
-        can: what the CPU computes in.
-        info: of the exported model.
+        requested: one of `PRECISIONS` or `auto`.
+        supported: precisions that the CPU supports.
+        info: `info` of the exported model, with the measured parity.
 
     Raises:
-        ValueError: the precision is unknown or this CPU has no arithmetic for it.
+        ValueError: the precision is unknown or not supported by this CPU.
     """
-    if asked == 'auto':
-        passing = [name for name in HALF_PRECISIONS if name in can and info[f'passes_{name}']]
+    if requested == 'auto':
+        passing = [name for name in HALF_PRECISIONS
+                   if name in supported and info[f'passes_{name}']]
         return [*passing, 'f32'][0]
-    if asked not in PRECISIONS:
-        raise ValueError(f'precision is {asked!r}, expected one of: auto, {", ".join(PRECISIONS)}')
-    if asked not in can:
-        raise ValueError(f'precision is {asked}, but this CPU has no {asked} arithmetic; use f32')
-    return asked
+    if requested not in PRECISIONS:
+        raise ValueError(f'precision is {requested!r}, expected one of: auto, '
+                         f'{", ".join(PRECISIONS)}')
+    if requested not in supported:
+        raise ValueError(f'precision is {requested}, but this CPU has no {requested} arithmetic; '
+                         'use f32')
+    return requested
 
 
 def cpu_precisions() -> tuple[str, ...]:
-    """The precisions of `PRECISIONS` that this CPU has arithmetic for."""
-    can = _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return ('f32', *(name for name, capability in HALF_PRECISIONS.items() if capability in can))
+    """The `PRECISIONS` that this CPU supports."""
+    capabilities = _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return ('f32', *(name for name, capability in HALF_PRECISIONS.items()
+                     if capability in capabilities))
 
 
 def convert_onnx(onnx_path: str | Path, path: str | Path) -> None:
-    """Writes an ONNX file in OpenVINO's form: float32, and which layers stay so in any precision.
+    """Converts an ONNX file to OpenVINO, float32, and marks layers that must stay float32.
 
     Args:
-        onnx_path: of the export for CPUs.
-        path: of the .xml file; the .bin with the weights comes beside it.
+        onnx_path: the ONNX file of the export for CPUs.
+        path: the .xml file to write; the .bin file with the weights is written beside it.
     """
     openvino.save_model(openvino.convert_model(str(onnx_path)), str(path),
                         compress_to_fp16=False)
     tree = ElementTree.parse(path)
     for layer in tree.getroot().iterfind('layers/layer'):
         is_data = layer.get('type') in ('Const', 'Parameter')
-        if is_data or not STAYS_FLOAT32.match(layer.get('name')):
+        if is_data or not STAYS_FLOAT32.match(layer.get('name', '')):
             continue
         notes = layer.find('rt_info')
         if notes is None:
             notes = ElementTree.Element('rt_info')
             layer.insert(0 if layer.find('data') is None else 1, notes)
-        # What OpenVINO calls a layer that its conversion to half precision passes over.
+        # OpenVINO's conversion to half precision skips layers with this attribute.
         ElementTree.SubElement(notes, 'attribute', name='precise', version='0')
     tree.write(path, encoding='utf-8', xml_declaration=True)
 
 
 def compile_model(path: str | Path, options: dict[str, object]) -> openvino.InferRequest:
-    """A model file that is no export of our network, on the CPU, tuned for latency.
+    """Compiles any other model file for the CPU, tuned for latency.
 
     Args:
-        path: of the .onnx or .xml file. What OpenVINO compiles of it is kept under its name.
-        options: of OpenVINO, besides the tuning.
+        path: the .onnx or .xml file; its name is also that of the compiled model in the cache.
+        options: additional options of OpenVINO.
 
     Raises:
         RuntimeError: the file is damaged.
@@ -190,10 +196,10 @@ def compile_model(path: str | Path, options: dict[str, object]) -> openvino.Infe
 
 
 def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str, np.ndarray]:
-    """Runs a model file once, as it is: for checks, not for video.
+    """Runs a model file once, without tuning, for checks.
 
     Args:
-        path: of the .xml file.
+        path: the .xml file.
         images: (B, S, S, 3) uint8 RGB.
         precision: one of `PRECISIONS`.
 
@@ -205,29 +211,29 @@ def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str,
     request = _core().compile_model(graph, 'CPU', {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_PRECISION_HINT': _hint(precision)}).create_infer_request()
-    found = []
-    for image in images:  # one by one: the paper's network takes much memory
+    results = []
+    for image in images:  # one by one, because preset `paper` needs much memory
         request.infer({INPUT_NAME: image[None]})
-        found.append([request.get_tensor(name).data.copy() for name in OUTPUT_NAMES])
+        results.append([request.get_tensor(name).data.copy() for name in OUTPUT_NAMES])
     return {name: np.concatenate(values)
-            for name, values in zip(OUTPUT_NAMES, zip(*found, strict=True), strict=True)}
+            for name, values in zip(OUTPUT_NAMES, zip(*results, strict=True), strict=True)}
 
 
-def _compiled(graph: openvino.Model, options: dict[str, object], kept: str
+def _compiled(graph: openvino.Model, options: dict[str, object], cache_name: str
               ) -> openvino.CompiledModel:
-    """A graph compiled for the CPU; later starts read what this one keeps in a cache.
+    """A graph compiled for the CPU; the compiled model is cached for later starts.
 
     Args:
-        graph: of any model.
-        options: of OpenVINO.
-        kept: the folder's name in the cache. OpenVINO tells the graphs in it apart.
+        graph: the graph of any model.
+        options: options of OpenVINO.
+        cache_name: name of the cache folder; OpenVINO distinguishes graphs within it.
     """
-    name = Path('compiled') / kept
+    name = Path('compiled') / cache_name
     folder = find_cached(name) or cache_folder() / name
     try:
         return _core().compile_model(graph, 'CPU', {**options, 'CACHE_DIR': str(folder)})
     except RuntimeError:
-        # A file of another OpenVINO or a damaged one, which OpenVINO wants to replace.
+        # OpenVINO wants to replace a cached file that is damaged or from another version.
         if is_writable(folder):
             raise
         return _core().compile_model(graph, 'CPU', {
@@ -235,17 +241,17 @@ def _compiled(graph: openvino.Model, options: dict[str, object], kept: str
 
 
 def _hint(precision: str) -> str:
-    """What OpenVINO calls a precision."""
+    """OpenVINO's name of a precision."""
     return 'f16' if precision == 'fp16' else precision
 
 
 @functools.cache
 def _core() -> openvino.Core:
-    """The one core of this process, never unloaded.
+    """The only core of this process; it is never unloaded.
 
-    On CPUs with AMX the CPU plugin gives the thread that loads it a signal stack, and frees that
-    stack on unloading. Unloaded from another thread (a garbage collection is enough) the first
-    one keeps a stack that is gone, and the next signal with a Python handler, be it ctrl-C or the
-    end of a child process, ends the process with a segmentation fault.
+    On CPUs with AMX, the CPU plugin installs a signal stack for the thread that loads it and frees
+    the stack on unloading. If another thread unloads it (as in a garbage collection), the first
+    thread keeps a dangling signal stack. The next signal with a Python handler, such as Ctrl-C or
+    SIGCHLD, then crashes the process with a segmentation fault.
     """
     return openvino.Core()

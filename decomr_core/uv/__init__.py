@@ -1,3 +1,3 @@
-"""UV space: the chart of the body surface, location maps in it, and the warp from the image."""
+"""UV space: the chart of the body surface, location maps, and the warp from image space."""
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Location maps whose bilinear reading gives the vertices back: ground truth for training.
+"""Location maps from which bilinear sampling recovers the vertices: ground truth for training.
 
-A location map that holds the surface point under each texel centre loses what lies between the
-centres. Here the texels are chosen by what reading returns: reading is linear in the texels, so
-the texels that read best in the sense of least squares are linear in the vertices, and one
-constant sparse matrix writes them. The vertices that read worst on a few posed bodies weigh more.
+A location map that holds the surface point under each texel centre loses the detail between the
+centres. Here the texels are fitted to the sampled result. Sampling is linear in the texels, so
+the least squares texels are linear in the vertices, and one constant sparse matrix computes them.
+The vertices with the largest errors on a few posed bodies get larger weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from decomr_core.base.structures import check_shape
 from decomr_core.body_models.body_data import NUM_SHAPES
 from decomr_core.body_models.joints import NUM_JOINTS
-from decomr_core.uv.location_map import barycentric, bilinear, nearest_readers, rasterize_chart
+from decomr_core.uv.location_map import barycentric, bilinear, nearest_samplers, rasterize_chart
 from decomr_core.uv.uv_map import UVMap
 
 if TYPE_CHECKING:
@@ -28,34 +28,35 @@ if TYPE_CHECKING:
 __all__ = ['FittedLocationMap', 'example_bodies', 'extrapolation_matrix', 'fitted_matrix',
            'random_bodies', 'reading_matrix']
 
-# Accelerated gradient steps towards the least squares fit; stopping early keeps texels that
-# reading hardly touches near the extrapolated surface.
+# Accelerated gradient steps of the least squares fit. Early stopping keeps texels that sampling
+# hardly uses near the extrapolated surface.
 FIT_STEPS = 30
-# Entries below this are dropped, as shares of what a vertex is off by: it keeps the matrix local.
+# Entries below this share of a vertex's error are dropped to keep the matrix local.
 NEGLIGIBLE = 3e-3
-# A texel that all vertices together read with less than this weight moves as if it were this much.
-LEAST_READING = 0.3
-# A face lends its plane to texels outside of it if its weights there sum to less in magnitude.
+# Lower bound of a texel's total sampling weight in the step size.
+MIN_TEXEL_WEIGHT = 0.3
+# A face extrapolates to a texel only if the magnitudes of its weights there sum to less than this.
 MAX_EXTRAPOLATION = 4.0
-# The bodies that the weights of the vertices come from, and how the weights are found: in each
-# round, a vertex among the worst hundredth gains weight with its error.
-NUM_EXAMPLES, EXAMPLE_SEED, WEIGHT_ROUNDS, WORST = 8, 0, 4, 0.99
+# Example bodies for the vertex weights. In each round, vertices above this quantile of the error
+# gain weight in proportion to their error.
+NUM_EXAMPLES, EXAMPLE_SEED, WEIGHT_ROUNDS, WORST_QUANTILE = 8, 0, 4, 0.99
 # Standard deviation of the joint angles of random bodies, radians.
 POSE_SPREAD = 0.3
 
 
 class FittedLocationMap(nn.Module):
-    """Writes vertices into a location map so that reading it bilinearly returns them.
+    """Writes vertices into a location map so that bilinear sampling returns them.
 
     Attributes:
-        mask: (R, R) bool, True where the map holds a point: inside the chart and where reading
-            looks; elsewhere it is zero.
+        mask: (R, R) bool, True where the map holds a point: inside the chart and where vertices
+            are sampled; elsewhere the map is zero.
     """
 
     mask: Tensor
+    _matrix: Tensor
 
     def __init__(self, body: BodyModel, uv_map: UVMap, resolution: int) -> None:
-        """Fits the matrix: seconds.
+        """Fits the matrix; takes seconds.
 
         Args:
             body: the body of the map.
@@ -66,7 +67,7 @@ class FittedLocationMap(nn.Module):
         self.resolution, self.num_vertices = resolution, body.num_vertices
         matrix = fitted_matrix(uv_map, resolution, example_bodies(body))
         with warnings.catch_warnings():
-            # PyTorch calls its compressed sparse rows beta; this product has worked since 1.9.
+            # PyTorch warns that sparse CSR is in beta; this product has worked since 1.9.
             warnings.filterwarnings('ignore', message='.*[Ss]parse.*')
             rows = torch.sparse_csr_tensor(
                 torch.from_numpy(matrix.indptr.astype(np.int64)),
@@ -77,7 +78,7 @@ class FittedLocationMap(nn.Module):
         self.register_buffer('mask', torch.from_numpy(is_used), persistent=False)
 
     def forward(self, vertices: Tensor) -> Tensor:
-        """(B, V, 3) points to their (B, 3, R, R) location map, float32."""
+        """(B, V, 3) points to a (B, 3, R, R) location map, float32."""
         check_shape('vertices', vertices, (None, self.num_vertices, None))
         columns = vertices.float().permute(1, 0, 2).flatten(1)  # (V, B * 3)
         texels = self._matrix @ columns
@@ -86,9 +87,9 @@ class FittedLocationMap(nn.Module):
 
 
 def random_bodies(body: BodyModel, count: int, seed: int) -> np.ndarray:
-    """(count, V, 3) float64 bodies of random shape in random poses, metres, body frame.
+    """(count, V, 3) float64 bodies of random shape and pose, metres, body frame.
 
-    The first is the template; the joints of the others are turned at random.
+    The first one is the template.
     """
     generator = torch.Generator().manual_seed(seed)
     pose = torch.randn(count - 1, NUM_JOINTS, 3, generator=generator) * POSE_SPREAD
@@ -99,22 +100,22 @@ def random_bodies(body: BodyModel, count: int, seed: int) -> np.ndarray:
 
 
 def example_bodies(body: BodyModel) -> np.ndarray:
-    """(NUM_EXAMPLES, V, 3) float64 bodies that fits are weighted by, always the same, metres."""
+    """(NUM_EXAMPLES, V, 3) float64, metres: the fixed bodies that weight the fit."""
     return random_bodies(body, NUM_EXAMPLES, EXAMPLE_SEED)
 
 
 def fitted_matrix(uv_map: UVMap, resolution: int, examples: np.ndarray) -> sparse.csr_matrix:
-    """(R * R, V) texels from vertices, fitted to what bilinear reading returns.
+    """(R * R, V) matrix from vertices to texels, fitted so that sampling returns the vertices.
 
-    Starts from the extrapolated surface P. With S the reading, texels x = P v + F (v - S P v) are
-    wanted with S x = v; F minimises |D (S F - 1)|^2 with weights D for the vertices. Whatever P
-    and S carry exactly (translations, and inside large faces all affine motions) stays exact,
-    however coarsely F is stored.
+    Let P be the extrapolated surface and S the sampling matrix. The texels are
+    x = P v + F (v - S P v), where F minimises |D (S F - 1)|^2 with vertex weights D, so that
+    S x is close to v. Motions that P and S reproduce exactly (translations and, inside large
+    faces, all affine motions) stay exact regardless of the precision of F.
 
     Args:
         uv_map: the chart.
         resolution: R, texels.
-        examples: (K, V, 3) bodies whose worst vertices are to be served best.
+        examples: (K, V, 3) bodies whose errors determine the vertex weights.
     """
     num_vertices = examples.shape[1]
     reading = reading_matrix(uv_map, resolution, num_vertices)
@@ -125,13 +126,13 @@ def fitted_matrix(uv_map: UVMap, resolution: int, examples: np.ndarray) -> spars
     identity = sparse.identity(num_vertices, format='csr')
     fit = _descend(reading, weights, identity, sparse.csr_matrix((len(used), num_vertices)))
     change = fit @ (identity - reading @ start[used])
-    place = sparse.csr_matrix((np.ones(len(used)), (used, np.arange(len(used)))),
-                              shape=(resolution ** 2, len(used)))
-    return (start + place @ change).tocsr()
+    all_from_used = sparse.csr_matrix((np.ones(len(used)), (used, np.arange(len(used)))),
+                                      shape=(resolution ** 2, len(used)))
+    return (start + all_from_used @ change).tocsr()
 
 
 def reading_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.csr_matrix:
-    """(V, R * R) vertices from texels, as `LocationMapper.vertices_from_location_map` reads."""
+    """(V, R * R) matrix form of `LocationMapper.vertices_from_location_map`."""
     used = np.unique(uv_map.faces)
     texels, weights = bilinear(uv_map.uv[used].astype(np.float64) * (resolution - 1), resolution)
     owner = uv_map.vertex_index[used]
@@ -142,30 +143,31 @@ def reading_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.
 
 
 def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.csr_matrix:
-    """(R * R, V) texels from vertices: the surface point under each, continued past the rim.
+    """(R * R, V) matrix from vertices to the surface point under each texel, extrapolated.
 
-    A texel outside the chart that reading needs takes the plane of one of the faces around the
-    UV vertex that reads it most, or that vertex itself where all of them lie too much askew.
+    A texel outside the chart that sampling uses is extrapolated from a face around the UV vertex
+    that samples it with the largest weight. It takes that vertex itself if every such face would
+    need weights above `MAX_EXTRAPOLATION`.
     """
     positions = uv_map.uv.astype(np.float64) * (resolution - 1)
     corners, weights = rasterize_chart(positions, uv_map.faces, resolution)
     is_empty = corners[:, 0] < 0
     used = np.unique(uv_map.faces)
-    texel, reader = nearest_readers(positions[used], resolution)
+    texel, sampler = nearest_samplers(positions[used], resolution)
     keep = is_empty[texel]
-    texel, nearest = texel[keep], used[reader[keep]]
+    texel, nearest = texel[keep], used[sampler[keep]]
     corners[texel] = nearest[:, None]
     weights[texel] = (1.0, 0.0, 0.0)
     face, row = _faces_around(uv_map.faces, nearest)
     points = np.stack([texel % resolution, texel // resolution], axis=1)
-    shares = barycentric(positions[uv_map.faces[face]], points[row])
-    askew = np.abs(shares).sum(axis=1)
-    askew[(shares == -1.0).all(axis=1)] = np.inf  # a face without area
-    order = np.lexsort((askew, row))
+    face_weights = barycentric(positions[uv_map.faces[face]], points[row])
+    magnitude = np.abs(face_weights).sum(axis=1)
+    magnitude[(face_weights == -1.0).all(axis=1)] = np.inf  # a face without area
+    order = np.lexsort((magnitude, row))
     best = order[np.unique(row[order], return_index=True)[1]]
-    best = best[askew[best] < MAX_EXTRAPOLATION]
+    best = best[magnitude[best] < MAX_EXTRAPOLATION]
     corners[texel[row[best]]] = uv_map.faces[face[best]]
-    weights[texel[row[best]]] = shares[best]
+    weights[texel[row[best]]] = face_weights[best]
     is_used = corners[:, 0] >= 0
     rows = np.repeat(np.flatnonzero(is_used), 3)
     columns = uv_map.vertex_index[corners[is_used]].ravel()
@@ -175,39 +177,39 @@ def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> s
 
 def _vertex_weights(reading: sparse.csr_matrix, start: sparse.csr_matrix,
                     examples: np.ndarray) -> np.ndarray:
-    """(V,) weights under which no vertex of (K, V, 3) examples is read much worse than others."""
+    """(V,) weights that even out the errors of the vertices of (K, V, 3) examples."""
     points = examples.transpose(1, 0, 2).reshape(examples.shape[1], -1)
     weights = np.ones(len(points))
     for _ in range(WEIGHT_ROUNDS):
         texels = _descend(reading, weights, points, start @ points)
         errors = np.linalg.norm((reading @ texels - points).reshape(len(points), -1, 3), axis=2)
         worst = errors.max(axis=1)
-        weights *= np.maximum(worst / max(np.quantile(worst, WORST), 1e-12), 1.0)
+        weights *= np.maximum(worst / max(np.quantile(worst, WORST_QUANTILE), 1e-12), 1.0)
     return weights
 
 
-def _descend(reading: sparse.csr_matrix, weights: np.ndarray, wanted: np.ndarray,
+def _descend(reading: sparse.csr_matrix, weights: np.ndarray, target: np.ndarray,
              texels: np.ndarray) -> np.ndarray:
-    """Texels closer to reading as `wanted`, dense or sparse, by Nesterov's accelerated descent.
+    """Fits texels to a target, dense or sparse, by Nesterov's accelerated gradient descent.
 
-    A texel's step is scaled by how much it is read; rows of the reading sum to 1, so a step of 1
-    never overshoots.
+    The step of a texel is divided by its total sampling weight. The rows of `reading` sum to 1,
+    so a step of 1 never overshoots.
     """
-    amounts = np.maximum(reading.T @ weights, LEAST_READING)
-    back = (sparse.diags(1 / amounts) @ reading.T @ sparse.diags(weights)).tocsr()
-    ahead, pace = texels, 1.0
+    totals = np.maximum(reading.T @ weights, MIN_TEXEL_WEIGHT)
+    back = (sparse.diags(1 / totals) @ reading.T @ sparse.diags(weights)).tocsr()
+    ahead, momentum = texels, 1.0
     for _ in range(FIT_STEPS):
-        following = ahead + back @ (wanted - reading @ ahead)
+        following = ahead + back @ (target - reading @ ahead)
         if sparse.issparse(following):
             following = _without_negligible(following)
-        next_pace = (1 + np.sqrt(1 + 4 * pace ** 2)) / 2
-        ahead = following + (pace - 1) / next_pace * (following - texels)
-        texels, pace = following, next_pace
+        next_momentum = (1 + np.sqrt(1 + 4 * momentum ** 2)) / 2
+        ahead = following + (momentum - 1) / next_momentum * (following - texels)
+        texels, momentum = following, next_momentum
     return texels
 
 
 def _faces_around(faces: np.ndarray, uv_vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All faces around each of (n,) UV vertices: (m,) face, and (m,) which of the n it is for."""
+    """All faces around each of (n,) UV vertices: (m,) faces and (m,) indices into the n."""
     order = np.argsort(faces.ravel(), kind='stable')
     counts = np.bincount(faces.ravel())
     starts = np.cumsum(counts) - counts

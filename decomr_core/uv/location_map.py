@@ -1,8 +1,8 @@
-"""Vertices to a location map and back, by constant tables made from a UV map.
+"""Converts vertices to a location map and back, by constant tables made from a UV map.
 
 A location map (paper section 3.2) holds one surface point per texel of the UV square. A vertex at
 (u, v) lies at texel (u, v) * (R - 1), column then row: texel centres are the grid points
-(`align_corners=True` in PyTorch's words). The tables are tied to no frame and no unit.
+(PyTorch's `align_corners=True`). The tables work in any frame and unit.
 """
 
 from __future__ import annotations
@@ -19,28 +19,37 @@ if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
     from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'nearest_readers',
+__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'nearest_samplers',
            'project_location_map', 'rasterize_chart', 'weight_map']
 
 # Loss weights of torso, neck and head, arms and legs, hands and feet (paper section 3.4).
 GROUP_WEIGHTS = (1.0, 2.0, 5.0, 25.0)
-# Barycentric weights at or below this count as outside of a face.
+# A point is inside a face if all its barycentric weights exceed this.
 INSIDE = 1e-10
 
 
 class LocationMapper(nn.Module):
-    """Carries values at vertices to the texels of a UV map and back.
+    """Maps values at vertices to the texels of a UV map and back.
 
-    Both ways are linear with constant weights, differentiable, batched, and made of gathers and
-    sums alone, so that they export without GridSample. Writing follows the official code: an
-    empty texel next to a vertex holds that vertex. `FittedLocationMap` writes maps that are read
-    back several times more exactly.
+    Both directions are linear with constant weights, differentiable, batched, and use only
+    gathers and sums, so that they export without GridSample. Writing follows the official code:
+    an empty texel next to a vertex holds that vertex. Maps from `FittedLocationMap` reproduce the
+    vertices several times more accurately.
 
     Attributes:
         mask: (R, R) bool, True where a texel holds a surface point.
-        texel_vertices: (R, R, 3) int64, the vertices that each texel mixes.
+        texel_vertices: (R, R, 3) int64, the vertices that each texel interpolates.
         barycentric_weights: (R, R, 3) float32, their weights; zeros where `mask` is False.
     """
+
+    mask: Tensor
+    texel_vertices: Tensor
+    barycentric_weights: Tensor
+    _texels: Tensor
+    _texel_weights: Tensor
+    _seam_texels: Tensor
+    _seam_weights: Tensor
+    _order: Tensor
 
     def __init__(self, uv_map: UVMap, resolution: int, num_vertices: int) -> None:
         """Makes the tables.
@@ -51,8 +60,8 @@ class LocationMapper(nn.Module):
             num_vertices: V of the body.
 
         Raises:
-            ValueError: the map names a vertex the body does not have, or a vertex is in no
-                triangle of the map.
+            ValueError: the map refers to a vertex that the body does not have, or a vertex is in
+                no triangle of the map.
         """
         super().__init__()
         self.resolution = resolution
@@ -60,7 +69,7 @@ class LocationMapper(nn.Module):
         uv, faces, vertex_index = (np.asarray(array) for array in (
             uv_map.uv, uv_map.faces, uv_map.vertex_index))
         if vertex_index.max() >= num_vertices:
-            raise ValueError(f'the UV map names vertex {vertex_index.max()}, but the body has '
+            raise ValueError(f'the UV map refers to vertex {vertex_index.max()}, but the body has '
                              f'{num_vertices} vertices; build the map for this body: '
                              'decomr uv build --body FILE --out FILE')
         positions = uv.astype(np.float64) * (resolution - 1)  # (N, 2)
@@ -75,7 +84,7 @@ class LocationMapper(nn.Module):
         self._make_sampling_tables(positions, faces, vertex_index)
 
     def location_map_from_vertices(self, vertices: Tensor) -> Tensor:
-        """(B, V, 3) points to their (B, 3, R, R) location map; zeros where `mask` is False."""
+        """(B, V, 3) points to a (B, 3, R, R) location map; zeros where `mask` is False."""
         check_shape('vertices', vertices, (None, self.num_vertices, None))
         corners = vertices[:, self.texel_vertices.flatten(0, 1)]  # (B, R * R, 3, 3)
         weights = self.barycentric_weights.flatten(0, 1).unsqueeze(-1).to(vertices.dtype)
@@ -83,12 +92,12 @@ class LocationMapper(nn.Module):
         return points.reshape(len(vertices), -1, self.resolution, self.resolution)
 
     def vertices_from_location_map(self, location_map: Tensor) -> Tensor:
-        """(B, 3, R, R) location map read bilinearly at each vertex: (B, V, 3).
+        """Samples a (B, 3, R, R) location map bilinearly at each vertex: (B, V, 3).
 
-        A vertex with several places in the chart is the mean of its readings.
+        A vertex on a seam is the mean of the samples at its UV vertices.
         """
         batch, channels = location_map.shape[:2]
-        # Whole rows per texel are the fastest to gather, forward and backward.
+        # One row per texel is the fastest layout to gather from, forward and backward.
         rows = location_map.reshape(batch * channels, -1).t()  # (R * R, B * 3)
         readings = _read_rows(rows, self._texels, self._texel_weights)
         if self._seam_texels.numel() > 0:
@@ -98,14 +107,14 @@ class LocationMapper(nn.Module):
 
     def _make_sampling_tables(self, positions: np.ndarray, faces: np.ndarray,
                               vertex_index: np.ndarray) -> None:
-        """One row of 4 texels per vertex; vertices on a seam get a longer row of their own."""
+        """Makes rows of 4 texels per vertex, and longer rows for vertices on a seam."""
         used = np.unique(faces)
         texels, weights = bilinear(positions[used], self.resolution)  # (n, 4)
         owner = vertex_index[used]
         counts = np.bincount(owner, minlength=self.num_vertices)
         if (counts == 0).any():
             missing = np.flatnonzero(counts == 0)
-            raise ValueError(f'{len(missing)} vertices have no place in the UV map, the first is '
+            raise ValueError(f'{len(missing)} vertices are not in the UV map, the first is '
                              f'{missing[0]}; build the map for this body: '
                              'decomr uv build --body FILE --out FILE')
         is_single = counts[owner] == 1
@@ -133,10 +142,10 @@ class LocationMapper(nn.Module):
 
 
 def weight_map(body: BodyModel, uv_map: UVMap, resolution: int) -> Tensor:
-    """(R, R) loss weight of each texel by body part; zero outside the chart, mean 1 inside it.
+    """(R, R) loss weight of each texel by body part; zero outside the chart, mean 1 inside.
 
     Torso : neck and head : arms and legs : hands and feet = 1 : 2 : 5 : 25 (paper section 3.4).
-    A texel between parts takes the largest weight among its vertices.
+    A texel between parts takes the largest weight of its vertices.
     """
     mapper = LocationMapper(uv_map, resolution, len(body.v_template))
     groups = torch.as_tensor(body.vertex_groups)
@@ -147,7 +156,7 @@ def weight_map(body: BodyModel, uv_map: UVMap, resolution: int) -> Tensor:
 
 
 def _read_rows(rows: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums of rows (R * R, c), by tables of texels and weights (n, k): (n, c)."""
+    """Weighted sums (n, c) of rows (R * R, c) by tables of texels and weights (n, k)."""
     weights = weights.to(rows.dtype)
     readings = rows.index_select(0, texels[:, 0]) * weights[:, 0, None]
     for column in range(1, texels.shape[1]):
@@ -158,7 +167,7 @@ def _read_rows(rows: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
 
 def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
                      resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which face covers each texel, and where in it.
+    """The face that covers each texel, and the barycentric weights in it.
 
     Args:
         positions: (N, 2) texel coordinates of the UV vertices: column, row.
@@ -166,8 +175,8 @@ def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
         resolution: R.
 
     Returns:
-        (R * R, 3) UV vertices of the face over each texel, -1 where there is none (the first
-        face wins), and (R * R, 3) barycentric weights.
+        (R * R, 3) UV vertices of the first face that covers each texel, -1 if none does, and
+        (R * R, 3) barycentric weights.
     """
     corners = positions[faces]  # (F, 3, 2)
     low = np.clip(np.ceil(corners.min(axis=1)), 0, resolution).astype(np.int64)
@@ -189,14 +198,14 @@ def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
 
 
 def barycentric(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Where points lie in triangles.
+    """Barycentric weights of points in triangles.
 
     Args:
-        corners: (n, 3, 2) a triangle each.
-        points: (n, 2) a point each.
+        corners: (n, 3, 2) the corners of one triangle per point.
+        points: (n, 2) points.
 
     Returns:
-        (n, 3) barycentric weights; -1 each, as if outside, in a triangle without area.
+        (n, 3) weights; all -1, as if outside, for a triangle without area.
     """
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     offset = points - corners[:, 0]
@@ -213,7 +222,7 @@ def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """The texels that bilinear reading mixes.
+    """The texels and weights of bilinear sampling.
 
     Args:
         positions: (n, 2) column and row, texels.
@@ -234,7 +243,7 @@ def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.nda
 
 
 def project_location_map(location_map: Tensor, camera: Tensor) -> Tensor:
-    """Where the texels' points lie in the image.
+    """Projects the surface points of a location map into the image.
 
     Args:
         location_map: (B, 3, R, R) metres, root frame.
@@ -246,33 +255,33 @@ def project_location_map(location_map: Tensor, camera: Tensor) -> Tensor:
     return camera[:, :1, None, None] * (location_map[:, :2] + camera[:, 1:, None, None])
 
 
-def nearest_readers(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """The texels that bilinear reading looks at, and who reads each one most.
+def nearest_samplers(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """The texels used by bilinear sampling, and the position that uses each one most.
 
     Args:
         positions: (n, 2) column and row, texels.
         resolution: R.
 
     Returns:
-        (m,) ascending texels, row * R + column, and (m,) row of the position whose bilinear weight
-        there is the largest; the first of equal ones.
+        (m,) ascending texels, row * R + column, and (m,) the index of the position with the
+        largest bilinear weight there; the first of equal ones.
     """
-    texels, shares = bilinear(positions, resolution)
-    nearest_first = np.argsort(-shares.T.ravel(), kind='stable')
+    texels, weights = bilinear(positions, resolution)
+    nearest_first = np.argsort(-weights.T.ravel(), kind='stable')
     texel, first = np.unique(texels.T.ravel()[nearest_first], return_index=True)
     return texel, nearest_first[first] % len(positions)
 
 
 def _fill_next_to_vertices(positions: np.ndarray, vertex_index: np.ndarray, resolution: int,
                            vertices: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> None:
-    """Gives empty texels around a vertex that vertex, in place: reading it back needs them.
+    """Fills empty texels around a vertex with that vertex, in place; sampling it needs them.
 
-    Where several vertices could claim a texel, the one with the largest bilinear weight does.
+    Of several vertices around a texel, the one with the largest bilinear weight is taken.
     """
-    texel, nearest = nearest_readers(positions, resolution)
+    texel, nearest = nearest_samplers(positions, resolution)
     is_empty = ~mask[texel]
-    texel, claimant = texel[is_empty], vertex_index[nearest[is_empty]]
+    texel, filler = texel[is_empty], vertex_index[nearest[is_empty]]
     vertices[texel] = 0
-    vertices[texel, 0] = claimant
+    vertices[texel, 0] = filler
     weights[texel] = (1.0, 0.0, 0.0)
     mask[texel] = True

@@ -1,4 +1,4 @@
-"""The edges of a mesh as sparse matrices: their lengths, and which vertices are neighbours."""
+"""The edges of a mesh as sparse matrices: edge lengths and vertex adjacency."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sparse.csr_matrix:
 
 
 def neighbour_matrix(faces: np.ndarray, num_vertices: int) -> sparse.csr_matrix:
-    """(P, P) symmetric matrix with 1 where two vertices share an edge of (Q, 3) faces."""
+    """(P, P) symmetric adjacency matrix of the vertices of (Q, 3) faces."""
     first, second = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
     links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
                                                          np.append(second, first))),
                               shape=(num_vertices, num_vertices)).tocsr()
-    links.data[:] = 1.0  # two faces share an inner edge
+    links.data[:] = 1.0  # two faces share an inner edge, which is counted twice
     return links

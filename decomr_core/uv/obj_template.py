@@ -1,4 +1,4 @@
-"""Reads a Wavefront OBJ: v, vt and f lines, or the v lines alone; others are passed over."""
+"""Reads a Wavefront OBJ: v, vt and f lines, or only the v lines; ignores other lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ['ObjTemplate', 'read_obj_template', 'read_obj_vertices']
 
-# Templates of bodies have some megabytes.
+# Body templates take a few megabytes.
 MAX_FILE_BYTES = 2**26
 ADVICE = 'give an OBJ with v, vt and f lines, as any 3D program exports a mesh with its UVs'
 _INTEGER = re.compile(r'-?[0-9]{1,18}')
@@ -20,12 +20,12 @@ _INTEGER = re.compile(r'-?[0-9]{1,18}')
 
 @dataclass(frozen=True)
 class ObjTemplate:
-    """The faces of an OBJ, with a place in the UV square for each corner.
+    """The faces of an OBJ with texture coordinates.
 
     Attributes:
-        num_vertices: v lines.
-        uv: (T, 2) float64, the vt lines, as they are.
-        polygons: for each f line the corners, (vertex, row of uv), counted from 0.
+        num_vertices: number of v lines.
+        uv: (T, 2) float64, the unmodified vt lines.
+        polygons: the corners of each f line as (vertex, row of uv), counted from 0.
     """
 
     num_vertices: int
@@ -34,7 +34,7 @@ class ObjTemplate:
 
 
 class _LineError(ValueError):
-    """What is wrong with one line; the reader adds where it is."""
+    """An error in one line; the reader adds file and line number."""
 
 
 def read_obj_template(path: str | Path) -> ObjTemplate:
@@ -42,10 +42,10 @@ def read_obj_template(path: str | Path) -> ObjTemplate:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no OBJ with UVs, or a line in it is wrong; the message names the line.
+        ValueError: it is not an OBJ with UVs, or a line is invalid; the message names the line.
     """
     path = Path(path)
-    num_vertices, places, polygons, where = 0, [], [], []
+    num_vertices, places, polygons, line_numbers = 0, [], [], []
     for number, (kind, *words) in enumerate(_read_lines(path, ADVICE), start=1):
         try:
             if kind == 'v':
@@ -55,29 +55,29 @@ def read_obj_template(path: str | Path) -> ObjTemplate:
                 places.append(_numbers('vt', words, 2))
             elif kind == 'f':
                 polygons.append(_polygon(words, num_vertices, len(places)))
-                where.append(number)
+                line_numbers.append(number)
         except _LineError as error:
             raise ValueError(f'{path} line {number}: {error}; {ADVICE}') from error
-    for kind, found in (('v', num_vertices), ('vt', len(places)), ('f', len(polygons))):
-        if not found:
+    for kind, count in (('v', num_vertices), ('vt', len(places)), ('f', len(polygons))):
+        if not count:
             raise ValueError(f'{path} has no {kind} lines; {ADVICE}')
-    _check_indices(path, polygons, where, num_vertices, len(places))
+    _check_indices(path, polygons, line_numbers, num_vertices, len(places))
     return ObjTemplate(num_vertices, np.array(places), polygons)
 
 
 def read_obj_vertices(path: str | Path, advice: str) -> np.ndarray:
-    """The vertices of an OBJ, which need not have UVs or faces.
+    """The vertices of an OBJ; UVs and faces are not required.
 
     Args:
         path: the file.
-        advice: which file to give, for the errors.
+        advice: the remedy to append to error messages.
 
     Returns:
-        (V, 3) float64, as they are; V may be 0.
+        (V, 3) float64, the unmodified v lines; V may be 0.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no OBJ, or a v line in it is wrong; the message names the line.
+        ValueError: it is not an OBJ, or a v line is invalid; the message names the line.
     """
     path, points = Path(path), []
     for number, (kind, *words) in enumerate(_read_lines(path, advice), start=1):
@@ -90,9 +90,9 @@ def read_obj_vertices(path: str | Path, advice: str) -> np.ndarray:
 
 
 def _read_lines(path: Path, advice: str) -> Iterator[list[str]]:
-    """The words of each line, comments left out, [''] for none.
+    """The words of each line without comments; [''] for an empty line.
 
-    A line that goes on after a backslash stands at the number of its end.
+    A line continued with a backslash is yielded at its last line's number.
     """
     if path.is_dir():
         raise ValueError(f'{path} is a folder; {advice}')
@@ -103,8 +103,9 @@ def _read_lines(path: Path, advice: str) -> Iterator[list[str]]:
         raise ValueError(f'{path} has {size / 1e6:.0f} MB, more than any template; {advice}')
     data = path.read_bytes()
     if b'\0' in data:
-        raise ValueError(f'{path} is no text; {advice}')
-    lines, continued = [], []
+        raise ValueError(f'{path} is not a text file; {advice}')
+    lines: list[str] = []
+    continued: list[str] = []
     for line in re.split('\r\n|\r|\n', data.decode('utf-8-sig', 'replace')):
         if line.endswith('\\'):
             continued.append(line[:-1])
@@ -117,48 +118,48 @@ def _read_lines(path: Path, advice: str) -> Iterator[list[str]]:
 
 
 def _numbers(kind: str, words: list[str], count: int) -> list[float]:
-    """The first numbers of a line."""
+    """The first `count` numbers of a line."""
     try:
         numbers = [float(word) for word in words[:count]]
     except ValueError:
         numbers = []
     if len(numbers) < count or not all(map(math.isfinite, numbers)):
-        raise _LineError(f'{kind} needs {count} finite numbers, seen '
-                         f'{_shown(" ".join(words[:4]))}')
+        raise _LineError(f'{kind} needs {count} finite numbers, found '
+                         f'{_quoted(" ".join(words[:4]))}')
     return numbers
 
 
 def _polygon(words: list[str], num_vertices: int, num_places: int) -> list[tuple[int, int]]:
-    """The corners of an f line; negative indices count back from the lines read so far."""
+    """The corners of an f line; negative indices count back from the last line read."""
     corners = []
     for word in words:
         indices = word.split('/')[:2]
         if len(indices) < 2 or not indices[1]:
-            raise _LineError(f'the corner {_shown(word)} of a face has no vt')
+            raise _LineError(f'the corner {_quoted(word)} of a face has no vt')
         if not all(_INTEGER.fullmatch(index) and int(index) for index in indices):
-            raise _LineError(f'the corner {_shown(word)} of a face is no v/vt of whole numbers '
-                             'other than 0')
+            raise _LineError(f'the corner {_quoted(word)} of a face is not v/vt with non-zero '
+                             'integers')
         vertex, place = map(int, indices)
         corners.append((vertex - 1 if vertex > 0 else num_vertices + vertex,
                         place - 1 if place > 0 else num_places + place))
     if len(corners) < 3:
-        raise _LineError(f'a face needs at least 3 corners, seen {len(corners)}')
+        raise _LineError(f'a face needs at least 3 corners, found {len(corners)}')
     if len({vertex for vertex, _ in corners}) < len(corners):
         raise _LineError('a face has the same vertex twice')
     return corners
 
 
-def _check_indices(path: Path, polygons: list[list[tuple[int, int]]], where: list[int],
+def _check_indices(path: Path, polygons: list[list[tuple[int, int]]], line_numbers: list[int],
                    num_vertices: int, num_places: int) -> None:
-    """Refuses corners that point outside; an f line may stand before its v and vt lines."""
-    for number, polygon in zip(where, polygons, strict=True):
+    """Rejects indices out of range; an f line may precede its v and vt lines."""
+    for number, polygon in zip(line_numbers, polygons, strict=True):
         for vertex, place in polygon:
             if not (0 <= vertex < num_vertices and 0 <= place < num_places):
-                raise ValueError(f'{path} line {number}: a face names v {vertex + 1} and vt '
+                raise ValueError(f'{path} line {number}: a face refers to v {vertex + 1} and vt '
                                  f'{place + 1}, but there are {num_vertices} v and {num_places} '
-                                 f'vt; the file is damaged or cut off; {ADVICE}')
+                                 f'vt; the file is damaged or truncated; {ADVICE}')
 
 
-def _shown(text: str) -> str:
-    """A word of the file for a message."""
+def _quoted(text: str) -> str:
+    """Text from the file, quoted and shortened for an error message."""
     return repr(text[:40])

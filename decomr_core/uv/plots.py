@@ -1,4 +1,4 @@
-"""Pictures of UV maps: the chart, the two distance matrices (paper Figure 4), the distortion."""
+"""Plots of UV maps: the chart, the two distance matrices (paper Figure 4), the distortion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.body_models.parts import GROUP_NAMES
 from decomr_core.uv.location_map import GROUP_WEIGHTS
 from decomr_core.uv.mesh_graph import edge_graph
-from decomr_core.uv.quality import log_area_scales, places_in_uv
+from decomr_core.uv.quality import log_area_scales, uv_of_vertices
 from decomr_core.uv.uv_map import UVMap
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ['plot_uv_map', 'plot_weight_map', 'save_figure']
 
-# Rows and columns of the matrices that are drawn: a fixed random choice, sorted by body part.
+# Rows and columns of the drawn matrices: a fixed random choice of vertices, sorted by body part.
 NUM_DRAWN, SEED = 700, 0
-# Parts from head to foot, left before right, so that neighbours in the matrices are neighbours.
+# Parts from head to foot, left before right, so that adjacent parts are adjacent in the matrices.
 PART_ORDER = (15, 12, 9, 6, 3, 0, 13, 16, 18, 20, 22, 14, 17, 19, 21, 23, 1, 4, 7, 10, 2, 5, 8, 11)
-# The colours of the area scale end at half and at twice the mean size.
+# Log of the area scale at the ends of the colour map: half and twice the mean.
 COLOUR_LIMIT = float(np.log(2))
 PANEL_INCHES, DPI = 5.0, 110
 
@@ -37,14 +37,14 @@ def plot_uv_map(body: BodyModel, uv_map: UVMap, report: dict[str, Any] | None = 
     Args:
         body: the body of the map.
         uv_map: the map.
-        report: what `report_uv_map` found, for the titles; None leaves numbers out.
+        report: result of `report_uv_map` for the titles; None omits the numbers.
     """
     figure, axes = _figure(2, 2)
     _draw_chart(axes[0, 0], body, uv_map)
-    on_mesh, in_uv = _drawn_distances(body, uv_map)
+    on_mesh, in_map = _drawn_distances(body, uv_map)
     scores = '' if report is None else f": S1 {report['s1_hop']:.3f}, S2 {report['s2_hop']:.3f}"
     for axis, matrix, title in ((axes[0, 1], on_mesh, 'edges between vertices on the mesh'),
-                                (axes[1, 0], in_uv, f'distances in the map{scores}')):
+                                (axes[1, 0], in_map, f'distances in the map{scores}')):
         image = axis.imshow(matrix / matrix.max(), cmap='viridis', vmin=0, vmax=1)
         axis.set_title(title)
         axis.set_xlabel('vertex, sorted by body part')
@@ -61,7 +61,7 @@ def plot_weight_map(weights: np.ndarray) -> Figure:
         weights: (R, R), zero outside the chart, mean 1 inside.
     """
     figure, axes = _figure(1, 1)
-    from matplotlib.colors import LogNorm  # only now: _figure says how to get matplotlib
+    from matplotlib.colors import LogNorm  # after _figure, which tells how to install matplotlib
 
     image = axes[0, 0].imshow(np.where(weights > 0, weights, np.nan), cmap='viridis',
                               norm=LogNorm(), extent=(0, 1, 1, 0), interpolation='nearest')
@@ -74,10 +74,10 @@ def plot_weight_map(weights: np.ndarray) -> Figure:
 
 
 def save_figure(figure: Figure, path: str) -> None:
-    """Writes a figure to a picture file.
+    """Writes a figure to an image file.
 
     Raises:
-        ValueError: the ending of the name is no picture format.
+        ValueError: the suffix of the name is not an image format.
     """
     figure.savefig(path, dpi=DPI)
 
@@ -98,7 +98,7 @@ def _draw_chart(axis: Axes, body: BodyModel, uv_map: UVMap) -> None:
     parts = np.asarray(body.vertex_parts)
     first = uv_map.vertex_index[uv_map.faces[:, 0]]
     colours = matplotlib.colormaps['tab20'](np.linspace(0, 1, 20))[:, :3]
-    # Neighbouring parts of the kinematic tree are far apart in the palette.
+    # Adjacent parts of the kinematic tree get distinct colours.
     palette = colours[(np.arange(len(JOINT_NAMES)) * 7) % len(colours)]
     _draw_faces(axis, uv_map, palette[parts[first]])
     axis.set_title(f"'{body.name}': {len(uv_map.faces)} faces, coloured by body part")
@@ -126,11 +126,11 @@ def _draw_faces(axis: Axes, uv_map: UVMap, colours: np.ndarray) -> None:
 
 
 def _drawn_distances(body: BodyModel, uv_map: UVMap) -> tuple[np.ndarray, np.ndarray]:
-    """Two (K, K) matrices of the same vertices: edges on the mesh, distances in the map."""
+    """Two (K, K) matrices for the same vertices: edge counts on the mesh, distances in the map."""
     vertices, faces = np.asarray(body.v_template, dtype=np.float64), np.asarray(body.faces)
     chosen = np.random.default_rng(SEED).permutation(len(vertices))[:NUM_DRAWN]
     rank = np.argsort(PART_ORDER)[np.asarray(body.vertex_parts)[chosen]]
     chosen = chosen[np.lexsort((vertices[chosen, 1], rank))]
     on_mesh = dijkstra(edge_graph(vertices, faces), indices=chosen, unweighted=True)[:, chosen]
-    places = places_in_uv(faces, uv_map, len(vertices))[chosen]
+    places = uv_of_vertices(faces, uv_map, len(vertices))[chosen]
     return on_mesh, np.linalg.norm(places[:, None] - places, axis=2)

@@ -1,7 +1,7 @@
-"""What stays the same in every mesh of one network: faces, parts, UV map. NumPy only.
+"""The constant part of all meshes of one network: faces, body parts, UV map. NumPy only.
 
-A runtime brings the topology of the body that its network was trained for, so that no one has to
-find and load a body model to draw or publish a mesh.
+A runtime provides the topology of the body for which its network was trained, so that drawing or
+publishing a mesh takes no body model.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ['Topology']
 
 @dataclass(frozen=True)
 class Topology:
-    """The surface that a network's vertices span.
+    """Connectivity, template and UV map of a network's meshes.
 
     Attributes:
-        name: of the body.
-        hash: of the body, as `BodyModel.hash`.
+        name: name of the body.
+        hash: hash of the body, see `BodyModel.hash`.
         v_template: (V, 3) float32 mean body in T-pose, metres, body frame.
         faces: (F, 3) int64, counter-clockwise seen from outside.
         vertex_parts: (V,) int64, 0 to 23.
@@ -42,17 +42,17 @@ class Topology:
     uv_map: UVMap
 
     def __post_init__(self) -> None:
-        """Refuses arrays that do not fit together.
+        """Checks that the arrays fit together.
 
         Raises:
-            ValueError: a shape, or a UV map of another body.
+            ValueError: a shape is wrong, or the UV map belongs to another body.
         """
         check_shape('v_template', self.v_template, (None, 3))
         check_shape('faces', self.faces, (None, 3))
         check_shape('vertex_parts', self.vertex_parts, (len(self.v_template),))
         if self.uv_map.body_hash != self.hash:
-            raise ValueError(f'the UV map is of the body {self.uv_map.body_hash[:12]}, the '
-                             f'topology of {self.name!r} {self.hash[:12]}')
+            raise ValueError(f'the UV map belongs to the body {self.uv_map.body_hash[:12]}, but '
+                             f'the topology belongs to {self.name!r} ({self.hash[:12]})')
 
     @classmethod
     def from_body(cls, body: BodyModel, uv_map: UVMap) -> Topology:
@@ -61,7 +61,7 @@ class Topology:
                    body.vertex_parts.cpu().numpy(), uv_map)
 
     def save(self, path: str | Path) -> None:
-        """Writes everything into one npz."""
+        """Writes the topology into one npz file."""
         with Path(path).open('wb') as handle:
             np.savez(handle, name=np.array(self.name), hash=np.array(self.hash),
                      v_template=self.v_template, faces=self.faces.astype(np.int32),
@@ -71,11 +71,11 @@ class Topology:
 
     @classmethod
     def load(cls, path: str | Path) -> Topology:
-        """Reads what `save` wrote.
+        """Reads a topology written by `save`.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is something else.
+            ValueError: the file is not a topology.
         """
         with np.load(path, allow_pickle=False) as data:
             body_hash = str(data['hash'])

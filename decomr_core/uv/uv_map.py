@@ -1,7 +1,7 @@
-"""The continuous UV map (paper section 3.2): the body surface as one chart of the unit square.
+"""The continuous UV map (paper section 3.2): the body surface as one chart in the unit square.
 
-u runs to the right and v downwards in a picture of the map; the mirror image of a surface point at
-(u, v) lies at (1 - u, v). Only edges on the seams are cut, so a vertex there has several places.
+In an image of the map, u points right and v points down. The mirror image of a surface point at
+(u, v) is at (1 - u, v). Only edges on the seams are cut; a vertex there has several UV vertices.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class UVMap:
     """One chart of a body's surface.
 
     Attributes:
-        uv: (N, 2) float32, place of each UV vertex in the unit square.
+        uv: (N, 2) float32, coordinates of each UV vertex in the unit square.
         faces: (F, 3) int64 into the UV vertices, in the order of the body's faces.
         vertex_index: (N,) int64, the body vertex of each UV vertex.
-        body_hash: hash of the body that the map was made for.
+        body_hash: hash of the body for which the map was made.
     """
 
     uv: np.ndarray
@@ -42,10 +42,10 @@ class UVMap:
     body_hash: str
 
     def __post_init__(self) -> None:
-        """Brings the arrays to their types and refuses what is no map.
+        """Converts the arrays to their types and checks them.
 
         Raises:
-            ValueError: a shape, an index or a place is out of range.
+            ValueError: a shape is wrong, or an index or a coordinate is out of range.
         """
         object.__setattr__(self, 'uv', np.ascontiguousarray(self.uv, dtype=np.float32))
         object.__setattr__(self, 'faces', np.ascontiguousarray(self.faces, dtype=np.int64))
@@ -53,11 +53,11 @@ class UVMap:
             self, 'vertex_index', np.ascontiguousarray(self.vertex_index, dtype=np.int64))
         problem = self._problem()
         if problem:
-            raise ValueError(f'this is not a UV map: {problem}; make a new one: {REBUILD}')
+            raise ValueError(f'this is not a UV map: {problem}; build a new one: {REBUILD}')
 
     @property
     def hash(self) -> str:
-        """The sha256 of everything in the map, as hexadecimal text."""
+        """The sha256 of the map's content, in hexadecimal."""
         digest = hashlib.sha256(self.body_hash.encode())
         for array in (self.uv, self.faces, self.vertex_index):
             digest.update(array.tobytes())
@@ -69,7 +69,7 @@ class UVMap:
         return self.vertex_index[self.faces]
 
     def save(self, path: str | Path) -> None:
-        """Writes the map as a compressed npz; the same map gives the same bytes."""
+        """Writes the map as a compressed npz file; equal maps give equal bytes."""
         with Path(path).open('wb') as handle:
             np.savez_compressed(handle, uv=self.uv, faces=self.faces.astype(np.int32),
                                 vertex_index=self.vertex_index.astype(np.int32),
@@ -90,12 +90,12 @@ class UVMap:
             if isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(f'{path} is damaged or not a UV map ({error}); '
-                             f'make a new one: {REBUILD}') from error
+                             f'build a new one: {REBUILD}') from error
         fields['body_hash'] = str(fields['body_hash'])
         return cls(**fields)
 
     def _problem(self) -> str:
-        """What is wrong with the arrays; empty where nothing is."""
+        """The first problem of the arrays, empty if there is none."""
         if self.uv.ndim != 2 or self.uv.shape[1] != 2:
             return f'uv has shape {self.uv.shape}, expected (any, 2)'
         if self.faces.ndim != 2 or self.faces.shape[1] != 3 or len(self.faces) == 0:
@@ -114,12 +114,12 @@ class UVMap:
 
 
 def load_uv_map(name_or_path: str | Path = 'builtin', body: BodyModel | None = None) -> UVMap:
-    """The UV maps of the built-in body by name, any other by path.
+    """Loads a UV map of the built-in body by name, or any UV map by path.
 
     Args:
-        name_or_path: 'builtin', 'makehuman' (conventional, several charts) or an npz written by
-            `decomr uv build` or `decomr uv import`.
-        body: the body it will be used with, to be checked; None checks nothing.
+        name_or_path: 'builtin', 'makehuman' (conventional, several charts) or an npz file written
+            by `decomr uv build` or `decomr uv import`.
+        body: the body that the map must belong to; None skips the check.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -130,5 +130,5 @@ def load_uv_map(name_or_path: str | Path = 'builtin', body: BodyModel | None = N
     if body is not None and uv_map.body_hash != body.hash:
         raise ValueError(
             f'the UV map {path} was made for the body {uv_map.body_hash[:12]}, but the body '
-            f"'{body.name}' is {body.hash[:12]}; make its map: {REBUILD}")
+            f"'{body.name}' is {body.hash[:12]}; build its map: {REBUILD}")
     return uv_map

@@ -1,1 +1,1 @@
-"""The runtime for TensorRT: engine, its key, and what runs it."""
+"""The TensorRT runtime: plan with its key, engine, and runtime."""

@@ -1,8 +1,8 @@
-"""TensorRT itself: ONNX -> plan, and plan -> something that runs. Versions 10.3 to 11.
+"""The interface to TensorRT 10.3 to 11: builds plans from ONNX files, and runs them.
 
-The network is strongly typed: every operation has the type that the ONNX file gives it. Version
-11 knows nothing else, and 10 would choose types by speed. The contract test checks every use of
-TensorRT in this file against NVIDIA's own bindings; it follows the type annotations.
+Networks are strongly typed: every operation has the type given in the ONNX file. Version 11
+supports only this; version 10 could also choose types by speed. The contract test checks all uses
+of TensorRT in this file against NVIDIA's bindings, by following the type annotations.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from decomr_core.runtimes.tensorrt.plan import (
 if TYPE_CHECKING:
     from decomr_core.runtimes.cuda_device import Gpu
 
-__all__ = ['Context', 'Engine', 'build_plan', 'checked_key', 'tensorrt_version', 'wanted_key']
+__all__ = ['Context', 'Engine', 'build_plan', 'checked_key', 'expected_key', 'tensorrt_version']
 
 WORKSPACE_BYTES = 1 << 30
-"""Scratch memory that one operation may use: ample for these networks, and a Jetson has it."""
+"""Limit of scratch memory per operation: ample for these networks, and available on a Jetson."""
 
 logger = logging.getLogger(__name__)
 
 
 def tensorrt_version() -> str:
-    """The version of TensorRT, all of its digits: a plan belongs to exactly one."""
+    """The full version of TensorRT; a plan is valid for exactly one version."""
     return tensorrt.__version__
 
 
@@ -52,15 +52,15 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     """Builds the plan of an ONNX file for the current GPU; takes minutes.
 
     Args:
-        onnx_path: of the network.
-        path: of the plan; its key is written beside it.
-        key: of the plan, complete; its crop size, people and precision are what is built.
-        timing_cache: file that remembers which kernels were quick, made if it is missing.
-        workspace_bytes: scratch memory that one operation may use.
+        onnx_path: the ONNX file.
+        path: the plan to write; its key is written beside it.
+        key: complete key of the plan; determines crop size, people and precision.
+        timing_cache: file with kernel timings of earlier builds, created if missing.
+        workspace_bytes: limit of scratch memory per operation.
 
     Raises:
-        ValueError: TensorRT does not understand the file.
-        RuntimeError: TensorRT could not build it; says what TensorRT said.
+        ValueError: TensorRT cannot parse the file.
+        RuntimeError: TensorRT could not build the plan; the message has TensorRT's errors.
     """
     log = _log()
     log.take_errors()
@@ -74,7 +74,7 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     _check_names(network, onnx_path)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace_bytes)
-    if key.precision != 'tf32':  # set by default; in fp16 it would round what stays float32
+    if key.precision != 'tf32':  # set by default; it would round the float32 layers of fp16
         config.clear_flag(tensorrt.BuilderFlag.TF32)
     _add_profile(builder, config, key)
     progress = _Progress()
@@ -88,14 +88,14 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     write_plan(path, bytes(plan), key)
 
 
-def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
-               precision: str) -> PlanKey:
-    """The key of the engine that fits a network on this machine.
+def expected_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
+                 precision: str) -> PlanKey:
+    """The key of an engine that fits a network and this machine.
 
     Args:
         model: the network.
-        gpu: to run on.
-        max_people: per batch; None: any number.
+        gpu: the GPU.
+        max_people: largest batch; None: any.
         precision: one of `PRECISIONS`.
 
     Raises:
@@ -109,40 +109,40 @@ def wanted_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
 
 def checked_key(path: Path, model: ExportedModel, gpu: Gpu, max_people: int | None,
                 precision: str | None, command: str) -> PlanKey:
-    """The key of the engine at hand, if it is the right one.
+    """Reads the key of an existing engine and checks that it fits.
 
     Args:
-        path: of the engine.
+        path: the plan.
         model: the network.
-        gpu: to run on.
-        max_people: per batch; None: any number.
+        gpu: the GPU.
+        max_people: largest batch; None: any.
         precision: one of `PRECISIONS`; None: that of the engine.
-        command: builds the engine, for the error.
+        command: the build command, for the error.
 
     Raises:
         FileNotFoundError: there is no engine.
-        ValueError: it does not fit; says in what.
+        ValueError: it does not fit; the message lists the differences.
     """
     key = read_key(path, command)
-    wanted = wanted_key(model, gpu, max_people, precision or key.precision)
-    check_key(path, key, wanted, command)
+    expected = expected_key(model, gpu, max_people, precision or key.precision)
+    check_key(path, key, expected, command)
     return key
 
 
 class Engine:
-    """A plan on the GPU."""
+    """A plan loaded on the GPU."""
 
     def __init__(self, path: Path, command: str, free_memory: Callable[[], str]) -> None:
         """Loads a plan.
 
         Args:
-            path: of the plan.
-            command: builds it again, for the error.
-            free_memory: says how much memory the GPU has, for the errors.
+            path: the plan.
+            command: the build command, for errors.
+            free_memory: returns the free GPU memory as text, for errors.
 
         Raises:
-            ValueError: it is damaged, or of another network.
-            RuntimeError: it does not fit into the GPU's memory.
+            ValueError: the plan is damaged, or belongs to another network.
+            RuntimeError: the GPU has too little memory.
         """
         log = _log()
         log.take_errors()
@@ -151,13 +151,14 @@ class Engine:
         self._runtime: tensorrt.Runtime = _created(lambda: tensorrt.Runtime(log), 'runtime')
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            said = log.take_errors()
-            if 'memory' in said.lower():
+            errors = log.take_errors()
+            if 'memory' in errors.lower():
                 raise RuntimeError(
                     f'the TensorRT engine {path} needs {len(plan) / 2**20:.0f} MiB of GPU memory '
-                    f'for its weights, {free_memory()}; TensorRT says: {said}')
-            raise ValueError(f'TensorRT does not read the engine {path} ({len(plan)} bytes, '
-                             f'damaged?): {said or "no reason given"}. Build it again: {command}')
+                    f'for its weights, {free_memory()}; TensorRT reports: {errors}')
+            raise ValueError(f'TensorRT cannot load the engine {path} ({len(plan)} bytes, '
+                             f'damaged?): {errors or "no reason given"}. Build it again: '
+                             f'{command}')
         self._engine: tensorrt.ICudaEngine = engine
         self._free_memory = free_memory
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
@@ -173,64 +174,65 @@ class Engine:
 
     @property
     def scratch_bytes(self) -> int:
-        """GPU memory that one run needs beside the weights."""
+        """GPU memory of one run in addition to the weights, bytes."""
         return self._engine.device_memory_size_v2
 
     def context(self, input_shape: tuple[int, ...], scratch_address: int,
                 stream_handle: int) -> Context:
-        """Something that runs one batch size, as soon as its tensors have addresses.
+        """An execution context for one batch size; the addresses of its tensors must be set.
 
         Args:
             input_shape: (B, S, S, 3), within the profile.
-            scratch_address: of `scratch_bytes` on the GPU; contexts on one stream may share them.
-            stream_handle: of the stream.
+            scratch_address: address of `scratch_bytes` on the GPU; contexts on one stream may
+                share them.
+            stream_handle: handle of the stream.
 
         Raises:
-            RuntimeError: TensorRT refuses something; says what TensorRT said.
+            RuntimeError: TensorRT fails; the message has TensorRT's errors.
         """
         log = _log()
         log.take_errors()
         context = self._engine.create_execution_context(
             tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
-            raise RuntimeError('TensorRT could not make an execution context for a batch of '
+            raise RuntimeError('TensorRT could not create an execution context for a batch of '
                                f'{input_shape[0]} people ({self._free_memory()}): '
                                f'{log.take_errors() or "it gave no reason"}')
         context.set_device_memory(scratch_address, self.scratch_bytes)
         if not (context.set_optimization_profile_async(0, stream_handle)
                 and context.set_input_shape(INPUT_NAME, input_shape)):
-            raise RuntimeError(f'TensorRT refuses a batch of shape {input_shape}: '
+            raise RuntimeError(f'TensorRT rejects a batch of shape {input_shape}: '
                                f'{log.take_errors() or "it gave no reason"}')
         return Context(context)
 
 
 class Context:
-    """Runs one batch size, its tensors at fixed addresses."""
+    """Runs one batch size with tensors at fixed addresses."""
 
     def __init__(self, context: tensorrt.IExecutionContext) -> None:
-        """Takes a context whose input has a shape."""
+        """Takes a context whose input shape is set."""
         self._context = context
 
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every output; not the engine's, which has -1 where the batch decides."""
+        """The shape of each output, with the batch size instead of the engine's -1."""
         return {name: tuple(self._context.get_tensor_shape(name)) for name in OUTPUT_NAMES}
 
     def set_addresses(self, addresses: Mapping[str, int]) -> None:
-        """Says where all tensors are on the GPU.
+        """Sets the GPU addresses of all tensors.
 
         Raises:
-            RuntimeError: TensorRT refuses one; says what TensorRT said.
+            RuntimeError: TensorRT rejects one; the message has TensorRT's errors.
         """
         for name, address in addresses.items():
             if not self._context.set_tensor_address(name, address):
-                raise RuntimeError(f'TensorRT refuses the address of {name}: '
+                raise RuntimeError(f'TensorRT rejects the address of {name}: '
                                    f'{_log().take_errors() or "it gave no reason"}')
 
     def enqueue(self, stream_handle: int) -> None:
-        """Appends one run to a stream.
+        """Enqueues one run on a stream.
 
         Raises:
-            RuntimeError: TensorRT could not; says what TensorRT said.
+            RuntimeError: TensorRT fails; the message has TensorRT's errors.
         """
         if not self._context.execute_async_v3(stream_handle):
             raise RuntimeError('TensorRT could not run: '
@@ -238,7 +240,7 @@ class Context:
 
 
 class _Log(tensorrt.ILogger):
-    """TensorRT's messages in Python's log; remembers errors until somebody tells them."""
+    """Forwards TensorRT's messages to Python's log, and collects errors until they are taken."""
 
     def __init__(self) -> None:
         """Starts without errors."""
@@ -258,7 +260,7 @@ class _Log(tensorrt.ILogger):
         logger.log(level, '%s', msg)
 
     def take_errors(self) -> str:
-        """The errors since the last call, the latest one last; forgets them."""
+        """Returns and clears the errors since the last call, the latest one last."""
         text = '; '.join(dict.fromkeys(self._errors))
         self._errors.clear()
         return text
@@ -266,12 +268,12 @@ class _Log(tensorrt.ILogger):
 
 @functools.cache
 def _log() -> _Log:
-    """The one log of this process: TensorRT keeps the first that it gets."""
+    """The only log of this process, because TensorRT keeps the first one that it gets."""
     return _Log()
 
 
 class _Progress(tensorrt.IProgressMonitor):
-    """Tells in the log which phase a build has reached."""
+    """Logs the phases of a build."""
 
     def __init__(self) -> None:
         """Starts before the first phase."""
@@ -285,7 +287,7 @@ class _Progress(tensorrt.IProgressMonitor):
         logger.log(level, '%s: %d steps', phase_name, num_steps)
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Called by TensorRT; True: go on."""
+        """Called by TensorRT; True continues the build."""
         logger.debug('%s: step %d', phase_name, step + 1)
         return True
 
@@ -296,31 +298,31 @@ class _Progress(tensorrt.IProgressMonitor):
 
 
 def _created(create: Callable[[], Any], what: str) -> Any:
-    """What a constructor of TensorRT gives.
+    """The result of a TensorRT constructor.
 
     Raises:
-        RuntimeError: it gives nothing, as without a driver or with an unfit one.
+        RuntimeError: it fails, as without a driver or with an unsuitable one.
     """
     try:
         return create()
-    except TypeError as error:  # what a null pointer becomes
+    except TypeError as error:  # the bindings raise it for a null pointer
         raise RuntimeError(f'TensorRT {tensorrt.__version__} gives no {what} on this machine: '
-                           f'{_log().take_errors() or error}; look at what nvidia-smi says of the '
-                           'driver, and whether this TensorRT supports it') from error
+                           f'{_log().take_errors() or error}; check the driver version in '
+                           'nvidia-smi, and whether this TensorRT supports it') from error
 
 
 def _network_flags() -> int:
-    """Strongly typed, said where it can be said."""
+    """The flag for strong typing, if this version has it."""
     flag = tensorrt.NetworkDefinitionCreationFlag.__members__.get('STRONGLY_TYPED')
     return 0 if flag is None else 1 << int(flag)
 
 
 def _parser_report(onnx_path: Path, parser: tensorrt.OnnxParser) -> str:
-    """All that the parser complains about, in one message."""
+    """All errors of the parser in one message."""
     problems = [_problem_text(parser.get_error(index)) for index in range(parser.num_errors)]
-    return (f'TensorRT {tensorrt.__version__} does not read {onnx_path}: '
+    return (f'TensorRT {tensorrt.__version__} cannot parse {onnx_path}: '
             f'{"; ".join(problems) or "no reason given"}. If the file is damaged, delete '
-            f'{onnx_path.parent}: it is made again')
+            f'{onnx_path.parent}: it is recreated')
 
 
 def _problem_text(problem: tensorrt.ParserError) -> str:
@@ -328,15 +330,16 @@ def _problem_text(problem: tensorrt.ParserError) -> str:
 
 
 def _check_names(network: tensorrt.INetworkDefinition, onnx_path: Path) -> None:
-    """Refuses the graph of another network before minutes are spent on it."""
+    """Checks inputs and outputs of the graph before a build of minutes."""
     inputs = [_tensor_name(network.get_input(index)) for index in range(network.num_inputs)]
     outputs = [_tensor_name(network.get_output(index)) for index in range(network.num_outputs)]
-    for what, seen, expected in (('inputs', inputs, [INPUT_NAME]),
-                                 ('outputs', outputs, OUTPUT_NAMES)):
-        if set(seen) != set(expected):
-            raise ValueError(f'the {what} of {onnx_path} are {", ".join(sorted(seen)) or "none"}, '
-                             f'expected {", ".join(sorted(expected))}; delete '
-                             f'{onnx_path.parent}: it is made again')
+    for kind, actual, expected in (('inputs', inputs, [INPUT_NAME]),
+                                   ('outputs', outputs, list(OUTPUT_NAMES))):
+        if set(actual) != set(expected):
+            raise ValueError(f'the {kind} of {onnx_path} are '
+                             f'{", ".join(sorted(actual)) or "none"}, expected '
+                             f'{", ".join(sorted(expected))}; delete {onnx_path.parent}: it is '
+                             'recreated')
 
 
 def _tensor_name(tensor: tensorrt.ITensor) -> str:
@@ -345,21 +348,21 @@ def _tensor_name(tensor: tensorrt.ITensor) -> str:
 
 def _add_profile(builder: tensorrt.Builder, config: tensorrt.IBuilderConfig,
                  key: PlanKey) -> None:
-    """One profile, from one person to the most; quickest for the most."""
+    """Adds a profile for 1 to `max_people` people, optimised for the largest batch."""
     profile = builder.create_optimization_profile()
     crop = (key.crop_size, key.crop_size, 3)
     profile.set_shape(INPUT_NAME, (1, *crop), (key.max_people, *crop), (key.max_people, *crop))
     if config.add_optimization_profile(profile) < 0:
-        raise RuntimeError(f'TensorRT refuses the profile of 1 to {key.max_people} crops of '
+        raise RuntimeError(f'TensorRT rejects the profile of 1 to {key.max_people} crops of '
                            f'{key.crop_size} px: {_log().take_errors()}')
 
 
 def _load_timing_cache(config: tensorrt.IBuilderConfig, path: Path | None) -> None:
-    """Gives a build what earlier ones measured; an unfit file counts as none."""
+    """Loads kernel timings of earlier builds; starts anew if the file is unsuitable."""
     data = path.read_bytes() if path is not None and path.is_file() else b''
     cache = config.create_timing_cache(data)
     if cache is None or not config.set_timing_cache(cache, False):
-        logger.warning('the timing cache %s is unfit and starts anew', path)
+        logger.warning('TensorRT rejects the timing cache %s; a new one is started', path)
         _log().take_errors()
         config.set_timing_cache(config.create_timing_cache(b''), False)
 

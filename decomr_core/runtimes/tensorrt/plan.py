@@ -1,7 +1,8 @@
-"""A TensorRT plan and its key: what a plan was built from, for what, and on what.
+"""A TensorRT plan and its key: the network, settings and machine for which it was built.
 
-A plan runs only with the TensorRT version that built it, and well only on the same kind of GPU.
-The key beside it says so before TensorRT does. Imports neither TensorRT nor CUDA.
+A plan runs only with the TensorRT version that built it, and runs well only on the same GPU model.
+The key in a file beside it is checked before TensorRT loads the plan. Imports neither TensorRT nor
+CUDA.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from decomr_core.base.assets import BUILTIN, file_hash
 from decomr_core.base.files import replacing
@@ -19,11 +21,11 @@ __all__ = ['PRECISIONS', 'PlanKey', 'build_command', 'check_key', 'default_preci
            'plan_path', 'read_key', 'remove_plan', 'write_plan']
 
 PRECISIONS = ('f32', 'tf32', 'fp16')
-"""`f32` and `tf32` are of the float32 ONNX: `tf32` lets tensor cores round the factors of
-products to 10 bits. `fp16` is of the ONNX in half precision, whose float32 parts stay exact."""
+"""`f32` and `tf32` use the float32 ONNX file; `tf32` lets tensor cores round the factors of
+products to 10 bits. `fp16` uses the half-precision ONNX file, whose float32 parts stay exact."""
 
 BUILD_VERSION = 1
-"""Raised whenever the settings of a build change, so that older plans are built again."""
+"""Increased when the build settings change, so that older plans are rebuilt."""
 
 NAMES = {
     'onnx_sha256': 'network (sha256 of the ONNX)', 'tensorrt': 'TensorRT version',
@@ -35,15 +37,15 @@ NAMES = {
 
 @dataclass(frozen=True)
 class PlanKey:
-    """What makes a plan the right one.
+    """The properties that a plan must match.
 
     Attributes:
-        onnx_sha256: of the ONNX file's bytes.
-        tensorrt: version of TensorRT, all of its digits.
-        compute_capability: of the GPU, as `8.7`.
-        gpu: its name.
+        onnx_sha256: sha256 of the ONNX file.
+        tensorrt: full version of TensorRT.
+        compute_capability: compute capability of the GPU, such as `8.7`.
+        gpu: name of the GPU.
         crop_size: S, px.
-        max_people: the profile: 1 to this many people; None: whatever the plan has.
+        max_people: largest batch of the profile; None in an expected key: any.
         precision: one of `PRECISIONS`.
         build_version: see `BUILD_VERSION`.
     """
@@ -58,43 +60,43 @@ class PlanKey:
     build_version: int = BUILD_VERSION
 
     def __post_init__(self) -> None:
-        """Refuses a profile without people and an unknown precision."""
+        """Checks the number of people and the precision."""
         if self.max_people is not None and self.max_people < 1:
-            raise ValueError(f'people per batch are {self.max_people}, expected 1 or more')
+            raise ValueError(f'max_people is {self.max_people}, expected 1 or more')
         if self.precision not in PRECISIONS:
             raise ValueError(f'precision is {self.precision!r}, expected one of: '
                              f'{", ".join(PRECISIONS)}')
 
     @classmethod
-    def of_files(cls, onnx_path: Path, **rest: object) -> PlanKey:
-        """The key of an ONNX file; `rest`: all other fields."""
-        return cls(file_hash(onnx_path), **rest)
+    def of_files(cls, onnx_path: Path, **others: Any) -> PlanKey:
+        """The key of an ONNX file and all other fields."""
+        return cls(file_hash(onnx_path), **others)
 
-    def differences(self, wanted: PlanKey) -> list[str]:
-        """How this key of a plan differs from the wanted one, in words."""
-        pairs = [(field.name, getattr(self, field.name), getattr(wanted, field.name))
-                 for field in fields(self)]
-        return [f'{NAMES[name]}: built for {have}, here {want}' for name, have, want in pairs
-                if want is not None and have != want]
+    def differences(self, expected: PlanKey) -> list[str]:
+        """Texts about the fields in which this key differs from the expected one."""
+        values = [(field.name, getattr(self, field.name), getattr(expected, field.name))
+                  for field in fields(self)]
+        return [f'{NAMES[name]}: built for {own}, here {other}' for name, own, other in values
+                if other is not None and own != other]
 
 
 def default_precision(model: ExportedModel) -> str:
-    """What an engine is built in unless it is said: `fp16` where that passed its limit."""
+    """The default precision of an engine: `fp16` if it passed its limit, otherwise `f32`."""
     return 'fp16' if model.info['passes_fp16'] else 'f32'
 
 
 def onnx_of(model: ExportedModel, precision: str) -> Path:
-    """The ONNX file that an engine of this precision is built from.
+    """The ONNX file for an engine of this precision.
 
     Raises:
-        ValueError: the network has none, since half precision did not pass; or it is missing.
+        ValueError: the network did not pass in half precision, or the file is missing.
     """
     if precision == 'fp16' and not model.info['passes_fp16']:
         measured = model.info['parity'].get('onnxruntime fp16')
-        seen = ('it could not be written in it' if measured is None else
-                f'its vertices are {measured["vertices_mean_mm"]:.2f} mm off')
-        raise ValueError(f'precision is fp16, but this network did not pass in it: {seen}; use '
-                         'f32 or tf32')
+        reason = ('it could not be exported' if measured is None else
+                  f'its vertices are {measured["vertices_mean_mm"]:.2f} mm off')
+        raise ValueError(f'precision is fp16, but this network did not pass in fp16: {reason}; '
+                         'use f32 or tf32')
     path = model.half_path if precision == 'fp16' else model.onnx_path
     if not path.is_file():
         raise ValueError(model.damage(f'{path.name} is missing'))
@@ -102,7 +104,7 @@ def onnx_of(model: ExportedModel, precision: str) -> Path:
 
 
 def plan_path(folder: Path) -> Path:
-    """Where the plan of an exported network lies; its key beside it, as `.json`."""
+    """The path of an exported network's plan; its key is beside it as `.json`."""
     return folder / 'tensorrt' / 'model.plan'
 
 
@@ -118,11 +120,11 @@ def build_command(weights: str | Path, body: str | Path, uv_map: str | Path,
 
 
 def read_key(path: Path, command: str) -> PlanKey:
-    """The key of the plan at a path.
+    """Reads the key of a plan.
 
     Args:
-        path: of the plan.
-        command: builds it, for the error.
+        path: the plan.
+        command: the build command, for errors.
 
     Raises:
         FileNotFoundError: there is no plan.
@@ -139,26 +141,26 @@ def read_key(path: Path, command: str) -> PlanKey:
                          f'the engine again: {command}') from error
 
 
-def check_key(path: Path, key: PlanKey, wanted: PlanKey, command: str) -> None:
-    """Refuses a plan that is not the wanted one.
+def check_key(path: Path, key: PlanKey, expected: PlanKey, command: str) -> None:
+    """Checks that a plan has the expected key.
 
     Args:
-        path: of the plan.
-        key: of the plan.
-        wanted: its people may be None: as many as the plan has.
-        command: builds the wanted plan, for the error.
+        path: the plan.
+        key: the key of the plan.
+        expected: the expected key; `max_people` may be None for any.
+        command: the build command, for the error.
 
     Raises:
-        ValueError: it is another one; says in what.
+        ValueError: the keys differ; the message lists the differences.
     """
-    differences = key.differences(wanted)
+    differences = key.differences(expected)
     if differences:
         raise ValueError(f'the TensorRT engine {path} does not fit: {"; ".join(differences)}. '
                          f'Build it again: {command}')
 
 
 def write_plan(path: Path, plan: bytes, key: PlanKey) -> None:
-    """Writes a plan and then its key: a plan without a key counts as none."""
+    """Writes a plan and then its key; a plan without a key is ignored."""
     path.parent.mkdir(parents=True, exist_ok=True)
     key_path = path.with_suffix('.json')
     key_path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The network in TensorRT, on an NVIDIA GPU. Imports neither PyTorch nor the network.
+"""The TensorRT runtime, on an NVIDIA GPU. Imports no PyTorch.
 
-A batch is filled up to one of a few sizes, and each size has its execution context and its CUDA
-graph, made at start-up: a new number of people costs nothing in the middle of a video.
+Batches are padded to a few sizes. The execution context and the CUDA graph of each size are
+created at start-up, so a change of the number of people in a video causes no delay.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class TensorRtRuntime:
     """Runs on one NVIDIA GPU.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`; precision `f32`, `tf32` or `fp16`.
-        max_people: per batch; more of them run in several batches.
-        gpu: that it runs on.
+        name, precision, crop_size, topology: see `Runtime`.
+        max_people: largest batch; more people run in several batches.
+        gpu: the GPU.
     """
 
     name = 'tensorrt'
@@ -53,15 +53,18 @@ class TensorRtRuntime:
         """Loads the engine that was built for this network on this machine.
 
         Args:
-            model: the network, exported for TensorRT; its engine lies beside it.
-            key: of the engine; see `checked_key`.
-            gpu: that it was built for.
-            command: builds it again, for errors.
+            model: the network, exported for TensorRT, with its engine in the same folder.
+            key: the key of the engine from `checked_key`.
+            gpu: the GPU.
+            command: the build command, for errors.
 
         Raises:
-            ValueError: the engine is damaged.
-            RuntimeError: there is too little memory on the GPU.
+            ValueError: the engine or its key is damaged.
+            RuntimeError: the GPU has too little memory.
         """
+        if key.max_people is None:  # only expected keys leave it open
+            raise ValueError(f'the key of the TensorRT engine {plan_path(model.folder)} lacks '
+                             f'max_people; build the engine again: {command}')
         self.gpu = gpu
         self.precision, self.max_people = key.precision, key.max_people
         self.crop_size, self.topology = model.crop_size, model.topology
@@ -77,15 +80,15 @@ class TensorRtRuntime:
         self._runs = {size: self._prepare(size, context) for size, context in contexts.items()}
 
     def run(self, images: np.ndarray) -> NetworkOutput:
-        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
-        use_gpu(self.gpu.index)  # each thread has its own current GPU
+        use_gpu(self.gpu.index)  # the current GPU is thread-local
         parts = [self._run_batch(images[start:start + self.max_people])
                  for start in range(0, len(images), self.max_people)]
         return NetworkOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _run_batch(self, images: np.ndarray) -> list[np.ndarray]:
-        """The outputs for at most `max_people` images."""
+        """The outputs for up to `max_people` images."""
         count = len(images)
         size = next(size for size in self._runs if size >= count)
         self._input.host[:count] = images
@@ -103,18 +106,18 @@ class TensorRtRuntime:
                                     self._scratch.address, self._stream.handle)
 
     def _prepare(self, size: int, context: Context) -> _Run:
-        """Everything that one batch size needs, run once."""
+        """Sets up one batch size and runs it once."""
         context.set_addresses({INPUT_NAME: self._input.address, **{
             name: output.address for name, output in zip(OUTPUT_NAMES, self._outputs,
                                                          strict=True)}})
         work = functools.partial(self._enqueue, context, size)
         self._input.host[:size] = 0
-        work()  # the first run of a context does what cannot be recorded
+        work()  # the first run of a context includes work that cannot be recorded
         self._stream.synchronize()
         try:
             return _Run(context, self._stream.capture(work))
         except (CudaError, RuntimeError) as error:
-            logger.warning('no CUDA graph for %d people, each run is launched step by step: %s',
+            logger.warning('no CUDA graph for %d people, kernels are launched one by one: %s',
                            size, error)
             return _Run(context, None)
 
@@ -127,7 +130,7 @@ class TensorRtRuntime:
 
 @dataclass(frozen=True)
 class _Run:
-    """One batch size: its context, which must not change any more, and its recorded work."""
+    """One batch size: its context, which must not change anymore, and its CUDA graph."""
 
     context: Context
     graph: Graph | None

@@ -1,1 +1,1 @@
-"""The network in PyTorch itself, on a CPU or a GPU."""
+"""The PyTorch runtime, on a CPU or a GPU."""

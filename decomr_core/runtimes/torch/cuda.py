@@ -1,4 +1,4 @@
-"""What the PyTorch runtime needs of a GPU: batches of fixed sizes as CUDA graphs, clear errors."""
+"""GPU support of the PyTorch runtime: CUDA graphs for fixed batch sizes, and memory errors."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 
 from decomr_core.runtimes.batches import batch_sizes, batches
 
-__all__ = ['BatchRunner', 'CudaQueue', 'find_device', 'memory_told']
+__all__ = ['BatchRunner', 'CudaQueue', 'explaining_memory_errors', 'find_device']
 
 WARM_UP = 3
-"""Runs before a graph is recorded: kernels are chosen and libraries loaded in the first ones."""
+"""Runs before a graph is recorded; the first ones select kernels and load libraries."""
 
 MEMORY_WORDS = ('out of memory', 'ALLOC_FAILED')
-"""What errors of CUDA and of its libraries say where memory is lacking."""
+"""Texts in errors of CUDA and its libraries that mean a lack of memory."""
 
 logger = logging.getLogger(__name__)
 
 
 def find_device(device: str | int) -> torch.device:
-    """A device that is there.
+    """Finds a device and checks that it exists.
 
     Args:
         device: `cpu`, `cuda` (the current GPU), `cuda:N`, or N.
 
     Raises:
-        RuntimeError: PyTorch sees no GPU.
-        ValueError: PyTorch sees GPUs but not this one, or there is no such kind of device.
+        RuntimeError: PyTorch finds no GPU.
+        ValueError: PyTorch finds GPUs but not this one, or the device type is unknown.
     """
     try:
         found = torch.device('cuda', device) if isinstance(device, int) else torch.device(device)
@@ -44,20 +44,20 @@ def find_device(device: str | int) -> torch.device:
         return found
     if not torch.cuda.is_available():
         raise RuntimeError(f'device is {device!r}, but this PyTorch ({torch.__version__}) '
-                           "sees no GPU; use device='cpu'")
+                           "finds no GPU; use device='cpu'")
     count = torch.cuda.device_count()
     index = torch.cuda.current_device() if found.index is None else found.index
     if index >= count:
-        raise ValueError(f'device is {device!r}, but PyTorch sees {count} GPUs (cuda:0 to '
+        raise ValueError(f'device is {device!r}, but PyTorch finds {count} GPUs (cuda:0 to '
                          f'cuda:{count - 1})')
     return torch.device('cuda', index)
 
 
 class CudaQueue:
-    """A stream of its own on one GPU, with memory and graphs."""
+    """A separate stream on one GPU, with memory and graphs."""
 
     def __init__(self, device: torch.device) -> None:
-        """Makes the stream, after everything that was begun on the GPU is done."""
+        """Creates the stream after all earlier work on the GPU is done."""
         self._device = device
         torch.cuda.synchronize(device)
         self._stream = torch.cuda.Stream(device)
@@ -68,47 +68,47 @@ class CudaQueue:
         return torch.zeros(shape, dtype=dtype, device=self._device)
 
     def host_array(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Zeros in page-locked memory of the host, whose copies need no wait."""
+        """Zeros in page-locked host memory, for asynchronous transfers."""
         return torch.zeros(shape, dtype=dtype, pin_memory=True)
 
     def ordered(self) -> AbstractContextManager:
-        """In this block PyTorch appends to the stream, in the calling thread."""
+        """A context in which PyTorch enqueues on the stream, in the calling thread."""
         return torch.cuda.stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """A function that launches whole what `work` appends.
+        """Records the work of a function as a graph, and returns a function that launches it.
 
         Args:
-            work: reads and writes memory that stays where it is.
+            work: reads and writes memory at fixed addresses.
 
         Raises:
-            RuntimeError: something in it cannot be recorded.
+            RuntimeError: the work cannot be recorded.
         """
         graph = torch.cuda.CUDAGraph()
-        # For this thread alone: what others do on the GPU does not spoil it. One pool of memory
-        # for all graphs, as they never run at the same time.
+        # Thread-local, so that other threads' work on the GPU does not break the capture. All
+        # graphs share one memory pool, because they never run at the same time.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream,
                               capture_error_mode='thread_local'):
             work()
         return graph.replay
 
     def synchronize(self) -> None:
-        """Waits until everything in the stream is done."""
+        """Waits until all work in the stream is done."""
         self._stream.synchronize()
 
 
 class BatchRunner:
-    """Runs a function of crops on a GPU, in batches of a few sizes that are recorded at once."""
+    """Runs a function of crops on a GPU in batches of a few sizes, recorded at start-up."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], crop_size: int, max_people: int,
                  queue: CudaQueue) -> None:
         """Records every size.
 
         Args:
-            function: (B, S, S, 3) uint8 on the GPU to (B, N) float32 there.
+            function: (B, S, S, 3) uint8 to (B, N) float32, both on the GPU.
             crop_size: S, px.
-            max_people: of one batch; more of them run in several.
-            queue: of the GPU.
+            max_people: largest batch; more people run in several batches.
+            queue: queue of the GPU.
         """
         self._function, self._queue = function, queue
         self._sizes = batch_sizes(max_people)
@@ -119,7 +119,7 @@ class BatchRunner:
             self._output = queue.device_array((max_people, width), torch.float32)
         self._host_input = queue.host_array(shape, torch.uint8)
         self._host_output = queue.host_array((max_people, width), torch.float32)
-        # The largest first: the others find its memory.
+        # The largest first, so that the others reuse its memory.
         self._runs = {size: self._prepare(size) for size in reversed(self._sizes)}
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -139,9 +139,9 @@ class BatchRunner:
         return self._host_output[:count].numpy().copy()
 
     def _prepare(self, size: int) -> Callable[[], None]:
-        """What runs one batch size: a graph, or the steps where they cannot be recorded."""
+        """A function that runs one batch size: a graph, or single steps if recording fails."""
         def work() -> None:
-            """From the input in the GPU to the output there."""
+            """Computes the output on the GPU from the input on the GPU."""
             self._output[:size].copy_(self._function(self._input[:size]))
 
         with self._queue.ordered():
@@ -153,22 +153,23 @@ class BatchRunner:
             except RuntimeError as error:
                 if _is_about_memory(error):
                     raise
-                logger.warning('no CUDA graph for %d people, each run is launched step by step: '
-                               '%s', size, error)
+                logger.warning('no CUDA graph for %d people, kernels are launched one by one: %s',
+                               size, error)
                 return work
 
 
 @contextmanager
-def memory_told(device: torch.device, network: nn.Module, max_people: int) -> Iterator[None]:
-    """Says of a GPU that is too small how much was needed and free; on a CPU nothing.
+def explaining_memory_errors(device: torch.device, network: nn.Module, max_people: int
+                             ) -> Iterator[None]:
+    """Adds needed and free memory to out-of-memory errors of a GPU in this block.
 
     Args:
-        device: of the network, once it is loaded.
-        network: on the host yet.
-        max_people: of one batch.
+        device: target device of the network.
+        network: the network, still on the host.
+        max_people: largest batch.
 
     Raises:
-        RuntimeError: the GPU's memory did not suffice in this block.
+        RuntimeError: the GPU is out of memory.
     """
     if device.type != 'cuda':
         yield
@@ -193,7 +194,7 @@ def memory_told(device: torch.device, network: nn.Module, max_people: int) -> It
 
 
 def _is_about_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it was raised in the wake of, is a lack of memory."""
+    """Whether an error or one of its causes is a lack of memory."""
     while error is not None:
         if (isinstance(error, torch.cuda.OutOfMemoryError)
                 or any(word in str(error) for word in MEMORY_WORDS)):

@@ -1,9 +1,9 @@
-"""Batch normalisation folded into the layer before it: 67 steps fewer in rt, the same function."""
+"""Folds batch normalisation into the preceding layer: 67 operations less in `rt`, same result."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -12,24 +12,25 @@ from decomr_core.networks.decomr import DecoMR
 
 __all__ = ['fold_normalisation']
 
-FOLD = {(nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
-        (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval}
-"""What makes one layer of two, by their kinds."""
+FOLD: dict[tuple[type, type], Callable[..., nn.Module]] = {
+    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval}
+"""Functions that fuse two layers, by their types."""
 
 NORM_OF_CONV = {f'conv{place}': (f'bn{place}', f'norm{place}') for place in (1, 2, 3)}
-"""What the encoder and the blocks call a convolution, and the normalisation of its output."""
+"""Attribute names of convolutions in encoder and blocks, and of the norms of their outputs."""
 
 
 def fold_normalisation(network: DecoMR) -> DecoMR:
-    """A copy of a network whose batch normalisation is in the weights, as far as it can be.
+    """A copy of a network with batch normalisation folded into the weights where possible.
 
-    Group normalisation depends on the image and stays, and so does what normalises a sum.
+    Group normalisation depends on the image and is kept, as is normalisation after a sum.
 
     Args:
         network: float32, in eval mode.
 
     Returns:
-        The outputs differ by rounding alone.
+        A network whose outputs differ by rounding only.
     """
     network = copy.deepcopy(network)
     for parent in list(network.modules()):
@@ -43,7 +44,7 @@ def fold_normalisation(network: DecoMR) -> DecoMR:
 
 
 def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of the children of a module of which the second reads the first alone."""
+    """Names of pairs of children of a module where the second's only input is the first."""
     if isinstance(parent, nn.Sequential):
         names = list(parent._modules)
         yield from zip(names, names[1:], strict=False)

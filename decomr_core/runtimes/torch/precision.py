@@ -1,8 +1,8 @@
-"""Half precision in PyTorch, and what float32 means on a GPU.
+"""Half precision in PyTorch, and the precision of float32 products on a GPU.
 
-Convolutions and linear layers hold their weights in half precision and autocasting gives them
-their inputs; float32 stay, as in the exported half precision, everything that counts, places or
-normalises, and the last layer of each head.
+Convolutions and linear layers store their weights in half precision, and autocast converts their
+inputs. As in exports, counting, positions, normalisation and the last layer of each head stay
+float32.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from decomr_core.measures.parity import Parity, measure_parity, parity_crops
 from decomr_core.networks.blocks import OutputHead
 from decomr_core.networks.decomr import DecoMR
 
-__all__ = ['PRECISIONS', 'arithmetic', 'check_precision', 'mixed_network', 'remembered_parity']
+__all__ = ['PRECISIONS', 'arithmetic', 'cached_parity', 'check_precision', 'mixed_network']
 
 PRECISIONS = ('f32', 'tf32', 'bf16', 'fp16')
 """`tf32` rounds the factors of float32 products to 10 bits in a GPU's tensor cores."""
 
 HALF_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 AMPERE = (8, 0)
-"""The first compute capability with arithmetic in tf32 and bf16."""
+"""The first compute capability that supports tf32 and bf16."""
 
 MEASURE_VERSION = 1
-"""Raised whenever half precision computes something else, so that it is measured again."""
+"""Increased when half precision changes, so that it is measured again."""
 
 logger = logging.getLogger(__name__)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuses a precision that a device has no arithmetic for.
+    """Checks that a device supports a precision.
 
-    Half precision on a CPU is slow, and there to be compared.
+    Half precision on a CPU is slow; it is supported for comparisons.
 
     Raises:
-        ValueError: it has none, or there is no such precision.
+        ValueError: the precision is unknown or not supported by the device.
     """
     if precision not in PRECISIONS:
         raise ValueError(f'precision is {precision!r}, expected auto, {", ".join(PRECISIONS)}')
@@ -64,18 +64,17 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """PyTorch's settings of a precision, for this block, without gradients.
+    """Applies PyTorch's settings for a precision in this block, without gradients.
 
-    PyTorch's own default is tf32 in convolutions and float32 in products of matrices. Those two
-    settings are the whole process's, so that networks that other threads run meanwhile on a GPU
-    get them too.
+    PyTorch's default is tf32 in convolutions and float32 in matrix products. These two settings
+    are global, so they also affect networks that other threads run on a GPU meanwhile.
 
     Args:
-        device: that runs the network.
+        device: device of the network.
         precision: one of `PRECISIONS`.
     """
     half = HALF_TYPES.get(precision)
-    # No cache: what it holds would be memory of a graph that is being recorded.
+    # Without the cache, whose tensors would be in the memory of a graph that is being recorded.
     with (torch.inference_mode(), _float32_products(device, precision == 'tf32'),
           torch.autocast(device.type, half, enabled=half is not None, cache_enabled=False)):
         yield
@@ -83,7 +82,7 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 
 @contextmanager
 def _float32_products(device: torch.device, allow_tf32: bool) -> Iterator[None]:
-    """How float32 factors are multiplied on a GPU, and kernels that are chosen by their time."""
+    """Sets whether float32 products use tf32 on a GPU, and enables kernel benchmarking."""
     if device.type != 'cuda':
         yield
         return
@@ -99,7 +98,7 @@ def _float32_products(device: torch.device, allow_tf32: bool) -> Iterator[None]:
 
 
 def mixed_network(network: DecoMR, precision: str) -> DecoMR:
-    """A copy of a network for `arithmetic` in half precision; in others the network itself.
+    """A copy of a network in half precision for `arithmetic`; otherwise the network itself.
 
     Args:
         network: float32, in eval mode.
@@ -111,7 +110,7 @@ def mixed_network(network: DecoMR, precision: str) -> DecoMR:
     if precision not in HALF_TYPES:
         return network
     network = copy.deepcopy(network)
-    kept = {id(part[-1]) for part in network.modules() if isinstance(part, OutputHead)}
+    kept = {id(part.last) for part in network.modules() if isinstance(part, OutputHead)}
     for name, layer in network.named_modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and id(layer) not in kept:
             layer.to(HALF_TYPES[precision])
@@ -121,15 +120,15 @@ def mixed_network(network: DecoMR, precision: str) -> DecoMR:
     return network
 
 
-def remembered_parity(weights: Path, gpu: str,
-                      measure: Callable[[str, np.ndarray], dict[str, np.ndarray]],
-                      crop_size: int) -> Parity:
-    """How far fp16 is from f32 on a GPU: measured once, then read from the cache.
+def cached_parity(weights: Path, gpu: str,
+                  measure: Callable[[str, np.ndarray], dict[str, np.ndarray]],
+                  crop_size: int) -> Parity:
+    """Parity of fp16 with f32 on a GPU, measured once and then read from the cache.
 
     Args:
-        weights: the file of the network.
-        gpu: its name.
-        measure: what the network says in a precision of crops (B, S, S, 3) uint8 RGB.
+        weights: the weights file.
+        gpu: name of the GPU.
+        measure: takes a precision and crops (B, S, S, 3) uint8 RGB, returns the outputs.
         crop_size: S, px.
     """
     key = f'{file_hash(weights)} {gpu} {torch.__version__} {MEASURE_VERSION}'
@@ -146,6 +145,6 @@ def remembered_parity(weights: Path, gpu: str,
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(parity.to_dict()))
     except OSError as error:
-        logger.warning('cannot remember what was measured of fp16, it is measured at every '
-                       'start: %s', error)
+        logger.warning('cannot cache the parity of fp16, which is measured at every start '
+                       'instead: %s', error)
     return parity

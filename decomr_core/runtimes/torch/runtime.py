@@ -1,8 +1,8 @@
-"""The network in PyTorch itself: the reference that every other runtime is compared with.
+"""The PyTorch runtime, the reference for all other runtimes.
 
-On a CPU it runs step by step, as it is. On a GPU batch normalisation is folded into the weights,
-and batches are filled up to a few sizes, each of which is recorded at start-up as a CUDA graph:
-one launch instead of some hundred.
+On a CPU the network runs unchanged. On a GPU, batch normalisation is folded into the weights, and
+batches are padded to a few sizes. Each size is recorded at start-up as a CUDA graph, which takes
+one launch instead of hundreds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.exported_model import OUTPUT_NAMES
-from decomr_core.runtimes.torch.cuda import BatchRunner, CudaQueue, find_device, memory_told
+from decomr_core.runtimes.torch.cuda import (
+    BatchRunner,
+    CudaQueue,
+    explaining_memory_errors,
+    find_device,
+)
 from decomr_core.runtimes.torch.folding import fold_normalisation
 from decomr_core.runtimes.torch.precision import (
     arithmetic,
+    cached_parity,
     check_precision,
     mixed_network,
-    remembered_parity,
 )
 from decomr_core.uv.topology import Topology
 
@@ -37,9 +42,9 @@ class TorchRuntime:
     """Runs on the CPU or on a GPU.
 
     Attributes:
-        name, precision, crop_size, topology: see `Runtime`; precision also `tf32` and `fp16`.
-        network: the `DecoMR` module; on a GPU a copy with other weights.
-        device: where it is.
+        name, precision, crop_size, topology: see `Runtime`.
+        network: the `DecoMR` module; on a GPU a copy with modified weights.
+        device: device of the network.
     """
 
     name = 'torch'
@@ -52,33 +57,35 @@ class TorchRuntime:
 
         Args:
             network: float32, in eval mode; it may be moved to the device.
-            topology: of its body.
-            device: `cpu`, `cuda`, `cuda:0`, ... or the number of a GPU.
-            num_threads: CPU threads of PyTorch in the whole process; 0: as they are.
-            precision: `f32`, `tf32`, `bf16`, `fp16` or `auto`: f32 on a CPU; on a GPU fp16 if
-                its vertices are within their gate of those in f32 on this GPU, which is
-                measured at the first start and remembered, else f32.
-            max_people: of one batch on a GPU; more of them run in several batches.
-            channels_last: whether the channels of a pixel lie side by side in memory, as
-                half precision likes it; None: on a GPU.
-            weights: the network's file, by whose hash `auto` on a GPU remembers its measurement.
+            topology: topology of its body.
+            device: `cpu`, `cuda`, `cuda:0`, ... or the index of a GPU.
+            num_threads: CPU threads of PyTorch in the whole process; 0: unchanged.
+            precision: `f32`, `tf32`, `bf16`, `fp16` or `auto`: f32 on a CPU; on a GPU fp16 if its
+                vertices are within the limit from f32 on this GPU, otherwise f32. This is
+                measured at the first start and cached.
+            max_people: largest batch on a GPU; more people run in several batches.
+            channels_last: whether to use the channels-last memory format, which is faster in half
+                precision; None: on a GPU.
+            weights: the weights file, whose hash identifies the cached measurement of `auto`.
 
         Raises:
-            RuntimeError: this PyTorch sees no GPU, or its memory does not suffice.
-            ValueError: an option is none of those.
+            RuntimeError: PyTorch finds no GPU, or the GPU is out of memory.
+            ValueError: an option is invalid.
         """
         self.device = check_options(device, precision, max_people)
-        if precision == 'auto' and self.device.type != 'cpu' and weights is None:
-            raise ValueError('precision is auto on a GPU without the file of the network; give '
-                             'weights, or a precision')
+        if precision == 'auto' and self.device.type == 'cpu':
+            precision = 'f32'
+        elif precision == 'auto' and weights is None:
+            raise ValueError('precision auto on a GPU needs the weights file; pass weights, or '
+                             'choose a precision')
         if num_threads:
             torch.set_num_threads(num_threads)
         is_on_gpu = self.device.type == 'cuda'
         layout = is_on_gpu if channels_last is None else channels_last
         self.topology = topology
         self.crop_size = network.config.crop_size
-        with memory_told(self.device, network, max_people):
-            if precision == 'auto':
+        with explaining_memory_errors(self.device, network, max_people):
+            if precision == 'auto' and weights is not None:
                 precision = _best_precision(network, weights, self.device, layout, max_people)
             self.precision = precision
             self._packed = PackedNetwork(network, self.device, precision, layout, is_on_gpu)
@@ -87,7 +94,7 @@ class TorchRuntime:
                                        CudaQueue(self.device)) if is_on_gpu else None
 
     def run(self, images: np.ndarray) -> NetworkOutput:
-        """Runs the network on images (B, S, S, 3) uint8 RGB; numpy arrays come back."""
+        """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
         if self._runner is None:
             rows = self._packed(torch.from_numpy(images)).numpy()
@@ -97,12 +104,12 @@ class TorchRuntime:
 
 
 class PackedNetwork:
-    """A network as one function from crops to one row of numbers for each, on one device.
+    """A network as one function from crops to one row of numbers per crop, on one device.
 
-    One row, so that everything comes back from a GPU in one copy.
+    With all outputs in one row, a single transfer from the GPU is enough.
 
     Attributes:
-        network: the module; a copy with other weights if it is folded or half.
+        network: the module; a copy with modified weights if it is folded or in half precision.
     """
 
     def __init__(self, network: DecoMR, device: torch.device, precision: str = 'f32',
@@ -110,21 +117,23 @@ class PackedNetwork:
         """Moves a network to a device.
 
         Args:
-            network: float32, in eval mode; it is moved itself unless it is folded or half.
-            device: where to.
+            network: float32, in eval mode; moved in place unless folded or in half precision.
+            device: target device.
             precision: one of `PRECISIONS`.
-            channels_last: whether the channels of a pixel lie side by side in memory.
-            is_folded: whether batch normalisation goes into the weights before it.
+            channels_last: whether to use the channels-last memory format.
+            is_folded: whether to fold batch normalisation into the weights.
         """
         self._device, self._precision = device, precision
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         network = fold_normalisation(network) if is_folded else network
-        self.network = mixed_network(network, precision).to(device, memory_format=self._format)
+        # The stub of Module.to omits memory_format.
+        self.network = mixed_network(network, precision).to(  # type: ignore[call-overload]
+            device, memory_format=self._format)
         self._statistics = image_statistics(device)
         self._shapes: list[torch.Size] = []
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, S, S, 3) uint8 RGB on the device to (B, N) float32 there."""
+        """(B, S, S, 3) uint8 RGB to (B, N) float32, both on the device."""
         with arithmetic(self._device, self._precision):
             normalized = normalize_images(images, self._statistics)
             output = self.network(normalized.contiguous(memory_format=self._format))
@@ -133,7 +142,7 @@ class PackedNetwork:
             return torch.cat([value.flatten(1) for value in values], dim=1)
 
     def unpack(self, rows: np.ndarray) -> NetworkOutput:
-        """The rows (B, N) of earlier calls as outputs; nothing is shared with the rows."""
+        """Converts rows (B, N) of earlier calls to outputs, which share no memory with them."""
         ends = np.cumsum([math.prod(shape) for shape in self._shapes])
         parts = np.split(rows, ends[:-1], axis=1)
         return NetworkOutput(**{
@@ -142,40 +151,37 @@ class PackedNetwork:
 
 
 def check_options(device: str | int, precision: str, max_people: int) -> torch.device:
-    """Refuses options that no network can run with; before a network is loaded.
+    """Checks the options before a network is loaded.
 
     Args:
-        device: `cpu`, `cuda`, `cuda:0`, ... or the number of a GPU.
-        precision: as `TorchRuntime` takes it.
-        max_people: of one batch on a GPU.
+        device: `cpu`, `cuda`, `cuda:0`, ... or the index of a GPU.
+        precision: see `TorchRuntime`.
+        max_people: largest batch on a GPU.
 
     Returns:
         The device.
 
     Raises:
-        RuntimeError: this PyTorch sees no GPU.
-        ValueError: an option is none of those.
+        RuntimeError: PyTorch finds no GPU.
+        ValueError: an option is invalid.
     """
     found = find_device(device)
     if precision != 'auto':
         check_precision(precision, found)
-    batch_sizes(max_people)  # refuses less than one
+    batch_sizes(max_people)  # raises an error if below 1
     return found
 
 
-def _best_precision(network: DecoMR, weights: Path | None, device: torch.device,
-                    channels_last: bool, max_people: int) -> str:
-    """What `auto` stands for."""
-    if device.type == 'cpu':
-        return 'f32'
-
+def _best_precision(network: DecoMR, weights: Path, device: torch.device, channels_last: bool,
+                    max_people: int) -> str:
+    """The precision of `auto` on a GPU."""
     def outputs(precision: str, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """By name, of crops (B, S, S, 3)."""
+        """The outputs by name for crops (B, S, S, 3)."""
         packed = PackedNetwork(network, device, precision, channels_last, is_folded=True)
         rows = [packed(torch.from_numpy(crops[start:start + max_people]).to(device)).cpu()
                 for start in range(0, len(crops), max_people)]
         return vars(packed.unpack(torch.cat(rows).numpy()))
 
-    parity = remembered_parity(weights, torch.cuda.get_device_name(device), outputs,
-                               network.config.crop_size)
+    parity = cached_parity(weights, torch.cuda.get_device_name(device), outputs,
+                           network.config.crop_size)
     return 'fp16' if parity.passes('fp16') else 'f32'

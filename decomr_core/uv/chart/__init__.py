@@ -1,1 +1,1 @@
-"""Makes the UV map of a body: its landmarks, its seams, and the flat half body. Offline."""
+"""Builds the UV map of a body offline: landmarks, seams, and the flattened half body."""

@@ -1,7 +1,7 @@
-"""Makes the continuous UV map of a body (paper section 3.2), without vertices picked by hand.
+"""Builds the continuous UV map of a body (paper section 3.2), without hand-picked vertices.
 
-One half of the symmetric body is cut along seams on its back, laid flat with its front on a
-straight wall, and joined to its mirror image there.
+One half of the symmetric body is cut along seams on its back and flattened with its front on a
+straight wall. There it is joined to its mirror image.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ if TYPE_CHECKING:
 
 __all__ = ['build_uv_map']
 
-# Empty border of the unit square, so that no texel of the chart lies on its edge.
+# Empty border of the unit square, so that the chart does not touch its edge.
 MARGIN = 0.002
 
 
 def build_uv_map(body: BodyModel, progress: Callable[[str, float], None] | None = None,
                  stress_weight: float = STRESS_WEIGHT) -> UVMap:
-    """The UV map of a body: one chart, symmetric, without flips and overlaps.
+    """The UV map of a body: one symmetric chart without flips and overlaps.
 
-    The same body gives the same map, bit for bit, on the same machine.
+    On the same machine, the same body gives the same map bit for bit.
 
     Args:
         body: a humanoid in SMPL's T-pose: closed, in one piece, with mirror-symmetric topology.
-        progress: called with a word and the done part in [0, 1].
-        stress_weight: pull towards the distances on the mesh, which S1 and S2 measure; 0 for
-            none.
+        progress: called with the name of the step and the completed fraction in [0, 1].
+        stress_weight: weight of the stress term, which raises S1 and S2; 0 for none.
 
     Raises:
-        ValueError: the mesh does not allow such a map; the message says why.
+        ValueError: the mesh does not allow such a map; the message gives the reason.
     """
     half = half_body(body)
     cut = cut_half(half, find_seams(half, find_landmarks(half)))
@@ -50,7 +49,7 @@ def build_uv_map(body: BodyModel, progress: Callable[[str, float], None] | None 
 
 
 def _fit_into_square(places: np.ndarray) -> np.ndarray:
-    """Scales (P, 2) places, x >= 0 and y up, to (P, 2) u - 1/2 >= 0 and v in the unit square."""
+    """Scales (P, 2) places, x >= 0 and y up, to (P, 2) u - 1/2 and v in the unit square."""
     top, bottom = places[:, 1].max(), places[:, 1].min()
     side = max(2 * places[:, 0].max(), top - bottom)
     scale = (1 - 2 * MARGIN) / side
@@ -58,12 +57,12 @@ def _fit_into_square(places: np.ndarray) -> np.ndarray:
 
 
 def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarray) -> UVMap:
-    """The map of the whole body from the (P, 2) places u - 1/2, v of its left half."""
+    """The map of the whole body from the (P, 2) coordinates u - 1/2, v of its left half."""
     body_faces = np.asarray(body.faces, dtype=np.int64)
     twin = np.asarray(body.mirrored_vertices, dtype=np.int64)
     size = len(places)
     left_vertices = half.vertex_index[cut.vertex_index]
-    # Right copies follow the left ones; the wall has none of its own.
+    # Right copies follow the left ones; both sides share the wall.
     is_shared = np.zeros(size, dtype=bool)
     is_shared[cut.wall] = True
     right_copy = np.where(is_shared, np.arange(size), size + np.cumsum(~is_shared) - 1)
@@ -79,13 +78,13 @@ def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarr
 
 def _mirrored_faces(faces: np.ndarray, twin: np.ndarray,
                     left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mirror image of each left face: (Q,) its index and (Q, 3) the left corner of each."""
+    """The mirror image of each left face: (Q,) its index and (Q, 3) its matching left corners."""
     key_of = {tuple(sorted(face)): index for index, face in enumerate(faces.tolist())}
     mirrored = twin[faces[left]]
     try:
         index = np.array([key_of[tuple(sorted(face))] for face in mirrored.tolist()])
     except KeyError as error:
-        raise ValueError(f'the mirror image {error} of a face is no face of the body; its '
+        raise ValueError(f'the mirror image {error} of a face is not a face of the body; its '
                          'mirrored_vertices are wrong') from error
     corners = (faces[index][:, :, None] == mirrored[:, None, :]).argmax(axis=2)
     return index, corners

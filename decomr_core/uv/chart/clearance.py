@@ -1,10 +1,9 @@
-"""What keeps the rim of the flat half body apart from itself, from the wall and in its box.
+"""Barriers that keep the rim of the flat half body off itself and the wall, and inside its box.
 
-A barrier ((gap / distance) - 1)^2 acts below the wanted gap (Smith and Schaefer 2015). The gap is
-the collar that stops neighbours across a seam from bleeding into each other when a location map is
-sampled; near the end of a seam it shrinks with the distance along the rim. The derivatives take
-the gap as constant there, which costs steps but not the result: the line search asks for the
-energy.
+A barrier ((gap / distance) - 1)^2 acts below a target gap (Smith and Schaefer 2015). The gap
+prevents bleeding across a seam when a location map is sampled. Near the end of a seam it shrinks
+with the distance along the rim. The derivatives treat the gap as constant there. This costs
+steps but does not change the result, because the line search uses the exact energy.
 """
 
 from __future__ import annotations
@@ -14,32 +13,32 @@ from scipy.spatial import cKDTree
 
 __all__ = ['Clearance']
 
-# Where the rim turns back on itself, it may open by this much per unit of its length.
+# At the end of a seam, the target gap grows by this much per unit of length along the rim.
 OPENING = 0.25
-# The barrier of the box begins at this distance from it, in half box sides.
+# Target gap to the box, in half box sides.
 BOX_GAP = 0.02
 STIFFNESS = 2.0
 
 
 class Clearance:
-    """Barriers on the rim of a half chart with its wall on x = 0, in the box 0 <= x, |y| <= half.
+    """Barriers on the rim of a half chart: wall on x = 0, box x and |y| <= `half_side`.
 
     Attributes:
-        rim: (K,) int64 vertices of the rim, wall ends included.
-        gap: wanted distance between two sides of a seam, m.
-        half_side: half the side of the square that the whole chart should fill, m.
+        rim: (K,) int64 vertices of the rim, including the ends of the wall.
+        gap: target distance between the two sides of a seam, m.
+        half_side: half the side of the square for the whole chart, m.
     """
 
     def __init__(self, vertices: np.ndarray, rim: np.ndarray, gap: float,
                  half_side: float) -> None:
-        """Measures the rim on the surface, (P, 3) vertices in metres."""
+        """Measures the rim on the surface with (P, 3) vertices, metres."""
         self.rim, self.gap, self.half_side = rim, gap, half_side
         lengths = np.linalg.norm(np.diff(vertices[rim], axis=0), axis=1)
         self._along = np.concatenate([[0.0], np.cumsum(lengths)])
         self._share = np.convolve(lengths, [0.5, 0.5])  # (K,)
 
     def is_simple(self, places: np.ndarray) -> bool:
-        """Whether the rim at (P, 2) places neither crosses itself nor the wall."""
+        """Whether the rim at (P, 2) places crosses neither itself nor the wall."""
         points = places[self.rim]
         if points[1:-1, 0].min() <= 0:
             return False
@@ -63,7 +62,7 @@ class Clearance:
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
         """(P, 2) gradient, and Hessian blocks [((M, D) int64 coordinates, (M, D, D) values)].
 
-        A coordinate is twice the vertex, plus one for y.
+        The coordinate of a vertex's x is twice the vertex, that of its y one more.
         """
         gradient = np.zeros(2 * len(places))
         blocks = []
@@ -81,7 +80,7 @@ class Clearance:
                     and np.abs(points[:, 1]).max() < self.half_side)
 
     def _terms(self, places: np.ndarray) -> list:
-        """Active barriers: weights, gaps, distances, coordinates and the distances' slopes."""
+        """Active barriers: weights, gaps, distances, coordinates, gradients of the distances."""
         points = places[self.rim]
         terms = [self._seam_term(points)]
         inner = slice(1, len(self.rim) - 1)
@@ -117,7 +116,7 @@ class Clearance:
                 slopes)
 
     def _close_pairs(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rim vertices and rim edges that may be closer than the gap and do not touch."""
+        """Pairs of rim vertices and rim edges that may be closer than the gap."""
         reach = self.gap + np.linalg.norm(np.diff(points, axis=0), axis=1).max() / 2
         middles = (points[:-1] + points[1:]) / 2
         found = cKDTree(middles).query_ball_point(points, reach, return_sorted=True)

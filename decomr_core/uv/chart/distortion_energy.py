@@ -1,9 +1,9 @@
-"""The distortion of a triangle and its derivatives, for the flattening of the UV map.
+"""The distortion energy of triangles and its derivatives, for flattening the UV map.
 
-The energy density of a triangle whose map stretches by s1 and s2 (singular values) is
+With singular values s1 and s2 of a triangle's map, the energy density is
 s1^2 + s2^2 + 1/s1^2 + 1/s2^2 - 4 + AREA_WEIGHT (s1 s2 + 1/(s1 s2) - 2): symmetric Dirichlet (Smith
-and Schaefer 2015) with a term for the area. Its Hessian is made positive semi-definite in closed
-form through the modes of an isotropic energy: two scalings, a twist, a flip (Smith et al. 2019).
+and Schaefer 2015) with an area term. The Hessian is projected to positive semi-definite in closed
+form through the eigenmodes of an isotropic energy: two scalings, twist, flip (Smith et al. 2019).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from decomr_core.uv.mesh_graph import neighbour_matrix
 
 __all__ = ['DistortionEnergy', 'detail_scales']
 
-# More of it evens out the area at the cost of angles.
+# A larger weight evens out areas at the cost of angles.
 AREA_WEIGHT = 5.0
-# Where vertices are dense, faces are wanted larger than they are: the log of their area grows
-# with the log of the density (against its mean over the surface), from DETAIL_START on.
+# Faces in densely meshed regions get a larger target area. Above DETAIL_START, the log of the
+# area grows with the log of the density relative to its mean over the surface.
 DETAIL_GROWTH, DETAIL_START, MAX_DETAIL = 0.12, 0.7, 0.6
 DETAIL_SMOOTHINGS = 5
 # Keeps the Hessian positive definite.
-LEAST_CURVATURE = 1e-9
+MIN_CURVATURE = 1e-9
 
 
 class DistortionEnergy:
@@ -30,7 +30,7 @@ class DistortionEnergy:
 
     Attributes:
         faces: (Q, 3) int64.
-        areas: (Q,) wanted area of each triangle, m^2.
+        areas: (Q,) target area of each triangle, m^2.
     """
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray,
@@ -40,7 +40,7 @@ class DistortionEnergy:
         Args:
             vertices: (P, 3) metres.
             faces: (Q, 3) int64.
-            scales: (Q,) how many times its own size each triangle is wanted; None for once.
+            scales: (Q,) target scale of lengths of each triangle; None for 1.
 
         Raises:
             ValueError: a triangle has no area.
@@ -70,7 +70,7 @@ class DistortionEnergy:
         return np.einsum('fka,fkb->fab', places[self.faces], self._gradient)
 
     def value(self, places: np.ndarray) -> float:
-        """The energy of (P, 2) places, m^2; infinite where a triangle is flipped or flat."""
+        """The energy of (P, 2) places, m^2; infinite if a triangle is flipped or flat."""
         jacobian = self.jacobians(places)
         determinant = _determinants(jacobian)
         if determinant.min() <= 0:
@@ -83,8 +83,8 @@ class DistortionEnergy:
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
         """(P, 2) gradient, and positive definite Hessian blocks.
 
-        A block is ((M, D) int64 coordinates, (M, D, D) values); a coordinate is twice the
-        vertex, plus one for y.
+        A block is ((M, D) int64 coordinates, (M, D, D) values). The coordinate of a vertex's x
+        is twice the vertex, that of its y one more.
         """
         left, stretch, right = np.linalg.svd(self.jacobians(places))
         one, two = stretch.T
@@ -97,31 +97,31 @@ class DistortionEnergy:
         modes = _modes(left, right, curvatures[0])  # (Q, 4, 2, 2)
         corner_modes = np.einsum('fqab,fkb->fqka', modes, self._gradient)
         corner_modes = corner_modes.reshape(len(self.faces), 4, 6)
-        weights = self.areas[:, None] * np.maximum(curvatures[1], LEAST_CURVATURE)
+        weights = self.areas[:, None] * np.maximum(curvatures[1], MIN_CURVATURE)
         hessians = np.einsum('fqi,fq,fqj->fij', corner_modes, weights, corner_modes, optimize=True)
         index = (2 * self.faces[:, :, None] + np.arange(2)).reshape(-1, 6)
         return gradient, [(index, hessians)]
 
     def longest_step(self, places: np.ndarray, direction: np.ndarray) -> float:
-        """How far along (P, 2) the direction no triangle becomes flat, at most infinity."""
+        """The step along a (P, 2) direction at which the first triangle becomes flat, or inf."""
         start, change = self.jacobians(places), self.jacobians(direction)
         constant = _determinants(start)
         quadratic = _determinants(change)
         linear = _determinants(start + change) - constant - quadratic
         with np.errstate(divide='ignore', invalid='ignore'):
             root = np.sqrt(linear ** 2 - 4 * quadratic * constant)
-            # The form without cancellation; the smallest positive root.
+            # The quadratic formula without cancellation.
             steps = np.stack([2 * constant / (-linear - root), 2 * constant / (-linear + root)])
         steps = steps[np.isfinite(steps) & (steps > 0)]
         return float(steps.min()) if len(steps) else np.inf
 
 
 def detail_scales(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """How many times its own size each triangle should have in the map: more where detail is.
+    """The target scale of each triangle in the map, larger in detailed regions.
 
-    A mesh is densest where its shape is finest (eyes, lips, fingers), and there a location map
-    needs its texels most: a few hundredths of the area, given to these parts, halve the largest
-    errors of the round trip.
+    A mesh is densest where its shape is finest (eyes, lips, fingers), and a location map needs
+    most texels there. Giving these parts a few per cent of the area halves the largest errors of
+    the round trip.
 
     Args:
         vertices: (P, 3) metres.
@@ -142,7 +142,7 @@ def detail_scales(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     shares = vertex_areas / vertex_areas.sum()
     growth = DETAIL_GROWTH * np.maximum(density - shares @ density - DETAIL_START, 0.0)
     growth = np.minimum(growth, MAX_DETAIL)
-    growth -= shares @ growth  # the whole keeps its size
+    growth -= shares @ growth  # keeps the total size
     return np.exp(growth[faces].mean(axis=1) / 2)
 
 
@@ -153,7 +153,7 @@ def _determinants(matrices: np.ndarray) -> np.ndarray:
 def _isotropic_derivatives(
         one: np.ndarray,
         two: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Slopes by the singular values, (Q, 2); scaling axes and eigenvalues of the four modes."""
+    """Derivatives by the singular values (Q, 2); scaling axes and eigenvalues of four modes."""
     area = one * two
     by_area = AREA_WEIGHT * (1 - 1 / area ** 2)
     slope_one = 2 * one - 2 / one ** 3 + by_area * two
@@ -164,7 +164,7 @@ def _isotropic_derivatives(
     one_two = by_area + curve * area
     scaling, axes = np.linalg.eigh(np.stack([
         np.stack([one_one, one_two], axis=1), np.stack([one_two, two_two], axis=1)], axis=1))
-    # (slope_one - slope_two) / (one - two) and the same with plus, free of 0 / 0.
+    # (slope_one - slope_two) / (one - two) in a form without 0 / 0, and the same with plus.
     cubes = 2 * (one ** 2 + area + two ** 2) / area ** 3
     flip = 2 + cubes - by_area
     twist = (slope_one + slope_two) / (one + two)
@@ -173,7 +173,7 @@ def _isotropic_derivatives(
 
 
 def _modes(left: np.ndarray, right: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """(Q, 4, 2, 2) orthonormal eigenmatrices of the Hessian by the Jacobian."""
+    """(Q, 4, 2, 2) orthonormal eigenmatrices of the Hessian with respect to the Jacobian."""
     half = np.sqrt(0.5)
     inner = np.zeros((len(left), 4, 2, 2))
     inner[:, 0, 0, 0], inner[:, 0, 1, 1] = axes[:, 0, 0], axes[:, 1, 0]

@@ -1,4 +1,4 @@
-"""The cut half body laid flat without flips and overlaps, with its wall on a straight line."""
+"""Flattens the cut half body without flips and overlaps, with its wall on a straight line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from decomr_core.uv.mesh_graph import neighbour_matrix
 
 __all__ = ['STRESS_WEIGHT', 'flatten_half', 'tutte_half_disc']
 
-# Wanted distance across a seam, in H: below it, neighbours bleed into each other when sampled.
-COLLAR = 0.01
-# Share of the unit square that the box around the chart leaves to it.
-SHARE = 0.605
+# Target gap across a seam, in H; a smaller gap would cause bleeding when sampled.
+SEAM_GAP = 0.01
+# Share of the unit square that the chart covers.
+COVERAGE = 0.605
 MAX_ITERATIONS = 80
-# A stage of the solve ends when a step lowers the energy by less than this part.
+# A stage of the solve ends when a step lowers the energy by less than this share.
 COARSE, CONVERGED = 1e-3, 1e-4
-# Pull towards distances on the mesh; more of it raises S1 and S2 at the cost of even areas.
+# Weight of the stress term; a larger weight raises S1 and S2 at the cost of even areas.
 STRESS_WEIGHT = 30.0
 LINE_SEARCH_STEPS = 30
 
@@ -34,15 +34,15 @@ logger = logging.getLogger(__name__)
 
 def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEIGHT,
                  progress: Callable[[str, float], None] | None = None) -> np.ndarray:
-    """Places of the cut half's vertices in the plane, by projected Newton steps.
+    """Positions of the cut half's vertices in the plane, by projected Newton steps.
 
-    The shape is found without the stress first; the stress then bends it.
+    The first stage minimises without the stress term, the second with it.
 
     Args:
         half: the half body.
         cut: the half body, cut to a disk.
-        stress_weight: pull towards the distances on the mesh, in areas of the half; 0 for none.
-        progress: called with a word and the done part in [0, 1].
+        stress_weight: weight of the stress term, in areas of the half body; 0 for none.
+        progress: called with the name of the stage and the completed fraction in [0, 1].
 
     Returns:
         (P, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
@@ -50,21 +50,21 @@ def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEI
     energy = DistortionEnergy(cut.vertices, cut.faces,
                               detail_scales(cut.vertices, cut.faces))
     area = float(energy.areas.sum())
-    half_side = np.sqrt(2 * area / SHARE) / 2
-    terms = [energy, Clearance(cut.vertices, cut.rim, COLLAR * half.height, half_side)]
+    half_side = np.sqrt(2 * area / COVERAGE) / 2
+    terms = [energy, Clearance(cut.vertices, cut.rim, SEAM_GAP * half.height, half_side)]
     places = tutte_half_disc(cut) * (0.97 * half_side)
     if not np.isfinite(energy.value(places)):
-        raise ValueError('the flat start of the half body has flipped triangles; its mesh has '
-                         'parts that hang on it by a single edge')
+        raise ValueError('the initial flat half body has flipped triangles; parts of the mesh are '
+                         'connected to it by a single edge')
     done = 0.0
-    for word, tolerance in (('flattening', COARSE), ('bending', CONVERGED)):
-        if word == 'bending' and stress_weight > 0:
+    for stage, tolerance in (('flattening', COARSE), ('bending', CONVERGED)):
+        if stage == 'bending' and stress_weight > 0:
             terms = [*terms, Stress(half, cut, stress_weight * area)]
         for iteration in range(MAX_ITERATIONS):
             places, value, drop = _newton_step(terms, cut, places)
-            logger.debug('%s %d: energy %.6g', word, iteration, value)
+            logger.debug('%s %d: energy %.6g', stage, iteration, value)
             if progress:
-                progress(word, done + iteration / MAX_ITERATIONS / 2)
+                progress(stage, done + iteration / MAX_ITERATIONS / 2)
             if drop < tolerance * value:
                 break
         done += 0.5
@@ -72,9 +72,9 @@ def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEI
 
 
 def tutte_half_disc(cut: CutHalf) -> np.ndarray:
-    """(P, 2) injective start: the wall on the y axis, the rim on the unit half circle.
+    """(P, 2) injective initial positions: wall on the y axis, rim on the unit half circle.
 
-    Every inner vertex lies at the mean of its neighbours (Tutte 1963).
+    Every inner vertex is at the mean of its neighbours (Tutte 1963).
     """
     size = len(cut.vertices)
     fixed = np.zeros((size, 2))
@@ -92,7 +92,7 @@ def tutte_half_disc(cut: CutHalf) -> np.ndarray:
 
 
 def _fractions(points: np.ndarray) -> np.ndarray:
-    """(K,) part of a chain's length up to each of its (K, 3) points, 0 to 1."""
+    """(K,) normalised arc length of (K, 3) points of a chain, 0 to 1."""
     along = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
     return along / along[-1]
 
@@ -104,8 +104,8 @@ def _solve(matrix: sparse.csc_matrix, right_side: np.ndarray) -> np.ndarray:
 
 def _newton_step(terms: list, cut: CutHalf,
                  places: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The next (P, 2) places, their energy and how much it fell."""
-    # The wall moves along itself only.
+    """The next (P, 2) places, their energy and its decrease."""
+    # Wall vertices move along the wall only.
     is_free = np.ones(2 * len(places), dtype=bool)
     is_free[2 * cut.wall] = False
     gradient, blocks = np.zeros_like(places), []
@@ -135,11 +135,11 @@ def _line_search(terms: list, places: np.ndarray,
     value = sum(term.value(places) for term in terms)
     step = min(1.0, 0.9 * energy.longest_step(places, direction))
     for _ in range(LINE_SEARCH_STEPS):
-        there = places + step * direction
-        new_value = energy.value(there)
+        candidate = places + step * direction
+        new_value = energy.value(candidate)
         if new_value < value:
-            new_value = sum(term.value(there) for term in terms)
-        if new_value < value and clearance.is_simple(there):
-            return there, new_value, value - new_value
+            new_value = sum(term.value(candidate) for term in terms)
+        if new_value < value and clearance.is_simple(candidate):
+            return candidate, new_value, value - new_value
         step /= 2
     return places, value, 0.0

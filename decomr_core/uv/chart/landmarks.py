@@ -1,9 +1,9 @@
-"""One half of a symmetric body, and the landmarks that the seams of its UV map run through.
+"""One half of a symmetric body, and the landmarks of the seams of its UV map.
 
-Everything is found by rules (the mirror twins, heights, distances along the surface), so that any
-humanoid mesh in SMPL's T-pose will do. Lengths are relative to the body's height H. Shape letters
-of this folder beside the common ones: P and Q, vertices and faces of the half body, whole or cut;
-K, vertices of a chain or a sample; M, pairs.
+Rules on mirror twins, heights and distances along the surface find everything, so that any
+humanoid mesh in SMPL's T-pose works. Lengths are relative to the body's height H. Additional shape
+letters in this folder: P and Q, vertices and faces of the half body, uncut or cut; K, vertices of
+a chain or a sample; M, pairs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ['HalfBody', 'Landmarks', 'boundary_loop', 'find_landmarks', 'half_body']
 
-# How far around the farthest point of a limb its other tips lie, in H.
+# Radius around the farthest point of a limb in which its tips are searched, in H.
 FINGER_REACH, TOE_REACH = 0.125, 0.085
-# A tip stands out from the webs beside it by this much, in H.
+# Smallest prominence of a tip over the saddles beside it, in H.
 TIP_PROMINENCE = 0.01
-# The heel lies in this lowest part of the body, in H.
+# The heel is searched below this height above the lowest vertex, in H.
 FOOT_HEIGHT = 0.04
 
 
@@ -39,9 +39,10 @@ class HalfBody:
         faces: (Q, 3) int64 into the half's vertices.
         vertex_index: (P,) int64 body vertex of each vertex.
         face_index: (Q,) int64 body face of each face.
-        front: int64 vertices on the plane of symmetry from the head top down the front.
-        back: int64 vertices on the plane of symmetry from the head top down the back; both end
-            at the crotch.
+        front: int64 vertices on the plane of symmetry, from the top of the head down the front
+            to the crotch.
+        back: int64 vertices on the plane of symmetry, from the top of the head down the back to
+            the crotch.
         height: H, metres.
     """
 
@@ -56,12 +57,12 @@ class HalfBody:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Vertices of the half body.
+    """Landmark vertices of the half body.
 
     Attributes:
-        fingers: tips from the thumb to the little finger.
-        heel: rearmost point of the foot.
-        toes: tips, starting with the one nearest to the heel.
+        fingers: finger tips from the thumb to the little finger.
+        heel: rearmost vertex of the foot.
+        toes: toe tips, starting with the one nearest to the heel.
     """
 
     fingers: list[int]
@@ -70,10 +71,10 @@ class Landmarks:
 
 
 def half_body(body: BodyModel) -> HalfBody:
-    """The left half of a body in its template pose, made exactly symmetric.
+    """The left half of a body in its template pose, symmetrised.
 
     Raises:
-        ValueError: the self-mirrored vertices do not form one closed loop between two halves.
+        ValueError: the self-mirrored vertices are not one closed loop between two halves.
     """
     template = np.asarray(body.v_template, dtype=np.float64)
     faces = np.asarray(body.faces, dtype=np.int64)
@@ -97,11 +98,11 @@ def half_body(body: BodyModel) -> HalfBody:
 
 
 def find_landmarks(half: HalfBody) -> Landmarks:
-    """Finger tips, heel and toe tips, by distances along the surface."""
+    """Finger tips, heel and toe tips, found by distances along the surface."""
     graph = edge_graph(half.vertices, half.faces)
     from_head = dijkstra(graph, indices=int(half.front[0]))
     toe = int(np.argmax(from_head))
-    # On the way from head to toe the sum is constant: it grows only along the arm.
+    # The sum is constant on the path from head to toe and grows only along the arm.
     hand = int(np.argmax(from_head + dijkstra(graph, indices=toe)))
     finger_tips = _tips(graph, from_head, hand, FINGER_REACH * half.height, half.height)
     toe_tips = _tips(graph, from_head, toe, TOE_REACH * half.height, half.height)
@@ -116,7 +117,7 @@ def find_landmarks(half: HalfBody) -> Landmarks:
 
 
 def boundary_loop(faces: np.ndarray) -> np.ndarray:
-    """The boundary of a mesh with (Q, 3) faces as a (K,) loop, in the direction of its faces.
+    """The boundary of a mesh with (Q, 3) faces as a (K,) loop, oriented like its faces.
 
     Raises:
         ValueError: there is no boundary, or more than one loop.
@@ -136,7 +137,7 @@ def boundary_loop(faces: np.ndarray) -> np.ndarray:
 
 
 def _left_side(vertices: np.ndarray, faces: np.ndarray, is_middle: np.ndarray) -> np.ndarray:
-    """(V,) bool by flood fill: thighs may cross the plane, so the sign of x does not tell."""
+    """(V,) bool by flood fill, because thighs may cross the plane of symmetry."""
     graph = edge_graph(vertices, faces).tocoo()
     keep = ~is_middle[graph.row] & ~is_middle[graph.col]
     graph = sparse.coo_matrix((np.ones(keep.sum()), (graph.row[keep], graph.col[keep])),
@@ -144,15 +145,15 @@ def _left_side(vertices: np.ndarray, faces: np.ndarray, is_middle: np.ndarray) -
     _, label = connected_components(graph, directed=False)
     sides = np.unique(label[~is_middle])
     if len(sides) != 2:
-        raise ValueError(f'the vertices on the plane of symmetry part the body into {len(sides)} '
-                         'pieces, expected 2; use a closed mesh in one piece without eyes, teeth '
-                         'or clothes')
+        raise ValueError(f'the vertices on the plane of symmetry divide the body into '
+                         f'{len(sides)} pieces, expected 2; use a closed mesh in one piece '
+                         'without eyes, teeth or clothes')
     left = max(sides, key=lambda side: vertices[label == side, 0].mean())
     return (label == left) & ~is_middle
 
 
 def _front_and_back(vertices: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The loop of symmetry in two chains from its highest to its lowest vertex."""
+    """Splits the loop on the plane of symmetry into two chains, each from top to bottom."""
     loop = np.roll(loop, -int(np.argmax(vertices[loop, 1])))
     lowest = int(np.argmin(vertices[loop, 1]))
     chains = [loop[:lowest + 1], np.append(loop[lowest:], loop[0])[::-1]]
@@ -162,11 +163,11 @@ def _front_and_back(vertices: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray,
 
 def _tips(graph: sparse.csr_matrix, value: np.ndarray, around: int, reach: float,
           height: float) -> list[int]:
-    """Local maxima of (P,) values near a vertex, as far as they stand out by TIP_PROMINENCE.
+    """Local maxima of (P,) values near a vertex with at least TIP_PROMINENCE.
 
-    Vertices join from the highest down. Where two hills meet, the lower one ends; its tip counts
-    if it stands high enough above the saddle. The highest always counts. The vertex itself stands
-    for the tip of its hill.
+    Vertices join from the highest down. Where two hills meet, the lower one ends. Its tip is kept
+    if it is high enough above the saddle; the highest tip is always kept. The tip of the hill
+    that contains `around` is replaced by `around`.
     """
     near = np.flatnonzero(dijkstra(graph, indices=around, limit=reach) <= reach)
     near = near[np.argsort(-value[near], kind='stable')].tolist()
@@ -194,7 +195,7 @@ def _root(parent: dict[int, int], vertex: int) -> int:
 
 
 def _chain(vertices: np.ndarray, tips: list[int], first: int) -> list[int]:
-    """The tips in order, from the first always on to the nearest of the rest."""
+    """Orders the tips: starts with the first, then repeatedly takes the nearest remaining one."""
     chain, rest = [first], [tip for tip in tips if tip != first]
     while rest:
         gaps = np.linalg.norm(vertices[rest] - vertices[chain[-1]], axis=1)

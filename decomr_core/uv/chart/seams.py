@@ -1,4 +1,4 @@
-"""The seams of the UV map: a tree on the back of the body, and the half mesh cut open along it."""
+"""The seams of the UV map, a tree on the back of the body, and the half mesh cut along it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from decomr_core.uv.mesh_graph import edge_graph
 
 __all__ = ['CutHalf', 'cut_half', 'find_seams']
 
-# Where the seam of the arm leaves the mid-line of the back: below the head top, in H.
+# The arm's seam leaves the mid-line of the back in this range below the top of the head, in H.
 ARM_START = (0.13, 0.30)
-# Where the seam of the leg leaves it: above the crotch, in H.
+# The leg's seam leaves the mid-line at most this far above the crotch, in H.
 LEG_START = 0.10
-# An edge facing forward costs 1 + 2 * this times its length, one facing backward 1 times.
+# The cost of an edge is its length times 1 facing backward, times 1 + 2 * this facing forward.
 FRONT_COST = 4.0
 
 
 @dataclass(frozen=True)
 class CutHalf:
-    """The half body opened along the seams: a disk of P vertices.
+    """The half body cut along the seams: a disk of P vertices.
 
     Attributes:
         vertices: (P, 3) metres.
         faces: (Q, 3) int64, in the order of the half body's faces.
         vertex_index: (P,) int64 vertex of the half body.
         wall: int64 vertices on the plane of symmetry that stay joined to the other half, from
-            the head top down the front to the crotch.
-        rim: int64 the rest of the boundary, from the crotch around to the head top, both included.
+            the top of the head down the front to the crotch.
+        rim: int64 vertices of the rest of the boundary, from the crotch to the top of the head,
+            both included.
     """
 
     vertices: np.ndarray
@@ -42,10 +43,11 @@ class CutHalf:
 
 
 def find_seams(half: HalfBody, landmarks: Landmarks) -> list[np.ndarray]:
-    """Chains (K,) of vertices to cut, beside the mid-line of the back.
+    """Chains (K,) of vertices to cut in addition to the mid-line of the back.
 
-    The arm: from the mid-line along the back of the arm to the thumb, then tip to tip to the
-    little finger. The leg: from the mid-line to the heel, then through the toes.
+    The arm's seam runs from the mid-line along the back of the arm to the thumb, then from tip to
+    tip to the little finger. The leg's seam runs from the mid-line to the heel, then through the
+    toes.
     """
     cost = _seam_cost(half)
     is_used = np.zeros(len(half.vertices), dtype=bool)
@@ -68,10 +70,10 @@ def find_seams(half: HalfBody, landmarks: Landmarks) -> list[np.ndarray]:
 
 
 def cut_half(half: HalfBody, seams: list[np.ndarray]) -> CutHalf:
-    """Opens the half body along the seams, chains of (K,) vertices.
+    """Cuts the half body along the seams, chains of (K,) vertices.
 
     Raises:
-        ValueError: the seams leave no disk.
+        ValueError: the result is not a disk.
     """
     cuts = {tuple(sorted(edge)) for seam in seams
             for edge in zip(seam[:-1].tolist(), seam[1:].tolist(), strict=True)}
@@ -79,7 +81,7 @@ def cut_half(half: HalfBody, seams: list[np.ndarray]) -> CutHalf:
     loop = boundary_loop(faces)
     num_edges = (3 * len(faces) + len(loop)) // 2
     if len(vertex_index) - num_edges + len(faces) != 1:
-        raise ValueError('the seams do not open the half body to a disk; use a closed mesh '
+        raise ValueError('the seams do not cut the half body into a disk; use a closed mesh '
                          'without handles')
     place = {int(vertex): position for position, vertex in enumerate(vertex_index[loop])}
     loop = np.roll(loop, -place[int(half.front[0])])
@@ -106,11 +108,11 @@ def _seam_cost(half: HalfBody) -> sparse.csr_matrix:
 
 def _shortest_path(cost: sparse.csr_matrix, starts: np.ndarray, goal: int,
                    is_used: np.ndarray) -> np.ndarray:
-    """The cheapest chain from one of the starts to the goal that touches no used vertex."""
+    """The cheapest chain from one of the starts to the goal that avoids used vertices."""
     blocked = is_used.copy()
     blocked[starts] = False
     entries = cost.tocoo()
-    # A path may leave a start but not pass through another one.
+    # A path must not pass through a second start.
     is_start = np.zeros(len(is_used), dtype=bool)
     is_start[starts] = True
     keep = ~blocked[entries.row] & ~blocked[entries.col] & ~is_start[entries.col]
@@ -119,8 +121,8 @@ def _shortest_path(cost: sparse.csr_matrix, starts: np.ndarray, goal: int,
     distance, before, _ = dijkstra(graph, indices=starts, min_only=True,
                                    return_predecessors=True)
     if not np.isfinite(distance[goal]):
-        raise ValueError(f'no seam reaches vertex {goal} of the half body: the seams before it '
-                         'close it in')
+        raise ValueError(f'no seam reaches vertex {goal} of the half body: earlier seams '
+                         'enclose it')
     path = [goal]
     while before[path[-1]] >= 0:
         path.append(int(before[path[-1]]))
@@ -129,7 +131,7 @@ def _shortest_path(cost: sparse.csr_matrix, starts: np.ndarray, goal: int,
 
 def _split_corners(faces: np.ndarray,
                    cuts: set[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Gives each vertex one copy per fan of faces between cuts.
+    """Splits each vertex into one copy per fan of faces between cuts.
 
     Returns:
         (Q, 3) faces into the copies, and (P,) the vertex of each copy, ordered by vertex.

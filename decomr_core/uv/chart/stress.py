@@ -1,4 +1,4 @@
-"""Pulls distances in the UV map towards distances on the mesh (the paper's S1 and S2)."""
+"""Stress: distances in the UV map against distances on the mesh (the paper's S1 and S2)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from decomr_core.uv.mesh_graph import edge_graph
 
 __all__ = ['Stress']
 
-# Vertices whose distances count; a fixed random choice.
+# Number of sampled vertices; a fixed random choice.
 NUM_SAMPLES = 400
-# Distances on the mesh mix the number of edges (which S1 and S2 most likely count; it favours
-# densely meshed parts) with this part of path length.
-LENGTH_PART = 0.4
+# Share of path length in the distances on the mesh. The rest is the number of edges, which S1 and
+# S2 most likely use; it favours densely meshed parts.
+LENGTH_SHARE = 0.4
 
 
 class Stress:
-    """Squared differences between distances in the plane and on the mesh, of a sample of vertices.
+    """Squared differences between distances in the plane and on the mesh for sampled vertices.
 
-    Both a sample's distance to the others and to their mirror images count.
+    They include the distances to the other samples and to their mirror images.
 
     Attributes:
         samples: (K,) int64 vertices of the cut half.
-        weight: the energy of a map with all distances zero, m^2.
+        weight: the energy of a map in which all distances are zero, m^2.
     """
 
     def __init__(self, half: HalfBody, cut: CutHalf, weight: float) -> None:
@@ -38,8 +38,8 @@ class Stress:
         graph = edge_graph(half.vertices, half.faces)
         counts, lengths = (_sample_distances(graph, half, cut.vertex_index[self.samples], is_hop)
                            for is_hop in (True, False))
-        self._targets = ((1 - LENGTH_PART) * counts / counts.mean()
-                         + LENGTH_PART * lengths / lengths.mean())
+        self._targets = ((1 - LENGTH_SHARE) * counts / counts.mean()
+                         + LENGTH_SHARE * lengths / lengths.mean())
         self._index = (2 * self.samples[:, None] + np.arange(2)).reshape(1, -1)
 
     def value(self, places: np.ndarray) -> float:
@@ -48,7 +48,7 @@ class Stress:
         return float(((distances - self._lengths(distances)) ** 2).sum() * self._unit(distances))
 
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
-        """(P, 2) gradient, and one Hessian block as `Clearance.derivatives` gives them."""
+        """(P, 2) gradient, and one Hessian block in the form of `Clearance.derivatives`."""
         distances, offsets = self._distances(places)
         lengths = self._lengths(distances)
         unit = self._unit(distances)
@@ -56,7 +56,7 @@ class Stress:
         normals = offsets / safe[..., None]  # (2, K, K, 2)
         residual = distances - lengths
         part = (residual ** 2).sum() / (distances ** 2).sum()
-        # Each unordered pair is in the sum twice.
+        # The sum contains each unordered pair twice.
         forces = 4 * unit * ((residual - part * distances)[..., None] * normals).sum(axis=(0, 2))
         gradient = np.zeros_like(places)
         gradient[self.samples] = forces
@@ -78,7 +78,7 @@ class Stress:
         return np.linalg.norm(offsets, axis=3), offsets
 
     def _lengths(self, distances: np.ndarray) -> np.ndarray:
-        """The distances on the mesh at the scale that suits the plane best."""
+        """The distances on the mesh at the best-fitting scale."""
         scale = (distances * self._targets).sum() / (self._targets ** 2).sum()
         return scale * self._targets
 
@@ -88,7 +88,7 @@ class Stress:
 
 def _sample_distances(graph: sparse.csr_matrix, half: HalfBody, samples: np.ndarray,
                       is_hop: bool) -> np.ndarray:
-    """(2, K, K) distances on the mesh from (K,) vertices to each other and to mirror images."""
+    """(2, K, K) distances on the mesh between (K,) vertices, and to their mirror images."""
     to_all = dijkstra(graph, indices=samples, unweighted=is_hop)  # (K, vertices)
     # A path to the other side goes through the plane of symmetry.
     middle = to_all[:, np.concatenate([half.front, half.back])]

@@ -83,7 +83,7 @@ def test_a_file_that_would_run_something_is_one_line_and_nothing_runs(
     assert run('body', 'import', 'evil.pkl', '--out', 'body.npz') == 2
     said = capsys.readouterr().err
     assert said.startswith('decomr body: evil.pkl cannot be read as a body: it asks for ')
-    assert 'which is not run; expected an official SMPL' in said and said.count('\n') == 1
+    assert 'which is not allowed; expected an official SMPL' in said and said.count('\n') == 1
     assert sorted(os.listdir()) == before
 
 
@@ -98,10 +98,11 @@ def test_the_attacks_work_on_a_careless_reader(
 
 @pytest.mark.parametrize(('name', 'content', 'complaint'), [
     ('empty.pkl', b'', 'EOFError'), ('text.pkl', b'hello', 'cannot be read as a body'),
-    ('cut.pkl', None, 'cannot be read as a body'), ('empty.npz', b'', 'no whole npz'),
-    ('text.npz', b'hello', 'no whole npz'), ('pickle.npz', pickle.dumps({}), 'no whole npz'),
-    ('list.pkl', pickle.dumps([]), 'holds a list'), ('model', b'hello', 'no whole npz'),
-    ('dict.pkl', pickle.dumps({'a': 1}), 'seen: none of them')])
+    ('cut.pkl', None, 'cannot be read as a body'), ('empty.npz', b'', 'not a complete npz'),
+    ('text.npz', b'hello', 'not a complete npz'),
+    ('pickle.npz', pickle.dumps({}), 'not a complete npz'),
+    ('list.pkl', pickle.dumps([]), 'holds a list'), ('model', b'hello', 'not a complete npz'),
+    ('dict.pkl', pickle.dumps({'a': 1}), 'found: no arrays')])
 def test_what_is_no_body_is_one_line_and_leaves_no_file(
         tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str,
         content: bytes | None, complaint: str) -> None:
@@ -127,7 +128,7 @@ def test_a_folder_and_a_missing_file_are_told(
 def test_a_single_array_in_an_npy_is_told(tmp_path: Path, capsys) -> None:
     np.save(tmp_path / 'one.npy', np.zeros(3))
     assert run('body', 'import', tmp_path / 'one.npy', '--out', tmp_path / 'body.npz') == 2
-    assert 'no whole npz' in capsys.readouterr().err
+    assert 'not a complete npz' in capsys.readouterr().err
 
 
 def test_an_archive_of_other_files_is_told(tmp_path: Path, capsys) -> None:
@@ -170,7 +171,7 @@ def test_other_models_of_the_family_are_named(
 @pytest.mark.parametrize(('change', 'complaint'), [
     (lambda d: {'v_template': d.v_template[:, :2]}, 'v_template has shape (214, 2)'),
     (lambda d: {'v_template': np.float64(1)},
-     'odd.{suffix} holds no body that can be used: v_template has shape (1,)'),
+     'odd.{suffix} does not contain a usable body: v_template has shape (1,)'),
     (lambda d: {'v_template': d.v_template[:0]}, 'has 0 vertices'),
     (lambda d: {'f': d.faces[:0]}, 'and 0 faces'),
     (lambda d: {'f': d.faces.ravel()}, 'faces has shape'),
@@ -196,9 +197,9 @@ def test_wrong_shapes_are_one_line(
 
 
 @pytest.mark.parametrize(('change', 'complaint'), [
-    ({'mirrored_vertices': np.full(214, 214)}, 'mirrored_vertices run from 214 to 214'),
+    ({'mirrored_vertices': np.full(214, 214)}, 'mirrored_vertices ranges from 214 to 214'),
     ({'mirrored_vertices': np.arange(3)}, 'mirrored_vertices has shape (3,)'),
-    ({'vertex_parts': np.full(214, -1)}, 'vertex_parts run from -1'),
+    ({'vertex_parts': np.full(214, -1)}, 'vertex_parts ranges from -1'),
     ({'faces': np.array([['a', 'b', 'c']])}, 'faces holds <U1, expected numbers'),
     ({'v_template': np.full((214, 3), 1j)}, 'expected numbers'),
 ])
@@ -263,14 +264,15 @@ def test_a_body_of_unknown_gender_says_so(
     np.savez(tmp_path / 'old.npz', **arrays)
     assert BodyData.load(tmp_path / 'old.npz').gender == ''
     assert run('body', 'import', tmp_path / 'old.npz', '--out', tmp_path / 'new.npz') == 0
-    assert 'gender unknown (say it with --gender)' in capsys.readouterr().out
+    assert 'gender unknown (set it with --gender)' in capsys.readouterr().out
     assert run('body', 'info', tmp_path / 'new.npz') == 0
     assert ['gender', 'unknown'] in map(str.split, capsys.readouterr().out.splitlines())
 
 
 def test_the_gender_is_no_part_of_the_hash(tiny_body: BodyModel) -> None:
     assert replace(tiny_body.data, gender='male').hash == tiny_body.hash
-    with pytest.raises(ValueError, match="'other' is none of neutral, male, female"):
+    with pytest.raises(ValueError,
+                       match="gender is 'other', expected one of: neutral, male, female"):
         replace(tiny_body.data, gender='other')
 
 

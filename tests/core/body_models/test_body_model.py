@@ -289,19 +289,19 @@ def test_a_truncated_file_is_refused(tiny_body: BodyModel, tmp_path: Path, share
     tiny_body.save(path)
     content = path.read_bytes()
     path.write_bytes(content[:int(share * len(content))])
-    with pytest.raises(ValueError, match=r'cut\.npz is no whole npz'):
+    with pytest.raises(ValueError, match=r'cut\.npz is not a complete npz'):
         load_body(path)
 
 
 def test_a_file_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / 'objects.npz', v_template=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match='no whole npz of plain arrays'):
+    with pytest.raises(ValueError, match='not a complete npz of plain arrays'):
         load_body(tmp_path / 'objects.npz')
 
 
 def test_a_file_that_lacks_arrays_is_refused_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / 'part.npz', v_template=np.zeros((4, 3)))
-    with pytest.raises(ValueError, match=r"'part' lacks faces, shapedirs.*seen: v_template"):
+    with pytest.raises(ValueError, match=r"'part' lacks faces, shapedirs.*found: v_template"):
         load_body(tmp_path / 'part.npz')
 
 
@@ -309,7 +309,7 @@ def test_a_file_that_lacks_arrays_is_refused_by_name(tmp_path: Path) -> None:
     (lambda d: {'lbs_weights': d.lbs_weights[:, :20]}, r'lbs_weights has shape \(214, 20\)'),
     (lambda d: {'lbs_weights': 2 * d.lbs_weights}, r'rows of lbs_weights must sum to 1'),
     (lambda d: {'shapedirs': d.shapedirs[:, :, :4]}, r'shapedirs has shape \(214, 3, 4\)'),
-    (lambda d: {'faces': d.faces + 1}, 'faces name vertices 1 to 214, but there are 214'),
+    (lambda d: {'faces': d.faces + 1}, 'faces refer to vertices 1 to 214, but there are 214'),
     (lambda d: {'parents': np.r_[-1, np.arange(23)]}, 'has joint parents'),
     (lambda d: {'posedirs': np.zeros((214, 3, 9))}, r'posedirs has shape \(214, 3, 9\)'),
 ])

@@ -28,7 +28,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise KeyboardInterrupt
         return found(case)
 
-    monkeypatch.setattr(network_bench, '_in_own_process', run)
+    monkeypatch.setattr(network_bench, '_measure_in_child', run)
     monkeypatch.setattr(network_bench, 'peak_gflops', lambda precision='f32': 100.0)
     monkeypatch.setattr(network_bench, 'gflop_of', lambda preset: 1.0)
     monkeypatch.setattr(network_bench, 'check_runtime', lambda name: None)
@@ -83,5 +83,5 @@ def test_uv_report_says_that_it_takes_minutes_and_which_step_it_is_in(
                      str(tmp_path / 'uv.npz')]) == 0
     told = capsys.readouterr().err
     assert 'some minutes' in told and '--sources' in told
-    for step in ('counting edges', 'measuring paths', 'going there and back'):
+    for step in ('counting edges', 'measuring paths', 'measuring round trips'):
         assert step in told

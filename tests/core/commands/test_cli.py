@@ -126,8 +126,8 @@ def test_a_folder_that_cannot_be_made_is_one_line_without_error_numbers(
     for out in (tmp_path / 'file' / 'out', tmp_path / 'file'):
         assert run('predict', picture, '--out', out) == 2
         said = capsys.readouterr().err
-        assert said.startswith(f'decomr predict: the folder {out} cannot be made')
-        assert 'give one where you may write' in said
+        assert said.startswith(f'decomr predict: cannot create the folder {out}')
+        assert 'give a writable one' in said
         assert 'Errno' not in said and said.count('\n') == 1
 
 
@@ -162,8 +162,8 @@ def test_the_network_is_asked_for_by_name(picture: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize(('words', 'complaint'), [
-    (['none.png'], 'no picture at none.png'),
-    ([__file__], 'is no picture that OpenCV'),
+    (['none.png'], 'no image at none.png'),
+    ([__file__], 'is not an image that OpenCV'),
     (['PICTURE', '--detector', 'yolo'], 'expected one of: person, whole-frame'),
     (['PICTURE', '--fov', '400'], 'expected 1 to 179'),
     (['PICTURE', '--intrinsics', '-5,5,1,1'], 'focal lengths'),
@@ -182,7 +182,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 def test_an_empty_file_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / 'empty.png').touch()
-    with pytest.raises(ValueError, match='is no picture'):
+    with pytest.raises(ValueError, match='is not an image'):
         predict.read_image(tmp_path / 'empty.png')
 
 
@@ -278,9 +278,9 @@ def test_options_of_the_runtime_reach_it_where_they_are_given(
 
 
 @pytest.mark.parametrize(('words', 'told'), [
-    (['--runtime', 'tensorrt', '--device', 'cuda'], 'takes the number of a GPU, as 0'),
+    (['--runtime', 'tensorrt', '--device', 'cuda'], 'takes the number of a GPU, such as 0'),
     (['--batch', '1', '--precision', 'f32', '--device', '0'],
-     '--precision and --device cannot be given with --batch')])
+     '--precision and --device cannot be used with --batch')])
 def test_options_that_do_not_fit_are_told_in_one_line(
         words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('bench', *words) == 2

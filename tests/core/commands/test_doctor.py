@@ -51,13 +51,13 @@ def test_torch_is_there_with_its_version(report: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(('code', 'reason'), [
     ('raise ImportError("libfoo.so.1 not found")', 'libfoo.so.1 not found'),
-    ('import os; os._exit(9)', 'it ended with code 9'),
-    ('import os; os.kill(os.getpid(), 11)', 'it ended with code -11'),
+    ('import os; os._exit(9)', 'it exited with code 9'),
+    ('import os; os.kill(os.getpid(), 11)', 'it exited with code -11'),
 ])
 def test_a_package_that_breaks_on_import_is_reported_with_the_remedy(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str) -> None:
     fake_module(tmp_path, 'tensorrt', code, monkeypatch)
-    found = doctor._probe_apart('tensorrt')
+    found = doctor._probe_in_child('tensorrt')
     assert not found['available']
     assert reason in found['problem']
     assert 'pip install tensorrt' in found['problem']
@@ -67,13 +67,13 @@ def test_a_package_that_hangs_on_import_is_reported(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_module(tmp_path, 'tensorrt', 'import time; time.sleep(60)', monkeypatch)
     monkeypatch.setattr(doctor, 'PROBE_TIMEOUT_S', 1.0)
-    assert 'takes more than 1 s' in doctor._probe_apart('tensorrt')['problem']
+    assert 'takes more than 1 s' in doctor._probe_in_child('tensorrt')['problem']
 
 
 def test_a_package_that_prints_on_import_is_still_understood(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_module(tmp_path, 'tensorrt', 'print("hello"); __version__ = "1.2"', monkeypatch)
-    assert doctor._probe_apart('tensorrt')['version'] == '1.2'
+    assert doctor._probe_in_child('tensorrt')['version'] == '1.2'
 
 
 def test_missing_weights_are_a_problem_with_its_remedy(monkeypatch: pytest.MonkeyPatch,
@@ -96,8 +96,8 @@ def test_truncated_weights_keep_their_path_and_name_the_problem(tmp_path: Path) 
 def test_the_text_says_what_is_wrong(report: dict[str, Any]) -> None:
     text = doctor.main_text(report | {'problems': ['weights: gone']})
     assert 'PROBLEM weights: gone' in text
-    assert 'All that is needed works' not in text
-    assert 'All that is needed works' in doctor.main_text(report | {'problems': []})
+    assert 'Everything required works' not in text
+    assert 'Everything required works' in doctor.main_text(report | {'problems': []})
     for name in report['runtimes']:
         assert f'\n  {name} ' in text
 
@@ -119,7 +119,7 @@ def test_a_middleware_that_is_not_installed_fails_with_its_name_and_the_remedy(
     monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_none_cpp')
     assert cli.main(['doctor']) == 1
     said = capsys.readouterr().out
-    assert 'All that is needed works' not in said
+    assert 'Everything required works' not in said
     problem, = (line for line in said.splitlines() if line.startswith('PROBLEM'))
     assert 'rmw_none_cpp' in problem
     assert 'unset it, or sudo apt install ros-' in problem and 'rmw-none-cpp' in problem
@@ -127,6 +127,6 @@ def test_a_middleware_that_is_not_installed_fails_with_its_name_and_the_remedy(
 
 def test_without_ros_the_network_is_tried_and_it_says_that_no_node_was(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, '_run_apart', lambda *_, **__: {'problem': None})
+    monkeypatch.setattr(doctor, '_run_child', lambda *_, **__: {'problem': None})
     trial = doctor._try_network()
     assert trial['problem'] is None and 'no node was tried' in trial['found']

@@ -34,9 +34,9 @@ def in_this_process(case, _):
 @pytest.fixture(scope='module')
 def report():
     """One case of four starts its process: that of `small`, with its file, the second time."""
-    apart = network_bench._in_own_process
+    apart = network_bench._measure_in_child
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_bench, '_in_own_process', lambda case, cache: (
+        patch.setattr(network_bench, '_measure_in_child', lambda case, cache: (
             in_this_process if case.weights == 'rt' or case.repeats == 1 else apart)(case, cache))
         return bench_networks(['torch'], ['rt', 'small'], [1, 2], repeats=3)
 
@@ -97,7 +97,7 @@ def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
 
 def test_a_runtime_is_measured_in_the_precision_asked_for(trained, cache, cpu_export, monkeypatch):
     pytest.importorskip('openvino')
-    monkeypatch.setattr(network_bench, '_in_own_process', in_this_process)
+    monkeypatch.setattr(network_bench, '_measure_in_child', in_this_process)
     monkeypatch.setattr(network_bench, 'load_runtime', functools.partial(
         load_runtime, body=trained['body'], uv_map=trained['uv_map']))
     report = bench_networks(['openvino:f32'], [trained['weights']], repeats=1)
@@ -113,7 +113,7 @@ def test_a_runtime_is_measured_in_the_precision_asked_for(trained, cache, cpu_ex
 def test_an_impossible_runtime_is_refused_before_anything_is_measured(
         words, said, monkeypatch, capsys):
     monkeypatch.setitem(RUNTIMES, 'absent', ('no_such_module', 'pip install absent'))
-    for measured in ('peak_gflops', 'gflop_of', '_in_own_process'):
+    for measured in ('peak_gflops', 'gflop_of', '_measure_in_child'):
         monkeypatch.setattr(network_bench, measured, lambda *_: pytest.fail('measured'))
     assert main(['bench', *words]) == 2
     error = capsys.readouterr().err

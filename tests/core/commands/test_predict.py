@@ -40,15 +40,15 @@ def test_boxes_outside_the_image_are_told_apart_from_nobody_found(
     outside = '1000,1000,1200,1200'
     assert run('predict', picture, '--out', tmp_path, '--boxes', outside) == 0
     told = capsys.readouterr().out
-    assert 'box 1000, 1000, 1200, 1200 lies outside the image of 320x240 px' in told
-    assert 'say where: --boxes' not in told and 'whole-frame' not in told
+    assert 'box 1000, 1000, 1200, 1200 is outside the image of 320x240 px' in told
+    assert 'give their boxes: --boxes' not in told and 'whole-frame' not in told
     assert run('predict', picture, '--out', tmp_path, '--json', '--boxes', outside,
                '20,20,120,220') == 0
     lines = capsys.readouterr().out.splitlines()
     assert json.loads(lines[-1])['boxes_outside'] == [[1000, 1000, 1200, 1200]]
-    assert any('lies outside' in line for line in lines[:-1])
+    assert any('is outside' in line for line in lines[:-1])
     assert run('predict', picture, '--out', tmp_path, '--boxes', '20,20,120,220') == 0
-    assert 'lies outside' not in capsys.readouterr().out
+    assert 'is outside' not in capsys.readouterr().out
 
 
 def test_the_edge_of_the_image_is_not_minus_zero(picture: Path, tmp_path: Path, capsys) -> None:
@@ -59,4 +59,5 @@ def test_the_edge_of_the_image_is_not_minus_zero(picture: Path, tmp_path: Path, 
 def test_a_picture_of_nobody_has_the_advice_of_before(picture: Path, tmp_path: Path,
                                                       capsys) -> None:
     assert run('predict', picture, '--out', tmp_path) == 0
-    assert 'nobody found; try --detector whole-frame, or say where' in capsys.readouterr().out
+    assert ('no people detected; try --detector whole-frame, or give their boxes'
+            in capsys.readouterr().out)

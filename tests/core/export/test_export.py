@@ -176,7 +176,7 @@ def test_each_engine_alone_can_keep_an_export_out(
         return {**outputs, 'vertices': outputs['vertices'] + np.float32(1e-4)}
 
     monkeypatch.setattr(module, name, wrong)
-    with pytest.raises(RuntimeError, match=f'in {engine} is 0.173 mm off PyTorch, allowed are'):
+    with pytest.raises(RuntimeError, match=f'in {engine} is 0.173 mm off PyTorch, the limit is'):
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
                               trained['body'], trained['uv_map'])
     assert list((tmp_path / 'exports').iterdir()) == []
@@ -199,7 +199,7 @@ def test_the_export_says_what_it_is(model: ExportedModel) -> None:
     assert int(notes['export_version']) == info['export_version'] == EXPORT_VERSION
 
 
-TOLD = r'is damaged .*delete this folder, it is made again at the next start$'
+TOLD = r'is damaged .*delete this folder, it is recreated at the next start$'
 
 
 def one_error(*loading: Any, **files: str) -> str:
@@ -257,8 +257,9 @@ def test_too_little_room_is_told_before_anything_is_written(
         trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=1 << 20))
-    with pytest.raises(RuntimeError, match=r'no room .*exports \(1 MB are free, \d+ MB needed\); '
-                                           'nothing was kept. Free some, or .*DECOMR_CACHE'):
+    with pytest.raises(RuntimeError, match=r'no disk space .*exports \(1 MB are free, \d+ MB are '
+                                           r'needed\); nothing was kept. Free some space, or '
+                                           '.*DECOMR_CACHE'):
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
                               trained['body'], trained['uv_map'])
     assert list((tmp_path / 'exports').iterdir()) == []
@@ -284,7 +285,7 @@ def test_a_disk_that_fills_up_while_exporting_is_told_and_nothing_is_kept(
     with no_file_larger_than(300_000), pytest.raises(RuntimeError) as raised:
         export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'],
                               trained['uv_map'])
-    assert str(raised.value).startswith('no room for the exported network in')
+    assert str(raised.value).startswith('no disk space for the exported network in')
     assert list((tmp_path / 'exports').iterdir()) == []
 
 

@@ -117,7 +117,7 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
 def test_testing_in_small_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     vertices, faces = random_scene(5, 50, .8)
     whole = rasterize(vertices, faces, 32)
-    monkeypatch.setattr(rasterizer, 'CANDIDATES_AT_ONCE', 37)
+    monkeypatch.setattr(rasterizer, 'CANDIDATES_PER_CHUNK', 37)
     assert torch.equal(rasterize(vertices, faces, 32).face_index, whole.face_index)
 
 

@@ -244,7 +244,7 @@ def test_variation_is_the_deviation_over_the_mean_of_each_bone():
     torch.testing.assert_close(bone_length_variation(lengths), torch.tensor([0.0, 0.5]))
     doubled = bone_length_variation(2 * lengths)
     torch.testing.assert_close(doubled, bone_length_variation(lengths))
-    with pytest.raises(ValueError, match='two at least'):
+    with pytest.raises(ValueError, match='at least two'):
         bone_length_variation(lengths[:1])
 
 
@@ -283,8 +283,8 @@ def test_an_interval_of_a_score_of_counts_resamples_whole_images():
 
 
 @pytest.mark.parametrize(('values', 'confidence', 'complaint'), [
-    ([], 0.95, 'there are 0'), ([1.0, np.nan], 0.95, '1 numbers not finite'),
-    ([1.0], 95, 'share between 0 and 1')])
+    ([], 0.95, 'there are 0'), ([1.0, np.nan], 0.95, '1 numbers are not finite'),
+    ([1.0], 95, 'number between 0 and 1')])
 def test_an_interval_of_nothing_is_refused(values, confidence, complaint):
     with pytest.raises(ValueError, match=complaint):
         bootstrap_interval(np.array(values), confidence)

@@ -41,8 +41,8 @@ def test_a_surface_that_nothing_holds_goes_where_its_pixels_are() -> None:
 
 
 def test_a_round_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alignment, 'ROUNDS', 1)
-    monkeypatch.setattr(alignment, 'STEPS', NUM_COMPONENTS + 2)
+    monkeypatch.setattr(alignment, 'NUM_REWEIGHTINGS', 1)
+    monkeypatch.setattr(alignment, 'NUM_CG_STEPS', NUM_COMPONENTS + 2)
     location_map, components, _, warped = scene(1)
     moved = lively(0.5)(location_map, warped, CAMERA, components)
     for person in range(2):
@@ -51,7 +51,7 @@ def test_a_round_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatc
         projected = project_location_map(location_map, CAMERA)[person]
         error = (warped[person, :2] - projected).double().numpy().reshape(2, -1)
         seen = warped[person, 2].double().numpy().reshape(-1)
-        weights = np.tile(seen / (1 + (error ** 2).sum(0) / alignment.WRONG_BY ** 2), 2)
+        weights = np.tile(seen / (1 + (error ** 2).sum(0) / alignment.CAUCHY_SCALE ** 2), 2)
         normal = rows.T @ (weights[:, None] * rows) + 0.5 * np.eye(NUM_COMPONENTS)
         amounts = np.linalg.solve(normal, rows.T @ (weights * error.reshape(-1)))
         expected = (components.double().numpy() @ amounts).reshape(3, SIDE, SIDE)
@@ -77,7 +77,7 @@ def test_texels_come_nearer_to_their_pixels_or_stay(seed: int, seen_share: float
 
     def cost(places: Tensor) -> Tensor:
         error = (warped[:, :2] - project_location_map(places, CAMERA)) * warped[:, 2:]
-        squares = error.square().sum(dim=1) / alignment.WRONG_BY ** 2
+        squares = error.square().sum(dim=1) / alignment.CAUCHY_SCALE ** 2
         return torch.log1p(squares).sum(dim=(1, 2))
 
     assert (cost(moved) <= cost(location_map) + 1e-4).all()

@@ -138,7 +138,7 @@ def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
 
 
 def test_another_size_of_crop_is_refused() -> None:
-    with pytest.raises(ValueError, match='the encoder blazepose sees 256 px'):
+    with pytest.raises(ValueError, match='the encoder blazepose takes 256 px'):
         dataclasses.replace(network_config('rt'), crop_size=128)
 
 

@@ -123,7 +123,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / 'foreign.safetensors'
     save_file({'weight': torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match='no DecoMR weights file: it does not say'):
+    with pytest.raises(ValueError, match='not a DecoMR weights file: its metadata lacks'):
         load_network(path)
 
 
@@ -131,7 +131,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     ({'format_version': '99'}, 'format version 99'),
     ({'format_version': '0'}, 'format version 0'),
     ({'config': '{"preset": "paper"}'}, 'another version of this package'),
-    ({'uv_hash': ''}, 'does not say'),
+    ({'uv_hash': ''}, 'its metadata lacks'),
 ])
 def test_files_of_other_versions_are_refused(
         changes: dict[str, str], message: str, saved: Path, tiny_body: BodyModel,
@@ -184,7 +184,7 @@ def test_the_encoder_begins_with_torchvisions_classifier(tmp_path, tiny_body, ti
 
 @pytest.mark.parametrize(('content', 'message'), [
     ({'conv1.weight': torch.zeros(64, 3, 7, 7)}, "fit the encoder of the 'paper'.*missing"),
-    ([1, 2], 'is no state dict'), (b'text', 'not a PyTorch checkpoint')])
+    ([1, 2], 'is not a state dict'), (b'text', 'not a PyTorch checkpoint')])
 def test_other_files_are_no_start(tmp_path, tiny_body, tiny_uv_map, content, message):
     network = DecoMR(small_config('paper'), tiny_body, tiny_uv_map)
     path = tmp_path / 'start.pth'

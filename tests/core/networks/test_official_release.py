@@ -136,7 +136,7 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
     assert torch.allclose(template @ weights[1].T, official_points @ official_weight.T, atol=1e-4)
     mesh.write_text(''.join(f'v {x} {y + 0.2} {z}\n' for x, y, z in turned))
     refuse(convert(folder, tmp_path / 'no.safetensors', '--reference', mesh), capsys,
-           tmp_path / 'no.safetensors', 'is not the template')
+           tmp_path / 'no.safetensors', 'is not a rotated or scaled template')
 
 
 @pytest.mark.parametrize(('content', 'complaint'), [
@@ -170,7 +170,7 @@ CHANGES = {
     'a missing tensor': (lambda n: n['LNet'].pop('camera.6.bias'),
                          '1 missing (LNet.camera.6.bias)'),
     'an unknown module': (lambda n: n['CNet'].update({'extra.weight': torch.zeros(1)}),
-                          "a key 'extra.weight' of no known module"),
+                          "a key 'extra.weight' of an unknown module"),
     'an unknown tensor': (lambda n: n['LNet'].update({'camera.9.bias': torch.zeros(1)}),
                           '1 unknown (LNet.camera.9.bias)'),
     'another shape': (lambda n: n['LNet'].update({'camera.6.bias': torch.zeros(4)}),

@@ -118,7 +118,7 @@ def test_a_gpu_that_is_out_of_memory_says_at_load_what_was_needed_and_is_free(
     with pytest.raises(RuntimeError, match='buffer of size 4096; the network') as error:
         load_runtime('onnxruntime', **trained, provider='cuda', device=2)
     size = exported_model(**trained, target='tensorrt').onnx_path.stat().st_size
-    free = '5 MiB of 40 MiB are free' if has_bindings else 'nvidia-smi says how much is free'
+    free = '5 MiB of 40 MiB are free' if has_bindings else 'nvidia-smi shows how much is free'
     assert (f'needs {-(-size // 2**20)} MiB for its weights and more for people, {free}. End other'
             in str(error.value))
     assert 'max_people' in str(error.value)
@@ -170,7 +170,7 @@ def test_half_precision_that_did_not_pass_its_gate_is_refused(
         trained: dict[str, str], build: PretendedBuild) -> None:
     model = exported_model(**trained, target='tensorrt')
     model.info['passes_fp16'] = False
-    with pytest.raises(ValueError, match='did not pass the gate.*info.json.*use f32 or tf32'):
+    with pytest.raises(ValueError, match='exceeded the limit.*info.json.*use f32 or tf32'):
         onnxruntime_runtime._model_path(model, 'fp16')
 
 

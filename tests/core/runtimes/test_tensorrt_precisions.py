@@ -64,13 +64,13 @@ def test_an_engine_is_half_precision_by_default_where_the_export_passed_in_it(
 
 
 @pytest.mark.parametrize(('parity', 'seen'), [
-    ({}, 'it could not be written in it'),
+    ({}, 'it could not be exported'),
     ({'onnxruntime fp16': {'vertices_mean_mm': 2.345}}, r'its vertices are 2\.35 mm off')])
 def test_half_precision_is_refused_where_the_export_did_not_pass_in_it(
         model: ExportedModel, build: SimpleNamespace, capsys: pytest.CaptureFixture,
         parity: dict, seen: str) -> None:
     model.info['parity'] = parity
-    told = f'did not pass in it: {seen}; use f32 or tf32'
+    told = f'did not pass in fp16: {seen}; use f32 or tf32'
     for load in (lambda: load_runtime('tensorrt', 'w', precision='fp16', build_if_missing=True),
                  lambda: build.build_engine('w', precision='fp16')):
         with pytest.raises(ValueError, match=told):
@@ -106,7 +106,7 @@ def test_another_half_precision_file_makes_only_engines_of_it_unfit(
 def test_a_half_precision_engine_beyond_its_gate_is_removed_and_float32_advised(
         gpu: FakeGpu, half: ExportedModel, build: SimpleNamespace) -> None:
     gpu.offset = 0.01
-    with pytest.raises(RuntimeError, match='allowed in fp16 are 1.0 mm; nothing was kept. Build '
+    with pytest.raises(RuntimeError, match='the limit in fp16 is 1.0 mm; nothing was kept. Build '
                                            r'it in float32 \(--precision f32\)'):
         build.build_engine('w')
     assert not is_built(half)
@@ -132,11 +132,11 @@ def test_a_damaged_network_is_told_with_the_folder_to_delete(
         half: ExportedModel, build: SimpleNamespace, precision: str, name: str) -> None:
     path = half.folder / name
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=f'{name}: failed to parse.* delete .*made again') as one:
+    with pytest.raises(ValueError, match=f'{name}: failed to parse.* delete .*recreated') as one:
         build.build_engine('w', precision=precision)
     assert str(half.folder) in str(one.value) and '\n' not in str(one.value)
     path.unlink()
-    with pytest.raises(ValueError, match=f'{name} is missing.*delete this folder, it is made'):
+    with pytest.raises(ValueError, match=f'{name} is missing.*delete this folder, it is recrea'):
         build.build_engine('w', precision=precision)
     assert not is_built(half)
 

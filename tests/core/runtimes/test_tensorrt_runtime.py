@@ -191,7 +191,7 @@ def test_without_a_gpu_the_error_names_the_runtime_for_a_cpu(gpu: FakeGpu,
 
 
 def test_a_gpu_that_is_not_there_is_refused(model: ExportedModel) -> None:
-    with pytest.raises(ValueError, match='GPU 1 was asked for, but CUDA sees 1'):
+    with pytest.raises(ValueError, match='GPU 1 was requested, but CUDA finds 1'):
         load_runtime('tensorrt', 'w', device=1)
 
 
@@ -272,7 +272,7 @@ def test_a_build_that_fails_says_why_and_keeps_the_engine_that_was_there(
 def test_an_engine_that_computes_something_else_is_removed(
         gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel) -> None:
     gpu.offset = 0.01
-    with pytest.raises(RuntimeError, match='mm in the mean, allowed in f32 are 0.05 mm'):
+    with pytest.raises(RuntimeError, match='mm in the mean, the limit in f32 is 0.05 mm'):
         build.build_engine('w')
     assert list(plan_path(model.folder).parent.iterdir()) == []
 

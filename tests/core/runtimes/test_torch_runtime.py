@@ -22,13 +22,18 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.torch import precision as torch_precision
 from decomr_core.runtimes.torch import runtime as torch_runtime
-from decomr_core.runtimes.torch.cuda import WARM_UP, BatchRunner, find_device, memory_told
+from decomr_core.runtimes.torch.cuda import (
+    WARM_UP,
+    BatchRunner,
+    explaining_memory_errors,
+    find_device,
+)
 from decomr_core.runtimes.torch.folding import fold_normalisation
 from decomr_core.runtimes.torch.precision import (
     arithmetic,
+    cached_parity,
     check_precision,
     mixed_network,
-    remembered_parity,
 )
 from decomr_core.runtimes.torch.runtime import PackedNetwork
 
@@ -176,15 +181,15 @@ def test_what_was_measured_is_of_one_file_and_one_gpu_and_damage_is_measured_ane
                 'iuv': np.ones((32, 3, 4, 4))}
 
     weights = Path(trained['weights'])
-    first = remembered_parity(weights, 'A', measure, 64)
+    first = cached_parity(weights, 'A', measure, 64)
     assert first.vertices_mean_mm == pytest.approx(2 * 3**0.5)
-    assert remembered_parity(weights, 'A', measure, 64) == first
+    assert cached_parity(weights, 'A', measure, 64) == first
     assert asked == ['fp16', 'f32']
-    remembered_parity(weights, 'B', measure, 64)
+    cached_parity(weights, 'B', measure, 64)
     assert len(asked) == 4
     for path in (tmp_path / 'cache' / 'torch').iterdir():
         path.write_text('{"vertices')
-    assert remembered_parity(weights, 'A', measure, 64) == first
+    assert cached_parity(weights, 'A', measure, 64) == first
     assert len(asked) == 6
     assert isinstance(first, Parity)
 
@@ -308,7 +313,7 @@ def test_a_gpu_without_arithmetic_for_a_precision_is_named(gpu: PretendedQueue,
 
 def test_a_gpu_that_is_not_there_is_refused(gpu: PretendedQueue) -> None:
     assert find_device('cuda') == find_device(0) == GPU
-    with pytest.raises(ValueError, match="'cuda:1', but PyTorch sees 1 GPUs"):
+    with pytest.raises(ValueError, match="'cuda:1', but PyTorch finds 1 GPUs"):
         find_device('cuda:1')
 
 
@@ -317,7 +322,7 @@ def test_without_a_gpu_the_command_says_so_in_one_line(
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert main(['bench', '--runtime', 'torch', '--device', 'cuda']) == 2
     told = capsys.readouterr().err
-    assert told.count('\n') == 1 and "sees no GPU; use device='cpu'" in told
+    assert told.count('\n') == 1 and "finds no GPU; use device='cpu'" in told
 
 
 def test_weights_larger_than_what_is_free_are_told_before_they_are_moved(
@@ -350,7 +355,8 @@ def test_any_lack_of_memory_while_loading_is_told_with_needed_and_free(
 
 
 def test_other_errors_while_loading_stay_as_they_are(network: DecoMR, gpu: PretendedQueue) -> None:
-    with pytest.raises(RuntimeError, match='^no kernel image'), memory_told(GPU, network, 1):
+    with (pytest.raises(RuntimeError, match='^no kernel image'),
+          explaining_memory_errors(GPU, network, 1)):
         raise RuntimeError('no kernel image is available')
 
 

@@ -100,9 +100,9 @@ def test_weights_follow_the_body_parts(tiny_body: BodyModel, tiny_uv_map: UVMap)
 
 
 def test_a_map_of_another_body_is_refused(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
-    with pytest.raises(ValueError, match='names vertex'):
+    with pytest.raises(ValueError, match='refers to vertex'):
         LocationMapper(tiny_uv_map, 16, tiny_body.num_vertices - 1)
-    with pytest.raises(ValueError, match='1 vertices have no place'):
+    with pytest.raises(ValueError, match='1 vertices are not in the UV map'):
         LocationMapper(tiny_uv_map, 16, tiny_body.num_vertices + 1)
 
 

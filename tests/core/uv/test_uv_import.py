@@ -163,14 +163,15 @@ def test_our_own_objs_count_v_from_the_bottom(tiny_body, tiny_uv_map, tmp_path: 
 @pytest.mark.parametrize(('old', 'new', 'complaint'), [
     ('f 1/1 3/3 2/2', 'f 1//1 3//1 2//1', "line 23: the corner '1//1' of a face has no vt"),
     ('f 1/1 3/3 2/2', 'f 1 3 2', "the corner '1' of a face has no vt"),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3', 'at least 3 corners, seen 2'),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 0/2', "'0/2' of a face is no v/vt"),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 2/x', "'2/x' of a face is no v/vt"),
+    ('f 1/1 3/3 2/2', 'f 1/1 3/3', 'at least 3 corners, found 2'),
+    ('f 1/1 3/3 2/2', 'f 1/1 3/3 0/2', "'0/2' of a face is not v/vt"),
+    ('f 1/1 3/3 2/2', 'f 1/1 3/3 2/x', "'2/x' of a face is not v/vt"),
     ('f 1/1 3/3 2/2', 'f 1/1 3/3 1/2', 'the same vertex twice'),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 99999999999/2', 'names v 99999999999 and vt 2, but there are 6'),
-    ('f 1/1 3/3 2/2', f'f 1/1 3/3 {"9" * 5000}/2', 'is no v/vt'),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 -7/2', 'damaged or cut off'),
-    ('vt 0.4 0.4', 'vt 0.4', "line 10: vt needs 2 finite numbers, seen '0.4'"),
+    ('f 1/1 3/3 2/2', 'f 1/1 3/3 99999999999/2',
+     'refers to v 99999999999 and vt 2, but there are 6'),
+    ('f 1/1 3/3 2/2', f'f 1/1 3/3 {"9" * 5000}/2', 'is not v/vt'),
+    ('f 1/1 3/3 2/2', 'f 1/1 3/3 -7/2', 'damaged or truncated'),
+    ('vt 0.4 0.4', 'vt 0.4', "line 10: vt needs 2 finite numbers, found '0.4'"),
     ('vt 0.4 0.4', 'vt nan 0.4', 'vt needs 2 finite numbers'),
     ('vt 0.4 0.4', 'vt 1e999 0.4', 'vt needs 2 finite numbers'),
     ('v 0 0 0', 'v 0 0', 'line 4: v needs 3 finite numbers'),
@@ -179,7 +180,7 @@ def test_our_own_objs_count_v_from_the_bottom(tiny_body, tiny_uv_map, tmp_path: 
     ('f 1/1 3/3 2/2', '# no face', "1 of the body's 8 faces are not in it and 0 of its 4"),
     ('f 1/1 3/3 2/2', 'f 1/1 3/3 6/6', 'name the right body with --body'),
     ('f 1/1 2/2 5/5 4/4', 'f 1/1 5/5 2/2 4/4', "0 of the body's 8 faces are not in it and 1 of"),
-    ('vt 0.4 0.4', '\0', 'is no text'),
+    ('vt 0.4 0.4', '\0', 'is not a text file'),
 ])
 def test_what_cannot_be_a_map_is_told_in_one_line(prism: Path, old: str, new: str,
                                                   complaint: str) -> None:
@@ -193,7 +194,7 @@ def test_what_cannot_be_a_map_is_told_in_one_line(prism: Path, old: str, new: st
 
 @pytest.mark.parametrize(('content', 'complaint'), [
     (b'', 'has no v lines'), (b'v 0 0 0\nvt 0 0\n', 'has no f lines'),
-    (b'v 0 0 0\n', 'has no vt lines'), (os.urandom(5000) + b'\0', 'is no text'),
+    (b'v 0 0 0\n', 'has no vt lines'), (os.urandom(5000) + b'\0', 'is not a text file'),
     (b'\x89PNG\r\n' + bytes(range(1, 256)) * 9, 'has no v lines')])
 def test_a_file_that_is_no_obj_is_told(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / 'junk.obj').write_bytes(content)

@@ -188,7 +188,7 @@ def test_a_3dpw_file_that_runs_something_is_refused(tmp_path: Path) -> None:
     fake.write_pw3d(tmp_path, 2)
     path = tmp_path / 'sequenceFiles/test/downtown_bar_00.pkl'
     path.write_bytes(b'cos\nsystem\n(S"true"\ntR.')
-    with pytest.raises(ValueError, match='which is not run; expected a sequence of 3DPW'):
+    with pytest.raises(ValueError, match='which is not allowed; expected a sequence of 3DPW'):
         public_dataset('pw3d').records(tmp_path)
     path.write_bytes(pickle.dumps({'sequence': 'x'}))
     with pytest.raises(ValueError, match='is no sequence of 3DPW .*cam_poses'):
