@@ -144,7 +144,7 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
     monkeypatch.setattr(Trainer, '_optimize', step)
     chosen = ('--cells', 'continuous_global', 'continuous_local')
     assert run(tmp_path, *chosen) == 0
-    assert 'the same command goes on' in capsys.readouterr().out
+    assert 'run the same command to continue' in capsys.readouterr().out
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
         'continuous_global']
     assert (tmp_path / 'continuous_local' / 'checkpoint.pt').is_file()
@@ -209,8 +209,8 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
 def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path):
     config = TrainConfig(preset='small', lnet_input='local', threads=1,
                          init=str(finished / 'continuous_global' / 'network.safetensors'))
-    with pytest.raises(ValueError, match="lnet_input 'global', the run is to train 'small' with "
-                                         "'local'"):
+    with pytest.raises(ValueError, match="lnet_input 'global', but the config has preset 'small' "
+                                         "and lnet_input 'local'"):
         Trainer(config, tmp_path)
 
 
