@@ -67,6 +67,7 @@ from training.evaluation.worst_cases import (
 )
 from training.records.image_files import read_rgb
 from training.records.person_records import PersonRecords, ReadCounts
+from training.synthetic.people import AssetFiles
 from training.synthetic.preview import add_asset_options, asset_values
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'set_report']
@@ -165,14 +166,16 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     return {**_about(options, runtime), **about, **report}, picture
 
 
-def _assets(options: Namespace) -> dict[str, str]:
+def _assets(options: Namespace) -> AssetFiles:
     """The asset files of the rendered people, by option; empty if none are given.
 
     Raises:
         ValueError: they are given for another data set, or with --scales.
     """
-    assets = {name: value for name, value in asset_values(options).items() if value}
-    if assets and (options.dataset != SYNTHETIC or options.scales):
+    assets = asset_values(options)
+    if not any(assets.values()):
+        return {}
+    if options.dataset != SYNTHETIC or options.scales:
         raise ValueError('--wardrobe, --panoramas and --poses-file apply only to the data set '
                          'synthetic without --scales; remove them')
     return assets
@@ -264,7 +267,9 @@ def _worst_picture(name: str, runtime: Runtime, people: PersonRecords, scorer: S
     for row, person, vertices, camera in zip(worst, shown, output.vertices, output.camera,
                                              strict=True):
         path = people.root / person.record.image
-        image = crop_pixels(read_rgb(path), person.center, person.side, TILE_PX)
+        pixels = read_rgb(path)
+        assert pixels is not None  # crop_person has read it
+        image = crop_pixels(pixels, person.center, person.side, TILE_PX)
         cases.append(WorstCase(
             case_title(errors[row], scorer.worst_by, path.name), image,
             draw_mesh(image, vertices, camera, scorer.body.data.faces),
@@ -282,7 +287,7 @@ def _truth_tile(image: np.ndarray, person: Person, scorer: Scorer, vertices: np.
     truth = scorer.truth_at(person.record, vertices)
     if truth is None:
         return None
-    if truth.vertices is None:
+    if truth.vertices is None or truth.faces is None:
         return draw_skeleton(image, truth.joints, camera)
     return draw_mesh(image, truth.vertices, camera, truth.faces, is_true=True)
 

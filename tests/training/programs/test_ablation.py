@@ -202,7 +202,7 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     (tmp_path / 'continuous_global' / 'scores.npz').write_bytes(b'PK\x03\x04 and no more')
     assert run(tmp_path, '--cells', 'continuous_local') == 0
-    assert 'compared with no other' in caplog.text
+    assert 'the cell is not compared with others' in caplog.text
     assert AblationResults(tmp_path).values['comparisons'] == []
 
 
@@ -223,7 +223,7 @@ def test_a_cell_that_is_not_in_the_grid_is_refused_with_the_known_ones(tmp_path,
 
 @pytest.mark.parametrize(('content', 'message'), [
     ('{"format_version": 1, "cel', 'is damaged'),
-    ('[1, 2]', 'holds a list'),
+    ('[1, 2]', 'contains a list'),
     ('{"format_version": 1}', 'lacks config, seed, budget'),
 ])
 @pytest.mark.parametrize('more', [(), ('--report',)])
