@@ -210,9 +210,9 @@ def main(arguments: list[str] | None = None) -> int:
                              'of the preset rt')
         for line in missing_assets(config.data):
             logger.info('%s', line)
-        write_summaries(network.to(memory_format=torch.channels_last),
-                        SyntheticPeople(config.data, body, uv_map, given.seed), given.people,
-                        given.out)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
+        write_summaries(network, SyntheticPeople(config.data, body, uv_map, given.seed),
+                        given.people, given.out)
     except (OSError, ValueError, RuntimeError) as error:
         sys.stderr.write(f'error: {error}\n')
         return 2

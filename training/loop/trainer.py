@@ -91,7 +91,7 @@ class Trainer:
         self.body = bodies['neutral']
         self.uv_map = load_uv_map(config.uv_map, self.body)
         self.network = self._first_network(resume)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stub
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
         self.data = TrainingData(
             config, bodies, self.uv_map, self.network.config.crop_size, self.part_size,
             self.fabric.global_rank, self.fabric.world_size)

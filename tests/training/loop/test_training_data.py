@@ -324,7 +324,7 @@ def test_a_run_whose_images_are_gone_ends_with_one_line(
         cwd=Path(__file__).parents[3])
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-    assert len(errors) == 1 and 'in a row cannot be read' in errors[0]
+    assert len(errors) == 1 and 'cannot read 20 consecutive images' in errors[0]
     assert 'Traceback' not in done.stderr
 
 
