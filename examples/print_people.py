@@ -3,9 +3,9 @@
     scripts/with-env python examples/print_people.py
     scripts/with-env python examples/print_people.py --ros-args -r human_meshes:=/left/human_meshes
 
-Positions are metres in the camera optical frame: x right, y down, z forward. A line for an image:
+Positions are in metres in the camera optical frame: x right, y down, z forward. Example output:
 
-    12.345 s  #3 x +0.52 y +0.11 z +4.03 m, head at y -0.55 m, 6120 of 13348 vertices seen
+    12.345 s  #3 x +0.52 y +0.11 z +4.03 m, head at y -0.55 m, 6120 of 13348 vertices visible
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-# The topology is sent once. Transient local ("latched") delivers it to those who come later.
+# The topology is published once. Transient local ("latched") delivers it to late subscribers.
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# Only the newest image matters here. Reliable: a lost part of a large message is sent again.
+# Only the newest message is needed. Reliable: lost fragments of large messages are sent again.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -43,11 +43,11 @@ class PrintPeople(Node):
         stamp = array.header.stamp
         time_s = stamp.sec + stamp.nanosec / 1e9
         lines = [self._describe(mesh, array.topology_hash) for mesh in array.meshes]
-        print('\n'.join(f'{time_s:.3f} s  {line}' for line in lines or ['nobody']), flush=True)
+        print('\n'.join(f'{time_s:.3f} s  {line}' for line in lines or ['no people']), flush=True)
 
     def _describe(self, mesh: HumanMesh, topology_hash: str) -> str:
         if not mesh.is_metric:
-            # Without a calibration the vertices are relative to the root: no place in the world.
+            # Without a calibration the vertices are relative to the root: there is no position.
             return f'#{mesh.id} has no position: the node has no camera_info'
         root = mesh.translation
         text = f'#{mesh.id} x {root.x:+.2f} y {root.y:+.2f} z {root.z:+.2f} m'
@@ -56,8 +56,8 @@ class PrintPeople(Node):
             head = joints[list(self._topology.joint_names).index('head')]
             text += f', head at y {head[1]:+.2f} m'
         vertices = np.asarray(mesh.vertices).reshape(-1, 3)  # (V, 3) m, camera optical frame
-        is_seen = np.asarray(mesh.visibility, bool)  # (V,)
-        return f'{text}, {is_seen.sum()} of {len(vertices)} vertices seen'
+        is_visible = np.asarray(mesh.visibility, bool)  # (V,)
+        return f'{text}, {is_visible.sum()} of {len(vertices)} vertices visible'
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
     scripts/with-env python examples/set_parameter.py detector_stride:=5 min_score:=0.3
     scripts/with-env python examples/set_parameter.py --reconfigure runtime:=onnxruntime
 
-docs/parameters.md says which parameters need `--reconfigure`: it deactivates and cleans the node
-up, sets the values, configures and activates it again.
+docs/parameters.md lists the parameters that need `--reconfigure`, which deactivates and cleans up
+the node, sets the values, and configures and activates it again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from rcl_interfaces.srv import GetParameters, ListParameters, SetParametersAtomi
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
-# Time for an answer, s: configuring takes as long as loading the network.
+# Timeout of a service call, s: configuring includes loading the network.
 TIMEOUT_S = 120.0
-# Time for the node to be found, s, and until a question is asked again.
-DISCOVERY_S, ASK_AGAIN_S = 20.0, 1.0
-# The way to the state unconfigured, by the state that the node is in.
+# Timeout of the discovery of the node, and the period of its retries, s.
+DISCOVERY_S, RETRY_S = 20.0, 1.0
+# Transitions to the state unconfigured, by the current state.
 BEFORE = {State.PRIMARY_STATE_ACTIVE: (Transition.TRANSITION_DEACTIVATE,
                                        Transition.TRANSITION_CLEANUP),
           State.PRIMARY_STATE_INACTIVE: (Transition.TRANSITION_CLEANUP,)}
 AFTER = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
-# The last one is asked first: a node that answers it knows of the clients made before it.
+# The last one is called first: when the node answers it, it has discovered the other clients too.
 SERVICES = {'change_state': ChangeState, 'get_state': GetState,
             'set_parameters_atomically': SetParametersAtomically,
             'get_parameters': GetParameters, 'list_parameters': ListParameters}
@@ -42,11 +42,11 @@ class NodeClient:
     """Calls the services of another node.
 
     Args:
-        node: it calls.
-        name: full name of the node that is called.
+        node: the node of this process.
+        name: full name of the other node.
 
     Raises:
-        TimeoutError: there is no such node.
+        TimeoutError: the other node does not answer.
     """
 
     def __init__(self, node: Node, name: str) -> None:
@@ -54,26 +54,26 @@ class NodeClient:
         self._clients = {service: node.create_client(kind, f'{name}/{service}')
                          for service, kind in SERVICES.items()}
         deadline = time.monotonic() + DISCOVERY_S
-        while not self._is_answered('list_parameters', ASK_AGAIN_S):
+        while not self._is_answered('list_parameters', RETRY_S):
             if time.monotonic() > deadline:
                 raise TimeoutError(f'no answer from a node {name}; start it, with the same '
                                    'ROS_DOMAIN_ID, or give --node')
 
     def values(self) -> dict[str, Any]:
-        """Every parameter of the node."""
+        """All parameters of the node by name."""
         names = sorted(self._call('list_parameters').result.names)
         values = self._call('get_parameters', names=names).values
         return dict(zip(names, map(parameter_value_to_python, values), strict=True))
 
     def set(self, values: dict[str, Any]) -> str:
-        """Sets all of the values or none; the reason where the node refuses, else empty."""
+        """Sets all values or none; returns the reason if the node rejects them, else ''."""
         parameters = [Parameter(name, value=value).to_parameter_msg()
                       for name, value in values.items()]
         result = self._call('set_parameters_atomically', parameters=parameters).result
         return '' if result.successful else result.reason
 
     def clean_up(self) -> None:
-        """Takes the node to the state unconfigured, in which every parameter can be set."""
+        """Moves the node to the state unconfigured, in which all parameters can be set."""
         self._change(*BEFORE.get(self._call('get_state').current_state.id, ()))
 
     def activate(self) -> None:
@@ -83,8 +83,8 @@ class NodeClient:
     def _change(self, *transitions: int) -> None:
         for transition in transitions:
             if not self._call('change_state', transition=Transition(id=transition)).success:
-                raise RuntimeError(f'{self._name} refuses transition {transition}; its log says '
-                                   'why')
+                raise RuntimeError(f'{self._name} rejects transition {transition}; see the log of '
+                                   'the node')
 
     def _is_answered(self, service: str, timeout_s: float) -> bool:
         client = self._clients[service]
@@ -98,7 +98,7 @@ class NodeClient:
         future = self._clients[service].call_async(SERVICES[service].Request(**fields))
         rclpy.spin_until_future_complete(self._node, future, timeout_sec=TIMEOUT_S)
         if not future.done():
-            raise TimeoutError(f'{self._name}/{service} has not answered in {TIMEOUT_S:g} s')
+            raise TimeoutError(f'{self._name}/{service} did not answer within {TIMEOUT_S:g} s')
         return future.result()
 
 
@@ -106,17 +106,17 @@ def main() -> int:
     """Shows or sets parameters.
 
     Returns:
-        The exit code: 1 where the node refuses, 2 where it is not there.
+        The exit code: 1 if the node rejects the values, 2 if it does not answer.
     """
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('assignments', nargs='*', metavar='NAME:=VALUE')
     parser.add_argument('--node', default='/decomr', help='full name of the node (/decomr)')
     parser.add_argument('--reconfigure', action='store_true',
-                        help='clean the node up before, configure and activate it after')
+                        help='clean up the node before, configure and activate it afterwards')
     options = parser.parse_args()
     pairs = [text.partition(':=') for text in options.assignments]
     if wrong := [name for name, sign, _ in pairs if not sign]:
-        parser.error(f'{wrong[0]!r} is no NAME:=VALUE')
+        parser.error(f'{wrong[0]!r} is not of the form NAME:=VALUE')
     rclpy.init()
     try:
         client = NodeClient(rclpy.create_node('set_parameter'), options.node)

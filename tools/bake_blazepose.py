@@ -1,11 +1,11 @@
-"""Bakes the weights of BlazePose's landmark network for `BlazePoseEncoder`.
+"""Converts the weights of BlazePose's landmark network for `BlazePoseEncoder`.
 
     npm pack @mediapipe/pose@0.5.1675469404 && tar xzf mediapipe-pose-*.tgz
     python -m tools.bake_blazepose package/pose_landmark_full.tflite
 
-The file is Google's, under the Apache License 2.0. What changes: the weights are stored as
-safetensors under the names of our modules, in PyTorch's order of axes; the layers behind the mask
-features are left out. They stay float16, as they are in the file. Needs
+The file is Google's, under the Apache License 2.0. Changes: the weights are stored as safetensors
+with the names of our modules and in PyTorch's order of axes, and the layers behind the mask
+features are omitted. The weights stay float16 as in the file. Needs
 `pip install tflite==2.18.0`.
 """
 
@@ -29,12 +29,12 @@ from tools.tflite_file import TfliteFile
 SHA256 = 'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f'
 CONVOLUTIONS = ('CONV_2D', 'DEPTHWISE_CONV_2D')
 MASK_LAYERS_LEFT_OUT = 5
-"""Convolutions between the mask features and the mask, which our module does not have."""
+"""Number of convolutions between the mask features and the mask, which our module omits."""
 
 
 def convolutions(source: TfliteFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Kernel, in PyTorch's order of axes, and bias of each convolution of a TFLite file."""
-    halves = {}  # the float32 tensor that each constant of float16 becomes
+    """Yields the kernel, in PyTorch's order of axes, and the bias of each convolution."""
+    halves = {}  # float16 constants by the float32 tensors they are dequantised to
     for operator in source.operators():
         if operator.name == 'DEQUANTIZE':
             halves[operator.outputs[0]] = operator.inputs[0]
@@ -45,18 +45,18 @@ def convolutions(source: TfliteFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
-    """Our convolutions in the order of the file, None for those that are left out."""
+    """Our convolutions in the order of the file, None for those that are omitted."""
     stages = [_convolutions(stage) for stage in encoder.stages]
     laterals = [_convolutions(lateral) for lateral in encoder.laterals]
-    order: list[nn.Conv2d | None] = _convolutions(encoder.stem)
-    # The way out of a level stands behind the first layer of the stage below it.
+    order: list[nn.Conv2d | None] = [*_convolutions(encoder.stem)]
+    # The lateral of a level follows the first layer of the next stage.
     for stage, lateral in zip(stages, [_convolutions(encoder.mask_lateral), *laterals],
                               strict=False):
         order += [stage[0], *lateral, *stage[1:]]
     order += [*laterals[-1], *_convolutions(encoder.mask_top),
               *_convolutions(encoder.mask_blocks), *[None] * MASK_LAYERS_LEFT_OUT,
               encoder.heatmap_head, *_convolutions(encoder.tail), encoder.landmark_head,
-              encoder.world_head, None]  # the last one says whether there is a person
+              encoder.world_head, None]  # the last one is the presence of a person
     return order
 
 
@@ -64,12 +64,13 @@ def bake(path: Path) -> dict[str, torch.Tensor]:
     """The state dict of `BlazePoseEncoder`, float16.
 
     Raises:
-        ValueError: the file is another one.
+        ValueError: the file has another hash.
     """
     source = TfliteFile(path, SHA256)
     encoder = BlazePoseEncoder()
     for layer, (kernel, bias) in zip(in_file_order(encoder), convolutions(source), strict=True):
         if layer is not None:
+            assert layer.bias is not None  # all convolutions of the encoder have one
             layer.weight.data.copy_(torch.from_numpy(kernel.astype(np.float32)))
             layer.bias.data.copy_(torch.from_numpy(bias.astype(np.float32)))
     return {name: tensor.half() for name, tensor in encoder.state_dict().items()}
@@ -80,7 +81,7 @@ def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('file', type=Path, help='pose_landmark_full.tflite')
     parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'blazepose.safetensors')

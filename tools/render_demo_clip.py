@@ -1,8 +1,8 @@
 """Renders the demo clip: python -m tools.render_demo_clip [--out FILE] [--sheet FILE.png].
 
-Two people made of the built-in body and the generator's clothes walk through a room: one goes
-round, stops, turns, raises the arms and goes on; the other passes by. The last frame leads to the
-first. Nothing is drawn by chance: the same versions give the same clip.
+Two people with the built-in body and the generator's clothes walk through a room: one walks on a
+closed course, stops, turns, raises the arms and continues; the other passes by. The clip loops
+without a jump. All seeds are fixed: the clip is reproducible with the same versions.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ ROOM_M = (4.3, 3.6, 7.6)
 """Half the width, the height and the depth of the room."""
 NEAREST_FLOOR_M = 1.5
 PIXELS_PER_M = 100
-"""Of the pictures on floor and walls."""
+"""Resolution of the textures of floor and walls."""
 FINER = 3
-"""The room is drawn that much larger; people half as much."""
+"""Supersampling factor of the room."""
 TO_LIGHT = np.array([-.38, .80, .46])
-"""Direction, world frame."""
+"""Direction of the lamp, world frame."""
 SHADOW = 0.5
-"""Share of the light that a person keeps away."""
+"""Share of the light that is blocked in a person's shadow."""
 FLOOR_TEXTURE = 17
 OUTFIT_SEEDS = (29, 0)
 SHAPES = ((0.5,), (-0.9, -0.3))
@@ -53,14 +53,14 @@ SHAPES = ((0.5,), (-0.9, -0.3))
 
 @dataclass(frozen=True)
 class Person:
-    """One dressed person and all their moments.
+    """One dressed person and the whole motion.
 
     Attributes:
-        motion: T moments.
-        shape: (1, 10).
+        motion: poses at T times.
+        shape: (1, 10) shape components.
         pelvis: (3,) joint 0 in T-pose.
-        outfit: parameters with batch 1.
-        stand_off: (V,) of the clothes, m.
+        outfit: parameters of a batch of 1.
+        stand_off: (V,) offset of the clothes, m.
         stain: (V,) blotches on the clothes.
     """
 
@@ -106,7 +106,7 @@ class Clip:
 
     @torch.no_grad()
     def frame(self, index: int) -> np.ndarray:
-        """The picture (480, 640, 3) uint8 RGB of that number."""
+        """Renders a frame (480, 640, 3) uint8 RGB by its index."""
         dressed = [self._dressed(person, index) for person in self.people]
         image = self.room.copy()
         for world in dressed:
@@ -117,7 +117,7 @@ class Clip:
         return np.clip(image, 0, 255).astype(np.uint8)
 
     def _dressed(self, person: Person, index: int) -> Tensor:
-        """The dressed surface (V, 3) in the world, m."""
+        """The dressed surface (V, 3) in the world frame, m."""
         pose = torch.from_numpy(person.motion.pose[index]).float()[None]
         vertices, _ = self.body(pose, person.shape)
         root = torch.from_numpy(person.motion.root[index] - person.pelvis).float()
@@ -144,12 +144,12 @@ class Clip:
         here = (slice(first[1], last[1]), slice(first[0], last[0]))
         there = (slice(first[1] - low[1], last[1] - low[1]),
                  slice(first[0] - low[0], last[0] - low[0]))
-        # The colours are black outside, so that their blur carries the share already.
+        # The colours are black outside the person, so their blur is already weighted by the share.
         image[here] = image[here] * (1 - share[there]) + colors[there]
 
     def _colors(self, person: Person, world: Tensor, points: Tensor, size: int,
                 ) -> tuple[np.ndarray, np.ndarray]:
-        """The lit person on black (S, S, 3), 0 to 255, and where they are (S, S); float32."""
+        """The lit person on black (S, S, 3), 0 to 255, and the mask (S, S); float32."""
         fragments = rasterize(points, self.body.faces, size, cull_backfaces=True)
         shown = fragments.face_index[0] >= 0
         face, weights = fragments.face_index[0][shown], fragments.barycentric[0][shown]
@@ -161,7 +161,7 @@ class Clip:
                for name, value in person.outfit.items()}
         stain = (person.stain[corners] * weights).sum(1)
         albedo, gloss = appearance.paint(self.surface.points(face, weights), own, stain)
-        # Shading works in the camera frame, where the highlight is seen from.
+        # Shading is in the camera frame, because the highlight depends on the view direction.
         turn = torch.from_numpy(CAMERA_FROM_WORLD).float()
         light = {'to_light': turn @ _tensor(TO_LIGHT / np.linalg.norm(TO_LIGHT)),
                  'up': turn[:, 1], 'lamp': _tensor([.80, .77, .72]),
@@ -175,24 +175,24 @@ class Clip:
 
 
 def in_camera(world: np.ndarray) -> np.ndarray:
-    """Points (..., 3) of the world in the camera's optical frame, m."""
+    """Transforms points (..., 3) from the world frame to the camera optical frame, m."""
     return (world - [0, CAMERA_HEIGHT_M, 0]) @ CAMERA_FROM_WORLD.T
 
 
 def in_image(camera: np.ndarray) -> np.ndarray:
-    """Pixel positions (..., 2) of points (..., 3) in the camera's frame."""
+    """Projects points (..., 3) of the camera frame to pixel positions (..., 2)."""
     middle = [(WIDTH - 1) / 2, (HEIGHT - 1) / 2]
     return camera[..., :2] / camera[..., 2:] * FOCAL_PX + middle
 
 
 def draw_room() -> np.ndarray:
-    """The empty room (480, 640, 3) float32, 0 to 255."""
+    """Draws the empty room (480, 640, 3) float32, 0 to 255."""
     bank = TextureBank()
     half, tall, deep = ROOM_M
     near = -NEAREST_FLOOR_M
-    image = np.zeros((HEIGHT * FINER, WIDTH * FINER, 3), np.float32)
+    image: np.ndarray = np.zeros((HEIGHT * FINER, WIDTH * FINER, 3), np.float32)
     floor = _tile(bank.floors[FLOOR_TEXTURE], 2 * half, deep + near, 2.0)
-    floor *= np.float32([.74, .62, .50]) * 1.25
+    floor *= np.array([.74, .62, .50], np.float32) * 1.25
     floor *= _fading(floor.shape[:2], rows=60)[..., None]
     _lay(image, floor, [[-half, 0, -deep], [half, 0, -deep], [half, 0, near], [-half, 0, near]])
     side = _wall(bank, deep + near) * .86
@@ -224,10 +224,11 @@ def _wall(bank: TextureBank, wide_m: float) -> np.ndarray:
 
 
 def _furnish(wall: np.ndarray, bank: TextureBank) -> None:
-    """Hangs a door, a window and posters on the back wall, in place."""
+    """Draws a door, a window and posters on the back wall; in place."""
     base = len(wall)
 
-    def block(left: float, right: float, low: float, high: float, color: object) -> None:
+    def block(left: float, right: float, low: float, high: float,
+              color: tuple[int, int, int]) -> None:
         cv2.rectangle(wall, (round(left * 100), base - round(high * 100)),
                       (round(right * 100), base - round(low * 100)), color, -1)
 
@@ -248,7 +249,7 @@ def _furnish(wall: np.ndarray, bank: TextureBank) -> None:
 
 def _box(image: np.ndarray, low: tuple[float, ...], high: tuple[float, ...],
          color: tuple[int, ...]) -> None:
-    """Draws a box between two opposite corners in the world; left of the middle its right side."""
+    """Draws a box between two opposite corners in the world frame: front, top and inner side."""
     (x0, y0, z0), (x1, y1, z1) = low, high
     inner = x0 if x0 > 0 else x1
     faces = (([[inner, y0, z0], [inner, y0, z1], [inner, y1, z1], [inner, y1, z0]], .75),
@@ -261,11 +262,11 @@ def _box(image: np.ndarray, low: tuple[float, ...], high: tuple[float, ...],
 
 
 def _lay(image: np.ndarray, picture: np.ndarray, corners: list[list[float]]) -> None:
-    """Lays a picture onto a rectangle in the world (from its top left corner on), in place."""
+    """Draws a picture on a rectangle in the world frame, given from its top left corner on."""
     height, width = picture.shape[:2]
     spots = (in_image(in_camera(np.array(corners))) + .5) * FINER - .5
-    source = np.float32([[-.5, -.5], [width - .5, -.5], [width - .5, height - .5],
-                         [-.5, height - .5]])
+    source = np.array([[-.5, -.5], [width - .5, -.5], [width - .5, height - .5],
+                       [-.5, height - .5]], np.float32)
     matrix = cv2.getPerspectiveTransform(source, spots.astype(np.float32))
     cv2.warpPerspective(picture, matrix, image.shape[1::-1], image, cv2.INTER_LINEAR,
                         cv2.BORDER_TRANSPARENT)
@@ -279,7 +280,7 @@ def _tile(texture: np.ndarray, wide_m: float, tall_m: float, repeat_m: float) ->
 
 
 def _fading(shape: tuple[int, ...], rows: int) -> np.ndarray:
-    """Darkens towards the corner with the next wall: below 0 the last rows, else the first."""
+    """Factors that darken the edges of a wall or floor; for negative `rows` the last rows."""
     row = np.arange(shape[0])[::-1 if rows < 0 else 1]
     column = np.minimum(np.arange(shape[1]), np.arange(shape[1])[::-1])
     down, across = (1 - .3 * np.exp(-steps / abs(rows)) for steps in (row, column))
@@ -287,7 +288,7 @@ def _fading(shape: tuple[int, ...], rows: int) -> np.ndarray:
 
 
 def _draw_shadow(image: np.ndarray, world: np.ndarray) -> None:
-    """Darkens the floor where a person (V, 3) keeps the lamp away and under the feet; in place."""
+    """Draws the shadow of a person (V, 3), and contact shadows of the feet; in place."""
     finer = 2
     for fall, strength, blur in ((1.0, SHADOW, 2.5), (.12, .4, 1.2)):
         along = TO_LIGHT * fall / TO_LIGHT[1]
@@ -295,7 +296,7 @@ def _draw_shadow(image: np.ndarray, world: np.ndarray) -> None:
         ground[:, 1] = 0
         near = ground[world[:, 1] < (2.5 if fall == 1 else .25)]
         spots = in_image(in_camera(near)) * finer
-        mask = np.zeros((HEIGHT * finer, WIDTH * finer), np.float32)
+        mask: np.ndarray = np.zeros((HEIGHT * finer, WIDTH * finer), np.float32)
         x, y = spots.round().astype(int).T
         inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
         mask[y[inside], x[inside]] = 1
@@ -310,17 +311,18 @@ def _tensor(values: object) -> Tensor:
 
 
 def main() -> None:
-    """Renders the clip, and a sheet of every so many frames if asked."""
+    """Renders the clip, and optionally a contact sheet."""
     parser = argparse.ArgumentParser('render_demo_clip', description=__doc__.partition('\n')[0])
-    parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'demo_clip.mp4')
-    parser.add_argument('--step', type=int, default=1, help='only every n-th frame (1)')
+    parser.add_argument('--out', type=Path, default=DATA_FOLDER / 'demo_clip.mp4',
+                        help='video file to write')
+    parser.add_argument('--step', type=int, default=1, help='render only every n-th frame (1)')
     parser.add_argument('--sheet', type=Path, help='also write a contact sheet of 20 frames')
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     clip = Clip(load_body('builtin'))
-    writer = cv2.VideoWriter(str(options.out), cv2.VideoWriter_fourcc(*'mp4v'),
+    writer = cv2.VideoWriter(str(options.out), cv2.VideoWriter.fourcc(*'mp4v'),
                              FPS / options.step, (WIDTH, HEIGHT))
     if not writer.isOpened():
         raise SystemExit(f'render_demo_clip: cannot write {options.out}; give another --out')

@@ -1,4 +1,4 @@
-"""What a TFLite file holds: its operators in order, their constants, scales and options.
+"""Reads a TFLite file: its operators in order, their constants, scales and options.
 
 Needs `pip install tflite==2.18.0`.
 """
@@ -21,10 +21,10 @@ class TfliteOperator:
     """One operator.
 
     Attributes:
-        name: as `tflite.BuiltinOperator` has it, for example `CONV_2D`.
-        inputs: numbers of the tensors that go in.
-        outputs: numbers of the tensors that come out.
-        table: of its options, see `TfliteFile.options`.
+        name: its name in `tflite.BuiltinOperator`, for example `CONV_2D`.
+        inputs: indices of the input tensors.
+        outputs: indices of the output tensors.
+        table: table of its options, see `TfliteFile.options`.
     """
 
     name: str
@@ -40,19 +40,20 @@ class TfliteFile:
         """Reads the file.
 
         Args:
-            path: of the file.
-            sha256: of the only file that is wanted.
+            path: the file.
+            sha256: the expected hash.
 
         Raises:
-            ValueError: the file is another one.
+            ValueError: the file has another hash.
             ImportError: the Python module tflite is not installed.
         """
         import tflite
 
         data = path.read_bytes()
-        seen = hashlib.sha256(data).hexdigest()
-        if seen != sha256:
-            raise ValueError(f'{path} has the sha256 {seen}, expected {sha256}')
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise ValueError(f'{path} has the sha256 {found}, expected {sha256}; download the '
+                             'version in the docstring of the program')
         self._tflite = tflite
         self._names = {value: name for name, value in vars(tflite.BuiltinOperator).items()
                        if isinstance(value, int)}
@@ -66,7 +67,7 @@ class TfliteFile:
         for index in range(self._graph.OperatorsLength()):
             operator = self._graph.Operators(index)
             code = self._model.OperatorCodes(operator.OpcodeIndex())
-            # Files from before the numbers exceeded a byte have them in the old field.
+            # Old files have the code only in the deprecated one-byte field.
             name = self._names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
             yield TfliteOperator(name, operator.InputsAsNumpy().tolist(),
                                  operator.OutputsAsNumpy().tolist(), operator.BuiltinOptions())
@@ -79,7 +80,7 @@ class TfliteFile:
         return values.reshape(tensor.ShapeAsNumpy())
 
     def quantization(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Scales, zero points and the axis they belong to, of a quantized tensor."""
+        """Scales and zero points of a quantised tensor, and their axis."""
         found = self._graph.Tensors(index).Quantization()
         return (found.ScaleAsNumpy().astype(np.float64),
                 found.ZeroPointAsNumpy().astype(np.int64), found.QuantizedDimension())

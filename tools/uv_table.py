@@ -1,9 +1,9 @@
 """Compares UV maps of the built-in body: python -m tools.uv_table.
 
 Measures the conventional map (several charts, the MakeHuman layout), the map built without the
-term that is trained on the reported metric, and the shipped map; writes
-benchmarks/results/uv_builtin.json, the table in docs/uv.md and the pictures beside it. Takes
-about five minutes.
+term that optimises the reported metric, and the shipped map. Writes
+benchmarks/results/uv_builtin.json, the table in docs/uv.md and its pictures. Takes about five
+minutes.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ HEADER = ('| map | S1 / S2, edges | S1 / S2, lengths | area std | angle, ° | sh
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description='Compares UV maps of the built-in body.')
-    parser.add_argument('--sources', type=int, help='rows of the distance matrices; default: all')
+    parser.add_argument('--sources', type=int,
+                        help='number of rows of the distance matrices; default: all')
     sources = parser.parse_args().sources
     body = load_body()
     shipped = load_uv_map('builtin', body)
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def _save_small(figure: Figure, path: Path) -> None:
-    """Writes a figure with 256 colours: a third of the size, and it looks the same."""
+    """Writes a figure with 256 colours, which takes a third of the size and looks the same."""
     save_figure(figure, str(path))
     with Image.open(path) as picture:
         small = picture.convert('RGB').quantize(NUM_COLOURS)

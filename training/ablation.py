@@ -1,13 +1,14 @@
-"""The ablation of the paper's Table 5: UV map x what LNet sees, each with the same budget.
+"""The ablation of the paper's Table 5: UV map x LNet input, each cell with the same budget.
 
     python -m training.ablation --config config/ablation.yaml --out runs/ablation
     torchrun --nproc-per-node 2 -m training.ablation --config config/ablation.yaml --out ...
 
-Each cell of the grid is a training run in a folder of its own, scored on the same held-out
-images. Stage 1 knows nothing of LNet, so that it is run once for each UV map. A finished cell is
-skipped, an interrupted one goes on where it stopped: run the same command again. The folder gets
-`results.json`, `ablation.md` and `ablation.png`, new after every cell. Commands with different
-`--cells` may share a folder at the same time, as long as no two run the same UV map.
+Each cell of the grid is a training run in its own folder, scored on the same held-out images.
+Stage 1 does not involve LNet and is run once for each UV map. To continue after an interruption,
+run the same command again: finished cells are skipped, and an interrupted one resumes. The folder
+gets `results.json`, `ablation.md` and `ablation.png`, which are rewritten after every cell.
+Commands with different `--cells` may share a folder at the same time if no two of them run the
+same UV map.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """The grid, and what all its cells share.
+    """The grid, and the settings that all its cells share.
 
     Attributes:
-        uv_maps: label of each UV map and where it is (a shipped one by name, or its npz); the
-            last is compared with the first.
-        lnet_inputs: what LNet sees, some of `decomr_core.base.config.LNET_INPUTS`.
-        images: held-out images that every cell is scored on.
-        train: the training run of a cell; its `uv_map` and `lnet_input` are the cell's.
+        uv_maps: UV map by label (a shipped one by name, or an npz); the report compares the last
+            with the first.
+        lnet_inputs: inputs of LNet, some of `decomr_core.base.config.LNET_INPUTS`.
+        images: number of held-out images that every cell is scored on.
+        train: the training run; each cell replaces its `uv_map` and `lnet_input`.
     """
 
     uv_maps: dict[str, str] = field(
@@ -65,11 +66,11 @@ class AblationConfig:
             raise ValueError(f'lnet_inputs is {list(self.lnet_inputs)}; take some of '
                              f'{list(LNET_INPUTS)}')
         if not self.uv_maps:
-            raise ValueError('uv_maps is empty; give one label and UV map, or more')
+            raise ValueError('uv_maps is empty; give at least one label and UV map')
         bad = [label for label in self.uv_maps if not re.fullmatch(r'[\w-]+', label)]
         if bad:
-            raise ValueError(f'uv_maps has the labels {bad}; they name folders: take letters, '
-                             'digits, - and _')
+            raise ValueError(f'uv_maps has the labels {bad}, which cannot be folder names; use '
+                             'letters, digits, - and _')
         if self.images < 1:
             raise ValueError(f'images is {self.images}; take 1 or more')
 
@@ -78,8 +79,8 @@ class Ablation:
     """Trains and scores the cells of a grid one after the other.
 
     Args:
-        config: the grid and the shared run.
-        out: folder of the results, and of a run folder per cell.
+        config: the grid and the shared settings.
+        out: folder of the results, with a run folder per cell.
 
     Raises:
         ValueError: the results in the folder are damaged or were made with another config.
@@ -94,22 +95,22 @@ class Ablation:
         self._held_out: tuple[str, SyntheticBatch] | None = None
 
     def run(self, names: list[str] | None = None) -> bool:
-        """Runs the cells that are not finished yet.
+        """Runs the unfinished cells.
 
         Args:
-            names: of the cells to run; None for all.
+            names: cells to run; None for all.
 
         Returns:
-            Whether all of them are finished now; False after a request to stop.
+            Whether all of them are finished; False after a stop request.
 
         Raises:
-            ValueError: there is no cell of a name.
+            ValueError: there is no cell with one of the names.
         """
         known = {cell.name: cell for cell in self.results.grid}
         unknown = [name for name in names or [] if name not in known]
         if unknown:
             raise ValueError(f'no cells {", ".join(unknown)}; known: {", ".join(known)}')
-        # Chosen before any is added: all processes of a group go through the same cells.
+        # Chosen before any result is added, so that all processes run the same cells.
         chosen = [known[name] for name in names or known
                   if not self.results.is_finished(known[name])]
         for cell in chosen:
@@ -123,31 +124,31 @@ class Ablation:
         return True
 
     def ask_to_stop(self, *_: object) -> None:
-        """Lets the current step end, saves and leaves; handles SIGTERM and SIGINT."""
+        """Stops after the current step and saves; a handler of SIGTERM and SIGINT."""
         self.stop_asked = True
         if self._trainer is not None:
             self._trainer.ask_to_stop()
 
     def _train(self, cell: Cell) -> list[Trainer]:
-        """Trains a cell to its end, or until a request to stop: its stages, those begun."""
-        whole = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map])
-        first = replace(whole, stages=replace(whole.stages, end_to_end_steps=0))
-        second = replace(whole, stages=replace(whole.stages, cnet_steps=0),
-                         lnet_input=cell.lnet_input, seed=whole.seed + 1)
+        """Trains a cell until its end or a stop request; returns the stages that were started."""
+        both = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map])
+        first = replace(both, stages=replace(both.stages, end_to_end_steps=0))
+        second = replace(both, stages=replace(both.stages, cnet_steps=0),
+                         lnet_input=cell.lnet_input, seed=both.seed + 1)
         done = []
-        if whole.stages.cnet_steps:
+        if both.stages.cnet_steps:
             done.append(self._run(f'{cell.uv_map}_{CNET}', first))
-            if done[0].step < whole.stages.cnet_steps:
+            if done[0].step < both.stages.cnet_steps:
                 return done
             second = replace(second, init=str(done[0].folder.network_path), init_part=CNET)
         return [*done, self._run(cell.name, second)]
 
     def _run(self, name: str, config: TrainConfig) -> Trainer:
-        """Goes on with a training run to its end, or until a request to stop."""
+        """Starts or resumes a training run, until its end or a stop request."""
         logger.info('run %s', name)
         folder = self.out / name
         self._trainer = trainer = Trainer(config, folder, (folder / CHECKPOINT).is_file())
-        if self.stop_asked:  # it came while the trainer was made
+        if self.stop_asked:  # requested while the trainer was constructed
             trainer.ask_to_stop()
         if trainer.step < config.stages.total_steps:
             trainer.run()
@@ -155,10 +156,10 @@ class Ablation:
         return trainer
 
     def _score(self, cell: Cell, stages: list[Trainer]) -> None:
-        """Scores a trained cell and writes results and report."""
+        """Scores a trained cell, and writes the results and the report."""
         trainer = stages[-1]
         if self._held_out is None or self._held_out[0] != cell.uv_map:
-            # The same people for every UV map; only the IUV images of the truth differ.
+            # The people are the same for every UV map; only the true IUV images differ.
             self._held_out = (cell.uv_map, held_out_set(
                 trainer.config.data, trainer.body, trainer.uv_map, self.config.images))
         held_out = self._held_out[1]
@@ -173,7 +174,7 @@ class Ablation:
         write_report(self.results)
 
     def _is_stop_asked_anywhere(self) -> bool:
-        """Whether any process of the group was asked to stop: all leave before the same cell."""
+        """Whether any process was asked to stop; all processes then stop before the same cell."""
         if not torch.distributed.is_initialized():
             return self.stop_asked
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -184,7 +185,7 @@ class Ablation:
 
 @torch.no_grad()
 def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarray]:
-    """(K,) scores by name of each of K images."""
+    """Scores (K,) of K images, by name."""
     network.eval()
     device = next(network.parameters()).device
     return score_held_out(lambda images: network(normalize_images(images.to(device))),
@@ -192,15 +193,15 @@ def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarr
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = config_parser(AblationConfig, 'ablation', 'training.ablation', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/ablation'),
-                        help='folder of results and runs')
+                        help='folder of the results and of the runs')
     parser.add_argument('--cells', nargs='+', metavar='CELL',
-                        help='run only these, by name: LABEL_INPUT, as in continuous_local')
+                        help='run only these cells (LABEL_INPUT, for example continuous_local)')
     parser.add_argument('--report', action='store_true',
-                        help='run nothing, write table and picture of the results anew')
+                        help='run nothing; rewrite the table and the picture of the results')
     given = parser.parse_args(arguments)
     try:
         parsed = parser.instantiate(given)
@@ -213,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'error: {error_line(error)}', file=sys.stderr)
         return 2
     if not is_finished:
-        print('stopped; the same command goes on')
+        print('stopped; run the same command to continue')
     elif ablation.is_leader:
         return _report(parsed.out)
     return 0

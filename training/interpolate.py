@@ -1,10 +1,10 @@
-"""Weights between two networks, one of which was trained on from the other.
+"""Interpolates between the weights of a network before and after fine-tuning.
 
     python -m training.interpolate BEFORE AFTER --share 0.8 --out mixed.safetensors
 
-A pretrained encoder that learns from renderings gets better on them and may forget what it knew of
-photographs. Weights on the way between the network before and the one after often keep most of the
-gain and what was known (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+A pretrained encoder that is fine-tuned on renderings improves on renderings and may get worse on
+photographs. Interpolated weights often keep most of both (Wortsman et al., "Robust fine-tuning of
+zero-shot models", CVPR 2022).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ __all__ = ['interpolate']
 
 @torch.no_grad()
 def interpolate(before: DecoMR, after: DecoMR, share: float) -> DecoMR:
-    """A network whose weights lie between those of two others.
+    """Interpolates linearly between the weights of two networks.
 
     Args:
-        before: with a share of 0 its weights come out.
-        after: with a share of 1; of the same sizes. It is changed and returned.
+        before: the network for a share of 0.
+        after: the network for a share of 1, with the same config. It is modified and returned.
         share: in [0, 1].
 
     Raises:
-        ValueError: the networks have other sizes, or the share is out of its range.
+        ValueError: the configs differ, or the share is out of range.
     """
     if not 0 <= share <= 1:
         raise ValueError(f'share is {share}; take 0 to 1')
     if before.config != after.config:
-        raise ValueError('the networks have other sizes; interpolate between two states of one '
-                         'training')
+        raise ValueError('the networks have different sizes; give two networks of one preset, the '
+                         'second trained from the first')
     first, mixed = before.state_dict(), after.state_dict()
     for name, value in mixed.items():
         if value.is_floating_point():
@@ -46,17 +46,18 @@ def interpolate(before: DecoMR, after: DecoMR, share: float) -> DecoMR:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser('python -m training.interpolate', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('before', help='weights, by path or name')
-    parser.add_argument('after', help='weights of the same network, trained on from there')
-    parser.add_argument('--share', type=float, required=True, help='of those after, 0 to 1')
+    parser.add_argument('before', help='weights before fine-tuning: path or name')
+    parser.add_argument('after', help='weights after fine-tuning: path or name')
+    parser.add_argument('--share', type=float, required=True, help='share of AFTER, 0 to 1')
     parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
     options = parser.parse_args(arguments)
     try:
         paths = options.before, options.after
-        mixed = interpolate(*map(checkpoint.load_network, paths), options.share)
+        first, second = (checkpoint.load_network(path) for path in paths)
+        mixed = interpolate(first, second, options.share)
         before, after = (checkpoint.read_metadata(path).get('training') for path in paths)
         notes = {'training': after,
                  'interpolated': {'before': before, 'share_of_after': options.share}}

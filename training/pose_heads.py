@@ -1,13 +1,13 @@
-"""Trains what poses the mesh from the global feature, on summaries instead of pictures.
+"""Trains the heads that pose the mesh from the global feature, on summaries instead of images.
 
     python -m training.pose_heads summaries --weights rt --epochs 20 --out posed.safetensors
 
-The heads that turn the encoder's summary into a posed reference map and a camera are a small part
-of the network's work and need more passes over more people than the rest. Here a step costs a
-hundredth of a step of `training.train`. The encoder stays as it is (`training.summaries`), and so
-does everything behind the heads: the other readers of the global feature learn to say what they
-said before of the feature as it was. Go on with `training.train`, `init` these weights, so that
-LNet sees the reference maps as they are now.
+These heads turn the encoder's summary of a crop into a posed reference map and a camera. They are
+a small part of the network and need more epochs over more people than the rest. A step here costs
+a hundredth of a step of `training.train`. The encoder is frozen (`training.summaries`). The
+decoder and LNet are frozen too; only their layers that read the global feature are trained, to
+keep their previous output although the feature changes. Afterwards continue with `training.train`
+and `init` set to these weights, which adapts LNet to the new reference maps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,23 +40,23 @@ CLIP_NORM = 1.0
 JOINTS_2D_WEIGHT = 10.0
 """As in config/train_rt.yaml."""
 KEEP_WEIGHT = 0.1
-"""Of the difference from what the other readers said before, in their standard deviations."""
+"""Weight of the change of the other readers' outputs, in units of their standard deviations."""
 PROBED_AT_ONCE = 500
-"""Crops in one pass without gradients."""
+"""Crops per pass without gradients."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PoseHeadOptions:
-    """How long and how fast.
+    """Hyperparameters of `train_pose_heads`.
 
     Attributes:
         epochs: passes over all summaries.
-        batch_size: crops in a step.
-        learning_rate: the highest; it rises for `WARMUP_STEPS` and falls to 0 by a cosine.
-        weight_decay: decoupled (AdamW).
+        batch_size: crops per step.
+        learning_rate: peak rate; it rises for `WARMUP_STEPS` and then falls to 0 as a half cosine.
+        weight_decay: decoupled weight decay (AdamW).
         dropout: share of a summary's values that are replaced by their means.
-        seed: of the order.
+        seed: seed of the order of the crops and of the dropout.
     """
 
     epochs: int = 20
@@ -74,7 +74,14 @@ class PoseHeadOptions:
 
 
 class Posed(NamedTuple):
-    """What the heads say of a batch: global feature, location map, camera, joints."""
+    """Output of the heads for a batch.
+
+    Attributes:
+        features: (B, G) global features.
+        location_map: (B, 3, R, R) the posed reference map, metres, root frame.
+        camera: (B, 3) weak perspective.
+        joints: (B, 24, 3) metres, root frame.
+    """
 
     features: Tensor
     location_map: Tensor
@@ -85,19 +92,28 @@ class Posed(NamedTuple):
 class PoseHeads(nn.Module):
     """The part of a network between the encoder's summary and the posed reference map.
 
-    Joints are read from the location map by one matrix. The network adds the template's detail,
-    turned with the surface, to the vertices between; that moves the joints of the built-in body
-    by 3 mm on average, which is left out here.
+    Joints are computed from the location map by one matrix. The network itself first reads
+    vertices and adds the template's detail to them, rotated with the surface. That detail moves
+    the joints of the built-in body by 3 mm on average; it is ignored here.
 
     Args:
         network: its layers are used, not copied.
         body: its body.
-        uv_map: its chart.
+        uv_map: its UV map.
     """
+
+    texel_weights: Tensor
+    joints_of_texels: Tensor
+    joints_offset: Tensor
 
     def __init__(self, network: DecoMR, body: BodyModel, uv_map: UVMap) -> None:
         super().__init__()
-        self.network = network
+        lnet = network.lnet
+        if lnet.posed_head is None or lnet.global_head is None:
+            raise ValueError('the network has no pose components, or its LNet does not read the '
+                             'global feature; use weights of the preset rt')
+        self.network, self.posed = network, lnet.posed_head
+        self.readers = (network.cnet.decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
         self.register_buffer('texel_weights', weight_map(body, uv_map, side))
         self.register_buffer('joints_of_texels', _joints_of_texels(network))
@@ -107,29 +123,30 @@ class PoseHeads(nn.Module):
             self.register_buffer('joints_offset', exact - self._joints(reference)[0])
 
     def forward(self, summaries: Tensor) -> Posed:
-        """(B, S) float32."""
+        """Poses the people of summaries (B, S), float32."""
         features = self.network.cnet.global_head(summaries)
         change, camera = self.network.lnet.pose(features)
+        assert change is not None  # checked by the constructor
         location_map = self.network.lnet.reference_location_map + change
         joints = self._joints(location_map) + self.joints_offset
         return Posed(features, location_map, camera, joints)
 
     def other_readers(self, features: Tensor) -> list[Tensor]:
-        """What the decoder and LNet take from the global feature (B, G)."""
-        return [self.network.cnet.decoder.of_crop(features),
-                self.network.lnet.global_head(features)]
+        """What the decoder and LNet read from the global feature (B, G)."""
+        return [reader(features) for reader in self.readers]
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Everything that reads the summary or the feature, but the components' shapes."""
+        """Parameters of all layers that read the summary or the global feature.
+
+        The pose components are frozen: LNet's corrections and the alignment use them too.
+        """
         network = self.network
-        parts = (network.cnet.global_head, network.cnet.decoder.of_crop, network.lnet.global_head,
-                 network.lnet.camera_head, network.lnet.posed_head)
-        # LNet's corrections and the alignment use the components too.
-        components = network.lnet.posed_head[-1].weight
+        parts = (network.cnet.global_head, *self.readers, network.lnet.camera_head, self.posed)
+        components = self.posed[-1].weight
         return [value for part in parts for value in part.parameters() if value is not components]
 
     def losses(self, posed: Posed, truth: Summaries) -> Tensor:
-        """Those of `losses.posed` in `training.train`, in one number."""
+        """The loss that `training.train` calls `posed`, a scalar."""
         projected = losses.project_weak_perspective(posed.joints, posed.camera)
         return (losses.location_map_loss(posed.location_map, truth.location_maps.float(),
                                          self.texel_weights)
@@ -138,7 +155,7 @@ class PoseHeads(nn.Module):
                     projected, truth.joints_2d[..., :2], truth.joints_2d[..., 2]))
 
     def _joints(self, location_map: Tensor) -> Tensor:
-        # In float32: a metre in bfloat16 is off by 4 mm.
+        # float32: bfloat16 would round a metre to 4 mm.
         with torch.autocast('cpu', enabled=False):
             return torch.einsum('jt,bct->bjc', self.joints_of_texels,
                                 location_map.float().flatten(2))
@@ -149,22 +166,22 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
     """Trains the heads of a network in place.
 
     Args:
-        network: with pose components, in evaluation mode.
+        network: a network with pose components, in evaluation mode.
         body: its body.
-        uv_map: its chart.
-        people: from its encoder.
-        options: how.
+        uv_map: its UV map.
+        people: summaries from its encoder.
+        options: hyperparameters.
 
     Raises:
-        ValueError: there are fewer people than a batch has.
+        ValueError: there are fewer crops than in a batch, or the network has no pose components.
     """
     steps = options.epochs * (len(people) // options.batch_size)
     if not steps:
         raise ValueError(f'there are {len(people)} crops, fewer than a batch of '
-                         f'{options.batch_size}; make more, or give a smaller --batch-size')
+                         f'{options.batch_size}; write more summaries, or lower --batch-size')
     heads = PoseHeads(network, body, uv_map)
-    wanted = _said_by_others(heads, people)
-    spread = [said.std(dim=0).mean().clamp_min(1e-6) for said in wanted]
+    previous = _outputs_of_readers(heads, people)
+    spread = [outputs.std(dim=0).mean().clamp_min(1e-6) for outputs in previous]
     parameters = heads.trained_parameters()
     optimizer = torch.optim.AdamW(parameters, options.learning_rate,
                                   weight_decay=options.weight_decay)
@@ -177,8 +194,8 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
             batches = list(shuffled.split(options.batch_size))[:len(people) // options.batch_size]
         index = batches.pop()
         optimizer.param_groups[0]['lr'] = options.learning_rate * _rate_share(step, steps)
-        kept = [said[index] / size for said, size in zip(wanted, spread, strict=True)]
-        loss = _loss(heads, people.part(index), kept, spread, options.dropout, order)
+        target = [outputs[index] / size for outputs, size in zip(previous, spread, strict=True)]
+        loss = _loss(heads, people.part(index), target, spread, options.dropout, order)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
@@ -189,7 +206,7 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
 
 @torch.inference_mode()
 def posed_error_mm(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summaries) -> float:
-    """Mean PA-MPJPE of the posed reference map alone, mm."""
+    """Mean PA-MPJPE of the posed reference map, without LNet's corrections, mm."""
     heads = PoseHeads(network, body, uv_map)
     errors = [pa_mpjpe_mm(heads(part.summaries.float()).joints, part.joints)
               for part in (people.part(slice(start, start + PROBED_AT_ONCE))
@@ -197,33 +214,33 @@ def posed_error_mm(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summ
     return float(torch.cat(errors).mean())
 
 
-def _loss(heads: PoseHeads, part: Summaries, wanted: list[Tensor], spread: list[Tensor],
+def _loss(heads: PoseHeads, part: Summaries, target: list[Tensor], spread: list[Tensor],
           dropout: float, randomness: torch.Generator) -> Tensor:
     summaries = part.summaries.float()
     if dropout:
         is_dropped = torch.rand(summaries.shape, generator=randomness) < dropout
-        summaries = torch.where(is_dropped, heads.network.cnet.global_head[0].running_mean,
-                                summaries)
+        means = cast('Tensor', heads.network.cnet.global_head[0].running_mean)
+        summaries = torch.where(is_dropped, means, summaries)
     with torch.autocast('cpu', torch.bfloat16):
         posed = heads(summaries)
-        # The other readers follow the feature; they do not pull at it.
-        said = heads.other_readers(posed.features.detach())
-    kept = sum((now / size - then).abs().mean()
-               for now, then, size in zip(said, wanted, spread, strict=True))
-    return heads.losses(posed, part) + KEEP_WEIGHT * kept
+        # Detached: the other readers adapt to the feature, and not the feature to them.
+        outputs = heads.other_readers(posed.features.detach())
+    change = torch.stack([(now / size - before).abs().mean()
+                          for now, before, size in zip(outputs, target, spread, strict=True)])
+    return heads.losses(posed, part) + KEEP_WEIGHT * change.sum()
 
 
 @torch.no_grad()
-def _said_by_others(heads: PoseHeads, people: Summaries) -> list[Tensor]:
-    """What the other readers say of each crop now, (N, c) each."""
-    said = [heads.other_readers(heads.network.cnet.global_head(part.float()))
-            for part in people.summaries.split(PROBED_AT_ONCE)]
-    return [torch.cat(values) for values in zip(*said, strict=True)]
+def _outputs_of_readers(heads: PoseHeads, people: Summaries) -> list[Tensor]:
+    """Outputs of the other readers for each crop, (N, c) each, before training."""
+    outputs = [heads.other_readers(heads.network.cnet.global_head(part.float()))
+               for part in people.summaries.split(PROBED_AT_ONCE)]
+    return [torch.cat(values) for values in zip(*outputs, strict=True)]
 
 
 @torch.no_grad()
 def _joints_of_texels(network: DecoMR, texels_at_once: int = 64) -> Tensor:
-    """The matrix (24, R R) from texels to joints, the same for x, y and z."""
+    """The matrix (24, R R) from texels to joints, which is the same for x, y and z."""
     side = network.config.uv_resolution
     columns = []
     for ones in torch.eye(side * side).split(texels_at_once):
@@ -234,19 +251,22 @@ def _joints_of_texels(network: DecoMR, texels_at_once: int = 64) -> Tensor:
 
 
 def _rate_share(step: int, steps: int) -> float:
+    """Learning rate of a step as a share of the peak: warm-up and half cosine."""
     rise = min(1.0, (step + 1) / WARMUP_STEPS)
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = argparse.ArgumentParser('python -m training.pose_heads', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     defaults = vars(PoseHeadOptions())
-    parser.add_argument('folders', nargs='+', type=Path, help='of training.summaries')
-    parser.add_argument('--weights', default='rt', help='to begin with, by path or name')
-    parser.add_argument('--held-out', type=Path, help='summaries of people to measure with')
+    parser.add_argument('folders', nargs='+', type=Path, metavar='FOLDER',
+                        help='folder written by training.summaries')
+    parser.add_argument('--weights', default='rt', help='initial weights: path or name')
+    parser.add_argument('--held-out', type=Path, metavar='FOLDER',
+                        help='folder of the summaries of held-out people to evaluate on')
     for name, value in defaults.items():
         parser.add_argument(f'--{name.replace("_", "-")}', type=type(value), default=value)
     parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
@@ -257,14 +277,15 @@ def main(arguments: list[str] | None = None) -> int:
         uv_map = load_uv_map('builtin', body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
         if network.config.encoder != 'blazepose' or not network.config.is_posed:
-            raise ValueError(f'{given.weights} has no pose components behind a pretrained encoder')
+            raise ValueError(f'{given.weights} has no pretrained encoder (blazepose) with pose '
+                             'components; use weights of the preset rt')
         encoder = encoder_hash(network)
         people = read_summaries(given.folders, encoder)
         held_out = read_summaries([given.held_out], encoder) if given.held_out else None
         logger.info('%d crops', len(people))
-        _tell_error('before', network, body, uv_map, held_out)
+        _log_error('before', network, body, uv_map, held_out)
         train_pose_heads(network, body, uv_map, people, options)
-        _tell_error('after', network, body, uv_map, held_out)
+        _log_error('after', network, body, uv_map, held_out)
         notes = {'training': checkpoint.read_metadata(given.weights).get('training'),
                  'pose_heads': vars(options) | {'crops': len(people)}}
         checkpoint.save_checkpoint(given.out, network, notes, half=True)
@@ -275,8 +296,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _tell_error(when: str, network: DecoMR, body: BodyModel, uv_map: UVMap,
-                held_out: Summaries | None) -> None:
+def _log_error(when: str, network: DecoMR, body: BodyModel, uv_map: UVMap,
+               held_out: Summaries | None) -> None:
     if held_out is not None:
         logger.info('%s: PA-MPJPE of the posed reference map %.1f mm', when,
                     posed_error_mm(network, body, uv_map, held_out))

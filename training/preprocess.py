@@ -1,7 +1,9 @@
-"""Turns a public data set's own files into one npz that training and evaluation read quickly.
+"""Converts a public data set into one npz that training and evaluation read quickly.
 
-For example `python -m training.preprocess coco --root data/coco --out data/coco_train.npz`. And
-motion files into an npz of poses: `python -m training.preprocess motion walk.bvh --out poses.npz`.
+    python -m training.preprocess coco --root data/coco --out data/coco_train.npz
+    python -m training.preprocess motion walk.bvh --out poses.npz
+
+The second command converts motion capture files into an npz of poses.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ USER_ERROR = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ['motion']:
@@ -32,12 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
                       for name, dataset in PUBLIC_DATASETS.items())
     parser = argparse.ArgumentParser(
         prog='python -m training.preprocess',
-        epilog=f'data sets and splits: {known}. Motion files to poses: motion --help.',
-        description='Turns a public data set into an npz. Frames of videos are extracted into '
+        epilog=f'data sets and splits: {known}. For motion capture files see: motion --help.',
+        description='Converts a public data set into an npz. Video frames are extracted into '
                     'the folder of the data set.')
-    parser.add_argument('dataset', help='name of the data set, see below')
+    parser.add_argument('dataset', help='name of the data set (listed below), or motion')
     parser.add_argument('--root', type=Path, required=True, help='folder of the data set')
-    parser.add_argument('--out', type=Path, required=True, help='npz to write')
+    parser.add_argument('--out', type=Path, required=True, help='npz file to write')
     parser.add_argument('--split', default='', help='part of the data set; default: the first')
     parser.add_argument('--json', action='store_true', help='print the counts as JSON')
     options = parser.parse_args(arguments)

@@ -1,13 +1,13 @@
-"""Rendered people as the network's pose heads see them: what the encoder knows of each crop.
+"""Precomputes the encoder's output for rendered people, as training data of the pose heads.
 
     python -m training.summaries --config config/train_rt.yaml --weights rt --people 50000 \
         --seed 1 --out summaries
 
-While the encoder stays as it is, what it says of a picture can be kept instead of the picture:
-9 kB a person instead of 200, and without the encoder's work in every epoch. `training.pose_heads`
-learns from such a folder. Each person is kept twice, the second time mirrored. Several processes
-with different seeds may fill one folder; what is there is kept, and a call that was interrupted
-goes on where it stopped.
+While the encoder is frozen, its output (the *summary* of a crop) can be stored instead of the
+image: 9 kB per person instead of 200, and no encoder pass in each epoch. `training.pose_heads`
+trains on such a folder. Each person is stored twice, the second time mirrored. Several processes
+with different seeds may write to one folder. Existing files are kept: run an interrupted command
+again to continue it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from decomr_core.base.files import replacing
-from decomr_core.body_models import load_body
+from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
@@ -46,21 +46,21 @@ __all__ = ['Summaries', 'encoder_hash', 'mirrored', 'read_summaries', 'summarise
            'write_summaries']
 
 SHARD_PEOPLE = 1000
-"""Rendered people in one file."""
+"""Rendered people per file."""
 LARGEST_HALF = 60000.0
-"""Float16 ends at 65504."""
+"""The largest float16 is 65504."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Summaries(TensorBatch):
-    """N crops, without their pictures.
+    """The encoder's output and the truth for N crops, without the images.
 
     Attributes:
         summaries: (N, S) float16, from `BlazePoseFeatures.for_decoder`.
         location_maps: (N, 3, R, R) float16, metres, root frame.
-        joints: (N, 24, 3) float32, root frame, m.
-        joints_2d: (N, 24, 3) float32: x and y, crop frame; 1 inside the picture, else 0.
+        joints: (N, 24, 3) float32, metres, root frame.
+        joints_2d: (N, 24, 3) float32: x and y in the crop frame, and 1 inside the image, else 0.
     """
 
     summaries: Tensor
@@ -74,7 +74,7 @@ class Summaries(TensorBatch):
 
 
 def encoder_hash(network: DecoMR) -> str:
-    """What tells two encoders apart: sha256 of the weights."""
+    """The sha256 of an encoder's weights, which identifies the encoder."""
     digest = hashlib.sha256()
     for name, value in sorted(network.cnet.encoder.state_dict().items()):
         digest.update(name.encode())
@@ -82,16 +82,16 @@ def encoder_hash(network: DecoMR) -> str:
     return digest.hexdigest()
 
 
-def mirrored(batch: SyntheticBatch, body: torch.nn.Module) -> SyntheticBatch:
-    """The people as a mirror shows them: left is right, in the picture and in the body.
+def mirrored(batch: SyntheticBatch, body: BodyModel) -> SyntheticBatch:
+    """Mirrors people left to right, in the image and in the body.
 
     Args:
-        batch: of a body whose shape space is symmetric, as the built-in one's is.
-        body: its body.
+        batch: people of a body with a symmetric shape space, such as the built-in one.
+        body: this body.
 
     Returns:
-        images, vertices, joints, joints_2d, pose and shape; IUV image, mask and camera are left
-        as they were.
+        The batch with mirrored images, vertices, joints, joints_2d and pose. IUV image, mask and
+        camera are *not* mirrored.
     """
     order = list(MIRRORED_JOINTS)
     pose = batch.pose[:, order] * torch.as_tensor(MIRROR, dtype=batch.pose.dtype)
@@ -103,11 +103,11 @@ def mirrored(batch: SyntheticBatch, body: torch.nn.Module) -> SyntheticBatch:
 
 @torch.inference_mode()
 def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
-    """What is kept of a batch; the encoder computes in bfloat16.
+    """Summarises a batch; the encoder computes in bfloat16.
 
     Args:
-        network: with the encoder `blazepose`, in evaluation mode.
-        batch: of the network's crop size.
+        network: has the encoder `blazepose`, in evaluation mode.
+        batch: people, with images of the network's crop size.
     """
     images = batch.images.permute(0, 3, 1, 2).float() / 255
     images = images.contiguous(memory_format=torch.channels_last)
@@ -119,16 +119,18 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
 
 
 def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: Path) -> None:
-    """Renders people and writes them, `SHARD_PEOPLE` to a file; files that are there stay.
+    """Renders people and writes their summaries, `SHARD_PEOPLE` per file.
+
+    Existing files are kept.
 
     Args:
-        network: whose encoder says what is kept.
-        people: who is rendered.
-        count: how many; rounded up to whole files.
-        out: the folder.
+        network: its encoder computes the summaries.
+        people: renders the people.
+        count: number of people, rounded up to whole files.
+        out: folder of the files.
 
     Raises:
-        ValueError: a file in it comes from another encoder.
+        ValueError: a file in the folder comes from another encoder.
         OSError: the folder cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -143,29 +145,29 @@ def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: P
         for number in range(first, first + SHARD_PEOPLE // size):
             batch = people.batch(number)
             parts += [summarise(network, batch), summarise(network, mirrored(batch, people.body))]
-        whole = Summaries.concatenate(parts)
+        summaries = Summaries.concatenate(parts)
         with replacing(path) as temporary:
-            save_file({item.name: getattr(whole, item.name).contiguous()
+            save_file({item.name: getattr(summaries, item.name).contiguous()
                        for item in fields(Summaries)}, temporary, {'encoder': encoder})
-        logger.info('%s: %d crops', path, len(whole))
+        logger.info('%s: %d crops', path, len(summaries))
 
 
 def read_summaries(folders: list[Path], encoder: str) -> Summaries:
-    """All crops of some folders.
+    """Reads all summaries of some folders.
 
     Args:
-        folders: as `write_summaries` leaves them.
-        encoder: hash of the encoder that they are wanted from.
+        folders: folders written by `write_summaries`.
+        encoder: required hash of the encoder.
 
     Raises:
-        FileNotFoundError: a folder has no such files.
+        FileNotFoundError: a folder has no summaries.
         ValueError: a file is damaged, or comes from another encoder.
     """
     parts = []
     for folder in folders:
         paths = sorted(folder.glob('*.safetensors'))
         if not paths:
-            raise FileNotFoundError(f'{folder} has no summaries; make some: '
+            raise FileNotFoundError(f'{folder} has no summaries; write some: '
                                     'python -m training.summaries --out FOLDER')
         for path in paths:
             _check_encoder(path, encoder)
@@ -178,21 +180,22 @@ def _check_encoder(path: Path, encoder: str) -> None:
         with safe_open(path, 'pt') as file:
             found = (file.metadata() or {}).get('encoder', '')
     except SafetensorError as error:
-        raise ValueError(f'{path} is damaged ({error}); delete it and make it again') from error
+        raise ValueError(f'{path} is damaged ({error}); delete it and write it again') from error
     if found != encoder:
         raise ValueError(f'{path} was made with another encoder ({found[:12]}) than that of the '
-                         f'weights ({encoder[:12]}); take another folder')
+                         f'weights ({encoder[:12]}); use another folder')
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = config_parser(TrainConfig, 'train', 'training.summaries', __doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument('--weights', default='rt', help='whose encoder is asked, by path or name')
-    parser.add_argument('--people', type=int, default=20000, help='rendered people')
-    parser.add_argument('--seed', type=int, required=True, help='of the people; a process each')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the files')
+    parser.add_argument('--weights', default='rt', help='network with the encoder: path or name')
+    parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
+    parser.add_argument('--seed', type=int, required=True,
+                        help='seed of the people; another one for each process')
+    parser.add_argument('--out', type=Path, required=True, help='folder to write to')
     given = parser.parse_args(arguments)
     try:
         config = parser.instantiate(given).train
@@ -203,12 +206,13 @@ def main(arguments: list[str] | None = None) -> int:
         uv_map = load_uv_map(config.uv_map, body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
         if network.config.encoder != 'blazepose':
-            raise ValueError(f'{given.weights} has no pretrained encoder (blazepose)')
+            raise ValueError(f'{given.weights} has no pretrained encoder (blazepose); use weights '
+                             'of the preset rt')
         for line in missing_assets(config.data):
             logger.info('%s', line)
-        write_summaries(network.to(memory_format=torch.channels_last),
-                        SyntheticPeople(config.data, body, uv_map, given.seed), given.people,
-                        given.out)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
+        write_summaries(network, SyntheticPeople(config.data, body, uv_map, given.seed),
+                        given.people, given.out)
     except (OSError, ValueError, RuntimeError) as error:
         sys.stderr.write(f'error: {error}\n')
         return 2

@@ -1,12 +1,12 @@
-"""Trains a network: CNet first, then everything end to end (paper, section 3.4 and 4.1).
+"""Trains a network: CNet first, then everything end to end (paper, sections 3.4 and 4.1).
 
     python -m training.train --config config/train_rt.yaml --out runs/rt
     torchrun --nproc-per-node 2 -m training.train --config config/train_rt.yaml --out runs/rt
 
-The second form shares each batch between two processes (GPUs; `--nnodes` for many machines). The
-run folder holds the resolved config, `checkpoint.pt` (what `--resume` continues from, exactly),
-`log.jsonl` (a line per logged step and per validation) and `network.safetensors`, written at
-each validation and at the end.
+The second command splits each batch between two processes (one per GPU; `--nnodes` for several
+machines). The run folder holds the resolved config, `checkpoint.pt` (`--resume` continues exactly
+from it), `log.jsonl` (one line per logged step and per validation) and `network.safetensors`,
+written at each validation and at the end.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ __all__ = ['main']
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = config_parser(TrainConfig, 'train', 'training.train', __doc__)
-    parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='folder of the run')
-    parser.add_argument('--resume', action='store_true', help='continue from its checkpoint')
+    parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='run folder')
+    parser.add_argument('--resume', action='store_true',
+                        help='continue from the checkpoint in the run folder')
     given = parser.parse_args(arguments)
     try:
         parsed = parser.instantiate(given)
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         with stopping_on_signals(trainer):
             path = trainer.run()
     except (NonFiniteLossError, ImportError, OSError, ValueError, RuntimeError) as error:
-        # In one piece: the processes of a team share the stream.
+        # One write: all training processes share the stream.
         sys.stderr.write(f'error: {error_line(error)}\n')
         return 2
     print(f'wrote {path}')

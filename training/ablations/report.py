@@ -1,4 +1,4 @@
-"""The results of an ablation for people: the table of the paper (Table 5) and a bar picture."""
+"""The report of an ablation: the table of the paper (Table 5) and a bar chart."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COLUMNS = {'pa_mpjpe_mm': 'PA-MPJPE, mm', 'mpjpe_mm': 'MPJPE, mm',
 DECIMALS = {'foreground_iou': 3}
 INPUT_NAMES = {'global': 'global', 'local': 'local', 'raw+global': 'raw pixels + global',
                'global+local': 'global + local'}
-# The input that the paper settles on; UV maps are compared with it where it was run.
-WHOLE_INPUT = 'global+local'
+# The paper's final input; the UV maps are compared with this input if it is in the grid.
+FULL_INPUT = 'global+local'
 # One colour per UV map, the conventional one first.
 MAP_COLORS = ('#d08a3c', '#3c7ab8', '#5a9a57', '#8a62a8')
 PANEL_METRICS = ('pa_mpjpe_mm', 'mpjpe_mm')
@@ -36,7 +36,7 @@ NOT_IN_HERE = (
 
 
 def write_report(results: AblationResults) -> list[Path]:
-    """Writes the table and the picture beside the results file, each in one step; their paths."""
+    """Writes the table and the chart beside the results file, atomically; returns their paths."""
     text, picture = results.folder / TABLE_FILE, results.folder / PICTURE_FILE
     with replacing(text) as part:
         part.write_text(table(results), encoding='utf-8')
@@ -46,7 +46,7 @@ def write_report(results: AblationResults) -> list[Path]:
 
 
 def table(results: AblationResults) -> str:
-    """The table of all cells, the differences that the paper speaks of, and how it was made."""
+    """The report as Markdown: the scores of all cells, differences between them, and notes."""
     lines = [f'**{finding(results)}**', '',
              '| UV map | LNet input | ' + ' | '.join(COLUMNS.values()) + ' |',
              '|---|---|' + '---|' * len(COLUMNS)]
@@ -62,10 +62,10 @@ def table(results: AblationResults) -> str:
 
 
 def finding(results: AblationResults) -> str:
-    """What the results say about the UV maps, in a sentence."""
+    """The result of the comparison of the UV maps, in one sentence."""
     pair = _map_pair(results)
-    difference = pair and find_comparison(results, *pair, 'pa_mpjpe_mm')
-    if not difference:
+    difference = find_comparison(results, *pair, 'pa_mpjpe_mm') if pair else None
+    if pair is None or difference is None:
         return f'{len(results.values["cells"])} of {len(results.grid)} cells are done'
     last, first = pair
     with_input = f'with {_input_name(last)}'
@@ -79,7 +79,7 @@ def finding(results: AblationResults) -> str:
 
 def find_comparison(results: AblationResults, cell: Cell, minus: Cell,
                     metric: str) -> dict[str, float] | None:
-    """The difference between two cells, mean and interval; None where there is none."""
+    """The difference between two cells, mean and interval; None if they were not compared."""
     for row in results.values['comparisons']:
         if (row['cell'], row['minus']) == (cell.name, minus.name):
             return row[metric]
@@ -90,7 +90,7 @@ def find_comparison(results: AblationResults, cell: Cell, minus: Cell,
 
 
 def plot_ablation(results: AblationResults) -> Figure:
-    """Two panels of bars, PA-MPJPE and MPJPE: LNet inputs side by side, one colour per UV map."""
+    """Draws bars of PA-MPJPE and MPJPE by LNet input, with one colour per UV map."""
     figure = Figure(figsize=(11, 4.8), layout='constrained')
     figure.suptitle(finding(results))
     for axis, metric in zip(figure.subplots(1, len(PANEL_METRICS)), PANEL_METRICS, strict=True):
@@ -130,12 +130,12 @@ def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
 
 
 def _panel_title(results: AblationResults, metric: str) -> str:
-    """Which cell is best, and which one it is not clearly better than."""
+    """The best cell, and the first one from which it does not differ significantly."""
     done = [cell for cell in results.grid if results.is_finished(cell)]
     if not done:
         return 'nothing is done yet'
     means = {cell: results.values['cells'][cell.name]['scores'][metric]['mean'] for cell in done}
-    best, *others = sorted(done, key=means.get)
+    best, *others = sorted(done, key=means.__getitem__)
     unclear = [cell for cell in others
                if (found := find_comparison(results, best, cell, metric)) and found['high'] >= 0]
     doubt = f'\nnot clearly below {_cell_text(unclear[0])}' if unclear else ''
@@ -148,16 +148,16 @@ def _cell_text(cell: Cell) -> str:
 
 
 def _map_pair(results: AblationResults) -> tuple[Cell, Cell] | None:
-    """The last and the first UV map of the config, with the input that they are compared with."""
+    """The cells of the last and the first UV map of the config that are compared."""
     labels, inputs = (list(results.values['config'][key]) for key in ('uv_maps', 'lnet_inputs'))
     if len(labels) < 2:
         return None
-    shared = WHOLE_INPUT if WHOLE_INPUT in inputs else inputs[-1]
+    shared = FULL_INPUT if FULL_INPUT in inputs else inputs[-1]
     return Cell(labels[-1], shared), Cell(labels[0], shared)
 
 
 def _difference_lines(results: AblationResults) -> list[str]:
-    """Two lists: UV maps against each other, and LNet inputs against the whole one."""
+    """Table rows of the differences between UV maps, and between LNet inputs."""
     labels = list(results.values['config']['uv_maps'])
     rows = []
     for cell in results.grid:
@@ -165,14 +165,15 @@ def _difference_lines(results: AblationResults) -> list[str]:
             rows.append((f'{_input_name(cell)}: {cell.uv_map} minus {labels[0]} map', cell,
                          Cell(labels[0], cell.lnet_input)))
     for cell in results.grid:
-        if cell.lnet_input != WHOLE_INPUT:
-            whole = Cell(cell.uv_map, WHOLE_INPUT)
-            rows.append((f'{cell.uv_map} map: {_input_name(whole)} minus {_input_name(cell)}',
-                         whole, cell))
+        if cell.lnet_input != FULL_INPUT:
+            full = Cell(cell.uv_map, FULL_INPUT)
+            rows.append((f'{cell.uv_map} map: {_input_name(full)} minus {_input_name(cell)}',
+                         full, cell))
     lines = []
     for text, cell, minus in rows:
-        found = [find_comparison(results, cell, minus, metric) for metric in PANEL_METRICS]
-        if all(found):
+        found = [difference for metric in PANEL_METRICS
+                 if (difference := find_comparison(results, cell, minus, metric)) is not None]
+        if len(found) == len(PANEL_METRICS):
             lines.append(f'| {text} | {" | ".join(map(_signed, found))} |')
     if not lines:
         return []
@@ -201,7 +202,7 @@ def _notes(results: AblationResults) -> list[str]:
 
 
 def _start_text(train: dict[str, Any]) -> str:
-    """What the cells began with."""
+    """The initial weights of the cells, for the notes."""
     if not train.get('init'):
         is_pretrained = network_config(train['preset']).encoder == 'blazepose'
         return f', from random weights{" behind the pretrained encoder" if is_pretrained else ""}'

@@ -1,4 +1,4 @@
-"""What an ablation has found so far: one JSON file, and the scores of every image beside it."""
+"""The results of an ablation: one JSON file, and the scores of every image of each cell."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESULTS, SCORES, LOCK = 'results.json', 'scores.npz', 'results.lock'
 FORMAT_VERSION = 1
 NEEDED = ('format_version', 'config', 'seed', 'budget', 'images', 'cells', 'comparisons')
 NEEDED_OF_CELL = ('uv_map', 'lnet_input', 'scores')
-# Errors of joints, of which differences between cells are reported.
+# Joint errors for which differences between cells are reported.
 COMPARED = ('pa_mpjpe_mm', 'mpjpe_mm')
 DECIMALS = 4
 logger = logging.getLogger(__name__)
@@ -50,20 +50,20 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What the cell is called on the command line and in the folder."""
+        """The name of the cell on the command line, and of its run folder."""
         return f'{self.uv_map}_{self.lnet_input}'
 
 
 class AblationResults:
-    """The results file of a folder; every change replaces it in one step.
+    """The results file of a folder, which is replaced atomically.
 
     Args:
-        folder: where `results.json` is or will be.
-        config: the whole config as plain values; None takes the file as it is.
+        folder: folder of `results.json`.
+        config: the config as plain values; None for that of an existing file.
 
     Raises:
-        FileNotFoundError: there is no file and no config to begin one with.
-        ValueError: the file is damaged, not one of ours, or made with another config.
+        FileNotFoundError: there is no file, and no config is given.
+        ValueError: the file is damaged, of another kind, or made with another config.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any] | None = None) -> None:
@@ -78,7 +78,7 @@ class AblationResults:
             raise FileNotFoundError(f'no {RESULTS} in {folder}; run the ablation first: python '
                                     f'-m training.ablation --config FILE --out {folder}')
         else:
-            self.values = _nothing_yet(config)
+            self.values = _empty_results(config)
 
     @property
     def grid(self) -> list[Cell]:
@@ -88,22 +88,23 @@ class AblationResults:
                 for lnet_input in config['lnet_inputs']]
 
     def is_finished(self, cell: Cell) -> bool:
-        """Whether the cell has its scores."""
+        """Whether the cell has scores."""
         return cell.name in self.values['cells']
 
     def add(self, cell: Cell, scores: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        """Takes a cell's scores, compares it with the other cells, and writes the file.
+        """Adds the scores of a cell, compares it with the other cells, and writes the file.
 
         Args:
-            cell: which.
-            scores: (K,) the scores of each image.
-            facts: what else to say about how it was made.
+            cell: the cell.
+            scores: (K,) scores of each image, by name.
+            facts: further entries of the cell, such as the hardware.
         """
+        arrays: dict[str, Any] = {**scores}
         with replacing(self.folder / cell.name / SCORES) as part:
-            np.savez_compressed(part, **scores)
+            np.savez_compressed(part, **arrays)
         with (self.folder / LOCK).open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.path.is_file():  # another command may have added cells meanwhile
+            if self.path.is_file():  # another process may have added cells
                 others = _read(self.path)['cells']
                 self.values['cells'] = {**others, **self.values['cells']}
             self.values['cells'][cell.name] = {
@@ -114,7 +115,7 @@ class AblationResults:
             self.write()
 
     def write(self) -> None:
-        """Replaces the file in one step."""
+        """Replaces the file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.values['date'] = datetime.datetime.now(datetime.timezone.utc).isoformat(
             timespec='seconds')
@@ -122,9 +123,9 @@ class AblationResults:
             part.write_text(json.dumps(self.values, indent=2) + '\n', encoding='utf-8')
 
     def _comparisons(self) -> list[dict[str, Any]]:
-        """Differences between any two cells, image by image.
+        """Paired differences between any two cells.
 
-        On the same images the difference of two networks varies far less than their scores do.
+        On the same images, the difference of two networks varies much less than their scores.
         """
         scores = {cell: read for cell in self.grid if self.is_finished(cell)
                   and (read := _read_scores(self.folder / cell.name / SCORES)) is not None}
@@ -134,10 +135,9 @@ class AblationResults:
 
 
 def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
-    """The mean of (K,) values and its 95 % bootstrap interval over the images.
+    """The mean of (K,) values and its 95 % bootstrap interval over the images; None for K = 0.
 
-    It says how much the choice of images matters, not what another seed of the training would
-    give. None where there are no values.
+    The interval covers the choice of the images, but not the seed of the training.
     """
     if not len(values):
         return dict.fromkeys(('mean', 'low', 'high'))
@@ -147,7 +147,7 @@ def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
 
 
 def hardware() -> dict[str, Any]:
-    """What a cell was trained on."""
+    """The hardware of this machine."""
     has_gpu = torch.cuda.is_available()
     return {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
             'gpu': torch.cuda.get_device_name() if has_gpu else None,
@@ -155,12 +155,12 @@ def hardware() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """What a cell was trained with."""
+    """The versions of this package, Python and the main libraries."""
     return {'decomr': __version__, 'python': platform.python_version(),
             'torch': torch.__version__, 'numpy': np.__version__}
 
 
-def _nothing_yet(config: dict[str, Any]) -> dict[str, Any]:
+def _empty_results(config: dict[str, Any]) -> dict[str, Any]:
     train = config['train']
     stages = {name: train['stages'][name] for name in ('cnet_steps', 'end_to_end_steps')}
     steps = sum(stages.values())
@@ -177,17 +177,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f'{path} is damaged ({error}); {_remedy(path)}') from error
     problem = _problem(values)
     if problem:
-        raise ValueError(f'{path} holds no results of an ablation: {problem}; {_remedy(path)}')
+        raise ValueError(f'{path} has no results of an ablation: {problem}; {_remedy(path)}')
     if values['format_version'] != FORMAT_VERSION:
-        raise ValueError(f'{path} has format version {values["format_version"]}, this package '
-                         f'reads {FORMAT_VERSION}; {_remedy(path)}')
+        raise ValueError(f'{path} has format version {values["format_version"]}, but this package '
+                         f'reads version {FORMAT_VERSION}; {_remedy(path)}')
     return values
 
 
 def _problem(values: Any) -> str:
-    """What is wrong with the content of a results file; empty where nothing is."""
+    """The fault in the content of a results file; empty if there is none."""
     if not isinstance(values, dict):
-        return f'it holds a {type(values).__name__}, expected an object'
+        return f'it contains a {type(values).__name__}, expected an object'
     missing = [key for key in NEEDED if key not in values]
     if missing:
         return f'it lacks {", ".join(missing)}'
@@ -199,29 +199,30 @@ def _problem(values: Any) -> str:
 
 
 def _remedy(path: Path) -> str:
-    return (f'move it away and run again: cells whose training is over in {path.parent} are only '
-            'scored again')
+    return (f'move it away and run again: trained cells in {path.parent} are not trained again, '
+            'only scored')
 
 
 def _check_same_run(path: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Cells are comparable only if all but the grid and the pace is the same."""
+    """Raises an error if the configs differ in more than the grid and the pace of the runs."""
     labels = saved['uv_maps'].keys() & given['uv_maps'].keys()
     differing = [f'uv_maps.{label}' for label in sorted(labels)
                  if saved['uv_maps'][label] != given['uv_maps'][label]]
-    whole = {**dataclasses.asdict(TrainConfig()), **saved['train']}  # a field may be newer
+    # A field may be newer than the file.
+    complete = {**dataclasses.asdict(TrainConfig()), **saved['train']}
     differing += [f'train.{name}' for name, value in given['train'].items()
-                  if name not in PACE and whole.get(name) != value]
+                  if name not in PACE and complete.get(name) != value]
     differing += ['images'] if saved['images'] != given['images'] else []
     if differing:
         raise ValueError(f'{path} was made with another config: {", ".join(differing)} differ; '
-                         'use the config that is in it, or another --out')
+                         'use the config in this file, or another --out')
 
 
 def _read_scores(path: Path) -> dict[str, np.ndarray] | None:
-    """The scores of each image of a cell; None, with a warning, where they are lost."""
+    """Reads the scores of each image of a cell; logs a warning and returns None on failure."""
     try:
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning('%s cannot be read (%s): the cell is compared with no other', path, error)
+        logger.warning('cannot read %s (%s); the cell is not compared with others', path, error)
         return None

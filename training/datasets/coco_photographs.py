@@ -1,6 +1,6 @@
-"""Photographs with people whose boxes, joints and outlines are known, in COCO's layout.
+"""Reads photographs with the boxes, joints and outlines of people, in COCO's layout.
 
-For evaluation: everybody counts, also who is seen in part (`coco.py` reads people to train on).
+For evaluation: includes people who are partly visible (`readers/coco.py` reads training people).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ PIXEL_CENTER = 0.5
 
 @dataclass(frozen=True)
 class PhotographedPerson:
-    """Somebody on a photograph.
+    """A person on a photograph.
 
     Attributes:
         box: (4,) x_min, y_min, x_max, y_max, image px.
-        joints: (17, 3) x, y, image px, and COCO's visibility: 0 unknown, 1 hidden, 2 seen.
-        outline: COCO's segmentation, for `outline_mask`; None where there is none.
+        joints: (17, 3) x, y, image px, and COCO's visibility: 0 unknown, 1 hidden, 2 visible.
+        outline: COCO's segmentation, for `outline_mask`; None if missing.
     """
 
     box: np.ndarray
@@ -43,9 +43,9 @@ class Photograph:
     """One photograph.
 
     Attributes:
-        path: of the picture.
-        people: everybody who is annotated.
-        ignored: (K, 4) boxes of crowds, in which nobody is annotated singly, image px.
+        path: the image file.
+        people: all annotated people.
+        ignored: (K, 4) boxes of crowds, whose people are not annotated one by one, image px.
     """
 
     path: Path
@@ -54,43 +54,43 @@ class Photograph:
 
 
 def find_annotations(root: str | Path, annotations: str | Path | None = None) -> Path:
-    """The JSON file of the annotations.
+    """Finds the JSON file of the annotations.
 
     Args:
         root: folder of the data set.
-        annotations: the file; None: the only one in the folder under COCO's name.
+        annotations: the file; None for the only file in the folder with COCO's name.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: there are several.
+        FileNotFoundError: there is no such file.
+        ValueError: there are several such files.
     """
     if annotations is not None:
         if not Path(annotations).is_file():
-            raise FileNotFoundError(f'there is no {annotations}')
+            raise FileNotFoundError(f'there is no file {annotations}; check --annotations')
         return Path(annotations)
     found = sorted(Path(root).glob(ANNOTATIONS))
     if not found:
         raise FileNotFoundError(
-            f'{root} does not hold {ANNOTATIONS} and the folder of its images, as '
-            'https://cocodataset.org/#download has them (annotations: CC BY 4.0; images: terms '
-            'of Flickr); --annotations FILE.json names a file elsewhere')
+            f'{root} does not contain {ANNOTATIONS}; download annotations and images from '
+            'https://cocodataset.org/#download (annotations: CC BY 4.0; images: terms of Flickr), '
+            'or name another file with --annotations FILE.json')
     if len(found) > 1:
         names = ', '.join(path.name for path in found)
-        raise ValueError(f'{root} holds {names}; name one with --annotations')
+        raise ValueError(f'{root} contains {names}; select one with --annotations')
     return found[0]
 
 
 def read_photographs(root: str | Path, annotations: str | Path | None = None) -> list[Photograph]:
-    """All photographs of a data set, also those without people.
+    """Reads all photographs of a data set, including those without people.
 
     Args:
-        root: holds the images: in it, in `images`, or in the folder that COCO's name of the
-            annotations ends with (`val2017`).
+        root: folder of the images, which are directly in it, in its folder `images`, or in the
+            folder named as the end of the annotation file's name (`val2017`).
         annotations: see `find_annotations`.
 
     Raises:
         FileNotFoundError: there are no annotations, or no images.
-        ValueError: the annotations are something else.
+        ValueError: the annotation file has unexpected content.
     """
     path = find_annotations(root, annotations)
     content = read_json(path, 'images', 'annotations')
@@ -102,34 +102,37 @@ def read_photographs(root: str | Path, annotations: str | Path | None = None) ->
         folder = _image_folder(Path(root), path, [name for name, _ in images])
         return [_photograph(folder / name, annotated) for name, annotated in images]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not laid out as COCO's keypoints are: {error!r}") from error
+        raise ValueError(f"{path} does not have the layout of COCO's keypoints: {error!r}; "
+                         'download it again') from error
 
 
 def outline_mask(outline: Any, width: int, height: int) -> np.ndarray:
-    """The pixels (height, width) bool that one of COCO's segmentations covers.
+    """The mask (height, width) bool of one of COCO's segmentations.
 
     Args:
-        outline: polygons, each x0, y0, x1, y1, ...; or runs: `counts`, down the columns, not
-            compressed, and `size` (height, width).
-        width: of the image, px.
-        height: of the image, px.
+        outline: polygons, each x0, y0, x1, y1, ...; or an uncompressed run-length encoding:
+            `counts`, in column-major order, and `size` (height, width).
+        width: width of the image, px.
+        height: height of the image, px.
 
     Raises:
-        ValueError: it is something else, or of another size.
+        ValueError: the format is unknown, or the size differs from that of the image.
     """
     if isinstance(outline, Mapping):
         counts = outline.get('counts')
         if not isinstance(counts, Sequence) or isinstance(counts, str):
-            raise ValueError('a segmentation has compressed runs; decode them with pycocotools')
+            raise ValueError('a segmentation has compressed run lengths; decode them with '
+                             'pycocotools')
         flat = np.repeat(np.arange(len(counts)) % 2, counts)
         if list(outline['size']) != [height, width] or len(flat) != height * width:
-            raise ValueError(f'a segmentation is of {outline["size"]} px, its image of '
-                             f'{[height, width]}')
+            raise ValueError(f'a segmentation has {outline["size"]} px, but its image has '
+                             f'{[height, width]} px; is this the annotation file of these '
+                             'images?')
         return flat.reshape(width, height).T.astype(bool)
     mask = np.zeros((height, width), np.uint8)
     for polygon in outline:
         corners = np.array(polygon, np.float64).reshape(-1, 2) - PIXEL_CENTER
-        # Polygons are filled in sixteenths of a pixel.
+        # OpenCV takes coordinates in sixteenths of a pixel.
         cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
     return mask.astype(bool)
 
@@ -152,11 +155,11 @@ def _box(bbox: Sequence[float]) -> np.ndarray:
 
 
 def _image_folder(root: Path, annotations: Path, names: Sequence[str]) -> Path:
-    """Where the first image lies; the others are taken to lie there too."""
+    """The folder of the first image, which is assumed for all images."""
     split = annotations.stem.rpartition('_')[2]
     folders = [root / split, root / 'images', root]
     for folder in folders:
         if not names or (folder / names[0]).is_file():
             return folder
     where = ', '.join(str(folder) for folder in folders)
-    raise FileNotFoundError(f'there is no {names[0]} in any of: {where}')
+    raise FileNotFoundError(f'found no {names[0]} in any of: {where}; unpack the images there')

@@ -1,8 +1,8 @@
-"""People of a public data set as samples: crops, joints and bodies of one size each.
+"""Samples of the people of a public data set: crops, joints and body parameters.
 
-One path: record -> image -> augmented crop (`make_sample`). A sample is a dictionary of arrays, so
-that the default collation of a `DataLoader` stacks it; `PersonBatchMaker` poses its bodies and
-draws its targets.
+Each record becomes an augmented crop of its image (`make_sample`). A sample is a dictionary of
+arrays of fixed shapes, which the default collation of a `DataLoader` stacks. `PersonBatchMaker`
+then poses the bodies and renders the targets.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ __all__ = ['PeopleConfig', 'PeopleDataset', 'Sample', 'make_sample']
 
 logger = logging.getLogger(__name__)
 Sample = dict[str, Any]
-MOST_UNREADABLE = 20
-"""So many images after each other that cannot be read are no accident."""
+MAX_UNREADABLE = 20
+"""Number of consecutive unreadable images after which an error is raised."""
 
 
 @dataclass(frozen=True)
 class PeopleConfig:
-    """How people become samples.
+    """How samples are made.
 
     Attributes:
         size: S, side of the crops, px.
-        weigh_fits: whether a fitted body counts less the more its fit is off ("Ours-B"); else
-            every fit counts in full.
-        augmentation: how much chance there is in a crop; by default none.
+        weigh_fits: whether to weight fitted bodies by the error of the fit ("Ours-B"); otherwise
+            every fit has weight 1.
+        augmentation: ranges of the augmentation; off by default.
     """
 
     size: int = 224
@@ -60,31 +60,31 @@ class PeopleConfig:
 class PeopleDataset(Dataset):
     """Samples of a set of people.
 
-    An image that cannot be read gives way to the next person's, and is counted.
+    If an image cannot be read, the next person is used instead, and the failure is counted.
 
     Args:
         records: the people.
-        config: how they become samples.
-        seed: of what chance decides in `dataset[index]`; `sample` is given its chance.
-        targets: IUV targets kept on disk; None leaves them to be drawn batch by batch.
+        config: how samples are made.
+        seed: seed of the augmentation in `dataset[index]`; `sample` takes a generator instead.
+        targets: cache of IUV targets; None leaves the targets to `PersonBatchMaker`.
 
     Raises:
-        ValueError: there is nobody.
+        ValueError: there are no people.
     """
 
     def __init__(self, records: PersonRecords, config: PeopleConfig | None = None, seed: int = 0,
                  targets: CachedTargets | None = None) -> None:
         if not len(records):
-            raise ValueError(f'{records.name} has nobody in it')
+            raise ValueError(f'{records.name} has no people')
         self.records, self.seed, self.targets = records, seed, targets
         self.config = config or PeopleConfig()
-        self._told: set[str] = set()
-        # Shared with the loader's processes, which cannot say it otherwise.
+        self._logged: set[str] = set()
+        # Shared memory: the loader's processes count too.
         self._unreadable = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     @property
     def num_unreadable(self) -> int:
-        """How often an image could not be read, in all processes."""
+        """Number of times an image could not be read, in all processes."""
         return int(self._unreadable)
 
     def __len__(self) -> int:
@@ -92,18 +92,18 @@ class PeopleDataset(Dataset):
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample of a person, always the same."""
+        """The sample of a person, the same at every call."""
         return self.sample(index, np.random.default_rng([self.seed, index]))
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """The sample of a person; chance comes from `rng` alone.
+        """The sample of a person, augmented with random numbers from `rng`.
 
         Returns:
-            what `make_sample` gives, and
+            the entries of `make_sample`, and
 
-            * `mesh_weight` float32: how much to believe pose and shape;
-            * `index` int: which person it is;
-            * `iuv` (3, S / 4, S / 4) and `iuv_weight`, float32, with `targets` only.
+            * `mesh_weight` float32: weight of pose and shape in the losses;
+            * `index` int: index of the person;
+            * `iuv` (3, S / 4, S / 4) and `iuv_weight`, float32, only with `targets`.
 
         Raises:
             RuntimeError: many images in a row cannot be read.
@@ -117,20 +117,20 @@ class PeopleDataset(Dataset):
         return sample | {'index': index}
 
     def _readable(self, index: int) -> tuple[int, PersonRecord, np.ndarray]:
-        """The person of that index or the next one with an image."""
-        for _ in range(MOST_UNREADABLE):
+        """The person at an index, or the next one with a readable image."""
+        for _ in range(MAX_UNREADABLE):
             record = self.records[index]
             image = read_rgb(self.records.root / record.image)
             if image is not None:
                 return index, record, image
             self._unreadable += 1
-            if record.image not in self._told:
-                self._told.add(record.image)
-                logger.warning('%s cannot be read; the next image takes its place',
+            if record.image not in self._logged:
+                self._logged.add(record.image)
+                logger.warning('cannot read %s; using the next image instead',
                                self.records.root / record.image)
             index = (index + 1) % len(self)
-        raise RuntimeError(f'{MOST_UNREADABLE} images in a row cannot be read, the last one '
-                           f'{self.records.root / record.image}; is the disk still there?')
+        raise RuntimeError(f'cannot read {MAX_UNREADABLE} consecutive images, the last one '
+                           f'{self.records.root / record.image}; check that the disk is mounted')
 
     def _mesh_weight(self, record: PersonRecord) -> float:
         if record.pose is None:
@@ -143,34 +143,35 @@ class PeopleDataset(Dataset):
 
 def make_sample(image: np.ndarray, record: PersonRecord, size: int,
                 augmentation: Augmentation | None = None) -> Sample:
-    """The crop of one person and all that is known about it, in one frame.
+    """The crop of one person with its annotations.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         record: the person.
         size: S, side of the crop, px.
-        augmentation: what was drawn for this picture; None for the crop that the robot would cut.
+        augmentation: augmentation of this image; None for the crop that the estimator would take.
 
     Returns:
         `image` (S, S, 3) uint8 RGB; `keypoints_2d` (24, 3): x, y, crop frame, confidence;
         `keypoints_3d` (24, 4): x, y, z, m, axes as in the root frame, confidence; `pose`
-        (24, 3) as in `PersonRecord`; `shape` (10,); float32, zeros where nothing is known;
+        (24, 3) as in `PersonRecord`; `shape` (10,); all float32, zeros if unknown;
         `gender`, index into `GENDERS`; `crop_from_image` (2, 3) float64, image px, 1 -> crop
         frame; `image_size` (2,) width and height of the image, px.
     """
-    seen = apply_augmentation(
+    person = apply_augmentation(
         Augmentation() if augmentation is None else augmentation, size, image, record.center,
         record.side, _or_zeros(record.keypoints_2d, (NUM_ANNOTATED, 3)),
         _or_zeros(record.keypoints_3d, (NUM_ANNOTATED, 4)),
         _or_zeros(record.pose, (NUM_JOINTS, 3)), _or_zeros(record.shape, (NUM_SHAPES,)))
     return {
-        'image': seen.image, 'keypoints_2d': seen.keypoints_2d,
-        'keypoints_3d': seen.keypoints_3d,
-        'pose': seen.pose * np.float32(record.pose is not None), 'shape': seen.shape,
-        'gender': GENDERS.index(record.gender), 'crop_from_image': seen.crop_from_image,
+        'image': person.image, 'keypoints_2d': person.keypoints_2d,
+        'keypoints_3d': person.keypoints_3d,
+        'pose': _or_zeros(None if record.pose is None else person.pose, (NUM_JOINTS, 3)),
+        'shape': person.shape, 'gender': GENDERS.index(record.gender),
+        'crop_from_image': person.crop_from_image,
         'image_size': np.array(image.shape[1::-1], np.int64)}
 
 
 def _or_zeros(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """The array, or zeros."""
+    """The array, or zeros for None."""
     return np.zeros(shape, np.float32) if array is None else array

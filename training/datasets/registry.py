@@ -1,8 +1,8 @@
-"""The public data sets by name, and the two ways into each.
+"""The public data sets by name; each can be read from two kinds of files.
 
-Either from the annotation files that the SPIN / GraphCMR / DecoMR line of work exchanges, or
-from the data set's own files (which `python -m training.preprocess` turns into such a file once,
-since reading them takes minutes).
+Annotations come either from the npz files that SPIN, GraphCMR and DecoMR share, or from the data
+set's original files. Reading those takes minutes; `python -m training.preprocess` converts them
+into such an npz once.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ PUBLIC_DATASETS = {dataset.name: dataset for dataset in (
 
 
 def public_dataset(name: str) -> PublicDataset:
-    """The data set of that name.
+    """The data set with a name.
 
     Raises:
-        ValueError: there is none; says which there are.
+        ValueError: there is no such data set.
     """
     if name not in PUBLIC_DATASETS:
         raise ValueError(f'there is no data set {name!r}; take one of '
@@ -43,30 +43,30 @@ def public_dataset(name: str) -> PublicDataset:
 def load_people(name: str, root: str | Path, annotations: str | Path | None = None, *,
                 split: str = '', fits: str | Path | None = None, use_openpose: bool = False,
                 check_images: bool = True) -> PersonRecords:
-    """The people of a data set.
+    """Reads the people of a data set.
 
     Args:
-        name: of the data set.
-        root: its folder, where the paths of images start.
-        annotations: an npz in the exchange format; None reads the data set's own files.
-        split: part of the data set, where its own files are read; '' for the first.
+        name: name of the data set.
+        root: its folder; image paths are relative to it.
+        annotations: an npz in the exchange format; None reads the data set's original files.
+        split: part of the original files; '' for the first.
         fits: SPIN's fits for the people of the npz (see `read_npz`).
         use_openpose: see `read_npz`.
-        check_images: whether to look at every image file.
+        check_images: whether to check every image file.
 
     Raises:
-        FileNotFoundError: a file or folder is missing; says what is expected and where to get it.
-        ValueError: no such data set or split, or a file holds something else.
+        FileNotFoundError: a file or folder is missing.
+        ValueError: there is no such data set or split, or a file has unexpected content.
     """
     dataset = public_dataset(name)
     if annotations is None:
         if fits is not None:
-            raise ValueError(f'fits go with annotations of {name} in the exchange format, person '
-                             'by person; give the npz that they were made for')
+            raise ValueError(f'fits of {name} need annotations in the exchange format, with the '
+                             'same people; give the npz that they were made for')
         return dataset.records(root, split, check_images)
     dataset.find(Path(root))
     if not Path(annotations).is_file():
-        raise FileNotFoundError(f'{annotations} is missing; take the one that SPIN distributes '
+        raise FileNotFoundError(f'{annotations} is missing; download it from SPIN '
                                 f'(dataset_extras), or make it: python -m training.preprocess '
                                 f'{name} --root {root} --out {annotations}')
     return read_npz(annotations, root, name, fits=fits, use_openpose=use_openpose,

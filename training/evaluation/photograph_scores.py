@@ -1,8 +1,8 @@
-"""Scores on photographs with 2D ground truth: COCO's own layout, so that anybody gets the same.
+"""Scores on photographs with 2D ground truth, in COCO's layout.
 
-Two measurements: each person in the annotated box, one at a time; and whole images, in which the
-detector looks for people. Groups: everybody; `tall_`: boxes of 100 px or more; `whole_`: of these,
-who has 10 or more of the 12 limb joints annotated.
+There are two measurements: each person in the annotated box, one at a time, and whole images with
+the person detector. Scores are reported for three groups of people: all; `tall_` with boxes of
+100 px or more; and `whole_`, the tall ones with at least 10 of the 12 limb joints annotated.
 """
 
 from __future__ import annotations
@@ -43,25 +43,27 @@ IN_BODY = [JOINT_NAMES.index(name) for name in LIMB_JOINTS]
 LEFT_SHOULDER, RIGHT_SHOULDER = (LIMB_JOINTS.index(f'{side}_shoulder')
                                  for side in ('left', 'right'))
 LIMITS = {'pck_10': 0.1, 'pck_20': 0.2}
-"""A joint is right within this share of the longer side of the annotated box."""
+"""Largest error of a correct joint, as a share of the longer side of the annotated box."""
 TALL_PX, WHOLE_JOINTS = 100, 10
 CLEAR_FACING = 0.08
-"""Whose shoulders are nearer to each other, across, in sides of the box, faces neither way."""
+"""Smallest horizontal distance of the shoulders, in sides of the box, that determines whether a
+person faces the camera."""
 SHIFT = 4
-SUBPIXELS, FARTHEST = 2 ** SHIFT, 2.0 ** 20
-"""Outlines are filled in sixteenths of a pixel; OpenCV takes coordinates up to this."""
+SUBPIXELS, MAX_COORDINATE = 2 ** SHIFT, 2.0 ** 20
+"""Meshes are filled in units of 1/16 px; OpenCV accepts coordinates up to `MAX_COORDINATE`."""
 FOUND_OVERLAP, IGNORED_OVERLAP = 0.5, 0.5
-"""Of a detection with a person (intersection over union); of its area with a crowd's box."""
+"""Smallest intersection over union of a detection with its person; smallest share of a
+detection's area inside the box of a crowd that makes it ignored."""
 
 
 @dataclass
 class PhotographScores:
-    """What was measured, a row for each of N people or M images; NaN: not known of this one.
+    """Measurements of N people and M images; NaN if unknown.
 
     Attributes:
         people: (N,) columns by name.
         images: (M,) columns of counts by name.
-        unreadable: paths of images that could not be read.
+        unreadable: paths of unreadable images.
     """
 
     people: dict[str, np.ndarray]
@@ -70,7 +72,7 @@ class PhotographScores:
 
 
 class MeshMeasure:
-    """The shapes that are compared, for the body of an estimator."""
+    """Silhouettes and surface quality of meshes of an estimator's body."""
 
     def __init__(self, estimator: HumanMeshEstimator) -> None:
         topology = estimator.topology
@@ -80,15 +82,16 @@ class MeshMeasure:
         self._template = torch.as_tensor(np.asarray(topology.v_template)).float()[None]
 
     def silhouette(self, mesh: HumanMesh, width: int, height: int) -> np.ndarray:
-        """The pixels (height, width) bool that any face of a mesh touches."""
+        """The silhouette (height, width) bool of a mesh."""
         mask = np.zeros((height, width), np.uint8)
-        corners = np.clip(in_image(mesh.vertices, mesh) * SUBPIXELS, -FARTHEST, FARTHEST)
+        corners = np.clip(in_image(mesh.vertices, mesh) * SUBPIXELS, -MAX_COORDINATE,
+                          MAX_COORDINATE)
         for face in np.round(corners).astype(np.int32)[self._faces.numpy()]:
             cv2.fillConvexPoly(mask, face, 1, cv2.LINE_8, SHIFT)
         return mask.astype(bool)
 
     def quality(self, mesh: HumanMesh) -> dict[str, float]:
-        """How far the surface is torn and crumpled, against the template."""
+        """Shares of stretched and of folded faces, relative to the template."""
         vertices = torch.as_tensor(mesh.vertices).float()[None]
         return {'stretched_faces': float(stretched_share(
                     vertices, self._template, self._faces, is_scaled=True)),
@@ -96,19 +99,19 @@ class MeshMeasure:
                     vertices, self._template, self._faces, self._neighbors))}
 
 
-def measure_photographs(given: HumanMeshEstimator, own: HumanMeshEstimator,
+def measure_photographs(in_true_boxes: HumanMeshEstimator, detecting: HumanMeshEstimator,
                         photographs: Sequence[Photograph]) -> PhotographScores:
-    """Measures people in given boxes, and on whole images.
+    """Measures people in their annotated boxes, and on whole images.
 
     Args:
-        given: estimates people in boxes; without a tracker.
-        own: finds people itself; without a tracker.
-        photographs: M of them.
+        in_true_boxes: estimator for people in annotated boxes, without a tracker.
+        detecting: estimator with a detector, without a tracker.
+        photographs: M photographs.
 
     Raises:
         ValueError: no image could be read.
     """
-    measure = MeshMeasure(given)
+    measure = MeshMeasure(in_true_boxes)
     people: list[dict[str, float]] = []
     images: list[dict[str, float]] = []
     unreadable = []
@@ -118,24 +121,24 @@ def measure_photographs(given: HumanMeshEstimator, own: HumanMeshEstimator,
             unreadable.append(str(photograph.path))
             continue
         for person in photograph.people:
-            meshes, _ = given.estimate(image, person.box[None].astype(np.float32))
+            meshes, _ = in_true_boxes.estimate(image, person.box[None].astype(np.float32))
             people.append(score_person(meshes[0] if meshes else None, person, measure,
-                                       image.shape[1::-1]))
-        images.append(count_found(own.estimate(image)[0], photograph))
+                                       (image.shape[1], image.shape[0])))
+        images.append(count_found(detecting.estimate(image)[0], photograph))
     if not images:
-        raise ValueError(f'none of {len(photographs)} images could be read, the first: '
-                         f'{unreadable[0] if unreadable else "there is none"}')
+        raise ValueError(f'none of {len(photographs)} images could be read; the first: '
+                         f'{unreadable[0] if unreadable else "none"}')
     return PhotographScores(_columns(people), _columns(images), unreadable)
 
 
 def score_person(mesh: HumanMesh | None, person: PhotographedPerson, measure: MeshMeasure,
                  size: tuple[int, int]) -> dict[str, float]:
-    """One person's scores; who has no mesh has every joint wrong and covers nothing.
+    """Scores of one person; without a mesh all joints are wrong and the silhouette is empty.
 
     Args:
         mesh: the estimate in the annotated box.
         person: the truth.
-        measure: of the mesh's body.
+        measure: measures meshes of this body.
         size: width and height of the image, px.
     """
     labels = person.joints[IN_COCO]
@@ -168,10 +171,10 @@ def score_person(mesh: HumanMesh | None, person: PhotographedPerson, measure: Me
 
 
 def count_found(meshes: Sequence[HumanMesh], photograph: Photograph) -> dict[str, float]:
-    """Who was found on a whole image: counts, of everybody and of the tall ones.
+    """Counts the people detected on a whole image: all of them, and the tall ones.
 
-    The best detection of a person counts, best score first; one that lies mostly in a crowd's box
-    is neither right nor wrong.
+    Detections are matched to people by descending score. A detection mostly inside a crowd's box
+    counts neither as correct nor as false.
     """
     people = photograph.people
     is_tall = np.array([person.box[3] - person.box[1] >= TALL_PX for person in people], bool)
@@ -197,15 +200,15 @@ def count_found(meshes: Sequence[HumanMesh], photograph: Photograph) -> dict[str
 
 def match_detections(boxes: Sequence[np.ndarray], photograph: Photograph
                      ) -> tuple[dict[int, int], list[int]]:
-    """Who was found by which detection.
+    """Matches detections to annotated people.
 
     Args:
-        boxes: (4,) of each detection, image px, best score first.
-        photograph: where they were found.
+        boxes: box (4,) of each detection, image px, by descending score.
+        photograph: the annotations of the image.
 
     Returns:
-        the row of the detection by the number of the person, and the rows of those that are of
-        nobody; one that lies mostly in a crowd's box is in neither.
+        the row of the matched detection by the index of the person, and the rows of false
+        detections; a detection mostly inside a crowd's box is in neither.
     """
     people = np.array([person.box for person in photograph.people]).reshape(-1, 4)
     found: dict[int, int] = {}
@@ -221,7 +224,7 @@ def match_detections(boxes: Sequence[np.ndarray], photograph: Photograph
 
 
 def photograph_report(scores: PhotographScores) -> dict[str, Any]:
-    """Scores and their 95 % intervals by name, ready for JSON: over people, and over images."""
+    """Scores over people and over images with their 95 % intervals, ready for JSON."""
     report: dict[str, Any] = {
         'images': len(scores.images['people']), 'people': len(scores.people.get('joints', ())),
         'unreadable': len(scores.unreadable), 'unreadable_examples': scores.unreadable[:5],
@@ -254,13 +257,13 @@ def photograph_report(scores: PhotographScores) -> dict[str, Any]:
 
 
 def in_image(points: np.ndarray, mesh: HumanMesh) -> np.ndarray:
-    """Points (N, 3) of a mesh's frame, m, as the weak camera sees them, (N, 2) image px."""
+    """Projects points (N, 3) of a mesh's frame, m, with its weak camera to (N, 2) image px."""
     return project_weak(points - mesh.translation, mesh.weak_camera, mesh.crop_center,
                         mesh.crop_side)
 
 
 def iuv_foreground(mesh: HumanMesh, width: int, height: int) -> np.ndarray:
-    """The pixels (height, width) bool that the IUV image calls foreground, enlarged smoothly."""
+    """The foreground (height, width) bool of the IUV image, scaled up bilinearly."""
     foreground = np.ascontiguousarray(mesh.iuv[0], np.float32)
     pixel = mesh.crop_side / len(foreground)
     first = np.asarray(mesh.crop_center) - mesh.crop_side / 2 + pixel / 2
@@ -270,7 +273,7 @@ def iuv_foreground(mesh: HumanMesh, width: int, height: int) -> np.ndarray:
 
 
 def _add_share(report: dict[str, Any], name: str, parts: np.ndarray, wholes: np.ndarray) -> None:
-    """A ratio of sums over people or images, with its interval; left out where nothing counts."""
+    """Adds a ratio of sums and its interval to the report, unless the denominator is 0."""
     if not len(wholes) or not wholes.sum():
         return
     rows = np.stack([parts, wholes], axis=1)
@@ -285,12 +288,12 @@ def _columns(rows: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
 
 
 def _lies_in(box: np.ndarray, regions: np.ndarray) -> bool:
-    """Whether half of a box (4,) or more lies in one of the regions (K, 4)."""
+    """Whether at least half of a box (4,) lies in one of the regions (K, 4)."""
     low, high = np.maximum(box[:2], regions[:, :2]), np.minimum(box[2:], regions[:, 2:])
     return bool((np.maximum(high - low, 0).prod(1)
                  >= IGNORED_OVERLAP * (box[2:] - box[:2]).prod()).any())
 
 
 def _mask_iou(one: np.ndarray, other: np.ndarray) -> float:
-    together = (one | other).sum()
-    return float((one & other).sum() / together) if together else 0.0
+    union = (one | other).sum()
+    return float((one & other).sum() / union) if union else 0.0

@@ -1,4 +1,4 @@
-"""Contact sheets of photographs: what is known, the mesh and the IUV image of each person."""
+"""Contact sheets of photographs: labels, mesh and IUV image of each person."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ BONES = tuple((COCO_JOINTS.index(f'{side}_{one}'), COCO_JOINTS.index(f'{side}_{o
               for one, other in (('shoulder', 'elbow'), ('elbow', 'wrist'), ('hip', 'knee'),
                                  ('knee', 'ankle')))
 SIDE_COLORS = ((60, 220, 60), (240, 60, 60))
-"""Of the left and the right limbs."""
+"""Colours of the left and the right limbs."""
 IMAGE_TILE = 320, 240
 IMAGE_COLUMNS = 4
 
 
-def people_sheet(given: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
+def people_sheet(in_true_boxes: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
                  ) -> np.ndarray | None:
-    """People of 100 px or more, evenly spread: labels, mesh, IUV image.
+    """A sheet of people of 100 px or more, evenly spread: labels, mesh, IUV image.
 
     Args:
-        given: estimates people in boxes; without a tracker.
-        photographs: where they are.
-        count: of people at most.
+        in_true_boxes: estimator for people in annotated boxes, without a tracker.
+        photographs: the photographs.
+        count: largest number of people.
 
     Returns:
-        (H, W, 3) uint8 RGB, or None where there is nobody.
+        (H, W, 3) uint8 RGB, or None if there are no people.
     """
     people = [(photograph, person) for photograph in photographs for person in photograph.people
               if person.box[3] - person.box[1] >= TALL_PX]
@@ -48,29 +48,29 @@ def people_sheet(given: HumanMeshEstimator, photographs: Sequence[Photograph], c
         photograph, person = people[row]
         image = read_rgb(photograph.path)
         if image is not None:
-            cases.append(_case(given, image, person, photograph.path.name))
+            cases.append(_case(in_true_boxes, image, person, photograph.path.name))
     if not cases:
         return None
     return worst_cases_picture(cases, f'{len(cases)} of {len(people)} people: labels (left green, '
                                       'right red), mesh, IUV image')
 
 
-def image_sheet(own: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
+def image_sheet(detecting: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
                 ) -> np.ndarray:
-    """Whole images, evenly spread: who is found, with meshes and boxes; (H, W, 3) uint8 RGB.
+    """A sheet (H, W, 3) uint8 RGB of whole images, evenly spread, with meshes and boxes.
 
     Args:
-        own: finds people itself; without a tracker.
+        detecting: estimator with a detector, without a tracker.
         photographs: at least one.
-        count: of images at most.
+        count: largest number of images.
     """
     rows = np.linspace(0, len(photographs) - 1, min(count, len(photographs))).round().astype(int)
     tiles = []
     for row in rows:
         image = read_rgb(photographs[row].path)
         if image is not None:
-            meshes, _ = own.estimate(image)
-            drawn = draw_meshes(image, meshes, own.topology.faces)
+            meshes, _ = detecting.estimate(image)
+            drawn = draw_meshes(image, meshes, detecting.topology.faces)
             tiles.append(_fitted(draw_boxes(drawn, meshes)))
     tiles += [np.zeros_like(_fitted(np.zeros((1, 1, 3), np.uint8)))] * (
         -len(tiles) % IMAGE_COLUMNS)
@@ -78,12 +78,12 @@ def image_sheet(own: HumanMeshEstimator, photographs: Sequence[Photograph], coun
                       for first in range(0, len(tiles), IMAGE_COLUMNS)])
 
 
-def _case(given: HumanMeshEstimator, image: np.ndarray, person: PhotographedPerson, name: str
-          ) -> WorstCase:
+def _case(estimator: HumanMeshEstimator, image: np.ndarray, person: PhotographedPerson,
+          name: str) -> WorstCase:
     height, width = image.shape[:2]
-    meshes, _ = given.estimate(image, person.box[None].astype(np.float32))
+    meshes, _ = estimator.estimate(image, person.box[None].astype(np.float32))
     labels = _with_limbs(image, person.joints)
-    mesh = draw_meshes(image, meshes, given.topology.faces)
+    mesh = draw_meshes(image, meshes, estimator.topology.faces)
     iuv = compose_iuv(meshes, height, width)
     center = (person.box[:2] + person.box[2:]) / 2
     side = float(max(person.box[2:] - person.box[:2])) * CROP_SCALE
@@ -95,13 +95,13 @@ def _with_limbs(image: np.ndarray, joints: np.ndarray) -> np.ndarray:
     drawn = image.copy()
     for number, bone in enumerate(BONES):
         if (joints[list(bone), 2] > 0).all():
-            ends = [np.rint(joints[joint, :2]).astype(int).tolist() for joint in bone]
-            cv2.line(drawn, *ends, SIDE_COLORS[number // (len(BONES) // 2)], 3, cv2.LINE_AA)
+            start, end = (np.rint(joints[joint, :2]).astype(int).tolist() for joint in bone)
+            cv2.line(drawn, start, end, SIDE_COLORS[number // (len(BONES) // 2)], 3, cv2.LINE_AA)
     return drawn
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:
-    """An image, as large as a tile holds, on black."""
+    """An image scaled to fit a tile, on black."""
     zoom = min(IMAGE_TILE[0] / image.shape[1], IMAGE_TILE[1] / image.shape[0])
     size = [max(round(length * zoom), 1) for length in image.shape[1::-1]]
     tile = np.zeros((IMAGE_TILE[1], IMAGE_TILE[0], 3), np.uint8)

@@ -1,9 +1,9 @@
-"""How each test set is scored: the truth of its people, and the errors of a prediction.
+"""Protocols of the test sets: the truth of the people, and the errors of predictions.
 
-3D joints (Human3.6M, 3DPW, MPI-INF-3DHP) and surfaces (SURREAL, UP-3D) have the middle of the hips
-at the origin, as the authors of DecoMR evaluate; segmentations (LSP) are compared in the pixels
-of the original image. Joints are the 14 of LSP; for MPI-INF-3DHP, of which others report 17, there
-are scores over these as well.
+3D joints (Human3.6M, 3DPW, MPI-INF-3DHP) and surfaces (SURREAL, UP-3D) are aligned at the middle
+of the hips, as in DecoMR's evaluation. Segmentations (LSP) are compared in the pixels of the
+original image. The joints are the 14 of LSP. For MPI-INF-3DHP, where others report 17 joints,
+scores over these are computed too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SMPL_LICENCE = 'https://smpl.is.tue.mpg.de'
 REGRESSOR_SOURCE = 'https://github.com/nkolot/GraphCMR/tree/master/data'
 NUM_SMPL_VERTICES = 6890
 SURFACE_SETS = ('surreal', 'up-3d')
-"""Sets whose whole surface is compared; of 3DPW, the joints of the true mesh are."""
+"""Sets on which the whole surface is compared; on 3DPW only the joints of the true mesh are."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Person:
     """One person, cropped.
 
     Attributes:
-        record: what the data set says.
+        record: the annotations.
         pixels: (S, S, 3) uint8 RGB, the network's input.
-        center: (2,) of the crop, image px.
-        side: of the crop, image px.
-        labels: (H, W) pictures of the original image's size by name: `mask` and `segments`.
+        center: (2,) centre of the crop, image px.
+        side: side of the crop, image px.
+        labels: label images (H, W) of the original image's size: `mask` and `segments`.
     """
 
     record: PersonRecord
@@ -70,12 +70,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a person in 3D, axes as in the root frame.
+    """The 3D truth of a person, axes as in the root frame.
 
     Attributes:
         joints: (14 or 17, 3) m, of `EVALUATED_JOINTS`.
         vertices: (V, 3) m, or None.
-        faces: (F, 3) of the vertices, or None.
+        faces: (F, 3) faces of these vertices, or None.
     """
 
     joints: np.ndarray
@@ -87,10 +87,10 @@ class Scorer(Protocol):
     """Compares predictions with the truth.
 
     Attributes:
-        body: of the network.
-        worst_by: name of the score that orders people from best to worst.
-        needs_labels: whether the people must come with their label pictures.
-        notes: what else the reader of the scores must know, by name.
+        body: body of the network.
+        worst_by: name of the score by which people are sorted from best to worst.
+        needs_labels: whether the people need their label images.
+        notes: remarks for the report, by name.
     """
 
     body: BodyModel
@@ -99,38 +99,39 @@ class Scorer(Protocol):
     notes: dict[str, str]
 
     def score(self, people: Sequence[Person], output: NetworkOutput) -> dict[str, np.ndarray]:
-        """Scores (B, ...) by name; those that end in `_counts` are counts of pixels."""
+        """Scores (B, ...) by name; names that end in `_counts` are counts of pixels."""
 
     def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> Truth | None:
-        """What is true of a person, moved to the pelvis of the predicted vertices (V, 3), m."""
+        """The truth of a person, translated to the pelvis of predicted vertices (V, 3), m."""
 
     def true_vertices(self, records: Sequence[PersonRecord]) -> Tensor | None:
-        """(B, V, 3) m, root frame, where the mesh is known and the network's."""
+        """True vertices (B, V, 3) m, root frame; None if unknown or of another mesh."""
 
 
 class GenderedBodies:
-    """The SMPL bodies that the truth is made with, read from the user's folder when needed."""
+    """The SMPL bodies of the truth, from the user's folder."""
 
     def __init__(self, name: str, folder: str | Path | None, genders: Sequence[str]) -> None:
         """Reads the bodies.
 
         Args:
-            name: of the data set, for error texts.
-            folder: holds smpl_neutral.npz, smpl_male.npz, smpl_female.npz.
-            genders: which of them are needed.
+            name: name of the data set, for errors.
+            folder: folder with smpl_neutral.npz, smpl_male.npz and smpl_female.npz.
+            genders: the required genders.
 
         Raises:
-            FileNotFoundError: one is missing; says how to make it.
-            ValueError: they are not bodies of one mesh.
+            FileNotFoundError: a body is missing.
+            ValueError: the bodies have different faces.
         """
         paths = {gender: Path(folder or '') / f'smpl_{gender}.npz' for gender in genders}
         missing = [path.name for path in paths.values() if folder is None or not path.is_file()]
         if missing:
-            where = 'no --body-folder is given' if folder is None else f'{folder} does not hold'
+            where = ('--body-folder is not given' if folder is None else
+                     f'{folder} has not all bodies')
             raise FileNotFoundError(
-                f'{where}: {", ".join(missing)} of SMPL, which the truth of {name} is made with; '
-                f'licence and download: {SMPL_LICENCE}; then for each .pkl: decomr body import '
-                'FILE.pkl --out FOLDER/smpl_GENDER.npz, and --body-folder FOLDER')
+                f'{where}: the truth of {name} needs {", ".join(missing)} of SMPL; licence and '
+                f'download: {SMPL_LICENCE}; convert each .pkl with decomr body import FILE.pkl '
+                '--out FOLDER/smpl_GENDER.npz, and give --body-folder FOLDER')
         self._bodies = {gender: load_body(path) for gender, path in paths.items()}
         meshes = {body.data.faces.tobytes() for body in self._bodies.values()}
         if len(meshes) > 1:
@@ -139,24 +140,24 @@ class GenderedBodies:
 
     @property
     def any_body(self) -> BodyModel:
-        """One of them."""
+        """One of the bodies."""
         return next(iter(self._bodies.values()))
 
     @torch.no_grad()
     def vertices(self, records: Sequence[PersonRecord]) -> Tensor:
-        """(B, V, 3) m, root frame, each from the body of its gender.
+        """Vertices (B, V, 3) m, root frame, each from the body of its gender.
 
         Raises:
-            ValueError: a record's gender is none of the bodies'.
+            ValueError: there is no body of a record's gender.
         """
         result = torch.empty(len(records), self.any_body.num_vertices, 3)
         genders = [record.gender for record in records]
         unknown = sorted(set(genders) - set(self._bodies))
         if unknown:
-            raise ValueError(f'people are {", ".join(unknown)}, but the truth is made with the '
+            raise ValueError(f'some people are {", ".join(unknown)}, but the truth has only the '
                              f'bodies {", ".join(self._bodies)}')
         for gender, body in self._bodies.items():
-            rows = [row for row, of in enumerate(genders) if of == gender]
+            rows = [row for row, other in enumerate(genders) if other == gender]
             if rows:
                 pose, shape = (torch.tensor(np.stack([getattr(records[row], name)
                                                       for row in rows])).float()
@@ -166,7 +167,7 @@ class GenderedBodies:
 
 
 class JointScorer:
-    """MPJPE and MPJPE-PA over the 14 joints of LSP, and over all where there are more."""
+    """MPJPE and PA-MPJPE over the 14 joints of LSP, and over all joints if there are more."""
 
     worst_by = 'pa_mpjpe_mm'
     needs_labels = False
@@ -174,18 +175,19 @@ class JointScorer:
     def __init__(self, body: BodyModel, regressor: np.ndarray, notes: dict[str, str],
                  truth: GenderedBodies | None = None,
                  truth_regressor: np.ndarray | None = None) -> None:
-        """Keeps what is needed.
+        """Stores bodies and regressors.
 
         Args:
-            body: of the network.
-            regressor: (J, V) the joints from its vertices.
+            body: body of the network.
+            regressor: (J, V) regressor of the joints from its vertices.
             notes: see `Scorer`.
-            truth: the bodies of the truth; None: the annotated 3D joints are.
-            truth_regressor: (J, V) the joints from theirs.
+            truth: bodies of the truth; None if the truth is the annotated 3D joints.
+            truth_regressor: (J, V) regressor of the joints from their vertices.
         """
         self.body, self.notes, self._truth = body, notes, truth
         self._regressor = torch.from_numpy(regressor)
-        self._truth_regressor = None if truth is None else torch.from_numpy(truth_regressor)
+        self._truth_regressor = (None if truth_regressor is None
+                                 else torch.from_numpy(truth_regressor))
         self._annotated = list(EVALUATED_FROM_ANNOTATED[:len(regressor)])
 
     def score(self, people: Sequence[Person], output: NetworkOutput) -> dict[str, np.ndarray]:
@@ -210,41 +212,44 @@ class JointScorer:
                      self._truth.any_body.data.faces)
 
     def true_vertices(self, records: Sequence[PersonRecord]) -> None:
-        """See `Scorer`: the tracks of these sets tell of bones without the truth."""
+        """None: the bones of these sets are evaluated along tracks, without the truth."""
 
     def _true_joints(self, records: Sequence[PersonRecord]) -> Tensor:
         """(B, 14 or 17, 3) m of `EVALUATED_JOINTS`, axes as in the root frame."""
-        if self._truth is not None:
+        if self._truth is not None and self._truth_regressor is not None:
             return self._truth_regressor @ self._truth.vertices(records)
-        annotated = np.stack([record.keypoints_3d[self._annotated] for record in records])
-        return torch.from_numpy(annotated[..., :3]).float()
+        annotated = []
+        for record in records:
+            assert record.keypoints_3d is not None  # evaluation_people removes the others
+            annotated.append(record.keypoints_3d[self._annotated, :3])
+        return torch.from_numpy(np.stack(annotated)).float()
 
 
 class SurfaceScorer:
-    """Mean distance of the vertices, with the hips at the origin and as they are."""
+    """Mean distance of the vertices, with and without alignment at the hips."""
 
     worst_by = 'surface_error_mm'
     needs_labels = False
 
     def __init__(self, body: BodyModel, regressor: np.ndarray, notes: dict[str, str],
                  truth: GenderedBodies) -> None:
-        """Keeps what is needed.
+        """Stores bodies and regressors.
 
         Args:
-            body: of the network.
-            regressor: (J, V) of joints, for the hips.
+            body: body of the network.
+            regressor: (J, V) regressor of joints, for the hips.
             notes: see `Scorer`.
-            truth: the bodies of the truth.
+            truth: bodies of the truth.
 
         Raises:
-            ValueError: the network's mesh is not the truth's.
+            ValueError: the network's body has other faces than the truth.
         """
         if not np.array_equal(body.data.faces, truth.any_body.data.faces):
             raise ValueError(
                 f"the weights are for the body '{body.name}' {body.hash[:16]} with "
-                f'{body.num_vertices} vertices, the truth is SMPL {truth.any_body.hash[:16]} with '
-                f'{truth.any_body.num_vertices}: surfaces compare vertex by vertex; use weights '
-                'for SMPL with --body and --uv')
+                f'{body.num_vertices} vertices, but the truth is SMPL {truth.any_body.hash[:16]} '
+                f'with {truth.any_body.num_vertices}; surfaces can be compared only if their '
+                'vertices correspond: use weights for SMPL, with --body and --uv')
         self.body, self.notes, self._truth = body, notes, truth
         self._regressor = torch.from_numpy(regressor)
 
@@ -259,9 +264,9 @@ class SurfaceScorer:
 
     def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> Truth:
         """See `Scorer`."""
-        true, regressor = self._truth.vertices([record])[0].numpy(), self._regressor.numpy()
-        shift = _pelvis(regressor @ vertices) - _pelvis(regressor @ true)
-        return Truth(regressor @ true + shift, true + shift, self.body.data.faces)
+        gt, regressor = self._truth.vertices([record])[0].numpy(), self._regressor.numpy()
+        shift = _pelvis(regressor @ vertices) - _pelvis(regressor @ gt)
+        return Truth(regressor @ gt + shift, gt + shift, self.body.data.faces)
 
     def true_vertices(self, records: Sequence[PersonRecord]) -> Tensor:
         """See `Scorer`."""
@@ -269,20 +274,26 @@ class SurfaceScorer:
 
 
 class SegmentScorer:
-    """Outline and six segments of the projected mesh, in the pixels of the original image."""
+    """Silhouette and six segments of the projected mesh, in the pixels of the original image."""
 
     worst_by = 'segment_error'
     needs_labels = True
 
     def __init__(self, body: BodyModel, notes: dict[str, str]) -> None:
-        """Keeps the segment of each face.
+        """Computes the segment of each face.
 
         Args:
-            body: of the network.
+            body: body of the network.
             notes: see `Scorer`.
+
+        Raises:
+            ValueError: the body has no parts.
         """
         self.body, self.notes = body, notes
         self._corners = np.ascontiguousarray(body.data.faces.T)
+        if body.data.vertex_parts is None:
+            raise ValueError(f'the body {body.name!r} has no vertex_parts, which define the '
+                             'segments; import it again: decomr body import FILE --out FILE')
         segments = face_segments_from_parts(body.data.vertex_parts, body.data.faces)
         self._segments = np.append(segments, 0)  # face -1 is the background
 
@@ -296,38 +307,39 @@ class SegmentScorer:
             segments.append(segmentation_counts(pred, person.labels['segments'],
                                                 len(SEGMENT_NAMES)))
         counts = np.stack(segments)
-        right = np.trace(counts[:, :-1], axis1=1, axis2=2) + counts[:, -1, 0]
+        correct = np.trace(counts[:, :-1], axis1=1, axis2=2) + counts[:, -1, 0]
         return {'foreground_counts': np.stack(foreground), 'segment_counts': counts,
-                'segment_error': 1 - right / counts.sum(axis=(1, 2))}
+                'segment_error': 1 - correct / counts.sum(axis=(1, 2))}
 
     def segment_image(self, vertices: np.ndarray, camera: np.ndarray,
                       person: Person) -> np.ndarray:
-        """The segments (H, W) of a mesh (V, 3) seen by a weak camera (3,), as `SEGMENT_NAMES`."""
+        """Segments (H, W) of a mesh (V, 3) in a weak camera (3,), indices of `SEGMENT_NAMES`."""
         points = np.concatenate([project_weak(vertices, camera, person.center, person.side),
                                  vertices[:, 2:]], axis=1).astype(np.float32)
         height, width = person.labels['mask'].shape
         return self._segments[nearest_faces(points, self._corners, height, width)]
 
     def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> None:
-        """See `Scorer`: LSP knows nothing in 3D."""
+        """None: LSP has no 3D truth."""
 
     def true_vertices(self, records: Sequence[PersonRecord]) -> None:
-        """See `Scorer`: LSP knows nothing in 3D."""
+        """None: LSP has no 3D truth."""
 
 
 def make_scorer(name: str, body: BodyModel, body_folder: str | Path | None = None,
                 joint_regressor: str | Path | None = None) -> Scorer:
-    """The scorer of a published test set.
+    """Makes the scorer of a published test set.
 
     Args:
         name: a key of `EVALUATION_SETS`.
-        body: of the network.
-        body_folder: the user's SMPL bodies, see `GenderedBodies`.
-        joint_regressor: Human3.6M's joints from SMPL's vertices, see `evaluated_regressor`.
+        body: body of the network.
+        body_folder: folder of the user's SMPL bodies, see `GenderedBodies`.
+        joint_regressor: regressor of Human3.6M's joints from SMPL's vertices, see
+            `evaluated_regressor`.
 
     Raises:
-        FileNotFoundError: a file that the truth is made with is missing.
-        ValueError: files do not belong together.
+        FileNotFoundError: a file that the truth needs is missing.
+        ValueError: the set is unknown, or the files do not match.
     """
     if name not in EVALUATION_SETS:
         raise ValueError(f'data set is {name!r}, expected one of: {", ".join(EVALUATION_SETS)}')
@@ -337,8 +349,8 @@ def make_scorer(name: str, body: BodyModel, body_folder: str | Path | None = Non
     is_surface = name in SURFACE_SETS
     if test_set.truth == 'mesh' and not is_surface and joint_regressor is None:
         raise FileNotFoundError(
-            f'the truth of {name} is read off SMPL by the Human3.6M joint regressor (17, 6890): '
-            f'give --joint-regressor J_regressor_h36m.npy, from {REGRESSOR_SOURCE}')
+            f'the truth of {name} needs the Human3.6M joint regressor (17, 6890) for SMPL; give '
+            f'--joint-regressor J_regressor_h36m.npy, from {REGRESSOR_SOURCE}')
     regressor, note = _network_regressor(body, joint_regressor)
     regressor, notes = regressor[:test_set.num_joints], {'joint_regressor': note}
     if test_set.truth == 'joints':
@@ -346,22 +358,22 @@ def make_scorer(name: str, body: BodyModel, body_folder: str | Path | None = Non
     truth = GenderedBodies(name, body_folder, test_set.genders)
     if is_surface:
         return SurfaceScorer(body, regressor, notes, truth)
-    of_truth = evaluated_regressor(truth.any_body, joint_regressor)[:test_set.num_joints]
-    return JointScorer(body, regressor, notes, truth, of_truth)
+    truth_regressor = evaluated_regressor(truth.any_body, joint_regressor)[:test_set.num_joints]
+    return JointScorer(body, regressor, notes, truth, truth_regressor)
 
 
 def _network_regressor(body: BodyModel, file: str | Path | None) -> tuple[np.ndarray, str]:
-    """The joints (17, V) from the network's vertices, and where they come from."""
+    """The regressor (17, V) of joints from the network's vertices, and a note on its source."""
     if file is None:
-        return evaluated_regressor(body), ('stand-in from the skeleton; published numbers need '
+        return evaluated_regressor(body), ('approximated by the skeleton; published numbers need '
                                            '--joint-regressor and weights for SMPL')
     try:
         return evaluated_regressor(body, file), Path(file).name
     except ValueError:
         if body.num_vertices == NUM_SMPL_VERTICES:
             raise
-    return evaluated_regressor(body), (f'stand-in from the skeleton for the body {body.name!r} of '
-                                       f'the network, which {Path(file).name} does not fit')
+    return evaluated_regressor(body), (f'approximated by the skeleton, because {Path(file).name} '
+                                       f"does not fit the network's body {body.name!r}")
 
 
 def _pelvis(joints: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""From scores per person to what is reported: means, their intervals, bone lengths, a table."""
+"""Summarises scores of people: means, their intervals, bone lengths, and a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,42 +20,45 @@ from decomr_core.measures.metrics import (
 __all__ = ['DIGITS', 'bones_of_people', 'bones_of_tracks', 'known_rows', 'report_table',
            'scale_rows', 'summarize']
 
+Statistic = Callable[[np.ndarray], Any]
 DIGITS = 4
 MIN_TRACK = 5
-"""Images of a track from which a variation of bone lengths is taken."""
+"""Number of images of a track that the variation of bone lengths needs."""
 COUNT_SCORES = {
     'foreground_counts': {'foreground_accuracy': segmentation_accuracy,
                           'foreground_f1': segmentation_f1},
     'segment_counts': {'segments_accuracy': segmentation_accuracy,
                        'segments_f1': segmentation_f1},
 }
-"""Scores of all images together, from counts of pixels per image."""
+"""Scores over all images, computed from the pixel counts of each image."""
 MAY_BE_UNKNOWN = ('uv_error',)
-"""Scores that are NaN for people of whom nothing could be compared."""
+"""Scores that are NaN for people without comparable pixels."""
 UNKNOWN = 'unknown'
-"""What a report shows for a score that is known of nobody."""
+"""Shown for a score that is unknown for all people."""
 LEFT_OUT = ('segment_error',)
-"""Scores that only order the people."""
+"""Scores that are not reported; they only sort the people."""
 
 
 def summarize(values: dict[str, np.ndarray], with_intervals: bool = True,
               ) -> tuple[dict[str, float | None], dict[str, list[float] | None]]:
-    """Scores over a set.
+    """Computes the scores over a set.
 
     Args:
-        values: (K, ...) by name: scores per person, or counts of pixels (`COUNT_SCORES`).
-        with_intervals: whether to resample, which takes a second.
+        values: (K, ...) by name: scores of each person, or counts of pixels (`COUNT_SCORES`).
+        with_intervals: whether to compute the intervals by resampling, which takes a second.
 
     Returns:
-        The scores by name, and for each the ends of its 95 % interval. People of whom a score is
-        not known (`MAY_BE_UNKNOWN`) are left out; None where it is known of nobody.
+        The scores by name, and the ends of their 95 % intervals. People with an unknown score
+        (`MAY_BE_UNKNOWN`) are excluded from it; a score that is unknown for all people is None.
     """
-    scores, intervals = {}, {}
+    scores: dict[str, float | None] = {}
+    intervals: dict[str, list[float] | None] = {}
     for name, column in values.items():
         if name in LEFT_OUT:
             continue
         column = known_rows(name, column)
-        for score, statistic in COUNT_SCORES.get(name, {name: None}).items():
+        statistics: Mapping[str, Statistic | None] = COUNT_SCORES.get(name, {name: None})
+        for score, statistic in statistics.items():
             if not len(column):
                 scores[score] = intervals[score] = None
                 continue
@@ -68,24 +71,24 @@ def summarize(values: dict[str, np.ndarray], with_intervals: bool = True,
 
 
 def known_rows(name: str, column: np.ndarray) -> np.ndarray:
-    """The rows of a score (K, ...), float64, less those of people of whom it is not known.
+    """Removes the rows of people for whom a score (K, ...) is unknown; float64.
 
-    NaN means so in scores of `MAY_BE_UNKNOWN` alone; elsewhere it is a fault, and stays.
+    NaN means unknown only in scores of `MAY_BE_UNKNOWN`; elsewhere it is an error and is kept.
     """
     column = np.asarray(column, np.float64)
     return column[~np.isnan(column)] if name in MAY_BE_UNKNOWN else column
 
 
 def bones_of_tracks(joints: np.ndarray, tracks: list[str]) -> dict[str, Any] | None:
-    """How much predicted bones change their length within a track, which true bones do not.
+    """Variation of predicted bone lengths within tracks; that of true bones is 0.
 
     Args:
         joints: (K, 24, 3) predicted joints, m.
-        tracks: K names; empty for a still.
+        tracks: K names of tracks; empty for a still image.
 
     Returns:
-        Mean over the tracks: `mean` over the bones and each bone by the joint at its end; None
-        where no track is long enough.
+        Means over the tracks: `mean` over the bones, and each bone by the joint at its end; None
+        if no track is long enough.
     """
     lengths = bone_lengths_m(torch.as_tensor(joints), PARENTS)
     rows: dict[str, list[int]] = {}
@@ -100,14 +103,14 @@ def bones_of_tracks(joints: np.ndarray, tracks: list[str]) -> dict[str, Any] | N
 
 
 def bones_of_people(joints: np.ndarray, true_joints: np.ndarray) -> dict[str, Any] | None:
-    """How much predicted bones change their length from person to person, over the true length.
+    """Variation of the ratio of predicted to true bone lengths over people.
 
     Args:
         joints: (K, 24, 3) predicted joints, m.
-        true_joints: (K, 24, 3) m.
+        true_joints: (K, 24, 3) true joints, m.
 
     Returns:
-        As `bones_of_tracks`; None for fewer than two people.
+        See `bones_of_tracks`; None for fewer than two people.
     """
     if len(joints) < 2:
         return None
@@ -117,16 +120,16 @@ def bones_of_people(joints: np.ndarray, true_joints: np.ndarray) -> dict[str, An
 
 
 def report_table(report: dict[str, Any]) -> str:
-    """A report for a terminal: scores with their intervals, then the other measurements."""
+    """Formats a report for a terminal: scores with intervals, then the other measurements."""
     lines = [f'{report["images"]} images of {report["dataset"]}, weights {report["weights"]}, '
              f'{report["runtime"]}']
-    beside = report.get('best_constant', {})
+    constants = report.get('best_constant', {})
     for name, score in report['network'].items():
         if score is None:
             lines.append(f'{name:28s}{UNKNOWN:>10s}')
             continue
         low, high = report['intervals'][name]
-        constant = f'   best constant {beside[name]:9.2f}' if name in beside else ''
+        constant = f'   best constant {constants[name]:9.2f}' if name in constants else ''
         lines.append(f'{name:28s}{score:10.3f}   95 % {low:.3f} to {high:.3f}{constant}')
     if report.get('left_out'):
         lines.append('left out: ' + ', '.join(f'{number} {kind.replace("_", " ")}' for kind, number
@@ -147,9 +150,10 @@ def report_table(report: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def scale_rows(scales: tuple[float, ...],
-               measure: Callable[[float], dict[str, float]]) -> list[dict[str, float]]:
-    """A row for each box scale: the scale and the scores that `measure` gives for it."""
+def scale_rows(
+    scales: tuple[float, ...], measure: Callable[[float], Mapping[str, float | None]],
+) -> list[dict[str, float | None]]:
+    """A row for each box scale: the scale and its scores from `measure`."""
     return [{'box_scale': scale, **measure(scale)} for scale in scales]
 
 

@@ -1,4 +1,4 @@
-"""People of a test set through a network, in batches; what cannot be read is left out."""
+"""Runs a network on the people of a test set in batches; unreadable people are skipped."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from training.records.person_records import PersonRecords, touch_picture
 __all__ = ['BATCH', 'PersonError', 'Scores', 'crop_person', 'score_people']
 
 BATCH = 32
-"""People at once: bounds the memory, large enough for a GPU."""
+"""People per batch: limits the memory, and is large enough for a GPU."""
 
 
 class PersonError(ValueError):
-    """Somebody cannot be measured.
+    """A person cannot be scored.
 
     Attributes:
-        kind: why: the name of a count in `ReadCounts`.
+        kind: the reason, a field of `ReadCounts`.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -36,13 +36,13 @@ class PersonError(ValueError):
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured on K people.
+    """Scores of K people.
 
     Attributes:
-        rows: (K,) their numbers among the people.
-        values: (K, ...) scores by name, as `Scorer.score` gives them.
+        rows: (K,) indices of the people.
+        values: (K, ...) scores by name, from `Scorer.score`.
         joints: (K, 24, 3) predicted joints, root frame, m.
-        errors: why each of the others was left out.
+        errors: the errors of the skipped people.
     """
 
     rows: np.ndarray
@@ -53,22 +53,22 @@ class Scores:
 
 def crop_person(record: PersonRecord, root: Path, size: int, box_scale: float = CROP_SCALE,
                 with_labels: bool = False) -> Person:
-    """Reads one person.
+    """Reads and crops one person.
 
     Args:
-        record: what the data set says.
+        record: the annotations.
         root: folder of the data set.
-        size: S, px.
-        box_scale: side of the crop over the person box; the annotations frame by `CROP_SCALE`.
-        with_labels: whether to read the label pictures.
+        size: S, side of the crop, px.
+        box_scale: side of the crop over the person box; `CROP_SCALE` is that of the annotations.
+        with_labels: whether to read the label images.
 
     Raises:
-        PersonError: a picture cannot be read, a label picture has another size, or the person's
-            square lies outside the image.
+        PersonError: an image cannot be read, a label image has another size, or the person's
+            square is outside the image.
     """
     image = _read(read_rgb, root / record.image)
     if not touch_picture(record.center, record.side, image.shape[1::-1]):
-        raise PersonError('outside_boxes', f'the square of a person lies outside of '
+        raise PersonError('outside_boxes', f'the square of a person is outside of '
                                            f'{root / record.image}')
     side = record.side * box_scale / CROP_SCALE
     labels = {}
@@ -77,34 +77,37 @@ def crop_person(record: PersonRecord, root: Path, size: int, box_scale: float = 
                   'segments': _read(read_labels, root / record.part_mask)}
         for name, label in labels.items():
             if label.shape != image.shape[:2]:
-                raise PersonError('unreadable_images', f'the {name} picture of {record.image} has '
-                                  f'shape {label.shape}, the image {image.shape[:2]}')
+                raise PersonError('unreadable_images', f'the {name} image of {record.image} has '
+                                  f'shape {label.shape}, expected {image.shape[:2]}')
     return Person(record, crop_pixels(image, record.center, side, size), record.center, side,
                   labels)
 
 
 def score_people(runtime: Runtime, people: PersonRecords, scorer: Scorer,
                  box_scale: float = CROP_SCALE, files: str = '') -> Scores:
-    """Runs the network on people and compares.
+    """Runs the network on people and scores its output.
 
     Args:
-        runtime: the network.
-        people: who.
-        scorer: knows the truth.
+        runtime: runs the network.
+        people: the people.
+        scorer: compares with the truth.
         box_scale: side of the crops over the person box.
-        files: what the folder must hold, for the error.
+        files: expected content of the folder, for the error.
 
     Raises:
-        ValueError: nobody could be measured.
+        ValueError: no person could be scored.
     """
-    rows, parts, joints, errors = [], [], [], []
+    rows: list[int] = []
+    parts: list[dict[str, np.ndarray]] = []
+    joints: list[np.ndarray] = []
+    errors: list[PersonError] = []
     for batch_rows, batch in _batches(runtime.crop_size, people, scorer, box_scale, errors):
         output = runtime.run(np.stack([person.pixels for person in batch]))
         parts.append(scorer.score(batch, output))
         rows += batch_rows
         joints.append(output.joints)
     if not rows:
-        raise ValueError(f'none of {len(people)} people could be measured, the first: '
+        raise ValueError(f'none of {len(people)} people could be scored; the first: '
                          f'{errors[0]}; is {people.root} the folder of the images? {files}')
     return Scores(np.array(rows),
                   {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
@@ -113,7 +116,7 @@ def score_people(runtime: Runtime, people: PersonRecords, scorer: Scorer,
 
 def _batches(size: int, people: PersonRecords, scorer: Scorer, box_scale: float,
              errors: list[PersonError]) -> Iterator[tuple[list[int], list[Person]]]:
-    """Numbers and crops of people; adds to the errors."""
+    """Yields batches of indices and crops of people; appends to `errors`."""
     rows: list[int] = []
     batch: list[Person] = []
     for row in tqdm(range(len(people)), unit='image', disable=None):
@@ -133,5 +136,5 @@ def _batches(size: int, people: PersonRecords, scorer: Scorer, box_scale: float,
 def _read(read: Callable[[Path], np.ndarray | None], path: Path) -> np.ndarray:
     image = read(path)
     if image is None:
-        raise PersonError('unreadable_images', f'{path} is missing or no picture')
+        raise PersonError('unreadable_images', f'{path} is missing or not an image')
     return image

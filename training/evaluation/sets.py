@@ -1,8 +1,8 @@
-"""The published test sets: who is in them, and who can be scored.
+"""The published test sets and their people.
 
-The people come through the readers of the data sets (`datasets/`), from an npz in the exchange
-format: one that the preprocessing of GraphCMR, SPIN or DecoMR wrote, or that of
-`python -m training.preprocess`. Whoever lacks what the set is scored with is left out and counted.
+The people are read by `datasets/` from an npz in the exchange format, written by the preprocessing
+of GraphCMR, SPIN or DecoMR, or by `python -m training.preprocess`. People without the truth that
+the set's protocol needs are removed and counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ['EVALUATION_SETS', 'EvaluationSet', 'annotation_file', 'evaluation_pe
 
 logger = logging.getLogger(__name__)
 OTHER_CAMERAS = re.compile(r'_ca_0[123](?!\d)|\.(54138969|55011271|58860488)[_.]')
-"""In names of images of Human3.6M: the three cameras that are not the frontal one."""
+"""Matches the names of Human3.6M's images from the three cameras other than the frontal one."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class EvaluationSet:
     """A published test set.
 
     Attributes:
-        dataset: the data set that it is a part of, a name of `PUBLIC_DATASETS`.
-        split: that part.
-        annotations: possible names of its npz, the first one found is read.
-        truth: what people are compared with: `joints`, `mesh` or `labels`.
-        num_joints: how many of `EVALUATED_JOINTS` must be annotated.
-        genders: of the bodies that the meshes belong to; a single one counts for everybody.
-        is_video: whether images follow each other in sequences.
-        is_frontal: whether only Human3.6M's frontal camera counts.
-        more: what the folder must hold beside the data set's own files.
+        dataset: the data set, a name of `PUBLIC_DATASETS`.
+        split: the split of the data set.
+        annotations: possible names of its npz; the first existing one is read.
+        truth: kind of the truth: `joints`, `mesh` or `labels`.
+        num_joints: number of `EVALUATED_JOINTS` that must be annotated.
+        genders: genders of the true bodies; a single gender applies to all people.
+        is_video: whether the images form sequences.
+        is_frontal: whether only Human3.6M's frontal camera is used.
+        more: files that are needed in addition to the data set's original files.
     """
 
     dataset: str
@@ -82,21 +82,21 @@ EVALUATION_SETS = {
 
 def evaluation_people(name: str, root: str | Path,
                       annotations: str | Path | None = None) -> PersonRecords:
-    """The people of a test set that can be scored, in the order of its file.
+    """Reads the people of a test set that can be scored, in the order of its file.
 
-    Images are not looked at: whose image cannot be read shows when it is.
+    The images are not checked here.
 
     Args:
         name: a key of `EVALUATION_SETS`.
-        root: folder that the paths of the images start from.
-        annotations: the npz; None: the one of the published name in the root.
+        root: folder to which the image paths are relative.
+        annotations: the npz; None for the published name in the root.
 
     Returns:
-        the people; `counts` says who was left out.
+        the people; `counts` has the numbers of removed people.
 
     Raises:
-        FileNotFoundError: there is no npz; says what the folder must hold.
-        ValueError: the npz holds something else, or nobody in it can be scored.
+        FileNotFoundError: there is no npz.
+        ValueError: the npz has unexpected content, or no person can be scored.
     """
     path, test_set = annotation_file(name, root, annotations), EVALUATION_SETS[name]
     people = load_people(test_set.dataset, root, path, check_images=False)
@@ -110,15 +110,15 @@ def evaluation_people(name: str, root: str | Path,
 
 
 def annotation_file(name: str, root: str | Path, annotations: str | Path | None = None) -> Path:
-    """The npz of a test set.
+    """Finds the npz of a test set.
 
     Args:
         name: a key of `EVALUATION_SETS`.
         root: its folder.
-        annotations: a file of another name; None: the published one in the root.
+        annotations: another file; None for the published name in the root.
 
     Raises:
-        FileNotFoundError: it is not there; says what the folder must hold.
+        FileNotFoundError: there is no such file.
         ValueError: there is no such test set.
     """
     if name not in EVALUATION_SETS:
@@ -128,26 +128,28 @@ def annotation_file(name: str, root: str | Path, annotations: str | Path | None 
     for file in names:
         if (root / file).is_file():
             return root / file
-    where = f'{root} does not hold' if root.is_dir() else f'there is no folder {root} with'
+    where = f'{root} does not contain' if root.is_dir() else f'there is no folder {root} with'
     raise FileNotFoundError(
-        f'{where} {" or ".join(map(str, names))}, as the preprocessing of SPIN or DecoMR writes '
-        f"it; or make it of the data set's own files: python -m training.preprocess "
+        f'{where} {" or ".join(map(str, names))}; get it from SPIN or DecoMR, or make it from the '
+        f"data set's original files: python -m training.preprocess "
         f'{test_set.dataset} --split {test_set.split} --root {root} --out {root / names[0]}; '
         f'{expected_files(name)}')
 
 
 def expected_files(name: str) -> str:
-    """What the folder of a test set is made of, and where to get it under which licence."""
+    """The expected layout of a test set's folder, with licence and source."""
     test_set = EVALUATION_SETS[name]
     dataset = public_dataset(test_set.dataset)
     files = ', '.join([*dataset.layout, *filter(None, [test_set.more])])
-    return f'{dataset.title} is expected as {files}; licence: {dataset.licence}'
+    return (f'the expected layout of {dataset.title} is {files}; licence and source: '
+            f'{dataset.licence}')
 
 
 def track_of(name: str, record: PersonRecord) -> str:
-    """The same text for all images of one person in one sequence; '' for a still.
+    """The name of the track of a person in a sequence; '' for a still image.
 
-    Names are alike up to the number, and one person keeps one shape.
+    Images of a sequence have the same name except for the number, and a person has a constant
+    shape.
     """
     test_set = EVALUATION_SETS[name]
     if not test_set.is_video:
@@ -155,54 +157,56 @@ def track_of(name: str, record: PersonRecord) -> str:
     track = re.sub(r'\d+$', '', Path(record.image).with_suffix('').as_posix())
     if test_set.truth != 'mesh':
         return track
-    return f'{track} {zlib.crc32(np.ascontiguousarray(record.shape).tobytes()):08x}'
+    return f'{track} {zlib.crc32(np.asarray(record.shape).tobytes()):08x}'
 
 
 def _frontal(people: PersonRecords, path: Path) -> PersonRecords:
-    """The people whom the frontal camera sees; a file of protocol 1 has the others as well."""
+    """The people in images of the frontal camera; a file of protocol 1 has all cameras."""
     is_other = np.array([bool(OTHER_CAMERAS.search(image.decode())) for image in people.images])
     if is_other.all():
-        raise ValueError(f'{path} has no image of the frontal camera (60457274, or ca_04), which '
-                         'alone counts in protocol 2; give the file of that protocol')
+        raise ValueError(f'{path} has no image of the frontal camera (60457274, or ca_04), the '
+                         'only one in protocol 2; give the file of that protocol')
     counts = replace(people.counts, people=people.counts.people - int(is_other.sum()))
     return replace(people.select(~is_other), counts=counts)
 
 
 def _with_truth(people: PersonRecords, name: str, path: Path) -> PersonRecords:
-    """The people who can be scored; the others counted.
+    """The people with the truth that the protocol needs; counts the others.
 
     Raises:
-        ValueError: nobody is left.
+        ValueError: no people are left.
     """
-    faults = _faults(people, EVALUATION_SETS[name])
-    is_lacking = np.any([lacking for lacking, _ in faults], axis=0)
-    if not is_lacking.any():
+    missing = _missing_truth(people, EVALUATION_SETS[name])
+    is_missing = np.any([flags for flags, _ in missing], axis=0)
+    if not is_missing.any():
         return people
-    first = int(is_lacking.argmax())
-    what = next(text for lacking, text in faults if lacking[first])
+    first = int(is_missing.argmax())
+    what = next(text for flags, text in missing if flags[first])
     example = f'{people.images[first].decode()} has no {what}'
-    if is_lacking.all():
-        raise ValueError(f'{path} has nobody who can be scored as {name} is: {example}; '
-                         f'{people.counts.text(0)}; run the preprocessing of the data set again')
-    logger.warning('left out %d of %d people of %s who cannot be scored, the first: %s',
-                   is_lacking.sum(), len(people), name, example)
-    counts = replace(people.counts, without_truth=int(is_lacking.sum()))
-    return replace(people.select(~is_lacking), counts=counts)
+    if is_missing.all():
+        raise ValueError(f'{path} has no people who can be scored by the protocol of {name}: '
+                         f'{example}; {people.counts.text(0)}; run the preprocessing of the data '
+                         'set again')
+    logger.warning('skipped %d of %d people of %s without the required truth; the first: %s',
+                   is_missing.sum(), len(people), name, example)
+    counts = replace(people.counts, without_truth=int(is_missing.sum()))
+    return replace(people.select(~is_missing), counts=counts)
 
 
-def _faults(people: PersonRecords, test_set: EvaluationSet) -> list[tuple[np.ndarray, str]]:
-    """Whom (N,) bool something is not known of, and what."""
-    everybody = np.ones(len(people), bool)
+def _missing_truth(people: PersonRecords,
+                   test_set: EvaluationSet) -> list[tuple[np.ndarray, str]]:
+    """Each kind of required truth, with flags (N,) bool of the people without it."""
+    all_people = np.ones(len(people), bool)
     if test_set.truth == 'mesh':
         codes = [GENDERS.index(gender) for gender in test_set.genders]
         return [(~people.has_pose, 'pose and shape of finite numbers'),
                 (~np.isin(people.genders, codes),
-                 f'gender out of {" and ".join(test_set.genders)}')]
+                 f'gender that is {" or ".join(test_set.genders)}')]
     if test_set.truth == 'labels':
-        return [(everybody if paths is None else paths == b'', key)
+        return [(all_people if paths is None else paths == b'', key)
                 for key, paths in (('maskname', people.masks), ('partname', people.part_masks))]
     joints = people.keypoints_3d
-    return [(everybody if joints is None else ~(joints[:, place, 3] > 0),
+    return [(all_people if joints is None else ~(joints[:, place, 3] > 0),
              f'3D annotation (S) of the joint {joint}')
             for joint, place in list(zip(EVALUATED_JOINTS, EVALUATED_FROM_ANNOTATED,
                                          strict=True))[:test_set.num_joints]]

@@ -1,9 +1,9 @@
-"""Scores on the held-out synthetic people, of whom everything is known."""
+"""Scores on the held-out rendered people, whose truth is completely known."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -37,7 +37,7 @@ from training.evaluation.worst_cases import (
     draw_mesh,
     worst_cases_picture,
 )
-from training.synthetic.people import SyntheticBatch, SyntheticConfig, held_out_set
+from training.synthetic.people import AssetFiles, SyntheticBatch, SyntheticConfig, held_out_set
 from training.targets.iuv_target import IUV_STRIDE
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'score_held_out',
@@ -48,24 +48,24 @@ CONSTANT_STEPS = 300
 WORST_BY = 'pa_mpjpe_mm'
 
 Run = Callable[[Tensor], NetworkOutput]
-"""From crops (B, S, S, 3) uint8 RGB to the network's output, tensors on the CPU."""
+"""Maps crops (B, S, S, 3) uint8 RGB, on the CPU, to the network's output."""
 
 
 @torch.no_grad()
 def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
                      faces: np.ndarray | None = None) -> dict[str, float | None]:
-    """Mean scores over a held-out set.
+    """Computes the mean scores over a held-out set.
 
     Args:
-        network: the network; it is left in the mode it came in.
+        network: runs in evaluation mode; its mode is restored.
         held_out: rendered images with their truth.
-        faces: (F, 3) of the body, for the two scores of the surface; None: without them.
+        faces: (F, 3) faces of the body, for the two scores of the surface; None without them.
 
     Returns:
         `pa_mpjpe_mm`, `mpjpe_mm`, `vertex_error_mm` (pelvis-aligned), `foreground_iou`,
-        `uv_error` (mean l1 of u and v where truth and prediction have foreground; None where
-        they share none in any image),
-        `stretched_faces` and `folded_faces` (shares, against the true mesh).
+        `uv_error` (mean l1 of u and v over the common foreground of truth and prediction; None
+        if no image has any), `stretched_faces` and `folded_faces` (shares, relative to the true
+        mesh).
     """
     was_training = network.training
     network.eval()
@@ -78,15 +78,15 @@ def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
 
 def score_held_out(run: Run, held_out: SyntheticBatch, faces: np.ndarray | None = None
                    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Scores of each person.
+    """Computes the scores of each person.
 
     Args:
-        run: the network.
+        run: runs the network.
         held_out: K rendered people.
         faces: see `evaluate_network`.
 
     Returns:
-        (K,) scores by name, as `evaluate_network`, and the predicted joints (K, 24, 3), m.
+        Scores (K,) by name, see `evaluate_network`, and the predicted joints (K, 24, 3), m.
     """
     rows: dict[str, list[Tensor]] = {}
     joints = []
@@ -106,10 +106,10 @@ def score_held_out(run: Run, held_out: SyntheticBatch, faces: np.ndarray | None 
 
 
 def best_constant_joints(gt_joints: Tensor) -> Tensor:
-    """The one skeleton with the lowest mean PA-MPJPE over a whole set: the score to beat.
+    """The constant skeleton with the lowest mean PA-MPJPE over a set: a baseline for networks.
 
-    It sees the very set it is scored on, so nothing constant does better. Found by gradient
-    descent on the score from the Procrustes mean.
+    It is fitted to the set itself, so it is a bound for all constant predictions. It is found by
+    gradient descent on the score, starting at the Procrustes mean.
 
     Args:
         gt_joints: (K, J, 3) metres.
@@ -135,41 +135,43 @@ def constant_scores(gt_joints: Tensor) -> dict[str, float]:
     """PA-MPJPE and MPJPE (mm) of the best constant prediction for joints (K, J, 3), metres."""
     constant = best_constant_joints(gt_joints).expand_as(gt_joints)
     centred = gt_joints - gt_joints[:, :1]
-    mean = centred.median(dim=0).values.expand_as(gt_joints)
+    median = centred.median(dim=0).values.expand_as(gt_joints)
     return {
         'pa_mpjpe_mm': round(float(pa_mpjpe_mm(constant, gt_joints).mean()), 2),
-        'mpjpe_mm': round(float(mpjpe_mm(mean, gt_joints).mean()), 2),
+        'mpjpe_mm': round(float(mpjpe_mm(median, gt_joints).mean()), 2),
     }
 
 
 def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int,
                      scales: tuple[float, ...] = (), with_picture: bool = False,
-                     assets: Mapping[str, str] | None = None,
+                     assets: AssetFiles | None = None,
                      ) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Everything that is reported about the held-out people.
+    """Scores a network on the held-out people.
 
     Args:
-        runtime: the network.
+        runtime: runs the network.
         body: its body.
         uv_map: its UV map.
-        count: how many people.
-        scales: sides of the crop over the person box to measure at as well.
+        count: number of people.
+        scales: additional crop scales to score at (side of the crop over that of the person box).
         with_picture: whether to draw the worst cases.
-        assets: `wardrobe`, `panoramas` and `poses_file` of `SyntheticConfig`, for people who are
-            dressed from files; none: the usual ones, who follow the rules.
+        assets: files for people with recorded poses and real clothes and places; None for the
+            standard held-out people, which are generated by rules only.
 
     Returns:
         The report, ready for JSON, and the picture (H, W, 3) uint8 RGB or None.
     """
-    config = SyntheticConfig(size=runtime.crop_size, **assets or {})
+    config = SyntheticConfig(size=runtime.crop_size, **(assets or {}))
     held_out = held_out_set(config, body, uv_map, count, with_assets=bool(assets))
     constant = constant_scores(held_out.joints)
     values, joints = score_held_out(lambda images: runtime.run(images.numpy()), held_out,
                                     body.data.faces)
     scores, intervals = summarize(values)
+    pa_mpjpe = scores['pa_mpjpe_mm']
+    assert pa_mpjpe is not None  # only uv_error may be unknown
     report = {
         'images': count, 'network': scores, 'best_constant': constant,
-        'pa_ratio': round(scores['pa_mpjpe_mm'] / constant['pa_mpjpe_mm'], 3),
+        'pa_ratio': round(pa_mpjpe / constant['pa_mpjpe_mm'], 3),
         'intervals': intervals,
         'bone_length_variation': bones_of_people(joints, held_out.joints.numpy())}
     if scales:
@@ -193,13 +195,13 @@ def _scores(output: NetworkOutput, batch: SyntheticBatch) -> dict[str, Tensor]:
         'vertex_error_mm': surface_error_mm(output.vertices, batch.vertices, output.joints,
                                             batch.joints),
         'foreground_iou': foreground_iou(output.iuv, batch.iuv),
-        # 0 / 0, which is NaN, where the two share no foreground: nothing was compared.
+        # NaN (0 / 0) without common foreground: unknown.
         'uv_error': uv_error / (2 * both.sum(dim=(1, 2, 3))),
     }
 
 
 class _SurfaceScores:
-    """How far meshes are torn and crumpled, against the true ones."""
+    """Shares of stretched and of folded faces, relative to the true meshes."""
 
     def __init__(self, faces: np.ndarray) -> None:
         self._faces = torch.as_tensor(np.asarray(faces, np.int64))
@@ -212,8 +214,8 @@ class _SurfaceScores:
 
 
 def _scale_table(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int,
-                 scales: tuple[float, ...]) -> list[dict[str, float]]:
-    """Errors against the box scale, on the same pictures, rendered with more around people."""
+                 scales: tuple[float, ...]) -> list[dict[str, float | None]]:
+    """Errors by box scale, on the same people, rendered with wider margins."""
     zoom = max(scales) / CROP_SCALE
     wide = int(np.ceil(runtime.crop_size * max(zoom, 1) / IUV_STRIDE)) * IUV_STRIDE
     people = held_out_set(dataclasses.replace(SyntheticConfig(), size=wide), body, uv_map, count,

@@ -1,4 +1,4 @@
-"""The people a network does worst on, as one picture: image, prediction, truth, and the error."""
+"""A picture of the people with the largest errors: image, prediction, truth, and the error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TILE_PX = 160
 TITLE_PX = 20
 MARGIN_PX = 6
 PREDICTED, TRUE = 1, 2
-"""Ids whose colours predictions and truths are drawn in, everywhere."""
+"""Track ids whose colours are used for predictions and for the truth."""
 LIMBS = (('right_ankle', 'right_knee'), ('right_knee', 'right_hip'), ('right_hip', 'left_hip'),
          ('left_hip', 'left_knee'), ('left_knee', 'left_ankle'), ('right_wrist', 'right_elbow'),
          ('right_elbow', 'right_shoulder'), ('right_shoulder', 'neck'), ('neck', 'left_shoulder'),
@@ -32,7 +32,7 @@ HIPS = ('right_hip', 'left_hip')
 NUM_COLORS = 256
 ERROR_WORDS = {'pa_mpjpe_mm': 'mm MPJPE-PA', 'surface_error_mm': 'mm surface error',
                'segment_error': '% of pixels in a wrong segment'}
-"""By the score that orders the people."""
+"""Unit and name of the error, by the score that sorts the people."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class WorstCase:
     """One person of the picture.
 
     Attributes:
-        title: what is wrong by how much, and whose image it is.
+        title: the error and the name of the image.
         image: (T, T, 3) uint8 RGB, the crop.
-        prediction: (T, T, 3) uint8 RGB, the crop with what was predicted.
-        truth: (T, T, 3) uint8 RGB, the crop with what is known; None where nothing is.
+        prediction: (T, T, 3) uint8 RGB, the crop with the prediction.
+        truth: (T, T, 3) uint8 RGB, the crop with the truth; None if it is unknown.
     """
 
     title: str
@@ -53,11 +53,11 @@ class WorstCase:
 
 
 def worst_cases_picture(cases: list[WorstCase], heading: str) -> np.ndarray:
-    """All cases in rows of four, the worst first.
+    """Draws cases in rows of four.
 
     Args:
-        cases: at least one.
-        heading: the line above.
+        cases: at least one, the worst first.
+        heading: heading of the picture.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -69,12 +69,12 @@ def worst_cases_picture(cases: list[WorstCase], heading: str) -> np.ndarray:
 
 
 def case_title(error: float, score: str, whose: str) -> str:
-    """How wrong the prediction of one person is.
+    """The title of a case: error and name.
 
     Args:
-        error: of the person, in the score's unit.
+        error: error of the person, in the score's unit.
         score: a name of `ERROR_WORDS`.
-        whose: which person it is.
+        whose: name of the person or image.
     """
     amount = error if score.endswith('_mm') else 100 * error
     return f'{amount:.0f} {ERROR_WORDS[score]}, {whose}'
@@ -82,14 +82,14 @@ def case_title(error: float, score: str, whose: str) -> str:
 
 def draw_mesh(crop: np.ndarray, vertices: np.ndarray, camera: np.ndarray, faces: np.ndarray,
               is_true: bool = False) -> np.ndarray:
-    """A mesh over a crop.
+    """Draws a mesh over a crop.
 
     Args:
         crop: (T, T, 3) uint8 RGB.
         vertices: (V, 3) m, root frame.
         camera: (3,) weak perspective (s, tx, ty).
         faces: (F, 3).
-        is_true: whether to take the colour of truths.
+        is_true: whether to use the colour of the truth.
     """
     size = len(crop)
     mesh = HumanMesh(
@@ -102,7 +102,7 @@ def draw_mesh(crop: np.ndarray, vertices: np.ndarray, camera: np.ndarray, faces:
 
 
 def draw_skeleton(crop: np.ndarray, joints: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """A stick figure over a crop: joints (J, 3) of `EVALUATED_JOINTS`, m, and a weak camera."""
+    """Draws a skeleton over a crop: joints (J, 3) of `EVALUATED_JOINTS`, m, and a weak camera."""
     drawn, size = crop.copy(), len(crop)
     middle = np.full(2, (size - 1) / 2)
     points = np.rint(project_weak(joints, camera, middle, float(size))).astype(int)
@@ -120,31 +120,31 @@ def draw_labels(crop: np.ndarray, labels: np.ndarray, center: np.ndarray,
 
     Args:
         crop: (T, T, 3) uint8 RGB.
-        labels: (H, W) uint8, in the pixels of the original image; 0 and 255 are left clear.
-        center: (2,) of the crop, image px.
-        side: of the crop, image px.
+        labels: (H, W) uint8, in the pixels of the original image; 0 and 255 are not drawn.
+        center: (2,) centre of the crop, image px.
+        side: side of the crop, image px.
     """
     size = len(crop)
-    first = crop_from_image_xy(np.zeros(2), center, side)  # the image's first pixel in the crop
+    first = crop_from_image_xy(np.zeros(2), center, side)  # the first pixel of the image
     crop_from_image = np.array([[size / side, 0, (first[0] + 1) * size / 2 - 0.5],
                                 [0, size / side, (first[1] + 1) * size / 2 - 0.5]])
-    seen = cv2.warpAffine(labels.astype(np.uint8), crop_from_image, (size, size),
-                          flags=cv2.INTER_NEAREST)
+    crop_labels = cv2.warpAffine(labels.astype(np.uint8), crop_from_image, (size, size),
+                                 flags=cv2.INTER_NEAREST)
     colors = np.array([color_of_track(label) for label in range(NUM_COLORS)], np.uint8)
-    is_clear = (seen == 0) | (seen == NUM_COLORS - 1)
-    return np.where(is_clear[..., None], crop, colors[seen])
+    is_clear = (crop_labels == 0) | (crop_labels == NUM_COLORS - 1)
+    return np.where(is_clear[..., None], crop, colors[crop_labels])
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Writes an (H, W, 3) uint8 RGB picture.
+    """Writes a picture (H, W, 3) uint8 RGB; the suffix of the path determines the format.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     is_written, data = cv2.imencode(Path(path).suffix or '.png',
                                     np.ascontiguousarray(picture[..., ::-1]))
     if not is_written:
-        raise OSError(f'{path} cannot be written as a picture')
+        raise OSError(f'cannot encode {path} as a picture; end its name in .png or .jpg')
     Path(path).write_bytes(data.tobytes())
 
 
@@ -157,7 +157,7 @@ def _block(case: WorstCase) -> np.ndarray:
 
 
 def _line(text: str, width: int) -> np.ndarray:
-    """A white strip (TITLE_PX, width, 3) with text, cut where it is too long."""
+    """A white strip (TITLE_PX, width, 3) with text, clipped at the width."""
     strip = np.full((TITLE_PX, width, 3), 255, np.uint8)
     printable = text.encode('ascii', 'replace').decode()
     return cv2.putText(strip, printable, (3, TITLE_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.42,

@@ -1,43 +1,51 @@
-"""Command lines of the programs that train: a config from a YAML file, errors in one line."""
+"""Command lines of the training programs: config from a YAML file, errors in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
 from jsonargparse import ArgumentParser
 
-__all__ = ['config_parser', 'error_line', 'stopping_on_signals']
+__all__ = ['Stoppable', 'config_parser', 'error_line', 'stopping_on_signals']
 
 
-def config_parser(config: type, group: str, module: str, description: str) -> ArgumentParser:
-    """A command line that takes a config from a YAML file, and its fields as options.
+class Stoppable(Protocol):
+    """Work that can be asked to stop; the method serves as a signal handler."""
+
+    def ask_to_stop(self, *_: object) -> None:
+        """Requests a stop at the next opportunity."""
+
+
+def config_parser(config: type, group: str, module: str,
+                  description: str | None) -> ArgumentParser:
+    """A command line that reads a config from a YAML file and offers its fields as options.
 
     Args:
         config: the dataclass.
-        group: its key in the file, and what its options start with.
-        module: what is run with python -m.
-        description: of the command.
+        group: its key in the file and the prefix of its options.
+        module: the module that python -m runs.
+        description: of the program.
     """
     parser = ArgumentParser(prog=f'python -m {module}', description=description)
     parser.add_argument('--config', action='config',
-                        help=f'YAML file with the tree of {config.__name__}')
+                        help=f'YAML file with the fields of {config.__name__}')
     parser.add_class_arguments(config, group, as_group=True)
     return parser
 
 
 def error_line(error: Exception) -> str:
-    """What an error says, in a line: of a loader's process, what it said there."""
+    """The message of an error, in one line; for a loader process, its original error."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     is_from_loader = 'DataLoader worker process' in lines[0]
     return lines[-1].partition(': ')[2] if is_from_loader else ' '.join(lines)
 
 
 @contextlib.contextmanager
-def stopping_on_signals(work: Any) -> Iterator[None]:
-    """Lets SIGTERM and SIGINT call `work.ask_to_stop`, which ends it in order."""
+def stopping_on_signals(work: Stoppable) -> Iterator[None]:
+    """Calls `work.ask_to_stop` on SIGTERM and SIGINT while the context is active."""
     before = {number: signal.signal(number, work.ask_to_stop)
               for number in (signal.SIGTERM, signal.SIGINT)}
     try:

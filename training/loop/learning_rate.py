@@ -1,4 +1,4 @@
-"""How fast what is learnt: the way of the rate over a run, and each part's share of it."""
+"""Learning rate schedule of a run, and the parameter groups of the optimiser."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ __all__ = ['learning_rate_at', 'parameter_groups']
 
 
 def learning_rate_at(step: int, stages: StageConfig, optimizer: OptimizerConfig) -> float:
-    """The rate of a step: each stage warms up and then follows its own half cosine.
+    """The learning rate of a step: in each stage a warm-up, then a half cosine.
 
     Args:
         step: counted from the start of the run.
-        stages: length of the two stages.
-        optimizer: highest rate, warm-up and the share left at the end.
+        stages: lengths of the two stages.
+        optimizer: peak rate, warm-up and final share.
     """
-    first = step < stages.cnet_steps
-    done = step if first else step - stages.cnet_steps
-    length = stages.cnet_steps if first else stages.end_to_end_steps
+    is_first_stage = step < stages.cnet_steps
+    done = step if is_first_stage else step - stages.cnet_steps
+    length = stages.cnet_steps if is_first_stage else stages.end_to_end_steps
     if done < optimizer.warmup_steps:
         return optimizer.learning_rate * (done + 1) / optimizer.warmup_steps
     rest = max(length - optimizer.warmup_steps, 1)
-    falling = 0.5 + 0.5 * math.cos(math.pi * (done - optimizer.warmup_steps) / rest)
-    # Stage 2 starts anew at the top, so stage 1 need not fall to the bottom.
-    share = optimizer.final_share if not first else max(optimizer.final_share, 0.5)
-    return optimizer.learning_rate * (share + (1 - share) * falling)
+    cosine = 0.5 + 0.5 * math.cos(math.pi * (done - optimizer.warmup_steps) / rest)
+    # Stage 2 restarts at the peak, so stage 1 need not decay below half of it.
+    share = max(optimizer.final_share, 0.5) if is_first_stage else optimizer.final_share
+    return optimizer.learning_rate * (share + (1 - share) * cosine)
 
 
 def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[str, Any]]:
-    """What learns, for an optimiser: each group's `share` is a factor of the rate.
+    """Parameter groups for an optimiser; the `share` of a group is a factor of the rate.
+
+    A ResNet encoder is trained at the full rate. Of a pretrained BlazePose encoder only the last
+    stages are trained, with a rate of their own. Its depthwise convolutions are always frozen:
+    they have few weights, but their gradients take a CPU longer than the rest of the encoder.
 
     Args:
-        network: what of its encoder does not learn is told so here.
-        optimizer: says how fast a pretrained encoder learns, and how much of it; all of a ResNet
-            learns like the rest. A pretrained encoder's filters of single channels stay: few
-            weights, whose gradients take a CPU longer than all the rest of the encoder.
+        network: `requires_grad` of its frozen parameters is set to False.
+        optimizer: says how many stages of the encoder are trained, and at which rate.
     """
     if network.config.encoder == 'resnet':
         return [{'params': list(network.parameters()), 'share': 1.0}]
@@ -54,7 +56,7 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
     rest = [parameter for name, parameter in network.named_parameters()
             if not name.startswith(INIT_PARTS['encoder'])]
     groups = [{'params': rest, 'share': 1.0}]
-    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    if learning:
-        groups.append({'params': learning, 'share': optimizer.encoder_share})
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    if trained:
+        groups.append({'params': trained, 'share': optimizer.encoder_share})
     return groups

@@ -1,4 +1,4 @@
-"""What a network in training sees and says, as one picture."""
+"""A picture of a network's inputs, targets and predictions during training."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ['training_picture']
 
 MESH_COLOR = np.array([120, 190, 255], np.float32)
 MESH_OPACITY = 0.8
-# Metres that span the colours of a location map.
+# Range of coordinates that the colours of a location map cover, metres.
 SPAN_M = 2.0
 
 
 @torch.no_grad()
 def training_picture(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.ndarray:
-    """One row per person: crop, true IUV, predicted IUV, location map, mesh over the crop.
+    """Draws a row per person: crop, true IUV, predicted IUV, location map, mesh over the crop.
 
-    IUV images are red where u is large and green where v is; a location map shows x, y and z as
-    red, green and blue.
+    IUV images show u as red and v as green. A location map shows x, y and z as red, green and
+    blue.
 
     Args:
-        network: left in the mode it came in.
+        network: runs in evaluation mode; its mode is restored.
         batch: B people, on the network's device.
-        faces: (F, 3) of the body.
+        faces: (F, 3) faces of the body.
 
     Returns:
         (B * S, 5 * S, 3) uint8 RGB.
@@ -52,15 +52,15 @@ def training_picture(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.n
 
 
 def _iuv_tile(iuv: Tensor, size: int) -> np.ndarray:
-    """(size, size, 3) uint8 of a (3, h, w) IUV image."""
+    """Draws an IUV image (3, h, w) as (size, size, 3) uint8."""
     foreground, u, v = iuv.cpu().numpy()
-    shown = foreground > FOREGROUND_THRESHOLD
-    colors = np.stack([u, v, 1 - u], axis=-1) * shown[..., None]
+    is_foreground = foreground > FOREGROUND_THRESHOLD
+    colors = np.stack([u, v, 1 - u], axis=-1) * is_foreground[..., None]
     return _enlarged(colors * 255, size)
 
 
 def _map_tile(location_map: Tensor, size: int) -> np.ndarray:
-    """(size, size, 3) uint8 of a (3, R, R) location map."""
+    """Draws a location map (3, R, R) as (size, size, 3) uint8."""
     return _enlarged((location_map.cpu().numpy().transpose(1, 2, 0) / SPAN_M + 0.5) * 255, size)
 
 
@@ -70,7 +70,7 @@ def _enlarged(colors: np.ndarray, size: int) -> np.ndarray:
 
 
 def _overlays(images: Tensor, vertices: Tensor, camera: Tensor, faces: Tensor) -> np.ndarray:
-    """(B, S, S, 3) uint8: shaded meshes over the crops."""
+    """Draws shaded meshes over the crops: (B, S, S, 3) uint8."""
     projected = project_weak_perspective(vertices, camera)
     points = torch.cat([projected, vertices[..., 2:]], dim=-1)
     face_index = rasterize(points, faces.to(points.device), images.shape[1],

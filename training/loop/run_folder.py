@@ -1,15 +1,18 @@
-"""The folder of a training run: config, checkpoint, log, curves and pictures."""
+"""The folder of a training run: config, checkpoint, log and TensorBoard files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from decomr_core.base.files import replacing
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ['RunFolder', 'without_folders']
 
@@ -19,29 +22,29 @@ CURVES = 'tensorboard'
 
 
 class RunFolder:
-    """Where a run writes; nothing half-written ever takes the place of something whole.
+    """Reads and writes the files of a run; a file is replaced only when its successor is complete.
 
     Args:
-        path: the folder; made if it is missing.
-        is_writing: False for the processes that leave writing to another.
-        has_tensorboard: whether curves and pictures are written for TensorBoard.
+        path: the folder; created if it is missing.
+        is_writing: False for processes that do not write.
+        has_tensorboard: whether to write curves and pictures for TensorBoard.
     """
 
     def __init__(self, path: Path, is_writing: bool = True, has_tensorboard: bool = False) -> None:
         self.path, self.is_writing = path, is_writing
         self.has_tensorboard = has_tensorboard
-        self._curves = None
+        self._curves: SummaryWriter | None = None
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether a run was saved here."""
+        """Whether the folder has a checkpoint."""
         return (self.path / CHECKPOINT).is_file()
 
     def open(self, config: dict[str, Any]) -> None:
-        """Makes the folder and writes the resolved config, as a file that `--config` takes.
+        """Creates the folder and writes the resolved config as a file for `--config`.
 
         Args:
-            config: with the groups of the command line on top.
+            config: configs by their groups on the command line.
         """
         if not self.is_writing:
             return
@@ -58,11 +61,11 @@ class RunFolder:
 
     @property
     def log_path(self) -> Path:
-        """The log: a JSON object per line."""
+        """The log file: one JSON object per line."""
         return self.path / LOG
 
     def log(self, step: int, seconds: float, entry: dict[str, Any]) -> None:
-        """Appends a line to the log, and its numbers to the curves."""
+        """Appends a line to the log, and adds its numbers to the TensorBoard curves."""
         with self.log_path.open('a', encoding='utf-8') as handle:
             row = {'step': step, 'seconds': round(seconds, 1), **entry}
             handle.write(json.dumps(row) + '\n')
@@ -71,16 +74,17 @@ class RunFolder:
                 self._curves.add_scalar(name, value, step)
 
     def log_picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Adds an (H, W, 3) uint8 RGB picture to TensorBoard, where that is written."""
+        """Adds a picture (H, W, 3) uint8 RGB to TensorBoard, if enabled."""
         if self._curves is not None:
             self._curves.add_image(name, picture, step, dataformats='HWC')
             self._curves.flush()
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replaces the checkpoint in one step.
+        """Replaces the checkpoint atomically.
 
         Raises:
-            RuntimeError: it could not be written (a full disk); the previous one is still there.
+            RuntimeError: the checkpoint could not be written (full disk); the previous one is
+                kept.
         """
         target = self.path / CHECKPOINT
         try:
@@ -88,15 +92,16 @@ class RunFolder:
             with replacing(target) as part:
                 torch.save(state, part)
         except (OSError, RuntimeError) as error:
-            kept = 'the previous one is still there' if target.is_file() else 'there is none yet'
-            raise RuntimeError(f'could not write {target}: {error}; {kept}; make room and go on '
-                               'with --resume') from error
+            kept = ('the previous checkpoint is kept' if target.is_file()
+                    else 'there is no checkpoint yet')
+            raise RuntimeError(f'cannot write {target}: {error}; {kept}; free disk space and '
+                               'continue with --resume') from error
 
     def load_checkpoint(self, device: torch.device) -> dict[str, Any]:
-        """The state of the last checkpoint.
+        """Reads the last checkpoint.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: there is no checkpoint.
             ValueError: the file is damaged.
         """
         path = self.path / CHECKPOINT
@@ -105,24 +110,24 @@ class RunFolder:
         try:
             return torch.load(path, map_location=device, weights_only=True)
         except Exception as error:
-            # Damaged files raise almost anything; all of it means the same to the user.
+            # A damaged file can raise almost any error; to the user they all mean the same.
             raise ValueError(f'{path} is damaged ({type(error).__name__}); start again without '
                              '--resume in another folder') from error
 
     def close(self) -> None:
-        """Ends the curves."""
+        """Closes the TensorBoard files."""
         if self._curves is not None:
             self._curves.close()
 
 
 def without_folders(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as weights carry it: of each file its name, not where it lay."""
+    """A config as it is stored with weights: paths are reduced to file names."""
     return {key: without_folders(value) if isinstance(value, dict)
             else Path(value).name if isinstance(value, str) else value
             for key, value in config.items()}
 
 
-def _summary_writer(folder: Path) -> Any:
+def _summary_writer(folder: Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -132,7 +137,7 @@ def _summary_writer(folder: Path) -> Any:
 
 
 def _flat(entry: dict[str, Any], prefix: str = '') -> list[tuple[str, float]]:
-    """The numbers of nested dicts, by their path."""
+    """The numbers in nested dicts, with slash-separated keys."""
     found: list[tuple[str, float]] = []
     for name, value in entry.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a training run is made of; the YAML files in `config/` have the same tree."""
+"""Configuration of a training run; the YAML files in `config/` have the same tree."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from training.synthetic.people import SyntheticConfig
 __all__ = ['INIT_PARTS', 'PACE', 'DatasetConfig', 'LossWeights', 'OptimizerConfig', 'StageConfig',
            'TrainConfig']
 
-# What a run can take from the weights it starts from, and how those tensors' names begin.
+# Parts of the initial weights that a run can load, and the prefix of their tensors' names.
 INIT_PARTS = {'all': '', 'cnet': 'cnet.', 'encoder': 'cnet.encoder.'}
-# Fields that set the pace of a run and not its result; a resumed run may change them.
+# Fields that affect the pace of a run but not its result; a resumed run may change them.
 PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images',
         'tensorboard')
 TRUST = ('by_error', 'fully', 'never')
-
-
-# Of a pretrained encoder: the stem, and four stages that begin with a step to half the size.
+# Stages of a pretrained encoder: the stem, and four stages that each halve the resolution.
 ENCODER_STAGES = 5
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factor of each loss; the defaults are the paper's where it names one (section 4.1).
+    """Factor of each loss; the defaults are the paper's if it gives one (section 4.1).
 
     Attributes:
         mask: foreground cross entropy.
@@ -35,10 +33,11 @@ class LossWeights:
         joints_2d: squared distance of the projected joints.
         consistency: agreement of location map, camera and true IUV.
         total_variation: smoothness of the location map; the paper's variant uses 1e-4.
-        edges: l1 of the lengths of the mesh's edges; not in the paper, off by default.
-        normals: how far edges leave the true faces' planes; not in the paper, off by default.
-        posed: of location map, joints and projected joints once more, for the map that the
-            global feature poses by itself, in both stages; nothing without pose components.
+        edges: l1 of the edge lengths of the mesh; not in the paper, off by default.
+        normals: deviation of edges from the planes of the true faces; not in the paper, off by
+            default.
+        posed: losses of location map, joints and projected joints for the reference map as posed
+            by the global feature, in both stages; ignored without pose components.
     """
 
     mask: float = 0.2
@@ -61,20 +60,21 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam and the way its rate goes.
+    """AdamW and its learning rate schedule.
 
     Attributes:
-        learning_rate: the highest rate; 2.5e-4 in the paper.
+        learning_rate: peak rate; 2.5e-4 in the paper.
         warmup_steps: steps of each stage over which the rate rises from zero.
-        final_share: share of the highest rate that is left at the end of a stage's cosine; 1
-            keeps the rate constant, as the paper does.
+        final_share: final rate of a stage's cosine as a share of the peak; 1 keeps the rate
+            constant, as in the paper.
         weight_decay: decoupled weight decay (AdamW).
-        clip_norm: gradients are scaled down to this norm; 0 leaves them.
-        ema_decay: decay of the averaged weights that are evaluated and shipped; 0 for none.
-        encoder_share: share of the rate that a pretrained encoder learns with; 0 keeps it as it
-            is, which saves its backward pass.
-        encoder_stages: so many of its last stages learn with it, of `ENCODER_STAGES`, with all
-            that is behind them; the early ones, on fine grids, take most of the backward pass.
+        clip_norm: maximum norm of the gradients; 0 turns clipping off.
+        ema_decay: decay of the moving average of the weights, which is evaluated and written; 0
+            turns it off.
+        encoder_share: factor of the rate for a pretrained encoder; 0 freezes it and saves its
+            backward pass.
+        encoder_stages: number of last stages of the pretrained encoder that are trained, of
+            `ENCODER_STAGES`; the early stages, at high resolution, take most of the backward pass.
     """
 
     learning_rate: float = 2.5e-4
@@ -102,14 +102,14 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """How long each of the two stages lasts, in optimiser steps or in epochs.
+    """Length of the two stages, in optimiser steps or in epochs.
 
     Attributes:
-        cnet_steps: stage 1, CNet alone on the IUV losses.
-        end_to_end_steps: stage 2, everything on all losses.
-        cnet_epochs: stage 1 in epochs, in place of its steps; 5 in the paper. An epoch shows as
-            many photographs as all the data sets have people.
-        end_to_end_epochs: stage 2 in epochs, in place of its steps; 30 in the paper.
+        cnet_steps: length of stage 1, which trains CNet alone on the IUV losses.
+        end_to_end_steps: length of stage 2, which trains everything on all losses.
+        cnet_epochs: length of stage 1 in epochs, replaces its steps; 5 in the paper. An epoch has
+            as many photographs as the data sets have people in total.
+        end_to_end_epochs: length of stage 2 in epochs, replaces its steps; 30 in the paper.
     """
 
     cnet_steps: int = 1000
@@ -123,46 +123,45 @@ class StageConfig:
                 raise ValueError(f'stages.{name} is {value}; take 0 or more')
 
     def in_steps(self, steps_per_epoch: float) -> StageConfig:
-        """The same stages, in steps alone.
+        """Converts epochs to steps.
 
         Args:
-            steps_per_epoch: 0 where there are no epochs.
+            steps_per_epoch: 0 without photographs, which leaves epochs undefined.
 
         Raises:
-            ValueError: they are in epochs, and there are none.
+            ValueError: the stages are in epochs, and epochs are undefined.
         """
         if not (self.cnet_epochs or self.end_to_end_epochs):
             return self
         if not steps_per_epoch:
             raise ValueError('stages are in epochs, but rendered people have none; give '
                              'cnet_steps and end_to_end_steps, or datasets')
-        steps = [round(epochs * steps_per_epoch) if epochs else steps
-                 for epochs, steps in ((self.cnet_epochs, self.cnet_steps),
-                                       (self.end_to_end_epochs, self.end_to_end_steps))]
-        return StageConfig(*steps)
+        cnet, end_to_end = (round(epochs * steps_per_epoch) if epochs else steps
+                            for epochs, steps in ((self.cnet_epochs, self.cnet_steps),
+                                                  (self.end_to_end_epochs, self.end_to_end_steps)))
+        return StageConfig(cnet, end_to_end)
 
     @property
     def total_steps(self) -> int:
-        """Steps of both stages."""
+        """Number of steps of both stages."""
         return self.cnet_steps + self.end_to_end_steps
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """One data set of photographs; `docs/training.md` says what each expects.
+    """One data set of photographs; `docs/training.md` describes the files that each needs.
 
     Attributes:
-        root: its folder, where the paths of its images start.
-        annotations: npz in the exchange format, or from `training.preprocess`; empty reads the
-            data set's own files.
-        dataset: which it is, a name of `training.datasets.registry`; empty takes the name it has
-            in the mixture.
-        split: part of it, where its own files are read; empty for the usual one.
-        ratio: its share of the photographs; only the proportion counts.
-        fits: SPIN's fits for the people of `annotations`.
-        trust: how far fitted bodies are believed: `by_error` (the supplementary's Ours-B),
-            `fully`, or `never`, which leaves 2D keypoints alone (Ours-A).
-        use_openpose: whether joints that OpenPose found stand in where none are annotated.
+        root: its folder; image paths are relative to it.
+        annotations: npz in the exchange format or from `training.preprocess`; empty reads the
+            data set's original files.
+        dataset: its name in `training.datasets.registry`; empty for the key of this entry.
+        split: the part of the original files to read; empty for the usual one.
+        ratio: weight in the mixture of photographs, relative to the other data sets.
+        fits: npz of SPIN's fits for the people of `annotations`.
+        trust: use of fitted bodies: `by_error` weights them by their error (Ours-B in the
+            supplementary), `fully` uses all, `never` uses 2D keypoints only (Ours-A).
+        use_openpose: whether to use joints detected by OpenPose if none are annotated.
     """
 
     root: str
@@ -185,38 +184,38 @@ class TrainConfig:
 
     Attributes:
         preset: the network's preset, one of `decomr_core.base.config.PRESETS`.
-        lnet_input: what LNet sees of the image, one of `decomr_core.base.config.LNET_INPUTS`.
-        body: the body: the built-in one by name, or an npz from `decomr body import`. Poses and
-            shapes of public data sets are SMPL's and need SMPL.
-        male_body, female_body: npz of the bodies of those genders; empty takes `body`.
-        uv_map: the UV map: a shipped one by name, or its npz.
-        init: weights to start from: a shipped network by name or a weights file of the same
-            preset, body and UV map; empty starts from random ones.
-        init_part: what is taken from `init`: `all`, `cnet` alone, or CNet's `encoder` alone; a
-            part may come from another preset, and the encoder from another body or UV map. A
-            .pth file of torchvision's ResNet-50 is an encoder of the preset `paper`.
-        batch_size: images in an optimiser step; 128 in the paper.
-        seed: of the weights and of the data.
-        accumulate: parts that each batch is computed in, one after the other, so that a large
-            batch fits a small GPU; batch normalisation sees the parts.
+        lnet_input: image input of LNet, one of `decomr_core.base.config.LNET_INPUTS`.
+        body: the built-in body by name, or an npz from `decomr body import`. Public data sets
+            have poses and shapes of SMPL and need SMPL.
+        male_body, female_body: npz of the bodies of these genders; empty uses `body`.
+        uv_map: a shipped UV map by name, or an npz.
+        init: initial weights: a shipped network by name, or a weights file of the same preset,
+            body and UV map; empty for random weights.
+        init_part: part of `init` to load: `all`, `cnet`, or CNet's `encoder`. A part may come
+            from another preset, and the encoder from another body or UV map. A .pth file of
+            torchvision's ResNet-50 is an encoder for the preset `paper`.
+        batch_size: images per optimiser step; 128 in the paper.
+        seed: seed of the weights and of the data.
+        accumulate: number of parts of a batch, computed one after the other to fit a large batch
+            into a small GPU; batch normalisation uses the statistics of each part.
         precision: `fp32` or `bf16` (autocast of the network; losses stay in fp32).
-        compile: whether torch.compile makes the network faster; minutes at the start.
-        threads: CPU threads of each process; the image generators have processes of their own.
-        num_workers: image generator processes of each training process.
-        reuse: how many times each rendered image is given to the network.
-        pool_images: rendered images that batches are drawn from, in each process.
+        compile: whether to use torch.compile, which is faster but takes minutes at the start.
+        threads: CPU threads of each training process; image generators are separate processes.
+        num_workers: image generator processes per training process.
+        reuse: how many times each rendered image is used.
+        pool_images: size of the pool of rendered images from which each process draws batches.
         tensorboard: whether to write curves and pictures for TensorBoard.
-        validate_every: steps between validations, 0 for none.
-        validation_images: held-out images in a validation.
+        validate_every: steps between validations; 0 turns validation off.
+        validation_images: number of held-out images.
         save_every: steps between checkpoints.
         stages: length of the two stages.
-        optimizer: Adam and its rate.
+        optimizer: AdamW and its learning rate schedule.
         losses: factor of each loss.
-        data: the synthetic images.
-        datasets: photographs, by name.
+        data: the rendered people.
+        datasets: data sets of photographs, by name.
         synthetic_share: share of rendered people in each batch; the rest are photographs.
-        augmentation: of the photographs.
-        iuv_cache: folder that keeps the photographs' IUV images; empty draws them every time.
+        augmentation: augmentation of the photographs.
+        iuv_cache: folder that caches the photographs' IUV images; empty renders them every time.
     """
 
     preset: str = 'rt'
@@ -266,14 +265,15 @@ class TrainConfig:
             raise ValueError(f'batch_size is {self.batch_size}; it must be a multiple of '
                              f'accumulate, which is {self.accumulate}')
         if self.init.endswith(('.pth', '.pt')) and self.init_part != 'encoder':
-            raise ValueError(f'{self.init} is a PyTorch file, which is taken for an image '
-                             'classifier: set init_part to encoder; an official DecoMR '
-                             'checkpoint is converted first: decomr convert')
+            raise ValueError(f'{self.init} is a PyTorch file, which is read as an image '
+                             'classifier; set init_part to encoder, or convert an official '
+                             'DecoMR checkpoint first: decomr convert')
         if not 0 <= self.synthetic_share <= 1:
             raise ValueError(f'synthetic_share is {self.synthetic_share}; take 0 to 1')
         if self.synthetic_share == 1 and self.datasets:
-            raise ValueError(f'synthetic_share is 1, which leaves nothing to '
-                             f'{", ".join(self.datasets)}; lower it, to 0 for photographs alone')
+            raise ValueError(f'synthetic_share is 1, which leaves no images for '
+                             f'{", ".join(self.datasets)}; lower it (0: photographs only), or '
+                             'remove the datasets')
         if self.synthetic_share < 1 and not self.datasets:
             raise ValueError(f'synthetic_share is {self.synthetic_share}, but there are no '
-                             'datasets for the rest; name some, or set it to 1')
+                             'datasets; add some, or set synthetic_share to 1')

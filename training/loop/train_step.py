@@ -1,6 +1,8 @@
-"""One training step: batch in, losses by name out. The stages differ only in here."""
+"""The losses of one training step, by name. Only this module distinguishes the two stages."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +22,9 @@ from training.records.person_batch import PersonBatch
 __all__ = ['NonFiniteLossError', 'TrainStep']
 
 
-# Of so many faces one is looked at in a step.
+# Each step computes the edge losses on every FACE_STRIDE-th face.
 FACE_STRIDE = 4
-REMEDY = ('lower optimizer.learning_rate or set optimizer.clip_norm, then go on from the last '
+REMEDY = ('lower optimizer.learning_rate or set optimizer.clip_norm, then continue from the last '
           'checkpoint with --resume')
 
 
@@ -31,7 +33,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 class TrainStep(nn.Module):
-    """Computes the losses of a batch; holds what is constant between batches.
+    """Computes the losses of a batch.
 
     Args:
         network: the network in training.
@@ -41,18 +43,23 @@ class TrainStep(nn.Module):
         precision: `fp32` or `bf16`.
     """
 
+    texel_weights: Tensor
+    faces: Tensor
+    annotated_regressor: Tensor
+    is_annotation_known: Tensor
+
     def __init__(
         self, network: DecoMR, body: BodyModel, uv_map: UVMap, weights: LossWeights,
         precision: str,
     ) -> None:
         super().__init__()
         self.network = network
-        network.cnet.register_forward_hook(_refuse_non_finite)
+        network.cnet.register_forward_hook(_check_finite)
         self.weights = weights
         self.precision = precision
         resolution = network.config.location_map_resolution
-        # Maps that carry detail need not be read back exactly: the detail makes up for it.
-        self.true_location_map = (
+        # A network with surface detail needs no fitted map: the detail corrects the vertices.
+        self.true_location_map: Callable[[Tensor], Tensor] = (
             network.location_mapper.location_map_from_vertices if network.config.is_detailed
             else FittedLocationMap(body, uv_map, resolution))
         regressor, is_known = annotated_regressor(body)
@@ -65,13 +72,13 @@ class TrainStep(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, batch: PersonBatch, is_first_stage: bool) -> dict[str, Tensor]:
-        """Weighted losses by name.
+        """Computes the weighted losses by name.
 
-        Those of the IUV image and of the posed reference map in stage 1, all of them in stage 2
-        (section 3.4, which trains CNet alone first).
+        Stage 1 has the losses of the IUV image and of the posed reference map, stage 2 all of
+        them (section 3.4, which trains CNet alone first).
 
         Raises:
-            NonFiniteLossError: a loss is NaN or infinite; names it.
+            NonFiniteLossError: a loss is NaN or infinite.
         """
         images = normalize_images(batch.images).contiguous(memory_format=torch.channels_last)
         with self._autocast():
@@ -95,9 +102,10 @@ class TrainStep(nn.Module):
 
     def _posed_loss(self, global_features: Tensor, batch: PersonBatch,
                     true_map: Tensor) -> Tensor:
-        """Of the reference map as the global feature (B, G) poses it, before LNet corrects it."""
+        """Loss of the reference map posed by the global feature (B, G), without corrections."""
         with self._autocast():
             change, camera = self.network.lnet.pose(global_features)
+        assert change is not None  # the network is posed
         location_map = self.network.lnet.reference_location_map + change
         joints_3d, joints_2d = self._joint_losses(
             *self.network.read_surface(location_map), camera, batch)
@@ -105,10 +113,10 @@ class TrainStep(nn.Module):
             location_map, true_map, self.texel_weights, batch.mesh_weights)
 
     def _iuv_losses(self, iuv: Tensor, batch: PersonBatch) -> dict[str, Tensor]:
-        believed = batch.iuv_weights
+        sample_weights = batch.iuv_weights
         return {
-            'mask': self.weights.mask * losses.mask_loss(iuv, batch.iuv, believed),
-            'uv': self.weights.uv * losses.uv_loss(iuv, batch.iuv, believed),
+            'mask': self.weights.mask * losses.mask_loss(iuv, batch.iuv, sample_weights),
+            'uv': self.weights.uv * losses.uv_loss(iuv, batch.iuv, sample_weights),
         }
 
     def _surface_losses(self, output: NetworkOutput, batch: PersonBatch,
@@ -127,13 +135,14 @@ class TrainStep(nn.Module):
                 output.vertices, batch.vertices, batch.mesh_weights
             )
         if weights.edges or weights.normals:
-            faces = self._some_faces()
-            edges = [losses.mesh_edges(vertices, faces)
-                     for vertices in (output.vertices, batch.vertices)]
+            faces = self._sampled_faces()
+            edges, true_edges = (losses.mesh_edges(vertices, faces)
+                                 for vertices in (output.vertices, batch.vertices))
             for name, loss in (('edges', losses.edge_length_loss),
                                ('normals', losses.edge_normal_loss)):
                 if getattr(weights, name):
-                    terms[name] = getattr(weights, name) * loss(*edges, batch.mesh_weights)
+                    terms[name] = getattr(weights, name) * loss(
+                        edges, true_edges, batch.mesh_weights)
         if weights.total_variation:
             terms['total_variation'] = weights.total_variation * losses.total_variation_loss(
                 location_map
@@ -142,7 +151,7 @@ class TrainStep(nn.Module):
 
     def _joint_losses(self, vertices: Tensor, joints: Tensor, camera: Tensor,
                       batch: PersonBatch) -> tuple[Tensor, Tensor]:
-        """3D and 2D: SMPL's joints where there is a mesh, annotated ones where there are any."""
+        """3D and 2D joint losses: SMPL's joints of known meshes, plus annotated joints."""
         annotated = self.annotated_regressor @ vertices.float()
         confidence_3d = batch.keypoints_3d[..., 3] * self.is_annotation_known
         confidence_2d = batch.keypoints_2d[..., 2] * self.is_annotation_known
@@ -163,8 +172,8 @@ class TrainStep(nn.Module):
         return (self.weights.joints_3d * (of_mesh_3d + of_annotation_3d),
                 self.weights.joints_2d * (of_mesh_2d + of_annotation_2d))
 
-    def _some_faces(self) -> Tensor:
-        """Other faces in each step, (F / 4, 3): neighbours have much the same to say."""
+    def _sampled_faces(self) -> Tensor:
+        """Different faces in each step, (F / 4, 3); the losses of adjacent faces are similar."""
         start = int(torch.randint(FACE_STRIDE, ()))
         return self.faces[start::FACE_STRIDE]
 
@@ -173,10 +182,10 @@ class TrainStep(nn.Module):
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == 'bf16')
 
 
-def _refuse_non_finite(_: nn.Module, __: tuple, outputs: tuple[Tensor, ...]) -> None:
-    """Stops before the warp, which would take u and v that are no numbers for texels."""
+def _check_finite(_: nn.Module, __: tuple, outputs: tuple[Tensor, ...]) -> None:
+    """Raises an error before the warp converts NaN in u and v to texel indices."""
     if not torch.isfinite(outputs[0]).all():
-        raise NonFiniteLossError(f'the IUV image, before any loss, is not finite; {REMEDY}')
+        raise NonFiniteLossError(f'the predicted IUV image is not finite; {REMEDY}')
 
 
 def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A training run: network, data and optimizer, stepped to the end, resumed exactly."""
+"""A training run: network, data and optimiser, with exact resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ from training.synthetic.people import (
 
 __all__ = ['Trainer', 'make_fabric']
 
+# Steps between log entries.
 LOG_EVERY = 20
-# Files of torchvision, which hold an encoder; ours end in .safetensors.
+# Suffixes of torchvision's classifiers, which contain an encoder; ours end in .safetensors.
 CLASSIFIER_SUFFIXES = ('.pth', '.pt')
-# People in the pictures that a validation adds to TensorBoard.
+# Number of people in the pictures for TensorBoard.
 NUM_SHOWN = 8
 logger = logging.getLogger(__name__)
 
 
 def make_fabric() -> Fabric:
-    """The processes that train together: those that torchrun started, or this one alone."""
+    """Joins the processes that torchrun started, or sets up this process alone."""
     size = int(os.environ.get('WORLD_SIZE', '1'))
     local_size = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
     accelerator = 'cuda' if torch.cuda.is_available() else 'cpu'
-    # LNet has no gradients in stage 1. Running statistics stay each process's own.
+    # LNet has no gradients in stage 1. Running statistics are not synchronised.
     shared = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     fabric = Fabric(accelerator=accelerator, devices=local_size, num_nodes=size // local_size,
                     strategy=shared if size > 1 else 'auto')
@@ -58,17 +59,17 @@ def make_fabric() -> Fabric:
 
 
 class Trainer:
-    """Everything a run needs between two steps; `run` goes on until the last one.
+    """The state of a training run between two steps; `run` trains until the last step.
 
     Args:
         config: the run.
-        out: the run's folder.
-        resume: whether to continue from the folder's checkpoint.
+        out: the run folder.
+        resume: whether to continue from the checkpoint in the run folder.
 
     Raises:
-        FileNotFoundError: asked to resume where there is no checkpoint, or no weights at `init`.
+        FileNotFoundError: there is no checkpoint to resume from, or no file at `init`.
         ValueError: the checkpoint comes from another config, the weights from another preset,
-            body or UV map, or the batch cannot be shared evenly.
+            body or UV map, or the batch cannot be split evenly.
     """
 
     def __init__(self, config: TrainConfig, out: Path, resume: bool = False) -> None:
@@ -83,17 +84,18 @@ class Trainer:
         self.part_size = config.batch_size // parts
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
         if self.folder.has_checkpoint and not resume:
-            raise ValueError(f'{out} holds a run already; go on with it by --resume, or take '
+            raise ValueError(f'{out} already contains a run; continue it with --resume, or use '
                              'another --out')
         torch.manual_seed(config.seed)
         bodies = load_bodies(config)
         self.body = bodies['neutral']
         self.uv_map = load_uv_map(config.uv_map, self.body)
-        self.network = self._first_network(resume).to(memory_format=torch.channels_last)
+        self.network = self._first_network(resume)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
         self.data = TrainingData(
             config, bodies, self.uv_map, self.network.config.crop_size, self.part_size,
             self.fabric.global_rank, self.fabric.world_size)
-        # Epochs become steps here: nothing behind it knows of them.
+        # From here on the stages are in steps only.
         self.config = config = replace(
             config, stages=config.stages.in_steps(self.data.steps_per_epoch))
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
@@ -102,7 +104,7 @@ class Trainer:
             lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay, fused=True,
         )
-        # Wrapped for all stages at once: gradients are averaged over the processes.
+        # One wrapper for both stages; it averages gradients over the processes.
         self.train_step, self.optimizer = self.fabric.setup(step, self.optimizer)
         self.averaged = (copy.deepcopy(self.network).eval() if config.optimizer.ema_decay
                          else None)
@@ -114,7 +116,7 @@ class Trainer:
             self._load()
 
     def run(self) -> Path:
-        """Trains to the last step and writes `network.safetensors`; returns its path."""
+        """Trains until the last step and writes `network.safetensors`; returns its path."""
         config = self.config
         held_out = None
         self.folder.open({'train': asdict(config)})
@@ -127,8 +129,8 @@ class Trainer:
             )
         total = config.stages.total_steps
         if self.step == total:
-            logger.info('all %d steps were done before; a longer run begins with --train.init %s',
-                        total, self.folder.network_path)
+            logger.info('all %d steps are already finished; to train further, start a new run '
+                        'with --train.init %s', total, self.folder.network_path)
         progress = TrainProgress(total, self.step, self.fabric.is_global_zero)
         progress.start(self.folder.log_path, LOG_EVERY)
         parts = self.data.batches(self.fabric.device, self.step * config.accumulate)
@@ -142,36 +144,36 @@ class Trainer:
         if self.fabric.is_global_zero:
             self._save()
             if self.data.num_unreadable:
-                logger.warning('%d times an image could not be read and another took its place',
+                logger.warning('%d times an image could not be read and was replaced by another',
                                self.data.num_unreadable)
             if self.step < total:
                 logger.warning('stopped at step %d; continue with --resume', self.step)
             self._write_network()
             self.folder.close()
-        self.fabric.barrier()  # the others may read what this one has written
+        self.fabric.barrier()  # other processes may read the files afterwards
         return self.folder.network_path
 
     def ask_to_stop(self, *_: object) -> None:
-        """Lets the current step end everywhere, saves and leaves; handles SIGTERM and SIGINT."""
+        """Stops all processes after the current step and saves; handles SIGTERM and SIGINT."""
         self.stop_asked = True
 
     @property
     def best_network(self) -> DecoMR:
-        """The averaged network where there is one, else the trained one."""
+        """The averaged network if there is one, otherwise the trained one."""
         return self.averaged if self.averaged is not None else self.network
 
     def _first_network(self, is_overwritten: bool) -> DecoMR:
-        """What the run begins with; a checkpoint overwrites it where the run is resumed."""
+        """The initial network; on a resume the checkpoint overwrites its weights."""
         wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(wanted, self.body, self.uv_map)
             if wanted.encoder == 'blazepose':
                 checkpoint.load_blazepose(network)
             if wanted.is_posed and not is_overwritten:
-                # Only bodies are taken of them: what they wear and where they are is not read.
-                naked = replace(self.config.data, wardrobe='', panoramas='')
+                # Only the bodies are used; clothes and backgrounds need not be loaded.
+                bodies_only = replace(self.config.data, wardrobe='', panoramas='')
                 init_pose_components(network, SyntheticPeople(
-                    naked, self.body, self.uv_map, self.config.seed))
+                    bodies_only, self.body, self.uv_map, self.config.seed))
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
                 checkpoint.load_classifier(network, self.config.init)
             elif self.config.init:
@@ -181,15 +183,15 @@ class Trainer:
         network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
         if network.config != wanted:
             raise ValueError(
-                f'{self.config.init} holds a {network.config.preset!r} network with lnet_input '
-                f'{network.config.lnet_input!r}, the run is to train {wanted.preset!r} with '
-                f'{wanted.lnet_input!r}; set preset and lnet_input to those, or init to other '
-                'weights'
+                f'{self.config.init} contains a {network.config.preset!r} network with lnet_input '
+                f'{network.config.lnet_input!r}, but the config has preset {wanted.preset!r} and '
+                f'lnet_input {wanted.lnet_input!r}; change preset and lnet_input to those of the '
+                'file, or init to other weights'
             )
         return network.train()
 
     def _optimize(self, parts: list[PersonBatch]) -> dict[str, float]:
-        """One step on the parts of a batch; the mean of their losses by name."""
+        """Takes one optimiser step on the parts of a batch; returns their mean losses by name."""
         config = self.config
         self.network.train()
         is_first_stage = self.step < config.stages.cnet_steps
@@ -213,17 +215,20 @@ class Trainer:
         return means
 
     def _is_stopped(self) -> bool:
-        """Whether any process was asked to stop: all leave after the same step."""
+        """Whether any process was asked to stop; all processes then stop after the same step."""
         if self.fabric.world_size == 1:
             return self.stop_asked
         flag = torch.tensor(float(self.stop_asked), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(flag, reduce_op='sum') > 0)
+        total = self.fabric.all_reduce(flag, reduce_op='sum')
+        assert isinstance(total, torch.Tensor)  # as flag; the stub allows nested types
+        return bool(total > 0)
 
     @torch.no_grad()
     def _average(self) -> None:
+        """Updates the moving average of the weights."""
         if self.averaged is None or not self.fabric.is_global_zero:
             return
-        # Early on the average follows closely, or it would remember the random start.
+        # A lower decay at the start lets the average forget the random initial weights.
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
         kept, trained = self.averaged.state_dict(), self.network.state_dict()
         moving = [name for name, value in kept.items() if value.is_floating_point()]
@@ -235,14 +240,14 @@ class Trainer:
 
     def _report(self, terms: dict[str, float], progress: TrainProgress,
                 held_out: SyntheticBatch | None) -> None:
-        """Logs, validates and saves where it is time to."""
+        """Logs, validates and saves if the step is due for it."""
         config = self.config
         if self.step % LOG_EVERY == 0:
             rate = self.step * config.batch_size / max(self.trained_s, 1e-9)
             progress.entry(sum(terms.values()), rate)
             self.folder.log(self.step, self.trained_s,
                             {'losses': terms, 'images_per_s': round(rate, 1)})
-        if config.validate_every and self.step % config.validate_every == 0:
+        if held_out is not None and self.step % config.validate_every == 0:
             self._validate(held_out)
             self._write_network()
         if self.step % config.save_every == 0:
@@ -276,16 +281,16 @@ class Trainer:
                        for config in (state['config'], asdict(self.config)))
         differing = [name for name in now if before.get(name) != now[name]]
         if differing == ['optimizer']:
-            logger.warning('the run goes on with another optimizer config than before')
+            logger.warning('the run continues with a different optimizer config')
         elif forbidden := [name for name in differing if name != 'optimizer']:
             raise ValueError(
-                f'{self.out} was made with another {", ".join(forbidden)} than the config says '
-                f'now; go on with --config {self.out / "config.json"}, or begin a run in another '
-                'folder, from these weights if you like (init)'
+                f'the run in {self.out} has a different {", ".join(forbidden)} than the config; '
+                f'continue with --config {self.out / "config.json"}, or start a run in another '
+                'folder (init can load these weights)'
             )
         if state['processes'] != self.fabric.world_size:
-            logger.warning('the run was made by %d processes and goes on with %d: its images '
-                           'will be other ones', state['processes'], self.fabric.world_size)
+            logger.warning('the run was started with %d processes and continues with %d: it '
+                           'will see other images', state['processes'], self.fabric.world_size)
         self.network.load_state_dict(state['network'])
         if self.averaged is not None:
             self.averaged.load_state_dict(state['averaged'] or state['network'])
@@ -309,13 +314,13 @@ class Trainer:
 
 
 def _what_is_trained(config: dict) -> dict:
-    """The config without what only sets the pace, which a resumed run may change."""
-    whole = _with_defaults(config, asdict(TrainConfig()))
-    return {name: value for name, value in whole.items() if name not in PACE}
+    """The config without the fields that affect only the pace of a run."""
+    complete = _with_defaults(config, asdict(TrainConfig()))
+    return {name: value for name, value in complete.items() if name not in PACE}
 
 
 def _with_defaults(config: dict, defaults: dict) -> dict:
-    """A config as it was written, with the fields that were added since, at every level."""
+    """A stored config, with the defaults of fields that it does not have yet, at every level."""
     return defaults | {
         name: _with_defaults(value, defaults[name]) if isinstance(value, dict)
         and isinstance(defaults.get(name), dict) else value for name, value in config.items()}

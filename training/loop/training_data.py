@@ -28,26 +28,26 @@ SEED_STEP = 1_000_003
 
 
 def load_bodies(config: TrainConfig) -> dict[str, BodyModel]:
-    """The bodies of a run by gender; `neutral` is the one that the network is for."""
+    """Loads the bodies of a run by gender; the network predicts the `neutral` one."""
     paths = {'neutral': config.body, 'male': config.male_body, 'female': config.female_body}
     return {gender: load_body(path) for gender, path in paths.items() if path}
 
 
 class TrainingData:
-    """What one process of a team learns from, in an order that follows from config and seed.
+    """The training data of one process, in an order determined by config and seed.
 
     Args:
         config: the run.
-        bodies: as `load_bodies` gives them.
-        uv_map: the chart of the neutral one.
+        bodies: bodies from `load_bodies`.
+        uv_map: the UV map of the neutral body.
         crop_size: S, side of the network's input, px.
-        part_size: people in each batch that this process computes at a time.
-        rank: number of this process in the team that trains.
-        num_ranks: size of the team.
+        part_size: number of people in each batch of this process.
+        rank: rank of this process.
+        num_ranks: number of training processes.
 
     Raises:
-        FileNotFoundError: a file of a data set is missing; says what is expected.
-        ValueError: a file holds something else, or the run asks for what its body cannot give.
+        FileNotFoundError: a file of a data set is missing.
+        ValueError: a file has unexpected content, or the body does not fit the data sets.
     """
 
     def __init__(self, config: TrainConfig, bodies: Mapping[str, BodyModel], uv_map: UVMap,
@@ -57,20 +57,21 @@ class TrainingData:
         self.num_synthetic = round(part_size * config.synthetic_share)
         self.num_photographs = part_size - self.num_synthetic
         if 0 < config.synthetic_share < 1 and not (self.num_synthetic and self.num_photographs):
-            raise ValueError(f'synthetic_share is {config.synthetic_share}, which is nobody or '
-                             f'everybody of {part_size} people; take a share nearer to 1/2, a '
-                             'larger batch_size, or a smaller accumulate')
+            raise ValueError(f'synthetic_share is {config.synthetic_share}, which rounds to all '
+                             f'or none of {part_size} people; use a share nearer to 1/2, a '
+                             'larger batch_size or a smaller accumulate')
         if self.num_synthetic and config.data.size != crop_size:
-            raise ValueError(f'data.size is {config.data.size} px, but crops of the '
-                             f'{config.preset!r} network have {crop_size}; set data.size to that')
+            raise ValueError(f'data.size is {config.data.size} px, but the {config.preset!r} '
+                             f'network takes crops of {crop_size} px; set data.size to '
+                             f'{crop_size}')
         self.people = self._mixture() if self.num_photographs else None
-        # Bodies of its own, which go to the GPU; those of the loaders' processes stay here.
+        # A copy of the bodies, which moves to the GPU; the loader processes use the originals.
         self.maker = (PersonBatchMaker(copy.deepcopy(self.bodies), uv_map, crop_size)
                       if self.num_photographs else None)
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches that show as many photographs as there are people; 0 without photographs."""
+        """Number of batches per epoch of the photographs; 0 without photographs."""
         if self.people is None:
             return 0.0
         share = self.num_photographs / (self.num_photographs + self.num_synthetic)
@@ -78,20 +79,20 @@ class TrainingData:
 
     @property
     def num_unreadable(self) -> int:
-        """How often an image could not be read so far, and another took its place."""
+        """Number of unreadable images so far, each replaced by another."""
         sources = self.people.sources if self.people is not None else ()
         return sum(source.num_unreadable for source in sources)
 
     def batches(self, device: torch.device, first: int = 0) -> Iterator[PersonBatch]:
-        """Batches of `part_size` people on a device, without end.
+        """Yields batches of `part_size` people without end.
 
         Args:
-            device: where they are wanted.
-            first: number of the first one, to go on where a run stopped.
+            device: device of the batches.
+            first: number of the first batch, to continue a run.
         """
         streams = []
-        if self.num_photographs:
-            streams.append(self._photographs(device, first))
+        if self.people is not None and self.maker is not None:
+            streams.append(self._photographs(self.people, self.maker, device, first))
         if self.num_synthetic:
             streams.append(self._rendered(device, first))
         for parts in zip(*streams, strict=False):
@@ -106,12 +107,13 @@ class TrainingData:
         for batch in loader:
             yield batch.as_person_batch().to(device)
 
-    def _photographs(self, device: torch.device, first: int) -> Iterator[PersonBatch]:
+    def _photographs(self, people: MixedPeople, maker: PersonBatchMaker, device: torch.device,
+                     first: int) -> Iterator[PersonBatch]:
         size = self.num_photographs
-        loader = mixed_loader(self.people, size, num_workers=self.config.num_workers,
+        loader = mixed_loader(people, size, num_workers=self.config.num_workers,
                               first=first * size * self.num_ranks, rank=self.rank,
                               num_ranks=self.num_ranks, pin_memory=device.type == 'cuda')
-        maker = self.maker.to(device)
+        maker = maker.to(device)
         for samples in loader:
             yield maker({name: values.to(device, non_blocking=True)
                          for name, values in samples.items()})
@@ -130,11 +132,11 @@ class TrainingData:
         return MixedPeople(sources, ratios, config.seed)
 
     def _records(self, name: str, dataset: DatasetConfig) -> PersonRecords:
-        """The people of a data set, with fits as far as they are trusted."""
+        """The people of a data set, with their fits according to `trust`."""
         if (dataset.dataset or name) not in PUBLIC_DATASETS:
             raise ValueError(f'datasets.{name}.dataset is {dataset.dataset or name!r}; it must be '
-                             f'one of {", ".join(PUBLIC_DATASETS)}, or any of them for an npz of '
-                             'your own as annotations')
+                             f'one of {", ".join(PUBLIC_DATASETS)} (any of them if annotations is '
+                             'your own npz)')
         records = load_people(
             dataset.dataset or name, dataset.root, dataset.annotations or None,
             split=dataset.split, fits=dataset.fits or None, use_openpose=dataset.use_openpose)
@@ -142,9 +144,9 @@ class TrainingData:
             records = records.without_fits()
         if records.has_pose.any() and self.config.body == BUILTIN:
             raise ValueError(
-                f'{name} has poses and shapes of SMPL, which mean nothing to the built-in body; '
-                'give SMPL (decomr body import FILE) as body, with its uv_map, or learn from '
-                '2D keypoints alone: trust: never, where the poses are fits')
+                f'{name} has poses and shapes of SMPL, which do not fit the built-in body; set '
+                'body and uv_map to those of SMPL (decomr body import FILE), or, if the poses '
+                'are fits, set trust: never to train on 2D keypoints only')
         is_rated = dataset.trust == 'by_error' and (records.has_pose & records.is_fit).any()
         if is_rated and records.fit_errors is None and records.keypoints_2d is not None:
             body = self.bodies['neutral']

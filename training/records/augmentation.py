@@ -1,12 +1,12 @@
-"""Random scale, rotation, mirroring and colour of a photograph, and of all that is known about it.
+"""Random scale, rotation, mirroring and colour of a photograph and its annotations.
 
-The picture is cut by the same function as on the robot (`decomr_core.geometry.crop`). Labels
-follow it: 2D keypoints into the crop frame, 3D keypoints and the body's root about the camera
-axis, and in a mirrored picture left becomes right. The amounts are those of the paper's
-implementation, which has them from SPIN (Kolotouros et al., ICCV 2019): the side of the square
-times a normal number of deviation 0.25 about 1, cut off at 0.75 and 1.25; in two of five pictures
-a rotation of deviation 30 degrees, cut off at 60; mirrored with probability 1/2; each colour
-channel times 0.6 to 1.4.
+The crop is taken by the same function as at run time (`decomr_core.geometry.crop`). The
+annotations are transformed with it: 2D keypoints to the crop frame, 3D keypoints and the body's
+root about the camera axis, and left and right are swapped in mirrored images. The default ranges
+are those of the paper's implementation, which follows SPIN (Kolotouros et al., ICCV 2019): the
+side of the square is multiplied by a normal variable with mean 1 and deviation 0.25, clamped to
+0.75 to 1.25; with probability 2/5 the image is rotated, with a deviation of 30 degrees, clamped
+to 60; with probability 1/2 it is mirrored; each colour channel is multiplied by 0.6 to 1.4.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ __all__ = ['Augmentation', 'AugmentationConfig', 'Augmented', 'apply_augmentatio
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How far the crops of one picture differ.
+    """Ranges of the augmentation.
 
     Attributes:
-        scale: deviation of the factor on the square's side from 1, and its largest difference.
-        rotation_deg: deviation of the rotation, degrees; twice that is the largest.
-        rotation_share: share of the pictures that are turned.
-        flip_share: share of the pictures that are mirrored.
+        scale: standard deviation of the factor on the square's side, and its largest difference
+            from 1.
+        rotation_deg: standard deviation of the rotation, degrees; the largest is twice that.
+        rotation_share: share of rotated images.
+        flip_share: share of mirrored images.
         noise: largest difference from 1 of the factor on each colour channel.
     """
 
@@ -63,19 +64,19 @@ class AugmentationConfig:
 
     @classmethod
     def off(cls) -> AugmentationConfig:
-        """The crop as the robot would cut it: for evaluation."""
+        """No augmentation, for evaluation: the crop that the estimator would take."""
         return cls(scale=0, rotation_deg=0, rotation_share=0, flip_share=0, noise=0)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for one picture; by default nothing changes.
+    """The augmentation of one image; by default the identity.
 
     Attributes:
         scale: factor on the side of the square.
-        rotation: of the picture about the square's centre, from x towards y, radians.
-        is_flipped: whether the turned picture is mirrored left to right.
-        channel_factors: on red, green and blue.
+        rotation: rotation of the image about the square's centre, from x towards y, radians.
+        is_flipped: whether the rotated image is mirrored left to right.
+        channel_factors: factors on red, green and blue.
     """
 
     scale: float = 1.0
@@ -86,16 +87,16 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Augmented:
-    """One person after augmentation; None is what was not known.
+    """One person after augmentation; unknown annotations are None.
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
         keypoints_2d: (24, 3) float32, annotated joints: x, y, crop frame; confidence.
         keypoints_3d: (24, 4) float32, annotated joints: metres, any origin; confidence.
         pose: (24, 3) float32 axis-angle, radians.
-        shape: (10,) float32 shape components, which no augmentation changes.
+        shape: (10,) float32 shape components, unchanged.
         crop_from_image: (2, 3) float64 affine: image px, 1 -> crop frame.
-        augmentation: what was drawn.
+        augmentation: the augmentation that was applied.
     """
 
     image: np.ndarray
@@ -111,24 +112,24 @@ def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np
             keypoints_3d: np.ndarray | None, pose: np.ndarray | None, shape: np.ndarray | None,
             rng: np.random.Generator, config: AugmentationConfig, size: int, *,
             root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
-    """Cuts one person out of a picture at random; the same `rng` gives the same.
+    """Takes a randomly augmented crop of one person, reproducible by `rng`.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        center: (2,) of the square around the person, image px.
-        side: of that square, image px.
+        center: (2,) centre of the square around the person, image px.
+        side: side of that square, image px.
         keypoints_2d: (24, 3) annotated joints: x, y, image px; confidence; None if unknown.
         keypoints_3d: (24, 4) annotated joints: x, y, z, metres, axes as in the root frame, any
             origin; confidence; None if unknown.
         pose: (24, 3) axis-angle, radians, body frame; None if unknown.
         shape: (10,) shape components; None if unknown.
-        rng: the source of chance.
-        config: how much to vary.
+        rng: source of the random numbers.
+        config: ranges of the augmentation.
         size: S, side of the crop, px.
-        root_from_body: as `augment_pose` takes it.
+        root_from_body: see `augment_pose`.
 
     Raises:
-        ValueError: an array has another shape, or the square is none.
+        ValueError: an array has a wrong shape, or the square is not finite or empty.
     """
     return apply_augmentation(sample_augmentation(rng, config), size, image, center, side,
                               keypoints_2d, keypoints_3d, pose, shape,
@@ -136,13 +137,15 @@ def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np
 
 
 def sample_augmentation(rng: np.random.Generator, config: AugmentationConfig) -> Augmentation:
-    """Draws what to do with one picture; every call takes the same numbers from `rng`."""
-    is_flipped, is_turned = rng.random(2) < (config.flip_share, config.rotation_share)
+    """Samples the augmentation of one image.
+
+    Every call draws the same amount of random numbers from `rng`, whatever the config.
+    """
+    is_flipped, is_rotated = rng.random(2) < (config.flip_share, config.rotation_share)
     turn, growth = np.clip(rng.standard_normal(2), (-2, -1), (2, 1)).tolist()
-    factors = 1 + config.noise * rng.uniform(-1, 1, 3)
-    rotation = math.radians(config.rotation_deg * turn) if is_turned else 0.0
-    return Augmentation(1 + config.scale * growth, rotation, bool(is_flipped),
-                        tuple(factors.tolist()))
+    red, green, blue = (1 + config.noise * rng.uniform(-1, 1, 3)).tolist()
+    rotation = math.radians(config.rotation_deg * turn) if is_rotated else 0.0
+    return Augmentation(1 + config.scale * growth, rotation, bool(is_flipped), (red, green, blue))
 
 
 def apply_augmentation(augmentation: Augmentation, size: int, image: np.ndarray,
@@ -150,10 +153,10 @@ def apply_augmentation(augmentation: Augmentation, size: int, image: np.ndarray,
                        keypoints_3d: np.ndarray | None = None, pose: np.ndarray | None = None,
                        shape: np.ndarray | None = None, *,
                        root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
-    """Does to one person what was drawn; the arguments are those of `augment`.
+    """Applies an augmentation to one person; the other arguments are those of `augment`.
 
     Raises:
-        ValueError: an array has another shape, or the square is none.
+        ValueError: an array has a wrong shape, or the square is not finite or empty.
     """
     check_image(image)
     affine = crop_affine(center, side, augmentation)
@@ -171,18 +174,18 @@ def apply_augmentation(augmentation: Augmentation, size: int, image: np.ndarray,
 
 
 def crop_affine(center: np.ndarray, side: float, augmentation: Augmentation) -> np.ndarray:
-    """Where an augmented crop shows the points of its image.
+    """The affine map from an image to its augmented crop.
 
     Args:
-        center: (2,) of the square before augmentation, image px.
-        side: of that square, image px.
-        augmentation: what was drawn.
+        center: (2,) centre of the square before augmentation, image px.
+        side: side of that square, image px.
+        augmentation: the augmentation of the image.
 
     Returns:
         (2, 3) float64: (image x, image y, 1) in px -> crop frame.
 
     Raises:
-        ValueError: the square is none.
+        ValueError: the square is not finite or empty.
     """
     center = np.asarray(center, np.float64)
     check_shape('center', center, (2,))
@@ -197,11 +200,11 @@ def crop_affine(center: np.ndarray, side: float, augmentation: Augmentation) -> 
 
 
 def augment_keypoints_3d(keypoints_3d: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """Annotated joints turned and mirrored with the picture.
+    """Rotates and mirrors annotated joints with the image.
 
     Args:
         keypoints_3d: (24, 4) x, y, z, metres, axes as in the root frame, any origin; confidence.
-        augmentation: what was drawn for the image.
+        augmentation: the augmentation of the image.
 
     Returns:
         (24, 4) float32; zeros where the confidence is 0.
@@ -216,13 +219,13 @@ def augment_keypoints_3d(keypoints_3d: np.ndarray, augmentation: Augmentation) -
 
 def augment_pose(pose: np.ndarray, augmentation: Augmentation,
                  root_from_body: np.ndarray = ROOT_FROM_BODY) -> np.ndarray:
-    """The pose of the body that is seen in the augmented picture, up to a shift.
+    """Rotates and mirrors a pose with the image; the translation is not considered.
 
     Args:
-        pose: (24, 3) axis-angle, radians; the first one turns the whole body.
-        augmentation: what was drawn for the image.
-        root_from_body: (3, 3) diagonal rotation that the data set turns posed bodies by; the
-            identity where they have the camera's axes already, as in the files of SPIN.
+        pose: (24, 3) axis-angle, radians; the first one is the global orientation.
+        augmentation: the augmentation of the image.
+        root_from_body: (3, 3) diagonal rotation from the body frame to the root frame; the
+            identity if posed bodies have the camera's axes already, as in the files of SPIN.
 
     Returns:
         (24, 3) float32.
@@ -239,25 +242,25 @@ def augment_pose(pose: np.ndarray, augmentation: Augmentation,
 
 def _crop(image: np.ndarray, center: np.ndarray, side: float, augmentation: Augmentation,
           size: int) -> np.ndarray:
-    """The square before it is mirrored."""
+    """The scaled and rotated crop, not mirrored."""
     return crop_pixels(image, center, float(side) * augmentation.scale, size,
                        augmentation.rotation)
 
 
 def _flipped(crop: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """The square as it is, or mirrored."""
+    """The crop, mirrored if the augmentation is flipped."""
     return np.ascontiguousarray(crop[:, ::-1]) if augmentation.is_flipped else crop
 
 
 def _channel_table(factors: tuple[float, float, float]) -> np.ndarray:
-    """What becomes of each level of each channel: (256, 1, 3) uint8."""
+    """Lookup table of the colour channels: (256, 1, 3) uint8."""
     levels = np.arange(256)[:, None, None] * np.asarray(factors)
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
 def _keypoints_in_crop(keypoints_2d: np.ndarray, affine: np.ndarray,
                        augmentation: Augmentation) -> np.ndarray:
-    """Annotated joints (24, 3) of the image px, in the crop frame; confidence stays."""
+    """Transforms annotated joints (24, 3) from image px to the crop frame."""
     check_shape('keypoints_2d', keypoints_2d, (NUM_ANNOTATED, 3))
     keypoints = np.array(keypoints_2d, np.float64)
     keypoints[:, :2] = keypoints[:, :2] @ affine[:, :2].T + affine[:, 2]
@@ -267,5 +270,5 @@ def _keypoints_in_crop(keypoints_2d: np.ndarray, affine: np.ndarray,
 
 
 def _known(keypoints: np.ndarray) -> np.ndarray:
-    """Keypoints (24, K) as float32, confidence last; zeros where it is 0."""
+    """Keypoints (24, K) as float32, set to zeros where the confidence (the last column) is 0."""
     return np.where(keypoints[:, -1:] > 0, keypoints, 0).astype(np.float32)

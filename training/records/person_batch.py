@@ -1,4 +1,4 @@
-"""The batch that the trainer learns from, whatever data set its people come from."""
+"""The batch of people that training uses, independent of the data set."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ['PersonBatch']
 
 @dataclass
 class PersonBatch(TensorBatch):
-    """B cropped people with what is known about each; weights say how much to believe it.
+    """B cropped people with their annotations and the weights of these.
 
-    A weight of 0 means unknown: the numbers it belongs to are zeros then.
+    A weight of 0 means unknown; the corresponding values are zeros.
 
     Attributes:
         images: (B, S, S, 3) uint8 RGB.
@@ -23,8 +23,8 @@ class PersonBatch(TensorBatch):
         iuv_weights: (B,) float32.
         vertices: (B, V, 3) float32, root frame, m.
         joints: (B, 24, 3) float32, SMPL's joints, root frame, m.
-        mesh_weights: (B,) float32, of `vertices` and `joints`; for a fitted mesh it falls with the
-            error of the fit.
+        mesh_weights: (B,) float32, weights of `vertices` and `joints`; for fitted meshes they
+            decrease with the error of the fit.
         joints_2d: (B, 24, 3) float32, SMPL's joints: x and y, crop frame, and visibility.
         keypoints_2d: (B, 24, 3) float32, annotated joints (`ANNOTATED_JOINTS`): x and y, crop
             frame, and confidence.

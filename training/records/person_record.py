@@ -1,4 +1,4 @@
-"""One annotated person in one image, whatever data set it comes from."""
+"""One annotated person in one image, independent of the data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decomr_core.body_models.joint_sets import NUM_ANNOTATED
 __all__ = ['GENDERS', 'PersonRecord']
 
 GENDERS = ('', 'neutral', 'male', 'female')
-"""What a gender may be; '' where nobody said. Sets are stored with the index into this."""
+"""Possible genders; '' if unknown. `PersonRecords` stores indices into this tuple."""
 
 _SHAPES = {'center': (2,), 'keypoints_2d': (NUM_ANNOTATED, 3), 'keypoints_3d': (NUM_ANNOTATED, 4),
            'pose': (NUM_JOINTS, 3), 'shape': (NUM_SHAPES,)}
@@ -21,25 +21,25 @@ _SHAPES = {'center': (2,), 'keypoints_2d': (NUM_ANNOTATED, 3), 'keypoints_3d': (
 
 @dataclass(frozen=True)
 class PersonRecord:
-    """What a data set says about one person; None is what it does not say.
+    """The annotations of one person; unknown ones are None.
 
     Attributes:
         image: path of the image, relative to the data set's root, with forward slashes.
-        center: (2,) of the person's square, image px.
-        side: of the person's square, image px (200 times `scale` of the exchange format).
+        center: (2,) centre of the person's square, image px.
+        side: side of the person's square, image px (200 times `scale` of the exchange format).
         keypoints_2d: (24, 3) joints in the order of `ANNOTATED_JOINTS`: x, y, image px, and
-            confidence; 0 where a joint is not annotated.
+            confidence, which is 0 for joints that are not annotated.
         keypoints_3d: (24, 4) the same joints: x, y, z, metres, axes as in the root frame, any
             origin, and confidence.
-        pose: (24, 3) axis-angle, radians, of the user's SMPL, in the body's own frame (y up);
-            `root_frame_body` makes the body that the camera sees.
-        shape: (10,) shape components of the user's SMPL.
+        pose: (24, 3) axis-angle, radians, of SMPL in the body frame (y up); `root_frame_body`
+            transforms the posed body to the root frame.
+        shape: (10,) shape components of SMPL.
         is_fit: whether pose and shape were fitted to 2D keypoints rather than measured.
-        fit_error: how far such a fit is off (see `fits.fit_errors`); None where nobody measured.
-        gender: of the body that pose and shape are for; one of `GENDERS`.
-        mask: path of the silhouette image, relative to the root of the data set that has the
-            silhouettes (UPi-S1h for LSP); '' for none.
-        part_mask: path of the image of body parts, relative to the same root; '' for none.
+        fit_error: error of such a fit (see `fits.fit_errors`); None if unknown.
+        gender: gender of the body that pose and shape are for, one of `GENDERS`.
+        mask: path of the silhouette image, relative to the root of the data set with the
+            silhouettes (UPi-S1h for LSP); '' if there is none.
+        part_mask: path of the image of body parts, relative to the same root; '' if there is none.
     """
 
     image: str
@@ -56,10 +56,10 @@ class PersonRecord:
     part_mask: str = ''
 
     def __post_init__(self) -> None:
-        for name, wanted in _SHAPES.items():
+        for name, shape in _SHAPES.items():
             value = getattr(self, name)
             if value is not None:
-                check_shape(f'{name} of {self.image}', np.asarray(value), wanted)
+                check_shape(f'{name} of {self.image}', np.asarray(value), shape)
         if (self.pose is None) != (self.shape is None):
             raise ValueError(f'{self.image} has a pose or a shape without the other; give both')
         if self.gender not in GENDERS:

@@ -1,7 +1,7 @@
-"""A whole data set held as arrays: hundreds of thousands of people in a few hundred megabytes.
+"""A whole data set as arrays: hundreds of thousands of people in a few hundred megabytes.
 
-Records are made on access. Cleaning happens once, on the arrays: what cannot be used is left
-out or given confidence 0, and counted.
+Records are created on access. The arrays are cleaned once: unusable people are removed, unusable
+joints get confidence 0, and both are counted.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ __all__ = ['PersonRecords', 'ReadCounts', 'clean_records', 'collect_records', 's
 logger = logging.getLogger(__name__)
 NEUTRAL = GENDERS.index('neutral')
 SMALLEST_SIDE_PX = 2.0
-"""A square smaller than that shows nobody."""
+"""Smallest valid side of a person's square."""
 
 
 @dataclass(frozen=True)
 class ReadCounts:
-    """What was read, and what was wrong with it.
+    """Counts of the people that were read, and of faults in their annotations.
 
     Attributes:
         people: people in the annotations.
-        unreadable_images: people left out because their image is missing, empty or no image.
-        outside_boxes: people left out because their square lies wholly outside the image.
-        invalid_boxes: people left out because their square is not finite or has no size.
-        nan_keypoints: 2D and 3D joints given confidence 0 because a number was not finite.
-        nan_poses: poses dropped because a number was not finite.
-        unknown_genders: people of no known gender, who became neutral.
-        without_truth: people left out of an evaluation because what they are to be compared with
-            is not known.
+        unreadable_images: people removed because their image is missing or unreadable.
+        outside_boxes: people removed because their square is entirely outside the image.
+        invalid_boxes: people removed because their square is not finite or too small.
+        nan_keypoints: 2D and 3D joints set to confidence 0 because a number was not finite.
+        nan_poses: poses removed because a number was not finite.
+        unknown_genders: people of unknown gender, set to neutral.
+        without_truth: people removed from an evaluation because their truth is unknown.
     """
 
     people: int = 0
@@ -53,7 +52,7 @@ class ReadCounts:
     without_truth: int = 0
 
     def text(self, kept: int) -> str:
-        """One line about everything that is not 0."""
+        """One line with all counts that are not 0."""
         parts = [f'{getattr(self, item.name)} {item.name.replace("_", " ")}'
                  for item in fields(self)[1:] if getattr(self, item.name)]
         return f'{kept} of {self.people} people' + (f' ({", ".join(parts)})' if parts else '')
@@ -61,26 +60,26 @@ class ReadCounts:
 
 @dataclass(frozen=True)
 class PersonRecords:
-    """N people of one data set; an index gives a `PersonRecord`.
+    """N people of one data set; indexing returns a `PersonRecord`.
 
     Attributes:
-        name: of the data set.
-        root: folder that the paths of the images are relative to.
+        name: name of the data set.
+        root: folder to which the image paths are relative.
         images: (N,) bytes, UTF-8 paths.
         centers: (N, 2) float32 centre of each person's square, image px.
         sides: (N,) float32 side of the square, image px.
-        keypoints_2d: (N, 24, 3) float32, or None where the data set has none.
-        keypoints_3d: (N, 24, 4) float32 or None.
-        pose: (N, 24, 3) float32 or None; valid where `has_pose`.
-        shape: (N, 10) float32 or None.
+        keypoints_2d: (N, 24, 3) float32, or None if the data set has none.
+        keypoints_3d: (N, 24, 4) float32, or None.
+        pose: (N, 24, 3) float32, valid where `has_pose`, or None.
+        shape: (N, 10) float32, valid where `has_pose`, or None.
         has_pose: (N,) bool.
         is_fit: (N,) bool, True where pose and shape were fitted to 2D keypoints.
-        fit_errors: (N,) float32, NaN where unknown; None where all are.
+        fit_errors: (N,) float32, NaN where unknown, or None if all are unknown.
         genders: (N,) int8, index into `GENDERS`.
-        masks: (N,) bytes paths of silhouettes, or None.
-        part_masks: (N,) bytes paths of images of body parts, or None.
-        image_sizes: (N, 2) int32 width and height, px; None until the images were looked at.
-        counts: what was read and left out.
+        masks: (N,) bytes, paths of silhouettes, or None.
+        part_masks: (N,) bytes, paths of images of body parts, or None.
+        image_sizes: (N, 2) int32 width and height, px; None until the images are checked.
+        counts: counts of people and faults.
     """
 
     name: str
@@ -106,50 +105,50 @@ class PersonRecords:
         return len(self.images)
 
     def __getitem__(self, index: int) -> PersonRecord:
-        """The person of that index."""
+        """The person at an index."""
         has_pose = bool(self.has_pose[index])
         error = np.nan if self.fit_errors is None else self.fit_errors[index]
         return PersonRecord(
             image=self.images[index].decode(), center=self.centers[index],
             side=float(self.sides[index]), keypoints_2d=_known(self.keypoints_2d, index),
             keypoints_3d=_known(self.keypoints_3d, index),
-            pose=self.pose[index] if has_pose else None,
-            shape=self.shape[index] if has_pose else None,
+            pose=self.pose[index] if has_pose and self.pose is not None else None,
+            shape=self.shape[index] if has_pose and self.shape is not None else None,
             is_fit=has_pose and bool(self.is_fit[index]),
             fit_error=None if np.isnan(error) or not has_pose else float(error),
             gender=GENDERS[self.genders[index]], mask=_path(self.masks, index),
             part_mask=_path(self.part_masks, index))
 
     def select(self, index: np.ndarray) -> PersonRecords:
-        """The people at an index (K,) of numbers, or where a mask (N,) is True."""
+        """The people at indices (K,), or where a mask (N,) is True."""
         return replace(self, **{item.name: getattr(self, item.name)[index]
                                 for item in fields(self)
                                 if isinstance(getattr(self, item.name), np.ndarray)})
 
     def without_fits(self) -> PersonRecords:
-        """The same people known by their keypoints alone: "Ours-A" of the supplement.
+        """The same people without fitted bodies ("Ours-A" of the supplement).
 
-        Measured poses stay; only what was fitted to 2D keypoints goes.
+        Measured bodies are kept.
         """
         return replace(self, has_pose=self.has_pose & ~self.is_fit, fit_errors=None)
 
     def with_fits(self, pose: np.ndarray, shape: np.ndarray, is_valid: np.ndarray,
                   errors: np.ndarray | None = None) -> PersonRecords:
-        """The same people with fitted bodies where none was measured.
+        """Adds fitted bodies to the people without a measured one.
 
         Args:
             pose: (N, 24, 3), as in `PersonRecord`.
             shape: (N, 10).
             is_valid: (N,) bool, whether there is a fit.
-            errors: (N,) how far each is off; None: unknown.
+            errors: (N,) error of each fit; None if unknown.
 
         Raises:
-            ValueError: the fits are of another number of people.
+            ValueError: the number of fits differs from that of the people.
         """
         if len(pose) != len(self):
             raise ValueError(f'there are {len(pose)} fits for {len(self)} people of {self.name}; '
-                             'fits go with the annotation file they were made for, person by '
-                             'person, before anybody is left out')
+                             'use the fits that were made for this annotation file, one for each '
+                             'of its people')
         measured = self.has_pose & ~self.is_fit
         old_pose = np.zeros_like(pose) if self.pose is None else self.pose
         old_shape = np.zeros_like(shape) if self.shape is None else self.shape
@@ -162,7 +161,7 @@ class PersonRecords:
 
 
 def collect_records(records: Iterable[PersonRecord], name: str, root: Path) -> PersonRecords:
-    """Arrays of all the records, as they come: nothing is checked, gender '' stays ''."""
+    """Collects records into arrays, without any checks or cleaning."""
     columns: dict[str, list] = {item.name: [] for item in fields(PersonRecord)}
     for record in records:
         for column, values in columns.items():
@@ -186,23 +185,23 @@ def collect_records(records: Iterable[PersonRecord], name: str, root: Path) -> P
 
 
 def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRecords:
-    """Leaves out who cannot be used, silences numbers that are none, counts, logs one line.
+    """Removes unusable people, invalidates non-finite numbers, and logs the counts in one line.
 
     Args:
-        records: as read.
-        check_images: whether to look at every image file: its size, read from its first bytes.
-            Without it nobody is left out for their image.
+        records: people as read.
+        check_images: whether to check every image file by reading its header. If not, people are
+            not removed because of their images, unless the image sizes are known.
 
     Raises:
-        ValueError: nobody is left.
+        ValueError: no people are left.
     """
     count = len(records)
-    counts, keypoints = ReadCounts(people=count), {}
-    for name in ('keypoints_2d', 'keypoints_3d'):
-        keypoints[name], silenced = _silenced(getattr(records, name))
-        counts = replace(counts, nan_keypoints=counts.nan_keypoints + silenced)
-    cleaned = _with_whole_poses(replace(records, **keypoints))
-    counts = replace(counts, nan_poses=int((records.has_pose & ~cleaned.has_pose).sum()))
+    keypoints_2d, num_bad_2d = _with_finite_keypoints(records.keypoints_2d)
+    keypoints_3d, num_bad_3d = _with_finite_keypoints(records.keypoints_3d)
+    cleaned = _with_finite_poses(
+        replace(records, keypoints_2d=keypoints_2d, keypoints_3d=keypoints_3d))
+    counts = ReadCounts(people=count, nan_keypoints=num_bad_2d + num_bad_3d,
+                        nan_poses=int((records.has_pose & ~cleaned.has_pose).sum()))
     unknown = records.genders == GENDERS.index('')
     valid = (np.isfinite(records.centers).all(1) & np.isfinite(records.sides)
              & (records.sides >= SMALLEST_SIDE_PX))
@@ -218,51 +217,52 @@ def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRe
         unknown_genders=int((unknown & kept).sum()))
     logger.info('%s: %s', records.name, counts.text(int(kept.sum())))
     if not kept.any():
-        raise ValueError(f'{records.name} in {records.root} has nobody left: '
-                         f'{counts.text(0)}; is {records.root} the folder that paths such as '
-                         f'{_example(records)} start from?')
+        raise ValueError(f'{records.name} in {records.root} has no usable people: '
+                         f'{counts.text(0)}; is {records.root} the folder to which paths such as '
+                         f'{_example(records)} are relative?')
     return replace(cleaned.select(kept), counts=counts)
 
 
 def stored_paths(paths: Iterable[str]) -> np.ndarray:
-    """Paths as (N,) fixed-length bytes: a quarter of what text takes."""
+    """Paths as fixed-length bytes (N,), which take a quarter of the memory of text."""
     return np.array([str(path).replace('\\', '/').encode() for path in paths], np.bytes_)
 
 
-def touch_picture(centers: np.ndarray, sides: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Whether squares show anything of their picture.
+def touch_picture(centers: np.ndarray, sides: np.ndarray | float,
+                  sizes: np.ndarray | tuple[int, ...]) -> np.ndarray:
+    """Whether squares overlap their images.
 
     Args:
-        centers: (..., 2) of the squares, image px.
-        sides: (...,) of the squares, image px.
-        sizes: (..., 2) width and height of the pictures, px.
+        centers: (..., 2) centres of the squares, image px.
+        sides: (...,) sides of the squares, image px.
+        sizes: (..., 2) width and height of the images, px.
 
     Returns:
         (...,) bool.
     """
     half = np.asarray(sides)[..., None] / 2
-    # The first pixel's centre is 0, so the picture begins half a pixel before.
-    return ((centers + half > -.5) & (centers - half < np.asarray(sizes) - .5)).all(-1)
+    # The centre of the first pixel is at 0, so the image begins at -0.5.
+    return np.all((centers + half > -.5) & (centers - half < np.asarray(sizes) - .5), axis=-1)
 
 
 def _image_faults(records: PersonRecords,
                   valid: np.ndarray) -> tuple[PersonRecords, np.ndarray, np.ndarray]:
-    """The records with the sizes of their images; whose image is readable; who is in it."""
+    """The records with their image sizes; whether images are readable, and overlap squares."""
     sizes = records.image_sizes
     if sizes is None:
         paths, index = np.unique(records.images, return_inverse=True)
         needed = np.zeros(len(paths), bool)
         needed[index[valid]] = True
-        found = [image_size(records.root / path.decode()) if wanted else None
-                 for path, wanted in zip(paths, needed, strict=True)]
+        found = [image_size(records.root / path.decode()) if is_needed else None
+                 for path, is_needed in zip(paths, needed, strict=True)]
         sizes = np.array([size or (0, 0) for size in found], np.int32).reshape(-1, 2)[index]
     inside = touch_picture(records.centers, records.sides, sizes)
-    return replace(records, image_sizes=sizes), (sizes > 0).all(1), inside
+    return replace(records, image_sizes=sizes), np.all(sizes > 0, axis=1), inside
 
 
-def _with_whole_poses(records: PersonRecords) -> PersonRecords:
-    """The records without poses and shapes in which a number is not finite."""
-    if records.pose is None:
+def _with_finite_poses(records: PersonRecords) -> PersonRecords:
+    """The records without poses and shapes that have non-finite numbers."""
+    if records.pose is None or records.shape is None:
         return records
     finite = np.isfinite(records.pose).all((1, 2)) & np.isfinite(records.shape).all(1)
     kept = records.has_pose & finite
@@ -271,16 +271,16 @@ def _with_whole_poses(records: PersonRecords) -> PersonRecords:
                    shape=np.where(kept[:, None], records.shape, np.float32(0)))
 
 
-def _silenced(keypoints: np.ndarray | None) -> tuple[np.ndarray | None, int]:
-    """Keypoints with zeros where a number is not finite, and how many such there were."""
+def _with_finite_keypoints(keypoints: np.ndarray | None) -> tuple[np.ndarray | None, int]:
+    """Keypoints with zeros in place of non-finite ones, and the number of these."""
     if keypoints is None:
         return None, 0
-    wrong = ~np.isfinite(keypoints).all(-1)
-    return np.where(wrong[..., None], np.float32(0), keypoints), int(wrong.sum())
+    is_bad = ~np.isfinite(keypoints).all(-1)
+    return np.where(is_bad[..., None], np.float32(0), keypoints), int(is_bad.sum())
 
 
 def _stack(values: list[np.ndarray | None], shape: tuple[int, ...]) -> np.ndarray | None:
-    """The values as one float32 array, zeros for None; None where all are."""
+    """Stacks values to a float32 array, with zeros for None; None if all values are None."""
     if all(value is None for value in values):
         return None
     stacked = np.zeros((len(values), *shape), np.float32)
@@ -291,7 +291,7 @@ def _stack(values: list[np.ndarray | None], shape: tuple[int, ...]) -> np.ndarra
 
 
 def _known(keypoints: np.ndarray | None, index: int) -> np.ndarray | None:
-    """The keypoints of one person, None where all have confidence 0."""
+    """The keypoints of one person; None if all have confidence 0."""
     return keypoints[index] if keypoints is not None and keypoints[index, :, -1].any() else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,10 @@ NEUTRAL = 'neutral'
 
 
 class PosedBodies(nn.Module):
-    """Vertices and joints of people, each with the body of its gender.
+    """Computes vertices and joints of people, each with the body of its gender.
 
     Args:
-        bodies: body models by gender; 'neutral' stands in for those that are missing.
+        bodies: body models by gender; 'neutral' replaces missing ones.
 
     Raises:
         ValueError: there is no neutral body, a gender is unknown, or the faces differ.
@@ -29,8 +30,8 @@ class PosedBodies(nn.Module):
     def __init__(self, bodies: Mapping[str, BodyModel]) -> None:
         super().__init__()
         if NEUTRAL not in bodies:
-            raise ValueError(f'there are bodies for {", ".join(bodies) or "nobody"}; give a '
-                             "'neutral' one, which stands in where a gender is unknown")
+            raise ValueError(f'there are bodies for {", ".join(bodies) or "no gender"}; give a '
+                             "'neutral' one, which is used for unknown genders")
         unknown = set(bodies) - set(GENDERS[1:])
         if unknown:
             raise ValueError(f'there are bodies for {", ".join(sorted(unknown))}; take some of '
@@ -42,8 +43,8 @@ class PosedBodies(nn.Module):
 
     @property
     def neutral(self) -> BodyModel:
-        """The body that has the UV map."""
-        return self.bodies[NEUTRAL]
+        """The body that the UV map belongs to."""
+        return cast('BodyModel', self.bodies[NEUTRAL])
 
     @torch.no_grad()
     def forward(self, pose: Tensor, shape: Tensor, gender: Tensor) -> tuple[Tensor, Tensor]:

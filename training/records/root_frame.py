@@ -1,9 +1,9 @@
-"""From the frames of public poses to ours, and from the body's frame to the root frame.
+"""Converts public poses to our convention, and bodies from the body frame to the root frame.
 
-Public SMPL parameters, whatever the data set, turn the body straight to the camera's axes (x
-right, y down, z forward): upright people are turned by about pi about x. Here poses leave the
-body in its own frame (y up), as the body model has it, and the posed body is turned to the root
-frame once.
+In public SMPL parameters of all data sets, the root rotation goes directly to the camera's axes (x
+right, y down, z forward): upright people are rotated by about pi about x. In our convention, poses
+stay in the frame of the body model (y up), and the posed body is rotated to the root frame
+afterwards.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ['public_poses', 'root_frame_body', 'turned_poses']
 
 
 def turned_poses(pose: np.ndarray, camera_from_pose: np.ndarray | None = None) -> np.ndarray:
-    """Our poses of bodies that public ones describe.
+    """Converts public poses to our convention.
 
     Args:
         pose: (..., 24, 3) axis-angle, radians.
-        camera_from_pose: (3, 3) rotation from the axes that these poses turn the body to (the
-            world's) to the camera's; None where they are the camera's.
+        camera_from_pose: (3, 3) rotation to the camera's axes from those to which the root
+            rotation of `pose` goes (for example the world's); None if they are the same.
 
     Returns:
-        (..., 24, 3): with `root_frame_body`, the same bodies, turned as the camera sees them.
+        (..., 24, 3) poses for `root_frame_body`, with the bodies' orientation in the camera.
     """
     turn = ROOT_FROM_BODY.T if camera_from_pose is None else ROOT_FROM_BODY.T @ camera_from_pose
     turned = np.array(pose, np.result_type(pose, np.float32))
@@ -36,12 +36,12 @@ def turned_poses(pose: np.ndarray, camera_from_pose: np.ndarray | None = None) -
 
 
 def public_poses(pose: np.ndarray) -> np.ndarray:
-    """Public poses (..., 24, 3) of our poses: the inverse of `turned_poses`."""
-    return turned_poses(pose)  # a turn by pi is its own inverse
+    """Converts our poses (..., 24, 3) to public ones: the inverse of `turned_poses`."""
+    return turned_poses(pose)  # a rotation by pi is its own inverse
 
 
 def root_frame_body(body: nn.Module, pose: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
-    """Vertices and joints of our poses in the root frame, m.
+    """Computes vertices and joints of our poses in the root frame, m.
 
     Args:
         body: a body model.

@@ -1,4 +1,4 @@
-"""Rotations of any batch shape in numpy: axis-angle (radians) and matrices, column vectors."""
+"""Rotations in NumPy: axis-angle (radians) and matrices for column vectors, any batch shape."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ['MIRROR', 'axis_angle_from_matrix', 'matrix_from_axis_angle', 'rotation_about']
 
 MIRROR = np.array([1.0, -1.0, -1.0])
-"""An axis-angle vector of the left side times this is its mirror image on the right side."""
+"""Factor on an axis-angle vector that mirrors it from the left to the right side of the body."""
 
 
 def matrix_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def matrix_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
 def axis_angle_from_matrix(matrix: np.ndarray) -> np.ndarray:
     """Axis-angle vectors (..., 3), radians, of rotation matrices (..., 3, 3).
 
-    It goes through the quaternion's largest component, which is safe at all angles.
+    Divides by the quaternion's largest component, which is stable at all angles.
     """
     m = matrix
     trace = np.trace(m, axis1=-2, axis2=-1)
@@ -46,8 +46,8 @@ def axis_angle_from_matrix(matrix: np.ndarray) -> np.ndarray:
     return quaternion[..., 1:] * np.where(sine > 1e-8, angle / np.maximum(sine, 1e-8), 2.0)
 
 
-def rotation_about(axis: int, angle: np.ndarray) -> np.ndarray:
-    """Matrices (..., 3, 3) that turn by `angle` (...), radians, about axis 0, 1 or 2."""
+def rotation_about(axis: int, angle: np.ndarray | float) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) by `angle` (...), radians, about axis 0, 1 or 2."""
     vector = np.zeros((*np.shape(angle), 3))
     vector[..., axis] = angle
     return matrix_from_axis_angle(vector)

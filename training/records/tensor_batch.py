@@ -1,10 +1,10 @@
-"""What every batch of people can do, whatever it knows about them."""
+"""The base class of batches of people."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import TypeVar
+from dataclasses import Field, fields
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,12 +15,13 @@ Batch = TypeVar('Batch', bound='TensorBatch')
 
 
 class TensorBatch:
-    """Base of the dataclasses whose fields are all tensors with B, the people, as first axis.
+    """Base of dataclasses whose fields are all tensors with the B people as first axis.
 
     Attributes:
-        images: (B, S, S, 3) uint8 RGB; every batch has them.
+        images: (B, S, S, 3) uint8 RGB; a subclass without images overrides `__len__`.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     images: Tensor
 
     def __len__(self) -> int:
@@ -32,11 +33,11 @@ class TensorBatch:
         return type(self)(*(getattr(self, item.name).to(device) for item in fields(self)))
 
     def part(self: Batch, index: Tensor | slice) -> Batch:
-        """The people at an index (K,), as a batch of their own."""
+        """The people at an index (K,), as a batch."""
         return type(self)(*(getattr(self, item.name)[index] for item in fields(self)))
 
     @classmethod
     def concatenate(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
-        """One batch of all the people of several."""
+        """Concatenates batches."""
         return cls(*(torch.cat([getattr(batch, item.name) for batch in batches])
                      for item in fields(cls)))

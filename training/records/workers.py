@@ -1,4 +1,4 @@
-"""How the processes beside the trainer are set up."""
+"""Setup and termination of the data loader's worker processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import torch
 
 __all__ = ['end_workers_at_exit', 'set_up_worker']
 
-# A forked process has none of its parent's other threads. A collection there that destroys an
-# object which waits for its threads, such as an ONNX Runtime session, never returns.
+# A forked process has only one thread. If garbage collection there destroys an object that waits
+# for its threads, such as an ONNX Runtime session, it hangs; frozen objects are not collected.
 os.register_at_fork(after_in_child=gc.freeze)
 
 
 def set_up_worker(_: int) -> None:
-    """One thread each; signals to the whole group are the trainer's to handle, then it ends us."""
+    """Sets a worker to one thread and to ignore SIGTERM and SIGINT.
+
+    These signals go to the whole process group; the trainer handles them and ends its workers.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -29,14 +32,15 @@ def set_up_worker(_: int) -> None:
 
 @functools.cache
 def end_workers_at_exit() -> None:
-    """Lets the processes that make samples end when this one does, whatever it ends of.
+    """Kills all worker processes when this process exits.
 
-    Python asks them to by a SIGTERM at exit, which they leave to the trainer, and waits for them.
+    By itself Python sends them SIGTERM at exit, which they ignore, and then waits for them.
     """
     atexit.register(_kill_workers)
 
 
 def _kill_workers() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report their end
+    # PyTorch's handler would report the workers' end as an error.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for process in multiprocessing.active_children():
         process.kill()

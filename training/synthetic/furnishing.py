@@ -1,4 +1,4 @@
-"""Draws furniture together with the people on it; depth decides which hides which."""
+"""Renders furniture together with the people on it, with occlusion by depth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.synthetic.scenes.viewpoints import Framing, Viewpoints, pixel_rays
 __all__ = ['Furnisher']
 
 MOST_HIDDEN = 0.5
-"""Largest share of a person that furniture may hide; parts that hide more are left out."""
+"""Largest share of a person that furniture may hide; parts that hide more are omitted."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Furnisher:
 
     def add(self, rng: np.random.Generator, drawn: Drawn, bodies: Bodies, views: Viewpoints,
             framing: Framing, lights: list[dict[str, np.ndarray]]) -> Layers:
-        """Draws furniture under those who sit or lie into the pictures of `drawn`.
+        """Renders furniture for people who sit or lie.
 
         Args:
-            rng: the source of chance.
-            drawn: the people.
+            rng: source of the random numbers.
+            drawn: the rendered people.
             bodies: the same people without clothes.
             views: the cameras.
             framing: the crops.
-            lights: of each person, as `appearance.shade` needs it.
+            lights: light of each person, see `appearance.shade`.
         """
         layers = Layers.without_furniture(drawn.people, drawn.silhouettes)
         silhouettes, seen = drawn.silhouettes.copy(), drawn.silhouettes.copy()
@@ -56,8 +56,8 @@ class Furnisher:
                 continue
             depth = drawn.surface.depth[index].numpy()
             rays = pixel_rays(framing, index, len(depth))
-            solids, hits = _what_may_stay(found, rays, depth)
-            if not solids:
+            solids, hits = _visible_parts(found, rays, depth)
+            if hits is None:
                 continue
             is_front = hits.depth < depth
             seen[index] &= ~is_front
@@ -74,7 +74,9 @@ class Furnisher:
         """The furniture of one person in the camera frame, or None."""
         resting = find_resting(bodies.vertices[index].double().numpy(),
                                bodies.joints[index].double().numpy(), self.parts, views.up[index])
-        found = furnish(rng, self.bank, resting) if resting is not None else None
+        if resting is None:
+            return None
+        found = furnish(rng, self.bank, resting)
         if found is None:
             return None
         origin = resting.origin + framing.translation_m[index]
@@ -83,21 +85,24 @@ class Furnisher:
         return Furniture(base, extras, found.lift_m)
 
 
-def _what_may_stay(furniture: Furniture, rays: Rays,
+def _visible_parts(furniture: Furniture, rays: Rays,
                    depth: np.ndarray) -> tuple[list[Solid], Hits | None]:
     """The parts that leave enough of the person visible, and where the rays hit them.
 
     Args:
         furniture: in the camera frame.
-        rays: of the picture.
-        depth: (S, S) of the person, m; inf elsewhere.
+        rays: rays of the image.
+        depth: (S, S) depth of the person, m; inf elsewhere.
+
+    Returns:
+        The parts and the hits; no parts and None if already the base hides too much.
     """
     person = depth < np.inf
     limit = MOST_HIDDEN * person.sum()
 
     def hides_little(hits: Hits) -> bool:
         """Whether enough of the person is in front of the hits."""
-        return (person & (hits.depth < depth)).sum() <= limit
+        return bool((person & (hits.depth < depth)).sum() <= limit)
 
     groups = [(group, cast(group, rays)) for group in (furniture.base, *furniture.extras)]
     if not hides_little(groups[0][1]):
@@ -109,22 +114,22 @@ def _what_may_stay(furniture: Furniture, rays: Rays,
 
 
 def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
-    """The nearest hits of several groups of solids; solids are numbered through."""
-    first, start = None, 0
+    """The nearest hits of several groups of solids, numbered consecutively; groups not empty."""
+    base = groups[0][1]
+    merged = Hits(base.depth.copy(), base.solid.copy(), base.axis.copy())
+    start = 0
     for solids, hits in groups:
-        if first is None:
-            first = Hits(hits.depth.copy(), hits.solid.copy(), hits.axis.copy())
-        nearer = hits.depth < first.depth
-        np.copyto(first.depth, hits.depth, where=nearer)
-        np.copyto(first.solid, hits.solid + np.int16(start), where=nearer)
-        np.copyto(first.axis, hits.axis, where=nearer)
+        nearer = hits.depth < merged.depth
+        np.copyto(merged.depth, hits.depth, where=nearer)
+        np.copyto(merged.solid, hits.solid + np.int16(start), where=nearer)
+        np.copyto(merged.axis, hits.axis, where=nearer)
         start += len(solids)
-    return first
+    return merged
 
 
 def _lay_over(person: np.ndarray, solids: list[Solid], hits: Hits, rays: Rays, depth: np.ndarray,
               light: dict[str, np.ndarray]) -> None:
-    """Draws lit furniture into a person's picture (S, S, 3) where it is nearer; in place."""
+    """Draws lit furniture into a person's image (S, S, 3) where it is nearer; in place."""
     shown = hits.depth < depth
     colors, normals = (torch.from_numpy(values)
                        for values in surface(solids, hits, rays, shown))

@@ -1,4 +1,4 @@
-"""Draws people: their clothes, what each pixel shows of them, and its colour in their light."""
+"""Renders people: their clothes, the visible surface at each pixel, and its lit colour."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from decomr_core.body_models import BodyModel
 from decomr_core.geometry.rasterizer import Fragments, rasterize
 from training.synthetic.clothes import appearance
 from training.synthetic.clothes.dressing import Dresser
@@ -22,7 +23,7 @@ Light = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Bodies:
-    """B naked people.
+    """B undressed people.
 
     Attributes:
         vertices: (B, V, 3) root frame, m.
@@ -39,11 +40,11 @@ class Bodies:
 
 @dataclass(frozen=True)
 class Looks:
-    """How the clothes of B people look.
+    """Appearance of the clothes of B people.
 
     Attributes:
         outfit: parameters of `appearance`.
-        folds, stains: (B, V) smooth functions on the surface, about -2 to 2.
+        folds, stains: (B, V) smooth random functions on the surface, about -2 to 2.
     """
 
     outfit: appearance.Outfits
@@ -57,7 +58,7 @@ class Drawn:
 
     Attributes:
         people: (B, S, S, 3) float32, 0 to 255, lit.
-        silhouettes: (B, S, S) uint8, 1 where they are.
+        silhouettes: (B, S, S) uint8, 1 at the people's pixels.
         surface: the body's surface at each pixel.
     """
 
@@ -67,36 +68,38 @@ class Drawn:
 
 
 class Painter:
-    """Dresses and draws people.
+    """Dresses and renders people.
 
     Args:
         body: a body model.
-        dresser: garments to wear; None: clothes by rule, which are regions of the body.
-        dressed_share: share of the people who wear garments, where there are any.
+        dresser: dresses people in garments; None for painted clothes only, which are regions of
+            the body.
+        dressed_share: share of people in garments, if there is a dresser.
     """
 
-    def __init__(self, body: nn.Module, dresser: Dresser | None, dressed_share: float) -> None:
+    def __init__(self, body: BodyModel, dresser: Dresser | None, dressed_share: float) -> None:
         self._body, self._dresser, self._dressed_share = body, dresser, dressed_share
         self._surface = BodySurface(body)
 
     def sample_looks(self, rng: np.random.Generator, count: int) -> Looks:
-        """Colours, patterns and folds of the clothes of B people."""
+        """Samples colours, patterns and folds of the clothes of B people."""
         outfit = appearance.sample_outfits(rng, count)
         folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
         return Looks(outfit, folds, stains)
 
     def draw(self, rng: np.random.Generator, bodies: Bodies, looks: Looks, framing: Framing,
              lights: list[Light], size: int, folds: np.random.Generator | None = None) -> Drawn:
-        """Draws people.
+        """Renders people.
 
         Args:
-            rng: the source of chance.
+            rng: source of the random numbers.
             bodies: B people.
-            looks: as `sample_looks` gives them.
+            looks: their appearance, from `sample_looks`.
             framing: their crops.
-            lights: the light of each one, as `appearance.shade` needs it.
+            lights: light of each person, see `appearance.shade`.
             size: S, px.
-            folds: the source of chance of folds and wrinkles in garments; None: without them.
+            folds: source of the random numbers of folds and wrinkles in garments; None for no
+                folds.
         """
         count = len(bodies.vertices)
         stand_off = appearance.offsets(self._surface.vertices, looks.outfit, looks.folds)
@@ -112,25 +115,28 @@ class Painter:
         people = outline.new_zeros(*shown.shape, 3)
         people[shown] = self._color(outline, looks, seen, shown, lights)
         depth = seen.depth.clone()
-        for index in np.flatnonzero(is_dressed):
-            dressed, people[index] = self._dress(rng, folds, bodies, looks, framing, index,
-                                                 push[index], lights[index], _part(seen, index))
+        for index in np.flatnonzero(is_dressed).tolist():
+            assert self._dresser is not None  # otherwise nobody is dressed
+            dressed, people[index] = self._dress(
+                self._dresser, rng, folds, bodies, looks, framing, index, push[index],
+                lights[index], _part(seen, index))
             for target, source in ((seen.face_index, dressed.face_index),
                                    (seen.barycentric, dressed.barycentric),
                                    (depth, dressed.depth)):
                 target[index] = source[0]
-        # The body may peep out of holes in the garments: what counts is what is coloured.
+        # The body may be visible through holes in the garments, so use the coloured pixels.
         silhouettes = (depth < torch.inf).to(torch.uint8).numpy()
         for person, mask, distance in zip(people.numpy(), silhouettes, depth.numpy(), strict=True):
             person *= openness(distance, mask)
         surface = Fragments(seen.face_index, seen.barycentric, depth)
         return Drawn(people.numpy(), silhouettes, surface)
 
-    def _dress(self, rng: np.random.Generator, folds: np.random.Generator | None, bodies: Bodies,
-               looks: Looks, framing: Framing, index: int, push: Tensor, light: Light,
+    def _dress(self, dresser: Dresser, rng: np.random.Generator,
+               folds: np.random.Generator | None, bodies: Bodies, looks: Looks, framing: Framing,
+               index: int, push: Tensor, light: Light,
                naked: Fragments) -> tuple[Fragments, Tensor]:
-        """One person in garments: the body's surface per pixel, and colours (S, S, 3)."""
-        dresser, size = self._dresser, naked.depth.shape[1]
+        """Renders one person in garments: the body's surface at each pixel, colours (S, S, 3)."""
+        size = naked.depth.shape[1]
         clothing = dresser.choose(rng)
         if folds is not None:
             clothing = dresser.in_folds(folds, clothing)
@@ -155,7 +161,7 @@ class Painter:
 
     def _color(self, outline: Tensor, looks: Looks, seen: Fragments, shown: Tensor,
                lights: list[Light]) -> Tensor:
-        """The lit colours (M, 3) of the pixels shown (B, S, S) of people in clothes by rule."""
+        """Lit colours (M, 3) of the M pixels `shown` (B, S, S) of people in painted clothes."""
         image = shown.nonzero()[:, 0]
         face, weights = seen.face_index[shown], seen.barycentric[shown]
         corners = outline[image[:, None], self._body.faces[face]]  # (M, 3, 3)
@@ -171,12 +177,12 @@ class Painter:
 
 
 def _part(fragments: Fragments, index: int) -> Fragments:
-    """One image's fragments, as a batch of one."""
+    """The fragments of one image, as a batch of one."""
     return Fragments(fragments.face_index[index:index + 1],
                      fragments.barycentric[index:index + 1], fragments.depth[index:index + 1])
 
 
 def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
-    """Weights (B, NUM_WAVES) of the surface's waves, unit variance in all."""
+    """Random weights (B, NUM_WAVES) of the surface's waves; the mixtures have unit variance."""
     mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** .5
     return torch.from_numpy(mixes.astype(np.float32))

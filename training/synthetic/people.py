@@ -1,21 +1,24 @@
 """People rendered on the fly: clothed bodies in natural poses, seen by a robot's camera.
 
-One path: poses -> viewpoints -> body model -> clothes -> rasterizer -> labels and colours ->
-background, shadow, occluders -> camera. Everything follows from the seed and the batch's number,
-in any process. `python -m training.synthetic.preview --preview FILE.png` shows them.
+The stages are poses -> viewpoints -> body model -> clothes -> rasterizer -> labels and colours ->
+background, shadow, occluders -> camera. A batch is determined by the seed and its number, in any
+process. `python -m training.synthetic.preview --preview FILE.png` draws a contact sheet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
+from decomr_core.uv.uv_map import UVMap
 from training.records.person_batch import PersonBatch
 from training.records.root_frame import root_frame_body
 from training.records.tensor_batch import TensorBatch
@@ -46,44 +49,53 @@ from training.synthetic.scenes.viewpoints import (
 )
 from training.targets.iuv_target import IUV_STRIDE, iuv_target
 
-__all__ = ['HELD_OUT_SEED', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
+__all__ = ['HELD_OUT_SEED', 'AssetFiles', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
            'held_out_set', 'missing_assets']
 
 HELD_OUT_SEED = 2020
-"""Reserved: training refuses it, so that no training image is ever a held-out one."""
+"""Reserved: training rejects this seed, so that the training never contains held-out images."""
 RULES = {'usual': sample_poses, 'wide': sample_wide_poses}
-"""Poses by rule, by the name in the config."""
+"""Pose generators by their names in the config."""
+
+
+class AssetFiles(TypedDict, total=False):
+    """The fields of `SyntheticConfig` that name files of real poses, clothes and places."""
+
+    wardrobe: str
+    panoramas: str
+    poses_file: str
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """How synthetic people look.
+    """Appearance of the rendered people.
 
     Attributes:
         size: S, side of the images, px; a multiple of 4.
-        batch_size: B; 8 is fastest on a CPU's caches.
+        batch_size: B; 8 is fastest on a CPU because of its caches.
         shape_std: standard deviation of the shape components.
-        ages_share: share of children from about 1 m and of old people.
-        occluder_share: share of images with a thing in front of the person.
-        passer_by_share: share of images with another person in the picture.
-        is_crowded: scenes with several people, robot arms and furniture in front, low light;
-            people may be hidden to three quarters.
-        has_furniture: draw chairs, sofas, benches, beds and tables with people who sit or lie.
-        has_folds: draw folds in skirts, dresses and coats, and wrinkles in garments.
-        distorted_share: share of the images with the barrel distortion of a wide-angle lens.
-        rules: poses by rule: `usual`, the held-out set's, or `wide`, with many who sit, kneel,
-            lie, carry and work as well.
-        possible_only: whether poses that nobody can take are drawn again, and recorded ones left
-            out (see `plausible_poses.py`).
-        poses_file: npz of recorded poses (see `recorded_poses.py`); empty: poses by rule alone.
-        recorded_share: share of the people whose pose was recorded, where there is a file.
-        wardrobe: npz of garments (see `wardrobe.py`); empty: clothes by rule alone.
-        dressed_share: share of the people who wear garments, where there is a file.
-        panoramas: folder of panoramas (see `panoramas.py`); empty: scenes by rule alone.
-        panorama_share: share of the images in such a place and its light.
-        upper_share: share of the crops that frame an upper part of the person alone, as when
-            somebody stands close to the camera.
-        smallest_cut: the least that such a crop frames, as a share of the person's height.
+        ages_share: share of children (about 1 m and taller) and of old people.
+        occluder_share: share of images with an object in front of the person.
+        passer_by_share: share of images with a second person.
+        is_crowded: scenes with several people, robot arms and furniture in front, low light; up
+            to three quarters of a person may be hidden.
+        has_furniture: render chairs, sofas, benches, beds and tables with people who sit or lie.
+        has_folds: render folds in skirts, dresses and coats, and wrinkles in garments.
+        distorted_share: share of images with the barrel distortion of a wide-angle lens.
+        rules: pose generator: `usual`, that of the held-out set, or `wide`, with additional
+            people who sit, kneel, lie, carry and work.
+        possible_only: whether to resample impossible poses and to exclude impossible recorded
+            ones (see `plausible_poses.py`).
+        poses_file: npz of recorded poses (see `recorded_poses.py`); empty for generated poses
+            only.
+        recorded_share: share of people with a recorded pose, if there is a file.
+        wardrobe: npz of garments (see `wardrobe.py`); empty for painted clothes only.
+        dressed_share: share of people who wear garments, if there is a file.
+        panoramas: folder of panoramas (see `panoramas.py`); empty for generated scenes only.
+        panorama_share: share of images with a panorama and its light.
+        upper_share: share of crops that show only the upper part of the person, as for people
+            close to the camera.
+        smallest_cut: smallest visible part in such a crop, as a share of the person's height.
     """
 
     size: int = 128
@@ -114,22 +126,22 @@ class SyntheticConfig:
         if self.batch_size < 1:
             raise ValueError(f'batch_size is {self.batch_size}; take 1 or more')
         if self.rules not in RULES:
-            raise ValueError(f'rules are {self.rules!r}; take one of {", ".join(RULES)}')
+            raise ValueError(f'rules is {self.rules!r}; take one of {", ".join(RULES)}')
 
 
 @dataclass
 class SyntheticBatch(TensorBatch):
-    """B rendered people with everything known about them.
+    """B rendered people with their complete truth.
 
     Attributes:
         images: (B, S, S, 3) uint8 RGB.
         iuv: (B, 3, S/4, S/4) float32: share of foreground (visible, dressed) in the cell, u, v;
             u and v are valid where the share is above 0.
-        mask: (B, S, S) uint8, 1 where the person is seen.
+        mask: (B, S, S) uint8, 1 where the person is visible.
         vertices: (B, V, 3) float32, undressed body, root frame, m.
         joints: (B, 24, 3) float32, root frame, m.
-        joints_2d: (B, 24, 3) float32: x and y, crop frame; 1 inside the picture, else 0.
-        camera: (B, 3) float32 weak perspective (s, tx, ty) nearest to the true projection.
+        joints_2d: (B, 24, 3) float32: x and y in the crop frame, and 1 inside the image, else 0.
+        camera: (B, 3) float32 weak perspective (s, tx, ty), fitted to the true projection.
         pose: (B, 24, 3) float32 axis-angle, radians, body frame.
         shape: (B, 10) float32.
     """
@@ -145,38 +157,39 @@ class SyntheticBatch(TensorBatch):
     shape: Tensor
 
     def as_person_batch(self) -> PersonBatch:
-        """The batch to train on: everything is known but annotations, which joints replace."""
+        """Converts to a training batch: all weights are 1, without annotated keypoints."""
         count = len(self)
-        certain = self.iuv.new_ones(count)
+        ones = self.iuv.new_ones(count)
         return PersonBatch(
-            self.images, self.iuv, certain, self.vertices, self.joints, certain,
+            self.images, self.iuv, ones, self.vertices, self.joints, ones,
             self.joints_2d, self.iuv.new_zeros(count, NUM_ANNOTATED, 3),
             self.iuv.new_zeros(count, NUM_ANNOTATED, 4))
 
 
 class SyntheticPeople(IterableDataset):
-    """An endless stream of batches; under a DataLoader's workers each makes its own.
+    """An endless stream of batches; the workers of a DataLoader share its batch numbers.
 
     Args:
-        config: how they look.
+        config: appearance of the people.
         body: a body model (`decomr_core.body_models.load_body`).
-        uv_map: its chart: `uv` (N, 2) and `faces` (F, 3).
-        seed: every batch follows from it and its number; `HELD_OUT_SEED` is for `held_out_set`.
-        first_batch: number of the batch to begin with (to go on where a run stopped).
-        frame_scale: factor of the crops' sides, to show more around the people than usual.
+        uv_map: its UV map.
+        seed: determines every batch, together with its number; `HELD_OUT_SEED` is reserved for
+            `held_out_set`.
+        first_batch: number of the first batch, to continue a run.
+        frame_scale: factor on the sides of the crops, for wider margins around the people.
 
     Attributes:
-        pose_counts: how many poses by rule were drawn, and rejected, in this process.
+        pose_counts: numbers of generated and of rejected poses in this process.
 
     Raises:
-        ValueError: the body and the chart have different faces.
+        ValueError: the body and the UV map have different faces.
     """
 
-    def __init__(self, config: SyntheticConfig, body: nn.Module, uv_map: object, seed: int,
+    def __init__(self, config: SyntheticConfig, body: BodyModel, uv_map: UVMap, seed: int,
                  first_batch: int = 0, frame_scale: float = 1.0) -> None:
         if len(body.faces) != len(uv_map.faces):
-            raise ValueError(f'the body has {len(body.faces)} faces, the UV map '
-                             f'{len(uv_map.faces)}; make one for this body: '
+            raise ValueError(f'the body has {len(body.faces)} faces, but the UV map has '
+                             f'{len(uv_map.faces)}; make a map for this body: '
                              'decomr uv build --body FILE --out FILE')
         self.config, self.body, self.seed, self.first_batch = config, body, seed, first_batch
         self.frame_scale = frame_scale
@@ -195,7 +208,7 @@ class SyntheticPeople(IterableDataset):
                            if config.has_furniture else None)
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
-        """Batches without end; worker k of n makes the numbers k, k + n, ..."""
+        """Yields batches without end; worker k of n makes the batches k, k + n, ..."""
         worker = get_worker_info()
         number, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         number += self.first_batch
@@ -205,15 +218,15 @@ class SyntheticPeople(IterableDataset):
 
     @torch.no_grad()
     def batch(self, number: int, count: int | None = None) -> SyntheticBatch:
-        """The batch of that number, always the same for the same seed and config.
+        """Renders a batch, which is determined by seed, config and number.
 
         Args:
             number: 0 or more.
-            count: how many people; by default `config.batch_size`.
+            count: number of people; by default `config.batch_size`.
         """
         rng = np.random.default_rng([self.seed, number])
         count = self.config.batch_size if count is None else count
-        # These have random streams of their own: switching them leaves everything else the same.
+        # Separate random streams: switching these options leaves everything else unchanged.
         lens_rng, furniture_rng, folds_rng = (
             np.random.default_rng([self.seed, number, stream]) for stream in (1, 2, 3))
         views, pose, shape = self._bodies(rng, count)
@@ -231,9 +244,9 @@ class SyntheticPeople(IterableDataset):
         layers = (Layers.without_furniture(drawn.people, drawn.silhouettes)
                   if self._furnisher is None else
                   self._furnisher.add(furniture_rng, drawn, bodies, views, framing, lights))
-        images, mask = self._compositor.compose(rng, layers, joints.numpy(), views, framing,
-                                                lights, places)
-        mask = torch.from_numpy(mask)
+        images, visible = self._compositor.compose(rng, layers, joints.numpy(), views, framing,
+                                                   lights, places)
+        mask = torch.from_numpy(visible)
         camera = fit_weak_perspective(vertices, crop_points(vertices, framing)[..., :2])
         return SyntheticBatch(
             torch.from_numpy(images), iuv_target(drawn.surface, mask, self.uv, self.uv_faces),
@@ -241,13 +254,13 @@ class SyntheticPeople(IterableDataset):
 
     @torch.no_grad()
     def vertices(self, number: int, count: int) -> Tensor:
-        """The bodies of that batch alone, (count, V, 3) metres, root frame, without pictures."""
+        """Only the bodies of a batch, (count, V, 3) metres, root frame; renders nothing."""
         _, pose, shape = self._bodies(np.random.default_rng([self.seed, number]), count)
         return root_frame_body(self.body, pose, shape)[0]
 
     def _bodies(self, rng: np.random.Generator,
                 count: int) -> tuple[Viewpoints, Tensor, Tensor]:
-        """How people are seen, pose (B, 24, 3) radians and shape (B, 10)."""
+        """Samples viewpoints, poses (B, 24, 3) in radians and shapes (B, 10)."""
         views = sample_viewpoints(rng, count)
         pose = orient_poses(rng, self._poses(rng, count), views).astype(np.float32)
         shape = sample_shapes(rng, count, self.config.shape_std, self.config.ages_share)
@@ -255,22 +268,21 @@ class SyntheticPeople(IterableDataset):
 
     def _surroundings(self, rng: np.random.Generator, views: Viewpoints) -> tuple[
             list[dict[str, np.ndarray]], list[tuple[Panorama, float] | None]]:
-        """The light on each person, and the panorama behind, with its yaw, or None."""
+        """Samples the light on each person, and the panorama behind with its yaw, or None."""
         lights = [sample_light(rng, up) for up in views.up]
         places: list[tuple[Panorama, float] | None] = [None] * len(lights)
         if self._panoramas is None:
             return lights, places
         for index, light in enumerate(lights):
-            # The light from below that `appearance.shade` would assume.
+            # The default of `appearance.shade` for the light from below.
             light['ground'] = .3 * light['sky']
             if rng.random() < self.config.panorama_share:
-                places[index] = self._panoramas.choose(rng)
-                lights[index] = panorama_light(rng, *places[index],
-                                               views.camera_from_world[index])
+                panorama, yaw = places[index] = self._panoramas.choose(rng)
+                lights[index] = panorama_light(rng, panorama, yaw, views.camera_from_world[index])
         return lights, places
 
     def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(B, 24, 3) axis-angle, facing +z: by rule, or recorded where there are any."""
+        """Samples poses (B, 24, 3), axis-angle, facing +z, from generator and recordings."""
         draw = RULES[self.config.rules]
         pose = (draw(rng, count) if self._check is None else
                 draw_plausible(rng, draw, count, self._check, self.pose_counts))[0]
@@ -280,42 +292,44 @@ class SyntheticPeople(IterableDataset):
         return pose
 
 
-
 def missing_assets(config: SyntheticConfig) -> list[str]:
-    """What would make the people look more real, and where it is had; one line for each."""
+    """The asset files that the config does not have, with their sources; one line for each."""
     known = (
-        ('wardrobe', "garments: people wear painted clothes; bake MakeHuman's (CC0): "
+        ('wardrobe', "garments (people wear painted clothes); to bake MakeHuman's (CC0): "
                      'python -m tools.bake_wardrobe FOLDER --out FILE'),
-        ('panoramas', 'real places and light; a folder of equirectangular pictures, for example '
-                      "Poly Haven's (CC0)"),
-        ('poses_file', 'recorded poses; python -m training.preprocess motion FILES --out FILE'))
+        ('panoramas', 'real places and light; give a folder of equirectangular images, for '
+                      "example Poly Haven's (CC0)"),
+        ('poses_file', 'recorded poses; to make the file: '
+                       'python -m training.preprocess motion FILES --out FILE'))
     return [f'data.{name} is empty, so the renderings lack {lacks}'
             for name, lacks in known if not getattr(config, name)]
 
 
-def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
+def held_out_set(config: SyntheticConfig, body: BodyModel, uv_map: UVMap,
                  count: int = 500, frame_scale: float = 1.0,
                  with_assets: bool = False) -> SyntheticBatch:
-    """The fixed people that models are measured on: the same for the same config and body.
+    """Renders the fixed people for evaluations, the same for the same config and body.
 
-    Their framing is the usual one, whatever a training takes.
+    The options that training may change (framing, crowds, furniture, folds, lenses, ages, rules)
+    have fixed values.
 
     Args:
-        config: of the training, for the size of the images.
+        config: config of the training, for the size of the images and, with assets, its files.
         body: a body model.
-        uv_map: its chart.
-        count: how many people.
-        frame_scale: factor of the crops' sides.
-        with_assets: take poses, garments and panoramas of the config's files; otherwise poses,
-            clothes and scenes follow the rules, as they do for everybody without such files.
+        uv_map: its UV map.
+        count: number of people.
+        frame_scale: factor on the sides of the crops.
+        with_assets: whether to use poses, garments and panoramas of the config's files;
+            otherwise all are generated.
     """
-    usual = {'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False,
-             'has_furniture': False, 'has_folds': False, 'distorted_share': 0.0,
-             'ages_share': 0.0, 'rules': 'usual', 'possible_only': False}
+    fixed: dict[str, Any] = {
+        'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False,
+        'has_furniture': False, 'has_folds': False, 'distorted_share': 0.0, 'ages_share': 0.0,
+        'rules': 'usual', 'possible_only': False}
     if with_assets:
-        config = replace(config, dressed_share=1.0, **usual)
+        config = replace(config, dressed_share=1.0, **fixed)
     else:
-        config = replace(config, poses_file='', wardrobe='', panoramas='', **usual)
+        config = replace(config, poses_file='', wardrobe='', panoramas='', **fixed)
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
     parts = [people.batch(number, min(chunk, count - number * chunk))
@@ -323,16 +337,16 @@ def held_out_set(config: SyntheticConfig, body: nn.Module, uv_map: object,
     return SyntheticBatch.concatenate(parts)
 
 
-def _dresser(config: SyntheticConfig, body: nn.Module) -> Dresser | None:
-    """Who dresses people from the wardrobe, if there is one."""
+def _dresser(config: SyntheticConfig, body: BodyModel) -> Dresser | None:
+    """The dresser for the config's wardrobe, if there is one."""
     if not config.wardrobe:
         return None
     return Dresser(Wardrobe.load(config.wardrobe, body), body, config.has_folds)
 
 
 def _visible_joints(joints: Tensor, framing: Framing) -> Tensor:
-    """Joints (B, 24, 3) of the root frame as crop x, y and 1 inside the picture, else 0."""
-    seen = crop_points(joints, framing)[..., :2]
+    """Joints (B, 24, 3) of the root frame as crop x, y and 1 inside the image, else 0."""
+    points = crop_points(joints, framing)[..., :2]
     border = joints.new_tensor(framing.border).clamp(-1, 1)[:, None]
-    inside = ((seen >= border[..., :2]) & (seen <= border[..., 2:])).all(-1, keepdim=True)
-    return torch.cat([seen, inside.to(seen)], dim=-1)
+    inside = ((points >= border[..., :2]) & (points <= border[..., 2:])).all(-1, keepdim=True)
+    return torch.cat([points, inside.to(points)], dim=-1)

@@ -1,4 +1,4 @@
-"""A contact sheet of synthetic people and how many are made per second, from the command line."""
+"""Command line that draws a contact sheet of rendered people and measures their rate."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from decomr_core.uv.uv_map import load_uv_map
 from training.synthetic.people import (
     HELD_OUT_SEED,
     RULES,
+    AssetFiles,
     SyntheticBatch,
     SyntheticConfig,
     SyntheticPeople,
@@ -27,24 +28,25 @@ LEFT_COLOR, RIGHT_COLOR, MIDDLE_COLOR = (255, 60, 60), (60, 255, 60), (255, 255,
 
 
 def add_asset_options(parser: argparse.ArgumentParser) -> None:
-    """Options for the files that make rendered people look real."""
+    """Adds the options for files of real clothes, places and poses."""
     parser.add_argument('--wardrobe', metavar='FILE', default='', help='npz of garments')
-    parser.add_argument('--panoramas', metavar='FOLDER', default='', help='places and light')
+    parser.add_argument('--panoramas', metavar='FOLDER', default='',
+                        help='folder of panoramas, for backgrounds and light')
     parser.add_argument('--poses-file', metavar='FILE', default='',
                         help='npz of recorded poses, for half of the people')
 
 
-def asset_values(options: argparse.Namespace) -> dict[str, str]:
-    """The fields of `SyntheticConfig` that `add_asset_options` reads."""
+def asset_values(options: argparse.Namespace) -> AssetFiles:
+    """The values of the options of `add_asset_options`."""
     return {'wardrobe': options.wardrobe, 'panoramas': options.panoramas,
             'poses_file': options.poses_file}
 
 
 def contact_sheet(batch: SyntheticBatch, columns: int = 4) -> np.ndarray:
-    """Each person three times: picture, IUV (red u, green v, blue 1 - u), and points.
+    """Draws three tiles per person: image, IUV (red u, green v, blue 1 - u), and points.
 
-    The points are the mesh through the weak-perspective camera (cyan) and the true joints: the
-    person's left red, right green; small where invisible.
+    The points are the mesh in the weak-perspective camera (cyan) and the true joints: red on the
+    person's left, green on the right, small if outside the image.
 
     Args:
         batch: B people.
@@ -61,11 +63,11 @@ def contact_sheet(batch: SyntheticBatch, columns: int = 4) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Renders people, writes the sheet if asked, prints their speed and the poses drawn again."""
+    """Renders people, writes the contact sheet, prints the rate and the resampled poses."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.num < 1 or options.seed == HELD_OUT_SEED:
-        parser.error(f'--num is {options.num} and --seed {options.seed}; --num starts at 1 and '
+        parser.error(f'--num is {options.num} and --seed is {options.seed}; take --num 1 or more; '
                      f'seed {HELD_OUT_SEED} is reserved for the held-out set')
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -86,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     batch = SyntheticBatch.concatenate([people.batch(number) for number in range(chunks)])
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     print(f'{len(batch)} people at {config.size} px: {len(batch) / busy:.0f} images/s per core '
-          f'({len(batch) / wall:.0f} by the clock); {people.pose_counts}')
+          f'({len(batch) / wall:.0f} in wall time); {people.pose_counts}')
     if options.preview:
         sheet = contact_sheet(batch)
         if not cv2.imwrite(str(options.preview), sheet[..., ::-1]):
@@ -96,15 +98,16 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m training.synthetic.preview',
-        description='Renders synthetic people on one processor core.')
-    parser.add_argument('--preview', type=Path, help='PNG file to write a contact sheet to')
-    parser.add_argument('--num', type=int, default=32, help='how many people')
+        description='Renders people on one CPU core and measures the rate.')
+    parser.add_argument('--preview', type=Path, help='PNG file of the contact sheet')
+    parser.add_argument('--num', type=int, default=32, help='number of people')
     parser.add_argument('--size', type=int, default=128, help='side of the images, px')
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--rules', choices=list(RULES), default='wide', help='poses by rule')
-    parser.add_argument('--crowded', action='store_true', help='several people, things in front')
+    parser.add_argument('--seed', type=int, default=1, help='seed of the people')
+    parser.add_argument('--rules', choices=list(RULES), default='wide', help='pose generator')
+    parser.add_argument('--crowded', action='store_true',
+                        help='several people, objects in front, low light')
     parser.add_argument('--distorted-share', type=float, default=.1,
-                        help='share of the images taken through a wide-angle lens')
+                        help='share of images with the distortion of a wide-angle lens')
     parser.add_argument('--body', default='builtin', help='body model: a name or an npz')
     parser.add_argument('--uv-map', default='builtin', help='UV map: a name or an npz')
     add_asset_options(parser)

@@ -1,4 +1,4 @@
-"""Synthetic people made in processes beside the trainer, and used more than once if need be."""
+"""Loads rendered people from worker processes, optionally using each image several times."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from decomr_core.body_models import BodyModel
+from decomr_core.uv.uv_map import UVMap
 from training.records.workers import end_workers_at_exit, set_up_worker
 from training.synthetic.people import (
     HELD_OUT_SEED,
@@ -21,32 +23,32 @@ from training.synthetic.people import (
 __all__ = ['BlockReplay', 'synthetic_loader']
 
 PREFETCHED_CHUNKS = 8
-"""Chunks that each worker makes ahead of the trainer."""
+"""Chunks that each worker renders in advance."""
 BLOCK_SEED_STEP = 1_000_003
-"""Keeps the orders of different seeds apart."""
+"""Step between the seeds of the orders, so that different seeds give different orders."""
 
 
-def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *,
+def synthetic_loader(config: SyntheticConfig, body: BodyModel, uv_map: UVMap, *,
                      batch_size: int, num_workers: int, seed: int, reuse: int = 1,
                      pool_images: int = 256, first_batch: int = 0) -> BlockReplay:
-    """An endless stream of training batches that other processes render.
+    """An endless stream of training batches, rendered by other processes.
 
-    Batch n is the same whether the stream began with it or long before: a resumed run sees the
-    images that the run without an interruption would have seen.
+    Batch n does not depend on the first batch of the stream: a resumed run gets the same images
+    as an uninterrupted one.
 
     Args:
-        config: how the people look; workers make chunks of `config.batch_size`.
+        config: appearance of the people; workers render chunks of `config.batch_size`.
         body: a body model.
-        uv_map: its chart.
-        batch_size: people per batch that the trainer gets.
+        uv_map: its UV map.
+        batch_size: people per training batch.
         num_workers: processes that render, one thread each; 0 renders in this process.
-        seed: the stream follows from it, the config, `batch_size`, `reuse` and `pool_images`.
-        reuse: how many times each image is given out, at random distance.
-        pool_images: how many images are mixed with each other, at least.
-        first_batch: number of the batch to begin with.
+        seed: determines the stream, with the config, `batch_size`, `reuse` and `pool_images`.
+        reuse: how many times each image is used, at random intervals.
+        pool_images: smallest number of images that are shuffled together.
+        first_batch: number of the first batch.
 
     Raises:
-        ValueError: the seed is the held-out set's.
+        ValueError: the seed is that of the held-out set.
     """
     if seed == HELD_OUT_SEED:
         raise ValueError(f'seed {seed} is reserved for the held-out set; take another')
@@ -54,7 +56,7 @@ def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *
     end_workers_at_exit()
 
     def chunks_from(first: int) -> DataLoader:
-        """Chunks without end, beginning with that number."""
+        """Chunks without end, beginning at a number."""
         people = SyntheticPeople(config, body, uv_map, seed, first)
         return DataLoader(
             people, batch_size=None, num_workers=num_workers,
@@ -66,19 +68,19 @@ def synthetic_loader(config: SyntheticConfig, body: nn.Module, uv_map: object, *
 
 
 class BlockReplay:
-    """Regroups chunks into batches, block by block; no image comes twice in a batch.
+    """Regroups chunks into batches, block by block; a batch contains no image twice.
 
-    The images of a block are given out `reuse` times, each time in another random order, while
-    the chunks of the next block are collected, evenly, so that neither side waits for long.
+    The images of a block are used `reuse` times, each time in another random order. Meanwhile the
+    chunks of the next block are collected at an even rate, so that neither side waits long.
 
     Args:
-        chunks_from: gives the endless chunks that begin with a number.
+        chunks_from: function from a number to the endless chunks that begin there.
         chunk_size: people per chunk.
-        batch_size: people per batch given out.
-        reuse: times that each image is given out.
-        block_images: people in a block, at least.
-        seed: of the order.
-        first_batch: number of the batch to begin with.
+        batch_size: people per batch.
+        reuse: how many times each image is used.
+        block_images: smallest number of people in a block.
+        seed: seed of the order.
+        first_batch: number of the first batch.
 
     Raises:
         ValueError: reuse or the batch size is not positive.
@@ -97,7 +99,7 @@ class BlockReplay:
         self.seed, self.first_batch = seed, first_batch
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
-        """Batches of `batch_size` without end (as long as the chunks last)."""
+        """Yields batches of `batch_size` as long as there are chunks."""
         number, first = divmod(self.first_batch, self.batches_per_block)
         chunks = iter(self.chunks_from(number * self.chunks_per_block))
         block = list(itertools.islice(chunks, self.chunks_per_block))
@@ -113,7 +115,7 @@ class BlockReplay:
             number, first = number + 1, 0
 
     def _order(self, number: int) -> Tensor:
-        """(reuse * block_images,) the images of a block in the order they are given out."""
+        """The order (reuse * block_images,) in which the images of a block are used."""
         generator = torch.Generator().manual_seed(self.seed * BLOCK_SEED_STEP + number)
         return torch.cat([torch.randperm(self.block_images, generator=generator)
                           for _ in range(self.reuse)])

@@ -1,4 +1,4 @@
-"""IUV targets of people that are drawn once, kept on disk, and cut for every augmentation."""
+"""Cached IUV targets: rendered once per person, stored on disk, cropped per augmentation."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = ['CachedTargets']
 
 
 class CachedTargets:
-    """The IUV target of any person, from a folder; drawn, on one thread, where it is missing.
+    """Reads IUV targets from a cache folder; renders and stores missing ones, on one thread.
 
     Args:
-        folder: of the cache; made if it is missing.
+        folder: the cache folder; created if it is missing.
         bodies: body models by gender, on the CPU.
-        uv_map: the chart of the neutral one.
+        uv_map: the UV map of the neutral one.
         size: S, side of the crops, px.
 
     Raises:
-        ValueError: the folder was filled with other bodies, another UV map or size.
+        ValueError: the folder belongs to another body, UV map or size.
     """
 
     def __init__(self, folder: str | Path, bodies: Mapping[str, BodyModel], uv_map: UVMap,
@@ -59,29 +59,29 @@ class CachedTargets:
 
         Args:
             record: the person.
-            image_shape: (H, W, ...) of the picture.
-            augmentation: what was drawn for the crop.
+            image_shape: (H, W, ...) of the image.
+            augmentation: augmentation of the crop.
 
         Returns:
-            (3, S / 4, S / 4) float32, and its weight: 1, or 0 where there is no pose, no camera
-            fits, or nothing of the person is seen; the image is zeros then.
+            IUV image (3, S / 4, S / 4) float32 and its weight: 1, or 0 (with an image of zeros)
+            if there is no pose, no camera can be fitted, or the person is not visible.
         """
-        if record.pose is None or record.keypoints_2d is None:
-            return self._nothing()
+        if record.pose is None or record.shape is None or record.keypoints_2d is None:
+            return self._empty()
         body_hash = self.hashes.get(record.gender, self.hashes['neutral'])
         name = record_name(body_hash, record.pose, record.shape, record.keypoints_2d,
                            np.asarray(record.center), np.array(record.side))
-        whole = self.cache.get_or_make(name, lambda: self._draw(record))
-        cut = crop_cached_iuv(whole, augmentation, self.size)
+        cached = self.cache.get_or_make(name, lambda: self._draw(record))
+        crop = crop_cached_iuv(cached, augmentation, self.size)
         affine = crop_affine(record.center, record.side, augmentation)
         size = torch.tensor([[image_shape[1], image_shape[0]]])
-        cut = cut * inside_picture(torch.from_numpy(affine)[None], size, self.size)
-        if not cut.any():
-            return self._nothing()
-        return shrink_iuv(cut[None])[0].numpy(), np.float32(1)
+        crop = crop * inside_picture(torch.from_numpy(affine)[None], size, self.size)
+        if not crop.any():
+            return self._empty()
+        return shrink_iuv(crop[None])[0].numpy(), np.float32(1)
 
     def _draw(self, record: PersonRecord) -> np.ndarray:
-        """The whole IUV image, of a square `CACHE_MARGIN` times as large as the person's."""
+        """Renders the IUV image of a square `CACHE_MARGIN` times as large as the person's."""
         vertices, _ = self.posed_bodies(
             torch.from_numpy(np.asarray(record.pose, np.float32))[None],
             torch.from_numpy(np.asarray(record.shape, np.float32))[None],
@@ -89,11 +89,11 @@ class CachedTargets:
         keypoints = np.array(record.keypoints_2d, np.float32)
         keypoints[:, :2] = crop_from_image_xy(keypoints[:, :2], record.center,
                                               record.side * CACHE_MARGIN)
-        seen = torch.from_numpy(keypoints)[None]
-        seen[..., 2] *= self.is_known
-        return self.renderer(vertices, self.regressor @ vertices, seen).iuv[0].numpy()
+        observed = torch.from_numpy(keypoints)[None]
+        observed[..., 2] *= self.is_known
+        return self.renderer(vertices, self.regressor @ vertices, observed).iuv[0].numpy()
 
-    def _nothing(self) -> tuple[np.ndarray, np.float32]:
-        """A target of weight 0."""
+    def _empty(self) -> tuple[np.ndarray, np.float32]:
+        """A target of zeros with weight 0."""
         small = self.size // IUV_STRIDE
         return np.zeros((3, small, small), np.float32), np.float32(0)

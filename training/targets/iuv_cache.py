@@ -1,9 +1,9 @@
-"""IUV images on disk: drawn once per person, cut for every epoch's augmentation.
+"""An on-disk cache of IUV images: rendered once per person, cropped in every epoch.
 
-Drawing on the fly is the default and exact; the cache saves a third of its CPU time
-(`benchmarks/mesh_targets.py`). It holds IUV images of the crop's own size, of squares
-`CACHE_MARGIN` times as large as the person's and neither turned nor mirrored: what lies beyond
-them is taken for background. One file per person; any number of processes may read and write.
+Rendering on the fly is the default and exact; the cache saves a third of its CPU time
+(`benchmarks/mesh_targets.py`). The cached images show squares `CACHE_MARGIN` times as large as the
+person's, at the resolution of the crop, without rotation and mirroring. Pixels outside them count
+as background. There is one file per person; several processes may read and write at a time.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from training.targets.iuv_target import flip_iuv
 __all__ = ['CACHE_MARGIN', 'CacheKey', 'IUVCache', 'crop_cached_iuv', 'record_name']
 
 CACHE_MARGIN = 1.25
-"""Side of the cached square over that of the person's: the largest that augmentation takes."""
+"""Ratio of the cached square to the person's: the largest scale of the augmentation."""
 LEVELS = 65535
-"""Steps of u and v on disk: each a five hundredth of a texel of the paper's location map."""
+"""Quantisation levels of u and v; one is 1/500 texel of the paper's location map."""
 KEY_FILE = 'key.json'
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What all records of a cache have in common.
+    """The properties that all images of a cache share.
 
     Attributes:
         body_hash: `BodyModel.hash`.
@@ -57,14 +57,14 @@ class CacheKey:
 
 
 class IUVCache:
-    """A folder of IUV images; for DataLoader workers, each with its own copy of this object.
+    """A folder of IUV images; each DataLoader worker uses its own copy of this object.
 
     Args:
-        folder: made if it is missing.
-        key: what the images must have been drawn with.
+        folder: the cache folder; created if it is missing.
+        key: required properties of the images.
 
     Raises:
-        ValueError: the folder was filled with another body, UV map or resolution.
+        ValueError: the folder belongs to another body, UV map or resolution.
     """
 
     def __init__(self, folder: str | Path, key: CacheKey) -> None:
@@ -74,16 +74,16 @@ class IUVCache:
         if not path.exists():
             write_if_missing(path, json.dumps(asdict(key), indent=2).encode())
         try:
-            seen = CacheKey(**json.loads(path.read_text(encoding='utf-8')))
+            found = CacheKey(**json.loads(path.read_text(encoding='utf-8')))
         except (ValueError, TypeError) as error:
-            raise ValueError(f'{path} is not the key of an IUV cache ({error}); take another '
+            raise ValueError(f'{path} is not the key of an IUV cache ({error}); use another '
                              f'folder, or delete {self.folder}') from error
-        if seen != key:
-            raise ValueError(f'the IUV cache {self.folder} was made with {seen}; asked for {key}; '
-                             'take another folder, or delete this one')
+        if found != key:
+            raise ValueError(f'the IUV cache {self.folder} was made with {found}, but the run '
+                             f'needs {key}; use another folder, or delete this one')
 
     def get(self, name: str) -> np.ndarray | None:
-        """The IUV image (3, r, r) float32 of that name; None if it is not there or damaged."""
+        """Reads the IUV image (3, r, r) float32 with a name; None if missing or damaged."""
         path = self._path(name)
         try:
             with np.load(path, allow_pickle=False) as data:
@@ -92,37 +92,40 @@ class IUVCache:
             return None
         except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile,
                 zlib.error) as error:
-            logger.warning('%s is damaged (%s); drawing it again', path, error)
+            logger.warning('%s is damaged (%s); rendering it again', path, error)
             return None
         return levels.astype(np.float32) / np.float32(LEVELS)
 
     def put(self, name: str, iuv: np.ndarray) -> None:
-        """Stores an IUV image (3, r, r), all in [0, 1], to 1 / 65535."""
+        """Stores an IUV image (3, r, r) in [0, 1], quantised to 1 / 65535."""
         check_shape('iuv', iuv, (3, self.key.resolution, self.key.resolution))
         levels = np.rint(np.asarray(iuv) * LEVELS).astype(np.uint16)
         path = self._path(name)
         path.parent.mkdir(exist_ok=True)
-        # Not synced: there are many thousands, and a damaged one is drawn again.
+        # Not synced: there are many thousands of files, and a damaged one is rendered again.
         with (replacing(path, has_rivals=True, is_synced=False) as part,
               part.open('wb') as handle):
             np.savez_compressed(handle, iuv=levels)
 
     def get_or_make(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The image of that name; made and stored if it is not there.
+        """Reads the image with a name; renders and stores it first if it is missing.
 
         Args:
-            name: `record_name` of all that the image follows from.
-            make: draws it, (3, r, r).
+            name: `record_name` of everything that determines the image.
+            make: renders the image (3, r, r).
 
         Returns:
-            (3, r, r) float32: the same numbers whether it was there or not.
+            (3, r, r) float32, with the same quantisation for cached and new images.
+
+        Raises:
+            OSError: the image cannot be stored.
         """
         found = self.get(name)
         if found is None:
             self.put(name, make())
             found = self.get(name)
         if found is None:
-            raise OSError(f'{self._path(name)} cannot be read back; is the disk full?')
+            raise OSError(f'cannot read back {self._path(name)}; check the free disk space')
         return found
 
     def _path(self, name: str) -> Path:
@@ -131,10 +134,10 @@ class IUVCache:
 
 
 def record_name(*parts: str | np.ndarray) -> str:
-    """A name that changes whenever something changes that an image is drawn from.
+    """The hash of everything that determines an image, as its name.
 
     Args:
-        parts: texts and arrays, such as the pose, the shape, the keypoints, centre and side.
+        parts: texts and arrays, such as pose, shape, keypoints, centre and side.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -146,17 +149,17 @@ def record_name(*parts: str | np.ndarray) -> str:
 
 
 def crop_cached_iuv(iuv: np.ndarray, augmentation: Augmentation, size: int) -> torch.Tensor:
-    """The IUV image of an augmented crop, from the cached one of the same person.
+    """Crops a cached IUV image for an augmentation.
 
-    The nearest pixel is taken, so that two surface points never mix.
+    Nearest-neighbour sampling avoids the interpolation of different surface points.
 
     Args:
-        iuv: (3, r, r) float32 of the square `CACHE_MARGIN` times as large as the person's.
-        augmentation: what was drawn for the image.
+        iuv: (3, r, r) float32, the square `CACHE_MARGIN` times as large as the person's.
+        augmentation: the augmentation of the image.
         size: S, side of the crop, px.
 
     Returns:
-        (3, S, S) float32: mask it where the person is hidden, then `shrink_iuv`.
+        (3, S, S) float32; to be masked where the person is not visible, then `shrink_iuv`.
     """
     resolution = iuv.shape[-1]
     check_shape('iuv', iuv, (3, resolution, resolution))
@@ -167,5 +170,5 @@ def crop_cached_iuv(iuv: np.ndarray, augmentation: Augmentation, size: int) -> t
     cached_from_pixel = np.column_stack([places[1] - places[0], places[2] - places[0], places[0]])
     crop = cv2.warpAffine(np.ascontiguousarray(iuv.transpose(1, 2, 0)), cached_from_pixel,
                           (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    cut = torch.from_numpy(crop).permute(2, 0, 1)
-    return flip_iuv(cut) if augmentation.is_flipped else cut.contiguous()
+    cropped = torch.from_numpy(crop).permute(2, 0, 1)
+    return flip_iuv(cropped) if augmentation.is_flipped else cropped.contiguous()

@@ -1,4 +1,4 @@
-"""What CNet should say: the IUV image of a rendered body, at a quarter of the crop's size."""
+"""The target of CNet: the IUV image of a rendered body, at a quarter of the crop's size."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ IUV_STRIDE = 4
 
 def iuv_target(fragments: Fragments, mask: Tensor, uv: Tensor, uv_faces: Tensor,
                stride: int = IUV_STRIDE) -> Tensor:
-    """The IUV image of rendered people, without ever mixing two surface points.
+    """The IUV image of rendered people, without interpolation between surface points.
 
     Args:
         fragments: the rasterized people, (B, S, S).
-        mask: (B, S, S) 1 where the person is seen, else 0: not beyond the body's pixels.
-        uv: (N, 2) positions on the chart, in [0, 1].
+        mask: (B, S, S) 1 where the person is visible, else 0; a subset of the body's pixels.
+        uv: (N, 2) positions on the UV map, in [0, 1].
         uv_faces: (F, 3) corners of the faces, indices into `uv`.
-        stride: pixels per pixel; 1 gives the full size.
+        stride: crop pixels per cell, along each side; 1 gives the full size.
 
     Returns:
         (B, 3, S / stride, S / stride) float32: the share of the cell that is foreground, and u, v
-        of the foreground pixel nearest to the cell's centre (the mean of two limbs would be a
-        point on neither); 0 where the cell has none.
+        of the foreground pixel nearest to the cell's centre (the mean over two limbs would be a
+        point on neither); 0 in cells without foreground.
     """
     share, cell, (image, y, x) = _central_pixels(mask, stride)
     corners = uv[uv_faces[fragments.face_index[image, y, x]]]  # (M, 3, 2)
@@ -36,11 +36,11 @@ def iuv_target(fragments: Fragments, mask: Tensor, uv: Tensor, uv_faces: Tensor,
 
 
 def shrink_iuv(iuv: Tensor, stride: int = IUV_STRIDE) -> Tensor:
-    """The IUV target of an IUV image of the crop's own size, as `iuv_target` makes it.
+    """Downsamples an IUV image of the crop's size to an IUV target, as `iuv_target` does.
 
     Args:
-        iuv: (B, 3, S, S) float32; above 0 in the first channel where the person is seen.
-        stride: pixels per pixel.
+        iuv: (B, 3, S, S) float32; above 0 in the first channel where the person is visible.
+        stride: crop pixels per cell, along each side.
 
     Returns:
         (B, 3, S / stride, S / stride) float32.
@@ -50,31 +50,31 @@ def shrink_iuv(iuv: Tensor, stride: int = IUV_STRIDE) -> Tensor:
 
 
 def flip_iuv(iuv: Tensor) -> Tensor:
-    """The IUV image of the mirrored picture.
+    """The IUV image of the mirrored image.
 
-    The chart is symmetric: the point at (u, v) has its mirror image at (1 - u, v), so that a
-    right hand seen in the mirrored picture lies where a right hand lies.
+    The UV map is symmetric: the mirror image of the surface point at (u, v) is at (1 - u, v). A
+    left hand therefore gets the coordinates of a right hand, which it is in the mirrored image.
 
     Args:
-        iuv: (..., 3, h, w), 0 in the first channel where nobody is.
+        iuv: (..., 3, h, w), 0 in the first channel for the background.
 
     Returns:
-        (..., 3, h, w), 0 where nobody is.
+        (..., 3, h, w), 0 for the background.
     """
     share, u, v = iuv.flip(-1).unbind(-3)
     return torch.stack([share, torch.where(share > 0, 1 - u, 0.0), v], dim=-3)
 
 
 def _central_pixels(mask: Tensor, stride: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The pixel of each cell that speaks for it.
+    """The foreground pixel nearest to the centre of each cell.
 
     Args:
-        mask: (B, S, S) 1 where the person is seen, else 0.
+        mask: (B, S, S) 1 where the person is visible, else 0.
         stride: pixels per cell, along each side.
 
     Returns:
-        The share of foreground (B, h, w); image, row and column of the cells that have any, each
-        (M,); image, y and x of the foreground pixel nearest to their centres, each (M,).
+        The share of foreground (B, h, w); image, row and column of the M cells with foreground,
+        each (M,); image, y and x of the foreground pixel nearest to their centres, each (M,).
     """
     batch, size, _ = mask.shape
     small = size // stride
@@ -90,7 +90,7 @@ def _central_pixels(mask: Tensor, stride: int) -> tuple[Tensor, list[Tensor], li
 
 
 def _filled(share: Tensor, cell: list[Tensor], uv: Tensor) -> Tensor:
-    """The IUV image (B, 3, h, w) of shares (B, h, w) and u, v (M, 2) in cells, three of (M,)."""
+    """The IUV image (B, 3, h, w) from shares (B, h, w) and the u, v (M, 2) of M cells."""
     target = share.new_zeros(*share.shape, 3)
     target[..., 0] = share
     image, row, column = cell
@@ -99,7 +99,7 @@ def _filled(share: Tensor, cell: list[Tensor], uv: Tensor) -> Tensor:
 
 
 def _offsets_from_center(stride: int) -> Tensor:
-    """The pixels of a cell (stride^2,), row-major numbers, the most central ones first."""
+    """Row-major indices of the pixels of a cell (stride^2,), sorted by distance to its centre."""
     offset = torch.arange(stride) - (stride - 1) / 2
     distance = (offset[:, None] ** 2 + offset[None, :] ** 2).flatten()
     return distance.argsort(stable=True)

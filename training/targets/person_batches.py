@@ -1,4 +1,4 @@
-"""Samples of photographs to the batch that the trainer learns from."""
+"""Converts stacked samples of photographs to training batches."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ __all__ = ['PersonBatchMaker']
 
 
 class PersonBatchMaker(nn.Module):
-    """Poses the bodies of stacked samples and draws their IUV targets, on whatever device.
+    """Poses the bodies of stacked samples and renders their IUV targets, on any device.
 
     Args:
-        bodies: body models by gender, the neutral one among them.
-        uv_map: the chart of the neutral one.
+        bodies: body models by gender, including the neutral one.
+        uv_map: the UV map of the neutral one.
         size: S, side of the crops, px.
     """
+
+    regressor: Tensor
+    is_known: Tensor
 
     def __init__(self, bodies: Mapping[str, BodyModel], uv_map: UVMap, size: int) -> None:
         super().__init__()
@@ -37,20 +40,20 @@ class PersonBatchMaker(nn.Module):
 
     @torch.no_grad()
     def forward(self, samples: Mapping[str, Tensor]) -> PersonBatch:
-        """The batch of B samples.
+        """Makes the batch of B samples.
 
         Args:
-            samples: what `PeopleDataset` gives, stacked, on this module's device. Where it has
-                no `iuv`, targets are drawn through a camera fitted to the annotated joints.
+            samples: stacked samples of `PeopleDataset`, on this module's device. If they have
+                no `iuv`, targets are rendered with a camera fitted to the annotated joints.
         """
         weights = samples['mesh_weight']
         vertices, joints = self.posed_bodies(samples['pose'], samples['shape'],
                                              samples['gender'])
-        is_believed = (weights > 0).float()[:, None, None]
+        is_known = (weights > 0).float()[:, None, None]
         iuv, iuv_weights = self._targets(vertices, samples)
         return PersonBatch(
             images=samples['image'], iuv=iuv, iuv_weights=iuv_weights * weights,
-            vertices=vertices * is_believed, joints=joints * is_believed, mesh_weights=weights,
+            vertices=vertices * is_known, joints=joints * is_known, mesh_weights=weights,
             joints_2d=joints.new_zeros(len(joints), NUM_JOINTS, 3),
             keypoints_2d=samples['keypoints_2d'], keypoints_3d=samples['keypoints_3d'])
 
@@ -58,9 +61,9 @@ class PersonBatchMaker(nn.Module):
         """IUV targets (B, 3, h, w) and their weights (B,)."""
         if 'iuv' in samples:
             return samples['iuv'], samples['iuv_weight']
-        seen = samples['keypoints_2d'].clone()
-        seen[..., 2] *= self.is_known * (samples['mesh_weight'] > 0)[:, None]
+        keypoints = samples['keypoints_2d'].clone()
+        keypoints[..., 2] *= self.is_known * (samples['mesh_weight'] > 0)[:, None]
         inside = inside_picture(samples['crop_from_image'], samples['image_size'],
                                 self.renderer.size)
-        target = self.renderer(vertices, self.regressor @ vertices, seen, inside)
+        target = self.renderer(vertices, self.regressor @ vertices, keypoints, inside)
         return target.iuv, target.weights

@@ -56,9 +56,9 @@ def test_people_are_printed_with_their_position_from_the_fields_of_the_messages(
     head = person.joints[list(message.joint_names).index('head')]
     ros.spin_until(lambda: is_printed(
         f'12.345 s  #3 x +0.25 y -0.50 z +3.00 m, head at y {head[1]:+.2f} m, '
-        f'{person.visibility.sum()} of 20 vertices seen\n', person))
+        f'{person.visibility.sum()} of 20 vertices visible\n', person))
     ros.spin_until(lambda: is_printed('12.345 s  #7 has no position', unknown))
-    ros.spin_until(lambda: is_printed('12.345 s  nobody\n'))
+    ros.spin_until(lambda: is_printed('12.345 s  no people\n'))
     assert example.stop() == 0
     assert 'Traceback' not in example.output
 
@@ -82,7 +82,7 @@ def test_parameters_of_the_real_node_are_shown_set_and_refused(ros: RosTest, wei
 
 
 @pytest.mark.parametrize(('words', 'said'), [
-    (['detector_stride=5'], "'detector_stride=5' is no NAME:=VALUE"),
+    (['detector_stride=5'], "'detector_stride=5' is not of the form NAME:=VALUE"),
     (['--node', '/nobody', 'detector_stride:=5'], 'no answer from a node /nobody')])
 def test_a_mistake_says_what_to_do(ros: RosTest, words: list[str], said: str) -> None:
     process = set_parameter(ros, *words)

@@ -162,9 +162,10 @@ def test_a_ratio_of_zero_leaves_a_set_out() -> None:
 
 
 @pytest.mark.parametrize(('ratios', 'complaint'), [
-    ({'a': 1}, 'give one ratio per data set'), ({'a': 1, 'b': -1}, 'give each 0 or more'),
-    ({'a': 0, 'b': 0}, 'one more than 0'), ({'a': float('nan'), 'b': 1}, 'give each 0 or more'),
-    ({'a': 1, 'b': 1}, 'b has nobody in it')])
+    ({'a': 1}, 'give one ratio per data set'), ({'a': 1, 'b': -1}, 'take 0 or more for each'),
+    ({'a': 0, 'b': 0}, 'above 0 for at least one'),
+    ({'a': float('nan'), 'b': 1}, 'take 0 or more for each'),
+    ({'a': 1, 'b': 1}, 'b has no people')])
 def test_mixtures_that_cannot_be_are_refused(ratios: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         MixedPeople({'a': Numbers(3), 'b': Numbers(0)}, ratios, 1)

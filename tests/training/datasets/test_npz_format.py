@@ -141,10 +141,10 @@ def test_a_root_that_has_none_of_the_images_is_an_error(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
     path = fake.write_exchanged(tmp_path, arrays)
-    with pytest.raises(ValueError, match=r'6 unreadable images\); is .*images the folder that '
-                                         r'paths such as images/p0\.jpg start from'):
+    with pytest.raises(ValueError, match=r'6 unreadable images\); is .*images the folder to which '
+                                         r'paths such as images/p0\.jpg are relative'):
         read_npz(path, tmp_path / 'images')
-    with pytest.raises(FileNotFoundError, match='elsewhere is no folder'):
+    with pytest.raises(FileNotFoundError, match='elsewhere is not a folder'):
         read_npz(path, tmp_path / 'elsewhere')
 
 
@@ -152,9 +152,9 @@ def test_a_root_that_has_none_of_the_images_is_an_error(
     ({'scale': None}, 'has no scale'), ({'center': None, 'scale': None}, 'no center and no scale'),
     ({'part': np.zeros((6, 17, 3))}, r'part in .* has shape \(6, 17, 3\), expected \(6, 24, 3\)'),
     ({'shape': np.zeros((5, 10))}, r'shape in .* for 6 people'),
-    ({'imgname': np.arange(6)}, 'imgname in .* holds int64, expected text'),
+    ({'imgname': np.arange(6)}, 'imgname in .* has the type int64, expected text'),
     ({'pose': np.full((6, 72), 'a')}, 'pose in .* expected numbers'),
-    ({'gender': np.array(list('mfmfmf'), object)}, 'is no npz of plain arrays')])
+    ({'gender': np.array(list('mfmfmf'), object)}, 'is not an npz of plain arrays')])
 def test_an_npz_that_is_not_the_format_says_where(
     tmp_path: Path, arrays: dict[str, np.ndarray], change: dict, complaint: str
 ) -> None:
@@ -169,7 +169,7 @@ def test_an_npz_that_is_not_the_format_says_where(
 def test_a_damaged_npz_is_an_error_with_advice(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'people.npz'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'people\.npz is no npz .*training\.preprocess'):
+    with pytest.raises(ValueError, match=r'people\.npz is not an npz .*training\.preprocess'):
         read_npz(path, tmp_path)
 
 
@@ -263,9 +263,9 @@ def test_fits_for_others_are_refused(without_smpl: Path) -> None:
     with pytest.raises(ValueError, match='5 fits for 6 people'):
         read_npz(without_smpl, folder, fits=folder / 'few.npy')
     np.save(folder / 'wide.npy', np.ones((6, 85)))
-    with pytest.raises(ValueError, match=r'wide\.npy holds no fits .*an \.npy \(N, 82\)'):
+    with pytest.raises(ValueError, match=r'wide\.npy has no fits .*an \.npy \(N, 82\)'):
         read_fits(folder / 'wide.npy')
-    with pytest.raises(ValueError, match='holds no fits'):
+    with pytest.raises(ValueError, match='has no fits'):
         read_fits(without_smpl)
 
 
@@ -338,7 +338,8 @@ def test_a_data_set_is_loaded_by_name_through_either_door(
     with pytest.raises(FileNotFoundError, match=re.escape(
             f'python -m training.preprocess coco --root {tmp_path} --out {tmp_path}/none.npz')):
         load_people('coco', tmp_path, tmp_path / 'none.npz')
-    with pytest.raises(FileNotFoundError, match=r'nowhere is missing; COCO 2014'):
+    with pytest.raises(FileNotFoundError,
+                       match=r'nowhere is missing; the expected layout of COCO 2014'):
         load_people('coco', tmp_path / 'nowhere', path)
     with pytest.raises(ValueError, match='give the npz that they were made for'):
         load_people('coco', tmp_path, fits=tmp_path / 'fits.npy')

@@ -59,7 +59,8 @@ def test_both_doors_give_the_same_people(
 @pytest.mark.parametrize(('words', 'complaint'), [
     (['nothing'], "there is no data set 'nothing'; take one of coco"),
     (['coco', '--split', 'test'], "no split 'test'; take one of train, val"),
-    (['coco'], 'person_keypoints_train2014.json is missing; COCO 2014 keypoints is expected as')])
+    (['coco'], 'person_keypoints_train2014.json is missing; the expected layout of COCO 2014 '
+               'keypoints')])
 def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture
 ) -> None:

@@ -191,7 +191,7 @@ def test_a_3dpw_file_that_runs_something_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='which is not allowed; expected a sequence of 3DPW'):
         public_dataset('pw3d').records(tmp_path)
     path.write_bytes(pickle.dumps({'sequence': 'x'}))
-    with pytest.raises(ValueError, match='is no sequence of 3DPW .*cam_poses'):
+    with pytest.raises(ValueError, match='is not a sequence of 3DPW .*cam_poses'):
         public_dataset('pw3d').records(tmp_path)
 
 
@@ -270,21 +270,21 @@ def test_a_damaged_matlab_file_is_named(tmp_path: Path, name: str, damage: bytes
     (tmp_path / 'images').mkdir()
     path = tmp_path / ('mpii_human_pose_v1_u12_1.mat' if name == 'mpii' else 'joints.mat')
     path.write_bytes(damage)
-    with pytest.raises(ValueError, match=f'{path.name} is no MATLAB file'):
+    with pytest.raises(ValueError, match=f'{path.name} is not a readable MATLAB file'):
         public_dataset(name).records(tmp_path)
 
 
 def test_the_wrong_joints_file_is_told_apart(tmp_path: Path) -> None:
     fake.write_lsp_extended(tmp_path, 2, high_resolution=False)
-    with pytest.raises(ValueError, match='for the extended set take lsp_extended'):
+    with pytest.raises(ValueError, match='for the extended set use lsp_extended'):
         public_dataset('lsp').records(tmp_path)
     fake.write_lsp(tmp_path, 2, [])
-    with pytest.raises(ValueError, match='for the 2000 images take lsp'):
+    with pytest.raises(ValueError, match='for the set of 2000 images use lsp'):
         public_dataset('lsp_extended').records(tmp_path)
 
 
 @pytest.mark.parametrize(('text', 'complaint'), [
-    ('{', 'is no JSON'), ('{"images": []}', "has no 'annotations'"),
+    ('{', 'is not JSON'), ('{"images": []}', "has no 'annotations'"),
     (json.dumps({'images': [], 'annotations': [{'keypoints': [1] * 51}]}), "KeyError: 'bbox'")])
 def test_damaged_json_is_named(tmp_path: Path, text: str, complaint: str) -> None:
     fake.write_coco(tmp_path)

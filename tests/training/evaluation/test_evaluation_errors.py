@@ -66,23 +66,23 @@ def test_a_mask_of_another_size_counts_as_unreadable(
 
 MISTAKES = {
     'no images at all': ({'imgname': [f'gone/{index}.jpg' for index in range(COUNT)]},
-                         'none of 12 people could be measured, the first: {root}/gone/0.jpg is '
-                         'missing or no picture; is {root} the folder of the images? 3DPW is '
-                         'expected as sequenceFiles'),
+                         'none of 12 people could be scored; the first: {root}/gone/0.jpg is '
+                         'missing or not an image; is {root} the folder of the images? the '
+                         'expected layout of 3DPW is sequenceFiles'),
     'half a person': ({'center': np.zeros((COUNT - 1, 2))}, 'center in'),
     'no numbers': ({'pose': np.full((COUNT, 72), np.nan)},
-                   '{root}/3dpw_test.npz has nobody who can be scored as 3dpw is: images/'
-                   'image_00000.jpg has no pose and shape of finite numbers; 0 of 12 people (12 '
-                   'nan poses)'),
+                   '{root}/3dpw_test.npz has no people who can be scored by the protocol of 3dpw: '
+                   'images/image_00000.jpg has no pose and shape of finite numbers; 0 of 12 '
+                   'people (12 nan poses)'),
     'no poses': ({'pose': None}, 'has no pose and shape'),
     'no squares': ({'scale': np.zeros(COUNT)}, '0 of 12 people (12 invalid boxes'),
-    'no gender': ({'gender': None}, 'image_00000.jpg has no gender out of male and female; 0 of '
+    'no gender': ({'gender': None}, 'image_00000.jpg has no gender that is male or female; 0 of '
                                     '12 people (12 unknown genders)'),
     'no images named': ({'imgname': None}, 'has no imgname'),
-    'numbers for names': ({'imgname': np.arange(COUNT)}, 'holds int64, expected text'),
+    'numbers for names': ({'imgname': np.arange(COUNT)}, 'has the type int64, expected text'),
     'nobody': ({'imgname': np.array([], str), 'center': np.zeros((0, 2)), 'scale': np.zeros(0),
                 'pose': np.zeros((0, 72)), 'shape': np.zeros((0, 10)),
-                'gender': np.array([], str)}, 'has nobody left: 0 of 0 people')}
+                'gender': np.array([], str)}, 'has no usable people: 0 of 0 people')}
 
 
 @pytest.mark.parametrize('mistake', MISTAKES)
@@ -112,7 +112,7 @@ def test_who_cannot_be_scored_is_left_out_and_counted(
     assert report['images'] == COUNT - 6 and report['unreadable'] == 0
     assert report['network']['mpjpe_mm'] < 0.05
     said = caplog.text
-    assert 'left out 3 of 10 people of 3dpw who cannot be scored' in said
+    assert 'skipped 3 of 10 people of 3dpw without the required truth' in said
     assert 'image_00002.jpg has no pose and shape of finite numbers' in said
     assert 'outside of' in said and 'image_00005.jpg' in said
     assert run(files, '3dpw', '--data', root) == 0
@@ -187,7 +187,8 @@ def test_the_truth_of_3dpw_needs_the_bodies_and_the_regressor(
     half = write_bodies(tiny_body, tmp_path / 'smpl')
     (half / 'smpl_female.npz').unlink()
     assert run({**files, 'body-folder': half}, '3dpw', '--root', root) == 2
-    assert f'{half} does not hold: smpl_female.npz' in complaint_of(capsys)
+    assert (f'{half} has not all bodies: the truth of 3dpw needs smpl_female.npz'
+            in complaint_of(capsys))
 
 
 def test_surfaces_of_another_mesh_are_refused_with_both_hashes(

@@ -228,9 +228,10 @@ def test_outlines_of_another_kind_or_size_are_refused(outline: Any, said: str) -
 
 
 @pytest.mark.parametrize(('content', 'said'), [
-    ('no json', 'no JSON'), ('{}', "no 'images'"), ('{"images": [], "annotations": [1]}', 'laid'),
-    ('{"images": [{"id": 1}], "annotations": []}', 'laid'),
-    ('{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1}]}', 'laid'),
+    ('no json', 'not JSON'), ('{}', "no 'images'"),
+    ('{"images": [], "annotations": [1]}', 'layout'),
+    ('{"images": [{"id": 1}], "annotations": []}', 'layout'),
+    ('{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1}]}', 'layout'),
     ('{"images": [{"id": 1, "file_name": "none.png"}], "annotations": []}', 'none.png')])
 def test_files_that_are_something_else_are_refused(tmp_path: Path, content: str, said: str
                                                    ) -> None:

@@ -51,7 +51,7 @@ def test_the_scores_of_a_network_that_sees_nobody_say_that_the_uv_error_is_unkno
 
 def test_an_ablation_takes_scores_that_are_unknown_for_some_images(tmp_path, monkeypatch):
     cell = Cell('own', 'global')
-    monkeypatch.setattr(ablation_results, '_nothing_yet', lambda _: {'cells': {}})
+    monkeypatch.setattr(ablation_results, '_empty_results', lambda _: {'cells': {}})
     monkeypatch.setattr(AblationResults, 'grid', [cell])
     results = AblationResults(tmp_path, {})
     (tmp_path / cell.name).mkdir()

@@ -80,21 +80,21 @@ def test_the_config_in_the_folder_goes_on_with_the_run(finished_run, capsys, cap
     caplog.set_level('INFO')
     config = finished_run.out / 'config.json'
     assert main(['--config', str(config), '--out', str(finished_run.out), '--resume']) == 0
-    assert 'all 4 steps were done before' in caplog.text
+    assert 'all 4 steps are already finished' in caplog.text
 
 
 def test_a_run_is_not_replaced_by_a_start_without_resume(finished_run):
-    with pytest.raises(ValueError, match='holds a run already; go on with it by --resume'):
+    with pytest.raises(ValueError, match='already contains a run; continue it with --resume'):
         Trainer(_config(), finished_run.out)
 
 
 def test_a_run_goes_on_with_another_rate_but_not_with_other_losses(finished_run, caplog):
     slower = _config(optimizer=OptimizerConfig(learning_rate=1e-4, weight_decay=0.1))
     resumed = Trainer(slower, finished_run.out, resume=True)
-    assert resumed.step == 4 and 'another optimizer config' in caplog.text
+    assert resumed.step == 4 and 'a different optimizer config' in caplog.text
     assert resumed.optimizer.param_groups[0]['weight_decay'] == 0.1
-    with pytest.raises(ValueError, match='was made with another seed, losses than the config says '
-                                         r'now; go on with --config .*config\.json, or begin'):
+    with pytest.raises(ValueError, match='has a different seed, losses than the config; '
+                                         r'continue with --config .*config\.json, or start'):
         Trainer(_config(seed=5, losses=LossWeights(uv=2.0)), finished_run.out, resume=True)
 
 
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(torch, 'save', write_a_part)
-    with pytest.raises(RuntimeError, match='No space left.*previous one is still there'):
+    with pytest.raises(RuntimeError, match='No space left.*previous checkpoint is kept'):
         folder.save_checkpoint({'step': 2})
     assert folder.load_checkpoint(torch.device('cpu')) == {'step': 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ['checkpoint.pt']
@@ -266,14 +266,14 @@ def test_weights_of_another_preset_are_no_start(finished_run, tmp_path):
 
 def test_a_checkpoint_of_another_config_is_refused(finished_run):
     other = _config(losses=LossWeights(uv=2.0))
-    with pytest.raises(ValueError, match='another losses than the config says'):
+    with pytest.raises(ValueError, match='has a different losses than the config'):
         Trainer(other, finished_run.out, resume=True)
 
 
 def test_only_what_a_resumed_run_may_not_change_is_named(finished_run):
     """The optimiser may change, alone or with something that may not."""
     other = _config(losses=LossWeights(uv=2.0), optimizer=OptimizerConfig(learning_rate=1e-4))
-    with pytest.raises(ValueError, match='with another losses than the config says'):
+    with pytest.raises(ValueError, match='has a different losses than the config'):
         Trainer(other, finished_run.out, resume=True)
 
 

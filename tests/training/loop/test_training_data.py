@@ -245,8 +245,8 @@ def test_epochs_become_steps_by_the_number_of_people(small_trainer, annotated, t
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'synthetic_share': 1.5}, 'synthetic_share is 1.5; take 0 to 1'),
-    ({'datasets': {}}, 'no datasets for the rest'),
-    ({'synthetic_share': 1.0}, 'leaves nothing to coco'),
+    ({'datasets': {}}, 'synthetic_share is 0.5, but there are no datasets'),
+    ({'synthetic_share': 1.0}, 'leaves no images for coco'),
     ({'init_part': 'head'}, "init_part is 'head'; it must be one of all, cnet, encoder")])
 def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
     with pytest.raises(ValueError, match=message):
@@ -254,8 +254,9 @@ def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-    ({'synthetic_share': 0.05}, 'which is nobody or everybody of 4 people'),
-    ({'preset': 'paper'}, "data.size is 256 px, but crops of the 'paper' network have 224")])
+    ({'synthetic_share': 0.05}, 'which rounds to all or none of 4 people'),
+    ({'preset': 'paper'},
+     "data.size is 256 px, but the 'paper' network takes crops of 224 px; set data.size to 224")])
 def test_runs_that_cannot_work_are_refused_before_they_start(
         annotated, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
@@ -267,7 +268,7 @@ def test_poses_of_smpl_are_refused_for_the_built_in_body(tmp_path):
     arrays = fake.exchanged(6, np.random.default_rng(1))
     fake.write_exchanged(root, arrays)
     (root / 'train2014').mkdir(exist_ok=True)
-    with pytest.raises(ValueError, match='mean nothing to the built-in body; give SMPL'):
+    with pytest.raises(ValueError, match='do not fit the built-in body; set body and uv_map'):
         Trainer(run_config(root), tmp_path / 'run')
 
 
@@ -323,7 +324,7 @@ def test_a_run_whose_images_are_gone_ends_with_one_line(
         cwd=Path(__file__).parents[3])
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-    assert len(errors) == 1 and 'in a row cannot be read' in errors[0]
+    assert len(errors) == 1 and 'cannot read 20 consecutive images' in errors[0]
     assert 'Traceback' not in done.stderr
 
 

@@ -38,22 +38,22 @@ def test_the_skeleton_of_an_amc_is_found_by_name_or_given(tmp_path, capsys):
     assert run(clip, given, '--out', tmp_path / 'poses.npz') == 0
     write(tmp_path / 'in' / 'other.asf', 'wrong')
     assert run(clip, given, '--out', tmp_path / 'poses.npz') == 2
-    assert 'which of 2 ASF files is its skeleton?' in capsys.readouterr().err
+    assert 'none of 2 ASF files has a name that is a prefix' in capsys.readouterr().err
     write(tmp_path / 'in' / '01.asf', ASF)
     assert find_asf(clip).name == '01.asf'
 
 
 @pytest.mark.parametrize(('words', 'said'), [
-    (['in'], 'in holds no motion: no file in it ends in .bvh or .amc'),
+    (['in'], 'in has no motion files; expected files that end in .bvh or .amc'),
     (['nowhere.bvh'], 'there is no file or folder'),
     (['in/notes.txt'], 'expected .bvh, .amc with its .asf, or .npz'),
-    (['person.asf'], 'an ASF is a skeleton only'),
-    (['clip.bvh', '--min-move-mm', '-1'], '--min-move-mm is -1.0; it starts at 0'),
+    (['person.asf'], 'an ASF has only a skeleton'),
+    (['clip.bvh', '--min-move-mm', '-1'], '--min-move-mm is -1.0; take 0 or more'),
     (['clip.bvh', '--min-move-mm', 'nan'], '--min-move-mm is nan'),
-    (['clip.bvh', '--rest-frame', '-1'], 'frames are counted from 0'),
+    (['clip.bvh', '--rest-frame', '-1'], '--rest-frame is -1; take 0 or more'),
     (['clip.bvh', '--action', ' '], '--action is empty'),
-    (['clip.bvh', '--joint-names', 'nowhere.yaml'], 'no joint names at'),
-    (['clip.bvh', 'other.npz'], 'other.npz holds no poses')])
+    (['clip.bvh', '--joint-names', 'nowhere.yaml'], 'there is no file nowhere.yaml'),
+    (['clip.bvh', 'other.npz'], 'other.npz has no poses')])
 def test_wrong_inputs_are_told_in_one_line(tmp_path, capsys, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / 'in' / 'notes.txt', 'nothing')
@@ -69,7 +69,7 @@ def test_wrong_inputs_are_told_in_one_line(tmp_path, capsys, monkeypatch, words,
 def test_a_wrong_place_to_write_is_told(tmp_path, capsys):
     clip = write(tmp_path / 'clip.bvh', BVH)
     assert run(clip, '--out', tmp_path / 'poses.pkl') == 2
-    assert 'give it a name that ends in .npz' in capsys.readouterr().err
+    assert 'poses.pkl; end its name in .npz' in capsys.readouterr().err
     assert run(clip, '--out', clip / 'poses.npz') == 2
 
 
@@ -118,7 +118,7 @@ def test_files_of_poses_are_merged_and_actions_keep_their_names(tmp_path, capsys
     before = out.read_bytes()
     capsys.readouterr()
     assert run(out, tmp_path / 'two.npz', '--out', out) == 2
-    assert "the clip 'two' of 'in' is there twice" in capsys.readouterr().err
+    assert "the clip 'two' of 'in' is in two inputs" in capsys.readouterr().err
     assert out.read_bytes() == before
     clip = tmp_path / 'in' / 'two.bvh'
     assert run(out, clip, clip, '--out', out, '--source', 'again') == 0
@@ -129,14 +129,14 @@ def test_an_npz_without_names_is_taken_over_under_its_own(tmp_path, capsys):
     poses = np.random.default_rng(0).normal(0, 0.3, (3, 24, 3))
     np.savez(tmp_path / 'bare.npz', poses=poses, action=[2, 0, 2], weather=[1])
     assert run(tmp_path / 'bare.npz', '--out', tmp_path / 'out.npz') == 0
-    assert 'weather not taken over' in capsys.readouterr().err
+    assert 'ignored weather' in capsys.readouterr().err
     with np.load(tmp_path / 'out.npz') as archive:
         actions = archive['action_names'][archive['action']].tolist()
         assert actions == ['bare 2', 'bare 0', 'bare 2']
         np.testing.assert_allclose(archive['poses'], poses, atol=1e-3)
     np.savez(tmp_path / 'bare.npz', poses=poses, action=[2, 0, 2], action_names=['walk'])
     assert run(tmp_path / 'bare.npz', '--out', tmp_path / 'out.npz') == 2
-    assert 'action has numbers up to 2' in capsys.readouterr().err
+    assert 'action has indices up to 2' in capsys.readouterr().err
     np.savez(tmp_path / 'bare.npz', poses=poses, action=[2, 0, 2], frame=[1])
     assert run(tmp_path / 'bare.npz', '--out', tmp_path / 'out.npz') == 2
-    assert 'frame is (1,) and there are 3 poses' in capsys.readouterr().err
+    assert 'frame has the shape (1,), but there are 3 poses' in capsys.readouterr().err

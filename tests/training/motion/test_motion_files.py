@@ -150,13 +150,13 @@ def test_the_last_joint_of_a_longer_spine_turns_the_chest(tmp_path):
 def test_joints_with_axes_of_their_own_need_a_frame_to_rest_in(tmp_path):
     turns = np.random.default_rng(1).normal(0, 2, (len(JOINTS), 3))
     rests = dict(zip(JOINTS, Rotation.from_rotvec(turns), strict=True))
-    with pytest.raises(ValueError, match='nobody stands upright .* give --rest-frame'):
+    with pytest.raises(ValueError, match='does not stand upright .* set --rest-frame'):
         from_bvh(tmp_path, [T_POSE, MIXED], rests=rests)
     assert degrees_apart(from_bvh(tmp_path, [T_POSE, MIXED], rests=rests, rest_frame=0),
                          from_bvh(tmp_path, [T_POSE, MIXED])) < 0.001
-    with pytest.raises(ValueError, match='nobody stands upright .* in frame 1'):
+    with pytest.raises(ValueError, match='does not stand upright .* in frame 1'):
         from_bvh(tmp_path, [T_POSE, {'left_elbow': (0, -90, 0)}], rests=rests, rest_frame=1)
-    with pytest.raises(ValueError, match='has no frame 2 to rest in; it has 2'):
+    with pytest.raises(ValueError, match='has no frame 2 for the rest pose; it has 2'):
         from_bvh(tmp_path, [T_POSE, MIXED], rests=rests, rest_frame=2)
 
 
@@ -191,9 +191,9 @@ def test_a_rig_of_unknown_names_is_told_and_takes_a_table(tmp_path, capsys):
 @pytest.mark.parametrize(('text', 'said'), [
     ('left_hip: nowhere', "has no joint 'nowhere' for left_hip; it has Hips"),
     ('left_tail: Hips', 'there is no joint left_tail; take pelvis, left_hip'),
-    ('left_knee: Spine1', 'Spine1, taken for left_knee, does not hang on LeftUpLeg'),
+    ('left_knee: Spine1', 'Spine1, used as left_knee, is not a descendant of LeftUpLeg'),
     ('- left_hip', "expected lines such as 'left_hip: LeftUpLeg'"),
-    ('left_hip: [', 'is no YAML')])
+    ('left_hip: [', 'is not YAML')])
 def test_a_wrong_table_of_names_is_told(tmp_path, capsys, text, said):
     clip = write(tmp_path / 'clip.bvh', bvh_text([RAISED]))
     table = write(tmp_path / 'names.yaml', text)
@@ -223,16 +223,16 @@ def without(word: str) -> str:
     (BVH.replace('\n0 0 0', '\nnan 0 0', 1),
      f'line {MOTION_LINE + 3}: frame 1 of 3: a number is not finite'),
     (BVH.replace('\n0 0 0', '\nfar 0 0', 1), "could not convert string to float: 'far'"),
-    (BVH + '0 0 0\n', f'line {len(BVH_LINES) + 1}: expected the end after 3 frames'),
-    (BVH.replace('Frames: 3', 'Frames: 0'), f'line {MOTION_LINE + 2}: there is no frame'),
+    (BVH + '0 0 0\n', f'line {len(BVH_LINES) + 1}: expected the end of the file after 3 frames'),
+    (BVH.replace('Frames: 3', 'Frames: 0'), f'line {MOTION_LINE + 2}: the file has no frames'),
     (BVH.replace('Frames: 3', 'Frames: -1'), f'line {MOTION_LINE + 1}: expected "Frames:" and'),
     (without('Frame'), f'line {MOTION_LINE + 2}: expected "Frame Time:" and a number'),
     (without('OFFSET'), 'has no OFFSET'),
     (without('}'), 'a brace is missing'),
     (without('{'), 'line 3: expected a joint with OFFSET'),
-    (BVH.replace('Zrotation', 'Wrotation', 1), "line 5: there is no channel 'wrotation'"),
-    (BVH.replace('CHANNELS 6', 'CHANNELS 7', 1), 'line 5: CHANNELS announces 7 and names 6'),
-    (BVH.replace(' JOINT', ' ROOT', 1), 'a second ROOT; a file may hold one person'),
+    (BVH.replace('Zrotation', 'Wrotation', 1), "line 5: unknown channel 'wrotation'"),
+    (BVH.replace('CHANNELS 6', 'CHANNELS 7', 1), 'line 5: CHANNELS declares 7 but names 6'),
+    (BVH.replace(' JOINT', ' ROOT', 1), 'a second ROOT; a file may contain only one person'),
     (BVH.replace('ROOT Hips', 'JOINT Hips', 1), 'line 2: expected ROOT'),
     (BVH.replace('ROOT Hips', 'ROOT', 1), 'line 2: a joint without a name')])
 def test_a_broken_bvh_is_one_line_that_names_the_place(tmp_path, capsys, text, said):
@@ -256,7 +256,7 @@ AMC_LINES = AMC.splitlines()
     (ASF.replace('    ltibia lfoot\n', ''), AMC, 'lfoot has children before it has a parent'),
     (ASF.replace('    lfoot ltoes\n', ''), AMC, ':hierarchy does not name ltoes'),
     (ASF.replace('lfoot ltoes', 'lfoot ltoes ltibia'), AMC, 'ltibia has two parents'),
-    (ASF.replace('rx ry rz', 'rx rw', 1), AMC, "there is no 'rw' to move"),
+    (ASF.replace('rx ry rz', 'rx rw', 1), AMC, "unknown degree of freedom 'rw'"),
     (ASF.replace('XYZ\n    dof', 'XYX\n    dof', 1), AMC, "an order such as XYZ, found 'XYX'"),
     (ASF.replace('length 0', 'length inf', 1), AMC, 'length: '),
     (ASF, '', '01_02.amc is empty'),
@@ -264,7 +264,7 @@ AMC_LINES = AMC.splitlines()
     (ASF, '\n'.join(AMC_LINES[:-1]), f'line {len(AMC_LINES) - 1}: frame 2 ends without rhand'),
     (ASF, AMC.replace('lfemur', 'lfemur 0', 1), 'lfemur: expected 3 numbers, found 4'),
     (ASF, re.sub('lfemur.*', 'lfemur 0 nan 0', AMC), 'lfemur: a number is not finite'),
-    (ASF, AMC.replace('lfemur', 'tail', 1), 'expected the number of a frame or a bone')])
+    (ASF, AMC.replace('lfemur', 'tail', 1), 'expected a frame number or a bone')])
 def test_a_broken_acclaim_file_is_one_line_that_names_the_place(tmp_path, capsys, asf, amc, said):
     write(tmp_path / '01.asf', asf)
     clip, out = write(tmp_path / '01_02.amc', amc), tmp_path / 'poses.npz'

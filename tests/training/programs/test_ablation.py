@@ -144,7 +144,7 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
     monkeypatch.setattr(Trainer, '_optimize', step)
     chosen = ('--cells', 'continuous_global', 'continuous_local')
     assert run(tmp_path, *chosen) == 0
-    assert 'the same command goes on' in capsys.readouterr().out
+    assert 'run the same command to continue' in capsys.readouterr().out
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
         'continuous_global']
     assert (tmp_path / 'continuous_local' / 'checkpoint.pt').is_file()
@@ -202,15 +202,15 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     (tmp_path / 'continuous_global' / 'scores.npz').write_bytes(b'PK\x03\x04 and no more')
     assert run(tmp_path, '--cells', 'continuous_local') == 0
-    assert 'compared with no other' in caplog.text
+    assert 'the cell is not compared with others' in caplog.text
     assert AblationResults(tmp_path).values['comparisons'] == []
 
 
 def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path):
     config = TrainConfig(preset='small', lnet_input='local', threads=1,
                          init=str(finished / 'continuous_global' / 'network.safetensors'))
-    with pytest.raises(ValueError, match="lnet_input 'global', the run is to train 'small' with "
-                                         "'local'"):
+    with pytest.raises(ValueError, match="lnet_input 'global', but the config has preset 'small' "
+                                         "and lnet_input 'local'"):
         Trainer(config, tmp_path)
 
 
@@ -223,7 +223,7 @@ def test_a_cell_that_is_not_in_the_grid_is_refused_with_the_known_ones(tmp_path,
 
 @pytest.mark.parametrize(('content', 'message'), [
     ('{"format_version": 1, "cel', 'is damaged'),
-    ('[1, 2]', 'holds a list'),
+    ('[1, 2]', 'contains a list'),
     ('{"format_version": 1}', 'lacks config, seed, budget'),
 ])
 @pytest.mark.parametrize('more', [(), ('--report',)])

@@ -44,7 +44,7 @@ def test_other_sizes_and_shares_out_of_range_are_refused(
         networks: tuple[DecoMR, DecoMR], tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
     larger = DecoMR(dataclasses.replace(small_config('rt'), hidden_features=24), tiny_body,
                     tiny_uv_map)
-    with pytest.raises(ValueError, match='other sizes'):
+    with pytest.raises(ValueError, match='different sizes'):
         interpolate.interpolate(larger, networks[1], 0.5)
     with pytest.raises(ValueError, match='share is 1.5'):
         interpolate.interpolate(*networks, 1.5)

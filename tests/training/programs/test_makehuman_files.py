@@ -51,7 +51,7 @@ def test_a_garment_hangs_on_the_base_mesh_by_weights_offsets_and_scales(scarf):
     ('obj_file scarf.obj', '', 'no obj_file or no vertices'),
     ('0.1 0.2 -0.3', '0.1 0.2', 'is damaged'),
     ('0.1 0.2 -0.3', '0.1 0.2 nan', 'is damaged'),
-    ('\n2\n', '\n20000\n', 'names base vertex 20000'),
+    ('\n2\n', '\n20000\n', 'refers to base vertex 20000'),
     ('\n2\n', '\n2\n2\n', 'has 4 vertices, its .obj file 3'),
     ('x_scale 0 1 2.0', 'x_scale 0 1', 'is damaged')])
 def test_damaged_garments_are_refused(scarf, old, new, said):

@@ -90,7 +90,7 @@ def test_a_damaged_wardrobe_is_refused(damage, wardrobe_file, tiny_body, tmp_pat
         path.write_text('clothes')
     else:
         np.savez(path, **arrays | changes[damage])
-    with pytest.raises(ValueError, match='is no wardrobe for this body.*bake_wardrobe'):
+    with pytest.raises(ValueError, match='is not a wardrobe for this body.*bake_wardrobe'):
         Wardrobe.load(path, tiny_body)
 
 

@@ -230,7 +230,7 @@ def test_recorded_poses_that_nobody_can_take_are_left_out(tmp_path, check, caplo
     np.savez(tmp_path / 'poses.npz', poses=poses, action=action)
     with caplog.at_level(logging.INFO):
         recorded = RecordedPoses(tmp_path / 'poses.npz', check)
-    assert '3 of 6 poses left out' in caplog.text
+    assert 'excluded 3 of 6 poses' in caplog.text
     assert recorded.probabilities[:3].max() == 0
     assert recorded.probabilities.sum() == pytest.approx(1)
     drawn = recorded.sample(np.random.default_rng(0), 50)

@@ -59,7 +59,7 @@ def test_a_file_that_is_damaged_or_missing_is_told(tmp_path, recorded):
     (tmp_path / 'cut.npz').write_bytes(recorded.read_bytes()[:1000])
     np.savez(tmp_path / 'other.npz', poses=np.zeros((3, 24, 3)))
     for name in ('text', 'cut', 'other'):
-        with pytest.raises(ValueError, match=f'{name}.npz holds no poses'):
+        with pytest.raises(ValueError, match=f'{name}.npz has no poses'):
             RecordedPoses(tmp_path / f'{name}.npz')
 
 

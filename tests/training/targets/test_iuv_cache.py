@@ -80,7 +80,7 @@ def test_a_cache_of_something_else_is_refused_with_both_keys(tmp_path: Path,
                                                              change: dict[str, object]) -> None:
     IUVCache(tmp_path, KEY)
     other = replace(KEY, **change)
-    with pytest.raises(ValueError, match='take another folder, or delete') as error:
+    with pytest.raises(ValueError, match='use another folder, or delete') as error:
         IUVCache(tmp_path, other)
     for key in (KEY, other):
         for part in (key.body_hash[:12], key.uv_hash[:12], f'{key.resolution} px'):

@@ -1,6 +1,6 @@
 """COCO 2014 keypoints: people in everyday scenes, 17 joints each.
 
-As in SPIN, only people are taken whose twelve joints of the limbs are all annotated.
+As in SPIN, only people with all twelve limb joints annotated are used.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
             continue
         x, y, width, height = person['bbox']
         center = np.array([x + width / 2, y + height / 2])
-        # 1 is annotated but hidden, 2 annotated and seen.
-        is_placed = joints[:, 2] > 0
+        # 1 is annotated but hidden, 2 annotated and visible.
+        is_annotated = joints[:, 2] > 0
         yield PersonRecord(f'{split}2014/{names[person["image_id"]]}', center,
                            BOX_SCALE * max(width, height),
-                           annotated(PLACES, joints[:, :2] * is_placed[:, None], is_placed))
+                           annotated(PLACES, joints[:, :2] * is_annotated[:, None], is_annotated))
 
 
 def read_json(path: Path, *keys: str) -> dict:
-    """The content of a JSON file that must have the keys.
+    """Reads a JSON file that must have some keys.
 
     Raises:
-        ValueError: it is no JSON, or lacks a key.
+        ValueError: the file is not JSON, or lacks a key.
     """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        raise ValueError(f'{path} is no JSON ({error}); unpack or download it again') from error
+        raise ValueError(f'{path} is not JSON ({error}); unpack or download it again') from error
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
-        raise ValueError(f'{path} has no {", ".join(map(repr, missing))}; is it another file '
-                         'under that name?')
+        raise ValueError(f'{path} has no {", ".join(map(repr, missing))}; is it a different file '
+                         'with this name?')
     return content
 
 

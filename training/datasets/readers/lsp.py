@@ -31,20 +31,21 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
     LSP.find(root, 'images')
     joints = read_mat(path).get('joints')
     if joints is None or joints.ndim != 3 or joints.shape[:2] != (3, NUM_LSP):
-        raise ValueError(f'{path} holds no joints (3, {NUM_LSP}, images); expected the file of '
-                         'lsp_dataset or lsp_dataset_original; for the extended set take '
+        raise ValueError(f'{path} has no joints (3, {NUM_LSP}, images); expected the file of '
+                         'lsp_dataset or lsp_dataset_original; for the extended set use '
                          'lsp_extended')
     people = joints.transpose(2, 1, 0)
     numbers = range(NUM_TRAIN) if split == 'train' else range(NUM_TRAIN, len(people))
     for number in numbers[:len(people)]:
-        # The third value says whether a joint is occluded; its place is annotated all the same.
+        # The third value marks occluded joints, whose positions are annotated too.
         points = people[number, :, :2].astype(np.float64)
         center, side = square_around(points)
         stem = f'im{number + 1:04d}'
-        masks = {} if split == 'train' else {
-            'mask': f'data/lsp/{stem}_segmentation.png',
-            'part_mask': f'data/lsp/{stem}_part_segmentation.png'}
-        yield PersonRecord(f'images/{stem}.jpg', center, side, annotated(ALL, points), **masks)
+        has_masks = split != 'train'
+        yield PersonRecord(
+            f'images/{stem}.jpg', center, side, annotated(ALL, points),
+            mask=f'data/lsp/{stem}_segmentation.png' if has_masks else '',
+            part_mask=f'data/lsp/{stem}_part_segmentation.png' if has_masks else '')
 
 
 LSP = PublicDataset(

@@ -1,8 +1,8 @@
 """MPI-INF-3DHP: people in a studio with many cameras, and six test sequences, two outdoors.
 
-Of the training videos the eight cameras at chest height are taken, every tenth frame; of the
-test sequences every frame that is marked valid. As in SPIN, only people all of whose joints lie
-in the image. The test annotations are HDF5 (MATLAB 7.3), which needs h5py.
+Training uses every tenth frame of the eight cameras at chest height, tests use every frame that is
+marked valid. As in SPIN, only people with all joints inside the image are used. The test
+annotations are HDF5 (MATLAB 7.3), which needs h5py.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ JOINTS = (
     'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
     'right_shoulder', 'right_elbow', 'right_wrist',
 )
-"""The joints that both halves have. The data set's head top is what annotators call the head of
-Human3.6M, and its head their jaw."""
+"""The joints of both parts. The data set's head top is the joint that `ANNOTATED_JOINTS` calls
+head, its head the one called jaw."""
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in JOINTS)
 TRAIN_ROWS = [4, 18, 19, 20, 23, 24, 25, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
-"""Where the 28 joints of the training annotations have them."""
+"""Their indices among the 28 joints of the training annotations."""
 TEST_ROWS = [14, 11, 12, 13, 8, 9, 10, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
-"""Where the 17 joints of the test annotations have them."""
+"""Their indices among the 17 joints of the test annotations."""
 NUM_TRAIN_JOINTS, NUM_TEST_JOINTS = 28, 17
-NO_H5PY = ('the test annotations of MPI-INF-3DHP are HDF5 files, and h5py, which reads them, is '
-           'not installed; run: pip install -r requirements/datasets.txt')
+NO_H5PY = ('the test annotations of MPI-INF-3DHP are HDF5 files, which need h5py; install it: '
+           'pip install -r requirements/datasets.txt')
 
 
 def _read(root: Path, split: str) -> Iterator[PersonRecord]:
@@ -71,7 +71,7 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
 
 
 def _frames(root: Path, sequence: Path, camera: int, count: int) -> dict[int, str]:
-    """Paths of the images taken, by frame; extracted where only the video is there."""
+    """Image paths by frame; extracts the images if there is a video."""
     folder, video = f'imageFrames/video_{camera}', f'imageSequence/video_{camera}.avi'
     images = {number: sequence / folder / f'frame_{number + 1:06d}.jpg'
               for number in range(0, count, TRAIN_STEP)}
@@ -93,7 +93,7 @@ def _read_test(root: Path) -> Iterator[PersonRecord]:
         size_px = None
         for number in np.flatnonzero(is_valid):
             image = sequence / f'imageSequence/img_{number + 1:06d}.jpg'
-            size_px = size_px or image_size(image)  # the same for a whole sequence
+            size_px = size_px or image_size(image)  # constant within a sequence
             record = _record(image.relative_to(root).as_posix(), points[number, TEST_ROWS],
                              joints[number, TEST_ROWS], size_px or (np.inf, np.inf))
             if record is not None:
@@ -101,7 +101,7 @@ def _read_test(root: Path) -> Iterator[PersonRecord]:
 
 
 def _test_annotations(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """2D joints (T, 17, 2), 3D joints (T, 17, 3) and whether a frame is valid (T,)."""
+    """2D joints (T, 17, 2), 3D joints (T, 17, 3) and validity (T,) of the frames."""
     try:
         import h5py
     except ImportError as error:
@@ -121,10 +121,10 @@ def _test_annotations(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _record(image: str, points: np.ndarray, joints: np.ndarray,
             size_px: tuple[float, float]) -> PersonRecord | None:
-    """The person of one frame; None where a joint is outside the image.
+    """The person of one frame; None if a joint is outside the image.
 
     Args:
-        image: its path.
+        image: path of the image.
         points: (17, 2) image px.
         joints: (17, 3) camera axes, mm.
         size_px: width and height of the image.
@@ -138,7 +138,7 @@ def _record(image: str, points: np.ndarray, joints: np.ndarray,
 
 MPI_INF_3DHP = PublicDataset(
     name='mpi_inf_3dhp', title='MPI-INF-3DHP', splits=('train', 'test'),
-    licence='for research, not commercial, from http://gvv.mpi-inf.mpg.de/3dhp-dataset',
+    licence='for non-commercial research, from http://gvv.mpi-inf.mpg.de/3dhp-dataset',
     layout=('S1/Seq1/annot.mat with imageFrames/video_0/frame_000001.jpg or '
             'imageSequence/video_0.avi', 'mpi_inf_3dhp_test_set/TS1/annot_data.mat with '
             'imageSequence/img_000001.jpg'), read=_read)

@@ -1,7 +1,7 @@
-"""MPII Human Pose: people doing 410 things, 16 joints each.
+"""MPII Human Pose: people in 410 activities, 16 joints each.
 
-As in SPIN, only training people are taken whose 16 joints are all annotated; the square is the
-one that the annotation gives, `scale` times 200 px about `objpos`.
+As in SPIN, only people of the training set with all 16 joints annotated are used. The square comes
+from the annotation: centre `objpos`, side `scale` times 200 px.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _read(root: Path, _: str) -> Iterator[PersonRecord]:
     content = read_mat(path, struct_as_record=False, squeeze_me=True)
     release = content.get('RELEASE')
     if release is None:
-        raise ValueError(f'{path} has no RELEASE; expected the annotation of release u12')
+        raise ValueError(f'{path} has no RELEASE; expected the annotations of release u12')
     for image, is_train in zip(_items(release.annolist), np.atleast_1d(release.img_train),
                                strict=True):
         for person in _items(getattr(image, 'annorect', ())) if is_train else ():
@@ -49,9 +49,9 @@ def _read(root: Path, _: str) -> Iterator[PersonRecord]:
 
 
 def _record(image: str, person: Any) -> PersonRecord | None:
-    """The person, or None without a square or with joints missing."""
+    """The person, or None if the square or a joint is missing."""
     points = _items(getattr(getattr(person, 'annopoints', None), 'point', ()))
-    place = getattr(person, 'objpos', None)
+    place: Any = getattr(person, 'objpos', None)
     scale = np.atleast_1d(getattr(person, 'scale', ()))
     if len({int(point.id) for point in points}) < len(MPII_JOINTS) or not (
             len(scale) and hasattr(place, 'x')):
@@ -59,12 +59,12 @@ def _record(image: str, person: Any) -> PersonRecord | None:
     joints = np.zeros((len(MPII_JOINTS), 2))
     for point in points:
         joints[int(point.id)] = point.x, point.y
-    return PersonRecord(image, np.array([place.x, place.y], float) - FIRST_PIXEL,
+    return PersonRecord(image, np.array([place.x, place.y], np.float64) - FIRST_PIXEL,
                         float(scale[0]) * SCALE_UNIT_PX, annotated(PLACES, joints - FIRST_PIXEL))
 
 
 def _items(value: Any) -> list:
-    """The structs in a field, which may hold none, one or several."""
+    """The structs in a field, which may contain none, one or several."""
     return [item for item in np.atleast_1d(np.array(value, object)).ravel()
             if hasattr(item, '_fieldnames')]
 

@@ -1,4 +1,4 @@
-"""What every public data set has: a name, splits, a licence, files in a known layout."""
+"""The common interface of the public data sets, and helpers to read their files."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ['BOX_SCALE', 'PublicDataset', 'annotated', 'read_array_pickle', 'read
            'square_around']
 
 BOX_SCALE = 1.2
-"""Side of a person's square over the longer side of the box around the joints."""
+"""Ratio of a person's square to the longer side of the box around the joints."""
 
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """A data set as its authors publish it.
+    """A data set in its original files.
 
     Attributes:
-        name: as on the command line.
-        title: as its authors write it.
-        splits: its parts; the first is the usual one.
-        licence: where it can be had, and on what terms.
+        name: name on the command line.
+        title: name as its authors write it.
+        splits: its parts; the first is the default.
+        licence: terms of use and source.
         layout: files and folders that are read, relative to its root.
-        read: (root, split) -> its people; found files through `find`.
+        read: function from (root, split) to the people; it locates files with `find`.
     """
 
     name: str
@@ -43,16 +43,16 @@ class PublicDataset:
 
     def records(self, root: str | Path, split: str = '',
                 check_images: bool = True) -> PersonRecords:
-        """The people of a split, cleaned and counted (see `clean_records`).
+        """Reads the people of a split and cleans them (see `clean_records`).
 
         Args:
             root: the data set's folder.
             split: one of `splits`; '' for the first.
-            check_images: whether to look at every image file.
+            check_images: whether to check every image file.
 
         Raises:
-            FileNotFoundError: a file or folder is missing; says what is expected.
-            ValueError: there is no such split, or a file holds something else.
+            FileNotFoundError: a file or folder is missing.
+            ValueError: there is no such split, or a file has unexpected content.
             ImportError: a package that reads the files is not installed.
         """
         root, split = Path(root), split or self.splits[0]
@@ -69,10 +69,10 @@ class PublicDataset:
         return clean_records(records, check_images)
 
     def find(self, root: Path, relative: str = '.') -> Path:
-        """The file or folder of the data set.
+        """The path of a file or folder of the data set.
 
         Raises:
-            FileNotFoundError: it is not there; says what is expected.
+            FileNotFoundError: it does not exist.
         """
         path = root / relative
         if not path.exists():
@@ -80,25 +80,25 @@ class PublicDataset:
         return path
 
     def missing(self, what: object) -> FileNotFoundError:
-        """The error that something is not there: what is expected, and where to get it."""
-        return FileNotFoundError(f'{what} is missing; {self.title} is expected as '
-                                 f'{", ".join(self.layout)}; {self.licence}')
+        """The error for a missing file: names the expected layout and the source."""
+        return FileNotFoundError(f'{what} is missing; the expected layout of {self.title} is '
+                                 f'{", ".join(self.layout)}; licence and source: {self.licence}')
 
 
 def square_around(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre (2,) and side of the square, 1.2 times as large, around points (K, 2), image px."""
+    """Centre (2,) and side of the square around points (K, 2), times `BOX_SCALE`, image px."""
     low, high = points.min(0), points.max(0)
     return (low + high) / 2, float((high - low).max()) * BOX_SCALE
 
 
 def annotated(places: tuple[int, ...], points: np.ndarray, confidence: np.ndarray | float = 1.0,
               ) -> np.ndarray:
-    """Points of a data set in the order of `ANNOTATED_JOINTS`.
+    """Sorts the points of a data set into the order of `ANNOTATED_JOINTS`.
 
     Args:
-        places: for each of the K points the index among the annotated joints.
+        places: index of each of the K points in `ANNOTATED_JOINTS`.
         points: (K, D), D 2 or 3.
-        confidence: (K,) or one for all.
+        confidence: (K,), or one value for all.
 
     Returns:
         (24, D + 1) float32, zeros for joints that the data set does not have.
@@ -110,34 +110,34 @@ def annotated(places: tuple[int, ...], points: np.ndarray, confidence: np.ndarra
 
 
 def read_mat(path: Path, **options: bool) -> dict:
-    """The variables of a MATLAB file up to version 7.
+    """Reads the variables of a MATLAB file up to version 7.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the file is damaged or of another format.
     """
     try:
         return scipy.io.loadmat(path, **options)
     except Exception as error:
-        # Damaged files raise almost anything; all of it means the same to the user.
-        raise ValueError(f'{path} is no MATLAB file that can be read ({error}); unpack or '
-                         'download it again') from error
+        # A damaged file can raise almost any error; to the user they all mean the same.
+        raise ValueError(f'{path} is not a readable MATLAB file ({error}); unpack or download '
+                         'it again') from error
 
 
 def read_array_pickle(path: Path, advice: str) -> dict[str, Any]:
-    """What is in a .pkl by name: arrays, numbers, texts and lists of them; None for the rest.
+    """Reads arrays, numbers, texts and lists of them from a .pkl, by name; None for the rest.
 
     Args:
         path: the file.
-        advice: what it should be, for the error.
+        advice: the expected content, for the error.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no whole pickle, or asks for something other than arrays.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or contains objects other than arrays.
     """
     data = path.read_bytes()
     try:
         return values_from_pickle(data)
     except Exception as error:
-        # Damaged pickles raise almost anything; all of it means the same to the user.
+        # A damaged pickle can raise almost any error; to the user they all mean the same.
         reason = str(error) or type(error).__name__
-        raise ValueError(f'{path} cannot be read: {reason}; {advice}') from error
+        raise ValueError(f'cannot read {path}: {reason}; {advice}') from error

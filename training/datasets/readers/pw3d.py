@@ -1,7 +1,7 @@
-"""3DPW: people outdoors, seen by a phone in motion, with SMPL bodies; for tests alone.
+"""3DPW: people outdoors, filmed by a moving phone, with SMPL bodies; used only for tests.
 
-Every person counts in every frame where the camera's pose is known. The bodies are male or
-female; their global orientation is turned from the world into the camera.
+All people in all frames with a known camera pose are used. The bodies are male or female; their
+global orientation is transformed from the world frame to the camera frame.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from training.records.root_frame import turned_poses
 __all__ = ['PW3D']
 
 GENDERS = {'m': 'male', 'f': 'female'}
-FEWEST_POINTS = 2
-"""Fewer joints found in the image make no square."""
+MIN_POINTS = 2
+"""Number of detected joints that a person's square needs."""
 
 
 def _read(root: Path, split: str) -> Iterator[PersonRecord]:
@@ -38,8 +38,8 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         try:
             yield from _read_sequence(content)
         except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise ValueError(f'{path} is no sequence of 3DPW ({type(error).__name__}: {error}); '
-                             'unpack or download it again') from error
+            raise ValueError(f'{path} is not a sequence of 3DPW ({type(error).__name__}: {error});'
+                             ' unpack or download it again') from error
 
 
 def _read_sequence(content: dict[str, Any]) -> Iterator[PersonRecord]:
@@ -48,12 +48,12 @@ def _read_sequence(content: dict[str, Any]) -> Iterator[PersonRecord]:
         poses = np.asarray(poses, np.float64).reshape(-1, NUM_JOINTS, 3)
         shape = np.asarray(content['betas'][person], np.float64).ravel()[:NUM_SHAPES]
         is_valid = np.asarray(content['campose_valid'][person]).ravel() > 0
-        found = np.asarray(content['poses2d'][person], np.float64)  # (T, 3, 18)
+        detected = np.asarray(content['poses2d'][person], np.float64)  # (T, 3, 18)
         gender = GENDERS.get(str(content['genders'][person])[:1].lower(), '')
         for frame in np.flatnonzero(is_valid):
-            points = found[frame].T
+            points = detected[frame].T
             points = points[points[:, 2] > 0, :2]
-            if len(points) < FEWEST_POINTS:
+            if len(points) < MIN_POINTS:
                 continue
             center, side = square_around(points)
             yield PersonRecord(f'imageFiles/{content["sequence"]}/image_{frame:05d}.jpg', center,
@@ -63,5 +63,5 @@ def _read_sequence(content: dict[str, Any]) -> Iterator[PersonRecord]:
 
 PW3D = PublicDataset(
     name='pw3d', title='3DPW', splits=('test',),
-    licence='for research, not commercial, from https://virtualhumans.mpi-inf.mpg.de/3DPW',
+    licence='for non-commercial research, from https://virtualhumans.mpi-inf.mpg.de/3DPW',
     layout=('sequenceFiles/test/*.pkl', 'imageFiles/<sequence>/image_00000.jpg'), read=_read)

@@ -1,8 +1,8 @@
 """SURREAL: rendered SMPL bodies in front of photographs, as videos of 320x240 px.
 
-For training every tenth frame is taken, for validation and test the middle frame of each clip
-(the setting of BodyNet). The published videos show everybody's mirror image; the frames that we
-extract, and the joints, are mirrored back, so that they agree with the SMPL parameters.
+Training uses every tenth frame, validation and tests use the middle frame of each clip (the
+setting of BodyNet). The published videos are mirrored. Extracted frames and joints are mirrored
+back, so that they agree with the SMPL parameters.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = ['SURREAL', 'frames_of_videos']
 logger = logging.getLogger(__name__)
 SPLITS = ('train', 'val', 'test')
 WIDTH_PX = 320
-TRAIN_STEP, FEWEST_FRAMES = 10, 2
+TRAIN_STEP, MIN_FRAMES = 10, 2
 GENDERS = ('female', 'male')
 MIRRORED_CAMERA_FROM_WORLD = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-"""From Blender's world, whose y is down here, to the mirrored camera: x right, z forward."""
-# SMPL's joints that annotators know by the same name; `annotated_regressor` gives the same.
+"""From Blender's world (here with y down) to the mirrored camera: x right, z forward."""
+# SMPL's joints that are among the annotated joints too; `annotated_regressor` uses the same.
 SHARED = tuple(joint for joint in ANNOTATED_JOINTS if joint in JOINT_NAMES)
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in SHARED)
 SMPL_PLACES = [JOINT_NAMES.index(joint) for joint in SHARED]
@@ -51,7 +51,7 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
     for path in infos:
         info = _info(path)
         length = len(info['gender'])
-        if length < FEWEST_FRAMES:
+        if length < MIN_FRAMES:
             continue
         clip = path.name.removesuffix('_info.mat')
         numbers = range(0, length, TRAIN_STEP) if split == 'train' else (length // 2,)
@@ -65,14 +65,14 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
 
 
 def frames_of_videos(root: Path, videos: Sequence[str], numbers: Sequence[int]) -> list[str]:
-    """Images of frames of the published videos, mirrored back; extracted where they are not yet.
+    """Extracts missing frames from the published videos, mirrored back.
 
-    A video that is missing or cannot be read leaves its images missing; a warning names it.
+    If a video is missing or unreadable, a warning is logged and its images stay missing.
 
     Args:
         root: folder of the data set.
-        videos: N names of videos as in a split's folder: `run0/01_01/01_01_c0001.mp4`.
-        numbers: N frames of them; the first is 0.
+        videos: N names of videos in a split's folder, such as `run0/01_01/01_01_c0001.mp4`.
+        numbers: N frame numbers in these videos; the first is 0.
 
     Returns:
         N paths, relative to the root.
@@ -80,10 +80,10 @@ def frames_of_videos(root: Path, videos: Sequence[str], numbers: Sequence[int]) 
     Raises:
         OSError: an image cannot be written.
     """
-    wanted: dict[str, dict[int, str]] = {}
+    frames: dict[str, dict[int, str]] = {}
     for video, number in zip(videos, numbers, strict=True):
-        wanted.setdefault(video, {})[number] = ''
-    for video, images in wanted.items():
+        frames.setdefault(video, {})[number] = ''
+    for video, images in frames.items():
         split = next((split for split in SPLITS if (root / f'data/cmu/{split}' / video).exists()
                       or (root / _frame(split, video, min(images))).exists()), 'val')
         images.update({number: _frame(split, video, number) for number in images})
@@ -93,23 +93,23 @@ def frames_of_videos(root: Path, videos: Sequence[str], numbers: Sequence[int]) 
                            mirrored=True)
         except ValueError as error:
             logger.warning('%s', error)
-    return [wanted[video][number] for video, number in zip(videos, numbers, strict=True)]
+    return [frames[video][number] for video, number in zip(videos, numbers, strict=True)]
 
 
 def _frame(split: str, video: str, number: int) -> str:
-    """The path of the image of a frame, relative to the root."""
+    """The image path of a frame, relative to the root."""
     return f'frames/{split}/{PurePosixPath(video).with_suffix("")}_{number:06d}.jpg'
 
 
 def _info(path: Path) -> dict[str, np.ndarray]:
-    """Arrays (T, ...) float64 of a clip, frame by frame."""
+    """Reads the arrays (T, ...) float64 of a clip."""
     content, arrays = read_mat(path), {}
     for name, size in _SIZES.items():
         array = np.asarray(content.get(name, ()), np.float64)
         if array.size == 0 or array.size % size:
-            raise ValueError(f'{path} has no {name} of {size} numbers a frame; unpack or download '
-                             'it again')
-        # Frames are the last axis, except for what is one number a frame.
+            raise ValueError(f'{path} has no {name} with {size} numbers per frame; unpack or '
+                             'download it again')
+        # The frames are the last axis, except in arrays with one number per frame.
         arrays[name] = array.reshape(size, -1).T if size > 1 else array.ravel()
     if len({len(array) for array in arrays.values()}) > 1:
         raise ValueError(f'{path} has arrays of different lengths; unpack or download it again')

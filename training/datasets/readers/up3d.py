@@ -1,8 +1,8 @@
 """UP-3D: SMPL bodies fitted to photographs (LSP, MPII, FashionPose) and checked by people.
 
-Lists name the images of each split, one `/00000_image.png` a line. `lsp_test`, the part that
-the GraphCMR line of work evaluates, is not among the published lists: put its list
-`namesUPlsp.txt`, which GraphCMR distributes, into the folder.
+Lists name the images of each split, one `/00000_image.png` per line. The split `lsp_test`, which
+GraphCMR and its successors evaluate, is not among the published lists: its list `namesUPlsp.txt`
+comes with GraphCMR and must be copied into the folder.
 """
 
 from __future__ import annotations
@@ -42,35 +42,35 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         joints = _joints(UP3D.find(root, f'{stem}_joints.npy'))
         rendered = UP3D.find(root, f'{stem}_render_light.png')
         image = read_rgb(rendered)
-        shown = np.zeros((0, 2)) if image is None else np.argwhere(image.min(2) < BACKGROUND)
-        if not len(shown):
+        pixels = np.zeros((0, 2)) if image is None else np.argwhere(image.min(2) < BACKGROUND)
+        if not len(pixels):
             raise ValueError(f'{rendered} shows no body; unpack or download it again')
         # From the first pixel to the one after the last.
-        center, side = square_around(np.stack([shown.min(0), shown.max(0) + 1])[:, ::-1])
+        center, side = square_around(np.stack([pixels.min(0), pixels.max(0) + 1])[:, ::-1])
         yield PersonRecord(stem + ENDING, center, side,
                            annotated(tuple(range(NUM_LSP)), joints[:, :2], joints[:, 2]),
                            pose=pose, shape=shape, gender='neutral')
 
 
 def _body(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pose (24, 3) and shape (10,) as `PersonRecord` has them."""
+    """Pose (24, 3) and shape (10,) as in `PersonRecord`."""
     content = read_array_pickle(path, 'expected a body of UP-3D, as downloaded')
     try:
         pose = np.array(content['pose'], np.float64).reshape(NUM_JOINTS, 3)
         shape = np.array(content['betas'], np.float64).ravel()[:NUM_SHAPES]
         camera = matrix_from_axis_angle(np.array(content.get('rt', (0, 0, 0)), float).reshape(3))
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f'{path} holds no pose and shape ({error}); expected a body of UP-3D, as '
+        raise ValueError(f'{path} has no pose and shape ({error}); expected a body of UP-3D, as '
                          'downloaded') from error
     return turned_poses(pose, camera), shape
 
 
 def _joints(path: Path) -> np.ndarray:
-    """(14, 3) x, y, image px, and visibility."""
+    """Joints (14, 3): x, y, image px, and visibility."""
     try:
         return np.load(path, allow_pickle=False).reshape(3, NUM_LSP).T
     except (ValueError, EOFError) as error:
-        raise ValueError(f'{path} holds no joints (3, {NUM_LSP}) ({error}); unpack or download '
+        raise ValueError(f'{path} has no joints (3, {NUM_LSP}) ({error}); unpack or download '
                          'it again') from error
 
 

@@ -1,8 +1,8 @@
-"""What people do that motion capture seldom holds: sit, kneel, lie, carry, work with their hands.
+"""Tables of activities that are rare in motion capture: sitting, kneeling, lying, manual work.
 
-These are tables; `pose_rules.py` makes poses of them. Ranges are (low, high), angles in degrees.
-Legs are given in the world and not to the pelvis: a kneeling person's shin is on the ground
-however the trunk leans.
+`pose_rules.py` makes poses from these tables. Ranges are (low, high), angles in degrees. Legs are
+described in the world frame and not relative to the pelvis: a kneeling person's shin is on the
+ground whatever the lean of the trunk.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ class Leg:
     """A left leg.
 
     Attributes:
-        thigh: how far the thigh points forward: 0 hangs, 90 is level.
-        shin: the same of the shin; 90 less is a right angle at the knee.
-        spread: turn of the whole leg outward about the vertical axis.
-        abduct: how far a leg that hangs is out to the side.
-        twist: turn of the leg about the thigh; a bent knee's foot comes to the middle.
-        sole: how far the toes point down from the shin's right angle; None: flat on the ground.
+        thigh: forward angle of the thigh: 0 points down, 90 is level.
+        shin: forward angle of the shin; 90 less than the thigh's is a right angle at the knee.
+        spread: outward rotation of the whole leg about the vertical axis.
+        abduct: outward angle of a leg that points down.
+        twist: rotation of the leg about the thigh, which moves a bent knee's foot inward.
+        sole: downward angle of the toes from perpendicular to the shin; None for a sole flat on
+            the ground.
     """
 
     thigh: Range
@@ -37,14 +38,14 @@ class Leg:
 
 @dataclass(frozen=True)
 class Arm:
-    """Where a left wrist is.
+    """A left arm, given by the position of its wrist.
 
     Attributes:
         target: (outward, up, forward) from the shoulder, arm lengths.
-        spread: standard deviation of it.
-        pole: the direction the elbow points to.
-        pronate: the forearm's turn; at 0 the thumb of a bent arm is up, at 90 the palm down.
-        wrist: how far the hand bends back.
+        spread: standard deviation of the target.
+        pole: direction of the elbow.
+        pronate: rotation of the forearm; for a bent arm 0 is thumb up, 90 is palm down.
+        wrist: extension of the wrist.
     """
 
     target: tuple[float, float, float]
@@ -56,15 +57,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Arms:
-    """What both arms do.
+    """A pair of arms.
 
     Attributes:
         left: one arm.
-        right: the other one, as if it were a left one; None: as the first.
-        alike: how far both miss their targets in the same way, 0 to 1: near 1 for one
-            thing in both hands.
-        is_level: the targets are to the world's vertical axis and not to the chest's.
-        on_floor: the hands are on the ground.
+        right: the other arm, described as a left one; None for the same as the first.
+        alike: correlation of the two arms' deviations from their targets, 0 to 1; near 1 for one
+            object in both hands.
+        is_level: whether targets are relative to the world's vertical axis instead of the chest's.
+        on_floor: whether the hands are on the ground.
     """
 
     left: Arm
@@ -76,17 +77,18 @@ class Arms:
 
 @dataclass(frozen=True)
 class Posture:
-    """What the whole body does.
+    """A posture of the whole body.
 
     Attributes:
-        share: how often, relative to the others.
-        legs: pairs of the left and the right leg, of which one is taken; None: as the left one.
-        arms: names in `ARMS` and how often.
+        share: relative frequency.
+        legs: alternative pairs of a left and a right leg; None for the same as the left one.
+        arms: relative frequencies of names in `ARMS`.
         lean: forward tilt of the pelvis.
         bend: forward bend of the spine.
-        look: how far the head looks down.
-        lies: what is below, `back`, `front` or `side` (the left one); empty: the feet.
-        sideways: standard deviation of the spine's bend to the side and of its twist.
+        look: downward pitch of the head.
+        lies: side of the body on the ground: `back`, `front` or `side` (the left one); empty for
+            the feet.
+        sideways: standard deviations of the spine's sideways bend and of its twist.
     """
 
     share: float
@@ -239,4 +241,4 @@ POSTURES = {
         {'under chin': .3, 'beside head': .45, 'along': .25}, (-3, 3), (-12, 2), (-25, 0),
         'front'),
 }
-"""Their shares add up to about one; `pose_rules.py` says how many people take them."""
+"""The shares add up to about one; `pose_rules.py` defines how many people take these postures."""

@@ -1,8 +1,8 @@
-"""A body as few capsules that follow a pose: cheap enough to ask whether it runs through itself.
+"""A body as a few posed capsules, for fast tests of self-intersection.
 
-Everything is in SMPL's body frame (x to the person's left, y up, z forward), in metres. A capsule
-is a segment with a radius; a limb is one along its bone, the trunk is a stack of them from side to
-side, because it is wider than deep.
+All coordinates are in SMPL's body frame (x to the person's left, y up, z forward), in metres. A
+capsule is a segment with a radius. A limb is a capsule along its bone; the trunk is a stack of
+horizontal capsules from side to side, because it is wider than deep.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ __all__ = ['BodyCapsules', 'Skeleton', 'builtin_skeleton', 'segment_distances']
 SIDES = ('left', 'right')
 LIMBS = {'upper_arm': (16, 18, .4), 'forearm': (18, 20, .1), 'hand': (20, 22, 0),
          'thigh': (1, 4, .35), 'shin': (4, 7, .1), 'foot': (7, 10, 0)}
-"""The left joints that a limb runs between, and the share of it next to the first that is left
-out, since it always touches what it hangs on. The right joints are the next ones."""
+"""The left joints of a limb, and the share of it next to the first joint that is omitted, because
+it always touches its parent. The right joints have the next indices."""
 TRUNK = {'hips': (0, 0, 1), 'belly': (3, 0, 1), 'waist': (6, 0, 1), 'chest': (9, 0, .5),
          'shoulders': (9, .5, .85)}
-"""Part of the body, and which share of its height a row takes, from below."""
+"""Part of the body, and the lower and upper end of a row as shares of its height."""
 NECK, HEAD = 12, 15
 FINGERS = 1.6
-"""A hand reaches so many times as far as its joint; that is the fingers' middle."""
+"""Length of a hand over the distance of its joint, up to the middle of the fingers."""
 
 
 class Skeleton:
-    """Where the joints of a posed body are.
+    """Forward kinematics of a body's joints.
 
     Args:
-        rest_joints: (24, 3) of the body in T-pose, metres.
+        rest_joints: (24, 3) joints of the body in T-pose, metres.
     """
 
     def __init__(self, rest_joints: np.ndarray) -> None:
@@ -42,11 +42,11 @@ class Skeleton:
 
     @classmethod
     def from_body(cls, body: BodyModel) -> Skeleton:
-        """That of a body of mean shape."""
+        """The skeleton of a body of mean shape."""
         return cls(body.data.joint_regressor.astype(float) @ body.data.v_template)
 
     def pose(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Frames of the joints of posed bodies.
+        """Computes the frames of the joints of posed bodies.
 
         Args:
             pose: (B, 24, 3) axis-angle, radians.
@@ -66,18 +66,18 @@ class Skeleton:
 
 @lru_cache(maxsize=1)
 def builtin_skeleton() -> Skeleton:
-    """The built-in body's."""
+    """The skeleton of the built-in body."""
     return Skeleton.from_body(load_body())
 
 
 @dataclass(frozen=True)
 class BodyCapsules:
-    """K capsules and the joints that carry them.
+    """K capsules attached to joints.
 
     Attributes:
-        names: what each one is.
-        skeleton: of the body.
-        carrier: (K,) joint in whose frame a capsule rests.
+        names: name of each capsule.
+        skeleton: skeleton of the body.
+        carrier: (K,) joint to which each capsule is attached.
         ends: (2, K, 3) both ends of its segment in T-pose, metres.
         radius: (K,) metres.
     """
@@ -105,12 +105,12 @@ class BodyCapsules:
                 end = start + (end - start) * (FINGERS if name == 'hand' else 1)
                 rows[f'{side}_{name}'] = (first + number, start + left_out * (end - start), end,
                                           radius)
-        carrier, start, end, radius = (np.array(column) for column in zip(*rows.values(),
-                                                                         strict=True))
-        return cls(tuple(rows), skeleton, carrier, np.stack([start, end]), radius)
+        carriers, starts, ends, radii = (np.array(column) for column in zip(*rows.values(),
+                                                                           strict=True))
+        return cls(tuple(rows), skeleton, carriers, np.stack([starts, ends]), radii)
 
     def pose(self, pose: np.ndarray) -> np.ndarray:
-        """Both ends (2, B, K, 3), metres, of the capsules of poses (B, 24, 3), radians."""
+        """Both ends (2, B, K, 3), metres, of the capsules in poses (B, 24, 3), radians."""
         rotations, positions = self.skeleton.pose(pose)
         offsets = self.ends - self.skeleton.rest_joints[self.carrier]
         turned = np.einsum('bkij,ekj->ebki', rotations[:, self.carrier], offsets)
@@ -119,11 +119,11 @@ class BodyCapsules:
 
 def segment_distances(starts: tuple[np.ndarray, np.ndarray],
                       ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """How far segments are from each other (Ericson, Real-Time Collision Detection, 5.1.9).
+    """Distances between segments (Ericson, Real-Time Collision Detection, 5.1.9).
 
     Args:
-        starts: of the first and of the second segments, (..., 3) each.
-        ends: likewise.
+        starts: start points of the first and of the second segments, (..., 3) each.
+        ends: end points of both, (..., 3) each.
 
     Returns:
         (...) in the unit of the points.
@@ -148,7 +148,7 @@ def _along(points: np.ndarray, start: np.ndarray,
 
 
 def _across(points: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """The capsule from side to side of the points (N, 3) between two shares of their height."""
+    """The horizontal capsule around the points (N, 3) between two shares of their height."""
     bottom, height = points[:, 1].min(), np.ptp(points[:, 1])
     share = (points[:, 1] - bottom) / max(height, 1e-9)
     row = points[(share >= low) & (share <= high)]
@@ -160,7 +160,7 @@ def _across(points: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np
 
 
 def _upright(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The upright capsule of points (N, 3), as thick as they are wide from side to side."""
+    """The vertical capsule of points (N, 3), with half their width from side to side as radius."""
     low, high = points.min(0), points.max(0)
     radius, middle = (high[0] - low[0]) / 2, (low + high) / 2
     half = np.array([0, max((high[1] - low[1]) / 2 - radius, 0), 0])

@@ -1,9 +1,10 @@
 """Shapes of rendered people: adults, and children and old people in the adults' shape space.
 
-The ten components of the built-in body were made of adults. Children of anny (64 per age, in the
-T-pose) are described by them to 5.4 mm (age .2, 1.1 m tall), 2.5 mm (.3, 1.35 m) and 2.0 mm
-(.4, 1.5 m), old people to 1.5 mm, adults to 1.1 mm: good enough to draw them without another body,
-whose hash, UV map and weights would all be new. Younger children (12.6 mm at birth) are not.
+The ten shape components of the built-in body were computed from adults. They reproduce children of
+anny (64 per age, in the T-pose) with an error of 5.4 mm (age .2, 1.1 m tall), 2.5 mm (.3, 1.35 m)
+and 2.0 mm (.4, 1.5 m), old people with 1.5 mm and adults with 1.1 mm. This is accurate enough to
+avoid another body, which would need a new hash, UV map and weights. Younger children are not
+supported (12.6 mm at birth).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import numpy as np
 __all__ = ['sample_shapes']
 
 LIMIT = 2.5
-"""Components of adults are cut off there."""
+"""Components of adults are clamped to this absolute value."""
 AGES = np.array([.20, .25, .30, .35, .40, .45])
-"""Of children, in anny's unit; about 5 to 15 years."""
+"""Ages of children in anny's unit; about 5 to 15 years."""
 CHILDREN = np.array([
     [-8.21, .38, -3.59, -.29, -.81, 4.25, -1.09, 8.32, 2.32, -1.92],
     [-6.91, .36, -2.92, -.14, -.82, 3.64, -.58, 6.96, 1.93, -1.25],
@@ -25,20 +26,20 @@ CHILDREN = np.array([
     [-2.55, .15, -1.21, -.23, -.44, 1.35, .39, 2.80, .76, -.40]])
 """Mean components at these ages."""
 OLD = np.array([1.0, .87, -.82, 1.26, 1.32, 3.45, -.81, -.26, -.09, .69])
-"""Mean components of old people; they are not taller than others."""
+"""Mean components of old people."""
 HEIGHT_STD, OTHER_STD = 1.2, .6
-"""Standard deviations about these means: of the height's component and of the others."""
+"""Standard deviations of the first component (height) and of the others about these means."""
 OLD_SHARE = 0.4
-"""Of those who are not adults of the usual kind; the others are children."""
+"""Share of old people among old people and children."""
 
 
 def sample_shapes(rng: np.random.Generator, count: int, std: float = 1.0,
                   ages_share: float = 0.0) -> np.ndarray:
-    """Draws shapes.
+    """Samples shapes.
 
     Args:
-        rng: the source of chance.
-        count: B.
+        rng: source of the random numbers.
+        count: B, number of people.
         std: standard deviation of an adult's components.
         ages_share: share of children and old people.
 

@@ -1,11 +1,11 @@
-"""How far joints turn: the anatomical ranges of motion, generously.
+"""Joint limits: the anatomical ranges of motion, with generous margins.
 
-Each joint's rotation is a swing of its bone and a twist about it. The swing is a rotation vector
-across the bone, whose two angles have a limit per direction; together they stay in an ellipse. The
-limits begin with the ranges of motion of the American Academy of Orthopaedic Surgeons (Greene and
-Heckman, The Clinical Measurement of Joint Motion, 1994), which each row's comment tells, and are
-wider: dancers go further, and a rig shares an angle out between its joints in another way than a
-body does.
+Each joint's rotation is split into a swing of its bone and a twist about it. The swing is a
+rotation vector perpendicular to the bone. Its two angles have a limit in each direction; together
+they must be inside an ellipse. The limits start from the ranges of motion of the American Academy
+of Orthopaedic Surgeons (Greene and Heckman, The Clinical Measurement of Joint Motion, 1994), which
+are in the comment of each row. They are wider, because dancers have larger ranges, and because a
+rig distributes rotations over its joints differently from a body.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ X, Y, Z = range(3)
 
 @dataclass(frozen=True)
 class JointLimit:
-    """What a joint, or a chain of joints as one, can do; the left side's, degrees.
+    """The range of a joint, or of a chain of joints as one; for the left side, degrees.
 
     Attributes:
         chain: the joints, from the trunk outwards; their rotations are multiplied.
-        bone: the axis (0, 1, 2 for x, y, z) along which the bone rests.
+        bone: the axis (0, 1, 2 for x, y, z) of the bone in the T-pose.
         first: range of the swing's angle about the next axis in cyclic order (y of x, z of y).
-        second: range about the one after that.
+        second: range about the axis after that.
         twist: range about the bone's axis.
     """
 
@@ -44,7 +44,7 @@ class JointLimit:
 LIMITS = {
     # Flexion 120 and extension 30 are about x (the second), abduction 45 and adduction 30 about z.
     'hip': JointLimit((1,), Y, (-75, 125), (-165, 80), (-110, 130)),
-    # Flexion 135; the rest is what hinges of a rig carry of the shin's twist.
+    # Flexion 135; the rest is the part of the shin's twist that a rig's hinges have.
     'knee': JointLimit((4,), Y, (-30, 30), (-20, 165), (-60, 60)),
     # Dorsiflexion 20, plantarflexion 50; inversion 35, eversion 15.
     'ankle': JointLimit((7,), Y, (-60, 60), (-60, 90), (-65, 65)),
@@ -55,26 +55,26 @@ LIMITS = {
     'neck': JointLimit((12, 15), Y, (-70, 70), (-95, 85), (-105, 105)),
     # Extension 60, abduction 180 and flexion 180 with the shoulder blade.
     'shoulder': JointLimit((13, 16), X, (-165, 95), (-130, 130), (-150, 150)),
-    # Flexion 150, pronation and supination 80: half in the elbow, half in the wrist. Recorded
-    # hinges are turned about the upper arm, against its own twist: by up to 70 degrees.
+    # Flexion 150, pronation and supination 80: half in the elbow, half in the wrist. In
+    # recordings, hinges are rotated about the upper arm, against its twist, by up to 70 degrees.
     'elbow': JointLimit((18,), X, (-170, 25), (-150, 150), (-110, 110)),
     # Flexion 80, extension 70; to the side 20 and 30.
     'wrist': JointLimit((20,), X, (-100, 100), (-115, 115), (-125, 125)),
 }
 BEHIND, BEHIND_CONE = np.array([-.6, .1, -.8]), 38.0
-"""The upper arm (left, chest frame) never points to within that many degrees of this direction:
-behind the back and over to the other side."""
+"""A direction behind the back to the other side (left arm, chest frame), and the half angle of the
+forbidden cone of the upper arm about it, degrees."""
 
 
 def joint_excess(pose: np.ndarray) -> np.ndarray:
-    """By how much joints leave their limits.
+    """The excess of joints over their limits.
 
     Args:
         pose: (B, 24, 3) axis-angle, radians.
 
     Returns:
-        (B, 2, L) per side (left, right) and row of `LIMITS`, 0 where all is well: how far beyond
-        the limit the worse of swing and twist is, as a share of the limit.
+        (B, 2, L) for each side (left, right) and row of `LIMITS`: the larger excess of swing and
+        twist, as a share of the limit; 0 within the limits.
     """
     pose = np.asarray(pose, float)
     mirrored = pose[:, list(MIRRORED_JOINTS)] * MIRROR
@@ -92,14 +92,14 @@ def joint_excess(pose: np.ndarray) -> np.ndarray:
 
 
 def _excess(rotation: np.ndarray, limit: JointLimit) -> np.ndarray:
-    """(...) by which rotations (..., 3, 3) exceed a limit, as a share of it."""
+    """The excess (...) of rotations (..., 3, 3) over a limit, as a share of it."""
     first, second, twist = swing_twist(rotation, limit.bone)
     swing = np.hypot(_share(first, limit.first), _share(second, limit.second))
     return np.maximum(np.maximum(swing, _share(twist, limit.twist)) - 1, 0)
 
 
 def swing_twist(rotation: np.ndarray, bone: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Splits rotations into swing after twist.
+    """Splits rotations into a twist followed by a swing.
 
     Args:
         rotation: (..., 3, 3).
@@ -110,7 +110,7 @@ def swing_twist(rotation: np.ndarray, bone: int) -> tuple[np.ndarray, np.ndarray
     """
     first, second = (bone + 1) % 3, (bone + 2) % 3
     along = rotation[..., :, bone]
-    # The smallest turn from the axis to `along` is about their cross product.
+    # The smallest rotation from the axis to `along` is about their cross product.
     sine = np.hypot(along[..., first], along[..., second])
     angle = np.arctan2(sine, along[..., bone])
     scale = np.where(sine > 1e-6, angle / np.maximum(sine, 1e-6), 0)
@@ -118,7 +118,7 @@ def swing_twist(rotation: np.ndarray, bone: int) -> tuple[np.ndarray, np.ndarray
     swing[..., first], swing[..., second] = -along[..., second] * scale, along[..., first] * scale
     rest = np.swapaxes(matrix_from_axis_angle(swing), -1, -2) @ rotation
     twist = np.arctan2(rest[..., second, first], rest[..., first, first])
-    return tuple(np.rad2deg(part) for part in (swing[..., first], swing[..., second], twist))
+    return np.rad2deg(swing[..., first]), np.rad2deg(swing[..., second]), np.rad2deg(twist)
 
 
 def _share(angle: np.ndarray, allowed: tuple[float, float]) -> np.ndarray:
@@ -128,7 +128,7 @@ def _share(angle: np.ndarray, allowed: tuple[float, float]) -> np.ndarray:
 
 
 def _behind_the_back(rotation: np.ndarray) -> np.ndarray:
-    """(...) how far upper arms are within the forbidden cone, as a share of its angle."""
+    """The depth (...) of upper arms in the forbidden cone, as a share of its half angle."""
     cosine = rotation[..., :, X] @ (BEHIND / np.linalg.norm(BEHIND))
     angle = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
     return np.maximum(1 - angle / BEHIND_CONE, 0)

@@ -1,7 +1,7 @@
-"""Whether a person can take a pose: joints within their limits, no limb through the body.
+"""Checks whether a pose is possible: joints within their limits, no self-intersection.
 
-Bodies touch themselves all the time and soft ones give way; only what goes deep into something
-else counts. The check takes a body of mean shape, as capsules (`body_capsules.py`).
+Body parts often touch, and soft ones deform, so only deep intersections count. The check uses a
+body of mean shape, modelled by capsules (`body_capsules.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from training.synthetic.bodies.joint_limits import joint_excess
 __all__ = ['MOST_TRIES', 'PoseCheck', 'PoseCounts', 'draw_plausible']
 
 MOST_TRIES = 20
-"""So often an impossible pose is drawn again; then the last one is taken as it is."""
+"""Number of times an impossible pose is resampled; the last sample is used in any case."""
 CHUNK = 256
-"""So many poses are looked at together: their arrays stay in a processor's caches."""
+"""Poses that are checked at a time, so that their arrays stay in the CPU's caches."""
 TORSO = ('hips', 'belly', 'waist', 'chest', 'shoulders')
 LEGS = ('own_thigh', 'other_thigh', 'own_shin', 'other_shin')
 DEEPEST_M = {
@@ -29,25 +29,25 @@ DEEPEST_M = {
              'other_hand': .06},
     'forearm': {**dict.fromkeys(TORSO, .06), 'neck': .05, 'head': .05,
                 **dict.fromkeys(LEGS, .055), 'other_upper_arm': .05, 'other_forearm': .045},
-    # The armpit is at the chest's side whatever an arm does.
+    # The armpit touches the side of the chest in all poses.
     'upper_arm': {'hips': .06, 'belly': .06, 'waist': .065, 'chest': .11, 'head': .05,
                   'own_thigh': .07, 'other_thigh': .07, 'other_upper_arm': .05},
-    # A squatting person's belly gives way.
+    # A squatting person's belly deforms.
     'thigh': {'waist': .09, 'chest': .09, 'shoulders': .08, 'head': .05, 'other_thigh': .05,
               'other_shin': .05, 'other_foot': .045},
     'shin': {**dict.fromkeys(TORSO, .06), 'head': .05, 'other_shin': .045, 'other_foot': .045},
     'foot': {**dict.fromkeys(TORSO, .07), 'head': .05, 'own_thigh': .06, 'other_foot': .04},
 }
-"""How deep a limb of one side may be in what, metres; `own` is of the same side, `other` of the
-other one. Radii are 3 to 5 cm for limbs, 7 for thighs, 10 to 12 for the trunk: a limb's axis may
-lie 2 to 3 cm below the skin. Of 17,000 recorded poses 99 in 100 stay well below."""
+"""Largest depth of a limb of one side in other parts, metres; `own` means of the same side,
+`other` of the other side. Radii are 3 to 5 cm for limbs, 7 for thighs, 10 to 12 for the trunk, so
+a limb's axis may be 2 to 3 cm below the skin. Of 17,000 recorded poses, 99 % are well below."""
 
 
 class PoseCheck:
-    """Says which poses a body can take.
+    """Checks poses for joint limits and self-intersection.
 
     Args:
-        body: a body model; its mean shape is measured.
+        body: a body model; its mean shape is used.
     """
 
     def __init__(self, body: BodyModel) -> None:
@@ -66,19 +66,19 @@ class PoseCheck:
         self._nearest = radius[first] + radius[second] - np.array(list(deepest.values()))
 
     def impossible(self, poses: np.ndarray) -> np.ndarray:
-        """(N,) bool: which poses (N, 24, 3), axis-angle in radians, nobody can take."""
+        """(N,) bool: which poses (N, 24, 3), axis-angle in radians, are impossible."""
         return self.beyond_limits(poses) | self.through_itself(poses)
 
     def beyond_limits(self, poses: np.ndarray) -> np.ndarray:
-        """(N,) bool: where a joint is beyond its limit."""
-        return _in_chunks(lambda some: (joint_excess(some) > 0).any(axis=(1, 2)), poses)
+        """(N,) bool: in which poses a joint exceeds its limit."""
+        return _in_chunks(lambda some: np.any(joint_excess(some) > 0, axis=(1, 2)), poses)
 
     def through_itself(self, poses: np.ndarray) -> np.ndarray:
-        """(N,) bool: where a limb runs through the body."""
-        return _in_chunks(lambda some: (self.too_near(some) > 0).any(axis=1), poses)
+        """(N,) bool: in which poses the body intersects itself."""
+        return _in_chunks(lambda some: np.any(self.too_near(some) > 0, axis=1), poses)
 
     def too_near(self, poses: np.ndarray) -> np.ndarray:
-        """(N, P) metres by which each pair of capsules is deeper than allowed; below 0: fine."""
+        """(N, P) excess depth of each pair of capsules, metres; negative if allowed."""
         starts, ends = self.capsules.pose(poses)
         first, second = self.pairs.T
         return self._nearest - segment_distances((starts[:, first], starts[:, second]),
@@ -87,12 +87,12 @@ class PoseCheck:
 
 @dataclass
 class PoseCounts:
-    """What became of drawn poses.
+    """Counts of sampled poses.
 
     Attributes:
-        drawn: how many there were, those of the further tries included.
-        rejected: how many of them nobody can take.
-        kept: how many of those were taken all the same, since the tries were over.
+        drawn: number of sampled poses, including resampled ones.
+        rejected: number of impossible poses.
+        kept: number of impossible poses that were used after the last try.
     """
 
     drawn: int = 0
@@ -100,25 +100,25 @@ class PoseCounts:
     kept: int = 0
 
     def __str__(self) -> str:
-        return (f'{self.rejected} of {self.drawn} poses by rule drawn again '
+        return (f'{self.rejected} of {self.drawn} generated poses rejected '
                 f'({self.rejected / max(self.drawn, 1):.1%})'
                 + (f', {self.kept} impossible ones kept' if self.kept else ''))
 
 
 Draw = Callable[[np.random.Generator, int, 'np.ndarray | None'], tuple[np.ndarray, np.ndarray]]
-"""Poses (B, 24, 3) and kinds (B,) from a generator, a count, and the kinds if they are given."""
+"""A function from a generator, a count and optional kinds to poses (B, 24, 3) and kinds (B,)."""
 
 
 def draw_plausible(rng: np.random.Generator, draw: Draw, count: int, check: PoseCheck,
                    counts: PoseCounts | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Draws poses, and those that nobody can take again, of the same kind.
+    """Samples poses; impossible ones are resampled with the same kind.
 
     Args:
-        rng: the source of chance; the same gives the same poses.
-        draw: `sample_poses` or another one like it.
-        count: how many, B.
-        check: says which are impossible.
-        counts: gets what is counted added, where it is given.
+        rng: source of the random numbers.
+        draw: `sample_poses` or another pose generator.
+        count: B, number of poses.
+        check: detects impossible poses.
+        counts: counts to add to, if given.
 
     Returns:
         pose (B, 24, 3) radians and kind (B,).
@@ -137,7 +137,7 @@ def draw_plausible(rng: np.random.Generator, draw: Draw, count: int, check: Pose
     return pose, kind
 
 
-def _in_chunks(ask: Callable[[np.ndarray], np.ndarray], poses: np.ndarray) -> np.ndarray:
-    """What is asked about poses (N, 24, 3), chunk by chunk: (N,) bool."""
-    answers = [ask(poses[first:first + CHUNK]) for first in range(0, len(poses), CHUNK)]
-    return np.concatenate(answers) if answers else np.zeros(0, bool)
+def _in_chunks(test: Callable[[np.ndarray], np.ndarray], poses: np.ndarray) -> np.ndarray:
+    """Applies a test to poses (N, 24, 3), chunk by chunk: (N,) bool."""
+    results = [test(poses[first:first + CHUNK]) for first in range(0, len(poses), CHUNK)]
+    return np.concatenate(results) if results else np.zeros(0, bool)

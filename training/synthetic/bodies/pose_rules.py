@@ -1,7 +1,7 @@
-"""Poses from the wider tables of `activities.py`, mixed with the usual ones of `poses.py`.
+"""Generates poses from the tables of `activities.py`, mixed with the usual ones of `poses.py`.
 
-Everything is in SMPL's body frame (x to the person's left, y up, z forward) on a T-pose body; what
-is said of the left side is mirrored for the right one.
+All poses are in SMPL's body frame (x to the person's left, y up, z forward) on a T-pose body.
+Limbs are described for the left side and mirrored for the right one.
 """
 
 from __future__ import annotations
@@ -41,32 +41,33 @@ from training.synthetic.bodies.poses import (
 __all__ = ['WIDE_NAMES', 'sample_wide_poses']
 
 USUAL_SHARE = 0.45
-"""So many of the people do what is usual; it stays the most common."""
+"""Share of people with the poses of `poses.py`."""
 WIDE_NAMES = (*ACTIVITY_NAMES, *POSTURES)
 SHARPEST_KNEE = 2.65
-"""Radians."""
+"""Largest flexion of a knee, radians."""
 LIES = {'back': (0, -np.pi / 2), 'front': (0, np.pi / 2), 'side': (2, -np.pi / 2)}
-"""Axis and angle, radians, that lay a standing person down."""
+"""Axis and angle, radians, of the rotation from standing to lying."""
 GROUND_BELOW_M = {PELVIS: .11, **dict.fromkeys(KNEES, .055), **dict.fromkeys(ANKLES, .06),
                   **dict.fromkeys(FEET, .025)}
-"""How far the skin is below these joints where they rest on the ground."""
+"""Distance from these joints to the skin below them when they rest on the ground."""
 WRIST_ABOVE_M = 0.06
-"""Height of a wrist over the ground that its hand is on."""
+"""Height of a wrist above the ground when its hand is on the ground."""
 LONGEST_ARM = 0.99
+"""Largest distance from shoulder to wrist, in arm lengths."""
 
 
 def sample_wide_poses(rng: np.random.Generator, count: int,
                       kind: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Draws natural poses, of which many sit, kneel, lie, carry and work.
+    """Samples natural poses, including many that sit, kneel, lie, carry and work.
 
     Args:
-        rng: the source of chance.
-        count: how many, B.
-        kind: (B,) what they do; by default as often as the tables' shares say.
+        rng: source of the random numbers.
+        count: B, number of poses.
+        kind: (B,) index into `WIDE_NAMES`; by default sampled by the shares in the tables.
 
     Returns:
-        pose (B, 24, 3) axis-angle in radians; its root only tilts the body, upright ones face
-        +z, and kind (B,), index into `WIDE_NAMES`.
+        pose (B, 24, 3) axis-angle in radians, whose root rotation only tilts the body (upright
+        people face +z), and kind (B,).
     """
     if kind is None:
         kind = rng.choice(len(WIDE_NAMES), size=count, p=_shares())
@@ -88,16 +89,16 @@ def sample_wide_poses(rng: np.random.Generator, count: int,
 
 
 def _shares() -> np.ndarray:
-    """How often each of `WIDE_NAMES`; their sum is 1."""
-    usual, more = (np.array([item.share for item in table.values()])
-                   for table in (ACTIVITIES, POSTURES))
+    """Probabilities of `WIDE_NAMES`."""
+    usual = np.array([activity.share for activity in ACTIVITIES.values()])
+    more = np.array([posture.share for posture in POSTURES.values()])
     return np.concatenate([USUAL_SHARE * usual / usual.sum(),
                            (1 - USUAL_SHARE) * more / more.sum()])
 
 
 def _draw(rng: np.random.Generator, count: int, posture: Posture,
           legs: tuple[Leg, Leg | None], arms: Arms) -> np.ndarray:
-    """Poses (B, 24, 3) of one posture, half of them mirrored."""
+    """Samples poses (B, 24, 3) of one posture, half of them mirrored."""
     pose = rng.normal(0, 0.03, (count, NUM_JOINTS, 3))
     root = (rotation_about(0, _uniform(rng, posture.lean, count))
             @ rotation_about(2, rng.normal(0, 0.04, count)))
@@ -114,17 +115,17 @@ def _draw(rng: np.random.Generator, count: int, posture: Posture,
 
 
 def _uniform(rng: np.random.Generator, degrees: tuple[float, float], count: int) -> np.ndarray:
-    """A draw (B,) in radians from a range in degrees."""
+    """Uniform samples (B,) in radians from a range in degrees."""
     return np.deg2rad(rng.uniform(*degrees, count))
 
 
 def _pose_legs(rng: np.random.Generator, pose: np.ndarray, root: np.ndarray,
                legs: tuple[Leg, Leg | None]) -> None:
-    """Poses hips, knees and ankles below a pelvis turned by `root` (B, 3, 3)."""
+    """Poses hips, knees and ankles below a pelvis rotated by `root` (B, 3, 3)."""
     count = len(pose)
     ways = [rng.random(count) for _ in range(2)]
     if legs[1] is None:
-        # Legs that do the same do nearly the same.
+        # Equal legs have nearly equal angles.
         ways[1] = np.clip(ways[0] + rng.normal(0, 0.15, count), 0, 1)
     for side in range(2):
         leg, mirror = legs[side] or legs[0], MIRROR if side else np.ones(3)
@@ -132,7 +133,7 @@ def _pose_legs(rng: np.random.Generator, pose: np.ndarray, root: np.ndarray,
         thigh, shin = (np.deg2rad(low + (high - low) * way) for low, high in (leg.thigh, leg.shin))
         spread, abduct, twist = (_uniform(rng, angles, count)
                                  for angles in (leg.spread, leg.abduct, leg.twist))
-        # A leg's world rotation, as if it were the left one; `root` is mirrored for the right.
+        # The world rotation of a left leg; `root` is mirrored for the right one.
         own = matrix_from_axis_angle(axis_angle_from_matrix(root) * mirror)
         turn = (rotation_about(1, spread) @ rotation_about(2, abduct)
                 @ rotation_about(0, -thigh) @ rotation_about(1, twist))
@@ -145,7 +146,7 @@ def _pose_legs(rng: np.random.Generator, pose: np.ndarray, root: np.ndarray,
 
 
 def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, posture: Posture) -> np.ndarray:
-    """Bends the spine, turns neck and head; gives the chest's rotation (B, 3, 3) in the pelvis."""
+    """Poses spine, neck and head; returns the rotation (B, 3, 3) from pelvis to chest."""
     count = len(pose)
     aside, turned = (rng.normal(0, np.deg2rad(spread), count) for spread in posture.sideways)
     bend = np.stack([_uniform(rng, posture.bend, count), turned, aside], axis=1)
@@ -162,7 +163,7 @@ def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, posture: Posture) ->
 
 
 def _pose_arms(rng: np.random.Generator, pose: np.ndarray, chest: np.ndarray, arms: Arms) -> None:
-    """Brings both wrists to their targets; `chest` (B, 3, 3) is the chest's rotation."""
+    """Moves both wrists to their targets; `chest` (B, 3, 3) is the rotation of the chest."""
     count = len(pose)
     misses = rng.normal(0, 1, (2, count, 3))
     misses[1] = arms.alike * misses[0] + np.sqrt(1 - arms.alike**2) * misses[1]
@@ -191,9 +192,9 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, chest: np.ndarray, ar
 
 
 def _down_to_the_floor(target: np.ndarray, pose: np.ndarray, side: int) -> np.ndarray:
-    """Targets (B, 3) of hands on the ground, arm lengths from the shoulder, in the world's axes.
+    """Targets (B, 3) of hands on the ground, arm lengths from the shoulder, world axes.
 
-    The ground is where the lowest of pelvis, knees and feet of the pose (B, 24, 3) rests.
+    The ground is below the lowest of pelvis, knees and feet of the pose (B, 24, 3).
     """
     skeleton = builtin_skeleton()
     height = skeleton.pose(pose)[1][..., 1]

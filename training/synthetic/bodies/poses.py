@@ -1,7 +1,7 @@
-"""Poses that people take, written as rules: what they do, what their arms do, how they hold still.
+"""Generates natural poses by rules: an activity of the whole body and a gesture of each arm.
 
-Everything is in SMPL's body frame (x to the person's left, y up, z forward) on a T-pose body. One
-limb is described for the left side; the right side is its mirror image.
+All poses are in SMPL's body frame (x to the person's left, y up, z forward) on a T-pose body.
+Limbs are described for the left side and mirrored for the right one.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ UPPER_ARM, LOWER_ARM = 0.52, 0.48
 
 @dataclass(frozen=True)
 class Gesture:
-    """What one arm does, in the chest's frame: (outward, up, forward) from the shoulder.
+    """A gesture of one arm, in the chest frame: (outward, up, forward) from the shoulder.
 
     Attributes:
-        target: where the wrist goes, in arm lengths.
+        target: position of the wrist, in arm lengths.
         spread: standard deviation of the target, in arm lengths.
-        pole: the direction the elbow points to.
+        pole: direction of the elbow.
     """
 
     target: tuple[float, float, float]
@@ -82,18 +82,18 @@ WALKING_ARMS = {'hang': .80, 'carry': .07, 'phone': .04, 'screen': .04, 'pocket'
 
 @dataclass(frozen=True)
 class Activity:
-    """What the whole body does; angles are (low, high) in degrees, drawn for each leg alone.
+    """An activity of the whole body; angles are (low, high) in degrees, sampled for each leg.
 
     Attributes:
-        share: how often, relative to the others.
-        arms: how often each gesture.
-        same_arms: probability that both arms do the same.
+        share: relative frequency.
+        arms: relative frequency of each gesture.
+        same_arms: probability that both arms have the same gesture.
         flex: hip flexion (thigh forward).
         knee: knee flexion.
-        abduct: thigh outward.
+        abduct: hip abduction (thigh outward).
         lean: forward tilt of the pelvis.
         bend: forward bend of the whole spine.
-        legs_alike: how much the right leg copies the left one, 0 to 1.
+        legs_alike: weight of the left leg's angles in those of the right leg, 0 to 1.
     """
 
     share: float
@@ -126,16 +126,16 @@ ACTIVITY_NAMES = list(ACTIVITIES)
 
 def sample_poses(rng: np.random.Generator, count: int,
                  kind: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Draws natural poses. The held-out set's come from here: the same chance gives the same.
+    """Samples natural poses, reproducible by `rng`; the held-out set uses this generator.
 
     Args:
-        rng: the source of chance.
-        count: how many, B.
-        kind: (B,) what they do; by default as often as the activities' shares say.
+        rng: source of the random numbers.
+        count: B, number of poses.
+        kind: (B,) index into `ACTIVITIES`; by default sampled by their shares.
 
     Returns:
-        pose (B, 24, 3) axis-angle in radians; its root only tilts the body (lean, lying), all
-        face +z, and kind (B,), index into `ACTIVITIES`.
+        pose (B, 24, 3) axis-angle in radians, whose root rotation only tilts the body (lean,
+        lying; all face +z), and kind (B,).
     """
     shares = np.array([activity.share for activity in ACTIVITIES.values()])
     if kind is None:
@@ -157,7 +157,7 @@ def sample_poses(rng: np.random.Generator, count: int,
 
 
 def _ranges(rng: np.random.Generator, kind: np.ndarray, name: str) -> np.ndarray:
-    """A uniform draw (B,) in radians from the activities' range of that name."""
+    """Uniform samples (B,) in radians from the activities' range with a name."""
     table = np.deg2rad([getattr(activity, name) for activity in ACTIVITIES.values()])
     low, high = table[kind].T
     return rng.uniform(low, high)
@@ -169,7 +169,7 @@ def _is(kind: np.ndarray, name: str) -> np.ndarray:
 
 def _pose_legs(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
                phase: np.ndarray) -> np.ndarray:
-    """Poses hips, knees and ankles; gives the pelvis' forward tilt (B,), radians."""
+    """Poses hips, knees and ankles; returns the forward tilt (B,) of the pelvis, radians."""
     lean = _ranges(rng, kind, 'lean')
     alike = np.array([activity.legs_alike for activity in ACTIVITIES.values()])[kind]
     drawn = [{name: _ranges(rng, kind, name) for name in ('flex', 'knee', 'abduct')}
@@ -182,7 +182,7 @@ def _pose_legs(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         angles = {name: drawn[side][name] * (1 - alike) + drawn[0][name] * alike
                   for name in drawn[0]}
         own = phase + np.pi * side
-        # A leg swings forward with its knee bent and comes back nearly straight.
+        # A leg swings forward with a bent knee and moves back nearly straight.
         swing = np.maximum(0, np.cos(own))
         pace_flex = (0.08 + stride * np.sin(own)) * np.where(running, 1.6, 1)
         pace_knee = 0.08 + swing * (stride * 1.6 + 0.15) * np.where(running, 1.5, 1)
@@ -203,7 +203,7 @@ def _pose_legs(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
 
 def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
                 phase: np.ndarray) -> None:
-    """Bends and twists the spine, turns neck and head; walkers turn the chest against the hips."""
+    """Poses spine, neck and head; walkers rotate the chest opposite to the hips."""
     count = len(kind)
     pacing = _is(kind, 'walk') | _is(kind, 'run')
     bend = np.stack([
@@ -221,7 +221,7 @@ def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
 
 def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
                phase: np.ndarray) -> None:
-    """Brings each wrist to its gesture's target by two-bone inverse kinematics."""
+    """Moves each wrist to its gesture's target by two-bone inverse kinematics."""
     count = len(kind)
     table = np.array([[activity.arms.get(name, 0) for name in GESTURE_NAMES]
                       for activity in ACTIVITIES.values()])
@@ -237,7 +237,7 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         chosen = gesture[side]
         target = TARGETS[chosen] + rng.normal(0, 1, (count, 3)) * SPREADS[chosen]
         swings = ((_is(kind, 'walk') | running) & (chosen == 0))[:, None]
-        # Arms swing against the leg of their own side.
+        # Arms swing opposite to the leg of the same side.
         angle = -swing * np.sin(phase + np.pi * side) + 0.08
         reach = np.where(running, 0.72, 0.96)
         swung = np.stack([rng.uniform(.1, .25, count), -np.cos(angle), np.sin(angle)], axis=1)
@@ -259,11 +259,11 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
 
 
 def arm_rotations(target: np.ndarray, pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The left arm's joints that bring the wrist to a target.
+    """Rotations of the left arm's joints that move the wrist to a target.
 
     Args:
         target: (B, 3) from the shoulder, in arm lengths, chest frame.
-        pole: (B, 3) where the elbow points.
+        pole: (B, 3) direction of the elbow.
 
     Returns:
         shoulder (B, 3, 3) rotation of an arm along +x whose elbow bends towards +z, and the

@@ -1,9 +1,10 @@
-"""Poses of motion capture for the renderer, from one npz file.
+"""Poses from motion capture for the renderer, from one npz file.
 
-The file holds `poses` (N, 24, 3) axis-angle in radians, SMPL's joints on a T-pose body; joint 0
-tilts the body and leaves its heading out, so that everybody faces +z. `action` (N,) says what is
-done, by number: actions are drawn alike often, whatever the number of their frames, up to a limit.
-Poses that nobody can take (broken recordings, limbs through the body) are left out.
+The file contains `poses` (N, 24, 3), axis-angle in radians, SMPL's joints on a T-pose body. Joint
+0 tilts the body without its heading, so that all people face +z. `action` (N,) is the index of the
+action. Actions are sampled with equal probability, whatever the number of their frames, except
+rare ones, which are sampled less often. Impossible poses (faulty recordings, self-intersections)
+are excluded.
 """
 
 from __future__ import annotations
@@ -23,36 +24,37 @@ __all__ = ['RecordedPoses']
 
 logger = logging.getLogger(__name__)
 HAND_SPREAD = 0.07
-"""Standard deviation of the hands' angles, radians: recordings have none."""
+"""Standard deviation of the hands' angles, radians; recordings have no hands."""
 RARE_POSES = 100
-"""An action with fewer poses is drawn less often, in proportion."""
+"""Actions with fewer poses are sampled proportionally less often."""
 
 
 class RecordedPoses:
-    """Recorded poses that are drawn at random.
+    """Samples recorded poses.
 
     Args:
-        path: of the npz file.
-        check: says which poses are impossible; None takes all.
+        path: the npz file.
+        check: detects impossible poses; None uses all poses.
 
     Attributes:
-        is_possible: (N,) bool, which poses are drawn.
+        is_possible: (N,) bool, which poses are used.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else, or no pose that is possible.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has unexpected content, or no possible pose.
     """
 
     def __init__(self, path: str | Path, check: PoseCheck | None = None) -> None:
         if not Path(path).is_file():
-            raise FileNotFoundError(f'no poses at {path}; set data.poses_file to an npz with '
-                                    f'poses (N, {NUM_JOINTS}, 3), or leave it empty')
+            raise FileNotFoundError(f'there is no file of poses {path}; set data.poses_file to '
+                                    f'an npz with poses (N, {NUM_JOINTS}, 3), or leave it empty')
         try:
             with np.load(path) as archive:
                 self.poses = np.asarray(archive['poses'], np.float32)
                 action = np.asarray(archive['action'], np.int64)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} holds no poses: {error}') from error
+            raise ValueError(f'{path} has no poses and actions: {error}; make the file again: '
+                             'python -m training.preprocess motion') from error
         if (self.poses.ndim != 3 or self.poses.shape[1:] != (NUM_JOINTS, 3) or not len(self.poses)
                 or action.shape != (len(self.poses),) or action.min() < 0):
             raise ValueError(f'{path}: poses are {self.poses.shape} and actions {action.shape}; '
@@ -61,14 +63,14 @@ class RecordedPoses:
             raise ValueError(f'{path}: some poses are not finite')
         self.is_possible = np.ones(len(self.poses), bool)
         if check is not None:
-            self._leave_out_impossible(path, check)
+            self._exclude_impossible(path, check)
         counts = np.bincount(action[self.is_possible], minlength=action.max() + 1)
         shares = np.minimum(counts, RARE_POSES) / np.maximum(counts, 1)
         self.probabilities = shares[action] * self.is_possible
         self.probabilities /= self.probabilities.sum()
 
     def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(count, 24, 3) poses in radians, each mirrored with a probability of one half."""
+        """Samples poses (count, 24, 3) in radians, each mirrored with probability 1/2."""
         rows = rng.choice(len(self.poses), count, p=self.probabilities)
         poses = self.poses[rows].astype(float)
         is_mirrored = rng.random(count) < 0.5
@@ -76,13 +78,13 @@ class RecordedPoses:
         poses[:, HANDS] += rng.normal(0, HAND_SPREAD, (count, len(HANDS), 3))
         return poses
 
-    def _leave_out_impossible(self, path: str | Path, check: PoseCheck) -> None:
+    def _exclude_impossible(self, path: str | Path, check: PoseCheck) -> None:
         beyond, through = check.beyond_limits(self.poses), check.through_itself(self.poses)
         self.is_possible = ~(beyond | through)
-        logger.info('%s: %d of %d poses left out: in %d a joint is beyond its limit, in %d a limb '
-                    'runs through the body', path, (~self.is_possible).sum(), len(self.poses),
+        logger.info('%s: excluded %d of %d poses: %d exceed a joint limit, %d intersect '
+                    'themselves', path, (~self.is_possible).sum(), len(self.poses),
                     beyond.sum(), through.sum())
         if not self.is_possible.any():
-            raise ValueError(f'{path}: nobody can take any of its {len(self.poses)} poses; are '
-                             "they SMPL's joints on a T-pose body, in radians? Or set "
+            raise ValueError(f'{path}: all {len(self.poses)} poses are impossible; are they '
+                             "SMPL's joints on a T-pose body, in radians? If so, set "
                              'data.possible_only to false')

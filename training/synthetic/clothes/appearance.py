@@ -1,7 +1,8 @@
-"""What people wear and how light falls on it: outfits, their outlines, the colour of each pixel.
+"""Painted clothes and their shading: outfits, silhouettes, and the colour of each pixel.
 
-Clothes are regions of the resting body. They stand off along the normals, with folds, so that a
-dressed person's outline differs from the body's; the labels follow the dressed outline.
+Clothes are regions of the template body. They are offset along the normals, with folds, so that
+the silhouette of a dressed person differs from that of the body; the labels follow the dressed
+silhouette.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ HAIR_COLORS = np.array([[.05, .04, .04], [.13, .08, .05], [.30, .18, .10], [.55,
 LEATHER = np.array([[.06, .06, .06], [.25, .14, .08], [.88, .88, .86], [.45, .45, .47]])
 PATTERN_NAMES = ('f1', 'f2', 'p1', 'p2', 'm1', 'm2', 'm3', 'mix', 'bias', 'strength', 'second')
 WAIST = 1.05
-"""Where trousers begin, in the surface's `down` coordinate."""
+"""Upper end of trousers, in the surface's `down` coordinate."""
 DENIM_AND_CLOTH = np.array([[.10, .14, .25], [.20, .30, .45], [.06, .06, .07], [.25, .24, .23],
                             [.50, .43, .33], [.35, .35, .38], [.78, .76, .72]])
 
 
 def sample_outfits(rng: np.random.Generator, count: int) -> Outfits:
-    """Draws B outfits: shirt, trousers or shorts, shoes, hair, skin, patterns, folds."""
+    """Samples B outfits: shirt, trousers or shorts, shoes, hair, skin, patterns, folds."""
     values = _colors(rng, count) | _cuts(rng, count) | _stand_offs(rng, count)
     for garment, share in (('shirt', .5), ('legs', .15)):
         values |= {f'{garment}_{name}': value
@@ -40,7 +41,7 @@ def sample_outfits(rng: np.random.Generator, count: int) -> Outfits:
 
 
 def coverage(points: SurfacePoints, outfit: Outfits, sharp: float) -> dict[str, Tensor]:
-    """How much each garment covers each point, 0 to 1.
+    """Coverage of each point by each garment, 0 to 1.
 
     Args:
         points: coordinates, each (V,) with outfits (B, 1), or each (M,) with outfits (M,).
@@ -68,7 +69,7 @@ def coverage(points: SurfacePoints, outfit: Outfits, sharp: float) -> dict[str, 
 
 
 def offsets(points: SurfacePoints, outfit: Outfits, folds: Tensor) -> Tensor:
-    """How far the dressed surface stands off the body along its normals.
+    """Offsets of the dressed surface from the body, along its normals.
 
     Args:
         points: coordinates of the vertices, each (V,).
@@ -96,7 +97,7 @@ def paint(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> tuple[Tensor
     Args:
         points: coordinates, each (M,).
         outfit: parameters of each point's person, (M,) and (M, 3).
-        stain: (M,) smooth functions about -2 to 2: blotches of colour.
+        stain: (M,) smooth random function about -2 to 2, for blotches of colour.
 
     Returns:
         albedo (M, 3) in 0..1 and gloss (M,).
@@ -121,12 +122,12 @@ def paint(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> tuple[Tensor
 
 
 def paint_cloth(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> Tensor:
-    """The colour (M, 3) of a garment that covers torso and legs, over these points of the body.
+    """The unlit colour (M, 3) of a garment for torso and legs, over points of the body.
 
     Args:
         points: coordinates, each (M,).
         outfit: parameters of each point's person, (M,) and (M, 3).
-        stain: (M,) smooth functions about -2 to 2: blotches of colour.
+        stain: (M,) smooth random function about -2 to 2, for blotches of colour.
     """
     is_top = (points.along_arm >= 0) | (points.down < outfit['hem'])
     color = torch.where(is_top[:, None], _shirt(points, outfit, stain),
@@ -135,14 +136,14 @@ def paint_cloth(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> Tensor
 
 
 def shade(albedo: Tensor, gloss: Tensor, normals: Tensor, light: Outfits) -> Tensor:
-    """Lights surface points by one lamp, sky and ground.
+    """Shades surface points with one lamp, sky and ground.
 
     Args:
         albedo: (M, 3) in 0..1.
         gloss: (M,) strength of the highlight.
         normals: (M, 3) unit, camera frame.
-        light: per point `to_light` (M, 3), `up` (M, 3), `lamp` (M, 3), `sky` (M, 3),
-            `wrap` (M,), and maybe `ground` (M, 3), the light from below.
+        light: for each point `to_light` (M, 3), `up` (M, 3), `lamp` (M, 3), `sky` (M, 3),
+            `wrap` (M,), and optionally `ground` (M, 3), the light from below.
 
     Returns:
         (M, 3), may exceed 1.
@@ -181,9 +182,9 @@ def _colors(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
 
 
 def _cuts(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """Where each garment ends (B,), in the surface's coordinates."""
+    """Ends of the garments (B,), in the surface's coordinates."""
     def pick(options: list[float], shares: list[float], spread: float) -> np.ndarray:
-        """(B,) of the options, each as often as its share says, moved by up to the spread."""
+        """Samples (B,) options by their shares, with uniform noise up to the spread."""
         return (rng.choice(options, size=count, p=shares)
                 + rng.uniform(-spread, spread, count))
 
@@ -207,7 +208,7 @@ def _cuts(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
 
 
 def _stand_offs(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """How far clothes stand off the body, metres, how folded and how glossy they are; (B,)."""
+    """Offsets of clothes from the body, metres, depth of folds, and gloss; (B,)."""
     return {
         'shirt_off': rng.gamma(2.0, .006, count) + .003,
         'shirt_flare': _chance(rng, count, .35) * rng.uniform(0, .035, count),
@@ -223,12 +224,12 @@ def _chance(rng: np.random.Generator, count: int, probability: float) -> np.ndar
 
 
 def _beyond(excess: Tensor, sharp: float) -> Tensor:
-    """0 to 1 over an edge, 1 where the excess is clearly positive."""
+    """A linear step from 0 to 1 around an excess of 0."""
     return (excess * sharp + .5).clamp_(0, 1)
 
 
 def _face(points: SurfacePoints, outfit: Outfits, color: Tensor) -> Tensor:
-    """Eyes, brows, mouth and beard: a dozen pixels that tell which way a person looks."""
+    """Paints eyes, brows, mouth and beard: a dozen pixels that show the direction of the face."""
     front = (points.head_front > .35) & (points.is_head > .5)
     side = (points.x.abs() - .031).abs()
     eyes = front & (side < .014) & ((points.head_up - .46).abs() < .035)
@@ -243,7 +244,7 @@ def _face(points: SurfacePoints, outfit: Outfits, color: Tensor) -> Tensor:
 
 
 def _shirt(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> Tensor:
-    """The shirt's colour (M, 3) with its pattern, print and open jacket."""
+    """Colour (M, 3) of the shirt with its pattern, print and open jacket."""
     front = (points.z > 0) & (points.along_arm < 0)
     logo = front & (outfit['logo'] > 0) & (
         (points.x - outfit['logo_x']).abs() < outfit['logo_w']) & (
@@ -256,7 +257,7 @@ def _shirt(points: SurfacePoints, outfit: Outfits, stain: Tensor) -> Tensor:
 
 def _patterned(points: SurfacePoints, outfit: Outfits, stain: Tensor,
                garment: str) -> Tensor:
-    """A garment's colour (M, 3): its base with stripes, checks or stains of a second colour."""
+    """Colour (M, 3) of a garment: its base with stripes, checks or blotches of a second colour."""
     value = {name: outfit[f'{garment}_{name}'] for name in PATTERN_NAMES}
     on_arm = points.along_arm >= 0
     across = torch.where(on_arm, points.z, points.x)
@@ -274,7 +275,7 @@ def _over(under: Tensor, above: Tensor, share: Tensor) -> Tensor:
 
 
 def _cloth_colors(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Colours as clothes have them (B, 3): mostly muted, some bright, many black or white."""
+    """Typical colours of clothes (B, 3): mostly muted, some bright, many black or white."""
     hue = rng.random((count, 1)) * 2 * np.pi
     tint = .5 + .5 * np.cos(hue + np.array([0, 2.1, 4.2]))
     saturation = rng.beta(1.2, 2.0, (count, 1))
@@ -285,7 +286,7 @@ def _cloth_colors(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _pattern(rng: np.random.Generator, count: int, share: float) -> dict[str, np.ndarray]:
-    """Parameters of the pattern on one garment: none, stripes down or across, checks, blotches."""
+    """Parameters of a garment's pattern: none, stripes down or across, checks, or blotches."""
     kind = rng.choice(5, size=count, p=[.36, .14, .2, .15, .15])
     mixes = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [.7, .7, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     mix = mixes[kind]

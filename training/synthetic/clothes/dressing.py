@@ -1,7 +1,7 @@
-"""Dressed people: which garments somebody wears, the posed mesh of body and garments, its colours.
+"""Dresses people: choice of garments, the posed mesh of body and garments, and its colours.
 
-The labels stay the body's: its own surface where the naked body lies under the cloth, and the
-nearest body vertex where cloth or hair stands out beyond it.
+The labels are those of the body: its own surface at pixels that the undressed body covers, and
+the nearest body vertex where cloth or hair extends beyond it.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ BODY, OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE = range(9)
 CODES = dict(zip((*KINDS, LOOSE_KIND), (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE),
                  strict=True))
 SHARES = {'hair': .92, 'hat': .12, 'brows': .9, 'lashes': .5, 'eyes': 1.0, 'shoes': .93}
-"""How often people wear an item of each kind."""
+"""Share of people who wear an item of each kind."""
 LOOSE_SHARE = .22
-"""Of the people so many wear a skirt, a dress or a coat."""
+"""Share of people who wear a skirt, a dress or a coat."""
 CUTOUT = {'hair': .35, 'brows': .3, 'lashes': .3}
-"""Kinds whose textures are cut out, and at which opacity."""
+"""Kinds with alpha-tested textures, and the threshold of the opacity."""
 FOLDED_COLUMNS = 96
 """Vertices around a skirt with folds: at least eight per fold."""
 FOLDS_FROM = 1.3
-"""Where folds begin, on the surface's `down` coordinate."""
+"""Upper end of the folds, in the surface's `down` coordinate."""
 TEXELS_PER_M = 300.0
-"""Of the garments' textures at full size, about."""
+"""Approximate resolution of the garments' textures at full size."""
 DETAIL = (.45, 1.5)
-"""Folds and seams of a texture darken or lighten a new colour by so much at most."""
+"""Smallest and largest factor by which a texture's folds and seams change a new colour."""
 
 
 @dataclass(frozen=True)
 class Clothing:
-    """What one person wears.
+    """The clothes of one person.
 
     Attributes:
         garments: the items.
         skin: texture row of the skin.
         is_repainted: whether the outfit gets new colours and patterns instead of a tint.
         are_shoes_repainted: the same for the shoes.
-        tint: (3,) factor of the outfit's own colours.
-        looseness: how far the outfit stands off, as a share of a rule-drawn one.
+        tint: (3,) factor on the outfit's own colours.
+        looseness: additional offset of the outfit, as a share of that of painted clothes.
     """
 
     garments: list[Garment]
@@ -67,7 +67,7 @@ class Clothing:
 
 @dataclass(frozen=True)
 class _Mesh:
-    """Body and garments of one person, as one mesh of W vertices and F faces."""
+    """Body and garments of one person as one mesh of W vertices and F faces."""
 
     vertices: Tensor  # (W, 3) root frame, m
     faces: Tensor  # (F, 3)
@@ -75,16 +75,16 @@ class _Mesh:
     face_texture: Tensor  # (F,)
     face_code: Tensor  # (F,)
     body_vertex: Tensor  # (W,)
-    heights: Tensor | None = None  # (W,) of wrinkles, m; None: without
+    heights: Tensor | None = None  # (W,) heights of wrinkles, m; None for no wrinkles
 
 
 class Dresser:
     """Dresses people from a wardrobe.
 
     Args:
-        wardrobe: what there is.
-        body: the body that wears it.
-        has_folds: whether loose garments can hang in folds.
+        wardrobe: the available items.
+        body: the body that they fit.
+        has_folds: whether to prepare loose garments for folds.
     """
 
     def __init__(self, wardrobe: Wardrobe, body: BodyModel, has_folds: bool = False) -> None:
@@ -113,7 +113,7 @@ class Dresser:
             self._cutout[CODES[kind]] = limit
 
     def choose(self, rng: np.random.Generator) -> Clothing:
-        """What one person wears, at random."""
+        """Samples the clothes of one person."""
         outfits = self._kinds['outfit']
         garments = [outfits[rng.integers(len(outfits))]]
         for kind, share in SHARES.items():
@@ -132,7 +132,7 @@ class Dresser:
                         float(rng.choice([0, rng.uniform(0, 1.5)])))
 
     def in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
-        """The clothes with folds in skirts, dresses and coats."""
+        """Adds folds to skirts, dresses and coats."""
         garments = []
         for garment in clothing.garments:
             if garment.kind == LOOSE_KIND:
@@ -144,7 +144,7 @@ class Dresser:
         return replace(clothing, garments=garments)
 
     def wrinkled(self, rng: np.random.Generator, clothing: Clothing, mesh: _Mesh) -> _Mesh:
-        """The mesh with wrinkles in outfit and loose garments."""
+        """Adds wrinkles to outfit and loose garments of a mesh."""
         heights, start = mesh.vertices.new_zeros(len(mesh.vertices)), self._body.num_vertices
         for garment in clothing.garments:
             end = start + len(garment.template)
@@ -155,14 +155,14 @@ class Dresser:
 
     def mesh(self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor,
              push: Tensor) -> _Mesh:
-        """Body and garments of one person.
+        """Poses the garments of one person and joins them with the body.
 
         Args:
-            clothing: what the person wears.
-            vertices: (V, 3) of the body, root frame, m.
-            transforms: (24, 4, 4) of the joints.
-            shape: (10,).
-            push: (V, 3) by which a loose outfit stands further off at each body vertex, m.
+            clothing: the clothes of the person.
+            vertices: (V, 3) vertices of the body, root frame, m.
+            transforms: (24, 4, 4) transforms of the joints.
+            shape: (10,) shape components.
+            push: (V, 3) offset of a loose outfit at each body vertex, m.
         """
         body = self._body
         hidden = torch.zeros(body.num_vertices, dtype=torch.bool)
@@ -187,7 +187,7 @@ class Dresser:
                      _repeated(codes), torch.cat(under))
 
     def draw(self, mesh: _Mesh, crop_points: Tensor, size: int) -> Fragments:
-        """What is seen of a dressed person: one image, hair cut out of its textures.
+        """Rasterizes a dressed person to one image, with alpha-tested hair.
 
         Args:
             mesh: the person.
@@ -212,8 +212,8 @@ class Dresser:
         """The body's surface at each pixel of a dressed person (one image).
 
         Args:
-            naked: the body alone.
-            dressed: as `draw` gives it, of the same person.
+            naked: fragments of the undressed body.
+            dressed: fragments of the same person, from `draw`.
             mesh: the person.
         """
         beyond = (dressed.face_index >= 0) & (naked.face_index < 0)
@@ -229,16 +229,16 @@ class Dresser:
     def colors(self, clothing: Clothing, mesh: _Mesh, seen: Fragments, outfit: appearance.Outfits,
                stains: Tensor, surface: BodySurface, pixels_per_m: float,
                ) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour, gloss and normal of each pixel that shows the person.
+        """Colour, gloss and normal of each pixel of the person.
 
         Args:
-            clothing: what the person wears.
+            clothing: the clothes of the person.
             mesh: the person.
-            seen: as `draw` gives it.
-            outfit: rule-drawn colours and patterns of this person, (1,) and (1, 3).
+            seen: its fragments, from `draw`.
+            outfit: colours and patterns of this person's painted clothes, (1,) and (1, 3).
             stains: (V,) blotches, about -2 to 2.
             surface: the body's coordinates.
-            pixels_per_m: of the picture, at the person.
+            pixels_per_m: resolution of the image at the person.
 
         Returns:
             albedo (M, 3) in 0..1, gloss (M,), unit normals (M, 3) towards the camera.
@@ -273,14 +273,14 @@ class Dresser:
 
 
 def _posed(garment: Garment, transforms: Tensor, shape: Tensor) -> Tensor:
-    """A garment's vertices (G, 3), root frame, m."""
+    """The posed vertices (G, 3) of a garment, root frame, m."""
     resting = garment.template + garment.shapedirs @ shape
     return in_root_frame(skin(resting[None], garment.weights, transforms[None])[0])
 
 
 def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Tensor:
-    """Smooth unit normals (M, 3) of pixels; those of cards of hair turn to the camera."""
-    # Only faces around visible vertices count.
+    """Smooth unit normals (M, 3) of pixels; those of hair cards point to the camera."""
+    # Only faces around visible vertices are needed.
     is_used = torch.zeros(len(mesh.vertices), dtype=torch.bool)
     is_used[corners] = True
     rows = is_used[mesh.faces].any(1).nonzero()[:, 0]
@@ -288,7 +288,7 @@ def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Ten
     points = mesh.vertices[faces]
     a, b, c = points.unbind(1)
     flat = torch.linalg.cross(b - a, c - a)
-    # The two sides of a two-sided item would cancel each other: both turn to the camera.
+    # The normals of a two-sided item's two sides would cancel: flip both to the camera.
     is_thin = (kind == HAIR) | (kind == LOOSE)
     flat[is_thin & (flat[:, 2] > 0)] *= -1
     if mesh.heights is not None:
@@ -307,7 +307,7 @@ def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Ten
 
 
 def _two_sided(garment: Garment) -> Garment:
-    """The item with each face also seen from behind."""
+    """Adds the back face of each face of an item."""
     return Garment(
         garment.name, garment.kind, garment.template, garment.shapedirs, garment.weights,
         garment.body_vertex, torch.cat([garment.faces, garment.faces.flip(1)]),
@@ -315,6 +315,6 @@ def _two_sided(garment: Garment) -> Garment:
 
 
 def _repeated(runs: list[tuple[int, int]]) -> Tensor:
-    """(F,) int64 of (value, count) runs."""
+    """Expands runs of (value, count) to (F,) int64."""
     values, counts = (torch.tensor(column) for column in zip(*runs, strict=True))
     return values.repeat_interleave(counts)

@@ -1,6 +1,6 @@
-"""Skirts, dresses and coats by rule: cones around hips and legs that swing with the thighs.
+"""Generated skirts, dresses and coats: cones around hips and legs that follow the thighs.
 
-MakeHuman's free garments all fit tightly. These are drawn over an outfit.
+MakeHuman's free garments all fit tightly. These are worn over an outfit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.synthetic.clothes.wardrobe import Garment
 __all__ = ['CUTS', 'LOOSE_KIND', 'loose_garments']
 
 LOOSE_KIND = 'loose'
-"""A kind beside those of a wardrobe."""
+"""The kind of these garments, in addition to those of a wardrobe."""
 COLUMNS, ROWS, SECTORS = 40, 16, 20
 PELVIS, SPINES, HIPS, KNEES = 0, (3, 6, 9), (1, 2), (4, 5)
 CUTS = {
@@ -25,29 +25,29 @@ CUTS = {
     'apron dress': (.35, 2.6, .02, .06), 'coat': (.25, 2.5, .03, .05),
     'long coat': (.25, 3.1, .035, .09),
 }
-"""Where each begins and ends on the surface's `down` coordinate, how far it stands off there and
-how far at its hem, metres."""
+"""Upper end and hem of each garment in the surface's `down` coordinate, and its distances from
+the body at both, metres."""
 NEAREST = 8
 LEVEL_M = 0.025
 SIDE_SOFTNESS_M = 0.06
-"""How soft the change from the left thigh to the right one is."""
+"""Width of the transition from the left to the right thigh."""
 THIGH_SHARE = 0.85
-"""At the hem, cloth follows the thighs by so much, and the pelvis by the rest."""
+"""Weight of the thighs at the hem; the rest is the pelvis's."""
 SHIN_SHARE, SHIN_SOFTNESS_M = 0.9, 0.12
-"""Of what follows the thighs, this share follows the shins below the knees where cloth bends
-there; over so far the change from thighs to shins takes place."""
+"""With bending at the knees: the share of the thighs' weight that the shins have below the knees,
+and the length of the transition."""
 
 
 def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS,
                    bends_at_knees: bool = False) -> list[Garment]:
-    """The garments of `CUTS` for a body; vertices are rows from top to hem.
+    """Makes the garments of `CUTS` for a body; the vertices are rows from top to hem.
 
     Args:
-        body: who wears them.
+        body: the body.
         texture: row of a plain texture.
         columns: vertices around the body.
-        bends_at_knees: whether cloth below the knees follows the shins, so that it hangs down
-            from the knees of a sitting person instead of standing out.
+        bends_at_knees: whether cloth below the knees follows the shins, so that it hangs from the
+            knees of a sitting person instead of extending forward.
     """
     points = BodySurface(body).vertices
     template = body.v_template.double().numpy()
@@ -62,14 +62,14 @@ def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS,
 def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
              trunk: np.ndarray, on_trunk: np.ndarray, down: np.ndarray,
              texture: int, columns: int, bends_at_knees: bool) -> Garment:
-    """One garment: rows from its top to its hem, columns around the body."""
+    """Makes one garment: rows from its top to its hem, columns around the body."""
     first, last, off_top, off_hem = cut
     part = np.linspace(0, 1, ROWS)
     height = np.interp(first + (last - first) * part, *_by_height(down, trunk[:, 1]))
     angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
     middle = np.array([np.median(_level(trunk, y)[:, 2]) for y in height])
     radius = np.stack([_radius(trunk, y, z, angle) for y, z in zip(height, middle, strict=True)])
-    # Cloth hangs straight down from what is widest above.
+    # Cloth hangs vertically from the widest level above.
     stand_off = off_top + (off_hem - off_top) * part
     radius = np.maximum.accumulate(radius, axis=0) + stand_off[:, None]
     points = np.stack([radius * np.sin(angle), np.broadcast_to(height[:, None], radius.shape),
@@ -91,31 +91,31 @@ def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
 
 
 def _by_height(down: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sample points of y as a function of the `down` coordinate."""
+    """Samples of y as a function of the `down` coordinate, for interpolation."""
     order = np.argsort(down)
     return down[order], y[order]
 
 
 def _level(trunk: np.ndarray, y: float) -> np.ndarray:
-    """The vertices (n, 3) about a height."""
+    """The vertices (n, 3) near a height."""
     distance = np.abs(trunk[:, 1] - y)
     return trunk[distance <= max(LEVEL_M, np.partition(distance, NEAREST)[NEAREST])]
 
 
 def _radius(trunk: np.ndarray, y: float, z: float, angle: np.ndarray) -> np.ndarray:
-    """How far the trunk reaches from its axis (x = 0, z) at a height, by direction; metres."""
+    """Radius of the trunk about its axis (x = 0, z) at a height, by direction; metres."""
     level = _level(trunk, y)
     around = np.arctan2(level[:, 0], level[:, 2] - z)
     reach = np.hypot(level[:, 0], level[:, 2] - z)
     sector = np.linspace(-np.pi, np.pi, SECTORS + 1)[:-1] + np.pi / SECTORS
-    # The convex outline: each direction is bounded by what the others reach along it.
+    # The convex outline: the support function in each direction.
     outline = np.array([(reach * np.cos(around - a)).max(initial=0.05) for a in sector])
     return np.interp(angle, sector, outline, period=2 * np.pi)
 
 
 def _weights(body: BodyModel, points: np.ndarray, neighbours: np.ndarray,
              bends_at_knees: bool) -> np.ndarray:
-    """Skinning weights (G, 24): the trunk's above the hips, pelvis, thighs and shins below."""
+    """Skinning weights (G, 24): the body's above the hips, pelvis, thighs and shins below."""
     weights = body.lbs_weights.numpy()[neighbours].mean(1)
     joints = body.rest_body(torch.zeros(1, 10))[1][0].double().numpy()
     hip, knee = joints[HIPS[0], 1], joints[KNEES[0], 1]

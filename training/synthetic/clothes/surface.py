@@ -1,36 +1,40 @@
-"""Coordinates on the resting body that clothes are cut by: how far down, along the arm, the head.
+"""Surface coordinates of the template body that define clothes: down the body, along arms, head.
 
-They come from the T-pose template and its joints alone, so any body in SMPL's format has them.
+They are computed from the T-pose template and its joints, for any body in SMPL's format.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from decomr_core.body_models import BodyModel
 
 __all__ = ['BodySurface', 'SurfacePoints']
 
 ARM_PARTS = (16, 17, 18, 19, 20, 21, 22, 23)
 HEAD_PARTS = (12, 15)
 NUM_WAVES = 24
-"""Smooth random functions on the surface, mixed into folds and stains."""
+"""Number of smooth random functions on the surface that are mixed into folds and stains."""
 TINY = 1e-24
-"""Squared length under which a normal has no direction."""
+"""Squared length below which a normal has no direction."""
 
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Coordinates of points on the resting body; each (...,), last axis points.
+    """Coordinates of points on the template body; each (...,), the last axis is the points.
 
     Attributes:
-        x, y, z: metres, body frame, origin at the template's.
-        down: 0 at the neck, 1 waist, 2 hips' joints, 3 knees, 4 ankles, 5 soles; along torso and
-            legs.
-        along_arm: 0 at the shoulder, 1 elbow, 2 wrist, 3 finger tips; negative off the arms.
+        x, y, z: metres, body frame, with the template's origin.
+        down: along torso and legs: 0 at the neck, 1 at the waist, 2 at the hip joints, 3 at the
+            knees, 4 at the ankles, 5 at the soles.
+        along_arm: 0 at the shoulder, 1 at the elbow, 2 at the wrist, 3 at the finger tips;
+            negative off the arms.
         is_arm, is_head: 0 to 1.
         head_up: 0 at the chin, 1 at the top of the head.
         head_front: -1 at the back of the head, 1 at its front.
@@ -51,11 +55,10 @@ class BodySurface:
     """The surface coordinates of a body's vertices, and of points on its faces.
 
     Args:
-        body: a body model: `v_template` (V, 3), `faces` (F, 3), `vertex_parts` (V,) and
-            `forward(pose, shape)`.
+        body: a body model.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: BodyModel) -> None:
         template = body.v_template.detach().double().cpu().numpy()
         with torch.no_grad():
             _, joints = body(torch.zeros(1, 24, 3), torch.zeros(1, 10))
@@ -75,18 +78,20 @@ class BodySurface:
 
     def points(self, face_index: Tensor, barycentric: Tensor) -> SurfacePoints:
         """The coordinates, each (M,), of points given by face (M,) and weights (M, 3)."""
-        return _points(sum(
-            self._fields.index_select(0, self._corners[corner][face_index])
-            * barycentric[:, corner, None] for corner in range(3)))
+        return self._blend([corner[face_index] for corner in self._corners], barycentric)
 
     def blend(self, vertices: Tensor, weights: Tensor) -> SurfacePoints:
         """The coordinates, each (M,), between three vertices (M, 3) with weights (M, 3)."""
-        return _points(sum(self._fields.index_select(0, vertices[:, corner])
-                           * weights[:, corner, None] for corner in range(3)))
+        return self._blend(vertices.unbind(1), weights)
 
     def mix_waves(self, mixes: Tensor) -> Tensor:
-        """Smooth random functions (B, V), about -2 to 2, of mixes (B, NUM_WAVES)."""
+        """Smooth random functions (B, V), about -2 to 2, from weights (B, NUM_WAVES)."""
         return (mixes @ self._waves.T).clamp_(-2, 2)
+
+    def _blend(self, vertices: Sequence[Tensor], weights: Tensor) -> SurfacePoints:
+        first, second, third = (self._fields.index_select(0, vertex) * weights[:, corner, None]
+                                for corner, vertex in enumerate(vertices))
+        return _points(first + second + third)
 
     def normals(self, vertices: Tensor) -> Tensor:
         """Outward unit normals (B, V, 3) of posed vertices (B, V, 3)."""
@@ -109,7 +114,7 @@ def _points(fields: Tensor) -> SurfacePoints:
 
 
 def _waves(template: np.ndarray) -> np.ndarray:
-    """Sines (V, NUM_WAVES) over the resting body, from long to short."""
+    """Sines (V, NUM_WAVES) over the template body, from long to short wavelengths."""
     rng = np.random.default_rng(7)
     wave = rng.normal(0, 1, (3, NUM_WAVES)) * np.geomspace(4, 30, NUM_WAVES)
     return np.sin(template @ wave + rng.uniform(0, 2 * np.pi, NUM_WAVES))
@@ -143,6 +148,6 @@ def _averaging_matrix(faces: Tensor, num_vertices: int) -> Tensor:
     matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), torch.ones(len(rows)),
                                      (num_vertices, len(faces)), check_invariants=False)
     with warnings.catch_warnings():
-        # Torch calls the format a beta; a product with it is three times as fast as index_add.
+        # PyTorch calls CSR a beta feature; its product is three times as fast as index_add.
         warnings.filterwarnings('ignore', message='Sparse CSR')
         return matrix.coalesce().to_sparse_csr()

@@ -1,4 +1,4 @@
-"""Textures in three sizes, sampled where rasterized faces show them."""
+"""Textures with mipmaps of three levels, sampled at rasterized pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUM_LEVELS = 3
 
 
 class TextureStack:
-    """Square textures, each also at half and at a quarter of its size, against aliasing.
+    """Square textures with mipmaps at half and a quarter of their size, against aliasing.
 
     Args:
         textures: (T, side, side, 4) uint8 RGBA; side is a multiple of 4.
@@ -21,17 +21,17 @@ class TextureStack:
     def __init__(self, textures: Tensor) -> None:
         self._levels = [textures]
         for _ in range(NUM_LEVELS - 1):
-            # Colours weighted by alpha: transparent texels hold any colour.
+            # Weighted by alpha, because transparent texels have arbitrary colours.
             parts = self._levels[-1].split(8)
             self._levels.append(torch.cat([_halved(part) for part in parts]))
 
     def sample(self, row: Tensor, uv: Tensor, level: int) -> Tensor:
-        """Bilinear samples.
+        """Samples textures bilinearly.
 
         Args:
-            row: (M,) which texture.
-            uv: (M, 2) places, v pointing down; places beyond [0, 1) repeat the texture.
-            level: 0 is the full size, 1 half of it, 2 a quarter.
+            row: (M,) index of the texture.
+            uv: (M, 2) positions, v pointing down; the texture repeats outside [0, 1).
+            level: 0 for the full size, 1 for half, 2 for a quarter.
 
         Returns:
             (M, 4) float32 RGBA, 0 to 1.
@@ -45,7 +45,7 @@ class TextureStack:
         low, high = first % side, (first + 1) % side
         flat = textures.view(-1, 4)
         base = row * (side * side)
-        total = 0
+        total = uv.new_zeros(())
         for x, share_x in ((low[:, 0], 1 - share[:, 0]), (high[:, 0], share[:, 0])):
             for y, share_y in ((low[:, 1], 1 - share[:, 1]), (high[:, 1], share[:, 1])):
                 texel = flat.index_select(0, base + y * side + x).float()

@@ -1,8 +1,8 @@
 """Garments, shoes, hair and skins that fit the built-in body, in one npz file.
 
 `tools/bake_wardrobe.py` makes the file from MakeHuman's assets (CC0), which are not part of this
-repository. Each item is a mesh of the same kind as the body: a template in the T-pose, shape
-directions for the body's own ten components, and skinning weights for its 24 joints.
+repository. Each item is a mesh with the same data as the body: a template in the T-pose, shape
+directions for the body's ten components, and skinning weights for its 24 joints.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES, BodyModel
 __all__ = ['KINDS', 'Garment', 'Wardrobe']
 
 KINDS = ('outfit', 'shoes', 'hair', 'hat', 'brows', 'lashes', 'eyes')
-"""What an item is; `outfit` covers torso and legs."""
+"""Kinds of items; `outfit` covers torso and legs."""
 TEXTURE_SIZE = 512
 """Side of the textures, px."""
-HOW_TO = ('make one with python -m tools.bake_wardrobe FOLDER --out FILE, where FOLDER holds '
+HOW_TO = ('make one with python -m tools.bake_wardrobe FOLDER --out FILE, where FOLDER contains '
           "MakeHuman's assets (github.com/makehumancommunity/makehuman-assets, CC0)")
 
 
@@ -32,16 +33,16 @@ class Garment:
     """One item of a wardrobe.
 
     Attributes:
-        name: as MakeHuman calls it.
+        name: name in MakeHuman.
         kind: one of `KINDS`.
         template: (G, 3) float32, T-pose, metres.
         shapedirs: (G, 3, 10) float32, metres per shape component.
         weights: (G, 24) float32 skinning weights.
         body_vertex: (G,) int64, the body vertex under each vertex.
         faces: (F, 3) int64.
-        face_uv: (F, 3, 2) float32, texture places of the corners, v pointing down.
-        hidden: (V,) bool, body vertices that the item covers entirely.
-        texture: its row in the wardrobe's textures.
+        face_uv: (F, 3, 2) float32, texture coordinates of the corners, v pointing down.
+        hidden: (V,) bool, body vertices that the item covers completely.
+        texture: row of its texture in the wardrobe.
     """
 
     name: str
@@ -56,26 +57,27 @@ class Garment:
     texture: int
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What an npz file holds of the item, compact."""
+        """The arrays of the item in an npz file, in compact types."""
         return {
             'template': self.template.numpy(), 'shapedirs': self.shapedirs.half().numpy(),
             'weights': self.weights.half().numpy(),
             'body_vertex': self.body_vertex.numpy().astype(np.int32),
             'faces': self.faces.numpy().astype(np.int32), 'face_uv': self.face_uv.numpy(),
-            'hidden': np.packbits(self.hidden.numpy()), 'texture': np.int64(self.texture)}
+            'hidden': np.packbits(self.hidden.numpy()), 'texture': np.array(self.texture)}
 
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """Everything that people can wear.
+    """A collection of garments and skins.
 
     Attributes:
         garments: the items; at least one outfit.
         textures: (T, 512, 512, 4) uint8 RGBA.
         skins: (S, 512, 512, 3) uint8 RGB.
-        skin_uv: (F, 3, 2) float32, places of the body's corners on the skins, v pointing down.
-        skin_names: what each skin is called.
-        body_hash: hash of the body that the items were fitted to.
+        skin_uv: (F, 3, 2) float32, coordinates of the body's corners on the skins, v pointing
+            down.
+        skin_names: name of each skin.
+        body_hash: hash of the body that the items fit.
     """
 
     garments: tuple[Garment, ...]
@@ -86,7 +88,7 @@ class Wardrobe:
     body_hash: str
 
     def __post_init__(self) -> None:
-        """Refuses a wardrobe without outfits or skins.
+        """Checks that there are outfits, skins and all textures.
 
         Raises:
             ValueError: something is missing or out of range.
@@ -102,11 +104,12 @@ class Wardrobe:
 
     def save(self, path: str | Path) -> None:
         """Writes the npz file."""
-        arrays = {'names': np.array([garment.name for garment in self.garments]),
-                  'kinds': np.array([garment.kind for garment in self.garments]),
-                  'textures': self.textures.numpy(), 'skins': self.skins.numpy(),
-                  'skin_uv': self.skin_uv.numpy(), 'skin_names': np.array(self.skin_names),
-                  'body_hash': np.array(self.body_hash)}
+        arrays: dict[str, Any] = {
+            'names': np.array([garment.name for garment in self.garments]),
+            'kinds': np.array([garment.kind for garment in self.garments]),
+            'textures': self.textures.numpy(), 'skins': self.skins.numpy(),
+            'skin_uv': self.skin_uv.numpy(), 'skin_names': np.array(self.skin_names),
+            'body_hash': np.array(self.body_hash)}
         for index, garment in enumerate(self.garments):
             arrays |= {f'{index}_{name}': array for name, array in garment.arrays().items()}
         np.savez_compressed(path, **arrays)
@@ -116,16 +119,16 @@ class Wardrobe:
         """Reads a wardrobe for a body.
 
         Args:
-            path: of the npz file.
-            body: who will wear it.
+            path: the npz file.
+            body: the body that the items must fit.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is no wardrobe, or one for another body.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a wardrobe, or is for another body.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f'no wardrobe at {path}; {HOW_TO}, or leave data.wardrobe '
-                                    'empty')
+            raise FileNotFoundError(f'there is no wardrobe {path}; {HOW_TO}, or leave '
+                                    'data.wardrobe empty')
         try:
             with np.load(path) as archive:
                 if str(archive['body_hash']) != body.hash:
@@ -144,14 +147,15 @@ class Wardrobe:
                            torch.from_numpy(skin_uv.astype(np.float32)),
                            tuple(str(name) for name in archive['skin_names']), body.hash)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} is no wardrobe for this body: {error}; {HOW_TO}') from error
+            raise ValueError(f'{path} is not a wardrobe for this body: {error}; '
+                             f'{HOW_TO}') from error
 
 
 def _garment(archive: np.lib.npyio.NpzFile, index: int, name: str, kind: str,
              num_vertices: int) -> Garment:
-    """The item of that number, checked."""
+    """Reads and checks the item with a number."""
     if kind not in KINDS:
-        raise ValueError(f'{name} is of kind {kind!r}; known are {", ".join(KINDS)}')
+        raise ValueError(f'{name} is of kind {kind!r}; known kinds are {", ".join(KINDS)}')
     get = {key: archive[f'{index}_{key}'] for key in (
         'template', 'shapedirs', 'weights', 'body_vertex', 'faces', 'face_uv', 'hidden',
         'texture')}
@@ -165,18 +169,19 @@ def _garment(archive: np.lib.npyio.NpzFile, index: int, name: str, kind: str,
                              f'{shape}')
     for key, limit in (('faces', count), ('body_vertex', num_vertices)):
         if get[key].min(initial=0) < 0 or get[key].max(initial=0) >= limit:
-            raise ValueError(f'{key} of {name} point outside')
+            raise ValueError(f'{key} of {name} has an index out of range')
     hidden = np.unpackbits(get['hidden'], count=num_vertices).astype(bool)
-    floats = (torch.from_numpy(get[key].astype(np.float32))
-              for key in ('template', 'shapedirs', 'weights'))
-    return Garment(name, kind, *floats, torch.from_numpy(get['body_vertex'].astype(np.int64)),
-                   torch.from_numpy(get['faces'].astype(np.int64)),
-                   torch.from_numpy(get['face_uv'].astype(np.float32)),
+    template, shapedirs, weights, face_uv = (
+        torch.from_numpy(get[key].astype(np.float32))
+        for key in ('template', 'shapedirs', 'weights', 'face_uv'))
+    return Garment(name, kind, template, shapedirs, weights,
+                   torch.from_numpy(get['body_vertex'].astype(np.int64)),
+                   torch.from_numpy(get['faces'].astype(np.int64)), face_uv,
                    torch.from_numpy(hidden), int(get['texture']))
 
 
 def _pictures(array: np.ndarray, channels: int) -> Tensor:
-    """Pictures (n, 512, 512, channels) uint8, checked."""
+    """Checks images (n, 512, 512, channels) uint8 and converts them to a tensor."""
     if array.shape[1:] != (TEXTURE_SIZE, TEXTURE_SIZE, channels) or array.dtype != np.uint8:
         raise ValueError(f'textures are {array.dtype} {array.shape}, expected uint8 '
                          f'(n, {TEXTURE_SIZE}, {TEXTURE_SIZE}, {channels})')

@@ -1,7 +1,7 @@
-"""Chairs, stools, sofas, benches, beds and tables by rule, fitted to the person on them.
+"""Generates chairs, stools, sofas, benches, beds and tables that fit the person on them.
 
-Everything is in the frame of `resting.Resting`: forward, left, up, metres, the ground at 0. Parts
-that would intersect the body are left out.
+All coordinates are in the frame of `resting.Resting`: forward, left, up, metres, with the ground
+at 0. Parts that would intersect the body are omitted.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from training.synthetic.scenes.textures import TextureBank
 __all__ = ['Furniture', 'furnish']
 
 DEEPEST_M = 0.015
-"""Largest depth of a body vertex inside furniture: flesh and cushions give way."""
+"""Largest depth of a body vertex inside furniture: flesh and cushions deform."""
 DEEPEST_IN_BED_M = 0.08
 DEEPEST_SEAT_M = 0.8
 """Largest depth of lying limbs in a mattress, and the largest depth of a seat: a backrest farther
-behind is left out."""
+behind is omitted."""
 LYING_KINDS = {'floor': .35, 'mattress': .2, 'bed': .45}
 TRIES = 4
 
 
 @dataclass
 class Furniture:
-    """What a person sits or lies on.
+    """The furniture of one person.
 
     Attributes:
-        base: the parts that carry the person.
-        extras: groups of parts that can be left out: backrest, armrests, table, headboard, pillow.
+        base: the parts that support the person.
+        extras: groups of optional parts: backrest, armrests, table, headboard, pillow.
         lift_m: height of the person's lowest point above the floor.
     """
 
@@ -54,7 +54,7 @@ def furnish(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fu
     """Furniture for a person, in the person's frame; None for the bare floor or if nothing fits.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         bank: textures.
         resting: the person.
     """
@@ -80,7 +80,7 @@ def _fits(solids: list[Solid], resting: Resting) -> bool:
 
 def _with_back(resting: Resting, furniture: Furniture, seat: Seat,
                rest: tuple[list[Solid], float]) -> tuple[Furniture, Seat]:
-    """Adds a backrest if it is near enough; gives the seat extended back to it."""
+    """Adds a backrest if it is near enough; returns the seat extended back to it."""
     parts, begin = rest
     if seat.front - begin > DEEPEST_SEAT_M:
         return furniture, seat
@@ -89,7 +89,7 @@ def _with_back(resting: Resting, furniture: Furniture, seat: Seat,
 
 
 def _chair(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """Four legs, a board, mostly a backrest, sometimes armrests."""
+    """Four legs, a board, usually a backrest, sometimes armrests."""
     seat = seat_under(rng, resting, rng.uniform(.36, .5), rng.uniform(.38, .5), resting.front_m)
     if seat is None:
         return None
@@ -122,7 +122,7 @@ def _office_chair(rng: np.random.Generator, bank: TextureBank,
     furniture, seat = _with_back(resting, furniture, seat, rest)
     middle = np.array([(seat.back + seat.front) / 2, (seat.left + seat.right) / 2, 0])
     furniture.base = [board(seat, thick, cover),
-                      cylinder(middle, .03, seat.top - thick, frame)]
+                      cylinder((middle[0], middle[1], 0), .03, seat.top - thick, frame)]
     for angle in rng.uniform(0, 2) + np.arange(5) * 2 * np.pi / 5:
         ahead = np.array([np.cos(angle), np.sin(angle), 0])
         axes = np.stack([ahead, [-ahead[1], ahead[0], 0], [0, 0, 1]])
@@ -153,7 +153,7 @@ def _stool(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fur
 
 
 def _sofa(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """A block with a cushion, a thick backrest and mostly thick armrests."""
+    """A block with a cushion, a thick backrest and usually thick armrests."""
     wide = rng.uniform(.55, .75) if rng.random() < .5 else rng.uniform(1.2, 2.2)
     seat = seat_under(rng, resting, rng.uniform(.5, .6), wide, resting.block_m)
     if seat is None:
@@ -200,7 +200,7 @@ def _block(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Fur
 
 
 def _cushion(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> Furniture | None:
-    """A cushion or a low block below a person who sits nearly on the ground."""
+    """A cushion or a low block for a person who sits nearly on the ground."""
     seat = seat_under(rng, resting, rng.uniform(.3, .5), rng.uniform(.35, .55), resting.block_m)
     if seat is None:
         return None
@@ -214,12 +214,12 @@ def _cushion(rng: np.random.Generator, bank: TextureBank, resting: Resting) -> F
 
 def _bed(rng: np.random.Generator, bank: TextureBank, resting: Resting,
          is_bed: bool) -> Furniture:
-    """A mattress, for a bed with frame and often a headboard, at times with a pillow."""
+    """A mattress; a bed also has a frame and often a headboard; sometimes there is a pillow."""
     low, high = resting.points.min(0), resting.points.max(0)
     back, front = low[0] - rng.uniform(.02, .2), high[0] + rng.uniform(.05, .25)
     more = max(rng.uniform(.8, 1.6) - (high[1] - low[1]), .1) * rng.dirichlet([2, 2])
     thick = rng.uniform(.08, .22)
-    # Heels and hands sink in where they are lower than the trunk.
+    # Heels and hands that are lower than the trunk sink into the mattress.
     top = min(resting.seat_m * rng.uniform(.5, 1), DEEPEST_IN_BED_M) - rng.uniform(0, .008)
     lift = rng.uniform(.3, .6) if is_bed else thick
     seat = Seat(back, front, high[1] + more[0], low[1] - more[1], top)

@@ -1,6 +1,7 @@
 """Parts of furniture: materials, seats, legs, backrests.
 
-All of it is in the frame of `resting.Resting`: forward, left, up, metres, the ground at 0.
+All coordinates are in the frame of `resting.Resting`: forward, left, up, metres, with the ground
+at 0.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ METALS = np.array([[45, 45, 48], [170, 172, 176], [235, 235, 235], [25, 25, 28]]
 GAP_M = 0.008
 """Largest gap between a seat and the lowest skin on it; clothes fill it."""
 NARROWEST_M = 0.1
-"""Least depth of a seat."""
+"""Smallest depth of a seat."""
 LEAN = (.04, .45)
-"""Least and largest angle of a backrest from the vertical, radians."""
+"""Smallest and largest angle of a backrest from the vertical, radians."""
 SLAT_M = 0.06
+"""Height of a slat."""
 GRAIN_LENGTH = 12
-"""Length of the grain of wood, in widths."""
+"""Ratio of length to width of the grain of wood."""
 
 
 @dataclass(frozen=True)
 class Seat:
-    """Where the top of a seat or of a table is, m.
+    """The top surface of a seat or of a table, m.
 
     Attributes:
         back, front: forward positions of its ends.
@@ -66,11 +68,11 @@ def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: fl
     """A seat below a pelvis; None if there is no room for one.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         resting: the sitting person.
-        deep: wanted depth, m; cut at `front_m`.
+        deep: requested depth, m; limited by `front_m`.
         wide: width, m.
-        front_m: how far forward the seat can reach.
+        front_m: largest forward position of the seat, m.
     """
     back = resting.buttocks_m - rng.uniform(0, .06)
     front = min(front_m, back + deep)
@@ -82,14 +84,14 @@ def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: fl
 
 
 def board(seat: Seat, thick: float, material: Material, below: float = 0.0) -> Solid:
-    """A board of a thickness, m, at a distance below the top of a seat, m."""
+    """A board with a thickness, m, at a distance below the top of a seat, m."""
     return box((seat.back, seat.right, seat.top - below - thick),
                (seat.front, seat.left, seat.top - below), material)
 
 
 def legs(seat: Seat, thick: float, top: float, material: Material,
          is_round: bool = False) -> list[Solid]:
-    """Four legs below a seat, from the ground to a height."""
+    """Four legs below a seat, from the ground to a height, m."""
     half, solids = thick / 2, []
     for x in (seat.back + thick, seat.front - thick):
         for y in (seat.left - thick, seat.right + thick):
@@ -100,18 +102,18 @@ def legs(seat: Seat, thick: float, top: float, material: Material,
 
 def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: float,
              material: Material, num_slats: int = 0) -> tuple[list[Solid], float]:
-    """A backrest that leans as the trunk does, behind all of the body at its height.
+    """A backrest with the lean of the trunk, behind all of the body at its height.
 
     Args:
         resting: the sitting person.
         seat: the seat.
-        height: where the backrest begins and ends above the seat, m.
+        height: lower and upper end of the backrest above the seat, m.
         thick: its thickness, m.
         material: its material.
-        num_slats: number of slats between two posts; 0: one panel.
+        num_slats: number of slats between two posts; 0 for one panel.
 
     Returns:
-        its parts, and the forward position of its face at the height of the seat.
+        its parts, and the forward position of its face at the height of the seat, m.
     """
     trunk = resting.joints[NECK] - resting.joints[PELVIS]
     lean = float(np.clip(np.arctan2(-trunk[0], trunk[2]), *LEAN))

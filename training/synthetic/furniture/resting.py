@@ -1,7 +1,7 @@
-"""Finds people who sit or lie, and measures where a seat or a bed has to be.
+"""Detects people who sit or lie, and measures the position of the seat or bed that they need.
 
-The measure is the posed body, so it works for poses by rule and for recorded ones. A person sits
-if both thighs are raised, the trunk is upright, the buttocks are off the ground and the centre of
+The posed body is measured, so this works for generated and for recorded poses. A person sits if
+both thighs are raised, the trunk is upright, the buttocks are off the ground and the centre of
 mass is behind the heels: without a seat the person would fall. A person lies if the trunk is
 level and near the ground.
 """
@@ -20,12 +20,12 @@ SPINE = (0, 3, 6, 9, 12)
 SEATED_PARTS, TRUNK_PARTS, LOWER_LEG_PARTS = (0, 1, 2), (0, 3, 6, 9), (4, 5, 7, 8, 10, 11)
 EVERY_VERTEX = 2
 RAISED_THIGH = np.cos(np.deg2rad(45))
-"""Cosine of the angle from straight down that both thighs of a sitting person exceed."""
+"""Cosine of the smallest angle from straight down of both thighs of a sitting person."""
 UPRIGHT, LEVEL = 0.6, 0.4
-"""Vertical share of the vector from pelvis to neck: at least that of a sitting person, at most
-that of a lying one."""
+"""Vertical share of the vector from pelvis to neck: the smallest for a sitting person, the largest
+for a lying one."""
 LOWEST_SEAT, LOWEST_CUSHION = 0.5, 0.2
-"""Least height of a seat and of a cushion, in lengths of the shin."""
+"""Smallest height of a seat and of a cushion, in lengths of the shin."""
 BALANCED = 0.12
 """With the centre of mass this far ahead of the heels, in lengths of the shin, no seat is
 needed."""
@@ -35,8 +35,8 @@ LOWEST_TRUNK = 0.3
 """Largest height of a lying trunk above the ground, in lengths of the shin."""
 FARTHEST_M, UNDER_PELVIS_M = 0.8, 0.04
 SEAT_BEHIND_M, FOOT_BEHIND_M = 0.3, 0.2
-"""How far behind the pelvis the lowest point of the buttocks is searched, and how far back a
-sitting person's feet may be."""
+"""Largest distance behind the pelvis of the lowest point of the buttocks, and of a sitting
+person's feet."""
 GAP_M = 0.01
 THICKEST_M = 0.08
 """Largest thickness of a seat's board."""
@@ -55,7 +55,7 @@ class Resting:
         joints: (24, 3).
         is_lying: True for a lying person, False for a sitting one.
         seat_m: height of the lowest point of the buttocks, or of the lying trunk.
-        front_m: how far forward the board of a seat can reach.
+        front_m: largest forward position of a seat's board.
         block_m: the same for a seat that is solid down to the ground.
         origin: (3,) origin of the frame, in the root frame.
         basis: (3, 3) the three directions in the root frame, one per row.
@@ -73,7 +73,7 @@ class Resting:
 
     @property
     def shin_m(self) -> float:
-        """Mean length of the shins; the heights above are given in it, so children work too."""
+        """Mean length of the shins, the unit of the heights above, so children work too."""
         return _shin(self.joints)
 
     @property
@@ -89,7 +89,7 @@ class Resting:
 
 def find_resting(vertices: np.ndarray, joints: np.ndarray, parts: np.ndarray,
                  up: np.ndarray) -> Resting | None:
-    """Measures a person who sits or lies; None for anyone else.
+    """Measures a person who sits or lies; None for other people.
 
     Args:
         vertices: (V, 3) root frame, m.
@@ -142,7 +142,7 @@ def _lying(points: np.ndarray, parts: np.ndarray,
 
 def _seated(points: np.ndarray, parts: np.ndarray,
             joints: np.ndarray) -> tuple[float, float, float] | None:
-    """Height of the seat, and how far forward its board and a solid block can reach; or None."""
+    """Height of the seat, largest forward positions of its board and of a block; or None."""
     ahead, height = points[:, 0], points[:, 2]
     is_seated, is_lower = np.isin(parts, SEATED_PARTS), np.isin(parts, LOWER_LEG_PARTS)
     under = is_seated & (ahead > -SEAT_BEHIND_M) & (ahead < UNDER_PELVIS_M)

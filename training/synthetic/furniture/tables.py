@@ -1,4 +1,4 @@
-"""Tables in front of sitting people, with things on them; in the frame of `Resting`."""
+"""Tables in front of sitting people, with objects on them; in the frame of `Resting`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.synthetic.scenes.textures import TextureBank
 __all__ = ['table_before']
 
 SHARE, WORKING_SHARE = 0.15, 0.85
-"""How often a table is tried: for any sitting person, and for one whose forearms are level."""
+"""Probability that a table is tried: for any sitting person, and for one with level forearms."""
 ELBOWS, WRISTS = (18, 19), (20, 21)
 FOREARM_PARTS, LEG_PARTS, TRUNK_PARTS = (18, 19, 20, 21, 22, 23), (1, 2, 4, 5, 7, 8), (0, 3, 6, 9)
 LOWEST_M, HIGHEST_M = 0.45, 1.1
@@ -23,7 +23,7 @@ def table_before(rng: np.random.Generator, bank: TextureBank, resting: Resting) 
     """A table below the hands of a person or in front of the person; empty for none.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         bank: textures.
         resting: the sitting person.
     """
@@ -61,7 +61,7 @@ def _is_working(resting: Resting) -> bool:
 
 def _things(rng: np.random.Generator, bank: TextureBank, table: Seat,
             resting: Resting) -> list[Solid]:
-    """A few boxes and cylinders on a table, none of them in the body."""
+    """A few boxes and cylinders on a table that do not intersect the body."""
     found = []
     for _ in range(rng.poisson(1.2)):
         x = rng.uniform(table.back + .2, table.front - .05)

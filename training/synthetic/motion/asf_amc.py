@@ -1,7 +1,7 @@
-"""Acclaim's pair of files: ASF, a skeleton of bones, and AMC, a line per bone and frame.
+"""Reads Acclaim files: ASF, a skeleton of bones, and AMC, with one line per bone and frame.
 
-A bone is named by the joint at which it begins: that joint's rotation turns the bone. A bone's
-angles are about its own axes, which an ASF gives by three angles.
+A bone has the name of the joint at its beginning, whose rotation rotates the bone. The angles of a
+bone are about its own axes, which the ASF defines by three angles.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Bone:
     """A bone of an ASF.
 
     Attributes:
-        name: as the AMC calls it.
-        direction: 3 numbers, in the zero pose, world.
-        length: of the bone, any unit.
-        axes: 3 letters, the order of `angles`, the first turn first.
-        angles: of the bone's axes, in the file's unit.
-        dofs: what the AMC gives, of `DOFS`.
-        parent: name of the bone before; '' for the root.
+        name: name in the AMC.
+        direction: 3 numbers, direction in the zero pose, world.
+        length: length of the bone, any unit.
+        axes: 3 letters, the order of `angles`; the first rotation is applied first.
+        angles: angles that define the bone's axes, in the file's unit.
+        dofs: degrees of freedom in the AMC, of `DOFS`.
+        parent: name of the parent bone; '' for the root.
     """
 
     name: str = ''
@@ -48,38 +48,38 @@ class Bone:
     parent: str | None = None
 
 
-def find_asf(path: str | Path, given: Iterable[Path] = ()) -> Path:
-    """The ASF that belongs to an AMC: the one with the longest name that begins the AMC's.
+def find_asf(path: str | Path, inputs: Iterable[Path] = ()) -> Path:
+    """Finds the ASF of an AMC: the one whose name is the longest prefix of the AMC's name.
 
-    So `01_02.amc` goes with `01.asf`. A single ASF goes with whatever is there.
+    For example `01_02.amc` belongs to `01.asf`. A single ASF belongs to every AMC.
 
     Args:
-        path: of the AMC.
-        given: files among which there may be an ASF, beside those in the AMC's folder.
+        path: the AMC.
+        inputs: additional files to search, besides those in the AMC's folder.
 
     Raises:
-        FileNotFoundError: there is none, or there are several whose names do not say.
+        FileNotFoundError: there is no ASF, or there are several and no name is a prefix.
     """
     path = Path(path)
-    there = sorted({file.resolve(): file for file in (*given, *path.parent.iterdir())
+    found = sorted({file.resolve(): file for file in (*inputs, *path.parent.iterdir())
                     if file.suffix.lower() == '.asf'}.values())
-    if not there:
-        raise FileNotFoundError(f'{path} needs its skeleton; put the ASF file beside it, or name '
-                                'it among the inputs')
-    fitting = [file for file in there if path.stem.lower().startswith(file.stem.lower())]
-    if not fitting and len(there) != 1:
+    if not found:
+        raise FileNotFoundError(f'{path} needs its skeleton; put the ASF file beside it, or add '
+                                'it to the inputs')
+    matching = [file for file in found if path.stem.lower().startswith(file.stem.lower())]
+    if not matching and len(found) != 1:
         raise FileNotFoundError(
-            f'{path}: which of {len(there)} ASF files is its skeleton? None has a name that '
-            f'begins its own; call it {path.stem}.asf')
-    return max(fitting, key=lambda file: len(file.stem)) if fitting else there[0]
+            f'{path}: none of {len(found)} ASF files has a name that is a prefix of its own; '
+            f'rename its skeleton to {path.stem}.asf')
+    return max(matching, key=lambda file: len(file.stem)) if matching else found[0]
 
 
 def read_asf_amc(asf: str | Path, amc: str | Path) -> SkeletonMotion:
-    """The motion of an AMC on the skeleton of an ASF.
+    """Reads the motion of an AMC on the skeleton of an ASF.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file holds something else, or ends too early; names the line.
+        ValueError: a file has unexpected content or is truncated; names the line.
     """
     bones, unit = _read_asf(asf)
     angles = _read_amc(amc, bones, unit)
@@ -89,7 +89,7 @@ def read_asf_amc(asf: str | Path, amc: str | Path) -> SkeletonMotion:
     offsets = [ends[parent] if parent >= 0 else np.zeros(3) for parent in parents]
     local = []
     for bone, values in zip(bones, angles, strict=True):
-        # The turn listed first comes first, so it stands rightmost.
+        # The rotation listed first is applied first, so it is the rightmost factor.
         own = euler_rotation(bone.axes[::-1], np.array(bone.angles[::-1]) * unit)
         turns = [dof[1] for dof in bone.dofs if dof.startswith('r')]
         local.append(own @ euler_rotation(''.join(turns[::-1]), values[:, ::-1]) @ own.T)
@@ -103,7 +103,7 @@ def read_asf_amc(asf: str | Path, amc: str | Path) -> SkeletonMotion:
 
 
 def _read_asf(path: str | Path) -> tuple[list[Bone], float]:
-    """The bones, parents first, and the unit of their angles in radians."""
+    """Reads the bones, parents first, and the unit of their angles in radians."""
     lines = TextLines(path, comment='#')
     bones, unit, parents = [Bone(ROOT, parent='')], np.pi / 180, None
     while not lines.is_at_end:
@@ -126,9 +126,9 @@ def _read_asf(path: str | Path) -> tuple[list[Bone], float]:
     by_name = {bone.name: bone for bone in bones}
     for name, parent in parents.items():
         by_name[name].parent = parent
-    loose = [bone.name for bone in bones if bone.parent is None]
-    if loose:
-        raise lines.error(f':hierarchy does not name {", ".join(loose)}')
+    orphans = [bone.name for bone in bones if bone.parent is None]
+    if orphans:
+        raise lines.error(f':hierarchy does not name {", ".join(orphans)}')
     return [by_name[name] for name in (ROOT, *parents)], unit
 
 
@@ -168,7 +168,7 @@ def _read_bones(lines: TextLines) -> list[Bone]:
 
 
 def _read_bone(lines: TextLines) -> Bone:
-    """The lines from `begin` to `end`; masses and limits are passed over."""
+    """Reads the lines from `begin` to `end`; masses and limits are ignored."""
     bone = Bone()
     while (words := lines.next('"end" of the bone'))[0].lower() != 'end':
         key = words[0].lower()
@@ -186,7 +186,7 @@ def _read_bone(lines: TextLines) -> Bone:
         elif key == 'dof':
             bone.dofs = _dofs(lines, words[1:])
     if not bone.name:
-        raise lines.error('a bone without a name ends here')
+        raise lines.error('the bone that ends here has no name')
     return bone
 
 
@@ -200,12 +200,12 @@ def _dofs(lines: TextLines, words: list[str]) -> tuple[str, ...]:
     dofs = tuple(word.lower() for word in words)
     for dof in dofs:
         if dof not in DOFS:
-            raise lines.error(f'there is no {dof!r} to move; take {", ".join(DOFS)}')
+            raise lines.error(f'unknown degree of freedom {dof!r}; expected {", ".join(DOFS)}')
     return dofs
 
 
 def _read_parents(lines: TextLines, names: set[str]) -> dict[str, str]:
-    """The parent of each bone, parents first."""
+    """Reads the parent of each bone, parents first."""
     parents: dict[str, str] = {}
     words = lines.next('"begin" of the hierarchy')
     while (words := lines.next('"end" of the hierarchy'))[0].lower() != 'end':
@@ -222,7 +222,7 @@ def _read_parents(lines: TextLines, names: set[str]) -> dict[str, str]:
 
 
 def _read_amc(path: str | Path, bones: list[Bone], unit: float) -> list[np.ndarray]:
-    """Per bone its angles (T, n), radians, in the order of its `dofs`."""
+    """Reads the angles (T, n) of each bone, radians, in the order of its `dofs`."""
     lines = TextLines(path, comment='#')
     while lines.peek() and lines.peek()[0].startswith(':'):
         key = lines.next('')[0].lower()
@@ -237,7 +237,7 @@ def _read_amc(path: str | Path, bones: list[Bone], unit: float) -> list[np.ndarr
         elif frames and words[0] in dofs:
             frames[-1][words[0]] = lines.numbers(words[1:], len(dofs[words[0]]), words[0])
         else:
-            raise lines.unexpected(words, 'the number of a frame or a bone of the ASF that moves')
+            raise lines.unexpected(words, 'a frame number or a bone of the ASF with a dof')
     if not frames:
         raise lines.error('the file ends here; expected frames, as in an AMC file')
     _check_complete(lines, frames, dofs)
@@ -250,7 +250,7 @@ def _read_amc(path: str | Path, bones: list[Bone], unit: float) -> list[np.ndarr
 
 
 def _check_complete(lines: TextLines, frames: list[dict], dofs: dict) -> None:
-    """Raises where the last frame lacks bones."""
+    """Raises an error if the last frame lacks bones."""
     missing = [name for name in dofs if frames and name not in frames[-1]]
     if missing:
         raise lines.error(f'frame {len(frames)} ends without {", ".join(missing)}')

@@ -1,4 +1,4 @@
-"""BVH files: a hierarchy of joints with their channels, then a line of numbers per frame."""
+"""Reads BVH files: a hierarchy of joints with channels, then one line of numbers per frame."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CHANNELS = tuple(f'{axis}{kind}' for kind in ('position', 'rotation') for axis i
 
 @dataclass
 class Hierarchy:
-    """The joints as they are read.
+    """The joints of a file.
 
     Attributes:
-        names: one per joint; ends of bones have one too.
-        parents: number of the parent, -1 for the first.
-        offsets: from the parent, 3 numbers; none where the line is missing.
+        names: names of the joints, including ends of bones.
+        parents: index of each parent, -1 for the root.
+        offsets: offset from the parent, 3 numbers; empty until its line is read.
         channels: names of the channels, in lower case.
     """
 
@@ -36,7 +36,7 @@ class Hierarchy:
     channels: list[list[str]] = field(default_factory=list)
 
     def add(self, name: str, parent: int) -> None:
-        """A joint about which nothing is known yet."""
+        """Adds a joint without offset and channels."""
         self.names.append(name)
         self.parents.append(parent)
         self.offsets.append([])
@@ -44,13 +44,13 @@ class Hierarchy:
 
 
 def read_bvh(path: str | Path) -> SkeletonMotion:
-    """The motion of a BVH file.
+    """Reads the motion of a BVH file.
 
-    Positions that change are passed over, the root's too: only rotations make a pose.
+    Position channels, including those of the root, are ignored: a pose has only rotations.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else, or ends too early; names the line.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has unexpected content or is truncated; names the line.
     """
     lines = TextLines(path)
     hierarchy = _read_hierarchy(lines)
@@ -68,11 +68,12 @@ def read_bvh(path: str | Path) -> SkeletonMotion:
 
 
 def _read_hierarchy(lines: TextLines) -> Hierarchy:
-    """All up to the word MOTION."""
+    """Reads everything up to the word MOTION."""
     words = lines.next('HIERARCHY')
     if words[0].upper() != 'HIERARCHY':
-        raise lines.unexpected(words, 'HIERARCHY, as a BVH file begins')
-    hierarchy, is_open = Hierarchy(), []
+        raise lines.unexpected(words, 'HIERARCHY, the first word of a BVH file')
+    hierarchy = Hierarchy()
+    is_open: list[int] = []
     while (words := lines.next('MOTION'))[0].upper() != 'MOTION':
         key = words[0].upper()
         if key in ('ROOT', 'JOINT', 'END'):
@@ -95,10 +96,10 @@ def _read_hierarchy(lines: TextLines) -> Hierarchy:
 
 def _add_joint(lines: TextLines, words: list[str], hierarchy: Hierarchy,
                is_open: list[int]) -> None:
-    """A line that begins a joint, or the end of a bone."""
+    """Adds the joint, or the end of a bone, that begins at a line."""
     is_root = words[0].upper() == 'ROOT'
     if is_root and hierarchy.names:
-        raise lines.error('a second ROOT; a file may hold one person only')
+        raise lines.error('a second ROOT; a file may contain only one person')
     if not is_root and not is_open:
         raise lines.unexpected(words, 'ROOT and its brace')
     if len(words) < 2:
@@ -109,31 +110,31 @@ def _add_joint(lines: TextLines, words: list[str], hierarchy: Hierarchy,
 
 
 def _channels(lines: TextLines, words: list[str]) -> list[str]:
-    """The channels of a joint, checked."""
+    """Reads and checks the channels of a joint."""
     channels = [word.lower() for word in words[2:]]
     if words[1:2] != [str(len(channels))]:
-        raise lines.error(f'CHANNELS announces {" ".join(words[1:2])} and names {len(channels)}')
+        raise lines.error(f'CHANNELS declares {" ".join(words[1:2])} but names {len(channels)}')
     for channel in channels:
         if channel not in CHANNELS:
-            raise lines.error(f'there is no channel {channel!r}; take {", ".join(CHANNELS)}')
+            raise lines.error(f'unknown channel {channel!r}; expected {", ".join(CHANNELS)}')
     return channels
 
 
 def _read_frames(lines: TextLines, num_channels: int) -> np.ndarray:
-    """(T, channels) the numbers of all frames, as they are in the file."""
+    """Reads the numbers of all frames, (T, channels), in the file's unit."""
     words = lines.next('"Frames:"')
     if words[0].lower() != 'frames:' or len(words) != 2 or not words[1].isdigit():
-        raise lines.unexpected(words, '"Frames:" and how many')
+        raise lines.unexpected(words, '"Frames:" and a number')
     count = int(words[1])
     words = lines.next('"Frame Time:"')
     if [word.lower() for word in words[:2]] != ['frame', 'time:']:
         raise lines.unexpected(words, '"Frame Time:" and a number')
     if count == 0:
-        raise lines.error('there is no frame')
+        raise lines.error('the file has no frames')
     frames = []
     for number in range(1, count + 1):
         words = lines.next(f'frame {number} of {count}')
         frames.append(lines.numbers(words, num_channels, f'frame {number} of {count}'))
     if not lines.is_at_end:
-        raise lines.unexpected(lines.next(''), f'the end after {count} frames')
+        raise lines.unexpected(lines.next(''), f'the end of the file after {count} frames')
     return np.array(frames)

@@ -1,4 +1,4 @@
-"""`python -m training.preprocess motion`: motion files to one npz of poses."""
+"""`python -m training.preprocess motion`: converts motion files to one npz of poses."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ MOTION = ('.bvh', '.amc')
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
         _check(options)
         files = _motion_files(options.inputs)
-        told = read_joint_names(options.joint_names) if options.joint_names else {}
+        joint_names = read_joint_names(options.joint_names) if options.joint_names else {}
         tables = [_read_npz(path) for path in options.inputs if path.suffix.lower() == '.npz']
         num_frames = sum(map(len, tables))
         for path, folder in files:
-            table, count = _read_motion(path, folder, told, options)
+            table, count = _read_motion(path, folder, joint_names, options)
             tables.append(table)
             num_frames += count
         table = concatenate(tables)
@@ -49,8 +49,8 @@ def main(arguments: list[str]) -> int:
         return USER_ERROR
     counts = {'kept': len(table), 'frames': num_frames, 'clips': len(np.unique(table.clip)),
               'actions': len(np.unique(table.action))}
-    print('{out}: {kept} poses of {frames} frames, {clips} clips, {actions} actions'.format(
-        out=options.out, **counts))
+    print(f'{options.out}: {counts["kept"]} poses of {counts["frames"]} frames, '
+          f'{counts["clips"]} clips, {counts["actions"]} actions')
     if options.json:
         print(json.dumps({'out': str(options.out), **counts}))
     return 0
@@ -59,82 +59,83 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f'python -m {PROGRAM}',
-        description='Turns motion files into the npz of data.poses_file. An npz of that kind '
-                    'among the inputs is taken over, so files are merged and added to.')
+        description='Converts motion files to an npz for data.poses_file. The poses of npz files '
+                    'among the inputs are included, so files can be merged.')
     parser.add_argument('inputs', type=Path, nargs='+', metavar='FILE_OR_FOLDER',
-                        help='BVH, AMC (its ASF is found beside it, or named too), such npz, or '
-                             'a folder of motion files')
-    parser.add_argument('--out', type=Path, required=True, help='npz to write')
-    parser.add_argument('--action', help='what is done in the motion files; default: the name of '
-                                         'the folder each lies in')
-    parser.add_argument('--source', help='where the motion files come from; default: the name of '
-                                         'the folder')
+                        help='BVH file, AMC file (its ASF beside it or among the inputs), npz '
+                             'written by this command, or folder of motion files')
+    parser.add_argument('--out', type=Path, required=True, help='npz file to write')
+    parser.add_argument('--action', help='action in the motion files; default: the name of the '
+                                         'folder of each file')
+    parser.add_argument('--source', help='source of the motion files; default: the name of the '
+                                         'folder')
     parser.add_argument('--joint-names', type=Path, metavar='YAML',
-                        help='what joints are called that are not recognised')
+                        help='names of joints that are not recognised')
     parser.add_argument('--rest-frame', type=int, metavar='FRAME',
-                        help='frame, from 0, of each motion file in which the person stands with '
-                             'the arms held out; default: the pose in which all angles are zero')
+                        help='frame of each motion file, from 0, in which the person stands with '
+                             'the arms extended; default: the pose with all angles zero')
     parser.add_argument('--min-move-mm', type=float, default=MIN_MOVE_MM,
-                        help='how far the mean joint moves from one pose kept to the next; 0 '
+                        help='smallest mean movement of the joints between two kept poses; 0 '
                              'keeps all frames (default: %(default)s)')
     parser.add_argument('--json', action='store_true', help='print the counts as JSON')
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises ValueError for options out of range."""
+    """Raises ValueError for options that are out of range."""
     if not 0 <= options.min_move_mm < np.inf:
-        raise ValueError(f'--min-move-mm is {options.min_move_mm}; it starts at 0')
+        raise ValueError(f'--min-move-mm is {options.min_move_mm}; take 0 or more')
     if options.rest_frame is not None and options.rest_frame < 0:
-        raise ValueError(f'--rest-frame is {options.rest_frame}; frames are counted from 0')
+        raise ValueError(f'--rest-frame is {options.rest_frame}; take 0 or more')
     for name in ('action', 'source'):
         if getattr(options, name) is not None and not getattr(options, name).strip():
-            raise ValueError(f'--{name} is empty')
+            raise ValueError(f'--{name} is empty; give a name or remove the option')
     if options.out.suffix.lower() != '.npz':
-        raise ValueError(f'--out is {options.out}; give it a name that ends in .npz')
+        raise ValueError(f'--out is {options.out}; end its name in .npz')
 
 
 def _motion_files(inputs: list[Path]) -> list[tuple[Path, Path]]:
-    """The motion files among the inputs, each with the folder that its clip's name begins in."""
+    """The motion files of the inputs, each with the folder to which its clip name is relative."""
     files: dict[Path, tuple[Path, Path]] = {}
     for path in inputs:
         if not path.exists():
             raise FileNotFoundError(f'there is no file or folder {path}')
         if path.is_dir():
-            there = sorted(file for file in path.rglob('*') if file.suffix.lower() in MOTION)
-            if not there:
-                raise ValueError(f'{path} holds no motion: no file in it ends in '
+            found = sorted(file for file in path.rglob('*') if file.suffix.lower() in MOTION)
+            if not found:
+                raise ValueError(f'{path} has no motion files; expected files that end in '
                                  f'{" or ".join(MOTION)}')
-            for file in there:
+            for file in found:
                 files.setdefault(file.resolve(), (file, path))
         elif path.suffix.lower() in MOTION:
             files.setdefault(path.resolve(), (path, path.parent))
         elif path.suffix.lower() not in ('.asf', '.npz'):
-            raise ValueError(f'{path}: expected .bvh, .amc with its .asf, or .npz')
+            raise ValueError(f'{path} has an unknown type; expected .bvh, .amc with its .asf, or '
+                             '.npz')
     if not files and not any(path.suffix.lower() == '.npz' for path in inputs):
-        raise ValueError('an ASF is a skeleton only; give the AMC files of its motion')
+        raise ValueError('an ASF has only a skeleton; add the AMC files of its motion')
     return list(files.values())
 
 
-def _read_motion(path: Path, folder: Path, told: dict[str, str],
+def _read_motion(path: Path, folder: Path, joint_names: dict[str, str],
                  options: argparse.Namespace) -> tuple[PoseTable, int]:
-    """The poses of a motion file that are kept, and how many frames it has."""
+    """Reads the poses to keep of a motion file, and its number of frames."""
     if path.suffix.lower() == '.bvh':
         motion = read_bvh(path)
     else:
         motion = read_asf_amc(find_asf(path, options.inputs), path)
-    poses = retarget(motion, told, options.rest_frame)
+    poses = retarget(motion, joint_names, options.rest_frame)
     frames = choose_frames(poses, is_at_rest(motion, options.rest_frame), options.min_move_mm)
     texts = (options.action or path.resolve().parent.name,
              path.relative_to(folder).with_suffix('').as_posix(),
              options.source or folder.resolve().name)
-    columns = [np.full(len(frames), text or 'motion') for text in texts]
-    return PoseTable(poses[frames], *columns, frames), len(poses)
+    action, clip, source = (np.full(len(frames), text or 'motion') for text in texts)
+    return PoseTable(poses[frames], action, clip, source, frames), len(poses)
 
 
 def _read_npz(path: Path) -> PoseTable:
-    """The poses of an npz; tells what it leaves behind."""
+    """Reads the poses of an npz; reports arrays that are ignored."""
     table, unused = read_pose_table(path)
     if unused:
-        sys.stderr.write(f'{PROGRAM}: {path}: {", ".join(unused)} not taken over\n')
+        sys.stderr.write(f'{PROGRAM}: {path}: ignored {", ".join(unused)}\n')
     return table

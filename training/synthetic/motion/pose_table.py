@@ -1,10 +1,11 @@
-"""Poses with what is done in them and where they come from, and the npz of them."""
+"""Poses with their actions and sources, and their npz file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,10 @@ class PoseTable:
 
     Attributes:
         poses: (N, 24, 3) axis-angle, radians.
-        action: (N,) what is done.
+        action: (N,) name of the action.
         clip: (N,) name of the motion.
-        source: (N,) where the motion comes from.
-        frame: (N,) number of the frame in the motion, from 0.
+        source: (N,) name of the motion's source.
+        frame: (N,) index of the frame in the motion.
     """
 
     poses: np.ndarray
@@ -41,34 +42,35 @@ class PoseTable:
 
 
 def concatenate(tables: Sequence[PoseTable]) -> PoseTable:
-    """One table of many.
+    """Concatenates tables.
 
     Raises:
-        ValueError: two of them hold the same clip of the same source.
+        ValueError: two tables have the same clip of the same source.
     """
-    seen = set()
+    seen: set[tuple[str, str]] = set()
     for table in tables:
         clips = set(zip(table.source.tolist(), table.clip.tolist(), strict=True))
         for source, clip in sorted(clips & seen):
-            raise ValueError(f'the clip {clip!r} of {source!r} is there twice; leave one of the '
-                             'two out, or give one of the sources another name (--source)')
+            raise ValueError(f'the clip {clip!r} of {source!r} is in two inputs; remove one of '
+                             'them, or name one of the sources differently (--source)')
         seen |= clips
-    return PoseTable(*(np.concatenate([getattr(table, name) for table in tables])
-                       for name in PoseTable.__dataclass_fields__))
+    return PoseTable(**{name: np.concatenate([getattr(table, name) for table in tables])
+                        for name in PoseTable.__dataclass_fields__})
 
 
 def write_pose_table(table: PoseTable, path: str | Path) -> None:
-    """Writes the npz that `RecordedPoses` reads; whole or not at all.
+    """Writes the npz for `RecordedPoses`, atomically.
 
-    Each text is a number, `action`, into a list of names, `action_names`. Float16 rounds angles by
-    0.06 degrees at most.
+    Texts are stored as indices, for example `action`, into a list of names, `action_names`.
+    Float16 rounds angles by at most 0.06 degrees.
 
     Raises:
-        OSError: it cannot be written there.
+        OSError: the file cannot be written.
     """
     path = Path(path)
-    arrays = {'poses': table.poses.astype(np.float16), 'frame': table.frame.astype(np.uint32),
-              'joint_names': np.array(JOINT_NAMES)}
+    arrays: dict[str, Any] = {
+        'poses': table.poses.astype(np.float16), 'frame': table.frame.astype(np.uint32),
+        'joint_names': np.array(JOINT_NAMES)}
     for label in LABELS:
         names, numbers = np.unique(getattr(table, label), return_inverse=True)
         arrays |= {f'{label}_names': names, label: numbers.astype(np.uint32)}
@@ -78,13 +80,13 @@ def write_pose_table(table: PoseTable, path: str | Path) -> None:
 
 
 def read_pose_table(path: str | Path) -> tuple[PoseTable, list[str]]:
-    """The poses of an npz that `RecordedPoses` reads, and the arrays in it that are not used.
+    """Reads the poses of an npz for `RecordedPoses`, and the names of its unknown arrays.
 
-    Names that are missing become the file's name, with the number of the action.
+    Missing names are replaced by the name of the file, with the index of the action.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has unexpected content.
     """
     path = Path(path)
     poses = RecordedPoses(path).poses
@@ -92,21 +94,21 @@ def read_pose_table(path: str | Path) -> tuple[PoseTable, list[str]]:
         arrays = {name: archive[name] for name in archive.files}
     for name in ('frame', *LABELS):
         if name in arrays and arrays[name].shape != (len(poses),):
-            raise ValueError(f'{path}: {name} is {arrays[name].shape} and there are '
+            raise ValueError(f'{path}: {name} has the shape {arrays[name].shape}, but there are '
                              f'{len(poses)} poses')
-    texts = [_texts(arrays, label, path) for label in LABELS]
+    action, clip, source = (_texts(arrays, label, path) for label in LABELS)
     frame = arrays.get('frame', np.arange(len(poses)))
-    return PoseTable(poses, *texts, frame), sorted(arrays.keys() - KNOWN)
+    return PoseTable(poses, action, clip, source, frame), sorted(arrays.keys() - KNOWN)
 
 
 def _texts(arrays: dict[str, np.ndarray], label: str, path: Path) -> np.ndarray:
-    """(N,) names of actions, clips or sources."""
+    """Names (N,) of actions, clips or sources."""
     names = arrays.get(f'{label}_names')
     numbers = arrays.get(label, np.zeros(len(arrays['poses']), int)).astype(int)
     if names is None:
         names = np.array([f'{path.stem} {number}' if label == 'action' else path.stem
                           for number in range(numbers.max() + 1)])
     if names.ndim != 1 or numbers.min() < 0 or numbers.max() >= len(names):
-        raise ValueError(f'{path}: {label} has numbers up to {numbers.max()} and {label}_names is '
-                         f'{names.shape}')
+        raise ValueError(f'{path}: {label} has indices up to {numbers.max()}, but {label}_names '
+                         f'has the shape {names.shape}')
     return names.astype(str)[numbers]

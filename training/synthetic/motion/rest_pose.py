@@ -1,4 +1,4 @@
-"""How the person of a motion file rests: the pose from which its turns are counted."""
+"""The rest pose of a motion file, to which its rotations are relative."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from training.synthetic.motion.skeleton_motion import SkeletonMotion
 __all__ = ['RestPose', 'find_rest_pose', 'is_at_rest']
 
 ALIGNED = np.cos(np.radians(20))
-"""The direction from hip to hip this near to one of the file's axes is taken to be that one."""
+"""Cosine of the angle within which the direction from hip to hip is snapped to an axis."""
 UPRIGHT = np.cos(np.radians(50))
-"""Trunk and legs of a rest pose are this near to vertical, legs and arms this straight."""
+"""Cosine of the largest angle of trunk and legs from the vertical, and of bent limbs, in a rest
+pose."""
 AT_REST = np.radians(2)
-"""No joint of a person at rest has turned further than that."""
+"""Largest rotation of a joint in the rest pose, relative to the pelvis."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class RestPose:
     """The rest pose of a file; our axes are x to the person's left, y up, z forward.
 
     Attributes:
-        rotations: (J, 3, 3) of the file's joints, in its world.
-        axes: (3, 3) our axes from the file's.
-        bones: unit vector (3,) along each limb bone that the file has, our axes, by the joint
-            that turns it.
+        rotations: (J, 3, 3) rotations of the file's joints, in its world frame.
+        axes: (3, 3) rotation from the file's axes to ours.
+        bones: unit vector (3,) along each limb bone of the file, our axes, by the joint that
+            rotates it.
     """
 
     rotations: np.ndarray
@@ -38,54 +39,55 @@ class RestPose:
 
 def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
                    frame: int | None = None) -> RestPose:
-    """The pose with all angles zero, or a frame; checked that a person stands in it.
+    """Takes the zero pose or a frame as rest pose, and checks that the person stands in it.
 
     Args:
-        motion: the file's.
-        found: the number in the file of each of our joints.
-        frame: from 0; None for the zero pose.
+        motion: the motion of the file.
+        found: index in the file of each of our joints.
+        frame: index of the frame; None for the zero pose.
 
     Raises:
-        ValueError: there is no such frame, nobody stands in it, or a limb has no length.
+        ValueError: there is no such frame, the person does not stand, or a limb has no length.
     """
     if frame is not None and frame >= len(motion.rotations):
-        raise ValueError(f'{motion.path} has no frame {frame} to rest in; it has '
-                         f'{len(motion.rotations)}, counted from 0')
+        raise ValueError(f'{motion.path} has no frame {frame} for the rest pose; it has '
+                         f'{len(motion.rotations)} frames, counted from 0')
     rotations = motion.rest_rotations(frame)
     positions = motion.positions(rotations)
 
     def bone(start: str, end: str) -> np.ndarray:
-        """The unit vector (3,) from one of our joints to another, the file's axes."""
+        """The unit vector (3,) from one of our joints to another, in the file's axes."""
         along = positions[found[end]] - positions[found[start]]
         if not along.any():
             raise ValueError(f'{motion.path}: {motion.names[found[start]]} and '
-                             f'{motion.names[found[end]]}, taken for {start} and {end}, are at '
-                             'one place; give --joint-names others')
+                             f'{motion.names[found[end]]}, used as {start} and {end}, have the '
+                             'same position; name other joints with --joint-names')
         return _unit(along)
 
     bones = {start: bone(start, end) for start, end in LIMBS.items() if end in found}
-    up = _nearest_axis(-sum(bones[name] for name in bones if name.endswith(('hip', 'knee'))))
+    legs = [along for name, along in bones.items() if name.endswith(('hip', 'knee'))]
+    up = _nearest_axis(-np.sum(legs, axis=0))
     left = _horizontal(bone('right_hip', 'left_hip'), up)
     axes = np.stack([left, up, np.cross(left, up)])
     trunk = _unit(bone('left_hip', 'neck') + bone('right_hip', 'neck'))
     if not _is_standing(bones, trunk, up):
         what = 'the pose with all angles zero' if frame is None else f'frame {frame}'
-        raise ValueError(f'{motion.path}: nobody stands upright with straight arms and legs in '
-                         f'{what}, so it cannot be the rest pose; give --rest-frame the number, '
-                         'from 0, of a frame with such a stand, the arms out or down')
+        raise ValueError(f'{motion.path}: the person does not stand upright with straight arms '
+                         f'and legs in {what}, so it cannot be the rest pose; set --rest-frame to '
+                         'the index of a frame in which the person does, arms extended or down')
     return RestPose(rotations, axes, {name: axes @ along for name, along in bones.items()})
 
 
 def is_at_rest(motion: SkeletonMotion, frame: int | None = None) -> np.ndarray:
-    """Whether a frame (T,) is the rest pose, however the person stands in the room.
+    """Whether frames (T,) are in the rest pose, whatever the person's global orientation.
 
     Args:
-        motion: the file's.
-        frame: as for `find_rest_pose`.
+        motion: the motion of the file.
+        frame: see `find_rest_pose`.
     """
-    turned = motion.rotations @ np.swapaxes(motion.rest_rotations(frame), -1, -2)
-    of_pelvis = np.swapaxes(turned[:, :1], -1, -2) @ turned
-    return (np.linalg.norm(axis_angle_from_matrix(of_pelvis), axis=-1) < AT_REST).all(1)
+    rotated = motion.rotations @ np.swapaxes(motion.rest_rotations(frame), -1, -2)
+    relative = np.swapaxes(rotated[:, :1], -1, -2) @ rotated
+    return np.all(np.linalg.norm(axis_angle_from_matrix(relative), axis=-1) < AT_REST, axis=1)
 
 
 def _is_standing(bones: dict[str, np.ndarray], trunk: np.ndarray, up: np.ndarray) -> bool:
@@ -97,10 +99,10 @@ def _is_standing(bones: dict[str, np.ndarray], trunk: np.ndarray, up: np.ndarray
 
 
 def _horizontal(left: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """The horizontal part of a direction, unit; an axis of the file's if one is near."""
+    """The horizontal part of a direction, unit, snapped to a nearby axis of the file."""
     left = left - up * (left @ up)
     if not left.any():
-        return _nearest_axis(np.roll(up, 1))  # hip above hip; nobody stands like that
+        return _nearest_axis(np.roll(up, 1))  # hip above hip: rejected by the check for standing
     axis = _nearest_axis(left)
     return axis if axis @ _unit(left) > ALIGNED else _unit(left)
 

@@ -1,4 +1,4 @@
-"""Which joint of a motion file is which of ours: by the names of the common rigs, or as told."""
+"""Matches the joints of a motion file to ours, by the names of common rigs or given names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from training.synthetic.motion.skeleton_motion import SkeletonMotion
 
 __all__ = ['LIMBS', 'find_joints', 'read_joint_names']
 
-# Each limb bone: the joint that turns it, and the joint where it ends.
+# Each limb bone: the joint that rotates it, and the joint at its end.
 LIMBS = {f'{side}_{start}': f'{side}_{end}' for side in ('left', 'right')
          for start, end in (('hip', 'knee'), ('knee', 'ankle'), ('shoulder', 'elbow'),
                             ('elbow', 'wrist'), ('wrist', 'hand'))}
-# In the order in which they are tried. Which is which depends on the other names of the rig: the
-# Leg of Mixamo is the shin, its Shoulder the collar bone, its Hips the pelvis.
+# In the order in which they are tried. The meaning depends on the other names of the rig: in
+# Mixamo, Leg is the shin, Shoulder the collar bone and Hips the pelvis.
 MIDDLE_NAMES = {
     'neck': ('lowerneck', 'neck01', 'neck', 'necktwist01', 'neck1'),
     'head': ('head',),
@@ -35,25 +35,25 @@ SIDE_NAMES = {
 }
 OPTIONAL = {'left_foot', 'right_foot', 'left_collar', 'right_collar', 'left_hand', 'right_hand'}
 FROM_THE_TREE = {'pelvis', 'spine1', 'spine2', 'spine3'}
-"""Found by where they are, not by name."""
+"""Joints that are found by their positions in the tree, not by name."""
 PREFIX = re.compile(r'^(.*:|mixamorig\d*|character\d+|ccbase|valvebiped|bip0?01|bip1)+(?=.)')
-SHOWN = 60
+MAX_LISTED = 60
 """Names of a file that an error lists."""
 
 
 def read_joint_names(path: str | Path) -> dict[str, str]:
-    """A YAML file of our joints and what they are called in the motion files.
+    """Reads a YAML file with the names of our joints in the motion files.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no such table, or a joint is not ours.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has unexpected content or unknown joints.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'no joint names at {path}')
+        raise FileNotFoundError(f'there is no file {path}; check --joint-names')
     try:
         names = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no YAML: {error}') from error
+        raise ValueError(f'{path} is not YAML: {error}') from error
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ValueError(f"{path}: expected lines such as 'left_hip: LeftUpLeg'")
     unknown = [str(name) for name in names if name not in JOINT_NAMES]
@@ -63,29 +63,30 @@ def read_joint_names(path: str | Path) -> dict[str, str]:
     return names
 
 
-def find_joints(motion: SkeletonMotion, told: dict[str, str]) -> dict[str, int]:
-    """The number in the file of each of our joints that is there.
+def find_joints(motion: SkeletonMotion, joint_names: dict[str, str]) -> dict[str, int]:
+    """Finds our joints in a file; returns their indices by our names.
 
-    Pelvis and spine come from the tree unless they are told: the pelvis is where legs and neck
-    meet, and the spine is all between it and the neck (see `retarget`).
+    Unless they are named, pelvis and spine are found by the tree: the pelvis is the common
+    ancestor of legs and neck, and the spine is the chain between it and the neck (see
+    `retarget`).
 
     Args:
-        motion: the file's.
-        told: the file's name of any of our joints (see `read_joint_names`).
+        motion: the motion of the file.
+        joint_names: names in the file by our names (see `read_joint_names`).
 
     Raises:
-        ValueError: a joint is not found or hangs on another limb, or one that was told is
-            not in the file.
+        ValueError: a joint is not found or belongs to another limb, or a given name is not in
+            the file.
     """
     by_name = {name.lower(): joint for joint, name in reversed([*enumerate(motion.names)])}
     by_plain = {_plain(name): joint for joint, name in reversed([*enumerate(motion.names)])}
-    found = {}
-    for ours, name in told.items():
+    found: dict[str, int] = {}
+    for ours, name in joint_names.items():
         if name.lower() not in by_name:
             raise ValueError(f'{motion.path} has no joint {name!r} for {ours}; it has '
                              f'{_listed(motion)}')
         found[ours] = by_name[name.lower()]
-    # What is called a shoulder is the upper arm's where nothing else is, else the collar bone.
+    # A joint named shoulder is the upper arm's if no other name matches, else the collar bone's.
     for ours in sorted(JOINT_NAMES, key=lambda name: name.endswith('collar')):
         for name in () if ours in found else _candidates(ours):
             if name in by_plain and by_plain[name] not in found.values():
@@ -97,29 +98,34 @@ def find_joints(motion: SkeletonMotion, told: dict[str, str]) -> dict[str, int]:
         raise ValueError(
             f'{motion.path}: no joint was recognised as {", ".join(missing)}; the file has '
             f'{_listed(motion)}. Give --joint-names a YAML file with a line for each: '
-            f'{missing[0]}: its name in the file')
-    _check_limbs(motion, found, told)
+            f'{missing[0]}: NAME_IN_THE_FILE')
+    _check_limbs(motion, found, joint_names)
     if 'pelvis' not in found:
         chains = [motion.ancestors(found[name]) for name in ('left_hip', 'right_hip', 'neck')]
         found['pelvis'] = max(set.intersection(*map(set, chains)))
     return found
 
 
-def _check_limbs(motion: SkeletonMotion, found: dict[str, int], told: dict[str, str]) -> None:
-    """Leaves out hands that hang elsewhere; raises ValueError for other joints that do."""
+def _check_limbs(motion: SkeletonMotion, found: dict[str, int],
+                 joint_names: dict[str, str]) -> None:
+    """Checks that the joints of a limb are descendants; removes hands that are not.
+
+    Raises:
+        ValueError: another joint is not a descendant.
+    """
     for start, end in LIMBS.items():
         if end not in found or found[start] in motion.ancestors(found[end])[1:]:
             continue
-        if end in OPTIONAL and end not in told:
+        if end in OPTIONAL and end not in joint_names:
             del found[end]
             continue
-        raise ValueError(f'{motion.path}: {motion.names[found[end]]}, taken for {end}, does not '
-                         f'hang on {motion.names[found[start]]}, taken for {start}; give '
-                         '--joint-names a YAML file that names the right ones')
+        raise ValueError(f'{motion.path}: {motion.names[found[end]]}, used as {end}, is not a '
+                         f'descendant of {motion.names[found[start]]}, used as {start}; give '
+                         '--joint-names a YAML file with the correct names')
 
 
 def _candidates(ours: str) -> list[str]:
-    """What a joint of ours may be called, in small letters without separators."""
+    """Possible names of one of our joints, in lower case without separators."""
     side, _, name = ours.partition('_')
     if not name:
         return list(MIDDLE_NAMES.get(ours, ()))
@@ -128,12 +134,12 @@ def _candidates(ours: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """A name in small letters, without separators and the rig's own prefix."""
+    """A name in lower case, without separators and the rig's prefix."""
     return PREFIX.sub('', re.sub(r'[\s_.\-|]', '', name.lower()))
 
 
 def _share_neck_and_head(found: dict[str, int]) -> None:
-    """Who has only one of them has it as both."""
+    """Uses the same joint for neck and head if only one of them was found."""
     for one, other in (('neck', 'head'), ('head', 'neck')):
         if one in found:
             found.setdefault(other, found[one])
@@ -141,5 +147,5 @@ def _share_neck_and_head(found: dict[str, int]) -> None:
 
 def _listed(motion: SkeletonMotion) -> str:
     names = [name for name in motion.names if not name.endswith(' end')]
-    rest = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
-    return ', '.join(names[:SHOWN]) + rest
+    rest = f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else ''
+    return ', '.join(names[:MAX_LISTED]) + rest

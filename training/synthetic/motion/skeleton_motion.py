@@ -1,4 +1,4 @@
-"""What a motion file holds, whatever its format: a skeleton and how its joints turn."""
+"""The content of a motion file of any format: a skeleton and the rotations of its joints."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class SkeletonMotion:
     """The motion of a skeleton of J joints over T frames, in the file's axes and unit of length.
 
     In the zero pose, which has all angles zero, the axes of all joints are the world's. Ends of
-    bones that have no joint there are joints too, which turn with their parent.
+    bones are joints too, which rotate with their parent.
 
     Attributes:
-        path: of the file, for messages.
+        path: path of the file, for messages.
         names: J names.
-        parents: J numbers of parents, which come before their children; -1 for the first.
-        offsets: (J, 3) from the parent to the joint in the zero pose.
-        rotations: (T, J, 3, 3) of each joint in the world.
+        parents: J indices of parents, which come before their children; -1 for the root.
+        offsets: (J, 3) vectors from parent to joint in the zero pose.
+        rotations: (T, J, 3, 3) world rotations.
     """
 
     path: str
@@ -33,16 +33,16 @@ class SkeletonMotion:
     rotations: np.ndarray
 
     def rest_rotations(self, frame: int | None = None) -> np.ndarray:
-        """(J, 3, 3) rotations in a frame, from 0; None for the zero pose."""
+        """World rotations (J, 3, 3) in a frame; None for the zero pose."""
         if frame is not None:
             return self.rotations[frame]
         return np.tile(np.eye(3), (len(self.names), 1, 1))
 
     def positions(self, rotations: np.ndarray) -> np.ndarray:
-        """Where the joints (J, 3) are, the first at its offset.
+        """Positions (J, 3) of the joints, with the root at its offset.
 
         Args:
-            rotations: (J, 3, 3) of the joints in the world.
+            rotations: (J, 3, 3) world rotations.
         """
         positions = self.offsets.copy()
         for joint, parent in enumerate(self.parents):
@@ -51,7 +51,7 @@ class SkeletonMotion:
         return positions
 
     def between(self, start: int, end: int) -> np.ndarray:
-        """(T, 3) from a joint to one that hangs on it, in the file's axes and unit."""
+        """Vectors (T, 3) from a joint to a descendant, in the file's axes and unit."""
         total = np.zeros((len(self.rotations), 3))
         while end != start:
             total += self.rotations[:, self.parents[end]] @ self.offsets[end]
@@ -59,7 +59,7 @@ class SkeletonMotion:
         return total
 
     def ancestors(self, joint: int) -> list[int]:
-        """The joint and its parents up to the first joint."""
+        """The joint and its ancestors up to the root."""
         chain = [joint]
         while self.parents[chain[-1]] >= 0:
             chain.append(self.parents[chain[-1]])
@@ -67,7 +67,7 @@ class SkeletonMotion:
 
 
 def euler_rotation(axes: str, angles: np.ndarray) -> np.ndarray:
-    """The product (..., 3, 3) of turns about axes, the first one leftmost.
+    """The product (..., 3, 3) of rotations about axes; the first one is the leftmost factor.
 
     Args:
         axes: n letters of x, y and z.
@@ -80,7 +80,7 @@ def euler_rotation(axes: str, angles: np.ndarray) -> np.ndarray:
 
 
 def world_rotations(local: np.ndarray, parents: tuple[int, ...]) -> np.ndarray:
-    """Rotations (T, J, 3, 3) in the world of those relative to the parents; these are lost."""
+    """World rotations (T, J, 3, 3) from those relative to the parents; works in place."""
     for joint, parent in enumerate(parents):
         if parent >= 0:
             local[:, joint] = local[:, parent] @ local[:, joint]

@@ -1,4 +1,4 @@
-"""The lines of a text file, with errors that name the file and the line."""
+"""Reads a text file line by line, with errors that name the file and the line."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 
 __all__ = ['TextLines']
 
-SHOWN = 40
+MAX_SHOWN = 40
 """Characters of a line that an error shows."""
 
 
 class TextLines:
-    """Steps through the words of the lines that hold any; a brace is a line of its own.
+    """Iterates over the words of the non-empty lines; a brace counts as a separate line.
 
     Args:
-        path: of the file.
-        comment: what a line begins with that is passed over; '' for nothing.
+        path: the file.
+        comment: prefix of lines to skip; '' for none.
 
     Attributes:
-        number: of the line that was read last, from 1; 0 before the first.
+        number: number of the last line that was read, from 1; 0 before the first.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is empty.
     """
 
     def __init__(self, path: str | Path, comment: str = '') -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FileNotFoundError(f'no motion at {path}')
-        # Names may be in any encoding; a binary file fails at its first word.
+            raise FileNotFoundError(f'there is no motion file {path}')
+        # Names may have any encoding; a binary file fails at its first word.
         text = self.path.read_text(encoding='utf-8-sig', errors='replace')
         self.number = 0
         self._items = [(number, words) for number, line in enumerate(text.split('\n'), start=1)
@@ -43,18 +43,21 @@ class TextLines:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether nothing is left."""
+        """Whether all lines have been read."""
         return self._next == len(self._items)
 
     def peek(self) -> list[str]:
-        """The words of the next line, without going on; none at the end."""
+        """The words of the next line, without consuming it; empty at the end."""
         return [] if self.is_at_end else self._items[self._next][1]
 
     def next(self, expected: str) -> list[str]:
-        """The words of the next line.
+        """Consumes the next line and returns its words.
+
+        Args:
+            expected: the expected content, for the error.
 
         Raises:
-            ValueError: the file ends here; says what was expected.
+            ValueError: there is no line left.
         """
         if self.is_at_end:
             raise self.error(f'the file ends here; expected {expected}')
@@ -63,10 +66,10 @@ class TextLines:
         return words
 
     def numbers(self, words: list[str], count: int, what: str) -> list[float]:
-        """These words of the line that was read last as numbers.
+        """Converts words of the last line to numbers.
 
         Raises:
-            ValueError: there are more or fewer than `count`, or some is no finite number.
+            ValueError: there are not exactly `count` words, or one is not a finite number.
         """
         try:
             values = [float(word) for word in words]
@@ -79,10 +82,10 @@ class TextLines:
         return values
 
     def error(self, message: str) -> ValueError:
-        """An error at the line that was read last."""
+        """An error at the last line that was read."""
         return ValueError(f'{self.path}, line {self.number}: {message}')
 
     def unexpected(self, words: list[str], expected: str) -> ValueError:
-        """An error for a line that holds something else."""
-        shown = ' '.join(words)[:SHOWN]
+        """An error for a line with unexpected content."""
+        shown = ' '.join(words)[:MAX_SHOWN]
         return self.error(f'expected {expected}, found {shown!r}')

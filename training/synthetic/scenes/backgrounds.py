@@ -1,7 +1,7 @@
-"""What is behind and in front of a person: rooms, streets, furniture, things that hide them.
+"""Generated backgrounds and occluders: rooms, streets, boxes, shadows, objects in front.
 
-Floor, walls and boxes are drawn in the perspective of the person's own camera, so that the
-horizon, the feet and the walls agree.
+Floor, walls and boxes are drawn in the perspective of the person's camera, so that the horizon,
+the feet and the walls agree.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from training.synthetic.scenes.textures import TEXTURE_SIDE, TextureBank, random
 __all__ = ['Scene', 'draw_background', 'draw_furniture_shadow', 'draw_occluder', 'draw_shadow']
 
 NEAR_M = 0.15
-"""Boxes that come nearer to the image plane are left out."""
+"""Smallest distance of boxes from the image plane; nearer ones are omitted."""
 LAST_TEXEL = TEXTURE_SIDE - 1
-"""A mask that wraps positions on textures, whose side is a power of two."""
+"""Bit mask that wraps positions on textures, whose side is a power of two."""
 BOX_SIDES = np.array([[0, 1, 3, 2], [4, 5, 7, 6], [0, 1, 5, 4], [2, 3, 7, 6], [1, 3, 7, 5]])
-"""Corners of a box's four walls and its top; its corners count over two directions, then up."""
+"""Corners of a box's four walls and its top; the corners are numbered by two horizontal
+directions, then by height."""
 FARTHEST_M = 60.0
-"""Beyond is sky."""
+"""Distance beyond which the background is sky."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The camera of one crop, standing in a room.
+    """The camera of one crop, in a room.
 
     Attributes:
         center: (2,) normalised image position of the crop's centre.
         half_side: normalised half side of the crop.
         up: (3,) unit, camera frame.
-        height_m: of the camera above the ground.
-        distance_m: of the person along the ground.
+        height_m: height of the camera above the ground.
+        distance_m: distance of the person along the ground.
     """
 
     center: np.ndarray
@@ -45,7 +46,7 @@ class Scene:
     distance_m: float
 
     def along(self, direction: np.ndarray, size: int) -> np.ndarray:
-        """How far each pixel's ray, at depth 1, goes in a direction (3,): (S S,) float32."""
+        """Component of each pixel's ray, at depth 1, along a direction (3,): (S S,) float32."""
         line = ((2 * np.arange(size, dtype=np.float32) + 1) / size - 1) * self.half_side
         x = np.float32(direction[0]) * (line + np.float32(self.center[0]))
         y = np.float32(direction[1]) * (line + np.float32(self.center[1])) + direction[2]
@@ -57,7 +58,7 @@ class Scene:
         return (crop + 1) * (size / 2) - .5
 
     def horizontal(self, yaw: float) -> tuple[np.ndarray, np.ndarray]:
-        """Two orthogonal unit directions along the ground; yaw 0: the first is straight ahead."""
+        """Two orthogonal unit directions along the ground; at yaw 0 the first is forward."""
         ahead = np.array([0.0, 0.0, 1.0]) - self.up[2] * self.up
         ahead /= max(np.linalg.norm(ahead), 1e-6)
         a, u = ahead, self.up
@@ -69,7 +70,7 @@ class Scene:
 
 def draw_background(rng: np.random.Generator, bank: TextureBank, scene: Scene,
                     size: int) -> np.ndarray:
-    """A busy background (S, S, 3) float32, 0 to 255."""
+    """A cluttered background (S, S, 3) float32, 0 to 255."""
     kind = rng.random()
     if kind < .12:
         image = _flat_clutter(rng, bank, size)
@@ -83,10 +84,10 @@ def draw_background(rng: np.random.Generator, bank: TextureBank, scene: Scene,
 
 def draw_shadow(rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
                 parents: list[int], scene: Scene, to_light: np.ndarray) -> None:
-    """Darkens the ground where a person keeps the light away, in place.
+    """Draws the shadow of a person on the ground; in place.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         image: (S, S, 3) float32.
         joints: (24, 3) camera frame, m.
         parents: parent of each joint, -1 for the root.
@@ -100,9 +101,9 @@ def draw_shadow(rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
     if ground[:, 2].min() < NEAR_M:
         return
     spots = np.clip(scene.project(ground, size), -4 * size, 4 * size)
-    mask = np.zeros((size, size), np.float32)
-    pixel_m = size / 2 / scene.half_side / ground[:, 2].mean()
-    wide = int(np.clip(.13 * pixel_m, 1, 60))
+    mask: np.ndarray = np.zeros((size, size), np.float32)
+    pixels_per_m = size / 2 / scene.half_side / ground[:, 2].mean()
+    wide = int(np.clip(.13 * pixels_per_m, 1, 60))
     for joint, parent in enumerate(parents):
         if parent >= 0:
             cv2.line(mask, _pixel(spots[parent]), _pixel(spots[joint]), 1.0, wide)
@@ -112,11 +113,11 @@ def draw_shadow(rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
 
 def draw_furniture_shadow(image: np.ndarray, shadow: Shadow, scene: Scene,
                           to_light: np.ndarray) -> None:
-    """Darkens the floor (S, S, 3) in the shadow of furniture; in place.
+    """Draws the shadow of furniture on the floor; in place.
 
     Args:
         image: (S, S, 3) float32.
-        shadow: of the furniture.
+        shadow: shadow of the furniture.
         scene: the camera.
         to_light: (3,) unit, camera frame.
     """
@@ -124,7 +125,7 @@ def draw_furniture_shadow(image: np.ndarray, shadow: Shadow, scene: Scene,
     rise = max(float(to_light @ scene.up), .25)
     above = shadow.corners @ scene.up + scene.height_m
     ground = shadow.corners - to_light * (np.clip(above, 0, 3) / rise)[..., None]
-    mask = np.zeros((size, size), np.float32)
+    mask: np.ndarray = np.zeros((size, size), np.float32)
     for corners in ground[ground[..., 2].min(1) >= NEAR_M]:
         spots = np.clip(scene.project(corners, size), -4 * size, 4 * size)
         cv2.fillConvexPoly(mask, cv2.convexHull(spots.astype(np.int32)), 1.0)
@@ -134,10 +135,10 @@ def draw_furniture_shadow(image: np.ndarray, shadow: Shadow, scene: Scene,
 
 def draw_occluder(rng: np.random.Generator, bank: TextureBank, scene: Scene,
                   size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A thing in front of the person.
+    """An object in front of the person.
 
     Returns:
-        its colours (S, S, 3) float32 and where it is (S, S) uint8, 0 or 1.
+        its colours (S, S, 3) float32 and its mask (S, S) uint8, 0 or 1.
     """
     mask = np.zeros((size, size), np.uint8)
     kind = rng.integers(4)
@@ -208,7 +209,7 @@ def _draw_room(rng: np.random.Generator, bank: TextureBank, scene: Scene, size: 
 
 def _draw_box(rng: np.random.Generator, bank: TextureBank, scene: Scene, image: np.ndarray,
               distance_m: float, height_m: tuple[float, float] = (.3, 2.2)) -> np.ndarray:
-    """Draws a box that stands on the ground into the image; gives its mask (S, S) uint8."""
+    """Draws a box on the ground into the image, in place; returns its mask (S, S) uint8."""
     size = len(image)
     mask = np.zeros((size, size), np.uint8)
     ahead, right = scene.horizontal(0.0)
@@ -247,7 +248,7 @@ def _flat_clutter(rng: np.random.Generator, bank: TextureBank, size: int) -> np.
 
 
 def _texture_patch(rng: np.random.Generator, textures: np.ndarray, size: int) -> np.ndarray:
-    """A random zoomed cut (S, S, 3) float32 of a random texture."""
+    """A random scaled part (S, S, 3) float32 of a random texture."""
     side = int(rng.integers(TEXTURE_SIDE // 6, TEXTURE_SIDE))
     x, y = rng.integers(0, TEXTURE_SIDE - side, 2)
     cut = textures[rng.integers(len(textures)), y:y + side, x:x + side]
@@ -255,7 +256,7 @@ def _texture_patch(rng: np.random.Generator, textures: np.ndarray, size: int) ->
 
 
 def _scribble(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
-    """Cables, edges, lamps and other small things, in place."""
+    """Draws cables, edges, lamps and other small objects; in place."""
     size = len(image)
     for _ in range(count):
         color = random_color(rng).tolist()

@@ -1,4 +1,4 @@
-"""What gets in the way where robots work: robot arms, tables, chairs, other people; low light."""
+"""Robot arms, tables and chairs in front of people, as in workplaces of robots, and low light."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ['draw_furniture', 'draw_robot_arm', 'low_light']
 ARM_COLORS = np.array([[235, 110, 25], [240, 240, 240], [60, 60, 65], [245, 195, 20],
                        [40, 90, 170], [190, 195, 200]], np.float32)
 DARK_SHARE = 0.08
-"""Share of the pictures that are taken in the dark."""
+"""Share of dark images."""
 
 
 def draw_robot_arm(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A robot arm that reaches into the picture: round links, joints, a gripper.
+    """A robot arm that reaches into the image: round links, joints, a gripper.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         size: S, px.
 
     Returns:
-        its colours (S, S, 3) float32 and where it is (S, S) uint8, 0 or 1.
+        its colours (S, S, 3) float32 and its mask (S, S) uint8, 0 or 1.
     """
     colors, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8)
     base = ARM_COLORS[rng.integers(len(ARM_COLORS))] * rng.uniform(.5, 1.05)
@@ -36,7 +36,7 @@ def draw_robot_arm(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.
         _tube(colors, mask, point, end, wide, base)
         _disc(colors, mask, end, .62 * wide, base * rng.uniform(.4, 1.0))
         point = end
-        # The next link turns towards the middle of the picture.
+        # The next link points towards the middle of the image.
         inward = np.arctan2(-(size / 2 - end[1]), size / 2 - end[0])
         angle = inward + rng.normal(0, .7)
         wide *= rng.uniform(.6, .95)
@@ -47,10 +47,10 @@ def draw_robot_arm(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.
 
 
 def draw_furniture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A table with things on it, or the back of a chair, in front of the person.
+    """A table with objects on it, or the back of a chair, in front of the person.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         size: S, px.
 
     Returns:
@@ -88,7 +88,7 @@ def draw_furniture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.
 
 
 def low_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Some pictures (S, S, 3) float32 as in the dark: few photons, then a high gain."""
+    """Darkens some images (S, S, 3) float32: few photons, amplified with a high gain."""
     if rng.random() >= DARK_SHARE:
         return image
     photons = rng.uniform(8, 60)
@@ -99,7 +99,7 @@ def low_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 def _tube(colors: np.ndarray, mask: np.ndarray, start: np.ndarray, end: np.ndarray, wide: float,
           color: np.ndarray) -> None:
-    """A round bar, lighter along its middle."""
+    """Draws a round bar that is lighter along its middle."""
     for share, light in ((1.0, .55), (.7, .8), (.4, 1.0)):
         thickness = max(1, round(share * wide))
         cv2.line(colors, _pixel(start), _pixel(end), (color * light).tolist(), thickness)

@@ -1,4 +1,4 @@
-"""Puts drawn people into scenes: background, shadow, other people, things in front, camera."""
+"""Composites rendered people into scenes: background, shadow, other people, occluders, camera."""
 
 from __future__ import annotations
 
@@ -25,27 +25,29 @@ from training.synthetic.scenes.viewpoints import Framing, Viewpoints, pixel_rays
 __all__ = ['Compositor', 'openness', 'sample_light']
 
 CREASE_M, DARKEST_CREASE, CREASE_REACH = 0.2, 0.45, 14
-"""A point that far behind its surroundings, metres, loses that share of its light; the
-surroundings are a square of that part of the image's side."""
+"""Ambient occlusion: a point that is `CREASE_M` metres or more behind its surroundings loses the
+share `DARKEST_CREASE` of its light; the surroundings are a square with 1 / `CREASE_REACH` of the
+image's side."""
 MOST_HIDDEN, MOST_HIDDEN_CROWDED = 0.45, 0.75
-"""Share of a person that may be hidden in usual and in crowded scenes; a thing in front that
-would hide more is left out."""
+"""Largest hidden share of a person in usual and in crowded scenes; occluders that would hide more
+are omitted."""
 CROWD = 1.2
-"""People beside the person, on average, in a crowded scene."""
+"""Mean number of other people in a crowded scene."""
 CROWD_IN_FRONT = 0.35
+"""Share of them in front of the person."""
 CLUTTER_SHARE = 0.25
 """Share of crowded scenes with a robot arm or furniture in front of the person."""
 
 
 @dataclass(frozen=True)
 class Compositor:
-    """Lays people over backgrounds, and things over people.
+    """Composites people over backgrounds, and occluders over people.
 
     Attributes:
-        bank: textures of rooms and things.
+        bank: textures of rooms and objects.
         parents: (24,) parent of each joint, -1 for the root.
-        occluder_share: share of images with a thing in front of the person.
-        passer_by_share: share of images with another person in the picture.
+        occluder_share: share of images with an object in front of the person.
+        passer_by_share: share of images with a second person.
         is_crowded: several people, robot arms, furniture, people mostly hidden, low light.
     """
 
@@ -58,19 +60,19 @@ class Compositor:
     def compose(self, rng: np.random.Generator, layers: Layers, joints: np.ndarray,
                 views: Viewpoints, framing: Framing, lights: list[dict[str, np.ndarray]],
                 places: list[tuple[Panorama, float] | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Puts people into scenes.
+        """Composites people into scenes.
 
         Args:
-            rng: the source of chance.
-            layers: the drawn people.
+            rng: source of the random numbers.
+            layers: the rendered people.
             joints: (B, 24, 3) root frame, m.
             views: the cameras.
             framing: the crops.
-            lights: of each person.
-            places: the panorama of each person and its yaw, or None for a scene by rule.
+            lights: light of each person.
+            places: panorama of each person with its yaw, or None for a generated scene.
 
         Returns:
-            images (B, S, S, 3) uint8 and where each person is seen (B, S, S) uint8.
+            images (B, S, S, 3) uint8 and masks (B, S, S) uint8 of the visible people.
         """
         count, size = len(layers.people), layers.people.shape[1]
         images = np.empty((count, size, size, 3), np.uint8)
@@ -98,7 +100,7 @@ class Compositor:
     def _behind(self, rng: np.random.Generator, scene: Scene,
                 place: tuple[Panorama, float] | None, camera_from_world: np.ndarray,
                 size: int) -> np.ndarray:
-        """What is behind the person (S, S, 3) float32."""
+        """The background (S, S, 3) float32."""
         if place is not None:
             image = draw_panorama(rng, *place, scene, camera_from_world, size)
         else:
@@ -116,7 +118,7 @@ class Compositor:
 
     def _cover(self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int,
                scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """The image with the person, others and things in it, and where the person is seen."""
+        """Composites the person, another one and an occluder; returns image and visible mask."""
         people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
         other = (index + 1) % count
@@ -140,7 +142,7 @@ class Compositor:
 
     def _crowd(self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int,
                scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """As `_cover`, with several people and more things in front."""
+        """The same as `_cover`, with several people and more occluders."""
         people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
         mask = layers.seen[index].copy()
@@ -168,11 +170,11 @@ class Compositor:
 
 
 def openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How much light each pixel gets, (S, S, 1) up to 1: less behind nearer limbs.
+    """Ambient light of each pixel (S, S, 1), up to 1: less behind nearer limbs.
 
     Args:
-        depth: (S, S) metres, inf where nobody is.
-        mask: (S, S) uint8, 1 where the person is.
+        depth: (S, S) metres, inf for the background.
+        mask: (S, S) uint8, 1 at the person's pixels.
     """
     reach = max(len(mask) // CREASE_REACH, 1)
     share = cv2.blur(mask.astype(np.float32), (reach, reach))
@@ -182,10 +184,10 @@ def openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:
-    """A lamp above, and the sky: what `appearance.shade` needs, for one person."""
+    """Samples a lamp from above and a sky for one person, as parameters of `appearance.shade`."""
     to_light = rng.normal(0, 1, 3)
     to_light -= (to_light @ up) * up
-    to_light = to_light / max(np.linalg.norm(to_light), 1e-6) + rng.uniform(.15, 2.5) * up
+    to_light = to_light / max(float(np.linalg.norm(to_light)), 1e-6) + rng.uniform(.15, 2.5) * up
     balance = rng.uniform(.15, .85)
     warm = np.array([1, 1, 1]) + rng.normal(0, .05, 3)
     return {'to_light': to_light / np.linalg.norm(to_light), 'up': up,
@@ -195,7 +197,7 @@ def sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarr
 
 def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
            in_front: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Another person's picture and mask, mirrored or not, smaller or larger, off to one side."""
+    """Another person's image and mask, randomly mirrored, scaled and shifted to one side."""
     size = len(mask)
     scale = rng.uniform(.7, 1.3) if in_front else rng.uniform(.3, 1.0)
     aside = rng.choice([-1, 1]) * rng.uniform(.3, .65) * size
@@ -210,12 +212,13 @@ def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
 
 def _scene_around(scene: Scene, rays: Rays) -> Scene:
     """The scene in a square pinhole crop that contains all rays of a lens."""
-    low, high = (np.array([find(rays.x), find(rays.y)], float) for find in (np.min, np.max))
+    low = np.array([rays.x.min(), rays.y.min()], float)
+    high = np.array([rays.x.max(), rays.y.max()], float)
     return replace(scene, center=(low + high) / 2, half_side=float((high - low).max() / 2))
 
 
 def _as_seen(image: np.ndarray, scene: Scene, rays: Rays) -> np.ndarray:
-    """The picture (S, S, 3) of a scene, resampled along rays."""
+    """The image (S, S, 3) of a scene, resampled along rays."""
     size = len(image)
     column, row = (((line - np.float32(center)) / np.float32(scene.half_side) + 1) * (size / 2)
                    - np.float32(.5) for line, center in zip((rays.x, rays.y), scene.center,
@@ -224,7 +227,7 @@ def _as_seen(image: np.ndarray, scene: Scene, rays: Rays) -> np.ndarray:
 
 
 def _outside(border: np.ndarray, size: int) -> np.ndarray:
-    """Pixels (S, S) bool of the crop that lie beyond the camera image."""
+    """Pixels (S, S) bool of the crop that are outside the camera image."""
     centers = (2 * np.arange(size) + 1) / size - 1
     across = (centers < border[0]) | (centers > border[2])
     down = (centers < border[1]) | (centers > border[3])

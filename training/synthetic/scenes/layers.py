@@ -1,4 +1,4 @@
-"""People and their furniture on black, ready to be laid over a background."""
+"""People and their furniture on black, for compositing over a background."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Shadow:
     """The shadow of furniture on the floor.
 
     Attributes:
-        corners: (n, 8, 3) of its parts, camera frame, m.
-        softness_px: standard deviation of its edge.
-        darkness: share of the light that is missing in it.
+        corners: (n, 8, 3) corners of the furniture's parts, camera frame, m.
+        softness_px: standard deviation of the edge's blur.
+        darkness: share of the light that is blocked.
     """
 
     corners: np.ndarray
@@ -26,15 +26,15 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Layers:
-    """B drawn people.
+    """B rendered people.
 
     Attributes:
         people: (B, S, S, 3) float32, 0 to 255, lit, with their furniture, on black.
-        silhouettes: (B, S, S) uint8, 1 where they or their furniture are.
-        seen: (B, S, S) uint8, 1 where the people are and their furniture does not hide them.
-        whole: (B,) number of the people's pixels before furniture hides some.
+        silhouettes: (B, S, S) uint8, 1 at pixels of the people or their furniture.
+        seen: (B, S, S) uint8, 1 at pixels of the people that their furniture does not hide.
+        whole: (B,) number of the people's pixels, including those hidden by furniture.
         lift_m: (B,) height of each person's lowest point above the floor.
-        shadows: of each person's furniture; None without furniture.
+        shadows: shadow of each person's furniture; None without furniture.
     """
 
     people: np.ndarray
@@ -46,7 +46,7 @@ class Layers:
 
     @staticmethod
     def without_furniture(people: np.ndarray, silhouettes: np.ndarray) -> Layers:
-        """Layers of pictures (B, S, S, 3) and silhouettes (B, S, S) alone."""
+        """Layers of people (B, S, S, 3) with silhouettes (B, S, S), without furniture."""
         count = len(people)
         return Layers(people, silhouettes, silhouettes, silhouettes.sum((1, 2)), np.zeros(count),
                       [None] * count)

@@ -1,6 +1,6 @@
-"""Panoramas of real places as surroundings and as light, from a folder of pictures.
+"""Panoramas of real places as backgrounds and light sources, from a folder of images.
 
-Each picture is an equirectangular panorama, twice as wide as high, as Poly Haven gives them (CC0).
+Each image is an equirectangular panorama, twice as wide as high, like those of Poly Haven (CC0).
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from training.synthetic.scenes.backgrounds import Scene
 __all__ = ['Panorama', 'Panoramas', 'draw_panorama', 'panorama_light']
 
 WIDTH = 1024
-"""Of the panoramas in memory, px; larger files are shrunk."""
+"""Width of the panoramas in memory, px; larger files are downsampled."""
 PICTURES = ('.jpg', '.jpeg', '.png')
 NARROWEST, WIDEST = 1.0, 2.2
-"""The background shows so many times the field of view of the crop: a panorama has few pixels."""
+"""Range of the background's field of view over that of the crop; above 1, because a panorama has a
+low resolution."""
 SUN_BLUR = 6.0
+"""Blur before the brightest spot is searched, px."""
 BRIGHTNESS = 1.5
-"""Of light from above in all, as rooms drawn by rule have it."""
-HOW_TO = ('give a folder of equirectangular .jpg or .png pictures, e.g. of polyhaven.com (CC0), '
+"""Total light from above, the same as in generated rooms."""
+HOW_TO = ('give a folder of equirectangular .jpg or .png images, e.g. from polyhaven.com (CC0), '
           'or leave data.panoramas empty')
 
 
@@ -32,10 +34,10 @@ class Panorama:
     """One place.
 
     Attributes:
-        picture: (H, 2 H, 3) uint8 RGB; up is the first row.
+        picture: (H, 2 H, 3) uint8 RGB; the first row is up.
         sky: (3,) colour of the light from above, mean 1.
-        ground: (3,) light from below, in the unit of the sky's.
-        sun_yaw, sun_height: where the brightest spot is, radians.
+        ground: (3,) light from below, in the same unit.
+        sun_yaw, sun_height: direction of the brightest spot, radians.
     """
 
     picture: np.ndarray
@@ -49,35 +51,35 @@ class Panoramas:
     """The panoramas of a folder.
 
     Args:
-        folder: with the pictures.
+        folder: folder of the images.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it has no panoramas, or a picture is none.
+        FileNotFoundError: the folder does not exist.
+        ValueError: there are no images, or one is not a panorama.
     """
 
     def __init__(self, folder: str | Path) -> None:
         if not Path(folder).is_dir():
-            raise FileNotFoundError(f'no panoramas at {folder}; {HOW_TO}')
+            raise FileNotFoundError(f'there is no folder of panoramas {folder}; {HOW_TO}')
         files = sorted(path for path in Path(folder).iterdir()
                        if path.suffix.lower() in PICTURES)
         if not files:
-            raise ValueError(f'{folder} has no pictures; {HOW_TO}')
+            raise ValueError(f'{folder} has no images; {HOW_TO}')
         self._places = [_read(path) for path in files]
 
     def choose(self, rng: np.random.Generator) -> tuple[Panorama, float]:
-        """A place and the direction that the camera looks in there, radians."""
+        """Samples a place and the yaw of the camera there, radians."""
         return self._places[rng.integers(len(self._places))], float(rng.uniform(-np.pi, np.pi))
 
 
 def draw_panorama(rng: np.random.Generator, place: Panorama, yaw: float, scene: Scene,
                   camera_from_world: np.ndarray, size: int) -> np.ndarray:
-    """The place behind a person (S, S, 3) float32, 0 to 255.
+    """Renders the place behind a person (S, S, 3) float32, 0 to 255.
 
     Args:
-        rng: the source of chance.
-        place: where.
-        yaw: as `Panoramas.choose` gives it.
+        rng: source of the random numbers.
+        place: the place.
+        yaw: yaw of the camera, from `Panoramas.choose`.
         scene: the camera.
         camera_from_world: (3, 3) rotation; the world has y up.
         size: S, px.
@@ -97,12 +99,12 @@ def draw_panorama(rng: np.random.Generator, place: Panorama, yaw: float, scene: 
 
 def panorama_light(rng: np.random.Generator, place: Panorama, yaw: float,
                    camera_from_world: np.ndarray) -> dict[str, np.ndarray]:
-    """The place's light on a person, as `appearance.shade` needs it.
+    """The place's light on a person, as parameters of `appearance.shade`.
 
     Args:
-        rng: the source of chance.
-        place: where.
-        yaw: as `Panoramas.choose` gives it.
+        rng: source of the random numbers.
+        place: the place.
+        yaw: yaw of the camera, from `Panoramas.choose`.
         camera_from_world: (3, 3) rotation; the world has y up.
     """
     bearing, height = place.sun_yaw - yaw, max(place.sun_height, .15)
@@ -117,11 +119,12 @@ def panorama_light(rng: np.random.Generator, place: Panorama, yaw: float,
 
 
 def _read(path: Path) -> Panorama:
-    """One picture and its light."""
+    """Reads an image and computes its light."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None or picture.shape[1] != 2 * picture.shape[0]:
-        seen = 'no picture' if picture is None else f'{picture.shape[1]}x{picture.shape[0]}'
-        raise ValueError(f'{path} is {seen}, not twice as wide as high; {HOW_TO}')
+        found = ('cannot be read' if picture is None
+                 else f'has {picture.shape[1]}x{picture.shape[0]} px')
+        raise ValueError(f'{path} {found}; expected an image twice as wide as high; {HOW_TO}')
     picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     picture = cv2.resize(picture, (WIDTH, WIDTH // 2), interpolation=cv2.INTER_AREA)
     linear = (picture.astype(np.float32) / 255) ** 2.2

@@ -1,4 +1,4 @@
-"""What a real camera does to a picture: exposure, colour cast, blur, noise, compression."""
+"""Degradations of real cameras: exposure, colour cast, blur, noise, compression."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ['degrade', 'soft_composite']
 
 def soft_composite(under: np.ndarray, above: np.ndarray, mask: np.ndarray,
                    softness_px: float) -> np.ndarray:
-    """Lays one image over another with an edge as soft as a lens makes it.
+    """Composites one image over another with a soft edge, like that of a lens.
 
     Args:
         under: (S, S, 3) float32.
@@ -24,10 +24,10 @@ def soft_composite(under: np.ndarray, above: np.ndarray, mask: np.ndarray,
 
 
 def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Photographs an image badly, as robots' cameras do.
+    """Degrades an image like the camera of a robot.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         image: (S, S, 3) float32, 0 to 255, may exceed it.
 
     Returns:
@@ -35,7 +35,7 @@ def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """
     size = len(image)
     image = _blur(rng, image)
-    if rng.random() < .3:  # a person far away has few pixels
+    if rng.random() < .3:  # low resolution of distant people
         small = int(size * rng.uniform(.35, .95))
         image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -54,7 +54,9 @@ def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     if rng.random() < .5:
         quality = int(rng.uniform(25, 95))
         _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None  # encoded above
+        return decoded
     return image
 
 

@@ -1,8 +1,8 @@
-"""Boxes and cylinders, and where the rays of a picture hit them.
+"""Boxes and cylinders, and the intersections of an image's rays with them.
 
-Rays start at the camera and pass depth 1 at a normalised image position, so the parameter along
-a ray is the depth. Hits are exact for solids of any size, also for those that extend behind the
-camera.
+Rays start at the camera and pass through a normalised image position at depth 1, so the parameter
+along a ray is the depth. Intersections are exact for solids of any size, also for those that
+extend behind the camera.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ import numpy as np
 __all__ = ['Hits', 'Material', 'Rays', 'Solid', 'box', 'cast', 'cylinder', 'surface']
 
 NEAREST_M = 0.15
-"""Surfaces nearer to the image plane are not seen, nor are solids that contain the camera."""
+"""Surfaces nearer to the image plane are invisible, and so are solids that contain the camera."""
 UP = np.eye(3)
 CORNERS = np.array([(a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], float)
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """The look of a solid.
+    """The appearance of a solid.
 
     Attributes:
         color: (3,) 0 to 255.
-        texture: (T, T, 3) uint8 that replaces the colour and repeats, T a power of two; or None.
-        grain: (T, T) about -1 to 1 that lightens or darkens the colour and repeats; or None.
-        grain_share: change of the colour at a grain of 1.
-        texels_per_m: of texture or grain, across and down.
+        texture: (T, T, 3) uint8, a repeating texture that replaces the colour, T a power of two;
+            or None.
+        grain: (T, T) about -1 to 1, a repeating pattern that lightens or darkens the colour; or
+            None.
+        grain_share: relative change of the colour at a grain of 1.
+        texels_per_m: resolution of texture or grain, across and down.
     """
 
     color: np.ndarray
@@ -47,7 +49,7 @@ class Solid:
         axes: (3, 3) orthogonal unit directions, one per row.
         half: (3,) half the extents along them, m; a cylinder's first two are its radius.
         is_round: whether it is a cylinder.
-        material: what it is made of.
+        material: its appearance.
     """
 
     center: np.ndarray
@@ -58,11 +60,11 @@ class Solid:
 
     @property
     def corners(self) -> np.ndarray:
-        """(8, 3) of its bounding box, m."""
+        """Corners (8, 3) of its bounding box, m."""
         return self.center + (CORNERS * self.half) @ self.axes
 
     def depth_of(self, points: np.ndarray) -> np.ndarray:
-        """How deep points (N, 3) are inside, m (N,); negative outside."""
+        """Depths (N,) of points (N, 3) inside the solid, m; negative outside."""
         local = (points - self.center) @ self.axes.T
         room = self.half - np.abs(local)
         if self.is_round:
@@ -70,13 +72,13 @@ class Solid:
         return room.min(1)
 
     def moved(self, origin: np.ndarray, basis: np.ndarray) -> Solid:
-        """The solid in the frame that `origin` (3,) and `basis` (3, 3), in rows, are given in."""
+        """The solid in the frame of `origin` (3,) and of the rows of `basis` (3, 3)."""
         return replace(self, center=origin + self.center @ basis, axes=self.axes @ basis)
 
 
 @dataclass(frozen=True)
 class Rays:
-    """The rays of a picture.
+    """The rays of an image.
 
     Attributes:
         x, y: (S, S) float32 normalised pinhole image positions of the pixels.
@@ -86,7 +88,7 @@ class Rays:
     y: np.ndarray
 
     def window(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, slice]:
-        """Rows and columns that hold all pixels between two image positions (2,)."""
+        """Rows and columns with all pixels between two image positions (2,)."""
         columns = (self.x.max(0) >= low[0]) & (self.x.min(0) <= high[0])
         rows = (self.y.max(1) >= low[1]) & (self.y.min(1) <= high[1])
         return _span(rows), _span(columns)
@@ -99,7 +101,7 @@ class Hits:
     Attributes:
         depth: (S, S) float32 m; inf without a hit.
         solid: (S, S) int16 index of the solid, -1 without a hit.
-        axis: (S, S) int8, axis of the side that is hit; 0 for the wall of a cylinder.
+        axis: (S, S) int8, axis of the intersected side; 0 for the wall of a cylinder.
     """
 
     depth: np.ndarray
@@ -110,13 +112,13 @@ class Hits:
 def box(low: tuple[float, float, float], high: tuple[float, float, float],
         material: Material) -> Solid:
     """A box between two corners, m."""
-    low, high = np.asarray(low, float), np.asarray(high, float)
-    return Solid((low + high) / 2, UP, (high - low) / 2, False, material)
+    first, last = np.asarray(low, float), np.asarray(high, float)
+    return Solid((first + last) / 2, UP, (last - first) / 2, False, material)
 
 
 def cylinder(foot: tuple[float, float, float], radius: float, height: float,
              material: Material) -> Solid:
-    """An upright cylinder on a foot (3,), m."""
+    """A vertical cylinder on a foot point (3,), m."""
     half = np.array([radius, radius, height / 2])
     return Solid(np.asarray(foot, float) + [0, 0, height / 2], UP, half, True, material)
 
@@ -140,13 +142,13 @@ def cast(solids: list[Solid], rays: Rays) -> Hits:
 
 def surface(solids: list[Solid], hits: Hits, rays: Rays,
             shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (M, 3) float32, 0 to 255, and unit normals (M, 3) of some pixels.
+    """Colours (M, 3) float32, 0 to 255, and unit normals (M, 3) at M pixels.
 
     Args:
-        solids: as `cast` takes them.
-        hits: as `cast` gives them.
-        rays: of the picture.
-        shown: (S, S) bool, True at M pixels that have a hit.
+        solids: the solids.
+        hits: the hits, from `cast`.
+        rays: the rays of the image.
+        shown: (S, S) bool, True at M pixels with a hit.
     """
     number, axis = hits.solid[shown], hits.axis[shown]
     ray = np.stack([rays.x[shown], rays.y[shown], np.ones(len(number), np.float32)], axis=1)
@@ -168,7 +170,7 @@ def _span(is_in: np.ndarray) -> slice:
 
 
 def _window(solid: Solid, rays: Rays) -> tuple[slice, slice] | None:
-    """The part of the picture that can show a solid; None if there is none."""
+    """The part of the image that can show a solid; None if there is none."""
     corners = solid.corners
     depth = corners[:, 2]
     if depth.max() <= NEAREST_M:
@@ -182,7 +184,7 @@ def _window(solid: Solid, rays: Rays) -> tuple[slice, slice] | None:
 
 def _crossing(solid: Solid, x: np.ndarray,
               y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depths (h, w) where rays enter and leave a solid, and the axis of the side they enter."""
+    """Depths (h, w) at which rays enter and leave a solid, and the axis of the entered side."""
     axes, half = solid.axes.astype(np.float32), solid.half.astype(np.float32)
     start = -(solid.axes @ solid.center).astype(np.float32)
     along = [axes[k, 0] * x + (axes[k, 1] * y + axes[k, 2]) for k in range(3)]
@@ -202,7 +204,7 @@ def _crossing(solid: Solid, x: np.ndarray,
 
 def _through_circle(dx: np.ndarray, dy: np.ndarray, start: np.ndarray,
                     radius: np.float32) -> tuple[np.ndarray, np.ndarray]:
-    """Depths where rays enter and leave an infinite cylinder; inf and -inf for a miss."""
+    """Depths at which rays enter and leave an infinite cylinder; inf and -inf for a miss."""
     square = np.maximum(dx * dx + dy * dy, np.float32(1e-12))
     half_b = start[0] * dx + start[1] * dy
     rest = half_b**2 - square * (start[0] ** 2 + start[1] ** 2 - radius**2)
@@ -213,7 +215,7 @@ def _through_circle(dx: np.ndarray, dy: np.ndarray, start: np.ndarray,
 
 
 def _outward(solid: Solid, local: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Unit normals (M, 3) in a solid's axes, of points (M, 3) there on the sides of axes (M,)."""
+    """Unit normals (M, 3) at points (M, 3) on the sides of axes (M,), in the solid's axes."""
     rows, out = np.arange(len(local)), np.zeros_like(local)
     out[rows, side] = np.sign(local[rows, side])
     if solid.is_round:
@@ -223,7 +225,7 @@ def _outward(solid: Solid, local: np.ndarray, side: np.ndarray) -> np.ndarray:
 
 
 def _colors(material: Material, local: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """(M, 3) of points (M, 3) in the solid's own axes, on the sides of these axes (M,)."""
+    """Colours (M, 3) at points (M, 3) on the sides of axes (M,), in the solid's axes."""
     color = material.color.astype(np.float32)
     pattern = material.texture if material.grain is None else material.grain
     if pattern is None:

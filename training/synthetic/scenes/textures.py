@@ -1,4 +1,4 @@
-"""A bank of procedural textures for floors, walls and things: made once, the same every time."""
+"""A bank of procedural textures for floors, walls and objects, generated with a fixed seed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TextureBank:
 
 @functools.cache
 def shared_textures() -> TextureBank:
-    """The usual bank, made once in a process, for all to read and none to change."""
+    """The default bank, made once per process; its arrays are read-only."""
     bank = TextureBank()
     for textures in vars(bank).values():
         textures.setflags(write=False)
@@ -51,13 +51,13 @@ def shared_textures() -> TextureBank:
 
 
 def random_color(rng: np.random.Generator) -> np.ndarray:
-    """A colour (3,) between 0 and 255, mostly nearly gray, as floors and walls are."""
+    """A random colour (3,), 0 to 255, usually nearly grey, like floors and walls."""
     color = rng.uniform(10, 255, 3)
     return color + (color.sum() / 3 - color) * rng.choice([.95, .8, .3], p=[.55, .33, .12])
 
 
 def fractal_noise(rng: np.random.Generator, side: int = TEXTURE_SIDE) -> np.ndarray:
-    """Octaves of smooth noise (side, side) float32, mean 0."""
+    """Smooth noise of several octaves (side, side) float32, mean 0."""
     total = np.zeros((side, side), np.float32)
     for octave in range(2, 8):
         cells = rng.normal(0, 1, (2**octave, 2**octave)).astype(np.float32)
@@ -128,7 +128,7 @@ def _stripes(rng: np.random.Generator) -> np.ndarray:
 
 
 def _clutter(rng: np.random.Generator) -> np.ndarray:
-    """Boxes, discs and lines of every colour over each other."""
+    """Overlapping boxes, ellipses and lines of random colours."""
     image = _flat(rng)
     for _ in range(rng.integers(15, 70)):
         color = random_color(rng).tolist()
@@ -146,7 +146,7 @@ def _clutter(rng: np.random.Generator) -> np.ndarray:
 
 
 def _furnished(rng: np.random.Generator) -> np.ndarray:
-    """A wall with doors, windows, posters and shelves; the floor is at the last row."""
+    """A wall with doors, windows, posters and shelves; the last row is at the floor."""
     image = _plaster(rng)
     side = TEXTURE_SIDE
     for _ in range(rng.integers(1, 5)):

@@ -1,12 +1,12 @@
-"""Where a robot's camera stands, how it looks at a person, and which square it crops.
+"""Viewpoints of a robot's camera, and the square crops of people in its images.
 
-The camera optical frame (x right, y down, z forward) is used throughout. Image positions are
-normalised: x / z and y / z, so that no focal length is needed.
+All vectors are in the camera optical frame (x right, y down, z forward). Image positions are
+normalised (x / z and y / z), so that no focal length is needed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,22 +26,22 @@ __all__ = ['SMALLEST_CUT', 'UPPER_SHARE', 'Framing', 'Viewpoints', 'crop_points'
            'sample_viewpoints', 'with_lenses']
 
 NEAREST_M = 0.4
-"""No point of a person is nearer to the image plane than this."""
+"""Smallest distance of a person from the image plane."""
 HIGH_SHARE = 0.15
-"""Share of cameras that look down from high up."""
+"""Share of cameras that look down from a high position."""
 EVERY_VERTEX = 4
-"""Boxes need every fourth vertex only: neighbours are about a centimetre apart."""
+"""Boxes are computed from every fourth vertex; neighbours are about a centimetre apart."""
 UPPER_SHARE, SMALLEST_CUT, LARGEST_CUT = 0.08, 0.4, 0.85
-"""Of the boxes so many hold an upper part alone, of at least and at most that share of the
-height: the held-out set's, and those of trainings that ask for no others."""
+"""Share of boxes that show only the upper part of the person, and the smallest and largest part as
+a share of the height: the values of the held-out set, and the defaults of training."""
 LENS_STRENGTH = (0.8, 1.2)
 LENS_HALF_WIDTH = (40, 55)
 """Half the horizontal field of view of cameras with wide-angle lenses, degrees."""
 LENS_BEARING = (0.1, 0.6)
-"""Direction of people in their images, as a share of the angle to the image's edge. Larger
-shares cost accuracy: the weak-perspective camera fits people worse the farther off axis."""
+"""Range of the people's bearing, as a share of the angle to the image's edge. Larger shares reduce
+the accuracy, because the weak-perspective camera fits worse farther off axis."""
 SMALLEST_VISIBLE_SHARE = 0.5
-"""The image border never hides more of a person than the rest."""
+"""Smallest share of a person inside the image border."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ class Viewpoints:
 
     Attributes:
         camera_from_world: (B, 3, 3) rotation; the world has y up, its z towards the camera.
-        height_m: (B,) of the camera above the ground.
-        distance_m: (B,) from the camera to the person, along the ground.
+        height_m: (B,) height of the camera above the ground.
+        distance_m: (B,) distance from the camera to the person, along the ground.
         bearing: (B,) direction of the person, radians to the right of the optical axis.
-        half_image: (B, 2) where the image ends: tangents of half the field of view.
-        lens: (B,) strength of each lens (see `lenses.py`), 0 for a pinhole; None: all pinholes.
+        half_image: (B, 2) half the size of the image: tangents of half the field of view.
+        lens: (B,) strength of each lens (see `lenses.py`), 0 for a pinhole; None if all are
+            pinholes.
     """
 
     camera_from_world: np.ndarray
@@ -66,7 +67,7 @@ class Viewpoints:
 
     @property
     def up(self) -> np.ndarray:
-        """(B, 3) the direction away from the ground, camera frame."""
+        """Upward direction (B, 3), unit, camera frame."""
         return self.camera_from_world[:, :, 1]
 
 
@@ -75,12 +76,12 @@ class Framing:
     """The square crops: crop_xy = (normalised_xy - center) / half_side.
 
     Attributes:
-        translation_m: (B, 3) of the root in the camera frame.
+        translation_m: (B, 3) position of the root in the camera frame.
         center: (B, 2) normalised image position.
         half_side: (B,) normalised length.
         border: (B, 4) x_min, y_min, x_max, y_max of the camera image, crop frame.
-        lens: (B,) strength of each lens, 0 for a pinhole; None: all pinholes. Center, side and
-            border are image positions behind the lens.
+        lens: (B,) strength of each lens, 0 for a pinhole; None if all are pinholes. Centre, side
+            and border are distorted image positions.
     """
 
     translation_m: np.ndarray
@@ -91,22 +92,23 @@ class Framing:
 
     def part(self, index: int) -> Framing:
         """The framing of one person."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Framing(*(value if value is None else value[index:index + 1] for value in values))
+        one = slice(index, index + 1)
+        return Framing(self.translation_m[one], self.center[one], self.half_side[one],
+                       self.border[one], None if self.lens is None else self.lens[one])
 
     def strength(self, index: int) -> float:
         """Strength of one person's lens; 0 for a pinhole."""
         return 0.0 if self.lens is None else float(self.lens[index])
 
     def widened(self, factor: float) -> Framing:
-        """The same people in squares whose sides are that many times as long."""
+        """The same people in squares with sides multiplied by a factor."""
         return replace(self, half_side=self.half_side * factor, border=self.border / factor)
 
 
 def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
-    """Draws cameras: 0.4 to 2.2 m high, 1.2 to 8 m away, 40 to 90 degrees wide, mostly level.
+    """Samples cameras: 0.4 to 2.2 m high, 1.2 to 8 m away, 40 to 90 degrees wide, mostly level.
 
-    Some hang on a wall or a mast instead: 2.5 to 6 m high, 4 to 16 m away.
+    Some are mounted on a wall or a mast: 2.5 to 6 m high, 4 to 16 m away.
     """
     high = rng.random(count) < HIGH_SHARE
     height = np.where(high, rng.uniform(2.5, 6, count), rng.uniform(0.4, 2.2, count))
@@ -130,10 +132,10 @@ def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
 
 
 def with_lenses(rng: np.random.Generator, views: Viewpoints, share: float) -> Viewpoints:
-    """Gives a share of the cameras a wide-angle lens and moves people off the optical axis.
+    """Gives a share of the cameras a wide-angle lens and moves their people off the optical axis.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         views: pinhole cameras.
         share: 0 to 1.
     """
@@ -150,16 +152,16 @@ def with_lenses(rng: np.random.Generator, views: Viewpoints, share: float) -> Vi
 
 
 def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) -> np.ndarray:
-    """Turns people any way, as the cameras see them.
+    """Rotates people to a random heading, and to the axes of their cameras.
 
     Args:
-        rng: the source of chance.
-        pose: (B, 24, 3) axis-angle, whose root only tilts the body.
+        rng: source of the random numbers.
+        pose: (B, 24, 3) axis-angle; the root rotation only tilts the body.
         views: the cameras.
 
     Returns:
-        (B, 24, 3): the same poses with the global orientation that makes the body's frame,
-        turned into the root frame, parallel to the camera's.
+        (B, 24, 3) the same poses with a global orientation such that the root frame of the posed
+        body is parallel to the camera frame.
     """
     yaw = rotation_about(1, rng.uniform(-np.pi, np.pi, len(pose)))
     root = ROOT_FROM_BODY @ views.camera_from_world @ yaw @ matrix_from_axis_angle(pose[:, 0])
@@ -170,14 +172,14 @@ def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) 
 
 def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoints,
                  upper_share: float = UPPER_SHARE, smallest_cut: float = SMALLEST_CUT) -> Framing:
-    """Stands people on the ground in front of their cameras and crops them as a detector would.
+    """Places people on the ground in front of their cameras and crops them like a detector.
 
     Args:
-        rng: the source of chance.
+        rng: source of the random numbers.
         vertices: (B, V, 3) root frame, m.
         views: the cameras.
-        upper_share: share of the boxes that hold an upper part of the person alone.
-        smallest_cut: the least that such a box holds, as a share of the person's height.
+        upper_share: share of boxes that show only the upper part of the person.
+        smallest_cut: smallest part in such a box, as a share of the person's height.
     """
     count = len(vertices)
     vertices = vertices[:, ::EVERY_VERTEX]
@@ -193,13 +195,13 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     image = _through_lenses(placed[..., :2] / placed[..., 2:], views.lens)
     half_image = _half_images(views)
     inside = (np.abs(image) <= half_image[:, None]).all(-1)
-    # A border that would hide most of a person is one that no detector finds the person at.
+    # Ignore a border that would hide most of a person: a detector would not detect the person.
     limit = np.where(inside.mean(1) >= SMALLEST_VISIBLE_SHARE, 1, 1e3)[:, None] * half_image
     low, high = np.maximum(image.min(1), -limit), np.minimum(image.max(1), limit)
     upper_only = rng.random(count) < upper_share
     cut = rng.uniform(smallest_cut, LARGEST_CUT, count)
     high[:, 1] = np.where(upper_only, low[:, 1] + cut * (high[:, 1] - low[:, 1]), high[:, 1])
-    # Detectors differ.
+    # Random scales and shifts of the boxes, because detectors differ.
     loose = rng.random(count) < 0.25
     scale = np.where(loose, rng.uniform(0.8, 1.8, count),
                      np.clip(rng.normal(1.2, 0.09, count), 1.0, 1.45))
@@ -211,23 +213,23 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
 
 
 def fit_weak_perspective(points: Tensor, crop_xy: Tensor) -> Tensor:
-    """The weak-perspective camera that comes nearest to given projections, by least squares.
+    """Fits weak-perspective cameras to given projections by least squares.
 
     Args:
         points: (B, V, 3) root frame, m.
-        crop_xy: (B, V, 2) where they are seen, crop frame.
+        crop_xy: (B, V, 2) their projections, crop frame.
 
     Returns:
         (B, 3) s, tx, ty with crop_xy ~ s * (xy + t).
     """
-    mean, seen_mean = points[..., :2].mean(1), crop_xy.mean(1)
-    spread, seen = points[..., :2] - mean[:, None], crop_xy - seen_mean[:, None]
-    scale = ((spread * seen).sum((1, 2)) / (spread * spread).sum((1, 2)))[:, None]
-    return torch.cat([scale, seen_mean / scale - mean], dim=1)
+    mean, crop_mean = points[..., :2].mean(1), crop_xy.mean(1)
+    spread, target = points[..., :2] - mean[:, None], crop_xy - crop_mean[:, None]
+    scale = ((spread * target).sum((1, 2)) / (spread * spread).sum((1, 2)))[:, None]
+    return torch.cat([scale, crop_mean / scale - mean], dim=1)
 
 
 def crop_points(points: Tensor, framing: Framing) -> Tensor:
-    """Points (B, V, 3) of the root frame, m, as crop x, y and depth in metres."""
+    """Projects points (B, V, 3) of the root frame, m, to crop x, y and depth in metres."""
     placed = points + points.new_tensor(framing.translation_m)[:, None]
     image = placed[..., :2] / placed[..., 2:]
     if framing.lens is not None:
@@ -245,12 +247,12 @@ def pixel_rays(framing: Framing, index: int, size: int) -> Rays:
     image = np.stack(np.meshgrid(line + center[0], line + center[1]), axis=-1)
     strength = framing.strength(index)
     if strength:
-        image = straightened(image, np.float32(strength))
+        image = straightened(image, strength)
     return Rays(np.ascontiguousarray(image[..., 0]), np.ascontiguousarray(image[..., 1]))
 
 
 def _through_lenses(image: np.ndarray, lens: np.ndarray | None) -> np.ndarray:
-    """Image positions behind the lenses of pinhole positions (B, ..., 2)."""
+    """Distorts pinhole image positions (B, ..., 2) by the lenses."""
     if lens is None or not lens.any():
         return image
     rows = np.flatnonzero(lens)
@@ -260,7 +262,7 @@ def _through_lenses(image: np.ndarray, lens: np.ndarray | None) -> np.ndarray:
 
 
 def _half_images(views: Viewpoints) -> np.ndarray:
-    """(B, 2) where the images end behind their lenses."""
+    """Half sizes (B, 2) of the images, distorted by the lenses."""
     if views.lens is None or not views.lens.any():
         return views.half_image
     ends = views.half_image[:, :, None] * np.eye(2)  # (B, 2, 2): one point on each axis
