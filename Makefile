@@ -14,7 +14,7 @@ help:
 	@echo 'make test                                 the test suite'
 	@echo 'make test-all                             the same and the slow checks at full size'
 	@echo 'make coverage                             the same, with a report of the lines that ran'
-	@echo 'make lint                                 the style checks'
+	@echo 'make lint                                 the linter and the type checker'
 	@echo 'make bench                                speed on this machine'
 	@echo 'make setup                                set-up alone'
 	@echo 'make clean                                removes what the set-up made'
@@ -39,6 +39,7 @@ coverage: setup
 
 lint: setup
 	scripts/with-env ruff check .
+	scripts/with-env mypy
 
 bench: setup
 	scripts/with-env decomr bench
