@@ -1,1 +1,1 @@
-"""Results of an ablation, and the report of them."""
+"""Results of an ablation and their report."""

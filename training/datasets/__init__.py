@@ -1,1 +1,1 @@
-"""Data sets: what the trainer learns from, and what it is measured on."""
+"""Data sets for training and evaluation: photographs, mixtures, the registry of public sets."""

@@ -116,7 +116,7 @@ def draw_skeleton(crop: np.ndarray, joints: np.ndarray, camera: np.ndarray) -> n
 
 def draw_labels(crop: np.ndarray, labels: np.ndarray, center: np.ndarray,
                 side: float) -> np.ndarray:
-    """A picture of classes over a crop, each class in its colour.
+    """Draws label classes over a crop, each in its colour.
 
     Args:
         crop: (T, T, 3) uint8 RGB.

@@ -1,1 +1,1 @@
-"""The training loop: its config, its data, one step, and the run folder."""
+"""The training loop: configuration, data, losses of a step, run folder."""

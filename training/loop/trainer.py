@@ -164,12 +164,12 @@ class Trainer:
 
     def _first_network(self, is_overwritten: bool) -> DecoMR:
         """The initial network; on a resume the checkpoint overwrites its weights."""
-        wanted = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
+        expected = replace(network_config(self.config.preset), lnet_input=self.config.lnet_input)
         if not self.config.init or self.config.init_part != 'all':
-            network = DecoMR(wanted, self.body, self.uv_map)
-            if wanted.encoder == 'blazepose':
+            network = DecoMR(expected, self.body, self.uv_map)
+            if expected.encoder == 'blazepose':
                 checkpoint.load_blazepose(network)
-            if wanted.is_posed and not is_overwritten:
+            if expected.is_posed and not is_overwritten:
                 # Only the bodies are used; clothes and backgrounds need not be loaded.
                 bodies_only = replace(self.config.data, wardrobe='', panoramas='')
                 init_pose_components(network, SyntheticPeople(
@@ -181,12 +181,12 @@ class Trainer:
                 checkpoint.load_part(network, self.config.init, prefix)
             return network
         network = checkpoint.load_network(self.config.init, self.body, self.uv_map)
-        if network.config != wanted:
+        if network.config != expected:
             raise ValueError(
                 f'{self.config.init} contains a {network.config.preset!r} network with lnet_input '
-                f'{network.config.lnet_input!r}, but the config has preset {wanted.preset!r} and '
-                f'lnet_input {wanted.lnet_input!r}; change preset and lnet_input to those of the '
-                'file, or init to other weights'
+                f'{network.config.lnet_input!r}, but the config has preset {expected.preset!r} '
+                f'and lnet_input {expected.lnet_input!r}; change preset and lnet_input to those '
+                'of the file, or init to other weights'
             )
         return network.train()
 
@@ -230,13 +230,13 @@ class Trainer:
             return
         # A lower decay at the start lets the average forget the random initial weights.
         decay = min(self.config.optimizer.ema_decay, (1 + self.step) / (10 + self.step))
-        kept, trained = self.averaged.state_dict(), self.network.state_dict()
-        moving = [name for name, value in kept.items() if value.is_floating_point()]
+        averaged, trained = self.averaged.state_dict(), self.network.state_dict()
+        moving = [name for name, value in averaged.items() if value.is_floating_point()]
         torch._foreach_lerp_(
-            [kept[name] for name in moving], [trained[name] for name in moving], 1 - decay
+            [averaged[name] for name in moving], [trained[name] for name in moving], 1 - decay
         )
-        for name in kept.keys() - set(moving):
-            kept[name].copy_(trained[name])
+        for name in averaged.keys() - set(moving):
+            averaged[name].copy_(trained[name])
 
     def _report(self, terms: dict[str, float], progress: TrainProgress,
                 held_out: SyntheticBatch | None) -> None:

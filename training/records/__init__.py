@@ -1,1 +1,1 @@
-"""One annotated or rendered person, and batches of them, whatever their source."""
+"""One annotated or rendered person, and batches of them, independent of the source."""

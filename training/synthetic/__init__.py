@@ -1,1 +1,1 @@
-"""People rendered on the fly: who they are, how they are drawn, in which processes."""
+"""People rendered on the fly: sampling, rendering, worker processes."""

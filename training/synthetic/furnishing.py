@@ -49,8 +49,8 @@ class Furnisher:
             lights: light of each person, see `appearance.shade`.
         """
         layers = Layers.without_furniture(drawn.people, drawn.silhouettes)
-        silhouettes, seen = drawn.silhouettes.copy(), drawn.silhouettes.copy()
-        for index, own in enumerate(rng.spawn(len(seen))):
+        silhouettes, visible = drawn.silhouettes.copy(), drawn.silhouettes.copy()
+        for index, own in enumerate(rng.spawn(len(visible))):
             found = self._furniture(own, bodies, views, framing, index)
             if found is None:
                 continue
@@ -60,13 +60,13 @@ class Furnisher:
             if hits is None:
                 continue
             is_front = hits.depth < depth
-            seen[index] &= ~is_front
+            visible[index] &= ~is_front
             silhouettes[index] |= hits.solid >= 0
             _lay_over(layers.people[index], solids, hits, rays, depth, lights[index])
             layers.lift_m[index] = found.lift_m
             corners = np.stack([solid.corners for solid in solids])
             layers.shadows[index] = Shadow(corners, own.uniform(.6, 3), own.uniform(.15, .6))
-        return Layers(layers.people, silhouettes, seen, layers.whole, layers.lift_m,
+        return Layers(layers.people, silhouettes, visible, layers.whole, layers.lift_m,
                       layers.shadows)
 
     def _furniture(self, rng: np.random.Generator, bodies: Bodies, views: Viewpoints,

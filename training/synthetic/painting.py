@@ -109,34 +109,34 @@ class Painter:
             is_dressed = rng.random(count) < self._dressed_share
         bare = torch.from_numpy(is_dressed)[:, None, None]
         outline = torch.where(bare, bodies.vertices, bodies.vertices + push)
-        seen = rasterize(crop_points(outline, framing), self._body.faces, size,
-                         cull_backfaces=True)
-        shown = (seen.face_index >= 0) & ~bare
+        fragments = rasterize(crop_points(outline, framing), self._body.faces, size,
+                              cull_backfaces=True)
+        shown = (fragments.face_index >= 0) & ~bare
         people = outline.new_zeros(*shown.shape, 3)
-        people[shown] = self._color(outline, looks, seen, shown, lights)
-        depth = seen.depth.clone()
+        people[shown] = self._color(outline, looks, fragments, shown, lights)
+        depth = fragments.depth.clone()
         for index in np.flatnonzero(is_dressed).tolist():
             assert self._dresser is not None  # otherwise nobody is dressed
             dressed, people[index] = self._dress(
                 self._dresser, rng, folds, bodies, looks, framing, index, push[index],
-                lights[index], _part(seen, index))
-            for target, source in ((seen.face_index, dressed.face_index),
-                                   (seen.barycentric, dressed.barycentric),
+                lights[index], _part(fragments, index))
+            for target, source in ((fragments.face_index, dressed.face_index),
+                                   (fragments.barycentric, dressed.barycentric),
                                    (depth, dressed.depth)):
                 target[index] = source[0]
         # The body may be visible through holes in the garments, so use the coloured pixels.
         silhouettes = (depth < torch.inf).to(torch.uint8).numpy()
         for person, mask, distance in zip(people.numpy(), silhouettes, depth.numpy(), strict=True):
             person *= openness(distance, mask)
-        surface = Fragments(seen.face_index, seen.barycentric, depth)
+        surface = Fragments(fragments.face_index, fragments.barycentric, depth)
         return Drawn(people.numpy(), silhouettes, surface)
 
     def _dress(self, dresser: Dresser, rng: np.random.Generator,
                folds: np.random.Generator | None, bodies: Bodies, looks: Looks, framing: Framing,
                index: int, push: Tensor, light: Light,
-               naked: Fragments) -> tuple[Fragments, Tensor]:
+               undressed: Fragments) -> tuple[Fragments, Tensor]:
         """Renders one person in garments: the body's surface at each pixel, colours (S, S, 3)."""
-        size = naked.depth.shape[1]
+        size = undressed.depth.shape[1]
         clothing = dresser.choose(rng)
         if folds is not None:
             clothing = dresser.in_folds(folds, clothing)
@@ -147,23 +147,23 @@ class Painter:
         if folds is not None:
             mesh = dresser.wrinkled(folds, clothing, mesh)
         one = framing.part(index)
-        seen = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
+        fragments = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
         pixels_per_m = size / 2 / float(one.half_side[0]) / float(one.translation_m[0, 2])
         outfit = {name: value[index:index + 1] for name, value in looks.outfit.items()}
-        albedo, gloss, normals = dresser.colors(clothing, mesh, seen, outfit, looks.stains[index],
-                                                self._surface, pixels_per_m)
+        albedo, gloss, normals = dresser.colors(
+            clothing, mesh, fragments, outfit, looks.stains[index], self._surface, pixels_per_m)
         wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
             len(albedo), *np.shape(value)) for name, value in light.items()}
-        shown = seen.face_index[0] >= 0
+        shown = fragments.face_index[0] >= 0
         colors = albedo.new_zeros(size, size, 3)
         colors[shown] = appearance.shade(albedo, gloss, normals, wide).clamp(max=1.2) * 255
-        return dresser.labels(naked, seen, mesh), colors
+        return dresser.labels(undressed, fragments, mesh), colors
 
-    def _color(self, outline: Tensor, looks: Looks, seen: Fragments, shown: Tensor,
+    def _color(self, outline: Tensor, looks: Looks, fragments: Fragments, shown: Tensor,
                lights: list[Light]) -> Tensor:
         """Lit colours (M, 3) of the M pixels `shown` (B, S, S) of people in painted clothes."""
         image = shown.nonzero()[:, 0]
-        face, weights = seen.face_index[shown], seen.barycentric[shown]
+        face, weights = fragments.face_index[shown], fragments.barycentric[shown]
         corners = outline[image[:, None], self._body.faces[face]]  # (M, 3, 3)
         normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals = normals * normals.square().sum(1, keepdim=True).clamp_(min=1e-24).rsqrt_()

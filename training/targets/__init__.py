@@ -1,1 +1,1 @@
-"""What the network is to answer for a person: IUV images, meshes, and their weights."""
+"""Training targets of a person: IUV images, meshes, and their weights."""

@@ -198,10 +198,10 @@ def test_furniture_hides_who_is_behind_it_unless_it_hides_too_much(
     for turn in (0.0, np.pi):
         drawn, *rest = seen_person(tiny_body, turn)
         layers = furnisher.add(np.random.default_rng(0), drawn, *rest, [LIGHT])
-        behind = drawn.silhouettes & ~layers.seen
+        behind = drawn.silhouettes & ~layers.visible
         hidden.append(int(behind.sum()))
         assert (layers.whole == drawn.silhouettes.sum((1, 2))).all()
-        assert (layers.people[layers.seen > 0] == 50).all()
+        assert (layers.people[layers.visible > 0] == 50).all()
         assert (layers.silhouettes.sum() > drawn.silhouettes.sum()) == (
             is_kept or turn > 0)
     assert (hidden[0] > 20) == is_kept

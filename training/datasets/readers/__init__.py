@@ -1,1 +1,1 @@
-"""One file per public data set, and the formats that they share."""
+"""Readers of public data sets, one file each, and their shared file formats."""

@@ -1,1 +1,1 @@
-"""Poses and shapes of rendered people, by rule or recorded."""
+"""Poses and shapes of rendered people, generated or recorded."""

@@ -1,1 +1,1 @@
-"""What rendered people wear: garments, folds, painted outfits."""
+"""Clothes of rendered people: garments, folds, painted outfits."""

@@ -208,16 +208,16 @@ class Dresser:
         return rasterize(crop_points[None], mesh.faces, size, cull_backfaces=True,
                          is_opaque=is_opaque)
 
-    def labels(self, naked: Fragments, dressed: Fragments, mesh: _Mesh) -> Fragments:
+    def labels(self, undressed: Fragments, dressed: Fragments, mesh: _Mesh) -> Fragments:
         """The body's surface at each pixel of a dressed person (one image).
 
         Args:
-            naked: fragments of the undressed body.
+            undressed: fragments of the undressed body.
             dressed: fragments of the same person, from `draw`.
             mesh: the person.
         """
-        beyond = (dressed.face_index >= 0) & (naked.face_index < 0)
-        face, weights = naked.face_index.clone(), naked.barycentric.clone()
+        beyond = (dressed.face_index >= 0) & (undressed.face_index < 0)
+        face, weights = undressed.face_index.clone(), undressed.barycentric.clone()
         corner = dressed.barycentric[beyond].argmax(1, keepdim=True)
         vertex = mesh.faces[dressed.face_index[beyond]].gather(1, corner)[:, 0]
         vertex = mesh.body_vertex[vertex]
@@ -226,15 +226,15 @@ class Dresser:
             self._first_corner[vertex], 3).to(weights)
         return Fragments(face, weights, dressed.depth)
 
-    def colors(self, clothing: Clothing, mesh: _Mesh, seen: Fragments, outfit: appearance.Outfits,
-               stains: Tensor, surface: BodySurface, pixels_per_m: float,
-               ) -> tuple[Tensor, Tensor, Tensor]:
+    def colors(self, clothing: Clothing, mesh: _Mesh, fragments: Fragments,
+               outfit: appearance.Outfits, stains: Tensor, surface: BodySurface,
+               pixels_per_m: float) -> tuple[Tensor, Tensor, Tensor]:
         """Colour, gloss and normal of each pixel of the person.
 
         Args:
             clothing: the clothes of the person.
             mesh: the person.
-            seen: its fragments, from `draw`.
+            fragments: its fragments, from `draw`.
             outfit: colours and patterns of this person's painted clothes, (1,) and (1, 3).
             stains: (V,) blotches, about -2 to 2.
             surface: the body's coordinates.
@@ -243,8 +243,8 @@ class Dresser:
         Returns:
             albedo (M, 3) in 0..1, gloss (M,), unit normals (M, 3) towards the camera.
         """
-        shown = seen.face_index >= 0
-        face, weights = seen.face_index[shown], seen.barycentric[shown]
+        shown = fragments.face_index >= 0
+        face, weights = fragments.face_index[shown], fragments.barycentric[shown]
         corners = mesh.faces.index_select(0, face)
         uv = (mesh.face_uv.index_select(0, face) * weights[..., None]).sum(1)
         code, row = mesh.face_code[face], mesh.face_texture[face]

@@ -1,1 +1,1 @@
-"""Motion files (BVH, ASF with AMC) as poses of the body."""
+"""Converts motion files (BVH, ASF with AMC) to poses of the body."""

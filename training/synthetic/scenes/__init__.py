@@ -1,1 +1,1 @@
-"""What is around rendered people: surroundings, textures, light, and the camera."""
+"""Surroundings of rendered people: backgrounds, textures, light, cameras."""

@@ -54,7 +54,7 @@ def draw_furniture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.
         size: S, px.
 
     Returns:
-        its colours (S, S, 3) float32 and where it is (S, S) uint8, 0 or 1.
+        its colours (S, S, 3) float32 and its mask (S, S) uint8, 0 or 1.
     """
     colors, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8)
     base = random_color(rng)

@@ -122,7 +122,7 @@ class Compositor:
         people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
         other = (index + 1) % count
-        mask = layers.seen[index].copy()
+        mask = layers.visible[index].copy()
         in_front = rng.random() < .2
         passer_by = None
         if rng.random() < self.passer_by_share and count > 1:
@@ -145,7 +145,7 @@ class Compositor:
         """The same as `_cover`, with several people and more occluders."""
         people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
-        mask = layers.seen[index].copy()
+        mask = layers.visible[index].copy()
         others = rng.permutation(count - 1)[:rng.poisson(CROWD)]
         in_front = rng.random(len(others)) < CROWD_IN_FRONT
         above = []

@@ -31,7 +31,7 @@ class Layers:
     Attributes:
         people: (B, S, S, 3) float32, 0 to 255, lit, with their furniture, on black.
         silhouettes: (B, S, S) uint8, 1 at pixels of the people or their furniture.
-        seen: (B, S, S) uint8, 1 at pixels of the people that their furniture does not hide.
+        visible: (B, S, S) uint8, 1 at pixels of the people that their furniture does not hide.
         whole: (B,) number of the people's pixels, including those hidden by furniture.
         lift_m: (B,) height of each person's lowest point above the floor.
         shadows: shadow of each person's furniture; None without furniture.
@@ -39,7 +39,7 @@ class Layers:
 
     people: np.ndarray
     silhouettes: np.ndarray
-    seen: np.ndarray
+    visible: np.ndarray
     whole: np.ndarray
     lift_m: np.ndarray
     shadows: list[Shadow | None]
