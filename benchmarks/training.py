@@ -61,7 +61,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> dict:
     """Times the parts of a step; medians over the steps, in seconds."""
-    assets: dict[str, Any] = asset_values(options)
+    assets = asset_values(options)
     config = TrainConfig(
         preset=options.preset, batch_size=options.batch, precision=options.precision,
         threads=options.threads, num_workers=1, validate_every=0, pool_images=4 * options.batch,

@@ -153,6 +153,7 @@ class HumanMeshEstimator:
         image_size = image.shape[1], image.shape[0]
         detections = self._detections(image, boxes, scores, time_s)
         if self._tracker is None:
+            assert detections is not None  # without a tracker, a detection is always due
             return self._untracked(detections, boxes is None)
         if detections is not None and detections.descriptors is None:
             detections = replace(detections,
@@ -342,7 +343,7 @@ def _translations(output: NetworkOutput, crops: Crops, intrinsics: np.ndarray | 
     """
     if intrinsics is None:
         return None
-    cameras = np.where(output.camera[:, :1] > 0, output.camera, np.float32((1, 0, 0)))
+    cameras = np.where(output.camera[:, :1] > 0, output.camera, np.array((1, 0, 0), np.float32))
     return body_translations(output.vertices, output.joints, cameras, crops.centers, crops.sides,
                              intrinsics).astype(np.float32)
 

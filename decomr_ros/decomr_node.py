@@ -91,6 +91,12 @@ parameters, which docs/parameters.md and config/decomr.yaml explain:"""
 class DecomrNode(ManagedNode):
     """Images and their calibration in; meshes, IUV images, markers and the topology out."""
 
+    _settings: NodeParameters  # of the last image
+    _wanted: NodeParameters  # of the next one
+    _statistics: FrameStatistics
+    _last_stamp_ns: int
+    _last_frame_id: str
+
     def __init__(self, words: Sequence[str] | None = None, **options: Any) -> None:
         """Declares the parameters; with `autostart`, the node activates itself once it spins.
 
@@ -196,6 +202,7 @@ class DecomrNode(ManagedNode):
     def _process(self, frame: Frame) -> None:
         """Processes one image, on the worker thread."""
         parts = self._parts
+        assert parts is not None  # the worker runs only while the node is configured
         self._follow_parameters(parts)
         image = frame.rgb
         self._watch_time(frame.header, parts.pipeline)
@@ -255,7 +262,7 @@ class DecomrNode(ManagedNode):
             self._parts.rate_log.set_period(self._wanted.log_period_s)
 
     def _reset(self) -> None:
-        self._settings = self._wanted = NodeParameters()  # of the last and of the next image
+        self._settings = self._wanted = NodeParameters()
         self._last_stamp_ns, self._last_frame_id = 0, ''
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS])
         self._statistics = FrameStatistics()
@@ -288,8 +295,10 @@ class DecomrNode(ManagedNode):
             self.get_logger().info('unconfigured: the network is freed')
 
     def _start(self) -> None:
-        inputs = self._parts.inputs
-        self._parts.outputs.publish_topology()
+        parts = self._parts
+        assert parts is not None  # the node is configured
+        inputs = parts.inputs
+        parts.outputs.publish_topology()
         self._statistics.activate()
         self._worker.start()
         inputs.subscribe()
@@ -321,7 +330,7 @@ class DecomrNode(ManagedNode):
     def _publish_status(self) -> None:
         parts = self._parts
         is_active = parts is not None and self.state_label == 'active'
-        if is_active:
+        if parts is not None and is_active:
             look_around(self, self._warnings, self._statistics, parts.inputs.image_topic,
                         self._wanted)
         values = self._statistics.values(self._worker.counts)

@@ -28,17 +28,21 @@ from decomr_core.body_models import BodyModel, load_body
 from decomr_core.measures import losses
 from decomr_core.measures.metrics import pa_mpjpe_mm
 from decomr_core.networks import checkpoint
+from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.summaries import Summaries, encoder_hash, read_summaries
 
-__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'train_pose_heads']
+__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss',
+           'train_pose_heads']
 
 WARMUP_STEPS = 200
 CLIP_NORM = 1.0
 JOINTS_2D_WEIGHT = 10.0
 """As in config/train_rt.yaml."""
+TEXEL_EDGES_WEIGHT = 10.0
+"""As the edges of the mesh in config/train_rt.yaml."""
 KEEP_WEIGHT = 0.1
 """Weight of the change of the other readers' outputs, in units of their standard deviations."""
 PROBED_AT_ONCE = 500
@@ -102,6 +106,7 @@ class PoseHeads(nn.Module):
         uv_map: its UV map.
     """
 
+    network: DecoMR
     texel_weights: Tensor
     joints_of_texels: Tensor
     joints_offset: Tensor
@@ -113,7 +118,9 @@ class PoseHeads(nn.Module):
             raise ValueError('the network has no pose components, or its LNet does not read the '
                              'global feature; use weights of the preset rt')
         self.network, self.posed = network, lnet.posed_head
-        self.readers = (network.cnet.decoder.of_crop, lnet.global_head)
+        decoder = network.cnet.decoder
+        assert isinstance(decoder, GridDecoder)  # that of the pretrained encoder
+        self.readers: tuple[nn.Module, ...] = (decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
         self.register_buffer('texel_weights', weight_map(body, uv_map, side))
         self.register_buffer('joints_of_texels', _joints_of_texels(network))
@@ -146,10 +153,12 @@ class PoseHeads(nn.Module):
         return [value for part in parts for value in part.parameters() if value is not components]
 
     def losses(self, posed: Posed, truth: Summaries) -> Tensor:
-        """The loss that `training.train` calls `posed`, a scalar."""
+        """The loss that `training.train` calls `posed`, and `texel_edge_loss`; a scalar."""
         projected = losses.project_weak_perspective(posed.joints, posed.camera)
-        return (losses.location_map_loss(posed.location_map, truth.location_maps.float(),
-                                         self.texel_weights)
+        true_map = truth.location_maps.float()
+        return (losses.location_map_loss(posed.location_map, true_map, self.texel_weights)
+                + TEXEL_EDGES_WEIGHT * texel_edge_loss(posed.location_map.float(), true_map,
+                                                       self.texel_weights > 0)
                 + losses.joints_3d_loss(posed.joints, truth.joints)
                 + JOINTS_2D_WEIGHT * losses.joints_2d_loss(
                     projected, truth.joints_2d[..., :2], truth.joints_2d[..., 2]))
@@ -159,6 +168,24 @@ class PoseHeads(nn.Module):
         with torch.autocast('cpu', enabled=False):
             return torch.einsum('jt,bct->bjc', self.joints_of_texels,
                                 location_map.float().flatten(2))
+
+
+def texel_edge_loss(pred: Tensor, truth: Tensor, is_inside: Tensor) -> Tensor:
+    """l1 between the distances of neighbouring texels in two location maps, metres.
+
+    Without it the heads learn poses whose surface is stretched.
+
+    Args:
+        pred, truth: (B, 3, R, R) location maps, metres.
+        is_inside: (R, R) bool, the texels of the UV map. Both neighbours must be inside.
+    """
+    differences = []
+    for dim in (-2, -1):
+        last = is_inside.shape[dim] - 1
+        both = is_inside.narrow(dim, 0, last) & is_inside.narrow(dim, 1, last)
+        lengths = [values.diff(dim=dim).norm(dim=1)[:, both] for values in (pred, truth)]
+        differences.append((lengths[0] - lengths[1]).abs())
+    return torch.cat(differences, dim=1).mean()
 
 
 def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summaries,

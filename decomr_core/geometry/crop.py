@@ -17,6 +17,7 @@ import numpy as np
 from decomr_core.base.structures import Crops, check_shape
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 __all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
@@ -161,7 +162,7 @@ def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray, side: float | n
     return _turned(crop_xy, rotation)
 
 
-def image_statistics(device: object = None) -> tuple[Tensor, Tensor]:
+def image_statistics(device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
     """Mean and deviation (3,) of ImageNet's pixels, of 255, float32 on a PyTorch device."""
     import torch  # the robot's path needs only the functions above, and a quick start
 

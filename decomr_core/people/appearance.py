@@ -54,7 +54,7 @@ def descriptor_distances(descriptors: np.ndarray, others: np.ndarray) -> np.ndar
             unknown, is 0.5.
     """
     shared = descriptors @ others.T
-    known = descriptors.any(1)[:, None] & others.any(1)[None]
+    known = np.any(descriptors, axis=1)[:, None] & np.any(others, axis=1)[None]
     return np.where(known, np.sqrt(np.clip(1 - shared, 0, 1)), 0.5)
 
 

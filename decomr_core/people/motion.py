@@ -128,8 +128,9 @@ class BoxMotion:
                      for coordinate, deviation, unit in zip(self.coordinates, noise, units,
                                                             strict=True)]
         observed = np.array([_box_coordinates(box) for box in boxes]).reshape(-1, 4)
-        return sum((observed[:, axis] - predicted[axis]) ** 2 / variances[axis]
-                   + math.log(variances[axis] / units[axis] ** 2) for axis in ASSOCIATED)
+        costs = [(observed[:, axis] - predicted[axis]) ** 2 / variances[axis]
+                 + math.log(variances[axis] / units[axis] ** 2) for axis in ASSOCIATED]
+        return sum(costs, np.zeros(len(boxes)))
 
     def predicted(self, step_s: float) -> BoxMotion:
         """The state `step_s` seconds later."""

@@ -166,7 +166,8 @@ class MeshSmoother:
                             root_speed, error, body_speed)
 
 
-def _weight(cutoff_hz: np.ndarray | float, step_s: float) -> np.ndarray | float:
+def _weight(cutoff_hz: np.ndarray | float, step_s: float | np.float32
+            ) -> np.ndarray | float | np.floating:
     """Weight of the new value in a first-order low-pass filter."""
     radians = cutoff_hz * (step_s * 2 * math.pi)
     return radians / (radians + 1)

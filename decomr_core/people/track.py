@@ -69,8 +69,8 @@ class ExpectedPeople:
             moves.
     """
 
-    track_ids: Sequence[int]
-    scores: Sequence[float]
+    track_ids: Sequence[int] | np.ndarray
+    scores: Sequence[float] | np.ndarray
     boxes: np.ndarray
     crop_boxes: np.ndarray
 

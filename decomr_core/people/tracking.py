@@ -151,16 +151,16 @@ class Tracker:
             (T,) bool, whether each mesh shows the person of its track.
         """
         tracks = self._tracks
-        clipped, inside = clip_boxes(boxes, *self._image_size)
-        if not tracks:
+        if not tracks or self._image_size is None:
             return np.zeros(0, bool)
+        clipped, inside = clip_boxes(boxes, *self._image_size)
         is_body = np.asarray(foregrounds) >= self.config.min_foreground
         expected = np.stack([track.box for track in tracks])
         near = (box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR_OVERLAP
                 if len(tracks) > 1 else np.zeros((1, 1), bool))
         occluded = are_occluded(expected, near)
         fits = meshes_in_gate(expected, clipped, occluded) | (not self.config.follows_mesh)
-        meshes = MeshObservations(clipped, near.any(1), occluded,
+        meshes = MeshObservations(clipped, np.any(near, axis=1), occluded,
                                     None if describe is None else cache(describe))
         duplicates = self._worse_duplicates(meshes, is_body & inside, joints)
         shown = np.zeros(len(tracks), bool)
@@ -243,6 +243,7 @@ class Tracker:
 
     @property
     def _transitions(self) -> TrackTransitions:
+        assert self._image_size is not None  # `predict` has set it
         return TrackTransitions(self.config, self.now_s, self._image_size)
 
     def _update_with_detections(self, detections: Detections) -> None:
@@ -288,7 +289,7 @@ class Tracker:
 
     def _boxes_at(self, time_s: float | None) -> np.ndarray:
         """Boxes (T, 4) of the tracks at a time of the tracker's clock; present ones if unknown."""
-        known = next((boxes for when, boxes in reversed(self._history)
+        known: dict[int, np.ndarray] = next((boxes for when, boxes in reversed(self._history)
                       if time_s is not None and abs(when - time_s) < 1e-6), {})
         return np.array([known.get(track.track_id, track.box) for track in self._tracks],
                         np.float32).reshape(-1, 4)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.guard_condition import GuardCondition
@@ -81,7 +81,8 @@ class TakingThread:
 
     def _run(self) -> None:
         handle, context = self._subscription.handle, self._node.context
-        num_events = len(self._subscription.event_handlers)
+        num_events = len(self._events())
+        assert context.handle is not None  # that of an initialised context
         with handle, self._wake.handle, context.handle:
             wait_set = rclpy_implementation.WaitSet(1, 1, 0, 0, 0, num_events, context.handle)
             while not self._is_ending and context.ok():
@@ -94,7 +95,7 @@ class TakingThread:
 
     def _wait_and_take(self, wait_set: Any) -> None:
         """Waits, for at most `CHECK_PERIOD_S`, for a message, an event or `stop`; handles it."""
-        events = self._subscription.event_handlers
+        events = self._events()
         wait_set.clear_entities()
         wait_set.add_subscription(self._subscription.handle)
         wait_set.add_guard_condition(self._wake.handle)
@@ -106,6 +107,10 @@ class TakingThread:
                 _call(event)
         if wait_set.is_ready('subscription', 0):
             self._take_one()
+
+    def _events(self) -> list[Any]:
+        # rclpy's annotation names one handler where there is a list.
+        return cast('list[Any]', self._subscription.event_handlers)
 
     def _take_one(self) -> None:
         taken = self._subscription.handle.take_message(

@@ -87,10 +87,8 @@ class BackgroundDetector:
         Args:
             image: the present image, (H, W, 3) uint8 RGB; searched if no search was started.
         """
-        if self._running is None:
-            self.start(image)
         running, self._running = self._running, None
-        return running.result()
+        return (running or self._pool.submit(self._search, image, None)).result()
 
     def reset(self) -> None:
         """Discards a search that runs or waits, and detections that were not taken."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.time import Time
@@ -15,7 +15,7 @@ from decomr_ros.node.installation import install_hint
 from decomr_ros.node.standing_warnings import StandingWarnings
 
 if TYPE_CHECKING:
-    from geometry_msgs.msg import TransformStamped
+    from geometry_msgs.msg import Transform, TransformStamped
     from rclpy.node import Node
     from std_msgs.msg import Header
 
@@ -41,7 +41,8 @@ class FixedFrame:
         self._warnings = warnings or StandingWarnings(
             lambda text: node.get_logger().warning(text),
             lambda text: node.get_logger().info(text))
-        self._buffer = self._listener = None
+        self._buffer: Any = None  # of tf2_ros, which may not be installed
+        self._listener: Any = None
         self._missing = ''
         if not frame_id:
             return
@@ -98,7 +99,7 @@ class FixedFrame:
         self._buffer = self._listener = None
 
 
-def _matrix(transform: object) -> np.ndarray:
+def _matrix(transform: Transform) -> np.ndarray:
     """The matrix (4, 4) of a geometry_msgs/Transform."""
     turn, move = transform.rotation, transform.translation
     x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(

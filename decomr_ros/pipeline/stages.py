@@ -64,11 +64,12 @@ class MeshPipeline:
         self._background: BackgroundDetector | None = None
         self._search_image: np.ndarray | None = None  # for the background detector
         self._detector_name = parameters.detector
-        detector = self._detector = _TimedDetector(_load_detector(parameters))
+        self._detector = _TimedDetector(_load_detector(parameters))
+        detector: Detector = self._detector
         config = self._tracker_config(parameters)
         if parameters.detector in SLOW_DETECTORS:
             detector = self._background = BackgroundDetector(detector)
-            self._tracker = BackgroundTracker(self._background, config)
+            self._tracker: Tracker = BackgroundTracker(self._background, config)
         else:
             self._tracker = Tracker(config, defers_updates=True)
         self._runtime = load_runtime(parameters.runtime, parameters.weights,
@@ -137,7 +138,7 @@ class MeshPipeline:
         It updates the tracks, and starts the detector in the background if a detection is due.
         """
         self._tracker.flush()
-        if self._background is not None and self._search_image is not None:
+        if isinstance(self._tracker, BackgroundTracker) and self._search_image is not None:
             self._tracker.start_if_due(self._search_image)
         self._search_image = None
 

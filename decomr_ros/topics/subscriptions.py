@@ -116,14 +116,16 @@ class MatchingSubscription:
             with self._lock:
                 self._pass_on(source, message)
 
+        report_loss = self._lost
+
         def lost(event: Any) -> None:
             """Counts losses of the current subscription only, not of the one being replaced."""
             with self._lock:
-                if source is self._source:
-                    self._lost(event)
+                if report_loss is not None and source is self._source:
+                    report_loss(event)
 
         source.take = take
-        source.subscription = self._with_events(take, None if self._lost is None else lost)
+        source.subscription = self._with_events(take, None if report_loss is None else lost)
         return source
 
     def _pass_on(self, source: _Source, message: Any) -> None:
@@ -148,23 +150,26 @@ class MatchingSubscription:
     def _with_events(self, take: Callable[[Any], None], lost: Callable[[Any], None] | None
                      ) -> Subscription:
         """Subscribes with the events that the middleware supports; not all report losses."""
-        options = {'qos_profile': QoSProfile(depth=self._depth,
-                                             reliability=POLICIES[self.reliability]),
-                   'raw': self._from_bytes is not None,
-                   'callback_group': OwnThread()}
-        wanted = [{'incompatible_qos': self._incompatible}]
+        wanted: list[SubscriptionEventCallbacks | None] = [
+            SubscriptionEventCallbacks(incompatible_qos=self._incompatible), None]
         if lost is not None:
-            wanted.insert(0, {**wanted[0], 'message_lost': lost})
-        for callbacks in wanted:
+            wanted.insert(0, SubscriptionEventCallbacks(incompatible_qos=self._incompatible,
+                                                        message_lost=lost))
+        for callbacks in wanted[:-1]:
             try:
-                made = self._node.create_subscription(
-                    self._type, self.topic, take, **options,
-                    event_callbacks=SubscriptionEventCallbacks(**callbacks))
-                self.are_losses_counted = 'message_lost' in callbacks
+                made = self._with_callbacks(take, callbacks)
+                self.are_losses_counted = callbacks is not None and bool(callbacks.message_lost)
                 return made
             except UnsupportedEventTypeError:
                 pass
-        return self._node.create_subscription(self._type, self.topic, take, **options)
+        return self._with_callbacks(take, None)
+
+    def _with_callbacks(self, take: Callable[[Any], None],
+                        callbacks: SubscriptionEventCallbacks | None) -> Subscription:
+        profile = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
+        return self._node.create_subscription(
+            self._type, self.topic, take, profile, raw=self._from_bytes is not None,
+            callback_group=OwnThread(), event_callbacks=callbacks)
 
     def _end_handover(self) -> None:
         with self._lock:
@@ -195,10 +200,11 @@ class _Source:
         take: called with each message.
     """
 
+    subscription: Subscription
+    take: Callable[[Any], None]
+
     def __init__(self, node: Node) -> None:
         self._node = node
-        self.subscription: Subscription | None = None
-        self.take: Callable[[Any], None] | None = None
         self._thread: TakingThread | None = None
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -48,7 +48,8 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
         return [{'params': list(network.parameters()), 'share': 1.0}]
     encoder = network.cnet.encoder
     encoder.requires_grad_(optimizer.encoder_share > 0)
-    for stage in (encoder.stem, *encoder.stages)[:-optimizer.encoder_stages]:
+    stages = cast('nn.ModuleList', encoder.stages)
+    for stage in (encoder.stem, *stages)[:-optimizer.encoder_stages]:
         stage.requires_grad_(False)
     for layer in encoder.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:

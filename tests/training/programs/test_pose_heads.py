@@ -14,7 +14,13 @@ from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
 from training import pose_heads, summaries
-from training.pose_heads import PoseHeadOptions, PoseHeads, posed_error_mm, train_pose_heads
+from training.pose_heads import (
+    PoseHeadOptions,
+    PoseHeads,
+    posed_error_mm,
+    texel_edge_loss,
+    train_pose_heads,
+)
 from training.summaries import Summaries, encoder_hash, mirrored, read_summaries, write_summaries
 from training.synthetic.people import SyntheticConfig, SyntheticPeople
 
@@ -98,6 +104,20 @@ def test_joints_of_a_location_map_are_those_of_the_network(
         moved = network.read_surface(network.lnet.reference_location_map)[1] - exact
     # The tiny body has details of centimetres on its template, which turn with the surface.
     assert (posed.joints - exact).norm(dim=-1).mean() < 0.1 * moved.norm(dim=-1).mean()
+
+
+def test_the_texel_edge_loss_sees_stretching_and_no_rotation() -> None:
+    grid = torch.stack(torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing='ij'))
+    flat = torch.cat([grid, torch.zeros(1, 5, 5)])[None]
+    rotation = torch.linalg.qr(torch.randn(3, 3))[0]
+    rotated = torch.einsum('ij,bjuv->biuv', rotation, flat) + 3
+    everywhere = torch.ones(5, 5, dtype=torch.bool)
+    assert texel_edge_loss(rotated, flat, everywhere) < 1e-5
+    assert texel_edge_loss(2 * flat, flat, everywhere) == pytest.approx(1)
+    torn, inside = flat.clone(), everywhere.clone()
+    torn[..., 2, 2], inside[2, 2] = 100, False
+    assert texel_edge_loss(torn, flat, everywhere) > 10
+    assert texel_edge_loss(torn, flat, inside) == 0
 
 
 def test_training_learns_the_people_and_keeps_what_others_read(
