@@ -176,7 +176,8 @@ def texel_edge_loss(pred: Tensor, truth: Tensor, is_inside: Tensor) -> Tensor:
     Without it the heads learn poses whose surface is stretched.
 
     Args:
-        pred, truth: (B, 3, R, R) location maps, metres.
+        pred: (B, 3, R, R) location maps, metres.
+        truth: (B, 3, R, R) the true ones.
         is_inside: (R, R) bool, the texels of the UV map. Both neighbours must be inside.
     """
     differences = []
