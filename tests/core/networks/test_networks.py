@@ -191,7 +191,7 @@ def test_configs_survive_the_way_through_plain_values(preset: str) -> None:
     ({'norm': 'layer'}, 'norm is .*expected one of: group, batch'),
     ({'uv_resolution': 36}, 'expected a multiple of 8'),
     ({'location_map_resolution': 128}, 'doubled 1 times is 64'),
-    ({'pose_components': 8}, 'needs a location map of 32 texels .*, not of 64'),
+    ({'pose_components': 8}, 'needs location_map_resolution = uv_resolution = 32, but .* is 64'),
 ])
 def test_sizes_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -141,7 +141,7 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
 
 @pytest.mark.parametrize(('content', 'complaint'), [
     (b'v 0 0 nan\n', 'line 1: v needs 3 finite numbers'), (b'v 0 0\n', 'line 1: v needs 3'),
-    (b'\0\1\2', 'is no text'), (b'f 1 2 3\n', 'has 0 vertices')])
+    (b'\0\1\2', 'is not a text file'), (b'f 1 2 3\n', 'has 0 vertices')])
 def test_a_reference_mesh_that_is_none_is_refused_with_advice(
         content: bytes, complaint: str, folder: Path, tmp_path: Path, capsys) -> None:
     mesh = tmp_path / 'reference_mesh.obj'
