@@ -28,6 +28,7 @@ from decomr_core.body_models import BodyModel, load_body
 from decomr_core.measures import losses
 from decomr_core.measures.metrics import pa_mpjpe_mm
 from decomr_core.networks import checkpoint
+from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
@@ -108,12 +109,14 @@ class PoseHeads(nn.Module):
 
     def __init__(self, network: DecoMR, body: BodyModel, uv_map: UVMap) -> None:
         super().__init__()
-        lnet = network.lnet
-        if lnet.posed_head is None or lnet.global_head is None:
-            raise ValueError('the network has no pose components, or its LNet does not read the '
-                             'global feature; use weights of the preset rt')
+        lnet, decoder = network.lnet, network.cnet.decoder
+        if (lnet.posed_head is None or lnet.global_head is None
+                or not isinstance(decoder, GridDecoder)):
+            raise ValueError('the network has no pretrained encoder (blazepose), no pose '
+                             'components, or an LNet that does not read the global feature; use '
+                             'weights of the preset rt')
         self.network, self.posed = network, lnet.posed_head
-        self.readers = (network.cnet.decoder.of_crop, lnet.global_head)
+        self.readers = (decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
         self.register_buffer('texel_weights', weight_map(body, uv_map, side))
         self.register_buffer('joints_of_texels', _joints_of_texels(network))
