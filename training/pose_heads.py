@@ -113,13 +113,13 @@ class PoseHeads(nn.Module):
 
     def __init__(self, network: DecoMR, body: BodyModel, uv_map: UVMap) -> None:
         super().__init__()
-        lnet = network.lnet
-        if lnet.posed_head is None or lnet.global_head is None:
-            raise ValueError('the network has no pose components, or its LNet does not read the '
-                             'global feature; use weights of the preset rt')
+        lnet, decoder = network.lnet, network.cnet.decoder
+        if (lnet.posed_head is None or lnet.global_head is None
+                or not isinstance(decoder, GridDecoder)):
+            raise ValueError('the network has no pretrained encoder (blazepose), no pose '
+                             'components, or an LNet that does not read the global feature; use '
+                             'weights of the preset rt')
         self.network, self.posed = network, lnet.posed_head
-        decoder = network.cnet.decoder
-        assert isinstance(decoder, GridDecoder)  # that of the pretrained encoder
         self.readers: tuple[nn.Module, ...] = (decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
         self.register_buffer('texel_weights', weight_map(body, uv_map, side))

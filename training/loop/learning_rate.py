@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from decomr_core.networks.blazepose import BlazePoseEncoder
 from decomr_core.networks.decomr import DecoMR
 from training.loop.train_config import INIT_PARTS, OptimizerConfig, StageConfig
 
@@ -47,6 +48,7 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
     if network.config.encoder == 'resnet':
         return [{'params': list(network.parameters()), 'share': 1.0}]
     encoder = network.cnet.encoder
+    assert isinstance(encoder, BlazePoseEncoder)  # the only other encoder
     encoder.requires_grad_(optimizer.encoder_share > 0)
     stages = cast('nn.ModuleList', encoder.stages)
     for stage in (encoder.stem, *stages)[:-optimizer.encoder_stages]:
