@@ -282,8 +282,7 @@ def fit_regressor(
         near = np.sort(np.argsort(distance, kind='stable')[:REGRESSOR_CANDIDATES])
         if twin == j:
             near = np.union1d(near, mirrored[near])
-        # Samples are relative to the mean body, which has a larger weight; the row of ones makes
-        # the weights sum to 1, the identity regularises them.
+        # Rows: the mean body, the samples relative to it, the sum of the weights, a regulariser.
         system = np.concatenate([
             MEAN_BODY_WEIGHT * mean_body[near].T,
             (vertices[::REGRESSOR_STEP] - mean_body)[:, near].transpose(0, 2, 1).reshape(

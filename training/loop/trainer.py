@@ -100,10 +100,8 @@ class Trainer:
             config, stages=config.stages.in_steps(self.data.steps_per_epoch))
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, config.optimizer),
-            lr=config.optimizer.learning_rate,
-            weight_decay=config.optimizer.weight_decay, fused=True,
-        )
+            parameter_groups(self.network, config.optimizer), lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay, fused=True)
         # One wrapper for both stages; it averages gradients over the processes.
         self.train_step, self.optimizer = self.fabric.setup(step, self.optimizer)
         self.averaged = (copy.deepcopy(self.network).eval() if config.optimizer.ema_decay

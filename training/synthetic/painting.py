@@ -98,8 +98,7 @@ class Painter:
             framing: their crops.
             lights: light of each person, see `appearance.shade`.
             size: S, px.
-            folds: source of the random numbers of folds and wrinkles in garments; None for no
-                folds.
+            folds: source of the random numbers of folds and wrinkles; None for no folds.
         """
         count = len(bodies.vertices)
         stand_off = appearance.offsets(self._surface.vertices, looks.outfit, looks.folds)
@@ -116,10 +115,9 @@ class Painter:
         people[shown] = self._color(outline, looks, fragments, shown, lights)
         depth = fragments.depth.clone()
         for index in np.flatnonzero(is_dressed).tolist():
-            assert self._dresser is not None  # otherwise nobody is dressed
             dressed, people[index] = self._dress(
-                self._dresser, rng, folds, bodies, looks, framing, index, push[index],
-                lights[index], _part(fragments, index))
+                rng, folds, bodies, looks, framing, index, push[index], lights[index],
+                _part(fragments, index))
             for target, source in ((fragments.face_index, dressed.face_index),
                                    (fragments.barycentric, dressed.barycentric),
                                    (depth, dressed.depth)):
@@ -128,15 +126,15 @@ class Painter:
         silhouettes = (depth < torch.inf).to(torch.uint8).numpy()
         for person, mask, distance in zip(people.numpy(), silhouettes, depth.numpy(), strict=True):
             person *= openness(distance, mask)
-        surface = Fragments(fragments.face_index, fragments.barycentric, depth)
-        return Drawn(people.numpy(), silhouettes, surface)
+        return Drawn(people.numpy(), silhouettes,
+                     Fragments(fragments.face_index, fragments.barycentric, depth))
 
-    def _dress(self, dresser: Dresser, rng: np.random.Generator,
-               folds: np.random.Generator | None, bodies: Bodies, looks: Looks, framing: Framing,
-               index: int, push: Tensor, light: Light,
+    def _dress(self, rng: np.random.Generator, folds: np.random.Generator | None, bodies: Bodies,
+               looks: Looks, framing: Framing, index: int, push: Tensor, light: Light,
                undressed: Fragments) -> tuple[Fragments, Tensor]:
         """Renders one person in garments: the body's surface at each pixel, colours (S, S, 3)."""
-        size = undressed.depth.shape[1]
+        dresser, size = self._dresser, undressed.depth.shape[1]
+        assert dresser is not None  # otherwise nobody is dressed
         clothing = dresser.choose(rng)
         if folds is not None:
             clothing = dresser.in_folds(folds, clothing)

@@ -67,8 +67,7 @@ def find_joints(motion: SkeletonMotion, joint_names: dict[str, str]) -> dict[str
     """Finds our joints in a file; returns their indices by our names.
 
     Unless they are named, pelvis and spine are found by the tree: the pelvis is the common
-    ancestor of legs and neck, and the spine is the chain between it and the neck (see
-    `retarget`).
+    ancestor of legs and neck, and the spine is the chain from it to the neck (see `retarget`).
 
     Args:
         motion: the motion of the file.
