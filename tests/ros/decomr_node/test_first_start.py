@@ -154,7 +154,7 @@ def test_without_a_home_that_can_be_written_the_node_works_and_says_so_once(
     monkeypatch.setenv('TMPDIR', str(ros.folder / 'tmp'))
     node = start_node(ros, weights)
     node.wait_for('active: ', 120)
-    assert node.output.count(f'the cache {UNWRITABLE}/.cache/decomr cannot be written') == 1
+    assert node.output.count(f'the cache {UNWRITABLE}/.cache/decomr is not writable') == 1
     assert 'DECOMR_CACHE' in node.output
     assert node.output.count(f'{UNWRITABLE}/.ros/log is not writable') == 1
     assert 'ROS_LOG_DIR' in node.output
