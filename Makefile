@@ -39,6 +39,7 @@ coverage: setup
 
 lint: setup
 	scripts/with-env ruff check .
+	scripts/with-env ruff format --check .
 	scripts/with-env mypy
 
 bench: setup

@@ -10,21 +10,17 @@ import numpy as np
 from decomr_core.body_models import load_body
 from decomr_core.people.detection import Detections, box_overlaps
 from tools.demo_walk import passing_by
-from tools.render_demo_clip import (
-    FOCAL_PX,
-    HEIGHT,
-    WIDTH,
-    Clip,
-    in_camera,
-    in_image,
-)
+from tools.render_demo_clip import FOCAL_PX, HEIGHT, WIDTH, Clip, in_camera, in_image
 
 __all__ = ['INTRINSICS', 'FPS', 'Crossing', 'Scene', 'noisy_detections', 'render_crossing']
 
 FPS, DURATION_S = 30, 9.0
 WALKS = (  # x and z of the first and the last point, m; speed, m/s; start, s
-    ((-2.3, -4.6), (2.3, -4.6), 0.60, 0.3), ((2.6, -5.2), (-2.6, -5.2), 0.65, 0.2),
-    ((-3.0, -6.1), (3.0, -6.0), 0.70, 0.4), ((1.7, -3.9), (-1.9, -4.0), 0.45, 0.0))
+    ((-2.3, -4.6), (2.3, -4.6), 0.60, 0.3),
+    ((2.6, -5.2), (-2.6, -5.2), 0.65, 0.2),
+    ((-3.0, -6.1), (3.0, -6.0), 0.70, 0.4),
+    ((1.7, -3.9), (-1.9, -4.0), 0.45, 0.0),
+)
 SHAPES = ((0.5,), (-0.9, -0.3), (1.0, 0.4), (-0.2, 0.8))
 OUTFITS = (29, 0, 7, 12)
 FIRST_SCENE = (WALKS, SHAPES, OUTFITS)
@@ -32,8 +28,9 @@ DEPTHS_M, DEPTH_NOISE_M = (3.8, 4.6, 5.4, 6.2), 0.15
 """Lanes of the walkers of the other scenes, far enough apart that they do not collide."""
 SIDE_M = 0.5
 """Lateral position at which these walkers start and end, as a multiple of the distance."""
-INTRINSICS = np.array([[FOCAL_PX, 0, (WIDTH - 1) / 2], [0, FOCAL_PX, (HEIGHT - 1) / 2],
-                       [0, 0, 1.0]])
+INTRINSICS = np.array(
+    [[FOCAL_PX, 0, (WIDTH - 1) / 2], [0, FOCAL_PX, (HEIGHT - 1) / 2], [0, 0, 1.0]]
+)
 HIDDEN_SHARE = 0.3
 """A person with a smaller visible share has no detection."""
 
@@ -50,10 +47,10 @@ class Crossing(Clip):
         super().__init__(load_body('builtin'))
         self.times = np.arange(round(DURATION_S * FPS)) / FPS
         walks, shapes, outfits = draw_walkers(seed) if seed else FIRST_SCENE
-        courses = [passing_by([first, last], speed, start)
-                   for first, last, speed, start in walks]
-        self.people = [self._person(*parts)
-                       for parts in zip(courses, shapes, outfits, strict=True)]
+        courses = [passing_by([first, last], speed, start) for first, last, speed, start in walks]
+        self.people = [
+            self._person(*parts) for parts in zip(courses, shapes, outfits, strict=True)
+        ]
 
     def truth(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (4, 4) image px of the people, and the visible share of each, (4,)."""
@@ -85,11 +82,18 @@ def draw_walkers(seed: int) -> tuple[list[tuple], np.ndarray, list[int]]:
     """Walks, first shape components (4, 2) and clothes of four people."""
     rng = np.random.default_rng(seed)
     walks = []
-    for depth, side in zip(rng.permutation(DEPTHS_M), rng.permutation([1, 1, -1, -1]),
-                           strict=True):
+    for depth, side in zip(
+        rng.permutation(DEPTHS_M), rng.permutation([1, 1, -1, -1]), strict=True
+    ):
         first, last = depth + rng.normal(0, DEPTH_NOISE_M, 2)
-        walks.append(((-side * SIDE_M * first, -first), (side * SIDE_M * last, -last),
-                      rng.uniform(0.5, 0.8), rng.uniform(-1.0, 1.0)))
+        walks.append(
+            (
+                (-side * SIDE_M * first, -first),
+                (side * SIDE_M * last, -last),
+                rng.uniform(0.5, 0.8),
+                rng.uniform(-1.0, 1.0),
+            )
+        )
     return walks, rng.normal(0, 0.7, (4, 2)), rng.integers(0, 10_000, 4).tolist()
 
 
@@ -112,9 +116,11 @@ def render_crossing(seed: int = 0) -> Scene:
     """The whole sequence; takes minutes."""
     clip = Crossing(seed)
     truth = [clip.truth(index) for index in range(len(clip.times))]
-    return Scene(np.stack([clip.frame(index) for index in range(len(clip.times))]),
-                 np.stack([boxes for boxes, _ in truth]),
-                 np.stack([shares for _, shares in truth]))
+    return Scene(
+        np.stack([clip.frame(index) for index in range(len(clip.times))]),
+        np.stack([boxes for boxes, _ in truth]),
+        np.stack([shares for _, shares in truth]),
+    )
 
 
 def noisy_detections(scene: Scene, index: int, rng: np.random.Generator) -> Detections:
@@ -126,8 +132,8 @@ def noisy_detections(scene: Scene, index: int, rng: np.random.Generator) -> Dete
     """
     boxes = scene.boxes[index][scene.shares[index] >= HIDDEN_SHARE]
     heights = boxes[:, 3:] - boxes[:, 1:2]
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2 + rng.normal(0, .04, (len(boxes), 2)) * heights
-    halves = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.exp(rng.normal(0, .06, (len(boxes), 1)))
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2 + rng.normal(0, 0.04, (len(boxes), 2)) * heights
+    halves = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.exp(rng.normal(0, 0.06, (len(boxes), 1)))
     noisy = np.concatenate([centers - halves, centers + halves], 1).astype(np.float32)
     kept: list[int] = []
     for number in np.argsort(-heights[:, 0]):

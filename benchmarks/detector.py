@@ -27,8 +27,11 @@ from training.evaluation.photograph_scores import match_detections
 from training.records.image_files import read_rgb
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    'int8': {}, 'int8, 2 x 2 tiles': {'tiles': 2}, 'int8, 3 x 3 tiles': {'tiles': 3},
-    'int8, ONNX Runtime': {'runtime': 'onnxruntime'}}
+    'int8': {},
+    'int8, 2 x 2 tiles': {'tiles': 2},
+    'int8, 3 x 3 tiles': {'tiles': 3},
+    'int8, ONNX Runtime': {'runtime': 'onnxruntime'},
+}
 HEIGHTS_PX = (0, 40, 60, 100, 200, np.inf)
 """Limits of the height groups, image px."""
 TIMED_SIZE, REPEATS = (640, 480), 50
@@ -36,17 +39,25 @@ TIMED_SIZE, REPEATS = (640, 480), 50
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser('python -m benchmarks.detector', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        'python -m benchmarks.detector',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--data', type=Path, required=True, help="folder in COCO's layout")
     parser.add_argument('--out', type=Path, required=True, help='JSON to write')
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     photographs = read_photographs(options.data)
-    report = {'hardware': cpu_name(), 'threads': 1, 'date': datetime.date.today().isoformat(),
-              'images': len(photographs), 'detectors': {
-                  name: measure(load_detector(**more), photographs)
-                  for name, more in VARIANTS.items()}}
+    report = {
+        'hardware': cpu_name(),
+        'threads': 1,
+        'date': datetime.date.today().isoformat(),
+        'images': len(photographs),
+        'detectors': {
+            name: measure(load_detector(**more), photographs) for name, more in VARIANTS.items()
+        },
+    }
     options.out.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
     print(table(report))
     return 0
@@ -67,25 +78,36 @@ def measure(detector: Detector, photographs: list[Photograph]) -> dict[str, Any]
     group = np.digitize(heights, HEIGHTS_PX[1:])
     found_of = np.array(is_found)
     return {
-        'recall': float(found_of.mean()), 'precision': right / max(right + wrong, 1),
+        'recall': float(found_of.mean()),
+        'precision': right / max(right + wrong, 1),
         'false_where_nobody_is': wrong_without_people,
         'recall_by_height': [
-            {'from_px': HEIGHTS_PX[number], 'people': int((group == number).sum()),
-             'recall': float(found_of[group == number].mean())}
-            for number in range(len(HEIGHTS_PX) - 1) if (group == number).any()],
-        'ms': _median_ms(detector, _image(photographs[0]))}
+            {
+                'from_px': HEIGHTS_PX[number],
+                'people': int((group == number).sum()),
+                'recall': float(found_of[group == number].mean()),
+            }
+            for number in range(len(HEIGHTS_PX) - 1)
+            if (group == number).any()
+        ],
+        'ms': _median_ms(detector, _image(photographs[0])),
+    }
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as a Markdown table."""
     first = next(iter(report['detectors'].values()))
     names = [f'from {row["from_px"]:g} px ({row["people"]})' for row in first['recall_by_height']]
-    lines = ['| detector | ' + ' | '.join(names) + ' | all | precision | false where nobody is | '
-             'ms |', '|---' * (len(names) + 5) + '|']
+    lines = [
+        '| detector | ' + ' | '.join(names) + ' | all | precision | false where nobody is | ms |',
+        '|---' * (len(names) + 5) + '|',
+    ]
     for name, row in report['detectors'].items():
         recalls = ' | '.join(f'{part["recall"]:.2f}' for part in row['recall_by_height'])
-        lines.append(f'| {name} | {recalls} | {row["recall"]:.2f} | {row["precision"]:.2f} | '
-                     f'{row["false_where_nobody_is"]} | {row["ms"]:.0f} |')
+        lines.append(
+            f'| {name} | {recalls} | {row["recall"]:.2f} | {row["precision"]:.2f} | '
+            f'{row["false_where_nobody_is"]} | {row["ms"]:.0f} |'
+        )
     return '\n'.join(lines)
 
 

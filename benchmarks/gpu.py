@@ -61,27 +61,45 @@ class Case:
 REFERENCE = Case('ours')
 """The reference of the parity measurement."""
 
-GPU_CASES = (Case('official'), REFERENCE,
-             *(Case('ours', precision, True, True)
-               for precision in ('f32', 'tf32', 'bf16', 'fp16')),
-             Case('ours', 'f32', True), Case('ours', 'fp16', True))
+GPU_CASES = (
+    Case('official'),
+    REFERENCE,
+    *(Case('ours', precision, True, True) for precision in ('f32', 'tf32', 'bf16', 'fp16')),
+    Case('ours', 'f32', True),
+    Case('ours', 'fp16', True),
+)
 CPU_CASES = (Case('official'), REFERENCE, Case('ours', 'bf16'), Case('ours', 'fp16'))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.gpu', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.gpu',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
-    parser.add_argument('--presets', nargs='+', choices=PRESETS, default=PRESETS,
-                        help='rt with the shipped weights, paper with random weights (both)')
+    parser.add_argument(
+        '--presets',
+        nargs='+',
+        choices=PRESETS,
+        default=PRESETS,
+        help='rt with the shipped weights, paper with random weights (both)',
+    )
     parser.add_argument('--weights', type=Path, help='a .safetensors file instead of the presets')
     parser.add_argument('--body', default='builtin', help='body of the file (builtin)')
     parser.add_argument('--uv', default='builtin', help='UV map of the file (builtin)')
-    parser.add_argument('--batch', nargs='+', type=positive, default=BATCHES, metavar='N',
-                        help='batch sizes, people (1 4 16)')
-    parser.add_argument('--repeats', type=positive, default=REPEATS,
-                        help='number of timed runs (200)')
+    parser.add_argument(
+        '--batch',
+        nargs='+',
+        type=positive,
+        default=BATCHES,
+        metavar='N',
+        help='batch sizes, people (1 4 16)',
+    )
+    parser.add_argument(
+        '--repeats', type=positive, default=REPEATS, help='number of timed runs (200)'
+    )
     parser.add_argument('--device', default='cuda', help='cuda, cuda:N or cpu (cuda)')
     options = parser.parse_args(arguments)
     try:
@@ -95,8 +113,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(networks: Mapping[str, Callable[[], DecoMR]], device: torch.device,
-            batches: Sequence[int] = BATCHES, repeats: int = REPEATS) -> dict[str, Any]:
+def measure(
+    networks: Mapping[str, Callable[[], DecoMR]],
+    device: torch.device,
+    batches: Sequence[int] = BATCHES,
+    repeats: int = REPEATS,
+) -> dict[str, Any]:
     """Measures networks in all cases that a device supports.
 
     Args:
@@ -120,18 +142,32 @@ def measure(networks: Mapping[str, Callable[[], DecoMR]], device: torch.device,
             for row in _timed(case, network, device, batches, repeats, expected):
                 if case.structure == 'official':
                     official_ms[row['batch']] = row['median_ms']
-                rows.append({'network': name, **asdict(case), **row, 'ratio_to_official': round(
-                    official_ms[row['batch']] / row['median_ms'], 2)})
+                rows.append(
+                    {
+                        'network': name,
+                        **asdict(case),
+                        **row,
+                        'ratio_to_official': round(
+                            official_ms[row['batch']] / row['median_ms'], 2
+                        ),
+                    }
+                )
         del network
-    return {'results': rows, 'repeats': repeats, 'device': _device(device),
-            **measured_on({'torch': 'torch'})}
+    return {
+        'results': rows,
+        'repeats': repeats,
+        'device': _device(device),
+        **measured_on({'torch': 'torch'}),
+    }
 
 
 def table(report: dict[str, Any]) -> str:
     """The report of `measure` as a Markdown table."""
-    lines = ['| network | structure | precision | graph | channels last | people | median, ms '
-             '| p90 | p99 | to official | vertices off, mm | GPU memory, MiB |',
-             '|---|---|---|---|---|' + '--:|' * 7]
+    lines = [
+        '| network | structure | precision | graph | channels last | people | median, ms '
+        '| p90 | p99 | to official | vertices off, mm | GPU memory, MiB |',
+        '|---|---|---|---|---|' + '--:|' * 7,
+    ]
     for row in report['results']:
         memory = '' if row['memory_mib'] is None else f'{row["memory_mib"]:.0f}'
         yes = {True: 'yes', False: ''}
@@ -140,19 +176,31 @@ def table(report: dict[str, Any]) -> str:
             f'| {yes[row["is_graph"]]} | {yes[row["channels_last"]]} | {row["batch"]} '
             f'| {row["median_ms"]:.3f} | {row["p90_ms"]:.3f} | {row["p99_ms"]:.3f} '
             f'| {row["ratio_to_official"]:.2f} | {row["parity"]["vertices_mean_mm"]:.4f} '
-            f'| {memory} |')
+            f'| {memory} |'
+        )
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
-    return '\n'.join([*lines, '', f'{report["device"]["name"]}, {report["repeats"]} runs each; '
-                      f'{versions}; {report["date"]}.'])
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            f'{report["device"]["name"]}, {report["repeats"]} runs each; '
+            f'{versions}; {report["date"]}.',
+        ]
+    )
 
 
 def _networks(options: argparse.Namespace) -> dict[str, Callable[[], DecoMR]]:
     """Functions that load the selected networks, by their names in the report."""
     if options.weights is not None:
-        return {options.weights.name: lambda: load_with_topology(
-            options.weights, options.body, options.uv)[0]}
-    return {name if name == 'rt' else f'{name}, random weights': functools.partial(_preset, name)
-            for name in options.presets}
+        return {
+            options.weights.name: lambda: load_with_topology(
+                options.weights, options.body, options.uv
+            )[0]
+        }
+    return {
+        name if name == 'rt' else f'{name}, random weights': functools.partial(_preset, name)
+        for name in options.presets
+    }
 
 
 def _preset(name: str) -> DecoMR:
@@ -177,8 +225,14 @@ def _cases(device: torch.device) -> list[Case]:
     return found
 
 
-def _timed(case: Case, network: DecoMR, device: torch.device, batches: Sequence[int],
-           repeats: int, expected: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def _timed(
+    case: Case,
+    network: DecoMR,
+    device: torch.device,
+    batches: Sequence[int],
+    repeats: int,
+    expected: dict[str, np.ndarray],
+) -> list[dict[str, Any]]:
     """Times, memory and parity of one case, a dict for each batch size."""
     is_on_gpu = device.type == 'cuda'
     if is_on_gpu:
@@ -193,14 +247,15 @@ def _timed(case: Case, network: DecoMR, device: torch.device, batches: Sequence[
         rows.append(latency_row(functools.partial(run, images), batch, repeats, WARM_UP, 4))
     memory = torch.cuda.max_memory_reserved(device) / MIB if is_on_gpu else None
     passes = parity.passes('bf16' if case.precision == 'tf32' else case.precision)
-    return [{**row, 'memory_mib': memory, 'parity': parity.to_dict(), 'passes': passes}
-            for row in rows]
+    return [
+        {**row, 'memory_mib': memory, 'parity': parity.to_dict(), 'passes': passes} for row in rows
+    ]
 
 
 def _all_outputs(run: Run, crops: np.ndarray, batches: Sequence[int]) -> dict[str, np.ndarray]:
     """The outputs for all crops, in batches of the largest size."""
     size = max(batches)
-    parts = [run(crops[start:start + size]) for start in range(0, len(crops), size)]
+    parts = [run(crops[start : start + size]) for start in range(0, len(crops), size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUT_NAMES}
 
 
@@ -219,8 +274,9 @@ def _runner(case: Case, network: DecoMR, device: torch.device, batches: Sequence
     if case.is_graph:
         graphs = BatchRunner(packed, network.config.crop_size, max(batches), CudaQueue(device))
         return lambda images: vars(packed.unpack(graphs.run(images)))
-    return lambda images: vars(packed.unpack(
-        packed(torch.from_numpy(images).to(device)).cpu().numpy()))
+    return lambda images: vars(
+        packed.unpack(packed(torch.from_numpy(images).to(device)).cpu().numpy())
+    )
 
 
 def _device(device: torch.device) -> dict[str, Any]:
@@ -228,9 +284,13 @@ def _device(device: torch.device) -> dict[str, Any]:
     if device.type == 'cpu':
         return {'name': 'the CPU, without graphs', 'threads': torch.get_num_threads()}
     properties = torch.cuda.get_device_properties(device)
-    return {'name': properties.name, 'memory_mib': properties.total_memory / MIB,
-            'compute_capability': f'{properties.major}.{properties.minor}',
-            'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()}
+    return {
+        'name': properties.name,
+        'memory_mib': properties.total_memory / MIB,
+        'compute_capability': f'{properties.major}.{properties.minor}',
+        'cuda': torch.version.cuda,
+        'cudnn': torch.backends.cudnn.version(),
+    }
 
 
 if __name__ == '__main__':

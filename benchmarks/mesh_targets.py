@@ -39,16 +39,22 @@ CROP_SHARE = 0.6
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line; see the module."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.mesh_targets', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.mesh_targets',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--repeats', type=int, default=30, help='number of timed runs (30)')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     arguments = parser.parse_args(argv)
     if arguments.repeats < 1:
         parser.error(f'--repeats is {arguments.repeats}, expected 1 or more')
     report = bench(arguments.repeats)
-    print(json.dumps(report, indent=2) if arguments.json else '\n'.join(
-        f'{name:45}{value}' for name, value in report.items()))
+    print(
+        json.dumps(report, indent=2)
+        if arguments.json
+        else '\n'.join(f'{name:45}{value}' for name, value in report.items())
+    )
 
 
 def bench(repeats: int) -> dict[str, Any]:
@@ -64,14 +70,22 @@ def bench(repeats: int) -> dict[str, Any]:
 
 
 def _bench(repeats: int) -> dict[str, Any]:
-    conditions = measured_on({'torch': 'torch', 'numpy': 'numpy',
-                              'opencv': 'opencv-python-headless'})
+    conditions = measured_on(
+        {'torch': 'torch', 'numpy': 'numpy', 'opencv': 'opencv-python-headless'}
+    )
     body = load_body()
     uv_map = load_uv_map(body=body)
-    return {'size_px': SIZE, 'batch': BATCH, 'threads': 1, 'repeats': repeats,
-            'vertices': body.num_vertices, 'mesh_target': _mesh_targets(body, uv_map, repeats),
-            'cached_target': _cached_targets(body, uv_map, repeats),
-            'augment': _augmentation(repeats), **conditions}
+    return {
+        'size_px': SIZE,
+        'batch': BATCH,
+        'threads': 1,
+        'repeats': repeats,
+        'vertices': body.num_vertices,
+        'mesh_target': _mesh_targets(body, uv_map, repeats),
+        'cached_target': _cached_targets(body, uv_map, repeats),
+        'augment': _augmentation(repeats),
+        **conditions,
+    }
 
 
 def _mesh_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:
@@ -83,12 +97,17 @@ def _mesh_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, flo
     mask = (fragments.face_index >= 0).to(torch.uint8)
     uv, uv_faces = renderer.get_buffer('uv'), renderer.get_buffer('uv_faces')
     batch_ms = _median_ms(lambda: renderer(vertices, joints, keypoints), repeats)
-    return {'images_per_core_s': round(BATCH * 1e3 / batch_ms, 1), 'batch_ms': round(batch_ms, 2),
-            'fit_ms': round(_median_ms(lambda: fit_camera(joints, keypoints), repeats), 2),
-            'rasterize_ms': round(_median_ms(lambda: renderer.fragments(vertices, camera),
-                                             repeats), 2),
-            'target_ms': round(_median_ms(lambda: iuv_target(
-                fragments, mask, uv, uv_faces), repeats), 2)}
+    return {
+        'images_per_core_s': round(BATCH * 1e3 / batch_ms, 1),
+        'batch_ms': round(batch_ms, 2),
+        'fit_ms': round(_median_ms(lambda: fit_camera(joints, keypoints), repeats), 2),
+        'rasterize_ms': round(
+            _median_ms(lambda: renderer.fragments(vertices, camera), repeats), 2
+        ),
+        'target_ms': round(
+            _median_ms(lambda: iuv_target(fragments, mask, uv, uv_faces), repeats), 2
+        ),
+    }
 
 
 def _cached_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, float]:
@@ -111,23 +130,35 @@ def _cached_targets(body: BodyModel, uv_map: UVMap, repeats: int) -> dict[str, f
             shrink_iuv(crop_cached_iuv(cached, augmentation, SIZE)[None])
 
         image_ms = _median_ms(prepare, repeats)
-        return {'images_per_core_s': round(1e3 / image_ms, 1), 'image_ms': round(image_ms, 2),
-                'file_kb': round(file.stat().st_size / 1e3, 1)}
+        return {
+            'images_per_core_s': round(1e3 / image_ms, 1),
+            'image_ms': round(image_ms, 2),
+            'file_kb': round(file.stat().st_size / 1e3, 1),
+        }
 
 
 def _augmentation(repeats: int) -> dict[str, float]:
     """Time to make one augmented crop of a large image, with all its labels."""
     rng = np.random.default_rng(0)
-    image = cv2.GaussianBlur(rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8),
-                             (0, 0), 2)
+    image = cv2.GaussianBlur(
+        rng.integers(0, 256, (IMAGE_PX, IMAGE_PX, 3), dtype=np.uint8), (0, 0), 2
+    )
     center, side = np.full(2, IMAGE_PX / 2), IMAGE_PX * CROP_SHARE
     keypoints_2d, keypoints_3d = rng.random((24, 3)) * IMAGE_PX, rng.random((24, 4))
-    pose, shape = rng.normal(0, .3, (24, 3)), rng.normal(0, 1, 10)
+    pose, shape = rng.normal(0, 0.3, (24, 3)), rng.normal(0, 1, 10)
     config = AugmentationConfig()
-    image_ms = _median_ms(lambda: augment(image, center, side, keypoints_2d, keypoints_3d, pose,
-                                          shape, rng, config, SIZE), 10 * repeats)
-    return {'image_px': IMAGE_PX, 'side_px': side, 'images_per_core_s': round(1e3 / image_ms, 1),
-            'image_ms': round(image_ms, 3)}
+    image_ms = _median_ms(
+        lambda: augment(
+            image, center, side, keypoints_2d, keypoints_3d, pose, shape, rng, config, SIZE
+        ),
+        10 * repeats,
+    )
+    return {
+        'image_px': IMAGE_PX,
+        'side_px': side,
+        'images_per_core_s': round(1e3 / image_ms, 1),
+        'image_ms': round(image_ms, 3),
+    }
 
 
 def _people(body: BodyModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

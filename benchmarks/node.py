@@ -57,8 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f'benchmarks.node: {error}\n')
         return 1
     total, stolen = (now - then for now, then in zip(_processor_time(), before, strict=True))
-    report = {'what': options.what, **report, **measured_on(_packages(options.runtime)),
-              'stolen_percent': round(100 * stolen / max(total, 1), 2)}
+    report = {
+        'what': options.what,
+        **report,
+        **measured_on(_packages(options.runtime)),
+        'stolen_percent': round(100 * stolen / max(total, 1), 2),
+    }
     options.out.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
     shown = {name: value for name, value in report.items() if name != 'samples'}
     sys.stdout.write(json.dumps(shown) + '\n')
@@ -72,14 +76,20 @@ def measure_latency(options: argparse.Namespace) -> dict[str, Any]:
         image, boxes = crowd(1, CLIP)
         stage.show(image[None], boxes)
         stage.run(min(count, TRANSPORT_FRAMES), ('image',), with_node=False, whole=True)
-        report: dict[str, Any] = {'rate_hz': options.rate, 'size': list(image.shape[1::-1]),
-                                  'transport_alone': transport_report(stage.received('image'))}
-        for name, topics in (('meshes', ('human_meshes',)),
-                             ('meshes_and_markers', ('human_meshes', 'markers'))):
+        report: dict[str, Any] = {
+            'rate_hz': options.rate,
+            'size': list(image.shape[1::-1]),
+            'transport_alone': transport_report(stage.received('image')),
+        }
+        for name, topics in (
+            ('meshes', ('human_meshes',)),
+            ('meshes_and_markers', ('human_meshes', 'markers')),
+        ):
             published = stage.run(count, topics)
             report[name] = latency_report(published, stage.records(), stage.trace())
-    medians = [report[name]['outside_network_ms']['p50']
-               for name in ('meshes', 'meshes_and_markers')]
+    medians = [
+        report[name]['outside_network_ms']['p50'] for name in ('meshes', 'meshes_and_markers')
+    ]
     report['markers_add_ms'] = round(medians[1] - medians[0], 2)
     return report
 
@@ -93,12 +103,19 @@ def measure_people(options: argparse.Namespace) -> dict[str, Any]:
             image, boxes = crowd(people, CLIP)
             stage.show(image[None], boxes)
             published = stage.run(count, ('human_meshes',), ids=True)
-            crowds[people] = {**latency_report(published, stage.records(), stage.trace()),
-                              **people_report(stage.records(), people)}
-    first, last = (crowds[people]['stamp_to_publish_ms']['p50'] for people in
-                   (CROWDS[0], CROWDS[-1]))
-    return {'rate_hz': options.rate, 'crowds': crowds,
-            'latency_growth': round(last / first, 2), 'people_growth': CROWDS[-1] / CROWDS[0]}
+            crowds[people] = {
+                **latency_report(published, stage.records(), stage.trace()),
+                **people_report(stage.records(), people),
+            }
+    first, last = (
+        crowds[people]['stamp_to_publish_ms']['p50'] for people in (CROWDS[0], CROWDS[-1])
+    )
+    return {
+        'rate_hz': options.rate,
+        'crowds': crowds,
+        'latency_growth': round(last / first, 2),
+        'people_growth': CROWDS[-1] / CROWDS[0],
+    }
 
 
 def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
@@ -108,8 +125,12 @@ def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
         stage.show(np.stack(list(people_come_and_go(CLIP))))
         samples: list[dict[str, float]] = []
         published = stage.run(count, ('human_meshes',), observed=False, samples=samples)
-        return {'rate_hz': options.rate, 'seconds': options.seconds,
-                **soak_report(published, stage.records(), samples), 'samples': samples}
+        return {
+            'rate_hz': options.rate,
+            'seconds': options.seconds,
+            **soak_report(published, stage.records(), samples),
+            'samples': samples,
+        }
 
 
 class Stage:
@@ -137,9 +158,17 @@ class Stage:
         if boxes is not None:
             np.save(self._folder / 'boxes.npy', boxes)
 
-    def run(self, count: int, topics: Sequence[str], *, with_node: bool = True,
-            observed: bool = True, ids: bool = False, whole: bool = False,
-            samples: list[dict[str, float]] | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        count: int,
+        topics: Sequence[str],
+        *,
+        with_node: bool = True,
+        observed: bool = True,
+        ids: bool = False,
+        whole: bool = False,
+        samples: list[dict[str, float]] | None = None,
+    ) -> dict[str, Any]:
         """Runs camera, node and listener until the camera has published all images.
 
         Args:
@@ -163,11 +192,31 @@ class Stage:
         with ChildProcesses(self._folder, self._environment) as children:
             if with_node:
                 children.start('node', *self._node_words(observed))
-            children.start('camera', '-m', 'benchmarks.node_programs', 'camera', '--frames',
-                           self._folder / 'frames.npy', '--count', count, '--rate',
-                           self._options.rate, '--start-file', start)
-            children.start('listener', '-m', 'benchmarks.node_programs', 'listener', '--topics',
-                           *topics, *flags, '--out', self._folder / 'received.npz')
+            children.start(
+                'camera',
+                '-m',
+                'benchmarks.node_programs',
+                'camera',
+                '--frames',
+                self._folder / 'frames.npy',
+                '--count',
+                count,
+                '--rate',
+                self._options.rate,
+                '--start-file',
+                start,
+            )
+            children.start(
+                'listener',
+                '-m',
+                'benchmarks.node_programs',
+                'listener',
+                '--topics',
+                *topics,
+                *flags,
+                '--out',
+                self._folder / 'received.npz',
+            )
             running = ['camera', 'listener', *(['node'] if with_node else [])]
             self._wait_for_discovery(children, running)
             start.touch()
@@ -192,37 +241,58 @@ class Stage:
 
     def _node_words(self, observed: bool) -> list[object]:
         options = self._options
-        parameters = {'runtime': options.runtime, 'max_people': max(CROWDS),
-                      'threads': options.threads, 'exit_on_failed_autostart': 'true'}
-        ros = ['--ros-args', *(word for name, value in parameters.items()
-                               for word in ('-p', f'{name}:={value}'))]
+        parameters = {
+            'runtime': options.runtime,
+            'max_people': max(CROWDS),
+            'threads': options.threads,
+            'exit_on_failed_autostart': 'true',
+        }
+        ros = [
+            '--ros-args',
+            *(word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')),
+        ]
         if not observed:
             return ['-m', 'decomr_ros.decomr_node', *ros]
-        return ['-m', 'benchmarks.node_programs', 'node', '--trace', self._folder / 'trace.npz',
-                '--boxes', self._folder / 'boxes.npy', *ros]
+        return [
+            '-m',
+            'benchmarks.node_programs',
+            'node',
+            '--trace',
+            self._folder / 'trace.npz',
+            '--boxes',
+            self._folder / 'boxes.npy',
+            *ros,
+        ]
 
     def _wait_for_discovery(self, children: ChildProcesses, running: Sequence[str]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while LISTENING not in children.log('listener') or (
-                'node' in running and 'active' not in children.log('node')):
+            'node' in running and 'active' not in children.log('node')
+        ):
             children.check(*running)
             if time.monotonic() > deadline:
-                raise RuntimeError('the processes did not discover each other within '
-                                   f'{START_TIMEOUT_S:g} s')
+                raise RuntimeError(
+                    f'the processes did not discover each other within {START_TIMEOUT_S:g} s'
+                )
             time.sleep(0.1)
         time.sleep(DRAIN_S)
 
     @staticmethod
-    def _watch(children: ChildProcesses, running: Sequence[str],
-               samples: list[dict[str, float]] | None) -> None:
+    def _watch(
+        children: ChildProcesses, running: Sequence[str], samples: list[dict[str, float]] | None
+    ) -> None:
         """Waits for the end of the camera; samples the node's resources if requested."""
         started = due = time.monotonic()
         while children.is_running('camera'):
             children.check(*running[1:])
             if samples is not None and time.monotonic() >= due:
                 due += SAMPLE_PERIOD_S
-                samples.append({'seconds': round(time.monotonic() - started, 1),
-                                **_resources(children.pid('node'))})
+                samples.append(
+                    {
+                        'seconds': round(time.monotonic() - started, 1),
+                        **_resources(children.pid('node')),
+                    }
+                )
             time.sleep(0.2)
 
 
@@ -230,10 +300,15 @@ def _resources(pid: int) -> dict[str, float]:
     """Resident memory (total and anonymous, MiB), threads and open files of a process."""
     lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
     values = dict(line.split(':', 1) for line in lines)
-    resident, own = (round(int(values[name].split()[0]) / 1024, 1)
-                     for name in ('VmRSS', 'RssAnon'))
-    return {'memory_mib': resident, 'own_memory_mib': own, 'threads': int(values['Threads']),
-            'files': len(os.listdir(f'/proc/{pid}/fd'))}
+    resident, own = (
+        round(int(values[name].split()[0]) / 1024, 1) for name in ('VmRSS', 'RssAnon')
+    )
+    return {
+        'memory_mib': resident,
+        'own_memory_mib': own,
+        'threads': int(values['Threads']),
+        'files': len(os.listdir(f'/proc/{pid}/fd')),
+    }
 
 
 def _processor_time() -> tuple[int, int]:
@@ -246,8 +321,10 @@ def _processor_time() -> tuple[int, int]:
 def _load(path: Path) -> dict[str, Any]:
     """The content of an npz file; strings are decoded as JSON."""
     with np.load(path) as file:
-        return {name: json.loads(str(value)) if value.dtype.kind == 'U' else value
-                for name, value in file.items()}
+        return {
+            name: json.loads(str(value)) if value.dtype.kind == 'U' else value
+            for name, value in file.items()
+        }
 
 
 def _packages(runtime: str) -> dict[str, str]:
@@ -256,24 +333,33 @@ def _packages(runtime: str) -> dict[str, str]:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.node', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.node',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('what', choices=('latency', 'people', 'soak'))
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
-    parser.add_argument('--seconds', type=float, help='duration of each run; default: latency '
-                        '33.4, people 15, soak 60')
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        help='duration of each run; default: latency 33.4, people 15, soak 60',
+    )
     parser.add_argument('--rate', type=float, help='image rate, Hz; default: people 8, others 30')
     parser.add_argument('--runtime', default=NodeParameters().runtime)
-    parser.add_argument('--threads', type=int, default=0,
-                        help='CPU threads of the runtime; 0: the runtime decides')
+    parser.add_argument(
+        '--threads', type=int, default=0, help='CPU threads of the runtime; 0: the runtime decides'
+    )
     options = parser.parse_args(arguments)
     defaults = {'latency': (33.4, 30.0), 'people': (15.0, 8.0), 'soak': (60.0, 30.0)}
     seconds, rate = defaults[options.what]
     options.seconds = seconds if options.seconds is None else options.seconds
     options.rate = rate if options.rate is None else options.rate
     if options.seconds <= 0 or options.rate <= 0:
-        parser.error(f'--seconds is {options.seconds:g} and --rate is {options.rate:g}, expected '
-                     'numbers above 0')
+        parser.error(
+            f'--seconds is {options.seconds:g} and --rate is {options.rate:g}, expected '
+            'numbers above 0'
+        )
     return options
 
 

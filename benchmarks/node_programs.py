@@ -94,23 +94,34 @@ def camera(words: Sequence[str]) -> int:
     return _with_ros('benchmark_camera', lambda node: _publish(node, frames, options, stop))
 
 
-def _publish(node: Node, frames: np.ndarray, options: argparse.Namespace,
-             stop: threading.Event) -> int:
+def _publish(
+    node: Node, frames: np.ndarray, options: argparse.Namespace, stop: threading.Event
+) -> int:
     qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
     images = node.create_publisher(Image, 'image', qos)
     infos = node.create_publisher(CameraInfo, 'camera_info', qos)
     image = _serialized_image(frames[0])
     height, width = frames.shape[1:3]
-    info = bytearray(serialize_message(camera_info_message(
-        Header(frame_id=FRAME_ID), intrinsics_from_fov(width, height, FOV_DEG), width, height)))
+    info = bytearray(
+        serialize_message(
+            camera_info_message(
+                Header(frame_id=FRAME_ID),
+                intrinsics_from_fov(width, height, FOV_DEG),
+                width,
+                height,
+            )
+        )
+    )
     _wait(lambda: options.start_file.exists(), stop, 'the start file')
     lateness_ms, due_ns = [], time.time_ns() + DISCOVERY_NS
     # The image before its calibration, as image_transport publishes them.
-    parts = [(image, SerializedPublisher(images), Image),
-             (info, SerializedPublisher(infos), CameraInfo)]
+    parts = [
+        (image, SerializedPublisher(images), Image),
+        (info, SerializedPublisher(infos), CameraInfo),
+    ]
     for index in range(options.count):
         if len(frames) > 1:
-            image[-frames[0].size:] = frames[index % len(frames)].tobytes()
+            image[-frames[0].size :] = frames[index % len(frames)].tobytes()
         for buffer, _, kind in parts:
             struct.pack_into('<iI', buffer, STAMP_AT[kind], *divmod(due_ns, 10**9))
         stop.wait(max(0.0, (due_ns - BUSY_WAIT_NS - time.time_ns()) / 1e9))
@@ -123,9 +134,15 @@ def _publish(node: Node, frames: np.ndarray, options: argparse.Namespace,
         for buffer, publisher, _ in parts:
             publisher.publish(buffer)
     stop.wait(DISCOVERY_S)
-    sys.stdout.write(json.dumps({
-        'frames_published': len(lateness_ms),
-        'late_p99_ms': round(float(np.percentile(lateness_ms or [0], 99)), 2)}) + '\n')
+    sys.stdout.write(
+        json.dumps(
+            {
+                'frames_published': len(lateness_ms),
+                'late_p99_ms': round(float(np.percentile(lateness_ms or [0], 99)), 2),
+            }
+        )
+        + '\n'
+    )
     return 0
 
 
@@ -153,8 +170,12 @@ class SerializedPublisher:
 class _SerializedMessage(ctypes.Structure):
     """rcl_serialized_message_t; its allocator is not used for publishing."""
 
-    _fields_ = (('buffer', ctypes.c_void_p), ('length', ctypes.c_size_t),
-                ('capacity', ctypes.c_size_t), ('allocator', ctypes.c_void_p * 5))
+    _fields_ = (
+        ('buffer', ctypes.c_void_p),
+        ('length', ctypes.c_size_t),
+        ('capacity', ctypes.c_size_t),
+        ('allocator', ctypes.c_void_p * 5),
+    )
 
 
 def _serialized_image(frame: np.ndarray) -> bytearray:
@@ -199,18 +220,28 @@ def _listen(node: Node, options: argparse.Namespace, stop: threading.Event) -> i
 
     def record_status(message: DiagnosticArray) -> None:
         """Records the values of a status message."""
-        diagnostics.extend((time.time_ns(), {value.key: value.value for value in status.values})
-                           for status in message.status)
+        diagnostics.extend(
+            (time.time_ns(), {value.key: value.value for value in status.values})
+            for status in message.status
+        )
 
     for name in options.topics:
-        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT
-                         if name == 'image' else ReliabilityPolicy.RELIABLE)
+        qos = QoSProfile(
+            depth=100,
+            reliability=ReliabilityPolicy.BEST_EFFORT
+            if name == 'image'
+            else ReliabilityPolicy.RELIABLE,
+        )
         is_raw = not (options.whole or options.ids)
         # rclpy passes the message info to a callback with two parameters, but its stubs lack that;
         # it determines their number by the signature, which a lambda has and a partial may not.
         node.create_subscription(
-            TOPICS[name], name, _with_name(record, name), qos,  # type: ignore[arg-type]
-            raw=is_raw)
+            TOPICS[name],
+            name,
+            _with_name(record, name),  # type: ignore[arg-type]
+            qos,
+            raw=is_raw,
+        )
     node.create_subscription(DiagnosticArray, '/diagnostics', record_status, 10)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -225,14 +256,16 @@ def _listen(node: Node, options: argparse.Namespace, stop: threading.Event) -> i
     sys.stderr.flush()
     while not stop.is_set():
         executor.spin_once(0.05)
-    rows: dict[str, Any] = {name: np.array(found, np.int64).reshape(-1, 4)
-                            for name, found in times.items()}
+    rows: dict[str, Any] = {
+        name: np.array(found, np.int64).reshape(-1, 4) for name, found in times.items()
+    }
     np.savez(options.out, ids=json.dumps(ids), diagnostics=json.dumps(diagnostics), **rows)
     return 0
 
 
-def _with_name(record: Callable[[str, Any, dict[str, int]], None], name: str
-               ) -> Callable[[Any, dict[str, int]], None]:
+def _with_name(
+    record: Callable[[str, Any, dict[str, int]], None], name: str
+) -> Callable[[Any, dict[str, int]], None]:
     """A callback that records the messages of one topic."""
     return lambda message, info: record(name, message, info)
 
@@ -267,8 +300,12 @@ def observed_node(words: Sequence[str]) -> int:
     with mock.patch.object(HumanMeshEstimator, 'estimate', timed_estimate):
         code = run_node(DecomrNode, ['decomr_node', *ros_words])
     count = len(ended)
-    np.savez(options.trace, started=np.array(started[:count], np.int64),
-             ended=np.array(ended, np.int64), stages=json.dumps(stages))
+    np.savez(
+        options.trace,
+        started=np.array(started[:count], np.int64),
+        ended=np.array(ended, np.int64),
+        stages=json.dumps(stages),
+    )
     return code
 
 

@@ -50,11 +50,11 @@ def crowd(count: int, video: Path) -> tuple[np.ndarray, np.ndarray]:
         middle = (np.array([column, row]) + 0.5) * cell
         # Wide patches are cropped at the sides, so that they do not overlap.
         cut = max(0, round((patch.shape[1] - cell[0]) / 2))
-        patch = patch[:, cut:patch.shape[1] - cut]
+        patch = patch[:, cut : patch.shape[1] - cut]
         left, top = np.round(middle - (patch.shape[1] / 2, patch.shape[0] / 2)).astype(int)
         left, top = max(0, left), max(0, top)
-        patch = patch[:SIZE[1] - top, :SIZE[0] - left]
-        image[top:top + patch.shape[0], left:left + patch.shape[1]] = patch
+        patch = patch[: SIZE[1] - top, : SIZE[0] - left]
+        image[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
         boxes.append(box + (left - cut, top, left - cut, top))
     return image, np.array(boxes, np.float32)
 
@@ -79,8 +79,9 @@ def _people(video: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if len(found):
             people.append(_cut_out(frame, found[0]))
     if not people:
-        raise ValueError(f'the detector finds no people in {video}; choose a clip of people who '
-                         'walk')
+        raise ValueError(
+            f'the detector finds no people in {video}; choose a clip of people who walk'
+        )
     return people
 
 
@@ -89,7 +90,7 @@ def _cut_out(frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray
     margin = MARGIN * (box[3] - box[1])
     low = np.maximum(np.floor(box[:2] - margin), 0).astype(int)
     high = np.ceil(box[2:] + margin).astype(int) + 1
-    patch = frame[low[1]:high[1], low[0]:high[0]]
+    patch = frame[low[1] : high[1], low[0] : high[0]]
     zoom = PERSON_PX / (box[3] - box[1])
     patch = cv2.resize(patch, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
     return patch, (box - (*low, *low)) * zoom

@@ -35,8 +35,10 @@ class OfficialStructure(nn.Module):
         """
         super().__init__()
         if network.config.lnet_input != 'global+local':
-            raise ValueError(f'lnet_input is {network.config.lnet_input!r}, expected '
-                             "'global+local', as in the published network")
+            raise ValueError(
+                f'lnet_input is {network.config.lnet_input!r}, expected '
+                "'global+local', as in the published network"
+            )
         self.network = copy.deepcopy(network)
         _replace(self.network, '_warp', self._warp)
         lnet = self.network.lnet
@@ -71,17 +73,22 @@ def warp_image_by_image(features: Tensor, iuv: Tensor, resolution: int) -> Tenso
         (B, C + 3, r, r).
     """
     height, width = features.shape[2:]
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height, device=features.device),
-                          torch.linspace(-1, 1, width, device=features.device), indexing='ij')
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, height, device=features.device),
+        torch.linspace(-1, 1, width, device=features.device),
+        indexing='ij',
+    )
     warped = []
     for image, (foreground, u, v) in zip(features, iuv, strict=True):
         is_shown = foreground > FOREGROUND_THRESHOLD  # (h, w)
         values = torch.cat([image[:, is_shown], x[is_shown][None], y[is_shown][None]])
-        column, row = ((part[is_shown] * (resolution - 1)).round().clamp(
-            0, resolution - 1).long() for part in (u, v))
+        column, row = (
+            (part[is_shown] * (resolution - 1)).round().clamp(0, resolution - 1).long()
+            for part in (u, v)
+        )
         texel = row * resolution + column
-        sums = values.new_zeros(len(values), resolution ** 2).index_add(1, texel, values)
-        counts = values.new_zeros(resolution ** 2).index_add(0, texel, torch.ones_like(values[0]))
+        sums = values.new_zeros(len(values), resolution**2).index_add(1, texel, values)
+        counts = values.new_zeros(resolution**2).index_add(0, texel, torch.ones_like(values[0]))
         warped.append(torch.cat([sums / counts.clamp(min=1), (counts > 0).float()[None]]))
     return torch.stack(warped).unflatten(2, (resolution, resolution))
 
@@ -96,9 +103,14 @@ class _ConcatenatedProjection(nn.Module):
     def forward(self, uv_features: Tensor, code: Tensor, reference_map: Tensor) -> Tensor:
         """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, channels, r, r)."""
         batch, _, height, width = uv_features.shape
-        features = torch.cat([
-            uv_features, code[..., None, None].expand(-1, -1, height, width),
-            reference_map.expand(batch, -1, -1, -1)], dim=1)
+        features = torch.cat(
+            [
+                uv_features,
+                code[..., None, None].expand(-1, -1, height, width),
+                reference_map.expand(batch, -1, -1, -1),
+            ],
+            dim=1,
+        )
         first, *others = self.projection
         assert isinstance(first, nn.Conv2d)  # as built by TexelProjection
         features = functional.conv2d(features, first.weight, first.bias)

@@ -55,8 +55,9 @@ class _LateTracker(Tracker):
     def search_if_due(self, image: np.ndarray) -> None:
         if self._found is None and self.is_detection_due_now:
             found = self._detector(image)
-            self._found = replace(found, descriptors=box_descriptors(image, found.boxes),
-                                  time_s=self.now_s)
+            self._found = replace(
+                found, descriptors=box_descriptors(image, found.boxes), time_s=self.now_s
+            )
             self._age = 0
         self._age += 1
 
@@ -95,11 +96,17 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
             hits = (box_overlaps(true, boxes)[0] > FOUND_OVERLAP).any(1).sum()
             found, people = found + int(hits), people + len(true)
             with_people, with_found = with_people + 1, with_found + int(hits > 0)
-    return {'images': len(images), 'images_with_people': with_people,
-            'images_found': with_found / max(with_people, 1),
-            'people_found': found / max(people, 1), 'people_per_image': people / len(truth),
-            'meshes_without_motion': ghosts / max(shown, 1), 'numbers': len(numbers),
-            'detector_stride': STRIDE, 'detector_late_images': LATE_IMAGES}
+    return {
+        'images': len(images),
+        'images_with_people': with_people,
+        'images_found': with_found / max(with_people, 1),
+        'people_found': found / max(people, 1),
+        'people_per_image': people / len(truth),
+        'meshes_without_motion': ghosts / max(shown, 1),
+        'numbers': len(numbers),
+        'detector_stride': STRIDE,
+        'detector_late_images': LATE_IMAGES,
+    }
 
 
 def reference(images: np.ndarray, moved: list[np.ndarray]) -> list[np.ndarray]:
@@ -108,12 +115,22 @@ def reference(images: np.ndarray, moved: list[np.ndarray]) -> list[np.ndarray]:
     seen = [fine(image).boxes for image in images[::SEARCH_EVERY]]
     people = []
     for index, boxes in enumerate(seen):
-        near = seen[max(index - 2, 0):index] + seen[index + 1:index + 3]
-        people.append(np.array([
-            box for box in boxes if box[3] - box[1] >= SMALLEST_PX
-            and _share(moved[index], _middle(box)) >= MOVED_SHARE
-            and any((box_overlaps(box[None], other)[0] > NEIGHBOUR_OVERLAP).any()
-                    for other in near)], np.float32).reshape(-1, 4))
+        near = seen[max(index - 2, 0) : index] + seen[index + 1 : index + 3]
+        people.append(
+            np.array(
+                [
+                    box
+                    for box in boxes
+                    if box[3] - box[1] >= SMALLEST_PX
+                    and _share(moved[index], _middle(box)) >= MOVED_SHARE
+                    and any(
+                        (box_overlaps(box[None], other)[0] > NEIGHBOUR_OVERLAP).any()
+                        for other in near
+                    )
+                ],
+                np.float32,
+            ).reshape(-1, 4)
+        )
     return people
 
 
@@ -127,5 +144,5 @@ def _middle(box: np.ndarray) -> np.ndarray:
 def _share(mask: np.ndarray, box: np.ndarray) -> float:
     """Share of the pixels in a box (4,) that are set in the mask."""
     x_min, y_min, x_max, y_max = np.maximum(np.round(box), 0).astype(int)
-    inside = mask[y_min:y_max + 1, x_min:x_max + 1]
+    inside = mask[y_min : y_max + 1, x_min : x_max + 1]
     return float(inside.mean()) if inside.size else 0.0

@@ -39,16 +39,25 @@ OFFICIAL = 'official structure'
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.performance', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.performance',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--out', type=Path, help='measure, and write JSON to this file')
-    parser.add_argument('--presets', nargs='+', choices=PRESETS, default=PRESETS,
-                        help='networks to measure')
-    parser.add_argument('--paper', metavar='FILE', help='trained weights of the preset paper; '
-                        'random weights fail the parity check, so half precision is not used')
+    parser.add_argument(
+        '--presets', nargs='+', choices=PRESETS, default=PRESETS, help='networks to measure'
+    )
+    parser.add_argument(
+        '--paper',
+        metavar='FILE',
+        help='trained weights of the preset paper; '
+        'random weights fail the parity check, so half precision is not used',
+    )
     parser.add_argument('--page', type=Path, help='page whose tables are regenerated')
-    parser.add_argument('--results', type=Path, default=RESULTS,
-                        help='JSON file with the results for the page')
+    parser.add_argument(
+        '--results', type=Path, default=RESULTS, help='JSON file with the results for the page'
+    )
     options = parser.parse_args(arguments)
     if options.out is None and options.page is None:
         parser.error('nothing to do: give --out or --page')
@@ -58,8 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.page is not None:
         results = json.loads((options.out or options.results).read_text(encoding='utf-8'))
         text = options.page.read_text(encoding='utf-8')
-        for name, drawn in (('networks', networks_text(results)),
-                            ('stages', stages_text(results))):
+        for name, drawn in (
+            ('networks', networks_text(results)),
+            ('stages', stages_text(results)),
+        ):
             text = replaced(text, name, drawn)
         options.page.write_text(text, encoding='utf-8')
     return 0
@@ -75,7 +86,9 @@ def measure(presets: Sequence[str], paper: str | None = None) -> dict[str, Any]:
         official_ms = measure_official(weights, REPEATS[preset])
         networks[preset] = {
             **bench_networks(runtimes, [weights], BATCHES, REPEATS[preset]),
-            'official_ms': official_ms, 'is_trained': preset == 'rt' or bool(paper)}
+            'official_ms': official_ms,
+            'is_trained': preset == 'rt' or bool(paper),
+        }
     runtime = load_runtime(DEFAULT_RUNTIME)
     stages = [bench_estimator(runtime, num_people=count, repeats=200) for count in (1, 4, 8)]
     return {'networks': networks, 'stages': stages}
@@ -106,10 +119,12 @@ def ratios_text(preset: str, report: dict[str, Any]) -> str:
     times = {row['batch']: row['median_ms'] for row in rows if row['precision'] == precision}
     most = max(BATCHES)
     weights = '' if report['is_trained'] else ' (random weights)'
-    return (f'`{preset}`{weights}, one person: {DEFAULT_RUNTIME} in {precision} is '
-            f'{report["official_ms"] / times[1]:.1f} times as fast as the {OFFICIAL} in PyTorch '
-            f'(eager, float32, {report["official_ms"]:.1f} ms); {most} people take it '
-            f'{times[most] / times[1]:.1f} times as long as one.')
+    return (
+        f'`{preset}`{weights}, one person: {DEFAULT_RUNTIME} in {precision} is '
+        f'{report["official_ms"] / times[1]:.1f} times as fast as the {OFFICIAL} in PyTorch '
+        f'(eager, float32, {report["official_ms"]:.1f} ms); {most} people take it '
+        f'{times[most] / times[1]:.1f} times as long as one.'
+    )
 
 
 def stages_text(results: dict[str, Any]) -> str:
@@ -120,10 +135,16 @@ def stages_text(results: dict[str, Any]) -> str:
         shown = (f'{report["median_ms"][name]:.2f}' for name in names)
         lines.append(f'| {report["people"]} | {" | ".join(shown)} |')
     report = results['stages'][0]
-    return '\n'.join([*lines, '', f'Medians in ms at {report["width"]}x{report["height"]} with '
-                      f'`rt` in {report["runtime"]} {report["precision"]}, boxes given; '
-                      f'{report["hardware"]["cpus"]} cores of {report["hardware"]["cpu"]}; '
-                      f'{report["date"]}.'])
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            f'Medians in ms at {report["width"]}x{report["height"]} with '
+            f'`rt` in {report["runtime"]} {report["precision"]}, boxes given; '
+            f'{report["hardware"]["cpus"]} cores of {report["hardware"]["cpu"]}; '
+            f'{report["date"]}.',
+        ]
+    )
 
 
 def replaced(text: str, name: str, drawn: str) -> str:

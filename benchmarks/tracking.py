@@ -40,8 +40,7 @@ VISIBLE_SHARE, CLEAR_SHARE = 0.3, 0.9
 are in plain view."""
 SEEDS = (0, 1, 2, 3)
 """Seeds of the scenes."""
-DETECTORS = (('noisy', 1), ('noisy', 5), ('noisy', 10),
-             ('person', 5), ('person', 10))
+DETECTORS = (('noisy', 1), ('noisy', 5), ('noisy', 10), ('person', 5), ('person', 10))
 """Detector and stride: `noisy` is the true boxes with noise, `person` the default detector."""
 STANDING_IMAGES, STANDING_HZ, SETTLED = 150, 30, 75
 STANDING_PER_SCENE, STANDING_EVERY = 4, 50
@@ -55,12 +54,16 @@ PIXEL_NOISES = (2.0, 4.0)
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser('python -m benchmarks.tracking', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        'python -m benchmarks.tracking',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--out', type=Path, required=True, help='JSON file to write')
     parser.add_argument('--scenes', type=Path, help='folder that stores the rendered frames')
-    parser.add_argument('--images', type=int, default=795,
-                        help='number of images of the pedestrian video (795)')
+    parser.add_argument(
+        '--images', type=int, default=795, help='number of images of the pedestrian video (795)'
+    )
     options = parser.parse_args(arguments)
     if not VIDEO.exists():
         parser.error(f'there is no {VIDEO}: sudo apt install opencv-doc')
@@ -68,11 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
     runtime = load_runtime(DEFAULT_RUNTIME)
     scenes = [cached_scene(seed, options.scenes) for seed in SEEDS]
     results = {
-        'hardware': cpu_name(), 'opencv': cv2.__version__, 'runtime': runtime.name,
-        'precision': runtime.precision, 'date': datetime.date.today().isoformat(),
+        'hardware': cpu_name(),
+        'opencv': cv2.__version__,
+        'runtime': runtime.name,
+        'precision': runtime.precision,
+        'date': datetime.date.today().isoformat(),
         'crossing': [measure_scenes(runtime, scenes, *detector) for detector in DETECTORS],
         'smoothing': measure_smoothing(runtime, scenes),
-        'pedestrians': measure_pedestrians(runtime, read_video(options.images))}
+        'pedestrians': measure_pedestrians(runtime, read_video(options.images)),
+    }
     options.out.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
     return 0
 
@@ -90,8 +97,9 @@ def cached_scene(seed: int, folder: Path | None) -> Scene:
     return scene
 
 
-def measure_scenes(runtime: Runtime, scenes: list[Scene], name: str, stride: int,
-                   ) -> dict[str, Any]:
+def measure_scenes(
+    runtime: Runtime, scenes: list[Scene], name: str, stride: int
+) -> dict[str, Any]:
     """Identity scores of all scenes: their mean, and the scores of each scene.
 
     Args:
@@ -128,20 +136,27 @@ def measure_identities(runtime: Runtime, scene: Scene, name: str, stride: int) -
         if meshes:
             shows = scene.shares[index] >= VISIBLE_SHARE
             track_ids = np.array([mesh.track_id for mesh in meshes])
-            for numbers, boxes in ((by_box, [mesh.box for mesh in meshes]),
-                                   (by_mesh, [mesh_box(mesh) for mesh in meshes])):
-                numbers[index, shows] = assigned(scene.boxes[index, shows], np.stack(boxes),
-                                                 track_ids)
-    scores = {f'{what}_{key}': value for what, numbers in (('box', by_box), ('mesh', by_mesh))
-              for key, value in identity_scores(numbers, scene.shares).items()}
+            for numbers, boxes in (
+                (by_box, [mesh.box for mesh in meshes]),
+                (by_mesh, [mesh_box(mesh) for mesh in meshes]),
+            ):
+                numbers[index, shows] = assigned(
+                    scene.boxes[index, shows], np.stack(boxes), track_ids
+                )
+    scores = {
+        f'{what}_{key}': value
+        for what, numbers in (('box', by_box), ('mesh', by_mesh))
+        for key, value in identity_scores(numbers, scene.shares).items()
+    }
     clear = scene.shares >= CLEAR_SHARE
     return {**scores, 'in_plain_view_shown': float((by_box[clear] >= 0).mean())}
 
 
 def mesh_box(mesh: HumanMesh) -> np.ndarray:
     """The box (4,) around a mesh in the image, px."""
-    points = project_weak(mesh.vertices - mesh.translation, mesh.weak_camera, mesh.crop_center,
-                          mesh.crop_side)
+    points = project_weak(
+        mesh.vertices - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
+    )
     return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
 
 
@@ -166,8 +181,11 @@ def assigned(truth: np.ndarray, boxes: np.ndarray, numbers: np.ndarray) -> np.nd
 def identity_scores(numbers: np.ndarray, shares: np.ndarray) -> dict[str, float]:
     """Shares of right pairs, and number of id switches; both arguments (T, P)."""
     counted = shares >= VISIBLE_SHARE
-    pairs = [(int((numbers[counted[:, p], p] == n).sum()), p, int(n))
-             for p in range(numbers.shape[1]) for n in set(numbers[counted[:, p], p]) - {-1}]
+    pairs = [
+        (int((numbers[counted[:, p], p] == n).sum()), p, int(n))
+        for p in range(numbers.shape[1])
+        for n in set(numbers[counted[:, p], p]) - {-1}
+    ]
     right, switches = 0, 0
     used_people: set[int] = set()
     used_numbers: set[int] = set()
@@ -180,8 +198,12 @@ def identity_scores(numbers: np.ndarray, shares: np.ndarray) -> dict[str, float]
         had = [n for n in numbers[counted[:, person], person] if n >= 0]
         switches += int(np.count_nonzero(np.diff(had)))
     shown = int((counted & (numbers >= 0)).sum())
-    return {'shown': shown / int(counted.sum()), 'right_of_all': right / int(counted.sum()),
-            'right_of_shown': right / max(shown, 1), 'switches': float(switches)}
+    return {
+        'shown': shown / int(counted.sum()),
+        'right_of_all': right / int(counted.sum()),
+        'right_of_shown': right / max(shown, 1),
+        'switches': float(switches),
+    }
 
 
 def measure_smoothing(runtime: Runtime, scenes: list[Scene]) -> dict[str, Any]:
@@ -196,18 +218,26 @@ def measure_smoothing(runtime: Runtime, scenes: list[Scene]) -> dict[str, Any]:
     for deviation in PIXEL_NOISES:
         jitters = []
         for scene, index, person in people:
-            raw = follow(runtime, [noisy_image(scene.images[index], rng, deviation)
-                                   for _ in range(STANDING_IMAGES)], scene.boxes[index, person])
+            raw = follow(
+                runtime,
+                [noisy_image(scene.images[index], rng, deviation) for _ in range(STANDING_IMAGES)],
+                scene.boxes[index, person],
+            )
             smoothed = MeshSmoother()
             steady = [smoothed.smooth([mesh], i / STANDING_HZ)[0] for i, mesh in enumerate(raw)]
             jitters.append((jitter_mm(raw), jitter_mm(steady)))
         raw_mm, smoothed_mm = np.array(jitters).T
-        standing.append({'noise': deviation, 'people': len(people),
-                         'jitter_raw_median_mm': float(np.median(raw_mm)),
-                         'jitter_smoothed_median_mm': float(np.median(smoothed_mm)),
-                         'jitter_smoothed_most_mm': float(smoothed_mm.max())})
+        standing.append(
+            {
+                'noise': deviation,
+                'people': len(people),
+                'jitter_raw_median_mm': float(np.median(raw_mm)),
+                'jitter_smoothed_median_mm': float(np.median(smoothed_mm)),
+                'jitter_smoothed_most_mm': float(smoothed_mm.max()),
+            }
+        )
     scene, first = scenes[WALKING[0]], WALKING[1]
-    walk = follow(runtime, list(scene.images[first:first + 60]), scene.boxes[first][0])
+    walk = follow(runtime, list(scene.images[first : first + 60]), scene.boxes[first][0])
     late = MeshSmoother()
     after = [late.smooth([mesh], i / FPS)[0] for i, mesh in enumerate(walk)]
     return {'standing': standing, 'lag_images': lag_images(walk, after), 'images_per_s': FPS}
@@ -216,10 +246,16 @@ def measure_smoothing(runtime: Runtime, scenes: list[Scene]) -> dict[str, Any]:
 def standing_people(scene: Scene) -> list[tuple[int, int]]:
     """(image, person) of some people who are in plain view and entirely inside the image."""
     width = scene.images.shape[2]
-    whole = ((scene.shares > CLEAR_SHARE) & (scene.boxes[..., 0] > MARGIN_PX)
-             & (scene.boxes[..., 2] < width - MARGIN_PX))
-    found = [(image, int(person)) for image in range(20, len(whole), STANDING_EVERY)
-             for person in np.flatnonzero(whole[image])]
+    whole = (
+        (scene.shares > CLEAR_SHARE)
+        & (scene.boxes[..., 0] > MARGIN_PX)
+        & (scene.boxes[..., 2] < width - MARGIN_PX)
+    )
+    found = [
+        (image, int(person))
+        for image in range(20, len(whole), STANDING_EVERY)
+        for person in np.flatnonzero(whole[image])
+    ]
     order = np.random.default_rng(0).permutation(len(found))[:STANDING_PER_SCENE]
     return [found[number] for number in order]
 
@@ -227,10 +263,14 @@ def standing_people(scene: Scene) -> list[tuple[int, int]]:
 def follow(runtime: Runtime, images: list[np.ndarray], box: np.ndarray) -> list[Any]:
     """The meshes of the person whose box in the first image is `box` (4,)."""
     first = Detections(box[None], np.ones(1, np.float32))
-    estimator = HumanMeshEstimator(runtime, lambda image: first,
-                                   Tracker(TrackerConfig(detect_every=1000)))
-    return [mesh for image in images
-            for mesh in estimator.estimate(image, intrinsics=INTRINSICS)[0][:1]]
+    estimator = HumanMeshEstimator(
+        runtime, lambda image: first, Tracker(TrackerConfig(detect_every=1000))
+    )
+    return [
+        mesh
+        for image in images
+        for mesh in estimator.estimate(image, intrinsics=INTRINSICS)[0][:1]
+    ]
 
 
 def noisy_image(image: np.ndarray, rng: np.random.Generator, deviation: float) -> np.ndarray:
@@ -252,8 +292,7 @@ def lag_images(raw: list[Any], smoothed: list[Any]) -> float:
     before, after = (np.array([m.translation[0] for m in part]) for part in (raw, smoothed))
     shifts = np.arange(0, 5, 0.05)
     middle = slice(10, len(raw) - 6)
-    errors = [np.square(np.interp(times + s, times, after) - before)[middle].sum()
-              for s in shifts]
+    errors = [np.square(np.interp(times + s, times, after) - before)[middle].sum() for s in shifts]
     return float(shifts[int(np.argmin(errors))])
 
 

@@ -15,27 +15,40 @@ if TYPE_CHECKING:
     from decomr_core.base.structures import HumanMesh, StageTimes
     from decomr_core.commands.predict import read_image, write_obj
     from decomr_core.drawing import compose_iuv, draw_meshes
-    from decomr_core.estimator import (
-        EstimatorConfig,
-        HumanMeshEstimator,
-        load_estimator,
-    )
+    from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator, load_estimator
     from decomr_core.geometry.camera import intrinsics_from_fov
     from decomr_core.uv.topology import Topology
 
 __version__ = '0.1.0'
 
-__all__ = ['EstimatorConfig', 'HumanMesh', 'HumanMeshEstimator', 'StageTimes', 'Topology',
-           '__version__', 'compose_iuv', 'draw_meshes', 'intrinsics_from_fov', 'load_estimator',
-           'read_image', 'write_obj']
+__all__ = [
+    'EstimatorConfig',
+    'HumanMesh',
+    'HumanMeshEstimator',
+    'StageTimes',
+    'Topology',
+    '__version__',
+    'compose_iuv',
+    'draw_meshes',
+    'intrinsics_from_fov',
+    'load_estimator',
+    'read_image',
+    'write_obj',
+]
 
 MODULES = {
-    'EstimatorConfig': 'estimator', 'HumanMesh': 'base.structures',
-    'HumanMeshEstimator': 'estimator', 'StageTimes': 'base.structures',
-    'Topology': 'uv.topology', 'compose_iuv': 'drawing',
-    'draw_meshes': 'drawing', 'intrinsics_from_fov': 'geometry.camera',
-    'load_estimator': 'estimator', 'read_image': 'commands.predict',
-    'write_obj': 'commands.predict'}
+    'EstimatorConfig': 'estimator',
+    'HumanMesh': 'base.structures',
+    'HumanMeshEstimator': 'estimator',
+    'StageTimes': 'base.structures',
+    'Topology': 'uv.topology',
+    'compose_iuv': 'drawing',
+    'draw_meshes': 'drawing',
+    'intrinsics_from_fov': 'geometry.camera',
+    'load_estimator': 'estimator',
+    'read_image': 'commands.predict',
+    'write_obj': 'commands.predict',
+}
 """The module of each public name, relative to this package."""
 
 switch_off()
@@ -48,8 +61,10 @@ def __getattr__(name: str) -> Any:
         AttributeError: the package has no such name.
     """
     if name not in MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}; its public names '
-                             f'are {", ".join(__all__)}')
+        raise AttributeError(
+            f'module {__name__!r} has no attribute {name!r}; its public names '
+            f'are {", ".join(__all__)}'
+        )
     value = getattr(importlib.import_module(f'{__name__}.{MODULES[name]}'), name)
     globals()[name] = value
     return value

@@ -37,8 +37,10 @@ PLUGIN_COMMANDS = {
     'demo': ('decomr_ros.demo', 'run a video through ROS 2 and write bag, overlay and rates'),
     'bag': ('decomr_ros.bag_commands', 'report on a recorded bag, or write a video of it'),
     'view': ('decomr_ros.view', 'serve a web page with the live meshes'),
-    'markers': ('decomr_ros.markers_node', 'publish markers and /tf for meshes from a bag or a '
-                                           'network'),
+    'markers': (
+        'decomr_ros.markers_node',
+        'publish markers and /tf for meshes from a bag or a network',
+    ),
 }
 """Commands of other packages: the module whose `main(argv)` runs them, and their help text. The
 module is imported by name when the command is called; this package works without it."""
@@ -62,8 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in PLUGIN_COMMANDS:
         return _run_plugin(argv[0], argv[1:])
     options = _parser().parse_args(split_boxes(argv))
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING,
-                        format='%(levelname)s %(message)s')
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format='%(levelname)s %(message)s',
+    )
     # An export takes a while. Without progress messages the program would seem to hang.
     logging.getLogger('decomr_core.export.export').setLevel(logging.INFO)
     try:
@@ -84,9 +88,18 @@ def _predict(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.commands.predict import predict_image, prediction_text, read_image
 
     image = read_image(options.image)
-    report = {'image': str(options.image), **predict_image(
-        image, options.out, _load_network(options), boxes=options.boxes,
-        detector=options.detector, fov_deg=options.fov, intrinsics=options.intrinsics)}
+    report = {
+        'image': str(options.image),
+        **predict_image(
+            image,
+            options.out,
+            _load_network(options),
+            boxes=options.boxes,
+            detector=options.detector,
+            fov_deg=options.fov,
+            intrinsics=options.intrinsics,
+        ),
+    }
     return prediction_text(report), report
 
 
@@ -94,27 +107,41 @@ def _load_network(options: argparse.Namespace, **more: Any) -> Runtime:
     from decomr_core.estimation.loading import load_runtime
     from decomr_core.runtimes import DEFAULT_RUNTIME
 
-    return load_runtime(options.runtime or DEFAULT_RUNTIME, options.weights, body=options.body,
-                        uv_map=options.uv, **given_runtime_options(options), **more)
+    return load_runtime(
+        options.runtime or DEFAULT_RUNTIME,
+        options.weights,
+        body=options.body,
+        uv_map=options.uv,
+        **given_runtime_options(options),
+        **more,
+    )
 
 
 def _export_tensorrt(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.export.tensorrt_build import build_engine
 
     given = {'max_people': options.people, 'precision': options.precision}
-    report = build_engine(options.weights, options.body, options.uv, **{
-        name: value for name, value in given.items() if value is not None})
-    return (f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
-            f'{report["max_people"]} people at once, {report["precision"]}\nvertex error '
-            f'against PyTorch in the median image: {report["vertices_median_mm"]:.4f} mm', report)
+    report = build_engine(
+        options.weights,
+        options.body,
+        options.uv,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return (
+        f'{report["out"]}: TensorRT {report["tensorrt"]} engine for {report["gpu"]}, up to '
+        f'{report["max_people"]} people at once, {report["precision"]}\nvertex error '
+        f'against PyTorch in the median image: {report["vertices_median_mm"]:.4f} mm',
+        report,
+    )
 
 
 def _export(options: argparse.Namespace) -> tuple[str, Report]:
     if options.tensorrt:
         return _export_tensorrt(options)
     if options.people is not None or options.precision is not None:
-        raise ValueError('--people and --precision apply to the engine; give --tensorrt, not '
-                         '--out')
+        raise ValueError(
+            '--people and --precision apply to the engine; give --tensorrt, not --out'
+        )
     from decomr_core.base.assets import find_weights
     from decomr_core.export.export import export_weights
 
@@ -123,11 +150,14 @@ def _export(options: argparse.Namespace) -> tuple[str, Report]:
     export_weights(find_weights(options.weights), options.out, options.body, options.uv)
     info = json.loads((options.out / 'info.json').read_text())
     files = sorted(path.name for path in options.out.iterdir())
-    errors = ', '.join(f'{name} {parity["vertices_mean_mm"]:.4f} mm'
-                       for name, parity in info['parity'].items())
+    errors = ', '.join(
+        f'{name} {parity["vertices_mean_mm"]:.4f} mm' for name, parity in info['parity'].items()
+    )
     report = {'out': str(options.out), 'files': files, **info}
-    return (f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
-            report)
+    return (
+        f'{options.out}: {", ".join(files)}\nmean vertex error against PyTorch: {errors}',
+        report,
+    )
 
 
 def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
@@ -136,8 +166,10 @@ def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
 
     folder = installed_cache() if options.installed else None
     if options.installed and folder is None:
-        raise ValueError('--installed needs a virtual environment, but this Python is not in one; '
-                         'set DECOMR_CACHE to a folder instead, here and where nodes are started')
+        raise ValueError(
+            '--installed needs a virtual environment, but this Python is not in one; '
+            'set DECOMR_CACHE to a folder instead, here and where nodes are started'
+        )
     report = prepare(options.weights, folder)
     compiled = '' if report['compiled'] else ', without OpenVINO, which is not installed'
     return f'{report["cache"]}: prepared for a quick start{compiled}', report
@@ -146,10 +178,14 @@ def _prepare(options: argparse.Namespace) -> tuple[str, Report]:
 def _convert(options: argparse.Namespace) -> tuple[str, Report]:
     from decomr_core.networks.official_release import convert_official
 
-    report = convert_official(options.checkpoint, options.uv, options.body, options.out,
-                              options.reference)
-    return (f'{options.out}: the official network for the body {report["body"]}; use it with '
-            f'--weights {options.out} --body {options.body} --uv FILE.npz', report)
+    report = convert_official(
+        options.checkpoint, options.uv, options.body, options.out, options.reference
+    )
+    return (
+        f'{options.out}: the official network for the body {report["body"]}; use it with '
+        f'--weights {options.out} --body {options.body} --uv FILE.npz',
+        report,
+    )
 
 
 def _bench(options: argparse.Namespace) -> tuple[str, Report]:
@@ -158,12 +194,18 @@ def _bench(options: argparse.Namespace) -> tuple[str, Report]:
     if options.batch or options.preset:
         return _bench_networks(options)
     if options.runtime and len(options.runtime) > 1:
-        raise ValueError('several runtimes can be timed only on the network alone: add --batch or '
-                         '--preset')
+        raise ValueError(
+            'several runtimes can be timed only on the network alone: add --batch or --preset'
+        )
     options.runtime = options.runtime[0] if options.runtime else None
     network = _load_network(options, num_threads=options.threads)
-    report = bench_estimator(network, num_people=options.people, image_size=options.size,
-                             repeats=options.repeats, detector=options.detector)
+    report = bench_estimator(
+        network,
+        num_people=options.people,
+        image_size=options.size,
+        repeats=options.repeats,
+        detector=options.detector,
+    )
     return bench_text(report), {'weights': options.weights, **report}
 
 
@@ -173,12 +215,19 @@ def _bench_networks(options: argparse.Namespace) -> tuple[str, Report]:
 
     given = given_runtime_options(options)
     if given:
-        raise ValueError(f'--{" and --".join(given)} cannot be used with --batch or --preset, '
-                         'which take a precision with the runtime, as in openvino:f32, and '
-                         'measure on the CPU; for a GPU: python -m benchmarks.gpu')
-    report = bench_networks(options.runtime or available_runtimes(), options.preset or ['rt'],
-                            options.batch or [1], options.repeats, options.threads,
-                            lambda text: sys.stderr.write(f'{text}\n'))
+        raise ValueError(
+            f'--{" and --".join(given)} cannot be used with --batch or --preset, '
+            'which take a precision with the runtime, as in openvino:f32, and '
+            'measure on the CPU; for a GPU: python -m benchmarks.gpu'
+        )
+    report = bench_networks(
+        options.runtime or available_runtimes(),
+        options.preset or ['rt'],
+        options.batch or [1],
+        options.repeats,
+        options.threads,
+        lambda text: sys.stderr.write(f'{text}\n'),
+    )
     return bench_table(report), report
 
 
@@ -191,114 +240,164 @@ def _doctor(options: argparse.Namespace) -> tuple[str, Report]:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument('--json', action='store_true',
-                        help='print one JSON object on the last line')
+    common.add_argument(
+        '--json', action='store_true', help='print one JSON object on the last line'
+    )
     common.add_argument('--verbose', action='store_true', help='log progress')
     network = argparse.ArgumentParser(add_help=False)
     network.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
-    network.add_argument('--body', default='builtin', help='body of the weights: builtin or an '
-                                                           'npz file')
+    network.add_argument(
+        '--body', default='builtin', help='body of the weights: builtin or an npz file'
+    )
     network.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
     parser = argparse.ArgumentParser(
-        prog='decomr', description='Human meshes and IUV images from camera images.')
+        prog='decomr', description='Human meshes and IUV images from camera images.'
+    )
     parser.add_argument('--version', action='version', version=f'decomr {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_estimation(commands, common, network)
     _add_conversion(commands, common)
     add_uv(commands, common)
     add_body(commands, common)
-    commands.add_parser('doctor', parents=[common], help='check the installation'
-                        ).set_defaults(handler=_doctor)
+    commands.add_parser('doctor', parents=[common], help='check the installation').set_defaults(
+        handler=_doctor
+    )
     for name, (_, help_text) in PLUGIN_COMMANDS.items():
         commands.add_parser(name, add_help=False, help=help_text)
     return parser
 
 
-def _add_estimation(commands: argparse._SubParsersAction, common: argparse.ArgumentParser,
-                    network: argparse.ArgumentParser) -> None:
+def _add_estimation(
+    commands: argparse._SubParsersAction,
+    common: argparse.ArgumentParser,
+    network: argparse.ArgumentParser,
+) -> None:
     both = [common, network]
-    predict = commands.add_parser('predict', parents=both,
-                                  help='estimate the people in one image')
+    predict = commands.add_parser('predict', parents=both, help='estimate the people in one image')
     predict.set_defaults(handler=_predict)
     predict.add_argument('image', type=Path, help='image file')
     predict.add_argument('--out', type=Path, required=True, help='folder for the results')
     source = predict.add_mutually_exclusive_group()
-    source.add_argument('--boxes', type=boxes, action='extend', metavar='X0,Y0,X1,Y1',
-                        help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the "
-                             'option again')
-    source.add_argument('--detector', default='person',
-                        help='person or whole-frame (person)')
+    source.add_argument(
+        '--boxes',
+        type=boxes,
+        action='extend',
+        metavar='X0,Y0,X1,Y1',
+        help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the option again",
+    )
+    source.add_argument('--detector', default='person', help='person or whole-frame (person)')
     camera = predict.add_mutually_exclusive_group()
     camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
-    camera.add_argument('--intrinsics', type=numbers(4), metavar='FX,FY,CX,CY',
-                        help='calibration, px; without --fov or calibration, meshes have no '
-                             'position')
+    camera.add_argument(
+        '--intrinsics',
+        type=numbers(4),
+        metavar='FX,FY,CX,CY',
+        help='calibration, px; without --fov or calibration, meshes have no position',
+    )
     add_runtime(predict)
 
     _add_export(commands, both)
     _add_prepare(commands, common)
 
     bench = commands.add_parser(
-        'bench', parents=both, help='time each stage',
+        'bench',
+        parents=both,
+        help='time each stage',
         description='Times each stage from image to meshes. With --batch or --preset, times the '
-                    'network alone in each runtime, which takes some minutes. Each result is '
-                    'printed as it finishes, and Ctrl-C keeps the finished ones.')
+        'network alone in each runtime, which takes some minutes. Each result is '
+        'printed as it finishes, and Ctrl-C keeps the finished ones.',
+    )
     bench.set_defaults(handler=_bench)
-    add_runtime(bench, '; with --batch or --preset, several as NAME[:PRECISION], by default all '
-                'installed ones', nargs='+')
-    bench.add_argument('--preset', nargs='+', metavar='NAME|FILE',
-                       help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights files')
-    bench.add_argument('--batch', nargs='+', type=positive, metavar='N',
-                       help='batch sizes, people (1)')
+    add_runtime(
+        bench,
+        '; with --batch or --preset, several as NAME[:PRECISION], by default all installed ones',
+        nargs='+',
+    )
+    bench.add_argument(
+        '--preset',
+        nargs='+',
+        metavar='NAME|FILE',
+        help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights files',
+    )
+    bench.add_argument(
+        '--batch', nargs='+', type=positive, metavar='N', help='batch sizes, people (1)'
+    )
     bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
-    bench.add_argument('--size', type=numbers(2, 'x'), default=(1280, 720), metavar='WxH',
-                       help='size of the image, px (1280x720)')
+    bench.add_argument(
+        '--size',
+        type=numbers(2, 'x'),
+        default=(1280, 720),
+        metavar='WxH',
+        help='size of the image, px (1280x720)',
+    )
     bench.add_argument('--detector', help='also time this detector on the same image')
     bench.add_argument('--repeats', type=int, default=50, help='number of timed runs (50)')
     bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
 
 
-def _add_export(commands: argparse._SubParsersAction,
-                parents: list[argparse.ArgumentParser]) -> None:
-    export = commands.add_parser('export', parents=parents, help='write ONNX and OpenVINO models, '
-                                                                 'or a TensorRT engine')
+def _add_export(
+    commands: argparse._SubParsersAction, parents: list[argparse.ArgumentParser]
+) -> None:
+    export = commands.add_parser(
+        'export', parents=parents, help='write ONNX and OpenVINO models, or a TensorRT engine'
+    )
     export.set_defaults(handler=_export)
     target = export.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', type=Path, help='new folder for the results')
-    target.add_argument('--tensorrt', action='store_true',
-                        help="build the engine for this machine's NVIDIA GPU, for --runtime "
-                             'tensorrt')
-    export.add_argument('--people', type=positive, metavar='N',
-                        help='largest batch of the engine, people (4)')
-    export.add_argument('--precision', help='precision of the engine: f32, tf32, fp16, or auto: '
-                        'fp16 if the export passed its limit in fp16, otherwise f32 (auto)')
+    target.add_argument(
+        '--tensorrt',
+        action='store_true',
+        help="build the engine for this machine's NVIDIA GPU, for --runtime tensorrt",
+    )
+    export.add_argument(
+        '--people', type=positive, metavar='N', help='largest batch of the engine, people (4)'
+    )
+    export.add_argument(
+        '--precision',
+        help='precision of the engine: f32, tf32, fp16, or auto: '
+        'fp16 if the export passed its limit in fp16, otherwise f32 (auto)',
+    )
 
 
-def _add_prepare(commands: argparse._SubParsersAction,
-                 common: argparse.ArgumentParser) -> None:
+def _add_prepare(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
     prepare = commands.add_parser(
-        'prepare', parents=[common], help='export and compile the network in advance',
+        'prepare',
+        parents=[common],
+        help='export and compile the network in advance',
         description='Exports the network and compiles it for this CPU into the cache '
-                    '(DECOMR_CACHE or ~/.cache/decomr), which the first start would do otherwise. '
-                    'make setup does this.')
+        '(DECOMR_CACHE or ~/.cache/decomr), which the first start would do otherwise. '
+        'make setup does this.',
+    )
     prepare.set_defaults(handler=_prepare)
     prepare.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
-    prepare.add_argument('--installed', action='store_true',
-                         help='write into the virtual environment instead, for all of its users')
+    prepare.add_argument(
+        '--installed',
+        action='store_true',
+        help='write into the virtual environment instead, for all of its users',
+    )
 
 
-def _add_conversion(commands: argparse._SubParsersAction,
-                    common: argparse.ArgumentParser) -> None:
-    convert = commands.add_parser('convert', parents=[common],
-                                  help='convert an official checkpoint into a weights file')
+def _add_conversion(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    convert = commands.add_parser(
+        'convert', parents=[common], help='convert an official checkpoint into a weights file'
+    )
     convert.set_defaults(handler=_convert)
     convert.add_argument('checkpoint', type=Path, help=".pt file of the authors' release")
-    convert.add_argument('--uv', type=Path, required=True,
-                         help='UV map of its training: the official .obj, or an npz file')
-    convert.add_argument('--body', type=Path, required=True, help='SMPL as npz (decomr body '
-                                                                  'import)')
-    convert.add_argument('--reference', type=Path, metavar='MESH.obj',
-                         help="the release's reference_mesh.obj; default: the body's template")
+    convert.add_argument(
+        '--uv',
+        type=Path,
+        required=True,
+        help='UV map of its training: the official .obj, or an npz file',
+    )
+    convert.add_argument(
+        '--body', type=Path, required=True, help='SMPL as npz (decomr body import)'
+    )
+    convert.add_argument(
+        '--reference',
+        type=Path,
+        metavar='MESH.obj',
+        help="the release's reference_mesh.obj; default: the body's template",
+    )
     convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
 
 
@@ -310,9 +409,12 @@ def _run_plugin(command: str, argv: list[str]) -> int:
     except ImportError as error:
         if os.environ.get('DECOMR_DEBUG'):
             raise
-        return _print_error(command, f'this command needs ROS 2 and the built package ({error}); '
-                                     'in a checkout run make setup, then scripts/with-env decomr '
-                                     f'{command}')
+        return _print_error(
+            command,
+            f'this command needs ROS 2 and the built package ({error}); '
+            'in a checkout run make setup, then scripts/with-env decomr '
+            f'{command}',
+        )
     return plugin.main(argv)
 
 

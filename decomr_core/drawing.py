@@ -14,8 +14,16 @@ from decomr_core.base.structures import HumanMesh, check_shape
 from decomr_core.geometry.camera import project_perspective, project_weak
 from decomr_core.geometry.crop import check_image, copy_image
 
-__all__ = ['color_of_track', 'compose_iuv', 'draw_boxes', 'draw_meshes', 'far_to_near',
-           'mesh_in_image', 'nearest_faces', 'points_in_image']
+__all__ = [
+    'color_of_track',
+    'compose_iuv',
+    'draw_boxes',
+    'draw_meshes',
+    'far_to_near',
+    'mesh_in_image',
+    'nearest_faces',
+    'points_in_image',
+]
 
 HUE_STEP = 0.618034
 """Difference of the hues of consecutive ids, turns; the golden ratio spreads any number of ids."""
@@ -45,6 +53,7 @@ def far_to_near(meshes: Sequence[HumanMesh]) -> list[HumanMesh]:
 
     By the depth of the root if the mesh is metric, otherwise by image scale.
     """
+
     def nearness(mesh: HumanMesh) -> float:
         """Larger for a nearer person; only the order is meaningful."""
         if mesh.is_metric:
@@ -68,8 +77,9 @@ def mesh_in_image(mesh: HumanMesh, intrinsics: np.ndarray | None = None) -> np.n
     return points_in_image(mesh.vertices, mesh, intrinsics)
 
 
-def points_in_image(points: np.ndarray, mesh: HumanMesh,
-                    intrinsics: np.ndarray | None = None) -> np.ndarray:
+def points_in_image(
+    points: np.ndarray, mesh: HumanMesh, intrinsics: np.ndarray | None = None
+) -> np.ndarray:
     """Projects points of a person into the image.
 
     Args:
@@ -84,13 +94,19 @@ def points_in_image(points: np.ndarray, mesh: HumanMesh,
     if mesh.is_metric and intrinsics is not None:
         image_xy = project_perspective(points, intrinsics)
     else:
-        image_xy = project_weak(points - mesh.translation, mesh.weak_camera, mesh.crop_center,
-                                mesh.crop_side)
+        image_xy = project_weak(
+            points - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
+        )
     return np.concatenate([image_xy, points[:, 2:]], axis=1).astype(np.float32)
 
 
-def draw_meshes(image: np.ndarray, meshes: Sequence[HumanMesh], faces: np.ndarray,
-                intrinsics: np.ndarray | None = None, opacity: float = 0.9) -> np.ndarray:
+def draw_meshes(
+    image: np.ndarray,
+    meshes: Sequence[HumanMesh],
+    faces: np.ndarray,
+    intrinsics: np.ndarray | None = None,
+    opacity: float = 0.9,
+) -> np.ndarray:
     """Draws shaded meshes over an image.
 
     Args:
@@ -133,13 +149,15 @@ def draw_boxes(image: np.ndarray, meshes: Sequence[HumanMesh], note: str = '') -
             words.append(f'{mesh.translation[2]:.1f} m')
         words += [note] if note else []
         place = int(low[0]), int(max(low[1] - 4, 12))
-        cv2.putText(drawn, ' '.join(words), place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1,
-                    cv2.LINE_AA)
+        cv2.putText(
+            drawn, ' '.join(words), place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA
+        )
     return drawn
 
 
-def compose_iuv(meshes: Sequence[HumanMesh], height: int, width: int,
-                encoding: str = 'rgb8') -> np.ndarray:
+def compose_iuv(
+    meshes: Sequence[HumanMesh], height: int, width: int, encoding: str = 'rgb8'
+) -> np.ndarray:
     """One IUV image of all people in the pixels of the source image; the nearest is on top.
 
     Args:
@@ -162,8 +180,7 @@ def compose_iuv(meshes: Sequence[HumanMesh], height: int, width: int,
     return iuv_image
 
 
-def nearest_faces(points: np.ndarray, corners: np.ndarray, height: int,
-                  width: int) -> np.ndarray:
+def nearest_faces(points: np.ndarray, corners: np.ndarray, height: int, width: int) -> np.ndarray:
     """The front face that is visible at each pixel centre.
 
     Args:
@@ -199,7 +216,7 @@ def nearest_faces(points: np.ndarray, corners: np.ndarray, height: int,
 
 
 def _faces_with_pixels(
-    points: np.ndarray, corners: np.ndarray, height: int, width: int,
+    points: np.ndarray, corners: np.ndarray, height: int, width: int
 ) -> tuple[list[tuple[np.ndarray, ...]], np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """Faces (M,) that face the camera and whose bounding box contains a pixel centre.
 
@@ -221,21 +238,37 @@ def _faces_with_pixels(
         bounds.append((first, last))
     faces = np.flatnonzero(keep)
     low = [first[faces].astype(np.intp) for first, _ in bounds]
-    spans = [last[faces].astype(np.intp) - start + 1
-             for (_, last), start in zip(bounds, low, strict=True)]
+    spans = [
+        last[faces].astype(np.intp) - start + 1
+        for (_, last), start in zip(bounds, low, strict=True)
+    ]
     x, y, area = [v[faces] for v in x], [v[faces] for v in y], area[faces]
     planes: list[tuple[np.ndarray, ...]] = []
     for one, two in ((1, 2), (2, 0), (0, 1)):
-        planes.append(((y[one] - y[two]) / area, (x[two] - x[one]) / area,
-                       (x[one] * y[two] - x[two] * y[one]) / area))
+        planes.append(
+            (
+                (y[one] - y[two]) / area,
+                (x[two] - x[one]) / area,
+                (x[one] * y[two] - x[two] * y[one]) / area,
+            )
+        )
     depths = [z[corner[faces]] for corner in corners]
-    planes.append(tuple(sum(depth * plane[k] for depth, plane in zip(depths, planes, strict=True))
-                        for k in range(3)))
+    planes.append(
+        tuple(
+            sum(depth * plane[k] for depth, plane in zip(depths, planes, strict=True))
+            for k in range(3)
+        )
+    )
     return planes, faces, low, spans
 
 
-def _draw_mesh(drawn: np.ndarray, mesh: HumanMesh, corners: np.ndarray,
-               intrinsics: np.ndarray | None, opacity: float) -> None:
+def _draw_mesh(
+    drawn: np.ndarray,
+    mesh: HumanMesh,
+    corners: np.ndarray,
+    intrinsics: np.ndarray | None,
+    opacity: float,
+) -> None:
     """Draws one person into an image (H, W, 3), corners (3, F), in place."""
     points = mesh_in_image(mesh, intrinsics)
     image_size = np.array(drawn.shape[1::-1])
@@ -248,20 +281,24 @@ def _draw_mesh(drawn: np.ndarray, mesh: HumanMesh, corners: np.ndarray,
     width, height = np.maximum(np.round(size * zoom).astype(int), 1)
     points[:, :2] = (points[:, :2] - low + 0.5) * ((width, height) / size) - 0.5
     shown = nearest_faces(points.astype(np.float32), corners, height, width)
-    colors = _face_colors(np.asarray(mesh.vertices, np.float32), corners,
-                          color_of_track(mesh.track_id))
+    colors = _face_colors(
+        np.asarray(mesh.vertices, np.float32), corners, color_of_track(mesh.track_id)
+    )
     rendered: np.ndarray = colors[shown]
     mask: np.ndarray = (shown >= 0).astype(np.uint8)
     if zoom < 1:
-        rendered, mask = (cv2.resize(part, size.tolist(), interpolation=cv2.INTER_NEAREST)
-                          for part in (rendered, mask))
-    target = drawn[low[1]:high[1], low[0]:high[0]]
+        rendered, mask = (
+            cv2.resize(part, size.tolist(), interpolation=cv2.INTER_NEAREST)
+            for part in (rendered, mask)
+        )
+    target = drawn[low[1] : high[1], low[0] : high[0]]
     blended = cv2.addWeighted(rendered, opacity, target, 1 - opacity, 0)
     cv2.copyTo(blended, mask, target)
 
 
-def _face_colors(vertices: np.ndarray, corners: np.ndarray,
-                 color: tuple[int, int, int]) -> np.ndarray:
+def _face_colors(
+    vertices: np.ndarray, corners: np.ndarray, color: tuple[int, int, int]
+) -> np.ndarray:
     """Shaded RGB (F + 1, 3) uint8 of faces with corners (3, F); the last row is black."""
     x, y, z = np.ascontiguousarray(vertices.T)
     ux, uy, uz = (axis[corners[1]] - axis[corners[0]] for axis in (x, y, z))
@@ -291,13 +328,21 @@ def _paint_iuv(iuv_image: np.ndarray, mesh: HumanMesh) -> None:
     # Weighting u and v by the foreground keeps background values out of the interpolation.
     weighted = np.moveaxis(mesh.iuv, 0, -1).astype(np.float32)
     weighted[..., 1:] *= weighted[..., :1]
-    iuv_from_image = np.array([[1 / step[0], 0, (low[0] - first[0]) / step[0]],
-                               [0, 1 / step[1], (low[1] - first[1]) / step[1]]])
-    part: np.ndarray = cv2.warpAffine(weighted, iuv_from_image, (high - low).tolist(),
-                                      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                                      borderMode=cv2.BORDER_CONSTANT)
+    iuv_from_image = np.array(
+        [
+            [1 / step[0], 0, (low[0] - first[0]) / step[0]],
+            [0, 1 / step[1], (low[1] - first[1]) / step[1]],
+        ]
+    )
+    part: np.ndarray = cv2.warpAffine(
+        weighted,
+        iuv_from_image,
+        (high - low).tolist(),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
     mask = (part[..., 0] >= FOREGROUND).astype(np.uint8)
     part[..., 1:] /= np.maximum(part[..., :1], np.float32(1e-6))
     if iuv_image.dtype == np.uint8:
         part = cv2.convertScaleAbs(part, alpha=255)
-    cv2.copyTo(part, mask, iuv_image[low[1]:high[1], low[0]:high[0]])
+    cv2.copyTo(part, mask, iuv_image[low[1] : high[1], low[0] : high[0]])

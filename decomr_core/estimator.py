@@ -72,8 +72,13 @@ class HumanMeshEstimator:
             as long as the IUV images have shown no foreground in any of them; None afterwards.
     """
 
-    def __init__(self, runtime: Runtime, detector: Detector | None = None,
-                 tracker: Tracker | None = None, config: EstimatorConfig | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        detector: Detector | None = None,
+        tracker: Tracker | None = None,
+        config: EstimatorConfig | None = None,
+    ) -> None:
         """Assembles the parts and runs the network once.
 
         Args:
@@ -100,10 +105,14 @@ class HumanMeshEstimator:
         if self._tracker is not None:
             self._tracker.reset()
 
-    def estimate(self, image: np.ndarray, boxes: np.ndarray | None = None,
-                 scores: np.ndarray | None = None,
-                 intrinsics: np.ndarray | None = None, time_s: float | None = None,
-                 ) -> tuple[list[HumanMesh], StageTimes]:
+    def estimate(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray | None = None,
+        scores: np.ndarray | None = None,
+        intrinsics: np.ndarray | None = None,
+        time_s: float | None = None,
+    ) -> tuple[list[HumanMesh], StageTimes]:
         """Estimates the people in an image.
 
         Args:
@@ -128,8 +137,9 @@ class HumanMeshEstimator:
         watch = _Stopwatch()
         people = self._expected_people(image, boxes, scores, time_s)
         watch.stop('detect')
-        crops = crop_image(image, people.crop_boxes, self.runtime.crop_size,
-                           self.config.crop_scale)
+        crops = crop_image(
+            image, people.crop_boxes, self.runtime.crop_size, self.config.crop_scale
+        )
         watch.stop('crop')
         if len(people.boxes) == 0:
             return [], watch.times
@@ -147,8 +157,13 @@ class HumanMeshEstimator:
         """Number of detected people, since the start, for whom `max_people` had no room."""
         return self._left_out + (0 if self._tracker is None else self._tracker.people_left_out)
 
-    def _expected_people(self, image: np.ndarray, boxes: np.ndarray | None,
-                         scores: np.ndarray | None, time_s: float | None) -> ExpectedPeople:
+    def _expected_people(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray | None,
+        scores: np.ndarray | None,
+        time_s: float | None,
+    ) -> ExpectedPeople:
         """The people to crop in this image."""
         image_size = image.shape[1], image.shape[0]
         detections = self._detections(image, boxes, scores, time_s)
@@ -156,19 +171,24 @@ class HumanMeshEstimator:
             assert detections is not None  # without a tracker, a detection is always due
             return self._untracked(detections, boxes is None)
         if detections is not None and detections.descriptors is None:
-            detections = replace(detections,
-                                 descriptors=box_descriptors(image, detections.boxes))
+            detections = replace(detections, descriptors=box_descriptors(image, detections.boxes))
         return self._tracker.predict(image_size, time_s, detections)
 
-    def _detections(self, image: np.ndarray, boxes: np.ndarray | None,
-                    scores: np.ndarray | None, time_s: float | None) -> Detections | None:
+    def _detections(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray | None,
+        scores: np.ndarray | None,
+        time_s: float | None,
+    ) -> Detections | None:
         """The given boxes or the detector's; None where no detection is due."""
         height, width = image.shape[:2]
         if boxes is not None:
             return _given(boxes, scores, width, height)
         if self._detector is None:
-            raise ValueError('neither boxes nor a detector; give boxes=, or a detector such as '
-                             'load_detector()')
+            raise ValueError(
+                'neither boxes nor a detector; give boxes=, or a detector such as load_detector()'
+            )
         tracker = self._tracker
         if tracker is not None and not tracker.is_detection_due((width, height), time_s):
             return None
@@ -178,12 +198,22 @@ class HumanMeshEstimator:
         """The people of an independent image; the best `max_people` of them if limited."""
         if is_limited:
             self._left_out += max(len(detections.boxes) - self.config.max_people, 0)
-            detections = detections.at(np.arange(len(detections.boxes))[:self.config.max_people])
-        return ExpectedPeople(np.full(len(detections.boxes), -1), detections.scores,
-                              detections.boxes, detections.boxes)
+            detections = detections.at(np.arange(len(detections.boxes))[: self.config.max_people])
+        return ExpectedPeople(
+            np.full(len(detections.boxes), -1),
+            detections.scores,
+            detections.boxes,
+            detections.boxes,
+        )
 
-    def _place(self, people: ExpectedPeople, crops: Crops, output: NetworkOutput,
-               image: np.ndarray, intrinsics: np.ndarray | None) -> list[_Placed | None]:
+    def _place(
+        self,
+        people: ExpectedPeople,
+        crops: Crops,
+        output: NetworkOutput,
+        image: np.ndarray,
+        intrinsics: np.ndarray | None,
+    ) -> list[_Placed | None]:
         """The mesh of each person; None where the network's scale rules out a person."""
         image_size = image.shape[1], image.shape[0]
         translations = _translations(output, crops, intrinsics)
@@ -197,8 +227,15 @@ class HumanMeshEstimator:
                 placed.append(None)
         return placed
 
-    def _mesh(self, index: int, people: ExpectedPeople, crops: Crops, output: NetworkOutput,
-              image_size: tuple[int, int], translation: np.ndarray | None) -> _Placed:
+    def _mesh(
+        self,
+        index: int,
+        people: ExpectedPeople,
+        crops: Crops,
+        output: NetworkOutput,
+        image_size: tuple[int, int],
+        translation: np.ndarray | None,
+    ) -> _Placed:
         """The mesh of one person.
 
         Args:
@@ -229,12 +266,23 @@ class HumanMeshEstimator:
         else:
             columns += translation[:, None]
             vertices = cv2.merge(list(columns)).reshape(-1, 3)
-        return _Placed(HumanMesh(
-            track_id=int(people.track_ids[index]), score=float(people.scores[index]),
-            box=people.boxes[index], vertices=vertices,
-            joints=joints + translation, translation=translation,
-            is_metric=is_metric, visibility=visibility, weak_camera=weak_camera,
-            crop_center=center, crop_side=side, iuv=output.iuv[index]), box)
+        return _Placed(
+            HumanMesh(
+                track_id=int(people.track_ids[index]),
+                score=float(people.scores[index]),
+                box=people.boxes[index],
+                vertices=vertices,
+                joints=joints + translation,
+                translation=translation,
+                is_metric=is_metric,
+                visibility=visibility,
+                weak_camera=weak_camera,
+                crop_center=center,
+                crop_side=side,
+                iuv=output.iuv[index],
+            ),
+            box,
+        )
 
     def _update_tracks(self, image: np.ndarray, placed: list[_Placed | None]) -> list[HumanMesh]:
         """Updates the tracks with the meshes, and returns the meshes that show their person.
@@ -246,27 +294,44 @@ class HumanMeshEstimator:
         meshes = [None if person is None else person.mesh for person in placed]
         if self._tracker is None:
             return [mesh for mesh in meshes if mesh is not None]
-        boxes = np.array([[0.0] * 4 if person is None else person.mesh_box for person in placed],
-                         np.float32)
+        boxes = np.array(
+            [[0.0] * 4 if person is None else person.mesh_box for person in placed], np.float32
+        )
         joints = _joints_in_image(meshes) if len(meshes) > 1 else None
-        foregrounds = np.array([0.0 if mesh is None else foreground_share(mesh)
-                                for mesh in meshes])
+        foregrounds = np.array(
+            [0.0 if mesh is None else foreground_share(mesh) for mesh in meshes]
+        )
         if self.boxes_without_foreground is not None:
             is_any = (foregrounds >= self._tracker.config.min_foreground).any()
-            self.boxes_without_foreground = None if is_any else (
-                self.boxes_without_foreground + len(meshes))
-        is_shown = self._tracker.update(boxes, foregrounds, joints,
-                                        lambda: box_descriptors(image, boxes))
+            self.boxes_without_foreground = (
+                None if is_any else (self.boxes_without_foreground + len(meshes))
+            )
+        is_shown = self._tracker.update(
+            boxes, foregrounds, joints, lambda: box_descriptors(image, boxes)
+        )
         least = self._tracker.config.min_covered
-        return [mesh for mesh, is_own in zip(meshes, is_shown, strict=True)
-                if is_own and mesh is not None and covered_share(mesh) >= least]
+        return [
+            mesh
+            for mesh, is_own in zip(meshes, is_shown, strict=True)
+            if is_own and mesh is not None and covered_share(mesh) >= least
+        ]
 
 
-def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME,
-                   detector: str | None = 'person', detect_every: int = 5, is_video: bool = True,
-                   num_threads: int = 0, detect_period_s: float = 0.5, body: str | Path = BUILTIN,
-                   uv_map: str | Path = BUILTIN, crop_scale: float = CROP_SCALE,
-                   min_score: float = 0.0, max_people: int = 30) -> HumanMeshEstimator:
+def load_estimator(
+    weights: str | Path = 'rt',
+    *,
+    runtime: str = DEFAULT_RUNTIME,
+    detector: str | None = 'person',
+    detect_every: int = 5,
+    is_video: bool = True,
+    num_threads: int = 0,
+    detect_period_s: float = 0.5,
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+    crop_scale: float = CROP_SCALE,
+    min_score: float = 0.0,
+    max_people: int = 30,
+) -> HumanMeshEstimator:
     """Loads an estimator by the names of its parts.
 
     Args:
@@ -290,11 +355,17 @@ def load_estimator(weights: str | Path = 'rt', *, runtime: str = DEFAULT_RUNTIME
         RuntimeError: the runtime is not installed.
     """
     config = EstimatorConfig(crop_scale, min_score, max_people)
-    tracker = Tracker(TrackerConfig.for_detector(
-        detector or '', detect_every, max_people, detect_period_s)) if is_video else None
+    tracker = (
+        Tracker(
+            TrackerConfig.for_detector(detector or '', detect_every, max_people, detect_period_s)
+        )
+        if is_video
+        else None
+    )
     loaded_detector = None if detector is None else load_detector(detector)
-    loaded_runtime = load_runtime(runtime, weights, num_threads=num_threads, body=body,
-                                  uv_map=uv_map)
+    loaded_runtime = load_runtime(
+        runtime, weights, num_threads=num_threads, body=body, uv_map=uv_map
+    )
     return HumanMeshEstimator(loaded_runtime, loaded_detector, tracker, config)
 
 
@@ -331,12 +402,15 @@ def _given(boxes: np.ndarray, scores: np.ndarray | None, width: int, height: int
 def _check_finite(output: NetworkOutput) -> None:
     for name in ('vertices', 'joints', 'camera', 'iuv'):
         if not np.isfinite(getattr(output, name)).all():
-            raise RuntimeError(f'the network gave {name} that are not finite; the weights are '
-                               'damaged, or the precision is too low: try precision f32')
+            raise RuntimeError(
+                f'the network gave {name} that are not finite; the weights are '
+                'damaged, or the precision is too low: try precision f32'
+            )
 
 
-def _translations(output: NetworkOutput, crops: Crops, intrinsics: np.ndarray | None
-                  ) -> np.ndarray | None:
+def _translations(
+    output: NetworkOutput, crops: Crops, intrinsics: np.ndarray | None
+) -> np.ndarray | None:
     """Positions of the roots, (B, 3) float32 metres, camera frame; None without intrinsics.
 
     A row is meaningless where the network's scale is not positive.
@@ -344,8 +418,9 @@ def _translations(output: NetworkOutput, crops: Crops, intrinsics: np.ndarray | 
     if intrinsics is None:
         return None
     cameras = np.where(output.camera[:, :1] > 0, output.camera, np.array((1, 0, 0), np.float32))
-    return body_translations(output.vertices, output.joints, cameras, crops.centers, crops.sides,
-                             intrinsics).astype(np.float32)
+    return body_translations(
+        output.vertices, output.joints, cameras, crops.centers, crops.sides, intrinsics
+    ).astype(np.float32)
 
 
 def _is_inside(image_xy: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
@@ -360,6 +435,7 @@ def _joints_in_image(meshes: Sequence[HumanMesh | None]) -> np.ndarray:
     points = np.zeros((len(meshes), joints, 2), np.float32)
     for index, mesh in enumerate(meshes):
         if mesh is not None:
-            points[index] = project_weak(mesh.joints - mesh.translation, mesh.weak_camera,
-                                         mesh.crop_center, mesh.crop_side)
+            points[index] = project_weak(
+                mesh.joints - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
+            )
     return points

@@ -53,26 +53,33 @@ class CameraFrame(Node):
         super().__init__('camera_frame', start_parameter_services=False)
         self.frame_id = ''
         image = image_topic(self)
-        for type_, topic in ((CameraInfo, camera_info_topic(self, image, words)),
-                             (HumanMeshArray, 'human_meshes'), (Image, image)):
+        for type_, topic in (
+            (CameraInfo, camera_info_topic(self, image, words)),
+            (HumanMeshArray, 'human_meshes'),
+            (Image, image),
+        ):
             self.create_subscription(type_, topic, self._take, NEWEST)
         # Steady time: a simulated clock may be stopped.
-        self._timer = self.create_timer(LOG_AFTER_S, self._log_awaited,
-                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = self.create_timer(
+            LOG_AFTER_S, self._log_awaited, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def _take(self, message: Any) -> None:
         self.frame_id = self.frame_id or message.header.frame_id
         if not self.frame_id:
             self.get_logger().warning(
                 "the camera's messages have an empty frame_id, but RViz needs the frame; set the "
-                "driver's parameter, often called frame_id or camera_frame_id", once=True)
+                "driver's parameter, often called frame_id or camera_frame_id",
+                once=True,
+            )
 
     def _log_awaited(self) -> None:
         self._timer.cancel()
         topics = ', '.join(subscription.topic_name for subscription in self.subscriptions)
         self.get_logger().info(
             f'RViz starts when the frame of the camera is known: waiting for one of {topics}; '
-            'or set the frame: launch argument fixed_frame:=FRAME, or rviz2 -f FRAME')
+            'or set the frame: launch argument fixed_frame:=FRAME, or rviz2 -f FRAME'
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -105,18 +105,25 @@ class DecomrNode(ManagedNode):
             options: arguments of rclpy's Node, such as `context` or `parameter_overrides`.
         """
         super().__init__('decomr', **options)
-        self._words = [*(sys.argv[1:] if words is None else words),
-                       *(options.get('cli_args') or ())]
-        self._warnings = StandingWarnings(lambda text: self.get_logger().warning(text),
-                                          lambda text: self.get_logger().info(text))
-        self._warnings.hold(IGNORED_FILES, ignored_files_text(
-            self._words, self.get_fully_qualified_name()))
+        self._words = [
+            *(sys.argv[1:] if words is None else words),
+            *(options.get('cli_args') or ()),
+        ]
+        self._warnings = StandingWarnings(
+            lambda text: self.get_logger().warning(text), lambda text: self.get_logger().info(text)
+        )
+        self._warnings.hold(
+            IGNORED_FILES, ignored_files_text(self._words, self.get_fully_qualified_name())
+        )
         self._stamps = StampChecks(self, self._warnings)
         self._parts: NodeParts | None = None
         self._releases = ExitStack()  # of the parts, also of those made before an error
         self._reset()
-        self._warnings.hold(UNKNOWN_PARAMETERS, declare_parameters(
-            self, self._is_configured, self._parameters_changed), is_logged=True)
+        self._warnings.hold(
+            UNKNOWN_PARAMETERS,
+            declare_parameters(self, self._is_configured, self._parameters_changed),
+            is_logged=True,
+        )
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.every(STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
@@ -153,6 +160,7 @@ class DecomrNode(ManagedNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees everything, from any state."""
+
         def end() -> None:
             """Ends whatever exists."""
             self._stop()
@@ -180,7 +188,8 @@ class DecomrNode(ManagedNode):
         self._status_publisher.wait_for_all_acked(Duration(seconds=left_s))
         self.get_logger().info(
             f'{counts.received} images received, {counts.skipped_for_newer} skipped for a newer '
-            f'one, {self._statistics.published} mesh messages published, {counts.failed} failed')
+            f'one, {self._statistics.published} mesh messages published, {counts.failed} failed'
+        )
         if self._worker.stop(0.0):
             self._release()
 
@@ -217,14 +226,19 @@ class DecomrNode(ManagedNode):
             parts.pipeline.finish()
         self._warnings.end_soon('image')
 
-    def _publish(self, frame: Frame, image: np.ndarray, meshes: list[HumanMesh],
-                 times: StageTimes, outputs: Outputs) -> None:
+    def _publish(
+        self,
+        frame: Frame,
+        image: np.ndarray,
+        meshes: list[HumanMesh],
+        times: StageTimes,
+        outputs: Outputs,
+    ) -> None:
         header = frame.header
         with failing_as('publishing'):
             outputs.publish_meshes(header, meshes)
             # In integers: rclpy.time.Time refuses stamps before its epoch.
-            latency_ns = (self.get_clock().now().nanoseconds
-                          - nanoseconds_from_stamp(header.stamp))
+            latency_ns = self.get_clock().now().nanoseconds - nanoseconds_from_stamp(header.stamp)
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
             outputs.publish_pictures(header, image, meshes, frame.intrinsics)
 
@@ -272,20 +286,30 @@ class DecomrNode(ManagedNode):
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
         self._warnings.hold(UNUSED, unused_parameters(settings))
-        self.report(f'configuring: weights {settings.weights} in {settings.runtime}, detector '
-                    f'{settings.detector}')
+        self.report(
+            f'configuring: weights {settings.weights} in {settings.runtime}, detector '
+            f'{settings.detector}'
+        )
         export_if_missing(settings, self.report, lambda: self.is_ending)
         inputs = Inputs(self, settings, self._take, self._images_lost, self._warnings, self._words)
         self._parts = NodeParts.make(
-            self, settings, self._warnings, inputs, lambda: RateLog(
-                self, settings.log_period_s, inputs, self._worker, self._statistics),
-            self._releases)
+            self,
+            settings,
+            self._warnings,
+            inputs,
+            lambda: RateLog(self, settings.log_period_s, inputs, self._worker, self._statistics),
+            self._releases,
+        )
         settle_memory()
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
             f'{settings.detector} on one image in {settings.detector_stride}'
-            + (f', at the latest after {settings.detector_period_s:g} s'
-               if settings.detector_period_s else ''))
+            + (
+                f', at the latest after {settings.detector_period_s:g} s'
+                if settings.detector_period_s
+                else ''
+            )
+        )
 
     def _release(self, is_logged: bool = False) -> None:
         self._parts = None
@@ -304,8 +328,10 @@ class DecomrNode(ManagedNode):
         inputs.subscribe()
         if inputs.are_losses_counted:
             self._statistics.add_lost(0)
-        self.get_logger().info(f'active: {inputs.image_topic} ({inputs.reliability}) -> '
-                               f'{self.resolve_topic_name("human_meshes")}')
+        self.get_logger().info(
+            f'active: {inputs.image_topic} ({inputs.reliability}) -> '
+            f'{self.resolve_topic_name("human_meshes")}'
+        )
 
     def _stop(self) -> None:
         if self._parts is not None:
@@ -314,8 +340,9 @@ class DecomrNode(ManagedNode):
             log_late_inference(self, self._stop_timeout_s, self._stop_timeout_s == LAST_IMAGE_S)
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
         if self._parts is not None:
-            self._parts.outputs.clear(Header(stamp=self.get_clock().now().to_msg(),
-                                             frame_id=self._last_frame_id))
+            self._parts.outputs.clear(
+                Header(stamp=self.get_clock().now().to_msg(), frame_id=self._last_frame_id)
+            )
             self._parts.outputs.wait_until_sent(Duration(seconds=SEND_TIMEOUT_S))
 
     # Diagnostics
@@ -331,8 +358,9 @@ class DecomrNode(ManagedNode):
         parts = self._parts
         is_active = parts is not None and self.state_label == 'active'
         if parts is not None and is_active:
-            look_around(self, self._warnings, self._statistics, parts.inputs.image_topic,
-                        self._wanted)
+            look_around(
+                self, self._warnings, self._statistics, parts.inputs.image_topic, self._wanted
+            )
         values = self._statistics.values(self._worker.counts)
         frame_age_s, image_age_s = self._statistics.ages_s()
         if is_active:
@@ -342,14 +370,21 @@ class DecomrNode(ManagedNode):
             values.update(parts.inputs.values())
         self._stamps.look_at_clock()
         values.update(self._warnings.values())
-        level, message = judge(Situation(
-            self.state_label, self.last_failure, frame_age_s, image_age_s,
-            self._wanted.frame_age_warn_s, self._wanted.frame_age_error_s,
-            parts.inputs.image_topic if parts else self.resolve_topic_name('image'),
-            self._statistics.recent_failures(),
-            self._statistics.last_problem,
-            f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz',
-            self._warnings.summary()))
+        level, message = judge(
+            Situation(
+                self.state_label,
+                self.last_failure,
+                frame_age_s,
+                image_age_s,
+                self._wanted.frame_age_warn_s,
+                self._wanted.frame_age_error_s,
+                parts.inputs.image_topic if parts else self.resolve_topic_name('image'),
+                self._statistics.recent_failures(),
+                self._statistics.last_problem,
+                f'in {values["rate_in_hz"]} Hz, out {values["rate_hz"]} Hz',
+                self._warnings.summary(),
+            )
+        )
         if self.progress:
             message = f'{self.state_label}; {self.progress}'
         self._status_publisher.publish(status_message(self, level, message, values))
@@ -361,10 +396,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    names = textwrap.fill(', '.join(ENTRIES), HELP_WIDTH, initial_indent='  ',
-                          subsequent_indent='  ')
-    parse_words(node_parser('decomr_node', __doc__.partition('\n')[0],
-                            f'{PARAMETERS_HELP}\n{names}'), argv)
+    names = textwrap.fill(
+        ', '.join(ENTRIES), HELP_WIDTH, initial_indent='  ', subsequent_indent='  '
+    )
+    parse_words(
+        node_parser('decomr_node', __doc__.partition('\n')[0], f'{PARAMETERS_HELP}\n{names}'), argv
+    )
     return run_node(lambda: _logging_node(argv), argv, ENDS_WITHIN_S)
 
 

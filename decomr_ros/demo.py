@@ -99,10 +99,12 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
     environment = _environment()
     sys.stderr.write(f'playing {options.video}; the summary is printed at its end\n')
     with ChildProcesses(out, environment) as children:
-        children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag',
-                       '--also', 'iuv')
-        children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
-                       *_node_parameters(options))
+        children.start(
+            'recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag', '--also', 'iuv'
+        )
+        children.start(
+            'node', '-m', 'decomr_ros.decomr_node', '--ros-args', *_node_parameters(options)
+        )
         children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))
         # Neither the first image nor the first meshes may be missed.
         while not stop.is_set() and READY not in children.log('recorder'):
@@ -116,15 +118,26 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
         time.sleep(DRAIN_S)
         children.stop('node')
         children.stop('recorder')
-    report = {'frames_published': source['frames_published'],
-              **summarize_bag(out / 'bag', started_ns)}
-    report.update(loading_s=loading_time_s(out / 'source_stamps.csv', started_ns),
-                  bag=str(out / 'bag'), video=str(options.video), source_fps=source['fps'],
-                  ros_domain_id=int(environment['ROS_DOMAIN_ID']))
+    report = {
+        'frames_published': source['frames_published'],
+        **summarize_bag(out / 'bag', started_ns),
+    }
+    report.update(
+        loading_s=loading_time_s(out / 'source_stamps.csv', started_ns),
+        bag=str(out / 'bag'),
+        video=str(options.video),
+        source_fps=source['fps'],
+        ros_domain_id=int(environment['ROS_DOMAIN_ID']),
+    )
     if report['meshes'] and not options.no_overlay:
         kept = out / KEPT_VIDEO
-        overlay_of_run(kept if kept.exists() else options.video, out / 'source_stamps.csv',
-                       out / 'bag', out / 'overlay.mp4', source)
+        overlay_of_run(
+            kept if kept.exists() else options.video,
+            out / 'source_stamps.csv',
+            out / 'bag',
+            out / 'overlay.mp4',
+            source,
+        )
     overlay = out / 'overlay.mp4'
     report['overlay'] = str(overlay) if overlay.exists() else None
     return report
@@ -166,21 +179,27 @@ def summary_text(report: dict[str, Any]) -> str:
         'image to the publication of its meshes',
         f'people     {report["people"]} meshes of people, at most {report["people_max"]} in one '
         'frame',
-        f'bag        {report["bag"]} ({size_mb:.0f} MB): ' + ', '.join(
-            f'{name} {count}' for name, count in sorted(report['bag_messages'].items())),
-        f'overlay    {report["overlay"] or "none"}']
+        f'bag        {report["bag"]} ({size_mb:.0f} MB): '
+        + ', '.join(f'{name} {count}' for name, count in sorted(report['bag_messages'].items())),
+        f'overlay    {report["overlay"] or "none"}',
+    ]
     if report['meshes'] and report['fps'] < KEEPS_UP * report['source_fps']:
         lines.append(_slow_text(report))
     if published and share < 0.95:
-        lines.append('           many frames were lost: check that the Fast DDS profile is set '
-                     '(FASTRTPS_DEFAULT_PROFILES_FILE) and that the machine is not overloaded')
+        lines.append(
+            '           many frames were lost: check that the Fast DDS profile is set '
+            '(FASTRTPS_DEFAULT_PROFILES_FILE) and that the machine is not overloaded'
+        )
     return '\n'.join(lines)
 
 
 def _loading_text(report: dict[str, Any]) -> str:
     loading_s = report['loading_s']
-    return '' if loading_s is None else (f', of which {loading_s} s to start the processes and '
-                                         'load the networks')
+    return (
+        ''
+        if loading_s is None
+        else (f', of which {loading_s} s to start the processes and load the networks')
+    )
 
 
 def _slow_text(report: dict[str, Any]) -> str:
@@ -193,7 +212,8 @@ def _slow_text(report: dict[str, Any]) -> str:
         '           Try: close other programs; use smaller images; run the node with '
         'max_people:=3 or on a GPU.\n'
         '           If boxes still drift off people, --detector-stride 1 runs the detector on '
-        'every image')
+        'every image'
+    )
 
 
 def find_problems(report: dict[str, Any]) -> list[str]:
@@ -206,8 +226,10 @@ def find_problems(report: dict[str, Any]) -> list[str]:
     elif not report['meshes']:
         problems.append('the node published nothing; see node.log in --out')
     if report['meshes'] != report['meshes_published']:
-        problems.append(f'the bag holds {report["meshes"]} mesh messages, but the node published '
-                        f'{report["meshes_published"]}; see recorder.log in --out')
+        problems.append(
+            f'the bag holds {report["meshes"]} mesh messages, but the node published '
+            f'{report["meshes_published"]}; see recorder.log in --out'
+        )
     return problems
 
 
@@ -221,9 +243,11 @@ def find_video(video: str | None) -> Path:
         return SHIPPED_VIDEO
     if video is not None:
         if not Path(video).exists():
-            raise FileNotFoundError(f'there is no video {video}; give a video file, a folder of '
-                                    'pictures, a device such as /dev/video0, or '
-                                    f'{CLIP} for the shipped clip')
+            raise FileNotFoundError(
+                f'there is no video {video}; give a video file, a folder of '
+                'pictures, a device such as /dev/video0, or '
+                f'{CLIP} for the shipped clip'
+            )
         return Path(video)
     packed = DEBIAN_VIDEO.with_name(DEBIAN_VIDEO.name + '.gz')
     if packed.exists() and not DEBIAN_VIDEO.exists():
@@ -234,8 +258,10 @@ def find_video(video: str | None) -> Path:
     for path in (DEBIAN_VIDEO, SHIPPED_VIDEO):
         if path.exists():
             return path
-    raise FileNotFoundError('there is no demo video on this machine; install one with apt-get '
-                            'install opencv-doc, or give your own: --video FILE or /dev/video0')
+    raise FileNotFoundError(
+        'there is no demo video on this machine; install one with apt-get '
+        'install opencv-doc, or give your own: --video FILE or /dev/video0'
+    )
 
 
 def check_video(video: Path) -> None:
@@ -252,8 +278,9 @@ def check_video(video: Path) -> None:
     is_readable = capture.isOpened() and capture.read()[0]
     capture.release()
     if not is_readable:
-        raise ValueError(f'OpenCV cannot read {video} as a video; check the file, or convert it '
-                         'to mp4 or avi')
+        raise ValueError(
+            f'OpenCV cannot read {video} as a video; check the file, or convert it to mp4 or avi'
+        )
 
 
 def _clear_folder(out: Path) -> None:
@@ -265,14 +292,19 @@ def _clear_folder(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     bag = out / 'bag'
     if bag.exists():
-        foreign = [path.name for path in bag.iterdir()
-                   if not OWN_BAG_FILE.fullmatch(path.name) and 'metadata.yaml' not in path.name]
+        foreign = [
+            path.name
+            for path in bag.iterdir()
+            if not OWN_BAG_FILE.fullmatch(path.name) and 'metadata.yaml' not in path.name
+        ]
         if foreign:
-            raise FileExistsError(f'{bag} contains {foreign[0]}, which no demo wrote; choose '
-                                  'another --out')
+            raise FileExistsError(
+                f'{bag} contains {foreign[0]}, which no demo wrote; choose another --out'
+            )
     if (out / 'overlay.mp4').exists() and not (out / 'source.log').exists():
-        raise FileExistsError(f'{out} contains an overlay.mp4 that no demo wrote; choose another '
-                              '--out')
+        raise FileExistsError(
+            f'{out} contains an overlay.mp4 that no demo wrote; choose another --out'
+        )
     shutil.rmtree(bag, ignore_errors=True)
     for name in ('overlay.mp4', KEPT_VIDEO, 'source_stamps.csv', START_FILE):
         (out / name).unlink(missing_ok=True)
@@ -289,16 +321,24 @@ def _environment() -> dict[str, str]:
 
 
 def _node_parameters(options: argparse.Namespace) -> list[str]:
-    values = {name: getattr(options, name)
-              for name in ('weights', 'runtime', 'detector', 'detector_stride')}
+    values = {
+        name: getattr(options, name)
+        for name in ('weights', 'runtime', 'detector', 'detector_stride')
+    }
     values['exit_on_failed_autostart'] = 'true'
     return [word for name, value in values.items() for word in ('-p', f'{name}:={value}')]
 
 
 def _source_arguments(options: argparse.Namespace) -> list[object]:
     arguments: list[object] = [
-        options.video, '--fov', options.fov, '--stamps', options.out / 'source_stamps.csv',
-        '--wait-timeout', START_TIMEOUT_S]
+        options.video,
+        '--fov',
+        options.fov,
+        '--stamps',
+        options.out / 'source_stamps.csv',
+        '--wait-timeout',
+        START_TIMEOUT_S,
+    ]
     if options.calibration:
         arguments += ['--calibration', options.calibration]
     if options.seconds:
@@ -311,26 +351,43 @@ def _source_arguments(options: argparse.Namespace) -> list[object]:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     defaults = NodeParameters()
     parser = argparse.ArgumentParser('decomr demo', description=__doc__.partition('\n')[0])
-    parser.add_argument('--video', help='file, folder of pictures, /dev/videoN, or clip (the '
-                                        'shipped rendered clip); default: vtest.avi of the '
-                                        'Debian package opencv-doc, otherwise clip')
-    parser.add_argument('--seconds', type=float,
-                        help='play this long and repeat a shorter video; default: once to the '
-                             'end')
-    parser.add_argument('--out', type=Path, default=Path('demo_output'),
-                        help='folder of the results (demo_output)')
+    parser.add_argument(
+        '--video',
+        help='file, folder of pictures, /dev/videoN, or clip (the '
+        'shipped rendered clip); default: vtest.avi of the '
+        'Debian package opencv-doc, otherwise clip',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        help='play this long and repeat a shorter video; default: once to the end',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('demo_output'), help='folder of the results (demo_output)'
+    )
     parser.add_argument('--json', action='store_true', help='print one JSON object at the end')
-    parser.add_argument('--weights', default=defaults.weights,
-                        help='rt (shipped) or a .safetensors file')
+    parser.add_argument(
+        '--weights', default=defaults.weights, help='rt (shipped) or a .safetensors file'
+    )
     parser.add_argument('--runtime', choices=CHOICES['runtime'], default=defaults.runtime)
     parser.add_argument('--detector', choices=CHOICES['detector'], default=defaults.detector)
-    parser.add_argument('--detector-stride', type=int, default=defaults.detector_stride,
-                        help=f'detect on every n-th image ({defaults.detector_stride})')
-    parser.add_argument('--fov', type=float, default=60.0,
-                        help='horizontal field of view of the video, degrees (60); it scales '
-                             'the distances')
-    parser.add_argument('--calibration', type=Path,
-                        help='YAML file of ROS camera_calibration; takes precedence over --fov')
+    parser.add_argument(
+        '--detector-stride',
+        type=int,
+        default=defaults.detector_stride,
+        help=f'detect on every n-th image ({defaults.detector_stride})',
+    )
+    parser.add_argument(
+        '--fov',
+        type=float,
+        default=60.0,
+        help='horizontal field of view of the video, degrees (60); it scales the distances',
+    )
+    parser.add_argument(
+        '--calibration',
+        type=Path,
+        help='YAML file of ROS camera_calibration; takes precedence over --fov',
+    )
     parser.add_argument('--no-overlay', action='store_true', help='do not draw overlay.mp4')
     return parser.parse_args(argv)
 

@@ -38,8 +38,9 @@ MARKER_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 class MarkersNode(Node):
     """Publishes markers and frames while they have subscribers."""
 
-    def __init__(self, namespace: str = '', frames: str | None = None,
-                 num_triangles: int = 0) -> None:
+    def __init__(
+        self, namespace: str = '', frames: str | None = None, num_triangles: int = 0
+    ) -> None:
         """Subscribes.
 
         Args:
@@ -59,10 +60,13 @@ class MarkersNode(Node):
         self._has_joints = frames == 'joints'
         self._frames = self._body_frames(frames)
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
-        meshes = self.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes,
-                                          MESH_QOS, raw=True)
-        self.get_logger().info(f'{meshes.topic_name} -> {self._publisher.topic_name}'
-                               f'{"" if self._frames is None else ", /tf"}')
+        meshes = self.create_subscription(
+            HumanMeshArray, 'human_meshes', self._take_meshes, MESH_QOS, raw=True
+        )
+        self.get_logger().info(
+            f'{meshes.topic_name} -> {self._publisher.topic_name}'
+            f'{"" if self._frames is None else ", /tf"}'
+        )
 
     def close(self) -> None:
         """Deletes all markers."""
@@ -75,8 +79,10 @@ class MarkersNode(Node):
         try:
             return BodyFrames(self)
         except ImportError as error:
-            text = ('people are not published on /tf: the package tf2_msgs is not installed; '
-                    f'{install_hint("tf2_msgs")}, or pass --tf none')
+            text = (
+                'people are not published on /tf: the package tf2_msgs is not installed; '
+                f'{install_hint("tf2_msgs")}, or pass --tf none'
+            )
             if frames is not None:
                 raise RuntimeError(text) from error
             self.get_logger().warning(text)
@@ -98,7 +104,9 @@ class MarkersNode(Node):
         if self._scene is None:
             self.get_logger().warning(
                 f'meshes arrive, but no topology on {self.resolve_topic_name("topology")}; '
-                'record and play both topics', throttle_duration_sec=THROTTLE_S)
+                'record and play both topics',
+                throttle_duration_sec=THROTTLE_S,
+            )
             return
         try:
             people = self._scene.people(array)
@@ -117,11 +125,15 @@ class MarkersNode(Node):
         if num_without_position:
             self.get_logger().warning(
                 'people without a position are left out of markers and /tf: there was no '
-                'calibration (camera_info) for their images', once=True)
+                'calibration (camera_info) for their images',
+                once=True,
+            )
         if self.count_publishers('markers') > 1:
             self.get_logger().warning(
                 f'another node also publishes {self._publisher.topic_name}, so each person may '
-                'be shown twice; stop that node, or play the bag without the topic', once=True)
+                'be shown twice; stop that node, or play the bag without the topic',
+                once=True,
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,17 +144,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr markers', __doc__.partition('\n')[0])
-    parser.add_argument('--namespace', default='',
-                        help='namespace of the node whose meshes are shown')
-    parser.add_argument('--tf', choices=FRAMES,
-                        help='frames on /tf: none, bodies, or bodies and joints (bodies if '
-                             'tf2_msgs is installed)')
-    parser.add_argument('--triangles', type=triangle_count, default=0, metavar='N',
-                        help='approximate number of triangles per person, selected on the first '
-                             'person, which takes some seconds; 0: all (0)')
+    parser.add_argument(
+        '--namespace', default='', help='namespace of the node whose meshes are shown'
+    )
+    parser.add_argument(
+        '--tf',
+        choices=FRAMES,
+        help='frames on /tf: none, bodies, or bodies and joints (bodies if tf2_msgs is installed)',
+    )
+    parser.add_argument(
+        '--triangles',
+        type=triangle_count,
+        default=0,
+        metavar='N',
+        help='approximate number of triangles per person, selected on the first '
+        'person, which takes some seconds; 0: all (0)',
+    )
     options = parse_words(parser, words)
-    return run_node(lambda: MarkersNode(options.namespace, options.tf, options.triangles),
-                    ['markers', *words])
+    return run_node(
+        lambda: MarkersNode(options.namespace, options.tf, options.triangles), ['markers', *words]
+    )
 
 
 def triangle_count(text: str) -> int:
@@ -152,8 +173,9 @@ def triangle_count(text: str) -> int:
         argparse.ArgumentTypeError: it is not an integer of at least 0.
     """
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of triangles, expected an '
-                                         'integer of at least 0')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a number of triangles, expected an integer of at least 0'
+        )
     return int(text)
 
 

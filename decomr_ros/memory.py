@@ -35,6 +35,8 @@ def keep_freed_memory() -> bool:
     set_option = getattr(ctypes.CDLL(None), 'mallopt', None)
     if set_option is None:
         return False
-    return bool(set_option(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
-                and set_option(M_TRIM_THRESHOLD, UNUSED_BYTES)
-                and set_option(M_ARENA_MAX, ARENAS))
+    return bool(
+        set_option(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+        and set_option(M_TRIM_THRESHOLD, UNUSED_BYTES)
+        and set_option(M_ARENA_MAX, ARENAS)
+    )

@@ -42,8 +42,15 @@ class NodeParts:
     rate_log: RateLog
 
     @classmethod
-    def make(cls, node: ManagedNode, settings: NodeParameters, warnings: StandingWarnings,
-             inputs: Inputs, rate_log: Callable[[], RateLog], releases: ExitStack) -> NodeParts:
+    def make(
+        cls,
+        node: ManagedNode,
+        settings: NodeParameters,
+        warnings: StandingWarnings,
+        inputs: Inputs,
+        rate_log: Callable[[], RateLog],
+        releases: ExitStack,
+    ) -> NodeParts:
         """Loads the network and makes the other parts; this takes seconds.
 
         Args:
@@ -61,9 +68,15 @@ class NodeParts:
             RuntimeError: the runtime or the package of an output is not installed.
         """
         releases.callback(inputs.close)
-        depth = DepthCorrection(
-            node.resolve_topic_name(depth_input.TOPIC), warnings,
-            lambda text: node.get_logger().info(text)) if settings.use_depth else None
+        depth = (
+            DepthCorrection(
+                node.resolve_topic_name(depth_input.TOPIC),
+                warnings,
+                lambda text: node.get_logger().info(text),
+            )
+            if settings.use_depth
+            else None
+        )
         pipeline = MeshPipeline(settings, depth)
         releases.callback(pipeline.close)
         outputs = Outputs(node, settings, pipeline.topology)

@@ -29,8 +29,10 @@ def page_text(page: str) -> str:
     first, last = MARKS
     pattern = re.compile(f'{re.escape(first)}.*?{re.escape(last)}', re.S)
     if not pattern.search(page):
-        raise ValueError(f'the page does not have the lines {first} and {last}; insert them '
-                         'where the table belongs')
+        raise ValueError(
+            f'the page does not have the lines {first} and {last}; insert them '
+            'where the table belongs'
+        )
     return pattern.sub(lambda _: f'{first}\n\n{table_text(NodeParameters)}\n\n{last}', page)
 
 
@@ -42,8 +44,9 @@ def yaml_file_text(file: str) -> str:
     """
     head, start, _ = file.partition(YAML_START)
     if not start:
-        raise ValueError(f'the file has no line {YAML_START.rstrip()!r}; insert it before the '
-                         'parameters')
+        raise ValueError(
+            f'the file has no line {YAML_START.rstrip()!r}; insert it before the parameters'
+        )
     return head + start + yaml_text(NodeParameters)
 
 
@@ -53,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 for a user error.
     """
-    parser = argparse.ArgumentParser('python -m decomr_ros.parameters',
-                                     description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        'python -m decomr_ros.parameters', description=__doc__.partition('\n')[0]
+    )
     parser.add_argument('--page', type=Path, help='Markdown page to update')
     parser.add_argument('--yaml', type=Path, help='parameter file to update')
     options = parser.parse_args(argv)

@@ -84,9 +84,14 @@ class Recorder(Node):
         writer: the bag.
     """
 
-    def __init__(self, folder: str | Path, also: Sequence[str] = (), words: Sequence[str] = (),
-                 max_error_mm: float = DEFAULT_MAX_ERROR_MM, compression: str | None = None
-                 ) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        also: Sequence[str] = (),
+        words: Sequence[str] = (),
+        max_error_mm: float = DEFAULT_MAX_ERROR_MM,
+        compression: str | None = None,
+    ) -> None:
         """Opens the bag and subscribes.
 
         Args:
@@ -107,9 +112,14 @@ class Recorder(Node):
         # Without duplicates: a name may be the full name of a topic above.
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
         self._rounding = MeshRounding(max_error_mm, self.get_logger().warning)
-        self.writer = BagWriter(folder, [
-            self._bag_topic(names[name], type_, qos is LATCHED)
-            for name, (type_, qos) in topics.items()], compression)
+        self.writer = BagWriter(
+            folder,
+            [
+                self._bag_topic(names[name], type_, qos is LATCHED)
+                for name, (type_, qos) in topics.items()
+            ],
+            compression,
+        )
         # Requested topics without a message: full name -> publishers when last seen.
         self._silent = dict.fromkeys((names[name] for name in also), '')
         self._started_s = time.monotonic()
@@ -133,8 +143,10 @@ class Recorder(Node):
     def _full_names(self, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
         """The full name of each topic; the camera's topics follow the remapping of `image`."""
         compressed = image_topic(self, is_compressed=True)
-        camera_topics = {'image/compressed': compressed,
-                         'camera_info': camera_info_topic(self, compressed, words)}
+        camera_topics = {
+            'image/compressed': compressed,
+            'camera_info': camera_info_topic(self, compressed, words),
+        }
         return {name: camera_topics.get(name) or self.resolve_topic_name(name) for name in names}
 
     def close(self) -> None:
@@ -150,7 +162,8 @@ class Recorder(Node):
             self.get_logger().warning(
                 f'no message on {name}, which --also requests: '
                 f'{seen or self._no_publisher_text(name)}; pass another --also, or remap the '
-                'topic: --ros-args -r NAME:=TOPIC')
+                'topic: --ros-args -r NAME:=TOPIC'
+            )
 
     def _flush(self) -> None:
         """Writes the buffered messages to disk."""
@@ -166,7 +179,8 @@ class Recorder(Node):
             self.get_logger().error(
                 f'recording stopped: {error}. Free some disk space; to read '
                 f'{self.writer.folder}, run python -m decomr_ros.recorder --recover '
-                f'{self.writer.folder}')
+                f'{self.writer.folder}'
+            )
         self.exit_code = 1
 
     def _check_silent_topics(self) -> None:
@@ -177,8 +191,7 @@ class Recorder(Node):
         for name in [name for name in self._silent if self.writer.counts.get(name)]:
             del self._silent[name]
         for name, seen in self._silent.items():
-            self._silent[name] = (publishers_text(self, name, self._alternative_types(name))
-                                  or seen)
+            self._silent[name] = publishers_text(self, name, self._alternative_types(name)) or seen
         if not self._has_reported and time.monotonic() - self._started_s >= REPORT_AFTER_S:
             self._has_reported = True
             self._reported = [name for name in self._silent if not self.count_publishers(name)]
@@ -195,7 +208,8 @@ class Recorder(Node):
             f'{name}, which --also requests, has no publisher {REPORT_AFTER_S:g} s after the '
             f'start{f"; published instead: {others}" if others else ""}. It is recorded as soon '
             'as it is published; otherwise pass another --also, or remap the topic: --ros-args '
-            '-r NAME:=TOPIC')
+            '-r NAME:=TOPIC'
+        )
 
     def _alternative_types(self, name: str) -> tuple[str, ...]:
         """Types of the topics to suggest in place of a silent one."""
@@ -204,18 +218,24 @@ class Recorder(Node):
     def _no_publisher_text(self, name: str) -> str:
         return f'no node publishes {"images" if name in self._image_topics else "it"}'
 
-    def _bag_topic(self, name: str, type_: type, is_latched: bool,
-                   depth: int | None = None) -> BagTopic:
+    def _bag_topic(
+        self, name: str, type_: type, is_latched: bool, depth: int | None = None
+    ) -> BagTopic:
         kind = type_name(type_)
-        return BagTopic(name, kind, message_definition(kind), is_latched, depth,
-                        self._rounding.metadata(kind))
+        return BagTopic(
+            name, kind, message_definition(kind), is_latched, depth, self._rounding.metadata(kind)
+        )
 
     def _record(self, name: str, type_: type, offer: Offer) -> Subscription:
         """Subscribes to a topic whose publisher has appeared."""
-        self.writer.add_topic(self._bag_topic(name, type_, offer.is_latched,
-                                              LATCHED_QUEUE if offer.is_latched else None))
-        self.get_logger().info(f'recording {name} ({type_name(type_)}'
-                               f'{", latched" if offer.is_latched else ""})')
+        self.writer.add_topic(
+            self._bag_topic(
+                name, type_, offer.is_latched, LATCHED_QUEUE if offer.is_latched else None
+            )
+        )
+        self.get_logger().info(
+            f'recording {name} ({type_name(type_)}{", latched" if offer.is_latched else ""})'
+        )
         return self._subscribe(name, type_, offer.qos)
 
     def _subscribe(self, name: str, type_: type, qos: QoSProfile) -> Subscription:
@@ -234,8 +254,12 @@ class Recorder(Node):
         # Humble's subscriptions do not provide the time of publication.
         has_info = hasattr(Subscription, 'CallbackType')
         return self.create_subscription(
-            type_, name, write if has_info else write_without_info,  # type: ignore[arg-type]
-            qos, raw=True)  # rclpy's stubs lack callbacks with message info
+            type_,
+            name,
+            write if has_info else write_without_info,  # type: ignore[arg-type]
+            qos,
+            raw=True,
+        )  # rclpy's stubs lack callbacks with message info
 
     def _write(self, name: str, data: bytes, sent_ns: int) -> None:
         """Writes a message; simulated time, if used, replaces the middleware's timestamps."""
@@ -257,23 +281,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = node_parser('recorder', __doc__.partition('\n')[0])
     parser.add_argument('--out', default='decomr_bag', help='folder of the bag (decomr_bag)')
-    parser.add_argument('--also', nargs='+', metavar='TOPIC', default=[],
-                        help='further topics to record, by name, such as '
-                             f'{", ".join(MORE_TOPICS)}, markers, /tf, /tf_static')
-    parser.add_argument('--max-error-mm', type=max_error_mm, default=DEFAULT_MAX_ERROR_MM,
-                        help='largest rounding error of recorded vertices, mm '
-                             f'({DEFAULT_MAX_ERROR_MM:g}); 0: exact')
-    parser.add_argument('--compression', choices=list(COMPRESSIONS),
-                        help='compression of the bag (zstd if the Python package zstandard is '
-                             'installed, otherwise lz4)')
-    parser.add_argument('--recover', metavar='BAG', help='repair this bag after a full disk or a '
-                                                         'power failure, then exit')
+    parser.add_argument(
+        '--also',
+        nargs='+',
+        metavar='TOPIC',
+        default=[],
+        help='further topics to record, by name, such as '
+        f'{", ".join(MORE_TOPICS)}, markers, /tf, /tf_static',
+    )
+    parser.add_argument(
+        '--max-error-mm',
+        type=max_error_mm,
+        default=DEFAULT_MAX_ERROR_MM,
+        help='largest rounding error of recorded vertices, mm '
+        f'({DEFAULT_MAX_ERROR_MM:g}); 0: exact',
+    )
+    parser.add_argument(
+        '--compression',
+        choices=list(COMPRESSIONS),
+        help='compression of the bag (zstd if the Python package zstandard is '
+        'installed, otherwise lz4)',
+    )
+    parser.add_argument(
+        '--recover',
+        metavar='BAG',
+        help='repair this bag after a full disk or a power failure, then exit',
+    )
     options = parse_words(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
     words = list(sys.argv[1:] if argv is None else argv)
-    return run_node(lambda: Recorder(options.out, options.also, words, options.max_error_mm,
-                                     options.compression), argv)
+    return run_node(
+        lambda: Recorder(
+            options.out, options.also, words, options.max_error_mm, options.compression
+        ),
+        argv,
+    )
 
 
 def _recover(bag: str) -> int:
@@ -283,8 +326,11 @@ def _recover(bag: str) -> int:
         sys.stderr.write(f'recorder: {error}\n')
         return 2
     sys.stdout.write(''.join(f'{name}: {count} messages\n' for name, count in counts.items()))
-    sys.stdout.write(f'repaired: {", ".join(repaired)}\n' if repaired else
-                     f'{bag} is intact; nothing was changed\n')
+    sys.stdout.write(
+        f'repaired: {", ".join(repaired)}\n'
+        if repaired
+        else f'{bag} is intact; nothing was changed\n'
+    )
     return 0
 
 

@@ -37,9 +37,11 @@ IMAGE_PERIOD_S = 0.2
 TIMEOUT_S = 150.0
 # An active node responds in less than a second, also on a busy machine.
 RESPONSE_TIMEOUT_S = 10.0
-NO_RESPONSE = ('the node is active, but published no mesh within {0:g} s of images on {1}; its '
-               'status: {2}. Large messages may be lost: set FASTRTPS_DEFAULT_PROFILES_FILE to '
-               'config/fastdds.xml, and check that /dev/shm is not full')
+NO_RESPONSE = (
+    'the node is active, but published no mesh within {0:g} s of images on {1}; its '
+    'status: {2}. Large messages may be lost: set FASTRTPS_DEFAULT_PROFILES_FILE to '
+    'config/fastdds.xml, and check that /dev/shm is not full'
+)
 
 
 def main() -> int:
@@ -53,8 +55,11 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             # Set before any process is started, to be separate from robots on this network.
-            os.environ.update(ROS_DOMAIN_ID=str(random.SystemRandom().randint(1, 100)),
-                              ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_LOG_DIR=folder)
+            os.environ.update(
+                ROS_DOMAIN_ID=str(random.SystemRandom().randint(1, 100)),
+                ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
+                ROS_LOG_DIR=folder,
+            )
             found['people'] = try_node(_image_of_people(), Path(folder))
         found['seconds'] = round(time.monotonic() - started_s, 1)
     except (OSError, RuntimeError, ValueError) as error:
@@ -78,8 +83,16 @@ def try_node(image: np.ndarray, folder: Path) -> int:
         with ChildProcesses(folder, dict(os.environ)) as children:
             # Other nodes on this machine may be in the same domain.
             namespace = f'/decomr_doctor_{os.getpid()}'
-            children.start('node', '-m', 'decomr_ros.decomr_node', '--ros-args',
-                           '-r', f'__ns:={namespace}', '-p', 'exit_on_failed_autostart:=true')
+            children.start(
+                'node',
+                '-m',
+                'decomr_ros.decomr_node',
+                '--ros-args',
+                '-r',
+                f'__ns:={namespace}',
+                '-p',
+                'exit_on_failed_autostart:=true',
+            )
             return _Trial(children, image, namespace).wait()
     finally:
         rclpy.shutdown()
@@ -90,8 +103,7 @@ class _Trial:
 
     def __init__(self, children: ChildProcesses, image: np.ndarray, namespace: str) -> None:
         self._children, self._image = children, image
-        self._node = rclpy.create_node('decomr_doctor', namespace=namespace,
-                                       enable_rosout=False)
+        self._node = rclpy.create_node('decomr_doctor', namespace=namespace, enable_rosout=False)
         self._images = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._node.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, 10)
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._take_status, 10)
@@ -106,11 +118,13 @@ class _Trial:
             if self._images.get_subscription_count() == 0:
                 active_s = now_s
             if now_s - active_s > RESPONSE_TIMEOUT_S:
-                raise RuntimeError(NO_RESPONSE.format(
-                    RESPONSE_TIMEOUT_S, self._images.topic_name, self._status))
+                raise RuntimeError(
+                    NO_RESPONSE.format(RESPONSE_TIMEOUT_S, self._images.topic_name, self._status)
+                )
             if now_s - started_s > TIMEOUT_S:
-                raise RuntimeError(f'the node was not active within {TIMEOUT_S:g} s; its status: '
-                                   f'{self._status}')
+                raise RuntimeError(
+                    f'the node was not active within {TIMEOUT_S:g} s; its status: {self._status}'
+                )
             if now_s - sent_s > IMAGE_PERIOD_S:
                 sent_s = now_s
                 header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id='camera')
@@ -134,8 +148,7 @@ def _image_of_people() -> np.ndarray:
     path = DATA_FOLDER / 'demo_clip.mp4'
     is_read, image = cv2.VideoCapture(str(path)).read()
     if not is_read:
-        raise ValueError(f'OpenCV cannot read {path}; reinstall decomr and '
-                         'opencv-python-headless')
+        raise ValueError(f'OpenCV cannot read {path}; reinstall decomr and opencv-python-headless')
     return image
 
 

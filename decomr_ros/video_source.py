@@ -59,8 +59,14 @@ class VideoSource(Node):
         camera: width, height (px) and intrinsics (9 numbers, px) of the last frame.
     """
 
-    def __init__(self, frame_id: str, reliability: str, calibration: Calibration | None,
-                 fov_deg: float, words: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        frame_id: str,
+        reliability: str,
+        calibration: Calibration | None,
+        fov_deg: float,
+        words: Sequence[str] = (),
+    ) -> None:
         """Creates the publishers; camera_info is in the namespace of the image topic.
 
         Args:
@@ -74,7 +80,8 @@ class VideoSource(Node):
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
         self._image_publisher = self.create_publisher(Image, 'image', qos)
         self._info_publisher = self.create_publisher(
-            CameraInfo, camera_info_topic(self, self._image_publisher.topic_name, words), qos)
+            CameraInfo, camera_info_topic(self, self._image_publisher.topic_name, words), qos
+        )
         self._frame_id, self._fov_deg, self._calibration = frame_id, fov_deg, calibration
         self.stamps: list[tuple[int, int]] = []
         self.camera: dict[str, object] = {}
@@ -93,7 +100,8 @@ class VideoSource(Node):
         """
         self.get_logger().info(
             f'playing {video} at {rate_hz:.4g} Hz: images on {self._image_publisher.topic_name}, '
-            f'calibration on {self._info_publisher.topic_name}')
+            f'calibration on {self._info_publisher.topic_name}'
+        )
 
     @property
     def has_subscriber(self) -> bool:
@@ -102,8 +110,10 @@ class VideoSource(Node):
 
     def is_subscribed_by(self, node_name: str) -> bool:
         """Whether a node of this name subscribes to the image topic."""
-        return any(other.node_name == node_name for other in
-                   self.get_subscriptions_info_by_topic(self._image_publisher.topic_name))
+        return any(
+            other.node_name == node_name
+            for other in self.get_subscriptions_info_by_topic(self._image_publisher.topic_name)
+        )
 
     def publish(self, index: int, frame: np.ndarray) -> None:
         """Publishes a frame and its camera_info, both stamped with the current time.
@@ -121,12 +131,16 @@ class VideoSource(Node):
         else:
             intrinsics = self._calibration.intrinsics_at(width, height)
             info = camera_info_message(
-                header, intrinsics, width, height, self._calibration.distortion,
-                self._calibration.distortion_model)
+                header,
+                intrinsics,
+                width,
+                height,
+                self._calibration.distortion,
+                self._calibration.distortion_model,
+            )
         self._info_publisher.publish(info)
         self._image_publisher.publish(image_message(header, frame, 'bgr8'))
-        self.camera = {'width': width, 'height': height,
-                       'intrinsics': intrinsics.ravel().tolist()}
+        self.camera = {'width': width, 'height': height, 'intrinsics': intrinsics.ravel().tolist()}
         self.stamps.append((index, stamp.nanoseconds))
 
 
@@ -140,15 +154,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = stop_on_signals()
     options = _parse(argv)
     ensure_log_folder()
-    rclpy.init(args=None if argv is None else list(argv),
-               signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(
+        args=None if argv is None else list(argv), signal_handler_options=SignalHandlerOptions.NO
+    )
     try:
         calibration = read_calibration(options.calibration) if options.calibration else None
         size = (options.width, options.height) if options.width and options.height else None
         frames = VideoFrames(options.video, options.loop, size)
         words = list(sys.argv[1:] if argv is None else argv)
-        source = VideoSource(options.frame_id, options.reliability, calibration, options.fov,
-                             words)
+        source = VideoSource(
+            options.frame_id, options.reliability, calibration, options.fov, words
+        )
         report = _play(source, frames, options, stop)
     except (OSError, ValueError) as error:
         sys.stderr.write(f'video_source: {error}\n')
@@ -159,8 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
-          stop: threading.Event) -> dict[str, object]:
+def _play(
+    source: VideoSource, frames: VideoFrames, options: argparse.Namespace, stop: threading.Event
+) -> dict[str, object]:
     rate_hz = options.rate or frames.rate_hz
     source.log_start(options.video, rate_hz)
     _wait_for_start(source, options, stop)
@@ -175,8 +192,9 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
                 if time.monotonic() - due > LATENESS * period_s:
                     due = time.monotonic()
                 due += period_s
-            if stop.is_set() or (options.seconds and
-                                 time.monotonic() - started >= options.seconds):
+            if stop.is_set() or (
+                options.seconds and time.monotonic() - started >= options.seconds
+            ):
                 break
             source.publish(index, frame)
             video_file.add(frame)
@@ -186,14 +204,20 @@ def _play(source: VideoSource, frames: VideoFrames, options: argparse.Namespace,
         video_file.close()
         if options.stamps:
             Path(options.stamps).write_text(
-                ''.join(f'{index},{stamp_ns}\n' for index, stamp_ns in source.stamps))
-    return {'frames_published': source.frames_published, 'seconds': round(seconds, 3),
-            'fps': round(source.frames_published / max(seconds, 1e-9), 3),
-            'rate_hz': rate_hz, **source.camera}
+                ''.join(f'{index},{stamp_ns}\n' for index, stamp_ns in source.stamps)
+            )
+    return {
+        'frames_published': source.frames_published,
+        'seconds': round(seconds, 3),
+        'fps': round(source.frames_published / max(seconds, 1e-9), 3),
+        'rate_hz': rate_hz,
+        **source.camera,
+    }
 
 
-def _wait_for_start(source: VideoSource, options: argparse.Namespace,
-                    stop: threading.Event) -> None:
+def _wait_for_start(
+    source: VideoSource, options: argparse.Namespace, stop: threading.Event
+) -> None:
     """Waits for the conditions that the options name, or for a signal.
 
     Raises:
@@ -202,12 +226,23 @@ def _wait_for_start(source: VideoSource, options: argparse.Namespace,
     deadline = time.monotonic() + options.wait_timeout
     name = options.wait_for_node
     advice = 'start the node with the same ROS_DOMAIN_ID and namespace'
-    waits = [(options.wait_for_subscriber, lambda: source.has_subscriber,
-              f'image has no subscriber; {advice}'),
-             (name, lambda: source.is_subscribed_by(name),
-              f'{name} has not subscribed to image; {advice}'),
-             (options.start_file, lambda: Path(options.start_file).exists(),
-              f'{options.start_file} does not exist')]
+    waits = [
+        (
+            options.wait_for_subscriber,
+            lambda: source.has_subscriber,
+            f'image has no subscriber; {advice}',
+        ),
+        (
+            name,
+            lambda: source.is_subscribed_by(name),
+            f'{name} has not subscribed to image; {advice}',
+        ),
+        (
+            options.start_file,
+            lambda: Path(options.start_file).exists(),
+            f'{options.start_file} does not exist',
+        ),
+    ]
     for is_requested, is_met, problem in waits:
         while is_requested and not is_met() and not stop.is_set():
             if time.monotonic() > deadline:
@@ -231,11 +266,12 @@ class _VideoFile:
             return
         if self._writer is None:
             code = cv2.VideoWriter.fourcc(*'MJPG')
-            self._writer = cv2.VideoWriter(self._path, code, self._rate_hz,
-                                           frame.shape[1::-1])
+            self._writer = cv2.VideoWriter(self._path, code, self._rate_hz, frame.shape[1::-1])
             if not self._writer.isOpened():
-                raise ValueError(f'OpenCV cannot write {self._path}; check that its folder '
-                                 'exists and that the disk is not full')
+                raise ValueError(
+                    f'OpenCV cannot write {self._path}; check that its folder '
+                    'exists and that the disk is not full'
+                )
         self._writer.write(frame)
 
     def close(self) -> None:
@@ -250,30 +286,53 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument('--seconds', type=_above_zero, help='stop after this time')
     parser.add_argument('--rate', type=_above_zero, help='Hz; default: the rate of the video')
-    parser.add_argument('--width', type=positive,
-                        help='width to resize images to, px (with --height)')
-    parser.add_argument('--height', type=positive,
-                        help='height to resize images to, px (with --width)')
-    parser.add_argument('--fov', type=float, default=DEFAULT_FOV_DEG,
-                        help=f'horizontal field of view, degrees ({DEFAULT_FOV_DEG:g})')
-    parser.add_argument('--calibration',
-                        help='YAML file of ROS camera_calibration; takes precedence over --fov')
-    parser.add_argument('--frame-id', default='camera_color_optical_frame',
-                        help='frame of the images (camera_color_optical_frame)')
-    parser.add_argument('--reliability', choices=('reliable', 'best_effort'),
-                        default='reliable',
-                        help='QoS of the publishers (reliable, which every subscriber accepts)')
-    parser.add_argument('--wait-for-node', metavar='NAME',
-                        help='start when a node of this name subscribes to image')
-    parser.add_argument('--wait-for-subscriber', action='store_true',
-                        help='start when image has a subscriber')
+    parser.add_argument(
+        '--width', type=positive, help='width to resize images to, px (with --height)'
+    )
+    parser.add_argument(
+        '--height', type=positive, help='height to resize images to, px (with --width)'
+    )
+    parser.add_argument(
+        '--fov',
+        type=float,
+        default=DEFAULT_FOV_DEG,
+        help=f'horizontal field of view, degrees ({DEFAULT_FOV_DEG:g})',
+    )
+    parser.add_argument(
+        '--calibration', help='YAML file of ROS camera_calibration; takes precedence over --fov'
+    )
+    parser.add_argument(
+        '--frame-id',
+        default='camera_color_optical_frame',
+        help='frame of the images (camera_color_optical_frame)',
+    )
+    parser.add_argument(
+        '--reliability',
+        choices=('reliable', 'best_effort'),
+        default='reliable',
+        help='QoS of the publishers (reliable, which every subscriber accepts)',
+    )
+    parser.add_argument(
+        '--wait-for-node',
+        metavar='NAME',
+        help='start when a node of this name subscribes to image',
+    )
+    parser.add_argument(
+        '--wait-for-subscriber', action='store_true', help='start when image has a subscriber'
+    )
     parser.add_argument('--start-file', metavar='FILE', help='start when this file exists')
-    parser.add_argument('--wait-timeout', type=float, default=60.0,
-                        help='longest time to wait for the start conditions, s (60)')
-    parser.add_argument('--stamps', metavar='FILE',
-                        help='write a line for each frame: index,stamp (ns)')
-    parser.add_argument('--keep', metavar='FILE.avi', type=_avi,
-                        help='also write the frames to a video file')
+    parser.add_argument(
+        '--wait-timeout',
+        type=float,
+        default=60.0,
+        help='longest time to wait for the start conditions, s (60)',
+    )
+    parser.add_argument(
+        '--stamps', metavar='FILE', help='write a line for each frame: index,stamp (ns)'
+    )
+    parser.add_argument(
+        '--keep', metavar='FILE.avi', type=_avi, help='also write the frames to a video file'
+    )
     options = parse_words(parser, argv)
     if bool(options.width) != bool(options.height):
         parser.error('--width and --height must be given together')

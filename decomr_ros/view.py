@@ -67,19 +67,24 @@ class Viewer(Node):
         self._num_messages, self._received_s, self._counted_s = 0, -math.inf, time.monotonic()
         self._arrived_ns, self._is_rectified = 0, options.rectified
         camera_info = options.camera_info or camera_info_topic(
-            self, self.resolve_topic_name(options.image), words)
+            self, self.resolve_topic_name(options.image), words
+        )
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
-        self.create_subscription(HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST,
-                                 raw=True)
+        self.create_subscription(
+            HumanMeshArray, 'human_meshes', self._take_meshes, NEWEST, raw=True
+        )
         self._image_topic = self.resolve_topic_name(options.image)
         self._started_s, self._has_image, self._has_warned = time.monotonic(), False, False
         self._keep_newest(CameraInfo, camera_info)
         self._keep_newest(Image, options.image)
-        self.create_timer(1 / options.rate, self._update,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.get_logger().info(f'open {self._scene.address} in a browser; meshes from '
-                               f'{self.resolve_topic_name("human_meshes")}, images from '
-                               f'{self._image_topic}')
+        self.create_timer(
+            1 / options.rate, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self.get_logger().info(
+            f'open {self._scene.address} in a browser; meshes from '
+            f'{self.resolve_topic_name("human_meshes")}, images from '
+            f'{self._image_topic}'
+        )
 
     def close(self) -> None:
         """Stops the web server."""
@@ -87,6 +92,7 @@ class Viewer(Node):
 
     def _keep_newest(self, type_: type, topic: str) -> None:
         """Subscribes and keeps the newest serialised message."""
+
         def keep(data: bytes) -> None:
             """Replaces the previous message."""
             self._newest[type_.__name__] = data
@@ -95,8 +101,9 @@ class Viewer(Node):
 
     def _take_topology(self, message: MeshTopology) -> None:
         self._hash = message.hash
-        self._scene.set_topology(np.array(message.faces, np.int64).reshape(-1, 3),
-                                 message.joint_parents)
+        self._scene.set_topology(
+            np.array(message.faces, np.int64).reshape(-1, 3), message.joint_parents
+        )
 
     def _take_meshes(self, data: bytes) -> None:
         self._newest['HumanMeshArray'] = data
@@ -132,7 +139,8 @@ class Viewer(Node):
             seen = publishers_text(self, self._image_topic, [type_name(Image)])
             self.get_logger().warning(
                 f'no image on {self._image_topic} yet: {seen or "no node publishes images"}. The '
-                'page shows people without the image; choose the topic with --image TOPIC')
+                'page shows people without the image; choose the topic with --image TOPIC'
+            )
 
     def _show_camera(self, info: CameraInfo) -> None:
         # Size of the published image: after the driver's region of interest and binning.
@@ -152,7 +160,8 @@ class Viewer(Node):
             self.get_logger().warning(
                 f'the meshes belong to the body {array.topology_hash[:12]}, the topology to '
                 f'{(self._hash or "")[:12]}; check whether two nodes publish these topics',
-                throttle_duration_sec=10.0)
+                throttle_duration_sec=10.0,
+            )
             return
         self._latency_ms = (self._arrived_ns - nanoseconds_from_stamp(array.header.stamp)) / 1e6
         try:
@@ -170,7 +179,8 @@ class Viewer(Node):
             count = self._scene.num_people
             self._scene.show_text(
                 f'**{count}** {person_or_people(count)}, **{self._rate_hz:.0f}** Hz, '
-                f'latency **{self._latency_ms:.0f}** ms')
+                f'latency **{self._latency_ms:.0f}** ms'
+            )
         elif self._received_s > -math.inf:
             self._scene.show_text('waiting for topology')
 
@@ -189,18 +199,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr view', __doc__.partition('\n')[0])
     parser.add_argument('--port', type=_port, default=8080, help='port of the web page (8080)')
-    parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on (127.0.0.1); 0.0.0.0 shows the page, without '
-                             'a password, to the whole network')
-    parser.add_argument('--namespace', default='',
-                        help='namespace of the node whose meshes are shown')
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen on (127.0.0.1); 0.0.0.0 shows the page, without '
+        'a password, to the whole network',
+    )
+    parser.add_argument(
+        '--namespace', default='', help='namespace of the node whose meshes are shown'
+    )
     parser.add_argument('--image', default='image', help='image topic (image)')
-    parser.add_argument('--camera-info',
-                        help='camera_info topic; default: beside the image topic')
-    parser.add_argument('--rectified', action='store_true',
-                        help='the images are rectified: use P of camera_info instead of K')
-    parser.add_argument('--rate', type=_rate, default=RATE_HZ,
-                        help=f'updates of the page, Hz ({RATE_HZ:g})')
+    parser.add_argument('--camera-info', help='camera_info topic; default: beside the image topic')
+    parser.add_argument(
+        '--rectified',
+        action='store_true',
+        help='the images are rectified: use P of camera_info instead of K',
+    )
+    parser.add_argument(
+        '--rate', type=_rate, default=RATE_HZ, help=f'updates of the page, Hz ({RATE_HZ:g})'
+    )
     options = parse_words(parser, words)
     return run_node(lambda: Viewer(options, words), ['view', *words])
 

@@ -18,8 +18,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 # The topology is published once. Transient local ("latched") delivers it to late subscribers.
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 # Only the newest message is needed. Reliable: lost fragments of large messages are sent again.
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -36,8 +37,11 @@ class PrintPeople(Node):
     def _keep_topology(self, topology: MeshTopology) -> None:
         self._topology = topology
         faces = np.asarray(topology.faces).reshape(-1, 3)
-        print(f'body {topology.body_name}: {topology.num_vertices} vertices, {len(faces)} '
-              f'triangles, {len(topology.joint_names)} joints', flush=True)
+        print(
+            f'body {topology.body_name}: {topology.num_vertices} vertices, {len(faces)} '
+            f'triangles, {len(topology.joint_names)} joints',
+            flush=True,
+        )
 
     def _print(self, array: HumanMeshArray) -> None:
         stamp = array.header.stamp

@@ -28,14 +28,19 @@ TIMEOUT_S = 120.0
 # Timeout of the discovery of the node, and the period of its retries, s.
 DISCOVERY_S, RETRY_S = 20.0, 1.0
 # Transitions to the state unconfigured, by the current state.
-BEFORE = {State.PRIMARY_STATE_ACTIVE: (Transition.TRANSITION_DEACTIVATE,
-                                       Transition.TRANSITION_CLEANUP),
-          State.PRIMARY_STATE_INACTIVE: (Transition.TRANSITION_CLEANUP,)}
+BEFORE = {
+    State.PRIMARY_STATE_ACTIVE: (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP),
+    State.PRIMARY_STATE_INACTIVE: (Transition.TRANSITION_CLEANUP,),
+}
 AFTER = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
 # The last one is called first: when the node answers it, it has discovered the other clients too.
-SERVICES = {'change_state': ChangeState, 'get_state': GetState,
-            'set_parameters_atomically': SetParametersAtomically,
-            'get_parameters': GetParameters, 'list_parameters': ListParameters}
+SERVICES = {
+    'change_state': ChangeState,
+    'get_state': GetState,
+    'set_parameters_atomically': SetParametersAtomically,
+    'get_parameters': GetParameters,
+    'list_parameters': ListParameters,
+}
 
 
 class NodeClient:
@@ -51,13 +56,17 @@ class NodeClient:
 
     def __init__(self, node: Node, name: str) -> None:
         self._node, self._name = node, name
-        self._clients = {service: node.create_client(kind, f'{name}/{service}')
-                         for service, kind in SERVICES.items()}
+        self._clients = {
+            service: node.create_client(kind, f'{name}/{service}')
+            for service, kind in SERVICES.items()
+        }
         deadline = time.monotonic() + DISCOVERY_S
         while not self._is_answered('list_parameters', RETRY_S):
             if time.monotonic() > deadline:
-                raise TimeoutError(f'no answer from a node {name}; start it, with the same '
-                                   'ROS_DOMAIN_ID, or give --node')
+                raise TimeoutError(
+                    f'no answer from a node {name}; start it, with the same '
+                    'ROS_DOMAIN_ID, or give --node'
+                )
 
     def values(self) -> dict[str, Any]:
         """All parameters of the node by name."""
@@ -67,8 +76,9 @@ class NodeClient:
 
     def set(self, values: dict[str, Any]) -> str:
         """Sets all values or none; returns the reason if the node rejects them, else ''."""
-        parameters = [Parameter(name, value=value).to_parameter_msg()
-                      for name, value in values.items()]
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
         result = self._call('set_parameters_atomically', parameters=parameters).result
         return '' if result.successful else result.reason
 
@@ -83,8 +93,9 @@ class NodeClient:
     def _change(self, *transitions: int) -> None:
         for transition in transitions:
             if not self._call('change_state', transition=Transition(id=transition)).success:
-                raise RuntimeError(f'{self._name} rejects transition {transition}; see the log of '
-                                   'the node')
+                raise RuntimeError(
+                    f'{self._name} rejects transition {transition}; see the log of the node'
+                )
 
     def _is_answered(self, service: str, timeout_s: float) -> bool:
         client = self._clients[service]
@@ -111,8 +122,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('assignments', nargs='*', metavar='NAME:=VALUE')
     parser.add_argument('--node', default='/decomr', help='full name of the node (/decomr)')
-    parser.add_argument('--reconfigure', action='store_true',
-                        help='clean up the node before, configure and activate it afterwards')
+    parser.add_argument(
+        '--reconfigure',
+        action='store_true',
+        help='clean up the node before, configure and activate it afterwards',
+    )
     options = parser.parse_args()
     pairs = [text.partition(':=') for text in options.assignments]
     if wrong := [name for name, sign, _ in pairs if not sign]:
@@ -120,8 +134,9 @@ def main() -> int:
     rclpy.init()
     try:
         client = NodeClient(rclpy.create_node('set_parameter'), options.node)
-        return _run(client, {name: yaml.safe_load(value) for name, _, value in pairs},
-                    options.reconfigure)
+        return _run(
+            client, {name: yaml.safe_load(value) for name, _, value in pairs}, options.reconfigure
+        )
     except (RuntimeError, TimeoutError) as error:
         sys.stderr.write(f'{error}\n')
         return 2

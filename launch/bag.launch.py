@@ -39,21 +39,35 @@ ARGUMENTS = (
     ('markers', 'false', 'true: show the recorded meshes as markers and /tf; no network runs'),
 )
 # These topics are published by the node, so the bag's own are renamed.
-OUR_TOPICS = ('human_meshes', 'topology', 'iuv', 'iuv/compressed', 'markers', 'overlay',
-              'overlay/compressed', 'vertices')
+OUR_TOPICS = (
+    'human_meshes',
+    'topology',
+    'iuv',
+    'iuv/compressed',
+    'markers',
+    'overlay',
+    'overlay/compressed',
+    'vertices',
+)
 
 
 def generate_launch_description() -> LaunchDescription:
     """The node on simulated time and the playback; the end of the bag ends everything."""
-    return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=description)
-          for name, default, description in ARGUMENTS),
-        # First, before anything is started: after an error, launch leaves starting nodes behind.
-        OpaqueFunction(function=_check),
-        IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'decomr.launch.py')),
-            launch_arguments={'use_sim_time': 'true'}.items()),
-        OpaqueFunction(function=_playback)])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, default, description in ARGUMENTS
+            ),
+            # First, before anything is started: on an error, launch leaves starting nodes behind.
+            OpaqueFunction(function=_check),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'decomr.launch.py')),
+                launch_arguments={'use_sim_time': 'true'}.items(),
+            ),
+            OpaqueFunction(function=_playback),
+        ]
+    )
 
 
 def _check(context: LaunchContext) -> None:
@@ -64,15 +78,18 @@ def _check(context: LaunchContext) -> None:
     """
     bag = LaunchConfiguration('bag').perform(context)
     if shutil.which('ros2') is None:
-        raise RuntimeError('there is no ros2 command to play the bag; run: sudo apt-get install '
-                           'ros-$ROS_DISTRO-ros2bag ros-$ROS_DISTRO-rosbag2-storage-mcap')
+        raise RuntimeError(
+            'there is no ros2 command to play the bag; run: sudo apt-get install '
+            'ros-$ROS_DISTRO-ros2bag ros-$ROS_DISTRO-rosbag2-storage-mcap'
+        )
     if not Path(bag).exists():
         raise RuntimeError(f'there is no bag {bag}; give bag:=FOLDER')
 
 
 def _playback(context: LaunchContext) -> list[Action]:
-    bag, rate, delay, markers = (LaunchConfiguration(name).perform(context)
-                                 for name, _, _ in ARGUMENTS)
+    bag, rate, delay, markers = (
+        LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS
+    )
     namespace = LaunchConfiguration('namespace').perform(context).strip('/')
     # decomr.launch.py, which is included first, rejects values other than true and false.
     shows_recorded = markers.lower() in ('true', '1', 'yes')
@@ -82,8 +99,24 @@ def _playback(context: LaunchContext) -> list[Action]:
         ours.append('/diagnostics')
     # Recorded results are renamed, so that they do not mix with the new ones.
     play = ExecuteProcess(
-        cmd=['ros2', 'bag', 'play', bag, '--clock', '--rate', rate, '--remap',
-             *(f'{topic}:=/recorded{topic}' for topic in ours)], output='screen')
-    return [TimerAction(period=float(delay), actions=[play]),
-            RegisterEventHandler(OnProcessExit(
-                target_action=play, on_exit=[EmitEvent(event=Shutdown(reason='the bag ended'))]))]
+        cmd=[
+            'ros2',
+            'bag',
+            'play',
+            bag,
+            '--clock',
+            '--rate',
+            rate,
+            '--remap',
+            *(f'{topic}:=/recorded{topic}' for topic in ours),
+        ],
+        output='screen',
+    )
+    return [
+        TimerAction(period=float(delay), actions=[play]),
+        RegisterEventHandler(
+            OnProcessExit(
+                target_action=play, on_exit=[EmitEvent(event=Shutdown(reason='the bag ended'))]
+            )
+        ),
+    ]

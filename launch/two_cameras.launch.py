@@ -45,13 +45,24 @@ SIDES = ('left', 'right')
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, and the launch file of one camera twice."""
-    return LaunchDescription([
-        *(DeclareLaunchArgument(f'{side}_{name}', description=f'{side} camera: {text}',
-                                default_value=side if name == 'namespace' else '')
-          for side in SIDES for name, text in EACH.items()),
-        *(DeclareLaunchArgument(name, description=text, default_value='')
-          for name, text in BOTH.items()),
-        OpaqueFunction(function=_cameras)])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(
+                    f'{side}_{name}',
+                    description=f'{side} camera: {text}',
+                    default_value=side if name == 'namespace' else '',
+                )
+                for side in SIDES
+                for name, text in EACH.items()
+            ),
+            *(
+                DeclareLaunchArgument(name, description=text, default_value='')
+                for name, text in BOTH.items()
+            ),
+            OpaqueFunction(function=_cameras),
+        ]
+    )
 
 
 def _cameras(context: LaunchContext) -> list[Action]:
@@ -60,14 +71,25 @@ def _cameras(context: LaunchContext) -> list[Action]:
 
     namespaces = [value(f'{side}_namespace').strip('/') for side in SIDES]
     if '' in namespaces or namespaces[0] == namespaces[1]:
-        raise RuntimeError(f'the namespaces are {" and ".join(map(repr, namespaces))}; two '
-                           'cameras need two different ones')
+        raise RuntimeError(
+            f'the namespaces are {" and ".join(map(repr, namespaces))}; two '
+            'cameras need two different ones'
+        )
     both = {name: value(name) for name in BOTH if value(name)}
     cameras = []
     for side in SIDES:
         own = {name: value(f'{side}_{name}') for name in EACH if value(f'{side}_{name}')}
         # Without forwarding, so that arguments of one camera do not apply to the next.
-        cameras.append(GroupAction(scoped=True, forwarding=False, actions=[
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(ONE_CAMERA)),
-                                     launch_arguments=[*both.items(), *own.items()])]))
+        cameras.append(
+            GroupAction(
+                scoped=True,
+                forwarding=False,
+                actions=[
+                    IncludeLaunchDescription(
+                        PythonLaunchDescriptionSource(str(ONE_CAMERA)),
+                        launch_arguments=[*both.items(), *own.items()],
+                    )
+                ],
+            )
+        )
     return cameras

@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 BUILD_MACHINE_FOLDERS = re.compile(
-    r'/opt/python/[^;"]*?(?P<numpy>/numpy/_?core/include)|/opt/python/[^;"]*?/include/python3\.\d+')
+    r'/opt/python/[^;"]*?(?P<numpy>/numpy/_?core/include)|/opt/python/[^;"]*?/include/python3\.\d+'
+)
 
 
 def fit(text: str) -> str:
     """An exported CMake file with the build machine's include folders replaced by ours."""
     return BUILD_MACHINE_FOLDERS.sub(
-        lambda found: np.get_include() if found['numpy'] else sysconfig.get_path('include'), text)
+        lambda found: np.get_include() if found['numpy'] else sysconfig.get_path('include'), text
+    )
 
 
 def main() -> int:

@@ -27,10 +27,23 @@ TORSO = [(i, j) for i in range(2) for j in range(5)]
 ARM = [(i, 4) for i in range(2, 7)]
 LEG = [(1, j) for j in range(-5, 0)]
 # The left and the central joints of SMPL in lattice coordinates, by index.
-JOINTS = {0: (0, .5, 0), 1: (1.4, -.2, 0), 3: (0, 1.5, 0), 4: (1.5, -2.5, 0), 6: (0, 2.5, 0),
-          7: (1.5, -4.2, 0), 9: (0, 3.5, 0), 10: (1.5, -4.7, .5), 12: (0, 5, 0),
-          13: (.7, 4.5, 0), 15: (0, 6, 0), 16: (2, 4.5, 0), 18: (4, 4.5, 0),
-          20: (5.5, 4.5, 0), 22: (6.4, 4.5, 0)}
+JOINTS = {
+    0: (0, 0.5, 0),
+    1: (1.4, -0.2, 0),
+    3: (0, 1.5, 0),
+    4: (1.5, -2.5, 0),
+    6: (0, 2.5, 0),
+    7: (1.5, -4.2, 0),
+    9: (0, 3.5, 0),
+    10: (1.5, -4.7, 0.5),
+    12: (0, 5, 0),
+    13: (0.7, 4.5, 0),
+    15: (0, 6, 0),
+    16: (2, 4.5, 0),
+    18: (4, 4.5, 0),
+    20: (5.5, 4.5, 0),
+    22: (6.4, 4.5, 0),
+}
 TUTTE_ROUNDS = 8
 # Parts that a second chart can hold: shoulder to hand.
 LEFT_ARM = (16, 18, 20, 22)
@@ -53,15 +66,23 @@ def tiny_body() -> BodyModel:
     points, faces = _lattice_person()
     joints = _lattice_joints()
     distance = np.linalg.norm(points[:, None] - _bone_centers(joints)[None], axis=-1)
-    weights = np.exp(-(distance / 0.6) ** 2)
+    weights = np.exp(-((distance / 0.6) ** 2))
     weights[weights < 0.02 * weights.max(axis=1, keepdims=True)] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
-    near = np.exp(-(np.linalg.norm(points[None] - joints[:, None], axis=-1) / 0.6) ** 2)
+    near = np.exp(-((np.linalg.norm(points[None] - joints[:, None], axis=-1) / 0.6) ** 2))
     regressor = near / near.sum(axis=1, keepdims=True)
     template = (points - PELVIS) * CELL_M
-    return BodyModel(BodyData(
-        name='tiny', v_template=template, faces=faces, shapedirs=_shape_components(template),
-        joint_regressor=regressor, parents=np.asarray(PARENTS), lbs_weights=weights))
+    return BodyModel(
+        BodyData(
+            name='tiny',
+            v_template=template,
+            faces=faces,
+            shapedirs=_shape_components(template),
+            joint_regressor=regressor,
+            parents=np.asarray(PARENTS),
+            lbs_weights=weights,
+        )
+    )
 
 
 @pytest.fixture(scope='session')
@@ -116,16 +137,19 @@ def _lattice_person() -> tuple[np.ndarray, np.ndarray]:
             triangles.append([(-x, y, z) for x, y, z in triangle[::-1]])
     points = sorted({point for triangle in triangles for point in triangle})
     index = {point: i for i, point in enumerate(points)}
-    return (np.array(points, dtype=float),
-            np.array([[index[point] for point in triangle] for triangle in triangles]))
+    return (
+        np.array(points, dtype=float),
+        np.array([[index[point] for point in triangle] for triangle in triangles]),
+    )
 
 
 def _lattice_joints() -> np.ndarray:
     joints = np.zeros((len(PARENTS), 3))
     for j, place in JOINTS.items():
         joints[j] = place
-        joints[MIRRORED_JOINTS[j]] = np.multiply(place, [-1.0 if MIRRORED_JOINTS[j] != j else 1.0,
-                                                         1.0, 1.0])
+        joints[MIRRORED_JOINTS[j]] = np.multiply(
+            place, [-1.0 if MIRRORED_JOINTS[j] != j else 1.0, 1.0, 1.0]
+        )
     return joints
 
 
@@ -142,8 +166,10 @@ def _bone_centers(joints: np.ndarray) -> np.ndarray:
 def _shape_components(template: np.ndarray) -> np.ndarray:
     """(V, 3, 10): stature first, then smooth symmetric waves, metres."""
     x, y, z = template.T
-    waves = [np.stack([x * np.cos(k * y), 0.3 * np.sin(k * y), z * np.cos(k * y + 1)], axis=1)
-             for k in range(1, NUM_SHAPES)]
+    waves = [
+        np.stack([x * np.cos(k * y), 0.3 * np.sin(k * y), z * np.cos(k * y + 1)], axis=1)
+        for k in range(1, NUM_SHAPES)
+    ]
     return np.stack([0.045 * template] + [0.05 / k * wave for k, wave in enumerate(waves, 1)], 2)
 
 
@@ -151,8 +177,10 @@ def _seam_edges(index: dict[tuple[int, ...], int]) -> set[tuple[int, int]]:
     edges = set()
     for (start, end), side in itertools.product(SEAMS, (1, -1)):
         steps = max(abs(e - s) for s, e in zip(start, end, strict=True))
-        path = [tuple(s + (e - s) * n // steps for s, e in zip(start, end, strict=True))
-                for n in range(steps + 1)]
+        path = [
+            tuple(s + (e - s) * n // steps for s, e in zip(start, end, strict=True))
+            for n in range(steps + 1)
+        ]
         vertices = [index[side * x, y, -1] for x, y in path]
         edges |= {tuple(sorted(pair)) for pair in itertools.pairwise(vertices)}
     return edges
@@ -166,8 +194,12 @@ def _cut(faces: np.ndarray, seams: set[tuple[int, int]]) -> tuple[np.ndarray, np
             a, b = (f * 3 + k, face[k]), (f * 3 + (k + 1) % 3, face[(k + 1) % 3])
             a, b = sorted((a, b), key=lambda corner: corner[1])
             corners_of_edge.setdefault((a[1], b[1]), []).append((a[0], b[0]))
-    links = [pair for edge, (one, other) in corners_of_edge.items() if edge not in seams
-             for pair in zip(one, other, strict=True)]
+    links = [
+        pair
+        for edge, (one, other) in corners_of_edge.items()
+        if edge not in seams
+        for pair in zip(one, other, strict=True)
+    ]
     rows, columns = np.array(links).T
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(faces.size, faces.size))
     count, label = connected_components(graph, directed=False)

@@ -51,8 +51,9 @@ class Seen:
     done: subprocess.CompletedProcess[str]
 
 
-def watched(command: list[str], folder: Path, timeout_s: float = 300.0, **environment: str
-            ) -> Seen:
+def watched(
+    command: list[str], folder: Path, timeout_s: float = 300.0, **environment: str
+) -> Seen:
     """Runs a program with an empty HOME, under strace too where that works.
 
     Args:
@@ -67,9 +68,18 @@ def watched(command: list[str], folder: Path, timeout_s: float = 300.0, **enviro
     (folder / 'guard/sitecustomize.py').write_text(GUARD)
     paths = [str(folder / 'guard'), *filter(None, sys.path)]
     done = subprocess.run(
-        [*_strace(trace), *command], capture_output=True, text=True, timeout=timeout_s,
-        env={**_without_caches(), 'HOME': str(home), 'OUTSIDE_LOG': str(log),
-             'PYTHONPATH': os.pathsep.join(paths), **environment})
+        [*_strace(trace), *command],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={
+            **_without_caches(),
+            'HOME': str(home),
+            'OUTSIDE_LOG': str(log),
+            'PYTHONPATH': os.pathsep.join(paths),
+            **environment,
+        },
+    )
     outside = set(log.read_text().splitlines()) if log.exists() else set()
     if trace.exists():
         outside |= _sent_to(trace.read_text(errors='replace'))
@@ -85,10 +95,19 @@ def _without_caches() -> dict[str, str]:
 
 def _strace(log: Path) -> list[str]:
     """The words before a command that trace what it and its children send."""
-    words = ['strace', '-f', '--seccomp-bpf', '-qq', '-e',
-             'trace=connect,sendto,sendmsg,sendmmsg', '-o']
-    if not shutil.which('strace') or subprocess.run(
-            [*words, os.devnull, 'true'], capture_output=True).returncode:
+    words = [
+        'strace',
+        '-f',
+        '--seccomp-bpf',
+        '-qq',
+        '-e',
+        'trace=connect,sendto,sendmsg,sendmmsg',
+        '-o',
+    ]
+    if (
+        not shutil.which('strace')
+        or subprocess.run([*words, os.devnull, 'true'], capture_output=True).returncode
+    ):
         return []
     return [*words, str(log)]
 
@@ -102,8 +121,11 @@ def _sent_to(trace: str) -> set[str]:
     found |= set(re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', trace))
     addresses = {ipaddress.ip_address(text) for text in found}
     own = _own_addresses()
-    return {f'sends to {address}' for address in addresses
-            if not (address.is_loopback or address.is_multicast or address in own)}
+    return {
+        f'sends to {address}'
+        for address in addresses
+        if not (address.is_loopback or address.is_multicast or address in own)
+    }
 
 
 def _own_addresses() -> set[ipaddress.IPv4Address]:

@@ -18,9 +18,19 @@ DEPLOY = ROOT / 'deploy'
 INSTALLED = '/opt/decomr'
 # Of the packages that package.xml names, what ros:jazzy-ros-base holds.
 OF_ROS_BASE = {
-    'ament_index_python', 'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'launch',
-    'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosidl_default_runtime',
-    'sensor_msgs', 'std_msgs'}
+    'ament_index_python',
+    'builtin_interfaces',
+    'diagnostic_msgs',
+    'geometry_msgs',
+    'launch',
+    'launch_ros',
+    'lifecycle_msgs',
+    'rcl_interfaces',
+    'rclpy',
+    'rosidl_default_runtime',
+    'sensor_msgs',
+    'std_msgs',
+}
 # Programs with a window, which a container does not start.
 OF_DESKTOPS = {'rviz2'}
 
@@ -34,22 +44,28 @@ def readme_packages() -> set[str]:
 
 def apt_packages(dockerfile: str) -> set[str]:
     text = (DEPLOY / dockerfile).read_text().replace('\\\n', ' ')
-    return {word for line in re.findall(r'apt-get install (.*?)&&', text)
-            for word in line.split() if not word.startswith('-')}
+    return {
+        word
+        for line in re.findall(r'apt-get install (.*?)&&', text)
+        for word in line.split()
+        if not word.startswith('-')
+    }
 
 
 def commands() -> dict[str, list[str]]:
     """The command lines that containers and the unit run, without scripts/with-env."""
     services = yaml.safe_load((DEPLOY / 'compose.yaml').read_text())['services']
-    lines = {f'compose {name}': shlex.split(service['command'])
-             for name, service in services.items()}
+    lines = {
+        f'compose {name}': shlex.split(service['command']) for name, service in services.items()
+    }
     unit = (DEPLOY / 'decomr.service').read_text()
     start = re.search(r'^ExecStart=(.+)$', unit, re.M)[1].split()
     assert start[0] == f'{INSTALLED}/scripts/with-env'
     lines['unit'] = start[1:]
     for name in ('Dockerfile', 'Dockerfile.debian'):
         lines[name] = yaml.safe_load(
-            re.search(r'^CMD (\[.+\])$', (DEPLOY / name).read_text(), re.M)[1])
+            re.search(r'^CMD (\[.+\])$', (DEPLOY / name).read_text(), re.M)[1]
+        )
     return lines
 
 
@@ -58,7 +74,8 @@ def test_the_readme_names_every_package_that_the_setup_asks_for() -> None:
     tools = re.search(r'packages = \{(.+?)\}', setup)[1]
     parts = re.search(r'PYTHON_PARTS = \{.*?\n(.+?)^\}', setup, re.M | re.S)[1]
     wanted = set(re.findall(r": '([\w+-]+)'", tools)) | set(
-        re.findall(r"^ *'([\w+-]+)':", parts, re.M))
+        re.findall(r"^ *'([\w+-]+)':", parts, re.M)
+    )
     assert wanted >= {'g++', 'cmake', 'make', 'python3-venv', 'python3-dev'}
     assert wanted <= readme_packages()
 
@@ -70,8 +87,9 @@ def test_both_images_have_the_packages_of_the_readme() -> None:
 
 def test_the_ros_image_has_the_ros_packages_that_the_node_uses() -> None:
     package = ElementTree.parse(ROOT / 'package.xml')
-    depends = {element.text for name in ('depend', 'exec_depend')
-               for element in package.iter(name)}
+    depends = {
+        element.text for name in ('depend', 'exec_depend') for element in package.iter(name)
+    }
     ros = {name for name in depends if '-' not in name} - OF_ROS_BASE - OF_DESKTOPS
     assert ros, 'package.xml names no ROS package beyond the base'
     assert {f'ros-jazzy-{name.replace("_", "-")}' for name in ros} <= apt_packages('Dockerfile')
@@ -80,16 +98,17 @@ def test_the_ros_image_has_the_ros_packages_that_the_node_uses() -> None:
 @pytest.mark.parametrize('name', list(commands()))
 def test_a_command_runs_a_module_with_options_that_it_has(name: str) -> None:
     words = commands()[name]
-    own = words[:words.index('--ros-args')] if '--ros-args' in words else words
+    own = words[: words.index('--ros-args')] if '--ros-args' in words else words
     if own[:2] == ['ros2', 'launch']:
         assert (ROOT / 'launch' / own[3]).is_file()
         arguments = (ROOT / 'launch' / own[3]).read_text()
         assert all(f"'{word.partition(':=')[0]}'" in arguments for word in own[4:])
         return
     program = own[:3] if own[0] == 'python' else own[:2]
-    given = [word for word in own[len(program):] if word.startswith('--')]
-    shown = subprocess.run([*program, '--help'], capture_output=True, text=True, timeout=120,
-                           check=True).stdout
+    given = [word for word in own[len(program) :] if word.startswith('--')]
+    shown = subprocess.run(
+        [*program, '--help'], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
     assert all(option in shown for option in given)
 
 
@@ -113,7 +132,8 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     here = (DEPLOY / 'decomr.service').read_text().replace(INSTALLED, str(ROOT))
     unit = tmp_path / 'decomr.service'
     unit.write_text(here)
-    done = subprocess.run(['systemd-analyze', 'verify', str(unit)], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(
+        ['systemd-analyze', 'verify', str(unit)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert 'Unknown' not in done.stderr

@@ -27,8 +27,12 @@ FLOORS = {
         ('decomr_core.base',),
         ('decomr_core.geometry', 'decomr_core.body_models'),
         ('decomr_core.uv', 'decomr_core.people', 'decomr_core.drawing'),
-        ('decomr_core.uv.chart', 'decomr_core.networks', 'decomr_core.measures',
-         'decomr_core.runtimes'),
+        (
+            'decomr_core.uv.chart',
+            'decomr_core.networks',
+            'decomr_core.measures',
+            'decomr_core.runtimes',
+        ),
         ('decomr_core.runtimes.torch', 'decomr_core.runtimes.tensorrt'),
         ('decomr_core.export',),
         ('decomr_core.estimation',),
@@ -50,8 +54,7 @@ FLOORS = {
     'training': (
         ('training.records', 'training.synthetic.clothes'),
         ('training.targets', 'training.synthetic.bodies', 'training.synthetic.scenes'),
-        ('training.synthetic.furniture', 'training.synthetic.motion',
-         'training.datasets.readers'),
+        ('training.synthetic.furniture', 'training.synthetic.motion', 'training.datasets.readers'),
         ('training.synthetic', 'training.datasets'),
         ('training.evaluation',),
         ('training.loop',),
@@ -67,16 +70,40 @@ GROUND = {'decomr_core', 'decomr_core.no_telemetry', 'decomr_ros', 'decomr_ros.m
 OWN_USE = {'decomr_core', 'decomr_core.commands'}
 # The core names modules of decomr_ros in these places alone: as text, and it works without them.
 NAMED_PROGRAMS = {
-    'decomr_core/cli.py': {'decomr_ros.bag_commands', 'decomr_ros.demo', 'decomr_ros.markers_node',
-                           'decomr_ros.view'},
+    'decomr_core/cli.py': {
+        'decomr_ros.bag_commands',
+        'decomr_ros.demo',
+        'decomr_ros.markers_node',
+        'decomr_ros.view',
+    },
     'decomr_core/commands/doctor.py': {'decomr_ros.self_test'},
 }
-ROS_MODULES = {'rclpy', 'rosidl_runtime_py', 'decomr', 'ament_index_python', 'cv_bridge',
-               'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs',
-               'rcl_interfaces', 'rosgraph_msgs', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs',
-               'std_srvs',
-               'vision_msgs', 'visualization_msgs', 'rosbag2_py', 'launch', 'launch_ros',
-               'tf2_ros', 'tf2_msgs', 'hri_msgs', 'yolo_msgs'}
+ROS_MODULES = {
+    'rclpy',
+    'rosidl_runtime_py',
+    'decomr',
+    'ament_index_python',
+    'cv_bridge',
+    'builtin_interfaces',
+    'diagnostic_msgs',
+    'geometry_msgs',
+    'lifecycle_msgs',
+    'rcl_interfaces',
+    'rosgraph_msgs',
+    'sensor_msgs',
+    'sensor_msgs_py',
+    'std_msgs',
+    'std_srvs',
+    'vision_msgs',
+    'visualization_msgs',
+    'rosbag2_py',
+    'launch',
+    'launch_ros',
+    'tf2_ros',
+    'tf2_msgs',
+    'hri_msgs',
+    'yolo_msgs',
+}
 # Optional packages, and the files that may import each.
 OPTIONAL = {
     'anny': 'tools/bake_builtin_body.py',
@@ -132,7 +159,7 @@ def _imported_modules(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             package = module_name(path).split('.')
             package = package if path.name == '__init__.py' else package[:-1]
-            base = package[:len(package) - node.level + 1] if node.level else []
+            base = package[: len(package) - node.level + 1] if node.level else []
             base = '.'.join([*base, *filter(None, [node.module])])
             yield from (f'{base}.{alias.name}' for alias in node.names)
 
@@ -184,6 +211,7 @@ def imports_of_folders() -> dict[str, set[str]]:
 
 def circles(imports: Mapping[Node, set[Node]]) -> list[set[Node]]:
     """The groups that reach each other by imports."""
+
     def reached(start: Node) -> set[Node]:
         """Everything that is imported from there, at any distance."""
         seen, waiting = set(), [start]
@@ -228,26 +256,32 @@ def test_every_folder_has_a_floor() -> None:
 
 
 def test_nothing_imports_upward_or_beside_itself() -> None:
-    wrong = {f'{path.relative_to(ROOT)} imports {imported}'
-             for path in python_files(*FOLDERS) for imported in imported_modules(path)
-             if breaks_the_rule(module_name(path), imported)}
+    wrong = {
+        f'{path.relative_to(ROOT)} imports {imported}'
+        for path in python_files(*FOLDERS)
+        for imported in imported_modules(path)
+        if breaks_the_rule(module_name(path), imported)
+    }
     assert wrong == set()
 
 
-@pytest.mark.parametrize(('importer', 'imported'), [
-    ('decomr_core.geometry.camera', 'decomr_core.estimator.HumanMeshEstimator'),
-    ('decomr_core.geometry.camera', 'decomr_core.body_models.joints'),
-    ('decomr_core.geometry.crop', 'decomr_ros.messages.images'),
-    ('decomr_core.uv.quality', 'decomr_core.uv.chart.landmarks.boundary_loop'),
-    ('decomr_core.no_telemetry', 'decomr_core.base.structures'),
-    ('training.train', 'decomr_ros.messages.meshes'),
-    ('training.train', 'decomr_core.commands.bench'),
-    ('decomr_ros.demo', 'training.synthetic.people'),
-    ('decomr_ros.inputs.inputs', 'decomr_ros.pipeline.stages'),
-    ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
-    ('decomr_core.commands.bench', 'decomr_ros.demo'),
-    ('decomr_core.cli', 'training.train'),
-])
+@pytest.mark.parametrize(
+    ('importer', 'imported'),
+    [
+        ('decomr_core.geometry.camera', 'decomr_core.estimator.HumanMeshEstimator'),
+        ('decomr_core.geometry.camera', 'decomr_core.body_models.joints'),
+        ('decomr_core.geometry.crop', 'decomr_ros.messages.images'),
+        ('decomr_core.uv.quality', 'decomr_core.uv.chart.landmarks.boundary_loop'),
+        ('decomr_core.no_telemetry', 'decomr_core.base.structures'),
+        ('training.train', 'decomr_ros.messages.meshes'),
+        ('training.train', 'decomr_core.commands.bench'),
+        ('decomr_ros.demo', 'training.synthetic.people'),
+        ('decomr_ros.inputs.inputs', 'decomr_ros.pipeline.stages'),
+        ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
+        ('decomr_core.commands.bench', 'decomr_ros.demo'),
+        ('decomr_core.cli', 'training.train'),
+    ],
+)
 def test_the_rule_sees_a_wrong_import(importer: str, imported: str) -> None:
     assert importer in modules() and module_of(imported) not in (None, *FOLDERS)
     assert breaks_the_rule(importer, imported)
@@ -269,8 +303,10 @@ def test_a_circle_is_seen() -> None:
 
 
 def test_no_folder_holds_more_python_files_than_one_look_takes_in() -> None:
-    counts = Counter(path.parent.relative_to(ROOT) for path in python_files(
-        *FOLDERS, 'tests', 'tools', 'benchmarks', 'launch', 'examples'))
+    counts = Counter(
+        path.parent.relative_to(ROOT)
+        for path in python_files(*FOLDERS, 'tests', 'tools', 'benchmarks', 'launch', 'examples')
+    )
     assert {str(folder): count for folder, count in counts.items() if count > MOST_FILES} == {}
 
 
@@ -278,8 +314,11 @@ def test_the_core_names_programs_of_ros_in_known_places_alone() -> None:
     named: dict[str, set[str]] = {}
     for path in python_files('decomr_core'):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(
-                    r'(decomr_ros|training)(\.\w+)+', node.value):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and re.fullmatch(r'(decomr_ros|training)(\.\w+)+', node.value)
+            ):
                 named.setdefault(str(path.relative_to(ROOT)), set()).add(node.value)
     assert named == NAMED_PROGRAMS
     assert all(name in modules() for names in named.values() for name in names)
@@ -289,7 +328,8 @@ def test_the_page_of_the_architecture_has_every_folder_on_its_floor() -> None:
     page = PAGE.read_text(encoding='utf-8')
     rows = re.findall(r'^\| (\d+) \| `([\w/]+?)(?:/|\.py)` \| (.+) \|$', page, re.M)
     assert {(folder.replace('/', '.'), int(floor)) for floor, folder, _ in rows} == {
-        (name, floor_of(name)) for floors in FLOORS.values() for names in floors for name in names}
+        (name, floor_of(name)) for floors in FLOORS.values() for names in floors for name in names
+    }
     for _, folder, text in rows:
         if '/' in folder:
             path = ROOT / folder
@@ -299,25 +339,34 @@ def test_the_page_of_the_architecture_has_every_folder_on_its_floor() -> None:
 
 
 def test_only_decomr_ros_the_launch_files_and_one_benchmark_import_ros() -> None:
-    wrong = {f'{path.relative_to(ROOT)} imports {imported}'
-             for path in python_files('decomr_core', 'training', 'tools', 'benchmarks', 'scripts')
-             if path != ROS_PROGRAMS
-             for imported in imported_modules(path) if imported.split('.')[0] in ROS_MODULES}
+    wrong = {
+        f'{path.relative_to(ROOT)} imports {imported}'
+        for path in python_files('decomr_core', 'training', 'tools', 'benchmarks', 'scripts')
+        if path != ROS_PROGRAMS
+        for imported in imported_modules(path)
+        if imported.split('.')[0] in ROS_MODULES
+    }
     assert wrong == set()
 
 
 @pytest.mark.parametrize('package', sorted(OPTIONAL))
 def test_each_optional_package_is_imported_in_one_file(package: str) -> None:
-    users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS, 'tools')
-             for imported in imported_modules(path) if imported.split('.')[0] == package}
+    users = {
+        str(path.relative_to(ROOT))
+        for path in python_files(*FOLDERS, 'tools')
+        for imported in imported_modules(path)
+        if imported.split('.')[0] == package
+    }
     allowed = OPTIONAL[package]
     assert users == set((allowed,) if isinstance(allowed, str) else allowed)
 
 
 @pytest.mark.parametrize('runtime', WITHOUT_TORCH)
 def test_the_exported_runtimes_load_without_torch(runtime: str) -> None:
-    code = (f'import sys; import decomr_core.runtimes.{runtime}; '
-            "sys.exit('torch is loaded' if 'torch' in sys.modules else 0)")
+    code = (
+        f'import sys; import decomr_core.runtimes.{runtime}; '
+        "sys.exit('torch is loaded' if 'torch' in sys.modules else 0)"
+    )
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     if 'ModuleNotFoundError' in done.stderr and f'decomr_core.runtimes.{runtime}' in done.stderr:
         pytest.fail(f'there is no {runtime}')

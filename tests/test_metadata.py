@@ -33,8 +33,11 @@ def test_pip_gets_the_readme_and_no_placeholder(metadata: dict[str, Any]) -> Non
 
 def test_every_installed_package_is_marked_as_typed(metadata: dict[str, Any]) -> None:
     installed = {name.split('.')[0] for name in metadata['packages']}
-    built_by_colcon = set(re.findall(r'ament_python_install_package\((\w+)\)',
-                                     (ROOT / 'CMakeLists.txt').read_text('utf-8')))
+    built_by_colcon = set(
+        re.findall(
+            r'ament_python_install_package\((\w+)\)', (ROOT / 'CMakeLists.txt').read_text('utf-8')
+        )
+    )
     assert installed <= built_by_colcon != set()
     for package in built_by_colcon:
         assert (ROOT / package / 'py.typed').is_file()
@@ -42,8 +45,9 @@ def test_every_installed_package_is_marked_as_typed(metadata: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_a_runtime_that_exports_weights_brings_onnx(metadata: dict[str, Any],
-                                                    runtime: str) -> None:
+def test_a_runtime_that_exports_weights_brings_onnx(
+    metadata: dict[str, Any], runtime: str
+) -> None:
     names = {re.split('[<>=]', line)[0] for line in metadata['extras_require'][runtime]}
     assert {'onnx', runtime} <= names
     assert 'onnx' in requirement_names('runtime')
@@ -51,7 +55,7 @@ def test_a_runtime_that_exports_weights_brings_onnx(metadata: dict[str, Any],
 
 def test_the_workflow_runs_the_script_of_the_repository() -> None:
     text = (ROOT / '.github/workflows/ci.yml').read_text('utf-8')
-    job, = yaml.safe_load(text)['jobs'].values()
+    (job,) = yaml.safe_load(text)['jobs'].values()
     assert [step['run'] for step in job['steps'] if 'run' in step] == ['.ci/run']
     actions = [step['uses'] for step in job['steps'] if 'uses' in step]
     assert actions and all(re.fullmatch(r'actions/[\w-]+@v\d+', action) for action in actions)

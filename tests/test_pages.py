@@ -45,9 +45,17 @@ def run_in(folder: Path, code: str) -> str:
     capture.set(cv2.CAP_PROP_POS_FRAMES, CLIP_FRAME)
     assert cv2.imwrite(str(folder / 'photo.jpg'), capture.read()[1])
     done = subprocess.run(
-        [sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, timeout=300,
-        env={**os.environ, 'DECOMR_CACHE': str(cache_folder()),
-             'PYTHONPATH': f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'})
+        [sys.executable, '-c', code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            'DECOMR_CACHE': str(cache_folder()),
+            'PYTHONPATH': f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}',
+        },
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -66,8 +74,11 @@ def test_the_readme_links_the_index() -> None:
 
 def test_every_link_to_a_heading_leads_to_one() -> None:
     texts = {path: path.read_text('utf-8') for path in tracked_files() if path.suffix == '.md'}
-    links = [(page, target, anchor) for page, text in texts.items()
-             for target, anchor in re.findall(r'\]\((?!http)([^)#:\s]*)#([^)\s]+)\)', text)]
+    links = [
+        (page, target, anchor)
+        for page, text in texts.items()
+        for target, anchor in re.findall(r'\]\((?!http)([^)#:\s]*)#([^)\s]+)\)', text)
+    ]
     assert links
     broken = []
     for page, target, anchor in links:
@@ -78,7 +89,7 @@ def test_every_link_to_a_heading_leads_to_one() -> None:
 
 
 def test_the_six_lines_of_the_readme_write_a_mesh_of_each_person(tmp_path: Path) -> None:
-    code, = python_blocks('README.md')
+    (code,) = python_blocks('README.md')
     assert len(code.splitlines()) == 6
     told = run_in(tmp_path, code)
     meshes = sorted(path.name for path in tmp_path.glob('person_*.obj'))
@@ -102,7 +113,7 @@ def test_the_python_page_names_every_public_name() -> None:
 
 
 def test_the_picture_of_the_readme_moves_and_is_small() -> None:
-    picture, = re.findall(r'!\[[^]]+\]\(([^)]+)\)', (ROOT / 'README.md').read_text('utf-8'))
+    (picture,) = re.findall(r'!\[[^]]+\]\(([^)]+)\)', (ROOT / 'README.md').read_text('utf-8'))
     data = (ROOT / picture).read_bytes()
     assert data[8:12] == b'WEBP' and data.count(b'ANMF') >= 10
     assert len(data) <= MAX_PICTURE_BYTES

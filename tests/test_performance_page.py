@@ -15,8 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_tables_are_those_of_the_results() -> None:
     results = json.loads(performance.RESULTS.read_text(encoding='utf-8'))
     page = (ROOT / 'docs/performance.md').read_text(encoding='utf-8')
-    for name, text in (('networks', performance.networks_text(results)),
-                       ('stages', performance.stages_text(results))):
+    for name, text in (
+        ('networks', performance.networks_text(results)),
+        ('stages', performance.stages_text(results)),
+    ):
         assert performance.replaced(page, name, text) == page
 
 

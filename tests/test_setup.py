@@ -17,7 +17,8 @@ from tests.test_import_rule import ROOT
 
 WITH_ENV = ROOT / 'scripts' / 'with-env'
 needs_setup = pytest.mark.skipif(
-    not (ROOT / 'install' / 'decomr').is_dir(), reason='needs make setup')
+    not (ROOT / 'install' / 'decomr').is_dir(), reason='needs make setup'
+)
 
 
 def load_script(path: Path) -> ModuleType:
@@ -41,8 +42,9 @@ def elsewhere(tmp_path: Path) -> Path:
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a command with some more environment variables."""
-    return subprocess.run([*map(str, command)], capture_output=True, text=True,
-                          env={**os.environ, **environment})
+    return subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env={**os.environ, **environment}
+    )
 
 
 def pretend_set_up(folder: Path, recorded_root: Path) -> None:
@@ -50,7 +52,8 @@ def pretend_set_up(folder: Path, recorded_root: Path) -> None:
     (folder / '.venv/bin').mkdir(parents=True)
     (folder / '.venv/bin/python').symlink_to(sys.executable)
     (folder / '.venv/decomr-environment').write_text(
-        f'root {recorded_root}\npython 3.11.0\nros wheels\n')
+        f'root {recorded_root}\npython 3.11.0\nros wheels\n'
+    )
     (folder / 'install/decomr').mkdir(parents=True)
 
 
@@ -70,23 +73,36 @@ def test_with_env_in_a_moved_folder_asks_for_a_new_set_up(elsewhere: Path) -> No
 
 def test_with_env_does_not_mix_the_wheels_with_a_sourced_ros(elsewhere: Path) -> None:
     pretend_set_up(elsewhere, recorded_root=elsewhere)
-    done = run(elsewhere / 'scripts/with-env', 'true', ROS_DISTRO='humble',
-               _ROS_WHEELS_BOOTSTRAP_COMPLETE='')
+    done = run(
+        elsewhere / 'scripts/with-env',
+        'true',
+        ROS_DISTRO='humble',
+        _ROS_WHEELS_BOOTSTRAP_COMPLETE='',
+    )
     assert done.returncode == 2
     assert 'ROS 2 humble is sourced' in done.stderr
 
 
 def test_with_env_keeps_the_arguments_and_the_exit_code(elsewhere: Path) -> None:
     pretend_set_up(elsewhere, recorded_root=elsewhere)
-    done = run(elsewhere / 'scripts/with-env', 'bash', '-c', 'printf "%s|" "$@"; exit 7', '-',
-               'two words', '', '*')
+    done = run(
+        elsewhere / 'scripts/with-env',
+        'bash',
+        '-c',
+        'printf "%s|" "$@"; exit 7',
+        '-',
+        'two words',
+        '',
+        '*',
+    )
     assert (done.returncode, done.stdout) == (7, 'two words||*|')
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason='Python 3.10 has no PYTHONSAFEPATH')
 @pytest.mark.parametrize('module', ['decomr_core.cli', 'training.train', 'benchmarks.node'])
 def test_with_env_runs_its_own_modules_wherever_it_is_called(
-        elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
     pretend_set_up(elsewhere, recorded_root=elsewhere)
     other = tmp_path / 'another checkout'
     package, _, name = module.partition('.')
@@ -107,15 +123,17 @@ def test_with_env_runs_its_own_modules_wherever_it_is_called(
 
 
 def test_with_env_sends_the_processes_that_decomr_starts_to_its_own_modules(
-        elsewhere: Path) -> None:
+    elsewhere: Path,
+) -> None:
     pretend_set_up(elsewhere, recorded_root=elsewhere)
     command = elsewhere / '.venv/bin/decomr'
     command.write_text('#!/bin/sh\nprintenv PYTHONSAFEPATH\n')
     command.chmod(0o755)
     without = {name: value for name, value in os.environ.items() if name != 'PYTHONSAFEPATH'}
     for words, safe in ((['decomr'], '1\n'), (['printenv', 'PYTHONSAFEPATH'], '')):
-        done = subprocess.run([elsewhere / 'scripts/with-env', *words], capture_output=True,
-                              text=True, env=without)
+        done = subprocess.run(
+            [elsewhere / 'scripts/with-env', *words], capture_output=True, text=True, env=without
+        )
         assert done.stdout == safe
 
 
@@ -141,12 +159,18 @@ def test_setting_up_again_changes_nothing_and_says_nothing() -> None:
 @needs_setup
 def test_the_built_package_carries_what_a_robot_needs() -> None:
     package = ROOT / 'install' / 'decomr'
-    assert {path.name for path in (package / 'lib/decomr').iterdir()
-            if os.access(path, os.X_OK)} == {
-                'camera_rviz', 'decomr_node', 'markers_node', 'recorder', 'video_source', 'view'}
+    assert {
+        path.name for path in (package / 'lib/decomr').iterdir() if os.access(path, os.X_OK)
+    } == {'camera_rviz', 'decomr_node', 'markers_node', 'recorder', 'video_source', 'view'}
     share = package / 'share' / 'decomr'
-    for name in ('launch/decomr.launch.py', 'config/decomr.yaml', 'config/fastdds.xml',
-                 'rviz/decomr.rviz', 'msg/HumanMeshArray.msg', 'package.xml'):
+    for name in (
+        'launch/decomr.launch.py',
+        'config/decomr.yaml',
+        'config/fastdds.xml',
+        'rviz/decomr.rviz',
+        'msg/HumanMeshArray.msg',
+        'package.xml',
+    ):
         assert (share / name).is_file(), name
     installed = next((package / 'lib').glob('python3.*/site-packages/decomr_core'))
     shipped = {path.name for path in (ROOT / 'decomr_core/data').iterdir()}
@@ -164,7 +188,8 @@ def test_colcon_test_runs_every_part_of_the_suite() -> None:
 
 
 def test_missing_tools_are_named_with_the_command_that_installs_them(
-        elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
     monkeypatch.setattr(setup.shutil, 'which', lambda tool: None if tool == 'cmake' else tool)
     monkeypatch.setattr(setup, 'PYTHON_PARTS', {'python3-venv': 'import no_such_module'})
@@ -176,7 +201,8 @@ def test_missing_tools_are_named_with_the_command_that_installs_them(
 
 
 def test_a_machine_without_ros_wheels_is_told_to_install_ros(
-        elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
     monkeypatch.setattr(setup.platform, 'machine', lambda: 'aarch64')
     with pytest.raises(SystemExit):
@@ -185,7 +211,8 @@ def test_a_machine_without_ros_wheels_is_told_to_install_ros(
 
 
 def test_a_sourced_ros_is_used_and_our_own_folder_is_not_taken_for_one(
-        elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
     for prefix in (elsewhere / '.venv', Path('/nowhere')):
         monkeypatch.setenv('AMENT_PREFIX_PATH', str(prefix))
@@ -199,7 +226,8 @@ def test_a_sourced_ros_is_used_and_our_own_folder_is_not_taken_for_one(
 
 
 def test_the_ros_of_the_last_set_up_is_used_again_while_it_is_there(
-        elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
     monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
     pretend_set_up(elsewhere, recorded_root=elsewhere)
@@ -213,7 +241,8 @@ def test_the_ros_of_the_last_set_up_is_used_again_while_it_is_there(
 
 
 def test_a_failed_step_shows_its_output_and_where_the_rest_is(
-        elsewhere: Path, capsys: pytest.CaptureFixture) -> None:
+    elsewhere: Path, capsys: pytest.CaptureFixture
+) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
     setup.LOG.parent.mkdir()
     with pytest.raises(SystemExit):
@@ -225,8 +254,10 @@ def test_a_failed_step_shows_its_output_and_where_the_rest_is(
 
 def test_wheels_are_made_to_fit_this_interpreter() -> None:
     patch = load_script(ROOT / 'scripts/patch_ros_wheels.py')
-    exported = ('"/opt/python/cp311-cp311/include/python3.11;/opt/python/cp311-cp311/lib/'
-                'python3.11/site-packages/numpy/_core/include;/usr/include"')
+    exported = (
+        '"/opt/python/cp311-cp311/include/python3.11;/opt/python/cp311-cp311/lib/'
+        'python3.11/site-packages/numpy/_core/include;/usr/include"'
+    )
     python, numpy, other = patch.fit(exported).strip('"').split(';')
     assert (Path(numpy) / 'numpy/arrayobject.h').is_file()
     assert python == patch.sysconfig.get_path('include')
@@ -234,7 +265,8 @@ def test_wheels_are_made_to_fit_this_interpreter() -> None:
 
 
 def test_a_machine_without_bindings_of_tensorrt_is_set_up_all_the_same(
-        elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
     monkeypatch.setattr(setup, 'VENV', elsewhere / '.venv')
     monkeypatch.setattr(setup, 'LOG', elsewhere / 'setup.log')
@@ -245,8 +277,12 @@ def test_a_machine_without_bindings_of_tensorrt_is_set_up_all_the_same(
     assert 'no Python bindings of TensorRT 10 for this machine' in capsys.readouterr().out
     assert 'no such wheel' in setup.LOG.read_text()
     assert not folder.exists()
-    pip = [sys.executable, '-c', 'import pathlib, sys; '
-           'pathlib.Path(sys.argv[sys.argv.index("--target") + 1]).mkdir(parents=True)']
+    pip = [
+        sys.executable,
+        '-c',
+        'import pathlib, sys; '
+        'pathlib.Path(sys.argv[sys.argv.index("--target") + 1]).mkdir(parents=True)',
+    ]
     setup._install_bindings(pip, 10, dict(os.environ))
     assert folder.is_dir() and capsys.readouterr().out == ''
 
@@ -261,17 +297,20 @@ def test_each_set_of_bindings_is_pinned() -> None:
 
 
 def test_a_long_step_says_how_long_it_has_taken_and_what_was_downloaded(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     setup = load_script(ROOT / 'scripts' / 'setup')
     monkeypatch.setattr(setup, 'LOG', tmp_path / 'setup.log')
     monkeypatch.setattr(setup, 'TELL_EVERY_S', 0.05)
     (tmp_path / 'setup.log').write_text('Downloading of_another_step.whl (9.0 GB)\n')
     go_on = tmp_path / 'go_on'
-    child = ('import pathlib, time\n'
-             'print("Downloading torch-2.0-cp311.whl (1.5 GB)", flush=True)\n'
-             'print("Downloading numpy-2.0-cp311.whl.metadata (6.6 kB)", flush=True)\n'
-             'print("Downloading scipy-1.0-cp311.whl (500.0 MB)", flush=True)\n'
-             f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)\n')
+    child = (
+        'import pathlib, time\n'
+        'print("Downloading torch-2.0-cp311.whl (1.5 GB)", flush=True)\n'
+        'print("Downloading numpy-2.0-cp311.whl.metadata (6.6 kB)", flush=True)\n'
+        'print("Downloading scipy-1.0-cp311.whl (500.0 MB)", flush=True)\n'
+        f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)\n'
+    )
     told = []
 
     def say(text: str) -> None:
@@ -287,17 +326,26 @@ def test_a_long_step_says_how_long_it_has_taken_and_what_was_downloaded(
 
 
 def test_a_long_step_without_downloads_says_how_long_it_has_taken(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup = load_script(ROOT / 'scripts' / 'setup')
     monkeypatch.setattr(setup, 'LOG', tmp_path / 'setup.log')
     monkeypatch.setattr(setup, 'TELL_EVERY_S', 0.05)
     told = []
     monkeypatch.setattr(setup, '_say', told.append)
     go_on = tmp_path / 'go_on'
-    monkeypatch.setattr(setup, '_say', lambda text: (told.append(text),
-                                                     'so far' in text and go_on.touch()))
-    setup._step('messages', [sys.executable, '-c', 'import pathlib, time\n'
-                             f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)'])
+    monkeypatch.setattr(
+        setup, '_say', lambda text: (told.append(text), 'so far' in text and go_on.touch())
+    )
+    setup._step(
+        'messages',
+        [
+            sys.executable,
+            '-c',
+            'import pathlib, time\n'
+            f'while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)',
+        ],
+    )
     assert told[1] == 'messages: 0 s so far'
 
 
@@ -313,5 +361,7 @@ def test_with_env_explains_itself_wherever_it_is(elsewhere: Path, word: str) -> 
 def test_with_env_takes_no_option_for_a_command(elsewhere: Path) -> None:
     done = run(elsewhere / 'scripts/with-env', '--verbose')
     assert done.returncode == 2
-    assert done.stderr == ('with-env: --verbose is no command; usage: scripts/with-env CMD '
-                           '[ARGUMENT...], and --help explains it\n')
+    assert done.stderr == (
+        'with-env: --verbose is no command; usage: scripts/with-env CMD '
+        '[ARGUMENT...], and --help explains it\n'
+    )

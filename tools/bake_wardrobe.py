@@ -33,11 +33,7 @@ from tools.bake_builtin_body import (
     sparse_weights,
     t_pose,
 )
-from tools.makehuman_files import (
-    MakeHumanGarment,
-    read_garment,
-    read_texture_name,
-)
+from tools.makehuman_files import MakeHumanGarment, read_garment, read_texture_name
 from training.synthetic.clothes.wardrobe import TEXTURE_SIZE, Garment, Wardrobe
 
 log = logging.getLogger('bake_wardrobe')
@@ -75,8 +71,12 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description="Fits MakeHuman's garments to the built-in body.")
     parser.add_argument('folder', type=Path, help='folder with .mhclo files')
-    parser.add_argument('--textures', type=Path, help='additional folder with textures; their '
-                        'names may have folders as prefix, joined by two underscores')
+    parser.add_argument(
+        '--textures',
+        type=Path,
+        help='additional folder with textures; their '
+        'names may have folders as prefix, joined by two underscores',
+    )
     parser.add_argument('--out', type=Path, required=True, help='npz file to write')
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
@@ -86,8 +86,13 @@ def main() -> None:
     folders = [options.folder] + ([options.textures] if options.textures else [])
     wardrobe = bake(files, find_pictures(folders), load_body())
     wardrobe.save(options.out)
-    log.info('%s: %d items, %d skins, %.1f MB', options.out, len(wardrobe.garments),
-             len(wardrobe.skins), options.out.stat().st_size / 1e6)
+    log.info(
+        '%s: %d items, %d skins, %.1f MB',
+        options.out,
+        len(wardrobe.garments),
+        len(wardrobe.skins),
+        options.out.stat().st_size / 1e6,
+    )
 
 
 def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardrobe:
@@ -115,17 +120,25 @@ def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardr
             log.warning('%s gets a plain texture: found no texture %r', path, name)
         textures.append(PLAIN if picture is None else _picture(picture, cv2.COLOR_BGRA2RGBA))
         garments.append(fit(source, kind, adults, nearest, len(textures) - 1))
-    skins = {name: path for name, path in pictures.items()
-             if 'skin' in str(path) and 'suit' not in name}
+    skins = {
+        name: path for name, path in pictures.items() if 'skin' in str(path) and 'suit' not in name
+    }
     if not garments or not skins:
-        raise ValueError(f'only {len(garments)} garments and {len(skins)} skins have textures; '
-                         'give a folder of textures with --textures')
+        raise ValueError(
+            f'only {len(garments)} garments and {len(skins)} skins have textures; '
+            'give a folder of textures with --textures'
+        )
     skin_map = UVMap.load(DATA_FOLDER / 'makehuman_uv.npz')
     return Wardrobe(
-        tuple(garments), torch.from_numpy(np.stack(textures)),
-        torch.from_numpy(np.stack([_picture(path, cv2.COLOR_BGRA2RGB)
-                                   for path in skins.values()])),
-        torch.from_numpy(skin_map.uv[skin_map.faces]), tuple(skins), body.hash)
+        tuple(garments),
+        torch.from_numpy(np.stack(textures)),
+        torch.from_numpy(
+            np.stack([_picture(path, cv2.COLOR_BGRA2RGB) for path in skins.values()])
+        ),
+        torch.from_numpy(skin_map.uv[skin_map.faces]),
+        tuple(skins),
+        body.hash,
+    )
 
 
 def sample_adults(body: BodyModel) -> Adults:
@@ -145,8 +158,9 @@ def sample_adults(body: BodyModel) -> Adults:
     return Adults(base, bones, shapes, joint_weights(full), base_of)
 
 
-def fit(source: MakeHumanGarment, kind: str, adults: Adults, nearest: cKDTree,
-        texture: int) -> Garment:
+def fit(
+    source: MakeHumanGarment, kind: str, adults: Adults, nearest: cKDTree, texture: int
+) -> Garment:
     """Fits a garment as a mesh that follows the body's shape and pose.
 
     Args:
@@ -157,25 +171,44 @@ def fit(source: MakeHumanGarment, kind: str, adults: Adults, nearest: cKDTree,
         texture: row of its texture in the wardrobe.
     """
     fitted = source.vertices(adults.base)
-    weights = np.einsum('gk,gkj->gj', source.base_weights.clip(min=0),
-                        adults.base_weights[source.base_index]).clip(min=1e-9)
+    weights = np.einsum(
+        'gk,gkj->gj', source.base_weights.clip(min=0), adults.base_weights[source.base_index]
+    ).clip(min=1e-9)
     weights = sparse_weights(weights / weights.sum(1, keepdims=True))
     resting, _ = t_pose(fitted, adults.bones, weights)
     design = np.concatenate([np.ones((len(fitted), 1)), adults.shapes], axis=1)
     rows, *_ = np.linalg.lstsq(design, resting.reshape(len(fitted), -1), rcond=None)
-    error = np.linalg.norm((resting.reshape(len(fitted), -1) - design @ rows).reshape(
-        len(fitted), -1, 3), axis=-1)
-    log.info('%-8s %-24s %5d vertices, error %.2f mm mean, %.1f mm max', kind, source.name,
-             len(weights), 1e3 * error.mean(), 1e3 * error.max())
+    error = np.linalg.norm(
+        (resting.reshape(len(fitted), -1) - design @ rows).reshape(len(fitted), -1, 3), axis=-1
+    )
+    log.info(
+        '%-8s %-24s %5d vertices, error %.2f mm mean, %.1f mm max',
+        kind,
+        source.name,
+        len(weights),
+        1e3 * error.mean(),
+        1e3 * error.max(),
+    )
     template, shapedirs, skinning = (
-        torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for array in (
-            rows[0].reshape(-1, 3), rows[1:].reshape(len(rows) - 1, -1, 3).transpose(1, 2, 0),
-            weights))
+        torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        for array in (
+            rows[0].reshape(-1, 3),
+            rows[1:].reshape(len(rows) - 1, -1, 3).transpose(1, 2, 0),
+            weights,
+        )
+    )
     return Garment(
-        source.name, kind, template, shapedirs, skinning,
-        torch.from_numpy(nearest.query(fitted.mean(axis=0))[1]), torch.from_numpy(source.faces),
+        source.name,
+        kind,
+        template,
+        shapedirs,
+        skinning,
+        torch.from_numpy(nearest.query(fitted.mean(axis=0))[1]),
+        torch.from_numpy(source.faces),
         torch.from_numpy(source.face_uv.astype(np.float32)),
-        torch.from_numpy(np.isin(adults.base_of, source.hidden)), texture)
+        torch.from_numpy(np.isin(adults.base_of, source.hidden)),
+        texture,
+    )
 
 
 def find_pictures(folders: list[Path]) -> dict[str, Path]:
@@ -188,8 +221,9 @@ def find_pictures(folders: list[Path]) -> dict[str, Path]:
     return found
 
 
-def _as_bodies(body: BodyModel, vertices: np.ndarray,
-               bones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _as_bodies(
+    body: BodyModel, vertices: np.ndarray, bones: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Fits joints (N, 24, 3) that match the body's regressor, and shapes (N, 10)."""
     weights = body.lbs_weights.double().numpy()
     regressor = body.joint_regressor.double().numpy()
@@ -230,8 +264,9 @@ def _picture(path: Path, conversion: int) -> np.ndarray:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
     if picture.shape[2] == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA)
-    return cv2.cvtColor(cv2.resize(picture, (TEXTURE_SIZE, TEXTURE_SIZE),
-                                   interpolation=cv2.INTER_AREA), conversion)
+    return cv2.cvtColor(
+        cv2.resize(picture, (TEXTURE_SIZE, TEXTURE_SIZE), interpolation=cv2.INTER_AREA), conversion
+    )
 
 
 if __name__ == '__main__':

@@ -27,8 +27,9 @@ DURATION_S = 10.0
 CLOCK_S = np.arange(-3, DURATION_S + 3, 0.01)
 STANCE = 0.6
 """Share of a stride during which a foot is on the ground."""
-FOOT_PITCH = PchipInterpolator([0, .1, .33, STANCE, .72, .9, 1],
-                               [-.3, 0, 0, .75, .6, -.15, -.3])
+FOOT_PITCH = PchipInterpolator(
+    [0, 0.1, 0.33, STANCE, 0.72, 0.9, 1], [-0.3, 0, 0, 0.75, 0.6, -0.15, -0.3]
+)
 """Downward pitch of the foot, radians, over one stride that begins at heel strike."""
 HEEL_BEHIND_M, TOE_OUT, HALF_GAIT_WIDTH_M, FOOT_LIFT_M = 0.05, 0.16, 0.09, 0.05
 FOOT_BEHIND_M = 0.03
@@ -76,8 +77,9 @@ class Motion:
     stands: np.ndarray
 
 
-def round_with_a_stop(center: tuple[float, float], half_axes: tuple[float, float],
-                      strides: int) -> Course:
+def round_with_a_stop(
+    center: tuple[float, float], half_axes: tuple[float, float], strides: int
+) -> Course:
     """A closed course with a stop at the front, where the person faces the camera, arms raised.
 
     Args:
@@ -89,19 +91,23 @@ def round_with_a_stop(center: tuple[float, float], half_axes: tuple[float, float
     pace = 1 - _ease(time, 1.9, 2.8) + _ease(time, 6.3, 7.2)
     turned = _ease(time, 2.5, 3.5) - _ease(time, 5.8, 6.8)
     angle = np.linspace(-2 * np.pi, 4 * np.pi, 3001)
-    line = np.stack([center[0] - half_axes[0] * np.cos(angle),
-                     center[1] + half_axes[1] * np.sin(angle)], axis=1)
+    line = np.stack(
+        [center[0] - half_axes[0] * np.cos(angle), center[1] + half_axes[1] * np.sin(angle)],
+        axis=1,
+    )
     lap = _lengths(line)[-1] / 3
     distance = _over_time(pace)
     distance *= lap / _gain(distance)
     # Slow steps are both shorter and slower; a quarter turn takes three steps.
-    phase = _over_time(.95 * np.sqrt(pace) + 1.5 * np.abs(np.gradient(turned, CLOCK_S)))
+    phase = _over_time(0.95 * np.sqrt(pace) + 1.5 * np.abs(np.gradient(turned, CLOCK_S)))
     phase *= strides / _gain(phase)
     # Between two steps both feet are on the ground.
-    phase += .25 - np.interp(4.5, CLOCK_S, phase) % .5
-    position, heading = _along(line, distance + lap - .75)
-    arms = (((3.2, 4.0, 'side'), (3.9, 4.5, 'raise'), (4.9, 5.5, 'side'), (5.4, 6.1, 'hang')),
-            ((3.3, 4.1, 'side'), (4.0, 4.6, 'raise'), (5.0, 5.6, 'front'), (6.1, 6.8, 'hang')))
+    phase += 0.25 - np.interp(4.5, CLOCK_S, phase) % 0.5
+    position, heading = _along(line, distance + lap - 0.75)
+    arms = (
+        ((3.2, 4.0, 'side'), (3.9, 4.5, 'raise'), (4.9, 5.5, 'side'), (5.4, 6.1, 'hang')),
+        ((3.3, 4.1, 'side'), (4.0, 4.6, 'raise'), (5.0, 5.6, 'front'), (6.1, 6.8, 'hang')),
+    )
     return Course(position, heading - 1.45 * turned, pace, phase, arms)
 
 
@@ -116,9 +122,13 @@ def passing_by(points: list[tuple[float, float]], speed: float, start_s: float) 
     spline = CubicSpline(_lengths(np.array(points)), points)
     first, last = spline.x[[0, -1]]
     outside = np.linspace(0, 12, 50)[1:, None]
-    line = np.concatenate([
-        points[0] - spline(first, 1) * outside[::-1], spline(np.linspace(first, last, 2001)),
-        points[-1] + spline(last, 1) * outside])
+    line = np.concatenate(
+        [
+            points[0] - spline(first, 1) * outside[::-1],
+            spline(np.linspace(first, last, 2001)),
+            points[-1] + spline(last, 1) * outside,
+        ]
+    )
     before = _lengths(line[:50])[-1]
     position, heading = _along(line, before + speed * (CLOCK_S - start_s))
     return Course(position, heading, np.ones_like(CLOCK_S), CLOCK_S + 3)
@@ -137,7 +147,7 @@ def walk(course: Course, rest: np.ndarray, sole: float, times: np.ndarray) -> Mo
     fore = -np.sin(2 * np.pi * phase) * pace  # 1 where the left foot is ahead
     yaw = np.interp(times, CLOCK_S, course.yaw)
     pose = np.zeros((len(times), 24, 3))
-    turn = rotation_about(1, yaw - .08 * fore) @ rotation_about(0, .04 * pace)
+    turn = rotation_about(1, yaw - 0.08 * fore) @ rotation_about(0, 0.04 * pace)
     pose[:, 0] = axis_angle_from_matrix(turn)
     feet = [_foot(course, rest, sole, times, side) for side in range(2)]
     root = _root(course, rest, times, turn, [foot.ankle for foot in feet])
@@ -145,22 +155,31 @@ def walk(course: Course, rest: np.ndarray, sole: float, times: np.ndarray) -> Mo
         hip, knee, heel = 1 + side, 4 + side, 7 + side
         target = foot.ankle - root - turn @ (rest[hip] - rest[0])
         pole = foot.turn[..., 2] * [1, 0, 1] + turn[..., 2]
-        first, second = _bend(rest[knee] - rest[hip], rest[heel] - rest[knee], BACK,
-                              _unturn(turn, target), _unturn(turn, pole))
+        first, second = _bend(
+            rest[knee] - rest[hip],
+            rest[heel] - rest[knee],
+            BACK,
+            _unturn(turn, target),
+            _unturn(turn, pole),
+        )
         inverse = np.swapaxes(turn @ first @ second, 1, 2)
         for joint, rotation in ((hip, first), (knee, second), (heel, inverse @ foot.turn)):
             pose[:, joint] = axis_angle_from_matrix(rotation)
         # The toes stay on the ground after heel-off.
-        pose[:, 10 + side, 0] = -.8 * np.maximum(foot.pitch, 0)
-    pose[:, 3:10:3, 1] = .07 * fore[:, None]
-    pose[:, 3:10:3, 0] = .03 + .01 * np.sin(1.5 * times)[:, None]
-    look = np.clip(np.interp(times + .3, CLOCK_S, course.yaw) - yaw, -.7, .7)
-    pose[:, (12, 15), 1] = .5 * look[:, None] - .03 * fore[:, None]
-    pose[:, 15, 0] = .05
+        pose[:, 10 + side, 0] = -0.8 * np.maximum(foot.pitch, 0)
+    pose[:, 3:10:3, 1] = 0.07 * fore[:, None]
+    pose[:, 3:10:3, 0] = 0.03 + 0.01 * np.sin(1.5 * times)[:, None]
+    look = np.clip(np.interp(times + 0.3, CLOCK_S, course.yaw) - yaw, -0.7, 0.7)
+    pose[:, (12, 15), 1] = 0.5 * look[:, None] - 0.03 * fore[:, None]
+    pose[:, 15, 0] = 0.05
     for side in range(2):
         _pose_arm(pose, course.arms[side], times, fore * (1 - 2 * side), side)
-    return Motion(pose, root, np.stack([foot.ankle for foot in feet]),
-                  np.stack([foot.stands for foot in feet]))
+    return Motion(
+        pose,
+        root,
+        np.stack([foot.ankle for foot in feet]),
+        np.stack([foot.stands for foot in feet]),
+    )
 
 
 @dataclass(frozen=True)
@@ -183,78 +202,98 @@ class _Foot:
 def _foot(course: Course, rest: np.ndarray, sole: float, times: np.ndarray, side: int) -> _Foot:
     """The left (0) or right (1) foot: stays at its footprints and swings between them."""
     sign = 1 - 2 * side
-    stride = np.interp(times, CLOCK_S, course.phase) - .5 * side + STANCE / 2
+    stride = np.interp(times, CLOCK_S, course.phase) - 0.5 * side + STANCE / 2
     number = np.floor(stride)
     part = stride - number
     share = _ease(part, STANCE, 1)
     prints = []
     for ahead in (0, 1):
-        when = np.interp(number + ahead + .5 * side, course.phase, CLOCK_S)
-        x, z, yaw = (np.interp(when, CLOCK_S, values)
-                     for values in (*course.position.T, course.yaw))
+        when = np.interp(number + ahead + 0.5 * side, course.phase, CLOCK_S)
+        x, z, yaw = (
+            np.interp(when, CLOCK_S, values) for values in (*course.position.T, course.yaw)
+        )
         late = FOOT_BEHIND_M * np.interp(when, CLOCK_S, course.pace)
         gap = HALF_GAIT_WIDTH_M * sign
-        prints.append(np.stack([x + gap * np.cos(yaw) - late * np.sin(yaw),
-                                z - gap * np.sin(yaw) - late * np.cos(yaw),
-                                yaw + TOE_OUT * sign], axis=1))
+        prints.append(
+            np.stack(
+                [
+                    x + gap * np.cos(yaw) - late * np.sin(yaw),
+                    z - gap * np.sin(yaw) - late * np.cos(yaw),
+                    yaw + TOE_OUT * sign,
+                ],
+                axis=1,
+            )
+        )
     x, z, yaw = (prints[0] + (prints[1] - prints[0]) * share[:, None]).T
     stepped = np.linalg.norm((prints[1] - prints[0])[:, :2], axis=1)
     pace = np.interp(times, CLOCK_S, course.pace)
     pitch = FOOT_PITCH(part) * pace
-    lift = FOOT_LIFT_M * (.4 + .6 * np.clip(stepped, 0, 1)) * np.sin(np.pi * share)
+    lift = FOOT_LIFT_M * (0.4 + 0.6 * np.clip(stepped, 0, 1)) * np.sin(np.pi * share)
     ankle, ball = rest[7 + side], rest[10 + side]
     tall = ankle[1] - sole
     turn = rotation_about(1, yaw)
     foot = turn @ rotation_about(0, pitch)
     # The foot rolls over the heel, then over the ball.
-    pivot = np.where(pitch[:, None] > 0, [0, -tall, ball[2] - ankle[2]],
-                     [0, -tall, -HEEL_BEHIND_M])
+    pivot = np.where(
+        pitch[:, None] > 0, [0, -tall, ball[2] - ankle[2]], [0, -tall, -HEEL_BEHIND_M]
+    )
     target = np.stack([x, tall + lift, z], axis=1)
     target = target + np.einsum('tij,tj->ti', turn - foot, pivot)
-    return _Foot(target, foot, pitch, (part < STANCE) & (np.abs(pitch) < .02))
+    return _Foot(target, foot, pitch, (part < STANCE) & (np.abs(pitch) < 0.02))
 
 
-def _root(course: Course, rest: np.ndarray, times: np.ndarray, turn: np.ndarray,
-          ankles: list[np.ndarray]) -> np.ndarray:
+def _root(
+    course: Course, rest: np.ndarray, times: np.ndarray, turn: np.ndarray, ankles: list[np.ndarray]
+) -> np.ndarray:
     """Positions of the pelvis (T, 3): over the course, as high as both legs allow."""
     x, z = (np.interp(times, CLOCK_S, values) for values in course.position.T)
     heights = []
     for side, ankle in enumerate(ankles):
         hip = turn @ (rest[1 + side] - rest[0])
-        longest = STRAIGHTEST * sum(np.linalg.norm(rest[upper + side] - rest[upper + 3 + side])
-                                    for upper in (1, 4))
+        longest = STRAIGHTEST * sum(
+            np.linalg.norm(rest[upper + side] - rest[upper + 3 + side]) for upper in (1, 4)
+        )
         away = ankle[:, [0, 2]] - np.stack([x, z], axis=1) - hip[:, [0, 2]]
-        rise = np.sqrt(np.maximum(longest**2 - (away**2).sum(1), .2))
+        rise = np.sqrt(np.maximum(longest**2 - (away**2).sum(1), 0.2))
         heights.append(ankle[:, 1] + rise - hip[:, 1])
     lowest = -np.log(np.exp(-60 * np.array(heights)).sum(0)) / 60
     step_s = float(np.mean(np.diff(times)))
-    return np.stack([x, gaussian_filter1d(lowest, .06 / step_s, mode='wrap'), z], axis=1)
+    return np.stack([x, gaussian_filter1d(lowest, 0.06 / step_s, mode='wrap'), z], axis=1)
 
 
-def _pose_arm(pose: np.ndarray, keys: ArmKeys, times: np.ndarray, fore: np.ndarray,
-              side: int) -> None:
+def _pose_arm(
+    pose: np.ndarray, keys: ArmKeys, times: np.ndarray, fore: np.ndarray, side: int
+) -> None:
     """Poses an arm: swing opposite to the leg of its side, `fore` (T,), and gestures; in place."""
-    angle = .1 - .42 * fore
-    hang = np.stack([np.full_like(angle, .17), -np.cos(angle), np.sin(angle)], axis=1) * .94
+    angle = 0.1 - 0.42 * fore
+    hang = np.stack([np.full_like(angle, 0.17), -np.cos(angle), np.sin(angle)], axis=1) * 0.94
     hang_pole = np.array(GESTURES['hang'].pole)
     target, pole = hang, np.tile(hang_pole, (len(times), 1))
     for start, end, name in keys:
         share = _ease(times, start, end)[:, None]
         gesture = GESTURES[name]
-        to, to_pole = (hang, hang_pole) if name == 'hang' else (
-            np.array(gesture.target), np.array(gesture.pole))
+        to, to_pole = (
+            (hang, hang_pole)
+            if name == 'hang'
+            else (np.array(gesture.target), np.array(gesture.pole))
+        )
         target, pole = target + (to - target) * share, pole + (to_pole - pole) * share
-    lift = .3 * np.clip(target[:, 1] + .2, 0, 1)
-    shoulder, elbow = _bend(.52 * OUT, .48 * OUT, FRONT, target, pole)
+    lift = 0.3 * np.clip(target[:, 1] + 0.2, 0, 1)
+    shoulder, elbow = _bend(0.52 * OUT, 0.48 * OUT, FRONT, target, pole)
     mirror = MIRROR if side else np.ones(3)
     pose[:, 13 + side, 2] = lift * mirror[2]
     pose[:, 16 + side] = axis_angle_from_matrix(rotation_about(2, -lift) @ shoulder) * mirror
     pose[:, 18 + side] = axis_angle_from_matrix(elbow) * mirror
-    pose[:, 22 + side, 2] = -.35 * mirror[2]
+    pose[:, 22 + side, 2] = -0.35 * mirror[2]
 
 
-def _bend(upper: np.ndarray, lower: np.ndarray, bends_to: np.ndarray, target: np.ndarray,
-          pole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _bend(
+    upper: np.ndarray,
+    lower: np.ndarray,
+    bends_to: np.ndarray,
+    target: np.ndarray,
+    pole: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Moves the end of a limb to a target by two-bone inverse kinematics.
 
     Args:
@@ -269,7 +308,7 @@ def _bend(upper: np.ndarray, lower: np.ndarray, bends_to: np.ndarray, target: np
     """
     a, b = np.linalg.norm(upper), np.linalg.norm(lower)
     along = _unit(target)
-    distance = np.clip(np.linalg.norm(target, axis=1), .3 * (a + b), .998 * (a + b))[:, None]
+    distance = np.clip(np.linalg.norm(target, axis=1), 0.3 * (a + b), 0.998 * (a + b))[:, None]
     pole = _unit(pole - (pole * along).sum(1, keepdims=True) * along)
     cosine = (a**2 + distance**2 - b**2) / (2 * a * distance)
     first = cosine * along + np.sqrt(1 - cosine**2) * pole

@@ -87,15 +87,25 @@ def read_garment(path: Path) -> MakeHumanGarment:
         raise ValueError(f'{path} is damaged: {error}') from error
     index = bindings[:, :3].astype(int)
     if index.min() < 0 or index.max() >= NUM_BASE_VERTICES:
-        raise ValueError(f'{path} refers to base vertex {index.max()}, but the base mesh hm08 has '
-                         f'{NUM_BASE_VERTICES}')
+        raise ValueError(
+            f'{path} refers to base vertex {index.max()}, but the base mesh hm08 has '
+            f'{NUM_BASE_VERTICES}'
+        )
     faces, face_uv, num_vertices = _triangles(path.parent / values['obj_file'])
     if num_vertices != len(bindings):
         raise ValueError(f'{path} has {len(bindings)} vertices, its .obj file {num_vertices}')
     material = path.parent / values['material'] if 'material' in values else None
     return MakeHumanGarment(
-        path.stem, index, bindings[:, 3:6], bindings[:, 6:], scales, hidden, faces, face_uv,
-        material if material and material.is_file() else None)
+        path.stem,
+        index,
+        bindings[:, 3:6],
+        bindings[:, 6:],
+        scales,
+        hidden,
+        faces,
+        face_uv,
+        material if material and material.is_file() else None,
+    )
 
 
 def read_texture_name(material: Path) -> str:
@@ -133,7 +143,11 @@ def _ranges(text: str) -> np.ndarray:
 def _triangles(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """Triangles (F, 3), texture coordinates (F, 3, 2) and number of vertices of an .obj file."""
     template = read_obj_template(path)
-    corners = np.array([(polygon[0], polygon[k], polygon[k + 1])
-                        for polygon in template.polygons
-                        for k in range(1, len(polygon) - 1)])  # (F, 3, 2)
+    corners = np.array(
+        [
+            (polygon[0], polygon[k], polygon[k + 1])
+            for polygon in template.polygons
+            for k in range(1, len(polygon) - 1)
+        ]
+    )  # (F, 3, 2)
     return corners[..., 0], template.uv[corners[..., 1]] * [1, -1] + [0, 1], template.num_vertices

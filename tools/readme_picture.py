@@ -41,8 +41,9 @@ def frames(video: str, start: int, count: int) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(frame[..., ::-1])
 
 
-def panels(video: str, start: int, count: int, crop: tuple[int, int, int, int],
-           weights: str) -> list[np.ndarray]:
+def panels(
+    video: str, start: int, count: int, crop: tuple[int, int, int, int], weights: str
+) -> list[np.ndarray]:
     """Draws pictures (h, 3 w + 2 gaps, 3) uint8 RGB: frame, meshes and IUV image side by side.
 
     Args:
@@ -63,7 +64,7 @@ def panels(video: str, start: int, count: int, crop: tuple[int, int, int, int],
         if index >= start:
             overlay = draw_meshes(frame, meshes, estimator.topology.faces)
             iuv = compose_iuv(meshes, *frame.shape[:2])
-            shown = [image[y:y + height, x:x + width] for image in (frame, overlay, iuv)]
+            shown = [image[y : y + height, x : x + width] for image in (frame, overlay, iuv)]
             pictures.append(np.hstack([shown[0], gap, shown[1], gap, shown[2]]))
     return pictures
 
@@ -84,25 +85,35 @@ def write_animation(path: Path, pictures: list[np.ndarray], rate_hz: float, qual
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--video', default=VIDEO, help='default: %(default)s')
     parser.add_argument('--start', type=int, default=44, help='index of the first frame shown')
     parser.add_argument('--count', type=int, default=24, help='number of frames shown')
-    parser.add_argument('--crop', type=int, nargs=4, default=(440, 184, 328, 236),
-                        metavar=('X', 'Y', 'WIDTH', 'HEIGHT'), help='part to show, px')
+    parser.add_argument(
+        '--crop',
+        type=int,
+        nargs=4,
+        default=(440, 184, 328, 236),
+        metavar=('X', 'Y', 'WIDTH', 'HEIGHT'),
+        help='part to show, px',
+    )
     parser.add_argument('--weights', default='rt', help='rt or a .safetensors file')
     parser.add_argument('--quality', type=int, default=80, help='quality of WebP, 1 to 100')
     parser.add_argument('--out', type=Path, default=Path('docs/demo.webp'), help='file to write')
     args = parser.parse_args()
     pictures = panels(args.video, args.start, args.count, tuple(args.crop), args.weights)
     if len(pictures) < args.count:
-        sys.stderr.write(f'{args.video} does not exist or ends before frame '
-                         f'{args.start + args.count}; vtest.avi is in the Debian package '
-                         'opencv-doc\n')
+        sys.stderr.write(
+            f'{args.video} does not exist or ends before frame '
+            f'{args.start + args.count}; vtest.avi is in the Debian package '
+            'opencv-doc\n'
+        )
         return 2
-    write_animation(args.out, pictures, cv2.VideoCapture(args.video).get(cv2.CAP_PROP_FPS),
-                    args.quality)
+    write_animation(
+        args.out, pictures, cv2.VideoCapture(args.video).get(cv2.CAP_PROP_FPS), args.quality
+    )
     return 0
 
 

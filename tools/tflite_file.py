@@ -52,13 +52,21 @@ class TfliteFile:
         data = path.read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
-            raise ValueError(f'{path} has the sha256 {found}, expected {sha256}; download the '
-                             'version in the docstring of the program')
+            raise ValueError(
+                f'{path} has the sha256 {found}, expected {sha256}; download the '
+                'version in the docstring of the program'
+            )
         self._tflite = tflite
-        self._names = {value: name for name, value in vars(tflite.BuiltinOperator).items()
-                       if isinstance(value, int)}
-        self._types = {tflite.TensorType.FLOAT16: np.float16, tflite.TensorType.INT8: np.int8,
-                       tflite.TensorType.INT32: np.int32}
+        self._names = {
+            value: name
+            for name, value in vars(tflite.BuiltinOperator).items()
+            if isinstance(value, int)
+        }
+        self._types = {
+            tflite.TensorType.FLOAT16: np.float16,
+            tflite.TensorType.INT8: np.int8,
+            tflite.TensorType.INT32: np.int32,
+        }
         self._model = tflite.Model.GetRootAsModel(data, 0)
         self._graph = self._model.Subgraphs(0)
 
@@ -69,8 +77,12 @@ class TfliteFile:
             code = self._model.OperatorCodes(operator.OpcodeIndex())
             # Old files have the code only in the deprecated one-byte field.
             name = self._names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-            yield TfliteOperator(name, operator.InputsAsNumpy().tolist(),
-                                 operator.OutputsAsNumpy().tolist(), operator.BuiltinOptions())
+            yield TfliteOperator(
+                name,
+                operator.InputsAsNumpy().tolist(),
+                operator.OutputsAsNumpy().tolist(),
+                operator.BuiltinOptions(),
+            )
 
     def constant(self, index: int) -> np.ndarray:
         """The values of a constant tensor."""
@@ -82,8 +94,11 @@ class TfliteFile:
     def quantization(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Scales and zero points of a quantised tensor, and their axis."""
         found = self._graph.Tensors(index).Quantization()
-        return (found.ScaleAsNumpy().astype(np.float64),
-                found.ZeroPointAsNumpy().astype(np.int64), found.QuantizedDimension())
+        return (
+            found.ScaleAsNumpy().astype(np.float64),
+            found.ZeroPointAsNumpy().astype(np.int64),
+            found.QuantizedDimension(),
+        )
 
     def options(self, operator: TfliteOperator, kind: str) -> Any:
         """The options of an operator, read as a class of `tflite` by name."""

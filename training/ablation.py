@@ -55,7 +55,8 @@ class AblationConfig:
     """
 
     uv_maps: dict[str, str] = field(
-        default_factory=lambda: {'conventional': 'makehuman', 'continuous': 'builtin'})
+        default_factory=lambda: {'conventional': 'makehuman', 'continuous': 'builtin'}
+    )
     lnet_inputs: tuple[str, ...] = LNET_INPUTS
     images: int = 500
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -63,14 +64,17 @@ class AblationConfig:
     def __post_init__(self) -> None:
         unknown = [name for name in self.lnet_inputs if name not in LNET_INPUTS]
         if unknown or not self.lnet_inputs:
-            raise ValueError(f'lnet_inputs is {list(self.lnet_inputs)}; take some of '
-                             f'{list(LNET_INPUTS)}')
+            raise ValueError(
+                f'lnet_inputs is {list(self.lnet_inputs)}; take some of {list(LNET_INPUTS)}'
+            )
         if not self.uv_maps:
             raise ValueError('uv_maps is empty; give at least one label and UV map')
         bad = [label for label in self.uv_maps if not re.fullmatch(r'[\w-]+', label)]
         if bad:
-            raise ValueError(f'uv_maps has the labels {bad}, which cannot be folder names; use '
-                             'letters, digits, - and _')
+            raise ValueError(
+                f'uv_maps has the labels {bad}, which cannot be folder names; use '
+                'letters, digits, - and _'
+            )
         if self.images < 1:
             raise ValueError(f'images is {self.images}; take 1 or more')
 
@@ -111,8 +115,9 @@ class Ablation:
         if unknown:
             raise ValueError(f'no cells {", ".join(unknown)}; known: {", ".join(known)}')
         # Chosen before any result is added, so that all processes run the same cells.
-        chosen = [known[name] for name in names or known
-                  if not self.results.is_finished(known[name])]
+        chosen = [
+            known[name] for name in names or known if not self.results.is_finished(known[name])
+        ]
         for cell in chosen:
             if self._is_stop_asked_anywhere():
                 return False
@@ -133,8 +138,12 @@ class Ablation:
         """Trains a cell until its end or a stop request; returns the stages that were started."""
         both = replace(self.config.train, uv_map=self.config.uv_maps[cell.uv_map])
         first = replace(both, stages=replace(both.stages, end_to_end_steps=0))
-        second = replace(both, stages=replace(both.stages, cnet_steps=0),
-                         lnet_input=cell.lnet_input, seed=both.seed + 1)
+        second = replace(
+            both,
+            stages=replace(both.stages, cnet_steps=0),
+            lnet_input=cell.lnet_input,
+            seed=both.seed + 1,
+        )
         done = []
         if both.stages.cnet_steps:
             done.append(self._run(f'{cell.uv_map}_{CNET}', first))
@@ -160,17 +169,28 @@ class Ablation:
         trainer = stages[-1]
         if self._held_out is None or self._held_out[0] != cell.uv_map:
             # The people are the same for every UV map; only the true IUV images differ.
-            self._held_out = (cell.uv_map, held_out_set(
-                trainer.config.data, trainer.body, trainer.uv_map, self.config.images))
+            self._held_out = (
+                cell.uv_map,
+                held_out_set(
+                    trainer.config.data, trainer.body, trainer.uv_map, self.config.images
+                ),
+            )
         held_out = self._held_out[1]
         if not self.results.values['best_constant']:
             self.results.values['best_constant'] = constant_scores(held_out.joints)
         network = trainer.best_network
-        self.results.add(cell, _score_each(network, held_out), {
-            'parameters': sum(parameter.numel() for parameter in network.parameters()),
-            'uv_hash': network.uv_hash, 'steps': sum(stage.step for stage in stages),
-            'train_s': round(sum(stage.trained_s for stage in stages), 1),
-            'hardware': hardware(), 'versions': versions()})
+        self.results.add(
+            cell,
+            _score_each(network, held_out),
+            {
+                'parameters': sum(parameter.numel() for parameter in network.parameters()),
+                'uv_hash': network.uv_hash,
+                'steps': sum(stage.step for stage in stages),
+                'train_s': round(sum(stage.trained_s for stage in stages), 1),
+                'hardware': hardware(),
+                'versions': versions(),
+            },
+        )
         write_report(self.results)
 
     def _is_stop_asked_anywhere(self) -> bool:
@@ -188,20 +208,30 @@ def _score_each(network: DecoMR, held_out: SyntheticBatch) -> dict[str, np.ndarr
     """Scores (K,) of K images, by name."""
     network.eval()
     device = next(network.parameters()).device
-    return score_held_out(lambda images: network(normalize_images(images.to(device))),
-                          held_out)[0]
+    return score_held_out(lambda images: network(normalize_images(images.to(device))), held_out)[0]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = config_parser(AblationConfig, 'ablation', 'training.ablation', __doc__)
-    parser.add_argument('--out', type=Path, default=Path('runs/ablation'),
-                        help='folder of the results and of the runs')
-    parser.add_argument('--cells', nargs='+', metavar='CELL',
-                        help='run only these cells (LABEL_INPUT, for example continuous_local)')
-    parser.add_argument('--report', action='store_true',
-                        help='run nothing; rewrite the table and the picture of the results')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('runs/ablation'),
+        help='folder of the results and of the runs',
+    )
+    parser.add_argument(
+        '--cells',
+        nargs='+',
+        metavar='CELL',
+        help='run only these cells (LABEL_INPUT, for example continuous_local)',
+    )
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='run nothing; rewrite the table and the picture of the results',
+    )
     given = parser.parse_args(arguments)
     try:
         parsed = parser.instantiate(given)

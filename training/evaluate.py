@@ -85,9 +85,15 @@ LEFT_OUT = ('unreadable_images', 'outside_boxes', 'invalid_boxes', 'without_trut
 logger = logging.getLogger(__name__)
 
 
-def set_report(name: str, people: PersonRecords, runtime: Runtime, scorer: Scorer,
-               limit: int | None = None, scales: tuple[float, ...] = (),
-               with_picture: bool = False) -> tuple[dict[str, Any], np.ndarray | None]:
+def set_report(
+    name: str,
+    people: PersonRecords,
+    runtime: Runtime,
+    scorer: Scorer,
+    limit: int | None = None,
+    scales: tuple[float, ...] = (),
+    with_picture: bool = False,
+) -> tuple[dict[str, Any], np.ndarray | None]:
     """Scores a network on a published test set.
 
     Args:
@@ -110,12 +116,20 @@ def set_report(name: str, people: PersonRecords, runtime: Runtime, scorer: Score
     scores = score_people(runtime, people, scorer, files=expected_files(name))
     network, intervals = summarize(scores.values)
     report = {
-        'images': len(scores.rows), **_left_out(people.counts, scores.errors),
-        'network': network, 'intervals': intervals,
-        'bone_length_variation': _bones(name, scores, people, scorer), 'notes': scorer.notes}
+        'images': len(scores.rows),
+        **_left_out(people.counts, scores.errors),
+        'network': network,
+        'intervals': intervals,
+        'bone_length_variation': _bones(name, scores, people, scorer),
+        'notes': scorer.notes,
+    }
     if scales:
-        report['box_scales'] = scale_rows(scales, lambda scale: summarize(
-            score_people(runtime, people, scorer, scale).values, with_intervals=False)[0])
+        report['box_scales'] = scale_rows(
+            scales,
+            lambda scale: summarize(
+                score_people(runtime, people, scorer, scale).values, with_intervals=False
+            )[0],
+        )
     picture = _worst_picture(name, runtime, people, scorer, scores) if with_picture else None
     return report, picture
 
@@ -150,9 +164,15 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     scales = BOX_SCALES if options.scales else ()
     if options.dataset == SYNTHETIC:
         runtime = _load_network(options)
-        report, picture = synthetic_report(runtime, body, uv_map,
-                                           options.images or SYNTHETIC_IMAGES, scales,
-                                           bool(options.worst), assets)
+        report, picture = synthetic_report(
+            runtime,
+            body,
+            uv_map,
+            options.images or SYNTHETIC_IMAGES,
+            scales,
+            bool(options.worst),
+            assets,
+        )
         return {**_about(options, runtime), **report}, picture
     if options.root is None:
         raise ValueError(f'{options.dataset} needs --data FOLDER, the folder of its files')
@@ -161,8 +181,9 @@ def _evaluate(options: Namespace) -> tuple[dict[str, Any], np.ndarray | None]:
     scorer = make_scorer(options.dataset, body, options.body_folder, options.joint_regressor)
     people = evaluation_people(*place)
     runtime = _load_network(options)
-    report, picture = set_report(options.dataset, people, runtime, scorer, options.images,
-                                 scales, bool(options.worst))
+    report, picture = set_report(
+        options.dataset, people, runtime, scorer, options.images, scales, bool(options.worst)
+    )
     return {**_about(options, runtime), **about, **report}, picture
 
 
@@ -176,8 +197,10 @@ def _assets(options: Namespace) -> AssetFiles:
     if not any(assets.values()):
         return {}
     if options.dataset != SYNTHETIC or options.scales:
-        raise ValueError('--wardrobe, --panoramas and --poses-file apply only to the data set '
-                         'synthetic without --scales; remove them')
+        raise ValueError(
+            '--wardrobe, --panoramas and --poses-file apply only to the data set '
+            'synthetic without --scales; remove them'
+        )
     return assets
 
 
@@ -187,8 +210,9 @@ def _evaluate_photographs(options: Namespace) -> dict[str, Any]:
         raise ValueError(f'{options.dataset} needs --data FOLDER, the folder of its files')
     for option in ('worst', 'scales'):
         if getattr(options, option):
-            raise ValueError(f'--{option} does not apply to {options.dataset}; use --sheets '
-                             'FOLDER')
+            raise ValueError(
+                f'--{option} does not apply to {options.dataset}; use --sheets FOLDER'
+            )
     photographs = read_photographs(options.root, options.annotations)
     if options.images is not None and options.images < len(photographs):
         rows = np.linspace(0, len(photographs) - 1, options.images).round().astype(int)
@@ -202,85 +226,114 @@ def _evaluate_photographs(options: Namespace) -> dict[str, Any]:
         people = people_sheet(in_true_boxes, photographs, SHEET_PEOPLE)
         if people is not None:
             write_picture(options.sheets / 'people.png', people)
-        write_picture(options.sheets / 'images.png',
-                      image_sheet(detecting, photographs, SHEET_IMAGES))
+        write_picture(
+            options.sheets / 'images.png', image_sheet(detecting, photographs, SHEET_IMAGES)
+        )
     return {**_about(options, runtime), 'detector': options.detector, **report}
 
 
 def _about(options: Namespace, runtime: Runtime) -> dict[str, str]:
-    return {'dataset': options.dataset, 'weights': str(options.weights),
-            'runtime': f'{runtime.name} {runtime.precision}'}
+    return {
+        'dataset': options.dataset,
+        'weights': str(options.weights),
+        'runtime': f'{runtime.name} {runtime.precision}',
+    }
 
 
 def _load_network(options: Namespace) -> Runtime:
     more = {'device': options.device} if options.runtime == 'torch' else {}
-    return load_runtime(options.runtime, options.weights, body=options.body, uv_map=options.uv,
-                        **more)
+    return load_runtime(
+        options.runtime, options.weights, body=options.body, uv_map=options.uv, **more
+    )
 
 
 def _check_outputs(options: Namespace) -> None:
     """Raises an error early if a result could not be written at the end."""
     for path in (options.out, options.worst):
         if path is not None and not path.resolve().parent.is_dir():
-            raise FileNotFoundError(f'cannot write {path.name}: there is no folder '
-                                    f'{path.resolve().parent}; create it first')
+            raise FileNotFoundError(
+                f'cannot write {path.name}: there is no folder '
+                f'{path.resolve().parent}; create it first'
+            )
     if options.worst is not None and options.worst.suffix.lower() not in PICTURES:
-        raise ValueError(f'--worst {options.worst} is not a picture file; end its name in '
-                         f'{" or ".join(PICTURES)}')
+        raise ValueError(
+            f'--worst {options.worst} is not a picture file; end its name in '
+            f'{" or ".join(PICTURES)}'
+        )
 
 
 def _left_out(counts: ReadCounts, errors: list[PersonError]) -> dict[str, Any]:
     """Counts the people who were not scored, by reason: annotations and images."""
-    numbers = {kind: getattr(counts, kind) + sum(error.kind == kind for error in errors)
-               for kind in LEFT_OUT}
+    numbers = {
+        kind: getattr(counts, kind) + sum(error.kind == kind for error in errors)
+        for kind in LEFT_OUT
+    }
     unreadable = [str(error) for error in errors if error.kind == 'unreadable_images']
     if errors:
         logger.warning('skipped %d people; the first: %s', len(errors), errors[0])
-    return {'left_out': {kind: number for kind, number in numbers.items() if number},
-            'unreadable': numbers['unreadable_images'],
-            'unreadable_examples': unreadable[:MAX_EXAMPLES]}
+    return {
+        'left_out': {kind: number for kind, number in numbers.items() if number},
+        'unreadable': numbers['unreadable_images'],
+        'unreadable_examples': unreadable[:MAX_EXAMPLES],
+    }
 
 
-def _bones(name: str, scores: Scores, people: PersonRecords,
-           scorer: Scorer) -> dict[str, Any] | None:
+def _bones(
+    name: str, scores: Scores, people: PersonRecords, scorer: Scorer
+) -> dict[str, Any] | None:
     """Variation of bone lengths along tracks of a video; else the error, if meshes are known."""
     measured = [people[row] for row in scores.rows]
     if EVALUATION_SETS[name].is_video:
         return bones_of_tracks(scores.joints, [track_of(name, record) for record in measured])
     true_joints = []
     for start in range(0, len(measured), BATCH):
-        vertices = scorer.true_vertices(measured[start:start + BATCH])
+        vertices = scorer.true_vertices(measured[start : start + BATCH])
         if vertices is None:
             return None
         true_joints.append(scorer.body.joint_regressor @ vertices)
     return bones_of_people(scores.joints, torch.cat(true_joints).numpy())
 
 
-def _worst_picture(name: str, runtime: Runtime, people: PersonRecords, scorer: Scorer,
-                   scores: Scores) -> np.ndarray:
+def _worst_picture(
+    name: str, runtime: Runtime, people: PersonRecords, scorer: Scorer, scores: Scores
+) -> np.ndarray:
     errors = scores.values[scorer.worst_by]
     worst = np.argsort(-errors, kind='stable')[:WORST]
-    shown = [crop_person(people[int(scores.rows[row])], people.root, runtime.crop_size,
-                         with_labels=scorer.needs_labels) for row in worst]
+    shown = [
+        crop_person(
+            people[int(scores.rows[row])],
+            people.root,
+            runtime.crop_size,
+            with_labels=scorer.needs_labels,
+        )
+        for row in worst
+    ]
     output = runtime.run(np.stack([person.pixels for person in shown]))
     cases = []
-    for row, person, vertices, camera in zip(worst, shown, output.vertices, output.camera,
-                                             strict=True):
+    for row, person, vertices, camera in zip(
+        worst, shown, output.vertices, output.camera, strict=True
+    ):
         path = people.root / person.record.image
         pixels = read_rgb(path)
         assert pixels is not None  # crop_person has read it
         image = crop_pixels(pixels, person.center, person.side, TILE_PX)
-        cases.append(WorstCase(
-            case_title(errors[row], scorer.worst_by, path.name), image,
-            draw_mesh(image, vertices, camera, scorer.body.data.faces),
-            _truth_tile(image, person, scorer, vertices, camera)))
+        cases.append(
+            WorstCase(
+                case_title(errors[row], scorer.worst_by, path.name),
+                image,
+                draw_mesh(image, vertices, camera, scorer.body.data.faces),
+                _truth_tile(image, person, scorer, vertices, camera),
+            )
+        )
     return worst_cases_picture(
-        cases, f'The {len(cases)} worst of {len(errors)} people of {name}: image, prediction, '
-               'truth')
+        cases,
+        f'The {len(cases)} worst of {len(errors)} people of {name}: image, prediction, truth',
+    )
 
 
-def _truth_tile(image: np.ndarray, person: Person, scorer: Scorer, vertices: np.ndarray,
-                camera: np.ndarray) -> np.ndarray | None:
+def _truth_tile(
+    image: np.ndarray, person: Person, scorer: Scorer, vertices: np.ndarray, camera: np.ndarray
+) -> np.ndarray | None:
     """The truth over a crop (T, T, 3): segments, or mesh or joints at the predicted pelvis."""
     if scorer.needs_labels:
         return draw_labels(image, person.labels['segments'], person.center, person.side)
@@ -293,37 +346,78 @@ def _truth_tile(image: np.ndarray, person: Person, scorer: Scorer, vertices: np.
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog='python -m training.evaluate',
-                            description=__doc__.partition('\n')[0])
-    parser.add_argument('dataset', nargs='?', default=SYNTHETIC,
-                        choices=(SYNTHETIC, PHOTOGRAPHS, *EVALUATION_SETS),
-                        help='what to score on')
+    parser = ArgumentParser(
+        prog='python -m training.evaluate', description=__doc__.partition('\n')[0]
+    )
+    parser.add_argument(
+        'dataset',
+        nargs='?',
+        default=SYNTHETIC,
+        choices=(SYNTHETIC, PHOTOGRAPHS, *EVALUATION_SETS),
+        help='what to score on',
+    )
     parser.add_argument('--weights', default='rt', help='rt (shipped) or a safetensors file')
-    parser.add_argument('--runtime', default='torch', choices=tuple(RUNTIMES),
-                        help='what runs the network (torch)')
+    parser.add_argument(
+        '--runtime', default='torch', choices=tuple(RUNTIMES), help='what runs the network (torch)'
+    )
     parser.add_argument('--device', default='cpu', help='torch only: cpu or cuda (cpu)')
-    parser.add_argument('--body', default='builtin', help='body of the weights: builtin or an '
-                                                          'npz file')
+    parser.add_argument(
+        '--body', default='builtin', help='body of the weights: builtin or an npz file'
+    )
     parser.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
-    parser.add_argument('--data', '--root', type=Path, dest='root', metavar='FOLDER',
-                        help="folder of the data set's npz and images")
-    parser.add_argument('--annotations', type=Path, metavar='FILE',
-                        help='annotations of the data set; default: its folder and published name')
-    parser.add_argument('--detector', default='person', choices=tuple(DETECTORS),
-                        help='coco only: person detector for whole images (person)')
-    parser.add_argument('--sheets', type=Path, metavar='FOLDER',
-                        help='coco only: write contact sheets of people and images')
-    parser.add_argument('--body-folder', type=Path, help='folder of smpl_neutral.npz, '
-                                                         'smpl_male.npz, smpl_female.npz')
-    parser.add_argument('--joint-regressor', type=Path, metavar='J_regressor_h36m.npy',
-                        help="regressor from SMPL's vertices to Human3.6M's joints")
-    parser.add_argument('--images', type=positive, metavar='N', help='number of images, evenly '
-                        f'spread; default: all ({SYNTHETIC_IMAGES} for synthetic)')
+    parser.add_argument(
+        '--data',
+        '--root',
+        type=Path,
+        dest='root',
+        metavar='FOLDER',
+        help="folder of the data set's npz and images",
+    )
+    parser.add_argument(
+        '--annotations',
+        type=Path,
+        metavar='FILE',
+        help='annotations of the data set; default: its folder and published name',
+    )
+    parser.add_argument(
+        '--detector',
+        default='person',
+        choices=tuple(DETECTORS),
+        help='coco only: person detector for whole images (person)',
+    )
+    parser.add_argument(
+        '--sheets',
+        type=Path,
+        metavar='FOLDER',
+        help='coco only: write contact sheets of people and images',
+    )
+    parser.add_argument(
+        '--body-folder',
+        type=Path,
+        help='folder of smpl_neutral.npz, smpl_male.npz, smpl_female.npz',
+    )
+    parser.add_argument(
+        '--joint-regressor',
+        type=Path,
+        metavar='J_regressor_h36m.npy',
+        help="regressor from SMPL's vertices to Human3.6M's joints",
+    )
+    parser.add_argument(
+        '--images',
+        type=positive,
+        metavar='N',
+        help=f'number of images, evenly spread; default: all ({SYNTHETIC_IMAGES} for synthetic)',
+    )
     add_asset_options(parser)
-    parser.add_argument('--scales', action='store_true',
-                        help='also score with tighter and wider crops')
-    parser.add_argument('--worst', type=Path, metavar='FILE.png',
-                        help=f'write a picture of the {WORST} worst cases')
+    parser.add_argument(
+        '--scales', action='store_true', help='also score with tighter and wider crops'
+    )
+    parser.add_argument(
+        '--worst',
+        type=Path,
+        metavar='FILE.png',
+        help=f'write a picture of the {WORST} worst cases',
+    )
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
     return parser

@@ -36,8 +36,10 @@ def interpolate(before: DecoMR, after: DecoMR, share: float) -> DecoMR:
     if not 0 <= share <= 1:
         raise ValueError(f'share is {share}; take 0 to 1')
     if before.config != after.config:
-        raise ValueError('the networks have different sizes; give two networks of one preset, the '
-                         'second trained from the first')
+        raise ValueError(
+            'the networks have different sizes; give two networks of one preset, the '
+            'second trained from the first'
+        )
     first, mixed = before.state_dict(), after.state_dict()
     for name, value in mixed.items():
         if value.is_floating_point():
@@ -47,8 +49,11 @@ def interpolate(before: DecoMR, after: DecoMR, share: float) -> DecoMR:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser('python -m training.interpolate', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        'python -m training.interpolate',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('before', help='weights before fine-tuning: path or name')
     parser.add_argument('after', help='weights after fine-tuning: path or name')
     parser.add_argument('--share', type=float, required=True, help='share of AFTER, 0 to 1')
@@ -59,8 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
         first, second = (checkpoint.load_network(path) for path in paths)
         mixed = interpolate(first, second, options.share)
         before, after = (checkpoint.read_metadata(path).get('training') for path in paths)
-        notes = {'training': after,
-                 'interpolated': {'before': before, 'share_of_after': options.share}}
+        notes = {
+            'training': after,
+            'interpolated': {'before': before, 'share_of_after': options.share},
+        }
         checkpoint.save_checkpoint(options.out, mixed, notes, half=True)
     except (OSError, ValueError) as error:
         sys.stderr.write(f'error: {error}\n')

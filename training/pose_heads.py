@@ -34,8 +34,7 @@ from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 from training.summaries import Summaries, encoder_hash, read_summaries
 
-__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss',
-           'train_pose_heads']
+__all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss', 'train_pose_heads']
 
 WARMUP_STEPS = 200
 CLIP_NORM = 1.0
@@ -114,11 +113,16 @@ class PoseHeads(nn.Module):
     def __init__(self, network: DecoMR, body: BodyModel, uv_map: UVMap) -> None:
         super().__init__()
         lnet, decoder = network.lnet, network.cnet.decoder
-        if (lnet.posed_head is None or lnet.global_head is None
-                or not isinstance(decoder, GridDecoder)):
-            raise ValueError('the network has no pretrained encoder (blazepose), no pose '
-                             'components, or an LNet that does not read the global feature; use '
-                             'weights of the preset rt')
+        if (
+            lnet.posed_head is None
+            or lnet.global_head is None
+            or not isinstance(decoder, GridDecoder)
+        ):
+            raise ValueError(
+                'the network has no pretrained encoder (blazepose), no pose '
+                'components, or an LNet that does not read the global feature; use '
+                'weights of the preset rt'
+            )
         self.network, self.posed = network, lnet.posed_head
         self.readers: tuple[nn.Module, ...] = (decoder.of_crop, lnet.global_head)
         side = network.config.uv_resolution
@@ -156,18 +160,21 @@ class PoseHeads(nn.Module):
         """The loss that `training.train` calls `posed`, and `texel_edge_loss`; a scalar."""
         projected = losses.project_weak_perspective(posed.joints, posed.camera)
         true_map = truth.location_maps.float()
-        return (losses.location_map_loss(posed.location_map, true_map, self.texel_weights)
-                + TEXEL_EDGES_WEIGHT * texel_edge_loss(posed.location_map.float(), true_map,
-                                                       self.texel_weights > 0)
-                + losses.joints_3d_loss(posed.joints, truth.joints)
-                + JOINTS_2D_WEIGHT * losses.joints_2d_loss(
-                    projected, truth.joints_2d[..., :2], truth.joints_2d[..., 2]))
+        return (
+            losses.location_map_loss(posed.location_map, true_map, self.texel_weights)
+            + TEXEL_EDGES_WEIGHT
+            * texel_edge_loss(posed.location_map.float(), true_map, self.texel_weights > 0)
+            + losses.joints_3d_loss(posed.joints, truth.joints)
+            + JOINTS_2D_WEIGHT
+            * losses.joints_2d_loss(projected, truth.joints_2d[..., :2], truth.joints_2d[..., 2])
+        )
 
     def _joints(self, location_map: Tensor) -> Tensor:
         # float32: bfloat16 would round a metre to 4 mm.
         with torch.autocast('cpu', enabled=False):
-            return torch.einsum('jt,bct->bjc', self.joints_of_texels,
-                                location_map.float().flatten(2))
+            return torch.einsum(
+                'jt,bct->bjc', self.joints_of_texels, location_map.float().flatten(2)
+            )
 
 
 def texel_edge_loss(pred: Tensor, truth: Tensor, is_inside: Tensor) -> Tensor:
@@ -189,8 +196,9 @@ def texel_edge_loss(pred: Tensor, truth: Tensor, is_inside: Tensor) -> Tensor:
     return torch.cat(differences, dim=1).mean()
 
 
-def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summaries,
-                     options: PoseHeadOptions) -> None:
+def train_pose_heads(
+    network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summaries, options: PoseHeadOptions
+) -> None:
     """Trains the heads of a network in place.
 
     Args:
@@ -205,21 +213,24 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
     """
     steps = options.epochs * (len(people) // options.batch_size)
     if not steps:
-        raise ValueError(f'there are {len(people)} crops, fewer than a batch of '
-                         f'{options.batch_size}; write more summaries, or lower --batch-size')
+        raise ValueError(
+            f'there are {len(people)} crops, fewer than a batch of '
+            f'{options.batch_size}; write more summaries, or lower --batch-size'
+        )
     heads = PoseHeads(network, body, uv_map)
     previous = _outputs_of_readers(heads, people)
     spread = [outputs.std(dim=0).mean().clamp_min(1e-6) for outputs in previous]
     parameters = heads.trained_parameters()
-    optimizer = torch.optim.AdamW(parameters, options.learning_rate,
-                                  weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, options.learning_rate, weight_decay=options.weight_decay
+    )
     order = torch.Generator().manual_seed(options.seed)
     progress = tqdm(range(steps), unit='step', mininterval=5)
     batches: list[Tensor] = []
     for step in progress:
         if not batches:
             shuffled = torch.randperm(len(people), generator=order)
-            batches = list(shuffled.split(options.batch_size))[:len(people) // options.batch_size]
+            batches = list(shuffled.split(options.batch_size))[: len(people) // options.batch_size]
         index = batches.pop()
         optimizer.param_groups[0]['lr'] = options.learning_rate * _rate_share(step, steps)
         target = [outputs[index] / size for outputs, size in zip(previous, spread, strict=True)]
@@ -236,14 +247,24 @@ def train_pose_heads(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Su
 def posed_error_mm(network: DecoMR, body: BodyModel, uv_map: UVMap, people: Summaries) -> float:
     """Mean PA-MPJPE of the posed reference map, without LNet's corrections, mm."""
     heads = PoseHeads(network, body, uv_map)
-    errors = [pa_mpjpe_mm(heads(part.summaries.float()).joints, part.joints)
-              for part in (people.part(slice(start, start + PROBED_AT_ONCE))
-                           for start in range(0, len(people), PROBED_AT_ONCE))]
+    errors = [
+        pa_mpjpe_mm(heads(part.summaries.float()).joints, part.joints)
+        for part in (
+            people.part(slice(start, start + PROBED_AT_ONCE))
+            for start in range(0, len(people), PROBED_AT_ONCE)
+        )
+    ]
     return float(torch.cat(errors).mean())
 
 
-def _loss(heads: PoseHeads, part: Summaries, target: list[Tensor], spread: list[Tensor],
-          dropout: float, randomness: torch.Generator) -> Tensor:
+def _loss(
+    heads: PoseHeads,
+    part: Summaries,
+    target: list[Tensor],
+    spread: list[Tensor],
+    dropout: float,
+    randomness: torch.Generator,
+) -> Tensor:
     summaries = part.summaries.float()
     if dropout:
         is_dropped = torch.rand(summaries.shape, generator=randomness) < dropout
@@ -253,16 +274,22 @@ def _loss(heads: PoseHeads, part: Summaries, target: list[Tensor], spread: list[
         posed = heads(summaries)
         # Detached: the other readers adapt to the feature, and not the feature to them.
         outputs = heads.other_readers(posed.features.detach())
-    change = torch.stack([(now / size - before).abs().mean()
-                          for now, before, size in zip(outputs, target, spread, strict=True)])
+    change = torch.stack(
+        [
+            (now / size - before).abs().mean()
+            for now, before, size in zip(outputs, target, spread, strict=True)
+        ]
+    )
     return heads.losses(posed, part) + KEEP_WEIGHT * change.sum()
 
 
 @torch.no_grad()
 def _outputs_of_readers(heads: PoseHeads, people: Summaries) -> list[Tensor]:
     """Outputs of the other readers for each crop, (N, c) each, before training."""
-    outputs = [heads.other_readers(heads.network.cnet.global_head(part.float()))
-               for part in people.summaries.split(PROBED_AT_ONCE)]
+    outputs = [
+        heads.other_readers(heads.network.cnet.global_head(part.float()))
+        for part in people.summaries.split(PROBED_AT_ONCE)
+    ]
     return [torch.cat(values) for values in zip(*outputs, strict=True)]
 
 
@@ -287,14 +314,26 @@ def _rate_share(step: int, steps: int) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    parser = argparse.ArgumentParser('python -m training.pose_heads', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        'python -m training.pose_heads',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     defaults = vars(PoseHeadOptions())
-    parser.add_argument('folders', nargs='+', type=Path, metavar='FOLDER',
-                        help='folder written by training.summaries')
+    parser.add_argument(
+        'folders',
+        nargs='+',
+        type=Path,
+        metavar='FOLDER',
+        help='folder written by training.summaries',
+    )
     parser.add_argument('--weights', default='rt', help='initial weights: path or name')
-    parser.add_argument('--held-out', type=Path, metavar='FOLDER',
-                        help='folder of the summaries of held-out people to evaluate on')
+    parser.add_argument(
+        '--held-out',
+        type=Path,
+        metavar='FOLDER',
+        help='folder of the summaries of held-out people to evaluate on',
+    )
     for name, value in defaults.items():
         parser.add_argument(f'--{name.replace("_", "-")}', type=type(value), default=value)
     parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
@@ -305,8 +344,10 @@ def main(arguments: list[str] | None = None) -> int:
         uv_map = load_uv_map('builtin', body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
         if network.config.encoder != 'blazepose' or not network.config.is_posed:
-            raise ValueError(f'{given.weights} has no pretrained encoder (blazepose) with pose '
-                             'components; use weights of the preset rt')
+            raise ValueError(
+                f'{given.weights} has no pretrained encoder (blazepose) with pose '
+                'components; use weights of the preset rt'
+            )
         encoder = encoder_hash(network)
         people = read_summaries(given.folders, encoder)
         held_out = read_summaries([given.held_out], encoder) if given.held_out else None
@@ -314,8 +355,10 @@ def main(arguments: list[str] | None = None) -> int:
         _log_error('before', network, body, uv_map, held_out)
         train_pose_heads(network, body, uv_map, people, options)
         _log_error('after', network, body, uv_map, held_out)
-        notes = {'training': checkpoint.read_metadata(given.weights).get('training'),
-                 'pose_heads': vars(options) | {'crops': len(people)}}
+        notes = {
+            'training': checkpoint.read_metadata(given.weights).get('training'),
+            'pose_heads': vars(options) | {'crops': len(people)},
+        }
         checkpoint.save_checkpoint(given.out, network, notes, half=True)
     except (OSError, ValueError, RuntimeError) as error:
         sys.stderr.write(f'error: {error}\n')
@@ -324,11 +367,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _log_error(when: str, network: DecoMR, body: BodyModel, uv_map: UVMap,
-               held_out: Summaries | None) -> None:
+def _log_error(
+    when: str, network: DecoMR, body: BodyModel, uv_map: UVMap, held_out: Summaries | None
+) -> None:
     if held_out is not None:
-        logger.info('%s: PA-MPJPE of the posed reference map %.1f mm', when,
-                    posed_error_mm(network, body, uv_map, held_out))
+        logger.info(
+            '%s: PA-MPJPE of the posed reference map %.1f mm',
+            when,
+            posed_error_mm(network, body, uv_map, held_out),
+        )
 
 
 if __name__ == '__main__':

@@ -30,13 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ['motion']:
         return motion_command.main(arguments[1:])
-    known = '; '.join(f'{name} ({", ".join(dataset.splits)})'
-                      for name, dataset in PUBLIC_DATASETS.items())
+    known = '; '.join(
+        f'{name} ({", ".join(dataset.splits)})' for name, dataset in PUBLIC_DATASETS.items()
+    )
     parser = argparse.ArgumentParser(
         prog='python -m training.preprocess',
         epilog=f'data sets and splits: {known}. For motion capture files see: motion --help.',
         description='Converts a public data set into an npz. Video frames are extracted into '
-                    'the folder of the data set.')
+        'the folder of the data set.',
+    )
     parser.add_argument('dataset', help='name of the data set (listed below), or motion')
     parser.add_argument('--root', type=Path, required=True, help='folder of the data set')
     parser.add_argument('--out', type=Path, required=True, help='npz file to write')
@@ -52,8 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         return USER_ERROR
     print(f'{options.out}: {records.counts.text(len(records))}')
     if options.json:
-        print(json.dumps({'out': str(options.out), 'kept': len(records),
-                          **asdict(records.counts)}))
+        print(
+            json.dumps({'out': str(options.out), 'kept': len(records), **asdict(records.counts)})
+        )
     return 0
 
 

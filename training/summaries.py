@@ -42,8 +42,14 @@ from training.synthetic.people import (
     missing_assets,
 )
 
-__all__ = ['Summaries', 'encoder_hash', 'mirrored', 'read_summaries', 'summarise',
-           'write_summaries']
+__all__ = [
+    'Summaries',
+    'encoder_hash',
+    'mirrored',
+    'read_summaries',
+    'summarise',
+    'write_summaries',
+]
 
 SHARD_PEOPLE = 1000
 """Rendered people per file."""
@@ -97,8 +103,17 @@ def mirrored(batch: SyntheticBatch, body: BodyModel) -> SyntheticBatch:
     pose = batch.pose[:, order] * torch.as_tensor(MIRROR, dtype=batch.pose.dtype)
     vertices, joints = root_frame_body(body, pose, batch.shape)
     joints_2d = batch.joints_2d[:, order] * torch.tensor([-1.0, 1.0, 1.0])
-    return SyntheticBatch(batch.images.flip(2), batch.iuv, batch.mask, vertices, joints, joints_2d,
-                          batch.camera, pose, batch.shape)
+    return SyntheticBatch(
+        batch.images.flip(2),
+        batch.iuv,
+        batch.mask,
+        vertices,
+        joints,
+        joints_2d,
+        batch.camera,
+        pose,
+        batch.shape,
+    )
 
 
 @torch.inference_mode()
@@ -114,8 +129,12 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
     with torch.autocast(images.device.type, torch.bfloat16):
         summaries = network.cnet.encoder(images).for_decoder()[1]
     maps = network.location_mapper.location_map_from_vertices(batch.vertices)
-    return Summaries(summaries.float().clamp(-LARGEST_HALF, LARGEST_HALF).half(), maps.half(),
-                     batch.joints.clone(), batch.joints_2d.clone())
+    return Summaries(
+        summaries.float().clamp(-LARGEST_HALF, LARGEST_HALF).half(),
+        maps.half(),
+        batch.joints.clone(),
+        batch.joints_2d.clone(),
+    )
 
 
 def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: Path) -> None:
@@ -147,8 +166,14 @@ def write_summaries(network: DecoMR, people: SyntheticPeople, count: int, out: P
             parts += [summarise(network, batch), summarise(network, mirrored(batch, people.body))]
         summaries = Summaries.concatenate(parts)
         with replacing(path) as temporary:
-            save_file({item.name: getattr(summaries, item.name).contiguous()
-                       for item in fields(Summaries)}, temporary, {'encoder': encoder})
+            save_file(
+                {
+                    item.name: getattr(summaries, item.name).contiguous()
+                    for item in fields(Summaries)
+                },
+                temporary,
+                {'encoder': encoder},
+            )
         logger.info('%s: %d crops', path, len(summaries))
 
 
@@ -167,8 +192,9 @@ def read_summaries(folders: list[Path], encoder: str) -> Summaries:
     for folder in folders:
         paths = sorted(folder.glob('*.safetensors'))
         if not paths:
-            raise FileNotFoundError(f'{folder} has no summaries; write some: '
-                                    'python -m training.summaries --out FOLDER')
+            raise FileNotFoundError(
+                f'{folder} has no summaries; write some: python -m training.summaries --out FOLDER'
+            )
         for path in paths:
             _check_encoder(path, encoder)
             parts.append(Summaries(**load_file(path)))
@@ -182,8 +208,10 @@ def _check_encoder(path: Path, encoder: str) -> None:
     except SafetensorError as error:
         raise ValueError(f'{path} is damaged ({error}); delete it and write it again') from error
     if found != encoder:
-        raise ValueError(f'{path} was made with another encoder ({found[:12]}) than that of the '
-                         f'weights ({encoder[:12]}); use another folder')
+        raise ValueError(
+            f'{path} was made with another encoder ({found[:12]}) than that of the '
+            f'weights ({encoder[:12]}); use another folder'
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -193,8 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument('--weights', default='rt', help='network with the encoder: path or name')
     parser.add_argument('--people', type=int, default=20000, help='number of rendered people')
-    parser.add_argument('--seed', type=int, required=True,
-                        help='seed of the people; another one for each process')
+    parser.add_argument(
+        '--seed', type=int, required=True, help='seed of the people; another one for each process'
+    )
     parser.add_argument('--out', type=Path, required=True, help='folder to write to')
     given = parser.parse_args(arguments)
     try:
@@ -206,13 +235,19 @@ def main(arguments: list[str] | None = None) -> int:
         uv_map = load_uv_map(config.uv_map, body)
         network = checkpoint.load_network(given.weights, body, uv_map).eval()
         if network.config.encoder != 'blazepose':
-            raise ValueError(f'{given.weights} has no pretrained encoder (blazepose); use weights '
-                             'of the preset rt')
+            raise ValueError(
+                f'{given.weights} has no pretrained encoder (blazepose); use weights '
+                'of the preset rt'
+            )
         for line in missing_assets(config.data):
             logger.info('%s', line)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
-        write_summaries(network, SyntheticPeople(config.data, body, uv_map, given.seed),
-                        given.people, given.out)
+        write_summaries(
+            network,
+            SyntheticPeople(config.data, body, uv_map, given.seed),
+            given.people,
+            given.out,
+        )
     except (OSError, ValueError, RuntimeError) as error:
         sys.stderr.write(f'error: {error}\n')
         return 2

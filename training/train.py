@@ -28,8 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = config_parser(TrainConfig, 'train', 'training.train', __doc__)
     parser.add_argument('--out', type=Path, default=Path('runs/rt'), help='run folder')
-    parser.add_argument('--resume', action='store_true',
-                        help='continue from the checkpoint in the run folder')
+    parser.add_argument(
+        '--resume', action='store_true', help='continue from the checkpoint in the run folder'
+    )
     given = parser.parse_args(arguments)
     try:
         parsed = parser.instantiate(given)

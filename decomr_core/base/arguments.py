@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ['add_runtime', 'boxes', 'given_runtime_options', 'numbers', 'output_file',
-           'output_picture', 'positive', 'split_boxes']
+__all__ = [
+    'add_runtime',
+    'boxes',
+    'given_runtime_options',
+    'numbers',
+    'output_file',
+    'output_picture',
+    'positive',
+    'split_boxes',
+]
 
 BOXES = '--boxes'
 PICTURE_SUFFIXES = ('.png', '.jpg', '.pdf', '.svg')
@@ -32,19 +40,26 @@ def output_file(text: str) -> Path:
 def output_picture(text: str) -> Path:
     """An image file to write."""
     if Path(text).suffix.lower() not in PICTURE_SUFFIXES:
-        raise argparse.ArgumentTypeError(f'{text!r} does not end in one of: '
-                                         f'{" ".join(PICTURE_SUFFIXES)}')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} does not end in one of: {" ".join(PICTURE_SUFFIXES)}'
+        )
     return output_file(text)
 
 
-def add_runtime(parser: argparse.ArgumentParser, more_help: str = '',
-                nargs: str | None = None) -> None:
+def add_runtime(
+    parser: argparse.ArgumentParser, more_help: str = '', nargs: str | None = None
+) -> None:
     """Adds the options of the runtime; with `nargs`, several runtimes may be given."""
     parser.add_argument('--runtime', nargs=nargs, metavar='NAME', help=RUNTIME_HELP + more_help)
-    parser.add_argument('--precision', help='numeric precision: auto, f32, tf32, bf16 or fp16, '
-                                            'if the runtime supports it (auto)')
-    parser.add_argument('--device', type=_device, help='for torch: cpu, cuda or cuda:N (cpu); for '
-                                                       'onnxruntime and tensorrt: 0, 1, ...')
+    parser.add_argument(
+        '--precision',
+        help='numeric precision: auto, f32, tf32, bf16 or fp16, if the runtime supports it (auto)',
+    )
+    parser.add_argument(
+        '--device',
+        type=_device,
+        help='for torch: cpu, cuda or cuda:N (cpu); for onnxruntime and tensorrt: 0, 1, ...',
+    )
     parser.add_argument('--provider', help='for onnxruntime: cpu, cuda or tensorrt (cpu)')
 
 
@@ -54,11 +69,16 @@ def given_runtime_options(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: the device has a PyTorch name, but the runtime is another one.
     """
-    given = {name: getattr(options, name) for name in RUNTIME_OPTIONS
-             if getattr(options, name) is not None}
+    given = {
+        name: getattr(options, name)
+        for name in RUNTIME_OPTIONS
+        if getattr(options, name) is not None
+    }
     if isinstance(given.get('device'), str) and options.runtime in ('onnxruntime', 'tensorrt'):
-        raise ValueError(f'--device is {given["device"]!r}, but the runtime {options.runtime} '
-                         'takes the number of a GPU, such as 0')
+        raise ValueError(
+            f'--device is {given["device"]!r}, but the runtime {options.runtime} '
+            'takes the number of a GPU, such as 0'
+        )
     return given
 
 
@@ -76,12 +96,14 @@ def positive(text: str) -> int:
 
 def numbers(count: int, separator: str = ',') -> Callable[[str], tuple[float, ...]]:
     """The argparse type of `count` numbers in one argument."""
+
     def read(text: str) -> tuple[float, ...]:
         """The numbers in an argument."""
         values = _floats(text, separator)
         if len(values) != count:
             raise argparse.ArgumentTypeError(
-                f'{text!r} is not {count} numbers separated by {separator!r}')
+                f'{text!r} is not {count} numbers separated by {separator!r}'
+            )
         return values
 
     return read
@@ -93,7 +115,8 @@ def boxes(text: str) -> list[tuple[float, ...]]:
     if any(len(box) != 4 for box in parsed):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a box of four numbers separated by ','; several boxes: "
-            f"{BOXES} 'X0,Y0,X1,Y1;X0,Y0,X1,Y1'")
+            f"{BOXES} 'X0,Y0,X1,Y1;X0,Y0,X1,Y1'"
+        )
     return parsed
 
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ['check_made_for', 'file_hash', 'find_body', 'find_detector', 'find_encoder',
-           'find_uv_map', 'find_weights']
+__all__ = [
+    'check_made_for',
+    'file_hash',
+    'find_body',
+    'find_detector',
+    'find_encoder',
+    'find_uv_map',
+    'find_weights',
+]
 
 BUILTIN = 'builtin'
 DATA_FOLDER = Path(__file__).resolve().parents[1] / 'data'
@@ -24,8 +31,9 @@ def find_body(body: str | Path = BUILTIN) -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('body', body, {BUILTIN: DATA_FOLDER / 'builtin_body.npz'},
-                 'decomr body import FILE')
+    return _find(
+        'body', body, {BUILTIN: DATA_FOLDER / 'builtin_body.npz'}, 'decomr body import FILE'
+    )
 
 
 def find_uv_map(uv_map: str | Path = BUILTIN) -> Path:
@@ -37,9 +45,12 @@ def find_uv_map(uv_map: str | Path = BUILTIN) -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('UV map', uv_map, {BUILTIN: DATA_FOLDER / 'builtin_uv.npz',
-                                    'makehuman': DATA_FOLDER / 'makehuman_uv.npz'},
-                 'decomr uv build --body FILE --out FILE')
+    return _find(
+        'UV map',
+        uv_map,
+        {BUILTIN: DATA_FOLDER / 'builtin_uv.npz', 'makehuman': DATA_FOLDER / 'makehuman_uv.npz'},
+        'decomr uv build --body FILE --out FILE',
+    )
 
 
 def find_weights(weights: str | Path = 'rt') -> Path:
@@ -48,8 +59,12 @@ def find_weights(weights: str | Path = 'rt') -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('weights', weights, {'rt': DATA_FOLDER / 'rt.safetensors'},
-                 'python -m training.train --config config/train_rt.yaml')
+    return _find(
+        'weights',
+        weights,
+        {'rt': DATA_FOLDER / 'rt.safetensors'},
+        'python -m training.train --config config/train_rt.yaml',
+    )
 
 
 def find_encoder() -> Path:
@@ -58,8 +73,12 @@ def find_encoder() -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('encoder', 'blazepose', {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
-                 ENCODER_REMEDY)
+    return _find(
+        'encoder',
+        'blazepose',
+        {'blazepose': DATA_FOLDER / 'blazepose.safetensors'},
+        ENCODER_REMEDY,
+    )
 
 
 def find_detector(precision: str) -> Path:
@@ -68,20 +87,30 @@ def find_detector(precision: str) -> Path:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return _find('person detector', precision,
-                 {'int8': DATA_FOLDER / 'person_detector_int8.onnx',
-                  'float': DATA_FOLDER / 'person_detector.onnx'}, DETECTOR_REMEDY)
+    return _find(
+        'person detector',
+        precision,
+        {
+            'int8': DATA_FOLDER / 'person_detector_int8.onnx',
+            'float': DATA_FOLDER / 'person_detector.onnx',
+        },
+        DETECTOR_REMEDY,
+    )
 
 
 def file_hash(path: str | Path) -> str:
     """The sha256 of a file's content, in hexadecimal."""
     with Path(path).open('rb') as handle:
-        return hashlib.file_digest(handle, 'sha256').hexdigest() if hasattr(
-            hashlib, 'file_digest') else hashlib.sha256(handle.read()).hexdigest()
+        return (
+            hashlib.file_digest(handle, 'sha256').hexdigest()
+            if hasattr(hashlib, 'file_digest')
+            else hashlib.sha256(handle.read()).hexdigest()
+        )
 
 
-def check_made_for(weights: str | Path, kind: str, trained_hash: str, given_hash: str,
-                   body_name: str) -> None:
+def check_made_for(
+    weights: str | Path, kind: str, trained_hash: str, given_hash: str, body_name: str
+) -> None:
     """Rejects a body or UV map for which the weights, or their export, were not trained.
 
     Args:
@@ -99,7 +128,8 @@ def check_made_for(weights: str | Path, kind: str, trained_hash: str, given_hash
             f'{weights} was trained for the {kind} with hash {trained_hash[:HASH_SHOWN]} (body '
             f"'{body_name}'), but the given {kind} has {given_hash[:HASH_SHOWN]}; pass the {kind} "
             f'it was trained for ({OPTIONS[kind]}; in Python {kind}=...), or weights trained for '
-            'the given one')
+            'the given one'
+        )
 
 
 def _find(kind: str, name: str | Path, shipped: dict[str, Path], remedy: str) -> Path:
@@ -107,5 +137,6 @@ def _find(kind: str, name: str | Path, shipped: dict[str, Path], remedy: str) ->
     if not path.is_file():
         known = ', '.join(shipped)
         raise FileNotFoundError(
-            f'no {kind} at {path}; included in the package: {known}; to make one: {remedy}')
+            f'no {kind} at {path}; included in the package: {known}; to make one: {remedy}'
+        )
     return path

@@ -19,8 +19,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ['VARIABLE', 'cache_folder', 'find_cached', 'installed_cache', 'is_writable',
-           'user_cache']
+__all__ = [
+    'VARIABLE',
+    'cache_folder',
+    'find_cached',
+    'installed_cache',
+    'is_writable',
+    'user_cache',
+]
 
 VARIABLE = 'DECOMR_CACHE'
 """Environment variable with the folder of the user's cache."""
@@ -87,9 +93,13 @@ def _temporary_folder(cache: Path) -> Path:
             raise PermissionError(f'other users can write to {folder}')
     except OSError:  # another user could replace files that are loaded from there
         folder = Path(tempfile.mkdtemp(prefix='decomr-'))
-    logger.warning('the cache %s is not writable; files are written to the temporary folder %s '
-                   'and may have to be recreated; set %s to a writable folder',
-                   cache, folder, VARIABLE)
+    logger.warning(
+        'the cache %s is not writable; files are written to the temporary folder %s '
+        'and may have to be recreated; set %s to a writable folder',
+        cache,
+        folder,
+        VARIABLE,
+    )
     return folder
 
 
@@ -103,5 +113,8 @@ def _is_private(folder: Path) -> bool:
         status = folder.lstat()
     except OSError:
         return False
-    return (stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-            and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.getuid()
+        and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )

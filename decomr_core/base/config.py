@@ -110,30 +110,43 @@ class NetworkConfig:
         _check_name('norm', self.norm, ('group', 'batch'))
         _check_name('global_pool', self.global_pool, ('mean', 'spatial'))
         _check_name('lnet_input', self.lnet_input, LNET_INPUTS)
-        for field in ('encoder_depths', 'projection_channels', 'hourglass_channels',
-                      'uv_channels', 'default_camera', 'decoder_channels'):
+        for field in (
+            'encoder_depths',
+            'projection_channels',
+            'hourglass_channels',
+            'uv_channels',
+            'default_camera',
+            'decoder_channels',
+        ):
             object.__setattr__(self, field, tuple(getattr(self, field)))
         if self.crop_size < ENCODER_STRIDE or self.crop_size % ENCODER_STRIDE:
-            raise ValueError(f'crop_size is {self.crop_size}, expected a multiple of '
-                             f'{ENCODER_STRIDE}')
+            raise ValueError(
+                f'crop_size is {self.crop_size}, expected a multiple of {ENCODER_STRIDE}'
+            )
         if self.encoder == 'blazepose' and self.crop_size != BLAZEPOSE_CROP_PX:
-            raise ValueError(f'crop_size is {self.crop_size}, but the encoder blazepose takes '
-                             f'{BLAZEPOSE_CROP_PX} px')
+            raise ValueError(
+                f'crop_size is {self.crop_size}, but the encoder blazepose takes '
+                f'{BLAZEPOSE_CROP_PX} px'
+            )
         coarsest = 2 ** (len(self.hourglass_channels) - 1)
         if self.uv_resolution % coarsest:
-            raise ValueError(f'uv_resolution is {self.uv_resolution}, expected a multiple of '
-                             f'{coarsest} for {len(self.hourglass_channels)} hourglass levels')
+            raise ValueError(
+                f'uv_resolution is {self.uv_resolution}, expected a multiple of '
+                f'{coarsest} for {len(self.hourglass_channels)} hourglass levels'
+            )
         if self.uv_resolution * 2 ** (len(self.uv_channels) - 1) != self.location_map_resolution:
             raise ValueError(
                 f'location_map_resolution is {self.location_map_resolution}, but uv_resolution '
                 f'{self.uv_resolution} doubled {len(self.uv_channels) - 1} times is '
                 f'{self.uv_resolution * 2 ** (len(self.uv_channels) - 1)}; uv_channels needs '
-                'one entry, and one more for each doubling')
+                'one entry, and one more for each doubling'
+            )
         if self.pose_components and self.location_map_resolution != self.uv_resolution:
             raise ValueError(
                 f'pose_components is {self.pose_components}, which needs '
                 f'location_map_resolution = uv_resolution = {self.uv_resolution}, but '
-                f'location_map_resolution is {self.location_map_resolution}')
+                f'location_map_resolution is {self.location_map_resolution}'
+            )
 
     @property
     def vector_norm(self) -> str:
@@ -146,8 +159,7 @@ class NetworkConfig:
     @property
     def local_channels(self) -> int:
         """C, channels of the local features."""
-        channels = (self.decoder_channels if self.encoder == 'blazepose'
-                    else self.encoder_channels)
+        channels = self.decoder_channels if self.encoder == 'blazepose' else self.encoder_channels
         return channels[0]
 
     @property
@@ -170,8 +182,7 @@ class NetworkConfig:
     @property
     def warped_channels(self) -> int:
         """Channels that are warped to UV space for LNet; 0 for none."""
-        return {'global': 0, 'raw+global': RGB_CHANNELS}.get(
-            self.lnet_input, self.local_channels)
+        return {'global': 0, 'raw+global': RGB_CHANNELS}.get(self.lnet_input, self.local_channels)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for JSON."""
@@ -185,41 +196,81 @@ class NetworkConfig:
             ValueError: a field is unknown or missing.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        required = {field.name for field in dataclasses.fields(cls)
-                    if field.default is dataclasses.MISSING}
+        required = {
+            field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING
+        }
         unknown, missing = set(values) - known, required - set(values)
         if unknown or missing:
             raise ValueError(
                 f'network config does not fit: unknown {sorted(unknown)}, missing '
-                f'{sorted(missing)}; known: {sorted(known)}')
+                f'{sorted(missing)}; known: {sorted(known)}'
+            )
         return cls(**values)
 
 
 PRESETS = {
     'paper': NetworkConfig(
-        preset='paper', crop_size=224,
-        encoder_block='bottleneck', encoder_width=64, encoder_depths=(3, 4, 6, 3), stem_kernel=7,
-        norm='group', global_pool='mean', global_features=2048, head_channels=32,
-        hidden_features=512, broadcast_features=256,
-        uv_resolution=64, projection_channels=(512, 512),
-        hourglass_channels=(256, 512, 1024, 2048), uv_channels=(128, 64),
-        location_map_resolution=128, is_residual=False, default_camera=(0.0, 0.0, 0.0)),
+        preset='paper',
+        crop_size=224,
+        encoder_block='bottleneck',
+        encoder_width=64,
+        encoder_depths=(3, 4, 6, 3),
+        stem_kernel=7,
+        norm='group',
+        global_pool='mean',
+        global_features=2048,
+        head_channels=32,
+        hidden_features=512,
+        broadcast_features=256,
+        uv_resolution=64,
+        projection_channels=(512, 512),
+        hourglass_channels=(256, 512, 1024, 2048),
+        uv_channels=(128, 64),
+        location_map_resolution=128,
+        is_residual=False,
+        default_camera=(0.0, 0.0, 0.0),
+    ),
     'rt': NetworkConfig(
-        preset='rt', crop_size=256, encoder='blazepose', decoder_channels=(64, 96, 128, 160),
-        norm='batch', global_features=512, summary_blocks=2, head_channels=32,
-        hidden_features=256, broadcast_features=64,
-        uv_resolution=32, projection_channels=(96,),
-        hourglass_channels=(64, 96, 128, 128), uv_channels=(64,),
-        location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
-        default_camera=(0.9, 0.0, 0.0)),
+        preset='rt',
+        crop_size=256,
+        encoder='blazepose',
+        decoder_channels=(64, 96, 128, 160),
+        norm='batch',
+        global_features=512,
+        summary_blocks=2,
+        head_channels=32,
+        hidden_features=256,
+        broadcast_features=64,
+        uv_resolution=32,
+        projection_channels=(96,),
+        hourglass_channels=(64, 96, 128, 128),
+        uv_channels=(64,),
+        location_map_resolution=32,
+        is_residual=True,
+        is_detailed=True,
+        pose_components=128,
+        default_camera=(0.9, 0.0, 0.0),
+    ),
     'small': NetworkConfig(
-        preset='small', crop_size=256, encoder='blazepose', decoder_channels=(32, 48, 64, 96),
-        norm='batch', global_features=256, head_channels=16,
-        hidden_features=128, broadcast_features=64,
-        uv_resolution=32, projection_channels=(64,),
-        hourglass_channels=(32, 48, 64, 96), uv_channels=(32,),
-        location_map_resolution=32, is_residual=True, is_detailed=True, pose_components=128,
-        default_camera=(0.9, 0.0, 0.0)),
+        preset='small',
+        crop_size=256,
+        encoder='blazepose',
+        decoder_channels=(32, 48, 64, 96),
+        norm='batch',
+        global_features=256,
+        head_channels=16,
+        hidden_features=128,
+        broadcast_features=64,
+        uv_resolution=32,
+        projection_channels=(64,),
+        hourglass_channels=(32, 48, 64, 96),
+        uv_channels=(32,),
+        location_map_resolution=32,
+        is_residual=True,
+        is_detailed=True,
+        pose_components=128,
+        default_camera=(0.9, 0.0, 0.0),
+    ),
 }
 
 

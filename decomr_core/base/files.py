@@ -16,8 +16,9 @@ __all__ = ['replacing', 'write_if_missing']
 
 
 @contextmanager
-def replacing(path: str | Path, has_rivals: bool = False, is_synced: bool = True
-              ) -> Iterator[Path]:
+def replacing(
+    path: str | Path, has_rivals: bool = False, is_synced: bool = True
+) -> Iterator[Path]:
     """Replaces a file atomically at the end of the block.
 
     After an error the old file is unchanged, and no temporary file is left.

@@ -30,8 +30,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['FOREGROUND_THRESHOLD', 'Crops', 'HumanMesh', 'NetworkOutput', 'StageTimes',
-           'check_shape', 'person_or_people']
+__all__ = [
+    'FOREGROUND_THRESHOLD',
+    'Crops',
+    'HumanMesh',
+    'NetworkOutput',
+    'StageTimes',
+    'check_shape',
+    'person_or_people',
+]
 
 FOREGROUND_THRESHOLD = 0.5
 """A pixel of the IUV image belongs to the person above this probability."""

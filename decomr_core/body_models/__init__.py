@@ -15,11 +15,25 @@ if TYPE_CHECKING:
     from decomr_core.body_models.body_model import BodyModel, load_body
     from decomr_core.body_models.parts import GROUP_NAMES
 
-__all__ = ['GROUP_NAMES', 'JOINT_NAMES', 'MIRRORED_JOINTS', 'NUM_JOINTS', 'NUM_SHAPES',
-           'PARENTS', 'BodyData', 'BodyModel', 'load_body']
+__all__ = [
+    'GROUP_NAMES',
+    'JOINT_NAMES',
+    'MIRRORED_JOINTS',
+    'NUM_JOINTS',
+    'NUM_SHAPES',
+    'PARENTS',
+    'BodyData',
+    'BodyModel',
+    'load_body',
+]
 
-_LAZY_NAMES = {'GROUP_NAMES': 'parts', 'NUM_SHAPES': 'body_data', 'BodyData': 'body_data',
-               'BodyModel': 'body_model', 'load_body': 'body_model'}
+_LAZY_NAMES = {
+    'GROUP_NAMES': 'parts',
+    'NUM_SHAPES': 'body_data',
+    'BodyData': 'body_data',
+    'BodyModel': 'body_model',
+    'load_body': 'body_model',
+}
 
 
 def __getattr__(name: str) -> Any:

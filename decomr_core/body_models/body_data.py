@@ -37,7 +37,9 @@ MAX_WEIGHT_ERROR = 1e-3
 MAX_UNPACKED_BYTES = 2**29
 
 _OFFICIAL_NAMES = {
-    'faces': 'f', 'joint_regressor': 'J_regressor', 'parents': 'kintree_table',
+    'faces': 'f',
+    'joint_regressor': 'J_regressor',
+    'parents': 'kintree_table',
     'lbs_weights': 'weights',
 }
 _REQUIRED = ('v_template', 'faces', 'shapedirs', 'joint_regressor', 'parents', 'lbs_weights')
@@ -86,8 +88,9 @@ class BodyData:
         if self.mirrored_vertices is None:
             self._set('mirrored_vertices', find_mirrored_vertices(self.v_template, self.faces))
         if self.vertex_parts is None:
-            self._set('vertex_parts',
-                      vertex_parts_from_weights(self.lbs_weights, self.mirrored_vertices))
+            self._set(
+                'vertex_parts', vertex_parts_from_weights(self.lbs_weights, self.mirrored_vertices)
+            )
         self._set('vertex_groups', vertex_groups_from_parts(self.vertex_parts))
         self._set('hash', _topology_hash(self.v_template, self.faces))
 
@@ -111,14 +114,19 @@ class BodyData:
         missing = [key for key in _REQUIRED if found[key] is None]
         if missing:
             present = ', '.join(sorted(arrays)) or 'no arrays'
-            raise ValueError(f'body {name!r} lacks {", ".join(missing)}; found: {present}; '
-                             "expected SMPL's arrays, as `decomr body import FILE` writes them")
+            raise ValueError(
+                f'body {name!r} lacks {", ".join(missing)}; found: {present}; '
+                "expected SMPL's arrays, as `decomr body import FILE` writes them"
+            )
         check_is_smpl(found, name)
         if found['parents'].ndim == 2:
             found['parents'] = found['parents'][0]
         gender = str(arrays['gender']) if 'gender' in arrays else ''
-        return cls(name=printable(arrays['name']) if 'name' in arrays else name,
-                   gender=gender if gender in GENDERS else gender_from_file_name(name), **found)
+        return cls(
+            name=printable(arrays['name']) if 'name' in arrays else name,
+            gender=gender if gender in GENDERS else gender_from_file_name(name),
+            **found,
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> BodyData:
@@ -141,7 +149,8 @@ class BodyData:
         arrays |= {'name': np.array(self.name), 'gender': np.array(self.gender)}
         with Path(path).open('wb') as handle:
             np.savez_compressed(
-                handle, **{key: value for key, value in arrays.items() if value is not None})
+                handle, **{key: value for key, value in arrays.items() if value is not None}
+            )
 
     def _set(self, key: str, value: object) -> None:
         object.__setattr__(self, key, value)
@@ -169,19 +178,26 @@ class BodyData:
         check_shape('faces', self.faces, (None, 3))
         num_vertices = len(self.v_template)
         if min(num_vertices, len(self.faces)) == 0:
-            raise ValueError(f'body {self.name!r} has {num_vertices} vertices and '
-                             f'{len(self.faces)} faces')
+            raise ValueError(
+                f'body {self.name!r} has {num_vertices} vertices and {len(self.faces)} faces'
+            )
         check_shape('shapedirs', self.shapedirs, (num_vertices, 3, NUM_SHAPES))
         check_shape('joint_regressor', self.joint_regressor, (NUM_JOINTS, num_vertices))
         check_shape('lbs_weights', self.lbs_weights, (num_vertices, NUM_JOINTS))
         if tuple(self.parents) != PARENTS:
-            raise ValueError(f'body {self.name!r} has joint parents {self.parents.tolist()}, '
-                             f"expected SMPL's {list(PARENTS)}")
+            raise ValueError(
+                f'body {self.name!r} has joint parents {self.parents.tolist()}, '
+                f"expected SMPL's {list(PARENTS)}"
+            )
         if self.faces.min() < 0 or self.faces.max() >= num_vertices:
-            raise ValueError(f'faces refer to vertices {self.faces.min()} to {self.faces.max()}, '
-                             f'but there are {num_vertices}')
-        for key, rows in (('lbs_weights', self.lbs_weights),
-                          ('joint_regressor', self.joint_regressor)):
+            raise ValueError(
+                f'faces refer to vertices {self.faces.min()} to {self.faces.max()}, '
+                f'but there are {num_vertices}'
+            )
+        for key, rows in (
+            ('lbs_weights', self.lbs_weights),
+            ('joint_regressor', self.joint_regressor),
+        ):
             error = np.abs(rows.sum(axis=1) - 1.0).max()
             if not error < MAX_WEIGHT_ERROR:
                 raise ValueError(f'rows of {key} must sum to 1; they differ by up to {error:.3g}')
@@ -199,8 +215,10 @@ class BodyData:
                 continue
             check_shape(key, values, (num_vertices,))
             if values.min() < 0 or values.max() >= limit:
-                raise ValueError(f'{key} ranges from {values.min()} to {values.max()}, expected '
-                                 f'0 to {limit - 1}')
+                raise ValueError(
+                    f'{key} ranges from {values.min()} to {values.max()}, expected '
+                    f'0 to {limit - 1}'
+                )
 
 
 def _topology_hash(v_template: np.ndarray, faces: np.ndarray) -> str:
@@ -220,18 +238,21 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         if not zipfile.is_zipfile(path):
             raise ValueError('it is not an archive; the name of a pickle must end in .pkl')
         with np.load(path, allow_pickle=False) as archive:
-            unpacked = sum(entry.file_size for entry in archive.zip.infolist()
-                           if entry.filename.removesuffix('.npy') in known)
+            unpacked = sum(
+                entry.file_size
+                for entry in archive.zip.infolist()
+                if entry.filename.removesuffix('.npy') in known
+            )
             if unpacked > MAX_UNPACKED_BYTES:
                 raise ValueError(f'it unpacks to {unpacked / 1e6:.0f} MB')
             entries = {key: archive[key] for key in archive.files if key in known}
             # NumPy returns entries that are not npy files as bytes.
-            return {key: entry for key, entry in entries.items()
-                    if isinstance(entry, np.ndarray)}
+            return {key: entry for key, entry in entries.items() if isinstance(entry, np.ndarray)}
     except OSError:
         raise
     except Exception as error:
         # Damaged archives raise many types of errors, which mean the same to the user.
         reason = printable(error) or type(error).__name__
-        raise ValueError(f'{path} is not a complete npz of plain arrays ({reason}); {remedy}'
-                         ) from error
+        raise ValueError(
+            f'{path} is not a complete npz of plain arrays ({reason}); {remedy}'
+        ) from error

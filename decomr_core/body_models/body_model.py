@@ -57,8 +57,18 @@ class BodyModel(nn.Module):
         """Registers the arrays as buffers."""
         super().__init__()
         self.data = data
-        for key in ('v_template', 'faces', 'shapedirs', 'posedirs', 'joint_regressor', 'parents',
-                    'lbs_weights', 'mirrored_vertices', 'vertex_parts', 'vertex_groups'):
+        for key in (
+            'v_template',
+            'faces',
+            'shapedirs',
+            'posedirs',
+            'joint_regressor',
+            'parents',
+            'lbs_weights',
+            'mirrored_vertices',
+            'vertex_parts',
+            'vertex_groups',
+        ):
             array = getattr(data, key)
             buffer = None if array is None else torch.from_numpy(array.copy())
             self.register_buffer(key, buffer, persistent=False)
@@ -151,20 +161,19 @@ class BodyModel(nn.Module):
         """
         return torch.einsum('jv,bvc->bjc', self.joint_regressor, vertices)
 
-    def _move_joints(self, pose: torch.Tensor, joints: torch.Tensor
-                     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _move_joints(
+        self, pose: torch.Tensor, joints: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rotations (B, 24, 3, 3), posed joints (B, 24, 3) and transforms (B, 24, 4, 4)."""
         rotations = batch_rodrigues(pose.reshape(-1, 3)).reshape(-1, NUM_JOINTS, 3, 3)
-        return rotations, *batch_rigid_transform(rotations, joints, self.parents,
-                                                 dtype=pose.dtype)
+        return rotations, *batch_rigid_transform(rotations, joints, self.parents, dtype=pose.dtype)
 
     def _register(self, key: str, array: np.ndarray) -> None:
         buffer = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         self.register_buffer(key, buffer, persistent=False)
 
 
-def skin(vertices: torch.Tensor, weights: torch.Tensor,
-         transforms: torch.Tensor) -> torch.Tensor:
+def skin(vertices: torch.Tensor, weights: torch.Tensor, transforms: torch.Tensor) -> torch.Tensor:
     """Linear blend skinning: moves vertices by the weighted mean of the joints' transforms.
 
     Args:

@@ -16,15 +16,44 @@ from decomr_core.body_models.joints import JOINT_NAMES
 if TYPE_CHECKING:
     from decomr_core.body_models.body_model import BodyModel
 
-__all__ = ['ANNOTATED_JOINTS', 'EVALUATED_FROM_ANNOTATED', 'EVALUATED_JOINTS', 'H36M_JOINTS',
-           'MIRRORED_ANNOTATED_JOINTS', 'NUM_ANNOTATED', 'NUM_LSP',
-           'PELVIS_OF_LSP', 'annotated_regressor', 'evaluated_regressor', 'lsp_regressor']
+__all__ = [
+    'ANNOTATED_JOINTS',
+    'EVALUATED_FROM_ANNOTATED',
+    'EVALUATED_JOINTS',
+    'H36M_JOINTS',
+    'MIRRORED_ANNOTATED_JOINTS',
+    'NUM_ANNOTATED',
+    'NUM_LSP',
+    'PELVIS_OF_LSP',
+    'annotated_regressor',
+    'evaluated_regressor',
+    'lsp_regressor',
+]
 
 ANNOTATED_JOINTS = (
-    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
-    'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow', 'left_wrist',
-    'neck', 'head_top',
-    'pelvis', 'thorax', 'spine', 'jaw', 'head', 'nose', 'left_eye', 'right_eye', 'left_ear',
+    'right_ankle',
+    'right_knee',
+    'right_hip',
+    'left_hip',
+    'left_knee',
+    'left_ankle',
+    'right_wrist',
+    'right_elbow',
+    'right_shoulder',
+    'left_shoulder',
+    'left_elbow',
+    'left_wrist',
+    'neck',
+    'head_top',
+    'pelvis',
+    'thorax',
+    'spine',
+    'jaw',
+    'head',
+    'nose',
+    'left_eye',
+    'right_eye',
+    'left_ear',
     'right_ear',
 )
 NUM_ANNOTATED, NUM_LSP = len(ANNOTATED_JOINTS), 14
@@ -33,13 +62,27 @@ PELVIS_OF_LSP = (2, 3)
 # Rows of the Human3.6M joint regressor (17, 6890) for SMPL (`J_regressor_h36m.npy`), with the
 # left leg first.
 H36M_JOINTS = (
-    'pelvis', 'left_hip', 'left_knee', 'left_ankle', 'right_hip', 'right_knee', 'right_ankle',
-    'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
-    'right_shoulder', 'right_elbow', 'right_wrist',
+    'pelvis',
+    'left_hip',
+    'left_knee',
+    'left_ankle',
+    'right_hip',
+    'right_knee',
+    'right_ankle',
+    'spine',
+    'neck',
+    'jaw',
+    'head',
+    'left_shoulder',
+    'left_elbow',
+    'left_wrist',
+    'right_shoulder',
+    'right_elbow',
+    'right_wrist',
 )
 # Joints of the 3D errors: the 14 joints of LSP, and three more for MPI-INF-3DHP. The last of the
 # 14 is the head of Human3.6M, whose annotations have it in place of LSP's head top.
-EVALUATED_JOINTS = (*ANNOTATED_JOINTS[:NUM_LSP - 1], 'head', 'pelvis', 'spine', 'jaw')
+EVALUATED_JOINTS = (*ANNOTATED_JOINTS[: NUM_LSP - 1], 'head', 'pelvis', 'spine', 'jaw')
 EVALUATED_FROM_ANNOTATED = tuple(ANNOTATED_JOINTS.index(name) for name in EVALUATED_JOINTS)
 # The nearest SMPL joints of annotated joints with another name.
 _SMPL_NAMES = {'thorax': 'spine3', 'spine': 'spine2', 'jaw': 'neck'}
@@ -51,7 +94,8 @@ def _mirrored_name(name: str) -> str:
 
 
 MIRRORED_ANNOTATED_JOINTS = tuple(
-    ANNOTATED_JOINTS.index(_mirrored_name(name)) for name in ANNOTATED_JOINTS)
+    ANNOTATED_JOINTS.index(_mirrored_name(name)) for name in ANNOTATED_JOINTS
+)
 
 
 def annotated_regressor(body: BodyModel) -> tuple[np.ndarray, np.ndarray]:
@@ -115,16 +159,21 @@ def evaluated_regressor(body: BodyModel, file: str | Path | None = None) -> np.n
     try:
         regressor = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f'{file} is not an array of numbers ({error}); expected the Human3.6M '
-                         f'joint regressor {shape} as .npy') from error
+        raise ValueError(
+            f'{file} is not an array of numbers ({error}); expected the Human3.6M '
+            f'joint regressor {shape} as .npy'
+        ) from error
     if getattr(regressor, 'shape', None) != shape:
-        raise ValueError(f'{file} holds {getattr(regressor, "shape", "several arrays")}, expected '
-                         f"{shape}: a Human3.6M joint regressor for the body '{body.name}'")
+        raise ValueError(
+            f'{file} holds {getattr(regressor, "shape", "several arrays")}, expected '
+            f"{shape}: a Human3.6M joint regressor for the body '{body.name}'"
+        )
     if not np.isfinite(regressor).all():
         raise ValueError(f'{file} holds numbers that are not finite; download it again')
     names = list(H36M_JOINTS)
-    left_hip, right_hip = (regressor[names.index(f'{side}_hip')] @ template[:, 0]
-                           for side in ('left', 'right'))
+    left_hip, right_hip = (
+        regressor[names.index(f'{side}_hip')] @ template[:, 0] for side in ('left', 'right')
+    )
     if left_hip < right_hip:  # the template's left is at +x
         names[1:7] = [*names[4:7], *names[1:4]]
     return regressor[[names.index(name) for name in EVALUATED_JOINTS]].astype(np.float32)

@@ -43,7 +43,8 @@ def find_mirrored_vertices(vertices: np.ndarray, faces: np.ndarray) -> np.ndarra
     raise ValueError(
         f'the mesh ({len(vertices)} vertices, {len(faces)} faces) is not left-right symmetric '
         'about x = 0: no pairing of its vertices maps every face to a face; use a body in '
-        "SMPL's T-pose with symmetric topology")
+        "SMPL's T-pose with symmetric topology"
+    )
 
 
 def _opposite_vertices(faces: np.ndarray) -> dict[tuple[int, int], list[int]]:
@@ -82,14 +83,11 @@ def _propagate(
             if key not in done:
                 done.add(key)
                 pending.append((a, b, across))
-    is_involution = (mirrored >= 0).all() and (
-        mirrored[mirrored] == np.arange(num_vertices)).all()
+    is_involution = (mirrored >= 0).all() and (mirrored[mirrored] == np.arange(num_vertices)).all()
     return mirrored if is_involution else None
 
 
-def _across(
-    opposite: dict[tuple[int, int], list[int]], a: int, b: int, inside: int
-) -> int | None:
+def _across(opposite: dict[tuple[int, int], list[int]], a: int, b: int, inside: int) -> int | None:
     """The third vertex of the face on the other side of edge (a, b)."""
     others = list(opposite.get((min(a, b), max(a, b)), ()))
     if inside not in others:

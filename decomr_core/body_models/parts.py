@@ -11,16 +11,34 @@ import numpy as np
 
 from decomr_core.body_models.joints import JOINT_NAMES, MIRRORED_JOINTS
 
-__all__ = ['GROUP_NAMES', 'GROUP_OF_PART', 'SEGMENT_NAMES', 'SEGMENT_OF_PART',
-           'face_segments_from_parts', 'vertex_groups_from_parts', 'vertex_parts_from_weights']
+__all__ = [
+    'GROUP_NAMES',
+    'GROUP_OF_PART',
+    'SEGMENT_NAMES',
+    'SEGMENT_OF_PART',
+    'face_segments_from_parts',
+    'vertex_groups_from_parts',
+    'vertex_parts_from_weights',
+]
 
 GROUP_NAMES = ('torso', 'neck and head', 'arms and legs', 'hands and feet')
 
 _GROUP_OF_JOINT = {
-    'pelvis': 0, 'spine1': 0, 'spine2': 0, 'spine3': 0, 'collar': 0,
-    'neck': 1, 'head': 1,
-    'hip': 2, 'knee': 2, 'shoulder': 2, 'elbow': 2,
-    'ankle': 3, 'foot': 3, 'wrist': 3, 'hand': 3,
+    'pelvis': 0,
+    'spine1': 0,
+    'spine2': 0,
+    'spine3': 0,
+    'collar': 0,
+    'neck': 1,
+    'head': 1,
+    'hip': 2,
+    'knee': 2,
+    'shoulder': 2,
+    'elbow': 2,
+    'ankle': 3,
+    'foot': 3,
+    'wrist': 3,
+    'hand': 3,
 }
 
 # The weight group of each of the 24 parts. A part is distal to its joint: the part of the left

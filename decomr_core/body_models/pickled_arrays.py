@@ -29,7 +29,8 @@ _OPCODES = (
     'NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING '
     'BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE '
     'SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND '
-    'APPENDS EMPTY_DICT GLOBAL STACK_GLOBAL NEWOBJ')
+    'APPENDS EMPTY_DICT GLOBAL STACK_GLOBAL NEWOBJ'
+)
 """Opcodes of a pickle of named arrays; `_ArrayUnpickler` adds guarded ones."""
 
 
@@ -55,7 +56,7 @@ def values_from_pickle(data: bytes) -> dict[str, Any]:
 
 def printable(text: object, length: int = 80) -> str:
     """Text from a file made safe for a terminal: one short line without control characters."""
-    words = ' '.join(str(text)[:8 * length].split())
+    words = ' '.join(str(text)[: 8 * length].split())
     return ''.join(c if c.isprintable() else '?' for c in words)[:length]
 
 
@@ -133,15 +134,24 @@ def _reconstructor(kind: Any, base: Any, state: Any) -> _StandIn:
 
 _PYTHON = {
     ('_codecs', 'encode'): _Encoded,
-    ('__builtin__', 'bytes'): _Encoded, ('builtins', 'bytes'): _Encoded,
-    ('copy_reg', '_reconstructor'): _reconstructor, ('copyreg', '_reconstructor'): _reconstructor,
-    ('__builtin__', 'object'): object, ('builtins', 'object'): object,
-    ('__builtin__', 'set'): _Set, ('builtins', 'set'): _Set,
+    ('__builtin__', 'bytes'): _Encoded,
+    ('builtins', 'bytes'): _Encoded,
+    ('copy_reg', '_reconstructor'): _reconstructor,
+    ('copyreg', '_reconstructor'): _reconstructor,
+    ('__builtin__', 'object'): object,
+    ('builtins', 'object'): object,
+    ('__builtin__', 'set'): _Set,
+    ('builtins', 'set'): _Set,
 }
 # By package, because the modules differ between versions.
 _PACKAGES: dict[str, dict[str, type[_StandIn]]] = {
-    'numpy': {'ndarray': _Array, '_reconstruct': _Array, '_frombuffer': _Buffer,
-              'scalar': _Scalar, 'dtype': _Type},
+    'numpy': {
+        'ndarray': _Array,
+        '_reconstruct': _Array,
+        '_frombuffer': _Buffer,
+        'scalar': _Scalar,
+        'dtype': _Type,
+    },
     'scipy': {'csc_matrix': _SparseColumns, 'csr_matrix': _SparseRows},
     'chumpy': {'Ch': _Chumpy, 'Select': _Chumpy},
 }
@@ -169,21 +179,27 @@ class _ArrayUnpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     stack: list[Any]
 
-    dispatch = _Dispatch({opcode: _HANDLERS[opcode] for opcode in (
-        getattr(pickle, name)[0] for name in _OPCODES.split())})
+    dispatch = _Dispatch(
+        {
+            opcode: _HANDLERS[opcode]
+            for opcode in (getattr(pickle, name)[0] for name in _OPCODES.split())
+        }
+    )
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a class or function."""
         found = _PACKAGES.get(module.partition('.')[0], {}).get(name) or _PYTHON.get(
-            (module, name))
+            (module, name)
+        )
         if found is None:
             raise pickle.UnpicklingError(
-                f'it asks for {printable(module)}.{printable(name)}, which is not allowed')
+                f'it asks for {printable(module)}.{printable(name)}, which is not allowed'
+            )
         return found
 
     def load_bytearray8(self) -> None:
         """Reads bytes; the original allocates the claimed length before reading."""
-        length, = struct.unpack('<Q', self.read(8))
+        (length,) = struct.unpack('<Q', self.read(8))
         self.append(self.read(length))
 
     def load_build(self) -> None:
@@ -219,12 +235,18 @@ class _ArrayUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError('it has keys of other types than text and numbers')
 
     # Sets are read as lists, so that their items need not be hashed.
-    dispatch.update({
-        pickle.EMPTY_SET[0]: dispatch[pickle.EMPTY_LIST[0]],
-        pickle.ADDITEMS[0]: dispatch[pickle.APPENDS[0]],
-        pickle.BYTEARRAY8[0]: load_bytearray8, pickle.BUILD[0]: load_build,
-        pickle.REDUCE[0]: load_reduce, pickle.SETITEMS[0]: load_setitems,
-        pickle.SETITEM[0]: load_setitem, pickle.DICT[0]: load_dict})
+    dispatch.update(
+        {
+            pickle.EMPTY_SET[0]: dispatch[pickle.EMPTY_LIST[0]],
+            pickle.ADDITEMS[0]: dispatch[pickle.APPENDS[0]],
+            pickle.BYTEARRAY8[0]: load_bytearray8,
+            pickle.BUILD[0]: load_build,
+            pickle.REDUCE[0]: load_reduce,
+            pickle.SETITEMS[0]: load_setitems,
+            pickle.SETITEM[0]: load_setitem,
+            pickle.DICT[0]: load_dict,
+        }
+    )
 
 
 def _array_from(value: Any) -> np.ndarray | None:
@@ -285,8 +307,10 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
         raise ValueError('an array in it has an invalid shape')
     size = math.prod(sides[:4])
     if len(sides) > 3 or size > MAX_ENTRIES:
-        raise ValueError(f'an array in it claims {len(sides)} dimensions and {size} entries, more '
-                         'than any body has')
+        raise ValueError(
+            f'an array in it claims {len(sides)} dimensions and {size} entries, more '
+            'than any body has'
+        )
     return sides
 
 
@@ -334,6 +358,10 @@ def _tuple(value: Any, length: int) -> tuple:
 
 
 _MAKERS: dict[type, Callable[[Any], np.ndarray | None]] = {
-    _Array: _plain, _Buffer: _from_buffer, _Scalar: _scalar, _Chumpy: _chumpy,
-    _SparseColumns: _dense, _SparseRows: _dense,
+    _Array: _plain,
+    _Buffer: _from_buffer,
+    _Scalar: _scalar,
+    _Chumpy: _chumpy,
+    _SparseColumns: _dense,
+    _SparseRows: _dense,
 }

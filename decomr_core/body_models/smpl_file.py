@@ -14,12 +14,24 @@ import numpy as np
 from decomr_core.body_models.joints import NUM_JOINTS
 from decomr_core.body_models.pickled_arrays import arrays_from_pickle
 
-__all__ = ['GENDERS', 'OFFICIAL_ARRAYS', 'check_is_smpl', 'gender_from_file_name',
-           'read_smpl_pickle']
+__all__ = [
+    'GENDERS',
+    'OFFICIAL_ARRAYS',
+    'check_is_smpl',
+    'gender_from_file_name',
+    'read_smpl_pickle',
+]
 
 ADVICE = "expected an official SMPL model file, as downloaded from its authors' site"
-OFFICIAL_ARRAYS = ('v_template', 'f', 'shapedirs', 'posedirs', 'J_regressor', 'kintree_table',
-                   'weights')
+OFFICIAL_ARRAYS = (
+    'v_template',
+    'f',
+    'shapedirs',
+    'posedirs',
+    'J_regressor',
+    'kintree_table',
+    'weights',
+)
 GENDERS = ('neutral', 'male', 'female')
 # The official files are 40 to 250 MB.
 MAX_FILE_BYTES = 2**29
@@ -29,8 +41,10 @@ _OTHER_MODELS = {52: 'SMPL-H', 55: 'SMPL-X', 16: 'MANO, a hand', 5: 'FLAME, a he
 # STAR has SMPL's joints and mesh, but its pose blend shapes depend on quaternions.
 _STAR_POSE_FEATURES = 93
 # SMPL_FEMALE, SMPL_NEUTRAL; basicModel_f_lbs_10_207_0_v1.0.0, basicmodel_neutral_lbs_...
-_GENDER = re.compile(r'(?:^|[^a-z])(?:smpl_(neutral|male|female)|basicmodel_(neutral|m|f)_lbs)'
-                     r'(?:[^a-z]|$)')
+_GENDER = re.compile(
+    r'(?:^|[^a-z])(?:smpl_(neutral|male|female)|basicmodel_(neutral|m|f)_lbs)'
+    r'(?:[^a-z]|$)'
+)
 
 
 def read_smpl_pickle(path: str | Path) -> dict[str, np.ndarray]:
@@ -87,7 +101,8 @@ def check_is_smpl(arrays: Mapping[str, np.ndarray | None], name: str) -> None:
     raise ValueError(
         f"body '{name}' {seems} ({num_joints} joints, {num_vertices} vertices); only SMPL and "
         f'bodies with its {NUM_JOINTS} joints are supported: take SMPL_NEUTRAL.pkl, SMPL_MALE.pkl '
-        "or SMPL_FEMALE.pkl from SMPL's site")
+        "or SMPL_FEMALE.pkl from SMPL's site"
+    )
 
 
 def _shape(array: np.ndarray | None) -> tuple[int, ...]:

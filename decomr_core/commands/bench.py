@@ -32,9 +32,14 @@ PERSON_HEIGHT = 0.7
 """Height of a person relative to the image."""
 
 
-def bench_estimator(network: Runtime, *, num_people: int = 1,
-                    image_size: Sequence[float] = (1280, 720), repeats: int = 50,
-                    detector: str | None = None) -> dict[str, Any]:
+def bench_estimator(
+    network: Runtime,
+    *,
+    num_people: int = 1,
+    image_size: Sequence[float] = (1280, 720),
+    repeats: int = 50,
+    detector: str | None = None,
+) -> dict[str, Any]:
     """Times the estimator with given boxes, and optionally a detector.
 
     Args:
@@ -62,12 +67,17 @@ def bench_estimator(network: Runtime, *, num_people: int = 1,
     if detector is not None:
         stages[f'{DETECTOR}{detector}'] = _detector_ms(detector, image, repeats)
     return {
-        'runtime': network.name, 'precision': network.precision,
-        'people': num_people, 'width': width, 'height': height, 'repeats': repeats,
+        'runtime': network.name,
+        'precision': network.precision,
+        'people': num_people,
+        'width': width,
+        'height': height,
+        'repeats': repeats,
         'median_ms': {name: float(np.median(ms)) for name, ms in stages.items()},
         'p99_ms': {name: float(np.percentile(ms, 99)) for name, ms in stages.items()},
         'images_per_s': 1e3 / float(np.median(stages['total'])),
-        **measured_on({network.name: RUNTIMES[network.name][0]})}
+        **measured_on({network.name: RUNTIMES[network.name][0]}),
+    }
 
 
 def measured_on(packages: Mapping[str, str]) -> dict[str, Any]:
@@ -77,27 +87,40 @@ def measured_on(packages: Mapping[str, str]) -> dict[str, Any]:
         packages: distributions of the measured packages by their name in the report.
     """
     return {
-        'hardware': {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
-                     'load_before': os.getloadavg()[0]},
-        'versions': {'decomr': __version__, 'python': platform.python_version(),
-                     **{name: importlib.metadata.version(distribution)
-                        for name, distribution in packages.items()}},
-        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')}
+        'hardware': {
+            'cpu': cpu_name(),
+            'cpus': len(os.sched_getaffinity(0)),
+            'load_before': os.getloadavg()[0],
+        },
+        'versions': {
+            'decomr': __version__,
+            'python': platform.python_version(),
+            **{
+                name: importlib.metadata.version(distribution)
+                for name, distribution in packages.items()
+            },
+        },
+        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+    }
 
 
 def bench_text(report: dict[str, Any]) -> str:
     """The report of `bench_estimator` for a terminal."""
     count = report['people']
-    lines = [f'{report["runtime"]} {report["precision"]}, {count} '
-             f'{person_or_people(count)} in {report["width"]}x{report["height"]}, '
-             f'{report["hardware"]["cpus"]} x {report["hardware"]["cpu"]}',
-             f'{"stage":24}{"median ms":>10}{"p99 ms":>10}']
+    lines = [
+        f'{report["runtime"]} {report["precision"]}, {count} '
+        f'{person_or_people(count)} in {report["width"]}x{report["height"]}, '
+        f'{report["hardware"]["cpus"]} x {report["hardware"]["cpu"]}',
+        f'{"stage":24}{"median ms":>10}{"p99 ms":>10}',
+    ]
     for name, ms in report['median_ms'].items():
         if name != BOXES:
             lines.append(f'{name:24}{ms:10.2f}{report["p99_ms"][name]:10.2f}')
         elif not any(other.startswith(DETECTOR) for other in report['median_ms']):
-            lines.append(f'{name:24}{"-":>10}{"-":>10}   boxes are given; --detector person times '
-                         'a detector')
+            lines.append(
+                f'{name:24}{"-":>10}{"-":>10}   boxes are given; --detector person times '
+                'a detector'
+            )
     lines.append(f'{report["images_per_s"]:.1f} images/s')
     return '\n'.join(lines)
 

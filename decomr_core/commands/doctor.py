@@ -36,7 +36,8 @@ NETWORK_TRIAL = (
     'import json, numpy; from decomr_core.estimation.loading import load_runtime; '
     'network = load_runtime(); '
     'size = network.crop_size; network.run(numpy.zeros((1, size, size, 3), numpy.uint8)); '
-    'print(json.dumps({"problem": None}))')
+    'print(json.dumps({"problem": None}))'
+)
 REQUIRED = ('torch', DEFAULT_RUNTIME)
 INSTALL = {
     'torch': 'pip install torch',
@@ -63,15 +64,22 @@ def report() -> dict[str, Any]:
         trial = pool.submit(_try_node if has_ros else _try_network)
         found = dict(zip(INSTALL, pool.map(_probe_in_child, INSTALL), strict=True))
     runtimes = {name: found[name] for name in ('torch', 'openvino', 'onnxruntime', 'tensorrt')}
-    runtimes['cuda'] = runtimes['torch'].pop('cuda', {
-        'available': False, 'problem': 'unknown, because torch is not available'})
-    assets = {'body': _asset(find_body, _body_hash),
-              'uv_map': _asset(find_uv_map, _uv_map_hash),
-              'weights': _asset(find_weights, _weights_hash)}
-    problems = [f'{name}: {asset["problem"]}' for name, asset in assets.items()
-                if asset['problem']]
-    problems += [f'{name}: {runtimes[name]["problem"]}' for name in REQUIRED
-                 if not runtimes[name]['available']]
+    runtimes['cuda'] = runtimes['torch'].pop(
+        'cuda', {'available': False, 'problem': 'unknown, because torch is not available'}
+    )
+    assets = {
+        'body': _asset(find_body, _body_hash),
+        'uv_map': _asset(find_uv_map, _uv_map_hash),
+        'weights': _asset(find_weights, _weights_hash),
+    }
+    problems = [
+        f'{name}: {asset["problem"]}' for name, asset in assets.items() if asset['problem']
+    ]
+    problems += [
+        f'{name}: {runtimes[name]["problem"]}'
+        for name in REQUIRED
+        if not runtimes[name]['available']
+    ]
     ros = _ros(found['rclpy'], found['decomr.msg'])
     if has_ros and ros['problem']:
         problems.append(f'ROS 2: {ros["problem"]}')
@@ -94,8 +102,12 @@ def report() -> dict[str, Any]:
 def main_text(report: dict[str, Any]) -> str:
     """The report as text for a terminal, one line per finding."""
     ros = report['ros']
-    lines = [f'decomr {report["decomr"]}, Python {report["python"]}, {report["cpus"]} CPUs, '
-             f'{report["platform"]}', '', 'ROS 2']
+    lines = [
+        f'decomr {report["decomr"]}, Python {report["python"]}, {report["cpus"]} CPUs, '
+        f'{report["platform"]}',
+        '',
+        'ROS 2',
+    ]
     lines += [_line(name, ros[name] or 'none') for name in ('distro', 'rmw', 'fastdds_profile')]
     lines.append(_line('messages', 'built' if ros['messages_built'] else 'not built'))
     if ros['problem']:
@@ -122,7 +134,8 @@ def _line(name: str, value: str) -> str:
 
 def _ros(rclpy: dict[str, Any], messages: dict[str, Any]) -> dict[str, Any]:
     profile = os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE') or os.environ.get(
-        'FASTRTPS_DEFAULT_PROFILES_FILE')
+        'FASTRTPS_DEFAULT_PROFILES_FILE'
+    )
     return {
         'distro': os.environ.get('ROS_DISTRO'),
         'rmw': rclpy.get('rmw'),
@@ -140,9 +153,12 @@ def _cache() -> dict[str, str]:
         found = find_export()
     except OSError:
         found = None
-    return {'folder': f'{user_cache()} ({VARIABLE})',
-            'network': f'exported, {found}' if found else
-            'not exported yet; decomr prepare or the first start exports it'}
+    return {
+        'folder': f'{user_cache()} ({VARIABLE})',
+        'network': f'exported, {found}'
+        if found
+        else 'not exported yet; decomr prepare or the first start exports it',
+    }
 
 
 def _asset(find: Callable[[], Path], hash_of: Callable[[Path], str]) -> dict[str, Any]:
@@ -199,8 +215,11 @@ def _try_network() -> dict[str, Any]:
         found = _run_child('-c', NETWORK_TRIAL, timeout_s=TRIAL_TIMEOUT_S)
     except RuntimeError as error:
         found = {'problem': str(error)}
-    return {'tried': f'the network in {DEFAULT_RUNTIME}',
-            'found': 'it runs; ROS 2 is not installed here, so no node was tried', **found}
+    return {
+        'tried': f'the network in {DEFAULT_RUNTIME}',
+        'found': 'it runs; ROS 2 is not installed here, so no node was tried',
+        **found,
+    }
 
 
 def _probe_in_child(module: str) -> dict[str, Any]:
@@ -218,8 +237,13 @@ def _run_child(*arguments: str, timeout_s: float) -> dict[str, Any]:
         RuntimeError: the process fails, or takes longer than `timeout_s`.
     """
     try:
-        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True,
-                              timeout=timeout_s, env=child_environment())
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=child_environment(),
+        )
     except subprocess.TimeoutExpired:
         raise RuntimeError(f'it takes more than {timeout_s:.0f} s') from None
     if done.returncode:
@@ -233,8 +257,10 @@ def _missing(module: str, reason: str) -> dict[str, Any]:
     middleware = os.environ.get('RMW_IMPLEMENTATION')
     if middleware and middleware in reason:
         package = f'ros-{os.environ.get("ROS_DISTRO", "jazzy")}-{middleware.replace("_", "-")}'
-        remedy = (f'RMW_IMPLEMENTATION is {middleware}, which is not installed: unset it, or '
-                  f'sudo apt install {package}')
+        remedy = (
+            f'RMW_IMPLEMENTATION is {middleware}, which is not installed: unset it, or '
+            f'sudo apt install {package}'
+        )
     return {'available': False, 'version': None, 'problem': f'{reason}; {remedy}'}
 
 

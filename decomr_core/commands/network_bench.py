@@ -28,8 +28,7 @@ from decomr_core.commands.bench import measured_on
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.runtimes import RUNTIMES, check_runtime
 
-__all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops',
-           'untrained']
+__all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops', 'untrained']
 
 WARM_UP = 5
 """Untimed runs before the timed ones."""
@@ -59,10 +58,14 @@ class NetworkCase:
     precision: str = ''
 
 
-def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
-                   batches: Sequence[int] = (1,), repeats: int = 50,
-                   threads: int = 0, tell: Callable[[str], object] = lambda text: None,
-                   ) -> dict[str, Any]:
+def bench_networks(
+    runtimes: Sequence[str],
+    presets: Sequence[str] = ('rt',),
+    batches: Sequence[int] = (1,),
+    repeats: int = 50,
+    threads: int = 0,
+    tell: Callable[[str], object] = lambda text: None,
+) -> dict[str, Any]:
     """Times networks in runtimes, each combination in child processes.
 
     Args:
@@ -97,69 +100,102 @@ def bench_networks(runtimes: Sequence[str], presets: Sequence[str] = ('rt',),
                 weights, gflop = _weights_of(preset, Path(folder)), gflop_of(preset)
                 for name in runtimes:
                     runtime, _, precision = name.partition(':')
-                    case = NetworkCase(runtime, weights, tuple(batches), repeats, threads,
-                                       precision)
-                    rows = _measured(case, Path(folder) / f'{name}-{Path(preset).stem}',
-                                     _name_of(preset), gflop, peaks)
+                    case = NetworkCase(
+                        runtime, weights, tuple(batches), repeats, threads, precision
+                    )
+                    rows = _measured(
+                        case,
+                        Path(folder) / f'{name}-{Path(preset).stem}',
+                        _name_of(preset),
+                        gflop,
+                        peaks,
+                    )
                     results += rows
                     finished += 1
                     tell(_row_text(rows))
         except KeyboardInterrupt:
             if not results:
                 raise
-            interrupted = [f'interrupted: {finished} of {len(presets) * len(runtimes)} '
-                           'combinations of runtime and network were measured']
+            interrupted = [
+                f'interrupted: {finished} of {len(presets) * len(runtimes)} '
+                'combinations of runtime and network were measured'
+            ]
     names = [name.partition(':')[0] for name in runtimes]
     packages = {name: RUNTIMES[name][0] for name in names} | {'torch': 'torch'}
-    return {'results': results, 'problems': interrupted, 'repeats': repeats,
-            'peak_gflops': {name: round(peak, 1) for name, peak in peaks.items()},
-            'threads': threads or len(os.sched_getaffinity(0)), **measured_on(packages)}
+    return {
+        'results': results,
+        'problems': interrupted,
+        'repeats': repeats,
+        'peak_gflops': {name: round(peak, 1) for name, peak in peaks.items()},
+        'threads': threads or len(os.sched_getaffinity(0)),
+        **measured_on(packages),
+    }
 
 
-def _measured(case: NetworkCase, cache: Path, preset: str, gflop: float,
-              peaks: dict[str, float]) -> list[dict[str, Any]]:
+def _measured(
+    case: NetworkCase, cache: Path, preset: str, gflop: float, peaks: dict[str, float]
+) -> list[dict[str, Any]]:
     """The rows of one runtime and preset; adds the peak of its precision to `peaks` if new."""
     cold = _measure_in_child(replace(case, batches=(1,), repeats=1), cache)
     cached = _measure_in_child(case, cache)
     precision = cached['precision']
     if precision not in peaks:
         peaks[precision] = peak_gflops(precision)
-    fixed = {'runtime': case.runtime, 'preset': preset, 'precision': precision,
-             'first_result_cold_s': cold['first_result_s'],
-             'first_result_cached_s': cached['first_result_s'],
-             'memory_mib': cached['memory_mib'], 'gflop': round(gflop, 2)}
-    return [{**fixed, **row, 'share_of_peak': round(
-        gflop * row['people_per_s'] / peaks[precision], 3)} for row in cached['batches']]
+    fixed = {
+        'runtime': case.runtime,
+        'preset': preset,
+        'precision': precision,
+        'first_result_cold_s': cold['first_result_s'],
+        'first_result_cached_s': cached['first_result_s'],
+        'memory_mib': cached['memory_mib'],
+        'gflop': round(gflop, 2),
+    }
+    return [
+        {**fixed, **row, 'share_of_peak': round(gflop * row['people_per_s'] / peaks[precision], 3)}
+        for row in cached['batches']
+    ]
 
 
 def _row_text(rows: list[dict[str, Any]]) -> str:
     """The progress line of a measured combination."""
     first = rows[0]
     times = ', '.join(f'{row["median_ms"]:.2f} ms for {row["batch"]}' for row in rows)
-    return (f'bench: {first["preset"]} in {first["runtime"]} {first["precision"]}: {times} '
-            f'{person_or_people(rows[-1]["batch"])}')
+    return (
+        f'bench: {first["preset"]} in {first["runtime"]} {first["precision"]}: {times} '
+        f'{person_or_people(rows[-1]["batch"])}'
+    )
 
 
 def bench_table(report: dict[str, Any]) -> str:
     """The report of `bench_networks` as a Markdown table."""
-    lines = ['| preset | runtime | people | median, ms | p90 | p99 | people/s | first result, s: '
-             'new, cached | memory, MiB | of peak |', '|---|---|' + '--:|' * 8]
+    lines = [
+        '| preset | runtime | people | median, ms | p90 | p99 | people/s | first result, s: '
+        'new, cached | memory, MiB | of peak |',
+        '|---|---|' + '--:|' * 8,
+    ]
     for row in report['results']:
         lines.append(
             f'| `{row["preset"]}` | {row["runtime"]} {row["precision"]} | {row["batch"]} '
             f'| {row["median_ms"]:.2f} | {row["p90_ms"]:.2f} | {row["p99_ms"]:.2f} '
             f'| {row["people_per_s"]:.0f} | {row["first_result_cold_s"]:.1f}, '
             f'{row["first_result_cached_s"]:.1f} | {row["memory_mib"]:.0f} '
-            f'| {100 * row["share_of_peak"]:.0f} % |')
+            f'| {100 * row["share_of_peak"]:.0f} % |'
+        )
     if problems := report.get('problems'):  # older results lack this key
         lines += ['', *problems]
     hardware = report['hardware']
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     peaks = ', '.join(f'{peak:.0f} in {name}' for name, peak in report['peak_gflops'].items())
-    return '\n'.join([*lines, '', f'{report["threads"]} threads on {hardware["cpus"]} cores of '
-                      f'{hardware["cpu"]} (peak GFLOP/s of a matrix product: {peaks}), '
-                      f'load {hardware["load_before"]:.1f} before; '
-                      f'{versions}; {report["date"]}.'])
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            f'{report["threads"]} threads on {hardware["cpus"]} cores of '
+            f'{hardware["cpu"]} (peak GFLOP/s of a matrix product: {peaks}), '
+            f'load {hardware["load_before"]:.1f} before; '
+            f'{versions}; {report["date"]}.',
+        ]
+    )
 
 
 def peak_gflops(precision: str = 'f32') -> float:
@@ -173,7 +209,7 @@ def peak_gflops(precision: str = 'f32') -> float:
         start = time.perf_counter()
         torch.mm(left, right)
         best = min(best, time.perf_counter() - start)
-    return 2 * PEAK_SIZE ** 3 / best / 1e9
+    return 2 * PEAK_SIZE**3 / best / 1e9
 
 
 def gflop_of(preset: str) -> float:
@@ -199,17 +235,25 @@ def measure(case: NetworkCase) -> dict[str, Any]:
     runtime = load_runtime(case.runtime, case.weights, num_threads=case.threads, **options)
     size = runtime.crop_size
     crops = np.random.default_rng(0).integers(
-        0, 256, (max(case.batches), size, size, 3), dtype=np.uint8)
+        0, 256, (max(case.batches), size, size, 3), dtype=np.uint8
+    )
     runtime.run(crops[:1])
     first_result_s = time.perf_counter() - start
-    rows = [latency_row(functools.partial(runtime.run, crops[:batch]), batch, case.repeats)
-            for batch in case.batches]
-    return {'batches': rows, 'first_result_s': round(first_result_s, 2),
-            'memory_mib': round(_peak_memory_mib()), 'precision': runtime.precision}
+    rows = [
+        latency_row(functools.partial(runtime.run, crops[:batch]), batch, case.repeats)
+        for batch in case.batches
+    ]
+    return {
+        'batches': rows,
+        'first_result_s': round(first_result_s, 2),
+        'memory_mib': round(_peak_memory_mib()),
+        'precision': runtime.precision,
+    }
 
 
-def latency_row(run: Callable[[], object], batch: int, repeats: int, warm_up: int = WARM_UP,
-                digits: int = 3) -> dict[str, float]:
+def latency_row(
+    run: Callable[[], object], batch: int, repeats: int, warm_up: int = WARM_UP, digits: int = 3
+) -> dict[str, float]:
     """Measures the wall-clock latency of a function.
 
     Args:
@@ -228,16 +272,22 @@ def latency_row(run: Callable[[], object], batch: int, repeats: int, warm_up: in
         run()
         times_ms.append((time.perf_counter() - start) * 1e3)
     median, p90, p99 = np.percentile(times_ms[warm_up:], (50, 90, 99))
-    return {'batch': batch, 'median_ms': round(median, digits), 'p90_ms': round(p90, digits),
-            'p99_ms': round(p99, digits), 'people_per_s': round(1e3 * batch / median, 1)}
+    return {
+        'batch': batch,
+        'median_ms': round(median, digits),
+        'p90_ms': round(p90, digits),
+        'p99_ms': round(p99, digits),
+        'people_per_s': round(1e3 * batch / median, 1),
+    }
 
 
 def _peak_memory_mib() -> float:
     """The peak memory of this process, MiB."""
     status = Path('/proc/self/status')
     if status.is_file():  # getrusage would include the memory of the process before exec
-        kib = [line.split()[1] for line in status.read_text().splitlines()
-               if line.startswith('VmHWM')]
+        kib = [
+            line.split()[1] for line in status.read_text().splitlines() if line.startswith('VmHWM')
+        ]
         if kib:
             return int(kib[0]) / KIB_PER_MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB
@@ -245,14 +295,26 @@ def _peak_memory_mib() -> float:
 
 def _measure_in_child(case: NetworkCase, cache: Path) -> dict[str, Any]:
     """The result of `measure` in a child process with the given cache folder."""
-    command = [sys.executable, '-m', 'decomr_core.commands.network_bench',
-               json.dumps(asdict(case))]
-    done = subprocess.run(command, env={**os.environ, 'DECOMR_CACHE': str(cache)}, text=True,
-                          capture_output=True, timeout=MAX_CHILD_S, check=False)
+    command = [
+        sys.executable,
+        '-m',
+        'decomr_core.commands.network_bench',
+        json.dumps(asdict(case)),
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, 'DECOMR_CACHE': str(cache)},
+        text=True,
+        capture_output=True,
+        timeout=MAX_CHILD_S,
+        check=False,
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ['no message'])[-1]
-        raise RuntimeError(f'{case.runtime} with {Path(case.weights).name} could not be measured '
-                           f'(exit code {done.returncode}): {last}')
+        raise RuntimeError(
+            f'{case.runtime} with {Path(case.weights).name} could not be measured '
+            f'(exit code {done.returncode}): {last}'
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 

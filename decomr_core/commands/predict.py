@@ -22,10 +22,16 @@ from decomr_core.uv.topology import Topology
 __all__ = ['predict_image', 'prediction_text', 'read_image', 'write_obj']
 
 
-def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
-                  boxes: Sequence[Sequence[float]] | None = None, detector: str = 'person',
-                  fov_deg: float | None = None, intrinsics: Sequence[float] | None = None,
-                  ) -> dict[str, Any]:
+def predict_image(
+    image: np.ndarray,
+    out: str | Path,
+    network: Runtime,
+    *,
+    boxes: Sequence[Sequence[float]] | None = None,
+    detector: str = 'person',
+    fov_deg: float | None = None,
+    intrinsics: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """Estimates the people in an image and writes overlay.png, iuv.png and mesh_N.obj.
 
     Args:
@@ -53,20 +59,27 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
     finder = None if boxes is not None else load_detector(detector)
     estimator = HumanMeshEstimator(network, finder)
     meshes, times = estimator.estimate(
-        image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix)
+        image, None if boxes is None else np.array(boxes, np.float32), intrinsics=matrix
+    )
     # The ids match the numbers of the files and give each person a colour.
     meshes = [replace(mesh, track_id=index) for index, mesh in enumerate(meshes)]
     out = _folder(out)
     faces = estimator.topology.faces
     overlay = draw_boxes(draw_meshes(image, meshes, faces, matrix), meshes)
     report = {
-        'width': width, 'height': height,
-        'runtime': network.name, 'precision': network.precision,
+        'width': width,
+        'height': height,
+        'runtime': network.name,
+        'precision': network.precision,
         'intrinsics': None if matrix is None else matrix.ravel().tolist(),
         'overlay': _write_image(out / 'overlay.png', overlay),
         'iuv': _write_image(out / 'iuv.png', compose_iuv(meshes, height, width)),
-        'boxes_given': boxes is not None, 'boxes_outside': _outside(boxes, width, height),
-        'people': [], 'stages_ms': times.stages_ms, 'total_ms': times.total_ms}
+        'boxes_given': boxes is not None,
+        'boxes_outside': _outside(boxes, width, height),
+        'people': [],
+        'stages_ms': times.stages_ms,
+        'total_ms': times.total_ms,
+    }
     for old in out.glob('mesh_*.obj'):
         old.unlink()
     for index, mesh in enumerate(meshes):
@@ -79,21 +92,32 @@ def predict_image(image: np.ndarray, out: str | Path, network: Runtime, *,
 def prediction_text(report: dict[str, Any]) -> str:
     """The report of `predict_image` for a terminal."""
     count = len(report['people'])
-    lines = [f'{count} {person_or_people(count)} in '
-             f'{report["width"]}x{report["height"]} px, {report["runtime"]} '
-             f'{report["precision"]}']
+    lines = [
+        f'{count} {person_or_people(count)} in '
+        f'{report["width"]}x{report["height"]} px, {report["runtime"]} '
+        f'{report["precision"]}'
+    ]
     for box in report['boxes_outside']:
-        lines.append(f'  box {_box_text(box)} is outside the image of {report["width"]}x'
-                     f'{report["height"]} px and is ignored; boxes are in px from the top left')
+        lines.append(
+            f'  box {_box_text(box)} is outside the image of {report["width"]}x'
+            f'{report["height"]} px and is ignored; boxes are in px from the top left'
+        )
     if not count and not report['boxes_given']:
-        lines.append('  no people detected; try --detector whole-frame, or give their boxes: '
-                     '--boxes X0,Y0,X1,Y1')
+        lines.append(
+            '  no people detected; try --detector whole-frame, or give their boxes: '
+            '--boxes X0,Y0,X1,Y1'
+        )
     for person in report['people']:
         place = person['translation_m']
-        where = 'no calibration, no position' if place is None else (
-            'at ' + ', '.join(f'{axis:.2f}' for axis in place) + ' m')
-        lines.append(f'  box {_box_text(person["box"])}: score {person["score"]:.2f}, '
-                     f'{where} -> {person["mesh"]}')
+        where = (
+            'no calibration, no position'
+            if place is None
+            else ('at ' + ', '.join(f'{axis:.2f}' for axis in place) + ' m')
+        )
+        lines.append(
+            f'  box {_box_text(person["box"])}: score {person["score"]:.2f}, '
+            f'{where} -> {person["mesh"]}'
+        )
     stages = ', '.join(f'{name} {ms:.1f}' for name, ms in report['stages_ms'].items())
     lines.append(f'times in ms: {stages}; total {report["total_ms"]:.1f}')
     lines.append(f'written: {report["overlay"]}, {report["iuv"]}')
@@ -110,11 +134,16 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no image at {path}')
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if (
-        path.stat().st_size) else None
+    image = (
+        cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        if (path.stat().st_size)
+        else None
+    )
     if image is None:
-        raise ValueError(f'{path} is not an image that OpenCV {cv2.__version__} can read; give a '
-                         'JPEG or PNG file')
+        raise ValueError(
+            f'{path} is not an image that OpenCV {cv2.__version__} can read; give a '
+            'JPEG or PNG file'
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -140,19 +169,24 @@ def _folder(path: str | Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f'cannot create the folder {path} ({error.strerror}); give a writable one'
-                      ) from error
+        raise OSError(
+            f'cannot create the folder {path} ({error.strerror}); give a writable one'
+        ) from error
     return path
 
 
-def _outside(boxes: Sequence[Sequence[float]] | None, width: int, height: int
-             ) -> list[list[float]]:
+def _outside(
+    boxes: Sequence[Sequence[float]] | None, width: int, height: int
+) -> list[list[float]]:
     """The given boxes that are entirely outside of an image of this size, px."""
     if boxes is None:
         return []
     is_inside = clip_boxes(np.array(boxes, np.float32), width, height)[1]
-    return [[float(edge) for edge in box] for box, inside in zip(boxes, is_inside, strict=True)
-            if not inside]
+    return [
+        [float(edge) for edge in box]
+        for box, inside in zip(boxes, is_inside, strict=True)
+        if not inside
+    ]
 
 
 def _box_text(box: Sequence[float]) -> str:
@@ -170,9 +204,13 @@ def _write_image(path: Path, image: np.ndarray) -> str:
 def _person(mesh: HumanMesh, path: Path) -> dict[str, Any]:
     """The entry of one person in the report."""
     return {
-        'box': [round(float(edge), 2) for edge in mesh.box], 'score': round(mesh.score, 4),
+        'box': [round(float(edge), 2) for edge in mesh.box],
+        'score': round(mesh.score, 4),
         'is_metric': mesh.is_metric,
-        'translation_m': [round(float(axis), 4) for axis in mesh.translation] if (
-            mesh.is_metric) else None,
+        'translation_m': [round(float(axis), 4) for axis in mesh.translation]
+        if (mesh.is_metric)
+        else None,
         'weak_camera': [round(float(number), 5) for number in mesh.weak_camera],
-        'visible_share': round(float(mesh.visibility.mean()), 4), 'mesh': str(path)}
+        'visible_share': round(float(mesh.visibility.mean()), 4),
+        'mesh': str(path),
+    }

@@ -25,8 +25,10 @@ def foreground_share(mesh: HumanMesh) -> float:
     # From image px over the crop to IUV px, in Python floats: NumPy is slow for so few numbers.
     left, top, right, bottom = (
         min(max(round(((edge - middle) / mesh.crop_side + 0.5) * size), 0), size)
-        for edge, middle, size in zip(mesh.box.tolist(), mesh.crop_center.tolist() * 2,
-                                      (width, height) * 2, strict=True))
+        for edge, middle, size in zip(
+            mesh.box.tolist(), mesh.crop_center.tolist() * 2, (width, height) * 2, strict=True
+        )
+    )
     inside = mesh.iuv[0, top:bottom, left:right]
     return np.count_nonzero(inside >= FOREGROUND_THRESHOLD) / inside.size if inside.size else 0.0
 
@@ -46,7 +48,7 @@ def covered_share(mesh: HumanMesh) -> float:
     is_person = (mesh.iuv[0] >= FOREGROUND_THRESHOLD).astype(np.float32)
     person = cv2.resize(is_person, size, interpolation=cv2.INTER_AREA)
     # A border of one cell collects the vertices outside the crop. It is cleared afterwards.
-    some = mesh.vertices[::max(len(mesh.vertices) // COVERING_VERTICES, 1), :2]
+    some = mesh.vertices[:: max(len(mesh.vertices) // COVERING_VERTICES, 1), :2]
     scale, shift = mesh.weak_camera[0], mesh.weak_camera[1:] - mesh.translation[:2]
     half = np.array(size, np.float32) / 2
     cells = some * (scale * half)

@@ -11,7 +11,9 @@ from decomr_core.people.detection import Detector, WholeFrame
 __all__ = ['DETECTORS', 'load_detector']
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
-    'person': PersonDetector, 'whole-frame': WholeFrame}
+    'person': PersonDetector,
+    'whole-frame': WholeFrame,
+}
 """The constructor of each detector by name. Given boxes have no name."""
 
 

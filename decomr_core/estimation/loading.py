@@ -26,8 +26,9 @@ __all__ = ['load_runtime']
 logger = logging.getLogger(__name__)
 
 
-def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
-                 **options: Any) -> Runtime:
+def load_runtime(
+    name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt', **options: Any
+) -> Runtime:
     """Loads a trained network into a runtime.
 
     Args:
@@ -47,45 +48,84 @@ def load_runtime(name: str = DEFAULT_RUNTIME, weights: str | Path = 'rt',
     return load(weights, **options)
 
 
-def _load_torch(weights: str | Path, device: str | int = 'cpu', num_threads: int = 0,
-                body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN, *,
-                precision: str = 'auto', max_people: int = DEFAULT_MAX_PEOPLE,
-                channels_last: bool | None = None) -> Runtime:
+def _load_torch(
+    weights: str | Path,
+    device: str | int = 'cpu',
+    num_threads: int = 0,
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+    *,
+    precision: str = 'auto',
+    max_people: int = DEFAULT_MAX_PEOPLE,
+    channels_last: bool | None = None,
+) -> Runtime:
     """The network in PyTorch; see `TorchRuntime` for the options."""
     from decomr_core.networks.checkpoint import load_with_topology
     from decomr_core.runtimes.torch.runtime import TorchRuntime, check_options
 
     check_options(device, precision, max_people)
     network, topology = load_with_topology(weights, body, uv_map)
-    return TorchRuntime(network, topology, device, num_threads, precision=precision,
-                        max_people=max_people, channels_last=channels_last,
-                        weights=find_weights(weights))
+    return TorchRuntime(
+        network,
+        topology,
+        device,
+        num_threads,
+        precision=precision,
+        max_people=max_people,
+        channels_last=channels_last,
+        weights=find_weights(weights),
+    )
 
 
-def _load_openvino(weights: str | Path, precision: str = 'auto', num_threads: int = 0,
-                   body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN) -> Runtime:
+def _load_openvino(
+    weights: str | Path,
+    precision: str = 'auto',
+    num_threads: int = 0,
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+) -> Runtime:
     """The export for CPUs, made now if missing; see `OpenVinoRuntime` for the options."""
     from decomr_core.runtimes.openvino_runtime import OpenVinoRuntime
 
     return OpenVinoRuntime(exported_model(weights, body, uv_map), precision, num_threads)
 
 
-def _load_onnxruntime(weights: str | Path, num_threads: int = 0, body: str | Path = BUILTIN,
-                      uv_map: str | Path = BUILTIN, *, provider: str = 'cpu',
-                      precision: str = 'auto', device: int = 0,
-                      max_people: int = DEFAULT_MAX_PEOPLE) -> Runtime:
+def _load_onnxruntime(
+    weights: str | Path,
+    num_threads: int = 0,
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+    *,
+    provider: str = 'cpu',
+    precision: str = 'auto',
+    device: int = 0,
+    max_people: int = DEFAULT_MAX_PEOPLE,
+) -> Runtime:
     """The export for the provider, made now if missing; see `OnnxRuntime` for the options."""
     from decomr_core.runtimes.onnxruntime_runtime import OnnxRuntime, check_options
 
     check_options(provider, precision, device)  # before an export, which takes long
     model = exported_model(weights, body, uv_map, 'cpu' if provider == 'cpu' else 'tensorrt')
-    return OnnxRuntime(model, num_threads, provider=provider, precision=precision, device=device,
-                       max_people=max_people)
+    return OnnxRuntime(
+        model,
+        num_threads,
+        provider=provider,
+        precision=precision,
+        device=device,
+        max_people=max_people,
+    )
 
 
-def _load_tensorrt(weights: str | Path, precision: str = 'auto', max_people: int | None = None,
-                   device: int = 0, build_if_missing: bool = False, num_threads: int = 0,
-                   body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN) -> Runtime:
+def _load_tensorrt(
+    weights: str | Path,
+    precision: str = 'auto',
+    max_people: int | None = None,
+    device: int = 0,
+    build_if_missing: bool = False,
+    num_threads: int = 0,
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+) -> Runtime:
     """The engine that was built for this network on this machine.
 
     Args:
@@ -112,14 +152,24 @@ def _load_tensorrt(weights: str | Path, precision: str = 'auto', max_people: int
     gpu = find_gpu(device)  # before an export, which takes long
     model = exported_model(weights, body, uv_map, target='tensorrt')
     key, command = _fitting_key(
-        model, gpu, max_people, None if precision == 'auto' else precision, build_if_missing,
-        (weights, body, uv_map))
+        model,
+        gpu,
+        max_people,
+        None if precision == 'auto' else precision,
+        build_if_missing,
+        (weights, body, uv_map),
+    )
     return TensorRtRuntime(model, key, gpu, command)
 
 
-def _fitting_key(model: ExportedModel, gpu: Gpu, max_people: int | None, precision: str | None,
-                 build_if_missing: bool, files: tuple[str | Path, str | Path, str | Path]
-                 ) -> tuple[PlanKey, str]:
+def _fitting_key(
+    model: ExportedModel,
+    gpu: Gpu,
+    max_people: int | None,
+    precision: str | None,
+    build_if_missing: bool,
+    files: tuple[str | Path, str | Path, str | Path],
+) -> tuple[PlanKey, str]:
     """The key of the existing engine, built now if missing and requested; and its command."""
     from decomr_core.runtimes.tensorrt.engine import checked_key, expected_key
 
@@ -140,8 +190,11 @@ def _fitting_key(model: ExportedModel, gpu: Gpu, max_people: int | None, precisi
 
 
 _LOADERS: dict[str, Callable[..., Runtime]] = {
-    'torch': _load_torch, 'openvino': _load_openvino, 'onnxruntime': _load_onnxruntime,
-    'tensorrt': _load_tensorrt}
+    'torch': _load_torch,
+    'openvino': _load_openvino,
+    'onnxruntime': _load_onnxruntime,
+    'tensorrt': _load_tensorrt,
+}
 
 
 def _check_options(name: str, load: Callable, options: Iterable[str]) -> None:
@@ -153,5 +206,6 @@ def _check_options(name: str, load: Callable, options: Iterable[str]) -> None:
     known = [option for option in inspect.signature(load).parameters if option != 'weights']
     unknown = [option for option in options if option not in known]
     if unknown:
-        raise ValueError(f'the runtime {name} has no option {", ".join(unknown)}; it has: '
-                         f'{", ".join(known)}')
+        raise ValueError(
+            f'the runtime {name} has no option {", ".join(unknown)}; it has: {", ".join(known)}'
+        )

@@ -50,8 +50,16 @@ class PersonDetector:
     1280 x 720 px) are mostly missed. With `tiles`, parts of the image are searched as well.
     """
 
-    def __init__(self, *, tiles: int = 1, min_score: float = 0.3, max_overlap: float = 0.45,
-                 runtime: str = 'auto', provider: str = 'cpu', num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        tiles: int = 1,
+        min_score: float = 0.3,
+        max_overlap: float = 0.45,
+        runtime: str = 'auto',
+        provider: str = 'cpu',
+        num_threads: int = 1,
+    ) -> None:
         """Loads the network.
 
         Args:
@@ -71,8 +79,10 @@ class PersonDetector:
                 machine.
         """
         if tiles < 1 or not 0 < min_score <= 1 or not 0 < max_overlap <= 1:
-            raise ValueError(f'tiles={tiles}, min_score={min_score}, max_overlap={max_overlap}: '
-                             'expected 1 tile or more, a score and an overlap above 0, up to 1')
+            raise ValueError(
+                f'tiles={tiles}, min_score={min_score}, max_overlap={max_overlap}: '
+                'expected 1 tile or more, a score and an overlap above 0, up to 1'
+            )
         self.tiles, self.min_score, self.max_overlap = tiles, min_score, max_overlap
         self._forward = _load(runtime, provider, num_threads)
 
@@ -89,18 +99,20 @@ class PersonDetector:
         found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
         return replace(found, doubtful=found.at(np.arange(0))).surer_than(self.min_score)
 
-    def _search(self, image: np.ndarray, part: tuple[int, int, int, int]
-                ) -> tuple[np.ndarray, np.ndarray]:
+    def _search(
+        self, image: np.ndarray, part: tuple[int, int, int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4), image px, and scores (N,) of the people in one part of an image."""
         left, top, right, bottom = part
         pixels, is_bgr = as_stored(image[top:bottom, left:right])
         width, height = right - left, bottom - top
         zoom = min(INPUT_SIZE[0] / width, INPUT_SIZE[1] / height)
         size = max(round(width * zoom), 1), max(round(height * zoom), 1)
-        small = cv2.resize(pixels, size,
-                           interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+        small = cv2.resize(
+            pixels, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+        )
         canvas = np.zeros((1, INPUT_SIZE[1], INPUT_SIZE[0], 3), np.uint8)
-        canvas[0, :size[1], :size[0]] = small[..., ::-1] if is_bgr else small
+        canvas[0, : size[1], : size[0]] = small[..., ::-1] if is_bgr else small
         boxes, scores = self._forward(canvas)
         is_person = scores >= DOUBTFUL_SHARE * self.min_score
         boxes, scores = boxes[is_person], scores[is_person]
@@ -111,8 +123,9 @@ class PersonDetector:
         return boxes[inside], scores[inside]
 
 
-def _best(boxes: np.ndarray, scores: np.ndarray, min_score: float, max_overlap: float
-          ) -> np.ndarray:
+def _best(
+    boxes: np.ndarray, scores: np.ndarray, min_score: float, max_overlap: float
+) -> np.ndarray:
     """Indices of the boxes (N, 4) that non-maximum suppression keeps, best first."""
     corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), min_score, max_overlap)
@@ -121,32 +134,38 @@ def _best(boxes: np.ndarray, scores: np.ndarray, min_score: float, max_overlap: 
 
 def _tiles(width: int, height: int, count: int) -> list[tuple[int, int, int, int]]:
     """left, top, right, bottom of count x count overlapping tiles that cover an image, px."""
+
     def spans(length: int) -> list[tuple[int, int]]:
         """Start and end of the tiles along one side."""
         side = length / (1 + (count - 1) * (1 - TILE_OVERLAP))
         starts = np.linspace(0, length - side, count)
         return [(int(start), min(int(np.ceil(start + side)), length)) for start in starts]
 
-    return [(left, top, right, bottom)
-            for top, bottom in spans(height) for left, right in spans(width)]
+    return [
+        (left, top, right, bottom) for top, bottom in spans(height) for left, right in spans(width)
+    ]
 
 
-def _is_cut(boxes: np.ndarray, part: tuple[int, int, int, int], width: int, height: int
-            ) -> np.ndarray:
+def _is_cut(
+    boxes: np.ndarray, part: tuple[int, int, int, int], width: int, height: int
+) -> np.ndarray:
     """Which boxes (N, 4), image px, are cut off by a border of their tile, (N,) bool."""
     left, top, right, bottom = part
     margin = CUT_MARGIN * np.array([right - left, bottom - top])
     before = (boxes[:, :2] < (left, top) + margin) & (np.array([left, top]) > 0)
     after = (boxes[:, 2:] > (right, bottom) - margin) & (
-        np.array([right, bottom]) < (width, height))
+        np.array([right, bottom]) < (width, height)
+    )
     is_cut: np.ndarray = before | after
     return np.any(is_cut, axis=1)
 
 
 def _load(runtime: str, provider: str, num_threads: int) -> Forward:
     if runtime not in ('auto', *RUNTIMES):
-        raise ValueError(f'the detector has no runtime {runtime!r}, expected one of: auto, '
-                         f'{", ".join(RUNTIMES)}')
+        raise ValueError(
+            f'the detector has no runtime {runtime!r}, expected one of: auto, '
+            f'{", ".join(RUNTIMES)}'
+        )
     if runtime == 'auto':
         installed = [name for name in RUNTIMES if name in available_runtimes()]
         runtime = [*installed, *RUNTIMES][0] if provider == 'cpu' else 'onnxruntime'
@@ -202,5 +221,7 @@ def _in_onnxruntime(provider: str, num_threads: int) -> Forward:
 
 
 def _damage(path: object, error: object) -> str:
-    return (f'{path} is damaged ({str(error).splitlines()[-1]}); reinstall decomr, or make the '
-            f'file anew: {DETECTOR_REMEDY}')
+    return (
+        f'{path} is damaged ({str(error).splitlines()[-1]}); reinstall decomr, or make the '
+        f'file anew: {DETECTOR_REMEDY}'
+    )

@@ -75,8 +75,11 @@ def is_export_missing(runtime: str, weights: str | Path) -> bool:
     return find_export(weights) is None
 
 
-def export_apart(weights: str | Path, say: Callable[[str], None] = print,
-                 is_ending: Callable[[], bool] = lambda: False) -> None:
+def export_apart(
+    weights: str | Path,
+    say: Callable[[str], None] = print,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> None:
     """Exports weights for CPUs in a child process.
 
     Args:
@@ -89,9 +92,14 @@ def export_apart(weights: str | Path, say: Callable[[str], None] = print,
     """
     command = [sys.executable, '-m', 'decomr_core.estimation.prepare', str(find_weights(weights))]
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, errors='replace',
-        env=child_environment(**{VARIABLE: str(cache_folder())}))
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors='replace',
+        env=child_environment(**{VARIABLE: str(cache_folder())}),
+    )
     lines: list[str] = []
     reader = threading.Thread(target=_read_lines, args=(process.stderr, lines, say), daemon=True)
     reader.start()
@@ -103,7 +111,8 @@ def export_apart(weights: str | Path, say: Callable[[str], None] = print,
             raise RuntimeError('the export was cancelled')
     if process.wait():
         raise RuntimeError(
-            lines[-1] if lines else f'the export exited with code {process.returncode}')
+            lines[-1] if lines else f'the export exited with code {process.returncode}'
+        )
 
 
 def _read_lines(stderr: Iterable[str], lines: list[str], say: Callable[[str], None]) -> None:

@@ -25,8 +25,12 @@ from decomr_core.uv.uv_map import UVMap
 __all__ = ['exported_model', 'find_export']
 
 
-def exported_model(weights: str | Path = 'rt', body: str | Path = BUILTIN,
-                   uv_map: str | Path = BUILTIN, target: str = 'cpu') -> ExportedModel:
+def exported_model(
+    weights: str | Path = 'rt',
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+    target: str = 'cpu',
+) -> ExportedModel:
     """The export of a network, which is made now if it is in no cache.
 
     Args:
@@ -74,7 +78,9 @@ def _cached_name(weights: Path, target: str) -> Path:
 
 def _check_export(weights: Path, info: dict, body: str | Path, uv_map: str | Path) -> None:
     """Checks that a cached export belongs to the body and UV map, as for its weights."""
-    check_made_for(weights, 'body', info['body_hash'], BodyData.load(find_body(body)).hash,
-                   info['body_name'])
-    check_made_for(weights, 'uv_map', info['uv_hash'], UVMap.load(find_uv_map(uv_map)).hash,
-                   info['body_name'])
+    check_made_for(
+        weights, 'body', info['body_hash'], BodyData.load(find_body(body)).hash, info['body_name']
+    )
+    check_made_for(
+        weights, 'uv_map', info['uv_hash'], UVMap.load(find_uv_map(uv_map)).hash, info['body_name']
+    )

@@ -66,8 +66,13 @@ class ExportedGraph(nn.Module):
         return tuple(getattr(output, name) for name in OUTPUT_NAMES)
 
 
-def export_weights(weights: str | Path, folder: str | Path, body: str | Path = BUILTIN,
-                   uv_map: str | Path = BUILTIN, target: str = 'cpu') -> None:
+def export_weights(
+    weights: str | Path,
+    folder: str | Path,
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+    target: str = 'cpu',
+) -> None:
     """Exports a trained network for a target into a new folder, atomically.
 
     Args:
@@ -87,8 +92,11 @@ def export_weights(weights: str | Path, folder: str | Path, body: str | Path = B
         raise ValueError(f'target is {target!r}, expected one of: {", ".join(TARGETS)}')
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    logger.info('exporting %s for %s, once per weights file; this takes about 15 s on two idle '
-                'cores', weights, target)
+    logger.info(
+        'exporting %s for %s, once per weights file; this takes about 15 s on two idle cores',
+        weights,
+        target,
+    )
     network, topology = load_with_topology(weights, body, uv_map)
     with _new_folder(folder, network) as part:
         logger.info('export, step 1 of 3: writing ONNX')
@@ -97,16 +105,20 @@ def export_weights(weights: str | Path, folder: str | Path, body: str | Path = B
         measure = _measure_cpu if target == 'cpu' else _measure_tensorrt
         parity = measure(network, part)
         _check_float32(parity)
-        info = {**_origin(weights, network, target),
-                'parity': {name: values.to_dict() for name, values in parity.items()},
-                'passes_bf16': _passes(parity, 'bf16'), 'passes_fp16': _passes(parity, 'fp16')}
+        info = {
+            **_origin(weights, network, target),
+            'parity': {name: values.to_dict() for name, values in parity.items()},
+            'passes_bf16': _passes(parity, 'bf16'),
+            'passes_fp16': _passes(parity, 'fp16'),
+        }
         for path in part.glob('*.onnx'):
             write_notes(path, _notes(info))
         (part / 'info.json').write_text(json.dumps(info, indent=1))
 
 
-def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
-                precision: str = 'f32') -> None:
+def export_onnx(
+    network: DecoMR, path: str | Path, warp: str = 'scatter', precision: str = 'f32'
+) -> None:
     """Writes a network as ONNX, with a dynamic batch size.
 
     Args:
@@ -118,8 +130,10 @@ def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
     Raises:
         ValueError: warp or precision is unknown, or a weight is out of range for `fp16`.
     """
-    for name, value, known in (('warp', warp, WARP_FORMS),
-                               ('precision', precision, ONNX_PRECISIONS)):
+    for name, value, known in (
+        ('warp', warp, WARP_FORMS),
+        ('precision', precision, ONNX_PRECISIONS),
+    ):
         if value not in known:
             raise ValueError(f'{name} is {value!r}, expected one of: {", ".join(known)}')
     size = network.config.crop_size
@@ -128,9 +142,15 @@ def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
         warnings.simplefilter('ignore')  # about constants and deprecation; the parity gate decides
         # The older exporter takes a tenth of the newer one's time and needs no further package.
         torch.onnx.export(
-            ExportedGraph(network, warp).eval(), (example,), str(path), dynamo=False,
-            input_names=[INPUT_NAME], output_names=list(OUTPUT_NAMES), opset_version=OPSET,
-            dynamic_axes={name: {0: 'B'} for name in (INPUT_NAME, *OUTPUT_NAMES)})
+            ExportedGraph(network, warp).eval(),
+            (example,),
+            str(path),
+            dynamo=False,
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            opset_version=OPSET,
+            dynamic_axes={name: {0: 'B'} for name in (INPUT_NAME, *OUTPUT_NAMES)},
+        )
     if precision == 'fp16':
         convert_to_half(path)
 
@@ -138,10 +158,14 @@ def export_onnx(network: DecoMR, path: str | Path, warp: str = 'scatter',
 def torch_outputs(network: DecoMR, crops: np.ndarray) -> dict[str, np.ndarray]:
     """The outputs of PyTorch by name, float32, for crops (B, S, S, 3) uint8 RGB."""
     with torch.inference_mode():
-        parts = [ExportedGraph(network, network.warp_form)(torch.from_numpy(crop[None]))
-                 for crop in crops]  # one by one, because preset `paper` needs much memory
-    return {name: torch.cat(values).numpy()
-            for name, values in zip(OUTPUT_NAMES, zip(*parts, strict=True), strict=True)}
+        parts = [
+            ExportedGraph(network, network.warp_form)(torch.from_numpy(crop[None]))
+            for crop in crops
+        ]  # one by one, because preset `paper` needs much memory
+    return {
+        name: torch.cat(values).numpy()
+        for name, values in zip(OUTPUT_NAMES, zip(*parts, strict=True), strict=True)
+    }
 
 
 def _measure_cpu(network: DecoMR, folder: Path) -> dict[str, Parity]:
@@ -155,12 +179,14 @@ def _measure_cpu(network: DecoMR, folder: Path) -> dict[str, Parity]:
         convert_onnx(folder / 'model.onnx', folder / 'model.xml')
         for precision in cpu_precisions():
             parity[f'openvino {precision}'] = measure_parity(
-                run_model(folder / 'model.xml', crops, precision), expected)
+                run_model(folder / 'model.xml', crops, precision), expected
+            )
     if 'onnxruntime' in engines:
         from decomr_core.runtimes.onnxruntime_runtime import run_onnx
 
         parity['onnxruntime f32'] = measure_parity(
-            run_onnx(folder / 'model.onnx', crops), expected)
+            run_onnx(folder / 'model.onnx', crops), expected
+        )
     return parity
 
 
@@ -206,8 +232,10 @@ def _check_float32(parity: Mapping[str, Parity]) -> None:
         RuntimeError: it was not measured, or an engine exceeds the limit.
     """
     if not parity:
-        raise RuntimeError('no engine is installed in which the export could be compared with '
-                           'PyTorch; nothing was kept: pip install onnxruntime')
+        raise RuntimeError(
+            'no engine is installed in which the export could be compared with '
+            'PyTorch; nothing was kept: pip install onnxruntime'
+        )
     errors = {name: values.vertices_mean_mm for name, values in parity.items()}
     logger.info('vertices of the export against PyTorch, mm: %s', errors)
     for name, values in parity.items():
@@ -215,24 +243,37 @@ def _check_float32(parity: Mapping[str, Parity]) -> None:
             raise RuntimeError(
                 f'the export in {name} is {errors[name]:.3f} mm off PyTorch, the limit is '
                 f'{LIMITS_MM["f32"]} mm; nothing was kept. Use the torch runtime, and report '
-                'this with the output of decomr doctor')
+                'this with the output of decomr doctor'
+            )
 
 
 def _origin(weights: str | Path, network: DecoMR, target: str) -> dict[str, object]:
     """The origin of an export, for `info.json`."""
     return {
-        'crop_size': network.config.crop_size, 'config': network.config.to_dict(),
-        'weights': Path(weights).name, 'weights_hash': file_hash(weights),
-        'body_name': network.body_name, 'body_hash': network.body_hash,
-        'uv_hash': network.uv_hash, 'export_version': EXPORT_VERSION, 'target': target,
+        'crop_size': network.config.crop_size,
+        'config': network.config.to_dict(),
+        'weights': Path(weights).name,
+        'weights_hash': file_hash(weights),
+        'body_name': network.body_name,
+        'body_hash': network.body_hash,
+        'uv_hash': network.uv_hash,
+        'export_version': EXPORT_VERSION,
+        'target': target,
         'torch': torch.__version__,
     }
 
 
 def _notes(info: Mapping[str, object]) -> dict[str, str]:
     """Metadata of an ONNX file: the entries of info.json that identify it."""
-    names = ('weights', 'weights_hash', 'body_name', 'body_hash', 'uv_hash', 'export_version',
-             'target')
+    names = (
+        'weights',
+        'weights_hash',
+        'body_name',
+        'body_hash',
+        'uv_hash',
+        'export_version',
+        'target',
+    )
     return {**{name: str(info[name]) for name in names}, 'parity': json.dumps(info['parity'])}
 
 
@@ -246,8 +287,9 @@ def _new_folder(folder: Path, network: DecoMR) -> Iterator[Path]:
     needed = COPIES_ON_DISK * sum(weight.nbytes for weight in network.state_dict().values())
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
-        raise RuntimeError(_disk_full(folder, f'{free >> 20} MB are free, {needed >> 20} MB '
-                                              'are needed'))
+        raise RuntimeError(
+            _disk_full(folder, f'{free >> 20} MB are free, {needed >> 20} MB are needed')
+        )
     part = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
     part.chmod(0o755)  # all users may read the result
     try:
@@ -262,9 +304,11 @@ def _new_folder(folder: Path, network: DecoMR) -> Iterator[Path]:
 
 
 def _disk_full(folder: Path, reason: str) -> str:
-    return (f'no disk space for the exported network in {folder.parent} ({reason}); nothing was '
-            'kept. Free some space, or choose another folder: DECOMR_CACHE for the cache, --out '
-            'for an export')
+    return (
+        f'no disk space for the exported network in {folder.parent} ({reason}); nothing was '
+        'kept. Free some space, or choose another folder: DECOMR_CACHE for the cache, --out '
+        'for an export'
+    )
 
 
 def _move_into_place(part: Path, folder: Path) -> None:

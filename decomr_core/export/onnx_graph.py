@@ -18,8 +18,19 @@ __all__ = ['convert_to_half', 'read_notes', 'write_notes']
 PRODUCTS = {'Conv', 'Gemm', 'MatMul'}
 """Operators with nearly all of the arithmetic; those with constant weights use half precision."""
 
-COMPANIONS = {'Add', 'AveragePool', 'Concat', 'Flatten', 'GlobalAveragePool', 'LeakyRelu',
-              'MaxPool', 'Relu', 'Reshape', 'Resize', 'Unsqueeze'}
+COMPANIONS = {
+    'Add',
+    'AveragePool',
+    'Concat',
+    'Flatten',
+    'GlobalAveragePool',
+    'LeakyRelu',
+    'MaxPool',
+    'Relu',
+    'Reshape',
+    'Resize',
+    'Unsqueeze',
+}
 """Operators that run in half precision between two nodes in half precision."""
 
 NORMALISATION = {'BatchNormalization', 'InstanceNormalization', 'LayerNormalization', 'Mul'}
@@ -118,19 +129,26 @@ class _HalfPrecision:
                     if name not in casts:
                         casts[name] = f'{name}_as_{"half" if is_half else "float"}'
                         kind = onnx.TensorProto.FLOAT16 if is_half else onnx.TensorProto.FLOAT
-                        nodes.append(onnx.helper.make_node(
-                            'Cast', [name], [casts[name]], f'{casts[name]}_cast', to=kind))
+                        nodes.append(
+                            onnx.helper.make_node(
+                                'Cast', [name], [casts[name]], f'{casts[name]}_cast', to=kind
+                            )
+                        )
                     node.input[place] = casts[name]
             nodes.append(node)
         self._replace_nodes(nodes)
 
     def _replace_nodes(self, nodes: list[onnx.NodeProto]) -> None:
         """Replaces the nodes of the graph and drops unused constants."""
-        used = {name for node in nodes if node.output[0] not in self.constants
-                for name in node.input}
+        used = {
+            name for node in nodes if node.output[0] not in self.constants for name in node.input
+        }
         used |= {self.origin[name] for name in used & self.origin.keys()}
-        kept = [node for node in nodes
-                if node.output[0] not in self.constants or node.output[0] in used]
+        kept = [
+            node
+            for node in nodes
+            if node.output[0] not in self.constants or node.output[0] in used
+        ]
         weights = [tensor for tensor in self.graph.initializer if tensor.name in used]
         self.graph.ClearField('value_info')
         for field, values in (('node', kept), ('initializer', weights)):
@@ -144,31 +162,41 @@ class _HalfPrecision:
         reaches_output: set[str] = set()  # nodes that reach an output without such a product
         for node in reversed(self.nodes):
             consumers = [other for name in node.output for other in self.consumers[name]]
-            if any(self._is_product(other) or other.name in reaches_product and
-                   other.op_type in COMPANIONS | NORMALISATION for other in consumers):
+            if any(
+                self._is_product(other)
+                or other.name in reaches_product
+                and other.op_type in COMPANIONS | NORMALISATION
+                for other in consumers
+            ):
                 reaches_product.add(node.name)
             if outputs & set(node.output) or any(
-                    other.name in reaches_output and not self._is_product(other)
-                    for other in consumers):
+                other.name in reaches_output and not self._is_product(other) for other in consumers
+            ):
                 reaches_output.add(node.name)
         candidates: set[str] = set()
         for node in self.nodes:
             starts = self._is_product(node) and node.name in reaches_product - reaches_output
             follows = node.op_type in COMPANIONS and any(
-                self.producer.get(name) in candidates for name in node.input)
+                self.producer.get(name) in candidates for name in node.input
+            )
             if (starts or follows) and not outputs & set(node.output):
                 candidates.add(node.name)
         half: set[str] = set()
         for node in reversed(self.nodes):
-            is_needed = any(other.name in half for name in node.output
-                            for other in self.consumers[name])
+            is_needed = any(
+                other.name in half for name in node.output for other in self.consumers[name]
+            )
             if node.name in candidates and (self._is_product(node) or is_needed):
                 half.add(node.name)
         return half
 
     def _is_product(self, node: onnx.NodeProto) -> bool:
-        return (node.op_type in PRODUCTS and STAYS_FLOAT32 not in node.name
-                and node.input[0] in self.producer and node.input[1] in self.constants)
+        return (
+            node.op_type in PRODUCTS
+            and STAYS_FLOAT32 not in node.name
+            and node.input[0] in self.producer
+            and node.input[1] in self.constants
+        )
 
     def _half_constant(self, name: str) -> str:
         """The name of a constant's float16 copy, created on the first call."""
@@ -177,8 +205,10 @@ class _HalfPrecision:
             with np.errstate(over='ignore'):
                 values = onnx.numpy_helper.to_array(self.constants[name]).astype(np.float16)
             if not np.isfinite(values).all():
-                raise ValueError(f'the weights {name} are out of the range of float16 '
-                                 "(65504); export in float32: precision='f32'")
+                raise ValueError(
+                    f'the weights {name} are out of the range of float16 '
+                    "(65504); export in float32: precision='f32'"
+                )
             self.origin[half_name] = half_name
             self.graph.initializer.append(onnx.numpy_helper.from_array(values, half_name))
         return half_name

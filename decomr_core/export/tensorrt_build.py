@@ -46,9 +46,14 @@ bf16 (8-bit)."""
 logger = logging.getLogger(__name__)
 
 
-def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
-                 uv_map: str | Path = BUILTIN, max_people: int = DEFAULT_MAX_PEOPLE,
-                 precision: str = 'auto', device: int = 0) -> dict[str, Any]:
+def build_engine(
+    weights: str | Path = 'rt',
+    body: str | Path = BUILTIN,
+    uv_map: str | Path = BUILTIN,
+    max_people: int = DEFAULT_MAX_PEOPLE,
+    precision: str = 'auto',
+    device: int = 0,
+) -> dict[str, Any]:
     """Builds the engine of a network for a GPU of this machine, next to the cached export.
 
     Args:
@@ -73,20 +78,31 @@ def build_engine(weights: str | Path = 'rt', body: str | Path = BUILTIN,
     model = exported_model(weights, body, uv_map, target='tensorrt')
     precision = default_precision(model) if precision == 'auto' else precision
     key = expected_key(model, gpu, max_people, precision)
-    timing_cache = cache_folder() / 'tensorrt' / (
-        f'timing-{key.tensorrt}-{key.compute_capability}.cache')
+    timing_cache = (
+        cache_folder() / 'tensorrt' / (f'timing-{key.tensorrt}-{key.compute_capability}.cache')
+    )
     path = plan_path(model.folder)
-    logger.info('building the TensorRT engine for %s in %s; this takes some minutes', gpu.name,
-                precision)
+    logger.info(
+        'building the TensorRT engine for %s in %s; this takes some minutes', gpu.name, precision
+    )
     build_plan(onnx_of(model, precision), path, key, timing_cache)
     with _removed_on_error(path):
         command = build_command(weights, body, uv_map, max_people, precision)
         kept = checked_key(path, model, gpu, max_people, precision, command)
-        error_mm = _gate(TensorRtRuntime(model, kept, gpu, command),
-                         TorchRuntime(*load_with_topology(weights, body, uv_map)))
-    return {'out': str(path), 'gpu': gpu.name, 'compute_capability': gpu.compute_capability,
-            'tensorrt': tensorrt_version(), 'precision': precision, 'max_people': max_people,
-            'size_bytes': path.stat().st_size, 'vertices_median_mm': error_mm}
+        error_mm = _gate(
+            TensorRtRuntime(model, kept, gpu, command),
+            TorchRuntime(*load_with_topology(weights, body, uv_map)),
+        )
+    return {
+        'out': str(path),
+        'gpu': gpu.name,
+        'compute_capability': gpu.compute_capability,
+        'tensorrt': tensorrt_version(),
+        'precision': precision,
+        'max_people': max_people,
+        'size_bytes': path.stat().st_size,
+        'vertices_median_mm': error_mm,
+    }
 
 
 @contextmanager
@@ -109,19 +125,26 @@ def _gate(engine: TensorRtRuntime, reference: TorchRuntime) -> float:
     expected = vars(reference.run(crops))
     parities = []
     for size in batch_sizes(engine.max_people):
-        parts = [vars(engine.run(crops[start:start + size]))
-                 for start in range(0, len(crops), size)]
-        outputs = {name: np.concatenate([part[name] for part in parts])
-                   for name in ('iuv', 'vertices', 'joints')}
+        parts = [
+            vars(engine.run(crops[start : start + size])) for start in range(0, len(crops), size)
+        ]
+        outputs = {
+            name: np.concatenate([part[name] for part in parts])
+            for name in ('iuv', 'vertices', 'joints')
+        }
         parities.append(measure_parity(outputs, expected))
     worst = max(parities, key=lambda parity: parity.vertices_median_mm)
     precision = GATE_OF[engine.precision]
     if not all(parity.passes(precision) for parity in parities):
-        remedy = ('Use the torch runtime' if engine.precision == 'f32' else
-                  'Build it in float32 (--precision f32)')
+        remedy = (
+            'Use the torch runtime'
+            if engine.precision == 'f32'
+            else 'Build it in float32 (--precision f32)'
+        )
         raise RuntimeError(
             f'the TensorRT engine is {worst.vertices_median_mm:.3f} mm off PyTorch in the median '
             f'image and {max(parity.vertices_mean_mm for parity in parities):.3f} mm in the mean, '
             f'the limit in {engine.precision} is {LIMITS_MM[precision]} mm; nothing was kept. '
-            f'{remedy}, and report this with the output of decomr doctor')
+            f'{remedy}, and report this with the output of decomr doctor'
+        )
     return worst.vertices_median_mm

@@ -28,9 +28,17 @@ import numpy as np
 from decomr_core.base.structures import check_shape
 from decomr_core.geometry.crop import image_from_crop_xy
 
-__all__ = ['body_translations', 'box_weak', 'check_intrinsics', 'fitted_translation',
-           'flat_translation', 'intrinsics_from_fov', 'project_perspective', 'project_weak',
-           'root_translation']
+__all__ = [
+    'body_translations',
+    'box_weak',
+    'check_intrinsics',
+    'fitted_translation',
+    'flat_translation',
+    'intrinsics_from_fov',
+    'project_perspective',
+    'project_weak',
+    'root_translation',
+]
 
 NUM_FIT_VERTICES = 120
 """About this many vertices locate a person as accurately as all of them."""
@@ -70,13 +78,17 @@ def check_intrinsics(intrinsics: np.ndarray | None) -> np.ndarray | None:
     # Runs for every image. Python floats are faster than NumPy for a few numbers.
     numbers = matrix.ravel().tolist()
     (shortest, longest), focal, middle = FOCAL_LENGTHS_PX, numbers[0:5:4], numbers[2:6:3]
-    if not (all(map(math.isfinite, numbers))
-            and all(shortest <= length <= longest for length in focal)
-            and all(abs(coordinate) <= MAX_PRINCIPAL_POINT_PX for coordinate in middle)):
-        raise ValueError(f'intrinsics are {matrix.tolist()}, expected finite numbers with focal '
-                         f'lengths fx = k[0] and fy = k[4] from {shortest:g} to {longest:g} px '
-                         f'and a principal point within {MAX_PRINCIPAL_POINT_PX:g} px of the '
-                         'first pixel; k[0] = 0 means that the camera is not calibrated')
+    if not (
+        all(map(math.isfinite, numbers))
+        and all(shortest <= length <= longest for length in focal)
+        and all(abs(coordinate) <= MAX_PRINCIPAL_POINT_PX for coordinate in middle)
+    ):
+        raise ValueError(
+            f'intrinsics are {matrix.tolist()}, expected finite numbers with focal '
+            f'lengths fx = k[0] and fy = k[4] from {shortest:g} to {longest:g} px '
+            f'and a principal point within {MAX_PRINCIPAL_POINT_PX:g} px of the '
+            'first pixel; k[0] = 0 means that the camera is not calibrated'
+        )
     return matrix
 
 
@@ -100,8 +112,9 @@ def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> np.ndarray:
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
 
 
-def project_weak(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray,
-                 side: float) -> np.ndarray:
+def project_weak(
+    points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
+) -> np.ndarray:
     """Projects points of the root frame into the image by weak perspective (equation 1).
 
     Args:
@@ -116,8 +129,9 @@ def project_weak(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray
     return image_from_crop_xy(weak_camera[0] * (points[..., :2] + weak_camera[1:]), center, side)
 
 
-def box_weak(columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
-             ) -> list[float]:
+def box_weak(
+    columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
+) -> list[float]:
     """The bounding box of points of the root frame in the image (equation 1).
 
     Weak perspective only translates and scales, so the box follows from the extrema in 3D.
@@ -134,8 +148,11 @@ def box_weak(columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, s
     # Python floats are faster than NumPy for a few numbers.
     scale, *shift = weak_camera.tolist()
     half, middle = float(side) / 2, center.tolist()
-    return [middle[axis] + half * scale * (float(edge[axis]) + shift[axis])
-            for edge in (columns.min(1), columns.max(1)) for axis in (0, 1)]
+    return [
+        middle[axis] + half * scale * (float(edge[axis]) + shift[axis])
+        for edge in (columns.min(1), columns.max(1))
+        for axis in (0, 1)
+    ]
 
 
 def project_perspective(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -152,8 +169,9 @@ def project_perspective(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarra
     return points[..., :2] / points[..., 2:] * focal + middle
 
 
-def flat_translation(weak_camera: np.ndarray, center: np.ndarray, side: np.ndarray | float,
-                     intrinsics: np.ndarray) -> np.ndarray:
+def flat_translation(
+    weak_camera: np.ndarray, center: np.ndarray, side: np.ndarray | float, intrinsics: np.ndarray
+) -> np.ndarray:
     """Position of the root of a flat person, in closed form.
 
     Args:
@@ -178,9 +196,14 @@ def flat_translation(weak_camera: np.ndarray, center: np.ndarray, side: np.ndarr
     return np.concatenate([sideways, depth], axis=-1)
 
 
-def root_translation(points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray,
-                     side: np.ndarray | float, intrinsics: np.ndarray,
-                     weights: np.ndarray | None = None) -> np.ndarray:
+def root_translation(
+    points: np.ndarray,
+    weak_camera: np.ndarray,
+    center: np.ndarray,
+    side: np.ndarray | float,
+    intrinsics: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Position of the root at which the points project as predicted by weak perspective.
 
     Least squares over equations (3). If its solution does not have all points in front of the
@@ -199,18 +222,26 @@ def root_translation(points: np.ndarray, weak_camera: np.ndarray, center: np.nda
     """
     points, weak = np.asarray(points, np.float64), np.asarray(weak_camera, np.float64)
     crop_xy = weak[..., None, :1] * (points[..., :2] + weak[..., None, 1:])
-    image_xy = image_from_crop_xy(crop_xy, np.asarray(center, np.float64)[..., None, :],
-                                  np.asarray(side, np.float64)[..., None, None])
+    image_xy = image_from_crop_xy(
+        crop_xy,
+        np.asarray(center, np.float64)[..., None, :],
+        np.asarray(side, np.float64)[..., None, None],
+    )
     fitted = fitted_translation(points, image_xy, intrinsics, weights)
     is_in_front = fitted[..., 2] + points[..., 2].min(-1) > MIN_DEPTH_M
     if is_in_front.all():
         return fitted
-    return np.where(is_in_front[..., None], fitted,
-                    flat_translation(weak, center, side, intrinsics))
+    return np.where(
+        is_in_front[..., None], fitted, flat_translation(weak, center, side, intrinsics)
+    )
 
 
-def fitted_translation(points: np.ndarray, image_xy: np.ndarray, intrinsics: np.ndarray,
-                       weights: np.ndarray | None = None) -> np.ndarray:
+def fitted_translation(
+    points: np.ndarray,
+    image_xy: np.ndarray,
+    intrinsics: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Position of the root at which the perspective projection of points fits observations.
 
     Least squares over equations (3).
@@ -241,9 +272,14 @@ def fitted_translation(points: np.ndarray, image_xy: np.ndarray, intrinsics: np.
     return np.concatenate([sideways, depth], axis=-1)
 
 
-def body_translations(vertices: np.ndarray, joints: np.ndarray, weak_cameras: np.ndarray,
-                      centers: np.ndarray, sides: np.ndarray, intrinsics: np.ndarray
-                      ) -> np.ndarray:
+def body_translations(
+    vertices: np.ndarray,
+    joints: np.ndarray,
+    weak_cameras: np.ndarray,
+    centers: np.ndarray,
+    sides: np.ndarray,
+    intrinsics: np.ndarray,
+) -> np.ndarray:
     """Positions of people's roots: `root_translation` over vertices and joints.
 
     Sampled vertices and joints get half of the weight each, because vertices are dense on hands,
@@ -260,8 +296,14 @@ def body_translations(vertices: np.ndarray, joints: np.ndarray, weak_cameras: np
     Returns:
         (B, 3) metres, camera optical frame.
     """
-    sampled = vertices[:, ::max(vertices.shape[1] // NUM_FIT_VERTICES, 1)]
+    sampled = vertices[:, :: max(vertices.shape[1] // NUM_FIT_VERTICES, 1)]
     num_vertices, num_joints = sampled.shape[1], joints.shape[1]
     weights = np.repeat([1 / num_vertices, 1 / num_joints], [num_vertices, num_joints])
-    return root_translation(np.concatenate([sampled, joints], axis=1), weak_cameras, centers,
-                            sides, intrinsics, weights)
+    return root_translation(
+        np.concatenate([sampled, joints], axis=1),
+        weak_cameras,
+        centers,
+        sides,
+        intrinsics,
+        weights,
+    )

@@ -20,9 +20,23 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ['CROP_SCALE', 'IMAGE_MEAN', 'IMAGE_STD', 'as_stored', 'check_boxes', 'check_image',
-           'copy_image', 'crop_from_image_xy', 'crop_image', 'crop_pixels', 'denormalize_images',
-           'image_from_crop_xy', 'image_statistics', 'normalize_images', 'square_crops']
+__all__ = [
+    'CROP_SCALE',
+    'IMAGE_MEAN',
+    'IMAGE_STD',
+    'as_stored',
+    'check_boxes',
+    'check_image',
+    'copy_image',
+    'crop_from_image_xy',
+    'crop_image',
+    'crop_pixels',
+    'denormalize_images',
+    'image_from_crop_xy',
+    'image_statistics',
+    'normalize_images',
+    'square_crops',
+]
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -36,8 +50,9 @@ SMALLEST_SIDE_PX = 2.0
 """A box smaller than this, as the one of a 1x1 image, is cropped as if it were this large."""
 
 
-def crop_image(image: np.ndarray, boxes: np.ndarray, size: int,
-               scale: float = CROP_SCALE) -> Crops:
+def crop_image(
+    image: np.ndarray, boxes: np.ndarray, size: int, scale: float = CROP_SCALE
+) -> Crops:
     """Cuts one square per person box out of an image.
 
     Args:
@@ -101,8 +116,9 @@ def square_crops(boxes: np.ndarray, scale: float = CROP_SCALE) -> tuple[np.ndarr
     return centers.astype(np.float32), sides.astype(np.float32)
 
 
-def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int,
-                rotation: float = 0.0) -> np.ndarray:
+def crop_pixels(
+    image: np.ndarray, center: np.ndarray, side: float, size: int, rotation: float = 0.0
+) -> np.ndarray:
     """One square of an image, resampled.
 
     A square much larger than its target is first halved, once or often, by averaging, so that
@@ -120,17 +136,26 @@ def crop_pixels(image: np.ndarray, center: np.ndarray, side: float, size: int,
         (S, S, 3) or (S, S) uint8, black outside the image.
     """
     cosine, sine = math.cos(rotation), math.sin(rotation)
-    image_from_pixel = _Affine(*(
-        _crop_axis(float(middle), side, size, right, down)
-        for middle, right, down in zip(center, (cosine, -sine), (sine, cosine), strict=True)))
+    image_from_pixel = _Affine(
+        *(
+            _crop_axis(float(middle), side, size, right, down)
+            for middle, right, down in zip(center, (cosine, -sine), (sine, cosine), strict=True)
+        )
+    )
     image, image_from_pixel = _averaged_blocks(image, image_from_pixel, size)
-    return cv2.warpAffine(image, np.array(image_from_pixel), (size, size),
-                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                          borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0))
+    return cv2.warpAffine(
+        image,
+        np.array(image_from_pixel),
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(0, 0, 0),
+    )
 
 
-def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray,
-                       rotation: float = 0.0) -> np.ndarray:
+def image_from_crop_xy(
+    crop_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray, rotation: float = 0.0
+) -> np.ndarray:
     """Carries points from a crop to its image.
 
     Args:
@@ -145,8 +170,9 @@ def image_from_crop_xy(crop_xy: np.ndarray, center: np.ndarray, side: float | np
     return np.asarray(center) + _turned(np.asarray(crop_xy), -rotation) * (np.asarray(side) / 2)
 
 
-def crop_from_image_xy(image_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray,
-                       rotation: float = 0.0) -> np.ndarray:
+def crop_from_image_xy(
+    image_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray, rotation: float = 0.0
+) -> np.ndarray:
     """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
 
     Args:
@@ -206,8 +232,9 @@ def check_image(image: np.ndarray) -> None:
         ValueError: it is not; says what it is.
     """
     if not isinstance(image, np.ndarray):
-        raise ValueError(f'image is a {type(image).__name__}, expected a numpy array '
-                         '(H, W, 3) uint8 RGB')
+        raise ValueError(
+            f'image is a {type(image).__name__}, expected a numpy array (H, W, 3) uint8 RGB'
+        )
     check_shape('image', image, (None, None, 3))
     if image.dtype != np.uint8:
         raise ValueError(f'image has type {image.dtype}, expected uint8 RGB in [0, 255]')
@@ -230,8 +257,10 @@ def check_boxes(boxes: np.ndarray) -> np.ndarray:
     check_shape('boxes', boxes, (None, 4))
     wrong = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
     if wrong.any():
-        raise ValueError(f'box {boxes[wrong][0].tolist()} is not x_min, y_min, x_max, y_max in '
-                         'image px: the numbers must be finite and no side negative')
+        raise ValueError(
+            f'box {boxes[wrong][0].tolist()} is not x_min, y_min, x_max, y_max in '
+            'image px: the numbers must be finite and no side negative'
+        )
     return boxes
 
 
@@ -253,14 +282,16 @@ class _Axis(NamedTuple):
 
     def span(self, size: int) -> tuple[float, float]:
         """Lowest and highest coordinate in a square of `size` pixels."""
-        corners = [(size - 1) * step for step in (0.0, self.right, self.down,
-                                                  self.right + self.down)]
+        corners = [
+            (size - 1) * step for step in (0.0, self.right, self.down, self.right + self.down)
+        ]
         return self.start + min(corners), self.start + max(corners)
 
     def in_blocks(self, low: int, block: int) -> _Axis:
         """The same coordinate in blocks of `block` pixels, the first of which begins at `low`."""
-        return _Axis(self.right / block, self.down / block,
-                     (self.start - low - (block - 1) / 2) / block)
+        return _Axis(
+            self.right / block, self.down / block, (self.start - low - (block - 1) / 2) / block
+        )
 
 
 class _Affine(NamedTuple):
@@ -292,8 +323,9 @@ def _crop_axis(center: float, side: float, size: int, right: float, down: float)
     return _Axis(side / size * right, side / size * down, start)
 
 
-def _averaged_blocks(image: np.ndarray, image_from_pixel: _Affine, size: int,
-                     ) -> tuple[np.ndarray, _Affine]:
+def _averaged_blocks(
+    image: np.ndarray, image_from_pixel: _Affine, size: int
+) -> tuple[np.ndarray, _Affine]:
     """The part of an image that a crop shows, averaged so that a step is below 2 px.
 
     Args:
@@ -307,7 +339,7 @@ def _averaged_blocks(image: np.ndarray, image_from_pixel: _Affine, size: int,
     if image_from_pixel.step < 2:
         return image, image_from_pixel
     halvings = int(math.log2(image_from_pixel.step))
-    block = 2 ** halvings
+    block = 2**halvings
     edges = []
     for axis, length in zip(image_from_pixel, image.shape[1::-1], strict=True):
         first, last = axis.span(size)
@@ -320,10 +352,13 @@ def _averaged_blocks(image: np.ndarray, image_from_pixel: _Affine, size: int,
     (left, end_x, missing_x), (top, end_y, missing_y) = edges
     part = image[top:end_y, left:end_x]
     if missing_x or missing_y:  # the last blocks extend beyond the edge of the image
-        part = cv2.copyMakeBorder(part, 0, missing_y, 0, missing_x, cv2.BORDER_CONSTANT,
-                                  value=(0, 0, 0))
+        part = cv2.copyMakeBorder(
+            part, 0, missing_y, 0, missing_x, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+        )
     for _ in range(halvings):  # one halving takes a tenth of one resize by the whole factor
-        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2),
-                          interpolation=cv2.INTER_AREA)
-    return part, _Affine(image_from_pixel.x.in_blocks(left, block),
-                         image_from_pixel.y.in_blocks(top, block))
+        part = cv2.resize(
+            part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA
+        )
+    return part, _Affine(
+        image_from_pixel.x.in_blocks(left, block), image_from_pixel.y.in_blocks(top, block)
+    )

@@ -73,7 +73,7 @@ def _quadrics(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     planes = np.concatenate([normals, offsets[:, None]], axis=1)
     # Of the powers 0, 1/4, 1/2 and 1 of the area, 1/4 gives the smallest maximum distance,
     # because it raises the weight of toes and ears.
-    outer = planes[:, :, None] * planes[:, None, :] * (areas ** 0.25)[:, None, None]
+    outer = planes[:, :, None] * planes[:, None, :] * (areas**0.25)[:, None, None]
     outer = np.tile(outer.reshape(-1, 16), (3, 1))
     corners = faces.T.ravel()
     return np.stack([np.bincount(corners, column, len(points)) for column in outer.T], axis=1)
@@ -111,8 +111,13 @@ class _Edges(NamedTuple):
         return _Edges(*(values[which] for values in self))
 
 
-def _choose(points: np.ndarray, faces: np.ndarray, quadrics: np.ndarray, on_boundary: np.ndarray,
-            limit: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _choose(
+    points: np.ndarray,
+    faces: np.ndarray,
+    quadrics: np.ndarray,
+    on_boundary: np.ndarray,
+    limit: int,
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Up to `limit` independent collapses (gone, kept); None if none is allowed."""
     edges = _edges(points, faces, quadrics)
     possible = np.flatnonzero(~on_boundary[edges.gone])
@@ -135,7 +140,7 @@ def _edges(points: np.ndarray, faces: np.ndarray, quadrics: np.ndarray) -> _Edge
     outer = (place[:, :, None] * place[:, None, :]).reshape(-1, 16)
     cost = np.maximum(((quadrics[gone] + quadrics[kept]) * outer).sum(1), 0)
     length = np.sqrt(((points[gone] - points[kept]) ** 2).sum(1))
-    return _Edges(gone, kept, cost + LENGTH_WEIGHT * length ** 2.5)
+    return _Edges(gone, kept, cost + LENGTH_WEIGHT * length**2.5)
 
 
 def _keeps_topology(candidates: _Edges, edges: _Edges, num_vertices: int) -> np.ndarray:
@@ -162,8 +167,9 @@ def _keeps_normals(candidates: _Edges, points: np.ndarray, faces: np.ndarray) ->
     return np.bincount(row[folds], minlength=len(candidates.gone)) == 0
 
 
-def _look_up(queries: np.ndarray, keys: np.ndarray, values: np.ndarray
-             ) -> tuple[np.ndarray, np.ndarray]:
+def _look_up(
+    queries: np.ndarray, keys: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """All values with sorted keys equal to a query: index of the query, value, both (N,)."""
     first = np.searchsorted(keys, queries, 'left')
     counts = np.searchsorted(keys, queries, 'right') - first
@@ -172,8 +178,9 @@ def _look_up(queries: np.ndarray, keys: np.ndarray, values: np.ndarray
     return row, values[first[row] + step]
 
 
-def _independent(candidates: _Edges, edges: _Edges, num_vertices: int,
-                 limit: int) -> tuple[np.ndarray, np.ndarray]:
+def _independent(
+    candidates: _Edges, edges: _Edges, num_vertices: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The cheapest collapses without common neighbours."""
     order = np.argsort(candidates.cost, kind='stable')
     gone, kept = candidates.gone[order], candidates.kept[order]

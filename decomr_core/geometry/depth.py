@@ -40,8 +40,13 @@ MAD_TO_DEVIATION = 1.4826
 """Ratio of standard deviation and median absolute deviation of a normal distribution."""
 
 
-def translation_from_depth(points: np.ndarray, image_xy: np.ndarray, translation: np.ndarray,
-                           depth: np.ndarray, unit_m: float = 1.0) -> np.ndarray | None:
+def translation_from_depth(
+    points: np.ndarray,
+    image_xy: np.ndarray,
+    translation: np.ndarray,
+    depth: np.ndarray,
+    unit_m: float = 1.0,
+) -> np.ndarray | None:
     """The position of the root at which the visible vertices match their measured depth.
 
     Args:
@@ -73,8 +78,9 @@ def translation_from_depth(points: np.ndarray, image_xy: np.ndarray, translation
     if len(distances) < min_inliers:
         return None
     deviations = np.abs(distances - np.median(distances))
-    limit = np.clip(OUTLIER_DEVIATIONS * MAD_TO_DEVIATION * np.median(deviations), MIN_LIMIT_M,
-                    MAX_LIMIT_M)
+    limit = np.clip(
+        OUTLIER_DEVIATIONS * MAD_TO_DEVIATION * np.median(deviations), MIN_LIMIT_M, MAX_LIMIT_M
+    )
     inliers = distances[deviations <= limit]
     if len(inliers) < min_inliers:
         return None

@@ -39,8 +39,9 @@ def lens_distortion(model: str, coefficients: Sequence[float]) -> LensDistortion
         raise ValueError(f'distortion model is {model!r}, expected one of: {", ".join(MODELS)}')
     if len(values) not in MODELS[model] or not np.isfinite(values).all():
         expected = ' or '.join(map(str, MODELS[model]))
-        raise ValueError(f'distortion is {values.tolist()}, expected {expected} finite numbers '
-                         f'for {model}')
+        raise ValueError(
+            f'distortion is {values.tolist()}, expected {expected} finite numbers for {model}'
+        )
     return LensDistortion(model, tuple(values.tolist()))
 
 
@@ -70,11 +71,13 @@ class LensDistortion:
         if len(rays) == 0:
             return rays
         if self.model == 'equidistant':
-            return cv2.fisheye.distortPoints(rays[:, None], _matrix(intrinsics),
-                                             self._values)[:, 0]
+            return cv2.fisheye.distortPoints(rays[:, None], _matrix(intrinsics), self._values)[
+                :, 0
+            ]
         points = np.append(rays, np.ones((len(rays), 1)), axis=1)
-        return cv2.projectPoints(points, np.zeros(3), np.zeros(3), _matrix(intrinsics),
-                                 self._values)[0][:, 0]
+        return cv2.projectPoints(
+            points, np.zeros(3), np.zeros(3), _matrix(intrinsics), self._values
+        )[0][:, 0]
 
     def undistort(self, image_xy: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
         """Maps points of the distorted image to the undistorted one; the inverse of `distort`."""
@@ -88,20 +91,22 @@ class LensDistortion:
 
     def undistort_boxes(self, boxes: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
         """The bounding boxes of undistorted boxes (B, 4) of the distorted image, px."""
-        outlines = np.stack([_outline(*box) for box in boxes]) if len(boxes) else np.zeros(
-            (0, 1, 2))
+        outlines = (
+            np.stack([_outline(*box) for box in boxes]) if len(boxes) else np.zeros((0, 1, 2))
+        )
         points = self.undistort(outlines.reshape(-1, 2), intrinsics).reshape(outlines.shape)
         return np.concatenate([points.min(1), points.max(1)], axis=1).astype(np.float32)
 
-    def undistortion_maps(self, intrinsics: np.ndarray, width: int, height: int
-                          ) -> tuple[np.ndarray, np.ndarray]:
+    def undistortion_maps(
+        self, intrinsics: np.ndarray, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The two maps with which `cv2.remap` undistorts an image of this size."""
         matrix, size = _matrix(intrinsics), (width, height)
         if self.model == 'equidistant':
-            return cv2.fisheye.initUndistortRectifyMap(matrix, self._values, np.eye(3), matrix,
-                                                       size, cv2.CV_16SC2)
-        return cv2.initUndistortRectifyMap(matrix, self._values, None, matrix, size,
-                                           cv2.CV_16SC2)
+            return cv2.fisheye.initUndistortRectifyMap(
+                matrix, self._values, np.eye(3), matrix, size, cv2.CV_16SC2
+            )
+        return cv2.initUndistortRectifyMap(matrix, self._values, None, matrix, size, cv2.CV_16SC2)
 
     def largest_shift_px(self, intrinsics: np.ndarray, width: int, height: int) -> float:
         """The largest displacement of points on the edge of an image, px."""
@@ -121,5 +126,9 @@ def _outline(x_min: float, y_min: float, x_max: float, y_max: float) -> np.ndarr
     """Points (N, 2) along the edges of a box."""
     x = np.linspace(x_min, x_max, SAMPLES_PER_SIDE)
     y = np.linspace(y_min, y_max, SAMPLES_PER_SIDE)
-    return np.concatenate([np.stack(np.broadcast_arrays(*side), axis=1) for side in (
-        (x, y_min), (x, y_max), (x_min, y), (x_max, y))])
+    return np.concatenate(
+        [
+            np.stack(np.broadcast_arrays(*side), axis=1)
+            for side in ((x, y_min), (x, y_max), (x_min, y), (x_max, y))
+        ]
+    )

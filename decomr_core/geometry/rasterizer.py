@@ -44,8 +44,14 @@ class Fragments:
     depth: Tensor
 
 
-def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: bool = False,
-              is_opaque: Callable[[Tensor, Tensor], Tensor] | None = None) -> Fragments:
+def rasterize(
+    vertices: Tensor,
+    faces: Tensor,
+    size: int,
+    *,
+    cull_backfaces: bool = False,
+    is_opaque: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Fragments:
     """Finds the nearest face at every pixel centre of a square crop.
 
     Weights and depth are linear in the crop plane (no perspective correction inside a face).
@@ -62,8 +68,14 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: boo
     check_shape('vertices', vertices, (None, None, 3))
     check_shape('faces', faces, (None, 3))
     batch = vertices.shape[0]
-    pixels = torch.stack([(vertices[..., 0] + 1) * (size / 2) - 0.5,
-                          (vertices[..., 1] + 1) * (size / 2) - 0.5, vertices[..., 2]], dim=-1)
+    pixels = torch.stack(
+        [
+            (vertices[..., 0] + 1) * (size / 2) - 0.5,
+            (vertices[..., 1] + 1) * (size / 2) - 0.5,
+            vertices[..., 2],
+        ],
+        dim=-1,
+    )
     with torch.no_grad():
         keys = _nearest_keys(pixels, faces, size, cull_backfaces, is_opaque)
     is_covered = keys != EMPTY_KEY
@@ -80,13 +92,22 @@ def rasterize(vertices: Tensor, faces: Tensor, size: int, *, cull_backfaces: boo
         inside = _barycentric([corner[:, :2] - origin for corner in corners])
         weights = weights.index_put((where,), torch.stack(inside, dim=1))
         depth = depth.index_put(
-            (where,), _weighted_sum(inside, [corner[:, 2] for corner in corners]))
-    return Fragments(face_index.view(batch, size, size), weights.view(batch, size, size, 3),
-                     depth.view(batch, size, size))
+            (where,), _weighted_sum(inside, [corner[:, 2] for corner in corners])
+        )
+    return Fragments(
+        face_index.view(batch, size, size),
+        weights.view(batch, size, size, 3),
+        depth.view(batch, size, size),
+    )
 
 
-def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
-                  is_opaque: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
+def _nearest_keys(
+    pixels: Tensor,
+    faces: Tensor,
+    size: int,
+    cull: bool,
+    is_opaque: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
     """The smallest (depth, face) of each pixel as one integer.
 
     Args:
@@ -105,8 +126,9 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
         return keys
     corners = _corners(pixels, faces, image, face)
     origin = torch.stack(low, dim=1)
-    planes = _planes([corner[:, :2] - origin for corner in corners],
-                     [corner[:, 2] for corner in corners])
+    planes = _planes(
+        [corner[:, :2] - origin for corner in corners], [corner[:, 2] for corner in corners]
+    )
     first_pixel = (image * size + low[1].long()) * size + low[0].long()
     counts = (spans[0] * spans[1]).long()
     ends = counts.cumsum(0)
@@ -121,8 +143,11 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
         down = ((step + 0.5) / width).floor_()
         across = step - down * width
         first, second, third = (
-            start.index_select(0, row) + by_x.index_select(0, row) * across
-            + by_y.index_select(0, row) * down for start, by_x, by_y in planes[:3])
+            start.index_select(0, row)
+            + by_x.index_select(0, row) * across
+            + by_y.index_select(0, row) * down
+            for start, by_x, by_y in planes[:3]
+        )
         hit = (torch.minimum(torch.minimum(first, second), third) >= -EDGE_TOLERANCE).nonzero()
         hit = hit[:, 0]
         if is_opaque is not None:
@@ -137,8 +162,9 @@ def _nearest_keys(pixels: Tensor, faces: Tensor, size: int, cull: bool,
     return keys
 
 
-def _faces_with_pixels(pixels: Tensor, faces: Tensor, size: int, cull: bool,
-                       ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+def _faces_with_pixels(
+    pixels: Tensor, faces: Tensor, size: int, cull: bool
+) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
     """The faces whose bounding box contains a pixel centre.
 
     Returns:
@@ -147,8 +173,9 @@ def _faces_with_pixels(pixels: Tensor, faces: Tensor, size: int, cull: bool,
     """
     # (V, B): one gather reads a corner's coordinate for the whole batch.
     columns = [pixels[..., axis].T.contiguous() for axis in range(2)]
-    ax, bx, cx, ay, by, cy = (values.index_select(0, faces[:, corner])
-                              for values in columns for corner in range(3))  # each (F, B)
+    ax, bx, cx, ay, by, cy = (
+        values.index_select(0, faces[:, corner]) for values in columns for corner in range(3)
+    )  # each (F, B)
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     keep = area < 0 if cull else area != 0
     bounds = []
@@ -160,8 +187,10 @@ def _faces_with_pixels(pixels: Tensor, faces: Tensor, size: int, cull: bool,
     kept = keep.flatten().nonzero()[:, 0]
     face = kept.div(len(pixels), rounding_mode='floor')
     starts = [first.index_select(0, kept) for first, _ in bounds]
-    spans = [last.index_select(0, kept) - start + 1
-             for (_, last), start in zip(bounds, starts, strict=True)]
+    spans = [
+        last.index_select(0, kept) - start + 1
+        for (_, last), start in zip(bounds, starts, strict=True)
+    ]
     return kept - face * len(pixels), face, starts, spans
 
 
@@ -169,8 +198,9 @@ def _corners(pixels: Tensor, faces: Tensor, image: Tensor, face: Tensor) -> list
     """The three corners, each (M, 3) px and depth, of faces (M,) in images (M,)."""
     rows = pixels.reshape(-1, 3)
     first = image * pixels.shape[1]
-    return [rows.index_select(0, first + faces[:, corner].index_select(0, face))
-            for corner in range(3)]
+    return [
+        rows.index_select(0, first + faces[:, corner].index_select(0, face)) for corner in range(3)
+    ]
 
 
 def _barycentric(corners: list[Tensor]) -> list[Tensor]:
@@ -197,12 +227,15 @@ def _planes(corners: list[Tensor], depths: list[Tensor]) -> list[tuple[Tensor, T
     weights = _barycentric(corners)
     (ax, ay), (bx, by), (cx, cy) = (corner.unbind(1) for corner in corners)
     inverse = 1 / ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
-    slopes = [((by - cy) * inverse, (cx - bx) * inverse), ((cy - ay) * inverse,
-              (ax - cx) * inverse), ((ay - by) * inverse, (bx - ax) * inverse)]
-    planes = [(weight, by_x, by_y)
-              for weight, (by_x, by_y) in zip(weights, slopes, strict=True)]
-    start, by_x, by_y = (_weighted_sum([plane[part] for plane in planes], depths)
-                         for part in range(3))
+    slopes = [
+        ((by - cy) * inverse, (cx - bx) * inverse),
+        ((cy - ay) * inverse, (ax - cx) * inverse),
+        ((ay - by) * inverse, (bx - ax) * inverse),
+    ]
+    planes = [(weight, by_x, by_y) for weight, (by_x, by_y) in zip(weights, slopes, strict=True)]
+    start, by_x, by_y = (
+        _weighted_sum([plane[part] for plane in planes], depths) for part in range(3)
+    )
     return [*planes, (start, by_x, by_y)]
 
 

@@ -82,14 +82,16 @@ class VisibilityTest:
         uz, wz = self._diagonals(z, before)
         u, w, step = u.take(before), w.take(before), xy.take(vertex) - xy.take(before)
         # The tangent plane of the nearest vertex, normal . step = 0, solved for the depth.
-        rise = ((uz * w.imag - u.imag * wz) * step.real
-                + (u.real * wz - uz * w.real) * step.imag) / area.take(before)
+        rise = (
+            (uz * w.imag - u.imag * wz) * step.real + (u.real * wz - uz * w.real) * step.imag
+        ) / area.take(before)
         rise = np.minimum(np.maximum(rise, -SLOPE_LIMIT_M), SLOPE_LIMIT_M)
         is_visible[vertex] = depth.take(behind) <= z.take(before) + rise + TOLERANCE_M
         return is_visible
 
-    def _diagonals(self, values: np.ndarray, vertices: np.ndarray | None = None
-                   ) -> tuple[np.ndarray, np.ndarray]:
+    def _diagonals(
+        self, values: np.ndarray, vertices: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Differences of values (V,) along both diagonals of the polygons of vertices (N,)."""
         corners = self._around if vertices is None else self._around.take(vertices, 1)
         first, second, third, fourth = (values.take(corner) for corner in corners)
@@ -104,10 +106,10 @@ class VisibilityTest:
         scale = np.float32((self._cells - 1e-3) / span)
         row, column = ((y - low_y) * scale).astype(np.intp), ((x - low_x) * scale).astype(np.intp)
         cell = row * self._cells + column
-        depths = np.full(self._cells ** 2, np.inf, np.float32)
+        depths = np.full(self._cells**2, np.inf, np.float32)
         np.minimum.at(depths, cell, depth)
         winners = np.flatnonzero(depth == depths.take(cell))
-        nearest = np.zeros(self._cells ** 2, np.intp)
+        nearest = np.zeros(self._cells**2, np.intp)
         nearest[cell.take(winners)] = winners
         return nearest.take(cell)
 

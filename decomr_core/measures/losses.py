@@ -117,8 +117,7 @@ def edge_normal_loss(
         gt_edges: (B, F, 3, 3) metres.
         sample_weights: (B,) weight of each sample.
     """
-    normals = F.normalize(
-        torch.linalg.cross(gt_edges[..., 0, :], gt_edges[..., 1, :]), dim=-1)
+    normals = F.normalize(torch.linalg.cross(gt_edges[..., 0, :], gt_edges[..., 1, :]), dim=-1)
     directions = F.normalize(pred_edges, dim=-1, eps=MIN_EDGE_M)
     return _mean((directions * normals[..., None, :]).sum(-1).abs(), sample_weights)
 

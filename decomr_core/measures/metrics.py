@@ -15,10 +15,24 @@ from torch import Tensor
 
 from decomr_core.measures.losses import mesh_edges
 
-__all__ = ['IGNORED_LABEL', 'align_similarity', 'bone_length_variation', 'bone_lengths_m',
-           'bootstrap_interval', 'folded_share', 'foreground_iou', 'mpjpe_mm',
-           'neighbor_faces', 'pa_mpjpe_mm', 'segmentation_accuracy', 'segmentation_counts',
-           'segmentation_f1', 'stretched_share', 'surface_error_mm', 'vertex_error_mm']
+__all__ = [
+    'IGNORED_LABEL',
+    'align_similarity',
+    'bone_length_variation',
+    'bone_lengths_m',
+    'bootstrap_interval',
+    'folded_share',
+    'foreground_iou',
+    'mpjpe_mm',
+    'neighbor_faces',
+    'pa_mpjpe_mm',
+    'segmentation_accuracy',
+    'segmentation_counts',
+    'segmentation_f1',
+    'stretched_share',
+    'surface_error_mm',
+    'vertex_error_mm',
+]
 
 MM_PER_M = 1000.0
 IGNORED_LABEL = 255
@@ -64,8 +78,13 @@ def vertex_error_mm(pred_vertices: Tensor, gt_vertices: Tensor) -> Tensor:
     return _mean_distance_mm(pred_vertices, gt_vertices)
 
 
-def surface_error_mm(pred_vertices: Tensor, gt_vertices: Tensor, pred_joints: Tensor,
-                     gt_joints: Tensor, pelvis: tuple[int, ...] = (0,)) -> Tensor:
+def surface_error_mm(
+    pred_vertices: Tensor,
+    gt_vertices: Tensor,
+    pred_joints: Tensor,
+    gt_joints: Tensor,
+    pelvis: tuple[int, ...] = (0,),
+) -> Tensor:
     """Mean distance of vertices with both pelvises at the origin, as for SURREAL and UP-3D.
 
     Args:
@@ -79,8 +98,10 @@ def surface_error_mm(pred_vertices: Tensor, gt_vertices: Tensor, pred_joints: Te
         (B,) millimetres.
     """
     index = list(pelvis)
-    return _mean_distance_mm(pred_vertices - pred_joints[:, index].mean(dim=1, keepdim=True),
-                             gt_vertices - gt_joints[:, index].mean(dim=1, keepdim=True))
+    return _mean_distance_mm(
+        pred_vertices - pred_joints[:, index].mean(dim=1, keepdim=True),
+        gt_vertices - gt_joints[:, index].mean(dim=1, keepdim=True),
+    )
 
 
 def foreground_iou(pred_iuv: Tensor, gt_iuv: Tensor, threshold: float = 0.5) -> Tensor:
@@ -142,14 +163,18 @@ def segmentation_counts(pred: np.ndarray, gt: np.ndarray, num_classes: int) -> n
         ValueError: the sizes differ, or a class is out of range.
     """
     if pred.shape != gt.shape:
-        raise ValueError(f'the prediction has shape {pred.shape}, the annotation {gt.shape}; both '
-                         'must belong to the same image')
+        raise ValueError(
+            f'the prediction has shape {pred.shape}, the annotation {gt.shape}; both '
+            'must belong to the same image'
+        )
     rows = np.where(gt == IGNORED_LABEL, num_classes, gt.astype(np.int64))
     known = (gt == IGNORED_LABEL) | ((rows >= 0) & (rows < num_classes))
     if not known.all() or pred.min(initial=0) < 0 or pred.max(initial=0) >= num_classes:
         classes = np.unique(gt[~known] if not known.all() else pred)
-        raise ValueError(f'classes {classes[:5].tolist()} are not all in 0 to {num_classes - 1}'
-                         f'{"" if known.all() else f" or {IGNORED_LABEL}"}')
+        raise ValueError(
+            f'classes {classes[:5].tolist()} are not all in 0 to {num_classes - 1}'
+            f'{"" if known.all() else f" or {IGNORED_LABEL}"}'
+        )
     flat = rows.ravel() * num_classes + pred.ravel().astype(np.int64)
     shape = num_classes + 1, num_classes
     return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
@@ -185,8 +210,9 @@ def segmentation_f1(counts: np.ndarray) -> np.ndarray:
     return np.nansum(f1, axis=-1) / np.maximum(exists, 1)
 
 
-def stretched_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
-                    is_scaled: bool = False) -> Tensor:
+def stretched_share(
+    vertices: Tensor, true_vertices: Tensor, faces: Tensor, is_scaled: bool = False
+) -> Tensor:
     """Share of a mesh's faces with an edge more than 1.5 times as long as the true edge.
 
     Args:
@@ -198,8 +224,9 @@ def stretched_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
     Returns:
         (B,) shares.
     """
-    lengths, true_lengths = (mesh_edges(points, faces).norm(dim=-1).flatten(1)
-                             for points in (vertices, true_vertices))
+    lengths, true_lengths = (
+        mesh_edges(points, faces).norm(dim=-1).flatten(1) for points in (vertices, true_vertices)
+    )
     ratios = lengths / true_lengths.clamp(min=torch.finfo(lengths.dtype).tiny)
     if is_scaled:
         ratios = ratios / ratios.median(dim=1, keepdim=True).values
@@ -215,8 +242,9 @@ def neighbor_faces(faces: Tensor) -> Tensor:
     return (order[is_shared] // 3).reshape(-1, 2)
 
 
-def folded_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
-                 neighbors: Tensor) -> Tensor:
+def folded_share(
+    vertices: Tensor, true_vertices: Tensor, faces: Tensor, neighbors: Tensor
+) -> Tensor:
     """Share of adjacent faces that are folded although they are not folded in the true mesh.
 
     Two faces are folded if the angle between their normals exceeds 90 degrees.
@@ -230,8 +258,9 @@ def folded_share(vertices: Tensor, true_vertices: Tensor, faces: Tensor,
     Returns:
         (B,) shares of the P pairs.
     """
-    is_folded, should_be = (_is_folded(points, faces, neighbors)
-                            for points in (vertices, true_vertices))
+    is_folded, should_be = (
+        _is_folded(points, faces, neighbors) for points in (vertices, true_vertices)
+    )
     return (is_folded & ~should_be).float().mean(dim=1)
 
 
@@ -275,7 +304,9 @@ def bone_length_variation(lengths: Tensor) -> Tensor:
 
 
 def bootstrap_interval(
-    values: np.ndarray, confidence: float = 0.95, seed: int = 0,
+    values: np.ndarray,
+    confidence: float = 0.95,
+    seed: int = 0,
     statistic: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[float, float]:
     """A confidence interval of a score, by percentile bootstrap over the images.
@@ -294,15 +325,24 @@ def bootstrap_interval(
     """
     values = np.asarray(values, np.float64)
     if len(values) == 0 or not np.isfinite(values).all():
-        raise ValueError(f'an interval needs finite values; there are {len(values)} values, of '
-                         f'which {int((~np.isfinite(values)).sum())} numbers are not finite')
+        raise ValueError(
+            f'an interval needs finite values; there are {len(values)} values, of '
+            f'which {int((~np.isfinite(values)).sum())} numbers are not finite'
+        )
     if not 0 < confidence < 1:
         raise ValueError(f'confidence is {confidence}, expected a number between 0 and 1')
     rng = np.random.default_rng(seed)
     count = len(values)
     flat = values.reshape(count, -1)
-    means = np.stack([np.bincount(rng.integers(count, size=count), minlength=count) @ flat
-                      for _ in range(NUM_RESAMPLES)]) / count
+    means = (
+        np.stack(
+            [
+                np.bincount(rng.integers(count, size=count), minlength=count) @ flat
+                for _ in range(NUM_RESAMPLES)
+            ]
+        )
+        / count
+    )
     means = means.reshape(NUM_RESAMPLES, *values.shape[1:])
     scores = means if statistic is None else statistic(means)
     tail = (1 - confidence) / 2

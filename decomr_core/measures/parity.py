@@ -20,8 +20,15 @@ from decomr_core.body_models.frames import in_root_frame
 from decomr_core.geometry.rasterizer import rasterize
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 
-__all__ = ['LIMITS_MM', 'NUM_PARITY_CROPS', 'ROUNDED_TEXEL_MM', 'Parity', 'measure_parity',
-           'parity_crops', 'vertex_error_mm']
+__all__ = [
+    'LIMITS_MM',
+    'NUM_PARITY_CROPS',
+    'ROUNDED_TEXEL_MM',
+    'Parity',
+    'measure_parity',
+    'parity_crops',
+    'vertex_error_mm',
+]
 
 LIMITS_MM = {'f32': 0.05, 'bf16': 1.0, 'fp16': 1.0}
 """Largest accepted vertex error against PyTorch by precision, mm, for the median image and for
@@ -65,8 +72,9 @@ class Parity:
     def passes(self, precision: str) -> bool:
         """Whether the errors are within the limits of a precision; False for NaN."""
         limit = LIMITS_MM[precision]
-        return (self.vertices_median_mm <= limit
-                and self.vertices_mean_mm <= max(limit, ROUNDED_TEXEL_MM))
+        return self.vertices_median_mm <= limit and self.vertices_mean_mm <= max(
+            limit, ROUNDED_TEXEL_MM
+        )
 
     def to_dict(self) -> dict[str, float]:
         """The values by name, for JSON."""
@@ -81,14 +89,17 @@ def measure_parity(outputs: Mapping[str, Any], expected: Mapping[str, Any]) -> P
         expected: the same from PyTorch.
     """
     distances = _distances_mm(outputs['vertices'], expected['vertices'])
-    one, other = (np.asarray(each['iuv'])[:, 0] > FOREGROUND_THRESHOLD
-                  for each in (outputs, expected))
+    one, other = (
+        np.asarray(each['iuv'])[:, 0] > FOREGROUND_THRESHOLD for each in (outputs, expected)
+    )
     union = (one | other).sum()
     return Parity(
         vertices_median_mm=vertex_error_mm(outputs['vertices'], expected['vertices']),
-        vertices_mean_mm=float(distances.mean()), vertices_max_mm=float(distances.max()),
+        vertices_mean_mm=float(distances.mean()),
+        vertices_max_mm=float(distances.max()),
         joints_mean_mm=float(_distances_mm(outputs['joints'], expected['joints']).mean()),
-        foreground_iou=float((one & other).sum() / union) if union else 1.0)
+        foreground_iou=float((one & other).sum() / union) if union else 1.0,
+    )
 
 
 def vertex_error_mm(vertices: np.ndarray, others: np.ndarray) -> float:
@@ -138,8 +149,9 @@ def _random_image(random: np.random.Generator, size: int, cells: int) -> np.ndar
 
 
 @torch.no_grad()
-def _render_people(random: np.random.Generator, size: int,
-                   count: int) -> tuple[np.ndarray, np.ndarray]:
+def _render_people(
+    random: np.random.Generator, size: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Images (B, S, S, 3) uint8 RGB of people without background, and masks (B, S, S) bool."""
     body = load_body()
     vertices = _posed_vertices(random, body, count)

@@ -43,8 +43,9 @@ class PixelAlignment(nn.Module):
         super().__init__()
         self.stiffness = nn.Parameter(torch.full((num_components,), math.log(INITIAL_STIFFNESS)))
 
-    def forward(self, location_map: Tensor, uv_features: Tensor, camera: Tensor,
-                components: Tensor) -> Tensor:
+    def forward(
+        self, location_map: Tensor, uv_features: Tensor, camera: Tensor, components: Tensor
+    ) -> Tensor:
         """The aligned location map.
 
         Args:
@@ -57,14 +58,16 @@ class PixelAlignment(nn.Module):
             (B, 3, r, r) float32, metres.
         """
         with torch.autocast(location_map.device.type, enabled=False):
-            return self._align(location_map, uv_features[:, -WARP_CHANNELS:].float(), camera,
-                               components.float())
+            return self._align(
+                location_map, uv_features[:, -WARP_CHANNELS:].float(), camera, components.float()
+            )
 
-    def _align(self, location_map: Tensor, warped: Tensor, camera: Tensor,
-               components: Tensor) -> Tensor:
+    def _align(
+        self, location_map: Tensor, warped: Tensor, camera: Tensor, components: Tensor
+    ) -> Tensor:
         side = int(location_map.shape[3])  # a constant in a traced graph
-        num_texels = side ** 2
-        jacobian = components[:2 * num_texels]  # x and y, (2 r r, K)
+        num_texels = side**2
+        jacobian = components[: 2 * num_texels]  # x and y, (2 r r, K)
         is_visible = warped[:, -1:].flatten(2)
         error = reprojection_error(warped, location_map, camera).flatten(2)
         scale, stiffness = camera[:, :1], self.stiffness.exp()
@@ -80,7 +83,7 @@ class PixelAlignment(nn.Module):
         coefficients = torch.zeros_like(stiffness)[None]
         for _ in range(NUM_REWEIGHTINGS):
             gap = error - project(coefficients)
-            weights = is_visible / (1 + gap.square().sum(dim=1, keepdim=True) / CAUCHY_SCALE ** 2)
+            weights = is_visible / (1 + gap.square().sum(dim=1, keepdim=True) / CAUCHY_SCALE**2)
             residual = project_transposed(weights * gap) - stiffness * coefficients
             direction, norm = residual, residual.square().sum(dim=1, keepdim=True)
             for _ in range(NUM_CG_STEPS):

@@ -31,7 +31,7 @@ class ResNetEncoder(nn.Module):
         block = BLOCKS[config.encoder_block]
         channels = width
         for level, depth in enumerate(config.encoder_depths):
-            stage_width = width * 2 ** level
+            stage_width = width * 2**level
             blocks: list[nn.Module] = []
             for position in range(depth):
                 stride = 2 if level > 0 and position == 0 else 1

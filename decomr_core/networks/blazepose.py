@@ -27,11 +27,13 @@ LANDMARK_VALUES, WORLD_VALUES = 5, 3
 TAIL_CHANNELS, TAIL_SIDE = 288, 2
 LEVEL_CHANNELS = (24, 32, 88, 864)
 """Channels of the encoder's stages, at 1/4, 1/8, 1/16 and 1/32 of the crop."""
-GRID_CHANNELS = (LEVEL_CHANNELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS,
-                 *LEVEL_CHANNELS[1:])
+GRID_CHANNELS = (
+    LEVEL_CHANNELS[0] + PYRAMID_CHANNELS + NUM_LANDMARKS + MASK_CHANNELS,
+    *LEVEL_CHANNELS[1:],
+)
 """Channels of the four grids of `BlazePoseFeatures.for_decoder`."""
 LANDMARK_CHANNELS = LANDMARK_VALUES + WORLD_VALUES + PYRAMID_CHANNELS + LEVEL_CHANNELS[0]
-SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE ** 2 + NUM_LANDMARKS * LANDMARK_CHANNELS
+SUMMARY_SIZE = TAIL_CHANNELS * TAIL_SIDE**2 + NUM_LANDMARKS * LANDMARK_CHANNELS
 """Length of the summary of `BlazePoseFeatures.for_decoder`."""
 
 
@@ -65,10 +67,21 @@ class BlazePoseFeatures:
             Four grids (B, c, S/4, S/4) to (B, c, S/32, S/32) with `GRID_CHANNELS`, and a summary
             of the whole crop (B, `SUMMARY_SIZE`).
         """
-        pixels = torch.cat([self.levels[0], self.pyramid, self.heatmaps.sigmoid(),
-                            functional.avg_pool2d(self.mask, 2)], dim=1)
-        summary = [self.tail.flatten(1), self.landmarks, self.world,
-                   self._around_landmarks().flatten(1)]
+        pixels = torch.cat(
+            [
+                self.levels[0],
+                self.pyramid,
+                self.heatmaps.sigmoid(),
+                functional.avg_pool2d(self.mask, 2),
+            ],
+            dim=1,
+        )
+        summary = [
+            self.tail.flatten(1),
+            self.landmarks,
+            self.world,
+            self._around_landmarks().flatten(1),
+        ]
         return (pixels, *self.levels[1:]), torch.cat(summary, dim=1)
 
     def _around_landmarks(self) -> Tensor:
@@ -86,20 +99,31 @@ class BlazePoseEncoder(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(_conv(3, 24, 3, stride=2), Separable(24, 16))
         # The first block of each stage halves the resolution.
-        self.stages = nn.ModuleList((
-            nn.Sequential(InvertedResidual(16, 24, 64, 3, 2), InvertedResidual(24, 24, 144, 3)),
-            nn.Sequential(InvertedResidual(24, 32, 144, 5, 2), InvertedResidual(32, 32, 192, 5)),
-            nn.Sequential(
-                InvertedResidual(32, 64, 192, 3, 2),
-                *(InvertedResidual(64, 64, 384, 3) for _ in range(2)),
-                InvertedResidual(64, 88, 384, 5),
-                *(InvertedResidual(88, 88, 528, 5) for _ in range(2))),
-            nn.Sequential(
-                InvertedResidual(88, 144, 528, 5, 2),
-                *(InvertedResidual(144, 144, 864, 5) for _ in range(3)),
-                _conv(144, 864, 1), _conv(864, 864, 3, groups=864))))
+        self.stages = nn.ModuleList(
+            (
+                nn.Sequential(
+                    InvertedResidual(16, 24, 64, 3, 2), InvertedResidual(24, 24, 144, 3)
+                ),
+                nn.Sequential(
+                    InvertedResidual(24, 32, 144, 5, 2), InvertedResidual(32, 32, 192, 5)
+                ),
+                nn.Sequential(
+                    InvertedResidual(32, 64, 192, 3, 2),
+                    *(InvertedResidual(64, 64, 384, 3) for _ in range(2)),
+                    InvertedResidual(64, 88, 384, 5),
+                    *(InvertedResidual(88, 88, 528, 5) for _ in range(2)),
+                ),
+                nn.Sequential(
+                    InvertedResidual(88, 144, 528, 5, 2),
+                    *(InvertedResidual(144, 144, 864, 5) for _ in range(3)),
+                    _conv(144, 864, 1),
+                    _conv(864, 864, 3, groups=864),
+                ),
+            )
+        )
         self.laterals = nn.ModuleList(
-            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVEL_CHANNELS)
+            Separable(channels, PYRAMID_CHANNELS, has_relu=True) for channels in LEVEL_CHANNELS
+        )
         self.heatmap_head = nn.Conv2d(PYRAMID_CHANNELS, NUM_LANDMARKS, 1)
         self.mask_lateral = Separable(16, MASK_CHANNELS, has_relu=True)
         self.mask_top = Separable(PYRAMID_CHANNELS, MASK_CHANNELS, has_relu=True)
@@ -109,7 +133,8 @@ class BlazePoseEncoder(nn.Module):
             SeparableResidual(TAIL_CHANNELS, stride=2),
             *(SeparableResidual(TAIL_CHANNELS) for _ in range(4)),
             SeparableResidual(TAIL_CHANNELS, stride=2),
-            *(SeparableResidual(TAIL_CHANNELS) for _ in range(5)))
+            *(SeparableResidual(TAIL_CHANNELS) for _ in range(5)),
+        )
         self.landmark_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * LANDMARK_VALUES, TAIL_SIDE)
         self.world_head = nn.Conv2d(TAIL_CHANNELS, NUM_LANDMARKS * WORLD_VALUES, TAIL_SIDE)
 
@@ -121,29 +146,39 @@ class BlazePoseEncoder(nn.Module):
             features = stage(features)
             levels.append(features)
         pyramid = self.laterals[-1](features)
-        for lateral, level in zip(reversed(self.laterals[:-1]), reversed(levels[:-1]),
-                                  strict=True):
+        for lateral, level in zip(
+            reversed(self.laterals[:-1]), reversed(levels[:-1]), strict=True
+        ):
             pyramid = _doubled(pyramid) + lateral(level)
         mask = self.mask_blocks(_doubled(self.mask_top(pyramid)) + self.mask_lateral(half))
         tail = self.tail(features)
         return BlazePoseFeatures(
-            tuple(levels), pyramid, self.heatmap_head(pyramid), mask, tail,
-            self.landmark_head(tail).flatten(1), self.world_head(tail).flatten(1))
+            tuple(levels),
+            pyramid,
+            self.heatmap_head(pyramid),
+            mask,
+            tail,
+            self.landmark_head(tail).flatten(1),
+            self.world_head(tail).flatten(1),
+        )
 
 
 class Separable(nn.Sequential):
     """A depthwise 3x3 and a pointwise convolution: (B, in, h, w) to (B, out, h, w)."""
 
     def __init__(self, in_channels: int, out_channels: int, has_relu: bool = False) -> None:
-        super().__init__(_conv(in_channels, in_channels, 3, groups=in_channels),
-                         _conv(in_channels, out_channels, 1, has_relu=has_relu))
+        super().__init__(
+            _conv(in_channels, in_channels, 3, groups=in_channels),
+            _conv(in_channels, out_channels, 1, has_relu=has_relu),
+        )
 
 
 class InvertedResidual(nn.Module):
     """Expansion, depthwise convolution, projection; with a skip if the shape is kept."""
 
-    def __init__(self, in_channels: int, out_channels: int, middle: int, kernel: int,
-                 stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, middle: int, kernel: int, stride: int = 1
+    ) -> None:
         super().__init__()
         self.has_skip = stride == 1 and in_channels == out_channels
         self.expand = _conv(in_channels, middle, 1)
@@ -162,8 +197,9 @@ class SeparableResidual(nn.Module):
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self.depthwise = nn.Conv2d(channels, channels, 3, stride, padding=2 - stride,
-                                   groups=channels)
+        self.depthwise = nn.Conv2d(
+            channels, channels, 3, stride, padding=2 - stride, groups=channels
+        )
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -177,8 +213,14 @@ class SeparableResidual(nn.Module):
         return functional.relu6(skip + change)
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1,
-          has_relu: bool = True) -> nn.Module:
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    has_relu: bool = True,
+) -> nn.Module:
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups)
     return nn.Sequential(conv, nn.ReLU6(inplace=True)) if has_relu else conv
 

@@ -8,8 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ['BasicBlock', 'BottleneckBlock', 'LinearResidual', 'OutputHead', 'RunningNorm',
-           'UpsamplingBlock', 'WideBlock', 'make_norm', 'make_vector_norm']
+__all__ = [
+    'BasicBlock',
+    'BottleneckBlock',
+    'LinearResidual',
+    'OutputHead',
+    'RunningNorm',
+    'UpsamplingBlock',
+    'WideBlock',
+    'make_norm',
+    'make_vector_norm',
+]
 
 # Channels per group in group normalisation, as in the official network.
 CHANNELS_PER_GROUP = 8
@@ -44,8 +53,16 @@ class RunningNorm(nn.BatchNorm1d):
         """(B, c) to (B, c)."""
         if self.training:
             self._update_statistics(vectors.detach().float())
-        return functional.batch_norm(vectors, self.running_mean, self.running_var, self.weight,
-                                     self.bias, False, 0.0, self.eps)
+        return functional.batch_norm(
+            vectors,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            False,
+            0.0,
+            self.eps,
+        )
 
     @torch.no_grad()
     def _update_statistics(self, vectors: Tensor) -> None:
@@ -62,10 +79,17 @@ class LinearResidual(nn.Module):
     def __init__(self, channels: int) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
-        self.layers = nn.Sequential(*(
-            layer for _ in range(2) for layer in (
-                nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels),
-                nn.ReLU(inplace=True))))
+        self.layers = nn.Sequential(
+            *(
+                layer
+                for _ in range(2)
+                for layer in (
+                    nn.Linear(channels, channels, bias=False),
+                    nn.LayerNorm(channels),
+                    nn.ReLU(inplace=True),
+                )
+            )
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, c) to (B, c)."""
@@ -113,8 +137,11 @@ class BottleneckBlock(nn.Module):
         self.norm2 = make_norm(norm, middle)
         self.norm3 = make_norm(norm, out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.skip_conv = (nn.Identity() if in_channels == out_channels else
-                          nn.Conv2d(in_channels, out_channels, kernel_size=1))
+        self.skip_conv = (
+            nn.Identity()
+            if in_channels == out_channels
+            else nn.Conv2d(in_channels, out_channels, kernel_size=1)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in, h, w) to (B, out, h, w)."""
@@ -133,11 +160,14 @@ class UpsamplingBlock(nn.Sequential):
     too; with bilinear upsampling they run after it.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str,
-                 mode: str = 'nearest') -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: str, mode: str = 'nearest'
+    ) -> None:
         """Makes the layers; `norm` is `group` or `batch`, `mode` `nearest` or `bilinear`."""
-        super().__init__(nn.Upsample(scale_factor=2, mode=mode),
-                         BottleneckBlock(in_channels, out_channels, norm))
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode=mode),
+            BottleneckBlock(in_channels, out_channels, norm),
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in, h, w) to (B, out, 2 h, 2 w)."""
@@ -211,4 +241,5 @@ def _make_downsample(in_channels: int, out_channels: int, stride: int) -> nn.Mod
         return nn.Identity()
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False),
-        nn.BatchNorm2d(out_channels))
+        nn.BatchNorm2d(out_channels),
+    )

@@ -29,9 +29,19 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 
-__all__ = ['load_blazepose', 'load_classifier', 'load_network', 'load_official', 'load_part',
-           'load_with_topology', 'official_name', 'read_metadata', 'save_checkpoint',
-           'state_dict_from_official', 'tensor_problems']
+__all__ = [
+    'load_blazepose',
+    'load_classifier',
+    'load_network',
+    'load_official',
+    'load_part',
+    'load_with_topology',
+    'official_name',
+    'read_metadata',
+    'save_checkpoint',
+    'state_dict_from_official',
+    'tensor_problems',
+]
 
 # Written into every file; files with another version are rejected.
 FORMAT_VERSION = 1
@@ -42,18 +52,29 @@ ENCODER = 'cnet.encoder.'
 KEYS_SHOWN = 5
 # Module names of the official release -> ours; a name precedes its own prefixes.
 OFFICIAL_NAMES = {
-    'CNet': {'resnet': 'cnet.encoder', 'dp_layers': 'cnet.decoder', 'dp_uv_end': 'cnet.uv_head',
-             'dp_mask_end': 'cnet.mask_head'},
-    'LNet': {'fc_head': 'lnet.global_head', 'camera': 'lnet.camera_head',
-             'uv_conv1': 'lnet.projection', 'hg': 'lnet.hourglass', 'uv_conv2': 'lnet.uv_conv',
-             'decoder': 'lnet.decoder', 'uv_end': 'lnet.location_head'},
+    'CNet': {
+        'resnet': 'cnet.encoder',
+        'dp_layers': 'cnet.decoder',
+        'dp_uv_end': 'cnet.uv_head',
+        'dp_mask_end': 'cnet.mask_head',
+    },
+    'LNet': {
+        'fc_head': 'lnet.global_head',
+        'camera': 'lnet.camera_head',
+        'uv_conv1': 'lnet.projection',
+        'hg': 'lnet.hourglass',
+        'uv_conv2': 'lnet.uv_conv',
+        'decoder': 'lnet.decoder',
+        'uv_end': 'lnet.location_head',
+    },
 }
 # The ImageNet classifier, which the official encoder contains but never runs.
 UNUSED_OFFICIAL = 'resnet.fc.'
 
 
-def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, Any],
-                    half: bool = False) -> None:
+def save_checkpoint(
+    path: str | Path, network: DecoMR, metadata: Mapping[str, Any], half: bool = False
+) -> None:
     """Writes a network as one safetensors file; replaces an existing file atomically.
 
     Args:
@@ -68,12 +89,16 @@ def save_checkpoint(path: str | Path, network: DecoMR, metadata: Mapping[str, An
     """
     reserved = set(OWN_KEYS) & set(metadata)
     if reserved:
-        raise ValueError(f'metadata uses keys of the file format: {sorted(reserved)}; '
-                         'rename them')
+        raise ValueError(f'metadata uses keys of the file format: {sorted(reserved)}; rename them')
     tensors = {key: _as_stored(key, tensor, half) for key, tensor in network.state_dict().items()}
-    values = {**metadata, 'format_version': FORMAT_VERSION, 'config': network.config.to_dict(),
-              'body_name': network.body_name, 'body_hash': network.body_hash,
-              'uv_hash': network.uv_hash}
+    values = {
+        **metadata,
+        'format_version': FORMAT_VERSION,
+        'config': network.config.to_dict(),
+        'body_name': network.body_name,
+        'body_hash': network.body_hash,
+        'uv_hash': network.uv_hash,
+    }
     # save_file would make the file readable by its owner only, regardless of the umask.
     with replacing(path) as part:
         part.write_bytes(save(tensors, {key: json.dumps(value) for key, value in values.items()}))
@@ -89,8 +114,9 @@ def read_metadata(name_or_path: str | Path = 'rt') -> dict[str, Any]:
     return _read(find_weights(name_or_path))[0]
 
 
-def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
-                 uv_map: UVMap | None = None) -> DecoMR:
+def load_network(
+    name_or_path: str | Path = 'rt', body: BodyModel | None = None, uv_map: UVMap | None = None
+) -> DecoMR:
     """A trained network, in eval mode, float32, on the CPU.
 
     Args:
@@ -110,14 +136,18 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     uv_map = load_uv_map() if uv_map is None else uv_map
     check_made_for(path, 'uv_map', metadata['uv_hash'], uv_map.hash, metadata['body_name'])
     if metadata['config'].get('preset') == 'rt' and 'encoder' not in metadata['config']:
-        raise ValueError(f'{path} holds the rt network of an earlier version (128 px, ResNet), '
-                         'which is no longer supported; take the shipped weights (rt), or train '
-                         'again: python -m training.train --config config/train_rt.yaml')
+        raise ValueError(
+            f'{path} holds the rt network of an earlier version (128 px, ResNet), '
+            'which is no longer supported; take the shipped weights (rt), or train '
+            'again: python -m training.train --config config/train_rt.yaml'
+        )
     try:
         config = NetworkConfig.from_dict(metadata['config'])
     except (TypeError, ValueError) as error:
-        raise ValueError(f'{path} was saved by another version of this package: {error}; '
-                         'use that version, or train again') from error
+        raise ValueError(
+            f'{path} was saved by another version of this package: {error}; '
+            'use that version, or train again'
+        ) from error
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random state unchanged
         network = DecoMR(config, body, uv_map)
     _check_tensors(path, network.state_dict(), tensors)
@@ -125,8 +155,9 @@ def load_network(name_or_path: str | Path = 'rt', body: BodyModel | None = None,
     return network.eval()
 
 
-def load_with_topology(weights: str | Path = 'rt', body: str | Path = BUILTIN,
-                       uv_map: str | Path = BUILTIN) -> tuple[DecoMR, Topology]:
+def load_with_topology(
+    weights: str | Path = 'rt', body: str | Path = BUILTIN, uv_map: str | Path = BUILTIN
+) -> tuple[DecoMR, Topology]:
     """A trained network and the topology of its body.
 
     Args:
@@ -164,12 +195,15 @@ def load_part(network: DecoMR, name_or_path: str | Path, prefix: str) -> None:
         for kind, own_hash in (('body', network.body_hash), ('uv_map', network.uv_hash)):
             key = 'body_hash' if kind == 'body' else 'uv_hash'
             check_made_for(path, kind, metadata[key], own_hash, metadata['body_name'])
-    problems = _copy_part(network, prefix, {
-        key: tensor for key, tensor in tensors.items() if key.startswith(prefix)})
+    problems = _copy_part(
+        network, prefix, {key: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    )
     if problems:
-        raise ValueError(f'{prefix.rstrip(".")} in {path} has other sizes than the '
-                         f'{network.config.preset!r} network: {problems}; take weights of the '
-                         'same sizes')
+        raise ValueError(
+            f'{prefix.rstrip(".")} in {path} has other sizes than the '
+            f'{network.config.preset!r} network: {problems}; take weights of the '
+            'same sizes'
+        )
 
 
 def load_classifier(network: DecoMR, path: str | Path) -> None:
@@ -184,14 +218,20 @@ def load_classifier(network: DecoMR, path: str | Path) -> None:
         ValueError: it is not a state dict, or it belongs to another network.
     """
     state = _read_torch(path)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor)
-                                                 for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
         raise ValueError(f"{path} is not a state dict; take torchvision's resnet50-*.pth")
-    problems = _copy_part(network, ENCODER, {
-        f'{ENCODER}{key}': tensor for key, tensor in state.items() if not key.startswith('fc.')})
+    problems = _copy_part(
+        network,
+        ENCODER,
+        {f'{ENCODER}{key}': tensor for key, tensor in state.items() if not key.startswith('fc.')},
+    )
     if problems:
-        raise ValueError(f'{path} does not fit the encoder of the {network.config.preset!r} '
-                         f"network: {problems}; torchvision's ResNet-50 fits preset 'paper'")
+        raise ValueError(
+            f'{path} does not fit the encoder of the {network.config.preset!r} '
+            f"network: {problems}; torchvision's ResNet-50 fits preset 'paper'"
+        )
 
 
 def load_blazepose(network: DecoMR) -> None:
@@ -208,13 +248,14 @@ def load_blazepose(network: DecoMR) -> None:
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f'{path} is damaged ({error}); recreate it: {ENCODER_REMEDY}'
-                         ) from error
-    problems = _copy_part(network, ENCODER, {
-        f'{ENCODER}{key}': tensor.float() for key, tensor in tensors.items()})
+        raise ValueError(f'{path} is damaged ({error}); recreate it: {ENCODER_REMEDY}') from error
+    problems = _copy_part(
+        network, ENCODER, {f'{ENCODER}{key}': tensor.float() for key, tensor in tensors.items()}
+    )
     if problems:
-        raise ValueError(f'{path} does not fit the encoder: {problems}; recreate it: '
-                         f'{ENCODER_REMEDY}')
+        raise ValueError(
+            f'{path} does not fit the encoder: {problems}; recreate it: {ENCODER_REMEDY}'
+        )
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:
@@ -226,16 +267,19 @@ def load_official(path: str | Path) -> dict[str, Tensor]:
     """
     official = _read_torch(path)
     if not isinstance(official, Mapping):
-        raise ValueError(f'{path} holds a {type(official).__name__}, expected a dict with the '
-                         f'state dicts {sorted(OFFICIAL_NAMES)}')
+        raise ValueError(
+            f'{path} holds a {type(official).__name__}, expected a dict with the '
+            f'state dicts {sorted(OFFICIAL_NAMES)}'
+        )
     return state_dict_from_official(official)
 
 
 def _copy_part(network: DecoMR, prefix: str, part: Mapping[str, Tensor]) -> str:
     """Copies a part if it fits; returns the problems of `tensor_problems`, empty if none."""
     state = network.state_dict()
-    problems = tensor_problems({key: tensor for key, tensor in state.items()
-                                if key.startswith(prefix)}, part)
+    problems = tensor_problems(
+        {key: tensor for key, tensor in state.items() if key.startswith(prefix)}, part
+    )
     if not problems:
         network.load_state_dict({**state, **part})
     return problems
@@ -250,8 +294,10 @@ def _read_torch(path: str | Path) -> Any:
     except Exception as error:
         # Damaged files raise many types of errors, which mean the same to the user. PyTorch's
         # own text suggests unsafe loading.
-        raise ValueError(f'{path} is not a PyTorch checkpoint that can be read safely '
-                         f'({type(error).__name__}); download it again') from error
+        raise ValueError(
+            f'{path} is not a PyTorch checkpoint that can be read safely '
+            f'({type(error).__name__}); download it again'
+        ) from error
 
 
 def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -268,23 +314,31 @@ def state_dict_from_official(official: Mapping[str, Mapping[str, Tensor]]) -> di
     """
     missing = set(OFFICIAL_NAMES) - set(official)
     if missing:
-        raise ValueError(f'not an official DecoMR checkpoint: it lacks {sorted(missing)}; '
-                         f'found: {sorted(official)}')
+        raise ValueError(
+            f'not an official DecoMR checkpoint: it lacks {sorted(missing)}; '
+            f'found: {sorted(official)}'
+        )
     renamed = {}
     for network, names in OFFICIAL_NAMES.items():
         if not isinstance(official[network], Mapping):
-            raise ValueError(f'{network} of the official checkpoint is a '
-                             f'{type(official[network]).__name__}, expected a state dict')
+            raise ValueError(
+                f'{network} of the official checkpoint is a '
+                f'{type(official[network]).__name__}, expected a state dict'
+            )
         for key, tensor in official[network].items():
             if str(key).startswith(UNUSED_OFFICIAL):
                 continue
             module, _, rest = str(key).partition('.')
             if not isinstance(tensor, Tensor):
-                raise ValueError(f'{network} of the official checkpoint holds a '
-                                 f'{type(tensor).__name__} as {key!r}, expected only tensors')
+                raise ValueError(
+                    f'{network} of the official checkpoint holds a '
+                    f'{type(tensor).__name__} as {key!r}, expected only tensors'
+                )
             if module not in names:
-                raise ValueError(f'{network} of the official checkpoint has a key {key!r} of an '
-                                 f'unknown module; known: {sorted(names)}')
+                raise ValueError(
+                    f'{network} of the official checkpoint has a key {key!r} of an '
+                    f'unknown module; known: {sorted(names)}'
+                )
             renamed[f'{names[module]}.{rest}'] = tensor
     return renamed
 
@@ -294,20 +348,26 @@ def official_name(key: str) -> str:
     for network, names in OFFICIAL_NAMES.items():
         for official, ours in names.items():
             if key.startswith(f'{ours}.'):
-                return f'{network}.{official}{key[len(ours):]}'
+                return f'{network}.{official}{key[len(ours) :]}'
     return key
 
 
 def tensor_problems(expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
     """Lists tensors that are missing, unknown or of another shape; empty if all fit."""
     missing, unknown = sorted(set(expected) - set(loaded)), sorted(set(loaded) - set(expected))
-    reshaped = sorted(key for key in set(expected) & set(loaded)
-                      if expected[key].shape != loaded[key].shape)
+    reshaped = sorted(
+        key for key in set(expected) & set(loaded) if expected[key].shape != loaded[key].shape
+    )
     return '; '.join(
         f'{len(keys)} {what} ({", ".join(keys[:KEYS_SHOWN])}'
         f'{", ..." if len(keys) > KEYS_SHOWN else ""})'
-        for what, keys in (('missing', missing), ('unknown', unknown),
-                           ('of another shape', reshaped)) if keys)
+        for what, keys in (
+            ('missing', missing),
+            ('unknown', unknown),
+            ('of another shape', reshaped),
+        )
+        if keys
+    )
 
 
 def _as_stored(key: str, tensor: Tensor, half: bool) -> Tensor:
@@ -316,8 +376,10 @@ def _as_stored(key: str, tensor: Tensor, half: bool) -> Tensor:
         stored = stored.half()
     if not stored.isfinite().all():
         size = tensor.detach().abs().max().item()
-        raise ValueError(f'{key} holds values up to {size:g}, which are not finite as '
-                         f'{stored.dtype}; the training diverged: take an earlier checkpoint')
+        raise ValueError(
+            f'{key} holds values up to {size:g}, which are not finite as '
+            f'{stored.dtype}; the training diverged: take an earlier checkpoint'
+        )
     return stored
 
 
@@ -329,21 +391,26 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path} is damaged or not a weights file ({error}); {remedy}'
-                         ) from error
+        raise ValueError(f'{path} is damaged or not a weights file ({error}); {remedy}') from error
     missing = set(OWN_KEYS) - set(metadata)
     if missing:
-        raise ValueError(f'{path} is not a DecoMR weights file: its metadata lacks '
-                         f'{sorted(missing)}; {remedy}')
+        raise ValueError(
+            f'{path} is not a DecoMR weights file: its metadata lacks {sorted(missing)}; {remedy}'
+        )
     if metadata['format_version'] != FORMAT_VERSION:
-        raise ValueError(f"{path} has format version {metadata['format_version']}, this package "
-                         f'reads {FORMAT_VERSION}; install the matching version')
+        raise ValueError(
+            f'{path} has format version {metadata["format_version"]}, this package '
+            f'reads {FORMAT_VERSION}; install the matching version'
+        )
     return metadata, tensors
 
 
-def _check_tensors(path: Path, expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]
-                   ) -> None:
+def _check_tensors(
+    path: Path, expected: Mapping[str, Tensor], loaded: Mapping[str, Tensor]
+) -> None:
     problems = tensor_problems(expected, loaded)
     if problems:
-        raise ValueError(f'the tensors in {path} do not fit its config: {problems}; another '
-                         'version of this package saved it: use that version, or train again')
+        raise ValueError(
+            f'the tensors in {path} do not fit its config: {problems}; another '
+            'version of this package saved it: use that version, or train again'
+        )

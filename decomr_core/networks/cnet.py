@@ -84,7 +84,8 @@ class SkipDecoder(nn.ModuleList):
         channels = config.encoder_channels
         super().__init__(
             UpsamplingBlock(channels[level + 1], channels[level], config.norm)
-            for level in range(len(channels) - 1))
+            for level in range(len(channels) - 1)
+        )
 
     def forward(self, skips: list[Tensor]) -> Tensor:
         """Features at 1/4, 1/8, 1/16 and 1/32 of the crop to (B, C, S/4, S/4)."""
@@ -108,19 +109,24 @@ class GridDecoder(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(size) for size in GRID_CHANNELS)
         self.laterals = nn.ModuleList(
             nn.Conv2d(grid, own, kernel_size=1)
-            for grid, own in zip(GRID_CHANNELS, channels, strict=True))
+            for grid, own in zip(GRID_CHANNELS, channels, strict=True)
+        )
         self.of_crop = nn.Linear(config.global_features, channels[-1])
         self.coarsest = nn.Sequential(
-            *(BottleneckBlock(channels[-1], channels[-1], norm) for _ in range(2)))
+            *(BottleneckBlock(channels[-1], channels[-1], norm) for _ in range(2))
+        )
         self.up_layers = nn.ModuleList(
             UpsamplingBlock(coarse, fine, norm)
-            for fine, coarse in zip(channels, channels[1:], strict=False))
+            for fine, coarse in zip(channels, channels[1:], strict=False)
+        )
         self.blocks = nn.ModuleList(BottleneckBlock(fine, fine, norm) for fine in channels[:-1])
 
     def forward(self, grids: tuple[Tensor, ...], global_features: Tensor) -> Tensor:
         """Grids of `BlazePoseFeatures.for_decoder` and (B, G) to (B, C, h, w)."""
-        skips = [lateral(norm(grid)) for lateral, norm, grid in
-                 zip(self.laterals, self.norms, grids, strict=True)]
+        skips = [
+            lateral(norm(grid))
+            for lateral, norm, grid in zip(self.laterals, self.norms, grids, strict=True)
+        ]
         features = functional.relu(skips[-1] + self.of_crop(global_features)[..., None, None])
         features = self.coarsest(features)
         for level in reversed(range(len(self.blocks))):
@@ -131,7 +137,8 @@ class GridDecoder(nn.Module):
 def _make_dense_head(config: NetworkConfig, out_channels: int) -> OutputHead:
     return OutputHead(
         BottleneckBlock(config.local_channels, config.head_channels, config.norm),
-        nn.Conv2d(config.head_channels, out_channels, kernel_size=1))
+        nn.Conv2d(config.head_channels, out_channels, kernel_size=1),
+    )
 
 
 def _make_global_head(config: NetworkConfig) -> nn.Sequential:
@@ -139,22 +146,31 @@ def _make_global_head(config: NetworkConfig) -> nn.Sequential:
     channels = config.encoder_channels[-1]
     if config.global_pool == 'mean':
         if channels != config.global_features:
-            raise ValueError(f'global_features is {config.global_features}, but the mean of the '
-                             f'last feature map has {channels} channels')
+            raise ValueError(
+                f'global_features is {config.global_features}, but the mean of the '
+                f'last feature map has {channels} channels'
+            )
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     side = config.crop_size // ENCODER_STRIDE
     return nn.Sequential(
         nn.Conv2d(channels, SQUEEZED_CHANNELS, kernel_size=1, bias=False),
-        nn.BatchNorm2d(SQUEEZED_CHANNELS), nn.ReLU(inplace=True), nn.Flatten(),
-        nn.Linear(SQUEEZED_CHANNELS * side ** 2, config.global_features, bias=False),
-        nn.BatchNorm1d(config.global_features), nn.ReLU(inplace=True))
+        nn.BatchNorm2d(SQUEEZED_CHANNELS),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(SQUEEZED_CHANNELS * side**2, config.global_features, bias=False),
+        nn.BatchNorm1d(config.global_features),
+        nn.ReLU(inplace=True),
+    )
 
 
 def _make_summary_head(config: NetworkConfig) -> nn.Sequential:
     """BlazePose's summary of the crop, (B, `SUMMARY_SIZE`), to (B, G)."""
     size = config.global_features
     return nn.Sequential(
-        RunningNorm(SUMMARY_SIZE), nn.Linear(SUMMARY_SIZE, SUMMARY_RANK, bias=False),
+        RunningNorm(SUMMARY_SIZE),
+        nn.Linear(SUMMARY_SIZE, SUMMARY_RANK, bias=False),
         nn.Linear(SUMMARY_RANK, size, bias=False),
-        nn.LayerNorm(size), nn.ReLU(inplace=True),
-        *(LinearResidual(size) for _ in range(config.summary_blocks)))
+        nn.LayerNorm(size),
+        nn.ReLU(inplace=True),
+        *(LinearResidual(size) for _ in range(config.summary_blocks)),
+    )

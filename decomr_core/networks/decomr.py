@@ -52,14 +52,20 @@ class DecoMR(nn.Module):
         template = in_root_frame(template).unsqueeze(0)  # (1, V, 3)
         num_vertices = template.shape[1]
         coarse = LocationMapper(uv_map, config.uv_resolution, num_vertices)
-        self.location_mapper = LocationMapper(
-            uv_map, config.location_map_resolution, num_vertices)
+        self.location_mapper = LocationMapper(uv_map, config.location_map_resolution, num_vertices)
         self.register_buffer(
-            'joint_regressor', torch.as_tensor(body.joint_regressor).detach().float().clone(),
-            persistent=False)
+            'joint_regressor',
+            torch.as_tensor(body.joint_regressor).detach().float().clone(),
+            persistent=False,
+        )
         reference = self.location_mapper.location_map_from_vertices(template)
-        self.surface_detail = None if not config.is_detailed else SurfaceDetail(
-            self.location_mapper.vertices_from_location_map(reference)[0], template[0])
+        self.surface_detail = (
+            None
+            if not config.is_detailed
+            else SurfaceDetail(
+                self.location_mapper.vertices_from_location_map(reference)[0], template[0]
+            )
+        )
         self.cnet = CNet(config)
         self.lnet = LNet(config, coarse.location_map_from_vertices(template), reference)
         self.alignment = PixelAlignment(config.pose_components) if config.is_posed else None
@@ -88,15 +94,22 @@ class DecoMR(nn.Module):
         """
         return self.cnet(images)
 
-    def predict_mesh(self, images: Tensor, iuv: Tensor, local_features: Tensor,
-                     global_features: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
+    def predict_mesh(
+        self,
+        images: Tensor,
+        iuv: Tensor,
+        local_features: Tensor,
+        global_features: Tensor,
+        guide_iuv: Tensor | None = None,
+    ) -> NetworkOutput:
         """Runs the part after `predict_iuv`, with its results as inputs; see `forward`."""
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
         if self.alignment is not None and self.lnet.posed_head is not None:
-            location_map = self.alignment(location_map, uv_features, camera,
-                                          self.lnet.posed_head.last.weight)
+            location_map = self.alignment(
+                location_map, uv_features, camera, self.lnet.posed_head.last.weight
+            )
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 

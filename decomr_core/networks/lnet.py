@@ -41,37 +41,56 @@ class LNet(nn.Module):
     reference_location_map: Tensor
     default_camera: Tensor
 
-    def __init__(self, config: NetworkConfig, reference_map: Tensor,
-                 reference_location_map: Tensor) -> None:
+    def __init__(
+        self, config: NetworkConfig, reference_map: Tensor, reference_location_map: Tensor
+    ) -> None:
         """Makes the layers, randomly initialised."""
         super().__init__()
         self.register_buffer('reference_map', reference_map, persistent=False)
         self.register_buffer(
             'reference_location_map',
-            reference_location_map * float(config.is_residual), persistent=False)
-        self.register_buffer('default_camera', torch.tensor(config.default_camera),
-                             persistent=False)
+            reference_location_map * float(config.is_residual),
+            persistent=False,
+        )
+        self.register_buffer(
+            'default_camera', torch.tensor(config.default_camera), persistent=False
+        )
         hidden, norm = config.hidden_features, config.vector_norm
         channels = config.hourglass_channels
-        self.global_head = None if not config.has_global_code else nn.Sequential(
-            nn.Linear(config.global_features, hidden), make_vector_norm(norm, hidden),
-            nn.ReLU(inplace=True), nn.Linear(hidden, config.broadcast_features))
+        self.global_head = (
+            None
+            if not config.has_global_code
+            else nn.Sequential(
+                nn.Linear(config.global_features, hidden),
+                make_vector_norm(norm, hidden),
+                nn.ReLU(inplace=True),
+                nn.Linear(hidden, config.broadcast_features),
+            )
+        )
         self.camera_head = OutputHead(
-            nn.Linear(config.global_features, hidden), make_vector_norm(norm, hidden),
-            nn.ReLU(inplace=True), nn.Linear(hidden, hidden // 2),
+            nn.Linear(config.global_features, hidden),
+            make_vector_norm(norm, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, hidden // 2),
             make_vector_norm(norm, hidden // 2),
-            nn.LeakyReLU(LEAKY_SLOPE, inplace=True), nn.Linear(hidden // 2, 3))
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
+            nn.Linear(hidden // 2, 3),
+        )
         self.posed_head = _make_posed_head(config)
         self.correction_head = _make_correction_head(config)
         self.projection = TexelProjection(config)
         self.hourglass = Hourglass(channels, config.norm)
         self.uv_conv = BottleneckBlock(channels[0], config.uv_channels[0], config.norm)
-        self.decoder = nn.Sequential(*(
-            UpsamplingBlock(coarse, fine, config.norm, mode='bilinear')
-            for coarse, fine in zip(config.uv_channels, config.uv_channels[1:], strict=False)))
+        self.decoder = nn.Sequential(
+            *(
+                UpsamplingBlock(coarse, fine, config.norm, mode='bilinear')
+                for coarse, fine in zip(config.uv_channels, config.uv_channels[1:], strict=False)
+            )
+        )
         self.location_head = OutputHead(
             BottleneckBlock(config.uv_channels[-1], config.head_channels, config.norm),
-            nn.Conv2d(config.head_channels, POINT_CHANNELS, kernel_size=1))
+            nn.Conv2d(config.head_channels, POINT_CHANNELS, kernel_size=1),
+        )
         if config.is_residual:
             corrections = [] if self.correction_head is None else [self.correction_head.last]
             for last in (self.location_head.last, self.camera_head.last, *corrections):
@@ -79,8 +98,9 @@ class LNet(nn.Module):
                     nn.init.zeros_(last.bias)
                 nn.init.normal_(last.weight, std=1e-3)
 
-    def forward(self, uv_features: Tensor | None,
-                global_features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, uv_features: Tensor | None, global_features: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Predicts the surface and the camera.
 
         Args:
@@ -98,11 +118,13 @@ class LNet(nn.Module):
         if change is not None and uv_features is not None:  # a posed network has UV features
             reference_map, location_map = reference_map + change, location_map + change
             uv_features = torch.cat(
-                [uv_features, reprojection_error(uv_features, reference_map, camera)], dim=1)
+                [uv_features, reprojection_error(uv_features, reference_map, camera)], dim=1
+            )
         features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
         if self.correction_head is not None and self.posed_head is not None:
             location_map = location_map + self._map_change(
-                self.correction_head(coarsest), self.posed_head.last.weight)
+                self.correction_head(coarsest), self.posed_head.last.weight
+            )
         features = self.decoder(self.uv_conv(features))
         return self.location_head(features) + location_map, camera
 
@@ -143,8 +165,11 @@ class TexelProjection(nn.Sequential):
         self.num_uv_features = config.warped_channels + WARP_CHANNELS if has_warp else 0
         self.num_uv_features += ERROR_CHANNELS * config.is_posed
         self.num_code = config.broadcast_features if config.has_global_code else 0
-        sizes = (self.num_uv_features + self.num_code + POINT_CHANNELS,
-                 *config.projection_channels, config.hourglass_channels[0])
+        sizes = (
+            self.num_uv_features + self.num_code + POINT_CHANNELS,
+            *config.projection_channels,
+            config.hourglass_channels[0],
+        )
         layers: list[nn.Module] = []
         for position, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
             if position > 0:
@@ -152,16 +177,19 @@ class TexelProjection(nn.Sequential):
             layers.append(nn.Conv2d(before, after, kernel_size=1))
         super().__init__(*layers)
 
-    def forward(self, uv_features: Tensor | None,  # type: ignore[override]  # three inputs
-                code: Tensor | None, reference_map: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]  # three inputs
+        self, uv_features: Tensor | None, code: Tensor | None, reference_map: Tensor
+    ) -> Tensor:
         """(B, C + 3, r, r), (B, code) and (1, 3, r, r) to (B, first hourglass size, r, r)."""
         first = cast(nn.Conv2d, self[0])
         # Slices, not split: the ONNX exporter folds slices into separate weights.
         code_at = self.num_uv_features
         reference_at = code_at + self.num_code
-        uv_weight, code_weight, reference_weight = (first.weight[:, :code_at],
-                                                    first.weight[:, code_at:reference_at],
-                                                    first.weight[:, reference_at:])
+        uv_weight, code_weight, reference_weight = (
+            first.weight[:, :code_at],
+            first.weight[:, code_at:reference_at],
+            first.weight[:, reference_at:],
+        )
         features = functional.conv2d(reference_map, reference_weight, first.bias)
         if uv_features is not None:
             features = functional.conv2d(uv_features, uv_weight) + features
@@ -182,9 +210,11 @@ class Hourglass(nn.Module):
         pairs = list(zip(channels, channels[1:], strict=False))
         self.down_layers = nn.ModuleList(
             nn.Sequential(BottleneckBlock(fine, coarse, norm), nn.MaxPool2d(2))
-            for fine, coarse in pairs)
+            for fine, coarse in pairs
+        )
         self.up_layers = nn.ModuleList(
-            UpsamplingBlock(coarse, fine, norm) for fine, coarse in pairs)
+            UpsamplingBlock(coarse, fine, norm) for fine, coarse in pairs
+        )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, c, r, r) to features of the same shape and the features of the coarsest level."""
@@ -204,9 +234,11 @@ def _make_posed_head(config: NetworkConfig) -> OutputHead | None:
         return None
     return OutputHead(
         nn.Linear(config.global_features, config.hidden_features),
-        make_vector_norm(config.vector_norm, config.hidden_features), nn.ReLU(inplace=True),
+        make_vector_norm(config.vector_norm, config.hidden_features),
+        nn.ReLU(inplace=True),
         nn.Linear(config.hidden_features, config.pose_components),
-        nn.Linear(config.pose_components, POINT_CHANNELS * config.uv_resolution ** 2))
+        nn.Linear(config.pose_components, POINT_CHANNELS * config.uv_resolution**2),
+    )
 
 
 def _make_correction_head(config: NetworkConfig) -> OutputHead | None:
@@ -216,6 +248,8 @@ def _make_correction_head(config: NetworkConfig) -> OutputHead | None:
     side = config.uv_resolution // 2 ** (len(config.hourglass_channels) - 1)
     return OutputHead(
         nn.Flatten(),
-        nn.Linear(config.hourglass_channels[-1] * side ** 2, config.hidden_features),
-        make_vector_norm(config.vector_norm, config.hidden_features), nn.ReLU(inplace=True),
-        nn.Linear(config.hidden_features, config.pose_components))
+        nn.Linear(config.hourglass_channels[-1] * side**2, config.hidden_features),
+        make_vector_norm(config.vector_norm, config.hidden_features),
+        nn.ReLU(inplace=True),
+        nn.Linear(config.hidden_features, config.pose_components),
+    )

@@ -40,8 +40,13 @@ REFERENCE_ADVICE = 'give reference_mesh.obj of the official release'
 NAMES_SHOWN = 5
 
 
-def convert_official(checkpoint: str | Path, uv: str | Path, body: str | Path, out: str | Path,
-                     reference: str | Path | None = None) -> dict[str, Any]:
+def convert_official(
+    checkpoint: str | Path,
+    uv: str | Path,
+    body: str | Path,
+    out: str | Path,
+    reference: str | Path | None = None,
+) -> dict[str, Any]:
     """Writes an official checkpoint as a weights file; leaves no file behind if it fails.
 
     Args:
@@ -71,23 +76,34 @@ def convert_official(checkpoint: str | Path, uv: str | Path, body: str | Path, o
     weight = tensors[REFERENCE_WEIGHT].float().clone()
     weight[:, -3:, 0, 0] = weight[:, -3:, 0, 0] @ official_from_root
     network.load_state_dict({**tensors, REFERENCE_WEIGHT: weight})
-    source = {'file': Path(checkpoint).name, 'hash': file_hash(checkpoint),
-              'release': 'https://github.com/zengwang430521/DecoMR'}
+    source = {
+        'file': Path(checkpoint).name,
+        'hash': file_hash(checkpoint),
+        'release': 'https://github.com/zengwang430521/DecoMR',
+    }
     save_checkpoint(out, network.eval(), {'converted_from': source})
-    return {'out': str(out), 'preset': PRESET, 'checkpoint': source['file'],
-            'checkpoint_hash': source['hash'], 'body': body_model.name,
-            'body_hash': body_model.hash, 'uv_hash': uv_map.hash,
-            'parameters': sum(parameter.numel() for parameter in network.parameters())}
+    return {
+        'out': str(out),
+        'preset': PRESET,
+        'checkpoint': source['file'],
+        'checkpoint_hash': source['hash'],
+        'body': body_model.name,
+        'body_hash': body_model.hash,
+        'uv_hash': uv_map.hash,
+        'parameters': sum(parameter.numel() for parameter in network.parameters()),
+    }
 
 
 def _check_out(out: Path) -> None:
     """Checks the name and the folder of the output before anything is read."""
     if out.suffix != '.safetensors':
-        raise ValueError(f'{out} is not a name for a weights file; give one that ends in '
-                         '.safetensors')
+        raise ValueError(
+            f'{out} is not a name for a weights file; give one that ends in .safetensors'
+        )
     if not out.resolve().parent.is_dir():
-        raise FileNotFoundError(f'there is no folder {out.resolve().parent} for {out.name}; '
-                                'create it first')
+        raise FileNotFoundError(
+            f'there is no folder {out.resolve().parent} for {out.name}; create it first'
+        )
 
 
 def _load_uv(uv: str | Path, body: BodyModel) -> UVMap:
@@ -109,28 +125,39 @@ def _official_from_root(body: BodyModel, reference: str | Path | None) -> Tensor
         return torch.tensor(ROOT_FROM_BODY, dtype=torch.float32)
     points = read_obj_vertices(reference, REFERENCE_ADVICE)
     if points.shape != ours.shape:
-        raise ValueError(f"{reference} has {len(points)} vertices, but the body '{body.name}' has "
-                         f'{len(ours)}; give the reference mesh of this body')
+        raise ValueError(
+            f"{reference} has {len(points)} vertices, but the body '{body.name}' has "
+            f'{len(ours)}; give the reference mesh of this body'
+        )
     transposed = np.linalg.lstsq(ours, points, rcond=None)[0]
     error = np.abs(ours @ transposed - points).max()
     if not error < MAX_REFERENCE_ERROR_M:
         raise ValueError(
             f"{reference} is not a rotated or scaled template of the body '{body.name}': a vertex "
-            f'is {error:.4f} m off; import the SMPL file with which the checkpoint was trained')
+            f'is {error:.4f} m off; import the SMPL file with which the checkpoint was trained'
+        )
     return torch.from_numpy(transposed.T.copy()).float()
 
 
-def _check_tensors(path: str | Path, expected: dict[str, Tensor], loaded: dict[str, Tensor]
-                   ) -> None:
+def _check_tensors(
+    path: str | Path, expected: dict[str, Tensor], loaded: dict[str, Tensor]
+) -> None:
     """Checks that no tensor is missing, misshapen or not finite."""
-    problems = tensor_problems({official_name(key): tensor for key, tensor in expected.items()},
-                               {official_name(key): tensor for key, tensor in loaded.items()})
+    problems = tensor_problems(
+        {official_name(key): tensor for key, tensor in expected.items()},
+        {official_name(key): tensor for key, tensor in loaded.items()},
+    )
     if problems:
-        raise ValueError(f'{path} is not a checkpoint of the official network: {problems}; '
-                         "take one of the release's DecoMR checkpoints")
-    broken = sorted(official_name(key) for key, tensor in loaded.items()
-                    if not torch.isfinite(tensor).all())
+        raise ValueError(
+            f'{path} is not a checkpoint of the official network: {problems}; '
+            "take one of the release's DecoMR checkpoints"
+        )
+    broken = sorted(
+        official_name(key) for key, tensor in loaded.items() if not torch.isfinite(tensor).all()
+    )
     if broken:
         names = ', '.join(broken[:NAMES_SHOWN]) + (', ...' if len(broken) > NAMES_SHOWN else '')
-        raise ValueError(f'{path} has values that are not finite in {len(broken)} tensors '
-                         f'({names}); download it again')
+        raise ValueError(
+            f'{path} has values that are not finite in {len(broken)} tensors '
+            f'({names}); download it again'
+        )

@@ -24,9 +24,14 @@ PARTS = ((2, 11), (11, 20))
 BINS = 4
 """Bins per colour channel. A value between two bin centres is shared between the two bins."""
 
-SHARES = np.maximum(1 - np.abs(
-    np.arange(256, dtype=np.float32)[:, None] * ((BINS - 1) / 255)
-    - np.arange(BINS, dtype=np.float32)), 0)
+SHARES = np.maximum(
+    1
+    - np.abs(
+        np.arange(256, dtype=np.float32)[:, None] * ((BINS - 1) / 255)
+        - np.arange(BINS, dtype=np.float32)
+    ),
+    0,
+)
 """(256, BINS) contribution of each value of a channel to each bin."""
 
 
@@ -41,8 +46,9 @@ def box_descriptors(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         (N, K) float32, square roots of histogram shares that sum to 1; zeros where a box contains
         no pixel.
     """
-    return np.array([_descriptor(image, box) for box in boxes],
-                    np.float32).reshape(len(boxes), len(PARTS) * 3 * BINS)
+    return np.array([_descriptor(image, box) for box in boxes], np.float32).reshape(
+        len(boxes), len(PARTS) * 3 * BINS
+    )
 
 
 def descriptor_distances(descriptors: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -42,8 +42,9 @@ class Detections:
     def at(self, indices: np.ndarray) -> Detections:
         """The detections at indices (K,), in that order."""
         descriptors = None if self.descriptors is None else self.descriptors[indices]
-        return replace(self, boxes=self.boxes[indices], scores=self.scores[indices],
-                       descriptors=descriptors)
+        return replace(
+            self, boxes=self.boxes[indices], scores=self.scores[indices], descriptors=descriptors
+        )
 
     def surer_than(self, min_score: float) -> Detections:
         """The detections with at least this score.
@@ -54,8 +55,10 @@ class Detections:
         doubtful = self.doubtful
         if doubtful is not None:
             doubtful = replace(
-                doubtful, boxes=np.concatenate([self.boxes[~is_sure], doubtful.boxes]),
-                scores=np.concatenate([self.scores[~is_sure], doubtful.scores]))
+                doubtful,
+                boxes=np.concatenate([self.boxes[~is_sure], doubtful.boxes]),
+                scores=np.concatenate([self.scores[~is_sure], doubtful.scores]),
+            )
         return replace(self.at(np.flatnonzero(is_sure)), doubtful=doubtful)
 
 
@@ -127,5 +130,7 @@ def box_overlaps(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None]
     other_areas = (others[:, 2:] - others[:, :2]).prod(1)[None]
     tiny = np.finfo(np.float32).tiny
-    return (both / np.maximum(areas + other_areas - both, tiny),
-            both / np.maximum(np.minimum(areas, other_areas), tiny))
+    return (
+        both / np.maximum(areas + other_areas - both, tiny),
+        both / np.maximum(np.minimum(areas, other_areas), tiny),
+    )

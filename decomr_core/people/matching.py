@@ -14,8 +14,15 @@ from decomr_core.people.motion import detector_noise
 if TYPE_CHECKING:
     from decomr_core.people.track import Track
 
-__all__ = ['CLEAR_OVERLAP', 'MAX_DESCRIPTOR_DISTANCE', 'are_occluded', 'associate',
-           'duplicate_pairs', 'meshes_in_gate', 'ownership_costs']
+__all__ = [
+    'CLEAR_OVERLAP',
+    'MAX_DESCRIPTOR_DISTANCE',
+    'are_occluded',
+    'associate',
+    'duplicate_pairs',
+    'meshes_in_gate',
+    'ownership_costs',
+]
 
 GATE = 18.0
 """Largest `BoxMotion.detection_costs` of an association: about five standard deviations for a
@@ -47,8 +54,9 @@ OCCLUDED_GATE_DISTANCE, OCCLUDED_GATE_LOG_SCALE = 0.10, 0.15
 """The same gate for an occluded person, whose mesh often shows the person in front."""
 
 
-def associate(tracks: Sequence[Track], boxes: np.ndarray,
-              detections: Detections) -> dict[int, int]:
+def associate(
+    tracks: Sequence[Track], boxes: np.ndarray, detections: Detections
+) -> dict[int, int]:
     """Associates detections with tracks by motion and appearance, with the Hungarian method.
 
     Args:
@@ -67,15 +75,25 @@ def associate(tracks: Sequence[Track], boxes: np.ndarray,
     if detections.descriptors is not None:
         unknown = np.zeros_like(detections.descriptors[0])
         distance = descriptor_distances(
-            np.stack([unknown if track.descriptor is None else track.descriptor
-                      for track in tracks]), detections.descriptors)
+            np.stack(
+                [unknown if track.descriptor is None else track.descriptor for track in tracks]
+            ),
+            detections.descriptors,
+        )
     noise = detector_noise(detections.height_noise)
-    motion = np.stack([track.motion.detection_costs(box, detections.boxes, noise)
-                       for track, box in zip(tracks, boxes, strict=True)])
+    motion = np.stack(
+        [
+            track.motion.detection_costs(box, detections.boxes, noise)
+            for track, box in zip(tracks, boxes, strict=True)
+        ]
+    )
     cost = np.where(motion <= GATE, motion + DESCRIPTOR_WEIGHT * distance, INFEASIBLE)
     rows, columns = linear_sum_assignment(cost)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True)
-            if cost[row, column] < INFEASIBLE}
+    return {
+        int(row): int(column)
+        for row, column in zip(rows, columns, strict=True)
+        if cost[row, column] < INFEASIBLE
+    }
 
 
 def are_occluded(boxes: np.ndarray, is_near: np.ndarray) -> np.ndarray:
@@ -91,8 +109,7 @@ def are_occluded(boxes: np.ndarray, is_near: np.ndarray) -> np.ndarray:
     return (is_behind & is_near).any(1)
 
 
-def meshes_in_gate(expected: np.ndarray, boxes: np.ndarray, is_occluded: np.ndarray
-                   ) -> np.ndarray:
+def meshes_in_gate(expected: np.ndarray, boxes: np.ndarray, is_occluded: np.ndarray) -> np.ndarray:
     """Which meshes are where their person is expected, (T,) bool.
 
     Args:
@@ -101,12 +118,14 @@ def meshes_in_gate(expected: np.ndarray, boxes: np.ndarray, is_occluded: np.ndar
         is_occluded: (T,) bool.
     """
     distance, log_scale = _differences(expected, boxes)
-    return ((distance < np.where(is_occluded, OCCLUDED_GATE_DISTANCE, MESH_GATE_DISTANCE))
-            & (log_scale < np.where(is_occluded, OCCLUDED_GATE_LOG_SCALE, MESH_GATE_LOG_SCALE)))
+    return (distance < np.where(is_occluded, OCCLUDED_GATE_DISTANCE, MESH_GATE_DISTANCE)) & (
+        log_scale < np.where(is_occluded, OCCLUDED_GATE_LOG_SCALE, MESH_GATE_LOG_SCALE)
+    )
 
 
-def ownership_costs(tracks: Sequence[Track], boxes: np.ndarray,
-                    descriptors: np.ndarray | None) -> np.ndarray:
+def ownership_costs(
+    tracks: Sequence[Track], boxes: np.ndarray, descriptors: np.ndarray | None
+) -> np.ndarray:
     """How badly each mesh fits the person of its track, (T,).
 
     Args:
@@ -118,18 +137,27 @@ def ownership_costs(tracks: Sequence[Track], boxes: np.ndarray,
     distance, log_scale = _differences(expected, boxes)
     cost = distance + log_scale
     if descriptors is not None:
-        cost = cost + MESH_DESCRIPTOR_WEIGHT * np.array([
-            0.5 if track.descriptor is None
-            else descriptor_distances(track.descriptor[None], descriptor[None])[0, 0]
-            for track, descriptor in zip(tracks, descriptors, strict=True)])
+        cost = cost + MESH_DESCRIPTOR_WEIGHT * np.array(
+            [
+                0.5
+                if track.descriptor is None
+                else descriptor_distances(track.descriptor[None], descriptor[None])[0, 0]
+                for track, descriptor in zip(tracks, descriptors, strict=True)
+            ]
+        )
     # Tentative, hidden and recently missed tracks must fit much better than the others.
-    penalty = [0.3 * (track.is_tentative or track.is_hidden) + 0.05 * track.missed
-               + 0.5 / track.num_detections**0.5 for track in tracks]
+    penalty = [
+        0.3 * (track.is_tentative or track.is_hidden)
+        + 0.05 * track.missed
+        + 0.5 / track.num_detections**0.5
+        for track in tracks
+    ]
     return cost + np.array(penalty)
 
 
-def duplicate_pairs(boxes: np.ndarray, joints: np.ndarray | None, same_person: float,
-                    ) -> list[tuple[int, int]]:
+def duplicate_pairs(
+    boxes: np.ndarray, joints: np.ndarray | None, same_person: float
+) -> list[tuple[int, int]]:
     """Pairs of meshes that show the same person.
 
     Args:

@@ -60,12 +60,16 @@ class _Coordinate(NamedTuple):
         process_variance = acceleration**2
         decay = math.exp(-step_s / damping_s)
         return _Coordinate(
-            self.value + self.rate * step_s, self.rate * decay,
-            self.value_variance + 2 * step_s * self.covariance
-            + step_s**2 * self.rate_variance + process_variance * step_s**4 / 4,
+            self.value + self.rate * step_s,
+            self.rate * decay,
+            self.value_variance
+            + 2 * step_s * self.covariance
+            + step_s**2 * self.rate_variance
+            + process_variance * step_s**4 / 4,
             (self.covariance + step_s * self.rate_variance) * decay
             + process_variance * step_s**3 / 2,
-            self.rate_variance * decay**2 + process_variance * step_s**2)
+            self.rate_variance * decay**2 + process_variance * step_s**2,
+        )
 
     def updated(self, observed: float, noise: float) -> _Coordinate:
         """The state after an observation with a standard deviation of `noise`."""
@@ -73,9 +77,12 @@ class _Coordinate(NamedTuple):
         gain, rate_gain = self.value_variance / total, self.covariance / total
         error = observed - self.value
         return _Coordinate(
-            self.value + gain * error, self.rate + rate_gain * error,
-            self.value_variance * (1 - gain), self.covariance * (1 - gain),
-            self.rate_variance - rate_gain * self.covariance)
+            self.value + gain * error,
+            self.rate + rate_gain * error,
+            self.value_variance * (1 - gain),
+            self.covariance * (1 - gain),
+            self.rate_variance - rate_gain * self.covariance,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,14 @@ class BoxMotion:
             noise: standard deviations of the box, from `detector_noise`.
         """
         values = _box_coordinates(box)
-        return cls(tuple(
-            _Coordinate(value, 0.0, (deviation * unit) ** 2, 0.0, (rate * unit) ** 2)
-            for value, deviation, rate, unit in zip(values, noise, INITIAL_RATE,
-                                                    _units(values[3]), strict=True)))
+        return cls(
+            tuple(
+                _Coordinate(value, 0.0, (deviation * unit) ** 2, 0.0, (rate * unit) ** 2)
+                for value, deviation, rate, unit in zip(
+                    values, noise, INITIAL_RATE, _units(values[3]), strict=True
+                )
+            )
+        )
 
     @cached_property
     def box(self) -> np.ndarray:
@@ -109,8 +120,9 @@ class BoxMotion:
         width, height = (math.exp(size) / 2 for size in sizes)
         return np.array([x - width, y - height, x + width, y + height], np.float32)
 
-    def detection_costs(self, expected: np.ndarray, boxes: np.ndarray, noise: Sequence[float]
-                        ) -> np.ndarray:
+    def detection_costs(
+        self, expected: np.ndarray, boxes: np.ndarray, noise: Sequence[float]
+    ) -> np.ndarray:
         """Association costs (N,) of detections: -2 log likelihood, up to a constant.
 
         The width is ignored. The likelihood is per body height, so that near and far people
@@ -124,20 +136,28 @@ class BoxMotion:
         """
         predicted = _box_coordinates(expected)
         units = _units(predicted[3])
-        variances = [coordinate.value_variance + (deviation * unit) ** 2
-                     for coordinate, deviation, unit in zip(self.coordinates, noise, units,
-                                                            strict=True)]
+        variances = [
+            coordinate.value_variance + (deviation * unit) ** 2
+            for coordinate, deviation, unit in zip(self.coordinates, noise, units, strict=True)
+        ]
         observed = np.array([_box_coordinates(box) for box in boxes]).reshape(-1, 4)
-        costs = [(observed[:, axis] - predicted[axis]) ** 2 / variances[axis]
-                 + math.log(variances[axis] / units[axis] ** 2) for axis in ASSOCIATED]
+        costs = [
+            (observed[:, axis] - predicted[axis]) ** 2 / variances[axis]
+            + math.log(variances[axis] / units[axis] ** 2)
+            for axis in ASSOCIATED
+        ]
         return sum(costs, np.zeros(len(boxes)))
 
     def predicted(self, step_s: float) -> BoxMotion:
         """The state `step_s` seconds later."""
-        return BoxMotion(tuple(
-            coordinate.predicted(step_s, acceleration * unit, damping_s)
-            for coordinate, acceleration, unit, damping_s in zip(
-                self.coordinates, ACCELERATION, self._units, DAMPING_S, strict=True)))
+        return BoxMotion(
+            tuple(
+                coordinate.predicted(step_s, acceleration * unit, damping_s)
+                for coordinate, acceleration, unit, damping_s in zip(
+                    self.coordinates, ACCELERATION, self._units, DAMPING_S, strict=True
+                )
+            )
+        )
 
     def updated(self, box: np.ndarray, noise: Sequence[float]) -> BoxMotion:
         """The state after an observed box.
@@ -146,10 +166,14 @@ class BoxMotion:
             box: (4,) image px.
             noise: standard deviations of the box: from `detector_noise`, or `MESH_NOISE`.
         """
-        return BoxMotion(tuple(
-            coordinate.updated(observed, deviation * unit)
-            for coordinate, observed, deviation, unit in zip(
-                self.coordinates, _box_coordinates(box), noise, self._units, strict=True)))
+        return BoxMotion(
+            tuple(
+                coordinate.updated(observed, deviation * unit)
+                for coordinate, observed, deviation, unit in zip(
+                    self.coordinates, _box_coordinates(box), noise, self._units, strict=True
+                )
+            )
+        )
 
     @property
     def _units(self) -> tuple[float, ...]:
@@ -168,8 +192,12 @@ def detector_noise(height_noise: float) -> tuple[float, ...]:
 def _box_coordinates(box: np.ndarray) -> tuple[float, ...]:
     """The four filtered coordinates of a box (4,)."""
     x_min, y_min, x_max, y_max = box.tolist()
-    return ((x_min + x_max) / 2, (y_min + y_max) / 2, math.log(max(x_max - x_min, 1.0)),
-            math.log(max(y_max - y_min, 1.0)))
+    return (
+        (x_min + x_max) / 2,
+        (y_min + y_max) / 2,
+        math.log(max(x_max - x_min, 1.0)),
+        math.log(max(y_max - y_min, 1.0)),
+    )
 
 
 def _units(log_height: float) -> tuple[float, ...]:
@@ -195,9 +223,12 @@ class SteadyBoxes:
         Args:
             boxes: expected box (4,) by track id, image px.
         """
-        self._boxes = {track_id: self._boxes[track_id] if track_id in self._boxes
-                       and _is_within_hysteresis(self._boxes[track_id], box) else box
-                       for track_id, box in boxes.items()}
+        self._boxes = {
+            track_id: self._boxes[track_id]
+            if track_id in self._boxes and _is_within_hysteresis(self._boxes[track_id], box)
+            else box
+            for track_id, box in boxes.items()
+        }
         return np.array(list(self._boxes.values()), np.float32).reshape(-1, 4)
 
 
@@ -205,6 +236,7 @@ def _is_within_hysteresis(steady: np.ndarray, box: np.ndarray) -> bool:
     """Whether a crop of the steady box (4,) still serves for the box (4,)."""
     steady, box = steady.tolist(), box.tolist()
     side, other_side = (max(b[2] - b[0], b[3] - b[1]) for b in (steady, box))
-    shift = max(abs(steady[axis] + steady[axis + 2] - box[axis] - box[axis + 2]) / 2
-                for axis in (0, 1))
+    shift = max(
+        abs(steady[axis] + steady[axis + 2] - box[axis] - box[axis + 2]) / 2 for axis in (0, 1)
+    )
     return max(shift, abs(side - other_side)) <= HYSTERESIS * side

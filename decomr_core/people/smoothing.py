@@ -47,11 +47,15 @@ class SmoothingConfig:
         Raises:
             ValueError: a value is out of its range.
         """
-        if not (min(self.min_cutoff_hz, self.speed_cutoff_hz, self.max_gap_s) > 0
-                and min(self.beta, self.body_beta) >= 0
-                and max(self.beta, self.body_beta) < math.inf):
-            raise ValueError(f'{self}: expected min_cutoff_hz, speed_cutoff_hz and max_gap_s '
-                             'above 0, beta and body_beta at least 0')
+        if not (
+            min(self.min_cutoff_hz, self.speed_cutoff_hz, self.max_gap_s) > 0
+            and min(self.beta, self.body_beta) >= 0
+            and max(self.beta, self.body_beta) < math.inf
+        ):
+            raise ValueError(
+                f'{self}: expected min_cutoff_hz, speed_cutoff_hz and max_gap_s '
+                'above 0, beta and body_beta at least 0'
+            )
 
 
 @dataclass
@@ -97,8 +101,9 @@ class MeshSmoother:
         self._states = {}
         self._time_s = -math.inf
 
-    def smooth(self, meshes: list[HumanMesh], time_s: float,
-               fixed_from_camera: np.ndarray | None = None) -> list[HumanMesh]:
+    def smooth(
+        self, meshes: list[HumanMesh], time_s: float, fixed_from_camera: np.ndarray | None = None
+    ) -> list[HumanMesh]:
         """Smooths the meshes of the next image.
 
         Args:
@@ -115,12 +120,16 @@ class MeshSmoother:
         if is_fixed:
             fixed_from_camera = np.asarray(fixed_from_camera, np.float64)
             check_shape('fixed_from_camera', fixed_from_camera, (4, 4))
-        self._states = {track_id: state for track_id, state in self._states.items()
-                        if time_s - state.time_s <= self.config.max_gap_s}
+        self._states = {
+            track_id: state
+            for track_id, state in self._states.items()
+            if time_s - state.time_s <= self.config.max_gap_s
+        }
         return [self._smooth_one(mesh, time_s, fixed_from_camera) for mesh in meshes]
 
-    def _smooth_one(self, mesh: HumanMesh, time_s: float,
-                    fixed_from_camera: np.ndarray | None) -> HumanMesh:
+    def _smooth_one(
+        self, mesh: HumanMesh, time_s: float, fixed_from_camera: np.ndarray | None
+    ) -> HumanMesh:
         body = np.ascontiguousarray(np.concatenate([mesh.vertices, mesh.joints]).T)
         body -= mesh.translation[:, None]
         # Apart from overflow, the sum is finite exactly if all numbers are. It needs no mask.
@@ -128,22 +137,30 @@ class MeshSmoother:
             return mesh
         state = self._states.get(mesh.track_id)
         root = np.asarray(mesh.translation, np.float64)
-        if (state is None or state.body.shape != body.shape
-                or state.is_metric != mesh.is_metric):
-            state = _FilterState(time_s, mesh.is_metric, root, np.zeros(3), body,
-                                 np.zeros_like(body))
+        if state is None or state.body.shape != body.shape or state.is_metric != mesh.is_metric:
+            state = _FilterState(
+                time_s, mesh.is_metric, root, np.zeros(3), body, np.zeros_like(body)
+            )
         else:
             state = self._filtered(state, root, body, time_s, fixed_from_camera)
-        self._states[mesh.track_id] = state if fixed_from_camera is None else _moved(
-            state, fixed_from_camera)
+        self._states[mesh.track_id] = (
+            state if fixed_from_camera is None else _moved(state, fixed_from_camera)
+        )
         translation = state.root.astype(np.float32)
         points = cv2.merge(list(state.body + translation[:, None])).reshape(-1, 3)
         count = len(mesh.vertices)
-        return replace(mesh, vertices=points[:count], joints=points[count:],
-                       translation=translation)
+        return replace(
+            mesh, vertices=points[:count], joints=points[count:], translation=translation
+        )
 
-    def _filtered(self, state: _FilterState, root: np.ndarray, body: np.ndarray, time_s: float,
-                  fixed_from_camera: np.ndarray | None) -> _FilterState:
+    def _filtered(
+        self,
+        state: _FilterState,
+        root: np.ndarray,
+        body: np.ndarray,
+        time_s: float,
+        fixed_from_camera: np.ndarray | None,
+    ) -> _FilterState:
         """The state after one more mesh, in the present camera frame."""
         if fixed_from_camera is not None:
             state = _moved(state, _inverse(fixed_from_camera))
@@ -162,12 +179,19 @@ class MeshSmoother:
         speed += np.float32(config.min_cutoff_hz)
         error *= _weight(speed, np.float32(step_s))
         error += state.body
-        return _FilterState(time_s, state.is_metric, state.root + root_gain * (root - state.root),
-                            root_speed, error, body_speed)
+        return _FilterState(
+            time_s,
+            state.is_metric,
+            state.root + root_gain * (root - state.root),
+            root_speed,
+            error,
+            body_speed,
+        )
 
 
-def _weight(cutoff_hz: np.ndarray | float, step_s: float | np.float32
-            ) -> np.ndarray | float | np.floating:
+def _weight(
+    cutoff_hz: np.ndarray | float, step_s: float | np.float32
+) -> np.ndarray | float | np.floating:
     """Weight of the new value in a first-order low-pass filter."""
     radians = cutoff_hz * (step_s * 2 * math.pi)
     return radians / (radians + 1)
@@ -178,8 +202,14 @@ def _moved(state: _FilterState, other_from_this: np.ndarray) -> _FilterState:
     rotation, origin = other_from_this[:3, :3], other_from_this[:3, 3]
     turn = rotation.astype(np.float32)
     root = rotation @ state.root + (origin if state.is_metric else 0)
-    return _FilterState(state.time_s, state.is_metric, root, rotation @ state.root_speed,
-                        turn @ state.body, turn @ state.body_speed)
+    return _FilterState(
+        state.time_s,
+        state.is_metric,
+        root,
+        rotation @ state.root_speed,
+        turn @ state.body,
+        turn @ state.body_speed,
+    )
 
 
 def _inverse(transform: np.ndarray) -> np.ndarray:

@@ -144,21 +144,30 @@ class TrackerConfig:
         Raises:
             ValueError: a value is out of its range.
         """
-        if (min(self.detect_every, self.max_tracks) < 1
-                or min(self.max_missed, self.max_missed_by_all) < 0):
-            raise ValueError(f'{self}: detect_every and max_tracks must be at least 1, '
-                             'max_missed and max_missed_by_all at least 0')
-        if not (min(self.max_hidden_s, self.max_doubtful_s, self.detect_period_s) >= 0
-                and self.max_gap_s > 0):
-            raise ValueError(f'{self}: max_hidden_s, detect_period_s and max_doubtful_s must be '
-                             'at least 0, max_gap_s above 0')
+        if (
+            min(self.detect_every, self.max_tracks) < 1
+            or min(self.max_missed, self.max_missed_by_all) < 0
+        ):
+            raise ValueError(
+                f'{self}: detect_every and max_tracks must be at least 1, '
+                'max_missed and max_missed_by_all at least 0'
+            )
+        if not (
+            min(self.max_hidden_s, self.max_doubtful_s, self.detect_period_s) >= 0
+            and self.max_gap_s > 0
+        ):
+            raise ValueError(
+                f'{self}: max_hidden_s, detect_period_s and max_doubtful_s must be '
+                'at least 0, max_gap_s above 0'
+            )
         for name in ('min_foreground', 'min_shown_foreground', 'min_covered', 'same_person'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} is {getattr(self, name)}, expected 0 to 1')
 
     @classmethod
-    def for_detector(cls, name: str, detect_every: int, max_tracks: int,
-                     detect_period_s: float = 0.0) -> TrackerConfig:
+    def for_detector(
+        cls, name: str, detect_every: int, max_tracks: int, detect_period_s: float = 0.0
+    ) -> TrackerConfig:
         """The configuration that suits a detector.
 
         Args:
@@ -170,7 +179,13 @@ class TrackerConfig:
         if name == 'whole-frame':
             # The only person's box is always the whole image, far larger than the box around the
             # mesh. The detector reports a person regardless of the mesh.
-            return cls(detect_every=1, max_tracks=1, follows_mesh=False, min_covered=0.0,
-                       min_shown_foreground=0.0)
-        return cls(detect_every=detect_every, detect_period_s=detect_period_s,
-                   max_tracks=max_tracks)
+            return cls(
+                detect_every=1,
+                max_tracks=1,
+                follows_mesh=False,
+                min_covered=0.0,
+                min_shown_foreground=0.0,
+            )
+        return cls(
+            detect_every=detect_every, detect_period_s=detect_period_s, max_tracks=max_tracks
+        )

@@ -35,8 +35,9 @@ class TrackTransitions:
     now_s: float
     image_size: tuple[int, int]
 
-    def detected(self, track: Track, before: np.ndarray, detections: Detections, index: int
-                 ) -> Track:
+    def detected(
+        self, track: Track, before: np.ndarray, detections: Detections, index: int
+    ) -> Track:
         """The track with an associated detection.
 
         Args:
@@ -47,13 +48,17 @@ class TrackTransitions:
             index: index of the associated one.
         """
         count = track.num_detections + 1
-        return replace(self.detected_doubtfully(track, before, detections, index),
-                       num_detections=count, sure_s=self.now_s,
-                       is_tentative=count < self.config.min_detections,
-                       score=float(detections.scores[index]))
+        return replace(
+            self.detected_doubtfully(track, before, detections, index),
+            num_detections=count,
+            sure_s=self.now_s,
+            is_tentative=count < self.config.min_detections,
+            score=float(detections.scores[index]),
+        )
 
-    def detected_doubtfully(self, track: Track, before: np.ndarray, detections: Detections,
-                            index: int) -> Track:
+    def detected_doubtfully(
+        self, track: Track, before: np.ndarray, detections: Detections, index: int
+    ) -> Track:
         """The same for a doubtful detection, which updates the motion but confirms nothing."""
         moved = track.box - before
         shift = (moved[:2] + moved[2:]) / 2
@@ -91,12 +96,21 @@ class TrackTransitions:
         box = detections.boxes[index]
         others = np.concatenate([before, np.delete(detections.boxes, index, axis=0)])
         is_clear = (box_overlaps(box[None], others)[1] < CLEAR_OVERLAP).all()
-        descriptor = (detections.descriptors[index]
-                      if detections.descriptors is not None and is_clear else None)
+        descriptor = (
+            detections.descriptors[index]
+            if detections.descriptors is not None and is_clear
+            else None
+        )
         motion = BoxMotion.from_box(box, detector_noise(detections.height_noise))
-        return Track(-1, float(detections.scores[index]), motion, descriptor=descriptor,
-                     detected_s=self.now_s, sure_s=self.now_s,
-                     is_tentative=self.config.min_detections > 1)
+        return Track(
+            -1,
+            float(detections.scores[index]),
+            motion,
+            descriptor=descriptor,
+            detected_s=self.now_s,
+            sure_s=self.now_s,
+            is_tentative=self.config.min_detections > 1,
+        )
 
     def observed(self, track: Track, meshes: MeshObservations, index: int) -> Track:
         """The track whose mesh shows its person, which updates motion and descriptor.

@@ -61,8 +61,9 @@ class Tracker:
         now_s: time of the present image on the tracker's own clock, which never jumps.
     """
 
-    def __init__(self, config: TrackerConfig | None = None, *, defers_updates: bool = False
-                 ) -> None:
+    def __init__(
+        self, config: TrackerConfig | None = None, *, defers_updates: bool = False
+    ) -> None:
         """Starts without tracks.
 
         Args:
@@ -99,21 +100,27 @@ class Tracker:
             time_s: see `predict`.
         """
         step_s = self._step_to(image_size, time_s)
-        return step_s is None or self._is_due(self.now_s + step_s,
-                                              self._images_since_detection + 1)
+        return step_s is None or self._is_due(
+            self.now_s + step_s, self._images_since_detection + 1
+        )
 
     @property
     def is_detection_due_now(self) -> bool:
         """Whether a detection is due in the present image, which was not searched."""
-        return self._searched_s != self.now_s and self._is_due(self.now_s,
-                                                               self._images_since_detection)
+        return self._searched_s != self.now_s and self._is_due(
+            self.now_s, self._images_since_detection
+        )
 
     def note_search(self) -> None:
         """Restarts the count of `detect_every`: a search of the present image has started."""
         self._images_since_detection = 0
 
-    def predict(self, image_size: tuple[int, int], time_s: float | None = None,
-                detections: Detections | None = None) -> ExpectedPeople:
+    def predict(
+        self,
+        image_size: tuple[int, int],
+        time_s: float | None = None,
+        detections: Detections | None = None,
+    ) -> ExpectedPeople:
         """Begins the next image and predicts where the people are.
 
         Args:
@@ -131,13 +138,19 @@ class Tracker:
             self._update_with_detections(detections)
         boxes = {track.track_id: track.box for track in self._tracks}
         return ExpectedPeople(
-            list(boxes), [track.score for track in self._tracks],
+            list(boxes),
+            [track.score for track in self._tracks],
             np.array(list(boxes.values()), np.float32).reshape(-1, 4),
-            self._steady_boxes.update(boxes))
+            self._steady_boxes.update(boxes),
+        )
 
-    def update(self, boxes: np.ndarray, foregrounds: np.ndarray,
-               joints: np.ndarray | None = None,
-               describe: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+    def update(
+        self,
+        boxes: np.ndarray,
+        foregrounds: np.ndarray,
+        joints: np.ndarray | None = None,
+        describe: Callable[[], np.ndarray] | None = None,
+    ) -> np.ndarray:
         """Updates the tracks with the meshes of the image, and selects the meshes to show.
 
         Args:
@@ -156,28 +169,41 @@ class Tracker:
         clipped, inside = clip_boxes(boxes, *self._image_size)
         is_body = np.asarray(foregrounds) >= self.config.min_foreground
         expected = np.stack([track.box for track in tracks])
-        near = (box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR_OVERLAP
-                if len(tracks) > 1 else np.zeros((1, 1), bool))
+        near = (
+            box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR_OVERLAP
+            if len(tracks) > 1
+            else np.zeros((1, 1), bool)
+        )
         occluded = are_occluded(expected, near)
         fits = meshes_in_gate(expected, clipped, occluded) | (not self.config.follows_mesh)
-        meshes = MeshObservations(clipped, np.any(near, axis=1), occluded,
-                                    None if describe is None else cache(describe))
+        meshes = MeshObservations(
+            clipped, np.any(near, axis=1), occluded, None if describe is None else cache(describe)
+        )
         duplicates = self._worse_duplicates(meshes, is_body & inside, joints)
         shown = np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
             if is_body[index] and not inside[index]:
                 meshes.unobserved[index] = None
-            elif (is_body[index] and fits[index] and not duplicates[index]
-                  and _is_same_appearance(track, meshes, index)):
+            elif (
+                is_body[index]
+                and fits[index]
+                and not duplicates[index]
+                and _is_same_appearance(track, meshes, index)
+            ):
                 shown[index] = True
             else:
                 after = meshes.unobserved[index] = self._transitions.unobserved(
-                    track, duplicates[index])
+                    track, duplicates[index]
+                )
                 # A person whom the detector has just detected and nobody occludes is shown
                 # wherever the mesh lies.
-                shown[index] = (after is not None and not after.is_hidden
-                                and foregrounds[index] >= self.config.min_shown_foreground
-                                and not duplicates[index] and not occluded[index])
+                shown[index] = (
+                    after is not None
+                    and not after.is_hidden
+                    and foregrounds[index] >= self.config.min_shown_foreground
+                    and not duplicates[index]
+                    and not occluded[index]
+                )
         self._pending = meshes
         if not self._defers_updates:
             self.flush()
@@ -188,9 +214,12 @@ class Tracker:
         meshes, self._pending = self._pending, None
         if meshes is None:
             return
-        updated = [meshes.unobserved[index] if index in meshes.unobserved
-                   else self._transitions.observed(track, meshes, index)
-                   for index, track in enumerate(self._tracks)]
+        updated = [
+            meshes.unobserved[index]
+            if index in meshes.unobserved
+            else self._transitions.observed(track, meshes, index)
+            for index, track in enumerate(self._tracks)
+        ]
         self._tracks = [track for track in updated if track is not None]
         self._history.append((self.now_s, {track.track_id: track.box for track in self._tracks}))
 
@@ -203,7 +232,7 @@ class Tracker:
         """
         kept = [track for track in self.tracks if track.score >= min_score]
         self.config = config
-        self._tracks = kept[:config.max_tracks]
+        self._tracks = kept[: config.max_tracks]
 
     def reset(self) -> None:
         """Ends all tracks. Their ids are not reused."""
@@ -225,9 +254,12 @@ class Tracker:
     def _is_due(self, now_s: float, images_since_detection: int) -> bool:
         """Whether a detection is due at this time of the tracker's clock."""
         period_s = self.config.detect_period_s
-        return (all(track.is_hidden for track in self.tracks)
-                or images_since_detection >= self.config.detect_every
-                or bool(period_s) and now_s - self._searched_s >= EARLY_SHARE * period_s)
+        return (
+            all(track.is_hidden for track in self.tracks)
+            or images_since_detection >= self.config.detect_every
+            or bool(period_s)
+            and now_s - self._searched_s >= EARLY_SHARE * period_s
+        )
 
     def _advance(self, image_size: tuple[int, int], time_s: float | None) -> None:
         """Moves the clock and all tracks to the next image."""
@@ -253,22 +285,30 @@ class Tracker:
         before = self._boxes_at(detections.time_s)
         to = self._transitions
         pairs = associate(self._tracks, before, detections)
-        updated = {index: to.detected(self._tracks[index], before[index], detections, number)
-                   for index, number in pairs.items()}
+        updated = {
+            index: to.detected(self._tracks[index], before[index], detections, number)
+            for index, number in pairs.items()
+        }
         allowed = self.config.max_missed
         if detections.doubtful is not None:
             updated |= self._detected_doubtfully(updated, before, detections.doubtful)
             allowed = self.config.max_missed_by_all
         occluders = np.array([track.box for track in updated.values()]).reshape(-1, 4)
-        continued = [updated.get(index) or to.missed(track, occluders, allowed)
-                     for index, track in enumerate(self._tracks)]
+        continued = [
+            updated.get(index) or to.missed(track, occluders, allowed)
+            for index, track in enumerate(self._tracks)
+        ]
         associated = set(pairs.values())
-        new = [to.new(detections, index, before) for index in range(len(detections.boxes))
-               if index not in associated]
+        new = [
+            to.new(detections, index, before)
+            for index in range(len(detections.boxes))
+            if index not in associated
+        ]
         self._keep([track for track in continued if track is not None], new)
 
-    def _detected_doubtfully(self, updated: Collection[int], before: np.ndarray,
-                             doubtful: Detections) -> dict[int, Track]:
+    def _detected_doubtfully(
+        self, updated: Collection[int], before: np.ndarray, doubtful: Detections
+    ) -> dict[int, Track]:
         """Tracks that only doubtful detections continue, by index.
 
         They do so for at most `max_doubtful_s`: an object that never gets a confident detection
@@ -279,20 +319,34 @@ class Tracker:
             before: (T, 4) boxes of all tracks at the time of the detections, image px.
             doubtful: detections below the score threshold.
         """
-        left = [index for index, track in enumerate(self._tracks)
-                if index not in updated and not track.is_hidden
-                and self.now_s - track.sure_s <= self.config.max_doubtful_s]
+        left = [
+            index
+            for index, track in enumerate(self._tracks)
+            if index not in updated
+            and not track.is_hidden
+            and self.now_s - track.sure_s <= self.config.max_doubtful_s
+        ]
         pairs = associate([self._tracks[index] for index in left], before[left], doubtful)
-        return {left[place]: self._transitions.detected_doubtfully(
-                    self._tracks[left[place]], before[left[place]], doubtful, number)
-                for place, number in pairs.items()}
+        return {
+            left[place]: self._transitions.detected_doubtfully(
+                self._tracks[left[place]], before[left[place]], doubtful, number
+            )
+            for place, number in pairs.items()
+        }
 
     def _boxes_at(self, time_s: float | None) -> np.ndarray:
         """Boxes (T, 4) of the tracks at a time of the tracker's clock; present ones if unknown."""
-        known: dict[int, np.ndarray] = next((boxes for when, boxes in reversed(self._history)
-                      if time_s is not None and abs(when - time_s) < 1e-6), {})
-        return np.array([known.get(track.track_id, track.box) for track in self._tracks],
-                        np.float32).reshape(-1, 4)
+        known: dict[int, np.ndarray] = next(
+            (
+                boxes
+                for when, boxes in reversed(self._history)
+                if time_s is not None and abs(when - time_s) < 1e-6
+            ),
+            {},
+        )
+        return np.array(
+            [known.get(track.track_id, track.box) for track in self._tracks], np.float32
+        ).reshape(-1, 4)
 
     def _keep(self, known: list[Track], new: list[Track]) -> None:
         """Keeps at most `max_tracks` tracks; counts the others and logs the first time."""
@@ -300,11 +354,14 @@ class Tracker:
         new = sorted(new, key=lambda track: -track.score)
         # Observed people take precedence over hidden ones.
         observed = sum(not track.is_hidden for track in known)
-        chosen = (known[:observed] + new + known[observed:])[:self.config.max_tracks]
+        chosen = (known[:observed] + new + known[observed:])[: self.config.max_tracks]
         lost = len(known) + len(new) - len(chosen)
         if lost and not self.people_left_out:
-            logger.warning('%d people are left out: there is room for %d; give a larger '
-                           'max_people', lost, self.config.max_tracks)
+            logger.warning(
+                '%d people are left out: there is room for %d; give a larger max_people',
+                lost,
+                self.config.max_tracks,
+            )
         self.people_left_out += lost
         tracks = []
         for track in chosen:
@@ -314,16 +371,19 @@ class Tracker:
             tracks.append(track)
         self._tracks = sorted(tracks, key=lambda track: track.track_id)
 
-    def _worse_duplicates(self, meshes: MeshObservations, is_person: np.ndarray,
-                          joints: np.ndarray | None) -> np.ndarray:
+    def _worse_duplicates(
+        self, meshes: MeshObservations, is_person: np.ndarray, joints: np.ndarray | None
+    ) -> np.ndarray:
         """Which meshes show a person whom another mesh fits better, (T,) bool."""
         boxes = meshes.boxes
         duplicates = np.zeros(len(boxes), bool)
-        pairs = [pair for pair in duplicate_pairs(boxes, joints, self.config.same_person)
-                 if is_person[list(pair)].all()]
+        pairs = [
+            pair
+            for pair in duplicate_pairs(boxes, joints, self.config.same_person)
+            if is_person[list(pair)].all()
+        ]
         if pairs:
-            costs = ownership_costs(self._tracks, boxes,
-                                    meshes.describe and meshes.describe())
+            costs = ownership_costs(self._tracks, boxes, meshes.describe and meshes.describe())
             for first, second in sorted(pairs, key=lambda pair: min(costs[list(pair)])):
                 if not duplicates[first] and not duplicates[second]:
                     duplicates[second if costs[first] <= costs[second] else first] = True

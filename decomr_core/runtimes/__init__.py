@@ -13,8 +13,14 @@ import numpy as np
 from decomr_core.base.structures import NetworkOutput, check_shape
 from decomr_core.uv.topology import Topology
 
-__all__ = ['DEFAULT_RUNTIME', 'RUNTIMES', 'Runtime', 'available_runtimes', 'check_crops',
-           'check_runtime']
+__all__ = [
+    'DEFAULT_RUNTIME',
+    'RUNTIMES',
+    'Runtime',
+    'available_runtimes',
+    'check_crops',
+    'check_runtime',
+]
 
 RUNTIMES = {
     'torch': ('torch', 'pip install torch'),
@@ -56,8 +62,11 @@ class Runtime(Protocol):
 
 def available_runtimes() -> list[str]:
     """Names of the runtimes whose Python module is installed."""
-    return [name for name, (module, _) in RUNTIMES.items()
-            if importlib.util.find_spec(module) is not None]
+    return [
+        name
+        for name, (module, _) in RUNTIMES.items()
+        if importlib.util.find_spec(module) is not None
+    ]
 
 
 def check_runtime(name: str) -> None:
@@ -72,8 +81,10 @@ def check_runtime(name: str) -> None:
     module, install = RUNTIMES[name]
     available = available_runtimes()
     if name not in available:
-        raise RuntimeError(f'the runtime {name} needs the Python module {module}, which is not '
-                           f'installed ({install}); available: {", ".join(available) or "none"}')
+        raise RuntimeError(
+            f'the runtime {name} needs the Python module {module}, which is not '
+            f'installed ({install}); available: {", ".join(available) or "none"}'
+        )
 
 
 def check_crops(images: np.ndarray, crop_size: int) -> None:

@@ -41,5 +41,5 @@ def batches(images: np.ndarray, sizes: Sequence[int]) -> Iterator[tuple[np.ndarr
         sizes: ascending sizes from `batch_sizes`; no part is larger than the last one.
     """
     for start in range(0, len(images), sizes[-1]):
-        part = images[start:start + sizes[-1]]
+        part = images[start : start + sizes[-1]]
         yield part, next(size for size in sizes if size >= len(part))

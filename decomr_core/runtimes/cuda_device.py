@@ -18,11 +18,24 @@ from numpy.typing import DTypeLike
 try:
     from cuda.bindings import runtime as cudart
 except ImportError as error:
-    raise ImportError('the Python bindings of CUDA are not installed: pip install cuda-python '
-                      "(beside CUDA 12: pip install 'cuda-python>=12.6.2,<13')") from error
+    raise ImportError(
+        'the Python bindings of CUDA are not installed: pip install cuda-python '
+        "(beside CUDA 12: pip install 'cuda-python>=12.6.2,<13')"
+    ) from error
 
-__all__ = ['Buffer', 'CudaError', 'DeviceMemory', 'Gpu', 'Graph', 'Stream', 'find_gpu',
-           'free_memory_text', 'mebibytes', 'memory_of_gpu', 'use_gpu']
+__all__ = [
+    'Buffer',
+    'CudaError',
+    'DeviceMemory',
+    'Gpu',
+    'Graph',
+    'Stream',
+    'find_gpu',
+    'free_memory_text',
+    'mebibytes',
+    'memory_of_gpu',
+    'use_gpu',
+]
 
 
 class CudaError(RuntimeError):
@@ -59,14 +72,17 @@ def find_gpu(index: int = 0) -> Gpu:
     except RuntimeError as error:  # older bindings raise their own error without a driver
         count, reason = 0, str(error)
     if not count:
-        raise RuntimeError('the runtime tensorrt needs an NVIDIA GPU with its driver, but there '
-                           f'is none ({reason}); on a CPU use the runtime openvino')
+        raise RuntimeError(
+            'the runtime tensorrt needs an NVIDIA GPU with its driver, but there '
+            f'is none ({reason}); on a CPU use the runtime openvino'
+        )
     if not 0 <= index < count:
         raise ValueError(f'GPU {index} was requested, but CUDA finds {count} (0 to {count - 1})')
     use_gpu(index)
     properties: cudart.cudaDeviceProp = _checked(cudart.cudaGetDeviceProperties(index))
-    return Gpu(index, properties.name.split(b'\0')[0].decode(),
-               f'{properties.major}.{properties.minor}')
+    return Gpu(
+        index, properties.name.split(b'\0')[0].decode(), f'{properties.major}.{properties.minor}'
+    )
 
 
 def use_gpu(index: int) -> None:
@@ -114,7 +130,8 @@ class DeviceMemory:
             raise RuntimeError(
                 f'the GPU is out of memory: {purpose} needs {mebibytes(size)}, '
                 f'{free_memory_text()}; end other programs that use the GPU (nvidia-smi lists '
-                'them) or build the engine for fewer people (--people)')
+                'them) or build the engine for fewer people (--people)'
+            )
         self.address, self.size = int(_checked((error, address))), size
         weakref.finalize(self, cudart.cudaFree, self.address)
 
@@ -143,9 +160,11 @@ class Buffer:
         self.address = self._memory.address
         error, pinned = cudart.cudaMallocHost(size)
         if error == cudart.cudaError_t.cudaErrorMemoryAllocation:
-            raise RuntimeError(f'no page-locked memory for the copies from and to the GPU: '
-                               f'{purpose} needs {mebibytes(size)}; end other programs, or build '
-                               'the engine for fewer people (--people)')
+            raise RuntimeError(
+                f'no page-locked memory for the copies from and to the GPU: '
+                f'{purpose} needs {mebibytes(size)}; end other programs, or build '
+                'the engine for fewer people (--people)'
+            )
         self._pinned = int(_checked((error, pinned)))
         weakref.finalize(self, cudart.cudaFreeHost, self._pinned)
         memory = (ctypes.c_uint8 * size).from_address(self._pinned)
@@ -155,15 +174,27 @@ class Buffer:
 
     def upload(self, stream: Stream, count: int) -> None:
         """Copies the first `count` rows to the GPU, in the order of the stream."""
-        _checked(cudart.cudaMemcpyAsync(
-            self.address, self._pinned, count * self._row_size,
-            cudart.cudaMemcpyKind.cudaMemcpyHostToDevice, stream.handle))
+        _checked(
+            cudart.cudaMemcpyAsync(
+                self.address,
+                self._pinned,
+                count * self._row_size,
+                cudart.cudaMemcpyKind.cudaMemcpyHostToDevice,
+                stream.handle,
+            )
+        )
 
     def download(self, stream: Stream, count: int) -> None:
         """Copies the first `count` rows to the host, in the order of the stream."""
-        _checked(cudart.cudaMemcpyAsync(
-            self._pinned, self.address, count * self._row_size,
-            cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream.handle))
+        _checked(
+            cudart.cudaMemcpyAsync(
+                self._pinned,
+                self.address,
+                count * self._row_size,
+                cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost,
+                stream.handle,
+            )
+        )
 
 
 class Graph:

@@ -22,8 +22,16 @@ OUTPUT_NAMES = ('iuv', 'vertices', 'joints', 'camera', 'location_map')
 TARGETS = ('cpu', 'tensorrt')
 """Targets of an export: the CPU's engines, or TensorRT with a graph that needs no plugin."""
 
-INFO_TYPES = {'crop_size': int, 'body_name': str, 'body_hash': str, 'uv_hash': str,
-              'target': str, 'parity': dict, 'passes_bf16': bool, 'passes_fp16': bool}
+INFO_TYPES = {
+    'crop_size': int,
+    'body_name': str,
+    'body_hash': str,
+    'uv_hash': str,
+    'target': str,
+    'parity': dict,
+    'passes_bf16': bool,
+    'passes_fp16': bool,
+}
 """The entries of `info.json` that are read; the others are informative."""
 
 
@@ -74,12 +82,17 @@ class ExportedModel:
         Raises:
             ValueError: an expected name is missing.
         """
-        for kind, actual, expected in (('inputs', set(inputs), {INPUT_NAME}),
-                                       ('outputs', set(outputs), set(OUTPUT_NAMES))):
+        for kind, actual, expected in (
+            ('inputs', set(inputs), {INPUT_NAME}),
+            ('outputs', set(outputs), set(OUTPUT_NAMES)),
+        ):
             if not expected <= actual:
-                raise ValueError(self.damage(
-                    f'its {kind} are {", ".join(sorted(actual)) or "none"}, expected '
-                    f'{", ".join(sorted(expected))}'))
+                raise ValueError(
+                    self.damage(
+                        f'its {kind} are {", ".join(sorted(actual)) or "none"}, expected '
+                        f'{", ".join(sorted(expected))}'
+                    )
+                )
 
     @property
     def onnx_path(self) -> Path:
@@ -106,5 +119,7 @@ def _check_info(info: object) -> None:
 
 
 def _damage(folder: Path, reason: object) -> str:
-    return (f'the exported network in {folder} is damaged ({reason}); delete this folder, it is '
-            'recreated at the next start')
+    return (
+        f'the exported network in {folder} is damaged ({reason}); delete this folder, it is '
+        'recreated at the next start'
+    )

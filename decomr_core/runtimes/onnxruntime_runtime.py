@@ -20,25 +20,26 @@ except ImportError as error:
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes, batches
-from decomr_core.runtimes.exported_model import (
-    INPUT_NAME,
-    OUTPUT_NAMES,
-    ExportedModel,
-)
+from decomr_core.runtimes.exported_model import INPUT_NAME, OUTPUT_NAMES, ExportedModel
 
 __all__ = ['PRECISIONS', 'PROVIDERS', 'OnnxRuntime', 'check_options', 'open_model', 'run_onnx']
 
-PROVIDERS = {'cpu': 'CPUExecutionProvider', 'cuda': 'CUDAExecutionProvider',
-             'tensorrt': 'TensorrtExecutionProvider'}
+PROVIDERS = {
+    'cpu': 'CPUExecutionProvider',
+    'cuda': 'CUDAExecutionProvider',
+    'tensorrt': 'TensorrtExecutionProvider',
+}
 """ONNX Runtime's name of each provider."""
 
 PRECISIONS = {'cpu': ('f32',), 'cuda': ('f32', 'tf32', 'fp16'), 'tensorrt': ('tf32',)}
 """Precisions of each provider; the first one is the default. In ONNX Runtime's TensorRT, tf32
 cannot be switched off, and half precision would include layers that must stay float32."""
 
-INSTALL = {'cpu': 'pip install onnxruntime',
-           'cuda': 'pip uninstall onnxruntime, then pip install onnxruntime-gpu',
-           'tensorrt': 'pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt'}
+INSTALL = {
+    'cpu': 'pip install onnxruntime',
+    'cuda': 'pip uninstall onnxruntime, then pip install onnxruntime-gpu',
+    'tensorrt': 'pip uninstall onnxruntime, then pip install onnxruntime-gpu tensorrt',
+}
 
 DAMAGE = ('InvalidGraph', 'InvalidProtobuf', 'NoSuchFile')
 """Types of ONNX Runtime's errors for damaged files."""
@@ -61,9 +62,16 @@ class OnnxRuntime:
 
     name = 'onnxruntime'
 
-    def __init__(self, model: ExportedModel, num_threads: int = 0, *, provider: str = 'cpu',
-                 precision: str = 'auto', device: int = 0,
-                 max_people: int = DEFAULT_MAX_PEOPLE) -> None:
+    def __init__(
+        self,
+        model: ExportedModel,
+        num_threads: int = 0,
+        *,
+        provider: str = 'cpu',
+        precision: str = 'auto',
+        device: int = 0,
+        max_people: int = DEFAULT_MAX_PEOPLE,
+    ) -> None:
         """Loads an exported network.
 
         Args:
@@ -88,8 +96,10 @@ class OnnxRuntime:
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
-        parts = [[output[:len(part)] for output in self._run_batch(part, size)]
-                 for part, size in batches(images, self._sizes)]
+        parts = [
+            [output[: len(part)] for output in self._run_batch(part, size)]
+            for part, size in batches(images, self._sizes)
+        ]
         return NetworkOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _load(self, model: ExportedModel, num_threads: int, device: int) -> None:
@@ -98,8 +108,9 @@ class OnnxRuntime:
         path = _model_path(model, self.precision)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        settings = _provider_settings(self.provider, self.precision, device, model,
-                                      self._sizes[-1])
+        settings = _provider_settings(
+            self.provider, self.precision, device, model, self._sizes[-1]
+        )
         try:
             self._session = _session(path, options, settings)
             _check_used(self._session, self.provider)
@@ -109,14 +120,17 @@ class OnnxRuntime:
             if not is_on_gpu or type(error).__name__ in DAMAGE:
                 raise ValueError(model.damage(str(error).splitlines()[0])) from error
             raise RuntimeError(_does_not_work(self.provider, error, device, path)) from error
-        model.check_names((node.name for node in self._session.get_inputs()),
-                          (node.name for node in self._session.get_outputs()))
+        model.check_names(
+            (node.name for node in self._session.get_inputs()),
+            (node.name for node in self._session.get_outputs()),
+        )
 
     def _run_batch(self, images: np.ndarray, size: int) -> list[np.ndarray]:
         """The outputs for images padded to a size with black ones."""
         if len(images) < size:
-            images = np.concatenate([images, np.zeros_like(
-                images, shape=(size - len(images), *images.shape[1:]))])
+            images = np.concatenate(
+                [images, np.zeros_like(images, shape=(size - len(images), *images.shape[1:]))]
+            )
         return self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
 
     def _prepare(self) -> None:
@@ -161,12 +175,15 @@ def run_onnx(path: str | Path, images: np.ndarray) -> dict[str, np.ndarray]:
     session = _session(path, onnxruntime.SessionOptions(), [(PROVIDERS['cpu'], {})])
     names = [node.name for node in session.get_outputs()]
     results = [session.run(names, {INPUT_NAME: image[None]}) for image in images]
-    return {name: np.concatenate(parts)
-            for name, parts in zip(names, zip(*results, strict=True), strict=True)}
+    return {
+        name: np.concatenate(parts)
+        for name, parts in zip(names, zip(*results, strict=True), strict=True)
+    }
 
 
-def open_model(path: Path, provider: str = 'cpu', num_threads: int = 0
-               ) -> onnxruntime.InferenceSession:
+def open_model(
+    path: Path, provider: str = 'cpu', num_threads: int = 0
+) -> onnxruntime.InferenceSession:
     """A session for any other model file; float32 on a GPU.
 
     Args:
@@ -194,10 +211,14 @@ def open_model(path: Path, provider: str = 'cpu', num_threads: int = 0
     return session
 
 
-def _session(path: str | Path, options: onnxruntime.SessionOptions,
-             settings: list[tuple[str, dict[str, Any]]]) -> onnxruntime.InferenceSession:
-    session = onnxruntime.InferenceSession(str(path), options, providers=settings,
-                                           enable_fallback=0)
+def _session(
+    path: str | Path,
+    options: onnxruntime.SessionOptions,
+    settings: list[tuple[str, dict[str, Any]]],
+) -> onnxruntime.InferenceSession:
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=settings, enable_fallback=0
+    )
     session.disable_fallback()  # also for errors in later runs
     return session
 
@@ -207,8 +228,10 @@ def _choose_precision(provider: str, requested: str) -> str:
         raise ValueError(f'provider is {provider!r}, expected one of: {", ".join(PROVIDERS)}')
     known = PRECISIONS[provider]
     if requested != 'auto' and requested not in known:
-        raise ValueError(f'precision is {requested!r}, but the provider {provider} has: auto, '
-                         f'{", ".join(known)}')
+        raise ValueError(
+            f'precision is {requested!r}, but the provider {provider} has: auto, '
+            f'{", ".join(known)}'
+        )
     return known[0] if requested == 'auto' else requested
 
 
@@ -218,15 +241,17 @@ def _check_available(provider: str) -> None:
     if PROVIDERS[provider] not in available:
         raise RuntimeError(
             f'the provider {provider} was requested, but ONNX Runtime {onnxruntime.__version__} '
-            f'has only: {_known_names(available)}; {INSTALL[provider]}')
+            f'has only: {_known_names(available)}; {INSTALL[provider]}'
+        )
 
 
 def _check_used(session: onnxruntime.InferenceSession, provider: str) -> None:
     """Raises a RuntimeError if a session does not use the provider."""
     used = session.get_providers()
     if PROVIDERS[provider] not in used:
-        raise RuntimeError('its libraries do not load, ONNX Runtime uses '
-                           f'{_known_names(used)} instead')
+        raise RuntimeError(
+            f'its libraries do not load, ONNX Runtime uses {_known_names(used)} instead'
+        )
 
 
 def _known_names(providers: Iterable[str]) -> str:
@@ -239,14 +264,20 @@ def _does_not_work(provider: str, reason: object, device: int, path: Path) -> st
     """The error message for an installed provider that fails."""
     text = ' '.join(str(reason).split())
     if 'memory' in text.lower():
-        advice = (f'the network needs {math.ceil(path.stat().st_size / 2**20)} MiB for its '
-                  f'weights and more for people, {_free_memory(device)}. End other programs on '
-                  "the GPU, or use a smaller max_people or precision='fp16'")
+        advice = (
+            f'the network needs {math.ceil(path.stat().st_size / 2**20)} MiB for its '
+            f'weights and more for people, {_free_memory(device)}. End other programs on '
+            "the GPU, or use a smaller max_people or precision='fp16'"
+        )
     else:
-        advice = ('check nvidia-smi and the CUDA version that this ONNX Runtime '
-                  f'({onnxruntime.__version__}) needs')
-    return (f'the provider {provider} does not work on this machine: {text}; {advice}. On a CPU '
-            "use provider='cpu'")
+        advice = (
+            'check nvidia-smi and the CUDA version that this ONNX Runtime '
+            f'({onnxruntime.__version__}) needs'
+        )
+    return (
+        f'the provider {provider} does not work on this machine: {text}; {advice}. On a CPU '
+        "use provider='cpu'"
+    )
 
 
 def _free_memory(device: int) -> str:
@@ -269,14 +300,17 @@ def _model_path(model: ExportedModel, precision: str) -> Path:
     if precision != 'fp16':
         return model.onnx_path
     if not model.info['passes_fp16']:
-        raise ValueError('precision is fp16, but this network exceeded the limit of half '
-                         f'precision when it was exported ({model.folder}/info.json has the '
-                         'numbers); use f32 or tf32')
+        raise ValueError(
+            'precision is fp16, but this network exceeded the limit of half '
+            f'precision when it was exported ({model.folder}/info.json has the '
+            'numbers); use f32 or tf32'
+        )
     return model.half_path
 
 
-def _provider_settings(provider: str, precision: str, device: int, model: ExportedModel,
-                       max_people: int) -> list[tuple[str, dict[str, Any]]]:
+def _provider_settings(
+    provider: str, precision: str, device: int, model: ExportedModel, max_people: int
+) -> list[tuple[str, dict[str, Any]]]:
     """Providers and their settings, in the order of preference."""
     # By default ONNX Runtime rounds the factors of float32 products to tf32.
     cuda = (PROVIDERS['cuda'], {'device_id': device, 'use_tf32': int(precision == 'tf32')})
@@ -287,7 +321,18 @@ def _provider_settings(provider: str, precision: str, device: int, model: Export
     cache.mkdir(exist_ok=True)
     # Without a profile, each new batch size would rebuild the engine.
     shapes = {'min': 1, 'opt': max_people, 'max': max_people}
-    return [(PROVIDERS['tensorrt'], {
-        'device_id': device, 'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(cache),
-        **{f'trt_profile_{name}_shapes': f'{INPUT_NAME}:{count}x{crop}'
-           for name, count in shapes.items()}}), cuda]
+    return [
+        (
+            PROVIDERS['tensorrt'],
+            {
+                'device_id': device,
+                'trt_engine_cache_enable': True,
+                'trt_engine_cache_path': str(cache),
+                **{
+                    f'trt_profile_{name}_shapes': f'{INPUT_NAME}:{count}x{crop}'
+                    for name, count in shapes.items()
+                },
+            },
+        ),
+        cuda,
+    ]

@@ -22,14 +22,18 @@ except ImportError as error:
 from decomr_core.base.cache import cache_folder, find_cached, is_writable
 from decomr_core.base.structures import NetworkOutput
 from decomr_core.runtimes import check_crops
-from decomr_core.runtimes.exported_model import (
-    INPUT_NAME,
-    OUTPUT_NAMES,
-    ExportedModel,
-)
+from decomr_core.runtimes.exported_model import INPUT_NAME, OUTPUT_NAMES, ExportedModel
 
-__all__ = ['BATCH_SIZES', 'PRECISIONS', 'OpenVinoRuntime', 'choose_precision', 'compile_model',
-           'convert_onnx', 'cpu_precisions', 'run_model']
+__all__ = [
+    'BATCH_SIZES',
+    'PRECISIONS',
+    'OpenVinoRuntime',
+    'choose_precision',
+    'compile_model',
+    'convert_onnx',
+    'cpu_precisions',
+    'run_model',
+]
 
 HALF_PRECISIONS = {'fp16': 'FP16', 'bf16': 'BF16'}
 PRECISIONS = ('f32', *HALF_PRECISIONS)
@@ -40,8 +44,7 @@ BATCH_SIZES = (4, 1)
 """A batch of four people takes a quarter less time than four single people; larger batches gain
 nothing more."""
 
-STAYS_FLOAT32 = re.compile(
-    r'(?!/network/(cnet|lnet)/)|/network/cnet/encoder/(?!layer3/|layer4/)')
+STAYS_FLOAT32 = re.compile(r'(?!/network/(cnet|lnet)/)|/network/cnet/encoder/(?!layer3/|layer4/)')
 """Names of layers that stay float32 in fp16 and bf16. Outside of the two networks: normalisation,
 counting, positions and sums. In a ResNet encoder: the first half, a fifth of the time. Its
 rounding errors propagate through all later layers and move u and v of one pixel in ten thousand to
@@ -58,8 +61,9 @@ class OpenVinoRuntime:
 
     name = 'openvino'
 
-    def __init__(self, model: ExportedModel, precision: str = 'auto',
-                 num_threads: int = 0) -> None:
+    def __init__(
+        self, model: ExportedModel, precision: str = 'auto', num_threads: int = 0
+    ) -> None:
         """Loads an exported network.
 
         Args:
@@ -74,25 +78,29 @@ class OpenVinoRuntime:
         """
         self.crop_size, self.topology = model.crop_size, model.topology
         self.precision = choose_precision(precision, cpu_precisions(), model.info)
-        options: dict[str, object] = {'PERFORMANCE_HINT': 'LATENCY',
-                                      'INFERENCE_PRECISION_HINT': _hint(self.precision)}
+        options: dict[str, object] = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': _hint(self.precision),
+        }
         if num_threads:
             options['INFERENCE_NUM_THREADS'] = num_threads
         # One cache folder per precision, because OpenVINO confuses kernels of f32 and f16.
         cache_name = f'{model.folder.name}/{self.precision}'
-        self._parts = {size: _FixedBatch(model, size, options, cache_name)
-                       for size in BATCH_SIZES}
+        self._parts = {size: _FixedBatch(model, size, options, cache_name) for size in BATCH_SIZES}
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
-        results = [np.empty((len(images), *shape), np.float32)
-                   for shape in self._parts[1].output_shapes]
+        results = [
+            np.empty((len(images), *shape), np.float32) for shape in self._parts[1].output_shapes
+        ]
         start = 0
         for size, part in self._parts.items():
             while len(images) - start >= size:
-                part.run(images[start:start + size],
-                         [result[start:start + size] for result in results])
+                part.run(
+                    images[start : start + size],
+                    [result[start : start + size] for result in results],
+                )
                 start += size
         return NetworkOutput(*results)
 
@@ -104,14 +112,17 @@ class _FixedBatch:
         output_shapes: shapes of `OUTPUT_NAMES` without the batch axis.
     """
 
-    def __init__(self, model: ExportedModel, size: int, options: dict[str, object],
-                 cache_name: str) -> None:
+    def __init__(
+        self, model: ExportedModel, size: int, options: dict[str, object], cache_name: str
+    ) -> None:
         try:
             graph = _core().read_model(model.openvino_path)
         except RuntimeError as error:
             raise ValueError(model.damage(str(error).splitlines()[-1])) from error
-        model.check_names((name for port in graph.inputs for name in port.names),
-                          (name for port in graph.outputs for name in port.names))
+        model.check_names(
+            (name for port in graph.inputs for name in port.names),
+            (name for port in graph.outputs for name in port.names),
+        )
         graph.reshape({INPUT_NAME: [size, model.crop_size, model.crop_size, 3]})
         self._request = _compiled(graph, options, cache_name).create_infer_request()
         self._input = self._request.get_tensor(INPUT_NAME)
@@ -138,23 +149,28 @@ def choose_precision(requested: str, supported: Sequence[str], info: dict) -> st
         ValueError: the precision is unknown or not supported by this CPU.
     """
     if requested == 'auto':
-        passing = [name for name in HALF_PRECISIONS
-                   if name in supported and info[f'passes_{name}']]
+        passing = [
+            name for name in HALF_PRECISIONS if name in supported and info[f'passes_{name}']
+        ]
         return [*passing, 'f32'][0]
     if requested not in PRECISIONS:
-        raise ValueError(f'precision is {requested!r}, expected one of: auto, '
-                         f'{", ".join(PRECISIONS)}')
+        raise ValueError(
+            f'precision is {requested!r}, expected one of: auto, {", ".join(PRECISIONS)}'
+        )
     if requested not in supported:
-        raise ValueError(f'precision is {requested}, but this CPU has no {requested} arithmetic; '
-                         'use f32')
+        raise ValueError(
+            f'precision is {requested}, but this CPU has no {requested} arithmetic; use f32'
+        )
     return requested
 
 
 def cpu_precisions() -> tuple[str, ...]:
     """The `PRECISIONS` that this CPU supports."""
     capabilities = _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return ('f32', *(name for name, capability in HALF_PRECISIONS.items()
-                     if capability in capabilities))
+    return (
+        'f32',
+        *(name for name, capability in HALF_PRECISIONS.items() if capability in capabilities),
+    )
 
 
 def convert_onnx(onnx_path: str | Path, path: str | Path) -> None:
@@ -164,8 +180,7 @@ def convert_onnx(onnx_path: str | Path, path: str | Path) -> None:
         onnx_path: the ONNX file of the export for CPUs.
         path: the .xml file to write; the .bin file with the weights is written beside it.
     """
-    openvino.save_model(openvino.convert_model(str(onnx_path)), str(path),
-                        compress_to_fp16=False)
+    openvino.save_model(openvino.convert_model(str(onnx_path)), str(path), compress_to_fp16=False)
     tree = ElementTree.parse(path)
     for layer in tree.getroot().iterfind('layers/layer'):
         is_data = layer.get('type') in ('Const', 'Parameter')
@@ -191,8 +206,9 @@ def compile_model(path: str | Path, options: dict[str, object]) -> openvino.Infe
         RuntimeError: the file is damaged.
     """
     graph = _core().read_model(path)
-    return _compiled(graph, {'PERFORMANCE_HINT': 'LATENCY', **options},
-                     Path(path).stem).create_infer_request()
+    return _compiled(
+        graph, {'PERFORMANCE_HINT': 'LATENCY', **options}, Path(path).stem
+    ).create_infer_request()
 
 
 def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str, np.ndarray]:
@@ -208,19 +224,28 @@ def run_model(path: str | Path, images: np.ndarray, precision: str) -> dict[str,
     """
     graph = _core().read_model(path)
     graph.reshape({INPUT_NAME: [1, *images.shape[1:]]})
-    request = _core().compile_model(graph, 'CPU', {
-        'PERFORMANCE_HINT': 'LATENCY',
-        'INFERENCE_PRECISION_HINT': _hint(precision)}).create_infer_request()
+    request = (
+        _core()
+        .compile_model(
+            graph,
+            'CPU',
+            {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': _hint(precision)},
+        )
+        .create_infer_request()
+    )
     results = []
     for image in images:  # one by one, because preset `paper` needs much memory
         request.infer({INPUT_NAME: image[None]})
         results.append([request.get_tensor(name).data.copy() for name in OUTPUT_NAMES])
-    return {name: np.concatenate(values)
-            for name, values in zip(OUTPUT_NAMES, zip(*results, strict=True), strict=True)}
+    return {
+        name: np.concatenate(values)
+        for name, values in zip(OUTPUT_NAMES, zip(*results, strict=True), strict=True)
+    }
 
 
-def _compiled(graph: openvino.Model, options: dict[str, object], cache_name: str
-              ) -> openvino.CompiledModel:
+def _compiled(
+    graph: openvino.Model, options: dict[str, object], cache_name: str
+) -> openvino.CompiledModel:
     """A graph compiled for the CPU; the compiled model is cached for later starts.
 
     Args:
@@ -236,8 +261,9 @@ def _compiled(graph: openvino.Model, options: dict[str, object], cache_name: str
         # OpenVINO wants to replace a cached file that is damaged or from another version.
         if is_writable(folder):
             raise
-        return _core().compile_model(graph, 'CPU', {
-            **options, 'CACHE_DIR': str(cache_folder() / name)})
+        return _core().compile_model(
+            graph, 'CPU', {**options, 'CACHE_DIR': str(cache_folder() / name)}
+        )
 
 
 def _hint(precision: str) -> str:

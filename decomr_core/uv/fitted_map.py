@@ -25,8 +25,14 @@ from decomr_core.uv.uv_map import UVMap
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
 
-__all__ = ['FittedLocationMap', 'example_bodies', 'extrapolation_matrix', 'fitted_matrix',
-           'random_bodies', 'reading_matrix']
+__all__ = [
+    'FittedLocationMap',
+    'example_bodies',
+    'extrapolation_matrix',
+    'fitted_matrix',
+    'random_bodies',
+    'reading_matrix',
+]
 
 # Accelerated gradient steps of the least squares fit. Early stopping keeps texels that sampling
 # hardly uses near the extrapolated surface.
@@ -72,7 +78,9 @@ class FittedLocationMap(nn.Module):
             rows = torch.sparse_csr_tensor(
                 torch.from_numpy(matrix.indptr.astype(np.int64)),
                 torch.from_numpy(matrix.indices.astype(np.int64)),
-                torch.from_numpy(matrix.data.astype(np.float32)), matrix.shape)
+                torch.from_numpy(matrix.data.astype(np.float32)),
+                matrix.shape,
+            )
         self.register_buffer('_matrix', rows, persistent=False)
         is_used = np.diff(matrix.indptr).reshape(resolution, resolution) > 0
         self.register_buffer('mask', torch.from_numpy(is_used), persistent=False)
@@ -126,8 +134,9 @@ def fitted_matrix(uv_map: UVMap, resolution: int, examples: np.ndarray) -> spars
     identity = sparse.identity(num_vertices, format='csr')
     fit = _descend(reading, weights, identity, sparse.csr_matrix((len(used), num_vertices)))
     change = fit @ (identity - reading @ start[used])
-    all_from_used = sparse.csr_matrix((np.ones(len(used)), (used, np.arange(len(used)))),
-                                      shape=(resolution ** 2, len(used)))
+    all_from_used = sparse.csr_matrix(
+        (np.ones(len(used)), (used, np.arange(len(used)))), shape=(resolution**2, len(used))
+    )
     return (start + all_from_used @ change).tocsr()
 
 
@@ -139,7 +148,8 @@ def reading_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.
     copies = np.bincount(owner, minlength=num_vertices)
     return sparse.csr_matrix(
         ((weights / copies[owner, None]).ravel(), (np.repeat(owner, 4), texels.ravel())),
-        shape=(num_vertices, resolution ** 2))
+        shape=(num_vertices, resolution**2),
+    )
 
 
 def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> sparse.csr_matrix:
@@ -171,12 +181,14 @@ def extrapolation_matrix(uv_map: UVMap, resolution: int, num_vertices: int) -> s
     is_used = corners[:, 0] >= 0
     rows = np.repeat(np.flatnonzero(is_used), 3)
     columns = uv_map.vertex_index[corners[is_used]].ravel()
-    return sparse.csr_matrix((weights[is_used].ravel(), (rows, columns)),
-                             shape=(resolution ** 2, num_vertices))
+    return sparse.csr_matrix(
+        (weights[is_used].ravel(), (rows, columns)), shape=(resolution**2, num_vertices)
+    )
 
 
-def _vertex_weights(reading: sparse.csr_matrix, start: sparse.csr_matrix,
-                    examples: np.ndarray) -> np.ndarray:
+def _vertex_weights(
+    reading: sparse.csr_matrix, start: sparse.csr_matrix, examples: np.ndarray
+) -> np.ndarray:
     """(V,) weights that even out the errors of the vertices of (K, V, 3) examples."""
     points = examples.transpose(1, 0, 2).reshape(examples.shape[1], -1)
     weights = np.ones(len(points))
@@ -188,8 +200,9 @@ def _vertex_weights(reading: sparse.csr_matrix, start: sparse.csr_matrix,
     return weights
 
 
-def _descend(reading: sparse.csr_matrix, weights: np.ndarray, target: np.ndarray,
-             texels: np.ndarray) -> np.ndarray:
+def _descend(
+    reading: sparse.csr_matrix, weights: np.ndarray, target: np.ndarray, texels: np.ndarray
+) -> np.ndarray:
     """Fits texels to a target, dense or sparse, by Nesterov's accelerated gradient descent.
 
     The step of a texel is divided by its total sampling weight. The rows of `reading` sum to 1,
@@ -202,7 +215,7 @@ def _descend(reading: sparse.csr_matrix, weights: np.ndarray, target: np.ndarray
         following = ahead + back @ (target - reading @ ahead)
         if sparse.issparse(following):
             following = _without_negligible(following)
-        next_momentum = (1 + np.sqrt(1 + 4 * momentum ** 2)) / 2
+        next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = following + (momentum - 1) / next_momentum * (following - texels)
         texels, momentum = following, next_momentum
     return texels

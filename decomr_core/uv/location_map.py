@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
     from decomr_core.uv.uv_map import UVMap
 
-__all__ = ['LocationMapper', 'barycentric', 'bilinear', 'nearest_samplers',
-           'project_location_map', 'rasterize_chart', 'weight_map']
+__all__ = [
+    'LocationMapper',
+    'barycentric',
+    'bilinear',
+    'nearest_samplers',
+    'project_location_map',
+    'rasterize_chart',
+    'weight_map',
+]
 
 # Loss weights of torso, neck and head, arms and legs, hands and feet (paper section 3.4).
 GROUP_WEIGHTS = (1.0, 2.0, 5.0, 25.0)
@@ -66,12 +73,15 @@ class LocationMapper(nn.Module):
         super().__init__()
         self.resolution = resolution
         self.num_vertices = num_vertices
-        uv, faces, vertex_index = (np.asarray(array) for array in (
-            uv_map.uv, uv_map.faces, uv_map.vertex_index))
+        uv, faces, vertex_index = (
+            np.asarray(array) for array in (uv_map.uv, uv_map.faces, uv_map.vertex_index)
+        )
         if vertex_index.max() >= num_vertices:
-            raise ValueError(f'the UV map refers to vertex {vertex_index.max()}, but the body has '
-                             f'{num_vertices} vertices; build the map for this body: '
-                             'decomr uv build --body FILE --out FILE')
+            raise ValueError(
+                f'the UV map refers to vertex {vertex_index.max()}, but the body has '
+                f'{num_vertices} vertices; build the map for this body: '
+                'decomr uv build --body FILE --out FILE'
+            )
         positions = uv.astype(np.float64) * (resolution - 1)  # (N, 2)
         corners, weights = rasterize_chart(positions, faces, resolution)
         vertices = np.where(corners >= 0, vertex_index[corners], 0)
@@ -105,8 +115,9 @@ class LocationMapper(nn.Module):
             readings = torch.cat([readings, seam]).index_select(0, self._order)
         return readings.reshape(-1, batch, channels).transpose(0, 1)
 
-    def _make_sampling_tables(self, positions: np.ndarray, faces: np.ndarray,
-                              vertex_index: np.ndarray) -> None:
+    def _make_sampling_tables(
+        self, positions: np.ndarray, faces: np.ndarray, vertex_index: np.ndarray
+    ) -> None:
         """Makes rows of 4 texels per vertex, and longer rows for vertices on a seam."""
         used = np.unique(faces)
         texels, weights = bilinear(positions[used], self.resolution)  # (n, 4)
@@ -114,9 +125,11 @@ class LocationMapper(nn.Module):
         counts = np.bincount(owner, minlength=self.num_vertices)
         if (counts == 0).any():
             missing = np.flatnonzero(counts == 0)
-            raise ValueError(f'{len(missing)} vertices are not in the UV map, the first is '
-                             f'{missing[0]}; build the map for this body: '
-                             'decomr uv build --body FILE --out FILE')
+            raise ValueError(
+                f'{len(missing)} vertices are not in the UV map, the first is '
+                f'{missing[0]}; build the map for this body: '
+                'decomr uv build --body FILE --out FILE'
+            )
         is_single = counts[owner] == 1
         seam_vertices = np.flatnonzero(counts > 1)
         seam_texels = np.zeros((len(seam_vertices), 4 * counts.max()), dtype=np.int64)
@@ -137,8 +150,7 @@ class LocationMapper(nn.Module):
         self._constant('_order', order)
 
     def _constant(self, name: str, array: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)),
-                             persistent=False)
+        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
 
 
 def weight_map(body: BodyModel, uv_map: UVMap, resolution: int) -> Tensor:
@@ -165,8 +177,9 @@ def _read_rows(rows: Tensor, texels: Tensor, weights: Tensor) -> Tensor:
     return readings
 
 
-def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
-                     resolution: int) -> tuple[np.ndarray, np.ndarray]:
+def rasterize_chart(
+    positions: np.ndarray, faces: np.ndarray, resolution: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The face that covers each texel, and the barycentric weights in it.
 
     Args:
@@ -190,8 +203,8 @@ def rasterize_chart(positions: np.ndarray, faces: np.ndarray,
     weights = barycentric(corners[face], np.stack([column, row], axis=1))
     inside = (weights > INSIDE).all(axis=1)
     texel, first = np.unique((row * resolution + column)[inside], return_index=True)
-    texel_corners = np.full((resolution ** 2, 3), -1, dtype=np.int64)
-    texel_weights = np.zeros((resolution ** 2, 3))
+    texel_corners = np.full((resolution**2, 3), -1, dtype=np.int64)
+    texel_weights = np.zeros((resolution**2, 3))
     texel_corners[texel] = faces[face[inside][first]]
     texel_weights[texel] = weights[inside][first]
     return texel_corners, texel_weights
@@ -237,8 +250,10 @@ def bilinear(positions: np.ndarray, resolution: int) -> tuple[np.ndarray, np.nda
     columns = np.stack([low[:, 0], high[:, 0], low[:, 0], high[:, 0]], axis=1)
     rows = np.stack([low[:, 1], low[:, 1], high[:, 1], high[:, 1]], axis=1)
     across, down = part.T
-    weights = np.stack([(1 - across) * (1 - down), across * (1 - down),
-                        (1 - across) * down, across * down], axis=1)
+    weights = np.stack(
+        [(1 - across) * (1 - down), across * (1 - down), (1 - across) * down, across * down],
+        axis=1,
+    )
     return rows * resolution + columns, weights
 
 
@@ -272,8 +287,14 @@ def nearest_samplers(positions: np.ndarray, resolution: int) -> tuple[np.ndarray
     return texel, nearest_first[first] % len(positions)
 
 
-def _fill_next_to_vertices(positions: np.ndarray, vertex_index: np.ndarray, resolution: int,
-                           vertices: np.ndarray, weights: np.ndarray, mask: np.ndarray) -> None:
+def _fill_next_to_vertices(
+    positions: np.ndarray,
+    vertex_index: np.ndarray,
+    resolution: int,
+    vertices: np.ndarray,
+    weights: np.ndarray,
+    mask: np.ndarray,
+) -> None:
     """Fills empty texels around a vertex with that vertex, in place; sampling it needs them.
 
     Of several vertices around a texel, the one with the largest bilinear weight is taken.

@@ -20,8 +20,9 @@ def edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sparse.csr_matrix:
 def neighbour_matrix(faces: np.ndarray, num_vertices: int) -> sparse.csr_matrix:
     """(P, P) symmetric adjacency matrix of the vertices of (Q, 3) faces."""
     first, second = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
-    links = sparse.coo_matrix((np.ones(2 * len(first)), (np.append(first, second),
-                                                         np.append(second, first))),
-                              shape=(num_vertices, num_vertices)).tocsr()
+    links = sparse.coo_matrix(
+        (np.ones(2 * len(first)), (np.append(first, second), np.append(second, first))),
+        shape=(num_vertices, num_vertices),
+    ).tocsr()
     links.data[:] = 1.0  # two faces share an inner edge, which is counted twice
     return links

@@ -124,8 +124,9 @@ def _numbers(kind: str, words: list[str], count: int) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) < count or not all(map(math.isfinite, numbers)):
-        raise _LineError(f'{kind} needs {count} finite numbers, found '
-                         f'{_quoted(" ".join(words[:4]))}')
+        raise _LineError(
+            f'{kind} needs {count} finite numbers, found {_quoted(" ".join(words[:4]))}'
+        )
     return numbers
 
 
@@ -137,11 +138,16 @@ def _polygon(words: list[str], num_vertices: int, num_places: int) -> list[tuple
         if len(indices) < 2 or not indices[1]:
             raise _LineError(f'the corner {_quoted(word)} of a face has no vt')
         if not all(_INTEGER.fullmatch(index) and int(index) for index in indices):
-            raise _LineError(f'the corner {_quoted(word)} of a face is not v/vt with non-zero '
-                             'integers')
+            raise _LineError(
+                f'the corner {_quoted(word)} of a face is not v/vt with non-zero integers'
+            )
         vertex, place = map(int, indices)
-        corners.append((vertex - 1 if vertex > 0 else num_vertices + vertex,
-                        place - 1 if place > 0 else num_places + place))
+        corners.append(
+            (
+                vertex - 1 if vertex > 0 else num_vertices + vertex,
+                place - 1 if place > 0 else num_places + place,
+            )
+        )
     if len(corners) < 3:
         raise _LineError(f'a face needs at least 3 corners, found {len(corners)}')
     if len({vertex for vertex, _ in corners}) < len(corners):
@@ -149,15 +155,22 @@ def _polygon(words: list[str], num_vertices: int, num_places: int) -> list[tuple
     return corners
 
 
-def _check_indices(path: Path, polygons: list[list[tuple[int, int]]], line_numbers: list[int],
-                   num_vertices: int, num_places: int) -> None:
+def _check_indices(
+    path: Path,
+    polygons: list[list[tuple[int, int]]],
+    line_numbers: list[int],
+    num_vertices: int,
+    num_places: int,
+) -> None:
     """Rejects indices out of range; an f line may precede its v and vt lines."""
     for number, polygon in zip(line_numbers, polygons, strict=True):
         for vertex, place in polygon:
             if not (0 <= vertex < num_vertices and 0 <= place < num_places):
-                raise ValueError(f'{path} line {number}: a face refers to v {vertex + 1} and vt '
-                                 f'{place + 1}, but there are {num_vertices} v and {num_places} '
-                                 f'vt; the file is damaged or truncated; {ADVICE}')
+                raise ValueError(
+                    f'{path} line {number}: a face refers to v {vertex + 1} and vt '
+                    f'{place + 1}, but there are {num_vertices} v and {num_places} '
+                    f'vt; the file is damaged or truncated; {ADVICE}'
+                )
 
 
 def _quoted(text: str) -> str:

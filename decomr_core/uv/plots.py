@@ -42,9 +42,11 @@ def plot_uv_map(body: BodyModel, uv_map: UVMap, report: dict[str, Any] | None = 
     figure, axes = _figure(2, 2)
     _draw_chart(axes[0, 0], body, uv_map)
     on_mesh, in_map = _drawn_distances(body, uv_map)
-    scores = '' if report is None else f": S1 {report['s1_hop']:.3f}, S2 {report['s2_hop']:.3f}"
-    for axis, matrix, title in ((axes[0, 1], on_mesh, 'edges between vertices on the mesh'),
-                                (axes[1, 0], in_map, f'distances in the map{scores}')):
+    scores = '' if report is None else f': S1 {report["s1_hop"]:.3f}, S2 {report["s2_hop"]:.3f}'
+    for axis, matrix, title in (
+        (axes[0, 1], on_mesh, 'edges between vertices on the mesh'),
+        (axes[1, 0], in_map, f'distances in the map{scores}'),
+    ):
         image = axis.imshow(matrix / matrix.max(), cmap='viridis', vmin=0, vmax=1)
         axis.set_title(title)
         axis.set_xlabel('vertex, sorted by body part')
@@ -63,8 +65,13 @@ def plot_weight_map(weights: np.ndarray) -> Figure:
     figure, axes = _figure(1, 1)
     from matplotlib.colors import LogNorm  # after _figure, which tells how to install matplotlib
 
-    image = axes[0, 0].imshow(np.where(weights > 0, weights, np.nan), cmap='viridis',
-                              norm=LogNorm(), extent=(0, 1, 1, 0), interpolation='nearest')
+    image = axes[0, 0].imshow(
+        np.where(weights > 0, weights, np.nan),
+        cmap='viridis',
+        norm=LogNorm(),
+        extent=(0, 1, 1, 0),
+        interpolation='nearest',
+    )
     ratios = ' : '.join(f'{weight:g}' for weight in GROUP_WEIGHTS)
     axes[0, 0].set_title(f'{", ".join(GROUP_NAMES)} = {ratios}', fontsize=9)
     axes[0, 0].set_xlabel('u')
@@ -87,8 +94,9 @@ def _figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f'plots need matplotlib ({error}): pip install matplotlib') from error
-    figure = Figure(figsize=(PANEL_INCHES * columns * 1.15, PANEL_INCHES * rows),
-                    layout='constrained')
+    figure = Figure(
+        figsize=(PANEL_INCHES * columns * 1.15, PANEL_INCHES * rows), layout='constrained'
+    )
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
@@ -111,8 +119,10 @@ def _draw_areas(figure: Figure, axis: Axes, body: BodyModel, uv_map: UVMap) -> N
     scales, shares = log_area_scales(np.asarray(body.v_template, dtype=np.float64), uv_map)
     colours = ScalarMappable(Normalize(-COLOUR_LIMIT, COLOUR_LIMIT), 'coolwarm')
     _draw_faces(axis, uv_map, colours.to_rgba(scales)[:, :3])
-    axis.set_title('area in the map against area on the body: '
-                   f'std of the log {np.sqrt(shares @ scales ** 2):.3f}')
+    axis.set_title(
+        'area in the map against area on the body: '
+        f'std of the log {np.sqrt(shares @ scales**2):.3f}'
+    )
     bar = figure.colorbar(colours, ax=axis, label='times the mean scale', shrink=0.8)
     bar.set_ticks([-COLOUR_LIMIT, 0, COLOUR_LIMIT], labels=['1/2', '1', '2'])
 
@@ -120,8 +130,11 @@ def _draw_areas(figure: Figure, axis: Axes, body: BodyModel, uv_map: UVMap) -> N
 def _draw_faces(axis: Axes, uv_map: UVMap, colours: np.ndarray) -> None:
     from matplotlib.collections import PolyCollection
 
-    axis.add_collection(PolyCollection(uv_map.uv[uv_map.faces], facecolors=colours,
-                                       edgecolors=colours, linewidths=0.2))
+    axis.add_collection(
+        PolyCollection(
+            uv_map.uv[uv_map.faces], facecolors=colours, edgecolors=colours, linewidths=0.2
+        )
+    )
     axis.set(xlim=(0, 1), ylim=(1, 0), aspect='equal', xlabel='u', ylabel='v')
 
 

@@ -19,8 +19,15 @@ from decomr_core.uv.uv_map import UVMap
 if TYPE_CHECKING:
     from decomr_core.body_models import BodyModel
 
-__all__ = ['Validity', 'check_validity', 'distance_similarity', 'log_area_scales',
-           'report_uv_map', 'uv_of_vertices', 'validity']
+__all__ = [
+    'Validity',
+    'check_validity',
+    'distance_similarity',
+    'log_area_scales',
+    'report_uv_map',
+    'uv_of_vertices',
+    'validity',
+]
 
 # Rows of a distance matrix per batch; limits memory.
 SOURCES_PER_BATCH = 256
@@ -51,8 +58,13 @@ class Validity:
     @property
     def is_valid(self) -> bool:
         """Whether all values meet their limits."""
-        return (self.pieces == 1 and self.flips == 0 and self.overlaps == 0 and self.rims == 1
-                and self.symmetry_error <= MAX_SYMMETRY_ERROR)
+        return (
+            self.pieces == 1
+            and self.flips == 0
+            and self.overlaps == 0
+            and self.rims == 1
+            and self.symmetry_error <= MAX_SYMMETRY_ERROR
+        )
 
 
 def check_validity(body: BodyModel, uv_map: UVMap) -> None:
@@ -62,12 +74,16 @@ def check_validity(body: BodyModel, uv_map: UVMap) -> None:
         ValueError: the map is not valid; the message gives the numbers.
     """
     if not np.array_equal(uv_map.body_faces, np.asarray(body.faces)):
-        raise ValueError(f"the UV map's faces are not those of the body '{body.name}'; build its "
-                         'map: decomr uv build --body FILE --out FILE')
+        raise ValueError(
+            f"the UV map's faces are not those of the body '{body.name}'; build its "
+            'map: decomr uv build --body FILE --out FILE'
+        )
     found = validity(body, uv_map)
     if not found.is_valid:
-        raise ValueError(f'the UV map is not valid: {found}; the mesh may have degenerate '
-                         'triangles or no left-right symmetry')
+        raise ValueError(
+            f'the UV map is not valid: {found}; the mesh may have degenerate '
+            'triangles or no left-right symmetry'
+        )
 
 
 def validity(body: BodyModel, uv_map: UVMap) -> Validity:
@@ -80,13 +96,21 @@ def validity(body: BodyModel, uv_map: UVMap) -> Validity:
     used = np.unique(uv_map.faces)
     pieces = np.unique(_labels(links, size)[used])
     rims = np.unique(_labels(rim, size)[np.unique(rim)])
-    return Validity(len(pieces), int((oriented <= 0).sum()),
-                    _crossings(uv_map.uv.astype(np.float64), rim), len(rims),
-                    _symmetry_error(body, uv_map))
+    return Validity(
+        len(pieces),
+        int((oriented <= 0).sum()),
+        _crossings(uv_map.uv.astype(np.float64), rim),
+        len(rims),
+        _symmetry_error(body, uv_map),
+    )
 
 
-def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None,
-                  progress: Callable[[str, float], None] | None = None) -> dict:
+def report_uv_map(
+    body: BodyModel,
+    uv_map: UVMap,
+    num_sources: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> dict:
     """All quality measures of a map by name, ready for JSON.
 
     Args:
@@ -104,11 +128,21 @@ def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None
     height = np.ptp(vertices[:, 1])
     area_std, angle_deg, coverage = _distortion(vertices, uv_map)
     s1_hop, s2_hop = distance_similarity(
-        vertices, faces, uv_map, is_hop=True, num_sources=num_sources,
-        progress=lambda fraction: progress('counting edges', fraction * 0.4))
+        vertices,
+        faces,
+        uv_map,
+        is_hop=True,
+        num_sources=num_sources,
+        progress=lambda fraction: progress('counting edges', fraction * 0.4),
+    )
     s1_geo, s2_geo = distance_similarity(
-        vertices, faces, uv_map, is_hop=False, num_sources=num_sources,
-        progress=lambda fraction: progress('measuring paths', 0.4 + fraction * 0.5))
+        vertices,
+        faces,
+        uv_map,
+        is_hop=False,
+        num_sources=num_sources,
+        progress=lambda fraction: progress('measuring paths', 0.4 + fraction * 0.5),
+    )
     rim = uv_map.vertex_index[_rim_edges(uv_map.faces)]
     # Each seam edge is on the boundary twice.
     seam = np.linalg.norm(vertices[rim[:, 0]] - vertices[rim[:, 1]], axis=1).sum() / 2
@@ -116,13 +150,23 @@ def report_uv_map(body: BodyModel, uv_map: UVMap, num_sources: int | None = None
     fitted, extrapolated = round_trips_mm(body, uv_map)
     progress('done', 1.0)
     return {
-        's1_hop': s1_hop, 's2_hop': s2_hop, 's1_geo': s1_geo, 's2_geo': s2_geo,
-        'area_std_weighted': area_std, 'angle_deg': angle_deg, 'coverage': coverage,
-        'pieces': found.pieces, 'flips': found.flips, 'overlaps': found.overlaps,
-        'symmetry_error': found.symmetry_error, 'seam_length_per_height': float(seam / height),
-        'roundtrip_mm': fitted, 'roundtrip_extrapolated_mm': extrapolated,
+        's1_hop': s1_hop,
+        's2_hop': s2_hop,
+        's1_geo': s1_geo,
+        's2_geo': s2_geo,
+        'area_std_weighted': area_std,
+        'angle_deg': angle_deg,
+        'coverage': coverage,
+        'pieces': found.pieces,
+        'flips': found.flips,
+        'overlaps': found.overlaps,
+        'symmetry_error': found.symmetry_error,
+        'seam_length_per_height': float(seam / height),
+        'roundtrip_mm': fitted,
+        'roundtrip_extrapolated_mm': extrapolated,
         'distance_rows': len(vertices) if num_sources is None else num_sources,
-        'seconds': time.perf_counter() - start}
+        'seconds': time.perf_counter() - start,
+    }
 
 
 def uv_of_vertices(faces: np.ndarray, uv_map: UVMap, num_vertices: int) -> np.ndarray:
@@ -133,9 +177,14 @@ def uv_of_vertices(faces: np.ndarray, uv_map: UVMap, num_vertices: int) -> np.nd
     return places
 
 
-def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, is_hop: bool,
-                        num_sources: int | None = None,
-                        progress: Callable[[float], None] | None = None) -> tuple[float, float]:
+def distance_similarity(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    uv_map: UVMap,
+    is_hop: bool,
+    num_sources: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[float, float]:
     """S1 and S2 between the distances on the mesh and in the UV map (paper section 4.4).
 
     S1 is the 2D correlation of the two distance matrices (eq. 2), S2 their normalised scalar
@@ -156,18 +205,25 @@ def distance_similarity(vertices: np.ndarray, faces: np.ndarray, uv_map: UVMap, 
         sources = np.sort(np.random.default_rng(0).permutation(len(vertices))[:num_sources])
     sums = np.zeros(5)
     for first in range(0, len(sources), SOURCES_PER_BATCH):
-        rows = sources[first:first + SOURCES_PER_BATCH]
+        rows = sources[first : first + SOURCES_PER_BATCH]
         on_mesh = dijkstra(graph, indices=rows, unweighted=is_hop)
         in_uv = np.linalg.norm(places[rows, None] - places, axis=2)
-        sums += [on_mesh.sum(), in_uv.sum(), (on_mesh ** 2).sum(), (in_uv ** 2).sum(),
-                 (on_mesh * in_uv).sum()]
+        sums += [
+            on_mesh.sum(),
+            in_uv.sum(),
+            (on_mesh**2).sum(),
+            (in_uv**2).sum(),
+            (on_mesh * in_uv).sum(),
+        ]
         if progress:
             progress(min(1.0, (first + SOURCES_PER_BATCH) / len(sources)))
     count = len(sources) * len(vertices)
     mean_mesh, mean_uv, square_mesh, square_uv, product = sums / count
-    spread = np.sqrt((square_mesh - mean_mesh ** 2) * (square_uv - mean_uv ** 2))
-    return (float((product - mean_mesh * mean_uv) / spread),
-            float(product / np.sqrt(square_mesh * square_uv)))
+    spread = np.sqrt((square_mesh - mean_mesh**2) * (square_uv - mean_uv**2))
+    return (
+        float((product - mean_mesh * mean_uv) / spread),
+        float(product / np.sqrt(square_mesh * square_uv)),
+    )
 
 
 def log_area_scales(vertices: np.ndarray, uv_map: UVMap) -> tuple[np.ndarray, np.ndarray]:
@@ -188,14 +244,21 @@ def _distortion(vertices: np.ndarray, uv_map: UVMap) -> tuple[float, float, floa
     scales, shares = log_area_scales(vertices, uv_map)
     flat = uv_map.uv[uv_map.faces].astype(np.float64)
     change = np.abs(_angles(vertices[uv_map.body_faces]) - _angles(flat)).mean(axis=1)
-    return (float(np.sqrt(shares @ scales ** 2)), float(np.degrees(shares @ change)),
-            float(np.abs(_signed_areas(flat)).sum()))
+    return (
+        float(np.sqrt(shares @ scales**2)),
+        float(np.degrees(shares @ change)),
+        float(np.abs(_signed_areas(flat)).sum()),
+    )
 
 
 def _areas(corners: np.ndarray) -> np.ndarray:
     """(F,) areas of triangles with (F, 3, 3) corners."""
-    return np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
-                                   corners[:, 2] - corners[:, 0]), axis=1) / 2
+    return (
+        np.linalg.norm(
+            np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+        )
+        / 2
+    )
 
 
 def _angles(corners: np.ndarray) -> np.ndarray:
@@ -220,8 +283,9 @@ def _rim_edges(faces: np.ndarray) -> np.ndarray:
 
 
 def _labels(links: np.ndarray, size: int) -> np.ndarray:
-    graph = sparse.coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])),
-                              shape=(size, size))
+    graph = sparse.coo_matrix(
+        (np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(size, size)
+    )
     return connected_components(graph, directed=False)[1]
 
 
@@ -238,8 +302,7 @@ def _crossings(places: np.ndarray, edges: np.ndarray) -> int:
         near = tree.query_ball_point(middles[rows], lengths[rows] * (1 + 1e-9))
         one = np.repeat(rows, [len(found) for found in near])
         other = np.concatenate(near).astype(np.int64)
-        keep = ((lengths[other] < lengths[one])
-                | ((lengths[other] == lengths[one]) & (other < one)))
+        keep = (lengths[other] < lengths[one]) | ((lengths[other] == lengths[one]) & (other < one))
         keep &= (edges[one][:, :, None] != edges[other][:, None, :]).all(axis=(1, 2))
         first, second = segments[one[keep]], segments[other[keep]]
         count += int((_are_separated(first, second) & _are_separated(second, first)).sum())
@@ -248,8 +311,9 @@ def _crossings(places: np.ndarray, edges: np.ndarray) -> int:
 
 def _are_separated(lines: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """(M,) whether (M, 2, 2) lines separate or touch the ends of (M, 2, 2) segments."""
-    one, other = (_signed_areas(np.concatenate([lines, segments[:, [end]]], axis=1))
-                  for end in range(2))
+    one, other = (
+        _signed_areas(np.concatenate([lines, segments[:, [end]]], axis=1)) for end in range(2)
+    )
     return one * other <= 0
 
 

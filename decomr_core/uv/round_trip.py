@@ -30,11 +30,12 @@ REPORT_HEIGHT_M = 1.70
 NUM_BODIES, SEED = 9, 1
 # Viewing directions of the template, and the side of the rendered image.
 NUM_VIEWS, VIEW_SIZE_PX = 64, 1024
-GOLDEN_ANGLE = np.pi * (1 + 5 ** 0.5)
+GOLDEN_ANGLE = np.pi * (1 + 5**0.5)
 
 
-def round_trips_mm(body: BodyModel,
-                   uv_map: UVMap) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def round_trips_mm(
+    body: BodyModel, uv_map: UVMap
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Mean and largest error of the visible vertices over random bodies, by texels per side.
 
     Vertices that cannot be seen, such as those of mouth and eye sockets, are excluded.
@@ -55,8 +56,10 @@ def round_trips_mm(body: BodyModel,
     extrapolated: dict[str, list[float]] = {}
     for resolution in RESOLUTIONS:
         reading = reading_matrix(uv_map, resolution, body.num_vertices)
-        writing = {'fitted': fitted_matrix(uv_map, resolution, examples),
-                   'extrapolated': extrapolation_matrix(uv_map, resolution, body.num_vertices)}
+        writing = {
+            'fitted': fitted_matrix(uv_map, resolution, examples),
+            'extrapolated': extrapolation_matrix(uv_map, resolution, body.num_vertices),
+        }
         for name, results in (('fitted', fitted), ('extrapolated', extrapolated)):
             errors = _errors(bodies, reading, writing[name])[is_visible] * scale
             results[str(resolution)] = [float(errors.mean()), float(errors.max())]
@@ -72,8 +75,9 @@ def visible_vertices(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """
     index = np.arange(NUM_VIEWS) + 0.5
     polar, azimuth = np.arccos(1 - 2 * index / NUM_VIEWS), GOLDEN_ANGLE * index
-    views = np.stack([np.cos(azimuth) * np.sin(polar), np.cos(polar),
-                      np.sin(azimuth) * np.sin(polar)], axis=1)
+    views = np.stack(
+        [np.cos(azimuth) * np.sin(polar), np.cos(polar), np.sin(azimuth) * np.sin(polar)], axis=1
+    )
     centred = vertices - vertices.mean(axis=0)
     is_visible = np.zeros(len(vertices), dtype=bool)
     face_corners = torch.from_numpy(np.ascontiguousarray(faces))
@@ -90,8 +94,9 @@ def visible_vertices(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return is_visible
 
 
-def _errors(bodies: np.ndarray, reading: sparse.csr_matrix,
-            writing: sparse.csr_matrix) -> np.ndarray:
+def _errors(
+    bodies: np.ndarray, reading: sparse.csr_matrix, writing: sparse.csr_matrix
+) -> np.ndarray:
     """(V, K) distances between (K, V, 3) bodies and their reconstructions, in their unit."""
     points = bodies.transpose(1, 0, 2).reshape(bodies.shape[1], -1)
     back = reading @ (writing @ points)

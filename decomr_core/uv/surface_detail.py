@@ -58,8 +58,12 @@ class SurfaceDetail(nn.Module):
         frames = torch.cat([axes[:, :2], torch.linalg.cross(axes[:, 0], axes[:, 1])[:, None]], 1)
         frame_of_vertex = distances.argmin(dim=0)
         offsets = frames[frame_of_vertex] @ (template - coarse_template)[..., None]
-        for name, value in (('frame_of_vertex', frame_of_vertex), ('offsets', offsets[..., 0]),
-                            ('_neighbors', neighbors), ('_tangent_weights', weights)):
+        for name, value in (
+            ('frame_of_vertex', frame_of_vertex),
+            ('offsets', offsets[..., 0]),
+            ('_neighbors', neighbors),
+            ('_tangent_weights', weights),
+        ):
             self.register_buffer(name, value.contiguous(), persistent=False)
 
     def forward(self, coarse: Tensor) -> Tensor:
@@ -67,17 +71,19 @@ class SurfaceDetail(nn.Module):
         points = coarse.index_select(1, self._neighbors.flatten())
         points = points.reshape(-1, *self._neighbors.shape, 3)  # (B, K, k, 3)
         points = points - points[:, :, :1]  # keeps numbers small, because the weights are large
-        first, second = ((points * self._tangent_weights[..., axis, None]).sum(dim=2)
-                         for axis in (0, 1))
+        first, second = (
+            (points * self._tangent_weights[..., axis, None]).sum(dim=2) for axis in (0, 1)
+        )
         # The tangents follow the stretch and the shear of the surface. They are replaced by the
         # nearest pair of perpendicular unit vectors.
         first, second = _unit(first), _unit(second)
         middle, across = _unit(first + second), _unit(first - second)
-        first, second = (middle + across) * 0.5 ** 0.5, (middle - across) * 0.5 ** 0.5
+        first, second = (middle + across) * 0.5**0.5, (middle - across) * 0.5**0.5
         frames = torch.cat([first, second, _cross(first, second)], dim=-1)  # (B, K, 9)
         frames = frames.index_select(1, self.frame_of_vertex)
-        detail = [frames[..., 3 * axis:3 * axis + 3] * self.offsets[:, axis, None]
-                  for axis in range(3)]
+        detail = [
+            frames[..., 3 * axis : 3 * axis + 3] * self.offsets[:, axis, None] for axis in range(3)
+        ]
         return coarse + detail[0] + detail[1] + detail[2]
 
 

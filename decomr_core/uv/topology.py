@@ -51,23 +51,37 @@ class Topology:
         check_shape('faces', self.faces, (None, 3))
         check_shape('vertex_parts', self.vertex_parts, (len(self.v_template),))
         if self.uv_map.body_hash != self.hash:
-            raise ValueError(f'the UV map belongs to the body {self.uv_map.body_hash[:12]}, but '
-                             f'the topology belongs to {self.name!r} ({self.hash[:12]})')
+            raise ValueError(
+                f'the UV map belongs to the body {self.uv_map.body_hash[:12]}, but '
+                f'the topology belongs to {self.name!r} ({self.hash[:12]})'
+            )
 
     @classmethod
     def from_body(cls, body: BodyModel, uv_map: UVMap) -> Topology:
         """The topology of a body model with its UV map."""
-        return cls(body.name, body.hash, body.v_template.cpu().numpy(), body.faces.cpu().numpy(),
-                   body.vertex_parts.cpu().numpy(), uv_map)
+        return cls(
+            body.name,
+            body.hash,
+            body.v_template.cpu().numpy(),
+            body.faces.cpu().numpy(),
+            body.vertex_parts.cpu().numpy(),
+            uv_map,
+        )
 
     def save(self, path: str | Path) -> None:
         """Writes the topology into one npz file."""
         with Path(path).open('wb') as handle:
-            np.savez(handle, name=np.array(self.name), hash=np.array(self.hash),
-                     v_template=self.v_template, faces=self.faces.astype(np.int32),
-                     vertex_parts=self.vertex_parts.astype(np.uint8), uv=self.uv_map.uv,
-                     uv_faces=self.uv_map.faces.astype(np.int32),
-                     uv_vertex_index=self.uv_map.vertex_index.astype(np.int32))
+            np.savez(
+                handle,
+                name=np.array(self.name),
+                hash=np.array(self.hash),
+                v_template=self.v_template,
+                faces=self.faces.astype(np.int32),
+                vertex_parts=self.vertex_parts.astype(np.uint8),
+                uv=self.uv_map.uv,
+                uv_faces=self.uv_map.faces.astype(np.int32),
+                uv_vertex_index=self.uv_map.vertex_index.astype(np.int32),
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> Topology:
@@ -80,6 +94,11 @@ class Topology:
         with np.load(path, allow_pickle=False) as data:
             body_hash = str(data['hash'])
             uv_map = UVMap(data['uv'], data['uv_faces'], data['uv_vertex_index'], body_hash)
-            return cls(str(data['name']), body_hash, data['v_template'],
-                       data['faces'].astype(np.int64), data['vertex_parts'].astype(np.int64),
-                       uv_map)
+            return cls(
+                str(data['name']),
+                body_hash,
+                data['v_template'],
+                data['faces'].astype(np.int64),
+                data['vertex_parts'].astype(np.int64),
+                uv_map,
+            )

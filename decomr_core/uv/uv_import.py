@@ -52,35 +52,51 @@ def import_uv_map(path: str | Path, body: BodyModel, is_v_flipped: bool = False)
         low, high = used.min(axis=0), used.max(axis=0)
         raise ValueError(
             f'the UVs of {path} leave the unit square: u {low[0]:.4g} to {high[0]:.4g}, v '
-            f'{low[1]:.4g} to {high[1]:.4g}; pack them into one tile from 0 to 1, then import')
+            f'{low[1]:.4g} to {high[1]:.4g}; pack them into one tile from 0 to 1, then import'
+        )
     uv_map = _joined_corners(np.clip(uv, 0, 1).astype(np.float32), places, faces, body.hash)
     if len(np.unique(uv_map.vertex_index)) == len(uv_map.vertex_index):
-        raise ValueError(f'the UVs of {path} have no seam, but a closed mesh cannot be flattened '
-                         'without one; mark seams and unwrap it, or build a map: decomr uv build '
-                         '--body FILE --out FILE')
+        raise ValueError(
+            f'the UVs of {path} have no seam, but a closed mesh cannot be flattened '
+            'without one; mark seams and unwrap it, or build a map: decomr uv build '
+            '--body FILE --out FILE'
+        )
     return uv_map
 
 
 def describe_uv_map(body: BodyModel, uv_map: UVMap) -> tuple[str, dict[str, Any]]:
     """A description of a map as text and for JSON; maps of many charts are accepted."""
     found = validity(body, uv_map)
-    charts = 'one continuous chart' if found.pieces == 1 else (
-        f'not one continuous chart: {found.pieces} pieces')
+    charts = (
+        'one continuous chart'
+        if found.pieces == 1
+        else (f'not one continuous chart: {found.pieces} pieces')
+    )
     is_paired = np.isfinite(found.symmetry_error)
-    symmetry = f'mirror symmetry error {found.symmetry_error:.2g}' if is_paired else (
-        'no mirror symmetry')
-    text = (f'{len(uv_map.uv)} UV vertices, {len(uv_map.faces)} faces; {charts}\n'
-            f'{found.flips} degenerate or flipped triangles, {found.overlaps} crossings of '
-            f'boundary edges, {symmetry}')
+    symmetry = (
+        f'mirror symmetry error {found.symmetry_error:.2g}'
+        if is_paired
+        else ('no mirror symmetry')
+    )
+    text = (
+        f'{len(uv_map.uv)} UV vertices, {len(uv_map.faces)} faces; {charts}\n'
+        f'{found.flips} degenerate or flipped triangles, {found.overlaps} crossings of '
+        f'boundary edges, {symmetry}'
+    )
     head, feet = _heights(body, uv_map)
     text += f'\nhead at v = {head:.2f}, feet at v = {feet:.2f}, counted from the top'
     if head > feet and found.pieces == 1:
         text += '; UPSIDE DOWN: import it again with --flip-v if the file counts v from the bottom'
     return text, {
-        'head_v': head, 'feet_v': feet,
-        'uv_vertices': len(uv_map.uv), 'faces': len(uv_map.faces), 'pieces': found.pieces,
-        'flips': found.flips, 'overlaps': found.overlaps,
-        'symmetry_error': found.symmetry_error if is_paired else None}
+        'head_v': head,
+        'feet_v': feet,
+        'uv_vertices': len(uv_map.uv),
+        'faces': len(uv_map.faces),
+        'pieces': found.pieces,
+        'flips': found.flips,
+        'overlaps': found.overlaps,
+        'symmetry_error': found.symmetry_error if is_paired else None,
+    }
 
 
 def _heights(body: BodyModel, uv_map: UVMap) -> tuple[float, float]:
@@ -89,8 +105,9 @@ def _heights(body: BodyModel, uv_map: UVMap) -> tuple[float, float]:
     return float(uv_map.uv[height.argmax(), 1]), float(uv_map.uv[height.argmin(), 1])
 
 
-def _places_of_corners(path: str | Path, template: ObjTemplate, faces: np.ndarray,
-                       body_name: str) -> np.ndarray:
+def _places_of_corners(
+    path: str | Path, template: ObjTemplate, faces: np.ndarray, body_name: str
+) -> np.ndarray:
     """(F, 3) the row of the template's UVs at each corner of the body's (F, 3) faces."""
     polygon_of_face = _match(template.polygons, faces)
     missing = np.flatnonzero(polygon_of_face < 0)
@@ -102,10 +119,15 @@ def _places_of_corners(path: str | Path, template: ObjTemplate, faces: np.ndarra
             f'{len(faces)} faces are not in it and {len(unfilled)} of its '
             f'{len(template.polygons)} polygons are not filled by faces of the body; it has '
             f'{template.num_vertices} vertices, the body {size}; export the mesh of this body '
-            'without reordering its vertices, or name the right body with --body')
+            'without reordering its vertices, or name the right body with --body'
+        )
     places = [dict(polygon) for polygon in template.polygons]
-    return np.array([[places[polygon][vertex] for vertex in face] for polygon, face in zip(
-        polygon_of_face.tolist(), faces.tolist(), strict=True)])
+    return np.array(
+        [
+            [places[polygon][vertex] for vertex in face]
+            for polygon, face in zip(polygon_of_face.tolist(), faces.tolist(), strict=True)
+        ]
+    )
 
 
 def _match(polygons: list[Polygon], faces: np.ndarray) -> np.ndarray:
@@ -120,8 +142,10 @@ def _match(polygons: list[Polygon], faces: np.ndarray) -> np.ndarray:
             polygons_at.setdefault(vertex, set()).add(index)
     room = [len(polygon) - 2 for polygon in polygons]
     empty: set[int] = set()
-    choices = [set.intersection(*(polygons_at.get(vertex, empty) for vertex in face))
-               for face in faces.tolist()]
+    choices = [
+        set.intersection(*(polygons_at.get(vertex, empty) for vertex in face))
+        for face in faces.tolist()
+    ]
     chosen = np.full(len(faces), -1)
     for face in sorted(range(len(faces)), key=lambda index: len(choices[index])):
         free = [polygon for polygon in sorted(choices[face]) if room[polygon] > 0]
@@ -132,13 +156,15 @@ def _match(polygons: list[Polygon], faces: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _unfilled_polygons(polygons: list[Polygon], faces: np.ndarray,
-                       polygon_of_face: np.ndarray) -> list[int]:
+def _unfilled_polygons(
+    polygons: list[Polygon], faces: np.ndarray, polygon_of_face: np.ndarray
+) -> list[int]:
     """The polygons whose edges are not exactly the boundary of the faces matched to them."""
     edges_in: dict[int, Counter[frozenset[int]]] = {}
     for face, polygon_index in zip(faces.tolist(), polygon_of_face.tolist(), strict=True):
         edges_in.setdefault(polygon_index, Counter()).update(
-            frozenset((face[k - 1], face[k])) for k in range(3))
+            frozenset((face[k - 1], face[k])) for k in range(3)
+        )
     unfilled = []
     for index, polygon in enumerate(polygons):
         sides = {frozenset((polygon[k - 1][0], polygon[k][0])) for k in range(len(polygon))}
@@ -148,8 +174,9 @@ def _unfilled_polygons(polygons: list[Polygon], faces: np.ndarray,
     return unfilled
 
 
-def _joined_corners(uv: np.ndarray, places: np.ndarray, faces: np.ndarray,
-                    body_hash: str) -> UVMap:
+def _joined_corners(
+    uv: np.ndarray, places: np.ndarray, faces: np.ndarray, body_hash: str
+) -> UVMap:
     """The map with one UV vertex per pair of vertex and UV, in the order of the template's UVs.
 
     Args:

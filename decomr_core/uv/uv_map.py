@@ -50,7 +50,8 @@ class UVMap:
         object.__setattr__(self, 'uv', np.ascontiguousarray(self.uv, dtype=np.float32))
         object.__setattr__(self, 'faces', np.ascontiguousarray(self.faces, dtype=np.int64))
         object.__setattr__(
-            self, 'vertex_index', np.ascontiguousarray(self.vertex_index, dtype=np.int64))
+            self, 'vertex_index', np.ascontiguousarray(self.vertex_index, dtype=np.int64)
+        )
         problem = self._problem()
         if problem:
             raise ValueError(f'this is not a UV map: {problem}; build a new one: {REBUILD}')
@@ -71,9 +72,13 @@ class UVMap:
     def save(self, path: str | Path) -> None:
         """Writes the map as a compressed npz file; equal maps give equal bytes."""
         with Path(path).open('wb') as handle:
-            np.savez_compressed(handle, uv=self.uv, faces=self.faces.astype(np.int32),
-                                vertex_index=self.vertex_index.astype(np.int32),
-                                body_hash=np.array(self.body_hash))
+            np.savez_compressed(
+                handle,
+                uv=self.uv,
+                faces=self.faces.astype(np.int32),
+                vertex_index=self.vertex_index.astype(np.int32),
+                body_hash=np.array(self.body_hash),
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> UVMap:
@@ -89,8 +94,9 @@ class UVMap:
         except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise ValueError(f'{path} is damaged or not a UV map ({error}); '
-                             f'build a new one: {REBUILD}') from error
+            raise ValueError(
+                f'{path} is damaged or not a UV map ({error}); build a new one: {REBUILD}'
+            ) from error
         fields['body_hash'] = str(fields['body_hash'])
         return cls(**fields)
 
@@ -101,11 +107,14 @@ class UVMap:
         if self.faces.ndim != 2 or self.faces.shape[1] != 3 or len(self.faces) == 0:
             return f'faces has shape {self.faces.shape}, expected (any, 3)'
         if self.vertex_index.shape != self.uv.shape[:1]:
-            return (f'vertex_index has shape {self.vertex_index.shape}, '
-                    f'expected {self.uv.shape[:1]}')
+            return (
+                f'vertex_index has shape {self.vertex_index.shape}, expected {self.uv.shape[:1]}'
+            )
         if self.faces.min() < 0 or self.faces.max() >= len(self.uv):
-            return (f'faces run from {self.faces.min()} to {self.faces.max()}, '
-                    f'but there are {len(self.uv)} UV vertices')
+            return (
+                f'faces run from {self.faces.min()} to {self.faces.max()}, '
+                f'but there are {len(self.uv)} UV vertices'
+            )
         if self.vertex_index.min() < 0:
             return f'vertex_index goes down to {self.vertex_index.min()}'
         if not (np.isfinite(self.uv).all() and self.uv.min() >= 0 and self.uv.max() <= 1):
@@ -130,5 +139,6 @@ def load_uv_map(name_or_path: str | Path = 'builtin', body: BodyModel | None = N
     if body is not None and uv_map.body_hash != body.hash:
         raise ValueError(
             f'the UV map {path} was made for the body {uv_map.body_hash[:12]}, but the body '
-            f"'{body.name}' is {body.hash[:12]}; build its map: {REBUILD}")
+            f"'{body.name}' is {body.hash[:12]}; build its map: {REBUILD}"
+        )
     return uv_map

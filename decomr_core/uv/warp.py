@@ -15,8 +15,13 @@ from torch import Tensor
 from decomr_core.base.structures import FOREGROUND_THRESHOLD, check_shape
 from decomr_core.uv.location_map import project_location_map
 
-__all__ = ['FOREGROUND_THRESHOLD', 'WARP_CHANNELS', 'WARP_FORMS', 'reprojection_error',
-           'warp_to_uv']
+__all__ = [
+    'FOREGROUND_THRESHOLD',
+    'WARP_CHANNELS',
+    'WARP_FORMS',
+    'reprojection_error',
+    'warp_to_uv',
+]
 
 WARP_CHANNELS = 3
 """Channels that the warp appends to the features: x, y and mask."""
@@ -78,17 +83,18 @@ def _sum_by_scatter(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     values = torch.cat([features.flatten(2), positions], dim=1)  # (B, C + 3, h * w)
     values = values * _is_foreground(iuv).to(values.dtype)
     index = _texel_index(iuv, resolution).expand(-1, channels + 3, -1)
-    return values.new_zeros(batch, channels + 3, resolution ** 2).scatter_add(2, index, values)
+    return values.new_zeros(batch, channels + 3, resolution**2).scatter_add(2, index, values)
 
 
 def _sum_by_product(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
     """Same as `_sum_by_scatter`, by a product with the assignment matrix of pixels to texels."""
-    texels = torch.arange(resolution ** 2, device=iuv.device)
+    texels = torch.arange(resolution**2, device=iuv.device)
     # Background pixels get an index beyond the texels, which is cheaper than masking the matrix.
-    index = torch.where(_is_foreground(iuv), _texel_index(iuv, resolution), resolution ** 2)
+    index = torch.where(_is_foreground(iuv), _texel_index(iuv, resolution), resolution**2)
     assignment = (index.transpose(1, 2) == texels).to(features.dtype)  # (B, h * w, r * r)
-    return torch.cat([features.flatten(2) @ assignment,
-                      _pixel_positions(features) @ assignment], dim=1)
+    return torch.cat(
+        [features.flatten(2) @ assignment, _pixel_positions(features) @ assignment], dim=1
+    )
 
 
 def _pixel_positions(features: Tensor) -> Tensor:
@@ -97,8 +103,9 @@ def _pixel_positions(features: Tensor) -> Tensor:
     height, width = int(features.shape[2]), int(features.shape[3])
     x = torch.linspace(-1, 1, width, dtype=features.dtype, device=features.device)
     y = torch.linspace(-1, 1, height, dtype=features.dtype, device=features.device)
-    return torch.stack([x.repeat(height), y.repeat_interleave(width),
-                        torch.ones_like(x).repeat(height)]).unsqueeze(0)
+    return torch.stack(
+        [x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)]
+    ).unsqueeze(0)
 
 
 def _is_foreground(iuv: Tensor) -> Tensor:
@@ -124,7 +131,8 @@ def _warp_to_uv_naive(features: Tensor, iuv: Tensor, resolution: int) -> Tensor:
                 if foreground <= FOREGROUND_THRESHOLD:
                     continue
                 place = features.new_tensor(
-                    [2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1])
+                    [2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1]
+                )
                 pixel = torch.cat([features[person, :, row, column], place])
                 texel_row = min(max(round(v * (resolution - 1)), 0), resolution - 1)
                 texel_column = min(max(round(u * (resolution - 1)), 0), resolution - 1)

@@ -21,8 +21,9 @@ from decomr_ros.bags.rounded_meshes import (
 __all__ = ['compact_bag']
 
 
-def compact_bag(bag: Path, out: Path, max_error_mm: float,
-                compression: str | None = None) -> dict[str, Any]:
+def compact_bag(
+    bag: Path, out: Path, max_error_mm: float, compression: str | None = None
+) -> dict[str, Any]:
     """Copies the messages of a bag into a new one.
 
     Args:
@@ -48,10 +49,17 @@ def compact_bag(bag: Path, out: Path, max_error_mm: float,
             if message.type_name == MESHES and step_m is not None:
                 data = round_meshes(data, step_m)
             copy.write(message.topic, data, message)
-    return {'out': str(out), 'messages': copy.num_messages,
-            'size_before_mb': _size_mb(bag), 'size_after_mb': _size_mb(out),
-            'vertices_max_error_mm': {topic.name: float(topic.metadata.get(MAX_ERROR_KEY, 0))
-                                      for topic in topics if topic.type_name == MESHES}}
+    return {
+        'out': str(out),
+        'messages': copy.num_messages,
+        'size_before_mb': _size_mb(bag),
+        'size_after_mb': _size_mb(out),
+        'vertices_max_error_mm': {
+            topic.name: float(topic.metadata.get(MAX_ERROR_KEY, 0))
+            for topic in topics
+            if topic.type_name == MESHES
+        },
+    }
 
 
 def _rounded_topic(topic: BagTopic, step_m: float | None) -> BagTopic:

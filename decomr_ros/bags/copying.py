@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ['BagCopy', 'bag_copy']
 
 # The copy is flushed after this many bytes.
-FLUSH_SIZE = 16 * 2 ** 20
+FLUSH_SIZE = 16 * 2**20
 
 
 class BagCopy:
@@ -47,8 +47,9 @@ class BagCopy:
 
 
 @contextmanager
-def bag_copy(out: Path, topics: Sequence[BagTopic], compression: str | None = None
-             ) -> Iterator[BagCopy]:
+def bag_copy(
+    out: Path, topics: Sequence[BagTopic], compression: str | None = None
+) -> Iterator[BagCopy]:
     """A new bag, open within the context; deleted after an error.
 
     Args:

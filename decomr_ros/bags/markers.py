@@ -31,8 +31,13 @@ MARKER_ARRAY, TF_MESSAGE = 'visualization_msgs/msg/MarkerArray', 'tf2_msgs/msg/T
 TRANSFORM = 'geometry_msgs/msg/TransformStamped'
 
 
-def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangles: int = 0,
-                frames: str = 'bodies') -> dict[str, Any]:
+def add_markers(
+    bag: Path,
+    out: Path,
+    namespace: str | None = None,
+    num_triangles: int = 0,
+    frames: str = 'bodies',
+) -> dict[str, Any]:
     """Copies a bag and adds `markers` and /tf at the time of each mesh message.
 
     Args:
@@ -58,12 +63,18 @@ def add_markers(bag: Path, out: Path, namespace: str | None = None, num_triangle
         raise ValueError(f'{bag} already contains messages on {markers}; open it directly')
     topics = list((_added_topics(markers, frames) | read_topics(bag)).values())
     with bag_copy(out, topics) as copy:
-        marked = _MarkedCopy(copy, MeshScene(recording.topology, num_triangles), markers,
-                             mesh_namespace, frames)
+        marked = _MarkedCopy(
+            copy, MeshScene(recording.topology, num_triangles), markers, mesh_namespace, frames
+        )
         for message in read_bag(bag):
             marked.add(message, message.topic == recording.mesh_topic)
-    return {'bag': str(bag), 'out': str(out), 'markers': markers, **marked.report(),
-            'size_mb': round(sum(path.stat().st_size for path in out.iterdir()) / 1e6, 3)}
+    return {
+        'bag': str(bag),
+        'out': str(out),
+        'markers': markers,
+        **marked.report(),
+        'size_mb': round(sum(path.stat().st_size for path in out.iterdir()) / 1e6, 3),
+    }
 
 
 def _added_topics(markers: str, frames: str) -> dict[str, BagTopic]:
@@ -76,8 +87,9 @@ def _added_topics(markers: str, frames: str) -> dict[str, BagTopic]:
 class _MarkedCopy:
     """Copies messages and adds the markers and frames of meshes."""
 
-    def __init__(self, copy: BagCopy, scene: MeshScene, markers: str, namespace: str,
-                 frames: str) -> None:
+    def __init__(
+        self, copy: BagCopy, scene: MeshScene, markers: str, namespace: str, frames: str
+    ) -> None:
         self._copy, self._scene, self._topic = copy, scene, markers
         self._namespace, self._frames = namespace, frames
         self._num_messages = self._num_with = self._num_without_position = 0
@@ -94,13 +106,23 @@ class _MarkedCopy:
         self._num_without_position += len(array.meshes) - len(people)
         self._copy.write(self._topic, self._scene.markers(array.header, people), message)
         if people and self._frames != 'none':
-            self._copy.write('/tf', serialized_transforms(body_transforms(
-                array.header, self._namespace, people, self._frames == 'joints')), message)
+            self._copy.write(
+                '/tf',
+                serialized_transforms(
+                    body_transforms(
+                        array.header, self._namespace, people, self._frames == 'joints'
+                    )
+                ),
+                message,
+            )
 
     def report(self) -> dict[str, int]:
         """The numbers of messages and meshes."""
-        return {'messages': self._num_messages, 'with_markers': self._num_with,
-                'without_position': self._num_without_position}
+        return {
+            'messages': self._num_messages,
+            'with_markers': self._num_with,
+            'without_position': self._num_without_position,
+        }
 
 
 def serialized_transforms(transforms: Sequence[TransformStamped]) -> bytes:
@@ -113,12 +135,19 @@ def serialized_transforms(transforms: Sequence[TransformStamped]) -> bytes:
         writer.text(message.header.frame_id)
         writer.text(message.child_frame_id)
         position, rotation = message.transform.translation, message.transform.rotation
-        writer.numbers('d', position.x, position.y, position.z,
-                       rotation.x, rotation.y, rotation.z, rotation.w)
+        writer.numbers(
+            'd', position.x, position.y, position.z, rotation.x, rotation.y, rotation.z, rotation.w
+        )
     return writer.joined()
 
 
 def tf_definition() -> str:
     """The definition of tf2_msgs/TFMessage and of all nested messages."""
-    return '\n'.join(['geometry_msgs/TransformStamped[] transforms', SEPARATOR,
-                      'MSG: geometry_msgs/TransformStamped', message_definition(TRANSFORM)])
+    return '\n'.join(
+        [
+            'geometry_msgs/TransformStamped[] transforms',
+            SEPARATOR,
+            'MSG: geometry_msgs/TransformStamped',
+            message_definition(TRANSFORM),
+        ]
+    )

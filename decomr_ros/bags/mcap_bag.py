@@ -28,15 +28,29 @@ from mcap.writer import CompressionType, Writer
 from decomr_core.base.files import replacing
 from decomr_ros.bags.topics import QOS_KEY, BagTopic, qos_text, topic_of_channel
 
-__all__ = ['COMPRESSIONS', 'BagMessage', 'BagTopic', 'BagWriter', 'Recovery', 'read_bag',
-           'read_topic_types', 'read_topics', 'recover_bag']
+__all__ = [
+    'COMPRESSIONS',
+    'BagMessage',
+    'BagTopic',
+    'BagWriter',
+    'Recovery',
+    'read_bag',
+    'read_topic_types',
+    'read_topics',
+    'recover_bag',
+]
 
 MAGIC = b'\x89MCAP0\r\n'
 # Header of every record: opcode (one byte) and length (64 bits).
 RECORD = struct.Struct('<BQ')
 # The end of a file: no checksum, no summary, no summary offsets.
-END = (RECORD.pack(Opcode.DATA_END, 4) + struct.pack('<I', 0)
-       + RECORD.pack(Opcode.FOOTER, 20) + struct.pack('<QQI', 0, 0, 0) + MAGIC)
+END = (
+    RECORD.pack(Opcode.DATA_END, 4)
+    + struct.pack('<I', 0)
+    + RECORD.pack(Opcode.FOOTER, 20)
+    + struct.pack('<QQI', 0, 0, 0)
+    + MAGIC
+)
 # The writer closes a chunk at this size, bytes; the recorder flushes far earlier.
 CHUNK_SIZE = 8 * 1024 * 1024
 # The package that mcap compresses with; None if it is not installed.
@@ -44,8 +58,11 @@ ZSTANDARD = getattr(mcap_writer, 'zstandard', None)
 # Exceptions caused by a damaged chunk; the last ones come from its decompression.
 DAMAGE = (McapError, struct.error, RuntimeError, *([ZSTANDARD.ZstdError] if ZSTANDARD else []))
 # Chunk compressions by name, the smallest result first.
-COMPRESSIONS = {'zstd': CompressionType.ZSTD, 'lz4': CompressionType.LZ4,
-                'none': CompressionType.NONE}
+COMPRESSIONS = {
+    'zstd': CompressionType.ZSTD,
+    'lz4': CompressionType.LZ4,
+    'none': CompressionType.NONE,
+}
 # The newest metadata.yaml that Humble reads; newer distributions read it too.
 METADATA_VERSION = 5
 
@@ -81,8 +98,9 @@ class BagWriter:
         counts: number of messages written so far by topic name.
     """
 
-    def __init__(self, folder: str | Path, topics: Sequence[BagTopic],
-                 compression: str | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, topics: Sequence[BagTopic], compression: str | None = None
+    ) -> None:
         """Creates the folder and an empty bag, which can already be read.
 
         Args:
@@ -97,15 +115,16 @@ class BagWriter:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
-            raise FileExistsError(f'{self.folder} is not empty; choose another folder for the '
-                                  'bag or remove this one')
+            raise FileExistsError(
+                f'{self.folder} is not empty; choose another folder for the bag or remove this one'
+            )
         self.counts = {topic.name: 0 for topic in topics}
         self._topics = list(topics)
         self._first_ns = self._last_ns = 0
         self._file = _TerminatedFile(self.folder / f'{self.folder.name}_0.mcap')
         # The writer requires no more than tell, write and flush; its stub says IO[Any].
-        self._writer = Writer(self._file, CHUNK_SIZE, COMPRESSIONS[  # type: ignore[arg-type]
-            compression or ('zstd' if ZSTANDARD else 'lz4')])
+        kind = COMPRESSIONS[compression or ('zstd' if ZSTANDARD else 'lz4')]
+        self._writer = Writer(self._file, CHUNK_SIZE, kind)  # type: ignore[arg-type]
         self._writer.start(profile='ros2', library='decomr')
         self._channels = {topic.name: self._register(topic) for topic in topics}
         self.flush()
@@ -126,8 +145,9 @@ class BagWriter:
             receive_ns: time of reception, ns since the epoch.
             publish_ns: time of publication, ns since the epoch.
         """
-        self._writer.add_message(self._channels[topic], receive_ns, data, publish_ns,
-                                 self.counts[topic])
+        self._writer.add_message(
+            self._channels[topic], receive_ns, data, publish_ns, self.counts[topic]
+        )
         self.counts[topic] += 1
         self._first_ns = min(self._first_ns or receive_ns, receive_ns)
         self._last_ns = max(self._last_ns, receive_ns)
@@ -144,10 +164,12 @@ class BagWriter:
         self._write_metadata()
 
     def _register(self, topic: BagTopic) -> int:
-        schema = self._writer.register_schema(topic.type_name, 'ros2msg',
-                                              topic.definition.encode())
+        schema = self._writer.register_schema(
+            topic.type_name, 'ros2msg', topic.definition.encode()
+        )
         return self._writer.register_channel(
-            topic.name, 'cdr', schema, {**topic.metadata, QOS_KEY: qos_text(topic)})
+            topic.name, 'cdr', schema, {**topic.metadata, QOS_KEY: qos_text(topic)}
+        )
 
     def _write_metadata(self) -> None:
         _write_metadata(self.folder, self._topics, self.counts, self._first_ns, self._last_ns)
@@ -168,8 +190,13 @@ def read_bag(bag: str | Path, topics: Sequence[str] | None = None) -> Iterator[B
         try:
             with path.open('rb') as handle:
                 for schema, channel, message in make_reader(handle).iter_messages(topics):
-                    yield BagMessage(channel.topic, message.data, message.log_time,
-                                     message.publish_time, schema.name if schema else '')
+                    yield BagMessage(
+                        channel.topic,
+                        message.data,
+                        message.log_time,
+                        message.publish_time,
+                        schema.name if schema else '',
+                    )
         except DAMAGE as error:
             raise ValueError(_damage_text(path, error)) from error
 
@@ -188,16 +215,21 @@ def read_topics(bag: str | Path) -> dict[str, BagTopic]:
             with path.open('rb') as handle:
                 summary = make_reader(handle).get_summary()
                 if summary is not None and summary.channels:
-                    found = [(channel, summary.schemas[channel.schema_id])
-                             for channel in summary.channels.values()]
+                    found = [
+                        (channel, summary.schemas[channel.schema_id])
+                        for channel in summary.channels.values()
+                    ]
                 else:  # the writer was killed before it wrote the summary
                     handle.seek(0)
-                    found = {channel.topic: (channel, schema) for schema, channel, _ in
-                             make_reader(handle).iter_messages()}.values()
+                    found = {
+                        channel.topic: (channel, schema)
+                        for schema, channel, _ in make_reader(handle).iter_messages()
+                    }.values()
         except DAMAGE as error:
             raise ValueError(_damage_text(path, error)) from error
-        topics.update((channel.topic, topic_of_channel(channel, schema))
-                      for channel, schema in found)
+        topics.update(
+            (channel.topic, topic_of_channel(channel, schema)) for channel, schema in found
+        )
     return topics
 
 
@@ -226,8 +258,10 @@ def recover_bag(bag: str | Path) -> Recovery:
     """
     path, *others = _mcap_paths(bag)
     if others:
-        raise ValueError(f'{bag} contains {len(others) + 1} .mcap files; move the damaged one '
-                         'into a separate folder and recover that folder')
+        raise ValueError(
+            f'{bag} contains {len(others) + 1} .mcap files; move the damaged one '
+            'into a separate folder and recover that folder'
+        )
     repaired = []
     with path.open('rb') as handle:
         end = _end_of_data(handle, path)
@@ -240,8 +274,7 @@ def recover_bag(bag: str | Path) -> Recovery:
         repaired.append(path.name)
     topics, counts, times = _read_back(path)
     metadata = path.parent / 'metadata.yaml'
-    has_metadata = Path(bag).is_dir() or (metadata.exists() and
-                                          _mcap_paths(path.parent) == [path])
+    has_metadata = Path(bag).is_dir() or (metadata.exists() and _mcap_paths(path.parent) == [path])
     if has_metadata and _count_in_metadata(metadata) != sum(counts.values()):
         _write_metadata(path.parent, topics, counts, min(times, default=0), max(times, default=0))
         repaired.append(metadata.name)
@@ -293,8 +326,9 @@ def _end_of_data(handle: io.BufferedReader, path: Path) -> int:
     size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     if handle.read(len(MAGIC)) != MAGIC:
-        raise ValueError(f'{path} does not begin with the magic bytes of MCAP; it cannot be '
-                         'recovered')
+        raise ValueError(
+            f'{path} does not begin with the magic bytes of MCAP; it cannot be recovered'
+        )
     position = len(MAGIC)
     while position + RECORD.size <= size:
         handle.seek(position)
@@ -330,8 +364,10 @@ def _read_back(path: Path) -> tuple[list[BagTopic], dict[str, int], list[int]]:
                 counts[channel.topic] = counts.get(channel.topic, 0) + 1
                 times.append(message.log_time)
     except DAMAGE as error:
-        raise ValueError(f'{path} is damaged in the middle ({type(error).__name__}: {error}), '
-                         'which cannot be repaired') from error
+        raise ValueError(
+            f'{path} is damaged in the middle ({type(error).__name__}: {error}), '
+            'which cannot be repaired'
+        ) from error
     return list(topics.values()), counts, times
 
 
@@ -365,30 +401,49 @@ def _damage_text(path: Path, error: Exception) -> str:
         return f'{path} is empty: nothing was recorded; make a new recording'
     with path.open('rb') as handle:
         if not MAGIC.startswith(handle.read(len(MAGIC))):
-            return (f'{path} is not an MCAP file; give the folder of a bag with MCAP storage, or '
-                    'one of its .mcap files')
-    return (f'{path} is truncated or damaged ({type(error).__name__}: {error}); repair a copy of '
-            f'it with python -m decomr_ros.recorder --recover {path.parent}')
+            return (
+                f'{path} is not an MCAP file; give the folder of a bag with MCAP storage, or '
+                'one of its .mcap files'
+            )
+    return (
+        f'{path} is truncated or damaged ({type(error).__name__}: {error}); repair a copy of '
+        f'it with python -m decomr_ros.recorder --recover {path.parent}'
+    )
 
 
-def _write_metadata(folder: Path, topics: Sequence[BagTopic], counts: dict[str, int],
-                    first_ns: int, last_ns: int) -> None:
+def _write_metadata(
+    folder: Path, topics: Sequence[BagTopic], counts: dict[str, int], first_ns: int, last_ns: int
+) -> None:
     """Replaces metadata.yaml atomically."""
-    times = {'starting_time': {'nanoseconds_since_epoch': first_ns},
-             'duration': {'nanoseconds': last_ns - first_ns},
-             'message_count': sum(counts.values())}
+    times = {
+        'starting_time': {'nanoseconds_since_epoch': first_ns},
+        'duration': {'nanoseconds': last_ns - first_ns},
+        'message_count': sum(counts.values()),
+    }
     path = _mcap_path(folder).name
     information = {
-        'version': METADATA_VERSION, 'storage_identifier': 'mcap', **times,
-        'relative_file_paths': [path], 'files': [{'path': path, **times}],
-        'compression_format': '', 'compression_mode': '',
+        'version': METADATA_VERSION,
+        'storage_identifier': 'mcap',
+        **times,
+        'relative_file_paths': [path],
+        'files': [{'path': path, **times}],
+        'compression_format': '',
+        'compression_mode': '',
         'topics_with_message_count': [
-            {'message_count': counts[topic.name],
-             'topic_metadata': {'name': topic.name, 'type': topic.type_name,
-                                'serialization_format': 'cdr',
-                                'offered_qos_profiles': qos_text(topic)}}
-            for topic in topics]}
+            {
+                'message_count': counts[topic.name],
+                'topic_metadata': {
+                    'name': topic.name,
+                    'type': topic.type_name,
+                    'serialization_format': 'cdr',
+                    'offered_qos_profiles': qos_text(topic),
+                },
+            }
+            for topic in topics
+        ],
+    }
     # Not synced: the recorder must not wait for the disk, and the MCAP file has the same data.
     with replacing(folder / 'metadata.yaml', is_synced=False) as part:
-        part.write_text(yaml.safe_dump({'rosbag2_bagfile_information': information},
-                                       sort_keys=False))
+        part.write_text(
+            yaml.safe_dump({'rosbag2_bagfile_information': information}, sort_keys=False)
+        )

@@ -24,8 +24,14 @@ from decomr_ros.bags.recording import Latest, Recording, SeenMeshes
 from decomr_ros.bags.video_frames import VideoFrames
 from decomr_ros.messages.meshes import intrinsics_from_camera_info
 
-__all__ = ['KEPT_VIDEO', 'LONGEST_HOLD_S', 'VIDEO_SUFFIXES', 'draw_seen', 'overlay_of_run',
-           'replay_overlay']
+__all__ = [
+    'KEPT_VIDEO',
+    'LONGEST_HOLD_S',
+    'VIDEO_SUFFIXES',
+    'draw_seen',
+    'overlay_of_run',
+    'replay_overlay',
+]
 
 # An image without meshes shows the previous ones, like RViz, up to this age, s.
 LONGEST_HOLD_S = 0.5
@@ -46,9 +52,15 @@ STAMPS_HINT = 'give a file written by video_source --stamps or by the demo (sour
 Frames = Iterator[tuple[int, np.ndarray]]
 
 
-def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path | None = None,
-                   namespace: str | None = None, image_topic: str | None = None,
-                   is_rectified: bool = False) -> dict[str, Any]:
+def replay_overlay(
+    bag: Path,
+    out: Path,
+    video: Path | None = None,
+    stamps: Path | None = None,
+    namespace: str | None = None,
+    image_topic: str | None = None,
+    is_rectified: bool = False,
+) -> dict[str, Any]:
     """Renders the meshes of a bag into a video.
 
     Args:
@@ -87,10 +99,12 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
             if shown is None and seen.is_over and video is not None:
                 break  # a video may go on long after the recording
             height, width = picture.shape[:2]
-            intrinsics = (intrinsics_from_camera_info(camera[1], width, height, is_rectified)
-                          if camera is not None else None)
-            writer.add(draw_seen(picture, shown, recording.faces, intrinsics, stamp_ns),
-                       stamp_ns)
+            intrinsics = (
+                intrinsics_from_camera_info(camera[1], width, height, is_rectified)
+                if camera is not None
+                else None
+            )
+            writer.add(draw_seen(picture, shown, recording.faces, intrinsics, stamp_ns), stamp_ns)
             pictures += 1
             with_meshes += shown is not None
             with_people += bool(shown and shown.meshes)
@@ -99,13 +113,21 @@ def replay_overlay(bag: Path, out: Path, video: Path | None = None, stamps: Path
         if not with_meshes:
             raise ValueError(_time_text(bag, background, stamps))
     width, height = writer.size
-    return {'out': str(out), 'background': background, 'pictures': pictures,
-            'pictures_with_people': with_people, 'frames': writer.num_frames, 'rate_hz': rate_hz,
-            'width': width, 'height': height}
+    return {
+        'out': str(out),
+        'background': background,
+        'pictures': pictures,
+        'pictures_with_people': with_people,
+        'frames': writer.num_frames,
+        'rate_hz': rate_hz,
+        'width': width,
+        'height': height,
+    }
 
 
-def overlay_of_run(video: Path, stamps: Path, bag: Path, overlay: Path,
-                   camera: dict[str, Any]) -> None:
+def overlay_of_run(
+    video: Path, stamps: Path, bag: Path, overlay: Path, camera: dict[str, Any]
+) -> None:
     """Draws the meshes of a bag over the frames of the video that a demo played.
 
     The result has one frame for each published frame.
@@ -127,14 +149,20 @@ def overlay_of_run(video: Path, stamps: Path, bag: Path, overlay: Path,
     intrinsics = np.array(camera['intrinsics']).reshape(3, 3)
     try:
         for stamp_ns, picture in _published_frames(video, stamps, size):
-            writer.write(draw_seen(picture, _held(seen, stamp_ns), recording.faces, intrinsics,
-                                   stamp_ns))
+            writer.write(
+                draw_seen(picture, _held(seen, stamp_ns), recording.faces, intrinsics, stamp_ns)
+            )
     finally:
         writer.release()
 
 
-def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
-              intrinsics: np.ndarray | None, stamp_ns: int | None = None) -> np.ndarray:
+def draw_seen(
+    picture: np.ndarray,
+    seen: SeenMeshes | None,
+    faces: np.ndarray,
+    intrinsics: np.ndarray | None,
+    stamp_ns: int | None = None,
+) -> np.ndarray:
     """Draws people and a line of text over an image.
 
     Meshes of an earlier image are faint and labelled with their age.
@@ -162,17 +190,20 @@ def draw_seen(picture: np.ndarray, seen: SeenMeshes | None, faces: np.ndarray,
         text += f', {note}' if note else ''
     frame = np.ascontiguousarray(picture[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness,
-                    cv2.LINE_AA)
+        cv2.putText(
+            frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness, cv2.LINE_AA
+        )
     return frame
 
 
-def _frames(recording: Recording, video: Path | None, stamps: Path | None,
-            image_topic: str | None) -> tuple[str, Frames]:
+def _frames(
+    recording: Recording, video: Path | None, stamps: Path | None, image_topic: str | None
+) -> tuple[str, Frames]:
     """The source of the images in words, and the images with their stamps."""
     source: Recording | _ImageBag = recording
-    if video is not None and (video.suffix == '.mcap' or
-                              (video.is_dir() and next(video.glob('*.mcap'), None))):
+    if video is not None and (
+        video.suffix == '.mcap' or (video.is_dir() and next(video.glob('*.mcap'), None))
+    ):
         source = _ImageBag(video, recording.frame_id)
     elif video is not None:
         return str(video), _video_frames(recording, video, stamps)
@@ -180,12 +211,16 @@ def _frames(recording: Recording, video: Path | None, stamps: Path | None,
     if topic is not None:
         return f'{source.bag} {topic}', source.pictures(topic)
     if source is not recording:
-        raise ValueError(f'{source.bag} contains no image of the camera {recording.frame_id!r}; '
-                         'choose the topic with --image')
+        raise ValueError(
+            f'{source.bag} contains no image of the camera {recording.frame_id!r}; '
+            'choose the topic with --image'
+        )
     info = next(recording.camera_infos(), None)
     if info is None or not info[1].width or not info[1].height:
-        raise ValueError(f'{recording.bag} contains neither images nor a camera_info of the '
-                         f'camera {recording.frame_id!r}; give the images with --video')
+        raise ValueError(
+            f'{recording.bag} contains neither images nor a camera_info of the '
+            f'camera {recording.frame_id!r}; give the images with --video'
+        )
     plain = np.full((info[1].height, info[1].width, 3), BACKGROUND, np.uint8)
     return 'plain', ((found.stamp_ns, plain) for found in recording.seen())
 
@@ -210,8 +245,10 @@ def _video_frames(recording: Recording, video: Path, stamps: Path | None) -> Fra
     frames = VideoFrames(video, is_looping=stamps is not None)
     if stamps is None:
         first_ns = next(recording.seen()).stamp_ns
-        return ((first_ns + round(index / frames.rate_hz * 1e9), frame[..., ::-1].copy())
-                for index, frame in frames)
+        return (
+            (first_ns + round(index / frames.rate_hz * 1e9), frame[..., ::-1].copy())
+            for index, frame in frames
+        )
     return _stamped(iter(frames), _read_stamps(stamps), video)
 
 
@@ -220,14 +257,18 @@ def _published_frames(video: Path, stamps: Path, size: tuple[int, int]) -> Frame
     frames, known = iter(VideoFrames(video, is_looping=True, size=size)), _read_stamps(stamps)
     if video.name != KEPT_VIDEO:
         return _stamped(frames, known, video)
-    return ((stamp_ns, frame[..., ::-1].copy())  # it contains exactly the published frames
-            for (_, stamp_ns), (_, frame) in zip(known, frames, strict=False))
+    return (
+        (stamp_ns, frame[..., ::-1].copy())  # it contains exactly the published frames
+        for (_, stamp_ns), (_, frame) in zip(known, frames, strict=False)
+    )
 
 
 def _time_text(bag: Path, background: str, stamps: Path | None) -> str:
     source = background if stamps is None else f'{background} with the stamps of {stamps}'
-    return (f'no image of {source} has a stamp within {LONGEST_HOLD_S:g} s after meshes of {bag}; '
-            'give the video that was played, or the bag that was recorded, together with it')
+    return (
+        f'no image of {source} has a stamp within {LONGEST_HOLD_S:g} s after meshes of {bag}; '
+        'give the video that was played, or the bag that was recorded, together with it'
+    )
 
 
 def _read_stamps(path: Path) -> list[tuple[int, int]]:
@@ -236,24 +277,29 @@ def _read_stamps(path: Path) -> list[tuple[int, int]]:
     for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
         words = line.split(',')
         if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
-            raise ValueError(f'{path} is not a file of stamps: line {number} is {line[:40]!r}, '
-                             f'expected a frame index and a stamp in ns, such as 7,{10**18}; '
-                             f'{STAMPS_HINT}')
+            raise ValueError(
+                f'{path} is not a file of stamps: line {number} is {line[:40]!r}, '
+                f'expected a frame index and a stamp in ns, such as 7,{10**18}; '
+                f'{STAMPS_HINT}'
+            )
         known.append((int(words[0]), int(words[1])))
     if not known:
         raise ValueError(f'{path} is empty; {STAMPS_HINT}')
     return known
 
 
-def _stamped(frames: Iterator[tuple[int, np.ndarray]], known: list[tuple[int, int]],
-             video: Path) -> Frames:
+def _stamped(
+    frames: Iterator[tuple[int, np.ndarray]], known: list[tuple[int, int]], video: Path
+) -> Frames:
     previous = -1
     for index, stamp_ns in known:
         found, frame = next(frames)
         while found != index:
             if found < previous and index > previous:  # it restarted before this index
-                raise ValueError(f'{video} has no frame {index}, which is in the file of stamps; '
-                                 'give the video that was played')
+                raise ValueError(
+                    f'{video} has no frame {index}, which is in the file of stamps; '
+                    'give the video that was played'
+                )
             previous = found
             found, frame = next(frames)
         previous = found
@@ -288,8 +334,12 @@ class _ConstantRateVideo:
     def __enter__(self) -> _ConstantRateVideo:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._writer is None:
             return
         if kind is None and self._waiting is not None:
@@ -323,8 +373,9 @@ class _ConstantRateVideo:
         return _video_writer(part, self._rate_hz, self.size, self._path)
 
 
-def _video_writer(path: Path, rate_hz: float, size: tuple[int, int],
-                  result: Path | None = None) -> cv2.VideoWriter:
+def _video_writer(
+    path: Path, rate_hz: float, size: tuple[int, int], result: Path | None = None
+) -> cv2.VideoWriter:
     """Opens a video; the error names `result`, the final path of a temporary file.
 
     Raises:
@@ -332,6 +383,8 @@ def _video_writer(path: Path, rate_hz: float, size: tuple[int, int],
     """
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate_hz, size)
     if not writer.isOpened():
-        raise ValueError(f'OpenCV cannot write {result or path}; check that its folder exists, '
-                         'that the disk is not full, and that the name ends in .mp4')
+        raise ValueError(
+            f'OpenCV cannot write {result or path}; check that its folder exists, '
+            'that the disk is not full, and that the name ends in .mp4'
+        )
     return writer

@@ -108,10 +108,12 @@ class Recording:
                 raise ValueError(
                     f'{self.bag}: the meshes on {self.mesh_topic} belong to the body '
                     f'{array.topology_hash[:12]}, the topology to {self.topology.hash[:12]}; '
-                    'record both topics of one node')
+                    'record both topics of one node'
+                )
             stamp_ns = nanoseconds_from_stamp(array.header.stamp)
-            yield SeenMeshes(stamp_ns, human_meshes_from_message(array),
-                             (message.publish_ns - stamp_ns) / 1e6)
+            yield SeenMeshes(
+                stamp_ns, human_meshes_from_message(array), (message.publish_ns - stamp_ns) / 1e6
+            )
 
     def camera_infos(self) -> Iterator[tuple[int, CameraInfo]]:
         """Stamp and message of each calibration of the meshes' camera."""
@@ -125,8 +127,11 @@ class Recording:
         for type_name, type_ in PICTURES.items():
             for topic in self._topics_of(type_name):
                 name = topic.removesuffix('/compressed').rpartition('/')[2]
-                if (name not in NO_PICTURES and 'depth' not in topic.lower()
-                        and self._has_frame(topic, type_)):
+                if (
+                    name not in NO_PICTURES
+                    and 'depth' not in topic.lower()
+                    and self._has_frame(topic, type_)
+                ):
                     return topic
         return None
 
@@ -138,21 +143,32 @@ class Recording:
         """
         type_ = PICTURES.get(self.types.get(topic, ''))
         if type_ is None:
-            raise ValueError(f'{self.bag} contains no images on {topic}; its topics: '
-                             f'{", ".join(sorted(self.types))}')
+            raise ValueError(
+                f'{self.bag} contains no images on {topic}; its topics: '
+                f'{", ".join(sorted(self.types))}'
+            )
         for stamp_ns, message in self._messages(topic, type_):
-            yield stamp_ns, (_decoded(message, topic) if type_ is CompressedImage
-                             else rgb_from_image_message(message))
+            yield (
+                stamp_ns,
+                (
+                    _decoded(message, topic)
+                    if type_ is CompressedImage
+                    else rgb_from_image_message(message)
+                ),
+            )
 
     def _read_topology(self) -> MeshTopology:
         namespace = self.mesh_topic.rpartition('/')[0]
-        topics = [topic for topic in self._topics_of(TOPOLOGY)
-                  if topic.rpartition('/')[0] == namespace]
+        topics = [
+            topic for topic in self._topics_of(TOPOLOGY) if topic.rpartition('/')[0] == namespace
+        ]
         message = next(read_bag(self.bag, topics), None) if topics else None
         if message is None:
-            raise ValueError(f'{self.bag} contains no topology for {self.mesh_topic}; record it '
-                             'with ros2 bag record --qos-profile-overrides-path '
-                             'config/rosbag2_qos.yaml, which requests latched topics')
+            raise ValueError(
+                f'{self.bag} contains no topology for {self.mesh_topic}; record it '
+                'with ros2 bag record --qos-profile-overrides-path '
+                'config/rosbag2_qos.yaml, which requests latched topics'
+            )
         return deserialize_message(message.data, MeshTopology)
 
     def _topics_of(self, type_name: str) -> list[str]:
@@ -160,8 +176,10 @@ class Recording:
 
     def _has_frame(self, topic: str, type_: type) -> bool:
         message = next(read_bag(self.bag, [topic]), None)
-        return message is not None and deserialize_message(
-            message.data, type_).header.frame_id == self.frame_id
+        return (
+            message is not None
+            and deserialize_message(message.data, type_).header.frame_id == self.frame_id
+        )
 
     def _messages(self, topic: str, type_: type) -> Iterator[tuple[int, Any]]:
         for message in read_bag(self.bag, [topic]):
@@ -179,12 +197,17 @@ def find_mesh_topics(bag: Path, types: dict[str, str]) -> list[str]:
     Raises:
         ValueError: there are none.
     """
-    found = [topic for topic, type_name in sorted(types.items())
-             if type_name == MESHES and next(read_bag(bag, [topic]), None) is not None]
+    found = [
+        topic
+        for topic, type_name in sorted(types.items())
+        if type_name == MESHES and next(read_bag(bag, [topic]), None) is not None
+    ]
     if not found:
         has = f'its topics: {", ".join(sorted(types))}' if types else 'it is empty'
-        raise ValueError(f'{bag} contains no mesh messages ({has}); record human_meshes while the '
-                         'node is active and receives images')
+        raise ValueError(
+            f'{bag} contains no mesh messages ({has}); record human_meshes while the '
+            'node is active and receives images'
+        )
     return found
 
 
@@ -192,17 +215,21 @@ def _choose(bag: Path, topics: list[str], namespace: str | None) -> str:
     if namespace is None and len(topics) == 1:
         return topics[0]
     wanted = f'/{(namespace or "").strip("/")}'.rstrip('/')
-    chosen = [topic for topic in topics if namespace is not None
-              and topic.rpartition('/')[0] == wanted]
+    chosen = [
+        topic for topic in topics if namespace is not None and topic.rpartition('/')[0] == wanted
+    ]
     if len(chosen) != 1:
-        raise ValueError(f'{bag} contains meshes on {", ".join(topics)}; choose one with '
-                         '--namespace')
+        raise ValueError(
+            f'{bag} contains meshes on {", ".join(topics)}; choose one with --namespace'
+        )
     return chosen[0]
 
 
 def _decoded(message: CompressedImage, topic: str) -> np.ndarray:
     picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f'{topic} contains an image of format {message.format!r} that OpenCV '
-                         'cannot decode; record jpeg or png')
+        raise ValueError(
+            f'{topic} contains an image of format {message.format!r} that OpenCV '
+            'cannot decode; record jpeg or png'
+        )
     return np.ascontiguousarray(picture[..., ::-1])

@@ -41,49 +41,72 @@ def bag_info(bag: Path) -> dict[str, Any]:
     """
     recorded = read_topics(bag)
     types = {name: topic.type_name for name, topic in recorded.items()}
-    logs = {topic: _MeshLog(topic, float(recorded[topic].metadata.get(MAX_ERROR_KEY, 0)))
-            for topic in find_mesh_topics(bag, types)}
+    logs = {
+        topic: _MeshLog(topic, float(recorded[topic].metadata.get(MAX_ERROR_KEY, 0)))
+        for topic in find_mesh_topics(bag, types)
+    }
     times: dict[str, list[int]] = {topic: [] for topic in types}
     topologies: dict[str, MeshTopology] = {}
     for message in read_bag(bag):
         times.setdefault(message.topic, []).append(message.receive_ns)
         if message.type_name == MESHES:
-            logs[message.topic].add(deserialize_message(message.data, HumanMeshArray),
-                                    message.publish_ns)
+            logs[message.topic].add(
+                deserialize_message(message.data, HumanMeshArray), message.publish_ns
+            )
         elif message.type_name == TOPOLOGY:
-            topologies[message.topic.rpartition('/')[0]] = deserialize_message(message.data,
-                                                                               MeshTopology)
+            topologies[message.topic.rpartition('/')[0]] = deserialize_message(
+                message.data, MeshTopology
+            )
     for topic, log in logs.items():
         log.topology = topologies.get(topic.rpartition('/')[0])
         log.check(bag)
     everything = [moment for moments in times.values() for moment in moments]
     files = [bag] if bag.is_file() else list(bag.iterdir())
     return {
-        'bag': str(bag), 'size_mb': round(sum(path.stat().st_size for path in files) / 1e6, 3),
-        'start_ns': min(everything), 'messages': len(everything),
+        'bag': str(bag),
+        'size_mb': round(sum(path.stat().st_size for path in files) / 1e6, 3),
+        'start_ns': min(everything),
+        'messages': len(everything),
         'duration_s': round((max(everything) - min(everything)) / 1e9, 3),
-        'topics': [{'name': name, 'type': types[name], 'count': len(moments),
-                    'rate_hz': _mean_rate_hz(moments)} for name, moments in sorted(times.items())],
-        'meshes': [log.report() for log in logs.values()]}
+        'topics': [
+            {
+                'name': name,
+                'type': types[name],
+                'count': len(moments),
+                'rate_hz': _mean_rate_hz(moments),
+            }
+            for name, moments in sorted(times.items())
+        ],
+        'meshes': [log.report() for log in logs.values()],
+    }
 
 
 def bag_info_text(report: dict[str, Any]) -> str:
     """The report of `bag_info` as text."""
-    lines = [f'{report["bag"]}: {report["duration_s"]:.1f} s, {report["messages"]} messages, '
-             f'{report["size_mb"]:.1f} MB']
-    lines += [f'  {topic["name"]:<32}{topic["count"]:>8}{topic["rate_hz"]:>8.1f} Hz  '
-              f'{topic["type"]}' for topic in report['topics']]
+    lines = [
+        f'{report["bag"]}: {report["duration_s"]:.1f} s, {report["messages"]} messages, '
+        f'{report["size_mb"]:.1f} MB'
+    ]
+    lines += [
+        f'  {topic["name"]:<32}{topic["count"]:>8}{topic["rate_hz"]:>8.1f} Hz  {topic["type"]}'
+        for topic in report['topics']
+    ]
     for log in report['meshes']:
-        lines.append(f'{log["topic"]}: {log["rate_hz"]:.1f} Hz, latency p50 '
-                     f'{log["latency_p50_ms"]:.0f} ms, people in {log["with_people"]} of '
-                     f'{log["messages"]} images, at most {log["people_max"]} at once, body '
-                     f'{log["body"] or "unknown (no topology recorded)"}, frame {log["frame_id"]},'
-                     f' vertices {_error_text(log["vertices_max_error_mm"])}')
-        lines += [f'  person {person["id"]:>4}: {person["first_s"]:8.2f} s to '
-                  f'{person["last_s"]:8.2f} s, {person["images"]} images'
-                  for person in log['people']]
-        lines += [f'  gap of {gap["length_s"]:.2f} s at {gap["start_s"]:.2f} s'
-                  for gap in log['gaps']] or ['  no gaps']
+        lines.append(
+            f'{log["topic"]}: {log["rate_hz"]:.1f} Hz, latency p50 '
+            f'{log["latency_p50_ms"]:.0f} ms, people in {log["with_people"]} of '
+            f'{log["messages"]} images, at most {log["people_max"]} at once, body '
+            f'{log["body"] or "unknown (no topology recorded)"}, frame {log["frame_id"]},'
+            f' vertices {_error_text(log["vertices_max_error_mm"])}'
+        )
+        lines += [
+            f'  person {person["id"]:>4}: {person["first_s"]:8.2f} s to '
+            f'{person["last_s"]:8.2f} s, {person["images"]} images'
+            for person in log['people']
+        ]
+        lines += [
+            f'  gap of {gap["length_s"]:.2f} s at {gap["start_s"]:.2f} s' for gap in log['gaps']
+        ] or ['  no gaps']
     return '\n'.join(lines)
 
 
@@ -112,13 +135,22 @@ def summarize_bag(bag: Path, started_ns: int) -> dict[str, Any]:
         elif message.topic == RUN_STATUS:
             counts.update(_counts_from_status(message.data))
     return {
-        **counts, 'meshes': len(log.counts), 'people': sum(log.counts),
-        'people_max': max(log.counts, default=0), 'fps': _mean_rate_hz(log.published_ns),
-        'latency_ms': {f'p{part}': round(float(np.percentile(log.latencies_ms, part)), 2)
-                       if log.latencies_ms else None for part in (50, 99)},
-        'first_mesh_s': (round((log.published_ns[0] - started_ns) / 1e9, 2)
-                         if log.published_ns else None),
-        'bag_messages': topics}
+        **counts,
+        'meshes': len(log.counts),
+        'people': sum(log.counts),
+        'people_max': max(log.counts, default=0),
+        'fps': _mean_rate_hz(log.published_ns),
+        'latency_ms': {
+            f'p{part}': round(float(np.percentile(log.latencies_ms, part)), 2)
+            if log.latencies_ms
+            else None
+            for part in (50, 99)
+        },
+        'first_mesh_s': (
+            round((log.published_ns[0] - started_ns) / 1e9, 2) if log.published_ns else None
+        ),
+        'bag_messages': topics,
+    }
 
 
 class _MeshLog:
@@ -157,9 +189,11 @@ class _MeshLog:
             return
         others = self._hashes - {self.topology.hash}
         if others:
-            raise ValueError(f'{bag}: the meshes on {self.topic} belong to the body '
-                             f'{min(others)[:12]}, the topology to {self.topology.hash[:12]}; '
-                             'record both topics of one node')
+            raise ValueError(
+                f'{bag}: the meshes on {self.topic} belong to the body '
+                f'{min(others)[:12]}, the topology to {self.topology.hash[:12]}; '
+                'record both topics of one node'
+            )
 
     def report(self) -> dict[str, Any]:
         """Rates, gaps and people; times in seconds from the stamp of the first image."""
@@ -172,26 +206,43 @@ class _MeshLog:
         intervals = np.diff(self._stamps_ns) / 1e9
         limit_s = max(GAP_S, GAP_INTERVALS * float(np.median(intervals))) if len(intervals) else 0
         return {
-            'topic': self.topic, 'frame_id': self._frame_id,
+            'topic': self.topic,
+            'frame_id': self._frame_id,
             'body': self.topology.body_name if self.topology is not None else None,
-            'messages': len(self._stamps_ns), 'rate_hz': _mean_rate_hz(self._stamps_ns),
+            'messages': len(self._stamps_ns),
+            'rate_hz': _mean_rate_hz(self._stamps_ns),
             'vertices_max_error_mm': self._max_error_mm,
             'latency_p50_ms': round(float(np.median(self.latencies_ms)), 2),
             'with_people': sum(count > 0 for count in self.counts),
             'people_max': max(self.counts),
-            'gaps': [{'start_s': seconds(self._stamps_ns[index]),
-                      'length_s': round(float(intervals[index]), 3)}
-                     for index in np.flatnonzero(intervals > limit_s)],
-            'people': [{'id': number, 'first_s': seconds(stamps[0]), 'last_s': seconds(stamps[-1]),
-                        'images': len(stamps)} for number, stamps in sorted(self._people.items())]}
+            'gaps': [
+                {
+                    'start_s': seconds(self._stamps_ns[index]),
+                    'length_s': round(float(intervals[index]), 3),
+                }
+                for index in np.flatnonzero(intervals > limit_s)
+            ],
+            'people': [
+                {
+                    'id': number,
+                    'first_s': seconds(stamps[0]),
+                    'last_s': seconds(stamps[-1]),
+                    'images': len(stamps),
+                }
+                for number, stamps in sorted(self._people.items())
+            ],
+        }
 
 
 def _counts_from_status(data: bytes) -> dict[str, int]:
     """The counts in the node's status; empty if the message is from another node."""
-    return {value.key: int(value.value)
-            for status in deserialize_message(data, DiagnosticArray).status
-            if status.name == RUN_NODE
-            for value in status.values if value.key in COUNTS}
+    return {
+        value.key: int(value.value)
+        for status in deserialize_message(data, DiagnosticArray).status
+        if status.name == RUN_NODE
+        for value in status.values
+        if value.key in COUNTS
+    }
 
 
 def _error_text(max_error_mm: float) -> str:

@@ -15,8 +15,16 @@ import numpy as np
 
 from decomr_ros.messages.cdr import CdrReader
 
-__all__ = ['DEFAULT_MAX_ERROR_MM', 'MAX_ERROR_KEY', 'MESHES', 'MeshRounding', 'largest_error_m',
-           'max_error_mm', 'round_meshes', 'step_for_error']
+__all__ = [
+    'DEFAULT_MAX_ERROR_MM',
+    'MAX_ERROR_KEY',
+    'MESHES',
+    'MeshRounding',
+    'largest_error_m',
+    'max_error_mm',
+    'round_meshes',
+    'step_for_error',
+]
 
 MESHES = 'decomr/msg/HumanMeshArray'
 
@@ -56,8 +64,9 @@ def max_error_mm(text: str) -> float:
     except ValueError:
         value = math.nan
     if value != 0 and not 0.01 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a valid rounding error, expected 0 '
-                                         '(exact) or 0.01 to 100 mm')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a valid rounding error, expected 0 (exact) or 0.01 to 100 mm'
+        )
     return value
 
 
@@ -81,8 +90,9 @@ def round_meshes(data: bytes, step_m: float) -> bytes:
             # Exact: scaling by a power of two changes only the exponent. Adding 0 turns -0 into 0.
             vertices[:] = np.rint(vertices.astype(np.float64) / step_m) * step_m + 0
     except ValueError as error:
-        raise ValueError(f'cannot parse {len(data)} bytes as decomr/HumanMeshArray of this '
-                         f'version: {error}') from error
+        raise ValueError(
+            f'cannot parse {len(data)} bytes as decomr/HumanMeshArray of this version: {error}'
+        ) from error
     return bytes(rounded)
 
 
@@ -113,8 +123,10 @@ class MeshRounding:
         except ValueError as error:
             if not self._has_warned:
                 self._has_warned = True
-                self._warn(f'meshes are recorded without rounding: {error}; run recorder and node '
-                           'from the same version')
+                self._warn(
+                    f'meshes are recorded without rounding: {error}; run recorder and node '
+                    'from the same version'
+                )
             return data
 
 

@@ -39,11 +39,22 @@ def qos_text(topic: BagTopic) -> str:
     forever = {'sec': 9223372036, 'nsec': 854775807}
     # history 1: keep last; reliability 1: reliable; durability 1: transient local, 2: volatile;
     # liveliness 1: automatic.
-    return yaml.safe_dump([{
-        'history': 1, 'depth': topic.depth or (1 if topic.is_latched else 10), 'reliability': 1,
-        'durability': 1 if topic.is_latched else 2, 'deadline': forever, 'lifespan': forever,
-        'liveliness': 1, 'liveliness_lease_duration': forever,
-        'avoid_ros_namespace_conventions': False}], sort_keys=False)
+    return yaml.safe_dump(
+        [
+            {
+                'history': 1,
+                'depth': topic.depth or (1 if topic.is_latched else 10),
+                'reliability': 1,
+                'durability': 1 if topic.is_latched else 2,
+                'deadline': forever,
+                'lifespan': forever,
+                'liveliness': 1,
+                'liveliness_lease_duration': forever,
+                'avoid_ros_namespace_conventions': False,
+            }
+        ],
+        sort_keys=False,
+    )
 
 
 def topic_of_channel(channel: Any, schema: Any) -> BagTopic:
@@ -58,5 +69,6 @@ def topic_of_channel(channel: Any, schema: Any) -> BagTopic:
     is_latched = any(f'durability: {word}' in qos for word in LATCHED_IN_QOS)
     # One entry per recorded publisher; late subscribers receive the messages of all of them.
     depth = sum(int(number) for number in re.findall(r'\bdepth: (\d+)', qos))
-    return BagTopic(channel.topic, schema.name, schema.data.decode(), is_latched,
-                    depth or None, metadata)
+    return BagTopic(
+        channel.topic, schema.name, schema.data.decode(), is_latched, depth or None, metadata
+    )

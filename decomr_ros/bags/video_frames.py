@@ -49,8 +49,9 @@ class VideoFrames:
         is_live: whether it is a webcam, which determines the pace and never ends.
     """
 
-    def __init__(self, video: str | Path, is_looping: bool = False,
-                 size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, video: str | Path, is_looping: bool = False, size: tuple[int, int] | None = None
+    ) -> None:
         """Opens the video.
 
         Args:
@@ -66,14 +67,18 @@ class VideoFrames:
         self.is_live = str(video).startswith('/dev/')
         self._is_looping, self._size = is_looping, size
         if not self.path.exists():
-            raise FileNotFoundError(f'there is no video {video}; give a video file, a folder of '
-                                    'pictures or a device such as /dev/video0')
+            raise FileNotFoundError(
+                f'there is no video {video}; give a video file, a folder of '
+                'pictures or a device such as /dev/video0'
+            )
         self.rate_hz = DEFAULT_RATE_HZ
         if self.path.is_dir():
             if not self._pictures():
-                raise ValueError(f'the folder {self.path} contains no pictures '
-                                 f'({", ".join(IMAGE_SUFFIXES)}); give another folder, or a '
-                                 'video file')
+                raise ValueError(
+                    f'the folder {self.path} contains no pictures '
+                    f'({", ".join(IMAGE_SUFFIXES)}); give another folder, or a '
+                    'video file'
+                )
         else:
             capture = self._open()
             rate_hz = capture.get(cv2.CAP_PROP_FPS)
@@ -92,11 +97,14 @@ class VideoFrames:
             for index, frame in enumerate(self._play_once()):
                 yield index, frame if self._size is None else cv2.resize(frame, self._size)
             if index < 0:
-                raise ValueError(f'{self.path} contains no frame that OpenCV can read; convert '
-                                 f'it, e.g. ffmpeg -i {self.path.name} -c:v libx264 video.mp4')
+                raise ValueError(
+                    f'{self.path} contains no frame that OpenCV can read; convert '
+                    f'it, e.g. ffmpeg -i {self.path.name} -c:v libx264 video.mp4'
+                )
             if self.is_live:
-                raise ValueError(f'{self.path} stopped after {index + 1} frames; '
-                                 'check the camera and its cable')
+                raise ValueError(
+                    f'{self.path} stopped after {index + 1} frames; check the camera and its cable'
+                )
             if not self._is_looping:
                 return
 
@@ -117,14 +125,17 @@ class VideoFrames:
 
     def _pictures(self) -> list[Path]:
         """The pictures in the folder, in the order of their names."""
-        return sorted(path for path in self.path.iterdir()
-                      if path.suffix.lower() in IMAGE_SUFFIXES)
+        return sorted(
+            path for path in self.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES
+        )
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
-            raise ValueError(f'OpenCV cannot open {self.path} as a video; check the file or, for '
-                             'a device, that no other program uses it')
+            raise ValueError(
+                f'OpenCV cannot open {self.path} as a video; check the file or, for '
+                'a device, that no other program uses it'
+            )
         if self.is_live and self._size:
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
@@ -142,9 +153,14 @@ def read_calibration(path: str | Path) -> Calibration:
         return Calibration(
             (int(content['image_width']), int(content['image_height'])),
             np.array(content['camera_matrix']['data'], float).reshape(3, 3),
-            [float(number) for number in
-             content.get('distortion_coefficients', {}).get('data', [])],
-            str(content.get('distortion_model', 'plumb_bob')))
+            [
+                float(number)
+                for number in content.get('distortion_coefficients', {}).get('data', [])
+            ],
+            str(content.get('distortion_model', 'plumb_bob')),
+        )
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} is not a calibration file of ROS camera_calibration '
-                         f'(image_width, camera_matrix, ...): {error!r}') from error
+        raise ValueError(
+            f'{path} is not a calibration file of ROS camera_calibration '
+            f'(image_width, camera_matrix, ...): {error!r}'
+        ) from error

@@ -119,8 +119,9 @@ class CalibrationStore:
         with self._lock:
             self._infos, self.refused = (message, *others)[:MAX_SIZES], ''
 
-    def for_image(self, width: int, height: int, is_rectified: bool = False,
-                  undistort: bool = False) -> Calibration:
+    def for_image(
+        self, width: int, height: int, is_rectified: bool = False, undistort: bool = False
+    ) -> Calibration:
         """The calibration of images of this size.
 
         Args:
@@ -139,16 +140,19 @@ class CalibrationStore:
             return known[1]
         made = _calibration(infos, *key)
         if known is not None and _differs(known[1], made):
-            self._log_change(f'the calibration of {width}x{height} px images changed from '
-                             f'{_in_words(known[1])} to {_in_words(made)}')
+            self._log_change(
+                f'the calibration of {width}x{height} px images changed from '
+                f'{_in_words(known[1])} to {_in_words(made)}'
+            )
         if len(self._made) >= MAX_SIZES:
             self._made.clear()
         self._made[key] = infos, made
         return made
 
 
-def _calibration(infos: tuple[CameraInfo, ...], width: int, height: int, is_rectified: bool,
-                 undistort: bool) -> Calibration:
+def _calibration(
+    infos: tuple[CameraInfo, ...], width: int, height: int, is_rectified: bool, undistort: bool
+) -> Calibration:
     """The calibration from the newest camera_info that fits the size."""
     problem = ''
     for info in infos:
@@ -159,49 +163,74 @@ def _calibration(infos: tuple[CameraInfo, ...], width: int, height: int, is_rect
             continue
         if intrinsics is None:
             name = 'p' if is_rectified else 'k'
-            return Calibration(width, height, problem=(
-                f'the camera is not calibrated (camera_info {name}[0] is 0); calibrate it, e.g. '
-                'with the package camera_calibration'))
-        lens, warning = (None, '') if is_rectified else _lens(info, intrinsics, width, height,
-                                                             undistort)
+            return Calibration(
+                width,
+                height,
+                problem=(
+                    f'the camera is not calibrated (camera_info {name}[0] is 0); calibrate it, '
+                    'e.g. with the package camera_calibration'
+                ),
+            )
+        lens, warning = (
+            (None, '') if is_rectified else _lens(info, intrinsics, width, height, undistort)
+        )
         remarks = calibration_remarks(info, intrinsics, width, height, is_rectified)
         return Calibration(width, height, intrinsics, '', lens, warning, remarks)
     return Calibration(width, height, problem=problem)
 
 
-def _lens(info: CameraInfo, intrinsics: np.ndarray, width: int, height: int,
-          undistort: bool) -> tuple[LensDistortion | None, str]:
+def _lens(
+    info: CameraInfo, intrinsics: np.ndarray, width: int, height: int, undistort: bool
+) -> tuple[LensDistortion | None, str]:
     """The distortion to be removed, and a warning about the lens."""
     model, coefficients, renamed = lens_model(info.distortion_model, info.d)
     try:
         lens = lens_distortion(model, coefficients)
     except ValueError as error:
-        return None, (f'camera_info: {error}; the distortion is ignored. Rectify the image '
-                      '(image_proc) and set image_is_rectified:=true')
+        return None, (
+            f'camera_info: {error}; the distortion is ignored. Rectify the image '
+            '(image_proc) and set image_is_rectified:=true'
+        )
     if lens is None or undistort:
         return lens, renamed
     shift_px = lens.largest_shift_px(intrinsics, width, height)
     if not shift_px > SHIFT_TO_WARN * width:
         return None, renamed
-    return None, (f'{renamed}{"; " if renamed else ""}the lens shifts points at the edge of the '
-                  f'image by up to {shift_px:.0f} px, which is ignored: people there are '
-                  'misplaced. Set undistort:=true, or rectify the image (image_proc) and set '
-                  'image_is_rectified:=true')
+    return None, (
+        f'{renamed}{"; " if renamed else ""}the lens shifts points at the edge of the '
+        f'image by up to {shift_px:.0f} px, which is ignored: people there are '
+        'misplaced. Set undistort:=true, or rectify the image (image_proc) and set '
+        'image_is_rectified:=true'
+    )
 
 
 def _image_size(info: CameraInfo) -> tuple[int, int]:
     """Width and height of the image to which a camera_info applies, px."""
     region = info.roi
-    width, height = (region.width, region.height) if region.width and region.height else (
-        info.width, info.height)
+    width, height = (
+        (region.width, region.height)
+        if region.width and region.height
+        else (info.width, info.height)
+    )
     return width // max(1, info.binning_x), height // max(1, info.binning_y)
 
 
 def _is_same(first: CameraInfo, second: CameraInfo) -> bool:
     """Whether two messages differ only in the header."""
-    return all(_content(getattr(first, name)) == _content(getattr(second, name))
-               for name in ('width', 'height', 'distortion_model', 'd', 'k', 'p', 'binning_x',
-                            'binning_y', 'roi'))
+    return all(
+        _content(getattr(first, name)) == _content(getattr(second, name))
+        for name in (
+            'width',
+            'height',
+            'distortion_model',
+            'd',
+            'k',
+            'p',
+            'binning_x',
+            'binning_y',
+            'roi',
+        )
+    )
 
 
 def _content(value: object) -> object:
@@ -218,5 +247,6 @@ def _in_words(calibration: Calibration) -> str:
     if calibration.intrinsics is None:
         return 'no calibration'
     matrix = calibration.intrinsics
-    return (f'focal length {matrix[0, 0]:.1f} px, centre ({matrix[0, 2]:.1f}, '
-            f'{matrix[1, 2]:.1f}) px')
+    return (
+        f'focal length {matrix[0, 0]:.1f} px, centre ({matrix[0, 2]:.1f}, {matrix[1, 2]:.1f}) px'
+    )

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ['CALIBRATION_WARNINGS', 'calibration_remarks']
 
-CALIBRATION_WARNINGS = ('camera_info_size', 'camera_info_matrix', 'camera_info_baseline',
-                        'camera_info_roi')
+CALIBRATION_WARNINGS = (
+    'camera_info_size',
+    'camera_info_matrix',
+    'camera_info_baseline',
+    'camera_info_roi',
+)
 """The names of the warnings."""
 
 # Plausible range of the principal point of a whole image, as shares of width and height.
@@ -24,8 +28,9 @@ _FIELDS_DEG = 2.0, 170.0
 _MAX_ASPECT = 1.25
 
 
-def calibration_remarks(info: CameraInfo, intrinsics: np.ndarray, width: int, height: int,
-                        is_rectified: bool) -> dict[str, str]:
+def calibration_remarks(
+    info: CameraInfo, intrinsics: np.ndarray, width: int, height: int, is_rectified: bool
+) -> dict[str, str]:
     """The warnings about a calibration: texts by name, out of `CALIBRATION_WARNINGS`.
 
     Args:
@@ -40,10 +45,12 @@ def calibration_remarks(info: CameraInfo, intrinsics: np.ndarray, width: int, he
     if not has_region and not (info.width and info.height):
         found['camera_info_size'] = (
             f'camera_info has no size ({info.width}x{info.height}): the size of the image, '
-            f'{width}x{height} px, is assumed; configure the driver to fill in width and height')
+            f'{width}x{height} px, is assumed; configure the driver to fill in width and height'
+        )
     name = 'p' if is_rectified else 'k'
     odd = _odd_matrix(_matrix(info, is_rectified), name) or _unlikely(
-        intrinsics, width, height, name, has_region)
+        intrinsics, width, height, name, has_region
+    )
     if odd:
         found['camera_info_matrix'] = odd
     if is_rectified and (info.p[3] or info.p[7]):
@@ -52,7 +59,8 @@ def calibration_remarks(info: CameraInfo, intrinsics: np.ndarray, width: int, he
             f'camera_info has p[3] = {info.p[3]:g} and p[7] = {info.p[7]:g}: it belongs to the '
             f'second camera of a stereo pair, {baseline_m:.3f} m from the first. The offset is '
             'ignored: positions are relative to this camera, even if its frame_id is that of the '
-            'first; for positions in the frame of the first camera, use its images')
+            'first; for positions in the frame of the first camera, use its images'
+        )
     if odd_region := _odd_region(info, is_rectified):
         found['camera_info_roi'] = odd_region
     return found
@@ -67,35 +75,48 @@ def _matrix(info: CameraInfo, is_rectified: bool) -> np.ndarray:
 def _odd_matrix(matrix: np.ndarray, name: str) -> str:
     """A warning about unexpected values in a camera matrix; empty if there are none."""
     if matrix[2, 0] or matrix[2, 1]:
-        return (f'camera_info {name} has {matrix[2].tolist()} in its last row, expected 0, 0, 1. '
-                'Only the focal lengths and the principal point in the first two rows are used. '
-                'Check whether the driver transposes the matrix; it must be in row-major order')
+        return (
+            f'camera_info {name} has {matrix[2].tolist()} in its last row, expected 0, 0, 1. '
+            'Only the focal lengths and the principal point in the first two rows are used. '
+            'Check whether the driver transposes the matrix; it must be in row-major order'
+        )
     if matrix[0, 1] or matrix[1, 0]:
-        return (f'camera_info {name} has a skew ({matrix[0, 1]:g}, {matrix[1, 0]:g}), which is '
-                'ignored; calibrate the camera without skew (camera_calibration)')
+        return (
+            f'camera_info {name} has a skew ({matrix[0, 1]:g}, {matrix[1, 0]:g}), which is '
+            'ignored; calibrate the camera without skew (camera_calibration)'
+        )
     if matrix[2, 2] != 1:
-        return (f'camera_info {name} has {matrix[2, 2]:g} as its last element, expected 1; this '
-                'is ignored; configure the driver to scale the matrix')
+        return (
+            f'camera_info {name} has {matrix[2, 2]:g} as its last element, expected 1; this '
+            'is ignored; configure the driver to scale the matrix'
+        )
     return ''
 
 
-def _unlikely(intrinsics: np.ndarray, width: int, height: int, name: str, has_region: bool
-              ) -> str:
+def _unlikely(intrinsics: np.ndarray, width: int, height: int, name: str, has_region: bool) -> str:
     """Why a calibration is implausible for the image; empty if it is plausible."""
     (focal_x, focal_y), (x, y) = intrinsics[[0, 1], [0, 1]], intrinsics[:2, 2]
-    remedy = ('it may be of another resolution, but is used unchanged; calibrate the camera at '
-              'this resolution (camera_calibration)')
+    remedy = (
+        'it may be of another resolution, but is used unchanged; calibrate the camera at '
+        'this resolution (camera_calibration)'
+    )
     field_deg = math.degrees(2 * math.atan(width / 2 / focal_x))
     if not has_region and not (_FIELDS_DEG[0] <= field_deg <= _FIELDS_DEG[1]):
-        return (f'camera_info {name} gives a field of view of {field_deg:.1f} degrees for images '
-                f'of {width}x{height} px: {remedy}')
+        return (
+            f'camera_info {name} gives a field of view of {field_deg:.1f} degrees for images '
+            f'of {width}x{height} px: {remedy}'
+        )
     low, high = _MIDDLE
     if not has_region and not (low <= x / width <= high and low <= y / height <= high):
-        return (f'camera_info {name} puts the principal point at ({x:.0f}, {y:.0f}) of images of '
-                f'{width}x{height} px: {remedy}')
+        return (
+            f'camera_info {name} puts the principal point at ({x:.0f}, {y:.0f}) of images of '
+            f'{width}x{height} px: {remedy}'
+        )
     if not 1 / _MAX_ASPECT <= focal_x / focal_y <= _MAX_ASPECT:
-        return (f'camera_info {name} has the focal lengths {focal_x:.0f} and {focal_y:.0f} px, '
-                f'which means that pixels are not square: {remedy}')
+        return (
+            f'camera_info {name} has the focal lengths {focal_x:.0f} and {focal_y:.0f} px, '
+            f'which means that pixels are not square: {remedy}'
+        )
     return ''
 
 
@@ -104,17 +125,29 @@ def _odd_region(info: CameraInfo, is_rectified: bool) -> str:
     region = info.roi
     if not (region.width and region.height):
         if region.x_offset or region.y_offset:
-            return (f'camera_info has a region of interest with the offset {region.x_offset}, '
-                    f'{region.y_offset} but without a size: the offset is applied; configure the '
-                    'driver to fill in its width and height')
+            return (
+                f'camera_info has a region of interest with the offset {region.x_offset}, '
+                f'{region.y_offset} but without a size: the offset is applied; configure the '
+                'driver to fill in its width and height'
+            )
         return ''
-    if info.width and info.height and (region.x_offset + region.width > info.width
-                                       or region.y_offset + region.height > info.height):
-        return (f'camera_info has a region of interest of {region.width}x{region.height} px at '
-                f'{region.x_offset}, {region.y_offset}, which exceeds its '
-                f'{info.width}x{info.height} px: it is applied unchanged; offset and size must '
-                'refer to the full resolution, before binning')
+    if (
+        info.width
+        and info.height
+        and (
+            region.x_offset + region.width > info.width
+            or region.y_offset + region.height > info.height
+        )
+    ):
+        return (
+            f'camera_info has a region of interest of {region.width}x{region.height} px at '
+            f'{region.x_offset}, {region.y_offset}, which exceeds its '
+            f'{info.width}x{info.height} px: it is applied unchanged; offset and size must '
+            'refer to the full resolution, before binning'
+        )
     if region.do_rectify and is_rectified:
-        return ('camera_info has roi.do_rectify, which is ignored: the region of interest is '
-                'assumed to refer to the rectified image')
+        return (
+            'camera_info has roi.do_rectify, which is ignored: the region of interest is '
+            'assumed to refer to the rectified image'
+        )
     return ''

@@ -16,12 +16,16 @@ __all__ = ['lens_model']
 
 # Names in lower case, letters and digits only.
 _SYNONYMS = {
-    **dict.fromkeys(('plumbbob', 'radtan', 'radialtangential', 'brownconrady',
-                     'modifiedbrownconrady'), 'plumb_bob'),
-    **dict.fromkeys(('rationalpolynomial', 'rational', 'radtan8', 'thinprism'),
-                    'rational_polynomial'),
-    **dict.fromkeys(('equidistant', 'equi', 'fisheye', 'kannalabrandt', 'kannalabrandt4'),
-                    'equidistant'),
+    **dict.fromkeys(
+        ('plumbbob', 'radtan', 'radialtangential', 'brownconrady', 'modifiedbrownconrady'),
+        'plumb_bob',
+    ),
+    **dict.fromkeys(
+        ('rationalpolynomial', 'rational', 'radtan8', 'thinprism'), 'rational_polynomial'
+    ),
+    **dict.fromkeys(
+        ('equidistant', 'equi', 'fisheye', 'kannalabrandt', 'kannalabrandt4'), 'equidistant'
+    ),
 }
 _FISHEYE_COEFFICIENTS = 4
 
@@ -47,12 +51,18 @@ def lens_model(name: str, coefficients: Sequence[float]) -> tuple[str, list[floa
         kept = values[:_FISHEYE_COEFFICIENTS]
     elif model in ('plumb_bob', 'rational_polynomial') or (not name and len(values) > 4):
         # Four coefficients without a name could also be those of a fisheye lens.
-        fitting = [known for known in ('plumb_bob', 'rational_polynomial')
-                   if len(values) in MODELS[known]]
+        fitting = [
+            known for known in ('plumb_bob', 'rational_polynomial') if len(values) in MODELS[known]
+        ]
         model = fitting[0] if fitting else model
     if (model, len(kept)) == (name, len(values)):
         return name, values, ''
-    return model, kept, (
-        f'camera_info has the distortion_model {name!r} with {len(values)} coefficients: read as '
-        f'{model} with {len(kept)}; configure the driver to publish these (sensor_msgs/'
-        'CameraInfo)')
+    return (
+        model,
+        kept,
+        (
+            f'camera_info has the distortion_model {name!r} with {len(values)} coefficients: read '
+            f'as {model} with {len(kept)}; configure the driver to publish these (sensor_msgs/'
+            'CameraInfo)'
+        ),
+    )

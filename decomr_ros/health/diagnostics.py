@@ -81,15 +81,15 @@ def judge(situation: Situation) -> tuple[bytes, str]:
     if now.state != 'active':
         return DiagnosticStatus.STALE, f'{now.state}; no meshes are published in this state'
     if now.frame_age_s >= min(now.warn_s, now.error_s):
-        level = (DiagnosticStatus.ERROR if now.frame_age_s >= now.error_s
-                 else DiagnosticStatus.WARN)
+        level = DiagnosticStatus.ERROR if now.frame_age_s >= now.error_s else DiagnosticStatus.WARN
         if now.image_age_s >= min(now.warn_s, now.error_s):
             return level, f'no image on {now.image_topic} for {now.image_age_s:.1f} s{also}'
         why = f'; {now.last_problem}' if now.failed else ''
         return level, f'images arrive, but no meshes for {now.frame_age_s:.1f} s{why}{also}'
     if now.failed:
-        return DiagnosticStatus.WARN, (f'{now.failed} images failed in the last {WINDOW_S:g} s; '
-                                       f'{now.last_problem}{also}')
+        return DiagnosticStatus.WARN, (
+            f'{now.failed} images failed in the last {WINDOW_S:g} s; {now.last_problem}{also}'
+        )
     if now.warnings:
         return DiagnosticStatus.WARN, f'{now.warnings}; {now.rates}'
     return DiagnosticStatus.OK, f'active; {now.rates}'
@@ -138,8 +138,9 @@ class FrameStatistics:
         with self._lock:
             self.published += 1
             self.empty += people == 0
-            self._records.append(FrameRecord(time.monotonic(), latency_ms, people,
-                                             dict(times.stages_ms)))
+            self._records.append(
+                FrameRecord(time.monotonic(), latency_ms, people, dict(times.stages_ms))
+            )
 
     def add_lost(self, count: int) -> None:
         """Counts images lost in transport; 0 states that the middleware counts them."""
@@ -180,8 +181,7 @@ class FrameStatistics:
             # A node that was activated recently has a shorter history.
             span_s = min(period_s, max(now_s - self._activated_s, 1e-3))
             finished_s = [record.finished_s for record in self._records]
-            return (_rate_hz(self._arrivals_s, now_s, span_s),
-                    _rate_hz(finished_s, now_s, span_s))
+            return (_rate_hz(self._arrivals_s, now_s, span_s), _rate_hz(finished_s, now_s, span_s))
 
     def values(self, counts: WorkerCounts, period_s: float = WINDOW_S) -> dict[str, str]:
         """The values for /diagnostics as text by name, with means over the last `period_s`.
@@ -192,15 +192,20 @@ class FrameStatistics:
         with self._lock:
             since_s = time.monotonic() - period_s
             records = [record for record in self._records if record.finished_s > since_s]
-            failures = {f'frames_failed_{cause}': count for cause, count in
-                        sorted(self.failures.items())}
+            failures = {
+                f'frames_failed_{cause}': count for cause, count in sorted(self.failures.items())
+            }
         values: dict[str, int | str] = {
             'frames_received': counts.received,
             'frames_skipped_for_newer': counts.skipped_for_newer,
-            'frames_failed': counts.failed, **failures,
+            'frames_failed': counts.failed,
+            **failures,
             'frames_lost_in_transport': 'unknown' if self.lost is None else self.lost,
-            'meshes_published': self.published, 'meshes_published_without_people': self.empty,
-            'rate_in_hz': f'{rate_in_hz:.1f}', 'rate_hz': f'{rate_hz:.1f}'}
+            'meshes_published': self.published,
+            'meshes_published_without_people': self.empty,
+            'rate_in_hz': f'{rate_in_hz:.1f}',
+            'rate_hz': f'{rate_hz:.1f}',
+        }
         if records:
             values['people'] = records[-1].people
             latencies = [record.latency_ms for record in records]
@@ -225,8 +230,9 @@ def failing_as(cause: str) -> Iterator[None]:
         raise
 
 
-def status_message(node: Node, level: bytes, message: str,
-                   values: Mapping[str, str]) -> DiagnosticArray:
+def status_message(
+    node: Node, level: bytes, message: str, values: Mapping[str, str]
+) -> DiagnosticArray:
     """A DiagnosticArray with the node's status.
 
     Args:
@@ -236,8 +242,12 @@ def status_message(node: Node, level: bytes, message: str,
         values: details by key.
     """
     status = DiagnosticStatus(
-        name=node.get_fully_qualified_name(), hardware_id='decomr', level=level, message=message,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()])
+        name=node.get_fully_qualified_name(),
+        hardware_id='decomr',
+        level=level,
+        message=message,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
     array = DiagnosticArray(status=[status])
     array.header.stamp = node.get_clock().now().to_msg()
     return array

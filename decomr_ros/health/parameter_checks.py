@@ -24,8 +24,11 @@ _NEEDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (('boxes_max_age_s', 'person_class_ids'), lambda now: now.use_boxes, 'use_boxes:=true'),
     (('iuv_encoding',), lambda now: now.publish_iuv, 'publish_iuv:=true'),
     (('marker_triangles',), lambda now: now.publish_markers, 'publish_markers:=true'),
-    (('smoothing_min_cutoff_hz', 'smoothing_beta', 'smoothing_body_beta', 'smoothing_frame'),
-     lambda now: now.smoothing, 'smoothing:=true'),
+    (
+        ('smoothing_min_cutoff_hz', 'smoothing_beta', 'smoothing_body_beta', 'smoothing_frame'),
+        lambda now: now.smoothing,
+        'smoothing:=true',
+    ),
     (('tf_joints',), lambda now: now.publish_tf, 'publish_tf:=true'),
 )
 
@@ -43,10 +46,14 @@ def unused_parameters(settings: NodeParameters) -> str:
     for names, is_used, remedy in _NEEDS:
         if is_used(settings):
             continue
-        found += [f'{name} is {value!r} and has no effect without {remedy}'
-                  for name in names
-                  if (value := getattr(settings, name)) != ENTRIES[name].default]
+        found += [
+            f'{name} is {value!r} and has no effect without {remedy}'
+            for name in names
+            if (value := getattr(settings, name)) != ENTRIES[name].default
+        ]
     if 0 < settings.marker_triangles < FEWEST_TRIANGLES:
-        found.append(f'marker_triangles is {settings.marker_triangles}, too few for a closed '
-                     f'surface: {FEWEST_TRIANGLES} are used')
+        found.append(
+            f'marker_triangles is {settings.marker_triangles}, too few for a closed '
+            f'surface: {FEWEST_TRIANGLES} are used'
+        )
     return f'parameters without effect: {"; ".join(found)}' if found else ''

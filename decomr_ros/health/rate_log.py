@@ -20,8 +20,14 @@ __all__ = ['RateLog']
 class RateLog:
     """The timer that writes these lines while the node is subscribed."""
 
-    def __init__(self, node: ManagedNode, period_s: float, inputs: Inputs, worker: FrameWorker,
-                 statistics: FrameStatistics) -> None:
+    def __init__(
+        self,
+        node: ManagedNode,
+        period_s: float,
+        inputs: Inputs,
+        worker: FrameWorker,
+        statistics: FrameStatistics,
+    ) -> None:
         """Starts the timer.
 
         Args:
@@ -62,8 +68,10 @@ class RateLog:
         if problem == self._problem_before:
             values.pop('last_problem', None)
         self._problem_before = problem
-        self._node.get_logger().info(f'in {rate_in_hz} Hz, out {rate_hz} Hz; ' + ', '.join(
-            f'{name} {value}' for name, value in values.items()))
+        self._node.get_logger().info(
+            f'in {rate_in_hz} Hz, out {rate_hz} Hz; '
+            + ', '.join(f'{name} {value}' for name, value in values.items())
+        )
 
     def _log_silence(self) -> None:
         """Says that no image has arrived, and what may be the reason."""
@@ -72,4 +80,5 @@ class RateLog:
         self._node.get_logger().warning(
             f'no image on {topic} for {self._period_s:g} s; {f"{there_is}; " if there_is else ""}'
             f'is the camera running, on this topic, {settings.image_transport} '
-            f'(image_transport), and does it suit reliability={settings.reliability}?')
+            f'(image_transport), and does it suit reliability={settings.reliability}?'
+        )

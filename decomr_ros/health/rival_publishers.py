@@ -37,22 +37,29 @@ def rival_texts(node: Node, settings: NodeParameters) -> dict[str, str]:
     Returns:
         A sentence for each of `RIVAL_WARNINGS`; empty if there is no such node.
     """
-    return {'shared_topics': _topics_text(node),
-            'shared_frames': _frames_text(node) if settings.publish_tf else '',
-            'shared_rep155': _tracked_text(node) if settings.rep155 else ''}
+    return {
+        'shared_topics': _topics_text(node),
+        'shared_frames': _frames_text(node) if settings.publish_tf else '',
+        'shared_rep155': _tracked_text(node) if settings.rep155 else '',
+    }
 
 
 def _topics_text(node: Node) -> str:
     """A warning about other publishers of this node's topics."""
-    others = {topic: found for name in OUTPUTS
-              if (found := _others(node, topic := node.resolve_topic_name(name)))}
+    others = {
+        topic: found
+        for name in OUTPUTS
+        if (found := _others(node, topic := node.resolve_topic_name(name)))
+    }
     if not others:
         return ''
     rivals = set().union(*others.values())
-    return (f'{_listed(rivals)} publishes on {", ".join(others)} like this node '
-            f'({node.get_fully_qualified_name()}): subscribers cannot distinguish their messages; '
-            'give each node its own namespace (-r __ns:=/NAME) or other topics '
-            '(-r human_meshes:=TOPIC), or stop one of them')
+    return (
+        f'{_listed(rivals)} publishes on {", ".join(others)} like this node '
+        f'({node.get_fully_qualified_name()}): subscribers cannot distinguish their messages; '
+        'give each node its own namespace (-r __ns:=/NAME) or other topics '
+        '(-r human_meshes:=TOPIC), or stop one of them'
+    )
 
 
 def _frames_text(node: Node) -> str:
@@ -60,10 +67,12 @@ def _frames_text(node: Node) -> str:
     rivals = _frame_rivals(node)
     if not rivals:
         return ''
-    return (f'{_listed(rivals)} publishes the same frames on {TF} as this node '
-            f'({node.get_fully_qualified_name()}), such as {_first_body(node.get_namespace())}: '
-            'each frame jumps between two people; give each node its own namespace '
-            '(-r __ns:=/NAME), or set publish_tf to false in all but one')
+    return (
+        f'{_listed(rivals)} publishes the same frames on {TF} as this node '
+        f'({node.get_fully_qualified_name()}), such as {_first_body(node.get_namespace())}: '
+        'each frame jumps between two people; give each node its own namespace '
+        '(-r __ns:=/NAME), or set publish_tf to false in all but one'
+    )
 
 
 def _tracked_text(node: Node) -> str:
@@ -71,9 +80,11 @@ def _tracked_text(node: Node) -> str:
     rivals = _others(node, TRACKED)
     if not rivals:
         return ''
-    return (f'{_listed(rivals)} publishes {TRACKED} like this node '
-            f'({node.get_fully_qualified_name()}): each removes the people of the other from the '
-            'list; set rep155 to false in all but one')
+    return (
+        f'{_listed(rivals)} publishes {TRACKED} like this node '
+        f'({node.get_fully_qualified_name()}): each removes the people of the other from the '
+        'list; set rep155 to false in all but one'
+    )
 
 
 def _frame_rivals(node: Node) -> set[str]:
@@ -87,8 +98,12 @@ def _frame_rivals(node: Node) -> set[str]:
             continue
         for info in node.get_publishers_info_by_topic(topic):
             name = owner_name(info)
-            if (info.topic_type == mesh_type and name != own and name in publishers
-                    and _first_body(info.node_namespace) == prefix):
+            if (
+                info.topic_type == mesh_type
+                and name != own
+                and name in publishers
+                and _first_body(info.node_namespace) == prefix
+            ):
                 rivals.add(name)
     # A node of the same name as this one shows only as a second publisher.
     return rivals | ({own} if publishers.count(own) > 1 else set())

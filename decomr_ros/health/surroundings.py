@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 __all__ = ['look_around']
 
 
-def look_around(node: Node, warnings: StandingWarnings, statistics: FrameStatistics,
-                image_topic: str, settings: NodeParameters) -> None:
+def look_around(
+    node: Node,
+    warnings: StandingWarnings,
+    statistics: FrameStatistics,
+    image_topic: str,
+    settings: NodeParameters,
+) -> None:
     """Updates these warnings; call it periodically on the executor's thread.
 
     Args:
@@ -30,7 +35,9 @@ def look_around(node: Node, warnings: StandingWarnings, statistics: FrameStatist
         settings: the node's parameters.
     """
     publishers = {owner_name(info) for info in node.get_publishers_info_by_topic(image_topic)}
-    texts = {'lost_images': lost_images_text(*statistics.recent_losses(), image_topic, publishers),
-             **rival_texts(node, settings)}
+    texts = {
+        'lost_images': lost_images_text(*statistics.recent_losses(), image_topic, publishers),
+        **rival_texts(node, settings),
+    }
     for name, text in texts.items():
         warnings.hold_if_lasting(name, text)

@@ -22,7 +22,7 @@ MAX_CLASSES, MAX_NAMED = 40, 5
 # Fields that a detector may fill in but that the node does not use.
 UNUSED = {
     'id': 'detections on {topic} have ids, which are not used: people get the ids of this '
-          "node's own tracker",
+    "node's own tracker",
     'theta': 'boxes on {topic} are rotated (theta): the upright boxes around them are used',
     'pose': 'detections on {topic} have poses, which are not used',
 }
@@ -65,15 +65,20 @@ class BoxChecks:
         if self._has_found:
             self._warnings.end_soon('boxes_class')
             for name in found.other_classes:
-                self._warnings.note(f'boxes_class_{name}', f'detections of class {name!r} on '
-                                    f'{self._topic} are left out: not in person_class_ids '
-                                    f'({class_ids})')
+                self._warnings.note(
+                    f'boxes_class_{name}',
+                    f'detections of class {name!r} on '
+                    f'{self._topic} are left out: not in person_class_ids '
+                    f'({class_ids})',
+                )
         elif found.other_classes:
-            self._warnings.hold('boxes_class', self._no_person_text(class_ids),
-                               sum(found.other_classes.values()))
+            self._warnings.hold(
+                'boxes_class', self._no_person_text(class_ids), sum(found.other_classes.values())
+            )
 
-    def usable(self, people: Detections, width: int, height: int, settings: NodeParameters
-               ) -> Detections:
+    def usable(
+        self, people: Detections, width: int, height: int, settings: NodeParameters
+    ) -> Detections:
         """The people whose boxes are inside the image and have a score of at least `min_score`.
 
         A box whose centre is outside the image is left out: it refers to an image of another
@@ -90,38 +95,49 @@ class BoxChecks:
         if not is_inside.all():
             farthest = people.boxes[:, 2:].max(0)
             self._warnings.hold(
-                'boxes_size', f'{(~is_inside).sum()} boxes on {self._topic} have their centre '
+                'boxes_size',
+                f'{(~is_inside).sum()} boxes on {self._topic} have their centre '
                 f'outside the image of {width}x{height} px, up to x {farthest[0]:.0f}, y '
                 f'{farthest[1]:.0f}, and are left out: they refer to an image of another size; '
                 'run the detector on the image topic of this node, or set boxes_width, '
                 'boxes_height and boxes_fit to how the detector resizes it',
-                int((~is_inside).sum()))
+                int((~is_inside).sum()),
+            )
         elif len(people.boxes):
             self._warnings.end_soon('boxes_size')
         is_confident = people.scores >= settings.min_score
         if not is_confident.all():
             self.below_min_score += int((~is_confident).sum())
-            self._warnings.note('boxes_min_score', f'boxes on {self._topic} below min_score '
-                                                   f'({settings.min_score:g}) are left out')
+            self._warnings.note(
+                'boxes_min_score',
+                f'boxes on {self._topic} below min_score ({settings.min_score:g}) are left out',
+            )
         return people.at(np.flatnonzero(is_inside & is_confident))
 
     def values(self) -> dict[str, str]:
         """The counts for /diagnostics, as text by name; only those that occurred."""
         with self._lock:
-            values = {f'boxes_left_out_{name}': str(count)
-                      for name, count in sorted(self.left_out.items())}
+            values = {
+                f'boxes_left_out_{name}': str(count)
+                for name, count in sorted(self.left_out.items())
+            }
         if self.below_min_score:
             values['boxes_below_min_score'] = str(self.below_min_score)
         return values
 
     def _no_person_text(self, class_ids: str) -> str:
         """The warning that no detection so far is a person."""
-        classes = ', '.join(f'{name} ({count})' for name, count in
-                            self.left_out.most_common(MAX_NAMED))
-        text = (f'no detection on {self._topic} has a class in person_class_ids ({class_ids}); '
-                f'classes seen: {classes}. If one of them is a person, add it to '
-                'person_class_ids')
+        classes = ', '.join(
+            f'{name} ({count})' for name, count in self.left_out.most_common(MAX_NAMED)
+        )
+        text = (
+            f'no detection on {self._topic} has a class in person_class_ids ({class_ids}); '
+            f'classes seen: {classes}. If one of them is a person, add it to '
+            'person_class_ids'
+        )
         if any(name.isdecimal() for name in self.left_out):
-            text += ('; with numbers, a person is 0 in the 80 classes of COCO (YOLO) and 1 in '
-                     'the 91 (torchvision, TensorFlow)')
+            text += (
+                '; with numbers, a person is 0 in the 80 classes of COCO (YOLO) and 1 in '
+                'the 91 (torchvision, TensorFlow)'
+            )
         return text

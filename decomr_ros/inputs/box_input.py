@@ -39,8 +39,13 @@ class BoxInput:
     The subscription's thread calls `add`, the worker calls `at`.
     """
 
-    def __init__(self, node: Node, settings: Callable[[], NodeParameters],
-                 warnings: StandingWarnings, bad: BadInputCounts) -> None:
+    def __init__(
+        self,
+        node: Node,
+        settings: Callable[[], NodeParameters],
+        warnings: StandingWarnings,
+        bad: BadInputCounts,
+    ) -> None:
         """Starts without detections.
 
         Args:
@@ -56,13 +61,15 @@ class BoxInput:
         self._warnings, self._bad = warnings, bad
         self._topic = node.resolve_topic_name(TOPIC)
         boxes_type = settings().boxes_type
-        self._first_type = (first_box_message(boxes_type, detection_message_type)
-                            if settings().use_boxes else None)
+        self._first_type = (
+            first_box_message(boxes_type, detection_message_type) if settings().use_boxes else None
+        )
         self._checks = BoxChecks(warnings, self._topic)
         self._people = StampedMessages(MESSAGES_KEPT)
 
-    def subscribe(self, subscribe: Callable[[type, Callable[[Any], None]], MatchingSubscription],
-                  ) -> BoxSubscription | None:
+    def subscribe(
+        self, subscribe: Callable[[type, Callable[[Any], None]], MatchingSubscription]
+    ) -> BoxSubscription | None:
         """Subscribes to the topic; None if `use_boxes` is not set.
 
         Args:
@@ -71,9 +78,15 @@ class BoxInput:
         if self._first_type is None:
             return None
         return BoxSubscription(
-            self._node, self._topic, self._settings().boxes_type, self._first_type,
-            detection_message_type, subscribe, self.add,
-            lambda text: self._warnings.hold_if_lasting('boxes_type', text))
+            self._node,
+            self._topic,
+            self._settings().boxes_type,
+            self._first_type,
+            detection_message_type,
+            subscribe,
+            self.add,
+            lambda text: self._warnings.hold_if_lasting('boxes_type', text),
+        )
 
     def add(self, message: Any) -> None:
         """Stores the people of a message in the layout of vision_msgs/Detection2DArray."""
@@ -99,15 +112,21 @@ class BoxInput:
         settings = self._settings()
         people = self._people.at(stamp, settings.boxes_max_age_s)
         if people is None:
-            self._warnings.hold('boxes', (
-                f'no boxes on {self._topic} within {settings.boxes_max_age_s:g} s of the image '
-                f'(boxes_max_age_s){distance_text(self._people.nearest_s(stamp))}: the detector '
-                f'{settings.detector} looks for people'), 1)
+            self._warnings.hold(
+                'boxes',
+                (
+                    f'no boxes on {self._topic} within {settings.boxes_max_age_s:g} s of the '
+                    f'image (boxes_max_age_s){distance_text(self._people.nearest_s(stamp))}: the '
+                    f'detector {settings.detector} looks for people'
+                ),
+                1,
+            )
             return None
         self._warnings.end('boxes')
         size = calibration.width, calibration.height
-        boxes = boxes_in_image(people.boxes, settings.boxes_fit,
-                               (settings.boxes_width, settings.boxes_height), size)
+        boxes = boxes_in_image(
+            people.boxes, settings.boxes_fit, (settings.boxes_width, settings.boxes_height), size
+        )
         people = self._checks.usable(Detections(boxes, people.scores), *size, settings)
         return Detections(calibration.undistort_boxes(people.boxes), people.scores)
 

@@ -36,8 +36,14 @@ class CalibrationInput:
     The subscription's thread calls `read` and `add`, the worker calls `at`.
     """
 
-    def __init__(self, node: Node, topic: str, settings: Callable[[], NodeParameters],
-                 warnings: StandingWarnings, bad: BadInputCounts) -> None:
+    def __init__(
+        self,
+        node: Node,
+        topic: str,
+        settings: Callable[[], NodeParameters],
+        warnings: StandingWarnings,
+        bad: BadInputCounts,
+    ) -> None:
         """Starts without a calibration.
 
         Args:
@@ -50,7 +56,8 @@ class CalibrationInput:
         self._node, self._topic, self._settings = node, topic, settings
         self._warnings, self._bad = warnings, bad
         self._store = CalibrationStore(
-            lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S))
+            lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S)
+        )
         self._stamps = InfoStamps(warnings)
         self._wait = CalibrationWait()
         self._last_content = b''
@@ -73,8 +80,12 @@ class CalibrationInput:
         try:
             message = deserialize_message(serialized, CameraInfo)
         except Exception as error:  # noqa: BLE001 - rclpy raises several kinds
-            self._bad.add(BadInput('camera_info', f'a camera_info of {len(serialized)} bytes that '
-                                                  f'cannot be read: {error}'))
+            self._bad.add(
+                BadInput(
+                    'camera_info',
+                    f'a camera_info of {len(serialized)} bytes that cannot be read: {error}',
+                )
+            )
             return None
         self._last_content = content
         return message
@@ -97,15 +108,18 @@ class CalibrationInput:
             stamp: ROS stamp of the image, compared with those of camera_info; None: not compared.
         """
         settings = self._settings()
-        calibration = self._store.for_image(width, height, settings.image_is_rectified,
-                                            settings.undistort)
+        calibration = self._store.for_image(
+            width, height, settings.image_is_rectified, settings.undistort
+        )
         if calibration.intrinsics is None:
             self._warn_of_missing(calibration)
         else:
             self._warnings.end('camera_info')
             if self._wait.is_over():
-                self._warnings.note('camera_info', f'camera_info has come on {self._topic}: '
-                                                   'people have positions from now on')
+                self._warnings.note(
+                    'camera_info',
+                    f'camera_info has come on {self._topic}: people have positions from now on',
+                )
         found = dict(calibration.remarks)
         if calibration.warning:
             found['lens'] = calibration.warning

@@ -66,15 +66,17 @@ def depth_from_message(message: Image, calibration: Calibration) -> DepthImage:
     image_size = np.array([calibration.width, calibration.height], float)
     aspects = size[0] / size[1], image_size[0] / image_size[1]
     if abs(aspects[0] / aspects[1] - 1) > ASPECT_TOLERANCE:
-        raise BadInput('depth', f'depth image of {message.width}x{message.height} px, but the '
-                                f'image has {calibration.width}x{calibration.height}: it is not '
-                                'aligned; use the depth that is registered to the colour camera')
+        raise BadInput(
+            'depth',
+            f'depth image of {message.width}x{message.height} px, but the '
+            f'image has {calibration.width}x{calibration.height}: it is not '
+            'aligned; use the depth that is registered to the colour camera',
+        )
     unit_m = 1.0 if numbers.dtype == np.float32 else MILLIMETRE_M
     return DepthImage(numbers, unit_m, size / image_size, calibration)
 
 
-def place_by_depth(meshes: Sequence[HumanMesh], depth: DepthImage
-                   ) -> tuple[list[HumanMesh], int]:
+def place_by_depth(meshes: Sequence[HumanMesh], depth: DepthImage) -> tuple[list[HumanMesh], int]:
     """Moves meshes to the distance that the depth camera measured.
 
     Args:
@@ -93,13 +95,17 @@ def _placed(mesh: HumanMesh, depth: DepthImage) -> HumanMesh:
     if not mesh.is_metric:
         return mesh
     seen = np.flatnonzero(mesh.visibility)
-    points = mesh.vertices[seen[::len(seen) // MOST_PAIRS + 1]] - mesh.translation
+    points = mesh.vertices[seen[:: len(seen) // MOST_PAIRS + 1]] - mesh.translation
     image_xy = project_weak(points, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
-    translation = translation_from_depth(points, depth.depth_xy(image_xy), mesh.translation,
-                                         depth.numbers, depth.unit_m)
+    translation = translation_from_depth(
+        points, depth.depth_xy(image_xy), mesh.translation, depth.numbers, depth.unit_m
+    )
     if translation is None:
         return mesh
     shift = (translation - mesh.translation).astype(np.float32)
     return dataclasses.replace(
-        mesh, vertices=mesh.vertices + shift, joints=mesh.joints + shift,
-        translation=translation.astype(np.asarray(mesh.translation).dtype))
+        mesh,
+        vertices=mesh.vertices + shift,
+        joints=mesh.joints + shift,
+        translation=translation.astype(np.asarray(mesh.translation).dtype),
+    )

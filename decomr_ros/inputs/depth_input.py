@@ -33,8 +33,9 @@ class DepthInput:
     The subscription's thread calls `add`, the worker calls `at`.
     """
 
-    def __init__(self, node: Node, is_used: bool, warnings: StandingWarnings, bad: BadInputCounts
-                 ) -> None:
+    def __init__(
+        self, node: Node, is_used: bool, warnings: StandingWarnings, bad: BadInputCounts
+    ) -> None:
         """Starts without depth images.
 
         Args:
@@ -64,10 +65,15 @@ class DepthInput:
             return None
         message = self._messages.at(stamp, MAX_AGE_S)
         if message is None:
-            self._warnings.hold('depth', (
-                f'no depth image on {self._topic} within {MAX_AGE_S:g} s of the image'
-                f'{distance_text(self._messages.nearest_s(stamp))}: distances are not corrected'),
-                1)
+            self._warnings.hold(
+                'depth',
+                (
+                    f'no depth image on {self._topic} within {MAX_AGE_S:g} s of the image'
+                    f'{distance_text(self._messages.nearest_s(stamp))}: distances are not '
+                    'corrected'
+                ),
+                1,
+            )
             return None
         self._warnings.end('depth')
         try:

@@ -38,9 +38,14 @@ class Frame:
         header: stamp and coordinate frame of the image.
     """
 
-    def __init__(self, message: Image | SerializedImage | CompressedImage,
-                 calibrations: CalibrationInput, boxes: BoxInput, depths: DepthInput,
-                 warnings: StandingWarnings) -> None:
+    def __init__(
+        self,
+        message: Image | SerializedImage | CompressedImage,
+        calibrations: CalibrationInput,
+        boxes: BoxInput,
+        depths: DepthInput,
+        warnings: StandingWarnings,
+    ) -> None:
         """Combines an image message with the inputs.
 
         Args:

@@ -21,11 +21,15 @@ def frame_id_problem(frame_id: str, topic: str) -> str:
         A sentence; empty if the frame is valid.
     """
     if not without_slash(frame_id):
-        return (f'images on {topic} have the frame_id {frame_id!r}: the position of people is '
-                'unknown, so markers, vertices and /tf are not published; set the frame in the '
-                "camera driver (e.g. frame_id, camera_frame_id) to the camera's optical frame")
+        return (
+            f'images on {topic} have the frame_id {frame_id!r}: the position of people is '
+            'unknown, so markers, vertices and /tf are not published; set the frame in the '
+            "camera driver (e.g. frame_id, camera_frame_id) to the camera's optical frame"
+        )
     if frame_id.startswith('/'):
-        return (f'images on {topic} have the frame_id {frame_id!r}, which tf2 rejects: everything '
-                f'is published in {without_slash(frame_id)!r}; set the frame in the camera driver '
-                'without a leading slash')
+        return (
+            f'images on {topic} have the frame_id {frame_id!r}, which tf2 rejects: everything '
+            f'is published in {without_slash(frame_id)!r}; set the frame in the camera driver '
+            'without a leading slash'
+        )
     return ''

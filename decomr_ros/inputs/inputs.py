@@ -55,10 +55,15 @@ class Inputs:
         warnings: what is ignored or guessed.
     """
 
-    def __init__(self, node: Node, settings: NodeParameters,
-                 deliver: Callable[[Frame], None],
-                 lost: Callable[[Any], None] | None = None,
-                 warnings: StandingWarnings | None = None, words: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        node: Node,
+        settings: NodeParameters,
+        deliver: Callable[[Frame], None],
+        lost: Callable[[Any], None] | None = None,
+        warnings: StandingWarnings | None = None,
+        words: Sequence[str] = (),
+    ) -> None:
         """Prepares the inputs; `subscribe` follows.
 
         Args:
@@ -75,13 +80,14 @@ class Inputs:
         self.settings = settings
         self._node, self._deliver, self._lost = node, deliver, lost
         self.warnings = warnings or StandingWarnings(
-            lambda text: node.get_logger().warning(text),
-            lambda text: node.get_logger().info(text))
+            lambda text: node.get_logger().warning(text), lambda text: node.get_logger().info(text)
+        )
         self.image_topic = image_topic(node, settings.image_transport != 'raw')
         self.camera_info_topic = camera_info_topic(node, self.image_topic, words)
         self._bad = BadInputCounts(self.warnings)
-        self.calibrations = CalibrationInput(node, self.camera_info_topic, self._current_settings,
-                                             self.warnings, self._bad)
+        self.calibrations = CalibrationInput(
+            node, self.camera_info_topic, self._current_settings, self.warnings, self._bad
+        )
         self.boxes = BoxInput(node, self._current_settings, self.warnings, self._bad)
         self.depths = DepthInput(node, settings.use_depth, self.warnings, self._bad)
         self._images: MatchingSubscription | None = None
@@ -112,22 +118,37 @@ class Inputs:
     def subscribe(self) -> None:
         """Subscribes to everything that the parameters ask for; images last."""
         self.calibrations.restart_wait()
-        self._add(CameraInfo, 'camera_info', self.camera_info_topic, self.calibrations.add,
-                  from_bytes=self.calibrations.read)
-        boxes = self.boxes.subscribe(lambda message_type, take: MatchingSubscription(
-            self._node, message_type, 'boxes', take, QUEUE_DEPTH, self.settings.reliability))
+        self._add(
+            CameraInfo,
+            'camera_info',
+            self.camera_info_topic,
+            self.calibrations.add,
+            from_bytes=self.calibrations.read,
+        )
+        boxes = self.boxes.subscribe(
+            lambda message_type, take: MatchingSubscription(
+                self._node, message_type, 'boxes', take, QUEUE_DEPTH, self.settings.reliability
+            )
+        )
         if boxes is not None:
             self._subscriptions.append(boxes)
         if self.depths.is_used:
-            self._add(Image, 'depth', depth_input.TOPIC, self.depths.add,
-                      depth_input.MESSAGES_KEPT)
+            self._add(
+                Image, 'depth', depth_input.TOPIC, self.depths.add, depth_input.MESSAGES_KEPT
+            )
         is_raw = self.settings.image_transport == 'raw'
         self._images = self._add(
-            Image if is_raw else CompressedImage, 'image', self.image_topic, self._take_image,
-            lost=self._lost, from_bytes=self._read_image if is_raw else None)
+            Image if is_raw else CompressedImage,
+            'image',
+            self.image_topic,
+            self._take_image,
+            lost=self._lost,
+            from_bytes=self._read_image if is_raw else None,
+        )
         # Steady time: with use_sim_time and no clock yet, ROS time does not advance.
-        self._timer = self._node.create_timer(WATCH_PERIOD_S, self.watch, clock=Clock(
-            clock_type=ClockType.STEADY_TIME))
+        self._timer = self._node.create_timer(
+            WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def close(self) -> None:
         """Unsubscribes from everything; `subscribe` may follow."""
@@ -144,12 +165,12 @@ class Inputs:
             subscription.check()
         for name, (topic, wanted) in self._types.items():
             self.warnings.hold_if_lasting(
-                f'{name}_type', other_types_text(self._node, name, topic, wanted))
+                f'{name}_type', other_types_text(self._node, name, topic, wanted)
+            )
 
     def values(self) -> dict[str, str]:
         """Details for /diagnostics, as text by name."""
-        return {'image_reliability': self.reliability, **self._bad.values(),
-                **self.boxes.values()}
+        return {'image_reliability': self.reliability, **self._bad.values(), **self.boxes.values()}
 
     def _current_settings(self) -> NodeParameters:
         return self.settings
@@ -161,8 +182,12 @@ class Inputs:
             self.warnings.end_soon('bad_damaged')
             return image
         except Exception as error:  # noqa: BLE001 - rclpy raises several kinds
-            self._bad.add(BadInput('damaged', f'an image message of {len(serialized)} bytes that '
-                                              f'cannot be read: {error}'))
+            self._bad.add(
+                BadInput(
+                    'damaged',
+                    f'an image message of {len(serialized)} bytes that cannot be read: {error}',
+                )
+            )
             return None
 
     def _take_image(self, message: Image | SerializedImage | CompressedImage) -> None:
@@ -171,12 +196,20 @@ class Inputs:
         message.header.frame_id = without_slash(given)
         is_good = given and message.header.frame_id == given
         self.warnings.hold(
-            'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1)
+            'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1
+        )
         self._deliver(Frame(message, self.calibrations, self.boxes, self.depths, self.warnings))
 
-    def _add(self, message_type: type, name: str, topic: str, callback: Callable[[Any], None],
-             depth: int = QUEUE_DEPTH, lost: Callable[[Any], None] | None = None,
-             from_bytes: Callable[[bytes], Any] | None = None) -> MatchingSubscription:
+    def _add(
+        self,
+        message_type: type,
+        name: str,
+        topic: str,
+        callback: Callable[[Any], None],
+        depth: int = QUEUE_DEPTH,
+        lost: Callable[[Any], None] | None = None,
+        from_bytes: Callable[[bytes], Any] | None = None,
+    ) -> MatchingSubscription:
         """Adds one subscription.
 
         Args:
@@ -189,8 +222,15 @@ class Inputs:
             from_bytes: see `MatchingSubscription`.
         """
         subscription = MatchingSubscription(
-            self._node, message_type, topic, callback, depth, self.settings.reliability, lost,
-            from_bytes)
+            self._node,
+            message_type,
+            topic,
+            callback,
+            depth,
+            self.settings.reliability,
+            lost,
+            from_bytes,
+        )
         self._subscriptions.append(subscription)
         self._types[name] = subscription.topic, type_name(message_type)
         return subscription

@@ -29,8 +29,9 @@ _STRIDE = 16
 _FORMAT_WORDS = {'jpeg': 'jpeg', 'jpg': 'jpeg', 'png': 'png'}
 
 
-def picture_remarks(message: Image | SerializedImage | CompressedImage, picture: np.ndarray
-                    ) -> dict[str, str]:
+def picture_remarks(
+    message: Image | SerializedImage | CompressedImage, picture: np.ndarray
+) -> dict[str, str]:
     """The warnings about an image: texts by name, out of `PICTURE_WARNINGS`.
 
     Args:
@@ -44,10 +45,13 @@ def picture_remarks(message: Image | SerializedImage | CompressedImage, picture:
         found['image_encoding'] = (
             f'image encoding {encoding} does not specify the colour order: read as '
             f'{_UNTYPED[encoding]}, like cv_bridge; configure the camera driver to publish rgb8, '
-            'bgr8, mono8 or a bayer encoding')
+            'bgr8, mono8 or a bayer encoding'
+        )
     elif encoding not in ENCODINGS:
-        found['image_encoding'] = (f'image encoding {encoding} is converted by cv_bridge; '
-                                   'configure the camera driver to publish rgb8 or bgr8')
+        found['image_encoding'] = (
+            f'image encoding {encoding} is converted by cv_bridge; '
+            'configure the camera driver to publish rgb8 or bgr8'
+        )
     if encoding.endswith('16'):
         found.update(_of_bits(encoding, picture))
     return found
@@ -59,18 +63,21 @@ def _of_compressed(message: CompressedImage, picture: np.ndarray) -> dict[str, s
     if kind not in named:
         found['image_format'] = (
             f'the compressed image has the format {text!r}, but its data are {kind}: read as '
-            f'{kind}; configure the driver to set the field format to {kind}')
+            f'{kind}; configure the driver to set the field format to {kind}'
+        )
     encoding = text.partition(';')[0].strip()
     if encoding.startswith('bayer_') and kind == 'jpeg':
         found['image_mosaic'] = (
             f'the compressed image is a Bayer mosaic ({encoding}) in a JPEG, whose compression '
             'blurs the mosaic: colours are wrong. Compress the debayered image (image_proc), or '
-            'use PNG')
+            'use PNG'
+        )
     orientation = exif_orientation(message.data)
     if orientation != ORIENTATION_AS_STORED:
         found['image_exif'] = (
             f'the JPEG has the EXIF orientation {orientation}, which is ignored: the image is '
-            'used as it is stored. Rotate the image in the driver, together with its camera_info')
+            'used as it is stored. Rotate the image in the driver, together with its camera_info'
+        )
     if encoding.endswith('16') and kind == 'png':
         found.update(_of_bits(encoding, picture))
     return found
@@ -80,7 +87,10 @@ def _of_bits(encoding: str, picture: np.ndarray) -> dict[str, str]:
     """A warning about a 16-bit image that is nearly black."""
     if picture[::_STRIDE, ::_STRIDE].max() >= _TWELVE_OF_16_BITS:
         return {}
-    return {'image_bits': (
-        f'the image with encoding {encoding} is nearly black, because the upper 8 of its 16 bits '
-        'are used; the camera may fill only 10 or 12 bits. Configure the driver to publish 8 '
-        'bits, or to shift the bits up')}
+    return {
+        'image_bits': (
+            f'the image with encoding {encoding} is nearly black, because the upper 8 of its 16 '
+            'bits are used; the camera may fill only 10 or 12 bits. Configure the driver to publish '
+            '8 bits, or to shift the bits up'
+        )
+    }

@@ -50,16 +50,19 @@ class StampChecks:
             found['image_order'] = (
                 f'the stamps of images jumped back by {(before_ns - stamp_ns) / NANOSECONDS:.3f} '
                 's: all tracks were reset. This is normal when a bag or a simulation restarts, '
-                'but a camera driver must not do it')
+                'but a camera driver must not do it'
+            )
         elif stamp_ns == before_ns != 0:
             found['image_order'] = (
                 'images have the stamp of the previous image, so that no time passes for tracking '
-                'and smoothing; configure the camera driver to stamp each image')
+                'and smoothing; configure the camera driver to stamp each image'
+            )
         if stamp_ns == 0:
             found['image_stamps'] = (
                 'images have the stamp 0: their age is unknown, boxes, depth and tf cannot be '
                 'matched, and a frame period of 1/30 s is assumed; configure the camera driver to '
-                'stamp them')
+                'stamp them'
+            )
         elif far := self._far_from_now(stamp_ns):
             found['image_stamps'] = far
         self._warnings.update(('image_order', 'image_stamps'), found)
@@ -73,13 +76,17 @@ class StampChecks:
         self._num_checks += 1
         text = ''
         if self._uses_sim_time() and self._num_checks >= STOPPED_CHECKS:
-            text = (f'/clock has been at {now_ns / NANOSECONDS:.3f} s for '
-                    f'{now_s - self._moved_s:.0f} s; check whether the simulation is paused or '
-                    'has ended')
+            text = (
+                f'/clock has been at {now_ns / NANOSECONDS:.3f} s for '
+                f'{now_s - self._moved_s:.0f} s; check whether the simulation is paused or '
+                'has ended'
+            )
             if now_ns == 0:
-                text = ('use_sim_time is true, but no message arrived on /clock: ROS time is 0. '
-                        'Start the simulation or ros2 bag play --clock, or set use_sim_time to '
-                        'false')
+                text = (
+                    'use_sim_time is true, but no message arrived on /clock: ROS time is 0. '
+                    'Start the simulation or ros2 bag play --clock, or set use_sim_time to '
+                    'false'
+                )
         self._warnings.hold('clock', text)
 
     def _far_from_now(self, stamp_ns: int) -> str:
@@ -90,12 +97,17 @@ class StampChecks:
         ahead_s = (stamp_ns - now_ns) / NANOSECONDS
         if abs(ahead_s) <= FAR_S:
             return ''
-        advice = ('use_sim_time is true: check that images and /clock come from the same '
-                  'simulation or bag' if self._uses_sim_time() else
-                  'synchronise the clocks of the machines (chrony, ptp), or set use_sim_time for '
-                  'images of a simulation or a bag')
-        return (f'images are stamped {_apart(ahead_s)} the current ROS time, so latencies are '
-                f'wrong and transforms may not be found; {advice}')
+        advice = (
+            'use_sim_time is true: check that images and /clock come from the same '
+            'simulation or bag'
+            if self._uses_sim_time()
+            else 'synchronise the clocks of the machines (chrony, ptp), or set use_sim_time for '
+            'images of a simulation or a bag'
+        )
+        return (
+            f'images are stamped {_apart(ahead_s)} the current ROS time, so latencies are '
+            f'wrong and transforms may not be found; {advice}'
+        )
 
     def _uses_sim_time(self) -> bool:
         return bool(self._node.get_parameter_or('use_sim_time').value)
@@ -134,7 +146,8 @@ class InfoStamps:
             found['camera_info_stamps'] = (
                 f'camera_info is stamped {_apart(ahead_s)} the images; its stamp is ignored, '
                 'because it is matched by the image size; configure the camera driver to stamp '
-                'both alike')
+                'both alike'
+            )
         self._warnings.update(('camera_info_stamps',), found)
 
 
@@ -146,8 +159,10 @@ def distance_text(ahead_s: float | None) -> str:
     """
     if ahead_s is None:
         return ', none has arrived so far'
-    return (f' (the nearest is stamped {_apart(ahead_s)} it; each message must have the stamp of '
-            'its image, from the same clock)')
+    return (
+        f' (the nearest is stamped {_apart(ahead_s)} it; each message must have the stamp of '
+        'its image, from the same clock)'
+    )
 
 
 def _apart(ahead_s: float) -> str:

@@ -34,13 +34,19 @@ class StampedMessages:
         wanted_ns = nanoseconds_from_stamp(stamp)
         with self._lock:
             newest_first = list(self._messages)[::-1]
-        near = [(abs(stamp_ns - wanted_ns), content) for stamp_ns, content in newest_first
-                if abs(stamp_ns - wanted_ns) <= max_age_s * 1e9]
+        near = [
+            (abs(stamp_ns - wanted_ns), content)
+            for stamp_ns, content in newest_first
+            if abs(stamp_ns - wanted_ns) <= max_age_s * 1e9
+        ]
         return min(near, key=lambda pair: pair[0])[1] if near else None
 
     def nearest_s(self, stamp: Any) -> float | None:
         """Signed time from a ROS stamp to the nearest message, s; None if there is none."""
         wanted_ns = nanoseconds_from_stamp(stamp)
         with self._lock:
-            return min(((stamp_ns - wanted_ns) / 1e9 for stamp_ns, _ in self._messages), key=abs,
-                       default=None)
+            return min(
+                ((stamp_ns - wanted_ns) / 1e9 for stamp_ns, _ in self._messages),
+                key=abs,
+                default=None,
+            )

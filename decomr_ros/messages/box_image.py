@@ -16,8 +16,9 @@ FITS = ('stretch', 'pad_end', 'pad_center', 'crop_center')
 sides (pad_center); scaled and cropped to the centre (crop_center)."""
 
 
-def boxes_in_image(boxes: np.ndarray, fit: str, boxes_size: tuple[int, int],
-                   image_size: tuple[int, int]) -> np.ndarray:
+def boxes_in_image(
+    boxes: np.ndarray, fit: str, boxes_size: tuple[int, int], image_size: tuple[int, int]
+) -> np.ndarray:
     """The same boxes in px of the camera's image.
 
     Args:

@@ -18,8 +18,15 @@ from typing import Any, NamedTuple
 
 from decomr_ros.node.installation import install_hint
 
-__all__ = ['BOXES_TYPES', 'DETECTION_2D', 'DETECTION_3D', 'YOLO', 'BoxMessage', 'box_message',
-           'graph_type']
+__all__ = [
+    'BOXES_TYPES',
+    'DETECTION_2D',
+    'DETECTION_3D',
+    'YOLO',
+    'BoxMessage',
+    'box_message',
+    'graph_type',
+]
 
 DETECTION_2D = 'vision_msgs/Detection2DArray'
 YOLO = 'yolo_msgs/DetectionArray'
@@ -27,8 +34,10 @@ DETECTION_3D = 'vision_msgs/Detection3DArray'
 BOXES_TYPES = ('auto', DETECTION_2D, YOLO, DETECTION_3D)
 """The choices of the parameter `boxes_type`."""
 
-YOLO_HINT = ('build it in the workspace of yolo_ros (colcon build --packages-select yolo_msgs) '
-             'and source that workspace')
+YOLO_HINT = (
+    'build it in the workspace of yolo_ros (colcon build --packages-select yolo_msgs) '
+    'and source that workspace'
+)
 
 
 class BoxMessage(NamedTuple):
@@ -67,8 +76,10 @@ def _yolo_type() -> type:
     try:
         from yolo_msgs.msg import DetectionArray
     except ImportError as error:
-        raise RuntimeError(f'boxes of the type {YOLO} need the package yolo_msgs, which is not '
-                           f'installed; {YOLO_HINT}, or set use_boxes to false') from error
+        raise RuntimeError(
+            f'boxes of the type {YOLO} need the package yolo_msgs, which is not '
+            f'installed; {YOLO_HINT}, or set use_boxes to false'
+        ) from error
     return DetectionArray
 
 
@@ -76,26 +87,36 @@ def _detection_3d_type() -> type:
     try:
         from vision_msgs.msg import Detection3DArray
     except ImportError as error:
-        raise RuntimeError(f'boxes of the type {DETECTION_3D} need the package vision_msgs, which '
-                           f'is not installed; {install_hint("vision_msgs")}, or set use_boxes '
-                           'to false') from error
+        raise RuntimeError(
+            f'boxes of the type {DETECTION_3D} need the package vision_msgs, which '
+            f'is not installed; {install_hint("vision_msgs")}, or set use_boxes '
+            'to false'
+        ) from error
     return Detection3DArray
 
 
 def _from_yolo(message: Any) -> SimpleNamespace:
     """yolo_msgs/DetectionArray: boxes in px of the image, classes by name and by number."""
-    return SimpleNamespace(header=message.header, detections=[
-        SimpleNamespace(
-            bbox=SimpleNamespace(center=detection.bbox.center, size_x=detection.bbox.size.x,
-                                 size_y=detection.bbox.size.y),
-            id=detection.id, results=list(_yolo_hypotheses(detection)))
-        for detection in message.detections])
+    return SimpleNamespace(
+        header=message.header,
+        detections=[
+            SimpleNamespace(
+                bbox=SimpleNamespace(
+                    center=detection.bbox.center,
+                    size_x=detection.bbox.size.x,
+                    size_y=detection.bbox.size.y,
+                ),
+                id=detection.id,
+                results=list(_yolo_hypotheses(detection)),
+            )
+            for detection in message.detections
+        ],
+    )
 
 
 def _yolo_hypotheses(detection: Any) -> Iterator[SimpleNamespace]:
     for class_id in filter(None, (detection.class_name, str(detection.class_id))):
-        yield SimpleNamespace(hypothesis=SimpleNamespace(class_id=class_id,
-                                                         score=detection.score))
+        yield SimpleNamespace(hypothesis=SimpleNamespace(class_id=class_id, score=detection.score))
 
 
 def _from_depthai(message: Any) -> SimpleNamespace:
@@ -104,10 +125,18 @@ def _from_depthai(message: Any) -> SimpleNamespace:
     Centre and size of its boxes are in px of the network's input. The position in metres is in the
     pose of the hypothesis and is not used.
     """
-    return SimpleNamespace(header=message.header, detections=[
-        SimpleNamespace(
-            bbox=SimpleNamespace(
-                center=SimpleNamespace(position=detection.bbox.center.position, theta=0.0),
-                size_x=detection.bbox.size.x, size_y=detection.bbox.size.y),
-            id=getattr(detection, 'id', ''), results=detection.results)
-        for detection in message.detections])
+    return SimpleNamespace(
+        header=message.header,
+        detections=[
+            SimpleNamespace(
+                bbox=SimpleNamespace(
+                    center=SimpleNamespace(position=detection.bbox.center.position, theta=0.0),
+                    size_x=detection.bbox.size.x,
+                    size_y=detection.bbox.size.y,
+                ),
+                id=getattr(detection, 'id', ''),
+                results=detection.results,
+            )
+            for detection in message.detections
+        ],
+    )

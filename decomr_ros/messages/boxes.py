@@ -23,8 +23,12 @@ try:
 except ImportError:
     Detection2DArray = None
 
-__all__ = ['FoundPeople', 'class_ids_from_text', 'detection_message_type',
-           'people_from_detections']
+__all__ = [
+    'FoundPeople',
+    'class_ids_from_text',
+    'detection_message_type',
+    'people_from_detections',
+]
 
 FARTHEST_PX = 1e6
 """Upper limit of plausible coordinates."""
@@ -40,8 +44,10 @@ def detection_message_type() -> type:
         RuntimeError: vision_msgs is not installed.
     """
     if Detection2DArray is None:
-        raise RuntimeError('use_boxes is true, but the package vision_msgs is not installed; '
-                           f'{install_hint("vision_msgs")}, or set use_boxes to false')
+        raise RuntimeError(
+            'use_boxes is true, but the package vision_msgs is not installed; '
+            f'{install_hint("vision_msgs")}, or set use_boxes to false'
+        )
     return Detection2DArray
 
 
@@ -99,8 +105,10 @@ def people_from_detections(message: Detection2DArray, class_ids: Iterable[str]) 
     _check(boxes, scores)
     order = np.argsort(-scores, kind='stable')
     return FoundPeople(
-        Detections(boxes[order].astype(np.float32), scores[order].astype(np.float32)), others,
-        _unused(message))
+        Detections(boxes[order].astype(np.float32), scores[order].astype(np.float32)),
+        others,
+        _unused(message),
+    )
 
 
 def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
@@ -109,15 +117,21 @@ def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
     wrong = ~is_near | ~(boxes[:, 2:] > boxes[:, :2]).all(1) | ~((scores >= 0) & (scores <= 1))
     if wrong.any():
         index = int(np.flatnonzero(wrong)[0])
-        raise BadInput('boxes', f'detection with the box {boxes[index].tolist()} (x_min, y_min, '
-                                f'x_max, y_max) and the score {scores[index]:g}, expected px '
-                                f'below {FARTHEST_PX:g}, sizes above 0 and a score in '
-                                '[0, 1]; check the detector')
+        raise BadInput(
+            'boxes',
+            f'detection with the box {boxes[index].tolist()} (x_min, y_min, '
+            f'x_max, y_max) and the score {scores[index]:g}, expected px '
+            f'below {FARTHEST_PX:g}, sizes above 0 and a score in '
+            '[0, 1]; check the detector',
+        )
     if len(boxes) and (np.abs(boxes) <= NORMALISED).all():
-        raise BadInput('boxes', f'all {len(boxes)} boxes are within {NORMALISED:g} px of the '
-                                'first pixel: they seem to be normalised to 0..1 by an unknown '
-                                'size, and are ignored; configure the detector to publish boxes '
-                                'in px of the image')
+        raise BadInput(
+            'boxes',
+            f'all {len(boxes)} boxes are within {NORMALISED:g} px of the '
+            'first pixel: they seem to be normalised to 0..1 by an unknown '
+            'size, and are ignored; configure the detector to publish boxes '
+            'in px of the image',
+        )
 
 
 def _hypotheses(message: Detection2DArray) -> Iterator[Any]:
@@ -167,8 +181,9 @@ def _unused(message: Detection2DArray) -> tuple[str, ...]:
     if first.bbox.center.theta:
         found.append('theta')
     pose = getattr(first.results[0], 'pose', None) if first.results else None
-    if pose is not None and any((pose.pose.position.x, pose.pose.position.y,
-                                 pose.pose.position.z)):
+    if pose is not None and any(
+        (pose.pose.position.x, pose.pose.position.y, pose.pose.position.z)
+    ):
         found.append('pose')
     return tuple(found)
 
@@ -181,5 +196,9 @@ def _box(bounding_box: Any) -> list[float]:
     if math.isfinite(center.theta):
         cosine, sine = abs(math.cos(center.theta)), abs(math.sin(center.theta))
         size_x, size_y = cosine * size_x + sine * size_y, sine * size_x + cosine * size_y
-    return [position.x - size_x / 2, position.y - size_y / 2,
-            position.x + size_x / 2, position.y + size_y / 2]
+    return [
+        position.x - size_x / 2,
+        position.y - size_y / 2,
+        position.x + size_x / 2,
+        position.y + size_y / 2,
+    ]

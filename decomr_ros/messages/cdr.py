@@ -76,9 +76,11 @@ class CdrReader:
         Raises:
             ValueError: the header is not that of plain CDR, little-endian.
         """
-        if data[:len(HEADER)] != HEADER:
-            raise ValueError(f'it begins with {data[:len(HEADER)].hex(" ") or "nothing"}, '
-                             f'expected {HEADER.hex(" ")} (plain CDR, little-endian)')
+        if data[: len(HEADER)] != HEADER:
+            raise ValueError(
+                f'it begins with {data[: len(HEADER)].hex(" ") or "nothing"}, '
+                f'expected {HEADER.hex(" ")} (plain CDR, little-endian)'
+            )
         self._data = data
         self._offset = len(HEADER)
 
@@ -99,7 +101,7 @@ class CdrReader:
         """Reads a string."""
         (size,) = self.numbers('I')
         offset = self.skip(1, size)
-        return self._data[offset:offset + max(size - 1, 0)].decode('utf-8', 'replace')
+        return self._data[offset : offset + max(size - 1, 0)].decode('utf-8', 'replace')
 
     def array(self, size: int) -> tuple[int, int]:
         """Skips a sequence of numbers of up to four bytes; returns its offset and length."""

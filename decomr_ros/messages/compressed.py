@@ -19,8 +19,13 @@ from std_msgs.msg import Header
 from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.images import ENCODINGS
 
-__all__ = ['ORIENTATION_AS_STORED', 'compressed_message', 'exif_orientation', 'file_kind',
-           'rgb_from_compressed_message']
+__all__ = [
+    'ORIENTATION_AS_STORED',
+    'compressed_message',
+    'exif_orientation',
+    'file_kind',
+    'rgb_from_compressed_message',
+]
 
 # EXIF is ignored: the orientation of a camera is given by TF.
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -54,17 +59,26 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
     _check_format(message.format, encoding, what)
     kind = file_kind(data)
     if kind is None:
-        raise BadInput('compressed', f'{what}: neither JPEG nor PNG; configure the camera or '
-                                     'image_transport republish to send one of them')
+        raise BadInput(
+            'compressed',
+            f'{what}: neither JPEG nor PNG; configure the camera or '
+            'image_transport republish to send one of them',
+        )
     # OpenCV fills a truncated image with gray; cameras may pad data after the end. The end of a
     # JPEG follows the start of its last scan; an end before that belongs to a thumbnail.
     if data.rfind(_END[kind]) <= data.rfind(_SCAN[kind]):
-        raise BadInput('compressed', f'{what}: its end is missing; check whether the connection '
-                                     'loses data')
+        raise BadInput(
+            'compressed', f'{what}: its end is missing; check whether the connection loses data'
+        )
     try:
         # OpenCV also rejects damaged sizes, but only after it has spent seconds and gigabytes.
-        picture = None if kind == 'png' and _has_damaged_sizes(data) else cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if is_mosaic else _FLAGS)
+        picture = (
+            None
+            if kind == 'png' and _has_damaged_sizes(data)
+            else cv2.imdecode(
+                np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if is_mosaic else _FLAGS
+            )
+        )
     except cv2.error as error:
         raise BadInput('compressed', f'{what}: {error.err}; check the camera driver') from error
     if picture is None:
@@ -74,8 +88,9 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
     return picture if _is_stored_as_rgb(message.format) else picture[..., ::-1]
 
 
-def compressed_message(header: Header, rgb: np.ndarray, kind: str,
-                       jpeg_quality: int = 95) -> CompressedImage:
+def compressed_message(
+    header: Header, rgb: np.ndarray, kind: str, jpeg_quality: int = 95
+) -> CompressedImage:
     """A CompressedImage message as compressed_image_transport makes it from an rgb8 image.
 
     Args:
@@ -94,13 +109,16 @@ def compressed_message(header: Header, rgb: np.ndarray, kind: str,
     is_done, data = cv2.imencode(f'.{kind}', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not is_done:
         raise ValueError(f'cannot encode an image of {rgb.shape[1]}x{rgb.shape[0]} px as {kind}')
-    return CompressedImage(header=header, format=f'rgb8; {kind} compressed bgr8',
-                           data=array.array('B', data.tobytes()))
+    return CompressedImage(
+        header=header,
+        format=f'rgb8; {kind} compressed bgr8',
+        data=array.array('B', data.tobytes()),
+    )
 
 
 def file_kind(data: bytes | array.array) -> str | None:
     """`jpeg` or `png` by the magic bytes; None: neither."""
-    start = bytes(data[:len(_START['png'])])
+    start = bytes(data[: len(_START['png'])])
     return next((kind for kind, first in _START.items() if start.startswith(first)), None)
 
 
@@ -114,11 +132,11 @@ def exif_orientation(data: bytes | array.array) -> int:
     place = start.find(b'Exif\0\0')
     if place < 0:
         return ORIENTATION_AS_STORED
-    part = start[place + 6:]
+    part = start[place + 6 :]
     order = '<' if part.startswith(b'II') else '>'
     try:
-        first, = struct.unpack_from(f'{order}I', part, 4)
-        count, = struct.unpack_from(f'{order}H', part, first)
+        (first,) = struct.unpack_from(f'{order}I', part, 4)
+        (count,) = struct.unpack_from(f'{order}H', part, first)
         for index in range(count):
             tag, _, _, value = struct.unpack_from(f'{order}HHIH', part, first + 2 + 12 * index)
             if tag == _ORIENTATION_TAG:
@@ -131,14 +149,20 @@ def exif_orientation(data: bytes | array.array) -> int:
 def _check_format(text: str, encoding: str, what: str) -> None:
     """Rejects depth images and unsupported Bayer encodings."""
     if 'compresseddepth' in text.lower():
-        raise BadInput('compressed', f'{what}: it is a depth image; remap image to the colour '
-                                     'topic of the camera')
+        raise BadInput(
+            'compressed',
+            f'{what}: it is a depth image; remap image to the colour topic of the camera',
+        )
     if encoding in _NO_COLOURS:
-        raise BadInput('compressed', f'{what}: {encoding} is not a colour image but numbers such '
-                                     'as depth; remap image to the colour topic of the camera')
+        raise BadInput(
+            'compressed',
+            f'{what}: {encoding} is not a colour image but numbers such '
+            'as depth; remap image to the colour topic of the camera',
+        )
     if encoding.startswith('bayer_') and encoding not in ENCODINGS:
-        raise BadInput('compressed', f'{what}: {encoding} is not supported; supported: '
-                                     f'{", ".join(ENCODINGS)}')
+        raise BadInput(
+            'compressed', f'{what}: {encoding} is not supported; supported: {", ".join(ENCODINGS)}'
+        )
 
 
 def _rgb_from_mosaic(picture: np.ndarray, encoding: str, what: str) -> np.ndarray:
@@ -148,9 +172,12 @@ def _rgb_from_mosaic(picture: np.ndarray, encoding: str, what: str) -> np.ndarra
     if picture.ndim == 3:  # already debayered by the driver
         return picture[..., 2::-1]
     if picture.shape[0] % 2 or picture.shape[1] % 2:
-        raise BadInput('compressed', f'{what}: {encoding} needs an even width and height, it has '
-                                     f'{picture.shape[1]}x{picture.shape[0]} px; check the camera '
-                                     'driver')
+        raise BadInput(
+            'compressed',
+            f'{what}: {encoding} needs an even width and height, it has '
+            f'{picture.shape[1]}x{picture.shape[0]} px; check the camera '
+            'driver',
+        )
     code = ENCODINGS[encoding].to_rgb
     assert code is not None  # only rgb8 has none
     return cv2.cvtColor(picture, code)
@@ -162,8 +189,8 @@ def _has_damaged_sizes(data: bytes) -> bool:
     A JPEG has no checksums.
     """
     place = len(_START['png'])
-    while data[place + 4:place + 8] != _END['png']:
-        place += 12 + int.from_bytes(data[place:place + 4], 'big')
+    while data[place + 4 : place + 8] != _END['png']:
+        place += 12 + int.from_bytes(data[place : place + 4], 'big')
         if place >= len(data):
             return True
     return zlib.crc32(data[_PNG_HEADER]) != int.from_bytes(data[_PNG_CHECKSUM], 'big')

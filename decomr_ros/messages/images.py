@@ -41,8 +41,12 @@ class _Encoding(NamedTuple):
 
 # OpenCV names a Bayer pattern by the second and third pixel of its second row, ROS by the first
 # two pixels of the first row: RGGB in ROS is BG in OpenCV.
-_BAYER = {'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
-          'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB}
+_BAYER = {
+    'rggb': cv2.COLOR_BayerBG2RGB,
+    'bggr': cv2.COLOR_BayerRG2RGB,
+    'gbrg': cv2.COLOR_BayerGR2RGB,
+    'grbg': cv2.COLOR_BayerGB2RGB,
+}
 
 # The untyped OpenCV names (8UC1, 8UC3, 8UC4) are read as by cv_bridge: gray, BGR, BGRA.
 # yuv422 is UYVY; uyvy and yuyv are the newer names of the two YUV layouts.
@@ -62,12 +66,18 @@ ENCODINGS = {
     'yuyv': _Encoding(2, '<u1', cv2.COLOR_YUV2RGB_YUY2, 'width'),
     'nv12': _Encoding(1, '<u1', cv2.COLOR_YUV2RGB_NV12, 'width and height', 3),
     'nv21': _Encoding(1, '<u1', cv2.COLOR_YUV2RGB_NV21, 'width and height', 3),
-    **{f'bayer_{pattern}{bits}': _Encoding(1, f'<u{bits // 8}', code, 'width and height')
-       for pattern, code in _BAYER.items() for bits in (8, 16)},
+    **{
+        f'bayer_{pattern}{bits}': _Encoding(1, f'<u{bits // 8}', code, 'width and height')
+        for pattern, code in _BAYER.items()
+        for bits in (8, 16)
+    },
 }
 # The meaning of these numbers depends on the topic, e.g. depth.
-_NUMBERS = {'16UC1': _Encoding(1, '<u2', None), 'mono16': _Encoding(1, '<u2', None),
-            '32FC1': _Encoding(1, '<f4', None)}
+_NUMBERS = {
+    '16UC1': _Encoding(1, '<u2', None),
+    'mono16': _Encoding(1, '<u2', None),
+    '32FC1': _Encoding(1, '<f4', None),
+}
 
 
 def rgb_from_image_message(message: Image | SerializedImage) -> np.ndarray:
@@ -108,8 +118,10 @@ def numbers_from_image_message(message: Image) -> np.ndarray:
     """
     encoding = _NUMBERS.get(message.encoding)
     if encoding is None:
-        raise BadInput('encoding', f'image encoding {message.encoding!r}, expected one of: '
-                                   f'{", ".join(_NUMBERS)}')
+        raise BadInput(
+            'encoding',
+            f'image encoding {message.encoding!r}, expected one of: {", ".join(_NUMBERS)}',
+        )
     return _pixels(message, encoding)[..., 0]
 
 
@@ -123,8 +135,14 @@ def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
     """
     pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding=encoding,
-                    is_bigendian=0, step=pixels.nbytes // height)
+    message = Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.nbytes // height,
+    )
     # rclpy checks the elements of any other type one by one.
     data = array.array('B')
     data.frombytes(pixels.data.cast('B'))
@@ -139,17 +157,26 @@ def _pixels(message: Image | SerializedImage, encoding: _Encoding) -> np.ndarray
     row_bytes = width * encoding.channels * dtype.itemsize
     what = _what(message)
     if message.step < row_bytes:
-        raise BadInput('size', f'{what}: step is {message.step} bytes, one row needs {row_bytes}; '
-                               'check the camera driver')
-    if ('width' in encoding.even and width % 2) or ('height' in encoding.even
-                                                    and message.height % 2):
-        raise BadInput('size', f'{what}: {message.encoding} needs an even {encoding.even}; '
-                               'check the camera driver')
+        raise BadInput(
+            'size',
+            f'{what}: step is {message.step} bytes, one row needs {row_bytes}; '
+            'check the camera driver',
+        )
+    if ('width' in encoding.even and width % 2) or (
+        'height' in encoding.even and message.height % 2
+    ):
+        raise BadInput(
+            'size',
+            f'{what}: {message.encoding} needs an even {encoding.even}; check the camera driver',
+        )
     num_rows = message.height * encoding.rows_per_2 // 2
     rows = _rows(message, num_rows)[:, :row_bytes]
     if dtype.itemsize > 1:
-        rows = np.ascontiguousarray(rows).view(dtype.newbyteorder(
-            '>' if message.is_bigendian else '<')).astype(dtype.newbyteorder('='), copy=False)
+        rows = (
+            np.ascontiguousarray(rows)
+            .view(dtype.newbyteorder('>' if message.is_bigendian else '<'))
+            .astype(dtype.newbyteorder('='), copy=False)
+        )
     return rows.reshape(num_rows, width, encoding.channels)
 
 
@@ -161,8 +188,11 @@ def _rows(message: Image | SerializedImage, num_rows: int) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     if data.size != message.step * num_rows:
         times = 'step * height' if num_rows == message.height else 'step * height * 3 / 2'
-        raise BadInput('size', f'{what}: {data.size} bytes of data, {times} is '
-                               f'{message.step * num_rows}; check the camera driver')
+        raise BadInput(
+            'size',
+            f'{what}: {data.size} bytes of data, {times} is '
+            f'{message.step * num_rows}; check the camera driver',
+        )
     return data.reshape(num_rows, message.step)
 
 
@@ -174,18 +204,25 @@ def _rgb_from_cv_bridge(message: Image | SerializedImage) -> np.ndarray:
     """Converts an encoding that is not in `ENCODINGS` with cv_bridge: (H, W, 3) uint8 RGB."""
     if CvBridge is None:
         raise BadInput(
-            'encoding', f'image encoding {message.encoding!r} is not supported; supported: '
+            'encoding',
+            f'image encoding {message.encoding!r} is not supported; supported: '
             f'{", ".join(ENCODINGS)}, and with cv_bridge ({install_hint("cv_bridge")}) '
-            'all encodings that it converts to rgb8; or convert the image, e.g. with image_proc')
+            'all encodings that it converts to rgb8; or convert the image, e.g. with image_proc',
+        )
     _rows(message, message.height)  # cv_bridge would read beyond the end of the data
     if isinstance(message, SerializedImage):
         message = message.as_message()
     try:
         picture = np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
     except Exception as error:  # noqa: BLE001 - e.g. CvBridgeError, cv2.error, KeyError
-        raise BadInput('encoding', f'image encoding {message.encoding!r}: cv_bridge cannot '
-                                   f'convert it to rgb8: {error}') from error
+        raise BadInput(
+            'encoding',
+            f'image encoding {message.encoding!r}: cv_bridge cannot convert it to rgb8: {error}',
+        ) from error
     if picture.dtype != np.uint8 or picture.shape != (message.height, message.width, 3):
-        raise BadInput('encoding', f'{_what(message)}: cv_bridge converted it to '
-                                   f'{picture.shape} {picture.dtype}, expected rgb8')
+        raise BadInput(
+            'encoding',
+            f'{_what(message)}: cv_bridge converted it to '
+            f'{picture.shape} {picture.dtype}, expected rgb8',
+        )
     return picture

@@ -65,24 +65,27 @@ class MeshMarkers:
             header: stamp and frame of the image.
             vertices: (V, 3) metres by track id.
         """
-        finite = {track_id: points for track_id, points in vertices.items()
-                  if np.isfinite(points).all()}
+        finite = {
+            track_id: points for track_id, points in vertices.items() if np.isfinite(points).all()
+        }
         ids = tuple(finite)
         gone = tuple(track_id for track_id in self._shown if track_id not in finite)
         self._shown = ids
         key = (header.frame_id, ids, gone)
         if self._template is None or self._template.key != key:
             self._template = _make_template(*key, len(self.corners))
-        return self._template.fill(header.stamp.sec, header.stamp.nanosec,
-                                   list(finite.values()), self.corners)
+        return self._template.fill(
+            header.stamp.sec, header.stamp.nanosec, list(finite.values()), self.corners
+        )
 
     def clear(self, header: Header) -> bytes:
         """The serialised MarkerArray that deletes all markers."""
         return self.serialize(header, {})
 
 
-def marker_array_message(header: Header, points: Mapping[int, np.ndarray],
-                         gone: Sequence[int] = ()) -> MarkerArray:
+def marker_array_message(
+    header: Header, points: Mapping[int, np.ndarray], gone: Sequence[int] = ()
+) -> MarkerArray:
     """The same message built from message objects: the slow reference for the template.
 
     Args:
@@ -99,8 +102,10 @@ def marker_array_message(header: Header, points: Mapping[int, np.ndarray],
         color = marker.color
         color.r, color.g, color.b, color.a = _rgba(track_id)
         marker.lifetime.sec = LIFETIME_S
-        marker.points = [Point(x=x, y=y, z=z)
-                         for x, y, z in np.asarray(points.get(track_id, ()), float).tolist()]
+        marker.points = [
+            Point(x=x, y=y, z=z)
+            for x, y, z in np.asarray(points.get(track_id, ()), float).tolist()
+        ]
         message.markers.append(marker)
     return message
 
@@ -119,8 +124,9 @@ class _Template(NamedTuple):
     points: list[np.ndarray]
     """(P,) views into the buffer, of the type `POINT`."""
 
-    def fill(self, sec: int, nanosec: int, vertices: Sequence[np.ndarray],
-             corners: np.ndarray) -> bytes:
+    def fill(
+        self, sec: int, nanosec: int, vertices: Sequence[np.ndarray], corners: np.ndarray
+    ) -> bytes:
         """The bytes with this stamp and with the vertices (V, 3) of each person at `corners`."""
         for offset in self.stamp_offsets:
             struct.pack_into('<iI', self.buffer, offset, sec, nanosec)
@@ -137,24 +143,32 @@ def _check_template() -> None:
     header, triangle = Header(frame_id='camera'), np.arange(9.0).reshape(3, 3)
     template = _make_template(header.frame_id, (1, 2), (3,), 3)
     fast = deserialize_message(
-        template.fill(0, 0, [triangle, triangle], np.arange(3)), MarkerArray)
+        template.fill(0, 0, [triangle, triangle], np.arange(3)), MarkerArray
+    )
     slow = serialize_message(marker_array_message(header, {1: triangle, 2: triangle}, (3,)))
     if fast != deserialize_message(slow, MarkerArray):
-        raise RuntimeError('visualization_msgs/Marker of this ROS distribution does not have the '
-                           'fields that decomr_ros/messages/markers.py writes; set '
-                           'publish_markers to false')
+        raise RuntimeError(
+            'visualization_msgs/Marker of this ROS distribution does not have the '
+            'fields that decomr_ros/messages/markers.py writes; set '
+            'publish_markers to false'
+        )
 
 
-def _make_template(frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...],
-                   num_points: int) -> _Template:
+def _make_template(
+    frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...], num_points: int
+) -> _Template:
     writer = CdrWriter()
     writer.numbers('I', len(ids) + len(gone))
     stamp_offsets, point_offsets = [], []
     for index, track_id in enumerate((*ids, *gone)):
         is_shown = index < len(ids)
-        stamp_offset, point_offset = _write_marker(writer, frame_id, track_id,
-                                                   Marker.ADD if is_shown else Marker.DELETE,
-                                                   num_points if is_shown else 0)
+        stamp_offset, point_offset = _write_marker(
+            writer,
+            frame_id,
+            track_id,
+            Marker.ADD if is_shown else Marker.DELETE,
+            num_points if is_shown else 0,
+        )
         stamp_offsets.append(stamp_offset)
         if is_shown:
             point_offsets.append(point_offset)
@@ -163,8 +177,9 @@ def _make_template(frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...],
     return _Template((frame_id, ids, gone), buffer, stamp_offsets, points)
 
 
-def _write_marker(writer: CdrWriter, frame_id: str, track_id: int, action: int,
-                  num_points: int) -> tuple[int, int]:
+def _write_marker(
+    writer: CdrWriter, frame_id: str, track_id: int, action: int, num_points: int
+) -> tuple[int, int]:
     """Writes the fields of visualization_msgs/Marker; returns the offsets of stamp and points."""
     stamp = writer.numbers('i', 0)
     writer.numbers('I', 0)

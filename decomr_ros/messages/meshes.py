@@ -26,9 +26,15 @@ if TYPE_CHECKING:
 
     from decomr_core.uv.topology import Topology
 
-__all__ = ['camera_info_message', 'human_mesh_array_message', 'human_meshes_from_message',
-           'intrinsics_from_camera_info', 'mesh_topology_message', 'nanoseconds_from_stamp',
-           'serialized_human_meshes']
+__all__ = [
+    'camera_info_message',
+    'human_mesh_array_message',
+    'human_meshes_from_message',
+    'intrinsics_from_camera_info',
+    'mesh_topology_message',
+    'nanoseconds_from_stamp',
+    'serialized_human_meshes',
+]
 
 # IUV crop of a mesh that was read from a message.
 NO_IUV = np.zeros((3, 1, 1), np.float32)
@@ -39,8 +45,9 @@ def nanoseconds_from_stamp(stamp: Time) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
-def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
-                                is_rectified: bool = False) -> np.ndarray | None:
+def intrinsics_from_camera_info(
+    message: CameraInfo, width: int, height: int, is_rectified: bool = False
+) -> np.ndarray | None:
     """The pinhole matrix of an image, with the driver's region of interest and binning applied.
 
     Lens distortion is not considered.
@@ -58,29 +65,42 @@ def intrinsics_from_camera_info(message: CameraInfo, width: int, height: int,
     Raises:
         ValueError: the calibration is invalid, or of another resolution than the image.
     """
-    numbers = np.asarray(message.p, float).reshape(3, 4)[:, :3] if is_rectified else np.asarray(
-        message.k, float).reshape(3, 3)
+    numbers = (
+        np.asarray(message.p, float).reshape(3, 4)[:, :3]
+        if is_rectified
+        else np.asarray(message.k, float).reshape(3, 3)
+    )
     matrix = check_intrinsics(numbers)
     if matrix is None:
         return None
     binning = np.array([max(1, message.binning_x), max(1, message.binning_y)], float)
     region = message.roi
     # A region of size 0 means the whole image (sensor_msgs/CameraInfo).
-    full_size = (region.width, region.height) if region.width and region.height else (
-        message.width, message.height)
+    full_size = (
+        (region.width, region.height)
+        if region.width and region.height
+        else (message.width, message.height)
+    )
     expected = np.floor(np.asarray(full_size) / binning)
     if np.any(np.abs(expected - (width, height)) > 1) and full_size != (0, 0):
-        raise ValueError(f'camera_info is for {expected[0]:.0f}x{expected[1]:.0f} px, the image '
-                         f'has {width}x{height}; publish the camera_info of this resolution')
+        raise ValueError(
+            f'camera_info is for {expected[0]:.0f}x{expected[1]:.0f} px, the image '
+            f'has {width}x{height}; publish the camera_info of this resolution'
+        )
     intrinsics = matrix.copy()
     intrinsics[:2, 2] -= (region.x_offset, region.y_offset)
     intrinsics[:2] /= binning[:, None]
     return intrinsics
 
 
-def camera_info_message(header: Header, intrinsics: np.ndarray, width: int, height: int,
-                        distortion: Sequence[float] = (), distortion_model: str = 'plumb_bob',
-                        ) -> CameraInfo:
+def camera_info_message(
+    header: Header,
+    intrinsics: np.ndarray,
+    width: int,
+    height: int,
+    distortion: Sequence[float] = (),
+    distortion_model: str = 'plumb_bob',
+) -> CameraInfo:
     """The CameraInfo of a whole image.
 
     Args:
@@ -94,14 +114,20 @@ def camera_info_message(header: Header, intrinsics: np.ndarray, width: int, heig
     projection = np.zeros((3, 4))
     projection[:, :3] = intrinsics
     return CameraInfo(
-        header=header, width=width, height=height,
+        header=header,
+        width=width,
+        height=height,
         distortion_model=distortion_model if distortion else 'plumb_bob',
-        d=array.array('d', distortion or [0.0] * 5), k=np.asarray(intrinsics, float).ravel(),
-        r=np.eye(3).ravel(), p=projection.ravel())
+        d=array.array('d', distortion or [0.0] * 5),
+        k=np.asarray(intrinsics, float).ravel(),
+        r=np.eye(3).ravel(),
+        p=projection.ravel(),
+    )
 
 
-def human_mesh_array_message(header: Header, meshes: Sequence[HumanMesh],
-                             topology_hash: str) -> HumanMeshArray:
+def human_mesh_array_message(
+    header: Header, meshes: Sequence[HumanMesh], topology_hash: str
+) -> HumanMeshArray:
     """The meshes of one image; an empty array if there are none.
 
     Args:
@@ -109,12 +135,14 @@ def human_mesh_array_message(header: Header, meshes: Sequence[HumanMesh],
         meshes: the people.
         topology_hash: hash of the topology of their meshes.
     """
-    return HumanMeshArray(header=header, topology_hash=topology_hash,
-                          meshes=[_mesh_message(mesh) for mesh in meshes])
+    return HumanMeshArray(
+        header=header, topology_hash=topology_hash, meshes=[_mesh_message(mesh) for mesh in meshes]
+    )
 
 
-def serialized_human_meshes(header: Header, meshes: Sequence[HumanMesh],
-                            topology_hash: str) -> bytes:
+def serialized_human_meshes(
+    header: Header, meshes: Sequence[HumanMesh], topology_hash: str
+) -> bytes:
     """Serialised `human_mesh_array_message`, in half the time of the message library.
 
     Args:
@@ -149,22 +177,35 @@ def mesh_topology_message(topology: Topology) -> MeshTopology:
     """The data that all meshes share: faces, UV, parts, names. The stamp is zero."""
     uv_map = topology.uv_map
     return MeshTopology(
-        body_name=topology.name, hash=topology.hash, num_vertices=len(topology.v_template),
-        faces=_array('I', topology.faces), uv=_array('f', uv_map.uv),
-        uv_faces=_array('I', uv_map.faces), uv_vertex_index=_array('I', uv_map.vertex_index),
-        vertex_parts=_array('B', topology.vertex_parts), part_names=list(JOINT_NAMES),
-        joint_names=list(JOINT_NAMES), joint_parents=_array('i', PARENTS))
+        body_name=topology.name,
+        hash=topology.hash,
+        num_vertices=len(topology.v_template),
+        faces=_array('I', topology.faces),
+        uv=_array('f', uv_map.uv),
+        uv_faces=_array('I', uv_map.faces),
+        uv_vertex_index=_array('I', uv_map.vertex_index),
+        vertex_parts=_array('B', topology.vertex_parts),
+        part_names=list(JOINT_NAMES),
+        joint_names=list(JOINT_NAMES),
+        joint_parents=_array('i', PARENTS),
+    )
 
 
 def _mesh_message(mesh: HumanMesh) -> HumanMeshMessage:
     x, y, z = (float(number) for number in mesh.translation)
     return HumanMeshMessage(
-        id=int(mesh.track_id), score=float(mesh.score), box=np.asarray(mesh.box, np.float32),
-        translation=Point(x=x, y=y, z=z), is_metric=bool(mesh.is_metric),
+        id=int(mesh.track_id),
+        score=float(mesh.score),
+        box=np.asarray(mesh.box, np.float32),
+        translation=Point(x=x, y=y, z=z),
+        is_metric=bool(mesh.is_metric),
         weak_camera=np.asarray(mesh.weak_camera, np.float32),
-        crop_center=np.asarray(mesh.crop_center, np.float32), crop_side=float(mesh.crop_side),
-        vertices=_array('f', mesh.vertices), joints=_array('f', mesh.joints),
-        visibility=_array('B', mesh.visibility))
+        crop_center=np.asarray(mesh.crop_center, np.float32),
+        crop_side=float(mesh.crop_side),
+        vertices=_array('f', mesh.vertices),
+        joints=_array('f', mesh.joints),
+        visibility=_array('B', mesh.visibility),
+    )
 
 
 def _write_mesh(writer: CdrWriter, mesh: HumanMesh) -> None:
@@ -182,21 +223,30 @@ def _write_mesh(writer: CdrWriter, mesh: HumanMesh) -> None:
 def _mesh_from_message(message: HumanMeshMessage) -> HumanMesh:
     for name in ('vertices', 'joints'):
         if len(getattr(message, name)) % 3:
-            raise ValueError(f'mesh {message.id}: {name} has {len(getattr(message, name))} '
-                             'numbers, expected a multiple of 3; the message was not published '
-                             'by decomr')
+            raise ValueError(
+                f'mesh {message.id}: {name} has {len(getattr(message, name))} '
+                'numbers, expected a multiple of 3; the message was not published '
+                'by decomr'
+            )
     point = message.translation
     return HumanMesh(
-        track_id=message.id, score=message.score, box=np.array(message.box),
+        track_id=message.id,
+        score=message.score,
+        box=np.array(message.box),
         vertices=np.array(message.vertices, np.float32).reshape(-1, 3),
         joints=np.array(message.joints, np.float32).reshape(-1, 3),
-        translation=np.array([point.x, point.y, point.z]), is_metric=message.is_metric,
+        translation=np.array([point.x, point.y, point.z]),
+        is_metric=message.is_metric,
         visibility=np.array(message.visibility, np.uint8).astype(bool),
-        weak_camera=np.array(message.weak_camera), crop_center=np.array(message.crop_center),
-        crop_side=message.crop_side, iuv=NO_IUV)
+        weak_camera=np.array(message.weak_camera),
+        crop_center=np.array(message.crop_center),
+        crop_side=message.crop_side,
+        iuv=NO_IUV,
+    )
 
 
 def _array(typecode: str, numbers: Any) -> array.array:
     """A flat array.array; rclpy checks the elements of any other type one by one."""
-    return array.array(typecode, np.ascontiguousarray(
-        np.asarray(numbers), np.dtype(typecode)).tobytes())
+    return array.array(
+        typecode, np.ascontiguousarray(np.asarray(numbers), np.dtype(typecode)).tobytes()
+    )

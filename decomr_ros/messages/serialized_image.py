@@ -69,24 +69,32 @@ def _view(serialized: bytes) -> SerializedImage:
     offset = _aligned(offset)
     height, width = struct.unpack_from('<II', body, offset)
     encoding, offset = _text(body, offset + 8)
-    is_bigendian, = struct.unpack_from('B', body, offset)
+    (is_bigendian,) = struct.unpack_from('B', body, offset)
     offset = _aligned(offset + 1)
     step, size = struct.unpack_from('<II', body, offset)
     if len(body) < offset + 8 + size:
         raise struct.error('the end is missing')
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = sec, nanosec
-    return SerializedImage(header, height, width, encoding, is_bigendian, step,
-                           body[offset + 8:offset + 8 + size], serialized)
+    return SerializedImage(
+        header,
+        height,
+        width,
+        encoding,
+        is_bigendian,
+        step,
+        body[offset + 8 : offset + 8 + size],
+        serialized,
+    )
 
 
 def _text(body: memoryview, offset: int) -> tuple[str, int]:
     """A string, and the offset behind it."""
-    size, = struct.unpack_from('<I', body, offset)
+    (size,) = struct.unpack_from('<I', body, offset)
     end = offset + 4 + size
     if end > len(body):
         raise struct.error('the end is missing')
-    return str(body[offset + 4:end - 1], 'utf-8'), end
+    return str(body[offset + 4 : end - 1], 'utf-8'), end
 
 
 def _aligned(offset: int) -> int:

@@ -17,8 +17,10 @@ def install_hint(package: str) -> str:
     distribution = os.environ.get('ROS_DISTRO', 'jazzy')
     command = f'sudo apt install ros-{distribution}-{package.replace("_", "-")}'
     if os.environ.get(WHEELS_VARIABLE):
-        return (f'the ROS 2 wheels do not contain it: install ROS 2 itself, run {command}, source '
-                'ROS 2 and run make setup again')
+        return (
+            f'the ROS 2 wheels do not contain it: install ROS 2 itself, run {command}, source '
+            'ROS 2 and run make setup again'
+        )
     return command
 
 

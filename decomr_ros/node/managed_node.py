@@ -65,9 +65,14 @@ class ManagedNode(LifecycleNode):
         """Whether the node is shutting down; slow transitions should then stop."""
         return self._transitions.is_ending
 
-    def attempt(self, transition: str, work: Callable[[], None],
-                undo: Callable[[], None] | None = None, *, is_slow: bool = False
-                ) -> TransitionCallbackReturn:
+    def attempt(
+        self,
+        transition: str,
+        work: Callable[[], None],
+        undo: Callable[[], None] | None = None,
+        *,
+        is_slow: bool = False,
+    ) -> TransitionCallbackReturn:
         """Performs a transition; after an exception, logs it and restores the previous state.
 
         Args:
@@ -108,6 +113,7 @@ class ManagedNode(LifecycleNode):
         Args:
             ends_on_failure: whether the process should end after a failure.
         """
+
         def start() -> None:
             """Called once."""
             if self.state_label != 'unconfigured':
@@ -124,7 +130,8 @@ class ManagedNode(LifecycleNode):
                 f'correct the parameters (ros2 param set {name} ...), then run ros2 lifecycle set '
                 f'{name} configure, and the same with activate',
                 'stop the node and start it with correct parameters (-p NAME:=VALUE after '
-                f'--ros-args), or call its services {name}/set_parameters and change_state')
+                f'--ros-args), or call its services {name}/set_parameters and change_state',
+            )
             self.get_logger().error(f'autostart failed; {advice}')
 
         self._call_once_spinning(lambda: self._transitions.submit(start))
@@ -139,6 +146,7 @@ class ManagedNode(LifecycleNode):
 
     def _call_once_spinning(self, call: Callable[[], None]) -> None:
         """Has the executor call a function once."""
+
         def call_once() -> None:
             """Destroys the timer at its first call."""
             self.destroy_timer(timer)
@@ -153,8 +161,9 @@ class ManagedNode(LifecycleNode):
         """
         change = self._service_change_state.callback
 
-        def answer(request: ChangeState.Request,
-                   response: ChangeState.Response) -> ChangeState.Response:
+        def answer(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
             """Performs the transition, or answers that it failed."""
             try:
                 return change(request, response)

@@ -24,16 +24,23 @@ except ImportError:  # Humble
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 
-__all__ = ['LATCHED', 'PublisherEventCallbacks', 'SubscriptionEventCallbacks',
-           'UnsupportedEventTypeError', 'make_publisher']
+__all__ = [
+    'LATCHED',
+    'PublisherEventCallbacks',
+    'SubscriptionEventCallbacks',
+    'UnsupportedEventTypeError',
+    'make_publisher',
+]
 
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 """For the topology, which is published once and also delivered to later subscribers."""
 
 
-def make_publisher(node: LifecycleNode, message_type: type, topic: str, qos: QoSProfile
-                   ) -> LifecyclePublisher:
+def make_publisher(
+    node: LifecycleNode, message_type: type, topic: str, qos: QoSProfile
+) -> LifecyclePublisher:
     """A lifecycle publisher whose history, depth and reliability can be overridden by parameters.
 
     Args:
@@ -47,11 +54,16 @@ def make_publisher(node: LifecycleNode, message_type: type, topic: str, qos: QoS
     """
     try:
         return node.create_lifecycle_publisher(
-            message_type, topic, copy.copy(qos),  # rclpy writes the overrides into it
-            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+            message_type,
+            topic,
+            copy.copy(qos),  # rclpy writes the overrides into it
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
     except RuntimeError as error:
         if 'QoS override' not in str(error):
             raise
         name = f'qos_overrides.{node.resolve_topic_name(topic)}.publisher'
-        raise ValueError(f'{error}; start the node with {name}.reliability as reliable or '
-                         f'best_effort, {name}.history as keep_last or keep_all') from error
+        raise ValueError(
+            f'{error}; start the node with {name}.reliability as reliable or '
+            f'best_effort, {name}.history as keep_last or keep_all'
+        ) from error

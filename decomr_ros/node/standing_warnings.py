@@ -50,8 +50,9 @@ class StandingWarnings:
     | `warning_NAME_count` | number of messages concerned since it began; only if counted |
     """
 
-    def __init__(self, log: Callable[[str], object],
-                 note: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self, log: Callable[[str], object], note: Callable[[str], object] | None = None
+    ) -> None:
         """Starts without warnings.
 
         Args:
@@ -148,8 +149,9 @@ class StandingWarnings:
     def end_all_but(self, kept: Iterable[str]) -> None:
         """Ends all warnings except those of these names."""
         with self._lock:
-            self._standing = {name: known for name, known in self._standing.items()
-                              if name in kept}
+            self._standing = {
+                name: known for name, known in self._standing.items() if name in kept
+            }
             self._seen_s.clear()
 
     def summary(self) -> str:
@@ -171,8 +173,11 @@ class StandingWarnings:
     def _shown(self) -> dict[str, _Standing]:
         now_s = time.monotonic()
         with self._lock:
-            return {name: known for name, known in self._standing.items()
-                    if not known.is_ending or now_s - known.last_s < SHOWN_S}
+            return {
+                name: known
+                for name, known in self._standing.items()
+                if not known.is_ending or now_s - known.last_s < SHOWN_S
+            }
 
     def _is_due(self, known: _Standing, name: str, text: str, is_of_message: bool) -> bool:
         """Whether a text is to be logged now; if so, records it as logged."""

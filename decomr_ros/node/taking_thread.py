@@ -53,8 +53,9 @@ class OwnThread(CallbackGroup):
 class TakingThread:
     """Takes messages one after the other until it is stopped."""
 
-    def __init__(self, node: Node, subscription: Subscription, take: Callable[[Any], None]
-                 ) -> None:
+    def __init__(
+        self, node: Node, subscription: Subscription, take: Callable[[Any], None]
+    ) -> None:
         """Starts the thread.
 
         Args:
@@ -69,7 +70,8 @@ class TakingThread:
         self._wake = GuardCondition(None, None, context=node.context)
         # A daemon thread: if ROS is shut down without notice, the process must still end.
         self._thread = threading.Thread(
-            target=self._run, name=f'take {subscription.topic_name}', daemon=True)
+            target=self._run, name=f'take {subscription.topic_name}', daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -91,7 +93,8 @@ class TakingThread:
                 except Exception as error:  # noqa: BLE001 - one must not end all others
                     self._node.get_logger().error(
                         f'a callback of {self._subscription.topic_name} failed: {error!r}',
-                        throttle_duration_sec=QUIET_S)
+                        throttle_duration_sec=QUIET_S,
+                    )
 
     def _wait_and_take(self, wait_set: Any) -> None:
         """Waits, for at most `CHECK_PERIOD_S`, for a message, an event or `stop`; handles it."""
@@ -114,7 +117,8 @@ class TakingThread:
 
     def _take_one(self) -> None:
         taken = self._subscription.handle.take_message(
-            self._subscription.msg_type, self._subscription.raw)
+            self._subscription.msg_type, self._subscription.raw
+        )
         if taken is not None:
             self._take(taken[0])
 

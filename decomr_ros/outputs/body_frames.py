@@ -26,13 +26,20 @@ if TYPE_CHECKING:
 
     from decomr_core.base.structures import HumanMesh
 
-__all__ = ['BodyFrames', 'body_from_joints', 'body_name', 'body_transforms', 'joint_frame_name',
-           'quaternion']
+__all__ = [
+    'BodyFrames',
+    'body_from_joints',
+    'body_name',
+    'body_transforms',
+    'joint_frame_name',
+    'quaternion',
+]
 
 # As the broadcasters of tf2_ros: reliable, depth 100.
 TF_QOS = QoSProfile(depth=100)
-LEFT_HIP, RIGHT_HIP, SPINE = (JOINT_NAMES.index(name)
-                              for name in ('left_hip', 'right_hip', 'spine2'))
+LEFT_HIP, RIGHT_HIP, SPINE = (
+    JOINT_NAMES.index(name) for name in ('left_hip', 'right_hip', 'spine2')
+)
 # Shortest distance of hips or length of the spine that determines a direction, metres.
 SHORTEST_M = 1e-3
 
@@ -52,13 +59,17 @@ class BodyFrames:
             raise ImportError(
                 'publish_tf is true, but the package tf2_msgs is not installed, so people cannot '
                 f'be published on /tf; {install_hint("tf2_msgs")}, or set '
-                'publish_tf to false') from error
+                'publish_tf to false'
+            ) from error
         self._node, self._message_type = node, TFMessage
         # Without events, the publisher is not in the executor's wait set, so any thread can
         # create and destroy it.
         self._publisher = node.create_publisher(
-            TFMessage, '/tf', TF_QOS,
-            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False))
+            TFMessage,
+            '/tf',
+            TF_QOS,
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+        )
 
     def publish(self, header: Header, meshes: Mapping[int, HumanMesh], has_joints: bool) -> None:
         """Publishes the frames of one image, unless there are no people or no subscribers.
@@ -79,8 +90,9 @@ class BodyFrames:
         self._node.destroy_publisher(self._publisher)
 
 
-def body_transforms(header: Header, namespace: str, meshes: Mapping[int, HumanMesh],
-                    has_joints: bool) -> list[TransformStamped]:
+def body_transforms(
+    header: Header, namespace: str, meshes: Mapping[int, HumanMesh], has_joints: bool
+) -> list[TransformStamped]:
     """The frames of the people of one image.
 
     Args:
@@ -89,8 +101,11 @@ def body_transforms(header: Header, namespace: str, meshes: Mapping[int, HumanMe
         meshes: people with a position, by id.
         has_joints: also include each joint, as a child of its body frame.
     """
-    return [transform for track_id, mesh in meshes.items()
-            for transform in _transforms(header, body_name(namespace, track_id), mesh, has_joints)]
+    return [
+        transform
+        for track_id, mesh in meshes.items()
+        for transform in _transforms(header, body_name(namespace, track_id), mesh, has_joints)
+    ]
 
 
 def body_name(namespace: str, track_id: int) -> str:
@@ -143,18 +158,22 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     avoids small divisors (Shepperd, 'Quaternion from Rotation Matrix', 1978).
     """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = np.asarray(rotation, np.float64).tolist()
-    outer = np.array([
-        [1 + xx - yy - zz, xy + yx, xz + zx, zy - yz],
-        [xy + yx, 1 - xx + yy - zz, yz + zy, xz - zx],
-        [xz + zx, yz + zy, 1 - xx - yy + zz, yx - xy],
-        [zy - yz, xz - zx, yx - xy, 1 + xx + yy + zz]])
+    outer = np.array(
+        [
+            [1 + xx - yy - zz, xy + yx, xz + zx, zy - yz],
+            [xy + yx, 1 - xx + yy - zz, yz + zy, xz - zx],
+            [xz + zx, yz + zy, 1 - xx - yy + zz, yx - xy],
+            [zy - yz, xz - zx, yx - xy, 1 + xx + yy + zz],
+        ]
+    )
     row = outer[outer.diagonal().argmax()]
     row = row / np.linalg.norm(row)
     return -row if row[3] < 0 else row
 
 
-def _transforms(header: Header, body: str, mesh: HumanMesh,
-                has_joints: bool) -> list[TransformStamped]:
+def _transforms(
+    header: Header, body: str, mesh: HumanMesh, has_joints: bool
+) -> list[TransformStamped]:
     """The body frame, then its joints; empty if the joints do not determine an orientation."""
     placed = body_from_joints(mesh.joints)
     if placed is None:
@@ -165,14 +184,25 @@ def _transforms(header: Header, body: str, mesh: HumanMesh,
         # The joint frames have the axes of the body frame.
         positions = (np.asarray(mesh.joints, np.float64) - origin) @ rotation
         transforms += [
-            _transform(header, joint_frame_name(name, body), position, (0.0, 0.0, 0.0, 1.0),
-                       parent=f'body_{body}')
-            for name, position in zip(JOINT_NAMES, positions, strict=True)]
+            _transform(
+                header,
+                joint_frame_name(name, body),
+                position,
+                (0.0, 0.0, 0.0, 1.0),
+                parent=f'body_{body}',
+            )
+            for name, position in zip(JOINT_NAMES, positions, strict=True)
+        ]
     return transforms
 
 
-def _transform(header: Header, child: str, position: np.ndarray, rotation: np.ndarray | tuple,
-               parent: str = '') -> TransformStamped:
+def _transform(
+    header: Header,
+    child: str,
+    position: np.ndarray,
+    rotation: np.ndarray | tuple,
+    parent: str = '',
+) -> TransformStamped:
     """A transform at the image's stamp; the parent is the image's frame unless it is given."""
     message = TransformStamped(child_frame_id=child)
     message.header.stamp = header.stamp

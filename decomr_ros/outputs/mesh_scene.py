@@ -46,8 +46,10 @@ class MeshScene:
         self.hash = topology.hash
         faces = np.array(topology.faces, np.int64)
         if len(faces) % 3:
-            raise ValueError(f'topology has {len(faces)} face indices, expected a multiple of 3; '
-                             'the message was not published by decomr')
+            raise ValueError(
+                f'topology has {len(faces)} face indices, expected a multiple of 3; '
+                'the message was not published by decomr'
+            )
         self._faces, self._num_triangles = faces.reshape(-1, 3), num_triangles
         self._markers: MeshMarkers | None = None
 
@@ -58,8 +60,10 @@ class MeshScene:
             ValueError: the meshes belong to another body than the topology, or are invalid.
         """
         if array.topology_hash != self.hash:
-            raise ValueError(f'the meshes belong to the body {array.topology_hash[:12]}, the '
-                             f'topology to {self.hash[:12]}; use both topics of one node')
+            raise ValueError(
+                f'the meshes belong to the body {array.topology_hash[:12]}, the '
+                f'topology to {self.hash[:12]}; use both topics of one node'
+            )
         return placed_people(human_meshes_from_message(array))
 
     def markers(self, header: Header, people: dict[int, HumanMesh]) -> bytes:
@@ -74,11 +78,13 @@ class MeshScene:
                 return serialize_message(MarkerArray())
             self._markers = MeshMarkers(self._marker_faces(next(iter(people.values()))))
         return self._markers.serialize(
-            header, {number: mesh.vertices for number, mesh in people.items()})
+            header, {number: mesh.vertices for number, mesh in people.items()}
+        )
 
     def _marker_faces(self, mesh: HumanMesh) -> np.ndarray:
         """The faces of the markers, (F, 3)."""
         if self._num_triangles == 0:
             return self._faces
-        return decimate_faces(mesh.vertices, self._faces,
-                              max(self._num_triangles, FEWEST_TRIANGLES))
+        return decimate_faces(
+            mesh.vertices, self._faces, max(self._num_triangles, FEWEST_TRIANGLES)
+        )

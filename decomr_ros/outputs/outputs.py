@@ -54,11 +54,14 @@ __all__ = ['Outputs', 'people_by_id', 'placed_people']
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 # Type and parameter of each topic that a parameter switches.
-SWITCHED = {'iuv': (Image, 'publish_iuv'), 'markers': (MarkerArray, 'publish_markers'),
-            'vertices': (PointCloud2, 'publish_points'),
-            'overlay': (Image, 'publish_overlay'),
-            'iuv/compressed': (CompressedImage, 'publish_iuv'),
-            'overlay/compressed': (CompressedImage, 'publish_overlay')}
+SWITCHED = {
+    'iuv': (Image, 'publish_iuv'),
+    'markers': (MarkerArray, 'publish_markers'),
+    'vertices': (PointCloud2, 'publish_points'),
+    'overlay': (Image, 'publish_overlay'),
+    'iuv/compressed': (CompressedImage, 'publish_iuv'),
+    'overlay/compressed': (CompressedImage, 'publish_overlay'),
+}
 FEWEST_TRIANGLES = 4
 """The smallest number of triangles of a closed surface."""
 
@@ -72,8 +75,9 @@ class Outputs:
         missing: why an output that was switched on later is not available; empty if all are.
     """
 
-    def __init__(self, node: LifecycleNode, parameters: NodeParameters,
-                 topology: Topology) -> None:
+    def __init__(
+        self, node: LifecycleNode, parameters: NodeParameters, topology: Topology
+    ) -> None:
         """Creates the publishers; with `marker_triangles` this takes some seconds.
 
         Args:
@@ -97,8 +101,10 @@ class Outputs:
         self._bodies: Rep155Bodies | None = None
         self._mesh_publisher = make_publisher(node, HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED)
-        self._switched = {name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
-                          for name, (type_, _) in SWITCHED.items()}
+        self._switched = {
+            name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
+            for name, (type_, _) in SWITCHED.items()
+        }
         try:
             self._create_enabled()
         except (ImportError, RuntimeError):
@@ -138,11 +144,15 @@ class Outputs:
     def publish_meshes(self, header: Header, meshes: Sequence[HumanMesh]) -> None:
         """Publishes `human_meshes`, also without people."""
         self._last_header = header
-        self._mesh_publisher.publish(
-            serialized_human_meshes(header, meshes, self._topology.hash))
+        self._mesh_publisher.publish(serialized_human_meshes(header, meshes, self._topology.hash))
 
-    def publish_pictures(self, header: Header, image: np.ndarray, meshes: Sequence[HumanMesh],
-                         intrinsics: np.ndarray | None) -> None:
+    def publish_pictures(
+        self,
+        header: Header,
+        image: np.ndarray,
+        meshes: Sequence[HumanMesh],
+        intrinsics: np.ndarray | None,
+    ) -> None:
         """Publishes the other outputs that are enabled and have subscribers.
 
         Args:
@@ -159,11 +169,16 @@ class Outputs:
         overlay = cache(partial(draw_meshes, image, meshes, self._faces, intrinsics))
         encoding = parameters.iuv_encoding
         for name, message in (
-                ('iuv', lambda: image_message(header, iuv(encoding), encoding)),
-                ('iuv/compressed', lambda: compressed_message(header, iuv('rgb8'), 'png')),
-                ('overlay', lambda: image_message(header, overlay(), 'rgb8')),
-                ('overlay/compressed', lambda: compressed_message(
-                    header, overlay(), 'jpeg', parameters.overlay_jpeg_quality))):
+            ('iuv', lambda: image_message(header, iuv(encoding), encoding)),
+            ('iuv/compressed', lambda: compressed_message(header, iuv('rgb8'), 'png')),
+            ('overlay', lambda: image_message(header, overlay(), 'rgb8')),
+            (
+                'overlay/compressed',
+                lambda: compressed_message(
+                    header, overlay(), 'jpeg', parameters.overlay_jpeg_quality
+                ),
+            ),
+        ):
             if self._is_wanted(name):
                 self._switched[name].publish(message())
 
@@ -176,14 +191,18 @@ class Outputs:
     def wait_until_sent(self, timeout: Duration) -> bool:
         """Waits until subscribers have received all meshes and markers; False after a timeout."""
         deadline_s = time.monotonic() + timeout.nanoseconds / 1e9
-        return all(publisher.wait_for_all_acked(
-            Duration(seconds=max(0.0, deadline_s - time.monotonic())))
-            for publisher in (self._mesh_publisher, self._switched['markers']))
+        return all(
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline_s - time.monotonic())))
+            for publisher in (self._mesh_publisher, self._switched['markers'])
+        )
 
     def destroy(self) -> None:
         """Destroys the publishers."""
-        for publisher in (self._mesh_publisher, self._topology_publisher,
-                          *self._switched.values()):
+        for publisher in (
+            self._mesh_publisher,
+            self._topology_publisher,
+            *self._switched.values(),
+        ):
             self._node.destroy_lifecycle_publisher(publisher)
         for output in (self._frames, self._bodies):
             if output is not None:
@@ -233,19 +252,27 @@ class Outputs:
         if len(people) < len(meshes):
             self._node.get_logger().warning(
                 'people without a position are left out of markers, vertices and /tf; people '
-                'have a position as soon as camera_info provides a calibration', once=True)
+                'have a position as soon as camera_info provides a calibration',
+                once=True,
+            )
         if markers is not None:
-            self._switched['markers'].publish(markers.serialize(
-                header, {track_id: mesh.vertices for track_id, mesh in people.items()}))
+            self._switched['markers'].publish(
+                markers.serialize(
+                    header, {track_id: mesh.vertices for track_id, mesh in people.items()}
+                )
+            )
         if has_points:
             self._switched['vertices'].publish(
-                point_cloud_message(header, points_of_meshes(people, self._parts)))
+                point_cloud_message(header, points_of_meshes(people, self._parts))
+            )
         if self._frames is not None:
             self._frames.publish(header, people, self._parameters.tf_joints)
 
     def _is_wanted(self, name: str) -> bool:
-        return (getattr(self._parameters, SWITCHED[name][1])
-                and self._switched[name].get_subscription_count() > 0)
+        return (
+            getattr(self._parameters, SWITCHED[name][1])
+            and self._switched[name].get_subscription_count() > 0
+        )
 
 
 def _topic(node: LifecycleNode, name: str) -> str:
@@ -256,19 +283,24 @@ def _topic(node: LifecycleNode, name: str) -> str:
 
 def people_by_id(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
     """The people by id, or by their index in the list if they are not tracked."""
-    return {mesh.track_id if mesh.track_id >= 0 else index: mesh
-            for index, mesh in enumerate(meshes)}
+    return {
+        mesh.track_id if mesh.track_id >= 0 else index: mesh for index, mesh in enumerate(meshes)
+    }
 
 
 def placed_people(meshes: Sequence[HumanMesh]) -> dict[int, HumanMesh]:
     """The people with a position, by id; meshes that are not finite are left out."""
-    return {track_id: mesh for track_id, mesh in people_by_id(meshes).items()
-            if mesh.is_metric and np.isfinite(mesh.vertices).all()}
+    return {
+        track_id: mesh
+        for track_id, mesh in people_by_id(meshes).items()
+        if mesh.is_metric and np.isfinite(mesh.vertices).all()
+    }
 
 
 def _marker_faces(topology: Topology, num_triangles: int) -> np.ndarray:
     """The faces of the markers, (F, 3): approximately `num_triangles`; 0: all."""
     if num_triangles == 0:
         return topology.faces
-    return decimate_faces(topology.v_template, topology.faces,
-                          max(num_triangles, FEWEST_TRIANGLES))
+    return decimate_faces(
+        topology.v_template, topology.faces, max(num_triangles, FEWEST_TRIANGLES)
+    )

@@ -48,9 +48,13 @@ QOS = QoSProfile(depth=5)
 # Constants of hri_msgs/Skeleton2D and the corresponding joints of SMPL. SMPL has no nose, eyes and
 # ears; their confidence is 0.
 SKELETON_JOINTS = {
-    'NECK': 'neck', **{f'{side.upper()}_{joint.upper()}': f'{side}_{joint}'
-                       for side in ('right', 'left')
-                       for joint in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')}}
+    'NECK': 'neck',
+    **{
+        f'{side.upper()}_{joint.upper()}': f'{side}_{joint}'
+        for side in ('right', 'left')
+        for joint in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+    },
+}
 NUM_SKELETON_POINTS = 18
 
 
@@ -64,13 +68,19 @@ class Rep155Bodies:
             ImportError: hri_msgs is not installed.
         """
         self._node, self._messages = node, _hri_messages()
-        self._region_type = getattr(self._messages, 'NormalizedRegionOfInterest2D',
-                                    RegionOfInterest)
+        self._region_type = getattr(
+            self._messages, 'NormalizedRegionOfInterest2D', RegionOfInterest
+        )
         self._bodies: dict[str, dict[str, Publisher]] = {}
         self._list = self._make(self._messages.IdsList, 'tracked')
 
-    def publish(self, header: Header, image: np.ndarray, meshes: Mapping[int, HumanMesh],
-                intrinsics: np.ndarray | None) -> None:
+    def publish(
+        self,
+        header: Header,
+        image: np.ndarray,
+        meshes: Mapping[int, HumanMesh],
+        intrinsics: np.ndarray | None,
+    ) -> None:
         """Publishes the list, and for each body the topics with subscribers.
 
         Args:
@@ -79,15 +89,18 @@ class Rep155Bodies:
             meshes: people by id, with or without a position.
             intrinsics: (3, 3) px; None without a calibration.
         """
-        bodies = {body_name(self._node.get_namespace(), track_id): mesh
-                  for track_id, mesh in meshes.items()}
+        bodies = {
+            body_name(self._node.get_namespace(), track_id): mesh
+            for track_id, mesh in meshes.items()
+        }
         self._update_publishers(bodies)
         self._list.publish(self._messages.IdsList(header=header, ids=list(bodies)))
         for body, mesh in bodies.items():
             makers: dict[str, Callable[[], Any]] = {
                 'roi': partial(self._region, header, image, mesh),
                 'cropped': partial(_cropped, header, image, mesh),
-                'skeleton2d': partial(self._skeleton, header, image, mesh, intrinsics)}
+                'skeleton2d': partial(self._skeleton, header, image, mesh, intrinsics),
+            }
             for topic, make in makers.items():
                 publisher = self._bodies[body][topic]
                 if publisher.get_subscription_count() and (message := make()) is not None:
@@ -108,42 +121,58 @@ class Rep155Bodies:
         for body in [body for body in self._bodies if body not in bodies]:
             for publisher in self._bodies.pop(body).values():
                 self._node.destroy_publisher(publisher)
-        types = {'roi': self._region_type, 'cropped': Image,
-                 'skeleton2d': self._messages.Skeleton2D}
+        types = {
+            'roi': self._region_type,
+            'cropped': Image,
+            'skeleton2d': self._messages.Skeleton2D,
+        }
         for body in bodies:
             if body not in self._bodies:
-                self._bodies[body] = {topic: self._make(type_, f'{body}/{topic}')
-                                      for topic, type_ in types.items()}
+                self._bodies[body] = {
+                    topic: self._make(type_, f'{body}/{topic}') for topic, type_ in types.items()
+                }
 
     def _make(self, type_: type, topic: str) -> Publisher:
         # Without events, publishers are not in the executor's wait set, so the worker thread can
         # create and destroy them.
         return self._node.create_publisher(
-            type_, f'{BODIES}/{topic}', QOS,
-            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False))
+            type_,
+            f'{BODIES}/{topic}',
+            QOS,
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+        )
 
     def _region(self, header: Header, image: np.ndarray, mesh: HumanMesh) -> Any:
         """The person's box in the type of `roi`."""
         height, width = image.shape[:2]
         if self._region_type is RegionOfInterest:
             left, top, right, bottom = _whole_pixels(mesh.box, width, height)
-            return RegionOfInterest(x_offset=left, y_offset=top, width=right - left,
-                                    height=bottom - top)
+            return RegionOfInterest(
+                x_offset=left, y_offset=top, width=right - left, height=bottom - top
+            )
         # The image extends half a pixel beyond the centres of its outer pixels.
         shares = np.clip((mesh.box + 0.5) / ((width, height) * 2), 0, 1)
         left, top, right, bottom = shares.tolist()
-        return self._region_type(header=header, xmin=left, ymin=top, xmax=right, ymax=bottom,
-                                 c=min(max(float(mesh.score), 0.0), 1.0))
+        return self._region_type(
+            header=header,
+            xmin=left,
+            ymin=top,
+            xmax=right,
+            ymax=bottom,
+            c=min(max(float(mesh.score), 0.0), 1.0),
+        )
 
-    def _skeleton(self, header: Header, image: np.ndarray, mesh: HumanMesh,
-                  intrinsics: np.ndarray | None) -> Any:
+    def _skeleton(
+        self, header: Header, image: np.ndarray, mesh: HumanMesh, intrinsics: np.ndarray | None
+    ) -> Any:
         """The joints in the image, in the order of hri_msgs/Skeleton2D."""
         message_type = self._messages.Skeleton2D
         places = {name: getattr(message_type, name) for name in SKELETON_JOINTS}
         points = skeleton_points(mesh, image.shape[1], image.shape[0], intrinsics, places)
         point_type = self._messages.NormalizedPointOfInterest2D
-        return message_type(header=header, skeleton=[point_type(x=x, y=y, c=c)
-                                                     for x, y, c in points.tolist()])
+        return message_type(
+            header=header, skeleton=[point_type(x=x, y=y, c=c) for x, y, c in points.tolist()]
+        )
 
 
 def cut_out(image: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -152,8 +181,13 @@ def cut_out(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     return image[top:bottom, left:right]
 
 
-def skeleton_points(mesh: HumanMesh, width: int, height: int, intrinsics: np.ndarray | None,
-                    places: Mapping[str, int]) -> np.ndarray:
+def skeleton_points(
+    mesh: HumanMesh,
+    width: int,
+    height: int,
+    intrinsics: np.ndarray | None,
+    places: Mapping[str, int],
+) -> np.ndarray:
     """The skeleton of REP-155 in an image.
 
     Args:
@@ -203,5 +237,6 @@ def _hri_messages() -> ModuleType:
         raise ImportError(
             'rep155 is true, but the package hri_msgs is not installed, so nothing can be '
             f'published below {BODIES}; {install_hint("hri_msgs")}, or set '
-            'rep155 to false') from error
+            'rep155 to false'
+        ) from error
     return hri_msgs.msg

@@ -68,8 +68,11 @@ class BackgroundDetector:
         Args:
             interval_s: time since the image before, s.
         """
-        return (interval_s >= LONG_INTERVAL_S and self.last_s is not None
-                and self.last_s <= WORTH_WAITING * interval_s)
+        return (
+            interval_s >= LONG_INTERVAL_S
+            and self.last_s is not None
+            and self.last_s <= WORTH_WAITING * interval_s
+        )
 
     def start(self, image: np.ndarray, time_s: float | None = None) -> None:
         """Starts to search an image.
@@ -131,8 +134,10 @@ class BackgroundTracker(Tracker):
         if interval_s is None:
             return False  # `predict` will discard a search in an image from before
         return self._detector.is_ready or (
-            self._detector.is_idle and self._detector.is_worth_waiting(interval_s)
-            and super().is_detection_due(image_size, time_s))
+            self._detector.is_idle
+            and self._detector.is_worth_waiting(interval_s)
+            and super().is_detection_due(image_size, time_s)
+        )
 
     def start_if_due(self, image: np.ndarray) -> None:
         """Starts to search the present image in the background if a detection is due.
@@ -140,8 +145,11 @@ class BackgroundTracker(Tracker):
         Args:
             image: the present image, (H, W, 3) uint8 RGB; it must not change during the search.
         """
-        if (self.is_detection_due_now and self._detector.is_idle
-                and not self._detector.is_worth_waiting(self._step_s)):
+        if (
+            self.is_detection_due_now
+            and self._detector.is_idle
+            and not self._detector.is_worth_waiting(self._step_s)
+        ):
             self.note_search()
             self._detector.start(image, self.now_s)
 

@@ -24,8 +24,9 @@ class DepthCorrection:
         num_corrected: meshes corrected so far.
     """
 
-    def __init__(self, topic: str, warnings: StandingWarnings, log: Callable[[str], object]
-                 ) -> None:
+    def __init__(
+        self, topic: str, warnings: StandingWarnings, log: Callable[[str], object]
+    ) -> None:
         """Starts without a corrected mesh.
 
         Args:
@@ -62,8 +63,10 @@ class DepthCorrection:
         self._uncorrected += num_metric
         if num_metric and self._uncorrected >= MOST_UNCORRECTED:
             self._warnings.hold(
-                'depth_fit', f'{self._topic} corrected none of the last '
+                'depth_fit',
+                f'{self._topic} corrected none of the last '
                 f'{self._uncorrected} meshes: too few pixels are measured there, or they do '
                 'not agree with the mesh. Is it registered to the colour camera '
                 '(aligned_depth_to_color, depth_registered), in mm (16UC1) or m (32FC1)?',
-                num_metric)
+                num_metric,
+            )

@@ -28,8 +28,9 @@ LATEST_TF_S = 0.1
 class FixedFrame:
     """Looks up the poses of cameras in one frame."""
 
-    def __init__(self, node: Node, frame_id: str, warnings: StandingWarnings | None = None
-                 ) -> None:
+    def __init__(
+        self, node: Node, frame_id: str, warnings: StandingWarnings | None = None
+    ) -> None:
         """Listens to tf if a frame is given and tf2_ros is installed.
 
         Args:
@@ -39,8 +40,8 @@ class FixedFrame:
         """
         self._node, self._frame_id = node, frame_id
         self._warnings = warnings or StandingWarnings(
-            lambda text: node.get_logger().warning(text),
-            lambda text: node.get_logger().info(text))
+            lambda text: node.get_logger().warning(text), lambda text: node.get_logger().info(text)
+        )
         self._buffer: Any = None  # of tf2_ros, which may not be installed
         self._listener: Any = None
         self._missing = ''
@@ -52,7 +53,8 @@ class FixedFrame:
             self._missing = (
                 f'smoothing_frame is {frame_id!r}, but the package tf2_ros is not installed: '
                 'meshes are smoothed in the camera frame, and lag behind when the camera moves; '
-                f'{install_hint("tf2_ros_py")}')
+                f'{install_hint("tf2_ros_py")}'
+            )
             self._warnings.hold('smoothing_frame', self._missing)
             return
         self._error = tf2_ros.TransformException
@@ -75,7 +77,9 @@ class FixedFrame:
             self._warnings.hold(
                 'smoothing_frame',
                 f'smoothed in the camera frame: {self._frame_id} from {header.frame_id} is not '
-                f'known: {error}; does somebody publish it on /tf?', 1)
+                f'known: {error}; does somebody publish it on /tf?',
+                1,
+            )
             return None
         self._warnings.end_soon('smoothing_frame')
         return _matrix(found.transform)
@@ -86,8 +90,9 @@ class FixedFrame:
             return self._buffer.lookup_transform(self._frame_id, header.frame_id, header.stamp)
         except self._error:
             newest = self._buffer.lookup_transform(self._frame_id, header.frame_id, Time())
-            behind_s = (nanoseconds_from_stamp(header.stamp)
-                        - nanoseconds_from_stamp(newest.header.stamp)) / 1e9
+            behind_s = (
+                nanoseconds_from_stamp(header.stamp) - nanoseconds_from_stamp(newest.header.stamp)
+            ) / 1e9
             if not 0 <= behind_s <= LATEST_TF_S:
                 raise
             return newest
@@ -103,10 +108,13 @@ def _matrix(transform: Transform) -> np.ndarray:
     """The matrix (4, 4) of a geometry_msgs/Transform."""
     turn, move = transform.rotation, transform.translation
     x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(
-        [turn.x, turn.y, turn.z, turn.w])
+        [turn.x, turn.y, turn.z, turn.w]
+    )
     matrix = np.eye(4)
-    matrix[:3, :3] = [[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                      [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                      [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
     matrix[:3, 3] = move.x, move.y, move.z
     return matrix

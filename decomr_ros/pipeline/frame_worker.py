@@ -47,8 +47,12 @@ class FrameWorker(Generic[Item]):
         name: name of the thread.
     """
 
-    def __init__(self, process: Callable[[Item], None],
-                 on_failure: Callable[[Exception], None], name: str = 'frame_worker') -> None:
+    def __init__(
+        self,
+        process: Callable[[Item], None],
+        on_failure: Callable[[Exception], None],
+        name: str = 'frame_worker',
+    ) -> None:
         self._process = process
         self._on_failure = on_failure
         self._name = name
@@ -72,8 +76,10 @@ class FrameWorker(Generic[Item]):
             RuntimeError: it is running already, or has not ended yet after `stop`.
         """
         if self._thread is not None and self._thread.is_alive():
-            raise RuntimeError(f'{self._name} runs already; call stop() first, and again while '
-                               'a long frame keeps it from ending')
+            raise RuntimeError(
+                f'{self._name} runs already; call stop() first, and again while '
+                'a long frame keeps it from ending'
+            )
         self._is_stopping = False
         # A daemon thread: an inference that hangs must not keep the process alive after SIGINT.
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -93,7 +99,8 @@ class FrameWorker(Generic[Item]):
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._waiting and not self._is_busy,
-                max(0.0, deadline - time.monotonic()))
+                max(0.0, deadline - time.monotonic()),
+            )
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Ends the thread after the frame in progress; a frame that is waiting is skipped.
@@ -148,9 +155,11 @@ def log_late_inference(node: Node, waited_s: float, is_at_end: bool) -> None:
         is_at_end: the process ends, so that it does not matter; otherwise it is an error.
     """
     if is_at_end:
-        node.get_logger().info('the node ends without waiting for the last inference; its '
-                               'image gets no meshes')
+        node.get_logger().info(
+            'the node ends without waiting for the last inference; its image gets no meshes'
+        )
     else:
         node.get_logger().error(
             f'an inference did not end within {waited_s:g} s; it goes on beside whatever follows. '
-            'Is the machine overloaded, or does the runtime hang?')
+            'Is the machine overloaded, or does the runtime hang?'
+        )

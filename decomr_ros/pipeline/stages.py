@@ -72,21 +72,27 @@ class MeshPipeline:
             self._tracker: Tracker = BackgroundTracker(self._background, config)
         else:
             self._tracker = Tracker(config, defers_updates=True)
-        self._runtime = load_runtime(parameters.runtime, parameters.weights,
-                                     num_threads=parameters.threads)
-        self._estimator = HumanMeshEstimator(self._runtime, detector, self._tracker,
-                                             _estimator_config(parameters))
-        self._smoother = (MeshSmoother(_smoothing_config(parameters)) if parameters.smoothing
-                          else None)
+        self._runtime = load_runtime(
+            parameters.runtime, parameters.weights, num_threads=parameters.threads
+        )
+        self._estimator = HumanMeshEstimator(
+            self._runtime, detector, self._tracker, _estimator_config(parameters)
+        )
+        self._smoother = (
+            MeshSmoother(_smoothing_config(parameters)) if parameters.smoothing else None
+        )
         self.topology: Topology = self._estimator.topology
         self.description = {
-            'runtime': self._runtime.name, 'precision': self._runtime.precision,
+            'runtime': self._runtime.name,
+            'precision': self._runtime.precision,
             'weights': parameters.weights,
-            'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS]}
+            'model_sha256': file_hash(find_weights(parameters.weights))[:HASH_DIGITS],
+        }
         self._warm_up(parameters)
 
-    def process(self, frame: Frame, time_s: float | None, fixed_frame: FixedFrame
-                ) -> tuple[list[HumanMesh], StageTimes]:
+    def process(
+        self, frame: Frame, time_s: float | None, fixed_frame: FixedFrame
+    ) -> tuple[list[HumanMesh], StageTimes]:
         """Runs all stages on the next image of the video; `finish` must follow.
 
         Depth and the pose of the camera are looked up as late as possible, because they may
@@ -102,9 +108,13 @@ class MeshPipeline:
             meshes = self._depth.correct(meshes, frame.depth)
         return self.smooth(meshes, fixed_frame.from_camera(frame.header)), times
 
-    def estimate(self, image: np.ndarray, intrinsics: np.ndarray | None,
-                 people: Detections | None = None, time_s: float | None = None
-                 ) -> tuple[list[HumanMesh], StageTimes]:
+    def estimate(
+        self,
+        image: np.ndarray,
+        intrinsics: np.ndarray | None,
+        people: Detections | None = None,
+        time_s: float | None = None,
+    ) -> tuple[list[HumanMesh], StageTimes]:
         """Stage 1: the people in the image.
 
         Args:
@@ -119,8 +129,9 @@ class MeshPipeline:
         self._search_image = image if people is None else None
         return self._estimator.estimate(image, boxes, scores, intrinsics, time_s)
 
-    def smooth(self, meshes: list[HumanMesh], fixed_from_camera: np.ndarray | None = None,
-               ) -> list[HumanMesh]:
+    def smooth(
+        self, meshes: list[HumanMesh], fixed_from_camera: np.ndarray | None = None
+    ) -> list[HumanMesh]:
         """Stage 3: the meshes with less jitter, if the parameters ask for it.
 
         Args:
@@ -147,10 +158,12 @@ class MeshPipeline:
         count = self._estimator.boxes_without_foreground or 0
         if count < MIN_BOXES:
             return ''
-        return (f'the network has seen no foreground in any of {count} person boxes so far, so '
-                f'that nobody is published: weights {self.description["weights"]} have learnt too '
-                'little, or are for other images; train them longer (foreground_iou of '
-                'training.evaluate tells), or take -p weights:=rt')
+        return (
+            f'the network has seen no foreground in any of {count} person boxes so far, so '
+            f'that nobody is published: weights {self.description["weights"]} have learnt too '
+            'little, or are for other images; train them longer (foreground_iou of '
+            'training.evaluate tells), or take -p weights:=rt'
+        )
 
     def update(self, parameters: NodeParameters) -> None:
         """Applies changed parameters, between two images.
@@ -192,8 +205,11 @@ class MeshPipeline:
 
     def _tracker_config(self, parameters: NodeParameters) -> TrackerConfig:
         return TrackerConfig.for_detector(
-            self._detector_name, parameters.detector_stride, parameters.max_people,
-            parameters.detector_period_s)
+            self._detector_name,
+            parameters.detector_stride,
+            parameters.max_people,
+            parameters.detector_period_s,
+        )
 
     def _warm_up(self, parameters: NodeParameters) -> None:
         """Runs a batch and an association; otherwise the first images wait for kernels and SciPy.
@@ -223,8 +239,9 @@ class _TimedDetector:
         return found
 
 
-def export_if_missing(parameters: NodeParameters, say: Callable[[str], None],
-                      is_ending: Callable[[], bool]) -> None:
+def export_if_missing(
+    parameters: NodeParameters, say: Callable[[str], None], is_ending: Callable[[], bool]
+) -> None:
     """Exports the network if the runtime needs an export and the cache does not contain it.
 
     Args:
@@ -237,8 +254,10 @@ def export_if_missing(parameters: NodeParameters, say: Callable[[str], None],
         RuntimeError: the export failed or was aborted.
     """
     if is_export_missing(parameters.runtime, parameters.weights):
-        say(f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
-            'making it now; decomr prepare makes it ahead')
+        say(
+            f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
+            'making it now; decomr prepare makes it ahead'
+        )
         export_apart(parameters.weights, say, is_ending)
 
 
@@ -269,5 +288,8 @@ def _estimator_config(parameters: NodeParameters) -> EstimatorConfig:
 
 
 def _smoothing_config(parameters: NodeParameters) -> SmoothingConfig:
-    return SmoothingConfig(parameters.smoothing_min_cutoff_hz, parameters.smoothing_beta,
-                           parameters.smoothing_body_beta)
+    return SmoothingConfig(
+        parameters.smoothing_min_cutoff_hz,
+        parameters.smoothing_beta,
+        parameters.smoothing_body_beta,
+    )

@@ -36,8 +36,12 @@ class ChildProcesses:
     def __enter__(self) -> ChildProcesses:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         for process in reversed(self._processes.values()):
             _end(process)
 
@@ -52,9 +56,14 @@ class ChildProcesses:
             # In a new session: Ctrl-C in the terminal must reach only the parent, which then
             # stops its children in order.
             self._processes[name] = subprocess.Popen(
-                [sys.executable, *map(str, arguments)], env=self._environment, text=True,
-                stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-                preexec_fn=_die_with_parent)
+                [sys.executable, *map(str, arguments)],
+                env=self._environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
 
     def is_running(self, name: str) -> bool:
         """Whether the child is still running."""

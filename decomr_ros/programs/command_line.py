@@ -26,12 +26,14 @@ def node_parser(program: str, description: str, more: str = '') -> argparse.Argu
         more: text after the ROS arguments, e.g. the node's parameters.
     """
     return _Parser(
-        program, description=description, epilog=f'{ROS_ARGUMENTS}\n{more}'.rstrip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        program,
+        description=description,
+        epilog=f'{ROS_ARGUMENTS}\n{more}'.rstrip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
-def parse_words(parser: argparse.ArgumentParser,
-                argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parses the program's own options; ROS arguments are left to rclpy.
 
     A user error ends the process with exit code 2.
@@ -47,8 +49,10 @@ def parse_words(parser: argparse.ArgumentParser,
         parser.error(' '.join(str(error).split()))
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        parser.error(f'unrecognized arguments: {" ".join(unknown)} (ROS arguments such as -p and '
-                     '-r must follow --ros-args)')
+        parser.error(
+            f'unrecognized arguments: {" ".join(unknown)} (ROS arguments such as -p and '
+            '-r must follow --ros-args)'
+        )
     return options
 
 

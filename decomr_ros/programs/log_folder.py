@@ -20,11 +20,15 @@ def ensure_log_folder() -> None:
 
     Call it before `rclpy.init`.
     """
-    usual = Path(os.environ.get('ROS_LOG_DIR') or Path(
-        os.environ.get('ROS_HOME') or os.path.expanduser('~/.ros')) / 'log')
+    usual = Path(
+        os.environ.get('ROS_LOG_DIR')
+        or Path(os.environ.get('ROS_HOME') or os.path.expanduser('~/.ros')) / 'log'
+    )
     if is_writable(usual):
         return
     folder = tempfile.mkdtemp(prefix='decomr-log-')
     os.environ['ROS_LOG_DIR'] = folder
-    sys.stderr.write(f'the log folder {usual} is not writable; log files are written to '
-                     f'{folder}; set ROS_LOG_DIR to a writable folder\n')
+    sys.stderr.write(
+        f'the log folder {usual} is not writable; log files are written to '
+        f'{folder}; set ROS_LOG_DIR to a writable folder\n'
+    )

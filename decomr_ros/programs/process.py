@@ -67,8 +67,11 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = None,
-             ends_within_s: float | None = None) -> int:
+def run_node(
+    make_node: Callable[[], ProcessNode],
+    argv: Sequence[str] | None = None,
+    ends_within_s: float | None = None,
+) -> int:
     """Creates a node and spins it until a signal arrives or the node sets its exit code.
 
     Args:
@@ -87,11 +90,18 @@ def run_node(make_node: Callable[[], ProcessNode], argv: Sequence[str] | None = 
     try:
         try:
             ensure_log_folder()
-            rclpy.init(args=None if argv is None else list(argv),
-                       signal_handler_options=SignalHandlerOptions.NO)
+            rclpy.init(
+                args=None if argv is None else list(argv),
+                signal_handler_options=SignalHandlerOptions.NO,
+            )
             node = make_node()
-        except (ParameterException, NameValidationException, OSError, ValueError,
-                RuntimeError) as error:
+        except (
+            ParameterException,
+            NameValidationException,
+            OSError,
+            ValueError,
+            RuntimeError,
+        ) as error:
             sys.stderr.write(f'{" ".join(str(error).split())}\n')
             return 2
         try:
@@ -127,8 +137,10 @@ def _end_after_signal(seconds: float) -> None:
             pass
         time.sleep(seconds)
         sender.close()  # the closure has kept it open until here
-        sys.stderr.write(f'[INFO] exiting {seconds:g} s after the signal, without waiting for '
-                         'running computations\n')
+        sys.stderr.write(
+            f'[INFO] exiting {seconds:g} s after the signal, without waiting for '
+            'running computations\n'
+        )
         _end_now(0)
 
     threading.Thread(target=watch, name='end_after_signal', daemon=True).start()

@@ -33,8 +33,9 @@ def is_remapped(words: Sequence[str], node_name: str, *topic: str) -> bool:
         topic: names that a rule may use for the topic, e.g. camera_info and /robot/camera_info.
     """
     rules = (RULE.fullmatch(text) for text in _values(words, REMAP))
-    return any(rule and rule['name'] in topic and rule['node'] in (None, node_name)
-               for rule in rules)
+    return any(
+        rule and rule['name'] in topic and rule['node'] in (None, node_name) for rule in rules
+    )
 
 
 def ignored_files_text(words: Sequence[str], node_name: str) -> str:
@@ -53,12 +54,16 @@ def ignored_files_text(words: Sequence[str], node_name: str) -> str:
         if any(section_fits(section, node_name) for section in sections):
             continue
         has = f'sections for {", ".join(sections)}' if sections else 'no section'
-        texts.append(f'the parameter file {file} has {has}, but none for this node ({node_name}): '
-                     'all of its values are ignored')
+        texts.append(
+            f'the parameter file {file} has {has}, but none for this node ({node_name}): '
+            'all of its values are ignored'
+        )
     if not texts:
         return ''
-    return (f'{"; ".join(texts)}; name the section {node_name}, or /** for every node, or rename '
-            'the node (-r __node:=NAME, -r __ns:=/NAMESPACE)')
+    return (
+        f'{"; ".join(texts)}; name the section {node_name}, or /** for every node, or rename '
+        'the node (-r __node:=NAME, -r __ns:=/NAMESPACE)'
+    )
 
 
 def section_fits(section: str, node_name: str) -> bool:

@@ -27,8 +27,18 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.parameter import Parameter
 
-__all__ = ['Effect', 'ParameterEntry', 'descriptor', 'entries', 'parameter', 'problem',
-           'table_text', 'unknown_text', 'watch_changes', 'yaml_text']
+__all__ = [
+    'Effect',
+    'ParameterEntry',
+    'descriptor',
+    'entries',
+    'parameter',
+    'problem',
+    'table_text',
+    'unknown_text',
+    'watch_changes',
+    'yaml_text',
+]
 
 # Names of the types in ROS.
 TYPE_NAMES: dict[type, str] = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
@@ -73,12 +83,19 @@ class ParameterEntry:
         return ', '.join(self.choices)
 
 
-def parameter(default: bool | int | float | str, meaning: str, *,
-              effect: Effect = Effect.NEXT_IMAGE, choices: tuple[str, ...] = (),
-              range: tuple[float, float] | None = None) -> Any:  # noqa: A002 - reads well there
+def parameter(
+    default: bool | int | float | str,
+    meaning: str,
+    *,
+    effect: Effect = Effect.NEXT_IMAGE,
+    choices: tuple[str, ...] = (),
+    range: tuple[float, float] | None = None,
+) -> Any:  # noqa: A002 - reads well there
     """A field of the dataclass of parameters; the arguments are those of `ParameterEntry`."""
-    return field(default=default, metadata={'meaning': meaning, 'effect': effect,
-                                            'choices': tuple(choices), 'range': range})
+    return field(
+        default=default,
+        metadata={'meaning': meaning, 'effect': effect, 'choices': tuple(choices), 'range': range},
+    )
 
 
 def entries(table: type) -> list[ParameterEntry]:
@@ -92,8 +109,9 @@ def entries(table: type) -> list[ParameterEntry]:
 
 def descriptor(entry: ParameterEntry) -> ParameterDescriptor:
     """The descriptor that `ros2 param describe` shows."""
-    message = ParameterDescriptor(description=entry.meaning,
-                                  read_only=entry.effect is Effect.START)
+    message = ParameterDescriptor(
+        description=entry.meaning, read_only=entry.effect is Effect.START
+    )
     constraints = []
     if entry.choices:
         constraints.append(f'one of: {", ".join(entry.choices)}')
@@ -114,8 +132,7 @@ def problem(entry: ParameterEntry, value: Any) -> str:
     seen = f'parameter {entry.name} is {value!r}'
     expected_type: type = type(entry.default)
     if type(value) is not expected_type:
-        return (f'{seen}, expected {ARTICLES.get(expected_type, "a")} '
-                f'{TYPE_NAMES[expected_type]}')
+        return f'{seen}, expected {ARTICLES.get(expected_type, "a")} {TYPE_NAMES[expected_type]}'
     if entry.choices and value not in entry.choices:
         return f'{seen}, expected one of: {", ".join(entry.choices)}'
     if entry.range is not None and not _is_within(value, entry.range):
@@ -127,9 +144,13 @@ def _is_within(value: Any, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]], list[str]],
-                  is_configured: Callable[[], bool],
-                  changed: Callable[[frozenset[str]], None]) -> None:
+def watch_changes(
+    node: Node,
+    table: type,
+    refusals: Callable[[Mapping[str, Any]], list[str]],
+    is_configured: Callable[[], bool],
+    changed: Callable[[frozenset[str]], None],
+) -> None:
     """Checks every set of changes as a whole and reports accepted changes.
 
     Args:
@@ -147,13 +168,17 @@ def watch_changes(node: Node, table: type, refusals: Callable[[Mapping[str, Any]
         present = {name: node.get_parameter(name).value for name in known}
         new = {change.name: change.value for change in changes if change.name in known}
         own_name = node.get_fully_qualified_name()
-        how = with_ros2_command(f'ros2 lifecycle set {own_name} cleanup',
-                                f'with the service {own_name}/change_state')
-        reasons = [f'parameter {name} takes effect when the node is configured; deactivate and '
-                   f'clean up the node first ({how})'
-                   for name, value in new.items()
-                   if known[name].effect is Effect.CONFIGURE and value != present[name]
-                   and is_configured()]
+        how = with_ros2_command(
+            f'ros2 lifecycle set {own_name} cleanup', f'with the service {own_name}/change_state'
+        )
+        reasons = [
+            f'parameter {name} takes effect when the node is configured; deactivate and '
+            f'clean up the node first ({how})'
+            for name, value in new.items()
+            if known[name].effect is Effect.CONFIGURE
+            and value != present[name]
+            and is_configured()
+        ]
         before = refusals(present)
         reasons += [reason for reason in refusals({**present, **new}) if reason not in before]
         return SetParametersResult(successful=not reasons, reason='; '.join(reasons))
@@ -181,8 +206,13 @@ def unknown_text(node: Node, table: type) -> str:
     """
     # rclpy has no public interface for them; the name is the same from Foxy to Rolling.
     given = getattr(node, '_parameter_overrides', {})
-    unknown = [name for name in given if not node.has_parameter(name)
-               and name not in RCLPY_PARAMETERS and not name.startswith(RCLPY_PREFIX)]
+    unknown = [
+        name
+        for name in given
+        if not node.has_parameter(name)
+        and name not in RCLPY_PARAMETERS
+        and not name.startswith(RCLPY_PREFIX)
+    ]
     if not unknown:
         return ''
     known = [entry.name for entry in entries(table)]
@@ -192,12 +222,19 @@ def unknown_text(node: Node, table: type) -> str:
 
 def table_text(table: type) -> str:
     """The parameters as a Markdown table."""
-    rows = ['| parameter | type | default | allowed | takes effect | meaning |',
-            '|---|---|---|---|---|---|']
+    rows = [
+        '| parameter | type | default | allowed | takes effect | meaning |',
+        '|---|---|---|---|---|---|',
+    ]
     for entry in entries(table):
-        cells = (f'`{entry.name}`', TYPE_NAMES[type(entry.default)],
-                 f'`{_yaml_value(entry.default)}`', entry.allowed, entry.effect.value,
-                 entry.meaning)
+        cells = (
+            f'`{entry.name}`',
+            TYPE_NAMES[type(entry.default)],
+            f'`{_yaml_value(entry.default)}`',
+            entry.allowed,
+            entry.effect.value,
+            entry.meaning,
+        )
         rows.append(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
     return '\n'.join(rows)
 
@@ -209,8 +246,14 @@ def yaml_text(table: type) -> str:
         lines = _wrapped(entry.meaning)
         if entry.allowed:
             lines += _wrapped(f'Allowed: {entry.allowed}')
-        blocks.append('\n'.join([*(f'    # {line}' for line in lines),
-                                 f'    {entry.name}: {_yaml_value(entry.default)}']))
+        blocks.append(
+            '\n'.join(
+                [
+                    *(f'    # {line}' for line in lines),
+                    f'    {entry.name}: {_yaml_value(entry.default)}',
+                ]
+            )
+        )
     return '\n\n'.join(blocks) + '\n'
 
 
@@ -244,10 +287,14 @@ def _add_names_to_refusals(node: Node, known: Mapping[str, ParameterEntry]) -> N
         except ParameterNotDeclaredException:
             unknown = [name for name in names if not node.has_parameter(name)]
             raise ParameterNotDeclaredException(
-                [_with_nearest(name, known) for name in unknown]) from None
+                [_with_nearest(name, known) for name in unknown]
+            ) from None
         if not result.successful and not any(name in result.reason for name in names):
-            found = [text for change in parameter_list if change.name in known
-                     and (text := problem(known[change.name], change.value))]
+            found = [
+                text
+                for change in parameter_list
+                if change.name in known and (text := problem(known[change.name], change.value))
+            ]
             result.reason = '; '.join(found) or f'{", ".join(names)}: {result.reason}'
         return result
 

@@ -28,8 +28,14 @@ from decomr_ros.topics.subscriptions import RELIABILITIES
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-__all__ = ['CHOICES', 'ENTRIES', 'NodeParameters', 'declare_parameters', 'find_problems',
-           'read_parameters']
+__all__ = [
+    'CHOICES',
+    'ENTRIES',
+    'NodeParameters',
+    'declare_parameters',
+    'find_problems',
+    'read_parameters',
+]
 
 
 @dataclass(frozen=True)
@@ -37,130 +43,219 @@ class NodeParameters:
     """The values of the node's parameters; each entry gives the meaning."""
 
     autostart: bool = parameter(
-        True, 'configure and activate at start, without waiting for a lifecycle manager',
-        effect=Effect.START)
+        True,
+        'configure and activate at start, without waiting for a lifecycle manager',
+        effect=Effect.START,
+    )
     exit_on_failed_autostart: bool = parameter(
-        False, 'end the process if autostart fails; otherwise the node stays unconfigured, so '
-               'that parameters can be corrected', effect=Effect.START)
+        False,
+        'end the process if autostart fails; otherwise the node stays unconfigured, so '
+        'that parameters can be corrected',
+        effect=Effect.START,
+    )
     weights: str = parameter(
-        'rt', 'trained network: rt (shipped) or the path of a .safetensors file',
-        effect=Effect.CONFIGURE)
+        'rt',
+        'trained network: rt (shipped) or the path of a .safetensors file',
+        effect=Effect.CONFIGURE,
+    )
     runtime: str = parameter(
-        DEFAULT_RUNTIME, 'inference engine that runs the network', choices=tuple(RUNTIMES),
-        effect=Effect.CONFIGURE)
+        DEFAULT_RUNTIME,
+        'inference engine that runs the network',
+        choices=tuple(RUNTIMES),
+        effect=Effect.CONFIGURE,
+    )
     threads: int = parameter(
-        0, 'CPU threads of the runtime; 0: the runtime decides', range=(0, 256),
-        effect=Effect.CONFIGURE)
+        0,
+        'CPU threads of the runtime; 0: the runtime decides',
+        range=(0, 256),
+        effect=Effect.CONFIGURE,
+    )
     detector: str = parameter(
-        'person', 'how people are found: person (EfficientDet), whole-frame (one person fills '
-                  'the image)', choices=tuple(DETECTORS), effect=Effect.CONFIGURE)
+        'person',
+        'how people are found: person (EfficientDet), whole-frame (one person fills the image)',
+        choices=tuple(DETECTORS),
+        effect=Effect.CONFIGURE,
+    )
     detector_tiles: int = parameter(
-        1, 'n: the person detector also runs on n x n overlapping tiles of the image, to find '
-           'people smaller than a tenth of its height; each tile takes as long as the whole '
-           'image', range=(1, 4), effect=Effect.CONFIGURE)
+        1,
+        'n: the person detector also runs on n x n overlapping tiles of the image, to find '
+        'people smaller than a tenth of its height; each tile takes as long as the whole '
+        'image',
+        range=(1, 4),
+        effect=Effect.CONFIGURE,
+    )
     detector_stride: int = parameter(
-        10, 'the detector runs on every n-th processed image; skipped images do not count. '
-            'Between detections the tracker moves the boxes. While nobody is tracked, the '
-            'detector runs on every image. The person detector runs in the background: n images '
-            'are counted from its last result', range=(1, 1000))
+        10,
+        'the detector runs on every n-th processed image; skipped images do not count. '
+        'Between detections the tracker moves the boxes. While nobody is tracked, the '
+        'detector runs on every image. The person detector runs in the background: n images '
+        'are counted from its last result',
+        range=(1, 1000),
+    )
     detector_period_s: float = parameter(
-        0.5, 'longest time between two images on which the detector runs, s; it takes precedence '
-             'if detector_stride images take longer; 0: no limit',
-        range=(0.0, 60.0))
+        0.5,
+        'longest time between two images on which the detector runs, s; it takes precedence '
+        'if detector_stride images take longer; 0: no limit',
+        range=(0.0, 60.0),
+    )
     box_scale: float = parameter(
-        1.2, 'side of the square crop divided by the longer side of the person box',
-        range=(0.5, 3.0))
+        1.2,
+        'side of the square crop divided by the longer side of the person box',
+        range=(0.5, 3.0),
+    )
     min_score: float = parameter(
-        0.0, 'detections with a lower confidence are ignored', range=(0.0, 1.0))
+        0.0, 'detections with a lower confidence are ignored', range=(0.0, 1.0)
+    )
     max_people: int = parameter(
-        30, 'largest number of people. People who are already tracked come first, then the best '
-            'detections; /diagnostics counts the others', range=(1, 100))
+        30,
+        'largest number of people. People who are already tracked come first, then the best '
+        'detections; /diagnostics counts the others',
+        range=(1, 100),
+    )
     reliability: str = parameter(
-        'auto', 'QoS of the subscriptions; auto: reliable if all publishers of the topic are '
-                'reliable, otherwise best_effort, which is compatible with all of them',
-        choices=RELIABILITIES, effect=Effect.CONFIGURE)
+        'auto',
+        'QoS of the subscriptions; auto: reliable if all publishers of the topic are '
+        'reliable, otherwise best_effort, which is compatible with all of them',
+        choices=RELIABILITIES,
+        effect=Effect.CONFIGURE,
+    )
     image_transport: str = parameter(
-        'raw', 'raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (JPEG, '
-               'PNG) on image/compressed, which follows the remapping of image',
-        choices=('raw', 'compressed'), effect=Effect.CONFIGURE)
+        'raw',
+        'raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (JPEG, '
+        'PNG) on image/compressed, which follows the remapping of image',
+        choices=('raw', 'compressed'),
+        effect=Effect.CONFIGURE,
+    )
     image_is_rectified: bool = parameter(
-        False, 'the image topic is rectified: use P of camera_info instead of K')
+        False, 'the image topic is rectified: use P of camera_info instead of K'
+    )
     undistort: bool = parameter(
-        False, 'remove the lens distortion of camera_info from the image before anything else '
-               '(2 to 6 ms of a CPU core for 1280x720); iuv, overlay and boxes then refer to the '
-               'undistorted image')
+        False,
+        'remove the lens distortion of camera_info from the image before anything else '
+        '(2 to 6 ms of a CPU core for 1280x720); iuv, overlay and boxes then refer to the '
+        'undistorted image',
+    )
     use_boxes: bool = parameter(
-        False, 'use boxes of people from the topic boxes, published by another detector; the '
-               "node's own detector runs only while no boxes are recent enough",
-        effect=Effect.CONFIGURE)
+        False,
+        'use boxes of people from the topic boxes, published by another detector; the '
+        "node's own detector runs only while no boxes are recent enough",
+        effect=Effect.CONFIGURE,
+    )
     boxes_type: str = parameter(
-        'auto', 'message type of boxes; auto: the type that is published; '
-                'vision_msgs/Detection3DArray: from depthai_ros_driver, whose boxes are in px',
-        choices=BOXES_TYPES, effect=Effect.CONFIGURE)
+        'auto',
+        'message type of boxes; auto: the type that is published; '
+        'vision_msgs/Detection3DArray: from depthai_ros_driver, whose boxes are in px',
+        choices=BOXES_TYPES,
+        effect=Effect.CONFIGURE,
+    )
     boxes_width: int = parameter(
-        0, 'width of the image that boxes refer to, px, if the detector resizes it; 0: the '
-           'width of image', range=(0, 65536))
+        0,
+        'width of the image that boxes refer to, px, if the detector resizes it; 0: the '
+        'width of image',
+        range=(0, 65536),
+    )
     boxes_height: int = parameter(
-        0, 'height of the image that boxes refer to, px, if the detector resizes it; 0: the '
-           'height of image', range=(0, 65536))
+        0,
+        'height of the image that boxes refer to, px, if the detector resizes it; 0: the '
+        'height of image',
+        range=(0, 65536),
+    )
     boxes_fit: str = parameter(
-        'stretch', 'how the detector fits image into boxes_width x boxes_height: stretch; '
-                   'pad_end (scale, pad right or bottom); pad_center (scale, pad both sides); '
-                   'crop_center (scale, keep the middle)', choices=FITS)
+        'stretch',
+        'how the detector fits image into boxes_width x boxes_height: stretch; '
+        'pad_end (scale, pad right or bottom); pad_center (scale, pad both sides); '
+        'crop_center (scale, keep the middle)',
+        choices=FITS,
+    )
     boxes_max_age_s: float = parameter(
-        0.5, 'largest difference between the stamps of image and boxes, s. Boxes with the stamp '
-             'of the image come first, then the nearest', range=(0.0, 10.0))
+        0.5,
+        'largest difference between the stamps of image and boxes, s. Boxes with the stamp '
+        'of the image come first, then the nearest',
+        range=(0.0, 10.0),
+    )
     person_class_ids: str = parameter(
-        'person, 0', 'class ids of people in boxes, separated by commas; case does not matter. '
-                     "Numbers, such as COCO's 0, are used in messages without class names. Empty: "
-                     'every detection is a person')
+        'person, 0',
+        'class ids of people in boxes, separated by commas; case does not matter. '
+        "Numbers, such as COCO's 0, are used in messages without class names. Empty: "
+        'every detection is a person',
+    )
     use_depth: bool = parameter(
-        False, 'correct the distance of each mesh with depth (sensor_msgs/Image, 16UC1 or 32FC1, '
-               'aligned with image)', effect=Effect.CONFIGURE)
+        False,
+        'correct the distance of each mesh with depth (sensor_msgs/Image, 16UC1 or 32FC1, '
+        'aligned with image)',
+        effect=Effect.CONFIGURE,
+    )
     publish_iuv: bool = parameter(
-        True, 'publish iuv and iuv/compressed (PNG) while they have subscribers')
+        True, 'publish iuv and iuv/compressed (PNG) while they have subscribers'
+    )
     publish_markers: bool = parameter(True, 'publish markers while it has subscribers')
     publish_overlay: bool = parameter(
-        True, 'publish overlay and overlay/compressed (JPEG) while they have subscribers')
+        True, 'publish overlay and overlay/compressed (JPEG) while they have subscribers'
+    )
     overlay_jpeg_quality: int = parameter(
-        80, 'JPEG quality of overlay/compressed: lower is smaller and coarser', range=(1, 100))
+        80, 'JPEG quality of overlay/compressed: lower is smaller and coarser', range=(1, 100)
+    )
     iuv_encoding: str = parameter(
-        'rgb8', 'encoding of iuv; rgb8: foreground, u, v times 255; 32FC3: foreground, u, v in '
-                '[0, 1]; iuv/compressed is always rgb8', choices=('rgb8', '32FC3'))
-    smoothing: bool = parameter(
-        True, 'smooth the meshes of each person over time (1 Euro filter)')
+        'rgb8',
+        'encoding of iuv; rgb8: foreground, u, v times 255; 32FC3: foreground, u, v in '
+        '[0, 1]; iuv/compressed is always rgb8',
+        choices=('rgb8', '32FC3'),
+    )
+    smoothing: bool = parameter(True, 'smooth the meshes of each person over time (1 Euro filter)')
     smoothing_min_cutoff_hz: float = parameter(
-        0.2, 'cutoff frequency of the smoothing for a person at rest, Hz: lower is steadier',
-        range=(0.01, 100.0))
+        0.2,
+        'cutoff frequency of the smoothing for a person at rest, Hz: lower is steadier',
+        range=(0.01, 100.0),
+    )
     smoothing_beta: float = parameter(
-        5.0, 'increase of the cutoff frequency with the speed of the person, Hz per m/s: higher '
-             'means less delay', range=(0.0, 1000.0))
+        5.0,
+        'increase of the cutoff frequency with the speed of the person, Hz per m/s: higher '
+        'means less delay',
+        range=(0.0, 1000.0),
+    )
     smoothing_body_beta: float = parameter(
-        1.5, 'increase of the cutoff frequency with the speed of body parts relative to the '
-             'root, Hz per m/s: their noise is larger', range=(0.0, 1000.0))
+        1.5,
+        'increase of the cutoff frequency with the speed of body parts relative to the '
+        'root, Hz per m/s: their noise is larger',
+        range=(0.0, 1000.0),
+    )
     smoothing_frame: str = parameter(
-        '', 'fixed frame, such as odom or map, in which meshes are smoothed while the robot '
-            'moves; needs tf2_ros; empty: the camera frame', effect=Effect.CONFIGURE)
+        '',
+        'fixed frame, such as odom or map, in which meshes are smoothed while the robot '
+        'moves; needs tf2_ros; empty: the camera frame',
+        effect=Effect.CONFIGURE,
+    )
     log_period_s: float = parameter(
-        5.0, 'time between two log lines with rates, s', range=(0.5, 3600.0))
+        5.0, 'time between two log lines with rates, s', range=(0.5, 3600.0)
+    )
     frame_age_warn_s: float = parameter(
-        1.0, 'time without meshes after which the status on /diagnostics is WARN, s',
-        range=(0.01, 3600.0))
+        1.0,
+        'time without meshes after which the status on /diagnostics is WARN, s',
+        range=(0.01, 3600.0),
+    )
     frame_age_error_s: float = parameter(
-        5.0, 'time without meshes after which the status on /diagnostics is ERROR, s; at least '
-             'frame_age_warn_s', range=(0.01, 3600.0))
+        5.0,
+        'time without meshes after which the status on /diagnostics is ERROR, s; at least '
+        'frame_age_warn_s',
+        range=(0.01, 3600.0),
+    )
     marker_triangles: int = parameter(
-        0, 'approximate number of triangles per person in markers; 0: all. They are selected '
-           'when the node is configured, which then takes some seconds longer',
-        range=(0, 1000000), effect=Effect.CONFIGURE)
+        0,
+        'approximate number of triangles per person in markers; 0: all. They are selected '
+        'when the node is configured, which then takes some seconds longer',
+        range=(0, 1000000),
+        effect=Effect.CONFIGURE,
+    )
     publish_points: bool = parameter(
-        True, 'publish vertices, a point cloud, while it has subscribers')
+        True, 'publish vertices, a point cloud, while it has subscribers'
+    )
     publish_tf: bool = parameter(
-        False, 'publish the frame of each person on /tf; needs the package tf2_msgs')
-    tf_joints: bool = parameter(
-        False, 'with publish_tf: also publish the frames of the joints')
+        False, 'publish the frame of each person on /tf; needs the package tf2_msgs'
+    )
+    tf_joints: bool = parameter(False, 'with publish_tf: also publish the frames of the joints')
     rep155: bool = parameter(
-        False, 'publish /humans/bodies/... of REP-155; needs the package hri_msgs')
+        False, 'publish /humans/bodies/... of REP-155; needs the package hri_msgs'
+    )
 
     def __post_init__(self) -> None:
         """Rejects values that are not allowed or that contradict each other.
@@ -179,17 +274,21 @@ CHOICES = {name: entry.choices for name, entry in ENTRIES.items() if entry.choic
 
 def find_problems(values: Mapping[str, Any]) -> list[str]:
     """The problems of the values by name, one sentence each."""
-    problems = [found for name, entry in ENTRIES.items()
-                if (found := problem(entry, values[name]))]
+    problems = [
+        found for name, entry in ENTRIES.items() if (found := problem(entry, values[name]))
+    ]
     warn_s, error_s = values['frame_age_warn_s'], values['frame_age_error_s']
     if not problems and warn_s > error_s:
-        problems.append(f'parameter frame_age_warn_s is {warn_s}, expected at most '
-                        f'frame_age_error_s, which is {error_s}; set both at once')
+        problems.append(
+            f'parameter frame_age_warn_s is {warn_s}, expected at most '
+            f'frame_age_error_s, which is {error_s}; set both at once'
+        )
     return problems
 
 
-def declare_parameters(node: Node, is_configured: Callable[[], bool],
-                       changed: Callable[[frozenset[str]], None]) -> str:
+def declare_parameters(
+    node: Node, is_configured: Callable[[], bool], changed: Callable[[frozenset[str]], None]
+) -> str:
     """Declares every parameter with its description and checks all later changes.
 
     Logs a warning about given parameters that do not exist.

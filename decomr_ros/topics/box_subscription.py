@@ -56,10 +56,17 @@ def first_box_message(boxes_type: str, detection_2d_type: Callable[[], type]) ->
 class BoxSubscription:
     """A `MatchingSubscription` that is replaced when the type of the publisher changes."""
 
-    def __init__(self, node: Node, topic: str, boxes_type: str,
-                 first: BoxMessage, detection_2d_type: Callable[[], type],
-                 subscribe: Callable[[type, Callable[[Any], None]], MatchingSubscription],
-                 take: Callable[[Any], None], problem: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        topic: str,
+        boxes_type: str,
+        first: BoxMessage,
+        detection_2d_type: Callable[[], type],
+        subscribe: Callable[[type, Callable[[Any], None]], MatchingSubscription],
+        take: Callable[[Any], None],
+        problem: Callable[[str], None],
+    ) -> None:
         """Subscribes.
 
         Args:
@@ -80,8 +87,10 @@ class BoxSubscription:
 
     def check(self) -> None:
         """Adapts to the publishers; call it periodically on the executor's thread."""
-        published = {publisher.topic_type for publisher in
-                     self._node.get_publishers_info_by_topic(self._topic)}
+        published = {
+            publisher.topic_type
+            for publisher in self._node.get_publishers_info_by_topic(self._topic)
+        }
         text = ''
         if published and self._graph_type not in published:
             text = self._adopt_type(published)
@@ -96,10 +105,12 @@ class BoxSubscription:
         """Subscribes to a published type; returns a warning if that is not possible."""
         names = [name for name in AUTO if self._is_auto and graph_type(name) in published]
         if not names and self._is_auto and graph_type(DETECTION_3D) in published:
-            return (f'{self._topic} is of type {graph_type(DETECTION_3D)}, whose boxes are in '
-                    'metres by definition: they are not used; if it is published by '
-                    'depthai_ros_driver, which writes pixels, set boxes_type to '
-                    f'{DETECTION_3D}, otherwise remap -r boxes:=TOPIC to 2D boxes')
+            return (
+                f'{self._topic} is of type {graph_type(DETECTION_3D)}, whose boxes are in '
+                'metres by definition: they are not used; if it is published by '
+                'depthai_ros_driver, which writes pixels, set boxes_type to '
+                f'{DETECTION_3D}, otherwise remap -r boxes:=TOPIC to 2D boxes'
+            )
         if not names:
             return ''
         try:
@@ -108,14 +119,16 @@ class BoxSubscription:
             return f'no boxes are received from {self._topic}: {error}'
         self._subscription.close()
         self._open(message)
-        self._node.get_logger().info(f'{self._topic}: subscribed to {names[0]}, the published '
-                                     'type')
+        self._node.get_logger().info(
+            f'{self._topic}: subscribed to {names[0]}, the published type'
+        )
         return ''
 
     def _open(self, message: BoxMessage) -> None:
         self._graph_type = type_name(message.type)
-        self._subscription = self._subscribe(message.type, lambda received: self._take(
-            message.to_detections(received)))
+        self._subscription = self._subscribe(
+            message.type, lambda received: self._take(message.to_detections(received))
+        )
 
     def _others_text(self) -> str:
         """A warning about publishers of other types; empty if there are none."""

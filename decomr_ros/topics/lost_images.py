@@ -30,11 +30,16 @@ def lost_images_text(lost: int, arrived: int, topic: str, publishers: Collection
     if lost < FEWEST_LOST or lost < LOST_SHARE * (lost + arrived):
         return ''
     who = ' and '.join(sorted(publishers)) or 'their publisher'
-    own = '' if any(os.environ.get(name) for name in PROFILE_VARIABLES) else (
-        ' and of this node, where it is not set')
-    return (f'more than {LOST_SHARE:.0%} of the images on {topic} are lost in transport '
-            '(frames_lost_in_transport). On one machine the default shared memory of Fast DDS is '
-            'too small for images above 0.5 MB: set '
-            f'{PROFILE_VARIABLES[0]}={fast_dds_profile()} in the environment of the process of '
-            f'{who}{own}. Over a network, use compressed or smaller images '
-            '(image_transport:=compressed)')
+    own = (
+        ''
+        if any(os.environ.get(name) for name in PROFILE_VARIABLES)
+        else (' and of this node, where it is not set')
+    )
+    return (
+        f'more than {LOST_SHARE:.0%} of the images on {topic} are lost in transport '
+        '(frames_lost_in_transport). On one machine the default shared memory of Fast DDS is '
+        'too small for images above 0.5 MB: set '
+        f'{PROFILE_VARIABLES[0]}={fast_dds_profile()} in the environment of the process of '
+        f'{who}{own}. Over a network, use compressed or smaller images '
+        '(image_transport:=compressed)'
+    )

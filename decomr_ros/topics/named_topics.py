@@ -38,17 +38,24 @@ class Offer(NamedTuple):
         """QoS of a subscription that is compatible with all of them."""
         return QoSProfile(
             depth=QUEUE,
-            reliability=ReliabilityPolicy.RELIABLE if self.is_reliable
+            reliability=ReliabilityPolicy.RELIABLE
+            if self.is_reliable
             else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if self.is_latched
-            else DurabilityPolicy.VOLATILE)
+            durability=DurabilityPolicy.TRANSIENT_LOCAL
+            if self.is_latched
+            else DurabilityPolicy.VOLATILE,
+        )
 
 
 class NamedTopics:
     """Subscribes to topics as their publishers appear."""
 
-    def __init__(self, node: Node, names: Sequence[str],
-                 subscribe: Callable[[str, type, Offer], Subscription]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        names: Sequence[str],
+        subscribe: Callable[[str, type, Offer], Subscription],
+    ) -> None:
         """Stores the names; nothing is subscribed before `update`.
 
         Args:
@@ -86,14 +93,20 @@ class NamedTopics:
         if name in self._subscribed:
             subscription, present = self._subscribed[name]
             if present.is_reliable <= offer.is_reliable and (
-                    present.is_latched <= offer.is_latched):
+                present.is_latched <= offer.is_latched
+            ):
                 return
             self._node.destroy_subscription(subscription)
-            offer = Offer(present.type_names, present.is_reliable and offer.is_reliable,
-                          present.is_latched and offer.is_latched)
+            offer = Offer(
+                present.type_names,
+                present.is_reliable and offer.is_reliable,
+                present.is_latched and offer.is_latched,
+            )
         if len(offer.type_names) > 1:
-            raise ValueError(f'its publishers disagree on the type '
-                             f'({", ".join(offer.type_names)}); remap one of them')
+            raise ValueError(
+                f'its publishers disagree on the type '
+                f'({", ".join(offer.type_names)}); remap one of them'
+            )
         type_ = message_class(offer.type_names[0])
         self._subscribed[name] = self._subscribe(name, type_, offer), offer
 
@@ -112,7 +125,8 @@ def offer_of(node: Node, topic: str) -> Offer | None:
     return Offer(
         tuple(sorted({publisher.topic_type for publisher in publishers})),
         all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in profiles),
-        all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in profiles))
+        all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in profiles),
+    )
 
 
 def message_class(type_name: str) -> type:
@@ -128,5 +142,7 @@ def message_class(type_name: str) -> type:
     try:
         return getattr(importlib.import_module(f'{package}.msg'), name)
     except (ImportError, AttributeError) as error:
-        raise ImportError(f'its type is {type_name}, but the package {package} is not '
-                          f'installed; {install_hint(package)}') from error
+        raise ImportError(
+            f'its type is {type_name}, but the package {package} is not '
+            f'installed; {install_hint(package)}'
+        ) from error

@@ -9,8 +9,14 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-__all__ = ['PICTURE_TYPES', 'other_topics_text', 'other_types_text', 'owner_name',
-           'publishers_text', 'type_name']
+__all__ = [
+    'PICTURE_TYPES',
+    'other_topics_text',
+    'other_types_text',
+    'owner_name',
+    'publishers_text',
+    'type_name',
+]
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 PICTURE_TYPES = (IMAGE, COMPRESSED)
@@ -63,10 +69,16 @@ def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
     """
     own = node.get_fully_qualified_name()
     name = _picture_name(topic)
-    others = [other for other, found in node.get_topic_names_and_types()
-              if other != topic and set(found) & set(types)
-              and any(info.topic_type in types and owner_name(info) != own
-                      for info in node.get_publishers_info_by_topic(other))]
+    others = [
+        other
+        for other, found in node.get_topic_names_and_types()
+        if other != topic
+        and set(found) & set(types)
+        and any(
+            info.topic_type in types and owner_name(info) != own
+            for info in node.get_publishers_info_by_topic(other)
+        )
+    ]
     # Topics of the same base name first: often only the namespace differs.
     others.sort(key=lambda other: (_picture_name(other) != name, other))
     if not others:
@@ -89,12 +101,19 @@ def other_types_text(node: Node, name: str, topic: str, wanted: str) -> str:
     Returns:
         A sentence; empty if there is no such publisher.
     """
-    found = sorted({info.topic_type for info in node.get_publishers_info_by_topic(topic)
-                    if info.topic_type != wanted})
+    found = sorted(
+        {
+            info.topic_type
+            for info in node.get_publishers_info_by_topic(topic)
+            if info.topic_type != wanted
+        }
+    )
     if not found:
         return ''
-    return (f'{_described(node, topic)} is not of type {wanted}, which this node expects as '
-            f'{name}: its messages are not received; {_remedy(name, topic, wanted, found)}')
+    return (
+        f'{_described(node, topic)} is not of type {wanted}, which this node expects as '
+        f'{name}: its messages are not received; {_remedy(name, topic, wanted, found)}'
+    )
 
 
 def _remedy(name: str, topic: str, wanted: str, found: list[str]) -> str:
@@ -115,6 +134,7 @@ def _picture_name(topic: str) -> str:
 
 def _described(node: Node, topic: str) -> str:
     """E.g. /image (sensor_msgs/msg/Image from /camera)."""
-    found = sorted({(info.topic_type, owner_name(info))
-                    for info in node.get_publishers_info_by_topic(topic)})
+    found = sorted(
+        {(info.topic_type, owner_name(info)) for info in node.get_publishers_info_by_topic(topic)}
+    )
     return f'{topic} ({", ".join(f"{type_} from {owner}" for type_, owner in found)})'

@@ -38,10 +38,17 @@ class MatchingSubscription:
         are_losses_counted: whether the middleware reports messages that were lost in transit.
     """
 
-    def __init__(self, node: Node, message_type: type, topic: str,
-                 callback: Callable[[Any], None], depth: int, reliability: str = 'auto',
-                 lost: Callable[[Any], None] | None = None,
-                 from_bytes: Callable[[bytes], Any] | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        depth: int,
+        reliability: str = 'auto',
+        lost: Callable[[Any], None] | None = None,
+        from_bytes: Callable[[bytes], Any] | None = None,
+    ) -> None:
         """Subscribes.
 
         Args:
@@ -86,8 +93,9 @@ class MatchingSubscription:
             with self._lock:
                 self._before, self._source = self._source, made
             made.start()
-            self._node.get_logger().info(f'{self.topic}: subscribed as {offered}, which its '
-                                         'publishers offer')
+            self._node.get_logger().info(
+                f'{self.topic}: subscribed as {offered}, which its publishers offer'
+            )
 
     def close(self) -> None:
         """Unsubscribes; on the executor's thread."""
@@ -100,12 +108,15 @@ class MatchingSubscription:
 
     def _offered(self) -> str:
         """The reliability that publishers of this type offer; other types are not connected."""
-        publishers = [publisher for publisher
-                      in self._node.get_publishers_info_by_topic(self.topic)
-                      if publisher.topic_type == self._type_name]
+        publishers = [
+            publisher
+            for publisher in self._node.get_publishers_info_by_topic(self.topic)
+            if publisher.topic_type == self._type_name
+        ]
         are_reliable = publishers and all(
             publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-            for publisher in publishers)
+            for publisher in publishers
+        )
         return 'reliable' if are_reliable else 'best_effort'
 
     def _subscribe(self) -> _Source:
@@ -147,14 +158,19 @@ class MatchingSubscription:
         self._last_ns, self._repeats = stamp_ns, 0
         self._callback(message)
 
-    def _with_events(self, take: Callable[[Any], None], lost: Callable[[Any], None] | None
-                     ) -> Subscription:
+    def _with_events(
+        self, take: Callable[[Any], None], lost: Callable[[Any], None] | None
+    ) -> Subscription:
         """Subscribes with the events that the middleware supports; not all report losses."""
         wanted: list[SubscriptionEventCallbacks | None] = [
-            SubscriptionEventCallbacks(incompatible_qos=self._incompatible), None]
+            SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
+            None,
+        ]
         if lost is not None:
-            wanted.insert(0, SubscriptionEventCallbacks(incompatible_qos=self._incompatible,
-                                                        message_lost=lost))
+            wanted.insert(
+                0,
+                SubscriptionEventCallbacks(incompatible_qos=self._incompatible, message_lost=lost),
+            )
         for callbacks in wanted[:-1]:
             try:
                 made = self._with_callbacks(take, callbacks)
@@ -164,12 +180,19 @@ class MatchingSubscription:
                 pass
         return self._with_callbacks(take, None)
 
-    def _with_callbacks(self, take: Callable[[Any], None],
-                        callbacks: SubscriptionEventCallbacks | None) -> Subscription:
+    def _with_callbacks(
+        self, take: Callable[[Any], None], callbacks: SubscriptionEventCallbacks | None
+    ) -> Subscription:
         profile = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
         return self._node.create_subscription(
-            self._type, self.topic, take, profile, raw=self._from_bytes is not None,
-            callback_group=OwnThread(), event_callbacks=callbacks)
+            self._type,
+            self.topic,
+            take,
+            profile,
+            raw=self._from_bytes is not None,
+            callback_group=OwnThread(),
+            event_callbacks=callbacks,
+        )
 
     def _end_handover(self) -> None:
         with self._lock:
@@ -189,7 +212,8 @@ class MatchingSubscription:
             self._node.get_logger().error(
                 f'a publisher of {self.topic} is best effort and this node asks for reliable: '
                 'nothing arrives from it. Set the parameter reliability to auto or best_effort, '
-                'or make the publisher reliable')
+                'or make the publisher reliable'
+            )
 
 
 class _Source:

@@ -87,8 +87,9 @@ class ViewScene:
             joint_parents: (J,) parent of each joint, -1 for the root.
         """
         self._faces = np.ascontiguousarray(faces, np.uint32)
-        self._bones = np.array([(joint, parent) for joint, parent in enumerate(joint_parents)
-                                if parent >= 0], int).reshape(-1, 2)
+        self._bones = np.array(
+            [(joint, parent) for joint, parent in enumerate(joint_parents) if parent >= 0], int
+        ).reshape(-1, 2)
         self.show_people([])
 
     def show_people(self, meshes: Sequence[HumanMesh]) -> None:
@@ -126,8 +127,13 @@ class ViewScene:
             if self._camera is not None:
                 self._camera.remove()
             self._camera = self._server.scene.add_camera_frustum(
-                '/camera', fov=shape[0], aspect=shape[1], scale=FRUSTUM_M, color=(60, 60, 60),
-                format='jpeg')
+                '/camera',
+                fov=shape[0],
+                aspect=shape[1],
+                scale=FRUSTUM_M,
+                color=(60, 60, 60),
+                format='jpeg',
+            )
 
     def show_picture(self, picture: np.ndarray) -> None:
         """Shows the image in the camera's frustum; without a calibration it is not shown.
@@ -153,8 +159,13 @@ class ViewScene:
         scene = self._server.scene
         scene.set_up_direction('-y')
         scene.add_frame('/origin', axes_length=0.2, axes_radius=0.006)
-        scene.add_grid('/ground', width=GRID_M, height=GRID_M, plane='xz',
-                       position=(0.0, GROUND_M, GRID_M / 2 - 1))
+        scene.add_grid(
+            '/ground',
+            width=GRID_M,
+            height=GRID_M,
+            plane='xz',
+            position=(0.0, GROUND_M, GRID_M / 2 - 1),
+        )
         camera = self._server.initial_camera
         camera.position, camera.look_at, camera.up = EYE, LOOK_AT, (0.0, -1.0, 0.0)
 
@@ -181,14 +192,33 @@ class ViewScene:
         scene, name = self._server.scene, f'/people/{key}'
         return _Person(
             mesh=scene.add_mesh_simple(
-                f'{name}/mesh', vertices, self._faces, color=color_of_track(key), side='double',
-                cast_shadow=False, receive_shadow=False, visible=self._has_meshes.value),
+                f'{name}/mesh',
+                vertices,
+                self._faces,
+                color=color_of_track(key),
+                side='double',
+                cast_shadow=False,
+                receive_shadow=False,
+                visible=self._has_meshes.value,
+            ),
             joints=scene.add_point_cloud(
-                f'{name}/joints', joints, colors=JOINT_COLOR, point_size=JOINT_SIZE_M,
-                point_shape='circle', precision='float32', visible=self._has_joints.value),
+                f'{name}/joints',
+                joints,
+                colors=JOINT_COLOR,
+                point_size=JOINT_SIZE_M,
+                point_shape='circle',
+                precision='float32',
+                visible=self._has_joints.value,
+            ),
             bones=scene.add_line_segments(
-                f'{name}/bones', joints[self._bones], colors=BONE_COLOR, thickness=BONE_PX,
-                thickness_units='screen', visible=self._has_joints.value))
+                f'{name}/bones',
+                joints[self._bones],
+                colors=BONE_COLOR,
+                thickness=BONE_PX,
+                thickness_units='screen',
+                visible=self._has_joints.value,
+            ),
+        )
 
     def _move(self, person: _Person, vertices: np.ndarray, joints: np.ndarray) -> None:
         person.mesh.vertices = vertices
@@ -212,8 +242,10 @@ def placed_vertices(mesh: HumanMesh, index: int, count: int) -> tuple[np.ndarray
     offset = np.zeros(3)
     if not mesh.is_metric:
         offset = np.array([(index - (count - 1) / 2) * ROW_STEP_M, 0.0, ROW_DISTANCE_M])
-    return ((np.asarray(mesh.vertices) + offset).astype(np.float32),
-            (np.asarray(mesh.joints) + offset).astype(np.float32))
+    return (
+        (np.asarray(mesh.vertices) + offset).astype(np.float32),
+        (np.asarray(mesh.joints) + offset).astype(np.float32),
+    )
 
 
 def _viser() -> Any:
@@ -237,5 +269,6 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise OSError(f'cannot listen on {host}:{port} ({error.strerror}); choose another '
-                          '--port') from error
+            raise OSError(
+                f'cannot listen on {host}:{port} ({error.strerror}); choose another --port'
+            ) from error

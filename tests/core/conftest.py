@@ -28,16 +28,14 @@ from decomr_core.runtimes import Runtime
 from decomr_core.runtimes.exported_model import ExportedModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from tests.core.fake_tensorrt import (
-    CROP_SIZE,
-    ONNX_FILE,
-    ONNX_HALF_FILE,
-    FakeGpu,
-    network_outputs,
-)
+from tests.core.fake_tensorrt import CROP_SIZE, ONNX_FILE, ONNX_HALF_FILE, FakeGpu, network_outputs
 
-OURS = ('decomr_core.runtimes.cuda_device', 'decomr_core.runtimes.tensorrt.engine',
-        'decomr_core.runtimes.tensorrt.runtime', 'decomr_core.export.tensorrt_build')
+OURS = (
+    'decomr_core.runtimes.cuda_device',
+    'decomr_core.runtimes.tensorrt.engine',
+    'decomr_core.runtimes.tensorrt.runtime',
+    'decomr_core.export.tensorrt_build',
+)
 
 
 class Reference:
@@ -53,6 +51,7 @@ class Reference:
 @pytest.fixture(scope='session')
 def small_network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Callable[..., DecoMR]:
     """Lively networks by preset and its changes, each made once; who changes one takes a copy."""
+
     @functools.cache
     def make(preset: str, **changes: str) -> DecoMR:
         return lively_network(small_config(preset, **changes), tiny_body, tiny_uv_map)
@@ -61,16 +60,16 @@ def small_network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Callable[..., Dec
 
 
 @pytest.fixture(scope='session')
-def graph(tmp_path_factory: pytest.TempPathFactory,
-          small_network: Callable[..., DecoMR]) -> Callable[..., Path]:
+def graph(
+    tmp_path_factory: pytest.TempPathFactory, small_network: Callable[..., DecoMR]
+) -> Callable[..., Path]:
     """ONNX files of lively networks by preset, warp, precision and changes, each written once."""
     from decomr_core.export.export import export_onnx
     from decomr_core.export.onnx_graph import convert_to_half
 
     folder = tmp_path_factory.mktemp('graphs')
 
-    def written(preset: str, warp: str = 'dense', precision: str = 'f32',
-                **changes: str) -> Path:
+    def written(preset: str, warp: str = 'dense', precision: str = 'f32', **changes: str) -> Path:
         path = folder / '-'.join([preset, warp, precision, *changes.values()])
         if path.exists():
             return path
@@ -86,11 +85,16 @@ def graph(tmp_path_factory: pytest.TempPathFactory,
 
 
 @pytest.fixture(scope='session')
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_body: BodyModel, tiny_uv_map: UVMap,
-            small_network: Callable[..., DecoMR]) -> dict[str, str]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+    small_network: Callable[..., DecoMR],
+) -> dict[str, str]:
     """Weights of a small random network with its body and UV map, as files that stay so."""
-    return save_network(tmp_path_factory.mktemp('trained'), small_network('rt'), tiny_body,
-                        tiny_uv_map)
+    return save_network(
+        tmp_path_factory.mktemp('trained'), small_network('rt'), tiny_body, tiny_uv_map
+    )
 
 
 @pytest.fixture(scope='session')
@@ -136,8 +140,9 @@ def small_gate(monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Path]) -> N
     For tests of what follows from that.
     """
     export = importlib.import_module('decomr_core.export.export')
-    monkeypatch.setattr(export, 'export_onnx', lambda _, path, warp: shutil.copyfile(
-        graph('rt', warp), path))
+    monkeypatch.setattr(
+        export, 'export_onnx', lambda _, path, warp: shutil.copyfile(graph('rt', warp), path)
+    )
     monkeypatch.setattr(export, 'parity_crops', lambda size: parity.parity_crops(size)[:4])
     if importlib.util.find_spec('openvino'):
         openvino_runtime = importlib.import_module('decomr_core.runtimes.openvino_runtime')
@@ -170,12 +175,21 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeGpu]:
 
 
 @pytest.fixture
-def model(gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> ExportedModel:
+def model(
+    gpu: FakeGpu,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+) -> ExportedModel:
     """An exported network; its weights are called `w`."""
     (tmp_path / 'model.onnx').write_bytes(ONNX_FILE)
-    exported = ExportedModel(tmp_path, CROP_SIZE, Topology.from_body(tiny_body, tiny_uv_map),
-                             {'passes_fp16': False, 'parity': {}})
+    exported = ExportedModel(
+        tmp_path,
+        CROP_SIZE,
+        Topology.from_body(tiny_body, tiny_uv_map),
+        {'passes_fp16': False, 'parity': {}},
+    )
     build = importlib.import_module('decomr_core.export.tensorrt_build')
     for module in (build, loading):
         monkeypatch.setattr(module, 'exported_model', lambda *_, **__: exported)

@@ -17,13 +17,21 @@ STREAM = 77
 class FakeCuda:
     """The functions of cuda.bindings.runtime; each gives an error code first."""
 
-    cudaError_t = enum.IntEnum('cudaError_t', {  # noqa: N815
-        'cudaSuccess': SUCCESS, 'cudaErrorMemoryAllocation': OUT_OF_MEMORY,
-        'cudaErrorNoDevice': NO_DEVICE, 'cudaErrorStreamCaptureUnsupported': NOT_CAPTURABLE})
-    cudaMemcpyKind = enum.IntEnum('cudaMemcpyKind', {'cudaMemcpyHostToDevice': 1,
-                                                     'cudaMemcpyDeviceToHost': 2})
-    cudaStreamCaptureMode = enum.IntEnum('cudaStreamCaptureMode', {
-        'cudaStreamCaptureModeThreadLocal': 1})
+    cudaError_t = enum.IntEnum(
+        'cudaError_t',
+        {  # noqa: N815
+            'cudaSuccess': SUCCESS,
+            'cudaErrorMemoryAllocation': OUT_OF_MEMORY,
+            'cudaErrorNoDevice': NO_DEVICE,
+            'cudaErrorStreamCaptureUnsupported': NOT_CAPTURABLE,
+        },
+    )
+    cudaMemcpyKind = enum.IntEnum(
+        'cudaMemcpyKind', {'cudaMemcpyHostToDevice': 1, 'cudaMemcpyDeviceToHost': 2}
+    )
+    cudaStreamCaptureMode = enum.IntEnum(
+        'cudaStreamCaptureMode', {'cudaStreamCaptureModeThreadLocal': 1}
+    )
     cudaStreamNonBlocking = 1
 
     def __init__(self, gpu: FakeGpu) -> None:

@@ -29,12 +29,17 @@ class FakeRuntime:
         self.num_crops += len(images)
         iuv = np.zeros((3, IUV_SIZE, IUV_SIZE), np.float32)
         iuv[:, 3:13, 6:10] = 0.75
-        return NetworkOutput(*(np.repeat(np.asarray(value, np.float32)[None], len(images), 0)
-                               for value in (iuv, self.vertices, self.joints, self.weak_camera)))
+        return NetworkOutput(
+            *(
+                np.repeat(np.asarray(value, np.float32)[None], len(images), 0)
+                for value in (iuv, self.vertices, self.joints, self.weak_camera)
+            )
+        )
 
 
-def fitted_weak_camera(points: np.ndarray, translation: np.ndarray,
-                       intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fitted_weak_camera(
+    points: np.ndarray, translation: np.ndarray, intrinsics: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The box of a body in an image, and the weak camera that sees it most alike in its crop.
 
     Args:
@@ -47,5 +52,5 @@ def fitted_weak_camera(points: np.ndarray, translation: np.ndarray,
     centers, sides = square_crops(box[None])
     crop_xy = crop_from_image_xy(image_xy, centers[0], sides[0])
     body, seen = points[:, :2] - points[:, :2].mean(0), crop_xy - crop_xy.mean(0)
-    scale = (body * seen).sum() / (body ** 2).sum()
+    scale = (body * seen).sum() / (body**2).sum()
     return box, np.array([scale, *(crop_xy.mean(0) / scale - points[:, :2].mean(0))])

@@ -19,8 +19,13 @@ import numpy as np
 
 from tests.core.fake_cuda import STREAM, FakeCuda
 
-OUTPUT_TAILS = {'iuv': (3, 4, 4), 'vertices': (5, 3), 'joints': (2, 3), 'camera': (3,),
-                'location_map': (3, 4, 4)}
+OUTPUT_TAILS = {
+    'iuv': (3, 4, 4),
+    'vertices': (5, 3),
+    'joints': (2, 3),
+    'camera': (3,),
+    'location_map': (3, 4, 4),
+}
 CROP_SIZE = 16
 MAGIC = b'PLAN'
 ONNX_FILE = b'<a network>'
@@ -31,9 +36,12 @@ ONNX_HALF_FILE = b'<a network in half precision>'
 def network_outputs(images: np.ndarray, offset: float = 0.0) -> dict[str, np.ndarray]:
     """What the pretended network says about images (B, S, S, 3): each from its own pixels."""
     value = images.reshape(len(images), -1).mean(axis=1) / 255 + offset
-    return {name: np.stack([np.arange(np.prod(tail), dtype=np.float32).reshape(tail) * v
-                            for v in value]).astype(np.float32)
-            for name, tail in OUTPUT_TAILS.items()}
+    return {
+        name: np.stack(
+            [np.arange(np.prod(tail), dtype=np.float32).reshape(tail) * v for v in value]
+        ).astype(np.float32)
+        for name, tail in OUTPUT_TAILS.items()
+    }
 
 
 class FakeGpu:
@@ -72,22 +80,30 @@ class FakeGpu:
         """Pretended GPU memory as an array."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert size <= len(self.device_memory[address])
-        return np.frombuffer(self.device_memory[address], dtype, count=int(np.prod(shape))
-                             ).reshape(shape)
+        return np.frombuffer(
+            self.device_memory[address], dtype, count=int(np.prod(shape))
+        ).reshape(shape)
 
     def modules(self) -> dict[str, ModuleType]:
         """The modules to put in place of the real ones."""
         cuda = FakeCuda(self)
         functions = {name: getattr(cuda, name) for name in dir(cuda) if name.startswith('cuda')}
-        classes = {item.__name__: type(item.__name__, (item,), {'_gpu': self})
-                   for item in CLASSES}
-        modules = {'cuda': ModuleType('cuda'), 'cuda.bindings': ModuleType('cuda.bindings'),
-                   'cuda.bindings.runtime': ModuleType('cuda.bindings.runtime'),
-                   'tensorrt': ModuleType('tensorrt')}
+        classes = {item.__name__: type(item.__name__, (item,), {'_gpu': self}) for item in CLASSES}
+        modules = {
+            'cuda': ModuleType('cuda'),
+            'cuda.bindings': ModuleType('cuda.bindings'),
+            'cuda.bindings.runtime': ModuleType('cuda.bindings.runtime'),
+            'tensorrt': ModuleType('tensorrt'),
+        }
         vars(modules['cuda.bindings.runtime']).update(functions)
         vars(modules['tensorrt']).update(
-            {**classes, **ENUMS, '__version__': self.version,
-             'init_libnvinfer_plugins': lambda logger, namespace: True})
+            {
+                **classes,
+                **ENUMS,
+                '__version__': self.version,
+                'init_libnvinfer_plugins': lambda logger, namespace: True,
+            }
+        )
         modules['cuda.bindings'].runtime = modules['cuda.bindings.runtime']
         for name, module in modules.items():
             module.__spec__ = importlib.machinery.ModuleSpec(name, None)
@@ -125,8 +141,12 @@ class IExecutionContext:
         return memory in self._gpu.device_memory
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        if (self._shape is None or self._scratch is None or self._profile is None
-                or set(self._addresses) != set(self._settings['tensors'])):
+        if (
+            self._shape is None
+            or self._scratch is None
+            or self._profile is None
+            or set(self._addresses) != set(self._settings['tensors'])
+        ):
             return False
         if self._gpu.recording is not None and not self._runs:
             return False  # the first run does what cannot be recorded
@@ -181,7 +201,7 @@ class Runtime:
         try:
             assert not self._gpu.load_error, self._gpu.load_error
             assert serialized_engine.startswith(MAGIC), 'magic tag does not match'
-            settings = json.loads(serialized_engine[len(MAGIC):])
+            settings = json.loads(serialized_engine[len(MAGIC) :])
             return ICudaEngine(self._gpu, {**settings, 'log': self._log})
         except (AssertionError, ValueError) as error:
             self._log.log(ILogger.Severity.ERROR, f'deserialize: {error}')
@@ -293,8 +313,9 @@ class Builder:
     def create_optimization_profile(self) -> IOptimizationProfile:
         return IOptimizationProfile()
 
-    def build_serialized_network(self, network: INetworkDefinition,
-                                 config: IBuilderConfig) -> bytes | None:
+    def build_serialized_network(
+        self, network: INetworkDefinition, config: IBuilderConfig
+    ) -> bytes | None:
         config.record.flags, config.record.onnx = network._flags, network._content
         self._gpu.builds.append(config.record)
         config.progress_monitor.phase_start('Building', None, 1)
@@ -304,16 +325,39 @@ class Builder:
             self._log.log(ILogger.Severity.ERROR, self._gpu.build_error)
             return None
         ((_, _, _, most),) = config.record.profiles
-        return MAGIC + json.dumps({'tensors': ['images', *OUTPUT_TAILS], 'max_people': most[0],
-                                   'crop_size': most[1]}).encode()
+        return (
+            MAGIC
+            + json.dumps(
+                {'tensors': ['images', *OUTPUT_TAILS], 'max_people': most[0], 'crop_size': most[1]}
+            ).encode()
+        )
 
 
-CLASSES = (ILogger, IProgressMonitor, Runtime, ICudaEngine, IExecutionContext, Builder, OnnxParser,
-           ParserError, IBuilderConfig, IOptimizationProfile, ITimingCache, INetworkDefinition,
-           ITensor)
+CLASSES = (
+    ILogger,
+    IProgressMonitor,
+    Runtime,
+    ICudaEngine,
+    IExecutionContext,
+    Builder,
+    OnnxParser,
+    ParserError,
+    IBuilderConfig,
+    IOptimizationProfile,
+    ITimingCache,
+    INetworkDefinition,
+    ITensor,
+)
 DATA_TYPES = enum.Enum('DataType', 'FLOAT HALF UINT8')
-ENUMS = {item.__name__: item for item in (
-    DATA_TYPES,
-    enum.IntEnum('ExecutionContextAllocationStrategy', 'STATIC ON_PROFILE_CHANGE USER_MANAGED'),
-    enum.IntEnum('NetworkDefinitionCreationFlag', 'EXPLICIT_BATCH STRONGLY_TYPED', start=0),
-    enum.Enum('BuilderFlag', 'TF32'), enum.Enum('MemoryPoolType', 'WORKSPACE'))}
+ENUMS = {
+    item.__name__: item
+    for item in (
+        DATA_TYPES,
+        enum.IntEnum(
+            'ExecutionContextAllocationStrategy', 'STATIC ON_PROFILE_CHANGE USER_MANAGED'
+        ),
+        enum.IntEnum('NetworkDefinitionCreationFlag', 'EXPLICIT_BATCH STRONGLY_TYPED', start=0),
+        enum.Enum('BuilderFlag', 'TF32'),
+        enum.Enum('MemoryPoolType', 'WORKSPACE'),
+    )
+}

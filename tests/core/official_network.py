@@ -28,8 +28,10 @@ def stored_stages() -> dict[str, torch.Tensor]:
 def official_checkpoint(stored: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
     """The state dicts under `CNet` and `LNet` that the stored outputs were made with."""
     seed = int(stored['seed'])
-    return {name: {key: official_weights(key, shape, seed) for key, shape in keys.items()}
-            for name, keys in OFFICIAL_KEYS.items()}
+    return {
+        name: {key: official_weights(key, shape, seed) for key, shape in keys.items()}
+        for name, keys in OFFICIAL_KEYS.items()
+    }
 
 
 def official_weights(key: str, shape: list[int], seed: int) -> torch.Tensor:
@@ -60,10 +62,17 @@ def stage_outputs(network: DecoMR, stored: dict[str, torch.Tensor]) -> dict[str,
     """
     with torch.inference_mode():
         iuv, local_features, global_features = network.predict_iuv(
-            normalize_images(stored['image']))
+            normalize_images(stored['image'])
+        )
         warped = warp_to_uv(local_features, stored['iuv'], network.config.uv_resolution)
         location_map, camera = network.lnet(warped, global_features)
-    return {'iuv': iuv, 'local_feature': local_features, 'global_feature': global_features,
-            'warped_mean': warped.mean(dim=(2, 3)),
-            'warped_abs_mean': warped.abs().mean(dim=(2, 3)), 'warped_mask': warped[:, -1],
-            'location_map': location_map.permute(0, 2, 3, 1), 'camera': camera}
+    return {
+        'iuv': iuv,
+        'local_feature': local_features,
+        'global_feature': global_features,
+        'warped_mean': warped.mean(dim=(2, 3)),
+        'warped_abs_mean': warped.abs().mean(dim=(2, 3)),
+        'warped_mask': warped[:, -1],
+        'location_map': location_map.permute(0, 2, 3, 1),
+        'camera': camera,
+    }

@@ -18,14 +18,32 @@ from decomr_core.uv.uv_map import UVMap
 
 SIZES = {
     # With a ResNet: the pretrained encoder has one size.
-    'rt': {'encoder': 'resnet', 'crop_size': 64, 'encoder_width': 8, 'global_features': 32,
-           'head_channels': 8, 'hidden_features': 16, 'uv_resolution': 16,
-           'uv_channels': (64, 32), 'location_map_resolution': 32, 'pose_components': 0},
-    'paper': {'crop_size': 64, 'encoder_width': 8, 'global_features': 256, 'head_channels': 32,
-              'encoder_depths': (1, 1, 1, 1), 'hidden_features': 16, 'uv_resolution': 16,
-              'broadcast_features': 16, 'projection_channels': (32, 32),
-              'hourglass_channels': (32, 48, 48), 'uv_channels': (32, 32),
-              'location_map_resolution': 32},
+    'rt': {
+        'encoder': 'resnet',
+        'crop_size': 64,
+        'encoder_width': 8,
+        'global_features': 32,
+        'head_channels': 8,
+        'hidden_features': 16,
+        'uv_resolution': 16,
+        'uv_channels': (64, 32),
+        'location_map_resolution': 32,
+        'pose_components': 0,
+    },
+    'paper': {
+        'crop_size': 64,
+        'encoder_width': 8,
+        'global_features': 256,
+        'head_channels': 32,
+        'encoder_depths': (1, 1, 1, 1),
+        'hidden_features': 16,
+        'uv_resolution': 16,
+        'broadcast_features': 16,
+        'projection_channels': (32, 32),
+        'hourglass_channels': (32, 48, 48),
+        'uv_channels': (32, 32),
+        'location_map_resolution': 32,
+    },
 }
 
 
@@ -35,9 +53,18 @@ POSED = {'uv_channels': (64,), 'location_map_resolution': 16, 'pose_components':
 
 def resnet_config(**changes: Any) -> NetworkConfig:
     """The parts of `rt` at 128 px, behind a ResNet that learns, with a map that holds it all."""
-    return dataclasses.replace(network_config('rt'), **{
-        'encoder': 'resnet', 'crop_size': 128, 'is_detailed': False, 'uv_channels': (64, 32),
-        'pose_components': 0, 'location_map_resolution': 64, **changes})
+    return dataclasses.replace(
+        network_config('rt'),
+        **{
+            'encoder': 'resnet',
+            'crop_size': 128,
+            'is_detailed': False,
+            'uv_channels': (64, 32),
+            'pose_components': 0,
+            'location_map_resolution': 64,
+            **changes,
+        },
+    )
 
 
 def small_config(preset: str, **changes: Any) -> NetworkConfig:
@@ -66,8 +93,11 @@ def lively_network(config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> Dec
 
 def save_network(folder: Path, network: DecoMR, body: BodyModel, uv_map: UVMap) -> dict[str, str]:
     """A network with its body and UV map in a folder, as the options of a runtime."""
-    paths = {'weights': str(folder / 'tiny.safetensors'), 'body': str(folder / 'body.npz'),
-             'uv_map': str(folder / 'uv.npz')}
+    paths = {
+        'weights': str(folder / 'tiny.safetensors'),
+        'body': str(folder / 'body.npz'),
+        'uv_map': str(folder / 'uv.npz'),
+    }
     body.save(paths['body'])
     uv_map.save(paths['uv_map'])
     save_checkpoint(paths['weights'], network, {})

@@ -38,7 +38,8 @@ def _read_one(found: dict[str, dict[str, Any]], name: str, value: object) -> Non
         members = {key: getattr(value, key, None) for key in dir(value)}
         found['classes'][name] = {
             key: _signatures(member) if callable(member) and not isinstance(member, type) else None
-            for key, member in members.items()}
+            for key, member in members.items()
+        }
         for key, member in members.items():
             if hasattr(member, '__members__'):
                 found['enums'][f'{name}.{key}'] = sorted(member.__members__)
@@ -55,10 +56,13 @@ def _signatures(function: object) -> list[dict[str, Any]]:
         match = SIGNATURE.match(line.strip())
         if match and match[1] == getattr(function, '__name__', match[1]):
             arguments = [part for part in _split(match[2]) if part and part != '*']
-            overloads.append({
-                'names': [_argument_name(part) for part in arguments],
-                'required': sum('=' not in part for part in arguments),
-                'returns': (match[3] or '').split('.')[-1].split('::')[-1]})
+            overloads.append(
+                {
+                    'names': [_argument_name(part) for part in arguments],
+                    'required': sum('=' not in part for part in arguments),
+                    'returns': (match[3] or '').split('.')[-1].split('::')[-1],
+                }
+            )
     return overloads
 
 
@@ -124,15 +128,20 @@ class Checker:
 
     def _check_overrides(self, node: ast.ClassDef, base: str) -> None:
         """A subclass must bring every method of its base, with the same arguments."""
-        methods = {item.name: [argument.arg for argument in item.args.args]
-                   for item in node.body if isinstance(item, ast.FunctionDef)}
+        methods = {
+            item.name: [argument.arg for argument in item.args.args]
+            for item in node.body
+            if isinstance(item, ast.FunctionDef)
+        }
         for name, signatures in self.interface['classes'][base].items():
             if name.startswith('_') or not signatures:
                 continue
             self.uses.add(f'{base}.{name}')
             if methods.get(name) not in [overload['names'] for overload in signatures]:
-                self.problems.append(f'{node.name}.{name} has the arguments {methods.get(name)}, '
-                                     f'{base} has {signatures[0]["names"]}')
+                self.problems.append(
+                    f'{node.name}.{name} has the arguments {methods.get(name)}, '
+                    f'{base} has {signatures[0]["names"]}'
+                )
 
     def _check(self, node: ast.AST, scope: dict[str, tuple[str, str]]) -> None:
         """Walks a node in the order of the source; each function has a scope of its own."""
@@ -166,8 +175,9 @@ class Checker:
         if isinstance(node, ast.AnnAssign):
             self._learn_annotation(name, node.annotation, scope)
 
-    def _learn_annotation(self, name: str, annotation: ast.AST | None,
-                          scope: dict[str, tuple[str, str]]) -> None:
+    def _learn_annotation(
+        self, name: str, annotation: ast.AST | None, scope: dict[str, tuple[str, str]]
+    ) -> None:
         for part in ast.walk(annotation) if annotation is not None else ():
             kind = self._kind(part, {}) if isinstance(part, ast.Attribute) else None
             if kind and kind[0] == 'class':
@@ -189,8 +199,9 @@ class Checker:
             return 'enum', name
         if base[0] == 'module':
             kinds = {'classes': 'class', 'functions': 'function'}
-            return next(((kind, name) for key, kind in kinds.items()
-                         if name in self.interface[key]), None)
+            return next(
+                ((kind, name) for key, kind in kinds.items() if name in self.interface[key]), None
+            )
         return ('method', name) if base[0] in ('instance', 'class') else None
 
     def _returned(self, called: tuple[str, str] | None) -> tuple[str, str] | None:
@@ -232,15 +243,24 @@ class Checker:
         given = len(node.args) + is_bound
         for overload in overloads:
             keywords = {keyword.arg for keyword in node.keywords}
-            if (overload['required'] <= given + len(keywords) <= len(overload['names'])
-                    and keywords <= set(overload['names'][given:])):
+            if overload['required'] <= given + len(keywords) <= len(
+                overload['names']
+            ) and keywords <= set(overload['names'][given:]):
                 return
-        self.problems.append(f'line {node.lineno}: {ast.unparse(node)} does not fit '
-                             f'{called[1]}({", ".join(overloads[0]["names"])})')
+        self.problems.append(
+            f'line {node.lineno}: {ast.unparse(node)} does not fit '
+            f'{called[1]}({", ".join(overloads[0]["names"])})'
+        )
 
 
 if __name__ == '__main__':
     bindings = importlib.import_module('tensorrt_bindings')
-    sys.stdout.write(json.dumps({
-        'version': bindings.__version__, 'tensorrt': read_interface(bindings),
-        'cudart': read_interface(importlib.import_module('cuda.bindings.runtime'))}))
+    sys.stdout.write(
+        json.dumps(
+            {
+                'version': bindings.__version__,
+                'tensorrt': read_interface(bindings),
+                'cudart': read_interface(importlib.import_module('cuda.bindings.runtime')),
+            }
+        )
+    )

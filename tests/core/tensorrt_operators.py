@@ -24,37 +24,109 @@ NUMBERS = FLOATS | {'INT32', 'INT64'}
 ANYTHING = NUMBERS | {'BOOL'}
 
 OPERATORS = {
-    **dict.fromkeys((
-        'AveragePool', 'BatchNormalization', 'Clip', 'Conv', 'ConvTranspose', 'Exp', 'Floor',
-        'Gemm', 'GlobalAveragePool', 'GlobalMaxPool', 'LeakyRelu', 'Log', 'MatMul', 'MaxPool',
-        'Pow', 'Reciprocal', 'Round', 'Sigmoid', 'Softmax', 'Sqrt', 'Tanh',
-        'InstanceNormalization', 'LayerNormalization'), FLOATS),
-    **dict.fromkeys((
-        'Abs', 'Add', 'Div', 'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'Max',
-        'Min', 'Mod', 'Mul', 'Neg', 'Range', 'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum',
-        'Relu', 'Sub', 'Sum'), NUMBERS),
-    **dict.fromkeys((
-        'Concat', 'Constant', 'ConstantOfShape', 'Expand', 'Flatten', 'Gather', 'Identity',
-        'Reshape', 'Resize', 'Shape', 'Slice', 'Split', 'Squeeze', 'Tile', 'Transpose',
-        'Unsqueeze', 'Where'), ANYTHING),
+    **dict.fromkeys(
+        (
+            'AveragePool',
+            'BatchNormalization',
+            'Clip',
+            'Conv',
+            'ConvTranspose',
+            'Exp',
+            'Floor',
+            'Gemm',
+            'GlobalAveragePool',
+            'GlobalMaxPool',
+            'LeakyRelu',
+            'Log',
+            'MatMul',
+            'MaxPool',
+            'Pow',
+            'Reciprocal',
+            'Round',
+            'Sigmoid',
+            'Softmax',
+            'Sqrt',
+            'Tanh',
+            'InstanceNormalization',
+            'LayerNormalization',
+        ),
+        FLOATS,
+    ),
+    **dict.fromkeys(
+        (
+            'Abs',
+            'Add',
+            'Div',
+            'Equal',
+            'Greater',
+            'GreaterOrEqual',
+            'Less',
+            'LessOrEqual',
+            'Max',
+            'Min',
+            'Mod',
+            'Mul',
+            'Neg',
+            'Range',
+            'ReduceMax',
+            'ReduceMean',
+            'ReduceMin',
+            'ReduceSum',
+            'Relu',
+            'Sub',
+            'Sum',
+        ),
+        NUMBERS,
+    ),
+    **dict.fromkeys(
+        (
+            'Concat',
+            'Constant',
+            'ConstantOfShape',
+            'Expand',
+            'Flatten',
+            'Gather',
+            'Identity',
+            'Reshape',
+            'Resize',
+            'Shape',
+            'Slice',
+            'Split',
+            'Squeeze',
+            'Tile',
+            'Transpose',
+            'Unsqueeze',
+            'Where',
+        ),
+        ANYTHING,
+    ),
     **dict.fromkeys(('And', 'Not', 'Or'), {'BOOL'}),
     'If': ANYTHING,
     'Cast': ANYTHING | {'UINT8'},
 }
 COMPARISONS = {'Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual'}
 # Attributes of Resize, and the values that are supported.
-RESIZE = {'mode': {'nearest', 'linear'},
-          'coordinate_transformation_mode': {
-              'half_pixel', 'pytorch_half_pixel', 'tf_half_pixel_for_nn', 'asymmetric',
-              'align_corners'},
-          'nearest_mode': {'floor', 'ceil', 'round_prefer_floor', 'round_prefer_ceil'}}
+RESIZE = {
+    'mode': {'nearest', 'linear'},
+    'coordinate_transformation_mode': {
+        'half_pixel',
+        'pytorch_half_pixel',
+        'tf_half_pixel_for_nn',
+        'asymmetric',
+        'align_corners',
+    },
+    'nearest_mode': {'floor', 'ceil', 'round_prefer_floor', 'round_prefer_ceil'},
+}
 NEEDS_CONSTANT_AXES = {'Squeeze': 1, 'Unsqueeze': 1, 'Slice': 3}
 
 
 def beyond_tensorrt(model: onnx.ModelProto) -> list[str]:
     """What of a model the parser would need a plugin for or refuse; empty if it takes all."""
-    found = [f'opset {entry.version} of {entry.domain or "onnx"}' for entry in model.opset_import
-             if entry.domain or entry.version not in OPSETS]
+    found = [
+        f'opset {entry.version} of {entry.domain or "onnx"}'
+        for entry in model.opset_import
+        if entry.domain or entry.version not in OPSETS
+    ]
     model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     found += [f'function {function.name}' for function in model.functions]
     return found + list(_beyond(model.graph, {}, set()))
@@ -62,11 +134,19 @@ def beyond_tensorrt(model: onnx.ModelProto) -> list[str]:
 
 def _beyond(graph: onnx.GraphProto, types: dict[str, str], constants: set[str]) -> Iterator[str]:
     kind = onnx.TensorProto.DataType.Name
-    types = {**types, **{tensor.name: kind(tensor.data_type) for tensor in graph.initializer},
-             **{value.name: kind(value.type.tensor_type.elem_type)
-                for value in (*graph.input, *graph.output, *graph.value_info)}}
-    constants = constants | {tensor.name for tensor in graph.initializer} | {
-        node.output[0] for node in graph.node if node.op_type == 'Constant'}
+    types = {
+        **types,
+        **{tensor.name: kind(tensor.data_type) for tensor in graph.initializer},
+        **{
+            value.name: kind(value.type.tensor_type.elem_type)
+            for value in (*graph.input, *graph.output, *graph.value_info)
+        },
+    }
+    constants = (
+        constants
+        | {tensor.name for tensor in graph.initializer}
+        | {node.output[0] for node in graph.node if node.op_type == 'Constant'}
+    )
     for node in graph.node:
         if node.op_type not in OPERATORS or node.domain:
             yield f'{node.op_type} ({node.name})'

@@ -42,26 +42,33 @@ def people(topology: Topology) -> list[HumanMesh]:
     return [dataclasses.replace(mesh, track_id=index) for index, mesh in enumerate(meshes)]
 
 
-def test_the_visible_faces_are_those_of_the_exact_rasterizer(people: list[HumanMesh],
-                                                             topology: Topology) -> None:
+def test_the_visible_faces_are_those_of_the_exact_rasterizer(
+    people: list[HumanMesh], topology: Topology
+) -> None:
     size = 160
     points = mesh_in_image(people[1])
     points[:, :2] = (points[:, :2] - (60, 40)) * 0.8
     shown = nearest_faces(points, topology.faces.T, size, size)
     crop = np.concatenate([(2 * points[:, :2] + 1) / size - 1, points[:, 2:]], axis=1)
-    exact = rasterize(torch.from_numpy(crop[None].astype(np.float32)),
-                      torch.from_numpy(topology.faces), size, cull_backfaces=True)
+    exact = rasterize(
+        torch.from_numpy(crop[None].astype(np.float32)),
+        torch.from_numpy(topology.faces),
+        size,
+        cull_backfaces=True,
+    )
     expected = exact.face_index[0].numpy()
     assert (expected >= 0).mean() > 0.1
     assert (shown == expected).mean() > 0.995
 
 
-def test_the_near_person_covers_the_far_one_in_any_order(people: list[HumanMesh],
-                                                         topology: Topology) -> None:
+def test_the_near_person_covers_the_far_one_in_any_order(
+    people: list[HumanMesh], topology: Topology
+) -> None:
     assert [mesh.track_id for mesh in far_to_near(people)] == [0, 1]
     both = draw_meshes(IMAGE, people, topology.faces, INTRINSICS, opacity=1.0)
-    assert np.array_equal(both, draw_meshes(IMAGE, people[::-1], topology.faces, INTRINSICS,
-                                            opacity=1.0))
+    assert np.array_equal(
+        both, draw_meshes(IMAGE, people[::-1], topology.faces, INTRINSICS, opacity=1.0)
+    )
     near = draw_meshes(IMAGE, people[1:], topology.faces, INTRINSICS, opacity=1.0)
     drawn = (near != IMAGE).any(-1)
     assert drawn.sum() > 2000
@@ -70,26 +77,31 @@ def test_the_near_person_covers_the_far_one_in_any_order(people: list[HumanMesh]
 
 
 def test_perspective_and_weak_pictures_of_a_far_person_cover_the_same_pixels(
-        topology: Topology) -> None:
+    topology: Topology,
+) -> None:
     telephoto = intrinsics_from_fov(320, 240, 5)
     estimator = HumanMeshEstimator(FakeRuntime(topology, (0.9, 0.0, -0.1)))
     people, _ = estimator.estimate(IMAGE, np.array([[60, 60, 120, 180]]), intrinsics=telephoto)
-    masks = [(draw_meshes(IMAGE, people, topology.faces, matrix) != IMAGE).any(-1)
-             for matrix in (telephoto, None)]
+    masks = [
+        (draw_meshes(IMAGE, people, topology.faces, matrix) != IMAGE).any(-1)
+        for matrix in (telephoto, None)
+    ]
     assert masks[0].sum() > 1000
     assert (masks[0] & masks[1]).sum() > 0.9 * (masks[0] | masks[1]).sum()
 
 
-def test_a_mesh_beyond_the_image_leaves_it_as_it_is(people: list[HumanMesh],
-                                                    topology: Topology) -> None:
+def test_a_mesh_beyond_the_image_leaves_it_as_it_is(
+    people: list[HumanMesh], topology: Topology
+) -> None:
     away = dataclasses.replace(people[0], crop_center=np.array([-900.0, 50.0]))
     assert np.array_equal(draw_meshes(IMAGE, [away], topology.faces), IMAGE)
     assert not compose_iuv([away], 240, 320).any()
 
 
-def test_a_mesh_larger_than_the_image_fills_it(people: list[HumanMesh],
-                                               topology: Topology) -> None:
-    huge = dataclasses.replace(people[0], crop_side=40000.0, crop_center=np.array([160, 4000.]))
+def test_a_mesh_larger_than_the_image_fills_it(
+    people: list[HumanMesh], topology: Topology
+) -> None:
+    huge = dataclasses.replace(people[0], crop_side=40000.0, crop_center=np.array([160, 4000.0]))
     drawn = draw_meshes(IMAGE, [huge], topology.faces)
     assert (drawn != IMAGE).any(-1).mean() > 0.9
 
@@ -125,8 +137,10 @@ def test_both_encodings_of_the_iuv_image_say_the_same(people: list[HumanMesh]) -
 
 
 def test_the_nearest_person_wins_in_the_iuv_image(people: list[HumanMesh]) -> None:
-    ones = [dataclasses.replace(mesh, iuv=np.full((3, 16, 16), value, np.float32))
-            for mesh, value in zip(people, (0.6, 0.9), strict=True)]
+    ones = [
+        dataclasses.replace(mesh, iuv=np.full((3, 16, 16), value, np.float32))
+        for mesh, value in zip(people, (0.6, 0.9), strict=True)
+    ]
     picture = compose_iuv(ones, 240, 320, '32FC3')
     near = people[1]
     x, y = near.crop_center.astype(int)

@@ -39,25 +39,29 @@ def test_a_person_of_known_place_is_found_there(topology: Topology) -> None:
     assert mesh.is_metric
     assert np.abs(mesh.translation - translation).max() < 0.05
     assert np.allclose(mesh.vertices, points + mesh.translation, atol=1e-5)
-    seen, expected = (project_perspective(p, INTRINSICS)
-                      for p in (mesh.vertices, points + translation))
+    seen, expected = (
+        project_perspective(p, INTRINSICS) for p in (mesh.vertices, points + translation)
+    )
     assert np.linalg.norm(seen - expected, axis=1).mean() < 2  # px
 
 
 def test_without_calibration_the_mesh_is_relative(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime)
     for intrinsics in (None, np.zeros((3, 3))):
-        (mesh,), _ = estimator.estimate(IMAGE, np.array([[100, 100, 200, 400]]),
-                                        intrinsics=intrinsics)
+        (mesh,), _ = estimator.estimate(
+            IMAGE, np.array([[100, 100, 200, 400]]), intrinsics=intrinsics
+        )
         assert not mesh.is_metric and not mesh.translation.any()
         assert np.array_equal(mesh.vertices, runtime.vertices)
 
 
-def test_every_field_has_its_shape_and_every_stage_its_time(runtime: FakeRuntime,
-                                                            topology: Topology) -> None:
+def test_every_field_has_its_shape_and_every_stage_its_time(
+    runtime: FakeRuntime, topology: Topology
+) -> None:
     boxes = np.array([[100, 100, 200, 400], [300, 50, 420, 460]])
-    meshes, times = HumanMeshEstimator(runtime).estimate(IMAGE, boxes, np.array([0.5, 0.75]),
-                                                         INTRINSICS)
+    meshes, times = HumanMeshEstimator(runtime).estimate(
+        IMAGE, boxes, np.array([0.5, 0.75]), INTRINSICS
+    )
     for mesh, box, score in zip(meshes, boxes, (0.5, 0.75), strict=True):
         assert mesh.track_id == -1 and mesh.score == score
         assert np.array_equal(mesh.box, box)
@@ -71,14 +75,16 @@ def test_every_field_has_its_shape_and_every_stage_its_time(runtime: FakeRuntime
 
 @pytest.mark.parametrize('order', ['C', 'F'])
 def test_a_placed_mesh_is_the_network_s_own_moved_by_its_translation(
-        runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
     output = runtime.run(np.zeros((1, CROP_SIZE, CROP_SIZE, 3), np.uint8))
     # Each person's numbers one row of coordinates after the other, as a runtime may leave them.
     vertices = np.asarray(output.vertices[0], np.float32, order=order)[None]
     before = vertices.copy()
     monkeypatch.setattr(runtime, 'run', lambda _: dataclasses.replace(output, vertices=vertices))
-    (mesh,), _ = HumanMeshEstimator(runtime).estimate(IMAGE, [[100, 100, 200, 400]],
-                                                      intrinsics=INTRINSICS)
+    (mesh,), _ = HumanMeshEstimator(runtime).estimate(
+        IMAGE, [[100, 100, 200, 400]], intrinsics=INTRINSICS
+    )
     assert mesh.translation[2] > 1
     assert np.array_equal(mesh.vertices, before[0] + mesh.translation)
     assert mesh.vertices.dtype == np.float32
@@ -95,19 +101,23 @@ def test_nobody_in_view_gives_no_meshes_and_runs_no_network(runtime: FakeRuntime
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 3), (6000, 8000, 3), (2, 900, 3)])
-def test_images_of_any_size_are_answered(runtime: FakeRuntime,
-                                         shape: tuple[int, int, int]) -> None:
+def test_images_of_any_size_are_answered(
+    runtime: FakeRuntime, shape: tuple[int, int, int]
+) -> None:
     estimator = HumanMeshEstimator(runtime)
     box = np.array([[0, 0, shape[1], shape[0]]])
-    (mesh,), _ = estimator.estimate(np.zeros(shape, np.uint8), box,
-                                    intrinsics=intrinsics_from_fov(shape[1], shape[0], 60))
+    (mesh,), _ = estimator.estimate(
+        np.zeros(shape, np.uint8), box, intrinsics=intrinsics_from_fov(shape[1], shape[0], 60)
+    )
     assert np.isfinite(mesh.vertices).all() and np.isfinite(mesh.translation).all()
 
 
 def test_vertices_outside_the_image_are_not_visible(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime)
-    whole, cut = (estimator.estimate(image, np.array([[100, 100, 200, 400]]))[0][0].visibility
-                  for image in (IMAGE, IMAGE[:, :150]))
+    whole, cut = (
+        estimator.estimate(image, np.array([[100, 100, 200, 400]]))[0][0].visibility
+        for image in (IMAGE, IMAGE[:, :150])
+    )
     assert cut.sum() < whole.sum()
 
 
@@ -132,7 +142,8 @@ def test_numbers_that_are_not_finite_are_refused(runtime: FakeRuntime, name: str
 
 
 def test_a_scale_that_is_not_positive_leaves_the_person_out(
-        runtime: FakeRuntime, caplog: pytest.LogCaptureFixture) -> None:
+    runtime: FakeRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
     estimator = HumanMeshEstimator(runtime)
     runtime.weak_camera[0] = -0.1
     with caplog.at_level(logging.WARNING):
@@ -141,7 +152,7 @@ def test_a_scale_that_is_not_positive_leaves_the_person_out(
 
 
 def test_the_best_detections_are_taken_and_weak_ones_dropped(runtime: FakeRuntime) -> None:
-    detector = GivenBoxes([[0, 0, 50, 90], [100, 0, 150, 90], [200, 0, 250, 90]], [.9, .8, .3])
+    detector = GivenBoxes([[0, 0, 50, 90], [100, 0, 150, 90], [200, 0, 250, 90]], [0.9, 0.8, 0.3])
     estimator = HumanMeshEstimator(runtime, detector, None, EstimatorConfig(min_score=0.5))
     assert [mesh.score for mesh in estimator.estimate(IMAGE)[0]] == pytest.approx([0.9, 0.8])
     estimator = HumanMeshEstimator(runtime, detector, None, EstimatorConfig(max_people=1))
@@ -165,8 +176,10 @@ def test_a_person_keeps_the_number_and_the_detector_rests(runtime: FakeRuntime) 
 def test_a_deferred_update_gives_the_same_meshes_of_a_video(runtime: FakeRuntime) -> None:
     shown = []
     for defers_updates, flushes in ((False, False), (True, False), (True, True)):
-        detections = Detections(np.array([[100, 100, 200, 400], [350, 100, 450, 400]], np.float32),
-                                np.ones(2, np.float32))
+        detections = Detections(
+            np.array([[100, 100, 200, 400], [350, 100, 450, 400]], np.float32),
+            np.ones(2, np.float32),
+        )
         tracker = Tracker(TrackerConfig(detect_every=3), defers_updates=defers_updates)
         estimator = HumanMeshEstimator(runtime, lambda image, found=detections: found, tracker)
         shown.append([])
@@ -190,8 +203,10 @@ def test_the_clock_counts_for_boxes_from_outside_too(runtime: FakeRuntime) -> No
     """After a gap, or a jump back, nobody is known any more."""
     estimator = HumanMeshEstimator(runtime, None, Tracker(TrackerConfig(max_gap_s=2.0)))
     box = np.array([[100, 100, 200, 400]])
-    ids = [estimator.estimate(IMAGE, box, time_s=time_s)[0][0].track_id
-           for time_s in (0.0, 0.1, 0.2, 9.0, 9.1, 3.0)]
+    ids = [
+        estimator.estimate(IMAGE, box, time_s=time_s)[0][0].track_id
+        for time_s in (0.0, 0.1, 0.2, 9.0, 9.1, 3.0)
+    ]
     assert ids == [0, 0, 0, 1, 1, 2]
 
 

@@ -17,8 +17,11 @@ HEAVY = ('torch', 'numpy', 'cv2', 'scipy', 'openvino', 'onnxruntime')
 def loaded_after(code: str) -> set[str]:
     """Which of the heavy packages a new Python has loaded after some code."""
     code = f'import sys; {code}; print(*(name for name in {HEAVY} if sys.modules.get(name)))'
-    return set(subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True,
-                              text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -51,7 +54,6 @@ def test_a_wrong_name_is_an_error_that_lists_the_right_ones() -> None:
 
 def test_type_checkers_see_the_modules_that_are_loaded() -> None:
     tree = ast.parse((ROOT / 'decomr_core/__init__.py').read_text('utf-8'))
-    block, = [node for node in tree.body if isinstance(node, ast.If)]
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {alias.name: node.module for node in block.body for alias in node.names}
-    assert seen == {name: f'decomr_core.{module}'
-                    for name, module in decomr_core.MODULES.items()}
+    assert seen == {name: f'decomr_core.{module}' for name, module in decomr_core.MODULES.items()}

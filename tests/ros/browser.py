@@ -19,9 +19,18 @@ import numpy as np
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 # WebGL on the CPU: no machine that tests has a screen.
-OPTIONS = ('--headless=new', '--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader',
-           '--enable-unsafe-swiftshader', '--remote-debugging-port=0', '--no-first-run',
-           '--disable-dev-shm-usage', '--window-size=800,500', '--hide-scrollbars')
+OPTIONS = (
+    '--headless=new',
+    '--no-sandbox',
+    '--use-gl=angle',
+    '--use-angle=swiftshader',
+    '--enable-unsafe-swiftshader',
+    '--remote-debugging-port=0',
+    '--no-first-run',
+    '--disable-dev-shm-usage',
+    '--window-size=800,500',
+    '--hide-scrollbars',
+)
 TIMEOUT_S = 60.0
 
 
@@ -69,8 +78,11 @@ class Browser:
 def open_browser(folder: Path) -> Iterator[Browser]:
     profile = folder / 'browser'
     with (folder / 'browser.log').open('w') as log:
-        process = subprocess.Popen([find_browser(), *OPTIONS, f'--user-data-dir={profile}',
-                                    'about:blank'], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [find_browser(), *OPTIONS, f'--user-data-dir={profile}', 'about:blank'],
+            stdout=log,
+            stderr=log,
+        )
     try:
         port_file = profile / 'DevToolsActivePort'
         deadline = time.monotonic() + TIMEOUT_S

@@ -21,8 +21,10 @@ import numpy as np
 import pytest
 
 rclpy = pytest.importorskip(
-    'rclpy', reason='ROS 2 is not installed here; run `make setup`, then the tests with '
-                    '`scripts/with-env python -m pytest`')
+    'rclpy',
+    reason='ROS 2 is not installed here; run `make setup`, then the tests with '
+    '`scripts/with-env python -m pytest`',
+)
 
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
@@ -43,14 +45,19 @@ def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> Human
     """A person of random numbers whose crop covers x and y from 16 to 48 px."""
     rng = np.random.default_rng(seed)
     return HumanMesh(
-        track_id=track_id, score=0.75, box=np.array([18, 17, 46, 47], np.float32),
+        track_id=track_id,
+        score=0.75,
+        box=np.array([18, 17, 46, 47], np.float32),
         vertices=rng.standard_normal((num_vertices, 3)).astype(np.float32),
         joints=rng.standard_normal((24, 3)).astype(np.float32),
-        translation=np.array([0.25, -0.5, 3.0]), is_metric=True,
+        translation=np.array([0.25, -0.5, 3.0]),
+        is_metric=True,
         visibility=rng.random(num_vertices) > 0.5,
         weak_camera=np.array([0.9, 0.01, -0.02], np.float32),
-        crop_center=np.array([32, 32], np.float32), crop_side=32.0,
-        iuv=np.full((3, 8, 8), 0.5, np.float32))
+        crop_center=np.array([32, 32], np.float32),
+        crop_side=32.0,
+        iuv=np.full((3, 8, 8), 0.5, np.float32),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -75,16 +82,23 @@ class Process:
         self.log = log
         with log.open('w') as handle:
             self.process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=handle, stderr=subprocess.STDOUT,
-                env={**os.environ, 'OMP_NUM_THREADS': '1'}, start_new_session=True)
+                [sys.executable, *arguments],
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, 'OMP_NUM_THREADS': '1'},
+                start_new_session=True,
+            )
 
     @property
     def output(self) -> str:
         return self.log.read_text()
 
     def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
-        wait_until(lambda: text in self.output or self.process.poll() is not None, timeout_s,
-                   lambda: f'no {text!r} in: {self.output}')
+        wait_until(
+            lambda: text in self.output or self.process.poll() is not None,
+            timeout_s,
+            lambda: f'no {text!r} in: {self.output}',
+        )
         assert text in self.output, self.output
 
     def stop(self, number: int = signal.SIGINT, timeout_s: float = 10.0) -> int:
@@ -147,8 +161,12 @@ class RosTest:
             self._executor.spin_once(timeout_sec=0.05)
             return bool(condition())
 
-        wait_until(is_done, timeout_s, lambda: '\n'.join(
-            f'--- {process.output[-3000:]}' for process in self.processes), period_s=0.0)
+        wait_until(
+            is_done,
+            timeout_s,
+            lambda: '\n'.join(f'--- {process.output[-3000:]}' for process in self.processes),
+            period_s=0.0,
+        )
 
     def spin(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -171,8 +189,12 @@ class RosTest:
         rclpy.shutdown(context=self.context)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float,
-               describe: Callable[[], str] = str, period_s: float = 0.02) -> None:
+def wait_until(
+    condition: Callable[[], object],
+    timeout_s: float,
+    describe: Callable[[], str] = str,
+    period_s: float = 0.02,
+) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f'not within {timeout_s} s. {describe()}'
@@ -218,8 +240,9 @@ def ros(tmp_path: Path, domain: int) -> Iterator[RosTest]:
 
 
 @pytest.fixture
-def inner(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> Iterator[InnerNode]:
+def inner(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> Iterator[InnerNode]:
     """The node in the test's process, not configured; its network is fake."""
     from decomr_core.uv.topology import Topology
     from tests.ros.inner_node import InnerNode

@@ -44,8 +44,9 @@ class FakeNode:
     def sent(self, topic: str) -> list[object]:
         return [message for made in self.made if made.topic == topic for message in made.sent]
 
-    def create_publisher(self, type_: type, topic: str, qos: object,
-                         **options: object) -> FakePublisher:
+    def create_publisher(
+        self, type_: type, topic: str, qos: object, **options: object
+    ) -> FakePublisher:
         assert topic not in self.publishers, f'{topic} is made twice'
         self.made.append(FakePublisher(self, type_, topic))
         return self.made[-1]
@@ -68,8 +69,8 @@ class FakeNode:
 
     def get_logger(self) -> SimpleNamespace:
         return SimpleNamespace(
-            error=self.errors.append,
-            warning=lambda text, once=False: self.warnings.append(text))
+            error=self.errors.append, warning=lambda text, once=False: self.warnings.append(text)
+        )
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, package: str, *types: type) -> None:
@@ -126,10 +127,28 @@ class Skeleton2D:
     skeleton: list = field(default_factory=list)
 
 
-for _index, _name in enumerate((
-        'NOSE', 'NECK', 'RIGHT_SHOULDER', 'RIGHT_ELBOW', 'RIGHT_WRIST', 'LEFT_SHOULDER',
-        'LEFT_ELBOW', 'LEFT_WRIST', 'RIGHT_HIP', 'RIGHT_KNEE', 'RIGHT_ANKLE', 'LEFT_HIP',
-        'LEFT_KNEE', 'LEFT_ANKLE', 'LEFT_EYE', 'RIGHT_EYE', 'LEFT_EAR', 'RIGHT_EAR')):
+for _index, _name in enumerate(
+    (
+        'NOSE',
+        'NECK',
+        'RIGHT_SHOULDER',
+        'RIGHT_ELBOW',
+        'RIGHT_WRIST',
+        'LEFT_SHOULDER',
+        'LEFT_ELBOW',
+        'LEFT_WRIST',
+        'RIGHT_HIP',
+        'RIGHT_KNEE',
+        'RIGHT_ANKLE',
+        'LEFT_HIP',
+        'LEFT_KNEE',
+        'LEFT_ANKLE',
+        'LEFT_EYE',
+        'RIGHT_EYE',
+        'LEFT_EAR',
+        'RIGHT_EAR',
+    )
+):
     setattr(Skeleton2D, _name, _index)
 
 HRI_MESSAGES = (IdsList, NormalizedRegionOfInterest2D, NormalizedPointOfInterest2D, Skeleton2D)

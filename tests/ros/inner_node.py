@@ -49,15 +49,24 @@ def keep_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     Thawed, everything that the tests have in memory would be searched for garbage, 0.2 s each
     time.
     """
-    monkeypatch.setattr(stages, 'gc', SimpleNamespace(
-        collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None))
+    monkeypatch.setattr(
+        stages,
+        'gc',
+        SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None),
+    )
 
 
 class InnerNode:
     """A `DecomrNode` that spins with the test, and what it says of itself."""
 
-    def __init__(self, ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology,
-                 words: Sequence[str] = (), **parameters: object) -> None:
+    def __init__(
+        self,
+        ros: RosTest,
+        monkeypatch: pytest.MonkeyPatch,
+        topology: Topology,
+        words: Sequence[str] = (),
+        **parameters: object,
+    ) -> None:
         self._ros, self._topology = ros, topology
         self.detector = KnownDetector()
         self.runtimes: list[weakref.ref[FakeRuntime]] = []
@@ -73,10 +82,11 @@ class InnerNode:
         keep_frozen(monkeypatch)
         values = {'autostart': False, **parameters}
         self.node = DecomrNode(
-            context=ros.context, cli_args=['--ros-args', *words], parameter_overrides=[
-                Parameter(name, value=value) for name, value in values.items()])
-        ros.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics.append,
-                                     10)
+            context=ros.context,
+            cli_args=['--ros-args', *words],
+            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+        )
+        ros.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics.append, 10)
         ros.add(self.node)
 
     def activate(self, **topics: str) -> Camera:
@@ -94,27 +104,41 @@ class InnerNode:
 
     def set(self, **values: object) -> None:
         result = self.node.set_parameters_atomically(
-            [Parameter(name, value=value) for name, value in values.items()])
+            [Parameter(name, value=value) for name, value in values.items()]
+        )
         assert result.successful, result.reason
 
     def status(self) -> DiagnosticStatus:
         """What it says on /diagnostics from now on; an image that was answered is in it."""
         assert self.node._worker.wait_until_idle(5)
         asked_ns = self.node.get_clock().now().nanoseconds
-        self._ros.spin_until(lambda: self._diagnostics and nanoseconds_from_stamp(
-            self._diagnostics[-1].header.stamp) > asked_ns, 10)
+        self._ros.spin_until(
+            lambda: (
+                self._diagnostics
+                and nanoseconds_from_stamp(self._diagnostics[-1].header.stamp) > asked_ns
+            ),
+            10,
+        )
         return self._diagnostics[-1].status[0]
 
     def take_boxes(self, header: Header, *detections: object) -> None:
         """Gives it detections as its subscription to `boxes` would."""
-        self.node._parts.inputs.boxes.add(SimpleNamespace(header=header,
-                                                          detections=list(detections)))
+        self.node._parts.inputs.boxes.add(
+            SimpleNamespace(header=header, detections=list(detections))
+        )
 
     def wait_for_listeners(self, *topics: str) -> None:
         """Until the node's publishers of these topics know of their subscribers."""
-        self._ros.spin_until(lambda: {
-            publisher.topic_name for publisher in self.node.publishers
-            if publisher.get_subscription_count()} >= {f'/{topic}' for topic in topics})
+        self._ros.spin_until(
+            lambda: (
+                {
+                    publisher.topic_name
+                    for publisher in self.node.publishers
+                    if publisher.get_subscription_count()
+                }
+                >= {f'/{topic}' for topic in topics}
+            )
+        )
 
     def is_freed(self) -> bool:
         """Whether no runtime that was ever loaded is left; collecting is up to the node."""

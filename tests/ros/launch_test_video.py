@@ -26,13 +26,21 @@ os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
 
 
 def generate_test_description() -> LaunchDescription:
-    arguments = {'video': str(DATA_FOLDER / 'demo_clip.mp4'), 'loop': 'true',
-                 'namespace': 'robot', 'record': str(BAG),
-                 'parameters': '{threads: 1, max_people: 1}'}
-    return LaunchDescription([
-        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(LAUNCH_FILE)),
-                                 launch_arguments=arguments.items()),
-        launch_testing.actions.ReadyToTest()])
+    arguments = {
+        'video': str(DATA_FOLDER / 'demo_clip.mp4'),
+        'loop': 'true',
+        'namespace': 'robot',
+        'record': str(BAG),
+        'parameters': '{threads: 1, max_people: 1}',
+    }
+    return LaunchDescription(
+        [
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(LAUNCH_FILE)), launch_arguments=arguments.items()
+            ),
+            launch_testing.actions.ReadyToTest(),
+        ]
+    )
 
 
 class WhileItRuns(unittest.TestCase):
@@ -43,13 +51,15 @@ class WhileItRuns(unittest.TestCase):
         node.create_subscription(HumanMeshArray, '/robot/human_meshes', heard.append, 10)
         deadline = time.monotonic() + 45
         while (len(heard) < 15 or not any(array.meshes for array in heard)) and (
-                time.monotonic() < deadline):
+            time.monotonic() < deadline
+        ):
             rclpy.spin_once(node, timeout_sec=0.1)
         rclpy.shutdown()
         self.assertGreaterEqual(len(heard), 15)
         self.assertEqual(max(len(array.meshes) for array in heard), 1)
-        self.assertTrue(all(array.header.frame_id == 'camera_color_optical_frame'
-                            for array in heard))
+        self.assertTrue(
+            all(array.header.frame_id == 'camera_color_optical_frame' for array in heard)
+        )
 
 
 @launch_testing.post_shutdown_test()
@@ -59,5 +69,6 @@ class AfterIt(unittest.TestCase):
 
     def test_the_bag_holds_the_meshes(self) -> None:
         topics = {message.topic for message in read_bag(BAG)}
-        self.assertLessEqual({'/robot/human_meshes', '/robot/topology', '/robot/camera_info'},
-                             topics)
+        self.assertLessEqual(
+            {'/robot/human_meshes', '/robot/topology', '/robot/camera_info'}, topics
+        )

@@ -28,10 +28,19 @@ ASK_EVERY_S = 2.0
 
 
 def start_node(ros: RosTest, weights: Path, **parameters: object) -> Process:
-    values = {'weights': weights, 'runtime': 'openvino', 'threads': 1,
-              'detector': 'whole-frame', **parameters}
-    return ros.start('-m', 'decomr_ros.decomr_node', '--ros-args', *(
-        word for name, value in values.items() for word in ('-p', f'{name}:={value}')))
+    values = {
+        'weights': weights,
+        'runtime': 'openvino',
+        'threads': 1,
+        'detector': 'whole-frame',
+        **parameters,
+    }
+    return ros.start(
+        '-m',
+        'decomr_ros.decomr_node',
+        '--ros-args',
+        *(word for name, value in values.items() for word in ('-p', f'{name}:={value}')),
+    )
 
 
 def is_heard(ros: RosTest, publisher: Publisher) -> bool:
@@ -41,16 +50,20 @@ def is_heard(ros: RosTest, publisher: Publisher) -> bool:
     publisher, and what is sent then is repeated until it has arrived.
     """
     subscriptions = ros.node.get_subscriptions_info_by_topic(publisher.topic_name)
-    is_reliable = any(subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-                      for subscription in subscriptions if subscription.node_name == 'decomr')
+    is_reliable = any(
+        subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        for subscription in subscriptions
+        if subscription.node_name == 'decomr'
+    )
     return is_reliable and publisher.get_subscription_count() >= len(subscriptions)
 
 
 class Camera:
     """Publishes single images and waits for their meshes."""
 
-    def __init__(self, ros: RosTest, image: str = 'image', camera_info: str = 'camera_info'
-                 ) -> None:
+    def __init__(
+        self, ros: RosTest, image: str = 'image', camera_info: str = 'camera_info'
+    ) -> None:
         self._ros = ros
         self.seen: list[HumanMeshArray] = []
         # Before the publishers: a node that knows those knows of this as well.
@@ -60,8 +73,9 @@ class Camera:
         self._stamp_s = 1000
 
     def wait(self) -> None:
-        self._ros.spin_until(lambda: is_heard(self._ros, self._images)
-                             and is_heard(self._ros, self._infos))
+        self._ros.spin_until(
+            lambda: is_heard(self._ros, self._images) and is_heard(self._ros, self._infos)
+        )
 
     def wait_for_images(self) -> None:
         """Until the node hears the images; nothing is said of the calibration."""
@@ -83,8 +97,9 @@ class Camera:
     def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
         """Sends a gray image with its calibration; the answer, which may not know that yet."""
         header = self.header(step_s)
-        self._infos.publish(camera_info_message(
-            header, intrinsics_from_fov(width, height, 60), width, height))
+        self._infos.publish(
+            camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
+        )
         self.send(image_message(header, np.full((height, width, 3), 120, np.uint8), 'bgr8'))
         return self.answer(header)
 

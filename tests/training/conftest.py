@@ -37,12 +37,16 @@ def files(tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path_factory) -> dict[st
     tiny_body.save(folder / 'body.npz')
     tiny_uv_map.save(folder / 'uv.npz')
     torch.manual_seed(0)
-    save_checkpoint(folder / 'weights.safetensors',
-                    DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval(), {})
-    return {'body': folder / 'body.npz', 'uv': folder / 'uv.npz',
-            'weights': folder / 'weights.safetensors',
-            'body-folder': write_bodies(tiny_body, folder / 'smpl'),
-            'joint-regressor': write_regressor(tiny_body, folder / 'J_regressor_h36m.npy')}
+    save_checkpoint(
+        folder / 'weights.safetensors', DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval(), {}
+    )
+    return {
+        'body': folder / 'body.npz',
+        'uv': folder / 'uv.npz',
+        'weights': folder / 'weights.safetensors',
+        'body-folder': write_bodies(tiny_body, folder / 'smpl'),
+        'joint-regressor': write_regressor(tiny_body, folder / 'J_regressor_h36m.npy'),
+    }
 
 
 @pytest.fixture
@@ -81,8 +85,10 @@ def _small_trainers(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Iterator[None]:
 
 def _thin_network_config(preset: str) -> NetworkConfig:
     """A preset with few layers and channels."""
-    return dataclasses.replace(network_config(preset), **{
-        **SIZES.get(preset, SIZES['rt']), 'encoder_depths': (1, 1, 1, 1)})
+    return dataclasses.replace(
+        network_config(preset),
+        **{**SIZES.get(preset, SIZES['rt']), 'encoder_depths': (1, 1, 1, 1)},
+    )
 
 
 @pytest.fixture

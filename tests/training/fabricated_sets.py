@@ -29,10 +29,15 @@ SIZE, COUNT = 64, 12
 WIDTH, HEIGHT = 96, 80
 CORNER = np.array([10, 7])
 """Where the rendered square lies in each image, px."""
-FILES = {'h36m-p1': 'h36m_valid_protocol1.npz', 'h36m-p2': 'h36m_valid_protocol2.npz',
-         '3dpw': '3dpw_test.npz', 'mpi-inf-3dhp': 'mpi_inf_3dhp_valid.npz',
-         'surreal': 'surreal_val.npz', 'up-3d': 'up_3d_lsp_test.npz',
-         'lsp': 'lsp_dataset_test.npz'}
+FILES = {
+    'h36m-p1': 'h36m_valid_protocol1.npz',
+    'h36m-p2': 'h36m_valid_protocol2.npz',
+    '3dpw': '3dpw_test.npz',
+    'mpi-inf-3dhp': 'mpi_inf_3dhp_valid.npz',
+    'surreal': 'surreal_val.npz',
+    'up-3d': 'up_3d_lsp_test.npz',
+    'lsp': 'lsp_dataset_test.npz',
+}
 
 
 def render_people(body: BodyModel, uv_map: UVMap) -> SyntheticBatch:
@@ -51,18 +56,25 @@ class OracleRuntime:
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         known = self.people.images.numpy().astype(np.float32)
-        rows = [int(np.abs(known - image.astype(np.float32)).sum(axis=(1, 2, 3)).argmin())
-                for image in images]
-        return NetworkOutput(*(getattr(self.people, name)[rows].numpy()
-                               for name in ('iuv', 'vertices', 'joints', 'camera')))
+        rows = [
+            int(np.abs(known - image.astype(np.float32)).sum(axis=(1, 2, 3)).argmin())
+            for image in images
+        ]
+        return NetworkOutput(
+            *(
+                getattr(self.people, name)[rows].numpy()
+                for name in ('iuv', 'vertices', 'joints', 'camera')
+            )
+        )
 
 
 def write_regressor(body: BodyModel, path: Path) -> Path:
     """A Human3.6M joint regressor for a body, from its own joints."""
     own = np.asarray(body.joint_regressor)
     stand_in = {'spine': 'spine2', 'jaw': 'neck'}
-    np.save(path, np.stack([own[JOINT_NAMES.index(stand_in.get(name, name))]
-                            for name in H36M_JOINTS]))
+    np.save(
+        path, np.stack([own[JOINT_NAMES.index(stand_in.get(name, name))] for name in H36M_JOINTS])
+    )
     return path
 
 
@@ -74,21 +86,33 @@ def write_bodies(body: BodyModel, folder: Path) -> Path:
     return folder
 
 
-def write_set(name: str, folder: Path, people: SyntheticBatch, body: BodyModel,
-              regressor: Path | None = None, **changes: object) -> Path:
+def write_set(
+    name: str,
+    folder: Path,
+    people: SyntheticBatch,
+    body: BodyModel,
+    regressor: Path | None = None,
+    **changes: object,
+) -> Path:
     """One test set: jpg images and the npz; `changes` replace arrays, None leaves one out."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f'images/image_{index:05d}.jpg' for index in range(COUNT)]
     (folder / 'images').mkdir(exist_ok=True)
     for image_name, pixels in zip(names, people.images.numpy(), strict=True):
         image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-        image[CORNER[1]:CORNER[1] + SIZE, CORNER[0]:CORNER[0] + SIZE] = pixels
+        image[CORNER[1] : CORNER[1] + SIZE, CORNER[0] : CORNER[0] + SIZE] = pixels
         cv2.imwrite(str(folder / image_name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
-    arrays = {'imgname': names, 'center': np.tile(CORNER + (SIZE - 1) / 2, (COUNT, 1)),
-              'scale': np.full(COUNT, SIZE / 200)}
+    arrays = {
+        'imgname': names,
+        'center': np.tile(CORNER + (SIZE - 1) / 2, (COUNT, 1)),
+        'scale': np.full(COUNT, SIZE / 200),
+    }
     if name in ('3dpw', 'surreal', 'up-3d'):
-        arrays |= {'pose': camera_poses(people).reshape(COUNT, 72), 'shape': people.shape.numpy(),
-                   'gender': ['m', 'f'] * (COUNT // 2)}
+        arrays |= {
+            'pose': camera_poses(people).reshape(COUNT, 72),
+            'shape': people.shape.numpy(),
+            'gender': ['m', 'f'] * (COUNT // 2),
+        }
     elif name == 'lsp':
         arrays |= _write_labels(folder, people, body)
     else:
@@ -96,11 +120,13 @@ def write_set(name: str, folder: Path, people: SyntheticBatch, body: BodyModel,
         count = 17 if name == 'mpi-inf-3dhp' else 14
         joints = evaluated_regressor(body, regressor)[:count] @ people.vertices.numpy()
         annotated[:, list(EVALUATED_FROM_ANNOTATED[:count])] = np.concatenate(
-            [joints, np.ones((COUNT, count, 1))], axis=2)
+            [joints, np.ones((COUNT, count, 1))], axis=2
+        )
         arrays['S'] = annotated
     arrays.update(changes)
-    np.savez(folder / FILES[name],
-             **{key: value for key, value in arrays.items() if value is not None})
+    np.savez(
+        folder / FILES[name], **{key: value for key, value in arrays.items() if value is not None}
+    )
     return folder
 
 
@@ -116,17 +142,22 @@ def _write_labels(folder: Path, people: SyntheticBatch, body: BodyModel) -> dict
     (folder / 'data/lsp').mkdir(parents=True)
     camera, vertices = people.camera, people.vertices
     # A square of twice the crop's side around the same centre holds the whole image.
-    points = torch.cat([camera[:, None, :1] * (vertices[..., :2] + camera[:, None, 1:]) / 2,
-                        vertices[..., 2:]], dim=2)
+    points = torch.cat(
+        [camera[:, None, :1] * (vertices[..., :2] + camera[:, None, 1:]) / 2, vertices[..., 2:]],
+        dim=2,
+    )
     faces = rasterize(points, body.faces, 2 * SIZE, cull_backfaces=True).face_index.numpy()
-    segment_of_face = np.append(face_segments_from_parts(body.data.vertex_parts,
-                                                         body.data.faces), 0)
+    segment_of_face = np.append(
+        face_segments_from_parts(body.data.vertex_parts, body.data.faces), 0
+    )
     left, top = SIZE // 2 - CORNER
     names: dict[str, list[str]] = {'maskname': [], 'partname': []}
     for index, shown in enumerate(faces):
-        segments = segment_of_face[shown][top:top + HEIGHT, left:left + WIDTH].astype(np.uint8)
-        for key, kind, picture in (('maskname', 'segmentation', (segments > 0) * np.uint8(255)),
-                                   ('partname', 'part_segmentation', segments)):
+        segments = segment_of_face[shown][top : top + HEIGHT, left : left + WIDTH].astype(np.uint8)
+        for key, kind, picture in (
+            ('maskname', 'segmentation', (segments > 0) * np.uint8(255)),
+            ('partname', 'part_segmentation', segments),
+        ):
             names[key].append(f'data/lsp/im{index:04d}_{kind}.png')
             cv2.imwrite(str(folder / names[key][-1]), picture)
     return names
@@ -134,8 +165,12 @@ def _write_labels(folder: Path, people: SyntheticBatch, body: BodyModel) -> dict
 
 def run_evaluate(files: dict[str, Path], *words: object, without: tuple[str, ...] = ()) -> int:
     """Runs the command with the user's files; its exit code."""
-    given = [word for key, path in files.items() if key not in without
-             for word in (f'--{key}', str(path))]
+    given = [
+        word
+        for key, path in files.items()
+        if key not in without
+        for word in (f'--{key}', str(path))
+    ]
     return evaluate.main([*map(str, words), *given])
 
 

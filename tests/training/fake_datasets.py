@@ -32,7 +32,7 @@ def write_picture(path: Path, size_px: tuple[int, int] = SIZE_PX, level: int = 9
 def picture(suffix: str, size_px: tuple[int, int], level: int) -> bytes:
     """The file of that photograph."""
     image = np.full((size_px[1], size_px[0], 3), level, np.uint8)
-    image[:, :size_px[0] // 2] = 220
+    image[:, : size_px[0] // 2] = 220
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
@@ -48,14 +48,15 @@ def write_video(path: Path, count: int, size_px: tuple[int, int]) -> None:
     assert writer.isOpened()
     for number in range(count):
         frame = np.full((size_px[1], size_px[0], 3), 4 * number, np.uint8)
-        frame[:, :size_px[0] // 2] = 250
+        frame[:, : size_px[0] // 2] = 250
         writer.write(frame)
     writer.release()
     VIDEOS[path.suffix, count, size_px] = path.read_bytes()
 
 
-def joints_in_picture(count: int, rng: np.random.Generator,
-                      size_px: tuple[int, int] = SIZE_PX) -> np.ndarray:
+def joints_in_picture(
+    count: int, rng: np.random.Generator, size_px: tuple[int, int] = SIZE_PX
+) -> np.ndarray:
     """(count, 2) places in the picture, spread over most of it, image px."""
     places = rng.uniform(0.2, 0.8, (count, 2)) * size_px
     places[0], places[1] = np.multiply(size_px, 0.15), np.multiply(size_px, 0.85)
@@ -65,8 +66,10 @@ def joints_in_picture(count: int, rng: np.random.Generator,
 def write_lsp(root: Path, count: int, pictures: list[int]) -> np.ndarray:
     """LSP; returns (3, 14, count)."""
     rng = np.random.default_rng(1)
-    joints = np.stack([np.vstack([joints_in_picture(14, rng).T, rng.integers(0, 2, 14)])
-                       for _ in range(count)], axis=2)
+    joints = np.stack(
+        [np.vstack([joints_in_picture(14, rng).T, rng.integers(0, 2, 14)]) for _ in range(count)],
+        axis=2,
+    )
     root.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(root / 'joints.mat', {'joints': joints})
     for number in pictures:
@@ -77,14 +80,17 @@ def write_lsp(root: Path, count: int, pictures: list[int]) -> np.ndarray:
 def write_lsp_extended(root: Path, count: int, high_resolution: bool) -> np.ndarray:
     """LSP Extended; returns (14, 3, count). The right wrist of the first person is not placed."""
     rng = np.random.default_rng(2)
-    joints = np.stack([np.hstack([joints_in_picture(14, rng), np.ones((14, 1))])
-                       for _ in range(count)], axis=2)
+    joints = np.stack(
+        [np.hstack([joints_in_picture(14, rng), np.ones((14, 1))]) for _ in range(count)], axis=2
+    )
     joints[6, :, 0] = (-55, -32, 0)
     root.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(root / 'joints.mat', {'joints': joints})
     for number in range(count):
-        write_picture(root / (f'im{number + 1:05d}.png' if high_resolution else
-                              f'images/im{number + 1:05d}.jpg'))
+        write_picture(
+            root
+            / (f'im{number + 1:05d}.png' if high_resolution else f'images/im{number + 1:05d}.jpg')
+        )
     return joints
 
 
@@ -95,16 +101,43 @@ def write_coco(root: Path) -> list[dict]:
     for number, levels in enumerate(([2] * 17, [2] * 13 + [1] * 4, [2] * 16 + [0])):
         keypoints = np.column_stack([np.rint(joints_in_picture(17, rng)), levels])
         keypoints[keypoints[:, 2] == 0] = 0
-        annotations.append({
-            'id': number, 'image_id': 7, 'iscrowd': 0, 'bbox': [20.5, 10.0, 60.0, 70.0],
-            'keypoints': keypoints.ravel().tolist(), 'category_id': 1})
-    annotations.append({'id': 9, 'image_id': 7, 'iscrowd': 1, 'bbox': [0, 0, 9, 9],
-                        'keypoints': [0] * 51, 'category_id': 1})
+        annotations.append(
+            {
+                'id': number,
+                'image_id': 7,
+                'iscrowd': 0,
+                'bbox': [20.5, 10.0, 60.0, 70.0],
+                'keypoints': keypoints.ravel().tolist(),
+                'category_id': 1,
+            }
+        )
+    annotations.append(
+        {
+            'id': 9,
+            'image_id': 7,
+            'iscrowd': 1,
+            'bbox': [0, 0, 9, 9],
+            'keypoints': [0] * 51,
+            'category_id': 1,
+        }
+    )
     path = root / 'annotations/person_keypoints_train2014.json'
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({
-        'images': [{'id': 7, 'file_name': 'COCO_train2014_000000000007.jpg', 'width': 120,
-                    'height': 90}], 'annotations': annotations}))
+    path.write_text(
+        json.dumps(
+            {
+                'images': [
+                    {
+                        'id': 7,
+                        'file_name': 'COCO_train2014_000000000007.jpg',
+                        'width': 120,
+                        'height': 90,
+                    }
+                ],
+                'annotations': annotations,
+            }
+        )
+    )
     write_picture(root / 'train2014/COCO_train2014_000000000007.jpg')
     return annotations
 
@@ -127,20 +160,43 @@ def write_mpii(root: Path) -> np.ndarray:
     places = joints_in_picture(16, rng)
 
     def person(count: int) -> dict[str, Any]:
-        points = structs([{'x': places[joint, 0], 'y': places[joint, 1], 'id': float(joint),
-                           'is_visible': np.zeros((0, 0)) if joint == 9 else '1'}
-                          for joint in reversed(range(count))])
-        return {'scale': 0.4, 'objpos': structs([{'x': 61.0, 'y': 46.0}]),
-                'annopoints': structs([{'point': points}]), 'x1': 1.0}
+        points = structs(
+            [
+                {
+                    'x': places[joint, 0],
+                    'y': places[joint, 1],
+                    'id': float(joint),
+                    'is_visible': np.zeros((0, 0)) if joint == 9 else '1',
+                }
+                for joint in reversed(range(count))
+            ]
+        )
+        return {
+            'scale': 0.4,
+            'objpos': structs([{'x': 61.0, 'y': 46.0}]),
+            'annopoints': structs([{'point': points}]),
+            'x1': 1.0,
+        }
 
-    empty = {'scale': np.zeros((0, 0)), 'objpos': np.zeros((0, 0)),
-             'annopoints': np.zeros((0, 0)), 'x1': np.zeros((0, 0))}
-    images = [{'image': structs([{'name': name}]), 'annorect': annorect} for name, annorect in (
-        ('a.jpg', structs([person(16)])), ('b.jpg', structs([person(12), person(16), empty])),
-        ('c.jpg', np.zeros((0, 0))), ('d.jpg', structs([{'scale': 1.0}])))]
+    empty = {
+        'scale': np.zeros((0, 0)),
+        'objpos': np.zeros((0, 0)),
+        'annopoints': np.zeros((0, 0)),
+        'x1': np.zeros((0, 0)),
+    }
+    images = [
+        {'image': structs([{'name': name}]), 'annorect': annorect}
+        for name, annorect in (
+            ('a.jpg', structs([person(16)])),
+            ('b.jpg', structs([person(12), person(16), empty])),
+            ('c.jpg', np.zeros((0, 0))),
+            ('d.jpg', structs([{'scale': 1.0}])),
+        )
+    ]
     root.mkdir(parents=True)
-    release = structs([{'annolist': structs(images), 'img_train': np.array([[1, 1, 1, 0]]),
-                        'version': '12'}])
+    release = structs(
+        [{'annolist': structs(images), 'img_train': np.array([[1, 1, 1, 0]]), 'version': '12'}]
+    )
     scipy.io.savemat(root / 'mpii_human_pose_v1_u12_1.mat', {'RELEASE': release})
     for name in 'abcd':
         write_picture(root / f'images/{name}.jpg')
@@ -162,8 +218,10 @@ def write_mpi_train(root: Path, frames: int, as_video: bool) -> tuple[np.ndarray
     joints = rng.normal(0, 400, (frames, 28, 3)) + [0, 0, 3000]
     sequence = root / 'S1/Seq1'
     sequence.mkdir(parents=True)
-    scipy.io.savemat(sequence / 'annot.mat', {
-        'annot2': cells(14, 56, frames, points), 'annot3': cells(14, 84, frames, joints)})
+    scipy.io.savemat(
+        sequence / 'annot.mat',
+        {'annot2': cells(14, 56, frames, points), 'annot3': cells(14, 84, frames, joints)},
+    )
     for camera in (0, 1, 2, 4, 5, 6, 7, 8):
         if as_video:
             write_video(sequence / f'imageSequence/video_{camera}.avi', frames, (64, 64))
@@ -171,7 +229,8 @@ def write_mpi_train(root: Path, frames: int, as_video: bool) -> tuple[np.ndarray
             for number in range(frames):
                 write_picture(
                     sequence / f'imageFrames/video_{camera}/frame_{number + 1:06d}.jpg',
-                    (2048, 2048) if number % 10 == 0 else (64, 64))
+                    (2048, 2048) if number % 10 == 0 else (64, 64),
+                )
     return points, joints
 
 
@@ -185,8 +244,11 @@ def write_mpi_test(root: Path, frames: int) -> dict[str, np.ndarray]:
     is_valid[1] = 0
     points = np.stack([joints_in_picture(17, rng) for _ in range(frames)])
     points[2, 5] = (500, 20)
-    return {'annot2': points[:, None], 'valid_frame': is_valid,
-            'univ_annot3': rng.normal(0, 400, (frames, 1, 17, 3))}
+    return {
+        'annot2': points[:, None],
+        'valid_frame': is_valid,
+        'univ_annot3': rng.normal(0, 400, (frames, 1, 17, 3)),
+    }
 
 
 def public_pose(rng: np.random.Generator) -> np.ndarray:
@@ -208,8 +270,14 @@ def write_up3d(root: Path) -> tuple[np.ndarray, np.ndarray]:
         poses.append(public_pose(rng))
         joints.append(np.vstack([joints_in_picture(14, rng).T, rng.integers(0, 2, 14)]))
         np.save(root / f'{stem}_joints.npy', joints[-1])
-        body = {'pose': poses[-1].ravel(), 'betas': np.arange(10.) / 10, 'rt': np.zeros(3),
-                't': np.zeros(3), 'trans': np.zeros(3), 'f': np.array(5000.)}
+        body = {
+            'pose': poses[-1].ravel(),
+            'betas': np.arange(10.0) / 10,
+            'rt': np.zeros(3),
+            't': np.zeros(3),
+            'trans': np.zeros(3),
+            'f': np.array(5000.0),
+        }
         (root / f'{stem}_body.pkl').write_bytes(pickle.dumps(body, protocol=2))
         render = np.full((90, 120, 3), 255, np.uint8)
         render[20:70, 40:60] = (180, 190, 255)
@@ -236,23 +304,40 @@ def write_surreal(root: Path, body: BodyModel, split: str, frames: int) -> dict[
         shape = rng.normal(0, 0.5, 10)
         world = pose.copy()
         world[0] = axis_angle_from_matrix(
-            rotation_about(0, np.array(np.pi / 2)) @ rotation_about(2, np.array(zrot)) @ tilted)
-        joints = body(torch.tensor(world[None], dtype=torch.float32),
-                      torch.tensor(shape[None], dtype=torch.float32))[1][0].numpy()
+            rotation_about(0, np.array(np.pi / 2)) @ rotation_about(2, np.array(zrot)) @ tilted
+        )
+        joints = body(
+            torch.tensor(world[None], dtype=torch.float32),
+            torch.tensor(shape[None], dtype=torch.float32),
+        )[1][0].numpy()
         joints = joints - joints[0] + [0.1, -1.0, -1.9]
         distance = camera[0] - joints[:, 0]
-        seen = np.stack([160 - 600 * (joints[:, 2] - camera[2]) / distance,
-                         120 + 600 * (joints[:, 1] - camera[1]) / distance])
-        for name, value in (('pose', pose.ravel()), ('shape', shape), ('joints2D', seen),
-                            ('joints3D', joints.T)):
+        seen = np.stack(
+            [
+                160 - 600 * (joints[:, 2] - camera[2]) / distance,
+                120 + 600 * (joints[:, 1] - camera[1]) / distance,
+            ]
+        )
+        for name, value in (
+            ('pose', pose.ravel()),
+            ('shape', shape),
+            ('joints2D', seen),
+            ('joints3D', joints.T),
+        ):
             info[name].append(value)
-    arrays = {name: np.stack(values, axis=-1).astype(np.float32)
-              for name, values in info.items()}
+    arrays = {name: np.stack(values, axis=-1).astype(np.float32) for name, values in info.items()}
     folder = root / f'data/cmu/{split}/run0/01_01'
     write_video(folder / '01_01_c0001.mp4', frames, (320, 240))
-    scipy.io.savemat(folder / '01_01_c0001_info.mat', {
-        **arrays, 'gender': np.ones((frames, 1), np.uint8), 'sequence': '01_01_c0001',
-        'zrot': np.full((frames, 1), zrot, np.float32), 'camLoc': camera[:, None]})
+    scipy.io.savemat(
+        folder / '01_01_c0001_info.mat',
+        {
+            **arrays,
+            'gender': np.ones((frames, 1), np.uint8),
+            'sequence': '01_01_c0001',
+            'zrot': np.full((frames, 1), zrot, np.float32),
+            'camLoc': camera[:, None],
+        },
+    )
     return arrays | {'zrot': np.array(zrot)}
 
 
@@ -262,16 +347,23 @@ def write_pw3d(root: Path, frames: int) -> dict[str, Any]:
     turns = rotation_about(0, np.pi + rng.normal(0, 0.2, frames))
     cameras = np.tile(np.eye(4), (frames, 1, 1))
     cameras[:, :3, :3], cameras[:, 2, 3] = turns, 3.0
-    found = np.stack([np.vstack([joints_in_picture(18, rng).T, np.ones(18)])
-                      for _ in range(2 * frames)]).reshape(2, frames, 3, 18)
+    found = np.stack(
+        [np.vstack([joints_in_picture(18, rng).T, np.ones(18)]) for _ in range(2 * frames)]
+    ).reshape(2, frames, 3, 18)
     found[:, :, :, 4] = 0  # not found
     content = {
-        'sequence': 'downtown_bar_00', 'genders': ['m', 'f'],
+        'sequence': 'downtown_bar_00',
+        'genders': ['m', 'f'],
         'poses': list(rng.normal(0, 0.3, (2, frames, 72))),
-        'betas': [rng.normal(0, 1, 10), rng.normal(0, 1, 300)], 'poses2d': list(found),
-        'cam_poses': cameras, 'cam_intrinsics': np.eye(3), 'img_frame_ids': np.arange(frames),
+        'betas': [rng.normal(0, 1, 10), rng.normal(0, 1, 300)],
+        'poses2d': list(found),
+        'cam_poses': cameras,
+        'cam_intrinsics': np.eye(3),
+        'img_frame_ids': np.arange(frames),
         'campose_valid': [np.ones(frames, np.int64), np.array([0] + [1] * (frames - 1))],
-        'texture_maps': [], 'trans': list(np.zeros((2, frames, 3)))}
+        'texture_maps': [],
+        'trans': list(np.zeros((2, frames, 3))),
+    }
     path = root / 'sequenceFiles/test/downtown_bar_00.pkl'
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(content, protocol=2))
@@ -280,27 +372,45 @@ def write_pw3d(root: Path, frames: int) -> dict[str, Any]:
     return content
 
 
-def write_h36m(root: Path, subjects: tuple[int, ...], frames: int,
-               as_video: bool = False) -> dict[str, Any]:
+def write_h36m(
+    root: Path, subjects: tuple[int, ...], frames: int, as_video: bool = False
+) -> dict[str, Any]:
     """Human3.6M, one action of each subject in two cameras; returns camera, joints, body."""
     rng = np.random.default_rng(10)
     annotations = root / 'annotations'
     annotations.mkdir(parents=True)
     turn = rotation_about(0, np.array(np.pi / 2)) @ rotation_about(2, np.array(0.3))
-    camera = {'R': turn.tolist(), 't': [100.0, 900.0, 4000.0], 'f': [1145.0, 1143.8],
-              'c': [512.5, 515.5]}
+    camera = {
+        'R': turn.tolist(),
+        't': [100.0, 900.0, 4000.0],
+        'f': [1145.0, 1143.8],
+        'c': [512.5, 515.5],
+    }
     joints = rng.normal(0, 300, (frames, 17, 3)) + [0, 0, 900]
-    body = {'pose': rng.normal(0, 0.3, 72).tolist(), 'shape': rng.normal(0, 1, 10).tolist(),
-            'trans': [0, 0, 0]}
+    body = {
+        'pose': rng.normal(0, 0.3, 72).tolist(),
+        'shape': rng.normal(0, 1, 10).tolist(),
+        'trans': [0, 0, 0],
+    }
     for subject in subjects:
         images = []
         for place in (1, 4):
             sequence = f's_{subject:02d}_act_02_subact_01_ca_{place:02d}'
             names = [f'{sequence}/{sequence}_{number + 1:06d}.jpg' for number in range(frames)]
-            images += [{'id': 1000 * place + number, 'file_name': name, 'width': 1000,
-                        'height': 1002, 'subject': subject, 'action_idx': 2, 'subaction_idx': 1,
-                        'cam_idx': place, 'frame_idx': number}
-                       for number, name in enumerate(names)]
+            images += [
+                {
+                    'id': 1000 * place + number,
+                    'file_name': name,
+                    'width': 1000,
+                    'height': 1002,
+                    'subject': subject,
+                    'action_idx': 2,
+                    'subaction_idx': 1,
+                    'cam_idx': place,
+                    'frame_idx': number,
+                }
+                for number, name in enumerate(names)
+            ]
             if as_video:
                 write_video(root / f'videos/{sequence}.mp4', frames, (1000, 1002))
             else:
@@ -308,11 +418,20 @@ def write_h36m(root: Path, subjects: tuple[int, ...], frames: int,
                     write_picture(root / 'images' / name, (1000, 1002))
         tree = {str(number): joints[number].tolist() for number in range(frames)}
         for name, content in (
-                ('data', {'images': images, 'annotations': [
-                    {'id': image['id'], 'image_id': image['id'], 'bbox': [0, 0, 9, 9]}
-                    for image in images]}),
-                ('camera', {'1': camera, '4': camera}), ('joint_3d', {'2': {'1': tree}}),
-                ('smpl_param', {'2': {'1': {'0': body}}})):
+            (
+                'data',
+                {
+                    'images': images,
+                    'annotations': [
+                        {'id': image['id'], 'image_id': image['id'], 'bbox': [0, 0, 9, 9]}
+                        for image in images
+                    ],
+                },
+            ),
+            ('camera', {'1': camera, '4': camera}),
+            ('joint_3d', {'2': {'1': tree}}),
+            ('smpl_param', {'2': {'1': {'0': body}}}),
+        ):
             path = annotations / f'Human36M_subject{subject}_{name}.json'
             path.write_text(json.dumps(content))
     return {'turn': turn, 'camera': camera, 'joints': joints, 'body': body}
@@ -323,16 +442,21 @@ def exchanged(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     joints = np.stack([joints_in_picture(24, rng) for _ in range(count)])
     return {
         'imgname': np.array([f'images/p{number}.jpg' for number in range(count)]),
-        'center': np.tile([60.0, 45.0], (count, 1)), 'scale': np.full(count, 0.35),
+        'center': np.tile([60.0, 45.0], (count, 1)),
+        'scale': np.full(count, 0.35),
         'part': np.concatenate([joints, rng.integers(0, 2, (count, 24, 1))], axis=2),
         'S': np.concatenate([rng.normal(0, 1, (count, 24, 3)), np.ones((count, 24, 1))], axis=2),
         'pose': np.stack([public_pose(rng).ravel() for _ in range(count)]),
-        'shape': rng.normal(0, 1, (count, 10)), 'has_smpl': np.arange(count) % 3 > 0,
+        'shape': rng.normal(0, 1, (count, 10)),
+        'has_smpl': np.arange(count) % 3 > 0,
         'gender': np.array(list('mfn' * count)[:count]),
         'maskname': np.array([f'data/m{number}.png' for number in range(count)]),
         'partname': np.array([f'data/q{number}.png' for number in range(count)]),
-        'openpose': np.concatenate([joints[:, :1] + rng.normal(0, 1, (count, 25, 2)),
-                                    np.full((count, 25, 1), 0.9)], axis=2)}
+        'openpose': np.concatenate(
+            [joints[:, :1] + rng.normal(0, 1, (count, 25, 2)), np.full((count, 25, 1), 0.9)],
+            axis=2,
+        ),
+    }
 
 
 def write_exchanged(folder: Path, arrays: dict[str, np.ndarray]) -> Path:

@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 __all__ = ['find_comparison', 'finding', 'plot_ablation', 'table', 'write_report']
 
 TABLE_FILE, PICTURE_FILE = 'ablation.md', 'ablation.png'
-COLUMNS = {'pa_mpjpe_mm': 'PA-MPJPE, mm', 'mpjpe_mm': 'MPJPE, mm',
-           'vertex_error_mm': 'vertex error, mm', 'foreground_iou': 'foreground IoU'}
+COLUMNS = {
+    'pa_mpjpe_mm': 'PA-MPJPE, mm',
+    'mpjpe_mm': 'MPJPE, mm',
+    'vertex_error_mm': 'vertex error, mm',
+    'foreground_iou': 'foreground IoU',
+}
 DECIMALS = {'foreground_iou': 3}
-INPUT_NAMES = {'global': 'global', 'local': 'local', 'raw+global': 'raw pixels + global',
-               'global+local': 'global + local'}
+INPUT_NAMES = {
+    'global': 'global',
+    'local': 'local',
+    'raw+global': 'raw pixels + global',
+    'global+local': 'global + local',
+}
 # The paper's final input; the UV maps are compared with this input if it is in the grid.
 FULL_INPUT = 'global+local'
 # One colour per UV map, the conventional one first.
@@ -32,7 +40,8 @@ BAR_SPAN, DPI = 0.8, 110
 NOT_IN_HERE = (
     "The paper's Table 5 makes this comparison with a larger network on Human3.6M, trained to the "
     'end; its numbers are not repeated here, and these are not comparable with them: only the '
-    'order of the rows is.')
+    'order of the rows is.'
+)
 
 
 def write_report(results: AblationResults) -> list[Path]:
@@ -47,9 +56,12 @@ def write_report(results: AblationResults) -> list[Path]:
 
 def table(results: AblationResults) -> str:
     """The report as Markdown: the scores of all cells, differences between them, and notes."""
-    lines = [f'**{finding(results)}**', '',
-             '| UV map | LNet input | ' + ' | '.join(COLUMNS.values()) + ' |',
-             '|---|---|' + '---|' * len(COLUMNS)]
+    lines = [
+        f'**{finding(results)}**',
+        '',
+        '| UV map | LNet input | ' + ' | '.join(COLUMNS.values()) + ' |',
+        '|---|---|' + '---|' * len(COLUMNS),
+    ]
     for cell in results.grid:
         scores = results.values['cells'].get(cell.name, {}).get('scores')
         shown = [_interval_text(scores[name], name) if scores else 'not run' for name in COLUMNS]
@@ -70,15 +82,20 @@ def finding(results: AblationResults) -> str:
     last, first = pair
     with_input = f'with {_input_name(last)}'
     if difference['low'] <= 0 <= difference['high']:
-        return (f'No clear difference between the {first.uv_map} and the {last.uv_map} UV map '
-                f'{with_input}: {_signed(difference)} mm PA-MPJPE')
+        return (
+            f'No clear difference between the {first.uv_map} and the {last.uv_map} UV map '
+            f'{with_input}: {_signed(difference)} mm PA-MPJPE'
+        )
     word = 'lower' if difference['mean'] < 0 else 'higher'
-    return (f'PA-MPJPE is {abs(difference["mean"]):.1f} mm {word} on the {last.uv_map} than on '
-            f'the {first.uv_map} UV map, {with_input}')
+    return (
+        f'PA-MPJPE is {abs(difference["mean"]):.1f} mm {word} on the {last.uv_map} than on '
+        f'the {first.uv_map} UV map, {with_input}'
+    )
 
 
-def find_comparison(results: AblationResults, cell: Cell, minus: Cell,
-                    metric: str) -> dict[str, float] | None:
+def find_comparison(
+    results: AblationResults, cell: Cell, minus: Cell, metric: str
+) -> dict[str, float] | None:
     """The difference between two cells, mean and interval; None if they were not compared."""
     for row in results.values['comparisons']:
         if (row['cell'], row['minus']) == (cell.name, minus.name):
@@ -107,18 +124,38 @@ def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
         scores = [cells[Cell(label, inputs[i]).name]['scores'][metric] for i in done]
         if not scores:
             continue
-        means, low, high = (np.array([score[key] for score in scores])
-                            for key in ('mean', 'low', 'high'))
+        means, low, high = (
+            np.array([score[key] for score in scores]) for key in ('mean', 'low', 'high')
+        )
         places = np.array(done) + (number - (len(labels) - 1) / 2) * width
-        axis.bar(places, means, 0.92 * width, color=MAP_COLORS[number % len(MAP_COLORS)],
-                 label=f'{label} UV map', yerr=[means - low, high - means], capsize=3,
-                 error_kw={'elinewidth': 1})
+        axis.bar(
+            places,
+            means,
+            0.92 * width,
+            color=MAP_COLORS[number % len(MAP_COLORS)],
+            label=f'{label} UV map',
+            yerr=[means - low, high - means],
+            capsize=3,
+            error_kw={'elinewidth': 1},
+        )
         for place, mean in zip(places, means, strict=True):
-            axis.annotate(f'{mean:.1f}', (place, 0), (0, 4), textcoords='offset points',
-                          ha='center', fontsize=8, color='white')
+            axis.annotate(
+                f'{mean:.1f}',
+                (place, 0),
+                (0, 4),
+                textcoords='offset points',
+                ha='center',
+                fontsize=8,
+                color='white',
+            )
     if metric in results.values['best_constant']:
-        axis.axhline(results.values['best_constant'][metric], color='0.4', linestyle='--',
-                     linewidth=1, label='best constant prediction')
+        axis.axhline(
+            results.values['best_constant'][metric],
+            color='0.4',
+            linestyle='--',
+            linewidth=1,
+            label='best constant prediction',
+        )
     axis.set_title(_panel_title(results, metric), fontsize=10)
     names = [INPUT_NAMES.get(name, name).replace(' + ', '\n+ ') for name in inputs]
     axis.set_xticks(range(len(inputs)), names)
@@ -136,11 +173,16 @@ def _panel_title(results: AblationResults, metric: str) -> str:
         return 'nothing is done yet'
     means = {cell: results.values['cells'][cell.name]['scores'][metric]['mean'] for cell in done}
     best, *others = sorted(done, key=means.__getitem__)
-    unclear = [cell for cell in others
-               if (found := find_comparison(results, best, cell, metric)) and found['high'] >= 0]
+    unclear = [
+        cell
+        for cell in others
+        if (found := find_comparison(results, best, cell, metric)) and found['high'] >= 0
+    ]
     doubt = f'\nnot clearly below {_cell_text(unclear[0])}' if unclear else ''
-    return (f'{COLUMNS[metric].split(",")[0]} is lowest with {_cell_text(best)}: '
-            f'{means[best]:.1f} mm{doubt}')
+    return (
+        f'{COLUMNS[metric].split(",")[0]} is lowest with {_cell_text(best)}: '
+        f'{means[best]:.1f} mm{doubt}'
+    )
 
 
 def _cell_text(cell: Cell) -> str:
@@ -162,43 +204,66 @@ def _difference_lines(results: AblationResults) -> list[str]:
     rows = []
     for cell in results.grid:
         if cell.uv_map != labels[0]:
-            rows.append((f'{_input_name(cell)}: {cell.uv_map} minus {labels[0]} map', cell,
-                         Cell(labels[0], cell.lnet_input)))
+            rows.append(
+                (
+                    f'{_input_name(cell)}: {cell.uv_map} minus {labels[0]} map',
+                    cell,
+                    Cell(labels[0], cell.lnet_input),
+                )
+            )
     for cell in results.grid:
         if cell.lnet_input != FULL_INPUT:
             full = Cell(cell.uv_map, FULL_INPUT)
-            rows.append((f'{cell.uv_map} map: {_input_name(full)} minus {_input_name(cell)}',
-                         full, cell))
+            rows.append(
+                (f'{cell.uv_map} map: {_input_name(full)} minus {_input_name(cell)}', full, cell)
+            )
     lines = []
     for text, cell, minus in rows:
-        found = [difference for metric in PANEL_METRICS
-                 if (difference := find_comparison(results, cell, minus, metric)) is not None]
+        found = [
+            difference
+            for metric in PANEL_METRICS
+            if (difference := find_comparison(results, cell, minus, metric)) is not None
+        ]
         if len(found) == len(PANEL_METRICS):
             lines.append(f'| {text} | {" | ".join(map(_signed, found))} |')
     if not lines:
         return []
     head = ' | '.join(COLUMNS[metric] for metric in PANEL_METRICS)
-    return ['Differences on the same images:', '', f'| | {head} |',
-            '|---|' + '---|' * len(PANEL_METRICS), *lines, '']
+    return [
+        'Differences on the same images:',
+        '',
+        f'| | {head} |',
+        '|---|' + '---|' * len(PANEL_METRICS),
+        *lines,
+        '',
+    ]
 
 
 def _notes(results: AblationResults) -> list[str]:
     values = results.values
     budget, train = values['budget'], values['config']['train']
-    machines = sorted({_machine_text(cell['hardware']) for cell in values['cells'].values()
-                       if 'hardware' in cell})
+    machines = sorted(
+        {
+            _machine_text(cell['hardware'])
+            for cell in values['cells'].values()
+            if 'hardware' in cell
+        }
+    )
     return [
         f'Means over {values["images"]} held-out synthetic images; in brackets the 95 % bootstrap '
         'interval over the images, which does not cover what another seed of the training would '
         'give: every cell was trained once. The best constant prediction is fitted to the '
-        'held-out set itself.', '',
+        'held-out set itself.',
+        '',
         f'Every cell: preset `{train["preset"]}`{_start_text(train)}, {budget["cnet_steps"]} '
         f'steps of CNet alone (once for each UV map) and {budget["end_to_end_steps"]} of '
         f'everything, batch {budget["batch_size"]}, '
         f'{budget["training_images"]:,} training images, '
         f'{budget["training_images"] // budget["reuse"]:,} of them distinct, seed '
-        f'{values["seed"]}. {"; ".join([*machines, values.get("date", "undated")])}.', '',
-        NOT_IN_HERE]
+        f'{values["seed"]}. {"; ".join([*machines, values.get("date", "undated")])}.',
+        '',
+        NOT_IN_HERE,
+    ]
 
 
 def _start_text(train: dict[str, Any]) -> str:
@@ -213,8 +278,10 @@ def _start_text(train: dict[str, Any]) -> str:
 
 def _machine_text(hardware: dict[str, Any]) -> str:
     count = hardware['processes']
-    return (f'{count} process{"es" if count > 1 else ""}, {hardware["cpus"]} cores of '
-            f'{hardware["cpu"]}, {hardware["gpu"] or "no GPU"}')
+    return (
+        f'{count} process{"es" if count > 1 else ""}, {hardware["cpus"]} cores of '
+        f'{hardware["cpu"]}, {hardware["gpu"] or "no GPU"}'
+    )
 
 
 def _input_name(cell: Cell) -> str:
@@ -223,8 +290,7 @@ def _input_name(cell: Cell) -> str:
 
 def _interval_text(score: dict[str, float], name: str) -> str:
     digits = DECIMALS.get(name, 1)
-    return (f'{score["mean"]:.{digits}f} [{score["low"]:.{digits}f}, '
-            f'{score["high"]:.{digits}f}]')
+    return f'{score["mean"]:.{digits}f} [{score["low"]:.{digits}f}, {score["high"]:.{digits}f}]'
 
 
 def _signed(difference: dict[str, float]) -> str:

@@ -75,8 +75,10 @@ class AblationResults:
                 _check_same_run(self.path, self.values['config'], config)
                 self.values['config'] = config
         elif config is None:
-            raise FileNotFoundError(f'no {RESULTS} in {folder}; run the ablation first: python '
-                                    f'-m training.ablation --config FILE --out {folder}')
+            raise FileNotFoundError(
+                f'no {RESULTS} in {folder}; run the ablation first: python '
+                f'-m training.ablation --config FILE --out {folder}'
+            )
         else:
             self.values = _empty_results(config)
 
@@ -84,8 +86,11 @@ class AblationResults:
     def grid(self) -> list[Cell]:
         """All cells of the config, in the order of the table."""
         config = self.values['config']
-        return [Cell(label, lnet_input) for label in config['uv_maps']
-                for lnet_input in config['lnet_inputs']]
+        return [
+            Cell(label, lnet_input)
+            for label in config['uv_maps']
+            for lnet_input in config['lnet_inputs']
+        ]
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether the cell has scores."""
@@ -108,9 +113,13 @@ class AblationResults:
                 others = _read(self.path)['cells']
                 self.values['cells'] = {**others, **self.values['cells']}
             self.values['cells'][cell.name] = {
-                **dataclasses.asdict(cell), **facts,
-                'scores': {name: mean_with_interval(known_rows(name, values))
-                           for name, values in scores.items()}}
+                **dataclasses.asdict(cell),
+                **facts,
+                'scores': {
+                    name: mean_with_interval(known_rows(name, values))
+                    for name, values in scores.items()
+                },
+            }
             self.values['comparisons'] = self._comparisons()
             self.write()
 
@@ -118,7 +127,8 @@ class AblationResults:
         """Replaces the file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.values['date'] = datetime.datetime.now(datetime.timezone.utc).isoformat(
-            timespec='seconds')
+            timespec='seconds'
+        )
         with replacing(self.path) as part:
             part.write_text(json.dumps(self.values, indent=2) + '\n', encoding='utf-8')
 
@@ -127,11 +137,23 @@ class AblationResults:
 
         On the same images, the difference of two networks varies much less than their scores.
         """
-        scores = {cell: read for cell in self.grid if self.is_finished(cell)
-                  and (read := _read_scores(self.folder / cell.name / SCORES)) is not None}
-        return [{'cell': second.name, 'minus': first.name, **{
-            metric: mean_with_interval(scores[second][metric] - scores[first][metric])
-            for metric in COMPARED}} for first, second in itertools.combinations(scores, 2)]
+        scores = {
+            cell: read
+            for cell in self.grid
+            if self.is_finished(cell)
+            and (read := _read_scores(self.folder / cell.name / SCORES)) is not None
+        }
+        return [
+            {
+                'cell': second.name,
+                'minus': first.name,
+                **{
+                    metric: mean_with_interval(scores[second][metric] - scores[first][metric])
+                    for metric in COMPARED
+                },
+            }
+            for first, second in itertools.combinations(scores, 2)
+        ]
 
 
 def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
@@ -142,32 +164,52 @@ def mean_with_interval(values: np.ndarray) -> dict[str, float | None]:
     if not len(values):
         return dict.fromkeys(('mean', 'low', 'high'))
     low, high = bootstrap_interval(values)
-    return {name: round(float(value), DECIMALS)
-            for name, value in (('mean', values.mean()), ('low', low), ('high', high))}
+    return {
+        name: round(float(value), DECIMALS)
+        for name, value in (('mean', values.mean()), ('low', low), ('high', high))
+    }
 
 
 def hardware() -> dict[str, Any]:
     """The hardware of this machine."""
     has_gpu = torch.cuda.is_available()
-    return {'cpu': cpu_name(), 'cpus': len(os.sched_getaffinity(0)),
-            'gpu': torch.cuda.get_device_name() if has_gpu else None,
-            'processes': int(os.environ.get('WORLD_SIZE', '1'))}
+    return {
+        'cpu': cpu_name(),
+        'cpus': len(os.sched_getaffinity(0)),
+        'gpu': torch.cuda.get_device_name() if has_gpu else None,
+        'processes': int(os.environ.get('WORLD_SIZE', '1')),
+    }
 
 
 def versions() -> dict[str, str]:
     """The versions of this package, Python and the main libraries."""
-    return {'decomr': __version__, 'python': platform.python_version(),
-            'torch': torch.__version__, 'numpy': np.__version__}
+    return {
+        'decomr': __version__,
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'numpy': np.__version__,
+    }
 
 
 def _empty_results(config: dict[str, Any]) -> dict[str, Any]:
     train = config['train']
     stages = {name: train['stages'][name] for name in ('cnet_steps', 'end_to_end_steps')}
     steps = sum(stages.values())
-    return {'format_version': FORMAT_VERSION, 'seed': train['seed'], 'images': config['images'],
-            'budget': {**stages, 'batch_size': train['batch_size'],
-                       'training_images': steps * train['batch_size'], 'reuse': train['reuse']},
-            'config': config, 'best_constant': {}, 'cells': {}, 'comparisons': []}
+    return {
+        'format_version': FORMAT_VERSION,
+        'seed': train['seed'],
+        'images': config['images'],
+        'budget': {
+            **stages,
+            'batch_size': train['batch_size'],
+            'training_images': steps * train['batch_size'],
+            'reuse': train['reuse'],
+        },
+        'config': config,
+        'best_constant': {},
+        'cells': {},
+        'comparisons': [],
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -179,8 +221,10 @@ def _read(path: Path) -> dict[str, Any]:
     if problem:
         raise ValueError(f'{path} has no results of an ablation: {problem}; {_remedy(path)}')
     if values['format_version'] != FORMAT_VERSION:
-        raise ValueError(f'{path} has format version {values["format_version"]}, but this package '
-                         f'reads version {FORMAT_VERSION}; {_remedy(path)}')
+        raise ValueError(
+            f'{path} has format version {values["format_version"]}, but this package '
+            f'reads version {FORMAT_VERSION}; {_remedy(path)}'
+        )
     return values
 
 
@@ -193,29 +237,43 @@ def _problem(values: Any) -> str:
         return f'it lacks {", ".join(missing)}'
     if not isinstance(values['cells'], dict):
         return f'its cells are a {type(values["cells"]).__name__}, expected an object'
-    missing = [f'{key} of {name}' for name, cell in values['cells'].items()
-               for key in NEEDED_OF_CELL if key not in cell]
+    missing = [
+        f'{key} of {name}'
+        for name, cell in values['cells'].items()
+        for key in NEEDED_OF_CELL
+        if key not in cell
+    ]
     return f'it lacks {", ".join(missing)}' if missing else ''
 
 
 def _remedy(path: Path) -> str:
-    return (f'move it away and run again: trained cells in {path.parent} are not trained again, '
-            'only scored')
+    return (
+        f'move it away and run again: trained cells in {path.parent} are not trained again, '
+        'only scored'
+    )
 
 
 def _check_same_run(path: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
     """Raises an error if the configs differ in more than the grid and the pace of the runs."""
     labels = saved['uv_maps'].keys() & given['uv_maps'].keys()
-    differing = [f'uv_maps.{label}' for label in sorted(labels)
-                 if saved['uv_maps'][label] != given['uv_maps'][label]]
+    differing = [
+        f'uv_maps.{label}'
+        for label in sorted(labels)
+        if saved['uv_maps'][label] != given['uv_maps'][label]
+    ]
     # A field may be newer than the file.
     complete = {**dataclasses.asdict(TrainConfig()), **saved['train']}
-    differing += [f'train.{name}' for name, value in given['train'].items()
-                  if name not in PACE and complete.get(name) != value]
+    differing += [
+        f'train.{name}'
+        for name, value in given['train'].items()
+        if name not in PACE and complete.get(name) != value
+    ]
     differing += ['images'] if saved['images'] != given['images'] else []
     if differing:
-        raise ValueError(f'{path} was made with another config: {", ".join(differing)} differ; '
-                         'use the config in this file, or another --out')
+        raise ValueError(
+            f'{path} was made with another config: {", ".join(differing)} differ; '
+            'use the config in this file, or another --out'
+        )
 
 
 def _read_scores(path: Path) -> dict[str, np.ndarray] | None:

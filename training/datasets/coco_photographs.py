@@ -15,8 +15,13 @@ import numpy as np
 
 from training.datasets.readers.coco import COCO_JOINTS, read_json
 
-__all__ = ['Photograph', 'PhotographedPerson', 'find_annotations', 'outline_mask',
-           'read_photographs']
+__all__ = [
+    'Photograph',
+    'PhotographedPerson',
+    'find_annotations',
+    'outline_mask',
+    'read_photographs',
+]
 
 ANNOTATIONS = 'annotations/person_keypoints_*.json'
 PIXEL_CENTER = 0.5
@@ -73,7 +78,8 @@ def find_annotations(root: str | Path, annotations: str | Path | None = None) ->
         raise FileNotFoundError(
             f'{root} does not contain {ANNOTATIONS}; download annotations and images from '
             'https://cocodataset.org/#download (annotations: CC BY 4.0; images: terms of Flickr), '
-            'or name another file with --annotations FILE.json')
+            'or name another file with --annotations FILE.json'
+        )
     if len(found) > 1:
         names = ', '.join(path.name for path in found)
         raise ValueError(f'{root} contains {names}; select one with --annotations')
@@ -102,8 +108,9 @@ def read_photographs(root: str | Path, annotations: str | Path | None = None) ->
         folder = _image_folder(Path(root), path, [name for name, _ in images])
         return [_photograph(folder / name, annotated) for name, annotated in images]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} does not have the layout of COCO's keypoints: {error!r}; "
-                         'download it again') from error
+        raise ValueError(
+            f"{path} does not have the layout of COCO's keypoints: {error!r}; download it again"
+        ) from error
 
 
 def outline_mask(outline: Any, width: int, height: int) -> np.ndarray:
@@ -121,13 +128,16 @@ def outline_mask(outline: Any, width: int, height: int) -> np.ndarray:
     if isinstance(outline, Mapping):
         counts = outline.get('counts')
         if not isinstance(counts, Sequence) or isinstance(counts, str):
-            raise ValueError('a segmentation has compressed run lengths; decode them with '
-                             'pycocotools')
+            raise ValueError(
+                'a segmentation has compressed run lengths; decode them with pycocotools'
+            )
         flat = np.repeat(np.arange(len(counts)) % 2, counts)
         if list(outline['size']) != [height, width] or len(flat) != height * width:
-            raise ValueError(f'a segmentation has {outline["size"]} px, but its image has '
-                             f'{[height, width]} px; is this the annotation file of these '
-                             'images?')
+            raise ValueError(
+                f'a segmentation has {outline["size"]} px, but its image has '
+                f'{[height, width]} px; is this the annotation file of these '
+                'images?'
+            )
         return flat.reshape(width, height).T.astype(bool)
     mask = np.zeros((height, width), np.uint8)
     for polygon in outline:
@@ -145,8 +155,11 @@ def _photograph(path: Path, annotated: Sequence[Mapping[str, Any]]) -> Photograp
 
 def _person(person: Mapping[str, Any]) -> PhotographedPerson:
     joints = np.array(person.get('keypoints') or np.zeros(len(COCO_JOINTS) * 3), np.float64)
-    return PhotographedPerson(_box(person['bbox']), joints.reshape(len(COCO_JOINTS), 3),
-                              person.get('segmentation') or None)
+    return PhotographedPerson(
+        _box(person['bbox']),
+        joints.reshape(len(COCO_JOINTS), 3),
+        person.get('segmentation') or None,
+    )
 
 
 def _box(bbox: Sequence[float]) -> np.ndarray:

@@ -54,21 +54,28 @@ class MixedPeople(Dataset):
         ValueError: the names differ, a ratio is negative, all are 0, or a data set is empty.
     """
 
-    def __init__(self, sources: Mapping[str, PeopleSource], ratios: Mapping[str, float],
-                 seed: int) -> None:
+    def __init__(
+        self, sources: Mapping[str, PeopleSource], ratios: Mapping[str, float], seed: int
+    ) -> None:
         if set(sources) != set(ratios):
-            raise ValueError(f'there are data sets {sorted(sources)} and ratios for '
-                             f'{sorted(ratios)}; give one ratio per data set')
+            raise ValueError(
+                f'there are data sets {sorted(sources)} and ratios for '
+                f'{sorted(ratios)}; give one ratio per data set'
+            )
         values = list(ratios.values())
         if not (np.isfinite(values).all() and min(values) >= 0 and sum(values) > 0):
-            raise ValueError(f'the ratios are {dict(ratios)}; take 0 or more for each, and above '
-                             '0 for at least one')
+            raise ValueError(
+                f'the ratios are {dict(ratios)}; take 0 or more for each, and above '
+                '0 for at least one'
+            )
         self.names = tuple(name for name in sources if ratios[name] > 0)
         self.sources = tuple(sources[name] for name in self.names)
         self.sizes = tuple(len(source) for source in self.sources)
         if min(self.sizes) < 1:
-            raise ValueError(f'{self.names[self.sizes.index(min(self.sizes))]} has no people; '
-                             'remove it or set its ratio to 0')
+            raise ValueError(
+                f'{self.names[self.sizes.index(min(self.sizes))]} has no people; '
+                'remove it or set its ratio to 0'
+            )
         shares = np.array([ratios[name] for name in self.names], np.float64)
         shares /= shares.sum()
         self.seed = seed
@@ -139,9 +146,11 @@ class SampleNumbers(Sampler):
 
     def __init__(self, batch_size: int, first: int = 0, rank: int = 0, num_ranks: int = 1) -> None:
         if batch_size < 1 or first < 0 or not 0 <= rank < num_ranks:
-            raise ValueError(f'batch_size is {batch_size}, first {first}, rank {rank} of '
-                             f'{num_ranks}; take batches of 1 or more, first 0 or more, and '
-                             'ranks from 0 to num_ranks - 1')
+            raise ValueError(
+                f'batch_size is {batch_size}, first {first}, rank {rank} of '
+                f'{num_ranks}; take batches of 1 or more, first 0 or more, and '
+                'ranks from 0 to num_ranks - 1'
+            )
         self.batch_size, self.first = batch_size, first
         self.rank, self.num_ranks = rank, num_ranks
 
@@ -153,8 +162,16 @@ class SampleNumbers(Sampler):
             start += self.num_ranks * self.batch_size
 
 
-def mixed_loader(people: MixedPeople, batch_size: int, *, num_workers: int, first: int = 0,
-                 rank: int = 0, num_ranks: int = 1, **options: Any) -> DataLoader:
+def mixed_loader(
+    people: MixedPeople,
+    batch_size: int,
+    *,
+    num_workers: int,
+    first: int = 0,
+    rank: int = 0,
+    num_ranks: int = 1,
+    **options: Any,
+) -> DataLoader:
     """Loads batches of a mixture without end, as dictionaries of stacked tensors.
 
     Args:
@@ -167,6 +184,11 @@ def mixed_loader(people: MixedPeople, batch_size: int, *, num_workers: int, firs
         options: further arguments of the `DataLoader`, for example `pin_memory`.
     """
     end_workers_at_exit()
-    return DataLoader(people, batch_sampler=SampleNumbers(batch_size, first, rank, num_ranks),
-                      num_workers=num_workers, worker_init_fn=set_up_worker,
-                      persistent_workers=num_workers > 0, **options)
+    return DataLoader(
+        people,
+        batch_sampler=SampleNumbers(batch_size, first, rank, num_ranks),
+        num_workers=num_workers,
+        worker_init_fn=set_up_worker,
+        persistent_workers=num_workers > 0,
+        **options,
+    )

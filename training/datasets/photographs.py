@@ -72,8 +72,13 @@ class PeopleDataset(Dataset):
         ValueError: there are no people.
     """
 
-    def __init__(self, records: PersonRecords, config: PeopleConfig | None = None, seed: int = 0,
-                 targets: CachedTargets | None = None) -> None:
+    def __init__(
+        self,
+        records: PersonRecords,
+        config: PeopleConfig | None = None,
+        seed: int = 0,
+        targets: CachedTargets | None = None,
+    ) -> None:
         if not len(records):
             raise ValueError(f'{records.name} has no people')
         self.records, self.seed, self.targets = records, seed, targets
@@ -126,11 +131,15 @@ class PeopleDataset(Dataset):
             self._unreadable += 1
             if record.image not in self._logged:
                 self._logged.add(record.image)
-                logger.warning('cannot read %s; using the next image instead',
-                               self.records.root / record.image)
+                logger.warning(
+                    'cannot read %s; using the next image instead',
+                    self.records.root / record.image,
+                )
             index = (index + 1) % len(self)
-        raise RuntimeError(f'cannot read {MAX_UNREADABLE} consecutive images, the last one '
-                           f'{self.records.root / record.image}; check that the disk is mounted')
+        raise RuntimeError(
+            f'cannot read {MAX_UNREADABLE} consecutive images, the last one '
+            f'{self.records.root / record.image}; check that the disk is mounted'
+        )
 
     def _mesh_weight(self, record: PersonRecord) -> float:
         if record.pose is None:
@@ -141,8 +150,9 @@ class PeopleDataset(Dataset):
         return float(fit_weights(np.array([error]))[0])
 
 
-def make_sample(image: np.ndarray, record: PersonRecord, size: int,
-                augmentation: Augmentation | None = None) -> Sample:
+def make_sample(
+    image: np.ndarray, record: PersonRecord, size: int, augmentation: Augmentation | None = None
+) -> Sample:
     """The crop of one person with its annotations.
 
     Args:
@@ -159,17 +169,26 @@ def make_sample(image: np.ndarray, record: PersonRecord, size: int,
         frame; `image_size` (2,) width and height of the image, px.
     """
     person = apply_augmentation(
-        Augmentation() if augmentation is None else augmentation, size, image, record.center,
-        record.side, _or_zeros(record.keypoints_2d, (NUM_ANNOTATED, 3)),
+        Augmentation() if augmentation is None else augmentation,
+        size,
+        image,
+        record.center,
+        record.side,
+        _or_zeros(record.keypoints_2d, (NUM_ANNOTATED, 3)),
         _or_zeros(record.keypoints_3d, (NUM_ANNOTATED, 4)),
-        _or_zeros(record.pose, (NUM_JOINTS, 3)), _or_zeros(record.shape, (NUM_SHAPES,)))
+        _or_zeros(record.pose, (NUM_JOINTS, 3)),
+        _or_zeros(record.shape, (NUM_SHAPES,)),
+    )
     return {
-        'image': person.image, 'keypoints_2d': person.keypoints_2d,
+        'image': person.image,
+        'keypoints_2d': person.keypoints_2d,
         'keypoints_3d': person.keypoints_3d,
         'pose': _or_zeros(None if record.pose is None else person.pose, (NUM_JOINTS, 3)),
-        'shape': person.shape, 'gender': GENDERS.index(record.gender),
+        'shape': person.shape,
+        'gender': GENDERS.index(record.gender),
         'crop_from_image': person.crop_from_image,
-        'image_size': np.array(image.shape[1::-1], np.int64)}
+        'image_size': np.array(image.shape[1::-1], np.int64),
+    }
 
 
 def _or_zeros(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:

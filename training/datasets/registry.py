@@ -24,8 +24,10 @@ from training.records.person_records import PersonRecords
 
 __all__ = ['PUBLIC_DATASETS', 'load_people', 'public_dataset']
 
-PUBLIC_DATASETS = {dataset.name: dataset for dataset in (
-    H36M, UP3D, SURREAL, LSP, LSP_EXTENDED, MPII, COCO, MPI_INF_3DHP, PW3D)}
+PUBLIC_DATASETS = {
+    dataset.name: dataset
+    for dataset in (H36M, UP3D, SURREAL, LSP, LSP_EXTENDED, MPII, COCO, MPI_INF_3DHP, PW3D)
+}
 
 
 def public_dataset(name: str) -> PublicDataset:
@@ -35,14 +37,22 @@ def public_dataset(name: str) -> PublicDataset:
         ValueError: there is no such data set.
     """
     if name not in PUBLIC_DATASETS:
-        raise ValueError(f'there is no data set {name!r}; take one of '
-                         f'{", ".join(sorted(PUBLIC_DATASETS))}')
+        raise ValueError(
+            f'there is no data set {name!r}; take one of {", ".join(sorted(PUBLIC_DATASETS))}'
+        )
     return PUBLIC_DATASETS[name]
 
 
-def load_people(name: str, root: str | Path, annotations: str | Path | None = None, *,
-                split: str = '', fits: str | Path | None = None, use_openpose: bool = False,
-                check_images: bool = True) -> PersonRecords:
+def load_people(
+    name: str,
+    root: str | Path,
+    annotations: str | Path | None = None,
+    *,
+    split: str = '',
+    fits: str | Path | None = None,
+    use_openpose: bool = False,
+    check_images: bool = True,
+) -> PersonRecords:
     """Reads the people of a data set.
 
     Args:
@@ -61,13 +71,18 @@ def load_people(name: str, root: str | Path, annotations: str | Path | None = No
     dataset = public_dataset(name)
     if annotations is None:
         if fits is not None:
-            raise ValueError(f'fits of {name} need annotations in the exchange format, with the '
-                             'same people; give the npz that they were made for')
+            raise ValueError(
+                f'fits of {name} need annotations in the exchange format, with the '
+                'same people; give the npz that they were made for'
+            )
         return dataset.records(root, split, check_images)
     dataset.find(Path(root))
     if not Path(annotations).is_file():
-        raise FileNotFoundError(f'{annotations} is missing; download it from SPIN '
-                                f'(dataset_extras), or make it: python -m training.preprocess '
-                                f'{name} --root {root} --out {annotations}')
-    return read_npz(annotations, root, name, fits=fits, use_openpose=use_openpose,
-                    check_images=check_images)
+        raise FileNotFoundError(
+            f'{annotations} is missing; download it from SPIN '
+            f'(dataset_extras), or make it: python -m training.preprocess '
+            f'{name} --root {root} --out {annotations}'
+        )
+    return read_npz(
+        annotations, root, name, fits=fits, use_openpose=use_openpose, check_images=check_images
+    )

@@ -33,15 +33,24 @@ from training.datasets.readers.coco import COCO_JOINTS
 from training.evaluation.report import DIGITS
 from training.records.image_files import read_rgb
 
-__all__ = ['LIMB_JOINTS', 'PhotographScores', 'match_detections', 'measure_photographs',
-           'photograph_report']
+__all__ = [
+    'LIMB_JOINTS',
+    'PhotographScores',
+    'match_detections',
+    'measure_photographs',
+    'photograph_report',
+]
 
-LIMB_JOINTS = tuple(f'{side}_{joint}' for joint in (
-    'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle') for side in ('left', 'right'))
+LIMB_JOINTS = tuple(
+    f'{side}_{joint}'
+    for joint in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+    for side in ('left', 'right')
+)
 IN_COCO = [COCO_JOINTS.index(name) for name in LIMB_JOINTS]
 IN_BODY = [JOINT_NAMES.index(name) for name in LIMB_JOINTS]
-LEFT_SHOULDER, RIGHT_SHOULDER = (LIMB_JOINTS.index(f'{side}_shoulder')
-                                 for side in ('left', 'right'))
+LEFT_SHOULDER, RIGHT_SHOULDER = (
+    LIMB_JOINTS.index(f'{side}_shoulder') for side in ('left', 'right')
+)
 LIMITS = {'pck_10': 0.1, 'pck_20': 0.2}
 """Largest error of a correct joint, as a share of the longer side of the annotated box."""
 TALL_PX, WHOLE_JOINTS = 100, 10
@@ -49,7 +58,7 @@ CLEAR_FACING = 0.08
 """Smallest horizontal distance of the shoulders, in sides of the box, that determines whether a
 person faces the camera."""
 SHIFT = 4
-SUBPIXELS, MAX_COORDINATE = 2 ** SHIFT, 2.0 ** 20
+SUBPIXELS, MAX_COORDINATE = 2**SHIFT, 2.0**20
 """Meshes are filled in units of 1/16 px; OpenCV accepts coordinates up to `MAX_COORDINATE`."""
 FOUND_OVERLAP, IGNORED_OVERLAP = 0.5, 0.5
 """Smallest intersection over union of a detection with its person; smallest share of a
@@ -84,8 +93,9 @@ class MeshMeasure:
     def silhouette(self, mesh: HumanMesh, width: int, height: int) -> np.ndarray:
         """The silhouette (height, width) bool of a mesh."""
         mask = np.zeros((height, width), np.uint8)
-        corners = np.clip(in_image(mesh.vertices, mesh) * SUBPIXELS, -MAX_COORDINATE,
-                          MAX_COORDINATE)
+        corners = np.clip(
+            in_image(mesh.vertices, mesh) * SUBPIXELS, -MAX_COORDINATE, MAX_COORDINATE
+        )
         for face in np.round(corners).astype(np.int32)[self._faces.numpy()]:
             cv2.fillConvexPoly(mask, face, 1, cv2.LINE_8, SHIFT)
         return mask.astype(bool)
@@ -93,14 +103,21 @@ class MeshMeasure:
     def quality(self, mesh: HumanMesh) -> dict[str, float]:
         """Shares of stretched and of folded faces, relative to the template."""
         vertices = torch.as_tensor(mesh.vertices).float()[None]
-        return {'stretched_faces': float(stretched_share(
-                    vertices, self._template, self._faces, is_scaled=True)),
-                'folded_faces': float(folded_share(
-                    vertices, self._template, self._faces, self._neighbors))}
+        return {
+            'stretched_faces': float(
+                stretched_share(vertices, self._template, self._faces, is_scaled=True)
+            ),
+            'folded_faces': float(
+                folded_share(vertices, self._template, self._faces, self._neighbors)
+            ),
+        }
 
 
-def measure_photographs(in_true_boxes: HumanMeshEstimator, detecting: HumanMeshEstimator,
-                        photographs: Sequence[Photograph]) -> PhotographScores:
+def measure_photographs(
+    in_true_boxes: HumanMeshEstimator,
+    detecting: HumanMeshEstimator,
+    photographs: Sequence[Photograph],
+) -> PhotographScores:
     """Measures people in their annotated boxes, and on whole images.
 
     Args:
@@ -122,17 +139,26 @@ def measure_photographs(in_true_boxes: HumanMeshEstimator, detecting: HumanMeshE
             continue
         for person in photograph.people:
             meshes, _ = in_true_boxes.estimate(image, person.box[None].astype(np.float32))
-            people.append(score_person(meshes[0] if meshes else None, person, measure,
-                                       (image.shape[1], image.shape[0])))
+            people.append(
+                score_person(
+                    meshes[0] if meshes else None,
+                    person,
+                    measure,
+                    (image.shape[1], image.shape[0]),
+                )
+            )
         images.append(count_found(detecting.estimate(image)[0], photograph))
     if not images:
-        raise ValueError(f'none of {len(photographs)} images could be read; the first: '
-                         f'{unreadable[0] if unreadable else "none"}')
+        raise ValueError(
+            f'none of {len(photographs)} images could be read; the first: '
+            f'{unreadable[0] if unreadable else "none"}'
+        )
     return PhotographScores(_columns(people), _columns(images), unreadable)
 
 
-def score_person(mesh: HumanMesh | None, person: PhotographedPerson, measure: MeshMeasure,
-                 size: tuple[int, int]) -> dict[str, float]:
+def score_person(
+    mesh: HumanMesh | None, person: PhotographedPerson, measure: MeshMeasure, size: tuple[int, int]
+) -> dict[str, float]:
     """Scores of one person; without a mesh all joints are wrong and the silhouette is empty.
 
     Args:
@@ -145,19 +171,24 @@ def score_person(mesh: HumanMesh | None, person: PhotographedPerson, measure: Me
     is_known = labels[:, 2] > 0
     side = max(person.box[2:] - person.box[:2])
     errors = np.full(len(labels), np.inf)
-    scores = {'height_px': person.box[3] - person.box[1], 'joints': float(is_known.sum()),
-              'has_mesh': float(mesh is not None)}
+    scores = {
+        'height_px': person.box[3] - person.box[1],
+        'joints': float(is_known.sum()),
+        'has_mesh': float(mesh is not None),
+    }
     joints = None
     if mesh is not None:
         joints = in_image(mesh.joints[IN_BODY], mesh)
         errors = np.linalg.norm(joints - labels[:, :2], axis=1) / side
         scores |= measure.quality(mesh)
-    scores |= {f'{name}_right': float((errors[is_known] < limit).sum())
-               for name, limit in LIMITS.items()}
+    scores |= {
+        f'{name}_right': float((errors[is_known] < limit).sum()) for name, limit in LIMITS.items()
+    }
     across = (labels[LEFT_SHOULDER, 0] - labels[RIGHT_SHOULDER, 0]) / side
     if is_known[[LEFT_SHOULDER, RIGHT_SHOULDER]].all() and abs(across) >= CLEAR_FACING:
         is_right = joints is not None and (
-            (joints[LEFT_SHOULDER, 0] > joints[RIGHT_SHOULDER, 0]) == (across > 0))
+            (joints[LEFT_SHOULDER, 0] > joints[RIGHT_SHOULDER, 0]) == (across > 0)
+        )
         scores['facing'] = float(is_right)
         if across < 0:
             scores['facing_from_behind'] = float(is_right)
@@ -190,16 +221,26 @@ def count_found(meshes: Sequence[HumanMesh], photograph: Photograph) -> dict[str
             known += int(is_known.sum())
             if number in found:
                 mesh, side = found[number], max(person.box[2:] - person.box[:2])
-                errors = np.linalg.norm(in_image(mesh.joints[IN_BODY], mesh) - labels[:, :2],
-                                        axis=1) / side
+                errors = (
+                    np.linalg.norm(in_image(mesh.joints[IN_BODY], mesh) - labels[:, :2], axis=1)
+                    / side
+                )
                 right += int((errors[is_known] < LIMITS['pck_20']).sum())
-    return {'people': len(people), 'found': len(found), 'wrong': len(wrong),
-            'tall_people': int(is_tall.sum()), 'tall_found': int(is_tall[list(found)].sum()),
-            'tall_wrong': int(sum(wrong)), 'tall_joints': known, 'tall_joints_right': right}
+    return {
+        'people': len(people),
+        'found': len(found),
+        'wrong': len(wrong),
+        'tall_people': int(is_tall.sum()),
+        'tall_found': int(is_tall[list(found)].sum()),
+        'tall_wrong': int(sum(wrong)),
+        'tall_joints': known,
+        'tall_joints_right': right,
+    }
 
 
-def match_detections(boxes: Sequence[np.ndarray], photograph: Photograph
-                     ) -> tuple[dict[int, int], list[int]]:
+def match_detections(
+    boxes: Sequence[np.ndarray], photograph: Photograph
+) -> tuple[dict[int, int], list[int]]:
     """Matches detections to annotated people.
 
     Args:
@@ -226,19 +267,33 @@ def match_detections(boxes: Sequence[np.ndarray], photograph: Photograph
 def photograph_report(scores: PhotographScores) -> dict[str, Any]:
     """Scores over people and over images with their 95 % intervals, ready for JSON."""
     report: dict[str, Any] = {
-        'images': len(scores.images['people']), 'people': len(scores.people.get('joints', ())),
-        'unreadable': len(scores.unreadable), 'unreadable_examples': scores.unreadable[:5],
-        'network': {}, 'intervals': {}, 'counts': {}}
+        'images': len(scores.images['people']),
+        'people': len(scores.people.get('joints', ())),
+        'unreadable': len(scores.unreadable),
+        'unreadable_examples': scores.unreadable[:5],
+        'network': {},
+        'intervals': {},
+        'counts': {},
+    }
     if scores.people:
         is_tall = scores.people['height_px'] >= TALL_PX
-        groups = {'': np.ones(len(is_tall), bool), 'tall_': is_tall,
-                  'whole_': is_tall & (scores.people['joints'] >= WHOLE_JOINTS)}
+        groups = {
+            '': np.ones(len(is_tall), bool),
+            'tall_': is_tall,
+            'whole_': is_tall & (scores.people['joints'] >= WHOLE_JOINTS),
+        }
         for group, members in groups.items():
             columns = {name: column[members] for name, column in scores.people.items()}
             for name in LIMITS:
                 _add_share(report, group + name, columns[f'{name}_right'], columns['joints'])
-            for name in ('facing', 'facing_from_behind', 'mask_iou', 'iuv_iou',
-                         'stretched_faces', 'folded_faces'):
+            for name in (
+                'facing',
+                'facing_from_behind',
+                'mask_iou',
+                'iuv_iou',
+                'stretched_faces',
+                'folded_faces',
+            ):
                 known = columns.get(name, np.empty(0))
                 known = known[np.isfinite(known)]
                 _add_share(report, group + name, known, np.ones(len(known)))
@@ -248,18 +303,20 @@ def photograph_report(scores: PhotographScores) -> dict[str, Any]:
         found, wrong = images[f'{group}found'], images[f'{group}wrong']
         _add_share(report, f'{group}recall', found, images[f'{group}people'])
         _add_share(report, f'{group}precision', found, found + wrong)
-    _add_share(report, 'tall_pck_20_own_boxes', images['tall_joints_right'],
-               images['tall_joints'])
+    _add_share(report, 'tall_pck_20_own_boxes', images['tall_joints_right'], images['tall_joints'])
     empty = images['people'] == 0
-    report['counts'] |= {'images_without_people': int(empty.sum()),
-                         'false_detections_there': int(images['wrong'][empty].sum())}
+    report['counts'] |= {
+        'images_without_people': int(empty.sum()),
+        'false_detections_there': int(images['wrong'][empty].sum()),
+    }
     return report
 
 
 def in_image(points: np.ndarray, mesh: HumanMesh) -> np.ndarray:
     """Projects points (N, 3) of a mesh's frame, m, with its weak camera to (N, 2) image px."""
-    return project_weak(points - mesh.translation, mesh.weak_camera, mesh.crop_center,
-                        mesh.crop_side)
+    return project_weak(
+        points - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
+    )
 
 
 def iuv_foreground(mesh: HumanMesh, width: int, height: int) -> np.ndarray:
@@ -268,8 +325,10 @@ def iuv_foreground(mesh: HumanMesh, width: int, height: int) -> np.ndarray:
     pixel = mesh.crop_side / len(foreground)
     first = np.asarray(mesh.crop_center) - mesh.crop_side / 2 + pixel / 2
     image_from_iuv = np.array([[pixel, 0, first[0]], [0, pixel, first[1]]])
-    return cv2.warpAffine(foreground, image_from_iuv, (width, height),
-                          flags=cv2.INTER_LINEAR) > FOREGROUND_THRESHOLD
+    return (
+        cv2.warpAffine(foreground, image_from_iuv, (width, height), flags=cv2.INTER_LINEAR)
+        > FOREGROUND_THRESHOLD
+    )
 
 
 def _add_share(report: dict[str, Any], name: str, parts: np.ndarray, wholes: np.ndarray) -> None:
@@ -278,8 +337,12 @@ def _add_share(report: dict[str, Any], name: str, parts: np.ndarray, wholes: np.
         return
     rows = np.stack([parts, wholes], axis=1)
     report['network'][name] = round(float(parts.sum() / wholes.sum()), DIGITS)
-    report['intervals'][name] = [round(end, DIGITS) for end in bootstrap_interval(
-        rows, statistic=lambda means: means[:, 0] / np.maximum(means[:, 1], 1e-9))]
+    report['intervals'][name] = [
+        round(end, DIGITS)
+        for end in bootstrap_interval(
+            rows, statistic=lambda means: means[:, 0] / np.maximum(means[:, 1], 1e-9)
+        )
+    ]
 
 
 def _columns(rows: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
@@ -290,8 +353,9 @@ def _columns(rows: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
 def _lies_in(box: np.ndarray, regions: np.ndarray) -> bool:
     """Whether at least half of a box (4,) lies in one of the regions (K, 4)."""
     low, high = np.maximum(box[:2], regions[:, :2]), np.minimum(box[2:], regions[:, 2:])
-    return bool((np.maximum(high - low, 0).prod(1)
-                 >= IGNORED_OVERLAP * (box[2:] - box[:2]).prod()).any())
+    return bool(
+        (np.maximum(high - low, 0).prod(1) >= IGNORED_OVERLAP * (box[2:] - box[:2]).prod()).any()
+    )
 
 
 def _mask_iou(one: np.ndarray, other: np.ndarray) -> float:

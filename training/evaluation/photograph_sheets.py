@@ -18,18 +18,25 @@ from training.records.image_files import read_rgb
 
 __all__ = ['image_sheet', 'people_sheet']
 
-BONES = tuple((COCO_JOINTS.index(f'{side}_{one}'), COCO_JOINTS.index(f'{side}_{other}'))
-              for side in ('left', 'right')
-              for one, other in (('shoulder', 'elbow'), ('elbow', 'wrist'), ('hip', 'knee'),
-                                 ('knee', 'ankle')))
+BONES = tuple(
+    (COCO_JOINTS.index(f'{side}_{one}'), COCO_JOINTS.index(f'{side}_{other}'))
+    for side in ('left', 'right')
+    for one, other in (
+        ('shoulder', 'elbow'),
+        ('elbow', 'wrist'),
+        ('hip', 'knee'),
+        ('knee', 'ankle'),
+    )
+)
 SIDE_COLORS = ((60, 220, 60), (240, 60, 60))
 """Colours of the left and the right limbs."""
 IMAGE_TILE = 320, 240
 IMAGE_COLUMNS = 4
 
 
-def people_sheet(in_true_boxes: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
-                 ) -> np.ndarray | None:
+def people_sheet(
+    in_true_boxes: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
+) -> np.ndarray | None:
     """A sheet of people of 100 px or more, evenly spread: labels, mesh, IUV image.
 
     Args:
@@ -40,8 +47,12 @@ def people_sheet(in_true_boxes: HumanMeshEstimator, photographs: Sequence[Photog
     Returns:
         (H, W, 3) uint8 RGB, or None if there are no people.
     """
-    people = [(photograph, person) for photograph in photographs for person in photograph.people
-              if person.box[3] - person.box[1] >= TALL_PX]
+    people = [
+        (photograph, person)
+        for photograph in photographs
+        for person in photograph.people
+        if person.box[3] - person.box[1] >= TALL_PX
+    ]
     rows = np.linspace(0, len(people) - 1, min(count, len(people))).round().astype(int)
     cases = []
     for row in rows:
@@ -51,12 +62,15 @@ def people_sheet(in_true_boxes: HumanMeshEstimator, photographs: Sequence[Photog
             cases.append(_case(in_true_boxes, image, person, photograph.path.name))
     if not cases:
         return None
-    return worst_cases_picture(cases, f'{len(cases)} of {len(people)} people: labels (left green, '
-                                      'right red), mesh, IUV image')
+    return worst_cases_picture(
+        cases,
+        f'{len(cases)} of {len(people)} people: labels (left green, right red), mesh, IUV image',
+    )
 
 
-def image_sheet(detecting: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
-                ) -> np.ndarray:
+def image_sheet(
+    detecting: HumanMeshEstimator, photographs: Sequence[Photograph], count: int
+) -> np.ndarray:
     """A sheet (H, W, 3) uint8 RGB of whole images, evenly spread, with meshes and boxes.
 
     Args:
@@ -73,13 +87,19 @@ def image_sheet(detecting: HumanMeshEstimator, photographs: Sequence[Photograph]
             drawn = draw_meshes(image, meshes, detecting.topology.faces)
             tiles.append(_fitted(draw_boxes(drawn, meshes)))
     tiles += [np.zeros_like(_fitted(np.zeros((1, 1, 3), np.uint8)))] * (
-        -len(tiles) % IMAGE_COLUMNS)
-    return np.vstack([np.hstack(tiles[first:first + IMAGE_COLUMNS])
-                      for first in range(0, len(tiles), IMAGE_COLUMNS)])
+        -len(tiles) % IMAGE_COLUMNS
+    )
+    return np.vstack(
+        [
+            np.hstack(tiles[first : first + IMAGE_COLUMNS])
+            for first in range(0, len(tiles), IMAGE_COLUMNS)
+        ]
+    )
 
 
-def _case(estimator: HumanMeshEstimator, image: np.ndarray, person: PhotographedPerson,
-          name: str) -> WorstCase:
+def _case(
+    estimator: HumanMeshEstimator, image: np.ndarray, person: PhotographedPerson, name: str
+) -> WorstCase:
     height, width = image.shape[:2]
     meshes, _ = estimator.estimate(image, person.box[None].astype(np.float32))
     labels = _with_limbs(image, person.joints)
@@ -105,5 +125,5 @@ def _fitted(image: np.ndarray) -> np.ndarray:
     zoom = min(IMAGE_TILE[0] / image.shape[1], IMAGE_TILE[1] / image.shape[0])
     size = [max(round(length * zoom), 1) for length in image.shape[1::-1]]
     tile = np.zeros((IMAGE_TILE[1], IMAGE_TILE[0], 3), np.uint8)
-    tile[:size[1], :size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    tile[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return tile

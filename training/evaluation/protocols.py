@@ -39,8 +39,16 @@ from training.evaluation.sets import EVALUATION_SETS
 from training.records.person_record import PersonRecord
 from training.records.root_frame import root_frame_body
 
-__all__ = ['GenderedBodies', 'JointScorer', 'Person', 'Scorer', 'SegmentScorer',
-           'SurfaceScorer', 'Truth', 'make_scorer']
+__all__ = [
+    'GenderedBodies',
+    'JointScorer',
+    'Person',
+    'Scorer',
+    'SegmentScorer',
+    'SurfaceScorer',
+    'Truth',
+    'make_scorer',
+]
 
 SMPL_LICENCE = 'https://smpl.is.tue.mpg.de'
 REGRESSOR_SOURCE = 'https://github.com/nkolot/GraphCMR/tree/master/data'
@@ -126,17 +134,21 @@ class GenderedBodies:
         paths = {gender: Path(folder or '') / f'smpl_{gender}.npz' for gender in genders}
         missing = [path.name for path in paths.values() if folder is None or not path.is_file()]
         if missing:
-            where = ('--body-folder is not given' if folder is None else
-                     f'{folder} has not all bodies')
+            where = (
+                '--body-folder is not given' if folder is None else f'{folder} has not all bodies'
+            )
             raise FileNotFoundError(
                 f'{where}: the truth of {name} needs {", ".join(missing)} of SMPL; licence and '
                 f'download: {SMPL_LICENCE}; convert each .pkl with decomr body import FILE.pkl '
-                '--out FOLDER/smpl_GENDER.npz, and give --body-folder FOLDER')
+                '--out FOLDER/smpl_GENDER.npz, and give --body-folder FOLDER'
+            )
         self._bodies = {gender: load_body(path) for gender, path in paths.items()}
         meshes = {body.data.faces.tobytes() for body in self._bodies.values()}
         if len(meshes) > 1:
-            raise ValueError(f'the bodies in {folder} have different faces; import all of them '
-                             'from one release of SMPL')
+            raise ValueError(
+                f'the bodies in {folder} have different faces; import all of them '
+                'from one release of SMPL'
+            )
 
     @property
     def any_body(self) -> BodyModel:
@@ -154,14 +166,17 @@ class GenderedBodies:
         genders = [record.gender for record in records]
         unknown = sorted(set(genders) - set(self._bodies))
         if unknown:
-            raise ValueError(f'some people are {", ".join(unknown)}, but the truth has only the '
-                             f'bodies {", ".join(self._bodies)}')
+            raise ValueError(
+                f'some people are {", ".join(unknown)}, but the truth has only the '
+                f'bodies {", ".join(self._bodies)}'
+            )
         for gender, body in self._bodies.items():
             rows = [row for row, other in enumerate(genders) if other == gender]
             if rows:
-                pose, shape = (torch.tensor(np.stack([getattr(records[row], name)
-                                                      for row in rows])).float()
-                               for name in ('pose', 'shape'))
+                pose, shape = (
+                    torch.tensor(np.stack([getattr(records[row], name) for row in rows])).float()
+                    for name in ('pose', 'shape')
+                )
                 result[rows] = root_frame_body(body, pose, shape)[0]
         return result
 
@@ -172,9 +187,14 @@ class JointScorer:
     worst_by = 'pa_mpjpe_mm'
     needs_labels = False
 
-    def __init__(self, body: BodyModel, regressor: np.ndarray, notes: dict[str, str],
-                 truth: GenderedBodies | None = None,
-                 truth_regressor: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        body: BodyModel,
+        regressor: np.ndarray,
+        notes: dict[str, str],
+        truth: GenderedBodies | None = None,
+        truth_regressor: np.ndarray | None = None,
+    ) -> None:
         """Stores bodies and regressors.
 
         Args:
@@ -186,9 +206,10 @@ class JointScorer:
         """
         self.body, self.notes, self._truth = body, notes, truth
         self._regressor = torch.from_numpy(regressor)
-        self._truth_regressor = (None if truth_regressor is None
-                                 else torch.from_numpy(truth_regressor))
-        self._annotated = list(EVALUATED_FROM_ANNOTATED[:len(regressor)])
+        self._truth_regressor = (
+            None if truth_regressor is None else torch.from_numpy(truth_regressor)
+        )
+        self._annotated = list(EVALUATED_FROM_ANNOTATED[: len(regressor)])
 
     def score(self, people: Sequence[Person], output: NetworkOutput) -> dict[str, np.ndarray]:
         """`mpjpe_mm` and `pa_mpjpe_mm`, each (B,); over 17 joints `mpjpe_17_mm` etc."""
@@ -208,8 +229,11 @@ class JointScorer:
         shift = _pelvis(self._regressor.numpy() @ vertices) - _pelvis(joints)
         if self._truth is None:
             return Truth(joints + shift)
-        return Truth(joints + shift, self._truth.vertices([record])[0].numpy() + shift,
-                     self._truth.any_body.data.faces)
+        return Truth(
+            joints + shift,
+            self._truth.vertices([record])[0].numpy() + shift,
+            self._truth.any_body.data.faces,
+        )
 
     def true_vertices(self, records: Sequence[PersonRecord]) -> None:
         """None: the bones of these sets are evaluated along tracks, without the truth."""
@@ -231,8 +255,9 @@ class SurfaceScorer:
     worst_by = 'surface_error_mm'
     needs_labels = False
 
-    def __init__(self, body: BodyModel, regressor: np.ndarray, notes: dict[str, str],
-                 truth: GenderedBodies) -> None:
+    def __init__(
+        self, body: BodyModel, regressor: np.ndarray, notes: dict[str, str], truth: GenderedBodies
+    ) -> None:
         """Stores bodies and regressors.
 
         Args:
@@ -249,7 +274,8 @@ class SurfaceScorer:
                 f"the weights are for the body '{body.name}' {body.hash[:16]} with "
                 f'{body.num_vertices} vertices, but the truth is SMPL {truth.any_body.hash[:16]} '
                 f'with {truth.any_body.num_vertices}; surfaces can be compared only if their '
-                'vertices correspond: use weights for SMPL, with --body and --uv')
+                'vertices correspond: use weights for SMPL, with --body and --uv'
+            )
         self.body, self.notes, self._truth = body, notes, truth
         self._regressor = torch.from_numpy(regressor)
 
@@ -257,10 +283,12 @@ class SurfaceScorer:
         """`surface_error_mm` and `surface_error_unaligned_mm`, each (B,)."""
         pred = torch.as_tensor(output.vertices)
         gt = self._truth.vertices([person.record for person in people])
-        return {'surface_error_mm': surface_error_mm(
-                    pred, gt, self._regressor @ pred, self._regressor @ gt,
-                    PELVIS_OF_LSP).numpy(),
-                'surface_error_unaligned_mm': vertex_error_mm(pred, gt).numpy()}
+        return {
+            'surface_error_mm': surface_error_mm(
+                pred, gt, self._regressor @ pred, self._regressor @ gt, PELVIS_OF_LSP
+            ).numpy(),
+            'surface_error_unaligned_mm': vertex_error_mm(pred, gt).numpy(),
+        }
 
     def truth_at(self, record: PersonRecord, vertices: np.ndarray) -> Truth:
         """See `Scorer`."""
@@ -292,8 +320,10 @@ class SegmentScorer:
         self.body, self.notes = body, notes
         self._corners = np.ascontiguousarray(body.data.faces.T)
         if body.data.vertex_parts is None:
-            raise ValueError(f'the body {body.name!r} has no vertex_parts, which define the '
-                             'segments; import it again: decomr body import FILE --out FILE')
+            raise ValueError(
+                f'the body {body.name!r} has no vertex_parts, which define the '
+                'segments; import it again: decomr body import FILE --out FILE'
+            )
         segments = face_segments_from_parts(body.data.vertex_parts, body.data.faces)
         self._segments = np.append(segments, 0)  # face -1 is the background
 
@@ -304,18 +334,24 @@ class SegmentScorer:
             pred = self.segment_image(vertices, camera, person)
             mask = (person.labels['mask'] > 0).astype(np.uint8)
             foreground.append(segmentation_counts((pred > 0).astype(np.uint8), mask, 2))
-            segments.append(segmentation_counts(pred, person.labels['segments'],
-                                                len(SEGMENT_NAMES)))
+            segments.append(
+                segmentation_counts(pred, person.labels['segments'], len(SEGMENT_NAMES))
+            )
         counts = np.stack(segments)
         correct = np.trace(counts[:, :-1], axis1=1, axis2=2) + counts[:, -1, 0]
-        return {'foreground_counts': np.stack(foreground), 'segment_counts': counts,
-                'segment_error': 1 - correct / counts.sum(axis=(1, 2))}
+        return {
+            'foreground_counts': np.stack(foreground),
+            'segment_counts': counts,
+            'segment_error': 1 - correct / counts.sum(axis=(1, 2)),
+        }
 
-    def segment_image(self, vertices: np.ndarray, camera: np.ndarray,
-                      person: Person) -> np.ndarray:
+    def segment_image(
+        self, vertices: np.ndarray, camera: np.ndarray, person: Person
+    ) -> np.ndarray:
         """Segments (H, W) of a mesh (V, 3) in a weak camera (3,), indices of `SEGMENT_NAMES`."""
-        points = np.concatenate([project_weak(vertices, camera, person.center, person.side),
-                                 vertices[:, 2:]], axis=1).astype(np.float32)
+        points = np.concatenate(
+            [project_weak(vertices, camera, person.center, person.side), vertices[:, 2:]], axis=1
+        ).astype(np.float32)
         height, width = person.labels['mask'].shape
         return self._segments[nearest_faces(points, self._corners, height, width)]
 
@@ -326,8 +362,12 @@ class SegmentScorer:
         """None: LSP has no 3D truth."""
 
 
-def make_scorer(name: str, body: BodyModel, body_folder: str | Path | None = None,
-                joint_regressor: str | Path | None = None) -> Scorer:
+def make_scorer(
+    name: str,
+    body: BodyModel,
+    body_folder: str | Path | None = None,
+    joint_regressor: str | Path | None = None,
+) -> Scorer:
     """Makes the scorer of a published test set.
 
     Args:
@@ -350,30 +390,35 @@ def make_scorer(name: str, body: BodyModel, body_folder: str | Path | None = Non
     if test_set.truth == 'mesh' and not is_surface and joint_regressor is None:
         raise FileNotFoundError(
             f'the truth of {name} needs the Human3.6M joint regressor (17, 6890) for SMPL; give '
-            f'--joint-regressor J_regressor_h36m.npy, from {REGRESSOR_SOURCE}')
+            f'--joint-regressor J_regressor_h36m.npy, from {REGRESSOR_SOURCE}'
+        )
     regressor, note = _network_regressor(body, joint_regressor)
-    regressor, notes = regressor[:test_set.num_joints], {'joint_regressor': note}
+    regressor, notes = regressor[: test_set.num_joints], {'joint_regressor': note}
     if test_set.truth == 'joints':
         return JointScorer(body, regressor, notes)
     truth = GenderedBodies(name, body_folder, test_set.genders)
     if is_surface:
         return SurfaceScorer(body, regressor, notes, truth)
-    truth_regressor = evaluated_regressor(truth.any_body, joint_regressor)[:test_set.num_joints]
+    truth_regressor = evaluated_regressor(truth.any_body, joint_regressor)[: test_set.num_joints]
     return JointScorer(body, regressor, notes, truth, truth_regressor)
 
 
 def _network_regressor(body: BodyModel, file: str | Path | None) -> tuple[np.ndarray, str]:
     """The regressor (17, V) of joints from the network's vertices, and a note on its source."""
     if file is None:
-        return evaluated_regressor(body), ('approximated by the skeleton; published numbers need '
-                                           '--joint-regressor and weights for SMPL')
+        return evaluated_regressor(body), (
+            'approximated by the skeleton; published numbers need '
+            '--joint-regressor and weights for SMPL'
+        )
     try:
         return evaluated_regressor(body, file), Path(file).name
     except ValueError:
         if body.num_vertices == NUM_SMPL_VERTICES:
             raise
-    return evaluated_regressor(body), (f'approximated by the skeleton, because {Path(file).name} '
-                                       f"does not fit the network's body {body.name!r}")
+    return evaluated_regressor(body), (
+        f'approximated by the skeleton, because {Path(file).name} '
+        f"does not fit the network's body {body.name!r}"
+    )
 
 
 def _pelvis(joints: np.ndarray) -> np.ndarray:

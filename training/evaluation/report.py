@@ -17,18 +17,26 @@ from decomr_core.measures.metrics import (
     segmentation_f1,
 )
 
-__all__ = ['DIGITS', 'bones_of_people', 'bones_of_tracks', 'known_rows', 'report_table',
-           'scale_rows', 'summarize']
+__all__ = [
+    'DIGITS',
+    'bones_of_people',
+    'bones_of_tracks',
+    'known_rows',
+    'report_table',
+    'scale_rows',
+    'summarize',
+]
 
 Statistic = Callable[[np.ndarray], Any]
 DIGITS = 4
 MIN_TRACK = 5
 """Number of images of a track that the variation of bone lengths needs."""
 COUNT_SCORES = {
-    'foreground_counts': {'foreground_accuracy': segmentation_accuracy,
-                          'foreground_f1': segmentation_f1},
-    'segment_counts': {'segments_accuracy': segmentation_accuracy,
-                       'segments_f1': segmentation_f1},
+    'foreground_counts': {
+        'foreground_accuracy': segmentation_accuracy,
+        'foreground_f1': segmentation_f1,
+    },
+    'segment_counts': {'segments_accuracy': segmentation_accuracy, 'segments_f1': segmentation_f1},
 }
 """Scores over all images, computed from the pixel counts of each image."""
 MAY_BE_UNKNOWN = ('uv_error',)
@@ -39,8 +47,9 @@ LEFT_OUT = ('segment_error',)
 """Scores that are not reported; they only sort the people."""
 
 
-def summarize(values: dict[str, np.ndarray], with_intervals: bool = True,
-              ) -> tuple[dict[str, float | None], dict[str, list[float] | None]]:
+def summarize(
+    values: dict[str, np.ndarray], with_intervals: bool = True
+) -> tuple[dict[str, float | None], dict[str, list[float] | None]]:
     """Computes the scores over a set.
 
     Args:
@@ -65,8 +74,9 @@ def summarize(values: dict[str, np.ndarray], with_intervals: bool = True,
             mean = column.mean(axis=0)
             scores[score] = round(float(mean if statistic is None else statistic(mean)), DIGITS)
             if with_intervals:
-                intervals[score] = [round(end, DIGITS) for end in
-                                    bootstrap_interval(column, statistic=statistic)]
+                intervals[score] = [
+                    round(end, DIGITS) for end in bootstrap_interval(column, statistic=statistic)
+                ]
     return scores, intervals
 
 
@@ -114,15 +124,18 @@ def bones_of_people(joints: np.ndarray, true_joints: np.ndarray) -> dict[str, An
     """
     if len(joints) < 2:
         return None
-    pred, gt = (bone_lengths_m(torch.as_tensor(points), PARENTS)
-                for points in (joints, true_joints))
+    pred, gt = (
+        bone_lengths_m(torch.as_tensor(points), PARENTS) for points in (joints, true_joints)
+    )
     return _bones(bone_length_variation(pred / gt).numpy(), people=len(joints))
 
 
 def report_table(report: dict[str, Any]) -> str:
     """Formats a report for a terminal: scores with intervals, then the other measurements."""
-    lines = [f'{report["images"]} images of {report["dataset"]}, weights {report["weights"]}, '
-             f'{report["runtime"]}']
+    lines = [
+        f'{report["images"]} images of {report["dataset"]}, weights {report["weights"]}, '
+        f'{report["runtime"]}'
+    ]
     constants = report.get('best_constant', {})
     for name, score in report['network'].items():
         if score is None:
@@ -132,11 +145,18 @@ def report_table(report: dict[str, Any]) -> str:
         constant = f'   best constant {constants[name]:9.2f}' if name in constants else ''
         lines.append(f'{name:28s}{score:10.3f}   95 % {low:.3f} to {high:.3f}{constant}')
     if report.get('left_out'):
-        lines.append('left out: ' + ', '.join(f'{number} {kind.replace("_", " ")}' for kind, number
-                                              in report['left_out'].items()))
+        lines.append(
+            'left out: '
+            + ', '.join(
+                f'{number} {kind.replace("_", " ")}' for kind, number in report['left_out'].items()
+            )
+        )
     if report.get('counts'):
-        lines.append(', '.join(f'{number} {name.replace("_", " ")}'
-                               for name, number in report['counts'].items()))
+        lines.append(
+            ', '.join(
+                f'{number} {name.replace("_", " ")}' for name, number in report['counts'].items()
+            )
+        )
     bones = report.get('bone_length_variation')
     if bones:
         lines.append(f'{"bone length variation":28s}{bones["mean"]:10.3f}   over the mean length')
@@ -144,14 +164,19 @@ def report_table(report: dict[str, Any]) -> str:
     if report.get('box_scales'):
         names = [name for name in report['box_scales'][0] if name != 'box_scale']
         lines.append('side of the crop over the box' + ''.join(f'{name:>28s}' for name in names))
-        lines += [f'{row["box_scale"]:29.1f}' + ''.join(
-            f'{UNKNOWN if row[name] is None else format(row[name], ".3f"):>28s}' for name in names)
-            for row in report['box_scales']]
+        lines += [
+            f'{row["box_scale"]:29.1f}'
+            + ''.join(
+                f'{UNKNOWN if row[name] is None else format(row[name], ".3f"):>28s}'
+                for name in names
+            )
+            for row in report['box_scales']
+        ]
     return '\n'.join(lines)
 
 
 def scale_rows(
-    scales: tuple[float, ...], measure: Callable[[float], Mapping[str, float | None]],
+    scales: tuple[float, ...], measure: Callable[[float], Mapping[str, float | None]]
 ) -> list[dict[str, float | None]]:
     """A row for each box scale: the scale and its scores from `measure`."""
     return [{'box_scale': scale, **measure(scale)} for scale in scales]
@@ -159,6 +184,10 @@ def scale_rows(
 
 def _bones(variation: np.ndarray, **counts: int) -> dict[str, Any]:
     names = [name for name, parent in zip(JOINT_NAMES, PARENTS, strict=True) if parent >= 0]
-    return {'mean': round(float(variation.mean()), DIGITS), **counts,
-            'bones': {name: round(float(value), DIGITS)
-                      for name, value in zip(names, variation, strict=True)}}
+    return {
+        'mean': round(float(variation.mean()), DIGITS),
+        **counts,
+        'bones': {
+            name: round(float(value), DIGITS) for name, value in zip(names, variation, strict=True)
+        },
+    }

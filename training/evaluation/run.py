@@ -51,8 +51,13 @@ class Scores:
     errors: list[PersonError]
 
 
-def crop_person(record: PersonRecord, root: Path, size: int, box_scale: float = CROP_SCALE,
-                with_labels: bool = False) -> Person:
+def crop_person(
+    record: PersonRecord,
+    root: Path,
+    size: int,
+    box_scale: float = CROP_SCALE,
+    with_labels: bool = False,
+) -> Person:
     """Reads and crops one person.
 
     Args:
@@ -68,23 +73,35 @@ def crop_person(record: PersonRecord, root: Path, size: int, box_scale: float = 
     """
     image = _read(read_rgb, root / record.image)
     if not touch_picture(record.center, record.side, image.shape[1::-1]):
-        raise PersonError('outside_boxes', f'the square of a person is outside of '
-                                           f'{root / record.image}')
+        raise PersonError(
+            'outside_boxes', f'the square of a person is outside of {root / record.image}'
+        )
     side = record.side * box_scale / CROP_SCALE
     labels = {}
     if with_labels:
-        labels = {'mask': _read(read_labels, root / record.mask),
-                  'segments': _read(read_labels, root / record.part_mask)}
+        labels = {
+            'mask': _read(read_labels, root / record.mask),
+            'segments': _read(read_labels, root / record.part_mask),
+        }
         for name, label in labels.items():
             if label.shape != image.shape[:2]:
-                raise PersonError('unreadable_images', f'the {name} image of {record.image} has '
-                                  f'shape {label.shape}, expected {image.shape[:2]}')
-    return Person(record, crop_pixels(image, record.center, side, size), record.center, side,
-                  labels)
+                raise PersonError(
+                    'unreadable_images',
+                    f'the {name} image of {record.image} has '
+                    f'shape {label.shape}, expected {image.shape[:2]}',
+                )
+    return Person(
+        record, crop_pixels(image, record.center, side, size), record.center, side, labels
+    )
 
 
-def score_people(runtime: Runtime, people: PersonRecords, scorer: Scorer,
-                 box_scale: float = CROP_SCALE, files: str = '') -> Scores:
+def score_people(
+    runtime: Runtime,
+    people: PersonRecords,
+    scorer: Scorer,
+    box_scale: float = CROP_SCALE,
+    files: str = '',
+) -> Scores:
     """Runs the network on people and scores its output.
 
     Args:
@@ -107,22 +124,29 @@ def score_people(runtime: Runtime, people: PersonRecords, scorer: Scorer,
         rows += batch_rows
         joints.append(output.joints)
     if not rows:
-        raise ValueError(f'none of {len(people)} people could be scored; the first: '
-                         f'{errors[0]}; is {people.root} the folder of the images? {files}')
-    return Scores(np.array(rows),
-                  {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-                  np.concatenate(joints), errors)
+        raise ValueError(
+            f'none of {len(people)} people could be scored; the first: '
+            f'{errors[0]}; is {people.root} the folder of the images? {files}'
+        )
+    return Scores(
+        np.array(rows),
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        np.concatenate(joints),
+        errors,
+    )
 
 
-def _batches(size: int, people: PersonRecords, scorer: Scorer, box_scale: float,
-             errors: list[PersonError]) -> Iterator[tuple[list[int], list[Person]]]:
+def _batches(
+    size: int, people: PersonRecords, scorer: Scorer, box_scale: float, errors: list[PersonError]
+) -> Iterator[tuple[list[int], list[Person]]]:
     """Yields batches of indices and crops of people; appends to `errors`."""
     rows: list[int] = []
     batch: list[Person] = []
     for row in tqdm(range(len(people)), unit='image', disable=None):
         try:
-            batch.append(crop_person(people[row], people.root, size, box_scale,
-                                     scorer.needs_labels))
+            batch.append(
+                crop_person(people[row], people.root, size, box_scale, scorer.needs_labels)
+            )
             rows.append(row)
         except PersonError as error:
             errors.append(error)

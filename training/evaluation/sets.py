@@ -15,17 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from decomr_core.body_models.joint_sets import (
-    EVALUATED_FROM_ANNOTATED,
-    EVALUATED_JOINTS,
-    NUM_LSP,
-)
+from decomr_core.body_models.joint_sets import EVALUATED_FROM_ANNOTATED, EVALUATED_JOINTS, NUM_LSP
 from training.datasets.registry import load_people, public_dataset
 from training.records.person_record import GENDERS, PersonRecord
 from training.records.person_records import PersonRecords
 
-__all__ = ['EVALUATION_SETS', 'EvaluationSet', 'annotation_file', 'evaluation_people',
-           'expected_files', 'track_of']
+__all__ = [
+    'EVALUATION_SETS',
+    'EvaluationSet',
+    'annotation_file',
+    'evaluation_people',
+    'expected_files',
+    'track_of',
+]
 
 logger = logging.getLogger(__name__)
 OTHER_CAMERAS = re.compile(r'_ca_0[123](?!\d)|\.(54138969|55011271|58860488)[_.]')
@@ -60,28 +62,41 @@ class EvaluationSet:
 
 
 EVALUATION_SETS = {
-    'h36m-p1': EvaluationSet('h36m', 'p1', ('h36m_valid_protocol1.npz',), 'joints',
-                             is_video=True),
-    'h36m-p2': EvaluationSet('h36m', 'p2', ('h36m_valid_protocol2.npz',), 'joints',
-                             is_video=True, is_frontal=True),
-    '3dpw': EvaluationSet('pw3d', 'test', ('3dpw_test.npz',), 'mesh',
-                          genders=('male', 'female'), is_video=True),
+    'h36m-p1': EvaluationSet('h36m', 'p1', ('h36m_valid_protocol1.npz',), 'joints', is_video=True),
+    'h36m-p2': EvaluationSet(
+        'h36m', 'p2', ('h36m_valid_protocol2.npz',), 'joints', is_video=True, is_frontal=True
+    ),
+    '3dpw': EvaluationSet(
+        'pw3d', 'test', ('3dpw_test.npz',), 'mesh', genders=('male', 'female'), is_video=True
+    ),
     'mpi-inf-3dhp': EvaluationSet(
-        'mpi_inf_3dhp', 'test', ('mpi_inf_3dhp_valid.npz', 'mpi_inf_3dhp_test.npz'), 'joints',
-        num_joints=len(EVALUATED_JOINTS), is_video=True),
-    'surreal': EvaluationSet('surreal', 'val', ('surreal_val.npz',), 'mesh',
-                             genders=('male', 'female')),
-    'up-3d': EvaluationSet('up3d', 'lsp_test', ('up_3d_lsp_test.npz', 'up_3d_test.npz'), 'mesh',
-                           genders=('neutral',)),
+        'mpi_inf_3dhp',
+        'test',
+        ('mpi_inf_3dhp_valid.npz', 'mpi_inf_3dhp_test.npz'),
+        'joints',
+        num_joints=len(EVALUATED_JOINTS),
+        is_video=True,
+    ),
+    'surreal': EvaluationSet(
+        'surreal', 'val', ('surreal_val.npz',), 'mesh', genders=('male', 'female')
+    ),
+    'up-3d': EvaluationSet(
+        'up3d', 'lsp_test', ('up_3d_lsp_test.npz', 'up_3d_test.npz'), 'mesh', genders=('neutral',)
+    ),
     'lsp': EvaluationSet(
-        'lsp', 'test', ('lsp_dataset_test.npz',), 'labels',
+        'lsp',
+        'test',
+        ('lsp_dataset_test.npz',),
+        'labels',
         more='data/lsp/im1001_segmentation.png and im1001_part_segmentation.png ... of UPi-S1h '
-             '(http://files.is.tuebingen.mpg.de/classner/up/)'),
+        '(http://files.is.tuebingen.mpg.de/classner/up/)',
+    ),
 }
 
 
-def evaluation_people(name: str, root: str | Path,
-                      annotations: str | Path | None = None) -> PersonRecords:
+def evaluation_people(
+    name: str, root: str | Path, annotations: str | Path | None = None
+) -> PersonRecords:
     """Reads the people of a test set that can be scored, in the order of its file.
 
     The images are not checked here.
@@ -104,8 +119,11 @@ def evaluation_people(name: str, root: str | Path,
         people = _frontal(people, path)
     if len(test_set.genders) == 1:
         gender = GENDERS.index(test_set.genders[0])
-        people = replace(people, genders=np.full(len(people), gender, np.int8),
-                         counts=replace(people.counts, unknown_genders=0))
+        people = replace(
+            people,
+            genders=np.full(len(people), gender, np.int8),
+            counts=replace(people.counts, unknown_genders=0),
+        )
     return _with_truth(people, name, path)
 
 
@@ -133,7 +151,8 @@ def annotation_file(name: str, root: str | Path, annotations: str | Path | None 
         f'{where} {" or ".join(map(str, names))}; get it from SPIN or DecoMR, or make it from the '
         f"data set's original files: python -m training.preprocess "
         f'{test_set.dataset} --split {test_set.split} --root {root} --out {root / names[0]}; '
-        f'{expected_files(name)}')
+        f'{expected_files(name)}'
+    )
 
 
 def expected_files(name: str) -> str:
@@ -141,8 +160,9 @@ def expected_files(name: str) -> str:
     test_set = EVALUATION_SETS[name]
     dataset = public_dataset(test_set.dataset)
     files = ', '.join([*dataset.layout, *filter(None, [test_set.more])])
-    return (f'the expected layout of {dataset.title} is {files}; licence and source: '
-            f'{dataset.licence}')
+    return (
+        f'the expected layout of {dataset.title} is {files}; licence and source: {dataset.licence}'
+    )
 
 
 def track_of(name: str, record: PersonRecord) -> str:
@@ -164,8 +184,10 @@ def _frontal(people: PersonRecords, path: Path) -> PersonRecords:
     """The people in images of the frontal camera; a file of protocol 1 has all cameras."""
     is_other = np.array([bool(OTHER_CAMERAS.search(image.decode())) for image in people.images])
     if is_other.all():
-        raise ValueError(f'{path} has no image of the frontal camera (60457274, or ca_04), the '
-                         'only one in protocol 2; give the file of that protocol')
+        raise ValueError(
+            f'{path} has no image of the frontal camera (60457274, or ca_04), the '
+            'only one in protocol 2; give the file of that protocol'
+        )
     counts = replace(people.counts, people=people.counts.people - int(is_other.sum()))
     return replace(people.select(~is_other), counts=counts)
 
@@ -184,29 +206,43 @@ def _with_truth(people: PersonRecords, name: str, path: Path) -> PersonRecords:
     what = next(text for flags, text in missing if flags[first])
     example = f'{people.images[first].decode()} has no {what}'
     if is_missing.all():
-        raise ValueError(f'{path} has no people who can be scored by the protocol of {name}: '
-                         f'{example}; {people.counts.text(0)}; run the preprocessing of the data '
-                         'set again')
-    logger.warning('skipped %d of %d people of %s without the required truth; the first: %s',
-                   is_missing.sum(), len(people), name, example)
+        raise ValueError(
+            f'{path} has no people who can be scored by the protocol of {name}: '
+            f'{example}; {people.counts.text(0)}; run the preprocessing of the data '
+            'set again'
+        )
+    logger.warning(
+        'skipped %d of %d people of %s without the required truth; the first: %s',
+        is_missing.sum(),
+        len(people),
+        name,
+        example,
+    )
     counts = replace(people.counts, without_truth=int(is_missing.sum()))
     return replace(people.select(~is_missing), counts=counts)
 
 
-def _missing_truth(people: PersonRecords,
-                   test_set: EvaluationSet) -> list[tuple[np.ndarray, str]]:
+def _missing_truth(people: PersonRecords, test_set: EvaluationSet) -> list[tuple[np.ndarray, str]]:
     """Each kind of required truth, with flags (N,) bool of the people without it."""
     all_people = np.ones(len(people), bool)
     if test_set.truth == 'mesh':
         codes = [GENDERS.index(gender) for gender in test_set.genders]
-        return [(~people.has_pose, 'pose and shape of finite numbers'),
-                (~np.isin(people.genders, codes),
-                 f'gender that is {" or ".join(test_set.genders)}')]
+        return [
+            (~people.has_pose, 'pose and shape of finite numbers'),
+            (~np.isin(people.genders, codes), f'gender that is {" or ".join(test_set.genders)}'),
+        ]
     if test_set.truth == 'labels':
-        return [(all_people if paths is None else paths == b'', key)
-                for key, paths in (('maskname', people.masks), ('partname', people.part_masks))]
+        return [
+            (all_people if paths is None else paths == b'', key)
+            for key, paths in (('maskname', people.masks), ('partname', people.part_masks))
+        ]
     joints = people.keypoints_3d
-    return [(all_people if joints is None else ~(joints[:, place, 3] > 0),
-             f'3D annotation (S) of the joint {joint}')
-            for joint, place in list(zip(EVALUATED_JOINTS, EVALUATED_FROM_ANNOTATED,
-                                         strict=True))[:test_set.num_joints]]
+    return [
+        (
+            all_people if joints is None else ~(joints[:, place, 3] > 0),
+            f'3D annotation (S) of the joint {joint}',
+        )
+        for joint, place in list(zip(EVALUATED_JOINTS, EVALUATED_FROM_ANNOTATED, strict=True))[
+            : test_set.num_joints
+        ]
+    ]

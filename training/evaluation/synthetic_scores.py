@@ -40,8 +40,13 @@ from training.evaluation.worst_cases import (
 from training.synthetic.people import AssetFiles, SyntheticBatch, SyntheticConfig, held_out_set
 from training.targets.iuv_target import IUV_STRIDE
 
-__all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'score_held_out',
-           'synthetic_report']
+__all__ = [
+    'best_constant_joints',
+    'constant_scores',
+    'evaluate_network',
+    'score_held_out',
+    'synthetic_report',
+]
 
 BATCH = 50
 CONSTANT_STEPS = 300
@@ -52,8 +57,9 @@ Run = Callable[[Tensor], NetworkOutput]
 
 
 @torch.no_grad()
-def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
-                     faces: np.ndarray | None = None) -> dict[str, float | None]:
+def evaluate_network(
+    network: DecoMR, held_out: SyntheticBatch, faces: np.ndarray | None = None
+) -> dict[str, float | None]:
     """Computes the mean scores over a held-out set.
 
     Args:
@@ -70,14 +76,16 @@ def evaluate_network(network: DecoMR, held_out: SyntheticBatch,
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    values, _ = score_held_out(lambda images: network(normalize_images(images.to(device))),
-                               held_out, faces)
+    values, _ = score_held_out(
+        lambda images: network(normalize_images(images.to(device))), held_out, faces
+    )
     network.train(was_training)
     return summarize(values, with_intervals=False)[0]
 
 
-def score_held_out(run: Run, held_out: SyntheticBatch, faces: np.ndarray | None = None
-                   ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def score_held_out(
+    run: Run, held_out: SyntheticBatch, faces: np.ndarray | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Computes the scores of each person.
 
     Args:
@@ -94,15 +102,22 @@ def score_held_out(run: Run, held_out: SyntheticBatch, faces: np.ndarray | None 
     for start in range(0, len(held_out), BATCH):
         batch = held_out.part(slice(start, start + BATCH))
         output = run(batch.images)
-        output = NetworkOutput(*(torch.as_tensor(getattr(output, name)).float().cpu()
-                                 for name in ('iuv', 'vertices', 'joints', 'camera')))
-        scores = _scores(output, batch) | ({} if surface is None else surface(
-            output.vertices, batch.vertices))
+        output = NetworkOutput(
+            *(
+                torch.as_tensor(getattr(output, name)).float().cpu()
+                for name in ('iuv', 'vertices', 'joints', 'camera')
+            )
+        )
+        scores = _scores(output, batch) | (
+            {} if surface is None else surface(output.vertices, batch.vertices)
+        )
         for name, values in scores.items():
             rows.setdefault(name, []).append(values)
         joints.append(output.joints)
-    return ({name: torch.cat(values).numpy() for name, values in rows.items()},
-            torch.cat(joints).numpy())
+    return (
+        {name: torch.cat(values).numpy() for name, values in rows.items()},
+        torch.cat(joints).numpy(),
+    )
 
 
 def best_constant_joints(gt_joints: Tensor) -> Tensor:
@@ -142,10 +157,15 @@ def constant_scores(gt_joints: Tensor) -> dict[str, float]:
     }
 
 
-def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int,
-                     scales: tuple[float, ...] = (), with_picture: bool = False,
-                     assets: AssetFiles | None = None,
-                     ) -> tuple[dict[str, Any], np.ndarray | None]:
+def synthetic_report(
+    runtime: Runtime,
+    body: BodyModel,
+    uv_map: UVMap,
+    count: int,
+    scales: tuple[float, ...] = (),
+    with_picture: bool = False,
+    assets: AssetFiles | None = None,
+) -> tuple[dict[str, Any], np.ndarray | None]:
     """Scores a network on the held-out people.
 
     Args:
@@ -163,16 +183,20 @@ def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: in
     config = SyntheticConfig(size=runtime.crop_size, **(assets or {}))
     held_out = held_out_set(config, body, uv_map, count, with_assets=bool(assets))
     constant = constant_scores(held_out.joints)
-    values, joints = score_held_out(lambda images: runtime.run(images.numpy()), held_out,
-                                    body.data.faces)
+    values, joints = score_held_out(
+        lambda images: runtime.run(images.numpy()), held_out, body.data.faces
+    )
     scores, intervals = summarize(values)
     pa_mpjpe = scores['pa_mpjpe_mm']
     assert pa_mpjpe is not None  # only uv_error may be unknown
     report = {
-        'images': count, 'network': scores, 'best_constant': constant,
+        'images': count,
+        'network': scores,
+        'best_constant': constant,
         'pa_ratio': round(pa_mpjpe / constant['pa_mpjpe_mm'], 3),
         'intervals': intervals,
-        'bone_length_variation': bones_of_people(joints, held_out.joints.numpy())}
+        'bone_length_variation': bones_of_people(joints, held_out.joints.numpy()),
+    }
     if scales:
         report['box_scales'] = _scale_table(runtime, body, uv_map, count, scales)
     picture = None
@@ -180,7 +204,8 @@ def synthetic_report(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: in
         worst = np.argsort(-values[WORST_BY], kind='stable')[:WORST]
         picture = worst_cases_picture(
             _worst_cases(runtime, held_out, worst, values[WORST_BY], body),
-            f'The {len(worst)} worst of {count} synthetic people: image, prediction, truth')
+            f'The {len(worst)} worst of {count} synthetic people: image, prediction, truth',
+        )
     return report, picture
 
 
@@ -191,8 +216,9 @@ def _scores(output: NetworkOutput, batch: SyntheticBatch) -> dict[str, Tensor]:
     return {
         'pa_mpjpe_mm': pa_mpjpe_mm(output.joints, batch.joints),
         'mpjpe_mm': mpjpe_mm(output.joints, batch.joints),
-        'vertex_error_mm': surface_error_mm(output.vertices, batch.vertices, output.joints,
-                                            batch.joints),
+        'vertex_error_mm': surface_error_mm(
+            output.vertices, batch.vertices, output.joints, batch.joints
+        ),
         'foreground_iou': foreground_iou(output.iuv, batch.iuv),
         # NaN (0 / 0) without common foreground: unknown.
         'uv_error': uv_error / (2 * both.sum(dim=(1, 2, 3))),
@@ -207,45 +233,66 @@ class _SurfaceScores:
         self._neighbors = neighbor_faces(self._faces)
 
     def __call__(self, vertices: Tensor, true_vertices: Tensor) -> dict[str, Tensor]:
-        return {'stretched_faces': stretched_share(vertices, true_vertices, self._faces),
-                'folded_faces': folded_share(vertices, true_vertices, self._faces,
-                                             self._neighbors)}
+        return {
+            'stretched_faces': stretched_share(vertices, true_vertices, self._faces),
+            'folded_faces': folded_share(vertices, true_vertices, self._faces, self._neighbors),
+        }
 
 
-def _scale_table(runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int,
-                 scales: tuple[float, ...]) -> list[dict[str, float | None]]:
+def _scale_table(
+    runtime: Runtime, body: BodyModel, uv_map: UVMap, count: int, scales: tuple[float, ...]
+) -> list[dict[str, float | None]]:
     """Errors by box scale, on the same people, rendered with wider margins."""
     zoom = max(scales) / CROP_SCALE
     wide = int(np.ceil(runtime.crop_size * max(zoom, 1) / IUV_STRIDE)) * IUV_STRIDE
-    people = held_out_set(dataclasses.replace(SyntheticConfig(), size=wide), body, uv_map, count,
-                          frame_scale=zoom)
+    people = held_out_set(
+        dataclasses.replace(SyntheticConfig(), size=wide), body, uv_map, count, frame_scale=zoom
+    )
     middle = np.full(2, (wide - 1) / 2)
 
     def measure(scale: float) -> dict[str, float]:
         """Joint errors at one scale."""
         joints = []
         for start in range(0, count, BATCH):
-            crops = [crop_pixels(image, middle, wide * scale / max(scales), runtime.crop_size)
-                     for image in people.images[start:start + BATCH].numpy()]
+            crops = [
+                crop_pixels(image, middle, wide * scale / max(scales), runtime.crop_size)
+                for image in people.images[start : start + BATCH].numpy()
+            ]
             joints.append(torch.as_tensor(runtime.run(np.stack(crops)).joints))
         pred = torch.cat(joints)
-        return {'pa_mpjpe_mm': round(float(pa_mpjpe_mm(pred, people.joints).mean()), DIGITS),
-                'mpjpe_mm': round(float(mpjpe_mm(pred, people.joints).mean()), DIGITS)}
+        return {
+            'pa_mpjpe_mm': round(float(pa_mpjpe_mm(pred, people.joints).mean()), DIGITS),
+            'mpjpe_mm': round(float(mpjpe_mm(pred, people.joints).mean()), DIGITS),
+        }
 
     return scale_rows(scales, measure)
 
 
-def _worst_cases(runtime: Runtime, held_out: SyntheticBatch, worst: np.ndarray,
-                 errors: np.ndarray, body: BodyModel) -> list[WorstCase]:
+def _worst_cases(
+    runtime: Runtime,
+    held_out: SyntheticBatch,
+    worst: np.ndarray,
+    errors: np.ndarray,
+    body: BodyModel,
+) -> list[WorstCase]:
     people = held_out.part(torch.from_numpy(worst))
     output = runtime.run(people.images.numpy())
     faces = body.data.faces
     cases = []
     for place, row in enumerate(worst):
         image = cv2.resize(people.images[place].numpy(), (TILE_PX, TILE_PX))
-        cases.append(WorstCase(
-            case_title(errors[row], WORST_BY, f'held-out person {row}'), image,
-            draw_mesh(image, output.vertices[place], output.camera[place], faces),
-            draw_mesh(image, people.vertices[place].numpy(), people.camera[place].numpy(), faces,
-                      is_true=True)))
+        cases.append(
+            WorstCase(
+                case_title(errors[row], WORST_BY, f'held-out person {row}'),
+                image,
+                draw_mesh(image, output.vertices[place], output.camera[place], faces),
+                draw_mesh(
+                    image,
+                    people.vertices[place].numpy(),
+                    people.camera[place].numpy(),
+                    faces,
+                    is_true=True,
+                ),
+            )
+        )
     return cases

@@ -14,8 +14,17 @@ from decomr_core.drawing import color_of_track, draw_meshes
 from decomr_core.geometry.camera import project_weak
 from decomr_core.geometry.crop import crop_from_image_xy
 
-__all__ = ['TILE_PX', 'WORST', 'WorstCase', 'case_title', 'draw_labels', 'draw_mesh',
-           'draw_skeleton', 'worst_cases_picture', 'write_picture']
+__all__ = [
+    'TILE_PX',
+    'WORST',
+    'WorstCase',
+    'case_title',
+    'draw_labels',
+    'draw_mesh',
+    'draw_skeleton',
+    'worst_cases_picture',
+    'write_picture',
+]
 
 WORST = 16
 COLUMNS = 4
@@ -24,14 +33,27 @@ TITLE_PX = 20
 MARGIN_PX = 6
 PREDICTED, TRUE = 1, 2
 """Track ids whose colours are used for predictions and for the truth."""
-LIMBS = (('right_ankle', 'right_knee'), ('right_knee', 'right_hip'), ('right_hip', 'left_hip'),
-         ('left_hip', 'left_knee'), ('left_knee', 'left_ankle'), ('right_wrist', 'right_elbow'),
-         ('right_elbow', 'right_shoulder'), ('right_shoulder', 'neck'), ('neck', 'left_shoulder'),
-         ('left_shoulder', 'left_elbow'), ('left_elbow', 'left_wrist'), ('neck', 'head'))
+LIMBS = (
+    ('right_ankle', 'right_knee'),
+    ('right_knee', 'right_hip'),
+    ('right_hip', 'left_hip'),
+    ('left_hip', 'left_knee'),
+    ('left_knee', 'left_ankle'),
+    ('right_wrist', 'right_elbow'),
+    ('right_elbow', 'right_shoulder'),
+    ('right_shoulder', 'neck'),
+    ('neck', 'left_shoulder'),
+    ('left_shoulder', 'left_elbow'),
+    ('left_elbow', 'left_wrist'),
+    ('neck', 'head'),
+)
 HIPS = ('right_hip', 'left_hip')
 NUM_COLORS = 256
-ERROR_WORDS = {'pa_mpjpe_mm': 'mm MPJPE-PA', 'surface_error_mm': 'mm surface error',
-               'segment_error': '% of pixels in a wrong segment'}
+ERROR_WORDS = {
+    'pa_mpjpe_mm': 'mm MPJPE-PA',
+    'surface_error_mm': 'mm surface error',
+    'segment_error': '% of pixels in a wrong segment',
+}
 """Unit and name of the error, by the score that sorts the people."""
 
 
@@ -64,7 +86,7 @@ def worst_cases_picture(cases: list[WorstCase], heading: str) -> np.ndarray:
     """
     blocks = [_block(case) for case in cases]
     blocks += [np.full_like(blocks[0], 255)] * (-len(blocks) % COLUMNS)
-    rows = [np.hstack(blocks[first:first + COLUMNS]) for first in range(0, len(blocks), COLUMNS)]
+    rows = [np.hstack(blocks[first : first + COLUMNS]) for first in range(0, len(blocks), COLUMNS)]
     return np.vstack([_line(heading, rows[0].shape[1]), *rows])
 
 
@@ -80,8 +102,13 @@ def case_title(error: float, score: str, whose: str) -> str:
     return f'{amount:.0f} {ERROR_WORDS[score]}, {whose}'
 
 
-def draw_mesh(crop: np.ndarray, vertices: np.ndarray, camera: np.ndarray, faces: np.ndarray,
-              is_true: bool = False) -> np.ndarray:
+def draw_mesh(
+    crop: np.ndarray,
+    vertices: np.ndarray,
+    camera: np.ndarray,
+    faces: np.ndarray,
+    is_true: bool = False,
+) -> np.ndarray:
     """Draws a mesh over a crop.
 
     Args:
@@ -93,11 +120,19 @@ def draw_mesh(crop: np.ndarray, vertices: np.ndarray, camera: np.ndarray, faces:
     """
     size = len(crop)
     mesh = HumanMesh(
-        track_id=TRUE if is_true else PREDICTED, score=1.0, box=np.zeros(4),
-        vertices=np.asarray(vertices, np.float32), joints=np.zeros((0, 3)),
-        translation=np.zeros(3), is_metric=False, visibility=np.zeros(0, bool),
-        weak_camera=np.asarray(camera), crop_center=np.full(2, (size - 1) / 2),
-        crop_side=float(size), iuv=np.zeros((3, 1, 1), np.float32))
+        track_id=TRUE if is_true else PREDICTED,
+        score=1.0,
+        box=np.zeros(4),
+        vertices=np.asarray(vertices, np.float32),
+        joints=np.zeros((0, 3)),
+        translation=np.zeros(3),
+        is_metric=False,
+        visibility=np.zeros(0, bool),
+        weak_camera=np.asarray(camera),
+        crop_center=np.full(2, (size - 1) / 2),
+        crop_side=float(size),
+        iuv=np.zeros((3, 1, 1), np.float32),
+    )
     return draw_meshes(crop, [mesh], faces)
 
 
@@ -114,8 +149,9 @@ def draw_skeleton(crop: np.ndarray, joints: np.ndarray, camera: np.ndarray) -> n
     return drawn
 
 
-def draw_labels(crop: np.ndarray, labels: np.ndarray, center: np.ndarray,
-                side: float) -> np.ndarray:
+def draw_labels(
+    crop: np.ndarray, labels: np.ndarray, center: np.ndarray, side: float
+) -> np.ndarray:
     """Draws label classes over a crop, each in its colour.
 
     Args:
@@ -126,10 +162,15 @@ def draw_labels(crop: np.ndarray, labels: np.ndarray, center: np.ndarray,
     """
     size = len(crop)
     first = crop_from_image_xy(np.zeros(2), center, side)  # the first pixel of the image
-    crop_from_image = np.array([[size / side, 0, (first[0] + 1) * size / 2 - 0.5],
-                                [0, size / side, (first[1] + 1) * size / 2 - 0.5]])
-    crop_labels = cv2.warpAffine(labels.astype(np.uint8), crop_from_image, (size, size),
-                                 flags=cv2.INTER_NEAREST)
+    crop_from_image = np.array(
+        [
+            [size / side, 0, (first[0] + 1) * size / 2 - 0.5],
+            [0, size / side, (first[1] + 1) * size / 2 - 0.5],
+        ]
+    )
+    crop_labels = cv2.warpAffine(
+        labels.astype(np.uint8), crop_from_image, (size, size), flags=cv2.INTER_NEAREST
+    )
     colors = np.array([color_of_track(label) for label in range(NUM_COLORS)], np.uint8)
     is_clear = (crop_labels == 0) | (crop_labels == NUM_COLORS - 1)
     return np.where(is_clear[..., None], crop, colors[crop_labels])
@@ -141,8 +182,9 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    is_written, data = cv2.imencode(Path(path).suffix or '.png',
-                                    np.ascontiguousarray(picture[..., ::-1]))
+    is_written, data = cv2.imencode(
+        Path(path).suffix or '.png', np.ascontiguousarray(picture[..., ::-1])
+    )
     if not is_written:
         raise OSError(f'cannot encode {path} as a picture; end its name in .png or .jpg')
     Path(path).write_bytes(data.tobytes())
@@ -152,13 +194,22 @@ def _block(case: WorstCase) -> np.ndarray:
     tiles = [case.image, case.prediction]
     tiles.append(np.full_like(case.image, 230) if case.truth is None else case.truth)
     block = np.vstack([_line(case.title, 3 * TILE_PX), np.hstack(tiles)])
-    return cv2.copyMakeBorder(block, 0, MARGIN_PX, 0, MARGIN_PX, cv2.BORDER_CONSTANT,
-                              value=(255, 255, 255))
+    return cv2.copyMakeBorder(
+        block, 0, MARGIN_PX, 0, MARGIN_PX, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
 
 
 def _line(text: str, width: int) -> np.ndarray:
     """A white strip (TITLE_PX, width, 3) with text, clipped at the width."""
     strip = np.full((TITLE_PX, width, 3), 255, np.uint8)
     printable = text.encode('ascii', 'replace').decode()
-    return cv2.putText(strip, printable, (3, TITLE_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.42,
-                       (0, 0, 0), 1, cv2.LINE_AA)
+    return cv2.putText(
+        strip,
+        printable,
+        (3, TITLE_PX - 6),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.42,
+        (0, 0, 0),
+        1,
+        cv2.LINE_AA,
+    )

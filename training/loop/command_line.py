@@ -19,8 +19,9 @@ class Stoppable(Protocol):
         """Requests a stop at the next opportunity."""
 
 
-def config_parser(config: type, group: str, module: str,
-                  description: str | None) -> ArgumentParser:
+def config_parser(
+    config: type, group: str, module: str, description: str | None
+) -> ArgumentParser:
     """A command line that reads a config from a YAML file and offers its fields as options.
 
     Args:
@@ -30,8 +31,9 @@ def config_parser(config: type, group: str, module: str,
         description: of the program.
     """
     parser = ArgumentParser(prog=f'python -m {module}', description=description)
-    parser.add_argument('--config', action='config',
-                        help=f'YAML file with the fields of {config.__name__}')
+    parser.add_argument(
+        '--config', action='config', help=f'YAML file with the fields of {config.__name__}'
+    )
     parser.add_class_arguments(config, group, as_group=True)
     return parser
 
@@ -46,8 +48,10 @@ def error_line(error: Exception) -> str:
 @contextlib.contextmanager
 def stopping_on_signals(work: Stoppable) -> Iterator[None]:
     """Calls `work.ask_to_stop` on SIGTERM and SIGINT while the context is active."""
-    before = {number: signal.signal(number, work.ask_to_stop)
-              for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {
+        number: signal.signal(number, work.ask_to_stop)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield
     finally:

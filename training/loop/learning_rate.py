@@ -51,13 +51,16 @@ def parameter_groups(network: DecoMR, optimizer: OptimizerConfig) -> list[dict[s
     assert isinstance(encoder, BlazePoseEncoder)  # the only other encoder
     encoder.requires_grad_(optimizer.encoder_share > 0)
     stages = cast('nn.ModuleList', encoder.stages)
-    for stage in (encoder.stem, *stages)[:-optimizer.encoder_stages]:
+    for stage in (encoder.stem, *stages)[: -optimizer.encoder_stages]:
         stage.requires_grad_(False)
     for layer in encoder.modules():
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:
             layer.requires_grad_(False)
-    rest = [parameter for name, parameter in network.named_parameters()
-            if not name.startswith(INIT_PARTS['encoder'])]
+    rest = [
+        parameter
+        for name, parameter in network.named_parameters()
+        if not name.startswith(INIT_PARTS['encoder'])
+    ]
     groups = [{'params': rest, 'share': 1.0}]
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     if trained:

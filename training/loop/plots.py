@@ -44,9 +44,13 @@ def training_picture(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.n
     overlays = _overlays(batch.images, output.vertices.float(), output.camera.float(), faces)
     rows = []
     for index in range(len(batch)):
-        tiles = [batch.images[index].cpu().numpy(), _iuv_tile(batch.iuv[index], size),
-                 _iuv_tile(output.iuv[index].float(), size),
-                 _map_tile(output.location_map[index].float(), size), overlays[index]]
+        tiles = [
+            batch.images[index].cpu().numpy(),
+            _iuv_tile(batch.iuv[index], size),
+            _iuv_tile(output.iuv[index].float(), size),
+            _map_tile(output.location_map[index].float(), size),
+            overlays[index],
+        ]
         rows.append(np.hstack(tiles))
     return np.vstack(rows)
 
@@ -73,8 +77,11 @@ def _overlays(images: Tensor, vertices: Tensor, camera: Tensor, faces: Tensor) -
     """Draws shaded meshes over the crops: (B, S, S, 3) uint8."""
     projected = project_weak_perspective(vertices, camera)
     points = torch.cat([projected, vertices[..., 2:]], dim=-1)
-    face_index = rasterize(points, faces.to(points.device), images.shape[1],
-                           cull_backfaces=True).face_index.cpu().numpy()
+    face_index = (
+        rasterize(points, faces.to(points.device), images.shape[1], cull_backfaces=True)
+        .face_index.cpu()
+        .numpy()
+    )
     corners = vertices.cpu().numpy()[:, faces.cpu().numpy()]  # (B, F, 3, 3)
     normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
     facing = np.abs(normals[..., 2]) / np.maximum(np.linalg.norm(normals, axis=-1), 1e-12)

@@ -37,9 +37,14 @@ def init_pose_components(network: DecoMR, people: SyntheticPeople) -> None:
         raise ValueError('the network has no pose components; its config has pose_components 0')
     layer = network.lnet.posed_head[-1]
     assert isinstance(layer, nn.Linear)
-    maps = torch.cat([
-        network.location_mapper.location_map_from_vertices(people.vertices(number, BODIES_AT_ONCE))
-        for number in range(NUM_BODIES // BODIES_AT_ONCE)])
+    maps = torch.cat(
+        [
+            network.location_mapper.location_map_from_vertices(
+                people.vertices(number, BODIES_AT_ONCE)
+            )
+            for number in range(NUM_BODIES // BODIES_AT_ONCE)
+        ]
+    )
     changes = (maps - network.lnet.reference_location_map).flatten(1)
     mean, components = principal_components(changes, layer.in_features)
     layer.bias.copy_(mean)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 __all__ = ['RunFolder', 'without_folders']
 
 CHECKPOINT, CONFIG, LOG, NETWORK = (
-    'checkpoint.pt', 'config.json', 'log.jsonl', 'network.safetensors')
+    'checkpoint.pt',
+    'config.json',
+    'log.jsonl',
+    'network.safetensors',
+)
 CURVES = 'tensorboard'
 
 
@@ -92,10 +96,15 @@ class RunFolder:
             with replacing(target) as part:
                 torch.save(state, part)
         except (OSError, RuntimeError) as error:
-            kept = ('the previous checkpoint is kept' if target.is_file()
-                    else 'there is no checkpoint yet')
-            raise RuntimeError(f'cannot write {target}: {error}; {kept}; free disk space and '
-                               'continue with --resume') from error
+            kept = (
+                'the previous checkpoint is kept'
+                if target.is_file()
+                else 'there is no checkpoint yet'
+            )
+            raise RuntimeError(
+                f'cannot write {target}: {error}; {kept}; free disk space and '
+                'continue with --resume'
+            ) from error
 
     def load_checkpoint(self, device: torch.device) -> dict[str, Any]:
         """Reads the last checkpoint.
@@ -111,8 +120,10 @@ class RunFolder:
             return torch.load(path, map_location=device, weights_only=True)
         except Exception as error:
             # A damaged file can raise almost any error; to the user they all mean the same.
-            raise ValueError(f'{path} is damaged ({type(error).__name__}); start again without '
-                             '--resume in another folder') from error
+            raise ValueError(
+                f'{path} is damaged ({type(error).__name__}); start again without '
+                '--resume in another folder'
+            ) from error
 
     def close(self) -> None:
         """Closes the TensorBoard files."""
@@ -122,17 +133,24 @@ class RunFolder:
 
 def without_folders(config: dict[str, Any]) -> dict[str, Any]:
     """A config as it is stored with weights: paths are reduced to file names."""
-    return {key: without_folders(value) if isinstance(value, dict)
-            else Path(value).name if isinstance(value, str) else value
-            for key, value in config.items()}
+    return {
+        key: without_folders(value)
+        if isinstance(value, dict)
+        else Path(value).name
+        if isinstance(value, str)
+        else value
+        for key, value in config.items()
+    }
 
 
 def _summary_writer(folder: Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ImportError(f'tensorboard: true needs TensorBoard ({error}): pip install '
-                          'tensorboard, or set it to false') from error
+        raise ImportError(
+            f'tensorboard: true needs TensorBoard ({error}): pip install '
+            'tensorboard, or set it to false'
+        ) from error
     return SummaryWriter(str(folder))
 
 

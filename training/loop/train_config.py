@@ -7,14 +7,27 @@ from dataclasses import dataclass, field
 from training.records.augmentation import AugmentationConfig
 from training.synthetic.people import SyntheticConfig
 
-__all__ = ['INIT_PARTS', 'PACE', 'DatasetConfig', 'LossWeights', 'OptimizerConfig', 'StageConfig',
-           'TrainConfig']
+__all__ = [
+    'INIT_PARTS',
+    'PACE',
+    'DatasetConfig',
+    'LossWeights',
+    'OptimizerConfig',
+    'StageConfig',
+    'TrainConfig',
+]
 
 # Parts of the initial weights that a run can load, and the prefix of their tensors' names.
 INIT_PARTS = {'all': '', 'cnet': 'cnet.', 'encoder': 'cnet.encoder.'}
 # Fields that affect the pace of a run but not its result; a resumed run may change them.
-PACE = ('threads', 'num_workers', 'save_every', 'validate_every', 'validation_images',
-        'tensorboard')
+PACE = (
+    'threads',
+    'num_workers',
+    'save_every',
+    'validate_every',
+    'validation_images',
+    'tensorboard',
+)
 TRUST = ('by_error', 'fully', 'never')
 # Stages of a pretrained encoder: the stem, and four stages that each halve the resolution.
 ENCODER_STAGES = 5
@@ -92,10 +105,10 @@ class OptimizerConfig:
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f'ema_decay is {self.ema_decay}; take 0 to below 1')
         if not 1 <= self.encoder_stages <= ENCODER_STAGES:
-            raise ValueError(f'encoder_stages is {self.encoder_stages}; take 1 to '
-                             f'{ENCODER_STAGES}')
-        for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm',
-                     'encoder_share'):
+            raise ValueError(
+                f'encoder_stages is {self.encoder_stages}; take 1 to {ENCODER_STAGES}'
+            )
+        for name in ('warmup_steps', 'final_share', 'weight_decay', 'clip_norm', 'encoder_share'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more')
 
@@ -134,11 +147,17 @@ class StageConfig:
         if not (self.cnet_epochs or self.end_to_end_epochs):
             return self
         if not steps_per_epoch:
-            raise ValueError('stages are in epochs, but rendered people have none; give '
-                             'cnet_steps and end_to_end_steps, or datasets')
-        cnet, end_to_end = (round(epochs * steps_per_epoch) if epochs else steps
-                            for epochs, steps in ((self.cnet_epochs, self.cnet_steps),
-                                                  (self.end_to_end_epochs, self.end_to_end_steps)))
+            raise ValueError(
+                'stages are in epochs, but rendered people have none; give '
+                'cnet_steps and end_to_end_steps, or datasets'
+            )
+        cnet, end_to_end = (
+            round(epochs * steps_per_epoch) if epochs else steps
+            for epochs, steps in (
+                (self.cnet_epochs, self.cnet_steps),
+                (self.end_to_end_epochs, self.end_to_end_steps),
+            )
+        )
         return StageConfig(cnet, end_to_end)
 
     @property
@@ -252,28 +271,44 @@ class TrainConfig:
         if self.precision not in ('fp32', 'bf16'):
             raise ValueError(f"precision is {self.precision!r}; it must be 'fp32' or 'bf16'")
         if self.init_part not in INIT_PARTS:
-            raise ValueError(f'init_part is {self.init_part!r}; it must be one of '
-                             f'{", ".join(INIT_PARTS)}')
-        for name in ('batch_size', 'accumulate', 'reuse', 'threads', 'save_every', 'pool_images',
-                     'validation_images'):
+            raise ValueError(
+                f'init_part is {self.init_part!r}; it must be one of {", ".join(INIT_PARTS)}'
+            )
+        for name in (
+            'batch_size',
+            'accumulate',
+            'reuse',
+            'threads',
+            'save_every',
+            'pool_images',
+            'validation_images',
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1')
         for name in ('num_workers', 'validate_every'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more')
         if self.batch_size % self.accumulate:
-            raise ValueError(f'batch_size is {self.batch_size}; it must be a multiple of '
-                             f'accumulate, which is {self.accumulate}')
+            raise ValueError(
+                f'batch_size is {self.batch_size}; it must be a multiple of '
+                f'accumulate, which is {self.accumulate}'
+            )
         if self.init.endswith(('.pth', '.pt')) and self.init_part != 'encoder':
-            raise ValueError(f'{self.init} is a PyTorch file, which is read as an image '
-                             'classifier; set init_part to encoder, or convert an official '
-                             'DecoMR checkpoint first: decomr convert')
+            raise ValueError(
+                f'{self.init} is a PyTorch file, which is read as an image '
+                'classifier; set init_part to encoder, or convert an official '
+                'DecoMR checkpoint first: decomr convert'
+            )
         if not 0 <= self.synthetic_share <= 1:
             raise ValueError(f'synthetic_share is {self.synthetic_share}; take 0 to 1')
         if self.synthetic_share == 1 and self.datasets:
-            raise ValueError(f'synthetic_share is 1, which leaves no images for '
-                             f'{", ".join(self.datasets)}; lower it (0: photographs only), or '
-                             'remove the datasets')
+            raise ValueError(
+                f'synthetic_share is 1, which leaves no images for '
+                f'{", ".join(self.datasets)}; lower it (0: photographs only), or '
+                'remove the datasets'
+            )
         if self.synthetic_share < 1 and not self.datasets:
-            raise ValueError(f'synthetic_share is {self.synthetic_share}, but there are no '
-                             'datasets; add some, or set synthetic_share to 1')
+            raise ValueError(
+                f'synthetic_share is {self.synthetic_share}, but there are no '
+                'datasets; add some, or set synthetic_share to 1'
+            )

@@ -31,29 +31,42 @@ class TrainProgress:
         self.step = step
         self._total, self._first, self._is_shown = total, step, is_shown
         self._started_s = time.monotonic()
-        self._bar = tqdm(total=total, initial=step, unit='step',
-                         disable=None if is_shown else True)
+        self._bar = tqdm(
+            total=total, initial=step, unit='step', disable=None if is_shown else True
+        )
 
     def start(self, log: Path, log_every: int) -> None:
         """Logs the number of steps and the place of the losses."""
         if self._is_shown and self.step < self._total:
-            logger.info('%d steps; losses in %s, every %d steps', self._total - self.step, log,
-                        log_every)
+            logger.info(
+                '%d steps; losses in %s, every %d steps', self._total - self.step, log, log_every
+            )
 
     def update(self) -> None:
         """Counts a finished step; the first one logs an estimate of the remaining time."""
         self.step += 1
         self._bar.update()
         if self._logs_lines and self.step == self._first + 1 < self._total:
-            logger.info('step %d of %d took %s: about %s left', self.step, self._total,
-                        f'{time.monotonic() - self._started_s:.1f} s', self._left())
+            logger.info(
+                'step %d of %d took %s: about %s left',
+                self.step,
+                self._total,
+                f'{time.monotonic() - self._started_s:.1f} s',
+                self._left(),
+            )
 
     def entry(self, loss: float, images_per_s: float) -> None:
         """Reports the sum of the losses, and the mean rate since the start of the run."""
         self._bar.set_postfix_str(f'loss {loss:.4f}, {images_per_s:.0f} images/s')
         if self._logs_lines:
-            logger.info('step %d of %d: loss %.4f, %.1f images/s, %s left', self.step,
-                        self._total, loss, images_per_s, self._left())
+            logger.info(
+                'step %d of %d: loss %.4f, %.1f images/s, %s left',
+                self.step,
+                self._total,
+                loss,
+                images_per_s,
+                self._left(),
+            )
 
     @property
     def _logs_lines(self) -> bool:

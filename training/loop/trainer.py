@@ -27,12 +27,7 @@ from training.loop.train_progress import TrainProgress
 from training.loop.train_step import TrainStep
 from training.loop.training_data import TrainingData, load_bodies
 from training.records.person_batch import PersonBatch
-from training.synthetic.people import (
-    SyntheticBatch,
-    SyntheticPeople,
-    held_out_set,
-    missing_assets,
-)
+from training.synthetic.people import SyntheticBatch, SyntheticPeople, held_out_set, missing_assets
 
 __all__ = ['Trainer', 'make_fabric']
 
@@ -52,8 +47,12 @@ def make_fabric() -> Fabric:
     accelerator = 'cuda' if torch.cuda.is_available() else 'cpu'
     # LNet has no gradients in stage 1. Running statistics are not synchronised.
     shared = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
-    fabric = Fabric(accelerator=accelerator, devices=local_size, num_nodes=size // local_size,
-                    strategy=shared if size > 1 else 'auto')
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local_size,
+        num_nodes=size // local_size,
+        strategy=shared if size > 1 else 'auto',
+    )
     fabric.launch()
     return fabric
 
@@ -78,14 +77,17 @@ class Trainer:
         self.fabric = make_fabric()
         parts = self.fabric.world_size * config.accumulate
         if config.batch_size % parts:
-            raise ValueError(f'batch_size is {config.batch_size}; it must be a multiple of '
-                             f'{parts}: {self.fabric.world_size} processes, each computing '
-                             f'{config.accumulate} parts')
+            raise ValueError(
+                f'batch_size is {config.batch_size}; it must be a multiple of '
+                f'{parts}: {self.fabric.world_size} processes, each computing '
+                f'{config.accumulate} parts'
+            )
         self.part_size = config.batch_size // parts
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
         if self.folder.has_checkpoint and not resume:
-            raise ValueError(f'{out} already contains a run; continue it with --resume, or use '
-                             'another --out')
+            raise ValueError(
+                f'{out} already contains a run; continue it with --resume, or use another --out'
+            )
         torch.manual_seed(config.seed)
         bodies = load_bodies(config)
         self.body = bodies['neutral']
@@ -93,19 +95,28 @@ class Trainer:
         self.network = self._first_network(resume)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs
         self.data = TrainingData(
-            config, bodies, self.uv_map, self.network.config.crop_size, self.part_size,
-            self.fabric.global_rank, self.fabric.world_size)
+            config,
+            bodies,
+            self.uv_map,
+            self.network.config.crop_size,
+            self.part_size,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
         # From here on the stages are in steps only.
         self.config = config = replace(
-            config, stages=config.stages.in_steps(self.data.steps_per_epoch))
+            config, stages=config.stages.in_steps(self.data.steps_per_epoch)
+        )
         step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, config.optimizer), lr=config.optimizer.learning_rate,
-            weight_decay=config.optimizer.weight_decay, fused=True)
+            parameter_groups(self.network, config.optimizer),
+            lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
+            fused=True,
+        )
         # One wrapper for both stages; it averages gradients over the processes.
         self.train_step, self.optimizer = self.fabric.setup(step, self.optimizer)
-        self.averaged = (copy.deepcopy(self.network).eval() if config.optimizer.ema_decay
-                         else None)
+        self.averaged = copy.deepcopy(self.network).eval() if config.optimizer.ema_decay else None
         if config.compile:
             self.network.compile()
         self.step, self.trained_s = 0, 0.0
@@ -122,13 +133,15 @@ class Trainer:
             for line in missing_assets(config.data):
                 logger.info('%s', line)
         if self.fabric.is_global_zero and config.validate_every:
-            held_out = held_out_set(
-                config.data, self.body, self.uv_map, config.validation_images
-            )
+            held_out = held_out_set(config.data, self.body, self.uv_map, config.validation_images)
         total = config.stages.total_steps
         if self.step == total:
-            logger.info('all %d steps are already finished; to train further, start a new run '
-                        'with --train.init %s', total, self.folder.network_path)
+            logger.info(
+                'all %d steps are already finished; to train further, start a new run '
+                'with --train.init %s',
+                total,
+                self.folder.network_path,
+            )
         progress = TrainProgress(total, self.step, self.fabric.is_global_zero)
         progress.start(self.folder.log_path, LOG_EVERY)
         parts = self.data.batches(self.fabric.device, self.step * config.accumulate)
@@ -142,8 +155,10 @@ class Trainer:
         if self.fabric.is_global_zero:
             self._save()
             if self.data.num_unreadable:
-                logger.warning('%d times an image could not be read and was replaced by another',
-                               self.data.num_unreadable)
+                logger.warning(
+                    '%d times an image could not be read and was replaced by another',
+                    self.data.num_unreadable,
+                )
             if self.step < total:
                 logger.warning('stopped at step %d; continue with --resume', self.step)
             self._write_network()
@@ -170,8 +185,9 @@ class Trainer:
             if expected.is_posed and not is_overwritten:
                 # Only the bodies are used; clothes and backgrounds need not be loaded.
                 bodies_only = replace(self.config.data, wardrobe='', panoramas='')
-                init_pose_components(network, SyntheticPeople(
-                    bodies_only, self.body, self.uv_map, self.config.seed))
+                init_pose_components(
+                    network, SyntheticPeople(bodies_only, self.body, self.uv_map, self.config.seed)
+                )
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
                 checkpoint.load_classifier(network, self.config.init)
             elif self.config.init:
@@ -195,7 +211,8 @@ class Trainer:
         is_first_stage = self.step < config.stages.cnet_steps
         for group in self.optimizer.param_groups:
             group['lr'] = group['share'] * learning_rate_at(
-                self.step, config.stages, config.optimizer)
+                self.step, config.stages, config.optimizer
+            )
         self.optimizer.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         for number, part in enumerate(parts, start=1):
@@ -205,8 +222,9 @@ class Trainer:
             for name, value in terms.items():
                 means[name] = means.get(name, 0.0) + value.item() / len(parts)
         if config.optimizer.clip_norm:
-            self.fabric.clip_gradients(self.train_step, self.optimizer,
-                                       max_norm=config.optimizer.clip_norm)
+            self.fabric.clip_gradients(
+                self.train_step, self.optimizer, max_norm=config.optimizer.clip_norm
+            )
         self.optimizer.step()
         self.step += 1
         self._average()
@@ -236,15 +254,17 @@ class Trainer:
         for name in averaged.keys() - set(moving):
             averaged[name].copy_(trained[name])
 
-    def _report(self, terms: dict[str, float], progress: TrainProgress,
-                held_out: SyntheticBatch | None) -> None:
+    def _report(
+        self, terms: dict[str, float], progress: TrainProgress, held_out: SyntheticBatch | None
+    ) -> None:
         """Logs, validates and saves if the step is due for it."""
         config = self.config
         if self.step % LOG_EVERY == 0:
             rate = self.step * config.batch_size / max(self.trained_s, 1e-9)
             progress.entry(sum(terms.values()), rate)
-            self.folder.log(self.step, self.trained_s,
-                            {'losses': terms, 'images_per_s': round(rate, 1)})
+            self.folder.log(
+                self.step, self.trained_s, {'losses': terms, 'images_per_s': round(rate, 1)}
+            )
         if held_out is not None and self.step % config.validate_every == 0:
             self._validate(held_out)
             self._write_network()
@@ -257,26 +277,32 @@ class Trainer:
         logger.info('step %d: %s', self.step, scores)
         if self.config.tensorboard:
             shown = held_out.part(slice(NUM_SHOWN)).as_person_batch()
-            self.folder.log_picture(self.step, 'held-out', training_picture(
-                self.best_network, shown.to(self.fabric.device), self.body.faces))
+            self.folder.log_picture(
+                self.step,
+                'held-out',
+                training_picture(self.best_network, shown.to(self.fabric.device), self.body.faces),
+            )
 
     def _save(self) -> None:
         averaged = self.averaged.state_dict() if self.averaged is not None else None
-        self.folder.save_checkpoint({
-            'config': asdict(self.config),
-            'processes': self.fabric.world_size,
-            'network': self.network.state_dict(),
-            'averaged': averaged,
-            'optimizer': self.optimizer.state_dict(),
-            'step': self.step,
-            'trained_s': self.trained_s,
-            'random': torch.get_rng_state(),
-        })
+        self.folder.save_checkpoint(
+            {
+                'config': asdict(self.config),
+                'processes': self.fabric.world_size,
+                'network': self.network.state_dict(),
+                'averaged': averaged,
+                'optimizer': self.optimizer.state_dict(),
+                'step': self.step,
+                'trained_s': self.trained_s,
+                'random': torch.get_rng_state(),
+            }
+        )
 
     def _load(self) -> None:
         state = self.folder.load_checkpoint(self.fabric.device)
-        before, now = (_what_is_trained(config)
-                       for config in (state['config'], asdict(self.config)))
+        before, now = (
+            _what_is_trained(config) for config in (state['config'], asdict(self.config))
+        )
         differing = [name for name in now if before.get(name) != now[name]]
         if differing == ['optimizer']:
             logger.warning('the run continues with a different optimizer config')
@@ -287,8 +313,12 @@ class Trainer:
                 'folder (init can load these weights)'
             )
         if state['processes'] != self.fabric.world_size:
-            logger.warning('the run was started with %d processes and continues with %d: it '
-                           'will see other images', state['processes'], self.fabric.world_size)
+            logger.warning(
+                'the run was started with %d processes and continues with %d: it '
+                'will see other images',
+                state['processes'],
+                self.fabric.world_size,
+            )
         self.network.load_state_dict(state['network'])
         if self.averaged is not None:
             self.averaged.load_state_dict(state['averaged'] or state['network'])
@@ -307,8 +337,9 @@ class Trainer:
             'seconds': round(self.trained_s),
             'torch': torch.__version__,
         }
-        checkpoint.save_checkpoint(self.folder.network_path, self.best_network,
-                                   {'training': training}, half=True)
+        checkpoint.save_checkpoint(
+            self.folder.network_path, self.best_network, {'training': training}, half=True
+        )
 
 
 def _what_is_trained(config: dict) -> dict:
@@ -320,5 +351,8 @@ def _what_is_trained(config: dict) -> dict:
 def _with_defaults(config: dict, defaults: dict) -> dict:
     """A stored config, with the defaults of fields that it does not have yet, at every level."""
     return defaults | {
-        name: _with_defaults(value, defaults[name]) if isinstance(value, dict)
-        and isinstance(defaults.get(name), dict) else value for name, value in config.items()}
+        name: _with_defaults(value, defaults[name])
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+        else value
+        for name, value in config.items()
+    }

@@ -50,24 +50,39 @@ class TrainingData:
         ValueError: a file has unexpected content, or the body does not fit the data sets.
     """
 
-    def __init__(self, config: TrainConfig, bodies: Mapping[str, BodyModel], uv_map: UVMap,
-                 crop_size: int, part_size: int, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        bodies: Mapping[str, BodyModel],
+        uv_map: UVMap,
+        crop_size: int,
+        part_size: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
         self.config, self.bodies, self.uv_map = config, dict(bodies), uv_map
         self.crop_size, self.rank, self.num_ranks = crop_size, rank, num_ranks
         self.num_synthetic = round(part_size * config.synthetic_share)
         self.num_photographs = part_size - self.num_synthetic
         if 0 < config.synthetic_share < 1 and not (self.num_synthetic and self.num_photographs):
-            raise ValueError(f'synthetic_share is {config.synthetic_share}, which rounds to all '
-                             f'or none of {part_size} people; use a share nearer to 1/2, a '
-                             'larger batch_size or a smaller accumulate')
+            raise ValueError(
+                f'synthetic_share is {config.synthetic_share}, which rounds to all '
+                f'or none of {part_size} people; use a share nearer to 1/2, a '
+                'larger batch_size or a smaller accumulate'
+            )
         if self.num_synthetic and config.data.size != crop_size:
-            raise ValueError(f'data.size is {config.data.size} px, but the {config.preset!r} '
-                             f'network takes crops of {crop_size} px; set data.size to '
-                             f'{crop_size}')
+            raise ValueError(
+                f'data.size is {config.data.size} px, but the {config.preset!r} '
+                f'network takes crops of {crop_size} px; set data.size to '
+                f'{crop_size}'
+            )
         self.people = self._mixture() if self.num_photographs else None
         # A copy of the bodies, which moves to the GPU; the loader processes use the originals.
-        self.maker = (PersonBatchMaker(copy.deepcopy(self.bodies), uv_map, crop_size)
-                      if self.num_photographs else None)
+        self.maker = (
+            PersonBatchMaker(copy.deepcopy(self.bodies), uv_map, crop_size)
+            if self.num_photographs
+            else None
+        )
 
     @property
     def steps_per_epoch(self) -> float:
@@ -101,52 +116,76 @@ class TrainingData:
     def _rendered(self, device: torch.device, first: int) -> Iterator[PersonBatch]:
         config = self.config
         loader = synthetic_loader(
-            config.data, self.bodies['neutral'], self.uv_map, batch_size=self.num_synthetic,
-            num_workers=config.num_workers, seed=config.seed + SEED_STEP * self.rank,
-            reuse=config.reuse, pool_images=config.pool_images, first_batch=first)
+            config.data,
+            self.bodies['neutral'],
+            self.uv_map,
+            batch_size=self.num_synthetic,
+            num_workers=config.num_workers,
+            seed=config.seed + SEED_STEP * self.rank,
+            reuse=config.reuse,
+            pool_images=config.pool_images,
+            first_batch=first,
+        )
         for batch in loader:
             yield batch.as_person_batch().to(device)
 
-    def _photographs(self, people: MixedPeople, maker: PersonBatchMaker, device: torch.device,
-                     first: int) -> Iterator[PersonBatch]:
+    def _photographs(
+        self, people: MixedPeople, maker: PersonBatchMaker, device: torch.device, first: int
+    ) -> Iterator[PersonBatch]:
         size = self.num_photographs
-        loader = mixed_loader(people, size, num_workers=self.config.num_workers,
-                              first=first * size * self.num_ranks, rank=self.rank,
-                              num_ranks=self.num_ranks, pin_memory=device.type == 'cuda')
+        loader = mixed_loader(
+            people,
+            size,
+            num_workers=self.config.num_workers,
+            first=first * size * self.num_ranks,
+            rank=self.rank,
+            num_ranks=self.num_ranks,
+            pin_memory=device.type == 'cuda',
+        )
         maker = maker.to(device)
         for samples in loader:
-            yield maker({name: values.to(device, non_blocking=True)
-                         for name, values in samples.items()})
+            yield maker(
+                {name: values.to(device, non_blocking=True) for name, values in samples.items()}
+            )
 
     def _mixture(self) -> MixedPeople:
         config = self.config
-        targets = (CachedTargets(config.iuv_cache, self.bodies, self.uv_map, self.crop_size)
-                   if config.iuv_cache else None)
+        targets = (
+            CachedTargets(config.iuv_cache, self.bodies, self.uv_map, self.crop_size)
+            if config.iuv_cache
+            else None
+        )
         sources = {}
         for name, dataset in config.datasets.items():
-            people = PeopleConfig(self.crop_size, dataset.trust == 'by_error',
-                                  config.augmentation)
-            sources[name] = PeopleDataset(self._records(name, dataset), people,
-                                          targets=targets)
+            people = PeopleConfig(self.crop_size, dataset.trust == 'by_error', config.augmentation)
+            sources[name] = PeopleDataset(self._records(name, dataset), people, targets=targets)
         ratios = {name: dataset.ratio for name, dataset in config.datasets.items()}
         return MixedPeople(sources, ratios, config.seed)
 
     def _records(self, name: str, dataset: DatasetConfig) -> PersonRecords:
         """The people of a data set, with their fits according to `trust`."""
         if (dataset.dataset or name) not in PUBLIC_DATASETS:
-            raise ValueError(f'datasets.{name}.dataset is {dataset.dataset or name!r}; it must be '
-                             f'one of {", ".join(PUBLIC_DATASETS)} (any of them if annotations is '
-                             'your own npz)')
+            raise ValueError(
+                f'datasets.{name}.dataset is {dataset.dataset or name!r}; it must be '
+                f'one of {", ".join(PUBLIC_DATASETS)} (any of them if annotations is '
+                'your own npz)'
+            )
         records = load_people(
-            dataset.dataset or name, dataset.root, dataset.annotations or None,
-            split=dataset.split, fits=dataset.fits or None, use_openpose=dataset.use_openpose)
+            dataset.dataset or name,
+            dataset.root,
+            dataset.annotations or None,
+            split=dataset.split,
+            fits=dataset.fits or None,
+            use_openpose=dataset.use_openpose,
+        )
         if dataset.trust == 'never':
             records = records.without_fits()
         if records.has_pose.any() and self.config.body == BUILTIN:
             raise ValueError(
                 f'{name} has poses and shapes of SMPL, which do not fit the built-in body; set '
                 'body and uv_map to those of SMPL (decomr body import FILE), or, if the poses '
-                'are fits, set trust: never to train on 2D keypoints only')
+                'are fits, set trust: never to train on 2D keypoints only'
+            )
         is_rated = dataset.trust == 'by_error' and (records.has_pose & records.is_fit).any()
         if is_rated and records.fit_errors is None and records.keypoints_2d is not None:
             body = self.bodies['neutral']

@@ -29,9 +29,17 @@ from training.records.rotations import (
     rotation_about,
 )
 
-__all__ = ['Augmentation', 'AugmentationConfig', 'Augmented', 'apply_augmentation', 'augment',
-           'augment_keypoints_3d', 'augment_pose', 'crop_affine',
-           'sample_augmentation']
+__all__ = [
+    'Augmentation',
+    'AugmentationConfig',
+    'Augmented',
+    'apply_augmentation',
+    'augment',
+    'augment_keypoints_3d',
+    'augment_pose',
+    'crop_affine',
+    'sample_augmentation',
+]
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,20 @@ class Augmented:
     augmentation: Augmentation
 
 
-def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np.ndarray | None,
-            keypoints_3d: np.ndarray | None, pose: np.ndarray | None, shape: np.ndarray | None,
-            rng: np.random.Generator, config: AugmentationConfig, size: int, *,
-            root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
+def augment(
+    image: np.ndarray,
+    center: np.ndarray,
+    side: float,
+    keypoints_2d: np.ndarray | None,
+    keypoints_3d: np.ndarray | None,
+    pose: np.ndarray | None,
+    shape: np.ndarray | None,
+    rng: np.random.Generator,
+    config: AugmentationConfig,
+    size: int,
+    *,
+    root_from_body: np.ndarray = ROOT_FROM_BODY,
+) -> Augmented:
     """Takes a randomly augmented crop of one person, reproducible by `rng`.
 
     Args:
@@ -131,9 +149,18 @@ def augment(image: np.ndarray, center: np.ndarray, side: float, keypoints_2d: np
     Raises:
         ValueError: an array has a wrong shape, or the square is not finite or empty.
     """
-    return apply_augmentation(sample_augmentation(rng, config), size, image, center, side,
-                              keypoints_2d, keypoints_3d, pose, shape,
-                              root_from_body=root_from_body)
+    return apply_augmentation(
+        sample_augmentation(rng, config),
+        size,
+        image,
+        center,
+        side,
+        keypoints_2d,
+        keypoints_3d,
+        pose,
+        shape,
+        root_from_body=root_from_body,
+    )
 
 
 def sample_augmentation(rng: np.random.Generator, config: AugmentationConfig) -> Augmentation:
@@ -148,11 +175,19 @@ def sample_augmentation(rng: np.random.Generator, config: AugmentationConfig) ->
     return Augmentation(1 + config.scale * growth, rotation, bool(is_flipped), (red, green, blue))
 
 
-def apply_augmentation(augmentation: Augmentation, size: int, image: np.ndarray,
-                       center: np.ndarray, side: float, keypoints_2d: np.ndarray | None = None,
-                       keypoints_3d: np.ndarray | None = None, pose: np.ndarray | None = None,
-                       shape: np.ndarray | None = None, *,
-                       root_from_body: np.ndarray = ROOT_FROM_BODY) -> Augmented:
+def apply_augmentation(
+    augmentation: Augmentation,
+    size: int,
+    image: np.ndarray,
+    center: np.ndarray,
+    side: float,
+    keypoints_2d: np.ndarray | None = None,
+    keypoints_3d: np.ndarray | None = None,
+    pose: np.ndarray | None = None,
+    shape: np.ndarray | None = None,
+    *,
+    root_from_body: np.ndarray = ROOT_FROM_BODY,
+) -> Augmented:
     """Applies an augmentation to one person; the other arguments are those of `augment`.
 
     Raises:
@@ -190,10 +225,13 @@ def crop_affine(center: np.ndarray, side: float, augmentation: Augmentation) -> 
     center = np.asarray(center, np.float64)
     check_shape('center', center, (2,))
     if not (np.isfinite(center).all() and np.isfinite(side) and side > 0):
-        raise ValueError(f'the square has its centre at {center.tolist()} and a side of {side}; '
-                         'expected finite image px and a side above 0')
-    turn = crop_from_image_xy(np.eye(2), np.zeros(2), side * augmentation.scale,
-                              augmentation.rotation).T
+        raise ValueError(
+            f'the square has its centre at {center.tolist()} and a side of {side}; '
+            'expected finite image px and a side above 0'
+        )
+    turn = crop_from_image_xy(
+        np.eye(2), np.zeros(2), side * augmentation.scale, augmentation.rotation
+    ).T
     if augmentation.is_flipped:
         turn[0] *= -1
     return np.column_stack([turn, -turn @ center])
@@ -217,8 +255,9 @@ def augment_keypoints_3d(keypoints_3d: np.ndarray, augmentation: Augmentation) -
     return _known(keypoints)
 
 
-def augment_pose(pose: np.ndarray, augmentation: Augmentation,
-                 root_from_body: np.ndarray = ROOT_FROM_BODY) -> np.ndarray:
+def augment_pose(
+    pose: np.ndarray, augmentation: Augmentation, root_from_body: np.ndarray = ROOT_FROM_BODY
+) -> np.ndarray:
     """Rotates and mirrors a pose with the image; the translation is not considered.
 
     Args:
@@ -240,11 +279,13 @@ def augment_pose(pose: np.ndarray, augmentation: Augmentation,
     return pose.astype(np.float32)
 
 
-def _crop(image: np.ndarray, center: np.ndarray, side: float, augmentation: Augmentation,
-          size: int) -> np.ndarray:
+def _crop(
+    image: np.ndarray, center: np.ndarray, side: float, augmentation: Augmentation, size: int
+) -> np.ndarray:
     """The scaled and rotated crop, not mirrored."""
-    return crop_pixels(image, center, float(side) * augmentation.scale, size,
-                       augmentation.rotation)
+    return crop_pixels(
+        image, center, float(side) * augmentation.scale, size, augmentation.rotation
+    )
 
 
 def _flipped(crop: np.ndarray, augmentation: Augmentation) -> np.ndarray:
@@ -258,8 +299,9 @@ def _channel_table(factors: tuple[float, float, float]) -> np.ndarray:
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
-def _keypoints_in_crop(keypoints_2d: np.ndarray, affine: np.ndarray,
-                       augmentation: Augmentation) -> np.ndarray:
+def _keypoints_in_crop(
+    keypoints_2d: np.ndarray, affine: np.ndarray, augmentation: Augmentation
+) -> np.ndarray:
     """Transforms annotated joints (24, 3) from image px to the crop frame."""
     check_shape('keypoints_2d', keypoints_2d, (NUM_ANNOTATED, 3))
     keypoints = np.array(keypoints_2d, np.float64)

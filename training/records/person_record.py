@@ -15,8 +15,13 @@ __all__ = ['GENDERS', 'PersonRecord']
 GENDERS = ('', 'neutral', 'male', 'female')
 """Possible genders; '' if unknown. `PersonRecords` stores indices into this tuple."""
 
-_SHAPES = {'center': (2,), 'keypoints_2d': (NUM_ANNOTATED, 3), 'keypoints_3d': (NUM_ANNOTATED, 4),
-           'pose': (NUM_JOINTS, 3), 'shape': (NUM_SHAPES,)}
+_SHAPES = {
+    'center': (2,),
+    'keypoints_2d': (NUM_ANNOTATED, 3),
+    'keypoints_3d': (NUM_ANNOTATED, 4),
+    'pose': (NUM_JOINTS, 3),
+    'shape': (NUM_SHAPES,),
+}
 
 
 @dataclass(frozen=True)
@@ -63,5 +68,7 @@ class PersonRecord:
         if (self.pose is None) != (self.shape is None):
             raise ValueError(f'{self.image} has a pose or a shape without the other; give both')
         if self.gender not in GENDERS:
-            raise ValueError(f'gender of {self.image} is {self.gender!r}, expected one of '
-                             f'{", ".join(map(repr, GENDERS))}')
+            raise ValueError(
+                f'gender of {self.image} is {self.gender!r}, expected one of '
+                f'{", ".join(map(repr, GENDERS))}'
+            )

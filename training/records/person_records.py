@@ -18,8 +18,14 @@ from decomr_core.body_models.joint_sets import NUM_ANNOTATED
 from training.records.image_files import image_size
 from training.records.person_record import GENDERS, PersonRecord
 
-__all__ = ['PersonRecords', 'ReadCounts', 'clean_records', 'collect_records', 'stored_paths',
-           'touch_picture']
+__all__ = [
+    'PersonRecords',
+    'ReadCounts',
+    'clean_records',
+    'collect_records',
+    'stored_paths',
+    'touch_picture',
+]
 
 logger = logging.getLogger(__name__)
 NEUTRAL = GENDERS.index('neutral')
@@ -53,8 +59,11 @@ class ReadCounts:
 
     def text(self, kept: int) -> str:
         """One line with all counts that are not 0."""
-        parts = [f'{getattr(self, item.name)} {item.name.replace("_", " ")}'
-                 for item in fields(self)[1:] if getattr(self, item.name)]
+        parts = [
+            f'{getattr(self, item.name)} {item.name.replace("_", " ")}'
+            for item in fields(self)[1:]
+            if getattr(self, item.name)
+        ]
         return f'{kept} of {self.people} people' + (f' ({", ".join(parts)})' if parts else '')
 
 
@@ -109,21 +118,30 @@ class PersonRecords:
         has_pose = bool(self.has_pose[index])
         error = np.nan if self.fit_errors is None else self.fit_errors[index]
         return PersonRecord(
-            image=self.images[index].decode(), center=self.centers[index],
-            side=float(self.sides[index]), keypoints_2d=_known(self.keypoints_2d, index),
+            image=self.images[index].decode(),
+            center=self.centers[index],
+            side=float(self.sides[index]),
+            keypoints_2d=_known(self.keypoints_2d, index),
             keypoints_3d=_known(self.keypoints_3d, index),
             pose=self.pose[index] if has_pose and self.pose is not None else None,
             shape=self.shape[index] if has_pose and self.shape is not None else None,
             is_fit=has_pose and bool(self.is_fit[index]),
             fit_error=None if np.isnan(error) or not has_pose else float(error),
-            gender=GENDERS[self.genders[index]], mask=_path(self.masks, index),
-            part_mask=_path(self.part_masks, index))
+            gender=GENDERS[self.genders[index]],
+            mask=_path(self.masks, index),
+            part_mask=_path(self.part_masks, index),
+        )
 
     def select(self, index: np.ndarray) -> PersonRecords:
         """The people at indices (K,), or where a mask (N,) is True."""
-        return replace(self, **{item.name: getattr(self, item.name)[index]
-                                for item in fields(self)
-                                if isinstance(getattr(self, item.name), np.ndarray)})
+        return replace(
+            self,
+            **{
+                item.name: getattr(self, item.name)[index]
+                for item in fields(self)
+                if isinstance(getattr(self, item.name), np.ndarray)
+            },
+        )
 
     def without_fits(self) -> PersonRecords:
         """The same people without fitted bodies ("Ours-A" of the supplement).
@@ -132,8 +150,13 @@ class PersonRecords:
         """
         return replace(self, has_pose=self.has_pose & ~self.is_fit, fit_errors=None)
 
-    def with_fits(self, pose: np.ndarray, shape: np.ndarray, is_valid: np.ndarray,
-                  errors: np.ndarray | None = None) -> PersonRecords:
+    def with_fits(
+        self,
+        pose: np.ndarray,
+        shape: np.ndarray,
+        is_valid: np.ndarray,
+        errors: np.ndarray | None = None,
+    ) -> PersonRecords:
         """Adds fitted bodies to the people without a measured one.
 
         Args:
@@ -146,18 +169,23 @@ class PersonRecords:
             ValueError: the number of fits differs from that of the people.
         """
         if len(pose) != len(self):
-            raise ValueError(f'there are {len(pose)} fits for {len(self)} people of {self.name}; '
-                             'use the fits that were made for this annotation file, one for each '
-                             'of its people')
+            raise ValueError(
+                f'there are {len(pose)} fits for {len(self)} people of {self.name}; '
+                'use the fits that were made for this annotation file, one for each '
+                'of its people'
+            )
         measured = self.has_pose & ~self.is_fit
         old_pose = np.zeros_like(pose) if self.pose is None else self.pose
         old_shape = np.zeros_like(shape) if self.shape is None else self.shape
         errors = np.full(len(self), np.nan) if errors is None else errors
         return replace(
-            self, pose=np.where(measured[:, None, None], old_pose, pose).astype(np.float32),
+            self,
+            pose=np.where(measured[:, None, None], old_pose, pose).astype(np.float32),
             shape=np.where(measured[:, None], old_shape, shape).astype(np.float32),
-            has_pose=measured | is_valid, is_fit=~measured & is_valid,
-            fit_errors=np.where(measured, np.nan, errors).astype(np.float32))
+            has_pose=measured | is_valid,
+            is_fit=~measured & is_valid,
+            fit_errors=np.where(measured, np.nan, errors).astype(np.float32),
+        )
 
 
 def collect_records(records: Iterable[PersonRecord], name: str, root: Path) -> PersonRecords:
@@ -170,18 +198,22 @@ def collect_records(records: Iterable[PersonRecord], name: str, root: Path) -> P
     pose = _stack(columns['pose'], (NUM_JOINTS, 3))
     errors = [np.nan if error is None else error for error in columns['fit_error']]
     return PersonRecords(
-        name=name, root=Path(root), images=stored_paths(columns['image']),
+        name=name,
+        root=Path(root),
+        images=stored_paths(columns['image']),
         centers=np.array(columns['center'], np.float32).reshape(count, 2),
         sides=np.array(columns['side'], np.float32),
         keypoints_2d=_stack(columns['keypoints_2d'], (NUM_ANNOTATED, 3)),
         keypoints_3d=_stack(columns['keypoints_3d'], (NUM_ANNOTATED, 4)),
-        pose=pose, shape=_stack(columns['shape'], (NUM_SHAPES,)),
+        pose=pose,
+        shape=_stack(columns['shape'], (NUM_SHAPES,)),
         has_pose=np.array([value is not None for value in columns['pose']], bool),
         is_fit=np.array(columns['is_fit'], bool),
         fit_errors=np.array(errors, np.float32) if not np.isnan(errors).all() else None,
         genders=np.array([GENDERS.index(gender) for gender in columns['gender']], np.int8),
         masks=stored_paths(columns['mask']) if any(columns['mask']) else None,
-        part_masks=stored_paths(columns['part_mask']) if any(columns['part_mask']) else None)
+        part_masks=stored_paths(columns['part_mask']) if any(columns['part_mask']) else None,
+    )
 
 
 def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRecords:
@@ -199,27 +231,38 @@ def clean_records(records: PersonRecords, check_images: bool = True) -> PersonRe
     keypoints_2d, num_bad_2d = _with_finite_keypoints(records.keypoints_2d)
     keypoints_3d, num_bad_3d = _with_finite_keypoints(records.keypoints_3d)
     cleaned = _with_finite_poses(
-        replace(records, keypoints_2d=keypoints_2d, keypoints_3d=keypoints_3d))
-    counts = ReadCounts(people=count, nan_keypoints=num_bad_2d + num_bad_3d,
-                        nan_poses=int((records.has_pose & ~cleaned.has_pose).sum()))
+        replace(records, keypoints_2d=keypoints_2d, keypoints_3d=keypoints_3d)
+    )
+    counts = ReadCounts(
+        people=count,
+        nan_keypoints=num_bad_2d + num_bad_3d,
+        nan_poses=int((records.has_pose & ~cleaned.has_pose).sum()),
+    )
     unknown = records.genders == GENDERS.index('')
-    valid = (np.isfinite(records.centers).all(1) & np.isfinite(records.sides)
-             & (records.sides >= SMALLEST_SIDE_PX))
-    cleaned = replace(
-        cleaned, genders=np.where(unknown, NEUTRAL, records.genders).astype(np.int8))
+    valid = (
+        np.isfinite(records.centers).all(1)
+        & np.isfinite(records.sides)
+        & (records.sides >= SMALLEST_SIDE_PX)
+    )
+    cleaned = replace(cleaned, genders=np.where(unknown, NEUTRAL, records.genders).astype(np.int8))
     readable, inside = np.ones(count, bool), np.ones(count, bool)
     if check_images or records.image_sizes is not None:
         cleaned, readable, inside = _image_faults(cleaned, valid)
     kept = valid & readable & inside
     counts = replace(
-        counts, unreadable_images=int((valid & ~readable).sum()),
-        invalid_boxes=int((~valid).sum()), outside_boxes=int((valid & readable & ~inside).sum()),
-        unknown_genders=int((unknown & kept).sum()))
+        counts,
+        unreadable_images=int((valid & ~readable).sum()),
+        invalid_boxes=int((~valid).sum()),
+        outside_boxes=int((valid & readable & ~inside).sum()),
+        unknown_genders=int((unknown & kept).sum()),
+    )
     logger.info('%s: %s', records.name, counts.text(int(kept.sum())))
     if not kept.any():
-        raise ValueError(f'{records.name} in {records.root} has no usable people: '
-                         f'{counts.text(0)}; is {records.root} the folder to which paths such as '
-                         f'{_example(records)} are relative?')
+        raise ValueError(
+            f'{records.name} in {records.root} has no usable people: '
+            f'{counts.text(0)}; is {records.root} the folder to which paths such as '
+            f'{_example(records)} are relative?'
+        )
     return replace(cleaned.select(kept), counts=counts)
 
 
@@ -228,8 +271,9 @@ def stored_paths(paths: Iterable[str]) -> np.ndarray:
     return np.array([str(path).replace('\\', '/').encode() for path in paths], np.bytes_)
 
 
-def touch_picture(centers: np.ndarray, sides: np.ndarray | float,
-                  sizes: np.ndarray | tuple[int, ...]) -> np.ndarray:
+def touch_picture(
+    centers: np.ndarray, sides: np.ndarray | float, sizes: np.ndarray | tuple[int, ...]
+) -> np.ndarray:
     """Whether squares overlap their images.
 
     Args:
@@ -242,19 +286,22 @@ def touch_picture(centers: np.ndarray, sides: np.ndarray | float,
     """
     half = np.asarray(sides)[..., None] / 2
     # The centre of the first pixel is at 0, so the image begins at -0.5.
-    return np.all((centers + half > -.5) & (centers - half < np.asarray(sizes) - .5), axis=-1)
+    return np.all((centers + half > -0.5) & (centers - half < np.asarray(sizes) - 0.5), axis=-1)
 
 
-def _image_faults(records: PersonRecords,
-                  valid: np.ndarray) -> tuple[PersonRecords, np.ndarray, np.ndarray]:
+def _image_faults(
+    records: PersonRecords, valid: np.ndarray
+) -> tuple[PersonRecords, np.ndarray, np.ndarray]:
     """The records with their image sizes; whether images are readable, and overlap squares."""
     sizes = records.image_sizes
     if sizes is None:
         paths, index = np.unique(records.images, return_inverse=True)
         needed = np.zeros(len(paths), bool)
         needed[index[valid]] = True
-        found = [image_size(records.root / path.decode()) if is_needed else None
-                 for path, is_needed in zip(paths, needed, strict=True)]
+        found = [
+            image_size(records.root / path.decode()) if is_needed else None
+            for path, is_needed in zip(paths, needed, strict=True)
+        ]
         sizes = np.array([size or (0, 0) for size in found], np.int32).reshape(-1, 2)[index]
     inside = touch_picture(records.centers, records.sides, sizes)
     return replace(records, image_sizes=sizes), np.all(sizes > 0, axis=1), inside
@@ -266,9 +313,12 @@ def _with_finite_poses(records: PersonRecords) -> PersonRecords:
         return records
     finite = np.isfinite(records.pose).all((1, 2)) & np.isfinite(records.shape).all(1)
     kept = records.has_pose & finite
-    return replace(records, has_pose=kept,
-                   pose=np.where(kept[:, None, None], records.pose, np.float32(0)),
-                   shape=np.where(kept[:, None], records.shape, np.float32(0)))
+    return replace(
+        records,
+        has_pose=kept,
+        pose=np.where(kept[:, None, None], records.pose, np.float32(0)),
+        shape=np.where(kept[:, None], records.shape, np.float32(0)),
+    )
 
 
 def _with_finite_keypoints(keypoints: np.ndarray | None) -> tuple[np.ndarray | None, int]:

@@ -30,15 +30,20 @@ class PosedBodies(nn.Module):
     def __init__(self, bodies: Mapping[str, BodyModel]) -> None:
         super().__init__()
         if NEUTRAL not in bodies:
-            raise ValueError(f'there are bodies for {", ".join(bodies) or "no gender"}; give a '
-                             "'neutral' one, which is used for unknown genders")
+            raise ValueError(
+                f'there are bodies for {", ".join(bodies) or "no gender"}; give a '
+                "'neutral' one, which is used for unknown genders"
+            )
         unknown = set(bodies) - set(GENDERS[1:])
         if unknown:
-            raise ValueError(f'there are bodies for {", ".join(sorted(unknown))}; take some of '
-                             f'{", ".join(GENDERS[1:])}')
+            raise ValueError(
+                f'there are bodies for {", ".join(sorted(unknown))}; take some of '
+                f'{", ".join(GENDERS[1:])}'
+            )
         if any(not torch.equal(body.faces, bodies[NEUTRAL].faces) for body in bodies.values()):
-            raise ValueError('the bodies have different faces; give male, female and neutral '
-                             'models of one kind')
+            raise ValueError(
+                'the bodies have different faces; give male, female and neutral models of one kind'
+            )
         self.bodies = nn.ModuleDict(bodies)
 
     @property
@@ -62,6 +67,7 @@ class PosedBodies(nn.Module):
         for name, body in self.bodies.items():
             chosen = (gender == GENDERS.index(name)).nonzero()[:, 0]
             if name != NEUTRAL and len(chosen):
-                vertices[chosen], joints[chosen] = root_frame_body(body, pose[chosen],
-                                                                   shape[chosen])
+                vertices[chosen], joints[chosen] = root_frame_body(
+                    body, pose[chosen], shape[chosen]
+                )
         return vertices, joints

@@ -28,15 +28,27 @@ def axis_angle_from_matrix(matrix: np.ndarray) -> np.ndarray:
     m = matrix
     trace = np.trace(m, axis1=-2, axis2=-1)
     # Row k of `four` is the quaternion (w, x, y, z) times four times its k-th component.
-    four = np.stack([
-        1 + trace, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0],
-        m[..., 1, 0] - m[..., 0, 1],
-        m[..., 2, 1] - m[..., 1, 2], 1 + 2 * m[..., 0, 0] - trace, m[..., 0, 1] + m[..., 1, 0],
-        m[..., 0, 2] + m[..., 2, 0],
-        m[..., 0, 2] - m[..., 2, 0], m[..., 0, 1] + m[..., 1, 0], 1 + 2 * m[..., 1, 1] - trace,
-        m[..., 1, 2] + m[..., 2, 1],
-        m[..., 1, 0] - m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1],
-        1 + 2 * m[..., 2, 2] - trace], axis=-1).reshape(*trace.shape, 4, 4)
+    four = np.stack(
+        [
+            1 + trace,
+            m[..., 2, 1] - m[..., 1, 2],
+            m[..., 0, 2] - m[..., 2, 0],
+            m[..., 1, 0] - m[..., 0, 1],
+            m[..., 2, 1] - m[..., 1, 2],
+            1 + 2 * m[..., 0, 0] - trace,
+            m[..., 0, 1] + m[..., 1, 0],
+            m[..., 0, 2] + m[..., 2, 0],
+            m[..., 0, 2] - m[..., 2, 0],
+            m[..., 0, 1] + m[..., 1, 0],
+            1 + 2 * m[..., 1, 1] - trace,
+            m[..., 1, 2] + m[..., 2, 1],
+            m[..., 1, 0] - m[..., 0, 1],
+            m[..., 0, 2] + m[..., 2, 0],
+            m[..., 1, 2] + m[..., 2, 1],
+            1 + 2 * m[..., 2, 2] - trace,
+        ],
+        axis=-1,
+    ).reshape(*trace.shape, 4, 4)
     best = np.argmax(np.diagonal(four, axis1=-2, axis2=-1), axis=-1)[..., None, None]
     quaternion = np.take_along_axis(four, best, axis=-2)[..., 0, :]
     quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)

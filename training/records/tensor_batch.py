@@ -39,5 +39,6 @@ class TensorBatch:
     @classmethod
     def concatenate(cls: type[Batch], batches: Sequence[Batch]) -> Batch:
         """Concatenates batches."""
-        return cls(*(torch.cat([getattr(batch, item.name) for batch in batches])
-                     for item in fields(cls)))
+        return cls(
+            *(torch.cat([getattr(batch, item.name) for batch in batches]) for item in fields(cls))
+        )

@@ -36,8 +36,15 @@ class Furnisher:
     bank: TextureBank
     parts: np.ndarray
 
-    def add(self, rng: np.random.Generator, drawn: Drawn, bodies: Bodies, views: Viewpoints,
-            framing: Framing, lights: list[dict[str, np.ndarray]]) -> Layers:
+    def add(
+        self,
+        rng: np.random.Generator,
+        drawn: Drawn,
+        bodies: Bodies,
+        views: Viewpoints,
+        framing: Framing,
+        lights: list[dict[str, np.ndarray]],
+    ) -> Layers:
         """Renders furniture for people who sit or lie.
 
         Args:
@@ -65,28 +72,42 @@ class Furnisher:
             _lay_over(layers.people[index], solids, hits, rays, depth, lights[index])
             layers.lift_m[index] = found.lift_m
             corners = np.stack([solid.corners for solid in solids])
-            layers.shadows[index] = Shadow(corners, own.uniform(.6, 3), own.uniform(.15, .6))
-        return Layers(layers.people, silhouettes, visible, layers.whole, layers.lift_m,
-                      layers.shadows)
+            layers.shadows[index] = Shadow(corners, own.uniform(0.6, 3), own.uniform(0.15, 0.6))
+        return Layers(
+            layers.people, silhouettes, visible, layers.whole, layers.lift_m, layers.shadows
+        )
 
-    def _furniture(self, rng: np.random.Generator, bodies: Bodies, views: Viewpoints,
-                   framing: Framing, index: int) -> Furniture | None:
+    def _furniture(
+        self,
+        rng: np.random.Generator,
+        bodies: Bodies,
+        views: Viewpoints,
+        framing: Framing,
+        index: int,
+    ) -> Furniture | None:
         """The furniture of one person in the camera frame, or None."""
-        resting = find_resting(bodies.vertices[index].double().numpy(),
-                               bodies.joints[index].double().numpy(), self.parts, views.up[index])
+        resting = find_resting(
+            bodies.vertices[index].double().numpy(),
+            bodies.joints[index].double().numpy(),
+            self.parts,
+            views.up[index],
+        )
         if resting is None:
             return None
         found = furnish(rng, self.bank, resting)
         if found is None:
             return None
         origin = resting.origin + framing.translation_m[index]
-        base, *extras = ([solid.moved(origin, resting.basis) for solid in group]
-                         for group in (found.base, *found.extras))
+        base, *extras = (
+            [solid.moved(origin, resting.basis) for solid in group]
+            for group in (found.base, *found.extras)
+        )
         return Furniture(base, extras, found.lift_m)
 
 
-def _visible_parts(furniture: Furniture, rays: Rays,
-                   depth: np.ndarray) -> tuple[list[Solid], Hits | None]:
+def _visible_parts(
+    furniture: Furniture, rays: Rays, depth: np.ndarray
+) -> tuple[list[Solid], Hits | None]:
     """The parts that leave enough of the person visible, and where the rays hit them.
 
     Args:
@@ -127,14 +148,21 @@ def _merged(groups: list[tuple[list[Solid], Hits]]) -> Hits:
     return merged
 
 
-def _lay_over(person: np.ndarray, solids: list[Solid], hits: Hits, rays: Rays, depth: np.ndarray,
-              light: dict[str, np.ndarray]) -> None:
+def _lay_over(
+    person: np.ndarray,
+    solids: list[Solid],
+    hits: Hits,
+    rays: Rays,
+    depth: np.ndarray,
+    light: dict[str, np.ndarray],
+) -> None:
     """Draws lit furniture into a person's image (S, S, 3) where it is nearer; in place."""
     shown = hits.depth < depth
-    colors, normals = (torch.from_numpy(values)
-                       for values in surface(solids, hits, rays, shown))
-    wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
-        len(colors), *np.shape(value)) for name, value in light.items()}
+    colors, normals = (torch.from_numpy(values) for values in surface(solids, hits, rays, shown))
+    wide = {
+        name: torch.as_tensor(value, dtype=torch.float32).expand(len(colors), *np.shape(value))
+        for name, value in light.items()
+    }
     lit = appearance.shade(colors / 255, colors.new_zeros(len(colors)), normals, wide) * 255
     nearest = np.minimum(depth, hits.depth)
     open_share = openness(nearest, (nearest < np.inf).astype(np.uint8))

@@ -87,8 +87,16 @@ class Painter:
         folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
         return Looks(outfit, folds, stains)
 
-    def draw(self, rng: np.random.Generator, bodies: Bodies, looks: Looks, framing: Framing,
-             lights: list[Light], size: int, folds: np.random.Generator | None = None) -> Drawn:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        bodies: Bodies,
+        looks: Looks,
+        framing: Framing,
+        lights: list[Light],
+        size: int,
+        folds: np.random.Generator | None = None,
+    ) -> Drawn:
         """Renders people.
 
         Args:
@@ -108,57 +116,91 @@ class Painter:
             is_dressed = rng.random(count) < self._dressed_share
         bare = torch.from_numpy(is_dressed)[:, None, None]
         outline = torch.where(bare, bodies.vertices, bodies.vertices + push)
-        fragments = rasterize(crop_points(outline, framing), self._body.faces, size,
-                              cull_backfaces=True)
+        fragments = rasterize(
+            crop_points(outline, framing), self._body.faces, size, cull_backfaces=True
+        )
         shown = (fragments.face_index >= 0) & ~bare
         people = outline.new_zeros(*shown.shape, 3)
         people[shown] = self._color(outline, looks, fragments, shown, lights)
         depth = fragments.depth.clone()
         for index in np.flatnonzero(is_dressed).tolist():
             dressed, people[index] = self._dress(
-                rng, folds, bodies, looks, framing, index, push[index], lights[index],
-                _part(fragments, index))
-            for target, source in ((fragments.face_index, dressed.face_index),
-                                   (fragments.barycentric, dressed.barycentric),
-                                   (depth, dressed.depth)):
+                rng,
+                folds,
+                bodies,
+                looks,
+                framing,
+                index,
+                push[index],
+                lights[index],
+                _part(fragments, index),
+            )
+            for target, source in (
+                (fragments.face_index, dressed.face_index),
+                (fragments.barycentric, dressed.barycentric),
+                (depth, dressed.depth),
+            ):
                 target[index] = source[0]
         # The body may be visible through holes in the garments, so use the coloured pixels.
         silhouettes = (depth < torch.inf).to(torch.uint8).numpy()
         for person, mask, distance in zip(people.numpy(), silhouettes, depth.numpy(), strict=True):
             person *= openness(distance, mask)
-        return Drawn(people.numpy(), silhouettes,
-                     Fragments(fragments.face_index, fragments.barycentric, depth))
+        return Drawn(
+            people.numpy(),
+            silhouettes,
+            Fragments(fragments.face_index, fragments.barycentric, depth),
+        )
 
-    def _dress(self, rng: np.random.Generator, folds: np.random.Generator | None, bodies: Bodies,
-               looks: Looks, framing: Framing, index: int, push: Tensor, light: Light,
-               undressed: Fragments) -> tuple[Fragments, Tensor]:
+    def _dress(
+        self,
+        rng: np.random.Generator,
+        folds: np.random.Generator | None,
+        bodies: Bodies,
+        looks: Looks,
+        framing: Framing,
+        index: int,
+        push: Tensor,
+        light: Light,
+        undressed: Fragments,
+    ) -> tuple[Fragments, Tensor]:
         """Renders one person in garments: the body's surface at each pixel, colours (S, S, 3)."""
         dresser, size = self._dresser, undressed.depth.shape[1]
         assert dresser is not None  # otherwise nobody is dressed
         clothing = dresser.choose(rng)
         if folds is not None:
             clothing = dresser.in_folds(folds, clothing)
-        transforms = self._body.joint_transforms(bodies.pose[index:index + 1],
-                                                 bodies.shape[index:index + 1])[0]
-        mesh = dresser.mesh(clothing, bodies.vertices[index], transforms, bodies.shape[index],
-                            push)
+        transforms = self._body.joint_transforms(
+            bodies.pose[index : index + 1], bodies.shape[index : index + 1]
+        )[0]
+        mesh = dresser.mesh(
+            clothing, bodies.vertices[index], transforms, bodies.shape[index], push
+        )
         if folds is not None:
             mesh = dresser.wrinkled(folds, clothing, mesh)
         one = framing.part(index)
         fragments = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
         pixels_per_m = size / 2 / float(one.half_side[0]) / float(one.translation_m[0, 2])
-        outfit = {name: value[index:index + 1] for name, value in looks.outfit.items()}
+        outfit = {name: value[index : index + 1] for name, value in looks.outfit.items()}
         albedo, gloss, normals = dresser.colors(
-            clothing, mesh, fragments, outfit, looks.stains[index], self._surface, pixels_per_m)
-        wide = {name: torch.as_tensor(value, dtype=torch.float32).expand(
-            len(albedo), *np.shape(value)) for name, value in light.items()}
+            clothing, mesh, fragments, outfit, looks.stains[index], self._surface, pixels_per_m
+        )
+        wide = {
+            name: torch.as_tensor(value, dtype=torch.float32).expand(len(albedo), *np.shape(value))
+            for name, value in light.items()
+        }
         shown = fragments.face_index[0] >= 0
         colors = albedo.new_zeros(size, size, 3)
         colors[shown] = appearance.shade(albedo, gloss, normals, wide).clamp(max=1.2) * 255
         return dresser.labels(undressed, fragments, mesh), colors
 
-    def _color(self, outline: Tensor, looks: Looks, fragments: Fragments, shown: Tensor,
-               lights: list[Light]) -> Tensor:
+    def _color(
+        self,
+        outline: Tensor,
+        looks: Looks,
+        fragments: Fragments,
+        shown: Tensor,
+        lights: list[Light],
+    ) -> Tensor:
         """Lit colours (M, 3) of the M pixels `shown` (B, S, S) of people in painted clothes."""
         image = shown.nonzero()[:, 0]
         face, weights = fragments.face_index[shown], fragments.barycentric[shown]
@@ -168,19 +210,25 @@ class Painter:
         own = {name: value.index_select(0, image) for name, value in looks.outfit.items()}
         stain = (looks.stains[image[:, None], self._body.faces[face]] * weights).sum(1)
         albedo, gloss = appearance.paint(self._surface.points(face, weights), own, stain)
-        light = {name: torch.tensor(np.stack([item[name] for item in lights]),
-                                    dtype=torch.float32).index_select(0, image)
-                 for name in lights[0]}
+        light = {
+            name: torch.tensor(
+                np.stack([item[name] for item in lights]), dtype=torch.float32
+            ).index_select(0, image)
+            for name in lights[0]
+        }
         return appearance.shade(albedo, gloss, normals, light) * 255
 
 
 def _part(fragments: Fragments, index: int) -> Fragments:
     """The fragments of one image, as a batch of one."""
-    return Fragments(fragments.face_index[index:index + 1],
-                     fragments.barycentric[index:index + 1], fragments.depth[index:index + 1])
+    return Fragments(
+        fragments.face_index[index : index + 1],
+        fragments.barycentric[index : index + 1],
+        fragments.depth[index : index + 1],
+    )
 
 
 def _random_mixes(rng: np.random.Generator, count: int) -> Tensor:
     """Random weights (B, NUM_WAVES) of the surface's waves; the mixtures have unit variance."""
-    mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** .5
+    mixes = rng.normal(0, 1, (count, NUM_WAVES)) * (2 / NUM_WAVES) ** 0.5
     return torch.from_numpy(mixes.astype(np.float32))

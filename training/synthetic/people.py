@@ -49,8 +49,15 @@ from training.synthetic.scenes.viewpoints import (
 )
 from training.targets.iuv_target import IUV_STRIDE, iuv_target
 
-__all__ = ['HELD_OUT_SEED', 'AssetFiles', 'SyntheticBatch', 'SyntheticConfig', 'SyntheticPeople',
-           'held_out_set', 'missing_assets']
+__all__ = [
+    'HELD_OUT_SEED',
+    'AssetFiles',
+    'SyntheticBatch',
+    'SyntheticConfig',
+    'SyntheticPeople',
+    'held_out_set',
+    'missing_assets',
+]
 
 HELD_OUT_SEED = 2020
 """Reserved: training rejects this seed, so that the training never contains held-out images."""
@@ -121,8 +128,10 @@ class SyntheticConfig:
 
     def __post_init__(self) -> None:
         if self.size < 2 * IUV_STRIDE or self.size % IUV_STRIDE:
-            raise ValueError(f'size is {self.size} px; take a multiple of {IUV_STRIDE}, '
-                             f'{2 * IUV_STRIDE} or more')
+            raise ValueError(
+                f'size is {self.size} px; take a multiple of {IUV_STRIDE}, '
+                f'{2 * IUV_STRIDE} or more'
+            )
         if self.batch_size < 1:
             raise ValueError(f'batch_size is {self.batch_size}; take 1 or more')
         if self.rules not in RULES:
@@ -161,9 +170,16 @@ class SyntheticBatch(TensorBatch):
         count = len(self)
         ones = self.iuv.new_ones(count)
         return PersonBatch(
-            self.images, self.iuv, ones, self.vertices, self.joints, ones,
-            self.joints_2d, self.iuv.new_zeros(count, NUM_ANNOTATED, 3),
-            self.iuv.new_zeros(count, NUM_ANNOTATED, 4))
+            self.images,
+            self.iuv,
+            ones,
+            self.vertices,
+            self.joints,
+            ones,
+            self.joints_2d,
+            self.iuv.new_zeros(count, NUM_ANNOTATED, 3),
+            self.iuv.new_zeros(count, NUM_ANNOTATED, 4),
+        )
 
 
 class SyntheticPeople(IterableDataset):
@@ -185,27 +201,44 @@ class SyntheticPeople(IterableDataset):
         ValueError: the body and the UV map have different faces.
     """
 
-    def __init__(self, config: SyntheticConfig, body: BodyModel, uv_map: UVMap, seed: int,
-                 first_batch: int = 0, frame_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        config: SyntheticConfig,
+        body: BodyModel,
+        uv_map: UVMap,
+        seed: int,
+        first_batch: int = 0,
+        frame_scale: float = 1.0,
+    ) -> None:
         if len(body.faces) != len(uv_map.faces):
-            raise ValueError(f'the body has {len(body.faces)} faces, but the UV map has '
-                             f'{len(uv_map.faces)}; make a map for this body: '
-                             'decomr uv build --body FILE --out FILE')
+            raise ValueError(
+                f'the body has {len(body.faces)} faces, but the UV map has '
+                f'{len(uv_map.faces)}; make a map for this body: '
+                'decomr uv build --body FILE --out FILE'
+            )
         self.config, self.body, self.seed, self.first_batch = config, body, seed, first_batch
         self.frame_scale = frame_scale
         self.uv = torch.as_tensor(uv_map.uv, dtype=torch.float32)
         self.uv_faces = torch.as_tensor(uv_map.faces, dtype=torch.int64)
         self.pose_counts = PoseCounts()
         self._check = PoseCheck(body) if config.possible_only else None
-        self._recorded = (RecordedPoses(config.poses_file, self._check) if config.poses_file
-                          else None)
+        self._recorded = (
+            RecordedPoses(config.poses_file, self._check) if config.poses_file else None
+        )
         self._panoramas = Panoramas(config.panoramas) if config.panoramas else None
         self._painter = Painter(body, _dresser(config, body), config.dressed_share)
         self._compositor = Compositor(
-            shared_textures(), [int(parent) for parent in body.parents], config.occluder_share,
-            config.passer_by_share, config.is_crowded)
-        self._furnisher = (Furnisher(shared_textures(), body.vertex_parts.numpy())
-                           if config.has_furniture else None)
+            shared_textures(),
+            [int(parent) for parent in body.parents],
+            config.occluder_share,
+            config.passer_by_share,
+            config.is_crowded,
+        )
+        self._furnisher = (
+            Furnisher(shared_textures(), body.vertex_parts.numpy())
+            if config.has_furniture
+            else None
+        )
 
     def __iter__(self) -> Iterator[SyntheticBatch]:
         """Yields batches without end; worker k of n makes the batches k, k + n, ..."""
@@ -228,29 +261,48 @@ class SyntheticPeople(IterableDataset):
         count = self.config.batch_size if count is None else count
         # Separate random streams: switching these options leaves everything else unchanged.
         lens_rng, furniture_rng, folds_rng = (
-            np.random.default_rng([self.seed, number, stream]) for stream in (1, 2, 3))
+            np.random.default_rng([self.seed, number, stream]) for stream in (1, 2, 3)
+        )
         views, pose, shape = self._bodies(rng, count)
         if self.config.distorted_share:
             views = with_lenses(lens_rng, views, self.config.distorted_share)
         vertices, joints = root_frame_body(self.body, pose, shape)
         framing = frame_people(
-            rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut,
+            rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut
         ).widened(self.frame_scale)
         looks = self._painter.sample_looks(rng, count)
         lights, places = self._surroundings(rng, views)
         bodies = Bodies(vertices, joints, pose, shape)
-        drawn = self._painter.draw(rng, bodies, looks, framing, lights, self.config.size,
-                                   folds_rng if self.config.has_folds else None)
-        layers = (Layers.without_furniture(drawn.people, drawn.silhouettes)
-                  if self._furnisher is None else
-                  self._furnisher.add(furniture_rng, drawn, bodies, views, framing, lights))
-        images, visible = self._compositor.compose(rng, layers, joints.numpy(), views, framing,
-                                                   lights, places)
+        drawn = self._painter.draw(
+            rng,
+            bodies,
+            looks,
+            framing,
+            lights,
+            self.config.size,
+            folds_rng if self.config.has_folds else None,
+        )
+        layers = (
+            Layers.without_furniture(drawn.people, drawn.silhouettes)
+            if self._furnisher is None
+            else self._furnisher.add(furniture_rng, drawn, bodies, views, framing, lights)
+        )
+        images, visible = self._compositor.compose(
+            rng, layers, joints.numpy(), views, framing, lights, places
+        )
         mask = torch.from_numpy(visible)
         camera = fit_weak_perspective(vertices, crop_points(vertices, framing)[..., :2])
         return SyntheticBatch(
-            torch.from_numpy(images), iuv_target(drawn.surface, mask, self.uv, self.uv_faces),
-            mask, vertices, joints, _visible_joints(joints, framing), camera, pose, shape)
+            torch.from_numpy(images),
+            iuv_target(drawn.surface, mask, self.uv, self.uv_faces),
+            mask,
+            vertices,
+            joints,
+            _visible_joints(joints, framing),
+            camera,
+            pose,
+            shape,
+        )
 
     @torch.no_grad()
     def vertices(self, number: int, count: int) -> Tensor:
@@ -258,16 +310,16 @@ class SyntheticPeople(IterableDataset):
         _, pose, shape = self._bodies(np.random.default_rng([self.seed, number]), count)
         return root_frame_body(self.body, pose, shape)[0]
 
-    def _bodies(self, rng: np.random.Generator,
-                count: int) -> tuple[Viewpoints, Tensor, Tensor]:
+    def _bodies(self, rng: np.random.Generator, count: int) -> tuple[Viewpoints, Tensor, Tensor]:
         """Samples viewpoints, poses (B, 24, 3) in radians and shapes (B, 10)."""
         views = sample_viewpoints(rng, count)
         pose = orient_poses(rng, self._poses(rng, count), views).astype(np.float32)
         shape = sample_shapes(rng, count, self.config.shape_std, self.config.ages_share)
         return views, torch.from_numpy(pose), torch.from_numpy(shape)
 
-    def _surroundings(self, rng: np.random.Generator, views: Viewpoints) -> tuple[
-            list[dict[str, np.ndarray]], list[tuple[Panorama, float] | None]]:
+    def _surroundings(
+        self, rng: np.random.Generator, views: Viewpoints
+    ) -> tuple[list[dict[str, np.ndarray]], list[tuple[Panorama, float] | None]]:
         """Samples the light on each person, and the panorama behind with its yaw, or None."""
         lights = [sample_light(rng, up) for up in views.up]
         places: list[tuple[Panorama, float] | None] = [None] * len(lights)
@@ -275,7 +327,7 @@ class SyntheticPeople(IterableDataset):
             return lights, places
         for index, light in enumerate(lights):
             # The default of `appearance.shade` for the light from below.
-            light['ground'] = .3 * light['sky']
+            light['ground'] = 0.3 * light['sky']
             if rng.random() < self.config.panorama_share:
                 panorama, yaw = places[index] = self._panoramas.choose(rng)
                 lights[index] = panorama_light(rng, panorama, yaw, views.camera_from_world[index])
@@ -284,8 +336,11 @@ class SyntheticPeople(IterableDataset):
     def _poses(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Samples poses (B, 24, 3), axis-angle, facing +z, from generator and recordings."""
         draw = RULES[self.config.rules]
-        pose = (draw(rng, count) if self._check is None else
-                draw_plausible(rng, draw, count, self._check, self.pose_counts))[0]
+        pose = (
+            draw(rng, count)
+            if self._check is None
+            else draw_plausible(rng, draw, count, self._check, self.pose_counts)
+        )[0]
         if self._recorded is not None:
             is_recorded = rng.random(count) < self.config.recorded_share
             pose[is_recorded] = self._recorded.sample(rng, int(is_recorded.sum()))
@@ -295,19 +350,37 @@ class SyntheticPeople(IterableDataset):
 def missing_assets(config: SyntheticConfig) -> list[str]:
     """The asset files that the config does not have, with their sources; one line for each."""
     known = (
-        ('wardrobe', "garments (people wear painted clothes); to bake MakeHuman's (CC0): "
-                     'python -m tools.bake_wardrobe FOLDER --out FILE'),
-        ('panoramas', 'real places and light; give a folder of equirectangular images, for '
-                      "example Poly Haven's (CC0)"),
-        ('poses_file', 'recorded poses; to make the file: '
-                       'python -m training.preprocess motion FILES --out FILE'))
-    return [f'data.{name} is empty, so the renderings lack {lacks}'
-            for name, lacks in known if not getattr(config, name)]
+        (
+            'wardrobe',
+            "garments (people wear painted clothes); to bake MakeHuman's (CC0): "
+            'python -m tools.bake_wardrobe FOLDER --out FILE',
+        ),
+        (
+            'panoramas',
+            'real places and light; give a folder of equirectangular images, for '
+            "example Poly Haven's (CC0)",
+        ),
+        (
+            'poses_file',
+            'recorded poses; to make the file: '
+            'python -m training.preprocess motion FILES --out FILE',
+        ),
+    )
+    return [
+        f'data.{name} is empty, so the renderings lack {lacks}'
+        for name, lacks in known
+        if not getattr(config, name)
+    ]
 
 
-def held_out_set(config: SyntheticConfig, body: BodyModel, uv_map: UVMap,
-                 count: int = 500, frame_scale: float = 1.0,
-                 with_assets: bool = False) -> SyntheticBatch:
+def held_out_set(
+    config: SyntheticConfig,
+    body: BodyModel,
+    uv_map: UVMap,
+    count: int = 500,
+    frame_scale: float = 1.0,
+    with_assets: bool = False,
+) -> SyntheticBatch:
     """Renders the fixed people for evaluations, the same for the same config and body.
 
     The options that training may change (framing, crowds, furniture, folds, lenses, ages, rules)
@@ -323,17 +396,26 @@ def held_out_set(config: SyntheticConfig, body: BodyModel, uv_map: UVMap,
             otherwise all are generated.
     """
     fixed: dict[str, Any] = {
-        'upper_share': UPPER_SHARE, 'smallest_cut': SMALLEST_CUT, 'is_crowded': False,
-        'has_furniture': False, 'has_folds': False, 'distorted_share': 0.0, 'ages_share': 0.0,
-        'rules': 'usual', 'possible_only': False}
+        'upper_share': UPPER_SHARE,
+        'smallest_cut': SMALLEST_CUT,
+        'is_crowded': False,
+        'has_furniture': False,
+        'has_folds': False,
+        'distorted_share': 0.0,
+        'ages_share': 0.0,
+        'rules': 'usual',
+        'possible_only': False,
+    }
     if with_assets:
         config = replace(config, dressed_share=1.0, **fixed)
     else:
         config = replace(config, poses_file='', wardrobe='', panoramas='', **fixed)
     people = SyntheticPeople(config, body, uv_map, HELD_OUT_SEED, frame_scale=frame_scale)
     chunk = 8
-    parts = [people.batch(number, min(chunk, count - number * chunk))
-             for number in range(-(-count // chunk))]
+    parts = [
+        people.batch(number, min(chunk, count - number * chunk))
+        for number in range(-(-count // chunk))
+    ]
     return SyntheticBatch.concatenate(parts)
 
 

@@ -28,9 +28,18 @@ BLOCK_SEED_STEP = 1_000_003
 """Step between the seeds of the orders, so that different seeds give different orders."""
 
 
-def synthetic_loader(config: SyntheticConfig, body: BodyModel, uv_map: UVMap, *,
-                     batch_size: int, num_workers: int, seed: int, reuse: int = 1,
-                     pool_images: int = 256, first_batch: int = 0) -> BlockReplay:
+def synthetic_loader(
+    config: SyntheticConfig,
+    body: BodyModel,
+    uv_map: UVMap,
+    *,
+    batch_size: int,
+    num_workers: int,
+    seed: int,
+    reuse: int = 1,
+    pool_images: int = 256,
+    first_batch: int = 0,
+) -> BlockReplay:
     """An endless stream of training batches, rendered by other processes.
 
     Batch n does not depend on the first batch of the stream: a resumed run gets the same images
@@ -59,12 +68,16 @@ def synthetic_loader(config: SyntheticConfig, body: BodyModel, uv_map: UVMap, *,
         """Chunks without end, beginning at a number."""
         people = SyntheticPeople(config, body, uv_map, seed, first)
         return DataLoader(
-            people, batch_size=None, num_workers=num_workers,
+            people,
+            batch_size=None,
+            num_workers=num_workers,
             prefetch_factor=PREFETCHED_CHUNKS if num_workers else None,
-            worker_init_fn=set_up_worker)
+            worker_init_fn=set_up_worker,
+        )
 
-    return BlockReplay(chunks_from, config.batch_size, batch_size, reuse, pool_images, seed,
-                       first_batch)
+    return BlockReplay(
+        chunks_from, config.batch_size, batch_size, reuse, pool_images, seed, first_batch
+    )
 
 
 class BlockReplay:
@@ -86,9 +99,16 @@ class BlockReplay:
         ValueError: reuse or the batch size is not positive.
     """
 
-    def __init__(self, chunks_from: Callable[[int], Iterable[SyntheticBatch]], chunk_size: int,
-                 batch_size: int, reuse: int = 1, block_images: int = 256, seed: int = 0,
-                 first_batch: int = 0) -> None:
+    def __init__(
+        self,
+        chunks_from: Callable[[int], Iterable[SyntheticBatch]],
+        chunk_size: int,
+        batch_size: int,
+        reuse: int = 1,
+        block_images: int = 256,
+        seed: int = 0,
+        first_batch: int = 0,
+    ) -> None:
         if reuse < 1 or batch_size < 1:
             raise ValueError(f'reuse is {reuse} and batch_size {batch_size}; take 1 or more')
         unit = math.lcm(chunk_size, batch_size)
@@ -111,11 +131,12 @@ class BlockReplay:
                 block += itertools.islice(chunks, due - len(block))
                 if batch >= first:
                     start = batch * self.batch_size
-                    yield people.part(order[start:start + self.batch_size])
+                    yield people.part(order[start : start + self.batch_size])
             number, first = number + 1, 0
 
     def _order(self, number: int) -> Tensor:
         """The order (reuse * block_images,) in which the images of a block are used."""
         generator = torch.Generator().manual_seed(self.seed * BLOCK_SEED_STEP + number)
-        return torch.cat([torch.randperm(self.block_images, generator=generator)
-                          for _ in range(self.reuse)])
+        return torch.cat(
+            [torch.randperm(self.block_images, generator=generator) for _ in range(self.reuse)]
+        )

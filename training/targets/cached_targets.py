@@ -41,8 +41,9 @@ class CachedTargets:
         ValueError: the folder belongs to another body, UV map or size.
     """
 
-    def __init__(self, folder: str | Path, bodies: Mapping[str, BodyModel], uv_map: UVMap,
-                 size: int) -> None:
+    def __init__(
+        self, folder: str | Path, bodies: Mapping[str, BodyModel], uv_map: UVMap, size: int
+    ) -> None:
         self.size, self.resolution = size, round(size * CACHE_MARGIN)
         self.posed_bodies = PosedBodies(bodies)
         self.hashes = {gender: body.hash for gender, body in bodies.items()}
@@ -53,8 +54,9 @@ class CachedTargets:
         self.regressor = torch.from_numpy(regressor)
         self.is_known = torch.from_numpy(is_known).float()
 
-    def __call__(self, record: PersonRecord, image_shape: tuple[int, ...],
-                 augmentation: Augmentation) -> tuple[np.ndarray, np.float32]:
+    def __call__(
+        self, record: PersonRecord, image_shape: tuple[int, ...], augmentation: Augmentation
+    ) -> tuple[np.ndarray, np.float32]:
         """The target of an augmented crop.
 
         Args:
@@ -69,8 +71,14 @@ class CachedTargets:
         if record.pose is None or record.shape is None or record.keypoints_2d is None:
             return self._empty()
         body_hash = self.hashes.get(record.gender, self.hashes['neutral'])
-        name = record_name(body_hash, record.pose, record.shape, record.keypoints_2d,
-                           np.asarray(record.center), np.array(record.side))
+        name = record_name(
+            body_hash,
+            record.pose,
+            record.shape,
+            record.keypoints_2d,
+            np.asarray(record.center),
+            np.array(record.side),
+        )
         cached = self.cache.get_or_make(name, lambda: self._draw(record))
         crop = crop_cached_iuv(cached, augmentation, self.size)
         affine = crop_affine(record.center, record.side, augmentation)
@@ -85,10 +93,12 @@ class CachedTargets:
         vertices, _ = self.posed_bodies(
             torch.from_numpy(np.asarray(record.pose, np.float32))[None],
             torch.from_numpy(np.asarray(record.shape, np.float32))[None],
-            torch.tensor([GENDERS.index(record.gender)]))
+            torch.tensor([GENDERS.index(record.gender)]),
+        )
         keypoints = np.array(record.keypoints_2d, np.float32)
-        keypoints[:, :2] = crop_from_image_xy(keypoints[:, :2], record.center,
-                                              record.side * CACHE_MARGIN)
+        keypoints[:, :2] = crop_from_image_xy(
+            keypoints[:, :2], record.center, record.side * CACHE_MARGIN
+        )
         observed = torch.from_numpy(keypoints)[None]
         observed[..., 2] *= self.is_known
         return self.renderer(vertices, self.regressor @ vertices, observed).iuv[0].numpy()

@@ -67,9 +67,11 @@ def read_fits(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if pose.shape[1:] != (NUM_POSE,) or shape.shape != (len(pose), NUM_SHAPES):
             raise ValueError(f'shapes {pose.shape} and {shape.shape}')
     except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} has no fits ({error}); expected an .npy (N, 82), 72 numbers '
-                         'of pose and 10 of shape, or an .npz with pose, betas and valid_fit, '
-                         'as distributed with SPIN') from error
+        raise ValueError(
+            f'{path} has no fits ({error}); expected an .npy (N, 82), 72 numbers '
+            'of pose and 10 of shape, or an .npz with pose, betas and valid_fit, '
+            'as distributed with SPIN'
+        ) from error
     pose = np.where(is_valid[:, None], pose, 0).reshape(-1, NUM_JOINTS, 3)
     return turned_poses(pose), shape, is_valid
 
@@ -80,8 +82,9 @@ def fit_weights(errors: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(weights), 1, weights).astype(np.float32)
 
 
-def with_fit_errors(records: PersonRecords, body: nn.Module,
-                    regressor: np.ndarray) -> PersonRecords:
+def with_fit_errors(
+    records: PersonRecords, body: nn.Module, regressor: np.ndarray
+) -> PersonRecords:
     """Computes the errors of all fits and returns the people with them.
 
     Args:
@@ -93,8 +96,10 @@ def with_fit_errors(records: PersonRecords, body: nn.Module,
         ValueError: there are no 2D keypoints.
     """
     if records.keypoints_2d is None:
-        raise ValueError(f'{records.name} has no 2D keypoints, which the errors of fits need; '
-                         'set trust to fully or never')
+        raise ValueError(
+            f'{records.name} has no 2D keypoints, which the errors of fits need; '
+            'set trust to fully or never'
+        )
     errors = np.full(len(records), np.nan, np.float32)
     if records.pose is None or records.shape is None:
         return replace(records, fit_errors=errors)
@@ -102,14 +107,23 @@ def with_fit_errors(records: PersonRecords, body: nn.Module,
     for chunk in np.split(fitted, range(CHUNK, len(fitted), CHUNK)):
         if len(chunk):
             errors[chunk] = fit_errors(
-                body, regressor, records.pose[chunk], records.shape[chunk],
-                records.keypoints_2d[chunk])
+                body,
+                regressor,
+                records.pose[chunk],
+                records.shape[chunk],
+                records.keypoints_2d[chunk],
+            )
     return replace(records, fit_errors=errors)
 
 
 @torch.no_grad()
-def fit_errors(body: nn.Module, regressor: np.ndarray, pose: np.ndarray, shape: np.ndarray,
-               keypoints_2d: np.ndarray) -> np.ndarray:
+def fit_errors(
+    body: nn.Module,
+    regressor: np.ndarray,
+    pose: np.ndarray,
+    shape: np.ndarray,
+    keypoints_2d: np.ndarray,
+) -> np.ndarray:
     """Errors of fitted bodies as a share of the person's size; see the module's docstring.
 
     Args:
@@ -126,10 +140,12 @@ def fit_errors(body: nn.Module, regressor: np.ndarray, pose: np.ndarray, shape: 
     device = next(body.buffers()).device
     poses, shapes, joints_from_vertices, annotated = (
         torch.as_tensor(array, dtype=torch.float32, device=device)
-        for array in (pose, shape, regressor, keypoints_2d[:, :NUM_LSP]))
+        for array in (pose, shape, regressor, keypoints_2d[:, :NUM_LSP])
+    )
     vertices, _ = root_frame_body(body, poses, shapes)
     weights = (annotated[..., 2:] > 0).float()  # confidences are ignored
-    fit = fit_camera(joints_from_vertices @ vertices,
-                     torch.cat([annotated[..., :2], weights], dim=-1))
+    fit = fit_camera(
+        joints_from_vertices @ vertices, torch.cat([annotated[..., :2], weights], dim=-1)
+    )
     is_enough = weights.sum((1, 2)) >= MIN_JOINTS
     return torch.where(is_enough, fit.errors, torch.inf).cpu().numpy()

@@ -52,8 +52,7 @@ class CacheKey:
     resolution: int
 
     def __str__(self) -> str:
-        return (f'body {self.body_hash[:12]}, UV map {self.uv_hash[:12]}, '
-                f'{self.resolution} px')
+        return f'body {self.body_hash[:12]}, UV map {self.uv_hash[:12]}, {self.resolution} px'
 
 
 class IUVCache:
@@ -76,11 +75,15 @@ class IUVCache:
         try:
             found = CacheKey(**json.loads(path.read_text(encoding='utf-8')))
         except (ValueError, TypeError) as error:
-            raise ValueError(f'{path} is not the key of an IUV cache ({error}); use another '
-                             f'folder, or delete {self.folder}') from error
+            raise ValueError(
+                f'{path} is not the key of an IUV cache ({error}); use another '
+                f'folder, or delete {self.folder}'
+            ) from error
         if found != key:
-            raise ValueError(f'the IUV cache {self.folder} was made with {found}, but the run '
-                             f'needs {key}; use another folder, or delete this one')
+            raise ValueError(
+                f'the IUV cache {self.folder} was made with {found}, but the run '
+                f'needs {key}; use another folder, or delete this one'
+            )
 
     def get(self, name: str) -> np.ndarray | None:
         """Reads the IUV image (3, r, r) float32 with a name; None if missing or damaged."""
@@ -90,8 +93,7 @@ class IUVCache:
                 levels = data['iuv']
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile,
-                zlib.error) as error:
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             logger.warning('%s is damaged (%s); rendering it again', path, error)
             return None
         return levels.astype(np.float32) / np.float32(LEVELS)
@@ -103,8 +105,7 @@ class IUVCache:
         path = self._path(name)
         path.parent.mkdir(exist_ok=True)
         # Not synced: there are many thousands of files, and a damaged one is rendered again.
-        with (replacing(path, has_rivals=True, is_synced=False) as part,
-              part.open('wb') as handle):
+        with replacing(path, has_rivals=True, is_synced=False) as part, part.open('wb') as handle:
             np.savez_compressed(handle, iuv=levels)
 
     def get_or_make(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -141,8 +142,11 @@ def record_name(*parts: str | np.ndarray) -> str:
     """
     digest = hashlib.sha256()
     for part in parts:
-        array = np.frombuffer(part.encode(), np.uint8) if isinstance(part, str) else (
-            np.ascontiguousarray(part))
+        array = (
+            np.frombuffer(part.encode(), np.uint8)
+            if isinstance(part, str)
+            else (np.ascontiguousarray(part))
+        )
         digest.update(f'{array.dtype.str}{array.shape}'.encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -164,11 +168,18 @@ def crop_cached_iuv(iuv: np.ndarray, augmentation: Augmentation, size: int) -> t
     resolution = iuv.shape[-1]
     check_shape('iuv', iuv, (3, resolution, resolution))
     pixels = np.array([[0.0, 0], [1, 0], [0, 1]])
-    places = image_from_crop_xy((2 * pixels + 1) / size - 1, np.full(2, (resolution - 1) / 2),
-                                resolution * augmentation.scale / CACHE_MARGIN,
-                                augmentation.rotation)
+    places = image_from_crop_xy(
+        (2 * pixels + 1) / size - 1,
+        np.full(2, (resolution - 1) / 2),
+        resolution * augmentation.scale / CACHE_MARGIN,
+        augmentation.rotation,
+    )
     cached_from_pixel = np.column_stack([places[1] - places[0], places[2] - places[0], places[0]])
-    crop = cv2.warpAffine(np.ascontiguousarray(iuv.transpose(1, 2, 0)), cached_from_pixel,
-                          (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    crop = cv2.warpAffine(
+        np.ascontiguousarray(iuv.transpose(1, 2, 0)),
+        cached_from_pixel,
+        (size, size),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+    )
     cropped = torch.from_numpy(crop).permute(2, 0, 1)
     return flip_iuv(cropped) if augmentation.is_flipped else cropped.contiguous()

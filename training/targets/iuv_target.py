@@ -13,8 +13,9 @@ IUV_STRIDE = 4
 """Pixels of the crop per pixel of the IUV image, along each side."""
 
 
-def iuv_target(fragments: Fragments, mask: Tensor, uv: Tensor, uv_faces: Tensor,
-               stride: int = IUV_STRIDE) -> Tensor:
+def iuv_target(
+    fragments: Fragments, mask: Tensor, uv: Tensor, uv_faces: Tensor, stride: int = IUV_STRIDE
+) -> Tensor:
     """The IUV image of rendered people, without interpolation between surface points.
 
     Args:

@@ -92,10 +92,17 @@ def fit_camera(joints: Tensor, keypoints_2d: Tensor) -> CameraFit:
     camera = torch.cat([scale[:, None], (target_mean / scale[:, None, None] - mean)[:, 0]], dim=1)
     distances = (scale[:, None, None] * spread + target_mean - target).norm(dim=-1)
     errors = (share[..., 0] * distances).sum(1) / _longer_side(target, is_known)
-    is_valid = (torch.isfinite(camera).all(1) & torch.isfinite(errors) & (scale > 0)
-                & (variance > SMALLEST_SPREAD_M ** 2))
-    return CameraFit(torch.where(is_valid[:, None], camera, 0),
-                     torch.where(is_valid, errors, NO_FIT_ERROR), is_valid)
+    is_valid = (
+        torch.isfinite(camera).all(1)
+        & torch.isfinite(errors)
+        & (scale > 0)
+        & (variance > SMALLEST_SPREAD_M**2)
+    )
+    return CameraFit(
+        torch.where(is_valid[:, None], camera, 0),
+        torch.where(is_valid, errors, NO_FIT_ERROR),
+        is_valid,
+    )
 
 
 def inside_picture(crop_from_image: Tensor, image_sizes: Tensor, size: int) -> Tensor:
@@ -116,8 +123,8 @@ def inside_picture(crop_from_image: Tensor, image_sizes: Tensor, size: int) -> T
     y, x = torch.meshgrid(centers, centers, indexing='ij')
     offsets = torch.stack([x, y], dim=-1) - affine[:, None, None, :, 2]
     places = offsets @ torch.linalg.inv(affine[:, None, :, :2]).mT  # (B, S, S, 2), image px
-    highest = image_sizes.to(places)[:, None, None] - .5
-    return ((places >= -.5) & (places <= highest)).all(-1)
+    highest = image_sizes.to(places)[:, None, None] - 0.5
+    return ((places >= -0.5) & (places <= highest)).all(-1)
 
 
 class MeshTargetRenderer(nn.Module):
@@ -137,13 +144,15 @@ class MeshTargetRenderer(nn.Module):
     uv: Tensor
     uv_faces: Tensor
 
-    def __init__(self, body: BodyModel, uv_map: UVMap, size: int,
-                 stride: int = IUV_STRIDE) -> None:
+    def __init__(
+        self, body: BodyModel, uv_map: UVMap, size: int, stride: int = IUV_STRIDE
+    ) -> None:
         super().__init__()
         if uv_map.body_hash != body.hash:
             raise ValueError(
                 f'the UV map is for the body {uv_map.body_hash[:12]}, but the body {body.name!r} '
-                f'is {body.hash[:12]}; make a map for it: decomr uv build --body FILE --out FILE')
+                f'is {body.hash[:12]}; make a map for it: decomr uv build --body FILE --out FILE'
+            )
         if size < stride or size % stride:
             raise ValueError(f'size is {size} px; take a multiple of {stride}')
         self.size, self.stride = size, stride
@@ -152,8 +161,9 @@ class MeshTargetRenderer(nn.Module):
         self.register_buffer('uv_faces', torch.from_numpy(uv_map.faces.copy()), persistent=False)
 
     @torch.no_grad()
-    def forward(self, vertices: Tensor, joints: Tensor, keypoints_2d: Tensor,
-                visible: Tensor | None = None) -> MeshTarget:
+    def forward(
+        self, vertices: Tensor, joints: Tensor, keypoints_2d: Tensor, visible: Tensor | None = None
+    ) -> MeshTarget:
         """Fits cameras and renders the targets.
 
         Args:

@@ -47,15 +47,20 @@ class PersonBatchMaker(nn.Module):
                 no `iuv`, targets are rendered with a camera fitted to the annotated joints.
         """
         weights = samples['mesh_weight']
-        vertices, joints = self.posed_bodies(samples['pose'], samples['shape'],
-                                             samples['gender'])
+        vertices, joints = self.posed_bodies(samples['pose'], samples['shape'], samples['gender'])
         is_known = (weights > 0).float()[:, None, None]
         iuv, iuv_weights = self._targets(vertices, samples)
         return PersonBatch(
-            images=samples['image'], iuv=iuv, iuv_weights=iuv_weights * weights,
-            vertices=vertices * is_known, joints=joints * is_known, mesh_weights=weights,
+            images=samples['image'],
+            iuv=iuv,
+            iuv_weights=iuv_weights * weights,
+            vertices=vertices * is_known,
+            joints=joints * is_known,
+            mesh_weights=weights,
             joints_2d=joints.new_zeros(len(joints), NUM_JOINTS, 3),
-            keypoints_2d=samples['keypoints_2d'], keypoints_3d=samples['keypoints_3d'])
+            keypoints_2d=samples['keypoints_2d'],
+            keypoints_3d=samples['keypoints_3d'],
+        )
 
     def _targets(self, vertices: Tensor, samples: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """IUV targets (B, 3, h, w) and their weights (B,)."""
@@ -63,7 +68,8 @@ class PersonBatchMaker(nn.Module):
             return samples['iuv'], samples['iuv_weight']
         keypoints = samples['keypoints_2d'].clone()
         keypoints[..., 2] *= self.is_known * (samples['mesh_weight'] > 0)[:, None]
-        inside = inside_picture(samples['crop_from_image'], samples['image_size'],
-                                self.renderer.size)
+        inside = inside_picture(
+            samples['crop_from_image'], samples['image_size'], self.renderer.size
+        )
         target = self.renderer(vertices, self.regressor @ vertices, keypoints, inside)
         return target.iuv, target.weights

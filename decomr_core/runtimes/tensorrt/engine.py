@@ -17,19 +17,15 @@ from typing import TYPE_CHECKING, Any
 try:
     import tensorrt
 except ImportError as error:
-    raise ImportError(f'TensorRT does not load ({error}): pip install tensorrt (beside CUDA 12: '
-                      'pip install tensorrt-cu12; on a Jetson it is part of JetPack: sudo apt-get '
-                      'install python3-libnvinfer)') from error
+    raise ImportError(
+        f'TensorRT does not load ({error}): pip install tensorrt (beside CUDA 12: '
+        'pip install tensorrt-cu12; on a Jetson it is part of JetPack: sudo apt-get '
+        'install python3-libnvinfer)'
+    ) from error
 
 from decomr_core.base.files import replacing
 from decomr_core.runtimes.exported_model import INPUT_NAME, OUTPUT_NAMES, ExportedModel
-from decomr_core.runtimes.tensorrt.plan import (
-    PlanKey,
-    check_key,
-    onnx_of,
-    read_key,
-    write_plan,
-)
+from decomr_core.runtimes.tensorrt.plan import PlanKey, check_key, onnx_of, read_key, write_plan
 
 if TYPE_CHECKING:
     from decomr_core.runtimes.cuda_device import Gpu
@@ -47,8 +43,13 @@ def tensorrt_version() -> str:
     return tensorrt.__version__
 
 
-def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | None = None,
-               workspace_bytes: int = WORKSPACE_BYTES) -> None:
+def build_plan(
+    onnx_path: Path,
+    path: Path,
+    key: PlanKey,
+    timing_cache: Path | None = None,
+    workspace_bytes: int = WORKSPACE_BYTES,
+) -> None:
     """Builds the plan of an ONNX file for the current GPU; takes minutes.
 
     Args:
@@ -82,14 +83,17 @@ def build_plan(onnx_path: Path, path: Path, key: PlanKey, timing_cache: Path | N
     _load_timing_cache(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise RuntimeError(f'TensorRT {tensorrt.__version__} could not build {onnx_path}: '
-                           f'{log.take_errors() or "it gave no reason"}')
+        raise RuntimeError(
+            f'TensorRT {tensorrt.__version__} could not build {onnx_path}: '
+            f'{log.take_errors() or "it gave no reason"}'
+        )
     _save_timing_cache(config, timing_cache)
     write_plan(path, bytes(plan), key)
 
 
-def expected_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
-                 precision: str) -> PlanKey:
+def expected_key(
+    model: ExportedModel, gpu: Gpu, max_people: int | None, precision: str
+) -> PlanKey:
     """The key of an engine that fits a network and this machine.
 
     Args:
@@ -102,13 +106,24 @@ def expected_key(model: ExportedModel, gpu: Gpu, max_people: int | None,
         ValueError: the network did not pass in this precision.
     """
     return PlanKey.of_files(
-        onnx_of(model, precision), tensorrt=tensorrt_version(), gpu=gpu.name,
-        compute_capability=gpu.compute_capability, crop_size=model.crop_size,
-        max_people=max_people, precision=precision)
+        onnx_of(model, precision),
+        tensorrt=tensorrt_version(),
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        crop_size=model.crop_size,
+        max_people=max_people,
+        precision=precision,
+    )
 
 
-def checked_key(path: Path, model: ExportedModel, gpu: Gpu, max_people: int | None,
-                precision: str | None, command: str) -> PlanKey:
+def checked_key(
+    path: Path,
+    model: ExportedModel,
+    gpu: Gpu,
+    max_people: int | None,
+    precision: str | None,
+    command: str,
+) -> PlanKey:
     """Reads the key of an existing engine and checks that it fits.
 
     Args:
@@ -155,30 +170,41 @@ class Engine:
             if 'memory' in errors.lower():
                 raise RuntimeError(
                     f'the TensorRT engine {path} needs {len(plan) / 2**20:.0f} MiB of GPU memory '
-                    f'for its weights, {free_memory()}; TensorRT reports: {errors}')
-            raise ValueError(f'TensorRT cannot load the engine {path} ({len(plan)} bytes, '
-                             f'damaged?): {errors or "no reason given"}. Build it again: '
-                             f'{command}')
+                    f'for its weights, {free_memory()}; TensorRT reports: {errors}'
+                )
+            raise ValueError(
+                f'TensorRT cannot load the engine {path} ({len(plan)} bytes, '
+                f'damaged?): {errors or "no reason given"}. Build it again: '
+                f'{command}'
+            )
         self._engine: tensorrt.ICudaEngine = engine
         self._free_memory = free_memory
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         if names != {INPUT_NAME, *OUTPUT_NAMES}:
-            raise ValueError(f'the TensorRT engine {path} has the tensors '
-                             f'{", ".join(sorted(names))}, expected {INPUT_NAME}, '
-                             f'{", ".join(OUTPUT_NAMES)}. Build it again: {command}')
-        other = [name for name in OUTPUT_NAMES
-                 if engine.get_tensor_dtype(name) != tensorrt.DataType.FLOAT]
+            raise ValueError(
+                f'the TensorRT engine {path} has the tensors '
+                f'{", ".join(sorted(names))}, expected {INPUT_NAME}, '
+                f'{", ".join(OUTPUT_NAMES)}. Build it again: {command}'
+            )
+        other = [
+            name
+            for name in OUTPUT_NAMES
+            if engine.get_tensor_dtype(name) != tensorrt.DataType.FLOAT
+        ]
         if other:
-            raise ValueError(f'the outputs {", ".join(other)} of the TensorRT engine {path} are '
-                             f'not float32. Build it again: {command}')
+            raise ValueError(
+                f'the outputs {", ".join(other)} of the TensorRT engine {path} are '
+                f'not float32. Build it again: {command}'
+            )
 
     @property
     def scratch_bytes(self) -> int:
         """GPU memory of one run in addition to the weights, bytes."""
         return self._engine.device_memory_size_v2
 
-    def context(self, input_shape: tuple[int, ...], scratch_address: int,
-                stream_handle: int) -> Context:
+    def context(
+        self, input_shape: tuple[int, ...], scratch_address: int, stream_handle: int
+    ) -> Context:
         """An execution context for one batch size; the addresses of its tensors must be set.
 
         Args:
@@ -193,16 +219,23 @@ class Engine:
         log = _log()
         log.take_errors()
         context = self._engine.create_execution_context(
-            tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED)
+            tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
         if context is None:
-            raise RuntimeError('TensorRT could not create an execution context for a batch of '
-                               f'{input_shape[0]} people ({self._free_memory()}): '
-                               f'{log.take_errors() or "it gave no reason"}')
+            raise RuntimeError(
+                'TensorRT could not create an execution context for a batch of '
+                f'{input_shape[0]} people ({self._free_memory()}): '
+                f'{log.take_errors() or "it gave no reason"}'
+            )
         context.set_device_memory(scratch_address, self.scratch_bytes)
-        if not (context.set_optimization_profile_async(0, stream_handle)
-                and context.set_input_shape(INPUT_NAME, input_shape)):
-            raise RuntimeError(f'TensorRT rejects a batch of shape {input_shape}: '
-                               f'{log.take_errors() or "it gave no reason"}')
+        if not (
+            context.set_optimization_profile_async(0, stream_handle)
+            and context.set_input_shape(INPUT_NAME, input_shape)
+        ):
+            raise RuntimeError(
+                f'TensorRT rejects a batch of shape {input_shape}: '
+                f'{log.take_errors() or "it gave no reason"}'
+            )
         return Context(context)
 
 
@@ -225,8 +258,10 @@ class Context:
         """
         for name, address in addresses.items():
             if not self._context.set_tensor_address(name, address):
-                raise RuntimeError(f'TensorRT rejects the address of {name}: '
-                                   f'{_log().take_errors() or "it gave no reason"}')
+                raise RuntimeError(
+                    f'TensorRT rejects the address of {name}: '
+                    f'{_log().take_errors() or "it gave no reason"}'
+                )
 
     def enqueue(self, stream_handle: int) -> None:
         """Enqueues one run on a stream.
@@ -235,8 +270,9 @@ class Context:
             RuntimeError: TensorRT fails; the message has TensorRT's errors.
         """
         if not self._context.execute_async_v3(stream_handle):
-            raise RuntimeError('TensorRT could not run: '
-                               f'{_log().take_errors() or "it gave no reason"}')
+            raise RuntimeError(
+                f'TensorRT could not run: {_log().take_errors() or "it gave no reason"}'
+            )
 
 
 class _Log(tensorrt.ILogger):
@@ -249,11 +285,13 @@ class _Log(tensorrt.ILogger):
 
     def log(self, severity: tensorrt.ILogger.Severity, msg: str) -> None:
         """Called by TensorRT."""
-        levels = {tensorrt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
-                  tensorrt.ILogger.Severity.ERROR: logging.ERROR,
-                  tensorrt.ILogger.Severity.WARNING: logging.WARNING,
-                  tensorrt.ILogger.Severity.INFO: logging.INFO,
-                  tensorrt.ILogger.Severity.VERBOSE: logging.DEBUG}
+        levels = {
+            tensorrt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
+            tensorrt.ILogger.Severity.ERROR: logging.ERROR,
+            tensorrt.ILogger.Severity.WARNING: logging.WARNING,
+            tensorrt.ILogger.Severity.INFO: logging.INFO,
+            tensorrt.ILogger.Severity.VERBOSE: logging.DEBUG,
+        }
         level = levels.get(severity, logging.DEBUG)
         if level == logging.ERROR:
             self._errors.append(msg.strip())
@@ -306,9 +344,11 @@ def _created(create: Callable[[], Any], what: str) -> Any:
     try:
         return create()
     except TypeError as error:  # the bindings raise it for a null pointer
-        raise RuntimeError(f'TensorRT {tensorrt.__version__} gives no {what} on this machine: '
-                           f'{_log().take_errors() or error}; check the driver version in '
-                           'nvidia-smi, and whether this TensorRT supports it') from error
+        raise RuntimeError(
+            f'TensorRT {tensorrt.__version__} gives no {what} on this machine: '
+            f'{_log().take_errors() or error}; check the driver version in '
+            'nvidia-smi, and whether this TensorRT supports it'
+        ) from error
 
 
 def _network_flags() -> int:
@@ -320,9 +360,11 @@ def _network_flags() -> int:
 def _parser_report(onnx_path: Path, parser: tensorrt.OnnxParser) -> str:
     """All errors of the parser in one message."""
     problems = [_problem_text(parser.get_error(index)) for index in range(parser.num_errors)]
-    return (f'TensorRT {tensorrt.__version__} cannot parse {onnx_path}: '
-            f'{"; ".join(problems) or "no reason given"}. If the file is damaged, delete '
-            f'{onnx_path.parent}: it is recreated')
+    return (
+        f'TensorRT {tensorrt.__version__} cannot parse {onnx_path}: '
+        f'{"; ".join(problems) or "no reason given"}. If the file is damaged, delete '
+        f'{onnx_path.parent}: it is recreated'
+    )
 
 
 def _problem_text(problem: tensorrt.ParserError) -> str:
@@ -333,28 +375,33 @@ def _check_names(network: tensorrt.INetworkDefinition, onnx_path: Path) -> None:
     """Checks inputs and outputs of the graph before a build of minutes."""
     inputs = [_tensor_name(network.get_input(index)) for index in range(network.num_inputs)]
     outputs = [_tensor_name(network.get_output(index)) for index in range(network.num_outputs)]
-    for kind, actual, expected in (('inputs', inputs, [INPUT_NAME]),
-                                   ('outputs', outputs, list(OUTPUT_NAMES))):
+    for kind, actual, expected in (
+        ('inputs', inputs, [INPUT_NAME]),
+        ('outputs', outputs, list(OUTPUT_NAMES)),
+    ):
         if set(actual) != set(expected):
-            raise ValueError(f'the {kind} of {onnx_path} are '
-                             f'{", ".join(sorted(actual)) or "none"}, expected '
-                             f'{", ".join(sorted(expected))}; delete {onnx_path.parent}: it is '
-                             'recreated')
+            raise ValueError(
+                f'the {kind} of {onnx_path} are '
+                f'{", ".join(sorted(actual)) or "none"}, expected '
+                f'{", ".join(sorted(expected))}; delete {onnx_path.parent}: it is '
+                'recreated'
+            )
 
 
 def _tensor_name(tensor: tensorrt.ITensor) -> str:
     return tensor.name
 
 
-def _add_profile(builder: tensorrt.Builder, config: tensorrt.IBuilderConfig,
-                 key: PlanKey) -> None:
+def _add_profile(builder: tensorrt.Builder, config: tensorrt.IBuilderConfig, key: PlanKey) -> None:
     """Adds a profile for 1 to `max_people` people, optimised for the largest batch."""
     profile = builder.create_optimization_profile()
     crop = (key.crop_size, key.crop_size, 3)
     profile.set_shape(INPUT_NAME, (1, *crop), (key.max_people, *crop), (key.max_people, *crop))
     if config.add_optimization_profile(profile) < 0:
-        raise RuntimeError(f'TensorRT rejects the profile of 1 to {key.max_people} crops of '
-                           f'{key.crop_size} px: {_log().take_errors()}')
+        raise RuntimeError(
+            f'TensorRT rejects the profile of 1 to {key.max_people} crops of '
+            f'{key.crop_size} px: {_log().take_errors()}'
+        )
 
 
 def _load_timing_cache(config: tensorrt.IBuilderConfig, path: Path | None) -> None:

@@ -17,8 +17,18 @@ from decomr_core.base.assets import BUILTIN, file_hash
 from decomr_core.base.files import replacing
 from decomr_core.runtimes.exported_model import ExportedModel
 
-__all__ = ['PRECISIONS', 'PlanKey', 'build_command', 'check_key', 'default_precision', 'onnx_of',
-           'plan_path', 'read_key', 'remove_plan', 'write_plan']
+__all__ = [
+    'PRECISIONS',
+    'PlanKey',
+    'build_command',
+    'check_key',
+    'default_precision',
+    'onnx_of',
+    'plan_path',
+    'read_key',
+    'remove_plan',
+    'write_plan',
+]
 
 PRECISIONS = ('f32', 'tf32', 'fp16')
 """`f32` and `tf32` use the float32 ONNX file; `tf32` lets tensor cores round the factors of
@@ -28,9 +38,13 @@ BUILD_VERSION = 1
 """Increased when the build settings change, so that older plans are rebuilt."""
 
 NAMES = {
-    'onnx_sha256': 'network (sha256 of the ONNX)', 'tensorrt': 'TensorRT version',
-    'compute_capability': 'compute capability', 'gpu': 'GPU', 'crop_size': 'crop size, px',
-    'max_people': 'people per batch', 'precision': 'precision',
+    'onnx_sha256': 'network (sha256 of the ONNX)',
+    'tensorrt': 'TensorRT version',
+    'compute_capability': 'compute capability',
+    'gpu': 'GPU',
+    'crop_size': 'crop size, px',
+    'max_people': 'people per batch',
+    'precision': 'precision',
     'build_version': 'version of the build settings',
 }
 
@@ -64,8 +78,9 @@ class PlanKey:
         if self.max_people is not None and self.max_people < 1:
             raise ValueError(f'max_people is {self.max_people}, expected 1 or more')
         if self.precision not in PRECISIONS:
-            raise ValueError(f'precision is {self.precision!r}, expected one of: '
-                             f'{", ".join(PRECISIONS)}')
+            raise ValueError(
+                f'precision is {self.precision!r}, expected one of: {", ".join(PRECISIONS)}'
+            )
 
     @classmethod
     def of_files(cls, onnx_path: Path, **others: Any) -> PlanKey:
@@ -74,10 +89,15 @@ class PlanKey:
 
     def differences(self, expected: PlanKey) -> list[str]:
         """Texts about the fields in which this key differs from the expected one."""
-        values = [(field.name, getattr(self, field.name), getattr(expected, field.name))
-                  for field in fields(self)]
-        return [f'{NAMES[name]}: built for {own}, here {other}' for name, own, other in values
-                if other is not None and own != other]
+        values = [
+            (field.name, getattr(self, field.name), getattr(expected, field.name))
+            for field in fields(self)
+        ]
+        return [
+            f'{NAMES[name]}: built for {own}, here {other}'
+            for name, own, other in values
+            if other is not None and own != other
+        ]
 
 
 def default_precision(model: ExportedModel) -> str:
@@ -93,10 +113,14 @@ def onnx_of(model: ExportedModel, precision: str) -> Path:
     """
     if precision == 'fp16' and not model.info['passes_fp16']:
         measured = model.info['parity'].get('onnxruntime fp16')
-        reason = ('it could not be exported' if measured is None else
-                  f'its vertices are {measured["vertices_mean_mm"]:.2f} mm off')
-        raise ValueError(f'precision is fp16, but this network did not pass in fp16: {reason}; '
-                         'use f32 or tf32')
+        reason = (
+            'it could not be exported'
+            if measured is None
+            else f'its vertices are {measured["vertices_mean_mm"]:.2f} mm off'
+        )
+        raise ValueError(
+            f'precision is fp16, but this network did not pass in fp16: {reason}; use f32 or tf32'
+        )
     path = model.half_path if precision == 'fp16' else model.onnx_path
     if not path.is_file():
         raise ValueError(model.damage(f'{path.name} is missing'))
@@ -108,8 +132,13 @@ def plan_path(folder: Path) -> Path:
     return folder / 'tensorrt' / 'model.plan'
 
 
-def build_command(weights: str | Path, body: str | Path, uv_map: str | Path,
-                  max_people: int | None, precision: str | None) -> str:
+def build_command(
+    weights: str | Path,
+    body: str | Path,
+    uv_map: str | Path,
+    max_people: int | None,
+    precision: str | None,
+) -> str:
     """The command that builds a plan."""
     words = ['decomr', 'export', '--tensorrt', '--weights', str(weights)]
     words += [] if body == BUILTIN else ['--body', str(body)]
@@ -132,13 +161,16 @@ def read_key(path: Path, command: str) -> PlanKey:
     """
     key_path = path.with_suffix('.json')
     if not path.is_file() or not key_path.is_file():
-        raise FileNotFoundError(f'no TensorRT engine at {path}; build it on this machine (some '
-                                f'minutes): {command}')
+        raise FileNotFoundError(
+            f'no TensorRT engine at {path}; build it on this machine (some minutes): {command}'
+        )
     try:
         return PlanKey(**json.loads(key_path.read_text()))
     except (ValueError, TypeError) as error:
-        raise ValueError(f'the key {key_path} of the TensorRT engine is damaged ({error}); build '
-                         f'the engine again: {command}') from error
+        raise ValueError(
+            f'the key {key_path} of the TensorRT engine is damaged ({error}); build '
+            f'the engine again: {command}'
+        ) from error
 
 
 def check_key(path: Path, key: PlanKey, expected: PlanKey, command: str) -> None:
@@ -155,8 +187,10 @@ def check_key(path: Path, key: PlanKey, expected: PlanKey, command: str) -> None
     """
     differences = key.differences(expected)
     if differences:
-        raise ValueError(f'the TensorRT engine {path} does not fit: {"; ".join(differences)}. '
-                         f'Build it again: {command}')
+        raise ValueError(
+            f'the TensorRT engine {path} does not fit: {"; ".join(differences)}. '
+            f'Build it again: {command}'
+        )
 
 
 def write_plan(path: Path, plan: bytes, key: PlanKey) -> None:

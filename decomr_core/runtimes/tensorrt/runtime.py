@@ -25,11 +25,7 @@ from decomr_core.runtimes.cuda_device import (
     free_memory_text,
     use_gpu,
 )
-from decomr_core.runtimes.exported_model import (
-    INPUT_NAME,
-    OUTPUT_NAMES,
-    ExportedModel,
-)
+from decomr_core.runtimes.exported_model import INPUT_NAME, OUTPUT_NAMES, ExportedModel
 from decomr_core.runtimes.tensorrt.engine import Context, Engine
 from decomr_core.runtimes.tensorrt.plan import PlanKey, plan_path
 
@@ -63,28 +59,38 @@ class TensorRtRuntime:
             RuntimeError: the GPU has too little memory.
         """
         if key.max_people is None:  # only expected keys leave it open
-            raise ValueError(f'the key of the TensorRT engine {plan_path(model.folder)} lacks '
-                             f'max_people; build the engine again: {command}')
+            raise ValueError(
+                f'the key of the TensorRT engine {plan_path(model.folder)} lacks '
+                f'max_people; build the engine again: {command}'
+            )
         self.gpu = gpu
         self.precision, self.max_people = key.precision, key.max_people
         self.crop_size, self.topology = model.crop_size, model.topology
         self._engine = Engine(plan_path(model.folder), command, free_memory_text)
         self._stream = Stream()
-        self._scratch = DeviceMemory(self._engine.scratch_bytes,
-                                     f'a batch of {self.max_people} people')
+        self._scratch = DeviceMemory(
+            self._engine.scratch_bytes, f'a batch of {self.max_people} people'
+        )
         contexts = {size: self._context(size) for size in batch_sizes(self.max_people)}
-        self._input = Buffer((self.max_people, self.crop_size, self.crop_size, 3), np.uint8,
-                             'the input of the network')
-        self._outputs = [Buffer(shape, np.float32, f'the output {name}') for name, shape in
-                         contexts[self.max_people].output_shapes().items()]
+        self._input = Buffer(
+            (self.max_people, self.crop_size, self.crop_size, 3),
+            np.uint8,
+            'the input of the network',
+        )
+        self._outputs = [
+            Buffer(shape, np.float32, f'the output {name}')
+            for name, shape in contexts[self.max_people].output_shapes().items()
+        ]
         self._runs = {size: self._prepare(size, context) for size, context in contexts.items()}
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
         check_crops(images, self.crop_size)
         use_gpu(self.gpu.index)  # the current GPU is thread-local
-        parts = [self._run_batch(images[start:start + self.max_people])
-                 for start in range(0, len(images), self.max_people)]
+        parts = [
+            self._run_batch(images[start : start + self.max_people])
+            for start in range(0, len(images), self.max_people)
+        ]
         return NetworkOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _run_batch(self, images: np.ndarray) -> list[np.ndarray]:
@@ -102,14 +108,21 @@ class TensorRtRuntime:
         return [output.host[:count].copy() for output in self._outputs]
 
     def _context(self, size: int) -> Context:
-        return self._engine.context((size, self.crop_size, self.crop_size, 3),
-                                    self._scratch.address, self._stream.handle)
+        return self._engine.context(
+            (size, self.crop_size, self.crop_size, 3), self._scratch.address, self._stream.handle
+        )
 
     def _prepare(self, size: int, context: Context) -> _Run:
         """Sets up one batch size and runs it once."""
-        context.set_addresses({INPUT_NAME: self._input.address, **{
-            name: output.address for name, output in zip(OUTPUT_NAMES, self._outputs,
-                                                         strict=True)}})
+        context.set_addresses(
+            {
+                INPUT_NAME: self._input.address,
+                **{
+                    name: output.address
+                    for name, output in zip(OUTPUT_NAMES, self._outputs, strict=True)
+                },
+            }
+        )
         work = functools.partial(self._enqueue, context, size)
         self._input.host[:size] = 0
         work()  # the first run of a context includes work that cannot be recorded
@@ -117,8 +130,9 @@ class TensorRtRuntime:
         try:
             return _Run(context, self._stream.capture(work))
         except (CudaError, RuntimeError) as error:
-            logger.warning('no CUDA graph for %d people, kernels are launched one by one: %s',
-                           size, error)
+            logger.warning(
+                'no CUDA graph for %d people, kernels are launched one by one: %s', size, error
+            )
             return _Run(context, None)
 
     def _enqueue(self, context: Context, size: int) -> None:

@@ -43,13 +43,16 @@ def find_device(device: str | int) -> torch.device:
     if found.type == 'cpu':
         return found
     if not torch.cuda.is_available():
-        raise RuntimeError(f'device is {device!r}, but this PyTorch ({torch.__version__}) '
-                           "finds no GPU; use device='cpu'")
+        raise RuntimeError(
+            f'device is {device!r}, but this PyTorch ({torch.__version__}) '
+            "finds no GPU; use device='cpu'"
+        )
     count = torch.cuda.device_count()
     index = torch.cuda.current_device() if found.index is None else found.index
     if index >= count:
-        raise ValueError(f'device is {device!r}, but PyTorch finds {count} GPUs (cuda:0 to '
-                         f'cuda:{count - 1})')
+        raise ValueError(
+            f'device is {device!r}, but PyTorch finds {count} GPUs (cuda:0 to cuda:{count - 1})'
+        )
     return torch.device('cuda', index)
 
 
@@ -87,8 +90,9 @@ class CudaQueue:
         graph = torch.cuda.CUDAGraph()
         # Thread-local, so that other threads' work on the GPU does not break the capture. All
         # graphs share one memory pool, because they never run at the same time.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream,
-                              capture_error_mode='thread_local'):
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode='thread_local'
+        ):
             work()
         return graph.replay
 
@@ -100,8 +104,13 @@ class CudaQueue:
 class BatchRunner:
     """Runs a function of crops on a GPU in batches of a few sizes, recorded at start-up."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], crop_size: int, max_people: int,
-                 queue: CudaQueue) -> None:
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        crop_size: int,
+        max_people: int,
+        queue: CudaQueue,
+    ) -> None:
         """Records every size.
 
         Args:
@@ -124,8 +133,9 @@ class BatchRunner:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """(B, S, S, 3) uint8 to (B, N) float32."""
-        return np.concatenate([self._run_batch(part, size)
-                               for part, size in batches(images, self._sizes)])
+        return np.concatenate(
+            [self._run_batch(part, size) for part, size in batches(images, self._sizes)]
+        )
 
     def _run_batch(self, images: np.ndarray, size: int) -> np.ndarray:
         count = len(images)
@@ -140,6 +150,7 @@ class BatchRunner:
 
     def _prepare(self, size: int) -> Callable[[], None]:
         """A function that runs one batch size: a graph, or single steps if recording fails."""
+
         def work() -> None:
             """Computes the output on the GPU from the input on the GPU."""
             self._output[:size].copy_(self._function(self._input[:size]))
@@ -153,14 +164,16 @@ class BatchRunner:
             except RuntimeError as error:
                 if _is_about_memory(error):
                     raise
-                logger.warning('no CUDA graph for %d people, kernels are launched one by one: %s',
-                               size, error)
+                logger.warning(
+                    'no CUDA graph for %d people, kernels are launched one by one: %s', size, error
+                )
                 return work
 
 
 @contextmanager
-def explaining_memory_errors(device: torch.device, network: nn.Module, max_people: int
-                             ) -> Iterator[None]:
+def explaining_memory_errors(
+    device: torch.device, network: nn.Module, max_people: int
+) -> Iterator[None]:
     """Adds needed and free memory to out-of-memory errors of a GPU in this block.
 
     Args:
@@ -184,20 +197,23 @@ def explaining_memory_errors(device: torch.device, network: nn.Module, max_peopl
     except RuntimeError as error:
         if not _is_about_memory(error):
             raise
-        were_free = '' if free is None else (f'; {_mebibytes(free)} of {_mebibytes(total)} '
-                                             'were free')
+        were_free = (
+            '' if free is None else (f'; {_mebibytes(free)} of {_mebibytes(total)} were free')
+        )
         raise RuntimeError(
             f'{device} is out of memory: the network needs {_mebibytes(needed)} for its float32 '
             f'weights, and more to run {max_people} people at once{were_free} '
             f'({str(error).splitlines()[0]}). End other programs on the GPU (nvidia-smi lists '
-            "them), or use a smaller max_people, precision='fp16' or device='cpu'") from error
+            "them), or use a smaller max_people, precision='fp16' or device='cpu'"
+        ) from error
 
 
 def _is_about_memory(error: BaseException | None) -> bool:
     """Whether an error or one of its causes is a lack of memory."""
     while error is not None:
-        if (isinstance(error, torch.cuda.OutOfMemoryError)
-                or any(word in str(error) for word in MEMORY_WORDS)):
+        if isinstance(error, torch.cuda.OutOfMemoryError) or any(
+            word in str(error) for word in MEMORY_WORDS
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -14,7 +14,8 @@ __all__ = ['fold_normalisation']
 
 FOLD: dict[tuple[type, type], Callable[..., nn.Module]] = {
     (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
-    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval}
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
+}
 """Functions that fuse two layers, by their types."""
 
 NORM_OF_CONV = {f'conv{place}': (f'bn{place}', f'norm{place}') for place in (1, 2, 3)}

@@ -59,7 +59,8 @@ def check_precision(precision: str, device: torch.device) -> None:
             raise ValueError(
                 f'precision is {precision}, but {torch.cuda.get_device_name(device)} (compute '
                 f'capability {capability[0]}.{capability[1]}) has no such arithmetic; use fp16 '
-                'or f32')
+                'or f32'
+            )
 
 
 @contextmanager
@@ -75,8 +76,11 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     """
     half = HALF_TYPES.get(precision)
     # Without the cache, whose tensors would be in the memory of a graph that is being recorded.
-    with (torch.inference_mode(), _float32_products(device, precision == 'tf32'),
-          torch.autocast(device.type, half, enabled=half is not None, cache_enabled=False)):
+    with (
+        torch.inference_mode(),
+        _float32_products(device, precision == 'tf32'),
+        torch.autocast(device.type, half, enabled=half is not None, cache_enabled=False),
+    ):
         yield
 
 
@@ -88,8 +92,9 @@ def _float32_products(device: torch.device, allow_tf32: bool) -> Iterator[None]:
         return
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False,
-                                    allow_tf32=allow_tf32):
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=True, deterministic=False, allow_tf32=allow_tf32
+    ):
         matmul.allow_tf32 = allow_tf32
         try:
             yield
@@ -115,14 +120,19 @@ def mixed_network(network: DecoMR, precision: str) -> DecoMR:
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and id(layer) not in kept:
             layer.to(HALF_TYPES[precision])
             if not all(weights.isfinite().all() for weights in layer.parameters()):
-                raise ValueError(f'the weights {name} are out of the range of {precision}; use '
-                                 "precision='f32' or 'bf16'")
+                raise ValueError(
+                    f'the weights {name} are out of the range of {precision}; use '
+                    "precision='f32' or 'bf16'"
+                )
     return network
 
 
-def cached_parity(weights: Path, gpu: str,
-                  measure: Callable[[str, np.ndarray], dict[str, np.ndarray]],
-                  crop_size: int) -> Parity:
+def cached_parity(
+    weights: Path,
+    gpu: str,
+    measure: Callable[[str, np.ndarray], dict[str, np.ndarray]],
+    crop_size: int,
+) -> Parity:
     """Parity of fp16 with f32 on a GPU, measured once and then read from the cache.
 
     Args:
@@ -145,6 +155,7 @@ def cached_parity(weights: Path, gpu: str,
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(parity.to_dict()))
     except OSError as error:
-        logger.warning('cannot cache the parity of fp16, which is measured at every start '
-                       'instead: %s', error)
+        logger.warning(
+            'cannot cache the parity of fp16, which is measured at every start instead: %s', error
+        )
     return parity

@@ -49,10 +49,18 @@ class TorchRuntime:
 
     name = 'torch'
 
-    def __init__(self, network: DecoMR, topology: Topology, device: str | int = 'cpu',
-                 num_threads: int = 0, *, precision: str = 'auto',
-                 max_people: int = DEFAULT_MAX_PEOPLE, channels_last: bool | None = None,
-                 weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        network: DecoMR,
+        topology: Topology,
+        device: str | int = 'cpu',
+        num_threads: int = 0,
+        *,
+        precision: str = 'auto',
+        max_people: int = DEFAULT_MAX_PEOPLE,
+        channels_last: bool | None = None,
+        weights: Path | None = None,
+    ) -> None:
         """Takes a network; on a GPU, runs and records every batch size.
 
         Args:
@@ -76,8 +84,10 @@ class TorchRuntime:
         if precision == 'auto' and self.device.type == 'cpu':
             precision = 'f32'
         elif precision == 'auto' and weights is None:
-            raise ValueError('precision auto on a GPU needs the weights file; pass weights, or '
-                             'choose a precision')
+            raise ValueError(
+                'precision auto on a GPU needs the weights file; pass weights, or '
+                'choose a precision'
+            )
         if num_threads:
             torch.set_num_threads(num_threads)
         is_on_gpu = self.device.type == 'cuda'
@@ -90,8 +100,11 @@ class TorchRuntime:
             self.precision = precision
             self._packed = PackedNetwork(network, self.device, precision, layout, is_on_gpu)
             self.network = self._packed.network
-            self._runner = BatchRunner(self._packed, self.crop_size, max_people,
-                                       CudaQueue(self.device)) if is_on_gpu else None
+            self._runner = (
+                BatchRunner(self._packed, self.crop_size, max_people, CudaQueue(self.device))
+                if is_on_gpu
+                else None
+            )
 
     def run(self, images: np.ndarray) -> NetworkOutput:
         """Runs the network on images (B, S, S, 3) uint8 RGB; returns NumPy arrays."""
@@ -112,8 +125,14 @@ class PackedNetwork:
         network: the module; a copy with modified weights if it is folded or in half precision.
     """
 
-    def __init__(self, network: DecoMR, device: torch.device, precision: str = 'f32',
-                 channels_last: bool = False, is_folded: bool = False) -> None:
+    def __init__(
+        self,
+        network: DecoMR,
+        device: torch.device,
+        precision: str = 'f32',
+        channels_last: bool = False,
+        is_folded: bool = False,
+    ) -> None:
         """Moves a network to a device.
 
         Args:
@@ -128,7 +147,8 @@ class PackedNetwork:
         network = fold_normalisation(network) if is_folded else network
         # The stub of Module.to omits memory_format.
         self.network = mixed_network(network, precision).to(  # type: ignore[call-overload]
-            device, memory_format=self._format)
+            device, memory_format=self._format
+        )
         self._statistics = image_statistics(device)
         self._shapes: list[torch.Size] = []
 
@@ -145,9 +165,12 @@ class PackedNetwork:
         """Converts rows (B, N) of earlier calls to outputs, which share no memory with them."""
         ends = np.cumsum([math.prod(shape) for shape in self._shapes])
         parts = np.split(rows, ends[:-1], axis=1)
-        return NetworkOutput(**{
-            name: part.copy().reshape(len(rows), *shape)
-            for name, part, shape in zip(OUTPUT_NAMES, parts, self._shapes, strict=True)})
+        return NetworkOutput(
+            **{
+                name: part.copy().reshape(len(rows), *shape)
+                for name, part, shape in zip(OUTPUT_NAMES, parts, self._shapes, strict=True)
+            }
+        )
 
 
 def check_options(device: str | int, precision: str, max_people: int) -> torch.device:
@@ -172,16 +195,21 @@ def check_options(device: str | int, precision: str, max_people: int) -> torch.d
     return found
 
 
-def _best_precision(network: DecoMR, weights: Path, device: torch.device, channels_last: bool,
-                    max_people: int) -> str:
+def _best_precision(
+    network: DecoMR, weights: Path, device: torch.device, channels_last: bool, max_people: int
+) -> str:
     """The precision of `auto` on a GPU."""
+
     def outputs(precision: str, crops: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs by name for crops (B, S, S, 3)."""
         packed = PackedNetwork(network, device, precision, channels_last, is_folded=True)
-        rows = [packed(torch.from_numpy(crops[start:start + max_people]).to(device)).cpu()
-                for start in range(0, len(crops), max_people)]
+        rows = [
+            packed(torch.from_numpy(crops[start : start + max_people]).to(device)).cpu()
+            for start in range(0, len(crops), max_people)
+        ]
         return vars(packed.unpack(torch.cat(rows).numpy()))
 
-    parity = cached_parity(weights, torch.cuda.get_device_name(device), outputs,
-                           network.config.crop_size)
+    parity = cached_parity(
+        weights, torch.cuda.get_device_name(device), outputs, network.config.crop_size
+    )
     return 'fp16' if parity.passes('fp16') else 'f32'

@@ -26,8 +26,11 @@ __all__ = ['build_uv_map']
 MARGIN = 0.002
 
 
-def build_uv_map(body: BodyModel, progress: Callable[[str, float], None] | None = None,
-                 stress_weight: float = STRESS_WEIGHT) -> UVMap:
+def build_uv_map(
+    body: BodyModel,
+    progress: Callable[[str, float], None] | None = None,
+    stress_weight: float = STRESS_WEIGHT,
+) -> UVMap:
     """The UV map of a body: one symmetric chart without flips and overlaps.
 
     On the same machine, the same body gives the same map bit for bit.
@@ -72,19 +75,26 @@ def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarr
     faces[right_index] = right_copy[np.take_along_axis(cut.faces, corners, axis=1)]
     own = ~is_shared
     uv = np.concatenate([places + [0.5, 0], places[own] * [-1, 1] + [0.5, 0]])
-    return UVMap(uv.astype(np.float32), faces,
-                 np.concatenate([left_vertices, twin[left_vertices[own]]]), body.hash)
+    return UVMap(
+        uv.astype(np.float32),
+        faces,
+        np.concatenate([left_vertices, twin[left_vertices[own]]]),
+        body.hash,
+    )
 
 
-def _mirrored_faces(faces: np.ndarray, twin: np.ndarray,
-                    left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mirrored_faces(
+    faces: np.ndarray, twin: np.ndarray, left: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The mirror image of each left face: (Q,) its index and (Q, 3) its matching left corners."""
     key_of = {tuple(sorted(face)): index for index, face in enumerate(faces.tolist())}
     mirrored = twin[faces[left]]
     try:
         index = np.array([key_of[tuple(sorted(face))] for face in mirrored.tolist()])
     except KeyError as error:
-        raise ValueError(f'the mirror image {error} of a face is not a face of the body; its '
-                         'mirrored_vertices are wrong') from error
+        raise ValueError(
+            f'the mirror image {error} of a face is not a face of the body; its '
+            'mirrored_vertices are wrong'
+        ) from error
     corners = (faces[index][:, :, None] == mirrored[:, None, :]).argmax(axis=2)
     return index, corners

@@ -29,8 +29,9 @@ class Clearance:
         half_side: half the side of the square for the whole chart, m.
     """
 
-    def __init__(self, vertices: np.ndarray, rim: np.ndarray, gap: float,
-                 half_side: float) -> None:
+    def __init__(
+        self, vertices: np.ndarray, rim: np.ndarray, gap: float, half_side: float
+    ) -> None:
         """Measures the rim on the surface with (P, 3) vertices, metres."""
         self.rim, self.gap, self.half_side = rim, gap, half_side
         lengths = np.linalg.norm(np.diff(vertices[rim], axis=0), axis=1)
@@ -48,16 +49,19 @@ class Clearance:
         pairs = pairs[np.abs(pairs[:, 0] - pairs[:, 1]) > 1]
         a, b = first[pairs[:, 0]], second[pairs[:, 0]]
         c, d = first[pairs[:, 1]], second[pairs[:, 1]]
-        crosses = ((_side(a, b, c) * _side(a, b, d) <= 0)
-                   & (_side(c, d, a) * _side(c, d, b) <= 0))
+        crosses = (_side(a, b, c) * _side(a, b, d) <= 0) & (_side(c, d, a) * _side(c, d, b) <= 0)
         return not crosses.any()
 
     def value(self, places: np.ndarray) -> float:
         """The energy of (P, 2) places, m^2; infinite outside the box."""
         if not self._is_inside(places):
             return np.inf
-        return float(sum(weights @ (gaps / distances - 1) ** 2 for weights, gaps, distances, _, _
-                         in self._terms(places)))
+        return float(
+            sum(
+                weights @ (gaps / distances - 1) ** 2
+                for weights, gaps, distances, _, _ in self._terms(places)
+            )
+        )
 
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
         """(P, 2) gradient, and Hessian blocks [((M, D) int64 coordinates, (M, D, D) values)].
@@ -67,17 +71,21 @@ class Clearance:
         gradient = np.zeros(2 * len(places))
         blocks = []
         for weights, gaps, distances, index, slopes in self._terms(places):
-            slope = -2 * weights * (gaps / distances - 1) * gaps / distances ** 2
-            curvature = weights * (6 * gaps ** 2 / distances ** 4 - 4 * gaps / distances ** 3)
+            slope = -2 * weights * (gaps / distances - 1) * gaps / distances**2
+            curvature = weights * (6 * gaps**2 / distances**4 - 4 * gaps / distances**3)
             np.add.at(gradient, index.ravel(), (slope[:, None] * slopes).ravel())
-            blocks.append((index, curvature[:, None, None]
-                           * slopes[:, :, None] * slopes[:, None, :]))
+            blocks.append(
+                (index, curvature[:, None, None] * slopes[:, :, None] * slopes[:, None, :])
+            )
         return gradient.reshape(-1, 2), blocks
 
     def _is_inside(self, places: np.ndarray) -> bool:
         points = places[self.rim]
-        return bool(points[1:-1, 0].min() > 0 and points[:, 0].max() < self.half_side
-                    and np.abs(points[:, 1]).max() < self.half_side)
+        return bool(
+            points[1:-1, 0].min() > 0
+            and points[:, 0].max() < self.half_side
+            and np.abs(points[:, 1]).max() < self.half_side
+        )
 
     def _terms(self, places: np.ndarray) -> list:
         """Active barriers: weights, gaps, distances, coordinates, gradients of the distances."""
@@ -87,20 +95,34 @@ class Clearance:
         to_end = np.minimum(self._along, self._along[-1] - self._along)[inner]
         box_gap = np.full(len(self.rim), BOX_GAP * self.half_side)
         for distance, gap, rim, share, axis, sign in (
-                (points[inner, 0], np.minimum(self.gap / 2, OPENING * to_end), self.rim[inner],
-                 self._share[inner], 0, 1.0),
-                (self.half_side - points[:, 0], box_gap, self.rim, self._share, 0, -1.0),
-                (self.half_side - points[:, 1], box_gap, self.rim, self._share, 1, -1.0),
-                (self.half_side + points[:, 1], box_gap, self.rim, self._share, 1, 1.0)):
+            (
+                points[inner, 0],
+                np.minimum(self.gap / 2, OPENING * to_end),
+                self.rim[inner],
+                self._share[inner],
+                0,
+                1.0,
+            ),
+            (self.half_side - points[:, 0], box_gap, self.rim, self._share, 0, -1.0),
+            (self.half_side - points[:, 1], box_gap, self.rim, self._share, 1, -1.0),
+            (self.half_side + points[:, 1], box_gap, self.rim, self._share, 1, 1.0),
+        ):
             near = np.flatnonzero(distance < gap)
-            terms.append((STIFFNESS * self.gap * share[near], gap[near], distance[near],
-                          2 * rim[near][:, None] + axis, np.full((len(near), 1), sign)))
+            terms.append(
+                (
+                    STIFFNESS * self.gap * share[near],
+                    gap[near],
+                    distance[near],
+                    2 * rim[near][:, None] + axis,
+                    np.full((len(near), 1), sign),
+                )
+            )
         return terms
 
     def _seam_term(self, points: np.ndarray) -> tuple[np.ndarray, ...]:
         vertex, edge = self._close_pairs(points)
         start, direction = points[edge], points[edge + 1] - points[edge]
-        part = ((points[vertex] - start) * direction).sum(axis=1) / (direction ** 2).sum(axis=1)
+        part = ((points[vertex] - start) * direction).sum(axis=1) / (direction**2).sum(axis=1)
         part = np.clip(part, 0, 1)
         offset = points[vertex] - start - part[:, None] * direction
         distance = np.linalg.norm(offset, axis=1)
@@ -112,8 +134,13 @@ class Clearance:
         corners = self.rim[np.stack([vertex, edge, edge + 1], axis=1)]  # (M, 3)
         index = (2 * corners[:, :, None] + np.arange(2)).reshape(-1, 6)
         slopes = np.concatenate([normal, -(1 - part) * normal, -part * normal], axis=1)
-        return (STIFFNESS * self.gap * self._share[vertex], gap[near], distance[near], index,
-                slopes)
+        return (
+            STIFFNESS * self.gap * self._share[vertex],
+            gap[near],
+            distance[near],
+            index,
+            slopes,
+        )
 
     def _close_pairs(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of rim vertices and rim edges that may be closer than the gap."""

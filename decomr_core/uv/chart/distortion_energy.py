@@ -33,8 +33,9 @@ class DistortionEnergy:
         areas: (Q,) target area of each triangle, m^2.
     """
 
-    def __init__(self, vertices: np.ndarray, faces: np.ndarray,
-                 scales: np.ndarray | None = None) -> None:
+    def __init__(
+        self, vertices: np.ndarray, faces: np.ndarray, scales: np.ndarray | None = None
+    ) -> None:
         """Prepares the rest shape of each triangle.
 
         Args:
@@ -52,8 +53,10 @@ class DistortionEnergy:
         self.faces = faces
         self.areas = length * height / 2
         if self.areas.min() <= 1e-12 * self.areas.mean():
-            raise ValueError(f'face {int(self.areas.argmin())} of the half body has no area; '
-                             'remove degenerate triangles from the mesh')
+            raise ValueError(
+                f'face {int(self.areas.argmin())} of the half body has no area; '
+                'remove degenerate triangles from the mesh'
+            )
         along = (first * second).sum(axis=1) / length
         inverse = np.zeros((len(faces), 2, 2))
         inverse[:, 0, 0] = 1 / length
@@ -63,7 +66,7 @@ class DistortionEnergy:
         self._gradient = np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
         if scales is not None:
             self._gradient /= scales[:, None, None]
-            self.areas = self.areas * scales ** 2
+            self.areas = self.areas * scales**2
 
     def jacobians(self, places: np.ndarray) -> np.ndarray:
         """(Q, 2, 2) Jacobians of the map with vertices at (P, 2) places."""
@@ -75,9 +78,12 @@ class DistortionEnergy:
         determinant = _determinants(jacobian)
         if determinant.min() <= 0:
             return np.inf
-        square = (jacobian ** 2).sum(axis=(1, 2))
-        density = (square * (1 + 1 / determinant ** 2) - 4
-                   + AREA_WEIGHT * (determinant + 1 / determinant - 2))
+        square = (jacobian**2).sum(axis=(1, 2))
+        density = (
+            square * (1 + 1 / determinant**2)
+            - 4
+            + AREA_WEIGHT * (determinant + 1 / determinant - 2)
+        )
         return float(self.areas @ density)
 
     def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
@@ -91,9 +97,15 @@ class DistortionEnergy:
         slope, curvatures = _isotropic_derivatives(one, two)
         stress = np.einsum('fak,fk,fkb->fab', left, slope, right)
         forces = self.areas[:, None, None] * np.einsum(
-            'fab,fkb->fka', stress, self._gradient)  # (Q, 3, 2)
-        gradient = np.stack([np.bincount(self.faces.ravel(), forces[..., axis].ravel(),
-                                         minlength=len(places)) for axis in range(2)], axis=1)
+            'fab,fkb->fka', stress, self._gradient
+        )  # (Q, 3, 2)
+        gradient = np.stack(
+            [
+                np.bincount(self.faces.ravel(), forces[..., axis].ravel(), minlength=len(places))
+                for axis in range(2)
+            ],
+            axis=1,
+        )
         modes = _modes(left, right, curvatures[0])  # (Q, 4, 2, 2)
         corner_modes = np.einsum('fqab,fkb->fqka', modes, self._gradient)
         corner_modes = corner_modes.reshape(len(self.faces), 4, 6)
@@ -109,7 +121,7 @@ class DistortionEnergy:
         quadratic = _determinants(change)
         linear = _determinants(start + change) - constant - quadratic
         with np.errstate(divide='ignore', invalid='ignore'):
-            root = np.sqrt(linear ** 2 - 4 * quadratic * constant)
+            root = np.sqrt(linear**2 - 4 * quadratic * constant)
             # The quadratic formula without cancellation.
             steps = np.stack([2 * constant / (-linear - root), 2 * constant / (-linear + root)])
         steps = steps[np.isfinite(steps) & (steps > 0)]
@@ -147,25 +159,28 @@ def detail_scales(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _determinants(matrices: np.ndarray) -> np.ndarray:
-    return (matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0])
+    return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
 
 
 def _isotropic_derivatives(
-        one: np.ndarray,
-        two: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    one: np.ndarray, two: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Derivatives by the singular values (Q, 2); scaling axes and eigenvalues of four modes."""
     area = one * two
-    by_area = AREA_WEIGHT * (1 - 1 / area ** 2)
-    slope_one = 2 * one - 2 / one ** 3 + by_area * two
-    slope_two = 2 * two - 2 / two ** 3 + by_area * one
-    curve = 2 * AREA_WEIGHT / area ** 3
-    one_one = 2 + 6 / one ** 4 + curve * two ** 2
-    two_two = 2 + 6 / two ** 4 + curve * one ** 2
+    by_area = AREA_WEIGHT * (1 - 1 / area**2)
+    slope_one = 2 * one - 2 / one**3 + by_area * two
+    slope_two = 2 * two - 2 / two**3 + by_area * one
+    curve = 2 * AREA_WEIGHT / area**3
+    one_one = 2 + 6 / one**4 + curve * two**2
+    two_two = 2 + 6 / two**4 + curve * one**2
     one_two = by_area + curve * area
-    scaling, axes = np.linalg.eigh(np.stack([
-        np.stack([one_one, one_two], axis=1), np.stack([one_two, two_two], axis=1)], axis=1))
+    scaling, axes = np.linalg.eigh(
+        np.stack(
+            [np.stack([one_one, one_two], axis=1), np.stack([one_two, two_two], axis=1)], axis=1
+        )
+    )
     # (slope_one - slope_two) / (one - two) in a form without 0 / 0, and the same with plus.
-    cubes = 2 * (one ** 2 + area + two ** 2) / area ** 3
+    cubes = 2 * (one**2 + area + two**2) / area**3
     flip = 2 + cubes - by_area
     twist = (slope_one + slope_two) / (one + two)
     eigenvalues = np.concatenate([scaling, twist[:, None], flip[:, None]], axis=1)

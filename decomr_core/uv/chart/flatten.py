@@ -32,8 +32,12 @@ LINE_SEARCH_STEPS = 30
 logger = logging.getLogger(__name__)
 
 
-def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEIGHT,
-                 progress: Callable[[str, float], None] | None = None) -> np.ndarray:
+def flatten_half(
+    half: HalfBody,
+    cut: CutHalf,
+    stress_weight: float = STRESS_WEIGHT,
+    progress: Callable[[str, float], None] | None = None,
+) -> np.ndarray:
     """Positions of the cut half's vertices in the plane, by projected Newton steps.
 
     The first stage minimises without the stress term, the second with it.
@@ -47,15 +51,16 @@ def flatten_half(half: HalfBody, cut: CutHalf, stress_weight: float = STRESS_WEI
     Returns:
         (P, 2) metres: x = 0 on the wall and > 0 elsewhere, y up.
     """
-    energy = DistortionEnergy(cut.vertices, cut.faces,
-                              detail_scales(cut.vertices, cut.faces))
+    energy = DistortionEnergy(cut.vertices, cut.faces, detail_scales(cut.vertices, cut.faces))
     area = float(energy.areas.sum())
     half_side = np.sqrt(2 * area / COVERAGE) / 2
     terms = [energy, Clearance(cut.vertices, cut.rim, SEAM_GAP * half.height, half_side)]
     places = tutte_half_disc(cut) * (0.97 * half_side)
     if not np.isfinite(energy.value(places)):
-        raise ValueError('the initial flat half body has flipped triangles; parts of the mesh are '
-                         'connected to it by a single edge')
+        raise ValueError(
+            'the initial flat half body has flipped triangles; parts of the mesh are '
+            'connected to it by a single edge'
+        )
     done = 0.0
     for stage, tolerance in (('flattening', COARSE), ('bending', CONVERGED)):
         if stage == 'bending' and stress_weight > 0:
@@ -98,12 +103,12 @@ def _fractions(points: np.ndarray) -> np.ndarray:
 
 
 def _solve(matrix: sparse.csc_matrix, right_side: np.ndarray) -> np.ndarray:
-    return splu(matrix, permc_spec='MMD_AT_PLUS_A', diag_pivot_thresh=0.0,
-                options={'SymmetricMode': True}).solve(right_side)
+    return splu(
+        matrix, permc_spec='MMD_AT_PLUS_A', diag_pivot_thresh=0.0, options={'SymmetricMode': True}
+    ).solve(right_side)
 
 
-def _newton_step(terms: list, cut: CutHalf,
-                 places: np.ndarray) -> tuple[np.ndarray, float, float]:
+def _newton_step(terms: list, cut: CutHalf, places: np.ndarray) -> tuple[np.ndarray, float, float]:
     """The next (P, 2) places, their energy and its decrease."""
     # Wall vertices move along the wall only.
     is_free = np.ones(2 * len(places), dtype=bool)
@@ -113,23 +118,25 @@ def _newton_step(terms: list, cut: CutHalf,
         term_gradient, term_blocks = term.derivatives(places)
         gradient += term_gradient
         blocks += term_blocks
-    rows = np.concatenate([np.repeat(index, index.shape[1], axis=1).ravel()
-                           for index, _ in blocks])
-    columns = np.concatenate([np.tile(index, (1, index.shape[1])).ravel()
-                              for index, _ in blocks])
+    rows = np.concatenate(
+        [np.repeat(index, index.shape[1], axis=1).ravel() for index, _ in blocks]
+    )
+    columns = np.concatenate([np.tile(index, (1, index.shape[1])).ravel() for index, _ in blocks])
     values = np.concatenate([value.ravel() for _, value in blocks])
     order = np.cumsum(is_free) - 1
     keep = is_free[rows] & is_free[columns]
     size = int(is_free.sum())
-    matrix = sparse.coo_matrix((values[keep], (order[rows[keep]], order[columns[keep]])),
-                               shape=(size, size)).tocsc()
+    matrix = sparse.coo_matrix(
+        (values[keep], (order[rows[keep]], order[columns[keep]])), shape=(size, size)
+    ).tocsc()
     direction = np.zeros(2 * len(places))
     direction[is_free] = _solve(matrix, -gradient.ravel()[is_free])
     return _line_search(terms, places, direction.reshape(-1, 2))
 
 
-def _line_search(terms: list, places: np.ndarray,
-                 direction: np.ndarray) -> tuple[np.ndarray, float, float]:
+def _line_search(
+    terms: list, places: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, float, float]:
     """Halves the step until it lowers the energy and keeps the map injective."""
     energy, clearance = terms[:2]
     value = sum(term.value(places) for term in terms)

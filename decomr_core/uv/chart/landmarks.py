@@ -87,7 +87,8 @@ def half_body(body: BodyModel) -> HalfBody:
     if len(face_index) * 2 != len(faces) or right_faces[face_index].any():
         raise ValueError(
             f'{int(right_faces[face_index].sum())} faces lie on both sides of the body; a UV map '
-            'needs a mesh with a line of vertices on its plane of symmetry')
+            'needs a mesh with a line of vertices on its plane of symmetry'
+        )
     vertex_index, local = np.unique(faces[face_index], return_inverse=True)
     local = local.reshape(-1, 3)
     vertices = vertices[vertex_index]
@@ -112,8 +113,9 @@ def find_landmarks(half: HalfBody) -> Landmarks:
     heel = int(np.argmin(depth))
     from_heel = dijkstra(graph, indices=heel)
     first_toe = min(toe_tips, key=lambda tip: (from_heel[tip], tip))
-    return Landmarks(_chain(half.vertices, finger_tips, thumb), heel,
-                     _chain(half.vertices, toe_tips, first_toe))
+    return Landmarks(
+        _chain(half.vertices, finger_tips, thumb), heel, _chain(half.vertices, toe_tips, first_toe)
+    )
 
 
 def boundary_loop(faces: np.ndarray) -> np.ndarray:
@@ -131,8 +133,10 @@ def boundary_loop(faces: np.ndarray) -> np.ndarray:
     while follower[loop[-1]] != loop[0] and len(loop) <= len(follower):
         loop.append(follower[loop[-1]])
     if len(loop) != len(follower):
-        raise ValueError(f'the boundary has {len(follower)} vertices, but the loop through the '
-                         f'first has {len(loop)}: it is not one simple loop')
+        raise ValueError(
+            f'the boundary has {len(follower)} vertices, but the loop through the '
+            f'first has {len(loop)}: it is not one simple loop'
+        )
     return np.array(loop)
 
 
@@ -140,14 +144,17 @@ def _left_side(vertices: np.ndarray, faces: np.ndarray, is_middle: np.ndarray) -
     """(V,) bool by flood fill, because thighs may cross the plane of symmetry."""
     graph = edge_graph(vertices, faces).tocoo()
     keep = ~is_middle[graph.row] & ~is_middle[graph.col]
-    graph = sparse.coo_matrix((np.ones(keep.sum()), (graph.row[keep], graph.col[keep])),
-                              shape=graph.shape)
+    graph = sparse.coo_matrix(
+        (np.ones(keep.sum()), (graph.row[keep], graph.col[keep])), shape=graph.shape
+    )
     _, label = connected_components(graph, directed=False)
     sides = np.unique(label[~is_middle])
     if len(sides) != 2:
-        raise ValueError(f'the vertices on the plane of symmetry divide the body into '
-                         f'{len(sides)} pieces, expected 2; use a closed mesh in one piece '
-                         'without eyes, teeth or clothes')
+        raise ValueError(
+            f'the vertices on the plane of symmetry divide the body into '
+            f'{len(sides)} pieces, expected 2; use a closed mesh in one piece '
+            'without eyes, teeth or clothes'
+        )
     left = max(sides, key=lambda side: vertices[label == side, 0].mean())
     return (label == left) & ~is_middle
 
@@ -156,13 +163,14 @@ def _front_and_back(vertices: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray,
     """Splits the loop on the plane of symmetry into two chains, each from top to bottom."""
     loop = np.roll(loop, -int(np.argmax(vertices[loop, 1])))
     lowest = int(np.argmin(vertices[loop, 1]))
-    chains = [loop[:lowest + 1], np.append(loop[lowest:], loop[0])[::-1]]
+    chains = [loop[: lowest + 1], np.append(loop[lowest:], loop[0])[::-1]]
     chains.sort(key=lambda chain: -vertices[chain, 2].mean())
     return chains[0], chains[1]
 
 
-def _tips(graph: sparse.csr_matrix, value: np.ndarray, around: int, reach: float,
-          height: float) -> list[int]:
+def _tips(
+    graph: sparse.csr_matrix, value: np.ndarray, around: int, reach: float, height: float
+) -> list[int]:
     """Local maxima of (P,) values near a vertex with at least TIP_PROMINENCE.
 
     Vertices join from the highest down. Where two hills meet, the lower one ends. Its tip is kept
@@ -175,9 +183,11 @@ def _tips(graph: sparse.csr_matrix, value: np.ndarray, around: int, reach: float
     own_hill = -1
     parent: dict[int, int] = {}
     for vertex in near:
-        neighbours = graph.indices[graph.indptr[vertex]:graph.indptr[vertex + 1]].tolist()
-        roots = sorted({_root(parent, other) for other in neighbours if other in parent},
-                       key=lambda peak: (-value[peak], peak))
+        neighbours = graph.indices[graph.indptr[vertex] : graph.indptr[vertex + 1]].tolist()
+        roots = sorted(
+            {_root(parent, other) for other in neighbours if other in parent},
+            key=lambda peak: (-value[peak], peak),
+        )
         parent[vertex] = roots[0] if roots else vertex
         if vertex == around:
             own_hill = _root(parent, vertex)

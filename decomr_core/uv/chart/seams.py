@@ -75,21 +75,27 @@ def cut_half(half: HalfBody, seams: list[np.ndarray]) -> CutHalf:
     Raises:
         ValueError: the result is not a disk.
     """
-    cuts = {tuple(sorted(edge)) for seam in seams
-            for edge in zip(seam[:-1].tolist(), seam[1:].tolist(), strict=True)}
+    cuts = {
+        tuple(sorted(edge))
+        for seam in seams
+        for edge in zip(seam[:-1].tolist(), seam[1:].tolist(), strict=True)
+    }
     faces, vertex_index = _split_corners(half.faces, cuts)
     loop = boundary_loop(faces)
     num_edges = (3 * len(faces) + len(loop)) // 2
     if len(vertex_index) - num_edges + len(faces) != 1:
-        raise ValueError('the seams do not cut the half body into a disk; use a closed mesh '
-                         'without handles')
+        raise ValueError(
+            'the seams do not cut the half body into a disk; use a closed mesh without handles'
+        )
     place = {int(vertex): position for position, vertex in enumerate(vertex_index[loop])}
     loop = np.roll(loop, -place[int(half.front[0])])
     size = len(half.front)
     if not np.array_equal(vertex_index[loop[:size]], half.front):
-        raise ValueError('the front of the body is not on the boundary of its cut half; the '
-                         'faces must be oriented outward and the body must face +z')
-    rim = np.append(loop[size - 1:], loop[0])
+        raise ValueError(
+            'the front of the body is not on the boundary of its cut half; the '
+            'faces must be oriented outward and the body must face +z'
+        )
+    rim = np.append(loop[size - 1 :], loop[0])
     return CutHalf(half.vertices[vertex_index], faces, vertex_index, loop[:size], rim)
 
 
@@ -106,8 +112,9 @@ def _seam_cost(half: HalfBody) -> sparse.csr_matrix:
     return sparse.csr_matrix((cost, (graph.row, graph.col)), shape=graph.shape)
 
 
-def _shortest_path(cost: sparse.csr_matrix, starts: np.ndarray, goal: int,
-                   is_used: np.ndarray) -> np.ndarray:
+def _shortest_path(
+    cost: sparse.csr_matrix, starts: np.ndarray, goal: int, is_used: np.ndarray
+) -> np.ndarray:
     """The cheapest chain from one of the starts to the goal that avoids used vertices."""
     blocked = is_used.copy()
     blocked[starts] = False
@@ -116,21 +123,21 @@ def _shortest_path(cost: sparse.csr_matrix, starts: np.ndarray, goal: int,
     is_start = np.zeros(len(is_used), dtype=bool)
     is_start[starts] = True
     keep = ~blocked[entries.row] & ~blocked[entries.col] & ~is_start[entries.col]
-    graph = sparse.csr_matrix((entries.data[keep], (entries.row[keep], entries.col[keep])),
-                              shape=cost.shape)
-    distance, before, _ = dijkstra(graph, indices=starts, min_only=True,
-                                   return_predecessors=True)
+    graph = sparse.csr_matrix(
+        (entries.data[keep], (entries.row[keep], entries.col[keep])), shape=cost.shape
+    )
+    distance, before, _ = dijkstra(graph, indices=starts, min_only=True, return_predecessors=True)
     if not np.isfinite(distance[goal]):
-        raise ValueError(f'no seam reaches vertex {goal} of the half body: earlier seams '
-                         'enclose it')
+        raise ValueError(
+            f'no seam reaches vertex {goal} of the half body: earlier seams enclose it'
+        )
     path = [goal]
     while before[path[-1]] >= 0:
         path.append(int(before[path[-1]]))
     return np.array(path[::-1])
 
 
-def _split_corners(faces: np.ndarray,
-                   cuts: set[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+def _split_corners(faces: np.ndarray, cuts: set[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     """Splits each vertex into one copy per fan of faces between cuts.
 
     Returns:

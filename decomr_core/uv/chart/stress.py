@@ -36,10 +36,13 @@ class Stress:
         choice = np.random.default_rng(0).permutation(len(single))[:NUM_SAMPLES]
         self.samples, self.weight = np.sort(single[choice]), weight
         graph = edge_graph(half.vertices, half.faces)
-        counts, lengths = (_sample_distances(graph, half, cut.vertex_index[self.samples], is_hop)
-                           for is_hop in (True, False))
-        self._targets = ((1 - LENGTH_SHARE) * counts / counts.mean()
-                         + LENGTH_SHARE * lengths / lengths.mean())
+        counts, lengths = (
+            _sample_distances(graph, half, cut.vertex_index[self.samples], is_hop)
+            for is_hop in (True, False)
+        )
+        self._targets = (
+            1 - LENGTH_SHARE
+        ) * counts / counts.mean() + LENGTH_SHARE * lengths / lengths.mean()
         self._index = (2 * self.samples[:, None] + np.arange(2)).reshape(1, -1)
 
     def value(self, places: np.ndarray) -> float:
@@ -55,7 +58,7 @@ class Stress:
         safe = np.maximum(distances, 1e-12)
         normals = offsets / safe[..., None]  # (2, K, K, 2)
         residual = distances - lengths
-        part = (residual ** 2).sum() / (distances ** 2).sum()
+        part = (residual**2).sum() / (distances**2).sum()
         # The sum contains each unordered pair twice.
         forces = 4 * unit * ((residual - part * distances)[..., None] * normals).sum(axis=(0, 2))
         gradient = np.zeros_like(places)
@@ -79,15 +82,16 @@ class Stress:
 
     def _lengths(self, distances: np.ndarray) -> np.ndarray:
         """The distances on the mesh at the best-fitting scale."""
-        scale = (distances * self._targets).sum() / (self._targets ** 2).sum()
+        scale = (distances * self._targets).sum() / (self._targets**2).sum()
         return scale * self._targets
 
     def _unit(self, distances: np.ndarray) -> float:
-        return self.weight / float((distances ** 2).sum())
+        return self.weight / float((distances**2).sum())
 
 
-def _sample_distances(graph: sparse.csr_matrix, half: HalfBody, samples: np.ndarray,
-                      is_hop: bool) -> np.ndarray:
+def _sample_distances(
+    graph: sparse.csr_matrix, half: HalfBody, samples: np.ndarray, is_hop: bool
+) -> np.ndarray:
     """(2, K, K) distances on the mesh between (K,) vertices, and to their mirror images."""
     to_all = dijkstra(graph, indices=samples, unweighted=is_hop)  # (K, vertices)
     # A path to the other side goes through the plane of symmetry.

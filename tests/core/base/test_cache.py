@@ -30,13 +30,17 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     cache._temporary_folder.cache_clear()
 
 
-@pytest.mark.parametrize(('variables', 'expected'), [
-    ({'HOME': '{}/home'}, 'home/.cache/decomr'),
-    ({'HOME': '{}/home', 'XDG_CACHE_HOME': '{}/xdg'}, 'xdg/decomr'),
-    ({'HOME': '{}/home', 'XDG_CACHE_HOME': '{}/xdg', 'DECOMR_CACHE': '{}/own'}, 'own')])
+@pytest.mark.parametrize(
+    ('variables', 'expected'),
+    [
+        ({'HOME': '{}/home'}, 'home/.cache/decomr'),
+        ({'HOME': '{}/home', 'XDG_CACHE_HOME': '{}/xdg'}, 'xdg/decomr'),
+        ({'HOME': '{}/home', 'XDG_CACHE_HOME': '{}/xdg', 'DECOMR_CACHE': '{}/own'}, 'own'),
+    ],
+)
 def test_the_most_special_variable_names_the_cache(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str],
-        expected: str) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(tmp_path))
     assert cache.cache_folder() == tmp_path / expected
@@ -44,8 +48,8 @@ def test_the_most_special_variable_names_the_cache(
 
 
 def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_folder_and_it_says_so_once(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv('HOME', UNWRITABLE)
     with caplog.at_level(logging.WARNING):
         folder = cache.cache_folder()
@@ -59,7 +63,8 @@ def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_folder_and_it_
 
 
 def test_a_temporary_folder_that_others_may_write_is_not_used(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('HOME', UNWRITABLE)
     foreign = tmp_path / 'tmp' / f'decomr-{os.getuid()}'
     foreign.mkdir()
@@ -70,7 +75,8 @@ def test_a_temporary_folder_that_others_may_write_is_not_used(
 
 
 def test_a_link_in_place_of_the_temporary_folder_is_not_followed(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('HOME', UNWRITABLE)
     (tmp_path / 'elsewhere').mkdir(mode=0o700)
     (tmp_path / 'tmp' / f'decomr-{os.getuid()}').symlink_to(tmp_path / 'elsewhere')
@@ -78,7 +84,8 @@ def test_a_link_in_place_of_the_temporary_folder_is_not_followed(
 
 
 def test_what_the_user_has_comes_before_what_is_installed(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     installed = tmp_path / 'venv/share/decomr/cache'
     assert cache.installed_cache() == installed
@@ -91,6 +98,7 @@ def test_what_the_user_has_comes_before_what_is_installed(
 
 
 def test_nothing_is_installed_outside_a_virtual_environment(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, 'prefix', sys.base_prefix)
     assert cache.installed_cache() is None

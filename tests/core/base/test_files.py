@@ -22,8 +22,9 @@ def names(folder: Path) -> list[str]:
 
 
 @BOTH
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path,
-                                                          has_rivals: bool) -> None:
+def test_the_old_file_is_there_until_the_new_one_is_whole(
+    tmp_path: Path, has_rivals: bool
+) -> None:
     path = tmp_path / 'a.txt'
     for old, new in ((None, 'one'), ('one', 'two')):
         with replacing(str(path), has_rivals) as part:
@@ -36,7 +37,8 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path,
 @BOTH
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
 def test_an_error_keeps_the_old_file_and_leaves_nothing_beside_it(
-        tmp_path: Path, has_rivals: bool, error: BaseException) -> None:
+    tmp_path: Path, has_rivals: bool, error: BaseException
+) -> None:
     path = tmp_path / 'a.txt'
     path.write_text('old')
     with pytest.raises(type(error)), replacing(path, has_rivals) as part:
@@ -64,13 +66,17 @@ def test_rivals_write_to_places_of_their_own_and_the_last_one_stays(tmp_path: Pa
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
-    code = ('import os, signal, sys; from decomr_core.base.files import replacing\n'
-            'with replacing(sys.argv[1]) as part:\n'
-            "    part.write_text('half')\n"
-            '    os.kill(os.getpid(), signal.SIGKILL)')
+    code = (
+        'import os, signal, sys; from decomr_core.base.files import replacing\n'
+        'with replacing(sys.argv[1]) as part:\n'
+        "    part.write_text('half')\n"
+        '    os.kill(os.getpid(), signal.SIGKILL)'
+    )
     path = tmp_path / 'a.txt'
-    done = subprocess.run([sys.executable, '-c', code, str(path)], env={
-        **os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(path)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+    )
     assert done.returncode == -signal.SIGKILL
     assert names(tmp_path) == ['.a.part.txt']
     with replacing(path) as part:
@@ -79,7 +85,8 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
 
 
 def test_a_file_is_on_the_disk_before_it_replaces_another_unless_told_otherwise(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, 'fsync', lambda handle: (done.append('sync'), sync(handle)))
@@ -91,7 +98,8 @@ def test_a_file_is_on_the_disk_before_it_replaces_another_unless_told_otherwise(
 
 
 def test_a_disk_that_turns_out_full_only_in_the_end_keeps_the_old_file(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: int) -> None:
         raise OSError(28, 'No space left on device')
 
@@ -114,8 +122,9 @@ def test_a_new_file_gets_the_rights_that_the_umask_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('has_links', [True, False])
-def test_a_file_that_is_missing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                           has_links: bool) -> None:
+def test_a_file_that_is_missing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, 'no links here')
 
@@ -132,7 +141,10 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_no_other_file_of_ours_moves_what_it_wrote_into_place() -> None:
-    users = {str(path.relative_to(ROOT)) for path in python_files(*FOLDERS)
-             for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
-             if isinstance(node, ast.Attribute) and ast.unparse(node) == 'os.replace'}
+    users = {
+        str(path.relative_to(ROOT))
+        for path in python_files(*FOLDERS)
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == 'os.replace'
+    }
     assert users == {'decomr_core/base/files.py'}

@@ -27,10 +27,15 @@ def run(*words: object) -> int:
 
 def official_arrays(data: BodyData) -> dict[str, np.ndarray]:
     """A body under the names of the official files."""
-    return {'v_template': data.v_template, 'f': data.faces.astype(np.uint32),
-            'shapedirs': data.shapedirs, 'posedirs': np.zeros((len(data.v_template), 3, 207)),
-            'J_regressor': data.joint_regressor, 'weights': data.lbs_weights,
-            'kintree_table': np.stack([data.parents.astype(np.uint32), np.arange(24)])}
+    return {
+        'v_template': data.v_template,
+        'f': data.faces.astype(np.uint32),
+        'shapedirs': data.shapedirs,
+        'posedirs': np.zeros((len(data.v_template), 3, 207)),
+        'J_regressor': data.joint_regressor,
+        'weights': data.lbs_weights,
+        'kintree_table': np.stack([data.parents.astype(np.uint32), np.arange(24)]),
+    }
 
 
 class Call:
@@ -51,8 +56,7 @@ ATTACKS = {
     'subprocess': lambda: Call(subprocess.check_call, ['touch', MARKER]),
     'getattr': lambda: Call(builtins.getattr, Call(builtins.__import__, 'os'), 'system'),
     'nested': lambda: {'a': [(Call(Call, Call(os.system, f'touch {MARKER}')),)]},
-    'an argument of an array': lambda: Call(
-        np.ndarray, (3,), Call(os.system, f'touch {MARKER}')),
+    'an argument of an array': lambda: Call(np.ndarray, (3,), Call(os.system, f'touch {MARKER}')),
     'a state': lambda: StateCall(),
     'numpy.load': lambda: Call(np.load, 'inner.npy', None, True),
     'numpy.fromfile': lambda: Call(np.fromfile, 'inner.npy'),
@@ -71,8 +75,13 @@ class StateCall:
 @pytest.mark.parametrize('attack', ATTACKS)
 @pytest.mark.parametrize('protocol', [0, 2, 5])
 def test_a_file_that_would_run_something_is_one_line_and_nothing_runs(
-        tiny_body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str], attack: str, protocol: int) -> None:
+    tiny_body: BodyModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    attack: str,
+    protocol: int,
+) -> None:
     monkeypatch.chdir(tmp_path)
     inner = np.array([Call(os.system, f'touch {MARKER}')], dtype=object)
     with Path('inner.npy').open('wb') as file:
@@ -88,7 +97,8 @@ def test_a_file_that_would_run_something_is_one_line_and_nothing_runs(
 
 
 def test_the_attacks_work_on_a_careless_reader(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for attack in ('os.system', 'eval', 'exec', 'open', 'subprocess', 'numpy.memmap'):
         pickle.loads(pickle.dumps(ATTACKS[attack]()))
@@ -96,16 +106,28 @@ def test_the_attacks_work_on_a_careless_reader(
         Path(MARKER).unlink()
 
 
-@pytest.mark.parametrize(('name', 'content', 'complaint'), [
-    ('empty.pkl', b'', 'EOFError'), ('text.pkl', b'hello', 'cannot be read as a body'),
-    ('cut.pkl', None, 'cannot be read as a body'), ('empty.npz', b'', 'not a complete npz'),
-    ('text.npz', b'hello', 'not a complete npz'),
-    ('pickle.npz', pickle.dumps({}), 'not a complete npz'),
-    ('list.pkl', pickle.dumps([]), 'holds a list'), ('model', b'hello', 'not a complete npz'),
-    ('dict.pkl', pickle.dumps({'a': 1}), 'found: no arrays')])
+@pytest.mark.parametrize(
+    ('name', 'content', 'complaint'),
+    [
+        ('empty.pkl', b'', 'EOFError'),
+        ('text.pkl', b'hello', 'cannot be read as a body'),
+        ('cut.pkl', None, 'cannot be read as a body'),
+        ('empty.npz', b'', 'not a complete npz'),
+        ('text.npz', b'hello', 'not a complete npz'),
+        ('pickle.npz', pickle.dumps({}), 'not a complete npz'),
+        ('list.pkl', pickle.dumps([]), 'holds a list'),
+        ('model', b'hello', 'not a complete npz'),
+        ('dict.pkl', pickle.dumps({'a': 1}), 'found: no arrays'),
+    ],
+)
 def test_what_is_no_body_is_one_line_and_leaves_no_file(
-        tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str,
-        content: bytes | None, complaint: str) -> None:
+    tiny_body: BodyModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes | None,
+    complaint: str,
+) -> None:
     if content is None:
         content = pickle.dumps(official_arrays(tiny_body.data))[:-1000]
     (tmp_path / name).write_bytes(content)
@@ -117,7 +139,8 @@ def test_what_is_no_body_is_one_line_and_leaves_no_file(
 
 @pytest.mark.parametrize('name', ['folder.pkl', 'folder.npz', 'folder'])
 def test_a_folder_and_a_missing_file_are_told(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     assert run('body', 'import', tmp_path / name, '--out', tmp_path / 'body.npz') == 2
     assert str(tmp_path / name) in capsys.readouterr().err
     (tmp_path / name).mkdir()
@@ -143,19 +166,34 @@ def with_joints(data: BodyData, count: int, pose_features: int) -> dict[str, np.
     """The arrays of a body with so many joints, as other models of the family have."""
     size = len(data.v_template)
     return official_arrays(data) | {
-        'kintree_table': np.zeros((2, count), int), 'weights': np.ones((size, count)) / count,
+        'kintree_table': np.zeros((2, count), int),
+        'weights': np.ones((size, count)) / count,
         'J_regressor': np.ones((count, size)) / size,
-        'posedirs': np.zeros((size, 3, pose_features))}
+        'posedirs': np.zeros((size, 3, pose_features)),
+    }
 
 
-@pytest.mark.parametrize(('joints', 'pose_features', 'complaint'), [
-    (52, 459, 'seems to be SMPL-H (52 joints'), (55, 486, 'seems to be SMPL-X (55 joints'),
-    (16, 135, 'seems to be MANO, a hand'), (5, 36, 'seems to be FLAME, a head'),
-    (24, 93, 'seems to be STAR'), (30, 261, 'is not SMPL (30 joints')])
+@pytest.mark.parametrize(
+    ('joints', 'pose_features', 'complaint'),
+    [
+        (52, 459, 'seems to be SMPL-H (52 joints'),
+        (55, 486, 'seems to be SMPL-X (55 joints'),
+        (16, 135, 'seems to be MANO, a hand'),
+        (5, 36, 'seems to be FLAME, a head'),
+        (24, 93, 'seems to be STAR'),
+        (30, 261, 'is not SMPL (30 joints'),
+    ],
+)
 @pytest.mark.parametrize('suffix', ['pkl', 'npz'])
 def test_other_models_of_the_family_are_named(
-        tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], joints: int,
-        pose_features: int, complaint: str, suffix: str) -> None:
+    tiny_body: BodyModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    joints: int,
+    pose_features: int,
+    complaint: str,
+    suffix: str,
+) -> None:
     arrays = with_joints(tiny_body.data, joints, pose_features)
     path = tmp_path / f'other.{suffix}'
     if suffix == 'npz':
@@ -168,23 +206,33 @@ def test_other_models_of_the_family_are_named(
     assert not (tmp_path / 'body.npz').exists()
 
 
-@pytest.mark.parametrize(('change', 'complaint'), [
-    (lambda d: {'v_template': d.v_template[:, :2]}, 'v_template has shape (214, 2)'),
-    (lambda d: {'v_template': np.float64(1)},
-     'odd.{suffix} does not contain a usable body: v_template has shape (1,)'),
-    (lambda d: {'v_template': d.v_template[:0]}, 'has 0 vertices'),
-    (lambda d: {'f': d.faces[:0]}, 'and 0 faces'),
-    (lambda d: {'f': d.faces.ravel()}, 'faces has shape'),
-    (lambda d: {'shapedirs': d.shapedirs[:, :, 0]}, 'shapedirs has shape (214, 3)'),
-    (lambda d: {'shapedirs': d.shapedirs[:, :, :3]}, 'shapedirs has shape (214, 3, 3)'),
-    (lambda d: {'kintree_table': np.int64(3)}, 'is not SMPL'),
-    (lambda d: {'weights': d.lbs_weights * np.nan}, 'lbs_weights holds numbers that are not'),
-    (lambda d: {'weights': d.lbs_weights.T}, 'lbs_weights has shape (24, 214)'),
-])
+@pytest.mark.parametrize(
+    ('change', 'complaint'),
+    [
+        (lambda d: {'v_template': d.v_template[:, :2]}, 'v_template has shape (214, 2)'),
+        (
+            lambda d: {'v_template': np.float64(1)},
+            'odd.{suffix} does not contain a usable body: v_template has shape (1,)',
+        ),
+        (lambda d: {'v_template': d.v_template[:0]}, 'has 0 vertices'),
+        (lambda d: {'f': d.faces[:0]}, 'and 0 faces'),
+        (lambda d: {'f': d.faces.ravel()}, 'faces has shape'),
+        (lambda d: {'shapedirs': d.shapedirs[:, :, 0]}, 'shapedirs has shape (214, 3)'),
+        (lambda d: {'shapedirs': d.shapedirs[:, :, :3]}, 'shapedirs has shape (214, 3, 3)'),
+        (lambda d: {'kintree_table': np.int64(3)}, 'is not SMPL'),
+        (lambda d: {'weights': d.lbs_weights * np.nan}, 'lbs_weights holds numbers that are not'),
+        (lambda d: {'weights': d.lbs_weights.T}, 'lbs_weights has shape (24, 214)'),
+    ],
+)
 @pytest.mark.parametrize('suffix', ['pkl', 'npz'])
 def test_wrong_shapes_are_one_line(
-        tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-        change: object, complaint: str, suffix: str) -> None:
+    tiny_body: BodyModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: object,
+    complaint: str,
+    suffix: str,
+) -> None:
     arrays = official_arrays(tiny_body.data) | change(tiny_body.data)
     path = tmp_path / f'odd.{suffix}'
     if suffix == 'npz':
@@ -196,16 +244,23 @@ def test_wrong_shapes_are_one_line(
     assert complaint.format(suffix=suffix) in said and said.count('\n') == 1
 
 
-@pytest.mark.parametrize(('change', 'complaint'), [
-    ({'mirrored_vertices': np.full(214, 214)}, 'mirrored_vertices ranges from 214 to 214'),
-    ({'mirrored_vertices': np.arange(3)}, 'mirrored_vertices has shape (3,)'),
-    ({'vertex_parts': np.full(214, -1)}, 'vertex_parts ranges from -1'),
-    ({'faces': np.array([['a', 'b', 'c']])}, 'faces holds <U1, expected numbers'),
-    ({'v_template': np.full((214, 3), 1j)}, 'expected numbers'),
-])
+@pytest.mark.parametrize(
+    ('change', 'complaint'),
+    [
+        ({'mirrored_vertices': np.full(214, 214)}, 'mirrored_vertices ranges from 214 to 214'),
+        ({'mirrored_vertices': np.arange(3)}, 'mirrored_vertices has shape (3,)'),
+        ({'vertex_parts': np.full(214, -1)}, 'vertex_parts ranges from -1'),
+        ({'faces': np.array([['a', 'b', 'c']])}, 'faces holds <U1, expected numbers'),
+        ({'v_template': np.full((214, 3), 1j)}, 'expected numbers'),
+    ],
+)
 def test_what_a_file_of_ours_should_derive_is_checked(
-        tiny_body: BodyModel, tmp_path: Path, change: dict, complaint: str,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_body: BodyModel,
+    tmp_path: Path,
+    change: dict,
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     with np.load(tmp_path / 'body.npz') as archive:
         np.savez(tmp_path / 'odd.npz', **(dict(archive) | change))
@@ -214,28 +269,38 @@ def test_what_a_file_of_ours_should_derive_is_checked(
 
 
 def test_an_npz_that_unpacks_to_more_than_a_body_is_refused(
-        tiny_body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     monkeypatch.setattr(body_data, 'MAX_UNPACKED_BYTES', 10_000)
     with pytest.raises(ValueError, match='unpacks to 0 MB'):
         BodyData.load(tmp_path / 'body.npz')
 
 
-@pytest.mark.parametrize(('name', 'gender'), [
-    ('SMPL_NEUTRAL.pkl', 'neutral'), ('SMPL_MALE.npz', 'male'), ('SMPL_FEMALE.pkl', 'female'),
-    ('basicModel_f_lbs_10_207_0_v1.0.0.pkl', 'female'),
-    ('basicmodel_m_lbs_10_207_0_v1.1.0.pkl', 'male'),
-    ('basicModel_neutral_lbs_10_207_0_v1.0.0.pkl', 'neutral'),
-    ('my_smpl_female_cleaned.npz', 'female'), ('smpl_females.npz', ''), ('female.npz', ''),
-    ('SMPLX_NEUTRAL.npz', ''), ('builtin_body.npz', '')])
+@pytest.mark.parametrize(
+    ('name', 'gender'),
+    [
+        ('SMPL_NEUTRAL.pkl', 'neutral'),
+        ('SMPL_MALE.npz', 'male'),
+        ('SMPL_FEMALE.pkl', 'female'),
+        ('basicModel_f_lbs_10_207_0_v1.0.0.pkl', 'female'),
+        ('basicmodel_m_lbs_10_207_0_v1.1.0.pkl', 'male'),
+        ('basicModel_neutral_lbs_10_207_0_v1.0.0.pkl', 'neutral'),
+        ('my_smpl_female_cleaned.npz', 'female'),
+        ('smpl_females.npz', ''),
+        ('female.npz', ''),
+        ('SMPLX_NEUTRAL.npz', ''),
+        ('builtin_body.npz', ''),
+    ],
+)
 def test_the_names_of_the_official_files_tell_the_gender(name: str, gender: str) -> None:
     assert gender_from_file_name(name) == gender
 
 
 @pytest.mark.parametrize('suffix', ['pkl', 'npz', 'PKL'])
 def test_gender_and_name_are_kept_and_shown(
-        tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-        suffix: str) -> None:
+    tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
     path, out = tmp_path / f'SMPL_MALE.{suffix}', tmp_path / 'body.npz'
     arrays = official_arrays(tiny_body.data)
     if suffix == 'npz':
@@ -247,9 +312,14 @@ def test_gender_and_name_are_kept_and_shown(
     assert run('body', 'info', out, '--json') == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (report['gender'], report['name'], report['hash']) == (
-        'male', 'SMPL_MALE', tiny_body.hash)
-    assert run('body', 'import', path, '--out', out, '--gender', 'female', '--name', 'Ann',
-               '--json') == 0
+        'male',
+        'SMPL_MALE',
+        tiny_body.hash,
+    )
+    assert (
+        run('body', 'import', path, '--out', out, '--gender', 'female', '--name', 'Ann', '--json')
+        == 0
+    )
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (report['gender'], report['name'], report['hash']) == ('female', 'Ann', tiny_body.hash)
     loaded = BodyData.load(out)
@@ -257,7 +327,8 @@ def test_gender_and_name_are_kept_and_shown(
 
 
 def test_a_body_of_unknown_gender_says_so(
-        tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tiny_body.save(tmp_path / 'old.npz')
     with np.load(tmp_path / 'old.npz') as archive:
         arrays = {key: archive[key] for key in archive.files if key != 'gender'}
@@ -271,16 +342,23 @@ def test_a_body_of_unknown_gender_says_so(
 
 def test_the_gender_is_no_part_of_the_hash(tiny_body: BodyModel) -> None:
     assert replace(tiny_body.data, gender='male').hash == tiny_body.hash
-    with pytest.raises(ValueError,
-                       match="gender is 'other', expected one of: neutral, male, female"):
+    with pytest.raises(
+        ValueError, match="gender is 'other', expected one of: neutral, male, female"
+    ):
         replace(tiny_body.data, gender='other')
 
 
 def test_a_name_from_a_file_cannot_write_on_the_terminal(
-        tiny_body: BodyModel, tmp_path: Path) -> None:
+    tiny_body: BodyModel, tmp_path: Path
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     with np.load(tmp_path / 'body.npz') as archive:
-        np.savez(tmp_path / 'odd.npz', **(dict(archive) | {
-            'name': np.array('a\x1b[2J\nb' + 'x' * 1000), 'gender': np.array('\x1b')}))
+        np.savez(
+            tmp_path / 'odd.npz',
+            **(
+                dict(archive)
+                | {'name': np.array('a\x1b[2J\nb' + 'x' * 1000), 'gender': np.array('\x1b')}
+            ),
+        )
     loaded = BodyData.load(tmp_path / 'odd.npz')
     assert loaded.name.startswith('a?[2J b') and len(loaded.name) == 80 and loaded.gender == ''

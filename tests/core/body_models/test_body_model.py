@@ -36,8 +36,13 @@ ARMS_DOWN = {'left_shoulder': (0, 0, -75), 'right_shoulder': (0, 0, 75)}
 NATURAL_POSES = [
     ARMS_DOWN,
     {**ARMS_DOWN, 'left_hip': (-30, 0, 0), 'right_hip': (25, 0, 0), 'right_knee': (40, 0, 0)},
-    {**ARMS_DOWN, 'left_hip': (-90, 0, 0), 'right_hip': (-90, 0, 0), 'left_knee': (90, 0, 0),
-     'right_knee': (90, 0, 0)},
+    {
+        **ARMS_DOWN,
+        'left_hip': (-90, 0, 0),
+        'right_hip': (-90, 0, 0),
+        'left_knee': (90, 0, 0),
+        'right_knee': (90, 0, 0),
+    },
     {'left_shoulder': (0, -80, 0), 'right_shoulder': (0, 80, 0), 'left_elbow': (0, -90, 0)},
     {'left_shoulder': (0, 0, 70), 'right_shoulder': (0, 0, -70)},
     {'spine1': (30, 0, 0), 'spine2': (30, 0, 0), 'neck': (0, 30, 0), 'head': (0, 30, 0)},
@@ -59,8 +64,10 @@ def body(request: pytest.FixtureRequest) -> BodyModel:
 def random_inputs(seed: int, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """A pose (B, 24, 3) of up to about 60 degrees a joint, and a shape (B, 10)."""
     generator = torch.Generator().manual_seed(seed)
-    return (0.4 * torch.randn(batch, NUM_JOINTS, 3, generator=generator),
-            torch.randn(batch, NUM_SHAPES, generator=generator))
+    return (
+        0.4 * torch.randn(batch, NUM_JOINTS, 3, generator=generator),
+        torch.randn(batch, NUM_SHAPES, generator=generator),
+    )
 
 
 def pose_from(angles: dict[str, tuple[float, ...]]) -> torch.Tensor:
@@ -90,8 +97,9 @@ def test_the_builtin_body_is_closed_and_of_genus_0(builtin: BodyModel) -> None:
 def test_bodies_stand_upright_in_metres_face_forward_and_spread_their_arms(
     body: BodyModel,
 ) -> None:
-    joints = dict(zip(JOINT_NAMES, body.joints_from_vertices(body.v_template[None])[0].numpy(),
-                      strict=True))
+    joints = dict(
+        zip(JOINT_NAMES, body.joints_from_vertices(body.v_template[None])[0].numpy(), strict=True)
+    )
     assert np.linalg.norm(joints['pelvis']) < 0.1
     assert joints['head'][1] > joints['pelvis'][1] + 0.4 > joints['left_ankle'][1] + 0.9
     assert joints['left_hand'][0] > joints['left_elbow'][0] > joints['left_shoulder'][0] > 0
@@ -114,7 +122,8 @@ def test_the_builtin_body_is_an_adult_over_its_whole_shape_space(builtin: BodyMo
 
 def test_the_first_shape_component_is_stature_and_the_others_are_not(builtin: BodyModel) -> None:
     heights = _heights(builtin, 3 * torch.eye(NUM_SHAPES)) - _heights(
-        builtin, torch.zeros(1, NUM_SHAPES))
+        builtin, torch.zeros(1, NUM_SHAPES)
+    )
     assert heights[0] == pytest.approx(3 * 0.075, abs=2e-3)
     assert heights[1:].abs().max() < 0.02
     waves = builtin.shapedirs.square().sum(dim=1).mean(dim=0).sqrt()
@@ -128,11 +137,14 @@ def test_mirroring_is_exact(body: BodyModel) -> None:
     assert torch.equal(twin[twin], torch.arange(body.num_vertices))
     torch.testing.assert_close(body.v_template[twin] * FLIP, body.v_template, rtol=0, atol=1e-7)
     torch.testing.assert_close(
-        body.shapedirs[twin] * FLIP[:, None], body.shapedirs, rtol=0, atol=1e-7)
+        body.shapedirs[twin] * FLIP[:, None], body.shapedirs, rtol=0, atol=1e-7
+    )
     torch.testing.assert_close(
-        body.lbs_weights[twin][:, joints], body.lbs_weights, rtol=0, atol=1e-6)
+        body.lbs_weights[twin][:, joints], body.lbs_weights, rtol=0, atol=1e-6
+    )
     torch.testing.assert_close(
-        body.joint_regressor[joints][:, twin], body.joint_regressor, rtol=0, atol=1e-6)
+        body.joint_regressor[joints][:, twin], body.joint_regressor, rtol=0, atol=1e-6
+    )
     assert torch.equal(joints[body.vertex_parts], body.vertex_parts[twin])
     faces = {tuple(sorted(face)) for face in body.faces.tolist()}
     assert {tuple(sorted(face)) for face in twin[body.faces].tolist()} == faces
@@ -149,12 +161,14 @@ def test_a_mirrored_pose_gives_the_mirrored_mesh(tiny_body: BodyModel, seed: int
     twin = tiny_body.mirrored_vertices
     torch.testing.assert_close(mirrored_vertices[:, twin] * FLIP, vertices, rtol=0, atol=1e-5)
     torch.testing.assert_close(
-        mirrored_joints[:, list(MIRRORED_JOINTS)] * FLIP, joints, rtol=0, atol=1e-5)
+        mirrored_joints[:, list(MIRRORED_JOINTS)] * FLIP, joints, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize('with_posedirs', [False, True])
-def test_posing_equals_smplx(tiny_body: BodyModel, builtin: BodyModel,
-                             with_posedirs: bool) -> None:
+def test_posing_equals_smplx(
+    tiny_body: BodyModel, builtin: BodyModel, with_posedirs: bool
+) -> None:
     model = builtin
     posedirs = torch.zeros(207, 3 * model.num_vertices)
     if with_posedirs:
@@ -164,8 +178,15 @@ def test_posing_equals_smplx(tiny_body: BodyModel, builtin: BodyModel,
     pose, shape = random_inputs(1)
     vertices, joints = model(pose, shape)
     wanted_vertices, wanted_joints = smplx.lbs.lbs(
-        shape, pose, model.v_template[None], model.shapedirs, posedirs, model.joint_regressor,
-        model.parents, model.lbs_weights)
+        shape,
+        pose,
+        model.v_template[None],
+        model.shapedirs,
+        posedirs,
+        model.joint_regressor,
+        model.parents,
+        model.lbs_weights,
+    )
     torch.testing.assert_close(vertices, wanted_vertices, rtol=0, atol=TOLERANCE_M)
     torch.testing.assert_close(joints, wanted_joints, rtol=0, atol=TOLERANCE_M)
 
@@ -174,9 +195,9 @@ def test_a_batch_of_three_equals_three_singles(builtin: BodyModel) -> None:
     pose, shape = random_inputs(2, batch=3)
     vertices, joints = builtin(pose, shape)
     for n in range(3):
-        one_vertices, one_joints = builtin(pose[n:n + 1], shape[n:n + 1])
-        torch.testing.assert_close(vertices[n:n + 1], one_vertices, rtol=0, atol=TOLERANCE_M)
-        torch.testing.assert_close(joints[n:n + 1], one_joints, rtol=0, atol=TOLERANCE_M)
+        one_vertices, one_joints = builtin(pose[n : n + 1], shape[n : n + 1])
+        torch.testing.assert_close(vertices[n : n + 1], one_vertices, rtol=0, atol=TOLERANCE_M)
+        torch.testing.assert_close(joints[n : n + 1], one_joints, rtol=0, atol=TOLERANCE_M)
 
 
 def test_gradients_of_pose_and_shape_are_right(tiny_body: BodyModel) -> None:
@@ -189,7 +210,8 @@ def test_joints_of_the_rest_body_are_those_of_its_vertices(body: BodyModel) -> N
     shape = 2 * random_inputs(4, batch=20)[1]
     vertices, joints = body.rest_body(shape)
     torch.testing.assert_close(
-        joints, body.joints_from_vertices(vertices), rtol=0, atol=TOLERANCE_M)
+        joints, body.joints_from_vertices(vertices), rtol=0, atol=TOLERANCE_M
+    )
     assert body.joint_regressor.min() >= 0
     torch.testing.assert_close(body.joint_regressor.sum(1), torch.ones(NUM_JOINTS))
 
@@ -225,10 +247,12 @@ def test_an_elbow_moves_the_arm_beyond_it_and_nothing_else(builtin: BodyModel) -
 def test_skinning_does_not_tear(builtin: BodyModel, angles: dict) -> None:
     shape = torch.zeros(1, NUM_SHAPES)
     edges = edges_of(builtin.data.faces)
-    rest, posed = (builtin(pose, shape)[0][0].numpy() for pose in (
-        pose_from({}), pose_from(angles)))
-    before, after = (np.linalg.norm(np.diff(mesh[edges], axis=1), axis=-1) for mesh in (
-        rest, posed))
+    rest, posed = (
+        builtin(pose, shape)[0][0].numpy() for pose in (pose_from({}), pose_from(angles))
+    )
+    before, after = (
+        np.linalg.norm(np.diff(mesh[edges], axis=1), axis=-1) for mesh in (rest, posed)
+    )
     # Skin may stretch over bent joints; an edge torn open grows by centimetres.
     assert (after - before).max() < 0.04
     assert after.sum() / before.sum() == pytest.approx(1.0, abs=0.03)
@@ -236,8 +260,15 @@ def test_skinning_does_not_tear(builtin: BodyModel, angles: dict) -> None:
 
 def test_every_part_and_every_group_has_vertices(body: BodyModel) -> None:
     assert (torch.bincount(body.vertex_parts, minlength=NUM_JOINTS) > 0).all()
-    for name, group in (('spine2', 0), ('head', 1), ('right_knee', 2), ('left_hand', 3),
-                        ('right_ankle', 3), ('left_shoulder', 2), ('right_collar', 0)):
+    for name, group in (
+        ('spine2', 0),
+        ('head', 1),
+        ('right_knee', 2),
+        ('left_hand', 3),
+        ('right_ankle', 3),
+        ('left_shoulder', 2),
+        ('right_collar', 0),
+    ):
         part = body.vertex_parts == JOINT_NAMES.index(name)
         assert (body.vertex_groups[part] == group).all(), name
 
@@ -258,11 +289,16 @@ def test_a_file_with_the_official_smpl_names_opens(tiny_body: BodyModel, tmp_pat
     parents = data.parents.astype(np.uint32)
     assert parents[0] == 2**32 - 1
     more_shapes = np.concatenate([data.shapedirs, np.ones((data.v_template.shape[0], 3, 5))], 2)
-    np.savez(tmp_path / 'SMPL_NEUTRAL.npz', v_template=data.v_template.astype(np.float64),
-             f=data.faces.astype(np.uint32), shapedirs=more_shapes,
-             posedirs=np.zeros((len(data.v_template), 3, 207)),
-             J_regressor=data.joint_regressor, weights=data.lbs_weights,
-             kintree_table=np.stack([parents, np.arange(NUM_JOINTS, dtype=np.uint32)]))
+    np.savez(
+        tmp_path / 'SMPL_NEUTRAL.npz',
+        v_template=data.v_template.astype(np.float64),
+        f=data.faces.astype(np.uint32),
+        shapedirs=more_shapes,
+        posedirs=np.zeros((len(data.v_template), 3, 207)),
+        J_regressor=data.joint_regressor,
+        weights=data.lbs_weights,
+        kintree_table=np.stack([parents, np.arange(NUM_JOINTS, dtype=np.uint32)]),
+    )
     loaded = load_body(tmp_path / 'SMPL_NEUTRAL.npz')
     assert (loaded.name, loaded.hash) == ('SMPL_NEUTRAL', tiny_body.hash)
     assert loaded.parents.tolist() == list(PARENTS)
@@ -288,7 +324,7 @@ def test_a_truncated_file_is_refused(tiny_body: BodyModel, tmp_path: Path, share
     path = tmp_path / 'cut.npz'
     tiny_body.save(path)
     content = path.read_bytes()
-    path.write_bytes(content[:int(share * len(content))])
+    path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r'cut\.npz is not a complete npz'):
         load_body(path)
 
@@ -305,14 +341,17 @@ def test_a_file_that_lacks_arrays_is_refused_by_name(tmp_path: Path) -> None:
         load_body(tmp_path / 'part.npz')
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (lambda d: {'lbs_weights': d.lbs_weights[:, :20]}, r'lbs_weights has shape \(214, 20\)'),
-    (lambda d: {'lbs_weights': 2 * d.lbs_weights}, r'rows of lbs_weights must sum to 1'),
-    (lambda d: {'shapedirs': d.shapedirs[:, :, :4]}, r'shapedirs has shape \(214, 3, 4\)'),
-    (lambda d: {'faces': d.faces + 1}, 'faces refer to vertices 1 to 214, but there are 214'),
-    (lambda d: {'parents': np.r_[-1, np.arange(23)]}, 'has joint parents'),
-    (lambda d: {'posedirs': np.zeros((214, 3, 9))}, r'posedirs has shape \(214, 3, 9\)'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda d: {'lbs_weights': d.lbs_weights[:, :20]}, r'lbs_weights has shape \(214, 20\)'),
+        (lambda d: {'lbs_weights': 2 * d.lbs_weights}, r'rows of lbs_weights must sum to 1'),
+        (lambda d: {'shapedirs': d.shapedirs[:, :, :4]}, r'shapedirs has shape \(214, 3, 4\)'),
+        (lambda d: {'faces': d.faces + 1}, 'faces refer to vertices 1 to 214, but there are 214'),
+        (lambda d: {'parents': np.r_[-1, np.arange(23)]}, 'has joint parents'),
+        (lambda d: {'posedirs': np.zeros((214, 3, 9))}, r'posedirs has shape \(214, 3, 9\)'),
+    ],
+)
 def test_arrays_that_fit_no_body_are_refused(
     tiny_body: BodyModel, change: Callable[[BodyData], dict], message: str
 ) -> None:
@@ -358,22 +397,32 @@ def test_a_lopsided_mesh_has_no_mirror_twins(tiny_body: BodyModel) -> None:
 
 def test_the_bake_brings_bent_and_lowered_limbs_to_the_t_pose(tiny_body: BodyModel) -> None:
     bake = load_bake_script()
-    pose = pose_from({'left_shoulder': (0, 0, -40), 'right_shoulder': (0, 0, 40),
-                      'left_elbow': (0, -35, 0), 'right_elbow': (0, 35, 0),
-                      'left_hip': (0, 0, 10), 'right_hip': (0, 0, -10)})
+    pose = pose_from(
+        {
+            'left_shoulder': (0, 0, -40),
+            'right_shoulder': (0, 0, 40),
+            'left_elbow': (0, -35, 0),
+            'right_elbow': (0, 35, 0),
+            'left_hip': (0, 0, 10),
+            'right_hip': (0, 0, -10),
+        }
+    )
     shape = torch.zeros(1, NUM_SHAPES)
     vertices, joints = tiny_body(pose, shape)
     rest, rest_joints = tiny_body.rest_body(shape)
     baked, baked_joints = bake.t_pose(
-        vertices.double().numpy(), joints.double().numpy(), tiny_body.data.lbs_weights)
+        vertices.double().numpy(), joints.double().numpy(), tiny_body.data.lbs_weights
+    )
     names = dict(zip(JOINT_NAMES, baked_joints[0], strict=True))
     assert names['pelvis'] == pytest.approx([0, 0, 0])
     for start, end in (('shoulder', 'elbow'), ('elbow', 'wrist'), ('wrist', 'hand')):
         bone = names[f'left_{end}'] - names[f'left_{start}']
         assert bone[0] == pytest.approx(np.linalg.norm(bone), rel=1e-6)
     # The skinning is undone exactly where bones were already straight in the tiny body.
-    is_arm = np.isin(tiny_body.data.vertex_parts, [JOINT_NAMES.index(name) for name in (
-        'left_shoulder', 'left_elbow', 'left_wrist')])
+    is_arm = np.isin(
+        tiny_body.data.vertex_parts,
+        [JOINT_NAMES.index(name) for name in ('left_shoulder', 'left_elbow', 'left_wrist')],
+    )
     off = baked[0] - (rest - rest_joints[:, :1])[0].numpy()
     assert np.linalg.norm(off[is_arm], axis=1).max() < 0.01
 

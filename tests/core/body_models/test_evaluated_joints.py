@@ -15,11 +15,7 @@ from decomr_core.body_models.joint_sets import (
     evaluated_regressor,
     lsp_regressor,
 )
-from decomr_core.body_models.parts import (
-    SEGMENT_NAMES,
-    SEGMENT_OF_PART,
-    face_segments_from_parts,
-)
+from decomr_core.body_models.parts import SEGMENT_NAMES, SEGMENT_OF_PART, face_segments_from_parts
 
 
 @pytest.fixture
@@ -37,8 +33,11 @@ def saved(rows, names, path):
 
 def test_both_files_of_the_human36m_regressor_give_the_same_joints(tiny_body, h36m, tmp_path):
     usual = saved(h36m, H36M_JOINTS, tmp_path / 'usual.npy')
-    corrected = saved(h36m, [*H36M_JOINTS[:1], *H36M_JOINTS[4:7], *H36M_JOINTS[1:4],
-                             *H36M_JOINTS[7:]], tmp_path / 'corrected.npy')
+    corrected = saved(
+        h36m,
+        [*H36M_JOINTS[:1], *H36M_JOINTS[4:7], *H36M_JOINTS[1:4], *H36M_JOINTS[7:]],
+        tmp_path / 'corrected.npy',
+    )
     made = evaluated_regressor(tiny_body, usual)
     np.testing.assert_array_equal(made, evaluated_regressor(tiny_body, corrected))
     for row, name in zip(made, EVALUATED_JOINTS, strict=True):
@@ -68,9 +67,13 @@ def test_without_a_file_the_annotated_joints_stand_in(tiny_body):
     np.testing.assert_allclose(made.sum(1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(('content', 'complaint'), [
-    (np.zeros((17, 5)), r'holds \(17, 5\), expected \(17, 214\)'),
-    (np.full((17, 214), np.nan), 'not finite')])
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        (np.zeros((17, 5)), r'holds \(17, 5\), expected \(17, 214\)'),
+        (np.full((17, 214), np.nan), 'not finite'),
+    ],
+)
 def test_a_regressor_of_another_body_is_refused(content, complaint, tiny_body, tmp_path):
     np.save(tmp_path / 'other.npy', content)
     with pytest.raises(ValueError, match=complaint):
@@ -85,8 +88,9 @@ def test_segments_are_those_of_the_annotated_images():
 
 
 def test_a_face_has_the_segment_of_most_of_its_corners():
-    parts = np.array([JOINT_NAMES.index(name) for name in ('head', 'pelvis', 'spine1',
-                                                           'left_hip')])
+    parts = np.array(
+        [JOINT_NAMES.index(name) for name in ('head', 'pelvis', 'spine1', 'left_hip')]
+    )
     faces = np.array([[0, 1, 2], [1, 0, 2], [0, 0, 1], [3, 0, 1]])
     segments = [SEGMENT_NAMES[index] for index in face_segments_from_parts(parts, faces)]
     assert segments == ['torso', 'torso', 'head', 'left_leg']

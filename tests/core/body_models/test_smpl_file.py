@@ -86,19 +86,28 @@ def official_content(body: BodyModel) -> dict:
     data = body.data
     template = data.v_template.astype(np.float64)
     return {
-        'v_template': Ch(template), 'f': data.faces.astype(np.uint32),
-        'shapedirs': Select(Ch(data.shapedirs.astype(np.float64).ravel()),
-                            np.arange(data.shapedirs.size), data.shapedirs.shape),
-        'posedirs': np.zeros((len(template), 3, 207)), 'weights': Ch(data.lbs_weights),
+        'v_template': Ch(template),
+        'f': data.faces.astype(np.uint32),
+        'shapedirs': Select(
+            Ch(data.shapedirs.astype(np.float64).ravel()),
+            np.arange(data.shapedirs.size),
+            data.shapedirs.shape,
+        ),
+        'posedirs': np.zeros((len(template), 3, 207)),
+        'weights': Ch(data.lbs_weights),
         'J_regressor': scipy.sparse.csc_matrix(data.joint_regressor),
         'kintree_table': np.stack([data.parents.astype(np.uint32), np.arange(24)]),
-        'bs_style': 'lbs', 'bs_type': 'lrotmin',
+        'bs_style': 'lbs',
+        'bs_type': 'lrotmin',
     }
 
 
 @pytest.mark.parametrize('protocol', [0, 2, 3, 5])
 def test_an_official_pickle_gives_the_same_body(
-    chumpy: None, tiny_body: BodyModel, tmp_path: Path, protocol: int,
+    chumpy: None,
+    tiny_body: BodyModel,
+    tmp_path: Path,
+    protocol: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / 'SMPL_NEUTRAL.pkl'
@@ -128,10 +137,17 @@ def test_arrays_of_any_order_of_axes_and_bytes_are_read(tmp_path: Path) -> None:
     faces = np.arange(12).reshape(4, 3)
     weights = np.linspace(0, 1, 96).reshape(4, 24)
     for protocol in (0, 2, 4, 5):
-        (tmp_path / 'a.pkl').write_bytes(pickle.dumps(
-            {'f': faces.astype('>u2'), 'weights': np.asfortranarray(weights.astype('>f8')),
-             'v_template': scipy.sparse.csr_matrix(weights), 'kintree_table': np.int64(3)},
-            protocol=protocol))
+        (tmp_path / 'a.pkl').write_bytes(
+            pickle.dumps(
+                {
+                    'f': faces.astype('>u2'),
+                    'weights': np.asfortranarray(weights.astype('>f8')),
+                    'v_template': scipy.sparse.csr_matrix(weights),
+                    'kintree_table': np.int64(3),
+                },
+                protocol=protocol,
+            )
+        )
         arrays = read_smpl_pickle(tmp_path / 'a.pkl')
         np.testing.assert_array_equal(arrays['f'], faces)
         np.testing.assert_array_equal(arrays['weights'], weights)
@@ -150,42 +166,62 @@ def test_a_pickle_that_runs_a_command_is_refused_and_nothing_runs(
     assert not (tmp_path / 'owned').exists()
 
 
-@pytest.mark.parametrize('target', [
-    b'cbuiltins\neval\n', b'cnumpy\nsave\n', b'cnumpy.lib.npyio\nload\n',
-    b'cscipy._lib\nos\n', b'cchumpy.ch\nos\n', b'cbuiltins\ngetattr\n', b'c__builtin__\neval\n',
-    b'csubprocess\nPopen\n', b'cnumpy.testing\nmeasure\n', b'cnumpy.core\nscalar.mro\n',
-    b'ccodecs\ndecode\n', b'coperator\nattrgetter\n', b'c_codecs\nencode.__globals__\n'])
+@pytest.mark.parametrize(
+    'target',
+    [
+        b'cbuiltins\neval\n',
+        b'cnumpy\nsave\n',
+        b'cnumpy.lib.npyio\nload\n',
+        b'cscipy._lib\nos\n',
+        b'cchumpy.ch\nos\n',
+        b'cbuiltins\ngetattr\n',
+        b'c__builtin__\neval\n',
+        b'csubprocess\nPopen\n',
+        b'cnumpy.testing\nmeasure\n',
+        b'cnumpy.core\nscalar.mro\n',
+        b'ccodecs\ndecode\n',
+        b'coperator\nattrgetter\n',
+        b'c_codecs\nencode.__globals__\n',
+    ],
+)
 def test_other_names_of_known_packages_are_refused(tmp_path: Path, target: bytes) -> None:
     (tmp_path / 'evil.pkl').write_bytes(target + b'(S"1"\ntR.')
     with pytest.raises(ValueError, match='which is not allowed'):
         read_smpl_pickle(tmp_path / 'evil.pkl')
 
 
-@pytest.mark.parametrize(('content', 'complaint'), [
-    # Opcodes that hide a call: INST, OBJ, extension, persistent object, out-of-band buffer.
-    (b'(S"1"\nios\nsystem\n.', 'not a pickle of arrays'),
-    (b'(cnumpy\ndtype\nS"f8"\no.', 'not a pickle of arrays'),
-    (b'\x80\x02\x82\x01.', 'not a pickle of arrays'), (b'Pid\n.', 'not a pickle of arrays'),
-    (b'\x80\x05\x97.', 'not a pickle of arrays'),
-    # Writing into a function, and a call that turns bytes into as many arguments.
-    (b'\x80\x02ccopyreg\n_reconstructor\n}U\x01aNsb.',
-     'sets the state of something other than an array'),
-    (b'\x80\x03cnumpy\ndtype\nC\x05aaaaaR.', 'without a tuple'),
-    (b'ccopyreg\n_reconstructor\n(cbuiltins\nobject\nNNtR.', 'rebuild an unknown object'),
-    # Claims of 10 GB and more in a few bytes.
-    (b'\x80\x05\x96' + struct.pack('<Q', 10 * 2**30) + b'abc', 'body: EOFError;'),
-    (b'\x80\x04\x8e' + struct.pack('<Q', 2**62) + b'abc', 'body: EOFError;'),
-    (b'\x80\x04\x95' + struct.pack('<Q', 2**40) + b'}', 'body: EOFError;'),
-    (b'\x80\x02}r\xff\xff\xff\xff.', 'lacks v_template'),
-    # A key whose hash takes 2**64 steps.
-    (b'\x80\x02})' + b'2\x86' * 64 + b'Ns.', 'other types than text'),
-    (b'\x80\x02}()' + b'2\x86' * 64 + b'Nu.', 'other types than text'),
-    (b'()' + b'2\x86' * 64 + b'Nd.', 'other types than text'),
-    # Control characters for the terminal.
-    (b'c\x1b[31mos\n\x07system\n.', r'asks for \?\[31mos\.\?system, which'),
-])
-def test_tricks_of_pickles_are_refused_at_once(tmp_path: Path, content: bytes,
-                                               complaint: str) -> None:
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        # Opcodes that hide a call: INST, OBJ, extension, persistent object, out-of-band buffer.
+        (b'(S"1"\nios\nsystem\n.', 'not a pickle of arrays'),
+        (b'(cnumpy\ndtype\nS"f8"\no.', 'not a pickle of arrays'),
+        (b'\x80\x02\x82\x01.', 'not a pickle of arrays'),
+        (b'Pid\n.', 'not a pickle of arrays'),
+        (b'\x80\x05\x97.', 'not a pickle of arrays'),
+        # Writing into a function, and a call that turns bytes into as many arguments.
+        (
+            b'\x80\x02ccopyreg\n_reconstructor\n}U\x01aNsb.',
+            'sets the state of something other than an array',
+        ),
+        (b'\x80\x03cnumpy\ndtype\nC\x05aaaaaR.', 'without a tuple'),
+        (b'ccopyreg\n_reconstructor\n(cbuiltins\nobject\nNNtR.', 'rebuild an unknown object'),
+        # Claims of 10 GB and more in a few bytes.
+        (b'\x80\x05\x96' + struct.pack('<Q', 10 * 2**30) + b'abc', 'body: EOFError;'),
+        (b'\x80\x04\x8e' + struct.pack('<Q', 2**62) + b'abc', 'body: EOFError;'),
+        (b'\x80\x04\x95' + struct.pack('<Q', 2**40) + b'}', 'body: EOFError;'),
+        (b'\x80\x02}r\xff\xff\xff\xff.', 'lacks v_template'),
+        # A key whose hash takes 2**64 steps.
+        (b'\x80\x02})' + b'2\x86' * 64 + b'Ns.', 'other types than text'),
+        (b'\x80\x02}()' + b'2\x86' * 64 + b'Nu.', 'other types than text'),
+        (b'()' + b'2\x86' * 64 + b'Nd.', 'other types than text'),
+        # Control characters for the terminal.
+        (b'c\x1b[31mos\n\x07system\n.', r'asks for \?\[31mos\.\?system, which'),
+    ],
+)
+def test_tricks_of_pickles_are_refused_at_once(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
     (tmp_path / 'evil.pkl').write_bytes(content)
     tracemalloc.start()
     try:
@@ -215,28 +251,41 @@ def lying_array(shape: object, kind: object, data: object) -> Made:
     return Made(RECONSTRUCT, (np.ndarray, (0,), b'b'), (1, shape, kind, False, data))
 
 
-@pytest.mark.parametrize(('array', 'complaint'), [
-    (Made(np.ndarray, ((10**12,),)), 'built in an unknown way'),
-    (Made(RECONSTRUCT, (np.ndarray, (10**12,), b'd')), 'built in an unknown way'),
-    (lying_array((10**9, 10**9), np.dtype('f8'), b''), 'an invalid shape'),
-    (lying_array((2**20, 2**20), np.dtype('f8'), b''), 'claims 2 dimensions and'),
-    (lying_array((-1, 3), np.dtype('f8'), bytes(24)), 'an invalid shape'),
-    (lying_array((1,) * 40, np.dtype('f8'), bytes(8)), 'claims 40 dimensions'),
-    (lying_array((4, 3), np.dtype('f8'), bytes(24)), 'has 24 bytes'),
-    (lying_array(3.0, np.dtype('f8'), bytes(24)), 'an invalid shape'),
-    (lying_array((3,), 'f8', bytes(24)), 'lacks v_template'),
-    (lying_array((1,), np.dtype('O'), [{}]), 'lacks v_template'),
-    # A record of pointers, filled with bytes: numpy itself would follow them.
-    (lying_array((1,), np.dtype([('a', 'O')]), b'AAAAAAAA'), 'lacks v_template'),
-    (lying_array((1,), Made(np.dtype, ('V8', False, True), (
-        3, '|', None, ('a',), {'a': (np.dtype('O'), 0)}, 8, 1, 0)), b'AAAAAAAA'),
-     'lacks v_template'),
-    (lying_array((1,), Made(np.dtype, ('f8', False, True), (3, '?')), bytes(8)), 'byte order'),
-    (Made(SCALAR, (np.dtype('O'), b'AAAAAAAA')), 'lacks v_template'),
-    (Made(SCALAR, (np.dtype('f8'), bytes(10**5))), 'has 100000 bytes'),
-])
-def test_arrays_that_lie_about_themselves_are_refused(tmp_path: Path, array: object,
-                                                      complaint: str) -> None:
+@pytest.mark.parametrize(
+    ('array', 'complaint'),
+    [
+        (Made(np.ndarray, ((10**12,),)), 'built in an unknown way'),
+        (Made(RECONSTRUCT, (np.ndarray, (10**12,), b'd')), 'built in an unknown way'),
+        (lying_array((10**9, 10**9), np.dtype('f8'), b''), 'an invalid shape'),
+        (lying_array((2**20, 2**20), np.dtype('f8'), b''), 'claims 2 dimensions and'),
+        (lying_array((-1, 3), np.dtype('f8'), bytes(24)), 'an invalid shape'),
+        (lying_array((1,) * 40, np.dtype('f8'), bytes(8)), 'claims 40 dimensions'),
+        (lying_array((4, 3), np.dtype('f8'), bytes(24)), 'has 24 bytes'),
+        (lying_array(3.0, np.dtype('f8'), bytes(24)), 'an invalid shape'),
+        (lying_array((3,), 'f8', bytes(24)), 'lacks v_template'),
+        (lying_array((1,), np.dtype('O'), [{}]), 'lacks v_template'),
+        # A record of pointers, filled with bytes: numpy itself would follow them.
+        (lying_array((1,), np.dtype([('a', 'O')]), b'AAAAAAAA'), 'lacks v_template'),
+        (
+            lying_array(
+                (1,),
+                Made(
+                    np.dtype,
+                    ('V8', False, True),
+                    (3, '|', None, ('a',), {'a': (np.dtype('O'), 0)}, 8, 1, 0),
+                ),
+                b'AAAAAAAA',
+            ),
+            'lacks v_template',
+        ),
+        (lying_array((1,), Made(np.dtype, ('f8', False, True), (3, '?')), bytes(8)), 'byte order'),
+        (Made(SCALAR, (np.dtype('O'), b'AAAAAAAA')), 'lacks v_template'),
+        (Made(SCALAR, (np.dtype('f8'), bytes(10**5))), 'has 100000 bytes'),
+    ],
+)
+def test_arrays_that_lie_about_themselves_are_refused(
+    tmp_path: Path, array: object, complaint: str
+) -> None:
     (tmp_path / 'evil.pkl').write_bytes(pickle.dumps({'v_template': array}, protocol=2))
     with pytest.raises(ValueError, match=complaint):
         load_body(tmp_path / 'evil.pkl')
@@ -275,8 +324,10 @@ def test_a_sparse_matrix_with_wrong_indices_is_refused(
         read_smpl_pickle(tmp_path / 'bad.pkl')
 
 
-@pytest.mark.parametrize('content', [b'', b'not a pickle', pickle.dumps([1, 2]),
-                                     pickle.dumps({'f': np.zeros((9, 3))})[:-20]])
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'not a pickle', pickle.dumps([1, 2]), pickle.dumps({'f': np.zeros((9, 3))})[:-20]],
+)
 def test_what_is_no_whole_model_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / 'bad.pkl').write_bytes(content)
     with pytest.raises(ValueError, match=r'bad\.pkl cannot be read as a body.*official SMPL'):

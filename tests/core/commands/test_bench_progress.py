@@ -12,9 +12,21 @@ from decomr_core.commands import bench, network_bench
 
 def found(case: network_bench.NetworkCase) -> dict:
     """What a process would report, without one."""
-    return {'precision': 'f32', 'first_result_s': 1.0, 'memory_mib': 300.0, 'batches': [
-        {'batch': batch, 'median_ms': 10.0 * batch, 'p90_ms': 1.0, 'p99_ms': 1.0,
-         'people_per_s': 100.0} for batch in case.batches]}
+    return {
+        'precision': 'f32',
+        'first_result_s': 1.0,
+        'memory_mib': 300.0,
+        'batches': [
+            {
+                'batch': batch,
+                'median_ms': 10.0 * batch,
+                'p90_ms': 1.0,
+                'p99_ms': 1.0,
+                'people_per_s': 100.0,
+            }
+            for batch in case.batches
+        ],
+    }
 
 
 @pytest.fixture
@@ -39,8 +51,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_each_runtime_is_told_as_it_finishes(measured: list[str], capsys) -> None:
     assert cli.main(['bench', '--batch', '1', '2', '--runtime', 'torch', 'openvino']) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if 'ms' in line]
-    assert told == ['bench: rt in torch f32: 10.00 ms for 1, 20.00 ms for 2 people',
-                    'bench: rt in openvino f32: 10.00 ms for 1, 20.00 ms for 2 people']
+    assert told == [
+        'bench: rt in torch f32: 10.00 ms for 1, 20.00 ms for 2 people',
+        'bench: rt in openvino f32: 10.00 ms for 1, 20.00 ms for 2 people',
+    ]
     assert measured == ['torch', 'torch', 'openvino', 'openvino']
 
 
@@ -53,17 +67,24 @@ def test_an_interrupted_measurement_shows_what_is_finished(measured: list[str], 
     assert [row['runtime'] for row in report['results']] == ['torch']
 
 
-def test_an_interruption_before_the_first_result_is_one_line(measured: list[str],
-                                                             capsys) -> None:
+def test_an_interruption_before_the_first_result_is_one_line(measured: list[str], capsys) -> None:
     assert cli.main(['bench', '--batch', '1', '--runtime', 'onnxruntime', 'torch']) == 2
     assert capsys.readouterr().err.splitlines()[-1] == 'decomr bench: interrupted'
 
 
 def test_given_boxes_are_not_reported_as_a_detector(capsys) -> None:
     """`detect` is 0.08 ms where boxes are given: it is no time of a detector."""
-    report = {'runtime': 'torch', 'precision': 'f32', 'people': 1, 'width': 64, 'height': 64,
-              'hardware': {'cpus': 2, 'cpu': 'x'}, 'images_per_s': 9.0,
-              'median_ms': {'detect': 0.08, 'network': 7.0}, 'p99_ms': {'detect': 1, 'network': 8}}
+    report = {
+        'runtime': 'torch',
+        'precision': 'f32',
+        'people': 1,
+        'width': 64,
+        'height': 64,
+        'hardware': {'cpus': 2, 'cpu': 'x'},
+        'images_per_s': 9.0,
+        'median_ms': {'detect': 0.08, 'network': 7.0},
+        'p99_ms': {'detect': 1, 'network': 8},
+    }
     lines = bench.bench_text(report).splitlines()
     detect = next(line for line in lines if line.startswith('detect'))
     assert '0.08' not in detect
@@ -76,11 +97,23 @@ def test_given_boxes_are_not_reported_as_a_detector(capsys) -> None:
 
 
 def test_uv_report_says_that_it_takes_minutes_and_which_step_it_is_in(
-        tmp_path, tiny_body, tiny_uv_map, capsys) -> None:
+    tmp_path, tiny_body, tiny_uv_map, capsys
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
-    assert cli.main(['uv', 'report', '--body', str(tmp_path / 'body.npz'), '--uv',
-                     str(tmp_path / 'uv.npz')]) == 0
+    assert (
+        cli.main(
+            [
+                'uv',
+                'report',
+                '--body',
+                str(tmp_path / 'body.npz'),
+                '--uv',
+                str(tmp_path / 'uv.npz'),
+            ]
+        )
+        == 0
+    )
     told = capsys.readouterr().err
     assert 'some minutes' in told and '--sources' in told
     for step in ('counting edges', 'measuring paths', 'measuring round trips'):

@@ -28,8 +28,9 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def fake_network(monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-                 tiny_uv_map: UVMap) -> list[tuple]:
+def fake_network(
+    monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> list[tuple]:
     """No weights are needed here; what the runtime was asked for is kept."""
     asked = []
     topology = Topology.from_body(tiny_body, tiny_uv_map)
@@ -52,14 +53,29 @@ def last_json(capsys: pytest.CaptureFixture[str]) -> dict:
 
 
 def test_predict_writes_the_pictures_and_one_mesh_per_person(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-        tiny_body: BodyModel) -> None:
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_body: BodyModel
+) -> None:
     out = tmp_path / 'out'
-    assert run('predict', picture, '--out', out, '--json', '--fov', 60,
-               '--boxes', '20,20,120,220', '150,10,290,230') == 0
+    assert (
+        run(
+            'predict',
+            picture,
+            '--out',
+            out,
+            '--json',
+            '--fov',
+            60,
+            '--boxes',
+            '20,20,120,220',
+            '150,10,290,230',
+        )
+        == 0
+    )
     report = last_json(capsys)
-    assert [person['box'] for person in report['people']] == [[20, 20, 120, 220],
-                                                              [150, 10, 290, 230]]
+    assert [person['box'] for person in report['people']] == [
+        [20, 20, 120, 220],
+        [150, 10, 290, 230],
+    ]
     assert all(person['translation_m'][2] > 0.5 for person in report['people'])
     assert list(report['stages_ms']) == ['detect', 'crop', 'network', 'place', 'track']
     assert cv2.imread(str(out / 'iuv.png')).shape == (240, 320, 3)
@@ -71,17 +87,23 @@ def test_predict_writes_the_pictures_and_one_mesh_per_person(
 
 
 def test_an_obj_holds_the_mesh_and_its_texture_coordinates(
-        picture: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    picture: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     run('predict', picture, '--out', tmp_path, '--boxes', '20,20,120,220')
     words = [line.split() for line in (tmp_path / 'mesh_0.obj').read_text().splitlines()]
     vertices = np.array([word[1:] for word in words if word[0] == 'v'], float)
     uv = np.array([word[1:] for word in words if word[0] == 'vt'], float)
-    faces = np.array([[corner.split('/') for corner in word[1:]]
-                      for word in words if word[0] == 'f'], int) - 1
+    faces = (
+        np.array(
+            [[corner.split('/') for corner in word[1:]] for word in words if word[0] == 'f'], int
+        )
+        - 1
+    )
     assert np.allclose(vertices, tiny_body.data.v_template * (1, -1, -1), atol=1e-4)
     assert np.array_equal(faces[..., 0], tiny_body.data.faces)
-    assert np.allclose(uv[faces[..., 1]] * (1, -1) + (0, 1),
-                       tiny_uv_map.uv[tiny_uv_map.faces], atol=1e-4)
+    assert np.allclose(
+        uv[faces[..., 1]] * (1, -1) + (0, 1), tiny_uv_map.uv[tiny_uv_map.faces], atol=1e-4
+    )
 
 
 def test_a_second_prediction_leaves_no_mesh_of_the_first(picture: Path, tmp_path: Path) -> None:
@@ -93,26 +115,40 @@ def test_a_second_prediction_leaves_no_mesh_of_the_first(picture: Path, tmp_path
 FIRST, SECOND = '20,20,120,220', '-5,10,290,230'
 
 
-@pytest.mark.parametrize('words', [
-    ['PICTURE', '--boxes', FIRST, SECOND], ['--boxes', FIRST, SECOND, 'PICTURE'],
-    ['--boxes', f'{FIRST};{SECOND}', 'PICTURE'], ['--boxes', f'{FIRST}; {SECOND}', 'PICTURE'],
-    ['--boxes', FIRST, 'PICTURE', '--boxes', SECOND],
-    [f'--boxes={FIRST}', 'PICTURE', f'--boxes={SECOND}']])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['PICTURE', '--boxes', FIRST, SECOND],
+        ['--boxes', FIRST, SECOND, 'PICTURE'],
+        ['--boxes', f'{FIRST};{SECOND}', 'PICTURE'],
+        ['--boxes', f'{FIRST}; {SECOND}', 'PICTURE'],
+        ['--boxes', FIRST, 'PICTURE', '--boxes', SECOND],
+        [f'--boxes={FIRST}', 'PICTURE', f'--boxes={SECOND}'],
+    ],
+)
 def test_boxes_are_understood_wherever_the_picture_stands(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-        words: list[str]) -> None:
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
     words = [str(picture) if word == 'PICTURE' else word for word in words]
     assert run('predict', '--out', tmp_path, '--json', *words) == 0
     assert [person['box'] for person in last_json(capsys)['people']] == [
-        [20, 20, 120, 220], [-0.5, 10, 290, 230]]  # cut off at the edge of the first pixels
+        [20, 20, 120, 220],
+        [-0.5, 10, 290, 230],
+    ]  # cut off at the edge of the first pixels
 
 
-@pytest.mark.parametrize('words', [
-    ['PICTURE', '--boxes', FIRST, '1,2,3'], ['--boxes', 'PICTURE'],
-    ['PICTURE', '--boxes', f'{FIRST};'], ['--boxes', FIRST, '1,2,3', 'PICTURE']])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['PICTURE', '--boxes', FIRST, '1,2,3'],
+        ['--boxes', 'PICTURE'],
+        ['PICTURE', '--boxes', f'{FIRST};'],
+        ['--boxes', FIRST, '1,2,3', 'PICTURE'],
+    ],
+)
 def test_what_is_no_box_is_refused_with_how_to_write_several(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-        words: list[str]) -> None:
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
     words = [str(picture) if word == 'PICTURE' else word for word in words]
     with pytest.raises(SystemExit) as caught:
         run('predict', '--out', tmp_path, *words)
@@ -121,7 +157,8 @@ def test_what_is_no_box_is_refused_with_how_to_write_several(
 
 
 def test_a_folder_that_cannot_be_made_is_one_line_without_error_numbers(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'file').touch()
     for out in (tmp_path / 'file' / 'out', tmp_path / 'file'):
         assert run('predict', picture, '--out', out) == 2
@@ -132,7 +169,8 @@ def test_a_folder_that_cannot_be_made_is_one_line_without_error_numbers(
 
 
 def test_an_error_of_the_system_names_the_file_and_no_error_number(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'file').touch()
     path = tmp_path / 'file' / 'body.npz'
     assert run('body', 'import', path, '--out', tmp_path / 'new.npz') == 2
@@ -141,36 +179,59 @@ def test_an_error_of_the_system_names_the_file_and_no_error_number(
 
 
 def test_without_calibration_there_is_no_position(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run('predict', picture, '--out', tmp_path, '--json', '--detector', 'whole-frame') == 0
     (person,) = last_json(capsys)['people']
     assert person['translation_m'] is None and not person['is_metric']
 
 
 def test_a_picture_without_people_is_answered_with_none(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run('predict', picture, '--out', tmp_path, '--json') == 0
     assert last_json(capsys)['people'] == []
     assert not cv2.imread(str(tmp_path / 'iuv.png')).any()
 
 
-def test_the_network_is_asked_for_by_name(picture: Path, tmp_path: Path,
-                                          fake_network: list[tuple]) -> None:
-    run('predict', picture, '--out', tmp_path, '--runtime', 'torch', '--weights', 'w', '--body',
-        'b', '--uv', 'u')
+def test_the_network_is_asked_for_by_name(
+    picture: Path, tmp_path: Path, fake_network: list[tuple]
+) -> None:
+    run(
+        'predict',
+        picture,
+        '--out',
+        tmp_path,
+        '--runtime',
+        'torch',
+        '--weights',
+        'w',
+        '--body',
+        'b',
+        '--uv',
+        'u',
+    )
     assert fake_network == [(('torch', 'w'), {'body': 'b', 'uv_map': 'u'})]
 
 
-@pytest.mark.parametrize(('words', 'complaint'), [
-    (['none.png'], 'no image at none.png'),
-    ([__file__], 'is not an image that OpenCV'),
-    (['PICTURE', '--detector', 'yolo'], 'expected one of: person, whole-frame'),
-    (['PICTURE', '--fov', '400'], 'expected 1 to 179'),
-    (['PICTURE', '--intrinsics', '-5,5,1,1'], 'focal lengths'),
-    (['PICTURE', '--boxes', '50,0,10,9'], 'no side negative')])
+@pytest.mark.parametrize(
+    ('words', 'complaint'),
+    [
+        (['none.png'], 'no image at none.png'),
+        ([__file__], 'is not an image that OpenCV'),
+        (['PICTURE', '--detector', 'yolo'], 'expected one of: person, whole-frame'),
+        (['PICTURE', '--fov', '400'], 'expected 1 to 179'),
+        (['PICTURE', '--intrinsics', '-5,5,1,1'], 'focal lengths'),
+        (['PICTURE', '--boxes', '50,0,10,9'], 'no side negative'),
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_code_2(
-        picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str],
-        complaint: str) -> None:
+    picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    complaint: str,
+) -> None:
     words = [str(picture) if word == 'PICTURE' else word for word in words]
     if '--intrinsics' in words:  # argparse takes a word that starts with - for an option
         words = [words[0], f'--intrinsics={words[2]}']
@@ -186,10 +247,12 @@ def test_an_empty_file_is_no_picture(tmp_path: Path) -> None:
         predict.read_image(tmp_path / 'empty.png')
 
 
-@pytest.mark.parametrize('words', [['--boxes', '1,2,3'], ['--fov', 'wide'],
-                                   ['--boxes', 'a,b,c,d']])
-def test_a_malformed_option_is_told_by_name(picture: Path, tmp_path: Path, words: list[str],
-                                            capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    'words', [['--boxes', '1,2,3'], ['--fov', 'wide'], ['--boxes', 'a,b,c,d']]
+)
+def test_a_malformed_option_is_told_by_name(
+    picture: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         run('predict', picture, '--out', tmp_path, *words)
     assert caught.value.code == 2
@@ -197,25 +260,47 @@ def test_a_malformed_option_is_told_by_name(picture: Path, tmp_path: Path, words
 
 
 def test_the_traceback_is_shown_to_those_who_ask_for_it(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('DECOMR_DEBUG', '1')
     with pytest.raises(FileNotFoundError):
         run('predict', 'none.png', '--out', tmp_path)
 
 
 def test_bench_times_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run('bench', '--people', 2, '--size', '320x240', '--repeats', 3, '--detector', 'person',
-               '--json') == 0
+    assert (
+        run(
+            'bench',
+            '--people',
+            2,
+            '--size',
+            '320x240',
+            '--repeats',
+            3,
+            '--detector',
+            'person',
+            '--json',
+        )
+        == 0
+    )
     report = last_json(capsys)
-    assert set(report['median_ms']) == {'detect', 'crop', 'network', 'place', 'track', 'total',
-                                        'detector person'}
+    assert set(report['median_ms']) == {
+        'detect',
+        'crop',
+        'network',
+        'place',
+        'track',
+        'total',
+        'detector person',
+    }
     assert report['people'] == 2 and (report['width'], report['height']) == (320, 240)
     assert report['hardware']['cpus'] >= 1 and report['versions']['decomr'] == __version__
     assert run('bench', '--people', 0) == 2
 
 
 def test_body_info_and_import_tell_what_a_body_is(
-        tmp_path: Path, tiny_body: BodyModel, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, tiny_body: BodyModel, capsys: pytest.CaptureFixture[str]
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     assert run('body', 'info', tmp_path / 'body.npz', '--json') == 0
     report = last_json(capsys)
@@ -234,25 +319,53 @@ def small_views(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_uv_build_and_report_make_and_measure_a_map(
-        tmp_path: Path, tiny_body: BodyModel, small_views: None,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, tiny_body: BodyModel, small_views: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     assert run('uv', 'build', '--body', tmp_path / 'body.npz', '--out', tmp_path / 'uv.npz') == 0
     load_uv_map(tmp_path / 'uv.npz', tiny_body)
     capsys.readouterr()
-    assert run('uv', 'report', '--body', tmp_path / 'body.npz', '--uv', tmp_path / 'uv.npz',
-               '--sources', 20, '--json') == 0
+    assert (
+        run(
+            'uv',
+            'report',
+            '--body',
+            tmp_path / 'body.npz',
+            '--uv',
+            tmp_path / 'uv.npz',
+            '--sources',
+            20,
+            '--json',
+        )
+        == 0
+    )
     report = last_json(capsys)
     assert report['pieces'] == 1 and report['flips'] == 0
 
 
 def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
-        tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap, small_views: None,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path,
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+    small_views: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
-    assert run('uv', 'report', '--body', tmp_path / 'body.npz', '--uv', tmp_path / 'uv.npz',
-               '--sources', 20, '--json') == 0
+    assert (
+        run(
+            'uv',
+            'report',
+            '--body',
+            tmp_path / 'body.npz',
+            '--uv',
+            tmp_path / 'uv.npz',
+            '--sources',
+            20,
+            '--json',
+        )
+        == 0
+    )
     *lines, last = capsys.readouterr().out.splitlines()
     report, shown = json.loads(last), dict(line.split(maxsplit=1) for line in lines)
     assert set(shown) == set(report)
@@ -264,58 +377,111 @@ def test_the_text_of_a_uv_report_is_rounded_and_its_json_is_not(
 
 
 def test_options_of_the_runtime_reach_it_where_they_are_given(
-        picture: Path, tmp_path: Path, fake_network: list[tuple]) -> None:
+    picture: Path, tmp_path: Path, fake_network: list[tuple]
+) -> None:
     here = ('--out', tmp_path / 'out', '--boxes', '20,20,120,220')
     assert run('predict', picture, *here) == 0
-    assert run('predict', picture, *here, '--runtime', 'torch', '--device', 'cuda:1',
-               '--precision', 'fp16') == 0
-    assert run('predict', picture, *here, '--runtime', 'onnxruntime', '--provider', 'cuda',
-               '--device', 1) == 0
+    assert (
+        run(
+            'predict',
+            picture,
+            *here,
+            '--runtime',
+            'torch',
+            '--device',
+            'cuda:1',
+            '--precision',
+            'fp16',
+        )
+        == 0
+    )
+    assert (
+        run(
+            'predict',
+            picture,
+            *here,
+            '--runtime',
+            'onnxruntime',
+            '--provider',
+            'cuda',
+            '--device',
+            1,
+        )
+        == 0
+    )
     files = {'body': 'builtin', 'uv_map': 'builtin'}
     assert [options for _, options in fake_network] == [
-        files, {**files, 'device': 'cuda:1', 'precision': 'fp16'},
-        {**files, 'provider': 'cuda', 'device': 1}]
+        files,
+        {**files, 'device': 'cuda:1', 'precision': 'fp16'},
+        {**files, 'provider': 'cuda', 'device': 1},
+    ]
 
 
-@pytest.mark.parametrize(('words', 'told'), [
-    (['--runtime', 'tensorrt', '--device', 'cuda'], 'takes the number of a GPU, such as 0'),
-    (['--batch', '1', '--precision', 'f32', '--device', '0'],
-     '--precision and --device cannot be used with --batch')])
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['--runtime', 'tensorrt', '--device', 'cuda'], 'takes the number of a GPU, such as 0'),
+        (
+            ['--batch', '1', '--precision', 'f32', '--device', '0'],
+            '--precision and --device cannot be used with --batch',
+        ),
+    ],
+)
 def test_options_that_do_not_fit_are_told_in_one_line(
-        words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run('bench', *words) == 2
     error = capsys.readouterr().err
     assert told in error and error.count('\n') == 1
 
 
 def test_export_reports_the_mean_vertex_error_of_each_engine(
-        trained: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run('export', '--weights', trained['weights'], '--body', trained['body'],
-               '--uv', trained['uv_map'], '--out', tmp_path / 'new', '--json') == 0
+    trained: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            'export',
+            '--weights',
+            trained['weights'],
+            '--body',
+            trained['body'],
+            '--uv',
+            trained['uv_map'],
+            '--out',
+            tmp_path / 'new',
+            '--json',
+        )
+        == 0
+    )
     *text, report = capsys.readouterr().out.splitlines()
     parity = json.loads(report)['parity']
     told = text[-1].removeprefix('mean vertex error against PyTorch: ')
-    assert told.split(', ') == [f'{name} {values["vertices_mean_mm"]:.4f} mm'
-                                for name, values in parity.items()]
+    assert told.split(', ') == [
+        f'{name} {values["vertices_mean_mm"]:.4f} mm' for name, values in parity.items()
+    ]
 
 
-def test_export_refuses_a_folder_that_exists(tmp_path: Path,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_refuses_a_folder_that_exists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run('export', '--out', tmp_path) == 2
     assert 'exists already' in capsys.readouterr().err
 
 
-def test_a_plugin_command_gets_its_words_as_they_are(monkeypatch: pytest.MonkeyPatch,
-                                                     tmp_path: Path) -> None:
+def test_a_plugin_command_gets_its_words_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / 'plugin_for_test.py').write_text(
-        'def main(argv):\n    return len(argv)\n', encoding='ascii')
+        'def main(argv):\n    return len(argv)\n', encoding='ascii'
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(cli.PLUGIN_COMMANDS, 'demo', ('plugin_for_test', 'help'))
     assert run('demo', '--video', 'x', '--json') == 3
 
 
 def test_a_plugin_that_is_missing_is_told_with_the_remedy(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(cli.PLUGIN_COMMANDS, 'demo', ('no_such_module_anywhere', 'help'))
     assert run('demo') == 2
     said = capsys.readouterr().err
@@ -324,11 +490,17 @@ def test_a_plugin_that_is_missing_is_told_with_the_remedy(
 
 
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
-    code = ('import sys; from decomr_core.cli import main\n'
-            'try: main(["--help"])\nexcept SystemExit: pass\n'
-            'print(sorted({"torch", "cv2", "openvino", "scipy"} & set(sys.modules)))')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                          cwd=Path(cli.__file__).parent.parent)
+    code = (
+        'import sys; from decomr_core.cli import main\n'
+        'try: main(["--help"])\nexcept SystemExit: pass\n'
+        'print(sorted({"torch", "cv2", "openvino", "scipy"} & set(sys.modules)))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        cwd=Path(cli.__file__).parent.parent,
+    )
     assert done.stdout.splitlines()[-1] == '[]', done.stderr
     for command in ('predict', 'demo', 'export', 'convert', 'bench', 'uv', 'body', 'doctor'):
         assert f'\n    {command} ' in done.stdout

@@ -34,8 +34,11 @@ def test_the_report_is_json_and_names_every_runtime_and_asset(report: dict[str, 
 
 def test_what_is_shipped_works_and_is_told_with_its_hashes(report: dict[str, Any]) -> None:
     assert report['problems'] == []
-    for name, path in (('body', assets.find_body()), ('uv_map', assets.find_uv_map()),
-                       ('weights', assets.find_weights())):
+    for name, path in (
+        ('body', assets.find_body()),
+        ('uv_map', assets.find_uv_map()),
+        ('weights', assets.find_weights()),
+    ):
         asset = report['assets'][name]
         assert asset['path'] == str(path)
         assert asset['sha256'] == assets.file_hash(path)
@@ -45,17 +48,24 @@ def test_what_is_shipped_works_and_is_told_with_its_hashes(report: dict[str, Any
 def test_torch_is_there_with_its_version(report: dict[str, Any]) -> None:
     torch = pytest.importorskip('torch')
     assert report['runtimes']['torch'] == {
-        'available': True, 'version': str(torch.__version__), 'problem': None}
+        'available': True,
+        'version': str(torch.__version__),
+        'problem': None,
+    }
     assert report['runtimes']['cuda']['available'] == torch.cuda.is_available()
 
 
-@pytest.mark.parametrize(('code', 'reason'), [
-    ('raise ImportError("libfoo.so.1 not found")', 'libfoo.so.1 not found'),
-    ('import os; os._exit(9)', 'it exited with code 9'),
-    ('import os; os.kill(os.getpid(), 11)', 'it exited with code -11'),
-])
+@pytest.mark.parametrize(
+    ('code', 'reason'),
+    [
+        ('raise ImportError("libfoo.so.1 not found")', 'libfoo.so.1 not found'),
+        ('import os; os._exit(9)', 'it exited with code 9'),
+        ('import os; os.kill(os.getpid(), 11)', 'it exited with code -11'),
+    ],
+)
 def test_a_package_that_breaks_on_import_is_reported_with_the_remedy(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
     fake_module(tmp_path, 'tensorrt', code, monkeypatch)
     found = doctor._probe_in_child('tensorrt')
     assert not found['available']
@@ -64,20 +74,23 @@ def test_a_package_that_breaks_on_import_is_reported_with_the_remedy(
 
 
 def test_a_package_that_hangs_on_import_is_reported(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_module(tmp_path, 'tensorrt', 'import time; time.sleep(60)', monkeypatch)
     monkeypatch.setattr(doctor, 'PROBE_TIMEOUT_S', 1.0)
     assert 'takes more than 1 s' in doctor._probe_in_child('tensorrt')['problem']
 
 
 def test_a_package_that_prints_on_import_is_still_understood(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_module(tmp_path, 'tensorrt', 'print("hello"); __version__ = "1.2"', monkeypatch)
     assert doctor._probe_in_child('tensorrt')['version'] == '1.2'
 
 
-def test_missing_weights_are_a_problem_with_its_remedy(monkeypatch: pytest.MonkeyPatch,
-                                                       tmp_path: Path) -> None:
+def test_missing_weights_are_a_problem_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(assets, 'DATA_FOLDER', tmp_path)
     asset = doctor._asset(assets.find_weights, doctor._weights_hash)
     assert asset['path'] is None
@@ -114,19 +127,21 @@ def test_what_was_tried_is_told(report: dict[str, Any]) -> None:
 
 
 def test_a_middleware_that_is_not_installed_fails_with_its_name_and_the_remedy(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip('rclpy')
     monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_none_cpp')
     assert cli.main(['doctor']) == 1
     said = capsys.readouterr().out
     assert 'Everything required works' not in said
-    problem, = (line for line in said.splitlines() if line.startswith('PROBLEM'))
+    (problem,) = (line for line in said.splitlines() if line.startswith('PROBLEM'))
     assert 'rmw_none_cpp' in problem
     assert 'unset it, or sudo apt install ros-' in problem and 'rmw-none-cpp' in problem
 
 
 def test_without_ros_the_network_is_tried_and_it_says_that_no_node_was(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(doctor, '_run_child', lambda *_, **__: {'problem': None})
     trial = doctor._try_network()
     assert trial['problem'] is None and 'no node was tried' in trial['found']

@@ -49,7 +49,8 @@ def few_images() -> Iterator[None]:
 
 @pytest.mark.parametrize(('preset', 'changes'), [('rt', {}), ('paper', {}), ('rt', POSED)])
 def test_the_official_structure_computes_what_ours_does(
-        small_network: Callable[..., DecoMR], preset: str, changes: dict[str, Any]) -> None:
+    small_network: Callable[..., DecoMR], preset: str, changes: dict[str, Any]
+) -> None:
     ours = copy.deepcopy(small_network(preset, **changes))
     if ours.alignment is not None:  # random networks see nobody, who would be aligned to nothing
         torch.nn.init.constant_(ours.cnet.mask_head[-1].bias, 1.0)
@@ -74,7 +75,8 @@ def test_the_warp_image_by_image_is_the_warp_also_of_an_image_without_a_person()
 
 
 def test_the_official_structure_is_of_networks_with_the_published_inputs(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     other = DecoMR(small_config('rt', lnet_input='local'), tiny_body, tiny_uv_map)
     with pytest.raises(ValueError, match="lnet_input is 'local'"):
         OfficialStructure(other)
@@ -83,14 +85,21 @@ def test_the_official_structure_is_of_networks_with_the_published_inputs(
 def test_every_way_and_batch_has_its_figures(report: dict[str, Any]) -> None:
     rows = report['results']
     assert [(row['structure'], row['precision'], row['batch']) for row in rows] == [
-        (structure, precision, batch) for structure, precision in (
-            ('official', 'f32'), ('ours', 'f32'), ('ours', 'bf16'), ('ours', 'fp16'))
-        for batch in (1, 3)]
+        (structure, precision, batch)
+        for structure, precision in (
+            ('official', 'f32'),
+            ('ours', 'f32'),
+            ('ours', 'bf16'),
+            ('ours', 'fp16'),
+        )
+        for batch in (1, 3)
+    ]
     official = {row['batch']: row['median_ms'] for row in rows[:2]}
     for row in rows:
         assert 0 < row['median_ms'] <= row['p90_ms'] <= row['p99_ms']
         assert row['ratio_to_official'] == pytest.approx(
-            official[row['batch']] / row['median_ms'], abs=0.01)
+            official[row['batch']] / row['median_ms'], abs=0.01
+        )
         assert row['memory_mib'] is None, 'a CPU has no GPU memory'
     assert [row['passes'] for row in rows[:4]] == [True] * 4
     assert 0 < rows[-1]['parity']['vertices_mean_mm'] < rows[-3]['parity']['vertices_mean_mm']
@@ -106,8 +115,9 @@ def test_the_table_has_a_row_each(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize('case', [case for case in gpu.GPU_CASES if case.is_graph], ids=str)
-def test_the_ways_of_a_gpu_run_on_a_pretended_one(network: DecoMR, case: gpu.Case,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ways_of_a_gpu_run_on_a_pretended_one(
+    network: DecoMR, case: gpu.Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = PretendedQueue()
     monkeypatch.setattr(gpu, 'CudaQueue', lambda _: queue)
     crops = parity_crops(64, 6)
@@ -121,7 +131,8 @@ def test_the_ways_of_a_gpu_run_on_a_pretended_one(network: DecoMR, case: gpu.Cas
 
 
 def test_ways_that_a_gpu_has_no_arithmetic_for_are_left_out_and_named(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (7, 5))
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda _: 'Old GPU')
     found = {case.precision for case in gpu._cases(torch.device('cuda', 0))}
@@ -130,7 +141,8 @@ def test_ways_that_a_gpu_has_no_arithmetic_for_are_left_out_and_named(
 
 
 def test_without_a_gpu_the_command_ends_with_one_line(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert gpu.main(['--out', str(tmp_path / 'gpu.json')]) == 2
     told = capsys.readouterr().err
@@ -139,11 +151,30 @@ def test_without_a_gpu_the_command_ends_with_one_line(
 
 
 def test_the_command_measures_a_file_and_writes_json(
-        tmp_path: Path, trained: dict[str, str], capsys: pytest.CaptureFixture) -> None:
+    tmp_path: Path, trained: dict[str, str], capsys: pytest.CaptureFixture
+) -> None:
     with few_images():
-        assert gpu.main(['--device', 'cpu', '--out', str(tmp_path / 'gpu.json'), '--repeats', '1',
-                         '--batch', '1', '--weights', trained['weights'], '--body',
-                         trained['body'], '--uv', trained['uv_map']]) == 0
+        assert (
+            gpu.main(
+                [
+                    '--device',
+                    'cpu',
+                    '--out',
+                    str(tmp_path / 'gpu.json'),
+                    '--repeats',
+                    '1',
+                    '--batch',
+                    '1',
+                    '--weights',
+                    trained['weights'],
+                    '--body',
+                    trained['body'],
+                    '--uv',
+                    trained['uv_map'],
+                ]
+            )
+            == 0
+        )
     written = json.loads((tmp_path / 'gpu.json').read_text())
     assert {row['network'] for row in written['results']} == {'tiny.safetensors'}
     assert '| `tiny.safetensors` | official | f32 |' in capsys.readouterr().out

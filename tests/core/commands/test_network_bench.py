@@ -36,19 +36,29 @@ def report():
     """One case of four starts its process: that of `small`, with its file, the second time."""
     apart = network_bench._measure_in_child
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_bench, '_measure_in_child', lambda case, cache: (
-            in_this_process if case.weights == 'rt' or case.repeats == 1 else apart)(case, cache))
+        patch.setattr(
+            network_bench,
+            '_measure_in_child',
+            lambda case, cache: (
+                in_this_process if case.weights == 'rt' or case.repeats == 1 else apart
+            )(case, cache),
+        )
         return bench_networks(['torch'], ['rt', 'small'], [1, 2], repeats=3)
 
 
 def test_every_preset_and_batch_has_its_figures(report):
     rows = report['results']
     assert [(row['preset'], row['batch']) for row in rows] == [
-        ('rt', 1), ('rt', 2), ('small', 1), ('small', 2)]
+        ('rt', 1),
+        ('rt', 2),
+        ('small', 1),
+        ('small', 2),
+    ]
     for row in rows:
         assert 0 < row['median_ms'] <= row['p90_ms'] <= row['p99_ms']
-        assert row['people_per_s'] == pytest.approx(1e3 * row['batch'] / row['median_ms'],
-                                                    rel=1e-2, abs=0.06)
+        assert row['people_per_s'] == pytest.approx(
+            1e3 * row['batch'] / row['median_ms'], rel=1e-2, abs=0.06
+        )
         assert row['first_result_cold_s'] > 0.05 and row['first_result_cached_s'] > 0.05
         assert 100 < row['memory_mib'] < 8000
         rate = row['gflop'] * row['people_per_s']
@@ -85,11 +95,22 @@ def test_numbers_that_make_no_sense_are_refused(numbers):
 
 def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(network_bench, 'bench_networks', lambda *given: asked.append(
-        given[:5]) or {
-            'results': [], 'problems': [], 'threads': 2, 'peak_gflops': {'f32': 1.0},
-            'versions': {}, 'date': 'today',
-            'hardware': {'cpu': 'x', 'cpus': 2, 'load_before': 0.0}})
+    monkeypatch.setattr(
+        network_bench,
+        'bench_networks',
+        lambda *given: (
+            asked.append(given[:5])
+            or {
+                'results': [],
+                'problems': [],
+                'threads': 2,
+                'peak_gflops': {'f32': 1.0},
+                'versions': {},
+                'date': 'today',
+                'hardware': {'cpu': 'x', 'cpus': 2, 'load_before': 0.0},
+            }
+        ),
+    )
     assert main(['bench', '--runtime', 'torch', '--batch', '1', '8', '--json']) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])['threads'] == 2
     assert asked == [(['torch'], ['rt'], [1, 8], 50, 0)]
@@ -98,20 +119,31 @@ def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
 def test_a_runtime_is_measured_in_the_precision_asked_for(trained, cache, cpu_export, monkeypatch):
     pytest.importorskip('openvino')
     monkeypatch.setattr(network_bench, '_measure_in_child', in_this_process)
-    monkeypatch.setattr(network_bench, 'load_runtime', functools.partial(
-        load_runtime, body=trained['body'], uv_map=trained['uv_map']))
+    monkeypatch.setattr(
+        network_bench,
+        'load_runtime',
+        functools.partial(load_runtime, body=trained['body'], uv_map=trained['uv_map']),
+    )
     report = bench_networks(['openvino:f32'], [trained['weights']], repeats=1)
     (row,) = report['results']
     assert (row['runtime'], row['precision'], row['preset']) == ('openvino', 'f32', 'rt')
     assert report['versions'].keys() >= {'openvino'}
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['--runtime', 'nonsense'], ['torch', 'openvino', 'onnxruntime', 'tensorrt']),
-    (['--runtime', 'torch', 'nonsense:f32', '--batch', '1'], ['torch', 'openvino', 'onnxruntime']),
-    (['--runtime', 'absent', '--preset', 'rt'], ['not installed (pip install absent)'])])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--runtime', 'nonsense'], ['torch', 'openvino', 'onnxruntime', 'tensorrt']),
+        (
+            ['--runtime', 'torch', 'nonsense:f32', '--batch', '1'],
+            ['torch', 'openvino', 'onnxruntime'],
+        ),
+        (['--runtime', 'absent', '--preset', 'rt'], ['not installed (pip install absent)']),
+    ],
+)
 def test_an_impossible_runtime_is_refused_before_anything_is_measured(
-        words, said, monkeypatch, capsys):
+    words, said, monkeypatch, capsys
+):
     monkeypatch.setitem(RUNTIMES, 'absent', ('no_such_module', 'pip install absent'))
     for measured in ('peak_gflops', 'gflop_of', '_measure_in_child'):
         monkeypatch.setattr(network_bench, measured, lambda *_: pytest.fail('measured'))

@@ -18,26 +18,38 @@ from decomr_core.uv.uv_map import UVMap
 SIZE = 64
 
 
-def board(foreground: np.ndarray, left: float, right: float, top: float = -0.8,
-          bottom: float = 0.8, translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
-          ) -> HumanMesh:
+def board(
+    foreground: np.ndarray,
+    left: float,
+    right: float,
+    top: float = -0.8,
+    bottom: float = 0.8,
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> HumanMesh:
     """A flat mesh over a part of the crop, crop frame, whose IUV image (64, 64) is given."""
     x, y = np.meshgrid(np.linspace(left, right, 40), np.linspace(top, bottom, 40))
     weak, crop = np.array([0.8, 0.1, -0.2], np.float32), np.stack([x, y], axis=-1).reshape(-1, 2)
     vertices = np.concatenate([crop / weak[0] - weak[1:], np.zeros((1600, 1))], axis=1)
     return HumanMesh(
-        track_id=0, score=1.0, box=np.array([100.0, 100, 164, 164]),
-        vertices=(vertices + translation).astype(np.float32), joints=vertices[:24],
-        translation=np.array(translation, np.float32), is_metric=any(translation),
-        visibility=np.ones(1600, bool), weak_camera=weak, crop_center=np.array([131.5, 131.5]),
-        crop_side=64.0, iuv=np.stack([foreground.astype(np.float32)] * 3))
+        track_id=0,
+        score=1.0,
+        box=np.array([100.0, 100, 164, 164]),
+        vertices=(vertices + translation).astype(np.float32),
+        joints=vertices[:24],
+        translation=np.array(translation, np.float32),
+        is_metric=any(translation),
+        visibility=np.ones(1600, bool),
+        weak_camera=weak,
+        crop_center=np.array([131.5, 131.5]),
+        crop_side=64.0,
+        iuv=np.stack([foreground.astype(np.float32)] * 3),
+    )
 
 
 def person(left: float, right: float, top: float = -0.8, bottom: float = 0.8) -> np.ndarray:
     """Foreground (64, 64) of somebody there, crop frame."""
     place = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
-    return (((place >= top) & (place <= bottom))[:, None]
-            & ((place >= left) & (place <= right)))
+    return ((place >= top) & (place <= bottom))[:, None] & ((place >= left) & (place <= right))
 
 
 def test_a_mesh_that_lies_on_the_person_covers_the_person_wherever_it_is() -> None:
@@ -69,7 +81,8 @@ def test_the_foreground_share_is_of_the_box_alone() -> None:
 
 
 def test_a_mesh_beside_its_person_is_not_shown_and_its_track_goes_on(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     runtime = FakeRuntime(Topology.from_body(tiny_body, tiny_uv_map), (0.9, 0.05, -0.1))
     image = np.zeros((480, 640, 3), np.uint8)
 

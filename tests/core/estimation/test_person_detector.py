@@ -46,37 +46,38 @@ def test_the_pedestrians_of_a_real_video_are_found(detector: PersonDetector) -> 
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
-def test_every_runtime_finds_the_two_and_nobody_else(picture: np.ndarray, runtime: str
-                                                        ) -> None:
+def test_every_runtime_finds_the_two_and_nobody_else(picture: np.ndarray, runtime: str) -> None:
     found = PersonDetector(runtime=runtime)(picture)
     reference = PersonDetector()(picture)
     assert len(found.boxes) == len(reference.boxes) == 2
     assert (box_overlaps(found.boxes, reference.boxes)[0].max(axis=1) > 0.9).all()
 
 
-def test_a_picture_stored_as_bgr_is_the_same_picture(detector: PersonDetector,
-                                                     picture: np.ndarray) -> None:
+def test_a_picture_stored_as_bgr_is_the_same_picture(
+    detector: PersonDetector, picture: np.ndarray
+) -> None:
     found = detector(picture)
     assert len(found.boxes)
     as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
     again = detector(as_bgr)
     assert np.array_equal(again.boxes, found.boxes)
     assert np.array_equal(again.scores, found.scores)
-    assert np.array_equal(box_descriptors(as_bgr, found.boxes),
-                          box_descriptors(picture, found.boxes))
+    assert np.array_equal(
+        box_descriptors(as_bgr, found.boxes), box_descriptors(picture, found.boxes)
+    )
 
 
 @settings(max_examples=20, deadline=None)
 @given(width=st.integers(1, 900), height=st.integers(1, 900), tiles=st.integers(1, 3))
 def test_boxes_lie_inside_the_image_whatever_the_network_says(
-        detector: PersonDetector, width: int, height: int, tiles: int) -> None:
+    detector: PersonDetector, width: int, height: int, tiles: int
+) -> None:
     rng = np.random.default_rng([width, height])
     inner = PersonDetector.__new__(PersonDetector)
     inner.tiles, inner.min_score, inner.max_overlap = tiles, 0.3, 0.45
     low = rng.uniform(-300, 500, (200, 2))
     boxes = np.concatenate([low, low + rng.uniform(-5, 300, (200, 2))], axis=1)
-    inner._forward = lambda canvas: (boxes.astype(np.float32),
-                                     rng.random(200).astype(np.float32))
+    inner._forward = lambda canvas: (boxes.astype(np.float32), rng.random(200).astype(np.float32))
     found = inner(np.zeros((height, width, 3), np.uint8))
     low, high = found.boxes[:, :2], found.boxes[:, 2:]
     assert (low >= -0.5).all() and (high <= [width - 0.5, height - 0.5]).all()
@@ -88,8 +89,9 @@ def test_boxes_lie_inside_the_image_whatever_the_network_says(
     assert (doubtful >= 0.15).all() and (doubtful < 0.3).all()
 
 
-def test_whoever_is_not_sure_enough_is_doubtful(detector: PersonDetector,
-                                                picture: np.ndarray) -> None:
+def test_whoever_is_not_sure_enough_is_doubtful(
+    detector: PersonDetector, picture: np.ndarray
+) -> None:
     found = detector(picture)
     raised = found.surer_than(float(found.scores[0]))
     assert len(raised.scores) == 1
@@ -113,7 +115,7 @@ def test_a_box_inside_another_one_stays() -> None:
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(2, 4))
 def test_tiles_cover_the_image(width: int, height: int, count: int) -> None:
     tiles = person_detector._tiles(width, height, count)
-    assert len(tiles) == count ** 2
+    assert len(tiles) == count**2
     for first, last, length in ((0, 2, width), (1, 3, height)):
         spans = sorted({(tile[first], tile[last]) for tile in tiles})
         assert spans[0][0] == 0 and spans[-1][1] == length
@@ -122,7 +124,8 @@ def test_tiles_cover_the_image(width: int, height: int, count: int) -> None:
 
 
 def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
-        detector: PersonDetector, picture: np.ndarray) -> None:
+    detector: PersonDetector, picture: np.ndarray
+) -> None:
     scene = np.full((3600, 5120, 3), 110, np.uint8)
     scene[3000:3480, 4300:4940] = picture
     people = detector(picture).boxes + np.float32([4300, 3000] * 2)
@@ -133,26 +136,36 @@ def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
 
 
 @pytest.mark.parametrize('tiles', [2, 3, 4])
-def test_tiles_show_nobody_in_pieces(detector: PersonDetector, picture: np.ndarray, tiles: int
-                                     ) -> None:
+def test_tiles_show_nobody_in_pieces(
+    detector: PersonDetector, picture: np.ndarray, tiles: int
+) -> None:
     found, whole = PersonDetector(tiles=tiles)(picture), detector(picture)
     assert len(found.boxes) == len(whole.boxes)
     assert (box_overlaps(whole.boxes, found.boxes)[0].max(axis=1) > 0.8).all()
 
 
-@pytest.mark.parametrize('shape', [(1, 1, 3), (1, 5000, 3), (5000, 1, 3), (40, 3000, 3),
-                                   (6000, 8000, 3)])
-def test_nobody_is_in_an_empty_image_of_any_size(detector: PersonDetector,
-                                                 shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    'shape', [(1, 1, 3), (1, 5000, 3), (5000, 1, 3), (40, 3000, 3), (6000, 8000, 3)]
+)
+def test_nobody_is_in_an_empty_image_of_any_size(
+    detector: PersonDetector, shape: tuple[int, int, int]
+) -> None:
     found = detector(np.full(shape, 128, np.uint8))
     assert found.boxes.shape == (0, 4) and found.scores.shape == (0,)
 
 
-@pytest.mark.parametrize(('image', 'said'), [
-    (np.zeros((9, 9), np.uint8), 'shape'), (np.zeros((9, 9, 4), np.uint8), 'shape'),
-    (np.zeros((9, 9, 3)), 'uint8'), (np.zeros((0, 9, 3), np.uint8), 'pixel')])
-def test_what_is_no_picture_is_refused(detector: PersonDetector, image: np.ndarray, said: str
-                                       ) -> None:
+@pytest.mark.parametrize(
+    ('image', 'said'),
+    [
+        (np.zeros((9, 9), np.uint8), 'shape'),
+        (np.zeros((9, 9, 4), np.uint8), 'shape'),
+        (np.zeros((9, 9, 3)), 'uint8'),
+        (np.zeros((0, 9, 3), np.uint8), 'pixel'),
+    ],
+)
+def test_what_is_no_picture_is_refused(
+    detector: PersonDetector, image: np.ndarray, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         detector(image)
 
@@ -160,12 +173,16 @@ def test_what_is_no_picture_is_refused(detector: PersonDetector, image: np.ndarr
 @pytest.mark.parametrize('runtime', RUNTIMES)
 @pytest.mark.parametrize('damage', ['missing', 'truncated', 'empty', 'another'])
 def test_a_damaged_file_is_one_line_with_the_command_that_makes_it(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, damage: str) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, damage: str
+) -> None:
     path = tmp_path / 'person_detector_int8.onnx'
     whole = assets.find_detector('int8').read_bytes()
     if damage != 'missing':
-        path.write_bytes({'truncated': whole[:len(whole) // 2], 'empty': b'',
-                          'another': another_model()}[damage])
+        path.write_bytes(
+            {'truncated': whole[: len(whole) // 2], 'empty': b'', 'another': another_model()}[
+                damage
+            ]
+        )
     monkeypatch.setattr(assets, 'DATA_FOLDER', tmp_path)
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         PersonDetector(runtime=runtime)
@@ -179,16 +196,25 @@ def another_model() -> bytes:
     from onnx import TensorProto, helper
 
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in 'ab']
-    graph = helper.make_graph([helper.make_node('Relu', ['a'], ['b'])], 'another',
-                              ports[:1], ports[1:])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8
-                             ).SerializeToString()
+    graph = helper.make_graph(
+        [helper.make_node('Relu', ['a'], ['b'])], 'another', ports[:1], ports[1:]
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8
+    ).SerializeToString()
 
 
-@pytest.mark.parametrize('options', [
-    {'tiles': 0}, {'min_score': 0}, {'max_overlap': 1.5}, {'runtime': 'tensorrt'},
-    {'runtime': 'openvino', 'provider': 'cuda'},
-    {'runtime': 'onnxruntime', 'provider': 'rocm'}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'tiles': 0},
+        {'min_score': 0},
+        {'max_overlap': 1.5},
+        {'runtime': 'tensorrt'},
+        {'runtime': 'openvino', 'provider': 'cuda'},
+        {'runtime': 'onnxruntime', 'provider': 'rocm'},
+    ],
+)
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(reversed(options.values())))):
         PersonDetector(**options)

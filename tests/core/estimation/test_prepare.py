@@ -37,8 +37,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network for the built-in body."""
     body = load_body()
     path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
-    save_checkpoint(path, lively_network(small_config('rt'), body, load_uv_map('builtin', body)),
-                    {})
+    save_checkpoint(
+        path, lively_network(small_config('rt'), body, load_uv_map('builtin', body)), {}
+    )
     return path
 
 
@@ -48,8 +49,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     folder = tmp_path_factory.mktemp('prepared') / 'cache'
     done = subprocess.run(
         [sys.executable, '-m', 'decomr_core.cli', 'prepare', '--weights', str(weights)],
-        capture_output=True, text=True,
-        env=environment(DECOMR_CACHE=str(folder), HOME='/dev/null/home'))
+        capture_output=True,
+        text=True,
+        env=environment(DECOMR_CACHE=str(folder), HOME='/dev/null/home'),
+    )
     assert done.returncode == 0, done.stderr
     assert 'step 1 of 3' in done.stderr, 'it says what it does'
     return folder
@@ -66,31 +69,39 @@ def test_a_start_from_a_prepared_cache_makes_nothing(prepared: Path, weights: Pa
     before = files()
     # The detector's form may lie in the environment's own cache, where `make setup` put it.
     assert len([path for path in before if path.suffix == '.blob']) >= 2
-    done = subprocess.run([sys.executable, '-c', START, str(weights)], capture_output=True,
-                          text=True, env=environment(DECOMR_CACHE=str(prepared)))
+    done = subprocess.run(
+        [sys.executable, '-c', START, str(weights)],
+        capture_output=True,
+        text=True,
+        env=environment(DECOMR_CACHE=str(prepared)),
+    )
     assert done.stdout.strip() == 'False', done.stderr
     assert files() == before
 
 
 def test_every_user_may_read_what_was_prepared(prepared: Path) -> None:
-    assert all(path.stat().st_mode & 0o044 == 0o044 for path in prepared.rglob('*')
-               if path.is_file())
+    assert all(
+        path.stat().st_mode & 0o044 == 0o044 for path in prepared.rglob('*') if path.is_file()
+    )
 
 
 def test_an_export_in_another_process_says_its_steps(
-        tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     assert prepare.is_export_missing('openvino', weights)
     prepare.export_apart(weights, said.append)
     assert not prepare.is_export_missing('openvino', weights)
     assert ExportedModel.load(find_export(weights)).crop_size == 64
-    assert [f'step {step} of 3' in text for step, text in zip((1, 2, 3), said[1:4], strict=True)
-            ] == [True] * 3
+    assert [
+        f'step {step} of 3' in text for step, text in zip((1, 2, 3), said[1:4], strict=True)
+    ] == [True] * 3
 
 
 def test_an_export_that_fails_in_another_process_says_why(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     damaged = tmp_path / 'cut.safetensors'
     damaged.write_bytes(b'\x10\x00\x00')
@@ -99,12 +110,12 @@ def test_an_export_that_fails_in_another_process_says_why(
 
 
 def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
-        tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     with pytest.raises(RuntimeError, match='was cancelled'):
-        prepare.export_apart(weights, said.append,
-                             lambda: any('step 1' in text for text in said))
+        prepare.export_apart(weights, said.append, lambda: any('step 1' in text for text in said))
     deadline_s = time.monotonic() + 60
     while list((tmp_path / 'exports').iterdir()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
@@ -116,12 +127,18 @@ def test_runtimes_that_need_no_export_miss_none(weights: Path) -> None:
 
 
 def test_the_parent_of_an_export_takes_it_along_when_it_is_killed(
-        tmp_path: Path, weights: Path) -> None:
-    code = ('import sys; from decomr_core.estimation.prepare import export_apart; '
-            'export_apart(sys.argv[1], lambda text: print(text, flush=True))')
-    with subprocess.Popen([sys.executable, '-c', code, str(weights)], text=True,
-                          stdout=subprocess.PIPE,
-                          env=environment(DECOMR_CACHE=str(tmp_path))) as parent:
+    tmp_path: Path, weights: Path
+) -> None:
+    code = (
+        'import sys; from decomr_core.estimation.prepare import export_apart; '
+        'export_apart(sys.argv[1], lambda text: print(text, flush=True))'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', code, str(weights)],
+        text=True,
+        stdout=subprocess.PIPE,
+        env=environment(DECOMR_CACHE=str(tmp_path)),
+    ) as parent:
         assert any('step 1' in line for line in parent.stdout)
         child = int(Path(f'/proc/{parent.pid}/task/{parent.pid}/children').read_text().split()[0])
         parent.send_signal(signal.SIGKILL)

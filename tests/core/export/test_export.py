@@ -39,8 +39,9 @@ def model(cpu_export: ExportedModel) -> ExportedModel:
 
 
 @pytest.fixture
-def own_model(model: ExportedModel, tmp_path: Path,
-              monkeypatch: pytest.MonkeyPatch) -> ExportedModel:
+def own_model(
+    model: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ExportedModel:
     """A copy in a cache of its own, for who damages it."""
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     folder = tmp_path / 'cache' / 'exports' / model.folder.name
@@ -55,10 +56,12 @@ def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:
 
 
 # float32 in another order of additions: far below a tenth of a millimetre.
-@pytest.mark.parametrize(('name', 'options'), [
-    ('openvino', {'precision': 'f32'}), ('onnxruntime', {})])
-def test_every_runtime_says_what_pytorch_says(trained: dict[str, str], torch_runtime: Runtime,
-                                              name: str, options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ('name', 'options'), [('openvino', {'precision': 'f32'}), ('onnxruntime', {})]
+)
+def test_every_runtime_says_what_pytorch_says(
+    trained: dict[str, str], torch_runtime: Runtime, name: str, options: dict[str, str]
+) -> None:
     runtime = load_runtime(name, **trained, **options)
     assert distance_mm(torch_runtime, runtime) < parity.LIMITS_MM['f32']
     crops = parity.parity_crops(64)
@@ -88,39 +91,62 @@ def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) ->
     assert crops.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert sizes[0].dim_param and [size.dim_value for size in sizes[1:]] == [64, 64, 3]
     assert [output.name for output in graph.graph.output] == [
-        'iuv', 'vertices', 'joints', 'camera', 'location_map']
+        'iuv',
+        'vertices',
+        'joints',
+        'camera',
+        'location_map',
+    ]
     assert graph.opset_import[0].version == export.OPSET
     assert 'ScatterElements' in {node.op_type for node in graph.graph.node}
     onnx.checker.check_model(graph)
 
 
 def test_starting_from_the_cache_needs_no_pytorch_and_reports_to_nobody(
-        trained: dict[str, str], model: ExportedModel, cache: Path) -> None:
-    code = ('import sys, numpy as np; from decomr_core.estimation.loading import load_runtime;'
-            f'runtime = load_runtime("openvino", **{trained!r});'
-            'runtime.run(np.zeros((1, 64, 64, 3), np.uint8));'
-            'print([name for name in ("torch", "onnx", "smplx", "openvino_telemetry.main")'
-            ' if name in sys.modules])')
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                          env={**os.environ, 'DECOMR_CACHE': str(cache),
-                               'PYTHONPATH': os.pathsep.join(sys.path)})
+    trained: dict[str, str], model: ExportedModel, cache: Path
+) -> None:
+    code = (
+        'import sys, numpy as np; from decomr_core.estimation.loading import load_runtime;'
+        f'runtime = load_runtime("openvino", **{trained!r});'
+        'runtime.run(np.zeros((1, 64, 64, 3), np.uint8));'
+        'print([name for name in ("torch", "onnx", "smplx", "openvino_telemetry.main")'
+        ' if name in sys.modules])'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'DECOMR_CACHE': str(cache), 'PYTHONPATH': os.pathsep.join(sys.path)},
+    )
     assert done.stdout.strip() == '[]', done.stderr
 
 
 @pytest.mark.parametrize('name', ['openvino', 'onnxruntime', 'torch'])
-@pytest.mark.parametrize(('option', 'wrong', 'error', 'said', 'said_by_torch'), [
-    ('body', 'builtin', ValueError, 'trained for the body with hash', 'made for the body'),
-    ('uv_map', 'makehuman', ValueError, 'trained for .--uv', 'made for the body'),
-    ('uv_map', '/nowhere.npz', FileNotFoundError, 'no UV map at', 'no UV map at')])
+@pytest.mark.parametrize(
+    ('option', 'wrong', 'error', 'said', 'said_by_torch'),
+    [
+        ('body', 'builtin', ValueError, 'trained for the body with hash', 'made for the body'),
+        ('uv_map', 'makehuman', ValueError, 'trained for .--uv', 'made for the body'),
+        ('uv_map', '/nowhere.npz', FileNotFoundError, 'no UV map at', 'no UV map at'),
+    ],
+)
 def test_an_export_in_the_cache_is_refused_for_another_body_or_uv_map(
-        trained: dict[str, str], model: ExportedModel, name: str, option: str, wrong: str,
-        error: type[Exception], said: str, said_by_torch: str) -> None:
+    trained: dict[str, str],
+    model: ExportedModel,
+    name: str,
+    option: str,
+    wrong: str,
+    error: type[Exception],
+    said: str,
+    said_by_torch: str,
+) -> None:
     with pytest.raises(error, match=said_by_torch if name == 'torch' else said):
         load_runtime(name, **{**trained, option: wrong})
 
 
 def test_a_process_that_comes_second_leaves_the_first_export_alone(
-        trained: dict[str, str], model: ExportedModel, tmp_path: Path, small_gate: None) -> None:
+    trained: dict[str, str], model: ExportedModel, tmp_path: Path, small_gate: None
+) -> None:
     folder = tmp_path / 'exports' / 'tiny'
     files = (trained['weights'], folder, trained['body'], trained['uv_map'])
     shutil.copytree(model.folder, folder)  # another process was quicker
@@ -132,18 +158,19 @@ def test_a_process_that_comes_second_leaves_the_first_export_alone(
 
 
 def test_an_export_that_differs_is_refused_and_nothing_is_kept(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        small_gate: None) -> None:
+    trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_gate: None
+) -> None:
     monkeypatch.setitem(parity.LIMITS_MM, 'f32', -1.0)
     with pytest.raises(RuntimeError, match='Use the torch runtime'):
-        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
-                              trained['body'], trained['uv_map'])
+        export.export_weights(
+            trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'], trained['uv_map']
+        )
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
 def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        small_gate: None) -> None:
+    trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_gate: None
+) -> None:
     monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch', 'onnxruntime'])
     files = (trained['weights'], tmp_path / 'tiny', trained['body'], trained['uv_map'])
     export.export_weights(*files)
@@ -154,21 +181,36 @@ def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
 
 @pytest.mark.parametrize('target', ['cpu', 'tensorrt'])
 def test_without_an_engine_to_measure_in_nothing_is_exported(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        small_gate: None, target: str) -> None:
+    trained: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_gate: None,
+    target: str,
+) -> None:
     monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch'])
     with pytest.raises(RuntimeError, match='no engine .*nothing was kept: pip install onnxrunt'):
-        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
-                              trained['body'], trained['uv_map'], target)
+        export.export_weights(
+            trained['weights'],
+            tmp_path / 'exports' / 'tiny',
+            trained['body'],
+            trained['uv_map'],
+            target,
+        )
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
 @pytest.mark.parametrize('engine', ['openvino f32', 'onnxruntime f32'])
 def test_each_engine_alone_can_keep_an_export_out(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        small_gate: None, engine: str) -> None:
-    module, name = {'openvino f32': (openvino_runtime, 'run_model'),
-                    'onnxruntime f32': (onnxruntime_runtime, 'run_onnx')}[engine]
+    trained: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_gate: None,
+    engine: str,
+) -> None:
+    module, name = {
+        'openvino f32': (openvino_runtime, 'run_model'),
+        'onnxruntime f32': (onnxruntime_runtime, 'run_onnx'),
+    }[engine]
     run = getattr(module, name)
 
     def wrong(*inputs: Any) -> dict[str, np.ndarray]:
@@ -177,8 +219,9 @@ def test_each_engine_alone_can_keep_an_export_out(
 
     monkeypatch.setattr(module, name, wrong)
     with pytest.raises(RuntimeError, match=f'in {engine} is 0.173 mm off PyTorch, the limit is'):
-        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
-                              trained['body'], trained['uv_map'])
+        export.export_weights(
+            trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'], trained['uv_map']
+        )
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
@@ -211,37 +254,56 @@ def one_error(*loading: Any, **files: str) -> str:
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5])
-@pytest.mark.parametrize(('runtime', 'name'), [
-    ('openvino', 'info.json'), ('openvino', 'topology.npz'), ('openvino', 'model.xml'),
-    ('openvino', 'model.bin'), ('onnxruntime', 'info.json'), ('onnxruntime', 'model.onnx')])
+@pytest.mark.parametrize(
+    ('runtime', 'name'),
+    [
+        ('openvino', 'info.json'),
+        ('openvino', 'topology.npz'),
+        ('openvino', 'model.xml'),
+        ('openvino', 'model.bin'),
+        ('onnxruntime', 'info.json'),
+        ('onnxruntime', 'model.onnx'),
+    ],
+)
 def test_a_truncated_export_is_told_with_the_folder_to_delete(
-        trained: dict[str, str], own_model: ExportedModel, runtime: str, name: str,
-        share: float) -> None:
+    trained: dict[str, str], own_model: ExportedModel, runtime: str, name: str, share: float
+) -> None:
     content = (own_model.folder / name).read_bytes()
-    (own_model.folder / name).write_bytes(content[:int(len(content) * share)])
+    (own_model.folder / name).write_bytes(content[: int(len(content) * share)])
     assert str(own_model.folder) in one_error(runtime, **trained)
 
 
-@pytest.mark.parametrize(('content', 'said'), [
-    ('[1, 2]', 'info.json holds a list, expected an object'),
-    ('{"crop_size": 64}', 'info.json lacks body_name, body_hash'),
-    ('{"crop_size": "large"}', 'info.json lacks crop_size')])
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ('[1, 2]', 'info.json holds a list, expected an object'),
+        ('{"crop_size": 64}', 'info.json lacks body_name, body_hash'),
+        ('{"crop_size": "large"}', 'info.json lacks crop_size'),
+    ],
+)
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_an_info_of_another_form_is_told(trained: dict[str, str], own_model: ExportedModel,
-                                         runtime: str, content: str, said: str) -> None:
+def test_an_info_of_another_form_is_told(
+    trained: dict[str, str], own_model: ExportedModel, runtime: str, content: str, said: str
+) -> None:
     (own_model.folder / 'info.json').write_text(content)
     assert said in one_error(runtime, **trained)
 
 
-@pytest.mark.parametrize(('field', 'said'), [
-    ('input', 'its inputs are other, expected images'),
-    ('output', 'its outputs are camera, iuv, joints, location_map, other, expected camera')])
+@pytest.mark.parametrize(
+    ('field', 'said'),
+    [
+        ('input', 'its inputs are other, expected images'),
+        ('output', 'its outputs are camera, iuv, joints, location_map, other, expected camera'),
+    ],
+)
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_a_graph_of_another_network_is_told(trained: dict[str, str], own_model: ExportedModel,
-                                            runtime: str, field: str, said: str) -> None:
+def test_a_graph_of_another_network_is_told(
+    trained: dict[str, str], own_model: ExportedModel, runtime: str, field: str, said: str
+) -> None:
     graph = onnx.load(own_model.onnx_path)
-    (old,) = (value.name for value in getattr(graph.graph, field)
-              if value.name in ('images', 'vertices'))
+    (old,) = (
+        value.name for value in getattr(graph.graph, field) if value.name in ('images', 'vertices')
+    )
     for value in getattr(graph.graph, field):
         value.name = 'other' if value.name == old else value.name
     for node in graph.graph.node:
@@ -254,14 +316,19 @@ def test_a_graph_of_another_network_is_told(trained: dict[str, str], own_model: 
 
 
 def test_too_little_room_is_told_before_anything_is_written(
-        trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=1 << 20))
-    with pytest.raises(RuntimeError, match=r'no disk space .*exports \(1 MB are free, \d+ MB are '
-                                           r'needed\); nothing was kept. Free some space, or '
-                                           '.*DECOMR_CACHE'):
-        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny',
-                              trained['body'], trained['uv_map'])
+    with pytest.raises(
+        RuntimeError,
+        match=r'no disk space .*exports \(1 MB are free, \d+ MB are '
+        r'needed\); nothing was kept. Free some space, or '
+        '.*DECOMR_CACHE',
+    ):
+        export.export_weights(
+            trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'], trained['uv_map']
+        )
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
@@ -281,19 +348,23 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGXFSZ'), reason='needs limits on the size of files')
 def test_a_disk_that_fills_up_while_exporting_is_told_and_nothing_is_kept(
-        trained: dict[str, str], tmp_path: Path) -> None:
+    trained: dict[str, str], tmp_path: Path
+) -> None:
     with no_file_larger_than(300_000), pytest.raises(RuntimeError) as raised:
-        export.export_weights(trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'],
-                              trained['uv_map'])
+        export.export_weights(
+            trained['weights'], tmp_path / 'exports' / 'tiny', trained['body'], trained['uv_map']
+        )
     assert str(raised.value).startswith('no disk space for the exported network in')
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
 def test_a_runtime_that_is_not_installed_is_named_with_those_that_are(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec',
-                        lambda name: None if name == 'openvino' else real(name))
+    monkeypatch.setattr(
+        importlib.util, 'find_spec', lambda name: None if name == 'openvino' else real(name)
+    )
     with pytest.raises(RuntimeError, match=r'pip install openvino\); available: torch'):
         load_runtime('openvino')
 
@@ -304,15 +375,18 @@ def test_an_option_that_a_runtime_lacks_is_told_with_those_it_has() -> None:
 
 
 def test_crops_of_another_size_type_or_number_are_refused(torch_runtime: Runtime) -> None:
-    for images, words in ((np.zeros((1, 32, 32, 3), np.uint8), r'expected \(any, 64, 64, 3\)'),
-                          (np.zeros((1, 64, 64, 3)), 'float64, expected uint8'),
-                          (np.zeros((0, 64, 64, 3), np.uint8), 'empty batch')):
+    for images, words in (
+        (np.zeros((1, 32, 32, 3), np.uint8), r'expected \(any, 64, 64, 3\)'),
+        (np.zeros((1, 64, 64, 3)), 'float64, expected uint8'),
+        (np.zeros((0, 64, 64, 3), np.uint8), 'empty batch'),
+    ):
         with pytest.raises(ValueError, match=words):
             torch_runtime.run(images)
 
 
-def test_an_unknown_precision_is_refused(trained: dict[str, str], model: ExportedModel,
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_precision_is_refused(
+    trained: dict[str, str], model: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ValueError, match="precision is 'int4', expected one of: auto, f32"):
         load_runtime('openvino', **trained, precision='int4')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)

@@ -22,9 +22,11 @@ SIZE = 64
 
 def outputs(seed: int = 0, batch: int = 6) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    return {'vertices': random.normal(size=(batch, 20, 3)),
-            'joints': random.normal(size=(batch, 24, 3)),
-            'iuv': random.uniform(size=(batch, 3, 8, 8))}
+    return {
+        'vertices': random.normal(size=(batch, 20, 3)),
+        'joints': random.normal(size=(batch, 24, 3)),
+        'iuv': random.uniform(size=(batch, 3, 8, 8)),
+    }
 
 
 def test_the_parity_crops_are_always_the_same_and_all_different() -> None:
@@ -46,7 +48,7 @@ def test_the_parity_crops_hold_people_and_noise() -> None:
     is_noise = np.arange(len(crops)) % 4 == 3
     assert is_noise.sum() == 8
     assert edges[~is_noise].max() < edges[is_noise].min()
-    centers = crops[~is_noise][:, SIZE // 3:-SIZE // 3, SIZE // 3:-SIZE // 3]
+    centers = crops[~is_noise][:, SIZE // 3 : -SIZE // 3, SIZE // 3 : -SIZE // 3]
     assert (np.abs(np.diff(centers, axis=1)) < 2).mean() > 0.1, 'flat clothes in the middle'
 
 

@@ -29,8 +29,9 @@ from decomr_core.runtimes.onnxruntime_runtime import run_onnx  # noqa: E402
 
 
 @pytest.fixture
-def files(trained: dict[str, str], tmp_path: Path,
-          monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def files(
+    trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
     """The small network, with an empty cache."""
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     return trained
@@ -39,8 +40,9 @@ def files(trained: dict[str, str], tmp_path: Path,
 @pytest.fixture(scope='module')
 def torch_said(small_network: Callable[..., DecoMR]) -> Callable[[str], dict[str, np.ndarray]]:
     """What PyTorch says of the images of the gate, by preset."""
-    return functools.cache(lambda preset: export.torch_outputs(
-        small_network(preset), parity_crops(64)))
+    return functools.cache(
+        lambda preset: export.torch_outputs(small_network(preset), parity_crops(64))
+    )
 
 
 def parity(path: Path, expected: dict[str, np.ndarray]) -> Parity:
@@ -50,16 +52,20 @@ def parity(path: Path, expected: dict[str, np.ndarray]) -> Parity:
 @pytest.mark.parametrize('warp', ['scatter', 'dense'])
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
 def test_both_warps_compute_what_pytorch_does(
-        graph: Callable[..., Path], torch_said: Callable[[str], dict[str, np.ndarray]],
-        preset: str, warp: str) -> None:
+    graph: Callable[..., Path],
+    torch_said: Callable[[str], dict[str, np.ndarray]],
+    preset: str,
+    warp: str,
+) -> None:
     measured = parity(graph(preset, warp), torch_said(preset))
     assert 0 < measured.vertices_mean_mm <= LIMITS_MM['f32']
     assert measured.foreground_iou > 0.999
 
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
-def test_the_dense_graph_takes_any_number_of_people(graph: Callable[..., Path],
-                                                    precision: str) -> None:
+def test_the_dense_graph_takes_any_number_of_people(
+    graph: Callable[..., Path], precision: str
+) -> None:
     path = graph('rt', 'dense', precision)
     crops = parity_crops(64)[:5]
     together = onnxruntime.InferenceSession(str(path)).run(list(OUTPUT_NAMES), {'images': crops})
@@ -69,8 +75,9 @@ def test_the_dense_graph_takes_any_number_of_people(graph: Callable[..., Path],
         assert np.median(np.abs(values - singles[name])) < 1e-5, name
 
 
-def test_exporting_leaves_the_network_as_it_was(small_network: Callable[..., DecoMR],
-                                                tmp_path: Path) -> None:
+def test_exporting_leaves_the_network_as_it_was(
+    small_network: Callable[..., DecoMR], tmp_path: Path
+) -> None:
     network = small_network('rt')
     before = {name: value.clone() for name, value in network.state_dict().items()}
     export.export_onnx(network, tmp_path / 'model.onnx', 'dense', 'fp16')
@@ -79,12 +86,16 @@ def test_exporting_leaves_the_network_as_it_was(small_network: Callable[..., Dec
     assert types_of_nodes(tmp_path / 'model.onnx')['Conv', 'FLOAT16'], 'exported as asked for'
 
 
-@pytest.mark.parametrize(('asked', 'said'), [
-    ({'warp': 'gather'}, "warp is 'gather', expected one of: scatter, dense"),
-    ({'precision': 'bf16'}, "precision is 'bf16', expected one of: f32, fp16")])
+@pytest.mark.parametrize(
+    ('asked', 'said'),
+    [
+        ({'warp': 'gather'}, "warp is 'gather', expected one of: scatter, dense"),
+        ({'precision': 'bf16'}, "precision is 'bf16', expected one of: f32, fp16"),
+    ],
+)
 def test_an_unknown_form_is_refused_with_those_there_are(
-        small_network: Callable[..., DecoMR], tmp_path: Path, asked: dict[str, str],
-        said: str) -> None:
+    small_network: Callable[..., DecoMR], tmp_path: Path, asked: dict[str, str], said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         export.export_onnx(small_network('rt'), tmp_path / 'model.onnx', **asked)
     assert not list(tmp_path.iterdir())
@@ -92,15 +103,20 @@ def test_an_unknown_form_is_refused_with_those_there_are(
 
 def types_of_nodes(path: Path) -> Counter:
     model = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True)
-    types = {value.name: value.type.tensor_type.elem_type
-             for value in (*model.graph.value_info, *model.graph.output)}
-    return Counter((node.op_type, onnx.TensorProto.DataType.Name(types[node.output[0]]))
-                   for node in model.graph.node)
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
+    return Counter(
+        (node.op_type, onnx.TensorProto.DataType.Name(types[node.output[0]]))
+        for node in model.graph.node
+    )
 
 
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
 def test_in_half_precision_products_are_half_and_what_places_and_normalises_is_not(
-        graph: Callable[..., Path], preset: str) -> None:
+    graph: Callable[..., Path], preset: str
+) -> None:
     path = graph(preset, 'dense', 'fp16')
     found = types_of_nodes(path)
     assert found['Conv', 'FLOAT16'] > 0.9 * (found['Conv', 'FLOAT16'] + found['Conv', 'FLOAT'])
@@ -115,17 +131,21 @@ def test_in_half_precision_products_are_half_and_what_places_and_normalises_is_n
 
 
 def test_in_half_precision_what_poses_the_reference_map_ends_in_float32(
-        small_network: Callable[..., DecoMR], tmp_path: Path) -> None:
+    small_network: Callable[..., DecoMR], tmp_path: Path
+) -> None:
     path = tmp_path / 'posed.onnx'
     export.export_onnx(small_network('rt', **POSED), path, 'dense', 'fp16')
     assert types_of_nodes(path)['Gemm', 'FLOAT'] == 2, 'the last layers of camera and posed head'
 
 
 def test_a_graph_in_half_precision_holds_half_the_bytes_and_is_coarser(
-        graph: Callable[..., Path], torch_said: Callable[[str], dict[str, np.ndarray]]) -> None:
+    graph: Callable[..., Path], torch_said: Callable[[str], dict[str, np.ndarray]]
+) -> None:
     paths = {precision: graph('rt', 'dense', precision) for precision in ('f32', 'fp16')}
-    sizes = {name: sum(len(tensor.raw_data) for tensor in onnx.load(path).graph.initializer)
-             for name, path in paths.items()}
+    sizes = {
+        name: sum(len(tensor.raw_data) for tensor in onnx.load(path).graph.initializer)
+        for name, path in paths.items()
+    }
     assert sizes['fp16'] < 0.6 * sizes['f32']
     exact, coarse = (parity(paths[name], torch_said('rt')) for name in ('f32', 'fp16'))
     vertices = torch_said('rt')['vertices']
@@ -135,8 +155,9 @@ def test_a_graph_in_half_precision_holds_half_the_bytes_and_is_coarser(
     assert coarse.foreground_iou > 0.95
 
 
-def test_a_weight_that_float16_cannot_hold_is_told(small_network: Callable[..., DecoMR],
-                                                   tmp_path: Path) -> None:
+def test_a_weight_that_float16_cannot_hold_is_told(
+    small_network: Callable[..., DecoMR], tmp_path: Path
+) -> None:
     network = copy.deepcopy(small_network('rt'))
     with torch.no_grad():
         network.lnet.hourglass.up_layers[0][1].conv1.bias[0] = 7e4
@@ -145,7 +166,8 @@ def test_a_weight_that_float16_cannot_hold_is_told(small_network: Callable[..., 
 
 
 def test_the_export_for_tensorrt_is_gated_and_kept_beside_the_one_for_cpus(
-        files: dict[str, str], cpu_export: ExportedModel) -> None:
+    files: dict[str, str], cpu_export: ExportedModel
+) -> None:
     model = exported_model(**files, target='tensorrt')
     assert model.info['target'] == 'tensorrt'
     assert model.info['parity']['onnxruntime f32']['vertices_mean_mm'] <= LIMITS_MM['f32']
@@ -163,8 +185,12 @@ def test_the_export_for_tensorrt_is_gated_and_kept_beside_the_one_for_cpus(
 
 @pytest.mark.parametrize(('limit', 'is_kept'), [(1e3, True), (-1.0, False)])
 def test_half_precision_is_kept_if_it_passes_and_only_then(
-        files: dict[str, str], small_gate: None, monkeypatch: pytest.MonkeyPatch, limit: float,
-        is_kept: bool) -> None:
+    files: dict[str, str],
+    small_gate: None,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    is_kept: bool,
+) -> None:
     monkeypatch.setitem(LIMITS_MM, 'fp16', limit)
     model = exported_model(**files, target='tensorrt')
     assert model.info['passes_fp16'] == model.half_path.exists() == is_kept

@@ -24,24 +24,31 @@ EDGES = st.floats(-2000, 9000, width=32)
 
 def spot(x: float, y: float, sigma: float) -> np.ndarray:
     """A 900 x 900 image, black but for a soft round spot."""
-    columns, rows = (np.exp(-((np.arange(900) - place) / sigma) ** 2 / 2) for place in (x, y))
+    columns, rows = (np.exp(-(((np.arange(900) - place) / sigma) ** 2) / 2) for place in (x, y))
     return np.repeat((rows[:, None] * columns * 255).round()[..., None], 3, 2).astype(np.uint8)
 
 
 @given(st.tuples(EDGES, EDGES), st.floats(2, 9000), st.floats(-1.5, 1.5), st.floats(-1.5, 1.5))
-def test_a_point_comes_back_from_the_crop_within_half_a_pixel(center: tuple[float, float],
-                                                              side: float, x: float,
-                                                              y: float) -> None:
+def test_a_point_comes_back_from_the_crop_within_half_a_pixel(
+    center: tuple[float, float], side: float, x: float, y: float
+) -> None:
     image_xy = image_from_crop_xy(np.array([x, y]), np.array(center), side)
     again = crop_from_image_xy(image_xy, np.array(center), side)
     assert np.abs(again - (x, y)).max() * side / 2 < 0.5
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.floats(350, 550), st.floats(350, 550), st.floats(150, 700), st.sampled_from([64, 128]),
-       st.floats(-0.15, 0.15), st.floats(-0.15, 0.15))
-def test_a_crop_there_and_back_is_within_half_a_pixel(x: float, y: float, side: float, size: int,
-                                                      right: float, down: float) -> None:
+@given(
+    st.floats(350, 550),
+    st.floats(350, 550),
+    st.floats(150, 700),
+    st.sampled_from([64, 128]),
+    st.floats(-0.15, 0.15),
+    st.floats(-0.15, 0.15),
+)
+def test_a_crop_there_and_back_is_within_half_a_pixel(
+    x: float, y: float, side: float, size: int, right: float, down: float
+) -> None:
     place = np.array([x + right * side, y + down * side])
     image = spot(*place, max(4, 2 * side / size))
     box = np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
@@ -54,14 +61,21 @@ def test_a_crop_there_and_back_is_within_half_a_pixel(x: float, y: float, side: 
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.floats(-7, 7), st.floats(150, 800), st.sampled_from([64, 128]),
-       st.floats(-0.2, 0.2), st.floats(-0.2, 0.2))
+@given(
+    st.floats(-7, 7),
+    st.floats(150, 800),
+    st.sampled_from([64, 128]),
+    st.floats(-0.2, 0.2),
+    st.floats(-0.2, 0.2),
+)
 def test_a_turned_crop_there_and_back_is_within_half_a_pixel(
-        rotation: float, side: float, size: int, right: float, down: float) -> None:
+    rotation: float, side: float, size: int, right: float, down: float
+) -> None:
     center = np.array([440.0, 465.0])
     place = center + (right * side, down * side)
-    bright = crop_pixels(spot(*place, max(4, 2 * side / size)), center, side, size,
-                         rotation)[..., 0].astype(float)
+    bright = crop_pixels(spot(*place, max(4, 2 * side / size)), center, side, size, rotation)[
+        ..., 0
+    ].astype(float)
     columns = (2 * np.arange(size) + 1) / size - 1
     crop_xy = np.array([(bright.sum(0) * columns).sum(), (bright.sum(1) * columns).sum()])
     crop_xy /= bright.sum()
@@ -140,11 +154,15 @@ def test_no_boxes_give_no_crops() -> None:
     assert check_boxes([]).shape == (0, 4)
 
 
-@pytest.mark.parametrize(('image', 'words'), [
-    (np.zeros((5, 5, 3), np.float32), 'float32, expected uint8'),
-    (np.zeros((5, 5), np.uint8), r'shape \(5, 5\)'),
-    (np.zeros((0, 5, 3), np.uint8), 'at least one pixel'),
-    ([[0]], 'is a list')])
+@pytest.mark.parametrize(
+    ('image', 'words'),
+    [
+        (np.zeros((5, 5, 3), np.float32), 'float32, expected uint8'),
+        (np.zeros((5, 5), np.uint8), r'shape \(5, 5\)'),
+        (np.zeros((0, 5, 3), np.uint8), 'at least one pixel'),
+        ([[0]], 'is a list'),
+    ],
+)
 def test_a_wrong_image_is_refused_and_described(image: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         crop_image(image, np.zeros((1, 4)), 32)
@@ -163,5 +181,6 @@ def test_normalised_images_have_imagenets_mean_at_zero() -> None:
     assert normalised.shape == (2, 3, 8, 8)
     assert normalised.abs().max() < 0.5 / 255 / min(IMAGE_STD)
     white = normalize_images(torch.full((1, 4, 4, 3), 255, dtype=torch.uint8))
-    assert torch.allclose(white[0, :, 0, 0], (1 - torch.tensor(IMAGE_MEAN))
-                          / torch.tensor(IMAGE_STD), atol=1e-5)
+    assert torch.allclose(
+        white[0, :, 0, 0], (1 - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD), atol=1e-5
+    )

@@ -26,8 +26,9 @@ def _distances(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> n
     """From points to a surface, never too small: to many points on it, metres."""
     rng = np.random.default_rng(0)
     corners = vertices[faces]
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0],
-                                    corners[:, 2] - corners[:, 0]), axis=1)
+    areas = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
     face = rng.choice(len(faces), 300_000, p=areas / areas.sum())
     weights = rng.dirichlet((1, 1, 1), len(face))
     on_surface = (corners[face] * weights[:, :, None]).sum(1)
@@ -44,8 +45,9 @@ def coarse(body: BodyModel) -> np.ndarray:
     return decimate_faces(body.v_template.numpy(), body.faces.numpy(), 2000)
 
 
-def test_two_thousand_triangles_stay_within_a_centimetre(body: BodyModel, coarse: np.ndarray
-                                                         ) -> None:
+def test_two_thousand_triangles_stay_within_a_centimetre(
+    body: BodyModel, coarse: np.ndarray
+) -> None:
     assert len(coarse) == 2000
     template, faces = body.v_template.numpy(), body.faces.numpy()
     away = _distances(template, template, coarse)
@@ -55,7 +57,8 @@ def test_two_thousand_triangles_stay_within_a_centimetre(body: BodyModel, coarse
 
 
 def test_a_bent_body_keeps_its_shape_with_the_triangles_of_the_template(
-        body: BodyModel, coarse: np.ndarray) -> None:
+    body: BodyModel, coarse: np.ndarray
+) -> None:
     pose = torch.zeros(1, 24, 3)
     pose[0, [1, 2], 0], pose[0, [4, 5], 0] = -1.2, 1.5  # sits
     pose[0, 16, 2], pose[0, 17, 2], pose[0, 18, 1], pose[0, 19, 1] = -1.0, 1.0, -1.4, 1.4
@@ -83,13 +86,20 @@ def test_a_surface_with_a_rim_keeps_its_rim() -> None:
     x, y = np.meshgrid(np.arange(side + 1.0), np.arange(side + 1.0))
     points = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
     corner = (np.arange(side)[:, None] * (side + 1) + np.arange(side)).ravel()
-    faces = np.concatenate([np.stack([corner, corner + 1, corner + side + 2], axis=1),
-                            np.stack([corner, corner + side + 2, corner + side + 1], axis=1)])
+    faces = np.concatenate(
+        [
+            np.stack([corner, corner + 1, corner + side + 2], axis=1),
+            np.stack([corner, corner + side + 2, corner + side + 1], axis=1),
+        ]
+    )
     coarse = decimate_faces(points, faces, 60)
     assert len(coarse) <= 62
-    assert _area_and_volume(points, coarse)[0] == pytest.approx(side ** 2)
-    rim = [(start, end) for start, end in _directed_edges(faces)
-           if (end, start) not in _directed_edges(faces)]
+    assert _area_and_volume(points, coarse)[0] == pytest.approx(side**2)
+    rim = [
+        (start, end)
+        for start, end in _directed_edges(faces)
+        if (end, start) not in _directed_edges(faces)
+    ]
     assert set(rim) <= _directed_edges(coarse)
 
 

@@ -37,8 +37,11 @@ def scene(tiny_body: BodyModel) -> Scene:
     camera = root + TRANSLATION
     image_xy = project_perspective(camera, K)
     crop = np.column_stack([(image_xy + 0.5) * 2 / SIZE - 1, camera[:, 2]])
-    depth = rasterize(torch.tensor(crop, dtype=torch.float32)[None], torch.tensor(faces),
-                      SIZE).depth[0].numpy()
+    depth = (
+        rasterize(torch.tensor(crop, dtype=torch.float32)[None], torch.tensor(faces), SIZE)
+        .depth[0]
+        .numpy()
+    )
     depth = np.where(np.isfinite(depth), depth, WALL_M).astype(np.float32)
     seen = VisibilityTest(faces, len(root))(root.astype(np.float32))
     return Scene(depth, root[seen], image_xy[seen])
@@ -48,17 +51,22 @@ def _subdivide(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
     """Each triangle in four."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     unique, index = np.unique(edges, axis=0, return_inverse=True)
-    ab, bc, ca = (index.reshape(3, -1) + len(points))
+    ab, bc, ca = index.reshape(3, -1) + len(points)
     a, b, c = faces.T
-    fine = np.concatenate([np.stack(corners, axis=1) for corners in (
-        (a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+    fine = np.concatenate(
+        [
+            np.stack(corners, axis=1)
+            for corners in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))
+        ]
+    )
     return np.concatenate([points, points[unique].mean(1)]), fine
 
 
 @pytest.mark.parametrize('factor', [0.8, 1.0, 1.2])
 @pytest.mark.parametrize('holes', [0.0, 0.3])
 def test_a_distance_20_percent_off_is_right_to_2_cm_despite_holes_and_a_wall_behind(
-        scene: Scene, factor: float, holes: float) -> None:
+    scene: Scene, factor: float, holes: float
+) -> None:
     depth = scene.depth.copy()
     depth[np.random.default_rng(0).random(depth.shape) < holes] = 0
     seen = translation_from_depth(scene.points, scene.image_xy, TRANSLATION * factor, depth)
@@ -66,8 +74,9 @@ def test_a_distance_20_percent_off_is_right_to_2_cm_despite_holes_and_a_wall_beh
 
 
 @pytest.mark.parametrize('factor', [0.8, 1.2])
-def test_a_mesh_drawn_too_large_or_too_small_still_finds_its_distance(scene: Scene,
-                                                                      factor: float) -> None:
+def test_a_mesh_drawn_too_large_or_too_small_still_finds_its_distance(
+    scene: Scene, factor: float
+) -> None:
     guess = TRANSLATION * factor
     image_xy = project_perspective(scene.points + guess, K)
     seen = translation_from_depth(scene.points, image_xy, guess, scene.depth)
@@ -116,7 +125,8 @@ def test_too_few_pixels_or_no_single_surface_tell_nothing(scene: Scene) -> None:
 
 @pytest.mark.parametrize('surface_m', [0.5, 8.0])
 def test_a_surface_where_no_person_of_that_size_can_be_is_not_the_person(
-        scene: Scene, surface_m: float) -> None:
+    scene: Scene, surface_m: float
+) -> None:
     other = np.full_like(scene.depth, surface_m)
     assert translation_from_depth(scene.points, scene.image_xy, TRANSLATION, other) is None
 

@@ -30,8 +30,10 @@ def exact_visibility(vertices: np.ndarray, faces: np.ndarray, size: int = 1024) 
     rise = -((crop[:, :2] - corners[:, 0, :2]) * slope).sum(1)
     plane = corners[:, 0, 2] + np.clip(rise, -0.1, 0.1)
     normals = np.zeros((len(vertices), 3))
-    flat = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]],
-                    vertices[faces[:, 2]] - vertices[faces[:, 0]])
+    flat = np.cross(
+        vertices[faces[:, 1]] - vertices[faces[:, 0]],
+        vertices[faces[:, 2]] - vertices[faces[:, 0]],
+    )
     for corner in range(3):
         np.add.at(normals, faces[:, corner], flat)
     return (normals[:, 2] < 0) & ((face < 0) | (crop[:, 2] <= plane + 0.004))
@@ -59,8 +61,9 @@ def test_a_wall_in_front_hides_what_stands_behind_it() -> None:
     grid = np.stack(np.meshgrid(np.linspace(-1, 1, 30), np.linspace(-1, 1, 30)), -1).reshape(-1, 2)
     index = np.arange(900).reshape(30, 30)
     a, b, c, d = (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:])
-    quads = np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3),
-                            np.stack([b, c, d], -1).reshape(-1, 3)])
+    quads = np.concatenate(
+        [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
+    )
     near = np.column_stack([grid * (0.25, 1), np.full(900, 1.0)])
     far = np.column_stack([grid, np.full(900, 1.5)])
     seen = VisibilityTest(np.concatenate([quads, quads + 900]), 1800)(np.concatenate([near, far]))

@@ -41,8 +41,9 @@ def _computed(data):
     'name', ['map', 'mask', 'uv', 'joints2d', 'joints3d', 'consistency', 'tv']
 )
 def test_a_loss_equals_the_official_one(official, name):
-    torch.testing.assert_close(_computed(official)[name], official[f'loss_{name}'],
-                               rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        _computed(official)[name], official[f'loss_{name}'], rtol=1e-5, atol=1e-6
+    )
 
 
 def _random_case(batch=3):
@@ -60,8 +61,10 @@ def _random_case(batch=3):
 @pytest.mark.parametrize('name', ['mask', 'uv', 'map', 'consistency', 'variation'])
 def test_a_sample_weight_of_zero_leaves_exactly_that_sample_out(name):
     loss, arguments = _random_case()[name]
-    arguments = tuple(argument.clone().requires_grad_() if i == 0 else argument
-                      for i, argument in enumerate(arguments))
+    arguments = tuple(
+        argument.clone().requires_grad_() if i == 0 else argument
+        for i, argument in enumerate(arguments)
+    )
     loss(*arguments, sample_weights=torch.tensor([1.0, 0.0, 2.0])).backward()
     gradients = arguments[0].grad.flatten(1).abs().sum(dim=1)
     assert gradients[0] > 0
@@ -114,10 +117,12 @@ def test_the_losses_of_edges_equal_their_definitions():
                 said, true = (points[mesh, end] - points[mesh, start] for points in (pred, gt))
                 lengths.append((said.norm() - true.norm()).abs())
                 cosines.append((said @ normal).abs() / said.norm() / normal.norm())
-    torch.testing.assert_close(_edge_loss(losses.edge_length_loss, pred, gt, faces),
-                               torch.stack(lengths).mean())
-    torch.testing.assert_close(_edge_loss(losses.edge_normal_loss, pred, gt, faces),
-                               torch.stack(cosines).mean())
+    torch.testing.assert_close(
+        _edge_loss(losses.edge_length_loss, pred, gt, faces), torch.stack(lengths).mean()
+    )
+    torch.testing.assert_close(
+        _edge_loss(losses.edge_normal_loss, pred, gt, faces), torch.stack(cosines).mean()
+    )
 
 
 def test_a_moved_mesh_has_the_same_edges_and_a_torn_one_has_not():

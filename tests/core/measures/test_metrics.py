@@ -54,9 +54,10 @@ def _slow_pa_mpjpe_mm(pred, gt):
     """Rotation by scipy (Kabsch), then the best scale, by least squares, and the shift."""
     pred, gt = pred - pred.mean(0), gt - gt.mean(0)
     turned = Rotation.align_vectors(gt, pred)[0].apply(pred)
-    scale = (turned * gt).sum() / (turned ** 2).sum()
-    return 1000 * np.mean([np.linalg.norm(scale * one - other)
-                           for one, other in zip(turned, gt, strict=True)])
+    scale = (turned * gt).sum() / (turned**2).sum()
+    return 1000 * np.mean(
+        [np.linalg.norm(scale * one - other) for one, other in zip(turned, gt, strict=True)]
+    )
 
 
 @given(seeds, st.integers(4, 24), st.floats(0.01, 2.0))
@@ -64,11 +65,14 @@ def _slow_pa_mpjpe_mm(pred, gt):
 def test_joint_errors_equal_the_slow_ones(seed, count, noise):
     gt = _points(seed, 2, count)
     pred = gt + noise * _points(seed + 1, 2, count)
-    slow = [_slow_mpjpe_mm(one.numpy(), other.numpy(), HIPS)
-            for one, other in zip(pred, gt, strict=True)]
+    slow = [
+        _slow_mpjpe_mm(one.numpy(), other.numpy(), HIPS)
+        for one, other in zip(pred, gt, strict=True)
+    ]
     np.testing.assert_allclose(mpjpe_mm(pred, gt, HIPS), slow, rtol=1e-9)
-    slow = [_slow_pa_mpjpe_mm(one.numpy(), other.numpy())
-            for one, other in zip(pred, gt, strict=True)]
+    slow = [
+        _slow_pa_mpjpe_mm(one.numpy(), other.numpy()) for one, other in zip(pred, gt, strict=True)
+    ]
     np.testing.assert_allclose(pa_mpjpe_mm(pred, gt), slow, rtol=1e-6)
 
 
@@ -91,7 +95,7 @@ def test_errors_are_the_same_in_every_frame_and_never_below_the_aligned_one(seed
         torch.testing.assert_close(error(pred @ turn.T, gt @ turn.T), error(pred, gt))
     # The alignment has the least sum of squares, so the bound is on root mean squares.
     aligned = (align_similarity(pred, gt) - gt).square().sum(dim=(1, 2))
-    centred = (pred - pred.mean(1, keepdim=True) - gt + gt.mean(1, keepdim=True))
+    centred = pred - pred.mean(1, keepdim=True) - gt + gt.mean(1, keepdim=True)
     assert (aligned <= centred.square().sum(dim=(1, 2)) + 1e-9).all()
 
 
@@ -124,7 +128,7 @@ def test_aligned_disparity_equals_the_one_scipy_finds(seed):
 def test_a_batch_scores_as_its_single_people_do():
     gt, pred = _points(20, 3), _points(21, 3)
     for error in (mpjpe_mm, pa_mpjpe_mm, vertex_error_mm):
-        singles = torch.cat([error(pred[i:i + 1], gt[i:i + 1]) for i in range(3)])
+        singles = torch.cat([error(pred[i : i + 1], gt[i : i + 1]) for i in range(3)])
         torch.testing.assert_close(error(pred, gt), singles)
 
 
@@ -182,9 +186,11 @@ def _slow_segmentation(images, num_classes):
                 else:
                     false[said] += 1
                     missed[true] += 1
-    scores = [2 * hit / (2 * hit + wrong + miss)
-              for hit, wrong, miss in zip(hits, false, missed, strict=True)
-              if hit + wrong + miss]
+    scores = [
+        2 * hit / (2 * hit + wrong + miss)
+        for hit, wrong, miss in zip(hits, false, missed, strict=True)
+        if hit + wrong + miss
+    ]
     return right / pixels, sum(scores) / max(len(scores), 1)  # everything may be ignored
 
 
@@ -225,8 +231,14 @@ def test_segmentations_of_another_size_or_class_are_refused():
 def test_bone_lengths_are_distances_to_the_parents():
     joints = _points(9, 3)
     lengths = bone_lengths_m(joints, PARENTS)
-    slow = [[float(np.linalg.norm((person[child] - person[parent]).numpy()))
-             for child, parent in enumerate(PARENTS) if parent >= 0] for person in joints]
+    slow = [
+        [
+            float(np.linalg.norm((person[child] - person[parent]).numpy()))
+            for child, parent in enumerate(PARENTS)
+            if parent >= 0
+        ]
+        for person in joints
+    ]
     np.testing.assert_allclose(lengths, slow)
 
 
@@ -271,9 +283,12 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say():
 
 def test_an_interval_of_a_score_of_counts_resamples_whole_images():
     random = np.random.default_rng(1)
-    counts = np.stack([segmentation_counts(random.integers(0, 2, (5, 5)),
-                                           random.integers(0, 2, (5, 5)), 2)
-                       for _ in range(30)])
+    counts = np.stack(
+        [
+            segmentation_counts(random.integers(0, 2, (5, 5)), random.integers(0, 2, (5, 5)), 2)
+            for _ in range(30)
+        ]
+    )
     low, high = bootstrap_interval(counts, statistic=segmentation_accuracy)
     whole = segmentation_accuracy(counts.sum(0))
     assert low < whole < high
@@ -282,9 +297,14 @@ def test_an_interval_of_a_score_of_counts_resamples_whole_images():
     assert bootstrap_interval(np.array(shares)) == pytest.approx((low, high))
 
 
-@pytest.mark.parametrize(('values', 'confidence', 'complaint'), [
-    ([], 0.95, 'there are 0'), ([1.0, np.nan], 0.95, '1 numbers are not finite'),
-    ([1.0], 95, 'number between 0 and 1')])
+@pytest.mark.parametrize(
+    ('values', 'confidence', 'complaint'),
+    [
+        ([], 0.95, 'there are 0'),
+        ([1.0, np.nan], 0.95, '1 numbers are not finite'),
+        ([1.0], 95, 'number between 0 and 1'),
+    ],
+)
 def test_an_interval_of_nothing_is_refused(values, confidence, complaint):
     with pytest.raises(ValueError, match=complaint):
         bootstrap_interval(np.array(values), confidence)
@@ -298,8 +318,10 @@ def fan(heights: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
     above[:, 2] = torch.tensor(heights)
     faces = []
     for column in range(count - 1):
-        faces += [[column, column + 1, count + column],
-                  [column + 1, count + column + 1, count + column]]
+        faces += [
+            [column, column + 1, count + column],
+            [column + 1, count + column + 1, count + column],
+        ]
     return torch.cat([below, above])[None], torch.tensor(faces)
 
 
@@ -312,7 +334,8 @@ def test_a_face_is_stretched_by_its_longest_edge_against_the_true_one():
     assert stretched_share(1.6 * flat, flat, faces).item() == 1
     assert stretched_share(1.6 * flat, flat, faces, is_scaled=True).item() == 0
     assert stretched_share(torch.cat([flat, pulled]), flat, faces).tolist() == pytest.approx(
-        [0, 1 / 6])
+        [0, 1 / 6]
+    )
 
 
 def test_neighbours_share_an_edge():

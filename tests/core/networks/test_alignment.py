@@ -21,7 +21,7 @@ def scene(seed: int, seen_share: float = 0.7) -> tuple[Tensor, Tensor, Tensor, T
     """Location maps, components, what moves the maps to the truth, and the pixels of it."""
     torch.manual_seed(seed)
     location_map = 0.4 * torch.randn(2, 3, SIDE, SIDE)
-    components = 0.05 * torch.randn(3 * SIDE ** 2, NUM_COMPONENTS)
+    components = 0.05 * torch.randn(3 * SIDE**2, NUM_COMPONENTS)
     change = (torch.randn(2, NUM_COMPONENTS) @ components.T).reshape(2, 3, SIDE, SIDE)
     is_seen = (torch.rand(2, 1, SIDE, SIDE) < seen_share).float()
     places = project_location_map(location_map + change, CAMERA)
@@ -47,11 +47,11 @@ def test_a_round_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatc
     moved = lively(0.5)(location_map, warped, CAMERA, components)
     for person in range(2):
         scale = float(CAMERA[person, 0])
-        rows = scale * components[:2 * SIDE ** 2].double().numpy()
+        rows = scale * components[: 2 * SIDE**2].double().numpy()
         projected = project_location_map(location_map, CAMERA)[person]
         error = (warped[person, :2] - projected).double().numpy().reshape(2, -1)
         seen = warped[person, 2].double().numpy().reshape(-1)
-        weights = np.tile(seen / (1 + (error ** 2).sum(0) / alignment.CAUCHY_SCALE ** 2), 2)
+        weights = np.tile(seen / (1 + (error**2).sum(0) / alignment.CAUCHY_SCALE**2), 2)
         normal = rows.T @ (weights[:, None] * rows) + 0.5 * np.eye(NUM_COMPONENTS)
         amounts = np.linalg.solve(normal, rows.T @ (weights * error.reshape(-1)))
         expected = (components.double().numpy() @ amounts).reshape(3, SIDE, SIDE)
@@ -62,22 +62,25 @@ def test_pixels_that_are_far_off_hardly_count() -> None:
     location_map, components, change, warped = scene(2, seen_share=1.0)
     wrong = warped.clone()
     wrong[:, :2, 0] += 1.5  # one row of texels in eight
-    exact, robust = (lively(0.01)(location_map, given_places, CAMERA, components)
-                     for given_places in (warped, wrong))
+    exact, robust = (
+        lively(0.01)(location_map, given_places, CAMERA, components)
+        for given_places in (warped, wrong)
+    )
     assert (robust - exact).abs().max() < 0.1 * change.abs().max()
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), seen_share=st.floats(0, 1), stiffness=st.floats(1e-3, 1e3))
-def test_texels_come_nearer_to_their_pixels_or_stay(seed: int, seen_share: float,
-                                                    stiffness: float) -> None:
+def test_texels_come_nearer_to_their_pixels_or_stay(
+    seed: int, seen_share: float, stiffness: float
+) -> None:
     location_map, components, _, warped = scene(seed, seen_share)
     moved = lively(stiffness)(location_map, warped, CAMERA, components)
     assert torch.isfinite(moved).all()
 
     def cost(places: Tensor) -> Tensor:
         error = (warped[:, :2] - project_location_map(places, CAMERA)) * warped[:, 2:]
-        squares = error.square().sum(dim=1) / alignment.CAUCHY_SCALE ** 2
+        squares = error.square().sum(dim=1) / alignment.CAUCHY_SCALE**2
         return torch.log1p(squares).sum(dim=(1, 2))
 
     assert (cost(moved) <= cost(location_map) + 1e-4).all()

@@ -51,8 +51,11 @@ def test_the_encoder_computes_what_the_published_file_does(network: DecoMR, name
     with torch.inference_mode():
         seen = network.cnet.encoder(pictures(name))
     with np.load(REFERENCE) as expected:
-        for what, values in (('landmarks', seen.landmarks[0]), ('world', seen.world[0]),
-                             ('heatmaps', seen.heatmaps[0, :, ::8, ::8])):
+        for what, values in (
+            ('landmarks', seen.landmarks[0]),
+            ('world', seen.world[0]),
+            ('heatmaps', seen.heatmaps[0, :, ::8, ::8]),
+        ):
             known = expected[f'{name}_{what}']
             assert values.shape == known.shape
             assert np.abs(values.numpy() - known).max() < 1e-4 * np.abs(known).max(), what
@@ -65,7 +68,11 @@ def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)
     assert [tuple(grid.shape) for grid in grids] == [
-        (2, 24 + 48 + 39 + 8, 64, 64), (2, 32, 32, 32), (2, 88, 16, 16), (2, 864, 8, 8)]
+        (2, 24 + 48 + 39 + 8, 64, 64),
+        (2, 32, 32, 32),
+        (2, 88, 16, 16),
+        (2, 864, 8, 8),
+    ]
     assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * 72)
 
 
@@ -76,7 +83,8 @@ def test_normalised_images_become_what_the_encoder_has_learnt_from() -> None:
 
 
 def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     network = make_network(tiny_body, tiny_uv_map)
     load_blazepose(network)
     network.cnet.encoder.requires_grad_(False)
@@ -91,7 +99,8 @@ def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
 
 
 def test_a_network_on_it_computes_in_one_precision_and_makes_no_constant_as_it_runs(
-        network: DecoMR, monkeypatch: pytest.MonkeyPatch) -> None:
+    network: DecoMR, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A CUDA graph cannot record copies from the host, nor half precision mixed kinds."""
     half = mixed_network(network, 'bf16').cnet
     monkeypatch.setattr(torch, 'tensor', lambda *_, **__: pytest.fail('a constant is made'))
@@ -100,8 +109,9 @@ def test_a_network_on_it_computes_in_one_precision_and_makes_no_constant_as_it_r
     assert local_features.dtype == global_features.dtype == torch.bfloat16
 
 
-def test_a_network_on_it_is_saved_and_loaded(network: DecoMR, tiny_body: BodyModel,
-                                             tiny_uv_map: UVMap, tmp_path: Path) -> None:
+def test_a_network_on_it_is_saved_and_loaded(
+    network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path
+) -> None:
     save_checkpoint(tmp_path / 'mine.safetensors', network, {}, half=True)
     assert (tmp_path / 'mine.safetensors').stat().st_size <= 16 * 2**20
     again = load_network(tmp_path / 'mine.safetensors', tiny_body, tiny_uv_map)
@@ -112,8 +122,12 @@ def test_a_network_on_it_is_saved_and_loaded(network: DecoMR, tiny_body: BodyMod
 
 @pytest.mark.parametrize('size', [0, 100, 100_000])
 def test_a_truncated_asset_is_one_line_with_the_command(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-        tiny_uv_map: UVMap, size: int) -> None:
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+    size: int,
+) -> None:
     whole = assets.find_encoder().read_bytes()
     (tmp_path / 'blazepose.safetensors').write_bytes(whole[:size])
     monkeypatch.setattr(assets, 'DATA_FOLDER', tmp_path)
@@ -123,15 +137,16 @@ def test_a_truncated_asset_is_one_line_with_the_command(
 
 
 def test_a_missing_asset_is_told_with_the_command(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-        tiny_uv_map: UVMap) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     monkeypatch.setattr(assets, 'DATA_FOLDER', tmp_path)
     with pytest.raises(FileNotFoundError, match=r'no encoder at .*tools\.bake_blazepose'):
         load_blazepose(make_network(tiny_body, tiny_uv_map))
 
 
 def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     network = DecoMR(resnet_config(), tiny_body, tiny_uv_map)
     with pytest.raises(ValueError, match='does not fit the encoder'):
         load_blazepose(network)

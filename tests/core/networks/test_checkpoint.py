@@ -45,7 +45,8 @@ def rewrite(path: Path, **changes: str) -> None:
 
 
 def test_a_saved_network_comes_back_bit_for_bit(
-        network: DecoMR, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    network: DecoMR, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     state_before = torch.get_rng_state()
     loaded = load_network(saved, tiny_body, tiny_uv_map)
     assert torch.equal(torch.get_rng_state(), state_before)
@@ -62,14 +63,15 @@ def test_a_saved_network_can_be_read_by_whom_the_umask_allows(saved: Path) -> No
 
 
 def test_half_the_size_changes_the_mesh_by_less_than_a_millimetre(
-        tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path
+) -> None:
     torch.manual_seed(3)
     network = DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval()
     saved, half = tmp_path / 'whole.safetensors', tmp_path / 'half.safetensors'
     save_checkpoint(saved, network, {'training': {'steps': 7}})
     save_checkpoint(half, network, {}, half=True)
     assert half.stat().st_size < 0.52 * saved.stat().st_size
-    assert half.stat().st_size <= 16 * 2 ** 20
+    assert half.stat().st_size <= 16 * 2**20
     images = torch.randn(2, 3, 128, 128)
     loaded = load_network(half, tiny_body, tiny_uv_map)
     assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
@@ -89,7 +91,8 @@ def test_the_file_says_what_it_was_made_from(network: DecoMR, saved: Path) -> No
 
 
 def test_another_body_is_refused_with_both_hashes(
-        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     data = dataclasses.replace(tiny_body.data, v_template=tiny_body.data.v_template * 1.01)
     other = BodyModel(data)
     with pytest.raises(ValueError) as caught:
@@ -100,7 +103,8 @@ def test_another_body_is_refused_with_both_hashes(
 
 
 def test_another_uv_map_is_refused_with_both_hashes(
-        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     other = dataclasses.replace(tiny_uv_map, uv=1 - tiny_uv_map.uv)
     with pytest.raises(ValueError) as caught:
         load_network(saved, tiny_body, other)
@@ -127,22 +131,26 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
         load_network(path)
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'format_version': '99'}, 'format version 99'),
-    ({'format_version': '0'}, 'format version 0'),
-    ({'config': '{"preset": "paper"}'}, 'another version of this package'),
-    ({'uv_hash': ''}, 'its metadata lacks'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'format_version': '99'}, 'format version 99'),
+        ({'format_version': '0'}, 'format version 0'),
+        ({'config': '{"preset": "paper"}'}, 'another version of this package'),
+        ({'uv_hash': ''}, 'its metadata lacks'),
+    ],
+)
 def test_files_of_other_versions_are_refused(
-        changes: dict[str, str], message: str, saved: Path, tiny_body: BodyModel,
-        tiny_uv_map: UVMap) -> None:
+    changes: dict[str, str], message: str, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     rewrite(saved, **changes)
     with pytest.raises(ValueError, match=message):
         load_network(saved, tiny_body, tiny_uv_map)
 
 
 def test_leftover_and_missing_tensors_are_listed(
-        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     tensors = load_file(saved)
     metadata = {key: json.dumps(value) for key, value in read_metadata(saved).items()}
     tensors['lnet.surprise'] = tensors.pop('cnet.encoder.conv1.weight')
@@ -150,13 +158,17 @@ def test_leftover_and_missing_tensors_are_listed(
     save_file(tensors, saved, metadata)
     with pytest.raises(ValueError) as caught:
         load_network(saved, tiny_body, tiny_uv_map)
-    for part in ('1 missing (cnet.encoder.conv1.weight)', '1 unknown (lnet.surprise)',
-                 '1 of another shape (cnet.encoder.bn1.weight)'):
+    for part in (
+        '1 missing (cnet.encoder.conv1.weight)',
+        '1 unknown (lnet.surprise)',
+        '1 of another shape (cnet.encoder.bn1.weight)',
+    ):
         assert part in str(caught.value)
 
 
 def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(
-        saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     before = saved.read_bytes()
     broken = load_network(saved, tiny_body, tiny_uv_map)
     broken.cnet.encoder.conv1.weight.data[0, 0, 0, 0] = 1e6
@@ -170,11 +182,16 @@ def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(
 
 def test_the_encoder_begins_with_torchvisions_classifier(tmp_path, tiny_body, tiny_uv_map):
     network = DecoMR(small_config('paper'), tiny_body, tiny_uv_map)
-    encoder = {key.removeprefix('cnet.encoder.'): torch.randn_like(value.float()).to(value)
-               for key, value in network.state_dict().items() if key.startswith('cnet.encoder.')}
+    encoder = {
+        key.removeprefix('cnet.encoder.'): torch.randn_like(value.float()).to(value)
+        for key, value in network.state_dict().items()
+        if key.startswith('cnet.encoder.')
+    }
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    torch.save({**encoder, 'fc.weight': torch.zeros(1000, 2048), 'fc.bias': torch.zeros(1000)},
-               tmp_path / 'resnet50.pth')
+    torch.save(
+        {**encoder, 'fc.weight': torch.zeros(1000, 2048), 'fc.bias': torch.zeros(1000)},
+        tmp_path / 'resnet50.pth',
+    )
     load_classifier(network, tmp_path / 'resnet50.pth')
     for key, value in network.state_dict().items():
         inside = key.startswith('cnet.encoder.')
@@ -182,9 +199,14 @@ def test_the_encoder_begins_with_torchvisions_classifier(tmp_path, tiny_body, ti
         assert torch.equal(value, wanted), key
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    ({'conv1.weight': torch.zeros(64, 3, 7, 7)}, "fit the encoder of the 'paper'.*missing"),
-    ([1, 2], 'is not a state dict'), (b'text', 'not a PyTorch checkpoint')])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'conv1.weight': torch.zeros(64, 3, 7, 7)}, "fit the encoder of the 'paper'.*missing"),
+        ([1, 2], 'is not a state dict'),
+        (b'text', 'not a PyTorch checkpoint'),
+    ],
+)
 def test_other_files_are_no_start(tmp_path, tiny_body, tiny_uv_map, content, message):
     network = DecoMR(small_config('paper'), tiny_body, tiny_uv_map)
     path = tmp_path / 'start.pth'
@@ -193,8 +215,9 @@ def test_other_files_are_no_start(tmp_path, tiny_body, tiny_uv_map, content, mes
         load_classifier(network, path)
 
 
-def test_a_part_of_a_trained_network_is_taken_where_it_fits(tmp_path, tiny_body, tiny_uv_map,
-                                                             tiny_two_chart_map):
+def test_a_part_of_a_trained_network_is_taken_where_it_fits(
+    tmp_path, tiny_body, tiny_uv_map, tiny_two_chart_map
+):
     given = DecoMR(resnet_config(preset='small', head_channels=16), tiny_body, tiny_uv_map)
     save_checkpoint(tmp_path / 'given.safetensors', given, {})
     taker = DecoMR(resnet_config(), tiny_body, tiny_two_chart_map)
@@ -211,7 +234,8 @@ def test_a_part_of_a_trained_network_is_taken_where_it_fits(tmp_path, tiny_body,
 
 
 def test_weights_of_the_rt_network_of_an_earlier_version_are_refused_with_what_to_do(
-        saved: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    saved: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     earlier = tmp_path / 'earlier.safetensors'
     with safe_open(saved, 'pt') as file:
         metadata = dict(file.metadata())

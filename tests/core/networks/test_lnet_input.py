@@ -53,12 +53,20 @@ def guide() -> torch.Tensor:
     return iuv
 
 
-def run(network: DecoMR, images: torch.Tensor, guide: torch.Tensor,
-        local_shift: float = 0.0, global_shift: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+def run(
+    network: DecoMR,
+    images: torch.Tensor,
+    guide: torch.Tensor,
+    local_shift: float = 0.0,
+    global_shift: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Location map and camera, with what CNet says moved by the shifts."""
     said = network.predict_iuv(images)
-    network.predict_iuv = lambda _: (said[0], said[1] + local_shift * torch.randn_like(said[1]),
-                                     said[2] + global_shift * torch.randn_like(said[2]))
+    network.predict_iuv = lambda _: (
+        said[0],
+        said[1] + local_shift * torch.randn_like(said[1]),
+        said[2] + global_shift * torch.randn_like(said[2]),
+    )
     try:
         with torch.inference_mode():
             output = network(images, guide_iuv=guide)
@@ -72,7 +80,8 @@ def difference(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def test_every_variant_gives_the_shapes_of_the_contract(
-        network: DecoMR, images: torch.Tensor, tiny_body: BodyModel) -> None:
+    network: DecoMR, images: torch.Tensor, tiny_body: BodyModel
+) -> None:
     output = network(images)
     assert output.location_map.shape == (2, 3, 64, 64)
     assert output.vertices.shape == (2, tiny_body.num_vertices, 3)
@@ -81,7 +90,8 @@ def test_every_variant_gives_the_shapes_of_the_contract(
 
 
 def test_the_local_features_move_the_location_map_where_they_are_an_input(
-        network: DecoMR, images: torch.Tensor, guide: torch.Tensor) -> None:
+    network: DecoMR, images: torch.Tensor, guide: torch.Tensor
+) -> None:
     change = difference(run(network, images, guide)[0], run(network, images, guide, 1.0)[0])
     if network.config.lnet_input in ('local', 'global+local'):
         assert change > CHANGED_M
@@ -90,9 +100,11 @@ def test_the_local_features_move_the_location_map_where_they_are_an_input(
 
 
 def test_the_global_feature_moves_the_location_map_where_it_is_an_input(
-        network: DecoMR, images: torch.Tensor, guide: torch.Tensor) -> None:
-    change = difference(run(network, images, guide)[0],
-                        run(network, images, guide, global_shift=1.0)[0])
+    network: DecoMR, images: torch.Tensor, guide: torch.Tensor
+) -> None:
+    change = difference(
+        run(network, images, guide)[0], run(network, images, guide, global_shift=1.0)[0]
+    )
     if network.config.lnet_input == 'local':
         assert change < UNCHANGED_M
     else:
@@ -100,7 +112,8 @@ def test_the_global_feature_moves_the_location_map_where_it_is_an_input(
 
 
 def test_the_iuv_image_moves_the_location_map_where_something_is_warped(
-        network: DecoMR, images: torch.Tensor, guide: torch.Tensor) -> None:
+    network: DecoMR, images: torch.Tensor, guide: torch.Tensor
+) -> None:
     change = difference(run(network, images, guide)[0], run(network, images, guide.flip(3))[0])
     if network.config.lnet_input == 'global':
         assert change < UNCHANGED_M
@@ -109,8 +122,8 @@ def test_the_iuv_image_moves_the_location_map_where_something_is_warped(
 
 
 def test_raw_pixels_reach_the_location_map_without_the_encoder(
-        images: torch.Tensor, guide: torch.Tensor, tiny_body: BodyModel,
-        tiny_uv_map: UVMap) -> None:
+    images: torch.Tensor, guide: torch.Tensor, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     """CNet's answers are kept while pixels change: inside the person, then outside."""
     for lnet_input, is_used in (('raw+global', True), ('global+local', False)):
         network = awake(lnet_input, tiny_body, tiny_uv_map)
@@ -127,7 +140,8 @@ def test_raw_pixels_reach_the_location_map_without_the_encoder(
 
 
 def test_the_camera_comes_from_the_global_feature_in_every_variant(
-        network: DecoMR, images: torch.Tensor, guide: torch.Tensor) -> None:
+    network: DecoMR, images: torch.Tensor, guide: torch.Tensor
+) -> None:
     camera = run(network, images, guide)[1]
     assert difference(camera, run(network, images, guide, global_shift=1.0)[1]) > CHANGED_M
     assert difference(camera, run(network, images, guide, local_shift=1.0)[1]) == 0
@@ -139,20 +153,24 @@ def test_a_variant_carries_no_weights_for_what_it_is_not_given(network: DecoMR) 
     has_global = any(key.startswith('global_head') for key in keys)
     assert has_global == (config.lnet_input != 'local')
     warped = {'global': 0, 'raw+global': 3 + WARP_CHANNELS}.get(
-        config.lnet_input, config.encoder_channels[0] + WARP_CHANNELS)
+        config.lnet_input, config.encoder_channels[0] + WARP_CHANNELS
+    )
     code = config.broadcast_features if has_global else 0
     assert keys['projection.0.weight'].shape[1] == warped + code + POINT_CHANNELS
 
 
-def test_every_parameter_of_a_variant_learns(network: DecoMR, images: torch.Tensor,
-                                             guide: torch.Tensor) -> None:
+def test_every_parameter_of_a_variant_learns(
+    network: DecoMR, images: torch.Tensor, guide: torch.Tensor
+) -> None:
     network.zero_grad()
     output = network.train()(images, guide_iuv=guide)
-    (output.vertices.square().mean() + output.iuv.square().mean()
-     + output.camera.square().mean()).backward()
+    (
+        output.vertices.square().mean()
+        + output.iuv.square().mean()
+        + output.camera.square().mean()
+    ).backward()
     network.eval()
-    assert [name for name, parameter in network.named_parameters()
-            if parameter.grad is None] == []
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
 def test_a_config_from_before_the_field_means_the_whole_input() -> None:
@@ -164,8 +182,8 @@ def test_a_config_from_before_the_field_means_the_whole_input() -> None:
 
 
 def test_a_variant_survives_the_way_through_its_file(
-        network: DecoMR, images: torch.Tensor, tmp_path, tiny_body: BodyModel,
-        tiny_uv_map: UVMap) -> None:
+    network: DecoMR, images: torch.Tensor, tmp_path, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     save_checkpoint(tmp_path / 'network.safetensors', network, {})
     loaded = load_network(tmp_path / 'network.safetensors', tiny_body, tiny_uv_map)
     assert loaded.config == network.config

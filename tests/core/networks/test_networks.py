@@ -38,7 +38,8 @@ def images() -> torch.Tensor:
 
 
 def test_outputs_have_the_shapes_of_the_contract(
-        network: DecoMR, images: torch.Tensor, tiny_body: BodyModel) -> None:
+    network: DecoMR, images: torch.Tensor, tiny_body: BodyModel
+) -> None:
     output = network(images)
     assert output.iuv.shape == (3, 3, 32, 32)
     assert output.vertices.shape == (3, tiny_body.num_vertices, 3)
@@ -56,15 +57,17 @@ def test_a_batch_of_three_equals_three_singles(network: DecoMR, images: torch.Te
     assert 0 < (batch.iuv[:, 0] > 0.5).float().mean() < 1, 'the warp must have work to do'
     for person in range(3):
         # The same guide: rounding of (u, v) is a step that float noise may cross.
-        single = network(images[person:person + 1], guide_iuv=batch.iuv[person:person + 1])
-        torch.testing.assert_close(single.vertices[0], batch.vertices[person],
-                                   atol=1e-4, rtol=1e-4)
+        single = network(images[person : person + 1], guide_iuv=batch.iuv[person : person + 1])
+        torch.testing.assert_close(
+            single.vertices[0], batch.vertices[person], atol=1e-4, rtol=1e-4
+        )
         torch.testing.assert_close(single.camera[0], batch.camera[person], atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
 def test_the_guide_replaces_the_predicted_iuv_in_the_warp(
-        network: DecoMR, images: torch.Tensor) -> None:
+    network: DecoMR, images: torch.Tensor
+) -> None:
     own = network(images)
     guided = network(images, guide_iuv=own.iuv)
     torch.testing.assert_close(guided.vertices, own.vertices)
@@ -75,23 +78,32 @@ def test_the_guide_replaces_the_predicted_iuv_in_the_warp(
 
 @torch.inference_mode()
 def test_an_untrained_rt_network_predicts_the_template_in_the_root_frame(
-        tiny_body: BodyModel, tiny_uv_map: UVMap, images: torch.Tensor) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap, images: torch.Tensor
+) -> None:
     output = DecoMR(resnet_config(), tiny_body, tiny_uv_map).eval()(images)
     upside_down = tiny_body.v_template * torch.tensor([1.0, -1.0, -1.0])
     assert (output.vertices - upside_down).norm(dim=-1).mean() < 0.05
-    torch.testing.assert_close(output.camera, torch.tensor([[0.9, 0.0, 0.0]]).expand(3, -1),
-                               atol=0.05, rtol=0)
+    torch.testing.assert_close(
+        output.camera, torch.tensor([[0.9, 0.0, 0.0]]).expand(3, -1), atol=0.05, rtol=0
+    )
 
 
 def test_every_parameter_learns_from_the_whole_network(
-        network: DecoMR, images: torch.Tensor) -> None:
+    network: DecoMR, images: torch.Tensor
+) -> None:
     network.zero_grad()
     output = network.train()(images)
-    (output.vertices.square().mean() + output.iuv.square().mean()
-     + output.camera.square().mean()).backward()
+    (
+        output.vertices.square().mean()
+        + output.iuv.square().mean()
+        + output.camera.square().mean()
+    ).backward()
     network.eval()
-    untouched = [name for name, parameter in network.named_parameters()
-                 if parameter.grad is None or not parameter.grad.abs().any()]
+    untouched = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().any()
+    ]
     # Biases before batch normalisation cancel out; their gradients are noise around zero.
     assert [name for name in untouched if not name.endswith('bias')] == []
 
@@ -102,8 +114,10 @@ def test_the_texel_projection_equals_convolutions_over_copies() -> None:
     features = torch.randn(2, size, 4, 4, dtype=torch.float64)
     code = torch.randn(2, projection.num_code, dtype=torch.float64)
     reference = torch.randn(1, 3, 4, 4, dtype=torch.float64)
-    copies = torch.cat([features, code[..., None, None].expand(-1, -1, 4, 4),
-                        reference.expand(2, -1, -1, -1)], dim=1)
+    copies = torch.cat(
+        [features, code[..., None, None].expand(-1, -1, 4, 4), reference.expand(2, -1, -1, -1)],
+        dim=1,
+    )
     expected = torch.nn.Sequential(*projection)(copies)
     torch.testing.assert_close(projection(features, code, reference), expected)
 
@@ -126,17 +140,25 @@ def test_running_statistics_follow_the_batches_and_normalise_them() -> None:
 def test_the_reprojection_error_is_what_is_left_between_a_texel_and_its_pixels() -> None:
     reference = torch.randn(2, 3, 4, 4)
     camera = torch.tensor([[0.8, 0.1, -0.2], [1.1, 0.0, 0.3]])
-    projected = project_weak_perspective(
-        reference.flatten(2).transpose(1, 2), camera).transpose(1, 2).reshape(2, 2, 4, 4)
+    projected = (
+        project_weak_perspective(reference.flatten(2).transpose(1, 2), camera)
+        .transpose(1, 2)
+        .reshape(2, 2, 4, 4)
+    )
     is_seen = (torch.rand(2, 1, 4, 4) > 0.5).float()
     places = (projected + 0.25) * is_seen
     warped = torch.cat([torch.randn(2, 5, 4, 4), places, is_seen], dim=1)
-    torch.testing.assert_close(reprojection_error(warped, reference, camera),
-                               0.25 * is_seen.expand(-1, 2, -1, -1), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        reprojection_error(warped, reference, camera),
+        0.25 * is_seen.expand(-1, 2, -1, -1),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 def test_the_global_feature_poses_the_reference_map(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     torch.manual_seed(0)
     config = small_config('rt', **POSED)
     lnet = DecoMR(config, tiny_body, tiny_uv_map).lnet.eval()
@@ -152,7 +174,8 @@ def test_the_global_feature_poses_the_reference_map(
 
 
 def test_the_coarsest_features_correct_the_pose_within_its_components(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     torch.manual_seed(0)
     config = small_config('rt', **POSED)
     lnet = DecoMR(config, tiny_body, tiny_uv_map).lnet.eval()
@@ -169,8 +192,7 @@ def test_the_coarsest_features_correct_the_pose_within_its_components(
     torch.testing.assert_close((components @ amounts)[:, 0], difference, rtol=0, atol=1e-4)
 
 
-def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_map: UVMap
-                                                 ) -> None:
+def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
     network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
     assert sum(parameter.numel() for parameter in network.parameters()) <= MAX_RT_PARAMETERS
     names = {key.split('.')[0] for key in network.state_dict()}
@@ -181,18 +203,26 @@ def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_m
 @pytest.mark.parametrize('preset', sorted(PRESETS))
 def test_configs_survive_the_way_through_plain_values(preset: str) -> None:
     config = network_config(preset)
-    values = {key: list(value) if isinstance(value, tuple) else value
-              for key, value in config.to_dict().items()}  # as JSON gives them back
+    values = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in config.to_dict().items()
+    }  # as JSON gives them back
     assert NetworkConfig.from_dict(values) == config
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'crop_size': 100}, 'crop_size is 100'),
-    ({'norm': 'layer'}, 'norm is .*expected one of: group, batch'),
-    ({'uv_resolution': 36}, 'expected a multiple of 8'),
-    ({'location_map_resolution': 128}, 'doubled 1 times is 64'),
-    ({'pose_components': 8}, 'needs location_map_resolution = uv_resolution = 32, but .* is 64'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'crop_size': 100}, 'crop_size is 100'),
+        ({'norm': 'layer'}, 'norm is .*expected one of: group, batch'),
+        ({'uv_resolution': 36}, 'expected a multiple of 8'),
+        ({'location_map_resolution': 128}, 'doubled 1 times is 64'),
+        (
+            {'pose_components': 8},
+            'needs location_map_resolution = uv_resolution = 32, but .* is 64',
+        ),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resnet_config(**changes)
@@ -208,7 +238,8 @@ def test_unknown_presets_and_fields_are_refused_with_the_known_ones() -> None:
 
 
 def test_a_global_length_that_the_mean_cannot_have_is_refused(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     config = resnet_config(global_pool='mean')
     with pytest.raises(ValueError, match='global_features is 512'):
         DecoMR(config, tiny_body, tiny_uv_map)
@@ -218,7 +249,8 @@ def test_a_global_length_that_the_mean_cannot_have_is_refused(
 @pytest.mark.parametrize('norm', ['group', 'batch'])
 @pytest.mark.parametrize('channels', [(32, 16), (16, 16)])
 def test_an_upsampling_block_may_convolve_before_it_upsamples(
-        mode: str, norm: str, channels: tuple[int, int]) -> None:
+    mode: str, norm: str, channels: tuple[int, int]
+) -> None:
     torch.manual_seed(0)
     block = UpsamplingBlock(*channels, norm, mode).double()
     with torch.no_grad():

@@ -17,8 +17,11 @@ def descriptor_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Pixel by pixel: each channel counts for the two bins it lies between."""
     x_min, top, x_max, bottom = box
     middle, half = (x_min + x_max) / 2, (x_max - x_min) / 2 * MIDDLE
-    patch = cv2.resize(image[top:bottom + 1, round(middle - half):round(middle + half) + 1],
-                       PATCH_PX, interpolation=cv2.INTER_AREA)
+    patch = cv2.resize(
+        image[top : bottom + 1, round(middle - half) : round(middle + half) + 1],
+        PATCH_PX,
+        interpolation=cv2.INTER_AREA,
+    )
     counts = np.zeros((len(PARTS), 3, BINS))
     for part, (first, last) in enumerate(PARTS):
         for pixel in patch[first:last].reshape(-1, 3):
@@ -37,12 +40,13 @@ def test_a_look_is_the_share_of_each_colour_pixel_by_pixel() -> None:
     descriptors = box_descriptors(image, boxes)
     for descriptor, box in zip(descriptors, boxes, strict=True):
         np.testing.assert_allclose(descriptor, descriptor_naive(image, box), atol=1e-6)
-    np.testing.assert_allclose((descriptors ** 2).sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose((descriptors**2).sum(1), 1, atol=1e-6)
 
 
 def test_a_box_without_a_pixel_looks_like_nobody_and_everybody() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
     descriptors = box_descriptors(image, np.array([[5, 5, 30, 45], [80, 5, 90, 40]]))
     assert not descriptors[1].any()
-    np.testing.assert_allclose(descriptor_distances(descriptors, descriptors),
-                               [[0, 0.5], [0.5, 0.5]], atol=1e-3)
+    np.testing.assert_allclose(
+        descriptor_distances(descriptors, descriptors), [[0, 0.5], [0.5, 0.5]], atol=1e-3
+    )

@@ -19,13 +19,16 @@ DESCRIPTORS /= np.linalg.norm(DESCRIPTORS, axis=1, keepdims=True)
 
 def true_boxes(frame: int) -> np.ndarray:
     """(4, 4) boxes of the people, image px."""
-    boxes = [[x + speed * frame - tall / 5, 440 - tall, x + speed * frame + tall / 5, 440]
-             for x, speed, tall in PEOPLE]
+    boxes = [
+        [x + speed * frame - tall / 5, 440 - tall, x + speed * frame + tall / 5, 440]
+        for x, speed, tall in PEOPLE
+    ]
     return np.array(boxes, np.float32)
 
 
-def detections_of(boxes: np.ndarray, rng: np.random.Generator, has_descriptors: bool
-                  ) -> Detections:
+def detections_of(
+    boxes: np.ndarray, rng: np.random.Generator, has_descriptors: bool
+) -> Detections:
     """Of two who overlap by half only the front one; every tenth is missed; noise of 4 %."""
     order = [index for index in (3, 2, 1, 0) if rng.random() > 0.1]
     kept: list[int] = []
@@ -33,9 +36,11 @@ def detections_of(boxes: np.ndarray, rng: np.random.Generator, has_descriptors: 
         if not kept or box_overlaps(boxes[[index]], boxes[kept])[1].max() < 0.5:
             kept.append(index)
     noise = rng.normal(0, 0.04, (len(kept), 2)) * (boxes[kept, 3:] - boxes[kept, 1:2])
-    return Detections(boxes[kept] + np.tile(noise, 2).astype(np.float32),
-                      np.full(len(kept), 0.9, np.float32),
-                      DESCRIPTORS[kept] if has_descriptors else None)
+    return Detections(
+        boxes[kept] + np.tile(noise, 2).astype(np.float32),
+        np.full(len(kept), 0.9, np.float32),
+        DESCRIPTORS[kept] if has_descriptors else None,
+    )
 
 
 def seen_by_mesh(box: np.ndarray, boxes: np.ndarray) -> int:
@@ -52,12 +57,17 @@ def run_crossing(seed: int, detect_every: int, has_descriptors: bool = True) -> 
     for frame in range(FRAMES):
         boxes = true_boxes(frame)
         is_due = tracker.is_detection_due(SIZE, frame / FPS)
-        expected = tracker.predict(SIZE, frame / FPS, detections_of(
-            boxes, rng, has_descriptors) if is_due else None)
+        expected = tracker.predict(
+            SIZE, frame / FPS, detections_of(boxes, rng, has_descriptors) if is_due else None
+        )
         who = [seen_by_mesh(box, boxes) for box in expected.boxes]
         seen = boxes[who] + rng.normal(0, 2, (len(who), 4)).astype(np.float32)
-        shown = tracker.update(seen, np.full(len(who), 0.5), None,
-                               (lambda who=who: DESCRIPTORS[who]) if has_descriptors else None)
+        shown = tracker.update(
+            seen,
+            np.full(len(who), 0.5),
+            None,
+            (lambda who=who: DESCRIPTORS[who]) if has_descriptors else None,
+        )
         for index in np.flatnonzero(shown):
             shown_as[who[index]][expected.track_ids[index]] += 1
     return shown_as
@@ -116,9 +126,11 @@ def test_who_is_hidden_for_two_seconds_comes_back_with_the_number_and_later_as_a
         tracker = Tracker(TrackerConfig(detect_every=1))
         for frame in range(round(hidden_s * FPS) + 20):
             is_seen = int(not 10 <= frame < 10 + hidden_s * FPS)
-            tracker.predict(SIZE, frame / FPS, Detections(box[:is_seen],
-                                                          np.ones(is_seen, np.float32)))
-            shown = tracker.update(np.tile(box, (len(tracker.tracks), 1)),
-                                   np.full(len(tracker.tracks), 0.5 * is_seen))
+            tracker.predict(
+                SIZE, frame / FPS, Detections(box[:is_seen], np.ones(is_seen, np.float32))
+            )
+            shown = tracker.update(
+                np.tile(box, (len(tracker.tracks), 1)), np.full(len(tracker.tracks), 0.5 * is_seen)
+            )
             assert is_seen or frame == 10 or not shown.any()
         assert [track.track_id for track in tracker.tracks] == [number]

@@ -9,10 +9,13 @@ from hypothesis.extra import numpy as hnp
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.people.detection import GivenBoxes, WholeFrame, box_overlaps, clip_boxes
 
-BOXES = hnp.arrays(np.float32, st.tuples(st.integers(0, 6), st.just(4)),
-                   elements=st.floats(-50, 150, width=32)).map(
-    lambda edges: np.concatenate([np.minimum(edges[:, :2], edges[:, 2:]),
-                                  np.maximum(edges[:, :2], edges[:, 2:])], axis=1))
+BOXES = hnp.arrays(
+    np.float32, st.tuples(st.integers(0, 6), st.just(4)), elements=st.floats(-50, 150, width=32)
+).map(
+    lambda edges: np.concatenate(
+        [np.minimum(edges[:, :2], edges[:, 2:]), np.maximum(edges[:, :2], edges[:, 2:])], axis=1
+    )
+)
 
 
 def test_the_whole_frame_is_one_box_with_every_pixel() -> None:
@@ -30,14 +33,16 @@ def test_given_boxes_are_cut_at_the_image_and_left_out_beyond_it() -> None:
 def test_clipped_boxes_lie_inside_the_image(boxes: np.ndarray) -> None:
     clipped, inside = clip_boxes(boxes, 100, 80)
     assert (clipped >= -0.5).all() and (clipped <= [99.5, 79.5, 99.5, 79.5]).all()
-    touches = ((boxes[:, 2:] > -0.5) & (boxes[:, :2] < [99.5, 79.5])
-               & (boxes[:, 2:] > boxes[:, :2])).all(1)
+    touches = (
+        (boxes[:, 2:] > -0.5) & (boxes[:, :2] < [99.5, 79.5]) & (boxes[:, 2:] > boxes[:, :2])
+    ).all(1)
     assert np.array_equal(inside, touches)
 
 
 def test_overlap_is_area_in_common_over_area_together() -> None:
-    union, smaller = box_overlaps(np.array([[0, 0, 2, 2.]]),
-                                  np.array([[1, 0, 3, 2.], [0, 0, 1, 1]]))
+    union, smaller = box_overlaps(
+        np.array([[0, 0, 2, 2.0]]), np.array([[1, 0, 3, 2.0], [0, 0, 1, 1]])
+    )
     assert np.allclose(union, [[1 / 3, 1 / 4]]) and np.allclose(smaller, [[1 / 2, 1]])
 
 

@@ -40,8 +40,10 @@ class MatrixFilter:
         kept = np.exp(-step_s / damping_s)
         step = np.array([[1, step_s], [0, kept]])
         push = np.array([step_s**2 / 2, step_s]) * acceleration
-        self.state, self.variance = step @ self.state, (
-            step @ self.variance @ step.T + np.outer(push, push))
+        self.state, self.variance = (
+            step @ self.state,
+            (step @ self.variance @ step.T + np.outer(push, push)),
+        )
 
     def update(self, seen: float, noise: float) -> None:
         gain = self.variance[:, 0] / (self.variance[0, 0] + noise**2)
@@ -60,8 +62,12 @@ def test_it_is_kalman_s_filter_for_each_number(observations: list[tuple]) -> Non
         height = motion.box[3] - motion.box[1]
         return np.array([height, height, 1, 1], float)
 
-    filters = [MatrixFilter(*values) for values in zip(
-        numbers_of(box_of(first)), units() * NOISE, units() * INITIAL_RATE, strict=True)]
+    filters = [
+        MatrixFilter(*values)
+        for values in zip(
+            numbers_of(box_of(first)), units() * NOISE, units() * INITIAL_RATE, strict=True
+        )
+    ]
     for place, step_s in others:
         for one, push, damping_s in zip(filters, units() * ACCELERATION, DAMPING_S, strict=True):
             one.predict(step_s, push, damping_s)

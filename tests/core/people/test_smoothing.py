@@ -17,15 +17,30 @@ BODY = np.random.default_rng(0).normal(0, 0.4, (NUM_VERTICES + NUM_JOINTS, 3))
 
 def mesh_at(root: np.ndarray, body: np.ndarray = BODY, track_id: int = 0) -> HumanMesh:
     points = (body + root).astype(np.float32)
-    return HumanMesh(track_id, 0.9, np.zeros(4), points[:NUM_VERTICES], points[NUM_VERTICES:],
-                     np.asarray(root, np.float32), True, np.ones(NUM_VERTICES, bool),
-                     np.ones(3), np.zeros(2), 100.0, np.zeros((3, 4, 4)))
+    return HumanMesh(
+        track_id,
+        0.9,
+        np.zeros(4),
+        points[:NUM_VERTICES],
+        points[NUM_VERTICES:],
+        np.asarray(root, np.float32),
+        True,
+        np.ones(NUM_VERTICES, bool),
+        np.ones(3),
+        np.zeros(2),
+        100.0,
+        np.zeros((3, 4, 4)),
+    )
 
 
 def turn_about_y(angle: float) -> np.ndarray:
     pose = np.eye(4)
-    pose[[0, 0, 2, 2], [0, 2, 0, 2]] = (math.cos(angle), math.sin(angle), -math.sin(angle),
-                                       math.cos(angle))
+    pose[[0, 0, 2, 2], [0, 2, 0, 2]] = (
+        math.cos(angle),
+        math.sin(angle),
+        -math.sin(angle),
+        math.cos(angle),
+    )
     return pose
 
 
@@ -37,8 +52,9 @@ def test_who_stands_trembles_less_than_half_as_much() -> None:
         mesh = mesh_at(root, BODY + rng.normal(0, 0.006, BODY.shape))
         raw.append(mesh.vertices)
         steady.append(smoother.smooth([mesh], frame / FPS)[0].vertices)
-    before, after = (np.linalg.norm(np.std(part[30:], axis=0), axis=-1).mean()
-                     for part in (raw, steady))
+    before, after = (
+        np.linalg.norm(np.std(part[30:], axis=0), axis=-1).mean() for part in (raw, steady)
+    )
     assert before > 0.02
     assert after < before / 2
 
@@ -60,8 +76,10 @@ def test_a_standing_person_does_not_drag_behind_when_the_camera_turns() -> None:
         camera = world @ fixed_from_camera[:3, :3]
         root = np.array([0.3, 0, 4]) @ fixed_from_camera[:3, :3]
         mesh = mesh_at(root, camera - root)
-        fixed, in_camera = (smoother.smooth([mesh], frame / FPS, pose)[0] for smoother, pose in
-                            zip(smoothers, (fixed_from_camera, None), strict=True))
+        fixed, in_camera = (
+            smoother.smooth([mesh], frame / FPS, pose)[0]
+            for smoother, pose in zip(smoothers, (fixed_from_camera, None), strict=True)
+        )
     np.testing.assert_allclose(fixed.vertices, mesh.vertices, atol=1e-5)
     np.testing.assert_allclose(fixed.joints, mesh.joints, atol=1e-5)
     assert np.abs(in_camera.vertices - mesh.vertices).max() > 0.01
@@ -106,8 +124,7 @@ def test_numbers_that_are_not_finite_pass_and_leave_no_trace() -> None:
     smoother.smooth([good], 0.0)
     bad = dataclasses.replace(good, vertices=good.vertices * np.nan)
     assert smoother.smooth([bad], 0.03)[0] is bad
-    np.testing.assert_allclose(smoother.smooth([good], 0.06)[0].vertices, good.vertices,
-                               atol=1e-5)
+    np.testing.assert_allclose(smoother.smooth([good], 0.06)[0].vertices, good.vertices, atol=1e-5)
 
 
 def test_people_without_a_number_stay_as_they_are() -> None:
@@ -119,7 +136,8 @@ def test_people_without_a_number_stay_as_they_are() -> None:
 
 @given(st.lists(st.tuples(st.floats(-1, 100), st.sets(st.integers(0, 4))), max_size=12))
 def test_every_order_of_times_and_people_gives_finite_meshes_of_the_same_people(
-        images: list[tuple[float, set[int]]]) -> None:
+    images: list[tuple[float, set[int]]],
+) -> None:
     smoother = MeshSmoother()
     for time_s, people in images:
         meshes = [mesh_at(np.array([number, 0, 3]), track_id=number) for number in people]

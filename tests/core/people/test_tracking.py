@@ -15,8 +15,10 @@ LEFT, RIGHT = [10, 10, 50, 110], [200, 20, 240, 130]
 
 
 def seen(*boxes: list[float], scores: list[float] | None = None) -> Detections:
-    return Detections(np.array(boxes, np.float32).reshape(-1, 4),
-                      np.array(scores or [0.9] * len(boxes), np.float32))
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores or [0.9] * len(boxes), np.float32),
+    )
 
 
 def step(tracker: Tracker, detections: Detections) -> dict[int, np.ndarray]:
@@ -52,8 +54,9 @@ def test_a_detection_of_another_size_is_another_person() -> None:
 
 
 @pytest.mark.parametrize(('height_noise', 'numbers'), [(0.08, {0, 1}), (0.3, {0})])
-def test_how_alike_sizes_must_be_depends_on_the_detector(height_noise: float,
-                                                         numbers: set[int]) -> None:
+def test_how_alike_sizes_must_be_depends_on_the_detector(
+    height_noise: float, numbers: set[int]
+) -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     for _ in range(20):
         step(tracker, replace(seen(LEFT), height_noise=height_noise))
@@ -139,10 +142,13 @@ def test_the_detector_runs_on_every_nth_image_and_while_nobody_is_there() -> Non
     assert asked == [True, True, True, False, False, True, False, False, True]
 
 
-@pytest.mark.parametrize(('rate_hz', 'period_s', 'every'), [
-    (2, 0.5, 1), (2, 1.0, 2), (10, 0.5, 5), (30, 0.5, 10), (2, 0.0, 10)])
+@pytest.mark.parametrize(
+    ('rate_hz', 'period_s', 'every'),
+    [(2, 0.5, 1), (2, 1.0, 2), (10, 0.5, 5), (30, 0.5, 10), (2, 0.0, 10)],
+)
 def test_the_detector_runs_after_its_stride_or_its_period_whichever_is_first(
-        rate_hz: float, period_s: float, every: int) -> None:
+    rate_hz: float, period_s: float, every: int
+) -> None:
     tracker = Tracker(TrackerConfig(detect_every=10, detect_period_s=period_s))
     asked = []
     for image in range(60):
@@ -175,14 +181,16 @@ def test_another_image_size_forgets_everybody() -> None:
 def test_the_mesh_carries_the_box_between_detections() -> None:
     tracker = Tracker(TrackerConfig(detect_every=5))
     step(tracker, seen(LEFT, RIGHT))
-    tracker.update(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
-                  np.array([0.5, 0.0]))
+    tracker.update(
+        np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32), np.array([0.5, 0.0])
+    )
     boxes = step(tracker, seen())
     assert LEFT[0] + 1 < boxes[0][0] < 16
     assert boxes[1] == pytest.approx(RIGHT), 'a mesh without foreground must not move the box'
     for _ in range(30):
-        tracker.update(np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32),
-                      np.array([0.5, 0.0]))
+        tracker.update(
+            np.array([[16, 10, 56, 110], [300, 0, 310, 5]], np.float32), np.array([0.5, 0.0])
+        )
         boxes = step(tracker, seen([16, 10, 56, 110], RIGHT))
     assert boxes[0] == pytest.approx([16, 10, 56, 110], abs=1.5)
 
@@ -237,7 +245,7 @@ def test_two_tracks_on_one_person_become_one() -> None:
 def test_a_deferred_update_changes_the_tracks_as_an_immediate_one_does() -> None:
     """By `flush`, by looking at the tracks, or by the next image at the latest."""
     meshes, foregrounds = np.array([[16, 10, 56, 110], RIGHT], np.float32), np.array([0.5, 0.5])
-    descriptors = np.full((2, 24), 24 ** -0.5, np.float32)
+    descriptors = np.full((2, 24), 24**-0.5, np.float32)
     described, moved = [], []
 
     def describe() -> np.ndarray:
@@ -265,21 +273,35 @@ def test_asking_whether_a_detection_is_due_changes_nothing(defers_updates: bool)
     """Two trackers see the same video; the second is asked about every possible next image."""
     results = []
     for asks in (0, 3):
-        tracker = Tracker(TrackerConfig(detect_every=4, detect_period_s=0.4),
-                          defers_updates=defers_updates)
+        tracker = Tracker(
+            TrackerConfig(detect_every=4, detect_period_s=0.4), defers_updates=defers_updates
+        )
         results.append([])
         for image in range(40):
             time_s = image / 20
             for _ in range(asks):
-                for size, other_s in ((SIZE, time_s), ((640, 480), time_s), (SIZE, time_s + 9),
-                                      (SIZE, time_s - 9), (SIZE, None)):
+                for size, other_s in (
+                    (SIZE, time_s),
+                    ((640, 480), time_s),
+                    (SIZE, time_s + 9),
+                    (SIZE, time_s - 9),
+                    (SIZE, None),
+                ):
                     tracker.is_detection_due(size, other_s)
             is_due = tracker.is_detection_due(SIZE, time_s)
             box = [LEFT[0] + image, LEFT[1], LEFT[2] + image, LEFT[3]]
             expected = tracker.predict(SIZE, time_s, seen(box, RIGHT) if is_due else None)
             shown = tracker.update(np.array([box, RIGHT], np.float32), np.array([0.5, 0.5]))
-            results[-1].append((is_due, expected.track_ids, expected.boxes.tolist(),
-                                expected.crop_boxes.tolist(), shown.tolist(), tracker.now_s))
+            results[-1].append(
+                (
+                    is_due,
+                    expected.track_ids,
+                    expected.boxes.tolist(),
+                    expected.crop_boxes.tolist(),
+                    shown.tolist(),
+                    tracker.now_s,
+                )
+            )
     assert results[0] == results[1]
     assert {is_due for is_due, *_ in results[0]} == {False, True}
 
@@ -296,8 +318,9 @@ def test_tracks_that_a_new_configuration_rules_out_end_at_once() -> None:
     assert len(tracker.tracks) == tracker.config.max_tracks == 1
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5),
-                max_size=8))
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5), max_size=8)
+)
 def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int, int]]]) -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_tracks=4))
     for places in images:
@@ -330,10 +353,16 @@ def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
         assert shown.all()
 
 
-@given(st.lists(st.tuples(st.floats(-0.03, 0.03), st.floats(-0.03, 0.03),
-                          st.floats(-0.03, 0.03)), min_size=1, max_size=20))
+@given(
+    st.lists(
+        st.tuples(st.floats(-0.03, 0.03), st.floats(-0.03, 0.03), st.floats(-0.03, 0.03)),
+        min_size=1,
+        max_size=20,
+    )
+)
 def test_what_is_cropped_of_a_person_who_stands_does_not_follow_the_noise_of_the_mesh(
-        noise: list[tuple[float, float, float]]) -> None:
+    noise: list[tuple[float, float, float]],
+) -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     box = np.array([100, 100, 200, 300], np.float32)
     first = tracker.predict((640, 480), detections=seen(list(box))).crop_boxes
@@ -341,8 +370,9 @@ def test_what_is_cropped_of_a_person_who_stands_does_not_follow_the_noise_of_the
         height = 200 * (1 + size)
         center = np.array([150, 200]) + 200 * np.array([x, y])
         half = np.array([50, height / 2])
-        tracker.update(np.concatenate([center - half, center + half])[None].astype(np.float32),
-                       np.ones(1))
+        tracker.update(
+            np.concatenate([center - half, center + half])[None].astype(np.float32), np.ones(1)
+        )
         np.testing.assert_array_equal(tracker.predict((640, 480)).crop_boxes, first)
 
 
@@ -350,8 +380,9 @@ def test_what_is_cropped_of_a_person_who_walks_follows() -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     for image in range(30):
         box = np.array([100 + 6 * image, 100, 200 + 6 * image, 300], np.float32)
-        (crop,) = tracker.predict((640, 480), detections=seen(list(box)) if image == 0 else None
-                                  ).crop_boxes
+        (crop,) = tracker.predict(
+            (640, 480), detections=seen(list(box)) if image == 0 else None
+        ).crop_boxes
         assert np.abs(crop - box).max() <= 0.08 * 200 + 12
         tracker.update(box[None], np.ones(1))
     assert crop[0] > 200

@@ -10,7 +10,11 @@ from decomr_core.runtimes.batches import batch_sizes, batches
 
 def test_batch_sizes_are_powers_of_two_and_the_most() -> None:
     assert [batch_sizes(count) for count in (1, 2, 6, 8)] == [
-        [1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+        [1],
+        [1, 2],
+        [1, 2, 4, 6],
+        [1, 2, 4, 8],
+    ]
 
 
 @pytest.mark.parametrize('max_people', [0, -1])
@@ -19,8 +23,9 @@ def test_a_batch_for_nobody_is_refused(max_people: int) -> None:
         batch_sizes(max_people)
 
 
-@pytest.mark.parametrize(('count', 'sizes'), [
-    (1, [1]), (3, [4]), (5, [6]), (8, [6, 2]), (13, [6, 6, 1])])
+@pytest.mark.parametrize(
+    ('count', 'sizes'), [(1, [1]), (3, [4]), (5, [6]), (8, [6, 2]), (13, [6, 6, 1])]
+)
 def test_parts_follow_each_other_and_fit_into_their_sizes(count: int, sizes: list[int]) -> None:
     parts = list(batches(np.arange(count), batch_sizes(6)))
     assert [size for _, size in parts] == sizes

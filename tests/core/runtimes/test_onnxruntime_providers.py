@@ -44,8 +44,9 @@ class PretendedBuild:
         self.settings: list[list[tuple[str, dict]]] = []
         self.batches: list[int] = []
 
-    def session(self, path: str, options: Any, providers: Sequence[tuple[str, dict]],
-                **more: Any) -> Any:
+    def session(
+        self, path: str, options: Any, providers: Sequence[tuple[str, dict]], **more: Any
+    ) -> Any:
         self.paths.append(Path(path).name)
         self.settings.append(list(providers))
         assert not more.get('enable_fallback', 1), 'or it would go on with the CPU by itself'
@@ -81,25 +82,32 @@ def on_cpu(trained: dict[str, str], cache: Path, cpu_export: ExportedModel) -> R
 
 
 def test_a_provider_that_the_build_lacks_is_an_error_with_what_it_has_and_the_remedy(
-        trained: dict[str, str], build: PretendedBuild) -> None:
+    trained: dict[str, str], build: PretendedBuild
+) -> None:
     build.available = ['AzureExecutionProvider', PROVIDERS['cpu']]
-    with pytest.raises(RuntimeError, match='has only: AzureExecutionProvider, cpu; .*pip install '
-                                           'onnxruntime-gpu'):
+    with pytest.raises(
+        RuntimeError, match='has only: AzureExecutionProvider, cpu; .*pip install onnxruntime-gpu'
+    ):
         load_runtime('onnxruntime', **trained, provider='cuda')
     assert build.paths == [], 'nothing was loaded instead'
 
 
 @pytest.mark.parametrize('provider', ['cuda', 'tensorrt'])
 def test_a_provider_whose_libraries_do_not_load_is_an_error(
-        trained: dict[str, str], build: PretendedBuild, provider: str) -> None:
+    trained: dict[str, str], build: PretendedBuild, provider: str
+) -> None:
     build.broken = {PROVIDERS[provider]}
-    with pytest.raises(RuntimeError, match=f'provider {provider} does not work .*libraries do not '
-                                           "load.*cpu.* use provider='cpu'"):
+    with pytest.raises(
+        RuntimeError,
+        match=f'provider {provider} does not work .*libraries do not '
+        "load.*cpu.* use provider='cpu'",
+    ):
         load_runtime('onnxruntime', **trained, provider=provider)
 
 
 def test_an_error_of_the_gpu_is_told_in_one_line_and_not_called_damage(
-        trained: dict[str, str], build: PretendedBuild) -> None:
+    trained: dict[str, str], build: PretendedBuild
+) -> None:
     build.error = RuntimeError('CUDA failure 35:\n driver version is insufficient')
     with pytest.raises(RuntimeError, match='CUDA failure 35: driver version .*nvidia-smi'):
         load_runtime('onnxruntime', **trained, provider='cuda')
@@ -107,27 +115,34 @@ def test_an_error_of_the_gpu_is_told_in_one_line_and_not_called_damage(
 
 @pytest.mark.parametrize('has_bindings', [False, True])
 def test_a_gpu_that_is_out_of_memory_says_at_load_what_was_needed_and_is_free(
-        trained: dict[str, str], build: PretendedBuild, monkeypatch: pytest.MonkeyPatch,
-        has_bindings: bool) -> None:
+    trained: dict[str, str],
+    build: PretendedBuild,
+    monkeypatch: pytest.MonkeyPatch,
+    has_bindings: bool,
+) -> None:
     asked = []
-    cuda = SimpleNamespace(use_gpu=asked.append,
-                           free_memory_text=lambda: '5 MiB of 40 MiB are free')
-    monkeypatch.setitem(sys.modules, 'decomr_core.runtimes.cuda_device',
-                        cuda if has_bindings else None)
+    cuda = SimpleNamespace(
+        use_gpu=asked.append, free_memory_text=lambda: '5 MiB of 40 MiB are free'
+    )
+    monkeypatch.setitem(
+        sys.modules, 'decomr_core.runtimes.cuda_device', cuda if has_bindings else None
+    )
     build.run_error = RuntimeError('Failed to allocate memory for requested buffer of size 4096')
     with pytest.raises(RuntimeError, match='buffer of size 4096; the network') as error:
         load_runtime('onnxruntime', **trained, provider='cuda', device=2)
     size = exported_model(**trained, target='tensorrt').onnx_path.stat().st_size
     free = '5 MiB of 40 MiB are free' if has_bindings else 'nvidia-smi shows how much is free'
-    assert (f'needs {-(-size // 2**20)} MiB for its weights and more for people, {free}. End other'
-            in str(error.value))
+    assert (
+        f'needs {-(-size // 2**20)} MiB for its weights and more for people, {free}. End other'
+        in str(error.value)
+    )
     assert 'max_people' in str(error.value)
     assert asked == [2] * has_bindings
 
 
 def test_a_damaged_file_is_told_on_a_gpu_as_well(
-        trained: dict[str, str], build: PretendedBuild, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, str], build: PretendedBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / 'model.onnx'
     path.write_bytes(b'\xff' * 40)
     monkeypatch.setattr(onnxruntime_runtime, '_model_path', lambda *_: path)
@@ -135,26 +150,44 @@ def test_a_damaged_file_is_told_on_a_gpu_as_well(
         load_runtime('onnxruntime', **trained, provider='cuda')
 
 
-@pytest.mark.parametrize(('options', 'said'), [
-    ({'provider': 'gpu'}, "provider is 'gpu', expected one of: cpu, cuda, tensorrt"),
-    ({'precision': 'fp16'}, "precision is 'fp16', but the provider cpu has: auto, f32"),
-    ({'provider': 'tensorrt', 'precision': 'f32'}, 'the provider tensorrt has: auto, tf32'),
-    ({'device': 1}, "the provider is cpu; use provider='cuda'"),
-    ({'provider': 'cuda', 'max_people': 0}, 'max_people is 0, expected 1 or more')])
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        ({'provider': 'gpu'}, "provider is 'gpu', expected one of: cpu, cuda, tensorrt"),
+        ({'precision': 'fp16'}, "precision is 'fp16', but the provider cpu has: auto, f32"),
+        ({'provider': 'tensorrt', 'precision': 'f32'}, 'the provider tensorrt has: auto, tf32'),
+        ({'device': 1}, "the provider is cpu; use provider='cuda'"),
+        ({'provider': 'cuda', 'max_people': 0}, 'max_people is 0, expected 1 or more'),
+    ],
+)
 def test_options_that_do_not_exist_are_refused(
-        trained: dict[str, str], build: PretendedBuild, options: dict, said: str) -> None:
+    trained: dict[str, str], build: PretendedBuild, options: dict, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         load_runtime('onnxruntime', **trained, **options)
 
 
-@pytest.mark.parametrize(('precision', 'chosen', 'tf32', 'file'), [
-    ('auto', 'f32', 0, 'model.onnx'), ('f32', 'f32', 0, 'model.onnx'),
-    ('tf32', 'tf32', 1, 'model.onnx'), ('fp16', 'fp16', 0, 'model_fp16.onnx')])
+@pytest.mark.parametrize(
+    ('precision', 'chosen', 'tf32', 'file'),
+    [
+        ('auto', 'f32', 0, 'model.onnx'),
+        ('f32', 'f32', 0, 'model.onnx'),
+        ('tf32', 'tf32', 1, 'model.onnx'),
+        ('fp16', 'fp16', 0, 'model_fp16.onnx'),
+    ],
+)
 def test_cuda_runs_the_export_for_tensorrt_in_the_precision_asked_for(
-        trained: dict[str, str], build: PretendedBuild, on_cpu: Runtime, precision: str,
-        chosen: str, tf32: int, file: str) -> None:
-    runtime = load_runtime('onnxruntime', **trained, provider='cuda', precision=precision,
-                           device=1)
+    trained: dict[str, str],
+    build: PretendedBuild,
+    on_cpu: Runtime,
+    precision: str,
+    chosen: str,
+    tf32: int,
+    file: str,
+) -> None:
+    runtime = load_runtime(
+        'onnxruntime', **trained, provider='cuda', precision=precision, device=1
+    )
     assert (runtime.precision, runtime.provider) == (chosen, 'cuda')
     assert build.paths == [file]
     assert build.settings == [[(PROVIDERS['cuda'], {'device_id': 1, 'use_tf32': tf32})]]
@@ -167,7 +200,8 @@ def test_cuda_runs_the_export_for_tensorrt_in_the_precision_asked_for(
 
 
 def test_half_precision_that_did_not_pass_its_gate_is_refused(
-        trained: dict[str, str], build: PretendedBuild) -> None:
+    trained: dict[str, str], build: PretendedBuild
+) -> None:
     model = exported_model(**trained, target='tensorrt')
     model.info['passes_fp16'] = False
     with pytest.raises(ValueError, match='exceeded the limit.*info.json.*use f32 or tf32'):
@@ -175,7 +209,8 @@ def test_half_precision_that_did_not_pass_its_gate_is_refused(
 
 
 def test_tensorrt_gets_one_profile_and_a_cache_and_cuda_for_the_rest(
-        trained: dict[str, str], build: PretendedBuild) -> None:
+    trained: dict[str, str], build: PretendedBuild
+) -> None:
     runtime = load_runtime('onnxruntime', **trained, provider='tensorrt', max_people=6)
     assert runtime.precision == 'tf32', 'what it cannot switch off it does not call f32'
     ((tensorrt, cuda),) = build.settings
@@ -186,7 +221,8 @@ def test_tensorrt_gets_one_profile_and_a_cache_and_cuda_for_the_rest(
 
 
 def test_on_a_gpu_batches_are_filled_up_to_sizes_that_ran_at_start_up(
-        trained: dict[str, str], build: PretendedBuild, on_cpu: Runtime) -> None:
+    trained: dict[str, str], build: PretendedBuild, on_cpu: Runtime
+) -> None:
     runtime = load_runtime('onnxruntime', **trained, provider='cuda', max_people=4)
     assert build.batches == [4, 2, 1]
     build.batches.clear()
@@ -198,7 +234,8 @@ def test_on_a_gpu_batches_are_filled_up_to_sizes_that_ran_at_start_up(
 
 
 def test_on_a_cpu_a_crowd_runs_in_batches_that_nothing_is_added_to(
-        trained: dict[str, str], build: PretendedBuild) -> None:
+    trained: dict[str, str], build: PretendedBuild
+) -> None:
     runtime = load_runtime('onnxruntime', **trained)
     crops = parity.parity_crops(64, 11)
     together = runtime.run(crops).vertices
@@ -208,10 +245,22 @@ def test_on_a_cpu_a_crowd_runs_in_batches_that_nothing_is_added_to(
 
 
 def test_the_command_says_in_one_line_that_there_is_no_such_provider(
-        trained: dict[str, str], build: PretendedBuild, tmp_path: Path,
-        capsys: pytest.CaptureFixture) -> None:
+    trained: dict[str, str], build: PretendedBuild, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     build.available = [PROVIDERS['cpu']]
-    assert main(['bench', '--runtime', 'onnxruntime', '--provider', 'tensorrt',
-                 '--weights', trained['weights']]) == 2
+    assert (
+        main(
+            [
+                'bench',
+                '--runtime',
+                'onnxruntime',
+                '--provider',
+                'tensorrt',
+                '--weights',
+                trained['weights'],
+            ]
+        )
+        == 2
+    )
     told = capsys.readouterr().err
     assert told.count('\n') == 1 and 'pip install onnxruntime-gpu' in told

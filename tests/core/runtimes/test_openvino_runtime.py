@@ -18,11 +18,7 @@ from decomr_core.runtimes.exported_model import ExportedModel
 pytest.importorskip('openvino')
 
 from decomr_core.runtimes import openvino_runtime  # noqa: E402
-from decomr_core.runtimes.openvino_runtime import (  # noqa: E402
-    PRECISIONS,
-    choose_precision,
-    cpu_precisions,
-)
+from decomr_core.runtimes.openvino_runtime import PRECISIONS, choose_precision, cpu_precisions  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('cache')
 
@@ -33,23 +29,34 @@ def model(cpu_export: ExportedModel) -> ExportedModel:
 
 
 @pytest.mark.skipif('bf16' not in cpu_precisions(), reason='this CPU has no bf16 arithmetic')
-def test_bf16_runs_if_asked_for_and_is_coarser(trained: dict[str, str],
-                                               torch_runtime: Runtime) -> None:
-    exact, coarse = (load_runtime('openvino', **trained, precision=precision)
-                     for precision in ('f32', 'bf16'))
+def test_bf16_runs_if_asked_for_and_is_coarser(
+    trained: dict[str, str], torch_runtime: Runtime
+) -> None:
+    exact, coarse = (
+        load_runtime('openvino', **trained, precision=precision) for precision in ('f32', 'bf16')
+    )
     vertices = torch_runtime.run(parity.parity_crops(64)).vertices
-    errors = [parity.vertex_error_mm(runtime.run(parity.parity_crops(64)).vertices, vertices)
-              for runtime in (exact, coarse)]
+    errors = [
+        parity.vertex_error_mm(runtime.run(parity.parity_crops(64)).vertices, vertices)
+        for runtime in (exact, coarse)
+    ]
     # Random weights magnify rounding; trained ones are gated.
     assert errors[0] < errors[1] < parity.vertex_error_mm(vertices, vertices[::-1])
 
 
-@pytest.mark.parametrize(('can', 'passing', 'expected'), [
-    (('f32', 'fp16', 'bf16'), ('fp16', 'bf16'), 'fp16'), (('f32', 'bf16'), ('bf16',), 'bf16'),
-    (('f32', 'fp16', 'bf16'), ('bf16',), 'bf16'), (('f32', 'fp16', 'bf16'), (), 'f32'),
-    (('f32',), ('fp16', 'bf16'), 'f32')])
+@pytest.mark.parametrize(
+    ('can', 'passing', 'expected'),
+    [
+        (('f32', 'fp16', 'bf16'), ('fp16', 'bf16'), 'fp16'),
+        (('f32', 'bf16'), ('bf16',), 'bf16'),
+        (('f32', 'fp16', 'bf16'), ('bf16',), 'bf16'),
+        (('f32', 'fp16', 'bf16'), (), 'f32'),
+        (('f32',), ('fp16', 'bf16'), 'f32'),
+    ],
+)
 def test_half_precision_is_chosen_only_where_it_is_fast_and_was_measured_good(
-        can: tuple[str, ...], passing: tuple[str, ...], expected: str) -> None:
+    can: tuple[str, ...], passing: tuple[str, ...], expected: str
+) -> None:
     info = {f'passes_{name}': name in passing for name in ('fp16', 'bf16')}
     assert choose_precision('auto', can, info) == expected
     assert choose_precision('f32', can, {}) == 'f32'
@@ -59,8 +66,9 @@ def test_half_precision_is_chosen_only_where_it_is_fast_and_was_measured_good(
 
 
 @pytest.mark.parametrize('precision', ['fp16', 'bf16'])
-def test_the_export_measures_whether_half_precision_passes(model: ExportedModel,
-                                                           precision: str) -> None:
+def test_the_export_measures_whether_half_precision_passes(
+    model: ExportedModel, precision: str
+) -> None:
     assert (f'openvino {precision}' in model.info['parity']) == (precision in cpu_precisions())
     measured = model.info['parity'].get(f'openvino {precision}')
     passes = measured is not None and parity.Parity(**measured).passes(precision)
@@ -68,42 +76,58 @@ def test_the_export_measures_whether_half_precision_passes(model: ExportedModel,
 
 
 def test_the_runtime_takes_the_precision_that_the_export_found_good(
-        trained: dict[str, str], model: ExportedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, str], model: ExportedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert load_runtime('openvino', **trained).precision == choose_precision(
-        'auto', cpu_precisions(), model.info)
+        'auto', cpu_precisions(), model.info
+    )
     monkeypatch.setattr(openvino_runtime, 'cpu_precisions', lambda: PRECISIONS)
     monkeypatch.setattr(openvino_runtime, '_FixedBatch', lambda *_: None)
     for precision in PRECISIONS:  # whatever this CPU has and this random network passes in
         passes = {f'passes_{name}': name == precision for name in ('fp16', 'bf16')}
-        monkeypatch.setattr(loading, 'exported_model', lambda *_, passes=passes: replace(
-            model, info={**model.info, **passes}))
+        monkeypatch.setattr(
+            loading,
+            'exported_model',
+            lambda *_, passes=passes: replace(model, info={**model.info, **passes}),
+        )
         assert load_runtime('openvino', **trained).precision == precision
 
 
 def test_what_counts_and_places_stays_float32_in_half_precision(model: ExportedModel) -> None:
     layers = ElementTree.parse(model.openvino_path).getroot().findall('layers/layer')
-    is_kept = {layer.get('name'): any(note.get('name') == 'precise'
-                                      for note in layer.iterfind('rt_info/attribute'))
-               for layer in layers if layer.get('type') not in ('Const', 'Parameter')}
+    is_kept = {
+        layer.get('name'): any(
+            note.get('name') == 'precise' for note in layer.iterfind('rt_info/attribute')
+        )
+        for layer in layers
+        if layer.get('type') not in ('Const', 'Parameter')
+    }
     for kind in ('ScatterElementsUpdate', 'Gather', 'Round', 'Sigmoid', 'Result'):
         names = [layer.get('name') for layer in layers if layer.get('type') == kind]
         assert names and all(is_kept[name] for name in names), kind
-    inside = [kept for name, kept in is_kept.items()
-              if name.startswith(('/network/lnet/', '/network/cnet/decoder'))]
+    inside = [
+        kept
+        for name, kept in is_kept.items()
+        if name.startswith(('/network/lnet/', '/network/cnet/decoder'))
+    ]
     assert len(inside) > 40 and not any(inside)
 
 
 @pytest.mark.skipif('fp16' not in cpu_precisions(), reason='this CPU has no fp16 arithmetic')
-def test_fp16_computes_little_else_than_float32(trained: dict[str, str],
-                                                model: ExportedModel) -> None:
+def test_fp16_computes_little_else_than_float32(
+    trained: dict[str, str], model: ExportedModel
+) -> None:
     crops = parity.parity_crops(64)
-    exact, half = (load_runtime('openvino', precision=precision, **trained).run(crops)
-                   for precision in ('f32', 'fp16'))
+    exact, half = (
+        load_runtime('openvino', precision=precision, **trained).run(crops)
+        for precision in ('f32', 'fp16')
+    )
     assert 0 < np.abs(half.iuv - exact.iuv).mean() < 0.005
 
 
 def test_many_people_are_cut_into_parts_that_the_kernels_are_made_for(
-        trained: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime = load_runtime('openvino', precision='f32', **trained)
     crops = parity.parity_crops(64)[:11]
     expected = [runtime.run(crop[None]) for crop in crops]

@@ -29,6 +29,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def test_a_signal_after_a_network_was_freed_in_another_thread_is_handled() -> None:
-    done = subprocess.run([sys.executable, '-c', LOAD_HERE_FREE_ELSEWHERE], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', LOAD_HERE_FREE_ELSEWHERE], cwd=ROOT, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr

@@ -27,56 +27,95 @@ from tests.test_import_rule import ROOT
 MAJORS = (10, 11)
 BINDINGS = ROOT / '.venv' / 'tensorrt-bindings'
 LIBRARIES = ('nvinfer', 'nvinfer_plugin', 'nvonnxparser')
-SYMBOLS = ('getInferLibVersion', 'getNvOnnxParserVersion', 'createInferBuilder_INTERNAL',
-           'createInferRefitter_INTERNAL', 'createInferRuntime_INTERNAL',
-           'createNvOnnxParser_INTERNAL', 'createNvOnnxParserRefitter_INTERNAL',
-           'getBuilderPluginRegistry', 'getPluginRegistry')
+SYMBOLS = (
+    'getInferLibVersion',
+    'getNvOnnxParserVersion',
+    'createInferBuilder_INTERNAL',
+    'createInferRefitter_INTERNAL',
+    'createInferRuntime_INTERNAL',
+    'createNvOnnxParser_INTERNAL',
+    'createNvOnnxParserRefitter_INTERNAL',
+    'getBuilderPluginRegistry',
+    'getPluginRegistry',
+)
 FILES = {'tensorrt': 'tensorrt/engine.py', 'cudart': 'cuda_device.py'}
 # A few that must be among what was checked: else the check has lost its way.
 ESSENTIAL = {
-    'tensorrt': {'Builder.build_serialized_network', 'OnnxParser.parse_from_file',
-                 'ParserError.desc', 'BuilderFlag.TF32', 'IOptimizationProfile.set_shape',
-                 'ITimingCache.serialize', 'IBuilderConfig.progress_monitor',
-                 'Runtime.deserialize_cuda_engine', 'ICudaEngine.device_memory_size_v2',
-                 'ICudaEngine.create_execution_context', 'DataType.FLOAT',
-                 'IExecutionContext.get_tensor_shape', 'IExecutionContext.set_input_shape',
-                 'IExecutionContext.set_tensor_address', 'IExecutionContext.execute_async_v3',
-                 'INetworkDefinition.num_outputs', 'INetworkDefinition.get_input', 'ITensor.name',
-                 'ILogger.log', 'ILogger.Severity.VERBOSE', 'IProgressMonitor.step_complete'},
-    'cudart': {'cudaMalloc', 'cudaMemcpyAsync', 'cudaGraphInstantiate', 'cudaDeviceProp.major',
-               'cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal',
-               'cudaError_t.cudaErrorMemoryAllocation'},
+    'tensorrt': {
+        'Builder.build_serialized_network',
+        'OnnxParser.parse_from_file',
+        'ParserError.desc',
+        'BuilderFlag.TF32',
+        'IOptimizationProfile.set_shape',
+        'ITimingCache.serialize',
+        'IBuilderConfig.progress_monitor',
+        'Runtime.deserialize_cuda_engine',
+        'ICudaEngine.device_memory_size_v2',
+        'ICudaEngine.create_execution_context',
+        'DataType.FLOAT',
+        'IExecutionContext.get_tensor_shape',
+        'IExecutionContext.set_input_shape',
+        'IExecutionContext.set_tensor_address',
+        'IExecutionContext.execute_async_v3',
+        'INetworkDefinition.num_outputs',
+        'INetworkDefinition.get_input',
+        'ITensor.name',
+        'ILogger.log',
+        'ILogger.Severity.VERBOSE',
+        'IProgressMonitor.step_complete',
+    },
+    'cudart': {
+        'cudaMalloc',
+        'cudaMemcpyAsync',
+        'cudaGraphInstantiate',
+        'cudaDeviceProp.major',
+        'cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal',
+        'cudaError_t.cudaErrorMemoryAllocation',
+    },
 }
 
 
 @pytest.fixture(scope='module', params=MAJORS)
-def environment(request: pytest.FixtureRequest,
-                tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """Environment variables under which NVIDIA's bindings of one major version load."""
     folder = BINDINGS / str(request.param)
     if not (folder / 'tensorrt_bindings').is_dir():
-        pytest.skip(f"needs NVIDIA's bindings: {sys.executable} -m pip install --no-deps --target "
-                    f'{folder} -r requirements/tensorrt-bindings-{request.param}.txt')
+        pytest.skip(
+            f"needs NVIDIA's bindings: {sys.executable} -m pip install --no-deps --target "
+            f'{folder} -r requirements/tensorrt-bindings-{request.param}.txt'
+        )
     if shutil.which('c++') is None:
         pytest.skip('needs a C++ compiler: sudo apt-get install g++')
     stand_ins = tmp_path_factory.mktemp(f'libraries-{request.param}')
     functions = ''.join(f'void* {symbol}() {{ return nullptr; }}\n' for symbol in SYMBOLS)
     source = stand_ins / 'nothing.cpp'
-    source.write_text(f'extern "C" {{\n{functions}bool initLibNvInferPlugins() '
-                      '{ return true; }\n}\n')
+    source.write_text(
+        f'extern "C" {{\n{functions}bool initLibNvInferPlugins() {{ return true; }}\n}}\n'
+    )
     first, *others = (stand_ins / f'lib{name}.so.{request.param}' for name in LIBRARIES)
     subprocess.run(['c++', '-shared', '-fPIC', '-o', first, source], check=True)
     for other in others:
         shutil.copy(first, other)
-    return {**os.environ, 'LD_LIBRARY_PATH': str(stand_ins), 'PYTHONPATH': f'{folder}:{ROOT}',
-            'MAJOR': str(request.param)}
+    return {
+        **os.environ,
+        'LD_LIBRARY_PATH': str(stand_ins),
+        'PYTHONPATH': f'{folder}:{ROOT}',
+        'MAJOR': str(request.param),
+    }
 
 
 @pytest.fixture(scope='module')
 def interface(environment: dict[str, str]) -> dict[str, Any]:
     """What the bindings of one major version offer."""
-    done = subprocess.run([sys.executable, '-m', 'tests.core.tensorrt_contract'], cwd=ROOT,
-                          env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-m', 'tests.core.tensorrt_contract'],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found['version'].startswith(f'{environment["MAJOR"]}.')
@@ -88,8 +127,9 @@ def source_of(module: str) -> str:
 
 
 @pytest.mark.parametrize('module', sorted(FILES))
-def test_everything_that_we_use_exists_with_these_arguments(interface: dict[str, Any],
-                                                            module: str) -> None:
+def test_everything_that_we_use_exists_with_these_arguments(
+    interface: dict[str, Any], module: str
+) -> None:
     checker = Checker(source_of(module), module, interface[module])
     assert checker.problems == []
     assert ESSENTIAL[module] - checker.uses == set()
@@ -98,8 +138,9 @@ def test_everything_that_we_use_exists_with_these_arguments(interface: dict[str,
 
 def lost(checker: Checker, real: dict[str, Any]) -> set[str]:
     """Attributes named like one of NVIDIA's whose owner the check could not tell."""
-    known = {name for members in real['classes'].values() for name in members
-             if '_' in name.strip('_')}
+    known = {
+        name for members in real['classes'].values() for name in members if '_' in name.strip('_')
+    }
     return {use for use in checker.unfollowed if use.split('.')[-1] in known}
 
 
@@ -107,35 +148,59 @@ def test_a_use_that_the_check_cannot_follow_is_noticed(interface: dict[str, Any]
     source = source_of('tensorrt').replace('context: tensorrt.IExecutionContext)', 'context)')
     checker = Checker(source, 'tensorrt', interface['tensorrt'])
     assert lost(checker, interface['tensorrt']) == {
-        f'self._context.{name}' for name in (
-            'execute_async_v3', 'get_tensor_shape', 'set_tensor_address')}
+        f'self._context.{name}'
+        for name in ('execute_async_v3', 'get_tensor_shape', 'set_tensor_address')
+    }
 
 
-@pytest.mark.parametrize(('module', 'ours', 'wrong', 'told'), [
-    ('tensorrt', '.execute_async_v3(', '.execute_async_v4(', 'no IExecutionContext.execute_async'),
-    ('tensorrt', '.build_serialized_network(', '.build_cuda_engine(', 'no Builder.build_cuda'),
-    ('tensorrt', 'BuilderFlag.TF32', 'BuilderFlag.TF31', 'no BuilderFlag.TF31'),
-    ('tensorrt', 'Severity.VERBOSE', 'Severity.CHATTY', 'no ILogger.Severity.CHATTY'),
-    ('tensorrt', '.device_memory_size_v2', '.device_memory_size_v3', 'device_memory_size_v3'),
-    ('tensorrt', '.init_libnvinfer_plugins(log,', '.init_plugins(log,', 'no init_plugins'),
-    ('tensorrt', 'set_timing_cache(cache, False)', 'set_timing_cache(cache)', 'does not fit'),
-    ('tensorrt', 'set_timing_cache(cache, False)', 'set_timing_cache(cache, ignore=False)',
-     'does not fit'),
-    ('tensorrt', 'Builder(log)', 'Builder(log, 1)', 'does not fit Builder'),
-    ('tensorrt', 'network.num_inputs', 'network.input_count', 'no INetworkDefinition.input_co'),
-    ('tensorrt', 'network.get_output(index)', 'network.get_output()', 'does not fit INetwork'),
-    ('tensorrt', 'tensor.name', 'tensor.title', 'no ITensor.title'),
-    ('tensorrt', 'problem.desc()', 'problem.desc(1)', 'does not fit ParserError.desc'),
-    ('tensorrt', 'severity: tensorrt', 'level: tensorrt', '_Log.log has the arguments'),
-    ('tensorrt', 'def step_complete(', 'def step_completed(', '_Progress.step_complete has'),
-    ('tensorrt', 'config.progress_monitor =', 'config.monitor =', 'no IBuilderConfig.monitor'),
-    ('cudart', 'cudaGraphInstantiate(graph, 0)', 'cudaGraphInstantiate(graph)', 'does not fit'),
-    ('cudart', '.cudaMalloc(', '.cudaAlloc(', 'no cudaAlloc'),
-    ('cudart', 'properties.major', 'properties.mayor', 'no cudaDeviceProp.mayor'),
-    ('cudart', 'ModeThreadLocal', 'ModeMine', 'cudaStreamCaptureModeMine'),
-])
-def test_a_wrong_use_is_noticed(interface: dict[str, Any], module: str, ours: str, wrong: str,
-                                told: str) -> None:
+@pytest.mark.parametrize(
+    ('module', 'ours', 'wrong', 'told'),
+    [
+        (
+            'tensorrt',
+            '.execute_async_v3(',
+            '.execute_async_v4(',
+            'no IExecutionContext.execute_async',
+        ),
+        ('tensorrt', '.build_serialized_network(', '.build_cuda_engine(', 'no Builder.build_cuda'),
+        ('tensorrt', 'BuilderFlag.TF32', 'BuilderFlag.TF31', 'no BuilderFlag.TF31'),
+        ('tensorrt', 'Severity.VERBOSE', 'Severity.CHATTY', 'no ILogger.Severity.CHATTY'),
+        ('tensorrt', '.device_memory_size_v2', '.device_memory_size_v3', 'device_memory_size_v3'),
+        ('tensorrt', '.init_libnvinfer_plugins(log,', '.init_plugins(log,', 'no init_plugins'),
+        ('tensorrt', 'set_timing_cache(cache, False)', 'set_timing_cache(cache)', 'does not fit'),
+        (
+            'tensorrt',
+            'set_timing_cache(cache, False)',
+            'set_timing_cache(cache, ignore=False)',
+            'does not fit',
+        ),
+        ('tensorrt', 'Builder(log)', 'Builder(log, 1)', 'does not fit Builder'),
+        (
+            'tensorrt',
+            'network.num_inputs',
+            'network.input_count',
+            'no INetworkDefinition.input_co',
+        ),
+        ('tensorrt', 'network.get_output(index)', 'network.get_output()', 'does not fit INetwork'),
+        ('tensorrt', 'tensor.name', 'tensor.title', 'no ITensor.title'),
+        ('tensorrt', 'problem.desc()', 'problem.desc(1)', 'does not fit ParserError.desc'),
+        ('tensorrt', 'severity: tensorrt', 'level: tensorrt', '_Log.log has the arguments'),
+        ('tensorrt', 'def step_complete(', 'def step_completed(', '_Progress.step_complete has'),
+        ('tensorrt', 'config.progress_monitor =', 'config.monitor =', 'no IBuilderConfig.monitor'),
+        (
+            'cudart',
+            'cudaGraphInstantiate(graph, 0)',
+            'cudaGraphInstantiate(graph)',
+            'does not fit',
+        ),
+        ('cudart', '.cudaMalloc(', '.cudaAlloc(', 'no cudaAlloc'),
+        ('cudart', 'properties.major', 'properties.mayor', 'no cudaDeviceProp.mayor'),
+        ('cudart', 'ModeThreadLocal', 'ModeMine', 'cudaStreamCaptureModeMine'),
+    ],
+)
+def test_a_wrong_use_is_noticed(
+    interface: dict[str, Any], module: str, ours: str, wrong: str, told: str
+) -> None:
     source = source_of(module)
     assert ours in source
     checker = Checker(source.replace(ours, wrong), module, interface[module])
@@ -143,7 +208,8 @@ def test_a_wrong_use_is_noticed(interface: dict[str, Any], module: str, ours: st
 
 
 def test_precisions_that_only_the_older_one_can_be_asked_for_are_noticed(
-        interface: dict[str, Any]) -> None:
+    interface: dict[str, Any],
+) -> None:
     source = source_of('tensorrt').replace('BuilderFlag.TF32', 'BuilderFlag.FP16')
     problems = Checker(source, 'tensorrt', interface['tensorrt']).problems
     assert bool(problems) == (not interface['version'].startswith('10.'))
@@ -151,8 +217,10 @@ def test_precisions_that_only_the_older_one_can_be_asked_for_are_noticed(
 
 def test_our_stand_ins_offer_nothing_that_the_real_ones_lack(interface: dict[str, Any]) -> None:
     modules = FakeGpu().modules()
-    for name, module in (('tensorrt', modules['tensorrt']),
-                         ('cudart', modules['cuda.bindings.runtime'])):
+    for name, module in (
+        ('tensorrt', modules['tensorrt']),
+        ('cudart', modules['cuda.bindings.runtime']),
+    ):
         assert surplus(module, interface[name]) == set()
 
 
@@ -162,7 +230,10 @@ def test_a_surplus_of_a_stand_in_is_noticed(interface: dict[str, Any]) -> None:
     module.Builder.create_network = lambda self, flag: None
     module.shortcut = None
     assert surplus(module, interface['tensorrt']) == {
-        'IBuilderConfig.set_fast', 'Builder.create_network', 'shortcut'}
+        'IBuilderConfig.set_fast',
+        'Builder.create_network',
+        'shortcut',
+    }
 
 
 def surplus(module: ModuleType, real: dict[str, Any]) -> set[str]:
@@ -174,27 +245,32 @@ def surplus(module: ModuleType, real: dict[str, Any]) -> set[str]:
         if not any(name in part for part in real.values()):
             found.add(name)
         elif name in real['enums']:
-            found |= {f'{name}.{member}' for member in value.__members__
-                      if member not in real['enums'][name]} - {
-                'NetworkDefinitionCreationFlag.EXPLICIT_BATCH'}  # gone in 11, and not used by us
+            found |= {
+                f'{name}.{member}'
+                for member in value.__members__
+                if member not in real['enums'][name]
+            } - {'NetworkDefinitionCreationFlag.EXPLICIT_BATCH'}  # gone in 11, and not used by us
         elif name in real['classes']:
-            found |= {f'{name}.{member}' for member, function in inspect.getmembers(value)
-                      if not member.startswith('_') and differs(
-                          function, real['classes'][name], member)}
+            found |= {
+                f'{name}.{member}'
+                for member, function in inspect.getmembers(value)
+                if not member.startswith('_') and differs(function, real['classes'][name], member)
+            }
         elif name in real['functions'] and not fits(value, real['functions'][name], False):
             found.add(name)
     return found
 
 
 def differs(member: object, real: dict[str, Any], name: str) -> bool:
-    return name not in real or (
-        inspect.isfunction(member) and not fits(member, real[name], True))
+    return name not in real or (inspect.isfunction(member) and not fits(member, real[name], True))
 
 
 def fits(function: Any, overloads: list[dict[str, Any]], by_name: bool) -> bool:
     names = list(inspect.signature(function).parameters)
-    return any(names == overload['names'] if by_name else len(names) == len(overload['names'])
-               for overload in overloads)
+    return any(
+        names == overload['names'] if by_name else len(names) == len(overload['names'])
+        for overload in overloads
+    )
 
 
 SCRIPT = """
@@ -233,9 +309,15 @@ except RuntimeError as error:
 
 
 def test_our_code_runs_on_the_real_bindings_up_to_where_it_needs_a_gpu(
-        environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, '-c', SCRIPT, str(tmp_path)], cwd=ROOT,
-                          env=environment, capture_output=True, text=True)
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', SCRIPT, str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     *builders, runtime, gpu = done.stdout.splitlines()
     assert len(builders) == len(PRECISIONS)
@@ -276,10 +358,18 @@ for free in ('cudaFree', 'cudaFreeHost', 'cudaStreamDestroy', 'cudaGraphExecDest
 """
 
 
-@pytest.mark.skipif(shutil.which('nvidia-smi') is not None,
-                    reason='gives CUDA wrong addresses, for machines without a driver')
+@pytest.mark.skipif(
+    shutil.which('nvidia-smi') is not None,
+    reason='gives CUDA wrong addresses, for machines without a driver',
+)
 def test_cudas_bindings_take_our_arguments_and_say_that_there_is_no_driver(
-        environment: dict[str, str]) -> None:
-    done = subprocess.run([sys.executable, '-c', CUDA_SCRIPT], cwd=ROOT, env=environment,
-                          capture_output=True, text=True)
+    environment: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', CUDA_SCRIPT],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr

@@ -14,12 +14,19 @@ from decomr_core.export.export import OPSET  # noqa: E402
 
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
-@pytest.mark.parametrize(('preset', 'changes'), [
-    ('rt', {}), ('paper', {}), ('rt', {'lnet_input': 'raw+global'}),
-    ('rt', {'lnet_input': 'global'}), ('paper', {'lnet_input': 'local'})])
+@pytest.mark.parametrize(
+    ('preset', 'changes'),
+    [
+        ('rt', {}),
+        ('paper', {}),
+        ('rt', {'lnet_input': 'raw+global'}),
+        ('rt', {'lnet_input': 'global'}),
+        ('paper', {'lnet_input': 'local'}),
+    ],
+)
 def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
-        graph: Callable[..., Path], preset: str, changes: dict[str, str],
-        precision: str) -> None:
+    graph: Callable[..., Path], preset: str, changes: dict[str, str], precision: str
+) -> None:
     """By the parser's own tables; see `tensorrt_operators` for where they are from."""
     model = onnx.load(graph(preset, precision=precision, **changes))
     assert beyond_tensorrt(model) == []
@@ -29,7 +36,8 @@ def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
 def test_the_graph_for_cpus_is_not_one_of_them_for_its_warp_alone(
-        graph: Callable[..., Path], preset: str, precision: str) -> None:
+    graph: Callable[..., Path], preset: str, precision: str
+) -> None:
     (found,) = beyond_tensorrt(onnx.load(graph(preset, 'scatter', precision)))
     assert found.startswith('ScatterElements (')
 
@@ -52,8 +60,9 @@ UPDATE = (onnx.TensorProto.FLOAT, [1, 3], [0.0, 0.0, 0.0])
 
 
 def test_a_scatter_is_named(dense: bytes) -> None:
-    scatter = onnx.helper.make_node('ScatterND', ['camera', 'index', 'update'], ['changed'],
-                                    'sneaky', reduction='add')
+    scatter = onnx.helper.make_node(
+        'ScatterND', ['camera', 'index', 'update'], ['changed'], 'sneaky', reduction='add'
+    )
     model = with_nodes(dense, scatter, index=INDEX, update=UPDATE)
     assert beyond_tensorrt(model) == ['ScatterND (sneaky)']
 
@@ -65,19 +74,26 @@ def test_a_scatter_inside_a_branch_is_named(dense: bytes) -> None:
         inputs = ['camera', 'index', 'update'] if operator == 'ScatterND' else ['camera']
         output = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         branches[name] = helper.make_graph(
-            [helper.make_node(operator, inputs, [name], name)], name, [], [output])
+            [helper.make_node(operator, inputs, [name], name)], name, [], [output]
+        )
     chosen = helper.make_node('If', ['which'], ['chosen'], 'if', **branches)
-    model = with_nodes(dense, chosen, index=INDEX, update=UPDATE,
-                       which=(onnx.TensorProto.BOOL, [], [True]))
+    model = with_nodes(
+        dense, chosen, index=INDEX, update=UPDATE, which=(onnx.TensorProto.BOOL, [], [True])
+    )
     assert beyond_tensorrt(model) == ['ScatterND (then_branch)']
 
 
-@pytest.mark.parametrize(('operator', 'inputs', 'attributes', 'said'), [
-    ('Cast', ['camera'], {'to': onnx.TensorProto.DOUBLE}, 'Cast of DOUBLE (sneaky)'),
-    ('Identity', ['images'], {}, 'Identity of UINT8 (sneaky)'),
-    ('Resize', ['iuv', '', 'scales'], {'mode': 'cubic'}, 'Resize with mode cubic (sneaky)')])
+@pytest.mark.parametrize(
+    ('operator', 'inputs', 'attributes', 'said'),
+    [
+        ('Cast', ['camera'], {'to': onnx.TensorProto.DOUBLE}, 'Cast of DOUBLE (sneaky)'),
+        ('Identity', ['images'], {}, 'Identity of UINT8 (sneaky)'),
+        ('Resize', ['iuv', '', 'scales'], {'mode': 'cubic'}, 'Resize with mode cubic (sneaky)'),
+    ],
+)
 def test_a_type_or_an_attribute_beyond_the_table_is_named(
-        dense: bytes, operator: str, inputs: list[str], attributes: dict, said: str) -> None:
+    dense: bytes, operator: str, inputs: list[str], attributes: dict, said: str
+) -> None:
     node = onnx.helper.make_node(operator, inputs, ['result'], 'sneaky', **attributes)
     scales = (onnx.TensorProto.FLOAT, [4], [1.0, 1.0, 2.0, 2.0])
     assert said in beyond_tensorrt(with_nodes(dense, node, scales=scales))

@@ -29,11 +29,18 @@ def is_built(model: ExportedModel) -> bool:
     return path.exists() or path.with_suffix('.json').exists()
 
 
-@pytest.mark.parametrize(('precision', 'content', 'cleared'), [
-    ('f32', ONNX_FILE, ['TF32']), ('tf32', ONNX_FILE, []), ('fp16', ONNX_HALF_FILE, ['TF32'])])
+@pytest.mark.parametrize(
+    ('precision', 'content', 'cleared'),
+    [('f32', ONNX_FILE, ['TF32']), ('tf32', ONNX_FILE, []), ('fp16', ONNX_HALF_FILE, ['TF32'])],
+)
 def test_each_precision_is_built_from_its_file_and_the_key_says_which(
-        gpu: FakeGpu, half: ExportedModel, build: SimpleNamespace, precision: str, content: bytes,
-        cleared: list[str]) -> None:
+    gpu: FakeGpu,
+    half: ExportedModel,
+    build: SimpleNamespace,
+    precision: str,
+    content: bytes,
+    cleared: list[str],
+) -> None:
     report = build.build_engine('w', precision=precision)
     (record,) = gpu.builds
     assert record.onnx == content
@@ -52,8 +59,8 @@ def test_every_precision_has_a_gate(build: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize('passes', [True, False])
 def test_an_engine_is_half_precision_by_default_where_the_export_passed_in_it(
-        half: ExportedModel, build: SimpleNamespace, capsys: pytest.CaptureFixture,
-        passes: bool) -> None:
+    half: ExportedModel, build: SimpleNamespace, capsys: pytest.CaptureFixture, passes: bool
+) -> None:
     half.info['passes_fp16'] = passes
     expected = 'fp16' if passes else 'f32'
     assert main(['export', '--tensorrt', '--weights', 'w', '--json']) == 0
@@ -63,16 +70,26 @@ def test_an_engine_is_half_precision_by_default_where_the_export_passed_in_it(
     assert load_runtime('tensorrt', 'w', build_if_missing=True).precision == expected
 
 
-@pytest.mark.parametrize(('parity', 'seen'), [
-    ({}, 'it could not be exported'),
-    ({'onnxruntime fp16': {'vertices_mean_mm': 2.345}}, r'its vertices are 2\.35 mm off')])
+@pytest.mark.parametrize(
+    ('parity', 'seen'),
+    [
+        ({}, 'it could not be exported'),
+        ({'onnxruntime fp16': {'vertices_mean_mm': 2.345}}, r'its vertices are 2\.35 mm off'),
+    ],
+)
 def test_half_precision_is_refused_where_the_export_did_not_pass_in_it(
-        model: ExportedModel, build: SimpleNamespace, capsys: pytest.CaptureFixture,
-        parity: dict, seen: str) -> None:
+    model: ExportedModel,
+    build: SimpleNamespace,
+    capsys: pytest.CaptureFixture,
+    parity: dict,
+    seen: str,
+) -> None:
     model.info['parity'] = parity
     told = f'did not pass in fp16: {seen}; use f32 or tf32'
-    for load in (lambda: load_runtime('tensorrt', 'w', precision='fp16', build_if_missing=True),
-                 lambda: build.build_engine('w', precision='fp16')):
+    for load in (
+        lambda: load_runtime('tensorrt', 'w', precision='fp16', build_if_missing=True),
+        lambda: build.build_engine('w', precision='fp16'),
+    ):
         with pytest.raises(ValueError, match=told):
             load()
     assert main(['export', '--tensorrt', '--weights', 'w', '--precision', 'fp16']) == 2
@@ -81,7 +98,8 @@ def test_half_precision_is_refused_where_the_export_did_not_pass_in_it(
 
 
 def test_an_engine_in_another_precision_than_asked_for_is_refused_not_taken(
-        half: ExportedModel, build: SimpleNamespace) -> None:
+    half: ExportedModel, build: SimpleNamespace
+) -> None:
     build.build_engine('w', precision='f32')
     with pytest.raises(ValueError, match='precision: built for f32, here fp16') as error:
         load_runtime('tensorrt', 'w', precision='fp16')
@@ -91,7 +109,8 @@ def test_an_engine_in_another_precision_than_asked_for_is_refused_not_taken(
 
 
 def test_another_half_precision_file_makes_only_engines_of_it_unfit(
-        half: ExportedModel, build: SimpleNamespace) -> None:
+    half: ExportedModel, build: SimpleNamespace
+) -> None:
     for precision in ('f32', 'fp16'):
         half.half_path.write_bytes(ONNX_HALF_FILE)
         build.build_engine('w', precision=precision)
@@ -104,18 +123,25 @@ def test_another_half_precision_file_makes_only_engines_of_it_unfit(
 
 
 def test_a_half_precision_engine_beyond_its_gate_is_removed_and_float32_advised(
-        gpu: FakeGpu, half: ExportedModel, build: SimpleNamespace) -> None:
+    gpu: FakeGpu, half: ExportedModel, build: SimpleNamespace
+) -> None:
     gpu.offset = 0.01
-    with pytest.raises(RuntimeError, match='the limit in fp16 is 1.0 mm; nothing was kept. Build '
-                                           r'it in float32 \(--precision f32\)'):
+    with pytest.raises(
+        RuntimeError,
+        match='the limit in fp16 is 1.0 mm; nothing was kept. Build '
+        r'it in float32 \(--precision f32\)',
+    ):
         build.build_engine('w')
     assert not is_built(half)
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt(), RuntimeError('out of memory')])
 def test_an_engine_that_could_not_be_measured_is_not_found_later(
-        half: ExportedModel, build: SimpleNamespace, monkeypatch: pytest.MonkeyPatch,
-        error: BaseException) -> None:
+    half: ExportedModel,
+    build: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
     def fail(*args: object) -> None:
         raise error
 
@@ -126,10 +152,12 @@ def test_an_engine_that_could_not_be_measured_is_not_found_later(
     assert not is_built(half)
 
 
-@pytest.mark.parametrize(('precision', 'name'), [('f32', 'model.onnx'),
-                                                 ('fp16', 'model_fp16.onnx')])
+@pytest.mark.parametrize(
+    ('precision', 'name'), [('f32', 'model.onnx'), ('fp16', 'model_fp16.onnx')]
+)
 def test_a_damaged_network_is_told_with_the_folder_to_delete(
-        half: ExportedModel, build: SimpleNamespace, precision: str, name: str) -> None:
+    half: ExportedModel, build: SimpleNamespace, precision: str, name: str
+) -> None:
     path = half.folder / name
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=f'{name}: failed to parse.* delete .*recreated') as one:
@@ -141,13 +169,26 @@ def test_a_damaged_network_is_told_with_the_folder_to_delete(
     assert not is_built(half)
 
 
-@pytest.mark.parametrize(('what', 'names', 'told'), [
-    ('inputs', ['input'], 'the inputs of .* are input, expected images; delete'),
-    ('outputs', ['iuv', 'mesh'], 'the outputs of .* are iuv, mesh, expected camera, iuv, joints'),
-    ('outputs', [], 'the outputs of .* are none, expected')])
+@pytest.mark.parametrize(
+    ('what', 'names', 'told'),
+    [
+        ('inputs', ['input'], 'the inputs of .* are input, expected images; delete'),
+        (
+            'outputs',
+            ['iuv', 'mesh'],
+            'the outputs of .* are iuv, mesh, expected camera, iuv, joints',
+        ),
+        ('outputs', [], 'the outputs of .* are none, expected'),
+    ],
+)
 def test_a_network_with_other_names_is_refused_before_the_build(
-        gpu: FakeGpu, model: ExportedModel, build: SimpleNamespace, what: str, names: list[str],
-        told: str) -> None:
+    gpu: FakeGpu,
+    model: ExportedModel,
+    build: SimpleNamespace,
+    what: str,
+    names: list[str],
+    told: str,
+) -> None:
     setattr(gpu, what, names)
     with pytest.raises(ValueError, match=told):
         build.build_engine('w')
@@ -155,40 +196,50 @@ def test_a_network_with_other_names_is_refused_before_the_build(
 
 
 def test_too_little_page_locked_memory_says_for_what_and_how_much(
-        gpu: FakeGpu, build: SimpleNamespace) -> None:
+    gpu: FakeGpu, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     gpu.pinned_bytes = 100
-    with pytest.raises(RuntimeError, match='no page-locked memory .*: the input of the network '
-                                           'needs 1 MiB; .*--people'):
+    with pytest.raises(
+        RuntimeError,
+        match='no page-locked memory .*: the input of the network needs 1 MiB; .*--people',
+    ):
         load_runtime('tensorrt', 'w')
     gc.collect()
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
 def test_outputs_that_do_not_fit_into_memory_say_how_much_is_needed_and_free(
-        gpu: FakeGpu, build: SimpleNamespace) -> None:
+    gpu: FakeGpu, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     gpu.total_bytes = gpu.scratch_bytes + 4 * 16 * 16 * 3 + 100
-    with pytest.raises(RuntimeError, match='out of memory: the output iuv needs 1 MiB, 1 MiB of '
-                                           '4 MiB are free'):
+    with pytest.raises(
+        RuntimeError, match='out of memory: the output iuv needs 1 MiB, 1 MiB of 4 MiB are free'
+    ):
         load_runtime('tensorrt', 'w')
     gc.collect()
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
 def test_too_little_memory_for_a_context_says_how_much_is_free(
-        gpu: FakeGpu, build: SimpleNamespace) -> None:
+    gpu: FakeGpu, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     gpu.context_error = 'Cuda Runtime (out of memory)'
-    with pytest.raises(RuntimeError, match='context for a batch of 1 people .1021 MiB of 1024 MiB '
-                                           r'are free\): Cuda Runtime \(out of'):
+    with pytest.raises(
+        RuntimeError,
+        match='context for a batch of 1 people .1021 MiB of 1024 MiB '
+        r'are free\): Cuda Runtime \(out of',
+    ):
         load_runtime('tensorrt', 'w')
     gc.collect()
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
 def test_the_log_says_which_precision_is_built(
-        half: ExportedModel, build: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    half: ExportedModel, build: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         build.build_engine('w')
     assert 'building the TensorRT engine for Pretended GPU in fp16' in caplog.text

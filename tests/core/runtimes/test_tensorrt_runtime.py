@@ -24,7 +24,8 @@ from tests.core.fake_tensorrt import CROP_SIZE, FakeGpu, network_outputs
 
 def crops(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(
-        0, 256, (count, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8)
+        0, 256, (count, CROP_SIZE, CROP_SIZE, 3), dtype=np.uint8
+    )
 
 
 def assert_right(output: NetworkOutput, images: np.ndarray) -> None:
@@ -32,10 +33,13 @@ def assert_right(output: NetworkOutput, images: np.ndarray) -> None:
         np.testing.assert_array_equal(getattr(output, name), expected)
 
 
-@pytest.mark.parametrize(('count', 'sizes'), [
-    (1, [1]), (2, [2]), (3, [4]), (5, [6]), (6, [6]), (8, [6, 2]), (13, [6, 6, 1])])
+@pytest.mark.parametrize(
+    ('count', 'sizes'),
+    [(1, [1]), (2, [2]), (3, [4]), (5, [6]), (6, [6]), (8, [6, 2]), (13, [6, 6, 1])],
+)
 def test_a_batch_is_filled_up_and_one_beyond_the_profile_runs_in_parts(
-        gpu: FakeGpu, build: SimpleNamespace, count: int, sizes: list[int]) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, count: int, sizes: list[int]
+) -> None:
     build.build_engine('w', max_people=6)
     runtime = load_runtime('tensorrt', 'w')
     gpu.runs.clear()
@@ -55,7 +59,8 @@ def test_what_came_back_stays_when_the_next_images_run(build: SimpleNamespace) -
 
 
 def test_a_network_that_cannot_be_recorded_runs_step_by_step_and_says_so(
-        gpu: FakeGpu, build: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
     gpu.can_capture = False
     with caplog.at_level(logging.WARNING):
         build.build_engine('w')
@@ -77,7 +82,8 @@ def test_all_memory_is_given_back_with_the_runtime(gpu: FakeGpu, build: SimpleNa
 
 
 def test_without_an_engine_the_error_names_the_command_that_builds_it(
-        model: ExportedModel) -> None:
+    model: ExportedModel,
+) -> None:
     with pytest.raises(FileNotFoundError, match='no TensorRT engine') as error:
         load_runtime('tensorrt', 'my weights.safetensors', max_people=3, body='b.npz')
     command = str(error.value).partition('(some minutes): ')[2]
@@ -87,12 +93,22 @@ def test_without_an_engine_the_error_names_the_command_that_builds_it(
     assert (runtime.max_people, runtime.precision) == (3, 'f32')
 
 
-@pytest.mark.parametrize(('field', 'other'), [
-    ('onnx_sha256', '0' * 64), ('tensorrt', '10.16.1.11'), ('compute_capability', '9.0'),
-    ('gpu', 'Another GPU'), ('crop_size', 32), ('max_people', 2), ('precision', 'tf32'),
-    ('build_version', 0)])
+@pytest.mark.parametrize(
+    ('field', 'other'),
+    [
+        ('onnx_sha256', '0' * 64),
+        ('tensorrt', '10.16.1.11'),
+        ('compute_capability', '9.0'),
+        ('gpu', 'Another GPU'),
+        ('crop_size', 32),
+        ('max_people', 2),
+        ('precision', 'tf32'),
+        ('build_version', 0),
+    ],
+)
 def test_an_engine_with_another_key_is_refused_and_the_error_says_in_what(
-        model: ExportedModel, build: SimpleNamespace, field: str, other: object) -> None:
+    model: ExportedModel, build: SimpleNamespace, field: str, other: object
+) -> None:
     build.build_engine('w')
     key_path = plan_path(model.folder).with_suffix('.json')
     key = json.loads(key_path.read_text())
@@ -112,7 +128,8 @@ def test_every_field_of_the_key_has_a_name_for_the_error() -> None:
 
 
 def test_people_and_precision_that_were_not_asked_for_are_the_engines(
-        build: SimpleNamespace) -> None:
+    build: SimpleNamespace,
+) -> None:
     build.build_engine('w', max_people=7, precision='tf32')
     runtime = load_runtime('tensorrt', 'w')
     assert (runtime.max_people, runtime.precision) == (7, 'tf32')
@@ -120,7 +137,8 @@ def test_people_and_precision_that_were_not_asked_for_are_the_engines(
 
 @pytest.mark.parametrize('damage', [lambda plan: plan[:9], lambda plan: b'', lambda plan: b'x'])
 def test_a_damaged_engine_is_an_error_with_the_command(
-        model: ExportedModel, build: SimpleNamespace, damage: object) -> None:
+    model: ExportedModel, build: SimpleNamespace, damage: object
+) -> None:
     build.build_engine('w')
     path = plan_path(model.folder)
     path.write_bytes(damage(path.read_bytes()))
@@ -129,7 +147,8 @@ def test_a_damaged_engine_is_an_error_with_the_command(
 
 
 def test_a_damaged_key_and_one_that_is_gone_are_errors_with_the_command(
-        model: ExportedModel, build: SimpleNamespace) -> None:
+    model: ExportedModel, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     key_path = plan_path(model.folder).with_suffix('.json')
     key_path.write_text('{"gpu": 1}')
@@ -140,8 +159,9 @@ def test_a_damaged_key_and_one_that_is_gone_are_errors_with_the_command(
         load_runtime('tensorrt', 'w')
 
 
-def test_an_engine_of_another_network_is_refused(model: ExportedModel,
-                                                 build: SimpleNamespace) -> None:
+def test_an_engine_of_another_network_is_refused(
+    model: ExportedModel, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     path = plan_path(model.folder)
     path.write_bytes(path.read_bytes().replace(b'"camera"', b'"lens"'))
@@ -149,8 +169,9 @@ def test_an_engine_of_another_network_is_refused(model: ExportedModel,
         load_runtime('tensorrt', 'w')
 
 
-def test_an_engine_whose_outputs_are_not_float32_is_refused(model: ExportedModel,
-                                                            build: SimpleNamespace) -> None:
+def test_an_engine_whose_outputs_are_not_float32_is_refused(
+    model: ExportedModel, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     path = plan_path(model.folder)
     path.write_bytes(path.read_bytes().replace(b'{', b'{"output_type": "HALF", '))
@@ -158,8 +179,9 @@ def test_an_engine_whose_outputs_are_not_float32_is_refused(model: ExportedModel
         load_runtime('tensorrt', 'w')
 
 
-def test_too_little_memory_says_how_much_is_needed_and_free(gpu: FakeGpu,
-                                                            build: SimpleNamespace) -> None:
+def test_too_little_memory_says_how_much_is_needed_and_free(
+    gpu: FakeGpu, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     gpu.total_bytes, gpu.scratch_bytes = 5 * 2**20, 40 * 2**20
     with pytest.raises(RuntimeError) as error:
@@ -172,16 +194,20 @@ def test_too_little_memory_says_how_much_is_needed_and_free(gpu: FakeGpu,
 
 
 def test_weights_that_do_not_fit_into_memory_are_not_called_damaged(
-        gpu: FakeGpu, build: SimpleNamespace) -> None:
+    gpu: FakeGpu, build: SimpleNamespace
+) -> None:
     build.build_engine('w')
     gpu.load_error = 'Cuda Runtime (out of memory)'
-    with pytest.raises(RuntimeError, match='MiB of GPU memory for its weights, 1024 MiB of 1024 '
-                                           'MiB are free.*out of memory'):
+    with pytest.raises(
+        RuntimeError,
+        match='MiB of GPU memory for its weights, 1024 MiB of 1024 MiB are free.*out of memory',
+    ):
         load_runtime('tensorrt', 'w')
 
 
-def test_without_a_gpu_the_error_names_the_runtime_for_a_cpu(gpu: FakeGpu,
-                                                             model: ExportedModel) -> None:
+def test_without_a_gpu_the_error_names_the_runtime_for_a_cpu(
+    gpu: FakeGpu, model: ExportedModel
+) -> None:
     gpu.devices = 0
     with pytest.raises(RuntimeError, match='needs an NVIDIA GPU.*cudaErrorNoDevice.*openvino'):
         load_runtime('tensorrt', 'w')
@@ -204,7 +230,8 @@ def test_cpu_threads_and_unknown_precisions_are_refused(model: ExportedModel) ->
 
 @pytest.mark.parametrize('is_there', [False, True])
 def test_build_if_missing_builds_an_engine_that_fits(
-        gpu: FakeGpu, build: SimpleNamespace, is_there: bool) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, is_there: bool
+) -> None:
     if is_there:
         build.build_engine('w', max_people=1)
     runtime = load_runtime('tensorrt', 'w', max_people=2, build_if_missing=True)
@@ -216,8 +243,12 @@ def test_build_if_missing_builds_an_engine_that_fits(
 
 @pytest.mark.parametrize(('precision', 'cleared'), [('f32', ['TF32']), ('tf32', [])])
 def test_the_build_is_strongly_typed_with_one_profile(
-        gpu: FakeGpu, build: SimpleNamespace, precision: str, cleared: list[str],
-        caplog: pytest.LogCaptureFixture) -> None:
+    gpu: FakeGpu,
+    build: SimpleNamespace,
+    precision: str,
+    cleared: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.INFO):
         build.build_engine('w', max_people=5, precision=precision)
     (record,) = gpu.builds
@@ -230,7 +261,8 @@ def test_the_build_is_strongly_typed_with_one_profile(
 
 
 def test_where_strong_typing_cannot_be_asked_for_it_is_not(
-        gpu: FakeGpu, build: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags = SimpleNamespace(__members__={})
     monkeypatch.setattr(sys.modules['tensorrt'], 'NetworkDefinitionCreationFlag', flags)
     build.build_engine('w')
@@ -238,7 +270,8 @@ def test_where_strong_typing_cannot_be_asked_for_it_is_not(
 
 
 def test_the_timing_cache_is_used_again_and_a_damaged_one_starts_anew(
-        gpu: FakeGpu, build: SimpleNamespace, tmp_path: Path) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, tmp_path: Path
+) -> None:
     build.build_engine('w')
     (path,) = (tmp_path / 'cache' / 'tensorrt').iterdir()
     assert path.name == 'timing-10.3.0-8.7.cache'
@@ -250,17 +283,22 @@ def test_the_timing_cache_is_used_again_and_a_damaged_one_starts_anew(
     assert path.read_bytes() == b'measured'
 
 
-def test_all_that_the_parser_complains_about_is_one_message(gpu: FakeGpu, build: SimpleNamespace,
-                                                            model: ExportedModel) -> None:
+def test_all_that_the_parser_complains_about_is_one_message(
+    gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel
+) -> None:
     gpu.parser_errors = [('ScatterND', 'node_7', 'no reduction'), ('', '', 'no plug-in')]
-    with pytest.raises(ValueError, match=r'ScatterND node_7: no reduction; no plug-in. If the '
-                                         'file is damaged, delete'):
+    with pytest.raises(
+        ValueError,
+        match=r'ScatterND node_7: no reduction; no plug-in. If the '
+        'file is damaged, delete',
+    ):
         build.build_engine('w')
     assert not plan_path(model.folder).exists()
 
 
 def test_a_build_that_fails_says_why_and_keeps_the_engine_that_was_there(
-        gpu: FakeGpu, build: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, capsys: pytest.CaptureFixture
+) -> None:
     build.build_engine('w')
     gpu.build_error = 'could not find any implementation'
     assert main(['export', '--tensorrt', '--weights', 'w', '--people', '9']) == 2
@@ -270,15 +308,17 @@ def test_a_build_that_fails_says_why_and_keeps_the_engine_that_was_there(
 
 
 def test_an_engine_that_computes_something_else_is_removed(
-        gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel) -> None:
+    gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel
+) -> None:
     gpu.offset = 0.01
     with pytest.raises(RuntimeError, match='mm in the mean, the limit in f32 is 0.05 mm'):
         build.build_engine('w')
     assert list(plan_path(model.folder).parent.iterdir()) == []
 
 
-def test_the_command_says_what_it_built(model: ExportedModel,
-                                        capsys: pytest.CaptureFixture) -> None:
+def test_the_command_says_what_it_built(
+    model: ExportedModel, capsys: pytest.CaptureFixture
+) -> None:
     assert main(['export', '--tensorrt', '--weights', 'w', '--people', '2', '--json']) == 0
     *text, report = capsys.readouterr().out.splitlines()
     assert 'TensorRT 10.3.0 engine for Pretended GPU, up to 2 people at once, f32' in text[0]
@@ -288,6 +328,7 @@ def test_the_command_says_what_it_built(model: ExportedModel,
 
 
 def test_options_of_the_engine_are_refused_for_other_exports(
-        tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert main(['export', '--out', str(tmp_path / 'new'), '--people', '2']) == 2
     assert 'give --tensorrt, not --out' in capsys.readouterr().err

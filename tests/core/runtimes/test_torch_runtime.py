@@ -67,8 +67,10 @@ def test_every_size_is_warmed_up_and_recorded_the_largest_first() -> None:
     assert queue.recorded == 4 and queue.launched == 0
 
 
-@pytest.mark.parametrize(('count', 'sizes'), [
-    (1, [1]), (2, [2]), (3, [4]), (5, [6]), (6, [6]), (8, [6, 2]), (13, [6, 6, 1])])
+@pytest.mark.parametrize(
+    ('count', 'sizes'),
+    [(1, [1]), (2, [2]), (3, [4]), (5, [6]), (6, [6]), (8, [6, 2]), (13, [6, 6, 1])],
+)
 def test_a_batch_is_filled_up_and_a_crowd_runs_in_parts(count: int, sizes: list[int]) -> None:
     queue, function = PretendedQueue(), Counted()
     runner = BatchRunner(function, 5, 6, queue)
@@ -82,8 +84,9 @@ def test_a_batch_is_filled_up_and_a_crowd_runs_in_parts(count: int, sizes: list[
 
 def test_a_batch_is_filled_up_with_black_and_not_with_who_was_there_before() -> None:
     seen = []
-    runner = BatchRunner(lambda images: (seen.append(images.clone()), Counted()(images))[1], 5, 4,
-                         PretendedQueue())
+    runner = BatchRunner(
+        lambda images: (seen.append(images.clone()), Counted()(images))[1], 5, 4, PretendedQueue()
+    )
     runner.run(crops(4))
     runner.run(crops(3))
     assert len(seen[-1]) == 4 and not seen[-1][3].any()
@@ -97,7 +100,8 @@ def test_what_came_back_stays_when_the_next_images_run() -> None:
 
 
 def test_a_network_that_cannot_be_recorded_runs_step_by_step_and_says_so(
-        caplog: pytest.LogCaptureFixture) -> None:
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     queue = PretendedQueue(RuntimeError('operation not permitted when stream is capturing'))
     with caplog.at_level(logging.WARNING):
         runner = BatchRunner(Counted(), 5, 2, queue)
@@ -130,22 +134,34 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PretendedQueue:
     """The CPU under the name of a GPU with 1 GiB, 512 MiB of it free."""
     queue = PretendedQueue()
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
-    for name, value in (('is_available', True), ('device_count', 1), ('current_device', 0),
-                        ('get_device_name', 'Pretended GPU'), ('get_device_capability', (7, 5)),
-                        ('mem_get_info', (512 * MIB, 1024 * MIB))):
+    for name, value in (
+        ('is_available', True),
+        ('device_count', 1),
+        ('current_device', 0),
+        ('get_device_name', 'Pretended GPU'),
+        ('get_device_capability', (7, 5)),
+        ('mem_get_info', (512 * MIB, 1024 * MIB)),
+    ):
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
     real, to = PackedNetwork, torch.Tensor.to
-    monkeypatch.setattr(torch_runtime, 'PackedNetwork', lambda network, _, *more, **named: real(
-        network, CPU, *more, **named))
-    monkeypatch.setattr(torch.Tensor, 'to', lambda tensor, *args, **more: tensor if args == (
-        GPU,) else to(tensor, *args, **more))
+    monkeypatch.setattr(
+        torch_runtime,
+        'PackedNetwork',
+        lambda network, _, *more, **named: real(network, CPU, *more, **named),
+    )
+    monkeypatch.setattr(
+        torch.Tensor,
+        'to',
+        lambda tensor, *args, **more: tensor if args == (GPU,) else to(tensor, *args, **more),
+    )
     monkeypatch.setattr(torch_runtime, 'CudaQueue', lambda _: queue)
     return queue
 
 
 @pytest.mark.parametrize('count', [1, 3, 7])
 def test_on_a_gpu_the_network_says_the_same_for_any_number_of_people(
-        trained: dict[str, str], exact: Runtime, gpu: PretendedQueue, count: int) -> None:
+    trained: dict[str, str], exact: Runtime, gpu: PretendedQueue, count: int
+) -> None:
     runtime = load_runtime('torch', **trained, device='cuda', precision='f32', max_people=4)
     images = parity_crops(64, count)
     seen, expected = runtime.run(images), exact.run(images)
@@ -160,7 +176,8 @@ def test_on_a_gpu_the_network_says_the_same_for_any_number_of_people(
 
 
 def test_auto_measures_fp16_on_a_gpu_once_and_obeys_the_gate(
-        trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch_precision, 'parity_crops', lambda size: parity_crops(size)[:8])
     monkeypatch.setitem(parity.LIMITS_MM, 'fp16', 100.0)
     assert load_runtime('torch', **trained, device=0).precision == 'fp16'
@@ -171,14 +188,18 @@ def test_auto_measures_fp16_on_a_gpu_once_and_obeys_the_gate(
 
 
 def test_what_was_measured_is_of_one_file_and_one_gpu_and_damage_is_measured_anew(
-        trained: dict[str, str], gpu: PretendedQueue, tmp_path: Path) -> None:
+    trained: dict[str, str], gpu: PretendedQueue, tmp_path: Path
+) -> None:
     asked = []
 
     def measure(precision: str, images: np.ndarray) -> dict[str, np.ndarray]:
         asked.append(precision)
         moved = 0.002 * (precision == 'fp16')
-        return {'vertices': np.full((32, 4, 3), moved), 'joints': np.zeros((32, 2, 3)),
-                'iuv': np.ones((32, 3, 4, 4))}
+        return {
+            'vertices': np.full((32, 4, 3), moved),
+            'joints': np.zeros((32, 2, 3)),
+            'iuv': np.ones((32, 3, 4, 4)),
+        }
 
     weights = Path(trained['weights'])
     first = cached_parity(weights, 'A', measure, 64)
@@ -200,8 +221,8 @@ def test_on_a_cpu_auto_is_f32(exact: Runtime) -> None:
 
 @pytest.mark.parametrize(('precision', 'near', 'far'), [('fp16', 1e-4, 8.0), ('bf16', 1e-3, 60.0)])
 def test_half_precision_is_near_float32_and_comes_back_as_float32(
-        trained: dict[str, str], exact: Runtime, precision: str, near: float,
-        far: float) -> None:
+    trained: dict[str, str], exact: Runtime, precision: str, near: float, far: float
+) -> None:
     """The random network doubles a rounding many times; a trained one stays within its gate."""
     runtime = load_runtime('torch', **trained, precision=precision)
     assert runtime.precision == precision
@@ -213,15 +234,15 @@ def test_half_precision_is_near_float32_and_comes_back_as_float32(
 
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
 def test_only_convolutions_and_linear_layers_are_half_and_the_last_of_each_head_is_not(
-        small_network: Callable[..., DecoMR], preset: str) -> None:
+    small_network: Callable[..., DecoMR], preset: str
+) -> None:
     original = small_network(preset)
     mixed = mixed_network(original, 'fp16')
     assert {value.dtype for value in original.parameters()} == {torch.float32}
     float32 = {name for name, value in mixed.named_parameters() if value.dtype == torch.float32}
     layers = dict(mixed.named_modules())
     kinds = {name: type(layers[name.rpartition('.')[0]]) for name in float32}
-    products = {name for name, kind in kinds.items()
-                if kind in (torch.nn.Conv2d, torch.nn.Linear)}
+    products = {name for name, kind in kinds.items() if kind in (torch.nn.Conv2d, torch.nn.Linear)}
     heads = {'cnet.uv_head', 'cnet.mask_head', 'lnet.location_head', 'lnet.camera_head'}
     heads |= {'lnet.posed_head', 'lnet.correction_head'} if original.config.is_posed else set()
     assert {name.rsplit('.', 2)[0] for name in products} == heads
@@ -233,14 +254,16 @@ def test_only_convolutions_and_linear_layers_are_half_and_the_last_of_each_head_
 def test_a_weight_beyond_float16_is_refused_with_the_remedy(network: DecoMR) -> None:
     large = mixed_network(network, 'bf16')  # a copy
     large.cnet.encoder.conv1.float().weight.data[0, 0, 0, 0] = 1e5
-    with pytest.raises(ValueError, match='cnet.encoder.conv1 are out of the range of fp16; use '
-                                         "precision='f32'"):
+    with pytest.raises(
+        ValueError, match="cnet.encoder.conv1 are out of the range of fp16; use precision='f32'"
+    ):
         mixed_network(large, 'fp16')
 
 
 @pytest.mark.parametrize(('preset', 'left'), [('rt', 1), ('paper', 0)])
 def test_folded_normalisation_computes_the_same_and_leaves_the_network_as_it_was(
-        small_network: Callable[..., DecoMR], preset: str, left: int) -> None:
+    small_network: Callable[..., DecoMR], preset: str, left: int
+) -> None:
     original = small_network(preset)
     before = {name: value.clone() for name, value in original.state_dict().items()}
     folded = fold_normalisation(original)
@@ -251,14 +274,17 @@ def test_folded_normalisation_computes_the_same_and_leaves_the_network_as_it_was
     groups = [type(part) for part in original.modules()].count(torch.nn.GroupNorm)
     assert kinds.count(torch.nn.GroupNorm) == groups
     images = parity_crops(64, 8)
-    seen, expected = (vars(packed.unpack(packed(torch.from_numpy(images)).numpy())) for packed in (
-        PackedNetwork(folded, CPU), PackedNetwork(original, CPU)))
+    seen, expected = (
+        vars(packed.unpack(packed(torch.from_numpy(images)).numpy()))
+        for packed in (PackedNetwork(folded, CPU), PackedNetwork(original, CPU))
+    )
     assert measure_parity(seen, expected).passes('f32')
     assert np.allclose(seen['camera'], expected['camera'], atol=1e-4)
 
 
 def test_on_a_gpu_the_network_is_folded_and_on_a_cpu_it_is_not(
-        trained: dict[str, str], exact: Runtime, gpu: PretendedQueue) -> None:
+    trained: dict[str, str], exact: Runtime, gpu: PretendedQueue
+) -> None:
     on_gpu = load_runtime('torch', **trained, device='cuda', precision='f32')
     assert isinstance(on_gpu.network.cnet.encoder.bn1, torch.nn.Identity)
     assert isinstance(exact.network.cnet.encoder.bn1, torch.nn.BatchNorm2d)
@@ -290,23 +316,32 @@ def test_the_settings_of_a_precision_end_with_it() -> None:
     assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.parametrize(('options', 'said'), [
-    ({'precision': 'half'}, "precision is 'half', expected auto, f32, tf32, bf16, fp16"),
-    ({'precision': 'tf32'}, 'a CPU has no such arithmetic; use f32'),
-    ({'device': 'tpu'}, "device is 'tpu', expected cpu, cuda or cuda:N"),
-    ({'device': 'meta'}, "device is 'meta', expected cpu, cuda or cuda:N"),
-    ({'max_people': 0}, 'max_people is 0')])
-def test_options_that_do_not_exist_are_refused(trained: dict[str, str], options: dict,
-                                               said: str) -> None:
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        ({'precision': 'half'}, "precision is 'half', expected auto, f32, tf32, bf16, fp16"),
+        ({'precision': 'tf32'}, 'a CPU has no such arithmetic; use f32'),
+        ({'device': 'tpu'}, "device is 'tpu', expected cpu, cuda or cuda:N"),
+        ({'device': 'meta'}, "device is 'meta', expected cpu, cuda or cuda:N"),
+        ({'max_people': 0}, 'max_people is 0'),
+    ],
+)
+def test_options_that_do_not_exist_are_refused(
+    trained: dict[str, str], options: dict, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         load_runtime('torch', **trained, **options)
 
 
 @pytest.mark.parametrize('precision', ['tf32', 'bf16'])
-def test_a_gpu_without_arithmetic_for_a_precision_is_named(gpu: PretendedQueue,
-                                                           precision: str) -> None:
-    with pytest.raises(ValueError, match=f'{precision}, but Pretended GPU .compute capability '
-                                         '7.5. has no such arithmetic; use fp16 or f32'):
+def test_a_gpu_without_arithmetic_for_a_precision_is_named(
+    gpu: PretendedQueue, precision: str
+) -> None:
+    with pytest.raises(
+        ValueError,
+        match=f'{precision}, but Pretended GPU .compute capability '
+        '7.5. has no such arithmetic; use fp16 or f32',
+    ):
         check_precision(precision, GPU)
     check_precision('fp16', GPU)
 
@@ -318,7 +353,8 @@ def test_a_gpu_that_is_not_there_is_refused(gpu: PretendedQueue) -> None:
 
 
 def test_without_a_gpu_the_command_says_so_in_one_line(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert main(['bench', '--runtime', 'torch', '--device', 'cuda']) == 2
     told = capsys.readouterr().err
@@ -326,7 +362,8 @@ def test_without_a_gpu_the_command_says_so_in_one_line(
 
 
 def test_weights_larger_than_what_is_free_are_told_before_they_are_moved(
-        trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda _: (1000, 1024 * MIB))
     monkeypatch.setattr(torch_runtime, 'PackedNetwork', lambda *_: pytest.fail('moved'))
     with pytest.raises(RuntimeError) as error:
@@ -337,12 +374,20 @@ def test_weights_larger_than_what_is_free_are_told_before_they_are_moved(
     assert 'max_people' in told and "precision='fp16'" in told and '\n' not in told
 
 
-@pytest.mark.parametrize('error', [
-    torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.\nMore text'),
-    RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate')])
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB.\nMore text'),
+        RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate'),
+    ],
+)
 def test_any_lack_of_memory_while_loading_is_told_with_needed_and_free(
-        trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch,
-        network: DecoMR, error: Exception) -> None:
+    trained: dict[str, str],
+    gpu: PretendedQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    network: DecoMR,
+    error: Exception,
+) -> None:
     def fail(_: object) -> None:
         raise error
 
@@ -355,14 +400,18 @@ def test_any_lack_of_memory_while_loading_is_told_with_needed_and_free(
 
 
 def test_other_errors_while_loading_stay_as_they_are(network: DecoMR, gpu: PretendedQueue) -> None:
-    with (pytest.raises(RuntimeError, match='^no kernel image'),
-          explaining_memory_errors(GPU, network, 1)):
+    with (
+        pytest.raises(RuntimeError, match='^no kernel image'),
+        explaining_memory_errors(GPU, network, 1),
+    ):
         raise RuntimeError('no kernel image is available')
 
 
 def test_the_part_that_needs_a_gpu_uses_names_that_pytorch_has() -> None:
     """torch.cuda has them without a GPU as well."""
     assert {'Stream', 'CUDAGraph', 'graph', 'graph_pool_handle', 'stream', 'synchronize'} <= set(
-        dir(torch.cuda))
+        dir(torch.cuda)
+    )
     assert {'pool', 'stream', 'capture_error_mode'} <= set(
-        torch.cuda.graph.__init__.__code__.co_varnames)
+        torch.cuda.graph.__init__.__code__.co_varnames
+    )

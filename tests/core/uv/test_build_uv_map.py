@@ -56,8 +56,11 @@ def tiny_cut(tiny_body):
 
 def _changed_body(body, **changes):
     names = ('v_template', 'faces', 'mirrored_vertices', 'hash', 'name')
-    return SimpleNamespace(**{name: np.asarray(getattr(body, name)) for name in names[:3]}
-                           | {'hash': body.hash, 'name': body.name} | changes)
+    return SimpleNamespace(
+        **{name: np.asarray(getattr(body, name)) for name in names[:3]}
+        | {'hash': body.hash, 'name': body.name}
+        | changes
+    )
 
 
 def _most_covers(uv_map, side):
@@ -67,8 +70,12 @@ def _most_covers(uv_map, side):
         low = np.ceil(np.minimum(np.minimum(a, b), c)).astype(int)
         high = np.floor(np.maximum(np.maximum(a, b), c)).astype(int)
         x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
-        crosses = np.stack([(e[0] - s[0]) * (y - s[1]) - (e[1] - s[1]) * (x - s[0])
-                            for s, e in ((a, b), (b, c), (c, a))])
+        crosses = np.stack(
+            [
+                (e[0] - s[0]) * (y - s[1]) - (e[1] - s[1]) * (x - s[0])
+                for s, e in ((a, b), (b, c), (c, a))
+            ]
+        )
         inside = (crosses > 1e-9).all(axis=0) | (crosses < -1e-9).all(axis=0)
         covers[y[inside], x[inside]] += 1
     return covers.max()
@@ -117,8 +124,10 @@ def test_progress_rises_to_the_end(tiny_body):
 def test_the_stress_brings_the_map_closer_to_distances_on_the_mesh(tiny_body, built_map):
     template, faces = np.asarray(tiny_body.v_template, dtype=float), np.asarray(tiny_body.faces)
     without = build_uv_map(tiny_body, stress_weight=0)
-    scores = [distance_similarity(template, faces, uv_map, is_hop=True)
-              for uv_map in (without, built_map)]
+    scores = [
+        distance_similarity(template, faces, uv_map, is_hop=True)
+        for uv_map in (without, built_map)
+    ]
     assert scores[1][0] > scores[0][0] + 0.005 and scores[1][1] > scores[0][1]
 
 
@@ -142,11 +151,16 @@ def test_the_shipped_map_is_one_valid_symmetric_chart(shipped_body, shipped_map)
     assert _most_covers(shipped_map, 512) == 1
 
 
-@pytest.mark.parametrize(('sides', 'num_sources', 'view_px'), [
-    ((64,), 100, 512),  # less of everything, against the same limits
-    pytest.param((64, 128, 256), 300, 1024, marks=pytest.mark.full_size)])
-def test_the_shipped_map_reaches_its_figures(shipped_body, shipped_map, sides, num_sources,
-                                             view_px, monkeypatch):
+@pytest.mark.parametrize(
+    ('sides', 'num_sources', 'view_px'),
+    [
+        ((64,), 100, 512),  # less of everything, against the same limits
+        pytest.param((64, 128, 256), 300, 1024, marks=pytest.mark.full_size),
+    ],
+)
+def test_the_shipped_map_reaches_its_figures(
+    shipped_body, shipped_map, sides, num_sources, view_px, monkeypatch
+):
     monkeypatch.setattr(round_trip, 'RESOLUTIONS', sides)
     monkeypatch.setattr(round_trip, 'VIEW_SIZE_PX', view_px)
     report = report_uv_map(shipped_body, shipped_map, num_sources)
@@ -166,7 +180,9 @@ def test_the_shipped_map_reaches_its_figures(shipped_body, shipped_map, sides, n
 
 
 def test_a_flipped_an_overlapping_and_an_asymmetric_map_are_seen(tiny_body, built_map):
-    rim_free = np.setdiff1d(np.arange(len(built_map.uv)), np.flatnonzero(built_map.uv[:, 0] == .5))
+    rim_free = np.setdiff1d(
+        np.arange(len(built_map.uv)), np.flatnonzero(built_map.uv[:, 0] == 0.5)
+    )
     inner, far = rim_free[0], built_map.uv[:, 1].argmax()
     moved = built_map.uv.copy()
     moved[inner] = moved[far] * 0.99
@@ -184,8 +200,12 @@ def test_a_chart_that_winds_over_itself_is_seen_though_nothing_is_flipped(tiny_b
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     uv = 0.5 + np.concatenate([ring * 0.3, ring * 0.45])
     lower = np.arange(59)
-    faces = np.concatenate([np.stack([lower, lower + 60, lower + 61], axis=1),
-                            np.stack([lower, lower + 61, lower + 1], axis=1)])
+    faces = np.concatenate(
+        [
+            np.stack([lower, lower + 60, lower + 61], axis=1),
+            np.stack([lower, lower + 61, lower + 1], axis=1),
+        ]
+    )
     body = _changed_body(tiny_body, faces=faces, mirrored_vertices=np.arange(120))
     found = validity(body, UVMap(uv, faces, np.arange(120), 'strip'))
     assert found.flips == 0 and found.overlaps > 0 and not found.is_valid
@@ -218,7 +238,7 @@ def test_s1_and_s2_are_those_of_the_whole_matrices(tiny_body, built_map):
         places[face] = built_map.uv[uv_face]
     flat = np.linalg.norm(places[:, None] - places, axis=2)
     s1 = np.corrcoef(hops.ravel(), flat.ravel())[0, 1]
-    s2 = (hops * flat).sum() / np.sqrt((hops ** 2).sum() * (flat ** 2).sum())
+    s2 = (hops * flat).sum() / np.sqrt((hops**2).sum() * (flat**2).sum())
     found = distance_similarity(template, faces, built_map, is_hop=True)
     np.testing.assert_allclose(found, (s1, s2), atol=1e-9)
 
@@ -236,7 +256,7 @@ def test_the_flat_half_keeps_its_collar(tiny_cut):
     clearance = Clearance(cut.vertices, cut.rim, 0.01 * half.height, np.inf)
     assert clearance.is_simple(places)
     start, end = places[cut.rim[:-1]], places[cut.rim[1:]]
-    samples = (start[:, None] + np.linspace(0, 1, 20)[:, None] * (end - start)[:, None])
+    samples = start[:, None] + np.linspace(0, 1, 20)[:, None] * (end - start)[:, None]
     samples = samples.reshape(-1, 2)
     place = np.repeat(np.arange(len(start)), 20)
     apart = np.abs(place[:, None] - place) > 3
@@ -276,20 +296,41 @@ def test_the_gradient_is_the_slope_of_the_energy(tiny_cut, kind):
 @pytest.mark.parametrize('free', ['slot', 'box', 'wall'])
 def test_the_barriers_push_down_the_slope_of_their_energy(free):
     # A square on the wall, with a slot of width 0.1 from the right and one beside the wall.
-    corners = np.array([[0, -1], [1, -1], [1, -.05], [.3, -.05], [.3, .05], [1, .05], [1, 1],
-                        [.01, 1], [.01, .5], [.5, .5], [.5, .8], [0, .9]])
-    steps = [np.linspace(start, end, 12)[:-1] for start, end in zip(
-        corners[:-1], corners[1:], strict=True)]
+    corners = np.array(
+        [
+            [0, -1],
+            [1, -1],
+            [1, -0.05],
+            [0.3, -0.05],
+            [0.3, 0.05],
+            [1, 0.05],
+            [1, 1],
+            [0.01, 1],
+            [0.01, 0.5],
+            [0.5, 0.5],
+            [0.5, 0.8],
+            [0, 0.9],
+        ]
+    )
+    steps = [
+        np.linspace(start, end, 12)[:-1]
+        for start, end in zip(corners[:-1], corners[1:], strict=True)
+    ]
     places = np.concatenate([*steps, corners[-1:]])
     clearance = Clearance(np.pad(places, ((0, 0), (0, 1))), np.arange(len(places)), 0.12, 1.01)
     x, y = places.T
-    is_free = {'slot': (x > 0.65) & (x < 1) & (np.abs(y) == 0.05), 'box': np.abs(y) == 1,
-               'wall': (x == 0.01) & (y < 0.95) & (y > 0.6)}[free]
+    is_free = {
+        'slot': (x > 0.65) & (x < 1) & (np.abs(y) == 0.05),
+        'box': np.abs(y) == 1,
+        'wall': (x == 0.01) & (y < 0.95) & (y > 0.6),
+    }[free]
     assert is_free.sum() > 3
     gradient, _ = clearance.derivatives(places)
-    inward = {'slot': np.stack([0 * y, np.sign(y)], axis=1),
-              'box': np.stack([0 * y, -np.sign(y)], axis=1),
-              'wall': np.stack([np.ones_like(x), 0 * y], axis=1)}
+    inward = {
+        'slot': np.stack([0 * y, np.sign(y)], axis=1),
+        'box': np.stack([0 * y, -np.sign(y)], axis=1),
+        'wall': np.stack([np.ones_like(x), 0 * y], axis=1),
+    }
     # Away from the slot, the box and the wall the energy falls.
     away = inward[free] * is_free[:, None]
     assert (gradient * away).sum() < 0
@@ -307,13 +348,14 @@ def test_the_hessian_is_that_of_the_energy_where_it_is_convex():
         faces = faces[:, ::-1]
     energy = DistortionEnergy(flat, faces)
     places = vertices @ np.array([[1.1, 0.1], [0.0, 0.95]])
-    (index, block), = energy.derivatives(places)[1]
+    ((index, block),) = energy.derivatives(places)[1]
     numeric = np.zeros((6, 6))
     for column in range(6):
         step = np.zeros(6)
         step[column] = 1e-5
-        high, low = (energy.derivatives(places + sign * step.reshape(3, 2))[0].ravel()
-                     for sign in (1, -1))
+        high, low = (
+            energy.derivatives(places + sign * step.reshape(3, 2))[0].ravel() for sign in (1, -1)
+        )
         numeric[:, column] = (high - low) / 2e-5
     assert np.linalg.eigvalsh(numeric).min() > -1e-6
     np.testing.assert_allclose(block[0], numeric[np.ix_(index[0], index[0])], atol=1e-6)
@@ -366,6 +408,8 @@ def test_crossing_edges_are_counted_as_pair_by_pair(seed, count):
     for one, other in itertools.combinations(edges, 2):
         if set(one) & set(other):
             continue
-        expected += all(side(a, places[b[0]]) * side(a, places[b[1]]) <= 0
-                        for a, b in ((one, other), (other, one)))
+        expected += all(
+            side(a, places[b[0]]) * side(a, places[b[1]]) <= 0
+            for a, b in ((one, other), (other, one))
+        )
     assert _crossings(places, edges) == expected

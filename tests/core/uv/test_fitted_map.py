@@ -35,28 +35,34 @@ def test_reading_is_what_the_mapper_does(tiny_body: BodyModel, tiny_uv_map: UVMa
 
 
 def test_a_fitted_map_is_read_back_better_than_the_surface_itself(
-        tiny_body: BodyModel, tiny_uv_map: UVMap, fitted: FittedLocationMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap, fitted: FittedLocationMap
+) -> None:
     mapper = LocationMapper(tiny_uv_map, SIDE, tiny_body.num_vertices)
     bodies = torch.from_numpy(random_bodies(tiny_body, 4, seed=5)).float()
-    errors = [(mapper.vertices_from_location_map(maps) - bodies).norm(dim=-1) for maps in (
-        fitted(bodies), mapper.location_map_from_vertices(bodies))]
+    errors = [
+        (mapper.vertices_from_location_map(maps) - bodies).norm(dim=-1)
+        for maps in (fitted(bodies), mapper.location_map_from_vertices(bodies))
+    ]
     assert errors[0].mean() < 0.7 * errors[1].mean()
     assert errors[0].max() < errors[1].max()
 
 
-def test_a_moved_body_gives_the_moved_map(
-        tiny_body: BodyModel, fitted: FittedLocationMap) -> None:
+def test_a_moved_body_gives_the_moved_map(tiny_body: BodyModel, fitted: FittedLocationMap) -> None:
     bodies = torch.from_numpy(random_bodies(tiny_body, 2, seed=5)).float()
     offset = torch.tensor([0.5, -1.0, 2.0])
     moved = fitted(bodies + offset) - fitted(bodies)
-    torch.testing.assert_close(moved[:, :, fitted.mask],
-                               offset[None, :, None].expand(2, 3, int(fitted.mask.sum())),
-                               atol=2e-4, rtol=0)
+    torch.testing.assert_close(
+        moved[:, :, fitted.mask],
+        offset[None, :, None].expand(2, 3, int(fitted.mask.sum())),
+        atol=2e-4,
+        rtol=0,
+    )
     assert not moved[:, :, ~fitted.mask].any()
 
 
 def test_a_batch_equals_its_singles_and_gradients_flow(
-        tiny_body: BodyModel, fitted: FittedLocationMap) -> None:
+    tiny_body: BodyModel, fitted: FittedLocationMap
+) -> None:
     bodies = torch.from_numpy(random_bodies(tiny_body, 3, seed=5)).float().requires_grad_()
     maps = fitted(bodies)
     torch.testing.assert_close(maps, torch.cat([fitted(body[None]) for body in bodies]))
@@ -66,8 +72,12 @@ def test_a_batch_equals_its_singles_and_gradients_flow(
 
 def test_texels_past_the_rim_continue_the_plane_of_a_face() -> None:
     """One large triangle: everything linear in (u, v) is continued exactly."""
-    uv_map = UVMap(np.array([[0.1, 0.1], [0.9, 0.15], [0.3, 0.9]]), np.array([[0, 1, 2]]),
-                   np.arange(3), 'triangle')
+    uv_map = UVMap(
+        np.array([[0.1, 0.1], [0.9, 0.15], [0.3, 0.9]]),
+        np.array([[0, 1, 2]]),
+        np.arange(3),
+        'triangle',
+    )
     matrix = extrapolation_matrix(uv_map, 10, 3)
     is_used = np.diff(matrix.indptr) > 0
     places = (matrix @ (uv_map.uv.astype(float) * 9)).reshape(10, 10, 2)
@@ -89,7 +99,8 @@ def test_what_lies_inside_a_closed_body_is_not_visible(monkeypatch: pytest.Monke
 
 
 def test_random_bodies_are_the_same_each_time_and_start_with_the_template(
-        tiny_body: BodyModel) -> None:
+    tiny_body: BodyModel,
+) -> None:
     bodies = random_bodies(tiny_body, 3, seed=2)
     np.testing.assert_array_equal(bodies, random_bodies(tiny_body, 3, seed=2))
     np.testing.assert_allclose(bodies[0], tiny_body.v_template)

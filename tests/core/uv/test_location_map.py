@@ -34,7 +34,8 @@ def test_the_built_in_body_survives_the_round_trip() -> None:
 
 
 def test_a_map_that_is_linear_in_uv_is_read_exactly(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     """Bilinear reading is exact on linear maps; copies of a vertex on a seam are averaged."""
     size = 16
     mapper = LocationMapper(tiny_uv_map, size, tiny_body.num_vertices)
@@ -61,8 +62,9 @@ def test_texels_are_mixtures_of_the_vertices_of_one_face(resolution: int, seed: 
     assert weights.min() >= 0
     # Where the face itself covers a texel, its place in the chart must be the texel's own.
     places = torch.from_numpy(uv_map.uv) * (resolution - 1)
-    mixed = mapper.location_map_from_vertices(
-        torch.cat([places, torch.zeros(3, 1)], dim=1)[None])[0, :2]
+    mixed = mapper.location_map_from_vertices(torch.cat([places, torch.zeros(3, 1)], dim=1)[None])[
+        0, :2
+    ]
     is_inside = (weights > 0).all(dim=-1)
     row, column = torch.nonzero(is_inside, as_tuple=True)
     torch.testing.assert_close(mixed[0, row, column], column.float(), atol=1e-3, rtol=0)
@@ -73,16 +75,16 @@ def test_both_ways_are_differentiable(tiny_body: BodyModel, tiny_uv_map: UVMap) 
     mapper = LocationMapper(tiny_uv_map, 4, tiny_body.num_vertices).double()
     location_map = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     vertices = torch.randn(2, tiny_body.num_vertices, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(mapper.vertices_from_location_map, location_map,
-                                    fast_mode=True)
+    assert torch.autograd.gradcheck(
+        mapper.vertices_from_location_map, location_map, fast_mode=True
+    )
     assert torch.autograd.gradcheck(mapper.location_map_from_vertices, vertices, fast_mode=True)
 
 
-def test_a_batch_of_three_equals_three_singles(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+def test_a_batch_of_three_equals_three_singles(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
     mapper = LocationMapper(tiny_uv_map, 16, tiny_body.num_vertices)
     maps = torch.randn(3, 3, 16, 16)
-    singles = [mapper.vertices_from_location_map(maps[i:i + 1]) for i in range(3)]
+    singles = [mapper.vertices_from_location_map(maps[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(mapper.vertices_from_location_map(maps), torch.cat(singles))
 
 
@@ -107,8 +109,12 @@ def test_a_map_of_another_body_is_refused(tiny_body: BodyModel, tiny_uv_map: UVM
 
 
 def test_a_map_without_seams_needs_no_averaging() -> None:
-    uv_map = UVMap(np.array([[0, 0], [1, 0], [0, 1], [1, 1]]), np.array([[3, 1, 0], [0, 2, 3]]),
-                   np.array([2, 0, 1, 3]), 'square')
+    uv_map = UVMap(
+        np.array([[0, 0], [1, 0], [0, 1], [1, 1]]),
+        np.array([[3, 1, 0], [0, 2, 3]]),
+        np.array([2, 0, 1, 3]),
+        'square',
+    )
     mapper = LocationMapper(uv_map, 5, 4)
     vertices = torch.randn(2, 4, 3)
     back = mapper.vertices_from_location_map(mapper.location_map_from_vertices(vertices))

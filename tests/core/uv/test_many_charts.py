@@ -34,8 +34,9 @@ def people(tiny_body: BodyModel, tiny_two_chart_map: UVMap) -> SyntheticBatch:
     return people_on(tiny_body, tiny_two_chart_map)
 
 
-def test_the_same_surface_lies_in_two_charts(tiny_body: BodyModel, tiny_uv_map: UVMap,
-                                             tiny_two_chart_map: UVMap) -> None:
+def test_the_same_surface_lies_in_two_charts(
+    tiny_body: BodyModel, tiny_uv_map: UVMap, tiny_two_chart_map: UVMap
+) -> None:
     assert np.array_equal(tiny_two_chart_map.body_faces, tiny_uv_map.body_faces)
     on_the_right = tiny_two_chart_map.uv[tiny_two_chart_map.faces][..., 0] > 0.7
     is_arm = np.isin(tiny_body.vertex_parts[tiny_uv_map.body_faces], LEFT_ARM).all(axis=1)
@@ -44,7 +45,8 @@ def test_the_same_surface_lies_in_two_charts(tiny_body: BodyModel, tiny_uv_map: 
 
 
 def test_vertices_come_back_from_the_location_map_of_many_charts(
-        tiny_body: BodyModel, tiny_two_chart_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_two_chart_map: UVMap
+) -> None:
     vertices = torch.from_numpy(random_bodies(tiny_body, 4, 3)).float()
     fitted = FittedLocationMap(tiny_body, tiny_two_chart_map, RESOLUTION)(vertices)
     mapper = LocationMapper(tiny_two_chart_map, RESOLUTION, tiny_body.num_vertices)
@@ -53,7 +55,8 @@ def test_vertices_come_back_from_the_location_map_of_many_charts(
 
 
 def test_texels_between_the_charts_are_empty_and_weigh_nothing(
-        tiny_body: BodyModel, tiny_two_chart_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_two_chart_map: UVMap
+) -> None:
     weights = weight_map(tiny_body, tiny_two_chart_map, RESOLUTION)
     mask = LocationMapper(tiny_two_chart_map, RESOLUTION, tiny_body.num_vertices).mask
     assert not mask[:, FIRST_OF_ARM].any() and not weights[:, FIRST_OF_ARM].any()
@@ -66,7 +69,8 @@ def test_texels_between_the_charts_are_empty_and_weigh_nothing(
 
 
 def test_pixels_land_in_the_chart_of_their_part(
-        people: SyntheticBatch, tiny_body: BodyModel, tiny_two_chart_map: UVMap) -> None:
+    people: SyntheticBatch, tiny_body: BodyModel, tiny_two_chart_map: UVMap
+) -> None:
     landed = warp_to_uv(torch.ones_like(people.iuv[:, :1]), people.iuv, RESOLUTION)[:, -1] > 0
     mask = LocationMapper(tiny_two_chart_map, RESOLUTION, tiny_body.num_vertices).mask
     assert landed[:, :, FIRST_OF_ARM:].any()
@@ -74,12 +78,14 @@ def test_pixels_land_in_the_chart_of_their_part(
 
 
 def test_the_consistency_loss_does_not_see_the_borders_of_charts(
-        people: SyntheticBatch, tiny_body: BodyModel, tiny_uv_map: UVMap,
-        tiny_two_chart_map: UVMap) -> None:
+    people: SyntheticBatch, tiny_body: BodyModel, tiny_uv_map: UVMap, tiny_two_chart_map: UVMap
+) -> None:
     """The true map of the true people costs as little in two charts as in one."""
     values = []
-    for uv_map, batch in ((tiny_uv_map, people_on(tiny_body, tiny_uv_map)),
-                          (tiny_two_chart_map, people)):
+    for uv_map, batch in (
+        (tiny_uv_map, people_on(tiny_body, tiny_uv_map)),
+        (tiny_two_chart_map, people),
+    ):
         true_map = FittedLocationMap(tiny_body, uv_map, RESOLUTION)(batch.vertices)
         values.append(float(losses.consistency_loss(batch.iuv, true_map, batch.camera)))
     assert values[1] == pytest.approx(values[0], rel=0.1)
@@ -88,7 +94,8 @@ def test_the_consistency_loss_does_not_see_the_borders_of_charts(
 
 
 def test_weights_are_tied_to_the_charts_they_were_trained_on(
-        tmp_path, tiny_body: BodyModel, tiny_uv_map: UVMap, tiny_two_chart_map: UVMap) -> None:
+    tmp_path, tiny_body: BodyModel, tiny_uv_map: UVMap, tiny_two_chart_map: UVMap
+) -> None:
     path = tmp_path / 'network.safetensors'
     network = DecoMR(resnet_config(), tiny_body, tiny_two_chart_map)
     save_checkpoint(path, network, {})

@@ -27,7 +27,8 @@ class Reader:
 
     def coarse(self, vertices: torch.Tensor) -> torch.Tensor:
         return self._mapper.vertices_from_location_map(
-            self._mapper.location_map_from_vertices(vertices))
+            self._mapper.location_map_from_vertices(vertices)
+        )
 
     def fine(self, vertices: torch.Tensor) -> torch.Tensor:
         return self.detail(self.coarse(vertices))
@@ -46,7 +47,8 @@ def reader(body: BodyModel) -> Reader:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.7, 1.4))
 def test_the_template_comes_back_however_it_is_turned_moved_and_scaled(
-        reader: Reader, seed: int, scale: float) -> None:
+    reader: Reader, seed: int, scale: float
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator))
     turn = turn * torch.det(turn)  # a rotation, not a mirror
@@ -61,15 +63,18 @@ def test_the_template_comes_back_however_it_is_turned_moved_and_scaled(
 
 
 def test_posed_bodies_are_read_much_more_exactly_and_their_faces_are_not_stretched(
-        reader: Reader, body: BodyModel) -> None:
+    reader: Reader, body: BodyModel
+) -> None:
     vertices = torch.from_numpy(random_bodies(body, 6, seed=3)[1:]).float()
     coarse, fine = reader.coarse(vertices), reader.fine(vertices)
     errors = [(read - vertices).norm(dim=-1).mean().item() for read in (coarse, fine)]
     assert errors[1] < 0.25 * errors[0]
     faces = torch.as_tensor(body.faces)
     true = mesh_edges(vertices, faces).norm(dim=-1)
-    stretched = [(mesh_edges(read, faces).norm(dim=-1) > 1.5 * true).any(-1).float().mean().item()
-                 for read in (coarse, fine)]
+    stretched = [
+        (mesh_edges(read, faces).norm(dim=-1) > 1.5 * true).any(-1).float().mean().item()
+        for read in (coarse, fine)
+    ]
     assert stretched[0] > 0.1
     assert stretched[1] < 0.03
 
@@ -82,8 +87,10 @@ def test_gradients_are_finite_where_the_surface_has_collapsed(reader: Reader) ->
     assert torch.isfinite(coarse.grad).all()
 
 
-def test_a_body_of_few_vertices_has_detail_as_well(tiny_body: BodyModel, tiny_uv_map: UVMap
-                                                   ) -> None:
+def test_a_body_of_few_vertices_has_detail_as_well(
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     small = Reader(tiny_body, tiny_uv_map)
-    torch.testing.assert_close(small.fine(small.template[None])[0], small.template,
-                               rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        small.fine(small.template[None])[0], small.template, rtol=0, atol=2e-5
+    )

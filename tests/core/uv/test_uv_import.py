@@ -23,8 +23,9 @@ from decomr_core.uv.uv_map import UVMap, load_uv_map
 
 PARITY = Path(__file__).parents[2] / 'data' / 'parity' / 'parity_uv.npz'
 # A closed body of two triangles and two quads: a prism. Its side faces are cut at vertices 2, 5.
-PRISM_FACES = np.array([[0, 2, 1], [3, 4, 5], [0, 1, 4], [0, 4, 3], [1, 2, 5], [1, 5, 4],
-                        [2, 0, 3], [2, 3, 5]])
+PRISM_FACES = np.array(
+    [[0, 2, 1], [3, 4, 5], [0, 1, 4], [0, 4, 3], [1, 2, 5], [1, 5, 4], [2, 0, 3], [2, 3, 5]]
+)
 PRISM = """# a prism
 o prism
 g all
@@ -87,8 +88,9 @@ def obj_text(uv_map: UVMap, num_vertices: int, rng: np.random.Generator) -> str:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_a_map_survives_an_obj_however_it_is_written(tiny_body, tiny_uv_map, tmp_path_factory,
-                                                     seed: int) -> None:
+def test_a_map_survives_an_obj_however_it_is_written(
+    tiny_body, tiny_uv_map, tmp_path_factory, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     uv = rng.random(tiny_uv_map.uv.shape).astype(np.float32)
     made = UVMap(uv, tiny_uv_map.faces, tiny_uv_map.vertex_index, tiny_body.hash)
@@ -102,7 +104,7 @@ def test_polygons_are_filled_by_the_triangles_of_the_body(prism: Path) -> None:
     np.testing.assert_array_equal(uv_map.body_faces, PRISM_FACES)
     assert uv_map.body_hash == 'a hash' and len(uv_map.uv) == 10
     assert np.bincount(uv_map.vertex_index).tolist() == [1, 1, 3, 1, 1, 3]
-    np.testing.assert_allclose(uv_map.uv[uv_map.faces[5]], [[.6, .4], [.8, .6], [.6, .6]])
+    np.testing.assert_allclose(uv_map.uv[uv_map.faces[5]], [[0.6, 0.4], [0.8, 0.6], [0.6, 0.6]])
 
 
 def test_the_other_diagonal_of_a_polygon_gives_the_same_places(prism: Path) -> None:
@@ -122,16 +124,21 @@ def test_two_polygons_around_a_vertex_of_two_edges_are_told_apart(tmp_path: Path
     (tmp_path / 'pillow.obj').write_text('\n'.join(lines))
     uv_map = import_uv_map(tmp_path / 'pillow.obj', a_body(faces))
     assert uv_map.uv[uv_map.faces[:4], 0].round(1).tolist() == [
-        pytest.approx(row) for row in ([.1, .2, .3], [.1, .3, .4], [.6, .1, .5], [.3, .6, .5])]
+        pytest.approx(row)
+        for row in ([0.1, 0.2, 0.3], [0.1, 0.3, 0.4], [0.6, 0.1, 0.5], [0.3, 0.6, 0.5])
+    ]
 
 
-def test_one_vt_per_corner_gives_the_same_map_as_shared_ones(tiny_body, tiny_uv_map,
-                                                             tmp_path: Path) -> None:
+def test_one_vt_per_corner_gives_the_same_map_as_shared_ones(
+    tiny_body, tiny_uv_map, tmp_path: Path
+) -> None:
     places = tiny_uv_map.uv[tiny_uv_map.faces].reshape(-1, 2)
     lines = [f'v {x} {y} {z}' for x, y, z in tiny_body.data.v_template]
     lines += [f'vt {u:.9g} {v:.9g}' for u, v in places]
-    lines += ['f ' + ' '.join(f'{vertex + 1}/{3 * row + k + 1}' for k, vertex in enumerate(face))
-              for row, face in enumerate(tiny_uv_map.body_faces.tolist())]
+    lines += [
+        'f ' + ' '.join(f'{vertex + 1}/{3 * row + k + 1}' for k, vertex in enumerate(face))
+        for row, face in enumerate(tiny_uv_map.body_faces.tolist())
+    ]
     (tmp_path / 'corners.obj').write_text('\n'.join(lines))
     made = import_uv_map(tmp_path / 'corners.obj', tiny_body)
     assert len(made.uv) == len(tiny_uv_map.uv)
@@ -160,30 +167,41 @@ def test_our_own_objs_count_v_from_the_bottom(tiny_body, tiny_uv_map, tmp_path: 
     np.testing.assert_allclose(made.uv[made.faces], tiny_uv_map.uv[tiny_uv_map.faces], atol=1e-5)
 
 
-@pytest.mark.parametrize(('old', 'new', 'complaint'), [
-    ('f 1/1 3/3 2/2', 'f 1//1 3//1 2//1', "line 23: the corner '1//1' of a face has no vt"),
-    ('f 1/1 3/3 2/2', 'f 1 3 2', "the corner '1' of a face has no vt"),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3', 'at least 3 corners, found 2'),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 0/2', "'0/2' of a face is not v/vt"),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 2/x', "'2/x' of a face is not v/vt"),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 1/2', 'the same vertex twice'),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 99999999999/2',
-     'refers to v 99999999999 and vt 2, but there are 6'),
-    ('f 1/1 3/3 2/2', f'f 1/1 3/3 {"9" * 5000}/2', 'is not v/vt'),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 -7/2', 'damaged or truncated'),
-    ('vt 0.4 0.4', 'vt 0.4', "line 10: vt needs 2 finite numbers, found '0.4'"),
-    ('vt 0.4 0.4', 'vt nan 0.4', 'vt needs 2 finite numbers'),
-    ('vt 0.4 0.4', 'vt 1e999 0.4', 'vt needs 2 finite numbers'),
-    ('v 0 0 0', 'v 0 0', 'line 4: v needs 3 finite numbers'),
-    ('vt 0.4 0.4', 'vt 1.4 0.4', 'leave the unit square: u 0.2 to 1.4, v 0.1 to 0.9; pack'),
-    ('vt 0.4 0.4', 'vt 0.4 -0.4', 'leave the unit square'),
-    ('f 1/1 3/3 2/2', '# no face', "1 of the body's 8 faces are not in it and 0 of its 4"),
-    ('f 1/1 3/3 2/2', 'f 1/1 3/3 6/6', 'name the right body with --body'),
-    ('f 1/1 2/2 5/5 4/4', 'f 1/1 5/5 2/2 4/4', "0 of the body's 8 faces are not in it and 1 of"),
-    ('vt 0.4 0.4', '\0', 'is not a text file'),
-])
-def test_what_cannot_be_a_map_is_told_in_one_line(prism: Path, old: str, new: str,
-                                                  complaint: str) -> None:
+@pytest.mark.parametrize(
+    ('old', 'new', 'complaint'),
+    [
+        ('f 1/1 3/3 2/2', 'f 1//1 3//1 2//1', "line 23: the corner '1//1' of a face has no vt"),
+        ('f 1/1 3/3 2/2', 'f 1 3 2', "the corner '1' of a face has no vt"),
+        ('f 1/1 3/3 2/2', 'f 1/1 3/3', 'at least 3 corners, found 2'),
+        ('f 1/1 3/3 2/2', 'f 1/1 3/3 0/2', "'0/2' of a face is not v/vt"),
+        ('f 1/1 3/3 2/2', 'f 1/1 3/3 2/x', "'2/x' of a face is not v/vt"),
+        ('f 1/1 3/3 2/2', 'f 1/1 3/3 1/2', 'the same vertex twice'),
+        (
+            'f 1/1 3/3 2/2',
+            'f 1/1 3/3 99999999999/2',
+            'refers to v 99999999999 and vt 2, but there are 6',
+        ),
+        ('f 1/1 3/3 2/2', f'f 1/1 3/3 {"9" * 5000}/2', 'is not v/vt'),
+        ('f 1/1 3/3 2/2', 'f 1/1 3/3 -7/2', 'damaged or truncated'),
+        ('vt 0.4 0.4', 'vt 0.4', "line 10: vt needs 2 finite numbers, found '0.4'"),
+        ('vt 0.4 0.4', 'vt nan 0.4', 'vt needs 2 finite numbers'),
+        ('vt 0.4 0.4', 'vt 1e999 0.4', 'vt needs 2 finite numbers'),
+        ('v 0 0 0', 'v 0 0', 'line 4: v needs 3 finite numbers'),
+        ('vt 0.4 0.4', 'vt 1.4 0.4', 'leave the unit square: u 0.2 to 1.4, v 0.1 to 0.9; pack'),
+        ('vt 0.4 0.4', 'vt 0.4 -0.4', 'leave the unit square'),
+        ('f 1/1 3/3 2/2', '# no face', "1 of the body's 8 faces are not in it and 0 of its 4"),
+        ('f 1/1 3/3 2/2', 'f 1/1 3/3 6/6', 'name the right body with --body'),
+        (
+            'f 1/1 2/2 5/5 4/4',
+            'f 1/1 5/5 2/2 4/4',
+            "0 of the body's 8 faces are not in it and 1 of",
+        ),
+        ('vt 0.4 0.4', '\0', 'is not a text file'),
+    ],
+)
+def test_what_cannot_be_a_map_is_told_in_one_line(
+    prism: Path, old: str, new: str, complaint: str
+) -> None:
     prism.write_text(PRISM.replace(old, new, 1))
     with pytest.raises(ValueError) as caught:
         import_uv_map(prism, a_body(PRISM_FACES))
@@ -192,10 +210,16 @@ def test_what_cannot_be_a_map_is_told_in_one_line(prism: Path, old: str, new: st
     assert '\n' not in said and len(said) < 500
 
 
-@pytest.mark.parametrize(('content', 'complaint'), [
-    (b'', 'has no v lines'), (b'v 0 0 0\nvt 0 0\n', 'has no f lines'),
-    (b'v 0 0 0\n', 'has no vt lines'), (os.urandom(5000) + b'\0', 'is not a text file'),
-    (b'\x89PNG\r\n' + bytes(range(1, 256)) * 9, 'has no v lines')])
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        (b'', 'has no v lines'),
+        (b'v 0 0 0\nvt 0 0\n', 'has no f lines'),
+        (b'v 0 0 0\n', 'has no vt lines'),
+        (os.urandom(5000) + b'\0', 'is not a text file'),
+        (b'\x89PNG\r\n' + bytes(range(1, 256)) * 9, 'has no v lines'),
+    ],
+)
 def test_a_file_that_is_no_obj_is_told(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / 'junk.obj').write_bytes(content)
     with pytest.raises(ValueError, match=complaint) as caught:
@@ -220,7 +244,8 @@ def test_a_map_without_seams_is_refused(prism: Path) -> None:
 
 def test_continued_lines_and_old_line_ends_are_read(tmp_path: Path) -> None:
     (tmp_path / 'old.obj').write_bytes(
-        b'v 0 0 \\\r0\rv 1 0 0\rv 0 1 0\rvt 0 0\rvt 1 0\rvt 0 1\rf 1/1 \\\r2/2 \\\r 3/3\r')
+        b'v 0 0 \\\r0\rv 1 0 0\rv 0 1 0\rvt 0 0\rvt 1 0\rvt 0 1\rf 1/1 \\\r2/2 \\\r 3/3\r'
+    )
     template = read_obj_template(tmp_path / 'old.obj')
     assert template.polygons == [[(0, 0), (1, 1), (2, 2)]]
 
@@ -234,37 +259,74 @@ def test_the_command_tells_what_it_made(tiny_body, tiny_uv_map, tmp_path: Path, 
     rng = np.random.default_rng(0)
     (tmp_path / 'map.obj').write_text(obj_text(tiny_uv_map, len(tiny_body.v_template), rng))
     out = tmp_path / 'uv.npz'
-    assert run('uv', 'import', tmp_path / 'map.obj', '--body', tmp_path / 'body.npz', '--out',
-               out, '--json') == 0
+    assert (
+        run(
+            'uv',
+            'import',
+            tmp_path / 'map.obj',
+            '--body',
+            tmp_path / 'body.npz',
+            '--out',
+            out,
+            '--json',
+        )
+        == 0
+    )
     *text, last = capsys.readouterr().out.splitlines()
     report = json.loads(last)
     assert load_uv_map(out, tiny_body).hash == tiny_uv_map.hash == report['uv_hash']
     assert (report['pieces'], report['flips'], report['overlaps']) == (1, 0, 0)
     assert report['uv_vertices'] == len(tiny_uv_map.uv) and 'one continuous chart' in text[1]
-    assert run('uv', 'import', tmp_path / 'map.obj', '--body', tmp_path / 'body.npz', '--out',
-               out, '--flip-v') == 0
+    assert (
+        run(
+            'uv',
+            'import',
+            tmp_path / 'map.obj',
+            '--body',
+            tmp_path / 'body.npz',
+            '--out',
+            out,
+            '--flip-v',
+        )
+        == 0
+    )
     np.testing.assert_allclose(UVMap.load(out).uv, tiny_uv_map.uv * (1, -1) + (0, 1), atol=1e-6)
 
 
 def test_a_map_of_several_charts_is_taken_and_described(tiny_body, tiny_uv_map) -> None:
     is_right = tiny_uv_map.uv[tiny_uv_map.faces, 0].mean(axis=1) < 0.5
     faces = tiny_uv_map.faces + len(tiny_uv_map.uv) * is_right[:, None]
-    parted = UVMap(np.tile(tiny_uv_map.uv, (2, 1)), faces,
-                   np.tile(tiny_uv_map.vertex_index, 2), tiny_body.hash)
+    parted = UVMap(
+        np.tile(tiny_uv_map.uv, (2, 1)),
+        faces,
+        np.tile(tiny_uv_map.vertex_index, 2),
+        tiny_body.hash,
+    )
     text, report = describe_uv_map(tiny_body, parted)
     assert 'not one continuous chart: 2 pieces' in text and report['pieces'] == 2
     json.dumps(report, allow_nan=False)
 
 
 @pytest.mark.parametrize('template', ['folder', 'missing', 'other mesh', 'text'])
-def test_a_mistake_is_one_line_and_leaves_no_file(tiny_body, tmp_path: Path, capsys,
-                                                  template: str) -> None:
+def test_a_mistake_is_one_line_and_leaves_no_file(
+    tiny_body, tmp_path: Path, capsys, template: str
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     (tmp_path / 'other mesh').write_text(PRISM)
     (tmp_path / 'text').write_text('hello')
     (tmp_path / 'folder').mkdir()
-    assert run('uv', 'import', tmp_path / template, '--body', tmp_path / 'body.npz', '--out',
-               tmp_path / 'uv.npz') == 2
+    assert (
+        run(
+            'uv',
+            'import',
+            tmp_path / template,
+            '--body',
+            tmp_path / 'body.npz',
+            '--out',
+            tmp_path / 'uv.npz',
+        )
+        == 2
+    )
     said = capsys.readouterr().err
     assert said.startswith('decomr uv: ') and said.count('\n') == 1 and template in said
     assert not (tmp_path / 'uv.npz').exists()

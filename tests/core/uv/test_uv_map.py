@@ -29,24 +29,29 @@ def test_the_same_map_gives_the_same_bytes(tiny_uv_map, tmp_path):
 def test_any_change_changes_the_hash(tiny_uv_map):
     moved = tiny_uv_map.uv.copy()
     moved[0, 0] = np.nextafter(moved[0, 0], 1, dtype=np.float32)
-    changed = [replace(tiny_uv_map, uv=moved),
-               replace(tiny_uv_map, faces=tiny_uv_map.faces[:, [1, 2, 0]]),
-               replace(tiny_uv_map, vertex_index=tiny_uv_map.vertex_index + 1),
-               replace(tiny_uv_map, body_hash='another')]
+    changed = [
+        replace(tiny_uv_map, uv=moved),
+        replace(tiny_uv_map, faces=tiny_uv_map.faces[:, [1, 2, 0]]),
+        replace(tiny_uv_map, vertex_index=tiny_uv_map.vertex_index + 1),
+        replace(tiny_uv_map, body_hash='another'),
+    ]
     assert len({tiny_uv_map.hash, *(uv_map.hash for uv_map in changed)}) == 5
 
 
-@pytest.mark.parametrize(('field', 'spoil', 'complaint'), [
-    ('uv', lambda uv: uv + 1, 'leaves the unit square'),
-    ('uv', lambda uv: uv - 0.5, 'leaves the unit square'),
-    ('uv', lambda uv: np.where(uv > 0.5, np.nan, uv), 'leaves the unit square'),
-    ('uv', lambda uv: uv[:, :1], r'uv has shape \(\d+, 1\)'),
-    ('faces', lambda faces: faces + 1, 'but there are'),
-    ('faces', lambda faces: faces - 1, 'run from -1'),
-    ('faces', lambda faces: faces[:0], r'faces has shape \(0, 3\)'),
-    ('vertex_index', lambda index: index[1:], 'vertex_index has shape'),
-    ('vertex_index', lambda index: index - 1, 'vertex_index goes down to -1'),
-])
+@pytest.mark.parametrize(
+    ('field', 'spoil', 'complaint'),
+    [
+        ('uv', lambda uv: uv + 1, 'leaves the unit square'),
+        ('uv', lambda uv: uv - 0.5, 'leaves the unit square'),
+        ('uv', lambda uv: np.where(uv > 0.5, np.nan, uv), 'leaves the unit square'),
+        ('uv', lambda uv: uv[:, :1], r'uv has shape \(\d+, 1\)'),
+        ('faces', lambda faces: faces + 1, 'but there are'),
+        ('faces', lambda faces: faces - 1, 'run from -1'),
+        ('faces', lambda faces: faces[:0], r'faces has shape \(0, 3\)'),
+        ('vertex_index', lambda index: index[1:], 'vertex_index has shape'),
+        ('vertex_index', lambda index: index - 1, 'vertex_index goes down to -1'),
+    ],
+)
 def test_arrays_that_are_no_map_are_refused(tiny_uv_map, field, spoil, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
         replace(tiny_uv_map, **{field: spoil(getattr(tiny_uv_map, field))})
@@ -97,6 +102,8 @@ def test_the_conventional_map_covers_the_shipped_body_in_several_charts():
     # As in MakeHuman's textures: the feet at the bottom, the head on the right.
     parts = np.asarray(body.vertex_parts)[uv_map.vertex_index]
     u, v = uv_map.uv.T
-    feet, head = (np.isin(parts, [JOINT_NAMES.index(name) for name in names])
-                  for names in (('left_foot', 'right_foot'), ('head',)))
+    feet, head = (
+        np.isin(parts, [JOINT_NAMES.index(name) for name in names])
+        for names in (('left_foot', 'right_foot'), ('head',))
+    )
     assert v[feet].min() > 0.8 and np.median(u[head]) > 0.8

@@ -20,8 +20,11 @@ from decomr_core.uv.uv_map import UVMap
 
 BODIES = Path(__file__).parents[2] / 'data' / 'bodies'
 # Building the map of the first takes longer than that of the others together: 17 s.
-NAMES = (pytest.param('no_toes', marks=pytest.mark.full_size), 'no_toes_coarse',
-         'no_toes_coarsest')
+NAMES = (
+    pytest.param('no_toes', marks=pytest.mark.full_size),
+    'no_toes_coarse',
+    'no_toes_coarsest',
+)
 NUM_SOURCES = 200
 
 
@@ -32,8 +35,13 @@ def load_test_body(name: str) -> BodyModel | SimpleNamespace:
         if 'lbs_weights' in archive:
             return BodyModel(BodyData.load(path))
         vertices, faces = archive['v_template'], archive['faces'].astype(np.int64)
-    return SimpleNamespace(name=name, hash=f'hash of {name}', v_template=vertices, faces=faces,
-                           mirrored_vertices=find_mirrored_vertices(vertices, faces))
+    return SimpleNamespace(
+        name=name,
+        hash=f'hash of {name}',
+        v_template=vertices,
+        faces=faces,
+        mirrored_vertices=find_mirrored_vertices(vertices, faces),
+    )
 
 
 @pytest.fixture(scope='module', params=NAMES)

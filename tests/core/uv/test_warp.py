@@ -12,11 +12,13 @@ from decomr_core.uv.warp import WARP_FORMS, _warp_to_uv_naive, warp_to_uv
 each_form = pytest.mark.parametrize('form', WARP_FORMS)
 
 
-def random_case(batch: int, channels: int, height: int, width: int,
-                seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def random_case(
+    batch: int, channels: int, height: int, width: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(batch, channels, height, width, generator=generator,
-                           dtype=torch.float64)
+    features = torch.randn(
+        batch, channels, height, width, generator=generator, dtype=torch.float64
+    )
     # Multiples of 1/16 land on texel borders too, where rounding must agree.
     iuv = torch.randint(0, 17, (batch, 3, height, width), generator=generator) / 16.0
     return features, iuv.double()
@@ -24,13 +26,21 @@ def random_case(batch: int, channels: int, height: int, width: int,
 
 @each_form
 @settings(max_examples=25, deadline=None)
-@given(batch=st.integers(1, 2), channels=st.integers(1, 3), height=st.integers(2, 6),
-       width=st.integers(2, 6), resolution=st.integers(2, 9), seed=st.integers(0, 999))
-def test_the_warp_equals_its_naive_twin(form: str, batch: int, channels: int, height: int,
-                                        width: int, resolution: int, seed: int) -> None:
+@given(
+    batch=st.integers(1, 2),
+    channels=st.integers(1, 3),
+    height=st.integers(2, 6),
+    width=st.integers(2, 6),
+    resolution=st.integers(2, 9),
+    seed=st.integers(0, 999),
+)
+def test_the_warp_equals_its_naive_twin(
+    form: str, batch: int, channels: int, height: int, width: int, resolution: int, seed: int
+) -> None:
     features, iuv = random_case(batch, channels, height, width, seed)
-    torch.testing.assert_close(warp_to_uv(features, iuv, resolution, form),
-                               _warp_to_uv_naive(features, iuv, resolution))
+    torch.testing.assert_close(
+        warp_to_uv(features, iuv, resolution, form), _warp_to_uv_naive(features, iuv, resolution)
+    )
 
 
 @each_form
@@ -52,7 +62,7 @@ def test_one_pixel_lands_on_its_texel_with_its_place_in_the_image(form: str) -> 
 @each_form
 def test_a_batch_of_three_equals_three_singles(form: str) -> None:
     features, iuv = random_case(3, 4, 8, 8, seed=2)
-    singles = [warp_to_uv(features[i:i + 1], iuv[i:i + 1], 8, form) for i in range(3)]
+    singles = [warp_to_uv(features[i : i + 1], iuv[i : i + 1], 8, form) for i in range(3)]
     torch.testing.assert_close(warp_to_uv(features, iuv, 8, form), torch.cat(singles))
 
 

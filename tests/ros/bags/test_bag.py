@@ -25,8 +25,10 @@ START_NS = 1_700_000_000_000_000_000
 
 def _topics() -> list[BagTopic]:
     definition = message_definition(TYPE)
-    return [BagTopic('/human_meshes', TYPE, definition, False),
-            BagTopic('/latched', TYPE, definition, True)]
+    return [
+        BagTopic('/human_meshes', TYPE, definition, False),
+        BagTopic('/latched', TYPE, definition, True),
+    ]
 
 
 @functools.cache  # padding bytes differ each time
@@ -38,32 +40,40 @@ def _data(index: int) -> bytes:
 
 def _write(writer: BagWriter, first: int, last: int) -> None:
     for index in range(first, last):
-        writer.write('/human_meshes', _data(index), START_NS + index * 1000,
-                     START_NS + index * 1000 - 10)
+        writer.write(
+            '/human_meshes', _data(index), START_NS + index * 1000, START_NS + index * 1000 - 10
+        )
 
 
 def _read_with_rosbags(folder: Path) -> list[int]:
     """The ids of the people, decoded by definitions that come from the bag alone."""
     with AnyReader([folder]) as reader:
-        return [reader.deserialize(data, connection.msgtype).meshes[0].id
-                for connection, _, data in reader.messages()
-                if connection.topic == '/human_meshes']
+        return [
+            reader.deserialize(data, connection.msgtype).meshes[0].id
+            for connection, _, data in reader.messages()
+            if connection.topic == '/human_meshes'
+        ]
 
 
-def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp_path: Path
-                                                                             ) -> None:
+def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(
+    tmp_path: Path,
+) -> None:
     writer = BagWriter(tmp_path / 'bag', _topics())
     writer.write('/latched', _data(99), START_NS, START_NS)
     _write(writer, 0, 10)
     writer.close()
     with Reader(tmp_path / 'bag') as reader:
         assert {name: topic.msgcount for name, topic in reader.topics.items()} == {
-            '/human_meshes': 10, '/latched': 1}
+            '/human_meshes': 10,
+            '/latched': 1,
+        }
         assert reader.message_count == 11
         assert reader.start_time == START_NS
         assert reader.end_time == START_NS + 9000 + 1
-        durability = {connection.topic: connection.ext.offered_qos_profiles[0].durability.name
-                      for connection in reader.connections}
+        durability = {
+            connection.topic: connection.ext.offered_qos_profiles[0].durability.name
+            for connection in reader.connections
+        }
     assert durability == {'/human_meshes': 'VOLATILE', '/latched': 'TRANSIENT_LOCAL'}
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(10))
     message = next(read_bag(tmp_path / 'bag', ['/human_meshes']))
@@ -71,7 +81,8 @@ def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(tmp
 
 
 def test_chunks_are_zstd_unless_something_else_is_wanted_or_it_is_missing(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def chunks(name: str, compression: str | None = None) -> set[str]:
         writer = BagWriter(tmp_path / name, _topics(), compression)
         _write(writer, 0, 10)
@@ -94,8 +105,10 @@ def test_topics_are_read_with_what_their_channels_say(tmp_path: Path, is_closed:
     _write(writer, 0, 2)
     writer.write('/latched', _data(0), START_NS, START_NS)
     writer.close() if is_closed else writer.flush()
-    assert read_topics(tmp_path / 'bag') == {plain.name: plain._replace(depth=10),
-                                             latched.name: latched._replace(depth=1)}
+    assert read_topics(tmp_path / 'bag') == {
+        plain.name: plain._replace(depth=10),
+        latched.name: latched._replace(depth=1),
+    }
 
 
 def test_a_bag_begins_with_its_earliest_message(tmp_path: Path) -> None:
@@ -122,8 +135,9 @@ def test_a_bag_opens_after_every_flush_while_it_is_being_written(tmp_path: Path)
 
 
 @pytest.mark.parametrize('cut', [1, 49, 51, 300, 5000])
-def test_a_bag_cut_off_anywhere_is_recovered_up_to_its_last_whole_chunk(tmp_path: Path,
-                                                                        cut: int) -> None:
+def test_a_bag_cut_off_anywhere_is_recovered_up_to_its_last_whole_chunk(
+    tmp_path: Path, cut: int
+) -> None:
     writer = BagWriter(tmp_path / 'bag', _topics(), 'lz4')
     sizes = []
     path = tmp_path / 'bag' / 'bag_0.mcap'
@@ -152,10 +166,12 @@ def test_recovering_a_whole_bag_leaves_every_byte(tmp_path: Path, is_closed: boo
     assert {path.name: path.read_bytes() for path in (tmp_path / 'bag').iterdir()} == before
 
 
-@pytest.mark.parametrize(('compression', 'frame'), [('lz4', b'\x04"M\x18'),
-                                                    ('zstd', b'\x28\xb5\x2f\xfd')])
-def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path, compression: str,
-                                                 frame: bytes) -> None:
+@pytest.mark.parametrize(
+    ('compression', 'frame'), [('lz4', b'\x04"M\x18'), ('zstd', b'\x28\xb5\x2f\xfd')]
+)
+def test_only_what_is_damaged_of_a_bag_is_mended(
+    tmp_path: Path, compression: str, frame: bytes
+) -> None:
     writer = BagWriter(tmp_path / 'bag', _topics(), compression)
     _write(writer, 0, 7)
     writer.close()
@@ -167,7 +183,7 @@ def test_only_what_is_damaged_of_a_bag_is_mended(tmp_path: Path, compression: st
     assert path.read_bytes() == before
     assert _read_with_rosbags(tmp_path / 'bag') == list(range(7))
     middle = before.index(frame)  # where the compressed messages begin
-    path.write_bytes(before[:middle] + bytes(40) + before[middle + 40:])
+    path.write_bytes(before[:middle] + bytes(40) + before[middle + 40 :])
     with pytest.raises(ValueError, match='damaged in the middle'):
         recover_bag(tmp_path / 'bag')
     with pytest.raises(ValueError, match='truncated or damaged'):
@@ -188,7 +204,8 @@ def test_a_bag_in_several_files_is_read_in_their_order(tmp_path: Path) -> None:
     (tmp_path / 'bag').mkdir()
     for index in (10, 2, 0):
         (tmp_path / f'part_{index}' / f'part_{index}_0.mcap').rename(
-            tmp_path / 'bag' / f'bag_{index}.mcap')
+            tmp_path / 'bag' / f'bag_{index}.mcap'
+        )
     times = [message.receive_ns - START_NS for message in read_bag(tmp_path / 'bag')]
     assert times == [0, 1000, 2000, 3000, 10000, 11000]
     with pytest.raises(ValueError, match='a separate folder'):
@@ -206,16 +223,26 @@ def test_what_is_no_bag_cannot_be_recovered(tmp_path: Path) -> None:
 
 def test_a_definition_holds_every_message_it_needs() -> None:
     text = message_definition(TYPE)
-    assert [line.removeprefix('MSG: ') for line in text.splitlines()
-            if line.startswith('MSG: ')] == [
-        'std_msgs/Header', 'decomr/HumanMesh', 'builtin_interfaces/Time', 'geometry_msgs/Point']
+    assert [
+        line.removeprefix('MSG: ') for line in text.splitlines() if line.startswith('MSG: ')
+    ] == ['std_msgs/Header', 'decomr/HumanMesh', 'builtin_interfaces/Time', 'geometry_msgs/Point']
 
 
 def test_a_latched_topic_stays_latched_as_either_release_of_rosbag2_writes_it(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, words in (('numbers', {}), ('words', {'durability: 1': 'durability: transient_local',
-                                                    'durability: 2': 'durability: volatile'})):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, words in (
+        ('numbers', {}),
+        (
+            'words',
+            {
+                'durability: 1': 'durability: transient_local',
+                'durability: 2': 'durability: volatile',
+            },
+        ),
+    ):
         with monkeypatch.context() as patch:
+
             def text(topic: BagTopic, words: dict[str, str] = words) -> str:
                 made = qos_text(topic)
                 for number, word in words.items():
@@ -231,7 +258,9 @@ def test_a_latched_topic_stays_latched_as_either_release_of_rosbag2_writes_it(
         recover_bag(tmp_path / name)
         metadata = yaml.safe_load((tmp_path / name / 'metadata.yaml').read_text())
         topics = metadata['rosbag2_bagfile_information']['topics_with_message_count']
-        quality = {topic['topic_metadata']['name']: topic['topic_metadata']['offered_qos_profiles']
-                   for topic in topics}
+        quality = {
+            topic['topic_metadata']['name']: topic['topic_metadata']['offered_qos_profiles']
+            for topic in topics
+        }
         assert 'durability: 1' in quality['/latched']
         assert 'durability: 2' in quality['/human_meshes']

@@ -36,9 +36,12 @@ from tests.ros.conftest import make_mesh
 START_NS = 1_700_000_000_000_000_000
 SIZE = 320, 240
 INTRINSICS = intrinsics_from_fov(*SIZE, 60.0)
-TYPES = {'human_meshes': 'decomr/msg/HumanMeshArray', 'topology': 'decomr/msg/MeshTopology',
-         'camera_info': 'sensor_msgs/msg/CameraInfo',
-         'image/compressed': 'sensor_msgs/msg/CompressedImage'}
+TYPES = {
+    'human_meshes': 'decomr/msg/HumanMeshArray',
+    'topology': 'decomr/msg/MeshTopology',
+    'camera_info': 'sensor_msgs/msg/CameraInfo',
+    'image/compressed': 'sensor_msgs/msg/CompressedImage',
+}
 FRAME = 'camera_optical_frame'
 
 
@@ -52,8 +55,12 @@ def _person(topology: Topology, number: int, x: float) -> HumanMesh:
     """The mean body, upright before the camera, 4 m away."""
     place = np.array([x, 0.0, 4.0])
     vertices = topology.v_template * (1, -1, -1) + place
-    return dataclasses.replace(make_mesh(number), vertices=vertices.astype(np.float32),
-                               translation=place, visibility=np.ones(len(vertices), bool))
+    return dataclasses.replace(
+        make_mesh(number),
+        vertices=vertices.astype(np.float32),
+        translation=place,
+        visibility=np.ones(len(vertices), bool),
+    )
 
 
 class _Bag:
@@ -61,13 +68,22 @@ class _Bag:
 
     def __init__(self, folder: Path, *names: str, namespace: str = '') -> None:
         self.folder, self._namespace = folder, namespace
-        self._writer = BagWriter(folder, [
-            BagTopic(f'{namespace}/{name}', TYPES[name], message_definition(TYPES[name]),
-                     name == 'topology') for name in names])
+        self._writer = BagWriter(
+            folder,
+            [
+                BagTopic(
+                    f'{namespace}/{name}',
+                    TYPES[name],
+                    message_definition(TYPES[name]),
+                    name == 'topology',
+                )
+                for name in names
+            ],
+        )
 
     def header(self, step: float) -> Header:
         header = Header(frame_id=FRAME)
-        header.stamp.sec, header.stamp.nanosec = divmod(START_NS + round(step * 1e8), 10 ** 9)
+        header.stamp.sec, header.stamp.nanosec = divmod(START_NS + round(step * 1e8), 10**9)
         return header
 
     def add(self, name: str, message: object, step: float) -> None:
@@ -75,16 +91,20 @@ class _Bag:
         self._writer.write(f'{self._namespace}/{name}', serialize_message(message), moment, moment)
 
     def meshes(self, step: float, people: list[HumanMesh], body_hash: str) -> None:
-        self.add('human_meshes', human_mesh_array_message(self.header(step), people, body_hash),
-                 step)
+        self.add(
+            'human_meshes', human_mesh_array_message(self.header(step), people, body_hash), step
+        )
 
     def camera(self, step: float) -> None:
         self.add('camera_info', camera_info_message(self.header(step), INTRINSICS, *SIZE), step)
 
     def picture(self, step: float, gray: int) -> None:
         data = cv2.imencode('.png', np.full((SIZE[1], SIZE[0], 3), gray, np.uint8))[1].tobytes()
-        self.add('image/compressed', CompressedImage(header=self.header(step), format='png',
-                                                     data=data), step)
+        self.add(
+            'image/compressed',
+            CompressedImage(header=self.header(step), format='png', data=data),
+            step,
+        )
 
     def close(self) -> Path:
         self._writer.close()
@@ -119,7 +139,8 @@ def _has_color_of(number: int, frame: np.ndarray, left: bool) -> bool:
 
 
 def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology).close()
     assert cli.main(['bag', 'info', str(bag), '--json']) == 0
     text = capsys.readouterr().out
@@ -127,11 +148,14 @@ def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
     assert report['messages'] == 12
     assert report['duration_s'] == 3.0
     assert {topic['name']: topic['count'] for topic in report['topics']} == {
-        '/human_meshes': 11, '/topology': 1}
+        '/human_meshes': 11,
+        '/topology': 1,
+    }
     (meshes,) = report['meshes']
     assert meshes['people'] == [
         {'id': 1, 'first_s': 0.0, 'last_s': 0.9, 'images': 10},
-        {'id': 2, 'first_s': 0.5, 'last_s': 3.0, 'images': 6}]
+        {'id': 2, 'first_s': 0.5, 'last_s': 3.0, 'images': 6},
+    ]
     assert meshes['gaps'] == [{'start_s': 0.9, 'length_s': 2.1}]
     assert meshes['latency_p50_ms'] == 20.0
     assert (meshes['people_max'], meshes['with_people'], meshes['body']) == (2, 11, topology.name)
@@ -139,7 +163,8 @@ def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
 
 
 def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info', 'image/compressed')
     for step in range(12):
         bag.camera(step)
@@ -160,7 +185,8 @@ def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
 
 
 def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_size(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
     bag.camera(1)
     out = tmp_path / 'out.mp4'
@@ -183,34 +209,73 @@ def test_a_video_is_matched_by_its_stamps(tmp_path: Path, topology: Topology) ->
     writer.release()
     stamps = tmp_path / 'stamps.csv'
     # Played from its frame 3 on, while the node saw steps 4 to 7.
-    stamps.write_text(''.join(f'{step - 1},{START_NS + step * 10 ** 8}\n' for step in range(4, 8)))
+    stamps.write_text(''.join(f'{step - 1},{START_NS + step * 10**8}\n' for step in range(4, 8)))
     out = tmp_path / 'out.mp4'
-    assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--video', str(video),
-                     '--stamps', str(stamps), '--out', str(out)]) == 0
+    assert (
+        cli.main(
+            [
+                'bag',
+                'replay-overlay',
+                str(bag.close()),
+                '--video',
+                str(video),
+                '--stamps',
+                str(stamps),
+                '--out',
+                str(out),
+            ]
+        )
+        == 0
+    )
     frames = _frames(out)
     assert [int(frame[-5, -5, 0]) for frame in frames] == pytest.approx([60, 80, 100, 120], abs=6)
     assert not _has_color_of(2, frames[0], left=False)
     assert _has_color_of(2, frames[1], left=False)
 
 
-@pytest.mark.parametrize(('content', 'said'), [
-    (b'', 'is empty; give a file written by'),
-    (b'0,1700000000000000000\nstamp,index\n', "line 2 is 'stamp,index', expected a frame index"),
-    (b'\x00\xff\xfe,\x89', 'is not a file of stamps: line 1'),
-    (b'0,1600000000000000000\n', 'has a stamp within 0.5 s after meshes'),
-    (b'0,1800000000000000000\n', 'has a stamp within 0.5 s after meshes'),
-    (None, 'stamps.csv: No such file')])
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (b'', 'is empty; give a file written by'),
+        (
+            b'0,1700000000000000000\nstamp,index\n',
+            "line 2 is 'stamp,index', expected a frame index",
+        ),
+        (b'\x00\xff\xfe,\x89', 'is not a file of stamps: line 1'),
+        (b'0,1600000000000000000\n', 'has a stamp within 0.5 s after meshes'),
+        (b'0,1800000000000000000\n', 'has a stamp within 0.5 s after meshes'),
+        (None, 'stamps.csv: No such file'),
+    ],
+)
 def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str],
-        content: bytes | None, said: str) -> None:
+    tmp_path: Path,
+    topology: Topology,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
+    said: str,
+) -> None:
     bag, video, stamps = tmp_path / 'bag', tmp_path / 'pictures', tmp_path / 'stamps.csv'
     video.mkdir()
     cv2.imwrite(str(video / '0.png'), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
     if content is not None:
         stamps.write_bytes(content)
     _two_people(bag, topology).close()
-    assert cli.main(['bag', 'replay-overlay', str(bag), '--video', str(video), '--stamps',
-                     str(stamps), '--out', str(tmp_path / 'out.mp4')]) == 2
+    assert (
+        cli.main(
+            [
+                'bag',
+                'replay-overlay',
+                str(bag),
+                '--video',
+                str(video),
+                '--stamps',
+                str(stamps),
+                '--out',
+                str(tmp_path / 'out.mp4'),
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert said in error
     assert error.count('\n') == 1
@@ -218,40 +283,53 @@ def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
 
 
 def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
-        tmp_path: Path, topology: Topology, capfd: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capfd: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info').close()
     assert cli.main(['bag', 'replay-overlay', str(bag), '--out', str(tmp_path / 'out.txt')]) == 2
     error = capfd.readouterr().err
-    assert error.endswith(
-        "out.txt has the suffix '.txt', expected one of: .mp4 .avi .mkv .mov\n")
+    assert error.endswith("out.txt has the suffix '.txt', expected one of: .mp4 .avi .mkv .mov\n")
     assert error.count('\n') == 1
 
 
-def test_one_is_a_person_and_two_are_people(topology: Topology,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_is_a_person_and_two_are_people(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: list[str] = []
     monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
     for count in (0, 1, 2):
         people = [_person(topology, 1, 0.0)] * count
-        replay.draw_seen(np.zeros((48, 64, 3), np.uint8), SeenMeshes(0, people, 20.0),
-                         topology.faces, INTRINSICS)
+        replay.draw_seen(
+            np.zeros((48, 64, 3), np.uint8),
+            SeenMeshes(0, people, 20.0),
+            topology.faces,
+            INTRINSICS,
+        )
     assert [text for text in dict.fromkeys(written) if 'ms' in text] == [
-        '0 people, 20 ms', '1 person, 20 ms', '2 people, 20 ms']
+        '0 people, 20 ms',
+        '1 person, 20 ms',
+        '2 people, 20 ms',
+    ]
 
 
 def test_meshes_of_an_earlier_image_are_fainter_and_say_how_old_they_are(
-        topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: list[str] = []
     monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
     seen = SeenMeshes(10**9, [_person(topology, 1, 0.0)], 20.0)
     black = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
-    own, held = (replay.draw_seen(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
-                 for late_ns in (0, 3 * 10**8))
+    own, held = (
+        replay.draw_seen(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
+        for late_ns in (0, 3 * 10**8)
+    )
     assert own.max() > 0 and (held <= own).all()
     is_mesh = own.max(-1) > held.max(-1)
     assert 0.3 < held[is_mesh].mean() / own[is_mesh].mean() < 0.5
     assert [text for text in dict.fromkeys(written) if 'old' in text] == [
-        '#1 4.0 m 0.3 s old', '1 person, 20 ms, 0.3 s old']
+        '#1 4.0 m 0.3 s old',
+        '1 person, 20 ms, 0.3 s old',
+    ]
 
 
 def _empty(folder: Path, topology: Topology) -> Path:
@@ -287,14 +365,25 @@ def _nothing(folder: Path, topology: Topology) -> Path:
 
 
 @pytest.mark.parametrize('command', ['info', 'replay-overlay'])
-@pytest.mark.parametrize(('make', 'said'), [
-    (_nothing, 'there is no'), (_empty, 'contains no mesh messages'),
-    (_zero_bytes, 'is empty'),
-    (_cut_off, '--recover'), (_no_meshes, 'its topics: /camera_info'),
-    (_other_body, 'belong to the body ffff')])
+@pytest.mark.parametrize(
+    ('make', 'said'),
+    [
+        (_nothing, 'there is no'),
+        (_empty, 'contains no mesh messages'),
+        (_zero_bytes, 'is empty'),
+        (_cut_off, '--recover'),
+        (_no_meshes, 'its topics: /camera_info'),
+        (_other_body, 'belong to the body ffff'),
+    ],
+)
 def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str], command: str,
-        make: object, said: str) -> None:
+    tmp_path: Path,
+    topology: Topology,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    make: object,
+    said: str,
+) -> None:
     bag = make(tmp_path / 'bag', topology)
     if make is _other_body and command == 'replay-overlay':
         pictures = _Bag(tmp_path / 'pictures', 'image/compressed')
@@ -312,19 +401,25 @@ def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
 
 
 def test_a_bag_of_two_nodes_asks_for_a_namespace(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _Bag(tmp_path / 'bag', 'human_meshes', 'topology', 'camera_info', namespace='/left')
     writer = bag._writer
-    other = BagTopic('/right/human_meshes', TYPES['human_meshes'],
-                     message_definition(TYPES['human_meshes']), False)
+    other = BagTopic(
+        '/right/human_meshes',
+        TYPES['human_meshes'],
+        message_definition(TYPES['human_meshes']),
+        False,
+    )
     writer.counts[other.name] = 0
     writer._channels[other.name] = writer._register(other)
     writer._topics.append(other)
     bag.add('topology', mesh_topology_message(topology), 0)
     bag.meshes(0, [_person(topology, 1, 0.0)], topology.hash)
     bag.camera(0)
-    writer.write(other.name, serialize_message(HumanMeshArray(header=bag.header(0))), START_NS,
-                 START_NS)
+    writer.write(
+        other.name, serialize_message(HumanMeshArray(header=bag.header(0))), START_NS, START_NS
+    )
     command = ['bag', 'replay-overlay', str(bag.close()), '--out', str(tmp_path / 'out.mp4')]
     assert cli.main(command) == 2
     assert 'choose one with --namespace' in capsys.readouterr().err
@@ -334,7 +429,8 @@ def test_a_bag_of_two_nodes_asks_for_a_namespace(
 
 
 def test_a_video_in_the_way_is_not_overwritten(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'out.mp4').write_text('mine')
     bag = _two_people(tmp_path / 'bag', topology).close()
     assert cli.main(['bag', 'replay-overlay', str(bag), '--out', str(tmp_path / 'out.mp4')]) == 2
@@ -345,9 +441,12 @@ def test_a_video_in_the_way_is_not_overwritten(
 
 
 def test_a_camera_info_of_another_camera_is_not_used(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
     bag.add('camera_info', CameraInfo(header=Header(frame_id='elsewhere'), width=64, height=48), 0)
-    assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out',
-                     str(tmp_path / 'new.mp4')]) == 2
+    assert (
+        cli.main(['bag', 'replay-overlay', str(bag.close()), '--out', str(tmp_path / 'new.mp4')])
+        == 2
+    )
     assert f'camera_info of the camera {FRAME!r}' in capsys.readouterr().err

@@ -30,15 +30,17 @@ __all__ = ['topology']  # the fixture
 
 
 def test_a_compact_copy_is_smaller_and_shows_the_same(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
     bag.camera(0)
     rng = np.random.default_rng(0)
     for step in range(31, 40):  # nobody is twice the same, to the last bit
         person = _person(topology, 2, 0.5)
         noise = rng.normal(0, 2e-3, person.vertices.shape).astype(np.float32)
-        bag.meshes(step, [dataclasses.replace(person, vertices=person.vertices + noise)],
-                   topology.hash)
+        bag.meshes(
+            step, [dataclasses.replace(person, vertices=person.vertices + noise)], topology.hash
+        )
     bag.close()
     copy = tmp_path / 'copy'
     assert cli.main(['bag', 'compact', str(bag.folder), '--out', str(copy), '--json']) == 0
@@ -46,8 +48,10 @@ def test_a_compact_copy_is_smaller_and_shows_the_same(
     assert report['size_after_mb'] < 0.8 * report['size_before_mb']
     assert report['vertices_max_error_mm'] == {'/human_meshes': 0.423}
     before, after = (_info(folder, capsys) for folder in (bag.folder, copy))
-    assert (before['meshes'][0].pop('vertices_max_error_mm'),
-            after['meshes'][0].pop('vertices_max_error_mm')) == (0.0, 0.423)
+    assert (
+        before['meshes'][0].pop('vertices_max_error_mm'),
+        after['meshes'][0].pop('vertices_max_error_mm'),
+    ) == (0.0, 0.423)
     for report in (before, after):
         del report['bag'], report['size_mb']
     assert after == before
@@ -57,8 +61,13 @@ def test_a_compact_copy_is_smaller_and_shows_the_same(
         if one.topic != '/human_meshes':
             assert one.data == other.data
             continue
-        for mesh, rounded in zip(*(human_meshes_from_message(deserialize_message(
-                message.data, HumanMeshArray)) for message in (one, other)), strict=True):
+        for mesh, rounded in zip(
+            *(
+                human_meshes_from_message(deserialize_message(message.data, HumanMeshArray))
+                for message in (one, other)
+            ),
+            strict=True,
+        ):
             assert 0 < np.linalg.norm(mesh.vertices - rounded.vertices, axis=1).max() < 0.5e-3
     out = str(tmp_path / 'out.mp4')
     assert cli.main(['bag', 'replay-overlay', str(copy), '--out', out]) == 0
@@ -66,7 +75,8 @@ def test_a_compact_copy_is_smaller_and_shows_the_same(
 
 
 def test_a_copy_of_a_copy_says_all_that_was_lost(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _two_people(tmp_path / 'bag', topology).close()
     errors = []
     for name, error in (('one', '0.5'), ('two', '0.2'), ('three', '1'), ('four', '0')):
@@ -78,7 +88,8 @@ def test_a_copy_of_a_copy_says_all_that_was_lost(
 
 
 def test_a_bag_that_cannot_be_compacted_leaves_nothing(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / 'copy'
     bag = _cut_off(tmp_path / 'bag', topology)
     assert cli.main(['bag', 'compact', str(bag), '--out', str(out)]) == 2

@@ -42,35 +42,57 @@ def topology(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Topology:
 
 def _person(topology: Topology, number: int) -> HumanMesh:
     vertices = topology.v_template * (1, -1, -1) + (0, 0, 4)
-    return dataclasses.replace(make_mesh(number, len(vertices), seed=number),
-                               vertices=vertices.astype(np.float32))
+    return dataclasses.replace(
+        make_mesh(number, len(vertices), seed=number), vertices=vertices.astype(np.float32)
+    )
 
 
 def _header(step: int) -> Header:
     header = Header(frame_id='camera')
-    header.stamp.sec, header.stamp.nanosec = divmod(START_NS + step * 10 ** 8, 10 ** 9)
+    header.stamp.sec, header.stamp.nanosec = divmod(START_NS + step * 10**8, 10**9)
     return header
 
 
-def _write_bag(folder: Path, topology: Topology, namespace: str = '', is_closed: bool = True,
-               body: str = '', is_metric: bool = True, *more: str) -> Path:
+def _write_bag(
+    folder: Path,
+    topology: Topology,
+    namespace: str = '',
+    is_closed: bool = True,
+    body: str = '',
+    is_metric: bool = True,
+    *more: str,
+) -> Path:
     """Persons 3 and 5 in steps 0 and 1, person 5 in step 2, nobody in step 3."""
-    types = {f'{namespace}/topology': TOPOLOGY, f'{namespace}/human_meshes': MESHES,
-             **dict.fromkeys(more, PICTURE)}
-    writer = BagWriter(folder, [
-        BagTopic(name, type_, message_definition(type_), type_ == TOPOLOGY, 7)
-        for name, type_ in types.items()])
-    writer.write(f'{namespace}/topology', serialize_message(mesh_topology_message(topology)),
-                 START_NS, START_NS)
+    types = {
+        f'{namespace}/topology': TOPOLOGY,
+        f'{namespace}/human_meshes': MESHES,
+        **dict.fromkeys(more, PICTURE),
+    }
+    writer = BagWriter(
+        folder,
+        [
+            BagTopic(name, type_, message_definition(type_), type_ == TOPOLOGY, 7)
+            for name, type_ in types.items()
+        ],
+    )
+    writer.write(
+        f'{namespace}/topology',
+        serialize_message(mesh_topology_message(topology)),
+        START_NS,
+        START_NS,
+    )
     for step, numbers in enumerate(([3, 5], [3, 5], [5], [])):
-        people = [dataclasses.replace(_person(topology, number), is_metric=is_metric)
-                  for number in numbers]
+        people = [
+            dataclasses.replace(_person(topology, number), is_metric=is_metric)
+            for number in numbers
+        ]
         array = human_mesh_array_message(_header(step), people, body or topology.hash)
-        moment = START_NS + step * 10 ** 8 + 2 * 10 ** 7
+        moment = START_NS + step * 10**8 + 2 * 10**7
         writer.write(f'{namespace}/human_meshes', serialize_message(array), moment, moment - 5)
         for name in more:
-            writer.write(name, serialize_message(CompressedImage(header=_header(step))),
-                         moment, moment)
+            writer.write(
+                name, serialize_message(CompressedImage(header=_header(step))), moment, moment
+            )
     writer.close() if is_closed else writer.flush()
     return folder
 
@@ -80,24 +102,29 @@ def _markers(bag: Path, topic: str = '/markers') -> list[MarkerArray]:
 
 
 def test_the_markers_are_those_of_the_live_node_at_the_time_of_their_meshes(
-        tmp_path: Path, topology: Topology) -> None:
+    tmp_path: Path, topology: Topology
+) -> None:
     bag = _write_bag(tmp_path / 'bag', topology)
     report = add_markers(bag, tmp_path / 'copy')
     assert (report['messages'], report['with_markers'], report['without_position']) == (4, 3, 0)
     live, seen = MeshMarkers(topology.faces), _markers(tmp_path / 'copy')
     for step, numbers in enumerate(([3, 5], [3, 5], [5], [])):
-        expected = live.serialize(_header(step), {
-            number: _person(topology, number).vertices for number in numbers})
+        expected = live.serialize(
+            _header(step), {number: _person(topology, number).vertices for number in numbers}
+        )
         assert seen[step] == deserialize_message(expected, MarkerArray)
     assert [marker.action for marker in seen[3].markers] == [Marker.DELETE]
-    meshes, markers = (list(read_bag(tmp_path / 'copy', [topic]))
-                       for topic in ('/human_meshes', '/markers'))
+    meshes, markers = (
+        list(read_bag(tmp_path / 'copy', [topic])) for topic in ('/human_meshes', '/markers')
+    )
     assert [(message.receive_ns, message.publish_ns) for message in meshes] == [
-        (message.receive_ns, message.publish_ns) for message in markers]
+        (message.receive_ns, message.publish_ns) for message in markers
+    ]
 
 
-def test_everything_else_is_copied_byte_for_byte_with_its_qos(tmp_path: Path,
-                                                              topology: Topology) -> None:
+def test_everything_else_is_copied_byte_for_byte_with_its_qos(
+    tmp_path: Path, topology: Topology
+) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, '', True, '', True, '/image/compressed')
     add_markers(bag, tmp_path / 'copy')
     before = list(read_bag(bag))
@@ -110,13 +137,17 @@ def test_everything_else_is_copied_byte_for_byte_with_its_qos(tmp_path: Path,
 
 
 def test_the_frames_are_those_of_the_live_node_and_other_programs_read_them(
-        tmp_path: Path, topology: Topology) -> None:
+    tmp_path: Path, topology: Topology
+) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, '/left')
     add_markers(bag, tmp_path / 'copy', frames='joints')
     assert len(_markers(tmp_path / 'copy', '/left/markers')) == 4
     with AnyReader([tmp_path / 'copy']) as reader:  # decodes by the definitions of the bag
-        arrays = [reader.deserialize(data, connection.msgtype)
-                  for connection, _, data in reader.messages() if connection.topic == '/tf']
+        arrays = [
+            reader.deserialize(data, connection.msgtype)
+            for connection, _, data in reader.messages()
+            if connection.topic == '/tf'
+        ]
     assert [len(array.transforms) for array in arrays] == [50, 50, 25]
     expected = body_transforms(_header(2), '/left', {5: _person(topology, 5)}, has_joints=True)
     for seen, wanted in zip(arrays[2].transforms, expected, strict=True):
@@ -126,7 +157,8 @@ def test_the_frames_are_those_of_the_live_node_and_other_programs_read_them(
         for part, names in (('translation', 'xyz'), ('rotation', 'xyzw')):
             for name in names:
                 assert getattr(getattr(seen.transform, part), name) == getattr(
-                    getattr(wanted.transform, part), name)
+                    getattr(wanted.transform, part), name
+                )
     assert arrays[2].transforms[0].child_frame_id == 'body_left_p5'
 
 
@@ -134,13 +166,15 @@ def test_transforms_are_written_as_the_message_library_writes_them(topology: Top
     transforms = body_transforms(_header(1), '/', {3: _person(topology, 3)}, has_joints=True)
     store = get_typestore(Stores.ROS2_JAZZY)
     data = serialized_transforms(transforms)
-    again = store.serialize_cdr(store.deserialize_cdr(data, 'tf2_msgs/msg/TFMessage'),
-                                'tf2_msgs/msg/TFMessage')
+    again = store.serialize_cdr(
+        store.deserialize_cdr(data, 'tf2_msgs/msg/TFMessage'), 'tf2_msgs/msg/TFMessage'
+    )
     assert bytes(again)[4:] == data[4:]
 
 
-def test_a_bag_whose_recorder_was_killed_gets_markers_too(tmp_path: Path,
-                                                          topology: Topology) -> None:
+def test_a_bag_whose_recorder_was_killed_gets_markers_too(
+    tmp_path: Path, topology: Topology
+) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, is_closed=False)
     add_markers(bag, tmp_path / 'copy')
     assert len(_markers(tmp_path / 'copy')) == 4
@@ -148,7 +182,8 @@ def test_a_bag_whose_recorder_was_killed_gets_markers_too(tmp_path: Path,
 
 
 def test_the_command_says_what_it_made_and_what_is_left_out(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, is_metric=False)
     words = ['bag', 'markers', str(bag), '--out', str(tmp_path / 'copy'), '--triangles', '100']
     assert cli.main([*words, '--json']) == 0
@@ -158,18 +193,35 @@ def test_the_command_says_what_it_made_and_what_is_left_out(
     assert json.loads(report)['without_position'] == 5
     assert cli.main(words) == 2
     assert 'is not empty' in capsys.readouterr().err
-    assert cli.main(['bag', 'markers', str(_write_bag(tmp_path / 'other', topology)), '--out',
-                     str(tmp_path / 'few'), '--triangles', '100', '--tf', 'none']) == 0
-    assert {len(marker.points) for array in _markers(tmp_path / 'few')
-            for marker in array.markers} == {300, 0}
+    assert (
+        cli.main(
+            [
+                'bag',
+                'markers',
+                str(_write_bag(tmp_path / 'other', topology)),
+                '--out',
+                str(tmp_path / 'few'),
+                '--triangles',
+                '100',
+                '--tf',
+                'none',
+            ]
+        )
+        == 0
+    )
+    assert {
+        len(marker.points) for array in _markers(tmp_path / 'few') for marker in array.markers
+    } == {300, 0}
     assert '/tf' not in read_topics(tmp_path / 'few')
 
 
 def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_nothing(
-        tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_markers(_write_bag(tmp_path / 'bag', topology), tmp_path / 'copy')
-    assert cli.main(['bag', 'markers', str(tmp_path / 'copy'), '--out',
-                     str(tmp_path / 'again')]) == 2
+    assert (
+        cli.main(['bag', 'markers', str(tmp_path / 'copy'), '--out', str(tmp_path / 'again')]) == 2
+    )
     assert 'contains messages on /markers; open it directly' in capsys.readouterr().err
     other = _write_bag(tmp_path / 'other', topology, body='another body')
     assert cli.main(['bag', 'markers', str(other), '--out', str(tmp_path / 'again')]) == 2
@@ -178,10 +230,20 @@ def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_noth
 
 
 def test_compressed_iuv_and_overlay_are_not_taken_for_the_picture_of_the_camera(
-        tmp_path: Path, topology: Topology) -> None:
-    bag = _write_bag(tmp_path / 'bag', topology, '', True, '', True, '/iuv/compressed',
-                     '/overlay/compressed')
+    tmp_path: Path, topology: Topology
+) -> None:
+    bag = _write_bag(
+        tmp_path / 'bag', topology, '', True, '', True, '/iuv/compressed', '/overlay/compressed'
+    )
     assert Recording(bag).picture_topic() is None
-    bag = _write_bag(tmp_path / 'with', topology, '', True, '', True, '/a/overlay/compressed',
-                     '/z/image/compressed')
+    bag = _write_bag(
+        tmp_path / 'with',
+        topology,
+        '',
+        True,
+        '',
+        True,
+        '/a/overlay/compressed',
+        '/z/image/compressed',
+    )
     assert Recording(bag).picture_topic() == '/z/image/compressed'

@@ -73,23 +73,34 @@ def _rviz_topics() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 @pytest.fixture
-def bag(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-        tiny_uv_map: UVMap) -> Path:
+def bag(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> Path:
     """A recording of a real node, to which markers were added."""
     inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
     rclpy.init()
     recorder = Recorder(ros.folder / 'bag', ALSO)
     ros.add(recorder)
     camera = inner.activate()
-    inner.wait_for_listeners('human_meshes', 'topology', 'iuv', 'overlay', 'vertices',
-                             'iuv/compressed', 'overlay/compressed')
-    names = [recorder.resolve_topic_name(name) for name in
-             ('human_meshes', 'topology', 'camera_info', '/diagnostics', *ALSO)]
+    inner.wait_for_listeners(
+        'human_meshes',
+        'topology',
+        'iuv',
+        'overlay',
+        'vertices',
+        'iuv/compressed',
+        'overlay/compressed',
+    )
+    names = [
+        recorder.resolve_topic_name(name)
+        for name in ('human_meshes', 'topology', 'camera_info', '/diagnostics', *ALSO)
+    ]
 
     def is_recorded() -> bool:
         camera.show_until_placed(HEIGHT, WIDTH)
         return all(recorder.writer.counts.get(name) for name in names) and any(
-            value.key == 'latency_p50_ms' for value in inner.status().values)
+            value.key == 'latency_p50_ms' for value in inner.status().values
+        )
 
     ros.spin_until(is_recorded)
     camera.show(HEIGHT, WIDTH)
@@ -102,7 +113,8 @@ def bag(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
 
 
 def test_every_topic_of_both_layouts_is_in_a_recording_with_a_type_that_its_panel_shows(
-        bag: Path) -> None:
+    bag: Path,
+) -> None:
     topics = read_topics(bag)
     counts = dict.fromkeys(topics, 0)
     for message in read_bag(bag):
@@ -113,9 +125,12 @@ def test_every_topic_of_both_layouts_is_in_a_recording_with_a_type_that_its_pane
         assert topics[topic].type_name in types, topic
         assert counts[topic], topic
     assert '/tf' in topics, 'the frames of the people'
-    said = {value.key for message in read_bag(bag, ['/diagnostics'])
-            for status in deserialize_message(message.data, DiagnosticArray).status
-            for value in status.values}
+    said = {
+        value.key
+        for message in read_bag(bag, ['/diagnostics'])
+        for status in deserialize_message(message.data, DiagnosticArray).status
+        for value in status.values
+    }
     paths = [path['value'] for path in _layout()['configById']['Plot!decomr']['paths']]
     assert [path for path in paths if PATH.fullmatch(path)[1] not in said] == []
     for topic in ('/iuv/compressed', '/overlay/compressed'):
@@ -127,8 +142,11 @@ def test_every_topic_of_both_layouts_is_in_a_recording_with_a_type_that_its_pane
 def test_every_panel_of_the_layout_has_a_place_and_every_place_a_panel() -> None:
     def panels(place: dict[str, Any] | str) -> list[str]:
         """The names of the panels from the left to the right."""
-        return [place] if isinstance(place, str) else [
-            *panels(place['first']), *panels(place['second'])]
+        return (
+            [place]
+            if isinstance(place, str)
+            else [*panels(place['first']), *panels(place['second'])]
+        )
 
     layout = _layout()
     assert sorted(panels(layout['layout'])) == sorted(layout['configById'])
@@ -138,10 +156,9 @@ def test_the_3d_panel_looks_where_the_camera_looks_with_x_to_the_right() -> None
     """Lichtblick turns its camera by phi about x, then by -theta about z; it looks along -z."""
     camera = _layout()['configById']['3D!decomr']['cameraState']
     phi, theta = np.radians(camera['phi']), -np.radians(camera['thetaOffset'])
-    turn = (np.array([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0],
-                      [0, 0, 1]])
-            @ np.array([[1, 0, 0], [0, np.cos(phi), -np.sin(phi)],
-                        [0, np.sin(phi), np.cos(phi)]]))
+    turn = np.array(
+        [[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]]
+    ) @ np.array([[1, 0, 0], [0, np.cos(phi), -np.sin(phi)], [0, np.sin(phi), np.cos(phi)]])
     right, up, back = turn.T
     assert right == pytest.approx([1, 0, 0])
     assert -back @ (0, 0, 1) > 0.9, 'forward'
@@ -153,12 +170,12 @@ def test_the_3d_panel_looks_where_the_camera_looks_with_x_to_the_right() -> None
 def test_rviz_shows_meshes_image_and_iuv_at_once() -> None:
     """A picture that Qt's state of the window does not place is a window of its own."""
     config = _rviz()
-    displays = {display['Name']: display
-                for display in config['Visualization Manager']['Displays']}
+    displays = {
+        display['Name']: display for display in config['Visualization Manager']['Displays']
+    }
     assert displays['Human meshes']['Enabled']
     state = bytes.fromhex(config['Window Geometry']['QMainWindow State'])
-    pictures = [name for name, display in displays.items()
-                if display['Class'].endswith('/Image')]
+    pictures = [name for name, display in displays.items() if display['Class'].endswith('/Image')]
     assert {'Image', 'IUV'} <= set(pictures)
     for name in pictures:
         # A widget (0xfb), its name, and 1 for one that is shown, 2 more for one that floats.

@@ -21,7 +21,7 @@ from decomr_ros.messages.meshes import (
 )
 from tests.ros.conftest import make_mesh
 
-STEP_M = 2.0 ** -11
+STEP_M = 2.0**-11
 
 
 def _header(frame_id: str = 'camera') -> Header:
@@ -35,10 +35,13 @@ def _rounded(meshes: list[HumanMesh], step_m: float, frame_id: str = 'camera') -
     return deserialize_message(round_meshes(data, step_m), HumanMeshArray)
 
 
-@pytest.mark.parametrize(('max_error_mm', 'step_mm'), [
-    (0.5, 1000 / 2048), (0.85, 1000 / 1024), (0.84, 1000 / 2048), (5.0, 1000 / 256)])
-def test_the_step_is_the_largest_power_of_two_that_keeps_the_error(max_error_mm: float,
-                                                                   step_mm: float) -> None:
+@pytest.mark.parametrize(
+    ('max_error_mm', 'step_mm'),
+    [(0.5, 1000 / 2048), (0.85, 1000 / 1024), (0.84, 1000 / 2048), (5.0, 1000 / 256)],
+)
+def test_the_step_is_the_largest_power_of_two_that_keeps_the_error(
+    max_error_mm: float, step_mm: float
+) -> None:
     step_m = step_for_error(max_error_mm / 1000)
     assert step_m * 1000 == step_mm
     assert largest_error_m(step_m) <= max_error_mm / 1000 < largest_error_m(2 * step_m)
@@ -47,19 +50,21 @@ def test_the_step_is_the_largest_power_of_two_that_keeps_the_error(max_error_mm:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 99), max_error_mm=st.floats(0.05, 20), distance_m=st.floats(0, 60))
 def test_no_vertex_moves_further_than_the_error_that_was_asked_for(
-        seed: int, max_error_mm: float, distance_m: float) -> None:
+    seed: int, max_error_mm: float, distance_m: float
+) -> None:
     mesh = make_mesh(1, 200, seed)
     mesh = dataclasses.replace(mesh, vertices=mesh.vertices + np.float32((0, 0, distance_m)))
-    (seen,) = human_meshes_from_message(
-        _rounded([mesh], step_for_error(max_error_mm / 1000)))
+    (seen,) = human_meshes_from_message(_rounded([mesh], step_for_error(max_error_mm / 1000)))
     moved_m = np.linalg.norm(seen.vertices.astype(float) - mesh.vertices, axis=1)
     assert moved_m.max() <= max_error_mm / 1000
     assert moved_m.max() > 0
 
 
 @settings(max_examples=40, deadline=None)
-@given(frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
-       sizes=st.lists(st.integers(0, 9), max_size=4))
+@given(
+    frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
+    sizes=st.lists(st.integers(0, 9), max_size=4),
+)
 def test_everything_but_the_vertices_stays_as_it_was(frame_id: str, sizes: list[int]) -> None:
     meshes = [make_mesh(index, size, index) for index, size in enumerate(sizes)]
     before = human_mesh_array_message(_header(frame_id), meshes, 'abc')
@@ -87,9 +92,16 @@ def test_numbers_that_are_none_and_negative_zeros_come_out_in_order() -> None:
     assert not np.signbit([seen[0, 2], seen[1, 0]]).any()  # one zero: it compresses better
 
 
-@pytest.mark.parametrize('damage', [
-    lambda data: data[:-1], lambda data: data[:40], lambda data: b'',
-    lambda data: b'\0\0' + data[2:], lambda data: data + b'12345678'])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda data: data[:-1],
+        lambda data: data[:40],
+        lambda data: b'',
+        lambda data: b'\0\0' + data[2:],
+        lambda data: data + b'12345678',
+    ],
+)
 def test_what_is_no_message_of_meshes_is_refused(damage: object) -> None:
     data = serialized_human_meshes(_header(), [make_mesh(1, 50)], 'abc')
     with pytest.raises(ValueError, match='HumanMeshArray'):

@@ -10,8 +10,9 @@ from decomr_ros import bag_commands
 
 
 @pytest.mark.parametrize('content', [b'# decomr\nA ROS 2 node', b'\x89PNG\r\n\x1a\n' + bytes(99)])
-def test_a_file_that_is_no_mcap_is_not_offered_for_repair(tmp_path: Path, content: bytes,
-                                                         capsys) -> None:
+def test_a_file_that_is_no_mcap_is_not_offered_for_repair(
+    tmp_path: Path, content: bytes, capsys
+) -> None:
     path = tmp_path / 'README.md'
     path.write_bytes(content)
     assert bag_commands.main(['info', str(path)]) == 2

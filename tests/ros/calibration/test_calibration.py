@@ -17,10 +17,12 @@ from decomr_ros.messages.meshes import camera_info_message
 BARREL = [-0.2, 0.05, 0.0, 0.0, 0.0]
 
 
-def _info(width: int = 640, height: int = 480, fov_deg: float = 60, **fields: object
-          ) -> CameraInfo:
-    info = camera_info_message(Header(), intrinsics_from_fov(width, height, fov_deg), width,
-                               height)
+def _info(
+    width: int = 640, height: int = 480, fov_deg: float = 60, **fields: object
+) -> CameraInfo:
+    info = camera_info_message(
+        Header(), intrinsics_from_fov(width, height, fov_deg), width, height
+    )
     for name, value in fields.items():
         setattr(info, name, value)
     return info
@@ -42,22 +44,26 @@ def test_without_camera_info_there_are_no_intrinsics(store: CalibrationStore) ->
     assert found.problem == ''
 
 
-def test_an_image_takes_the_newest_calibration_of_its_size(store: CalibrationStore,
-                                                           told: list[str]) -> None:
+def test_an_image_takes_the_newest_calibration_of_its_size(
+    store: CalibrationStore, told: list[str]
+) -> None:
     for info in (_info(), _info(320, 240), _info(640, 480, 50)):
         store.add(info)
-    np.testing.assert_array_equal(store.for_image(640, 480).intrinsics,
-                                  intrinsics_from_fov(640, 480, 50))
-    np.testing.assert_array_equal(store.for_image(320, 240).intrinsics,
-                                  intrinsics_from_fov(320, 240, 60))
+    np.testing.assert_array_equal(
+        store.for_image(640, 480).intrinsics, intrinsics_from_fov(640, 480, 50)
+    )
+    np.testing.assert_array_equal(
+        store.for_image(320, 240).intrinsics, intrinsics_from_fov(320, 240, 60)
+    )
     assert told == []
     other = store.for_image(800, 600)
     assert other.intrinsics is None
     assert 'camera_info is for 640x480 px, the image has 800x600' in other.problem
 
 
-def test_a_changed_calibration_is_told_once_and_an_equal_one_never(store: CalibrationStore,
-                                                                   told: list[str]) -> None:
+def test_a_changed_calibration_is_told_once_and_an_equal_one_never(
+    store: CalibrationStore, told: list[str]
+) -> None:
     for _ in range(3):
         store.add(_info())
         first = store.for_image(640, 480)
@@ -65,7 +71,7 @@ def test_a_changed_calibration_is_told_once_and_an_equal_one_never(store: Calibr
     store.add(_info(fov_deg=40))
     for _ in range(3):
         assert store.for_image(640, 480).intrinsics[0, 0] > 800
-    text, = told
+    (text,) = told
     assert 'changed from focal length 554.3 px' in text
     store.add(_info(k=np.zeros(9)))
     assert store.for_image(640, 480).intrinsics is None
@@ -73,7 +79,8 @@ def test_a_changed_calibration_is_told_once_and_an_equal_one_never(store: Calibr
 
 
 def test_a_calibration_that_is_none_is_refused_and_the_one_before_remains(
-        store: CalibrationStore) -> None:
+    store: CalibrationStore,
+) -> None:
     broken = _info(fov_deg=50)
     broken.k[0] = np.nan
     with pytest.raises(BadInput, match='focal') as caught:
@@ -92,8 +99,13 @@ def test_an_uncalibrated_camera_says_how_to_calibrate_it(store: CalibrationStore
 
 
 def test_region_and_binning_belong_to_the_size(store: CalibrationStore) -> None:
-    store.add(_info(binning_x=2, binning_y=2,
-                    roi=RegionOfInterest(x_offset=100, y_offset=40, width=320, height=400)))
+    store.add(
+        _info(
+            binning_x=2,
+            binning_y=2,
+            roi=RegionOfInterest(x_offset=100, y_offset=40, width=320, height=400),
+        )
+    )
     seen = store.for_image(160, 200).intrinsics
     full = intrinsics_from_fov(640, 480, 60)
     np.testing.assert_allclose(seen[:2, 2], (full[:2, 2] - (100, 40)) / 2)
@@ -113,8 +125,9 @@ def test_a_strong_lens_is_told_with_its_pixels_or_undone(store: CalibrationStore
     assert undone.undistort_picture(picture).shape == picture.shape
     assert not np.array_equal(undone.undistort_picture(picture), picture)
     stored_as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
-    assert np.array_equal(undone.undistort_picture(stored_as_bgr),
-                          undone.undistort_picture(picture))
+    assert np.array_equal(
+        undone.undistort_picture(stored_as_bgr), undone.undistort_picture(picture)
+    )
     points = np.array([[10.0, 10], [600, 400]])
     boxes = undone.undistort_boxes(np.array([[10.0, 10, 600, 400]]))
     back = undone.distort_points(boxes.reshape(2, 2))
@@ -138,8 +151,14 @@ def test_a_camera_that_invents_sizes_fills_no_memory(store: CalibrationStore) ->
     for size in range(100, 150):
         store.add(_info(2 * size, size))
         store.for_image(2 * size, size)
-    assert 1 <= sum(isinstance(store.for_image(2 * size, size).intrinsics, np.ndarray)
-                    for size in range(100, 150)) <= 2 * MAX_SIZES
+    assert (
+        1
+        <= sum(
+            isinstance(store.for_image(2 * size, size).intrinsics, np.ndarray)
+            for size in range(100, 150)
+        )
+        <= 2 * MAX_SIZES
+    )
     assert len(store._made) <= MAX_SIZES
 
 
@@ -152,17 +171,28 @@ FITTING = [64, 48, 1, 1, 0, 0, 0, 0]
 @settings(max_examples=150, deadline=None)
 @example(k=K, d=BARREL, model='plumb_bob', sizes=FITTING)
 @example(k=K, d=[1e9] * 4, model='equidistant', sizes=FITTING)
-@given(k=st.just(K) | st.lists(numbers, min_size=9, max_size=9),
-       d=st.lists(st.floats(-1, 1), min_size=4, max_size=5) | st.lists(numbers, max_size=15),
-       model=st.sampled_from(['', 'plumb_bob', 'rational_polynomial', 'equidistant', 'x']),
-       sizes=st.just(FITTING) | st.lists(st.integers(0, 2 ** 32 - 1), min_size=8, max_size=8))
+@given(
+    k=st.just(K) | st.lists(numbers, min_size=9, max_size=9),
+    d=st.lists(st.floats(-1, 1), min_size=4, max_size=5) | st.lists(numbers, max_size=15),
+    model=st.sampled_from(['', 'plumb_bob', 'rational_polynomial', 'equidistant', 'x']),
+    sizes=st.just(FITTING) | st.lists(st.integers(0, 2**32 - 1), min_size=8, max_size=8),
+)
 def test_any_camera_info_gives_a_calibration_or_a_reason(
-        k: list[float], d: list[float], model: str, sizes: list[int]) -> None:
+    k: list[float], d: list[float], model: str, sizes: list[int]
+) -> None:
     store = CalibrationStore(lambda text: None)
-    info = CameraInfo(k=np.array(k), d=array.array('d', d), distortion_model=model,
-                      width=sizes[0], height=sizes[1], binning_x=sizes[2], binning_y=sizes[3],
-                      roi=RegionOfInterest(x_offset=sizes[4], y_offset=sizes[5],
-                                           width=sizes[6], height=sizes[7]))
+    info = CameraInfo(
+        k=np.array(k),
+        d=array.array('d', d),
+        distortion_model=model,
+        width=sizes[0],
+        height=sizes[1],
+        binning_x=sizes[2],
+        binning_y=sizes[3],
+        roi=RegionOfInterest(
+            x_offset=sizes[4], y_offset=sizes[5], width=sizes[6], height=sizes[7]
+        ),
+    )
     try:
         store.add(info)
     except BadInput:

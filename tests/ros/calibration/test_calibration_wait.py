@@ -27,7 +27,8 @@ def look(node: Notes, frames: list[Frame], stamp_s: int) -> bool:
 
 
 def test_a_calibration_that_comes_within_two_seconds_is_awaited_in_silence(
-        node: Notes, clock: list[float]) -> None:
+    node: Notes, clock: list[float]
+) -> None:
     inputs, frames = start(node)
     assert not look(node, frames, 1)
     clock[0] += 1.9
@@ -40,7 +41,8 @@ def test_a_calibration_that_comes_within_two_seconds_is_awaited_in_silence(
 
 
 def test_one_that_stays_away_is_a_warning_that_counts_the_first_images_too(
-        node: Notes, clock: list[float]) -> None:
+    node: Notes, clock: list[float]
+) -> None:
     inputs, frames = start(node)
     look(node, frames, 1)
     clock[0] += 2.1
@@ -49,6 +51,7 @@ def test_one_that_stays_away_is_a_warning_that_counts_the_first_images_too(
     assert inputs.warnings.values()['warning_camera_info_count'] == '2'
     node.callbacks['/camera_info'](info())
     assert look(node, frames, 3)
-    assert node.log[-1] == ('camera_info has come on /camera_info: people have positions from '
-                            'now on')
+    assert node.log[-1] == (
+        'camera_info has come on /camera_info: people have positions from now on'
+    )
     assert 'warning_camera_info' not in inputs.warnings.values()

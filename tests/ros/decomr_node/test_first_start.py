@@ -48,7 +48,8 @@ def go_on(ros: RosTest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_services_and_diagnostics_answer_while_the_node_configures(
-        ros: RosTest, weights: Path, go_on: Path) -> None:
+    ros: RosTest, weights: Path, go_on: Path
+) -> None:
     said: list[DiagnosticArray] = []
     ros.node.create_subscription(DiagnosticArray, '/diagnostics', said.append, 10)
     node = start_node(ros, weights)
@@ -70,17 +71,29 @@ def test_services_and_diagnostics_answer_while_the_node_configures(
 
 
 def test_a_parameter_that_configure_uses_is_refused_while_it_does(
-        ros: RosTest, weights: Path, go_on: Path) -> None:
+    ros: RosTest, weights: Path, go_on: Path
+) -> None:
     node = start_node(ros, weights)
     Lifecycle(ros)
     client = ros.node.create_client(SetParameters, '/decomr/set_parameters')
     ros.spin_until(client.service_is_ready)
     node.wait_for('loading')
-    answer = client.call_async(SetParameters.Request(parameters=[
-        ParameterMessage(name='weights', value=ParameterValue(
-            type=ParameterType.PARAMETER_STRING, string_value='other')),
-        ParameterMessage(name='max_people', value=ParameterValue(
-            type=ParameterType.PARAMETER_INTEGER, integer_value=7))]))
+    answer = client.call_async(
+        SetParameters.Request(
+            parameters=[
+                ParameterMessage(
+                    name='weights',
+                    value=ParameterValue(
+                        type=ParameterType.PARAMETER_STRING, string_value='other'
+                    ),
+                ),
+                ParameterMessage(
+                    name='max_people',
+                    value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=7),
+                ),
+            ]
+        )
+    )
     ros.spin_until(answer.done)
     weights_result, people_result = answer.result().results
     assert not weights_result.successful and 'weights takes effect when' in weights_result.reason
@@ -88,12 +101,13 @@ def test_a_parameter_that_configure_uses_is_refused_while_it_does(
 
 
 def test_a_transition_asked_for_by_service_blocks_no_other_service(
-        ros: RosTest, weights: Path, go_on: Path) -> None:
+    ros: RosTest, weights: Path, go_on: Path
+) -> None:
     node = start_node(ros, weights, autostart=False)
     remote = Lifecycle(ros)
     changed = remote._change.call_async(
-        remote._change.srv_type.Request(transition=Transition(
-            id=Transition.TRANSITION_CONFIGURE)))
+        remote._change.srv_type.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+    )
     ros.spin_until(lambda: 'loading' in node.output)
     started_s = time.monotonic()
     assert remote.state() == State.TRANSITION_STATE_CONFIGURING
@@ -111,7 +125,8 @@ def test_a_transition_asked_for_by_service_blocks_no_other_service(
 
 
 def test_an_export_that_is_missing_is_announced_and_its_steps_are_told(
-        ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(ros.folder / 'cache'))
     node = start_node(ros, weights)
     remote = Lifecycle(ros)
@@ -125,14 +140,23 @@ def test_an_export_that_is_missing_is_announced_and_its_steps_are_told(
 
     ros.spin_until(is_active, 120)
     assert max(waits) < ANSWER_S
-    order = [node.output.index(text) for text in (
-        'no exported model of weights', 'step 1 of 3', 'step 2 of 3', 'step 3 of 3',
-        'configured: ', 'active: ')]
+    order = [
+        node.output.index(text)
+        for text in (
+            'no exported model of weights',
+            'step 1 of 3',
+            'step 2 of 3',
+            'step 3 of 3',
+            'configured: ',
+            'active: ',
+        )
+    ]
     assert order == sorted(order)
 
 
 def test_sigint_while_exporting_ends_the_node_in_time(
-        ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(ros.folder / 'cache'))
     node = start_node(ros, weights)
     node.wait_for('step 1 of 3')
@@ -146,7 +170,8 @@ def test_sigint_while_exporting_ends_the_node_in_time(
 
 
 def test_without_a_home_that_can_be_written_the_node_works_and_says_so_once(
-        ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ('DECOMR_CACHE', 'XDG_CACHE_HOME', 'ROS_LOG_DIR', 'ROS_HOME'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('HOME', UNWRITABLE)

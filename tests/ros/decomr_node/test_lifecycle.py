@@ -30,14 +30,20 @@ def compute(*_, **__):
     hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
 
 """
-BUSY_CONFIGURE = BUSY + """
+BUSY_CONFIGURE = (
+    BUSY
+    + """
 import decomr_core.estimation.loading
 decomr_core.estimation.loading.load_runtime = compute
 """
-BUSY_INFERENCE = BUSY + """
+)
+BUSY_INFERENCE = (
+    BUSY
+    + """
 import decomr_core.estimator
 decomr_core.estimator.HumanMeshEstimator.estimate = compute
 """
+)
 
 
 def num_entities(inner: InnerNode) -> list[int]:
@@ -46,17 +52,26 @@ def num_entities(inner: InnerNode) -> list[int]:
     return [len(list(some)) for some in (node.publishers, node.subscriptions, node.timers)]
 
 
-@pytest.mark.parametrize('part', ['node_parts.MeshPipeline', 'node_parts.Outputs',
-                                  'node_parts.FixedFrame', 'decomr_node.RateLog'])
+@pytest.mark.parametrize(
+    'part',
+    [
+        'node_parts.MeshPipeline',
+        'node_parts.Outputs',
+        'node_parts.FixedFrame',
+        'decomr_node.RateLog',
+    ],
+)
 def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
-        inner: InnerNode, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    inner: InnerNode, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
     monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
 
     inner.status()  # it spins, and what it does once is done
     before = num_entities(inner)
     with monkeypatch.context() as patch:
-        patch.setattr(f'decomr_ros.{part}', lambda *_: (_ for _ in ()).throw(
-            RuntimeError('cannot be made')))
+        patch.setattr(
+            f'decomr_ros.{part}', lambda *_: (_ for _ in ()).throw(RuntimeError('cannot be made'))
+        )
         assert inner.node.trigger_configure() == FAILURE
     assert 'cannot be made' in inner.node.last_failure
     assert inner.is_freed()
@@ -65,7 +80,8 @@ def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
 
 
 def test_deactivate_keeps_the_network_and_cleanup_frees_it(
-        inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: InnerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
     inner.status()  # it spins, and what it does once is done
     before = num_entities(inner)
@@ -86,7 +102,8 @@ def test_deactivate_keeps_the_network_and_cleanup_frees_it(
 
 
 def test_a_network_that_loads_but_does_not_run_is_freed_again(
-        inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: InnerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
     working, inner.runtime_class = inner.runtime_class, BrokenRuntime
     assert inner.node.trigger_configure() == FAILURE
@@ -100,7 +117,8 @@ def test_a_network_that_loads_but_does_not_run_is_freed_again(
 
 
 def test_an_activation_that_fails_leaves_the_node_inactive_and_can_be_tried_again(
-        inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: InnerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(outputs: Outputs) -> None:
         raise RuntimeError('no topology today')
 
@@ -121,7 +139,8 @@ def test_the_first_image_finds_everything_warmed_up(inner: InnerNode) -> None:
 
 
 def test_sigint_while_configuring_ends_the_process_in_time(
-        ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin_with(BUSY_CONFIGURE, ros.folder / 'start', monkeypatch)
     node = start_node(ros, weights)
     node.wait_for('computing')
@@ -134,7 +153,8 @@ def test_sigint_while_configuring_ends_the_process_in_time(
 
 
 def test_sigint_while_an_inference_runs_ends_the_process_in_time_and_in_order(
-        ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin_with(BUSY_INFERENCE, ros.folder / 'start', monkeypatch)
     node = start_node(ros, weights)
     camera = Camera(ros)
@@ -152,8 +172,9 @@ def test_sigint_while_an_inference_runs_ends_the_process_in_time_and_in_order(
     assert 'ERROR' not in node.output
 
 
-def test_services_answer_soon_while_large_images_come_at_30_hz(ros: RosTest, weights: Path
-                                                                ) -> None:
+def test_services_answer_soon_while_large_images_come_at_30_hz(
+    ros: RosTest, weights: Path
+) -> None:
     start_node(ros, weights)
     remote = Lifecycle(ros)
     camera = Camera(ros)

@@ -27,7 +27,8 @@ class BlindRuntime(FakeRuntime):
 
 
 def test_weights_that_see_nobody_are_a_warning_until_somebody_is_seen(
-        make: Callable, log: Callable[[], str], monkeypatch) -> None:
+    make: Callable, log: Callable[[], str], monkeypatch
+) -> None:
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     inner.runtime_class = BlindRuntime
     camera = inner.activate()
@@ -44,8 +45,7 @@ def test_weights_that_see_nobody_are_a_warning_until_somebody_is_seen(
     assert 'warning_no_foreground' not in values_of(inner.status())
 
 
-def test_weights_that_have_seen_somebody_are_not_suspected(
-        make: Callable, monkeypatch) -> None:
+def test_weights_that_have_seen_somebody_are_not_suspected(make: Callable, monkeypatch) -> None:
     """A detector that takes a coat for a person says nothing about the weights."""
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     inner.runtime_class = BlindRuntime

@@ -26,8 +26,9 @@ from tests.ros.node_client import FRAME, Camera, Lifecycle, start_node
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights: Path,
-                                                          pictures: Path) -> None:
+def test_a_video_becomes_meshes_with_its_stamps_and_frame(
+    ros: RosTest, weights: Path, pictures: Path
+) -> None:
     meshes, iuvs, topologies, markers = [], [], [], []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 30)
     ros.node.create_subscription(Image, 'iuv', iuvs.append, 30)
@@ -35,22 +36,34 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 30, raw=True)
     node = start_node(ros, weights, runtime='torch')
     ros.spin_until(lambda: topologies)  # all publishers and subscriptions have met
-    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 10, '--loop',
-                       '--seconds', 1.5, '--frame-id', FRAME, '--stamps', ros.folder / 'stamps',
-                       '--wait-for-subscriber')
+    source = ros.start(
+        '-m',
+        'decomr_ros.video_source',
+        pictures,
+        '--rate',
+        10,
+        '--loop',
+        '--seconds',
+        1.5,
+        '--frame-id',
+        FRAME,
+        '--stamps',
+        ros.folder / 'stamps',
+        '--wait-for-subscriber',
+    )
     ros.spin_until(lambda: source.process.poll() is not None, 60)
     assert source.process.returncode == 0, source.output
     assert node.stop() == 0, node.output
-    received, made = re.search(r'(\d+) images received.* (\d+) mesh messages published',
-                               node.output).groups()
+    received, made = re.search(
+        r'(\d+) images received.* (\d+) mesh messages published', node.output
+    ).groups()
     # The last markers, which are checked below, hold no points: few bytes.
     ros.spin_until(lambda: len(meshes) == int(made) and len(markers[-1]) < 10_000)
 
     published = json.loads(source.output.splitlines()[-1])['frames_published']
-    stamps = [int(line.split(',')[1])
-              for line in (ros.folder / 'stamps').read_text().splitlines()]
+    stamps = [int(line.split(',')[1]) for line in (ros.folder / 'stamps').read_text().splitlines()]
     assert published == len(stamps) >= 10
-    topology, = topologies
+    (topology,) = topologies
     num_vertices, num_joints = topology.num_vertices, len(topology.joint_names)
     assert max(topology.faces) == num_vertices - 1
     assert int(received) >= 0.95 * published
@@ -60,7 +73,7 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
         assert message.header.frame_id == FRAME
         assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec in stamps
         assert message.topology_hash == topology.hash
-        person, = human_meshes_from_message(message)
+        (person,) = human_meshes_from_message(message)
         # The first images may be taken before the first calibration.
         is_calibrated = is_calibrated or person.is_metric
         assert person.is_metric == is_calibrated
@@ -83,8 +96,7 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(ros: RosTest, weights:
     assert cleared.action == Marker.DELETE  # when the node ended
 
 
-def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weights: Path
-                                                              ) -> None:
+def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weights: Path) -> None:
     truncated = ros.folder / 'truncated.safetensors'
     truncated.write_bytes(weights.read_bytes()[:5000])
     node = start_node(ros, ros.folder / 'missing.safetensors', autostart='false')
@@ -116,11 +128,18 @@ def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weig
     assert node.stop() == 0
 
 
-def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, weights: Path
-                                                                 ) -> None:
+def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(
+    ros: RosTest, weights: Path
+) -> None:
     statuses: list[dict[str, str]] = []
-    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
-        {value.key: value.value for value in message.status[0].values}), 10)
+    ros.node.create_subscription(
+        DiagnosticArray,
+        '/diagnostics',
+        lambda message: statuses.append(
+            {value.key: value.value for value in message.status[0].values}
+        ),
+        10,
+    )
     node = start_node(ros, weights)
     camera = Camera(ros)
     camera.wait()
@@ -133,7 +152,7 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, w
         count += 1
         header = camera.header()
         camera.send(image_message(header, good, 'bgr8'))
-        person, = human_meshes_from_message(camera.answer(header))
+        (person,) = human_meshes_from_message(camera.answer(header))
         assert not person.is_metric
         assert not person.translation.any()
     assert time.monotonic() - first_s >= 2  # a calibration may come a moment later
@@ -155,8 +174,9 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, w
     short.data = array.array('B', bytes(100))
     for number, message in enumerate((unknown, short), 1):
         camera.send(message)
-        ros.spin_until(lambda number=number: statuses and
-                       statuses[-1]['frames_failed'] == str(number))
+        ros.spin_until(
+            lambda number=number: statuses and statuses[-1]['frames_failed'] == str(number)
+        )
     assert 'rgb16' in node.output
     before = camera.show(48, 64).meshes[0].id
 
@@ -170,8 +190,9 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(ros: RosTest, w
     assert 'Traceback' not in node.output
 
 
-def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(ros: RosTest, weights: Path
-                                                                    ) -> None:
+def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(
+    ros: RosTest, weights: Path
+) -> None:
     markers: list[MarkerArray] = []
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
     start_node(ros, weights, detector='person')
@@ -191,8 +212,9 @@ def test_an_autostart_that_fails_may_end_the_process_with_code_1(ros: RosTest) -
 
 
 @pytest.mark.parametrize(('name', 'value'), [('detector_stride', 0), ('threads', 'many')])
-def test_a_parameter_out_of_range_is_one_line_and_exit_code_2(ros: RosTest, name: str,
-                                                              value: object) -> None:
+def test_a_parameter_out_of_range_is_one_line_and_exit_code_2(
+    ros: RosTest, name: str, value: object
+) -> None:
     node = start_node(ros, Path('rt'), **{name: value})
     assert node.process.wait(30) == 2
     assert name in node.output

@@ -46,12 +46,15 @@ def files(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 class InsideNode:
     """A node within the test that is spoken to like one in its own process, in less time."""
 
-    def __init__(self, ros: RosTest, capfd: pytest.CaptureFixture[str], **parameters: object
-                 ) -> None:
+    def __init__(
+        self, ros: RosTest, capfd: pytest.CaptureFixture[str], **parameters: object
+    ) -> None:
         self._capfd, self._output = capfd, ''
         values = {'threads': 1, 'detector': 'whole-frame', 'autostart': False, **parameters}
-        self._node = DecomrNode(context=ros.context, parameter_overrides=[
-            Parameter(name, value=value) for name, value in values.items()])
+        self._node = DecomrNode(
+            context=ros.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+        )
         ros.add(self._node)
 
     @property
@@ -66,8 +69,9 @@ class InsideNode:
 
 
 @pytest.fixture
-def inside(ros: RosTest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-           ) -> Callable[..., InsideNode]:
+def inside(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., InsideNode]:
     keep_frozen(monkeypatch)
     return lambda weights, runtime: InsideNode(ros, capfd, weights=str(weights), runtime=runtime)
 
@@ -86,15 +90,16 @@ def assert_refused(ros: RosTest, node: Process | InsideNode, said: str) -> Lifec
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
     ros.spin_until(lambda: 'configure failed' in node.output)
     lines = node.output.splitlines()
-    told, = (line for line in lines if 'configure failed' in line)
+    (told,) = (line for line in lines if 'configure failed' in line)
     assert said in told, told
     assert told == lines[-1], 'the reason comes last'
     assert 'Traceback' not in node.output
     return remote
 
 
-def assert_corrected(ros: RosTest, node: Process | InsideNode, remote: Lifecycle, name: str,
-                     value: object) -> None:
+def assert_corrected(
+    ros: RosTest, node: Process | InsideNode, remote: Lifecycle, name: str, value: object
+) -> None:
     """With this parameter the same node is configured, activated, and publishes meshes."""
     remote.set_parameter(name, value)
     assert remote.change(Transition.TRANSITION_CONFIGURE), node.output
@@ -107,8 +112,9 @@ def assert_corrected(ros: RosTest, node: Process | InsideNode, remote: Lifecycle
 
 
 @pytest.mark.parametrize(('runtime', 'size'), [('torch', 5), ('torch', 5000), ('openvino', 0)])
-def test_truncated_weights(ros: RosTest, files: Path, inside: Callable[..., InsideNode],
-                           runtime: str, size: int) -> None:
+def test_truncated_weights(
+    ros: RosTest, files: Path, inside: Callable[..., InsideNode], runtime: str, size: int
+) -> None:
     whole = files / 'small.safetensors'
     truncated = files / 'truncated.safetensors'
     truncated.write_bytes(whole.read_bytes()[:size])
@@ -117,21 +123,32 @@ def test_truncated_weights(ros: RosTest, files: Path, inside: Callable[..., Insi
     assert_corrected(ros, node, remote, 'weights', whole)
 
 
-def test_a_folder_in_the_place_of_weights(ros: RosTest, files: Path,
-                                          inside: Callable[..., InsideNode]) -> None:
+def test_a_folder_in_the_place_of_weights(
+    ros: RosTest, files: Path, inside: Callable[..., InsideNode]
+) -> None:
     node = inside(files, 'torch')
     remote = assert_refused(ros, node, f'no weights at {files}')
     assert_corrected(ros, node, remote, 'weights', files / 'small.safetensors')
 
 
-@pytest.mark.parametrize(('name', 'runtime', 'other'), [
-    ('model.xml', 'openvino', 'onnxruntime'), ('model.bin', 'openvino', 'torch'),
-    ('model.onnx', 'onnxruntime', 'openvino')])
+@pytest.mark.parametrize(
+    ('name', 'runtime', 'other'),
+    [
+        ('model.xml', 'openvino', 'onnxruntime'),
+        ('model.bin', 'openvino', 'torch'),
+        ('model.onnx', 'onnxruntime', 'openvino'),
+    ],
+)
 def test_a_truncated_export_in_the_cache(
-        ros: RosTest, files: Path, inside: Callable[..., InsideNode], name: str, runtime: str,
-        other: str) -> None:
-    path, = (files / 'cache' / 'exports').glob(f'*/{name}')
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    ros: RosTest,
+    files: Path,
+    inside: Callable[..., InsideNode],
+    name: str,
+    runtime: str,
+    other: str,
+) -> None:
+    (path,) = (files / 'cache' / 'exports').glob(f'*/{name}')
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     node = inside(files / 'small.safetensors', runtime)
     remote = assert_refused(ros, node, f'the exported network in {path.parent} is damaged')
     assert 'delete this folder' in node.output
@@ -139,8 +156,9 @@ def test_a_truncated_export_in_the_cache(
 
 
 def test_a_damaged_export_is_made_again_once_it_is_deleted(
-        ros: RosTest, files: Path, inside: Callable[..., InsideNode]) -> None:
-    info, = (files / 'cache' / 'exports').glob('*/info.json')
+    ros: RosTest, files: Path, inside: Callable[..., InsideNode]
+) -> None:
+    (info,) = (files / 'cache' / 'exports').glob('*/info.json')
     info.write_text('{')
     node = inside(files / 'small.safetensors', 'openvino')
     remote = assert_refused(ros, node, 'delete this folder')
@@ -149,39 +167,45 @@ def test_a_damaged_export_is_made_again_once_it_is_deleted(
 
 
 def test_a_runtime_that_is_not_installed(
-        ros: RosTest, files: Path, inside: Callable[..., InsideNode],
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, files: Path, inside: Callable[..., InsideNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     node = inside(files / 'small.safetensors', 'onnxruntime')
     remote = assert_refused(
-        ros, node, 'which is not installed (pip install onnxruntime); available: torch')
+        ros, node, 'which is not installed (pip install onnxruntime); available: torch'
+    )
     assert_corrected(ros, node, remote, 'runtime', 'torch')
 
 
 # In processes of their own, as users have them.
 
 
-def test_tensorrt_where_it_is_not_installed(ros: RosTest, files: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_where_it_is_not_installed(
+    ros: RosTest, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin_with(WITHOUT.format(name='tensorrt'), files / 'start', monkeypatch)
     node = start_node(ros, files / 'small.safetensors', runtime='tensorrt', autostart='false')
     remote = assert_refused(
-        ros, node, 'tensorrt, which is not installed (pip install tensorrt cuda-python)')
+        ros, node, 'tensorrt, which is not installed (pip install tensorrt cuda-python)'
+    )
     assert_corrected(ros, node, remote, 'runtime', 'openvino')
 
 
-def test_tensorrt_without_a_gpu(ros: RosTest, files: Path,
-                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_without_a_gpu(
+    ros: RosTest, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin_with(WITHOUT_GPU, files / 'start', monkeypatch)
-    node = start_node(ros, files / 'small.safetensors', runtime='tensorrt', threads=0,
-                      autostart='false')
+    node = start_node(
+        ros, files / 'small.safetensors', runtime='tensorrt', threads=0, autostart='false'
+    )
     remote = assert_refused(ros, node, 'needs an NVIDIA GPU with its driver')
     assert len(list((files / 'cache' / 'exports').iterdir())) == 1, 'nothing is exported for it'
     assert_corrected(ros, node, remote, 'runtime', 'openvino')
 
 
 def test_an_error_that_nobody_expected_comes_with_its_traceback(
-        ros: RosTest, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin_with(BROKEN_CODE, files / 'start', monkeypatch)
     node = start_node(ros, files / 'small.safetensors', autostart='false')
     remote = Lifecycle(ros)

@@ -24,16 +24,24 @@ def _heard(latency_ms: float, failed: int = 0) -> dict:
     stamps = 10**18 + np.arange(FRAMES) * 100 * MS
     published = stamps + int(latency_ms * MS)
     rows = np.stack([stamps, published, published + MS, published + 2 * MS], axis=1)
-    values = {'frames_received': str(FRAMES + failed), 'frames_skipped_for_newer': '0',
-              'frames_failed': str(failed), 'meshes_published': str(FRAMES), 'people': '1'}
+    values = {
+        'frames_received': str(FRAMES + failed),
+        'frames_skipped_for_newer': '0',
+        'frames_failed': str(failed),
+        'meshes_published': str(FRAMES),
+        'people': '1',
+    }
     return {'human_meshes': rows, 'diagnostics': [[0, {'people': '0'}], [1, values]]}
 
 
 def _trace(heard: dict) -> dict:
     """Estimates of 6 ms, 5 in the network, that end 1 ms before the message is published."""
     ended = heard['human_meshes'][:, 1] - MS
-    return {'started': ended - 6 * MS, 'ended': ended,
-            'stages': [{'crop': 1.0, 'network': 5.0}] * FRAMES}
+    return {
+        'started': ended - 6 * MS,
+        'ended': ended,
+        'stages': [{'crop': 1.0, 'network': 5.0}] * FRAMES,
+    }
 
 
 def test_the_parts_of_the_latency_add_up_to_what_is_outside_the_network() -> None:
@@ -60,9 +68,16 @@ def test_a_person_without_an_id_is_noticed() -> None:
 def test_memory_that_grows_and_latency_that_grows_are_noticed() -> None:
     heard = _heard(12)
     heard['human_meshes'][:, 1] += np.arange(FRAMES) * MS  # 1 ms more each 0.1 s
-    samples = [{'seconds': second, 'memory_mib': 400.0 + second,
-                'own_memory_mib': 300.0, 'threads': 9 + second // 60,
-                'files': 20} for second in range(0, 101, 5)]
+    samples = [
+        {
+            'seconds': second,
+            'memory_mib': 400.0 + second,
+            'own_memory_mib': 300.0,
+            'threads': 9 + second // 60,
+            'files': 20,
+        }
+        for second in range(0, 101, 5)
+    ]
     report = soak_report({'frames_published': FRAMES}, heard, samples)
     assert report['memory_mib']['spread_percent'] == pytest.approx(100 * 75 / 425, abs=0.01)
     assert report['memory_mib']['per_hour'] == 3600
@@ -81,7 +96,7 @@ def test_everybody_in_the_crowd_has_a_place_of_his_own() -> None:
     overlaps = np.maximum(high - low, 0).prod(2)
     assert not overlaps[~np.eye(20, dtype=bool)].any()
     for box in boxes.astype(int):  # somebody stands there, on more than the gray around
-        assert image[box[1]:box[3], max(0, box[0]):box[2]].std() > 10
+        assert image[box[1] : box[3], max(0, box[0]) : box[2]].std() > 10
     with pytest.raises(ValueError, match='expected 1 to 20'):
         crowd(21, CLIP)
 
@@ -93,7 +108,8 @@ def test_between_two_passes_of_the_clip_nobody_is_there() -> None:
 
 
 def test_a_node_that_does_not_start_ends_the_benchmark_in_words_and_leaves_no_process(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / 'soak.json'
     started = time.monotonic()
     assert main(['soak', '--seconds', '5', '--runtime', 'quantum', '--out', str(out)]) == 1
@@ -106,7 +122,8 @@ def test_a_node_that_does_not_start_ends_the_benchmark_in_words_and_leaves_no_pr
 
 
 def test_a_report_says_how_much_processor_time_the_host_took_away(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ticks = iter([(1000, 10), (3000, 60)])
     monkeypatch.setattr(node, '_processor_time', lambda: next(ticks))
     monkeypatch.setattr(node, 'measure_soak', lambda options: {'samples': []})
@@ -141,5 +158,8 @@ def _children() -> list[str]:
     tasks = Path('/proc/self/task')
     numbers = ' '.join((task / 'children').read_text() for task in tasks.iterdir()).split()
     commands = [Path(f'/proc/{number}/cmdline').read_text() for number in numbers]
-    return [json.dumps(command) for command in commands if 'benchmarks.node' in command
-            or 'decomr_node' in command]
+    return [
+        json.dumps(command)
+        for command in commands
+        if 'benchmarks.node' in command or 'decomr_node' in command
+    ]

@@ -32,8 +32,14 @@ ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEA
 def _statuses(ros: RosTest) -> list[dict[str, str]]:
     """Filled with the values of each message on /diagnostics."""
     statuses: list[dict[str, str]] = []
-    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
-        {value.key: value.value for value in message.status[0].values}), 10)
+    ros.node.create_subscription(
+        DiagnosticArray,
+        '/diagnostics',
+        lambda message: statuses.append(
+            {value.key: value.value for value in message.status[0].values}
+        ),
+        10,
+    )
     return statuses
 
 
@@ -42,37 +48,53 @@ def _color_image(camera: Camera, height: int, width: int, encoding: str, channel
     return image_message(camera.header(), pixels, encoding)
 
 
-def test_a_camera_that_dies_and_returns_is_heard_again(ros: RosTest, weights: Path,
-                                                       pictures: Path) -> None:
+def test_a_camera_that_dies_and_returns_is_heard_again(
+    ros: RosTest, weights: Path, pictures: Path
+) -> None:
     node = start_node(ros, weights)
     meshes: list[HumanMeshArray] = []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 10)
-    play = ('-m', 'decomr_ros.video_source', pictures, '--rate', 10, '--loop',
-            '--wait-for-subscriber')
+    play = (
+        '-m',
+        'decomr_ros.video_source',
+        pictures,
+        '--rate',
+        10,
+        '--loop',
+        '--wait-for-subscriber',
+    )
     first = ros.start(*play)
     ros.spin_until(lambda: len(meshes) >= 2)
     first.stop(signal.SIGKILL)
     died_ns = time.time_ns()  # images of the first one may still be on their way
     ros.start(*play)
-    ros.spin_until(lambda: sum(nanoseconds_from_stamp(message.header.stamp) > died_ns
-                               for message in meshes) >= 2)
+    ros.spin_until(
+        lambda: (
+            sum(nanoseconds_from_stamp(message.header.stamp) > died_ns for message in meshes) >= 2
+        )
+    )
     assert node.process.poll() is None
     assert node.stop() == 0
     assert 'Traceback' not in node.output
 
 
 def test_size_and_encoding_may_change_in_the_middle_and_the_calibration_may_come_late(
-        ros: RosTest, weights: Path) -> None:
+    ros: RosTest, weights: Path
+) -> None:
     node = start_node(ros, weights)
     statuses = _statuses(ros)
     camera = Camera(ros)
     camera.wait()
-    sizes = ((48, 64, 'rgb8', 3), (120, 160, 'mono8', 1), (30, 90, 'bgra8', 4),
-             (48, 64, 'yuv422', 2))
+    sizes = (
+        (48, 64, 'rgb8', 3),
+        (120, 160, 'mono8', 1),
+        (30, 90, 'bgra8', 4),
+        (48, 64, 'yuv422', 2),
+    )
     for size in sizes:  # without a calibration
         message = _color_image(camera, *size)
         camera.send(message)
-        person, = human_meshes_from_message(camera.answer(message.header))
+        (person,) = human_meshes_from_message(camera.answer(message.header))
         assert not person.is_metric
         assert np.isfinite(person.vertices).all()
     assert camera.show_until_placed(48, 64).meshes  # it has come
@@ -86,7 +108,8 @@ def test_size_and_encoding_may_change_in_the_middle_and_the_calibration_may_come
 
 
 def test_stamps_of_zero_before_the_epoch_from_the_future_and_jumping_are_copied_and_do_no_harm(
-        ros: RosTest, weights: Path) -> None:
+    ros: RosTest, weights: Path
+) -> None:
     node = start_node(ros, weights)
     statuses = _statuses(ros)
     camera = Camera(ros)
@@ -107,17 +130,28 @@ def test_stamps_of_zero_before_the_epoch_from_the_future_and_jumping_are_copied_
         ros.spin_until(lambda seen_before=seen_before: len(camera.seen) > seen_before, 10)
         assert camera.seen[-1].header == message.header
         assert len(camera.seen[-1].meshes) == 1
-    ros.spin_until(lambda: statuses
-                   and statuses[-1]['meshes_published'] == str(1 + len(stamps_s)))
+    ros.spin_until(lambda: statuses and statuses[-1]['meshes_published'] == str(1 + len(stamps_s)))
     assert statuses[-1]['frames_failed'] == '0'
     assert node.stop() == 0
     assert 'Traceback' not in node.output
 
 
 def _in_namespace(ros: RosTest, weights: Path, name: str) -> Process:
-    return ros.start('-m', 'decomr_ros.decomr_node', '--ros-args', '-r', f'__ns:=/{name}',
-                     '-p', f'weights:={weights}', '-p', 'runtime:=openvino', '-p', 'threads:=1',
-                     '-p', 'detector:=whole-frame')
+    return ros.start(
+        '-m',
+        'decomr_ros.decomr_node',
+        '--ros-args',
+        '-r',
+        f'__ns:=/{name}',
+        '-p',
+        f'weights:={weights}',
+        '-p',
+        'runtime:=openvino',
+        '-p',
+        'threads:=1',
+        '-p',
+        'detector:=whole-frame',
+    )
 
 
 def test_two_nodes_in_two_namespaces_do_not_mix(ros: RosTest, weights: Path) -> None:
@@ -126,12 +160,14 @@ def test_two_nodes_in_two_namespaces_do_not_mix(ros: RosTest, weights: Path) -> 
     seen: dict[str, list[HumanMeshArray]] = {name: [] for name in names}
     publishers = {}
     for name in names:
-        publishers[name] = (ros.node.create_publisher(Image, f'{name}/image', 5),
-                            ros.node.create_publisher(CameraInfo, f'{name}/camera_info', 5))
-        ros.node.create_subscription(HumanMeshArray, f'{name}/human_meshes',
-                                     seen[name].append, 10)
-    ros.spin_until(lambda: all(is_heard(ros, publisher)
-                               for pair in publishers.values() for publisher in pair))
+        publishers[name] = (
+            ros.node.create_publisher(Image, f'{name}/image', 5),
+            ros.node.create_publisher(CameraInfo, f'{name}/camera_info', 5),
+        )
+        ros.node.create_subscription(HumanMeshArray, f'{name}/human_meshes', seen[name].append, 10)
+    ros.spin_until(
+        lambda: all(is_heard(ros, publisher) for pair in publishers.values() for publisher in pair)
+    )
     camera = Camera(ros)
     for number in range(1, 5):
         for name in names:
@@ -140,11 +176,17 @@ def test_two_nodes_in_two_namespaces_do_not_mix(ros: RosTest, weights: Path) -> 
             images, infos = publishers[name]
             infos.publish(camera_info_message(header, intrinsics_from_fov(64, 48, 60), 64, 48))
             images.publish(image_message(header, np.full((48, 64, 3), 90, np.uint8), 'rgb8'))
-        ros.spin_until(lambda number=number: all(len(messages) == number
-                                                 for messages in seen.values()))
+        ros.spin_until(
+            lambda number=number: all(len(messages) == number for messages in seen.values())
+        )
     # Each publisher has met its own node alone, once those have made one subscription of two.
-    ros.spin_until(lambda: all(publisher.get_subscription_count() == 1
-                               for pair in publishers.values() for publisher in pair))
+    ros.spin_until(
+        lambda: all(
+            publisher.get_subscription_count() == 1
+            for pair in publishers.values()
+            for publisher in pair
+        )
+    )
     for name in names:
         assert {message.header.frame_id for message in seen[name]} == {f'{name}_camera'}
         assert len({message.meshes[0].id for message in seen[name]}) == 1
@@ -155,14 +197,17 @@ def test_two_nodes_in_two_namespaces_do_not_mix(ros: RosTest, weights: Path) -> 
 def _resources(process: Process) -> tuple[float, int, int]:
     """Resident memory in MiB, threads, open files."""
     folder = Path(f'/proc/{process.process.pid}')
-    values = dict(line.split(':', 1) for line in
-                  (folder / 'status').read_text().splitlines())
-    return (int(values['VmRSS'].split()[0]) / 1024, int(values['Threads']),
-            len(list((folder / 'fd').iterdir())))
+    values = dict(line.split(':', 1) for line in (folder / 'status').read_text().splitlines())
+    return (
+        int(values['VmRSS'].split()[0]) / 1024,
+        int(values['Threads']),
+        len(list((folder / 'fd').iterdir())),
+    )
 
 
 def test_50_activations_leave_no_thread_subscription_file_or_memory(
-        ros: RosTest, weights: Path) -> None:
+    ros: RosTest, weights: Path
+) -> None:
     node = start_node(ros, weights)
     remote = Lifecycle(ros)
     ros.spin_until(lambda: remote.state() == State.PRIMARY_STATE_ACTIVE)
@@ -214,12 +259,14 @@ def test_a_node_that_ends_frees_its_shared_memory(ros: RosTest, weights: Path) -
 
 
 def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
-        ros: RosTest, weights: Path, pictures: Path) -> None:
+    ros: RosTest, weights: Path, pictures: Path
+) -> None:
     node = start_node(ros, weights)
     meshes: list[HumanMeshArray] = []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 10)
-    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 30, '--loop',
-                       '--wait-for-subscriber')
+    source = ros.start(
+        '-m', 'decomr_ros.video_source', pictures, '--rate', 30, '--loop', '--wait-for-subscriber'
+    )
     ros.spin_until(lambda: len(meshes) >= 3)
     started = time.monotonic()
     node.process.send_signal(signal.SIGINT)
@@ -231,27 +278,38 @@ def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
 
 
 def test_a_bag_killed_while_recording_opens_up_to_a_second_before(
-        ros: RosTest, weights: Path, pictures: Path) -> None:
+    ros: RosTest, weights: Path, pictures: Path
+) -> None:
     bag = ros.folder / 'bag'
     recorder = ros.start('-m', 'decomr_ros.recorder', '--out', bag)
     recorder.wait_for('recording')
     start_node(ros, weights)
     heard: list[tuple[float, int]] = []
-    ros.node.create_subscription(HumanMeshArray, 'human_meshes', lambda message: heard.append(
-        (time.monotonic(), message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)), 10)
-    ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 10, '--loop',
-              '--wait-for-subscriber')
+    ros.node.create_subscription(
+        HumanMeshArray,
+        'human_meshes',
+        lambda message: heard.append(
+            (time.monotonic(), message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+        ),
+        10,
+    )
+    ros.start(
+        '-m', 'decomr_ros.video_source', pictures, '--rate', 10, '--loop', '--wait-for-subscriber'
+    )
     ros.spin_until(lambda: READY in recorder.output)  # it has met the node
     ready = time.monotonic()
     ros.spin_until(lambda: sum(ready < at < time.monotonic() - 1.2 for at, _ in heard) >= 8)
     killed = time.monotonic()
     recorder.stop(signal.SIGKILL)
     with Reader(bag) as reader:
-        connections = [connection for connection in reader.connections
-                       if connection.topic == '/human_meshes']
+        connections = [
+            connection for connection in reader.connections if connection.topic == '/human_meshes'
+        ]
         # The stamp of a serialised message that begins with a header.
-        kept = {int.from_bytes(data[4:8], 'little') * 10**9 + int.from_bytes(data[8:12], 'little')
-                for _, _, data in reader.messages(connections=connections)}
+        kept = {
+            int.from_bytes(data[4:8], 'little') * 10**9 + int.from_bytes(data[8:12], 'little')
+            for _, _, data in reader.messages(connections=connections)
+        }
     # The recorder may have met the node after its first messages.
     due = [stamp for at, stamp in heard if stamp >= min(kept) and at < killed - 1.0]
     assert len(due) >= 5

@@ -24,12 +24,43 @@ from decomr_ros.messages.images import image_message
 
 # An image and a calibration each.
 NUM_PAIRS = 5000
-ENCODINGS = ('rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'mono16', '16UC1', '32FC1', 'yuv422',
-             'yuv422_yuy2', 'nv12', 'bayer_rggb8', 'bayer_gbrg16', '8UC3', '8UC5', '', 'RGB8',
-             'rgb8 ', 'jpeg', '\N{SNOWMAN}', 'x' * 300)
+ENCODINGS = (
+    'rgb8',
+    'bgr8',
+    'rgba8',
+    'bgra8',
+    'mono8',
+    'mono16',
+    '16UC1',
+    '32FC1',
+    'yuv422',
+    'yuv422_yuy2',
+    'nv12',
+    'bayer_rggb8',
+    'bayer_gbrg16',
+    '8UC3',
+    '8UC5',
+    '',
+    'RGB8',
+    'rgb8 ',
+    'jpeg',
+    '\N{SNOWMAN}',
+    'x' * 300,
+)
 SIZES = (0, 1, 2, 3, 7, 48, 64, 65535, 2**31, 2**32 - 1)
-NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, 50.0, 1e-300, 1e300, float('nan'), float('inf'),
-           float('-inf'))
+NUMBERS = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    50.0,
+    1e-300,
+    1e300,
+    float('nan'),
+    float('inf'),
+    float('-inf'),
+)
 
 FINITE = NUMBERS[:8]
 FOCAL_LENGTHS = (1e-300, 1e-9, 0.5, 50.0, 1e9, 1e300)
@@ -37,7 +68,7 @@ FOCAL_LENGTHS = (1e-300, 1e-9, 0.5, 50.0, 1e9, 1e300)
 
 def _header(rng: random.Random) -> Header:
     header = Header(frame_id=rng.choice(['', 'camera', '/camera', 'no\nlines', 'é' * 50]))
-    header.stamp.sec = rng.choice([0, 1, 1000, -1, -2**31, 2**31 - 1])
+    header.stamp.sec = rng.choice([0, 1, 1000, -1, -(2**31), 2**31 - 1])
     header.stamp.nanosec = rng.choice([0, 1, 10**9 - 1, 10**9, 2**32 - 1])
     return header
 
@@ -47,26 +78,50 @@ def _image(rng: random.Random) -> Image:
     header, encoding = _header(rng), rng.choice(ENCODINGS)
     if rng.random() < 0.5:
         width, height, channels = (rng.randrange(1, 40) for _ in range(3))
-        message = image_message(header, np.zeros((height, width, channels % 5 + 1), np.uint8),
-                                encoding)
+        message = image_message(
+            header, np.zeros((height, width, channels % 5 + 1), np.uint8), encoding
+        )
         message.encoding = rng.choice([encoding, 'rgb8', 'mono8', 'bgra8'])
         if rng.random() < 0.3:
-            message.data = message.data[:rng.randrange(len(message.data) + 1)]
+            message.data = message.data[: rng.randrange(len(message.data) + 1)]
         return message
     data = array.array('B', rng.randbytes(rng.choice([0, 1, 3, 100, 9216])))
     height, width, step = rng.choices(SIZES, k=3)
-    return Image(header=header, encoding=encoding, height=height, width=width, step=step,
-                 is_bigendian=rng.choice([0, 1, 255]), data=data)
+    return Image(
+        header=header,
+        encoding=encoding,
+        height=height,
+        width=width,
+        step=step,
+        is_bigendian=rng.choice([0, 1, 255]),
+        data=data,
+    )
 
 
 def _info(rng: random.Random) -> CameraInfo:
     message = CameraInfo(
-        header=_header(rng), distortion_model=rng.choice(['plumb_bob', '', 'nonsense']),
-        k=np.array(rng.choices(NUMBERS, k=9)), p=np.array(rng.choices(NUMBERS, k=12)),
-        r=np.array(rng.choices(NUMBERS, k=9)), d=rng.choices(NUMBERS, k=rng.randrange(15)))
+        header=_header(rng),
+        distortion_model=rng.choice(['plumb_bob', '', 'nonsense']),
+        k=np.array(rng.choices(NUMBERS, k=9)),
+        p=np.array(rng.choices(NUMBERS, k=12)),
+        r=np.array(rng.choices(NUMBERS, k=9)),
+        d=rng.choices(NUMBERS, k=rng.randrange(15)),
+    )
     if rng.random() < 0.4:  # fits every image: what follows is looked at too
-        message.k = np.array([rng.choice(FOCAL_LENGTHS), 0, rng.choice(FINITE), 0,
-                              rng.choice(FOCAL_LENGTHS), rng.choice(FINITE), 0, 0, 1], float)
+        message.k = np.array(
+            [
+                rng.choice(FOCAL_LENGTHS),
+                0,
+                rng.choice(FINITE),
+                0,
+                rng.choice(FOCAL_LENGTHS),
+                rng.choice(FINITE),
+                0,
+                0,
+                1,
+            ],
+            float,
+        )
         message.binning_x = rng.choice([0, 1, 2, 2**32 - 1])
         return message
     message.width, message.height = rng.choices(SIZES, k=2)
@@ -92,10 +147,15 @@ def node(weights: Path, domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(TorchRuntime, 'run', answer)
     rclpy.init(args=[])
     node = DecomrNode()
-    node.set_parameters([Parameter('weights', value=str(weights)),
-                         Parameter('runtime', value='torch'), Parameter('threads', value=1),
-                         Parameter('detector', value='whole-frame'),
-                         Parameter('reliability', value='best_effort')])
+    node.set_parameters(
+        [
+            Parameter('weights', value=str(weights)),
+            Parameter('runtime', value='torch'),
+            Parameter('threads', value=1),
+            Parameter('detector', value='whole-frame'),
+            Parameter('reliability', value='best_effort'),
+        ]
+    )
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     yield node
@@ -106,8 +166,11 @@ def node(weights: Path, domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 def _callback(node: DecomrNode, topic: str) -> object:
     """What the node does with a message on this topic."""
-    callback, = (subscription.callback for subscription in node.subscriptions
-                 if subscription.topic_name == f'/{topic}')
+    (callback,) = (
+        subscription.callback
+        for subscription in node.subscriptions
+        if subscription.topic_name == f'/{topic}'
+    )
     return callback
 
 
@@ -126,7 +189,8 @@ def estimated(node: DecomrNode, monkeypatch: pytest.MonkeyPatch) -> list[HumanMe
 
 
 def test_every_one_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_answered(
-        node: DecomrNode, estimated: list[HumanMesh]) -> None:
+    node: DecomrNode, estimated: list[HumanMesh]
+) -> None:
     rng = random.Random(6)
     take_image, take_info = _callback(node, 'image'), _callback(node, 'camera_info')
     for _ in range(NUM_PAIRS):

@@ -22,11 +22,18 @@ from tests.ros.node_client import Camera, is_heard, start_node
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
-def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(ros: RosTest, weights: Path
-                                                                      ) -> None:
+def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(
+    ros: RosTest, weights: Path
+) -> None:
     statuses: list[dict[str, str]] = []
-    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
-        {value.key: value.value for value in message.status[0].values}), 10)
+    ros.node.create_subscription(
+        DiagnosticArray,
+        '/diagnostics',
+        lambda message: statuses.append(
+            {value.key: value.value for value in message.status[0].values}
+        ),
+        10,
+    )
     publisher = ros.node.create_publisher(CompressedImage, 'image/compressed', RELIABLE)
     camera = Camera(ros)
     node = start_node(ros, weights, image_transport='compressed')
@@ -34,8 +41,11 @@ def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(ros: RosTe
     data = cv2.imencode('.jpg', np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
     for number, content in enumerate((data, data[:300], data)):
         header = camera.header()
-        publisher.publish(CompressedImage(header=header, format='bgr8; jpeg compressed bgr8',
-                                          data=array.array('B', content)))
+        publisher.publish(
+            CompressedImage(
+                header=header, format='bgr8; jpeg compressed bgr8', data=array.array('B', content)
+            )
+        )
         if number == 1:
             ros.spin_until(lambda: statuses and statuses[-1]['frames_failed'] == '1')
         else:
@@ -48,10 +58,17 @@ def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(ros: RosTe
 
 
 def test_image_messages_that_are_cut_off_are_counted_and_the_node_goes_on(
-        ros: RosTest, weights: Path) -> None:
+    ros: RosTest, weights: Path
+) -> None:
     statuses: list[dict[str, str]] = []
-    ros.node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: statuses.append(
-        {value.key: value.value for value in message.status[0].values}), 10)
+    ros.node.create_subscription(
+        DiagnosticArray,
+        '/diagnostics',
+        lambda message: statuses.append(
+            {value.key: value.value for value in message.status[0].values}
+        ),
+        10,
+    )
     publisher = ros.node.create_publisher(Image, 'image', RELIABLE)
     camera = Camera(ros)
     node = start_node(ros, weights)
@@ -61,8 +78,9 @@ def test_image_messages_that_are_cut_off_are_counted_and_the_node_goes_on(
     # count what is damaged twice.
     camera.show(48, 64)
     ros.spin_until(lambda: ros.node.count_subscribers('/image') == 1)
-    whole = bytes(serialize_message(image_message(camera.header(), np.zeros((48, 64, 3), np.uint8),
-                                                  'rgb8')))
+    whole = bytes(
+        serialize_message(image_message(camera.header(), np.zeros((48, 64, 3), np.uint8), 'rgb8'))
+    )
     for size in (6, 17, 30, len(whole) // 2):
         publisher.publish(whole[:size])
     ros.spin_until(lambda: statuses and statuses[-1].get('bad_damaged') == '4')
@@ -71,8 +89,9 @@ def test_image_messages_that_are_cut_off_are_counted_and_the_node_goes_on(
     assert 'bytes that cannot be read' in node.output, node.output
 
 
-@pytest.mark.skipif(importlib.util.find_spec('vision_msgs') is not None,
-                    reason='vision_msgs is installed here')
+@pytest.mark.skipif(
+    importlib.util.find_spec('vision_msgs') is not None, reason='vision_msgs is installed here'
+)
 def test_boxes_without_vision_msgs_end_the_configure_in_one_line(ros: RosTest) -> None:
     node = start_node(ros, Path('rt'), use_boxes='true', exit_on_failed_autostart='true')
     assert node.process.wait(30) == 1

@@ -29,13 +29,15 @@ PICTURE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
 
 
 @pytest.fixture
-def make(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-         tiny_uv_map: UVMap) -> Iterator[Callable[..., InnerNode]]:
+def make(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> Iterator[Callable[..., InnerNode]]:
     made: list[InnerNode] = []
 
     def make(**parameters: object) -> InnerNode:
-        made.append(InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map),
-                              **parameters))
+        made.append(
+            InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map), **parameters)
+        )
         return made[-1]
 
     yield make
@@ -54,8 +56,9 @@ def log(capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
     return read
 
 
-def show(inner: InnerNode, camera: Camera, encoding: str = 'bgr8', stamp_s: float | None = None,
-         ) -> None:
+def show(
+    inner: InnerNode, camera: Camera, encoding: str = 'bgr8', stamp_s: float | None = None
+) -> None:
     """One image, now or at another time, and its answer."""
     stamp_s = time.time() if stamp_s is None else stamp_s
     message = image_message(camera.header(), PICTURE, 'bgr8')
@@ -66,7 +69,8 @@ def show(inner: InnerNode, camera: Camera, encoding: str = 'bgr8', stamp_s: floa
 
 
 def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
-        make: Callable, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    make: Callable, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     camera = inner.activate()
@@ -87,7 +91,8 @@ def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
 
 
 def test_sim_time_without_a_clock_is_named_until_it_comes(
-        ros: RosTest, make: Callable, log: Callable[[], str]) -> None:
+    ros: RosTest, make: Callable, log: Callable[[], str]
+) -> None:
     inner = make(use_sim_time=True)
     ros.spin_until(lambda: 'no message arrived on /clock' in latest(inner), 10)
     assert log().count('no message arrived on /clock') == 1
@@ -122,7 +127,7 @@ STAMPS = {
 
 @pytest.mark.parametrize('case', STAMPS)
 def test_stamps_that_make_no_sense_are_named(
-        make: Callable, log: Callable[[], str], case: str, monkeypatch: pytest.MonkeyPatch
+    make: Callable, log: Callable[[], str], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offsets, word = STAMPS[case]
     inner = make()
@@ -144,7 +149,8 @@ def test_stamps_that_make_no_sense_are_named(
 
 
 def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_once(
-        ros: RosTest, make: Callable, log: Callable[[], str]) -> None:
+    ros: RosTest, make: Callable, log: Callable[[], str]
+) -> None:
     inner = make(log_period_s=0.5)
     camera = inner.activate()
     lines: list[str] = []
@@ -156,8 +162,11 @@ def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_
             message = image_message(camera.header(), PICTURE, 'bgr8')
             message.encoding = encoding
             camera.send(message)
-            lines[:] = [line for line in log().splitlines() if ' Hz, out ' in line
-                        and 'frames_failed_encoding' in line]
+            lines[:] = [
+                line
+                for line in log().splitlines()
+                if ' Hz, out ' in line and 'frames_failed_encoding' in line
+            ]
             return len(lines) >= count
 
         ros.spin_until(is_logged, 30)
@@ -171,7 +180,8 @@ def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_
 
 
 def test_boxes_without_people_are_on_diagnostics_by_class(
-        make: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    make: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The messages of vision_msgs come from elsewhere where it is not installed."""
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: Image)
     inner = make(use_boxes=True, frame_age_warn_s=3600.0, frame_age_error_s=3600.0)

@@ -23,8 +23,12 @@ from tests.core.fake_tensorrt import FakeGpu
 from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, BrokenRuntime, InnerNode, values_of
 
-OK, WARN, ERROR, STALE = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR,
-                          DiagnosticStatus.STALE)
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
 WELL = Situation('active', frame_age_s=0.1, image_age_s=0.05, rates='in 30.0 Hz, out 30.0 Hz')
 
 
@@ -36,32 +40,55 @@ class Clock:
         monkeypatch.setattr(diagnostics, 'time', SimpleNamespace(monotonic=lambda: self.now_s))
 
 
-@pytest.mark.parametrize(('change', 'level', 'message'), [
-    ({}, OK, 'active; in 30.0 Hz, out 30.0 Hz'),
-    ({'state': 'inactive'}, STALE, 'inactive; no meshes are published in this state'),
-    ({'state': 'unconfigured', 'last_failure': 'configure failed: no weights'}, ERROR,
-     'unconfigured; configure failed: no weights'),
-    ({'frame_age_s': 1.5}, WARN, 'images arrive, but no meshes for 1.5 s'),
-    ({'frame_age_s': 5.5, 'failed': 3, 'last_problem': 'odd'}, ERROR,
-     'images arrive, but no meshes for 5.5 s; odd'),
-    ({'frame_age_s': 7.0, 'image_age_s': 6.5, 'image_topic': '/camera/image'}, ERROR,
-     'no image on /camera/image for 6.5 s'),
-    ({'failed': 3, 'last_problem': 'odd'}, WARN, '3 images failed in the last 5 s; odd'),
-    ({'warnings': 'no camera_info'}, WARN, 'no camera_info; in 30.0 Hz, out 30.0 Hz'),
-    ({'frame_age_s': 7.0, 'image_age_s': 6.5, 'warnings': '/image is another type'}, ERROR,
-     'no image on image for 6.5 s; /image is another type'),
-    ({'state': 'inactive', 'warnings': 'a file'}, STALE,
-     'inactive; no meshes are published in this state'),
-    ({'state': 'inactive', 'frame_age_s': 99.0, 'failed': 1}, STALE,
-     'inactive; no meshes are published in this state'),
-])
-def test_the_level_and_the_message_say_what_is_wrong(change: dict[str, object], level: bytes,
-                                                     message: str) -> None:
+@pytest.mark.parametrize(
+    ('change', 'level', 'message'),
+    [
+        ({}, OK, 'active; in 30.0 Hz, out 30.0 Hz'),
+        ({'state': 'inactive'}, STALE, 'inactive; no meshes are published in this state'),
+        (
+            {'state': 'unconfigured', 'last_failure': 'configure failed: no weights'},
+            ERROR,
+            'unconfigured; configure failed: no weights',
+        ),
+        ({'frame_age_s': 1.5}, WARN, 'images arrive, but no meshes for 1.5 s'),
+        (
+            {'frame_age_s': 5.5, 'failed': 3, 'last_problem': 'odd'},
+            ERROR,
+            'images arrive, but no meshes for 5.5 s; odd',
+        ),
+        (
+            {'frame_age_s': 7.0, 'image_age_s': 6.5, 'image_topic': '/camera/image'},
+            ERROR,
+            'no image on /camera/image for 6.5 s',
+        ),
+        ({'failed': 3, 'last_problem': 'odd'}, WARN, '3 images failed in the last 5 s; odd'),
+        ({'warnings': 'no camera_info'}, WARN, 'no camera_info; in 30.0 Hz, out 30.0 Hz'),
+        (
+            {'frame_age_s': 7.0, 'image_age_s': 6.5, 'warnings': '/image is another type'},
+            ERROR,
+            'no image on image for 6.5 s; /image is another type',
+        ),
+        (
+            {'state': 'inactive', 'warnings': 'a file'},
+            STALE,
+            'inactive; no meshes are published in this state',
+        ),
+        (
+            {'state': 'inactive', 'frame_age_s': 99.0, 'failed': 1},
+            STALE,
+            'inactive; no meshes are published in this state',
+        ),
+    ],
+)
+def test_the_level_and_the_message_say_what_is_wrong(
+    change: dict[str, object], level: bytes, message: str
+) -> None:
     assert judge(replace(WELL, **change)) == (level, message)
 
 
 def test_rates_delays_and_failures_are_those_of_the_last_seconds(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = Clock(monkeypatch)
     statistics = FrameStatistics()
     statistics.activate()
@@ -69,8 +96,11 @@ def test_rates_delays_and_failures_are_those_of_the_last_seconds(
         clock.now_s += 0.1
         statistics.add_arrival()
         if index % 2:
-            statistics.add(latency_ms=10.0 + index, people=index % 4 // 2,
-                           times=StageTimes({'network': 4.0, 'detect': index % 4}))
+            statistics.add(
+                latency_ms=10.0 + index,
+                people=index % 4 // 2,
+                times=StageTimes({'network': 4.0, 'detect': index % 4}),
+            )
     assert statistics.rates_hz() == (pytest.approx(10, abs=0.3), pytest.approx(5, abs=0.3))
     clock.now_s += 3.0
     assert statistics.ages_s() == (pytest.approx(3.0), pytest.approx(3.0))
@@ -89,7 +119,8 @@ def test_rates_delays_and_failures_are_those_of_the_last_seconds(
 
 
 def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = Clock(monkeypatch)
     statistics = FrameStatistics()
     for cause, inner_cause in (('size', ''), ('size', ''), ('estimation', 'publishing')):
@@ -102,8 +133,11 @@ def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
     statistics.add_failure(KeyError('new'))
     values = statistics.values(WorkerCounts(failed=4))
     assert {name: value for name, value in values.items() if name.startswith('frames_failed')} == {
-        'frames_failed': '4', 'frames_failed_size': '2', 'frames_failed_publishing': '1',
-        'frames_failed_other': '1'}
+        'frames_failed': '4',
+        'frames_failed_size': '2',
+        'frames_failed_publishing': '1',
+        'frames_failed_other': '1',
+    }
     assert statistics.recent_failures() == 4
     clock.now_s += 6.0
     assert statistics.recent_failures() == 0
@@ -130,7 +164,10 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
     assert len(values['model_sha256']) == 16
     int(values['model_sha256'], 16)
     assert (values['people'], values['frames_received'], values['meshes_published']) == (
-        '2', '3', '3')
+        '2',
+        '3',
+        '3',
+    )
     assert values['frames_lost_in_transport'] == '0'
     assert float(values['last_frame_age_s']) < 2
     assert 'gpu_memory_used_mib' not in values
@@ -143,7 +180,9 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
     inner.node.trigger_deactivate()
     status = inner.status()
     assert (status.level, status.message) == (
-        STALE, 'inactive; no meshes are published in this state')
+        STALE,
+        'inactive; no meshes are published in this state',
+    )
     assert values_of(status)['runtime'] == 'fake'
     inner.node.trigger_cleanup()
     assert 'runtime' not in values_of(inner.status())
@@ -175,12 +214,16 @@ def test_images_that_fail_are_told_by_cause(ros: RosTest, inner: InnerNode) -> N
     assert status.level == WARN
     assert status.message.startswith('2 images failed in the last 5 s')
     values = values_of(status)
-    assert (values['frames_failed'], values['frames_failed_encoding'],
-            values['frames_failed_size']) == ('2', '1', '1')
+    assert (
+        values['frames_failed'],
+        values['frames_failed_encoding'],
+        values['frames_failed_size'],
+    ) == ('2', '1', '1')
 
 
 def test_an_active_node_without_a_camera_warns_then_reports_an_error(
-        ros: RosTest, inner: InnerNode) -> None:
+    ros: RosTest, inner: InnerNode
+) -> None:
     inner.set(frame_age_warn_s=0.2, frame_age_error_s=3600.0)
     inner.activate()
     ros.spin_until(lambda: inner.status().level != OK, 5)
@@ -191,7 +234,8 @@ def test_an_active_node_without_a_camera_warns_then_reports_an_error(
 
 
 def test_a_middleware_that_does_not_count_losses_says_unknown(
-        inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: InnerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subscribe = inner.node.create_subscription
 
     def without_events(*arguments: object, **options: object) -> object:
@@ -213,9 +257,11 @@ def test_lost_images_are_added_up(inner: InnerNode) -> None:
 
 def test_gpu_memory_is_told_where_the_network_is_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     emptied: list[bool] = []
-    cuda = SimpleNamespace(mem_get_info=lambda device: (3 * 2**30, 8 * 2**30),
-                           is_initialized=lambda: True,
-                           empty_cache=lambda: emptied.append(True))
+    cuda = SimpleNamespace(
+        mem_get_info=lambda device: (3 * 2**30, 8 * 2**30),
+        is_initialized=lambda: True,
+        empty_cache=lambda: emptied.append(True),
+    )
     monkeypatch.setitem(sys.modules, 'torch', SimpleNamespace(cuda=cuda))
     assert gpu_memory(SimpleNamespace(device=SimpleNamespace(type='cuda'))) == (5120, 8192)
     assert gpu_memory(SimpleNamespace(device=SimpleNamespace(type='cpu'))) is None
@@ -242,8 +288,9 @@ def test_gpu_memory_of_tensorrt_comes_from_cuda(monkeypatch: pytest.MonkeyPatch)
     assert total_mib == gpu.total_bytes // 2**20
 
 
-def test_rates_of_a_long_time_are_those_of_what_is_remembered(monkeypatch: pytest.MonkeyPatch
-                                                              ) -> None:
+def test_rates_of_a_long_time_are_those_of_what_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now_s = [0.0]
     monkeypatch.setattr(diagnostics.time, 'monotonic', lambda: now_s[0])
     statistics = FrameStatistics()
@@ -255,7 +302,8 @@ def test_rates_of_a_long_time_are_those_of_what_is_remembered(monkeypatch: pytes
 
 
 def test_an_output_that_fails_does_not_keep_the_detector_from_searching(
-        ros: RosTest, inner: InnerNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, inner: InnerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stages, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
     camera = inner.activate()
 

@@ -15,8 +15,9 @@ class Told:
         self.now_s = 100.0
         self.log: list[str] = []
         self.notes: list[str] = []
-        monkeypatch.setattr(standing_warnings, 'time',
-                            SimpleNamespace(monotonic=lambda: self.now_s))
+        monkeypatch.setattr(
+            standing_warnings, 'time', SimpleNamespace(monotonic=lambda: self.now_s)
+        )
         self.warnings = StandingWarnings(self.log.append, self.notes.append)
 
 
@@ -30,8 +31,11 @@ def test_a_warning_is_logged_once_counted_and_stands_until_it_ends(told: Told) -
         told.warnings.hold('depth', f'depth of {number}.5 m is odd', 1)
         told.now_s += 100
     assert told.log == ['depth of 0.5 m is odd']
-    assert told.warnings.values() == {'warnings': '1', 'warning_depth': 'depth of 4.5 m is odd',
-                                      'warning_depth_count': '5'}
+    assert told.warnings.values() == {
+        'warnings': '1',
+        'warning_depth': 'depth of 4.5 m is odd',
+        'warning_depth_count': '5',
+    }
     told.warnings.end_soon('depth', 'never seen')
     assert told.warnings.summary() == ''
     assert told.warnings.values() == {'warnings': '0'}

@@ -24,26 +24,38 @@ def _flat_person() -> HumanMesh:
     grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 20), np.linspace(-0.6, 0.6, 20)), axis=-1)
     root = np.append(grid.reshape(-1, 2), np.zeros((400, 1)), axis=1).astype(np.float32)
     return dataclasses.replace(
-        mesh, vertices=root + mesh.translation.astype(np.float32),
-        visibility=np.ones(400, bool))
+        mesh, vertices=root + mesh.translation.astype(np.float32), visibility=np.ones(400, bool)
+    )
 
 
-@pytest.mark.parametrize(('encoding', 'kind', 'metre', 'size'), [
-    ('16UC1', '<u2', 1000, 64), ('mono16', '<u2', 1000, 64), ('32FC1', '<f4', 1, 64),
-    ('16UC1', '<u2', 1000, 128), ('32FC1', '<f4', 1, 32)])
+@pytest.mark.parametrize(
+    ('encoding', 'kind', 'metre', 'size'),
+    [
+        ('16UC1', '<u2', 1000, 64),
+        ('mono16', '<u2', 1000, 64),
+        ('32FC1', '<f4', 1, 64),
+        ('16UC1', '<u2', 1000, 128),
+        ('32FC1', '<f4', 1, 32),
+    ],
+)
 def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
-        encoding: str, kind: str, metre: int, size: int) -> None:
+    encoding: str, kind: str, metre: int, size: int
+) -> None:
     mesh = _flat_person()
     picture = np.full((size, size), 9 * metre, kind)  # the wall is far away
-    image_xy = project_weak(mesh.vertices - mesh.translation.astype(np.float32),
-                            mesh.weak_camera, mesh.crop_center, mesh.crop_side)
+    image_xy = project_weak(
+        mesh.vertices - mesh.translation.astype(np.float32),
+        mesh.weak_camera,
+        mesh.crop_center,
+        mesh.crop_side,
+    )
     low, high = np.floor(image_xy.min(0)).astype(int), np.ceil(image_xy.max(0)).astype(int) + 1
     (x_min, y_min), (x_max, y_max) = low * size // 64, high * size // 64
     picture[y_min:y_max, x_min:x_max] = 2 * metre
     message = image_message(Header(), picture, encoding)
     placed, count = place_by_depth([mesh], depth_from_message(message, CALIBRATION))
     assert count == 1
-    person, = placed
+    (person,) = placed
     np.testing.assert_allclose(person.translation, mesh.translation * 2 / 3, atol=1e-3)
     shift = person.translation - mesh.translation
     np.testing.assert_allclose(person.vertices, mesh.vertices + shift, atol=1e-5)
@@ -54,12 +66,14 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
 def test_where_depth_says_nothing_the_mesh_stays() -> None:
     mesh = _flat_person()
     depth = depth_from_message(
-        image_message(Header(), np.zeros((64, 64), '<u2'), '16UC1'), CALIBRATION)
+        image_message(Header(), np.zeros((64, 64), '<u2'), '16UC1'), CALIBRATION
+    )
     placed, count = place_by_depth([mesh], depth)
     assert (placed, count) == ([mesh], 0)
     relative = dataclasses.replace(mesh, is_metric=False)
     full = depth_from_message(
-        image_message(Header(), np.full((64, 64), 2000, '<u2'), '16UC1'), CALIBRATION)
+        image_message(Header(), np.full((64, 64), 2000, '<u2'), '16UC1'), CALIBRATION
+    )
     assert place_by_depth([relative], full) == ([relative], 0)
 
 

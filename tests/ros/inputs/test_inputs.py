@@ -46,10 +46,18 @@ class Notes:
         self.log: list[str] = []
         self.remapped: dict[str, str] = {}
 
-    def create_subscription(self, message_type: type, topic: str, callback: Callable,
-                            qos_profile: QoSProfile, raw: bool = False, **kwargs: object) -> str:
-        self.callbacks[topic] = (lambda message: callback(bytes(serialize_message(message)))
-                                 ) if raw else callback
+    def create_subscription(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable,
+        qos_profile: QoSProfile,
+        raw: bool = False,
+        **kwargs: object,
+    ) -> str:
+        self.callbacks[topic] = (
+            (lambda message: callback(bytes(serialize_message(message)))) if raw else callback
+        )
         return topic
 
     def destroy_subscription(self, topic: str) -> None:
@@ -120,12 +128,12 @@ def gray(seconds: float = 1.0, size: int = 64) -> Image:
 
 
 def info(seconds: float = 1.0, size: int = 64, d: tuple[float, ...] = ()) -> CameraInfo:
-    return camera_info_message(header(seconds), intrinsics_from_fov(size, size, 60), size, size,
-                               d)
+    return camera_info_message(header(seconds), intrinsics_from_fov(size, size, 60), size, size, d)
 
 
 def test_a_frame_has_the_picture_and_the_calibration_that_came_before_it_was_asked(
-        node: Notes) -> None:
+    node: Notes,
+) -> None:
     inputs, frames = start(node)
     node.callbacks['/image'](gray())
     node.callbacks['/image'](gray(2))
@@ -163,11 +171,15 @@ def test_a_bad_camera_info_is_counted_by_its_cause(node: Notes) -> None:
 
 
 def test_a_camera_info_that_says_what_the_one_before_said_is_not_read_again(
-        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs, _ = start(node)
     read = []
-    monkeypatch.setattr(calibration_input, 'deserialize_message', lambda data, kind: read.append(
-        data) or deserialize_message(data, kind))
+    monkeypatch.setattr(
+        calibration_input,
+        'deserialize_message',
+        lambda data, kind: read.append(data) or deserialize_message(data, kind),
+    )
     for seconds in (1, 2, 3):
         node.callbacks['/camera_info'](info(seconds))
     assert len(read) == 1
@@ -192,7 +204,8 @@ def test_compressed_images_follow_the_remapping_of_image(node: Notes) -> None:
     assert inputs.image_topic == '/front/image_raw/compressed'
     data = cv2.imencode('.png', np.full((48, 64, 3), (10, 20, 30), np.uint8))[1].tobytes()
     node.callbacks['/front/image_raw/compressed'](
-        CompressedImage(header=header(3), format='png', data=array.array('B', data)))
+        CompressedImage(header=header(3), format='png', data=array.array('B', data))
+    )
     assert frames[0].rgb[0, 0].tolist() == [30, 20, 10]
     assert frames[0].header.stamp.sec == 3
 
@@ -203,13 +216,17 @@ def test_a_remapping_of_the_compressed_topic_itself_wins(node: Notes) -> None:
     assert inputs.image_topic == '/jpegs'
 
 
-def test_undistorted_frames_have_undistorted_boxes(node: Notes, monkeypatch: pytest.MonkeyPatch
-                                                   ) -> None:
+def test_undistorted_frames_have_undistorted_boxes(
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     _, frames = start(node, undistort=True, use_boxes=True)
     node.callbacks['/camera_info'](info(d=(-0.3, 0.1, 0.0, 0.0, 0.0)))
-    node.callbacks['/boxes'](SimpleNamespace(header=header(1), detections=[
-        detection(x=10.0, y=30.0, size=(20.0, 40.0))]))
+    node.callbacks['/boxes'](
+        SimpleNamespace(
+            header=header(1), detections=[detection(x=10.0, y=30.0, size=(20.0, 40.0))]
+        )
+    )
     picture = np.full((64, 64, 3), 90, np.uint8)
     picture[:, 0] = picture[0] = 255  # an ideal camera does not see that far
     node.callbacks['/image'](image_message(header(1), picture, 'bgr8'))
@@ -219,13 +236,23 @@ def test_undistorted_frames_have_undistorted_boxes(node: Notes, monkeypatch: pyt
 
 
 def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
-        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
-    inputs, frames = start(node, use_boxes=True, boxes_max_age_s=0.5, max_people=2,
-                           min_score=0.3, person_class_ids='person, 0')
+    inputs, frames = start(
+        node,
+        use_boxes=True,
+        boxes_max_age_s=0.5,
+        max_people=2,
+        min_score=0.3,
+        person_class_ids='person, 0',
+    )
     for seconds, scores in ((1.0, (0.4,)), (1.2, (0.5, 0.9, 0.2, 0.7)), (1.4, (0.6,))):
-        node.callbacks['/boxes'](SimpleNamespace(header=header(seconds), detections=[
-            detection('0', score) for score in scores]))
+        node.callbacks['/boxes'](
+            SimpleNamespace(
+                header=header(seconds), detections=[detection('0', score) for score in scores]
+            )
+        )
     for seconds in (1.2, 1.8, 2.5):
         node.callbacks['/image'](gray(seconds))
     exact, near, late = frames
@@ -234,13 +261,15 @@ def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
     np.testing.assert_allclose(near.boxes.scores, [0.6])
     assert late.boxes is None
     assert 'no boxes on /boxes within 0.5 s' in node.log[-1]
-    node.callbacks['/boxes'](SimpleNamespace(header=header(3), detections=[
-        detection(score=float('nan'))]))
+    node.callbacks['/boxes'](
+        SimpleNamespace(header=header(3), detections=[detection(score=float('nan'))])
+    )
     assert inputs.bad == {'boxes': 1}
 
 
-def test_nobody_in_the_boxes_is_nobody_and_not_unknown(node: Notes,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_in_the_boxes_is_nobody_and_not_unknown(
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     _, frames = start(node, use_boxes=True)
     node.callbacks['/boxes'](SimpleNamespace(header=header(1), detections=[detection('dog')]))
@@ -248,8 +277,9 @@ def test_nobody_in_the_boxes_is_nobody_and_not_unknown(node: Notes,
     assert frames[0].boxes.boxes.shape == (0, 4)
 
 
-def test_use_boxes_without_vision_msgs_is_refused(node: Notes,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_use_boxes_without_vision_msgs_is_refused(
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr('decomr_ros.messages.boxes.Detection2DArray', None)
     with pytest.raises(RuntimeError, match='vision-msgs'):
         Inputs(node, NodeParameters(use_boxes=True), print)
@@ -263,11 +293,11 @@ def test_a_depth_image_of_the_moment_corrects_the_meshes(node: Notes) -> None:
     for seconds in (1.05, 1.2):
         node.callbacks['/image'](gray(seconds))
     stage = DepthCorrection('/depth', inputs.warnings, node.info)
-    corrected, = stage.correct([_flat_person()], frames[0].depth)
+    (corrected,) = stage.correct([_flat_person()], frames[0].depth)
     assert corrected.translation[2] == pytest.approx(2, abs=1e-3)
     assert stage.num_corrected == 1
     assert sum('corrected by /depth' in text for text in node.log) == 1
-    late, = stage.correct([_flat_person()], frames[1].depth)
+    (late,) = stage.correct([_flat_person()], frames[1].depth)
     assert late.translation[2] == 3
     assert stage.num_corrected == 1
     node.callbacks['/depth'](image_message(header(5), np.zeros((8, 64), '<u2'), '16UC1'))
@@ -277,12 +307,14 @@ def test_a_depth_image_of_the_moment_corrects_the_meshes(node: Notes) -> None:
 
 
 def test_missing_depth_and_boxes_are_warnings_until_they_come(
-        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     warnings = StandingWarnings(node.log.append)
     frames: list[Frame] = []
-    inputs = Inputs(node, NodeParameters(use_depth=True, use_boxes=True), frames.append,
-                    warnings=warnings)
+    inputs = Inputs(
+        node, NodeParameters(use_depth=True, use_boxes=True), frames.append, warnings=warnings
+    )
     inputs.subscribe()
     node.callbacks['/camera_info'](info())
     for seconds in (1, 2, 3):
@@ -310,17 +342,26 @@ def test_of_messages_of_one_stamp_the_newest_is_found() -> None:
 
 
 def test_a_handover_repeats_nothing_turns_nothing_round_and_counts_losses_once(
-        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offered = ['best_effort']
     monkeypatch.setattr(MatchingSubscription, '_offered', lambda self: offered[0])
     losses: list[str] = []
     lost: list[Callable] = []
-    monkeypatch.setattr(subscriptions, 'SubscriptionEventCallbacks', lambda **callbacks:
-                        lost.append(callbacks['message_lost']))
+    monkeypatch.setattr(
+        subscriptions,
+        'SubscriptionEventCallbacks',
+        lambda **callbacks: lost.append(callbacks['message_lost']),
+    )
     seen: list[float] = []
     subscription = MatchingSubscription(
-        node, Image, 'image', lambda message: seen.append(message.header.stamp.sec), 5,
-        lost=losses.append)
+        node,
+        Image,
+        'image',
+        lambda message: seen.append(message.header.stamp.sec),
+        5,
+        lost=losses.append,
+    )
     old = node.callbacks['/image']
     old(gray(5))
     offered[0] = 'reliable'
@@ -340,7 +381,8 @@ def test_a_handover_repeats_nothing_turns_nothing_round_and_counts_losses_once(
 
 
 def test_cameras_without_a_clock_lose_nothing_in_a_handover(
-        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offered = ['best_effort']
     monkeypatch.setattr(MatchingSubscription, '_offered', lambda self: offered[0])
     seen: list[Image] = []
@@ -359,8 +401,9 @@ def test_a_damaged_camera_info_is_counted(ros: RosTest) -> None:
     assert inputs.bad == {'camera_info': 1}
 
 
-def _send(subscription: MatchingSubscription, publisher: Publisher, seen: list[int],
-          second: int) -> None:
+def _send(
+    subscription: MatchingSubscription, publisher: Publisher, seen: list[int], second: int
+) -> None:
     """Sends an image of this second while the subscription follows the publishers.
 
     It has the time to arrive, or to get lost: nobody tells of that.
@@ -373,10 +416,14 @@ def _send(subscription: MatchingSubscription, publisher: Publisher, seen: list[i
 
 
 def test_auto_becomes_reliable_with_the_publisher_and_loses_and_repeats_nothing(
-        ros: RosTest) -> None:
+    ros: RosTest,
+) -> None:
     seen: list[int] = []
-    with closing(MatchingSubscription(ros.node, Image, 'image', lambda message: seen.append(
-            message.header.stamp.sec), 10)) as subscription:
+    with closing(
+        MatchingSubscription(
+            ros.node, Image, 'image', lambda message: seen.append(message.header.stamp.sec), 10
+        )
+    ) as subscription:
         _follow_publishers(ros, subscription, seen)
 
 
@@ -404,16 +451,18 @@ def _follow_publishers(ros: RosTest, subscription: MatchingSubscription, seen: l
     assert len(seen) == len(set(seen))
 
 
-def test_a_wrong_reliability_says_what_to_do(ros: RosTest, capfd: pytest.CaptureFixture[str]
-                                             ) -> None:
+def test_a_wrong_reliability_says_what_to_do(
+    ros: RosTest, capfd: pytest.CaptureFixture[str]
+) -> None:
     log: list[str] = []
 
     def is_told() -> bool:
         log.append(capfd.readouterr().err)
         return 'Set the parameter reliability to auto or best_effort' in ''.join(log)
 
-    with closing(MatchingSubscription(ros.node, Image, 'image', print, 10,
-                                      'reliable')) as subscription:
+    with closing(
+        MatchingSubscription(ros.node, Image, 'image', print, 10, 'reliable')
+    ) as subscription:
         ros.node.create_publisher(Image, 'image', BEST_EFFORT)
         ros.spin_until(is_told, 10)
         subscription.check()

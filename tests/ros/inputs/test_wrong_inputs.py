@@ -33,12 +33,14 @@ Change = Callable[[object], None]
 
 def change(**fields: object) -> Change:
     """Sets fields of a message; `roi__width` is one of a part."""
+
     def apply(message: object) -> None:
         for name, value in fields.items():
             *parts, last = name.split('__')
             for part in parts:
                 message = getattr(message, part)
             setattr(message, last, value)
+
     return apply
 
 
@@ -60,8 +62,14 @@ def warnings_of(inputs: Inputs) -> dict[str, str]:
     return values
 
 
-def numbers(encoding: str, dtype: str, value: float, seconds: float = 1.0, size: int = 64,
-            width: int | None = None) -> Image:
+def numbers(
+    encoding: str,
+    dtype: str,
+    value: float,
+    seconds: float = 1.0,
+    size: int = 64,
+    width: int | None = None,
+) -> Image:
     return image_message(header(seconds), np.full((size, width or size), value, dtype), encoding)
 
 
@@ -83,7 +91,7 @@ IMAGES = {
     'too few data': (gray, change(data=array.array('B', [1, 2, 3])), '3 bytes of data'),
     'an odd mosaic': (lambda: numbers('bayer_rggb8', 'u1', 9, size=63), change(), 'even width'),
     '12 of 16 bits': (lambda: numbers('mono16', '<u2', 4000), change(), 'nearly black'),
-    'the other order of bytes': (lambda: numbers('mono16', '<u2', 0x0f), change(), 'nearly black'),
+    'the other order of bytes': (lambda: numbers('mono16', '<u2', 0x0F), change(), 'nearly black'),
 }
 
 
@@ -107,8 +115,9 @@ def file_of(kind: str, picture: np.ndarray) -> array.array:
     return array.array('B', cv2.imencode(kind, picture)[1].tobytes())
 
 
-def compressed(format_: str, kind: str = '.jpg', picture: np.ndarray | None = None
-               ) -> CompressedImage:
+def compressed(
+    format_: str, kind: str = '.jpg', picture: np.ndarray | None = None
+) -> CompressedImage:
     if picture is None:
         picture = np.full((48, 64, 3), (10, 20, 200), np.uint8)
     return CompressedImage(header=header(1), format=format_, data=file_of(kind, picture))
@@ -117,38 +126,65 @@ def compressed(format_: str, kind: str = '.jpg', picture: np.ndarray | None = No
 def turned() -> CompressedImage:
     """A JPEG with an EXIF part that says: turn me by 90 degrees."""
     message = compressed('jpeg')
-    exif = (b'Exif\0\0II*\0\x08\0\0\0' + b'\x01\0' + b'\x12\x01\x03\0\x01\0\0\0\x06\0\0\0'
-            + b'\0\0\0\0')
+    exif = (
+        b'Exif\0\0II*\0\x08\0\0\0'
+        + b'\x01\0'
+        + b'\x12\x01\x03\0\x01\0\0\0\x06\0\0\0'
+        + b'\0\0\0\0'
+    )
     data = message.data.tobytes()
-    message.data = array.array('B', data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big')
-                               + exif + data[2:])
+    message.data = array.array(
+        'B', data[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + data[2:]
+    )
     return message
 
 
 MOSAIC = np.tile(np.array([[200, 100], [100, 20]], np.uint8), (24, 32))
 COMPRESSED = {
-    'a video': (lambda: compressed('h264'), change(data=array.array('B', b'\0\0\0\1gB')),
-                'neither JPEG nor PNG'),
+    'a video': (
+        lambda: compressed('h264'),
+        change(data=array.array('B', b'\0\0\0\1gB')),
+        'neither JPEG nor PNG',
+    ),
     'nothing': (lambda: compressed('jpeg'), change(data=array.array('B')), 'neither JPEG'),
     'another format': (lambda: compressed('png'), change(), 'its data are jpeg'),
     'no format': (lambda: compressed(''), change(), 'its data are jpeg'),
-    'half a picture': (lambda: compressed('jpeg', picture=np.random.default_rng(0).integers(
-        0, 256, (48, 64, 3), np.uint8)), lambda message: change(data=message.data[:700])(message),
-        'end is missing'),
+    'half a picture': (
+        lambda: compressed(
+            'jpeg', picture=np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+        ),
+        lambda message: change(data=message.data[:700])(message),
+        'end is missing',
+    ),
     'depth': (lambda: compressed('16UC1; compressedDepth png', '.png'), change(), 'depth image'),
-    'depth in a plain PNG': (lambda: compressed(
-        '16UC1; png compressed 16UC1', '.png', np.full((48, 64), 2000, np.uint16)), change(),
-        '16UC1 is not a colour image'),
-    'a mosaic in a JPEG': (lambda: compressed('bayer_rggb8; jpeg compressed ', picture=MOSAIC),
-                           change(), 'Bayer mosaic'),
-    'an unknown mosaic': (lambda: compressed('bayer_rggb12; png compressed ', '.png', MOSAIC),
-                          change(), 'bayer_rggb12 is not supported'),
-    'an odd mosaic': (lambda: compressed('bayer_rggb8; png compressed ', '.png', MOSAIC[:47]),
-                      change(), 'even width and height'),
+    'depth in a plain PNG': (
+        lambda: compressed(
+            '16UC1; png compressed 16UC1', '.png', np.full((48, 64), 2000, np.uint16)
+        ),
+        change(),
+        '16UC1 is not a colour image',
+    ),
+    'a mosaic in a JPEG': (
+        lambda: compressed('bayer_rggb8; jpeg compressed ', picture=MOSAIC),
+        change(),
+        'Bayer mosaic',
+    ),
+    'an unknown mosaic': (
+        lambda: compressed('bayer_rggb12; png compressed ', '.png', MOSAIC),
+        change(),
+        'bayer_rggb12 is not supported',
+    ),
+    'an odd mosaic': (
+        lambda: compressed('bayer_rggb8; png compressed ', '.png', MOSAIC[:47]),
+        change(),
+        'even width and height',
+    ),
     'an EXIF rotation': (turned, change(), 'orientation 6'),
-    '12 of 16 bits': (lambda: compressed('mono16; png compressed ', '.png',
-                                         np.full((48, 64), 900, np.uint16)), change(),
-                      'nearly black'),
+    '12 of 16 bits': (
+        lambda: compressed('mono16; png compressed ', '.png', np.full((48, 64), 900, np.uint16)),
+        change(),
+        'nearly black',
+    ),
 }
 
 
@@ -170,8 +206,9 @@ def test_a_mosaic_in_a_png_has_its_colours(node: Notes, dtype: str) -> None:
     inputs, frames = start(node, image_transport='compressed')
     bits = 8 if dtype == 'u1' else 16
     picture = MOSAIC.astype(dtype) << (bits - 8)
-    node.callbacks['/image/compressed'](compressed(f'bayer_rggb{bits}; png compressed ', '.png',
-                                                   picture))
+    node.callbacks['/image/compressed'](
+        compressed(f'bayer_rggb{bits}; png compressed ', '.png', picture)
+    )
     assert frames[0].rgb[20, 20].tolist() == [200, 100, 20]
     assert not any('image' in name for name in warnings_of(inputs))
 
@@ -188,13 +225,19 @@ INFOS = {
     'another aspect': (change(width=64, height=36), 'is for 64x36 px'),
     'no size': (change(width=0, height=0), 'has no size'),
     'a lens by another name': (change(distortion_model='radtan', d=BARREL), "'radtan'"),
-    'a fisheye by another name': (change(distortion_model='fisheye', d=FISHEYE),
-                                  'read as equidistant'),
-    'a rational lens called plumb_bob': (change(d=array.array('d', [-0.3] + [0.1] * 7)),
-                                         'read as rational_polynomial'),
+    'a fisheye by another name': (
+        change(distortion_model='fisheye', d=FISHEYE),
+        'read as equidistant',
+    ),
+    'a rational lens called plumb_bob': (
+        change(d=array.array('d', [-0.3] + [0.1] * 7)),
+        'read as rational_polynomial',
+    ),
     'a lens without a name': (change(distortion_model='', d=BARREL), 'read as plumb_bob'),
-    'four numbers without a name': (change(distortion_model='', d=FISHEYE),
-                                    "distortion model is ''"),
+    'four numbers without a name': (
+        change(distortion_model='', d=FISHEYE),
+        "distortion model is ''",
+    ),
     'an unknown lens': (change(distortion_model='division', d=BARREL), "'division', expected"),
     'too few numbers': (change(d=array.array('d', [-0.3, 0.1])), 'expected 4 or 5'),
     'no numbers': (change(d=array.array('d', [np.nan] * 5)), 'finite'),
@@ -202,38 +245,56 @@ INFOS = {
     'no calibration': (change(k=np.zeros(9)), 'not calibrated'),
     'NaN': (change(k=np.array([np.nan, *K[1:]])), 'intrinsics are'),
     'a mirrored matrix': (change(k=np.array([-FOCAL, *K[1:]])), 'intrinsics are'),
-    'a transposed matrix': (change(k=np.array(K).reshape(3, 3).T.ravel()),
-                            'driver transposes the matrix'),
+    'a transposed matrix': (
+        change(k=np.array(K).reshape(3, 3).T.ravel()),
+        'driver transposes the matrix',
+    ),
     'a skew': (change(k=np.array([K[0], 3.0, *K[2:]])), 'skew'),
     'a scaled matrix': (change(k=np.array([*K[:8], 2.0])), 'as its last element'),
     'the matrix of another resolution': (
-        change(k=np.array([FOCAL, 0, 60, 0, FOCAL, 60, 0, 0, 1.0])), 'another resolution'),
-    'a matrix in metres': (change(k=np.array([0.02, 0, MIDDLE, 0, 0.02, MIDDLE, 0, 0, 1])),
-                           'field of view'),
-    'oblong pixels': (change(k=np.array([FOCAL, 0, MIDDLE, 0, 2 * FOCAL, MIDDLE, 0, 0, 1])),
-                      'not square'),
+        change(k=np.array([FOCAL, 0, 60, 0, FOCAL, 60, 0, 0, 1.0])),
+        'another resolution',
+    ),
+    'a matrix in metres': (
+        change(k=np.array([0.02, 0, MIDDLE, 0, 0.02, MIDDLE, 0, 0, 1])),
+        'field of view',
+    ),
+    'oblong pixels': (
+        change(k=np.array([FOCAL, 0, MIDDLE, 0, 2 * FOCAL, MIDDLE, 0, 0, 1])),
+        'not square',
+    ),
     'binning that is not done': (change(binning_x=2, binning_y=2), 'is for 32x32 px'),
-    'a region that is not cut': (change(roi=RegionOfInterest(width=20, height=20)),
-                                 'is for 20x20 px'),
-    'a region outside': (change(roi=RegionOfInterest(x_offset=30, width=64, height=64)),
-                         'which exceeds its'),
+    'a region that is not cut': (
+        change(roi=RegionOfInterest(width=20, height=20)),
+        'is for 20x20 px',
+    ),
+    'a region outside': (
+        change(roi=RegionOfInterest(x_offset=30, width=64, height=64)),
+        'which exceeds its',
+    ),
     'an offset without a region': (change(roi=RegionOfInterest(x_offset=8)), 'without a size'),
     'another clock': (change(header__stamp=header(4000).stamp), '3999.0 s after the images'),
     'no clock': (change(header__stamp=header(0).stamp), 'camera_info is stamped'),
 }
 RECTIFIED = {
     'no P': (change(p=np.zeros(12)), 'not calibrated'),
-    'the second camera': (lambda message: change(p=np.array(
-        [*message.p[:3], -0.1 * message.p[0], *message.p[4:]]))(message),
-                          '0.100 m from the first'),
-    'a region to rectify': (change(roi=RegionOfInterest(width=64, height=64, do_rectify=True)),
-                            'do_rectify'),
+    'the second camera': (
+        lambda message: change(p=np.array([*message.p[:3], -0.1 * message.p[0], *message.p[4:]]))(
+            message
+        ),
+        '0.100 m from the first',
+    ),
+    'a region to rectify': (
+        change(roi=RegionOfInterest(width=64, height=64, do_rectify=True)),
+        'do_rectify',
+    ),
 }
 
 
 @pytest.mark.parametrize('case', [*INFOS, *RECTIFIED])
 def test_a_wrong_camera_info_is_named_until_a_right_one_comes(
-        node: Notes, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong, word = {**INFOS, **RECTIFIED}[case]
     inputs, frames = start(node, image_is_rectified=case in RECTIFIED)
     seconds = 1.0 if case != 'no clock' else 100.0
@@ -262,18 +323,29 @@ def test_a_right_camera_info_is_no_warning(node: Notes) -> None:
         assert warnings_of(inputs) == {}
 
 
-@pytest.mark.parametrize(('name', 'coefficients', 'own_name', 'own'), [
-    ('fisheye', [0.1, 0.01, 0.0, 0.0], 'equidistant', [0.1, 0.01, 0.0, 0.0]),
-    ('Kannala-Brandt4', [0.1, 0.01, 0.0, 0.0, 0.0], 'equidistant', [0.1, 0.01, 0.0, 0.0]),
-    ('PLUMB_BOB', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
-    ('rational', [-0.3, 0.1, 0, 0, 0, 0.1, 0, 0], 'rational_polynomial',
-     [-0.3, 0.1, 0, 0, 0, 0.1, 0, 0]),
-    ('rational_polynomial', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob',
-     [-0.3, 0.1, 0.0, 0.0, 0.0]),
-    ('', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
-])
+@pytest.mark.parametrize(
+    ('name', 'coefficients', 'own_name', 'own'),
+    [
+        ('fisheye', [0.1, 0.01, 0.0, 0.0], 'equidistant', [0.1, 0.01, 0.0, 0.0]),
+        ('Kannala-Brandt4', [0.1, 0.01, 0.0, 0.0, 0.0], 'equidistant', [0.1, 0.01, 0.0, 0.0]),
+        ('PLUMB_BOB', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
+        (
+            'rational',
+            [-0.3, 0.1, 0, 0, 0, 0.1, 0, 0],
+            'rational_polynomial',
+            [-0.3, 0.1, 0, 0, 0, 0.1, 0, 0],
+        ),
+        (
+            'rational_polynomial',
+            [-0.3, 0.1, 0.0, 0.0, 0.0],
+            'plumb_bob',
+            [-0.3, 0.1, 0.0, 0.0, 0.0],
+        ),
+        ('', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
+    ],
+)
 def test_a_lens_under_another_name_is_undone_as_under_its_own(
-        node: Notes, name: str, coefficients: list[float], own_name: str, own: list[float]
+    node: Notes, name: str, coefficients: list[float], own_name: str, own: list[float]
 ) -> None:
     inputs, frames = start(node, undistort=True)
     lenses = []
@@ -305,14 +377,16 @@ def boxes(node: Notes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[I
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
     started: list[tuple[Inputs, list[Frame]]] = []
 
-    def give(*detections: object, seconds: float = 1.0, image_seconds: float = 1.0,
-             **parameters: object) -> tuple[Inputs, Frame]:
+    def give(
+        *detections: object, seconds: float = 1.0, image_seconds: float = 1.0, **parameters: object
+    ) -> tuple[Inputs, Frame]:
         if not started:
             started.append(start(node, use_boxes=True, **parameters))
         inputs, frames = started[0]
         node.callbacks['/camera_info'](info(image_seconds))
-        node.callbacks['/boxes'](SimpleNamespace(header=header(seconds),
-                                                 detections=list(detections)))
+        node.callbacks['/boxes'](
+            SimpleNamespace(header=header(seconds), detections=list(detections))
+        )
         node.callbacks['/image'](gray(image_seconds))
         see(frames)
         return inputs, frames[-1]
@@ -320,10 +394,12 @@ def boxes(node: Notes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[I
     return give
 
 
-@pytest.mark.parametrize('names', [('person',), ('Person',), ('PERSON ',), ('0',),
-                                   ('0', '16'), ('person', 'dog')])
+@pytest.mark.parametrize(
+    'names', [('person',), ('Person',), ('PERSON ',), ('0',), ('0', '16'), ('person', 'dog')]
+)
 def test_people_are_people_however_the_detector_writes_them(
-        boxes: Callable, names: tuple[str, ...]) -> None:
+    boxes: Callable, names: tuple[str, ...]
+) -> None:
     inputs, frame = boxes(*(detection(name, x=20.0, y=30.0) for name in names))
     assert len(frame.boxes.boxes) == 1
     assert warnings_of(inputs) == {}
@@ -340,28 +416,35 @@ BOXES = {
     'the 91 classes of COCO': ([detection('1')], '1 in the 91'),
     'another name': ([detection('pedestrian')], 'pedestrian ('),
     'no class': ([detection('')], '(empty) ('),
-    'no hypothesis': ([SimpleNamespace(bbox=detection().bbox, results=[], id='')],
-                      '(no hypothesis)'),
+    'no hypothesis': (
+        [SimpleNamespace(bbox=detection().bbox, results=[], id='')],
+        '(no hypothesis)',
+    ),
     'per cent': ([detection(score=87.0)], 'a score in [0, 1]'),
     'no score': ([detection(score=float('nan'))], 'a score in [0, 1]'),
     'no size': ([detection(size=(0.0, 10.0))], 'sizes above 0'),
     'no place': ([detection(x=float('inf'))], 'expected px'),
-    'shares of the image': ([detection(x=0.5, y=0.4, size=(0.2, 0.9)),
-                             detection(x=0.9, y=0.5, size=(0.3, 1.0))], 'normalised to 0..1'),
-    'another size of image': ([detection(x=400.0, y=300.0, size=(80.0, 200.0))],
-                              'an image of another size'),
+    'shares of the image': (
+        [detection(x=0.5, y=0.4, size=(0.2, 0.9)), detection(x=0.9, y=0.5, size=(0.3, 1.0))],
+        'normalised to 0..1',
+    ),
+    'another size of image': (
+        [detection(x=400.0, y=300.0, size=(80.0, 200.0))],
+        'an image of another size',
+    ),
 }
 
 
 @pytest.mark.parametrize('case', BOXES)
-def test_wrong_boxes_are_named_until_right_ones_come(node: Notes, boxes: Callable, case: str,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_boxes_are_named_until_right_ones_come(
+    node: Notes, boxes: Callable, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     detections, word = BOXES[case]
     for _ in range(3):
         inputs, frame = boxes(*detections)
         assert frame.boxes is None or len(frame.boxes.boxes) == 0
     assert sum(word in text for text in node.log) == 1, 'once'
-    name, = [name for name, text in warnings_of(inputs).items() if word in text]
+    (name,) = [name for name, text in warnings_of(inputs).items() if word in text]
     assert int(warnings_of(inputs)[f'{name}_count']) >= 3
     monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
     assert name in warnings_of(inputs)
@@ -369,9 +452,9 @@ def test_wrong_boxes_are_named_until_right_ones_come(node: Notes, boxes: Callabl
     assert name not in warnings_of(inputs)
 
 
-def test_boxes_of_another_clock_are_named_with_the_distance(node: Notes, boxes: Callable,
-                                                            monkeypatch: pytest.MonkeyPatch
-                                                            ) -> None:
+def test_boxes_of_another_clock_are_named_with_the_distance(
+    node: Notes, boxes: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs, frame = boxes(detection(), seconds=1.0, image_seconds=3601.0)
     assert frame.boxes is None
     assert any('3600.0 s before it' in text for text in node.log)
@@ -381,11 +464,13 @@ def test_boxes_of_another_clock_are_named_with_the_distance(node: Notes, boxes: 
     assert warnings_of(inputs) == {}
 
 
-def test_classes_beside_people_are_counted_and_named_but_no_warning(node: Notes, boxes: Callable
-                                                                    ) -> None:
+def test_classes_beside_people_are_counted_and_named_but_no_warning(
+    node: Notes, boxes: Callable
+) -> None:
     for _ in range(3):
-        inputs, _ = boxes(detection(x=20.0, y=30.0), detection('dog'), detection('chair'),
-                          detection('chair'))
+        inputs, _ = boxes(
+            detection(x=20.0, y=30.0), detection('dog'), detection('chair'), detection('chair')
+        )
     values = inputs.values()
     assert (values['boxes_left_out_dog'], values['boxes_left_out_chair']) == ('3', '6')
     for name in ('dog', 'chair'):
@@ -397,15 +482,22 @@ def test_a_detector_that_invents_classes_fills_no_memory(boxes: Callable) -> Non
     for number in range(200):
         inputs, _ = boxes(detection(f'{number + 1}'))
     assert len(inputs.values()) < 60
-    assert sum(int(count) for name, count in inputs.values().items()
-               if name.startswith('boxes_left_out_')) == 200
+    assert (
+        sum(
+            int(count)
+            for name, count in inputs.values().items()
+            if name.startswith('boxes_left_out_')
+        )
+        == 200
+    )
 
 
 def test_what_a_detection_has_besides_is_named(node: Notes, boxes: Callable) -> None:
     full = detection(x=20.0, y=30.0, theta=0.1)
     full.id = 'track_7'
-    full.results[0].pose = SimpleNamespace(pose=SimpleNamespace(
-        position=SimpleNamespace(x=1.0, y=0.0, z=4.0)))
+    full.results[0].pose = SimpleNamespace(
+        pose=SimpleNamespace(position=SimpleNamespace(x=1.0, y=0.0, z=4.0))
+    )
     boxes(full, detection(score=0.1, x=20.0, y=30.0), min_score=0.5)
     inputs, _ = boxes(full)
     for word in ('have ids', 'theta', 'have poses', 'below min_score'):
@@ -446,8 +538,9 @@ def _turned_round() -> Image:
 
 
 @pytest.mark.parametrize('case', DEPTHS)
-def test_wrong_depth_is_named_until_right_depth_comes(node: Notes, case: str,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_depth_is_named_until_right_depth_comes(
+    node: Notes, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make, word = DEPTHS[case]
     inputs, frames = start(node, use_depth=True)
     node.callbacks['/camera_info'](info())
@@ -476,9 +569,9 @@ def test_scaled_depth_is_named_and_no_warning(node: Notes) -> None:
     assert warnings_of(inputs) == {}
 
 
-def test_depth_that_never_fits_a_mesh_is_named_until_it_does(node: Notes,
-                                                             monkeypatch: pytest.MonkeyPatch
-                                                             ) -> None:
+def test_depth_that_never_fits_a_mesh_is_named_until_it_does(
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs, frames = start(node, use_depth=True)
     node.callbacks['/camera_info'](info())
     stage = DepthCorrection('/depth', inputs.warnings, node.info)

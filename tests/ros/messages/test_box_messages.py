@@ -31,13 +31,24 @@ class Detection3DArray:
     __module__ = 'vision_msgs.msg'
 
 
-def yolo_detection(name: str = 'person', number: int = 0, score: float = 0.9,
-                   size: tuple[float, float] = (20.0, 40.0), theta: float = 0.0) -> Message:
+def yolo_detection(
+    name: str = 'person',
+    number: int = 0,
+    score: float = 0.9,
+    size: tuple[float, float] = (20.0, 40.0),
+    theta: float = 0.0,
+) -> Message:
     """A yolo_msgs/Detection at (50, 60)."""
     return Message(
-        class_id=number, class_name=name, score=score, id='7',
-        bbox=Message(center=Message(position=Message(x=50.0, y=60.0), theta=theta),
-                     size=Message(x=size[0], y=size[1])))
+        class_id=number,
+        class_name=name,
+        score=score,
+        id='7',
+        bbox=Message(
+            center=Message(position=Message(x=50.0, y=60.0), theta=theta),
+            size=Message(x=size[0], y=size[1]),
+        ),
+    )
 
 
 def spatial_detection(name: str = '15', score: float = 0.9) -> Message:
@@ -45,19 +56,31 @@ def spatial_detection(name: str = '15', score: float = 0.9) -> Message:
     place = Message(pose=Message(position=Message(x=0.1, y=0.2, z=4.0)))
     return Message(
         results=[Message(hypothesis=Message(class_id=name, score=score), pose=place)],
-        bbox=Message(center=Message(position=Message(x=50.0, y=60.0, z=0.0),
-                                    orientation=Message(x=0.0, y=0.0, z=0.0, w=1.0)),
-                     size=Message(x=20.0, y=40.0, z=0.01)))
+        bbox=Message(
+            center=Message(
+                position=Message(x=50.0, y=60.0, z=0.0),
+                orientation=Message(x=0.0, y=0.0, z=0.0, w=1.0),
+            ),
+            size=Message(x=20.0, y=40.0, z=0.01),
+        ),
+    )
 
 
 def test_boxes_of_yolo_ros_are_those_of_the_standard_message(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stand_in(monkeypatch, 'yolo_msgs', DetectionArray)
     made = box_message(YOLO, pytest.fail)
     assert made.type is DetectionArray
-    message = Message(header='stamp', detections=[
-        yolo_detection(score=0.5), yolo_detection('dog', 16), yolo_detection('', 0, 0.7),
-        yolo_detection(score=0.6, theta=np.pi / 2)])
+    message = Message(
+        header='stamp',
+        detections=[
+            yolo_detection(score=0.5),
+            yolo_detection('dog', 16),
+            yolo_detection('', 0, 0.7),
+            yolo_detection(score=0.6, theta=np.pi / 2),
+        ],
+    )
     heard = made.to_detections(message)
     assert heard.header == 'stamp'
     seen = people_from_detections(heard, ['person', '0']).people
@@ -74,8 +97,9 @@ def test_boxes_of_depthai_with_depth_are_read_as_pixels(monkeypatch: pytest.Monk
     stand_in(monkeypatch, 'vision_msgs', Detection3DArray)
     made = box_message(DETECTION_3D, pytest.fail)
     assert made.type is Detection3DArray
-    heard = made.to_detections(Message(header='stamp', detections=[
-        spatial_detection(), spatial_detection('12')]))
+    heard = made.to_detections(
+        Message(header='stamp', detections=[spatial_detection(), spatial_detection('12')])
+    )
     seen = people_from_detections(heard, ['15']).people
     np.testing.assert_array_equal(seen.boxes, [[40, 40, 60, 80]])
     np.testing.assert_allclose(seen.scores, [0.9])
@@ -87,11 +111,16 @@ def test_the_standard_message_passes_as_it_is() -> None:
     assert (made.type, made.to_detections(message)) == (Message, message)
 
 
-@pytest.mark.parametrize(('name', 'package', 'said'), [
-    (YOLO, 'yolo_msgs', 'colcon build --packages-select yolo_msgs'),
-    (DETECTION_3D, 'vision_msgs', 'ros-humble-vision-msgs')])
+@pytest.mark.parametrize(
+    ('name', 'package', 'said'),
+    [
+        (YOLO, 'yolo_msgs', 'colcon build --packages-select yolo_msgs'),
+        (DETECTION_3D, 'vision_msgs', 'ros-humble-vision-msgs'),
+    ],
+)
 def test_without_its_package_the_error_says_how_to_get_it(
-        monkeypatch: pytest.MonkeyPatch, name: str, package: str, said: str) -> None:
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, said: str
+) -> None:
     hide(monkeypatch, package)
     monkeypatch.setenv('ROS_DISTRO', 'humble')
     with pytest.raises(RuntimeError) as caught:

@@ -13,9 +13,15 @@ from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.boxes import detection_message_type, people_from_detections
 
 
-def detection(name: str = 'person', score: float = 0.9, x: float = 50.0, y: float = 60.0,
-              size: tuple[float, float] = (20.0, 40.0), theta: float = 0.0,
-              is_old: bool = False) -> Message:
+def detection(
+    name: str = 'person',
+    score: float = 0.9,
+    x: float = 50.0,
+    y: float = 60.0,
+    size: tuple[float, float] = (20.0, 40.0),
+    theta: float = 0.0,
+    is_old: bool = False,
+) -> Message:
     """A vision_msgs/Detection2D of version 4 and later, or of the time before."""
     if is_old:
         center, result = Message(x=x, y=y, theta=theta), Message(id=name, score=score)
@@ -34,8 +40,13 @@ def test_both_layouts_of_vision_msgs_give_the_same_boxes(is_old: bool) -> None:
 
 
 def test_only_the_wanted_classes_count_the_best_first() -> None:
-    message = Message(detections=[detection('person', 0.5), detection('dog', 0.99, x=1.0),
-                                  detection('pedestrian', 0.8, x=70.0)])
+    message = Message(
+        detections=[
+            detection('person', 0.5),
+            detection('dog', 0.99, x=1.0),
+            detection('pedestrian', 0.8, x=70.0),
+        ]
+    )
     seen = people_from_detections(message, ['person', 'pedestrian'])
     np.testing.assert_allclose(seen.people.scores, [0.8, 0.5])
     assert seen.people.boxes[0].tolist() == [60, 40, 80, 80]
@@ -71,11 +82,15 @@ numbers = st.floats(0.1, 1) | st.floats(allow_nan=True, allow_infinity=True)
 @settings(max_examples=200, deadline=None)
 @example(x=-5.0, y=7.0, size_x=3.0, size_y=1e-3, theta=1e300, score=1.0)
 @given(x=numbers, y=numbers, size_x=numbers, size_y=numbers, theta=numbers, score=numbers)
-def test_any_numbers_give_usable_boxes_or_a_reason(x: float, y: float, size_x: float,
-                                                   size_y: float, theta: float,
-                                                   score: float) -> None:
-    message = Message(detections=[detection(), detection(
-        score=score, x=x, y=y, size=(size_x, size_y), theta=theta)])
+def test_any_numbers_give_usable_boxes_or_a_reason(
+    x: float, y: float, size_x: float, size_y: float, theta: float, score: float
+) -> None:
+    message = Message(
+        detections=[
+            detection(),
+            detection(score=score, x=x, y=y, size=(size_x, size_y), theta=theta),
+        ]
+    )
     try:
         seen = people_from_detections(message, ['person']).people
     except BadInput as error:
@@ -88,7 +103,8 @@ def test_any_numbers_give_usable_boxes_or_a_reason(x: float, y: float, size_x: f
 
 
 def test_without_vision_msgs_the_error_says_how_to_install_it(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(boxes_module, 'Detection2DArray', None)
     monkeypatch.setenv('ROS_DISTRO', 'humble')
     with pytest.raises(RuntimeError, match='sudo apt install ros-humble-vision-msgs'):

@@ -23,9 +23,16 @@ def _message(format_: str, picture: np.ndarray, suffix: str = '.png') -> Compres
     return CompressedImage(format=format_, data=array.array('B', data))
 
 
-@pytest.mark.parametrize('format_', [
-    'png', 'bgr8; png compressed bgr8', 'rgb8; png compressed bgr8', 'rgba8; png compressed bgr8',
-    'bayer_rggb8; png compressed '])
+@pytest.mark.parametrize(
+    'format_',
+    [
+        'png',
+        'bgr8; png compressed bgr8',
+        'rgb8; png compressed bgr8',
+        'rgba8; png compressed bgr8',
+        'bayer_rggb8; png compressed ',
+    ],
+)
 def test_colours_stored_as_bgr_come_out_as_rgb(format_: str) -> None:
     seen = rgb_from_compressed_message(_message(format_, RGB[..., ::-1]))
     np.testing.assert_array_equal(seen, RGB)
@@ -39,8 +46,10 @@ def test_colours_without_the_word_bgr_are_stored_as_rgb(format_: str) -> None:
 def test_gray_pictures_of_8_and_16_bits_become_rgb() -> None:
     gray = RGB[..., 0]
     expected = np.repeat(gray[..., None], 3, -1)
-    for picture, format_ in ((gray, 'mono8; png compressed '),
-                             (gray.astype(np.uint16) << 8, 'mono16; png compressed ')):
+    for picture, format_ in (
+        (gray, 'mono8; png compressed '),
+        (gray.astype(np.uint16) << 8, 'mono16; png compressed '),
+    ):
         seen = rgb_from_compressed_message(_message(format_, picture))
         np.testing.assert_array_equal(seen, expected)
 
@@ -74,30 +83,38 @@ def test_the_orientation_in_a_jpeg_does_not_turn_it() -> None:
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 def test_a_truncated_picture_is_refused(suffix: str) -> None:
     message = _message('jpeg', RGB, suffix)
-    message.data = message.data[:len(message.data) // 2]
+    message.data = message.data[: len(message.data) // 2]
     with pytest.raises(BadInput, match='end is missing') as caught:
         rgb_from_compressed_message(message)
     assert caught.value.cause == 'compressed'
 
 
-@pytest.mark.parametrize(('data', 'format_', 'named'), [
-    (b'', 'jpeg', 'neither JPEG nor PNG'), (b'GIF89a', 'gif', "format 'gif'"),
-    (b'\xff\xd8\xff\xd9', 'jpeg', 'damaged'),
-    (b'\x89PNG\r\n\x1a\n', '16UC1; compressedDepth png', 'depth image')])
-def test_other_formats_are_refused_with_the_reason(data: bytes, format_: str,
-                                                   named: str) -> None:
+@pytest.mark.parametrize(
+    ('data', 'format_', 'named'),
+    [
+        (b'', 'jpeg', 'neither JPEG nor PNG'),
+        (b'GIF89a', 'gif', "format 'gif'"),
+        (b'\xff\xd8\xff\xd9', 'jpeg', 'damaged'),
+        (b'\x89PNG\r\n\x1a\n', '16UC1; compressedDepth png', 'depth image'),
+    ],
+)
+def test_other_formats_are_refused_with_the_reason(data: bytes, format_: str, named: str) -> None:
     with pytest.raises(BadInput, match=named):
         rgb_from_compressed_message(CompressedImage(format=format_, data=array.array('B', data)))
 
 
 @settings(max_examples=150, deadline=None)
-@given(suffix=st.sampled_from(['.jpg', '.png']), place=st.integers(20, 400),
-       noise=st.binary(min_size=1, max_size=40))
+@given(
+    suffix=st.sampled_from(['.jpg', '.png']),
+    place=st.integers(20, 400),
+    noise=st.binary(min_size=1, max_size=40),
+)
 def test_a_damaged_picture_is_refused_or_still_a_picture(
-        suffix: str, place: int, noise: bytes) -> None:
+    suffix: str, place: int, noise: bytes
+) -> None:
     message = _message('jpeg', RGB, suffix)
     data = bytearray(message.data.tobytes())
-    data[place:place + len(noise)] = noise
+    data[place : place + len(noise)] = noise
     message.data = array.array('B', bytes(data))
     try:
         seen = rgb_from_compressed_message(message)
@@ -108,14 +125,19 @@ def test_a_damaged_picture_is_refused_or_still_a_picture(
     assert seen.shape[2] == 3
 
 
-@pytest.mark.parametrize(('place', 'size'), [
-    (16, (30_000).to_bytes(4, 'big') * 2),  # of the picture: 2.7 GB
-    (33, b'\x7f\xff\xff\xff')])  # of a part of it: 2 GB
+@pytest.mark.parametrize(
+    ('place', 'size'),
+    [
+        (16, (30_000).to_bytes(4, 'big') * 2),  # of the picture: 2.7 GB
+        (33, b'\x7f\xff\xff\xff'),
+    ],
+)  # of a part of it: 2 GB
 def test_a_png_with_a_damaged_size_is_refused_before_memory_is_asked_for(
-        monkeypatch: pytest.MonkeyPatch, place: int, size: bytes) -> None:
+    monkeypatch: pytest.MonkeyPatch, place: int, size: bytes
+) -> None:
     message = _message('png', RGB)
     data = bytearray(message.data.tobytes())
-    data[place:place + len(size)] = size
+    data[place : place + len(size)] = size
     message.data = array.array('B', bytes(data))
     monkeypatch.setattr(compressed.cv2, 'imdecode', lambda *_: pytest.fail('it was decoded'))
     with pytest.raises(BadInput, match='damaged'):
@@ -125,8 +147,9 @@ def test_a_png_with_a_damaged_size_is_refused_before_memory_is_asked_for(
 def test_the_end_of_a_thumbnail_is_not_taken_for_the_end_of_the_picture() -> None:
     data = _message('jpeg', RGB, '.jpg').data.tobytes()
     thumbnail = b'Exif\0\0' + data
-    with_thumbnail = (data[:2] + b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
-                      + data[2:])
+    with_thumbnail = (
+        data[:2] + b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail + data[2:]
+    )
     whole = CompressedImage(format='jpeg', data=array.array('B', with_thumbnail))
     assert rgb_from_compressed_message(whole).shape == RGB.shape
     cut = CompressedImage(format='jpeg', data=array.array('B', with_thumbnail[:-200]))

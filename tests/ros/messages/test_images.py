@@ -30,9 +30,9 @@ def _semi_planar(rgb: np.ndarray, order: tuple[int, int]) -> np.ndarray:
     """Gray, then the two colours at half the size in turn: nv12 for (1, 2), nv21 for (2, 1)."""
     height, width = rgb.shape[:2]
     planar = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).reshape(-1)
-    colours = planar[height * width:].reshape(2, -1)
+    colours = planar[height * width :].reshape(2, -1)
     turns = np.stack([colours[channel - 1] for channel in order], axis=1).reshape(-1, width)
-    return np.concatenate([planar[:height * width].reshape(height, width), turns])
+    return np.concatenate([planar[: height * width].reshape(height, width), turns])
 
 
 def _packed(rgb: np.ndarray, places: tuple[int, int]) -> np.ndarray:
@@ -46,8 +46,9 @@ def _packed(rgb: np.ndarray, places: tuple[int, int]) -> np.ndarray:
 
 def _video_range_yuv(rgb: np.ndarray) -> np.ndarray:
     """BT.601 as video has it: gray from 16 to 235, colours from 16 to 240."""
-    matrix = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0],
-                       [112.0, -93.786, -18.214]])
+    matrix = np.array(
+        [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
+    )
     return np.round(rgb / 255 @ matrix.T + (16, 128, 128)).astype(np.uint8)
 
 
@@ -61,10 +62,14 @@ TO_BYTES = {
 }
 # These keep fewer numbers than three per pixel: a picture of one colour comes back nearly exact.
 ONE_COLOUR = {
-    **{f'bayer_{pattern}8': lambda rgb, pattern=pattern: _mosaic(rgb, pattern)
-       for pattern in PATTERNS},
-    **{f'bayer_{pattern}16': lambda rgb, pattern=pattern: _mosaic(rgb, pattern).astype('<u2') << 8
-       for pattern in PATTERNS},
+    **{
+        f'bayer_{pattern}8': lambda rgb, pattern=pattern: _mosaic(rgb, pattern)
+        for pattern in PATTERNS
+    },
+    **{
+        f'bayer_{pattern}16': lambda rgb, pattern=pattern: _mosaic(rgb, pattern).astype('<u2') << 8
+        for pattern in PATTERNS
+    },
     'nv12': lambda rgb: _semi_planar(rgb, (1, 2)),
     'nv21': lambda rgb: _semi_planar(rgb, (2, 1)),
     **{name: lambda rgb: _packed(rgb, (1, 0)) for name in ('yuv422', 'uyvy')},
@@ -76,28 +81,40 @@ GRAY = {'mono8', '8UC1', 'mono16'}
 def _message(pixels: np.ndarray, encoding: str, padding: int = 0) -> Image:
     rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1).view(np.uint8)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
-    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
-                    step=rows.shape[1])
+    message = Image(
+        height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1]
+    )
     message.data = array.array('B', rows.tobytes())
     return message
 
 
 @settings(max_examples=60, deadline=None)
-@given(encoding=st.sampled_from(sorted(TO_BYTES)), height=st.integers(1, 9),
-       width=st.integers(1, 9), padding=st.integers(0, 7), seed=st.integers(0, 99))
+@given(
+    encoding=st.sampled_from(sorted(TO_BYTES)),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    padding=st.integers(0, 7),
+    seed=st.integers(0, 99),
+)
 def test_colours_survive_every_encoding_size_and_row_padding(
-        encoding: str, height: int, width: int, padding: int, seed: int) -> None:
+    encoding: str, height: int, width: int, padding: int, seed: int
+) -> None:
     rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     seen = rgb_from_image_message(_message(TO_BYTES[encoding](rgb), encoding, padding))
     np.testing.assert_array_equal(seen, rgb)
 
 
 @settings(max_examples=80, deadline=None)
-@given(encoding=st.sampled_from(sorted(ONE_COLOUR)), height=st.integers(1, 5),
-       width=st.integers(1, 5), padding=st.integers(0, 3),
-       colour=st.tuples(*[st.integers(0, 255)] * 3))
+@given(
+    encoding=st.sampled_from(sorted(ONE_COLOUR)),
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    padding=st.integers(0, 3),
+    colour=st.tuples(*[st.integers(0, 255)] * 3),
+)
 def test_one_colour_survives_every_encoding_that_shares_colours_between_pixels(
-        encoding: str, height: int, width: int, padding: int, colour: tuple[int, ...]) -> None:
+    encoding: str, height: int, width: int, padding: int, colour: tuple[int, ...]
+) -> None:
     rgb = np.full((2 * height, 2 * width, 3), colour, np.uint8)
     message = _message(ONE_COLOUR[encoding](rgb), encoding, 2 * padding)
     message.height, message.width = rgb.shape[:2]
@@ -153,9 +170,15 @@ def test_the_byte_order_flag_means_nothing_for_8_bits() -> None:
     np.testing.assert_array_equal(rgb_from_image_message(message), rgb)
 
 
-@pytest.mark.parametrize(('encoding', 'pixel'), [
-    ('yuv422', [[128, 180, 128, 180]]), ('uyvy', [[128, 180, 128, 180]]),
-    ('yuv422_yuy2', [[180, 128, 180, 128]]), ('yuyv', [[180, 128, 180, 128]])])
+@pytest.mark.parametrize(
+    ('encoding', 'pixel'),
+    [
+        ('yuv422', [[128, 180, 128, 180]]),
+        ('uyvy', [[128, 180, 128, 180]]),
+        ('yuv422_yuy2', [[180, 128, 180, 128]]),
+        ('yuyv', [[180, 128, 180, 128]]),
+    ],
+)
 def test_yuv_without_colour_is_gray(encoding: str, pixel: list[list[int]]) -> None:
     message = _message(np.array(pixel, np.uint8).reshape(1, 2, 2), encoding)
     seen = rgb_from_image_message(message)
@@ -164,19 +187,23 @@ def test_yuv_without_colour_is_gray(encoding: str, pixel: list[list[int]]) -> No
     assert abs(int(seen[0, 0, 0]) - (180 - 16) * 255 / 219) <= 2
 
 
-@pytest.mark.parametrize(('change', 'named'), [
-    ({'encoding': 'rgb16'}, 'cv-bridge'),
-    ({'encoding': 'bayer_rggb8', 'width': 3}, 'even width and height'),
-    ({'encoding': 'nv12'}, r'step \* height \* 3 / 2 is 18'),
-    ({'encoding': 'nv21', 'height': 1}, 'even width and height'),
-    ({'encoding': ''}, 'supported: rgb8'),
-    ({'step': 5}, 'one row needs 6'),
-    ({'height': 3}, 'step \\* height is 18'),
-    ({'width': 0}, 'empty'),
-    ({'encoding': 'yuv422', 'width': 1, 'step': 6}, 'even width'),
-])
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        ({'encoding': 'rgb16'}, 'cv-bridge'),
+        ({'encoding': 'bayer_rggb8', 'width': 3}, 'even width and height'),
+        ({'encoding': 'nv12'}, r'step \* height \* 3 / 2 is 18'),
+        ({'encoding': 'nv21', 'height': 1}, 'even width and height'),
+        ({'encoding': ''}, 'supported: rgb8'),
+        ({'step': 5}, 'one row needs 6'),
+        ({'height': 3}, 'step \\* height is 18'),
+        ({'width': 0}, 'empty'),
+        ({'encoding': 'yuv422', 'width': 1, 'step': 6}, 'even width'),
+    ],
+)
 def test_an_image_that_contradicts_itself_is_refused_with_the_reason(
-        change: dict[str, object], named: str) -> None:
+    change: dict[str, object], named: str
+) -> None:
     message = _message(np.zeros((2, 2, 3), np.uint8), 'rgb8')
     for field, value in change.items():
         setattr(message, field, value)
@@ -214,7 +241,8 @@ class _Bridge:
 
 
 def test_cv_bridge_reads_what_is_left_where_it_is_installed(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
     message = _message(rgb.astype('<u2') << 8, 'rgb16')
     message.width = 4

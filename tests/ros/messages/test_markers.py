@@ -22,11 +22,14 @@ def _read(data: bytes) -> MarkerArray:
 
 
 @settings(max_examples=60, deadline=None)
-@given(frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
-       first=st.lists(st.integers(0, 10**6), max_size=4, unique=True),
-       second=st.lists(st.integers(0, 10**6), max_size=4, unique=True))
+@given(
+    frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
+    first=st.lists(st.integers(0, 10**6), max_size=4, unique=True),
+    second=st.lists(st.integers(0, 10**6), max_size=4, unique=True),
+)
 def test_the_template_writes_what_the_message_library_writes(
-        frame_id: str, first: list[int], second: list[int]) -> None:
+    frame_id: str, first: list[int], second: list[int]
+) -> None:
     markers = MeshMarkers(FACES)
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = 7, 123_456_789
@@ -35,8 +38,10 @@ def test_the_template_writes_what_the_message_library_writes(
         vertices = {track_id: _vertices(track_id) for track_id in people}
         fast = markers.serialize(header, vertices)
         slow = marker_array_message(
-            header, {track_id: points[FACES.ravel()] for track_id, points in vertices.items()},
-            [track_id for track_id in shown if track_id not in vertices])
+            header,
+            {track_id: points[FACES.ravel()] for track_id, points in vertices.items()},
+            [track_id for track_id in shown if track_id not in vertices],
+        )
         assert _read(fast) == _read(serialize_message(slow))
         shown = people
 
@@ -44,8 +49,10 @@ def test_the_template_writes_what_the_message_library_writes(
 def test_people_who_left_are_deleted_once() -> None:
     markers, header = MeshMarkers(FACES), Header(frame_id='camera')
     markers.serialize(header, {1: _vertices(1), 2: _vertices(2)})
-    actions = {marker.id: marker.action
-               for marker in _read(markers.serialize(header, {2: _vertices(3)})).markers}
+    actions = {
+        marker.id: marker.action
+        for marker in _read(markers.serialize(header, {2: _vertices(3)})).markers
+    }
     assert actions == {1: Marker.DELETE, 2: Marker.ADD}
     assert [marker.id for marker in _read(markers.clear(header)).markers] == [2]
     assert _read(markers.clear(header)).markers == []

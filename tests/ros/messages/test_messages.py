@@ -38,7 +38,8 @@ def _info(**fields: object) -> CameraInfo:
 @settings(max_examples=20, deadline=None)
 @given(num_people=st.integers(0, 3), num_vertices=st.integers(0, 30), seed=st.integers(0, 9))
 def test_meshes_survive_the_message_and_its_serialisation(
-        num_people: int, num_vertices: int, seed: int) -> None:
+    num_people: int, num_vertices: int, seed: int
+) -> None:
     meshes = [make_mesh(index, num_vertices, seed + index) for index in range(num_people)]
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 12, 34
@@ -51,16 +52,20 @@ def test_meshes_survive_the_message_and_its_serialisation(
     for before, after in zip(meshes, seen, strict=True):
         for field in dataclasses.fields(before):
             if field.name != 'iuv':
-                np.testing.assert_array_equal(getattr(after, field.name),
-                                              getattr(before, field.name), field.name)
+                np.testing.assert_array_equal(
+                    getattr(after, field.name), getattr(before, field.name), field.name
+                )
 
 
 @settings(max_examples=40, deadline=None)
-@given(frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
-       topology_hash=st.text('0123456789abcdef', max_size=9),
-       sizes=st.lists(st.integers(0, 9), max_size=4))
+@given(
+    frame_id=st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9),
+    topology_hash=st.text('0123456789abcdef', max_size=9),
+    sizes=st.lists(st.integers(0, 9), max_size=4),
+)
 def test_meshes_written_as_bytes_are_what_the_message_library_writes(
-        frame_id: str, topology_hash: str, sizes: list[int]) -> None:
+    frame_id: str, topology_hash: str, sizes: list[int]
+) -> None:
     meshes = [make_mesh(index, size, index) for index, size in enumerate(sizes)]
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = -7, 123_456_789
@@ -82,17 +87,15 @@ def test_the_topology_message_holds_the_topology() -> None:
     body = load_body()
     num_vertices = len(body.v_template)
     chart = np.random.default_rng(0).random((num_vertices, 2))
-    topology = Topology.from_body(body, UVMap(
-        chart, body.faces.numpy(), np.arange(num_vertices), body.hash))
-    message = deserialize_message(serialize_message(mesh_topology_message(topology)),
-                                  MeshTopology)
+    topology = Topology.from_body(
+        body, UVMap(chart, body.faces.numpy(), np.arange(num_vertices), body.hash)
+    )
+    message = deserialize_message(serialize_message(mesh_topology_message(topology)), MeshTopology)
     assert (message.body_name, message.hash) == (topology.name, topology.hash)
     assert message.num_vertices == num_vertices
     np.testing.assert_array_equal(np.array(message.faces).reshape(-1, 3), topology.faces)
-    np.testing.assert_array_equal(np.array(message.uv_faces).reshape(-1, 3),
-                                  topology.uv_map.faces)
-    np.testing.assert_array_equal(np.array(message.uv).reshape(-1, 2),
-                                  chart.astype(np.float32))
+    np.testing.assert_array_equal(np.array(message.uv_faces).reshape(-1, 3), topology.uv_map.faces)
+    np.testing.assert_array_equal(np.array(message.uv).reshape(-1, 2), chart.astype(np.float32))
     np.testing.assert_array_equal(message.uv_vertex_index, topology.uv_map.vertex_index)
     np.testing.assert_array_equal(np.array(message.vertex_parts), topology.vertex_parts)
     assert message.joint_names[:2] == ['pelvis', 'left_hip']

@@ -14,10 +14,14 @@ TYPES = {PointField.FLOAT32: '<f4', PointField.INT32: '<i4', PointField.UINT8: '
 
 
 def _read(message: PointCloud2) -> np.ndarray:
-    fields = np.dtype({'names': [entry.name for entry in message.fields],
-                       'formats': [TYPES[entry.datatype] for entry in message.fields],
-                       'offsets': [entry.offset for entry in message.fields],
-                       'itemsize': message.point_step})
+    fields = np.dtype(
+        {
+            'names': [entry.name for entry in message.fields],
+            'formats': [TYPES[entry.datatype] for entry in message.fields],
+            'offsets': [entry.offset for entry in message.fields],
+            'itemsize': message.point_step,
+        }
+    )
     assert message.row_step == message.point_step * message.width == len(message.data)
     return np.frombuffer(bytes(message.data), fields)
 

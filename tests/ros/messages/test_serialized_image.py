@@ -18,13 +18,25 @@ NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=0x17F), max_size=9
 
 
 @settings(max_examples=80, deadline=None)
-@given(frame_id=NAMES, encoding=NAMES, size=st.integers(0, 9), sec=st.integers(-2**31, 2**31 - 1),
-       number=st.integers(0, 2**32 - 1))
+@given(
+    frame_id=NAMES,
+    encoding=NAMES,
+    size=st.integers(0, 9),
+    sec=st.integers(-(2**31), 2**31 - 1),
+    number=st.integers(0, 2**32 - 1),
+)
 def test_every_field_is_found_where_the_message_library_puts_it(
-        frame_id: str, encoding: str, size: int, sec: int, number: int) -> None:
-    message = Image(header=Header(frame_id=frame_id), height=number, width=size, step=3 * size,
-                    encoding=encoding, is_bigendian=number % 256,
-                    data=array.array('B', range(size)))
+    frame_id: str, encoding: str, size: int, sec: int, number: int
+) -> None:
+    message = Image(
+        header=Header(frame_id=frame_id),
+        height=number,
+        width=size,
+        step=3 * size,
+        encoding=encoding,
+        is_bigendian=number % 256,
+        data=array.array('B', range(size)),
+    )
     message.header.stamp.sec, message.header.stamp.nanosec = sec, number
     seen = image_from_bytes(bytes(serialize_message(message)))
     assert isinstance(seen, SerializedImage)
@@ -46,15 +58,27 @@ def test_another_representation_is_left_to_the_message_library() -> None:
     little = bytes(serialize_message(message))
     # Big-endian CDR, as another machine may send it.
     texts = b'\0\0\0\7camera\0\0', b'\0\0\0\6mono8\0'
-    big = (b'\0\0\0\0' + bytes(8) + texts[0] + b'\0\0\0\2\0\0\0\2' + texts[1] + b'\0\0'
-           + b'\0\0\0\2' + b'\0\0\0\4' + bytes(4))
+    big = (
+        b'\0\0\0\0'
+        + bytes(8)
+        + texts[0]
+        + b'\0\0\0\2\0\0\0\2'
+        + texts[1]
+        + b'\0\0'
+        + b'\0\0\0\2'
+        + b'\0\0\0\4'
+        + bytes(4)
+    )
     assert len(big) == len(little)
     assert image_from_bytes(big) == message
 
 
 def test_a_message_without_its_end_is_refused_at_every_length() -> None:
-    data = bytes(serialize_message(image_message(
-        Header(frame_id='camera'), np.zeros((2, 2, 1), np.uint8), 'mono8')))
+    data = bytes(
+        serialize_message(
+            image_message(Header(frame_id='camera'), np.zeros((2, 2, 1), np.uint8), 'mono8')
+        )
+    )
     for length in range(4, len(data)):
         with pytest.raises(Exception, match='failed to deserialize ROS message'):
             image_from_bytes(data[:length])

@@ -11,7 +11,8 @@ from tests.test_import_rule import ROOT
 
 
 def test_a_package_is_installed_by_apt_where_ros_is_installed(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv('ROS_DISTRO', 'humble')
     monkeypatch.delenv(WHEELS_VARIABLE, raising=False)
     assert install_hint('tf2_msgs') == 'sudo apt install ros-humble-tf2-msgs'
@@ -30,8 +31,9 @@ def test_with_env_and_the_advice_know_the_wheels_by_the_same_variable() -> None:
 
 
 @pytest.mark.parametrize('place', ['/opt/ros/jazzy/bin/ros2', None])
-def test_ros2_is_named_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch,
-                                               place: str | None) -> None:
+def test_ros2_is_named_only_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, place: str | None
+) -> None:
     monkeypatch.setattr(shutil, 'which', lambda name: place)
     said = with_ros2_command('ros2 lifecycle set /decomr cleanup', 'the service')
     assert said == ('ros2 lifecycle set /decomr cleanup' if place else 'the service')

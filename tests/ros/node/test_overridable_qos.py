@@ -31,10 +31,14 @@ def reliability_of(ros: RosTest, topic: str) -> ReliabilityPolicy:
 
 
 def test_an_output_is_as_reliable_as_its_override_says(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology) -> None:
-    inner = InnerNode(ros, monkeypatch, topology,
-                      **{f'{PREFIX}iuv.publisher.reliability': 'best_effort',
-                         f'{PREFIX}iuv.publisher.depth': 1})
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
+) -> None:
+    inner = InnerNode(
+        ros,
+        monkeypatch,
+        topology,
+        **{f'{PREFIX}iuv.publisher.reliability': 'best_effort', f'{PREFIX}iuv.publisher.depth': 1},
+    )
     for _ in range(2):  # and again, once its parameters are declared
         assert inner.node.trigger_configure() == SUCCESS
         assert reliability_of(ros, 'iuv') == ReliabilityPolicy.BEST_EFFORT
@@ -46,24 +50,31 @@ def test_an_output_is_as_reliable_as_its_override_says(
 
 
 def test_an_override_that_is_no_policy_fails_with_those_that_are(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology) -> None:
-    inner = InnerNode(ros, monkeypatch, topology,
-                      **{f'{PREFIX}human_meshes.publisher.reliability': 'mostly'})
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
+) -> None:
+    inner = InnerNode(
+        ros, monkeypatch, topology, **{f'{PREFIX}human_meshes.publisher.reliability': 'mostly'}
+    )
     assert inner.node.trigger_configure() == FAILURE
     assert '`mostly`' in inner.node.last_failure
-    assert (f'{PREFIX}human_meshes.publisher.reliability as reliable or best_effort'
-            in inner.node.last_failure)
+    assert (
+        f'{PREFIX}human_meshes.publisher.reliability as reliable or best_effort'
+        in inner.node.last_failure
+    )
     inner.node.close()
 
 
 def test_the_page_shows_a_file_that_names_outputs_of_the_node(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology) -> None:
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
+) -> None:
     page = (ROOT / 'docs/topics.md').read_text()
     block = re.search(r'((?:    .*\n|\n)*    .*qos_overrides:\n(?:    .*\n)+)', page)[1]
     overrides = yaml.safe_load(block)['/**']['ros__parameters']['qos_overrides']
-    values = {f'qos_overrides.{topic}.publisher.{policy}': value
-              for topic, entities in overrides.items()
-              for policy, value in entities['publisher'].items()}
+    values = {
+        f'qos_overrides.{topic}.publisher.{policy}': value
+        for topic, entities in overrides.items()
+        for policy, value in entities['publisher'].items()
+    }
     assert values
     inner = InnerNode(ros, monkeypatch, topology, **values)
     assert inner.node.trigger_configure() == SUCCESS

@@ -57,8 +57,9 @@ while True:
 """
 
 
-def _wait_for_level(ros: RosTest, inner: InnerNode, camera: Camera, level: bytes
-                    ) -> DiagnosticStatus:
+def _wait_for_level(
+    ros: RosTest, inner: InnerNode, camera: Camera, level: bytes
+) -> DiagnosticStatus:
     """Shows images until the status has this level."""
     found: list[DiagnosticStatus] = []
 
@@ -71,8 +72,9 @@ def _wait_for_level(ros: RosTest, inner: InnerNode, camera: Camera, level: bytes
     return found[-1]
 
 
-def _wait_for_warning(ros: RosTest, inner: InnerNode, camera: Camera, name: str, part: str
-                      ) -> DiagnosticStatus:
+def _wait_for_warning(
+    ros: RosTest, inner: InnerNode, camera: Camera, name: str, part: str
+) -> DiagnosticStatus:
     """Shows images until this warning has this part; names of nodes are known after a while."""
     found: list[DiagnosticStatus] = []
 
@@ -89,8 +91,9 @@ def _wait_for_warning(ros: RosTest, inner: InnerNode, camera: Camera, name: str,
 # The register of the problems
 
 
-def test_a_problem_is_logged_once_while_it_holds_and_counted(monkeypatch: pytest.MonkeyPatch
-                                                             ) -> None:
+def test_a_problem_is_logged_once_while_it_holds_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(standing_warnings, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     log: list[str] = []
@@ -101,8 +104,12 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(monkeypatch: pytest
         warnings.hold('rivals', 'two nodes')
     assert log == ['bad frame', 'two nodes']
     assert warnings.summary() == 'bad frame (and 1 more: warning_*)'
-    assert warnings.values() == {'warnings': '2', 'warning_frame_id': 'bad frame',
-                                 'warning_frame_id_count': '3', 'warning_rivals': 'two nodes'}
+    assert warnings.values() == {
+        'warnings': '2',
+        'warning_frame_id': 'bad frame',
+        'warning_frame_id_count': '3',
+        'warning_rivals': 'two nodes',
+    }
     warnings.hold('frame_id', '')
     warnings.end('rivals', 'never there')
     assert (warnings.values(), warnings.summary()) == ({'warnings': '0'}, '')
@@ -118,8 +125,7 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(monkeypatch: pytest
     assert warnings.values()['warnings'] == '1'
 
 
-def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.MonkeyPatch
-                                                         ) -> None:
+def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(standing_warnings, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     log: list[str] = []
@@ -138,7 +144,8 @@ def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.Mon
 
 
 def test_images_without_a_frame_have_no_place_in_space(
-        ros: RosTest, inner: InnerNode, capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest, inner: InnerNode, capfd: pytest.CaptureFixture[str]
+) -> None:
     heard: dict[str, list] = {'markers': [], 'vertices': [], 'iuv': []}
     for topic, type_ in (('markers', MarkerArray), ('vertices', PointCloud2), ('iuv', Image)):
         ros.node.create_subscription(type_, topic, heard[topic].append, 10)
@@ -155,7 +162,7 @@ def test_images_without_a_frame_have_no_place_in_space(
     assert (answer.header.frame_id, len(answer.meshes)) == ('', 2)
     ros.spin_until(lambda: heard['iuv'] and heard['markers'])
     assert heard['iuv'][0].header == header
-    removed, = heard['markers']  # nobody stays in RViz
+    (removed,) = heard['markers']  # nobody stays in RViz
     assert {marker.action for marker in removed.markers} == {2}
     assert removed.markers[0].header.frame_id
     assert heard['vertices'] == []
@@ -192,15 +199,17 @@ def test_a_slash_alone_is_no_frame() -> None:
 # Topics of another type
 
 
-def test_an_image_topic_of_another_type_is_told_when_it_comes(ros: RosTest, inner: InnerNode
-                                                              ) -> None:
+def test_an_image_topic_of_another_type_is_told_when_it_comes(
+    ros: RosTest, inner: InnerNode
+) -> None:
     camera = inner.activate()
     camera.show_until_placed(HEIGHT, WIDTH)
     assert inner.status().level == OK
     with other_node('driver', '/front') as driver:
         driver.create_publisher(CompressedImage, '/image', BEST_EFFORT)
-        status = _wait_for_warning(ros, inner, camera, 'image_type',
-                                   'sensor_msgs/msg/CompressedImage from /front/driver')
+        status = _wait_for_warning(
+            ros, inner, camera, 'image_type', 'sensor_msgs/msg/CompressedImage from /front/driver'
+        )
         text = values_of(status)['warning_image_type']
         assert 'is not of type sensor_msgs/msg/Image, which this node expects as image' in text
         assert 'image_transport:=compressed' in text
@@ -209,32 +218,44 @@ def test_an_image_topic_of_another_type_is_told_when_it_comes(ros: RosTest, inne
     _wait_for_level(ros, inner, camera, OK)
 
 
-@pytest.mark.parametrize(('name', 'topic', 'wanted', 'given', 'advice'), [
-    ('image', '/cam/compressed', Image, CompressedImage,
-     'set image_transport:=compressed and remap -r image:=/cam'),
-    ('image', '/jpegs', Image, CompressedImage, '-r image/compressed:=/jpegs'),
-    ('image', '/image', CompressedImage, Image, 'set image_transport:=raw'),
-    ('image', '/image', Image, String, '-r image:=TOPIC to a topic of sensor_msgs/msg/Image'),
-    ('camera_info', '/camera_info', CameraInfo, Image, 'remap -r camera_info:=TOPIC'),
-    ('depth', '/depth', Image, CompressedImage, 'remap -r depth:=TOPIC'),
-    ('boxes', '/boxes', HumanMeshArray, Image, 'remap -r boxes:=TOPIC'),
-])
-def test_each_input_of_another_type_says_what_to_do(ros: RosTest, name: str, topic: str,
-                                                    wanted: type, given: type, advice: str
-                                                    ) -> None:
+@pytest.mark.parametrize(
+    ('name', 'topic', 'wanted', 'given', 'advice'),
+    [
+        (
+            'image',
+            '/cam/compressed',
+            Image,
+            CompressedImage,
+            'set image_transport:=compressed and remap -r image:=/cam',
+        ),
+        ('image', '/jpegs', Image, CompressedImage, '-r image/compressed:=/jpegs'),
+        ('image', '/image', CompressedImage, Image, 'set image_transport:=raw'),
+        ('image', '/image', Image, String, '-r image:=TOPIC to a topic of sensor_msgs/msg/Image'),
+        ('camera_info', '/camera_info', CameraInfo, Image, 'remap -r camera_info:=TOPIC'),
+        ('depth', '/depth', Image, CompressedImage, 'remap -r depth:=TOPIC'),
+        ('boxes', '/boxes', HumanMeshArray, Image, 'remap -r boxes:=TOPIC'),
+    ],
+)
+def test_each_input_of_another_type_says_what_to_do(
+    ros: RosTest, name: str, topic: str, wanted: type, given: type, advice: str
+) -> None:
     with other_node('driver') as driver:
         driver.create_publisher(given, topic, 5)
-        ros.spin_until(lambda: f'{type_name(given)} from /driver' in other_types_text(
-            ros.node, name, topic, type_name(wanted)))
+        ros.spin_until(
+            lambda: (
+                f'{type_name(given)} from /driver'
+                in other_types_text(ros.node, name, topic, type_name(wanted))
+            )
+        )
         text = other_types_text(ros.node, name, topic, type_name(wanted))
         assert advice in text
         assert other_types_text(ros.node, name, topic, type_name(given)) == ''
 
 
-def test_depth_of_another_type_is_a_warning(ros: RosTest, monkeypatch: pytest.MonkeyPatch,
-                                            tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
-    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map),
-                      use_depth=True)
+def test_depth_of_another_type_is_a_warning(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
+    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map), use_depth=True)
     camera = inner.activate()
     with other_node('driver') as driver:
         driver.create_publisher(CompressedImage, '/depth', 5)
@@ -265,8 +286,12 @@ def test_a_second_node_on_the_output_topics_is_named(ros: RosTest, inner: InnerN
     with other_node('meshes_too', '/robot') as rival:
         rival.create_publisher(HumanMeshArray, '/human_meshes', 5)
         status = _wait_for_warning(
-            ros, inner, camera, 'shared_topics',
-            '/robot/meshes_too publishes on /human_meshes like this node (/decomr):')
+            ros,
+            inner,
+            camera,
+            'shared_topics',
+            '/robot/meshes_too publishes on /human_meshes like this node (/decomr):',
+        )
         assert '-r __ns:=/NAME' in status.message
     _wait_for_level(ros, inner, camera, OK)
 
@@ -275,8 +300,13 @@ def test_the_same_node_started_twice_is_told(ros: RosTest, inner: InnerNode) -> 
     camera = inner.activate()
     with other_node('decomr') as twin:
         twin.create_publisher(HumanMeshArray, '/human_meshes', 5)
-        _wait_for_warning(ros, inner, camera, 'shared_topics',
-                          '/decomr publishes on /human_meshes like this node (/decomr):')
+        _wait_for_warning(
+            ros,
+            inner,
+            camera,
+            'shared_topics',
+            '/decomr publishes on /human_meshes like this node (/decomr):',
+        )
 
 
 def _frames_text(node: object) -> str:
@@ -285,7 +315,8 @@ def _frames_text(node: object) -> str:
 
 @pytest.mark.parametrize(('namespace', 'is_rival'), [('', True), ('/left', False)])
 def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
-        ros: RosTest, namespace: str, is_rival: bool) -> None:
+    ros: RosTest, namespace: str, is_rival: bool
+) -> None:
     """The topics differ; /tf is one for all."""
     with other_node('second', namespace) as rival, other_node('odometry') as odometry:
         rival.create_publisher(HumanMeshArray, 'other_meshes', 5)
@@ -293,12 +324,21 @@ def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
         ros.spin_until(lambda: ros.node.get_publishers_info_by_topic('/tf'))
         assert _frames_text(ros.node) == ''
         rival.create_publisher(String, '/tf', 5)
-        ros.spin_until(lambda: {owner_name(info) for topic in ('/tf', f'{namespace}/other_meshes')
-                                for info in ros.node.get_publishers_info_by_topic(topic)}
-                       == {'/odometry', f'{namespace}/second'})
+        ros.spin_until(
+            lambda: (
+                {
+                    owner_name(info)
+                    for topic in ('/tf', f'{namespace}/other_meshes')
+                    for info in ros.node.get_publishers_info_by_topic(topic)
+                }
+                == {'/odometry', f'{namespace}/second'}
+            )
+        )
         text = _frames_text(ros.node)
-        assert ('/second publishes the same frames on /tf as this node (/test),' in text
-                and 'body_p1' in text) == is_rival
+        assert (
+            '/second publishes the same frames on /tf as this node (/test),' in text
+            and 'body_p1' in text
+        ) == is_rival
         assert rival_texts(ros.node, NodeParameters())['shared_frames'] == ''
 
 
@@ -309,8 +349,12 @@ def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
     assert rival_texts(ros.node, settings)['shared_rep155'] == ''
     with other_node('fullbody', '/hri') as rival:
         rival.create_publisher(String, '/humans/bodies/tracked', 5)
-        ros.spin_until(lambda: '/hri/fullbody publishes /humans/bodies/tracked like this node '
-                       '(/test): each' in rival_texts(ros.node, settings)['shared_rep155'])
+        ros.spin_until(
+            lambda: (
+                '/hri/fullbody publishes /humans/bodies/tracked like this node '
+                '(/test): each' in rival_texts(ros.node, settings)['shared_rep155']
+            )
+        )
         text = rival_texts(ros.node, settings)['shared_rep155']
         assert 'set rep155 to false in all but one' in text
         assert rival_texts(ros.node, NodeParameters())['shared_rep155'] == ''
@@ -319,8 +363,10 @@ def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
 # Images that are lost in transport
 
 
-@pytest.mark.parametrize(('lost', 'arrived', 'is_told'), [
-    (0, 150, False), (2, 5, False), (3, 100, False), (3, 30, True), (65, 85, True), (9, 0, True)])
+@pytest.mark.parametrize(
+    ('lost', 'arrived', 'is_told'),
+    [(0, 150, False), (2, 5, False), (3, 100, False), (3, 30, True), (65, 85, True), (9, 0, True)],
+)
 def test_losses_above_a_share_are_told(lost: int, arrived: int, is_told: bool) -> None:
     text = lost_images_text(lost, arrived, '/image', ['/cam'])
     assert bool(text) == is_told
@@ -342,10 +388,13 @@ def test_losses_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> 
     assert statistics.recent_losses()[0] < 10**4
 
 
-@pytest.mark.skipif('fastrtps' not in get_rmw_implementation_identifier(),
-                    reason='another middleware, with other limits')
+@pytest.mark.skipif(
+    'fastrtps' not in get_rmw_implementation_identifier(),
+    reason='another middleware, with other limits',
+)
 def test_large_images_of_a_process_without_our_profile_are_a_warning_with_the_remedy(
-        ros: RosTest, inner: InnerNode) -> None:
+    ros: RosTest, inner: InnerNode
+) -> None:
     inner.node.trigger_configure()
     inner.node.trigger_activate()
     ros.start('-c', CARELESS_CAMERA)

@@ -32,8 +32,13 @@ def thread_names() -> list[str]:
 def start(ros: RosTest, take: Callable, raw: bool = False) -> tuple[TakingThread, Callable]:
     """The thread of a new subscription, and how to send it a text."""
     subscription = ros.node.create_subscription(
-        String, 'text', lambda message: pytest.fail('the executor took a message'),
-        QoSProfile(depth=DEPTH), raw=raw, callback_group=OwnThread())
+        String,
+        'text',
+        lambda message: pytest.fail('the executor took a message'),
+        QoSProfile(depth=DEPTH),
+        raw=raw,
+        callback_group=OwnThread(),
+    )
     thread = TakingThread(ros.node, subscription, take)
     publisher = ros.node.create_publisher(String, 'text', QoSProfile(depth=DEPTH))
     wait_until(publisher.get_subscription_count, 10)
@@ -42,8 +47,9 @@ def start(ros: RosTest, take: Callable, raw: bool = False) -> tuple[TakingThread
 
 def test_messages_are_taken_in_order_while_no_executor_spins(ros: RosTest) -> None:
     taken: list[tuple[str, str]] = []
-    thread, send = start(ros, lambda message: taken.append(
-        (message.data, threading.current_thread().name)))
+    thread, send = start(
+        ros, lambda message: taken.append((message.data, threading.current_thread().name))
+    )
     for number in range(50):
         send(str(number))
     wait_until(lambda: len(taken) == 50, 10)
@@ -62,7 +68,8 @@ def test_raw_messages_come_as_bytes(ros: RosTest) -> None:
 
 
 def test_an_error_is_logged_and_the_next_message_comes(
-        ros: RosTest, capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest, capfd: pytest.CaptureFixture[str]
+) -> None:
     taken: list[str] = []
 
     def take(message: String) -> None:
@@ -88,7 +95,7 @@ def test_nothing_is_left_of_threads_that_were_stopped(ros: RosTest) -> None:
 
 
 def test_a_node_that_is_destroyed_while_active_leaves_no_thread(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap,
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
     monkeypatch.setattr(stages, 'SLOW_DETECTORS', ('person',))  # on a thread of its own

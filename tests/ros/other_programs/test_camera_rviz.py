@@ -37,13 +37,28 @@ def _start(ros: RosTest, *words: str) -> Process:
     return ros.start('-m', 'decomr_ros.camera_rviz', *words)
 
 
-@pytest.mark.parametrize(('type_', 'topic'), [
-    (CameraInfo, '/front/camera_info'), (Image, '/front/image'),
-    (HumanMeshArray, '/robot/human_meshes')])
+@pytest.mark.parametrize(
+    ('type_', 'topic'),
+    [
+        (CameraInfo, '/front/camera_info'),
+        (Image, '/front/image'),
+        (HumanMeshArray, '/robot/human_meshes'),
+    ],
+)
 def test_the_first_message_of_the_camera_names_the_fixed_frame(
-        ros: RosTest, rviz: None, type_: type, topic: str) -> None:
-    words = ['-d', 'a.rviz', '--ros-args', '-r', '__ns:=/robot', '-r', 'image:=/front/image',
-             '-r', '__node:=rviz']
+    ros: RosTest, rviz: None, type_: type, topic: str
+) -> None:
+    words = [
+        '-d',
+        'a.rviz',
+        '--ros-args',
+        '-r',
+        '__ns:=/robot',
+        '-r',
+        'image:=/front/image',
+        '-r',
+        '__node:=rviz',
+    ]
     process = _start(ros, *words)
     publisher = ros.node.create_publisher(type_, topic, CARELESS)
 
@@ -69,10 +84,13 @@ def test_a_camera_without_a_frame_is_told_and_waited_for(ros: RosTest, rviz: Non
     ros.spin_until(lambda: publish('camera', "['--fixed-frame', 'camera']"))
 
 
-def test_what_is_waited_for_is_told_and_a_signal_ends_the_waiting(ros: RosTest, rviz: None
-                                                                  ) -> None:
-    program = ('from decomr_ros import camera_rviz as it; it.LOG_AFTER_S = 0.01; '
-               'raise SystemExit(it.main())')
+def test_what_is_waited_for_is_told_and_a_signal_ends_the_waiting(
+    ros: RosTest, rviz: None
+) -> None:
+    program = (
+        'from decomr_ros import camera_rviz as it; it.LOG_AFTER_S = 0.01; '
+        'raise SystemExit(it.main())'
+    )
     process = ros.start('-c', program, '--ros-args', '-r', 'image:=/front/image')
     process.wait_for('waiting for one of /front/camera_info, /human_meshes, /front/image')
     assert 'fixed_frame:=FRAME' in process.output
@@ -81,7 +99,8 @@ def test_what_is_waited_for_is_told_and_a_signal_ends_the_waiting(ros: RosTest, 
 
 
 def test_without_rviz_one_line_says_how_to_get_it(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv('PATH', '/nowhere')
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     assert camera_rviz.main([]) == 2

@@ -14,24 +14,49 @@ from decomr_ros import demo
 from decomr_ros.demo import loading_time_s, summary_text
 from tests.ros.conftest import RosTest
 
-KEYS = {'frames_published', 'frames_received', 'frames_skipped_for_newer', 'meshes', 'fps',
-        'latency_ms', 'people_max', 'bag', 'overlay'}
+KEYS = {
+    'frames_published',
+    'frames_received',
+    'frames_skipped_for_newer',
+    'meshes',
+    'fps',
+    'latency_ms',
+    'people_max',
+    'bag',
+    'overlay',
+}
 
 
-def test_the_demo_plays_records_draws_and_sums_up(ros: RosTest, weights: Path, pictures: Path
-                                                  ) -> None:
+def test_the_demo_plays_records_draws_and_sums_up(
+    ros: RosTest, weights: Path, pictures: Path
+) -> None:
     out = ros.folder / 'out'
     # Long enough that what is lost while the node meets the source is few of all.
-    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 6, '--out', out,
-                    '--weights', weights, '--runtime', 'openvino', '--detector', 'whole-frame',
-                    '--json')
+    run = ros.start(
+        '-m',
+        'decomr_ros.demo',
+        '--video',
+        pictures,
+        '--seconds',
+        6,
+        '--out',
+        out,
+        '--weights',
+        weights,
+        '--runtime',
+        'openvino',
+        '--detector',
+        'whole-frame',
+        '--json',
+    )
     ros.spin_until(lambda: run.process.poll() is not None, 90)
     assert run.process.returncode == 0, run.output
     report = json.loads(run.output.splitlines()[-1])
     assert set(report) >= KEYS
     assert report['frames_received'] >= 0.95 * report['frames_published'] > 10
-    assert report['frames_received'] == (report['meshes'] + report['frames_skipped_for_newer']
-                                         + report['frames_failed'])
+    assert report['frames_received'] == (
+        report['meshes'] + report['frames_skipped_for_newer'] + report['frames_failed']
+    )
     assert report['people_max'] == 1
     assert 0 < report['latency_ms']['p50'] <= report['latency_ms']['p99']
     with Reader(report['bag']) as reader:
@@ -44,18 +69,40 @@ def test_the_demo_plays_records_draws_and_sums_up(ros: RosTest, weights: Path, p
     assert overlay.get(cv2.CAP_PROP_FRAME_WIDTH) == 160
 
 
-def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weights: Path,
-                                                             pictures: Path) -> None:
+def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
+    ros: RosTest, weights: Path, pictures: Path
+) -> None:
     out = ros.folder / 'out'
     # Its path tells this demo's node from those of tests that run at the same time.
     own = Path(shutil.copy(weights, ros.folder))
-    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--seconds', 100, '--out', out,
-                    '--weights', own, '--runtime', 'openvino', '--detector', 'whole-frame',
-                    '--no-overlay', '--json')
+    run = ros.start(
+        '-m',
+        'decomr_ros.demo',
+        '--video',
+        pictures,
+        '--seconds',
+        100,
+        '--out',
+        out,
+        '--weights',
+        own,
+        '--runtime',
+        'openvino',
+        '--detector',
+        'whole-frame',
+        '--no-overlay',
+        '--json',
+    )
     meshes: list[HumanMeshArray] = []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 10)
-    ros.spin_until(lambda: 'ready' in _text(out / 'recorder.log') and len(meshes) >= 5 or
-                   run.process.poll() is not None, 60)
+    ros.spin_until(
+        lambda: (
+            'ready' in _text(out / 'recorder.log')
+            and len(meshes) >= 5
+            or run.process.poll() is not None
+        ),
+        60,
+    )
     assert run.stop(timeout_s=30) == 0, run.output
     report = json.loads(run.output.splitlines()[-1])
     assert report['meshes'] == report['meshes_published'] > 0
@@ -66,13 +113,20 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(ros: RosTest, weigh
     assert str(own) not in running.stdout, 'the node is not told of --out'
 
 
-@pytest.mark.parametrize(('arguments', 'said'), [
-    (['--video', '/nowhere.mp4'], 'there is no video /nowhere.mp4'),
-    (['--video', '{pictures}', '--weights', '/nowhere.safetensors'], 'no weights at'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['--video', '/nowhere.mp4'], 'there is no video /nowhere.mp4'),
+        (['--video', '{pictures}', '--weights', '/nowhere.safetensors'], 'no weights at'),
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_code_2(
-        pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
-        said: str) -> None:
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
     words = [word.format(pictures=pictures) for word in arguments]
     assert demo.main([*words, '--out', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err
@@ -80,65 +134,97 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert error.count('\n') == 1
 
 
-def test_a_folder_that_is_no_bag_is_not_removed(pictures: Path, tmp_path: Path, weights: Path,
-                                                capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_bag_is_not_removed(
+    pictures: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'bag').mkdir()
     (tmp_path / 'bag' / 'thesis.txt').write_text('years of work')
-    assert demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights',
-                      str(weights)]) == 2
+    assert (
+        demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights', str(weights)])
+        == 2
+    )
     assert 'thesis.txt' in capsys.readouterr().err
     assert (tmp_path / 'bag' / 'thesis.txt').exists()
 
 
 @pytest.mark.parametrize('name', ['bag/my_recording.mcap', 'overlay.mp4'])
-def test_what_no_demo_wrote_is_not_removed(pictures: Path, tmp_path: Path, weights: Path,
-                                           capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_what_no_demo_wrote_is_not_removed(
+    pictures: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     (tmp_path / 'bag').mkdir()
     (tmp_path / name).write_text('mine')
-    assert demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights',
-                      str(weights)]) == 2
+    assert (
+        demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights', str(weights)])
+        == 2
+    )
     assert 'no demo wrote' in capsys.readouterr().err
     assert (tmp_path / name).read_text() == 'mine'
 
 
 def test_a_file_that_is_no_video_leaves_the_results_of_the_demo_before(
-        tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ('source.log', 'overlay.mp4', 'notes.md'):
         (tmp_path / name).write_text('# before')
-    assert demo.main(['--video', str(tmp_path / 'notes.md'), '--out', str(tmp_path), '--weights',
-                      str(weights)]) == 2
+    assert (
+        demo.main(
+            [
+                '--video',
+                str(tmp_path / 'notes.md'),
+                '--out',
+                str(tmp_path),
+                '--weights',
+                str(weights),
+            ]
+        )
+        == 2
+    )
     assert 'cannot read' in capsys.readouterr().err
     assert (tmp_path / 'overlay.mp4').read_text() == '# before'
 
 
 def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
-        ros: RosTest, pictures: Path) -> None:
+    ros: RosTest, pictures: Path
+) -> None:
     broken = ros.folder / 'broken.safetensors'
     broken.write_bytes(b'nothing')
-    run = ros.start('-m', 'decomr_ros.demo', '--video', pictures, '--weights', broken, '--out',
-                    ros.folder / 'out')
+    run = ros.start(
+        '-m',
+        'decomr_ros.demo',
+        '--video',
+        pictures,
+        '--weights',
+        broken,
+        '--out',
+        ros.folder / 'out',
+    )
     assert run.process.wait(60) == 1
     _, last = run.output.splitlines()  # the first says what is being played
     assert 'broken.safetensors' in last
 
 
-@pytest.mark.parametrize(('change', 'said'), [
-    ({'frames_published': 0}, 'published nothing'),
-    ({'frames_received': 0}, 'received no image'),
-    ({'meshes': 0, 'meshes_published': 0}, 'the node published nothing'),
-    ({'meshes': 9}, 'the bag holds 9'),
-    ({'meshes': 11}, 'the bag holds 11'),
-])
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'frames_published': 0}, 'published nothing'),
+        ({'frames_received': 0}, 'received no image'),
+        ({'meshes': 0, 'meshes_published': 0}, 'the node published nothing'),
+        ({'meshes': 9}, 'the bag holds 9'),
+        ({'meshes': 11}, 'the bag holds 11'),
+    ],
+)
 def test_a_run_without_frames_or_with_a_bag_that_misses_some_is_a_failure(
-        change: dict[str, int], said: str) -> None:
+    change: dict[str, int], said: str
+) -> None:
     good = {'frames_published': 10, 'frames_received': 10, 'meshes': 10, 'meshes_published': 10}
     assert demo.find_problems(good) == []
-    problem, = demo.find_problems({**good, **change})
+    (problem,) = demo.find_problems({**good, **change})
     assert said in problem
 
 
 def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     debian, carried = tmp_path / 'vtest.avi', tmp_path / 'clip.mp4'
     monkeypatch.setattr(demo, 'DEBIAN_VIDEO', debian)
     monkeypatch.setattr(demo, 'SHIPPED_VIDEO', carried)
@@ -153,15 +239,30 @@ def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
 
 def _report(folder: Path, **change: object) -> dict[str, object]:
     """Of a run that kept up, but for what is changed."""
-    return {'frames_published': 100, 'frames_received': 100, 'frames_skipped_for_newer': 0,
-            'frames_failed': 0, 'meshes': 100, 'fps': 10.0, 'source_fps': 10.0, 'people': 90,
-            'people_max': 2, 'first_mesh_s': 17.7, 'loading_s': 17.2, 'video': 'clip.mp4',
-            'latency_ms': {'p50': 30.0, 'p99': 60.0}, 'bag': str(folder), 'bag_messages': {},
-            'overlay': 'overlay.mp4', **change}
+    return {
+        'frames_published': 100,
+        'frames_received': 100,
+        'frames_skipped_for_newer': 0,
+        'frames_failed': 0,
+        'meshes': 100,
+        'fps': 10.0,
+        'source_fps': 10.0,
+        'people': 90,
+        'people_max': 2,
+        'first_mesh_s': 17.7,
+        'loading_s': 17.2,
+        'video': 'clip.mp4',
+        'latency_ms': {'p50': 30.0, 'p99': 60.0},
+        'bag': str(folder),
+        'bag_messages': {},
+        'overlay': 'overlay.mp4',
+        **change,
+    }
 
 
 def test_the_summary_says_what_a_slow_machine_means_for_the_video_and_what_to_try(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     slow = summary_text(_report(tmp_path, meshes=19, fps=1.9))
     assert 'processed 1.9 of 10.0 images per second' in slow
     assert 'up to 0.5 s, faint and with their age' in slow and '--detector-stride 1' in slow
@@ -173,8 +274,10 @@ def test_the_summary_says_what_the_first_seconds_were_spent_on(tmp_path: Path) -
     assert loading_time_s(stamps, 0) is None
     stamps.write_text('0,18700000000\n1,18800000000\n')
     assert loading_time_s(stamps, 1_500_000_000) == 17.2
-    assert ('the first 17.7 s after the start, of which 17.2 s to start the processes and load '
-            'the networks') in summary_text(_report(tmp_path))
+    assert (
+        'the first 17.7 s after the start, of which 17.2 s to start the processes and load '
+        'the networks'
+    ) in summary_text(_report(tmp_path))
     assert 'load' not in summary_text(_report(tmp_path, loading_s=None))
 
 

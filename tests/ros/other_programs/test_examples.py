@@ -37,7 +37,8 @@ def test_the_readme_names_each_example() -> None:
 
 
 def test_people_are_printed_with_their_position_from_the_fields_of_the_messages(
-        ros: RosTest, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    ros: RosTest, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     topology = Topology.from_body(tiny_body, tiny_uv_map)
     message = mesh_topology_message(topology)
     ros.node.create_publisher(MeshTopology, 'topology', LATCHED).publish(message)
@@ -54,17 +55,22 @@ def test_people_are_printed_with_their_position_from_the_fields_of_the_messages(
 
     ros.spin_until(lambda: is_printed('joints\n', person))
     head = person.joints[list(message.joint_names).index('head')]
-    ros.spin_until(lambda: is_printed(
-        f'12.345 s  #3 x +0.25 y -0.50 z +3.00 m, head at y {head[1]:+.2f} m, '
-        f'{person.visibility.sum()} of 20 vertices visible\n', person))
+    ros.spin_until(
+        lambda: is_printed(
+            f'12.345 s  #3 x +0.25 y -0.50 z +3.00 m, head at y {head[1]:+.2f} m, '
+            f'{person.visibility.sum()} of 20 vertices visible\n',
+            person,
+        )
+    )
     ros.spin_until(lambda: is_printed('12.345 s  #7 has no position', unknown))
     ros.spin_until(lambda: is_printed('12.345 s  no people\n'))
     assert example.stop() == 0
     assert 'Traceback' not in example.output
 
 
-def test_parameters_of_the_real_node_are_shown_set_and_refused(ros: RosTest, weights: Path
-                                                               ) -> None:
+def test_parameters_of_the_real_node_are_shown_set_and_refused(
+    ros: RosTest, weights: Path
+) -> None:
     node = start_node(ros, weights)
     node.wait_for('active')
     changed = set_parameter(ros, 'detector_stride:=5', 'min_score:=0.25')
@@ -73,17 +79,23 @@ def test_parameters_of_the_real_node_are_shown_set_and_refused(ros: RosTest, wei
     assert (shown['detector_stride'], shown['min_score'], shown['threads']) == (5, 0.25, 1)
     refused = set_parameter(ros, 'min_score:=0.5', 'threads:=2')
     assert refused.process.returncode == 1
-    assert ('nothing was changed: parameter threads takes effect when the node is configured'
-            in refused.output)
+    assert (
+        'nothing was changed: parameter threads takes effect when the node is configured'
+        in refused.output
+    )
     again = set_parameter(ros, '--reconfigure', 'min_score:=0.5', 'threads:=2')
     assert again.process.returncode == 0, again.output
     shown = yaml.safe_load(set_parameter(ros).output)
     assert (shown['min_score'], shown['threads']) == (0.5, 2)
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['detector_stride=5'], "'detector_stride=5' is not of the form NAME:=VALUE"),
-    (['--node', '/nobody', 'detector_stride:=5'], 'no answer from a node /nobody')])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['detector_stride=5'], "'detector_stride=5' is not of the form NAME:=VALUE"),
+        (['--node', '/nobody', 'detector_stride:=5'], 'no answer from a node /nobody'),
+    ],
+)
 def test_a_mistake_says_what_to_do(ros: RosTest, words: list[str], said: str) -> None:
     process = set_parameter(ros, *words)
     assert process.process.returncode == 2

@@ -37,7 +37,8 @@ def file() -> ModuleType:
 def _nodes(file: ModuleType, **arguments: str) -> list[Any]:
     context = launch.LaunchContext()
     context.launch_configurations.update(
-        {name: default for name, default, _ in file.ARGUMENTS} | arguments)
+        {name: default for name, default, _ in file.ARGUMENTS} | arguments
+    )
     return file._nodes(context)
 
 
@@ -50,8 +51,10 @@ def _command(action: Any) -> list[str]:
 
 
 def test_every_argument_is_declared_with_its_meaning(file: ModuleType) -> None:
-    declared = {argument.name: argument.description
-                for argument in file.generate_launch_description().get_launch_arguments()}
+    declared = {
+        argument.name: argument.description
+        for argument in file.generate_launch_description().get_launch_arguments()
+    }
     assert set(declared) == {name for name, _, _ in file.ARGUMENTS}
     assert all(declared.values())
 
@@ -64,75 +67,129 @@ def test_the_page_has_every_argument(file: ModuleType) -> None:
 def test_rviz_recorder_and_video_come_only_when_asked_for(file: ModuleType) -> None:
     assert _executables(file) == ['decomr_node']
     assert _executables(file, rviz='true', record='bag', video='a.mp4') == [
-        'video_source', 'decomr_node', 'recorder', 'camera_rviz']
+        'video_source',
+        'decomr_node',
+        'recorder',
+        'camera_rviz',
+    ]
     assert _executables(file, rviz='false', record='false') == ['decomr_node']
 
 
-@pytest.mark.parametrize(('image', 'camera_info'), [
-    ('/camera/image_raw', '/camera/camera_info'), ('image', 'camera_info'),
-    ('/image', '/camera_info'), ('left/image_rect', 'left/camera_info')])
-def test_camera_info_is_looked_for_beside_the_image(file: ModuleType, image: str,
-                                                    camera_info: str) -> None:
+@pytest.mark.parametrize(
+    ('image', 'camera_info'),
+    [
+        ('/camera/image_raw', '/camera/camera_info'),
+        ('image', 'camera_info'),
+        ('/image', '/camera_info'),
+        ('left/image_rect', 'left/camera_info'),
+    ],
+)
+def test_camera_info_is_looked_for_beside_the_image(
+    file: ModuleType, image: str, camera_info: str
+) -> None:
     assert file.camera_info_beside(image) == camera_info
 
 
-@pytest.mark.parametrize(('arguments', 'said'), [
-    ({'camera': 'usb_cam'}, 'sudo apt-get install ros-$ROS_DISTRO-usb-cam'),
-    ({'camera': 'realsense'}, 'sudo apt-get install ros-$ROS_DISTRO-realsense2-camera'),
-    ({'camera': 'webcam'}, 'expected usb_cam, v4l2, realsense or none'),
-    ({'camera': 'v4l2', 'video': 'a.mp4'}, 'not both'),
-    ({'rviz': 'maybe'}, 'expected true or false'),
-    ({'record': 'true', 'record_max_error_mm': 'none'}, 'expected a number, 0 or above'),
-    ({'parameters': 'stride 5'}, 'expected a YAML mapping')])
-def test_a_mistake_says_what_to_do(file: ModuleType, monkeypatch: pytest.MonkeyPatch,
-                                   arguments: dict[str, str], said: str) -> None:
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ({'camera': 'usb_cam'}, 'sudo apt-get install ros-$ROS_DISTRO-usb-cam'),
+        ({'camera': 'realsense'}, 'sudo apt-get install ros-$ROS_DISTRO-realsense2-camera'),
+        ({'camera': 'webcam'}, 'expected usb_cam, v4l2, realsense or none'),
+        ({'camera': 'v4l2', 'video': 'a.mp4'}, 'not both'),
+        ({'rviz': 'maybe'}, 'expected true or false'),
+        ({'record': 'true', 'record_max_error_mm': 'none'}, 'expected a number, 0 or above'),
+        ({'parameters': 'stride 5'}, 'expected a YAML mapping'),
+    ],
+)
+def test_a_mistake_says_what_to_do(
+    file: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str], said: str
+) -> None:
     _without_packages(file, monkeypatch)
     with pytest.raises(RuntimeError) as caught:
         _nodes(file, **arguments)
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(('camera', 'image', 'expected'), [
-    ('usb_cam', 'image_raw', {'video_device': '/dev/video0', 'image_width': 640,
-                              'image_height': 480, 'framerate': 30.0,
-                              'frame_id': 'camera_color_optical_frame'}),
-    ('v4l2', 'image_raw', {'video_device': '/dev/video0', 'image_size': [640, 480],
-                           'camera_frame_id': 'camera_color_optical_frame',
-                           'output_encoding': 'rgb8'}),
-    ('realsense', 'camera/color/image_raw', {'rgb_camera.color_profile': '640x480x30',
-                                             'enable_depth': False})])
+@pytest.mark.parametrize(
+    ('camera', 'image', 'expected'),
+    [
+        (
+            'usb_cam',
+            'image_raw',
+            {
+                'video_device': '/dev/video0',
+                'image_width': 640,
+                'image_height': 480,
+                'framerate': 30.0,
+                'frame_id': 'camera_color_optical_frame',
+            },
+        ),
+        (
+            'v4l2',
+            'image_raw',
+            {
+                'video_device': '/dev/video0',
+                'image_size': [640, 480],
+                'camera_frame_id': 'camera_color_optical_frame',
+                'output_encoding': 'rgb8',
+            },
+        ),
+        (
+            'realsense',
+            'camera/color/image_raw',
+            {'rgb_camera.color_profile': '640x480x30', 'enable_depth': False},
+        ),
+    ],
+)
 def test_a_driver_is_started_with_its_own_parameters(
-        file: ModuleType, monkeypatch: pytest.MonkeyPatch, camera: str, image: str,
-        expected: dict[str, Any]) -> None:
+    file: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    camera: str,
+    image: str,
+    expected: dict[str, Any],
+) -> None:
     monkeypatch.setattr(file, 'get_package_share_directory', lambda package: '/somewhere')
     assert _executables(file, camera=camera) == [file.DRIVERS[camera].executable, 'decomr_node']
     given = {name: default for name, default, _ in file.ARGUMENTS} | {'camera': camera}
     assert file._source(given)[0] == image
     assert file._driver_parameters(given) == expected
     assert file._remappings(given | {'image': '/front/image'}, image) == [
-        (image, '/front/image'), (file.camera_info_beside(image), '/front/camera_info')]
+        (image, '/front/image'),
+        (file.camera_info_beside(image), '/front/camera_info'),
+    ]
 
 
 def test_boxes_of_another_detector_are_remapped_and_used(file: ModuleType) -> None:
     assert file._boxes({'boxes': ''}) == ({}, [])
     assert file._boxes({'boxes': '/yolo/detections'}) == (
-        {'use_boxes': True}, [('boxes', '/yolo/detections')])
+        {'use_boxes': True},
+        [('boxes', '/yolo/detections')],
+    )
     assert _executables(file, boxes='/yolo/detections') == ['decomr_node']
 
 
 def test_rosbag2_records_exact_meshes_where_it_is_installed(
-        file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    file: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(file, '_has_rosbag2', lambda: True)
     assert _executables(file, record='folder') == ['decomr_node', 'recorder']
-    actions = _nodes(file, record='true', record_max_error_mm='0',
-                     record_also='iuv, image/compressed', image='/camera/image_raw',
-                     namespace='robot', use_sim_time='true')
+    actions = _nodes(
+        file,
+        record='true',
+        record_max_error_mm='0',
+        record_also='iuv, image/compressed',
+        image='/camera/image_raw',
+        namespace='robot',
+        use_sim_time='true',
+    )
     command = _command(actions[-1])
     assert command[:5] == ['ros2', 'bag', 'record', '-s', 'mcap']
     assert command[command.index('-o') + 1].startswith('decomr_robot_20')
     assert command[command.index('--regex') + 1] == (
         '^(/robot/human_meshes|/robot/topology|/camera/camera_info|/robot/iuv|'
-        '/camera/image_raw/compressed|/diagnostics)$')
+        '/camera/image_raw/compressed|/diagnostics)$'
+    )
     assert '--use-sim-time' in command
     quality = Path(command[command.index('--qos-profile-overrides-path') + 1])
     profiles = yaml.safe_load(quality.read_text())
@@ -142,8 +199,7 @@ def test_rosbag2_records_exact_meshes_where_it_is_installed(
     assert profiles['/camera/camera_info']['reliability'] == 'best_effort'
 
 
-def test_our_recorder_records_elsewhere(file: ModuleType,
-                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_recorder_records_elsewhere(file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     _without_packages(file, monkeypatch)
     for error_mm in ('0', '0.5'):
         *_, recorder = _nodes(file, record='folder', record_max_error_mm=error_mm)
@@ -162,11 +218,13 @@ def test_two_cameras_need_two_namespaces() -> None:
 
 
 def test_a_bag_is_played_in_its_own_time_without_old_results(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = _module('bag')
     context = launch.LaunchContext()
-    context.launch_configurations.update(bag=str(tmp_path), rate='0.5', start_delay='1',
-                                         namespace='robot', markers='false')
+    context.launch_configurations.update(
+        bag=str(tmp_path), rate='0.5', start_delay='1', namespace='robot', markers='false'
+    )
     monkeypatch.setattr(file.shutil, 'which', lambda name: f'/bin/{name}')
     timer, _ = file._playback(context)
     command = _command(timer.actions[0])
@@ -182,18 +240,19 @@ def test_a_bag_is_played_in_its_own_time_without_old_results(
         file._check(context)
 
 
-def test_the_meshes_of_a_bag_are_shown_without_a_network(
-        file: ModuleType, tmp_path: Path) -> None:
+def test_the_meshes_of_a_bag_are_shown_without_a_network(file: ModuleType, tmp_path: Path) -> None:
     bag = _module('bag')
     context = launch.LaunchContext()
-    context.launch_configurations.update(bag=str(tmp_path), rate='1.0', start_delay='1',
-                                         namespace='robot', markers='true')
+    context.launch_configurations.update(
+        bag=str(tmp_path), rate='1.0', start_delay='1', namespace='robot', markers='true'
+    )
     timer, _ = bag._playback(context)
     command = _command(timer.actions[0])
-    assert command[command.index('--remap') + 1:] == ['/robot/markers:=/recorded/robot/markers']
+    assert command[command.index('--remap') + 1 :] == ['/robot/markers:=/recorded/robot/markers']
     assert _executables(file, markers='true', rviz='true') == ['markers_node', 'camera_rviz']
-    declared = {argument.name for argument in
-                bag.generate_launch_description().get_launch_arguments()}
+    declared = {
+        argument.name for argument in bag.generate_launch_description().get_launch_arguments()
+    }
     assert 'markers' in declared
 
 
@@ -214,8 +273,12 @@ def test_rviz_has_the_frame_that_was_asked_for_else_that_of_the_camera(file: Mod
 
 def test_a_launched_video_gives_meshes_and_everything_ends_cleanly() -> None:
     pytest.importorskip('launch_testing', reason=REASON)
-    done = subprocess.run([sys.executable, '-m', 'launch_testing.launch_test', str(LAUNCH_TEST)],
-                          capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [sys.executable, '-m', 'launch_testing.launch_test', str(LAUNCH_TEST)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 

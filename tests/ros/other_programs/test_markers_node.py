@@ -56,18 +56,22 @@ class _Played:
 
     def wait(self, node: MarkersNode) -> None:
         """Until nothing that is sent can be lost."""
-        self._ros.spin_until(lambda: self._meshes.get_subscription_count() == 1
-                             and self._topology.get_subscription_count() == 1
-                             and _publisher(node).get_subscription_count() == 1)
+        self._ros.spin_until(
+            lambda: (
+                self._meshes.get_subscription_count() == 1
+                and self._topology.get_subscription_count() == 1
+                and _publisher(node).get_subscription_count() == 1
+            )
+        )
 
     def send(self, *people: HumanMesh, body: str = '') -> Header:
         header = self.header()
-        self._meshes.publish(human_mesh_array_message(header, people,
-                                                      body or self.topology.hash))
+        self._meshes.publish(human_mesh_array_message(header, people, body or self.topology.hash))
         return header
 
     def show(self, *people: HumanMesh) -> MarkerArray:
         """Sends people until they are shown: the topology may come after them."""
+
         def is_shown() -> bool:
             self.send(*people)
             self._ros.spin(0.05)
@@ -93,61 +97,77 @@ def start(ros: RosTest) -> Iterator[Callable[..., MarkersNode]]:
 
 
 def _publisher(node: MarkersNode) -> Publisher:
-    return next(publisher for publisher in node.publishers
-                if publisher.topic_name.endswith('markers'))
+    return next(
+        publisher for publisher in node.publishers if publisher.topic_name.endswith('markers')
+    )
 
 
 def _person(topology: Topology, number: int, x: float = 0.0) -> HumanMesh:
     """The template, upright before the camera."""
     vertices = topology.v_template * (1, -1, -1) + (x, 0, 4)
-    return dataclasses.replace(make_mesh(number, len(vertices)),
-                               vertices=vertices.astype(np.float32))
+    return dataclasses.replace(
+        make_mesh(number, len(vertices)), vertices=vertices.astype(np.float32)
+    )
 
 
 def test_played_meshes_become_the_markers_of_the_live_node(
-        ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]) -> None:
+    ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]
+) -> None:
     played = _Played(ros, topology)
     played.send_topology()  # before anybody listens, as a player that has started already
     played.wait(start(frames='none'))
     people = [_person(topology, 3), _person(topology, 8, 1.0)]
     shown = played.show(*people)
-    expected = deserialize_message(MeshMarkers(topology.faces).serialize(
-        shown.markers[0].header, {mesh.track_id: mesh.vertices for mesh in people}), MarkerArray)
+    expected = deserialize_message(
+        MeshMarkers(topology.faces).serialize(
+            shown.markers[0].header, {mesh.track_id: mesh.vertices for mesh in people}
+        ),
+        MarkerArray,
+    )
     assert shown == expected
     assert shown.markers[0].header.frame_id == 'head_camera_optical_frame'
     assert shown.markers[0].header.stamp.nanosec == 17
     header = played.send(people[0])
     ros.spin_until(lambda: played.shown[-1].markers[0].header == header)
     assert {marker.id: marker.action for marker in played.shown[-1].markers} == {
-        3: Marker.ADD, 8: Marker.DELETE}
+        3: Marker.ADD,
+        8: Marker.DELETE,
+    }
 
 
 def test_the_end_takes_everybody_off_the_screen(
-        ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]) -> None:
+    ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]
+) -> None:
     played, node = _Played(ros, topology), start(frames='none')
     played.send_topology()
     played.wait(node)
     played.show(_person(topology, 3))
     node.close()
-    ros.spin_until(lambda: [marker.action for marker in played.shown[-1].markers] == [
-        Marker.DELETE])
+    ros.spin_until(
+        lambda: [marker.action for marker in played.shown[-1].markers] == [Marker.DELETE]
+    )
 
 
 def test_fewer_triangles_have_corners_of_the_mesh(
-        ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]) -> None:
+    ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]
+) -> None:
     played, node = _Played(ros, topology), start(frames='none', num_triangles=100)
     played.send_topology()
     played.wait(node)
     person = _person(topology, 3)
-    marker, = played.show(person).markers
+    (marker,) = played.show(person).markers
     assert len(marker.points) == 300 < topology.faces.size
     corners = np.array([[point.x, point.y, point.z] for point in marker.points[:30]])
     assert np.linalg.norm(corners[:, None] - person.vertices, axis=2).min(1).max() < 1e-6
 
 
 def test_people_without_a_position_and_meshes_of_another_body_are_told_not_shown(
-        ros: RosTest, topology: Topology, start: Callable[..., MarkersNode],
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest,
+    topology: Topology,
+    start: Callable[..., MarkersNode],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setattr(markers_node, 'THROTTLE_S', 0.0)
     logged: list[str] = []
 
@@ -158,23 +178,41 @@ def test_people_without_a_position_and_meshes_of_another_body_are_told_not_shown
 
     played, node = _Played(ros, topology), start(frames='none')
     played.wait(node)
-    ros.spin_until(lambda: played.send(_person(topology, 3)) and ros.spin(0.05)
-                   or 'no topology on /topology' in log())
+    ros.spin_until(
+        lambda: (
+            played.send(_person(topology, 3))
+            and ros.spin(0.05)
+            or 'no topology on /topology' in log()
+        )
+    )
     assert played.shown == []
     played.send_topology()
     played.show(_person(topology, 3))
     played.shown.clear()
     header = played.send(dataclasses.replace(_person(topology, 3), is_metric=False))
-    ros.spin_until(lambda: any(marker.action == Marker.DELETE and marker.header == header
-                               for array in played.shown for marker in array.markers))
-    ros.spin_until(lambda: played.send(_person(topology, 3), body='another body')
-                   and ros.spin(0.05) or 'meshes belong to the body another body' in log())
+    ros.spin_until(
+        lambda: any(
+            marker.action == Marker.DELETE and marker.header == header
+            for array in played.shown
+            for marker in array.markers
+        )
+    )
+    ros.spin_until(
+        lambda: (
+            played.send(_person(topology, 3), body='another body')
+            and ros.spin(0.05)
+            or 'meshes belong to the body another body' in log()
+        )
+    )
     assert 'no calibration (camera_info)' in log()
 
 
 def test_two_publishers_of_the_markers_are_told(
-        ros: RosTest, topology: Topology, start: Callable[..., MarkersNode],
-        capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest,
+    topology: Topology,
+    start: Callable[..., MarkersNode],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     ros.node.create_publisher(MarkerArray, 'markers', 5)
     played, node = _Played(ros, topology), start(frames='none')
     played.send_topology()
@@ -185,12 +223,15 @@ def test_two_publishers_of_the_markers_are_told(
 
 
 def test_frames_are_those_of_the_live_node_in_the_namespace(
-        ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]) -> None:
-    messages = pytest.importorskip('tf2_msgs.msg', reason='tf2_msgs is part of a ROS 2 '
-                                                          'installation, not of the pip wheels')
+    ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]
+) -> None:
+    messages = pytest.importorskip(
+        'tf2_msgs.msg', reason='tf2_msgs is part of a ROS 2 installation, not of the pip wheels'
+    )
     transforms: list[object] = []
-    ros.node.create_subscription(messages.TFMessage, '/tf',
-                                 lambda message: transforms.extend(message.transforms), 10)
+    ros.node.create_subscription(
+        messages.TFMessage, '/tf', lambda message: transforms.extend(message.transforms), 10
+    )
     played = _Played(ros, topology, '/left')
     played.send_topology()
     node = start('left', frames='joints')
@@ -205,8 +246,11 @@ def test_frames_are_those_of_the_live_node_in_the_namespace(
 
 
 def test_without_tf2_msgs_markers_alone_are_shown_and_asked_for_frames_are_refused(
-        ros: RosTest, start: Callable[..., MarkersNode], monkeypatch: pytest.MonkeyPatch,
-        capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest,
+    start: Callable[..., MarkersNode],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     hide(monkeypatch, 'tf2_msgs')
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     start()
@@ -215,11 +259,17 @@ def test_without_tf2_msgs_markers_alone_are_shown_and_asked_for_frames_are_refus
         start(frames='bodies')
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['--triangles', 'few'], 'not a number of triangles'), (['--tf', 'all'], 'invalid choice'),
-    (['bag'], 'unrecognized arguments')])
-def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], said: str,
-                                               capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--triangles', 'few'], 'not a number of triangles'),
+        (['--tf', 'all'], 'invalid choice'),
+        (['bag'], 'unrecognized arguments'),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2

@@ -78,8 +78,9 @@ def inner_recorder() -> Iterator[Callable[..., Recorder]]:
 
 def _start(ros: RosTest, *words: object, flush_period_s: float = FLUSH_PERIOD_S) -> Process:
     """Starts a recorder that prints what it does."""
-    program = (f'{TELLING}\nrecorder.FLUSH_PERIOD_S = {flush_period_s}\n'
-               'raise SystemExit(recorder.main())')
+    program = (
+        f'{TELLING}\nrecorder.FLUSH_PERIOD_S = {flush_period_s}\nraise SystemExit(recorder.main())'
+    )
     recorder = ros.start('-c', program, '--out', ros.folder / 'bag', *words)
     recorder.wait_for('recording')
     return recorder
@@ -96,8 +97,9 @@ def _publish(ros: RosTest, count: int, **options: float) -> tuple[Publisher, Pro
     recorder.wait_for(f'{READY}: ')
     wait_until(lambda: meshes.get_subscription_count() == 1, 60)
     for index in range(count):
-        meshes.publish(human_mesh_array_message(Header(frame_id='camera'), [make_mesh(index)],
-                                                'abc'))
+        meshes.publish(
+            human_mesh_array_message(Header(frame_id='camera'), [make_mesh(index)], 'abc')
+        )
     if count:
         recorder.wait_for(f'written /robot/human_meshes {count} ')
     return meshes, recorder
@@ -158,7 +160,7 @@ def test_sigkill_while_recording_loses_at_most_a_second(ros: RosTest) -> None:
     assert recorder.stop(signal.SIGKILL) == -signal.SIGKILL
     recorded = list(read_bag(ros.folder / 'bag', ['/robot/human_meshes']))
     received_ns = _written(recorder, '/robot/human_meshes')
-    assert [message.receive_ns for message in recorded] == received_ns[:len(recorded)]
+    assert [message.receive_ns for message in recorded] == received_ns[: len(recorded)]
     # Time that the recorder had, which is less than the time on the clock where others keep the
     # cores busy. After such a pause it takes one message before the flush that is due.
     assert (received_ns[-2] - recorded[-1].receive_ns) / 1e9 <= 1.0
@@ -185,15 +187,21 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
     topics = '/camera_info', '/image/compressed'
     _publish_until(publish, lambda: all(_written(recorder, topic) for topic in topics))
     last = [publish() for _ in range(3)][-1]
-    wait_until(lambda: all(re.search(rf'written {topic} .* {last}\n', recorder.output)
-                           for topic in topics), 60, lambda: recorder.output)
+    wait_until(
+        lambda: all(
+            re.search(rf'written {topic} .* {last}\n', recorder.output) for topic in topics
+        ),
+        60,
+        lambda: recorder.output,
+    )
     assert markers.get_subscription_count() == 0
     assert recorder.stop() == 0, recorder.output
     recorded: dict[str, list[int]] = {}
     for message in read_bag(ros.folder / 'bag'):
         kind = CameraInfo if message.topic == '/camera_info' else CompressedImage
         recorded.setdefault(message.topic, []).append(
-            deserialize_message(message.data, kind).header.stamp.sec)
+            deserialize_message(message.data, kind).header.stamp.sec
+        )
     assert set(recorded) == set(topics)
     for topic, seconds in recorded.items():  # all of them, from the first that was heard
         assert seconds == list(range(seconds[0], last + 1)), topic
@@ -202,23 +210,32 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
 
 
 def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
-        ros: RosTest) -> None:
+    ros: RosTest,
+) -> None:
     camera = ros.node.create_publisher(Image, 'front/image', 5)
     pictures = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'iuv', 'image')
-    _publish_until(lambda: pictures.publish(
-        Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
-        lambda: _written(recorder, '/image'))
+    _publish_until(
+        lambda: pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
+        lambda: _written(recorder, '/image'),
+    )
     silent = '/image/compressed', '/iuv'
 
     def wait_until_seen(text: str) -> None:
         """Until this is what the recorder sees instead of each silent topic from now on."""
         start = len(recorder.output)
-        wait_until(lambda: all(f'\nseen instead of {name}: {text}\n' in recorder.output[start:]
-                               for name in silent), 60, lambda: recorder.output)
+        wait_until(
+            lambda: all(
+                f'\nseen instead of {name}: {text}\n' in recorder.output[start:] for name in silent
+            ),
+            60,
+            lambda: recorder.output,
+        )
 
-    there_is = ('/front/image (sensor_msgs/msg/Image from /test), /image (sensor_msgs/msg/Image '
-                'from /test)')
+    there_is = (
+        '/front/image (sensor_msgs/msg/Image from /test), /image (sensor_msgs/msg/Image '
+        'from /test)'
+    )
     wait_until_seen(f'no node publishes it; published instead: {there_is}')
     # The camera ends first, as where everything is stopped; the recorder has just looked around,
     # and does not see one of them without the other.
@@ -226,8 +243,9 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
         ros.node.destroy_publisher(publisher)
     wait_until_seen('')
     assert recorder.stop() == 0, recorder.output
-    warnings = [line for line in recorder.output.splitlines()
-                if 'WARN' in line and 'no message on' in line]
+    warnings = [
+        line for line in recorder.output.splitlines() if 'WARN' in line and 'no message on' in line
+    ]
     assert len(warnings) == 2, recorder.output
     for name, warning in zip(silent, warnings, strict=True):
         assert f'no message on {name}, which --also requests: no node publishes it' in warning
@@ -244,28 +262,40 @@ def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest
     assert 'published instead: /image (sensor_msgs/msg/Image from /test)' in told[0]
     assert not any('/image, which --also requests' in line for line in told)
     late = ros.node.create_publisher(CompressedImage, 'image/compressed', 5)
-    _publish_until(lambda: late.publish(CompressedImage(format='jpeg', data=[1])),
-                   lambda: '/image/compressed is recorded now' in recorder.output)
+    _publish_until(
+        lambda: late.publish(CompressedImage(format='jpeg', data=[1])),
+        lambda: '/image/compressed is recorded now' in recorder.output,
+    )
     assert recorder.stop() == 0, recorder.output
     ros.node.destroy_publisher(pictures)
 
 
-@pytest.mark.parametrize('words', [(), ('--max-error-mm', '5'),
-                                   ('--max-error-mm', '0', '--compression', 'lz4')])
+@pytest.mark.parametrize(
+    'words', [(), ('--max-error-mm', '5'), ('--max-error-mm', '0', '--compression', 'lz4')]
+)
 def test_recorded_vertices_are_near_the_published_ones_for_every_reader(
-        ros: RosTest, words: tuple[str, ...]) -> None:
+    ros: RosTest, words: tuple[str, ...]
+) -> None:
     bound_mm = float(words[1]) if words else 0.5
     mesh = dataclasses.replace(make_mesh(7, 13348), visibility=np.ones(13348, bool))
     publisher = ros.node.create_publisher(HumanMeshArray, 'human_meshes', 10)
     recorder = _start(ros, *words)
-    _publish_until(lambda: publisher.publish(human_mesh_array_message(
-        Header(frame_id='camera'), [mesh], 'abc')), lambda: _written(recorder, '/human_meshes'))
+    _publish_until(
+        lambda: publisher.publish(
+            human_mesh_array_message(Header(frame_id='camera'), [mesh], 'abc')
+        ),
+        lambda: _written(recorder, '/human_meshes'),
+    )
     assert recorder.stop() == 0, recorder.output
-    (channel,) = [topic for name, topic in read_topics(ros.folder / 'bag').items()
-                  if name == '/human_meshes']
+    (channel,) = [
+        topic for name, topic in read_topics(ros.folder / 'bag').items() if name == '/human_meshes'
+    ]
     stated_mm = float(channel.metadata.get('vertices_max_error_mm', 0))
-    for seen in (_by_our_reader(ros.folder / 'bag'), _by_rosbags(ros.folder / 'bag'),
-                 _by_a_subscriber(ros)):
+    for seen in (
+        _by_our_reader(ros.folder / 'bag'),
+        _by_rosbags(ros.folder / 'bag'),
+        _by_a_subscriber(ros),
+    ):
         np.testing.assert_array_equal(np.ravel(seen.joints), mesh.joints.ravel())
         vertices = np.asarray(seen.vertices, float).reshape(-1, 3)
         moved_mm = np.linalg.norm(vertices - mesh.vertices, axis=1).max() * 1000
@@ -304,8 +334,8 @@ def _by_a_subscriber(ros: RosTest) -> HumanMeshMessage:
 
 
 def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said(
-        tmp_path: Path, inner_recorder: Callable[..., Recorder],
-        capfd: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, inner_recorder: Callable[..., Recorder], capfd: pytest.CaptureFixture[str]
+) -> None:
     recorder = inner_recorder(tmp_path / 'bag')
     strange = b'\0\0\0\0 of another version'
     rounded = [recorder._rounding.rounded('decomr/msg/HumanMeshArray', strange) for _ in range(2)]
@@ -318,7 +348,8 @@ def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said
 
 @pytest.mark.parametrize('bound', ['-1', 'nan', 'much', '0.001', '200'])
 def test_an_error_bound_that_is_none_is_one_line_and_exit_code_2(
-        bound: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bound: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(['--max-error-mm', bound])
     assert caught.value.code == 2
@@ -328,9 +359,14 @@ def test_an_error_bound_that_is_none_is_one_line_and_exit_code_2(
 
 
 def test_a_damaged_bag_is_recovered_by_the_command(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    topic = BagTopic('/human_meshes', 'decomr/msg/HumanMeshArray',
-                     message_definition('decomr/msg/HumanMeshArray'), False)
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = BagTopic(
+        '/human_meshes',
+        'decomr/msg/HumanMeshArray',
+        message_definition('decomr/msg/HumanMeshArray'),
+        False,
+    )
     writer = BagWriter(tmp_path / 'bag', [topic])
     writer.write('/human_meshes', serialize_message(HumanMeshArray()), 1, 1)
     writer.flush()
@@ -359,8 +395,11 @@ def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
 
 
 def test_a_full_disk_ends_the_recorder_with_a_sentence(
-        tmp_path: Path, inner_recorder: Callable[..., Recorder],
-        monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path,
+    inner_recorder: Callable[..., Recorder],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     recorder = inner_recorder(tmp_path / 'bag')
 
     def full(*_: object) -> int:
@@ -376,17 +415,25 @@ def test_a_full_disk_ends_the_recorder_with_a_sentence(
 
 
 def test_what_comes_before_the_first_clock_is_recorded_at_its_time(
-        tmp_path: Path, inner_recorder: Callable[..., Recorder],
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, inner_recorder: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorder = inner_recorder(tmp_path / 'bag', use_sim_time=True)
     clock_ns = iter([0, 0, 7_000_000_000, 9_000_000_000])
-    monkeypatch.setattr(recorder, 'get_clock', lambda: SimpleNamespace(
-        now=lambda: SimpleNamespace(nanoseconds=next(clock_ns))))
+    monkeypatch.setattr(
+        recorder,
+        'get_clock',
+        lambda: SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=next(clock_ns))),
+    )
     for text in (b'topology', b'first', b'second', b'third'):
         recorder._write('/topology', text, sent_ns=1_700_000_000_000_000_000)
     monkeypatch.undo()
     recorder.close()
-    assert [(message.data, message.receive_ns, message.publish_ns)
-            for message in read_bag(tmp_path / 'bag')] == [
-        (b'topology', 7_000_000_000, 7_000_000_000), (b'first', 7_000_000_000, 7_000_000_000),
-        (b'second', 7_000_000_000, 7_000_000_000), (b'third', 9_000_000_000, 9_000_000_000)]
+    assert [
+        (message.data, message.receive_ns, message.publish_ns)
+        for message in read_bag(tmp_path / 'bag')
+    ] == [
+        (b'topology', 7_000_000_000, 7_000_000_000),
+        (b'first', 7_000_000_000, 7_000_000_000),
+        (b'second', 7_000_000_000, 7_000_000_000),
+        (b'third', 9_000_000_000, 9_000_000_000),
+    ]

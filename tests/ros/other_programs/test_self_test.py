@@ -21,8 +21,9 @@ decomr_ros.outputs.outputs.Outputs.publish_meshes = lambda *_: None
 
 
 def tried(domain: int) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, '-m', 'decomr_ros.self_test'], capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        [sys.executable, '-m', 'decomr_ros.self_test'], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -33,12 +34,12 @@ def test_a_node_that_works_answers_with_people(domain: int) -> None:
     assert found['people'] >= 1 and found['seconds'] > 0
 
 
-@pytest.mark.parametrize(('code', 'said'), [
-    (BROKEN_CODE, 'please report this'),
-    (SILENT, '/image; its status: ')])
+@pytest.mark.parametrize(
+    ('code', 'said'), [(BROKEN_CODE, 'please report this'), (SILENT, '/image; its status: ')]
+)
 def test_a_node_that_does_not_answer_is_a_problem(
-        domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
-        ) -> None:
+    domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
     begin_with(code, tmp_path / 'start', monkeypatch)
     found = tried(domain)
     assert found['people'] is None
@@ -46,13 +47,18 @@ def test_a_node_that_does_not_answer_is_a_problem(
 
 
 def test_a_node_in_the_same_domain_does_not_answer_for_the_one_on_trial(
-        domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = subprocess.Popen(
         [sys.executable, '-m', 'decomr_ros.decomr_node'],
-        env=os.environ | {'ROS_DOMAIN_ID': '77', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
+        env=os.environ | {'ROS_DOMAIN_ID': '77', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'},
+    )
     try:
-        begin_with(SILENT + 'import random\nrandom.SystemRandom.randint = lambda *_: 77\n',
-                   tmp_path / 'start', monkeypatch)
+        begin_with(
+            SILENT + 'import random\nrandom.SystemRandom.randint = lambda *_: 77\n',
+            tmp_path / 'start',
+            monkeypatch,
+        )
         assert tried(domain)['people'] is None
     finally:
         other.terminate()

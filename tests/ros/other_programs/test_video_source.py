@@ -29,14 +29,26 @@ def _read(pictures: Path) -> list[np.ndarray]:
     return [cv2.imread(str(path)) for path in sorted(pictures.iterdir())]
 
 
-def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(ros: RosTest,
-                                                                        pictures: Path) -> None:
+def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(
+    ros: RosTest, pictures: Path
+) -> None:
     images, infos = [], []
     ros.node.create_subscription(Image, 'image', images.append, 50)
     ros.node.create_subscription(CameraInfo, 'camera_info', infos.append, 50)
-    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--rate', 20, '--fov', 70,
-                       '--frame-id', 'eye', '--wait-for-subscriber', '--stamps',
-                       ros.folder / 'stamps')
+    source = ros.start(
+        '-m',
+        'decomr_ros.video_source',
+        pictures,
+        '--rate',
+        20,
+        '--fov',
+        70,
+        '--frame-id',
+        'eye',
+        '--wait-for-subscriber',
+        '--stamps',
+        ros.folder / 'stamps',
+    )
     ros.spin_until(lambda: source.process.poll() is not None)
     ros.spin_until(lambda: len(images) == len(infos) == 6, 5)
     assert source.process.returncode == 0, source.output
@@ -55,12 +67,21 @@ def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(ros: Ros
     assert (np.diff(stamps) > 0.7 / 20).all()
 
 
-def test_sigint_ends_an_endless_video_with_its_count_and_exit_code_0(ros: RosTest,
-                                                                     pictures: Path) -> None:
+def test_sigint_ends_an_endless_video_with_its_count_and_exit_code_0(
+    ros: RosTest, pictures: Path
+) -> None:
     images: list[Image] = []
     ros.node.create_subscription(Image, 'image', images.append, 10)
-    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--loop', '--rate', 50,
-                       '--keep', ros.folder / 'kept.avi')
+    source = ros.start(
+        '-m',
+        'decomr_ros.video_source',
+        pictures,
+        '--loop',
+        '--rate',
+        50,
+        '--keep',
+        ros.folder / 'kept.avi',
+    )
     ros.spin_until(lambda: len(images) > 6)  # it has begun again
     assert source.stop() == 0, source.output
     count = json.loads(source.output.splitlines()[-1])['frames_published']
@@ -72,19 +93,28 @@ def test_sigint_ends_an_endless_video_with_its_count_and_exit_code_0(ros: RosTes
 # Remapping, and the two topics then.
 TOPICS = [
     ((), '/image', '/camera_info'),
-    (('--ros-args', '-r', 'image:=/camera/image_raw'), '/camera/image_raw',
-     '/camera/camera_info')]
+    (('--ros-args', '-r', 'image:=/camera/image_raw'), '/camera/image_raw', '/camera/camera_info'),
+]
 
 
 @pytest.mark.parametrize(('remapping', 'image', 'camera_info'), TOPICS)
 def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
-        ros: RosTest, pictures: Path, remapping: tuple[str, ...], image: str,
-        camera_info: str) -> None:
-    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--loop', '--rate', 12.5,
-                       '--wait-for-subscriber', *remapping)
+    ros: RosTest, pictures: Path, remapping: tuple[str, ...], image: str, camera_info: str
+) -> None:
+    source = ros.start(
+        '-m',
+        'decomr_ros.video_source',
+        pictures,
+        '--loop',
+        '--rate',
+        12.5,
+        '--wait-for-subscriber',
+        *remapping,
+    )
     # Also while it waits: without a subscriber it plays nothing, and the reason is the topic.
-    source.wait_for(f'playing {pictures} at 12.5 Hz: images on {image}, calibration on '
-                    f'{camera_info}\n')
+    source.wait_for(
+        f'playing {pictures} at 12.5 Hz: images on {image}, calibration on {camera_info}\n'
+    )
     images: list[Image] = []
     ros.node.create_subscription(Image, image, images.append, 10)
     ros.spin_until(lambda: images)
@@ -115,8 +145,13 @@ def _words(arguments: list[str], folder: Path, pictures: Path) -> list[str]:
 
 @pytest.mark.parametrize(('arguments', 'said'), MISTAKES)
 def test_a_mistake_is_one_line_and_exit_code_2(
-        domain: int, tmp_path: Path, pictures: Path, capfd: pytest.CaptureFixture[str],
-        arguments: list[str], said: str) -> None:
+    domain: int,
+    tmp_path: Path,
+    pictures: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
     words = _words(arguments, tmp_path, pictures)
     try:
         code = main(words)
@@ -131,7 +166,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 # A mistake of the command line, and one that is found later, by the node.
 @pytest.mark.parametrize(('arguments', 'said'), [MISTAKES[3], MISTAKES[9]])
 def test_a_process_ends_likewise_without_a_traceback(
-        ros: RosTest, pictures: Path, arguments: list[str], said: str) -> None:
+    ros: RosTest, pictures: Path, arguments: list[str], said: str
+) -> None:
     source = ros.start('-m', 'decomr_ros.video_source', *_words(arguments, ros.folder, pictures))
     assert source.process.wait(60) == 2
     assert said in source.output.splitlines()[-1]
@@ -157,15 +193,23 @@ def test_a_calibration_follows_the_images_when_they_are_resized(tmp_path: Path) 
     np.testing.assert_allclose(whole, calibration.intrinsics)
 
 
-def test_the_lens_of_a_calibration_reaches_the_camera_info(tmp_path: Path, ros: RosTest,
-                                                           pictures: Path) -> None:
+def test_the_lens_of_a_calibration_reaches_the_camera_info(
+    tmp_path: Path, ros: RosTest, pictures: Path
+) -> None:
     fisheye = CALIBRATION.replace('[0.1, -0.2, 0, 0, 0]', '[0.1, -0.2, 0, 0]').replace(
-        'plumb_bob', 'equidistant')
+        'plumb_bob', 'equidistant'
+    )
     (tmp_path / 'camera.yaml').write_text(fisheye)
     heard: list[CameraInfo] = []
     ros.node.create_subscription(CameraInfo, 'camera_info', heard.append, 10)
-    ros.start('-m', 'decomr_ros.video_source', pictures, '--calibration',
-              tmp_path / 'camera.yaml', '--wait-for-subscriber')
+    ros.start(
+        '-m',
+        'decomr_ros.video_source',
+        pictures,
+        '--calibration',
+        tmp_path / 'camera.yaml',
+        '--wait-for-subscriber',
+    )
     ros.node.create_subscription(Image, 'image', lambda message: None, 10)
     ros.spin_until(lambda: heard, 20)
     assert heard[0].distortion_model == 'equidistant'

@@ -20,10 +20,7 @@ from std_msgs.msg import Header  # noqa: E402
 from decomr_core.geometry.camera import intrinsics_from_fov  # noqa: E402
 from decomr_ros import view  # noqa: E402
 from decomr_ros.messages.images import image_message  # noqa: E402
-from decomr_ros.messages.meshes import (  # noqa: E402
-    camera_info_message,
-    human_mesh_array_message,
-)
+from decomr_ros.messages.meshes import camera_info_message, human_mesh_array_message  # noqa: E402
 from decomr_ros.viewer import view_scene  # noqa: E402
 from tests.ros.browser import find_browser, open_browser  # noqa: E402
 from tests.ros.conftest import RosTest, make_mesh  # noqa: E402
@@ -51,18 +48,23 @@ def _sent(scene: view_scene.ViewScene, monkeypatch: pytest.MonkeyPatch) -> list[
     sent: list[Any] = []
     server = scene._server._websock_server
     queue = server.queue_message
-    monkeypatch.setattr(server, 'queue_message', lambda message: (sent.append(message),
-                                                                  queue(message))[1])
+    monkeypatch.setattr(
+        server, 'queue_message', lambda message: (sent.append(message), queue(message))[1]
+    )
     return sent
 
 
 def _size(message: Any) -> int:
-    return sum(value.nbytes for value in getattr(message, 'updates', {}).values()
-               if isinstance(value, np.ndarray))
+    return sum(
+        value.nbytes
+        for value in getattr(message, 'updates', {}).values()
+        if isinstance(value, np.ndarray)
+    )
 
 
-def test_a_person_who_moves_sends_vertices_alone(scene: view_scene.ViewScene,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_who_moves_sends_vertices_alone(
+    scene: view_scene.ViewScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene.show_people([make_mesh(1, seed=0)])
     sent = _sent(scene, monkeypatch)
     moved = make_mesh(1, seed=1)
@@ -73,21 +75,25 @@ def test_a_person_who_moves_sends_vertices_alone(scene: view_scene.ViewScene,
     assert not any(type(message).__name__ == 'MeshMessage' for message in sent)
 
 
-def test_joints_are_sent_only_while_they_are_shown(scene: view_scene.ViewScene,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_joints_are_sent_only_while_they_are_shown(
+    scene: view_scene.ViewScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene.show_people([make_mesh(1)])
     scene._has_joints.value = True
     assert scene._people[1].joints.visible and scene._people[1].bones.visible
     sent = _sent(scene, monkeypatch)
     scene.show_people([make_mesh(1, seed=1)])
     assert {name for message in sent for name in getattr(message, 'updates', {})} >= {
-        'vertices', 'points'}
+        'vertices',
+        'points',
+    }
     scene._has_meshes.value = False
     assert not scene._people[1].mesh.visible
 
 
 def test_people_who_left_are_removed_and_a_new_topology_removes_all(
-        scene: view_scene.ViewScene) -> None:
+    scene: view_scene.ViewScene,
+) -> None:
     scene.show_people([make_mesh(1), make_mesh(2)])
     gone = scene._people[1].mesh
     scene.show_people([make_mesh(2)])
@@ -121,7 +127,8 @@ def test_the_picture_and_the_field_of_view_follow_the_camera(scene: view_scene.V
 
 
 def test_without_viser_the_error_says_how_to_install_it(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ros: RosTest) -> None:
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ros: RosTest
+) -> None:
     monkeypatch.setitem(sys.modules, 'viser', None)
     assert view.main(['--port', str(free_port())]) == 2
     error = capsys.readouterr().err
@@ -130,7 +137,8 @@ def test_without_viser_the_error_says_how_to_install_it(
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
-        capsys: pytest.CaptureFixture[str], ros: RosTest) -> None:
+    capsys: pytest.CaptureFixture[str], ros: RosTest
+) -> None:
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         taken.listen()
@@ -159,8 +167,14 @@ def _publish(ros: RosTest, port: int, folder: Path) -> Any:
     page.wait_for('in a browser')
     # A wall of triangles, 2 m before the camera, that fills the middle of the view.
     mesh = make_mesh(7)
-    wall = np.array([[x + 0.3 * (corner == 1), -0.5 + 1.0 * (corner == 2), 2.0]
-                     for x in np.linspace(-0.9, 0.6, 6) for corner in range(3)], np.float32)
+    wall = np.array(
+        [
+            [x + 0.3 * (corner == 1), -0.5 + 1.0 * (corner == 2), 2.0]
+            for x in np.linspace(-0.9, 0.6, 6)
+            for corner in range(3)
+        ],
+        np.float32,
+    )
     object.__setattr__(mesh, 'vertices', np.vstack([wall, wall[:2]]))
 
     def publish() -> None:

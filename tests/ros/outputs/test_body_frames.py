@@ -89,14 +89,15 @@ def test_joints_that_tell_no_direction_give_no_frame() -> None:
 
 
 def test_frames_have_the_stamp_and_parent_of_the_image_and_joints_are_where_they_were_seen(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stand_in(monkeypatch, 'tf2_msgs', TFMessage)
     node = FakeNode('/left')
     node.subscribed = {'/tf'}
     joints = Rotation.from_rotvec([0.3, -1.0, 0.2]).apply(_facing_the_camera())
     mesh = dataclasses.replace(make_mesh(12), joints=joints)
     BodyFrames(node).publish(HEADER, {12: mesh}, has_joints=True)
-    message, = node.sent('/tf')
+    (message,) = node.sent('/tf')
     frames = {entry.child_frame_id: entry for entry in message.transforms}
     assert len(frames) == 25
     body = frames.pop('body_left_p12')
@@ -111,7 +112,8 @@ def test_frames_have_the_stamp_and_parent_of_the_image_and_joints_are_where_they
 
 
 def test_without_joints_without_people_or_without_a_listener_little_or_nothing_is_sent(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stand_in(monkeypatch, 'tf2_msgs', TFMessage)
     node = FakeNode()
     frames = BodyFrames(node)

@@ -25,8 +25,9 @@ from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 HEADER = Header(frame_id='camera')
 INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
 # A smooth picture: JPEG at full quality keeps it within a few grey levels.
-IMAGE = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8),
-                         (0, 0), 4)
+IMAGE = cv2.GaussianBlur(
+    np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8), (0, 0), 4
+)
 IUV, OVERLAY = 'iuv/compressed', 'overlay/compressed'
 
 
@@ -40,8 +41,9 @@ def person(topology: Topology) -> HumanMesh:
     mesh = make_mesh(4, len(topology.v_template))
     gradient = np.linspace(0, 1, 8, dtype=np.float32)
     iuv = np.stack([np.full((8, 8), 0.9, np.float32), *np.meshgrid(gradient, gradient)])
-    return dataclasses.replace(mesh, iuv=iuv, vertices=(
-        topology.v_template * (1, -1, -1) + (0, 0, 3)).astype(np.float32))
+    return dataclasses.replace(
+        mesh, iuv=iuv, vertices=(topology.v_template * (1, -1, -1) + (0, 0, 3)).astype(np.float32)
+    )
 
 
 @pytest.fixture
@@ -49,11 +51,13 @@ def node() -> FakeNode:
     return FakeNode()
 
 
-def _publish(node: FakeNode, topology: Topology, person: HumanMesh, *topics: str,
-             **parameters: object) -> None:
+def _publish(
+    node: FakeNode, topology: Topology, person: HumanMesh, *topics: str, **parameters: object
+) -> None:
     node.subscribed = set(topics)
     Outputs(node, NodeParameters(**parameters), topology).publish_pictures(
-        HEADER, IMAGE, [person], INTRINSICS)
+        HEADER, IMAGE, [person], INTRINSICS
+    )
 
 
 def _pixels(message: object) -> np.ndarray:
@@ -61,10 +65,11 @@ def _pixels(message: object) -> np.ndarray:
 
 
 def test_the_compressed_iuv_has_every_number_of_the_raw_one(
-        node: FakeNode, topology: Topology, person: HumanMesh) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     _publish(node, topology, person, 'iuv', IUV)
-    raw, = node.sent('iuv')
-    compressed, = node.sent(IUV)
+    (raw,) = node.sent('iuv')
+    (compressed,) = node.sent(IUV)
     assert compressed.header == HEADER
     assert compressed.format == 'rgb8; png compressed bgr8'
     np.testing.assert_array_equal(rgb_from_compressed_message(compressed), _pixels(raw))
@@ -72,19 +77,22 @@ def test_the_compressed_iuv_has_every_number_of_the_raw_one(
 
 
 def test_in_the_png_file_red_is_the_foreground_as_any_viewer_shows_it(
-        node: FakeNode, topology: Topology, person: HumanMesh) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     _publish(node, topology, person, IUV)
-    blue, green, red = cv2.split(cv2.imdecode(np.frombuffer(node.sent(IUV)[0].data, np.uint8),
-                                              cv2.IMREAD_UNCHANGED))
+    blue, green, red = cv2.split(
+        cv2.imdecode(np.frombuffer(node.sent(IUV)[0].data, np.uint8), cv2.IMREAD_UNCHANGED)
+    )
     assert red.max() in (229, 230), '0.9 * 255'
     assert max(green.max(), blue.max()) == 255, 'u and v reach 1, the foreground does not'
     assert len(np.unique(green)) > 4 and len(np.unique(blue)) > 4
 
 
 def test_the_compressed_iuv_has_8_bits_whatever_the_raw_one_has(
-        node: FakeNode, topology: Topology, person: HumanMesh) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     _publish(node, topology, person, 'iuv', IUV, iuv_encoding='32FC3')
-    raw, = node.sent('iuv')
+    (raw,) = node.sent('iuv')
     assert raw.encoding == '32FC3'
     floats = np.frombuffer(raw.data, np.float32).reshape(48, 64, 3)
     seen = rgb_from_compressed_message(node.sent(IUV)[0])
@@ -92,18 +100,18 @@ def test_the_compressed_iuv_has_8_bits_whatever_the_raw_one_has(
 
 
 def test_the_compressed_overlay_is_the_raw_one_but_for_the_loss_of_jpeg(
-        node: FakeNode, topology: Topology, person: HumanMesh) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     _publish(node, topology, person, 'overlay', OVERLAY, overlay_jpeg_quality=100)
-    raw, = node.sent('overlay')
-    compressed, = node.sent(OVERLAY)
+    (raw,) = node.sent('overlay')
+    (compressed,) = node.sent(OVERLAY)
     assert compressed.header == HEADER
     assert compressed.format == 'rgb8; jpeg compressed bgr8'
     difference = np.abs(rgb_from_compressed_message(compressed).astype(int) - _pixels(raw))
     assert difference.mean() < 4
 
 
-def test_a_lower_quality_makes_a_smaller_overlay(
-        topology: Topology, person: HumanMesh) -> None:
+def test_a_lower_quality_makes_a_smaller_overlay(topology: Topology, person: HumanMesh) -> None:
     sizes = []
     for quality in (20, 80, 100):
         node = FakeNode()
@@ -119,24 +127,32 @@ def test_a_quality_that_jpeg_does_not_have_is_refused(quality: int) -> None:
 
 
 def test_pictures_are_made_once_for_both_of_their_topics_and_not_at_all_for_nobody(
-        node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
+    node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
     for name in ('compose_iuv', 'draw_meshes', 'compressed_message'):
         original = getattr(outputs_module, name)
-        monkeypatch.setattr(outputs_module, name, lambda *words, name=name, original=original: (
-            made.append(name), original(*words))[1])
+        monkeypatch.setattr(
+            outputs_module,
+            name,
+            lambda *words, name=name, original=original: (made.append(name), original(*words))[1],
+        )
     _publish(node, topology, person)
     _publish(FakeNode(), topology, person, 'iuv', 'overlay')
     assert made == ['compose_iuv', 'draw_meshes'], 'raw pictures are not compressed'
     made.clear()
     _publish(FakeNode(), topology, person, 'iuv', IUV, 'overlay', OVERLAY)
-    assert sorted(made) == ['compose_iuv', 'compressed_message', 'compressed_message',
-                            'draw_meshes']
+    assert sorted(made) == [
+        'compose_iuv',
+        'compressed_message',
+        'compressed_message',
+        'draw_meshes',
+    ]
 
 
 def test_the_switch_of_a_picture_is_that_of_its_compressed_form(
-        node: FakeNode, topology: Topology, person: HumanMesh) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     _publish(node, topology, person, IUV, OVERLAY, publish_iuv=False, publish_overlay=False)
     assert node.sent(IUV) == node.sent(OVERLAY) == []
 
@@ -147,7 +163,8 @@ def test_a_form_that_is_neither_jpeg_nor_png_is_refused() -> None:
 
 
 def test_a_real_node_publishes_both_beside_the_remapped_picture(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology) -> None:
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
+) -> None:
     inner = InnerNode(ros, monkeypatch, topology, words=['-r', 'iuv:=/seen/iuv'])
     seen: dict[str, list[CompressedImage]] = {'seen/iuv/compressed': [], OVERLAY: []}
     for topic, messages in seen.items():
@@ -155,8 +172,11 @@ def test_a_real_node_publishes_both_beside_the_remapped_picture(
     camera = inner.activate()
     inner.wait_for_listeners(*seen)
     answer = camera.show(HEIGHT, WIDTH)
-    ros.spin_until(lambda: all(messages and messages[-1].header == answer.header
-                               for messages in seen.values()))
+    ros.spin_until(
+        lambda: all(
+            messages and messages[-1].header == answer.header for messages in seen.values()
+        )
+    )
     for messages in seen.values():
         assert rgb_from_compressed_message(messages[-1]).shape == (HEIGHT, WIDTH, 3)
     inner.node.close()

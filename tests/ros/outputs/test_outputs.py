@@ -28,8 +28,7 @@ IMAGE = np.full((48, 64, 3), 90, np.uint8)
 INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
 PICTURES = {'iuv', 'iuv/compressed', 'markers', 'vertices', 'overlay', 'overlay/compressed'}
 ALWAYS = {'human_meshes', 'topology', *PICTURES}
-OFF = dict.fromkeys(('publish_iuv', 'publish_markers', 'publish_points', 'publish_overlay'),
-                    False)
+OFF = dict.fromkeys(('publish_iuv', 'publish_markers', 'publish_points', 'publish_overlay'), False)
 
 
 @pytest.fixture(scope='module')
@@ -45,8 +44,9 @@ def node() -> FakeNode:
 @pytest.fixture
 def person(topology: Topology) -> HumanMesh:
     mesh = make_mesh(4, len(topology.v_template))
-    return dataclasses.replace(mesh, vertices=(topology.v_template * (1, -1, -1)
-                                               + (0, 0, 3)).astype(np.float32))
+    return dataclasses.replace(
+        mesh, vertices=(topology.v_template * (1, -1, -1) + (0, 0, 3)).astype(np.float32)
+    )
 
 
 def _publish(outputs: Outputs, *people: HumanMesh) -> None:
@@ -54,14 +54,22 @@ def _publish(outputs: Outputs, *people: HumanMesh) -> None:
 
 
 def test_nothing_dear_is_made_while_nobody_subscribes(
-        node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
+    node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = Outputs(node, NodeParameters(), topology)
-    for name in ('compose_iuv', 'draw_meshes', 'image_message', 'compressed_message',
-                 'point_cloud_message', 'points_of_meshes', 'placed_people'):
+    for name in (
+        'compose_iuv',
+        'draw_meshes',
+        'image_message',
+        'compressed_message',
+        'point_cloud_message',
+        'points_of_meshes',
+        'placed_people',
+    ):
         monkeypatch.setattr(outputs_module, name, lambda *_: pytest.fail('made for nobody'))
-    monkeypatch.setattr(outputs_module.MeshMarkers, 'serialize',
-                        lambda *_: pytest.fail('made for nobody'))
+    monkeypatch.setattr(
+        outputs_module.MeshMarkers, 'serialize', lambda *_: pytest.fail('made for nobody')
+    )
     _publish(outputs, person)
     assert [made.topic for made in node.made if made.sent] == []
     outputs.publish_meshes(HEADER, [person])
@@ -70,18 +78,20 @@ def test_nothing_dear_is_made_while_nobody_subscribes(
 
 @pytest.mark.parametrize('topic', sorted(PICTURES))
 def test_one_subscriber_gets_its_topic_with_the_header_of_the_image(
-        node: FakeNode, topology: Topology, person: HumanMesh, topic: str) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh, topic: str
+) -> None:
     node.subscribed = {topic}
     _publish(Outputs(node, NodeParameters(), topology), person)
     assert [made.topic for made in node.made if made.sent] == [topic]
-    message, = node.sent(topic)
+    (message,) = node.sent(topic)
     if topic == 'markers':
-        message, = deserialize_message(message, MarkerArray).markers
+        (message,) = deserialize_message(message, MarkerArray).markers
     assert message.header == HEADER
 
 
-def test_switches_work_between_two_images(node: FakeNode, topology: Topology, person: HumanMesh,
-                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switches_work_between_two_images(
+    node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(monkeypatch, 'tf2_msgs', TFMessage)
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
     node.subscribed = {*PICTURES, '/tf'}
@@ -89,7 +99,7 @@ def test_switches_work_between_two_images(node: FakeNode, topology: Topology, pe
     _publish(outputs, person)
     outputs.update(NodeParameters(**OFF))
     _publish(outputs, person)
-    cleared, = deserialize_message(node.sent('markers')[1], MarkerArray).markers
+    (cleared,) = deserialize_message(node.sent('markers')[1], MarkerArray).markers
     assert cleared.action == Marker.DELETE
     assert set(node.publishers) == ALWAYS
     outputs.update(NodeParameters(**OFF, publish_tf=True, rep155=True))
@@ -100,7 +110,11 @@ def test_switches_work_between_two_images(node: FakeNode, topology: Topology, pe
     assert set(node.publishers) == ALWAYS
     _publish(outputs, person)
     assert {made.topic: len(node.sent(made.topic)) for made in node.made if made.sent} == {
-        **dict.fromkeys(PICTURES, 2), 'markers': 3, '/tf': 1, '/humans/bodies/tracked': 2}
+        **dict.fromkeys(PICTURES, 2),
+        'markers': 3,
+        '/tf': 1,
+        '/humans/bodies/tracked': 2,
+    }
     assert [message.ids for message in node.sent('/humans/bodies/tracked')] == [['p4'], []]
     assert [picture.encoding for picture in node.sent('iuv')] == ['rgb8', '32FC3']
     outputs.destroy()
@@ -108,7 +122,7 @@ def test_switches_work_between_two_images(node: FakeNode, topology: Topology, pe
 
 
 def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_later(
-        node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
+    node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, 'tf2_msgs')
     hide(monkeypatch, 'hri_msgs')
@@ -131,25 +145,29 @@ def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_late
 
 
 def test_people_without_a_position_are_not_put_into_space_but_into_pictures(
-        node: FakeNode, topology: Topology, person: HumanMesh) -> None:
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     node.subscribed = PICTURES
     relative = dataclasses.replace(person, is_metric=False, translation=np.zeros(3))
     outputs = Outputs(node, NodeParameters(), topology)
     _publish(outputs, person)
     _publish(outputs, relative)
     assert [cloud.width for cloud in node.sent('vertices')] == [len(person.vertices), 0]
-    actions = [[marker.action for marker in deserialize_message(data, MarkerArray).markers]
-               for data in node.sent('markers')]
+    actions = [
+        [marker.action for marker in deserialize_message(data, MarkerArray).markers]
+        for data in node.sent('markers')
+    ]
     assert actions == [[Marker.ADD], [Marker.DELETE]]
     assert 'camera_info' in node.warnings[0]
     assert len(node.sent('overlay')) == len(node.sent('iuv')) == 2
 
 
-def test_the_number_of_triangles_can_be_limited(node: FakeNode, topology: Topology,
-                                                person: HumanMesh) -> None:
+def test_the_number_of_triangles_can_be_limited(
+    node: FakeNode, topology: Topology, person: HumanMesh
+) -> None:
     node.subscribed = {'markers'}
     _publish(Outputs(node, NodeParameters(marker_triangles=100), topology), person)
-    marker, = deserialize_message(node.sent('markers')[0], MarkerArray).markers
+    (marker,) = deserialize_message(node.sent('markers')[0], MarkerArray).markers
     assert len(topology.faces) > 150
     assert len(marker.points) == 300
     corners = np.array([[point.x, point.y, point.z] for point in marker.points[:30]])
@@ -157,14 +175,15 @@ def test_the_number_of_triangles_can_be_limited(node: FakeNode, topology: Topolo
     assert gaps.max() < 1e-6, 'the corners are vertices of the mesh'
 
 
-def test_the_end_clears_markers_and_bodies(node: FakeNode, topology: Topology, person: HumanMesh,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_clears_markers_and_bodies(
+    node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
     node.subscribed = {'markers'}
     outputs = Outputs(node, NodeParameters(rep155=True), topology)
     _publish(outputs, person)
     outputs.clear(HEADER)
-    marker, = deserialize_message(node.sent('markers')[-1], MarkerArray).markers
+    (marker,) = deserialize_message(node.sent('markers')[-1], MarkerArray).markers
     assert marker.action == Marker.DELETE
     assert [message.ids for message in node.sent('/humans/bodies/tracked')] == [['p4'], []]
 
@@ -178,7 +197,8 @@ def test_people_have_their_id_or_their_place_in_the_list(person: HumanMesh) -> N
 
 
 def test_a_real_node_publishes_points_and_few_triangles_and_each_can_be_switched(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology) -> None:
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
+) -> None:
     inner = InnerNode(ros, monkeypatch, topology, marker_triangles=100)
     clouds: list[PointCloud2] = []
     markers: list[MarkerArray] = []
@@ -187,16 +207,23 @@ def test_a_real_node_publishes_points_and_few_triangles_and_each_can_be_switched
     camera = inner.activate()
     inner.wait_for_listeners('vertices', 'markers')
     answer = camera.show_until_placed(HEIGHT, WIDTH)
-    ros.spin_until(lambda: clouds and clouds[-1].header == answer.header
-                   and markers and markers[-1].markers
-                   and markers[-1].markers[0].header == answer.header)
+    ros.spin_until(
+        lambda: (
+            clouds
+            and clouds[-1].header == answer.header
+            and markers
+            and markers[-1].markers
+            and markers[-1].markers[0].header == answer.header
+        )
+    )
     cloud = clouds[-1]
     assert cloud.width == sum(len(mesh.vertices) for mesh in answer.meshes) / 3 > 0
     points = np.frombuffer(bytes(cloud.data), POINT)
     for mesh, marker in zip(answer.meshes, markers[-1].markers, strict=True):
         own = points[points['id'] == mesh.id]
-        assert np.array_equal(np.stack([own['x'], own['y'], own['z']], axis=1).ravel(),
-                              np.array(mesh.vertices))
+        assert np.array_equal(
+            np.stack([own['x'], own['y'], own['z']], axis=1).ravel(), np.array(mesh.vertices)
+        )
         assert np.array_equal(own['visible'], np.array(mesh.visibility))
         assert (marker.id, len(marker.points)) == (mesh.id, 300)
     inner.set(publish_points=False)

@@ -40,9 +40,14 @@ def test_bodies_have_topics_while_they_are_seen(node: FakeNode) -> None:
     bodies = Rep155Bodies(node)
     tracked = '/humans/bodies/tracked'
     bodies.publish(HEADER, IMAGE, {1: _person(1), 2: _person(2)}, INTRINSICS)
-    assert set(node.publishers) == {tracked, *(
-        f'/humans/bodies/p{number}/{topic}' for number in (1, 2)
-        for topic in ('roi', 'cropped', 'skeleton2d'))}
+    assert set(node.publishers) == {
+        tracked,
+        *(
+            f'/humans/bodies/p{number}/{topic}'
+            for number in (1, 2)
+            for topic in ('roi', 'cropped', 'skeleton2d')
+        ),
+    }
     bodies.publish(HEADER, IMAGE, {2: _person(2), 5: _person(5)}, INTRINSICS)
     assert {topic.split('/')[3] for topic in node.publishers} == {'tracked', 'p2', 'p5'}
     assert len([made for made in node.made if '/p2/' in made.topic]) == 3, 'p2 stayed'
@@ -55,7 +60,8 @@ def test_bodies_have_topics_while_they_are_seen(node: FakeNode) -> None:
 
 
 def test_nothing_but_the_list_is_made_without_a_subscriber(
-        node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ('cut_out', 'skeleton_points', 'image_message'):
         monkeypatch.setattr(rep155, name, lambda *_: pytest.fail('made for nobody'))
     bodies = Rep155Bodies(node)
@@ -65,10 +71,12 @@ def test_nothing_but_the_list_is_made_without_a_subscriber(
 
 def test_the_crop_is_the_box_cut_out_of_the_image(node: FakeNode) -> None:
     node.subscribed = {'/humans/bodies/p1/cropped', '/humans/bodies/p2/cropped'}
-    people = {1: _person(1, box=np.array([9.5, 4.5, 29.5, 40.5])),
-              2: _person(2, box=np.array([-30.0, -30, -10, -10]))}
+    people = {
+        1: _person(1, box=np.array([9.5, 4.5, 29.5, 40.5])),
+        2: _person(2, box=np.array([-30.0, -30, -10, -10])),
+    }
     Rep155Bodies(node).publish(HEADER, IMAGE, people, None)
-    picture, = node.sent('/humans/bodies/p1/cropped')
+    (picture,) = node.sent('/humans/bodies/p1/cropped')
     assert isinstance(picture, Image)
     assert picture.header == HEADER
     assert np.array_equal(rgb_from_image_message(picture), IMAGE[5:41, 10:30])
@@ -80,21 +88,26 @@ def test_the_region_is_a_share_of_the_image(node: FakeNode) -> None:
     node.subscribed = {'/humans/bodies/p1/roi'}
     mesh = _person(1, box=np.array([-4.0, 11.5, 31.5, 47.5]), score=0.75)
     Rep155Bodies(node).publish(HEADER, IMAGE, {1: mesh}, None)
-    region, = node.sent('/humans/bodies/p1/roi')
+    (region,) = node.sent('/humans/bodies/p1/roi')
     assert (region.xmin, region.ymin, region.xmax, region.ymax) == (0.0, 0.25, 0.5, 1.0)
     assert (region.c, region.header) == (0.75, HEADER)
 
 
 def test_an_hri_msgs_without_normalized_regions_gets_plain_ones(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(monkeypatch, 'hri_msgs', *(
-        type_ for type_ in HRI_MESSAGES if 'Region' not in type_.__name__))
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in(
+        monkeypatch,
+        'hri_msgs',
+        *(type_ for type_ in HRI_MESSAGES if 'Region' not in type_.__name__),
+    )
     node = FakeNode()
     node.subscribed = {'/humans/bodies/p1/roi'}
     mesh = _person(1, box=np.array([-4.0, 11.5, 31.5, 47.5]))
     Rep155Bodies(node).publish(HEADER, IMAGE, {1: mesh}, None)
     assert node.sent('/humans/bodies/p1/roi') == [
-        RegionOfInterest(x_offset=0, y_offset=12, width=32, height=36)]
+        RegionOfInterest(x_offset=0, y_offset=12, width=32, height=36)
+    ]
 
 
 def test_the_skeleton_has_the_joints_where_the_image_shows_them(node: FakeNode) -> None:
@@ -104,8 +117,12 @@ def test_the_skeleton_has_the_joints_where_the_image_shows_them(node: FakeNode) 
     Rep155Bodies(node).publish(HEADER, IMAGE, {1: mesh}, INTRINSICS)
     skeleton = node.sent('/humans/bodies/p1/skeleton2d')[0].skeleton
     assert len(skeleton) == 18
-    for name, joint in (('NECK', 'neck'), ('RIGHT_ANKLE', 'right_ankle'),
-                        ('LEFT_SHOULDER', 'left_shoulder'), ('RIGHT_HIP', 'right_hip')):
+    for name, joint in (
+        ('NECK', 'neck'),
+        ('RIGHT_ANKLE', 'right_ankle'),
+        ('LEFT_SHOULDER', 'left_shoulder'),
+        ('RIGHT_HIP', 'right_hip'),
+    ):
         point = skeleton[getattr(Skeleton2D, name)]
         x, y = project_perspective(mesh.joints[JOINT_NAMES.index(joint)], INTRINSICS)
         assert (point.x * 64 - 0.5, point.y * 48 - 0.5) == pytest.approx((x, y), abs=1e-3)
@@ -116,11 +133,13 @@ def test_the_skeleton_has_the_joints_where_the_image_shows_them(node: FakeNode) 
 
 
 def test_a_skeleton_without_a_calibration_follows_the_weak_camera() -> None:
-    mesh = _person(1, is_metric=False, translation=np.zeros(3),
-                   weak_camera=np.array([0.5, 0.0, 0.0]))
+    mesh = _person(
+        1, is_metric=False, translation=np.zeros(3), weak_camera=np.array([0.5, 0.0, 0.0])
+    )
     mesh.joints[JOINT_NAMES.index('neck')] = 0.0, 0.0, 0.0
-    points = skeleton_points(mesh, 64, 48, None, dict.fromkeys(rep155.SKELETON_JOINTS, 0)
-                             | {'NECK': 1})
+    points = skeleton_points(
+        mesh, 64, 48, None, dict.fromkeys(rep155.SKELETON_JOINTS, 0) | {'NECK': 1}
+    )
     assert points[1, :2] * (64, 48) - 0.5 == pytest.approx(mesh.crop_center, abs=1e-3)
 
 
@@ -138,7 +157,8 @@ def test_without_hri_msgs_the_error_says_how_to_get_it(monkeypatch: pytest.Monke
 
 
 def test_two_nodes_in_two_namespaces_name_their_bodies_differently(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
     node = FakeNode('/left')
     Rep155Bodies(node).publish(HEADER, IMAGE, {1: _person(1)}, None)

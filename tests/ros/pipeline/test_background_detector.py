@@ -34,8 +34,9 @@ def _make(detect_every: int = 4) -> tuple[_Slow, BackgroundDetector, BackgroundT
     return slow, detector, BackgroundTracker(detector, TrackerConfig(detect_every=detect_every))
 
 
-def _next_image(detector: BackgroundDetector, tracker: BackgroundTracker,
-                image: np.ndarray = IMAGE) -> bool:
+def _next_image(
+    detector: BackgroundDetector, tracker: BackgroundTracker, image: np.ndarray = IMAGE
+) -> bool:
     """What the estimator and the pipeline do for one image; whether detections were taken."""
     size = image.shape[1], image.shape[0]
     is_due = tracker.is_detection_due(size)

@@ -68,8 +68,13 @@ class _Listener:
 @pytest.fixture
 def with_tf2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Listener, 'is_ended', False)
-    monkeypatch.setitem(sys.modules, 'tf2_ros', types.SimpleNamespace(
-        Buffer=_Buffer, TransformListener=_Listener, TransformException=_NotKnown))
+    monkeypatch.setitem(
+        sys.modules,
+        'tf2_ros',
+        types.SimpleNamespace(
+            Buffer=_Buffer, TransformListener=_Listener, TransformException=_NotKnown
+        ),
+    )
 
 
 def test_the_newest_pose_serves_where_tf_is_a_little_behind_the_image(with_tf2: None) -> None:
@@ -77,22 +82,24 @@ def test_the_newest_pose_serves_where_tf_is_a_little_behind_the_image(with_tf2: 
     frame = FixedFrame(node, 'odom')
     np.testing.assert_allclose(
         frame.from_camera(HEADER),
-        [[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-12)
+        [[0, -1, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        atol=1e-12,
+    )
     assert node.logger.lines == []
     frame.destroy()
     assert _Listener.is_ended and frame.from_camera(HEADER) is None
 
 
 def test_an_old_pose_does_not_serve_and_the_log_says_why(
-        with_tf2: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tf2: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_Buffer, 'newest_s', 8.0)
     node = _Node()
     assert FixedFrame(node, 'odom').from_camera(HEADER) is None
     assert 'odom from camera is not known: extrapolation' in node.logger.lines[0]
 
 
-def test_without_tf2_the_log_says_once_how_to_install_it(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tf2_the_log_says_once_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     node = _Node()
     frame = FixedFrame(node, 'odom')

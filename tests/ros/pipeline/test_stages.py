@@ -29,25 +29,40 @@ NO_FIXED_FRAME = SimpleNamespace(from_camera=lambda header: None)
 
 def frame(depth_m: float | None) -> SimpleNamespace:
     """An image in front of a depth camera that measures the same distance everywhere."""
-    depth = None if depth_m is None else DepthImage(
-        np.full((HEIGHT, WIDTH), depth_m, np.float32), 1.0, np.ones(2),
-        Calibration(WIDTH, HEIGHT, INTRINSICS))
-    return SimpleNamespace(rgb=np.full((HEIGHT, WIDTH, 3), 120, np.uint8), intrinsics=INTRINSICS,
-                           boxes=None, depth=depth, header=Header(frame_id='camera'))
+    depth = (
+        None
+        if depth_m is None
+        else DepthImage(
+            np.full((HEIGHT, WIDTH), depth_m, np.float32),
+            1.0,
+            np.ones(2),
+            Calibration(WIDTH, HEIGHT, INTRINSICS),
+        )
+    )
+    return SimpleNamespace(
+        rgb=np.full((HEIGHT, WIDTH, 3), 120, np.uint8),
+        intrinsics=INTRINSICS,
+        boxes=None,
+        depth=depth,
+        header=Header(frame_id='camera'),
+    )
 
 
 def test_meshes_are_corrected_by_depth_and_smoothed_afterwards(
-        monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     topology = Topology.from_body(tiny_body, tiny_uv_map)
-    monkeypatch.setattr(stages, 'load_runtime', lambda *_, **__: FakeRuntime(
-        topology, (0.9, 0.0, -0.1)))
+    monkeypatch.setattr(
+        stages, 'load_runtime', lambda *_, **__: FakeRuntime(topology, (0.9, 0.0, -0.1))
+    )
     keep_frozen(monkeypatch)
     log: list[str] = []
 
     def distances_m(is_smooth: bool, *depths_m: float | None) -> tuple[list[float], dict]:
         stages = MeshPipeline(
             NodeParameters(detector='whole-frame', smoothing=is_smooth),
-            DepthCorrection('/depth', StandingWarnings(log.append), log.append))
+            DepthCorrection('/depth', StandingWarnings(log.append), log.append),
+        )
         found = []
         for number, depth_m in enumerate(depths_m):
             (mesh,), _ = stages.process(frame(depth_m), 1 + number / 30, NO_FIXED_FRAME)
@@ -60,7 +75,8 @@ def test_meshes_are_corrected_by_depth_and_smoothed_afterwards(
     near_m, far_m = 0.8 * own_m, 1.2 * own_m
     (first_m, second_m), status = distances_m(False, near_m, far_m)
     assert first_m < own_m < second_m and second_m - first_m == pytest.approx(
-        far_m - near_m, rel=0.01)
+        far_m - near_m, rel=0.01
+    )
     assert status['depth_corrected'] == '2'
     assert log.count('distances are corrected by /depth') == 1
     smooth_m, _ = distances_m(True, near_m, far_m)

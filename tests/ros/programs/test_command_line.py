@@ -7,13 +7,19 @@ import pytest
 from decomr_ros import decomr_node, markers_node, recorder, video_source, view
 from decomr_ros.settings.parameters import ENTRIES
 
-PROGRAMS = {'decomr_node': decomr_node, 'recorder': recorder, 'video_source': video_source,
-            'view': view, 'decomr markers': markers_node}
+PROGRAMS = {
+    'decomr_node': decomr_node,
+    'recorder': recorder,
+    'video_source': video_source,
+    'view': view,
+    'decomr markers': markers_node,
+}
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_help_shows_what_goes_behind_ros_args_and_ends_with_0(
-        program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         PROGRAMS[program].main(['--help'])
     assert ended.value.code == 0
@@ -23,7 +29,8 @@ def test_help_shows_what_goes_behind_ros_args_and_ends_with_0(
 
 
 def test_the_help_of_the_node_names_its_parameters_and_their_page(
-        capsys: pytest.CaptureFixture[str]) -> None:
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         decomr_node.main(['--help'])
     text = capsys.readouterr().out
@@ -31,11 +38,17 @@ def test_the_help_of_the_node_names_its_parameters_and_their_page(
     assert [name for name in ENTRIES if name not in text] == []
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['-p', 'detector:=person'], 'must follow --ros-args'), (['camera'], 'arguments: camera'),
-    (['--ros-args', '-p'], 'trailing -p flag')])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['-p', 'detector:=person'], 'must follow --ros-args'),
+        (['camera'], 'arguments: camera'),
+        (['--ros-args', '-p'], 'trailing -p flag'),
+    ],
+)
 def test_words_that_would_have_no_effect_are_refused(
-        words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         decomr_node.main(words)
     assert ended.value.code == 2

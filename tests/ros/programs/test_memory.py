@@ -53,17 +53,35 @@ print(resident_mib() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc is asked')
 def test_the_memory_of_an_image_is_there_for_the_next_one() -> None:
-    faults = {is_kept: int(subprocess.run(
-        [sys.executable, '-c', PROGRAM.format(is_kept=is_kept)], check=True,
-        capture_output=True, text=True, timeout=60).stdout) for is_kept in (False, True)}
+    faults = {
+        is_kept: int(
+            subprocess.run(
+                [sys.executable, '-c', PROGRAM.format(is_kept=is_kept)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            ).stdout
+        )
+        for is_kept in (False, True)
+    }
     assert faults[True] < 5000  # 4 x 675 pages, once
     assert faults[True] < faults[False] / 5
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc is asked')
 def test_what_one_thread_frees_serves_the_others() -> None:
-    grown_mib = {is_kept: int(subprocess.run(
-        [sys.executable, '-c', THREADS.format(is_kept=is_kept)], check=True,
-        capture_output=True, text=True, timeout=60).stdout) for is_kept in (False, True)}
+    grown_mib = {
+        is_kept: int(
+            subprocess.run(
+                [sys.executable, '-c', THREADS.format(is_kept=is_kept)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            ).stdout
+        )
+        for is_kept in (False, True)
+    }
     assert grown_mib[True] < 10
     assert grown_mib[True] < grown_mib[False] / 2

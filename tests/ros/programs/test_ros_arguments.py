@@ -17,9 +17,25 @@ from tests.ros.conftest import RosTest
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode, values_of
 
 ROOT = Path(__file__).resolve().parents[3]
-SECTIONS = ('/**', '/**/decomr', 'decomr', '/decomr', '/*', '/*/decomr', '/left/decomr',
-            'left/decomr', '**', '**/decomr', '/left/*', '/left/**', '*', '/**/*', '/other',
-            '/a/*/decomr', '/a/**/decomr')
+SECTIONS = (
+    '/**',
+    '/**/decomr',
+    'decomr',
+    '/decomr',
+    '/*',
+    '/*/decomr',
+    '/left/decomr',
+    'left/decomr',
+    '**',
+    '**/decomr',
+    '/left/*',
+    '/left/**',
+    '*',
+    '/**/*',
+    '/other',
+    '/a/*/decomr',
+    '/a/**/decomr',
+)
 
 
 def _file(folder: Path, section: str, text: str = 'max_people: 3') -> Path:
@@ -28,10 +44,12 @@ def _file(folder: Path, section: str, text: str = 'max_people: 3') -> Path:
     return path
 
 
-@pytest.mark.parametrize(('namespace', 'name'), [
-    ('', 'decomr'), ('', 'other'), ('/left', 'decomr'), ('/a/b', 'decomr')])
+@pytest.mark.parametrize(
+    ('namespace', 'name'), [('', 'decomr'), ('', 'other'), ('/left', 'decomr'), ('/a/b', 'decomr')]
+)
 def test_a_section_fits_a_node_where_rclpy_takes_its_values(
-        ros: RosTest, tmp_path: Path, namespace: str, name: str) -> None:
+    ros: RosTest, tmp_path: Path, namespace: str, name: str
+) -> None:
     for section in SECTIONS:
         words = ['--ros-args', '--params-file', str(_file(tmp_path, section))]
         node = rclpy.create_node(name, namespace=namespace, context=ros.context, cli_args=words)
@@ -44,8 +62,10 @@ def test_a_section_fits_a_node_where_rclpy_takes_its_values(
 
 def test_the_text_names_the_file_its_sections_and_the_node(tmp_path: Path) -> None:
     path = tmp_path / 'two.yaml'
-    path.write_text('decomr:\n  ros__parameters: {max_people: 3}\n'
-                    'left:\n  camera:\n    ros__parameters: {fps: 30}\n')
+    path.write_text(
+        'decomr:\n  ros__parameters: {max_people: 3}\n'
+        'left:\n  camera:\n    ros__parameters: {fps: 30}\n'
+    )
     words = ['program', '--ros-args', '-p', 'a:=1', '--params-file', str(path), '--', '-r', 'x']
     text = ignored_files_text(words, '/robot/decomr')
     assert str(path) in text
@@ -58,8 +78,16 @@ def test_the_text_names_the_file_its_sections_and_the_node(tmp_path: Path) -> No
 
 
 def test_a_remapping_is_known_by_its_words() -> None:
-    words = ['--ros-args', '-r', 'image:=/a', '--remap', 'decomr:boxes:=/b', '--', '-r',
-             'depth:=/c']
+    words = [
+        '--ros-args',
+        '-r',
+        'image:=/a',
+        '--remap',
+        'decomr:boxes:=/b',
+        '--',
+        '-r',
+        'depth:=/c',
+    ]
     assert is_remapped(words, 'decomr', 'image', '/image')
     assert is_remapped(words, 'decomr', 'boxes')
     assert not is_remapped(words, 'other', 'boxes')
@@ -74,16 +102,26 @@ def test_the_shipped_file_is_for_every_node() -> None:
 
 
 @pytest.fixture
-def for_another_node(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-                     tiny_body: BodyModel, tiny_uv_map: UVMap) -> Iterator[InnerNode]:
-    inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map),
-                      ('--params-file', str(_file(tmp_path, 'meshes'))))
+def for_another_node(
+    ros: RosTest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+) -> Iterator[InnerNode]:
+    inner = InnerNode(
+        ros,
+        monkeypatch,
+        Topology.from_body(tiny_body, tiny_uv_map),
+        ('--params-file', str(_file(tmp_path, 'meshes'))),
+    )
     yield inner
     inner.node.close()
 
 
 def test_an_ignored_file_is_logged_once_and_a_warning_in_diagnostics(
-        capfd: pytest.CaptureFixture[str], for_another_node: InnerNode) -> None:
+    capfd: pytest.CaptureFixture[str], for_another_node: InnerNode
+) -> None:
     status = for_another_node.status()
     assert status.level == DiagnosticStatus.STALE
     assert values_of(status)['warnings'] == '1'

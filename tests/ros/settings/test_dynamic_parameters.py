@@ -42,8 +42,9 @@ def listen(ros: RosTest, inner: InnerNode, kind: type, topic: str) -> list:
     return heard
 
 
-def test_min_score_drops_the_weak_person_at_once_and_lets_it_in_again(inner: InnerNode,
-                                                                      show: Show) -> None:
+def test_min_score_drops_the_weak_person_at_once_and_lets_it_in_again(
+    inner: InnerNode, show: Show
+) -> None:
     inner.set(detector_stride=1)
     assert [round(mesh.score, 1) for mesh in show().meshes] == [0.9, 0.4]
     inner.set(min_score=0.5)
@@ -56,7 +57,7 @@ def test_max_people_keeps_the_best(inner: InnerNode, show: Show) -> None:
     first, _ = show().meshes
     inner.set(max_people=1)
     for _ in range(2):
-        only, = show().meshes
+        (only,) = show().meshes
         assert only.id == first.id
 
 
@@ -65,8 +66,7 @@ def test_box_scale_widens_the_crop(inner: InnerNode, show: Show) -> None:
     before = show().meshes[0]
     inner.set(box_scale=1.5)
     after = show().meshes[0]
-    sides = [max(mesh.box[2] - mesh.box[0], mesh.box[3] - mesh.box[1])
-             for mesh in (before, after)]
+    sides = [max(mesh.box[2] - mesh.box[0], mesh.box[3] - mesh.box[1]) for mesh in (before, after)]
     assert before.crop_side == pytest.approx(1.2 * sides[0], rel=HELD)
     assert after.crop_side == pytest.approx(1.5 * sides[1], rel=HELD)
 
@@ -83,8 +83,9 @@ def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, sho
         assert inner.detector.num_calls - before == calls
 
 
-def test_detector_period_s_lets_the_detector_look_before_its_stride(inner: InnerNode,
-                                                                    show: Show) -> None:
+def test_detector_period_s_lets_the_detector_look_before_its_stride(
+    inner: InnerNode, show: Show
+) -> None:
     inner.set(detector_stride=1000, detector_period_s=60.0)
     show()
     # Stamps are further apart than the shortest period, and nearer than the longest.
@@ -99,18 +100,24 @@ def test_detector_period_s_lets_the_detector_look_before_its_stride(inner: Inner
 def test_several_changes_hold_for_the_same_image(inner: InnerNode, show: Show) -> None:
     show()
     inner.set(max_people=1, box_scale=1.4, detector_stride=1)
-    only, = show().meshes
+    (only,) = show().meshes
     assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=HELD)
 
 
-def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: InnerNode,
-                                                      camera: Camera, show: Show) -> None:
-    heard = {'iuv': listen(ros, inner, Image, 'iuv'),
-             'overlay': listen(ros, inner, Image, 'overlay'),
-             'markers': listen(ros, inner, MarkerArray, 'markers')}
+def test_pictures_and_markers_are_switched_off_and_on(
+    ros: RosTest, inner: InnerNode, camera: Camera, show: Show
+) -> None:
+    heard = {
+        'iuv': listen(ros, inner, Image, 'iuv'),
+        'overlay': listen(ros, inner, Image, 'overlay'),
+        'markers': listen(ros, inner, MarkerArray, 'markers'),
+    }
     answer = camera.show_until_placed(HEIGHT, WIDTH)
-    ros.spin_until(lambda: all(
-        messages and _header(messages[-1]) == answer.header for messages in heard.values()))
+    ros.spin_until(
+        lambda: all(
+            messages and _header(messages[-1]) == answer.header for messages in heard.values()
+        )
+    )
     shown = {marker.id for marker in heard['markers'][-1].markers}
     assert {marker.action for marker in heard['markers'][-1].markers} == {Marker.ADD}
     for messages in heard.values():
@@ -121,12 +128,11 @@ def test_pictures_and_markers_are_switched_off_and_on(ros: RosTest, inner: Inner
     show()
     ros.spin(0.2)
     assert heard['iuv'] == heard['overlay'] == []
-    cleared, = heard['markers']
+    (cleared,) = heard['markers']
     assert {marker.id for marker in cleared.markers} == shown
     assert {marker.action for marker in cleared.markers} == {Marker.DELETE}
 
-    inner.set(publish_iuv=True, publish_overlay=True, publish_markers=True,
-              iuv_encoding='32FC3')
+    inner.set(publish_iuv=True, publish_overlay=True, publish_markers=True, iuv_encoding='32FC3')
     heard['markers'].clear()
     show()
     ros.spin_until(lambda: all(heard.values()))
@@ -141,9 +147,9 @@ def _header(message: Image | MarkerArray) -> Header | None:
     return message.markers[0].header if message.markers else None
 
 
-def test_image_is_rectified_chooses_the_other_matrix(ros: RosTest, inner: InnerNode,
-                                                     camera: Camera,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_is_rectified_chooses_the_other_matrix(
+    ros: RosTest, inner: InnerNode, camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish = camera._infos.publish
 
     def longer_lens_when_rectified(info: CameraInfo) -> None:
@@ -158,11 +164,13 @@ def test_image_is_rectified_chooses_the_other_matrix(ros: RosTest, inner: InnerN
     assert far == pytest.approx(2 * near, rel=0.05)
 
 
-def test_log_period_s_changes_how_often_the_rates_are_logged(ros: RosTest, inner: InnerNode,
-                                                             show: Show) -> None:
+def test_log_period_s_changes_how_often_the_rates_are_logged(
+    ros: RosTest, inner: InnerNode, show: Show
+) -> None:
     lines: list[Log] = []
-    ros.node.create_subscription(Log, '/rosout', lambda line: lines.append(line)
-                                 if 'no image on' in line.msg else None, 100)
+    ros.node.create_subscription(
+        Log, '/rosout', lambda line: lines.append(line) if 'no image on' in line.msg else None, 100
+    )
     ros.spin(0.7)
     assert lines == []  # 5 s
     inner.set(log_period_s=0.5)
@@ -170,8 +178,9 @@ def test_log_period_s_changes_how_often_the_rates_are_logged(ros: RosTest, inner
     assert 'for 0.5 s' in lines[0].msg
 
 
-def test_the_thresholds_of_the_frame_age_change_the_status(inner: InnerNode,
-                                                           camera: Camera) -> None:
+def test_the_thresholds_of_the_frame_age_change_the_status(
+    inner: InnerNode, camera: Camera
+) -> None:
     camera.show_until_placed(HEIGHT, WIDTH)
     inner.set(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     status = inner.status()
@@ -192,12 +201,17 @@ def test_parameters_changed_while_inactive_hold_after_the_activation(inner: Inne
 
 def test_a_contradiction_from_the_start_refuses_no_other_change(ros: RosTest) -> None:
     values = {'autostart': False, 'frame_age_warn_s': 5.0, 'frame_age_error_s': 1.0}
-    node = DecomrNode(context=ros.context, parameter_overrides=[
-        Parameter(name, value=value) for name, value in values.items()])
+    node = DecomrNode(
+        context=ros.context,
+        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+    )
     try:
-        for name, value, is_taken in (('detector_stride', 3, True), ('detector_stride', 0, False),
-                                      ('frame_age_error_s', 6.0, True),
-                                      ('frame_age_error_s', 1.0, False)):
+        for name, value, is_taken in (
+            ('detector_stride', 3, True),
+            ('detector_stride', 0, False),
+            ('frame_age_error_s', 6.0, True),
+            ('frame_age_error_s', 1.0, False),
+        ):
             result = node.set_parameters_atomically([Parameter(name, value=value)])
             assert result.successful == is_taken, (name, value, result.reason)
     finally:

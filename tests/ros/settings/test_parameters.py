@@ -39,7 +39,8 @@ class Declared:
     def set(self, **values: object) -> str:
         """Sets them at once; the reason of a refusal, or ''."""
         result = self.node.set_parameters_atomically(
-            [Parameter(name, value=value) for name, value in values.items()])
+            [Parameter(name, value=value) for name, value in values.items()]
+        )
         assert result.successful == (not result.reason)
         return result.reason
 
@@ -54,9 +55,14 @@ def declared(ros: RosTest) -> Iterator[Declared]:
 
 
 def test_a_misspelt_name_is_told_with_the_nearest_one(
-        ros: RosTest, capfd: pytest.CaptureFixture[str]) -> None:
-    right = ['threads:=2', 'use_sim_time:=false', 'start_type_description_service:=false',
-             'qos_overrides./image.subscription.depth:=3']
+    ros: RosTest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    right = [
+        'threads:=2',
+        'use_sim_time:=false',
+        'start_type_description_service:=false',
+        'qos_overrides./image.subscription.depth:=3',
+    ]
     for given in (right, [*right, 'detectr:=person', 'xyz:=1']):
         words = [word for assignment in given for word in ('-p', assignment)]
         node = rclpy.create_node('given', context=ros.context, cli_args=['--ros-args', *words])
@@ -82,7 +88,8 @@ def test_the_file_holds_every_parameter_with_its_default() -> None:
     values = file['/**']['ros__parameters']
     assert values == asdict(NodeParameters())
     assert {name: type(value) for name, value in values.items()} == {
-        name: type(entry.default) for name, entry in ENTRIES.items()}
+        name: type(entry.default) for name, entry in ENTRIES.items()
+    }
 
 
 def test_the_command_brings_page_and_file_up_to_date(tmp_path: Path) -> None:
@@ -98,7 +105,8 @@ def test_the_command_brings_page_and_file_up_to_date(tmp_path: Path) -> None:
 
 
 def test_a_page_without_a_place_for_the_table_is_one_line_and_exit_code_2(
-        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'page.md').write_text('# Another page\n')
     assert parameters.main(['--page', str(tmp_path / 'page.md')]) == 2
     error = capsys.readouterr().err
@@ -118,11 +126,15 @@ def test_every_parameter_is_described_and_limited(declared: Declared) -> None:
         assert shown.read_only == (entry.effect is Effect.START)
         assert problem(entry, entry.default) == ''
         if isinstance(entry.default, int) and not isinstance(entry.default, bool):
-            assert (shown.integer_range[0].from_value,
-                    shown.integer_range[0].to_value) == entry.range
+            assert (
+                shown.integer_range[0].from_value,
+                shown.integer_range[0].to_value,
+            ) == entry.range
         if isinstance(entry.default, float):
-            assert (shown.floating_point_range[0].from_value,
-                    shown.floating_point_range[0].to_value) == entry.range
+            assert (
+                shown.floating_point_range[0].from_value,
+                shown.floating_point_range[0].to_value,
+            ) == entry.range
         for choice in entry.choices:
             assert choice in shown.additional_constraints
     assert set(CHOICES) >= {'runtime', 'detector', 'iuv_encoding'}
@@ -130,12 +142,14 @@ def test_every_parameter_is_described_and_limited(declared: Declared) -> None:
 
 def test_one_bad_value_among_good_ones_changes_nothing(declared: Declared) -> None:
     before = declared.values
-    for bad, said in (({'iuv_encoding': 'rgba8'}, "is 'rgba8', expected one of: rgb8, 32FC3"),
-                      ({'detector_stride': 0}, 'detector_stride'),
-                      ({'threads': 1.5}, 'threads is 1.5, expected an integer'),
-                      ({'runtime': 'nothing'}, 'openvino'),
-                      ({'autostart': False}, 'read-only'), ({'box_scale': float('nan')},
-                                                            'box_scale')):
+    for bad, said in (
+        ({'iuv_encoding': 'rgba8'}, "is 'rgba8', expected one of: rgb8, 32FC3"),
+        ({'detector_stride': 0}, 'detector_stride'),
+        ({'threads': 1.5}, 'threads is 1.5, expected an integer'),
+        ({'runtime': 'nothing'}, 'openvino'),
+        ({'autostart': False}, 'read-only'),
+        ({'box_scale': float('nan')}, 'box_scale'),
+    ):
         assert said in declared.set(max_people=3, min_score=0.5, **bad)
         assert declared.values == before
     assert declared.told == []
@@ -163,7 +177,8 @@ def test_what_configure_has_used_is_refused_until_cleanup(declared: Declared) ->
 
 
 def test_rclpy_without_a_hook_for_changes_made_tells_of_them_too(
-        ros: RosTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(Node, 'add_post_set_parameters_callback')  # as in Humble
     declared = Declared(ros.node)
     assert declared.set(max_people=3) == ''

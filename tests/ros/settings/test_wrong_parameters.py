@@ -24,11 +24,13 @@ Make = Callable[..., InnerNode]
 
 
 @pytest.fixture
-def make(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-         tiny_uv_map: UVMap) -> Iterator[Make]:
+def make(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> Iterator[Make]:
     def make(**parameters: object) -> InnerNode:
-        return InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map),
-                         **parameters)
+        return InnerNode(
+            ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map), **parameters
+        )
 
     yield make
     for node in ros._others:
@@ -45,8 +47,10 @@ def close(inner: InnerNode) -> None:
 
 def wrong_values(entry: ParameterEntry) -> list[object]:
     """Of another type, outside of the range, none of the choices."""
-    values: list[object] = [{bool: 'yes', int: 'three', float: 'three', str: 3}[
-        type(entry.default)], {bool: 1, int: 1.5, float: 1, str: True}[type(entry.default)]]
+    values: list[object] = [
+        {bool: 'yes', int: 'three', float: 'three', str: 3}[type(entry.default)],
+        {bool: 1, int: 1.5, float: 1, str: True}[type(entry.default)],
+    ]
     if entry.range is not None:
         low, high = entry.range
         values += [low - 1, high + 1]
@@ -102,9 +106,12 @@ def test_weights_that_are_not_there_are_named(make: Make) -> None:
 
 
 def test_every_misspelt_name_is_named_in_the_log_and_on_diagnostics(
-        make: Make, capfd: pytest.CaptureFixture[str]) -> None:
-    misspelt = {f'{name[:-1]}{"x" if name[-1] != "x" else "y"}': entry.default
-                for name, entry in ENTRIES.items()}
+    make: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    misspelt = {
+        f'{name[:-1]}{"x" if name[-1] != "x" else "y"}': entry.default
+        for name, entry in ENTRIES.items()
+    }
     inner = make(**misspelt)
     log = capfd.readouterr().err
     told = values_of(inner.status())['warning_unknown_parameters']
@@ -128,10 +135,11 @@ def test_a_name_that_does_not_exist_is_refused_by_the_service(ros: RosTest, make
     make()
     client = ros.node.create_client(SetParameters, '/decomr/set_parameters')
     ros.spin_until(client.service_is_ready)
-    future = client.call_async(SetParameters.Request(
-        parameters=[Parameter('use_boxs', value=True).to_parameter_msg()]))
+    future = client.call_async(
+        SetParameters.Request(parameters=[Parameter('use_boxs', value=True).to_parameter_msg()])
+    )
     ros.spin_until(future.done, 15)
-    result, = future.result().results
+    (result,) = future.result().results
     assert not result.successful
     assert 'use_boxs' in result.reason
 
@@ -165,7 +173,8 @@ def test_every_rule_of_unused_parameters_has_its_case_and_the_defaults_have_none
 
 
 def test_a_parameter_without_effect_is_a_warning_until_it_is_set_right(
-        make: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    make: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr('decomr_ros.node.standing_warnings.SHOWN_S', 0.0)
     inner = make(undistort=True, image_is_rectified=True)
     inner.node.trigger_configure()

@@ -41,10 +41,20 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[type]:
     """Lets the graph say that these types are on the topic; gives what is subscribed to."""
-    monkeypatch.setattr(node, 'get_publishers_info_by_topic', lambda topic: [
-        SimpleNamespace(topic_type=name, qos_profile=SimpleNamespace(reliability=None),
-                        node_name='detector', node_namespace='/')
-        for name in types if topic == '/boxes'])
+    monkeypatch.setattr(
+        node,
+        'get_publishers_info_by_topic',
+        lambda topic: [
+            SimpleNamespace(
+                topic_type=name,
+                qos_profile=SimpleNamespace(reliability=None),
+                node_name='detector',
+                node_namespace='/',
+            )
+            for name in types
+            if topic == '/boxes'
+        ],
+    )
     subscribed: list[type] = []
     create = node.create_subscription
 
@@ -69,8 +79,9 @@ def _seen(node: Notes, frames: list, seconds: float, *detections: object) -> lis
     return frames[-1].boxes.boxes.tolist()
 
 
-def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_follows_the_type_that_is_published(
+    node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subscribed = _publish(node, monkeypatch)
     inputs, frames = start(node, use_boxes=True)
     assert subscribed == [Detection2DArray], 'until somebody publishes'
@@ -81,7 +92,8 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
     assert subscribed == [DetectionArray]
     assert sum('subscribed to yolo_msgs/DetectionArray' in text for text in node.log) == 1
     assert _seen(node, frames, 1.0, yolo_detection(), yolo_detection('dog', 16)) == [
-        [40, 40, 60, 80]]
+        [40, 40, 60, 80]
+    ]
     # Another detector takes its place.
     subscribed = _publish(node, monkeypatch, 'vision_msgs/msg/Detection2DArray')
     inputs.watch()
@@ -89,8 +101,9 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
     assert _seen(node, frames, 2.0, detection()) == [[40, 40, 60, 80]]
     # Of two at once, the one that is read stays, and the other one is told.
     assert _warning(inputs) == ''
-    subscribed = _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray',
-                          'vision_msgs/msg/Detection2DArray')
+    subscribed = _publish(
+        node, monkeypatch, 'yolo_msgs/msg/DetectionArray', 'vision_msgs/msg/Detection2DArray'
+    )
     inputs.watch()
     assert subscribed == []
     assert 'yolo_msgs/msg/DetectionArray from /detector' in _warning(inputs)
@@ -99,21 +112,38 @@ def test_auto_follows_the_type_that_is_published(node: Notes, installed: None,
 
 
 def test_a_type_that_was_asked_for_is_subscribed_to_at_once(
-        node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subscribed = _publish(node, monkeypatch)
     _, frames = start(node, use_boxes=True, boxes_type=DETECTION_3D, person_class_ids='15')
     assert subscribed == [Detection3DArray]
     assert _seen(node, frames, 1.0, spatial_detection()) == [[40, 40, 60, 80]]
 
 
-@pytest.mark.parametrize(('published', 'boxes_type', 'said'), [
-    ('vision_msgs/msg/Detection3DArray', 'auto', 'set boxes_type to vision_msgs/Detection3DArray'),
-    ('std_msgs/msg/String', 'auto', 'is not of type vision_msgs/msg/Detection2DArray, which'),
-    ('vision_msgs/msg/Detection2DArray', YOLO,
-     'is not of type yolo_msgs/msg/DetectionArray, which')])
+@pytest.mark.parametrize(
+    ('published', 'boxes_type', 'said'),
+    [
+        (
+            'vision_msgs/msg/Detection3DArray',
+            'auto',
+            'set boxes_type to vision_msgs/Detection3DArray',
+        ),
+        ('std_msgs/msg/String', 'auto', 'is not of type vision_msgs/msg/Detection2DArray, which'),
+        (
+            'vision_msgs/msg/Detection2DArray',
+            YOLO,
+            'is not of type yolo_msgs/msg/DetectionArray, which',
+        ),
+    ],
+)
 def test_a_type_that_is_not_read_is_a_warning_until_it_is_mended(
-        node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch, published: str,
-        boxes_type: str, said: str) -> None:
+    node: Notes,
+    installed: None,
+    monkeypatch: pytest.MonkeyPatch,
+    published: str,
+    boxes_type: str,
+    said: str,
+) -> None:
     inputs, _ = start(node, use_boxes=True, boxes_type=boxes_type)
     subscribed = _publish(node, monkeypatch, published)
     inputs.watch()
@@ -129,18 +159,22 @@ def test_a_type_that_is_not_read_is_a_warning_until_it_is_mended(
 
 
 def test_yolo_boxes_without_yolo_msgs_are_a_warning(
-        node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hide(monkeypatch, 'yolo_msgs')
     inputs, frames = start(node, use_boxes=True)
     _publish(node, monkeypatch, 'yolo_msgs/msg/DetectionArray')
     inputs.watch()
-    assert _warning(inputs).startswith('no boxes are received from /boxes: boxes of the type '
-                                       'yolo_msgs/DetectionArray need the package yolo_msgs')
+    assert _warning(inputs).startswith(
+        'no boxes are received from /boxes: boxes of the type '
+        'yolo_msgs/DetectionArray need the package yolo_msgs'
+    )
     assert _seen(node, frames, 1.0, detection()) == [[40, 40, 60, 80]], 'subscribed as before'
 
 
 def test_without_vision_msgs_yolo_msgs_is_enough_and_one_of_them_is_needed(
-        node: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    node: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr('decomr_ros.messages.boxes.Detection2DArray', None)
     stand_in(monkeypatch, 'yolo_msgs', DetectionArray)
     subscribed = _publish(node, monkeypatch)
@@ -152,7 +186,7 @@ def test_without_vision_msgs_yolo_msgs_is_enough_and_one_of_them_is_needed(
 
 
 def test_boxes_of_the_image_of_the_network_are_scaled_to_that_of_the_camera(
-        node: Notes, installed: None) -> None:
-    _, frames = start(node, use_boxes=True, boxes_width=128, boxes_height=128,
-                      boxes_fit='pad_end')
+    node: Notes, installed: None
+) -> None:
+    _, frames = start(node, use_boxes=True, boxes_width=128, boxes_height=128, boxes_fit='pad_end')
     assert _seen(node, frames, 1.0, detection()) == [[20, 20, 30, 40]]  # the image has 64 px

@@ -27,8 +27,9 @@ README = ('-r', 'image:=/camera/image_raw')  # as its command has it
 
 
 @pytest.fixture
-def start(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
-          tiny_uv_map: UVMap) -> Iterator[Callable[..., InnerNode]]:
+def start(
+    ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> Iterator[Callable[..., InnerNode]]:
     topology = Topology.from_body(tiny_body, tiny_uv_map)
     made: list[InnerNode] = []
 
@@ -41,36 +42,66 @@ def start(ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel,
         inner.node.close()
 
 
-@pytest.mark.parametrize(('image', 'camera_info'), [
-    ('/camera/image_raw', '/camera/camera_info'), ('image', 'camera_info'),
-    ('/image', '/camera_info'), ('left/image_rect', 'left/camera_info'),
-    ('/camera/image_raw/compressed', '/camera/camera_info'), ('/jpegs', '/camera_info')])
+@pytest.mark.parametrize(
+    ('image', 'camera_info'),
+    [
+        ('/camera/image_raw', '/camera/camera_info'),
+        ('image', 'camera_info'),
+        ('/image', '/camera_info'),
+        ('left/image_rect', 'left/camera_info'),
+        ('/camera/image_raw/compressed', '/camera/camera_info'),
+        ('/jpegs', '/camera_info'),
+    ],
+)
 def test_camera_info_is_in_the_namespace_of_the_image(image: str, camera_info: str) -> None:
     assert camera_info_beside(image) == camera_info
 
 
-@pytest.mark.parametrize(('words', 'is_compressed', 'image', 'camera_info'), [
-    ((), False, '/image', '/camera_info'),
-    (README, False, '/camera/image_raw', '/camera/camera_info'),
-    (README, True, '/camera/image_raw/compressed', '/camera/camera_info'),
-    (('-r', '__ns:=/robot'), False, '/robot/image', '/robot/camera_info'),
-    (('-r', '__ns:=/robot', '-r', 'image:=front/image'), False, '/robot/front/image',
-     '/robot/front/camera_info'),
-    ((*README, '-r', 'camera_info:=/other/info'), False, '/camera/image_raw', '/other/info'),
-    ((*README, '-r', '/camera/camera_info:=/late/info'), False, '/camera/image_raw',
-     '/late/info'),
-    # To its own name: whoever writes that means it.
-    ((*README, '--remap', 'camera_info:=/camera_info'), False, '/camera/image_raw',
-     '/camera_info'),
-    ((*README, '-r', 'decomr:camera_info:=camera_info'), False, '/camera/image_raw',
-     '/camera_info'),
-    ((*README, '-r', 'other:camera_info:=camera_info'), False, '/camera/image_raw',
-     '/camera/camera_info'),
-    (('-r', 'image/compressed:=/front/jpegs'), True, '/front/jpegs', '/front/camera_info'),
-])
-def test_the_topics_follow_the_remappings(ros: RosTest, words: tuple[str, ...],
-                                          is_compressed: bool, image: str, camera_info: str
-                                          ) -> None:
+@pytest.mark.parametrize(
+    ('words', 'is_compressed', 'image', 'camera_info'),
+    [
+        ((), False, '/image', '/camera_info'),
+        (README, False, '/camera/image_raw', '/camera/camera_info'),
+        (README, True, '/camera/image_raw/compressed', '/camera/camera_info'),
+        (('-r', '__ns:=/robot'), False, '/robot/image', '/robot/camera_info'),
+        (
+            ('-r', '__ns:=/robot', '-r', 'image:=front/image'),
+            False,
+            '/robot/front/image',
+            '/robot/front/camera_info',
+        ),
+        ((*README, '-r', 'camera_info:=/other/info'), False, '/camera/image_raw', '/other/info'),
+        (
+            (*README, '-r', '/camera/camera_info:=/late/info'),
+            False,
+            '/camera/image_raw',
+            '/late/info',
+        ),
+        # To its own name: whoever writes that means it.
+        (
+            (*README, '--remap', 'camera_info:=/camera_info'),
+            False,
+            '/camera/image_raw',
+            '/camera_info',
+        ),
+        (
+            (*README, '-r', 'decomr:camera_info:=camera_info'),
+            False,
+            '/camera/image_raw',
+            '/camera_info',
+        ),
+        (
+            (*README, '-r', 'other:camera_info:=camera_info'),
+            False,
+            '/camera/image_raw',
+            '/camera/camera_info',
+        ),
+        (('-r', 'image/compressed:=/front/jpegs'), True, '/front/jpegs', '/front/camera_info'),
+    ],
+)
+def test_the_topics_follow_the_remappings(
+    ros: RosTest, words: tuple[str, ...], is_compressed: bool, image: str, camera_info: str
+) -> None:
     given = ['--ros-args', *words]
     node = rclpy.create_node('decomr', context=ros.context, cli_args=given)
     assert image_topic(node, is_compressed) == image
@@ -96,8 +127,18 @@ def _source(folder: Path, words: list[str]) -> Node:
 
 
 def _viewer(folder: Path, words: list[str]) -> Node:
-    return view.Viewer(Namespace(namespace='', host='', port=0, rectified=False, image='image',
-                                 camera_info=None, rate=10.0), words)
+    return view.Viewer(
+        Namespace(
+            namespace='',
+            host='',
+            port=0,
+            rectified=False,
+            image='image',
+            camera_info=None,
+            rate=10.0,
+        ),
+        words,
+    )
 
 
 class _Page:
@@ -111,8 +152,11 @@ class _Page:
 
 @pytest.mark.parametrize('make', [_recorder, _source, _viewer])
 def test_every_program_has_camera_info_beside_the_image(
-        as_in_the_readme: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        make: Callable[[Path, list[str]], Node]) -> None:
+    as_in_the_readme: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path, list[str]], Node],
+) -> None:
     monkeypatch.setattr(view, 'ViewScene', _Page)
     node = make(tmp_path, as_in_the_readme)
     used = {item.topic_name for item in (*node.publishers, *node.subscriptions)}
@@ -121,8 +165,9 @@ def test_every_program_has_camera_info_beside_the_image(
     node.destroy_node()
 
 
-def test_the_command_of_the_readme_gives_people_a_position(start: Callable[..., InnerNode]
-                                                           ) -> None:
+def test_the_command_of_the_readme_gives_people_a_position(
+    start: Callable[..., InnerNode],
+) -> None:
     inner = start(*README)
     camera = inner.activate(image='/camera/image_raw', camera_info='/camera/camera_info')
     answer = camera.show_until_placed(HEIGHT, WIDTH)
@@ -133,12 +178,14 @@ def test_the_command_of_the_readme_gives_people_a_position(start: Callable[..., 
 
 
 def test_images_without_camera_info_are_a_warning_that_names_both_topics(
-        ros: RosTest, start: Callable[..., InnerNode], capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest, start: Callable[..., InnerNode], capfd: pytest.CaptureFixture[str]
+) -> None:
     inner = start(*README)
     inner.node.trigger_configure()
     # The calibration is elsewhere.
-    camera = inner.activate_configured(image='/camera/image_raw',
-                                       camera_info='/elsewhere/camera_info', waits=False)
+    camera = inner.activate_configured(
+        image='/camera/image_raw', camera_info='/elsewhere/camera_info', waits=False
+    )
     ros.spin_until(lambda: inner.node.get_publishers_info_by_topic('/elsewhere/camera_info'))
     for _ in range(3):
         assert not camera.show(HEIGHT, WIDTH).meshes[0].is_metric

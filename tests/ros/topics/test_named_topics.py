@@ -35,16 +35,22 @@ def _start(ros: RosTest, *words: str) -> Process:
 def _qos(bag: Path, topic: str) -> tuple[str, int]:
     """Durability and depth that `ros2 bag play` would offer a topic with."""
     with Reader(bag) as reader:
-        profile, = next(connection.ext.offered_qos_profiles for connection in reader.connections
-                        if connection.topic == topic)
+        (profile,) = next(
+            connection.ext.offered_qos_profiles
+            for connection in reader.connections
+            if connection.topic == topic
+        )
     return profile.durability.name, profile.depth
 
 
 def _read(bag: Path, topic: str) -> list[object]:
     """The messages of a topic, decoded by the definitions that the bag itself holds."""
     with AnyReader([bag]) as reader:
-        return [reader.deserialize(data, connection.msgtype)
-                for connection, _, data in reader.messages() if connection.topic == topic]
+        return [
+            reader.deserialize(data, connection.msgtype)
+            for connection, _, data in reader.messages()
+            if connection.topic == topic
+        ]
 
 
 def _count(bag: Path, topic: str) -> int:
@@ -66,21 +72,30 @@ def test_a_topic_of_any_type_is_recorded_by_its_name_in_the_namespace(ros: RosTe
     ros.spin_until(lambda: _count(ros.folder / 'bag', '/robot/gaze') == 5)
     assert recorder.stop() == 0, recorder.output
     assert [message.point.x for message in _read(ros.folder / 'bag', '/robot/gaze')] == [
-        0, 1, 2, 3, 4]
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     assert _qos(ros.folder / 'bag', '/robot/gaze') == ('VOLATILE', 10)
 
 
-def test_what_several_publishers_latched_before_is_recorded_and_stays_latched(ros: RosTest
-                                                                              ) -> None:
+def test_what_several_publishers_latched_before_is_recorded_and_stays_latched(
+    ros: RosTest,
+) -> None:
     for name in ('base_link', 'camera_link'):
         ros.node.create_publisher(TransformStamped, '/mounts', LATCHED).publish(
-            TransformStamped(child_frame_id=name))
+            TransformStamped(child_frame_id=name)
+        )
     recorder = _start(ros, '--also', '/mounts')
     ros.spin_until(lambda: _count(ros.folder / 'bag', '/mounts') == 2)
     assert recorder.stop() == 0, recorder.output
     bag = ros.folder / 'bag'
     assert {message.child_frame_id for message in _read(bag, '/mounts')} == {
-        'base_link', 'camera_link'}
+        'base_link',
+        'camera_link',
+    }
     durability, depth = _qos(bag, '/mounts')
     assert durability == 'TRANSIENT_LOCAL'
     assert depth >= 2, 'somebody who is late gets those of both'
@@ -109,19 +124,25 @@ def test_the_offer_of_a_topic_is_what_all_of_its_publishers_have(ros: RosTest) -
     ros.node.create_publisher(String, '/said', LATCHED)
     ros.spin_until(lambda: offer_of(ros.node, '/said') == (('std_msgs/msg/String',), True, True))
     ros.node.create_publisher(String, '/said', CARELESS)
-    ros.spin_until(lambda: offer_of(ros.node, '/said') == (('std_msgs/msg/String',), False,
-                                                           False))
+    ros.spin_until(lambda: offer_of(ros.node, '/said') == (('std_msgs/msg/String',), False, False))
 
 
 def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
-        ros: RosTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        capfd: pytest.CaptureFixture[str]) -> None:
+    ros: RosTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
-    with pytest.raises(ImportError, match='type is here_msgs/msg/Thing.* here_msgs is not inst'
-                                          '.*ros-jazzy-here-msgs'):
+    with pytest.raises(
+        ImportError,
+        match='type is here_msgs/msg/Thing.* here_msgs is not inst.*ros-jazzy-here-msgs',
+    ):
         message_class('here_msgs/msg/Thing')
-    monkeypatch.setattr('decomr_ros.topics.named_topics.message_class',
-                        lambda name: message_class('here_msgs/msg/Thing'))
+    monkeypatch.setattr(
+        'decomr_ros.topics.named_topics.message_class',
+        lambda name: message_class('here_msgs/msg/Thing'),
+    )
     rclpy.init()
     recorder = Recorder(tmp_path / 'bag', ['/said'])
     ros.add(recorder)
@@ -139,15 +160,18 @@ def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
 def test_publishers_that_disagree_on_the_type_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     types = 'geometry_msgs/msg/PointStamped', 'std_msgs/msg/String'
     # One process cannot publish two types on a topic.
-    monkeypatch.setattr('decomr_ros.topics.named_topics.offer_of',
-                        lambda *_: Offer(types, True, False))
+    monkeypatch.setattr(
+        'decomr_ros.topics.named_topics.offer_of', lambda *_: Offer(types, True, False)
+    )
     node = FakeNode()
     topics = NamedTopics(node, ['/said'], lambda *_: pytest.fail('subscribed to a wrong type'))
     topics.update()
     topics.update()
     assert len(node.errors) == 1
-    assert f'/said is not recorded: its publishers disagree on the type ({", ".join(types)}' in (
-        node.errors[0])
+    assert (
+        f'/said is not recorded: its publishers disagree on the type ({", ".join(types)}'
+        in (node.errors[0])
+    )
 
 
 def test_a_topic_that_nobody_publishes_is_told_at_the_end(ros: RosTest) -> None:
@@ -163,8 +187,9 @@ def test_a_topic_that_is_recorded_anyway_is_recorded_once(ros: RosTest) -> None:
 
 
 def test_a_name_that_no_topic_can_have_is_one_line_and_exit_code_2(ros: RosTest) -> None:
-    recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also',
-                         'a topic')
+    recorder = ros.start(
+        '-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also', 'a topic'
+    )
     assert recorder.process.wait(30) == 2
     assert recorder.output.count('\n') == 1
     assert not os.path.exists(ros.folder / 'bag')
@@ -184,8 +209,9 @@ def test_pictures_of_the_same_name_are_named_before_those_of_the_node_itself(ros
 
 
 def test_transforms_are_recorded_with_static_ones_latched(ros: RosTest) -> None:
-    messages = pytest.importorskip('tf2_msgs.msg', reason='tf2_msgs is part of a ROS 2 '
-                                                          'installation, not of the pip wheels')
+    messages = pytest.importorskip(
+        'tf2_msgs.msg', reason='tf2_msgs is part of a ROS 2 installation, not of the pip wheels'
+    )
     static = ros.node.create_publisher(messages.TFMessage, '/tf_static', LATCHED)
     static.publish(messages.TFMessage(transforms=[TransformStamped(child_frame_id='camera')]))
     moving = ros.node.create_publisher(messages.TFMessage, '/tf', 100)

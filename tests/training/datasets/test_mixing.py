@@ -32,14 +32,20 @@ class Numbers:
 
 def mixture(ratios: list[float], sizes: list[int], seed: int = 1) -> MixedPeople:
     """A mixture of sets a, b, c, ..."""
-    names = 'abcdefgh'[:len(sizes)]
-    return MixedPeople({name: Numbers(size) for name, size in zip(names, sizes, strict=True)},
-                       dict(zip(names, ratios, strict=True)), seed)
+    names = 'abcdefgh'[: len(sizes)]
+    return MixedPeople(
+        {name: Numbers(size) for name, size in zip(names, sizes, strict=True)},
+        dict(zip(names, ratios, strict=True)),
+        seed,
+    )
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.lists(st.tuples(st.floats(0.01, 1), st.integers(1, 400)), min_size=1, max_size=4),
-       st.integers(0, 4), st.integers(0, 2**40))
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1), st.integers(1, 400)), min_size=1, max_size=4),
+    st.integers(0, 4),
+    st.integers(0, 2**40),
+)
 def test_every_block_has_the_given_shares(sets: list, block: int, seed: int) -> None:
     ratios, sizes = zip(*sets, strict=True)
     mixed = mixture(list(ratios), list(sizes), seed)
@@ -72,8 +78,9 @@ def test_everybody_of_a_set_comes_once_before_anybody_comes_again(
         source, index = mixed.locate(number)
         visits[source].append(index)
     for source, size in ((0, first), (1, second)):
-        rounds = [visits[source][start:start + size]
-                  for start in range(0, len(visits[source]), size)]
+        rounds = [
+            visits[source][start : start + size] for start in range(0, len(visits[source]), size)
+        ]
         for people in rounds:
             assert len(set(people)) == len(people)
             assert len(people) == size or people is rounds[-1]
@@ -81,16 +88,19 @@ def test_everybody_of_a_set_comes_once_before_anybody_comes_again(
 
 def test_each_round_has_another_order() -> None:
     mixed = mixture([1], [50])
-    rounds = [[mixed.locate(number)[1] for number in range(start, start + 50)]
-              for start in (0, 50)]
+    rounds = [
+        [mixed.locate(number)[1] for number in range(start, start + 50)] for start in (0, 50)
+    ]
     assert rounds[0] != rounds[1] != sorted(rounds[1])
     assert sorted(rounds[0]) == list(range(50))
 
 
 def test_the_sets_are_mixed_within_a_batch() -> None:
     mixed = mixture([0.5, 0.5], [100, 100])
-    counts = [sum(mixed.locate(number)[0] for number in range(start, start + 64))
-              for start in range(0, 640, 64)]
+    counts = [
+        sum(mixed.locate(number)[0] for number in range(start, start + 64))
+        for start in range(0, 640, 64)
+    ]
     assert all(12 < count < 52 for count in counts)
     assert len(set(counts)) > 1, 'in an order of chance, not in turns'
 
@@ -105,8 +115,9 @@ def test_a_sample_depends_on_seed_and_number_alone(numbers: list[int], seed: int
 
 
 def test_another_seed_gives_another_stream() -> None:
-    streams = [[mixture([0.5, 0.5], [99, 99], seed)[number] for number in range(20)]
-               for seed in (1, 2)]
+    streams = [
+        [mixture([0.5, 0.5], [99, 99], seed)[number] for number in range(20)] for seed in (1, 2)
+    ]
     assert streams[0] != streams[1]
 
 
@@ -118,8 +129,9 @@ def test_the_same_person_gets_another_chance_in_each_round() -> None:
 @pytest.mark.parametrize('num_ranks', [1, 2, 4])
 def test_ranks_share_one_stream(num_ranks: int) -> None:
     share = 8 // num_ranks
-    ranks = [list(islice(SampleNumbers(share, 40, rank, num_ranks), 3))
-             for rank in range(num_ranks)]
+    ranks = [
+        list(islice(SampleNumbers(share, 40, rank, num_ranks), 3)) for rank in range(num_ranks)
+    ]
     together = [number for step in zip(*ranks, strict=True) for batch in step for number in batch]
     assert together == list(range(40, 64))
 
@@ -131,8 +143,9 @@ def mixed_people(tmp_path: Path) -> MixedPeople:
     for name, count in (('indoors', 5), ('outdoors', 9)):
         folder = tmp_path / name
         arrays = fake.exchanged(count, np.random.default_rng(count))
-        sources[name] = PeopleDataset(read_npz(fake.write_exchanged(folder, arrays), folder),
-                                      config=PeopleConfig(size=16))
+        sources[name] = PeopleDataset(
+            read_npz(fake.write_exchanged(folder, arrays), folder), config=PeopleConfig(size=16)
+        )
     return MixedPeople(sources, {'indoors': 0.3, 'outdoors': 0.7}, seed=3)
 
 
@@ -149,8 +162,10 @@ def test_workers_and_restarts_change_nothing(mixed_people: MixedPeople) -> None:
 
 def test_ranks_with_real_samples_give_the_batch_of_one_process(mixed_people: MixedPeople) -> None:
     whole = next(iter(mixed_loader(mixed_people, 6, num_workers=0, first=6)))
-    parts = [next(iter(mixed_loader(mixed_people, 3, num_workers=0, first=6, rank=rank,
-                                    num_ranks=2))) for rank in range(2)]
+    parts = [
+        next(iter(mixed_loader(mixed_people, 3, num_workers=0, first=6, rank=rank, num_ranks=2)))
+        for rank in range(2)
+    ]
     for name, value in whole.items():
         assert torch.equal(value, torch.cat([part[name] for part in parts]))
 
@@ -161,11 +176,16 @@ def test_a_ratio_of_zero_leaves_a_set_out() -> None:
     assert {mixed.locate(number)[0] for number in range(50)} == {0}
 
 
-@pytest.mark.parametrize(('ratios', 'complaint'), [
-    ({'a': 1}, 'give one ratio per data set'), ({'a': 1, 'b': -1}, 'take 0 or more for each'),
-    ({'a': 0, 'b': 0}, 'above 0 for at least one'),
-    ({'a': float('nan'), 'b': 1}, 'take 0 or more for each'),
-    ({'a': 1, 'b': 1}, 'b has no people')])
+@pytest.mark.parametrize(
+    ('ratios', 'complaint'),
+    [
+        ({'a': 1}, 'give one ratio per data set'),
+        ({'a': 1, 'b': -1}, 'take 0 or more for each'),
+        ({'a': 0, 'b': 0}, 'above 0 for at least one'),
+        ({'a': float('nan'), 'b': 1}, 'take 0 or more for each'),
+        ({'a': 1, 'b': 1}, 'b has no people'),
+    ],
+)
 def test_mixtures_that_cannot_be_are_refused(ratios: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         MixedPeople({'a': Numbers(3), 'b': Numbers(0)}, ratios, 1)

@@ -24,13 +24,22 @@ def test_mpi_inf_3dhp_trains_on_every_tenth_frame_of_eight_cameras(
     assert len(people) == 16
     record = people[1]
     assert record.image == 'S1/Seq1/imageFrames/video_0/frame_000011.jpg'
-    for joint, place in (('pelvis', 4), ('left_knee', 19), ('right_ankle', 25), ('spine', 3),
-                         ('neck', 5), ('jaw', 6), ('head', 7), ('left_wrist', 11),
-                         ('right_shoulder', 14)):
+    for joint, place in (
+        ('pelvis', 4),
+        ('left_knee', 19),
+        ('right_ankle', 25),
+        ('spine', 3),
+        ('neck', 5),
+        ('jaw', 6),
+        ('head', 7),
+        ('left_wrist', 11),
+        ('right_shoulder', 14),
+    ):
         number = ANNOTATED_JOINTS.index(joint)
         np.testing.assert_allclose(record.keypoints_2d[number], [*points[10, place], 1], rtol=1e-5)
         np.testing.assert_allclose(
-            record.keypoints_3d[number, :3], (joints[10, place] - joints[10, 4]) / 1000, atol=1e-5)
+            record.keypoints_3d[number, :3], (joints[10, place] - joints[10, 4]) / 1000, atol=1e-5
+        )
     absent = [ANNOTATED_JOINTS.index(joint) for joint in ('head_top', 'nose')]
     assert not record.keypoints_2d[absent].any()
     if as_video:
@@ -55,16 +64,26 @@ def check_mpi_test_people(root: Path, content: dict[str, np.ndarray]) -> None:
     start = 'mpi_inf_3dhp_test_set/TS1/imageSequence'
     # The second frame is not valid, in the third a joint is outside the image.
     assert [record.image for record in people] == [
-        f'{start}/img_000001.jpg', f'{start}/img_000004.jpg']
-    for joint, place in (('pelvis', 14), ('left_hip', 11), ('right_ankle', 10), ('spine', 15),
-                         ('neck', 1), ('jaw', 16), ('head', 0), ('left_wrist', 7),
-                         ('right_wrist', 4)):
+        f'{start}/img_000001.jpg',
+        f'{start}/img_000004.jpg',
+    ]
+    for joint, place in (
+        ('pelvis', 14),
+        ('left_hip', 11),
+        ('right_ankle', 10),
+        ('spine', 15),
+        ('neck', 1),
+        ('jaw', 16),
+        ('head', 0),
+        ('left_wrist', 7),
+        ('right_wrist', 4),
+    ):
         number = ANNOTATED_JOINTS.index(joint)
         np.testing.assert_allclose(
-            people[1].keypoints_2d[number, :2], content['annot2'][3, 0, place], rtol=1e-5)
+            people[1].keypoints_2d[number, :2], content['annot2'][3, 0, place], rtol=1e-5
+        )
         expected = content['univ_annot3'][3, 0, place] - content['univ_annot3'][3, 0, 14]
-        np.testing.assert_allclose(
-            people[1].keypoints_3d[number, :3], expected / 1000, atol=1e-5)
+        np.testing.assert_allclose(people[1].keypoints_3d[number, :3], expected / 1000, atol=1e-5)
 
 
 def test_the_test_set_of_mpi_inf_3dhp_has_joints_of_its_own_order(

@@ -35,7 +35,10 @@ def test_every_key_of_the_exchange_format_is_read(
     assert (len(people), people.name, people.counts.people) == (6, 'people', 6)
     record = people[1]
     assert (record.image, record.mask, record.part_mask) == (
-        'images/p1.jpg', 'data/m1.png', 'data/q1.png')
+        'images/p1.jpg',
+        'data/m1.png',
+        'data/q1.png',
+    )
     np.testing.assert_allclose(record.center, [60, 45])
     assert record.side == pytest.approx(70.0), 'scale times 200 px'
     np.testing.assert_allclose(record.keypoints_2d, arrays['part'][1], rtol=1e-6)
@@ -51,8 +54,13 @@ def test_every_key_of_the_exchange_format_is_read(
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.sets(st.sampled_from(['part', 'S', 'smpl', 'has_smpl', 'gender', 'maskname', 'partname',
-                                'openpose'])))
+@given(
+    st.sets(
+        st.sampled_from(
+            ['part', 'S', 'smpl', 'has_smpl', 'gender', 'maskname', 'partname', 'openpose']
+        )
+    )
+)
 def test_any_of_the_optional_keys_may_be_missing(
     tmp_path_factory: pytest.TempPathFactory, kept: set[str]
 ) -> None:
@@ -75,8 +83,7 @@ def test_any_of_the_optional_keys_may_be_missing(
 def test_joints_of_openpose_stand_in_where_annotators_placed_none(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
-    nose, elbow, neck = (ANNOTATED_JOINTS.index(joint)
-                         for joint in ('nose', 'left_elbow', 'neck'))
+    nose, elbow, neck = (ANNOTATED_JOINTS.index(joint) for joint in ('nose', 'left_elbow', 'neck'))
     arrays['part'][0, [nose, elbow, neck], 2] = (0, 1, 0)
     path = fake.write_exchanged(tmp_path, arrays)
     filled = read_npz(path, tmp_path, use_openpose=True)[0].keypoints_2d
@@ -103,21 +110,30 @@ def test_what_cannot_be_used_is_left_out_and_counted(
         people = read_npz(path, tmp_path, 'crowd')
     assert [record.image for record in people] == ['images/p2.jpg', 'images/p4.jpg']
     counts = people.counts
-    assert (counts.people, counts.unreadable_images, counts.outside_boxes, counts.invalid_boxes,
-            counts.nan_keypoints, counts.nan_poses, counts.unknown_genders) == (
-                6, 2, 1, 1, 2, 1, 1)
+    assert (
+        counts.people,
+        counts.unreadable_images,
+        counts.outside_boxes,
+        counts.invalid_boxes,
+        counts.nan_keypoints,
+        counts.nan_poses,
+        counts.unknown_genders,
+    ) == (6, 2, 1, 1, 2, 1, 1)
     record = people[1]
     assert record.keypoints_2d[3].tolist() == [0, 0, 0]
     assert record.keypoints_3d[5].tolist() == [0, 0, 0, 0]
     assert record.pose is None
     assert people[0].gender == 'neutral'
     lines = [line.getMessage() for line in caplog.records]
-    assert lines == ['crowd: 2 of 6 people (2 unreadable images, 1 outside boxes, 1 invalid '
-                     'boxes, 2 nan keypoints, 1 nan poses, 1 unknown genders)']
+    assert lines == [
+        'crowd: 2 of 6 people (2 unreadable images, 1 outside boxes, 1 invalid '
+        'boxes, 2 nan keypoints, 1 nan poses, 1 unknown genders)'
+    ]
 
 
-@pytest.mark.parametrize(('x', 'is_in'), [
-    (-35.6, False), (-35.4, True), (154.4, True), (154.6, False)])
+@pytest.mark.parametrize(
+    ('x', 'is_in'), [(-35.6, False), (-35.4, True), (154.4, True), (154.6, False)]
+)
 def test_a_square_counts_as_soon_as_it_touches_the_picture(
     tmp_path: Path, arrays: dict[str, np.ndarray], x: float, is_in: bool
 ) -> None:
@@ -141,20 +157,31 @@ def test_a_root_that_has_none_of_the_images_is_an_error(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
     path = fake.write_exchanged(tmp_path, arrays)
-    with pytest.raises(ValueError, match=r'6 unreadable images\); is .*images the folder to which '
-                                         r'paths such as images/p0\.jpg are relative'):
+    with pytest.raises(
+        ValueError,
+        match=r'6 unreadable images\); is .*images the folder to which '
+        r'paths such as images/p0\.jpg are relative',
+    ):
         read_npz(path, tmp_path / 'images')
     with pytest.raises(FileNotFoundError, match='elsewhere is not a folder'):
         read_npz(path, tmp_path / 'elsewhere')
 
 
-@pytest.mark.parametrize(('change', 'complaint'), [
-    ({'scale': None}, 'has no scale'), ({'center': None, 'scale': None}, 'no center and no scale'),
-    ({'part': np.zeros((6, 17, 3))}, r'part in .* has shape \(6, 17, 3\), expected \(6, 24, 3\)'),
-    ({'shape': np.zeros((5, 10))}, r'shape in .* for 6 people'),
-    ({'imgname': np.arange(6)}, 'imgname in .* has the type int64, expected text'),
-    ({'pose': np.full((6, 72), 'a')}, 'pose in .* expected numbers'),
-    ({'gender': np.array(list('mfmfmf'), object)}, 'is not an npz of plain arrays')])
+@pytest.mark.parametrize(
+    ('change', 'complaint'),
+    [
+        ({'scale': None}, 'has no scale'),
+        ({'center': None, 'scale': None}, 'no center and no scale'),
+        (
+            {'part': np.zeros((6, 17, 3))},
+            r'part in .* has shape \(6, 17, 3\), expected \(6, 24, 3\)',
+        ),
+        ({'shape': np.zeros((5, 10))}, r'shape in .* for 6 people'),
+        ({'imgname': np.arange(6)}, 'imgname in .* has the type int64, expected text'),
+        ({'pose': np.full((6, 72), 'a')}, 'pose in .* expected numbers'),
+        ({'gender': np.array(list('mfmfmf'), object)}, 'is not an npz of plain arrays'),
+    ],
+)
 def test_an_npz_that_is_not_the_format_says_where(
     tmp_path: Path, arrays: dict[str, np.ndarray], change: dict, complaint: str
 ) -> None:
@@ -183,7 +210,11 @@ def test_what_is_written_reads_back_the_same(
     again = read_npz(tmp_path / 'new/again.npz', tmp_path)
     for ours, theirs in zip(people, again, strict=True):
         assert (ours.image, ours.gender, ours.mask, ours.part_mask) == (
-            theirs.image, theirs.gender, theirs.mask, theirs.part_mask)
+            theirs.image,
+            theirs.gender,
+            theirs.mask,
+            theirs.part_mask,
+        )
         for name in ('center', 'side', 'keypoints_2d', 'keypoints_3d', 'shape', 'pose'):
             one, other = getattr(ours, name), getattr(theirs, name)
             assert (one is None) == (other is None)
@@ -204,8 +235,10 @@ def test_written_files_have_the_keys_and_units_of_the_format(
             else:
                 np.testing.assert_allclose(content[name], expected, rtol=1e-6)
         chosen = arrays['has_smpl']
-        turns = [turned_poses(pose.reshape(-1, 24, 3))[..., 0, :]
-                 for pose in (content['pose'][chosen], arrays['pose'][chosen])]
+        turns = [
+            turned_poses(pose.reshape(-1, 24, 3))[..., 0, :]
+            for pose in (content['pose'][chosen], arrays['pose'][chosen])
+        ]
         np.testing.assert_allclose(*turns, atol=1e-5)
 
 
@@ -220,8 +253,12 @@ def without_smpl(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Path:
     fits[3] = 0  # no fit
     fits[4, 20] = np.nan
     np.save(tmp_path / 'coco_fits.npy', fits)
-    np.savez(tmp_path / 'coco_fits.npz', pose=fits[:, :72], betas=fits[:, 72:],
-             valid_fit=np.array([1, 1, 1, 0, 0, 1]))
+    np.savez(
+        tmp_path / 'coco_fits.npz',
+        pose=fits[:, :72],
+        betas=fits[:, 72:],
+        valid_fit=np.array([1, 1, 1, 0, 0, 1]),
+    )
     return fake.write_exchanged(tmp_path, arrays)
 
 
@@ -282,7 +319,7 @@ def test_a_worse_fit_never_weighs_more(errors: list[float]) -> None:
 
 
 def test_the_error_of_a_fit_is_its_distance_over_the_size_of_the_person(
-    tiny_body: BodyModel
+    tiny_body: BodyModel,
 ) -> None:
     rng = np.random.default_rng(5)
     pose = turned_poses(np.stack([fake.public_pose(rng) for _ in range(4)]).astype(np.float32))
@@ -302,12 +339,13 @@ def test_the_error_of_a_fit_is_its_distance_over_the_size_of_the_person(
     assert np.isinf(errors[3]), 'two joints determine no fit'
 
 
-def test_records_carry_the_errors_of_their_fits(
-    without_smpl: Path, tiny_body: BodyModel
-) -> None:
+def test_records_carry_the_errors_of_their_fits(without_smpl: Path, tiny_body: BodyModel) -> None:
     folder = without_smpl.parent
-    people = with_fit_errors(read_npz(without_smpl, folder, fits=folder / 'coco_fits.npy'),
-                             tiny_body, lsp_regressor(tiny_body))
+    people = with_fit_errors(
+        read_npz(without_smpl, folder, fits=folder / 'coco_fits.npy'),
+        tiny_body,
+        lsp_regressor(tiny_body),
+    )
     errors = [record.fit_error for record in people]
     assert [error is None for error in errors] == [False, False, False, True, True, False]
     assert errors[0] > 0.05, 'the joints of this test are anywhere'
@@ -322,7 +360,9 @@ def test_a_fit_that_too_few_joints_tell_of_weighs_nothing(
     np.savez(without_smpl, **arrays)
     people = with_fit_errors(
         read_npz(without_smpl, without_smpl.parent, fits=without_smpl.parent / 'coco_fits.npy'),
-        tiny_body, lsp_regressor(tiny_body))
+        tiny_body,
+        lsp_regressor(tiny_body),
+    )
     assert people[0].fit_error == np.inf
     assert PeopleDataset(people)[0]['mesh_weight'] == 0
 
@@ -335,11 +375,16 @@ def test_a_data_set_is_loaded_by_name_through_either_door(
     assert direct.name == 'coco train'
     path = fake.write_exchanged(tmp_path, arrays)
     assert len(load_people('coco', tmp_path, path)) == 6
-    with pytest.raises(FileNotFoundError, match=re.escape(
-            f'python -m training.preprocess coco --root {tmp_path} --out {tmp_path}/none.npz')):
+    with pytest.raises(
+        FileNotFoundError,
+        match=re.escape(
+            f'python -m training.preprocess coco --root {tmp_path} --out {tmp_path}/none.npz'
+        ),
+    ):
         load_people('coco', tmp_path, tmp_path / 'none.npz')
-    with pytest.raises(FileNotFoundError,
-                       match=r'nowhere is missing; the expected layout of COCO 2014'):
+    with pytest.raises(
+        FileNotFoundError, match=r'nowhere is missing; the expected layout of COCO 2014'
+    ):
         load_people('coco', tmp_path / 'nowhere', path)
     with pytest.raises(ValueError, match='give the npz that they were made for'):
         load_people('coco', tmp_path, fits=tmp_path / 'fits.npy')

@@ -48,8 +48,9 @@ def test_a_sample_shows_the_square_and_the_joints_in_it(
     np.testing.assert_allclose(sample['keypoints_3d'], record.keypoints_3d)
     assert (sample['index'], sample['mesh_weight']) == (1, 1)
     assert sample['gender'] == GENDERS.index('female')
-    _, joints = root_frame_body(tiny_body, *(torch.from_numpy(sample[name])[None]
-                                             for name in ('pose', 'shape')))
+    _, joints = root_frame_body(
+        tiny_body, *(torch.from_numpy(sample[name])[None] for name in ('pose', 'shape'))
+    )
     up = joints[0, 15] - joints[0, 0]
     assert up[1] < 0, 'the head is above the pelvis, and y points down'
 
@@ -66,8 +67,7 @@ def test_what_is_not_known_is_zeros_of_weight_zero(records: PersonRecords) -> No
 def test_a_fit_weighs_by_its_error_if_asked_to(
     records: PersonRecords, weigh: bool, weight: float
 ) -> None:
-    fitted = replace(records, is_fit=records.has_pose,
-                     fit_errors=np.full(6, 0.025, np.float32))
+    fitted = replace(records, is_fit=records.has_pose, fit_errors=np.full(6, 0.025, np.float32))
     dataset = PeopleDataset(fitted, config=replace(SMALL, weigh_fits=weigh))
     assert dataset[1]['mesh_weight'] == pytest.approx(weight)
     assert dataset[0]['mesh_weight'] == 0
@@ -79,11 +79,17 @@ def test_samples_stack_into_batches_of_plain_tensors(records: PersonRecords) -> 
     batch = next(iter(loader))
     types = {name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
     assert types == {
-        'image': ((6, 32, 32, 3), torch.uint8), 'keypoints_2d': ((6, 24, 3), torch.float32),
-        'keypoints_3d': ((6, 24, 4), torch.float32), 'pose': ((6, 24, 3), torch.float32),
-        'shape': ((6, 10), torch.float32), 'mesh_weight': ((6,), torch.float32),
-        'gender': ((6,), torch.int64), 'crop_from_image': ((6, 2, 3), torch.float64),
-        'image_size': ((6, 2), torch.int64), 'index': ((6,), torch.int64)}
+        'image': ((6, 32, 32, 3), torch.uint8),
+        'keypoints_2d': ((6, 24, 3), torch.float32),
+        'keypoints_3d': ((6, 24, 4), torch.float32),
+        'pose': ((6, 24, 3), torch.float32),
+        'shape': ((6, 10), torch.float32),
+        'mesh_weight': ((6,), torch.float32),
+        'gender': ((6,), torch.int64),
+        'crop_from_image': ((6, 2, 3), torch.float64),
+        'image_size': ((6, 2), torch.int64),
+        'index': ((6,), torch.int64),
+    }
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
@@ -94,8 +100,11 @@ def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
         (records.root / f'images/p{number}.jpg').write_bytes(b'\xff\xd8 broken since')
     dataset = PeopleDataset(records, config=SMALL)
     with caplog.at_level(logging.WARNING):
-        batches = list(DataLoader(dataset, num_workers=num_workers, batch_size=None,
-                                  worker_init_fn=set_up_worker))
+        batches = list(
+            DataLoader(
+                dataset, num_workers=num_workers, batch_size=None, worker_init_fn=set_up_worker
+            )
+        )
     assert [int(sample['index']) for sample in batches] == [0, 1, 4, 4, 4, 0]
     assert dataset.num_unreadable == 4, 'p2 and p3 from 2, p3 from 3, p5 from 5'
     assert num_workers or 'p5.jpg; using the next image' in caplog.text
@@ -104,8 +113,9 @@ def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
 def test_a_disk_that_went_away_is_an_error(records: PersonRecords) -> None:
     for image in records.root.glob('images/*'):
         image.unlink()
-    with pytest.raises(RuntimeError,
-                       match='cannot read 20 consecutive images.*check that the disk is mounted'):
+    with pytest.raises(
+        RuntimeError, match='cannot read 20 consecutive images.*check that the disk is mounted'
+    ):
         PeopleDataset(records, config=SMALL)[0]
 
 
@@ -116,11 +126,15 @@ def test_hundreds_of_thousands_of_people_stay_light(records: PersonRecords) -> N
     assert many[299_999].image == 'images/p5.jpg'
 
 
-@pytest.mark.parametrize(('change', 'complaint'), [
-    ({'center': np.zeros(3)}, r'center of a\.jpg has shape \(3,\)'),
-    ({'keypoints_2d': np.zeros((14, 3))}, r'keypoints_2d of a\.jpg has shape'),
-    ({'pose': np.zeros((24, 3))}, 'a pose or a shape without the other'),
-    ({'gender': 'm'}, "gender of a.jpg is 'm', expected one of '', 'neutral'")])
+@pytest.mark.parametrize(
+    ('change', 'complaint'),
+    [
+        ({'center': np.zeros(3)}, r'center of a\.jpg has shape \(3,\)'),
+        ({'keypoints_2d': np.zeros((14, 3))}, r'keypoints_2d of a\.jpg has shape'),
+        ({'pose': np.zeros((24, 3))}, 'a pose or a shape without the other'),
+        ({'gender': 'm'}, "gender of a.jpg is 'm', expected one of '', 'neutral'"),
+    ],
+)
 def test_a_record_of_other_shapes_is_refused(change: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         PersonRecord(**{'image': 'a.jpg', 'center': np.zeros(2), 'side': 1.0} | change)
@@ -137,5 +151,7 @@ def test_chance_follows_from_the_rng_and_can_be_left_out(records: PersonRecords)
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert not np.array_equal(first['image'], other['image'])
     plain = PeopleDataset(records, SMALL)
-    assert np.array_equal(plain.sample(1, np.random.default_rng(1))['image'],
-                          plain.sample(1, np.random.default_rng(2))['image'])
+    assert np.array_equal(
+        plain.sample(1, np.random.default_rng(1))['image'],
+        plain.sample(1, np.random.default_rng(2))['image'],
+    )

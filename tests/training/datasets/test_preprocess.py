@@ -56,11 +56,18 @@ def test_both_doors_give_the_same_people(
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(('words', 'complaint'), [
-    (['nothing'], "there is no data set 'nothing'; take one of coco"),
-    (['coco', '--split', 'test'], "no split 'test'; take one of train, val"),
-    (['coco'], 'person_keypoints_train2014.json is missing; the expected layout of COCO 2014 '
-               'keypoints')])
+@pytest.mark.parametrize(
+    ('words', 'complaint'),
+    [
+        (['nothing'], "there is no data set 'nothing'; take one of coco"),
+        (['coco', '--split', 'test'], "no split 'test'; take one of train, val"),
+        (
+            ['coco'],
+            'person_keypoints_train2014.json is missing; the expected layout of COCO 2014 '
+            'keypoints',
+        ),
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -76,7 +83,8 @@ def test_the_counts_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture) -
     fake.write_lsp(tmp_path, 3, [0, 2])
     assert main(['lsp', '--root', str(tmp_path), '--out', str(tmp_path / 'lsp.npz')]) == 0
     assert capsys.readouterr().out == (
-        f'{tmp_path / "lsp.npz"}: 2 of 3 people (1 unreadable images, 2 unknown genders)\n')
+        f'{tmp_path / "lsp.npz"}: 2 of 3 people (1 unreadable images, 2 unknown genders)\n'
+    )
     assert len(read_npz(tmp_path / 'lsp.npz', tmp_path)) == 2
 
 

@@ -23,15 +23,18 @@ from training.targets.mesh_target import fit_camera
 
 def posed(body: BodyModel, pose: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """Joints (24, 3) about the pelvis, in the axes that the body's own frame is turned to."""
-    joints = body(torch.tensor(pose[None], dtype=torch.float32),
-                  torch.tensor(shape[None], dtype=torch.float32))[1][0].numpy()
+    joints = body(
+        torch.tensor(pose[None], dtype=torch.float32),
+        torch.tensor(shape[None], dtype=torch.float32),
+    )[1][0].numpy()
     return joints - joints[0]
 
 
 def seen_by_camera(body: BodyModel, record: PersonRecord) -> np.ndarray:
     """Joints (24, 3) of a record's body about the pelvis, root frame."""
-    joints = root_frame_body(body, torch.tensor(record.pose[None]),
-                             torch.tensor(record.shape[None]))[1][0].numpy()
+    joints = root_frame_body(
+        body, torch.tensor(record.pose[None]), torch.tensor(record.shape[None])
+    )[1][0].numpy()
     return joints - joints[0]
 
 
@@ -50,7 +53,9 @@ def test_lsp_trains_on_the_first_thousand_and_tests_on_the_rest(tmp_path: Path) 
     assert not train[1].keypoints_2d[14:].any()
     test = public_dataset('lsp').records(tmp_path, 'test')
     assert [record.mask for record in test] == [
-        'data/lsp/im1001_segmentation.png', 'data/lsp/im1003_segmentation.png']
+        'data/lsp/im1001_segmentation.png',
+        'data/lsp/im1003_segmentation.png',
+    ]
     assert test[0].part_mask == 'data/lsp/im1001_part_segmentation.png'
 
 
@@ -68,7 +73,8 @@ def test_lsp_extended_is_read_in_both_releases(tmp_path: Path, high_resolution: 
     people = public_dataset('lsp_extended').records(tmp_path)
     assert [record.image for record in people] == [
         f'im{number:05d}.png' if high_resolution else f'images/im{number:05d}.jpg'
-        for number in (1, 2, 3)]
+        for number in (1, 2, 3)
+    ]
     assert people[0].keypoints_2d[6].tolist() == [0, 0, 0], 'the wrist was not placed'
     assert people[0].center.min() > 0, 'a joint that is not placed does not move the square'
     np.testing.assert_allclose(people[2].keypoints_2d[:14], joints[:, :, 2], rtol=1e-5)
@@ -90,9 +96,17 @@ def test_coco_takes_people_whose_limbs_are_all_annotated(tmp_path: Path) -> None
     assert record.image == 'train2014/COCO_train2014_000000000007.jpg'
     np.testing.assert_allclose(record.center, [50.5, 45.0])
     assert record.side == pytest.approx(84.0)
-    for joint, place in (('nose', 0), ('left_eye', 1), ('right_ear', 4), ('left_shoulder', 5),
-                         ('right_elbow', 8), ('left_wrist', 9), ('right_hip', 12),
-                         ('left_knee', 13), ('right_ankle', 16)):
+    for joint, place in (
+        ('nose', 0),
+        ('left_eye', 1),
+        ('right_ear', 4),
+        ('left_shoulder', 5),
+        ('right_elbow', 8),
+        ('left_wrist', 9),
+        ('right_hip', 12),
+        ('left_knee', 13),
+        ('right_ankle', 16),
+    ):
         np.testing.assert_allclose(placed(record, joint)[0], [*keypoints[place, :2], 1])
     assert not placed(record, 'neck', 'pelvis', 'head_top').any()
 
@@ -104,8 +118,16 @@ def test_mpii_takes_training_people_with_all_joints(tmp_path: Path) -> None:
     record = people[0]
     np.testing.assert_allclose(record.center, [60.0, 45.0])
     assert record.side == pytest.approx(80.0)
-    for joint, place in (('right_ankle', 0), ('left_hip', 3), ('pelvis', 6), ('thorax', 7),
-                         ('neck', 8), ('head_top', 9), ('right_wrist', 10), ('left_wrist', 15)):
+    for joint, place in (
+        ('right_ankle', 0),
+        ('left_hip', 3),
+        ('pelvis', 6),
+        ('thorax', 7),
+        ('neck', 8),
+        ('head_top', 9),
+        ('right_wrist', 10),
+        ('left_wrist', 15),
+    ):
         np.testing.assert_allclose(placed(record, joint)[0], [*joints[place] - 1, 1], rtol=1e-5)
 
 
@@ -119,8 +141,9 @@ def test_up3d_gives_the_published_bodies_as_the_camera_sees_them(
     np.testing.assert_allclose(record.keypoints_2d[:14], joints[1].T, rtol=1e-5)
     np.testing.assert_allclose(record.center, [50.0, 45.0])
     assert record.side == pytest.approx(60.0)
-    np.testing.assert_allclose(seen_by_camera(tiny_body, record),
-                               posed(tiny_body, poses[1], record.shape), atol=1e-5)
+    np.testing.assert_allclose(
+        seen_by_camera(tiny_body, record), posed(tiny_body, poses[1], record.shape), atol=1e-5
+    )
     assert (record.gender, people.counts.unknown_genders) == ('neutral', 0)
     assert len(public_dataset('up3d').records(tmp_path / 'up', 'lsp_test')) == 1
 
@@ -139,8 +162,13 @@ def test_surreal_is_mirrored_back_so_that_bodies_and_pictures_agree(
         seen = info['joints2D'][:, :, number].T.copy()
         seen[:, 0] = 319 - seen[:, 0]
         keypoints = np.hstack([seen, np.ones((24, 1))])
-        camera = fit_camera(*(torch.tensor(array[None], dtype=torch.float32)
-                              for array in (joints, keypoints))).camera[0].numpy()
+        camera = (
+            fit_camera(
+                *(torch.tensor(array[None], dtype=torch.float32) for array in (joints, keypoints))
+            )
+            .camera[0]
+            .numpy()
+        )
         # What is left is perspective: the person is 6.6 m away and some 1.5 m large.
         np.testing.assert_allclose(camera[0] * (joints[:, :2] + camera[1:]), seen, atol=8)
         assert camera[0] == pytest.approx(600 / 6.6, rel=0.1)
@@ -172,13 +200,18 @@ def test_3dpw_has_every_person_of_a_frame_turned_into_the_camera(
     content = fake.write_pw3d(tmp_path, 3)
     people = public_dataset('pw3d').records(tmp_path)
     assert [(record.image[-9:-4], record.gender) for record in people] == [
-        ('00000', 'male'), ('00001', 'male'), ('00002', 'male'), ('00001', 'female'),
-        ('00002', 'female')]
+        ('00000', 'male'),
+        ('00001', 'male'),
+        ('00002', 'male'),
+        ('00001', 'female'),
+        ('00002', 'female'),
+    ]
     record = people[3]
     pose = content['poses'][1][1].reshape(24, 3)
     world = posed(tiny_body, pose, content['betas'][1][:10])
-    np.testing.assert_allclose(seen_by_camera(tiny_body, record),
-                               world @ content['cam_poses'][1, :3, :3].T, atol=1e-5)
+    np.testing.assert_allclose(
+        seen_by_camera(tiny_body, record), world @ content['cam_poses'][1, :3, :3].T, atol=1e-5
+    )
     found = np.delete(content['poses2d'][1][1], 4, axis=1)[:2]
     np.testing.assert_allclose(record.center, (found.min(1) + found.max(1)) / 2, rtol=1e-5)
     assert record.keypoints_2d is None
@@ -207,20 +240,33 @@ def test_human36m_projects_the_joints_of_every_fifth_frame(
     assert frontal[1].image == f'images/{name}/{name}_000006.jpg'
     camera = truth['camera']
     seen = truth['joints'][5] @ truth['turn'].T + camera['t']
-    for joint, place in (('pelvis', 0), ('right_hip', 1), ('left_ankle', 6), ('spine', 7),
-                         ('neck', 8), ('jaw', 9), ('head', 10), ('left_shoulder', 11),
-                         ('right_wrist', 16)):
+    for joint, place in (
+        ('pelvis', 0),
+        ('right_hip', 1),
+        ('left_ankle', 6),
+        ('spine', 7),
+        ('neck', 8),
+        ('jaw', 9),
+        ('head', 10),
+        ('left_shoulder', 11),
+        ('right_wrist', 16),
+    ):
         number = ANNOTATED_JOINTS.index(joint)
         x, y, z = seen[place]
-        np.testing.assert_allclose(frontal[1].keypoints_2d[number], [
-            1145.0 * x / z + 512.5, 1143.8 * y / z + 515.5, 1], rtol=1e-5)
-        np.testing.assert_allclose(frontal[1].keypoints_3d[number, :3],
-                                   (seen[place] - seen[0]) / 1000, atol=1e-5)
+        np.testing.assert_allclose(
+            frontal[1].keypoints_2d[number],
+            [1145.0 * x / z + 512.5, 1143.8 * y / z + 515.5, 1],
+            rtol=1e-5,
+        )
+        np.testing.assert_allclose(
+            frontal[1].keypoints_3d[number, :3], (seen[place] - seen[0]) / 1000, atol=1e-5
+        )
     assert frontal[1].pose is None, 'only the first frame has a body'
     pose = np.array(truth['body']['pose']).reshape(24, 3)
     world = posed(tiny_body, pose, np.array(truth['body']['shape']))
-    np.testing.assert_allclose(seen_by_camera(tiny_body, frontal[0]), world @ truth['turn'].T,
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        seen_by_camera(tiny_body, frontal[0]), world @ truth['turn'].T, atol=1e-5
+    )
 
 
 def test_human36m_trains_on_five_subjects_and_takes_frames_from_videos(tmp_path: Path) -> None:
@@ -264,8 +310,10 @@ def test_an_unknown_split_says_which_there_are(tmp_path: Path, name: str) -> Non
         PUBLIC_DATASETS[name].records(tmp_path, 'everything')
 
 
-@pytest.mark.parametrize(('name', 'damage'), [
-    ('lsp', b'MATLAB 5.0 MAT-file, cut off'), ('lsp_extended', b''), ('mpii', b'\0' * 200)])
+@pytest.mark.parametrize(
+    ('name', 'damage'),
+    [('lsp', b'MATLAB 5.0 MAT-file, cut off'), ('lsp_extended', b''), ('mpii', b'\0' * 200)],
+)
 def test_a_damaged_matlab_file_is_named(tmp_path: Path, name: str, damage: bytes) -> None:
     (tmp_path / 'images').mkdir()
     path = tmp_path / ('mpii_human_pose_v1_u12_1.mat' if name == 'mpii' else 'joints.mat')
@@ -283,9 +331,14 @@ def test_the_wrong_joints_file_is_told_apart(tmp_path: Path) -> None:
         public_dataset('lsp_extended').records(tmp_path)
 
 
-@pytest.mark.parametrize(('text', 'complaint'), [
-    ('{', 'is not JSON'), ('{"images": []}', "has no 'annotations'"),
-    (json.dumps({'images': [], 'annotations': [{'keypoints': [1] * 51}]}), "KeyError: 'bbox'")])
+@pytest.mark.parametrize(
+    ('text', 'complaint'),
+    [
+        ('{', 'is not JSON'),
+        ('{"images": []}', "has no 'annotations'"),
+        (json.dumps({'images': [], 'annotations': [{'keypoints': [1] * 51}]}), "KeyError: 'bbox'"),
+    ],
+)
 def test_damaged_json_is_named(tmp_path: Path, text: str, complaint: str) -> None:
     fake.write_coco(tmp_path)
     (tmp_path / 'annotations/person_keypoints_train2014.json').write_text(text)
@@ -297,9 +350,10 @@ def test_a_note_to_turn_the_picture_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / 'turned.jpg'
     fake.write_picture(path)
     # An EXIF segment (APP1) that says orientation 6: to be turned by 90 degrees.
-    exif = (b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0')
+    exif = b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
     content = path.read_bytes()
-    path.write_bytes(content[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif
-                     + content[2:])
+    path.write_bytes(
+        content[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + content[2:]
+    )
     assert cv2.imread(str(path)).shape == (120, 90, 3)
     assert read_rgb(path).shape == (90, 120, 3)

@@ -10,19 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fabricated_sets import (
-    COUNT,
-    FILES,
-    HEIGHT,
-    SIZE,
-    WIDTH,
-    last_json,
-    write_bodies,
-    write_set,
-)
-from fabricated_sets import (
-    run_evaluate as run,
-)
+from fabricated_sets import COUNT, FILES, HEIGHT, SIZE, WIDTH, last_json, write_bodies, write_set
+from fabricated_sets import run_evaluate as run
 
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.joint_sets import PELVIS_OF_LSP, evaluated_regressor
@@ -34,16 +23,20 @@ from training.evaluation.sets import evaluation_people, track_of
 from training.evaluation.synthetic_scores import score_held_out
 from training.records.image_files import read_rgb
 
-ERRORS = {'h36m-p1': ('pa_mpjpe_mm', 'mpjpe_mm'), 'h36m-p2': ('pa_mpjpe_mm', 'mpjpe_mm'),
-          '3dpw': ('pa_mpjpe_mm', 'mpjpe_mm'),
-          'mpi-inf-3dhp': ('pa_mpjpe_mm', 'pa_mpjpe_17_mm', 'mpjpe_17_mm', 'mpjpe_mm'),
-          'surreal': ('surface_error_unaligned_mm', 'surface_error_mm'),
-          'up-3d': ('surface_error_unaligned_mm', 'surface_error_mm')}
+ERRORS = {
+    'h36m-p1': ('pa_mpjpe_mm', 'mpjpe_mm'),
+    'h36m-p2': ('pa_mpjpe_mm', 'mpjpe_mm'),
+    '3dpw': ('pa_mpjpe_mm', 'mpjpe_mm'),
+    'mpi-inf-3dhp': ('pa_mpjpe_mm', 'pa_mpjpe_17_mm', 'mpjpe_17_mm', 'mpjpe_mm'),
+    'surreal': ('surface_error_unaligned_mm', 'surface_error_mm'),
+    'up-3d': ('surface_error_unaligned_mm', 'surface_error_mm'),
+}
 
 
 @pytest.mark.parametrize('name', ERRORS)
 def test_the_truth_itself_has_no_error_under_each_protocol(
-        name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set(name, tmp_path / name, people, tiny_body, files['joint-regressor'])
     assert run(files, name, '--root', root, '--json') == 0
     report = last_json(capsys)
@@ -59,7 +52,8 @@ def test_the_truth_itself_has_no_error_under_each_protocol(
 
 @pytest.mark.parametrize('name', ERRORS)
 def test_an_error_of_a_known_size_is_measured(
-        name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set(name, tmp_path / name, people, tiny_body, files['joint-regressor'])
     # A body 10 % too large: the error is a tenth of the distance from the pelvis.
     oracle.people = dataclasses.replace(people, vertices=people.vertices * 1.1)
@@ -77,7 +71,8 @@ def test_an_error_of_a_known_size_is_measured(
 
 
 def test_lsp_compares_outlines_and_segments_in_the_original_image(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set('lsp', tmp_path / 'lsp', people, tiny_body)
     assert run(files, 'lsp', '--root', root, '--json') == 0
     report = last_json(capsys)
@@ -85,20 +80,22 @@ def test_lsp_compares_outlines_and_segments_in_the_original_image(
         assert report['network'][score] > 0.97, score
         assert report['intervals'][score][0] <= report['network'][score]
     assert report['bone_length_variation'] is None
-    oracle.people = dataclasses.replace(people, camera=people.camera * 0 + torch.tensor(
-        [0.9, 2.0, 0.0]))  # nobody where somebody is
+    oracle.people = dataclasses.replace(
+        people, camera=people.camera * 0 + torch.tensor([0.9, 2.0, 0.0])
+    )  # nobody where somebody is
     assert run(files, 'lsp', '--root', root, '--json') == 0
     assert last_json(capsys)['network']['segments_f1'] < 0.3
 
 
 def test_ignored_pixels_of_a_part_annotation_do_not_count_as_wrong_segments(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set('lsp', tmp_path / 'lsp', people, tiny_body)
     run(files, 'lsp', '--root', root, '--json')
     before = last_json(capsys)['network']
     for path in (root / 'data/lsp').glob('*_part_segmentation.png'):
         labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        labels[:, :WIDTH // 2][labels[:, :WIDTH // 2] == 6] = 255
+        labels[:, : WIDTH // 2][labels[:, : WIDTH // 2] == 6] = 255
         cv2.imwrite(str(path), labels)
     run(files, 'lsp', '--root', root, '--json')
     after = last_json(capsys)['network']
@@ -107,33 +104,45 @@ def test_ignored_pixels_of_a_part_annotation_do_not_count_as_wrong_segments(
 
 
 def test_each_person_is_compared_with_the_body_of_the_own_gender(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     folder = write_bodies(tiny_body, tmp_path / 'smpl')
     data = dataclasses.replace(tiny_body.data, v_template=tiny_body.data.v_template * 1.1)
     BodyModel(data).save(folder / 'smpl_female.npz')
     root = write_set('surreal', tmp_path / 'surreal', people, tiny_body)
     assert run({**files, 'body-folder': folder}, 'surreal', '--root', root, '--json') == 0
     mixed = last_json(capsys)['network']['surface_error_mm']
-    np.savez(root / FILES['surreal'], **{**np.load(root / FILES['surreal']),
-                                         'gender': ['female'] * COUNT})
+    np.savez(
+        root / FILES['surreal'],
+        **{**np.load(root / FILES['surreal']), 'gender': ['female'] * COUNT},
+    )
     assert run({**files, 'body-folder': folder}, 'surreal', '--root', root, '--json') == 0
     women = last_json(capsys)['network']['surface_error_mm']
     assert women > 15 and mixed == pytest.approx(women / 2, rel=0.3)
 
 
 def test_surreal_is_read_from_its_mirrored_videos(
-        people, tiny_body: BodyModel, tmp_path: Path) -> None:
+    people, tiny_body: BodyModel, tmp_path: Path
+) -> None:
     folder = tmp_path / 'surreal/data/cmu/val/run0'
     folder.mkdir(parents=True)
-    writer = cv2.VideoWriter(str(folder / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10,
-                             (WIDTH, HEIGHT))
+    writer = cv2.VideoWriter(
+        str(folder / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (WIDTH, HEIGHT)
+    )
     still = write_set('surreal', tmp_path / 'still', people, tiny_body)
     images = [cv2.imread(str(path)) for path in sorted((still / 'images').iterdir())]
     for image in images:
         writer.write(np.ascontiguousarray(image[:, ::-1]))
     writer.release()
-    write_set('surreal', tmp_path / 'surreal', people, tiny_body, imgname=None,
-              videoname=['run0/clip.avi'] * COUNT, framenum=np.arange(COUNT))
+    write_set(
+        'surreal',
+        tmp_path / 'surreal',
+        people,
+        tiny_body,
+        imgname=None,
+        videoname=['run0/clip.avi'] * COUNT,
+        framenum=np.arange(COUNT),
+    )
     people = evaluation_people('surreal', tmp_path / 'surreal')
     for row in (0, 7, 11):
         picture = read_rgb(people.root / people[row].image)[..., ::-1].astype(float)
@@ -145,7 +154,8 @@ def test_surreal_is_read_from_its_mirrored_videos(
 
 @pytest.mark.parametrize('name', [*ERRORS, 'lsp'])
 def test_worst_cases_scales_and_the_file_come_when_asked_for(
-        name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set(name, tmp_path / name, people, tiny_body, files['joint-regressor'])
     picture, out = tmp_path / 'worst.png', tmp_path / 'report.json'
     assert run(files, name, '--root', root, '--worst', picture, '--scales', '--out', out) == 0
@@ -170,8 +180,9 @@ def test_bones_of_the_truth_keep_their_length_within_a_track(people) -> None:
     assert bones_of_tracks(joints, [''] * 12) is None
 
 
-def test_tracks_are_people_of_one_sequence(people, tiny_body: BodyModel, files, oracle,
-                                           tmp_path: Path, capsys) -> None:
+def test_tracks_are_people_of_one_sequence(
+    people, tiny_body: BodyModel, files, oracle, tmp_path: Path, capsys
+) -> None:
     shapes = np.repeat(people.shape[:2].numpy(), COUNT // 2, axis=0)
     root = write_set('3dpw', tmp_path / '3dpw', people, tiny_body, shape=shapes)
     tracks = [track_of('3dpw', record) for record in evaluation_people('3dpw', root)]
@@ -181,7 +192,8 @@ def test_tracks_are_people_of_one_sequence(people, tiny_body: BodyModel, files, 
 
 
 def test_fewer_images_are_taken_from_the_whole_set(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set('3dpw', tmp_path / '3dpw', people, tiny_body)
     sorted((root / 'images').iterdir())[-1].unlink()
     assert run(files, '3dpw', '--root', root, '--images', 3, '--json') == 0
@@ -195,9 +207,15 @@ def test_the_synthetic_set_keeps_its_report(files, tmp_path: Path, monkeypatch, 
     assert run(files, '--images', 5, '--json', '--worst', picture, '--scales') == 0
     report = last_json(capsys)
     assert {'weights', 'images', 'network', 'best_constant', 'pa_ratio'} <= set(report)
-    assert list(report['network']) == ['pa_mpjpe_mm', 'mpjpe_mm', 'vertex_error_mm',
-                                       'foreground_iou', 'uv_error', 'stretched_faces',
-                                       'folded_faces']
+    assert list(report['network']) == [
+        'pa_mpjpe_mm',
+        'mpjpe_mm',
+        'vertex_error_mm',
+        'foreground_iou',
+        'uv_error',
+        'stretched_faces',
+        'folded_faces',
+    ]
     assert set(report['best_constant']) == {'pa_mpjpe_mm', 'mpjpe_mm'}
     ratio = report['network']['pa_mpjpe_mm'] / report['best_constant']['pa_mpjpe_mm']
     assert report['pa_ratio'] == pytest.approx(ratio, abs=1e-3)
@@ -211,19 +229,24 @@ def test_the_synthetic_set_keeps_its_report(files, tmp_path: Path, monkeypatch, 
 
 def test_every_runtime_can_be_asked_for(files, oracle, monkeypatch, capsys) -> None:
     asked = []
-    monkeypatch.setattr(evaluate, 'load_runtime', lambda *words, **options: (
-        asked.append((words, options)), oracle)[1])
+    monkeypatch.setattr(
+        evaluate,
+        'load_runtime',
+        lambda *words, **options: (asked.append((words, options)), oracle)[1],
+    )
     monkeypatch.setattr(evaluate, 'synthetic_report', lambda *_: ({'runs': 'nothing'}, None))
     for name in ('torch', 'openvino', 'onnxruntime'):
         assert run(files, '--images', 2, '--runtime', name, '--json') == 0
         assert last_json(capsys)['runtime'] == 'oracle f32'
     assert [words for words, _ in asked] == [
-        (name, str(files['weights'])) for name in ('torch', 'openvino', 'onnxruntime')]
+        (name, str(files['weights'])) for name in ('torch', 'openvino', 'onnxruntime')
+    ]
     assert [options.get('device') for _, options in asked] == ['cpu', None, None]
 
 
-def test_scores_of_a_runtime_are_those_of_the_network(files, tiny_body: BodyModel,
-                                                      tiny_uv_map: UVMap) -> None:
+def test_scores_of_a_runtime_are_those_of_the_network(
+    files, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     from decomr_core.estimation.loading import load_runtime
     from decomr_core.networks.checkpoint import load_network
     from training.synthetic.people import SyntheticConfig, held_out_set
@@ -239,7 +262,8 @@ def test_scores_of_a_runtime_are_those_of_the_network(files, tiny_body: BodyMode
 
 
 def test_pictures_with_more_around_people_show_the_same_people(
-        tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     from training.synthetic.people import SyntheticConfig, held_out_set
 
     usual = held_out_set(SyntheticConfig(size=SIZE), tiny_body, tiny_uv_map, 4)

@@ -22,8 +22,15 @@ from training.records.root_frame import root_frame_body
 
 HEAD, HEAD_TOP = 18, 13
 """Where the exchanged annotations have the head of Human3.6M and the head top of LSP."""
-PEOPLE = {'h36m-p1': 8, 'h36m-p2': 4, '3dpw': 5, 'mpi-inf-3dhp': 2, 'surreal': 1, 'up-3d': 1,
-          'lsp': 2}
+PEOPLE = {
+    'h36m-p1': 8,
+    'h36m-p2': 4,
+    '3dpw': 5,
+    'mpi-inf-3dhp': 2,
+    'surreal': 1,
+    'up-3d': 1,
+    'lsp': 2,
+}
 """How many there are in the made-up data sets."""
 
 
@@ -45,18 +52,25 @@ def write_published(name: str, root: Path, body: BodyModel, hdf5: dict) -> None:
         (root / 'data/lsp').mkdir(parents=True)
         for stem in ('im1001', 'im1003'):
             for kind in ('segmentation', 'part_segmentation'):
-                cv2.imwrite(str(root / f'data/lsp/{stem}_{kind}.png'),
-                            np.eye(fake.SIZE_PX[1], fake.SIZE_PX[0], dtype=np.uint8) * 3)
+                cv2.imwrite(
+                    str(root / f'data/lsp/{stem}_{kind}.png'),
+                    np.eye(fake.SIZE_PX[1], fake.SIZE_PX[0], dtype=np.uint8) * 3,
+                )
 
 
 @pytest.mark.parametrize('name', EVALUATION_SETS)
 def test_each_set_is_measured_from_its_authors_files_after_one_command(
-        name: str, oracle, files, hdf5, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    name: str, oracle, files, hdf5, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root, test_set = tmp_path / 'set', EVALUATION_SETS[name]
     write_published(name, root, tiny_body, hdf5)
     out = root / test_set.annotations[0]
-    assert preprocess.main([test_set.dataset, '--split', test_set.split, '--root', str(root),
-                            '--out', str(out)]) == 0
+    assert (
+        preprocess.main(
+            [test_set.dataset, '--split', test_set.split, '--root', str(root), '--out', str(out)]
+        )
+        == 0
+    )
     assert run(files, name, '--data', root, '--json') == 0
     report = last_json(capsys)
     assert report['images'] == PEOPLE[name] and report['left_out'] == {}
@@ -65,34 +79,46 @@ def test_each_set_is_measured_from_its_authors_files_after_one_command(
     own = PUBLIC_DATASETS[test_set.dataset].records(root, test_set.split)
     for one, other in zip(people, own, strict=True):
         assert (one.image, one.mask, one.part_mask, one.gender) == (
-            other.image, other.mask, other.part_mask, other.gender)
+            other.image,
+            other.mask,
+            other.part_mask,
+            other.gender,
+        )
         np.testing.assert_allclose(one.center, other.center, rtol=1e-6)
         assert one.side == pytest.approx(other.side)
 
 
 def test_the_square_is_the_one_of_the_file(people, tiny_body: BodyModel, tmp_path: Path) -> None:
-    root = write_set('h36m-p1', tmp_path / 'h36m', people, tiny_body,
-                     center=np.arange(2.0 * COUNT).reshape(COUNT, 2) + 30,
-                     scale=np.linspace(.3, .5, COUNT))
+    root = write_set(
+        'h36m-p1',
+        tmp_path / 'h36m',
+        people,
+        tiny_body,
+        center=np.arange(2.0 * COUNT).reshape(COUNT, 2) + 30,
+        scale=np.linspace(0.3, 0.5, COUNT),
+    )
     record = evaluation_people('h36m-p1', root)[3]
     np.testing.assert_allclose(record.center, [36, 37])
-    assert record.side == pytest.approx(200 * np.linspace(.3, .5, COUNT)[3])
+    assert record.side == pytest.approx(200 * np.linspace(0.3, 0.5, COUNT)[3])
 
 
 @pytest.mark.parametrize('name', ['3dpw', 'surreal', 'up-3d'])
 def test_bodies_of_the_files_are_the_people_in_the_root_frame(
-        name: str, people, tiny_body: BodyModel, tmp_path: Path) -> None:
+    name: str, people, tiny_body: BodyModel, tmp_path: Path
+) -> None:
     read = evaluation_people(name, write_set(name, tmp_path / name, people, tiny_body))
-    vertices, _ = root_frame_body(tiny_body, torch.from_numpy(read.pose),
-                                  torch.from_numpy(read.shape))
+    vertices, _ = root_frame_body(
+        tiny_body, torch.from_numpy(read.pose), torch.from_numpy(read.shape)
+    )
     assert (vertices - people.vertices).abs().max() < 1e-4
     genders = ['neutral'] * 2 if name == 'up-3d' else ['male', 'female']
     assert [record.gender for record in read] == genders * (COUNT // 2)
     assert read.counts.unknown_genders == 0
 
 
-def test_up_3d_needs_no_genders(oracle, people, files, tiny_body: BodyModel, tmp_path: Path,
-                                capsys) -> None:
+def test_up_3d_needs_no_genders(
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set('up-3d', tmp_path / 'up', people, tiny_body, gender=None)
     assert run(files, 'up-3d', '--data', root, '--json') == 0
     report = last_json(capsys)
@@ -101,8 +127,8 @@ def test_up_3d_needs_no_genders(oracle, people, files, tiny_body: BodyModel, tmp
 
 @pytest.mark.parametrize('name', ['h36m-p1', 'h36m-p2', 'mpi-inf-3dhp'])
 def test_the_last_of_the_14_joints_is_the_head_of_human36m_and_not_the_head_top(
-        name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path,
-        capsys) -> None:
+    name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set(name, tmp_path / name, people, tiny_body, files['joint-regressor'])
     arrays = dict(np.load(root / FILES[name]))
     arrays['S'][:, HEAD_TOP] = (0.5, 0.5, 0.5, 1)  # a place that would cost centimetres
@@ -119,7 +145,8 @@ def test_the_last_of_the_14_joints_is_the_head_of_human36m_and_not_the_head_top(
 
 
 def test_the_joints_of_3dpw_are_read_off_the_true_mesh_with_the_head_of_human36m(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set('3dpw', tmp_path / '3dpw', people, tiny_body)
     regressor = np.load(files['joint-regressor'])
     head, jaw = 3, 4  # vertices that no other joint knows of
@@ -130,20 +157,33 @@ def test_the_joints_of_3dpw_are_read_off_the_true_mesh_with_the_head_of_human36m
         vertices = people.vertices.clone()
         vertices[:, vertex, 2] += 0.14
         oracle.people = dataclasses.replace(people, vertices=vertices)
-        assert run({**files, 'joint-regressor': tmp_path / 'mine.npy'}, '3dpw', '--data', root,
-                   '--json') == 0
+        assert (
+            run(
+                {**files, 'joint-regressor': tmp_path / 'mine.npy'},
+                '3dpw',
+                '--data',
+                root,
+                '--json',
+            )
+            == 0
+        )
         assert last_json(capsys)['network']['mpjpe_mm'] == pytest.approx(expected, abs=0.05)
 
 
 def test_protocol_2_is_the_frontal_camera_alone(
-        oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys) -> None:
+    oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
+) -> None:
     root = write_set('h36m-p1', tmp_path / 'h36m', people, tiny_body, files['joint-regressor'])
     arrays = dict(np.load(root / FILES['h36m-p1']))
     images = sorted((root / 'images').iterdir())
-    names = [f'images/S9_Directions_1.{camera}_{1 + 5 * frame:06d}.jpg' for frame in range(2)
-             for camera in (54138969, 55011271, 58860488, 60457274)]
-    names += [f'images/s_11_act_02_subact_01_ca_{camera:02d}_000001.jpg'
-              for camera in (1, 2, 3, 4)]
+    names = [
+        f'images/S9_Directions_1.{camera}_{1 + 5 * frame:06d}.jpg'
+        for frame in range(2)
+        for camera in (54138969, 55011271, 58860488, 60457274)
+    ]
+    names += [
+        f'images/s_11_act_02_subact_01_ca_{camera:02d}_000001.jpg' for camera in (1, 2, 3, 4)
+    ]
     for image, name in zip(images, names, strict=True):
         image.rename(root / name)
     np.savez(root / FILES['h36m-p1'], **{**arrays, 'imgname': names})

@@ -70,8 +70,14 @@ def annotation(mesh: HumanMesh, outline: Any, **more: Any) -> dict[str, Any]:
     joints = np.zeros((len(COCO_JOINTS), 3))
     joints[IN_COCO] = np.column_stack([in_image(mesh.joints[IN_BODY], mesh), np.full(12, 2)])
     x_min, y_min, x_max, y_max = BOX + 0.5
-    return {'image_id': 1, 'iscrowd': 0, 'bbox': [x_min, y_min, x_max - x_min, y_max - y_min],
-            'keypoints': joints.ravel().tolist(), 'segmentation': outline, **more}
+    return {
+        'image_id': 1,
+        'iscrowd': 0,
+        'bbox': [x_min, y_min, x_max - x_min, y_max - y_min],
+        'keypoints': joints.ravel().tolist(),
+        'segmentation': outline,
+        **more,
+    }
 
 
 def write_set(root: Path, annotations: list[dict[str, Any]], images: int = 1) -> Path:
@@ -79,15 +85,19 @@ def write_set(root: Path, annotations: list[dict[str, Any]], images: int = 1) ->
     (root / 'val2017').mkdir()
     for number in range(1, images + 1):
         cv2.imwrite(str(root / f'val2017/{number}.png'), IMAGE)
-    content = {'images': [{'id': number, 'file_name': f'{number}.png'}
-                          for number in range(1, images + 1)], 'annotations': annotations}
+    content = {
+        'images': [
+            {'id': number, 'file_name': f'{number}.png'} for number in range(1, images + 1)
+        ],
+        'annotations': annotations,
+    }
     (root / 'annotations/person_keypoints_val2017.json').write_text(json.dumps(content))
     return root
 
 
 def test_a_prediction_that_is_the_truth_scores_one_in_everything(
-        tmp_path: Path, estimator: HumanMeshEstimator, runtime: FakeRuntime, mesh: HumanMesh
-        ) -> None:
+    tmp_path: Path, estimator: HumanMeshEstimator, runtime: FakeRuntime, mesh: HumanMesh
+) -> None:
     mask = MeshMeasure(estimator).silhouette(mesh, WIDTH, HEIGHT)
     assert mask.sum() > 500
     root = write_set(tmp_path / 'coco', [annotation(mesh, runs_of(mask))], images=3)
@@ -121,11 +131,13 @@ class FoundOnFirstImage:
 
 
 @settings(max_examples=30, deadline=None)
-@given(shifts=hnp.arrays(float, (12, 2), elements=st.floats(-60, 60)),
-       known=hnp.arrays(bool, 12))
+@given(shifts=hnp.arrays(float, (12, 2), elements=st.floats(-60, 60)), known=hnp.arrays(bool, 12))
 def test_joints_are_right_within_shares_of_the_longer_side(
-        estimator: HumanMeshEstimator, tmp_path_factory: pytest.TempPathFactory,
-        shifts: np.ndarray, known: np.ndarray) -> None:
+    estimator: HumanMeshEstimator,
+    tmp_path_factory: pytest.TempPathFactory,
+    shifts: np.ndarray,
+    known: np.ndarray,
+) -> None:
     (mesh,), _ = estimator.estimate(IMAGE, BOX[None])
     person = annotation(mesh, [])
     joints = np.array(person['keypoints']).reshape(-1, 3)
@@ -143,14 +155,17 @@ def test_joints_are_right_within_shares_of_the_longer_side(
             right[20] += error < 40
     assert scores['joints'] == known.sum()
     assert abs(scores['pck_10_right'] - right[10]) <= sum(
-        abs(np.hypot(*shift) - 20) < 1e-3 for shift in shifts)
+        abs(np.hypot(*shift) - 20) < 1e-3 for shift in shifts
+    )
     assert abs(scores['pck_20_right'] - right[20]) <= sum(
-        abs(np.hypot(*shift) - 40) < 1e-3 for shift in shifts)
+        abs(np.hypot(*shift) - 40) < 1e-3 for shift in shifts
+    )
     assert 'mask_iou' not in scores
 
 
 def test_who_has_no_mesh_has_all_joints_wrong_and_covers_nothing(
-        tmp_path: Path, estimator: HumanMeshEstimator, mesh: HumanMesh) -> None:
+    tmp_path: Path, estimator: HumanMeshEstimator, mesh: HumanMesh
+) -> None:
     root = write_set(tmp_path / 'coco', [annotation(mesh, [[100, 20, 200, 20, 150, 220]])])
     (photograph,) = read_photographs(root)
     scores = score_person(None, photograph.people[0], MeshMeasure(estimator), (WIDTH, HEIGHT))
@@ -161,8 +176,12 @@ def test_who_has_no_mesh_has_all_joints_wrong_and_covers_nothing(
 @pytest.mark.parametrize('is_mirrored', [False, True])
 @pytest.mark.parametrize('is_from_behind', [False, True])
 def test_facing_compares_the_order_of_the_shoulders(
-        tmp_path: Path, estimator: HumanMeshEstimator, mesh: HumanMesh, is_mirrored: bool,
-        is_from_behind: bool) -> None:
+    tmp_path: Path,
+    estimator: HumanMeshEstimator,
+    mesh: HumanMesh,
+    is_mirrored: bool,
+    is_from_behind: bool,
+) -> None:
     left, right = (IN_COCO[LIMB_JOINTS.index(f'{side}_shoulder')] for side in ('left', 'right'))
     ours = [IN_BODY[LIMB_JOINTS.index(f'{side}_shoulder')] for side in ('left', 'right')]
     person = annotation(mesh, [])
@@ -179,9 +198,14 @@ def test_facing_compares_the_order_of_the_shoulders(
 
 
 def test_detections_are_counted_once_and_crowds_excuse(
-        tmp_path: Path, runtime: FakeRuntime, mesh: HumanMesh) -> None:
-    crowd = {'image_id': 1, 'iscrowd': 1, 'bbox': [220, 100, 90, 60],
-             'segmentation': {'counts': [], 'size': [HEIGHT, WIDTH]}}
+    tmp_path: Path, runtime: FakeRuntime, mesh: HumanMesh
+) -> None:
+    crowd = {
+        'image_id': 1,
+        'iscrowd': 1,
+        'bbox': [220, 100, 90, 60],
+        'segmentation': {'counts': [], 'size': [HEIGHT, WIDTH]},
+    }
     small = annotation(mesh, [], bbox=[10, 10, 20, 40])
     root = write_set(tmp_path / 'coco', [annotation(mesh, []), small, crowd])
     (photograph,) = read_photographs(root)
@@ -200,8 +224,12 @@ def test_the_foreground_is_enlarged_to_the_pixels_of_the_crop(mesh: HumanMesh) -
     cell = mesh.crop_side / 16  # the fake's foreground is rows 3 to 12 and columns 6 to 9
     corner = np.asarray(mesh.crop_center) - mesh.crop_side / 2
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    expected = [corner[1] + 3 * cell, corner[1] + 13 * cell, corner[0] + 6 * cell,
-                corner[0] + 10 * cell]
+    expected = [
+        corner[1] + 3 * cell,
+        corner[1] + 13 * cell,
+        corner[0] + 6 * cell,
+        corner[0] + 10 * cell,
+    ]
     seen = [rows[0], rows[-1] + 1, columns[0], columns[-1] + 1]
     # Three quarters fall below a half within a third of a cell.
     assert np.abs(np.array(seen) - expected).max() < cell / 2
@@ -219,22 +247,35 @@ def test_polygons_cover_what_lies_within_them() -> None:
     assert mask.sum() <= (6 * 5 + 4)
 
 
-@pytest.mark.parametrize(('outline', 'said'), [
-    ({'counts': 'abc', 'size': [HEIGHT, WIDTH]}, 'compressed'),
-    ({'counts': [3], 'size': [3, 1]}, '3')])
+@pytest.mark.parametrize(
+    ('outline', 'said'),
+    [
+        ({'counts': 'abc', 'size': [HEIGHT, WIDTH]}, 'compressed'),
+        ({'counts': [3], 'size': [3, 1]}, '3'),
+    ],
+)
 def test_outlines_of_another_kind_or_size_are_refused(outline: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         outline_mask(outline, WIDTH, HEIGHT)
 
 
-@pytest.mark.parametrize(('content', 'said'), [
-    ('no json', 'not JSON'), ('{}', "no 'images'"),
-    ('{"images": [], "annotations": [1]}', 'layout'),
-    ('{"images": [{"id": 1}], "annotations": []}', 'layout'),
-    ('{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1}]}', 'layout'),
-    ('{"images": [{"id": 1, "file_name": "none.png"}], "annotations": []}', 'none.png')])
-def test_files_that_are_something_else_are_refused(tmp_path: Path, content: str, said: str
-                                                   ) -> None:
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        ('no json', 'not JSON'),
+        ('{}', "no 'images'"),
+        ('{"images": [], "annotations": [1]}', 'layout'),
+        ('{"images": [{"id": 1}], "annotations": []}', 'layout'),
+        (
+            '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1}]}',
+            'layout',
+        ),
+        ('{"images": [{"id": 1, "file_name": "none.png"}], "annotations": []}', 'none.png'),
+    ],
+)
+def test_files_that_are_something_else_are_refused(
+    tmp_path: Path, content: str, said: str
+) -> None:
     root = write_set(tmp_path / 'coco', [])
     (root / 'annotations/person_keypoints_val2017.json').write_text(content)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
@@ -251,14 +292,31 @@ def test_missing_and_several_annotations_are_told(tmp_path: Path) -> None:
 
 
 def test_the_command_reports_and_draws_and_leaves_out_what_it_cannot_read(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: FakeRuntime, mesh: HumanMesh,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: FakeRuntime,
+    mesh: HumanMesh,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     root = write_set(tmp_path / 'coco', [annotation(mesh, [])], images=3)
     (root / 'val2017/2.png').write_bytes(b'no picture')
     monkeypatch.setattr(evaluate, '_load_network', lambda options: runtime)
     sheets = tmp_path / 'sheets'
-    assert evaluate.main(['coco', '--data', str(root), '--detector', 'whole-frame',
-                          '--sheets', str(sheets), '--json']) == 0
+    assert (
+        evaluate.main(
+            [
+                'coco',
+                '--data',
+                str(root),
+                '--detector',
+                'whole-frame',
+                '--sheets',
+                str(sheets),
+                '--json',
+            ]
+        )
+        == 0
+    )
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (report['images'], report['unreadable'], report['people']) == (2, 1, 1)
     assert report['counts']['false_detections_there'] == 1
@@ -267,7 +325,10 @@ def test_the_command_reports_and_draws_and_leaves_out_what_it_cannot_read(
         assert cv2.imread(str(sheets / name)).std() > 10
     assert evaluate.main(['coco', '--data', str(root), '--detector', 'whole-frame']) == 0
     assert 'images without people' in capsys.readouterr().out
-    for wrong in (['coco'], ['coco', '--data', str(root), '--worst', str(tmp_path / 'w.png')],
-                  ['coco', '--data', str(root), '--scales']):
+    for wrong in (
+        ['coco'],
+        ['coco', '--data', str(root), '--worst', str(tmp_path / 'w.png')],
+        ['coco', '--data', str(root), '--scales'],
+    ):
         assert evaluate.main(wrong) == 2
         assert capsys.readouterr().err.startswith('error: ')

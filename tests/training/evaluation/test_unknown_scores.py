@@ -16,8 +16,13 @@ from training.evaluation.report import report_table, summarize
 
 def test_a_network_that_sees_nobody_has_no_uv_error_rather_than_none():
     """Where prediction and truth share no foreground there is nothing to compare u and v on."""
-    report = {'images': 2, 'dataset': 'synthetic', 'weights': 'w', 'runtime': 'torch',
-              'box_scales': [{'box_scale': 1.0, 'uv_error': None}]}
+    report = {
+        'images': 2,
+        'dataset': 'synthetic',
+        'weights': 'w',
+        'runtime': 'torch',
+        'box_scales': [{'box_scale': 1.0, 'uv_error': None}],
+    }
     for errors, shown in (([np.nan, np.nan], 'unknown'), ([np.nan, 0.25], '0.250')):
         scores, intervals = summarize({'uv_error': np.array(errors)})
         assert scores['uv_error'] == (None if shown == 'unknown' else 0.25)
@@ -33,9 +38,17 @@ def test_the_scores_of_a_network_that_sees_nobody_say_that_the_uv_error_is_unkno
     count = 2
     vertices, joints = torch.randn(count, 20, 3), torch.randn(count, 24, 3)
     empty = torch.zeros(count)
-    batch = SyntheticBatch(torch.zeros(count, 32, 32, 3, dtype=torch.uint8),
-                           torch.full((count, 3, 8, 8), 0.9), empty, vertices, joints, empty,
-                           empty, empty, empty)
+    batch = SyntheticBatch(
+        torch.zeros(count, 32, 32, 3, dtype=torch.uint8),
+        torch.full((count, 3, 8, 8), 0.9),
+        empty,
+        vertices,
+        joints,
+        empty,
+        empty,
+        empty,
+        empty,
+    )
 
     class Blind(torch.nn.Module):
         def __init__(self):

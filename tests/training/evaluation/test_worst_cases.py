@@ -48,8 +48,10 @@ def test_a_skeleton_lies_inside_its_mesh(tiny_body):
 
 def test_truth_and_prediction_have_different_colours(tiny_body):
     vertices = tiny_body.data.v_template * (1, -1, -1)
-    drawn = [draw_mesh(GREY, vertices, CAMERA, tiny_body.data.faces, is_true=is_true)
-             for is_true in (False, True)]
+    drawn = [
+        draw_mesh(GREY, vertices, CAMERA, tiny_body.data.faces, is_true=is_true)
+        for is_true in (False, True)
+    ]
     inside = (drawn[0] != GREY).any(-1)
     assert np.abs(drawn[0][inside].mean(0) - drawn[1][inside].mean(0)).max() > 60
 

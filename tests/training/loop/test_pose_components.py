@@ -33,8 +33,9 @@ def test_more_components_than_samples_have_are_zero() -> None:
     assert not components[:, 6:].any() and components[:, :3].any(dim=0).all()
 
 
-def test_the_components_pose_the_surface(tiny_body: BodyModel, tiny_uv_map: UVMap,
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_components_pose_the_surface(
+    tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pose_components, 'NUM_BODIES', 500)
     config = dataclasses.replace(network_config('rt'), pose_components=64)
     network = DecoMR(config, tiny_body, tiny_uv_map).eval()
@@ -42,13 +43,16 @@ def test_the_components_pose_the_surface(tiny_body: BodyModel, tiny_uv_map: UVMa
     init_pose_components(network, people)
     truth = people.vertices(1000, 20)
     layer = network.lnet.posed_head[-1]
-    change = (network.location_mapper.location_map_from_vertices(truth)
-              - network.lnet.reference_location_map).flatten(1) - layer.bias
+    change = (
+        network.location_mapper.location_map_from_vertices(truth)
+        - network.lnet.reference_location_map
+    ).flatten(1) - layer.bias
     inputs = change @ torch.linalg.pinv(layer.weight).T
-    rebuilt = (layer(inputs).reshape(20, 3, 32, 32) + network.lnet.reference_location_map)
+    rebuilt = layer(inputs).reshape(20, 3, 32, 32) + network.lnet.reference_location_map
     vertices = network.location_mapper.vertices_from_location_map(rebuilt)
     read_back = network.location_mapper.vertices_from_location_map(
-        network.location_mapper.location_map_from_vertices(truth))
+        network.location_mapper.location_map_from_vertices(truth)
+    )
     assert (vertices - read_back).norm(dim=-1).mean() < 0.03
     still = network.lnet.reference_location_map + layer.bias.reshape(3, 32, 32)
     still = network.location_mapper.vertices_from_location_map(still)

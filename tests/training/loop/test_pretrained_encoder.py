@@ -22,19 +22,31 @@ def make_trainer(tiny_body, tiny_uv_map, tmp_path, monkeypatch):
     monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 1)
 
     def make(encoder_share, encoder_stages=5):
-        return Trainer(TrainConfig(
-            preset='rt', batch_size=2, threads=1, num_workers=0, pool_images=2,
-            validate_every=0, stages=StageConfig(1, 1), losses=LossWeights(edges=10, normals=0.1),
-            optimizer=OptimizerConfig(1e-3, encoder_share=encoder_share,
-                                      encoder_stages=encoder_stages),
-            data=SyntheticConfig(size=256, batch_size=2)), tmp_path / 'run')
+        return Trainer(
+            TrainConfig(
+                preset='rt',
+                batch_size=2,
+                threads=1,
+                num_workers=0,
+                pool_images=2,
+                validate_every=0,
+                stages=StageConfig(1, 1),
+                losses=LossWeights(edges=10, normals=0.1),
+                optimizer=OptimizerConfig(
+                    1e-3, encoder_share=encoder_share, encoder_stages=encoder_stages
+                ),
+                data=SyntheticConfig(size=256, batch_size=2),
+            ),
+            tmp_path / 'run',
+        )
 
     return make
 
 
 @pytest.mark.parametrize('share', [0.0, 0.01])
 def test_the_encoder_learns_with_its_share_of_the_rate_or_not_at_all(
-        make_trainer, tiny_body, tiny_uv_map, share):
+    make_trainer, tiny_body, tiny_uv_map, share
+):
     trainer = make_trainer(share)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     path = trainer.run()
@@ -42,9 +54,15 @@ def test_the_encoder_learns_with_its_share_of_the_rate_or_not_at_all(
     encoder = [name for name in before if name.startswith('cnet.encoder.')]
     is_same = [torch.equal(before[name], after[name]) for name in encoder]
     is_filter = [before[name].ndim == 4 and before[name].shape[1] == 1 for name in encoder]
-    assert all(is_same) if share == 0 else not any(
-        same for same, name, kept in zip(is_same, encoder, is_filter, strict=True)
-        if name.endswith('weight') and not kept)
+    assert (
+        all(is_same)
+        if share == 0
+        else not any(
+            same
+            for same, name, kept in zip(is_same, encoder, is_filter, strict=True)
+            if name.endswith('weight') and not kept
+        )
+    )
     assert all(same for same, kept in zip(is_same, is_filter, strict=True) if kept)
     changes = {name: (after[name] - before[name]).abs().max() for name in before}
     assert changes['cnet.decoder.laterals.0.weight'] > 1e-4
@@ -61,8 +79,11 @@ def test_only_the_last_stages_of_the_encoder_learn_where_so_wished(make_trainer)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.run()
     after = trainer.network.state_dict()
-    changed = {name.split('.')[2] + '.' + name.split('.')[3] for name in before
-               if name.startswith('cnet.encoder.') and not torch.equal(before[name], after[name])}
+    changed = {
+        name.split('.')[2] + '.' + name.split('.')[3]
+        for name in before
+        if name.startswith('cnet.encoder.') and not torch.equal(before[name], after[name])
+    }
     assert not {'stem.0', 'stages.0', 'stages.1'} & {name[:8].rstrip('.') for name in changed}
     assert {'stages.2', 'stages.3', 'tail.0', 'world_head.weight'} <= changed
 
@@ -81,8 +102,11 @@ def test_stage_one_poses_the_reference_map_too(make_trainer):
     first = next(entry['losses'] for entry in logged if entry.get('step') == 1)
     assert set(first) == {'mask', 'uv', 'posed'} and first['posed'] > 0
     after = trainer.network.state_dict()
-    for name in ('cnet.global_head.1.weight', 'lnet.posed_head.0.weight',
-                 'lnet.camera_head.0.weight'):
+    for name in (
+        'cnet.global_head.1.weight',
+        'lnet.posed_head.0.weight',
+        'lnet.camera_head.0.weight',
+    ):
         assert not torch.equal(before[name], after[name]), name
 
 

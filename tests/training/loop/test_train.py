@@ -62,11 +62,18 @@ def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run
 
 
 def test_weights_name_the_files_of_their_training_without_their_folders():
-    config = {'init': 'runs/d1/rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
-              'data': {'poses_file': 'data/poses.npz', 'wardrobe': ''}}
+    config = {
+        'init': 'runs/d1/rt.safetensors',
+        'lnet_input': 'global+local',
+        'steps': 3,
+        'data': {'poses_file': 'data/poses.npz', 'wardrobe': ''},
+    }
     assert without_folders(config) == {
-        'init': 'rt.safetensors', 'lnet_input': 'global+local', 'steps': 3,
-        'data': {'poses_file': 'poses.npz', 'wardrobe': ''}}
+        'init': 'rt.safetensors',
+        'lnet_input': 'global+local',
+        'steps': 3,
+        'data': {'poses_file': 'poses.npz', 'wardrobe': ''},
+    }
 
 
 def test_the_run_folder_holds_the_resolved_config(finished_run):
@@ -93,8 +100,11 @@ def test_a_run_goes_on_with_another_rate_but_not_with_other_losses(finished_run,
     resumed = Trainer(slower, finished_run.out, resume=True)
     assert resumed.step == 4 and 'a different optimizer config' in caplog.text
     assert resumed.optimizer.param_groups[0]['weight_decay'] == 0.1
-    with pytest.raises(ValueError, match='has a different seed, losses than the config; '
-                                         r'continue with --config .*config\.json, or start'):
+    with pytest.raises(
+        ValueError,
+        match='has a different seed, losses than the config; '
+        r'continue with --config .*config\.json, or start',
+    ):
         Trainer(_config(seed=5, losses=LossWeights(uv=2.0)), finished_run.out, resume=True)
 
 
@@ -105,8 +115,12 @@ def test_a_run_that_diverges_says_so_before_the_warp(tmp_path):
 
 
 def test_a_value_that_cannot_be_is_one_line(tmp_path, capsys):
-    for option in ('--train.precision=fp16', '--train.threads=0', '--train.num_workers=-1',
-                   '--train.optimizer.learning_rate=-1'):
+    for option in (
+        '--train.precision=fp16',
+        '--train.threads=0',
+        '--train.num_workers=-1',
+        '--train.optimizer.learning_rate=-1',
+    ):
         assert main([option, '--out', str(tmp_path / 'run')]) == 2
         error = capsys.readouterr().err
         assert option.partition('=')[0].rpartition('.')[2] in error and error.count('\n') == 1
@@ -154,8 +168,9 @@ def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, m
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
     gradients = []
     for accumulate in (1, 2):
-        trainer = Trainer(_config(stages=StageConfig(2, 0), accumulate=accumulate),
-                          tmp_path / str(accumulate))
+        trainer = Trainer(
+            _config(stages=StageConfig(2, 0), accumulate=accumulate), tmp_path / str(accumulate)
+        )
         assert trainer.part_size == 2 // accumulate
         # Batch normalisation is the one thing that sees the parts.
         trainer.network.eval().train = lambda mode=True: None
@@ -200,11 +215,18 @@ def test_unknown_people_teach_nothing(finished_run):
     """Weights of 0 leave the numbers beside them without effect."""
     known = _people(finished_run, 2)
     weights = torch.tensor([1.0, 0.0])
-    unknown = dataclasses.replace(known, iuv_weights=weights, mesh_weights=weights,
-                                  joints_2d=known.joints_2d * weights[:, None, None])
+    unknown = dataclasses.replace(
+        known,
+        iuv_weights=weights,
+        mesh_weights=weights,
+        joints_2d=known.joints_2d * weights[:, None, None],
+    )
     spoiled = dataclasses.replace(
-        unknown, vertices=unknown.vertices * (2 - weights[:, None, None]),
-        iuv=unknown.iuv * weights[:, None, None, None], joints=unknown.joints + 0)
+        unknown,
+        vertices=unknown.vertices * (2 - weights[:, None, None]),
+        iuv=unknown.iuv * weights[:, None, None, None],
+        joints=unknown.joints + 0,
+    )
     for name in ('vertices', 'iuv'):
         assert not torch.equal(getattr(spoiled, name)[1], getattr(unknown, name)[1])
     spoiled.joints[1] += 5.0
@@ -219,8 +241,9 @@ def test_unknown_people_teach_nothing(finished_run):
 def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
     batch = _people(finished_run, 2)
     none = torch.zeros(2)
-    batch = dataclasses.replace(batch, mesh_weights=none, iuv_weights=none,
-                                joints_2d=batch.joints_2d * 0)
+    batch = dataclasses.replace(
+        batch, mesh_weights=none, iuv_weights=none, joints_2d=batch.joints_2d * 0
+    )
     finished_run.network.eval()
     with torch.no_grad():
         silent = finished_run.train_step(batch, False)
@@ -246,7 +269,7 @@ def test_the_picture_shows_each_person_in_a_row(finished_run):
     picture = training_picture(finished_run.network, batch, finished_run.body.faces)
     assert picture.shape == (3 * SIZE, 5 * SIZE, 3) and picture.dtype == np.uint8
     np.testing.assert_array_equal(picture[:SIZE, :SIZE], batch.images[0])
-    assert (picture[:, 4 * SIZE:] != picture[:, :SIZE]).any()
+    assert (picture[:, 4 * SIZE :] != picture[:, :SIZE]).any()
 
 
 def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
@@ -280,8 +303,11 @@ def test_only_what_a_resumed_run_may_not_change_is_named(finished_run):
 def test_a_run_from_before_options_were_added_goes_on(finished_run, tmp_path):
     """Its checkpoint lacks them at every level, and the optimiser's groups had no share."""
     state = finished_run.folder.load_checkpoint(torch.device('cpu'))
-    for part, names in (('losses', ('edges', 'normals')), ('optimizer', ('encoder_share',)),
-                        ('data', ('poses_file', 'recorded_share'))):
+    for part, names in (
+        ('losses', ('edges', 'normals')),
+        ('optimizer', ('encoder_share',)),
+        ('data', ('poses_file', 'recorded_share')),
+    ):
         for name in names:
             del state['config'][part][name]
     for group in state['optimizer']['param_groups']:
@@ -347,8 +373,17 @@ def test_the_truth_itself_scores_perfectly():
     iuv = torch.rand(count, 3, 8, 8)
     vertices, joints = torch.randn(count, 20, 3), torch.randn(count, 24, 3)
     empty = torch.zeros(count)
-    batch = SyntheticBatch(torch.zeros(count, 32, 32, 3, dtype=torch.uint8), iuv, empty, vertices,
-                           joints, empty, empty, empty, empty)
+    batch = SyntheticBatch(
+        torch.zeros(count, 32, 32, 3, dtype=torch.uint8),
+        iuv,
+        empty,
+        vertices,
+        joints,
+        empty,
+        empty,
+        empty,
+        empty,
+    )
 
     class Oracle(torch.nn.Linear):
         def forward(self, images):

@@ -18,11 +18,20 @@ from training.synthetic.people import SyntheticConfig, SyntheticPeople
 @pytest.fixture(scope='module')
 def trainer(tmp_path_factory):
     """The trainer of a run of four steps, both stages."""
-    trainer = Trainer(TrainConfig(
-        preset='rt', batch_size=2, threads=1, num_workers=0, pool_images=4, validate_every=0,
-        stages=StageConfig(cnet_steps=2, end_to_end_steps=2),
-        optimizer=OptimizerConfig(learning_rate=1e-3, ema_decay=0.5),
-        data=SyntheticConfig(size=256, batch_size=2)), tmp_path_factory.mktemp('run'))
+    trainer = Trainer(
+        TrainConfig(
+            preset='rt',
+            batch_size=2,
+            threads=1,
+            num_workers=0,
+            pool_images=4,
+            validate_every=0,
+            stages=StageConfig(cnet_steps=2, end_to_end_steps=2),
+            optimizer=OptimizerConfig(learning_rate=1e-3, ema_decay=0.5),
+            data=SyntheticConfig(size=256, batch_size=2),
+        ),
+        tmp_path_factory.mktemp('run'),
+    )
     trainer.run()
     return trainer
 

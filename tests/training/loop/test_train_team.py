@@ -19,9 +19,18 @@ from decomr_core.uv.uv_map import UVMap
 from training.train import main
 
 ROOT = Path(__file__).parents[3]
-OPTIONS = {'preset': 'small', 'batch_size': 4, 'threads': 1, 'num_workers': 0, 'pool_images': 4,
-           'data.size': 256, 'data.batch_size': 2, 'validate_every': 0, 'stages.cnet_steps': 1,
-           'optimizer.learning_rate': 1e-3}
+OPTIONS = {
+    'preset': 'small',
+    'batch_size': 4,
+    'threads': 1,
+    'num_workers': 0,
+    'pool_images': 4,
+    'data.size': 256,
+    'data.batch_size': 2,
+    'validate_every': 0,
+    'stages.cnet_steps': 1,
+    'optimizer.learning_rate': 1e-3,
+}
 
 
 def arguments(out: Path, steps: int, *more: str) -> list[str]:
@@ -33,10 +42,23 @@ def arguments(out: Path, steps: int, *more: str) -> list[str]:
 def start(words: list[str]) -> subprocess.Popen:
     """Two processes that train, and torchrun's own."""
     return subprocess.Popen(
-        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--standalone',
-         '-m', 'training.train', *words],
-        cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--nproc-per-node',
+            '2',
+            '--standalone',
+            '-m',
+            'training.train',
+            *words,
+        ],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -48,12 +70,19 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def test_two_processes_share_each_batch_stop_together_and_go_on(
-        tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap):
+    tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
+):
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
-    team = start(arguments(tmp_path, 4000, '--train.save_every=1',
-                           f'--train.body={tmp_path / "body.npz"}',
-                           f'--train.uv_map={tmp_path / "uv.npz"}'))
+    team = start(
+        arguments(
+            tmp_path,
+            4000,
+            '--train.save_every=1',
+            f'--train.body={tmp_path / "body.npz"}',
+            f'--train.uv_map={tmp_path / "uv.npz"}',
+        )
+    )
     deadline = time.monotonic() + 240
     while not (tmp_path / 'checkpoint.pt').is_file() and time.monotonic() < deadline:
         assert team.poll() is None, team.stdout.read()
@@ -70,15 +99,23 @@ def test_two_processes_share_each_batch_stop_together_and_go_on(
 
 def member(rank: int, port: int, words: list[str]) -> None:
     """One of two processes, told of the other as torchrun does."""
-    os.environ.update({
-        'RANK': str(rank), 'LOCAL_RANK': str(rank), 'GROUP_RANK': '0', 'WORLD_SIZE': '2',
-        'LOCAL_WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
-        'TORCHELASTIC_RUN_ID': 'test', 'TORCHELASTIC_USE_AGENT_STORE': 'True'})
+    os.environ.update(
+        {
+            'RANK': str(rank),
+            'LOCAL_RANK': str(rank),
+            'GROUP_RANK': '0',
+            'WORLD_SIZE': '2',
+            'LOCAL_WORLD_SIZE': '2',
+            'MASTER_ADDR': '127.0.0.1',
+            'MASTER_PORT': str(port),
+            'TORCHELASTIC_RUN_ID': 'test',
+            'TORCHELASTIC_USE_AGENT_STORE': 'True',
+        }
+    )
     sys.exit(main(words))
 
 
-def test_a_batch_that_two_processes_cannot_share_is_one_clear_error(
-        tmp_path, monkeypatch, capfd):
+def test_a_batch_that_two_processes_cannot_share_is_one_clear_error(tmp_path, monkeypatch, capfd):
     # Forked, as each of the two would need seconds to import PyTorch otherwise; a GPU that this
     # process has used is nothing that the forked ones could use.
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
@@ -98,5 +135,6 @@ def test_a_batch_that_two_processes_cannot_share_is_one_clear_error(
     errors = [line for line in capfd.readouterr().err.splitlines() if 'error' in line.lower()]
     assert len(errors) == 2 and all(
         line.startswith('error: batch_size is 3; it must be a multiple of 2: 2 processes')
-        for line in errors)
+        for line in errors
+    )
     assert not (tmp_path / 'checkpoint.pt').exists()

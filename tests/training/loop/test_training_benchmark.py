@@ -22,7 +22,7 @@ def test_the_documented_command_runs_and_reports_every_part(monkeypatch, capsys)
     """In small: thin networks, two images a step, one step."""
     thin = {name: trainer.network_config(name) for name in benchmark.PRESETS}
     monkeypatch.setattr(benchmark, 'PRESETS', thin)
-    documented, = re.findall(r'`python benchmarks/training\.py ([^`]*)`', PAGE.read_text())
+    (documented,) = re.findall(r'`python benchmarks/training\.py ([^`]*)`', PAGE.read_text())
     words = shlex.split(f'{documented} {SMALL}')
     monkeypatch.setattr('sys.argv', ['training.py', *words])
     benchmark.main()

@@ -49,17 +49,26 @@ def people(tmp_path: Path, tiny_body: BodyModel) -> PersonRecords:
     poses, _ = sample_poses(rng, 8)
     for number, pose in enumerate(poses.astype(np.float32)):
         shape = rng.normal(0, 1, 10).astype(np.float32)
-        vertices, _ = root_frame_body(tiny_body, torch.from_numpy(pose)[None],
-                                      torch.from_numpy(shape)[None])
+        vertices, _ = root_frame_body(
+            tiny_body, torch.from_numpy(pose)[None], torch.from_numpy(shape)[None]
+        )
         joints = regressor @ vertices[0].numpy()
         scale, middle = 32.0, np.array([60 + 4 * number % 7, 45.0])
         keypoints = np.column_stack([joints[:, :2] * scale + middle, is_known])
         name = f'p{number}.png'
         fake.write_picture(tmp_path / name, PICTURE_PX)
-        records.append(PersonRecord(
-            name, center=middle, side=75.0, keypoints_2d=keypoints.astype(np.float32),
-            keypoints_3d=np.column_stack([joints + 7, is_known]).astype(np.float32),
-            pose=pose, shape=shape, gender='neutral'))
+        records.append(
+            PersonRecord(
+                name,
+                center=middle,
+                side=75.0,
+                keypoints_2d=keypoints.astype(np.float32),
+                keypoints_3d=np.column_stack([joints + 7, is_known]).astype(np.float32),
+                pose=pose,
+                shape=shape,
+                gender='neutral',
+            )
+        )
     return collect_records(records, 'people', tmp_path)
 
 
@@ -103,25 +112,26 @@ def test_targets_show_the_body_where_its_keypoints_are(people, tiny_body, tiny_u
 def test_who_has_no_pose_weighs_nothing_and_keeps_the_keypoints(people, tiny_body, tiny_uv_map):
     bare = dataclasses.replace(people, has_pose=np.zeros(8, bool))
     batch = PersonBatchMaker({'neutral': tiny_body}, tiny_uv_map, SIZE)(
-        stacked(PeopleDataset(bare, PLAIN)))
-    for values in (batch.mesh_weights, batch.iuv_weights, batch.iuv, batch.vertices,
-                   batch.joints):
+        stacked(PeopleDataset(bare, PLAIN))
+    )
+    for values in (batch.mesh_weights, batch.iuv_weights, batch.iuv, batch.vertices, batch.joints):
         assert not values.any()
     assert batch.keypoints_2d[..., 2].sum() > 8 * 10
 
 
 def test_a_doubtful_fit_weighs_less_in_mesh_and_iuv_alike(people, tiny_body, tiny_uv_map):
-    fitted = dataclasses.replace(people, is_fit=np.ones(8, bool),
-                                 fit_errors=np.full(8, 0.025, np.float32))
+    fitted = dataclasses.replace(
+        people, is_fit=np.ones(8, bool), fit_errors=np.full(8, 0.025, np.float32)
+    )
     batch = PersonBatchMaker({'neutral': tiny_body}, tiny_uv_map, SIZE)(
-        stacked(PeopleDataset(fitted, PLAIN)))
+        stacked(PeopleDataset(fitted, PLAIN))
+    )
     assert torch.allclose(batch.mesh_weights, torch.tensor(0.75))
     assert torch.equal(batch.iuv_weights, batch.mesh_weights)
 
 
 def test_bodies_are_those_of_the_gender_and_neutral_without_one(tiny_body):
-    tall = BodyModel(dataclasses.replace(tiny_body.data,
-                                         v_template=2 * tiny_body.data.v_template))
+    tall = BodyModel(dataclasses.replace(tiny_body.data, v_template=2 * tiny_body.data.v_template))
     bodies = PosedBodies({'neutral': tiny_body, 'female': tall})
     pose, shape = torch.zeros(4, 24, 3), torch.zeros(4, 10)
     vertices, joints = bodies(pose, shape, torch.tensor([0, 1, 2, 3]))  # '', neutral, male, female
@@ -132,8 +142,9 @@ def test_bodies_are_those_of_the_gender_and_neutral_without_one(tiny_body):
 
 
 def test_bodies_that_cannot_stand_in_for_each_other_are_refused(tiny_body):
-    turned = BodyModel(dataclasses.replace(tiny_body.data,
-                                           faces=tiny_body.data.faces[::-1].copy()))
+    turned = BodyModel(
+        dataclasses.replace(tiny_body.data, faces=tiny_body.data.faces[::-1].copy())
+    )
     with pytest.raises(ValueError, match="bodies for female; give a 'neutral' one"):
         PosedBodies({'female': tiny_body})
     with pytest.raises(ValueError, match='different faces'):
@@ -161,13 +172,17 @@ def test_cached_targets_are_those_that_are_drawn(people, tiny_body, tiny_uv_map,
 
 
 def test_a_cache_knows_no_target_of_who_has_no_pose_or_is_out_of_the_picture(
-        people, tiny_body, tiny_uv_map, tmp_path):
+    people, tiny_body, tiny_uv_map, tmp_path
+):
     targets = CachedTargets(tmp_path / 'cache', {'neutral': tiny_body}, tiny_uv_map, SIZE)
     bare = dataclasses.replace(people, has_pose=np.arange(8) > 0)
     sample = PeopleDataset(bare, PLAIN, targets=targets)[0]
     assert sample['iuv_weight'] == 0 and not sample['iuv'].any()
-    far = dataclasses.replace(people, centers=people.centers + 900,
-                              keypoints_2d=people.keypoints_2d + np.float32([900, 900, 0]))
+    far = dataclasses.replace(
+        people,
+        centers=people.centers + 900,
+        keypoints_2d=people.keypoints_2d + np.float32([900, 900, 0]),
+    )
     sample = PeopleDataset(far, PLAIN, targets=targets)[1]
     assert sample['iuv_weight'] == 0 and not sample['iuv'].any()
 
@@ -186,12 +201,20 @@ def annotated(tmp_path: Path) -> Path:
 
 def run_config(root: Path, **changes) -> TrainConfig:
     values = {
-        'preset': 'rt', 'batch_size': 4, 'threads': 1, 'num_workers': 0, 'pool_images': 4,
-        'validate_every': 0, 'stages': StageConfig(cnet_steps=1, end_to_end_steps=3),
+        'preset': 'rt',
+        'batch_size': 4,
+        'threads': 1,
+        'num_workers': 0,
+        'pool_images': 4,
+        'validate_every': 0,
+        'stages': StageConfig(cnet_steps=1, end_to_end_steps=3),
         'data': SyntheticConfig(size=256),
-        'optimizer': OptimizerConfig(learning_rate=1e-3), 'synthetic_share': 0.5,
-        'datasets': {'coco': DatasetConfig(str(root), str(next(root.glob('*.npz'))),
-                                           trust='never')}}
+        'optimizer': OptimizerConfig(learning_rate=1e-3),
+        'synthetic_share': 0.5,
+        'datasets': {
+            'coco': DatasetConfig(str(root), str(next(root.glob('*.npz'))), trust='never')
+        },
+    }
     return TrainConfig(**{**values, **changes})
 
 
@@ -201,7 +224,8 @@ def losses_of(out: Path) -> dict[int, dict[str, float]]:
 
 
 def test_photographs_and_rendered_people_train_together_and_resume_exactly(
-        small_trainer, annotated, tmp_path, monkeypatch):
+    small_trainer, annotated, tmp_path, monkeypatch
+):
     monkeypatch.setattr(trainer, 'LOG_EVERY', 1)
     config = run_config(annotated, data=SyntheticConfig(SIZE, batch_size=2))
     Trainer(config, tmp_path / 'whole').run()
@@ -236,29 +260,45 @@ def test_every_process_of_a_team_gets_other_people_in_the_shares_asked_for(annot
 
 
 def test_epochs_become_steps_by_the_number_of_people(small_trainer, annotated, tmp_path):
-    config = run_config(annotated, stages=StageConfig(cnet_epochs=1, end_to_end_epochs=2.2),
-                        synthetic_share=0.5, data=SyntheticConfig(SIZE))
+    config = run_config(
+        annotated,
+        stages=StageConfig(cnet_epochs=1, end_to_end_epochs=2.2),
+        synthetic_share=0.5,
+        data=SyntheticConfig(SIZE),
+    )
     assert Trainer(config, tmp_path).config.stages == StageConfig(5, 11)
     with pytest.raises(ValueError, match='rendered people have none; give cnet_steps'):
         Trainer(dataclasses.replace(config, datasets={}, synthetic_share=1.0), tmp_path)
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'synthetic_share': 1.5}, 'synthetic_share is 1.5; take 0 to 1'),
-    ({'datasets': {}}, 'synthetic_share is 0.5, but there are no datasets'),
-    ({'synthetic_share': 1.0}, 'leaves no images for coco'),
-    ({'init_part': 'head'}, "init_part is 'head'; it must be one of all, cnet, encoder")])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'synthetic_share': 1.5}, 'synthetic_share is 1.5; take 0 to 1'),
+        ({'datasets': {}}, 'synthetic_share is 0.5, but there are no datasets'),
+        ({'synthetic_share': 1.0}, 'leaves no images for coco'),
+        ({'init_part': 'head'}, "init_part is 'head'; it must be one of all, cnet, encoder"),
+    ],
+)
 def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
     with pytest.raises(ValueError, match=message):
         run_config(annotated, **changes)
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'synthetic_share': 0.05}, 'which rounds to all or none of 4 people'),
-    ({'preset': 'paper'},
-     "data.size is 256 px, but the 'paper' network takes crops of 224 px; set data.size to 224")])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'synthetic_share': 0.05}, 'which rounds to all or none of 4 people'),
+        (
+            {'preset': 'paper'},
+            "data.size is 256 px, but the 'paper' network takes crops of 224 px; "
+            'set data.size to 224',
+        ),
+    ],
+)
 def test_runs_that_cannot_work_are_refused_before_they_start(
-        annotated, tmp_path, changes, message):
+    annotated, tmp_path, changes, message
+):
     with pytest.raises(ValueError, match=message):
         Trainer(run_config(annotated, **changes), tmp_path / 'run')
 
@@ -273,9 +313,17 @@ def test_poses_of_smpl_are_refused_for_the_built_in_body(tmp_path):
 
 
 def test_a_set_that_is_not_there_is_one_line_that_says_where_to_get_it(
-        annotated, tmp_path, capsys):
-    config = {'train': {'batch_size': 2, 'synthetic_share': 0.0, 'datasets': {'coco': {
-        'root': str(annotated), 'annotations': str(tmp_path / 'none.npz')}}}}
+    annotated, tmp_path, capsys
+):
+    config = {
+        'train': {
+            'batch_size': 2,
+            'synthetic_share': 0.0,
+            'datasets': {
+                'coco': {'root': str(annotated), 'annotations': str(tmp_path / 'none.npz')}
+            },
+        }
+    }
     path = tmp_path / 'config.json'
     path.write_text(json.dumps(config))
     assert main(['--config', str(path), '--out', str(tmp_path / 'run')]) == 2
@@ -285,7 +333,8 @@ def test_a_set_that_is_not_there_is_one_line_that_says_where_to_get_it(
 
 
 def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
-        people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch):
+    people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch
+):
     """One of the fits has its arms and legs crossed over; it must count less than the others."""
     pose = people.pose.copy()
     pose[3] = pose[3][list(MIRRORED_JOINTS)] * 3
@@ -293,8 +342,12 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     monkeypatch.setattr(training_data, 'load_people', lambda *_, **__: fitted)
     weights = {}
     for trust in ('by_error', 'fully', 'never'):
-        config = TrainConfig(body='other', batch_size=8, synthetic_share=0.0,
-                             datasets={'coco': DatasetConfig('x', trust=trust)})
+        config = TrainConfig(
+            body='other',
+            batch_size=8,
+            synthetic_share=0.0,
+            datasets={'coco': DatasetConfig('x', trust=trust)},
+        )
         data = TrainingData(config, {'neutral': tiny_body}, tiny_uv_map, SIZE, 8)
         samples = [data.people.sources[0][index] for index in range(8)]
         weights[trust] = [float(sample['mesh_weight']) for sample in samples]
@@ -304,24 +357,36 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
 
 
 def test_a_run_whose_images_are_gone_ends_with_one_line(
-        annotated, tiny_body, tiny_uv_map, tmp_path):
+    annotated, tiny_body, tiny_uv_map, tmp_path
+):
     """The loader's process must not keep the run from ending."""
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
-    config = dataclasses.asdict(run_config(
-        annotated, num_workers=1, body=str(tmp_path / 'body.npz'),
-        uv_map=str(tmp_path / 'uv.npz')))
+    config = dataclasses.asdict(
+        run_config(
+            annotated,
+            num_workers=1,
+            body=str(tmp_path / 'body.npz'),
+            uv_map=str(tmp_path / 'uv.npz'),
+        )
+    )
     path = tmp_path / 'config.json'
     path.write_text(json.dumps({'train': config}))
-    script = ('import sys, pathlib; from training.loop import training_data; '
-              'from training.train import main; make = training_data.TrainingData._mixture; '
-              'gone = lambda self: (make(self), [image.unlink() for image in '
-              f'pathlib.Path({str(annotated)!r}).rglob("*.jpg")])[0]; '
-              'training_data.TrainingData._mixture = gone; sys.exit(main(sys.argv[1:]))')
+    script = (
+        'import sys, pathlib; from training.loop import training_data; '
+        'from training.train import main; make = training_data.TrainingData._mixture; '
+        'gone = lambda self: (make(self), [image.unlink() for image in '
+        f'pathlib.Path({str(annotated)!r}).rglob("*.jpg")])[0]; '
+        'training_data.TrainingData._mixture = gone; sys.exit(main(sys.argv[1:]))'
+    )
     done = subprocess.run(
         [sys.executable, '-c', script, '--config', str(path), '--out', str(tmp_path / 'run')],
-        capture_output=True, text=True, timeout=200, check=False,
-        cwd=Path(__file__).parents[3])
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1 and 'cannot read 20 consecutive images' in errors[0]
@@ -334,8 +399,11 @@ def test_a_data_set_of_an_unknown_kind_is_told_how_to_name_it(annotated, tmp_pat
         Trainer(config, tmp_path)
 
 
-@pytest.mark.parametrize('path', sorted(
-    (Path(__file__).parents[3] / 'config').glob('train_*.yaml')), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path',
+    sorted((Path(__file__).parents[3] / 'config').glob('train_*.yaml')),
+    ids=lambda path: path.stem,
+)
 def test_every_config_that_is_shipped_is_one(path):
     parser = config_parser(TrainConfig, 'train', 'training.train', '')
     config = parser.instantiate(parser.parse_args(['--config', str(path)])).train

@@ -21,8 +21,9 @@ def test_a_run_without_a_terminal_has_a_line_per_log_entry(tmp_path, monkeypatch
     assert any(re.fullmatch(r'step 1 of 4 took .* s: about .* left', line) for line in lines)
     entries = [line for line in lines if re.match(r'step \d of 4: loss', line)]
     assert [entry[:11] for entry in entries] == ['step 2 of 4', 'step 4 of 4'], lines
-    assert re.search(r'loss \d+\.\d+, [\d.]+ images/s, (\d+ s|less than a second) left',
-                     entries[0]), entries
+    assert re.search(
+        r'loss \d+\.\d+, [\d.]+ images/s, (\d+ s|less than a second) left', entries[0]
+    ), entries
 
 
 def test_the_time_left_is_that_of_this_run_not_of_all_before(monkeypatch, caplog):
@@ -36,9 +37,16 @@ def test_the_time_left_is_that_of_this_run_not_of_all_before(monkeypatch, caplog
         progress.update()
     progress.entry(0.5, 16.0)
     assert caplog.records[-1].message == (
-        'step 110 of 200: loss 0.5000, 16.0 images/s, 1 min 30 s left')
+        'step 110 of 200: loss 0.5000, 16.0 images/s, 1 min 30 s left'
+    )
 
 
 def test_durations_are_told_in_two_units():
     assert [duration_text(seconds) for seconds in (0.2, 59.6, 61, 3600, 7290, 180000)] == [
-        'less than a second', '1 min 0 s', '1 min 1 s', '1 h 0 min', '2 h 1 min', '50 h 0 min']
+        'less than a second',
+        '1 min 0 s',
+        '1 min 1 s',
+        '1 h 0 min',
+        '2 h 1 min',
+        '50 h 0 min',
+    ]

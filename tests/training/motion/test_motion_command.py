@@ -43,17 +43,21 @@ def test_the_skeleton_of_an_amc_is_found_by_name_or_given(tmp_path, capsys):
     assert find_asf(clip).name == '01.asf'
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['in'], 'in has no motion files; expected files that end in .bvh or .amc'),
-    (['nowhere.bvh'], 'there is no file or folder'),
-    (['in/notes.txt'], 'expected .bvh, .amc with its .asf, or .npz'),
-    (['person.asf'], 'an ASF has only a skeleton'),
-    (['clip.bvh', '--min-move-mm', '-1'], '--min-move-mm is -1.0; take 0 or more'),
-    (['clip.bvh', '--min-move-mm', 'nan'], '--min-move-mm is nan'),
-    (['clip.bvh', '--rest-frame', '-1'], '--rest-frame is -1; take 0 or more'),
-    (['clip.bvh', '--action', ' '], '--action is empty'),
-    (['clip.bvh', '--joint-names', 'nowhere.yaml'], 'there is no file nowhere.yaml'),
-    (['clip.bvh', 'other.npz'], 'other.npz has no poses')])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['in'], 'in has no motion files; expected files that end in .bvh or .amc'),
+        (['nowhere.bvh'], 'there is no file or folder'),
+        (['in/notes.txt'], 'expected .bvh, .amc with its .asf, or .npz'),
+        (['person.asf'], 'an ASF has only a skeleton'),
+        (['clip.bvh', '--min-move-mm', '-1'], '--min-move-mm is -1.0; take 0 or more'),
+        (['clip.bvh', '--min-move-mm', 'nan'], '--min-move-mm is nan'),
+        (['clip.bvh', '--rest-frame', '-1'], '--rest-frame is -1; take 0 or more'),
+        (['clip.bvh', '--action', ' '], '--action is empty'),
+        (['clip.bvh', '--joint-names', 'nowhere.yaml'], 'there is no file nowhere.yaml'),
+        (['clip.bvh', 'other.npz'], 'other.npz has no poses'),
+    ],
+)
 def test_wrong_inputs_are_told_in_one_line(tmp_path, capsys, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / 'in' / 'notes.txt', 'nothing')
@@ -74,10 +78,13 @@ def test_a_wrong_place_to_write_is_told(tmp_path, capsys):
 
 
 def test_a_rest_pose_at_the_beginning_is_left_out(tmp_path):
-    lowered = {name: Rotation.from_rotvec([0, 0, -45], degrees=True).apply(OFFSETS[name])
-               for name in ('left_elbow', 'left_wrist')}
-    write(tmp_path / 'clip.bvh', bvh_text([{'pelvis': (0, 50, 0)}, RAISED, MIXED],
-                                          offsets=lowered))
+    lowered = {
+        name: Rotation.from_rotvec([0, 0, -45], degrees=True).apply(OFFSETS[name])
+        for name in ('left_elbow', 'left_wrist')
+    }
+    write(
+        tmp_path / 'clip.bvh', bvh_text([{'pelvis': (0, 50, 0)}, RAISED, MIXED], offsets=lowered)
+    )
     assert run(tmp_path, '--out', tmp_path / 'poses.npz') == 0
     assert np.load(tmp_path / 'poses.npz')['frame'].tolist() == [1, 2]
 
@@ -90,15 +97,25 @@ def test_what_is_written_is_what_the_renderer_draws(tmp_path, capsys):
     assert run(tmp_path / 'capture', '--out', out, '--json') == 0
     text, counts = capsys.readouterr().out.strip().splitlines()
     assert text == f'{out}: 2 poses of 3 frames, 2 clips, 2 actions'
-    assert json.loads(counts) == {'out': str(out), 'kept': 2, 'frames': 3, 'clips': 2,
-                                  'actions': 2}
+    assert json.loads(counts) == {
+        'out': str(out),
+        'kept': 2,
+        'frames': 3,
+        'clips': 2,
+        'actions': 2,
+    }
     with np.load(out) as archive:
-        names = {label: archive[f'{label}_names'][archive[label]].tolist()
-                 for label in ('action', 'clip', 'source')}
+        names = {
+            label: archive[f'{label}_names'][archive[label]].tolist()
+            for label in ('action', 'clip', 'source')
+        }
         assert archive['frame'].tolist() == [0, 1]
         assert archive['joint_names'].tolist() == list(JOINT_NAMES)
-    assert names == {'action': ['squat', 'wave'], 'clip': ['squat/01_02', 'wave/one'],
-                     'source': ['capture', 'capture']}
+    assert names == {
+        'action': ['squat', 'wave'],
+        'clip': ['squat/01_02', 'wave/one'],
+        'source': ['capture', 'capture'],
+    }
     recorded = RecordedPoses(out)
     expected = retarget(read_bvh(write(tmp_path / 'both.bvh', bvh_text([MIXED, RAISED]))))
     assert degrees_apart(recorded.poses, expected) < 0.1

@@ -48,16 +48,21 @@ def from_acclaim(tmp_path, poses):
 def with_joint(motion: SkeletonMotion, name: str, turn_deg: float) -> SkeletonMotion:
     """The motion with one more joint, half way to the named one, that turns about the x axis."""
     at, parent = motion.names.index(name), motion.parents[motion.names.index(name)]
-    turned = motion.rotations[:, parent] @ Rotation.from_rotvec(
-        [turn_deg, 0, 0], degrees=True).as_matrix()
+    turned = (
+        motion.rotations[:, parent]
+        @ Rotation.from_rotvec([turn_deg, 0, 0], degrees=True).as_matrix()
+    )
     parents = [old + (old >= at) for old in motion.parents]
     parents[at] = at
     offsets = np.insert(motion.offsets, at, motion.offsets[at] / 2, axis=0)
     offsets[at + 1] /= 2
     return SkeletonMotion(
-        motion.path, (*motion.names[:at], 'extra', *motion.names[at:]),
-        (*parents[:at], parent, *parents[at:]), offsets,
-        np.insert(motion.rotations, at, turned, axis=1))
+        motion.path,
+        (*motion.names[:at], 'extra', *motion.names[at:]),
+        (*parents[:at], parent, *parents[at:]),
+        offsets,
+        np.insert(motion.rotations, at, turned, axis=1),
+    )
 
 
 @pytest.mark.parametrize('rig', RIGS)
@@ -70,8 +75,7 @@ def test_a_t_pose_has_no_rotation_and_a_raised_arm_one_in_every_rig(tmp_path, ri
 
 def test_a_shoulder_is_the_upper_arm_where_there_is_no_collar_bone(tmp_path):
     names = rig_names('joints') | {'left_collar': 'bone1', 'right_collar': 'bone2'}
-    assert degrees_apart(from_bvh(tmp_path, [RAISED], names),
-                         from_bvh(tmp_path, [RAISED])) < 0.001
+    assert degrees_apart(from_bvh(tmp_path, [RAISED], names), from_bvh(tmp_path, [RAISED])) < 0.001
 
 
 def test_hips_that_are_not_quite_level_do_not_turn_the_person(tmp_path):
@@ -97,16 +101,25 @@ def test_bvh_and_acclaim_give_the_same_pose(tmp_path, pose):
 
 
 def test_an_asf_may_have_radians_where_its_amc_has_degrees(tmp_path):
-    radians = asf_text().replace('angle deg', 'angle rad').replace(
-        f'axis {files.numbers(files.AXIS)}', f'axis {files.numbers(np.radians(files.AXIS))}')
+    radians = (
+        asf_text()
+        .replace('angle deg', 'angle rad')
+        .replace(
+            f'axis {files.numbers(files.AXIS)}', f'axis {files.numbers(np.radians(files.AXIS))}'
+        )
+    )
     clip = write(tmp_path / 'clip.amc', amc_text([MIXED]))
     poses = retarget(read_asf_amc(write(tmp_path / 'clip.asf', radians), clip))
     assert degrees_apart(poses, from_acclaim(tmp_path, [MIXED])) < 0.001
 
 
 def test_files_with_z_up_give_the_same_pose(tmp_path):
-    assert degrees_apart(from_bvh(tmp_path, [RAISED, MIXED], axes=Z_UP),
-                         from_bvh(tmp_path, [RAISED, MIXED])) < 0.001
+    assert (
+        degrees_apart(
+            from_bvh(tmp_path, [RAISED, MIXED], axes=Z_UP), from_bvh(tmp_path, [RAISED, MIXED])
+        )
+        < 0.001
+    )
 
 
 def test_an_a_pose_in_the_file_is_an_a_pose_of_ours(tmp_path):
@@ -121,8 +134,9 @@ def test_an_a_pose_in_the_file_is_an_a_pose_of_ours(tmp_path):
 
 def test_a_leg_spread_in_the_rest_pose_takes_its_foot_along(tmp_path):
     spread = Rotation.from_rotvec([0, 0, 20], degrees=True)
-    offsets = {f'left_{name}': spread.apply(OFFSETS[f'left_{name}'])
-               for name in ('knee', 'ankle', 'foot')}
+    offsets = {
+        f'left_{name}': spread.apply(OFFSETS[f'left_{name}']) for name in ('knee', 'ankle', 'foot')
+    }
     pose = from_bvh(tmp_path, [{'left_hip': (0, 0, -20)}], offsets=offsets)[0]
     assert np.degrees(np.abs(pose).max()) < 0.5
 
@@ -135,8 +149,9 @@ def test_a_limb_that_bends_between_its_joints_still_ends_where_the_files_does(tm
     pose = retarget(motion)
     ours = np.diff(joint_positions(pose)[0, [1, 4]], axis=0)[0]
     heading = Rotation.from_rotvec(pose[0, 0]) * Rotation.from_matrix(motion.rotations[0, 0]).inv()
-    np.testing.assert_allclose(ours / np.linalg.norm(ours),
-                               heading.apply(theirs) / np.linalg.norm(theirs), atol=1e-6)
+    np.testing.assert_allclose(
+        ours / np.linalg.norm(ours), heading.apply(theirs) / np.linalg.norm(theirs), atol=1e-6
+    )
 
 
 def test_the_last_joint_of_a_longer_spine_turns_the_chest(tmp_path):
@@ -152,8 +167,13 @@ def test_joints_with_axes_of_their_own_need_a_frame_to_rest_in(tmp_path):
     rests = dict(zip(JOINTS, Rotation.from_rotvec(turns), strict=True))
     with pytest.raises(ValueError, match='does not stand upright .* set --rest-frame'):
         from_bvh(tmp_path, [T_POSE, MIXED], rests=rests)
-    assert degrees_apart(from_bvh(tmp_path, [T_POSE, MIXED], rests=rests, rest_frame=0),
-                         from_bvh(tmp_path, [T_POSE, MIXED])) < 0.001
+    assert (
+        degrees_apart(
+            from_bvh(tmp_path, [T_POSE, MIXED], rests=rests, rest_frame=0),
+            from_bvh(tmp_path, [T_POSE, MIXED]),
+        )
+        < 0.001
+    )
     with pytest.raises(ValueError, match='does not stand upright .* in frame 1'):
         from_bvh(tmp_path, [T_POSE, {'left_elbow': (0, -90, 0)}], rests=rests, rest_frame=1)
     with pytest.raises(ValueError, match='has no frame 2 for the rest pose; it has 2'):
@@ -182,18 +202,24 @@ def test_a_rig_of_unknown_names_is_told_and_takes_a_table(tmp_path, capsys):
     said = capsys.readouterr().err
     assert 'no joint was recognised as left_hip, right_hip, left_knee' in said
     assert 'the file has b0, b1, b4' in said and 'a line for each: left_hip: ' in said
-    table = write(tmp_path / 'names.yaml', ''.join(
-        f'{name}: {names[name].upper()}\n' for name in JOINTS if 'spine' not in name))
+    table = write(
+        tmp_path / 'names.yaml',
+        ''.join(f'{name}: {names[name].upper()}\n' for name in JOINTS if 'spine' not in name),
+    )
     assert run(clip, '--out', out, '--joint-names', table) == 0
     assert degrees_apart(np.load(out)['poses'].astype(float), from_bvh(tmp_path, [RAISED])) < 0.1
 
 
-@pytest.mark.parametrize(('text', 'said'), [
-    ('left_hip: nowhere', "has no joint 'nowhere' for left_hip; it has Hips"),
-    ('left_tail: Hips', 'there is no joint left_tail; take pelvis, left_hip'),
-    ('left_knee: Spine1', 'Spine1, used as left_knee, is not a descendant of LeftUpLeg'),
-    ('- left_hip', "expected lines such as 'left_hip: LeftUpLeg'"),
-    ('left_hip: [', 'is not YAML')])
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('left_hip: nowhere', "has no joint 'nowhere' for left_hip; it has Hips"),
+        ('left_tail: Hips', 'there is no joint left_tail; take pelvis, left_hip'),
+        ('left_knee: Spine1', 'Spine1, used as left_knee, is not a descendant of LeftUpLeg'),
+        ('- left_hip', "expected lines such as 'left_hip: LeftUpLeg'"),
+        ('left_hip: [', 'is not YAML'),
+    ],
+)
 def test_a_wrong_table_of_names_is_told(tmp_path, capsys, text, said):
     clip = write(tmp_path / 'clip.bvh', bvh_text([RAISED]))
     table = write(tmp_path / 'names.yaml', text)
@@ -209,32 +235,50 @@ MOTION_LINE = BVH_LINES.index('MOTION') + 1
 def without(word: str) -> str:
     """The BVH without the first line that begins with a word."""
     index = next(index for index, line in enumerate(BVH_LINES) if line.split()[0] == word)
-    return '\n'.join(BVH_LINES[:index] + BVH_LINES[index + 1:])
+    return '\n'.join(BVH_LINES[:index] + BVH_LINES[index + 1 :])
 
 
-@pytest.mark.parametrize(('text', 'said'), [
-    ('', 'clip.bvh is empty'),
-    ('\n \n', 'clip.bvh is empty'),
-    ('\x00\x01binary', 'line 1: expected HIERARCHY'),
-    ('\n'.join(BVH_LINES[:20]), 'line 20: the file ends here; expected MOTION'),
-    ('\n'.join(BVH_LINES[:MOTION_LINE]), f'line {MOTION_LINE}: the file ends here; expected "F'),
-    ('\n'.join(BVH_LINES[:-1]), f'line {len(BVH_LINES) - 1}: the file ends here; expected frame'),
-    (BVH[:-30], f'line {len(BVH_LINES)}: frame 3 of 3: expected 69 numbers, found 6'),
-    (BVH.replace('\n0 0 0', '\nnan 0 0', 1),
-     f'line {MOTION_LINE + 3}: frame 1 of 3: a number is not finite'),
-    (BVH.replace('\n0 0 0', '\nfar 0 0', 1), "could not convert string to float: 'far'"),
-    (BVH + '0 0 0\n', f'line {len(BVH_LINES) + 1}: expected the end of the file after 3 frames'),
-    (BVH.replace('Frames: 3', 'Frames: 0'), f'line {MOTION_LINE + 2}: the file has no frames'),
-    (BVH.replace('Frames: 3', 'Frames: -1'), f'line {MOTION_LINE + 1}: expected "Frames:" and'),
-    (without('Frame'), f'line {MOTION_LINE + 2}: expected "Frame Time:" and a number'),
-    (without('OFFSET'), 'has no OFFSET'),
-    (without('}'), 'a brace is missing'),
-    (without('{'), 'line 3: expected a joint with OFFSET'),
-    (BVH.replace('Zrotation', 'Wrotation', 1), "line 5: unknown channel 'wrotation'"),
-    (BVH.replace('CHANNELS 6', 'CHANNELS 7', 1), 'line 5: CHANNELS declares 7 but names 6'),
-    (BVH.replace(' JOINT', ' ROOT', 1), 'a second ROOT; a file may contain only one person'),
-    (BVH.replace('ROOT Hips', 'JOINT Hips', 1), 'line 2: expected ROOT'),
-    (BVH.replace('ROOT Hips', 'ROOT', 1), 'line 2: a joint without a name')])
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('', 'clip.bvh is empty'),
+        ('\n \n', 'clip.bvh is empty'),
+        ('\x00\x01binary', 'line 1: expected HIERARCHY'),
+        ('\n'.join(BVH_LINES[:20]), 'line 20: the file ends here; expected MOTION'),
+        (
+            '\n'.join(BVH_LINES[:MOTION_LINE]),
+            f'line {MOTION_LINE}: the file ends here; expected "F',
+        ),
+        (
+            '\n'.join(BVH_LINES[:-1]),
+            f'line {len(BVH_LINES) - 1}: the file ends here; expected frame',
+        ),
+        (BVH[:-30], f'line {len(BVH_LINES)}: frame 3 of 3: expected 69 numbers, found 6'),
+        (
+            BVH.replace('\n0 0 0', '\nnan 0 0', 1),
+            f'line {MOTION_LINE + 3}: frame 1 of 3: a number is not finite',
+        ),
+        (BVH.replace('\n0 0 0', '\nfar 0 0', 1), "could not convert string to float: 'far'"),
+        (
+            BVH + '0 0 0\n',
+            f'line {len(BVH_LINES) + 1}: expected the end of the file after 3 frames',
+        ),
+        (BVH.replace('Frames: 3', 'Frames: 0'), f'line {MOTION_LINE + 2}: the file has no frames'),
+        (
+            BVH.replace('Frames: 3', 'Frames: -1'),
+            f'line {MOTION_LINE + 1}: expected "Frames:" and',
+        ),
+        (without('Frame'), f'line {MOTION_LINE + 2}: expected "Frame Time:" and a number'),
+        (without('OFFSET'), 'has no OFFSET'),
+        (without('}'), 'a brace is missing'),
+        (without('{'), 'line 3: expected a joint with OFFSET'),
+        (BVH.replace('Zrotation', 'Wrotation', 1), "line 5: unknown channel 'wrotation'"),
+        (BVH.replace('CHANNELS 6', 'CHANNELS 7', 1), 'line 5: CHANNELS declares 7 but names 6'),
+        (BVH.replace(' JOINT', ' ROOT', 1), 'a second ROOT; a file may contain only one person'),
+        (BVH.replace('ROOT Hips', 'JOINT Hips', 1), 'line 2: expected ROOT'),
+        (BVH.replace('ROOT Hips', 'ROOT', 1), 'line 2: a joint without a name'),
+    ],
+)
 def test_a_broken_bvh_is_one_line_that_names_the_place(tmp_path, capsys, text, said):
     clip, out = write(tmp_path / 'clip.bvh', text), tmp_path / 'poses.npz'
     assert run(clip, '--out', out) == 2
@@ -247,24 +291,28 @@ ASF, AMC = asf_text(), amc_text([T_POSE, RAISED])
 AMC_LINES = AMC.splitlines()
 
 
-@pytest.mark.parametrize(('asf', 'amc', 'said'), [
-    ('', AMC, '01.asf is empty'),
-    ('hello', AMC, '01.asf, line 1: expected a section such as ":bonedata"'),
-    (ASF[:ASF.index(':hierarchy')], AMC, 'expected :root, :bonedata and :hierarchy'),
-    (ASF[:ASF.index('dof')], AMC, 'the file ends here; expected "end" of the bone'),
-    (ASF.replace('lfemur', 'thigh', 1), AMC, ":bonedata has no bone 'lfemur'"),
-    (ASF.replace('    ltibia lfoot\n', ''), AMC, 'lfoot has children before it has a parent'),
-    (ASF.replace('    lfoot ltoes\n', ''), AMC, ':hierarchy does not name ltoes'),
-    (ASF.replace('lfoot ltoes', 'lfoot ltoes ltibia'), AMC, 'ltibia has two parents'),
-    (ASF.replace('rx ry rz', 'rx rw', 1), AMC, "unknown degree of freedom 'rw'"),
-    (ASF.replace('XYZ\n    dof', 'XYX\n    dof', 1), AMC, "an order such as XYZ, found 'XYX'"),
-    (ASF.replace('length 0', 'length inf', 1), AMC, 'length: '),
-    (ASF, '', '01_02.amc is empty'),
-    (ASF, ':DEGREES\n', '01_02.amc, line 1: the file ends here; expected frames'),
-    (ASF, '\n'.join(AMC_LINES[:-1]), f'line {len(AMC_LINES) - 1}: frame 2 ends without rhand'),
-    (ASF, AMC.replace('lfemur', 'lfemur 0', 1), 'lfemur: expected 3 numbers, found 4'),
-    (ASF, re.sub('lfemur.*', 'lfemur 0 nan 0', AMC), 'lfemur: a number is not finite'),
-    (ASF, AMC.replace('lfemur', 'tail', 1), 'expected a frame number or a bone')])
+@pytest.mark.parametrize(
+    ('asf', 'amc', 'said'),
+    [
+        ('', AMC, '01.asf is empty'),
+        ('hello', AMC, '01.asf, line 1: expected a section such as ":bonedata"'),
+        (ASF[: ASF.index(':hierarchy')], AMC, 'expected :root, :bonedata and :hierarchy'),
+        (ASF[: ASF.index('dof')], AMC, 'the file ends here; expected "end" of the bone'),
+        (ASF.replace('lfemur', 'thigh', 1), AMC, ":bonedata has no bone 'lfemur'"),
+        (ASF.replace('    ltibia lfoot\n', ''), AMC, 'lfoot has children before it has a parent'),
+        (ASF.replace('    lfoot ltoes\n', ''), AMC, ':hierarchy does not name ltoes'),
+        (ASF.replace('lfoot ltoes', 'lfoot ltoes ltibia'), AMC, 'ltibia has two parents'),
+        (ASF.replace('rx ry rz', 'rx rw', 1), AMC, "unknown degree of freedom 'rw'"),
+        (ASF.replace('XYZ\n    dof', 'XYX\n    dof', 1), AMC, "an order such as XYZ, found 'XYX'"),
+        (ASF.replace('length 0', 'length inf', 1), AMC, 'length: '),
+        (ASF, '', '01_02.amc is empty'),
+        (ASF, ':DEGREES\n', '01_02.amc, line 1: the file ends here; expected frames'),
+        (ASF, '\n'.join(AMC_LINES[:-1]), f'line {len(AMC_LINES) - 1}: frame 2 ends without rhand'),
+        (ASF, AMC.replace('lfemur', 'lfemur 0', 1), 'lfemur: expected 3 numbers, found 4'),
+        (ASF, re.sub('lfemur.*', 'lfemur 0 nan 0', AMC), 'lfemur: a number is not finite'),
+        (ASF, AMC.replace('lfemur', 'tail', 1), 'expected a frame number or a bone'),
+    ],
+)
 def test_a_broken_acclaim_file_is_one_line_that_names_the_place(tmp_path, capsys, asf, amc, said):
     write(tmp_path / '01.asf', asf)
     clip, out = write(tmp_path / '01_02.amc', amc), tmp_path / 'poses.npz'

@@ -25,8 +25,11 @@ from training.loop.train_config import TrainConfig
 from training.loop.trainer import Trainer
 
 SMOKE = Path(__file__).parents[3] / 'config' / 'ablation_smoke.yaml'
-NAMES = [f'{label}_{lnet_input}' for label in ('conventional', 'continuous')
-         for lnet_input in LNET_INPUTS]
+NAMES = [
+    f'{label}_{lnet_input}'
+    for label in ('conventional', 'continuous')
+    for lnet_input in LNET_INPUTS
+]
 CNET_STEPS, STEPS = 2, 4
 
 
@@ -60,16 +63,29 @@ def run(out, *more):
 
 def example(cells, comparisons=(), inputs=LNET_INPUTS):
     """Results as if cells of these PA-MPJPE had been run; MPJPE is twice that."""
-    config = {'uv_maps': {'conventional': 'makehuman', 'continuous': 'builtin'},
-              'lnet_inputs': list(inputs), 'images': 9, 'train': {
-                  'stages': {'cnet_steps': 10, 'end_to_end_steps': 20}, 'batch_size': 4,
-                  'preset': 'rt', 'seed': 3, 'reuse': 1}}
+    config = {
+        'uv_maps': {'conventional': 'makehuman', 'continuous': 'builtin'},
+        'lnet_inputs': list(inputs),
+        'images': 9,
+        'train': {
+            'stages': {'cnet_steps': 10, 'end_to_end_steps': 20},
+            'batch_size': 4,
+            'preset': 'rt',
+            'seed': 3,
+            'reuse': 1,
+        },
+    }
     results = AblationResults(Path('nowhere'), config)
     for (label, lnet_input), value in cells.items():
-        scores = {name: {'mean': factor * value, 'low': factor * value - 2,
-                         'high': factor * value + 3}
-                  for name, factor in (('pa_mpjpe_mm', 1), ('mpjpe_mm', 2),
-                                       ('vertex_error_mm', 3), ('foreground_iou', 0.001))}
+        scores = {
+            name: {'mean': factor * value, 'low': factor * value - 2, 'high': factor * value + 3}
+            for name, factor in (
+                ('pa_mpjpe_mm', 1),
+                ('mpjpe_mm', 2),
+                ('vertex_error_mm', 3),
+                ('foreground_iou', 0.001),
+            )
+        }
         cell = Cell(label, lnet_input)
         results.values['cells'][cell.name] = {**vars(cell), 'scores': scores}
     results.values['comparisons'] = list(comparisons)
@@ -83,8 +99,11 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
         training = read_metadata(finished / name / 'network.safetensors')
         assert training['config']['lnet_input'] == cell['lnet_input']
         is_continuous = cell['uv_map'] == 'continuous'
-        assert training['uv_hash'] == cell['uv_hash'] == (
-            tiny_uv_map if is_continuous else tiny_two_chart_map).hash
+        assert (
+            training['uv_hash']
+            == cell['uv_hash']
+            == (tiny_uv_map if is_continuous else tiny_two_chart_map).hash
+        )
         assert cell['steps'] == CNET_STEPS + training['training']['steps'] == STEPS
         run = json.loads((finished / name / 'config.json').read_text())
         begun_with = Path(run['train']['init'])
@@ -99,8 +118,13 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
 def test_the_results_say_how_they_were_made(finished):
     values = json.loads((finished / 'results.json').read_text())
     assert values['seed'] == 0 and values['images'] == 4
-    assert values['budget'] == {'cnet_steps': 2, 'end_to_end_steps': 2, 'batch_size': 2,
-                                'training_images': 8, 'reuse': 1}
+    assert values['budget'] == {
+        'cnet_steps': 2,
+        'end_to_end_steps': 2,
+        'batch_size': 2,
+        'training_images': 8,
+        'reuse': 1,
+    }
     assert re.match(r'\d{4}-\d\d-\d\dT', values['date'])
     assert values['best_constant'].keys() == {'pa_mpjpe_mm', 'mpjpe_mm'}
     for cell in values['cells'].values():
@@ -114,8 +138,9 @@ def test_any_two_cells_are_compared_image_by_image(finished):
     cell, minus = Cell('continuous', 'local'), Cell('conventional', 'local')
     assert find_comparison(results, cell, cell, 'mpjpe_mm') is None
     found = find_comparison(results, cell, minus, 'mpjpe_mm')
-    means = [results.values['cells'][one.name]['scores']['mpjpe_mm']['mean']
-             for one in (cell, minus)]
+    means = [
+        results.values['cells'][one.name]['scores']['mpjpe_mm']['mean'] for one in (cell, minus)
+    ]
     assert found['mean'] == pytest.approx(means[0] - means[1], abs=1e-2)
     turned = find_comparison(results, minus, cell, 'mpjpe_mm')
     assert turned == {'mean': -found['mean'], 'low': -found['high'], 'high': -found['low']}
@@ -132,7 +157,8 @@ def test_a_finished_grid_is_not_trained_again(finished, monkeypatch):
 
 
 def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
-        tmp_path, monkeypatch, capsys):
+    tmp_path, monkeypatch, capsys
+):
     steps, optimize = [], Trainer._optimize
 
     def step(trainer, *arguments):
@@ -146,18 +172,23 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
     assert run(tmp_path, *chosen) == 0
     assert 'run the same command to continue' in capsys.readouterr().out
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
-        'continuous_global']
+        'continuous_global'
+    ]
     assert (tmp_path / 'continuous_local' / 'checkpoint.pt').is_file()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert run(tmp_path, *chosen) == 0
-    assert steps == [(f'continuous_{run}', step) for run in ('cnet', 'global', 'local')
-                     for step in (0, 1)]
+    assert steps == [
+        (f'continuous_{run}', step) for run in ('cnet', 'global', 'local') for step in (0, 1)
+    ]
     assert list(json.loads((tmp_path / 'results.json').read_text())['cells']) == [
-        'continuous_global', 'continuous_local']
+        'continuous_global',
+        'continuous_local',
+    ]
 
 
 def test_stage_one_is_run_once_for_a_uv_map_and_a_stop_in_it_is_gone_on_from(
-        tmp_path, monkeypatch):
+    tmp_path, monkeypatch
+):
     steps, optimize = [], Trainer._optimize
 
     def step(trainer, *arguments):
@@ -171,8 +202,9 @@ def test_stage_one_is_run_once_for_a_uv_map_and_a_stop_in_it_is_gone_on_from(
     assert not (tmp_path / 'continuous_global').exists()
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     assert run(tmp_path, '--cells', 'continuous_local') == 0
-    assert [name for name, _ in steps] == ['continuous_cnet'] * 2 + [
-        'continuous_global'] * 2 + ['continuous_local'] * 2
+    assert [name for name, _ in steps] == ['continuous_cnet'] * 2 + ['continuous_global'] * 2 + [
+        'continuous_local'
+    ] * 2
 
 
 def test_two_commands_may_share_a_folder(tmp_path):
@@ -207,10 +239,16 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
 
 
 def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path):
-    config = TrainConfig(preset='small', lnet_input='local', threads=1,
-                         init=str(finished / 'continuous_global' / 'network.safetensors'))
-    with pytest.raises(ValueError, match="lnet_input 'global', but the config has preset 'small' "
-                                         "and lnet_input 'local'"):
+    config = TrainConfig(
+        preset='small',
+        lnet_input='local',
+        threads=1,
+        init=str(finished / 'continuous_global' / 'network.safetensors'),
+    )
+    with pytest.raises(
+        ValueError,
+        match="lnet_input 'global', but the config has preset 'small' and lnet_input 'local'",
+    ):
         Trainer(config, tmp_path)
 
 
@@ -221,11 +259,14 @@ def test_a_cell_that_is_not_in_the_grid_is_refused_with_the_known_ones(tmp_path,
     assert error.count('\n') == 1
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    ('{"format_version": 1, "cel', 'is damaged'),
-    ('[1, 2]', 'contains a list'),
-    ('{"format_version": 1}', 'lacks config, seed, budget'),
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"format_version": 1, "cel', 'is damaged'),
+        ('[1, 2]', 'contains a list'),
+        ('{"format_version": 1}', 'lacks config, seed, budget'),
+    ],
+)
 @pytest.mark.parametrize('more', [(), ('--report',)])
 def test_a_broken_results_file_is_a_clear_error(tmp_path, capsys, content, message, more):
     (tmp_path / 'results.json').write_text(content)
@@ -237,10 +278,11 @@ def test_a_broken_results_file_is_a_clear_error(tmp_path, capsys, content, messa
 
 def test_results_of_another_format_or_with_half_a_cell_are_refused(finished, tmp_path):
     values = json.loads((finished / 'results.json').read_text())
-    for change, message in ((lambda v: v.update(format_version=9), 'format version 9'),
-                            (lambda v: v.update(cells=[]), 'cells are a list'),
-                            (lambda v: v['cells'][NAMES[1]].pop('scores'),
-                             f'scores of {NAMES[1]}')):
+    for change, message in (
+        (lambda v: v.update(format_version=9), 'format version 9'),
+        (lambda v: v.update(cells=[]), 'cells are a list'),
+        (lambda v: v['cells'][NAMES[1]].pop('scores'), f'scores of {NAMES[1]}'),
+    ):
         changed = json.loads(json.dumps(values))
         change(changed)
         (tmp_path / 'results.json').write_text(json.dumps(changed))
@@ -248,11 +290,14 @@ def test_results_of_another_format_or_with_half_a_cell_are_refused(finished, tmp
             AblationResults(tmp_path)
 
 
-@pytest.mark.parametrize(('more', 'message'), [
-    (('--ablation.train.seed', '5'), 'train.seed differ'),
-    (('--ablation.images', '5'), 'images differ'),
-    (('--ablation.uv_maps.continuous', 'other'), 'uv_maps.continuous differ'),
-])
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (('--ablation.train.seed', '5'), 'train.seed differ'),
+        (('--ablation.images', '5'), 'images differ'),
+        (('--ablation.uv_maps.continuous', 'other'), 'uv_maps.continuous differ'),
+    ],
+)
 def test_results_of_another_config_are_not_mixed(finished, capsys, more, message):
     assert run(finished, *more) == 2
     assert message in capsys.readouterr().err
@@ -280,13 +325,15 @@ def test_a_report_without_results_says_what_to_run(tmp_path, capsys):
 
 def test_the_table_has_the_order_of_the_paper_and_is_markdown(finished):
     text = (finished / 'ablation.md').read_text()
-    block = [line for line in text.splitlines() if line.startswith('|')][:2 + len(NAMES)]
+    block = [line for line in text.splitlines() if line.startswith('|')][: 2 + len(NAMES)]
     cells = [[part.strip() for part in line.strip('|').split('|')] for line in block]
     assert {len(row) for row in cells} == {6}
     assert set(cells[1]) == {'---'}
     assert [tuple(row[:2]) for row in cells[2:]] == [
-        (label, name) for label in ('conventional', 'continuous')
-        for name in ('global', 'local', 'raw pixels + global', 'global + local')]
+        (label, name)
+        for label in ('conventional', 'continuous')
+        for name in ('global', 'local', 'raw pixels + global', 'global + local')
+    ]
     assert all(re.fullmatch(r'\d+\.\d \[\d+\.\d, \d+\.\d\]', row[2]) for row in cells[2:])
     assert 'best constant prediction' in text and 'Table 5' in text
 
@@ -302,43 +349,77 @@ def test_what_was_not_run_is_said_in_table_and_picture():
     assert plot_ablation(example({})).axes[0].get_title() == 'nothing is done yet'
 
 
-@pytest.mark.parametrize(('low', 'high', 'expected'), [
-    (-7.0, -3.0, 'PA-MPJPE is 5.0 mm lower on the continuous than on the conventional'),
-    (-7.0, 0.5, 'No clear difference between the conventional and the continuous UV map'),
-])
+@pytest.mark.parametrize(
+    ('low', 'high', 'expected'),
+    [
+        (-7.0, -3.0, 'PA-MPJPE is 5.0 mm lower on the continuous than on the conventional'),
+        (-7.0, 0.5, 'No clear difference between the conventional and the continuous UV map'),
+    ],
+)
 def test_the_finding_follows_the_interval(low, high, expected):
     whole = [('conventional', 'global+local'), ('continuous', 'global+local')]
     difference = {'mean': -5.0, 'low': low, 'high': high}
-    results = example({whole[0]: 100.0, whole[1]: 95.0}, [{
-        'cell': 'continuous_global+local', 'minus': 'conventional_global+local',
-        'pa_mpjpe_mm': difference, 'mpjpe_mm': difference}])
+    results = example(
+        {whole[0]: 100.0, whole[1]: 95.0},
+        [
+            {
+                'cell': 'continuous_global+local',
+                'minus': 'conventional_global+local',
+                'pa_mpjpe_mm': difference,
+                'mpjpe_mm': difference,
+            }
+        ],
+    )
     assert finding(results).startswith(expected)
     assert plot_ablation(results)._suptitle.get_text() == finding(results)
     assert '| global + local: continuous minus conventional map | -5.0 [' in table(results)
 
 
-@pytest.mark.parametrize(('high', 'expected'), [
-    (-0.5, 'PA-MPJPE is lowest with local on the continuous map: 99.0 mm'),
-    (0.5, 'PA-MPJPE is lowest with local on the continuous map: 99.0 mm\n'
-          'not clearly below global on the continuous map'),
-])
+@pytest.mark.parametrize(
+    ('high', 'expected'),
+    [
+        (-0.5, 'PA-MPJPE is lowest with local on the continuous map: 99.0 mm'),
+        (
+            0.5,
+            'PA-MPJPE is lowest with local on the continuous map: 99.0 mm\n'
+            'not clearly below global on the continuous map',
+        ),
+    ],
+)
 def test_the_best_cell_is_named_with_the_doubt_there_is(high, expected):
     difference = {'mean': -1.0, 'low': -3.0, 'high': high}
-    results = example({('continuous', 'global'): 100.0, ('continuous', 'local'): 99.0}, [{
-        'cell': 'continuous_local', 'minus': 'continuous_global', 'pa_mpjpe_mm': difference,
-        'mpjpe_mm': difference}])
+    results = example(
+        {('continuous', 'global'): 100.0, ('continuous', 'local'): 99.0},
+        [
+            {
+                'cell': 'continuous_local',
+                'minus': 'continuous_global',
+                'pa_mpjpe_mm': difference,
+                'mpjpe_mm': difference,
+            }
+        ],
+    )
     assert plot_ablation(results).axes[0].get_title() == expected
 
 
 def test_bars_are_the_means_and_their_whiskers_the_intervals():
-    results = example({('conventional', 'global'): 100.0, ('continuous', 'global'): 90.0,
-                       ('continuous', 'local'): 95.0})
+    results = example(
+        {
+            ('conventional', 'global'): 100.0,
+            ('continuous', 'global'): 90.0,
+            ('continuous', 'local'): 95.0,
+        }
+    )
     axis = plot_ablation(results).axes[1]
     assert sorted(patch.get_height() for patch in axis.patches) == [180, 190, 200]
-    whiskers = np.concatenate([bar.errorbar.lines[2][0].get_segments()
-                               for bar in axis.containers if hasattr(bar, 'errorbar')])
-    assert {tuple(segment[:, 1]) for segment in whiskers} == {
-        (178, 183), (188, 193), (198, 203)}
+    whiskers = np.concatenate(
+        [
+            bar.errorbar.lines[2][0].get_segments()
+            for bar in axis.containers
+            if hasattr(bar, 'errorbar')
+        ]
+    )
+    assert {tuple(segment[:, 1]) for segment in whiskers} == {(178, 183), (188, 193), (198, 203)}
     assert 'mm' in axis.get_ylabel() and axis.get_ylim()[0] == 0
 
 
@@ -352,13 +433,16 @@ def test_the_mean_with_interval_is_that_of_the_mean():
     assert mean_with_interval(np.full(5, 3.0)) == {'mean': 3, 'low': 3, 'high': 3}
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'lnet_inputs': ('global', 'depth')}, r'take some of \[.global.'),
-    ({'lnet_inputs': ()}, 'lnet_inputs is'),
-    ({'uv_maps': {}}, 'uv_maps is empty'),
-    ({'uv_maps': {'a/b': 'builtin'}}, 'letters, digits'),
-    ({'images': 0}, 'images is 0'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'lnet_inputs': ('global', 'depth')}, r'take some of \[.global.'),
+        ({'lnet_inputs': ()}, 'lnet_inputs is'),
+        ({'uv_maps': {}}, 'uv_maps is empty'),
+        ({'uv_maps': {'a/b': 'builtin'}}, 'letters, digits'),
+        ({'images': 0}, 'images is 0'),
+    ],
+)
 def test_a_grid_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         AblationConfig(**changes)

@@ -44,8 +44,8 @@ def test_the_clip_is_small_in_pixels_and_bytes(frames):
 
 def test_people_move_in_front_of_a_room_that_stays(frames):
     shares = [changed_share(frames[index], frames[index + 10]) for index in range(0, 240, 10)]
-    assert min(shares) > .002
-    assert max(shares) < .2
+    assert min(shares) > 0.002
+    assert max(shares) < 0.2
 
 
 def test_the_last_frame_leads_to_the_first(frames):
@@ -55,26 +55,32 @@ def test_the_last_frame_leads_to_the_first(frames):
 
 def test_the_detector_finds_somebody_in_every_frame(frames):
     detector = load_detector()
-    found = [len(detector(np.ascontiguousarray(frames[index][..., ::-1])).boxes)
-             for index in range(10, 250, 40)]
+    found = [
+        len(detector(np.ascontiguousarray(frames[index][..., ::-1])).boxes)
+        for index in range(10, 250, 40)
+    ]
     assert min(found) > 0
 
 
-@pytest.mark.parametrize('course', [
-    round_with_a_stop((.15, -4.75), (1.3, .95), strides=9),
-    passing_by([(2.0, -5.0), (0.0, -5.5), (-2.0, -4.0)], speed=1.1, start_s=0)])
+@pytest.mark.parametrize(
+    'course',
+    [
+        round_with_a_stop((0.15, -4.75), (1.3, 0.95), strides=9),
+        passing_by([(2.0, -5.0), (0.0, -5.5), (-2.0, -4.0)], speed=1.1, start_s=0),
+    ],
+)
 def test_feet_on_the_ground_stay_where_they_were_set(course):
     body = load_body('builtin')
     vertices, rest = body(torch.zeros(1, 24, 3), torch.zeros(1, 10))
     rest, sole = rest[0].double().numpy(), float(vertices[0, :, 1].min())
-    motion = walk(course, rest, sole, np.arange(1.5, 3.0, .04))
+    motion = walk(course, rest, sole, np.arange(1.5, 3.0, 0.04))
     _, joints = body(torch.from_numpy(motion.pose).float(), torch.zeros(len(motion.pose), 10))
     joints = joints.numpy() + (motion.root - rest[0])[:, None]
     for side in range(2):
         ankle, stands = joints[:, 7 + side], motion.stands[side]
-        assert np.linalg.norm(ankle - motion.ankles[side], axis=1).max() < .02
+        assert np.linalg.norm(ankle - motion.ankles[side], axis=1).max() < 0.02
         both = stands[1:] & stands[:-1]
         assert both.any()
-        assert np.linalg.norm(np.diff(ankle, axis=0)[both], axis=1).max() < .004
+        assert np.linalg.norm(np.diff(ankle, axis=0)[both], axis=1).max() < 0.004
     travelled = np.linalg.norm(motion.root[-1] - motion.root[0])
-    assert travelled > .5
+    assert travelled > 0.5

@@ -27,9 +27,12 @@ def networks(tiny_body: BodyModel, tiny_uv_map: UVMap) -> tuple[DecoMR, DecoMR]:
 
 
 def test_shares_of_0_and_1_are_the_two_and_a_half_is_between(
-        networks: tuple[DecoMR, DecoMR]) -> None:
-    before, after = ({name: value.clone() for name, value in network.state_dict().items()}
-                     for network in networks)
+    networks: tuple[DecoMR, DecoMR],
+) -> None:
+    before, after = (
+        {name: value.clone() for name, value in network.state_dict().items()}
+        for network in networks
+    )
     name = 'lnet.uv_conv.conv2.weight'
     for share, expected in ((1.0, after[name]), (0.5, (before[name] + after[name]) / 2)):
         mixed = interpolate.interpolate(*networks, share).state_dict()
@@ -41,9 +44,11 @@ def test_shares_of_0_and_1_are_the_two_and_a_half_is_between(
 
 
 def test_other_sizes_and_shares_out_of_range_are_refused(
-        networks: tuple[DecoMR, DecoMR], tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
-    larger = DecoMR(dataclasses.replace(small_config('rt'), hidden_features=24), tiny_body,
-                    tiny_uv_map)
+    networks: tuple[DecoMR, DecoMR], tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
+    larger = DecoMR(
+        dataclasses.replace(small_config('rt'), hidden_features=24), tiny_body, tiny_uv_map
+    )
     with pytest.raises(ValueError, match='different sizes'):
         interpolate.interpolate(larger, networks[1], 0.5)
     with pytest.raises(ValueError, match='share is 1.5'):
@@ -51,8 +56,12 @@ def test_other_sizes_and_shares_out_of_range_are_refused(
 
 
 def test_the_command_writes_a_file_that_says_what_it_is_made_of(
-        networks: tuple[DecoMR, DecoMR], tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    networks: tuple[DecoMR, DecoMR],
+    tiny_body: BodyModel,
+    tiny_uv_map: UVMap,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     paths = [str(tmp_path / f'{number}.safetensors') for number in range(2)]
     for number, (path, network) in enumerate(zip(paths, networks, strict=True)):
         checkpoint.save_checkpoint(path, network, {'training': {'steps': number}})
@@ -65,9 +74,11 @@ def test_the_command_writes_a_file_that_says_what_it_is_made_of(
     assert said['interpolated'] == {'before': {'steps': 0}, 'share_of_after': 0.25}
 
 
-def test_a_missing_file_is_told_in_a_line(capsys: pytest.CaptureFixture[str],
-                                          tmp_path: Path) -> None:
+def test_a_missing_file_is_told_in_a_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     out = tmp_path / 'mixed.safetensors'
-    assert main([str(tmp_path / 'none.safetensors'), 'rt', '--share', '0.5',
-                 '--out', str(out)]) == 2
+    assert (
+        main([str(tmp_path / 'none.safetensors'), 'rt', '--share', '0.5', '--out', str(out)]) == 2
+    )
     assert capsys.readouterr().err.startswith('error: ') and not out.exists()

@@ -38,22 +38,26 @@ def test_a_garment_hangs_on_the_base_mesh_by_weights_offsets_and_scales(scarf):
     garment = read_garment(scarf)
     assert garment.hidden.tolist() == [3, 4, 5, 9]
     assert garment.faces.tolist() == [[0, 1, 2]]
-    np.testing.assert_allclose(garment.face_uv[0], [[0, 1], [1, 1], [0, .75]])
+    np.testing.assert_allclose(garment.face_uv[0], [[0, 1], [1, 1], [0, 0.75]])
     assert read_texture_name(garment.material) == 'red'
     base = np.zeros((1, NUM_BASE_VERTICES, 3))
     base[0, :3] = [[0, 0, 0], [4, 0, 0], [0, 8, 0]]
     base[0, 5] = [7, 7, 7]
-    expected = np.array([[7, 7, 7], [1 + .1 * 2, 2 + .2 * .1, -.3 * .1], [0, 8, 0]])
+    expected = np.array([[7, 7, 7], [1 + 0.1 * 2, 2 + 0.2 * 0.1, -0.3 * 0.1], [0, 8, 0]])
     np.testing.assert_allclose(garment.vertices(base)[0], expected)
 
 
-@pytest.mark.parametrize(('old', 'new', 'said'), [
-    ('obj_file scarf.obj', '', 'no obj_file or no vertices'),
-    ('0.1 0.2 -0.3', '0.1 0.2', 'is damaged'),
-    ('0.1 0.2 -0.3', '0.1 0.2 nan', 'is damaged'),
-    ('\n2\n', '\n20000\n', 'refers to base vertex 20000'),
-    ('\n2\n', '\n2\n2\n', 'has 4 vertices, its .obj file 3'),
-    ('x_scale 0 1 2.0', 'x_scale 0 1', 'is damaged')])
+@pytest.mark.parametrize(
+    ('old', 'new', 'said'),
+    [
+        ('obj_file scarf.obj', '', 'no obj_file or no vertices'),
+        ('0.1 0.2 -0.3', '0.1 0.2', 'is damaged'),
+        ('0.1 0.2 -0.3', '0.1 0.2 nan', 'is damaged'),
+        ('\n2\n', '\n20000\n', 'refers to base vertex 20000'),
+        ('\n2\n', '\n2\n2\n', 'has 4 vertices, its .obj file 3'),
+        ('x_scale 0 1 2.0', 'x_scale 0 1', 'is damaged'),
+    ],
+)
 def test_damaged_garments_are_refused(scarf, old, new, said):
     assert old in MHCLO
     scarf.write_text(MHCLO.replace(old, new))

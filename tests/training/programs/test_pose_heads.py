@@ -30,8 +30,9 @@ PEOPLE_IN_FILE = 4
 @pytest.fixture
 def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
     torch.manual_seed(0)
-    config = dataclasses.replace(network_config('small'), uv_resolution=16,
-                                 location_map_resolution=16, pose_components=8)
+    config = dataclasses.replace(
+        network_config('small'), uv_resolution=16, location_map_resolution=16, pose_components=8
+    )
     return DecoMR(config, tiny_body, tiny_uv_map).eval()
 
 
@@ -41,8 +42,9 @@ def people(tiny_body: BodyModel, tiny_uv_map: UVMap) -> SyntheticPeople:
 
 
 @pytest.fixture
-def folder(network: DecoMR, people: SyntheticPeople, tmp_path: Path,
-           monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    network: DecoMR, people: SyntheticPeople, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     monkeypatch.setattr(summaries, 'SHARD_PEOPLE', PEOPLE_IN_FILE)
     write_summaries(network, people, 2 * PEOPLE_IN_FILE, tmp_path / 'kept')
     return tmp_path / 'kept'
@@ -61,19 +63,22 @@ def test_a_mirror_turns_left_into_right(people: SyntheticPeople, tiny_body: Body
 
 
 def test_everybody_is_kept_twice_with_the_truth(
-        network: DecoMR, people: SyntheticPeople, folder: Path) -> None:
+    network: DecoMR, people: SyntheticPeople, folder: Path
+) -> None:
     kept = read_summaries([folder], encoder_hash(network))
     assert len(kept) == 4 * PEOPLE_IN_FILE
     batch = people.batch(3)  # the second one of the second file
     first = 2 * PEOPLE_IN_FILE + 4
-    torch.testing.assert_close(kept.joints[first:first + 2], batch.joints)
+    torch.testing.assert_close(kept.joints[first : first + 2], batch.joints)
     maps = network.location_mapper.location_map_from_vertices(batch.vertices)
-    torch.testing.assert_close(kept.location_maps[first:first + 2].float(), maps,
-                               atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        kept.location_maps[first : first + 2].float(), maps, atol=2e-3, rtol=1e-3
+    )
 
 
 def test_a_second_call_keeps_what_is_there_and_makes_what_lacks(
-        network: DecoMR, people: SyntheticPeople, folder: Path) -> None:
+    network: DecoMR, people: SyntheticPeople, folder: Path
+) -> None:
     paths = sorted(folder.iterdir())
     content = paths[1].read_bytes()
     paths[1].unlink()
@@ -83,8 +88,9 @@ def test_a_second_call_keeps_what_is_there_and_makes_what_lacks(
     assert paths[1].read_bytes() == content
 
 
-def test_damaged_and_foreign_summaries_are_refused(network: DecoMR, folder: Path,
-                                                   tmp_path: Path) -> None:
+def test_damaged_and_foreign_summaries_are_refused(
+    network: DecoMR, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(FileNotFoundError, match=r'training\.summaries'):
         read_summaries([tmp_path / 'none'], 'x')
     with pytest.raises(ValueError, match='another encoder'):
@@ -96,7 +102,8 @@ def test_damaged_and_foreign_summaries_are_refused(network: DecoMR, folder: Path
 
 
 def test_joints_of_a_location_map_are_those_of_the_network(
-        network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     heads = PoseHeads(network, tiny_body, tiny_uv_map)
     with torch.inference_mode():
         posed = heads(torch.randn(3, network.cnet.global_head[0].num_features))
@@ -121,7 +128,8 @@ def test_the_texel_edge_loss_sees_stretching_and_no_rotation() -> None:
 
 
 def test_training_learns_the_people_and_keeps_what_others_read(
-        network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap, folder: Path) -> None:
+    network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap, folder: Path
+) -> None:
     people = read_summaries([folder], encoder_hash(network))
     # As of a network that has been trained: inputs of unit variance.
     norm = network.cnet.global_head[0]
@@ -132,23 +140,36 @@ def test_training_learns_the_people_and_keeps_what_others_read(
     with torch.inference_mode():
         said = heads.other_readers(heads(people.summaries.float()).features)
     before = posed_error_mm(network, tiny_body, tiny_uv_map, people)
-    train_pose_heads(network, tiny_body, tiny_uv_map, people,
-                     PoseHeadOptions(epochs=200, batch_size=8))
+    train_pose_heads(
+        network, tiny_body, tiny_uv_map, people, PoseHeadOptions(epochs=200, batch_size=8)
+    )
     after = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     assert after < 0.9 * before  # random components hold no more
     with torch.inference_mode():
         says = heads.other_readers(heads(people.summaries.float()).features)
     for then, now in zip(said, says, strict=True):
         assert (now - then).abs().mean() < 0.5 * then.std(dim=0).mean()
-    changed = {name for name, value in network.state_dict().items()
-               if not torch.equal(value, kept[name])}
+    changed = {
+        name for name, value in network.state_dict().items() if not torch.equal(value, kept[name])
+    }
     assert changed
-    assert all(name.startswith(('cnet.global_head', 'cnet.decoder.of_crop', 'lnet.global_head',
-                                'lnet.camera_head', 'lnet.posed_head')) for name in changed)
+    assert all(
+        name.startswith(
+            (
+                'cnet.global_head',
+                'cnet.decoder.of_crop',
+                'lnet.global_head',
+                'lnet.camera_head',
+                'lnet.posed_head',
+            )
+        )
+        for name in changed
+    )
 
 
 def test_too_few_people_and_senseless_options_are_refused(
-        network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+    network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     nobody = Summaries(*(torch.zeros(0, *shape) for shape in ((5,), (3, 8, 8), (24, 3), (24, 3))))
     with pytest.raises(ValueError, match='fewer than a batch'):
         train_pose_heads(network, tiny_body, tiny_uv_map, nobody, PoseHeadOptions())
@@ -157,12 +178,19 @@ def test_too_few_people_and_senseless_options_are_refused(
             PoseHeadOptions(**wrong)
 
 
-@pytest.mark.parametrize('words', [
-    ['nowhere', '--out', 'x.safetensors'],
-    ['nowhere', '--weights', 'nothing', '--out', 'x.safetensors']])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['nowhere', '--out', 'x.safetensors'],
+        ['nowhere', '--weights', 'nothing', '--out', 'x.safetensors'],
+    ],
+)
 def test_the_command_says_in_a_line_what_is_wrong(
-        words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture) -> None:
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert pose_heads.main(words) == 2
     assert capsys.readouterr().err.startswith('error: ')

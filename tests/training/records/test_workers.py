@@ -40,8 +40,14 @@ def test_a_forked_worker_destroys_nothing_that_it_inherited() -> None:
     gc.disable()  # the garbage has to be there when the worker is forked
     try:
         Cycle(destroyed)
-        counts = list(DataLoader(Collections(destroyed), batch_size=None, num_workers=1,
-                                 worker_init_fn=set_up_worker))
+        counts = list(
+            DataLoader(
+                Collections(destroyed),
+                batch_size=None,
+                num_workers=1,
+                worker_init_fn=set_up_worker,
+            )
+        )
     finally:
         gc.enable()
     assert counts == [0, 0]

@@ -24,15 +24,19 @@ def test_children_from_a_metre_on_and_old_people_come_as_often_as_asked():
     found = heights(shapes)
     assert 0.9 < found.min() < 1.2
     assert found.max() < 2.1
-    assert .45 < (found < 1.62).mean() < .75
+    assert 0.45 < (found < 1.62).mean() < 0.75
     few = heights(sample_shapes(np.random.default_rng(0), 400, ages_share=0.1))
-    assert .02 < (few < 1.45).mean() < .1
+    assert 0.02 < (few < 1.45).mean() < 0.1
 
 
 def test_a_childs_head_is_larger_for_its_height():
     body = load_body()
-    shapes = np.stack([sample_shapes(np.random.default_rng(1), 1, std=0.0)[0],
-                       *sample_shapes(np.random.default_rng(3), 8, std=0.0, ages_share=1.0)])
+    shapes = np.stack(
+        [
+            sample_shapes(np.random.default_rng(1), 1, std=0.0)[0],
+            *sample_shapes(np.random.default_rng(3), 8, std=0.0, ages_share=1.0),
+        ]
+    )
     vertices, joints = body.rest_body(torch.from_numpy(shapes))
     head = vertices[..., 1].amax(1) - joints[:, 15, 1]
     tall = vertices[..., 1].amax(1) - vertices[..., 1].amin(1)

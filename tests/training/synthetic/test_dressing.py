@@ -71,8 +71,9 @@ def test_a_wardrobe_comes_back_from_its_file(wardrobe, wardrobe_file, tiny_body)
                 assert first == second
 
 
-@pytest.mark.parametrize('damage', ['cut', 'text', 'kind', 'faces', 'nan', 'no outfit', 'size',
-                                    'skin_uv'])
+@pytest.mark.parametrize(
+    'damage', ['cut', 'text', 'kind', 'faces', 'nan', 'no outfit', 'size', 'skin_uv']
+)
 def test_a_damaged_wardrobe_is_refused(damage, wardrobe_file, tiny_body, tmp_path):
     path = tmp_path / 'damaged.npz'
     with np.load(wardrobe_file) as archive:
@@ -83,7 +84,8 @@ def test_a_damaged_wardrobe_is_refused(damage, wardrobe_file, tiny_body, tmp_pat
         'faces': {'0_faces': arrays['0_faces'] + 10_000},
         'nan': {'0_template': arrays['0_template'] * np.nan},
         'size': {'textures': arrays['textures'][:, ::2]},
-        'skin_uv': {'skin_uv': arrays['skin_uv'][1:]}}
+        'skin_uv': {'skin_uv': arrays['skin_uv'][1:]},
+    }
     if damage == 'cut':
         path.write_bytes(wardrobe_file.read_bytes()[:3000])
     elif damage == 'text':
@@ -104,14 +106,18 @@ def test_a_wardrobe_for_another_body_or_none_is_told(wardrobe_file):
 def test_garments_follow_shape_and_pose_like_the_body(wardrobe, tiny_body):
     dresser = Dresser(wardrobe, tiny_body)
     pose, shape, vertices = a_person(tiny_body, bend=0.8)
-    mesh = dresser.mesh(plain(wardrobe, ('outfit',)), vertices,
-                        tiny_body.joint_transforms(pose, shape)[0], shape[0],
-                        torch.zeros_like(vertices))
-    outfit = mesh.vertices[len(vertices):]
+    mesh = dresser.mesh(
+        plain(wardrobe, ('outfit',)),
+        vertices,
+        tiny_body.joint_transforms(pose, shape)[0],
+        shape[0],
+        torch.zeros_like(vertices),
+    )
+    outfit = mesh.vertices[len(vertices) :]
     distance = (outfit - vertices).norm(dim=1)
     # Skinning bends offsets a little where joints blend.
     assert distance.mean() == pytest.approx(OFFSET_M, rel=0.1)
-    assert mesh.body_vertex[len(vertices):].equal(torch.arange(len(vertices)))
+    assert mesh.body_vertex[len(vertices) :].equal(torch.arange(len(vertices)))
 
 
 def test_covered_skin_is_left_out_and_texture_holes_show_what_is_behind(wardrobe, tiny_body):
@@ -131,17 +137,22 @@ def test_covered_skin_is_left_out_and_texture_holes_show_what_is_behind(wardrobe
         found = dresser.draw(mesh, crop, SIZE)
         return set(mesh.face_code[found.face_index[found.face_index >= 0]].tolist())
 
-    assert seen(.75) == {1, 3}  # outfit and hair; no skin
-    assert seen(.25) == {0, 1}  # the hair is transparent there: the skin of the head shows
+    assert seen(0.75) == {1, 3}  # outfit and hair; no skin
+    assert seen(0.25) == {0, 1}  # the hair is transparent there: the skin of the head shows
 
 
 def test_labels_are_the_bodys_under_the_cloth_and_the_nearest_beyond(
-        wardrobe, tiny_body, tiny_uv_map):
+    wardrobe, tiny_body, tiny_uv_map
+):
     dresser = Dresser(wardrobe, tiny_body)
     pose, shape, vertices = a_person(tiny_body)
-    mesh = dresser.mesh(plain(wardrobe, ('outfit',)), vertices,
-                        tiny_body.joint_transforms(pose, shape)[0], shape[0],
-                        torch.zeros_like(vertices))
+    mesh = dresser.mesh(
+        plain(wardrobe, ('outfit',)),
+        vertices,
+        tiny_body.joint_transforms(pose, shape)[0],
+        shape[0],
+        torch.zeros_like(vertices),
+    )
     crop, naked_crop = mesh.vertices.clone(), vertices.clone()
     naked = rasterize(naked_crop[None], tiny_body.faces, SIZE, cull_backfaces=True)
     dressed = dresser.draw(mesh, crop, SIZE)
@@ -170,34 +181,48 @@ def test_skirts_hang_around_the_legs_and_follow_them(body_name, tiny_body):
         torch.testing.assert_close(garment.weights.sum(1), torch.ones(len(garment.weights)))
         edges = garment.faces[:, [0, 1]]
         lengths = (garment.template[edges[:, 0]] - garment.template[edges[:, 1]]).norm(dim=1)
-        assert lengths.max() < .3
+        assert lengths.max() < 0.3
     skirt = next(garment for garment in garments if garment.name == 'skirt')
-    hem = skirt.template[:, 1] < skirt.template[:, 1].quantile(.1)
-    left = hem & (skirt.template[:, 0] > .1)
-    assert (skirt.weights[left, 1] > .6).all()  # the left thigh's
-    assert (skirt.weights[left, 2] < .2).all()
+    hem = skirt.template[:, 1] < skirt.template[:, 1].quantile(0.1)
+    left = hem & (skirt.template[:, 0] > 0.1)
+    assert (skirt.weights[left, 1] > 0.6).all()  # the left thigh's
+    assert (skirt.weights[left, 2] < 0.2).all()
 
 
 def test_dressed_people_are_the_same_every_time_and_the_held_out_ones_stay(
-        wardrobe_file, tiny_body, tiny_uv_map, tmp_path):
+    wardrobe_file, tiny_body, tiny_uv_map, tmp_path
+):
     panoramas = write_panoramas(tmp_path / 'places')
-    config = SyntheticConfig(size=32, batch_size=3, wardrobe=str(wardrobe_file),
-                             panoramas=str(panoramas), dressed_share=0.7)
+    config = SyntheticConfig(
+        size=32,
+        batch_size=3,
+        wardrobe=str(wardrobe_file),
+        panoramas=str(panoramas),
+        dressed_share=0.7,
+    )
     one, other = (SyntheticPeople(config, tiny_body, tiny_uv_map, seed=1) for _ in range(2))
     first, again = one.batch(4), other.batch(4)
     assert first.images.equal(again.images)
     assert first.iuv.equal(again.iuv)
     rules = SyntheticConfig(size=32)
     assert held_out_set(config, tiny_body, tiny_uv_map, 4).images.equal(
-        held_out_set(rules, tiny_body, tiny_uv_map, 4).images)
+        held_out_set(rules, tiny_body, tiny_uv_map, 4).images
+    )
     dressed = held_out_set(config, tiny_body, tiny_uv_map, 4, with_assets=True)
     assert not dressed.images.equal(held_out_set(rules, tiny_body, tiny_uv_map, 4).images)
 
 
 def test_the_foreground_of_dressed_people_has_labels_everywhere(
-        wardrobe_file, tiny_body, tiny_uv_map: UVMap):
-    config = SyntheticConfig(size=64, batch_size=8, wardrobe=str(wardrobe_file),
-                             dressed_share=1.0, occluder_share=0.0, passer_by_share=0.0)
+    wardrobe_file, tiny_body, tiny_uv_map: UVMap
+):
+    config = SyntheticConfig(
+        size=64,
+        batch_size=8,
+        wardrobe=str(wardrobe_file),
+        dressed_share=1.0,
+        occluder_share=0.0,
+        passer_by_share=0.0,
+    )
     batch = SyntheticPeople(config, tiny_body, tiny_uv_map, seed=2).batch(0)
     shown = batch.iuv[:, 0] > 0
     assert shown.any(dim=(1, 2)).all()
@@ -218,15 +243,15 @@ def test_panoramas_show_sky_above_and_ground_below_and_where_the_sun_is(tmp_path
     rng = np.random.default_rng(0)
     place, _ = places.choose(rng)
     level = np.diag([1.0, -1.0, -1.0])  # a camera that looks along the world's -z, upright
-    scene = Scene(np.zeros(2), .5, level[:, 1], 1.5, 3.0)
+    scene = Scene(np.zeros(2), 0.5, level[:, 1], 1.5, 3.0)
     image = draw_panorama(rng, place, 0.0, scene, level, 64)
     assert image[4, 32].argmax() == 2
     assert image[60, 32].argmax() == 1
     light = panorama_light(rng, place, 0.0, level)
-    assert light['to_light'][0] > .6  # to the right
-    assert light['to_light'][1] < -.3  # above: y points down
+    assert light['to_light'][0] > 0.6  # to the right
+    assert light['to_light'][1] < -0.3  # above: y points down
     turned = panorama_light(rng, place, np.pi / 2, level)['to_light']
-    assert turned[2] > .6  # ahead, after turning to the right
+    assert turned[2] > 0.6  # ahead, after turning to the right
     right = draw_panorama(rng, place, np.pi / 2, scene, level, 64)
     assert right[:32].min(axis=2).max() > 150  # the sun is in the picture
 
@@ -252,20 +277,22 @@ def test_textures_are_sampled_between_their_texels_and_repeat():
     texture[:, :, 0, :3], texture[:, :, 0, 3] = 200, 0
     stack = TextureStack(texture)
     rows = torch.zeros(3, dtype=torch.int64)
-    uv = torch.tensor([[1.5 / 8, .5], [2 / 8, .5], [2 / 8 + 1, -.5]])
+    uv = torch.tensor([[1.5 / 8, 0.5], [2 / 8, 0.5], [2 / 8 + 1, -0.5]])
     found = stack.sample(rows, uv, 0)[:, 0] * 255
     torch.testing.assert_close(found, torch.tensor([30.0, 45.0, 45.0]))
-    half = stack.sample(rows[:1], torch.tensor([[.5 / 4, .5]]), 1)[:, 0] * 255
+    half = stack.sample(rows[:1], torch.tensor([[0.5 / 4, 0.5]]), 1)[:, 0] * 255
     assert float(half) == 30  # the transparent texel beside it has no say
-    assert float(stack.alpha(rows[:1], torch.tensor([[.01, .5]]))) == 0
+    assert float(stack.alpha(rows[:1], torch.tensor([[0.01, 0.5]]))) == 0
 
 
 def test_crowded_scenes_hide_people_to_a_quarter_at_most_and_are_the_same_every_time(
-        tiny_body, tiny_uv_map):
+    tiny_body, tiny_uv_map
+):
     config = SyntheticConfig(size=64, batch_size=8, is_crowded=True, occluder_share=1.0)
     alone = dataclasses.replace(config, is_crowded=False, occluder_share=0.0, passer_by_share=0.0)
-    crowded, again, clear = (SyntheticPeople(one, tiny_body, tiny_uv_map, seed=3)
-                             for one in (config, config, alone))
+    crowded, again, clear = (
+        SyntheticPeople(one, tiny_body, tiny_uv_map, seed=3) for one in (config, config, alone)
+    )
     shares = []
     for number in range(4):
         batch, free = crowded.batch(number), clear.batch(number)
@@ -274,8 +301,8 @@ def test_crowded_scenes_hide_people_to_a_quarter_at_most_and_are_the_same_every_
         assert (batch.mask <= free.mask).all()
         shares.append(batch.mask.sum((1, 2)) / free.mask.sum((1, 2)))
     shares = torch.cat(shares)
-    assert shares.min() >= .2  # a quarter of what the image border leaves
-    assert (shares < .7).any()
+    assert shares.min() >= 0.2  # a quarter of what the image border leaves
+    assert (shares < 0.7).any()
 
 
 @pytest.mark.parametrize('draw', [draw_robot_arm, draw_furniture])
@@ -285,7 +312,7 @@ def test_things_in_the_way_have_colours_where_their_mask_is(draw):
         assert colors.shape == (64, 64, 3)
         assert set(np.unique(mask)) <= {0, 1}
         assert not colors[mask == 0].any()
-    assert np.mean([draw(np.random.default_rng(seed), 64)[1].mean() for seed in range(20)]) > .02
+    assert np.mean([draw(np.random.default_rng(seed), 64)[1].mean() for seed in range(20)]) > 0.02
 
 
 def test_some_pictures_are_taken_in_the_dark():
@@ -293,7 +320,7 @@ def test_some_pictures_are_taken_in_the_dark():
     image = np.full((16, 16, 3), 200, np.float32)
     taken = [low_light(rng, image) for _ in range(300)]
     is_dark = [picture is not image for picture in taken]
-    assert .03 < np.mean(is_dark) < .15
+    assert 0.03 < np.mean(is_dark) < 0.15
     for picture in (one for one, dark in zip(taken, is_dark, strict=True) if dark):
         assert picture.mean() < 190
         assert picture.std() > 3

@@ -31,13 +31,13 @@ def test_folds_grow_towards_the_hem_and_stay_off_the_body(name):
 
     shapes = []
     for seed in range(5):
-        folded = hang_in_folds(np.random.default_rng(seed), garment, COLUMNS, .3, depth_m)
+        folded = hang_in_folds(np.random.default_rng(seed), garment, COLUMNS, 0.3, depth_m)
         out = radius(folded.template) - radius(garment.template)
         swing = out.amax(1) - out.amin(1)
         assert swing[:4].max() < 1e-6
         assert (swing[6:].diff() > 0).all()
-        assert .2 * depth_m < swing[-1] < 2 * depth_m
-        assert out.min() > -.55 * depth_m  # the cloth stands off by more
+        assert 0.2 * depth_m < swing[-1] < 2 * depth_m
+        assert out.min() > -0.55 * depth_m  # the cloth stands off by more
         assert (folded.template[:, 1] == garment.template[:, 1]).all()
         middle = out[-1] - out[-1].mean()
         crossings = ((middle > 0) != (middle.roll(1) > 0)).sum()
@@ -55,13 +55,14 @@ def test_a_long_skirt_hangs_down_from_the_knees_of_a_sitting_person():
     knee = body(pose, torch.zeros(1, 10))[1][0, 4]
     below = []
     for bends in (False, True):
-        skirt = next(item for item in loose_garments(body, 0, COLUMNS, bends)
-                     if item.name == 'long skirt')
+        skirt = next(
+            item for item in loose_garments(body, 0, COLUMNS, bends) if item.name == 'long skirt'
+        )
         torch.testing.assert_close(skirt.weights.sum(1), torch.ones(len(skirt.weights)))
         hem = skin(skirt.template[None], skirt.weights, transforms)[0, -COLUMNS:]
         below.append(float(knee[1] - hem[:, 1].mean()))
-    assert below[0] < .15  # m: the hem stands out in front of the knees
-    assert below[1] > .25
+    assert below[0] < 0.15  # m: the hem stands out in front of the knees
+    assert below[1] > 0.25
 
 
 def test_normals_turn_as_those_of_a_surface_that_really_stands_out():
@@ -71,15 +72,16 @@ def test_normals_turn_as_those_of_a_surface_that_really_stands_out():
     heights = 1e-5 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
     moved = corners + heights[..., None] * torch.nn.functional.normalize(flat, dim=1)[:, None]
     real = torch.linalg.cross(moved[:, 1] - moved[:, 0], moved[:, 2] - moved[:, 0])
-    torch.testing.assert_close(turned_by_heights(flat, corners, heights) - flat, real - flat,
-                               atol=1e-8, rtol=1e-4)
+    torch.testing.assert_close(
+        turned_by_heights(flat, corners, heights) - flat, real - flat, atol=1e-8, rtol=1e-4
+    )
 
 
 def test_wrinkles_are_millimetres_and_differ_between_people(tiny_body: BodyModel):
     outfit = make_wardrobe(tiny_body).of_kind('outfit')[0]
     heights = [wrinkle_heights(np.random.default_rng(seed), outfit) for seed in range(20)]
     spread = torch.stack(heights).std(1)
-    assert .0003 < spread.median() < .02
+    assert 0.0003 < spread.median() < 0.02
     assert not torch.allclose(heights[0], heights[1])
     assert heights[0].equal(wrinkle_heights(np.random.default_rng(0), outfit))
 
@@ -91,17 +93,27 @@ def wardrobe_file(tiny_body: BodyModel, tmp_path_factory) -> Path:
     return path
 
 
-def two_batches(wardrobe_file: Path, body: BodyModel,
-                uv_map: object) -> tuple[SyntheticBatch, SyntheticBatch]:
+def two_batches(
+    wardrobe_file: Path, body: BodyModel, uv_map: object
+) -> tuple[SyntheticBatch, SyntheticBatch]:
     """The same people in smooth and in wrinkled clothes, with nothing in front."""
-    config = SyntheticConfig(size=64, batch_size=8, wardrobe=str(wardrobe_file), dressed_share=1.0,
-                             occluder_share=0.0, passer_by_share=0.0)
-    return tuple(SyntheticPeople(dataclasses.replace(config, has_folds=has), body, uv_map,
-                                 seed=2).batch(0) for has in (False, True))
+    config = SyntheticConfig(
+        size=64,
+        batch_size=8,
+        wardrobe=str(wardrobe_file),
+        dressed_share=1.0,
+        occluder_share=0.0,
+        passer_by_share=0.0,
+    )
+    return tuple(
+        SyntheticPeople(dataclasses.replace(config, has_folds=has), body, uv_map, seed=2).batch(0)
+        for has in (False, True)
+    )
 
 
-def test_wrinkles_change_the_light_and_no_label(wardrobe_file, tiny_body, tiny_uv_map,
-                                                monkeypatch):
+def test_wrinkles_change_the_light_and_no_label(
+    wardrobe_file, tiny_body, tiny_uv_map, monkeypatch
+):
     monkeypatch.setattr(dressing, 'LOOSE_SHARE', 0)
     smooth, wrinkled = two_batches(wardrobe_file, tiny_body, tiny_uv_map)
     for field in dataclasses.fields(SyntheticBatch):
@@ -110,18 +122,19 @@ def test_wrinkles_change_the_light_and_no_label(wardrobe_file, tiny_body, tiny_u
     changed = (smooth.images != wrinkled.images).any(-1)
     assert changed.flatten(1).any(1).all()
     inside = changed & (smooth.mask > 0)
-    assert inside.sum() > .6 * changed.sum()  # lenses and compression spread the rest
+    assert inside.sum() > 0.6 * changed.sum()  # lenses and compression spread the rest
 
 
-def test_folds_change_the_outline_and_not_the_surface_under_it(wardrobe_file, tiny_body,
-                                                               tiny_uv_map, monkeypatch):
+def test_folds_change_the_outline_and_not_the_surface_under_it(
+    wardrobe_file, tiny_body, tiny_uv_map, monkeypatch
+):
     monkeypatch.setattr(dressing, 'LOOSE_SHARE', 1)
     smooth, folded = two_batches(wardrobe_file, tiny_body, tiny_uv_map)
     for name in ('vertices', 'joints', 'joints_2d', 'camera', 'pose', 'shape'):
         assert getattr(smooth, name).equal(getattr(folded, name)), name
     both = (smooth.mask & folded.mask).sum().item()
-    assert .8 * smooth.mask.sum() < both < max(smooth.mask.sum(), folded.mask.sum())
+    assert 0.8 * smooth.mask.sum() < both < max(smooth.mask.sum(), folded.mask.sum())
     whole = (smooth.iuv[:, 0] == 1) & (folded.iuv[:, 0] == 1)
     same = (smooth.iuv == folded.iuv).all(1)[whole]
-    assert same.float().mean() > .9
+    assert same.float().mean() > 0.9
     assert (folded.iuv[:, 1:].sum(1)[folded.iuv[:, 0] > 0] > 0).all()

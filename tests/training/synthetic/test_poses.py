@@ -55,7 +55,7 @@ def vertices_of(body: BodyModel, pose: np.ndarray) -> np.ndarray:
 def with_left_wrist_at(target: tuple[float, float, float]) -> np.ndarray:
     """A standing pose (1, 24, 3) whose left wrist is there, arm lengths from the shoulder."""
     pose = hanging()
-    shoulder, elbow = arm_rotations(np.array([target]), np.array([[.6, -1, -.3]]))
+    shoulder, elbow = arm_rotations(np.array([target]), np.array([[0.6, -1, -0.3]]))
     pose[:, LEFT_SHOULDER] = axis_angle_from_matrix(shoulder)
     pose[0, LEFT_ELBOW] = 0, -elbow[0], 0
     return pose
@@ -74,9 +74,15 @@ def test_usual_poses_stay_what_they_are():
 
 
 def test_the_held_out_set_ignores_rules_and_check(tiny_body, tiny_uv_map):
-    usual, wide = (held_out_set(config, tiny_body, tiny_uv_map, 8) for config in (
-        SyntheticConfig(size=32),
-        SyntheticConfig(size=32, rules='wide', possible_only=True, upper_share=UPPER_SHARE / 2)))
+    usual, wide = (
+        held_out_set(config, tiny_body, tiny_uv_map, 8)
+        for config in (
+            SyntheticConfig(size=32),
+            SyntheticConfig(
+                size=32, rules='wide', possible_only=True, upper_share=UPPER_SHARE / 2
+            ),
+        )
+    )
     assert torch.equal(usual.images, wide.images)
     expected = SyntheticPeople(SyntheticConfig(size=32), tiny_body, tiny_uv_map, 2020).batch(0)
     assert torch.equal(usual.pose, expected.pose)
@@ -87,7 +93,7 @@ def test_wide_poses_follow_from_the_chance_and_hold_every_activity():
     np.testing.assert_array_equal(first[0], second[0])
     assert set(first[1]) == set(range(len(WIDE_NAMES)))
     assert len(set(WIDE_NAMES)) == len(WIDE_NAMES)
-    assert .4 < (first[1] < len(ACTIVITY_NAMES)).mean() < .5
+    assert 0.4 < (first[1] < len(ACTIVITY_NAMES)).mean() < 0.5
     assert np.isfinite(first[0]).all()
 
 
@@ -98,7 +104,7 @@ def test_who_kneels_has_knees_and_feet_on_the_ground(body, name):
     knees = np.isin(parts, KNEE_PARTS)
     touching = [*FOOT_PARTS, *KNEE_PARTS, *(HAND_PARTS if name == 'on all fours' else ())]
     assert np.isin(parts[vertices.argmin(axis=1)], touching).all()
-    assert (vertices[:, knees].min(axis=1) - ground < .08).all()
+    assert (vertices[:, knees].min(axis=1) - ground < 0.08).all()
 
 
 def test_on_all_fours_hands_are_on_the_ground_too(body):
@@ -106,42 +112,59 @@ def test_on_all_fours_hands_are_on_the_ground_too(body):
     for side in range(2):
         hand = np.isin(parts, HAND_PARTS[side::2])
         above = vertices[:, hand].min(axis=1) - vertices.min(axis=1)
-        assert above.max() < .10 and np.median(above) < .05
+        assert above.max() < 0.10 and np.median(above) < 0.05
     trunk = np.isin(parts, (0, 3, 6, 9))
-    assert (vertices[:, trunk].min(axis=1) - vertices.min(axis=1) > .2).all()
+    assert (vertices[:, trunk].min(axis=1) - vertices.min(axis=1) > 0.2).all()
 
 
 @pytest.mark.parametrize('name', ['lie on back', 'lie on side', 'lie on front'])
 def test_who_lies_is_flat(body, name):
     heights, parts = vertices_of(body, posed(name))[..., 1], body.vertex_parts.numpy()
     trunk_and_head = np.isin(parts, (0, 3, 6, 9, 12, 15))
-    assert (np.ptp(heights[:, trunk_and_head], axis=1) < .5).all()
-    assert (np.ptp(heights, axis=1) < .75).all() and np.median(np.ptp(heights, axis=1)) < .55
+    assert (np.ptp(heights[:, trunk_and_head], axis=1) < 0.5).all()
+    assert (np.ptp(heights, axis=1) < 0.75).all() and np.median(np.ptp(heights, axis=1)) < 0.55
 
 
 def test_who_sits_has_level_thighs_and_who_carries_has_both_hands_in_front(check):
     skeleton = check.capsules.skeleton
     _, joints = skeleton.pose(posed('sit on chair'))
-    assert (np.abs(joints[:, 4, 1] - joints[:, 1, 1]) < .12).all()
+    assert (np.abs(joints[:, 4, 1] - joints[:, 1, 1]) < 0.12).all()
     _, joints = skeleton.pose(posed('push'))
     ahead = joints[:, [20, 21], 2] - joints[:, [16, 17], 2]
-    assert (ahead > .2).all()
+    assert (ahead > 0.2).all()
 
 
 def test_natural_poses_pass(check):
-    natural = np.concatenate([np.zeros((1, 24, 3)), hanging(), with_left_wrist_at((0, -.5, .6)),
-                              with_left_wrist_at((.1, .95, .1)), posed('walk'), posed('point')])
-    assert check.impossible(natural).mean() < .05
+    natural = np.concatenate(
+        [
+            np.zeros((1, 24, 3)),
+            hanging(),
+            with_left_wrist_at((0, -0.5, 0.6)),
+            with_left_wrist_at((0.1, 0.95, 0.1)),
+            posed('walk'),
+            posed('point'),
+        ]
+    )
+    assert check.impossible(natural).mean() < 0.05
     assert not check.impossible(natural[:4]).any()
-    for name in WIDE_NAMES[len(ACTIVITY_NAMES):]:
-        assert not check.beyond_limits(posed(name)).mean() > .1, name
-        assert check.impossible(posed(name)).mean() < .6, name
+    for name in WIDE_NAMES[len(ACTIVITY_NAMES) :]:
+        assert not check.beyond_limits(posed(name)).mean() > 0.1, name
+        assert check.impossible(posed(name)).mean() < 0.6, name
 
 
-@pytest.mark.parametrize(('joint', 'turn'), [
-    ('elbow', (0, 1.2, 0)), ('knee', (-.8, 0, 0)), ('knee', (0, 0, 1.2)), ('hip', (1.8, 0, 0)),
-    ('ankle', (0, 2.0, 0)), ('neck', (-2.2, 0, 0)), ('wrist', (2.6, 0, 0)),
-    ('spine', (0, 2.0, 0))])
+@pytest.mark.parametrize(
+    ('joint', 'turn'),
+    [
+        ('elbow', (0, 1.2, 0)),
+        ('knee', (-0.8, 0, 0)),
+        ('knee', (0, 0, 1.2)),
+        ('hip', (1.8, 0, 0)),
+        ('ankle', (0, 2.0, 0)),
+        ('neck', (-2.2, 0, 0)),
+        ('wrist', (2.6, 0, 0)),
+        ('spine', (0, 2.0, 0)),
+    ],
+)
 def test_joints_that_bend_the_wrong_way_fail_on_both_sides(check, joint, turn):
     pose = hanging()
     pose[0, LIMITS[joint].chain[0]] = turn
@@ -151,7 +174,7 @@ def test_joints_that_bend_the_wrong_way_fail_on_both_sides(check, joint, turn):
     assert list(LIMITS)[joint_excess(pose)[0, 0].argmax()] == joint
 
 
-@pytest.mark.parametrize('target', [(-.35, -.35, .05), (-.35, -.9, 0), (-.34, .45, .15)])
+@pytest.mark.parametrize('target', [(-0.35, -0.35, 0.05), (-0.35, -0.9, 0), (-0.34, 0.45, 0.15)])
 def test_a_hand_through_chest_hips_or_head_fails(check, target):
     pose = with_left_wrist_at(target)
     assert check.through_itself(pose).all()
@@ -160,14 +183,14 @@ def test_a_hand_through_chest_hips_or_head_fails(check, target):
 
 def test_a_thigh_through_the_other_one_fails(check):
     pose = hanging()
-    pose[0, LEFT_HIP] = 0, 0, -.5
+    pose[0, LEFT_HIP] = 0, 0, -0.5
     assert check.through_itself(pose).all()
 
 
 def test_swing_and_twist_are_told_apart():
-    rotation = rotation_about(2, np.array(.9)) @ rotation_about(0, np.array(-.4))
+    rotation = rotation_about(2, np.array(0.9)) @ rotation_about(0, np.array(-0.4))
     first, second, twist = swing_twist(rotation, 0)
-    np.testing.assert_allclose([first, second, twist], np.rad2deg([0, .9, -.4]), atol=1e-6)
+    np.testing.assert_allclose([first, second, twist], np.rad2deg([0, 0.9, -0.4]), atol=1e-6)
 
 
 def test_distances_of_segments_equal_those_of_many_points():
@@ -176,13 +199,13 @@ def test_distances_of_segments_equal_those_of_many_points():
     first, second = (a + share * (b - a) for a, b in ((ends[0], ends[1]), (ends[2], ends[3])))
     naive = np.linalg.norm(first[:, None] - second[None], axis=-1).min(axis=(0, 1))
     fast = segment_distances((ends[0], ends[2]), (ends[1], ends[3]))
-    np.testing.assert_allclose(fast, naive, atol=.03)
+    np.testing.assert_allclose(fast, naive, atol=0.03)
     assert (fast <= naive + 1e-9).all()
 
 
 def test_capsules_lie_within_the_body_and_follow_its_joints(body):
     capsules = BodyCapsules.from_body(body)
-    assert (capsules.radius > .02).all() and (capsules.radius < .15).all()
+    assert (capsules.radius > 0.02).all() and (capsules.radius < 0.15).all()
     pose = posed('crouch', 4)
     with torch.no_grad():
         joints = body(torch.tensor(pose, dtype=torch.float32), torch.zeros(4, 10))[1].numpy()
@@ -196,7 +219,7 @@ def test_impossible_poses_are_drawn_again_and_counted(check):
         """Elbows that bend backwards half of the time; kind 1 always."""
         pose = np.tile(hanging(), (count, 1, 1))
         kind = rng.integers(2, size=count) if kind is None else kind
-        pose[(kind == 1) | (rng.random(count) < .5), LEFT_ELBOW, 1] = 1.5
+        pose[(kind == 1) | (rng.random(count) < 0.5), LEFT_ELBOW, 1] = 1.5
         return pose, kind
 
     counts = PoseCounts()
@@ -225,7 +248,7 @@ def test_a_stream_of_possible_people_counts_what_it_rejects(body, tiny_uv_map):
 def test_recorded_poses_that_nobody_can_take_are_left_out(tmp_path, check, caplog):
     poses = np.tile(hanging(), (6, 1, 1))
     poses[:2, LEFT_ELBOW, 1] = 1.5
-    poses[2] = with_left_wrist_at((-.35, -.35, .05))[0]
+    poses[2] = with_left_wrist_at((-0.35, -0.35, 0.05))[0]
     action = np.array([0, 0, 1, 1, 2, 2])
     np.savez(tmp_path / 'poses.npz', poses=poses, action=action)
     with caplog.at_level(logging.INFO):

@@ -34,19 +34,25 @@ def test_actions_come_alike_often_and_each_pose_also_mirrored(recorded):
     left = body[bends_elbow][:, 18, 0] != 0
     assert 0.4 < left.mean() < 0.6
     assert MIRRORED_JOINTS[18] == 19
-    np.testing.assert_allclose(body[bends_elbow][left][:, 18], [[0.2, 0.5, 1.0]] * left.sum(),
-                               atol=1e-3)
-    np.testing.assert_allclose(body[bends_elbow][~left][:, 19],
-                               [[0.2, -0.5, -1.0]] * (~left).sum(), atol=1e-3)
+    np.testing.assert_allclose(
+        body[bends_elbow][left][:, 18], [[0.2, 0.5, 1.0]] * left.sum(), atol=1e-3
+    )
+    np.testing.assert_allclose(
+        body[bends_elbow][~left][:, 19], [[0.2, -0.5, -1.0]] * (~left).sum(), atol=1e-3
+    )
     assert poses[:, 22:].std() == pytest.approx(HAND_SPREAD, rel=0.05)
 
 
-@pytest.mark.parametrize(('poses', 'action', 'said'), [
-    (np.zeros((3, 23, 3)), np.zeros(3, int), r'expected \(N, 24, 3\)'),
-    (np.zeros((0, 24, 3)), np.zeros(0, int), r'expected \(N, 24, 3\)'),
-    (np.zeros((3, 24, 3)), np.zeros(2, int), r'expected \(N, 24, 3\)'),
-    (np.zeros((3, 24, 3)), np.full(3, -1), 'numbers from 0'),
-    (np.full((3, 24, 3), np.nan), np.zeros(3, int), 'not finite')])
+@pytest.mark.parametrize(
+    ('poses', 'action', 'said'),
+    [
+        (np.zeros((3, 23, 3)), np.zeros(3, int), r'expected \(N, 24, 3\)'),
+        (np.zeros((0, 24, 3)), np.zeros(0, int), r'expected \(N, 24, 3\)'),
+        (np.zeros((3, 24, 3)), np.zeros(2, int), r'expected \(N, 24, 3\)'),
+        (np.zeros((3, 24, 3)), np.full(3, -1), 'numbers from 0'),
+        (np.full((3, 24, 3), np.nan), np.zeros(3, int), 'not finite'),
+    ],
+)
 def test_a_file_of_something_else_is_refused(tmp_path, poses, action, said):
     with pytest.raises(ValueError, match=said):
         RecordedPoses(write(tmp_path / 'poses.npz', poses, action))
@@ -64,7 +70,8 @@ def test_a_file_that_is_damaged_or_missing_is_told(tmp_path, recorded):
 
 
 def test_half_of_the_people_take_them_and_the_held_out_ones_do_not(
-        recorded, tiny_body, tiny_uv_map):
+    recorded, tiny_body, tiny_uv_map
+):
     plain = SyntheticConfig(size=32, batch_size=4)
     config = SyntheticConfig(size=32, batch_size=4, poses_file=str(recorded), recorded_share=0.5)
     people = SyntheticPeople(config, tiny_body, tiny_uv_map, seed=1)
@@ -72,6 +79,9 @@ def test_half_of_the_people_take_them_and_the_held_out_ones_do_not(
     is_recorded = (np.abs(poses[:, 1:22]) > 0).sum(axis=(1, 2)) <= 3
     assert 0.4 < is_recorded.mean() < 0.6
     assert people.batch(0).images.shape == (4, 32, 32, 3)
-    for one, other in zip(held_out_set(plain, tiny_body, tiny_uv_map, 3).pose,
-                          held_out_set(config, tiny_body, tiny_uv_map, 3).pose, strict=True):
+    for one, other in zip(
+        held_out_set(plain, tiny_body, tiny_uv_map, 3).pose,
+        held_out_set(config, tiny_body, tiny_uv_map, 3).pose,
+        strict=True,
+    ):
         np.testing.assert_array_equal(one, other)

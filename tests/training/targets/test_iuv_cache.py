@@ -34,7 +34,7 @@ KEY = CacheKey('a' * 64, 'b' * 64, 8)
 def image(seed: int) -> np.ndarray:
     """An IUV image (3, 8, 8) of noise, half of it background."""
     iuv = np.random.default_rng(seed).random((3, 8, 8)).astype(np.float32)
-    return iuv * (iuv[:1] > .5)
+    return iuv * (iuv[:1] > 0.5)
 
 
 class Records(Dataset):
@@ -56,11 +56,11 @@ def test_what_was_stored_comes_back_and_nothing_else(tmp_path: Path) -> None:
     cache.put('first', image(1))
     found = IUVCache(tmp_path / 'new' / 'folder', KEY).get('first')
     assert found.dtype == np.float32 and found.shape == (3, 8, 8)
-    assert np.abs(found - image(1)).max() <= .51 / LEVELS
+    assert np.abs(found - image(1)).max() <= 0.51 / LEVELS
     assert np.array_equal(found > 0, image(1) > 0)
     assert cache.get('../first') is None
     cache.put('first', image(2))
-    assert np.abs(cache.get('first') - image(2)).max() <= .51 / LEVELS
+    assert np.abs(cache.get('first') - image(2)).max() <= 0.51 / LEVELS
 
 
 def test_an_image_is_made_once(tmp_path: Path) -> None:
@@ -74,10 +74,12 @@ def test_an_image_is_made_once(tmp_path: Path) -> None:
     assert len(made) == 1 and np.array_equal(first, second)
 
 
-@pytest.mark.parametrize('change', [{'body_hash': 'c' * 64}, {'uv_hash': 'd' * 64},
-                                    {'resolution': 16}])
-def test_a_cache_of_something_else_is_refused_with_both_keys(tmp_path: Path,
-                                                             change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    'change', [{'body_hash': 'c' * 64}, {'uv_hash': 'd' * 64}, {'resolution': 16}]
+)
+def test_a_cache_of_something_else_is_refused_with_both_keys(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     IUVCache(tmp_path, KEY)
     other = replace(KEY, **change)
     with pytest.raises(ValueError, match='use another folder, or delete') as error:
@@ -89,7 +91,8 @@ def test_a_cache_of_something_else_is_refused_with_both_keys(tmp_path: Path,
 
 
 def test_of_two_processes_that_fill_a_folder_at_once_the_slower_one_is_refused(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     IUVCache(tmp_path, KEY)
     monkeypatch.setattr(Path, 'exists', lambda path: False)
     with pytest.raises(ValueError, match='was made with body aaaaaaaaaaaa'):
@@ -97,8 +100,9 @@ def test_of_two_processes_that_fill_a_folder_at_once_the_slower_one_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ['key.json']
 
 
-def test_a_file_system_without_links_will_do(tmp_path: Path,
-                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, 'no links here')
 
@@ -109,16 +113,18 @@ def test_a_file_system_without_links_will_do(tmp_path: Path,
 
 def test_several_workers_share_a_cache(tmp_path: Path) -> None:
     cache = IUVCache(tmp_path, KEY)
-    loader = DataLoader(Records(cache), batch_size=None, num_workers=2,
-                        worker_init_fn=set_up_worker)
+    loader = DataLoader(
+        Records(cache), batch_size=None, num_workers=2, worker_init_fn=set_up_worker
+    )
     for number, found in enumerate(loader):
-        assert np.abs(found.numpy() - image(number % 7)).max() <= .51 / LEVELS
+        assert np.abs(found.numpy() - image(number % 7)).max() <= 0.51 / LEVELS
     files = [path for path in tmp_path.rglob('*') if path.is_file()]
     assert sorted(path.suffix for path in files) == ['.json'] + ['.npz'] * 7
 
 
-def test_a_write_that_breaks_off_leaves_nothing(tmp_path: Path,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_breaks_off_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = IUVCache(tmp_path, KEY)
 
     def break_off(handle: object, **_: object) -> None:
@@ -132,8 +138,7 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path: Path,
     assert [path for path in tmp_path.rglob('*') if path.is_file()] == [tmp_path / 'key.json']
 
 
-def test_a_damaged_record_is_made_again(tmp_path: Path,
-                                        caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_record_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = IUVCache(tmp_path, KEY)
     cache.put('one', image(1))
     path = next(tmp_path.rglob('*.npz'))
@@ -160,24 +165,29 @@ def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_has_another_name_as_soon_as_anything_changes() -> None:
     pose, shape = np.arange(72.0), np.arange(10.0)
-    names = {record_name('a.jpg', pose, shape), record_name('b.jpg', pose, shape),
-             record_name('a.jpg', pose, shape + 1e-9), record_name('a.jpg', shape, pose),
-             record_name('a.jpg', pose.reshape(24, 3), shape), record_name('a.jpg', pose),
-             record_name('a.jpg', pose.astype(np.float32), shape),
-             record_name('a.jp', 'g', pose, shape)}
+    names = {
+        record_name('a.jpg', pose, shape),
+        record_name('b.jpg', pose, shape),
+        record_name('a.jpg', pose, shape + 1e-9),
+        record_name('a.jpg', shape, pose),
+        record_name('a.jpg', pose.reshape(24, 3), shape),
+        record_name('a.jpg', pose),
+        record_name('a.jpg', pose.astype(np.float32), shape),
+        record_name('a.jp', 'g', pose, shape),
+    }
     assert len(names) == 8
     assert record_name('a.jpg', pose[::2]) == record_name('a.jpg', pose[::2].copy())
 
 
 @settings(deadline=None, max_examples=20)
-@given(scale=st.floats(.75, 1.25), rotation=st.floats(-1, 1), flipped=st.booleans())
+@given(scale=st.floats(0.75, 1.25), rotation=st.floats(-1, 1), flipped=st.booleans())
 def test_the_cut_of_a_cached_image_is_what_drawing_it_would_give(
-        scale: float, rotation: float, flipped: bool, tiny_body: BodyModel,
-        tiny_uv_map: UVMap) -> None:
+    scale: float, rotation: float, flipped: bool, tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     size = 64
     augmentation = Augmentation(scale, rotation, flipped)
     body = tiny_body.v_template[None] * torch.tensor([1.0, -1, -1])
-    points = torch.cat([body[..., :2] * .8, body[..., 2:]], dim=-1)  # crop frame; depth
+    points = torch.cat([body[..., :2] * 0.8, body[..., 2:]], dim=-1)  # crop frame; depth
     # The unmirrored square of side 2 about 0 is the crop frame itself.
     affine = crop_affine(np.zeros(2), 2, replace(augmentation, is_flipped=False))
     turn = torch.tensor(affine[:, :2].T, dtype=torch.float32)
@@ -187,13 +197,14 @@ def test_the_cut_of_a_cached_image_is_what_drawing_it_would_give(
         MeshTargetRenderer(tiny_body, tiny_uv_map, side, stride=1)(
             placed, placed, torch.cat([placed[..., :2] / margin, torch.ones(1, 214, 1)], -1)
         ).iuv[0]
-        for placed, side, margin in ((points, resolution, CACHE_MARGIN), (turned, size, 1)))
+        for placed, side, margin in ((points, resolution, CACHE_MARGIN), (turned, size, 1))
+    )
     cut = crop_cached_iuv(cached.numpy(), augmentation, size)
     drawn = flip_iuv(drawn) if flipped else drawn
     assert cut.shape == drawn.shape == (3, size, size)
     # Half a pixel along the outline, some 200 of the 4,096 pixels, may fall on either side.
-    assert ((cut[0] > 0) == (drawn[0] > 0)).float().mean() > .95
+    assert ((cut[0] > 0) == (drawn[0] > 0)).float().mean() > 0.95
     both = (cut[0] > 0) & (drawn[0] > 0)
     assert both.sum() > 100
     # Off by at most half a pixel along each side, where the person is 50 pixels tall.
-    assert (cut - drawn)[1:].abs().amax(0)[both].quantile(.9) < .02
+    assert (cut - drawn)[1:].abs().amax(0)[both].quantile(0.9) < 0.02

@@ -18,9 +18,23 @@ from training.records.person_record import PersonRecord
 __all__ = ['COCO', 'read_json']
 
 COCO_JOINTS = (
-    'nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder',
-    'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist', 'left_hip', 'right_hip',
-    'left_knee', 'right_knee', 'left_ankle', 'right_ankle',
+    'nose',
+    'left_eye',
+    'right_eye',
+    'left_ear',
+    'right_ear',
+    'left_shoulder',
+    'right_shoulder',
+    'left_elbow',
+    'right_elbow',
+    'left_wrist',
+    'right_wrist',
+    'left_hip',
+    'right_hip',
+    'left_knee',
+    'right_knee',
+    'left_ankle',
+    'right_ankle',
 )
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in COCO_JOINTS)
 FIRST_LIMB = COCO_JOINTS.index('left_shoulder')
@@ -39,9 +53,12 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         center = np.array([x + width / 2, y + height / 2])
         # 1 is annotated but hidden, 2 annotated and visible.
         is_annotated = joints[:, 2] > 0
-        yield PersonRecord(f'{split}2014/{names[person["image_id"]]}', center,
-                           BOX_SCALE * max(width, height),
-                           annotated(PLACES, joints[:, :2] * is_annotated[:, None], is_annotated))
+        yield PersonRecord(
+            f'{split}2014/{names[person["image_id"]]}',
+            center,
+            BOX_SCALE * max(width, height),
+            annotated(PLACES, joints[:, :2] * is_annotated[:, None], is_annotated),
+        )
 
 
 def read_json(path: Path, *keys: str) -> dict:
@@ -56,14 +73,23 @@ def read_json(path: Path, *keys: str) -> dict:
         raise ValueError(f'{path} is not JSON ({error}); unpack or download it again') from error
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
-        raise ValueError(f'{path} has no {", ".join(map(repr, missing))}; is it a different file '
-                         'with this name?')
+        raise ValueError(
+            f'{path} has no {", ".join(map(repr, missing))}; is it a different file '
+            'with this name?'
+        )
     return content
 
 
 COCO = PublicDataset(
-    name='coco', title='COCO 2014 keypoints', splits=('train', 'val'),
+    name='coco',
+    title='COCO 2014 keypoints',
+    splits=('train', 'val'),
     licence='annotations CC BY 4.0, images under the terms of Flickr, from '
-            'https://cocodataset.org/#download',
-    layout=('annotations/person_keypoints_train2014.json', 'train2014/*.jpg',
-            'the same for val2014'), read=_read)
+    'https://cocodataset.org/#download',
+    layout=(
+        'annotations/person_keypoints_train2014.json',
+        'train2014/*.jpg',
+        'the same for val2014',
+    ),
+    read=_read,
+)

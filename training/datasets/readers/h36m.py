@@ -38,9 +38,23 @@ FRAME_STEP = 5
 MM_PER_M = 1000
 # The order of the annotation files: the right leg first, unlike the joint regressor's.
 JOINTS_IN_FILES = (
-    'pelvis', 'right_hip', 'right_knee', 'right_ankle', 'left_hip', 'left_knee', 'left_ankle',
-    'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
-    'right_shoulder', 'right_elbow', 'right_wrist',
+    'pelvis',
+    'right_hip',
+    'right_knee',
+    'right_ankle',
+    'left_hip',
+    'left_knee',
+    'left_ankle',
+    'spine',
+    'neck',
+    'jaw',
+    'head',
+    'left_shoulder',
+    'left_elbow',
+    'left_wrist',
+    'right_shoulder',
+    'right_elbow',
+    'right_wrist',
 )
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in JOINTS_IN_FILES)
 
@@ -55,18 +69,25 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         bodies_path = root / f'{start}_smpl_param.json'
         bodies = read_json(bodies_path) if bodies_path.exists() else {}
         annotated_images = {item['image_id'] for item in content['annotations']}
-        images = [image for image in content['images'] if image['id'] in annotated_images
-                  and image['frame_idx'] % FRAME_STEP == 0
-                  and (split != 'p2' or image['cam_idx'] == FRONTAL_CAMERA)]
+        images = [
+            image
+            for image in content['images']
+            if image['id'] in annotated_images
+            and image['frame_idx'] % FRAME_STEP == 0
+            and (split != 'p2' or image['cam_idx'] == FRONTAL_CAMERA)
+        ]
         _extract(root, images)
         for image in images:
             try:
-                yield _record(image, cameras[str(image['cam_idx'])], _of(joints, image),
-                              _of(bodies, image))
+                yield _record(
+                    image, cameras[str(image['cam_idx'])], _of(joints, image), _of(bodies, image)
+                )
             except (KeyError, ValueError, TypeError) as error:
-                raise ValueError(f'{path} and the files beside it do not agree on '
-                                 f'{image.get("file_name")} ({type(error).__name__}: {error}); '
-                                 'unpack or download all of them again') from error
+                raise ValueError(
+                    f'{path} and the files beside it do not agree on '
+                    f'{image.get("file_name")} ({type(error).__name__}: {error}); '
+                    'unpack or download all of them again'
+                ) from error
 
 
 def _extract(root: Path, images: list[dict[str, Any]]) -> None:
@@ -91,8 +112,9 @@ def _of(tree: dict, image: dict[str, Any]) -> Any:
     return tree or None
 
 
-def _record(image: dict[str, Any], camera: dict[str, Any], joints: Any,
-            body: dict[str, Any] | None) -> PersonRecord:
+def _record(
+    image: dict[str, Any], camera: dict[str, Any], joints: Any, body: dict[str, Any] | None
+) -> PersonRecord:
     """The actor in one image: joints in the camera frame, and projected."""
     rotation = np.array(camera['R'], np.float64).reshape(3, 3)
     world = np.array(joints, np.float64).reshape(len(JOINTS_IN_FILES), 3)
@@ -103,15 +125,28 @@ def _record(image: dict[str, Any], camera: dict[str, Any], joints: Any,
         pose = turned_poses(np.array(body['pose'], float).reshape(NUM_JOINTS, 3), rotation)
         shape = np.array(body['shape'], np.float64).ravel()
     center, side = square_around(points)
-    return PersonRecord(f'images/{image["file_name"]}', center, side, annotated(PLACES, points),
-                        annotated(PLACES, (joints_camera - joints_camera[0]) / MM_PER_M), pose,
-                        shape, gender='' if body is None else 'neutral')
+    return PersonRecord(
+        f'images/{image["file_name"]}',
+        center,
+        side,
+        annotated(PLACES, points),
+        annotated(PLACES, (joints_camera - joints_camera[0]) / MM_PER_M),
+        pose,
+        shape,
+        gender='' if body is None else 'neutral',
+    )
 
 
 H36M = PublicDataset(
-    name='h36m', title='Human3.6M', splits=tuple(SUBJECTS),
+    name='h36m',
+    title='Human3.6M',
+    splits=tuple(SUBJECTS),
     licence='for non-commercial research, from http://vision.imar.ro/human3.6m',
-    layout=('annotations/Human36M_subject1_data.json, _camera.json, _joint_3d.json and '
-            'optionally _smpl_param.json', 'images/s_01_act_02_subact_01_ca_01/*.jpg or '
-            'videos/s_01_act_02_subact_01_ca_01.mp4', 'the same for subjects 5, 6, 7, 8, 9, 11'),
-    read=_read)
+    layout=(
+        'annotations/Human36M_subject1_data.json, _camera.json, _joint_3d.json and '
+        'optionally _smpl_param.json',
+        'images/s_01_act_02_subact_01_ca_01/*.jpg or videos/s_01_act_02_subact_01_ca_01.mp4',
+        'the same for subjects 5, 6, 7, 8, 9, 11',
+    ),
+    read=_read,
+)

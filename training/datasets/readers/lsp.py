@@ -31,24 +31,34 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
     LSP.find(root, 'images')
     joints = read_mat(path).get('joints')
     if joints is None or joints.ndim != 3 or joints.shape[:2] != (3, NUM_LSP):
-        raise ValueError(f'{path} has no joints (3, {NUM_LSP}, images); expected the file of '
-                         'lsp_dataset or lsp_dataset_original; for the extended set use '
-                         'lsp_extended')
+        raise ValueError(
+            f'{path} has no joints (3, {NUM_LSP}, images); expected the file of '
+            'lsp_dataset or lsp_dataset_original; for the extended set use '
+            'lsp_extended'
+        )
     people = joints.transpose(2, 1, 0)
     numbers = range(NUM_TRAIN) if split == 'train' else range(NUM_TRAIN, len(people))
-    for number in numbers[:len(people)]:
+    for number in numbers[: len(people)]:
         # The third value marks occluded joints, whose positions are annotated too.
         points = people[number, :, :2].astype(np.float64)
         center, side = square_around(points)
         stem = f'im{number + 1:04d}'
         has_masks = split != 'train'
         yield PersonRecord(
-            f'images/{stem}.jpg', center, side, annotated(ALL, points),
+            f'images/{stem}.jpg',
+            center,
+            side,
+            annotated(ALL, points),
             mask=f'data/lsp/{stem}_segmentation.png' if has_masks else '',
-            part_mask=f'data/lsp/{stem}_part_segmentation.png' if has_masks else '')
+            part_mask=f'data/lsp/{stem}_part_segmentation.png' if has_masks else '',
+        )
 
 
 LSP = PublicDataset(
-    name='lsp', title='Leeds Sports Pose', splits=('train', 'test'),
+    name='lsp',
+    title='Leeds Sports Pose',
+    splits=('train', 'test'),
     licence='for research, from http://sam.johnson.io/research/lsp.html',
-    layout=('joints.mat', 'images/im0001.jpg ... im2000.jpg'), read=_read)
+    layout=('joints.mat', 'images/im0001.jpg ... im2000.jpg'),
+    read=_read,
+)

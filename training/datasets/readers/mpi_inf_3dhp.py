@@ -30,9 +30,23 @@ TRAIN_STEP = 10
 TRAIN_SIZE_PX = (2048, 2048)
 MM_PER_M = 1000
 JOINTS = (
-    'pelvis', 'left_hip', 'left_knee', 'left_ankle', 'right_hip', 'right_knee', 'right_ankle',
-    'spine', 'neck', 'jaw', 'head', 'left_shoulder', 'left_elbow', 'left_wrist',
-    'right_shoulder', 'right_elbow', 'right_wrist',
+    'pelvis',
+    'left_hip',
+    'left_knee',
+    'left_ankle',
+    'right_hip',
+    'right_knee',
+    'right_ankle',
+    'spine',
+    'neck',
+    'jaw',
+    'head',
+    'left_shoulder',
+    'left_elbow',
+    'left_wrist',
+    'right_shoulder',
+    'right_elbow',
+    'right_wrist',
 )
 """The joints of both parts. The data set's head top is the joint that `ANNOTATED_JOINTS` calls
 head, its head the one called jaw."""
@@ -42,8 +56,10 @@ TRAIN_ROWS = [4, 18, 19, 20, 23, 24, 25, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
 TEST_ROWS = [14, 11, 12, 13, 8, 9, 10, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
 """Their indices among the 17 joints of the test annotations."""
 NUM_TRAIN_JOINTS, NUM_TEST_JOINTS = 28, 17
-NO_H5PY = ('the test annotations of MPI-INF-3DHP are HDF5 files, which need h5py; install it: '
-           'pip install -r requirements/datasets.txt')
+NO_H5PY = (
+    'the test annotations of MPI-INF-3DHP are HDF5 files, which need h5py; install it: '
+    'pip install -r requirements/datasets.txt'
+)
 
 
 def _read(root: Path, split: str) -> Iterator[PersonRecord]:
@@ -61,11 +77,14 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
                 points = content['annot2'].ravel()[camera].reshape(-1, NUM_TRAIN_JOINTS, 2)
                 joints = content['annot3'].ravel()[camera].reshape(-1, NUM_TRAIN_JOINTS, 3)
             except (KeyError, IndexError, ValueError) as error:
-                raise ValueError(f'{path} has no annot2 and annot3 of camera {camera} ({error}); '
-                                 'unpack or download it again') from error
+                raise ValueError(
+                    f'{path} has no annot2 and annot3 of camera {camera} ({error}); '
+                    'unpack or download it again'
+                ) from error
             for number, image in _frames(root, sequence, camera, len(points)).items():
-                record = _record(image, points[number, TRAIN_ROWS], joints[number, TRAIN_ROWS],
-                                 TRAIN_SIZE_PX)
+                record = _record(
+                    image, points[number, TRAIN_ROWS], joints[number, TRAIN_ROWS], TRAIN_SIZE_PX
+                )
                 if record is not None:
                     yield record
 
@@ -73,8 +92,10 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
 def _frames(root: Path, sequence: Path, camera: int, count: int) -> dict[int, str]:
     """Image paths by frame; extracts the images if there is a video."""
     folder, video = f'imageFrames/video_{camera}', f'imageSequence/video_{camera}.avi'
-    images = {number: sequence / folder / f'frame_{number + 1:06d}.jpg'
-              for number in range(0, count, TRAIN_STEP)}
+    images = {
+        number: sequence / folder / f'frame_{number + 1:06d}.jpg'
+        for number in range(0, count, TRAIN_STEP)
+    }
     if (sequence / video).exists():
         extract_frames(sequence / video, images)
     else:
@@ -87,15 +108,18 @@ def _read_test(root: Path) -> Iterator[PersonRecord]:
     if not sequences:
         raise MPI_INF_3DHP.missing(root / 'mpi_inf_3dhp_test_set/TS1')
     for sequence in sequences:
-        points, joints, is_valid = _test_annotations(
-            MPI_INF_3DHP.find(sequence, 'annot_data.mat'))
+        points, joints, is_valid = _test_annotations(MPI_INF_3DHP.find(sequence, 'annot_data.mat'))
         MPI_INF_3DHP.find(sequence, 'imageSequence')
         size_px = None
         for number in np.flatnonzero(is_valid):
             image = sequence / f'imageSequence/img_{number + 1:06d}.jpg'
             size_px = size_px or image_size(image)  # constant within a sequence
-            record = _record(image.relative_to(root).as_posix(), points[number, TEST_ROWS],
-                             joints[number, TEST_ROWS], size_px or (np.inf, np.inf))
+            record = _record(
+                image.relative_to(root).as_posix(),
+                points[number, TEST_ROWS],
+                joints[number, TEST_ROWS],
+                size_px or (np.inf, np.inf),
+            )
             if record is not None:
                 yield record
 
@@ -114,13 +138,16 @@ def _test_annotations(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if not len(points) == len(joints) == len(is_valid):
             raise ValueError(f'{len(points)}, {len(joints)} and {len(is_valid)} frames')
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f'{path} has no annot2, univ_annot3 and valid_frame of the same length '
-                         f'({error}); unpack or download it again') from error
+        raise ValueError(
+            f'{path} has no annot2, univ_annot3 and valid_frame of the same length '
+            f'({error}); unpack or download it again'
+        ) from error
     return points, joints, is_valid
 
 
-def _record(image: str, points: np.ndarray, joints: np.ndarray,
-            size_px: tuple[float, float]) -> PersonRecord | None:
+def _record(
+    image: str, points: np.ndarray, joints: np.ndarray, size_px: tuple[float, float]
+) -> PersonRecord | None:
     """The person of one frame; None if a joint is outside the image.
 
     Args:
@@ -132,13 +159,23 @@ def _record(image: str, points: np.ndarray, joints: np.ndarray,
     if not ((points >= 0) & (points < size_px)).all():
         return None
     center, side = square_around(points)
-    return PersonRecord(image, center, side, annotated(PLACES, points),
-                        annotated(PLACES, (joints - joints[0]) / MM_PER_M))
+    return PersonRecord(
+        image,
+        center,
+        side,
+        annotated(PLACES, points),
+        annotated(PLACES, (joints - joints[0]) / MM_PER_M),
+    )
 
 
 MPI_INF_3DHP = PublicDataset(
-    name='mpi_inf_3dhp', title='MPI-INF-3DHP', splits=('train', 'test'),
+    name='mpi_inf_3dhp',
+    title='MPI-INF-3DHP',
+    splits=('train', 'test'),
     licence='for non-commercial research, from http://gvv.mpi-inf.mpg.de/3dhp-dataset',
-    layout=('S1/Seq1/annot.mat with imageFrames/video_0/frame_000001.jpg or '
-            'imageSequence/video_0.avi', 'mpi_inf_3dhp_test_set/TS1/annot_data.mat with '
-            'imageSequence/img_000001.jpg'), read=_read)
+    layout=(
+        'S1/Seq1/annot.mat with imageFrames/video_0/frame_000001.jpg or imageSequence/video_0.avi',
+        'mpi_inf_3dhp_test_set/TS1/annot_data.mat with imageSequence/img_000001.jpg',
+    ),
+    read=_read,
+)

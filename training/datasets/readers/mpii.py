@@ -20,9 +20,22 @@ __all__ = ['MPII']
 
 FILE = 'mpii_human_pose_v1_u12_1.mat'
 MPII_JOINTS = (
-    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle', 'pelvis',
-    'thorax', 'neck', 'head_top', 'right_wrist', 'right_elbow', 'right_shoulder',
-    'left_shoulder', 'left_elbow', 'left_wrist',
+    'right_ankle',
+    'right_knee',
+    'right_hip',
+    'left_hip',
+    'left_knee',
+    'left_ankle',
+    'pelvis',
+    'thorax',
+    'neck',
+    'head_top',
+    'right_wrist',
+    'right_elbow',
+    'right_shoulder',
+    'left_shoulder',
+    'left_elbow',
+    'left_wrist',
 )
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in MPII_JOINTS)
 SCALE_UNIT_PX = 200
@@ -31,8 +44,9 @@ FIRST_PIXEL = 1
 
 
 def _read(root: Path, _: str) -> Iterator[PersonRecord]:
-    path = next((root / place for place in (FILE, f'annot/{FILE}') if (root / place).exists()),
-                None)
+    path = next(
+        (root / place for place in (FILE, f'annot/{FILE}') if (root / place).exists()), None
+    )
     if path is None:
         raise MPII.missing(root / FILE)
     MPII.find(root, 'images')
@@ -40,8 +54,9 @@ def _read(root: Path, _: str) -> Iterator[PersonRecord]:
     release = content.get('RELEASE')
     if release is None:
         raise ValueError(f'{path} has no RELEASE; expected the annotations of release u12')
-    for image, is_train in zip(_items(release.annolist), np.atleast_1d(release.img_train),
-                               strict=True):
+    for image, is_train in zip(
+        _items(release.annolist), np.atleast_1d(release.img_train), strict=True
+    ):
         for person in _items(getattr(image, 'annorect', ())) if is_train else ():
             record = _record(f'images/{image.image.name}', person)
             if record is not None:
@@ -54,22 +69,34 @@ def _record(image: str, person: Any) -> PersonRecord | None:
     place: Any = getattr(person, 'objpos', None)
     scale = np.atleast_1d(getattr(person, 'scale', ()))
     if len({int(point.id) for point in points}) < len(MPII_JOINTS) or not (
-            len(scale) and hasattr(place, 'x')):
+        len(scale) and hasattr(place, 'x')
+    ):
         return None
     joints = np.zeros((len(MPII_JOINTS), 2))
     for point in points:
         joints[int(point.id)] = point.x, point.y
-    return PersonRecord(image, np.array([place.x, place.y], np.float64) - FIRST_PIXEL,
-                        float(scale[0]) * SCALE_UNIT_PX, annotated(PLACES, joints - FIRST_PIXEL))
+    return PersonRecord(
+        image,
+        np.array([place.x, place.y], np.float64) - FIRST_PIXEL,
+        float(scale[0]) * SCALE_UNIT_PX,
+        annotated(PLACES, joints - FIRST_PIXEL),
+    )
 
 
 def _items(value: Any) -> list:
     """The structs in a field, which may contain none, one or several."""
-    return [item for item in np.atleast_1d(np.array(value, object)).ravel()
-            if hasattr(item, '_fieldnames')]
+    return [
+        item
+        for item in np.atleast_1d(np.array(value, object)).ravel()
+        if hasattr(item, '_fieldnames')
+    ]
 
 
 MPII = PublicDataset(
-    name='mpii', title='MPII Human Pose', splits=('train',),
+    name='mpii',
+    title='MPII Human Pose',
+    splits=('train',),
     licence='simplified BSD for the annotations, from http://human-pose.mpi-inf.mpg.de',
-    layout=(FILE, 'images/*.jpg'), read=_read)
+    layout=(FILE, 'images/*.jpg'),
+    read=_read,
+)

@@ -42,21 +42,52 @@ SCALE_UNIT_PX = 200
 """Side of a square of scale 1, px."""
 GENDER_LETTERS = {'neutral': 'n', 'male': 'm', 'female': 'f'}
 OPENPOSE_JOINTS = {
-    'nose': 0, 'right_shoulder': 2, 'right_elbow': 3, 'right_wrist': 4, 'left_shoulder': 5,
-    'left_elbow': 6, 'left_wrist': 7, 'right_knee': 10, 'right_ankle': 11, 'left_knee': 13,
-    'left_ankle': 14, 'right_eye': 15, 'left_eye': 16, 'right_ear': 17, 'left_ear': 18,
+    'nose': 0,
+    'right_shoulder': 2,
+    'right_elbow': 3,
+    'right_wrist': 4,
+    'left_shoulder': 5,
+    'left_elbow': 6,
+    'left_wrist': 7,
+    'right_knee': 10,
+    'right_ankle': 11,
+    'left_knee': 13,
+    'left_ankle': 14,
+    'right_eye': 15,
+    'left_eye': 16,
+    'right_ear': 17,
+    'left_ear': 18,
 }
 """Index in BODY_25 of the joints that OpenPose defines as annotators do (not neck and hips)."""
-_KEYS = {'center': (2,), 'scale': (), 'part': (NUM_ANNOTATED, 3), 'S': (NUM_ANNOTATED, 4),
-         'pose': (3 * NUM_JOINTS,), 'shape': (NUM_SHAPES,), 'has_smpl': (), 'imgsize': (2,),
-         'openpose': (25, 3), 'imgname': (), 'gender': (), 'maskname': (), 'partname': (),
-         'videoname': (), 'framenum': ()}
+_KEYS = {
+    'center': (2,),
+    'scale': (),
+    'part': (NUM_ANNOTATED, 3),
+    'S': (NUM_ANNOTATED, 4),
+    'pose': (3 * NUM_JOINTS,),
+    'shape': (NUM_SHAPES,),
+    'has_smpl': (),
+    'imgsize': (2,),
+    'openpose': (25, 3),
+    'imgname': (),
+    'gender': (),
+    'maskname': (),
+    'partname': (),
+    'videoname': (),
+    'framenum': (),
+}
 _TEXTS = ('imgname', 'gender', 'maskname', 'partname', 'videoname')
 
 
-def read_npz(path: str | Path, root: str | Path, name: str = '', *,
-             fits: str | Path | None = None, use_openpose: bool = False,
-             check_images: bool = True) -> PersonRecords:
+def read_npz(
+    path: str | Path,
+    root: str | Path,
+    name: str = '',
+    *,
+    fits: str | Path | None = None,
+    use_openpose: bool = False,
+    check_images: bool = True,
+) -> PersonRecords:
     """Reads the people of an annotation file and cleans them (see `clean_records`).
 
     Args:
@@ -73,8 +104,10 @@ def read_npz(path: str | Path, root: str | Path, name: str = '', *,
     """
     path, root = Path(path), Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f'{root} is not a folder; give the folder to which the image '
-                                f'paths in {path} are relative')
+        raise FileNotFoundError(
+            f'{root} is not a folder; give the folder to which the image '
+            f'paths in {path} are relative'
+        )
     arrays = _arrays(path)
     if 'imgname' not in arrays:
         arrays['imgname'] = _frames(arrays, path, root)
@@ -92,14 +125,22 @@ def write_npz(records: PersonRecords, path: str | Path) -> None:
     """
     path = Path(path)
     arrays: dict[str, Any] = {
-        'imgname': _texts(records.images), 'center': records.centers,
-        'scale': records.sides / SCALE_UNIT_PX, 'part': records.keypoints_2d,
-        'S': records.keypoints_3d, 'imgsize': records.image_sizes,
-        'maskname': _texts(records.masks), 'partname': _texts(records.part_masks)}
+        'imgname': _texts(records.images),
+        'center': records.centers,
+        'scale': records.sides / SCALE_UNIT_PX,
+        'part': records.keypoints_2d,
+        'S': records.keypoints_3d,
+        'imgsize': records.image_sizes,
+        'maskname': _texts(records.masks),
+        'partname': _texts(records.part_masks),
+    }
     if records.pose is not None:
         pose = np.where(records.has_pose[:, None, None], public_poses(records.pose), 0)
-        arrays |= {'pose': pose.reshape(len(records), -1).astype(np.float32),
-                   'shape': records.shape, 'has_smpl': records.has_pose}
+        arrays |= {
+            'pose': pose.reshape(len(records), -1).astype(np.float32),
+            'shape': records.shape,
+            'has_smpl': records.has_pose,
+        }
     if (records.genders > GENDERS.index('neutral')).any():
         letters = np.array([GENDER_LETTERS.get(gender, '') for gender in GENDERS])
         arrays['gender'] = letters[records.genders]
@@ -113,33 +154,47 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in _KEYS if key in content.files}
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile,
-            zlib.error) as error:
-        raise ValueError(f'{path} is not an npz of plain arrays ({error}); expected annotations '
-                         'as distributed with SPIN (dataset_extras); to make them: python -m '
-                         'training.preprocess') from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(
+            f'{path} is not an npz of plain arrays ({error}); expected annotations '
+            'as distributed with SPIN (dataset_extras); to make them: python -m '
+            'training.preprocess'
+        ) from error
     has_videos = 'imgname' not in arrays and {'videoname', 'framenum'} <= arrays.keys()
     names = 'videoname' if has_videos else 'imgname'
     missing = {names, 'center', 'scale'} - arrays.keys()
     if missing:
-        raise ValueError(f'{path} has no {" and no ".join(sorted(missing))}; expected at least '
-                         'imgname, center and scale, as in the files distributed with SPIN')
+        raise ValueError(
+            f'{path} has no {" and no ".join(sorted(missing))}; expected at least '
+            'imgname, center and scale, as in the files distributed with SPIN'
+        )
     count = arrays[names].size
     for key, array in arrays.items():
         shape = (count, *_KEYS[key])
         if array.size == np.prod(shape) and array.shape[:1] == (count,):
             arrays[key] = array.reshape(shape)
         else:
-            raise ValueError(f'{key} in {path} has shape {array.shape}, expected {shape} '
-                             f'for {count} people')
+            raise ValueError(
+                f'{key} in {path} has shape {array.shape}, expected {shape} for {count} people'
+            )
         if (key in _TEXTS) != (array.dtype.kind in 'US'):
-            raise ValueError(f'{key} in {path} has the type {array.dtype}, expected '
-                             f'{"text" if key in _TEXTS else "numbers"}')
+            raise ValueError(
+                f'{key} in {path} has the type {array.dtype}, expected '
+                f'{"text" if key in _TEXTS else "numbers"}'
+            )
     return arrays
 
 
-def _records(arrays: dict[str, np.ndarray], name: str, root: Path,
-             use_openpose: bool) -> PersonRecords:
+def _records(
+    arrays: dict[str, np.ndarray], name: str, root: Path, use_openpose: bool
+) -> PersonRecords:
     """The arrays as `PersonRecords`, not yet cleaned."""
     count = len(arrays['imgname'])
     has_pose = np.zeros(count, bool)
@@ -149,26 +204,36 @@ def _records(arrays: dict[str, np.ndarray], name: str, root: Path,
     if use_openpose and 'openpose' in arrays:
         keypoints = _with_openpose(keypoints, arrays['openpose'])
     return PersonRecords(
-        name=name, root=root, images=stored_paths(_words(arrays['imgname'])),
+        name=name,
+        root=root,
+        images=stored_paths(_words(arrays['imgname'])),
         centers=arrays['center'].astype(np.float32),
         sides=arrays['scale'].astype(np.float32) * SCALE_UNIT_PX,
-        keypoints_2d=keypoints, keypoints_3d=_numbers(arrays, 'S'),
+        keypoints_2d=keypoints,
+        keypoints_3d=_numbers(arrays, 'S'),
         pose=_poses(arrays['pose'], has_pose) if has_pose.any() else None,
-        shape=_numbers(arrays, 'shape') if has_pose.any() else None, has_pose=has_pose,
-        is_fit=np.zeros(count, bool), fit_errors=None,
+        shape=_numbers(arrays, 'shape') if has_pose.any() else None,
+        has_pose=has_pose,
+        is_fit=np.zeros(count, bool),
+        fit_errors=None,
         genders=_genders(arrays.get('gender'), count),
-        masks=_stored(arrays, 'maskname'), part_masks=_stored(arrays, 'partname'),
-        image_sizes=arrays['imgsize'].astype(np.int32) if 'imgsize' in arrays else None)
+        masks=_stored(arrays, 'maskname'),
+        part_masks=_stored(arrays, 'partname'),
+        image_sizes=arrays['imgsize'].astype(np.int32) if 'imgsize' in arrays else None,
+    )
 
 
 def _frames(arrays: dict[str, np.ndarray], path: Path, root: Path) -> np.ndarray:
     """Image paths (N,) of the frames of SURREAL's videos."""
     numbers = arrays['framenum']
     if not (np.isfinite(numbers) & (numbers >= 0)).all():
-        raise ValueError(f'framenum in {path} has negative or non-finite numbers; run the '
-                         'preprocessing of the data set again')
-    return np.array(frames_of_videos(root, _words(arrays['videoname']),
-                                     numbers.astype(int).tolist()))
+        raise ValueError(
+            f'framenum in {path} has negative or non-finite numbers; run the '
+            'preprocessing of the data set again'
+        )
+    return np.array(
+        frames_of_videos(root, _words(arrays['videoname']), numbers.astype(int).tolist())
+    )
 
 
 def _poses(pose: np.ndarray, is_valid: np.ndarray) -> np.ndarray:

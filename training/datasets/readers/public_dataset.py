@@ -14,8 +14,14 @@ from decomr_core.body_models.pickled_arrays import values_from_pickle
 from training.records.person_record import PersonRecord
 from training.records.person_records import PersonRecords, clean_records, collect_records
 
-__all__ = ['BOX_SCALE', 'PublicDataset', 'annotated', 'read_array_pickle', 'read_mat',
-           'square_around']
+__all__ = [
+    'BOX_SCALE',
+    'PublicDataset',
+    'annotated',
+    'read_array_pickle',
+    'read_mat',
+    'square_around',
+]
 
 BOX_SCALE = 1.2
 """Ratio of a person's square to the longer side of the box around the joints."""
@@ -41,8 +47,9 @@ class PublicDataset:
     layout: tuple[str, ...]
     read: Callable[[Path, str], Iterator[PersonRecord]]
 
-    def records(self, root: str | Path, split: str = '',
-                check_images: bool = True) -> PersonRecords:
+    def records(
+        self, root: str | Path, split: str = '', check_images: bool = True
+    ) -> PersonRecords:
         """Reads the people of a split and cleans them (see `clean_records`).
 
         Args:
@@ -57,15 +64,18 @@ class PublicDataset:
         """
         root, split = Path(root), split or self.splits[0]
         if split not in self.splits:
-            raise ValueError(f'{self.title} has no split {split!r}; take one of '
-                             f'{", ".join(self.splits)}')
+            raise ValueError(
+                f'{self.title} has no split {split!r}; take one of {", ".join(self.splits)}'
+            )
         self.find(root)
         try:
             records = collect_records(self.read(root, split), f'{self.name} {split}', root)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise ValueError(f'the annotations in {root} are not those of {self.title} '
-                             f'({type(error).__name__}: {error}); unpack or download them '
-                             'again') from error
+            raise ValueError(
+                f'the annotations in {root} are not those of {self.title} '
+                f'({type(error).__name__}: {error}); unpack or download them '
+                'again'
+            ) from error
         return clean_records(records, check_images)
 
     def find(self, root: Path, relative: str = '.') -> Path:
@@ -81,8 +91,10 @@ class PublicDataset:
 
     def missing(self, what: object) -> FileNotFoundError:
         """The error for a missing file: names the expected layout and the source."""
-        return FileNotFoundError(f'{what} is missing; the expected layout of {self.title} is '
-                                 f'{", ".join(self.layout)}; licence and source: {self.licence}')
+        return FileNotFoundError(
+            f'{what} is missing; the expected layout of {self.title} is '
+            f'{", ".join(self.layout)}; licence and source: {self.licence}'
+        )
 
 
 def square_around(points: np.ndarray) -> tuple[np.ndarray, float]:
@@ -91,8 +103,9 @@ def square_around(points: np.ndarray) -> tuple[np.ndarray, float]:
     return (low + high) / 2, float((high - low).max()) * BOX_SCALE
 
 
-def annotated(places: tuple[int, ...], points: np.ndarray, confidence: np.ndarray | float = 1.0,
-              ) -> np.ndarray:
+def annotated(
+    places: tuple[int, ...], points: np.ndarray, confidence: np.ndarray | float = 1.0
+) -> np.ndarray:
     """Sorts the points of a data set into the order of `ANNOTATED_JOINTS`.
 
     Args:
@@ -119,8 +132,9 @@ def read_mat(path: Path, **options: bool) -> dict:
         return scipy.io.loadmat(path, **options)
     except Exception as error:
         # A damaged file can raise almost any error; to the user they all mean the same.
-        raise ValueError(f'{path} is not a readable MATLAB file ({error}); unpack or download '
-                         'it again') from error
+        raise ValueError(
+            f'{path} is not a readable MATLAB file ({error}); unpack or download it again'
+        ) from error
 
 
 def read_array_pickle(path: Path, advice: str) -> dict[str, Any]:

@@ -38,8 +38,10 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         try:
             yield from _read_sequence(content)
         except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise ValueError(f'{path} is not a sequence of 3DPW ({type(error).__name__}: {error});'
-                             ' unpack or download it again') from error
+            raise ValueError(
+                f'{path} is not a sequence of 3DPW ({type(error).__name__}: {error});'
+                ' unpack or download it again'
+            ) from error
 
 
 def _read_sequence(content: dict[str, Any]) -> Iterator[PersonRecord]:
@@ -56,12 +58,21 @@ def _read_sequence(content: dict[str, Any]) -> Iterator[PersonRecord]:
             if len(points) < MIN_POINTS:
                 continue
             center, side = square_around(points)
-            yield PersonRecord(f'imageFiles/{content["sequence"]}/image_{frame:05d}.jpg', center,
-                               side, pose=turned_poses(poses[frame], cameras[frame]), shape=shape,
-                               gender=gender)
+            yield PersonRecord(
+                f'imageFiles/{content["sequence"]}/image_{frame:05d}.jpg',
+                center,
+                side,
+                pose=turned_poses(poses[frame], cameras[frame]),
+                shape=shape,
+                gender=gender,
+            )
 
 
 PW3D = PublicDataset(
-    name='pw3d', title='3DPW', splits=('test',),
+    name='pw3d',
+    title='3DPW',
+    splits=('test',),
     licence='for non-commercial research, from https://virtualhumans.mpi-inf.mpg.de/3DPW',
-    layout=('sequenceFiles/test/*.pkl', 'imageFiles/<sequence>/image_00000.jpg'), read=_read)
+    layout=('sequenceFiles/test/*.pkl', 'imageFiles/<sequence>/image_00000.jpg'),
+    read=_read,
+)

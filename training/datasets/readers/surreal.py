@@ -39,8 +39,14 @@ MIRRORED_CAMERA_FROM_WORLD = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 SHARED = tuple(joint for joint in ANNOTATED_JOINTS if joint in JOINT_NAMES)
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in SHARED)
 SMPL_PLACES = [JOINT_NAMES.index(joint) for joint in SHARED]
-_SIZES = {'pose': 3 * NUM_JOINTS, 'shape': 10, 'joints2D': 2 * NUM_JOINTS,
-          'joints3D': 3 * NUM_JOINTS, 'zrot': 1, 'gender': 1}
+_SIZES = {
+    'pose': 3 * NUM_JOINTS,
+    'shape': 10,
+    'joints2D': 2 * NUM_JOINTS,
+    'joints3D': 3 * NUM_JOINTS,
+    'zrot': 1,
+    'gender': 1,
+}
 
 
 def _read(root: Path, split: str) -> Iterator[PersonRecord]:
@@ -58,8 +64,9 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
         video = SURREAL.find(path.parent, f'{clip}.mp4')
         name = video.relative_to(folder).as_posix()
         images = {number: _frame(split, name, number) for number in numbers}
-        extract_frames(video, {number: root / image for number, image in images.items()},
-                       mirrored=True)
+        extract_frames(
+            video, {number: root / image for number, image in images.items()}, mirrored=True
+        )
         for number, image in images.items():
             yield _record(image, {name: values[number] for name, values in info.items()})
 
@@ -84,13 +91,21 @@ def frames_of_videos(root: Path, videos: Sequence[str], numbers: Sequence[int]) 
     for video, number in zip(videos, numbers, strict=True):
         frames.setdefault(video, {})[number] = ''
     for video, images in frames.items():
-        split = next((split for split in SPLITS if (root / f'data/cmu/{split}' / video).exists()
-                      or (root / _frame(split, video, min(images))).exists()), 'val')
+        split = next(
+            (
+                split
+                for split in SPLITS
+                if (root / f'data/cmu/{split}' / video).exists()
+                or (root / _frame(split, video, min(images))).exists()
+            ),
+            'val',
+        )
         images.update({number: _frame(split, video, number) for number in images})
         path = root / f'data/cmu/{split}' / video
         try:
-            extract_frames(path, {number: root / image for number, image in images.items()},
-                           mirrored=True)
+            extract_frames(
+                path, {number: root / image for number, image in images.items()}, mirrored=True
+            )
         except ValueError as error:
             logger.warning('%s', error)
     return [frames[video][number] for video, number in zip(videos, numbers, strict=True)]
@@ -107,8 +122,9 @@ def _info(path: Path) -> dict[str, np.ndarray]:
     for name, size in _SIZES.items():
         array = np.asarray(content.get(name, ()), np.float64)
         if array.size == 0 or array.size % size:
-            raise ValueError(f'{path} has no {name} with {size} numbers per frame; unpack or '
-                             'download it again')
+            raise ValueError(
+                f'{path} has no {name} with {size} numbers per frame; unpack or download it again'
+            )
         # The frames are the last axis, except in arrays with one number per frame.
         arrays[name] = array.reshape(size, -1).T if size > 1 else array.ravel()
     if len({len(array) for array in arrays.values()}) > 1:
@@ -122,17 +138,30 @@ def _record(image: str, info: dict[str, np.ndarray]) -> PersonRecord:
     points[:, 0] = WIDTH_PX - 1 - points[:, 0]
     joints = info['joints3D'].reshape(3, NUM_JOINTS).T @ MIRRORED_CAMERA_FROM_WORLD.T
     world_from_pose = rotation_about(0, np.pi / 2) @ rotation_about(2, info['zrot'])
-    pose = turned_poses(info['pose'].reshape(NUM_JOINTS, 3),
-                        MIRRORED_CAMERA_FROM_WORLD @ world_from_pose)
+    pose = turned_poses(
+        info['pose'].reshape(NUM_JOINTS, 3), MIRRORED_CAMERA_FROM_WORLD @ world_from_pose
+    )
     center, side = square_around(points)
     return PersonRecord(
-        image, center, side, annotated(PLACES, points[SMPL_PLACES]),
-        annotated(PLACES, (joints - joints[0])[SMPL_PLACES]), pose, info['shape'],
-        gender=GENDERS[int(info['gender'] > 0)])
+        image,
+        center,
+        side,
+        annotated(PLACES, points[SMPL_PLACES]),
+        annotated(PLACES, (joints - joints[0])[SMPL_PLACES]),
+        pose,
+        info['shape'],
+        gender=GENDERS[int(info['gender'] > 0)],
+    )
 
 
 SURREAL = PublicDataset(
-    name='surreal', title='SURREAL', splits=SPLITS,
+    name='surreal',
+    title='SURREAL',
+    splits=SPLITS,
     licence='for research, on request from https://www.di.ens.fr/willow/research/surreal/data/',
-    layout=('data/cmu/train/run0/01_01/01_01_c0001.mp4 and 01_01_c0001_info.mat',
-            'the same for val and test'), read=_read)
+    layout=(
+        'data/cmu/train/run0/01_01/01_01_c0001.mp4 and 01_01_c0001_info.mat',
+        'the same for val and test',
+    ),
+    read=_read,
+)

@@ -27,8 +27,13 @@ from training.records.rotations import matrix_from_axis_angle
 
 __all__ = ['UP3D']
 
-LISTS = {'trainval': 'trainval.txt', 'train': 'train.txt', 'val': 'val.txt', 'test': 'test.txt',
-         'lsp_test': 'namesUPlsp.txt'}
+LISTS = {
+    'trainval': 'trainval.txt',
+    'train': 'train.txt',
+    'val': 'val.txt',
+    'test': 'test.txt',
+    'lsp_test': 'namesUPlsp.txt',
+}
 ENDING = '_image.png'
 BACKGROUND = 255
 """Gray value of the empty part of a rendered body."""
@@ -47,9 +52,15 @@ def _read(root: Path, split: str) -> Iterator[PersonRecord]:
             raise ValueError(f'{rendered} shows no body; unpack or download it again')
         # From the first pixel to the one after the last.
         center, side = square_around(np.stack([pixels.min(0), pixels.max(0) + 1])[:, ::-1])
-        yield PersonRecord(stem + ENDING, center, side,
-                           annotated(tuple(range(NUM_LSP)), joints[:, :2], joints[:, 2]),
-                           pose=pose, shape=shape, gender='neutral')
+        yield PersonRecord(
+            stem + ENDING,
+            center,
+            side,
+            annotated(tuple(range(NUM_LSP)), joints[:, :2], joints[:, 2]),
+            pose=pose,
+            shape=shape,
+            gender='neutral',
+        )
 
 
 def _body(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -60,8 +71,9 @@ def _body(path: Path) -> tuple[np.ndarray, np.ndarray]:
         shape = np.array(content['betas'], np.float64).ravel()[:NUM_SHAPES]
         camera = matrix_from_axis_angle(np.array(content.get('rt', (0, 0, 0)), float).reshape(3))
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f'{path} has no pose and shape ({error}); expected a body of UP-3D, as '
-                         'downloaded') from error
+        raise ValueError(
+            f'{path} has no pose and shape ({error}); expected a body of UP-3D, as downloaded'
+        ) from error
     return turned_poses(pose, camera), shape
 
 
@@ -70,13 +82,19 @@ def _joints(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False).reshape(3, NUM_LSP).T
     except (ValueError, EOFError) as error:
-        raise ValueError(f'{path} has no joints (3, {NUM_LSP}) ({error}); unpack or download '
-                         'it again') from error
+        raise ValueError(
+            f'{path} has no joints (3, {NUM_LSP}) ({error}); unpack or download it again'
+        ) from error
 
 
 UP3D = PublicDataset(
-    name='up3d', title='UP-3D', splits=tuple(LISTS),
+    name='up3d',
+    title='UP-3D',
+    splits=tuple(LISTS),
     licence='for research, from http://files.is.tuebingen.mpg.de/classner/up/ (up-3d.zip)',
-    layout=('trainval.txt, train.txt, val.txt, test.txt',
-            '00000_image.png, 00000_joints.npy, 00000_body.pkl, 00000_render_light.png and so on'),
-    read=_read)
+    layout=(
+        'trainval.txt, train.txt, val.txt, test.txt',
+        '00000_image.png, 00000_joints.npy, 00000_body.pkl, 00000_render_light.png and so on',
+    ),
+    read=_read,
+)

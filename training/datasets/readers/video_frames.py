@@ -32,8 +32,10 @@ def extract_frames(video: Path, targets: Mapping[int, Path], mirrored: bool = Fa
     capture = cv2.VideoCapture(str(video))
     try:
         if not capture.isOpened():
-            raise ValueError(f'{video} cannot be read as a video; download it again, or extract '
-                             f'its frames with another tool, to {min(targets.values())} etc.')
+            raise ValueError(
+                f'{video} cannot be read as a video; download it again, or extract '
+                f'its frames with another tool, to {min(targets.values())} etc.'
+            )
         for number in range(max(missing) + 1):
             if not capture.grab():
                 return

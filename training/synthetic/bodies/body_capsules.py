@@ -18,12 +18,23 @@ from training.records.rotations import matrix_from_axis_angle
 __all__ = ['BodyCapsules', 'Skeleton', 'builtin_skeleton', 'segment_distances']
 
 SIDES = ('left', 'right')
-LIMBS = {'upper_arm': (16, 18, .4), 'forearm': (18, 20, .1), 'hand': (20, 22, 0),
-         'thigh': (1, 4, .35), 'shin': (4, 7, .1), 'foot': (7, 10, 0)}
+LIMBS = {
+    'upper_arm': (16, 18, 0.4),
+    'forearm': (18, 20, 0.1),
+    'hand': (20, 22, 0),
+    'thigh': (1, 4, 0.35),
+    'shin': (4, 7, 0.1),
+    'foot': (7, 10, 0),
+}
 """The left joints of a limb, and the share of it next to the first joint that is omitted, because
 it always touches its parent. The right joints have the next indices."""
-TRUNK = {'hips': (0, 0, 1), 'belly': (3, 0, 1), 'waist': (6, 0, 1), 'chest': (9, 0, .5),
-         'shoulders': (9, .5, .85)}
+TRUNK = {
+    'hips': (0, 0, 1),
+    'belly': (3, 0, 1),
+    'waist': (6, 0, 1),
+    'chest': (9, 0, 0.5),
+    'shoulders': (9, 0.5, 0.85),
+}
 """Part of the body, and the lower and upper end of a row as shares of its height."""
 NECK, HEAD = 12, 15
 FINGERS = 1.6
@@ -93,9 +104,15 @@ class BodyCapsules:
         """Measures a body of mean shape in T-pose."""
         skeleton = Skeleton.from_body(body)
         vertices, parts = body.data.v_template, body.vertex_parts.numpy()
-        rows = {'head': (HEAD, *_upright(vertices[parts == HEAD])),
-                'neck': (NECK, *_along(vertices[parts == NECK], skeleton.rest_joints[NECK],
-                                       skeleton.rest_joints[HEAD]))}
+        rows = {
+            'head': (HEAD, *_upright(vertices[parts == HEAD])),
+            'neck': (
+                NECK,
+                *_along(
+                    vertices[parts == NECK], skeleton.rest_joints[NECK], skeleton.rest_joints[HEAD]
+                ),
+            ),
+        }
         for name, (joint, low, high) in TRUNK.items():
             rows[name] = joint, *_across(vertices[parts == joint], low, high)
         for name, (first, second, left_out) in LIMBS.items():
@@ -103,10 +120,15 @@ class BodyCapsules:
                 start, end = skeleton.rest_joints[[first + number, second + number]]
                 _, _, radius = _along(vertices[parts == first + number], start, end)
                 end = start + (end - start) * (FINGERS if name == 'hand' else 1)
-                rows[f'{side}_{name}'] = (first + number, start + left_out * (end - start), end,
-                                          radius)
-        carriers, starts, ends, radii = (np.array(column) for column in zip(*rows.values(),
-                                                                           strict=True))
+                rows[f'{side}_{name}'] = (
+                    first + number,
+                    start + left_out * (end - start),
+                    end,
+                    radius,
+                )
+        carriers, starts, ends, radii = (
+            np.array(column) for column in zip(*rows.values(), strict=True)
+        )
         return cls(tuple(rows), skeleton, carriers, np.stack([starts, ends]), radii)
 
     def pose(self, pose: np.ndarray) -> np.ndarray:
@@ -117,8 +139,9 @@ class BodyCapsules:
         return turned + positions[:, self.carrier]
 
 
-def segment_distances(starts: tuple[np.ndarray, np.ndarray],
-                      ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def segment_distances(
+    starts: tuple[np.ndarray, np.ndarray], ends: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Distances between segments (Ericson, Real-Time Collision Detection, 5.1.9).
 
     Args:
@@ -138,8 +161,9 @@ def segment_distances(starts: tuple[np.ndarray, np.ndarray],
     return np.linalg.norm(between + s[..., None] * first - t[..., None] * second, axis=-1)
 
 
-def _along(points: np.ndarray, start: np.ndarray,
-           end: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _along(
+    points: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
     """The capsule of a bone: both ends (3,) and the median distance of points (N, 3) from it."""
     line = (end - start) / np.linalg.norm(end - start)
     away = points - start

@@ -61,7 +61,7 @@ LIMITS = {
     # Flexion 80, extension 70; to the side 20 and 30.
     'wrist': JointLimit((20,), X, (-100, 100), (-115, 115), (-125, 125)),
 }
-BEHIND, BEHIND_CONE = np.array([-.6, .1, -.8]), 38.0
+BEHIND, BEHIND_CONE = np.array([-0.6, 0.1, -0.8]), 38.0
 """A direction behind the back to the other side (left arm, chest frame), and the half angle of the
 forbidden cone of the upper arm about it, degrees."""
 

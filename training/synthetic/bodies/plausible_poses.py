@@ -24,19 +24,47 @@ CHUNK = 256
 TORSO = ('hips', 'belly', 'waist', 'chest', 'shoulders')
 LEGS = ('own_thigh', 'other_thigh', 'own_shin', 'other_shin')
 DEEPEST_M = {
-    'hand': {**dict.fromkeys((*TORSO, 'neck'), .06), 'head': .05, **dict.fromkeys(LEGS, .055),
-             'own_foot': .05, 'other_foot': .05, 'other_upper_arm': .06, 'other_forearm': .05,
-             'other_hand': .06},
-    'forearm': {**dict.fromkeys(TORSO, .06), 'neck': .05, 'head': .05,
-                **dict.fromkeys(LEGS, .055), 'other_upper_arm': .05, 'other_forearm': .045},
+    'hand': {
+        **dict.fromkeys((*TORSO, 'neck'), 0.06),
+        'head': 0.05,
+        **dict.fromkeys(LEGS, 0.055),
+        'own_foot': 0.05,
+        'other_foot': 0.05,
+        'other_upper_arm': 0.06,
+        'other_forearm': 0.05,
+        'other_hand': 0.06,
+    },
+    'forearm': {
+        **dict.fromkeys(TORSO, 0.06),
+        'neck': 0.05,
+        'head': 0.05,
+        **dict.fromkeys(LEGS, 0.055),
+        'other_upper_arm': 0.05,
+        'other_forearm': 0.045,
+    },
     # The armpit touches the side of the chest in all poses.
-    'upper_arm': {'hips': .06, 'belly': .06, 'waist': .065, 'chest': .11, 'head': .05,
-                  'own_thigh': .07, 'other_thigh': .07, 'other_upper_arm': .05},
+    'upper_arm': {
+        'hips': 0.06,
+        'belly': 0.06,
+        'waist': 0.065,
+        'chest': 0.11,
+        'head': 0.05,
+        'own_thigh': 0.07,
+        'other_thigh': 0.07,
+        'other_upper_arm': 0.05,
+    },
     # A squatting person's belly deforms.
-    'thigh': {'waist': .09, 'chest': .09, 'shoulders': .08, 'head': .05, 'other_thigh': .05,
-              'other_shin': .05, 'other_foot': .045},
-    'shin': {**dict.fromkeys(TORSO, .06), 'head': .05, 'other_shin': .045, 'other_foot': .045},
-    'foot': {**dict.fromkeys(TORSO, .07), 'head': .05, 'own_thigh': .06, 'other_foot': .04},
+    'thigh': {
+        'waist': 0.09,
+        'chest': 0.09,
+        'shoulders': 0.08,
+        'head': 0.05,
+        'other_thigh': 0.05,
+        'other_shin': 0.05,
+        'other_foot': 0.045,
+    },
+    'shin': {**dict.fromkeys(TORSO, 0.06), 'head': 0.05, 'other_shin': 0.045, 'other_foot': 0.045},
+    'foot': {**dict.fromkeys(TORSO, 0.07), 'head': 0.05, 'own_thigh': 0.06, 'other_foot': 0.04},
 }
 """Largest depth of a limb of one side in other parts, metres; `own` means of the same side,
 `other` of the other side. Radii are 3 to 5 cm for limbs, 7 for thighs, 10 to 12 for the trunk, so
@@ -81,8 +109,9 @@ class PoseCheck:
         """(N, P) excess depth of each pair of capsules, metres; negative if allowed."""
         starts, ends = self.capsules.pose(poses)
         first, second = self.pairs.T
-        return self._nearest - segment_distances((starts[:, first], starts[:, second]),
-                                                 (ends[:, first], ends[:, second]))
+        return self._nearest - segment_distances(
+            (starts[:, first], starts[:, second]), (ends[:, first], ends[:, second])
+        )
 
 
 @dataclass
@@ -100,17 +129,24 @@ class PoseCounts:
     kept: int = 0
 
     def __str__(self) -> str:
-        return (f'{self.rejected} of {self.drawn} generated poses rejected '
-                f'({self.rejected / max(self.drawn, 1):.1%})'
-                + (f', {self.kept} impossible ones kept' if self.kept else ''))
+        return (
+            f'{self.rejected} of {self.drawn} generated poses rejected '
+            f'({self.rejected / max(self.drawn, 1):.1%})'
+            + (f', {self.kept} impossible ones kept' if self.kept else '')
+        )
 
 
 Draw = Callable[[np.random.Generator, int, 'np.ndarray | None'], tuple[np.ndarray, np.ndarray]]
 """A function from a generator, a count and optional kinds to poses (B, 24, 3) and kinds (B,)."""
 
 
-def draw_plausible(rng: np.random.Generator, draw: Draw, count: int, check: PoseCheck,
-                   counts: PoseCounts | None = None) -> tuple[np.ndarray, np.ndarray]:
+def draw_plausible(
+    rng: np.random.Generator,
+    draw: Draw,
+    count: int,
+    check: PoseCheck,
+    counts: PoseCounts | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples poses; impossible ones are resampled with the same kind.
 
     Args:
@@ -139,5 +175,5 @@ def draw_plausible(rng: np.random.Generator, draw: Draw, count: int, check: Pose
 
 def _in_chunks(test: Callable[[np.ndarray], np.ndarray], poses: np.ndarray) -> np.ndarray:
     """Applies a test to poses (N, 24, 3), chunk by chunk: (N,) bool."""
-    results = [test(poses[first:first + CHUNK]) for first in range(0, len(poses), CHUNK)]
+    results = [test(poses[first : first + CHUNK]) for first in range(0, len(poses), CHUNK)]
     return np.concatenate(results) if results else np.zeros(0, bool)

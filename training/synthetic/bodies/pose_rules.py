@@ -47,8 +47,12 @@ SHARPEST_KNEE = 2.65
 """Largest flexion of a knee, radians."""
 LIES = {'back': (0, -np.pi / 2), 'front': (0, np.pi / 2), 'side': (2, -np.pi / 2)}
 """Axis and angle, radians, of the rotation from standing to lying."""
-GROUND_BELOW_M = {PELVIS: .11, **dict.fromkeys(KNEES, .055), **dict.fromkeys(ANKLES, .06),
-                  **dict.fromkeys(FEET, .025)}
+GROUND_BELOW_M = {
+    PELVIS: 0.11,
+    **dict.fromkeys(KNEES, 0.055),
+    **dict.fromkeys(ANKLES, 0.06),
+    **dict.fromkeys(FEET, 0.025),
+}
 """Distance from these joints to the skin below them when they rest on the ground."""
 WRIST_ABOVE_M = 0.06
 """Height of a wrist above the ground when its hand is on the ground."""
@@ -56,8 +60,9 @@ LONGEST_ARM = 0.99
 """Largest distance from shoulder to wrist, in arm lengths."""
 
 
-def sample_wide_poses(rng: np.random.Generator, count: int,
-                      kind: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def sample_wide_poses(
+    rng: np.random.Generator, count: int, kind: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples natural poses, including many that sit, kneel, lie, carry and work.
 
     Args:
@@ -83,8 +88,9 @@ def sample_wide_poses(rng: np.random.Generator, count: int,
         arms = rng.choice(len(names), size=len(rows), p=weights / weights.sum())
         for legs_number, arms_number in np.unique(np.stack([pair, arms]), axis=1).T:
             chosen = rows[(pair == legs_number) & (arms == arms_number)]
-            pose[chosen] = _draw(rng, len(chosen), posture, posture.legs[legs_number],
-                                 ARMS[names[arms_number]])
+            pose[chosen] = _draw(
+                rng, len(chosen), posture, posture.legs[legs_number], ARMS[names[arms_number]]
+            )
     return pose, kind
 
 
@@ -92,16 +98,23 @@ def _shares() -> np.ndarray:
     """Probabilities of `WIDE_NAMES`."""
     usual = np.array([activity.share for activity in ACTIVITIES.values()])
     more = np.array([posture.share for posture in POSTURES.values()])
-    return np.concatenate([USUAL_SHARE * usual / usual.sum(),
-                           (1 - USUAL_SHARE) * more / more.sum()])
+    return np.concatenate(
+        [USUAL_SHARE * usual / usual.sum(), (1 - USUAL_SHARE) * more / more.sum()]
+    )
 
 
-def _draw(rng: np.random.Generator, count: int, posture: Posture,
-          legs: tuple[Leg, Leg | None], arms: Arms) -> np.ndarray:
+def _draw(
+    rng: np.random.Generator,
+    count: int,
+    posture: Posture,
+    legs: tuple[Leg, Leg | None],
+    arms: Arms,
+) -> np.ndarray:
     """Samples poses (B, 24, 3) of one posture, half of them mirrored."""
     pose = rng.normal(0, 0.03, (count, NUM_JOINTS, 3))
-    root = (rotation_about(0, _uniform(rng, posture.lean, count))
-            @ rotation_about(2, rng.normal(0, 0.04, count)))
+    root = rotation_about(0, _uniform(rng, posture.lean, count)) @ rotation_about(
+        2, rng.normal(0, 0.04, count)
+    )
     pose[:, PELVIS] = axis_angle_from_matrix(root)
     _pose_legs(rng, pose, root, legs)
     chest = root @ _pose_trunk(rng, pose, posture)
@@ -119,8 +132,9 @@ def _uniform(rng: np.random.Generator, degrees: tuple[float, float], count: int)
     return np.deg2rad(rng.uniform(*degrees, count))
 
 
-def _pose_legs(rng: np.random.Generator, pose: np.ndarray, root: np.ndarray,
-               legs: tuple[Leg, Leg | None]) -> None:
+def _pose_legs(
+    rng: np.random.Generator, pose: np.ndarray, root: np.ndarray, legs: tuple[Leg, Leg | None]
+) -> None:
     """Poses hips, knees and ankles below a pelvis rotated by `root` (B, 3, 3)."""
     count = len(pose)
     ways = [rng.random(count) for _ in range(2)]
@@ -131,14 +145,19 @@ def _pose_legs(rng: np.random.Generator, pose: np.ndarray, root: np.ndarray,
         leg, mirror = legs[side] or legs[0], MIRROR if side else np.ones(3)
         way = ways[side]
         thigh, shin = (np.deg2rad(low + (high - low) * way) for low, high in (leg.thigh, leg.shin))
-        spread, abduct, twist = (_uniform(rng, angles, count)
-                                 for angles in (leg.spread, leg.abduct, leg.twist))
+        spread, abduct, twist = (
+            _uniform(rng, angles, count) for angles in (leg.spread, leg.abduct, leg.twist)
+        )
         # The world rotation of a left leg; `root` is mirrored for the right one.
         own = matrix_from_axis_angle(axis_angle_from_matrix(root) * mirror)
-        turn = (rotation_about(1, spread) @ rotation_about(2, abduct)
-                @ rotation_about(0, -thigh) @ rotation_about(1, twist))
+        turn = (
+            rotation_about(1, spread)
+            @ rotation_about(2, abduct)
+            @ rotation_about(0, -thigh)
+            @ rotation_about(1, twist)
+        )
         hip = axis_angle_from_matrix(np.swapaxes(own, -1, -2) @ turn)
-        sole = np.clip(shin, -.6, .7) if leg.sole is None else _uniform(rng, leg.sole, count)
+        sole = np.clip(shin, -0.6, 0.7) if leg.sole is None else _uniform(rng, leg.sole, count)
         pose[:, HIPS[side]] = hip * mirror
         pose[:, KNEES[side]] *= 0.3
         pose[:, KNEES[side], 0] = np.clip(thigh - shin, 0, SHARPEST_KNEE)
@@ -154,8 +173,14 @@ def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, posture: Posture) ->
     for joint in SPINE:
         pose[:, joint] += bend / 3
         chest = chest @ matrix_from_axis_angle(pose[:, joint])
-    look = np.stack([_uniform(rng, posture.look, count), rng.normal(0, .35, count),
-                     rng.normal(0, .10, count)], axis=1)
+    look = np.stack(
+        [
+            _uniform(rng, posture.look, count),
+            rng.normal(0, 0.35, count),
+            rng.normal(0, 0.10, count),
+        ],
+        axis=1,
+    )
     look = np.clip(look, [-0.8, -1.1, -0.4], [0.8, 1.1, 0.4])
     pose[:, NECK] += 0.45 * look
     pose[:, HEAD] += 0.55 * look
@@ -182,11 +207,14 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, chest: np.ndarray, ar
         bent = np.deg2rad(arm.wrist + rng.normal(0, 8, count))
         pose[:, COLLARS[side]] += lift[:, None] * [0, 0, 1] * mirror
         pose[:, SHOULDERS[side]] = mirror * axis_angle_from_matrix(
-            rotation_about(2, -lift) @ shoulder)
+            rotation_about(2, -lift) @ shoulder
+        )
         pose[:, ELBOWS[side]] = mirror * axis_angle_from_matrix(
-            rotation_about(1, -elbow) @ rotation_about(0, half_turn))
+            rotation_about(1, -elbow) @ rotation_about(0, half_turn)
+        )
         pose[:, WRISTS[side]] += mirror * axis_angle_from_matrix(
-            rotation_about(0, half_turn) @ rotation_about(2, bent))
+            rotation_about(0, half_turn) @ rotation_about(2, bent)
+        )
         curl = rng.uniform(0, 0.7, count) * (0.3 if arms.on_floor else 1)
         pose[:, HANDS[side]] += curl[:, None] * [0, 0, -1] * mirror
 

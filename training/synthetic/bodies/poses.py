@@ -12,8 +12,14 @@ import numpy as np
 
 from training.records.rotations import MIRROR, axis_angle_from_matrix, rotation_about
 
-__all__ = ['ACTIVITIES', 'ACTIVITY_NAMES', 'GESTURES', 'NUM_JOINTS', 'arm_rotations',
-           'sample_poses']
+__all__ = [
+    'ACTIVITIES',
+    'ACTIVITY_NAMES',
+    'GESTURES',
+    'NUM_JOINTS',
+    'arm_rotations',
+    'sample_poses',
+]
 
 NUM_JOINTS = 24
 PELVIS, SPINE, NECK, HEAD = 0, (3, 6, 9), 12, 15
@@ -40,44 +46,84 @@ class Gesture:
 
 
 GESTURES = {
-    'hang': Gesture((.16, -.97, .03), (.06, .02, .07), (.3, 0, -1)),
-    'hang bent': Gesture((.20, -.86, .18), (.09, .07, .12), (.5, 0, -1)),
-    'hip': Gesture((.06, -.70, .08), (.05, .06, .07), (1, .1, -.4)),
-    'pocket': Gesture((.10, -.85, .12), (.04, .04, .05), (.8, 0, -.8)),
-    'crossed': Gesture((-.45, -.42, .42), (.07, .07, .05), (.5, -1, .1)),
-    'carry': Gesture((-.12, -.50, .55), (.10, .15, .14), (.6, -1, -.3)),
-    'tray': Gesture((.08, -.35, .62), (.10, .12, .12), (.5, -1, -.3)),
-    'phone': Gesture((-.12, .28, .22), (.06, .06, .06), (.7, -1, .3)),
-    'screen': Gesture((-.20, -.22, .55), (.08, .10, .08), (.5, -1, -.1)),
-    'chin': Gesture((-.28, .05, .40), (.05, .06, .05), (.4, -1, .1)),
-    'wave': Gesture((.35, .42, .22), (.15, .15, .15), (.6, -1, .1)),
-    'raise': Gesture((.12, .95, .10), (.18, .12, .18), (.8, 0, .6)),
-    'behind head': Gesture((-.12, .42, -.06), (.06, .06, .06), (1, .3, .4)),
-    'side': Gesture((.93, .0, .10), (.10, .25, .25), (0, -.7, -.7)),
-    'front': Gesture((.05, .0, .93), (.20, .25, .10), (.3, -1, 0)),
-    'low front': Gesture((.05, -.65, .65), (.18, .18, .18), (.5, -1, -.4)),
-    'across': Gesture((-.40, -.15, .70), (.20, .25, .15), (.4, -1, 0)),
-    'back': Gesture((-.20, -.75, -.28), (.08, .06, .06), (1, 0, -.6)),
-    'lap': Gesture((-.05, -.78, .42), (.10, .08, .10), (.7, -.3, -.6)),
-    'knee': Gesture((.08, -.70, .62), (.10, .10, .10), (.6, -.6, -.4)),
-    'any': Gesture((.35, -.05, .35), (.55, .65, .55), (.4, -.8, -.3)),
+    'hang': Gesture((0.16, -0.97, 0.03), (0.06, 0.02, 0.07), (0.3, 0, -1)),
+    'hang bent': Gesture((0.20, -0.86, 0.18), (0.09, 0.07, 0.12), (0.5, 0, -1)),
+    'hip': Gesture((0.06, -0.70, 0.08), (0.05, 0.06, 0.07), (1, 0.1, -0.4)),
+    'pocket': Gesture((0.10, -0.85, 0.12), (0.04, 0.04, 0.05), (0.8, 0, -0.8)),
+    'crossed': Gesture((-0.45, -0.42, 0.42), (0.07, 0.07, 0.05), (0.5, -1, 0.1)),
+    'carry': Gesture((-0.12, -0.50, 0.55), (0.10, 0.15, 0.14), (0.6, -1, -0.3)),
+    'tray': Gesture((0.08, -0.35, 0.62), (0.10, 0.12, 0.12), (0.5, -1, -0.3)),
+    'phone': Gesture((-0.12, 0.28, 0.22), (0.06, 0.06, 0.06), (0.7, -1, 0.3)),
+    'screen': Gesture((-0.20, -0.22, 0.55), (0.08, 0.10, 0.08), (0.5, -1, -0.1)),
+    'chin': Gesture((-0.28, 0.05, 0.40), (0.05, 0.06, 0.05), (0.4, -1, 0.1)),
+    'wave': Gesture((0.35, 0.42, 0.22), (0.15, 0.15, 0.15), (0.6, -1, 0.1)),
+    'raise': Gesture((0.12, 0.95, 0.10), (0.18, 0.12, 0.18), (0.8, 0, 0.6)),
+    'behind head': Gesture((-0.12, 0.42, -0.06), (0.06, 0.06, 0.06), (1, 0.3, 0.4)),
+    'side': Gesture((0.93, 0.0, 0.10), (0.10, 0.25, 0.25), (0, -0.7, -0.7)),
+    'front': Gesture((0.05, 0.0, 0.93), (0.20, 0.25, 0.10), (0.3, -1, 0)),
+    'low front': Gesture((0.05, -0.65, 0.65), (0.18, 0.18, 0.18), (0.5, -1, -0.4)),
+    'across': Gesture((-0.40, -0.15, 0.70), (0.20, 0.25, 0.15), (0.4, -1, 0)),
+    'back': Gesture((-0.20, -0.75, -0.28), (0.08, 0.06, 0.06), (1, 0, -0.6)),
+    'lap': Gesture((-0.05, -0.78, 0.42), (0.10, 0.08, 0.10), (0.7, -0.3, -0.6)),
+    'knee': Gesture((0.08, -0.70, 0.62), (0.10, 0.10, 0.10), (0.6, -0.6, -0.4)),
+    'any': Gesture((0.35, -0.05, 0.35), (0.55, 0.65, 0.55), (0.4, -0.8, -0.3)),
 }
 GESTURE_NAMES = list(GESTURES)
 TARGETS, SPREADS, POLES = (
     np.array([getattr(gesture, name) for gesture in GESTURES.values()], dtype=float)
-    for name in ('target', 'spread', 'pole'))
+    for name in ('target', 'spread', 'pole')
+)
 
-UPRIGHT_ARMS = {'hang': .30, 'hang bent': .17, 'hip': .06, 'pocket': .06, 'crossed': .05,
-                'carry': .06, 'tray': .03, 'phone': .03, 'screen': .04, 'chin': .02, 'wave': .03,
-                'back': .03, 'low front': .05, 'any': .07}
-REACHING_ARMS = {'front': .22, 'low front': .16, 'raise': .12, 'side': .12, 'across': .10,
-                 'wave': .10, 'tray': .04, 'behind head': .03, 'any': .11}
-SEATED_ARMS = {'lap': .28, 'knee': .22, 'low front': .14, 'screen': .08, 'crossed': .05,
-               'phone': .04, 'chin': .05, 'hang': .04, 'tray': .04, 'any': .06}
-LOW_ARMS = {'low front': .30, 'front': .15, 'knee': .15, 'hang': .10, 'carry': .10, 'tray': .05,
-            'any': .15}
-SPORT_ARMS = {'any': .40, 'side': .15, 'front': .15, 'raise': .15, 'wave': .15}
-WALKING_ARMS = {'hang': .80, 'carry': .07, 'phone': .04, 'screen': .04, 'pocket': .05}
+UPRIGHT_ARMS = {
+    'hang': 0.30,
+    'hang bent': 0.17,
+    'hip': 0.06,
+    'pocket': 0.06,
+    'crossed': 0.05,
+    'carry': 0.06,
+    'tray': 0.03,
+    'phone': 0.03,
+    'screen': 0.04,
+    'chin': 0.02,
+    'wave': 0.03,
+    'back': 0.03,
+    'low front': 0.05,
+    'any': 0.07,
+}
+REACHING_ARMS = {
+    'front': 0.22,
+    'low front': 0.16,
+    'raise': 0.12,
+    'side': 0.12,
+    'across': 0.10,
+    'wave': 0.10,
+    'tray': 0.04,
+    'behind head': 0.03,
+    'any': 0.11,
+}
+SEATED_ARMS = {
+    'lap': 0.28,
+    'knee': 0.22,
+    'low front': 0.14,
+    'screen': 0.08,
+    'crossed': 0.05,
+    'phone': 0.04,
+    'chin': 0.05,
+    'hang': 0.04,
+    'tray': 0.04,
+    'any': 0.06,
+}
+LOW_ARMS = {
+    'low front': 0.30,
+    'front': 0.15,
+    'knee': 0.15,
+    'hang': 0.10,
+    'carry': 0.10,
+    'tray': 0.05,
+    'any': 0.15,
+}
+SPORT_ARMS = {'any': 0.40, 'side': 0.15, 'front': 0.15, 'raise': 0.15, 'wave': 0.15}
+WALKING_ARMS = {'hang': 0.80, 'carry': 0.07, 'phone': 0.04, 'screen': 0.04, 'pocket': 0.05}
 
 
 @dataclass(frozen=True)
@@ -108,24 +154,29 @@ class Activity:
 
 
 ACTIVITIES = {
-    'stand': Activity(.27, UPRIGHT_ARMS),
-    'reach': Activity(.15, REACHING_ARMS, .35, flex=(-10, 20), abduct=(0, 18), bend=(-10, 30)),
-    'walk': Activity(.24, WALKING_ARMS, .85),
-    'run': Activity(.05, WALKING_ARMS, 1.0, lean=(2, 18)),
-    'sit': Activity(.11, SEATED_ARMS, .6, (70, 100), (60, 110), (0, 22), (-20, 12), (-10, 35),
-                    .75),
-    'squat': Activity(.03, LOW_ARMS, .6, (85, 130), (95, 140), (5, 30), (10, 45), (0, 40), .85),
-    'bend': Activity(.06, LOW_ARMS, .6, (20, 95), (0, 45), (0, 15), (20, 75), (10, 50), .85),
-    'lunge': Activity(.04, REACHING_ARMS, .4, (-25, 85), (5, 100), (0, 20), (-5, 25), (-5, 25), 0),
-    'lie': Activity(.02, SEATED_ARMS, .4, (-5, 60), (0, 80), (0, 20), (-5, 5), (-10, 20), .3),
-    'sport': Activity(.03, SPORT_ARMS, .25, (-30, 90), (0, 110), (0, 45), (-15, 30), (-20, 35),
-                      .1),
+    'stand': Activity(0.27, UPRIGHT_ARMS),
+    'reach': Activity(0.15, REACHING_ARMS, 0.35, flex=(-10, 20), abduct=(0, 18), bend=(-10, 30)),
+    'walk': Activity(0.24, WALKING_ARMS, 0.85),
+    'run': Activity(0.05, WALKING_ARMS, 1.0, lean=(2, 18)),
+    'sit': Activity(
+        0.11, SEATED_ARMS, 0.6, (70, 100), (60, 110), (0, 22), (-20, 12), (-10, 35), 0.75
+    ),
+    'squat': Activity(0.03, LOW_ARMS, 0.6, (85, 130), (95, 140), (5, 30), (10, 45), (0, 40), 0.85),
+    'bend': Activity(0.06, LOW_ARMS, 0.6, (20, 95), (0, 45), (0, 15), (20, 75), (10, 50), 0.85),
+    'lunge': Activity(
+        0.04, REACHING_ARMS, 0.4, (-25, 85), (5, 100), (0, 20), (-5, 25), (-5, 25), 0
+    ),
+    'lie': Activity(0.02, SEATED_ARMS, 0.4, (-5, 60), (0, 80), (0, 20), (-5, 5), (-10, 20), 0.3),
+    'sport': Activity(
+        0.03, SPORT_ARMS, 0.25, (-30, 90), (0, 110), (0, 45), (-15, 30), (-20, 35), 0.1
+    ),
 }
 ACTIVITY_NAMES = list(ACTIVITIES)
 
 
-def sample_poses(rng: np.random.Generator, count: int,
-                 kind: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def sample_poses(
+    rng: np.random.Generator, count: int, kind: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples natural poses, reproducible by `rng`; the held-out set uses this generator.
 
     Args:
@@ -167,20 +218,23 @@ def _is(kind: np.ndarray, name: str) -> np.ndarray:
     return kind == ACTIVITY_NAMES.index(name)
 
 
-def _pose_legs(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
-               phase: np.ndarray) -> np.ndarray:
+def _pose_legs(
+    rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray, phase: np.ndarray
+) -> np.ndarray:
     """Poses hips, knees and ankles; returns the forward tilt (B,) of the pelvis, radians."""
     lean = _ranges(rng, kind, 'lean')
     alike = np.array([activity.legs_alike for activity in ACTIVITIES.values()])[kind]
-    drawn = [{name: _ranges(rng, kind, name) for name in ('flex', 'knee', 'abduct')}
-             for _ in range(2)]
+    drawn = [
+        {name: _ranges(rng, kind, name) for name in ('flex', 'knee', 'abduct')} for _ in range(2)
+    ]
     stride = rng.uniform(0.15, 0.55, len(kind))
     running = _is(kind, 'run')
     pacing = _is(kind, 'walk') | running
     steps_flat = ~(pacing | _is(kind, 'lie') | _is(kind, 'sport'))
     for side in range(2):
-        angles = {name: drawn[side][name] * (1 - alike) + drawn[0][name] * alike
-                  for name in drawn[0]}
+        angles = {
+            name: drawn[side][name] * (1 - alike) + drawn[0][name] * alike for name in drawn[0]
+        }
         own = phase + np.pi * side
         # A leg swings forward with a bent knee and moves back nearly straight.
         swing = np.maximum(0, np.cos(own))
@@ -201,15 +255,20 @@ def _pose_legs(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
     return lean
 
 
-def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
-                phase: np.ndarray) -> None:
+def _pose_trunk(
+    rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray, phase: np.ndarray
+) -> None:
     """Poses spine, neck and head; walkers rotate the chest opposite to the hips."""
     count = len(kind)
     pacing = _is(kind, 'walk') | _is(kind, 'run')
-    bend = np.stack([
-        _ranges(rng, kind, 'bend'),
-        rng.normal(0, 0.18, count) * np.where(pacing, 0.3, 1) + pacing * 0.15 * np.sin(phase),
-        rng.normal(0, 0.10, count)], axis=1)
+    bend = np.stack(
+        [
+            _ranges(rng, kind, 'bend'),
+            rng.normal(0, 0.18, count) * np.where(pacing, 0.3, 1) + pacing * 0.15 * np.sin(phase),
+            rng.normal(0, 0.10, count),
+        ],
+        axis=1,
+    )
     for joint in SPINE:
         pose[:, joint] += bend / 3
     look = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12]
@@ -219,15 +278,22 @@ def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
     pose[:, HEAD] += 0.55 * look
 
 
-def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
-               phase: np.ndarray) -> None:
+def _pose_arms(
+    rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray, phase: np.ndarray
+) -> None:
     """Moves each wrist to its gesture's target by two-bone inverse kinematics."""
     count = len(kind)
-    table = np.array([[activity.arms.get(name, 0) for name in GESTURE_NAMES]
-                      for activity in ACTIVITIES.values()])
+    table = np.array(
+        [
+            [activity.arms.get(name, 0) for name in GESTURE_NAMES]
+            for activity in ACTIVITIES.values()
+        ]
+    )
     table = (table / table.sum(1, keepdims=True)).cumsum(1)
-    gesture = [np.minimum((table[kind] < rng.random((count, 1))).sum(1), len(GESTURES) - 1)
-               for _ in range(2)]
+    gesture = [
+        np.minimum((table[kind] < rng.random((count, 1))).sum(1), len(GESTURES) - 1)
+        for _ in range(2)
+    ]
     same = np.array([activity.same_arms for activity in ACTIVITIES.values()])[kind]
     both = np.isin(gesture[0], [GESTURE_NAMES.index(name) for name in ('crossed', 'carry')])
     gesture[1] = np.where((rng.random(count) < same) | both, gesture[0], gesture[1])
@@ -240,7 +306,7 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         # Arms swing opposite to the leg of the same side.
         angle = -swing * np.sin(phase + np.pi * side) + 0.08
         reach = np.where(running, 0.72, 0.96)
-        swung = np.stack([rng.uniform(.1, .25, count), -np.cos(angle), np.sin(angle)], axis=1)
+        swung = np.stack([rng.uniform(0.1, 0.25, count), -np.cos(angle), np.sin(angle)], axis=1)
         swung = swung / np.linalg.norm(swung, axis=1, keepdims=True) * reach[:, None]
         swung[:, 2] += 0.15 * running
         target = np.where(swings, swung, target)
@@ -251,8 +317,9 @@ def _pose_arms(rng: np.random.Generator, pose: np.ndarray, kind: np.ndarray,
         wrist = rng.normal(0, 1, (count, 3)) * [0.35, 0.15, 0.2]
         curl = rng.uniform(0, 0.7, count)
         pose[:, COLLARS[side], 2] += lift * mirror[2]
-        pose[:, SHOULDERS[side]] += axis_angle_from_matrix(
-            rotation_about(2, -lift) @ shoulder) * mirror
+        pose[:, SHOULDERS[side]] += (
+            axis_angle_from_matrix(rotation_about(2, -lift) @ shoulder) * mirror
+        )
         pose[:, ELBOWS[side], 1] -= elbow * mirror[1]
         pose[:, WRISTS[side]] += wrist * mirror
         pose[:, HANDS[side], 2] -= curl * mirror[2]
@@ -280,5 +347,5 @@ def arm_rotations(target: np.ndarray, pole: np.ndarray) -> tuple[np.ndarray, np.
     bends_to = -(pole - (pole * upper).sum(1, keepdims=True) * upper)
     bends_to = bends_to / np.maximum(np.linalg.norm(bends_to, axis=1, keepdims=True), 1e-6)
     rotation = np.stack([upper, np.cross(bends_to, upper), bends_to], axis=-1)
-    inside = (UPPER_ARM**2 + LOWER_ARM**2 - distance[:, 0]**2) / (2 * UPPER_ARM * LOWER_ARM)
+    inside = (UPPER_ARM**2 + LOWER_ARM**2 - distance[:, 0] ** 2) / (2 * UPPER_ARM * LOWER_ARM)
     return rotation, np.pi - np.arccos(np.clip(inside, -1, 1))

@@ -46,19 +46,30 @@ class RecordedPoses:
 
     def __init__(self, path: str | Path, check: PoseCheck | None = None) -> None:
         if not Path(path).is_file():
-            raise FileNotFoundError(f'there is no file of poses {path}; set data.poses_file to '
-                                    f'an npz with poses (N, {NUM_JOINTS}, 3), or leave it empty')
+            raise FileNotFoundError(
+                f'there is no file of poses {path}; set data.poses_file to '
+                f'an npz with poses (N, {NUM_JOINTS}, 3), or leave it empty'
+            )
         try:
             with np.load(path) as archive:
                 self.poses = np.asarray(archive['poses'], np.float32)
                 action = np.asarray(archive['action'], np.int64)
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} has no poses and actions: {error}; make the file again: '
-                             'python -m training.preprocess motion') from error
-        if (self.poses.ndim != 3 or self.poses.shape[1:] != (NUM_JOINTS, 3) or not len(self.poses)
-                or action.shape != (len(self.poses),) or action.min() < 0):
-            raise ValueError(f'{path}: poses are {self.poses.shape} and actions {action.shape}; '
-                             f'expected (N, {NUM_JOINTS}, 3) and (N,) numbers from 0')
+            raise ValueError(
+                f'{path} has no poses and actions: {error}; make the file again: '
+                'python -m training.preprocess motion'
+            ) from error
+        if (
+            self.poses.ndim != 3
+            or self.poses.shape[1:] != (NUM_JOINTS, 3)
+            or not len(self.poses)
+            or action.shape != (len(self.poses),)
+            or action.min() < 0
+        ):
+            raise ValueError(
+                f'{path}: poses are {self.poses.shape} and actions {action.shape}; '
+                f'expected (N, {NUM_JOINTS}, 3) and (N,) numbers from 0'
+            )
         if not np.isfinite(self.poses).all():
             raise ValueError(f'{path}: some poses are not finite')
         self.is_possible = np.ones(len(self.poses), bool)
@@ -81,10 +92,17 @@ class RecordedPoses:
     def _exclude_impossible(self, path: str | Path, check: PoseCheck) -> None:
         beyond, through = check.beyond_limits(self.poses), check.through_itself(self.poses)
         self.is_possible = ~(beyond | through)
-        logger.info('%s: excluded %d of %d poses: %d exceed a joint limit, %d intersect '
-                    'themselves', path, (~self.is_possible).sum(), len(self.poses),
-                    beyond.sum(), through.sum())
+        logger.info(
+            '%s: excluded %d of %d poses: %d exceed a joint limit, %d intersect themselves',
+            path,
+            (~self.is_possible).sum(),
+            len(self.poses),
+            beyond.sum(),
+            through.sum(),
+        )
         if not self.is_possible.any():
-            raise ValueError(f'{path}: all {len(self.poses)} poses are impossible; are they '
-                             "SMPL's joints on a T-pose body, in radians? If so, set "
-                             'data.possible_only to false')
+            raise ValueError(
+                f'{path}: all {len(self.poses)} poses are impossible; are they '
+                "SMPL's joints on a T-pose body, in radians? If so, set "
+                'data.possible_only to false'
+            )

@@ -26,13 +26,14 @@ from training.synthetic.clothes.wardrobe import KINDS, Garment, Wardrobe
 __all__ = ['Clothing', 'Dresser']
 
 BODY, OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE = range(9)
-CODES = dict(zip((*KINDS, LOOSE_KIND), (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE),
-                 strict=True))
-SHARES = {'hair': .92, 'hat': .12, 'brows': .9, 'lashes': .5, 'eyes': 1.0, 'shoes': .93}
+CODES = dict(
+    zip((*KINDS, LOOSE_KIND), (OUTFIT, SHOES, HAIR, HAT, BROWS, LASHES, EYES, LOOSE), strict=True)
+)
+SHARES = {'hair': 0.92, 'hat': 0.12, 'brows': 0.9, 'lashes': 0.5, 'eyes': 1.0, 'shoes': 0.93}
 """Share of people who wear an item of each kind."""
-LOOSE_SHARE = .22
+LOOSE_SHARE = 0.22
 """Share of people who wear a skirt, a dress or a coat."""
-CUTOUT = {'hair': .35, 'brows': .3, 'lashes': .3}
+CUTOUT = {'hair': 0.35, 'brows': 0.3, 'lashes': 0.3}
 """Kinds with alpha-tested textures, and the threshold of the opacity."""
 FOLDED_COLUMNS = 96
 """Vertices around a skirt with folds: at least eight per fold."""
@@ -40,7 +41,7 @@ FOLDS_FROM = 1.3
 """Upper end of the folds, in the surface's `down` coordinate."""
 TEXELS_PER_M = 300.0
 """Approximate resolution of the garments' textures at full size."""
-DETAIL = (.45, 1.5)
+DETAIL = (0.45, 1.5)
 """Smallest and largest factor by which a texture's folds and seams change a new colour."""
 
 
@@ -89,19 +90,28 @@ class Dresser:
 
     def __init__(self, wardrobe: Wardrobe, body: BodyModel, has_folds: bool = False) -> None:
         self._body = body
-        self._kinds = {kind: [_two_sided(item) if kind in CUTOUT else item
-                              for item in wardrobe.of_kind(kind)] for kind in KINDS}
+        self._kinds = {
+            kind: [_two_sided(item) if kind in CUTOUT else item for item in wardrobe.of_kind(kind)]
+            for kind in KINDS
+        }
         self._num_skins = len(wardrobe.skins)
         opaque = torch.full((*wardrobe.skins.shape[:3], 1), 255, dtype=torch.uint8)
         plain = torch.full((1, *wardrobe.textures.shape[1:]), 255, dtype=torch.uint8)
         self._first_skin = len(wardrobe.textures)
-        self._stack = TextureStack(torch.cat(
-            [wardrobe.textures, torch.cat([wardrobe.skins, opaque], -1), plain]))
+        self._stack = TextureStack(
+            torch.cat([wardrobe.textures, torch.cat([wardrobe.skins, opaque], -1), plain])
+        )
         self._mean = self._stack.mean_colors()
         row = self._first_skin + self._num_skins
         self._loose = [_two_sided(item) for item in loose_garments(body, row)]
-        self._folded = {item.name: _two_sided(item) for item in loose_garments(
-            body, row, FOLDED_COLUMNS, bends_at_knees=True)} if has_folds else {}
+        self._folded = (
+            {
+                item.name: _two_sided(item)
+                for item in loose_garments(body, row, FOLDED_COLUMNS, bends_at_knees=True)
+            }
+            if has_folds
+            else {}
+        )
         self._skin_uv = wardrobe.skin_uv
         self._first_face = torch.zeros(body.num_vertices, dtype=torch.int64)
         self._first_corner = torch.zeros(body.num_vertices, dtype=torch.int64)
@@ -126,10 +136,16 @@ class Dresser:
             garments = [item for item in garments if item.kind != 'hair']
         if rng.random() < LOOSE_SHARE:
             garments.append(self._loose[rng.integers(len(self._loose))])
-        tint = torch.from_numpy(rng.uniform(.5, 1.3, 3).astype(np.float32))
+        tint = torch.from_numpy(rng.uniform(0.5, 1.3, 3).astype(np.float32))
         skin = self._first_skin + int(rng.integers(self._num_skins))
-        return Clothing(garments, skin, rng.random() < .6, rng.random() < .5, tint,
-                        float(rng.choice([0, rng.uniform(0, 1.5)])))
+        return Clothing(
+            garments,
+            skin,
+            rng.random() < 0.6,
+            rng.random() < 0.5,
+            tint,
+            float(rng.choice([0, rng.uniform(0, 1.5)])),
+        )
 
     def in_folds(self, rng: np.random.Generator, clothing: Clothing) -> Clothing:
         """Adds folds to skirts, dresses and coats."""
@@ -138,8 +154,9 @@ class Dresser:
             if garment.kind == LOOSE_KIND:
                 first, last, _, off_hem = CUTS[garment.name]
                 begin = max(FOLDS_FROM - first, 0) / (last - first)
-                garment = hang_in_folds(rng, self._folded[garment.name], FOLDED_COLUMNS, begin,
-                                        off_hem)
+                garment = hang_in_folds(
+                    rng, self._folded[garment.name], FOLDED_COLUMNS, begin, off_hem
+                )
             garments.append(garment)
         return replace(clothing, garments=garments)
 
@@ -153,8 +170,9 @@ class Dresser:
             start = end
         return replace(mesh, heights=heights)
 
-    def mesh(self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor,
-             push: Tensor) -> _Mesh:
+    def mesh(
+        self, clothing: Clothing, vertices: Tensor, transforms: Tensor, shape: Tensor, push: Tensor
+    ) -> _Mesh:
         """Poses the garments of one person and joins them with the body.
 
         Args:
@@ -183,8 +201,14 @@ class Dresser:
             codes.append((CODES[garment.kind], len(garment.faces)))
             under.append(garment.body_vertex)
             start += len(own)
-        return _Mesh(torch.cat(points), torch.cat(faces), torch.cat(uv), _repeated(rows),
-                     _repeated(codes), torch.cat(under))
+        return _Mesh(
+            torch.cat(points),
+            torch.cat(faces),
+            torch.cat(uv),
+            _repeated(rows),
+            _repeated(codes),
+            torch.cat(under),
+        )
 
     def draw(self, mesh: _Mesh, crop_points: Tensor, size: int) -> Fragments:
         """Rasterizes a dressed person to one image, with alpha-tested hair.
@@ -194,6 +218,7 @@ class Dresser:
             crop_points: (W, 3) its vertices as crop x, y and depth.
             size: S, px.
         """
+
         def is_opaque(face: Tensor, weights: Tensor) -> Tensor:
             """The alpha test of `rasterize`: (M,) bool of faces (M,) and weights (M, 3)."""
             limit = self._cutout[mesh.face_code[face]]
@@ -205,8 +230,9 @@ class Dresser:
                 keep[rows] = self._stack.alpha(mesh.face_texture[own], uv) > limit[rows]
             return keep
 
-        return rasterize(crop_points[None], mesh.faces, size, cull_backfaces=True,
-                         is_opaque=is_opaque)
+        return rasterize(
+            crop_points[None], mesh.faces, size, cull_backfaces=True, is_opaque=is_opaque
+        )
 
     def labels(self, undressed: Fragments, dressed: Fragments, mesh: _Mesh) -> Fragments:
         """The body's surface at each pixel of a dressed person (one image).
@@ -222,13 +248,19 @@ class Dresser:
         vertex = mesh.faces[dressed.face_index[beyond]].gather(1, corner)[:, 0]
         vertex = mesh.body_vertex[vertex]
         face[beyond] = self._first_face[vertex]
-        weights[beyond] = torch.nn.functional.one_hot(
-            self._first_corner[vertex], 3).to(weights)
+        weights[beyond] = torch.nn.functional.one_hot(self._first_corner[vertex], 3).to(weights)
         return Fragments(face, weights, dressed.depth)
 
-    def colors(self, clothing: Clothing, mesh: _Mesh, fragments: Fragments,
-               outfit: appearance.Outfits, stains: Tensor, surface: BodySurface,
-               pixels_per_m: float) -> tuple[Tensor, Tensor, Tensor]:
+    def colors(
+        self,
+        clothing: Clothing,
+        mesh: _Mesh,
+        fragments: Fragments,
+        outfit: appearance.Outfits,
+        stains: Tensor,
+        surface: BodySurface,
+        pixels_per_m: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Colour, gloss and normal of each pixel of the person.
 
         Args:
@@ -250,12 +282,12 @@ class Dresser:
         code, row = mesh.face_code[face], mesh.face_texture[face]
         level = int(np.clip(np.round(np.log2(TEXELS_PER_M / max(pixels_per_m, 1))), 0, 2))
         own = self._stack.sample(row, uv, level)[:, :3]
-        detail = (own.mean(1) / self._mean[row].mean(1).clamp(min=.02)).clamp(*DETAIL)
+        detail = (own.mean(1) / self._mean[row].mean(1).clamp(min=0.02)).clamp(*DETAIL)
         under = mesh.body_vertex[corners]
         points = surface.blend(under, weights)
         wide = {name: value.expand(len(face), *value.shape[1:]) for name, value in outfit.items()}
         cloth = appearance.paint_cloth(points, wide, (stains[under] * weights).sum(1))
-        relative = own / self._mean[row].clamp(min=.02)
+        relative = own / self._mean[row].clamp(min=0.02)
         color = own.clone()
         color[code == BODY] = (relative * outfit['skin'])[code == BODY]
         for hairy in (HAIR, BROWS, LASHES):
@@ -263,12 +295,13 @@ class Dresser:
         repainted = {OUTFIT: clothing.is_repainted, HAT: True, LOOSE: True}
         for kind, is_repainted in repainted.items():
             chosen = code == kind
-            color[chosen] = (cloth * detail[:, None] if is_repainted
-                             else own * clothing.tint)[chosen]
+            color[chosen] = (cloth * detail[:, None] if is_repainted else own * clothing.tint)[
+                chosen
+            ]
         if clothing.are_shoes_repainted:
             color[code == SHOES] = (detail[:, None] * outfit['shoes'])[code == SHOES]
         is_skin = (code == BODY) | (code == EYES)
-        gloss = outfit['gloss'] * torch.where(is_skin, 1.0, .3)
+        gloss = outfit['gloss'] * torch.where(is_skin, 1.0, 0.3)
         return color.clamp(0, 1), gloss, _normals(mesh, corners, weights, code)
 
 
@@ -298,20 +331,33 @@ def _normals(mesh: _Mesh, corners: Tensor, weights: Tensor, code: Tensor) -> Ten
     for corner in range(3):
         smooth.index_add_(0, faces[:, corner], flat)
     normal = torch.nn.functional.normalize((smooth[corners] * weights[..., None]).sum(1), dim=1)
-    is_away = ((normal[:, 2] > 0) & ((code == HAIR) | (code == LOOSE))
-               ) | (normal.square().sum(1) < .5)
-    own = torch.nn.functional.normalize(torch.linalg.cross(
-        mesh.vertices[corners[:, 1]] - mesh.vertices[corners[:, 0]],
-        mesh.vertices[corners[:, 2]] - mesh.vertices[corners[:, 0]]), dim=1)
+    is_away = ((normal[:, 2] > 0) & ((code == HAIR) | (code == LOOSE))) | (
+        normal.square().sum(1) < 0.5
+    )
+    own = torch.nn.functional.normalize(
+        torch.linalg.cross(
+            mesh.vertices[corners[:, 1]] - mesh.vertices[corners[:, 0]],
+            mesh.vertices[corners[:, 2]] - mesh.vertices[corners[:, 0]],
+        ),
+        dim=1,
+    )
     return torch.where(is_away[:, None], own, normal)
 
 
 def _two_sided(garment: Garment) -> Garment:
     """Adds the back face of each face of an item."""
     return Garment(
-        garment.name, garment.kind, garment.template, garment.shapedirs, garment.weights,
-        garment.body_vertex, torch.cat([garment.faces, garment.faces.flip(1)]),
-        torch.cat([garment.face_uv, garment.face_uv.flip(1)]), garment.hidden, garment.texture)
+        garment.name,
+        garment.kind,
+        garment.template,
+        garment.shapedirs,
+        garment.weights,
+        garment.body_vertex,
+        torch.cat([garment.faces, garment.faces.flip(1)]),
+        torch.cat([garment.face_uv, garment.face_uv.flip(1)]),
+        garment.hidden,
+        garment.texture,
+    )
 
 
 def _repeated(runs: list[tuple[int, int]]) -> Tensor:

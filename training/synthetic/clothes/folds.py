@@ -17,22 +17,23 @@ from training.synthetic.clothes.wardrobe import Garment
 __all__ = ['hang_in_folds', 'turned_by_heights', 'wrinkle_heights']
 
 NUM_FOLDS = (5, 12)
-DEEPEST_FOLD = (.25, .7)
+DEEPEST_FOLD = (0.25, 0.7)
 """Depth of the folds at the hem, as a share of the hem's distance from the body."""
 INWARD = 0.4
 """Inward amplitude of folds, relative to the outward one."""
 GROWTH = 1.3
 """The amplitude of folds is proportional to this power of the distance from their upper end."""
-WAVELENGTH_M = (.05, .16)
+WAVELENGTH_M = (0.05, 0.16)
 NUM_WRINKLES = 4
-SLOPE = (.25, 1.5)
+SLOPE = (0.25, 1.5)
 """Range of the sum of the slopes of the wrinkles."""
 AT_JOINTS = 2.0
 """Additional height of wrinkles where several joints move the cloth."""
 
 
-def hang_in_folds(rng: np.random.Generator, garment: Garment, columns: int, from_row: float,
-                  depth_m: float) -> Garment:
+def hang_in_folds(
+    rng: np.random.Generator, garment: Garment, columns: int, from_row: float, depth_m: float
+) -> Garment:
     """Adds folds to a loose garment.
 
     Args:
@@ -49,8 +50,8 @@ def hang_in_folds(rng: np.random.Generator, garment: Garment, columns: int, from
     count = int(rng.integers(*NUM_FOLDS))
     turn, shift = rng.uniform(0, 2 * np.pi, 2)
     # Two slow waves vary the width and the depth of the folds.
-    phase = count * angle + rng.uniform(.3, .9) * torch.sin(2 * angle + turn)
-    wave = torch.sin(phase + shift) * (1 + .4 * torch.sin(3 * angle + turn)) / 1.4
+    phase = count * angle + rng.uniform(0.3, 0.9) * torch.sin(2 * angle + turn)
+    wave = torch.sin(phase + shift) * (1 + 0.4 * torch.sin(3 * angle + turn)) / 1.4
     deep = rng.uniform(*DEEPEST_FOLD) * depth_m
     outward = grid - grid.mean(1, keepdim=True)
     outward[..., 1] = 0
@@ -71,14 +72,20 @@ def wrinkle_heights(rng: np.random.Generator, garment: Garment) -> Tensor:
     direction = rng.normal(0, 1, (3, NUM_WRINKLES))
     direction /= np.linalg.norm(direction, axis=0)
     slope = rng.uniform(*SLOPE) * rng.dirichlet(np.ones(NUM_WRINKLES))
-    waves, phases, bends, heights = (torch.tensor(value, dtype=torch.float32) for value in (
-        2 * np.pi / wavelength * direction, rng.uniform(0, 2 * np.pi, NUM_WRINKLES),
-        rng.normal(0, 12, (3, NUM_WRINKLES)), 2 * slope * wavelength / (2 * np.pi)))
+    waves, phases, bends, heights = (
+        torch.tensor(value, dtype=torch.float32)
+        for value in (
+            2 * np.pi / wavelength * direction,
+            rng.uniform(0, 2 * np.pi, NUM_WRINKLES),
+            rng.normal(0, 12, (3, NUM_WRINKLES)),
+            2 * slope * wavelength / (2 * np.pi),
+        )
+    )
     place = garment.template
     crest = torch.sin(place @ waves + phases + 1.5 * torch.sin(place @ bends))
     # Sharp valleys between round crests, as in cloth.
     height = ((1 - (1 - crest).sqrt()) * heights).sum(1)
-    return height * (.5 + AT_JOINTS * (1 - garment.weights.amax(1)))
+    return height * (0.5 + AT_JOINTS * (1 - garment.weights.amax(1)))
 
 
 def turned_by_heights(flat: Tensor, corners: Tensor, heights: Tensor) -> Tensor:

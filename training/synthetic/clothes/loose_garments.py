@@ -20,10 +20,13 @@ LOOSE_KIND = 'loose'
 COLUMNS, ROWS, SECTORS = 40, 16, 20
 PELVIS, SPINES, HIPS, KNEES = 0, (3, 6, 9), (1, 2), (4, 5)
 CUTS = {
-    'short skirt': (1.0, 2.4, .012, .04), 'skirt': (1.0, 2.95, .012, .09),
-    'long skirt': (1.0, 3.7, .014, .12), 'wide skirt': (1.0, 2.9, .012, .2),
-    'apron dress': (.35, 2.6, .02, .06), 'coat': (.25, 2.5, .03, .05),
-    'long coat': (.25, 3.1, .035, .09),
+    'short skirt': (1.0, 2.4, 0.012, 0.04),
+    'skirt': (1.0, 2.95, 0.012, 0.09),
+    'long skirt': (1.0, 3.7, 0.014, 0.12),
+    'wide skirt': (1.0, 2.9, 0.012, 0.2),
+    'apron dress': (0.35, 2.6, 0.02, 0.06),
+    'coat': (0.25, 2.5, 0.03, 0.05),
+    'long coat': (0.25, 3.1, 0.035, 0.09),
 }
 """Upper end and hem of each garment in the surface's `down` coordinate, and its distances from
 the body at both, metres."""
@@ -38,8 +41,9 @@ SHIN_SHARE, SHIN_SOFTNESS_M = 0.9, 0.12
 and the length of the transition."""
 
 
-def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS,
-                   bends_at_knees: bool = False) -> list[Garment]:
+def loose_garments(
+    body: BodyModel, texture: int, columns: int = COLUMNS, bends_at_knees: bool = False
+) -> list[Garment]:
     """Makes the garments of `CUTS` for a body; the vertices are rows from top to hem.
 
     Args:
@@ -54,14 +58,25 @@ def loose_garments(body: BodyModel, texture: int, columns: int = COLUMNS,
     is_arm = np.isin(body.vertex_parts.numpy(), ARM_PARTS)
     on_trunk = np.flatnonzero(~is_arm)
     down = points.down.double().numpy()[on_trunk]
-    return [_garment(name, cut, body, template[on_trunk], on_trunk, down, texture, columns,
-                     bends_at_knees)
-            for name, cut in CUTS.items()]
+    return [
+        _garment(
+            name, cut, body, template[on_trunk], on_trunk, down, texture, columns, bends_at_knees
+        )
+        for name, cut in CUTS.items()
+    ]
 
 
-def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
-             trunk: np.ndarray, on_trunk: np.ndarray, down: np.ndarray,
-             texture: int, columns: int, bends_at_knees: bool) -> Garment:
+def _garment(
+    name: str,
+    cut: tuple[float, float, float, float],
+    body: BodyModel,
+    trunk: np.ndarray,
+    on_trunk: np.ndarray,
+    down: np.ndarray,
+    texture: int,
+    columns: int,
+    bends_at_knees: bool,
+) -> Garment:
     """Makes one garment: rows from its top to its hem, columns around the body."""
     first, last, off_top, off_hem = cut
     part = np.linspace(0, 1, ROWS)
@@ -72,22 +87,38 @@ def _garment(name: str, cut: tuple[float, float, float, float], body: BodyModel,
     # Cloth hangs vertically from the widest level above.
     stand_off = off_top + (off_hem - off_top) * part
     radius = np.maximum.accumulate(radius, axis=0) + stand_off[:, None]
-    points = np.stack([radius * np.sin(angle), np.broadcast_to(height[:, None], radius.shape),
-                       middle[:, None] + radius * np.cos(angle)], axis=-1).reshape(-1, 3)
+    points = np.stack(
+        [
+            radius * np.sin(angle),
+            np.broadcast_to(height[:, None], radius.shape),
+            middle[:, None] + radius * np.cos(angle),
+        ],
+        axis=-1,
+    ).reshape(-1, 3)
     neighbours = on_trunk[cKDTree(trunk).query(points, NEAREST)[1]]
     shapedirs = body.shapedirs.numpy()[neighbours].mean(1)
     column, row = np.meshgrid(np.arange(columns), np.arange(ROWS - 1))
     right = (column + 1) % columns
     a, b = row * columns + column, row * columns + right
-    faces = np.concatenate([np.stack([a, a + columns, b], -1).reshape(-1, 3),
-                            np.stack([b, a + columns, b + columns], -1).reshape(-1, 3)])
+    faces = np.concatenate(
+        [
+            np.stack([a, a + columns, b], -1).reshape(-1, 3),
+            np.stack([b, a + columns, b + columns], -1).reshape(-1, 3),
+        ]
+    )
     weights = _weights(body, points, neighbours, bends_at_knees)
     return Garment(
-        name, LOOSE_KIND, torch.from_numpy(points.astype(np.float32)),
+        name,
+        LOOSE_KIND,
+        torch.from_numpy(points.astype(np.float32)),
         torch.from_numpy(np.ascontiguousarray(shapedirs, np.float32)),
-        torch.from_numpy(weights), torch.from_numpy(neighbours[:, 0]),
-        torch.from_numpy(faces), torch.full((len(faces), 3, 2), .5),
-        torch.zeros(body.num_vertices, dtype=torch.bool), texture)
+        torch.from_numpy(weights),
+        torch.from_numpy(neighbours[:, 0]),
+        torch.from_numpy(faces),
+        torch.full((len(faces), 3, 2), 0.5),
+        torch.zeros(body.num_vertices, dtype=torch.bool),
+        texture,
+    )
 
 
 def _by_height(down: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,19 +144,20 @@ def _radius(trunk: np.ndarray, y: float, z: float, angle: np.ndarray) -> np.ndar
     return np.interp(angle, sector, outline, period=2 * np.pi)
 
 
-def _weights(body: BodyModel, points: np.ndarray, neighbours: np.ndarray,
-             bends_at_knees: bool) -> np.ndarray:
+def _weights(
+    body: BodyModel, points: np.ndarray, neighbours: np.ndarray, bends_at_knees: bool
+) -> np.ndarray:
     """Skinning weights (G, 24): the body's above the hips, pelvis, thighs and shins below."""
     weights = body.lbs_weights.numpy()[neighbours].mean(1)
     joints = body.rest_body(torch.zeros(1, 10))[1][0].double().numpy()
     hip, knee = joints[HIPS[0], 1], joints[KNEES[0], 1]
-    below = np.clip((hip + .12 - points[:, 1]) / (hip + .12 - knee), 0, 1)
+    below = np.clip((hip + 0.12 - points[:, 1]) / (hip + 0.12 - knee), 0, 1)
     left = 1 / (1 + np.exp(-points[:, 0] / SIDE_SOFTNESS_M))
     swinging = np.zeros((len(points), NUM_JOINTS))
     thigh = THIGH_SHARE * np.minimum(1, 1.6 * below)
     shin = np.zeros(len(points))
     if bends_at_knees:
-        shin = SHIN_SHARE * np.clip((knee - points[:, 1]) / SHIN_SOFTNESS_M + .5, 0, 1)
+        shin = SHIN_SHARE * np.clip((knee - points[:, 1]) / SHIN_SOFTNESS_M + 0.5, 0, 1)
     for side, share in enumerate((left, 1 - left)):
         swinging[:, HIPS[side]] = thigh * share * (1 - shin)
         swinging[:, KNEES[side]] = thigh * share * shin

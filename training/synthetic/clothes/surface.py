@@ -89,21 +89,27 @@ class BodySurface:
         return (mixes @ self._waves.T).clamp_(-2, 2)
 
     def _blend(self, vertices: Sequence[Tensor], weights: Tensor) -> SurfacePoints:
-        first, second, third = (self._fields.index_select(0, vertex) * weights[:, corner, None]
-                                for corner, vertex in enumerate(vertices))
+        first, second, third = (
+            self._fields.index_select(0, vertex) * weights[:, corner, None]
+            for corner, vertex in enumerate(vertices)
+        )
         return _points(first + second + third)
 
     def normals(self, vertices: Tensor) -> Tensor:
         """Outward unit normals (B, V, 3) of posed vertices (B, V, 3)."""
         batch = len(vertices)
         columns = vertices.permute(1, 2, 0).reshape(-1, 3 * batch)  # (V, 3 B)
-        a, b, c = (columns.index_select(0, corner).view(-1, 3, batch)
-                   for corner in self._corners)
+        a, b, c = (columns.index_select(0, corner).view(-1, 3, batch) for corner in self._corners)
         b -= a
         c -= a
-        flat = torch.cat([b[:, 1] * c[:, 2] - b[:, 2] * c[:, 1],
-                          b[:, 2] * c[:, 0] - b[:, 0] * c[:, 2],
-                          b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0]], dim=1)  # (F, 3 B)
+        flat = torch.cat(
+            [
+                b[:, 1] * c[:, 2] - b[:, 2] * c[:, 1],
+                b[:, 2] * c[:, 0] - b[:, 0] * c[:, 2],
+                b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0],
+            ],
+            dim=1,
+        )  # (F, 3 B)
         x, y, z = (self._normals_from_faces @ flat).view(-1, 3, batch).unbind(1)
         scale = (x * x + y * y + z * z).clamp_(min=TINY).rsqrt_()
         return torch.stack([x * scale, y * scale, z * scale], dim=-1).transpose(0, 1)
@@ -125,8 +131,14 @@ def _fields(template: np.ndarray, joints: np.ndarray, parts: np.ndarray) -> np.n
     x, y, z = template.T
     top, sole = y.max(), y.min()
     height = top - sole
-    marks = [sole, joints[7:9, 1].mean(), joints[4:6, 1].mean(), joints[1:3, 1].mean(),
-             joints[1:3, 1].mean() + 0.08 * height, joints[12, 1]]
+    marks = [
+        sole,
+        joints[7:9, 1].mean(),
+        joints[4:6, 1].mean(),
+        joints[1:3, 1].mean(),
+        joints[1:3, 1].mean() + 0.08 * height,
+        joints[12, 1],
+    ]
     down = np.interp(y, marks, [5, 4, 3, 2, 1, 0])
     is_arm = np.isin(parts, ARM_PARTS)
     arm_marks = [np.abs(joints[[left, left + 1], 0]).mean() for left in (16, 18, 20)]
@@ -145,8 +157,12 @@ def _averaging_matrix(faces: Tensor, num_vertices: int) -> Tensor:
     """Sparse (V, F): sums over the faces around each vertex."""
     rows = faces.flatten()
     columns = torch.arange(len(faces)).repeat_interleave(3)
-    matrix = torch.sparse_coo_tensor(torch.stack([rows, columns]), torch.ones(len(rows)),
-                                     (num_vertices, len(faces)), check_invariants=False)
+    matrix = torch.sparse_coo_tensor(
+        torch.stack([rows, columns]),
+        torch.ones(len(rows)),
+        (num_vertices, len(faces)),
+        check_invariants=False,
+    )
     with warnings.catch_warnings():
         # PyTorch calls CSR a beta feature; its product is three times as fast as index_add.
         warnings.filterwarnings('ignore', message='Sparse CSR')

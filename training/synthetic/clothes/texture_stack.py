@@ -38,7 +38,7 @@ class TextureStack:
         """
         textures = self._levels[min(max(level, 0), NUM_LEVELS - 1)]
         side = textures.shape[1]
-        place = uv * side - .5
+        place = uv * side - 0.5
         first = place.floor()
         share = place - first
         first = first.long()
@@ -58,8 +58,10 @@ class TextureStack:
         side = textures.shape[1]
         texel = (uv * side).floor().long() % side
         flat = textures.view(-1, 4)[:, 3]
-        return flat.index_select(0, row * (side * side) + texel[:, 1] * side
-                                 + texel[:, 0]).float() / 255
+        return (
+            flat.index_select(0, row * (side * side) + texel[:, 1] * side + texel[:, 0]).float()
+            / 255
+        )
 
     def mean_colors(self) -> Tensor:
         """The mean colour (T, 3) of the opaque texels of each texture, 0 to 1."""
@@ -74,5 +76,11 @@ def _halved(textures: Tensor) -> Tensor:
     alpha = functional.avg_pool2d(values[:, 3:], 2)
     color = functional.avg_pool2d(values[:, :3] * values[:, 3:], 2) / alpha.clamp(min=1e-6)
     color = torch.where(alpha > 0, color, functional.avg_pool2d(values[:, :3], 2))
-    return torch.cat([color, alpha], 1).round().clamp(0, 255).to(torch.uint8).permute(
-        0, 2, 3, 1).contiguous()
+    return (
+        torch.cat([color, alpha], 1)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)
+        .contiguous()
+    )

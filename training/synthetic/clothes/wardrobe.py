@@ -24,8 +24,10 @@ KINDS = ('outfit', 'shoes', 'hair', 'hat', 'brows', 'lashes', 'eyes')
 """Kinds of items; `outfit` covers torso and legs."""
 TEXTURE_SIZE = 512
 """Side of the textures, px."""
-HOW_TO = ('make one with python -m tools.bake_wardrobe FOLDER --out FILE, where FOLDER contains '
-          "MakeHuman's assets (github.com/makehumancommunity/makehuman-assets, CC0)")
+HOW_TO = (
+    'make one with python -m tools.bake_wardrobe FOLDER --out FILE, where FOLDER contains '
+    "MakeHuman's assets (github.com/makehumancommunity/makehuman-assets, CC0)"
+)
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,15 @@ class Garment:
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the item in an npz file, in compact types."""
         return {
-            'template': self.template.numpy(), 'shapedirs': self.shapedirs.half().numpy(),
+            'template': self.template.numpy(),
+            'shapedirs': self.shapedirs.half().numpy(),
             'weights': self.weights.half().numpy(),
             'body_vertex': self.body_vertex.numpy().astype(np.int32),
-            'faces': self.faces.numpy().astype(np.int32), 'face_uv': self.face_uv.numpy(),
-            'hidden': np.packbits(self.hidden.numpy()), 'texture': np.array(self.texture)}
+            'faces': self.faces.numpy().astype(np.int32),
+            'face_uv': self.face_uv.numpy(),
+            'hidden': np.packbits(self.hidden.numpy()),
+            'texture': np.array(self.texture),
+        }
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,12 @@ class Wardrobe:
         arrays: dict[str, Any] = {
             'names': np.array([garment.name for garment in self.garments]),
             'kinds': np.array([garment.kind for garment in self.garments]),
-            'textures': self.textures.numpy(), 'skins': self.skins.numpy(),
-            'skin_uv': self.skin_uv.numpy(), 'skin_names': np.array(self.skin_names),
-            'body_hash': np.array(self.body_hash)}
+            'textures': self.textures.numpy(),
+            'skins': self.skins.numpy(),
+            'skin_uv': self.skin_uv.numpy(),
+            'skin_names': np.array(self.skin_names),
+            'body_hash': np.array(self.body_hash),
+        }
         for index, garment in enumerate(self.garments):
             arrays |= {f'{index}_{name}': array for name, array in garment.arrays().items()}
         np.savez_compressed(path, **arrays)
@@ -127,8 +136,9 @@ class Wardrobe:
             ValueError: the file is not a wardrobe, or is for another body.
         """
         if not Path(path).is_file():
-            raise FileNotFoundError(f'there is no wardrobe {path}; {HOW_TO}, or leave '
-                                    'data.wardrobe empty')
+            raise FileNotFoundError(
+                f'there is no wardrobe {path}; {HOW_TO}, or leave data.wardrobe empty'
+            )
         try:
             with np.load(path) as archive:
                 if str(archive['body_hash']) != body.hash:
@@ -136,53 +146,93 @@ class Wardrobe:
                 garments = tuple(
                     _garment(archive, index, str(name), str(kind), body.num_vertices)
                     for index, (name, kind) in enumerate(
-                        zip(archive['names'], archive['kinds'], strict=True)))
-                textures, skins = (_pictures(archive[name], channels)
-                                   for name, channels in (('textures', 4), ('skins', 3)))
+                        zip(archive['names'], archive['kinds'], strict=True)
+                    )
+                )
+                textures, skins = (
+                    _pictures(archive[name], channels)
+                    for name, channels in (('textures', 4), ('skins', 3))
+                )
                 skin_uv = archive['skin_uv']
                 if skin_uv.shape != (len(body.faces), 3, 2) or not np.isfinite(skin_uv).all():
-                    raise ValueError(f'skin_uv is {skin_uv.shape} or not finite, expected '
-                                     f'{(len(body.faces), 3, 2)}')
-                return cls(garments, textures, skins,
-                           torch.from_numpy(skin_uv.astype(np.float32)),
-                           tuple(str(name) for name in archive['skin_names']), body.hash)
+                    raise ValueError(
+                        f'skin_uv is {skin_uv.shape} or not finite, expected '
+                        f'{(len(body.faces), 3, 2)}'
+                    )
+                return cls(
+                    garments,
+                    textures,
+                    skins,
+                    torch.from_numpy(skin_uv.astype(np.float32)),
+                    tuple(str(name) for name in archive['skin_names']),
+                    body.hash,
+                )
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} is not a wardrobe for this body: {error}; '
-                             f'{HOW_TO}') from error
+            raise ValueError(
+                f'{path} is not a wardrobe for this body: {error}; {HOW_TO}'
+            ) from error
 
 
-def _garment(archive: np.lib.npyio.NpzFile, index: int, name: str, kind: str,
-             num_vertices: int) -> Garment:
+def _garment(
+    archive: np.lib.npyio.NpzFile, index: int, name: str, kind: str, num_vertices: int
+) -> Garment:
     """Reads and checks the item with a number."""
     if kind not in KINDS:
         raise ValueError(f'{name} is of kind {kind!r}; known kinds are {", ".join(KINDS)}')
-    get = {key: archive[f'{index}_{key}'] for key in (
-        'template', 'shapedirs', 'weights', 'body_vertex', 'faces', 'face_uv', 'hidden',
-        'texture')}
+    get = {
+        key: archive[f'{index}_{key}']
+        for key in (
+            'template',
+            'shapedirs',
+            'weights',
+            'body_vertex',
+            'faces',
+            'face_uv',
+            'hidden',
+            'texture',
+        )
+    }
     count, faces = len(get['template']), len(get['faces'])
-    shapes = {'template': (count, 3), 'shapedirs': (count, 3, NUM_SHAPES),
-              'weights': (count, NUM_JOINTS), 'body_vertex': (count,), 'faces': (faces, 3),
-              'face_uv': (faces, 3, 2)}
+    shapes = {
+        'template': (count, 3),
+        'shapedirs': (count, 3, NUM_SHAPES),
+        'weights': (count, NUM_JOINTS),
+        'body_vertex': (count,),
+        'faces': (faces, 3),
+        'face_uv': (faces, 3, 2),
+    }
     for key, shape in shapes.items():
         if get[key].shape != shape or not np.isfinite(get[key]).all():
-            raise ValueError(f'{key} of {name} is {get[key].shape} or not finite, expected '
-                             f'{shape}')
+            raise ValueError(
+                f'{key} of {name} is {get[key].shape} or not finite, expected {shape}'
+            )
     for key, limit in (('faces', count), ('body_vertex', num_vertices)):
         if get[key].min(initial=0) < 0 or get[key].max(initial=0) >= limit:
             raise ValueError(f'{key} of {name} has an index out of range')
     hidden = np.unpackbits(get['hidden'], count=num_vertices).astype(bool)
     template, shapedirs, weights, face_uv = (
         torch.from_numpy(get[key].astype(np.float32))
-        for key in ('template', 'shapedirs', 'weights', 'face_uv'))
-    return Garment(name, kind, template, shapedirs, weights,
-                   torch.from_numpy(get['body_vertex'].astype(np.int64)),
-                   torch.from_numpy(get['faces'].astype(np.int64)), face_uv,
-                   torch.from_numpy(hidden), int(get['texture']))
+        for key in ('template', 'shapedirs', 'weights', 'face_uv')
+    )
+    return Garment(
+        name,
+        kind,
+        template,
+        shapedirs,
+        weights,
+        torch.from_numpy(get['body_vertex'].astype(np.int64)),
+        torch.from_numpy(get['faces'].astype(np.int64)),
+        face_uv,
+        torch.from_numpy(hidden),
+        int(get['texture']),
+    )
 
 
 def _pictures(array: np.ndarray, channels: int) -> Tensor:
     """Checks images (n, 512, 512, channels) uint8 and converts them to a tensor."""
     if array.shape[1:] != (TEXTURE_SIZE, TEXTURE_SIZE, channels) or array.dtype != np.uint8:
-        raise ValueError(f'textures are {array.dtype} {array.shape}, expected uint8 '
-                         f'(n, {TEXTURE_SIZE}, {TEXTURE_SIZE}, {channels})')
+        raise ValueError(
+            f'textures are {array.dtype} {array.shape}, expected uint8 '
+            f'(n, {TEXTURE_SIZE}, {TEXTURE_SIZE}, {channels})'
+        )
     return torch.from_numpy(array)

@@ -22,7 +22,7 @@ GAP_M = 0.008
 """Largest gap between a seat and the lowest skin on it; clothes fill it."""
 NARROWEST_M = 0.1
 """Smallest depth of a seat."""
-LEAN = (.04, .45)
+LEAN = (0.04, 0.45)
 """Smallest and largest angle of a backrest from the vertical, radians."""
 SLAT_M = 0.06
 """Height of a slat."""
@@ -52,19 +52,25 @@ def any_material(rng: np.random.Generator, bank: TextureBank, *kinds: str) -> Ma
     kind = kinds[rng.integers(len(kinds))]
     noise = bank.noise[rng.integers(len(bank.noise))]
     if kind == 'metal':
-        return Material(METALS[rng.integers(len(METALS))] * rng.uniform(.7, 1.1))
+        return Material(METALS[rng.integers(len(METALS))] * rng.uniform(0.7, 1.1))
     fine = rng.uniform(100, 600)
     if kind == 'wood':
-        return Material(WOODS[rng.integers(len(WOODS))] * rng.uniform(.6, 1.1), None, noise, .12,
-                        (fine / GRAIN_LENGTH, fine))
-    if rng.random() < .3:
+        return Material(
+            WOODS[rng.integers(len(WOODS))] * rng.uniform(0.6, 1.1),
+            None,
+            noise,
+            0.12,
+            (fine / GRAIN_LENGTH, fine),
+        )
+    if rng.random() < 0.3:
         texture = bank.plain[rng.integers(len(bank.plain))]
         return Material(random_color(rng), texture, texels_per_m=(fine, fine))
-    return Material(random_color(rng), None, noise, rng.uniform(.03, .15), (fine, fine))
+    return Material(random_color(rng), None, noise, rng.uniform(0.03, 0.15), (fine, fine))
 
 
-def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: float,
-               front_m: float) -> Seat | None:
+def seat_under(
+    rng: np.random.Generator, resting: Resting, deep: float, wide: float, front_m: float
+) -> Seat | None:
     """A seat below a pelvis; None if there is no room for one.
 
     Args:
@@ -74,34 +80,48 @@ def seat_under(rng: np.random.Generator, resting: Resting, deep: float, wide: fl
         wide: width, m.
         front_m: largest forward position of the seat, m.
     """
-    back = resting.buttocks_m - rng.uniform(0, .06)
+    back = resting.buttocks_m - rng.uniform(0, 0.06)
     front = min(front_m, back + deep)
-    middle = rng.normal(0, .015)
+    middle = rng.normal(0, 0.015)
     if front - back < NARROWEST_M:
         return None
-    return Seat(back, front, middle + wide / 2, middle - wide / 2,
-                resting.seat_m - rng.uniform(0, GAP_M))
+    return Seat(
+        back, front, middle + wide / 2, middle - wide / 2, resting.seat_m - rng.uniform(0, GAP_M)
+    )
 
 
 def board(seat: Seat, thick: float, material: Material, below: float = 0.0) -> Solid:
     """A board with a thickness, m, at a distance below the top of a seat, m."""
-    return box((seat.back, seat.right, seat.top - below - thick),
-               (seat.front, seat.left, seat.top - below), material)
+    return box(
+        (seat.back, seat.right, seat.top - below - thick),
+        (seat.front, seat.left, seat.top - below),
+        material,
+    )
 
 
-def legs(seat: Seat, thick: float, top: float, material: Material,
-         is_round: bool = False) -> list[Solid]:
+def legs(
+    seat: Seat, thick: float, top: float, material: Material, is_round: bool = False
+) -> list[Solid]:
     """Four legs below a seat, from the ground to a height, m."""
     half, solids = thick / 2, []
     for x in (seat.back + thick, seat.front - thick):
         for y in (seat.left - thick, seat.right + thick):
-            solids.append(cylinder((x, y, 0), half, top, material) if is_round else
-                          box((x - half, y - half, 0), (x + half, y + half, top), material))
+            solids.append(
+                cylinder((x, y, 0), half, top, material)
+                if is_round
+                else box((x - half, y - half, 0), (x + half, y + half, top), material)
+            )
     return solids
 
 
-def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: float,
-             material: Material, num_slats: int = 0) -> tuple[list[Solid], float]:
+def backrest(
+    resting: Resting,
+    seat: Seat,
+    height: tuple[float, float],
+    thick: float,
+    material: Material,
+    num_slats: int = 0,
+) -> tuple[list[Solid], float]:
     """A backrest with the lean of the trunk, behind all of the body at its height.
 
     Args:
@@ -121,8 +141,12 @@ def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: f
     axes = np.stack([forward, [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
     low, high = seat.top + height[0], seat.top + height[1]
     points = resting.points
-    meets = ((points[:, 2] > seat.top - .1) & (points[:, 2] < high + .1)
-             & (points[:, 1] < seat.left + .02) & (points[:, 1] > seat.right - .02))
+    meets = (
+        (points[:, 2] > seat.top - 0.1)
+        & (points[:, 2] < high + 0.1)
+        & (points[:, 1] < seat.left + 0.02)
+        & (points[:, 1] > seat.right - 0.02)
+    )
     face = float((points[meets] @ forward).min(initial=seat.back))
 
     def panel(bottom: float, top: float, left: float, right: float) -> Solid:
@@ -135,9 +159,10 @@ def backrest(resting: Resting, seat: Seat, height: tuple[float, float], thick: f
     begin = (face - seat.top * np.sin(lean)) / np.cos(lean)
     if not num_slats:
         return [panel(low, high, seat.left, seat.right)], begin
-    post = min(.05, .12 * (seat.left - seat.right))
+    post = min(0.05, 0.12 * (seat.left - seat.right))
     slats = np.linspace(low, high - SLAT_M, num_slats)
-    return [panel(seat.top - .04, high, seat.left, seat.left - post),
-            panel(seat.top - .04, high, seat.right + post, seat.right),
-            *(panel(y, y + SLAT_M, seat.left, seat.right) for y in slats)], begin
-
+    return [
+        panel(seat.top - 0.04, high, seat.left, seat.left - post),
+        panel(seat.top - 0.04, high, seat.right + post, seat.right),
+        *(panel(y, y + SLAT_M, seat.left, seat.right) for y in slats),
+    ], begin

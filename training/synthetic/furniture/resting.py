@@ -79,7 +79,7 @@ class Resting:
     @property
     def buttocks_m(self) -> float:
         """Forward position of the rearmost point of the pelvis; negative."""
-        return float(self.points[self.parts == PELVIS, 0].min(initial=-.05))
+        return float(self.points[self.parts == PELVIS, 0].min(initial=-0.05))
 
     @property
     def is_on_cushion(self) -> bool:
@@ -87,8 +87,9 @@ class Resting:
         return not self.is_lying and self.seat_m <= LOWEST_SEAT * self.shin_m
 
 
-def find_resting(vertices: np.ndarray, joints: np.ndarray, parts: np.ndarray,
-                 up: np.ndarray) -> Resting | None:
+def find_resting(
+    vertices: np.ndarray, joints: np.ndarray, parts: np.ndarray, up: np.ndarray
+) -> Resting | None:
     """Measures a person who sits or lies; None for other people.
 
     Args:
@@ -132,16 +133,18 @@ def _basis(ahead: np.ndarray | None, joints: np.ndarray, up: np.ndarray) -> np.n
     return np.stack([ahead, np.cross(up, ahead), up])
 
 
-def _lying(points: np.ndarray, parts: np.ndarray,
-           joints: np.ndarray) -> tuple[float, float, float] | None:
+def _lying(
+    points: np.ndarray, parts: np.ndarray, joints: np.ndarray
+) -> tuple[float, float, float] | None:
     """Height of the lying trunk and two zeros in place of the seat's limits; or None."""
     height = points[np.isin(parts, TRUNK_PARTS), 2]
     low = float(height.min(initial=np.inf))
     return (low, 0.0, 0.0) if low <= LOWEST_TRUNK * _shin(joints) else None
 
 
-def _seated(points: np.ndarray, parts: np.ndarray,
-            joints: np.ndarray) -> tuple[float, float, float] | None:
+def _seated(
+    points: np.ndarray, parts: np.ndarray, joints: np.ndarray
+) -> tuple[float, float, float] | None:
     """Height of the seat, largest forward positions of its board and of a block; or None."""
     ahead, height = points[:, 0], points[:, 2]
     is_seated, is_lower = np.isin(parts, SEATED_PARTS), np.isin(parts, LOWER_LEG_PARTS)
@@ -154,10 +157,10 @@ def _seated(points: np.ndarray, parts: np.ndarray,
     is_behind = ahead[is_lower].min(initial=0) < -FOOT_BEHIND_M
     if is_behind or _weight_ahead(joints) - heels > BALANCED * shin:
         return None
-    lower = (is_seated & (height < seat - .004)) | (is_lower & (height > seat - THICKEST_M))
+    lower = (is_seated & (height < seat - 0.004)) | (is_lower & (height > seat - THICKEST_M))
     lower &= ahead > UNDER_PELVIS_M
     front = float(ahead[lower].min(initial=FARTHEST_M))
-    block = float(ahead[is_lower & (height < seat + .01)].min(initial=FARTHEST_M))
+    block = float(ahead[is_lower & (height < seat + 0.01)].min(initial=FARTHEST_M))
     return seat, front - GAP_M, min(front, block) - GAP_M
 
 
@@ -165,5 +168,10 @@ def _weight_ahead(joints: np.ndarray) -> float:
     """Forward position of the centre of mass, m, from rough masses of trunk, head and limbs."""
     ahead = joints[:, 0]
     legs = ahead[[*HIPS, *KNEES]].mean()
-    return float(.5 * ahead[list(SPINE)].mean() + .1 * ahead[HEAD] + .2 * legs
-                 + .1 * ahead[[*KNEES, *ANKLES]].mean() + .1 * ahead[list(ARMS)].mean())
+    return float(
+        0.5 * ahead[list(SPINE)].mean()
+        + 0.1 * ahead[HEAD]
+        + 0.2 * legs
+        + 0.1 * ahead[[*KNEES, *ANKLES]].mean()
+        + 0.1 * ahead[list(ARMS)].mean()
+    )

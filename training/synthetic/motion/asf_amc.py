@@ -61,16 +61,23 @@ def find_asf(path: str | Path, inputs: Iterable[Path] = ()) -> Path:
         FileNotFoundError: there is no ASF, or there are several and no name is a prefix.
     """
     path = Path(path)
-    found = sorted({file.resolve(): file for file in (*inputs, *path.parent.iterdir())
-                    if file.suffix.lower() == '.asf'}.values())
+    found = sorted(
+        {
+            file.resolve(): file
+            for file in (*inputs, *path.parent.iterdir())
+            if file.suffix.lower() == '.asf'
+        }.values()
+    )
     if not found:
-        raise FileNotFoundError(f'{path} needs its skeleton; put the ASF file beside it, or add '
-                                'it to the inputs')
+        raise FileNotFoundError(
+            f'{path} needs its skeleton; put the ASF file beside it, or add it to the inputs'
+        )
     matching = [file for file in found if path.stem.lower().startswith(file.stem.lower())]
     if not matching and len(found) != 1:
         raise FileNotFoundError(
             f'{path}: none of {len(found)} ASF files has a name that is a prefix of its own; '
-            f'rename its skeleton to {path.stem}.asf')
+            f'rename its skeleton to {path.stem}.asf'
+        )
     return max(matching, key=lambda file: len(file.stem)) if matching else found[0]
 
 
@@ -98,8 +105,13 @@ def read_asf_amc(asf: str | Path, amc: str | Path) -> SkeletonMotion:
         parents.append(leaf)
         offsets.append(ends[leaf])
         local.append(np.broadcast_to(np.eye(3), local[0].shape))
-    return SkeletonMotion(str(amc), tuple(names), tuple(parents), np.array(offsets),
-                          world_rotations(np.stack(local, axis=1), tuple(parents)))
+    return SkeletonMotion(
+        str(amc),
+        tuple(names),
+        tuple(parents),
+        np.array(offsets),
+        world_rotations(np.stack(local, axis=1), tuple(parents)),
+    )
 
 
 def _read_asf(path: str | Path) -> tuple[list[Bone], float]:
@@ -244,8 +256,9 @@ def _read_amc(path: str | Path, bones: list[Bone], unit: float) -> list[np.ndarr
     angles = []
     for bone in bones:
         values = np.array([frame[bone.name] if bone.dofs else [] for frame in frames])
-        angles.append(values[:, [index for index, dof in enumerate(bone.dofs)
-                                 if dof.startswith('r')]] * unit)
+        angles.append(
+            values[:, [index for index, dof in enumerate(bone.dofs) if dof.startswith('r')]] * unit
+        )
     return angles
 
 

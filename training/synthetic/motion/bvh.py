@@ -59,12 +59,19 @@ def read_bvh(path: str | Path) -> SkeletonMotion:
     first = 0
     for joint, channels in enumerate(hierarchy.channels):
         turns = [index for index, channel in enumerate(channels) if channel.endswith('rotation')]
-        local[:, joint] = euler_rotation(''.join(channels[index][0] for index in turns),
-                                         np.radians(frames[:, [first + index for index in turns]]))
+        local[:, joint] = euler_rotation(
+            ''.join(channels[index][0] for index in turns),
+            np.radians(frames[:, [first + index for index in turns]]),
+        )
         first += len(channels)
     parents = tuple(hierarchy.parents)
-    return SkeletonMotion(str(path), tuple(hierarchy.names), parents, np.array(hierarchy.offsets),
-                          world_rotations(local, parents))
+    return SkeletonMotion(
+        str(path),
+        tuple(hierarchy.names),
+        parents,
+        np.array(hierarchy.offsets),
+        world_rotations(local, parents),
+    )
 
 
 def _read_hierarchy(lines: TextLines) -> Hierarchy:
@@ -94,8 +101,9 @@ def _read_hierarchy(lines: TextLines) -> Hierarchy:
     return hierarchy
 
 
-def _add_joint(lines: TextLines, words: list[str], hierarchy: Hierarchy,
-               is_open: list[int]) -> None:
+def _add_joint(
+    lines: TextLines, words: list[str], hierarchy: Hierarchy, is_open: list[int]
+) -> None:
     """Adds the joint, or the end of a bone, that begins at a line."""
     is_root = words[0].upper() == 'ROOT'
     if is_root and hierarchy.names:

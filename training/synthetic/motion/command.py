@@ -47,10 +47,16 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f'{PROGRAM}: {" ".join(str(error).split())}\n')
         return USER_ERROR
-    counts = {'kept': len(table), 'frames': num_frames, 'clips': len(np.unique(table.clip)),
-              'actions': len(np.unique(table.action))}
-    print(f'{options.out}: {counts["kept"]} poses of {counts["frames"]} frames, '
-          f'{counts["clips"]} clips, {counts["actions"]} actions')
+    counts = {
+        'kept': len(table),
+        'frames': num_frames,
+        'clips': len(np.unique(table.clip)),
+        'actions': len(np.unique(table.action)),
+    }
+    print(
+        f'{options.out}: {counts["kept"]} poses of {counts["frames"]} frames, '
+        f'{counts["clips"]} clips, {counts["actions"]} actions'
+    )
     if options.json:
         print(json.dumps({'out': str(options.out), **counts}))
     return 0
@@ -60,23 +66,40 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f'python -m {PROGRAM}',
         description='Converts motion files to an npz for data.poses_file. The poses of npz files '
-                    'among the inputs are included, so files can be merged.')
-    parser.add_argument('inputs', type=Path, nargs='+', metavar='FILE_OR_FOLDER',
-                        help='BVH file, AMC file (its ASF beside it or among the inputs), npz '
-                             'written by this command, or folder of motion files')
+        'among the inputs are included, so files can be merged.',
+    )
+    parser.add_argument(
+        'inputs',
+        type=Path,
+        nargs='+',
+        metavar='FILE_OR_FOLDER',
+        help='BVH file, AMC file (its ASF beside it or among the inputs), npz '
+        'written by this command, or folder of motion files',
+    )
     parser.add_argument('--out', type=Path, required=True, help='npz file to write')
-    parser.add_argument('--action', help='action in the motion files; default: the name of the '
-                                         'folder of each file')
-    parser.add_argument('--source', help='source of the motion files; default: the name of the '
-                                         'folder')
-    parser.add_argument('--joint-names', type=Path, metavar='YAML',
-                        help='names of joints that are not recognised')
-    parser.add_argument('--rest-frame', type=int, metavar='FRAME',
-                        help='frame of each motion file, from 0, in which the person stands with '
-                             'the arms extended; default: the pose with all angles zero')
-    parser.add_argument('--min-move-mm', type=float, default=MIN_MOVE_MM,
-                        help='smallest mean movement of the joints between two kept poses; 0 '
-                             'keeps all frames (default: %(default)s)')
+    parser.add_argument(
+        '--action', help='action in the motion files; default: the name of the folder of each file'
+    )
+    parser.add_argument(
+        '--source', help='source of the motion files; default: the name of the folder'
+    )
+    parser.add_argument(
+        '--joint-names', type=Path, metavar='YAML', help='names of joints that are not recognised'
+    )
+    parser.add_argument(
+        '--rest-frame',
+        type=int,
+        metavar='FRAME',
+        help='frame of each motion file, from 0, in which the person stands with '
+        'the arms extended; default: the pose with all angles zero',
+    )
+    parser.add_argument(
+        '--min-move-mm',
+        type=float,
+        default=MIN_MOVE_MM,
+        help='smallest mean movement of the joints between two kept poses; 0 '
+        'keeps all frames (default: %(default)s)',
+    )
     parser.add_argument('--json', action='store_true', help='print the counts as JSON')
     return parser
 
@@ -103,22 +126,25 @@ def _motion_files(inputs: list[Path]) -> list[tuple[Path, Path]]:
         if path.is_dir():
             found = sorted(file for file in path.rglob('*') if file.suffix.lower() in MOTION)
             if not found:
-                raise ValueError(f'{path} has no motion files; expected files that end in '
-                                 f'{" or ".join(MOTION)}')
+                raise ValueError(
+                    f'{path} has no motion files; expected files that end in {" or ".join(MOTION)}'
+                )
             for file in found:
                 files.setdefault(file.resolve(), (file, path))
         elif path.suffix.lower() in MOTION:
             files.setdefault(path.resolve(), (path, path.parent))
         elif path.suffix.lower() not in ('.asf', '.npz'):
-            raise ValueError(f'{path} has an unknown type; expected .bvh, .amc with its .asf, or '
-                             '.npz')
+            raise ValueError(
+                f'{path} has an unknown type; expected .bvh, .amc with its .asf, or .npz'
+            )
     if not files and not any(path.suffix.lower() == '.npz' for path in inputs):
         raise ValueError('an ASF has only a skeleton; add the AMC files of its motion')
     return list(files.values())
 
 
-def _read_motion(path: Path, folder: Path, joint_names: dict[str, str],
-                 options: argparse.Namespace) -> tuple[PoseTable, int]:
+def _read_motion(
+    path: Path, folder: Path, joint_names: dict[str, str], options: argparse.Namespace
+) -> tuple[PoseTable, int]:
     """Reads the poses to keep of a motion file, and its number of frames."""
     if path.suffix.lower() == '.bvh':
         motion = read_bvh(path)
@@ -126,9 +152,11 @@ def _read_motion(path: Path, folder: Path, joint_names: dict[str, str],
         motion = read_asf_amc(find_asf(path, options.inputs), path)
     poses = retarget(motion, joint_names, options.rest_frame)
     frames = choose_frames(poses, is_at_rest(motion, options.rest_frame), options.min_move_mm)
-    texts = (options.action or path.resolve().parent.name,
-             path.relative_to(folder).with_suffix('').as_posix(),
-             options.source or folder.resolve().name)
+    texts = (
+        options.action or path.resolve().parent.name,
+        path.relative_to(folder).with_suffix('').as_posix(),
+        options.source or folder.resolve().name,
+    )
     action, clip, source = (np.full(len(frames), text or 'motion') for text in texts)
     return PoseTable(poses[frames], action, clip, source, frames), len(poses)
 

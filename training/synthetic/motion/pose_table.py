@@ -51,11 +51,17 @@ def concatenate(tables: Sequence[PoseTable]) -> PoseTable:
     for table in tables:
         clips = set(zip(table.source.tolist(), table.clip.tolist(), strict=True))
         for source, clip in sorted(clips & seen):
-            raise ValueError(f'the clip {clip!r} of {source!r} is in two inputs; remove one of '
-                             'them, or name one of the sources differently (--source)')
+            raise ValueError(
+                f'the clip {clip!r} of {source!r} is in two inputs; remove one of '
+                'them, or name one of the sources differently (--source)'
+            )
         seen |= clips
-    return PoseTable(**{name: np.concatenate([getattr(table, name) for table in tables])
-                        for name in PoseTable.__dataclass_fields__})
+    return PoseTable(
+        **{
+            name: np.concatenate([getattr(table, name) for table in tables])
+            for name in PoseTable.__dataclass_fields__
+        }
+    )
 
 
 def write_pose_table(table: PoseTable, path: str | Path) -> None:
@@ -69,8 +75,10 @@ def write_pose_table(table: PoseTable, path: str | Path) -> None:
     """
     path = Path(path)
     arrays: dict[str, Any] = {
-        'poses': table.poses.astype(np.float16), 'frame': table.frame.astype(np.uint32),
-        'joint_names': np.array(JOINT_NAMES)}
+        'poses': table.poses.astype(np.float16),
+        'frame': table.frame.astype(np.uint32),
+        'joint_names': np.array(JOINT_NAMES),
+    }
     for label in LABELS:
         names, numbers = np.unique(getattr(table, label), return_inverse=True)
         arrays |= {f'{label}_names': names, label: numbers.astype(np.uint32)}
@@ -94,8 +102,10 @@ def read_pose_table(path: str | Path) -> tuple[PoseTable, list[str]]:
         arrays = {name: archive[name] for name in archive.files}
     for name in ('frame', *LABELS):
         if name in arrays and arrays[name].shape != (len(poses),):
-            raise ValueError(f'{path}: {name} has the shape {arrays[name].shape}, but there are '
-                             f'{len(poses)} poses')
+            raise ValueError(
+                f'{path}: {name} has the shape {arrays[name].shape}, but there are '
+                f'{len(poses)} poses'
+            )
     action, clip, source = (_texts(arrays, label, path) for label in LABELS)
     frame = arrays.get('frame', np.arange(len(poses)))
     return PoseTable(poses, action, clip, source, frame), sorted(arrays.keys() - KNOWN)
@@ -106,9 +116,15 @@ def _texts(arrays: dict[str, np.ndarray], label: str, path: Path) -> np.ndarray:
     names = arrays.get(f'{label}_names')
     numbers = arrays.get(label, np.zeros(len(arrays['poses']), int)).astype(int)
     if names is None:
-        names = np.array([f'{path.stem} {number}' if label == 'action' else path.stem
-                          for number in range(numbers.max() + 1)])
+        names = np.array(
+            [
+                f'{path.stem} {number}' if label == 'action' else path.stem
+                for number in range(numbers.max() + 1)
+            ]
+        )
     if names.ndim != 1 or numbers.min() < 0 or numbers.max() >= len(names):
-        raise ValueError(f'{path}: {label} has indices up to {numbers.max()}, but {label}_names '
-                         f'has the shape {names.shape}')
+        raise ValueError(
+            f'{path}: {label} has indices up to {numbers.max()}, but {label}_names '
+            f'has the shape {names.shape}'
+        )
     return names.astype(str)[numbers]

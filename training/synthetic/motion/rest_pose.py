@@ -37,8 +37,9 @@ class RestPose:
     bones: dict[str, np.ndarray]
 
 
-def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
-                   frame: int | None = None) -> RestPose:
+def find_rest_pose(
+    motion: SkeletonMotion, found: dict[str, int], frame: int | None = None
+) -> RestPose:
     """Takes the zero pose or a frame as rest pose, and checks that the person stands in it.
 
     Args:
@@ -50,8 +51,10 @@ def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
         ValueError: there is no such frame, the person does not stand, or a limb has no length.
     """
     if frame is not None and frame >= len(motion.rotations):
-        raise ValueError(f'{motion.path} has no frame {frame} for the rest pose; it has '
-                         f'{len(motion.rotations)} frames, counted from 0')
+        raise ValueError(
+            f'{motion.path} has no frame {frame} for the rest pose; it has '
+            f'{len(motion.rotations)} frames, counted from 0'
+        )
     rotations = motion.rest_rotations(frame)
     positions = motion.positions(rotations)
 
@@ -59,9 +62,11 @@ def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
         """The unit vector (3,) from one of our joints to another, in the file's axes."""
         along = positions[found[end]] - positions[found[start]]
         if not along.any():
-            raise ValueError(f'{motion.path}: {motion.names[found[start]]} and '
-                             f'{motion.names[found[end]]}, used as {start} and {end}, have the '
-                             'same position; name other joints with --joint-names')
+            raise ValueError(
+                f'{motion.path}: {motion.names[found[start]]} and '
+                f'{motion.names[found[end]]}, used as {start} and {end}, have the '
+                'same position; name other joints with --joint-names'
+            )
         return _unit(along)
 
     bones = {start: bone(start, end) for start, end in LIMBS.items() if end in found}
@@ -72,9 +77,11 @@ def find_rest_pose(motion: SkeletonMotion, found: dict[str, int],
     trunk = _unit(bone('left_hip', 'neck') + bone('right_hip', 'neck'))
     if not _is_standing(bones, trunk, up):
         what = 'the pose with all angles zero' if frame is None else f'frame {frame}'
-        raise ValueError(f'{motion.path}: the person does not stand upright with straight arms '
-                         f'and legs in {what}, so it cannot be the rest pose; set --rest-frame to '
-                         'the index of a frame in which the person does, arms extended or down')
+        raise ValueError(
+            f'{motion.path}: the person does not stand upright with straight arms '
+            f'and legs in {what}, so it cannot be the rest pose; set --rest-frame to '
+            'the index of a frame in which the person does, arms extended or down'
+        )
     return RestPose(rotations, axes, {name: axes @ along for name, along in bones.items()})
 
 
@@ -93,8 +100,11 @@ def is_at_rest(motion: SkeletonMotion, frame: int | None = None) -> np.ndarray:
 def _is_standing(bones: dict[str, np.ndarray], trunk: np.ndarray, up: np.ndarray) -> bool:
     cosines = [trunk @ up]
     for side in ('left', 'right'):
-        cosines += [-bones[f'{side}_hip'] @ up, -bones[f'{side}_knee'] @ up,
-                    bones[f'{side}_shoulder'] @ bones[f'{side}_elbow']]
+        cosines += [
+            -bones[f'{side}_hip'] @ up,
+            -bones[f'{side}_knee'] @ up,
+            bones[f'{side}_shoulder'] @ bones[f'{side}_elbow'],
+        ]
     return min(cosines) > UPRIGHT
 
 

@@ -31,8 +31,11 @@ LYING = 0.94
 """Vertical component of a unit forward vector above which it does not define a heading."""
 
 
-def retarget(motion: SkeletonMotion, joint_names: dict[str, str] | None = None,
-             rest_frame: int | None = None) -> np.ndarray:
+def retarget(
+    motion: SkeletonMotion,
+    joint_names: dict[str, str] | None = None,
+    rest_frame: int | None = None,
+) -> np.ndarray:
     """Converts a motion to poses (T, 24, 3), axis-angle in radians, on a T-pose body.
 
     Joint 0 has no heading, so that the person always faces +z. Hands do not move.
@@ -78,8 +81,9 @@ def body_joints() -> np.ndarray:
 
 def _constants(rest: RestPose) -> dict[str, np.ndarray]:
     """The rotation (3, 3) from our T-pose to the file's rest pose, by joint of the limbs."""
-    constants = {start: _smallest_turn(_our_bone(start), along)
-                 for start, along in rest.bones.items()}
+    constants = {
+        start: _smallest_turn(_our_bone(start), along) for start, along in rest.bones.items()
+    }
     for side in ('left', 'right'):
         # Without fingers, the hand has the direction of the forearm.
         constants.setdefault(f'{side}_wrist', constants[f'{side}_elbow'])
@@ -107,14 +111,15 @@ def _pointed(world: np.ndarray, bone: np.ndarray, along: np.ndarray) -> np.ndarr
     return _smallest_turn(world @ bone, along) @ world
 
 
-def _spine_turns(motion: SkeletonMotion, found: dict[str, int],
-                 turn: Callable[[int], np.ndarray]) -> dict[str, np.ndarray]:
+def _spine_turns(
+    motion: SkeletonMotion, found: dict[str, int], turn: Callable[[int], np.ndarray]
+) -> dict[str, np.ndarray]:
     """Rotations (T, 3, 3) of our three spine joints, interpolated between those of the file.
 
     The file's spine is the chain between pelvis and neck; its last joint is our last one.
     """
     chain = motion.ancestors(found['neck'])[1:]
-    chain = chain[:chain.index(found['pelvis'])][::-1] if found['pelvis'] in chain else []
+    chain = chain[: chain.index(found['pelvis'])][::-1] if found['pelvis'] in chain else []
     turns = [turn(joint) for joint in (found['pelvis'], *chain)]
     spread = {}
     for number, name in enumerate(SPINE, start=1):

@@ -13,15 +13,20 @@ from training.synthetic.motion.skeleton_motion import SkeletonMotion
 __all__ = ['LIMBS', 'find_joints', 'read_joint_names']
 
 # Each limb bone: the joint that rotates it, and the joint at its end.
-LIMBS = {f'{side}_{start}': f'{side}_{end}' for side in ('left', 'right')
-         for start, end in (('hip', 'knee'), ('knee', 'ankle'), ('shoulder', 'elbow'),
-                            ('elbow', 'wrist'), ('wrist', 'hand'))}
+LIMBS = {
+    f'{side}_{start}': f'{side}_{end}'
+    for side in ('left', 'right')
+    for start, end in (
+        ('hip', 'knee'),
+        ('knee', 'ankle'),
+        ('shoulder', 'elbow'),
+        ('elbow', 'wrist'),
+        ('wrist', 'hand'),
+    )
+}
 # In the order in which they are tried. The meaning depends on the other names of the rig: in
 # Mixamo, Leg is the shin, Shoulder the collar bone and Hips the pelvis.
-MIDDLE_NAMES = {
-    'neck': ('lowerneck', 'neck01', 'neck', 'necktwist01', 'neck1'),
-    'head': ('head',),
-}
+MIDDLE_NAMES = {'neck': ('lowerneck', 'neck01', 'neck', 'necktwist01', 'neck1'), 'head': ('head',)}
 SIDE_NAMES = {
     'hip': ('upleg', 'upperleg01', 'upperleg', 'thigh', 'femur', 'hip'),
     'knee': ('lowerleg01', 'lowerleg', 'shin', 'calf', 'tibia', 'knee', 'leg'),
@@ -58,8 +63,9 @@ def read_joint_names(path: str | Path) -> dict[str, str]:
         raise ValueError(f"{path}: expected lines such as 'left_hip: LeftUpLeg'")
     unknown = [str(name) for name in names if name not in JOINT_NAMES]
     if unknown:
-        raise ValueError(f'{path}: there is no joint {", ".join(unknown)}; take '
-                         f'{", ".join(JOINT_NAMES)}')
+        raise ValueError(
+            f'{path}: there is no joint {", ".join(unknown)}; take {", ".join(JOINT_NAMES)}'
+        )
     return names
 
 
@@ -82,8 +88,9 @@ def find_joints(motion: SkeletonMotion, joint_names: dict[str, str]) -> dict[str
     found: dict[str, int] = {}
     for ours, name in joint_names.items():
         if name.lower() not in by_name:
-            raise ValueError(f'{motion.path} has no joint {name!r} for {ours}; it has '
-                             f'{_listed(motion)}')
+            raise ValueError(
+                f'{motion.path} has no joint {name!r} for {ours}; it has {_listed(motion)}'
+            )
         found[ours] = by_name[name.lower()]
     # A joint named shoulder is the upper arm's if no other name matches, else the collar bone's.
     for ours in sorted(JOINT_NAMES, key=lambda name: name.endswith('collar')):
@@ -97,7 +104,8 @@ def find_joints(motion: SkeletonMotion, joint_names: dict[str, str]) -> dict[str
         raise ValueError(
             f'{motion.path}: no joint was recognised as {", ".join(missing)}; the file has '
             f'{_listed(motion)}. Give --joint-names a YAML file with a line for each: '
-            f'{missing[0]}: NAME_IN_THE_FILE')
+            f'{missing[0]}: NAME_IN_THE_FILE'
+        )
     _check_limbs(motion, found, joint_names)
     if 'pelvis' not in found:
         chains = [motion.ancestors(found[name]) for name in ('left_hip', 'right_hip', 'neck')]
@@ -105,8 +113,9 @@ def find_joints(motion: SkeletonMotion, joint_names: dict[str, str]) -> dict[str
     return found
 
 
-def _check_limbs(motion: SkeletonMotion, found: dict[str, int],
-                 joint_names: dict[str, str]) -> None:
+def _check_limbs(
+    motion: SkeletonMotion, found: dict[str, int], joint_names: dict[str, str]
+) -> None:
     """Checks that the joints of a limb are descendants; removes hands that are not.
 
     Raises:
@@ -118,9 +127,11 @@ def _check_limbs(motion: SkeletonMotion, found: dict[str, int],
         if end in OPTIONAL and end not in joint_names:
             del found[end]
             continue
-        raise ValueError(f'{motion.path}: {motion.names[found[end]]}, used as {end}, is not a '
-                         f'descendant of {motion.names[found[start]]}, used as {start}; give '
-                         '--joint-names a YAML file with the correct names')
+        raise ValueError(
+            f'{motion.path}: {motion.names[found[end]]}, used as {end}, is not a '
+            f'descendant of {motion.names[found[start]]}, used as {start}; give '
+            '--joint-names a YAML file with the correct names'
+        )
 
 
 def _candidates(ours: str) -> list[str]:
@@ -128,8 +139,11 @@ def _candidates(ours: str) -> list[str]:
     side, _, name = ours.partition('_')
     if not name:
         return list(MIDDLE_NAMES.get(ours, ()))
-    return [sided for base in SIDE_NAMES[name]
-            for sided in (side + base, side[0] + base, base + side[0], base + side)]
+    return [
+        sided
+        for base in SIDE_NAMES[name]
+        for sided in (side + base, side[0] + base, base + side[0], base + side)
+    ]
 
 
 def _plain(name: str) -> str:

@@ -13,12 +13,16 @@ MIN_MOVE_MM = 22.0
 """Default of the smallest mean movement of the joints between two kept poses."""
 T_POSE = np.radians(15)
 """Largest joint angle in a T-pose; people who stand at ease have their arms down."""
-T_POSE_JOINTS = [number for number, name in enumerate(JOINT_NAMES) if name.endswith(
-    ('hip', 'knee', 'shoulder', 'elbow')) or name.startswith('spine')]
+T_POSE_JOINTS = [
+    number
+    for number, name in enumerate(JOINT_NAMES)
+    if name.endswith(('hip', 'knee', 'shoulder', 'elbow')) or name.startswith('spine')
+]
 
 
-def choose_frames(poses: np.ndarray, is_at_rest: np.ndarray,
-                  min_move_mm: float = MIN_MOVE_MM) -> np.ndarray:
+def choose_frames(
+    poses: np.ndarray, is_at_rest: np.ndarray, min_move_mm: float = MIN_MOVE_MM
+) -> np.ndarray:
     """Selects the frames to keep; returns their indices in ascending order.
 
     T-poses and rest poses at the beginning are removed. Then each frame is removed in which the

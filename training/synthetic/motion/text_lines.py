@@ -34,9 +34,13 @@ class TextLines:
         # Names may have any encoding; a binary file fails at its first word.
         text = self.path.read_text(encoding='utf-8-sig', errors='replace')
         self.number = 0
-        self._items = [(number, words) for number, line in enumerate(text.split('\n'), start=1)
-                       if not (comment and line.lstrip().startswith(comment))
-                       for part in re.split(r'([{}])', line) if (words := part.split())]
+        self._items = [
+            (number, words)
+            for number, line in enumerate(text.split('\n'), start=1)
+            if not (comment and line.lstrip().startswith(comment))
+            for part in re.split(r'([{}])', line)
+            if (words := part.split())
+        ]
         self._next = 0
         if not self._items:
             raise ValueError(f'{path} is empty')

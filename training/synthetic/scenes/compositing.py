@@ -57,9 +57,16 @@ class Compositor:
     passer_by_share: float
     is_crowded: bool = False
 
-    def compose(self, rng: np.random.Generator, layers: Layers, joints: np.ndarray,
-                views: Viewpoints, framing: Framing, lights: list[dict[str, np.ndarray]],
-                places: list[tuple[Panorama, float] | None]) -> tuple[np.ndarray, np.ndarray]:
+    def compose(
+        self,
+        rng: np.random.Generator,
+        layers: Layers,
+        joints: np.ndarray,
+        views: Viewpoints,
+        framing: Framing,
+        lights: list[dict[str, np.ndarray]],
+        places: list[tuple[Panorama, float] | None],
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Composites people into scenes.
 
         Args:
@@ -78,9 +85,13 @@ class Compositor:
         images = np.empty((count, size, size, 3), np.uint8)
         masks = np.empty((count, size, size), np.uint8)
         for index in range(count):
-            scene = Scene(framing.center[index], float(framing.half_side[index]), views.up[index],
-                          float(views.height_m[index] + layers.lift_m[index]),
-                          float(views.distance_m[index]))
+            scene = Scene(
+                framing.center[index],
+                float(framing.half_side[index]),
+                views.up[index],
+                float(views.height_m[index] + layers.lift_m[index]),
+                float(views.distance_m[index]),
+            )
             placed = joints[index] + framing.translation_m[index]
             rays = pixel_rays(framing, index, size) if framing.strength(index) else None
             wide = scene if rays is None else _scene_around(scene, rays)
@@ -97,56 +108,70 @@ class Compositor:
             images[index], masks[index] = image, mask
         return images, masks
 
-    def _behind(self, rng: np.random.Generator, scene: Scene,
-                place: tuple[Panorama, float] | None, camera_from_world: np.ndarray,
-                size: int) -> np.ndarray:
+    def _behind(
+        self,
+        rng: np.random.Generator,
+        scene: Scene,
+        place: tuple[Panorama, float] | None,
+        camera_from_world: np.ndarray,
+        size: int,
+    ) -> np.ndarray:
         """The background (S, S, 3) float32."""
         if place is not None:
             image = draw_panorama(rng, *place, scene, camera_from_world, size)
         else:
             image = draw_background(rng, self.bank, scene, size)
-        return cv2.GaussianBlur(image, (5, 5), rng.uniform(.3, 1.1))
+        return cv2.GaussianBlur(image, (5, 5), rng.uniform(0.3, 1.1))
 
-    def _cast_shadows(self, rng: np.random.Generator, image: np.ndarray, joints: np.ndarray,
-                      furniture: Shadow | None, scene: Scene,
-                      light: dict[str, np.ndarray]) -> None:
+    def _cast_shadows(
+        self,
+        rng: np.random.Generator,
+        image: np.ndarray,
+        joints: np.ndarray,
+        furniture: Shadow | None,
+        scene: Scene,
+        light: dict[str, np.ndarray],
+    ) -> None:
         """Draws the shadows of a person, joints (24, 3), and of furniture; in place."""
-        if rng.random() < .75:
+        if rng.random() < 0.75:
             draw_shadow(rng, image, joints, self.parents, scene, light['to_light'])
         if furniture is not None:
             draw_furniture_shadow(image, furniture, scene, light['to_light'])
 
-    def _cover(self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int,
-               scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    def _cover(
+        self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int, scene: Scene
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Composites the person, another one and an occluder; returns image and visible mask."""
         people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
         other = (index + 1) % count
         mask = layers.visible[index].copy()
-        in_front = rng.random() < .2
+        in_front = rng.random() < 0.2
         passer_by = None
         if rng.random() < self.passer_by_share and count > 1:
             passer_by = _moved(rng, people[other], silhouettes[other], in_front)
         if passer_by and not in_front:
-            image = soft_composite(image, *passer_by, .6)
-        image = soft_composite(image, people[index], silhouettes[index],
-                               float(rng.uniform(.4, .8)))
+            image = soft_composite(image, *passer_by, 0.6)
+        image = soft_composite(
+            image, people[index], silhouettes[index], float(rng.uniform(0.4, 0.8))
+        )
         hidden = [passer_by] if passer_by and in_front else []
         if rng.random() < self.occluder_share:
             hidden.append(draw_occluder(rng, self.bank, scene, size))
         for above, hides in hidden:
             if (mask * hides).sum() < MOST_HIDDEN * mask.sum():
-                image = soft_composite(image, above * hides[..., None], hides, .6)
+                image = soft_composite(image, above * hides[..., None], hides, 0.6)
                 mask *= 1 - hides
         return image, mask
 
-    def _crowd(self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int,
-               scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    def _crowd(
+        self, rng: np.random.Generator, image: np.ndarray, layers: Layers, index: int, scene: Scene
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The same as `_cover`, with several people and more occluders."""
         people, silhouettes = layers.people, layers.silhouettes
         count, size = len(people), len(image)
         mask = layers.visible[index].copy()
-        others = rng.permutation(count - 1)[:rng.poisson(CROWD)]
+        others = rng.permutation(count - 1)[: rng.poisson(CROWD)]
         in_front = rng.random(len(others)) < CROWD_IN_FRONT
         above = []
         for other, is_front in zip((index + 1 + others) % count, in_front, strict=True):
@@ -154,17 +179,18 @@ class Compositor:
             if is_front:
                 above.append(moved)
             else:
-                image = soft_composite(image, *moved, .6)
-        image = soft_composite(image, people[index], silhouettes[index],
-                               float(rng.uniform(.4, .8)))
+                image = soft_composite(image, *moved, 0.6)
+        image = soft_composite(
+            image, people[index], silhouettes[index], float(rng.uniform(0.4, 0.8))
+        )
         if rng.random() < self.occluder_share:
             above.append(draw_occluder(rng, self.bank, scene, size))
         if rng.random() < CLUTTER_SHARE:
-            above.append((draw_robot_arm if rng.random() < .4 else draw_furniture)(rng, size))
+            above.append((draw_robot_arm if rng.random() < 0.4 else draw_furniture)(rng, size))
         whole = layers.whole[index]
         for colors, hides in above:
             if (mask * (1 - hides)).sum() >= (1 - MOST_HIDDEN_CROWDED) * whole:
-                image = soft_composite(image, colors * hides[..., None], hides, .6)
+                image = soft_composite(image, colors * hides[..., None], hides, 0.6)
                 mask *= 1 - hides
         return image, mask
 
@@ -187,27 +213,38 @@ def sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarr
     """Samples a lamp from above and a sky for one person, as parameters of `appearance.shade`."""
     to_light = rng.normal(0, 1, 3)
     to_light -= (to_light @ up) * up
-    to_light = to_light / max(float(np.linalg.norm(to_light)), 1e-6) + rng.uniform(.15, 2.5) * up
-    balance = rng.uniform(.15, .85)
-    warm = np.array([1, 1, 1]) + rng.normal(0, .05, 3)
-    return {'to_light': to_light / np.linalg.norm(to_light), 'up': up,
-            'lamp': balance * 1.5 * warm, 'sky': (1 - balance) * 1.5 * (2 - warm),
-            'wrap': np.array(rng.uniform(.05, .5))}
+    to_light = to_light / max(float(np.linalg.norm(to_light)), 1e-6) + rng.uniform(0.15, 2.5) * up
+    balance = rng.uniform(0.15, 0.85)
+    warm = np.array([1, 1, 1]) + rng.normal(0, 0.05, 3)
+    return {
+        'to_light': to_light / np.linalg.norm(to_light),
+        'up': up,
+        'lamp': balance * 1.5 * warm,
+        'sky': (1 - balance) * 1.5 * (2 - warm),
+        'wrap': np.array(rng.uniform(0.05, 0.5)),
+    }
 
 
-def _moved(rng: np.random.Generator, person: np.ndarray, mask: np.ndarray,
-           in_front: bool) -> tuple[np.ndarray, np.ndarray]:
+def _moved(
+    rng: np.random.Generator, person: np.ndarray, mask: np.ndarray, in_front: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Another person's image and mask, randomly mirrored, scaled and shifted to one side."""
     size = len(mask)
-    scale = rng.uniform(.7, 1.3) if in_front else rng.uniform(.3, 1.0)
-    aside = rng.choice([-1, 1]) * rng.uniform(.3, .65) * size
+    scale = rng.uniform(0.7, 1.3) if in_front else rng.uniform(0.3, 1.0)
+    aside = rng.choice([-1, 1]) * rng.uniform(0.3, 0.65) * size
     flip = rng.choice([-1, 1])
     middle = (size - 1) / 2
-    drop = rng.normal(0, .05) * size + (1 - scale) * rng.uniform(-.2, .4) * size
-    matrix = np.array([[flip * scale, 0, middle - flip * scale * middle + aside],
-                       [0, scale, middle - scale * middle + drop]])
-    return (cv2.warpAffine(person, matrix, (size, size)),
-            cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST))
+    drop = rng.normal(0, 0.05) * size + (1 - scale) * rng.uniform(-0.2, 0.4) * size
+    matrix = np.array(
+        [
+            [flip * scale, 0, middle - flip * scale * middle + aside],
+            [0, scale, middle - scale * middle + drop],
+        ]
+    )
+    return (
+        cv2.warpAffine(person, matrix, (size, size)),
+        cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST),
+    )
 
 
 def _scene_around(scene: Scene, rays: Rays) -> Scene:
@@ -220,9 +257,11 @@ def _scene_around(scene: Scene, rays: Rays) -> Scene:
 def _as_seen(image: np.ndarray, scene: Scene, rays: Rays) -> np.ndarray:
     """The image (S, S, 3) of a scene, resampled along rays."""
     size = len(image)
-    column, row = (((line - np.float32(center)) / np.float32(scene.half_side) + 1) * (size / 2)
-                   - np.float32(.5) for line, center in zip((rays.x, rays.y), scene.center,
-                                                            strict=True))
+    column, row = (
+        ((line - np.float32(center)) / np.float32(scene.half_side) + 1) * (size / 2)
+        - np.float32(0.5)
+        for line, center in zip((rays.x, rays.y), scene.center, strict=True)
+    )
     return cv2.remap(image, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

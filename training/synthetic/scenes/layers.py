@@ -48,5 +48,11 @@ class Layers:
     def without_furniture(people: np.ndarray, silhouettes: np.ndarray) -> Layers:
         """Layers of people (B, S, S, 3) with silhouettes (B, S, S), without furniture."""
         count = len(people)
-        return Layers(people, silhouettes, silhouettes, silhouettes.sum((1, 2)), np.zeros(count),
-                      [None] * count)
+        return Layers(
+            people,
+            silhouettes,
+            silhouettes,
+            silhouettes.sum((1, 2)),
+            np.zeros(count),
+            [None] * count,
+        )

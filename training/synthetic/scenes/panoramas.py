@@ -25,8 +25,10 @@ SUN_BLUR = 6.0
 """Blur before the brightest spot is searched, px."""
 BRIGHTNESS = 1.5
 """Total light from above, the same as in generated rooms."""
-HOW_TO = ('give a folder of equirectangular .jpg or .png images, e.g. from polyhaven.com (CC0), '
-          'or leave data.panoramas empty')
+HOW_TO = (
+    'give a folder of equirectangular .jpg or .png images, e.g. from polyhaven.com (CC0), '
+    'or leave data.panoramas empty'
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ class Panoramas:
     def __init__(self, folder: str | Path) -> None:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f'there is no folder of panoramas {folder}; {HOW_TO}')
-        files = sorted(path for path in Path(folder).iterdir()
-                       if path.suffix.lower() in PICTURES)
+        files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURES)
         if not files:
             raise ValueError(f'{folder} has no images; {HOW_TO}')
         self._places = [_read(path) for path in files]
@@ -72,8 +73,14 @@ class Panoramas:
         return self._places[rng.integers(len(self._places))], float(rng.uniform(-np.pi, np.pi))
 
 
-def draw_panorama(rng: np.random.Generator, place: Panorama, yaw: float, scene: Scene,
-                  camera_from_world: np.ndarray, size: int) -> np.ndarray:
+def draw_panorama(
+    rng: np.random.Generator,
+    place: Panorama,
+    yaw: float,
+    scene: Scene,
+    camera_from_world: np.ndarray,
+    size: int,
+) -> np.ndarray:
     """Renders the place behind a person (S, S, 3) float32, 0 to 255.
 
     Args:
@@ -91,14 +98,15 @@ def draw_panorama(rng: np.random.Generator, place: Panorama, yaw: float, scene: 
     height, width = place.picture.shape[:2]
     across = np.arctan2(rays[..., 0], -rays[..., 2]) + np.float32(yaw)
     down = np.arctan2(np.hypot(rays[..., 0], rays[..., 2]), rays[..., 1])  # 0 straight up
-    column = np.mod(across / np.float32(2 * np.pi) + np.float32(.5), 1) * width - np.float32(.5)
-    row = down / np.float32(np.pi) * height - np.float32(.5)
+    column = np.mod(across / np.float32(2 * np.pi) + np.float32(0.5), 1) * width - np.float32(0.5)
+    row = down / np.float32(np.pi) * height - np.float32(0.5)
     image = cv2.remap(place.picture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return image.astype(np.float32) * np.float32(np.exp(rng.normal(-.05, .15)))
+    return image.astype(np.float32) * np.float32(np.exp(rng.normal(-0.05, 0.15)))
 
 
-def panorama_light(rng: np.random.Generator, place: Panorama, yaw: float,
-                   camera_from_world: np.ndarray) -> dict[str, np.ndarray]:
+def panorama_light(
+    rng: np.random.Generator, place: Panorama, yaw: float, camera_from_world: np.ndarray
+) -> dict[str, np.ndarray]:
     """The place's light on a person, as parameters of `appearance.shade`.
 
     Args:
@@ -107,35 +115,50 @@ def panorama_light(rng: np.random.Generator, place: Panorama, yaw: float,
         yaw: yaw of the camera, from `Panoramas.choose`.
         camera_from_world: (3, 3) rotation; the world has y up.
     """
-    bearing, height = place.sun_yaw - yaw, max(place.sun_height, .15)
-    to_sun = np.array([np.cos(height) * np.sin(bearing), np.sin(height),
-                       -np.cos(height) * np.cos(bearing)])
-    balance = rng.uniform(.1, .65)
+    bearing, height = place.sun_yaw - yaw, max(place.sun_height, 0.15)
+    to_sun = np.array(
+        [np.cos(height) * np.sin(bearing), np.sin(height), -np.cos(height) * np.cos(bearing)]
+    )
+    balance = rng.uniform(0.1, 0.65)
     sky = place.sky * (1 - balance) * BRIGHTNESS
-    return {'to_light': camera_from_world @ to_sun, 'up': camera_from_world[:, 1],
-            'lamp': balance * BRIGHTNESS * (2 - place.sky), 'sky': sky,
-            'ground': place.ground * (1 - balance) * BRIGHTNESS,
-            'wrap': np.array(rng.uniform(.05, .4))}
+    return {
+        'to_light': camera_from_world @ to_sun,
+        'up': camera_from_world[:, 1],
+        'lamp': balance * BRIGHTNESS * (2 - place.sky),
+        'sky': sky,
+        'ground': place.ground * (1 - balance) * BRIGHTNESS,
+        'wrap': np.array(rng.uniform(0.05, 0.4)),
+    }
 
 
 def _read(path: Path) -> Panorama:
     """Reads an image and computes its light."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None or picture.shape[1] != 2 * picture.shape[0]:
-        found = ('cannot be read' if picture is None
-                 else f'has {picture.shape[1]}x{picture.shape[0]} px')
+        found = (
+            'cannot be read'
+            if picture is None
+            else f'has {picture.shape[1]}x{picture.shape[0]} px'
+        )
         raise ValueError(f'{path} {found}; expected an image twice as wide as high; {HOW_TO}')
     picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     picture = cv2.resize(picture, (WIDTH, WIDTH // 2), interpolation=cv2.INTER_AREA)
     linear = (picture.astype(np.float32) / 255) ** 2.2
     height, width = linear.shape[:2]
-    latitude = (.5 - (np.arange(height) + .5) / height) * np.pi
+    latitude = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
     area = np.cos(latitude)[:, None, None]
-    upper, lower = ((linear[rows] * area[rows]).sum((0, 1)) / (area[rows].sum() * width)
-                    for rows in (slice(0, height // 2), slice(height // 2, None)))
-    spots = cv2.GaussianBlur(linear.mean(2), (0, 0), SUN_BLUR)[:height // 2]
+    upper, lower = (
+        (linear[rows] * area[rows]).sum((0, 1)) / (area[rows].sum() * width)
+        for rows in (slice(0, height // 2), slice(height // 2, None))
+    )
+    spots = cv2.GaussianBlur(linear.mean(2), (0, 0), SUN_BLUR)[: height // 2]
     row, column = np.unravel_index(spots.argmax(), spots.shape)
     level = max(float(upper.mean()), 1e-3)
-    sky = .5 + .5 * upper / level
-    return Panorama(picture, sky, np.clip(lower / level, .1, .9) * .8,
-                    float(((column + .5) / width - .5) * 2 * np.pi), float(latitude[row]))
+    sky = 0.5 + 0.5 * upper / level
+    return Panorama(
+        picture,
+        sky,
+        np.clip(lower / level, 0.1, 0.9) * 0.8,
+        float(((column + 0.5) / width - 0.5) * 2 * np.pi),
+        float(latitude[row]),
+    )

@@ -109,15 +109,17 @@ class Hits:
     axis: np.ndarray
 
 
-def box(low: tuple[float, float, float], high: tuple[float, float, float],
-        material: Material) -> Solid:
+def box(
+    low: tuple[float, float, float], high: tuple[float, float, float], material: Material
+) -> Solid:
     """A box between two corners, m."""
     first, last = np.asarray(low, float), np.asarray(high, float)
     return Solid((first + last) / 2, UP, (last - first) / 2, False, material)
 
 
-def cylinder(foot: tuple[float, float, float], radius: float, height: float,
-             material: Material) -> Solid:
+def cylinder(
+    foot: tuple[float, float, float], radius: float, height: float, material: Material
+) -> Solid:
     """A vertical cylinder on a foot point (3,), m."""
     half = np.array([radius, radius, height / 2])
     return Solid(np.asarray(foot, float) + [0, 0, height / 2], UP, half, True, material)
@@ -126,8 +128,9 @@ def cylinder(foot: tuple[float, float, float], radius: float, height: float,
 def cast(solids: list[Solid], rays: Rays) -> Hits:
     """Finds the nearest solid on each ray; solids are in the camera frame."""
     shape = rays.x.shape
-    hits = Hits(np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int16),
-                np.zeros(shape, np.int8))
+    hits = Hits(
+        np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int16), np.zeros(shape, np.int8)
+    )
     for number, solid in enumerate(solids):
         window = _window(solid, rays)
         if window is None:
@@ -140,8 +143,9 @@ def cast(solids: list[Solid], rays: Rays) -> Hits:
     return hits
 
 
-def surface(solids: list[Solid], hits: Hits, rays: Rays,
-            shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def surface(
+    solids: list[Solid], hits: Hits, rays: Rays, shown: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Colours (M, 3) float32, 0 to 255, and unit normals (M, 3) at M pixels.
 
     Args:
@@ -182,8 +186,9 @@ def _window(solid: Solid, rays: Rays) -> tuple[slice, slice] | None:
     return window if all(part.start < part.stop for part in window) else None
 
 
-def _crossing(solid: Solid, x: np.ndarray,
-              y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _crossing(
+    solid: Solid, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depths (h, w) at which rays enter and leave a solid, and the axis of the entered side."""
     axes, half = solid.axes.astype(np.float32), solid.half.astype(np.float32)
     start = -(solid.axes @ solid.center).astype(np.float32)
@@ -202,16 +207,19 @@ def _crossing(solid: Solid, x: np.ndarray,
     return near, far, axis
 
 
-def _through_circle(dx: np.ndarray, dy: np.ndarray, start: np.ndarray,
-                    radius: np.float32) -> tuple[np.ndarray, np.ndarray]:
+def _through_circle(
+    dx: np.ndarray, dy: np.ndarray, start: np.ndarray, radius: np.float32
+) -> tuple[np.ndarray, np.ndarray]:
     """Depths at which rays enter and leave an infinite cylinder; inf and -inf for a miss."""
     square = np.maximum(dx * dx + dy * dy, np.float32(1e-12))
     half_b = start[0] * dx + start[1] * dy
     rest = half_b**2 - square * (start[0] ** 2 + start[1] ** 2 - radius**2)
     root = np.sqrt(np.maximum(rest, 0))
     never = rest <= 0
-    return (np.where(never, np.float32(np.inf), (-half_b - root) / square),
-            np.where(never, np.float32(-np.inf), (root - half_b) / square))
+    return (
+        np.where(never, np.float32(np.inf), (-half_b - root) / square),
+        np.where(never, np.float32(-np.inf), (root - half_b) / square),
+    )
 
 
 def _outward(solid: Solid, local: np.ndarray, side: np.ndarray) -> np.ndarray:
@@ -233,8 +241,10 @@ def _colors(material: Material, local: np.ndarray, side: np.ndarray) -> np.ndarr
     across = np.where(side == 0, local[:, 1], local[:, 0])
     down = np.where(side == 2, local[:, 1], local[:, 2])
     last = len(pattern) - 1
-    column, row = ((value * np.float32(density)).astype(np.int32) & last
-                   for value, density in zip((across, down), material.texels_per_m, strict=True))
+    column, row = (
+        (value * np.float32(density)).astype(np.int32) & last
+        for value, density in zip((across, down), material.texels_per_m, strict=True)
+    )
     found = pattern[row, column].astype(np.float32)
     if material.grain is None:
         return found

@@ -31,13 +31,17 @@ class TextureBank:
         self.walls = self._make(rng, [_plaster, _tiles, _furnished, _furnished, _facade], each)
         self.plain = self._make(rng, [_plaster, _stripes, _clutter, _speckle, _clutter], each)
 
-    def _make(self, rng: np.random.Generator,
-              makers: list[Callable[[np.random.Generator], np.ndarray]], count: int) -> np.ndarray:
+    def _make(
+        self,
+        rng: np.random.Generator,
+        makers: list[Callable[[np.random.Generator], np.ndarray]],
+        count: int,
+    ) -> np.ndarray:
         made = []
         for index in range(count):
             texture = makers[index % len(makers)](rng).astype(np.float32)
             noise = self.noise[rng.integers(len(self.noise))][..., None]
-            made.append(np.clip(texture * (1 + noise * rng.uniform(0, .3)), 0, 255))
+            made.append(np.clip(texture * (1 + noise * rng.uniform(0, 0.3)), 0, 255))
         return np.stack(made).astype(np.uint8)
 
 
@@ -53,7 +57,7 @@ def shared_textures() -> TextureBank:
 def random_color(rng: np.random.Generator) -> np.ndarray:
     """A random colour (3,), 0 to 255, usually nearly grey, like floors and walls."""
     color = rng.uniform(10, 255, 3)
-    return color + (color.sum() / 3 - color) * rng.choice([.95, .8, .3], p=[.55, .33, .12])
+    return color + (color.sum() / 3 - color) * rng.choice([0.95, 0.8, 0.3], p=[0.55, 0.33, 0.12])
 
 
 def fractal_noise(rng: np.random.Generator, side: int = TEXTURE_SIDE) -> np.ndarray:
@@ -61,7 +65,7 @@ def fractal_noise(rng: np.random.Generator, side: int = TEXTURE_SIDE) -> np.ndar
     total = np.zeros((side, side), np.float32)
     for octave in range(2, 8):
         cells = rng.normal(0, 1, (2**octave, 2**octave)).astype(np.float32)
-        weight = rng.uniform(.2, 1) * .75**octave * 2
+        weight = rng.uniform(0.2, 1) * 0.75**octave * 2
         total += weight * cv2.resize(cells, (side, side), interpolation=cv2.INTER_CUBIC)
     return total / max(total.std() * 2, 1e-6)
 
@@ -72,8 +76,8 @@ def _flat(rng: np.random.Generator) -> np.ndarray:
 
 def _plaster(rng: np.random.Generator) -> np.ndarray:
     image = _flat(rng)
-    if rng.random() < .5:
-        split = int(rng.uniform(.3, .7) * TEXTURE_SIDE)
+    if rng.random() < 0.5:
+        split = int(rng.uniform(0.3, 0.7) * TEXTURE_SIDE)
         image[split:] = random_color(rng)
     return image
 
@@ -85,14 +89,19 @@ def _tiles(rng: np.random.Generator) -> np.ndarray:
     tall, wide = TEXTURE_SIDE // rows, TEXTURE_SIDE // columns
     joint = int(rng.integers(1, 5))
     first, second = random_color(rng), random_color(rng)
-    second = first if rng.random() < .6 else second
-    spread, stagger = rng.uniform(0, 25), rng.random() < .5
+    second = first if rng.random() < 0.6 else second
+    spread, stagger = rng.uniform(0, 25), rng.random() < 0.5
     for row in range(rows):
         for column in range(-1, columns):
             color = (first if (row + column) % 2 else second) + rng.normal(0, spread)
             left = column * wide + (wide // 2 if stagger and row % 2 else 0)
-            cv2.rectangle(image, (left, row * tall),
-                          (left + wide - joint, (row + 1) * tall - joint), color.tolist(), -1)
+            cv2.rectangle(
+                image,
+                (left, row * tall),
+                (left + wide - joint, (row + 1) * tall - joint),
+                color.tolist(),
+                -1,
+            )
     return image
 
 
@@ -102,11 +111,12 @@ def _planks(rng: np.random.Generator) -> np.ndarray:
     count = int(rng.choice([4, 8, 16]))
     wide = TEXTURE_SIDE // count
     for column in range(count):
-        color = base * rng.uniform(.75, 1.15)
-        cv2.rectangle(image, (column * wide, 0), ((column + 1) * wide - 2, TEXTURE_SIDE),
-                      color.tolist(), -1)
+        color = base * rng.uniform(0.75, 1.15)
+        cv2.rectangle(
+            image, (column * wide, 0), ((column + 1) * wide - 2, TEXTURE_SIDE), color.tolist(), -1
+        )
         cut = int(rng.integers(TEXTURE_SIDE))
-        cv2.line(image, (column * wide, cut), ((column + 1) * wide, cut), (base * .5).tolist(), 2)
+        cv2.line(image, (column * wide, cut), ((column + 1) * wide, cut), (base * 0.5).tolist(), 2)
     return image
 
 
@@ -114,14 +124,14 @@ def _speckle(rng: np.random.Generator) -> np.ndarray:
     """Grass, gravel, carpet, asphalt."""
     image = _flat(rng)
     fine = rng.normal(0, rng.uniform(5, 45), (TEXTURE_SIDE, TEXTURE_SIDE, 1)).astype(np.float32)
-    return image + cv2.GaussianBlur(fine, (0, 0), rng.uniform(.5, 2))[..., None] * 2
+    return image + cv2.GaussianBlur(fine, (0, 0), rng.uniform(0.5, 2))[..., None] * 2
 
 
 def _stripes(rng: np.random.Generator) -> np.ndarray:
     axis = np.arange(TEXTURE_SIDE) / TEXTURE_SIDE * 2 * np.pi
     x, y = np.meshgrid(axis, axis)
     wave = np.sin(x * rng.integers(0, 24) + y * rng.integers(0, 24))
-    if rng.random() < .4:
+    if rng.random() < 0.4:
         wave = wave * np.sin(x * rng.integers(1, 16) - y * rng.integers(1, 16))
     share = (1 / (1 + np.exp(-wave * rng.uniform(1, 20))))[..., None]
     return random_color(rng) * share + random_color(rng) * (1 - share)
@@ -155,8 +165,8 @@ def _furnished(rng: np.random.Generator) -> np.ndarray:
         color = random_color(rng)
         kind = rng.integers(4)
         if kind == 0:  # a door
-            top = side - int(rng.uniform(.62, .75) * side)
-            cv2.rectangle(image, (left, top), (left + wide, side), (color * .6).tolist(), -1)
+            top = side - int(rng.uniform(0.62, 0.75) * side)
+            cv2.rectangle(image, (left, top), (left + wide, side), (color * 0.6).tolist(), -1)
             cv2.rectangle(image, (left + 4, top + 4), (left + wide - 4, side), color.tolist(), -1)
         elif kind == 1:  # a window
             top, low = int(rng.integers(20, 90)), int(rng.integers(120, 190))
@@ -170,12 +180,17 @@ def _furnished(rng: np.random.Generator) -> np.ndarray:
             image[top:low, left:right] = _clutter(rng)[top:low, left:right]
         else:  # a shelf with books
             for level in range(side - 30, int(rng.integers(10, 150)), -36):
-                cv2.line(image, (left, level), (left + wide, level), (color * .5).tolist(), 4)
+                cv2.line(image, (left, level), (left + wide, level), (color * 0.5).tolist(), 4)
                 for book in range(left, left + wide, 5):
-                    cv2.rectangle(image, (book, level - int(rng.integers(10, 30))),
-                                  (book + 4, level), random_color(rng).tolist(), -1)
+                    cv2.rectangle(
+                        image,
+                        (book, level - int(rng.integers(10, 30))),
+                        (book + 4, level),
+                        random_color(rng).tolist(),
+                        -1,
+                    )
     skirting = int(rng.integers(0, 12))
-    image[side - skirting:] = random_color(rng)
+    image[side - skirting :] = random_color(rng)
     return image
 
 
@@ -187,8 +202,12 @@ def _facade(rng: np.random.Generator) -> np.ndarray:
     color = random_color(rng)
     for row in range(rows):
         for column in range(columns):
-            shade = color * rng.uniform(.6, 1.2)
-            cv2.rectangle(image, (column * wide + wide // 5, row * tall + tall // 6),
-                          ((column + 1) * wide - wide // 5, (row + 1) * tall - tall // 6),
-                          shade.tolist(), -1)
+            shade = color * rng.uniform(0.6, 1.2)
+            cv2.rectangle(
+                image,
+                (column * wide + wide // 5, row * tall + tall // 6),
+                ((column + 1) * wide - wide // 5, (row + 1) * tall - tall // 6),
+                shade.tolist(),
+                -1,
+            )
     return image

@@ -21,9 +21,19 @@ from training.records.rotations import (
 from training.synthetic.scenes.lenses import bent, straightened
 from training.synthetic.scenes.solids import Rays
 
-__all__ = ['SMALLEST_CUT', 'UPPER_SHARE', 'Framing', 'Viewpoints', 'crop_points',
-           'fit_weak_perspective', 'frame_people', 'orient_poses', 'pixel_rays',
-           'sample_viewpoints', 'with_lenses']
+__all__ = [
+    'SMALLEST_CUT',
+    'UPPER_SHARE',
+    'Framing',
+    'Viewpoints',
+    'crop_points',
+    'fit_weak_perspective',
+    'frame_people',
+    'orient_poses',
+    'pixel_rays',
+    'sample_viewpoints',
+    'with_lenses',
+]
 
 NEAREST_M = 0.4
 """Smallest distance of a person from the image plane."""
@@ -93,8 +103,13 @@ class Framing:
     def part(self, index: int) -> Framing:
         """The framing of one person."""
         one = slice(index, index + 1)
-        return Framing(self.translation_m[one], self.center[one], self.half_side[one],
-                       self.border[one], None if self.lens is None else self.lens[one])
+        return Framing(
+            self.translation_m[one],
+            self.center[one],
+            self.half_side[one],
+            self.border[one],
+            None if self.lens is None else self.lens[one],
+        )
 
     def strength(self, index: int) -> float:
         """Strength of one person's lens; 0 for a pinhole."""
@@ -112,23 +127,30 @@ def sample_viewpoints(rng: np.random.Generator, count: int) -> Viewpoints:
     """
     high = rng.random(count) < HIGH_SHARE
     height = np.where(high, rng.uniform(2.5, 6, count), rng.uniform(0.4, 2.2, count))
-    distance = np.exp(np.where(high, rng.uniform(np.log(4), np.log(16), count),
-                               rng.uniform(np.log(1.2), np.log(8), count)))
+    distance = np.exp(
+        np.where(
+            high,
+            rng.uniform(np.log(4), np.log(16), count),
+            rng.uniform(np.log(1.2), np.log(8), count),
+        )
+    )
     half_width = np.tan(np.deg2rad(rng.uniform(40, 90, count)) / 2)
-    aspect = rng.choice([3 / 4, 9 / 16, 4 / 3], size=count, p=[.5, .4, .1])
+    aspect = rng.choice([3 / 4, 9 / 16, 4 / 3], size=count, p=[0.5, 0.4, 0.1])
     to_body = np.arctan2(height - 0.85, distance)
     aimed = to_body + rng.normal(0, 0.1, count)
     level = rng.normal(0.03, 0.07, count)
     any_pitch = rng.uniform(-0.2, 0.6, count)
-    pitch = np.choose(rng.choice(3, size=count, p=[.4, .4, .2]), [aimed, level, any_pitch])
+    pitch = np.choose(rng.choice(3, size=count, p=[0.4, 0.4, 0.2]), [aimed, level, any_pitch])
     limit = 0.75 * np.arctan(half_width * aspect)
     pitch = np.clip(pitch, to_body - limit, to_body + limit)
     bearing_limit = 0.8 * np.arctan(half_width)
     bearing = np.clip(rng.normal(0, 0.2, count), -bearing_limit, bearing_limit)
-    rotation = (rotation_about(2, rng.normal(0, 0.035, count)) @ rotation_about(0, pitch)
-                @ ROOT_FROM_BODY)
-    return Viewpoints(rotation, height, distance, bearing,
-                      np.stack([half_width, half_width * aspect], axis=1))
+    rotation = (
+        rotation_about(2, rng.normal(0, 0.035, count)) @ rotation_about(0, pitch) @ ROOT_FROM_BODY
+    )
+    return Viewpoints(
+        rotation, height, distance, bearing, np.stack([half_width, half_width * aspect], axis=1)
+    )
 
 
 def with_lenses(rng: np.random.Generator, views: Viewpoints, share: float) -> Viewpoints:
@@ -144,11 +166,15 @@ def with_lenses(rng: np.random.Generator, views: Viewpoints, share: float) -> Vi
     half_angle = np.deg2rad(rng.uniform(*LENS_HALF_WIDTH, count))
     bearing = half_angle * rng.uniform(*LENS_BEARING, count) * rng.choice([-1, 1], count)
     half_width = np.tan(half_angle)
-    half_image = np.stack([half_width, half_width * views.half_image[:, 1]
-                           / views.half_image[:, 0]], axis=1)
-    return replace(views, bearing=np.where(is_wide, bearing, views.bearing),
-                   half_image=np.where(is_wide[:, None], half_image, views.half_image),
-                   lens=np.where(is_wide, rng.uniform(*LENS_STRENGTH, count), 0.0))
+    half_image = np.stack(
+        [half_width, half_width * views.half_image[:, 1] / views.half_image[:, 0]], axis=1
+    )
+    return replace(
+        views,
+        bearing=np.where(is_wide, bearing, views.bearing),
+        half_image=np.where(is_wide[:, None], half_image, views.half_image),
+        lens=np.where(is_wide, rng.uniform(*LENS_STRENGTH, count), 0.0),
+    )
 
 
 def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) -> np.ndarray:
@@ -170,8 +196,13 @@ def orient_poses(rng: np.random.Generator, pose: np.ndarray, views: Viewpoints) 
     return turned
 
 
-def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoints,
-                 upper_share: float = UPPER_SHARE, smallest_cut: float = SMALLEST_CUT) -> Framing:
+def frame_people(
+    rng: np.random.Generator,
+    vertices: np.ndarray,
+    views: Viewpoints,
+    upper_share: float = UPPER_SHARE,
+    smallest_cut: float = SMALLEST_CUT,
+) -> Framing:
     """Places people on the ground in front of their cameras and crops them like a detector.
 
     Args:
@@ -187,8 +218,7 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     ahead = np.stack([np.sin(views.bearing), np.zeros(count), -np.cos(views.bearing)], axis=1)
     ahead = np.einsum('bij,bj->bi', views.camera_from_world, ahead)
     nearest = vertices[..., 2].min(1)
-    translation = (ahead * views.distance_m[:, None]
-                   - views.up * (views.height_m + ground)[:, None])
+    translation = ahead * views.distance_m[:, None] - views.up * (views.height_m + ground)[:, None]
     back = np.maximum(NEAREST_M - nearest - translation[:, 2], 0) / np.maximum(ahead[:, 2], 0.3)
     translation = translation + ahead * back[:, None]
     placed = vertices + translation[:, None].astype(np.float32)
@@ -203,8 +233,9 @@ def frame_people(rng: np.random.Generator, vertices: np.ndarray, views: Viewpoin
     high[:, 1] = np.where(upper_only, low[:, 1] + cut * (high[:, 1] - low[:, 1]), high[:, 1])
     # Random scales and shifts of the boxes, because detectors differ.
     loose = rng.random(count) < 0.25
-    scale = np.where(loose, rng.uniform(0.8, 1.8, count),
-                     np.clip(rng.normal(1.2, 0.09, count), 1.0, 1.45))
+    scale = np.where(
+        loose, rng.uniform(0.8, 1.8, count), np.clip(rng.normal(1.2, 0.09, count), 1.0, 1.45)
+    )
     half = (high - low).max(1) / 2 * scale
     shift = np.clip(rng.normal(0, 0.04, (count, 2)), -0.12, 0.12) * 2 * half[:, None]
     center = (low + high) / 2 + shift
@@ -242,7 +273,8 @@ def crop_points(points: Tensor, framing: Framing) -> Tensor:
 def pixel_rays(framing: Framing, index: int, size: int) -> Rays:
     """Rays of the pixel centres of one person's crop, S px wide, through the lens."""
     line = ((2 * np.arange(size, dtype=np.float32) + 1) / size - 1) * np.float32(
-        framing.half_side[index])
+        framing.half_side[index]
+    )
     center = framing.center[index].astype(np.float32)
     image = np.stack(np.meshgrid(line + center[0], line + center[1]), axis=-1)
     strength = framing.strength(index)
