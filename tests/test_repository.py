@@ -137,9 +137,12 @@ def test_nothing_names_a_place_outside_the_repository() -> None:
     assert found == set()
 
 
-@pytest.mark.parametrize('text', ['open("/home/me/x")', "Path('/root/x')", '../shared/facts.md'])
-def test_a_place_outside_the_repository_is_noticed(text: str) -> None:
-    assert FOREIGN_PATH.search(text)
+@pytest.mark.parametrize(
+    ('start', 'end'),
+    [('open("/', 'home/me/x")'), ("Path('/", "root/x')"), ('../', 'shared/facts.md')],
+)
+def test_a_place_outside_the_repository_is_noticed(start: str, end: str) -> None:
+    assert FOREIGN_PATH.search(start + end)  # in parts, or this file would name such places
     assert not FOREIGN_PATH.search('docs/home/page, https://example.org/work/x')
 
 

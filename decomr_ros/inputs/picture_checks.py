@@ -90,7 +90,7 @@ def _of_bits(encoding: str, picture: np.ndarray) -> dict[str, str]:
     return {
         'image_bits': (
             f'the image with encoding {encoding} is nearly black, because the upper 8 of its 16 '
-            'bits are used; the camera may fill only 10 or 12 bits. Configure the driver to publish '
-            '8 bits, or to shift the bits up'
+            'bits are used; the camera may fill only 10 or 12 bits. Configure the driver to '
+            'publish 8 bits, or to shift the bits up'
         )
     }
