@@ -109,9 +109,7 @@ class DecomrNode(ManagedNode):
             *(sys.argv[1:] if words is None else words),
             *(options.get('cli_args') or ()),
         ]
-        self._warnings = StandingWarnings(
-            lambda text: self.get_logger().warning(text), lambda text: self.get_logger().info(text)
-        )
+        self._warnings = StandingWarnings.of_node(self)
         self._warnings.hold(
             IGNORED_FILES, ignored_files_text(self._words, self.get_fully_qualified_name())
         )

@@ -79,9 +79,7 @@ class Inputs:
         """
         self.settings = settings
         self._node, self._deliver, self._lost = node, deliver, lost
-        self.warnings = warnings or StandingWarnings(
-            lambda text: node.get_logger().warning(text), lambda text: node.get_logger().info(text)
-        )
+        self.warnings = warnings or StandingWarnings.of_node(node)
         self.image_topic = image_topic(node, settings.image_transport != 'raw')
         self.camera_info_topic = camera_info_topic(node, self.image_topic, words)
         self._bad = BadInputCounts(self.warnings)

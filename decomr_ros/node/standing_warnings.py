@@ -7,6 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 __all__ = ['StandingWarnings', 'without_numbers']
 
@@ -66,6 +70,18 @@ class StandingWarnings:
         self._logged_s: dict[tuple[str, str], float] = {}
         self._quiet_until_s: dict[str, float] = {}
         self._seen_s: dict[str, tuple[str, float]] = {}
+
+    @classmethod
+    def of_node(cls, node: Node) -> StandingWarnings:
+        """Warnings that go to the log of a node."""
+
+        def warn(text: str) -> None:
+            node.get_logger().warning(text)
+
+        def inform(text: str) -> None:  # on another line: rclpy refuses two severities on one
+            node.get_logger().info(text)
+
+        return cls(warn, inform)
 
     def hold(self, name: str, text: str, count: int = 0, *, is_logged: bool = False) -> None:
         """Activates a warning, or updates it if it is active.

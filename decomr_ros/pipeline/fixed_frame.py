@@ -39,9 +39,7 @@ class FixedFrame:
             warnings: states the problems; None: they are only logged.
         """
         self._node, self._frame_id = node, frame_id
-        self._warnings = warnings or StandingWarnings(
-            lambda text: node.get_logger().warning(text), lambda text: node.get_logger().info(text)
-        )
+        self._warnings = warnings or StandingWarnings.of_node(node)
         self._buffer: Any = None  # of tf2_ros, which may not be installed
         self._listener: Any = None
         self._missing = ''

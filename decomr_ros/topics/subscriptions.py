@@ -162,19 +162,13 @@ class MatchingSubscription:
         self, take: Callable[[Any], None], lost: Callable[[Any], None] | None
     ) -> Subscription:
         """Subscribes with the events that the middleware supports; not all report losses."""
-        wanted: list[SubscriptionEventCallbacks | None] = [
-            SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
-            None,
-        ]
+        wanted: list[dict[str, Any]] = [{'incompatible_qos': self._incompatible}]
         if lost is not None:
-            wanted.insert(
-                0,
-                SubscriptionEventCallbacks(incompatible_qos=self._incompatible, message_lost=lost),
-            )
-        for callbacks in wanted[:-1]:
+            wanted.insert(0, {**wanted[0], 'message_lost': lost})
+        for callbacks in wanted:
             try:
-                made = self._with_callbacks(take, callbacks)
-                self.are_losses_counted = callbacks is not None and bool(callbacks.message_lost)
+                made = self._with_callbacks(take, SubscriptionEventCallbacks(**callbacks))
+                self.are_losses_counted = 'message_lost' in callbacks
                 return made
             except UnsupportedEventTypeError:
                 pass
@@ -184,6 +178,7 @@ class MatchingSubscription:
         self, take: Callable[[Any], None], callbacks: SubscriptionEventCallbacks | None
     ) -> Subscription:
         profile = QoSProfile(depth=self._depth, reliability=POLICIES[self.reliability])
+        options: dict[str, Any] = {} if callbacks is None else {'event_callbacks': callbacks}
         return self._node.create_subscription(
             self._type,
             self.topic,
@@ -191,7 +186,7 @@ class MatchingSubscription:
             profile,
             raw=self._from_bytes is not None,
             callback_group=OwnThread(),
-            event_callbacks=callbacks,
+            **options,
         )
 
     def _end_handover(self) -> None:
