@@ -30,7 +30,7 @@ from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes
 RESULTS = Path(__file__).parent / 'results' / 'performance.json'
 BATCHES = (1, 4, 8)
 PRESETS = ('rt', 'paper')
-REPEATS = {'rt': 200, 'paper': 20}
+REPEATS = {'rt': 100, 'paper': 20}
 # The default runtime with its default precision, then this and the other runtimes in float32.
 RUNTIMES = ('openvino', 'openvino:f32', 'onnxruntime', 'torch')
 MARKS = '<!-- {0}: made by benchmarks/performance.py -->', '<!-- end of {0} -->'

@@ -32,6 +32,7 @@ from decomr_core.networks.cnet import GridDecoder
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.location_map import weight_map
 from decomr_core.uv.uv_map import UVMap, load_uv_map
+from training.loop.bfloat16 import has_bfloat16
 from training.summaries import Summaries, encoder_hash, read_summaries
 
 __all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss', 'train_pose_heads']
@@ -270,7 +271,7 @@ def _loss(
         is_dropped = torch.rand(summaries.shape, generator=randomness) < dropout
         means = cast('Tensor', heads.network.cnet.global_head[0].running_mean)
         summaries = torch.where(is_dropped, means, summaries)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', torch.bfloat16, enabled=has_bfloat16('cpu')):
         posed = heads(summaries)
         # Detached: the other readers adapt to the feature, and not the feature to them.
         outputs = heads.other_readers(posed.features.detach())

@@ -30,6 +30,7 @@ from decomr_core.body_models.joints import MIRRORED_JOINTS
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
+from training.loop.bfloat16 import has_bfloat16
 from training.loop.command_line import config_parser
 from training.loop.train_config import TrainConfig
 from training.records.root_frame import root_frame_body
@@ -118,7 +119,7 @@ def mirrored(batch: SyntheticBatch, body: BodyModel) -> SyntheticBatch:
 
 @torch.inference_mode()
 def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
-    """Summarises a batch; the encoder computes in bfloat16.
+    """Summarises a batch; the encoder computes in bfloat16 where the device has it.
 
     Args:
         network: has the encoder `blazepose`, in evaluation mode.
@@ -126,7 +127,8 @@ def summarise(network: DecoMR, batch: SyntheticBatch) -> Summaries:
     """
     images = batch.images.permute(0, 3, 1, 2).float() / 255
     images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16):
+    device = images.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
         summaries = network.cnet.encoder(images).for_decoder()[1]
     maps = network.location_mapper.location_map_from_vertices(batch.vertices)
     return Summaries(

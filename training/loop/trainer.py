@@ -18,6 +18,7 @@ from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import load_uv_map
 from training.evaluation.synthetic_scores import evaluate_network
+from training.loop.bfloat16 import EMULATED_TEXT, has_bfloat16
 from training.loop.learning_rate import learning_rate_at, parameter_groups
 from training.loop.plots import training_picture
 from training.loop.pose_components import init_pose_components
@@ -132,6 +133,9 @@ class Trainer:
         if self.fabric.is_global_zero and self.data.num_synthetic:
             for line in missing_assets(config.data):
                 logger.info('%s', line)
+        is_bfloat16 = config.precision == 'bf16' and self.fabric.is_global_zero
+        if is_bfloat16 and not has_bfloat16(self.fabric.device.type):
+            logger.warning('%s', EMULATED_TEXT)
         if self.fabric.is_global_zero and config.validate_every:
             held_out = held_out_set(config.data, self.body, self.uv_map, config.validation_images)
         total = config.stages.total_steps

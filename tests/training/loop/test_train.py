@@ -11,6 +11,7 @@ import torch
 
 from decomr_core.networks.checkpoint import load_network, read_metadata
 from training.evaluate import best_constant_joints, evaluate_network
+from training.loop.bfloat16 import EMULATED_TEXT
 from training.loop.learning_rate import learning_rate_at
 from training.loop.plots import training_picture
 from training.loop.run_folder import RunFolder, without_folders
@@ -88,6 +89,17 @@ def test_the_config_in_the_folder_goes_on_with_the_run(finished_run, capsys, cap
     config = finished_run.out / 'config.json'
     assert main(['--config', str(config), '--out', str(finished_run.out), '--resume']) == 0
     assert 'all 4 steps are already finished' in caplog.text
+
+
+def test_a_run_in_bfloat16_warns_if_the_cpu_computes_it_in_software(
+    small_trainers, tmp_path, monkeypatch, caplog
+):
+    steps = StageConfig(cnet_steps=1, end_to_end_steps=0)
+    for is_fast in (True, False):
+        monkeypatch.setattr('training.loop.trainer.has_bfloat16', lambda _, fast=is_fast: fast)
+        caplog.clear()
+        Trainer(_config(precision='bf16', stages=steps), tmp_path / str(is_fast)).run()
+        assert (EMULATED_TEXT in caplog.text) is not is_fast
 
 
 def test_a_run_is_not_replaced_by_a_start_without_resume(finished_run):
