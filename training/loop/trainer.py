@@ -16,6 +16,7 @@ from lightning_fabric.strategies import DDPStrategy
 from decomr_core.base.config import network_config
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.pretrained import load_blazepose, load_classifier
 from decomr_core.uv.uv_map import load_uv_map
 from training.evaluation.synthetic_scores import evaluate_network
 from training.loop.learning_rate import learning_rate_at, parameter_groups
@@ -181,7 +182,7 @@ class Trainer:
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(expected, self.body, self.uv_map)
             if expected.encoder == 'blazepose':
-                checkpoint.load_blazepose(network)
+                load_blazepose(network)
             if expected.is_posed and not is_overwritten:
                 # Only the bodies are used; clothes and backgrounds need not be loaded.
                 bodies_only = replace(self.config.data, wardrobe='', panoramas='')
@@ -189,7 +190,7 @@ class Trainer:
                     network, SyntheticPeople(bodies_only, self.body, self.uv_map, self.config.seed)
                 )
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
-                checkpoint.load_classifier(network, self.config.init)
+                load_classifier(network, self.config.init)
             elif self.config.init:
                 prefix = INIT_PARTS[self.config.init_part]
                 checkpoint.load_part(network, self.config.init, prefix)
