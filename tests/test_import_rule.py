@@ -115,7 +115,7 @@ OPTIONAL = {
     'onnxruntime': 'decomr_core/runtimes/onnxruntime_runtime.py',
     'cuda': 'decomr_core/runtimes/cuda_device.py',
     'cv_bridge': 'decomr_ros/messages/images.py',
-    'tensorrt': 'decomr_core/runtimes/tensorrt/engine.py',
+    'tensorrt': 'decomr_core/runtimes/tensorrt/bindings.py',
     'hri_msgs': 'decomr_ros/outputs/rep155.py',
     'mcap': 'decomr_ros/bags/mcap_bag.py',
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
