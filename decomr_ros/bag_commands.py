@@ -12,7 +12,7 @@ from typing import Any
 
 from decomr_ros.bags.compact import compact_bag
 from decomr_ros.bags.markers import add_markers
-from decomr_ros.bags.mcap_bag import COMPRESSIONS
+from decomr_ros.bags.mcap_writing import COMPRESSIONS
 from decomr_ros.bags.overlay_video import VIDEO_SUFFIXES, replay_overlay
 from decomr_ros.bags.report import bag_info, bag_info_text
 from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, max_error_mm

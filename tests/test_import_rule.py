@@ -117,7 +117,7 @@ OPTIONAL = {
     'cv_bridge': 'decomr_ros/messages/images.py',
     'tensorrt': 'decomr_core/runtimes/tensorrt/bindings.py',
     'hri_msgs': 'decomr_ros/outputs/rep155.py',
-    'mcap': 'decomr_ros/bags/mcap_bag.py',
+    'mcap': ('decomr_ros/bags/mcap_reading.py', 'decomr_ros/bags/mcap_writing.py'),
     'openvino': 'decomr_core/runtimes/openvino_runtime.py',
     'tf2_msgs': 'decomr_ros/outputs/body_frames.py',
     'vision_msgs': ('decomr_ros/messages/boxes.py', 'decomr_ros/messages/box_messages.py'),
