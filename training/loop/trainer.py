@@ -58,6 +58,22 @@ def make_fabric() -> Fabric:
     return fabric
 
 
+def _part_size(config: TrainConfig, num_processes: int) -> int:
+    """Number of people that a process computes at once.
+
+    Raises:
+        ValueError: the batch cannot be split evenly.
+    """
+    parts = num_processes * config.accumulate
+    if config.batch_size % parts:
+        raise ValueError(
+            f'batch_size is {config.batch_size}; it must be a multiple of '
+            f'{parts}: {num_processes} processes, each computing '
+            f'{config.accumulate} parts'
+        )
+    return config.batch_size // parts
+
+
 class Trainer:
     """The state of a training run between two steps; `run` trains until the last step.
 
@@ -76,14 +92,7 @@ class Trainer:
         self.config, self.out = config, out
         torch.set_num_threads(config.threads)
         self.fabric = make_fabric()
-        parts = self.fabric.world_size * config.accumulate
-        if config.batch_size % parts:
-            raise ValueError(
-                f'batch_size is {config.batch_size}; it must be a multiple of '
-                f'{parts}: {self.fabric.world_size} processes, each computing '
-                f'{config.accumulate} parts'
-            )
-        self.part_size = config.batch_size // parts
+        self.part_size = _part_size(config, self.fabric.world_size)
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
         if self.folder.has_checkpoint and not resume:
             raise ValueError(
