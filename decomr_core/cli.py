@@ -13,20 +13,20 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
-from decomr_core.base.arguments import (
-    add_runtime,
-    boxes,
-    given_runtime_options,
-    numbers,
-    positive,
-    split_boxes,
-)
-from decomr_core.base.config import PRESETS
+from decomr_core.base.arguments import given_runtime_options, split_boxes
 from decomr_core.commands.asset_commands import Report, add_body, add_uv
+from decomr_core.commands.network_arguments import (
+    add_bench,
+    add_convert,
+    add_export,
+    add_predict,
+    add_prepare,
+    common_options,
+    network_options,
+)
 
 if TYPE_CHECKING:
     from decomr_core.runtimes import Runtime
@@ -239,24 +239,17 @@ def _doctor(options: argparse.Namespace) -> tuple[str, Report]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        '--json', action='store_true', help='print one JSON object on the last line'
-    )
-    common.add_argument('--verbose', action='store_true', help='log progress')
-    network = argparse.ArgumentParser(add_help=False)
-    network.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
-    network.add_argument(
-        '--body', default='builtin', help='body of the weights: builtin or an npz file'
-    )
-    network.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
     parser = argparse.ArgumentParser(
         prog='decomr', description='Human meshes and IUV images from camera images.'
     )
     parser.add_argument('--version', action='version', version=f'decomr {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    _add_estimation(commands, common, network)
-    _add_conversion(commands, common)
+    common, network = common_options(), network_options()
+    add_predict(commands, [common, network]).set_defaults(handler=_predict)
+    add_export(commands, [common, network]).set_defaults(handler=_export)
+    add_prepare(commands, [common]).set_defaults(handler=_prepare)
+    add_bench(commands, [common, network]).set_defaults(handler=_bench)
+    add_convert(commands, [common]).set_defaults(handler=_convert)
     add_uv(commands, common)
     add_body(commands, common)
     commands.add_parser('doctor', parents=[common], help='check the installation').set_defaults(
@@ -265,140 +258,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, (_, help_text) in PLUGIN_COMMANDS.items():
         commands.add_parser(name, add_help=False, help=help_text)
     return parser
-
-
-def _add_estimation(
-    commands: argparse._SubParsersAction,
-    common: argparse.ArgumentParser,
-    network: argparse.ArgumentParser,
-) -> None:
-    both = [common, network]
-    predict = commands.add_parser('predict', parents=both, help='estimate the people in one image')
-    predict.set_defaults(handler=_predict)
-    predict.add_argument('image', type=Path, help='image file')
-    predict.add_argument('--out', type=Path, required=True, help='folder for the results')
-    source = predict.add_mutually_exclusive_group()
-    source.add_argument(
-        '--boxes',
-        type=boxes,
-        action='extend',
-        metavar='X0,Y0,X1,Y1',
-        help="boxes of the people, image px; several: 'BOX;BOX', BOX BOX, or the option again",
-    )
-    source.add_argument('--detector', default='person', help='person or whole-frame (person)')
-    camera = predict.add_mutually_exclusive_group()
-    camera.add_argument('--fov', type=float, help='horizontal field of view, degrees')
-    camera.add_argument(
-        '--intrinsics',
-        type=numbers(4),
-        metavar='FX,FY,CX,CY',
-        help='calibration, px; without --fov or calibration, meshes have no position',
-    )
-    add_runtime(predict)
-
-    _add_export(commands, both)
-    _add_prepare(commands, common)
-
-    bench = commands.add_parser(
-        'bench',
-        parents=both,
-        help='time each stage',
-        description='Times each stage from image to meshes. With --batch or --preset, times the '
-        'network alone in each runtime, which takes some minutes. Each result is '
-        'printed as it finishes, and Ctrl-C keeps the finished ones.',
-    )
-    bench.set_defaults(handler=_bench)
-    add_runtime(
-        bench,
-        '; with --batch or --preset, several as NAME[:PRECISION], by default all installed ones',
-        nargs='+',
-    )
-    bench.add_argument(
-        '--preset',
-        nargs='+',
-        metavar='NAME|FILE',
-        help=f'networks to time alone (rt): {", ".join(PRESETS)}, or weights files',
-    )
-    bench.add_argument(
-        '--batch', nargs='+', type=positive, metavar='N', help='batch sizes, people (1)'
-    )
-    bench.add_argument('--people', type=int, default=1, help='people in the image (1)')
-    bench.add_argument(
-        '--size',
-        type=numbers(2, 'x'),
-        default=(1280, 720),
-        metavar='WxH',
-        help='size of the image, px (1280x720)',
-    )
-    bench.add_argument('--detector', help='also time this detector on the same image')
-    bench.add_argument('--repeats', type=int, default=50, help='number of timed runs (50)')
-    bench.add_argument('--threads', type=int, default=0, help='CPU threads; 0: all')
-
-
-def _add_export(
-    commands: argparse._SubParsersAction, parents: list[argparse.ArgumentParser]
-) -> None:
-    export = commands.add_parser(
-        'export', parents=parents, help='write ONNX and OpenVINO models, or a TensorRT engine'
-    )
-    export.set_defaults(handler=_export)
-    target = export.add_mutually_exclusive_group(required=True)
-    target.add_argument('--out', type=Path, help='new folder for the results')
-    target.add_argument(
-        '--tensorrt',
-        action='store_true',
-        help="build the engine for this machine's NVIDIA GPU, for --runtime tensorrt",
-    )
-    export.add_argument(
-        '--people', type=positive, metavar='N', help='largest batch of the engine, people (4)'
-    )
-    export.add_argument(
-        '--precision',
-        help='precision of the engine: f32, tf32, fp16, or auto: '
-        'fp16 if the export passed its limit in fp16, otherwise f32 (auto)',
-    )
-
-
-def _add_prepare(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    prepare = commands.add_parser(
-        'prepare',
-        parents=[common],
-        help='export and compile the network in advance',
-        description='Exports the network and compiles it for this CPU into the cache '
-        '(DECOMR_CACHE or ~/.cache/decomr), which the first start would do otherwise. '
-        'make setup does this.',
-    )
-    prepare.set_defaults(handler=_prepare)
-    prepare.add_argument('--weights', default='rt', help='rt (shipped) or a .safetensors file')
-    prepare.add_argument(
-        '--installed',
-        action='store_true',
-        help='write into the virtual environment instead, for all of its users',
-    )
-
-
-def _add_conversion(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    convert = commands.add_parser(
-        'convert', parents=[common], help='convert an official checkpoint into a weights file'
-    )
-    convert.set_defaults(handler=_convert)
-    convert.add_argument('checkpoint', type=Path, help=".pt file of the authors' release")
-    convert.add_argument(
-        '--uv',
-        type=Path,
-        required=True,
-        help='UV map of its training: the official .obj, or an npz file',
-    )
-    convert.add_argument(
-        '--body', type=Path, required=True, help='SMPL as npz (decomr body import)'
-    )
-    convert.add_argument(
-        '--reference',
-        type=Path,
-        metavar='MESH.obj',
-        help="the release's reference_mesh.obj; default: the body's template",
-    )
-    convert.add_argument('--out', type=Path, required=True, help='safetensors file to write')
 
 
 def _run_plugin(command: str, argv: list[str]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from decomr_ros.bags.compact import compact_bag
 from decomr_ros.bags.markers import add_markers
-from decomr_ros.bags.mcap_bag import COMPRESSIONS
+from decomr_ros.bags.mcap_writing import COMPRESSIONS
 from decomr_ros.bags.overlay_video import VIDEO_SUFFIXES, replay_overlay
 from decomr_ros.bags.report import bag_info, bag_info_text
 from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, max_error_mm
@@ -129,6 +129,36 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         'info', parents=[common], help='show topics, rates, gaps, and when each person was seen'
     ).set_defaults(handler=_info)
     _add_markers(commands, common)
+    _add_replay(commands, common)
+    _add_compact(commands, common)
+    return parser.parse_args(argv)
+
+
+def _add_markers(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    markers = commands.add_parser(
+        'markers', parents=[common], help='make a copy with markers and /tf, for Foxglove'
+    )
+    markers.set_defaults(handler=_markers)
+    markers.add_argument(
+        '--out', type=Path, required=True, metavar='FOLDER', help='new folder of the copy'
+    )
+    markers.add_argument('--namespace', help='namespace of the node, if the bag contains several')
+    markers.add_argument(
+        '--triangles',
+        type=triangle_count,
+        default=4000,
+        metavar='N',
+        help='approximate number of triangles per person; 0: all (4000)',
+    )
+    markers.add_argument(
+        '--tf',
+        choices=FRAMES,
+        default='bodies',
+        help='frames on /tf: none, bodies, or bodies and joints (bodies)',
+    )
+
+
+def _add_replay(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
     replay = commands.add_parser(
         'replay-overlay', parents=[common], help='render the meshes over their images into a video'
     )
@@ -159,6 +189,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action='store_true',
         help='the images are rectified: use P of camera_info instead of K',
     )
+
+
+def _add_compact(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
     compact = commands.add_parser(
         'compact',
         parents=[common],
@@ -179,31 +212,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=list(COMPRESSIONS),
         help='compression of the copy (zstd if the Python package zstandard is '
         'installed, otherwise lz4)',
-    )
-    return parser.parse_args(argv)
-
-
-def _add_markers(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    markers = commands.add_parser(
-        'markers', parents=[common], help='make a copy with markers and /tf, for Foxglove'
-    )
-    markers.set_defaults(handler=_markers)
-    markers.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER', help='new folder of the copy'
-    )
-    markers.add_argument('--namespace', help='namespace of the node, if the bag contains several')
-    markers.add_argument(
-        '--triangles',
-        type=triangle_count,
-        default=4000,
-        metavar='N',
-        help='approximate number of triangles per person; 0: all (4000)',
-    )
-    markers.add_argument(
-        '--tf',
-        choices=FRAMES,
-        default='bodies',
-        help='frames on /tf: none, bodies, or bodies and joints (bodies)',
     )
 
 

@@ -10,7 +10,6 @@ received, skipped and published images come from the node's recorded status. The
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import random
@@ -22,12 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decomr_core.base.assets import DATA_FOLDER, find_weights
-from decomr_core.base.cache import cache_folder
+from decomr_core.base.assets import find_weights
 from decomr_ros.bags.overlay_video import KEPT_VIDEO, LONGEST_HOLD_S, overlay_of_run
 from decomr_ros.bags.report import summarize_bag
 from decomr_ros.node.installation import fast_dds_profile
 from decomr_ros.programs.child_processes import ChildProcesses
+from decomr_ros.programs.demo_video import check_video, find_video
 from decomr_ros.programs.process import stop_on_signals
 from decomr_ros.recorder import READY
 from decomr_ros.settings.parameters import CHOICES, NodeParameters
@@ -35,12 +34,8 @@ from decomr_ros.settings.parameters import CHOICES, NodeParameters
 if TYPE_CHECKING:
     import threading
 
-__all__ = ['find_video', 'loading_time_s', 'main', 'run_demo', 'summary_text']
+__all__ = ['loading_time_s', 'main', 'run_demo', 'summary_text']
 
-DEBIAN_VIDEO = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
-SHIPPED_VIDEO = DATA_FOLDER / 'demo_clip.mp4'
-# Value of --video that selects the shipped clip.
-CLIP = 'clip'
 # Time for the node to load its network; at the first start this may include the export, s.
 START_TIMEOUT_S = 300.0
 # The source starts when this file exists: the recorder is ready.
@@ -99,25 +94,7 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
     environment = _environment()
     sys.stderr.write(f'playing {options.video}; the summary is printed at its end\n')
     with ChildProcesses(out, environment) as children:
-        children.start(
-            'recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag', '--also', 'iuv'
-        )
-        children.start(
-            'node', '-m', 'decomr_ros.decomr_node', '--ros-args', *_node_parameters(options)
-        )
-        children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))
-        # Neither the first image nor the first meshes may be missed.
-        while not stop.is_set() and READY not in children.log('recorder'):
-            children.check('node', 'recorder', 'source')
-            stop.wait(0.05)
-        (out / START_FILE).touch()
-        while children.is_running('source') and not stop.is_set():
-            children.check('node', 'recorder')
-            stop.wait(0.1)
-        source = json.loads(children.stop('source').splitlines()[-1])
-        time.sleep(DRAIN_S)
-        children.stop('node')
-        children.stop('recorder')
+        source = _play_video(children, options, stop)
     report = {
         'frames_published': source['frames_published'],
         **summarize_bag(out / 'bag', started_ns),
@@ -141,6 +118,31 @@ def run_demo(options: argparse.Namespace, stop: threading.Event) -> dict[str, An
     overlay = out / 'overlay.mp4'
     report['overlay'] = str(overlay) if overlay.exists() else None
     return report
+
+
+def _play_video(
+    children: ChildProcesses, options: argparse.Namespace, stop: threading.Event
+) -> dict[str, Any]:
+    """Runs recorder, node and source to the end of the video; returns the source's report."""
+    out = options.out
+    children.start('recorder', '-m', 'decomr_ros.recorder', '--out', out / 'bag', '--also', 'iuv')
+    children.start(
+        'node', '-m', 'decomr_ros.decomr_node', '--ros-args', *_node_parameters(options)
+    )
+    children.start('source', '-m', 'decomr_ros.video_source', *_source_arguments(options))
+    # Neither the first image nor the first meshes may be missed.
+    while not stop.is_set() and READY not in children.log('recorder'):
+        children.check('node', 'recorder', 'source')
+        stop.wait(0.05)
+    (out / START_FILE).touch()
+    while children.is_running('source') and not stop.is_set():
+        children.check('node', 'recorder')
+        stop.wait(0.1)
+    source = json.loads(children.stop('source').splitlines()[-1])
+    time.sleep(DRAIN_S)
+    children.stop('node')
+    children.stop('recorder')
+    return source
 
 
 def loading_time_s(stamps: Path, started_ns: int) -> float | None:
@@ -231,56 +233,6 @@ def find_problems(report: dict[str, Any]) -> list[str]:
             f'{report["meshes_published"]}; see recorder.log in --out'
         )
     return problems
-
-
-def find_video(video: str | None) -> Path:
-    """The video to play: the requested one, otherwise Debian's, otherwise the shipped clip.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-    """
-    if video == CLIP and not Path(CLIP).exists():
-        return SHIPPED_VIDEO
-    if video is not None:
-        if not Path(video).exists():
-            raise FileNotFoundError(
-                f'there is no video {video}; give a video file, a folder of '
-                'pictures, a device such as /dev/video0, or '
-                f'{CLIP} for the shipped clip'
-            )
-        return Path(video)
-    packed = DEBIAN_VIDEO.with_name(DEBIAN_VIDEO.name + '.gz')
-    if packed.exists() and not DEBIAN_VIDEO.exists():
-        unpacked = cache_folder() / DEBIAN_VIDEO.name
-        with gzip.open(packed) as source, unpacked.open('wb') as target:
-            shutil.copyfileobj(source, target)
-        return unpacked
-    for path in (DEBIAN_VIDEO, SHIPPED_VIDEO):
-        if path.exists():
-            return path
-    raise FileNotFoundError(
-        'there is no demo video on this machine; install one with apt-get '
-        'install opencv-doc, or give your own: --video FILE or /dev/video0'
-    )
-
-
-def check_video(video: Path) -> None:
-    """Rejects a file that is not a video, before the results of an earlier demo are deleted.
-
-    Raises:
-        ValueError: OpenCV cannot read a frame of it.
-    """
-    if not video.is_file():
-        return  # a camera, or a folder of pictures
-    import cv2
-
-    capture = cv2.VideoCapture(str(video))
-    is_readable = capture.isOpened() and capture.read()[0]
-    capture.release()
-    if not is_readable:
-        raise ValueError(
-            f'OpenCV cannot read {video} as a video; check the file, or convert it to mp4 or avi'
-        )
 
 
 def _clear_folder(out: Path) -> None:

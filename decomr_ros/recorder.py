@@ -4,7 +4,7 @@ It does the part of `ros2 bag record` that the demo and a robot's flight recorde
 topic can be recorded by name (`--also /tf /tf_static`). Subscriptions are raw: messages are
 stored byte for byte as the publisher serialised them, except that the vertices of meshes are
 rounded (`--max-error-mm`, see `bags/rounded_meshes.py`). Stop the recorder with SIGINT. After
-SIGKILL the bag still opens and lacks at most the last half second (see `bags/mcap_bag.py`).
+SIGKILL the bag still opens and lacks at most the last half second (see `bags/mcap_writing.py`).
 `--recover BAG` repairs a bag after the disk was full.
 """
 
@@ -24,9 +24,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from decomr_ros.bags.mcap_bag import COMPRESSIONS, BagTopic, BagWriter, recover_bag
+from decomr_ros.bags.mcap_reading import recover_bag
+from decomr_ros.bags.mcap_writing import COMPRESSIONS, BagWriter
 from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
+from decomr_ros.bags.topics import BagTopic
 from decomr_ros.node.qos import LATCHED
 from decomr_ros.programs.command_line import node_parser, parse_words
 from decomr_ros.programs.process import run_node

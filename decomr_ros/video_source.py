@@ -282,6 +282,17 @@ class _VideoFile:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = node_parser('video_source', __doc__.partition('\n')[0])
+    _add_playing(parser)
+    _add_camera(parser)
+    _add_start(parser)
+    _add_files(parser)
+    options = parse_words(parser, argv)
+    if bool(options.width) != bool(options.height):
+        parser.error('--width and --height must be given together')
+    return options
+
+
+def _add_playing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('video', help='video file, folder of pictures, or /dev/videoN')
     parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument('--seconds', type=_above_zero, help='stop after this time')
@@ -292,6 +303,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--height', type=positive, help='height to resize images to, px (with --width)'
     )
+
+
+def _add_camera(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fov',
         type=float,
@@ -312,6 +326,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default='reliable',
         help='QoS of the publishers (reliable, which every subscriber accepts)',
     )
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--wait-for-node',
         metavar='NAME',
@@ -327,16 +344,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=60.0,
         help='longest time to wait for the start conditions, s (60)',
     )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--stamps', metavar='FILE', help='write a line for each frame: index,stamp (ns)'
     )
     parser.add_argument(
         '--keep', metavar='FILE.avi', type=_avi, help='also write the frames to a video file'
     )
-    options = parse_words(parser, argv)
-    if bool(options.width) != bool(options.height):
-        parser.error('--width and --height must be given together')
-    return options
 
 
 def _above_zero(text: str) -> float:

@@ -14,22 +14,26 @@ import json
 import logging
 import os
 import sys
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from decomr_core.base.arguments import positive
 from decomr_core.body_models import load_body
-from decomr_core.estimation.detectors import DETECTORS, load_detector
+from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.crop import crop_pixels
-from decomr_core.runtimes import RUNTIMES, Runtime
+from decomr_core.runtimes import Runtime
 from decomr_core.uv.uv_map import load_uv_map
 from training.datasets.coco_photographs import read_photographs
+from training.evaluation.arguments import (
+    PHOTOGRAPHS,
+    SYNTHETIC,
+    SYNTHETIC_IMAGES,
+    evaluation_parser,
+)
 from training.evaluation.photograph_scores import measure_photographs, photograph_report
 from training.evaluation.photograph_sheets import image_sheet, people_sheet
 from training.evaluation.protocols import Person, Scorer, make_scorer
@@ -68,12 +72,10 @@ from training.evaluation.worst_cases import (
 from training.records.image_files import read_rgb
 from training.records.person_records import PersonRecords, ReadCounts
 from training.synthetic.people import AssetFiles
-from training.synthetic.preview import add_asset_options, asset_values
+from training.synthetic.preview import asset_values
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'set_report']
 
-SYNTHETIC, PHOTOGRAPHS = 'synthetic', 'coco'
-SYNTHETIC_IMAGES = 500
 BOX_SCALES = (0.8, 1.0, 1.2, 1.4, 1.6)
 """Sides of the crop over the person box; training frames by about 1.2."""
 PICTURES = ('.png', '.jpg')
@@ -137,7 +139,7 @@ def set_report(
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    options = _parser().parse_args(arguments)
+    options = evaluation_parser(__doc__.partition('\n')[0]).parse_args(arguments)
     try:
         report, picture = _evaluate(options)
         if picture is not None:
@@ -343,84 +345,6 @@ def _truth_tile(
     if truth.vertices is None or truth.faces is None:
         return draw_skeleton(image, truth.joints, camera)
     return draw_mesh(image, truth.vertices, camera, truth.faces, is_true=True)
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog='python -m training.evaluate', description=__doc__.partition('\n')[0]
-    )
-    parser.add_argument(
-        'dataset',
-        nargs='?',
-        default=SYNTHETIC,
-        choices=(SYNTHETIC, PHOTOGRAPHS, *EVALUATION_SETS),
-        help='what to score on',
-    )
-    parser.add_argument('--weights', default='rt', help='rt (shipped) or a safetensors file')
-    parser.add_argument(
-        '--runtime', default='torch', choices=tuple(RUNTIMES), help='what runs the network (torch)'
-    )
-    parser.add_argument('--device', default='cpu', help='torch only: cpu or cuda (cpu)')
-    parser.add_argument(
-        '--body', default='builtin', help='body of the weights: builtin or an npz file'
-    )
-    parser.add_argument('--uv', default='builtin', help='its UV map: builtin or an npz file')
-    parser.add_argument(
-        '--data',
-        '--root',
-        type=Path,
-        dest='root',
-        metavar='FOLDER',
-        help="folder of the data set's npz and images",
-    )
-    parser.add_argument(
-        '--annotations',
-        type=Path,
-        metavar='FILE',
-        help='annotations of the data set; default: its folder and published name',
-    )
-    parser.add_argument(
-        '--detector',
-        default='person',
-        choices=tuple(DETECTORS),
-        help='coco only: person detector for whole images (person)',
-    )
-    parser.add_argument(
-        '--sheets',
-        type=Path,
-        metavar='FOLDER',
-        help='coco only: write contact sheets of people and images',
-    )
-    parser.add_argument(
-        '--body-folder',
-        type=Path,
-        help='folder of smpl_neutral.npz, smpl_male.npz, smpl_female.npz',
-    )
-    parser.add_argument(
-        '--joint-regressor',
-        type=Path,
-        metavar='J_regressor_h36m.npy',
-        help="regressor from SMPL's vertices to Human3.6M's joints",
-    )
-    parser.add_argument(
-        '--images',
-        type=positive,
-        metavar='N',
-        help=f'number of images, evenly spread; default: all ({SYNTHETIC_IMAGES} for synthetic)',
-    )
-    add_asset_options(parser)
-    parser.add_argument(
-        '--scales', action='store_true', help='also score with tighter and wider crops'
-    )
-    parser.add_argument(
-        '--worst',
-        type=Path,
-        metavar='FILE.png',
-        help=f'write a picture of the {WORST} worst cases',
-    )
-    parser.add_argument('--json', action='store_true', help='print one JSON object')
-    parser.add_argument('--out', type=Path, help='also write the JSON object to this file')
-    return parser
 
 
 if __name__ == '__main__':

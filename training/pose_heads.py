@@ -315,12 +315,22 @@ def _rate_share(step: int, steps: int) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    given = _parser().parse_args(arguments)
+    try:
+        _train(given)
+    except (OSError, ValueError, RuntimeError) as error:
+        sys.stderr.write(f'error: {error}\n')
+        return 2
+    print(f'wrote {given.out}')
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         'python -m training.pose_heads',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    defaults = vars(PoseHeadOptions())
     parser.add_argument(
         'folders',
         nargs='+',
@@ -335,37 +345,35 @@ def main(arguments: list[str] | None = None) -> int:
         metavar='FOLDER',
         help='folder of the summaries of held-out people to evaluate on',
     )
-    for name, value in defaults.items():
+    for name, value in vars(PoseHeadOptions()).items():
         parser.add_argument(f'--{name.replace("_", "-")}', type=type(value), default=value)
     parser.add_argument('--out', type=Path, required=True, help='safetensors file to write')
-    given = parser.parse_args(arguments)
-    try:
-        options = PoseHeadOptions(**{name: getattr(given, name) for name in defaults})
-        body = load_body('builtin')
-        uv_map = load_uv_map('builtin', body)
-        network = checkpoint.load_network(given.weights, body, uv_map).eval()
-        if network.config.encoder != 'blazepose' or not network.config.is_posed:
-            raise ValueError(
-                f'{given.weights} has no pretrained encoder (blazepose) with pose '
-                'components; use weights of the preset rt'
-            )
-        encoder = encoder_hash(network)
-        people = read_summaries(given.folders, encoder)
-        held_out = read_summaries([given.held_out], encoder) if given.held_out else None
-        logger.info('%d crops', len(people))
-        _log_error('before', network, body, uv_map, held_out)
-        train_pose_heads(network, body, uv_map, people, options)
-        _log_error('after', network, body, uv_map, held_out)
-        notes = {
-            'training': checkpoint.read_metadata(given.weights).get('training'),
-            'pose_heads': vars(options) | {'crops': len(people)},
-        }
-        checkpoint.save_checkpoint(given.out, network, notes, half=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.stderr.write(f'error: {error}\n')
-        return 2
-    print(f'wrote {given.out}')
-    return 0
+    return parser
+
+
+def _train(given: argparse.Namespace) -> None:
+    """Trains the heads as the command line asks, and writes the weights."""
+    options = PoseHeadOptions(**{name: getattr(given, name) for name in vars(PoseHeadOptions())})
+    body = load_body('builtin')
+    uv_map = load_uv_map('builtin', body)
+    network = checkpoint.load_network(given.weights, body, uv_map).eval()
+    if network.config.encoder != 'blazepose' or not network.config.is_posed:
+        raise ValueError(
+            f'{given.weights} has no pretrained encoder (blazepose) with pose '
+            'components; use weights of the preset rt'
+        )
+    encoder = encoder_hash(network)
+    people = read_summaries(given.folders, encoder)
+    held_out = read_summaries([given.held_out], encoder) if given.held_out else None
+    logger.info('%d crops', len(people))
+    _log_error('before', network, body, uv_map, held_out)
+    train_pose_heads(network, body, uv_map, people, options)
+    _log_error('after', network, body, uv_map, held_out)
+    notes = {
+        'training': checkpoint.read_metadata(given.weights).get('training'),
+        'pose_heads': vars(options) | {'crops': len(people)},
+    }
+    checkpoint.save_checkpoint(given.out, network, notes, half=True)
 
 
 def _log_error(

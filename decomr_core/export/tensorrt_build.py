@@ -21,12 +21,9 @@ from decomr_core.measures.parity import LIMITS_MM, NUM_PARITY_CROPS, measure_par
 from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.runtimes.batches import DEFAULT_MAX_PEOPLE, batch_sizes
 from decomr_core.runtimes.cuda_device import find_gpu
-from decomr_core.runtimes.tensorrt.engine import (
-    build_plan,
-    checked_key,
-    expected_key,
-    tensorrt_version,
-)
+from decomr_core.runtimes.tensorrt.bindings import tensorrt_version
+from decomr_core.runtimes.tensorrt.building import build_plan
+from decomr_core.runtimes.tensorrt.engine import checked_key, expected_key
 from decomr_core.runtimes.tensorrt.plan import (
     build_command,
     default_precision,

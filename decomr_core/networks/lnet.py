@@ -55,32 +55,15 @@ class LNet(nn.Module):
         self.register_buffer(
             'default_camera', torch.tensor(config.default_camera), persistent=False
         )
-        hidden, norm = config.hidden_features, config.vector_norm
-        channels = config.hourglass_channels
-        self.global_head = (
-            None
-            if not config.has_global_code
-            else nn.Sequential(
-                nn.Linear(config.global_features, hidden),
-                make_vector_norm(norm, hidden),
-                nn.ReLU(inplace=True),
-                nn.Linear(hidden, config.broadcast_features),
-            )
-        )
-        self.camera_head = OutputHead(
-            nn.Linear(config.global_features, hidden),
-            make_vector_norm(norm, hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, hidden // 2),
-            make_vector_norm(norm, hidden // 2),
-            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            nn.Linear(hidden // 2, 3),
-        )
+        self.global_head = _make_global_head(config)
+        self.camera_head = _make_camera_head(config)
         self.posed_head = _make_posed_head(config)
         self.correction_head = _make_correction_head(config)
         self.projection = TexelProjection(config)
-        self.hourglass = Hourglass(channels, config.norm)
-        self.uv_conv = BottleneckBlock(channels[0], config.uv_channels[0], config.norm)
+        self.hourglass = Hourglass(config.hourglass_channels, config.norm)
+        self.uv_conv = BottleneckBlock(
+            config.hourglass_channels[0], config.uv_channels[0], config.norm
+        )
         self.decoder = nn.Sequential(
             *(
                 UpsamplingBlock(coarse, fine, config.norm, mode='bilinear')
@@ -226,6 +209,32 @@ class Hourglass(nn.Module):
         for up, skip in zip(reversed(self.up_layers), reversed(skips), strict=True):
             features = up(features) + skip
         return self.norm(features), coarsest
+
+
+def _make_global_head(config: NetworkConfig) -> nn.Sequential | None:
+    """(B, G) to the code that each texel gets (B, C); None if `lnet_input` has no such code."""
+    if not config.has_global_code:
+        return None
+    return nn.Sequential(
+        nn.Linear(config.global_features, config.hidden_features),
+        make_vector_norm(config.vector_norm, config.hidden_features),
+        nn.ReLU(inplace=True),
+        nn.Linear(config.hidden_features, config.broadcast_features),
+    )
+
+
+def _make_camera_head(config: NetworkConfig) -> OutputHead:
+    """(B, G) to a change of the default camera (B, 3)."""
+    hidden, norm = config.hidden_features, config.vector_norm
+    return OutputHead(
+        nn.Linear(config.global_features, hidden),
+        make_vector_norm(norm, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden // 2),
+        make_vector_norm(norm, hidden // 2),
+        nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
+        nn.Linear(hidden // 2, 3),
+    )
 
 
 def _make_posed_head(config: NetworkConfig) -> OutputHead | None:

@@ -19,13 +19,9 @@ from decomr_core.base.assets import file_hash
 from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.frames import ROOT_FROM_BODY
-from decomr_core.networks.checkpoint import (
-    load_official,
-    official_name,
-    save_checkpoint,
-    tensor_problems,
-)
+from decomr_core.networks.checkpoint import save_checkpoint, tensor_problems
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.pretrained import load_official, official_name
 from decomr_core.uv.obj_template import read_obj_vertices
 from decomr_core.uv.uv_map import UVMap, load_uv_map
 

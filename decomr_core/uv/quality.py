@@ -125,7 +125,6 @@ def report_uv_map(
     found = validity(body, uv_map)
     vertices = np.asarray(body.v_template, dtype=np.float64)
     faces = np.asarray(body.faces)
-    height = np.ptp(vertices[:, 1])
     area_std, angle_deg, coverage = _distortion(vertices, uv_map)
     s1_hop, s2_hop = distance_similarity(
         vertices,
@@ -143,9 +142,6 @@ def report_uv_map(
         num_sources=num_sources,
         progress=lambda fraction: progress('measuring paths', 0.4 + fraction * 0.5),
     )
-    rim = uv_map.vertex_index[_rim_edges(uv_map.faces)]
-    # Each seam edge is on the boundary twice.
-    seam = np.linalg.norm(vertices[rim[:, 0]] - vertices[rim[:, 1]], axis=1).sum() / 2
     progress('measuring round trips', 0.9)
     fitted, extrapolated = round_trips_mm(body, uv_map)
     progress('done', 1.0)
@@ -161,7 +157,7 @@ def report_uv_map(
         'flips': found.flips,
         'overlaps': found.overlaps,
         'symmetry_error': found.symmetry_error,
-        'seam_length_per_height': float(seam / height),
+        'seam_length_per_height': _seam_length(vertices, uv_map),
         'roundtrip_mm': fitted,
         'roundtrip_extrapolated_mm': extrapolated,
         'distance_rows': len(vertices) if num_sources is None else num_sources,
@@ -249,6 +245,14 @@ def _distortion(vertices: np.ndarray, uv_map: UVMap) -> tuple[float, float, floa
         float(np.degrees(shares @ change)),
         float(np.abs(_signed_areas(flat)).sum()),
     )
+
+
+def _seam_length(vertices: np.ndarray, uv_map: UVMap) -> float:
+    """Length of the seams on a body with (V, 3) vertices, in heights of the body."""
+    rim = uv_map.vertex_index[_rim_edges(uv_map.faces)]
+    # Each seam edge is on the boundary twice.
+    seam = np.linalg.norm(vertices[rim[:, 0]] - vertices[rim[:, 1]], axis=1).sum() / 2
+    return float(seam / np.ptp(vertices[:, 1]))
 
 
 def _areas(corners: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from decomr_ros.bags.copying import bag_copy
-from decomr_ros.bags.mcap_bag import BagTopic, read_bag, read_topics
+from decomr_ros.bags.mcap_reading import read_bag, read_topics
 from decomr_ros.bags.rounded_meshes import (
     MAX_ERROR_KEY,
     MESHES,
@@ -17,6 +17,7 @@ from decomr_ros.bags.rounded_meshes import (
     round_meshes,
     step_for_error,
 )
+from decomr_ros.bags.topics import BagTopic
 
 __all__ = ['compact_bag']
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decomr_ros.bags.mcap_bag import BagTopic, BagWriter
+from decomr_ros.bags.mcap_writing import BagWriter
+from decomr_ros.bags.topics import BagTopic
 
 if TYPE_CHECKING:
-    from decomr_ros.bags.mcap_bag import BagMessage
+    from decomr_ros.bags.mcap_reading import BagMessage
 
 __all__ = ['BagCopy', 'bag_copy']
 

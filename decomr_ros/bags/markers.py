@@ -15,9 +15,10 @@ from decomr.msg import HumanMeshArray
 from rclpy.serialization import deserialize_message
 
 from decomr_ros.bags.copying import BagCopy, bag_copy
-from decomr_ros.bags.mcap_bag import BagMessage, BagTopic, read_bag, read_topics
+from decomr_ros.bags.mcap_reading import BagMessage, read_bag, read_topics
 from decomr_ros.bags.message_definitions import SEPARATOR, message_definition
 from decomr_ros.bags.recording import Recording
+from decomr_ros.bags.topics import BagTopic
 from decomr_ros.messages.cdr import CdrWriter
 from decomr_ros.outputs.body_frames import body_transforms
 from decomr_ros.outputs.mesh_scene import MeshScene

@@ -10,7 +10,7 @@ from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.serialization import deserialize_message
 
-from decomr_ros.bags.mcap_bag import read_bag, read_topics
+from decomr_ros.bags.mcap_reading import read_bag, read_topics
 from decomr_ros.bags.recording import MESHES, TOPOLOGY, find_mesh_topics
 from decomr_ros.bags.rounded_meshes import MAX_ERROR_KEY
 from decomr_ros.messages.meshes import nanoseconds_from_stamp

@@ -32,6 +32,8 @@ from tests.core.fake_tensorrt import CROP_SIZE, ONNX_FILE, ONNX_HALF_FILE, FakeG
 
 OURS = (
     'decomr_core.runtimes.cuda_device',
+    'decomr_core.runtimes.tensorrt.bindings',
+    'decomr_core.runtimes.tensorrt.building',
     'decomr_core.runtimes.tensorrt.engine',
     'decomr_core.runtimes.tensorrt.runtime',
     'decomr_core.export.tensorrt_build',

@@ -18,7 +18,7 @@ from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from decomr_core.base.assets import DATA_FOLDER
-from decomr_ros.bags.mcap_bag import read_bag
+from decomr_ros.bags.mcap_reading import read_bag
 
 LAUNCH_FILE = Path(__file__).resolve().parents[2] / 'launch' / 'decomr.launch.py'
 BAG = Path(tempfile.mkdtemp()) / 'bag'

@@ -112,10 +112,12 @@ def plot_ablation(results: AblationResults) -> Figure:
     figure.suptitle(finding(results))
     for axis, metric in zip(figure.subplots(1, len(PANEL_METRICS)), PANEL_METRICS, strict=True):
         _draw_bars(axis, results, metric)
+        _label_axes(axis, results, metric)
     return figure
 
 
 def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
+    """Draws the bars of a metric, with their values, and the best constant prediction."""
     config, cells = results.values['config'], results.values['cells']
     inputs, labels = config['lnet_inputs'], list(config['uv_maps'])
     width = BAR_SPAN / len(labels)
@@ -156,7 +158,11 @@ def _draw_bars(axis: Axes, results: AblationResults, metric: str) -> None:
             linewidth=1,
             label='best constant prediction',
         )
+
+
+def _label_axes(axis: Axes, results: AblationResults, metric: str) -> None:
     axis.set_title(_panel_title(results, metric), fontsize=10)
+    inputs = results.values['config']['lnet_inputs']
     names = [INPUT_NAMES.get(name, name).replace(' + ', '\n+ ') for name in inputs]
     axis.set_xticks(range(len(inputs)), names)
     axis.set_xlabel('what LNet sees beside the reference map')

@@ -16,6 +16,7 @@ from lightning_fabric.strategies import DDPStrategy
 from decomr_core.base.config import network_config
 from decomr_core.networks import checkpoint
 from decomr_core.networks.decomr import DecoMR
+from decomr_core.networks.pretrained import load_blazepose, load_classifier
 from decomr_core.uv.uv_map import load_uv_map
 from training.evaluation.synthetic_scores import evaluate_network
 from training.loop.bfloat16 import EMULATED_TEXT, has_bfloat16
@@ -58,6 +59,22 @@ def make_fabric() -> Fabric:
     return fabric
 
 
+def _part_size(config: TrainConfig, num_processes: int) -> int:
+    """Number of people that a process computes at once.
+
+    Raises:
+        ValueError: the batch cannot be split evenly.
+    """
+    parts = num_processes * config.accumulate
+    if config.batch_size % parts:
+        raise ValueError(
+            f'batch_size is {config.batch_size}; it must be a multiple of '
+            f'{parts}: {num_processes} processes, each computing '
+            f'{config.accumulate} parts'
+        )
+    return config.batch_size // parts
+
+
 class Trainer:
     """The state of a training run between two steps; `run` trains until the last step.
 
@@ -76,14 +93,7 @@ class Trainer:
         self.config, self.out = config, out
         torch.set_num_threads(config.threads)
         self.fabric = make_fabric()
-        parts = self.fabric.world_size * config.accumulate
-        if config.batch_size % parts:
-            raise ValueError(
-                f'batch_size is {config.batch_size}; it must be a multiple of '
-                f'{parts}: {self.fabric.world_size} processes, each computing '
-                f'{config.accumulate} parts'
-            )
-        self.part_size = config.batch_size // parts
+        self.part_size = _part_size(config, self.fabric.world_size)
         self.folder = RunFolder(out, self.fabric.is_global_zero, config.tensorboard)
         if self.folder.has_checkpoint and not resume:
             raise ValueError(
@@ -185,7 +195,7 @@ class Trainer:
         if not self.config.init or self.config.init_part != 'all':
             network = DecoMR(expected, self.body, self.uv_map)
             if expected.encoder == 'blazepose':
-                checkpoint.load_blazepose(network)
+                load_blazepose(network)
             if expected.is_posed and not is_overwritten:
                 # Only the bodies are used; clothes and backgrounds need not be loaded.
                 bodies_only = replace(self.config.data, wardrobe='', panoramas='')
@@ -193,7 +203,7 @@ class Trainer:
                     network, SyntheticPeople(bodies_only, self.body, self.uv_map, self.config.seed)
                 )
             if self.config.init.endswith(CLASSIFIER_SUFFIXES):
-                checkpoint.load_classifier(network, self.config.init)
+                load_classifier(network, self.config.init)
             elif self.config.init:
                 prefix = INIT_PARTS[self.config.init_part]
                 checkpoint.load_part(network, self.config.init, prefix)

@@ -11,7 +11,7 @@ from fake_people import FakeRuntime
 from decomr_core.commands import predict
 from decomr_core.drawing import color_of_track
 from decomr_core.uv.topology import Topology
-from tests.core.commands.test_cli import fake_network, picture, run
+from tests.core.commands.command_runs import fake_network, picture, run
 
 __all__ = ['fake_network', 'picture']  # the fixtures
 

@@ -12,7 +12,7 @@ from official_network import DATA, NETWORK_TOLERANCE, stage_outputs
 from decomr_core.base.config import network_config
 from decomr_core.body_models import BodyModel
 from decomr_core.networks import DecoMR
-from decomr_core.networks.checkpoint import load_official, state_dict_from_official
+from decomr_core.networks.pretrained import load_official, state_dict_from_official
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
 

@@ -16,7 +16,8 @@ from decomr_core.body_models import BodyModel
 from decomr_core.geometry.crop import denormalize_images, image_statistics, normalize_images
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blazepose import NUM_LANDMARKS
-from decomr_core.networks.checkpoint import load_blazepose, load_network, save_checkpoint
+from decomr_core.networks.checkpoint import load_network, save_checkpoint
+from decomr_core.networks.pretrained import load_blazepose
 from decomr_core.runtimes.torch.precision import arithmetic, mixed_network
 from decomr_core.uv.uv_map import UVMap
 

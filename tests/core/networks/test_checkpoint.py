@@ -14,13 +14,8 @@ from small_networks import resnet_config, small_config
 
 from decomr_core.body_models import BodyModel
 from decomr_core.networks import DecoMR
-from decomr_core.networks.checkpoint import (
-    load_classifier,
-    load_network,
-    load_part,
-    read_metadata,
-    save_checkpoint,
-)
+from decomr_core.networks.checkpoint import load_network, load_part, read_metadata, save_checkpoint
+from decomr_core.networks.pretrained import load_classifier
 from decomr_core.uv.uv_map import UVMap
 
 

@@ -13,12 +13,8 @@ from official_network import NETWORK_TOLERANCE, OFFICIAL_KEYS, stage_outputs
 from decomr_core import cli
 from decomr_core.body_models import BodyModel
 from decomr_core.body_models.frames import ROOT_FROM_BODY, in_root_frame
-from decomr_core.networks.checkpoint import (
-    load_network,
-    official_name,
-    read_metadata,
-    state_dict_from_official,
-)
+from decomr_core.networks.checkpoint import load_network, read_metadata
+from decomr_core.networks.pretrained import official_name, state_dict_from_official
 from decomr_core.uv.location_map import LocationMapper
 from decomr_core.uv.uv_map import UVMap
 

@@ -38,7 +38,10 @@ SYMBOLS = (
     'getBuilderPluginRegistry',
     'getPluginRegistry',
 )
-FILES = {'tensorrt': 'tensorrt/engine.py', 'cudart': 'cuda_device.py'}
+FILES = {
+    'tensorrt': ('tensorrt/bindings.py', 'tensorrt/building.py', 'tensorrt/engine.py'),
+    'cudart': ('cuda_device.py',),
+}
 # A few that must be among what was checked: else the check has lost its way.
 ESSENTIAL = {
     'tensorrt': {
@@ -123,7 +126,9 @@ def interface(environment: dict[str, str]) -> dict[str, Any]:
 
 
 def source_of(module: str) -> str:
-    return (ROOT / 'decomr_core' / 'runtimes' / FILES[module]).read_text()
+    """Our files that use a module of NVIDIA's, one after the other."""
+    folder = ROOT / 'decomr_core' / 'runtimes'
+    return '\n'.join((folder / name).read_text() for name in FILES[module])
 
 
 @pytest.mark.parametrize('module', sorted(FILES))
@@ -279,22 +284,22 @@ from pathlib import Path
 import tensorrt_bindings
 sys.modules['tensorrt'] = tensorrt_bindings
 from decomr_core.runtimes import cuda_device
-from decomr_core.runtimes.tensorrt import engine
+from decomr_core.runtimes.tensorrt import bindings, building, engine
 from decomr_core.runtimes.tensorrt import runtime as tensorrt_runtime
 from decomr_core.runtimes.tensorrt.plan import PRECISIONS, PlanKey
 assert 'torch' not in sys.modules
 
-log = engine._log()
+log = bindings.tensorrt_log()
 log.log(tensorrt_bindings.ILogger.Severity.ERROR, 'no driver')
 assert log.take_errors() == 'no driver' and log.take_errors() == ''
-assert engine._Progress().step_complete('Building', 0)
-assert engine._network_flags() == 1 << int(
+assert building._Progress().step_complete('Building', 0)
+assert building._network_flags() == 1 << int(
     tensorrt_bindings.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 folder = Path(sys.argv[1])
 (folder / 'model.plan').write_bytes(b'plan')
-keys = [PlanKey('0', engine.tensorrt_version(), '8.7', 'none', 128, 4, precision)
+keys = [PlanKey('0', bindings.tensorrt_version(), '8.7', 'none', 128, 4, precision)
         for precision in PRECISIONS]
-for attempt in (*(lambda key=key: engine.build_plan(
+for attempt in (*(lambda key=key: building.build_plan(
                     folder / 'model.onnx', folder / 'model.plan', key) for key in keys),
                 lambda: engine.Engine(folder / 'model.plan', 'COMMAND', lambda: 'none is free')):
     try:

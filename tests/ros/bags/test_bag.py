@@ -12,10 +12,11 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Header
 
-from decomr_ros.bags import mcap_bag as bag_module
-from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics, recover_bag
+from decomr_ros.bags import mcap_writing
+from decomr_ros.bags.mcap_reading import read_bag, read_topics, recover_bag
+from decomr_ros.bags.mcap_writing import BagWriter
 from decomr_ros.bags.message_definitions import message_definition
-from decomr_ros.bags.topics import qos_text
+from decomr_ros.bags.topics import BagTopic, qos_text
 from decomr_ros.messages.meshes import human_mesh_array_message
 from tests.ros.conftest import make_mesh
 
@@ -93,7 +94,7 @@ def test_chunks_are_zstd_unless_something_else_is_wanted_or_it_is_missing(
 
     assert chunks('default') == {'zstd'}
     assert [chunks(name, name) for name in ('zstd', 'lz4', 'none')] == [{'zstd'}, {'lz4'}, {''}]
-    monkeypatch.setattr(bag_module, 'ZSTANDARD', None)
+    monkeypatch.setattr(mcap_writing, 'ZSTANDARD', None)
     assert chunks('without') == {'lz4'}
 
 
@@ -249,7 +250,7 @@ def test_a_latched_topic_stays_latched_as_either_release_of_rosbag2_writes_it(
                     made = made.replace(number, word)
                 return made
 
-            patch.setattr(bag_module, 'qos_text', text)
+            patch.setattr(mcap_writing, 'qos_text', text)
             writer = BagWriter(tmp_path / name, _topics())
             writer.write('/latched', _data(99), START_NS, START_NS)
             _write(writer, 0, 3)

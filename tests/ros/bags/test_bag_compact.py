@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message
 
 from decomr_core import cli
 from decomr_core.uv.topology import Topology
-from decomr_ros.bags.mcap_bag import read_bag
+from decomr_ros.bags.mcap_reading import read_bag
 from decomr_ros.messages.meshes import human_meshes_from_message
 from tests.ros.bags.test_bag_commands import (
     START_NS,

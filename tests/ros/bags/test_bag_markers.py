@@ -21,10 +21,11 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.bags.markers import add_markers, serialized_transforms
-from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.bags.mcap_reading import read_bag, read_topics
+from decomr_ros.bags.mcap_writing import BagWriter
 from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.recording import Recording
-from decomr_ros.bags.topics import qos_text
+from decomr_ros.bags.topics import BagTopic, qos_text
 from decomr_ros.messages.markers import MeshMarkers
 from decomr_ros.messages.meshes import human_mesh_array_message, mesh_topology_message
 from decomr_ros.outputs.body_frames import body_transforms

@@ -20,7 +20,7 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.bags.markers import add_markers
-from decomr_ros.bags.mcap_bag import read_bag, read_topics
+from decomr_ros.bags.mcap_reading import read_bag, read_topics
 from decomr_ros.messages.compressed import rgb_from_compressed_message
 from decomr_ros.recorder import Recorder
 from tests.ros.conftest import RosTest

@@ -12,6 +12,7 @@ from rosbags.rosbag2 import Reader
 
 from decomr_ros import demo
 from decomr_ros.demo import loading_time_s, summary_text
+from decomr_ros.programs import demo_video
 from tests.ros.conftest import RosTest
 
 KEYS = {
@@ -226,15 +227,15 @@ def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     debian, carried = tmp_path / 'vtest.avi', tmp_path / 'clip.mp4'
-    monkeypatch.setattr(demo, 'DEBIAN_VIDEO', debian)
-    monkeypatch.setattr(demo, 'SHIPPED_VIDEO', carried)
+    monkeypatch.setattr(demo_video, 'DEBIAN_VIDEO', debian)
+    monkeypatch.setattr(demo_video, 'SHIPPED_VIDEO', carried)
     with pytest.raises(FileNotFoundError, match='apt-get install opencv-doc'):
-        demo.find_video(None)
+        demo_video.find_video(None)
     carried.touch()
-    assert demo.find_video(None) == carried
+    assert demo_video.find_video(None) == carried
     debian.touch()
-    assert demo.find_video(None) == debian
-    assert demo.find_video('clip') == carried
+    assert demo_video.find_video(None) == debian
+    assert demo_video.find_video('clip') == carried
 
 
 def _report(folder: Path, **change: object) -> dict[str, object]:

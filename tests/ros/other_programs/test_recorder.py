@@ -27,9 +27,11 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_core.base.structures import HumanMesh
-from decomr_ros.bags import mcap_bag as bag
-from decomr_ros.bags.mcap_bag import BagTopic, BagWriter, read_bag, read_topics
+from decomr_ros.bags import mcap_writing
+from decomr_ros.bags.mcap_reading import read_bag, read_topics
+from decomr_ros.bags.mcap_writing import BagWriter
 from decomr_ros.bags.message_definitions import message_definition
+from decomr_ros.bags.topics import BagTopic
 from decomr_ros.messages.meshes import human_mesh_array_message, human_meshes_from_message
 from decomr_ros.recorder import FLUSH_PERIOD_S, READY, Recorder, main
 from tests.ros.conftest import Process, RosTest, make_mesh, wait_until
@@ -405,7 +407,7 @@ def test_a_full_disk_ends_the_recorder_with_a_sentence(
     def full(*_: object) -> int:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(bag.os, 'pwrite', full)
+    monkeypatch.setattr(mcap_writing.os, 'pwrite', full)
     recorder._flush()
     assert recorder.exit_code == 1
     recorder.close()

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from decomr_ros import recorder as recorder_module
-from decomr_ros.bags.mcap_bag import read_bag, recover_bag
+from decomr_ros.bags.mcap_reading import read_bag, recover_bag
 from decomr_ros.recorder import Recorder
 from decomr_ros.topics.named_topics import NamedTopics, Offer, message_class, offer_of
 from decomr_ros.topics.silent_topics import PICTURE_TYPES, other_topics_text

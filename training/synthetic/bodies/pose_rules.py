@@ -15,7 +15,7 @@ from training.records.rotations import (
     matrix_from_axis_angle,
     rotation_about,
 )
-from training.synthetic.bodies.activities import ARMS, POSTURES, Arms, Leg, Posture
+from training.synthetic.bodies.activities import ARMS, POSTURES
 from training.synthetic.bodies.body_capsules import builtin_skeleton
 from training.synthetic.bodies.poses import (
     ACTIVITIES,
@@ -37,6 +37,7 @@ from training.synthetic.bodies.poses import (
     arm_rotations,
     sample_poses,
 )
+from training.synthetic.bodies.postures import Arms, Leg, Posture
 
 __all__ = ['WIDE_NAMES', 'sample_wide_poses']
 

@@ -192,23 +192,7 @@ def _garment(
             'texture',
         )
     }
-    count, faces = len(get['template']), len(get['faces'])
-    shapes = {
-        'template': (count, 3),
-        'shapedirs': (count, 3, NUM_SHAPES),
-        'weights': (count, NUM_JOINTS),
-        'body_vertex': (count,),
-        'faces': (faces, 3),
-        'face_uv': (faces, 3, 2),
-    }
-    for key, shape in shapes.items():
-        if get[key].shape != shape or not np.isfinite(get[key]).all():
-            raise ValueError(
-                f'{key} of {name} is {get[key].shape} or not finite, expected {shape}'
-            )
-    for key, limit in (('faces', count), ('body_vertex', num_vertices)):
-        if get[key].min(initial=0) < 0 or get[key].max(initial=0) >= limit:
-            raise ValueError(f'{key} of {name} has an index out of range')
+    _check_item(get, name, num_vertices)
     hidden = np.unpackbits(get['hidden'], count=num_vertices).astype(bool)
     template, shapedirs, weights, face_uv = (
         torch.from_numpy(get[key].astype(np.float32))
@@ -226,6 +210,31 @@ def _garment(
         torch.from_numpy(hidden),
         int(get['texture']),
     )
+
+
+def _check_item(arrays: dict[str, np.ndarray], name: str, num_vertices: int) -> None:
+    """Checks the arrays of an item: shapes, finite values and ranges of the indices.
+
+    Raises:
+        ValueError: an array is wrong; the message names it.
+    """
+    count, faces = len(arrays['template']), len(arrays['faces'])
+    shapes = {
+        'template': (count, 3),
+        'shapedirs': (count, 3, NUM_SHAPES),
+        'weights': (count, NUM_JOINTS),
+        'body_vertex': (count,),
+        'faces': (faces, 3),
+        'face_uv': (faces, 3, 2),
+    }
+    for key, shape in shapes.items():
+        if arrays[key].shape != shape or not np.isfinite(arrays[key]).all():
+            raise ValueError(
+                f'{key} of {name} is {arrays[key].shape} or not finite, expected {shape}'
+            )
+    for key, limit in (('faces', count), ('body_vertex', num_vertices)):
+        if arrays[key].min(initial=0) < 0 or arrays[key].max(initial=0) >= limit:
+            raise ValueError(f'{key} of {name} has an index out of range')
 
 
 def _pictures(array: np.ndarray, channels: int) -> Tensor:

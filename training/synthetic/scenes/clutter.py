@@ -70,45 +70,67 @@ def draw_furniture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.
     colors, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.uint8)
     base = random_color(rng)
     if rng.random() < 0.65:
-        left, right = np.sort(rng.uniform(-0.4, 1.4, 2)) * size
-        right = max(right, left + 0.4 * size)
-        back, front = np.sort(rng.uniform(0.5, 0.85, 2)) * size
-        inset = rng.uniform(0, 0.15) * (right - left)
-        thick = rng.uniform(0.01, 0.04) * size
-        for foot in (left + 0.05 * size, right - 0.05 * size):
-            _fill(
-                colors,
-                mask,
-                [
-                    [foot, front],
-                    [foot + 1.5 * thick, front],
-                    [foot + 1.5 * thick, size],
-                    [foot, size],
-                ],
-                base * 0.6,
-            )
+        _draw_table(rng, colors, mask, base)
+    else:
+        _draw_chair_back(rng, colors, mask, base)
+    return colors, mask
+
+
+def low_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Darkens some images (S, S, 3) float32: few photons, amplified with a high gain."""
+    if rng.random() >= DARK_SHARE:
+        return image
+    photons = rng.uniform(8, 60)
+    level = np.clip(image / 255, 0, 1) * photons
+    counted = level + np.sqrt(level + 0.5) * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(counted / photons, 0, 1) * 255 * rng.uniform(0.35, 0.9)
+
+
+def _draw_table(
+    rng: np.random.Generator, colors: np.ndarray, mask: np.ndarray, base: np.ndarray
+) -> None:
+    """Draws a table of a colour, with objects on it, into colours (S, S, 3) and mask (S, S)."""
+    size = len(mask)
+    left, right = np.sort(rng.uniform(-0.4, 1.4, 2)) * size
+    right = max(right, left + 0.4 * size)
+    back, front = np.sort(rng.uniform(0.5, 0.85, 2)) * size
+    inset = rng.uniform(0, 0.15) * (right - left)
+    thick = rng.uniform(0.01, 0.04) * size
+    for foot in (left + 0.05 * size, right - 0.05 * size):
         _fill(
             colors,
             mask,
-            [[left + inset, back], [right - inset, back], [right, front], [left, front]],
-            base,
+            [[foot, front], [foot + 1.5 * thick, front], [foot + 1.5 * thick, size], [foot, size]],
+            base * 0.6,
         )
+    _fill(
+        colors,
+        mask,
+        [[left + inset, back], [right - inset, back], [right, front], [left, front]],
+        base,
+    )
+    _fill(
+        colors,
+        mask,
+        [[left, front], [right, front], [right, front + thick], [left, front + thick]],
+        base * 0.7,
+    )
+    for _ in range(rng.poisson(2.0)):
+        x, wide, tall = (rng.uniform(left, right), *rng.uniform(0.03, 0.2, 2) * size)
+        foot = rng.uniform(back, front)
         _fill(
             colors,
             mask,
-            [[left, front], [right, front], [right, front + thick], [left, front + thick]],
-            base * 0.7,
+            [[x, foot - tall], [x + wide, foot - tall], [x + wide, foot], [x, foot]],
+            random_color(rng),
         )
-        for _ in range(rng.poisson(2.0)):
-            x, wide, tall = (rng.uniform(left, right), *rng.uniform(0.03, 0.2, 2) * size)
-            foot = rng.uniform(back, front)
-            _fill(
-                colors,
-                mask,
-                [[x, foot - tall], [x + wide, foot - tall], [x + wide, foot], [x, foot]],
-                random_color(rng),
-            )
-        return colors, mask
+
+
+def _draw_chair_back(
+    rng: np.random.Generator, colors: np.ndarray, mask: np.ndarray, base: np.ndarray
+) -> None:
+    """Draws the back of a chair of a colour into colours (S, S, 3) and mask (S, S)."""
+    size = len(mask)
     middle, top = rng.uniform(0.2, 0.8) * size, rng.uniform(0.4, 0.75) * size
     wide, thick = rng.uniform(0.15, 0.3) * size, rng.uniform(0.02, 0.05) * size
     for x in (middle - wide, middle + wide - thick):
@@ -125,17 +147,6 @@ def draw_furniture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.
             ],
             base * 0.85,
         )
-    return colors, mask
-
-
-def low_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Darkens some images (S, S, 3) float32: few photons, amplified with a high gain."""
-    if rng.random() >= DARK_SHARE:
-        return image
-    photons = rng.uniform(8, 60)
-    level = np.clip(image / 255, 0, 1) * photons
-    counted = level + np.sqrt(level + 0.5) * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(counted / photons, 0, 1) * 255 * rng.uniform(0.35, 0.9)
 
 
 def _tube(
