@@ -178,12 +178,12 @@ class TrainStep(nn.Module):
             annotated, batch.keypoints_3d[..., :3], confidence_3d, PELVIS_OF_LSP
         )
         of_mesh_2d = losses.joints_2d_loss(
-            losses.project_weak_perspective(joints, camera),
+            losses.project_to_crop(joints, camera),
             batch.joints_2d[..., :2],
             batch.joints_2d[..., 2],
         )
         of_annotation_2d = losses.joints_2d_loss(
-            losses.project_weak_perspective(annotated, camera),
+            losses.project_to_crop(annotated, camera),
             batch.keypoints_2d[..., :2],
             confidence_2d,
         )
