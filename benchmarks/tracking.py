@@ -27,7 +27,7 @@ from decomr_core.base.structures import HumanMesh
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.camera import project_weak_perspective
 from decomr_core.people.detection import Detections, box_overlaps
 from decomr_core.people.smoothing import MeshSmoother
 from decomr_core.people.tracking import Tracker, TrackerConfig
@@ -154,7 +154,7 @@ def measure_identities(runtime: Runtime, scene: Scene, name: str, stride: int) -
 
 def mesh_box(mesh: HumanMesh) -> np.ndarray:
     """The box (4,) around a mesh in the image, px."""
-    points = project_weak(
+    points = project_weak_perspective(
         mesh.vertices - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
     )
     return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)

@@ -29,8 +29,9 @@ from decomr_core.base.config import PRESETS
 from decomr_core.base.hardware import cpu_name
 from training.loop.train_config import ENCODER_STAGES, OptimizerConfig, StageConfig, TrainConfig
 from training.loop.trainer import Trainer
-from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
 from training.synthetic.preview import add_asset_options, asset_values
+from training.synthetic.synthetic_config import SyntheticConfig
 
 WARM_UP = 2
 
@@ -189,7 +190,7 @@ def _timed_step(
     batch = next(parts)
     marks.append(_now(trainer))
     trainer.network.train()
-    terms = trainer.train_step(batch, False)
+    terms = trainer.training_losses(batch, False)
     marks.append(_now(trainer))
     trainer.optimizer.zero_grad(set_to_none=True)
     trainer.fabric.backward(sum(terms.values()))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from decomr_core.base.structures import HumanMesh, check_shape
-from decomr_core.geometry.camera import project_perspective, project_weak
+from decomr_core.geometry.camera import project_perspective, project_weak_perspective
 from decomr_core.geometry.crop import check_image, copy_image
 
 __all__ = [
@@ -94,7 +94,7 @@ def points_in_image(
     if mesh.is_metric and intrinsics is not None:
         image_xy = project_perspective(points, intrinsics)
     else:
-        image_xy = project_weak(
+        image_xy = project_weak_perspective(
             points - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
         )
     return np.concatenate([image_xy, points[:, 2:]], axis=1).astype(np.float32)

@@ -32,9 +32,10 @@ from training.ablations.results import AblationResults, Cell, hardware, versions
 from training.evaluation.synthetic_scores import constant_scores, score_held_out
 from training.loop.command_line import config_parser, error_line, stopping_on_signals
 from training.loop.train_config import TrainConfig
-from training.loop.train_step import NonFiniteLossError
 from training.loop.trainer import Trainer
-from training.synthetic.people import SyntheticBatch, held_out_set
+from training.loop.training_losses import NonFiniteLossError
+from training.synthetic.held_out import held_out_set
+from training.synthetic.synthetic_batch import SyntheticBatch
 
 __all__ = ['Ablation', 'AblationConfig', 'main']
 

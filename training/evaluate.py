@@ -71,8 +71,8 @@ from training.evaluation.worst_cases import (
 )
 from training.records.image_files import read_rgb
 from training.records.person_records import PersonRecords, ReadCounts
-from training.synthetic.people import AssetFiles
 from training.synthetic.preview import asset_values
+from training.synthetic.synthetic_config import AssetFiles
 
 __all__ = ['best_constant_joints', 'constant_scores', 'evaluate_network', 'main', 'set_report']
 

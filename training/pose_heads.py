@@ -159,7 +159,7 @@ class PoseHeads(nn.Module):
 
     def losses(self, posed: Posed, truth: Summaries) -> Tensor:
         """The loss that `training.train` calls `posed`, and `texel_edge_loss`; a scalar."""
-        projected = losses.project_weak_perspective(posed.joints, posed.camera)
+        projected = losses.project_to_crop(posed.joints, posed.camera)
         true_map = truth.location_maps.float()
         return (
             losses.location_map_loss(posed.location_map, true_map, self.texel_weights)

@@ -36,12 +36,10 @@ from training.loop.train_config import TrainConfig
 from training.records.root_frame import root_frame_body
 from training.records.rotations import MIRROR
 from training.records.tensor_batch import TensorBatch
-from training.synthetic.people import (
-    HELD_OUT_SEED,
-    SyntheticBatch,
-    SyntheticPeople,
-    missing_assets,
-)
+from training.synthetic.held_out import HELD_OUT_SEED
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import missing_assets
 
 __all__ = [
     'Summaries',

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from training.loop.command_line import config_parser, error_line, stopping_on_signals
 from training.loop.train_config import TrainConfig
-from training.loop.train_step import NonFiniteLossError
 from training.loop.trainer import Trainer
+from training.loop.training_losses import NonFiniteLossError
 
 __all__ = ['main']
 

@@ -1,1 +1,1 @@
-"""Parts of the estimator: loading of networks, detectors, and checks of a mesh."""
+"""Parts of the estimator: loading of networks, detectors, placing and checks of meshes."""

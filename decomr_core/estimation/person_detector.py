@@ -97,7 +97,7 @@ class PersonDetector:
         boxes, scores = (np.concatenate(values) for values in zip(*results, strict=True))
         kept = _best(boxes, scores, DOUBTFUL_SHARE * self.min_score, self.max_overlap)
         found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
-        return replace(found, doubtful=found.at(np.arange(0))).surer_than(self.min_score)
+        return replace(found, doubtful=found.select(np.arange(0))).with_min_score(self.min_score)
 
     def _search(
         self, image: np.ndarray, part: tuple[int, int, int, int]

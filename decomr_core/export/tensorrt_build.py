@@ -67,8 +67,8 @@ def build_engine(
 
     Raises:
         FileNotFoundError: there are no such weights.
-        ValueError: an option is wrong, the network did not pass in this precision, or TensorRT
-            cannot parse it.
+        ValueError: an option is wrong, the network is too inaccurate in this precision, or
+            TensorRT cannot parse it.
         RuntimeError: there is no GPU, the build failed, or the engine differs from PyTorch.
     """
     gpu = find_gpu(device)

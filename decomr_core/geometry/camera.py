@@ -30,14 +30,14 @@ from decomr_core.geometry.crop import image_from_crop_xy
 
 __all__ = [
     'body_translations',
-    'box_weak',
     'check_intrinsics',
     'fitted_translation',
     'flat_translation',
     'intrinsics_from_fov',
     'project_perspective',
-    'project_weak',
+    'project_weak_perspective',
     'root_translation',
+    'weak_perspective_box',
 ]
 
 NUM_FIT_VERTICES = 120
@@ -112,7 +112,7 @@ def intrinsics_from_fov(width: int, height: int, fov_deg: float) -> np.ndarray:
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
 
 
-def project_weak(
+def project_weak_perspective(
     points: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
 ) -> np.ndarray:
     """Projects points of the root frame into the image by weak perspective (equation 1).
@@ -129,15 +129,15 @@ def project_weak(
     return image_from_crop_xy(weak_camera[0] * (points[..., :2] + weak_camera[1:]), center, side)
 
 
-def box_weak(
-    columns: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
+def weak_perspective_box(
+    coordinates: np.ndarray, weak_camera: np.ndarray, center: np.ndarray, side: float
 ) -> list[float]:
     """The bounding box of points of the root frame in the image (equation 1).
 
     Weak perspective only translates and scales, so the box follows from the extrema in 3D.
 
     Args:
-        columns: (3, N) metres, root frame; one row per coordinate.
+        coordinates: (3, N) x, y and z of the points, metres, root frame.
         weak_camera: (3,) s, tx, ty, with s > 0.
         center: (2,) centre of the square crop, image px.
         side: side of the square crop, image px.
@@ -150,7 +150,7 @@ def box_weak(
     half, middle = float(side) / 2, center.tolist()
     return [
         middle[axis] + half * scale * (float(edge[axis]) + shift[axis])
-        for edge in (columns.min(1), columns.max(1))
+        for edge in (coordinates.min(1), coordinates.max(1))
         for axis in (0, 1)
     ]
 

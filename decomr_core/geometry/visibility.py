@@ -56,11 +56,11 @@ class VisibilityTest:
             (V,) bool.
         """
         check_shape('vertices', vertices, (self._num_vertices, 3))
-        return self.of_columns(np.ascontiguousarray(vertices.T, np.float32))
+        return self.of_coordinates(np.ascontiguousarray(vertices.T, np.float32))
 
-    def of_columns(self, columns: np.ndarray) -> np.ndarray:
-        """The same for one row per coordinate: (3, V) float32, contiguous."""
-        x, y, z = columns
+    def of_coordinates(self, coordinates: np.ndarray) -> np.ndarray:
+        """The same for the rows x, y and z of the vertices: (3, V) float32 metres, contiguous."""
+        x, y, z = coordinates
         # x + iy: one gather reads both.
         xy = np.empty(self._num_vertices, np.complex64)
         xy.real, xy.imag = x, y

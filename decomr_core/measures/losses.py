@@ -23,7 +23,7 @@ __all__ = [
     'location_map_loss',
     'mask_loss',
     'mesh_edges',
-    'project_weak_perspective',
+    'project_to_crop',
     'total_variation_loss',
     'uv_loss',
     'vertex_loss',
@@ -203,12 +203,15 @@ def total_variation_loss(pred_map: Tensor, sample_weights: Tensor | None = None)
     return (per_sample if sample_weights is None else per_sample * sample_weights).sum()
 
 
-def project_weak_perspective(points: Tensor, camera: Tensor) -> Tensor:
-    """Projects points (B, K, 3) in the root frame to (B, K, 2) in the crop frame.
+def project_to_crop(points: Tensor, camera: Tensor) -> Tensor:
+    """Projects points into the crop by weak perspective.
 
     Args:
         points: (B, K, 3) metres, root frame.
         camera: (B, 3) weak perspective (s, tx, ty): crop_xy = s * (xy + t).
+
+    Returns:
+        (B, K, 2) crop frame.
     """
     return camera[:, None, :1] * (points[..., :2] + camera[:, None, 1:])
 

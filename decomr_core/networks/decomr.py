@@ -1,4 +1,15 @@
-"""DecoMR: the only place that runs CNet -> warp -> LNet -> alignment -> vertices."""
+"""DecoMR, the whole network, from image crops to meshes.
+
+The parts run in this order, and only here are they put together:
+
+1. CNet, the correspondence network, predicts the IUV image and features of each crop.
+2. The warp carries the features of the pixels to the UV grid, by the IUV image.
+3. LNet, the localisation network, predicts the location map and the camera from them.
+4. The alignment, in presets with pose components, moves the surface onto the pixels that show it.
+5. Vertices and joints are read from the location map.
+
+`base/structures.py` defines the frames and the shape letters.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +45,31 @@ class DecoMR(nn.Module):
     Attributes:
         config: the sizes of this network.
         body_name, body_hash, uv_hash: the body and the UV map it was made for.
-        location_mapper: vertices to location maps of R texels and back.
-        surface_detail: adds the template's detail to vertices read from the map, or None.
-        joint_regressor: (J, V).
-        warp_form: how the warp is computed, one of `WARP_FORMS`; all give the same result.
+        location_mapper: vertices to location maps of R x R texels and back.
+        cnet: images to IUV images and features.
+        lnet: features on the UV grid to location maps and cameras.
+        alignment: moves the surface within LNet's pose components so that it projects onto the
+            pixels that show it; None without pose components (`NetworkConfig.is_posed`).
+        surface_detail: gives vertices the template's detail that is finer than the texels, such
+            as fingers; None if the location map itself holds it (not `NetworkConfig.is_detailed`).
+        joint_regressor: (J, V) weights of the vertices in each joint.
+        warp_form: implementation of the warp, one of `decomr_core.uv.warp.WARP_FORMS`; all give
+            the same result. An export to TensorRT needs `dense`.
     """
 
     joint_regressor: Tensor
 
     def __init__(self, config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> None:
-        """Makes the layers, randomly initialised."""
+        """Makes the layers, randomly initialised.
+
+        Args:
+            config: the sizes of the network.
+            body: the body whose meshes the network predicts.
+            uv_map: its UV map.
+
+        Raises:
+            ValueError: the UV map does not fit the body.
+        """
         super().__init__()
         self.config = config
         self.warp_form = 'scatter'
@@ -51,7 +77,9 @@ class DecoMR(nn.Module):
         template = torch.as_tensor(body.v_template).detach().float()
         template = in_root_frame(template).unsqueeze(0)  # (1, V, 3)
         num_vertices = template.shape[1]
-        coarse = LocationMapper(uv_map, config.uv_resolution, num_vertices)
+        # LNet works on the UV grid of r texels, and its location map has R: it needs the template
+        # in both resolutions. Only location maps of R texels are read later.
+        grid_mapper = LocationMapper(uv_map, config.uv_resolution, num_vertices)
         self.location_mapper = LocationMapper(uv_map, config.location_map_resolution, num_vertices)
         self.register_buffer(
             'joint_regressor',
@@ -67,16 +95,16 @@ class DecoMR(nn.Module):
             )
         )
         self.cnet = CNet(config)
-        self.lnet = LNet(config, coarse.location_map_from_vertices(template), reference)
+        self.lnet = LNet(config, grid_mapper.location_map_from_vertices(template), reference)
         self.alignment = PixelAlignment(config.pose_components) if config.is_posed else None
 
     def forward(self, images: Tensor, guide_iuv: Tensor | None = None) -> NetworkOutput:
         """Runs the whole network.
 
         Args:
-            images: (B, 3, S, S) RGB normalised.
+            images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.normalize_images`.
             guide_iuv: (B, 3, h, w) IUV image that guides the warp instead of the predicted one,
-                for training and comparisons.
+                to compare networks under the same correspondences.
 
         Returns:
             IUV image, vertices, joints, camera and location map; see `NetworkOutput`.
@@ -87,10 +115,12 @@ class DecoMR(nn.Module):
         """Runs CNet only, as in the first stage of training.
 
         Args:
-            images: (B, 3, S, S) RGB normalised.
+            images: (B, 3, S, S) RGB, from `decomr_core.geometry.crop.normalize_images`.
 
         Returns:
-            `iuv` (B, 3, h, w), `local_features` (B, C, h, w), `global_features` (B, G).
+            `iuv` (B, 3, h, w): foreground probability, u and v, all in [0, 1], where h and w are
+            S / 4; `local_features` (B, C, h, w) of each pixel; `global_features` (B, G) of the
+            whole crop.
         """
         return self.cnet(images)
 
@@ -102,27 +132,56 @@ class DecoMR(nn.Module):
         global_features: Tensor,
         guide_iuv: Tensor | None = None,
     ) -> NetworkOutput:
-        """Runs the part after `predict_iuv`, with its results as inputs; see `forward`."""
+        """Runs the parts after CNet.
+
+        Args:
+            images: (B, 3, S, S), the images given to `predict_iuv`.
+            iuv: (B, 3, h, w) from `predict_iuv`.
+            local_features: (B, C, h, w) from `predict_iuv`.
+            global_features: (B, G) from `predict_iuv`.
+            guide_iuv: see `forward`.
+
+        Returns:
+            See `forward`; its IUV image is `iuv`, also with a guide.
+        """
         guide = iuv if guide_iuv is None else guide_iuv
         uv_features = self._warp(images, local_features, guide)
         location_map, camera = self.lnet(uv_features, global_features)
-        if self.alignment is not None and self.lnet.posed_head is not None:
+        if self.alignment is not None:
             location_map = self.alignment(
-                location_map, uv_features, camera, self.lnet.posed_head.last.weight
+                location_map, uv_features, camera, self.lnet.pose_components
             )
         vertices, joints = self.read_surface(location_map)
         return NetworkOutput(iuv, vertices, joints, camera, location_map)
 
     def read_surface(self, location_map: Tensor) -> tuple[Tensor, Tensor]:
-        """A location map (B, 3, R, R) to vertices (B, V, 3) and joints (B, J, 3), metres."""
-        with torch.autocast(location_map.device.type, enabled=False):  # float32 for mm accuracy
+        """Reads the mesh from a location map.
+
+        Args:
+            location_map: (B, 3, R, R) metres, root frame.
+
+        Returns:
+            Vertices (B, V, 3) and joints (B, J, 3), metres, root frame.
+        """
+        # bf16 has steps of several millimetres at the size of a person.
+        with torch.autocast(location_map.device.type, enabled=False):
             vertices = self.location_mapper.vertices_from_location_map(location_map)
             if self.surface_detail is not None:
                 vertices = self.surface_detail(vertices)
             return vertices, self.joint_regressor @ vertices
 
     def _warp(self, images: Tensor, local_features: Tensor, guide_iuv: Tensor) -> Tensor | None:
-        """The image features of `lnet_input` on the UV grid: (B, C + 3, r, r), or None."""
+        """Warps the image features that LNet takes to the UV grid.
+
+        Args:
+            images: (B, 3, S, S), whose pixels are the features for `raw+global`.
+            local_features: (B, C, h, w), the features for `local` and `global+local`.
+            guide_iuv: (B, 3, h, w).
+
+        Returns:
+            (B, channels + 3, r, r), as of `warp_to_uv`: the features, then x, y and mask of the
+            pixels. None if `config.lnet_input` has no image features.
+        """
         if not self.config.warped_channels:
             return None
         is_raw = self.config.lnet_input == 'raw+global'

@@ -104,12 +104,19 @@ class LNet(nn.Module):
                 [uv_features, reprojection_error(uv_features, reference_map, camera)], dim=1
             )
         features, coarsest = self.hourglass(self.projection(uv_features, code, reference_map))
-        if self.correction_head is not None and self.posed_head is not None:
-            location_map = location_map + self._map_change(
-                self.correction_head(coarsest), self.posed_head.last.weight
-            )
+        if self.correction_head is not None:
+            location_map = location_map + self._map_change(self.correction_head(coarsest))
         features = self.decoder(self.uv_conv(features))
         return self.location_head(features) + location_map, camera
+
+    @property
+    def pose_components(self) -> Tensor | None:
+        """(3 r r, K) change of the reference map per unit of each pose component, metres.
+
+        They are the weights of the last layer of the head that poses the reference map. None if
+        the preset has no pose components.
+        """
+        return None if self.posed_head is None else self.posed_head.last.weight
 
     def pose(self, global_features: Tensor) -> tuple[Tensor | None, Tensor]:
         """Pose and camera from the global feature alone.
@@ -127,8 +134,10 @@ class LNet(nn.Module):
         change = self.posed_head(global_features)
         return change.reshape(-1, *self.reference_map.shape[1:]), camera
 
-    def _map_change(self, coefficients: Tensor, components: Tensor) -> Tensor:
-        """Coefficients (B, K) of components (3 r r, K) to a change of the map (B, 3, r, r)."""
+    def _map_change(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, K) of the pose components to a change of the map (B, 3, r, r)."""
+        components = self.pose_components
+        assert components is not None  # a network that corrects its pose has components
         with torch.autocast(coefficients.device.type, enabled=False):
             change = functional.linear(coefficients, components)
         return change.reshape(-1, *self.reference_map.shape[1:])

@@ -39,15 +39,15 @@ class Detections:
     height_noise: float = 0.08
     doubtful: Detections | None = None
 
-    def at(self, indices: np.ndarray) -> Detections:
+    def select(self, indices: np.ndarray) -> Detections:
         """The detections at indices (K,), in that order."""
         descriptors = None if self.descriptors is None else self.descriptors[indices]
         return replace(
             self, boxes=self.boxes[indices], scores=self.scores[indices], descriptors=descriptors
         )
 
-    def surer_than(self, min_score: float) -> Detections:
-        """The detections with at least this score.
+    def with_min_score(self, min_score: float) -> Detections:
+        """The detections with this score or a higher one.
 
         The others become `doubtful` if the detector reports doubtful detections.
         """
@@ -59,7 +59,7 @@ class Detections:
                 boxes=np.concatenate([self.boxes[~is_sure], doubtful.boxes]),
                 scores=np.concatenate([self.scores[~is_sure], doubtful.scores]),
             )
-        return replace(self.at(np.flatnonzero(is_sure)), doubtful=doubtful)
+        return replace(self.select(np.flatnonzero(is_sure)), doubtful=doubtful)
 
 
 Detector = Callable[[np.ndarray], Detections]

@@ -112,7 +112,7 @@ class BoxChecks:
                 'boxes_min_score',
                 f'boxes on {self._topic} below min_score ({settings.min_score:g}) are left out',
             )
-        return people.at(np.flatnonzero(is_inside & is_confident))
+        return people.select(np.flatnonzero(is_inside & is_confident))
 
     def values(self) -> dict[str, str]:
         """The counts for /diagnostics, as text by name; only those that occurred."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.camera import project_weak_perspective
 from decomr_core.geometry.depth import MOST_PAIRS, translation_from_depth
 from decomr_ros.messages.bad_input import BadInput
 from decomr_ros.messages.images import numbers_from_image_message
@@ -96,7 +96,7 @@ def _placed(mesh: HumanMesh, depth: DepthImage) -> HumanMesh:
         return mesh
     seen = np.flatnonzero(mesh.visibility)
     points = mesh.vertices[seen[:: len(seen) // MOST_PAIRS + 1]] - mesh.translation
-    image_xy = project_weak(points, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
+    image_xy = project_weak_perspective(points, mesh.weak_camera, mesh.crop_center, mesh.crop_side)
     translation = translation_from_depth(
         points, depth.depth_xy(image_xy), mesh.translation, depth.numbers, depth.unit_m
     )

@@ -23,7 +23,9 @@ from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from training import evaluate
 from training.records.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import SyntheticConfig
 
 SIZE, COUNT = 64, 12
 WIDTH, HEIGHT = 96, 80

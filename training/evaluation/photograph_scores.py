@@ -19,7 +19,7 @@ from tqdm import tqdm
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES
 from decomr_core.estimator import HumanMeshEstimator
-from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.camera import project_weak_perspective
 from decomr_core.measures.metrics import (
     bootstrap_interval,
     folded_share,
@@ -314,7 +314,7 @@ def photograph_report(scores: PhotographScores) -> dict[str, Any]:
 
 def in_image(points: np.ndarray, mesh: HumanMesh) -> np.ndarray:
     """Projects points (N, 3) of a mesh's frame, m, with its weak camera to (N, 2) image px."""
-    return project_weak(
+    return project_weak_perspective(
         points - mesh.translation, mesh.weak_camera, mesh.crop_center, mesh.crop_side
     )
 

@@ -27,7 +27,7 @@ from decomr_core.body_models.joint_sets import (
 )
 from decomr_core.body_models.parts import SEGMENT_NAMES, face_segments_from_parts
 from decomr_core.drawing import nearest_faces
-from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.camera import project_weak_perspective
 from decomr_core.measures.metrics import (
     mpjpe_mm,
     pa_mpjpe_mm,
@@ -259,9 +259,8 @@ class SegmentScorer:
         self, vertices: np.ndarray, camera: np.ndarray, person: Person
     ) -> np.ndarray:
         """Segments (H, W) of a mesh (V, 3) in a weak camera (3,), indices of `SEGMENT_NAMES`."""
-        points = np.concatenate(
-            [project_weak(vertices, camera, person.center, person.side), vertices[:, 2:]], axis=1
-        ).astype(np.float32)
+        image_xy = project_weak_perspective(vertices, camera, person.center, person.side)
+        points = np.concatenate([image_xy, vertices[:, 2:]], axis=1).astype(np.float32)
         height, width = person.labels['mask'].shape
         return self._segments[nearest_faces(points, self._corners, height, width)]
 

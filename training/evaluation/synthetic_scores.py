@@ -37,7 +37,9 @@ from training.evaluation.worst_cases import (
     draw_mesh,
     worst_cases_picture,
 )
-from training.synthetic.people import AssetFiles, SyntheticBatch, SyntheticConfig, held_out_set
+from training.synthetic.held_out import held_out_set
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import AssetFiles, SyntheticConfig
 from training.targets.iuv_target import IUV_STRIDE
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joint_sets import EVALUATED_JOINTS
 from decomr_core.drawing import color_of_track, draw_meshes
-from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.camera import project_weak_perspective
 from decomr_core.geometry.crop import crop_from_image_xy
 
 __all__ = [
@@ -140,7 +140,7 @@ def draw_skeleton(crop: np.ndarray, joints: np.ndarray, camera: np.ndarray) -> n
     """Draws a skeleton over a crop: joints (J, 3) of `EVALUATED_JOINTS`, m, and a weak camera."""
     drawn, size = crop.copy(), len(crop)
     middle = np.full(2, (size - 1) / 2)
-    points = np.rint(project_weak(joints, camera, middle, float(size))).astype(int)
+    points = np.rint(project_weak_perspective(joints, camera, middle, float(size))).astype(int)
     place = {name: point for name, point in zip(EVALUATED_JOINTS, points, strict=False)}
     lines = [(place[one], place[other]) for one, other in LIMBS]
     lines.append((place['neck'], sum(place[hip] for hip in HIPS) // 2))

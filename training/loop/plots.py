@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decomr_core.geometry.crop import normalize_images
 from decomr_core.geometry.rasterizer import rasterize
-from decomr_core.measures.losses import project_weak_perspective
+from decomr_core.measures.losses import project_to_crop
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.records.person_batch import PersonBatch
@@ -75,7 +75,7 @@ def _enlarged(colors: np.ndarray, size: int) -> np.ndarray:
 
 def _overlays(images: Tensor, vertices: Tensor, camera: Tensor, faces: Tensor) -> np.ndarray:
     """Draws shaded meshes over the crops: (B, S, S, 3) uint8."""
-    projected = project_weak_perspective(vertices, camera)
+    projected = project_to_crop(vertices, camera)
     points = torch.cat([projected, vertices[..., 2:]], dim=-1)
     face_index = (
         rasterize(points, faces.to(points.device), images.shape[1], cull_backfaces=True)

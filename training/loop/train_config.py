@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from training.records.augmentation import AugmentationConfig
-from training.synthetic.people import SyntheticConfig
+from training.synthetic.synthetic_config import SyntheticConfig
 
 __all__ = [
     'INIT_PARTS',

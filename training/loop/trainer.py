@@ -26,10 +26,13 @@ from training.loop.pose_components import init_pose_components
 from training.loop.run_folder import RunFolder, without_folders
 from training.loop.train_config import INIT_PARTS, PACE, TrainConfig
 from training.loop.train_progress import TrainProgress
-from training.loop.train_step import TrainStep
 from training.loop.training_data import TrainingData, load_bodies
+from training.loop.training_losses import TrainingLosses
 from training.records.person_batch import PersonBatch
-from training.synthetic.people import SyntheticBatch, SyntheticPeople, held_out_set, missing_assets
+from training.synthetic.held_out import held_out_set
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import missing_assets
 
 __all__ = ['Trainer', 'make_fabric']
 
@@ -118,7 +121,9 @@ class Trainer:
         self.config = config = replace(
             config, stages=config.stages.in_steps(self.data.steps_per_epoch)
         )
-        step = TrainStep(self.network, self.body, self.uv_map, config.losses, config.precision)
+        training_losses = TrainingLosses(
+            self.network, self.body, self.uv_map, config.losses, config.precision
+        )
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.network, config.optimizer),
             lr=config.optimizer.learning_rate,
@@ -126,7 +131,7 @@ class Trainer:
             fused=True,
         )
         # One wrapper for both stages; it averages gradients over the processes.
-        self.train_step, self.optimizer = self.fabric.setup(step, self.optimizer)
+        self.training_losses, self.optimizer = self.fabric.setup(training_losses, self.optimizer)
         self.averaged = copy.deepcopy(self.network).eval() if config.optimizer.ema_decay else None
         if config.compile:
             self.network.compile()
@@ -230,14 +235,14 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         for number, part in enumerate(parts, start=1):
-            with self.fabric.no_backward_sync(self.train_step, enabled=number < len(parts)):
-                terms = self.train_step(part, is_first_stage)
+            with self.fabric.no_backward_sync(self.training_losses, enabled=number < len(parts)):
+                terms = self.training_losses(part, is_first_stage)
                 self.fabric.backward(sum(terms.values()) / len(parts))
             for name, value in terms.items():
                 means[name] = means.get(name, 0.0) + value.item() / len(parts)
         if config.optimizer.clip_norm:
             self.fabric.clip_gradients(
-                self.train_step, self.optimizer, max_norm=config.optimizer.clip_norm
+                self.training_losses, self.optimizer, max_norm=config.optimizer.clip_norm
             )
         self.optimizer.step()
         self.step += 1

@@ -14,6 +14,7 @@ from training.synthetic.furniture.resting import find_resting
 from training.synthetic.painting import Bodies, Drawn
 from training.synthetic.scenes.compositing import openness
 from training.synthetic.scenes.layers import Layers, Shadow
+from training.synthetic.scenes.lights import Light
 from training.synthetic.scenes.solids import Hits, Rays, Solid, cast, surface
 from training.synthetic.scenes.textures import TextureBank
 from training.synthetic.scenes.viewpoints import Framing, Viewpoints, pixel_rays
@@ -43,7 +44,7 @@ class Furnisher:
         bodies: Bodies,
         views: Viewpoints,
         framing: Framing,
-        lights: list[dict[str, np.ndarray]],
+        lights: list[Light],
     ) -> Layers:
         """Renders furniture for people who sit or lie.
 
@@ -154,7 +155,7 @@ def _lay_over(
     hits: Hits,
     rays: Rays,
     depth: np.ndarray,
-    light: dict[str, np.ndarray],
+    light: Light,
 ) -> None:
     """Draws lit furniture into a person's image (S, S, 3) where it is nearer; in place."""
     shown = hits.depth < depth

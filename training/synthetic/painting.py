@@ -14,11 +14,10 @@ from training.synthetic.clothes import appearance
 from training.synthetic.clothes.dressing import Dresser
 from training.synthetic.clothes.surface import NUM_WAVES, BodySurface
 from training.synthetic.scenes.compositing import openness
+from training.synthetic.scenes.lights import Light
 from training.synthetic.scenes.viewpoints import Framing, crop_points
 
 __all__ = ['Bodies', 'Drawn', 'Looks', 'Painter']
-
-Light = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Painter:
             bodies: B people.
             looks: their appearance, from `sample_looks`.
             framing: their crops.
-            lights: light of each person, see `appearance.shade`.
+            lights: light of each person.
             size: S, px.
             folds: source of the random numbers of folds and wrinkles; None for no folds.
         """

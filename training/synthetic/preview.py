@@ -12,13 +12,13 @@ import torch
 
 from decomr_core.body_models import MIRRORED_JOINTS, PARENTS, load_body
 from decomr_core.uv.uv_map import load_uv_map
-from training.synthetic.people import (
-    HELD_OUT_SEED,
-    RULES,
+from training.synthetic.held_out import HELD_OUT_SEED
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import (
+    POSE_GENERATORS,
     AssetFiles,
-    SyntheticBatch,
     SyntheticConfig,
-    SyntheticPeople,
     missing_assets,
 )
 
@@ -130,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--num', type=int, default=32, help='number of people')
     parser.add_argument('--size', type=int, default=128, help='side of the images, px')
     parser.add_argument('--seed', type=int, default=1, help='seed of the people')
-    parser.add_argument('--rules', choices=list(RULES), default='wide', help='pose generator')
+    parser.add_argument(
+        '--rules', choices=list(POSE_GENERATORS), default='wide', help='pose generator'
+    )
     parser.add_argument(
         '--crowded', action='store_true', help='several people, objects in front, low light'
     )

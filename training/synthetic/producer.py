@@ -13,12 +13,10 @@ from torch.utils.data import DataLoader
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.uv_map import UVMap
 from training.records.workers import end_workers_at_exit, set_up_worker
-from training.synthetic.people import (
-    HELD_OUT_SEED,
-    SyntheticBatch,
-    SyntheticConfig,
-    SyntheticPeople,
-)
+from training.synthetic.held_out import HELD_OUT_SEED
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import SyntheticConfig
 
 __all__ = ['BlockReplay', 'synthetic_loader']
 

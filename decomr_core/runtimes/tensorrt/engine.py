@@ -33,7 +33,8 @@ def expected_key(
         precision: one of `PRECISIONS`.
 
     Raises:
-        ValueError: the network did not pass in this precision.
+        ValueError: the network is too inaccurate in this precision (see `onnx_of`), or an
+            argument is invalid.
     """
     return PlanKey.of_files(
         onnx_of(model, precision),

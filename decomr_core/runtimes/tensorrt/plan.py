@@ -109,7 +109,8 @@ def onnx_of(model: ExportedModel, precision: str) -> Path:
     """The ONNX file for an engine of this precision.
 
     Raises:
-        ValueError: the network did not pass in half precision, or the file is missing.
+        ValueError: in half precision the network differs from PyTorch by more than its limit, or
+            could not be exported; or the file is missing.
     """
     if precision == 'fp16' and not model.info['passes_fp16']:
         measured = model.info['parity'].get('onnxruntime fp16')

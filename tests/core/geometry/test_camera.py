@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from decomr_core.geometry.camera import (
     body_translations,
-    box_weak,
     check_intrinsics,
     fitted_translation,
     flat_translation,
     intrinsics_from_fov,
     project_perspective,
-    project_weak,
+    project_weak_perspective,
     root_translation,
+    weak_perspective_box,
 )
 from decomr_core.geometry.crop import image_from_crop_xy, square_crops
 
@@ -49,8 +49,8 @@ def test_the_box_around_points_is_that_of_their_pictures(
     scale: float, x: float, y: float, middle: float, side: float
 ) -> None:
     weak, center = np.array([scale, x, y], np.float32), np.array([middle, -middle], np.float32)
-    image_xy = project_weak(person(), weak, center, side)
-    box = box_weak(np.ascontiguousarray(person().T), weak, center, side)
+    image_xy = project_weak_perspective(person(), weak, center, side)
+    box = weak_perspective_box(np.ascontiguousarray(person().T), weak, center, side)
     assert np.allclose(box, [*image_xy.min(0), *image_xy.max(0)], atol=1e-3 * side)
 
 
@@ -124,7 +124,7 @@ def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
         assert np.allclose(body_translations(*one, INTRINSICS)[0], found[index])
         crop_of_one = weak[index], centers[index], sides[index]
         by_joints = root_translation(bodies[index], *crop_of_one, INTRINSICS)
-        pictures = project_weak(vertices[index], *crop_of_one)
+        pictures = project_weak_perspective(vertices[index], *crop_of_one)
         errors.append(
             [
                 np.linalg.norm(
@@ -161,7 +161,8 @@ def test_a_root_is_always_finite_and_all_points_are_before_the_camera_or_it_is_f
 def test_fast_least_squares_equals_the_general_solver() -> None:
     joints, weak, center = person(3), np.array([0.8, 0.1, -0.2]), np.array([300.0, 250.0])
     found = root_translation(joints, weak, center, 400.0, INTRINSICS)
-    rays = (project_weak(joints, weak, center, 400.0) - INTRINSICS[:2, 2]) / INTRINSICS[0, 0]
+    image_xy = project_weak_perspective(joints, weak, center, 400.0)
+    rays = (image_xy - INTRINSICS[:2, 2]) / INTRINSICS[0, 0]
     rows = [np.concatenate([np.eye(2)[axis], [-ray[axis]]]) for ray in rays for axis in range(2)]
     wanted = [
         ray[axis] * joint[2] - joint[axis]
@@ -190,11 +191,11 @@ def test_a_solution_that_puts_some_joints_behind_the_camera_is_not_taken() -> No
 
 
 def test_the_centre_of_the_crop_is_the_centre_of_the_weak_picture() -> None:
-    at_root = project_weak(
+    at_root = project_weak_perspective(
         np.zeros((1, 3)), np.array([0.7, 0.0, 0.0]), np.array([40.0, 30.0]), 90.0
     )
     assert np.allclose(at_root, [[40, 30]])
-    edge = project_weak(
+    edge = project_weak_perspective(
         np.array([[1.0, 0, 5]]), np.array([1.0, 0, 0]), np.array([40.0, 30.0]), 90.0
     )
     assert np.allclose(

@@ -90,7 +90,7 @@ def test_projection_follows_the_camera_contract():
     points = torch.tensor([[[0.5, -0.2, 9.0]]])
     camera = torch.tensor([[2.0, 0.1, 0.3]])
     torch.testing.assert_close(
-        losses.project_weak_perspective(points, camera), torch.tensor([[[1.2, 0.2]]])
+        losses.project_to_crop(points, camera), torch.tensor([[[1.2, 0.2]]])
     )
 
 

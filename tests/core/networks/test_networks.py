@@ -8,7 +8,7 @@ from small_networks import POSED, resnet_config, small_config
 
 from decomr_core.base.config import PRESETS, NetworkConfig, network_config
 from decomr_core.body_models import BodyModel
-from decomr_core.measures.losses import project_weak_perspective
+from decomr_core.measures.losses import project_to_crop
 from decomr_core.networks import DecoMR
 from decomr_core.networks.blocks import RunningNorm, UpsamplingBlock
 from decomr_core.networks.lnet import TexelProjection
@@ -141,7 +141,7 @@ def test_the_reprojection_error_is_what_is_left_between_a_texel_and_its_pixels()
     reference = torch.randn(2, 3, 4, 4)
     camera = torch.tensor([[0.8, 0.1, -0.2], [1.1, 0.0, 0.3]])
     projected = (
-        project_weak_perspective(reference.flatten(2).transpose(1, 2), camera)
+        project_to_crop(reference.flatten(2).transpose(1, 2), camera)
         .transpose(1, 2)
         .reshape(2, 2, 4, 4)
     )

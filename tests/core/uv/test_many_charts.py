@@ -16,7 +16,9 @@ from decomr_core.uv.fitted_map import FittedLocationMap, random_bodies
 from decomr_core.uv.location_map import GROUP_WEIGHTS, LocationMapper, weight_map
 from decomr_core.uv.uv_map import UVMap
 from decomr_core.uv.warp import warp_to_uv
-from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import SyntheticConfig
 
 RESOLUTION = 64
 LEFT_ARM = (16, 18, 20, 22)

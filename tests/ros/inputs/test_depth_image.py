@@ -7,7 +7,7 @@ import pytest
 from std_msgs.msg import Header
 
 from decomr_core.base.structures import HumanMesh
-from decomr_core.geometry.camera import project_weak
+from decomr_core.geometry.camera import project_weak_perspective
 from decomr_ros.calibration.calibration import Calibration
 from decomr_ros.inputs.depth_image import depth_from_message, place_by_depth
 from decomr_ros.messages.bad_input import BadInput
@@ -43,7 +43,7 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
 ) -> None:
     mesh = _flat_person()
     picture = np.full((size, size), 9 * metre, kind)  # the wall is far away
-    image_xy = project_weak(
+    image_xy = project_weak_perspective(
         mesh.vertices - mesh.translation.astype(np.float32),
         mesh.weak_camera,
         mesh.crop_center,

@@ -249,7 +249,8 @@ def test_scores_of_a_runtime_are_those_of_the_network(
 ) -> None:
     from decomr_core.estimation.loading import load_runtime
     from decomr_core.networks.checkpoint import load_network
-    from training.synthetic.people import SyntheticConfig, held_out_set
+    from training.synthetic.held_out import held_out_set
+    from training.synthetic.synthetic_config import SyntheticConfig
 
     held_out = held_out_set(SyntheticConfig(), tiny_body, tiny_uv_map, 4)
     network = load_network(files['weights'], tiny_body, tiny_uv_map)
@@ -264,7 +265,8 @@ def test_scores_of_a_runtime_are_those_of_the_network(
 def test_pictures_with_more_around_people_show_the_same_people(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
-    from training.synthetic.people import SyntheticConfig, held_out_set
+    from training.synthetic.held_out import held_out_set
+    from training.synthetic.synthetic_config import SyntheticConfig
 
     usual = held_out_set(SyntheticConfig(size=SIZE), tiny_body, tiny_uv_map, 4)
     wide = held_out_set(SyntheticConfig(size=2 * SIZE), tiny_body, tiny_uv_map, 4, frame_scale=2)

@@ -33,7 +33,7 @@ def test_a_network_that_sees_nobody_has_no_uv_error_rather_than_none():
 
 def test_the_scores_of_a_network_that_sees_nobody_say_that_the_uv_error_is_unknown():
     from decomr_core.base.structures import NetworkOutput
-    from training.synthetic.people import SyntheticBatch
+    from training.synthetic.synthetic_batch import SyntheticBatch
 
     count = 2
     vertices, joints = torch.randn(count, 20, 3), torch.randn(count, 24, 3)

@@ -13,7 +13,8 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.uv_map import UVMap
 from training.loop import pose_components
 from training.loop.pose_components import init_pose_components, principal_components
-from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_config import SyntheticConfig
 
 
 def test_components_reproduce_samples_of_their_rank_and_have_their_length() -> None:

@@ -11,7 +11,7 @@ from decomr_core.networks.checkpoint import load_network
 from training.loop import trainer, training_data
 from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.loop.trainer import Trainer
-from training.synthetic.people import SyntheticConfig
+from training.synthetic.synthetic_config import SyntheticConfig
 
 
 @pytest.fixture

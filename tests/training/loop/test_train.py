@@ -16,9 +16,10 @@ from training.loop.learning_rate import learning_rate_at
 from training.loop.plots import training_picture
 from training.loop.run_folder import RunFolder, without_folders
 from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
-from training.loop.train_step import NonFiniteLossError
 from training.loop.trainer import Trainer
-from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.loop.training_losses import NonFiniteLossError
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_config import SyntheticConfig
 from training.train import main
 
 SIZE = 64
@@ -244,7 +245,7 @@ def test_unknown_people_teach_nothing(finished_run):
     spoiled.joints[1] += 5.0
     finished_run.network.eval()
     with torch.no_grad():
-        terms = [finished_run.train_step(batch, False) for batch in (unknown, spoiled)]
+        terms = [finished_run.training_losses(batch, False) for batch in (unknown, spoiled)]
     for name, value in terms[0].items():
         torch.testing.assert_close(terms[1][name], value, msg=name)
         assert value >= 0
@@ -258,21 +259,21 @@ def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
     )
     finished_run.network.eval()
     with torch.no_grad():
-        silent = finished_run.train_step(batch, False)
+        silent = finished_run.training_losses(batch, False)
         batch.keypoints_2d[:, :14] = 1.0
         batch.keypoints_3d[:, :14] = 1.0
-        heard = finished_run.train_step(batch, False)
+        heard = finished_run.training_losses(batch, False)
     assert all(value == 0 for value in silent.values())
     assert heard['joints_2d'] > 0 and heard['joints_3d'] > 0
     assert heard['location_map'] == heard['mask'] == 0
     batch.keypoints_3d[..., :3] += 1.5  # where the person stands says nothing: hips on hips
     with torch.no_grad():
-        moved = finished_run.train_step(batch, False)
+        moved = finished_run.training_losses(batch, False)
     torch.testing.assert_close(moved['joints_3d'], heard['joints_3d'], rtol=1e-4, atol=1e-5)
     batch.keypoints_3d[:, 0, :3] += 0.5  # an ankle is wrong, and no other joint for that
     with torch.no_grad():
-        worse = finished_run.train_step(batch, False)
-    known = finished_run.train_step.is_annotation_known.numel()
+        worse = finished_run.training_losses(batch, False)
+    known = finished_run.training_losses.is_regressed.numel()
     assert worse['joints_3d'] - heard['joints_3d'] < 2 * 0.5 / known
 
 
@@ -378,7 +379,8 @@ def test_the_best_constant_beats_every_sample_taken_as_the_constant():
 
 def test_the_truth_itself_scores_perfectly():
     from decomr_core.base.structures import NetworkOutput
-    from training.synthetic.people import SyntheticBatch, SyntheticConfig
+    from training.synthetic.synthetic_batch import SyntheticBatch
+    from training.synthetic.synthetic_config import SyntheticConfig
 
     assert SyntheticConfig().size == 128
     count = 3

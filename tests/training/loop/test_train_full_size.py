@@ -12,7 +12,8 @@ from decomr_core.networks.checkpoint import load_network, read_metadata
 from decomr_core.uv.uv_map import load_uv_map
 from training.loop.train_config import OptimizerConfig, StageConfig, TrainConfig
 from training.loop.trainer import Trainer
-from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_config import SyntheticConfig
 
 
 @pytest.fixture(scope='module')

@@ -29,7 +29,7 @@ from training.records.person_records import PersonRecords, collect_records
 from training.records.posed_bodies import PosedBodies
 from training.records.root_frame import root_frame_body
 from training.synthetic.bodies.poses import sample_poses
-from training.synthetic.people import SyntheticConfig
+from training.synthetic.synthetic_config import SyntheticConfig
 from training.targets.cached_targets import CachedTargets
 from training.targets.mesh_target import fit_camera
 from training.targets.person_batches import PersonBatchMaker

@@ -22,7 +22,8 @@ from training.pose_heads import (
     train_pose_heads,
 )
 from training.summaries import Summaries, encoder_hash, mirrored, read_summaries, write_summaries
-from training.synthetic.people import SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_config import SyntheticConfig
 
 PEOPLE_IN_FILE = 4
 

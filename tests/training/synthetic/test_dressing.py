@@ -19,15 +19,12 @@ from training.synthetic.clothes.dressing import Clothing, Dresser
 from training.synthetic.clothes.loose_garments import CUTS, loose_garments
 from training.synthetic.clothes.texture_stack import TextureStack
 from training.synthetic.clothes.wardrobe import Wardrobe
-from training.synthetic.people import (
-    SyntheticConfig,
-    SyntheticPeople,
-    held_out_set,
-    missing_assets,
-)
+from training.synthetic.held_out import held_out_set
+from training.synthetic.people import SyntheticPeople
 from training.synthetic.scenes.backgrounds import Scene
 from training.synthetic.scenes.clutter import draw_furniture, draw_robot_arm, low_light
 from training.synthetic.scenes.panoramas import Panoramas, draw_panorama, panorama_light
+from training.synthetic.synthetic_config import SyntheticConfig, missing_assets
 
 SIZE = 64
 

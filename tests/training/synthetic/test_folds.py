@@ -15,7 +15,9 @@ from tests.training.fabricated_wardrobe import make_wardrobe
 from training.synthetic.clothes import dressing
 from training.synthetic.clothes.folds import hang_in_folds, turned_by_heights, wrinkle_heights
 from training.synthetic.clothes.loose_garments import CUTS, loose_garments
-from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import SyntheticConfig
 
 COLUMNS = 96
 

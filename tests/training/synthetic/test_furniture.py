@@ -20,11 +20,13 @@ from training.synthetic.furnishing import Furnisher
 from training.synthetic.furniture.furniture import DEEPEST_M, Furniture, furnish
 from training.synthetic.furniture.furniture_parts import GAP_M, Seat, backrest
 from training.synthetic.furniture.resting import TRUNK_PARTS, Resting, find_resting
+from training.synthetic.held_out import held_out_set
 from training.synthetic.painting import Bodies, Drawn
-from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
+from training.synthetic.people import SyntheticPeople
 from training.synthetic.scenes.solids import Material, Rays, Solid, box, cast, cylinder, surface
 from training.synthetic.scenes.textures import shared_textures
 from training.synthetic.scenes.viewpoints import Framing, crop_points
+from training.synthetic.synthetic_config import SyntheticConfig
 
 UP = np.array([0.0, 1.0, 0.0])
 GRAY = Material(np.full(3, 120.0))

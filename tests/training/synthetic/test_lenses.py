@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from decomr_core.body_models import load_body
 from decomr_core.uv.uv_map import load_uv_map
 from training.synthetic import people as synthetic
-from training.synthetic.people import SyntheticBatch, SyntheticConfig, SyntheticPeople
+from training.synthetic.people import SyntheticPeople
 from training.synthetic.scenes import compositing
 from training.synthetic.scenes.backgrounds import Scene
 from training.synthetic.scenes.compositing import Compositor
@@ -21,6 +21,8 @@ from training.synthetic.scenes.layers import Layers
 from training.synthetic.scenes.lenses import bent, straightened
 from training.synthetic.scenes.textures import shared_textures
 from training.synthetic.scenes.viewpoints import Framing, Viewpoints, crop_points, pixel_rays
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import SyntheticConfig
 
 SIZE = 128
 CLEAR = SyntheticConfig(size=SIZE, batch_size=16, occluder_share=0.0, passer_by_share=0.0)

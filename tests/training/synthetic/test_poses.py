@@ -22,8 +22,10 @@ from training.synthetic.bodies.plausible_poses import (
 from training.synthetic.bodies.pose_rules import WIDE_NAMES, sample_wide_poses
 from training.synthetic.bodies.poses import ACTIVITY_NAMES, arm_rotations, sample_poses
 from training.synthetic.bodies.recorded_poses import RecordedPoses
-from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
+from training.synthetic.held_out import held_out_set
+from training.synthetic.people import SyntheticPeople
 from training.synthetic.scenes.viewpoints import UPPER_SHARE
+from training.synthetic.synthetic_config import SyntheticConfig
 
 LEFT_HIP, LEFT_KNEE, LEFT_SHOULDER, LEFT_ELBOW = 1, 4, 16, 18
 KNEE_PARTS, FOOT_PARTS, HAND_PARTS = (1, 2, 4, 5), (7, 8, 10, 11), (20, 21, 22, 23)
@@ -238,9 +240,10 @@ def test_a_stream_of_possible_people_counts_what_it_rejects(body, tiny_uv_map):
         SyntheticConfig(rules='none')
     people = SyntheticPeople.__new__(SyntheticPeople)
     people.config = SyntheticConfig(rules='wide', possible_only=True)
-    people._check, people._recorded, people.pose_counts = PoseCheck(body), None, PoseCounts()
-    poses = people._poses(np.random.default_rng(0), 200)
-    assert not people._check.impossible(poses).any()
+    people._pose_check, people._recorded_poses = PoseCheck(body), None
+    people.pose_counts = PoseCounts()
+    poses = people._sample_poses(np.random.default_rng(0), 200)
+    assert not people._pose_check.impossible(poses).any()
     assert people.pose_counts.drawn == 200 + people.pose_counts.rejected
     assert 0 < people.pose_counts.rejected < 100 and people.pose_counts.kept == 0
 

@@ -7,7 +7,9 @@ import pytest
 
 from decomr_core.body_models.joints import MIRRORED_JOINTS
 from training.synthetic.bodies.recorded_poses import HAND_SPREAD, RARE_POSES, RecordedPoses
-from training.synthetic.people import SyntheticConfig, SyntheticPeople, held_out_set
+from training.synthetic.held_out import held_out_set
+from training.synthetic.people import SyntheticPeople
+from training.synthetic.synthetic_config import SyntheticConfig
 
 
 def write(path, poses, action):
@@ -75,7 +77,7 @@ def test_half_of_the_people_take_them_and_the_held_out_ones_do_not(
     plain = SyntheticConfig(size=32, batch_size=4)
     config = SyntheticConfig(size=32, batch_size=4, poses_file=str(recorded), recorded_share=0.5)
     people = SyntheticPeople(config, tiny_body, tiny_uv_map, seed=1)
-    poses = people._poses(np.random.default_rng(0), 400)
+    poses = people._sample_poses(np.random.default_rng(0), 400)
     is_recorded = (np.abs(poses[:, 1:22]) > 0).sum(axis=(1, 2)) <= 3
     assert 0.4 < is_recorded.mean() < 0.6
     assert people.batch(0).images.shape == (4, 32, 32, 3)

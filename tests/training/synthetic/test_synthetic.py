@@ -24,15 +24,12 @@ from training.synthetic.bodies.poses import (
     arm_rotations,
     sample_poses,
 )
-from training.synthetic.people import (
-    HELD_OUT_SEED,
-    SyntheticBatch,
-    SyntheticConfig,
-    SyntheticPeople,
-    held_out_set,
-)
+from training.synthetic.held_out import HELD_OUT_SEED, held_out_set
+from training.synthetic.people import SyntheticPeople
 from training.synthetic.producer import BlockReplay, synthetic_loader
 from training.synthetic.scenes.viewpoints import fit_weak_perspective, sample_viewpoints
+from training.synthetic.synthetic_batch import SyntheticBatch
+from training.synthetic.synthetic_config import SyntheticConfig
 from training.targets.iuv_target import iuv_target
 
 SIZE = 64

@@ -16,13 +16,14 @@ from training.synthetic.scenes.backgrounds import (
 )
 from training.synthetic.scenes.clutter import draw_furniture, draw_robot_arm, low_light
 from training.synthetic.scenes.layers import Layers, Shadow
+from training.synthetic.scenes.lights import Light
 from training.synthetic.scenes.panoramas import Panorama, draw_panorama
 from training.synthetic.scenes.photometric import degrade, soft_composite
 from training.synthetic.scenes.solids import Rays
 from training.synthetic.scenes.textures import TextureBank
 from training.synthetic.scenes.viewpoints import Framing, Viewpoints, pixel_rays
 
-__all__ = ['Compositor', 'openness', 'sample_light']
+__all__ = ['Compositor', 'openness']
 
 CREASE_M, DARKEST_CREASE, CREASE_REACH = 0.2, 0.45, 14
 """Ambient occlusion: a point that is `CREASE_M` metres or more behind its surroundings loses the
@@ -64,7 +65,7 @@ class Compositor:
         joints: np.ndarray,
         views: Viewpoints,
         framing: Framing,
-        lights: list[dict[str, np.ndarray]],
+        lights: list[Light],
         places: list[tuple[Panorama, float] | None],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Composites people into scenes.
@@ -76,7 +77,7 @@ class Compositor:
             views: the cameras.
             framing: the crops.
             lights: light of each person.
-            places: panorama of each person with its yaw, or None for a generated scene.
+            places: panorama of each person with its yaw, radians, or None for a generated scene.
 
         Returns:
             images (B, S, S, 3) uint8 and masks (B, S, S) uint8 of the visible people.
@@ -130,7 +131,7 @@ class Compositor:
         joints: np.ndarray,
         furniture: Shadow | None,
         scene: Scene,
-        light: dict[str, np.ndarray],
+        light: Light,
     ) -> None:
         """Draws the shadows of a person, joints (24, 3), and of furniture; in place."""
         if rng.random() < 0.75:
@@ -207,22 +208,6 @@ def openness(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     near = cv2.blur(np.where(mask, depth, np.float32(0)), (reach, reach))
     behind = np.where(mask, depth - near / np.maximum(share, 1e-6), 0)
     return 1 - DARKEST_CREASE * np.clip(behind / CREASE_M, 0, 1)[..., None]
-
-
-def sample_light(rng: np.random.Generator, up: np.ndarray) -> dict[str, np.ndarray]:
-    """Samples a lamp from above and a sky for one person, as parameters of `appearance.shade`."""
-    to_light = rng.normal(0, 1, 3)
-    to_light -= (to_light @ up) * up
-    to_light = to_light / max(float(np.linalg.norm(to_light)), 1e-6) + rng.uniform(0.15, 2.5) * up
-    balance = rng.uniform(0.15, 0.85)
-    warm = np.array([1, 1, 1]) + rng.normal(0, 0.05, 3)
-    return {
-        'to_light': to_light / np.linalg.norm(to_light),
-        'up': up,
-        'lamp': balance * 1.5 * warm,
-        'sky': (1 - balance) * 1.5 * (2 - warm),
-        'wrap': np.array(rng.uniform(0.05, 0.5)),
-    }
 
 
 def _moved(

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from training.synthetic.scenes.backgrounds import Scene
+from training.synthetic.scenes.lights import Light
 
 __all__ = ['Panorama', 'Panoramas', 'draw_panorama', 'panorama_light']
 
@@ -86,7 +87,7 @@ def draw_panorama(
     Args:
         rng: source of the random numbers.
         place: the place.
-        yaw: yaw of the camera, from `Panoramas.choose`.
+        yaw: yaw of the camera, radians, from `Panoramas.choose`.
         scene: the camera.
         camera_from_world: (3, 3) rotation; the world has y up.
         size: S, px.
@@ -106,13 +107,13 @@ def draw_panorama(
 
 def panorama_light(
     rng: np.random.Generator, place: Panorama, yaw: float, camera_from_world: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The place's light on a person, as parameters of `appearance.shade`.
+) -> Light:
+    """The place's light on a person.
 
     Args:
         rng: source of the random numbers.
         place: the place.
-        yaw: yaw of the camera, from `Panoramas.choose`.
+        yaw: yaw of the camera, radians, from `Panoramas.choose`.
         camera_from_world: (3, 3) rotation; the world has y up.
     """
     bearing, height = place.sun_yaw - yaw, max(place.sun_height, 0.15)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models import BodyModel
-from decomr_core.estimation.agreement import covered_share, foreground_share
+from decomr_core.estimation.iuv_agreement import covered_share, foreground_share
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.people.detection import Detections
 from decomr_core.people.tracking import Tracker, TrackerConfig
