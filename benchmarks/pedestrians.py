@@ -53,7 +53,7 @@ class _LateTracker(Tracker):
         return found
 
     def search_if_due(self, image: np.ndarray) -> None:
-        if self._found is None and self.is_detection_due_now:
+        if self._found is None and self.should_search_present_image:
             found = self._detector(image)
             self._found = replace(
                 found, descriptors=box_descriptors(image, found.boxes), time_s=self.now_s

@@ -6,17 +6,21 @@
 | inactive | the network in its runtime, warmed up, and the publishers |
 | active | the subscriptions, and the worker thread that runs the pipeline |
 
-Each subscription has a thread that only takes its messages. The worker thread decodes, processes
-and publishes the newest image. One more thread configures the node. The executor's thread does
-everything else, also while the node is being configured. A transition that fails logs the reason
-in one line and leaves the node in its state: correct the parameter and configure again. Parameters
-that change while the node is active apply from the next image on, all of them at once.
+| thread | what it does |
+|---|---|
+| one per subscription | takes the messages of the topic and hands images to the worker |
+| worker | decodes, processes and publishes the newest image |
+| transitions | configures the node, which takes seconds |
+| executor | everything else: timers, services, and all other work of transitions |
+
+A transition that fails logs the reason in one line and leaves the node in its state: correct the
+parameter and configure again. Parameters that change while the node is active apply from the next
+image on, all of them at once.
 """
 
 from __future__ import annotations
 
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -35,7 +39,6 @@ from decomr_ros.health.diagnostics import (
     status_message,
 )
 from decomr_ros.health.parameter_checks import UNUSED, unused_parameters
-from decomr_ros.health.rate_log import RateLog
 from decomr_ros.health.surroundings import look_around
 from decomr_ros.inputs.frame import Frame
 from decomr_ros.inputs.inputs import Inputs
@@ -44,18 +47,15 @@ from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.node.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.node_parts import NodeParts
+from decomr_ros.pipeline.first_export import export_if_missing
 from decomr_ros.pipeline.frame_worker import FrameWorker, log_late_inference
-from decomr_ros.pipeline.stages import export_if_missing, free_memory, settle_memory
+from decomr_ros.pipeline.network_memory import free_memory, freeze_objects
 from decomr_ros.programs.command_line import node_parser, parse_words
 from decomr_ros.programs.core_log import pass_on_warnings
 from decomr_ros.programs.process import run_node
 from decomr_ros.programs.ros_arguments import ignored_files_text
-from decomr_ros.settings.parameters import (
-    ENTRIES,
-    NodeParameters,
-    declare_parameters,
-    read_parameters,
-)
+from decomr_ros.settings.parameter_help import parameters_help
+from decomr_ros.settings.parameters import NodeParameters, declare_parameters, read_parameters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,75 +63,73 @@ if TYPE_CHECKING:
 
     from decomr_core.base.structures import HumanMesh, StageTimes
     from decomr_ros.outputs.outputs import Outputs
-    from decomr_ros.pipeline.stages import MeshPipeline
+    from decomr_ros.pipeline.mesh_pipeline import MeshPipeline
 
 __all__ = ['DecomrNode', 'main']
 
 STATUS_PERIOD_S = 1.0
 # The warnings that apply in every state.
 IGNORED_FILES, UNKNOWN_PARAMETERS = 'parameter_files', 'unknown_parameters'
-# How long a stop waits for the image that the worker processes, s.
+# How long a transition waits for the image in progress, s.
 STOP_TIMEOUT_S = 5.0
 # How long the last messages may take to reach reliable subscribers, s.
 SEND_TIMEOUT_S = 0.5
-# Time after a signal within which the process ends, s, regardless of what the libraries do;
-ENDS_WITHIN_S = 1.6
-# the share of it for an inference that is running, s,
-LAST_IMAGE_S = 0.6
-# and for everything that ends in order, s.
-CLOSE_S = 1.2
-
-HELP_WIDTH = 99
-PARAMETERS_HELP = """  -p detector_stride:=5        a parameter of the node
-  --params-file FILE           parameters from a file such as config/decomr.yaml
-
-parameters, which docs/parameters.md and config/decomr.yaml explain:"""
+# The process ends at most this long after a signal, s, regardless of what the libraries do.
+EXIT_TIMEOUT_S = 1.6
+# How long `close` may take out of this time, s.
+CLOSE_TIMEOUT_S = 1.2
+# How long `close` waits for the image in progress, s.
+LAST_IMAGE_TIMEOUT_S = 0.6
 
 
 class DecomrNode(ManagedNode):
     """Images and their calibration in; meshes, IUV images, markers and the topology out."""
 
-    _settings: NodeParameters  # of the last image
-    _wanted: NodeParameters  # of the next one
+    # `_reset` sets these attributes, at the start and before each configuration.
+    _applied: NodeParameters  # those with which the last image was processed
+    _wanted: NodeParameters  # those set now, which the worker applies before the next image
     _statistics: FrameStatistics
-    _last_stamp_ns: int
-    _last_frame_id: str
+    _worker: FrameWorker[Frame]
+    _last_stamp_ns: int  # of the newest image on the worker; 0: none, or a driver without a clock
+    _last_frame_id: str  # of the newest image that has one
+    _is_closing: bool  # whether `close` was called: the process ends
 
-    def __init__(self, words: Sequence[str] | None = None, **options: Any) -> None:
+    def __init__(self, argv: Sequence[str] | None = None, **options: Any) -> None:
         """Declares the parameters; with `autostart`, the node activates itself once it spins.
 
         Args:
-            words: the command line given to rclpy; None: that of this process.
+            argv: the command-line arguments given to rclpy; None: those of this process.
             options: arguments of rclpy's Node, such as `context` or `parameter_overrides`.
         """
         super().__init__('decomr', **options)
-        self._words = [
-            *(sys.argv[1:] if words is None else words),
+        self._command_line = [
+            *(sys.argv[1:] if argv is None else argv),
             *(options.get('cli_args') or ()),
         ]
         self._warnings = StandingWarnings.of_node(self)
         self._warnings.hold(
-            IGNORED_FILES, ignored_files_text(self._words, self.get_fully_qualified_name())
+            IGNORED_FILES, ignored_files_text(self._command_line, self.get_fully_qualified_name())
         )
         self._stamps = StampChecks(self, self._warnings)
-        self._parts: NodeParts | None = None
-        self._releases = ExitStack()  # of the parts, also of those made before an error
+        self._parts: NodeParts | None = None  # None: unconfigured
+        self._releases = ExitStack()  # `NodeParts.make` adds the release of each part
         self._reset()
         self._warnings.hold(
             UNKNOWN_PARAMETERS,
-            declare_parameters(self, self._is_configured, self._parameters_changed),
+            declare_parameters(self, self._has_fixed_parameters, self._parameters_changed),
             is_logged=True,
         )
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.every(STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
-            self.start_itself(lambda: self.get_parameter('exit_on_failed_autostart').value)
+            self.autostart(lambda: self.get_parameter('exit_on_failed_autostart').value)
 
     # Transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks the parameters, loads the network, runs it once and creates the publishers."""
-        self.in_executor(self._reset)  # the status is published while it configures
+        # On the executor's thread, whose timer publishes what is reset.
+        self.in_executor(self._reset)
         return self.attempt('configure', self._acquire, self._release, is_slow=True)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -160,7 +158,7 @@ class DecomrNode(ManagedNode):
         """Frees everything, from any state."""
 
         def end() -> None:
-            """Ends whatever exists."""
+            """Deactivates and cleans up; what does not exist is skipped."""
             self._stop()
             self._release()
 
@@ -171,13 +169,14 @@ class DecomrNode(ManagedNode):
         return self.on_shutdown(state)
 
     def close(self) -> None:
-        """Ends in order, from any state: removes the markers and logs the counts.
+        """Ends the node while it can still publish: removes the markers and logs the counts.
 
-        It waits only briefly for an inference.
+        `run_node` calls it before `destroy_node`, in any state. It takes at most about
+        `CLOSE_TIMEOUT_S` and does not wait longer for the image in progress.
         """
-        deadline_s = time.monotonic() + CLOSE_S
+        deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         self.end_transitions()
-        self._stop_timeout_s = LAST_IMAGE_S
+        self._is_closing = True
         if self._parts is not None and self._parts.inputs.is_subscribed:
             self.trigger_deactivate()
         counts = self._worker.counts
@@ -188,34 +187,38 @@ class DecomrNode(ManagedNode):
             f'{counts.received} images received, {counts.skipped_for_newer} skipped for a newer '
             f'one, {self._statistics.published} mesh messages published, {counts.failed} failed'
         )
-        if self._worker.stop(0.0):
+        has_ended = self._worker.stop(0.0)
+        if has_ended:
             self._release()
 
     def destroy_node(self) -> None:
-        """Ends the threads first, also if the node was not deactivated."""
+        """Ends the threads and destroys the node, also in the state active and without `close`."""
         self.end_transitions()
         if self._parts is not None:
             self._parts.inputs.close()
-        if self._worker.stop(self._stop_timeout_s):
+        has_ended = self._worker.stop(self._stop_timeout_s)
+        if has_ended:  # otherwise the worker still uses the parts
             self._release()
         super().destroy_node()
 
-    # The image path
+    # The path of an image: `_submit`, then `_process` on the worker thread
 
-    def _take(self, frame: Frame) -> None:
+    def _submit(self, frame: Frame) -> None:
+        """Hands an image to the worker; on the thread of the image subscription."""
         self._statistics.add_arrival()
         self._worker.submit(frame)
 
     def _process(self, frame: Frame) -> None:
-        """Processes one image, on the worker thread."""
+        """Turns one image into meshes and publishes them, on the worker thread.
+
+        An error that leaves it goes to `_image_failed`; the worker continues with the next image.
+        """
         parts = self._parts
         assert parts is not None  # the worker runs only while the node is configured
-        self._follow_parameters(parts)
+        self._apply_parameters(parts)
         image = frame.rgb
-        self._watch_time(frame.header, parts.pipeline)
+        time_s = self._advance_to(frame.header, parts.pipeline)
         with failing_as('estimation'):
-            # A driver without a clock stamps 0: each image then follows the one before.
-            time_s = (self._last_stamp_ns or None) and self._last_stamp_ns / 1e9
             meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
             self._warnings.hold('no_foreground', parts.pipeline.no_foreground_text(), 1)
         try:
@@ -232,84 +235,110 @@ class DecomrNode(ManagedNode):
         times: StageTimes,
         outputs: Outputs,
     ) -> None:
+        """Publishes the meshes, then the less urgent outputs; `image` is `frame.rgb`."""
         header = frame.header
         with failing_as('publishing'):
             outputs.publish_meshes(header, meshes)
             # In integers: rclpy.time.Time refuses stamps before its epoch.
             latency_ns = self.get_clock().now().nanoseconds - nanoseconds_from_stamp(header.stamp)
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
-            outputs.publish_pictures(header, image, meshes, frame.intrinsics)
+            outputs.publish_other_outputs(header, image, meshes, frame.intrinsics)
 
-    def _follow_parameters(self, parts: NodeParts) -> None:
-        """Applies changed parameters, between two images."""
+    def _apply_parameters(self, parts: NodeParts) -> None:
+        """Applies parameters that have changed since the last image; on the worker thread."""
         wanted = self._wanted
-        if wanted is not self._settings:
+        if wanted is not self._applied:
             with failing_as('parameters'):
                 parts.pipeline.update(wanted)
                 parts.outputs.update(wanted)
             self._warnings.hold('outputs', parts.outputs.missing, is_logged=True)
-            parts.inputs.settings = wanted
-            self._settings = wanted
+            parts.inputs.parameters = wanted
+            self._applied = wanted
 
-    def _watch_time(self, header: Header, pipeline: MeshPipeline) -> None:
-        """Ends all tracks if time jumps back, as in a bag that starts again."""
+    def _advance_to(self, header: Header, pipeline: MeshPipeline) -> float | None:
+        """Ends all tracks if the stamp of an image jumps back, as in a bag that starts again.
+
+        Args:
+            header: of the next image.
+            pipeline: has the tracks.
+
+        Returns:
+            The stamp, s; None: it is 0, as of a driver without a clock.
+        """
         stamp_ns = nanoseconds_from_stamp(header.stamp)
         if self._stamps.image_jumps_back(stamp_ns, self._last_stamp_ns):
             pipeline.reset()
         self._last_stamp_ns = stamp_ns
         self._last_frame_id = header.frame_id or self._last_frame_id
+        return None if stamp_ns == 0 else stamp_ns / 1e9
 
-    # Resources of the states
+    # Parameters
 
-    def _is_configured(self) -> bool:
+    def _has_fixed_parameters(self) -> bool:
+        """Whether the parameters that take effect in configure are in use, or about to be."""
         return self._parts is not None or self.state_label == 'configuring'
 
     def _parameters_changed(self, names: frozenset[str]) -> None:
         """Reads all values at once; the worker applies them before the next image."""
-        if not self._is_configured():
-            return
+        if not self._has_fixed_parameters():
+            return  # `_acquire` will read them
         self._wanted = read_parameters(self)
         self._warnings.hold(UNUSED, unused_parameters(self._wanted))
         if 'log_period_s' in names and self._parts is not None:
             self._parts.rate_log.set_period(self._wanted.log_period_s)
 
+    # The work of the transitions: `_reset` and `_acquire` configure, `_start` activates, `_stop`
+    # deactivates and `_release` cleans up. All but `_acquire` run on the executor's thread.
+
     def _reset(self) -> None:
-        self._settings = self._wanted = NodeParameters()
+        """Puts the node into its initial state, with counts of 0 and a new worker."""
+        self._applied = self._wanted = NodeParameters()
         self._last_stamp_ns, self._last_frame_id = 0, ''
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS])
         self._statistics = FrameStatistics()
-        self._worker: FrameWorker[Frame] = FrameWorker(self._process, self._frame_failed)
-        self._stop_timeout_s = STOP_TIMEOUT_S
+        self._worker = FrameWorker(self._process, self._image_failed)
+        self._is_closing = False
 
     def _acquire(self) -> None:
-        self._settings = self._wanted = settings = read_parameters(self)
-        self._warnings.hold(UNUSED, unused_parameters(settings))
+        """Loads the network and creates the other parts; on the thread of transitions.
+
+        Raises:
+            FileNotFoundError: the weights do not exist.
+            ValueError: a parameter has a wrong value, or the weights are damaged.
+            RuntimeError: the export failed, or a package that the parameters need is missing.
+        """
+        self._applied = self._wanted = parameters = read_parameters(self)
+        self._warnings.hold(UNUSED, unused_parameters(parameters))
         self.report(
-            f'configuring: weights {settings.weights} in {settings.runtime}, detector '
-            f'{settings.detector}'
+            f'configuring: weights {parameters.weights} in {parameters.runtime}, detector '
+            f'{parameters.detector}'
         )
-        export_if_missing(settings, self.report, lambda: self.is_ending)
-        inputs = Inputs(self, settings, self._take, self._images_lost, self._warnings, self._words)
+        export_if_missing(parameters, self.report, lambda: self.is_ending)
+        inputs = Inputs(
+            self, parameters, self._submit, self._images_lost, self._warnings, self._command_line
+        )
         self._parts = NodeParts.make(
             self,
-            settings,
+            parameters,
             self._warnings,
             inputs,
-            lambda: RateLog(self, settings.log_period_s, inputs, self._worker, self._statistics),
+            self._worker,
+            self._statistics,
             self._releases,
         )
-        settle_memory()
+        freeze_objects()
         self.get_logger().info(
-            f'configured: weights {settings.weights} in {settings.runtime}, detector '
-            f'{settings.detector} on one image in {settings.detector_stride}'
+            f'configured: weights {parameters.weights} in {parameters.runtime}, detector '
+            f'{parameters.detector} on one image in {parameters.detector_stride}'
             + (
-                f', at the latest after {settings.detector_period_s:g} s'
-                if settings.detector_period_s
+                f', at the latest after {parameters.detector_period_s:g} s'
+                if parameters.detector_period_s
                 else ''
             )
         )
 
     def _release(self, is_logged: bool = False) -> None:
+        """Frees the network and destroys the other parts, also those of a failed `_acquire`."""
         self._parts = None
         self._releases.close()
         free_memory()
@@ -317,6 +346,11 @@ class DecomrNode(ManagedNode):
             self.get_logger().info('unconfigured: the network is freed')
 
     def _start(self) -> None:
+        """Publishes the topology, starts the worker and subscribes.
+
+        Raises:
+            RuntimeError: an inference from before a deactivation has not ended yet.
+        """
         parts = self._parts
         assert parts is not None  # the node is configured
         inputs = parts.inputs
@@ -325,17 +359,24 @@ class DecomrNode(ManagedNode):
         self._worker.start()
         inputs.subscribe()
         if inputs.are_losses_counted:
-            self._statistics.add_lost(0)
+            self._statistics.add_lost(0)  # shows the count on /diagnostics from the start
         self.get_logger().info(
             f'active: {inputs.image_topic} ({inputs.reliability}) -> '
             f'{self.resolve_topic_name("human_meshes")}'
         )
 
+    @property
+    def _stop_timeout_s(self) -> float:
+        """How long to wait for the image in progress, s."""
+        return LAST_IMAGE_TIMEOUT_S if self._is_closing else STOP_TIMEOUT_S
+
     def _stop(self) -> None:
+        """Unsubscribes, ends the worker and removes the markers; does nothing if that is done."""
         if self._parts is not None:
             self._parts.inputs.close()
-        if not self._worker.stop(self._stop_timeout_s):
-            log_late_inference(self, self._stop_timeout_s, self._stop_timeout_s == LAST_IMAGE_S)
+        has_ended = self._worker.stop(self._stop_timeout_s)
+        if not has_ended:
+            log_late_inference(self, self._stop_timeout_s, self._is_closing)
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
         if self._parts is not None:
             self._parts.outputs.clear(
@@ -345,14 +386,17 @@ class DecomrNode(ManagedNode):
 
     # Diagnostics
 
-    def _frame_failed(self, error: Exception) -> None:
+    def _image_failed(self, error: Exception) -> None:
+        """Counts an image whose processing has raised an error; on the worker thread."""
         self._statistics.add_failure(error)
         self._warnings.hold('image', f'an image was left out: {error}', 1)
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
+        """Counts images lost in transit; on the thread of the image subscription."""
         self._statistics.add_lost(event.total_count_change)
 
     def _publish_status(self) -> None:
+        """Publishes the state, the reason for it and the counts; on the executor's thread."""
         parts = self._parts
         is_active = parts is not None and self.state_label == 'active'
         if parts is not None and is_active:
@@ -394,17 +438,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    names = textwrap.fill(
-        ', '.join(ENTRIES), HELP_WIDTH, initial_indent='  ', subsequent_indent='  '
-    )
-    parse_words(
-        node_parser('decomr_node', __doc__.partition('\n')[0], f'{PARAMETERS_HELP}\n{names}'), argv
-    )
-    return run_node(lambda: _logging_node(argv), argv, ENDS_WITHIN_S)
+    program, description = 'decomr_node', __doc__.partition('\n')[0]
+    parse_words(node_parser(program, description, parameters_help()), argv)
+    return run_node(lambda: _make_node(argv), argv, EXIT_TIMEOUT_S)
 
 
-def _logging_node(argv: Sequence[str] | None) -> DecomrNode:
-    """The node of a process; warnings of the core appear in its log."""
+def _make_node(argv: Sequence[str] | None) -> DecomrNode:
+    """The node of this process; warnings of `decomr_core` go to its log.
+
+    Args:
+        argv: command-line arguments; None: those of this process.
+    """
     node = DecomrNode(argv)
     pass_on_warnings(node.get_logger())
     return node

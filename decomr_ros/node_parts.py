@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,12 +11,14 @@ from decomr_ros.inputs import depth_input
 from decomr_ros.outputs.outputs import Outputs
 from decomr_ros.pipeline.depth_correction import DepthCorrection
 from decomr_ros.pipeline.fixed_frame import FixedFrame
-from decomr_ros.pipeline.stages import MeshPipeline
+from decomr_ros.pipeline.mesh_pipeline import MeshPipeline
 
 if TYPE_CHECKING:
+    from decomr_ros.health.diagnostics import FrameStatistics
     from decomr_ros.inputs.inputs import Inputs
     from decomr_ros.node.managed_node import ManagedNode
     from decomr_ros.node.standing_warnings import StandingWarnings
+    from decomr_ros.pipeline.frame_worker import FrameWorker
     from decomr_ros.settings.parameters import NodeParameters
 
 __all__ = ['NodeParts']
@@ -45,22 +46,24 @@ class NodeParts:
     def make(
         cls,
         node: ManagedNode,
-        settings: NodeParameters,
+        parameters: NodeParameters,
         warnings: StandingWarnings,
         inputs: Inputs,
-        rate_log: Callable[[], RateLog],
+        worker: FrameWorker,
+        statistics: FrameStatistics,
         releases: ExitStack,
     ) -> NodeParts:
         """Loads the network and makes the other parts; this takes seconds.
 
         Args:
             node: owner of the parts.
-            settings: the parameters.
+            parameters: the parameters.
             warnings: states the problems of the parts.
             inputs: the subscriptions.
-            rate_log: makes the periodic log lines.
-            releases: gets the release of each part as soon as it exists, so that closing it
-                releases everything, also after an error.
+            worker: counts the images, for the periodic log lines.
+            statistics: of the images, for the same lines.
+            releases: receives the release of each part as soon as the part exists. Closing it
+                releases all of them, also after an error in this function.
 
         Raises:
             FileNotFoundError: the weights do not exist.
@@ -74,15 +77,15 @@ class NodeParts:
                 warnings,
                 lambda text: node.get_logger().info(text),
             )
-            if settings.use_depth
+            if parameters.use_depth
             else None
         )
-        pipeline = MeshPipeline(settings, depth)
+        pipeline = MeshPipeline(parameters, depth)
         releases.callback(pipeline.close)
-        outputs = Outputs(node, settings, pipeline.topology)
+        outputs = Outputs(node, parameters, pipeline.topology)
         releases.callback(outputs.destroy)
-        fixed_frame = FixedFrame(node, settings.smoothing_frame, warnings)
+        fixed_frame = FixedFrame(node, parameters.smoothing_frame, warnings)
         releases.callback(fixed_frame.destroy)
-        log = rate_log()
-        releases.callback(log.destroy)
-        return cls(inputs, pipeline, outputs, fixed_frame, log)
+        rate_log = RateLog(node, parameters.log_period_s, inputs, worker, statistics)
+        releases.callback(rate_log.destroy)
+        return cls(inputs, pipeline, outputs, fixed_frame, rate_log)

@@ -276,7 +276,7 @@ def test_nothing_imports_upward_or_beside_itself() -> None:
         ('training.train', 'decomr_ros.messages.meshes'),
         ('training.train', 'decomr_core.commands.bench'),
         ('decomr_ros.demo', 'training.synthetic.people'),
-        ('decomr_ros.inputs.inputs', 'decomr_ros.pipeline.stages'),
+        ('decomr_ros.inputs.inputs', 'decomr_ros.pipeline.mesh_pipeline'),
         ('decomr_core.base.structures', 'decomr_core.uv.uv_map'),
         ('decomr_core.commands.bench', 'decomr_ros.demo'),
         ('decomr_core.cli', 'training.train'),

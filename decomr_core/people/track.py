@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from decomr_core.people.motion import BoxMotion
 
-__all__ = ['ExpectedPeople', 'MeshObservations', 'Track', 'TrackerConfig']
+__all__ = ['ExpectedPeople', 'Track', 'TrackerConfig']
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Track:
     """One person over time.
 
     Attributes:
-        track_id: counts up from 0 and is never reused.
+        track_id: counts up from 0 and is never reused; -1: the tracker has not assigned it yet.
         score: confidence in [0, 1] of the last detection.
         motion: motion filter of the person's box.
         missed: consecutive detector runs without a detection of the person.
-        detected_s: time of the image in which a detection was last associated, on the tracker's
-            clock.
-        sure_s: the same for the last detection that was not doubtful.
+        last_detected_s: time of the image in which a detection was last associated, on the
+            tracker's clock.
+        last_confident_s: the same for the last detection that was not doubtful.
         num_detections: detections associated so far, doubtful ones excluded.
         is_tentative: `num_detections` is still below `min_detections`: possibly a false positive.
         hidden_since_s: time since which neither detector nor mesh observes the person; None:
@@ -35,8 +35,8 @@ class Track:
     score: float
     motion: BoxMotion = field(repr=False)
     missed: int = 0
-    detected_s: float = 0.0
-    sure_s: float = 0.0
+    last_detected_s: float = 0.0
+    last_confident_s: float = 0.0
     num_detections: int = 1
     is_tentative: bool = True
     hidden_since_s: float | None = None
@@ -73,26 +73,6 @@ class ExpectedPeople:
     scores: Sequence[float] | np.ndarray
     boxes: np.ndarray
     crop_boxes: np.ndarray
-
-
-@dataclass
-class MeshObservations:
-    """What the meshes of one image say about its T tracks.
-
-    Attributes:
-        boxes: (T, 4) boxes around the meshes, clipped to the image, px.
-        is_near: (T,) bool, the expected box overlaps that of another person.
-        is_occluded: (T,) bool, another person is partly in front.
-        describe: returns the descriptors (T, K) of the people in `boxes`; None: unknown.
-        unobserved: by index, the next state of each track whose mesh does not show its person;
-            None ends the track.
-    """
-
-    boxes: np.ndarray
-    is_near: np.ndarray
-    is_occluded: np.ndarray
-    describe: Callable[[], np.ndarray] | None
-    unobserved: dict[int, Track | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 
 from decomr_core.people.detection import Detections, box_overlaps, clip_boxes
 from decomr_core.people.matching import CLEAR_OVERLAP
+from decomr_core.people.mesh_observations import MeshObservations
 from decomr_core.people.motion import MESH_NOISE, BoxMotion, detector_noise
-from decomr_core.people.track import MeshObservations, Track, TrackerConfig
+from decomr_core.people.track import Track, TrackerConfig
 
 __all__ = ['TrackTransitions']
 
@@ -17,16 +18,18 @@ DESCRIPTOR_GAIN = 0.15
 """Weight of the newest observation in the descriptor of a track."""
 
 OCCLUDED_OVERLAP = 0.5
-"""From this overlap with a detected person on, a person without a detection counts as occluded,
-not as missed."""
+"""Overlap with a detected person, as a share of the smaller box, above which a person without a
+detection counts as occluded instead of missed."""
 
 
 @dataclass(frozen=True)
 class TrackTransitions:
     """The transitions in one image. They return new tracks and change nothing.
 
+    Detections of an earlier image come with the tracks' boxes of that time, `box_then`.
+
     Attributes:
-        config: the limits.
+        config: the limits at which tracks become confirmed, hidden or end.
         now_s: time of the image on the tracker's clock.
         image_size: width and height of the image, px.
     """
@@ -35,90 +38,102 @@ class TrackTransitions:
     now_s: float
     image_size: tuple[int, int]
 
-    def detected(
-        self, track: Track, before: np.ndarray, detections: Detections, index: int
-    ) -> Track:
-        """The track with an associated detection.
+    def new_track(self, detections: Detections, index: int, boxes_then: np.ndarray) -> Track:
+        """A track for a detection that continues none; the tracker replaces its id, which is -1.
 
         Args:
-            track: the track.
-            before: (4,) its box at the time of the detections, image px. Where they are of an
-                earlier image, the motion since then is added to the detected box.
-            detections: people in the image.
-            index: index of the associated one.
-        """
-        count = track.num_detections + 1
-        return replace(
-            self.detected_doubtfully(track, before, detections, index),
-            num_detections=count,
-            sure_s=self.now_s,
-            is_tentative=count < self.config.min_detections,
-            score=float(detections.scores[index]),
-        )
-
-    def detected_doubtfully(
-        self, track: Track, before: np.ndarray, detections: Detections, index: int
-    ) -> Track:
-        """The same for a doubtful detection, which updates the motion but confirms nothing."""
-        moved = track.box - before
-        shift = (moved[:2] + moved[2:]) / 2
-        present = detections.boxes[index] + np.tile(shift, 2).astype(np.float32)
-        motion = track.motion.updated(present, detector_noise(detections.height_noise))
-        return replace(track, motion=motion, missed=0, detected_s=self.now_s, hidden_since_s=None)
-
-    def missed(self, track: Track, occluders: np.ndarray, allowed: int) -> Track | None:
-        """The track without a detection; None where it ends.
-
-        Args:
-            track: the track.
-            occluders: (N, 4) boxes of the detected people, image px.
-            allowed: consecutive misses after which the track ends at the next one.
-        """
-        if track.is_hidden:
-            return None if track.is_tentative else track
-        overlaps = box_overlaps(track.box[None], occluders)
-        if (overlaps[0] > self.config.same_person).any():
-            return self.hidden(track)
-        if not track.is_tentative and (overlaps[1] > OCCLUDED_OVERLAP).any():
-            return track
-        if track.missed >= allowed:
-            return None
-        return replace(track, missed=track.missed + 1)
-
-    def new(self, detections: Detections, index: int, before: np.ndarray) -> Track:
-        """A new track, with the id -1, for a detection that no track is associated with.
-
-        Args:
-            detections: people in the image.
-            index: index of the new one.
-            before: (T, 4) boxes of the tracks at the time of the detections, image px.
+            detections: the detected people.
+            index: index of the one to track.
+            boxes_then: (T, 4) boxes of the tracks at the time of the detections, image px.
         """
         box = detections.boxes[index]
-        others = np.concatenate([before, np.delete(detections.boxes, index, axis=0)])
-        is_clear = (box_overlaps(box[None], others)[1] < CLEAR_OVERLAP).all()
+        others = np.concatenate([boxes_then, np.delete(detections.boxes, index, axis=0)])
+        _, of_smaller = box_overlaps(box[None], others)
+        is_clear = (of_smaller < CLEAR_OVERLAP).all()
         descriptor = (
             detections.descriptors[index]
             if detections.descriptors is not None and is_clear
             else None
         )
-        motion = BoxMotion.from_box(box, detector_noise(detections.height_noise))
         return Track(
-            -1,
-            float(detections.scores[index]),
-            motion,
+            track_id=-1,
+            score=float(detections.scores[index]),
+            motion=BoxMotion.from_box(box, detector_noise(detections.height_noise)),
             descriptor=descriptor,
-            detected_s=self.now_s,
-            sure_s=self.now_s,
+            last_detected_s=self.now_s,
+            last_confident_s=self.now_s,
             is_tentative=self.config.min_detections > 1,
         )
 
-    def observed(self, track: Track, meshes: MeshObservations, index: int) -> Track:
+    def after_detection(
+        self, track: Track, box_then: np.ndarray, detections: Detections, index: int
+    ) -> Track:
+        """The track with an associated detection, which updates its motion and confirms it.
+
+        Args:
+            track: the track.
+            box_then: (4,) its box at the time of the detections, image px.
+            detections: the detected people.
+            index: index of the associated one.
+        """
+        count = track.num_detections + 1
+        return replace(
+            self.after_doubtful_detection(track, box_then, detections, index),
+            num_detections=count,
+            last_confident_s=self.now_s,
+            is_tentative=count < self.config.min_detections,
+            score=float(detections.scores[index]),
+        )
+
+    def after_doubtful_detection(
+        self, track: Track, box_then: np.ndarray, detections: Detections, index: int
+    ) -> Track:
+        """The track with an associated doubtful detection, which updates its motion only.
+
+        Args:
+            track: the track.
+            box_then: (4,) its box at the time of the detections, image px.
+            detections: the doubtful detections.
+            index: index of the associated one.
+        """
+        # The detected box moves with the centre of the track's box since then.
+        moved = track.box - box_then
+        shift = (moved[:2] + moved[2:]) / 2
+        present = detections.boxes[index] + np.tile(shift, 2).astype(np.float32)
+        return replace(
+            track,
+            motion=track.motion.updated(present, detector_noise(detections.height_noise)),
+            missed=0,
+            last_detected_s=self.now_s,
+            hidden_since_s=None,
+        )
+
+    def after_miss(self, track: Track, detected: np.ndarray, max_missed: int) -> Track | None:
+        """The track without a detection; None where it ends.
+
+        Args:
+            track: the track.
+            detected: (N, 4) boxes of the detected people, image px.
+            max_missed: number of consecutive misses that the track survives.
+        """
+        if track.is_hidden:
+            return None if track.is_tentative else track
+        overlaps, of_smaller = box_overlaps(track.box[None], detected)
+        if (overlaps > self.config.same_person).any():
+            return self.hidden_or_ended(track)
+        if not track.is_tentative and (of_smaller > OCCLUDED_OVERLAP).any():
+            return track
+        if track.missed >= max_missed:
+            return None
+        return replace(track, missed=track.missed + 1)
+
+    def after_mesh(self, track: Track, meshes: MeshObservations, index: int) -> Track:
         """The track whose mesh shows its person, which updates motion and descriptor.
 
         Args:
             track: the track.
             meshes: the meshes of the image.
-            index: index of its own.
+            index: index of the track and its mesh.
         """
         descriptor = track.descriptor
         if meshes.describe is not None and not meshes.is_near[index]:
@@ -131,22 +146,26 @@ class TrackTransitions:
             motion = motion.updated(meshes.boxes[index], MESH_NOISE)
         return replace(track, motion=motion, hidden_since_s=None, descriptor=descriptor)
 
-    def unobserved(self, track: Track, is_duplicate: bool) -> Track | None:
+    def after_wrong_mesh(self, track: Track, is_duplicate: bool) -> Track | None:
         """The track whose mesh does not show its person; None where it ends.
+
+        It ends where it has left the image. It stays as predicted if the detector has detected the
+        person in this image, or in its last run and nothing speaks against it. Otherwise it is
+        hidden.
 
         Args:
             track: the track.
             is_duplicate: its mesh shows the person of another track.
         """
-        is_inside = clip_boxes(track.box[None], *self.image_size)[1][0]
-        was_detected = track.detected_s == self.now_s
-        if not is_inside:
+        _, is_inside = clip_boxes(track.box[None], *self.image_size)
+        if not is_inside[0]:
             return None
-        if (track.missed == 0 and not is_duplicate and not track.is_hidden) or was_detected:
+        is_detected_now = track.last_detected_s == self.now_s
+        if is_detected_now or (track.missed == 0 and not is_duplicate and not track.is_hidden):
             return track
-        return self.hidden(track)
+        return self.hidden_or_ended(track)
 
-    def hidden(self, track: Track) -> Track | None:
+    def hidden_or_ended(self, track: Track) -> Track | None:
         """The track as hidden; None where it has been hidden for more than `max_hidden_s`."""
         since_s = self.now_s if track.hidden_since_s is None else track.hidden_since_s
         if self.now_s - since_s > self.config.max_hidden_s:

@@ -1,36 +1,27 @@
 """Multi-person tracking: a stable track id per person, and where to crop between two detections.
 
-Each track predicts its person's box with a motion filter (`motion.py`). Detections update the
-tracks they are associated with (`matching.py`), by motion and by appearance (`appearance.py`).
-Between two detections, the boxes around the meshes update them. Where people cross, the mesh of
-an occluded person often shows the person in front. Such a mesh does not update its track, and it
-is shown only where it fits the prediction. If two meshes show the same person, the worse one is
-hidden, and its track continues on the prediction alone.
+Each track predicts its person's box with a motion filter (`motion.py`). A detection is associated
+with a track by motion and appearance (`matching.py`, `appearance.py`) and updates it. Between two
+detections, the boxes around the meshes update the tracks (`mesh_observations.py`). Where people
+cross, the mesh of an occluded person often shows the person in front. Such a mesh does not update
+the motion of its track, and it is shown only where it fits the prediction. If two meshes show the
+same person, the worse one is not shown, and its track continues on the prediction alone.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from decomr_core.people.appearance import descriptor_distances
-from decomr_core.people.detection import Detections, box_overlaps, clip_boxes
-from decomr_core.people.matching import (
-    CLEAR_OVERLAP,
-    MAX_DESCRIPTOR_DISTANCE,
-    are_occluded,
-    associate,
-    duplicate_pairs,
-    meshes_in_gate,
-    ownership_costs,
-)
+from decomr_core.people.box_history import BoxHistory
+from decomr_core.people.detection import Detections
+from decomr_core.people.matching import associate
+from decomr_core.people.mesh_observations import MeshObservations
 from decomr_core.people.motion import SteadyBoxes
-from decomr_core.people.track import ExpectedPeople, MeshObservations, Track, TrackerConfig
+from decomr_core.people.track import ExpectedPeople, Track, TrackerConfig
 from decomr_core.people.track_transitions import TrackTransitions
 
 __all__ = ['Tracker', 'TrackerConfig']
@@ -38,27 +29,46 @@ __all__ = ['Tracker', 'TrackerConfig']
 logger = logging.getLogger(__name__)
 
 NOMINAL_PERIOD_S = 1 / 30
-"""Assumed time between two images without time stamps."""
-
-HISTORY_IMAGES = 64
-"""Number of images whose boxes are kept for late detections: two seconds of a camera."""
+"""Assumed time between two images without time stamps, s."""
 
 EARLY_SHARE = 0.95
-"""A detection is due after this share of its period: the intervals of cameras vary."""
+"""A detection is due after this share of `detect_period_s`: the intervals between images vary, and
+the next image may come much later."""
+
+
+@dataclass(frozen=True)
+class _MeshUpdate:
+    """An update of the tracks that `update` has prepared and `flush` applies.
+
+    Attributes:
+        meshes: the meshes of the image.
+        unobserved: by index, the next state of each track whose mesh does not show its person;
+            None: the track ends. The meshes update the other tracks.
+    """
+
+    meshes: MeshObservations
+    unobserved: dict[int, Track | None]
 
 
 class Tracker:
-    """Tracks the people in a video, with two calls per image.
+    """Tracks the people in a video.
 
-    `predict` gives the boxes to crop. `update` takes the meshes of these crops and says which of
-    them to show. `is_detection_due` tells beforehand whether the detector should search the image,
-    for `predict` to take its detections.
+    These calls follow each other for each image:
+
+    1. `is_detection_due` says whether the detector should search the image.
+    2. `predict` takes its detections, if it did, and returns the boxes to crop.
+    3. `update` takes the meshes of these crops and says which of them to show.
+    4. `flush` applies this update to the tracks, if the tracker defers updates.
+
+    A detector may also search the image after its meshes are shown, and deliver the detections
+    with a later image. `should_search_present_image` and `search_started` are for such a detector.
 
     Attributes:
         config: see `TrackerConfig`; changed by `reconfigure`.
-        people_left_out: number of detected people, since the start, for whom `max_tracks` had no
-            room.
-        now_s: time of the present image on the tracker's own clock, which never jumps.
+        people_left_out: number of people so far for whom `max_tracks` had no room. A person counts
+            at each detection.
+        now_s: time of the present image on the tracker's own clock, s. It starts at 0 and only
+            advances, also where the time stamps of the images jump.
     """
 
     def __init__(
@@ -68,52 +78,59 @@ class Tracker:
 
         Args:
             config: None: the defaults.
-            defers_updates: `update` returns as soon as it knows which meshes to show. The tracks
-                are updated by `flush`, or by the next call that needs them.
+            defers_updates: `update` returns as soon as it knows which meshes to show. `flush`, or
+                the next call that needs the tracks, updates them.
         """
         self.config = config or TrackerConfig()
         self.people_left_out = 0
         self.now_s = 0.0
         self._defers_updates = defers_updates
-        self._pending: MeshObservations | None = None
-        self._tracks: list[Track] = []
+        self._pending: _MeshUpdate | None = None
+        self._tracks: list[Track] = []  # in the order of their ids
         self._next_id = 0
-        self._step_s = NOMINAL_PERIOD_S
-        self._images_since_detection = 0
-        self._searched_s = 0.0
+        # The present image: its time as given, and the time since the image before.
         self._image_size: tuple[int, int] | None = None
         self._stamp_s: float | None = None
-        self._history: deque[tuple[float, dict[int, np.ndarray]]] = deque(maxlen=HISTORY_IMAGES)
-        self._steady_boxes = SteadyBoxes()
+        self._interval_s = NOMINAL_PERIOD_S
+        # Number of images since the last search, from its start and again from its detections on,
+        # and the time of the image that it has searched.
+        self._images_since_search = 0
+        self._last_searched_s = 0.0
+        self._history = BoxHistory()
+        self._crop_boxes = SteadyBoxes()
 
     @property
     def tracks(self) -> list[Track]:
-        """All tracks, hidden ones included, in the order of their ids."""
+        """All tracks, hidden ones included, ordered by id; a pending update is applied first."""
         self.flush()
         return self._tracks
 
     def is_detection_due(self, image_size: tuple[int, int], time_s: float | None = None) -> bool:
-        """Whether the detector should search the next image. Does not change the tracker.
+        """Whether the detector should search the next image, before `predict`.
+
+        It changes nothing apart from applying a pending update, and may be called repeatedly.
 
         Args:
             image_size: width and height of the next image, px.
             time_s: see `predict`.
         """
-        step_s = self._step_to(image_size, time_s)
-        return step_s is None or self._is_due(
-            self.now_s + step_s, self._images_since_detection + 1
+        interval_s = self._interval_to(image_size, time_s)
+        return interval_s is None or self._is_search_due(
+            self.now_s + interval_s, self._images_since_search + 1
         )
 
     @property
-    def is_detection_due_now(self) -> bool:
-        """Whether a detection is due in the present image, which was not searched."""
-        return self._searched_s != self.now_s and self._is_due(
-            self.now_s, self._images_since_detection
-        )
+    def should_search_present_image(self) -> bool:
+        """Whether a detection is due in the present image, after `predict` came without one."""
+        is_searched = self._last_searched_s == self.now_s
+        return not is_searched and self._is_search_due(self.now_s, self._images_since_search)
 
-    def note_search(self) -> None:
-        """Restarts the count of `detect_every`: a search of the present image has started."""
-        self._images_since_detection = 0
+    def search_started(self) -> None:
+        """Restarts the count of images for `detect_every`; the detections come with a later one.
+
+        The detector calls it when it starts to search the present image.
+        """
+        self._images_since_search = 0
 
     def predict(
         self,
@@ -125,23 +142,24 @@ class Tracker:
 
         Args:
             image_size: width and height, px. A change ends all tracks.
-            time_s: time of the image; None: a thirtieth of a second after the one before. A jump
-                back, or ahead by more than `max_gap_s`, ends all tracks.
-            detections: people in this image, or in an earlier one where their `time_s` says so;
+            time_s: time of the image on any clock, s; None, or the same as of the image before: a
+                thirtieth of a second later. A jump back, or ahead by more than `max_gap_s`, ends
+                all tracks.
+            detections: people in this image, or in the earlier image that their `time_s` names;
                 None: the detector has not searched.
 
         Returns:
-            The people to crop, in the order in which `update` takes their meshes.
+            The people to crop, T of them, in the order in which `update` takes their meshes.
         """
         self._advance(image_size, time_s)
         if detections is not None:
             self._update_with_detections(detections)
         boxes = {track.track_id: track.box for track in self._tracks}
         return ExpectedPeople(
-            list(boxes),
-            [track.score for track in self._tracks],
-            np.array(list(boxes.values()), np.float32).reshape(-1, 4),
-            self._steady_boxes.update(boxes),
+            track_ids=list(boxes),
+            scores=[track.score for track in self._tracks],
+            boxes=np.array(list(boxes.values()), np.float32).reshape(-1, 4),
+            crop_boxes=self._crop_boxes.update(boxes),
         )
 
     def update(
@@ -154,80 +172,68 @@ class Tracker:
         """Updates the tracks with the meshes of the image, and selects the meshes to show.
 
         Args:
-            boxes: (T, 4) boxes around the meshes of the expected people, in their order, image px.
-            foregrounds: (T,) share of each person box that the IUV image calls foreground.
+            boxes: (T, 4) boxes around the meshes of the people that `predict` has returned for
+                this image, in their order, image px.
+            foregrounds: (T,) share of each person box that the IUV image classifies as foreground,
+                in [0, 1].
             joints: (T, J, 2) projected joints of the meshes, image px; None: unknown.
-            describe: returns the descriptors (T, K) of the people in `boxes`; None: unknown. It is
-                called where they are needed to tell people apart, otherwise by `flush`.
+            describe: returns the descriptors (T, K) of the people in `boxes`; None: unknown. It
+                takes time, so it is called at most once: here if people must be told apart,
+                otherwise by `flush`.
 
         Returns:
-            (T,) bool, whether each mesh shows the person of its track.
+            (T,) bool, whether to show each mesh.
         """
         tracks = self._tracks
         if not tracks or self._image_size is None:
             return np.zeros(0, bool)
-        clipped, inside = clip_boxes(boxes, *self._image_size)
-        is_body = np.asarray(foregrounds) >= self.config.min_foreground
-        expected = np.stack([track.box for track in tracks])
-        near = (
-            box_overlaps(expected, expected)[1] - np.eye(len(tracks)) >= CLEAR_OVERLAP
-            if len(tracks) > 1
-            else np.zeros((1, 1), bool)
+        meshes = MeshObservations.of_tracks(
+            tracks, self.config, self._image_size, boxes, foregrounds, joints, describe
         )
-        occluded = are_occluded(expected, near)
-        fits = meshes_in_gate(expected, clipped, occluded) | (not self.config.follows_mesh)
-        meshes = MeshObservations(
-            clipped, np.any(near, axis=1), occluded, None if describe is None else cache(describe)
-        )
-        duplicates = self._worse_duplicates(meshes, is_body & inside, joints)
-        shown = np.zeros(len(tracks), bool)
+        unobserved: dict[int, Track | None] = {}
+        is_shown = np.zeros(len(tracks), bool)
         for index, track in enumerate(tracks):
-            if is_body[index] and not inside[index]:
-                meshes.unobserved[index] = None
-            elif (
-                is_body[index]
-                and fits[index]
-                and not duplicates[index]
-                and _is_same_appearance(track, meshes, index)
-            ):
-                shown[index] = True
+            if meshes.shows_person_of(track, index):
+                is_shown[index] = True
+            elif meshes.is_foreground[index] and not meshes.is_inside[index]:
+                unobserved[index] = None  # the person has left the image
             else:
-                after = meshes.unobserved[index] = self._transitions.unobserved(
-                    track, duplicates[index]
-                )
+                is_duplicate = bool(meshes.is_duplicate[index])
+                after = self._transitions.after_wrong_mesh(track, is_duplicate)
+                unobserved[index] = after
                 # A person whom the detector has just detected and nobody occludes is shown
                 # wherever the mesh lies.
-                shown[index] = (
+                is_shown[index] = (
                     after is not None
                     and not after.is_hidden
                     and foregrounds[index] >= self.config.min_shown_foreground
-                    and not duplicates[index]
-                    and not occluded[index]
+                    and not is_duplicate
+                    and not meshes.is_occluded[index]
                 )
-        self._pending = meshes
+        self._pending = _MeshUpdate(meshes, unobserved)
         if not self._defers_updates:
             self.flush()
-        return shown
+        return is_shown
 
     def flush(self) -> None:
-        """Applies a deferred update of the tracks now; without one, does nothing."""
-        meshes, self._pending = self._pending, None
-        if meshes is None:
+        """Applies the pending update of the tracks now; without one, does nothing."""
+        pending, self._pending = self._pending, None
+        if pending is None:
             return
         updated = [
-            meshes.unobserved[index]
-            if index in meshes.unobserved
-            else self._transitions.observed(track, meshes, index)
+            pending.unobserved[index]
+            if index in pending.unobserved
+            else self._transitions.after_mesh(track, pending.meshes, index)
             for index, track in enumerate(self._tracks)
         ]
         self._tracks = [track for track in updated if track is not None]
-        self._history.append((self.now_s, {track.track_id: track.box for track in self._tracks}))
+        self._history.add(self.now_s, self._tracks)
 
     def reconfigure(self, config: TrackerConfig, min_score: float = 0.0) -> None:
         """Replaces the configuration between two images.
 
         Args:
-            config: the new one. Tracks in excess of its `max_tracks` end.
+            config: the new one. If there are more tracks than its `max_tracks`, the newest end.
             min_score: tracks with a lower score end.
         """
         kept = [track for track in self.tracks if track.score >= min_score]
@@ -235,43 +241,52 @@ class Tracker:
         self._tracks = kept[: config.max_tracks]
 
     def reset(self) -> None:
-        """Ends all tracks. Their ids are not reused."""
+        """Ends all tracks, before another video. Their ids are not reused; the clock goes on."""
         self._tracks = []
         self._pending = None
-        self._images_since_detection = 0
+        self._images_since_search = 0
         self._stamp_s = None
         self._history.clear()
 
-    def _step_to(self, image_size: tuple[int, int], time_s: float | None) -> float | None:
-        """Time from the present to the next image, s; None: tracks cannot continue there."""
+    def _interval_to(self, image_size: tuple[int, int], time_s: float | None) -> float | None:
+        """Time from the present image to the next one, s; None: no track continues there.
+
+        Args:
+            image_size: width and height of the next image, px.
+            time_s: see `predict`.
+        """
         if image_size != self._image_size:
             return None
         if time_s is None or self._stamp_s is None or time_s == self._stamp_s:
             return NOMINAL_PERIOD_S
-        step_s = time_s - self._stamp_s
-        return step_s if 0 < step_s <= self.config.max_gap_s else None
+        interval_s = time_s - self._stamp_s
+        return interval_s if 0 < interval_s <= self.config.max_gap_s else None
 
-    def _is_due(self, now_s: float, images_since_detection: int) -> bool:
-        """Whether a detection is due at this time of the tracker's clock."""
+    def _is_search_due(self, now_s: float, images_since_search: int) -> bool:
+        """Whether the detector should search an image.
+
+        Args:
+            now_s: time of the image on the tracker's clock.
+            images_since_search: number of images since the last search, this one included.
+        """
+        if all(track.is_hidden for track in self.tracks):
+            return True
+        if images_since_search >= self.config.detect_every:
+            return True
         period_s = self.config.detect_period_s
-        return (
-            all(track.is_hidden for track in self.tracks)
-            or images_since_detection >= self.config.detect_every
-            or bool(period_s)
-            and now_s - self._searched_s >= EARLY_SHARE * period_s
-        )
+        return period_s > 0 and now_s - self._last_searched_s >= EARLY_SHARE * period_s
 
     def _advance(self, image_size: tuple[int, int], time_s: float | None) -> None:
         """Moves the clock and all tracks to the next image."""
         self.flush()
-        step_s = self._step_to(image_size, time_s)
-        if step_s is None:
+        interval_s = self._interval_to(image_size, time_s)
+        if interval_s is None:
             self.reset()
-            step_s = NOMINAL_PERIOD_S
-        self._image_size, self._stamp_s, self._step_s = image_size, time_s, step_s
-        self.now_s += step_s
-        self._tracks = [track.predicted(step_s) for track in self._tracks]
-        self._images_since_detection += 1
+            interval_s = NOMINAL_PERIOD_S
+        self._image_size, self._stamp_s, self._interval_s = image_size, time_s, interval_s
+        self.now_s += interval_s
+        self._tracks = [track.predicted(interval_s) for track in self._tracks]
+        self._images_since_search += 1
 
     @property
     def _transitions(self) -> TrackTransitions:
@@ -280,120 +295,94 @@ class Tracker:
 
     def _update_with_detections(self, detections: Detections) -> None:
         """Continues, begins and ends tracks according to the people whom the detector found."""
-        self._images_since_detection = 0
-        self._searched_s = self.now_s if detections.time_s is None else detections.time_s
-        before = self._boxes_at(detections.time_s)
-        to = self._transitions
-        pairs = associate(self._tracks, before, detections)
+        self._images_since_search = 0
+        self._last_searched_s = self.now_s if detections.time_s is None else detections.time_s
+        transitions = self._transitions
+        boxes_then = self._history.boxes_then(self._tracks, detections.time_s)
+        detection_by_track = associate(self._tracks, boxes_then, detections)
         updated = {
-            index: to.detected(self._tracks[index], before[index], detections, number)
-            for index, number in pairs.items()
+            index: transitions.after_detection(
+                self._tracks[index], boxes_then[index], detections, detection
+            )
+            for index, detection in detection_by_track.items()
         }
-        allowed = self.config.max_missed
+        max_missed = self.config.max_missed
         if detections.doubtful is not None:
-            updated |= self._detected_doubtfully(updated, before, detections.doubtful)
-            allowed = self.config.max_missed_by_all
-        occluders = np.array([track.box for track in updated.values()]).reshape(-1, 4)
+            updated |= self._after_doubtful_detections(updated, boxes_then, detections.doubtful)
+            max_missed = self.config.max_missed_by_all
+        detected = np.array([track.box for track in updated.values()]).reshape(-1, 4)
         continued = [
-            updated.get(index) or to.missed(track, occluders, allowed)
+            updated[index]
+            if index in updated
+            else transitions.after_miss(track, detected, max_missed)
             for index, track in enumerate(self._tracks)
         ]
-        associated = set(pairs.values())
+        associated = set(detection_by_track.values())
         new = [
-            to.new(detections, index, before)
-            for index in range(len(detections.boxes))
-            if index not in associated
+            transitions.new_track(detections, detection, boxes_then)
+            for detection in range(len(detections.boxes))
+            if detection not in associated
         ]
-        self._keep([track for track in continued if track is not None], new)
+        self._replace_tracks([track for track in continued if track is not None], new)
 
-    def _detected_doubtfully(
-        self, updated: Collection[int], before: np.ndarray, doubtful: Detections
+    def _after_doubtful_detections(
+        self, updated: Collection[int], boxes_then: np.ndarray, doubtful: Detections
     ) -> dict[int, Track]:
-        """Tracks that only doubtful detections continue, by index.
+        """The tracks, by index, that only a doubtful detection continues.
 
-        They do so for at most `max_doubtful_s`: an object that never gets a confident detection
-        is not a person.
+        Doubtful detections continue a track for at most `max_doubtful_s`: an object that never
+        gets a confident detection is not a person.
 
         Args:
             updated: indices of the tracks that confident detections continue.
-            before: (T, 4) boxes of all tracks at the time of the detections, image px.
+            boxes_then: (T, 4) boxes of all tracks at the time of the detections, image px.
             doubtful: detections below the score threshold.
         """
-        left = [
+        candidates = [
             index
             for index, track in enumerate(self._tracks)
             if index not in updated
             and not track.is_hidden
-            and self.now_s - track.sure_s <= self.config.max_doubtful_s
+            and self.now_s - track.last_confident_s <= self.config.max_doubtful_s
         ]
-        pairs = associate([self._tracks[index] for index in left], before[left], doubtful)
+        detection_by_candidate = associate(
+            [self._tracks[index] for index in candidates], boxes_then[candidates], doubtful
+        )
         return {
-            left[place]: self._transitions.detected_doubtfully(
-                self._tracks[left[place]], before[left[place]], doubtful, number
+            candidates[candidate]: self._transitions.after_doubtful_detection(
+                self._tracks[candidates[candidate]],
+                boxes_then[candidates[candidate]],
+                doubtful,
+                detection,
             )
-            for place, number in pairs.items()
+            for candidate, detection in detection_by_candidate.items()
         }
 
-    def _boxes_at(self, time_s: float | None) -> np.ndarray:
-        """Boxes (T, 4) of the tracks at a time of the tracker's clock; present ones if unknown."""
-        known: dict[int, np.ndarray] = next(
-            (
-                boxes
-                for when, boxes in reversed(self._history)
-                if time_s is not None and abs(when - time_s) < 1e-6
-            ),
-            {},
-        )
-        return np.array(
-            [known.get(track.track_id, track.box) for track in self._tracks], np.float32
-        ).reshape(-1, 4)
+    def _replace_tracks(self, continued: list[Track], new: list[Track]) -> None:
+        """Replaces the tracks by at most `max_tracks` of these, and gives the new ones their ids.
 
-    def _keep(self, known: list[Track], new: list[Track]) -> None:
-        """Keeps at most `max_tracks` tracks; counts the others and logs the first time."""
-        known = sorted(known, key=lambda track: (track.is_hidden, track.missed, -track.score))
+        The others are counted; the first time, a warning is logged.
+        """
+        # The most reliable first: observed, seldom missed, with a high score.
+        continued = sorted(
+            continued, key=lambda track: (track.is_hidden, track.missed, -track.score)
+        )
         new = sorted(new, key=lambda track: -track.score)
-        # Observed people take precedence over hidden ones.
-        observed = sum(not track.is_hidden for track in known)
-        chosen = (known[:observed] + new + known[observed:])[: self.config.max_tracks]
-        lost = len(known) + len(new) - len(chosen)
-        if lost and not self.people_left_out:
+        # New people take precedence over hidden ones.
+        num_observed = sum(not track.is_hidden for track in continued)
+        ranked = continued[:num_observed] + new + continued[num_observed:]
+        left_out = len(ranked[self.config.max_tracks :])
+        if left_out and not self.people_left_out:
             logger.warning(
                 '%d people are left out: there is room for %d; give a larger max_people',
-                lost,
+                left_out,
                 self.config.max_tracks,
             )
-        self.people_left_out += lost
+        self.people_left_out += left_out
         tracks = []
-        for track in chosen:
+        for track in ranked[: self.config.max_tracks]:
             if track.track_id < 0:
                 track = replace(track, track_id=self._next_id)
                 self._next_id += 1
             tracks.append(track)
         self._tracks = sorted(tracks, key=lambda track: track.track_id)
-
-    def _worse_duplicates(
-        self, meshes: MeshObservations, is_person: np.ndarray, joints: np.ndarray | None
-    ) -> np.ndarray:
-        """Which meshes show a person whom another mesh fits better, (T,) bool."""
-        boxes = meshes.boxes
-        duplicates = np.zeros(len(boxes), bool)
-        pairs = [
-            pair
-            for pair in duplicate_pairs(boxes, joints, self.config.same_person)
-            if is_person[list(pair)].all()
-        ]
-        if pairs:
-            costs = ownership_costs(self._tracks, boxes, meshes.describe and meshes.describe())
-            for first, second in sorted(pairs, key=lambda pair: min(costs[list(pair)])):
-                if not duplicates[first] and not duplicates[second]:
-                    duplicates[second if costs[first] <= costs[second] else first] = True
-        return duplicates
-
-
-def _is_same_appearance(track: Track, meshes: MeshObservations, index: int) -> bool:
-    """Whether a mesh may show the person; only hidden tracks are compared by appearance."""
-    if not track.is_hidden or meshes.describe is None or track.descriptor is None:
-        return True
-    descriptor = meshes.describe()[index]
-    distance = float(descriptor_distances(track.descriptor[None], descriptor[None])[0, 0])
-    return distance < MAX_DESCRIPTOR_DISTANCE

@@ -33,27 +33,27 @@ _NEEDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 )
 
 
-def unused_parameters(settings: NodeParameters) -> str:
+def unused_parameters(parameters: NodeParameters) -> str:
     """A warning about parameters that differ from their default but have no effect.
 
     Args:
-        settings: the current values.
+        parameters: the current values.
 
     Returns:
         One line; empty if there are none.
     """
     found = []
     for names, is_used, remedy in _NEEDS:
-        if is_used(settings):
+        if is_used(parameters):
             continue
         found += [
             f'{name} is {value!r} and has no effect without {remedy}'
             for name in names
-            if (value := getattr(settings, name)) != ENTRIES[name].default
+            if (value := getattr(parameters, name)) != ENTRIES[name].default
         ]
-    if 0 < settings.marker_triangles < FEWEST_TRIANGLES:
+    if 0 < parameters.marker_triangles < FEWEST_TRIANGLES:
         found.append(
-            f'marker_triangles is {settings.marker_triangles}, too few for a closed '
+            f'marker_triangles is {parameters.marker_triangles}, too few for a closed '
             f'surface: {FEWEST_TRIANGLES} are used'
         )
     return f'parameters without effect: {"; ".join(found)}' if found else ''

@@ -75,10 +75,10 @@ class RateLog:
 
     def _log_silence(self) -> None:
         """Says that no image has arrived, and what may be the reason."""
-        topic, settings = self._inputs.image_topic, self._inputs.settings
+        topic, parameters = self._inputs.image_topic, self._inputs.parameters
         there_is = publishers_text(self._node, topic)
         self._node.get_logger().warning(
             f'no image on {topic} for {self._period_s:g} s; {f"{there_is}; " if there_is else ""}'
-            f'is the camera running, on this topic, {settings.image_transport} '
-            f'(image_transport), and does it suit reliability={settings.reliability}?'
+            f'is the camera running, on this topic, {parameters.image_transport} '
+            f'(image_transport), and does it suit reliability={parameters.reliability}?'
         )

@@ -27,20 +27,20 @@ TF, TRACKED = '/tf', f'{BODIES}/tracked'
 RIVAL_WARNINGS = ('shared_topics', 'shared_frames', 'shared_rep155')
 
 
-def rival_texts(node: Node, settings: NodeParameters) -> dict[str, str]:
+def rival_texts(node: Node, parameters: NodeParameters) -> dict[str, str]:
     """Warnings about nodes that publish the same, from the current ROS graph.
 
     Args:
         node: this node, with its publishers.
-        settings: its parameters, which switch /tf and REP-155.
+        parameters: its parameters, which switch /tf and REP-155.
 
     Returns:
         A sentence for each of `RIVAL_WARNINGS`; empty if there is no such node.
     """
     return {
         'shared_topics': _topics_text(node),
-        'shared_frames': _frames_text(node) if settings.publish_tf else '',
-        'shared_rep155': _tracked_text(node) if settings.rep155 else '',
+        'shared_frames': _frames_text(node) if parameters.publish_tf else '',
+        'shared_rep155': _tracked_text(node) if parameters.rep155 else '',
     }
 
 

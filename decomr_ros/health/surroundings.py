@@ -23,7 +23,7 @@ def look_around(
     warnings: StandingWarnings,
     statistics: FrameStatistics,
     image_topic: str,
-    settings: NodeParameters,
+    parameters: NodeParameters,
 ) -> None:
     """Updates these warnings; call it periodically on the executor's thread.
 
@@ -32,12 +32,12 @@ def look_around(
         warnings: to be updated.
         statistics: of the node's images.
         image_topic: full name of their topic.
-        settings: the node's parameters.
+        parameters: the node's parameters.
     """
     publishers = {owner_name(info) for info in node.get_publishers_info_by_topic(image_topic)}
     texts = {
         'lost_images': lost_images_text(*statistics.recent_losses(), image_topic, publishers),
-        **rival_texts(node, settings),
+        **rival_texts(node, parameters),
     }
     for name, text in texts.items():
         warnings.hold_if_lasting(name, text)

@@ -77,7 +77,7 @@ class BoxChecks:
             )
 
     def usable(
-        self, people: Detections, width: int, height: int, settings: NodeParameters
+        self, people: Detections, width: int, height: int, parameters: NodeParameters
     ) -> Detections:
         """The people whose boxes are inside the image and have a score of at least `min_score`.
 
@@ -88,7 +88,7 @@ class BoxChecks:
             people: boxes in px of the camera image (not undistorted).
             width: of the image, px.
             height: of the image, px.
-            settings: the parameters.
+            parameters: the parameters.
         """
         centres = (people.boxes[:, :2] + people.boxes[:, 2:]) / 2
         is_inside = ((centres >= -0.5) & (centres < np.array([width, height]) - 0.5)).all(1)
@@ -105,12 +105,12 @@ class BoxChecks:
             )
         elif len(people.boxes):
             self._warnings.end_soon('boxes_size')
-        is_confident = people.scores >= settings.min_score
+        is_confident = people.scores >= parameters.min_score
         if not is_confident.all():
             self.below_min_score += int((~is_confident).sum())
             self._warnings.note(
                 'boxes_min_score',
-                f'boxes on {self._topic} below min_score ({settings.min_score:g}) are left out',
+                f'boxes on {self._topic} below min_score ({parameters.min_score:g}) are left out',
             )
         return people.select(np.flatnonzero(is_inside & is_confident))
 

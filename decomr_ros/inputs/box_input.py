@@ -42,7 +42,7 @@ class BoxInput:
     def __init__(
         self,
         node: Node,
-        settings: Callable[[], NodeParameters],
+        parameters: Callable[[], NodeParameters],
         warnings: StandingWarnings,
         bad: BadInputCounts,
     ) -> None:
@@ -50,19 +50,21 @@ class BoxInput:
 
         Args:
             node: owner of the subscription.
-            settings: returns the present parameters.
+            parameters: returns the present parameters.
             warnings: states the problems.
             bad: counts the messages that cannot be used.
 
         Raises:
             RuntimeError: `use_boxes` is set and the package of the message type is missing.
         """
-        self._node, self._settings = node, settings
+        self._node, self._parameters = node, parameters
         self._warnings, self._bad = warnings, bad
         self._topic = node.resolve_topic_name(TOPIC)
-        boxes_type = settings().boxes_type
+        boxes_type = parameters().boxes_type
         self._first_type = (
-            first_box_message(boxes_type, detection_message_type) if settings().use_boxes else None
+            first_box_message(boxes_type, detection_message_type)
+            if parameters().use_boxes
+            else None
         )
         self._checks = BoxChecks(warnings, self._topic)
         self._people = StampedMessages(MESSAGES_KEPT)
@@ -80,7 +82,7 @@ class BoxInput:
         return BoxSubscription(
             self._node,
             self._topic,
-            self._settings().boxes_type,
+            self._parameters().boxes_type,
             self._first_type,
             detection_message_type,
             subscribe,
@@ -90,7 +92,7 @@ class BoxInput:
 
     def add(self, message: Any) -> None:
         """Stores the people of a message in the layout of vision_msgs/Detection2DArray."""
-        class_ids = self._settings().person_class_ids
+        class_ids = self._parameters().person_class_ids
         try:
             found = people_from_detections(message, class_ids_from_text(class_ids))
         except BadInput as error:
@@ -109,15 +111,15 @@ class BoxInput:
         """
         if self._first_type is None:
             return None
-        settings = self._settings()
-        people = self._people.at(stamp, settings.boxes_max_age_s)
+        parameters = self._parameters()
+        people = self._people.at(stamp, parameters.boxes_max_age_s)
         if people is None:
             self._warnings.hold(
                 'boxes',
                 (
-                    f'no boxes on {self._topic} within {settings.boxes_max_age_s:g} s of the '
+                    f'no boxes on {self._topic} within {parameters.boxes_max_age_s:g} s of the '
                     f'image (boxes_max_age_s){distance_text(self._people.nearest_s(stamp))}: the '
-                    f'detector {settings.detector} looks for people'
+                    f'detector {parameters.detector} looks for people'
                 ),
                 1,
             )
@@ -125,9 +127,12 @@ class BoxInput:
         self._warnings.end('boxes')
         size = calibration.width, calibration.height
         boxes = boxes_in_image(
-            people.boxes, settings.boxes_fit, (settings.boxes_width, settings.boxes_height), size
+            people.boxes,
+            parameters.boxes_fit,
+            (parameters.boxes_width, parameters.boxes_height),
+            size,
         )
-        people = self._checks.usable(Detections(boxes, people.scores), *size, settings)
+        people = self._checks.usable(Detections(boxes, people.scores), *size, parameters)
         return Detections(calibration.undistort_boxes(people.boxes), people.scores)
 
     def values(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ class CalibrationInput:
         self,
         node: Node,
         topic: str,
-        settings: Callable[[], NodeParameters],
+        parameters: Callable[[], NodeParameters],
         warnings: StandingWarnings,
         bad: BadInputCounts,
     ) -> None:
@@ -49,11 +49,11 @@ class CalibrationInput:
         Args:
             node: for its log and its view of the ROS graph.
             topic: full name of the topic.
-            settings: returns the present parameters.
+            parameters: returns the present parameters.
             warnings: states the problems.
             bad: counts the messages that cannot be used.
         """
-        self._node, self._topic, self._settings = node, topic, settings
+        self._node, self._topic, self._parameters = node, topic, parameters
         self._warnings, self._bad = warnings, bad
         self._store = CalibrationStore(
             lambda text: node.get_logger().info(text, throttle_duration_sec=QUIET_S)
@@ -107,9 +107,9 @@ class CalibrationInput:
             height: height of the image, px.
             stamp: ROS stamp of the image, compared with those of camera_info; None: not compared.
         """
-        settings = self._settings()
+        parameters = self._parameters()
         calibration = self._store.for_image(
-            width, height, settings.image_is_rectified, settings.undistort
+            width, height, parameters.image_is_rectified, parameters.undistort
         )
         if calibration.intrinsics is None:
             self._warn_of_missing(calibration)

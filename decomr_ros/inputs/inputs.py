@@ -45,7 +45,7 @@ class Inputs:
     """The subscriptions, and the messages that have arrived.
 
     Attributes:
-        settings: the parameters; may be replaced at any time.
+        parameters: the parameters; may be replaced at any time.
         image_topic: full name of the image topic.
         camera_info_topic: full name of the calibration topic: beside the images unless it is
             remapped itself.
@@ -58,36 +58,36 @@ class Inputs:
     def __init__(
         self,
         node: Node,
-        settings: NodeParameters,
+        parameters: NodeParameters,
         deliver: Callable[[Frame], None],
         lost: Callable[[Any], None] | None = None,
         warnings: StandingWarnings | None = None,
-        words: Sequence[str] = (),
+        command_line: Sequence[str] = (),
     ) -> None:
         """Prepares the inputs; `subscribe` follows.
 
         Args:
             node: owner of the subscriptions.
-            settings: the parameters.
+            parameters: the parameters.
             deliver: called with each image, on the thread that takes it; must not block.
             lost: called with rclpy's event, on the same thread, when images were lost in transit.
             warnings: states problems until they end; None: they are only logged.
-            words: the command line of the node.
+            command_line: the command-line arguments of the node, which may remap topics.
 
         Raises:
             RuntimeError: `use_boxes` is set and the package of the message type is missing.
         """
-        self.settings = settings
+        self.parameters = parameters
         self._node, self._deliver, self._lost = node, deliver, lost
         self.warnings = warnings or StandingWarnings.of_node(node)
-        self.image_topic = image_topic(node, settings.image_transport != 'raw')
-        self.camera_info_topic = camera_info_topic(node, self.image_topic, words)
+        self.image_topic = image_topic(node, parameters.image_transport != 'raw')
+        self.camera_info_topic = camera_info_topic(node, self.image_topic, command_line)
         self._bad = BadInputCounts(self.warnings)
         self.calibrations = CalibrationInput(
-            node, self.camera_info_topic, self._current_settings, self.warnings, self._bad
+            node, self.camera_info_topic, self._current_parameters, self.warnings, self._bad
         )
-        self.boxes = BoxInput(node, self._current_settings, self.warnings, self._bad)
-        self.depths = DepthInput(node, settings.use_depth, self.warnings, self._bad)
+        self.boxes = BoxInput(node, self._current_parameters, self.warnings, self._bad)
+        self.depths = DepthInput(node, parameters.use_depth, self.warnings, self._bad)
         self._images: MatchingSubscription | None = None
         self._subscriptions: list[MatchingSubscription | BoxSubscription] = []
         self._types: dict[str, tuple[str, str]] = {}  # topic and type by input
@@ -101,7 +101,7 @@ class Inputs:
     @property
     def reliability(self) -> str:
         """`reliable` or `best_effort`: present QoS of the image subscription."""
-        return self.settings.reliability if self._images is None else self._images.reliability
+        return self.parameters.reliability if self._images is None else self._images.reliability
 
     @property
     def are_losses_counted(self) -> bool:
@@ -125,7 +125,7 @@ class Inputs:
         )
         boxes = self.boxes.subscribe(
             lambda message_type, take: MatchingSubscription(
-                self._node, message_type, 'boxes', take, QUEUE_DEPTH, self.settings.reliability
+                self._node, message_type, 'boxes', take, QUEUE_DEPTH, self.parameters.reliability
             )
         )
         if boxes is not None:
@@ -134,7 +134,7 @@ class Inputs:
             self._add(
                 Image, 'depth', depth_input.TOPIC, self.depths.add, depth_input.MESSAGES_KEPT
             )
-        is_raw = self.settings.image_transport == 'raw'
+        is_raw = self.parameters.image_transport == 'raw'
         self._images = self._add(
             Image if is_raw else CompressedImage,
             'image',
@@ -170,8 +170,8 @@ class Inputs:
         """Details for /diagnostics, as text by name."""
         return {'image_reliability': self.reliability, **self._bad.values(), **self.boxes.values()}
 
-    def _current_settings(self) -> NodeParameters:
-        return self.settings
+    def _current_parameters(self) -> NodeParameters:
+        return self.parameters
 
     def _read_image(self, serialized: bytes) -> SerializedImage | Image | None:
         """Reads a serialised image; None for a damaged one, which is counted."""
@@ -225,7 +225,7 @@ class Inputs:
             topic,
             callback,
             depth,
-            self.settings.reliability,
+            self.parameters.reliability,
             lost,
             from_bytes,
         )

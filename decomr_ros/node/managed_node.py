@@ -107,7 +107,7 @@ class ManagedNode(LifecycleNode):
         self.progress = progress
         self.get_logger().info(progress)
 
-    def start_itself(self, ends_on_failure: Callable[[], bool]) -> None:
+    def autostart(self, ends_on_failure: Callable[[], bool]) -> None:
         """Configures and activates the node as soon as it spins.
 
         Args:

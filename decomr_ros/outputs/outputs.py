@@ -52,7 +52,7 @@ __all__ = ['Outputs', 'people_by_id', 'placed_people']
 # Reliable is compatible with every subscriber. A slow subscriber loses the oldest messages; it
 # does not block the node.
 MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+IMAGE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 # Type and parameter of each topic that a parameter switches.
 SWITCHED = {
     'iuv': (Image, 'publish_iuv'),
@@ -102,7 +102,7 @@ class Outputs:
         self._mesh_publisher = make_publisher(node, HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED)
         self._switched = {
-            name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
+            name: make_publisher(node, type_, _topic(node, name), IMAGE_QOS)
             for name, (type_, _) in SWITCHED.items()
         }
         try:
@@ -146,7 +146,7 @@ class Outputs:
         self._last_header = header
         self._mesh_publisher.publish(serialized_human_meshes(header, meshes, self._topology.hash))
 
-    def publish_pictures(
+    def publish_other_outputs(
         self,
         header: Header,
         image: np.ndarray,

@@ -1,1 +1,1 @@
-"""From images to meshes: the worker queue, the stages, the background detector."""
+"""From images to meshes: the worker queue, the pipeline, the background detector."""

@@ -130,7 +130,7 @@ class BackgroundTracker(Tracker):
 
         See `Tracker.is_detection_due`.
         """
-        interval_s = self._step_to(image_size, time_s)
+        interval_s = self._interval_to(image_size, time_s)
         if interval_s is None:
             return False  # `predict` will discard a search in an image from before
         return self._detector.is_ready or (
@@ -146,11 +146,11 @@ class BackgroundTracker(Tracker):
             image: the present image, (H, W, 3) uint8 RGB; it must not change during the search.
         """
         if (
-            self.is_detection_due_now
+            self.should_search_present_image
             and self._detector.is_idle
-            and not self._detector.is_worth_waiting(self._step_s)
+            and not self._detector.is_worth_waiting(self._interval_s)
         ):
-            self.note_search()
+            self.search_started()
             self._detector.start(image, self.now_s)
 
     def reset(self) -> None:

@@ -21,7 +21,7 @@ from decomr_ros import decomr_node
 from decomr_ros.decomr_node import DecomrNode
 from decomr_ros.inputs import stamp_checks
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
-from decomr_ros.pipeline import stages
+from decomr_ros.pipeline import mesh_pipeline, network_memory
 from tests.core.fake_people import FakeRuntime
 from tests.ros.conftest import RosTest
 from tests.ros.node_client import Camera
@@ -50,7 +50,7 @@ def keep_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     time.
     """
     monkeypatch.setattr(
-        stages,
+        network_memory,
         'gc',
         SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None),
     )
@@ -72,10 +72,10 @@ class InnerNode:
         self.runtimes: list[weakref.ref[FakeRuntime]] = []
         self._diagnostics: list[DiagnosticArray] = []
         self.runtime_class: type[FakeRuntime] = FakeRuntime
-        monkeypatch.setattr(stages, 'load_detector', lambda name, **_: self.detector)
-        monkeypatch.setattr(stages, 'load_runtime', self._load_runtime)
+        monkeypatch.setattr(mesh_pipeline, 'load_detector', lambda name, **_: self.detector)
+        monkeypatch.setattr(mesh_pipeline, 'load_runtime', self._load_runtime)
         monkeypatch.setattr(decomr_node, 'export_if_missing', lambda *_: None)
-        monkeypatch.setattr(stages, 'SLOW_DETECTORS', ())
+        monkeypatch.setattr(mesh_pipeline, 'SLOW_DETECTORS', ())
         monkeypatch.setattr(decomr_node, 'STATUS_PERIOD_S', 0.05)
         # Images of the tests are stamped a second apart, however soon they follow each other.
         monkeypatch.setattr(stamp_checks, 'FAR_S', math.inf)

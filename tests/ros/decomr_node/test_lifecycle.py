@@ -13,7 +13,7 @@ from lifecycle_msgs.msg import State, Transition
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.managed_node import FAILURE, SUCCESS
 from decomr_ros.outputs.outputs import Outputs
-from decomr_ros.pipeline import stages
+from decomr_ros.pipeline import network_memory
 from tests.ros.conftest import RosTest
 from tests.ros.decomr_node.test_node_bad_models import begin_with
 from tests.ros.inner_node import HEIGHT, WIDTH, BrokenRuntime, InnerNode
@@ -64,7 +64,7 @@ def num_entities(inner: InnerNode) -> list[int]:
 def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
     inner: InnerNode, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
+    monkeypatch.setattr(network_memory, 'gc', gc)  # as in a process of its own
 
     inner.status()  # it spins, and what it does once is done
     before = num_entities(inner)
@@ -82,7 +82,7 @@ def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
 def test_deactivate_keeps_the_network_and_cleanup_frees_it(
     inner: InnerNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
+    monkeypatch.setattr(network_memory, 'gc', gc)  # as in a process of its own
     inner.status()  # it spins, and what it does once is done
     before = num_entities(inner)
     camera = inner.activate()
@@ -104,7 +104,7 @@ def test_deactivate_keeps_the_network_and_cleanup_frees_it(
 def test_a_network_that_loads_but_does_not_run_is_freed_again(
     inner: InnerNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, 'gc', gc)  # as in a process of its own
+    monkeypatch.setattr(network_memory, 'gc', gc)  # as in a process of its own
     working, inner.runtime_class = inner.runtime_class, BrokenRuntime
     assert inner.node.trigger_configure() == FAILURE
     assert inner.node.state_label == 'unconfigured'

@@ -17,7 +17,7 @@ from decomr_ros.health.diagnostics import FrameStatistics, Situation, failing_as
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.qos import UnsupportedEventTypeError
 from decomr_ros.outputs.outputs import Outputs
-from decomr_ros.pipeline import stages
+from decomr_ros.pipeline import mesh_pipeline
 from decomr_ros.pipeline.frame_worker import WorkerCounts
 from tests.core.fake_tensorrt import FakeGpu
 from tests.ros.conftest import RosTest
@@ -304,13 +304,13 @@ def test_rates_of_a_long_time_are_those_of_what_is_remembered(
 def test_an_output_that_fails_does_not_keep_the_detector_from_searching(
     ros: RosTest, inner: InnerNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
+    monkeypatch.setattr(mesh_pipeline, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
     camera = inner.activate()
 
     def fail(*_: object) -> None:
         raise KeyError('no such field')
 
-    monkeypatch.setattr(Outputs, 'publish_pictures', fail)
+    monkeypatch.setattr(Outputs, 'publish_other_outputs', fail)
     assert inner.detector.num_calls == 0
     camera.show(HEIGHT, WIDTH)
     ros.spin_until(lambda: inner.detector.num_calls, 5)

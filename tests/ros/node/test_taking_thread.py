@@ -14,7 +14,7 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.node.taking_thread import OwnThread, TakingThread
-from decomr_ros.pipeline import stages
+from decomr_ros.pipeline import mesh_pipeline
 from tests.ros.conftest import RosTest, wait_until
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 
@@ -98,7 +98,7 @@ def test_a_node_that_is_destroyed_while_active_leaves_no_thread(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     inner = InnerNode(ros, monkeypatch, Topology.from_body(tiny_body, tiny_uv_map))
-    monkeypatch.setattr(stages, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
+    monkeypatch.setattr(mesh_pipeline, 'SLOW_DETECTORS', ('person',))  # on a thread of its own
     inner.activate().show(HEIGHT, WIDTH)
     wait_until(lambda: {'frame_worker', 'detector_0'} <= set(thread_names()), 10)
     assert {thread.name for thread in taking_threads()} == {'take /image', 'take /camera_info'}

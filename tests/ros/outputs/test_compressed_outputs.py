@@ -55,7 +55,7 @@ def _publish(
     node: FakeNode, topology: Topology, person: HumanMesh, *topics: str, **parameters: object
 ) -> None:
     node.subscribed = set(topics)
-    Outputs(node, NodeParameters(**parameters), topology).publish_pictures(
+    Outputs(node, NodeParameters(**parameters), topology).publish_other_outputs(
         HEADER, IMAGE, [person], INTRINSICS
     )
 

@@ -50,7 +50,7 @@ def person(topology: Topology) -> HumanMesh:
 
 
 def _publish(outputs: Outputs, *people: HumanMesh) -> None:
-    outputs.publish_pictures(HEADER, IMAGE, people, INTRINSICS)
+    outputs.publish_other_outputs(HEADER, IMAGE, people, INTRINSICS)
 
 
 def test_nothing_dear_is_made_while_nobody_subscribes(

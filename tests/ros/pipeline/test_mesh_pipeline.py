@@ -15,9 +15,9 @@ from decomr_core.uv.uv_map import UVMap
 from decomr_ros.calibration.calibration import Calibration
 from decomr_ros.inputs.depth_image import DepthImage
 from decomr_ros.node.standing_warnings import StandingWarnings
-from decomr_ros.pipeline import stages
+from decomr_ros.pipeline import mesh_pipeline
 from decomr_ros.pipeline.depth_correction import DepthCorrection
-from decomr_ros.pipeline.stages import MeshPipeline
+from decomr_ros.pipeline.mesh_pipeline import MeshPipeline
 from decomr_ros.settings.parameters import NodeParameters
 from tests.core.fake_people import FakeRuntime
 from tests.ros.inner_node import keep_frozen
@@ -53,22 +53,22 @@ def test_meshes_are_corrected_by_depth_and_smoothed_afterwards(
 ) -> None:
     topology = Topology.from_body(tiny_body, tiny_uv_map)
     monkeypatch.setattr(
-        stages, 'load_runtime', lambda *_, **__: FakeRuntime(topology, (0.9, 0.0, -0.1))
+        mesh_pipeline, 'load_runtime', lambda *_, **__: FakeRuntime(topology, (0.9, 0.0, -0.1))
     )
     keep_frozen(monkeypatch)
     log: list[str] = []
 
     def distances_m(is_smooth: bool, *depths_m: float | None) -> tuple[list[float], dict]:
-        stages = MeshPipeline(
+        pipeline = MeshPipeline(
             NodeParameters(detector='whole-frame', smoothing=is_smooth),
             DepthCorrection('/depth', StandingWarnings(log.append), log.append),
         )
         found = []
         for number, depth_m in enumerate(depths_m):
-            (mesh,), _ = stages.process(frame(depth_m), 1 + number / 30, NO_FIXED_FRAME)
-            stages.finish()
+            (mesh,), _ = pipeline.process(frame(depth_m), 1 + number / 30, NO_FIXED_FRAME)
+            pipeline.finish()
             found.append(float(mesh.translation[2]))
-        return found, stages.status()
+        return found, pipeline.status()
 
     (own_m,), status = distances_m(False, None)
     assert status['depth_corrected'] == '0'

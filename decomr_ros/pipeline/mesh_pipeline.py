@@ -1,10 +1,8 @@
-"""From an image to its meshes, in three stages: estimate, correct by depth, smooth."""
+"""From an image to its meshes: estimates them, corrects them by depth and smooths them."""
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +10,11 @@ import numpy as np
 from decomr_core.base.assets import file_hash, find_weights
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.loading import load_runtime
-from decomr_core.estimation.prepare import export_apart, is_export_missing
 from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
 from decomr_core.people.detection import Detections, Detector
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
 from decomr_core.people.tracking import Tracker, TrackerConfig
-from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
+from decomr_core.runtimes.gpu_memory import gpu_memory
 from decomr_ros.pipeline.background_detector import BackgroundDetector, BackgroundTracker
 
 if TYPE_CHECKING:
@@ -28,20 +25,27 @@ if TYPE_CHECKING:
     from decomr_ros.pipeline.fixed_frame import FixedFrame
     from decomr_ros.settings.parameters import NodeParameters
 
-__all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'settle_memory']
+__all__ = ['MeshPipeline']
 
-# Detectors that take longer than the interval between images: they run in the background.
+# Detectors that take longer than the interval between images. They search in the background.
 SLOW_DETECTORS = ('person',)
-# Batch size of the warm-up; runtimes prepare batches separately from single crops.
-BATCH = 4
-# One box may contain nobody. If this many boxes contain no foreground, the weights are at fault.
-MIN_BOXES = 10
-# Digits of the hash of the weights on /diagnostics.
+# Number of crops in the warm-up. The estimator has already run a single crop, but runtimes prepare
+# larger batches separately.
+WARM_UP_CROPS = 4
+# Number of person boxes without any foreground from which on the weights are at fault; a few boxes
+# may contain nobody.
+SUSPICIOUS_BOXES = 10
+# Number of hexadecimal digits of the hash of the weights on /diagnostics.
 HASH_DIGITS = 16
 
 
 class MeshPipeline:
-    """The stages between an image and its meshes, configured by the parameters.
+    """Turns the images of one video into meshes, as the parameters ask.
+
+    For each image, `process` runs these stages: `estimate` finds the people, the depth correction
+    moves them to their measured distance, and `smooth` removes jitter. The caller publishes the
+    meshes and then calls `finish`. All this happens on the worker thread; `status` may be called
+    on any thread.
 
     Attributes:
         topology: topology of the meshes.
@@ -53,20 +57,24 @@ class MeshPipeline:
 
         Args:
             parameters: the parameters of the node.
-            depth: the stage that corrects distances; None: there is none.
+            depth: corrects the distances of the meshes; None: they stay as estimated.
 
         Raises:
             FileNotFoundError: the weights do not exist.
-            ValueError: a value is wrong, or the weights are damaged.
+            ValueError: a parameter, e.g. `weights` or `threads`, has a wrong value, or the weights
+                are damaged.
             RuntimeError: the runtime is not installed.
         """
         self._depth = depth
-        self._background: BackgroundDetector | None = None
-        self._search_image: np.ndarray | None = None  # for the background detector
+        # The present image, in which the background detector may search for people; None where
+        # their boxes are given.
+        self._searchable_image: np.ndarray | None = None
         self._detector_name = parameters.detector
         self._detector = _TimedDetector(_load_detector(parameters))
         detector: Detector = self._detector
         config = self._tracker_config(parameters)
+        # Both trackers defer their updates to `finish`.
+        self._background: BackgroundDetector | None = None
         if parameters.detector in SLOW_DETECTORS:
             detector = self._background = BackgroundDetector(detector)
             self._tracker: Tracker = BackgroundTracker(self._background, config)
@@ -95,15 +103,22 @@ class MeshPipeline:
     ) -> tuple[list[HumanMesh], StageTimes]:
         """Runs all stages on the next image of the video; `finish` must follow.
 
-        Depth and the pose of the camera are looked up as late as possible, because they may
-        arrive later than the image.
-
         Args:
-            frame: the image. It must not change until the next one.
-            time_s: time of the image; None: a thirtieth of a second after the one before.
-            fixed_frame: gives the pose of the camera for smoothing.
+            frame: the image and the inputs that belong to it. Its pixels must not change until
+                the next image.
+            time_s: time of the image, s; None: a thirtieth of a second after the one before.
+            fixed_frame: looks up the pose of the camera for smoothing.
+
+        Returns:
+            One mesh per person, in the camera's optical frame, m; an empty list if there is
+            nobody. The times are those of `estimate`.
+
+        Raises:
+            BadInput: the image cannot be decoded.
+            RuntimeError: the network's output is not finite.
         """
         meshes, times = self.estimate(frame.rgb, frame.intrinsics, frame.boxes, time_s)
+        # Depth and pose are looked up only now: they may arrive later than the image.
         if self._depth is not None:
             meshes = self._depth.correct(meshes, frame.depth)
         return self.smooth(meshes, fixed_frame.from_camera(frame.header)), times
@@ -112,51 +127,64 @@ class MeshPipeline:
         self,
         image: np.ndarray,
         intrinsics: np.ndarray | None,
-        people: Detections | None = None,
+        given: Detections | None = None,
         time_s: float | None = None,
     ) -> tuple[list[HumanMesh], StageTimes]:
-        """Stage 1: the people in the image.
+        """Finds and tracks the people in the next image of the video, and estimates their meshes.
 
         Args:
-            image: (H, W, 3) uint8 RGB; it must not change until the next one.
-            intrinsics: (3, 3) px; None: relative meshes.
-            people: given boxes; None: the detector finds the people.
-            time_s: time of the image; None: a thirtieth of a second after the one before.
+            image: (H, W, 3) uint8 RGB; it must not change until the next image, because `finish`
+                and the background detector read it.
+            intrinsics: (3, 3) px; None: the meshes are relative to their roots, without a
+                position.
+            given: the people whom another node has detected, image px; None: the detector finds
+                them.
+            time_s: time of the image, s; None: a thirtieth of a second after the one before.
+
+        Returns:
+            One mesh per person, and the times.
+
+        Raises:
+            RuntimeError: the network's output is not finite.
         """
-        boxes, scores = (None, None) if people is None else (people.boxes, people.scores)
-        if self._background is not None and people is not None:
+        boxes, scores = (None, None) if given is None else (given.boxes, given.scores)
+        if self._background is not None and given is not None:
             self._background.reset()  # its detections would be outdated when they are needed again
-        self._search_image = image if people is None else None
+        self._searchable_image = image if given is None else None
         return self._estimator.estimate(image, boxes, scores, intrinsics, time_s)
 
     def smooth(
         self, meshes: list[HumanMesh], fixed_from_camera: np.ndarray | None = None
     ) -> list[HumanMesh]:
-        """Stage 3: the meshes with less jitter, if the parameters ask for it.
+        """The meshes with less jitter if `smoothing` is set, otherwise unchanged.
 
         Args:
-            meshes: the meshes of the present image.
-            fixed_from_camera: (4, 4) pose of the camera in a fixed frame; None: smoothing is done
-                in the camera frame.
+            meshes: the meshes of the present image, in the camera's optical frame.
+            fixed_from_camera: (4, 4) transform from the camera's optical frame to a fixed frame,
+                m; None: smoothing is done in the camera frame.
         """
         if self._smoother is None:
             return meshes
         return self._smoother.smooth(meshes, self._tracker.now_s, fixed_from_camera)
 
     def finish(self) -> None:
-        """Does the work that the meshes need not wait for, after they were published.
+        """Completes the present image; call it after its meshes are published.
 
-        It updates the tracks, and starts the detector in the background if a detection is due.
+        It does the work that publishing need not wait for: it updates the tracks, and starts the
+        detector in the background if a detection is due.
         """
         self._tracker.flush()
-        if isinstance(self._tracker, BackgroundTracker) and self._search_image is not None:
-            self._tracker.start_if_due(self._search_image)
-        self._search_image = None
+        if isinstance(self._tracker, BackgroundTracker) and self._searchable_image is not None:
+            self._tracker.start_if_due(self._searchable_image)
+        self._searchable_image = None
 
     def no_foreground_text(self) -> str:
-        """A warning that no box has contained foreground so far; empty if there is no reason."""
-        count = self._estimator.boxes_without_foreground or 0
-        if count < MIN_BOXES:
+        """A warning that no person box has contained foreground so far.
+
+        It is empty if a box has contained foreground, or if there were too few boxes to tell.
+        """
+        count = self._estimator.boxes_without_foreground
+        if count is None or count < SUSPICIOUS_BOXES:
             return ''
         return (
             f'the network has seen no foreground in any of {count} person boxes so far, so '
@@ -166,9 +194,10 @@ class MeshPipeline:
         )
 
     def update(self, parameters: NodeParameters) -> None:
-        """Applies changed parameters, between two images.
+        """Applies changed parameters to the next image.
 
-        Tracks that no longer meet `min_score` or exceed `max_people` are dropped immediately.
+        Tracks with a score below the new `min_score`, and those in excess of the new
+        `max_people`, end immediately.
         """
         self._estimator.config = _estimator_config(parameters)
         self._tracker.reconfigure(self._tracker_config(parameters), parameters.min_score)
@@ -193,7 +222,7 @@ class MeshPipeline:
         return values
 
     def reset(self) -> None:
-        """Ends all tracks and discards the smoothing state, before another video."""
+        """Ends all tracks and discards the smoothing state: another video begins."""
         self._estimator.reset()
         if self._smoother is not None:
             self._smoother.reset()
@@ -212,12 +241,13 @@ class MeshPipeline:
         )
 
     def _warm_up(self, parameters: NodeParameters) -> None:
-        """Runs a batch and an association; otherwise the first images wait for kernels and SciPy.
+        """Runs a batch and an association of detections.
 
-        It uses a separate tracker, so that the first person of the camera gets the id 0.
+        Otherwise the first images would wait until the runtime has prepared this batch size and
+        SciPy is imported. The tracker is a separate one, so that the first person gets the id 0.
         """
         size = self._runtime.crop_size
-        crops = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), np.uint8)
+        crops = np.random.default_rng(0).integers(0, 256, (WARM_UP_CROPS, size, size, 3), np.uint8)
         self._runtime.run(crops)
         tracker = Tracker(self._tracker_config(parameters))
         box = Detections(np.array([[0, 0, size, size]], np.float32), np.ones(1, np.float32))
@@ -226,7 +256,11 @@ class MeshPipeline:
 
 
 class _TimedDetector:
-    """A detector that measures its run time, also when it runs in the background."""
+    """A detector that measures its run time, also when it runs in the background.
+
+    Attributes:
+        last_ms: duration of the last search, ms; None: there was none yet.
+    """
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -237,44 +271,6 @@ class _TimedDetector:
         found = self._detector(image)
         self.last_ms = (time.perf_counter() - started_s) * 1e3
         return found
-
-
-def export_if_missing(
-    parameters: NodeParameters, say: Callable[[str], None], is_ending: Callable[[], bool]
-) -> None:
-    """Exports the network if the runtime needs an export and the cache does not contain it.
-
-    Args:
-        parameters: the parameters of the node.
-        say: called with a sentence before the export and at each of its steps.
-        is_ending: returns whether to abort.
-
-    Raises:
-        FileNotFoundError: the weights do not exist.
-        RuntimeError: the export failed or was aborted.
-    """
-    if is_export_missing(parameters.runtime, parameters.weights):
-        say(
-            f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
-            'making it now; decomr prepare makes it ahead'
-        )
-        export_apart(parameters.weights, say, is_ending)
-
-
-def settle_memory() -> None:
-    """Excludes all present objects from Python's garbage collection.
-
-    With a network in memory, one collection takes 70 ms, for which an image has to wait.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def free_memory() -> None:
-    """Frees the memory of a pipeline without references, on the GPU as well."""
-    gc.unfreeze()
-    gc.collect()
-    free_unused_memory()
 
 
 def _load_detector(parameters: NodeParameters) -> Detector:
