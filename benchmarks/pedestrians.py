@@ -52,7 +52,7 @@ class _LateTracker(Tracker):
         assert found is not None  # called only if `is_detection_due`
         return found
 
-    def search_if_due(self, image: np.ndarray) -> None:
+    def detect_if_due(self, image: np.ndarray) -> None:
         if self._found is None and self.is_detection_due_now:
             found = self._detector(image)
             self._found = replace(
@@ -84,7 +84,7 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
     found, people, with_people, with_found, ghosts, shown, numbers = 0, 0, 0, 0, 0, 0, set()
     for index, image in enumerate(images):
         meshes, _ = estimator.estimate(image, time_s=index / RATE_HZ)
-        tracker.search_if_due(image)
+        tracker.detect_if_due(image)
         numbers |= {mesh.track_id for mesh in meshes}
         if index % SEARCH_EVERY:
             continue

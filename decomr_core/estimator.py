@@ -192,7 +192,7 @@ class HumanMeshEstimator:
         tracker = self._tracker
         if tracker is not None and not tracker.is_detection_due((width, height), time_s):
             return None
-        return self._detector(image).surer_than(self.config.min_score)
+        return self._detector(image).with_min_score(self.config.min_score)
 
     def _untracked(self, detections: Detections, is_limited: bool) -> ExpectedPeople:
         """The people of an independent image; the best `max_people` of them if limited."""

@@ -44,17 +44,17 @@ class CameraFrame(Node):
         frame_id: of the images; empty until it is known.
     """
 
-    def __init__(self, words: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
         """Subscribes.
 
         Args:
-            words: command-line arguments.
+            arguments: command-line arguments.
         """
         super().__init__('camera_frame', start_parameter_services=False)
         self.frame_id = ''
         image = image_topic(self)
         for type_, topic in (
-            (CameraInfo, camera_info_topic(self, image, words)),
+            (CameraInfo, camera_info_topic(self, image, arguments)),
             (HumanMeshArray, 'human_meshes'),
             (Image, image),
         ):
@@ -91,14 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 after a signal while waiting, 2 if RViz is not installed.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     program = shutil.which('rviz2')
     if program is None:
         sys.stderr.write(f'camera_rviz: rviz2 is not installed; {install_hint("rviz2")}\n')
         return 2
     stop = stop_on_signals()
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    node = CameraFrame(words)
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = CameraFrame(arguments)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not node.frame_id and not stop.is_set():
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rclpy.get_default_context().destroy()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(program, [program, '--fixed-frame', frame_id, *words])  # noqa: S606 - no shell
+    os.execv(program, [program, '--fixed-frame', frame_id, *arguments])  # noqa: S606 - no shell
 
 
 if __name__ == '__main__':

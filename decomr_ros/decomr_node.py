@@ -29,14 +29,14 @@ from std_msgs.msg import Header
 
 from decomr_ros.health.diagnostics import (
     FrameStatistics,
-    Situation,
-    failing_as,
-    judge,
+    NodeState,
+    error_cause,
     status_message,
+    status_of,
 )
+from decomr_ros.health.graph_warnings import update_graph_warnings
 from decomr_ros.health.parameter_checks import UNUSED, unused_parameters
 from decomr_ros.health.rate_log import RateLog
-from decomr_ros.health.surroundings import look_around
 from decomr_ros.inputs.frame import Frame
 from decomr_ros.inputs.inputs import Inputs
 from decomr_ros.inputs.stamp_checks import StampChecks
@@ -45,8 +45,8 @@ from decomr_ros.node.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.node_parts import NodeParts
 from decomr_ros.pipeline.frame_worker import FrameWorker, log_late_inference
-from decomr_ros.pipeline.stages import export_if_missing, free_memory, settle_memory
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.pipeline.stages import export_if_missing, free_memory, freeze_objects
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.core_log import pass_on_warnings
 from decomr_ros.programs.process import run_node
 from decomr_ros.programs.ros_arguments import ignored_files_text
@@ -97,41 +97,41 @@ class DecomrNode(ManagedNode):
     _last_stamp_ns: int
     _last_frame_id: str
 
-    def __init__(self, words: Sequence[str] | None = None, **options: Any) -> None:
+    def __init__(self, arguments: Sequence[str] | None = None, **options: Any) -> None:
         """Declares the parameters; with `autostart`, the node activates itself once it spins.
 
         Args:
-            words: the command line given to rclpy; None: that of this process.
+            arguments: the command line given to rclpy; None: that of this process.
             options: arguments of rclpy's Node, such as `context` or `parameter_overrides`.
         """
         super().__init__('decomr', **options)
-        self._words = [
-            *(sys.argv[1:] if words is None else words),
+        self._arguments = [
+            *(sys.argv[1:] if arguments is None else arguments),
             *(options.get('cli_args') or ()),
         ]
         self._warnings = StandingWarnings.of_node(self)
-        self._warnings.hold(
-            IGNORED_FILES, ignored_files_text(self._words, self.get_fully_qualified_name())
+        self._warnings.set(
+            IGNORED_FILES, ignored_files_text(self._arguments, self.get_fully_qualified_name())
         )
         self._stamps = StampChecks(self, self._warnings)
         self._parts: NodeParts | None = None
         self._releases = ExitStack()  # of the parts, also of those made before an error
         self._reset()
-        self._warnings.hold(
+        self._warnings.set(
             UNKNOWN_PARAMETERS,
             declare_parameters(self, self._is_configured, self._parameters_changed),
             is_logged=True,
         )
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.every(STATUS_PERIOD_S, self._publish_status)
+        self.create_steady_timer(STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
-            self.start_itself(lambda: self.get_parameter('exit_on_failed_autostart').value)
+            self.autostart(lambda: self.get_parameter('exit_on_failed_autostart').value)
 
     # Transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks the parameters, loads the network, runs it once and creates the publishers."""
-        self.in_executor(self._reset)  # the status is published while it configures
+        self.run_in_executor(self._reset)  # the status is published while it configures
         return self.attempt('configure', self._acquire, self._release, is_slow=True)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -213,11 +213,11 @@ class DecomrNode(ManagedNode):
         self._follow_parameters(parts)
         image = frame.rgb
         self._watch_time(frame.header, parts.pipeline)
-        with failing_as('estimation'):
+        with error_cause('estimation'):
             # A driver without a clock stamps 0: each image then follows the one before.
             time_s = (self._last_stamp_ns or None) and self._last_stamp_ns / 1e9
             meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
-            self._warnings.hold('no_foreground', parts.pipeline.no_foreground_text(), 1)
+            self._warnings.set('no_foreground', parts.pipeline.no_foreground_text(), 1)
         try:
             self._publish(frame, image, meshes, times, parts.outputs)
         finally:  # also if an output fails
@@ -233,7 +233,7 @@ class DecomrNode(ManagedNode):
         outputs: Outputs,
     ) -> None:
         header = frame.header
-        with failing_as('publishing'):
+        with error_cause('publishing'):
             outputs.publish_meshes(header, meshes)
             # In integers: rclpy.time.Time refuses stamps before its epoch.
             latency_ns = self.get_clock().now().nanoseconds - nanoseconds_from_stamp(header.stamp)
@@ -244,10 +244,10 @@ class DecomrNode(ManagedNode):
         """Applies changed parameters, between two images."""
         wanted = self._wanted
         if wanted is not self._settings:
-            with failing_as('parameters'):
+            with error_cause('parameters'):
                 parts.pipeline.update(wanted)
                 parts.outputs.update(wanted)
-            self._warnings.hold('outputs', parts.outputs.missing, is_logged=True)
+            self._warnings.set('outputs', parts.outputs.missing, is_logged=True)
             parts.inputs.settings = wanted
             self._settings = wanted
 
@@ -269,7 +269,7 @@ class DecomrNode(ManagedNode):
         if not self._is_configured():
             return
         self._wanted = read_parameters(self)
-        self._warnings.hold(UNUSED, unused_parameters(self._wanted))
+        self._warnings.set(UNUSED, unused_parameters(self._wanted))
         if 'log_period_s' in names and self._parts is not None:
             self._parts.rate_log.set_period(self._wanted.log_period_s)
 
@@ -283,13 +283,15 @@ class DecomrNode(ManagedNode):
 
     def _acquire(self) -> None:
         self._settings = self._wanted = settings = read_parameters(self)
-        self._warnings.hold(UNUSED, unused_parameters(settings))
+        self._warnings.set(UNUSED, unused_parameters(settings))
         self.report(
             f'configuring: weights {settings.weights} in {settings.runtime}, detector '
             f'{settings.detector}'
         )
         export_if_missing(settings, self.report, lambda: self.is_ending)
-        inputs = Inputs(self, settings, self._take, self._images_lost, self._warnings, self._words)
+        inputs = Inputs(
+            self, settings, self._take, self._images_lost, self._warnings, self._arguments
+        )
         self._parts = NodeParts.make(
             self,
             settings,
@@ -298,7 +300,7 @@ class DecomrNode(ManagedNode):
             lambda: RateLog(self, settings.log_period_s, inputs, self._worker, self._statistics),
             self._releases,
         )
-        settle_memory()
+        freeze_objects()
         self.get_logger().info(
             f'configured: weights {settings.weights} in {settings.runtime}, detector '
             f'{settings.detector} on one image in {settings.detector_stride}'
@@ -347,7 +349,7 @@ class DecomrNode(ManagedNode):
 
     def _frame_failed(self, error: Exception) -> None:
         self._statistics.add_failure(error)
-        self._warnings.hold('image', f'an image was left out: {error}', 1)
+        self._warnings.set('image', f'an image was left out: {error}', 1)
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
         self._statistics.add_lost(event.total_count_change)
@@ -356,7 +358,7 @@ class DecomrNode(ManagedNode):
         parts = self._parts
         is_active = parts is not None and self.state_label == 'active'
         if parts is not None and is_active:
-            look_around(
+            update_graph_warnings(
                 self, self._warnings, self._statistics, parts.inputs.image_topic, self._wanted
             )
         values = self._statistics.values(self._worker.counts)
@@ -366,10 +368,10 @@ class DecomrNode(ManagedNode):
         if parts is not None:
             values.update(parts.pipeline.status())
             values.update(parts.inputs.values())
-        self._stamps.look_at_clock()
+        self._stamps.check_clock()
         values.update(self._warnings.values())
-        level, message = judge(
-            Situation(
+        level, message = status_of(
+            NodeState(
                 self.state_label,
                 self.last_failure,
                 frame_age_s,
@@ -397,7 +399,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = textwrap.fill(
         ', '.join(ENTRIES), HELP_WIDTH, initial_indent='  ', subsequent_indent='  '
     )
-    parse_words(
+    parse_arguments(
         node_parser('decomr_node', __doc__.partition('\n')[0], f'{PARAMETERS_HELP}\n{names}'), argv
     )
     return run_node(lambda: _logging_node(argv), argv, ENDS_WITHIN_S)

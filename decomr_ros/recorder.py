@@ -28,7 +28,7 @@ from decomr_ros.bags.mcap_bag import COMPRESSIONS, BagTopic, BagWriter, recover_
 from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
 from decomr_ros.node.qos import LATCHED
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 from decomr_ros.topics.named_topics import QUEUE as LATCHED_QUEUE
@@ -88,7 +88,7 @@ class Recorder(Node):
         self,
         folder: str | Path,
         also: Sequence[str] = (),
-        words: Sequence[str] = (),
+        arguments: Sequence[str] = (),
         max_error_mm: float = DEFAULT_MAX_ERROR_MM,
         compression: str | None = None,
     ) -> None:
@@ -97,7 +97,7 @@ class Recorder(Node):
         Args:
             folder: the bag's folder; must not exist, or must be empty.
             also: further topics to record, relative or full names; see `MORE_TOPICS`.
-            words: command-line arguments.
+            arguments: command-line arguments.
             max_error_mm: largest rounding error of recorded vertices, mm; 0: exact.
             compression: of the bag's chunks, as in `BagWriter`.
 
@@ -107,7 +107,7 @@ class Recorder(Node):
         super().__init__('recorder')
         self.exit_code: int | None = None
         topics = TOPICS | {name: MORE_TOPICS[name] for name in also if name in MORE_TOPICS}
-        names = self._full_names((*topics, *also), words)
+        names = self._full_names((*topics, *also), arguments)
         known = [names[name] for name in topics]
         # Without duplicates: a name may be the full name of a topic above.
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
@@ -140,12 +140,12 @@ class Recorder(Node):
             self.create_timer(DISCOVERY_PERIOD_S, named.update, clock=clock)
         self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
 
-    def _full_names(self, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    def _full_names(self, names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:
         """The full name of each topic; the camera's topics follow the remapping of `image`."""
         compressed = image_topic(self, is_compressed=True)
         camera_topics = {
             'image/compressed': compressed,
-            'camera_info': camera_info_topic(self, compressed, words),
+            'camera_info': camera_info_topic(self, compressed, arguments),
         }
         return {name: camera_topics.get(name) or self.resolve_topic_name(name) for name in names}
 
@@ -307,13 +307,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar='BAG',
         help='repair this bag after a full disk or a power failure, then exit',
     )
-    options = parse_words(parser, argv)
+    options = parse_arguments(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     return run_node(
         lambda: Recorder(
-            options.out, options.also, words, options.max_error_mm, options.compression
+            options.out, options.also, arguments, options.max_error_mm, options.compression
         ),
         argv,
     )

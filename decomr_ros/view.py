@@ -30,7 +30,7 @@ from decomr_ros.messages.meshes import (
     nanoseconds_from_stamp,
 )
 from decomr_ros.node.qos import LATCHED
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic
 from decomr_ros.topics.silent_topics import publishers_text, type_name
@@ -50,12 +50,12 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 class Viewer(Node):
     """Subscribes to meshes, topology, calibration and image, and updates the page."""
 
-    def __init__(self, options: argparse.Namespace, words: Sequence[str] = ()) -> None:
+    def __init__(self, options: argparse.Namespace, arguments: Sequence[str] = ()) -> None:
         """Starts the web server and subscribes.
 
         Args:
             options: parsed command line.
-            words: command-line arguments.
+            arguments: command-line arguments.
         """
         super().__init__('decomr_view', namespace=options.namespace)
         self.exit_code: int | None = None
@@ -67,7 +67,7 @@ class Viewer(Node):
         self._num_messages, self._received_s, self._counted_s = 0, -math.inf, time.monotonic()
         self._arrived_ns, self._is_rectified = 0, options.rectified
         camera_info = options.camera_info or camera_info_topic(
-            self, self.resolve_topic_name(options.image), words
+            self, self.resolve_topic_name(options.image), arguments
         )
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
         self.create_subscription(
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr view', __doc__.partition('\n')[0])
     parser.add_argument('--port', type=_port, default=8080, help='port of the web page (8080)')
     parser.add_argument(
@@ -218,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--rate', type=_rate, default=RATE_HZ, help=f'updates of the page, Hz ({RATE_HZ:g})'
     )
-    options = parse_words(parser, words)
-    return run_node(lambda: Viewer(options, words), ['view', *words])
+    options = parse_arguments(parser, arguments)
+    return run_node(lambda: Viewer(options, arguments), ['view', *arguments])
 
 
 def _port(text: str) -> int:

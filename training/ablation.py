@@ -119,7 +119,7 @@ class Ablation:
             known[name] for name in names or known if not self.results.is_finished(known[name])
         ]
         for cell in chosen:
-            if self._is_stop_asked_anywhere():
+            if self._is_stop_requested_anywhere():
                 return False
             stages = self._train(cell)
             if any(trainer.step < trainer.config.stages.total_steps for trainer in stages):
@@ -128,11 +128,11 @@ class Ablation:
                 self._score(cell, stages)
         return True
 
-    def ask_to_stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
         """Stops after the current step and saves; a handler of SIGTERM and SIGINT."""
         self.stop_asked = True
         if self._trainer is not None:
-            self._trainer.ask_to_stop()
+            self._trainer.request_stop()
 
     def _train(self, cell: Cell) -> list[Trainer]:
         """Trains a cell until its end or a stop request; returns the stages that were started."""
@@ -158,7 +158,7 @@ class Ablation:
         folder = self.out / name
         self._trainer = trainer = Trainer(config, folder, (folder / CHECKPOINT).is_file())
         if self.stop_asked:  # requested while the trainer was constructed
-            trainer.ask_to_stop()
+            trainer.request_stop()
         if trainer.step < config.stages.total_steps:
             trainer.run()
         self._trainer = None
@@ -193,7 +193,7 @@ class Ablation:
         )
         write_report(self.results)
 
-    def _is_stop_asked_anywhere(self) -> bool:
+    def _is_stop_requested_anywhere(self) -> bool:
         """Whether any process was asked to stop; all processes then stop before the same cell."""
         if not torch.distributed.is_initialized():
             return self.stop_asked

@@ -64,7 +64,7 @@ def bench_networks(
     batches: Sequence[int] = (1,),
     repeats: int = 50,
     threads: int = 0,
-    tell: Callable[[str], object] = lambda text: None,
+    report: Callable[[str], object] = lambda text: None,
 ) -> dict[str, Any]:
     """Times networks in runtimes, each combination in child processes.
 
@@ -75,7 +75,7 @@ def bench_networks(
         batches: batch sizes, people.
         repeats: timed runs per batch size, after some untimed ones.
         threads: CPU threads; 0: all.
-        tell: called with one line per finished combination. Ctrl-C after the first combination
+        report: called with one line per finished combination. Ctrl-C after the first combination
             ends the measurement and keeps the results.
 
     Returns:
@@ -112,7 +112,7 @@ def bench_networks(
                     )
                     results += rows
                     finished += 1
-                    tell(_row_text(rows))
+                    report(_row_text(rows))
         except KeyboardInterrupt:
             if not results:
                 raise

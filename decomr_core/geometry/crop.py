@@ -156,7 +156,7 @@ def crop_pixels(
 def image_from_crop_xy(
     crop_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray, rotation: float = 0.0
 ) -> np.ndarray:
-    """Carries points from a crop to its image.
+    """Maps points from a crop to its image.
 
     Args:
         crop_xy: shaped (..., 2), crop frame.
@@ -173,7 +173,7 @@ def image_from_crop_xy(
 def crop_from_image_xy(
     image_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray, rotation: float = 0.0
 ) -> np.ndarray:
-    """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
+    """Maps points from an image to a crop of it; the inverse of `image_from_crop_xy`.
 
     Args:
         image_xy: shaped (..., 2), image px.

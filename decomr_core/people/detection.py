@@ -1,4 +1,4 @@
-"""Detections, and two detectors that do not look at the image.
+"""Detections, and two detectors that ignore the image.
 
 A detector is a function of an image. It returns `Detections`: boxes clipped to the image, best
 first, the same for the same image. The `scale` of the crops (see `crop.py`) assumes tight boxes.
@@ -46,7 +46,7 @@ class Detections:
             self, boxes=self.boxes[indices], scores=self.scores[indices], descriptors=descriptors
         )
 
-    def surer_than(self, min_score: float) -> Detections:
+    def with_min_score(self, min_score: float) -> Detections:
         """The detections with at least this score.
 
         The others become `doubtful` if the detector reports doubtful detections.

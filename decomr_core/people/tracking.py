@@ -111,7 +111,7 @@ class Tracker:
             self.now_s, self._images_since_detection
         )
 
-    def note_search(self) -> None:
+    def record_detection(self) -> None:
         """Restarts the count of `detect_every`: a search of the present image has started."""
         self._images_since_detection = 0
 

@@ -20,7 +20,7 @@ from decomr_core.base.files import replacing
 from decomr_core.base.structures import person_or_people
 from decomr_core.drawing import draw_boxes, draw_meshes
 from decomr_ros.bags.mcap_bag import read_topic_types
-from decomr_ros.bags.recording import Latest, Recording, SeenMeshes
+from decomr_ros.bags.recording import Latest, Recording, StampedMeshes
 from decomr_ros.bags.video_frames import VideoFrames
 from decomr_ros.messages.meshes import intrinsics_from_camera_info
 
@@ -28,7 +28,7 @@ __all__ = [
     'KEPT_VIDEO',
     'LONGEST_HOLD_S',
     'VIDEO_SUFFIXES',
-    'draw_seen',
+    'draw_overlay',
     'overlay_of_run',
     'replay_overlay',
 ]
@@ -85,7 +85,7 @@ def replay_overlay(
     """
     recording = Recording(bag, namespace)
     background, frames = _frames(recording, video, stamps, image_topic)
-    seen = Latest((found.stamp_ns, found) for found in recording.seen())
+    meshes = Latest((found.stamp_ns, found) for found in recording.stamped_meshes())
     infos = recording.camera_infos()
     first = next(infos, None)
     # The calibration of the first images may have been recorded after them.
@@ -95,8 +95,8 @@ def replay_overlay(
     pictures = with_meshes = with_people = 0
     with _ConstantRateVideo(out, rate_hz) as writer:
         for stamp_ns, picture in itertools.chain(sample, frames):
-            shown, camera = _held(seen, stamp_ns), cameras.at(stamp_ns)
-            if shown is None and seen.is_over and video is not None:
+            shown, camera = _recent_meshes(meshes, stamp_ns), cameras.at(stamp_ns)
+            if shown is None and meshes.is_over and video is not None:
                 break  # a video may go on long after the recording
             height, width = picture.shape[:2]
             intrinsics = (
@@ -104,7 +104,9 @@ def replay_overlay(
                 if camera is not None
                 else None
             )
-            writer.add(draw_seen(picture, shown, recording.faces, intrinsics, stamp_ns), stamp_ns)
+            writer.add(
+                draw_overlay(picture, shown, recording.faces, intrinsics, stamp_ns), stamp_ns
+            )
             pictures += 1
             with_meshes += shown is not None
             with_people += bool(shown and shown.meshes)
@@ -145,20 +147,26 @@ def overlay_of_run(
     size = camera['width'], camera['height']
     writer = _video_writer(overlay, camera['rate_hz'], size)
     recording = Recording(bag)
-    seen = Latest((found.stamp_ns, found) for found in recording.seen())
+    meshes = Latest((found.stamp_ns, found) for found in recording.stamped_meshes())
     intrinsics = np.array(camera['intrinsics']).reshape(3, 3)
     try:
         for stamp_ns, picture in _published_frames(video, stamps, size):
             writer.write(
-                draw_seen(picture, _held(seen, stamp_ns), recording.faces, intrinsics, stamp_ns)
+                draw_overlay(
+                    picture,
+                    _recent_meshes(meshes, stamp_ns),
+                    recording.faces,
+                    intrinsics,
+                    stamp_ns,
+                )
             )
     finally:
         writer.release()
 
 
-def draw_seen(
+def draw_overlay(
     picture: np.ndarray,
-    seen: SeenMeshes | None,
+    meshes: StampedMeshes | None,
     faces: np.ndarray,
     intrinsics: np.ndarray | None,
     stamp_ns: int | None = None,
@@ -169,7 +177,7 @@ def draw_seen(
 
     Args:
         picture: (H, W, 3) uint8 RGB.
-        seen: the people; None if there are no meshes.
+        meshes: the people; None if there are no meshes.
         faces: (F, 3).
         intrinsics: (3, 3) px; None: weak perspective.
         stamp_ns: of the image; None: that of the meshes.
@@ -178,15 +186,15 @@ def draw_seen(
         (H, W, 3) uint8 BGR, as OpenCV writes it.
     """
     text = 'no mesh'
-    if seen is not None:
-        age_s = 0.0 if stamp_ns is None else (stamp_ns - seen.stamp_ns) / 1e9
+    if meshes is not None:
+        age_s = 0.0 if stamp_ns is None else (stamp_ns - meshes.stamp_ns) / 1e9
         is_held = age_s > SAME_IMAGE_S
         note = f'{age_s:.1g} s old' if is_held else ''
         opacity = {'opacity': HELD_OPACITY} if is_held else {}
-        picture = draw_meshes(picture, seen.meshes, faces, intrinsics, **opacity)
-        picture = draw_boxes(picture, seen.meshes, note)
-        count = len(seen.meshes)
-        text = f'{count} {person_or_people(count)}, {seen.latency_ms:.0f} ms'
+        picture = draw_meshes(picture, meshes.meshes, faces, intrinsics, **opacity)
+        picture = draw_boxes(picture, meshes.meshes, note)
+        count = len(meshes.meshes)
+        text = f'{count} {person_or_people(count)}, {meshes.latency_ms:.0f} ms'
         text += f', {note}' if note else ''
     frame = np.ascontiguousarray(picture[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
@@ -222,12 +230,12 @@ def _frames(
             f'camera {recording.frame_id!r}; give the images with --video'
         )
     plain = np.full((info[1].height, info[1].width, 3), BACKGROUND, np.uint8)
-    return 'plain', ((found.stamp_ns, plain) for found in recording.seen())
+    return 'plain', ((found.stamp_ns, plain) for found in recording.stamped_meshes())
 
 
-def _held(seen: Latest[SeenMeshes], stamp_ns: int) -> SeenMeshes | None:
+def _recent_meshes(meshes: Latest[StampedMeshes], stamp_ns: int) -> StampedMeshes | None:
     """The latest meshes at the stamp of an image; None if they are older than the limit."""
-    shown = seen.at(stamp_ns)
+    shown = meshes.at(stamp_ns)
     if shown is None or stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
         return None
     return shown[1]
@@ -244,7 +252,7 @@ def _video_frames(recording: Recording, video: Path, stamps: Path | None) -> Fra
     """RGB frames of a video file with their stamps."""
     frames = VideoFrames(video, is_looping=stamps is not None)
     if stamps is None:
-        first_ns = next(recording.seen()).stamp_ns
+        first_ns = next(recording.stamped_meshes()).stamp_ns
         return (
             (first_ns + round(index / frames.rate_hz * 1e9), frame[..., ::-1].copy())
             for index, frame in frames

@@ -21,7 +21,7 @@ from decomr_ros.bags.mcap_bag import read_bag, read_topic_types
 from decomr_ros.messages.images import rgb_from_image_message
 from decomr_ros.messages.meshes import human_meshes_from_message, nanoseconds_from_stamp
 
-__all__ = ['Latest', 'Recording', 'SeenMeshes', 'find_mesh_topics']
+__all__ = ['Latest', 'Recording', 'StampedMeshes', 'find_mesh_topics']
 
 MESHES, TOPOLOGY = 'decomr/msg/HumanMeshArray', 'decomr/msg/MeshTopology'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
@@ -32,7 +32,7 @@ NO_PICTURES = ('iuv', 'overlay')
 Value = TypeVar('Value')
 
 
-class SeenMeshes(NamedTuple):
+class StampedMeshes(NamedTuple):
     """The people of one image."""
 
     stamp_ns: int
@@ -96,7 +96,7 @@ class Recording:
         first = next(read_bag(bag, [self.mesh_topic]))
         self.frame_id = deserialize_message(first.data, HumanMeshArray).header.frame_id
 
-    def seen(self) -> Iterator[SeenMeshes]:
+    def stamped_meshes(self) -> Iterator[StampedMeshes]:
         """The meshes of each image.
 
         Raises:
@@ -111,7 +111,7 @@ class Recording:
                     'record both topics of one node'
                 )
             stamp_ns = nanoseconds_from_stamp(array.header.stamp)
-            yield SeenMeshes(
+            yield StampedMeshes(
                 stamp_ns, human_meshes_from_message(array), (message.publish_ns - stamp_ns) / 1e6
             )
 

@@ -41,7 +41,7 @@ class RateLog:
         self._worker, self._statistics = worker, statistics
         self._period_s = period_s
         self._before, self._problem_before = WorkerCounts(), ''
-        self._timer = node.every(period_s, self._log)
+        self._timer = node.create_steady_timer(period_s, self._log)
 
     def set_period(self, period_s: float) -> None:
         """Changes the time between two lines, s, and restarts it."""

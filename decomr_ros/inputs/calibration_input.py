@@ -135,4 +135,4 @@ class CalibrationInput:
             problem = f'no usable camera_info on {self._topic} yet'
         problem += '; until then meshes are relative to the root, without a position'
         if count := self._wait.count(not calibration.problem):
-            self._warnings.hold('camera_info', problem, count)
+            self._warnings.set('camera_info', problem, count)

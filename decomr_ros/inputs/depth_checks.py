@@ -27,7 +27,7 @@ class DepthChecks:
         """Makes the checks of a topic, given by its full name."""
         self._warnings, self._topic = warnings, topic
 
-    def look(self, message: Image, depth: DepthImage) -> None:
+    def check(self, message: Image, depth: DepthImage) -> None:
         """Checks a depth image and the message that it was decoded from."""
         found = {}
         if message.encoding == 'mono16':

@@ -62,7 +62,7 @@ class Inputs:
         deliver: Callable[[Frame], None],
         lost: Callable[[Any], None] | None = None,
         warnings: StandingWarnings | None = None,
-        words: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
         """Prepares the inputs; `subscribe` follows.
 
@@ -72,7 +72,7 @@ class Inputs:
             deliver: called with each image, on the thread that takes it; must not block.
             lost: called with rclpy's event, on the same thread, when images were lost in transit.
             warnings: states problems until they end; None: they are only logged.
-            words: the command line of the node.
+            arguments: the command line of the node.
 
         Raises:
             RuntimeError: `use_boxes` is set and the package of the message type is missing.
@@ -81,7 +81,7 @@ class Inputs:
         self._node, self._deliver, self._lost = node, deliver, lost
         self.warnings = warnings or StandingWarnings.of_node(node)
         self.image_topic = image_topic(node, settings.image_transport != 'raw')
-        self.camera_info_topic = camera_info_topic(node, self.image_topic, words)
+        self.camera_info_topic = camera_info_topic(node, self.image_topic, arguments)
         self._bad = BadInputCounts(self.warnings)
         self.calibrations = CalibrationInput(
             node, self.camera_info_topic, self._current_settings, self.warnings, self._bad
@@ -162,7 +162,7 @@ class Inputs:
         for subscription in self._subscriptions:
             subscription.check()
         for name, (topic, wanted) in self._types.items():
-            self.warnings.hold_if_lasting(
+            self.warnings.set_if_lasting(
                 f'{name}_type', other_types_text(self._node, name, topic, wanted)
             )
 
@@ -193,7 +193,7 @@ class Inputs:
         given = message.header.frame_id
         message.header.frame_id = without_slash(given)
         is_good = given and message.header.frame_id == given
-        self.warnings.hold(
+        self.warnings.set(
             'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1
         )
         self._deliver(Frame(message, self.calibrations, self.boxes, self.depths, self.warnings))

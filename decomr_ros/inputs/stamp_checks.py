@@ -68,7 +68,7 @@ class StampChecks:
         self._warnings.update(('image_order', 'image_stamps'), found)
         return is_back
 
-    def look_at_clock(self) -> None:
+    def check_clock(self) -> None:
         """Warns if `use_sim_time` is set but the clock is stopped; call it periodically."""
         now_ns, now_s = self._node.get_clock().now().nanoseconds, time.monotonic()
         if now_ns != self._clock_ns:
@@ -87,13 +87,13 @@ class StampChecks:
                     'Start the simulation or ros2 bag play --clock, or set use_sim_time to '
                     'false'
                 )
-        self._warnings.hold('clock', text)
+        self._warnings.set('clock', text)
 
     def _far_from_now(self, stamp_ns: int) -> str:
         """A warning about a stamp that is far from ROS time; empty if it is near."""
         now_ns = self._node.get_clock().now().nanoseconds
         if now_ns == 0:
-            return ''  # no /clock yet, of which `look_at_clock` warns
+            return ''  # no /clock yet, of which `check_clock` warns
         ahead_s = (stamp_ns - now_ns) / NANOSECONDS
         if abs(ahead_s) <= FAR_S:
             return ''

@@ -87,7 +87,7 @@ class ManagedNode(LifecycleNode):
             if is_slow:
                 work()
             else:
-                self.in_executor(work)
+                self.run_in_executor(work)
             return SUCCESS
         except Exception as error:  # noqa: BLE001 - the node must stay alive after any error
             self._log_failure(transition, error)
@@ -95,23 +95,23 @@ class ManagedNode(LifecycleNode):
             self.progress = ''
         # Outside the handler: the exception references its frames, e.g. a partly loaded network.
         if undo is not None:
-            self.in_executor(undo)
+            self.run_in_executor(undo)
         return FAILURE
 
-    def in_executor(self, work: Callable[[], None]) -> None:
+    def run_in_executor(self, work: Callable[[], None]) -> None:
         """Runs a part of a transition on the executor's thread, not concurrent with callbacks."""
-        self._transitions.in_executor(work)
+        self._transitions.run_in_executor(work)
 
     def report(self, progress: str) -> None:
         """Logs the current step of a slow transition and stores it in `progress`."""
         self.progress = progress
         self.get_logger().info(progress)
 
-    def start_itself(self, ends_on_failure: Callable[[], bool]) -> None:
+    def autostart(self, exits_on_failure: Callable[[], bool]) -> None:
         """Configures and activates the node as soon as it spins.
 
         Args:
-            ends_on_failure: whether the process should end after a failure.
+            exits_on_failure: whether the process should end after a failure.
         """
 
         def start() -> None:
@@ -122,7 +122,7 @@ class ManagedNode(LifecycleNode):
                 return
             if self.is_ending:
                 return
-            if ends_on_failure():
+            if exits_on_failure():
                 self.exit_code = 1
                 return
             name = self.get_fully_qualified_name()
@@ -140,7 +140,7 @@ class ManagedNode(LifecycleNode):
         """Waits for a running transition; no further transition is performed."""
         self._transitions.stop()
 
-    def every(self, period_s: float, call: Callable[[], None]) -> Timer:
+    def create_steady_timer(self, period_s: float, call: Callable[[], None]) -> Timer:
         """Creates a timer with steady time."""
         return self.create_timer(period_s, call, clock=self._steady_clock)
 
@@ -152,7 +152,7 @@ class ManagedNode(LifecycleNode):
             self.destroy_timer(timer)
             call()
 
-        timer = self.every(0.0, call_once)
+        timer = self.create_steady_timer(0.0, call_once)
 
     def _answer_invalid_transitions(self) -> None:
         """Makes the service answer requests for transitions that the state does not allow.

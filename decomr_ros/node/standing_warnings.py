@@ -36,7 +36,7 @@ class _Standing:
     text: str
     count: int = 0
     last_s: float = 0.0
-    """Time of the last call of `hold`, monotonic."""
+    """Time of the last call of `set`, monotonic."""
     is_ending: bool = False
     logged: str = ''
     """The logged text without numbers."""
@@ -83,7 +83,7 @@ class StandingWarnings:
 
         return cls(warn, inform)
 
-    def hold(self, name: str, text: str, count: int = 0, *, is_logged: bool = False) -> None:
+    def set(self, name: str, text: str, count: int = 0, *, is_logged: bool = False) -> None:
         """Activates a warning, or updates it if it is active.
 
         Args:
@@ -106,12 +106,12 @@ class StandingWarnings:
         if is_due and not is_logged:
             self._log(text)
 
-    def hold_if_lasting(self, name: str, text: str) -> None:
+    def set_if_lasting(self, name: str, text: str) -> None:
         """Activates a warning when its text has been unchanged for `LASTING_S`.
 
         Args:
             name: of the warning.
-            text: as in `hold`; an empty text ends the warning immediately.
+            text: as in `set`; an empty text ends the warning immediately.
         """
         now_s = time.monotonic()
         with self._lock:
@@ -119,7 +119,7 @@ class StandingWarnings:
             since_s = since_s if seen == text else now_s
             self._seen_s[name] = text, since_s
         if not text or now_s - since_s >= LASTING_S:
-            self.hold(name, text)
+            self.set(name, text)
 
     def update(self, names: Iterable[str], found: Mapping[str, str]) -> None:
         """Activates the warnings about a message; the others of these names end soon.
@@ -130,7 +130,7 @@ class StandingWarnings:
         """
         for name in names:
             if name in found:
-                self.hold(name, found[name], 1)
+                self.set(name, found[name], 1)
             else:
                 self.end_soon(name)
 

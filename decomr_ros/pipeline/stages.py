@@ -12,7 +12,7 @@ import numpy as np
 from decomr_core.base.assets import file_hash, find_weights
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimation.loading import load_runtime
-from decomr_core.estimation.prepare import export_apart, is_export_missing
+from decomr_core.estimation.prepare import export_in_subprocess, is_export_missing
 from decomr_core.estimator import EstimatorConfig, HumanMeshEstimator
 from decomr_core.people.detection import Detections, Detector
 from decomr_core.people.smoothing import MeshSmoother, SmoothingConfig
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from decomr_ros.pipeline.fixed_frame import FixedFrame
     from decomr_ros.settings.parameters import NodeParameters
 
-__all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'settle_memory']
+__all__ = ['MeshPipeline', 'export_if_missing', 'free_memory', 'freeze_objects']
 
 # Detectors that take longer than the interval between images: they run in the background.
 SLOW_DETECTORS = ('person',)
@@ -240,13 +240,13 @@ class _TimedDetector:
 
 
 def export_if_missing(
-    parameters: NodeParameters, say: Callable[[str], None], is_ending: Callable[[], bool]
+    parameters: NodeParameters, report: Callable[[str], None], is_ending: Callable[[], bool]
 ) -> None:
     """Exports the network if the runtime needs an export and the cache does not contain it.
 
     Args:
         parameters: the parameters of the node.
-        say: called with a sentence before the export and at each of its steps.
+        report: called with a sentence before the export and at each of its steps.
         is_ending: returns whether to abort.
 
     Raises:
@@ -254,14 +254,14 @@ def export_if_missing(
         RuntimeError: the export failed or was aborted.
     """
     if is_export_missing(parameters.runtime, parameters.weights):
-        say(
+        report(
             f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
             'making it now; decomr prepare makes it ahead'
         )
-        export_apart(parameters.weights, say, is_ending)
+        export_in_subprocess(parameters.weights, report, is_ending)
 
 
-def settle_memory() -> None:
+def freeze_objects() -> None:
     """Excludes all present objects from Python's garbage collection.
 
     With a network in memory, one collection takes 70 ms, for which an image has to wait.

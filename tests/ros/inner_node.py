@@ -64,7 +64,7 @@ class InnerNode:
         ros: RosTest,
         monkeypatch: pytest.MonkeyPatch,
         topology: Topology,
-        words: Sequence[str] = (),
+        arguments: Sequence[str] = (),
         **parameters: object,
     ) -> None:
         self._ros, self._topology = ros, topology
@@ -83,7 +83,7 @@ class InnerNode:
         values = {'autostart': False, **parameters}
         self.node = DecomrNode(
             context=ros.context,
-            cli_args=['--ros-args', *words],
+            cli_args=['--ros-args', *arguments],
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
         ros.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics.append, 10)

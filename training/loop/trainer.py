@@ -166,7 +166,7 @@ class Trainer:
         self.fabric.barrier()  # other processes may read the files afterwards
         return self.folder.network_path
 
-    def ask_to_stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
         """Stops all processes after the current step and saves; handles SIGTERM and SIGINT."""
         self.stop_asked = True
 

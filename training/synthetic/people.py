@@ -270,13 +270,13 @@ class SyntheticPeople(IterableDataset):
         framing = frame_people(
             rng, vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut
         ).widened(self.frame_scale)
-        looks = self._painter.sample_looks(rng, count)
+        appearances = self._painter.sample_appearances(rng, count)
         lights, places = self._surroundings(rng, views)
         bodies = Bodies(vertices, joints, pose, shape)
         drawn = self._painter.draw(
             rng,
             bodies,
-            looks,
+            appearances,
             framing,
             lights,
             self.config.size,

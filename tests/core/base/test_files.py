@@ -14,7 +14,7 @@ import pytest
 from decomr_core.base.files import replacing, write_if_missing
 from tests.test_import_rule import FOLDERS, ROOT, python_files
 
-BOTH = pytest.mark.parametrize('has_rivals', [False, True])
+BOTH = pytest.mark.parametrize('has_other_writers', [False, True])
 
 
 def names(folder: Path) -> list[str]:
@@ -23,11 +23,11 @@ def names(folder: Path) -> list[str]:
 
 @BOTH
 def test_the_old_file_is_there_until_the_new_one_is_whole(
-    tmp_path: Path, has_rivals: bool
+    tmp_path: Path, has_other_writers: bool
 ) -> None:
     path = tmp_path / 'a.txt'
     for old, new in ((None, 'one'), ('one', 'two')):
-        with replacing(str(path), has_rivals) as part:
+        with replacing(str(path), has_other_writers) as part:
             part.write_text(new)
             assert (path.read_text() if path.exists() else None) == old
         assert path.read_text() == new
@@ -37,19 +37,19 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(
 @BOTH
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
 def test_an_error_keeps_the_old_file_and_leaves_nothing_beside_it(
-    tmp_path: Path, has_rivals: bool, error: BaseException
+    tmp_path: Path, has_other_writers: bool, error: BaseException
 ) -> None:
     path = tmp_path / 'a.txt'
     path.write_text('old')
-    with pytest.raises(type(error)), replacing(path, has_rivals) as part:
+    with pytest.raises(type(error)), replacing(path, has_other_writers) as part:
         part.write_text('half of the n')
         raise error
     assert path.read_text() == 'old' and names(tmp_path) == ['a.txt']
 
 
 def test_the_place_keeps_the_suffix_and_is_hidden_in_the_same_folder(tmp_path: Path) -> None:
-    for has_rivals in (False, True):
-        with replacing(tmp_path / 'scores.npz', has_rivals) as part:
+    for has_other_writers in (False, True):
+        with replacing(tmp_path / 'scores.npz', has_other_writers) as part:
             assert part.suffix == '.npz' and part.name.startswith('.scores.')
             assert part.parent == tmp_path
             part.touch()
@@ -57,9 +57,9 @@ def test_the_place_keeps_the_suffix_and_is_hidden_in_the_same_folder(tmp_path: P
 
 def test_rivals_write_to_places_of_their_own_and_the_last_one_stays(tmp_path: Path) -> None:
     path = tmp_path / 'a.txt'
-    with replacing(path, has_rivals=True) as slow:
+    with replacing(path, has_other_writers=True) as slow:
         slow.write_text('slow')
-        with replacing(path, has_rivals=True) as fast:
+        with replacing(path, has_other_writers=True) as fast:
             fast.write_text('fast')
         assert path.read_text() == 'fast'
     assert path.read_text() == 'slow' and names(tmp_path) == ['a.txt']
@@ -114,8 +114,8 @@ def test_a_disk_that_turns_out_full_only_in_the_end_keeps_the_old_file(
 
 
 def test_a_new_file_gets_the_rights_that_the_umask_says(tmp_path: Path) -> None:
-    for name, has_rivals in (('a', False), ('b', True)):
-        with replacing(tmp_path / name, has_rivals) as part:
+    for name, has_other_writers in (('a', False), ('b', True)):
+        with replacing(tmp_path / name, has_other_writers) as part:
             part.write_text('new')
     (tmp_path / 'usual').write_text('new')
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1

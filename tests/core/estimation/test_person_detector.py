@@ -93,7 +93,7 @@ def test_whoever_is_not_sure_enough_is_doubtful(
     detector: PersonDetector, picture: np.ndarray
 ) -> None:
     found = detector(picture)
-    raised = found.surer_than(float(found.scores[0]))
+    raised = found.with_min_score(float(found.scores[0]))
     assert len(raised.scores) == 1
     everybody = np.concatenate([raised.scores, raised.doubtful.scores])
     assert np.array_equal(everybody, np.concatenate([found.scores, found.doubtful.scores]))
@@ -101,7 +101,7 @@ def test_whoever_is_not_sure_enough_is_doubtful(
 
 
 def test_a_detector_that_knows_no_doubt_is_not_given_any() -> None:
-    found = Detections(np.zeros((2, 4), np.float32), np.float32([0.9, 0.2])).surer_than(0.5)
+    found = Detections(np.zeros((2, 4), np.float32), np.float32([0.9, 0.2])).with_min_score(0.5)
     assert found.scores.tolist() == pytest.approx([0.9]) and found.doubtful is None
 
 

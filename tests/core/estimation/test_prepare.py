@@ -91,7 +91,7 @@ def test_an_export_in_another_process_says_its_steps(
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     assert prepare.is_export_missing('openvino', weights)
-    prepare.export_apart(weights, said.append)
+    prepare.export_in_subprocess(weights, said.append)
     assert not prepare.is_export_missing('openvino', weights)
     assert ExportedModel.load(find_export(weights)).crop_size == 64
     assert [
@@ -106,7 +106,7 @@ def test_an_export_that_fails_in_another_process_says_why(
     damaged = tmp_path / 'cut.safetensors'
     damaged.write_bytes(b'\x10\x00\x00')
     with pytest.raises(RuntimeError, match='cut.safetensors'):
-        prepare.export_apart(damaged, lambda _: None)
+        prepare.export_in_subprocess(damaged, lambda _: None)
 
 
 def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
@@ -115,7 +115,9 @@ def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     with pytest.raises(RuntimeError, match='was cancelled'):
-        prepare.export_apart(weights, said.append, lambda: any('step 1' in text for text in said))
+        prepare.export_in_subprocess(
+            weights, said.append, lambda: any('step 1' in text for text in said)
+        )
     deadline_s = time.monotonic() + 60
     while list((tmp_path / 'exports').iterdir()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
@@ -130,8 +132,8 @@ def test_the_parent_of_an_export_takes_it_along_when_it_is_killed(
     tmp_path: Path, weights: Path
 ) -> None:
     code = (
-        'import sys; from decomr_core.estimation.prepare import export_apart; '
-        'export_apart(sys.argv[1], lambda text: print(text, flush=True))'
+        'import sys; from decomr_core.estimation.prepare import export_in_subprocess; '
+        'export_in_subprocess(sys.argv[1], lambda text: print(text, flush=True))'
     )
     with subprocess.Popen(
         [sys.executable, '-c', code, str(weights)],

@@ -25,7 +25,7 @@ from decomr_core.uv.uv_map import load_uv_map
 from decomr_ros.bags import overlay_video as replay
 from decomr_ros.bags.mcap_bag import BagTopic, BagWriter
 from decomr_ros.bags.message_definitions import message_definition
-from decomr_ros.bags.recording import SeenMeshes
+from decomr_ros.bags.recording import StampedMeshes
 from decomr_ros.messages.meshes import (
     camera_info_message,
     human_mesh_array_message,
@@ -299,9 +299,9 @@ def test_one_is_a_person_and_two_are_people(
     monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
     for count in (0, 1, 2):
         people = [_person(topology, 1, 0.0)] * count
-        replay.draw_seen(
+        replay.draw_overlay(
             np.zeros((48, 64, 3), np.uint8),
-            SeenMeshes(0, people, 20.0),
+            StampedMeshes(0, people, 20.0),
             topology.faces,
             INTRINSICS,
         )
@@ -317,10 +317,10 @@ def test_meshes_of_an_earlier_image_are_fainter_and_say_how_old_they_are(
 ) -> None:
     written: list[str] = []
     monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
-    seen = SeenMeshes(10**9, [_person(topology, 1, 0.0)], 20.0)
+    seen = StampedMeshes(10**9, [_person(topology, 1, 0.0)], 20.0)
     black = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
     own, held = (
-        replay.draw_seen(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
+        replay.draw_overlay(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
         for late_ns in (0, 3 * 10**8)
     )
     assert own.max() > 0 and (held <= own).all()

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import node
 from benchmarks.node import CLIP, Stage, main
 from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
-from benchmarks.node_scene import PAUSE_FRAMES, PERSON_PX, crowd, people_come_and_go
+from benchmarks.node_scene import PAUSE_FRAMES, PERSON_PX, crowd, people_entering_and_leaving
 
 MS = 10**6
 FRAMES = 30
@@ -102,7 +102,7 @@ def test_everybody_in_the_crowd_has_a_place_of_his_own() -> None:
 
 
 def test_between_two_passes_of_the_clip_nobody_is_there() -> None:
-    frames = list(people_come_and_go(CLIP))
+    frames = list(people_entering_and_leaving(CLIP))
     assert all(frame.std() == 0 for frame in frames[-PAUSE_FRAMES:])
     assert frames[0].std() > 0
 

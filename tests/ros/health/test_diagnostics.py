@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from decomr_core.base.structures import StageTimes
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_ros.health import diagnostics
-from decomr_ros.health.diagnostics import FrameStatistics, Situation, failing_as, judge
+from decomr_ros.health.diagnostics import FrameStatistics, NodeState, error_cause, status_of
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.qos import UnsupportedEventTypeError
 from decomr_ros.outputs.outputs import Outputs
@@ -29,7 +29,7 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.ERROR,
     DiagnosticStatus.STALE,
 )
-WELL = Situation('active', frame_age_s=0.1, image_age_s=0.05, rates='in 30.0 Hz, out 30.0 Hz')
+WELL = NodeState('active', frame_age_s=0.1, image_age_s=0.05, rates='in 30.0 Hz, out 30.0 Hz')
 
 
 class Clock:
@@ -83,7 +83,7 @@ class Clock:
 def test_the_level_and_the_message_say_what_is_wrong(
     change: dict[str, object], level: bytes, message: str
 ) -> None:
-    assert judge(replace(WELL, **change)) == (level, message)
+    assert status_of(replace(WELL, **change)) == (level, message)
 
 
 def test_rates_delays_and_failures_are_those_of_the_last_seconds(
@@ -124,9 +124,9 @@ def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
     clock = Clock(monkeypatch)
     statistics = FrameStatistics()
     for cause, inner_cause in (('size', ''), ('size', ''), ('estimation', 'publishing')):
-        with pytest.raises(ValueError, match='broken') as raised, failing_as(cause):
+        with pytest.raises(ValueError, match='broken') as raised, error_cause(cause):
             if inner_cause:
-                with failing_as(inner_cause):
+                with error_cause(inner_cause):
                     raise ValueError('broken\nbadly')
             raise ValueError('broken\nbadly')
         statistics.add_failure(raised.value)

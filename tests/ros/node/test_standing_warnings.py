@@ -18,8 +18,8 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.health import diagnostics
+from decomr_ros.health.conflicting_publishers import conflict_texts
 from decomr_ros.health.diagnostics import FrameStatistics
-from decomr_ros.health.rival_publishers import rival_texts
 from decomr_ros.inputs.frame_ids import frame_id_problem
 from decomr_ros.messages.images import image_message
 from decomr_ros.node import standing_warnings
@@ -100,8 +100,8 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(
     warnings = StandingWarnings(log.append)
     assert (warnings.values(), warnings.summary()) == ({'warnings': '0'}, '')
     for _ in range(3):
-        warnings.hold('frame_id', 'bad frame', 1)
-        warnings.hold('rivals', 'two nodes')
+        warnings.set('frame_id', 'bad frame', 1)
+        warnings.set('rivals', 'two nodes')
     assert log == ['bad frame', 'two nodes']
     assert warnings.summary() == 'bad frame (and 1 more: warning_*)'
     assert warnings.values() == {
@@ -110,16 +110,16 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(
         'warning_frame_id_count': '3',
         'warning_rivals': 'two nodes',
     }
-    warnings.hold('frame_id', '')
+    warnings.set('frame_id', '')
     warnings.end('rivals', 'never there')
     assert (warnings.values(), warnings.summary()) == ({'warnings': '0'}, '')
     # What comes and goes does not fill the log; after a while it is news again.
-    warnings.hold('frame_id', 'bad frame', 1)
+    warnings.set('frame_id', 'bad frame', 1)
     assert warnings.values()['warning_frame_id_count'] == '1'
     assert len(log) == 2
     warnings.end_all_but(['rivals'])
     clock.now_s += 61
-    warnings.hold('frame_id', 'bad frame', 1)
+    warnings.set('frame_id', 'bad frame', 1)
     assert log == ['bad frame', 'two nodes', 'bad frame']
     warnings.end_all_but(['frame_id'])
     assert warnings.values()['warnings'] == '1'
@@ -131,12 +131,12 @@ def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.Mon
     log: list[str] = []
     warnings = StandingWarnings(log.append)
     for text in ('a node of unknown name', '/camera', '', '/camera', '/camera'):
-        warnings.hold_if_lasting('rivals', text)
+        warnings.set_if_lasting('rivals', text)
         clock.now_s += 0.6
     assert log == []
-    warnings.hold_if_lasting('rivals', '/camera')
+    warnings.set_if_lasting('rivals', '/camera')
     assert log == ['/camera']
-    warnings.hold_if_lasting('rivals', '')
+    warnings.set_if_lasting('rivals', '')
     assert warnings.values() == {'warnings': '0'}
 
 
@@ -310,7 +310,7 @@ def test_the_same_node_started_twice_is_told(ros: RosTest, inner: InnerNode) -> 
 
 
 def _frames_text(node: object) -> str:
-    return rival_texts(node, NodeParameters(publish_tf=True))['shared_frames']
+    return conflict_texts(node, NodeParameters(publish_tf=True))['shared_frames']
 
 
 @pytest.mark.parametrize(('namespace', 'is_rival'), [('', True), ('/left', False)])
@@ -339,25 +339,25 @@ def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
             '/second publishes the same frames on /tf as this node (/test),' in text
             and 'body_p1' in text
         ) == is_rival
-        assert rival_texts(ros.node, NodeParameters())['shared_frames'] == ''
+        assert conflict_texts(ros.node, NodeParameters())['shared_frames'] == ''
 
 
 def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
     ros.node.create_publisher(String, '/humans/bodies/tracked', 5)
     settings = NodeParameters(rep155=True)
     ros.spin_until(lambda: ros.node.get_publishers_info_by_topic('/humans/bodies/tracked'))
-    assert rival_texts(ros.node, settings)['shared_rep155'] == ''
+    assert conflict_texts(ros.node, settings)['shared_rep155'] == ''
     with other_node('fullbody', '/hri') as rival:
         rival.create_publisher(String, '/humans/bodies/tracked', 5)
         ros.spin_until(
             lambda: (
                 '/hri/fullbody publishes /humans/bodies/tracked like this node '
-                '(/test): each' in rival_texts(ros.node, settings)['shared_rep155']
+                '(/test): each' in conflict_texts(ros.node, settings)['shared_rep155']
             )
         )
-        text = rival_texts(ros.node, settings)['shared_rep155']
+        text = conflict_texts(ros.node, settings)['shared_rep155']
         assert 'set rep155 to false in all but one' in text
-        assert rival_texts(ros.node, NodeParameters())['shared_rep155'] == ''
+        assert conflict_texts(ros.node, NodeParameters())['shared_rep155'] == ''
 
 
 # Images that are lost in transport

@@ -13,7 +13,7 @@ from std_msgs.msg import String
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.node.taking_thread import OwnThread, TakingThread
+from decomr_ros.node.taking_thread import OwnThreadGroup, TakingThread
 from decomr_ros.pipeline import stages
 from tests.ros.conftest import RosTest, wait_until
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
@@ -37,7 +37,7 @@ def start(ros: RosTest, take: Callable, raw: bool = False) -> tuple[TakingThread
         lambda message: pytest.fail('the executor took a message'),
         QoSProfile(depth=DEPTH),
         raw=raw,
-        callback_group=OwnThread(),
+        callback_group=OwnThreadGroup(),
     )
     thread = TakingThread(ros.node, subscription, take)
     publisher = ros.node.create_publisher(String, 'text', QoSProfile(depth=DEPTH))

@@ -165,7 +165,7 @@ def test_a_form_that_is_neither_jpeg_nor_png_is_refused() -> None:
 def test_a_real_node_publishes_both_beside_the_remapped_picture(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
 ) -> None:
-    inner = InnerNode(ros, monkeypatch, topology, words=['-r', 'iuv:=/seen/iuv'])
+    inner = InnerNode(ros, monkeypatch, topology, arguments=['-r', 'iuv:=/seen/iuv'])
     seen: dict[str, list[CompressedImage]] = {'seen/iuv/compressed': [], OVERLAY: []}
     for topic, messages in seen.items():
         ros.node.create_subscription(CompressedImage, topic, messages.append, 10)

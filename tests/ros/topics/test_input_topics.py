@@ -119,7 +119,7 @@ def as_in_the_readme(domain: int) -> Iterator[list[str]]:
 
 
 def _recorder(folder: Path, words: list[str]) -> Node:
-    return Recorder(folder / 'bag', words=words)
+    return Recorder(folder / 'bag', arguments=words)
 
 
 def _source(folder: Path, words: list[str]) -> Node:

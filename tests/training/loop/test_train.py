@@ -153,7 +153,7 @@ def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, m
     def stop_after_three(terms, progress, held_out):
         report(terms, progress, held_out)
         if first.step == 3:
-            first.ask_to_stop()
+            first.request_stop()
 
     monkeypatch.setattr(first, '_report', stop_after_three)
     first.run()

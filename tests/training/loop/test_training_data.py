@@ -235,7 +235,7 @@ def test_photographs_and_rendered_people_train_together_and_resume_exactly(
     def stop_after_two(*arguments):
         report(*arguments)
         if first.step == 2:
-            first.ask_to_stop()
+            first.request_stop()
 
     monkeypatch.setattr(first, '_report', stop_after_two)
     first.run()

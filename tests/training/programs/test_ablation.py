@@ -450,6 +450,6 @@ def test_a_grid_that_makes_no_sense_is_refused(changes, message):
 
 def test_a_stop_between_two_cells_leaves_before_the_next(tmp_path):
     ablation = Ablation(AblationConfig(), tmp_path)
-    ablation.ask_to_stop()
+    ablation.request_stop()
     assert ablation.run() is False
     assert list(tmp_path.iterdir()) == []

@@ -138,7 +138,7 @@ def test_training_learns_the_people_and_keeps_what_others_read(
     heads = PoseHeads(network, tiny_body, tiny_uv_map)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.inference_mode():
-        said = heads.other_readers(heads(people.summaries.float()).features)
+        said = heads.other_outputs(heads(people.summaries.float()).features)
     before = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     train_pose_heads(
         network, tiny_body, tiny_uv_map, people, PoseHeadOptions(epochs=200, batch_size=8)
@@ -146,7 +146,7 @@ def test_training_learns_the_people_and_keeps_what_others_read(
     after = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     assert after < 0.9 * before  # random components hold no more
     with torch.inference_mode():
-        says = heads.other_readers(heads(people.summaries.float()).features)
+        says = heads.other_outputs(heads(people.summaries.float()).features)
     for then, now in zip(said, says, strict=True):
         assert (now - then).abs().mean() < 0.5 * then.std(dim=0).mean()
     changed = {

@@ -22,7 +22,7 @@ from training.records.augmentation import (
 from training.records.root_frame import root_frame_body
 from training.synthetic.bodies.poses import sample_poses
 from training.targets.iuv_target import flip_iuv, shrink_iuv
-from training.targets.mesh_target import MeshTargetRenderer, fit_camera, inside_picture
+from training.targets.mesh_target import MeshTargetRenderer, fit_camera, pixels_in_image
 
 SIZE = 32
 CLEAR_PX, CLEAR_M = 1e-3, 1e-5
@@ -282,7 +282,7 @@ def test_the_inside_of_a_picture_is_where_the_crop_of_a_white_one_is_bright(
     white, center = np.full((80, 120, 3), 255, np.uint8), np.array([x, y])
     bright = apply_augmentation(augmentation, SIZE, white, center, 70.0).image[..., 0]
     affine = torch.tensor(crop_affine(center, 70.0, augmentation))
-    inside = inside_picture(affine[None], torch.tensor([[120, 80]]), SIZE)[0].numpy()
+    inside = pixels_in_image(affine[None], torch.tensor([[120, 80]]), SIZE)[0].numpy()
     # Bilinear reading fades from white to black within a pixel around the edge.
     assert (bright[inside] >= 60).all() and (bright[~inside] <= 195).all()
 

@@ -85,7 +85,7 @@ class Posture:
         arms: relative frequencies of names in `ARMS`.
         lean: forward tilt of the pelvis.
         bend: forward bend of the spine.
-        look: downward pitch of the head.
+        head_pitch: downward pitch of the head.
         lies: side of the body on the ground: `back`, `front` or `side` (the left one); empty for
             the feet.
         sideways: standard deviations of the spine's sideways bend and of its twist.
@@ -96,7 +96,7 @@ class Posture:
     arms: dict[str, float]
     lean: Range = (-4, 6)
     bend: Range = (-6, 12)
-    look: Range = (-8, 18)
+    head_pitch: Range = (-8, 18)
     lies: str = ''
     sideways: Range = (4, 6)
 
@@ -270,9 +270,12 @@ POSTURES = {
     ),
     'arms crossed': Posture(0.035, STANDING, {'crossed': 1}),
     'hands at face': Posture(
-        0.05, STANDING, {'one at face': 0.5, 'two at face': 0.25, 'at hair': 0.25}, look=(-5, 25)
+        0.05,
+        STANDING,
+        {'one at face': 0.5, 'two at face': 0.25, 'at hair': 0.25},
+        head_pitch=(-5, 25),
     ),
-    'device': Posture(0.06, STEPPING, {'device': 0.6, 'tablet': 0.4}, look=(15, 40)),
+    'device': Posture(0.06, STEPPING, {'device': 0.6, 'tablet': 0.4}, head_pitch=(15, 40)),
     'push': Posture(0.05, (*STRIDING, *STEPPING), {'push': 1}, (4, 26), (-5, 12), (-20, 5)),
     'pull': Posture(0.02, STRIDING, {'pull': 1}, (-18, 2), (-5, 15)),
     'point': Posture(0.05, STEPPING, {'point': 1}),

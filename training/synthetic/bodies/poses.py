@@ -271,11 +271,11 @@ def _pose_trunk(
     )
     for joint in SPINE:
         pose[:, joint] += bend / 3
-    look = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12]
-    look[:, 0] += 0.10 - 0.4 * np.maximum(bend[:, 0] - 0.3, 0)
-    look = np.clip(look, [-0.7, -1.2, -0.5], [0.8, 1.2, 0.5])
-    pose[:, NECK] += 0.45 * look
-    pose[:, HEAD] += 0.55 * look
+    head_turn = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12]
+    head_turn[:, 0] += 0.10 - 0.4 * np.maximum(bend[:, 0] - 0.3, 0)
+    head_turn = np.clip(head_turn, [-0.7, -1.2, -0.5], [0.8, 1.2, 0.5])
+    pose[:, NECK] += 0.45 * head_turn
+    pose[:, HEAD] += 0.55 * head_turn
 
 
 def _pose_arms(

@@ -51,7 +51,7 @@ def table_before(rng: np.random.Generator, bank: TextureBank, resting: Resting) 
     return [
         board(table, thick, cover),
         *legs(table, rng.uniform(0.03, 0.07), top - thick, frame, rng.random() < 0.4),
-        *_things(rng, bank, table, resting),
+        *_objects(rng, bank, table, resting),
     ]
 
 
@@ -67,7 +67,7 @@ def _is_working(resting: Resting) -> bool:
     )
 
 
-def _things(
+def _objects(
     rng: np.random.Generator, bank: TextureBank, table: Seat, resting: Resting
 ) -> list[Solid]:
     """A few boxes and cylinders on a table that do not intersect the body."""
