@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.node_programs import LISTENING
+from benchmarks.node_programs import LISTENING, START_TIMEOUT_S
 from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
 from benchmarks.node_scene import crowd, people_entering_and_leaving
 from decomr_core.base.assets import DATA_FOLDER
@@ -40,8 +40,6 @@ FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
 CROWDS = (1, 5, 10, 20)
 # Time for the last messages to arrive, s.
 DRAIN_S = 1.0
-# Time for the programs to discover each other; includes the export of the network, s.
-START_TIMEOUT_S = 180.0
 SAMPLE_PERIOD_S = 5.0
 TRANSPORT_FRAMES = 300
 

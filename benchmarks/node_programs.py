@@ -62,6 +62,7 @@ TOPICS = {'image': Image, 'human_meshes': HumanMeshArray, 'markers': MarkerArray
 # Header; an array of such messages begins with its length.
 STAMP_AT = {Image: 4, CameraInfo: 4, HumanMeshArray: 4, MarkerArray: 8}
 QUEUE = 10
+# Time for the programs to discover each other; includes the export of the network, s.
 START_TIMEOUT_S = 180.0
 # Discovery is not complete on both sides at the same time, s.
 DISCOVERY_S = 0.5

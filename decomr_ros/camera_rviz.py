@@ -16,25 +16,21 @@ from typing import Any
 
 import rclpy
 from decomr.msg import HumanMeshArray
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from decomr_ros.node.installation import install_hint
-from decomr_ros.programs.process import stop_on_signals
+from decomr_ros.node.qos import NEWEST
+from decomr_ros.node.timing import create_steady_timer
+from decomr_ros.programs.process import POLL_PERIOD_S, stop_on_signals
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 
 __all__ = ['CameraFrame', 'main']
 
-# Compatible with every camera driver.
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # The log names the awaited topics if no message arrived for this long, s.
 LOG_AFTER_S = 5.0
-# Signals are polled this often, s.
-POLL_PERIOD_S = 0.1
 
 
 class CameraFrame(Node):
@@ -59,10 +55,7 @@ class CameraFrame(Node):
             (Image, image),
         ):
             self.create_subscription(type_, topic, self._take, NEWEST)
-        # Steady time: a simulated clock may be stopped.
-        self._timer = self.create_timer(
-            LOG_AFTER_S, self._log_awaited, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._timer = create_steady_timer(self, LOG_AFTER_S, self._log_awaited)
 
     def _take(self, message: Any) -> None:
         self.frame_id = self.frame_id or message.header.frame_id

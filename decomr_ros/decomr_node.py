@@ -43,6 +43,7 @@ from decomr_ros.inputs.stamp_checks import StampChecks
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.node.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.node_parts import NodeParts
 from decomr_ros.pipeline.frame_worker import FrameWorker, log_late_inference
 from decomr_ros.pipeline.stages import export_if_missing, free_memory, freeze_objects
@@ -123,7 +124,7 @@ class DecomrNode(ManagedNode):
             is_logged=True,
         )
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_steady_timer(STATUS_PERIOD_S, self._publish_status)
+        create_steady_timer(self, STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
             self.autostart(lambda: self.get_parameter('exit_on_failed_autostart').value)
 

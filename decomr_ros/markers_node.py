@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_ros.node.installation import install_hint
-from decomr_ros.node.qos import LATCHED
+from decomr_ros.node.qos import LATCHED, MESH_QOS
 from decomr_ros.outputs.body_frames import BodyFrames
 from decomr_ros.outputs.mesh_scene import MeshScene
 from decomr_ros.programs.command_line import node_parser, parse_arguments
@@ -31,7 +31,6 @@ __all__ = ['FRAMES', 'MarkersNode', 'main', 'triangle_count']
 FRAMES = ('none', 'bodies', 'joints')
 # Repeated warnings are throttled to one in this time, s.
 THROTTLE_S = 5.0
-MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 MARKER_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -28,6 +27,7 @@ from decomr_ros.bags.mcap_bag import COMPRESSIONS, BagTopic, BagWriter, recover_
 from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
 from decomr_ros.node.qos import LATCHED
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
@@ -132,12 +132,10 @@ class Recorder(Node):
         self._early: deque[tuple[str, bytes]] = deque(maxlen=MAX_EARLY)
         for name, (type_, qos) in topics.items():
             self._subscribe(names[name], type_, qos)
-        # Steady time: messages must be flushed even while a simulated clock is stopped.
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(FLUSH_PERIOD_S, self._flush, clock=clock)
+        create_steady_timer(self, FLUSH_PERIOD_S, self._flush)
         if found:
             named = NamedTopics(self, found, self._record)
-            self.create_timer(DISCOVERY_PERIOD_S, named.update, clock=clock)
+            create_steady_timer(self, DISCOVERY_PERIOD_S, named.update)
         self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
 
     def _full_names(self, names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:

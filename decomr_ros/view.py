@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -29,7 +27,8 @@ from decomr_ros.messages.meshes import (
     intrinsics_from_camera_info,
     nanoseconds_from_stamp,
 )
-from decomr_ros.node.qos import LATCHED
+from decomr_ros.node.qos import LATCHED, NEWEST
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic
@@ -43,8 +42,6 @@ RATE_HZ = 10.0
 STALE_S = 2.0
 # An image topic without a message is reported this long after the start, s.
 SILENT_S = 5.0
-# Best effort is compatible with every publisher; only the newest message is kept.
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Viewer(Node):
@@ -77,9 +74,7 @@ class Viewer(Node):
         self._started_s, self._has_image, self._has_warned = time.monotonic(), False, False
         self._keep_newest(CameraInfo, camera_info)
         self._keep_newest(Image, options.image)
-        self.create_timer(
-            1 / options.rate, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        create_steady_timer(self, 1 / options.rate, self._update)
         self.get_logger().info(
             f'open {self._scene.address} in a browser; meshes from '
             f'{self.resolve_topic_name("human_meshes")}, images from '

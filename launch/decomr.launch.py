@@ -30,9 +30,9 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from decomr_ros.topics.input_topics import camera_info_beside
+from decomr_ros.topics.lost_images import PROFILE_VARIABLES
 
 SHARE = Path(get_package_share_directory('decomr'))
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 TRUE, FALSE = ('true', '1', 'yes'), ('', 'false', '0', 'no')
 
 # Name, default and meaning of each argument.

@@ -31,6 +31,7 @@ from training.ablations.report import write_report
 from training.ablations.results import AblationResults, Cell, hardware, versions
 from training.evaluation.synthetic_scores import constant_scores, score_held_out
 from training.loop.command_line import config_parser, error_line, stopping_on_signals
+from training.loop.run_folder import CHECKPOINT
 from training.loop.train_config import TrainConfig
 from training.loop.train_step import NonFiniteLossError
 from training.loop.trainer import Trainer
@@ -38,7 +39,7 @@ from training.synthetic.people import SyntheticBatch, held_out_set
 
 __all__ = ['Ablation', 'AblationConfig', 'main']
 
-CHECKPOINT, CNET = 'checkpoint.pt', 'cnet'
+CNET = 'cnet'
 logger = logging.getLogger(__name__)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from decomr_core.base.assets import find_weights
 from decomr_core.base.cache import VARIABLE, cache_folder
-from decomr_core.base.child_python import child_environment
+from decomr_core.base.child_python import PR_SET_PDEATHSIG, child_environment
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimation.person_detector import PersonDetector
 from decomr_core.export.cached_exports import exported_model, find_export
@@ -32,7 +32,6 @@ EXPORTING_RUNTIMES = ('openvino', 'onnxruntime')
 """Runtimes that use the export for CPUs. TensorRT engines are built by `decomr export`."""
 
 POLL_PERIOD_S = 0.2
-PR_SET_PDEATHSIG = 1
 READABLE = 0o644
 """By default only user and group can read OpenVINO's compiled models."""
 

@@ -18,12 +18,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_core.base.structures import HumanMesh
 from decomr_ros.bags.mcap_bag import read_bag, read_topic_types
+from decomr_ros.bags.rounded_meshes import MESHES
 from decomr_ros.messages.images import rgb_from_image_message
 from decomr_ros.messages.meshes import human_meshes_from_message, nanoseconds_from_stamp
 
 __all__ = ['Latest', 'Recording', 'StampedMeshes', 'find_mesh_topics']
 
-MESHES, TOPOLOGY = 'decomr/msg/HumanMeshArray', 'decomr/msg/MeshTopology'
+TOPOLOGY = 'decomr/msg/MeshTopology'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 # Compressed images first: if both were recorded, they are cheaper to read.
 PICTURES = {'sensor_msgs/msg/CompressedImage': CompressedImage, 'sensor_msgs/msg/Image': Image}

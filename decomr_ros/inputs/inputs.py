@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.inputs import depth_input
@@ -21,6 +20,7 @@ from decomr_ros.inputs.frame_ids import frame_id_problem, without_slash
 from decomr_ros.messages.bad_input import BadInput, BadInputCounts
 from decomr_ros.messages.serialized_image import SerializedImage, image_from_bytes
 from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.topics.box_subscription import BoxSubscription
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 from decomr_ros.topics.silent_topics import other_types_text, type_name
@@ -143,10 +143,7 @@ class Inputs:
             lost=self._lost,
             from_bytes=self._read_image if is_raw else None,
         )
-        # Steady time: with use_sim_time and no clock yet, ROS time does not advance.
-        self._timer = self._node.create_timer(
-            WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._timer = create_steady_timer(self._node, WATCH_PERIOD_S, self.watch)
 
     def close(self) -> None:
         """Unsubscribes from everything; `subscribe` may follow."""

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from decomr_ros.node.installation import with_ros2_command
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.node.transition_thread import TransitionThread
-
-if TYPE_CHECKING:
-    from rclpy.timer import Timer
 
 __all__ = ['FAILURE', 'SUCCESS', 'ManagedNode']
 
@@ -48,8 +45,6 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, **options)
         self.exit_code: int | None = None
         self.last_failure = ''
-        # Steady time: with use_sim_time and no /clock yet, ROS time is stopped.
-        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.progress = ''
         self._answer_invalid_transitions()
         self._transitions = TransitionThread(self, self._service_change_state)
@@ -140,10 +135,6 @@ class ManagedNode(LifecycleNode):
         """Waits for a running transition; no further transition is performed."""
         self._transitions.stop()
 
-    def create_steady_timer(self, period_s: float, call: Callable[[], None]) -> Timer:
-        """Creates a timer with steady time."""
-        return self.create_timer(period_s, call, clock=self._steady_clock)
-
     def _call_once_spinning(self, call: Callable[[], None]) -> None:
         """Has the executor call a function once."""
 
@@ -152,7 +143,7 @@ class ManagedNode(LifecycleNode):
             self.destroy_timer(timer)
             call()
 
-        timer = self.create_steady_timer(0.0, call_once)
+        timer = create_steady_timer(self, 0.0, call_once)
 
     def _answer_invalid_transitions(self) -> None:
         """Makes the service answer requests for transitions that the state does not allow.

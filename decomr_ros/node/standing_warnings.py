@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-__all__ = ['StandingWarnings', 'without_numbers']
+__all__ = ['QUIET_S', 'StandingWarnings', 'without_numbers']
 
 # A warning that ends and returns within this time is not logged again, s.
 LOG_AGAIN_S = 60.0
@@ -22,8 +22,8 @@ LASTING_S = 1.0
 # A warning about single messages is shown for this time after the last of them, s: the status is
 # published only once a second.
 SHOWN_S = 5.0
-# Minimum time between log lines of a warning about messages, s, even if its text changes.
 QUIET_S = 5.0
+"""Minimum time between log lines with the same problem, s, even if the text changes."""
 # Number of texts that are remembered as logged.
 MAX_LOGGED = 500
 _NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:e[-+]?\d+)?')

@@ -17,6 +17,9 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
+from decomr_ros.node.standing_warnings import QUIET_S
+from decomr_ros.node.timing import NS_PER_S
+
 if TYPE_CHECKING:
     from rclpy.event_handler import EventHandler
     from rclpy.node import Node
@@ -26,9 +29,6 @@ __all__ = ['OwnThreadGroup', 'TakingThread']
 
 # Period at which the thread checks whether ROS was shut down without notice, s.
 CHECK_PERIOD_S = 0.5
-# Minimum time between two log lines with the same problem, s.
-QUIET_S = 5.0
-NS_PER_S = 10**9
 
 
 class OwnThreadGroup(CallbackGroup):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
-from decomr_ros.node.taking_thread import CHECK_PERIOD_S, NS_PER_S, OwnThreadGroup
+from decomr_ros.node.taking_thread import CHECK_PERIOD_S, OwnThreadGroup
+from decomr_ros.node.timing import NS_PER_S
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -15,6 +15,7 @@ import numpy as np
 
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
+from decomr_core.geometry.crop import SMALLEST_SIDE_PX
 from training.records.image_files import image_size
 from training.records.person_record import GENDERS, PersonRecord
 
@@ -29,8 +30,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 NEUTRAL = GENDERS.index('neutral')
-SMALLEST_SIDE_PX = 2.0
-"""Smallest valid side of a person's square."""
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from decomr_core.body_models.joints import MIRRORED_JOINTS
-from training.records.rotations import (
-    MIRROR,
-    axis_angle_from_matrix,
-    matrix_from_axis_angle,
-    rotation_about,
-)
-from training.synthetic.bodies.activities import ARMS, POSTURES, Arms, Leg, Posture
-from training.synthetic.bodies.body_capsules import builtin_skeleton
-from training.synthetic.bodies.poses import (
-    ACTIVITIES,
-    ACTIVITY_NAMES,
+from decomr_core.body_models.joints import (
     ANKLES,
     COLLARS,
     ELBOWS,
@@ -28,15 +17,23 @@ from training.synthetic.bodies.poses import (
     HEAD,
     HIPS,
     KNEES,
+    MIRRORED_JOINTS,
     NECK,
     NUM_JOINTS,
     PELVIS,
     SHOULDERS,
     SPINE,
     WRISTS,
-    arm_rotations,
-    sample_poses,
 )
+from training.records.rotations import (
+    MIRROR,
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    rotation_about,
+)
+from training.synthetic.bodies.activities import ARMS, POSTURES, Arms, Leg, Posture
+from training.synthetic.bodies.body_capsules import builtin_skeleton
+from training.synthetic.bodies.poses import ACTIVITIES, ACTIVITY_NAMES, arm_rotations, sample_poses
 
 __all__ = ['WIDE_NAMES', 'sample_wide_poses']
 

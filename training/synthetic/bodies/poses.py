@@ -10,22 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from decomr_core.body_models.joints import (
+    ANKLES,
+    COLLARS,
+    ELBOWS,
+    FEET,
+    HANDS,
+    HEAD,
+    HIPS,
+    KNEES,
+    NECK,
+    NUM_JOINTS,
+    PELVIS,
+    SHOULDERS,
+    SPINE,
+    WRISTS,
+)
 from training.records.rotations import MIRROR, axis_angle_from_matrix, rotation_about
 
-__all__ = [
-    'ACTIVITIES',
-    'ACTIVITY_NAMES',
-    'GESTURES',
-    'NUM_JOINTS',
-    'arm_rotations',
-    'sample_poses',
-]
+__all__ = ['ACTIVITIES', 'ACTIVITY_NAMES', 'GESTURES', 'arm_rotations', 'sample_poses']
 
-NUM_JOINTS = 24
-PELVIS, SPINE, NECK, HEAD = 0, (3, 6, 9), 12, 15
-# (left, right) joints of SMPL
-HIPS, KNEES, ANKLES, FEET = (1, 2), (4, 5), (7, 8), (10, 11)
-COLLARS, SHOULDERS, ELBOWS, WRISTS, HANDS = (13, 14), (16, 17), (18, 19), (20, 21), (22, 23)
 UPPER_ARM, LOWER_ARM = 0.52, 0.48
 """Lengths in units of the arm from shoulder to wrist."""
 
