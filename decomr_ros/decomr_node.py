@@ -239,7 +239,7 @@ class DecomrNode(ManagedNode):
             # In integers: rclpy.time.Time refuses stamps before its epoch.
             latency_ns = self.get_clock().now().nanoseconds - nanoseconds_from_stamp(header.stamp)
             self._statistics.add(latency_ns / 1e6, len(meshes), times)
-            outputs.publish_pictures(header, image, meshes, frame.intrinsics)
+            outputs.publish_images(header, image, meshes, frame.intrinsics)
 
     def _follow_parameters(self, parts: NodeParts) -> None:
         """Applies changed parameters, between two images."""

@@ -245,7 +245,7 @@ def find_video(video: str | None) -> Path:
         if not Path(video).exists():
             raise FileNotFoundError(
                 f'there is no video {video}; give a video file, a folder of '
-                'pictures, a device such as /dev/video0, or '
+                'images, a device such as /dev/video0, or '
                 f'{CLIP} for the shipped clip'
             )
         return Path(video)
@@ -271,7 +271,7 @@ def check_video(video: Path) -> None:
         ValueError: OpenCV cannot read a frame of it.
     """
     if not video.is_file():
-        return  # a camera, or a folder of pictures
+        return  # a camera, or a folder of images
     import cv2
 
     capture = cv2.VideoCapture(str(video))
@@ -353,7 +353,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser('decomr demo', description=__doc__.partition('\n')[0])
     parser.add_argument(
         '--video',
-        help='file, folder of pictures, /dev/videoN, or clip (the '
+        help='file, folder of images, /dev/videoN, or clip (the '
         'shipped rendered clip); default: vtest.avi of the '
         'Debian package opencv-doc, otherwise clip',
     )

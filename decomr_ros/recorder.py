@@ -34,7 +34,7 @@ from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 from decomr_ros.topics.named_topics import QUEUE as LATCHED_QUEUE
 from decomr_ros.topics.named_topics import NamedTopics, Offer
 from decomr_ros.topics.silent_topics import (
-    PICTURE_TYPES,
+    IMAGE_TYPES,
     other_topics_text,
     publishers_text,
     type_name,
@@ -211,7 +211,7 @@ class Recorder(Node):
 
     def _alternative_types(self, name: str) -> tuple[str, ...]:
         """Types of the topics to suggest in place of a silent one."""
-        return PICTURE_TYPES if name in self._image_topics else ()
+        return IMAGE_TYPES if name in self._image_topics else ()
 
     def _no_publisher_text(self, name: str) -> str:
         return f'no node publishes {"images" if name in self._image_topics else "it"}'

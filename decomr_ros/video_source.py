@@ -282,7 +282,7 @@ class _VideoFile:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = node_parser('video_source', __doc__.partition('\n')[0])
-    parser.add_argument('video', help='video file, folder of pictures, or /dev/videoN')
+    parser.add_argument('video', help='video file, folder of images, or /dev/videoN')
     parser.add_argument('--loop', action='store_true', help='start again at the end')
     parser.add_argument('--seconds', type=_above_zero, help='stop after this time')
     parser.add_argument('--rate', type=_above_zero, help='Hz; default: the rate of the video')

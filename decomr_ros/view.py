@@ -115,7 +115,7 @@ class Viewer(Node):
                 self._show_camera(info)
             if image is not None:
                 self._has_image = True
-                self._scene.show_picture(rgb_from_image_message(image))
+                self._scene.show_image(rgb_from_image_message(image))
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
         if self._hash is not None:

@@ -53,7 +53,7 @@ ARGUMENTS = (
         '',
         'YAML file of driver parameters; takes precedence over the arguments above; empty: none',
     ),
-    ('video', '', 'video file or folder of pictures to play as the camera; empty: none'),
+    ('video', '', 'video file or folder of images to play as the camera; empty: none'),
     ('loop', 'false', 'true: the video starts again at its end'),
     ('namespace', '', 'namespace of the node and its topics'),
     ('params_file', str(SHARE / 'config' / 'decomr.yaml'), 'YAML file of node parameters'),

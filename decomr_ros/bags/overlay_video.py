@@ -92,22 +92,20 @@ def replay_overlay(
     cameras = Latest(itertools.chain([(0, first[1])] if first else [], infos))
     sample = list(itertools.islice(frames, RATE_SAMPLE))
     rate_hz = _median_rate_hz([stamp_ns for stamp_ns, _ in sample])
-    pictures = with_meshes = with_people = 0
+    images = with_meshes = with_people = 0
     with _ConstantRateVideo(out, rate_hz) as writer:
-        for stamp_ns, picture in itertools.chain(sample, frames):
+        for stamp_ns, image in itertools.chain(sample, frames):
             shown, camera = _recent_meshes(meshes, stamp_ns), cameras.at(stamp_ns)
             if shown is None and meshes.is_over and video is not None:
                 break  # a video may go on long after the recording
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             intrinsics = (
                 intrinsics_from_camera_info(camera[1], width, height, is_rectified)
                 if camera is not None
                 else None
             )
-            writer.add(
-                draw_overlay(picture, shown, recording.faces, intrinsics, stamp_ns), stamp_ns
-            )
-            pictures += 1
+            writer.add(draw_overlay(image, shown, recording.faces, intrinsics, stamp_ns), stamp_ns)
+            images += 1
             with_meshes += shown is not None
             with_people += bool(shown and shown.meshes)
         if not sample:
@@ -118,7 +116,7 @@ def replay_overlay(
     return {
         'out': str(out),
         'background': background,
-        'pictures': pictures,
+        'pictures': images,
         'pictures_with_people': with_people,
         'frames': writer.num_frames,
         'rate_hz': rate_hz,
@@ -150,14 +148,10 @@ def overlay_of_run(
     meshes = Latest((found.stamp_ns, found) for found in recording.stamped_meshes())
     intrinsics = np.array(camera['intrinsics']).reshape(3, 3)
     try:
-        for stamp_ns, picture in _published_frames(video, stamps, size):
+        for stamp_ns, image in _published_frames(video, stamps, size):
             writer.write(
                 draw_overlay(
-                    picture,
-                    _recent_meshes(meshes, stamp_ns),
-                    recording.faces,
-                    intrinsics,
-                    stamp_ns,
+                    image, _recent_meshes(meshes, stamp_ns), recording.faces, intrinsics, stamp_ns
                 )
             )
     finally:
@@ -165,7 +159,7 @@ def overlay_of_run(
 
 
 def draw_overlay(
-    picture: np.ndarray,
+    image: np.ndarray,
     meshes: StampedMeshes | None,
     faces: np.ndarray,
     intrinsics: np.ndarray | None,
@@ -176,7 +170,7 @@ def draw_overlay(
     Meshes of an earlier image are faint and labelled with their age.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
         meshes: the people; None if there are no meshes.
         faces: (F, 3).
         intrinsics: (3, 3) px; None: weak perspective.
@@ -191,12 +185,12 @@ def draw_overlay(
         is_held = age_s > SAME_IMAGE_S
         note = f'{age_s:.1g} s old' if is_held else ''
         opacity = {'opacity': HELD_OPACITY} if is_held else {}
-        picture = draw_meshes(picture, meshes.meshes, faces, intrinsics, **opacity)
-        picture = draw_boxes(picture, meshes.meshes, note)
+        image = draw_meshes(image, meshes.meshes, faces, intrinsics, **opacity)
+        image = draw_boxes(image, meshes.meshes, note)
         count = len(meshes.meshes)
         text = f'{count} {person_or_people(count)}, {meshes.latency_ms:.0f} ms'
         text += f', {note}' if note else ''
-    frame = np.ascontiguousarray(picture[..., ::-1])
+    frame = np.ascontiguousarray(image[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(
             frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness, cv2.LINE_AA
@@ -215,9 +209,9 @@ def _frames(
         source = _ImageBag(video, recording.frame_id)
     elif video is not None:
         return str(video), _video_frames(recording, video, stamps)
-    topic = image_topic or source.picture_topic()
+    topic = image_topic or source.camera_image_topic()
     if topic is not None:
-        return f'{source.bag} {topic}', source.pictures(topic)
+        return f'{source.bag} {topic}', source.images(topic)
     if source is not recording:
         raise ValueError(
             f'{source.bag} contains no image of the camera {recording.frame_id!r}; '

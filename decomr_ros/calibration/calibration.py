@@ -54,11 +54,11 @@ class Calibration:
     warning: str = ''
     remarks: Mapping[str, str] = field(default_factory=dict)
 
-    def undistort_picture(self, picture: np.ndarray) -> np.ndarray:
+    def undistort_image(self, image: np.ndarray) -> np.ndarray:
         """The image (H, W, 3) uint8 of a pinhole camera with the same intrinsics."""
         if self.lens is None:
-            return picture
-        stored, is_bgr = as_stored(picture)
+            return image
+        stored, is_bgr = as_stored(image)
         undone = cv2.remap(stored, *self._maps, cv2.INTER_LINEAR)
         return undone[..., ::-1] if is_bgr else undone
 

@@ -44,7 +44,7 @@ class DepthChecks:
                 'depth_size',
                 f'{self._topic} has {message.width}x{message.height} px, the image '
                 f'{depth.calibration.width}x{depth.calibration.height}: taken for the same '
-                'picture, scaled',
+                'image, scaled',
             )
 
     def _odd_values(self, depth: DepthImage, encoding: str) -> str:

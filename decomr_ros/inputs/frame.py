@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sensor_msgs.msg import CompressedImage
 
-from decomr_ros.inputs.picture_checks import PICTURE_WARNINGS, picture_remarks
+from decomr_ros.inputs.image_checks import IMAGE_WARNINGS, image_remarks
 from decomr_ros.messages.compressed import rgb_from_compressed_message
 from decomr_ros.messages.images import rgb_from_image_message
 
@@ -66,7 +66,7 @@ class Frame:
         Raises:
             BadInput: the message cannot be decoded.
         """
-        return self.calibration.undistort_picture(self._distorted)
+        return self.calibration.undistort_image(self._distorted)
 
     @property
     def intrinsics(self) -> np.ndarray | None:
@@ -95,5 +95,5 @@ class Frame:
         is_compressed = isinstance(self._message, CompressedImage)
         decode = rgb_from_compressed_message if is_compressed else rgb_from_image_message
         image = decode(self._message)
-        self._warnings.update(PICTURE_WARNINGS, picture_remarks(self._message, image))
+        self._warnings.update(IMAGE_WARNINGS, image_remarks(self._message, image))
         return image

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Outputs', 'people_by_id', 'placed_people']
 
-PICTURE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+IMAGE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 # Type and parameter of each topic that a parameter switches.
 SWITCHED = {
     'iuv': (Image, 'publish_iuv'),
@@ -99,7 +99,7 @@ class Outputs:
         self._mesh_publisher = make_publisher(node, HumanMeshArray, 'human_meshes', MESH_QOS)
         self._topology_publisher = make_publisher(node, MeshTopology, 'topology', LATCHED)
         self._switched = {
-            name: make_publisher(node, type_, _topic(node, name), PICTURE_QOS)
+            name: make_publisher(node, type_, _topic(node, name), IMAGE_QOS)
             for name, (type_, _) in SWITCHED.items()
         }
         try:
@@ -143,7 +143,7 @@ class Outputs:
         self._last_header = header
         self._mesh_publisher.publish(serialized_human_meshes(header, meshes, self._topology.hash))
 
-    def publish_pictures(
+    def publish_images(
         self,
         header: Header,
         image: np.ndarray,

@@ -202,13 +202,13 @@ def wait_until(
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of six pictures of 160x120 px of noise."""
-    folder = tmp_path / 'pictures'
+def image_folder(tmp_path: Path) -> Path:
+    """A folder of six images of 160x120 px of noise."""
+    folder = tmp_path / 'image_folder'
     folder.mkdir()
     for index in range(6):
-        picture = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
-        cv2.imwrite(str(folder / f'{index}.png'), picture)
+        image = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{index}.png'), image)
     return folder
 
 

@@ -154,12 +154,12 @@ def _write_labels(folder: Path, people: SyntheticBatch, body: BodyModel) -> dict
     names: dict[str, list[str]] = {'maskname': [], 'partname': []}
     for index, shown in enumerate(faces):
         segments = segment_of_face[shown][top : top + HEIGHT, left : left + WIDTH].astype(np.uint8)
-        for key, kind, picture in (
+        for key, kind, image in (
             ('maskname', 'segmentation', (segments > 0) * np.uint8(255)),
             ('partname', 'part_segmentation', segments),
         ):
             names[key].append(f'data/lsp/im{index:04d}_{kind}.png')
-            cv2.imwrite(str(folder / names[key][-1]), picture)
+            cv2.imwrite(str(folder / names[key][-1]), image)
     return names
 
 

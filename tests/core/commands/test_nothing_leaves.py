@@ -35,15 +35,15 @@ def test_the_engines_report_to_nobody(tmp_path: Path) -> None:
 
 
 def test_predict_and_its_export_report_to_nobody(tmp_path: Path, trained: dict[str, str]) -> None:
-    picture = tmp_path / 'picture.png'
-    cv2.imwrite(str(picture), np.zeros((64, 64, 3), np.uint8))
+    image = tmp_path / 'image.png'
+    cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))
     seen = watched(
         [
             sys.executable,
             '-m',
             'decomr_core.cli',
             'predict',
-            str(picture),
+            str(image),
             '--out',
             str(tmp_path / 'out'),
             '--weights',

@@ -27,7 +27,7 @@ def detector() -> PersonDetector:
 
 
 @pytest.fixture(scope='module')
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """A frame of the demo's clip, RGB, with two people in it."""
     video = cv2.VideoCapture(str(CLIP))
     for _ in range(40):
@@ -37,8 +37,8 @@ def picture() -> np.ndarray:
 
 @pytest.mark.skipif(not PEDESTRIANS.is_file(), reason='apt-get install opencv-doc')
 def test_the_pedestrians_of_a_real_video_are_found(detector: PersonDetector) -> None:
-    picture = cv2.cvtColor(cv2.VideoCapture(str(PEDESTRIANS)).read()[1], cv2.COLOR_BGR2RGB)
-    found = detector(picture)
+    image = cv2.cvtColor(cv2.VideoCapture(str(PEDESTRIANS)).read()[1], cv2.COLOR_BGR2RGB)
+    found = detector(image)
     # By hand: two people who stand alone.
     people = np.array([[255, 220, 283, 312], [643, 243, 685, 322]], np.float32)
     assert (box_overlaps(people, found.boxes)[0].max(axis=1) > 0.6).all()
@@ -46,24 +46,24 @@ def test_the_pedestrians_of_a_real_video_are_found(detector: PersonDetector) -> 
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
-def test_every_runtime_finds_the_two_and_nobody_else(picture: np.ndarray, runtime: str) -> None:
-    found = PersonDetector(runtime=runtime)(picture)
-    reference = PersonDetector()(picture)
+def test_every_runtime_finds_the_two_and_nobody_else(image: np.ndarray, runtime: str) -> None:
+    found = PersonDetector(runtime=runtime)(image)
+    reference = PersonDetector()(image)
     assert len(found.boxes) == len(reference.boxes) == 2
     assert (box_overlaps(found.boxes, reference.boxes)[0].max(axis=1) > 0.9).all()
 
 
-def test_a_picture_stored_as_bgr_is_the_same_picture(
-    detector: PersonDetector, picture: np.ndarray
+def test_an_image_stored_as_bgr_is_the_same_image(
+    detector: PersonDetector, image: np.ndarray
 ) -> None:
-    found = detector(picture)
+    found = detector(image)
     assert len(found.boxes)
-    as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
+    as_bgr = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
     again = detector(as_bgr)
     assert np.array_equal(again.boxes, found.boxes)
     assert np.array_equal(again.scores, found.scores)
     assert np.array_equal(
-        box_descriptors(as_bgr, found.boxes), box_descriptors(picture, found.boxes)
+        box_descriptors(as_bgr, found.boxes), box_descriptors(image, found.boxes)
     )
 
 
@@ -90,9 +90,9 @@ def test_boxes_lie_inside_the_image_whatever_the_network_says(
 
 
 def test_whoever_is_not_sure_enough_is_doubtful(
-    detector: PersonDetector, picture: np.ndarray
+    detector: PersonDetector, image: np.ndarray
 ) -> None:
-    found = detector(picture)
+    found = detector(image)
     raised = found.with_min_score(float(found.scores[0]))
     assert len(raised.scores) == 1
     everybody = np.concatenate([raised.scores, raised.doubtful.scores])
@@ -124,11 +124,11 @@ def test_tiles_cover_the_image(width: int, height: int, count: int) -> None:
 
 
 def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
-    detector: PersonDetector, picture: np.ndarray
+    detector: PersonDetector, image: np.ndarray
 ) -> None:
     scene = np.full((3600, 5120, 3), 110, np.uint8)
-    scene[3000:3480, 4300:4940] = picture
-    people = detector(picture).boxes + np.float32([4300, 3000] * 2)
+    scene[3000:3480, 4300:4940] = image
+    people = detector(image).boxes + np.float32([4300, 3000] * 2)
     assert len(people) == 2 > len(detector(scene).boxes)
     found = PersonDetector(tiles=4)(scene).boxes
     assert len(found) == 2
@@ -137,9 +137,9 @@ def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
 
 @pytest.mark.parametrize('tiles', [2, 3, 4])
 def test_tiles_show_nobody_in_pieces(
-    detector: PersonDetector, picture: np.ndarray, tiles: int
+    detector: PersonDetector, image: np.ndarray, tiles: int
 ) -> None:
-    found, whole = PersonDetector(tiles=tiles)(picture), detector(picture)
+    found, whole = PersonDetector(tiles=tiles)(image), detector(image)
     assert len(found.boxes) == len(whole.boxes)
     assert (box_overlaps(whole.boxes, found.boxes)[0].max(axis=1) > 0.8).all()
 
@@ -163,7 +163,7 @@ def test_nobody_is_in_an_empty_image_of_any_size(
         (np.zeros((0, 9, 3), np.uint8), 'pixel'),
     ],
 )
-def test_what_is_no_picture_is_refused(
+def test_what_is_no_image_is_refused(
     detector: PersonDetector, image: np.ndarray, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):

@@ -45,7 +45,7 @@ def test_a_flat_person_is_found_where_it_is(place: tuple[float, float, float]) -
     st.floats(-500, 2000),
     st.floats(2, 3000),
 )
-def test_the_box_around_points_is_that_of_their_pictures(
+def test_the_box_around_points_is_that_of_their_images(
     scale: float, x: float, y: float, middle: float, side: float
 ) -> None:
     weak, center = np.array([scale, x, y], np.float32), np.array([middle, -middle], np.float32)
@@ -124,11 +124,11 @@ def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
         assert np.allclose(body_translations(*one, INTRINSICS)[0], found[index])
         crop_of_one = weak[index], centers[index], sides[index]
         by_joints = root_translation(bodies[index], *crop_of_one, INTRINSICS)
-        pictures = project_weak(vertices[index], *crop_of_one)
+        images = project_weak(vertices[index], *crop_of_one)
         errors.append(
             [
                 np.linalg.norm(
-                    project_perspective(vertices[index] + root, INTRINSICS) - pictures, axis=1
+                    project_perspective(vertices[index] + root, INTRINSICS) - images, axis=1
                 ).mean()
                 for root in (found[index], by_joints)
             ]
@@ -189,7 +189,7 @@ def test_a_solution_that_puts_some_joints_behind_the_camera_is_not_taken() -> No
         assert np.array_equal(found, flat) != is_taken
 
 
-def test_the_centre_of_the_crop_is_the_centre_of_the_weak_picture() -> None:
+def test_the_centre_of_the_crop_is_the_centre_of_the_weak_image() -> None:
     at_root = project_weak(
         np.zeros((1, 3)), np.array([0.7, 0.0, 0.0]), np.array([40.0, 30.0]), 90.0
     )

@@ -136,16 +136,16 @@ def test_images_of_any_size_can_be_cropped(shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize('side', [12, 90, 700])
-def test_a_picture_stored_as_bgr_gives_the_same_crops_and_copy(side: int) -> None:
+def test_an_image_stored_as_bgr_gives_the_same_crops_and_copy(side: int) -> None:
     image = np.random.default_rng(side).integers(0, 256, (300, 400, 3), np.uint8)
     view = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
     boxes = [[350 - side, 40, 350, 41], [5, 280, 6, 280 + side]]
     assert np.array_equal(crop_image(view, boxes, 64).images, crop_image(image, boxes, 64).images)
-    for picture in (image, view):
-        copy = copy_image(picture)
+    for stored in (image, view):
+        copy = copy_image(stored)
         assert np.array_equal(copy, image)
         assert copy.flags.c_contiguous
-        assert not np.shares_memory(copy, picture)
+        assert not np.shares_memory(copy, stored)
 
 
 def test_no_boxes_give_no_crops() -> None:

@@ -52,17 +52,17 @@ def test_plumb_bob_and_equidistant_are_the_published_formulas() -> None:
 
 
 @pytest.mark.parametrize('model', sorted(LENSES))
-def test_an_undistorted_picture_has_each_point_where_an_ideal_camera_sees_it(model: str) -> None:
+def test_an_undistorted_image_has_each_point_where_an_ideal_camera_sees_it(model: str) -> None:
     lens = LENSES[model]
     ideal = np.array([[200.0, 150.0], [420.0, 330.0], [320.0, 100.0]])
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
-    picture = np.zeros(SIZE[::-1], np.uint8)
+    image = np.zeros(SIZE[::-1], np.uint8)
     assert (np.linalg.norm(lens.distort(ideal, K) - ideal, axis=1) > 1).all()
     for column, row in lens.distort(ideal, K):
-        picture = np.maximum(
-            picture, 255 * np.exp(-((x - column) ** 2 + (y - row) ** 2) / 18)
-        ).astype(np.uint8)
-    seen = cv2.remap(picture, *lens.undistortion_maps(K, *SIZE), cv2.INTER_LINEAR).astype(float)
+        image = np.maximum(image, 255 * np.exp(-((x - column) ** 2 + (y - row) ** 2) / 18)).astype(
+            np.uint8
+        )
+    seen = cv2.remap(image, *lens.undistortion_maps(K, *SIZE), cv2.INTER_LINEAR).astype(float)
     for column, row in ideal.astype(int):
         window = np.s_[row - 12 : row + 13, column - 12 : column + 13]
         weights = seen[window] / seen[window].sum()

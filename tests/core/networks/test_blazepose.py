@@ -36,11 +36,11 @@ def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
     return network.eval()
 
 
-def pictures(name: str) -> torch.Tensor:
+def images(name: str) -> torch.Tensor:
     """(1, 3, 256, 256) RGB in [0, 1]."""
     if name == 'noise':
-        picture = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
-        return torch.from_numpy(picture).permute(0, 3, 1, 2)
+        image = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
+        return torch.from_numpy(image).permute(0, 3, 1, 2)
     ramp = torch.linspace(0, 1, 256)
     down, right = torch.meshgrid(ramp, ramp, indexing='ij')
     return torch.stack([down, right, (down + right) / 2])[None]
@@ -49,7 +49,7 @@ def pictures(name: str) -> torch.Tensor:
 @pytest.mark.parametrize('name', ['noise', 'ramp'])
 def test_the_encoder_computes_what_the_published_file_does(network: DecoMR, name: str) -> None:
     with torch.inference_mode():
-        seen = network.cnet.encoder(pictures(name))
+        seen = network.cnet.encoder(images(name))
     with np.load(REFERENCE) as expected:
         for what, values in (
             ('landmarks', seen.landmarks[0]),
@@ -63,7 +63,7 @@ def test_the_encoder_computes_what_the_published_file_does(network: DecoMR, name
 
 def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     with torch.inference_mode():
-        seen = network.cnet.encoder(pictures('noise').expand(2, -1, -1, -1))
+        seen = network.cnet.encoder(images('noise').expand(2, -1, -1, -1))
         grids, summary = seen.for_decoder()
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)

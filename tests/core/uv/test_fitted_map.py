@@ -88,7 +88,7 @@ def test_texels_past_the_rim_continue_the_plane_of_a_face() -> None:
 
 
 def test_what_lies_inside_a_closed_body_is_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The pictures are made for meshes of 26,692 faces; 12 that fill them cost many times as much.
+    # The images are made for meshes of 26,692 faces; 12 that fill them cost many times as much.
     monkeypatch.setattr(round_trip, 'VIEW_SIZE_PX', 128)
     outer = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]

@@ -98,7 +98,7 @@ class _Bag:
     def camera(self, step: float) -> None:
         self.add('camera_info', camera_info_message(self.header(step), INTRINSICS, *SIZE), step)
 
-    def picture(self, step: float, gray: int) -> None:
+    def image(self, step: float, gray: int) -> None:
         data = cv2.imencode('.png', np.full((SIZE[1], SIZE[0], 3), gray, np.uint8))[1].tobytes()
         self.add(
             'image/compressed',
@@ -162,13 +162,13 @@ def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
     assert 'gap of 2.10 s at 0.90 s' in text
 
 
-def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
+def test_the_meshes_are_drawn_over_the_images_of_the_bag(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info', 'image/compressed')
     for step in range(12):
         bag.camera(step)
-        bag.picture(step, 200)
+        bag.image(step, 200)
     out = tmp_path / 'out.mp4'
     assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out', str(out), '--json']) == 0
     text = capsys.readouterr().out
@@ -184,7 +184,7 @@ def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
     assert _has_color_of(2, frames[7], left=False)
 
 
-def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_size(
+def test_without_images_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_size(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
@@ -195,7 +195,7 @@ def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_
     frames = _frames(out)
     assert frames[0].shape == (SIZE[1], SIZE[0], 3)
     assert _has_color_of(1, frames[0], left=True)
-    # 10 pictures, the gap of 2.1 s shortened to 2 s, and the last one.
+    # 10 images, the gap of 2.1 s shortened to 2 s, and the last one.
     assert len(frames) == 10 + 20
 
 
@@ -254,7 +254,7 @@ def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
     content: bytes | None,
     said: str,
 ) -> None:
-    bag, video, stamps = tmp_path / 'bag', tmp_path / 'pictures', tmp_path / 'stamps.csv'
+    bag, video, stamps = tmp_path / 'bag', tmp_path / 'images', tmp_path / 'stamps.csv'
     video.mkdir()
     cv2.imwrite(str(video / '0.png'), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
     if content is not None:
@@ -386,10 +386,10 @@ def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
 ) -> None:
     bag = make(tmp_path / 'bag', topology)
     if make is _other_body and command == 'replay-overlay':
-        pictures = _Bag(tmp_path / 'pictures', 'image/compressed')
+        images = _Bag(tmp_path / 'images', 'image/compressed')
         for step in (0, 31):
-            pictures.picture(step, 0)
-        words = ['--video', str(pictures.close())]
+            images.image(step, 0)
+        words = ['--video', str(images.close())]
     else:
         words = []
     words += ['--out', str(tmp_path / 'out.mp4')] if command == 'replay-overlay' else []

@@ -32,7 +32,7 @@ from tests.ros.conftest import make_mesh
 
 START_NS = 1_700_000_000_000_000_000
 MESHES, TOPOLOGY = 'decomr/msg/HumanMeshArray', 'decomr/msg/MeshTopology'
-PICTURE = 'sensor_msgs/msg/CompressedImage'
+IMAGE = 'sensor_msgs/msg/CompressedImage'
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +66,7 @@ def _write_bag(
     types = {
         f'{namespace}/topology': TOPOLOGY,
         f'{namespace}/human_meshes': MESHES,
-        **dict.fromkeys(more, PICTURE),
+        **dict.fromkeys(more, IMAGE),
     }
     writer = BagWriter(
         folder,
@@ -229,13 +229,13 @@ def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_noth
     assert not (tmp_path / 'again').exists()
 
 
-def test_compressed_iuv_and_overlay_are_not_taken_for_the_picture_of_the_camera(
+def test_compressed_iuv_and_overlay_are_not_taken_for_the_image_of_the_camera(
     tmp_path: Path, topology: Topology
 ) -> None:
     bag = _write_bag(
         tmp_path / 'bag', topology, '', True, '', True, '/iuv/compressed', '/overlay/compressed'
     )
-    assert Recording(bag).picture_topic() is None
+    assert Recording(bag).camera_image_topic() is None
     bag = _write_bag(
         tmp_path / 'with',
         topology,
@@ -246,4 +246,4 @@ def test_compressed_iuv_and_overlay_are_not_taken_for_the_picture_of_the_camera(
         '/a/overlay/compressed',
         '/z/image/compressed',
     )
-    assert Recording(bag).picture_topic() == '/z/image/compressed'
+    assert Recording(bag).camera_image_topic() == '/z/image/compressed'

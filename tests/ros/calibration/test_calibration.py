@@ -118,16 +118,14 @@ def test_a_strong_lens_is_told_with_its_pixels_or_undone(store: CalibrationStore
     assert plain.lens is None
     assert 'by up to' in plain.warning
     assert 'undistort:=true' in plain.warning
-    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    assert plain.undistort_picture(picture) is picture
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    assert plain.undistort_image(image) is image
     undone = store.for_image(640, 480, undistort=True)
     assert undone.warning == ''
-    assert undone.undistort_picture(picture).shape == picture.shape
-    assert not np.array_equal(undone.undistort_picture(picture), picture)
-    stored_as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
-    assert np.array_equal(
-        undone.undistort_picture(stored_as_bgr), undone.undistort_picture(picture)
-    )
+    assert undone.undistort_image(image).shape == image.shape
+    assert not np.array_equal(undone.undistort_image(image), image)
+    stored_as_bgr = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
+    assert np.array_equal(undone.undistort_image(stored_as_bgr), undone.undistort_image(image))
     points = np.array([[10.0, 10], [600, 400]])
     boxes = undone.undistort_boxes(np.array([[10.0, 10, 600, 400]]))
     back = undone.distort_points(boxes.reshape(2, 2))

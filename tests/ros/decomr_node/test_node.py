@@ -27,7 +27,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def test_a_video_becomes_meshes_with_its_stamps_and_frame(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     meshes, iuvs, topologies, markers = [], [], [], []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 30)
@@ -39,7 +39,7 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(
     source = ros.start(
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--rate',
         10,
         '--loop',
@@ -86,9 +86,9 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(
     assert is_calibrated
     assert len({message.meshes[0].id for message in meshes}) == 1
     sent = [message.header for message in meshes]
-    for picture in iuvs:
-        assert picture.header in sent
-        assert (picture.height, picture.width, picture.encoding) == (120, 160, 'rgb8')
+    for image in iuvs:
+        assert image.header in sent
+        assert (image.height, image.width, image.encoding) == (120, 160, 'rgb8')
     assert len(iuvs) >= 0.8 * len(meshes)
     shown, cleared = (deserialize_message(data, MarkerArray).markers[0] for data in markers[-2:])
     assert shown.action == Marker.ADD

@@ -1,4 +1,4 @@
-"""The benchmark of the node: its arithmetic, its pictures, and that it leaves no process."""
+"""The benchmark of the node: its arithmetic, its images, and that it leaves no process."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _color_image(camera: Camera, height: int, width: int, encoding: str, channel
 
 
 def test_a_camera_that_dies_and_returns_is_heard_again(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     node = start_node(ros, weights)
     meshes: list[HumanMeshArray] = []
@@ -57,7 +57,7 @@ def test_a_camera_that_dies_and_returns_is_heard_again(
     play = (
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--rate',
         10,
         '--loop',
@@ -259,13 +259,19 @@ def test_a_node_that_ends_frees_its_shared_memory(ros: RosTest, weights: Path) -
 
 
 def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     node = start_node(ros, weights)
     meshes: list[HumanMeshArray] = []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 10)
     source = ros.start(
-        '-m', 'decomr_ros.video_source', pictures, '--rate', 30, '--loop', '--wait-for-subscriber'
+        '-m',
+        'decomr_ros.video_source',
+        image_folder,
+        '--rate',
+        30,
+        '--loop',
+        '--wait-for-subscriber',
     )
     ros.spin_until(lambda: len(meshes) >= 3)
     started = time.monotonic()
@@ -278,7 +284,7 @@ def test_sigint_in_the_middle_of_work_ends_with_code_0_within_2_s(
 
 
 def test_a_bag_killed_while_recording_opens_up_to_a_second_before(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     bag = ros.folder / 'bag'
     recorder = ros.start('-m', 'decomr_ros.recorder', '--out', bag)
@@ -294,7 +300,13 @@ def test_a_bag_killed_while_recording_opens_up_to_a_second_before(
         10,
     )
     ros.start(
-        '-m', 'decomr_ros.video_source', pictures, '--rate', 10, '--loop', '--wait-for-subscriber'
+        '-m',
+        'decomr_ros.video_source',
+        image_folder,
+        '--rate',
+        10,
+        '--loop',
+        '--wait-for-subscriber',
     )
     ros.spin_until(lambda: READY in recorder.output)  # it has met the node
     ready = time.monotonic()

@@ -25,7 +25,7 @@ from tests.ros.messages.test_boxes import detection
 from tests.ros.node_client import Camera
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
-PICTURE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """One image, now or at another time, and its answer."""
     stamp_s = time.time() if stamp_s is None else stamp_s
-    message = image_message(camera.header(), PICTURE, 'bgr8')
+    message = image_message(camera.header(), IMAGE, 'bgr8')
     message.encoding = encoding
     message.header.stamp.sec, message.header.stamp.nanosec = int(stamp_s), int(stamp_s % 1 * 1e9)
     camera.send(message)
@@ -137,7 +137,7 @@ def test_stamps_that_make_no_sense_are_named(
     for offset in offsets:
         stamp_s = {'zero': 0.0}.get(case, now_s + (0.0 if offset == 'same' else offset))
         answered = len(camera.seen)
-        message = image_message(camera.header(), PICTURE, 'bgr8')
+        message = image_message(camera.header(), IMAGE, 'bgr8')
         message.header.stamp.sec = int(stamp_s)
         message.header.stamp.nanosec = int(stamp_s % 1 * 1e9)
         camera.send(message)
@@ -159,7 +159,7 @@ def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_
         lines.clear()
 
         def is_logged() -> bool:
-            message = image_message(camera.header(), PICTURE, 'bgr8')
+            message = image_message(camera.header(), IMAGE, 'bgr8')
             message.encoding = encoding
             camera.send(message)
             lines[:] = [

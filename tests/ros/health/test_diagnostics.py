@@ -201,10 +201,10 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
 
 def test_images_that_fail_are_told_by_cause(ros: RosTest, inner: InnerNode) -> None:
     camera = inner.activate()
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    odd = image_message(camera.header(), picture, 'rgb8')
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    odd = image_message(camera.header(), image, 'rgb8')
     odd.encoding = 'no_such_encoding'
-    short = image_message(camera.header(), picture, 'rgb8')
+    short = image_message(camera.header(), image, 'rgb8')
     short.step = 1
     for number, message in enumerate((odd, short), 1):
         camera.send(message)
@@ -310,7 +310,7 @@ def test_an_output_that_fails_does_not_keep_the_detector_from_searching(
     def fail(*_: object) -> None:
         raise KeyError('no such field')
 
-    monkeypatch.setattr(Outputs, 'publish_pictures', fail)
+    monkeypatch.setattr(Outputs, 'publish_images', fail)
     assert inner.detector.num_calls == 0
     camera.show(HEIGHT, WIDTH)
     ros.spin_until(lambda: inner.detector.num_calls, 5)

@@ -42,7 +42,7 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     encoding: str, kind: str, metre: int, size: int
 ) -> None:
     mesh = _flat_person()
-    picture = np.full((size, size), 9 * metre, kind)  # the wall is far away
+    image = np.full((size, size), 9 * metre, kind)  # the wall is far away
     image_xy = project_weak(
         mesh.vertices - mesh.translation.astype(np.float32),
         mesh.weak_camera,
@@ -51,8 +51,8 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     )
     low, high = np.floor(image_xy.min(0)).astype(int), np.ceil(image_xy.max(0)).astype(int) + 1
     (x_min, y_min), (x_max, y_max) = low * size // 64, high * size // 64
-    picture[y_min:y_max, x_min:x_max] = 2 * metre
-    message = image_message(Header(), picture, encoding)
+    image[y_min:y_max, x_min:x_max] = 2 * metre
+    message = image_message(Header(), image, encoding)
     placed, count = place_by_depth([mesh], depth_from_message(message, CALIBRATION))
     assert count == 1
     (person,) = placed

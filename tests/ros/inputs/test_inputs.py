@@ -131,7 +131,7 @@ def info(seconds: float = 1.0, size: int = 64, d: tuple[float, ...] = ()) -> Cam
     return camera_info_message(header(seconds), intrinsics_from_fov(size, size, 60), size, size, d)
 
 
-def test_a_frame_has_the_picture_and_the_calibration_that_came_before_it_was_asked(
+def test_a_frame_has_the_image_and_the_calibration_that_came_before_it_was_asked(
     node: Notes,
 ) -> None:
     inputs, frames = start(node)
@@ -195,7 +195,7 @@ def test_a_bad_image_raises_when_it_is_asked_for(node: Notes) -> None:
     message.encoding = 'nonsense'
     node.callbacks['/image'](message)
     with pytest.raises(BadInput, match='nonsense'):
-        frames[0].rgb  # noqa: B018 - the picture is decoded here
+        frames[0].rgb  # noqa: B018 - the image is decoded here
 
 
 def test_compressed_images_follow_the_remapping_of_image(node: Notes) -> None:
@@ -227,9 +227,9 @@ def test_undistorted_frames_have_undistorted_boxes(
             header=header(1), detections=[detection(x=10.0, y=30.0, size=(20.0, 40.0))]
         )
     )
-    picture = np.full((64, 64, 3), 90, np.uint8)
-    picture[:, 0] = picture[0] = 255  # an ideal camera does not see that far
-    node.callbacks['/image'](image_message(header(1), picture, 'bgr8'))
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[:, 0] = image[0] = 255  # an ideal camera does not see that far
+    node.callbacks['/image'](image_message(header(1), image, 'bgr8'))
     assert frames[0].boxes.boxes[0, 0] < -0.5
     assert np.array_equal(frames[0].rgb[32, 32], [90, 90, 90])
     assert frames[0].rgb.max() == 90

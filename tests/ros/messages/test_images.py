@@ -60,7 +60,7 @@ TO_BYTES = {
     'bgra8': lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA),
     '8UC4': lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA),
 }
-# These keep fewer numbers than three per pixel: a picture of one colour comes back nearly exact.
+# These keep fewer numbers than three per pixel: an image of one colour comes back nearly exact.
 ONE_COLOUR = {
     **{
         f'bayer_{pattern}8': lambda rgb, pattern=pattern: _mosaic(rgb, pattern)
@@ -126,7 +126,7 @@ def test_one_colour_survives_every_encoding_that_shares_colours_between_pixels(
     assert np.abs(seen.astype(int) - rgb).max() <= (0 if 'bayer' in encoding else 4)
 
 
-def test_a_bgr_picture_is_not_touched_before_somebody_looks_at_it() -> None:
+def test_a_bgr_image_is_not_touched_before_somebody_looks_at_it() -> None:
     message = _message(np.zeros((4, 6, 3), np.uint8), 'bgr8', padding=5)
     seen = rgb_from_image_message(message)
     message.data[2] = 200
@@ -134,7 +134,7 @@ def test_a_bgr_picture_is_not_touched_before_somebody_looks_at_it() -> None:
 
 
 @pytest.mark.parametrize('pattern', PATTERNS)
-def test_a_bayer_picture_of_a_smooth_scene_keeps_its_colours_where_they_are(pattern: str) -> None:
+def test_a_bayer_image_of_a_smooth_scene_keeps_its_colours_where_they_are(pattern: str) -> None:
     y, x = np.mgrid[:32, :48]
     rgb = np.stack([4 * x + 20, 5 * y + 30, 200 - 2 * x - 2 * y], axis=-1).astype(np.uint8)
     seen = rgb_from_image_message(_message(_mosaic(rgb, pattern), f'bayer_{pattern}8'))
@@ -258,7 +258,7 @@ def test_cv_bridge_reads_what_is_left_where_it_is_installed(
     assert caught.value.cause == 'size'
 
 
-def test_an_image_message_there_and_back_is_the_same_picture() -> None:
+def test_an_image_message_there_and_back_is_the_same_image() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     header = Header(frame_id='camera')
     message = image_message(header, rgb[:, ::-1], 'rgb8')
@@ -268,8 +268,8 @@ def test_an_image_message_there_and_back_is_the_same_picture() -> None:
 
 
 def test_a_float_iuv_image_message_holds_the_floats_as_they_are() -> None:
-    picture = np.random.default_rng(0).random((4, 3, 3)).astype(np.float32)
-    message = image_message(Header(), picture, '32FC3')
+    image = np.random.default_rng(0).random((4, 3, 3)).astype(np.float32)
+    message = image_message(Header(), image, '32FC3')
     assert message.step == 36
     seen = np.frombuffer(message.data, np.float32).reshape(4, 3, 3)
-    np.testing.assert_array_equal(seen, picture)
+    np.testing.assert_array_equal(seen, image)

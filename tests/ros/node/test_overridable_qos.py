@@ -45,7 +45,7 @@ def test_an_output_is_as_reliable_as_its_override_says(
         assert reliability_of(ros, 'overlay') == ReliabilityPolicy.RELIABLE
         assert inner.node.trigger_cleanup() == SUCCESS
     assert inner.node.get_parameter(f'{PREFIX}iuv.publisher.depth').value == 1
-    assert outputs.PICTURE_QOS.reliability == ReliabilityPolicy.RELIABLE
+    assert outputs.IMAGE_QOS.reliability == ReliabilityPolicy.RELIABLE
     inner.node.close()
 
 

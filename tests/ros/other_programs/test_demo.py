@@ -28,7 +28,7 @@ KEYS = {
 
 
 def test_the_demo_plays_records_draws_and_sums_up(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     out = ros.folder / 'out'
     # Long enough that what is lost while the node meets the source is few of all.
@@ -36,7 +36,7 @@ def test_the_demo_plays_records_draws_and_sums_up(
         '-m',
         'decomr_ros.demo',
         '--video',
-        pictures,
+        image_folder,
         '--seconds',
         6,
         '--out',
@@ -70,7 +70,7 @@ def test_the_demo_plays_records_draws_and_sums_up(
 
 
 def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     out = ros.folder / 'out'
     # Its path tells this demo's node from those of tests that run at the same time.
@@ -79,7 +79,7 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
         '-m',
         'decomr_ros.demo',
         '--video',
-        pictures,
+        image_folder,
         '--seconds',
         100,
         '--out',
@@ -117,17 +117,17 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
     ('arguments', 'said'),
     [
         (['--video', '/nowhere.mp4'], 'there is no video /nowhere.mp4'),
-        (['--video', '{pictures}', '--weights', '/nowhere.safetensors'], 'no weights at'),
+        (['--video', '{image_folder}', '--weights', '/nowhere.safetensors'], 'no weights at'),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    pictures: Path,
+    image_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     said: str,
 ) -> None:
-    words = [word.format(pictures=pictures) for word in arguments]
+    words = [word.format(image_folder=image_folder) for word in arguments]
     assert demo.main([*words, '--out', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -135,12 +135,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 def test_a_folder_that_is_no_bag_is_not_removed(
-    pictures: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    image_folder: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'bag').mkdir()
     (tmp_path / 'bag' / 'thesis.txt').write_text('years of work')
     assert (
-        demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights', str(weights)])
+        demo.main(
+            ['--video', str(image_folder), '--out', str(tmp_path), '--weights', str(weights)]
+        )
         == 2
     )
     assert 'thesis.txt' in capsys.readouterr().err
@@ -149,12 +151,18 @@ def test_a_folder_that_is_no_bag_is_not_removed(
 
 @pytest.mark.parametrize('name', ['bag/my_recording.mcap', 'overlay.mp4'])
 def test_what_no_demo_wrote_is_not_removed(
-    pictures: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], name: str
+    image_folder: Path,
+    tmp_path: Path,
+    weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     (tmp_path / 'bag').mkdir()
     (tmp_path / name).write_text('mine')
     assert (
-        demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights', str(weights)])
+        demo.main(
+            ['--video', str(image_folder), '--out', str(tmp_path), '--weights', str(weights)]
+        )
         == 2
     )
     assert 'no demo wrote' in capsys.readouterr().err
@@ -184,7 +192,7 @@ def test_a_file_that_is_no_video_leaves_the_results_of_the_demo_before(
 
 
 def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
-    ros: RosTest, pictures: Path
+    ros: RosTest, image_folder: Path
 ) -> None:
     broken = ros.folder / 'broken.safetensors'
     broken.write_bytes(b'nothing')
@@ -192,7 +200,7 @@ def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
         '-m',
         'decomr_ros.demo',
         '--video',
-        pictures,
+        image_folder,
         '--weights',
         broken,
         '--out',

@@ -168,10 +168,10 @@ def test_sigkill_while_recording_loses_at_most_a_second(ros: RosTest) -> None:
     assert _counts(ros.folder / 'bag')['/robot/human_meshes'] == len(recorded)
 
 
-def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: RosTest) -> None:
+def test_calibration_is_recorded_from_every_camera_and_images_on_demand(ros: RosTest) -> None:
     careless = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     infos = ros.node.create_publisher(CameraInfo, 'camera_info', careless)
-    pictures = ros.node.create_publisher(CompressedImage, 'image/compressed', careless)
+    images = ros.node.create_publisher(CompressedImage, 'image/compressed', careless)
     markers = ros.node.create_publisher(MarkerArray, 'markers', 5)
     recorder = _start(ros, '--also', 'image/compressed')
 
@@ -181,7 +181,7 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
         number = next(numbers)
         header = Header(stamp=Time(sec=number))
         infos.publish(CameraInfo(header=header))
-        pictures.publish(CompressedImage(header=header, format='jpeg', data=[1, 2, 3]))
+        images.publish(CompressedImage(header=header, format='jpeg', data=[1, 2, 3]))
         return number
 
     topics = '/camera_info', '/image/compressed'
@@ -213,10 +213,10 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
     ros: RosTest,
 ) -> None:
     camera = ros.node.create_publisher(Image, 'front/image', 5)
-    pictures = ros.node.create_publisher(Image, 'image', 5)
+    images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'iuv', 'image')
     _publish_until(
-        lambda: pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
+        lambda: images.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
         lambda: _written(recorder, '/image'),
     )
     silent = '/image/compressed', '/iuv'
@@ -239,7 +239,7 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
     wait_until_seen(f'no node publishes it; published instead: {there_is}')
     # The camera ends first, as where everything is stopped; the recorder has just looked around,
     # and does not see one of them without the other.
-    for publisher in (camera, pictures):
+    for publisher in (camera, images):
         ros.node.destroy_publisher(publisher)
     wait_until_seen('')
     assert recorder.stop() == 0, recorder.output
@@ -253,7 +253,7 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
 
 
 def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest) -> None:
-    pictures = ros.node.create_publisher(Image, 'image', 5)
+    images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'image', '/events')
     for name in '/image/compressed', '/events':
         recorder.wait_for(f'{name}, which --also requests, has no publisher', 30)
@@ -267,7 +267,7 @@ def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest
         lambda: '/image/compressed is recorded now' in recorder.output,
     )
     assert recorder.stop() == 0, recorder.output
-    ros.node.destroy_publisher(pictures)
+    ros.node.destroy_publisher(images)
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,10 @@ def test_an_image_topic_that_stays_silent_is_told_with_what_there_is(ros: RosTes
     line = next(line for line in page.output.splitlines() if 'no image on /image yet' in line)
     assert 'WARN' in line and '--image TOPIC' in line
     assert '/camera/image_raw (sensor_msgs/msg/Image from /test)' in line
-    pictures = ros.node.create_publisher(Image, 'image', 5)
+    images = ros.node.create_publisher(Image, 'image', 5)
 
     def is_told() -> bool:
-        pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
+        images.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
         return 'images arrive on /image now' in page.output
 
     ros.spin_until(is_told, 30)

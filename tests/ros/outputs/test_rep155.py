@@ -76,10 +76,10 @@ def test_the_crop_is_the_box_cut_out_of_the_image(node: FakeNode) -> None:
         2: _person(2, box=np.array([-30.0, -30, -10, -10])),
     }
     Rep155Bodies(node).publish(HEADER, IMAGE, people, None)
-    (picture,) = node.sent('/humans/bodies/p1/cropped')
-    assert isinstance(picture, Image)
-    assert picture.header == HEADER
-    assert np.array_equal(rgb_from_image_message(picture), IMAGE[5:41, 10:30])
+    (image,) = node.sent('/humans/bodies/p1/cropped')
+    assert isinstance(image, Image)
+    assert image.header == HEADER
+    assert np.array_equal(rgb_from_image_message(image), IMAGE[5:41, 10:30])
     assert node.sent('/humans/bodies/p2/cropped') == [], 'wholly outside of the image'
     assert cut_out(IMAGE, np.array([-5.0, -5, 999, 999])).shape == IMAGE.shape
 

@@ -104,7 +104,7 @@ def test_several_changes_hold_for_the_same_image(inner: InnerNode, show: Show) -
     assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=HELD)
 
 
-def test_pictures_and_markers_are_switched_off_and_on(
+def test_images_and_markers_are_switched_off_and_on(
     ros: RosTest, inner: InnerNode, camera: Camera, show: Show
 ) -> None:
     heard = {

@@ -18,7 +18,7 @@ from decomr_ros import recorder as recorder_module
 from decomr_ros.bags.mcap_bag import read_bag, recover_bag
 from decomr_ros.recorder import Recorder
 from decomr_ros.topics.named_topics import NamedTopics, Offer, message_class, offer_of
-from decomr_ros.topics.silent_topics import PICTURE_TYPES, other_topics_text
+from decomr_ros.topics.silent_topics import IMAGE_TYPES, other_topics_text
 from tests.ros.conftest import Process, RosTest
 from tests.ros.fake_node import FakeNode
 
@@ -195,14 +195,14 @@ def test_a_name_that_no_topic_can_have_is_one_line_and_exit_code_2(ros: RosTest)
     assert not os.path.exists(ros.folder / 'bag')
 
 
-def test_pictures_of_the_same_name_are_named_before_those_of_the_node_itself(ros: RosTest) -> None:
+def test_images_of_the_same_name_are_named_before_those_of_the_node_itself(ros: RosTest) -> None:
     for type_, topic in ((CompressedImage, '/a/iuv/compressed'), (Image, '/front/image')):
         ros.node.create_publisher(type_, topic, 5)
     recorder = rclpy.create_node('recorder', context=ros.context)
     ros.add(recorder)
 
     def text() -> str:
-        return other_topics_text(recorder, '/image/compressed', PICTURE_TYPES)
+        return other_topics_text(recorder, '/image/compressed', IMAGE_TYPES)
 
     ros.spin_until(lambda: '/front/image' in text() and '/a/iuv/compressed' in text())
     assert text().index('/front/image') < text().index('/a/iuv/compressed')

@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(
 @pytest.mark.parametrize(
     ('x', 'is_in'), [(-35.6, False), (-35.4, True), (154.4, True), (154.6, False)]
 )
-def test_a_square_counts_as_soon_as_it_touches_the_picture(
+def test_a_square_counts_as_soon_as_it_touches_the_image(
     tmp_path: Path, arrays: dict[str, np.ndarray], x: float, is_in: bool
 ) -> None:
     arrays['center'][2] = (x, 45)

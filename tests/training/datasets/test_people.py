@@ -38,7 +38,7 @@ def test_a_sample_shows_the_square_and_the_joints_in_it(
     sample = PeopleDataset(records, SMALL)[1]
     record = records[1]
     assert sample['image'].shape == (32, 32, 3)
-    # The middle of the square is the middle of the picture: the left half is bright.
+    # The middle of the square is the middle of the image: the left half is bright.
     assert sample['image'][16, 4:12].min() > 210
     assert sample['image'][16, 20:28].max() < 100
     back = image_from_crop_xy(sample['keypoints_2d'][:, :2], record.center, record.side)

@@ -44,7 +44,7 @@ def placed(record: PersonRecord, *joints: str) -> np.ndarray:
 
 
 def test_lsp_trains_on_the_first_thousand_and_tests_on_the_rest(tmp_path: Path) -> None:
-    joints = fake.write_lsp(tmp_path, 1003, pictures=[0, 1, 1000, 1002])
+    joints = fake.write_lsp(tmp_path, 1003, images=[0, 1, 1000, 1002])
     train = public_dataset('lsp').records(tmp_path, 'train')
     assert [record.image for record in train] == ['images/im0001.jpg', 'images/im0002.jpg']
     assert (train.counts.people, train.counts.unreadable_images) == (1000, 998)
@@ -60,7 +60,7 @@ def test_lsp_trains_on_the_first_thousand_and_tests_on_the_rest(tmp_path: Path) 
 
 
 def test_the_square_is_a_fifth_larger_than_the_box_around_the_joints(tmp_path: Path) -> None:
-    joints = fake.write_lsp(tmp_path, 1, pictures=[0])[:2, :, 0].T
+    joints = fake.write_lsp(tmp_path, 1, images=[0])[:2, :, 0].T
     record = public_dataset('lsp').records(tmp_path)[0]
     low, high = joints.min(0), joints.max(0)
     np.testing.assert_allclose(record.center, (low + high) / 2, rtol=1e-6)
@@ -149,7 +149,7 @@ def test_up3d_gives_the_published_bodies_as_the_camera_sees_them(
 
 
 @pytest.mark.parametrize(('split', 'numbers'), [('train', [0, 10]), ('val', [6])])
-def test_surreal_is_mirrored_back_so_that_bodies_and_pictures_agree(
+def test_surreal_is_mirrored_back_so_that_bodies_and_images_agree(
     tmp_path: Path, tiny_body: BodyModel, split: str, numbers: list[int]
 ) -> None:
     info = fake.write_surreal(tmp_path, tiny_body, split, 12)
@@ -346,9 +346,9 @@ def test_damaged_json_is_named(tmp_path: Path, text: str, complaint: str) -> Non
         public_dataset('coco').records(tmp_path)
 
 
-def test_a_note_to_turn_the_picture_is_ignored(tmp_path: Path) -> None:
+def test_a_note_to_turn_the_image_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / 'turned.jpg'
-    fake.write_picture(path)
+    fake.write_image(path)
     # An EXIF segment (APP1) that says orientation 6: to be turned by 90 degrees.
     exif = b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
     content = path.read_bytes()

@@ -31,7 +31,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(
     images = sorted((root / 'images').iterdir())
     images[0].unlink()
     images[3].write_bytes(b'')
-    images[5].write_bytes(b'no picture')
+    images[5].write_bytes(b'no image')
     assert run(files, '3dpw', '--root', root, '--json') == 0
     report = last_json(capsys)
     assert report['images'] == COUNT - 3 and report['unreadable'] == 3

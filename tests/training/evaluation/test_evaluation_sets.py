@@ -48,7 +48,7 @@ def write_published(name: str, root: Path, body: BodyModel, hdf5: dict) -> None:
     elif name == 'up-3d':
         fake.write_up3d(root)
     else:
-        fake.write_lsp(root, 1003, pictures=[1000, 1002])
+        fake.write_lsp(root, 1003, images=[1000, 1002])
         (root / 'data/lsp').mkdir(parents=True)
         for stem in ('im1001', 'im1003'):
             for kind in ('segmentation', 'part_segmentation'):

@@ -299,7 +299,7 @@ def test_the_command_reports_and_draws_and_leaves_out_what_it_cannot_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = write_set(tmp_path / 'coco', [annotation(mesh, [])], images=3)
-    (root / 'val2017/2.png').write_bytes(b'no picture')
+    (root / 'val2017/2.png').write_bytes(b'no image')
     monkeypatch.setattr(evaluate, '_load_network', lambda options: runtime)
     sheets = tmp_path / 'sheets'
     assert (

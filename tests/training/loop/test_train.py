@@ -12,7 +12,7 @@ import torch
 from decomr_core.networks.checkpoint import load_network, read_metadata
 from training.evaluate import best_constant_joints, evaluate_network
 from training.loop.learning_rate import learning_rate_at
-from training.loop.plots import training_picture
+from training.loop.plots import training_image
 from training.loop.run_folder import RunFolder, without_folders
 from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.loop.train_step import NonFiniteLossError
@@ -264,12 +264,12 @@ def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
     assert worse['joints_3d'] - heard['joints_3d'] < 2 * 0.5 / known
 
 
-def test_the_picture_shows_each_person_in_a_row(finished_run):
+def test_the_image_shows_each_person_in_a_row(finished_run):
     batch = _people(finished_run, 3)
-    picture = training_picture(finished_run.network, batch, finished_run.body.faces)
-    assert picture.shape == (3 * SIZE, 5 * SIZE, 3) and picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture[:SIZE, :SIZE], batch.images[0])
-    assert (picture[:, 4 * SIZE :] != picture[:, :SIZE]).any()
+    image = training_image(finished_run.network, batch, finished_run.body.faces)
+    assert image.shape == (3 * SIZE, 5 * SIZE, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(image[:SIZE, :SIZE], batch.images[0])
+    assert (image[:, 4 * SIZE :] != image[:, :SIZE]).any()
 
 
 def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):

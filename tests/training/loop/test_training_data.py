@@ -38,7 +38,7 @@ from training.train import main
 SIZE = 64
 AUGMENTED = PeopleConfig(SIZE, augmentation=AugmentationConfig(rotation_share=1.0))
 PLAIN = PeopleConfig(SIZE)
-PICTURE_PX = (120, 90)
+IMAGE_PX = (120, 90)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def people(tmp_path: Path, tiny_body: BodyModel) -> PersonRecords:
         scale, middle = 32.0, np.array([60 + 4 * number % 7, 45.0])
         keypoints = np.column_stack([joints[:, :2] * scale + middle, is_known])
         name = f'p{number}.png'
-        fake.write_picture(tmp_path / name, PICTURE_PX)
+        fake.write_image(tmp_path / name, IMAGE_PX)
         records.append(
             PersonRecord(
                 name,
@@ -104,7 +104,7 @@ def test_targets_show_the_body_where_its_keypoints_are(people, tiny_body, tiny_u
     inside = ((cells >= 0) & (cells < SIZE // 4)).all(-1)
     person = torch.arange(8)[:, None].expand_as(inside)[inside]
     x, y = cells[inside].T
-    # Beyond the edge of the picture nobody is seen, so not quite every vertex is covered.
+    # Beyond the edge of the image nobody is seen, so not quite every vertex is covered.
     assert (batch.iuv[person, 0, y, x] > 0).float().mean() > 0.85
     assert (batch.iuv[:, 0] == 0).float().mean() > 0.2
 
@@ -171,7 +171,7 @@ def test_cached_targets_are_those_that_are_drawn(people, tiny_body, tiny_uv_map,
     assert sorted(draws) == [f'p{number}.png' for number in range(8)]
 
 
-def test_a_cache_knows_no_target_of_who_has_no_pose_or_is_out_of_the_picture(
+def test_a_cache_knows_no_target_of_who_has_no_pose_or_is_out_of_the_image(
     people, tiny_body, tiny_uv_map, tmp_path
 ):
     targets = CachedTargets(tmp_path / 'cache', {'neutral': tiny_body}, tiny_uv_map, SIZE)

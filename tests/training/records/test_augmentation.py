@@ -1,4 +1,4 @@
-"""Augmentation: labels stay where the picture shows them, and left becomes right."""
+"""Augmentation: labels stay where the image shows them, and left becomes right."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ AUGMENTATIONS = st.builds(
 )
 
 
-def picture_of_a_spot(x: float, y: float, sigma: float) -> np.ndarray:
-    """A black picture but for a soft round spot, its place in px."""
+def image_of_a_spot(x: float, y: float, sigma: float) -> np.ndarray:
+    """A black image but for a soft round spot, its place in px."""
     columns, rows = (
         np.exp(-(((np.arange(SIDE_PX) - place) / sigma) ** 2) / 2) for place in (x, y)
     )
@@ -108,7 +108,7 @@ def test_a_keypoint_lands_where_the_crop_shows_it(
 ) -> None:
     center = np.array([190.3, 210.8])
     x, y = center + (right * side, down * side)
-    image = picture_of_a_spot(x, y, max(2.5, 1.5 * side / size))
+    image = image_of_a_spot(x, y, max(2.5, 1.5 * side / size))
     found = apply_augmentation(augmentation, size, image, center, side, one_keypoint(joint, x, y))
     seen = MIRRORED_ANNOTATED_JOINTS[joint] if augmentation.is_flipped else joint
     crop_xy, confidence = found.keypoints_2d[seen, :2], found.keypoints_2d[seen, 2]
@@ -220,7 +220,7 @@ def test_3d_keypoints_turn_as_the_body_does(
     assert np.abs(difference[known]).max() < 1e-4
 
 
-def test_a_positive_rotation_turns_the_picture_and_the_body_clockwise() -> None:
+def test_a_positive_rotation_turns_the_image_and_the_body_clockwise() -> None:
     image = np.zeros((65, 65, 3), np.uint8)
     image[30:35, 50:55] = 255  # at three o'clock
     turned = apply_augmentation(

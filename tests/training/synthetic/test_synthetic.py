@@ -1,4 +1,4 @@
-"""Synthetic people: the same from the same seed, and labels that agree with the pictures."""
+"""Synthetic people: the same from the same seed, and labels that agree with the images."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def clear_people() -> SyntheticBatch:
 
 @pytest.fixture(scope='module')
 def tiny_people(tiny_body: BodyModel, tiny_uv_map: UVMap) -> SyntheticPeople:
-    """An endless stream of small pictures of the small test body."""
+    """An endless stream of small images of the small test body."""
     return SyntheticPeople(SyntheticConfig(size=32, batch_size=4), tiny_body, tiny_uv_map, seed=1)
 
 

@@ -244,7 +244,7 @@ def test_people_that_no_camera_fits_weigh_nothing_and_disturb_nobody(
     assert torch.equal(found.iuv[0], alone.iuv[0]) and alone.num_rejected == 0
 
 
-def test_a_person_beside_the_picture_weighs_nothing(
+def test_a_person_beside_the_image_weighs_nothing(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     vertices, joints = people(tiny_body, 2, 1)
@@ -275,7 +275,7 @@ def test_the_target_is_empty_where_the_person_cannot_be_seen(
     x=st.floats(-20, 140),
     y=st.floats(-20, 100),
 )
-def test_the_inside_of_a_picture_is_where_the_crop_of_a_white_one_is_bright(
+def test_the_inside_of_an_image_is_where_the_crop_of_a_white_one_is_bright(
     scale: float, rotation: float, flipped: bool, x: float, y: float
 ) -> None:
     augmentation = Augmentation(scale, rotation, flipped)
@@ -336,21 +336,21 @@ def test_a_small_target_follows_from_the_full_size_one(
         Augmentation(0.8, -0.9, True),
     ],
 )
-def test_the_target_of_the_augmented_mesh_lies_on_the_augmented_picture(
+def test_the_target_of_the_augmented_mesh_lies_on_the_augmented_image(
     augmentation: Augmentation, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     rng = np.random.default_rng(1)
-    pose, size, picture_px = sample_poses(rng, 1)[0], 64, 256
+    pose, size, image_px = sample_poses(rng, 1)[0], 64, 256
     pose[:, 0] += 0.4
     vertices, joints = posed(tiny_body, pose, np.zeros((1, 10)))
     keypoints = seen_joints(joints, torch.tensor([[0.8, 0.05, 0.1]]))
-    painter = MeshTargetRenderer(tiny_body, tiny_uv_map, picture_px, stride=1)
+    painter = MeshTargetRenderer(tiny_body, tiny_uv_map, image_px, stride=1)
     painted = painter(vertices, joints, keypoints).iuv[0].permute(1, 2, 0)
-    picture = (painted.numpy() * 255).round().astype(np.uint8)  # red is the person, then u, v
-    center, side = np.full(2, (picture_px - 1) / 2), float(picture_px)
-    seen = apply_augmentation(augmentation, size, picture, center, side).image / 255
+    image = (painted.numpy() * 255).round().astype(np.uint8)  # red is the person, then u, v
+    center, side = np.full(2, (image_px - 1) / 2), float(image_px)
+    seen = apply_augmentation(augmentation, size, image, center, side).image / 255
     affine = crop_affine(center, side, augmentation)
-    xy_px = (keypoints[0, :, :2].double().numpy() + 1) * (picture_px / 2) - 0.5
+    xy_px = (keypoints[0, :, :2].double().numpy() + 1) * (image_px / 2) - 0.5
     crop_xy = torch.tensor(xy_px @ affine[:, :2].T + affine[:, 2])
     turned, turned_joints = posed(
         tiny_body, augment_pose(pose[0], augmentation)[None], np.zeros((1, 10))

@@ -150,7 +150,7 @@ class Wardrobe:
                     )
                 )
                 textures, skins = (
-                    _pictures(archive[name], channels)
+                    _images(archive[name], channels)
                     for name, channels in (('textures', 4), ('skins', 3))
                 )
                 skin_uv = archive['skin_uv']
@@ -228,7 +228,7 @@ def _garment(
     )
 
 
-def _pictures(array: np.ndarray, channels: int) -> Tensor:
+def _images(array: np.ndarray, channels: int) -> Tensor:
     """Checks images (n, 512, 512, channels) uint8 and converts them to a tensor."""
     if array.shape[1:] != (TEXTURE_SIZE, TEXTURE_SIZE, channels) or array.dtype != np.uint8:
         raise ValueError(

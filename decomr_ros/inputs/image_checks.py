@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from decomr_ros.messages.serialized_image import SerializedImage
 
-__all__ = ['PICTURE_WARNINGS', 'picture_remarks']
+__all__ = ['IMAGE_WARNINGS', 'image_remarks']
 
-PICTURE_WARNINGS = ('image_encoding', 'image_bits', 'image_format', 'image_mosaic', 'image_exif')
+IMAGE_WARNINGS = ('image_encoding', 'image_bits', 'image_format', 'image_mosaic', 'image_exif')
 """The names of the warnings."""
 
 # OpenCV's encodings without a colour order, and the encodings as which they are read.
@@ -29,17 +29,17 @@ _STRIDE = 16
 _FORMAT_WORDS = {'jpeg': 'jpeg', 'jpg': 'jpeg', 'png': 'png'}
 
 
-def picture_remarks(
-    message: Image | SerializedImage | CompressedImage, picture: np.ndarray
+def image_remarks(
+    message: Image | SerializedImage | CompressedImage, image: np.ndarray
 ) -> dict[str, str]:
-    """The warnings about an image: texts by name, out of `PICTURE_WARNINGS`.
+    """The warnings about an image: texts by name, out of `IMAGE_WARNINGS`.
 
     Args:
         message: the image.
-        picture: (H, W, 3) uint8, the decoded image.
+        image: (H, W, 3) uint8, the decoded image.
     """
     if isinstance(message, CompressedImage):
-        return _of_compressed(message, picture)
+        return _of_compressed(message, image)
     encoding, found = message.encoding, {}
     if encoding in _UNTYPED:
         found['image_encoding'] = (
@@ -53,11 +53,11 @@ def picture_remarks(
             'configure the camera driver to publish rgb8 or bgr8'
         )
     if encoding.endswith('16'):
-        found.update(_of_bits(encoding, picture))
+        found.update(_of_bits(encoding, image))
     return found
 
 
-def _of_compressed(message: CompressedImage, picture: np.ndarray) -> dict[str, str]:
+def _of_compressed(message: CompressedImage, image: np.ndarray) -> dict[str, str]:
     text, kind, found = message.format, file_kind(message.data), {}
     named = {kind_ for word, kind_ in _FORMAT_WORDS.items() if word in text.lower()}
     if kind not in named:
@@ -79,13 +79,13 @@ def _of_compressed(message: CompressedImage, picture: np.ndarray) -> dict[str, s
             'used as it is stored. Rotate the image in the driver, together with its camera_info'
         )
     if encoding.endswith('16') and kind == 'png':
-        found.update(_of_bits(encoding, picture))
+        found.update(_of_bits(encoding, image))
     return found
 
 
-def _of_bits(encoding: str, picture: np.ndarray) -> dict[str, str]:
+def _of_bits(encoding: str, image: np.ndarray) -> dict[str, str]:
     """A warning about a 16-bit image that is nearly black."""
-    if picture[::_STRIDE, ::_STRIDE].max() >= _TWELVE_OF_16_BITS:
+    if image[::_STRIDE, ::_STRIDE].max() >= _TWELVE_OF_16_BITS:
         return {}
     return {
         'image_bits': (
