@@ -90,7 +90,7 @@ def test_perspective_and_weak_images_of_a_far_person_cover_the_same_pixels(
     assert (masks[0] & masks[1]).sum() > 0.9 * (masks[0] | masks[1]).sum()
 
 
-def test_a_mesh_beyond_the_image_leaves_it_as_it_is(
+def test_a_mesh_beyond_the_image_leaves_it_unchanged(
     people: list[HumanMesh], topology: Topology
 ) -> None:
     away = dataclasses.replace(people[0], crop_center=np.array([-900.0, 50.0]))
@@ -106,7 +106,7 @@ def test_a_mesh_larger_than_the_image_fills_it(
     assert (drawn != IMAGE).any(-1).mean() > 0.9
 
 
-def test_the_arguments_stay_as_they_are(people: list[HumanMesh], topology: Topology) -> None:
+def test_the_arguments_are_not_modified(people: list[HumanMesh], topology: Topology) -> None:
     draw_boxes(draw_meshes(IMAGE, people, topology.faces), people)
     draw_boxes(IMAGE, people)
     assert (IMAGE == 60).all()
@@ -130,7 +130,7 @@ def test_the_iuv_image_shows_the_crop_where_the_crop_was(people: list[HumanMesh]
     assert (image[~inside] == 0).all()
 
 
-def test_both_encodings_of_the_iuv_image_say_the_same(people: list[HumanMesh]) -> None:
+def test_both_encodings_of_the_iuv_image_agree(people: list[HumanMesh]) -> None:
     exact, coarse = (compose_iuv(people, 240, 320, name) for name in ('32FC3', 'rgb8'))
     assert coarse.dtype == np.uint8
     assert np.abs(exact * 255 - coarse).max() <= 0.51
@@ -148,7 +148,7 @@ def test_the_nearest_person_wins_in_the_iuv_image(people: list[HumanMesh]) -> No
     assert np.isclose(image[..., 0], 0.6, atol=1e-3).any()
 
 
-def test_nobody_gives_a_black_iuv_image_and_an_unknown_encoding_is_refused() -> None:
+def test_no_people_give_a_black_iuv_image_and_an_unknown_encoding_is_rejected() -> None:
     assert not compose_iuv([], 4, 5).any()
     with pytest.raises(ValueError, match='expected rgb8 or 32FC3'):
         compose_iuv([], 4, 5, 'mono8')

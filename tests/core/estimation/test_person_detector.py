@@ -46,7 +46,7 @@ def test_the_pedestrians_of_a_real_video_are_found(detector: PersonDetector) -> 
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
-def test_every_runtime_finds_the_two_and_nobody_else(image: np.ndarray, runtime: str) -> None:
+def test_every_runtime_finds_exactly_the_two_people(image: np.ndarray, runtime: str) -> None:
     found = PersonDetector(runtime=runtime)(image)
     reference = PersonDetector()(image)
     assert len(found.boxes) == len(reference.boxes) == 2
@@ -69,7 +69,7 @@ def test_an_image_stored_as_bgr_is_the_same_image(
 
 @settings(max_examples=20, deadline=None)
 @given(width=st.integers(1, 900), height=st.integers(1, 900), tiles=st.integers(1, 3))
-def test_boxes_lie_inside_the_image_whatever_the_network_says(
+def test_boxes_lie_inside_the_image_for_every_network_output(
     detector: PersonDetector, width: int, height: int, tiles: int
 ) -> None:
     rng = np.random.default_rng([width, height])
@@ -89,7 +89,7 @@ def test_boxes_lie_inside_the_image_whatever_the_network_says(
     assert (doubtful >= 0.15).all() and (doubtful < 0.3).all()
 
 
-def test_whoever_is_not_sure_enough_is_doubtful(
+def test_detections_below_the_minimum_score_are_doubtful(
     detector: PersonDetector, image: np.ndarray
 ) -> None:
     found = detector(image)
@@ -100,12 +100,12 @@ def test_whoever_is_not_sure_enough_is_doubtful(
     assert len(raised.doubtful.boxes) == len(raised.doubtful.scores)
 
 
-def test_a_detector_that_knows_no_doubt_is_not_given_any() -> None:
+def test_a_detector_without_doubtful_detections_gets_none() -> None:
     found = Detections(np.zeros((2, 4), np.float32), np.float32([0.9, 0.2])).with_min_score(0.5)
     assert found.scores.tolist() == pytest.approx([0.9]) and found.doubtful is None
 
 
-def test_a_box_inside_another_one_stays() -> None:
+def test_a_box_inside_another_box_is_kept() -> None:
     """Somebody who stands in front of a larger person is a person."""
     boxes = np.array([[0, 0, 100, 300], [30, 150, 70, 290], [2, 0, 100, 300]], np.float32)
     kept = person_detector._best(boxes, np.array([0.9, 0.5, 0.8], np.float32), 0.3, 0.45)
@@ -136,7 +136,7 @@ def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
 
 
 @pytest.mark.parametrize('tiles', [2, 3, 4])
-def test_tiles_show_nobody_in_pieces(
+def test_tiles_give_no_partial_detections(
     detector: PersonDetector, image: np.ndarray, tiles: int
 ) -> None:
     found, whole = PersonDetector(tiles=tiles)(image), detector(image)
@@ -147,7 +147,7 @@ def test_tiles_show_nobody_in_pieces(
 @pytest.mark.parametrize(
     'shape', [(1, 1, 3), (1, 5000, 3), (5000, 1, 3), (40, 3000, 3), (6000, 8000, 3)]
 )
-def test_nobody_is_in_an_empty_image_of_any_size(
+def test_an_empty_image_of_any_size_has_no_detections(
     detector: PersonDetector, shape: tuple[int, int, int]
 ) -> None:
     found = detector(np.full(shape, 128, np.uint8))
@@ -163,7 +163,7 @@ def test_nobody_is_in_an_empty_image_of_any_size(
         (np.zeros((0, 9, 3), np.uint8), 'pixel'),
     ],
 )
-def test_what_is_no_image_is_refused(
+def test_an_array_that_is_not_an_image_is_rejected(
     detector: PersonDetector, image: np.ndarray, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -172,7 +172,7 @@ def test_what_is_no_image_is_refused(
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
 @pytest.mark.parametrize('damage', ['missing', 'truncated', 'empty', 'another'])
-def test_a_damaged_file_is_one_line_with_the_command_that_makes_it(
+def test_a_damaged_file_is_a_one_line_error_with_the_command_that_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, damage: str
 ) -> None:
     path = tmp_path / 'person_detector_int8.onnx'
@@ -215,12 +215,12 @@ def another_model() -> bytes:
         {'runtime': 'onnxruntime', 'provider': 'rocm'},
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+def test_invalid_options_are_rejected(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(reversed(options.values())))):
         PersonDetector(**options)
 
 
-def test_a_gpu_that_is_not_there_is_an_error() -> None:
+def test_a_missing_gpu_is_an_error() -> None:
     with pytest.raises(RuntimeError, match='cuda'):
         PersonDetector(provider='cuda')
 

@@ -62,7 +62,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path)), **variables}
 
 
-def test_a_start_from_a_prepared_cache_makes_nothing(prepared: Path, weights: Path) -> None:
+def test_a_start_from_a_prepared_cache_exports_nothing(prepared: Path, weights: Path) -> None:
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in prepared.rglob('*') if path.is_file()}
 
@@ -79,13 +79,13 @@ def test_a_start_from_a_prepared_cache_makes_nothing(prepared: Path, weights: Pa
     assert files() == before
 
 
-def test_every_user_may_read_what_was_prepared(prepared: Path) -> None:
+def test_every_user_may_read_the_prepared_files(prepared: Path) -> None:
     assert all(
         path.stat().st_mode & 0o044 == 0o044 for path in prepared.rglob('*') if path.is_file()
     )
 
 
-def test_an_export_in_another_process_says_its_steps(
+def test_an_export_in_a_subprocess_reports_its_steps(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
@@ -99,7 +99,7 @@ def test_an_export_in_another_process_says_its_steps(
     ] == [True] * 3
 
 
-def test_an_export_that_fails_in_another_process_says_why(
+def test_an_export_that_fails_in_a_subprocess_reports_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
@@ -109,7 +109,7 @@ def test_an_export_that_fails_in_another_process_says_why(
         prepare.export_in_subprocess(damaged, lambda _: None)
 
 
-def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
+def test_a_cancelled_export_ends_and_leaves_no_files(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
@@ -124,13 +124,11 @@ def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
-def test_runtimes_that_need_no_export_miss_none(weights: Path) -> None:
+def test_runtimes_without_export_lack_nothing(weights: Path) -> None:
     assert not prepare.is_export_missing('torch', weights)
 
 
-def test_the_parent_of_an_export_takes_it_along_when_it_is_killed(
-    tmp_path: Path, weights: Path
-) -> None:
+def test_an_export_ends_when_its_parent_is_killed(tmp_path: Path, weights: Path) -> None:
     code = (
         'import sys; from decomr_core.estimation.prepare import export_in_subprocess; '
         'export_in_subprocess(sys.argv[1], lambda text: print(text, flush=True))'

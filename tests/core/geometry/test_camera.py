@@ -29,7 +29,7 @@ def person(seed: int = 0) -> np.ndarray:
 
 
 @given(PLACES)
-def test_a_flat_person_is_found_where_it_is(place: tuple[float, float, float]) -> None:
+def test_a_flat_person_is_located_exactly(place: tuple[float, float, float]) -> None:
     translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
     flat = person() * (1, 1, 0)
     box, weak = fitted_weak_camera(flat, translation, INTRINSICS)
@@ -88,7 +88,7 @@ def test_least_squares_halves_the_error_of_the_closed_form_for_near_people() -> 
 @given(
     st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.0, 12)), st.integers(0, 20)
 )
-def test_a_mesh_seen_in_perspective_is_found_exactly_where_it_is(
+def test_a_mesh_in_perspective_is_located_exactly(
     place: tuple[float, float, float], seed: int
 ) -> None:
     translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
@@ -136,7 +136,7 @@ def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
     assert (np.array(errors) @ [1, -1] < 0).all(), 'the surface is shown nearer to its place'
 
 
-def test_only_those_without_a_solution_get_the_closed_form() -> None:
+def test_only_people_without_a_solution_get_the_closed_form() -> None:
     joints = np.stack([person(3), np.zeros((24, 3)) + 0.1])
     weak, centers = np.tile([0.8, 0.1, -0.2], (2, 1)), np.tile([300.0, 250.0], (2, 1))
     found = root_translation(joints, weak, centers, np.full(2, 400.0), INTRINSICS)
@@ -203,12 +203,12 @@ def test_the_centre_of_the_crop_is_the_centre_of_the_weak_image() -> None:
 
 
 @pytest.mark.parametrize('scale', [0.0, -0.5, np.nan])
-def test_a_scale_that_is_not_positive_is_refused(scale: float) -> None:
+def test_a_scale_that_is_not_positive_is_rejected(scale: float) -> None:
     with pytest.raises(ValueError, match='above 0'):
         flat_translation(np.array([scale, 0, 0]), np.zeros(2), 100.0, INTRINSICS)
 
 
-def test_a_camera_without_calibration_is_none() -> None:
+def test_a_zero_camera_matrix_gives_none() -> None:
     assert check_intrinsics(None) is None
     assert check_intrinsics(np.zeros((3, 3))) is None
     assert check_intrinsics(INTRINSICS).dtype == np.float64
@@ -226,7 +226,7 @@ def test_a_camera_without_calibration_is_none() -> None:
         np.array([[5, 0, 1e300], [0, 5, 0], [0, 0, 1]]),
     ],
 )
-def test_a_matrix_that_is_no_camera_is_refused(matrix: np.ndarray) -> None:
+def test_an_invalid_camera_matrix_is_rejected(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match='intrinsics'):
         check_intrinsics(matrix)
 

@@ -70,7 +70,7 @@ def test_an_undistorted_image_has_each_point_where_an_ideal_camera_sees_it(model
         assert abs((weights * y[window]).sum() - row) < 0.3
 
 
-def test_boxes_of_a_barrel_lens_grow_and_hold_what_they_held() -> None:
+def test_boxes_of_a_barrel_lens_grow_and_keep_their_content() -> None:
     lens = LENSES['plumb_bob']
     boxes = np.array([[20.0, 30, 120, 400], [300, 200, 340, 280]])
     seen = lens.undistort_boxes(boxes, K)
@@ -105,6 +105,6 @@ def test_no_coefficients_and_zeros_are_no_distortion() -> None:
         ('equidistant', [0.1, np.nan, 0, 0], '4 finite numbers'),
     ],
 )
-def test_a_lens_that_nobody_knows_is_refused(model: str, values: list[float], named: str) -> None:
+def test_an_unknown_lens_model_is_rejected(model: str, values: list[float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         lens_distortion(model, values)

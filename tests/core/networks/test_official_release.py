@@ -80,7 +80,7 @@ def test_the_converted_network_gives_the_official_outputs(stage: str, outputs, s
     assert (outputs[stage] - expected).norm() / expected.norm() < NETWORK_TOLERANCE
 
 
-def test_on_the_template_it_computes_what_the_official_weights_do_on_the_unturned_template(
+def test_on_the_template_it_equals_the_official_weights_on_the_unturned_template(
     converted: Path, official, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     network = load_network(converted, tiny_body, tiny_uv_map)
@@ -174,7 +174,7 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
         (b'f 1 2 3\n', 'has 0 vertices'),
     ],
 )
-def test_a_reference_mesh_that_is_none_is_refused_with_advice(
+def test_an_invalid_reference_mesh_is_rejected_with_advice(
     content: bytes, complaint: str, folder: Path, tmp_path: Path, capsys
 ) -> None:
     mesh = tmp_path / 'reference_mesh.obj'
@@ -233,7 +233,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize('what', CHANGES)
-def test_a_checkpoint_of_something_else_leaves_one_line_and_no_file(
+def test_a_checkpoint_of_another_network_is_a_one_line_error_and_leaves_no_file(
     what: str, official, folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     change, complaint = CHANGES[what]
@@ -242,7 +242,7 @@ def test_a_checkpoint_of_something_else_leaves_one_line_and_no_file(
     refuse(convert(folder, out), capsys, out, complaint)
 
 
-def test_a_checkpoint_that_runs_code_is_refused(folder: Path, tmp_path: Path, capsys) -> None:
+def test_a_checkpoint_that_runs_code_is_rejected(folder: Path, tmp_path: Path, capsys) -> None:
     class Evil:
         def __reduce__(self):
             return (Path.touch, (tmp_path / 'touched',))
@@ -253,7 +253,7 @@ def test_a_checkpoint_that_runs_code_is_refused(folder: Path, tmp_path: Path, ca
     assert not (tmp_path / 'touched').exists()
 
 
-def test_a_uv_map_of_another_body_is_refused_with_both_hashes(
+def test_a_uv_map_of_another_body_is_rejected_with_both_hashes(
     folder: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap, capsys
 ) -> None:
     other = dataclasses.replace(tiny_uv_map, body_hash='f' * 64)
@@ -268,7 +268,7 @@ def test_a_uv_map_of_another_body_is_refused_with_both_hashes(
     ('name', 'complaint'),
     [('none/out.safetensors', 'there is no folder'), ('out.pt', 'ends in .safetensors')],
 )
-def test_a_place_that_cannot_hold_weights_is_refused_before_anything_is_read(
+def test_an_invalid_output_path_is_rejected_before_anything_is_read(
     name: str, complaint: str, folder: Path, tmp_path: Path, capsys
 ) -> None:
     refuse(convert(folder, tmp_path / name), capsys, tmp_path / name, complaint)

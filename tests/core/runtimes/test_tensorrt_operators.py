@@ -35,7 +35,7 @@ def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
-def test_the_graph_for_cpus_is_not_one_of_them_for_its_warp_alone(
+def test_the_graph_for_cpus_is_unsupported_only_because_of_its_warp(
     graph: Callable[..., Path], preset: str, precision: str
 ) -> None:
     (found,) = beyond_tensorrt(onnx.load(graph(preset, 'scatter', precision)))

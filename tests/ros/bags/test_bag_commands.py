@@ -138,7 +138,7 @@ def _has_color_of(number: int, frame: np.ndarray, left: bool) -> bool:
     return int((near & (saturation > 60)).sum()) > 200
 
 
-def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
+def test_info_lists_people_with_times_rates_and_gaps(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology).close()
@@ -184,7 +184,7 @@ def test_the_meshes_are_drawn_over_the_images_of_the_bag(
     assert _has_color_of(2, frames[7], left=False)
 
 
-def test_without_images_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_size(
+def test_without_images_the_meshes_are_drawn_on_a_plain_background_of_the_camera_size(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
@@ -247,7 +247,7 @@ def test_a_video_is_matched_by_its_stamps(tmp_path: Path, topology: Topology) ->
         (None, 'stamps.csv: No such file'),
     ],
 )
-def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
+def test_a_wrong_stamps_file_is_a_one_line_error(
     tmp_path: Path,
     topology: Topology,
     capsys: pytest.CaptureFixture[str],
@@ -282,7 +282,7 @@ def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
     assert not list(tmp_path.glob('*.mp4'))
 
 
-def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
+def test_a_file_that_is_not_a_video_is_rejected_without_messages_of_opencv(
     tmp_path: Path, topology: Topology, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info').close()
@@ -292,7 +292,7 @@ def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
     assert error.count('\n') == 1
 
 
-def test_one_is_a_person_and_two_are_people(
+def test_the_count_of_people_is_singular_or_plural(
     topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -312,7 +312,7 @@ def test_one_is_a_person_and_two_are_people(
     ]
 
 
-def test_meshes_of_an_earlier_image_are_fainter_and_say_how_old_they_are(
+def test_meshes_of_an_earlier_image_are_fainter_and_labelled_with_their_age(
     topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -376,7 +376,7 @@ def _nothing(folder: Path, topology: Topology) -> Path:
         (_other_body, 'belong to the body ffff'),
     ],
 )
-def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
+def test_an_unusable_bag_is_one_line_and_exit_code_2(
     tmp_path: Path,
     topology: Topology,
     capsys: pytest.CaptureFixture[str],
@@ -400,7 +400,7 @@ def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
     assert not list(tmp_path.glob('*.mp4'))
 
 
-def test_a_bag_of_two_nodes_asks_for_a_namespace(
+def test_a_bag_of_two_nodes_requires_a_namespace(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _Bag(tmp_path / 'bag', 'human_meshes', 'topology', 'camera_info', namespace='/left')
@@ -428,7 +428,7 @@ def test_a_bag_of_two_nodes_asks_for_a_namespace(
     assert cli.main([*command, '--namespace', 'left']) == 0
 
 
-def test_a_video_in_the_way_is_not_overwritten(
+def test_an_existing_video_is_not_overwritten(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'out.mp4').write_text('mine')

@@ -136,7 +136,7 @@ def test_everything_else_is_copied_byte_for_byte_with_its_qos(
     assert topics['/topology'].is_latched and topics['/topology'].depth == 7
 
 
-def test_the_frames_are_those_of_the_live_node_and_other_programs_read_them(
+def test_the_frames_are_those_of_the_live_node_and_readable_by_other_programs(
     tmp_path: Path, topology: Topology
 ) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, '/left')
@@ -181,7 +181,7 @@ def test_a_bag_whose_recorder_was_killed_gets_markers_too(
     assert read_topics(bag)['/topology'].is_latched
 
 
-def test_the_command_says_what_it_made_and_what_is_left_out(
+def test_the_command_reports_the_added_and_omitted_data(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, is_metric=False)
@@ -215,7 +215,7 @@ def test_the_command_says_what_it_made_and_what_is_left_out(
     assert '/tf' not in read_topics(tmp_path / 'few')
 
 
-def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_nothing(
+def test_a_bag_with_markers_or_meshes_of_another_body_is_rejected_and_leaves_nothing(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_markers(_write_bag(tmp_path / 'bag', topology), tmp_path / 'copy')
@@ -229,7 +229,7 @@ def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_noth
     assert not (tmp_path / 'again').exists()
 
 
-def test_compressed_iuv_and_overlay_are_not_taken_for_the_image_of_the_camera(
+def test_compressed_iuv_and_overlay_are_not_mistaken_for_the_camera_image(
     tmp_path: Path, topology: Topology
 ) -> None:
     bag = _write_bag(

@@ -139,7 +139,7 @@ def test_every_topic_of_both_layouts_is_in_a_recording_with_a_type_that_its_pane
         assert image.shape == (HEIGHT, WIDTH, 3)
 
 
-def test_every_panel_of_the_layout_has_a_place_and_every_place_a_panel() -> None:
+def test_every_panel_of_the_layout_is_placed_exactly_once() -> None:
     def panels(place: dict[str, Any] | str) -> list[str]:
         """The names of the panels from the left to the right."""
         return (

@@ -10,7 +10,7 @@ from tests.ros.decomr_node.test_node_warnings import log, make
 __all__ = ['log', 'make']  # the fixtures
 
 
-def test_deactivate_and_cleanup_say_what_is_freed(make: Callable, log: Callable[[], str]) -> None:
+def test_deactivate_and_cleanup_log_what_is_freed(make: Callable, log: Callable[[], str]) -> None:
     inner = make()
     inner.activate()
     assert 'active: /image' in log()

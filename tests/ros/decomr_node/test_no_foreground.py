@@ -26,7 +26,7 @@ class BlindRuntime(FakeRuntime):
         return replace(output, iuv=np.zeros_like(output.iuv)) if self.is_blind else output
 
 
-def test_weights_that_see_nobody_are_a_warning_until_somebody_is_seen(
+def test_weights_without_foreground_are_a_warning_until_a_person_is_found(
     make: Callable, log: Callable[[], str], monkeypatch
 ) -> None:
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
@@ -45,7 +45,7 @@ def test_weights_that_see_nobody_are_a_warning_until_somebody_is_seen(
     assert 'warning_no_foreground' not in values_of(inner.status())
 
 
-def test_weights_that_have_seen_somebody_are_not_suspected(make: Callable, monkeypatch) -> None:
+def test_weights_that_have_found_a_person_cause_no_warning(make: Callable, monkeypatch) -> None:
     """A detector that takes a coat for a person says nothing about the weights."""
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     inner.runtime_class = BlindRuntime

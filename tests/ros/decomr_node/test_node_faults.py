@@ -48,7 +48,7 @@ def _color_image(camera: Camera, height: int, width: int, encoding: str, channel
     return image_message(camera.header(), pixels, encoding)
 
 
-def test_a_camera_that_dies_and_returns_is_heard_again(
+def test_a_camera_that_restarts_is_received_again(
     ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     node = start_node(ros, weights)
@@ -78,7 +78,7 @@ def test_a_camera_that_dies_and_returns_is_heard_again(
     assert 'Traceback' not in node.output
 
 
-def test_size_and_encoding_may_change_in_the_middle_and_the_calibration_may_come_late(
+def test_size_and_encoding_may_change_and_the_calibration_may_arrive_late(
     ros: RosTest, weights: Path
 ) -> None:
     node = start_node(ros, weights)
@@ -107,9 +107,7 @@ def test_size_and_encoding_may_change_in_the_middle_and_the_calibration_may_come
     assert node.stop() == 0
 
 
-def test_stamps_of_zero_before_the_epoch_from_the_future_and_jumping_are_copied_and_do_no_harm(
-    ros: RosTest, weights: Path
-) -> None:
+def test_implausible_stamps_are_copied_and_harmless(ros: RosTest, weights: Path) -> None:
     node = start_node(ros, weights)
     statuses = _statuses(ros)
     camera = Camera(ros)

@@ -188,7 +188,7 @@ def estimated(node: DecomrNode, monkeypatch: pytest.MonkeyPatch) -> list[HumanMe
     return estimated
 
 
-def test_every_one_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_answered(
+def test_each_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_processed(
     node: DecomrNode, estimated: list[HumanMesh]
 ) -> None:
     rng = random.Random(6)

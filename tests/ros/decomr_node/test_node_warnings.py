@@ -68,7 +68,7 @@ def show(
     camera.answer(message.header)
 
 
-def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
+def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_fixed(
     make: Callable, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
@@ -90,7 +90,7 @@ def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
     assert log().count('read as bgr8') == 1
 
 
-def test_sim_time_without_a_clock_is_named_until_it_comes(
+def test_sim_time_without_a_clock_is_a_warning_until_the_clock_starts(
     ros: RosTest, make: Callable, log: Callable[[], str]
 ) -> None:
     inner = make(use_sim_time=True)
@@ -126,7 +126,7 @@ STAMPS = {
 
 
 @pytest.mark.parametrize('case', STAMPS)
-def test_stamps_that_make_no_sense_are_named(
+def test_implausible_stamps_are_reported(
     make: Callable, log: Callable[[], str], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offsets, word = STAMPS[case]
@@ -148,7 +148,7 @@ def test_stamps_that_make_no_sense_are_named(
     wait_until(lambda: word in log(), 5)
 
 
-def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_once(
+def test_failing_images_and_their_problem_are_each_logged_once(
     ros: RosTest, make: Callable, log: Callable[[], str]
 ) -> None:
     inner = make(log_period_s=0.5)
@@ -199,6 +199,6 @@ def test_boxes_without_people_are_on_diagnostics_by_class(
     assert 'warning_boxes_class' not in values_of(inner.status())
 
 
-def test_nobody_in_an_empty_message_is_no_warning() -> None:
+def test_an_empty_message_of_boxes_causes_no_warning() -> None:
     found = people_from_detections(SimpleNamespace(detections=[]), ['person', '0'])
     assert (len(found.people.boxes), found.other_classes, found.unused) == (0, {}, ())

@@ -63,7 +63,7 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     assert person.vertices.dtype == np.float32
 
 
-def test_where_depth_says_nothing_the_mesh_stays() -> None:
+def test_without_valid_depth_the_mesh_is_not_moved() -> None:
     mesh = _flat_person()
     depth = depth_from_message(
         image_message(Header(), np.zeros((64, 64), '<u2'), '16UC1'), CALIBRATION
@@ -77,7 +77,7 @@ def test_where_depth_says_nothing_the_mesh_stays() -> None:
     assert place_by_depth([relative], full) == ([relative], 0)
 
 
-def test_a_depth_image_that_is_not_aligned_or_no_depth_is_refused() -> None:
+def test_a_depth_image_that_is_not_aligned_or_no_depth_is_rejected() -> None:
     wide = image_message(Header(), np.zeros((48, 96), '<u2'), '16UC1')
     with pytest.raises(BadInput, match='96x48 px, but the image has 64x64') as caught:
         depth_from_message(wide, CALIBRATION)

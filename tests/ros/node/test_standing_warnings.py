@@ -91,7 +91,7 @@ def _wait_for_warning(
 # The register of the problems
 
 
-def test_a_problem_is_logged_once_while_it_holds_and_counted(
+def test_a_problem_is_logged_once_while_it_lasts_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now_s=1000.0)
@@ -125,7 +125,7 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(
     assert warnings.values()['warnings'] == '1'
 
 
-def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_brief_state_of_the_graph_causes_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(standing_warnings, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     log: list[str] = []
@@ -143,7 +143,7 @@ def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.Mon
 # The frame of the image
 
 
-def test_images_without_a_frame_have_no_place_in_space(
+def test_images_without_a_frame_id_are_reported(
     ros: RosTest, inner: InnerNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard: dict[str, list] = {'markers': [], 'vertices': [], 'iuv': []}
@@ -176,7 +176,7 @@ def test_images_without_a_frame_have_no_place_in_space(
     ros.spin_until(lambda: heard['vertices'])
 
 
-def test_a_leading_slash_is_stripped_and_told(ros: RosTest, inner: InnerNode) -> None:
+def test_a_leading_slash_is_stripped_and_reported(ros: RosTest, inner: InnerNode) -> None:
     camera = inner.activate()
     camera.show_until_placed(HEIGHT, WIDTH)
     header = camera.header()
@@ -191,7 +191,7 @@ def test_a_leading_slash_is_stripped_and_told(ros: RosTest, inner: InnerNode) ->
     _wait_for_level(ros, inner, camera, OK)
 
 
-def test_a_slash_alone_is_no_frame() -> None:
+def test_a_slash_alone_is_not_a_frame() -> None:
     assert 'the position of people is unknown' in frame_id_problem('/', '/image')
     assert frame_id_problem('camera', '/image') == ''
 
@@ -199,7 +199,7 @@ def test_a_slash_alone_is_no_frame() -> None:
 # Topics of another type
 
 
-def test_an_image_topic_of_another_type_is_told_when_it_comes(
+def test_an_image_topic_of_another_type_is_reported_when_it_appears(
     ros: RosTest, inner: InnerNode
 ) -> None:
     camera = inner.activate()
@@ -236,7 +236,7 @@ def test_an_image_topic_of_another_type_is_told_when_it_comes(
         ('boxes', '/boxes', HumanMeshArray, Image, 'remap -r boxes:=TOPIC'),
     ],
 )
-def test_each_input_of_another_type_says_what_to_do(
+def test_each_input_of_another_type_is_reported_with_the_remedy(
     ros: RosTest, name: str, topic: str, wanted: type, given: type, advice: str
 ) -> None:
     with other_node('driver') as driver:
@@ -296,7 +296,7 @@ def test_a_second_node_on_the_output_topics_is_named(ros: RosTest, inner: InnerN
     _wait_for_level(ros, inner, camera, OK)
 
 
-def test_the_same_node_started_twice_is_told(ros: RosTest, inner: InnerNode) -> None:
+def test_the_same_node_started_twice_is_reported(ros: RosTest, inner: InnerNode) -> None:
     camera = inner.activate()
     with other_node('decomr') as twin:
         twin.create_publisher(HumanMeshArray, '/human_meshes', 5)
@@ -342,7 +342,7 @@ def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
         assert conflict_texts(ros.node, NodeParameters())['shared_frames'] == ''
 
 
-def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
+def test_a_second_list_of_bodies_is_reported_with_both_names(ros: RosTest) -> None:
     ros.node.create_publisher(String, '/humans/bodies/tracked', 5)
     settings = NodeParameters(rep155=True)
     ros.spin_until(lambda: ros.node.get_publishers_info_by_topic('/humans/bodies/tracked'))
@@ -367,14 +367,14 @@ def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
     ('lost', 'arrived', 'is_told'),
     [(0, 150, False), (2, 5, False), (3, 100, False), (3, 30, True), (65, 85, True), (9, 0, True)],
 )
-def test_losses_above_a_share_are_told(lost: int, arrived: int, is_told: bool) -> None:
+def test_losses_above_a_share_are_reported(lost: int, arrived: int, is_told: bool) -> None:
     text = lost_images_text(lost, arrived, '/image', ['/cam'])
     assert bool(text) == is_told
     assert ('in the environment of the process of /cam' in text) == is_told
     assert ('config/fastdds.xml' in text) == is_told
 
 
-def test_losses_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(diagnostics, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     statistics = FrameStatistics()
@@ -392,7 +392,7 @@ def test_losses_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> 
     'fastrtps' not in get_rmw_implementation_identifier(),
     reason='another middleware, with other limits',
 )
-def test_large_images_of_a_process_without_our_profile_are_a_warning_with_the_remedy(
+def test_large_images_of_a_process_without_the_profile_are_a_warning_with_the_remedy(
     ros: RosTest, inner: InnerNode
 ) -> None:
     inner.node.trigger_configure()

@@ -67,7 +67,7 @@ def test_raw_messages_come_as_bytes(ros: RosTest) -> None:
     thread.stop()
 
 
-def test_an_error_is_logged_and_the_next_message_comes(
+def test_an_error_is_logged_and_the_next_message_is_taken(
     ros: RosTest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     taken: list[str] = []
@@ -85,7 +85,7 @@ def test_an_error_is_logged_and_the_next_message_comes(
     assert "a callback of /text failed: KeyError('no such thing')" in capfd.readouterr().err
 
 
-def test_nothing_is_left_of_threads_that_were_stopped(ros: RosTest) -> None:
+def test_stopped_threads_leave_nothing_behind(ros: RosTest) -> None:
     before = threading.active_count()
     for _ in range(20):
         thread, send = start(ros, lambda message: None)

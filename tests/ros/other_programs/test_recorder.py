@@ -209,9 +209,7 @@ def test_calibration_is_recorded_from_every_camera_and_images_on_demand(ros: Ros
     assert _counts(ros.folder / 'bag') == {topic: len(recorded[topic]) for topic in topics}
 
 
-def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
-    ros: RosTest,
-) -> None:
+def test_requested_topics_without_messages_are_reported_with_alternatives(ros: RosTest) -> None:
     camera = ros.node.create_publisher(Image, 'front/image', 5)
     images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'iuv', 'image')
@@ -252,7 +250,7 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
         assert there_is in warning
 
 
-def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest) -> None:
+def test_unpublished_topics_are_reported_during_the_recording(ros: RosTest) -> None:
     images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'image', '/events')
     for name in '/image/compressed', '/events':
@@ -333,7 +331,7 @@ def _by_a_subscriber(ros: RosTest) -> HumanMeshMessage:
     return heard[0].meshes[0]
 
 
-def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said(
+def test_meshes_that_cannot_be_rounded_are_recorded_unchanged_with_a_warning(
     tmp_path: Path, inner_recorder: Callable[..., Recorder], capfd: pytest.CaptureFixture[str]
 ) -> None:
     recorder = inner_recorder(tmp_path / 'bag')
@@ -347,7 +345,7 @@ def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said
 
 
 @pytest.mark.parametrize('bound', ['-1', 'nan', 'much', '0.001', '200'])
-def test_an_error_bound_that_is_none_is_one_line_and_exit_code_2(
+def test_an_invalid_error_bound_is_one_line_and_exit_code_2(
     bound: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -385,7 +383,7 @@ def test_a_damaged_bag_is_recovered_by_the_command(
     assert 'there is no' in capsys.readouterr().err
 
 
-def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
+def test_an_existing_bag_is_one_line_and_exit_code_2(ros: RosTest) -> None:
     (ros.folder / 'bag').mkdir()
     (ros.folder / 'bag' / 'file').touch()
     recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag')
@@ -394,7 +392,7 @@ def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
     assert 'choose another folder' in recorder.output
 
 
-def test_a_full_disk_ends_the_recorder_with_a_sentence(
+def test_a_full_disk_ends_the_recorder_with_a_message(
     tmp_path: Path,
     inner_recorder: Callable[..., Recorder],
     monkeypatch: pytest.MonkeyPatch,
@@ -414,7 +412,7 @@ def test_a_full_disk_ends_the_recorder_with_a_sentence(
     assert f'--recover {tmp_path / "bag"}' in log
 
 
-def test_what_comes_before_the_first_clock_is_recorded_at_its_time(
+def test_messages_before_the_first_clock_are_recorded_at_their_time(
     tmp_path: Path, inner_recorder: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = inner_recorder(tmp_path / 'bag', use_sim_time=True)

@@ -29,7 +29,7 @@ def _read(image_folder: Path) -> list[np.ndarray]:
     return [cv2.imread(str(path)) for path in sorted(image_folder.iterdir())]
 
 
-def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(
+def test_images_and_calibration_arrive_unchanged_in_order_at_the_rate(
     ros: RosTest, image_folder: Path
 ) -> None:
     images, infos = [], []
@@ -98,7 +98,7 @@ TOPICS = [
 
 
 @pytest.mark.parametrize(('remapping', 'image', 'camera_info'), TOPICS)
-def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
+def test_the_first_line_names_the_video_its_rate_and_the_topics(
     ros: RosTest, image_folder: Path, remapping: tuple[str, ...], image: str, camera_info: str
 ) -> None:
     source = ros.start(
@@ -144,7 +144,7 @@ def _words(arguments: list[str], folder: Path, image_folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(('arguments', 'said'), MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_with_exit_code_2(
     domain: int,
     tmp_path: Path,
     image_folder: Path,
@@ -165,7 +165,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 # A mistake of the command line, and one that is found later, by the node.
 @pytest.mark.parametrize(('arguments', 'said'), [MISTAKES[3], MISTAKES[9]])
-def test_a_process_ends_likewise_without_a_traceback(
+def test_a_process_also_ends_without_a_traceback(
     ros: RosTest, image_folder: Path, arguments: list[str], said: str
 ) -> None:
     source = ros.start(
@@ -218,7 +218,7 @@ def test_the_lens_of_a_calibration_reaches_the_camera_info(
     assert list(heard[0].d) == [0.1, -0.2, 0, 0]
 
 
-def test_it_waits_for_the_node_that_it_is_to_wait_for(ros: RosTest, image_folder: Path) -> None:
+def test_the_source_waits_for_the_named_node(ros: RosTest, image_folder: Path) -> None:
     heard: list[Image] = []
     ros.node.create_subscription(Image, 'image', heard.append, 10)
     source = ros.start('-m', 'decomr_ros.video_source', image_folder, '--wait-for-node', 'eater')

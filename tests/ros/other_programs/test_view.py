@@ -62,7 +62,7 @@ def _size(message: Any) -> int:
     )
 
 
-def test_a_person_who_moves_sends_vertices_alone(
+def test_a_moving_person_sends_only_vertices(
     scene: view_scene.ViewScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.show_people([make_mesh(1, seed=0)])
@@ -136,7 +136,7 @@ def test_without_viser_the_error_says_how_to_install_it(
     assert error.count('\n') == 1
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
+def test_a_port_in_use_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], ros: RosTest
 ) -> None:
     with socket.socket() as taken:
@@ -149,7 +149,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize('words', [['--port', '0'], ['--port', 'x'], ['--rate', '0']])
-def test_a_wrong_number_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_number_is_rejected(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match='2'):
         view.main(words)
     assert 'is no' in capsys.readouterr().err

@@ -26,7 +26,7 @@ def head(port: int) -> int | None:
         connection.close()
 
 
-def test_a_request_that_is_refused_is_one_line_without_a_traceback(ros: RosTest) -> None:
+def test_a_request_that_is_rejected_is_one_line_without_a_traceback(ros: RosTest) -> None:
     port = free_port()
     page = ros.start('-m', 'decomr_ros.view', '--port', port)
     page.wait_for('in a browser')
@@ -37,7 +37,7 @@ def test_a_request_that_is_refused_is_one_line_without_a_traceback(ros: RosTest)
     assert 'Traceback' not in page.output and 'Error' not in page.output, page.output
 
 
-def test_an_image_topic_that_stays_silent_is_told_with_what_there_is(ros: RosTest) -> None:
+def test_a_silent_image_topic_is_reported_with_the_published_ones(ros: RosTest) -> None:
     camera = ros.node.create_publisher(Image, 'camera/image_raw', 5)
     page = ros.start('-m', 'decomr_ros.view', '--port', free_port())
     page.wait_for('no image on /image yet')

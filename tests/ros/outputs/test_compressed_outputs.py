@@ -121,12 +121,12 @@ def test_a_lower_quality_makes_a_smaller_overlay(topology: Topology, person: Hum
 
 
 @pytest.mark.parametrize('quality', [0, 101])
-def test_a_quality_that_jpeg_does_not_have_is_refused(quality: int) -> None:
+def test_a_quality_that_jpeg_does_not_have_is_rejected(quality: int) -> None:
     with pytest.raises(ValueError, match='overlay_jpeg_quality is .*expected 1 to 100'):
         NodeParameters(overlay_jpeg_quality=quality)
 
 
-def test_images_are_made_once_for_both_of_their_topics_and_not_at_all_for_nobody(
+def test_images_are_rendered_once_for_both_topics_and_not_without_subscribers(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
@@ -150,14 +150,14 @@ def test_images_are_made_once_for_both_of_their_topics_and_not_at_all_for_nobody
     ]
 
 
-def test_the_switch_of_an_image_is_that_of_its_compressed_form(
+def test_the_parameter_of_an_image_also_switches_its_compressed_topic(
     node: FakeNode, topology: Topology, person: HumanMesh
 ) -> None:
     _publish(node, topology, person, IUV, OVERLAY, publish_iuv=False, publish_overlay=False)
     assert node.sent(IUV) == node.sent(OVERLAY) == []
 
 
-def test_a_form_that_is_neither_jpeg_nor_png_is_refused() -> None:
+def test_a_form_that_is_neither_jpeg_nor_png_is_rejected() -> None:
     with pytest.raises(ValueError, match="'webp', expected jpeg or png"):
         compressed_message(HEADER, IMAGE, 'webp')
 

@@ -53,7 +53,7 @@ def _publish(outputs: Outputs, *people: HumanMesh) -> None:
     outputs.publish_images(HEADER, IMAGE, people, INTRINSICS)
 
 
-def test_nothing_dear_is_made_while_nobody_subscribes(
+def test_nothing_expensive_is_computed_without_subscribers(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = Outputs(node, NodeParameters(), topology)
@@ -121,7 +121,7 @@ def test_switches_work_between_two_images(
     assert node.publishers == {}
 
 
-def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_later(
+def test_missing_message_packages_fail_configure_but_only_a_parameter_later(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, 'tf2_msgs')
@@ -144,7 +144,7 @@ def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_late
     assert len(node.errors) == 2, 'switched on once more'
 
 
-def test_people_without_a_position_are_not_put_into_space_but_into_images(
+def test_people_without_a_position_appear_only_in_images(
     node: FakeNode, topology: Topology, person: HumanMesh
 ) -> None:
     node.subscribed = IMAGES
@@ -175,7 +175,7 @@ def test_the_number_of_triangles_can_be_limited(
     assert gaps.max() < 1e-6, 'the corners are vertices of the mesh'
 
 
-def test_the_end_clears_markers_and_bodies(
+def test_clear_removes_markers_and_bodies(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
@@ -188,7 +188,7 @@ def test_the_end_clears_markers_and_bodies(
     assert [message.ids for message in node.sent('/humans/bodies/tracked')] == [['p4'], []]
 
 
-def test_people_have_their_id_or_their_place_in_the_list(person: HumanMesh) -> None:
+def test_people_have_their_track_id_or_list_index(person: HumanMesh) -> None:
     nobody_tracked = [dataclasses.replace(person, track_id=-1)] * 2
     assert list(people_by_id(nobody_tracked)) == [0, 1]
     assert list(people_by_id([person])) == [4]

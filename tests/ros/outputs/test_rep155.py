@@ -36,7 +36,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     return FakeNode()
 
 
-def test_bodies_have_topics_while_they_are_seen(node: FakeNode) -> None:
+def test_bodies_have_topics_while_they_are_tracked(node: FakeNode) -> None:
     bodies = Rep155Bodies(node)
     tracked = '/humans/bodies/tracked'
     bodies.publish(HEADER, IMAGE, {1: _person(1), 2: _person(2)}, INTRINSICS)
@@ -59,7 +59,7 @@ def test_bodies_have_topics_while_they_are_seen(node: FakeNode) -> None:
     assert node.publishers == {}
 
 
-def test_nothing_but_the_list_is_made_without_a_subscriber(
+def test_only_the_list_is_published_without_a_subscriber(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ('cut_out', 'skeleton_points', 'image_message'):
@@ -110,7 +110,7 @@ def test_an_hri_msgs_without_normalized_regions_gets_plain_ones(
     ]
 
 
-def test_the_skeleton_has_the_joints_where_the_image_shows_them(node: FakeNode) -> None:
+def test_the_skeleton_has_the_joints_at_their_image_positions(node: FakeNode) -> None:
     node.subscribed = {'/humans/bodies/p1/skeleton2d'}
     mesh = _person(1)
     mesh.joints[JOINT_NAMES.index('left_wrist')] = 50.0, 0.0, 3.0  # beside the image

@@ -77,7 +77,7 @@ def test_the_text_names_the_file_its_sections_and_the_node(tmp_path: Path) -> No
     assert ignored_files_text(['--ros-args', '-p', 'a:=1'], '/robot/decomr') == ''
 
 
-def test_a_remapping_is_known_by_its_words() -> None:
+def test_a_remapping_is_detected_in_the_arguments() -> None:
     words = [
         '--ros-args',
         '-r',

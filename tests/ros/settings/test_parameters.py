@@ -54,7 +54,7 @@ def declared(ros: RosTest) -> Iterator[Declared]:
     return Declared(ros.node)
 
 
-def test_a_misspelt_name_is_told_with_the_nearest_one(
+def test_a_misspelt_name_is_reported_with_the_nearest_one(
     ros: RosTest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     right = [
@@ -73,7 +73,7 @@ def test_a_misspelt_name_is_told_with_the_nearest_one(
     assert warnings[0].endswith(': detectr (nearest: detector), xyz')
 
 
-def test_the_page_and_the_file_are_those_of_the_code() -> None:
+def test_the_page_and_the_file_match_the_code() -> None:
     page = (ROOT / 'docs/parameters.md').read_text(encoding='utf-8')
     assert parameters.page_text(page) == page, parameters.__doc__
     file = (ROOT / 'config/decomr.yaml').read_text(encoding='utf-8')
@@ -164,7 +164,7 @@ def test_a_parameter_cannot_be_deleted(declared: Declared) -> None:
     assert declared.values == NodeParameters()
 
 
-def test_what_configure_has_used_is_refused_until_cleanup(declared: Declared) -> None:
+def test_parameters_used_by_configure_cannot_change_until_cleanup(declared: Declared) -> None:
     used = {name for name, entry in ENTRIES.items() if entry.effect is Effect.CONFIGURE}
     assert used >= {'weights', 'runtime', 'threads', 'detector'}
     declared.is_configured = True
@@ -176,7 +176,7 @@ def test_what_configure_has_used_is_refused_until_cleanup(declared: Declared) ->
     assert declared.values.threads == 2
 
 
-def test_rclpy_without_a_hook_for_changes_made_tells_of_them_too(
+def test_changes_are_reported_without_the_post_set_hook_of_rclpy(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(Node, 'add_post_set_parameters_callback')  # as in Humble

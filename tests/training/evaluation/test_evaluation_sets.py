@@ -59,7 +59,7 @@ def write_published(name: str, root: Path, body: BodyModel, hdf5: dict) -> None:
 
 
 @pytest.mark.parametrize('name', EVALUATION_SETS)
-def test_each_set_is_measured_from_its_authors_files_after_one_command(
+def test_each_set_is_measured_from_the_original_files_after_one_command(
     name: str, oracle, files, hdf5, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     root, test_set = tmp_path / 'set', EVALUATION_SETS[name]

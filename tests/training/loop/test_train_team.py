@@ -69,7 +69,7 @@ def finish(process: subprocess.Popen) -> str:
         process.kill()
 
 
-def test_two_processes_share_each_batch_stop_together_and_go_on(
+def test_two_processes_share_each_batch_stop_together_and_resume(
     tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ):
     tiny_body.save(tmp_path / 'body.npz')

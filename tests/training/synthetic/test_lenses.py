@@ -116,7 +116,7 @@ def batches() -> tuple[SyntheticBatch, SyntheticBatch]:
     )
 
 
-def test_people_without_a_lens_look_the_same_and_all_stay_as_they_are(batches):
+def test_people_without_a_lens_are_rendered_unchanged(batches):
     pinhole, mixed = batches
     same = (pinhole.joints_2d == mixed.joints_2d).flatten(1).all(1)
     assert 3 <= same.sum() <= 13

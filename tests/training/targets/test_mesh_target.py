@@ -141,7 +141,7 @@ def assert_equal_to_rays(
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_every_pixel_of_the_target_shows_the_face_that_its_ray_meets_first(
+def test_every_pixel_of_the_target_shows_the_first_face_on_its_ray(
     seed: int, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     renderer = MeshTargetRenderer(tiny_body, tiny_uv_map, SIZE, stride=1)
@@ -150,7 +150,7 @@ def test_every_pixel_of_the_target_shows_the_face_that_its_ray_meets_first(
     assert_equal_to_rays(renderer, tiny_uv_map, vertices[0], some_cameras(1, seed)[0], pixels)
 
 
-def test_pixels_of_the_built_in_bodys_target_show_what_their_rays_meet_first() -> None:
+def test_pixels_of_the_built_in_body_show_the_first_face_on_their_rays() -> None:
     body, uv_map = load_body(), load_uv_map()
     renderer = MeshTargetRenderer(body, uv_map, 224, stride=1)
     vertices, _ = people(body, 1, 2)
@@ -223,7 +223,7 @@ def test_the_camera_equals_that_of_a_linear_solver(seed: int, count: int, noise:
     )
 
 
-def test_people_that_no_camera_fits_weigh_nothing_and_disturb_nobody(
+def test_people_without_a_fitting_camera_have_weight_zero_and_affect_no_others(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     vertices, joints = (values.expand(7, -1, -1).clone() for values in people(tiny_body, 2, 1))
@@ -244,7 +244,7 @@ def test_people_that_no_camera_fits_weigh_nothing_and_disturb_nobody(
     assert torch.equal(found.iuv[0], alone.iuv[0]) and alone.num_rejected == 0
 
 
-def test_a_person_beside_the_image_weighs_nothing(
+def test_a_person_beside_the_image_has_weight_zero(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     vertices, joints = people(tiny_body, 2, 1)
@@ -275,7 +275,7 @@ def test_the_target_is_empty_where_the_person_cannot_be_seen(
     x=st.floats(-20, 140),
     y=st.floats(-20, 100),
 )
-def test_the_inside_of_an_image_is_where_the_crop_of_a_white_one_is_bright(
+def test_pixels_inside_the_image_are_those_bright_in_the_crop_of_a_white_one(
     scale: float, rotation: float, flipped: bool, x: float, y: float
 ) -> None:
     augmentation = Augmentation(scale, rotation, flipped)
@@ -373,13 +373,13 @@ def test_the_target_of_the_augmented_mesh_lies_on_the_augmented_image(
     assert np.percentile(np.abs(seen[..., 2] - target[2])[whole], 90) < 0.02
 
 
-def test_a_map_of_another_body_is_refused_with_the_command(tiny_body: BodyModel) -> None:
+def test_a_map_of_another_body_is_rejected_with_the_command(tiny_body: BodyModel) -> None:
     with pytest.raises(ValueError, match='decomr uv build'):
         MeshTargetRenderer(tiny_body, load_uv_map(), SIZE)
 
 
 @pytest.mark.parametrize('size', [0, 30, 33])
-def test_a_size_that_the_stride_does_not_divide_is_refused(
+def test_a_size_that_the_stride_does_not_divide_is_rejected(
     size: int, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     with pytest.raises(ValueError, match='take a multiple of 4'):
@@ -399,7 +399,7 @@ def test_wrong_shapes_are_named(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Non
             renderer(*arguments)
 
 
-def test_the_benchmark_prints_what_it_measured_and_on_what(
+def test_the_benchmark_prints_its_measurements_and_the_hardware(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     mesh_targets.main(['--repeats', '1', '--json'])
