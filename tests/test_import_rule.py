@@ -170,12 +170,12 @@ def _is_for_type_checkers(node: ast.stmt) -> bool:
 
 @functools.cache
 def modules() -> Mapping[str, Path]:
-    """Our modules by name."""
+    """The modules of this repository by name."""
     return {module_name(path): path for path in python_files(*FOLDERS)}
 
 
 def module_of(name: str) -> str | None:
-    """The module of ours that an imported name is, or is in."""
+    """The module of this repository that contains an imported name."""
     while name and name not in modules():
         name = name.rpartition('.')[0]
     return name or None
@@ -192,7 +192,7 @@ def folder_of(module: str) -> str:
 
 
 def imports_of_files() -> dict[str, set[str]]:
-    """What each module of ours imports of the others."""
+    """The imports of each module from the others."""
     found = {}
     for module, path in modules().items():
         names = {module_of(name) for name in imported_modules(path)}
@@ -201,7 +201,7 @@ def imports_of_files() -> dict[str, set[str]]:
 
 
 def imports_of_folders() -> dict[str, set[str]]:
-    """What each folder of ours imports of the others."""
+    """The imports of each folder from the others."""
     found: dict[str, set[str]] = {}
     for module, names in imports_of_files().items():
         folder = folder_of(module)
@@ -237,7 +237,7 @@ def floor_of(folder: str) -> int:
 
 
 def breaks_the_rule(importer: str, imported: str) -> bool:
-    """Whether a module of ours must not import a name of ours."""
+    """Whether a module must not import a name."""
     module = module_of(imported)
     if module is None or folder_of(module) in ('ground', folder_of(importer)):
         return False

@@ -1,4 +1,4 @@
-"""The pages hang together: index, anchors, Python examples that run, a picture that moves."""
+"""The pages are consistent: index, anchors, Python examples that run, an animated picture."""
 
 from __future__ import annotations
 

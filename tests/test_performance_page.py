@@ -1,4 +1,4 @@
-"""The page on performance shows what its JSON file says."""
+"""The page on performance shows the numbers of its JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The repository stands alone, and its lists of what it needs agree with its code."""
+"""The repository is self-contained, and its dependency lists agree with its code."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def tracked_files() -> list[Path]:
 
 
 def third_party_imports(*folders: str) -> set[str]:
-    """Top-level modules that the folders import and that are neither ours nor Python's."""
+    """Top-level third-party modules that the folders import."""
     modules = {
         name.split('.')[0] for path in python_files(*folders) for name in imported_modules(path)
     }

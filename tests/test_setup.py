@@ -1,4 +1,4 @@
-"""The set-up scripts: the environment they make, and what they say when something is missing."""
+"""The set-up scripts: the environment they make, and their messages about missing things."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def pretend_set_up(folder: Path, recorded_root: Path) -> None:
-    """Makes a folder look set up, as seen from another folder."""
+    """Gives a folder the files of a set-up made in another folder."""
     (folder / '.venv/bin').mkdir(parents=True)
     (folder / '.venv/bin/python').symlink_to(sys.executable)
     (folder / '.venv/decomr-environment').write_text(

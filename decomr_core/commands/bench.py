@@ -16,7 +16,6 @@ import numpy as np
 from decomr_core import __version__
 from decomr_core.base.hardware import cpu_name
 from decomr_core.base.structures import person_or_people
-from decomr_core.commands.network_bench import WARM_UP
 from decomr_core.estimation.detectors import load_detector
 from decomr_core.estimator import HumanMeshEstimator
 from decomr_core.geometry.camera import intrinsics_from_fov
@@ -24,6 +23,8 @@ from decomr_core.runtimes import RUNTIMES, Runtime
 
 __all__ = ['bench_estimator', 'bench_text', 'measured_on']
 
+WARM_UP = 5
+"""Untimed runs before the timed ones."""
 FOV_DEG = 60.0
 BOXES, DETECTOR = 'detect', 'detector '
 """Name of the stage that takes given boxes, whose time is not a detector's; prefix of a detector

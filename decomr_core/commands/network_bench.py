@@ -24,14 +24,12 @@ import numpy as np
 
 from decomr_core.base.config import PRESETS, network_config
 from decomr_core.base.structures import person_or_people
-from decomr_core.commands.bench import measured_on
+from decomr_core.commands.bench import WARM_UP, measured_on
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.runtimes import RUNTIMES, check_runtime
 
 __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops', 'untrained']
 
-WARM_UP = 5
-"""Untimed runs before the timed ones."""
 KIB_PER_MIB = 1024
 PEAK_SIZE, PEAK_REPEATS = 2048, 8
 MAX_CHILD_S = 900

@@ -200,7 +200,7 @@ def test_given_boxes_are_tracked(runtime: FakeRuntime) -> None:
 
 
 def test_given_boxes_are_tracked_by_their_time(runtime: FakeRuntime) -> None:
-    """After a gap, or a jump back, nobody is known any more."""
+    """After a gap or a jump back in time, all tracks have ended."""
     estimator = HumanMeshEstimator(runtime, None, Tracker(TrackerConfig(max_gap_s=2.0)))
     box = np.array([[100, 100, 200, 400]])
     ids = [

@@ -41,13 +41,13 @@ FILES = {
 
 
 def render_people(body: BodyModel, uv_map: UVMap) -> SyntheticBatch:
-    """Twelve people, nothing in front of them."""
+    """Twelve people without occluders."""
     config = SyntheticConfig(size=SIZE, batch_size=COUNT, occluder_share=0, passer_by_share=0)
     return SyntheticPeople(config, body, uv_map, seed=5).batch(0)
 
 
 class OracleRuntime:
-    """Knows the people: answers each crop with the truth of the one it looks most like."""
+    """An oracle: returns the ground truth of the most similar person for each crop."""
 
     name, precision, crop_size = 'oracle', 'f32', SIZE
 
@@ -79,7 +79,7 @@ def write_regressor(body: BodyModel, path: Path) -> Path:
 
 
 def write_bodies(body: BodyModel, folder: Path) -> Path:
-    """The three bodies of the truth, all of them the tiny one."""
+    """The three ground-truth bodies, all of them the tiny one."""
     folder.mkdir()
     for gender in ('neutral', 'male', 'female'):
         body.save(folder / f'smpl_{gender}.npz')

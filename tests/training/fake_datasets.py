@@ -1,4 +1,4 @@
-"""Tiny data sets in exactly the formats that the public ones are published in."""
+"""Tiny data sets in exactly the published formats of the public ones."""
 
 from __future__ import annotations
 

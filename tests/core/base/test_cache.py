@@ -1,4 +1,4 @@
-"""Where what can be made again is kept, and what stands in where that cannot be written."""
+"""The cache folder, and the temporary folder that replaces an unwritable one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNWRITABLE = '/dev/null/home'
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No cache is named, and this test's folder for temporary files is its own."""
+    """Sets no cache variable and a temporary folder for this test."""
     for name in ('DECOMR_CACHE', 'XDG_CACHE_HOME'):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / 'tmp').mkdir()

@@ -1,4 +1,4 @@
-"""`decomr body import`: genders, names, other models, and files that mean harm."""
+"""`decomr body import`: genders, names, other models, and malicious files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def official_arrays(data: BodyData) -> dict[str, np.ndarray]:
 
 
 class Call:
-    """Pickles as a call, as anything may that an attacker writes."""
+    """Pickles as a function call, like the payload of an attacker."""
 
     def __init__(self, function: object, *arguments: object) -> None:
         self.call = (function, arguments)
@@ -66,7 +66,7 @@ ATTACKS = {
 
 
 class StateCall:
-    """An array whose state is made by a call."""
+    """An array whose state is the result of a call."""
 
     def __reduce__(self) -> tuple:
         return (*np.zeros(1).__reduce__()[:2], Call(os.system, f'touch {MARKER}'))
@@ -163,7 +163,7 @@ def test_an_archive_of_other_files_is_reported(tmp_path: Path, capsys) -> None:
 
 
 def with_joints(data: BodyData, count: int, pose_features: int) -> dict[str, np.ndarray]:
-    """The arrays of a body with so many joints, as other models of the family have."""
+    """The arrays of a body with this number of joints, like other models of the family."""
     size = len(data.v_template)
     return official_arrays(data) | {
         'kintree_table': np.zeros((2, count), int),

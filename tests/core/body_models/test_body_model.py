@@ -1,4 +1,4 @@
-"""The body model, the built-in body, and the files that bodies live in."""
+"""The body model, the built-in body, and body files."""
 
 from __future__ import annotations
 
@@ -428,7 +428,7 @@ def test_the_bake_brings_bent_and_lowered_limbs_to_the_t_pose(tiny_body: BodyMod
 
 
 def load_bake_script() -> object:
-    """The module tools/bake_builtin_body.py, which is no package."""
+    """The module tools/bake_builtin_body.py, which is not in a package."""
     path = Path(__file__).parents[3] / 'tools' / 'bake_builtin_body.py'
     spec = importlib.util.spec_from_file_location('bake_builtin_body', path)
     module = importlib.util.module_from_spec(spec)
@@ -437,7 +437,7 @@ def load_bake_script() -> object:
 
 
 def replace_data(data: BodyData, **changes: np.ndarray) -> BodyData:
-    """The body with other arrays, checked anew."""
+    """The body with changed arrays, checked again."""
     return replace(data, **changes)
 
 

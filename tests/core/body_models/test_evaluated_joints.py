@@ -1,4 +1,4 @@
-"""The joints and the segments that errors are taken over."""
+"""The joints and segments of the evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body file that is not there is one line that says where such files come from."""
+"""A missing body file is a one-line error that names the source of such files."""
 
 from __future__ import annotations
 

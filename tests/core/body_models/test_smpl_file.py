@@ -1,4 +1,4 @@
-"""The reader of official SMPL pickles: gives the arrays, runs nothing."""
+"""The reader of official SMPL pickles returns the arrays and runs no code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from decomr_core.body_models.smpl_file import read_smpl_pickle
 
 
 class Ch:
-    """Pickles as chumpy's array does, with the book-keeping that it takes along."""
+    """Pickles like an array of chumpy, with its additional attributes."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.keep_books()
@@ -33,7 +33,7 @@ class Ch:
 
 
 class Select(Ch):
-    """Pickles as chumpy's selection of entries does."""
+    """Pickles like a selection of entries in chumpy."""
 
     def __init__(self, a: Ch, idxs: np.ndarray, preferred_shape: tuple[int, ...]) -> None:
         self.keep_books()
@@ -41,7 +41,7 @@ class Select(Ch):
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2 does, which tells neither from the other."""
+    """Writes text and bytes like Python 2, which does not distinguish them."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -64,7 +64,7 @@ def python2_pickle(content: object, protocol: int) -> bytes:
 
 
 class Evil:
-    """Runs a command when it is unpickled by anyone less careful."""
+    """Runs a command when it is unpickled by `pickle`."""
 
     def __reduce__(self) -> tuple:
         return os.system, ('touch owned',)
@@ -82,7 +82,7 @@ def chumpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def official_content(body: BodyModel) -> dict:
-    """A body as the official .pkl holds it."""
+    """A body in the form of the official .pkl file."""
     data = body.data
     template = data.v_template.astype(np.float64)
     return {
@@ -247,7 +247,7 @@ SCALAR = np.float64(0).__reduce__()[0]
 
 
 def lying_array(shape: object, kind: object, data: object) -> Made:
-    """An array whose state is what somebody says."""
+    """An array with the given pickled state."""
     return Made(RECONSTRUCT, (np.ndarray, (0,), b'b'), (1, shape, kind, False, data))
 
 

@@ -1,4 +1,4 @@
-"""The long commands say what they are doing; Ctrl-C keeps what is measured."""
+"""Long commands report their progress; Ctrl-C keeps the finished measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decomr_core.commands import bench, network_bench
 
 
 def found(case: network_bench.NetworkCase) -> dict:
-    """What a process would report, without one."""
+    """The report of a benchmark process, without starting one."""
     return {
         'precision': 'f32',
         'first_result_s': 1.0,
@@ -75,7 +75,7 @@ def test_an_interruption_before_the_first_result_is_a_one_line_error(
 
 
 def test_given_boxes_are_not_reported_as_a_detector(capsys) -> None:
-    """`detect` is 0.08 ms where boxes are given: it is no time of a detector."""
+    """With given boxes, the 0.08 ms of `detect` are not the time of a detector."""
     report = {
         'runtime': 'torch',
         'precision': 'f32',

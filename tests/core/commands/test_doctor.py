@@ -1,4 +1,4 @@
-"""The doctor finds what works, and survives what does not."""
+"""`decomr doctor` reports what works and what fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of GPUs, run on the CPU, and the official structure that it compares with."""
+"""The GPU benchmark, run on the CPU, and the official structure that it compares with."""
 
 from __future__ import annotations
 

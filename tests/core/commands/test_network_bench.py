@@ -1,4 +1,4 @@
-"""What `decomr bench --batch` measures and how it tells."""
+"""What `decomr bench --batch` measures and reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from decomr_core.runtimes import RUNTIMES
 
 @pytest.fixture(scope='module', autouse=True)
 def small_products():
-    """What a CPU can reach is measured for a moment: here it only has to be a number."""
+    """Measures the peak of the CPU briefly: here any number will do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_bench, 'PEAK_SIZE', 512)
         patch.setattr(network_bench, 'PEAK_REPEATS', 3)
@@ -25,7 +25,7 @@ def small_products():
 
 
 def in_this_process(case, _):
-    """What the process of a case would print, without waiting for its start."""
+    """The output of the process of a case, without starting it."""
     case = json.loads(json.dumps(asdict(case)))
     found = network_bench.measure(NetworkCase(**{**case, 'batches': tuple(case['batches'])}))
     return json.loads(json.dumps(found))
@@ -33,7 +33,7 @@ def in_this_process(case, _):
 
 @pytest.fixture(scope='module')
 def report():
-    """One case of four starts its process: that of `small`, with its file, the second time."""
+    """One case of four starts its process: the second one of `small`, with its file."""
     apart = network_bench._measure_in_child
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

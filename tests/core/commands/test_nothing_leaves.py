@@ -1,4 +1,4 @@
-"""Nothing leaves the machine, and HOME holds our own cache alone."""
+"""No data leaves the machine, and HOME contains only the cache of decomr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `decomr predict` draws and says: who is which mesh, and which boxes are of no use."""
+"""What `decomr predict` draws and reports: which mesh is whose, and which boxes are outside."""
 
 from __future__ import annotations
 

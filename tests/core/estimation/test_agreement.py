@@ -47,7 +47,7 @@ def board(
 
 
 def person(left: float, right: float, top: float = -0.8, bottom: float = 0.8) -> np.ndarray:
-    """Foreground (64, 64) of somebody there, crop frame."""
+    """Foreground (64, 64) of a person at this position, crop frame."""
     place = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
     return ((place >= top) & (place <= bottom))[:, None] & ((place >= left) & (place <= right))
 

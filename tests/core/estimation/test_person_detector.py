@@ -106,7 +106,7 @@ def test_a_detector_without_doubtful_detections_gets_none() -> None:
 
 
 def test_a_box_inside_another_box_is_kept() -> None:
-    """Somebody who stands in front of a larger person is a person."""
+    """A person in front of a larger person is a separate detection."""
     boxes = np.array([[0, 0, 100, 300], [30, 150, 70, 290], [2, 0, 100, 300]], np.float32)
     kept = person_detector._best(boxes, np.array([0.9, 0.5, 0.8], np.float32), 0.3, 0.45)
     assert kept.tolist() == [0, 1]
@@ -192,7 +192,7 @@ def test_a_damaged_file_is_a_one_line_error_with_the_command_that_makes_it(
 
 
 def another_model() -> bytes:
-    """A valid ONNX file that is no detector."""
+    """A valid ONNX file that is not a detector."""
     from onnx import TensorProto, helper
 
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in 'ab']

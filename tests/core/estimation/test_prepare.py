@@ -1,4 +1,4 @@
-"""What is made ahead is all that a start needs; what is missing is made in another process."""
+"""`prepare` makes all that a start needs; a missing export is made in a subprocess."""
 
 from __future__ import annotations
 

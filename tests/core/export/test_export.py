@@ -42,7 +42,7 @@ def model(cpu_export: ExportedModel) -> ExportedModel:
 def own_model(
     model: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ExportedModel:
-    """A copy in a cache of its own, for who damages it."""
+    """A copy in its own cache, which a test may damage."""
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     folder = tmp_path / 'cache' / 'exports' / model.folder.name
     shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns('compiled'))
@@ -334,7 +334,7 @@ def test_insufficient_disk_space_is_reported_before_anything_is_written(
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """A limit on the size of a file ends a write as a full disk does, at another errno."""
+    """A file size limit ends a write like a full disk, with another errno."""
     resource = pytest.importorskip('resource')
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

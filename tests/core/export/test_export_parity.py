@@ -1,4 +1,4 @@
-"""The gate of an export: its images, its numbers, and that it keeps wrong exports out."""
+"""The parity check of an export: its images and numbers, and that it rejects wrong exports."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def files(
 
 @pytest.fixture(scope='module')
 def torch_said(small_network: Callable[..., DecoMR]) -> Callable[[str], dict[str, np.ndarray]]:
-    """What PyTorch says of the images of the gate, by preset."""
+    """The outputs of PyTorch for the images of the parity check, by preset."""
     return functools.cache(
         lambda preset: export.torch_outputs(small_network(preset), parity_crops(64))
     )

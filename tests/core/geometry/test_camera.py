@@ -24,7 +24,7 @@ PLACES = st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.2, 12
 
 
 def person(seed: int = 0) -> np.ndarray:
-    """24 joints (24, 3) as spread as a person's, root frame."""
+    """24 joints (24, 3) with the spread of a person's, root frame."""
     return np.random.default_rng(seed).normal(size=(24, 3)) * (0.2, 0.42, 0.15)
 
 
@@ -110,7 +110,7 @@ def test_weights_count_points_several_times() -> None:
 
 
 def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
-    """Near people of whom a raised hand has most of the vertices."""
+    """Near people whose raised hand has most of the vertices."""
     bodies = np.stack([person(seed) for seed in range(3)])
     hand = bodies[:, :1] + np.random.default_rng(1).normal(size=(3, 2000, 3)) * 0.03
     vertices = np.concatenate([np.repeat(bodies, 20, axis=1), hand], axis=1)

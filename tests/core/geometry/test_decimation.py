@@ -23,7 +23,7 @@ def _directed_edges(faces: np.ndarray) -> set[tuple[int, int]]:
 
 
 def _distances(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """From points to a surface, never too small: to many points on it, metres."""
+    """Upper bound of the distances from points to a surface, by many points on it, metres."""
     rng = np.random.default_rng(0)
     corners = vertices[faces]
     areas = np.linalg.norm(

@@ -1,4 +1,4 @@
-"""A rendered body before a depth camera: its distance is known."""
+"""A rendered body with known distance in front of a depth camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WALL_M = 4.5
 
 
 class Scene(NamedTuple):
-    """What a depth camera sees, and the vertices that the network would call visible."""
+    """The image of a depth camera, and the vertices that the network would mark as visible."""
 
     depth: np.ndarray
     points: np.ndarray

@@ -15,7 +15,7 @@ HALF_TURN = np.array([1, -1, -1], np.float32)
 
 
 def exact_visibility(vertices: np.ndarray, faces: np.ndarray, size: int = 1024) -> np.ndarray:
-    """Vertices (V, 3) that an exact z-buffer shows, on faces that look at the camera: (V,)."""
+    """Whether an exact z-buffer shows vertices (V, 3) on faces towards the camera: (V,)."""
     span = np.ptp(vertices[:, :2], axis=0).max() * 1.02
     middle = (vertices.max(0) + vertices.min(0)) / 2
     crop = (vertices - middle) * (2 / span, 2 / span, 1)
@@ -94,7 +94,7 @@ def test_the_test_takes_milliseconds(builtin: BodyModel) -> None:
 
 
 def test_non_manifold_faces_are_handled() -> None:
-    """Two fans around one vertex, an edge of three faces, a face twice: any answer, but one."""
+    """Two fans around one vertex, an edge of three faces, a repeated face: no error."""
     faces = np.array([[0, 1, 2], [0, 3, 4], [0, 4, 3], [1, 2, 5], [2, 1, 6], [1, 2, 7], [0, 1, 2]])
     vertices = np.random.default_rng(0).normal(size=(9, 3))
     seen = VisibilityTest(faces, 9)(vertices)

@@ -1,4 +1,4 @@
-"""The scores agree with slow, independent references."""
+"""The metrics agree with slow, independent references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The surface moved onto the pixels that show it, against NumPy's solver and by its properties."""
+"""The alignment of the surface with its pixels, against NumPy's solver and by its properties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAMERA = torch.tensor([[0.9, 0.1, -0.2], [1.2, 0.0, 0.1]])
 
 
 def scene(seed: int, seen_share: float = 0.7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Location maps, components, what moves the maps to the truth, and the pixels of it."""
+    """Location maps, components, the coefficients of the true maps, and their pixels."""
     torch.manual_seed(seed)
     location_map = 0.4 * torch.randn(2, 3, SIDE, SIDE)
     components = 0.05 * torch.randn(3 * SIDE**2, NUM_COMPONENTS)

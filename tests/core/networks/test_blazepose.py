@@ -1,4 +1,4 @@
-"""The pretrained encoder: what it computes, and a network that is built on it."""
+"""The pretrained encoder, and a network that is built on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks to files and back, strictly."""
+"""Saving and loading of networks, strictly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What LNet is given of the image: each variant uses its own inputs and no others."""
+"""The inputs of LNet: each variant uses its own inputs and no others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(
     local_shift: float = 0.0,
     global_shift: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Location map and camera, with what CNet says moved by the shifts."""
+    """Location map and camera, with the outputs of CNet moved by the shifts."""
     said = network.predict_iuv(images)
     network.predict_iuv = lambda _: (
         said[0],
@@ -124,7 +124,7 @@ def test_the_iuv_image_moves_the_location_map_where_something_is_warped(
 def test_raw_pixels_reach_the_location_map_without_the_encoder(
     images: torch.Tensor, guide: torch.Tensor, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
-    """CNet's answers are kept while pixels change: inside the person, then outside."""
+    """CNet's outputs are fixed while pixels change: inside the person, then outside."""
     for lnet_input, is_used in (('raw+global', True), ('global+local', False)):
         network = awake(lnet_input, tiny_body, tiny_uv_map)
         said = network.predict_iuv(images)

@@ -1,4 +1,4 @@
-"""The official checkpoint becomes a weights file that computes the same, or nothing is left."""
+"""The official checkpoint becomes an equivalent weights file, or no file is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHANGED = 'uv_conv1.0.weight'
 
 @pytest.fixture(scope='module')
 def folder(official, tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path_factory) -> Path:
-    """The checkpoint as it is released, with what else a trainer saves, and the user's files."""
+    """The checkpoint as released, with the other state of a trainer, and the user's files."""
     folder = tmp_path_factory.mktemp('convert')
     torch.save({**official, 'epoch': 3, 'total_step_count': 12}, folder / 'official.pt')
     tiny_body.save(folder / 'body.npz')

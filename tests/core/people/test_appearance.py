@@ -14,7 +14,7 @@ from decomr_core.people.appearance import (
 
 
 def descriptor_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Pixel by pixel: each channel counts for the two bins it lies between."""
+    """Pixel by pixel: each channel counts for its two neighbouring bins."""
     x_min, top, x_max, bottom = box
     middle, half = (x_min + x_max) / 2, (x_max - x_min) / 2 * MIDDLE
     patch = cv2.resize(

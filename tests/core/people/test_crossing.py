@@ -1,4 +1,4 @@
-"""Identities where people cross, without a network: a mesh shows whoever is in front there."""
+"""Identities of crossing people, without a network: a mesh shows the person in front."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def true_boxes(frame: int) -> np.ndarray:
 def detections_of(
     boxes: np.ndarray, rng: np.random.Generator, has_descriptors: bool
 ) -> Detections:
-    """Of two who overlap by half only the front one; every tenth is missed; noise of 4 %."""
+    """Of two people who overlap by half only the front one; 10 % are missed; noise of 4 %."""
     order = [index for index in (3, 2, 1, 0) if rng.random() > 0.1]
     kept: list[int] = []
     for index in order:
@@ -44,13 +44,13 @@ def detections_of(
 
 
 def seen_by_mesh(box: np.ndarray, boxes: np.ndarray) -> int:
-    """Who the mesh of a crop shows: the largest share of the box, the front before the back."""
+    """The person whom the mesh of a crop shows: the largest share of the box, front to back."""
     shares = box_overlaps(box[None], boxes)[0][0]
     return int(np.argmax(shares * (1 + 0.3 * np.arange(4))))
 
 
 def run_crossing(seed: int, detect_every: int, has_descriptors: bool = True) -> list[Counter[int]]:
-    """For each person, how often each number was shown for them."""
+    """How often each id was shown for each person."""
     rng = np.random.default_rng(seed)
     tracker = Tracker(TrackerConfig(detect_every=detect_every))
     shown_as: list[Counter[int]] = [Counter() for _ in PEOPLE]

@@ -1,4 +1,4 @@
-"""The motion filter against Kalman's equations in matrices, and what it expects of walkers."""
+"""The motion filter against Kalman's equations in matrix form, and its predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def numbers_of(box: np.ndarray) -> np.ndarray:
 
 
 class MatrixFilter:
-    """The same filter for one number, as textbooks write it; the slow twin."""
+    """The same filter for one coordinate in its textbook form, as a slow reference."""
 
     def __init__(self, seen: float, noise: float, initial_rate: float) -> None:
         self.state, self.variance = np.array([seen, 0]), np.diag([noise, initial_rate]) ** 2

@@ -90,7 +90,7 @@ def test_the_fast_filter_agrees_with_the_formula_point_by_point() -> None:
     smoother, body, speed = MeshSmoother(config), None, np.zeros_like(BODY)
 
     def share(cutoff_hz: float) -> float:
-        """Of the new value, by the time constant of the cutoff."""
+        """The weight of the new value, by the time constant of the cutoff."""
         return 1 / (1 + FPS / (2 * math.pi * cutoff_hz))
 
     for frame in range(12):

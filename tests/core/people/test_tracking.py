@@ -22,7 +22,7 @@ def seen(*boxes: list[float], scores: list[float] | None = None) -> Detections:
 
 
 def step(tracker: Tracker, detections: Detections) -> dict[int, np.ndarray]:
-    """One image, searched if a detection is due; the expected boxes by id."""
+    """Tracks one image, with detection if due; returns the predicted boxes by id."""
     is_due = tracker.is_detection_due(SIZE)
     expected = tracker.predict(SIZE, detections=detections if is_due else None)
     return dict(zip(expected.track_ids, expected.boxes, strict=True))
@@ -46,7 +46,7 @@ def test_boxes_follow_a_detector_that_agrees_with_itself() -> None:
 
 
 def test_a_detection_of_another_size_is_another_person() -> None:
-    """Who is known well is not taken for a child who stands in front."""
+    """An established track is not associated with a child in front of the person."""
     tracker = Tracker(TrackerConfig(detect_every=1))
     for _ in range(20):
         step(tracker, seen(LEFT))
@@ -87,7 +87,7 @@ def test_a_doubtful_detection_continues_a_track_and_begins_none() -> None:
 
 
 def test_a_track_with_only_doubtful_detections_ends_eventually() -> None:
-    """A sign post, say, that looked like a person once."""
+    """For example a sign post that was detected as a person once."""
     tracker = Tracker(TrackerConfig(detect_every=1, max_doubtful_s=1.0))
     doubtful = replace(seen(), doubtful=seen(LEFT, scores=[0.2]))
 
@@ -243,7 +243,7 @@ def test_two_tracks_on_one_person_become_one() -> None:
 
 
 def test_a_deferred_update_changes_the_tracks_as_an_immediate_one_does() -> None:
-    """By `flush`, by looking at the tracks, or by the next image at the latest."""
+    """By `flush`, by access to the tracks, or by the next image."""
     meshes, foregrounds = np.array([[16, 10, 56, 110], RIGHT], np.float32), np.array([0.5, 0.5])
     descriptors = np.full((2, 24), 24**-0.5, np.float32)
     described, moved = [], []
@@ -270,7 +270,7 @@ def test_a_deferred_update_changes_the_tracks_as_an_immediate_one_does() -> None
 
 @pytest.mark.parametrize('defers_updates', [False, True])
 def test_asking_whether_a_detection_is_due_changes_nothing(defers_updates: bool) -> None:
-    """Two trackers see the same video; the second is asked about every possible next image."""
+    """Two trackers get the same video; the second is queried about every possible next image."""
     results = []
     for asks in (0, 3):
         tracker = Tracker(
@@ -344,7 +344,7 @@ def test_an_invalid_config_is_rejected() -> None:
 
 
 def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
-    """The mesh is far smaller than the image; it used to make a new person of every image."""
+    """The mesh is far smaller than the image; each image used to begin a new track."""
     tracker = Tracker(TrackerConfig.for_detector('whole-frame', detect_every=5, max_tracks=10))
     whole = [0, 0, 319, 239]
     for _ in range(12):

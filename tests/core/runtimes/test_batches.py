@@ -1,4 +1,4 @@
-"""Batches are cut and filled up to a few sizes."""
+"""Batches are split and padded to a few sizes."""
 
 from __future__ import annotations
 

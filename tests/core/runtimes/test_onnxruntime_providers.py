@@ -1,6 +1,6 @@
-"""ONNX Runtime's providers are chosen by name, and never replaced behind one's back.
+"""ONNX Runtime's providers are chosen by name and never replaced silently.
 
-A pretended build offers those of a GPU; what it is given runs on the CPU all the same.
+A fake build offers those of a GPU; the computation runs on the CPU.
 """
 
 from __future__ import annotations

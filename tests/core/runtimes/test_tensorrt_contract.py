@@ -1,4 +1,4 @@
-"""Our use of TensorRT and CUDA against NVIDIA's own Python bindings, oldest and newest.
+"""The used interface of TensorRT and CUDA against NVIDIA's bindings, oldest and newest.
 
 The bindings load without a GPU and without TensorRT's libraries if something else defines what
 they link to. They then cannot build or run anything; but every class, method, argument and enum
@@ -237,7 +237,7 @@ def test_a_surplus_name_of_a_fake_is_detected(interface: dict[str, Any]) -> None
 
 
 def surplus(module: ModuleType, real: dict[str, Any]) -> set[str]:
-    """What a stand-in has and the real module has not, or has with other arguments."""
+    """What a fake has and the real module lacks or has with other arguments."""
     found = set()
     for name, value in vars(module).items():
         if name.startswith('__') and name != '__version__':

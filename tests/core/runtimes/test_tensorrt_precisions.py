@@ -1,4 +1,4 @@
-"""Engines in half precision, and what goes wrong while an engine is built or loaded."""
+"""Engines in half precision, and errors while an engine is built or loaded."""
 
 from __future__ import annotations
 

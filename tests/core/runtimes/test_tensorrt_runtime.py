@@ -1,4 +1,4 @@
-"""The TensorRT runtime on a pretended GPU; the names that it uses are checked elsewhere."""
+"""The TensorRT runtime on a fake GPU; the names that it uses are checked elsewhere."""
 
 from __future__ import annotations
 

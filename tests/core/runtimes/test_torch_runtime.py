@@ -1,6 +1,6 @@
-"""The PyTorch runtime: half precision, and its way with a GPU, on a queue that pretends to be one.
+"""The PyTorch runtime: half precision, and the GPU path on a fake queue.
 
-Nothing here shows that CUDA accepts the recording.
+These tests do not show that CUDA accepts the capture.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def test_on_a_cpu_auto_is_f32(exact: Runtime) -> None:
 def test_half_precision_is_near_float32_and_comes_back_as_float32(
     trained: dict[str, str], exact: Runtime, precision: str, near: float, far: float
 ) -> None:
-    """The random network doubles a rounding many times; a trained one stays within its gate."""
+    """The random network amplifies rounding many times; a trained one stays within its limit."""
     runtime = load_runtime('torch', **trained, precision=precision)
     assert runtime.precision == precision
     images = parity_crops(64, 8)

@@ -1,4 +1,4 @@
-"""UV maps from OBJ files: what is taken, whatever the way it is written, and what is refused."""
+"""UV maps from OBJ files: every accepted form, and what is rejected."""
 
 from __future__ import annotations
 

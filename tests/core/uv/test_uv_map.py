@@ -1,4 +1,4 @@
-"""The file of a UV map: what it keeps, and what it refuses."""
+"""The file of a UV map: what it stores, and what is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decomr bag`: what it says of a recording, the video that it makes, and what it refuses."""
+"""`decomr bag`: its report on a recording, its video, and what it rejects."""
 
 from __future__ import annotations
 

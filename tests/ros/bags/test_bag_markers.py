@@ -62,7 +62,7 @@ def _write_bag(
     is_metric: bool = True,
     *more: str,
 ) -> Path:
-    """Persons 3 and 5 in steps 0 and 1, person 5 in step 2, nobody in step 3."""
+    """People 3 and 5 in steps 0 and 1, person 5 in step 2, none in step 3."""
     types = {
         f'{namespace}/topology': TOPOLOGY,
         f'{namespace}/human_meshes': MESHES,

@@ -1,4 +1,4 @@
-"""What the layouts for Foxglove and RViz ask for exists in a recording, with the right types."""
+"""The topics of the Foxglove and RViz layouts exist in a recording, with the right types."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_3d_panel_looks_where_the_camera_looks_with_x_to_the_right() -> None
 
 
 def test_rviz_shows_meshes_image_and_iuv_at_once() -> None:
-    """An image that Qt's state of the window does not place is a window of its own."""
+    """An image that Qt's window state does not place opens its own window."""
     config = _rviz()
     displays = {
         display['Name']: display for display in config['Visualization Manager']['Displays']

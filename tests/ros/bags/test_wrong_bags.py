@@ -1,4 +1,4 @@
-"""Files that are no bags are told apart from bags that are damaged."""
+"""Files that are not bags are distinguished from damaged bags."""
 
 from __future__ import annotations
 

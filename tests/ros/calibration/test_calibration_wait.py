@@ -1,4 +1,4 @@
-"""The calibration comes a moment after the first image: that is no warning."""
+"""A calibration shortly after the first image causes no warning."""
 
 from __future__ import annotations
 

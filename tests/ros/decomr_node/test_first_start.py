@@ -1,4 +1,4 @@
-"""The node answers while it configures, says what it waits for, and needs no HOME."""
+"""The node responds while it configures, logs what it waits for, and needs no HOME."""
 
 from __future__ import annotations
 

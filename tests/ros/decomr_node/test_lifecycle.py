@@ -1,4 +1,4 @@
-"""What the transitions take and give back, and how the process ends."""
+"""What the transitions acquire and release, and how the process ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every transition leaves a line in the log that says what the node does and does not do now."""
+"""Every transition logs what the node does and does not do in the new state."""
 
 from __future__ import annotations
 

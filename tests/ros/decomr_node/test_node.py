@@ -1,4 +1,4 @@
-"""The node in its own process, spoken to as any other program would: over ROS 2."""
+"""The node in its own process, used over ROS 2 like by any other program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that do not load: the node says why, stays unconfigured, and can be corrected."""
+"""Models that do not load: the node reports why, stays unconfigured, and can be corrected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def files(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 class InsideNode:
-    """A node within the test that is spoken to like one in its own process, in less time."""
+    """A node within the test that is used like one in its own process, but starts faster."""
 
     def __init__(
         self, ros: RosTest, capfd: pytest.CaptureFixture[str], **parameters: object
@@ -63,7 +63,7 @@ class InsideNode:
         return self._output
 
     def stop(self) -> int:
-        """What `run_node` does in the end."""
+        """The last steps of `run_node`."""
         self._node.close()
         return self._node.exit_code or 0
 

@@ -1,4 +1,4 @@
-"""The benchmark of the node: its arithmetic, its images, and that it leaves no process."""
+"""The benchmark of the node: its statistics, its images, and that it leaves no process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAMES = 30
 
 
 def _heard(latency_ms: float, failed: int = 0) -> dict:
-    """What a listener notes of a camera at 10 Hz whose meshes come after `latency_ms`."""
+    """The records of a listener for a camera at 10 Hz with meshes after `latency_ms`."""
     stamps = 10**18 + np.arange(FRAMES) * 100 * MS
     published = stamps + int(latency_ms * MS)
     rows = np.stack([stamps, published, published + MS, published + 2 * MS], axis=1)

@@ -1,4 +1,4 @@
-"""What happens to a robot: cameras die and return, streams change, clocks jump, nodes are many."""
+"""Faults on a robot: cameras restart, streams change, clocks jump, several nodes run."""
 
 from __future__ import annotations
 

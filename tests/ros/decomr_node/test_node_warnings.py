@@ -1,4 +1,4 @@
-"""What the node ignores or guesses, as /diagnostics and the log show it; clocks and stamps."""
+"""What the node ignores or assumes, on /diagnostics and in the log; clocks and stamps."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def log(capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
 def show(
     inner: InnerNode, camera: Camera, encoding: str = 'bgr8', stamp_s: float | None = None
 ) -> None:
-    """One image, now or at another time, and its answer."""
+    """Sends one image, stamped now or at another time, and returns its meshes."""
     stamp_s = time.time() if stamp_s is None else stamp_s
     message = image_message(camera.header(), IMAGE, 'bgr8')
     message.encoding = encoding
@@ -110,7 +110,7 @@ def test_sim_time_without_a_clock_is_a_warning_until_the_clock_starts(
 
 
 def latest(inner: InnerNode) -> str:
-    """The last status as text; by the node's own clock nothing can be waited for here."""
+    """The last status as text; the node's own clock cannot be waited for here."""
     if not inner._diagnostics:
         return 'warning_clock'
     return str(inner._diagnostics[-1].status[0])
@@ -182,7 +182,7 @@ def test_failing_images_and_their_problem_are_each_logged_once(
 def test_boxes_without_people_are_on_diagnostics_by_class(
     make: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The messages of vision_msgs come from elsewhere where it is not installed."""
+    """Fakes the messages of vision_msgs if it is not installed."""
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: Image)
     inner = make(use_boxes=True, frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     camera = inner.activate()

@@ -1,4 +1,4 @@
-"""What the node says of itself on /diagnostics, in every state."""
+"""The status of the node on /diagnostics, in every state."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ CALIBRATION = Calibration(64, 64, K)
 
 
 def _flat_person() -> HumanMesh:
-    """A flat body 3 m away, of which every vertex is seen."""
+    """A flat body 3 m away with all vertices visible."""
     mesh = make_mesh(num_vertices=400)
     grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 20), np.linspace(-0.6, 0.6, 20)), axis=-1)
     root = np.append(grid.reshape(-1, 2), np.zeros((400, 1)), axis=1).astype(np.float32)

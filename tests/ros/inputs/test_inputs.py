@@ -1,4 +1,4 @@
-"""What belongs to an image, with a node that only notes who subscribes; QoS with a real one."""
+"""The inputs of an image, with a node that only records subscriptions; QoS with a real one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Notes:
-    """A node that notes what it is asked for; `callbacks` by topic."""
+    """A node that records its calls; `callbacks` by topic."""
 
     def __init__(self) -> None:
         self.callbacks: dict[str, Callable] = {}
@@ -95,7 +95,7 @@ class Notes:
 
 
 class NoThread:
-    """In place of the thread that takes the messages of a subscription: the test gives them."""
+    """Replaces the thread that takes the messages of a subscription."""
 
     def __init__(self, *arguments: object) -> None:
         pass

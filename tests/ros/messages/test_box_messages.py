@@ -1,4 +1,4 @@
-"""Boxes of other detectors, with stand-ins for their messages, which are not among the wheels."""
+"""Boxes of other detectors, with fakes of their messages, which are not among the wheels."""
 
 from __future__ import annotations
 

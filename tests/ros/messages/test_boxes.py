@@ -22,7 +22,7 @@ def detection(
     theta: float = 0.0,
     is_old: bool = False,
 ) -> Message:
-    """A vision_msgs/Detection2D of version 4 and later, or of the time before."""
+    """A vision_msgs/Detection2D of version 4 and later, or of earlier ones."""
     if is_old:
         center, result = Message(x=x, y=y, theta=theta), Message(id=name, score=score)
     else:

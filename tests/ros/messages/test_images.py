@@ -18,7 +18,7 @@ PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
 
 
 def _mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
-    """What a sensor behind a Bayer filter measures: one colour per pixel."""
+    """The pixels of a sensor behind a Bayer filter: one colour each."""
     raw = np.empty(rgb.shape[:2], np.uint8)
     for index, colour in enumerate(pattern):
         row, column = divmod(index, 2)
@@ -45,7 +45,7 @@ def _packed(rgb: np.ndarray, places: tuple[int, int]) -> np.ndarray:
 
 
 def _video_range_yuv(rgb: np.ndarray) -> np.ndarray:
-    """BT.601 as video has it: gray from 16 to 235, colours from 16 to 240."""
+    """BT.601 in the range of video: gray from 16 to 235, colours from 16 to 240."""
     matrix = np.array(
         [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
     )

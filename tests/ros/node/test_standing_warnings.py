@@ -1,4 +1,4 @@
-"""What is wrong and does not stop the node: said once, WARN on /diagnostics until it ends."""
+"""Problems that do not stop the node: logged once, WARN on /diagnostics until they end."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def _frames_text(node: object) -> str:
 def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
     ros: RosTest, namespace: str, is_rival: bool
 ) -> None:
-    """The topics differ; /tf is one for all."""
+    """The topics differ, but all nodes share /tf."""
     with other_node('second', namespace) as rival, other_node('odometry') as odometry:
         rival.create_publisher(HumanMeshArray, 'other_meshes', 5)
         odometry.create_publisher(String, '/tf', 5)

@@ -1,4 +1,4 @@
-"""Messages are taken by a thread of their own, which ends with its subscription."""
+"""Each subscription has a thread that takes its messages and ends with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def thread_names() -> list[str]:
 
 
 def start(ros: RosTest, take: Callable, raw: bool = False) -> tuple[TakingThread, Callable]:
-    """The thread of a new subscription, and how to send it a text."""
+    """The thread of a new subscription, and a function that sends it a text."""
     subscription = ros.node.create_subscription(
         String,
         'text',

@@ -1,4 +1,4 @@
-"""RViz in the frame of the camera; a program in place of RViz says how it was started."""
+"""RViz in the frame of the camera; a fake RViz prints how it was started."""
 
 from __future__ import annotations
 

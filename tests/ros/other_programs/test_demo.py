@@ -246,7 +246,7 @@ def test_the_default_video_is_debians_then_the_shipped_one_then_an_error_with_th
 
 
 def _report(folder: Path, **change: object) -> dict[str, object]:
-    """Of a run that kept up, but for what is changed."""
+    """The report of a run that kept up, with changes."""
     return {
         'frames_published': 100,
         'frames_received': 100,

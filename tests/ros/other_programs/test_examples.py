@@ -1,4 +1,4 @@
-"""The programs in examples/ do what the README says of them."""
+"""The programs in examples/ do what the README states."""
 
 from __future__ import annotations
 

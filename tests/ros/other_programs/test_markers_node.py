@@ -1,4 +1,4 @@
-"""`decomr markers`: a recording that is played shows as it did live."""
+"""`decomr markers`: a played recording is shown as it was live."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def topology(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Topology:
 
 
 class _Played:
-    """What `ros2 bag play` of a recording does, and what is shown of it."""
+    """Plays a recording like `ros2 bag play`, and records the markers."""
 
     def __init__(self, ros: RosTest, topology: Topology, namespace: str = '') -> None:
         self._ros, self.topology = ros, topology
@@ -55,7 +55,7 @@ class _Played:
         self._topology.publish(mesh_topology_message(self.topology))
 
     def wait(self, node: MarkersNode) -> None:
-        """Until nothing that is sent can be lost."""
+        """Waits until no sent message can be lost."""
         self._ros.spin_until(
             lambda: (
                 self._meshes.get_subscription_count() == 1

@@ -87,7 +87,7 @@ def _start(ros: RosTest, *words: object, flush_period_s: float = FLUSH_PERIOD_S)
 
 
 def _publish(ros: RosTest, count: int, **options: float) -> tuple[Publisher, Process]:
-    """Publishes a latched topology before anybody listens, then meshes to the recorder."""
+    """Publishes a latched topology before any subscriber exists, then meshes."""
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     # Before the topology, so that a recorder that has that one knows this one too.
     meshes = ros.node.create_publisher(HumanMeshArray, 'robot/human_meshes', max(count, 10))
@@ -119,7 +119,7 @@ def _flushed(recorder: Process) -> int:
 
 
 def _publish_until(publish: Callable[[], object], condition: Callable[[], object]) -> None:
-    """Publishes on: best effort messages right after discovery may get lost, and nobody tells."""
+    """Keeps publishing: best effort messages right after discovery may be lost silently."""
     deadline = time.monotonic() + 60
     while not condition():
         publish()

@@ -1,4 +1,4 @@
-"""The trial of `decomr doctor`: what it says is what a node did."""
+"""The self-test of `decomr doctor` reports what the node did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decomr view`: what it answers to what is no browser, and what it says of a silent topic."""
+"""`decomr view`: its responses to other clients than browsers, and to a silent topic."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ HEADER.stamp.sec, HEADER.stamp.nanosec = 7, 9
 
 
 def _facing_the_camera() -> np.ndarray:
-    """Joints of somebody who stands 3 m away and looks at the camera: the left is at its right."""
+    """Joints of a person 3 m away who faces the camera: the left is at the image's right."""
     joints = np.zeros((24, 3))
     joints[JOINT_NAMES.index('left_hip')] = 0.1, 0.1, 0.0
     joints[JOINT_NAMES.index('right_hip')] = -0.1, 0.1, 0.0

@@ -1,4 +1,4 @@
-"""`overlay/compressed` and `iuv/compressed`: what is in them, and that nobody pays for them."""
+"""`overlay/compressed` and `iuv/compressed`: their content, and that unused they cost nothing."""
 
 from __future__ import annotations
 

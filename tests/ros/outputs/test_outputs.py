@@ -1,4 +1,4 @@
-"""What is published when, without processes: a node that only remembers."""
+"""What is published when, with a node that only records."""
 
 from __future__ import annotations
 

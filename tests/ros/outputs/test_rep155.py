@@ -1,4 +1,4 @@
-"""REP-155 with stand-ins for hri_msgs, which is not among the wheels."""
+"""REP-155 with fakes of hri_msgs, which is not among the wheels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
 
 
 def _person(track_id: int, **changes: object) -> HumanMesh:
-    """Somebody whose joints are in view, 3 m away."""
+    """A person whose joints are in view, 3 m away."""
     joints = np.random.default_rng(track_id).uniform(-1, 1, (24, 3)) + (0, 0, 3)
     return dataclasses.replace(make_mesh(track_id), joints=joints, **changes)
 

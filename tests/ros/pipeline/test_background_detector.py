@@ -16,7 +16,7 @@ SIZE = 64, 48
 
 
 class _Slow:
-    """Finds one person in each image, when it is let go on."""
+    """Detects one person in each image once the test releases it."""
 
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
@@ -109,7 +109,7 @@ def test_images_queued_before_a_reset_are_not_processed() -> None:
 
 
 class _Quick:
-    """Finds one person at once; remembers the images."""
+    """Detects one person immediately and records the images."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []

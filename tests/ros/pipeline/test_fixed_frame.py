@@ -1,4 +1,4 @@
-"""The camera in a fixed frame, with a small stand-in for tf2_ros."""
+"""The camera in a fixed frame, with a small fake of tf2_ros."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADER = Header(stamp=Time(sec=10, nanosec=50_000_000), frame_id='camera')
 
 
 class _Logger:
-    """Keeps what is logged."""
+    """Records log lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

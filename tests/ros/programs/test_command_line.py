@@ -1,4 +1,4 @@
-"""What the programs that are nodes say of their command lines."""
+"""The command lines of the programs that are nodes."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Declared:
         declare_parameters(node, lambda: self.is_configured, self.told.append)
 
     def set(self, **values: object) -> str:
-        """Sets them at once; the reason of a refusal, or ''."""
+        """Sets them atomically; returns the reason of a rejection, or ''."""
         result = self.node.set_parameters_atomically(
             [Parameter(name, value=value) for name, value in values.items()]
         )

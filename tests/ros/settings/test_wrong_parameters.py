@@ -1,4 +1,4 @@
-"""Every parameter with every kind of wrong value, at the start and later: somebody names it."""
+"""Every parameter with every kind of wrong value, at the start and later, is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which type of boxes the node subscribes to, with a node that only notes who subscribes."""
+"""Which type of boxes the node subscribes to, with a node that only records subscriptions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[type]:
-    """Lets the graph say that these types are on the topic; gives what is subscribed to."""
+    """Sets the types of the topic in the graph; returns the subscribed types."""
     monkeypatch.setattr(
         node,
         'get_publishers_info_by_topic',
@@ -68,7 +68,7 @@ def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[
 
 
 def _warning(inputs: Inputs) -> str:
-    """What /diagnostics says of the type of the boxes."""
+    """The warning about the type of the boxes on /diagnostics."""
     return inputs.warnings.values().get('warning_boxes_type', '')
 
 

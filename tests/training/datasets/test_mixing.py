@@ -1,4 +1,4 @@
-"""Mixing data sets: shares, rounds, and the same stream from any place in any process."""
+"""Mixing data sets: shares, epochs, and a reproducible stream in every process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.datasets.readers.npz_format import read_npz
 
 
 class Numbers:
-    """A data set of so many people; a sample says who it is and what chance it was given."""
+    """A data set of this number of people; a sample holds its index and a random number."""
 
     def __init__(self, size: int) -> None:
         self.size = size

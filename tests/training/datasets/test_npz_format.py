@@ -1,4 +1,4 @@
-"""The npz files that others exchange: what is read, cleaned, counted and written."""
+"""The npz exchange format: what is read, cleaned, counted and written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.targets.fits import fit_errors, fit_weights, read_fits, with_fit_e
 
 @pytest.fixture
 def arrays() -> dict[str, np.ndarray]:
-    """Six people with everything known about them."""
+    """Six people with all labels."""
     return fake.exchanged(6, np.random.default_rng(1))
 
 

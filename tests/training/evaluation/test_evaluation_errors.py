@@ -1,4 +1,4 @@
-"""What the evaluation says about broken, missing and foreign files."""
+"""How the evaluation reports broken, missing and foreign files."""
 
 from __future__ import annotations
 

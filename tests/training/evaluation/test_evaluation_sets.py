@@ -1,4 +1,4 @@
-"""Who is measured on each test set, and by which joints."""
+"""Which people of each test set are measured, and by which joints."""
 
 from __future__ import annotations
 

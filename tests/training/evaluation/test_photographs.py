@@ -66,7 +66,7 @@ def runs_of(mask: np.ndarray) -> dict[str, Any]:
 
 
 def annotation(mesh: HumanMesh, outline: Any, **more: Any) -> dict[str, Any]:
-    """A person of COCO whose truth is what a mesh shows."""
+    """A person of COCO whose ground truth is the rendered mesh."""
     joints = np.zeros((len(COCO_JOINTS), 3))
     joints[IN_COCO] = np.column_stack([in_image(mesh.joints[IN_BODY], mesh), np.full(12, 2)])
     x_min, y_min, x_max, y_max = BOX + 0.5
@@ -120,7 +120,7 @@ def test_a_prediction_that_is_the_truth_scores_one_in_everything(
 
 
 class FoundOnFirstImage:
-    """A detector that finds the person on the first image that it sees, nobody later."""
+    """A detector that finds a person on its first image and none later."""
 
     def __init__(self) -> None:
         self._boxes = [BOX[None].astype(np.float32)]

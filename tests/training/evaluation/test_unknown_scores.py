@@ -1,4 +1,4 @@
-"""Scores of a network that sees nobody: what cannot be measured is unknown, not perfect."""
+"""Scores of a network without foreground: what cannot be measured is unknown, not perfect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of the worst cases shows what it says."""
+"""The picture of the worst cases shows its labels correctly."""
 
 from __future__ import annotations
 

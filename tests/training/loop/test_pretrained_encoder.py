@@ -1,4 +1,4 @@
-"""Training behind the pretrained encoder: it stays as it is, or learns slowly."""
+"""Training behind the pretrained encoder, which is frozen or learns slowly."""
 
 from __future__ import annotations
 

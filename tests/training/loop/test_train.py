@@ -1,4 +1,4 @@
-"""A training run in miniature: it learns, it stops and goes on, it says what is wrong."""
+"""A training run in miniature: learning, interruption, resuming and errors."""
 
 from __future__ import annotations
 

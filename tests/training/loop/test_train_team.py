@@ -62,7 +62,7 @@ def start(words: list[str]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    """What they print until they end."""
+    """Their output until they end."""
     try:
         return process.communicate(timeout=240)[0]
     finally:
@@ -98,7 +98,7 @@ def test_two_processes_share_each_batch_stop_together_and_resume(
 
 
 def member(rank: int, port: int, words: list[str]) -> None:
-    """One of two processes, told of the other as torchrun does."""
+    """One of two processes, with the environment that torchrun sets."""
     os.environ.update(
         {
             'RANK': str(rank),

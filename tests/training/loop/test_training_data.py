@@ -333,7 +333,7 @@ def test_a_missing_set_is_a_one_line_error_with_the_source(annotated, tmp_path, 
 def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch
 ):
-    """One of the fits has its arms and legs crossed over; it must count less than the others."""
+    """One of the fits has its arms and legs swapped; it must have less weight than the others."""
     pose = people.pose.copy()
     pose[3] = pose[3][list(MIRRORED_JOINTS)] * 3
     fitted = dataclasses.replace(people, pose=pose, is_fit=np.ones(8, bool))

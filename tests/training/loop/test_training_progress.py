@@ -1,4 +1,4 @@
-"""A run says how it goes, also where stderr is a file: a line for each entry of its log."""
+"""A run reports its progress, also if stderr is a file: a line for each entry of its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion files become the poses that they show, whatever the rig; broken ones are told."""
+"""Motion files of every rig become poses; broken ones are reported."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def frames():
 
 
 def changed_share(one, other):
-    """Share of the pixels that differ by more than compression makes them."""
+    """Share of the pixels that differ by more than the compression error."""
     return (np.abs(one.astype(float) - other).mean(-1) > 25).mean()
 
 

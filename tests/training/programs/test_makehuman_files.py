@@ -1,4 +1,4 @@
-"""MakeHuman's garment files are read as its documentation describes them, or refused."""
+"""MakeHuman's garment files are read as its documentation describes them, or rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation: labels stay where the image shows them, and left becomes right."""
+"""Augmentation: labels follow the image, and mirroring swaps left and right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ AUGMENTATIONS = st.builds(
 
 
 def image_of_a_spot(x: float, y: float, sigma: float) -> np.ndarray:
-    """A black image but for a soft round spot, its place in px."""
+    """A black image with a soft round spot at this position, px."""
     columns, rows = (
         np.exp(-(((np.arange(SIDE_PX) - place) / sigma) ** 2) / 2) for place in (x, y)
     )
@@ -58,7 +58,7 @@ def one_keypoint(joint: int, x: float, y: float) -> np.ndarray:
 
 
 def random_pose(seed: int) -> np.ndarray:
-    """A natural pose, turned any way."""
+    """A natural pose with a random root rotation."""
     rng = np.random.default_rng(seed)
     pose = sample_poses(rng, 1)[0][0]
     pose[0] = rng.normal(0, 1.5, 3)

@@ -11,7 +11,7 @@ from training.records.workers import set_up_worker
 
 
 class Cycle:
-    """Garbage that only a collection destroys, and that tells where."""
+    """Garbage that only a collection destroys and that records the process."""
 
     def __init__(self, destroyed: list[int]) -> None:
         self.me, self.destroyed = self, destroyed

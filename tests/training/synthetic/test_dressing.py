@@ -45,7 +45,7 @@ def wardrobe_file(wardrobe: Wardrobe, tmp_path_factory) -> Path:
 
 
 def a_person(body: BodyModel, bend: float = 0.0):
-    """Vertices in the root frame and joint transforms of somebody with bent elbows and hips."""
+    """Vertices in the root frame and joint transforms of a person with bent elbows and hips."""
     pose = torch.zeros(1, 24, 3)
     pose[0, [1, 2], 0] = -bend
     pose[0, 18, 1] = -bend

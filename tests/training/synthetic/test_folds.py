@@ -1,4 +1,4 @@
-"""Folds and wrinkles: where they are, how the light sees them, and that labels do not."""
+"""Folds and wrinkles: their position and shading, and that labels do not change."""
 
 from __future__ import annotations
 

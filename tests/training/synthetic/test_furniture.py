@@ -1,4 +1,4 @@
-"""Furniture: who sits or lies is found, seats are below people, and each hides the other."""
+"""Furniture: sitting and lying people are detected, seats are below them, both occlude."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_solid_around_or_behind_the_camera_is_not_visible():
 
 
 def seen_person(body: BodyModel, turn: float) -> tuple[Drawn, Bodies, SimpleNamespace, Framing]:
-    """A tiny person who sits on nothing, seen from the front or turned by so much."""
+    """A tiny person who sits without a seat, seen from the front or turned by this angle."""
     pose = torch.zeros(1, 24, 3)
     pose[0, [1, 2], 0] = -np.pi / 2
     pose[0, [4, 5], 0] = np.pi / 2
@@ -237,7 +237,7 @@ def test_furniture_hides_people_behind_it_unless_it_hides_too_much(
 def _as_resting(
     vertices: np.ndarray, joints: np.ndarray, parts: np.ndarray, up: np.ndarray
 ) -> Resting:
-    """Anybody as if he sat, in his own frame."""
+    """Any pose as a sitting person, in the person's frame."""
     ahead = np.cross(joints[1] - joints[2], up)
     ahead /= np.linalg.norm(ahead)
     return Resting(

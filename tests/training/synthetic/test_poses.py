@@ -1,4 +1,4 @@
-"""Poses by rule and the check of what bodies can do."""
+"""Poses by rule, and the check for impossible poses."""
 
 from __future__ import annotations
 

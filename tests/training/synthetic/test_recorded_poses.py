@@ -1,4 +1,4 @@
-"""Recorded poses: drawn by action, mirrored, and refused where the file holds something else."""
+"""Recorded poses: drawn by action, mirrored, and rejected if the file has another format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of IUV images: what goes in comes out, whoever else reads and writes."""
+"""The cache of IUV images returns what was stored, also with concurrent readers and writers."""
 
 from __future__ import annotations
 

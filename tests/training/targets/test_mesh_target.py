@@ -31,7 +31,7 @@ which face is seen."""
 
 
 def people(body: BodyModel, seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertices and joints of people in natural poses, turned any way; root frame, m."""
+    """Vertices and joints of people in natural poses with random rotations; root frame, m."""
     rng = np.random.default_rng(seed)
     pose = sample_poses(rng, count)[0]
     pose[:, 0] = rng.normal(0, 1.5, (count, 3))
