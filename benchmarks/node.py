@@ -36,7 +36,7 @@ from decomr_ros.programs.child_processes import ChildProcesses
 from decomr_ros.settings.parameters import NodeParameters
 
 CLIP = DATA_FOLDER / 'demo_clip.mp4'
-FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
+FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'node' / 'fastdds.xml'
 CROWDS = (1, 5, 10, 20)
 # Time for the last messages to arrive, s.
 DRAIN_S = 1.0

@@ -84,9 +84,9 @@ CLOSE_S = 1.2
 
 HELP_WIDTH = 99
 PARAMETERS_HELP = """  -p detector_stride:=5        a parameter of the node
-  --params-file FILE           parameters from a file such as config/decomr.yaml
+  --params-file FILE           parameters from a file such as config/node/decomr.yaml
 
-parameters, which docs/parameters.md and config/decomr.yaml explain:"""
+parameters, which docs/parameters.md and config/node/decomr.yaml explain:"""
 
 
 class DecomrNode(ManagedNode):

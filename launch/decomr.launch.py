@@ -386,7 +386,7 @@ def _has_rosbag2() -> bool:
 
 
 def _qos_file(namespace: str, camera_info: str) -> str:
-    """Writes config/rosbag2_qos.yaml with the absolute names of the topics; its path."""
+    """Writes rosbag2_qos.yaml with the absolute names of the topics; its path."""
     profiles = yaml.safe_load((SHARE / 'config' / 'rosbag2_qos.yaml').read_text())
     renamed = {
         camera_info if name == '/camera_info' else _absolute(name[1:], namespace): profile

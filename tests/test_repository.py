@@ -230,7 +230,7 @@ def test_no_two_test_files_have_the_same_name() -> None:
 
 def test_the_fast_dds_profile_holds_the_largest_image() -> None:
     space = {'dds': 'http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles'}
-    root = ElementTree.parse(ROOT / 'config/fastdds.xml').getroot()
+    root = ElementTree.parse(ROOT / 'config/node/fastdds.xml').getroot()
     transports = {
         item.findtext('dds:type', namespaces=space): item
         for item in root.iterfind('.//dds:transport_descriptor', space)

@@ -142,7 +142,7 @@ def test_with_env_sets_the_fast_dds_profile_unless_there_is_one(elsewhere: Path)
     show = (elsewhere / 'scripts/with-env', 'printenv', 'FASTRTPS_DEFAULT_PROFILES_FILE')
     without = {name: value for name, value in os.environ.items() if 'PROFILES_FILE' not in name}
     own = subprocess.run(show, capture_output=True, text=True, env=without)
-    assert own.stdout.strip() == str(elsewhere / 'config/fastdds.xml')
+    assert own.stdout.strip() == str(elsewhere / 'config/node/fastdds.xml')
     assert run(*show, FASTRTPS_DEFAULT_PROFILES_FILE='/mine.xml').stdout == '/mine.xml\n'
 
 

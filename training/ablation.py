@@ -1,7 +1,7 @@
 """The ablation of the paper's Table 5: UV map x LNet input, each cell with the same budget.
 
-    python -m training.ablation --config config/ablation.yaml --out runs/ablation
-    torchrun --nproc-per-node 2 -m training.ablation --config config/ablation.yaml --out ...
+    python -m training.ablation --config config/training/ablation.yaml --out runs/ablation
+    torchrun --nproc-per-node 2 -m training.ablation --config config/training/ablation.yaml ...
 
 Each cell of the grid is a training run in its own folder, scored on the same held-out images.
 Stage 1 does not involve LNet and is run once for each UV map. To continue after an interruption,

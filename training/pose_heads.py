@@ -39,9 +39,9 @@ __all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss', 
 WARMUP_STEPS = 200
 CLIP_NORM = 1.0
 JOINTS_2D_WEIGHT = 10.0
-"""As in config/train_rt.yaml."""
+"""As in config/training/train_rt.yaml."""
 TEXEL_EDGES_WEIGHT = 10.0
-"""As the edges of the mesh in config/train_rt.yaml."""
+"""As the edges of the mesh in config/training/train_rt.yaml."""
 KEEP_WEIGHT = 0.1
 """Weight of the change of the other readers' outputs, in units of their standard deviations."""
 PROBED_AT_ONCE = 500

@@ -168,7 +168,7 @@ class Recording:
             raise ValueError(
                 f'{self.bag} contains no topology for {self.mesh_topic}; record it '
                 'with ros2 bag record --qos-profile-overrides-path '
-                'config/rosbag2_qos.yaml, which requests latched topics'
+                'config/node/rosbag2_qos.yaml, which requests latched topics'
             )
         return deserialize_message(message.data, MeshTopology)
 

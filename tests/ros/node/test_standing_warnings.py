@@ -23,6 +23,7 @@ from decomr_ros.health.diagnostics import FrameStatistics
 from decomr_ros.inputs.frame_ids import frame_id_problem
 from decomr_ros.messages.images import image_message
 from decomr_ros.node import standing_warnings
+from decomr_ros.node.installation import fast_dds_profile
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.settings.parameters import NodeParameters
 from decomr_ros.topics.lost_images import lost_images_text
@@ -371,7 +372,7 @@ def test_losses_above_a_share_are_reported(lost: int, arrived: int, is_told: boo
     text = lost_images_text(lost, arrived, '/image', ['/cam'])
     assert bool(text) == is_told
     assert ('in the environment of the process of /cam' in text) == is_told
-    assert ('config/fastdds.xml' in text) == is_told
+    assert (str(fast_dds_profile()) in text) == is_told
 
 
 def test_losses_expire(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_a_remapping_is_detected_in_the_arguments() -> None:
 
 
 def test_the_shipped_file_is_for_every_node() -> None:
-    words = ['--ros-args', '--params-file', str(ROOT / 'config/decomr.yaml')]
+    words = ['--ros-args', '--params-file', str(ROOT / 'config/node/decomr.yaml')]
     for name in ('/decomr', '/robot/decomr', '/meshes'):
         assert ignored_files_text(words, name) == ''
 

@@ -76,7 +76,7 @@ def test_a_misspelt_name_is_reported_with_the_nearest_one(
 def test_the_page_and_the_file_match_the_code() -> None:
     page = (ROOT / 'docs/parameters.md').read_text(encoding='utf-8')
     assert parameters.page_text(page) == page, parameters.__doc__
-    file = (ROOT / 'config/decomr.yaml').read_text(encoding='utf-8')
+    file = (ROOT / 'config/node/decomr.yaml').read_text(encoding='utf-8')
     assert parameters.yaml_file_text(file) == file, parameters.__doc__
     for name in ENTRIES:
         assert f'| `{name}` |' in page
@@ -84,7 +84,7 @@ def test_the_page_and_the_file_match_the_code() -> None:
 
 
 def test_the_file_holds_every_parameter_with_its_default() -> None:
-    file = yaml.safe_load((ROOT / 'config/decomr.yaml').read_text(encoding='utf-8'))
+    file = yaml.safe_load((ROOT / 'config/node/decomr.yaml').read_text(encoding='utf-8'))
     values = file['/**']['ros__parameters']
     assert values == asdict(NodeParameters())
     assert {name: type(value) for name, value in values.items()} == {

@@ -397,7 +397,7 @@ def test_a_data_set_of_an_unknown_kind_is_reported_with_the_syntax(annotated, tm
 
 @pytest.mark.parametrize(
     'path',
-    sorted((Path(__file__).parents[3] / 'config').glob('train_*.yaml')),
+    sorted((Path(__file__).parents[3] / 'config' / 'training').glob('train_*.yaml')),
     ids=lambda path: path.stem,
 )
 def test_every_shipped_config_is_valid(path):

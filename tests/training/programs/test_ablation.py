@@ -24,7 +24,7 @@ from training.loop import trainer, training_data
 from training.loop.train_config import TrainConfig
 from training.loop.trainer import Trainer
 
-SMOKE = Path(__file__).parents[3] / 'config' / 'ablation_smoke.yaml'
+SMOKE = Path(__file__).parents[3] / 'config' / 'training' / 'ablation_smoke.yaml'
 NAMES = [
     f'{label}_{lnet_input}'
     for label in ('conventional', 'continuous')
