@@ -28,6 +28,7 @@ from decomr_core.measures.parity import measure_parity, parity_crops
 from decomr_core.networks.checkpoint import load_with_topology
 from decomr_core.networks.decomr import DecoMR
 from decomr_core.runtimes.exported_model import OUTPUT_NAMES
+from decomr_core.runtimes.gpu_memory import MIB
 from decomr_core.runtimes.torch.cuda import BatchRunner, CudaQueue, find_device
 from decomr_core.runtimes.torch.precision import arithmetic, check_precision
 from decomr_core.runtimes.torch.runtime import PackedNetwork
@@ -35,7 +36,6 @@ from decomr_core.runtimes.torch.runtime import PackedNetwork
 BATCHES = (1, 4, 16)
 PRESETS = ('rt', 'paper')
 REPEATS, WARM_UP = 200, 10
-MIB = 2**20
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 

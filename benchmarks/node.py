@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.node_programs import LISTENING
+from benchmarks.node_programs import LISTENING, START_TIMEOUT_S
 from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
-from benchmarks.node_scene import crowd, people_come_and_go
+from benchmarks.node_scene import crowd, people_entering_and_leaving
 from decomr_core.base.assets import DATA_FOLDER
 from decomr_core.commands.bench import measured_on
 from decomr_core.runtimes import RUNTIMES
@@ -36,12 +36,10 @@ from decomr_ros.programs.child_processes import ChildProcesses
 from decomr_ros.settings.parameters import NodeParameters
 
 CLIP = DATA_FOLDER / 'demo_clip.mp4'
-FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'fastdds.xml'
+FASTDDS = Path(__file__).resolve().parents[1] / 'config' / 'node' / 'fastdds.xml'
 CROWDS = (1, 5, 10, 20)
 # Time for the last messages to arrive, s.
 DRAIN_S = 1.0
-# Time for the programs to discover each other; includes the export of the network, s.
-START_TIMEOUT_S = 180.0
 SAMPLE_PERIOD_S = 5.0
 TRANSPORT_FRAMES = 300
 
@@ -122,7 +120,7 @@ def measure_soak(options: argparse.Namespace) -> dict[str, Any]:
     """Memory and latency of the unmodified node over time, with people who come and go."""
     count = round(options.seconds * options.rate)
     with Stage(options) as stage:
-        stage.show(np.stack(list(people_come_and_go(CLIP))))
+        stage.show(np.stack(list(people_entering_and_leaving(CLIP))))
         samples: list[dict[str, float]] = []
         published = stage.run(count, ('human_meshes',), observed=False, samples=samples)
         return {
@@ -191,7 +189,7 @@ class Stage:
         flags = [flag for flag, is_set in (('--ids', ids), ('--whole', whole)) if is_set]
         with ChildProcesses(self._folder, self._environment) as children:
             if with_node:
-                children.start('node', *self._node_words(observed))
+                children.start('node', *self._node_arguments(observed))
             children.start(
                 'camera',
                 '-m',
@@ -239,7 +237,7 @@ class Stage:
         """The records of the last run's node."""
         return _load(self._folder / 'trace.npz')
 
-    def _node_words(self, observed: bool) -> list[object]:
+    def _node_arguments(self, observed: bool) -> list[object]:
         options = self._options
         parameters = {
             'runtime': options.runtime,

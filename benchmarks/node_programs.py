@@ -62,6 +62,7 @@ TOPICS = {'image': Image, 'human_meshes': HumanMeshArray, 'markers': MarkerArray
 # Header; an array of such messages begins with its length.
 STAMP_AT = {Image: 4, CameraInfo: 4, HumanMeshArray: 4, MarkerArray: 8}
 QUEUE = 10
+# Time for the programs to discover each other; includes the export of the network, s.
 START_TIMEOUT_S = 180.0
 # Discovery is not complete on both sides at the same time, s.
 DISCOVERY_S = 0.5
@@ -72,22 +73,22 @@ BUSY_WAIT_NS = 1_000_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one of the programs; returns its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     programs = {'camera': camera, 'listener': listener, 'node': observed_node}
-    if not words or words[0] not in programs:
+    if not argv or argv[0] not in programs:
         sys.stderr.write(f'node_programs: expected one of {", ".join(programs)}\n')
         return 2
-    return programs[words[0]](words[1:])
+    return programs[argv[0]](argv[1:])
 
 
-def camera(words: Sequence[str]) -> int:
+def camera(argv: Sequence[str]) -> int:
     """Publishes images at a fixed rate; prints their number and lateness as JSON."""
     parser = argparse.ArgumentParser('node_programs camera')
     parser.add_argument('--frames', required=True, help='(N, H, W, 3) uint8 BGR; repeated')
     parser.add_argument('--count', type=int, required=True)
     parser.add_argument('--rate', type=float, required=True)
     parser.add_argument('--start-file', type=Path, required=True)
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     keep_freed_memory()
     stop = stop_on_signals()
     frames = np.load(options.frames, mmap_mode='r')
@@ -182,7 +183,7 @@ def _serialized_image(frame: np.ndarray) -> bytearray:
     return bytearray(serialize_message(image_message(Header(frame_id=FRAME_ID), frame, 'bgr8')))
 
 
-def listener(words: Sequence[str]) -> int:
+def listener(argv: Sequence[str]) -> int:
     """Records the times of messages until it is stopped.
 
     Writes for each topic (N, 4) int64 `TOPIC`: the stamp and the times of publication, of
@@ -194,7 +195,7 @@ def listener(words: Sequence[str]) -> int:
     parser.add_argument('--ids', action='store_true', help='also record the ids of the meshes')
     parser.add_argument('--whole', action='store_true', help='deserialise each message')
     parser.add_argument('--out', required=True)
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     stop = stop_on_signals()
     return _with_ros('benchmark_listener', lambda node: _listen(node, options, stop))
 
@@ -270,7 +271,7 @@ def _with_name(
     return lambda message, info: record(name, message, info)
 
 
-def observed_node(words: Sequence[str]) -> int:
+def observed_node(argv: Sequence[str]) -> int:
     """Runs the node and records the time of each estimate; boxes may be given.
 
     Writes `started` and `ended` (N,) int64 ns of every estimate, and `stages`, a JSON list of
@@ -279,7 +280,7 @@ def observed_node(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser('node_programs node')
     parser.add_argument('--trace', required=True)
     parser.add_argument('--boxes', help='(N, 4), instead of the detections of detector:=person')
-    options, ros_words = parser.parse_known_args(words)
+    options, ros_arguments = parser.parse_known_args(argv)
     if options.boxes is not None:
         boxes = np.load(options.boxes)
         DETECTORS['person'] = lambda **_: GivenBoxes(boxes)
@@ -298,7 +299,7 @@ def observed_node(words: Sequence[str]) -> int:
 
     # Without a time limit, so that `run_node` returns and the records can be written.
     with mock.patch.object(HumanMeshEstimator, 'estimate', timed_estimate):
-        code = run_node(DecomrNode, ['decomr_node', *ros_words])
+        code = run_node(DecomrNode, ['decomr_node', *ros_arguments])
     count = len(ended)
     np.savez(
         options.trace,

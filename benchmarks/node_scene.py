@@ -12,7 +12,7 @@ import numpy as np
 from decomr_core.estimation.detectors import load_detector
 from decomr_ros.bags.video_frames import VideoFrames
 
-__all__ = ['crowd', 'people_come_and_go']
+__all__ = ['crowd', 'people_entering_and_leaving']
 
 SIZE = (1280, 720)
 """Width and height of the image, px."""
@@ -59,7 +59,7 @@ def crowd(count: int, video: Path) -> tuple[np.ndarray, np.ndarray]:
     return image, np.array(boxes, np.float32)
 
 
-def people_come_and_go(video: Path) -> Iterator[np.ndarray]:
+def people_entering_and_leaving(video: Path) -> Iterator[np.ndarray]:
     """The frames of a clip, then a pause without people; each (H, W, 3) uint8 BGR."""
     frame = np.zeros((0, 0, 3), np.uint8)
     for _, frame in VideoFrames(video):

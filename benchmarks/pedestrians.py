@@ -84,7 +84,7 @@ def measure_pedestrians(runtime: Runtime, images: np.ndarray) -> dict[str, Any]:
     found, people, with_people, with_found, ghosts, shown, numbers = 0, 0, 0, 0, 0, 0, set()
     for index, image in enumerate(images):
         meshes, _ = estimator.estimate(image, time_s=index / RATE_HZ)
-        tracker.search_if_due(image)
+        tracker.detect_if_due(image)
         numbers |= {mesh.track_id for mesh in meshes}
         if index % SEARCH_EVERY:
             continue

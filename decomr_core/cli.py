@@ -45,7 +45,7 @@ PLUGIN_COMMANDS = {
 """Commands of other packages: the module whose `main(argv)` runs them, and their help text. The
 module is imported by name when the command is called; this package works without it."""
 
-USER_ERROR, FAILURE = 2, 1
+FAILURE = 1
 
 Handler = Callable[[argparse.Namespace], tuple[str, Report]]
 

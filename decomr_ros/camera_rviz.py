@@ -16,25 +16,21 @@ from typing import Any
 
 import rclpy
 from decomr.msg import HumanMeshArray
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from decomr_ros.node.installation import install_hint
-from decomr_ros.programs.process import stop_on_signals
+from decomr_ros.node.qos import NEWEST
+from decomr_ros.node.timing import create_steady_timer
+from decomr_ros.programs.process import POLL_PERIOD_S, stop_on_signals
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 
 __all__ = ['CameraFrame', 'main']
 
-# Compatible with every camera driver.
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 # The log names the awaited topics if no message arrived for this long, s.
 LOG_AFTER_S = 5.0
-# Signals are polled this often, s.
-POLL_PERIOD_S = 0.1
 
 
 class CameraFrame(Node):
@@ -44,25 +40,22 @@ class CameraFrame(Node):
         frame_id: of the images; empty until it is known.
     """
 
-    def __init__(self, words: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
         """Subscribes.
 
         Args:
-            words: command-line arguments.
+            arguments: command-line arguments.
         """
         super().__init__('camera_frame', start_parameter_services=False)
         self.frame_id = ''
         image = image_topic(self)
         for type_, topic in (
-            (CameraInfo, camera_info_topic(self, image, words)),
+            (CameraInfo, camera_info_topic(self, image, arguments)),
             (HumanMeshArray, 'human_meshes'),
             (Image, image),
         ):
             self.create_subscription(type_, topic, self._take, NEWEST)
-        # Steady time: a simulated clock may be stopped.
-        self._timer = self.create_timer(
-            LOG_AFTER_S, self._log_awaited, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._timer = create_steady_timer(self, LOG_AFTER_S, self._log_awaited)
 
     def _take(self, message: Any) -> None:
         self.frame_id = self.frame_id or message.header.frame_id
@@ -91,14 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 after a signal while waiting, 2 if RViz is not installed.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     program = shutil.which('rviz2')
     if program is None:
         sys.stderr.write(f'camera_rviz: rviz2 is not installed; {install_hint("rviz2")}\n')
         return 2
     stop = stop_on_signals()
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    node = CameraFrame(words)
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = CameraFrame(arguments)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not node.frame_id and not stop.is_set():
@@ -117,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rclpy.get_default_context().destroy()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(program, [program, '--fixed-frame', frame_id, *words])  # noqa: S606 - no shell
+    os.execv(program, [program, '--fixed-frame', frame_id, *arguments])  # noqa: S606 - no shell
 
 
 if __name__ == '__main__':

@@ -33,11 +33,12 @@ from std_msgs.msg import Header
 
 from decomr_ros.health.diagnostics import (
     FrameStatistics,
-    Situation,
-    failing_as,
-    judge,
+    NodeState,
+    error_cause,
     status_message,
+    status_of,
 )
+from decomr_ros.health.graph_warnings import update_graph_warnings
 from decomr_ros.health.parameter_checks import UNUSED, unused_parameters
 from decomr_ros.health.surroundings import look_around
 from decomr_ros.inputs.frame import Frame
@@ -46,6 +47,7 @@ from decomr_ros.inputs.stamp_checks import StampChecks
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.node.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.node_parts import NodeParts
 from decomr_ros.pipeline.first_export import export_if_missing
 from decomr_ros.pipeline.frame_worker import FrameWorker, log_late_inference
@@ -114,13 +116,13 @@ class DecomrNode(ManagedNode):
         self._parts: NodeParts | None = None  # None: unconfigured
         self._releases = ExitStack()  # `NodeParts.make` adds the release of each part
         self._reset()
-        self._warnings.hold(
+        self._warnings.set(
             UNKNOWN_PARAMETERS,
             declare_parameters(self, self._has_fixed_parameters, self._parameters_changed),
             is_logged=True,
         )
         self._status_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.every(STATUS_PERIOD_S, self._publish_status)
+        create_steady_timer(self, STATUS_PERIOD_S, self._publish_status)
         if self.get_parameter('autostart').value:
             self.autostart(lambda: self.get_parameter('exit_on_failed_autostart').value)
 
@@ -220,7 +222,7 @@ class DecomrNode(ManagedNode):
         time_s = self._advance_to(frame.header, parts.pipeline)
         with failing_as('estimation'):
             meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
-            self._warnings.hold('no_foreground', parts.pipeline.no_foreground_text(), 1)
+            self._warnings.set('no_foreground', parts.pipeline.no_foreground_text(), 1)
         try:
             self._publish(frame, image, meshes, times, parts.outputs)
         finally:  # also if an output fails
@@ -237,7 +239,7 @@ class DecomrNode(ManagedNode):
     ) -> None:
         """Publishes the meshes, then the less urgent outputs; `image` is `frame.rgb`."""
         header = frame.header
-        with failing_as('publishing'):
+        with error_cause('publishing'):
             outputs.publish_meshes(header, meshes)
             # In integers: rclpy.time.Time refuses stamps before its epoch.
             latency_ns = self.get_clock().now().nanoseconds - nanoseconds_from_stamp(header.stamp)
@@ -283,7 +285,7 @@ class DecomrNode(ManagedNode):
         if not self._has_fixed_parameters():
             return  # `_acquire` will read them
         self._wanted = read_parameters(self)
-        self._warnings.hold(UNUSED, unused_parameters(self._wanted))
+        self._warnings.set(UNUSED, unused_parameters(self._wanted))
         if 'log_period_s' in names and self._parts is not None:
             self._parts.rate_log.set_period(self._wanted.log_period_s)
 
@@ -389,7 +391,7 @@ class DecomrNode(ManagedNode):
     def _image_failed(self, error: Exception) -> None:
         """Counts an image whose processing has raised an error; on the worker thread."""
         self._statistics.add_failure(error)
-        self._warnings.hold('image', f'an image was left out: {error}', 1)
+        self._warnings.set('image', f'an image was left out: {error}', 1)
 
     def _images_lost(self, event: QoSMessageLostInfo) -> None:
         """Counts images lost in transit; on the thread of the image subscription."""
@@ -400,7 +402,7 @@ class DecomrNode(ManagedNode):
         parts = self._parts
         is_active = parts is not None and self.state_label == 'active'
         if parts is not None and is_active:
-            look_around(
+            update_graph_warnings(
                 self, self._warnings, self._statistics, parts.inputs.image_topic, self._wanted
             )
         values = self._statistics.values(self._worker.counts)
@@ -410,10 +412,10 @@ class DecomrNode(ManagedNode):
         if parts is not None:
             values.update(parts.pipeline.status())
             values.update(parts.inputs.values())
-        self._stamps.look_at_clock()
+        self._stamps.check_clock()
         values.update(self._warnings.values())
-        level, message = judge(
-            Situation(
+        level, message = status_of(
+            NodeState(
                 self.state_label,
                 self.last_failure,
                 frame_age_s,

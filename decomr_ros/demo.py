@@ -305,7 +305,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser('decomr demo', description=__doc__.partition('\n')[0])
     parser.add_argument(
         '--video',
-        help='file, folder of pictures, /dev/videoN, or clip (the '
+        help='file, folder of images, /dev/videoN, or clip (the '
         'shipped rendered clip); default: vtest.avi of the '
         'Debian package opencv-doc, otherwise clip',
     )

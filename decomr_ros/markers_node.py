@@ -19,10 +19,10 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from decomr_ros.node.installation import install_hint
-from decomr_ros.node.qos import LATCHED
+from decomr_ros.node.qos import LATCHED, MESH_QOS
 from decomr_ros.outputs.body_frames import BodyFrames
 from decomr_ros.outputs.mesh_scene import MeshScene
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 
 __all__ = ['FRAMES', 'MarkersNode', 'main', 'triangle_count']
@@ -31,7 +31,6 @@ __all__ = ['FRAMES', 'MarkersNode', 'main', 'triangle_count']
 FRAMES = ('none', 'bodies', 'joints')
 # Repeated warnings are throttled to one in this time, s.
 THROTTLE_S = 5.0
-MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 MARKER_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -142,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr markers', __doc__.partition('\n')[0])
     parser.add_argument(
         '--namespace', default='', help='namespace of the node whose meshes are shown'
@@ -160,9 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='approximate number of triangles per person, selected on the first '
         'person, which takes some seconds; 0: all (0)',
     )
-    options = parse_words(parser, words)
+    options = parse_arguments(parser, arguments)
     return run_node(
-        lambda: MarkersNode(options.namespace, options.tf, options.triangles), ['markers', *words]
+        lambda: MarkersNode(options.namespace, options.tf, options.triangles),
+        ['markers', *arguments],
     )
 
 

@@ -1,6 +1,6 @@
 """Writes the node's parameters into the documentation page and the parameter file.
 
-`python -m decomr_ros.parameters --page docs/parameters.md --yaml config/decomr.yaml`
+`python -m decomr_ros.parameters --page docs/parameters.md --yaml config/node/decomr.yaml`
 """
 
 from __future__ import annotations

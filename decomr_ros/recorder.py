@@ -18,7 +18,6 @@ from pathlib import Path
 
 from decomr.msg import HumanMeshArray, MeshTopology
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -30,13 +29,14 @@ from decomr_ros.bags.message_definitions import message_definition
 from decomr_ros.bags.rounded_meshes import DEFAULT_MAX_ERROR_MM, MeshRounding, max_error_mm
 from decomr_ros.bags.topics import BagTopic
 from decomr_ros.node.qos import LATCHED
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.node.timing import create_steady_timer
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 from decomr_ros.topics.named_topics import QUEUE as LATCHED_QUEUE
 from decomr_ros.topics.named_topics import NamedTopics, Offer
 from decomr_ros.topics.silent_topics import (
-    PICTURE_TYPES,
+    IMAGE_TYPES,
     other_topics_text,
     publishers_text,
     type_name,
@@ -90,7 +90,7 @@ class Recorder(Node):
         self,
         folder: str | Path,
         also: Sequence[str] = (),
-        words: Sequence[str] = (),
+        arguments: Sequence[str] = (),
         max_error_mm: float = DEFAULT_MAX_ERROR_MM,
         compression: str | None = None,
     ) -> None:
@@ -99,7 +99,7 @@ class Recorder(Node):
         Args:
             folder: the bag's folder; must not exist, or must be empty.
             also: further topics to record, relative or full names; see `MORE_TOPICS`.
-            words: command-line arguments.
+            arguments: command-line arguments.
             max_error_mm: largest rounding error of recorded vertices, mm; 0: exact.
             compression: of the bag's chunks, as in `BagWriter`.
 
@@ -109,7 +109,7 @@ class Recorder(Node):
         super().__init__('recorder')
         self.exit_code: int | None = None
         topics = TOPICS | {name: MORE_TOPICS[name] for name in also if name in MORE_TOPICS}
-        names = self._full_names((*topics, *also), words)
+        names = self._full_names((*topics, *also), arguments)
         known = [names[name] for name in topics]
         # Without duplicates: a name may be the full name of a topic above.
         found = [name for name in dict.fromkeys(names.values()) if name not in known]
@@ -134,20 +134,18 @@ class Recorder(Node):
         self._early: deque[tuple[str, bytes]] = deque(maxlen=MAX_EARLY)
         for name, (type_, qos) in topics.items():
             self._subscribe(names[name], type_, qos)
-        # Steady time: messages must be flushed even while a simulated clock is stopped.
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(FLUSH_PERIOD_S, self._flush, clock=clock)
+        create_steady_timer(self, FLUSH_PERIOD_S, self._flush)
         if found:
             named = NamedTopics(self, found, self._record)
-            self.create_timer(DISCOVERY_PERIOD_S, named.update, clock=clock)
+            create_steady_timer(self, DISCOVERY_PERIOD_S, named.update)
         self.get_logger().info(f'recording {", ".join([*known, *found])} to {folder}')
 
-    def _full_names(self, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    def _full_names(self, names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:
         """The full name of each topic; the camera's topics follow the remapping of `image`."""
         compressed = image_topic(self, is_compressed=True)
         camera_topics = {
             'image/compressed': compressed,
-            'camera_info': camera_info_topic(self, compressed, words),
+            'camera_info': camera_info_topic(self, compressed, arguments),
         }
         return {name: camera_topics.get(name) or self.resolve_topic_name(name) for name in names}
 
@@ -215,7 +213,7 @@ class Recorder(Node):
 
     def _alternative_types(self, name: str) -> tuple[str, ...]:
         """Types of the topics to suggest in place of a silent one."""
-        return PICTURE_TYPES if name in self._image_topics else ()
+        return IMAGE_TYPES if name in self._image_topics else ()
 
     def _no_publisher_text(self, name: str) -> str:
         return f'no node publishes {"images" if name in self._image_topics else "it"}'
@@ -309,13 +307,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar='BAG',
         help='repair this bag after a full disk or a power failure, then exit',
     )
-    options = parse_words(parser, argv)
+    options = parse_arguments(parser, argv)
     if options.recover is not None:
         return _recover(options.recover)
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     return run_node(
         lambda: Recorder(
-            options.out, options.also, words, options.max_error_mm, options.compression
+            options.out, options.also, arguments, options.max_error_mm, options.compression
         ),
         argv,
     )

@@ -27,6 +27,7 @@ from std_msgs.msg import Header
 
 from decomr_core.base.assets import DATA_FOLDER
 from decomr_ros.messages.images import image_message
+from decomr_ros.node.installation import fast_dds_profile
 from decomr_ros.programs.child_processes import ChildProcesses
 
 __all__ = ['main', 'try_node']
@@ -40,7 +41,7 @@ RESPONSE_TIMEOUT_S = 10.0
 NO_RESPONSE = (
     'the node is active, but published no mesh within {0:g} s of images on {1}; its '
     'status: {2}. Large messages may be lost: set FASTRTPS_DEFAULT_PROFILES_FILE to '
-    'config/fastdds.xml, and check that /dev/shm is not full'
+    '{3}, and check that /dev/shm is not full'
 )
 
 
@@ -119,7 +120,12 @@ class _Trial:
                 active_s = now_s
             if now_s - active_s > RESPONSE_TIMEOUT_S:
                 raise RuntimeError(
-                    NO_RESPONSE.format(RESPONSE_TIMEOUT_S, self._images.topic_name, self._status)
+                    NO_RESPONSE.format(
+                        RESPONSE_TIMEOUT_S,
+                        self._images.topic_name,
+                        self._status,
+                        fast_dds_profile(),
+                    )
                 )
             if now_s - started_s > TIMEOUT_S:
                 raise RuntimeError(

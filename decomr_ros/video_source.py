@@ -32,7 +32,7 @@ from decomr_ros.bags.video_frames import Calibration, VideoFrames, read_calibrat
 from decomr_ros.memory import keep_freed_memory
 from decomr_ros.messages.images import image_message
 from decomr_ros.messages.meshes import camera_info_message
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.log_folder import ensure_log_folder
 from decomr_ros.programs.process import stop_on_signals
 from decomr_ros.topics.input_topics import camera_info_topic
@@ -65,7 +65,7 @@ class VideoSource(Node):
         reliability: str,
         calibration: Calibration | None,
         fov_deg: float,
-        words: Sequence[str] = (),
+        arguments: Sequence[str] = (),
     ) -> None:
         """Creates the publishers; camera_info is in the namespace of the image topic.
 
@@ -74,13 +74,13 @@ class VideoSource(Node):
             reliability: reliable or best_effort.
             calibration: of the camera; None: derived from the field of view.
             fov_deg: horizontal field of view, degrees.
-            words: command-line arguments.
+            arguments: command-line arguments.
         """
         super().__init__('video_source', start_parameter_services=False)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
         self._image_publisher = self.create_publisher(Image, 'image', qos)
         self._info_publisher = self.create_publisher(
-            CameraInfo, camera_info_topic(self, self._image_publisher.topic_name, words), qos
+            CameraInfo, camera_info_topic(self, self._image_publisher.topic_name, arguments), qos
         )
         self._frame_id, self._fov_deg, self._calibration = frame_id, fov_deg, calibration
         self.stamps: list[tuple[int, int]] = []
@@ -161,9 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         calibration = read_calibration(options.calibration) if options.calibration else None
         size = (options.width, options.height) if options.width and options.height else None
         frames = VideoFrames(options.video, options.loop, size)
-        words = list(sys.argv[1:] if argv is None else argv)
+        arguments = list(sys.argv[1:] if argv is None else argv)
         source = VideoSource(
-            options.frame_id, options.reliability, calibration, options.fov, words
+            options.frame_id, options.reliability, calibration, options.fov, arguments
         )
         report = _play(source, frames, options, stop)
     except (OSError, ValueError) as error:

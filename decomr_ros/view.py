@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 from decomr.msg import HumanMeshArray, MeshTopology
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -29,8 +27,9 @@ from decomr_ros.messages.meshes import (
     intrinsics_from_camera_info,
     nanoseconds_from_stamp,
 )
-from decomr_ros.node.qos import LATCHED
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.node.qos import LATCHED, NEWEST
+from decomr_ros.node.timing import create_steady_timer
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.process import run_node
 from decomr_ros.topics.input_topics import camera_info_topic
 from decomr_ros.topics.silent_topics import publishers_text, type_name
@@ -43,19 +42,17 @@ RATE_HZ = 10.0
 STALE_S = 2.0
 # An image topic without a message is reported this long after the start, s.
 SILENT_S = 5.0
-# Best effort is compatible with every publisher; only the newest message is kept.
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Viewer(Node):
     """Subscribes to meshes, topology, calibration and image, and updates the page."""
 
-    def __init__(self, options: argparse.Namespace, words: Sequence[str] = ()) -> None:
+    def __init__(self, options: argparse.Namespace, arguments: Sequence[str] = ()) -> None:
         """Starts the web server and subscribes.
 
         Args:
             options: parsed command line.
-            words: command-line arguments.
+            arguments: command-line arguments.
         """
         super().__init__('decomr_view', namespace=options.namespace)
         self.exit_code: int | None = None
@@ -67,7 +64,7 @@ class Viewer(Node):
         self._num_messages, self._received_s, self._counted_s = 0, -math.inf, time.monotonic()
         self._arrived_ns, self._is_rectified = 0, options.rectified
         camera_info = options.camera_info or camera_info_topic(
-            self, self.resolve_topic_name(options.image), words
+            self, self.resolve_topic_name(options.image), arguments
         )
         self.create_subscription(MeshTopology, 'topology', self._take_topology, LATCHED)
         self.create_subscription(
@@ -77,9 +74,7 @@ class Viewer(Node):
         self._started_s, self._has_image, self._has_warned = time.monotonic(), False, False
         self._keep_newest(CameraInfo, camera_info)
         self._keep_newest(Image, options.image)
-        self.create_timer(
-            1 / options.rate, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        create_steady_timer(self, 1 / options.rate, self._update)
         self.get_logger().info(
             f'open {self._scene.address} in a browser; meshes from '
             f'{self.resolve_topic_name("human_meshes")}, images from '
@@ -120,7 +115,7 @@ class Viewer(Node):
                 self._show_camera(info)
             if image is not None:
                 self._has_image = True
-                self._scene.show_picture(rgb_from_image_message(image))
+                self._scene.show_image(rgb_from_image_message(image))
         except ValueError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
         if self._hash is not None:
@@ -196,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     parser = node_parser('decomr view', __doc__.partition('\n')[0])
     parser.add_argument('--port', type=_port, default=8080, help='port of the web page (8080)')
     parser.add_argument(
@@ -218,8 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--rate', type=_rate, default=RATE_HZ, help=f'updates of the page, Hz ({RATE_HZ:g})'
     )
-    options = parse_words(parser, words)
-    return run_node(lambda: Viewer(options, words), ['view', *words])
+    options = parse_arguments(parser, arguments)
+    return run_node(lambda: Viewer(options, arguments), ['view', *arguments])
 
 
 def _port(text: str) -> int:

@@ -30,9 +30,9 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from decomr_ros.topics.input_topics import camera_info_beside
+from decomr_ros.topics.lost_images import PROFILE_VARIABLES
 
 SHARE = Path(get_package_share_directory('decomr'))
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 TRUE, FALSE = ('true', '1', 'yes'), ('', 'false', '0', 'no')
 
 # Name, default and meaning of each argument.
@@ -53,7 +53,7 @@ ARGUMENTS = (
         '',
         'YAML file of driver parameters; takes precedence over the arguments above; empty: none',
     ),
-    ('video', '', 'video file or folder of pictures to play as the camera; empty: none'),
+    ('video', '', 'video file or folder of images to play as the camera; empty: none'),
     ('loop', 'false', 'true: the video starts again at its end'),
     ('namespace', '', 'namespace of the node and its topics'),
     ('params_file', str(SHARE / 'config' / 'decomr.yaml'), 'YAML file of node parameters'),
@@ -386,7 +386,7 @@ def _has_rosbag2() -> bool:
 
 
 def _qos_file(namespace: str, camera_info: str) -> str:
-    """Writes config/rosbag2_qos.yaml with the absolute names of the topics; its path."""
+    """Writes rosbag2_qos.yaml with the absolute names of the topics; its path."""
     profiles = yaml.safe_load((SHARE / 'config' / 'rosbag2_qos.yaml').read_text())
     renamed = {
         camera_info if name == '/camera_info' else _absolute(name[1:], namespace): profile

@@ -28,7 +28,7 @@ EACH = {
     'namespace': 'namespace of this camera, its node and topics',
     'image': 'image topic; empty: image in its namespace',
     'camera_info': 'camera_info topic; empty: camera_info beside the image topic',
-    'video': 'video file or folder of pictures to play as this camera; empty: none',
+    'video': 'video file or folder of images to play as this camera; empty: none',
     'record': 'true, or the folder of the bag to record; empty: no recording',
 }
 # Arguments for both. They share the CPU: fewer threads for each node are faster.

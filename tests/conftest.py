@@ -1,4 +1,4 @@
-"""A small body made by code, with a UV map: what the tests use in place of the real ones.
+"""A small generated body with a UV map, which tests use instead of the real ones.
 
 The body is a person of cells on a lattice: closed, genus 0, left-right symmetric, in T-pose.
 """
@@ -53,7 +53,7 @@ SEAMS = [[(0, 7), (0, 0)], [(0, 4), (7, 4)], [(0, 0), (1, 0)], [(1, 0), (1, -5)]
 
 @pytest.fixture(autouse=True)
 def _threads_as_before() -> Iterator[None]:
-    """PyTorch's number of threads belongs to the process: no test leaves the next one another."""
+    """Restores PyTorch's number of threads, which belongs to the process."""
     before = sys.modules['torch'].get_num_threads() if 'torch' in sys.modules else None
     yield
     if before is not None:

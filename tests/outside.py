@@ -1,4 +1,4 @@
-"""Runs a program and finds out what it looks up, whom it sends to, and what it leaves in HOME."""
+"""Runs a program and finds its name lookups, its connections and its files in HOME."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def watched(
 
 
 def _without_caches() -> dict[str, str]:
-    """The environment as a user has it: no cache is named, and nothing is switched off."""
+    """The environment of a user: no cache variable, no telemetry switch."""
     ours = ('DECOMR_CACHE', 'XDG_CACHE_HOME', 'ORT_DISABLE_TELEMETRY', 'CI')
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def _strace(log: Path) -> list[str]:
-    """The words before a command that trace what it and its children send."""
+    """The command prefix that traces what a command and its children send."""
     words = [
         'strace',
         '-f',

@@ -1,4 +1,4 @@
-"""The files for containers and services name what is there, and packages that are needed."""
+"""The files for containers and services name existing files and required packages."""
 
 from __future__ import annotations
 

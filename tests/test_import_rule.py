@@ -170,12 +170,12 @@ def _is_for_type_checkers(node: ast.stmt) -> bool:
 
 @functools.cache
 def modules() -> Mapping[str, Path]:
-    """Our modules by name."""
+    """The modules of this repository by name."""
     return {module_name(path): path for path in python_files(*FOLDERS)}
 
 
 def module_of(name: str) -> str | None:
-    """The module of ours that an imported name is, or is in."""
+    """The module of this repository that contains an imported name."""
     while name and name not in modules():
         name = name.rpartition('.')[0]
     return name or None
@@ -192,7 +192,7 @@ def folder_of(module: str) -> str:
 
 
 def imports_of_files() -> dict[str, set[str]]:
-    """What each module of ours imports of the others."""
+    """The imports of each module from the others."""
     found = {}
     for module, path in modules().items():
         names = {module_of(name) for name in imported_modules(path)}
@@ -201,7 +201,7 @@ def imports_of_files() -> dict[str, set[str]]:
 
 
 def imports_of_folders() -> dict[str, set[str]]:
-    """What each folder of ours imports of the others."""
+    """The imports of each folder from the others."""
     found: dict[str, set[str]] = {}
     for module, names in imports_of_files().items():
         folder = folder_of(module)
@@ -237,7 +237,7 @@ def floor_of(folder: str) -> int:
 
 
 def breaks_the_rule(importer: str, imported: str) -> bool:
-    """Whether a module of ours must not import a name of ours."""
+    """Whether a module must not import a name."""
     module = module_of(imported)
     if module is None or folder_of(module) in ('ground', folder_of(importer)):
         return False
@@ -282,27 +282,27 @@ def test_nothing_imports_upward_or_beside_itself() -> None:
         ('decomr_core.cli', 'training.train'),
     ],
 )
-def test_the_rule_sees_a_wrong_import(importer: str, imported: str) -> None:
+def test_a_wrong_import_is_detected(importer: str, imported: str) -> None:
     assert importer in modules() and module_of(imported) not in (None, *FOLDERS)
     assert breaks_the_rule(importer, imported)
     assert not breaks_the_rule('training.train', 'decomr_core.estimator')
     assert not breaks_the_rule('decomr_core.commands.doctor', 'decomr_core.__version__')
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_cycle() -> None:
     assert circles(imports_of_files()) == []
 
 
-def test_no_folders_import_each_other_in_a_circle() -> None:
+def test_no_folders_import_each_other_in_a_cycle() -> None:
     assert circles(imports_of_folders()) == []
 
 
-def test_a_circle_is_seen() -> None:
+def test_a_cycle_is_detected() -> None:
     assert circles({'a': {'b'}, 'b': {'c', 'd'}, 'c': {'a'}, 'd': {'e'}}) == [{'a', 'b', 'c'}]
     assert circles({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}) == []
 
 
-def test_no_folder_holds_more_python_files_than_one_look_takes_in() -> None:
+def test_no_folder_has_too_many_python_files() -> None:
     counts = Counter(
         path.parent.relative_to(ROOT)
         for path in python_files(*FOLDERS, 'tests', 'tools', 'benchmarks', 'launch', 'examples')
@@ -310,7 +310,7 @@ def test_no_folder_holds_more_python_files_than_one_look_takes_in() -> None:
     assert {str(folder): count for folder, count in counts.items() if count > MOST_FILES} == {}
 
 
-def test_the_core_names_programs_of_ros_in_known_places_alone() -> None:
+def test_the_core_names_ros_programs_only_in_known_places() -> None:
     named: dict[str, set[str]] = {}
     for path in python_files('decomr_core'):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):

@@ -1,4 +1,4 @@
-"""The pages hang together: index, anchors, Python examples that run, a picture that moves."""
+"""The pages are consistent: index, anchors, Python examples that run, an animated picture."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_readme_links_the_index() -> None:
     assert '](docs/README.md)' in (ROOT / 'README.md').read_text('utf-8')
 
 
-def test_every_link_to_a_heading_leads_to_one() -> None:
+def test_every_link_to_a_heading_is_valid() -> None:
     texts = {path: path.read_text('utf-8') for path in tracked_files() if path.suffix == '.md'}
     links = [
         (page, target, anchor)

@@ -1,4 +1,4 @@
-"""The page on performance shows what its JSON file says."""
+"""The page on performance shows the numbers of its JSON file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_the_tables_are_those_of_the_results() -> None:
         assert performance.replaced(page, name, text) == page
 
 
-def test_a_page_without_a_place_for_a_table_is_refused() -> None:
+def test_a_page_without_a_place_for_a_table_is_rejected() -> None:
     with pytest.raises(SystemExit, match='no section between <!-- networks'):
         performance.replaced('# Another page', 'networks', 'text')
 
 
-def test_nothing_to_do_is_a_usage_error(capsys: pytest.CaptureFixture) -> None:
+def test_no_requested_measurement_is_a_usage_error(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         performance.main([])
     assert 'give --out or --page' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The repository stands alone, and its lists of what it needs agree with its code."""
+"""The repository is self-contained, and its dependency lists agree with its code."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def tracked_files() -> list[Path]:
 
 
 def third_party_imports(*folders: str) -> set[str]:
-    """Top-level modules that the folders import and that are neither ours nor Python's."""
+    """Top-level third-party modules that the folders import."""
     modules = {
         name.split('.')[0] for path in python_files(*folders) for name in imported_modules(path)
     }
@@ -126,7 +126,7 @@ def requirement_names(*files: str) -> set[str]:
     }
 
 
-def test_nothing_names_a_place_outside_the_repository() -> None:
+def test_nothing_names_a_path_outside_the_repository() -> None:
     texts = {path: path.read_bytes() for path in tracked_files()}
     found = {
         f'{path.relative_to(ROOT)}: {match[0]}'
@@ -141,7 +141,7 @@ def test_nothing_names_a_place_outside_the_repository() -> None:
     ('start', 'end'),
     [('open("/', 'home/me/x")'), ("Path('/", "root/x')"), ('../', 'shared/facts.md')],
 )
-def test_a_place_outside_the_repository_is_noticed(start: str, end: str) -> None:
+def test_a_path_outside_the_repository_is_detected(start: str, end: str) -> None:
     assert FOREIGN_PATH.search(start + end)  # in parts, or this file would name such places
     assert not FOREIGN_PATH.search('docs/home/page, https://example.org/work/x')
 
@@ -215,7 +215,7 @@ def test_the_shipped_weights_are_small_enough_to_ship() -> None:
     assert all(path.stat().st_size <= MAX_WEIGHTS_BYTES for path in weights)
 
 
-def test_each_page_says_where_its_commands_run() -> None:
+def test_each_page_states_where_its_commands_run() -> None:
     # With colcon it is the system's python3, outside of the virtual environment.
     for page in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
         text = page.read_text('utf-8')
@@ -230,7 +230,7 @@ def test_no_two_test_files_have_the_same_name() -> None:
 
 def test_the_fast_dds_profile_holds_the_largest_image() -> None:
     space = {'dds': 'http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles'}
-    root = ElementTree.parse(ROOT / 'config/fastdds.xml').getroot()
+    root = ElementTree.parse(ROOT / 'config/node/fastdds.xml').getroot()
     transports = {
         item.findtext('dds:type', namespaces=space): item
         for item in root.iterfind('.//dds:transport_descriptor', space)
@@ -246,7 +246,7 @@ def test_the_fast_dds_profile_holds_the_largest_image() -> None:
     }
 
 
-def test_every_relative_link_of_the_pages_leads_somewhere() -> None:
+def test_every_relative_link_of_the_pages_is_valid() -> None:
     pages = [path for path in tracked_files() if path.suffix == '.md']
     broken = [
         f'{page.relative_to(ROOT)}: {link}'
@@ -271,7 +271,7 @@ def test_package_xml_names_every_licence_file_of_the_assets() -> None:
         assert words[licence] in ' '.join((ROOT / path).read_text().split())
 
 
-def test_the_quality_declaration_names_a_level_and_files_that_are_there() -> None:
+def test_the_quality_declaration_names_a_level_and_existing_files() -> None:
     text = (ROOT / 'QUALITY_DECLARATION.md').read_text()
     assert re.search(r'Quality Level [1-5]', text) and 'REP-2004' in text
     links = re.findall(r'\]\((?!http)([^)#]+)', text)

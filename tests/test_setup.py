@@ -1,4 +1,4 @@
-"""The set-up scripts: the environment they make, and what they say when something is missing."""
+"""The set-up scripts: the environment they make, and their messages about missing things."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def pretend_set_up(folder: Path, recorded_root: Path) -> None:
-    """Makes a folder look set up, as seen from another folder."""
+    """Gives a folder the files of a set-up made in another folder."""
     (folder / '.venv/bin').mkdir(parents=True)
     (folder / '.venv/bin/python').symlink_to(sys.executable)
     (folder / '.venv/decomr-environment').write_text(
@@ -142,12 +142,12 @@ def test_with_env_sets_the_fast_dds_profile_unless_there_is_one(elsewhere: Path)
     show = (elsewhere / 'scripts/with-env', 'printenv', 'FASTRTPS_DEFAULT_PROFILES_FILE')
     without = {name: value for name, value in os.environ.items() if 'PROFILES_FILE' not in name}
     own = subprocess.run(show, capture_output=True, text=True, env=without)
-    assert own.stdout.strip() == str(elsewhere / 'config/fastdds.xml')
+    assert own.stdout.strip() == str(elsewhere / 'config/node/fastdds.xml')
     assert run(*show, FASTRTPS_DEFAULT_PROFILES_FILE='/mine.xml').stdout == '/mine.xml\n'
 
 
 @needs_setup
-def test_setting_up_again_changes_nothing_and_says_nothing() -> None:
+def test_a_second_set_up_changes_and_prints_nothing() -> None:
     stamps = [ROOT / '.venv/decomr-environment', ROOT / 'install/decomr-build']
     run(ROOT / 'scripts/setup')
     before = [path.stat().st_mtime_ns for path in stamps]
@@ -157,7 +157,7 @@ def test_setting_up_again_changes_nothing_and_says_nothing() -> None:
 
 
 @needs_setup
-def test_the_built_package_carries_what_a_robot_needs() -> None:
+def test_the_built_package_contains_the_files_that_a_robot_needs() -> None:
     package = ROOT / 'install' / 'decomr'
     assert {
         path.name for path in (package / 'lib/decomr').iterdir() if os.access(path, os.X_OK)
@@ -210,7 +210,7 @@ def test_a_machine_without_ros_wheels_is_told_to_install_ros(
     assert 'install ROS 2, source it' in capsys.readouterr().err
 
 
-def test_a_sourced_ros_is_used_and_our_own_folder_is_not_taken_for_one(
+def test_a_sourced_ros_is_used_and_the_install_folder_is_not_mistaken_for_one(
     elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
@@ -225,7 +225,7 @@ def test_a_sourced_ros_is_used_and_our_own_folder_is_not_taken_for_one(
     assert setup._find_ros() == str(elsewhere / '.venv')
 
 
-def test_the_ros_of_the_last_set_up_is_used_again_while_it_is_there(
+def test_the_ros_of_the_last_set_up_is_reused_while_it_exists(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
@@ -252,7 +252,7 @@ def test_a_failed_step_shows_its_output_and_where_the_rest_is(
     assert str(setup.LOG) in said
 
 
-def test_wheels_are_made_to_fit_this_interpreter() -> None:
+def test_wheels_are_patched_for_this_interpreter() -> None:
     patch = load_script(ROOT / 'scripts/patch_ros_wheels.py')
     exported = (
         '"/opt/python/cp311-cp311/include/python3.11;/opt/python/cp311-cp311/lib/'
@@ -264,7 +264,7 @@ def test_wheels_are_made_to_fit_this_interpreter() -> None:
     assert other == '/usr/include'
 
 
-def test_a_machine_without_bindings_of_tensorrt_is_set_up_all_the_same(
+def test_a_machine_without_tensorrt_bindings_is_set_up(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     setup = load_script(elsewhere / 'scripts/setup')
@@ -296,7 +296,7 @@ def test_each_set_of_bindings_is_pinned() -> None:
         assert any(f'-bindings=={major}.' in pin for pin in pins)
 
 
-def test_a_long_step_says_how_long_it_has_taken_and_what_was_downloaded(
+def test_a_long_step_reports_its_duration_and_downloads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     setup = load_script(ROOT / 'scripts' / 'setup')
@@ -325,7 +325,7 @@ def test_a_long_step_says_how_long_it_has_taken_and_what_was_downloaded(
     assert told[0] == 'Python packages ...' and told[-1].startswith('Python packages: done in ')
 
 
-def test_a_long_step_without_downloads_says_how_long_it_has_taken(
+def test_a_long_step_without_downloads_reports_its_duration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = load_script(ROOT / 'scripts' / 'setup')
@@ -350,7 +350,7 @@ def test_a_long_step_without_downloads_says_how_long_it_has_taken(
 
 
 @pytest.mark.parametrize('word', ['-h', '--help'])
-def test_with_env_explains_itself_wherever_it_is(elsewhere: Path, word: str) -> None:
+def test_with_env_prints_its_help_in_every_folder(elsewhere: Path, word: str) -> None:
     done = run(elsewhere / 'scripts/with-env', word)
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout.startswith('usage: scripts/with-env CMD [ARGUMENT...]\n')

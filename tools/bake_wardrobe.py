@@ -40,8 +40,8 @@ log = logging.getLogger('bake_wardrobe')
 
 NUM_ADULTS, NUM_ROUNDS = 96, 4
 KIND_OF_FOLDER = {'hair': 'hair', 'eyebrows': 'brows', 'eyelashes': 'lashes', 'eyes': 'eyes'}
-PICTURES = ('.png', '.jpg', '.jpeg', '.tif')
-SMALLEST_PICTURE = 1000
+IMAGES = ('.png', '.jpg', '.jpeg', '.tif')
+SMALLEST_IMAGE = 1000
 """Smallest size of an image file, bytes; smaller files are pointers of Git LFS."""
 PLAIN_KINDS = ('outfit', 'hair', 'hat')
 """Kinds that can be used without a texture, because they are recoloured for each person."""
@@ -84,7 +84,7 @@ def main() -> None:
     if not files:
         parser.error(f'{options.folder} has no .mhclo files')
     folders = [options.folder] + ([options.textures] if options.textures else [])
-    wardrobe = bake(files, find_pictures(folders), load_body())
+    wardrobe = bake(files, find_images(folders), load_body())
     wardrobe.save(options.out)
     log.info(
         '%s: %d items, %d skins, %.1f MB',
@@ -95,7 +95,7 @@ def main() -> None:
     )
 
 
-def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardrobe:
+def bake(files: list[Path], images: dict[str, Path], body: BodyModel) -> Wardrobe:
     """Makes the wardrobe of .mhclo files; logs a warning for each missing texture.
 
     Raises:
@@ -112,16 +112,16 @@ def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardr
             continue
         kind = _kind(path)
         name = read_texture_name(source.material) if source.material else ''
-        picture = pictures.get(name) or (_any_eye(pictures) if kind == 'eyes' else None)
-        if picture is None and kind not in PLAIN_KINDS:
+        image = images.get(name) or (_any_eye(images) if kind == 'eyes' else None)
+        if image is None and kind not in PLAIN_KINDS:
             log.warning('skipped %s: found no texture %r', path, name)
             continue
-        if picture is None:
+        if image is None:
             log.warning('%s gets a plain texture: found no texture %r', path, name)
-        textures.append(PLAIN if picture is None else _picture(picture, cv2.COLOR_BGRA2RGBA))
+        textures.append(PLAIN if image is None else _image(image, cv2.COLOR_BGRA2RGBA))
         garments.append(fit(source, kind, adults, nearest, len(textures) - 1))
     skins = {
-        name: path for name, path in pictures.items() if 'skin' in str(path) and 'suit' not in name
+        name: path for name, path in images.items() if 'skin' in str(path) and 'suit' not in name
     }
     if not garments or not skins:
         raise ValueError(
@@ -132,9 +132,7 @@ def bake(files: list[Path], pictures: dict[str, Path], body: BodyModel) -> Wardr
     return Wardrobe(
         tuple(garments),
         torch.from_numpy(np.stack(textures)),
-        torch.from_numpy(
-            np.stack([_picture(path, cv2.COLOR_BGRA2RGB) for path in skins.values()])
-        ),
+        torch.from_numpy(np.stack([_image(path, cv2.COLOR_BGRA2RGB) for path in skins.values()])),
         torch.from_numpy(skin_map.uv[skin_map.faces]),
         tuple(skins),
         body.hash,
@@ -211,12 +209,12 @@ def fit(
     )
 
 
-def find_pictures(folders: list[Path]) -> dict[str, Path]:
+def find_images(folders: list[Path]) -> dict[str, Path]:
     """Image files by name, without suffix and without the prefix up to two underscores."""
     found: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob('*')):
-            if path.suffix.lower() in PICTURES and path.stat().st_size >= SMALLEST_PICTURE:
+            if path.suffix.lower() in IMAGES and path.stat().st_size >= SMALLEST_IMAGE:
                 found.setdefault(path.stem.split('__')[-1], path)
     return found
 
@@ -250,22 +248,22 @@ def _kind(path: Path) -> str:
     return 'hat' if 'fedora' in path.stem or 'hat' in path.stem else 'outfit'
 
 
-def _any_eye(pictures: dict[str, Path]) -> Path | None:
+def _any_eye(images: dict[str, Path]) -> Path | None:
     """Any texture of eyes, for copies of the assets that lack the right one."""
-    return next((path for name, path in pictures.items() if name.endswith('_eye')), None)
+    return next((path for name, path in images.items() if name.endswith('_eye')), None)
 
 
-def _picture(path: Path, conversion: int) -> np.ndarray:
+def _image(path: Path, conversion: int) -> np.ndarray:
     """Reads a texture (512, 512, C) uint8 in the conversion's order of channels."""
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
         raise ValueError(f'cannot read {path} as an image')
-    if picture.ndim == 2:
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-    if picture.shape[2] == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
     return cv2.cvtColor(
-        cv2.resize(picture, (TEXTURE_SIZE, TEXTURE_SIZE), interpolation=cv2.INTER_AREA), conversion
+        cv2.resize(image, (TEXTURE_SIZE, TEXTURE_SIZE), interpolation=cv2.INTER_AREA), conversion
     )
 
 

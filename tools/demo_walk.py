@@ -169,8 +169,8 @@ def walk(course: Course, rest: np.ndarray, sole: float, times: np.ndarray) -> Mo
         pose[:, 10 + side, 0] = -0.8 * np.maximum(foot.pitch, 0)
     pose[:, 3:10:3, 1] = 0.07 * fore[:, None]
     pose[:, 3:10:3, 0] = 0.03 + 0.01 * np.sin(1.5 * times)[:, None]
-    look = np.clip(np.interp(times + 0.3, CLOCK_S, course.yaw) - yaw, -0.7, 0.7)
-    pose[:, (12, 15), 1] = 0.5 * look[:, None] - 0.03 * fore[:, None]
+    head_turn = np.clip(np.interp(times + 0.3, CLOCK_S, course.yaw) - yaw, -0.7, 0.7)
+    pose[:, (12, 15), 1] = 0.5 * head_turn[:, None] - 0.03 * fore[:, None]
     pose[:, 15, 0] = 0.05
     for side in range(2):
         _pose_arm(pose, course.arms[side], times, fore * (1 - 2 * side), side)

@@ -303,9 +303,9 @@ def _box(
         )
 
 
-def _lay(image: np.ndarray, picture: np.ndarray, corners: list[list[float]]) -> None:
-    """Draws a picture on a rectangle in the world frame, given from its top left corner on."""
-    height, width = picture.shape[:2]
+def _lay(image: np.ndarray, texture: np.ndarray, corners: list[list[float]]) -> None:
+    """Draws a texture on a rectangle in the world frame, given from its top left corner on."""
+    height, width = texture.shape[:2]
     spots = (in_image(in_camera(np.array(corners))) + 0.5) * FINER - 0.5
     source = np.array(
         [[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]],
@@ -313,7 +313,7 @@ def _lay(image: np.ndarray, picture: np.ndarray, corners: list[list[float]]) -> 
     )
     matrix = cv2.getPerspectiveTransform(source, spots.astype(np.float32))
     cv2.warpPerspective(
-        picture, matrix, image.shape[1::-1], image, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
+        texture, matrix, image.shape[1::-1], image, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
     )
 
 

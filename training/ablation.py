@@ -1,7 +1,7 @@
 """The ablation of the paper's Table 5: UV map x LNet input, each cell with the same budget.
 
-    python -m training.ablation --config config/ablation.yaml --out runs/ablation
-    torchrun --nproc-per-node 2 -m training.ablation --config config/ablation.yaml --out ...
+    python -m training.ablation --config config/training/ablation.yaml --out runs/ablation
+    torchrun --nproc-per-node 2 -m training.ablation --config config/training/ablation.yaml ...
 
 Each cell of the grid is a training run in its own folder, scored on the same held-out images.
 Stage 1 does not involve LNet and is run once for each UV map. To continue after an interruption,
@@ -31,6 +31,7 @@ from training.ablations.report import write_report
 from training.ablations.results import AblationResults, Cell, hardware, versions
 from training.evaluation.synthetic_scores import constant_scores, score_held_out
 from training.loop.command_line import config_parser, error_line, stopping_on_signals
+from training.loop.run_folder import CHECKPOINT
 from training.loop.train_config import TrainConfig
 from training.loop.trainer import Trainer
 from training.loop.training_losses import NonFiniteLossError
@@ -39,7 +40,7 @@ from training.synthetic.synthetic_batch import SyntheticBatch
 
 __all__ = ['Ablation', 'AblationConfig', 'main']
 
-CHECKPOINT, CNET = 'checkpoint.pt', 'cnet'
+CNET = 'cnet'
 logger = logging.getLogger(__name__)
 
 
@@ -120,7 +121,7 @@ class Ablation:
             known[name] for name in names or known if not self.results.is_finished(known[name])
         ]
         for cell in chosen:
-            if self._is_stop_asked_anywhere():
+            if self._is_stop_requested_anywhere():
                 return False
             stages = self._train(cell)
             if any(trainer.step < trainer.config.stages.total_steps for trainer in stages):
@@ -129,11 +130,11 @@ class Ablation:
                 self._score(cell, stages)
         return True
 
-    def ask_to_stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
         """Stops after the current step and saves; a handler of SIGTERM and SIGINT."""
         self.stop_asked = True
         if self._trainer is not None:
-            self._trainer.ask_to_stop()
+            self._trainer.request_stop()
 
     def _train(self, cell: Cell) -> list[Trainer]:
         """Trains a cell until its end or a stop request; returns the stages that were started."""
@@ -159,7 +160,7 @@ class Ablation:
         folder = self.out / name
         self._trainer = trainer = Trainer(config, folder, (folder / CHECKPOINT).is_file())
         if self.stop_asked:  # requested while the trainer was constructed
-            trainer.ask_to_stop()
+            trainer.request_stop()
         if trainer.step < config.stages.total_steps:
             trainer.run()
         self._trainer = None
@@ -194,7 +195,7 @@ class Ablation:
         )
         write_report(self.results)
 
-    def _is_stop_asked_anywhere(self) -> bool:
+    def _is_stop_requested_anywhere(self) -> bool:
         """Whether any process was asked to stop; all processes then stop before the same cell."""
         if not torch.distributed.is_initialized():
             return self.stop_asked

@@ -40,9 +40,9 @@ __all__ = ['PoseHeadOptions', 'PoseHeads', 'posed_error_mm', 'texel_edge_loss', 
 WARMUP_STEPS = 200
 CLIP_NORM = 1.0
 JOINTS_2D_WEIGHT = 10.0
-"""As in config/train_rt.yaml."""
+"""As in config/training/train_rt.yaml."""
 TEXEL_EDGES_WEIGHT = 10.0
-"""As the edges of the mesh in config/train_rt.yaml."""
+"""As the edges of the mesh in config/training/train_rt.yaml."""
 KEEP_WEIGHT = 0.1
 """Weight of the change of the other readers' outputs, in units of their standard deviations."""
 PROBED_AT_ONCE = 500
@@ -143,7 +143,7 @@ class PoseHeads(nn.Module):
         joints = self._joints(location_map) + self.joints_offset
         return Posed(features, location_map, camera, joints)
 
-    def other_readers(self, features: Tensor) -> list[Tensor]:
+    def other_outputs(self, features: Tensor) -> list[Tensor]:
         """What the decoder and LNet read from the global feature (B, G)."""
         return [reader(features) for reader in self.readers]
 
@@ -219,7 +219,7 @@ def train_pose_heads(
             f'{options.batch_size}; write more summaries, or lower --batch-size'
         )
     heads = PoseHeads(network, body, uv_map)
-    previous = _outputs_of_readers(heads, people)
+    previous = _initial_outputs(heads, people)
     spread = [outputs.std(dim=0).mean().clamp_min(1e-6) for outputs in previous]
     parameters = heads.trained_parameters()
     optimizer = torch.optim.AdamW(
@@ -274,7 +274,7 @@ def _loss(
     with torch.autocast('cpu', torch.bfloat16, enabled=has_bfloat16('cpu')):
         posed = heads(summaries)
         # Detached: the other readers adapt to the feature, and not the feature to them.
-        outputs = heads.other_readers(posed.features.detach())
+        outputs = heads.other_outputs(posed.features.detach())
     change = torch.stack(
         [
             (now / size - before).abs().mean()
@@ -285,10 +285,10 @@ def _loss(
 
 
 @torch.no_grad()
-def _outputs_of_readers(heads: PoseHeads, people: Summaries) -> list[Tensor]:
+def _initial_outputs(heads: PoseHeads, people: Summaries) -> list[Tensor]:
     """Outputs of the other readers for each crop, (N, c) each, before training."""
     outputs = [
-        heads.other_readers(heads.network.cnet.global_head(part.float()))
+        heads.other_outputs(heads.network.cnet.global_head(part.float()))
         for part in people.summaries.split(PROBED_AT_ONCE)
     ]
     return [torch.cat(values) for values in zip(*outputs, strict=True)]

@@ -15,13 +15,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from decomr_core.base.arguments import USER_ERROR
 from training.datasets.readers.npz_format import write_npz
 from training.datasets.registry import PUBLIC_DATASETS, public_dataset
 from training.synthetic.motion import command as motion_command
 
 __all__ = ['main']
-
-USER_ERROR = 2
 
 
 def main(arguments: list[str] | None = None) -> int:

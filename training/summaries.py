@@ -1,7 +1,7 @@
 """Precomputes the encoder's output for rendered people, as training data of the pose heads.
 
-    python -m training.summaries --config config/train_rt.yaml --weights rt --people 50000 \
-        --seed 1 --out summaries
+    python -m training.summaries --config config/training/train_rt.yaml --weights rt \
+        --people 50000 --seed 1 --out summaries
 
 While the encoder is frozen, its output (the *summary* of a crop) can be stored instead of the
 image: 9 kB per person instead of 200, and no encoder pass in each epoch. `training.pose_heads`

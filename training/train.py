@@ -1,7 +1,7 @@
 """Trains a network: CNet first, then everything end to end (paper, sections 3.4 and 4.1).
 
-    python -m training.train --config config/train_rt.yaml --out runs/rt
-    torchrun --nproc-per-node 2 -m training.train --config config/train_rt.yaml --out runs/rt
+    python -m training.train --config config/training/train_rt.yaml --out runs/rt
+    torchrun --nproc-per-node 2 -m training.train --config config/training/train_rt.yaml --out ...
 
 The second command splits each batch between two processes (one per GPU; `--nnodes` for several
 machines). The run folder holds the resolved config, `checkpoint.pt` (`--resume` continues exactly

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    'USER_ERROR',
     'add_runtime',
     'boxes',
     'given_runtime_options',
@@ -20,6 +21,9 @@ __all__ = [
     'positive',
     'split_boxes',
 ]
+
+USER_ERROR = 2
+"""Exit code after invalid arguments or inputs."""
 
 BOXES = '--boxes'
 PICTURE_SUFFIXES = ('.png', '.jpg', '.pdf', '.svg')

@@ -63,7 +63,7 @@ def find_weights(weights: str | Path = 'rt') -> Path:
         'weights',
         weights,
         {'rt': DATA_FOLDER / 'rt.safetensors'},
-        'python -m training.train --config config/train_rt.yaml',
+        'python -m training.train --config config/training/train_rt.yaml',
     )
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import decomr_core
 
-__all__ = ['child_environment']
+__all__ = ['PR_SET_PDEATHSIG', 'child_environment']
+
+PR_SET_PDEATHSIG = 1
+"""Operation of prctl: the signal that a process receives when its parent ends."""
 
 
 def child_environment(**variables: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ __all__ = ['replacing', 'write_if_missing']
 
 @contextmanager
 def replacing(
-    path: str | Path, has_rivals: bool = False, is_synced: bool = True
+    path: str | Path, has_other_writers: bool = False, is_synced: bool = True
 ) -> Iterator[Path]:
     """Replaces a file atomically at the end of the block.
 
@@ -25,9 +25,9 @@ def replacing(
 
     Args:
         path: the file to write; its folder must exist.
-        has_rivals: whether other processes may write this file at the same time; each then uses
-            its own temporary file. Otherwise the name of the temporary file is fixed, so that the
-            next writer replaces one left by a killed process.
+        has_other_writers: whether other processes may write this file at the same time; each then
+            uses its own temporary file. Otherwise the name of the temporary file is fixed, so that
+            the next writer replaces one left by a killed process.
         is_synced: whether to sync the file to disk before it replaces the old one. Takes
             milliseconds to seconds; False for files that can be recreated.
 
@@ -38,7 +38,7 @@ def replacing(
         OSError: the file cannot be written (a full disk may be detected only at the end).
     """
     path = Path(path)
-    part = _part_beside(path, uuid.uuid4().hex if has_rivals else '')
+    part = _part_beside(path, uuid.uuid4().hex if has_other_writers else '')
     try:
         yield part
         if is_synced:

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ['JOINT_NAMES', 'MIRRORED_JOINTS', 'NUM_JOINTS', 'PARENTS']
+__all__ = [
+    'ANKLES',
+    'COLLARS',
+    'ELBOWS',
+    'FEET',
+    'HANDS',
+    'HEAD',
+    'HIPS',
+    'JOINT_NAMES',
+    'KNEES',
+    'MIRRORED_JOINTS',
+    'NECK',
+    'NUM_JOINTS',
+    'PARENTS',
+    'PELVIS',
+    'SHOULDERS',
+    'SPINE',
+    'WRISTS',
+]
 
 JOINT_NAMES = (
     'pelvis',
@@ -32,6 +50,11 @@ JOINT_NAMES = (
 )
 
 NUM_JOINTS = len(JOINT_NAMES)
+
+PELVIS, SPINE, NECK, HEAD = 0, (3, 6, 9), 12, 15
+# (left, right)
+HIPS, KNEES, ANKLES, FEET = (1, 2), (4, 5), (7, 8), (10, 11)
+COLLARS, SHOULDERS, ELBOWS, WRISTS, HANDS = (13, 14), (16, 17), (18, 19), (20, 21), (22, 23)
 
 # The parent of each joint; -1 for the root. A parent precedes its children.
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)

@@ -24,6 +24,7 @@ from decomr_core.runtimes import RUNTIMES, Runtime
 __all__ = ['bench_estimator', 'bench_text', 'measured_on']
 
 WARM_UP = 5
+"""Untimed runs before the timed ones."""
 FOV_DEG = 60.0
 BOXES, DETECTOR = 'detect', 'detector '
 """Name of the stage that takes given boxes, whose time is not a detector's; prefix of a detector

@@ -24,14 +24,12 @@ import numpy as np
 
 from decomr_core.base.config import PRESETS, network_config
 from decomr_core.base.structures import person_or_people
-from decomr_core.commands.bench import measured_on
+from decomr_core.commands.bench import WARM_UP, measured_on
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.runtimes import RUNTIMES, check_runtime
 
 __all__ = ['bench_networks', 'bench_table', 'gflop_of', 'latency_row', 'peak_gflops', 'untrained']
 
-WARM_UP = 5
-"""Untimed runs before the timed ones."""
 KIB_PER_MIB = 1024
 PEAK_SIZE, PEAK_REPEATS = 2048, 8
 MAX_CHILD_S = 900
@@ -64,7 +62,7 @@ def bench_networks(
     batches: Sequence[int] = (1,),
     repeats: int = 50,
     threads: int = 0,
-    tell: Callable[[str], object] = lambda text: None,
+    report: Callable[[str], object] = lambda text: None,
 ) -> dict[str, Any]:
     """Times networks in runtimes, each combination in child processes.
 
@@ -75,7 +73,7 @@ def bench_networks(
         batches: batch sizes, people.
         repeats: timed runs per batch size, after some untimed ones.
         threads: CPU threads; 0: all.
-        tell: called with one line per finished combination. Ctrl-C after the first combination
+        report: called with one line per finished combination. Ctrl-C after the first combination
             ends the measurement and keeps the results.
 
     Returns:
@@ -112,7 +110,7 @@ def bench_networks(
                     )
                     results += rows
                     finished += 1
-                    tell(_row_text(rows))
+                    report(_row_text(rows))
         except KeyboardInterrupt:
             if not results:
                 raise

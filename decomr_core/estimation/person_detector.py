@@ -93,13 +93,13 @@ class PersonDetector:
         parts = [(0, 0, width, height)]
         if self.tiles > 1:
             parts += _tiles(width, height, self.tiles)
-        results = [self._search(image, part) for part in parts]
+        results = [self._detect(image, part) for part in parts]
         boxes, scores = (np.concatenate(values) for values in zip(*results, strict=True))
         kept = _best(boxes, scores, DOUBTFUL_SHARE * self.min_score, self.max_overlap)
         found = Detections(boxes[kept], scores[kept], height_noise=HEIGHT_NOISE)
         return replace(found, doubtful=found.select(np.arange(0))).with_min_score(self.min_score)
 
-    def _search(
+    def _detect(
         self, image: np.ndarray, part: tuple[int, int, int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4), image px, and scores (N,) of the people in one part of an image."""

@@ -1,7 +1,8 @@
 """Prepares the first start: the exported network, and OpenVINO's compiled models for this CPU.
 
 `decomr prepare` and `make setup` do this in advance. A node without an export calls
-`export_apart`, so that the memory of PyTorch and the exporter is freed with a child process.
+`export_in_subprocess`, so that the memory of PyTorch and the exporter is freed with a child
+process.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from typing import Any
 
 from decomr_core.base.assets import find_weights
 from decomr_core.base.cache import VARIABLE, cache_folder
-from decomr_core.base.child_python import child_environment
+from decomr_core.base.child_python import PR_SET_PDEATHSIG, child_environment
 from decomr_core.estimation.loading import load_runtime
 from decomr_core.estimation.person_detector import PersonDetector
 from decomr_core.export.cached_exports import exported_model, find_export
 from decomr_core.runtimes import DEFAULT_RUNTIME, available_runtimes
 
-__all__ = ['EXPORTING_RUNTIMES', 'export_apart', 'is_export_missing', 'prepare']
+__all__ = ['EXPORTING_RUNTIMES', 'export_in_subprocess', 'is_export_missing', 'prepare']
 
 EXPORTING_RUNTIMES = ('openvino', 'onnxruntime')
 """Runtimes that use the export for CPUs. TensorRT engines are built by `decomr export`."""
 
 POLL_PERIOD_S = 0.2
-PR_SET_PDEATHSIG = 1
 READABLE = 0o644
 """By default only user and group can read OpenVINO's compiled models."""
 
@@ -75,16 +75,16 @@ def is_export_missing(runtime: str, weights: str | Path) -> bool:
     return find_export(weights) is None
 
 
-def export_apart(
+def export_in_subprocess(
     weights: str | Path,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     is_ending: Callable[[], bool] = lambda: False,
 ) -> None:
     """Exports weights for CPUs in a child process.
 
     Args:
         weights: a shipped network by name or a safetensors file by path.
-        say: called with the text of each step.
+        report: called with the text of each step.
         is_ending: polled; True cancels the export.
 
     Raises:
@@ -101,7 +101,9 @@ def export_apart(
         env=child_environment(**{VARIABLE: str(cache_folder())}),
     )
     lines: list[str] = []
-    reader = threading.Thread(target=_read_lines, args=(process.stderr, lines, say), daemon=True)
+    reader = threading.Thread(
+        target=_read_lines, args=(process.stderr, lines, report), daemon=True
+    )
     reader.start()
     while reader.is_alive():
         reader.join(POLL_PERIOD_S)
@@ -115,17 +117,17 @@ def export_apart(
         )
 
 
-def _read_lines(stderr: Iterable[str], lines: list[str], say: Callable[[str], None]) -> None:
-    """Collects the lines of the process and passes each step to `say`."""
+def _read_lines(stderr: Iterable[str], lines: list[str], report: Callable[[str], None]) -> None:
+    """Collects the lines of the process and passes each step to `report`."""
     for line in stderr:
         lines.append(line.strip())
         kind, _, text = lines[-1].partition(' ')
         if kind == 'INFO':
-            say(text)
+            report(text)
 
 
 def _main(weights: str) -> int:
-    """The child process of `export_apart`; its last line on standard error is the error."""
+    """The process that `export_in_subprocess` starts; its last line on stderr is the error."""
     # Ends this process with its parent, however the parent ends.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     logging.basicConfig(format='%(levelname)s %(message)s')

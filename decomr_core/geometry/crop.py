@@ -78,10 +78,10 @@ def crop_image(
 
 
 def as_stored(image: np.ndarray) -> tuple[np.ndarray, bool]:
-    """A picture in the order of its memory, as OpenCV wants it.
+    """An image in the order of its memory, as OpenCV wants it.
 
     Most cameras send BGR. `bgr[..., ::-1]` is RGB without touching a pixel, but OpenCV copies
-    such a picture as a whole, slowly. So cut and resize what this returns, and set the small
+    such an image as a whole, slowly. So cut and resize what this returns, and set the small
     result right.
 
     Args:
@@ -95,7 +95,7 @@ def as_stored(image: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def copy_image(image: np.ndarray) -> np.ndarray:
-    """The same (H, W, 3) uint8 picture in memory of its own, without gaps."""
+    """The same (H, W, 3) uint8 image in memory of its own, without gaps."""
     stored, is_bgr = as_stored(image)
     return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB) if is_bgr else image.copy()
 
@@ -129,7 +129,7 @@ def crop_pixels(
         center: (2,) of the square, image px.
         side: of the square, image px.
         size: S, px.
-        rotation: by which the picture turns about the centre, from x towards y (clockwise to the
+        rotation: by which the image turns about the centre, from x towards y (clockwise to the
             eye), radians.
 
     Returns:
@@ -156,13 +156,13 @@ def crop_pixels(
 def image_from_crop_xy(
     crop_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray, rotation: float = 0.0
 ) -> np.ndarray:
-    """Carries points from a crop to its image.
+    """Maps points from a crop to its image.
 
     Args:
         crop_xy: shaped (..., 2), crop frame.
         center: (..., 2) of the square, image px.
         side: of the square, image px; a number, or an array that broadcasts.
-        rotation: of the crop's picture, as `crop_pixels` takes it, radians.
+        rotation: of the crop's image, as `crop_pixels` takes it, radians.
 
     Returns:
         (..., 2) image px.
@@ -173,13 +173,13 @@ def image_from_crop_xy(
 def crop_from_image_xy(
     image_xy: np.ndarray, center: np.ndarray, side: float | np.ndarray, rotation: float = 0.0
 ) -> np.ndarray:
-    """Carries points from an image to a crop of it; the inverse of `image_from_crop_xy`.
+    """Maps points from an image to a crop of it; the inverse of `image_from_crop_xy`.
 
     Args:
         image_xy: shaped (..., 2), image px.
         center: (..., 2) of the square, image px.
         side: of the square, image px; a number, or an array that broadcasts.
-        rotation: of the crop's picture, as `crop_pixels` takes it, radians.
+        rotation: of the crop's image, as `crop_pixels` takes it, radians.
 
     Returns:
         (..., 2) crop frame.

@@ -54,10 +54,10 @@ def decimate_faces(vertices: np.ndarray, faces: np.ndarray, num_faces: int) -> n
         collapses = _choose(points, faces, quadrics, on_boundary, limit)
         if collapses is None:
             break
-        gone, kept = collapses
+        removed, kept = collapses
         target = np.arange(len(points))
-        target[gone] = kept
-        quadrics[kept] += quadrics[gone]  # `kept` has no duplicates: collapses are independent
+        target[removed] = kept
+        quadrics[kept] += quadrics[removed]  # `kept` has no duplicates: collapses are independent
         faces = target[faces]
         first, second, third = faces.T
         faces = faces[(first != second) & (second != third) & (third != first)]
@@ -100,9 +100,9 @@ def _normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 class _Edges(NamedTuple):
-    """Directed edges `gone` -> `kept` (E,) in ascending order, with their cost (E,), m^2.5."""
+    """Directed edges `removed` -> `kept` (E,) in ascending order, with their cost (E,), m^2.5."""
 
-    gone: np.ndarray
+    removed: np.ndarray
     kept: np.ndarray
     cost: np.ndarray
 
@@ -118,16 +118,16 @@ def _choose(
     on_boundary: np.ndarray,
     limit: int,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Up to `limit` independent collapses (gone, kept); None if none is allowed."""
+    """Up to `limit` independent collapses (removed, kept); None if none is allowed."""
     edges = _edges(points, faces, quadrics)
-    possible = np.flatnonzero(~on_boundary[edges.gone])
+    possible = np.flatnonzero(~on_boundary[edges.removed])
     for share in (CHEAPEST_SHARE, 1.0):
         count = max(1, int(share * len(possible)))
         cheapest = np.argpartition(edges.cost[possible], count - 1)[:count]
         candidates = edges.part(possible[cheapest])
         candidates = candidates.part(_keeps_topology(candidates, edges, len(points)))
         candidates = candidates.part(_keeps_normals(candidates, points, faces))
-        if len(candidates.gone):
+        if len(candidates.removed):
             return _independent(candidates, edges, len(points), limit)
     return None
 
@@ -135,36 +135,36 @@ def _choose(
 def _edges(points: np.ndarray, faces: np.ndarray, quadrics: np.ndarray) -> _Edges:
     one, other = _half_edges(faces)
     keys = np.sort(np.concatenate([one * len(points) + other, other * len(points) + one]))
-    gone, kept = np.divmod(keys[np.append(True, keys[1:] > keys[:-1])], len(points))
+    removed, kept = np.divmod(keys[np.append(True, keys[1:] > keys[:-1])], len(points))
     place = np.concatenate([points[kept], np.ones((len(kept), 1))], axis=1)
     outer = (place[:, :, None] * place[:, None, :]).reshape(-1, 16)
-    cost = np.maximum(((quadrics[gone] + quadrics[kept]) * outer).sum(1), 0)
-    length = np.sqrt(((points[gone] - points[kept]) ** 2).sum(1))
-    return _Edges(gone, kept, cost + LENGTH_WEIGHT * length**2.5)
+    cost = np.maximum(((quadrics[removed] + quadrics[kept]) * outer).sum(1), 0)
+    length = np.sqrt(((points[removed] - points[kept]) ** 2).sum(1))
+    return _Edges(removed, kept, cost + LENGTH_WEIGHT * length**2.5)
 
 
 def _keeps_topology(candidates: _Edges, edges: _Edges, num_vertices: int) -> np.ndarray:
     """(E,) link condition: the two ends of the edge have exactly two common neighbours."""
-    keys = edges.gone * num_vertices + edges.kept  # sorted, like the edges
-    row, around = _look_up(candidates.gone, edges.gone, edges.kept)
+    keys = edges.removed * num_vertices + edges.kept  # sorted, like the edges
+    row, around = _look_up(candidates.removed, edges.removed, edges.kept)
     queries = around * num_vertices + candidates.kept[row]
     place = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
-    return np.bincount(row[keys[place] == queries], minlength=len(candidates.gone)) == 2
+    return np.bincount(row[keys[place] == queries], minlength=len(candidates.removed)) == 2
 
 
 def _keeps_normals(candidates: _Edges, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(E,) whether no face folds over when `gone` moves to `kept`."""
+    """(E,) whether no face folds over when `removed` moves to `kept`."""
     corner_vertex = faces.ravel()
     order = np.argsort(corner_vertex, kind='stable')
-    row, corner = _look_up(candidates.gone, corner_vertex[order], order)
+    row, corner = _look_up(candidates.removed, corner_vertex[order], order)
     fan = faces[corner // 3]
     remains = (fan != candidates.kept[row, None]).all(1)
     row, fan = row[remains], fan[remains]
-    moved = np.where(fan == candidates.gone[row, None], candidates.kept[row, None], fan)
+    moved = np.where(fan == candidates.removed[row, None], candidates.kept[row, None], fan)
     before, after = _normals(points, fan), _normals(points, moved)
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     folds = (before * after).sum(1) <= MIN_ROTATION_COS * lengths
-    return np.bincount(row[folds], minlength=len(candidates.gone)) == 0
+    return np.bincount(row[folds], minlength=len(candidates.removed)) == 0
 
 
 def _look_up(
@@ -183,16 +183,16 @@ def _independent(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The cheapest collapses without common neighbours."""
     order = np.argsort(candidates.cost, kind='stable')
-    gone, kept = candidates.gone[order], candidates.kept[order]
-    _, first = np.unique(gone, return_index=True)
+    removed, kept = candidates.removed[order], candidates.kept[order]
+    _, first = np.unique(removed, return_index=True)
     first.sort()
-    gone, kept = gone[first], kept[first]
-    rank = np.full(num_vertices, len(gone), np.int64)
-    rank[gone] = np.arange(len(gone))
+    removed, kept = removed[first], kept[first]
+    rank = np.full(num_vertices, len(removed), np.int64)
+    rank[removed] = np.arange(len(removed))
     lowest = rank.copy()
     for _ in range(2):  # neighbours, then their neighbours
         spread = lowest.copy()
-        np.minimum.at(spread, edges.gone, lowest[edges.kept])
+        np.minimum.at(spread, edges.removed, lowest[edges.kept])
         lowest = spread
-    is_first = lowest[gone] == rank[gone]
-    return gone[is_first][:limit], kept[is_first][:limit]
+    is_first = lowest[removed] == rank[removed]
+    return removed[is_first][:limit], kept[is_first][:limit]

@@ -110,7 +110,7 @@ def load_network(
         raise ValueError(
             f'{path} holds the rt network of an earlier version (128 px, ResNet), '
             'which is no longer supported; take the shipped weights (rt), or train '
-            'again: python -m training.train --config config/train_rt.yaml'
+            'again: python -m training.train --config config/training/train_rt.yaml'
         )
     try:
         config = NetworkConfig.from_dict(metadata['config'])
@@ -230,7 +230,10 @@ def _as_stored(key: str, tensor: Tensor, half: bool) -> Tensor:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Metadata and tensors of a weights file."""
-    remedy = 'get the file again, or train: python -m training.train --config config/train_rt.yaml'
+    remedy = (
+        'get the file again, or train: python -m training.train --config '
+        'config/training/train_rt.yaml'
+    )
     try:
         with safe_open(path, framework='pt') as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}

@@ -1,4 +1,4 @@
-"""Detections, and two detectors that do not look at the image.
+"""Detections, and two detectors that ignore the image.
 
 A detector is a function of an image. It returns `Detections`: boxes clipped to the image, best
 first, the same for the same image. The `scale` of the crops (see `crop.py`) assumes tight boxes.

@@ -45,24 +45,24 @@ def read_obj_template(path: str | Path) -> ObjTemplate:
         ValueError: it is not an OBJ with UVs, or a line is invalid; the message names the line.
     """
     path = Path(path)
-    num_vertices, places, polygons, line_numbers = 0, [], [], []
+    num_vertices, uv, polygons, line_numbers = 0, [], [], []
     for number, (kind, *words) in enumerate(_read_lines(path, ADVICE), start=1):
         try:
             if kind == 'v':
                 _numbers('v', words, 3)
                 num_vertices += 1
             elif kind == 'vt':
-                places.append(_numbers('vt', words, 2))
+                uv.append(_numbers('vt', words, 2))
             elif kind == 'f':
-                polygons.append(_polygon(words, num_vertices, len(places)))
+                polygons.append(_polygon(words, num_vertices, len(uv)))
                 line_numbers.append(number)
         except _LineError as error:
             raise ValueError(f'{path} line {number}: {error}; {ADVICE}') from error
-    for kind, count in (('v', num_vertices), ('vt', len(places)), ('f', len(polygons))):
+    for kind, count in (('v', num_vertices), ('vt', len(uv)), ('f', len(polygons))):
         if not count:
             raise ValueError(f'{path} has no {kind} lines; {ADVICE}')
-    _check_indices(path, polygons, line_numbers, num_vertices, len(places))
-    return ObjTemplate(num_vertices, np.array(places), polygons)
+    _check_indices(path, polygons, line_numbers, num_vertices, len(uv))
+    return ObjTemplate(num_vertices, np.array(uv), polygons)
 
 
 def read_obj_vertices(path: str | Path, advice: str) -> np.ndarray:
@@ -130,7 +130,7 @@ def _numbers(kind: str, words: list[str], count: int) -> list[float]:
     return numbers
 
 
-def _polygon(words: list[str], num_vertices: int, num_places: int) -> list[tuple[int, int]]:
+def _polygon(words: list[str], num_vertices: int, num_uvs: int) -> list[tuple[int, int]]:
     """The corners of an f line; negative indices count back from the last line read."""
     corners = []
     for word in words:
@@ -141,11 +141,11 @@ def _polygon(words: list[str], num_vertices: int, num_places: int) -> list[tuple
             raise _LineError(
                 f'the corner {_quoted(word)} of a face is not v/vt with non-zero integers'
             )
-        vertex, place = map(int, indices)
+        vertex, uv_index = map(int, indices)
         corners.append(
             (
                 vertex - 1 if vertex > 0 else num_vertices + vertex,
-                place - 1 if place > 0 else num_places + place,
+                uv_index - 1 if uv_index > 0 else num_uvs + uv_index,
             )
         )
     if len(corners) < 3:
@@ -160,15 +160,15 @@ def _check_indices(
     polygons: list[list[tuple[int, int]]],
     line_numbers: list[int],
     num_vertices: int,
-    num_places: int,
+    num_uvs: int,
 ) -> None:
     """Rejects indices out of range; an f line may precede its v and vt lines."""
     for number, polygon in zip(line_numbers, polygons, strict=True):
-        for vertex, place in polygon:
-            if not (0 <= vertex < num_vertices and 0 <= place < num_places):
+        for vertex, uv_index in polygon:
+            if not (0 <= vertex < num_vertices and 0 <= uv_index < num_uvs):
                 raise ValueError(
                     f'{path} line {number}: a face refers to v {vertex + 1} and vt '
-                    f'{place + 1}, but there are {num_vertices} v and {num_places} '
+                    f'{uv_index + 1}, but there are {num_vertices} v and {num_uvs} '
                     f'vt; the file is damaged or truncated; {ADVICE}'
                 )
 

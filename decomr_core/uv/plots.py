@@ -145,5 +145,5 @@ def _drawn_distances(body: BodyModel, uv_map: UVMap) -> tuple[np.ndarray, np.nda
     rank = np.argsort(PART_ORDER)[np.asarray(body.vertex_parts)[chosen]]
     chosen = chosen[np.lexsort((vertices[chosen, 1], rank))]
     on_mesh = dijkstra(edge_graph(vertices, faces), indices=chosen, unweighted=True)[:, chosen]
-    places = uv_of_vertices(faces, uv_map, len(vertices))[chosen]
-    return on_mesh, np.linalg.norm(places[:, None] - places, axis=2)
+    uv = uv_of_vertices(faces, uv_map, len(vertices))[chosen]
+    return on_mesh, np.linalg.norm(uv[:, None] - uv, axis=2)

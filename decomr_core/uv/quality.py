@@ -167,10 +167,10 @@ def report_uv_map(
 
 def uv_of_vertices(faces: np.ndarray, uv_map: UVMap, num_vertices: int) -> np.ndarray:
     """(V, 2) UV coordinates of each vertex; on a seam, those of its last copy in face order."""
-    places = np.zeros((num_vertices, 2))
+    uv = np.zeros((num_vertices, 2))
     # NumPy keeps the last value of a repeated index.
-    places[faces.ravel()] = uv_map.uv[uv_map.faces.ravel()]
-    return places
+    uv[faces.ravel()] = uv_map.uv[uv_map.faces.ravel()]
+    return uv
 
 
 def distance_similarity(
@@ -194,7 +194,7 @@ def distance_similarity(
         num_sources: rows of the matrices, a fixed random choice of vertices; None takes all.
         progress: called with the completed fraction in [0, 1].
     """
-    places = uv_of_vertices(faces, uv_map, len(vertices))
+    uv = uv_of_vertices(faces, uv_map, len(vertices))
     graph = edge_graph(vertices, faces)
     sources = np.arange(len(vertices))
     if num_sources is not None and num_sources < len(vertices):
@@ -203,7 +203,7 @@ def distance_similarity(
     for first in range(0, len(sources), SOURCES_PER_BATCH):
         rows = sources[first : first + SOURCES_PER_BATCH]
         on_mesh = dijkstra(graph, indices=rows, unweighted=is_hop)
-        in_uv = np.linalg.norm(places[rows, None] - places, axis=2)
+        in_uv = np.linalg.norm(uv[rows, None] - uv, axis=2)
         sums += [
             on_mesh.sum(),
             in_uv.sum(),
@@ -293,9 +293,9 @@ def _labels(links: np.ndarray, size: int) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def _crossings(places: np.ndarray, edges: np.ndarray) -> int:
+def _crossings(uv: np.ndarray, edges: np.ndarray) -> int:
     """Counts the pairs of (K, 2) edges that touch without sharing a vertex."""
-    segments = places[edges]  # (K, 2, 2)
+    segments = uv[edges]  # (K, 2, 2)
     lengths = np.linalg.norm(segments[:, 1] - segments[:, 0], axis=1)
     middles = segments.mean(axis=1)
     tree = cKDTree(middles)

@@ -45,16 +45,16 @@ def import_uv_map(path: str | Path, body: BodyModel, is_v_flipped: bool = False)
     """
     template = read_obj_template(path)
     faces = np.asarray(body.faces)
-    places = _places_of_corners(path, template, faces, body.name)  # (F, 3)
+    uv_index = _uv_index_of_corners(path, template, faces, body.name)  # (F, 3)
     uv = template.uv * [1, -1] + [0, 1] if is_v_flipped else template.uv
-    used = uv[np.unique(places)]
+    used = uv[np.unique(uv_index)]
     if used.min() < -MAX_OUTSIDE or used.max() > 1 + MAX_OUTSIDE:
         low, high = used.min(axis=0), used.max(axis=0)
         raise ValueError(
             f'the UVs of {path} leave the unit square: u {low[0]:.4g} to {high[0]:.4g}, v '
             f'{low[1]:.4g} to {high[1]:.4g}; pack them into one tile from 0 to 1, then import'
         )
-    uv_map = _joined_corners(np.clip(uv, 0, 1).astype(np.float32), places, faces, body.hash)
+    uv_map = _joined_corners(np.clip(uv, 0, 1).astype(np.float32), uv_index, faces, body.hash)
     if len(np.unique(uv_map.vertex_index)) == len(uv_map.vertex_index):
         raise ValueError(
             f'the UVs of {path} have no seam, but a closed mesh cannot be flattened '
@@ -105,7 +105,7 @@ def _heights(body: BodyModel, uv_map: UVMap) -> tuple[float, float]:
     return float(uv_map.uv[height.argmax(), 1]), float(uv_map.uv[height.argmin(), 1])
 
 
-def _places_of_corners(
+def _uv_index_of_corners(
     path: str | Path, template: ObjTemplate, faces: np.ndarray, body_name: str
 ) -> np.ndarray:
     """(F, 3) the row of the template's UVs at each corner of the body's (F, 3) faces."""
@@ -121,10 +121,10 @@ def _places_of_corners(
             f'{template.num_vertices} vertices, the body {size}; export the mesh of this body '
             'without reordering its vertices, or name the right body with --body'
         )
-    places = [dict(polygon) for polygon in template.polygons]
+    uv_index = [dict(polygon) for polygon in template.polygons]
     return np.array(
         [
-            [places[polygon][vertex] for vertex in face]
+            [uv_index[polygon][vertex] for vertex in face]
             for polygon, face in zip(polygon_of_face.tolist(), faces.tolist(), strict=True)
         ]
     )
@@ -175,18 +175,18 @@ def _unfilled_polygons(
 
 
 def _joined_corners(
-    uv: np.ndarray, places: np.ndarray, faces: np.ndarray, body_hash: str
+    uv: np.ndarray, uv_index: np.ndarray, faces: np.ndarray, body_hash: str
 ) -> UVMap:
     """The map with one UV vertex per pair of vertex and UV, in the order of the template's UVs.
 
     Args:
         uv: (T, 2) float32 UVs.
-        places: (F, 3) row of `uv` at each corner.
+        uv_index: (F, 3) row of `uv` at each corner.
         faces: (F, 3) the body's faces.
         body_hash: hash of the body.
     """
     # Some programs write the same vt once per corner; the first of equal ones is kept.
     _, first, same = np.unique(uv, axis=0, return_index=True, return_inverse=True)
-    corners = np.stack([first[same.reshape(-1)][places], faces], axis=-1).reshape(-1, 2)
+    corners = np.stack([first[same.reshape(-1)][uv_index], faces], axis=-1).reshape(-1, 2)
     pairs, index = np.unique(corners, axis=0, return_inverse=True)
     return UVMap(uv[pairs[:, 0]], index.reshape(-1, 3), pairs[:, 1], body_hash)

@@ -28,7 +28,7 @@ __all__ = [
     'KEPT_VIDEO',
     'LONGEST_HOLD_S',
     'VIDEO_SUFFIXES',
-    'draw_seen',
+    'draw_overlay',
     'overlay_of_run',
     'replay_overlay',
 ]
@@ -85,27 +85,27 @@ def replay_overlay(
     """
     recording = Recording(bag, namespace)
     background, frames = _frames(recording, video, stamps, image_topic)
-    seen = Latest((found.stamp_ns, found) for found in recording.seen())
+    meshes = Latest((found.stamp_ns, found) for found in recording.stamped_meshes())
     infos = recording.camera_infos()
     first = next(infos, None)
     # The calibration of the first images may have been recorded after them.
     cameras = Latest(itertools.chain([(0, first[1])] if first else [], infos))
     sample = list(itertools.islice(frames, RATE_SAMPLE))
     rate_hz = _median_rate_hz([stamp_ns for stamp_ns, _ in sample])
-    pictures = with_meshes = with_people = 0
+    images = with_meshes = with_people = 0
     with _ConstantRateVideo(out, rate_hz) as writer:
-        for stamp_ns, picture in itertools.chain(sample, frames):
-            shown, camera = _held(seen, stamp_ns), cameras.at(stamp_ns)
-            if shown is None and seen.is_over and video is not None:
+        for stamp_ns, image in itertools.chain(sample, frames):
+            shown, camera = _recent_meshes(meshes, stamp_ns), cameras.at(stamp_ns)
+            if shown is None and meshes.is_over and video is not None:
                 break  # a video may go on long after the recording
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             intrinsics = (
                 intrinsics_from_camera_info(camera[1], width, height, is_rectified)
                 if camera is not None
                 else None
             )
-            writer.add(draw_seen(picture, shown, recording.faces, intrinsics, stamp_ns), stamp_ns)
-            pictures += 1
+            writer.add(draw_overlay(image, shown, recording.faces, intrinsics, stamp_ns), stamp_ns)
+            images += 1
             with_meshes += shown is not None
             with_people += bool(shown and shown.meshes)
         if not sample:
@@ -116,7 +116,7 @@ def replay_overlay(
     return {
         'out': str(out),
         'background': background,
-        'pictures': pictures,
+        'pictures': images,
         'pictures_with_people': with_people,
         'frames': writer.num_frames,
         'rate_hz': rate_hz,
@@ -145,20 +145,22 @@ def overlay_of_run(
     size = camera['width'], camera['height']
     writer = _video_writer(overlay, camera['rate_hz'], size)
     recording = Recording(bag)
-    seen = Latest((found.stamp_ns, found) for found in recording.seen())
+    meshes = Latest((found.stamp_ns, found) for found in recording.stamped_meshes())
     intrinsics = np.array(camera['intrinsics']).reshape(3, 3)
     try:
-        for stamp_ns, picture in _published_frames(video, stamps, size):
+        for stamp_ns, image in _published_frames(video, stamps, size):
             writer.write(
-                draw_seen(picture, _held(seen, stamp_ns), recording.faces, intrinsics, stamp_ns)
+                draw_overlay(
+                    image, _recent_meshes(meshes, stamp_ns), recording.faces, intrinsics, stamp_ns
+                )
             )
     finally:
         writer.release()
 
 
-def draw_seen(
-    picture: np.ndarray,
-    seen: SeenMeshes | None,
+def draw_overlay(
+    image: np.ndarray,
+    meshes: StampedMeshes | None,
     faces: np.ndarray,
     intrinsics: np.ndarray | None,
     stamp_ns: int | None = None,
@@ -168,8 +170,8 @@ def draw_seen(
     Meshes of an earlier image are faint and labelled with their age.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        seen: the people; None if there are no meshes.
+        image: (H, W, 3) uint8 RGB.
+        meshes: the people; None if there are no meshes.
         faces: (F, 3).
         intrinsics: (3, 3) px; None: weak perspective.
         stamp_ns: of the image; None: that of the meshes.
@@ -178,17 +180,17 @@ def draw_seen(
         (H, W, 3) uint8 BGR, as OpenCV writes it.
     """
     text = 'no mesh'
-    if seen is not None:
-        age_s = 0.0 if stamp_ns is None else (stamp_ns - seen.stamp_ns) / 1e9
+    if meshes is not None:
+        age_s = 0.0 if stamp_ns is None else (stamp_ns - meshes.stamp_ns) / 1e9
         is_held = age_s > SAME_IMAGE_S
         note = f'{age_s:.1g} s old' if is_held else ''
         opacity = {'opacity': HELD_OPACITY} if is_held else {}
-        picture = draw_meshes(picture, seen.meshes, faces, intrinsics, **opacity)
-        picture = draw_boxes(picture, seen.meshes, note)
-        count = len(seen.meshes)
-        text = f'{count} {person_or_people(count)}, {seen.latency_ms:.0f} ms'
+        image = draw_meshes(image, meshes.meshes, faces, intrinsics, **opacity)
+        image = draw_boxes(image, meshes.meshes, note)
+        count = len(meshes.meshes)
+        text = f'{count} {person_or_people(count)}, {meshes.latency_ms:.0f} ms'
         text += f', {note}' if note else ''
-    frame = np.ascontiguousarray(picture[..., ::-1])
+    frame = np.ascontiguousarray(image[..., ::-1])
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(
             frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness, cv2.LINE_AA
@@ -207,9 +209,9 @@ def _frames(
         source = _ImageBag(video, recording.frame_id)
     elif video is not None:
         return str(video), _video_frames(recording, video, stamps)
-    topic = image_topic or source.picture_topic()
+    topic = image_topic or source.camera_image_topic()
     if topic is not None:
-        return f'{source.bag} {topic}', source.pictures(topic)
+        return f'{source.bag} {topic}', source.images(topic)
     if source is not recording:
         raise ValueError(
             f'{source.bag} contains no image of the camera {recording.frame_id!r}; '
@@ -222,12 +224,12 @@ def _frames(
             f'camera {recording.frame_id!r}; give the images with --video'
         )
     plain = np.full((info[1].height, info[1].width, 3), BACKGROUND, np.uint8)
-    return 'plain', ((found.stamp_ns, plain) for found in recording.seen())
+    return 'plain', ((found.stamp_ns, plain) for found in recording.stamped_meshes())
 
 
-def _held(seen: Latest[SeenMeshes], stamp_ns: int) -> SeenMeshes | None:
+def _recent_meshes(meshes: Latest[StampedMeshes], stamp_ns: int) -> StampedMeshes | None:
     """The latest meshes at the stamp of an image; None if they are older than the limit."""
-    shown = seen.at(stamp_ns)
+    shown = meshes.at(stamp_ns)
     if shown is None or stamp_ns - shown[0] > LONGEST_HOLD_S * 1e9:
         return None
     return shown[1]
@@ -244,7 +246,7 @@ def _video_frames(recording: Recording, video: Path, stamps: Path | None) -> Fra
     """RGB frames of a video file with their stamps."""
     frames = VideoFrames(video, is_looping=stamps is not None)
     if stamps is None:
-        first_ns = next(recording.seen()).stamp_ns
+        first_ns = next(recording.stamped_meshes()).stamp_ns
         return (
             (first_ns + round(index / frames.rate_hz * 1e9), frame[..., ::-1].copy())
             for index, frame in frames

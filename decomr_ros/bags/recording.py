@@ -21,18 +21,18 @@ from decomr_ros.bags.mcap_reading import read_bag, read_topic_types
 from decomr_ros.messages.images import rgb_from_image_message
 from decomr_ros.messages.meshes import human_meshes_from_message, nanoseconds_from_stamp
 
-__all__ = ['Latest', 'Recording', 'SeenMeshes', 'find_mesh_topics']
+__all__ = ['Latest', 'Recording', 'StampedMeshes', 'find_mesh_topics']
 
-MESHES, TOPOLOGY = 'decomr/msg/HumanMeshArray', 'decomr/msg/MeshTopology'
+TOPOLOGY = 'decomr/msg/MeshTopology'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 # Compressed images first: if both were recorded, they are cheaper to read.
-PICTURES = {'sensor_msgs/msg/CompressedImage': CompressedImage, 'sensor_msgs/msg/Image': Image}
+IMAGES = {'sensor_msgs/msg/CompressedImage': CompressedImage, 'sensor_msgs/msg/Image': Image}
 # Image topics with the camera's frame id that are not camera images.
-NO_PICTURES = ('iuv', 'overlay')
+NOT_CAMERA_IMAGES = ('iuv', 'overlay')
 Value = TypeVar('Value')
 
 
-class SeenMeshes(NamedTuple):
+class StampedMeshes(NamedTuple):
     """The people of one image."""
 
     stamp_ns: int
@@ -96,7 +96,7 @@ class Recording:
         first = next(read_bag(bag, [self.mesh_topic]))
         self.frame_id = deserialize_message(first.data, HumanMeshArray).header.frame_id
 
-    def seen(self) -> Iterator[SeenMeshes]:
+    def stamped_meshes(self) -> Iterator[StampedMeshes]:
         """The meshes of each image.
 
         Raises:
@@ -111,7 +111,7 @@ class Recording:
                     'record both topics of one node'
                 )
             stamp_ns = nanoseconds_from_stamp(array.header.stamp)
-            yield SeenMeshes(
+            yield StampedMeshes(
                 stamp_ns, human_meshes_from_message(array), (message.publish_ns - stamp_ns) / 1e6
             )
 
@@ -122,26 +122,26 @@ class Recording:
                 yield from self._messages(topic, CameraInfo)
                 return
 
-    def picture_topic(self) -> str | None:
+    def camera_image_topic(self) -> str | None:
         """The topic with images of the meshes' camera; None if there is none."""
-        for type_name, type_ in PICTURES.items():
+        for type_name, type_ in IMAGES.items():
             for topic in self._topics_of(type_name):
                 name = topic.removesuffix('/compressed').rpartition('/')[2]
                 if (
-                    name not in NO_PICTURES
+                    name not in NOT_CAMERA_IMAGES
                     and 'depth' not in topic.lower()
                     and self._has_frame(topic, type_)
                 ):
                     return topic
         return None
 
-    def pictures(self, topic: str) -> Iterator[tuple[int, np.ndarray]]:
+    def images(self, topic: str) -> Iterator[tuple[int, np.ndarray]]:
         """Stamp and pixels, (H, W, 3) uint8 RGB, of each image of a topic.
 
         Raises:
             ValueError: an image cannot be decoded, or the topic has no images.
         """
-        type_ = PICTURES.get(self.types.get(topic, ''))
+        type_ = IMAGES.get(self.types.get(topic, ''))
         if type_ is None:
             raise ValueError(
                 f'{self.bag} contains no images on {topic}; its topics: '
@@ -167,7 +167,7 @@ class Recording:
             raise ValueError(
                 f'{self.bag} contains no topology for {self.mesh_topic}; record it '
                 'with ros2 bag record --qos-profile-overrides-path '
-                'config/rosbag2_qos.yaml, which requests latched topics'
+                'config/node/rosbag2_qos.yaml, which requests latched topics'
             )
         return deserialize_message(message.data, MeshTopology)
 
@@ -226,10 +226,10 @@ def _choose(bag: Path, topics: list[str], namespace: str | None) -> str:
 
 
 def _decoded(message: CompressedImage, topic: str) -> np.ndarray:
-    picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
+    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
         raise ValueError(
             f'{topic} contains an image of format {message.format!r} that OpenCV '
             'cannot decode; record jpeg or png'
         )
-    return np.ascontiguousarray(picture[..., ::-1])
+    return np.ascontiguousarray(image[..., ::-1])

@@ -42,7 +42,7 @@ class Calibration(NamedTuple):
 
 
 class VideoFrames:
-    """The frames of a video file, a folder of pictures or a webcam.
+    """The frames of a video file, a folder of images or a webcam.
 
     Attributes:
         rate_hz: frame rate of the video.
@@ -55,13 +55,13 @@ class VideoFrames:
         """Opens the video.
 
         Args:
-            video: a file, a folder of pictures (in the order of their names) or /dev/videoN.
+            video: a file, a folder of images (in the order of their names) or /dev/videoN.
             is_looping: start again at the end.
             size: (width, height) to resize frames to, px; also requested from a webcam.
 
         Raises:
             FileNotFoundError: there is no such video.
-            ValueError: it cannot be read as a video, or is a folder without pictures.
+            ValueError: it cannot be read as a video, or is a folder without images.
         """
         self.path = Path(video)
         self.is_live = str(video).startswith('/dev/')
@@ -69,13 +69,13 @@ class VideoFrames:
         if not self.path.exists():
             raise FileNotFoundError(
                 f'there is no video {video}; give a video file, a folder of '
-                'pictures or a device such as /dev/video0'
+                'images or a device such as /dev/video0'
             )
         self.rate_hz = DEFAULT_RATE_HZ
         if self.path.is_dir():
-            if not self._pictures():
+            if not self._images():
                 raise ValueError(
-                    f'the folder {self.path} contains no pictures '
+                    f'the folder {self.path} contains no images '
                     f'({", ".join(IMAGE_SUFFIXES)}); give another folder, or a '
                     'video file'
                 )
@@ -110,10 +110,10 @@ class VideoFrames:
 
     def _play_once(self) -> Iterator[np.ndarray]:
         if self.path.is_dir():
-            for path in self._pictures():
+            for path in self._images():
                 frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
                 if frame is None:
-                    raise ValueError(f'{path} is not a picture that OpenCV can read; remove it')
+                    raise ValueError(f'{path} is not an image that OpenCV can read; remove it')
                 yield frame
             return
         capture = self._open()
@@ -123,8 +123,8 @@ class VideoFrames:
         finally:
             capture.release()
 
-    def _pictures(self) -> list[Path]:
-        """The pictures in the folder, in the order of their names."""
+    def _images(self) -> list[Path]:
+        """The images in the folder, in the order of their names."""
         return sorted(
             path for path in self.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES
         )

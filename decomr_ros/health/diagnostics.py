@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from decomr_core.base.structures import StageTimes
     from decomr_ros.pipeline.frame_worker import WorkerCounts
 
-__all__ = ['FrameRecord', 'FrameStatistics', 'Situation', 'failing_as', 'judge', 'status_message']
+__all__ = [
+    'FrameRecord',
+    'FrameStatistics',
+    'NodeState',
+    'error_cause',
+    'status_message',
+    'status_of',
+]
 
 # Rates, percentiles and failures cover the last seconds of this length.
 WINDOW_S = 5.0
@@ -46,8 +53,8 @@ class FrameRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Situation:
-    """The inputs of `judge`."""
+class NodeState:
+    """What the status of the node depends on."""
 
     state: str
     """Label of the lifecycle state."""
@@ -72,27 +79,28 @@ class Situation:
     """Summary of the active warnings; empty if there are none."""
 
 
-def judge(situation: Situation) -> tuple[bytes, str]:
+def status_of(node: NodeState) -> tuple[bytes, str]:
     """The level of the status and a message that gives the reason."""
-    now = situation
-    also = f'; {now.warnings}' if now.warnings else ''
-    if now.last_failure:
-        return DiagnosticStatus.ERROR, f'{now.state}; {now.last_failure}'
-    if now.state != 'active':
-        return DiagnosticStatus.STALE, f'{now.state}; no meshes are published in this state'
-    if now.frame_age_s >= min(now.warn_s, now.error_s):
-        level = DiagnosticStatus.ERROR if now.frame_age_s >= now.error_s else DiagnosticStatus.WARN
-        if now.image_age_s >= min(now.warn_s, now.error_s):
-            return level, f'no image on {now.image_topic} for {now.image_age_s:.1f} s{also}'
-        why = f'; {now.last_problem}' if now.failed else ''
-        return level, f'images arrive, but no meshes for {now.frame_age_s:.1f} s{why}{also}'
-    if now.failed:
-        return DiagnosticStatus.WARN, (
-            f'{now.failed} images failed in the last {WINDOW_S:g} s; {now.last_problem}{also}'
+    also = f'; {node.warnings}' if node.warnings else ''
+    if node.last_failure:
+        return DiagnosticStatus.ERROR, f'{node.state}; {node.last_failure}'
+    if node.state != 'active':
+        return DiagnosticStatus.STALE, f'{node.state}; no meshes are published in this state'
+    if node.frame_age_s >= min(node.warn_s, node.error_s):
+        level = (
+            DiagnosticStatus.ERROR if node.frame_age_s >= node.error_s else DiagnosticStatus.WARN
         )
-    if now.warnings:
-        return DiagnosticStatus.WARN, f'{now.warnings}; {now.rates}'
-    return DiagnosticStatus.OK, f'active; {now.rates}'
+        if node.image_age_s >= min(node.warn_s, node.error_s):
+            return level, f'no image on {node.image_topic} for {node.image_age_s:.1f} s{also}'
+        why = f'; {node.last_problem}' if node.failed else ''
+        return level, f'images arrive, but no meshes for {node.frame_age_s:.1f} s{why}{also}'
+    if node.failed:
+        return DiagnosticStatus.WARN, (
+            f'{node.failed} images failed in the last {WINDOW_S:g} s; {node.last_problem}{also}'
+        )
+    if node.warnings:
+        return DiagnosticStatus.WARN, f'{node.warnings}; {node.rates}'
+    return DiagnosticStatus.OK, f'active; {node.rates}'
 
 
 class FrameStatistics:
@@ -149,7 +157,7 @@ class FrameStatistics:
             self._losses_s.extend([time.monotonic()] * min(count, HISTORY_LENGTH))
 
     def add_failure(self, error: Exception) -> None:
-        """Counts a failed image by the cause that `failing_as` has set."""
+        """Counts a failed image by the cause that `error_cause` has set."""
         with self._lock:
             self.failures[getattr(error, CAUSE, 'other')] += 1
             self._failures_s.append(time.monotonic())
@@ -220,7 +228,7 @@ class FrameStatistics:
 
 
 @contextmanager
-def failing_as(cause: str) -> Iterator[None]:
+def error_cause(cause: str) -> Iterator[None]:
     """Sets the cause of an exception that leaves this block, unless it already has one."""
     try:
         yield

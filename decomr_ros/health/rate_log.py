@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decomr_ros.node.standing_warnings import without_numbers
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.pipeline.frame_worker import WorkerCounts
 from decomr_ros.topics.silent_topics import publishers_text
 
 if TYPE_CHECKING:
+    from rclpy.node import Node
+
     from decomr_ros.health.diagnostics import FrameStatistics
     from decomr_ros.inputs.inputs import Inputs
-    from decomr_ros.node.managed_node import ManagedNode
     from decomr_ros.pipeline.frame_worker import FrameWorker
 
 __all__ = ['RateLog']
@@ -22,7 +24,7 @@ class RateLog:
 
     def __init__(
         self,
-        node: ManagedNode,
+        node: Node,
         period_s: float,
         inputs: Inputs,
         worker: FrameWorker,
@@ -41,7 +43,7 @@ class RateLog:
         self._worker, self._statistics = worker, statistics
         self._period_s = period_s
         self._before, self._problem_before = WorkerCounts(), ''
-        self._timer = node.every(period_s, self._log)
+        self._timer = create_steady_timer(node, period_s, self._log)
 
     def set_period(self, period_s: float) -> None:
         """Changes the time between two lines, s, and restarts it."""

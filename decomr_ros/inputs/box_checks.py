@@ -45,7 +45,7 @@ class BoxChecks:
         self.left_out: Counter[str] = Counter()
         self.below_min_score = 0
 
-    def look(self, found: FoundPeople, class_ids: str) -> None:
+    def check(self, found: FoundPeople, class_ids: str) -> None:
         """Counts the detections of a message that are not people.
 
         Args:
@@ -72,7 +72,7 @@ class BoxChecks:
                     f'({class_ids})',
                 )
         elif found.other_classes:
-            self._warnings.hold(
+            self._warnings.set(
                 'boxes_class', self._no_person_text(class_ids), sum(found.other_classes.values())
             )
 
@@ -94,7 +94,7 @@ class BoxChecks:
         is_inside = ((centres >= -0.5) & (centres < np.array([width, height]) - 0.5)).all(1)
         if not is_inside.all():
             farthest = people.boxes[:, 2:].max(0)
-            self._warnings.hold(
+            self._warnings.set(
                 'boxes_size',
                 f'{(~is_inside).sum()} boxes on {self._topic} have their centre '
                 f'outside the image of {width}x{height} px, up to x {farthest[0]:.0f}, y '

@@ -87,7 +87,7 @@ class BoxInput:
             detection_message_type,
             subscribe,
             self.add,
-            lambda text: self._warnings.hold_if_lasting('boxes_type', text),
+            lambda text: self._warnings.set_if_lasting('boxes_type', text),
         )
 
     def add(self, message: Any) -> None:
@@ -98,7 +98,7 @@ class BoxInput:
         except BadInput as error:
             self._bad.add(error)
             return
-        self._checks.look(found, class_ids)
+        self._checks.check(found, class_ids)
         self._people.add(message.header.stamp, found.people)
 
     def at(self, stamp: Any, calibration: Calibration) -> Detections | None:
@@ -114,7 +114,7 @@ class BoxInput:
         parameters = self._parameters()
         people = self._people.at(stamp, parameters.boxes_max_age_s)
         if people is None:
-            self._warnings.hold(
+            self._warnings.set(
                 'boxes',
                 (
                     f'no boxes on {self._topic} within {parameters.boxes_max_age_s:g} s of the '

@@ -14,6 +14,7 @@ from decomr_ros.calibration.calibration_wait import CalibrationWait
 from decomr_ros.inputs.stamp_checks import InfoStamps
 from decomr_ros.messages.bad_input import BadInput, BadInputCounts
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
+from decomr_ros.node.standing_warnings import QUIET_S
 from decomr_ros.topics.input_topics import no_camera_info_text
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ __all__ = ['CalibrationInput']
 
 # Offset of the content of a serialised message that begins with a stamp, bytes.
 AFTER_STAMP = 12
-# Minimum time between two log lines with the same problem, s.
-QUIET_S = 5.0
 
 
 class CalibrationInput:
@@ -135,4 +134,4 @@ class CalibrationInput:
             problem = f'no usable camera_info on {self._topic} yet'
         problem += '; until then meshes are relative to the root, without a position'
         if count := self._wait.count(not calibration.problem):
-            self._warnings.hold('camera_info', problem, count)
+            self._warnings.set('camera_info', problem, count)

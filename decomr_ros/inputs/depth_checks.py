@@ -27,7 +27,7 @@ class DepthChecks:
         """Makes the checks of a topic, given by its full name."""
         self._warnings, self._topic = warnings, topic
 
-    def look(self, message: Image, depth: DepthImage) -> None:
+    def check(self, message: Image, depth: DepthImage) -> None:
         """Checks a depth image and the message that it was decoded from."""
         found = {}
         if message.encoding == 'mono16':
@@ -44,7 +44,7 @@ class DepthChecks:
                 'depth_size',
                 f'{self._topic} has {message.width}x{message.height} px, the image '
                 f'{depth.calibration.width}x{depth.calibration.height}: taken for the same '
-                'picture, scaled',
+                'image, scaled',
             )
 
     def _odd_values(self, depth: DepthImage, encoding: str) -> str:

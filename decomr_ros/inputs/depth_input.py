@@ -65,7 +65,7 @@ class DepthInput:
             return None
         message = self._messages.at(stamp, MAX_AGE_S)
         if message is None:
-            self._warnings.hold(
+            self._warnings.set(
                 'depth',
                 (
                     f'no depth image on {self._topic} within {MAX_AGE_S:g} s of the image'
@@ -81,5 +81,5 @@ class DepthInput:
         except BadInput as error:
             self._bad.add(error)
             return None
-        self._checks.look(message, depth)
+        self._checks.check(message, depth)
         return depth

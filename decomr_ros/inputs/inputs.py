@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_ros.inputs import depth_input
@@ -21,6 +20,7 @@ from decomr_ros.inputs.frame_ids import frame_id_problem, without_slash
 from decomr_ros.messages.bad_input import BadInput, BadInputCounts
 from decomr_ros.messages.serialized_image import SerializedImage, image_from_bytes
 from decomr_ros.node.standing_warnings import StandingWarnings
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.topics.box_subscription import BoxSubscription
 from decomr_ros.topics.input_topics import camera_info_topic, image_topic
 from decomr_ros.topics.silent_topics import other_types_text, type_name
@@ -143,10 +143,7 @@ class Inputs:
             lost=self._lost,
             from_bytes=self._read_image if is_raw else None,
         )
-        # Steady time: with use_sim_time and no clock yet, ROS time does not advance.
-        self._timer = self._node.create_timer(
-            WATCH_PERIOD_S, self.watch, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
+        self._timer = create_steady_timer(self._node, WATCH_PERIOD_S, self.watch)
 
     def close(self) -> None:
         """Unsubscribes from everything; `subscribe` may follow."""
@@ -162,7 +159,7 @@ class Inputs:
         for subscription in self._subscriptions:
             subscription.check()
         for name, (topic, wanted) in self._types.items():
-            self.warnings.hold_if_lasting(
+            self.warnings.set_if_lasting(
                 f'{name}_type', other_types_text(self._node, name, topic, wanted)
             )
 
@@ -193,7 +190,7 @@ class Inputs:
         given = message.header.frame_id
         message.header.frame_id = without_slash(given)
         is_good = given and message.header.frame_id == given
-        self.warnings.hold(
+        self.warnings.set(
             'frame_id', '' if is_good else frame_id_problem(given, self.image_topic), 1
         )
         self._deliver(Frame(message, self.calibrations, self.boxes, self.depths, self.warnings))

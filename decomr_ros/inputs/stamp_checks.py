@@ -9,6 +9,8 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
+from decomr_ros.node.timing import NS_PER_S
+
 if TYPE_CHECKING:
     from rclpy.node import Node
 
@@ -21,7 +23,6 @@ FAR_S = 5.0
 # ROS time that is unchanged in this many checks in a row is stopped. After a long configuration,
 # the first checks precede the pending messages on /clock.
 STOPPED_CHECKS = 4
-NANOSECONDS = 1_000_000_000
 # An older camera_info is of a camera that sends it rarely, s; its stamp is not compared.
 RECENT_S = 1.0
 # Offset of the stamp in a serialised message that begins with a header; format by byte order.
@@ -48,7 +49,7 @@ class StampChecks:
         found = {}
         if is_back:
             found['image_order'] = (
-                f'the stamps of images jumped back by {(before_ns - stamp_ns) / NANOSECONDS:.3f} '
+                f'the stamps of images jumped back by {(before_ns - stamp_ns) / NS_PER_S:.3f} '
                 's: all tracks were reset. This is normal when a bag or a simulation restarts, '
                 'but a camera driver must not do it'
             )
@@ -68,7 +69,7 @@ class StampChecks:
         self._warnings.update(('image_order', 'image_stamps'), found)
         return is_back
 
-    def look_at_clock(self) -> None:
+    def check_clock(self) -> None:
         """Warns if `use_sim_time` is set but the clock is stopped; call it periodically."""
         now_ns, now_s = self._node.get_clock().now().nanoseconds, time.monotonic()
         if now_ns != self._clock_ns:
@@ -77,7 +78,7 @@ class StampChecks:
         text = ''
         if self._uses_sim_time() and self._num_checks >= STOPPED_CHECKS:
             text = (
-                f'/clock has been at {now_ns / NANOSECONDS:.3f} s for '
+                f'/clock has been at {now_ns / NS_PER_S:.3f} s for '
                 f'{now_s - self._moved_s:.0f} s; check whether the simulation is paused or '
                 'has ended'
             )
@@ -87,14 +88,14 @@ class StampChecks:
                     'Start the simulation or ros2 bag play --clock, or set use_sim_time to '
                     'false'
                 )
-        self._warnings.hold('clock', text)
+        self._warnings.set('clock', text)
 
     def _far_from_now(self, stamp_ns: int) -> str:
         """A warning about a stamp that is far from ROS time; empty if it is near."""
         now_ns = self._node.get_clock().now().nanoseconds
         if now_ns == 0:
-            return ''  # no /clock yet, of which `look_at_clock` warns
-        ahead_s = (stamp_ns - now_ns) / NANOSECONDS
+            return ''  # no /clock yet, of which `check_clock` warns
+        ahead_s = (stamp_ns - now_ns) / NS_PER_S
         if abs(ahead_s) <= FAR_S:
             return ''
         advice = (
@@ -130,7 +131,7 @@ class InfoStamps:
         order = _ORDERS.get(serialized[1] if len(serialized) > 1 else -1)
         if order is not None and len(serialized) >= _STAMP_AT + struct.calcsize(order):
             seconds, nanoseconds = struct.unpack_from(order, serialized, _STAMP_AT)
-            self._last = seconds * NANOSECONDS + nanoseconds, time.monotonic()
+            self._last = seconds * NS_PER_S + nanoseconds, time.monotonic()
 
     def compare(self, image_ns: int) -> None:
         """Warns if a recent camera_info is stamped by another clock than the image.
@@ -140,7 +141,7 @@ class InfoStamps:
         """
         if self._last is None or time.monotonic() - self._last[1] > RECENT_S:
             return
-        ahead_s = (self._last[0] - image_ns) / NANOSECONDS
+        ahead_s = (self._last[0] - image_ns) / NS_PER_S
         found = {}
         if abs(ahead_s) > FAR_S:
             found['camera_info_stamps'] = (

@@ -55,7 +55,7 @@ class BadInputCounts:
         """Counts one message."""
         with self._lock:
             self._counts[error.cause] += 1
-        self._warnings.hold(f'bad_{error.cause}', f'left out: {error}', 1)
+        self._warnings.set(f'bad_{error.cause}', f'left out: {error}', 1)
 
     def values(self) -> dict[str, str]:
         """The counts for /diagnostics, as text by name."""

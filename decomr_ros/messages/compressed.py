@@ -72,7 +72,7 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
         )
     try:
         # OpenCV also rejects damaged sizes, but only after it has spent seconds and gigabytes.
-        picture = (
+        image = (
             None
             if kind == 'png' and _has_damaged_sizes(data)
             else cv2.imdecode(
@@ -81,11 +81,11 @@ def rgb_from_compressed_message(message: CompressedImage) -> np.ndarray:
         )
     except cv2.error as error:
         raise BadInput('compressed', f'{what}: {error.err}; check the camera driver') from error
-    if picture is None:
+    if image is None:
         raise BadInput('compressed', f'{what}: damaged; check whether the connection loses data')
     if is_mosaic:
-        return _rgb_from_mosaic(picture, encoding, what)
-    return picture if _is_stored_as_rgb(message.format) else picture[..., ::-1]
+        return _rgb_from_mosaic(image, encoding, what)
+    return image if _is_stored_as_rgb(message.format) else image[..., ::-1]
 
 
 def compressed_message(
@@ -165,22 +165,22 @@ def _check_format(text: str, encoding: str, what: str) -> None:
         )
 
 
-def _rgb_from_mosaic(picture: np.ndarray, encoding: str, what: str) -> np.ndarray:
+def _rgb_from_mosaic(image: np.ndarray, encoding: str, what: str) -> np.ndarray:
     """(H, W, 3) uint8 RGB from the decoded file of an image with a Bayer encoding."""
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
-    if picture.ndim == 3:  # already debayered by the driver
-        return picture[..., 2::-1]
-    if picture.shape[0] % 2 or picture.shape[1] % 2:
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim == 3:  # already debayered by the driver
+        return image[..., 2::-1]
+    if image.shape[0] % 2 or image.shape[1] % 2:
         raise BadInput(
             'compressed',
             f'{what}: {encoding} needs an even width and height, it has '
-            f'{picture.shape[1]}x{picture.shape[0]} px; check the camera '
+            f'{image.shape[1]}x{image.shape[0]} px; check the camera '
             'driver',
         )
     code = ENCODINGS[encoding].to_rgb
     assert code is not None  # only rgb8 has none
-    return cv2.cvtColor(picture, code)
+    return cv2.cvtColor(image, code)
 
 
 def _has_damaged_sizes(data: bytes) -> bool:

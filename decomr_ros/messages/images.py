@@ -213,16 +213,16 @@ def _rgb_from_cv_bridge(message: Image | SerializedImage) -> np.ndarray:
     if isinstance(message, SerializedImage):
         message = message.as_message()
     try:
-        picture = np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
+        image = np.asarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'))
     except Exception as error:  # noqa: BLE001 - e.g. CvBridgeError, cv2.error, KeyError
         raise BadInput(
             'encoding',
             f'image encoding {message.encoding!r}: cv_bridge cannot convert it to rgb8: {error}',
         ) from error
-    if picture.dtype != np.uint8 or picture.shape != (message.height, message.width, 3):
+    if image.dtype != np.uint8 or image.shape != (message.height, message.width, 3):
         raise BadInput(
             'encoding',
             f'{_what(message)}: cv_bridge converted it to '
-            f'{picture.shape} {picture.dtype}, expected rgb8',
+            f'{image.shape} {image.dtype}, expected rgb8',
         )
-    return picture
+    return image

@@ -69,9 +69,9 @@ class MeshMarkers:
             track_id: points for track_id, points in vertices.items() if np.isfinite(points).all()
         }
         ids = tuple(finite)
-        gone = tuple(track_id for track_id in self._shown if track_id not in finite)
+        removed = tuple(track_id for track_id in self._shown if track_id not in finite)
         self._shown = ids
-        key = (header.frame_id, ids, gone)
+        key = (header.frame_id, ids, removed)
         if self._template is None or self._template.key != key:
             self._template = _make_template(*key, len(self.corners))
         return self._template.fill(
@@ -84,17 +84,17 @@ class MeshMarkers:
 
 
 def marker_array_message(
-    header: Header, points: Mapping[int, np.ndarray], gone: Sequence[int] = ()
+    header: Header, points: Mapping[int, np.ndarray], removed: Sequence[int] = ()
 ) -> MarkerArray:
     """The same message built from message objects: the slow reference for the template.
 
     Args:
         header: stamp and frame of the image.
         points: (P, 3) metres, the corners of all triangles, by track id.
-        gone: ids of markers to delete.
+        removed: ids of markers to delete.
     """
     message = MarkerArray()
-    for track_id in (*points, *gone):
+    for track_id in (*points, *removed):
         marker = Marker(header=header, ns=NAMESPACE, id=track_id, type=Marker.TRIANGLE_LIST)
         marker.action = Marker.ADD if track_id in points else Marker.DELETE
         marker.pose.orientation.w = 1.0
@@ -155,12 +155,12 @@ def _check_template() -> None:
 
 
 def _make_template(
-    frame_id: str, ids: tuple[int, ...], gone: tuple[int, ...], num_points: int
+    frame_id: str, ids: tuple[int, ...], removed: tuple[int, ...], num_points: int
 ) -> _Template:
     writer = CdrWriter()
-    writer.numbers('I', len(ids) + len(gone))
+    writer.numbers('I', len(ids) + len(removed))
     stamp_offsets, point_offsets = [], []
-    for index, track_id in enumerate((*ids, *gone)):
+    for index, track_id in enumerate((*ids, *removed)):
         is_shown = index < len(ids)
         stamp_offset, point_offset = _write_marker(
             writer,
@@ -174,7 +174,7 @@ def _make_template(
             point_offsets.append(point_offset)
     buffer = bytearray(writer.joined())
     points = [np.ndarray(num_points, POINT, buffer, offset) for offset in point_offsets]
-    return _Template((frame_id, ids, gone), buffer, stamp_offsets, points)
+    return _Template((frame_id, ids, removed), buffer, stamp_offsets, points)
 
 
 def _write_marker(

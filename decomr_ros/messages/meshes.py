@@ -20,6 +20,7 @@ from decomr_core.base.structures import HumanMesh
 from decomr_core.body_models.joints import JOINT_NAMES, PARENTS
 from decomr_core.geometry.camera import check_intrinsics
 from decomr_ros.messages.cdr import CdrWriter
+from decomr_ros.node.timing import NS_PER_S
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
@@ -42,7 +43,7 @@ NO_IUV = np.zeros((3, 1, 1), np.float32)
 
 def nanoseconds_from_stamp(stamp: Time) -> int:
     """A ROS stamp in nanoseconds since its clock's epoch."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+    return stamp.sec * NS_PER_S + stamp.nanosec
 
 
 def intrinsics_from_camera_info(

@@ -31,7 +31,7 @@ def with_ros2_command(command: str, otherwise: str) -> str:
 
 def fast_dds_profile() -> Path:
     """The Fast DDS profile for large messages, in this checkout or the installed package."""
-    profile = Path(__file__).resolve().parents[2] / 'config' / 'fastdds.xml'
+    profile = Path(__file__).resolve().parents[2] / 'config' / 'node' / 'fastdds.xml'
     if not profile.exists():
         from ament_index_python.packages import get_package_share_directory
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from decomr_ros.node.installation import with_ros2_command
+from decomr_ros.node.timing import create_steady_timer
 from decomr_ros.node.transition_thread import TransitionThread
-
-if TYPE_CHECKING:
-    from rclpy.timer import Timer
 
 __all__ = ['FAILURE', 'SUCCESS', 'ManagedNode']
 
@@ -48,8 +45,6 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, **options)
         self.exit_code: int | None = None
         self.last_failure = ''
-        # Steady time: with use_sim_time and no /clock yet, ROS time is stopped.
-        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.progress = ''
         self._answer_invalid_transitions()
         self._transitions = TransitionThread(self, self._service_change_state)
@@ -87,7 +82,7 @@ class ManagedNode(LifecycleNode):
             if is_slow:
                 work()
             else:
-                self.in_executor(work)
+                self.run_in_executor(work)
             return SUCCESS
         except Exception as error:  # noqa: BLE001 - the node must stay alive after any error
             self._log_failure(transition, error)
@@ -95,12 +90,12 @@ class ManagedNode(LifecycleNode):
             self.progress = ''
         # Outside the handler: the exception references its frames, e.g. a partly loaded network.
         if undo is not None:
-            self.in_executor(undo)
+            self.run_in_executor(undo)
         return FAILURE
 
-    def in_executor(self, work: Callable[[], None]) -> None:
+    def run_in_executor(self, work: Callable[[], None]) -> None:
         """Runs a part of a transition on the executor's thread, not concurrent with callbacks."""
-        self._transitions.in_executor(work)
+        self._transitions.run_in_executor(work)
 
     def report(self, progress: str) -> None:
         """Logs the current step of a slow transition and stores it in `progress`."""
@@ -111,7 +106,7 @@ class ManagedNode(LifecycleNode):
         """Configures and activates the node as soon as it spins.
 
         Args:
-            ends_on_failure: whether the process should end after a failure.
+            exits_on_failure: whether the process should end after a failure.
         """
 
         def start() -> None:
@@ -122,7 +117,7 @@ class ManagedNode(LifecycleNode):
                 return
             if self.is_ending:
                 return
-            if ends_on_failure():
+            if exits_on_failure():
                 self.exit_code = 1
                 return
             name = self.get_fully_qualified_name()
@@ -140,10 +135,6 @@ class ManagedNode(LifecycleNode):
         """Waits for a running transition; no further transition is performed."""
         self._transitions.stop()
 
-    def every(self, period_s: float, call: Callable[[], None]) -> Timer:
-        """Creates a timer with steady time."""
-        return self.create_timer(period_s, call, clock=self._steady_clock)
-
     def _call_once_spinning(self, call: Callable[[], None]) -> None:
         """Has the executor call a function once."""
 
@@ -152,7 +143,7 @@ class ManagedNode(LifecycleNode):
             self.destroy_timer(timer)
             call()
 
-        timer = self.every(0.0, call_once)
+        timer = create_steady_timer(self, 0.0, call_once)
 
     def _answer_invalid_transitions(self) -> None:
         """Makes the service answer requests for transitions that the state does not allow.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     'LATCHED',
+    'MESH_QOS',
+    'NEWEST',
     'PublisherEventCallbacks',
     'SubscriptionEventCallbacks',
     'UnsupportedEventTypeError',
@@ -36,6 +38,13 @@ LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 """For the topology, which is published once and also delivered to later subscribers."""
+
+MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+"""For meshes. Reliable is compatible with every subscriber. A slow subscriber loses the oldest
+messages; it does not block the node."""
+
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""For subscribers that need only the newest message; compatible with every publisher."""
 
 
 def make_publisher(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-__all__ = ['StandingWarnings', 'without_numbers']
+__all__ = ['QUIET_S', 'StandingWarnings', 'without_numbers']
 
 # A warning that ends and returns within this time is not logged again, s.
 LOG_AGAIN_S = 60.0
@@ -22,8 +22,8 @@ LASTING_S = 1.0
 # A warning about single messages is shown for this time after the last of them, s: the status is
 # published only once a second.
 SHOWN_S = 5.0
-# Minimum time between log lines of a warning about messages, s, even if its text changes.
 QUIET_S = 5.0
+"""Minimum time between log lines with the same problem, s, even if the text changes."""
 # Number of texts that are remembered as logged.
 MAX_LOGGED = 500
 _NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:e[-+]?\d+)?')
@@ -36,7 +36,7 @@ class _Standing:
     text: str
     count: int = 0
     last_s: float = 0.0
-    """Time of the last call of `hold`, monotonic."""
+    """Time of the last call of `set`, monotonic."""
     is_ending: bool = False
     logged: str = ''
     """The logged text without numbers."""
@@ -83,7 +83,7 @@ class StandingWarnings:
 
         return cls(warn, inform)
 
-    def hold(self, name: str, text: str, count: int = 0, *, is_logged: bool = False) -> None:
+    def set(self, name: str, text: str, count: int = 0, *, is_logged: bool = False) -> None:
         """Activates a warning, or updates it if it is active.
 
         Args:
@@ -106,12 +106,12 @@ class StandingWarnings:
         if is_due and not is_logged:
             self._log(text)
 
-    def hold_if_lasting(self, name: str, text: str) -> None:
+    def set_if_lasting(self, name: str, text: str) -> None:
         """Activates a warning when its text has been unchanged for `LASTING_S`.
 
         Args:
             name: of the warning.
-            text: as in `hold`; an empty text ends the warning immediately.
+            text: as in `set`; an empty text ends the warning immediately.
         """
         now_s = time.monotonic()
         with self._lock:
@@ -119,7 +119,7 @@ class StandingWarnings:
             since_s = since_s if seen == text else now_s
             self._seen_s[name] = text, since_s
         if not text or now_s - since_s >= LASTING_S:
-            self.hold(name, text)
+            self.set(name, text)
 
     def update(self, names: Iterable[str], found: Mapping[str, str]) -> None:
         """Activates the warnings about a message; the others of these names end soon.
@@ -130,7 +130,7 @@ class StandingWarnings:
         """
         for name in names:
             if name in found:
-                self.hold(name, found[name], 1)
+                self.set(name, found[name], 1)
             else:
                 self.end_soon(name)
 

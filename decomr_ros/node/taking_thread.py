@@ -17,21 +17,21 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
+from decomr_ros.node.standing_warnings import QUIET_S
+from decomr_ros.node.timing import NS_PER_S
+
 if TYPE_CHECKING:
     from rclpy.event_handler import EventHandler
     from rclpy.node import Node
     from rclpy.subscription import Subscription
 
-__all__ = ['OwnThread', 'TakingThread']
+__all__ = ['OwnThreadGroup', 'TakingThread']
 
 # Period at which the thread checks whether ROS was shut down without notice, s.
 CHECK_PERIOD_S = 0.5
-# Minimum time between two log lines with the same problem, s.
-QUIET_S = 5.0
-NS_PER_S = 10**9
 
 
-class OwnThread(CallbackGroup):
+class OwnThreadGroup(CallbackGroup):
     """Keeps a subscription and its events away from the executor.
 
     The events must be waited for on the same thread as the messages: if two threads wait, Fast DDS
@@ -60,8 +60,8 @@ class TakingThread:
 
         Args:
             node: owner of the subscription; provides context and log.
-            subscription: a subscription in the callback group `OwnThread`. Its event callbacks run
-                on this thread, too.
+            subscription: a subscription in the callback group `OwnThreadGroup`. Its event
+                callbacks run on this thread, too.
             take: called on this thread with each message, as bytes for a raw subscription.
                 Exceptions are logged.
         """

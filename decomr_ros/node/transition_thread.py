@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
-from decomr_ros.node.taking_thread import CHECK_PERIOD_S, NS_PER_S, OwnThread
+from decomr_ros.node.taking_thread import CHECK_PERIOD_S, OwnThreadGroup
+from decomr_ros.node.timing import NS_PER_S
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -39,7 +40,7 @@ class TransitionThread:
             service: its callback may take long.
         """
         self._node, self._service = node, service
-        service.callback_group = OwnThread()
+        service.callback_group = OwnThreadGroup()
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = GuardCondition(None, None, context=node.context)
         self._thread = threading.Thread(target=self._run, name='transitions', daemon=True)
@@ -64,7 +65,7 @@ class TransitionThread:
             self._thread.join()
         self._wake.destroy()
 
-    def in_executor(self, work: Callable[[], None]) -> None:
+    def run_in_executor(self, work: Callable[[], None]) -> None:
         """Runs a function on the executor's thread and waits for it.
 
         On any other thread than this one, or without an executor, it is called directly.

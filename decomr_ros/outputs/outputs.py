@@ -36,7 +36,7 @@ from decomr_ros.messages.images import image_message
 from decomr_ros.messages.markers import MeshMarkers
 from decomr_ros.messages.meshes import mesh_topology_message, serialized_human_meshes
 from decomr_ros.messages.points import point_cloud_message, points_of_meshes
-from decomr_ros.node.qos import LATCHED, make_publisher
+from decomr_ros.node.qos import LATCHED, MESH_QOS, make_publisher
 from decomr_ros.outputs.body_frames import BodyFrames
 from decomr_ros.outputs.rep155 import Rep155Bodies
 

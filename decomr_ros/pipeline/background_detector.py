@@ -82,7 +82,7 @@ class BackgroundDetector:
             time_s: time of the image on the tracker's clock; None: the image in which the
                 detections will be taken.
         """
-        self._running = self._pool.submit(self._search, image, time_s)
+        self._running = self._pool.submit(self._detect, image, time_s)
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Takes the detections of the search that was started; waits for them if necessary.
@@ -91,7 +91,7 @@ class BackgroundDetector:
             image: the present image, (H, W, 3) uint8 RGB; searched if no search was started.
         """
         running, self._running = self._running, None
-        return (running or self._pool.submit(self._search, image, None)).result()
+        return (running or self._pool.submit(self._detect, image, None)).result()
 
     def reset(self) -> None:
         """Discards a search that runs or waits, and detections that were not taken."""
@@ -103,7 +103,7 @@ class BackgroundDetector:
         """Ends the thread after the search that runs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _search(self, image: np.ndarray, time_s: float | None) -> Detections:
+    def _detect(self, image: np.ndarray, time_s: float | None) -> Detections:
         """The detections in an image, with its time and the descriptors of the people."""
         started_s = time.perf_counter()
         found = self._detector(image)

@@ -62,7 +62,7 @@ class DepthCorrection:
             return
         self._uncorrected += num_metric
         if num_metric and self._uncorrected >= MOST_UNCORRECTED:
-            self._warnings.hold(
+            self._warnings.set(
                 'depth_fit',
                 f'{self._topic} corrected none of the last '
                 f'{self._uncorrected} meshes: too few pixels are measured there, or they do '

@@ -53,7 +53,7 @@ class FixedFrame:
                 'meshes are smoothed in the camera frame, and lag behind when the camera moves; '
                 f'{install_hint("tf2_ros_py")}'
             )
-            self._warnings.hold('smoothing_frame', self._missing)
+            self._warnings.set('smoothing_frame', self._missing)
             return
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()
@@ -67,12 +67,12 @@ class FixedFrame:
         """
         if self._buffer is None:
             if self._missing:
-                self._warnings.hold('smoothing_frame', self._missing)
+                self._warnings.set('smoothing_frame', self._missing)
             return None
         try:
             found = self._lookup(header)
         except self._error as error:
-            self._warnings.hold(
+            self._warnings.set(
                 'smoothing_frame',
                 f'smoothed in the camera frame: {self._frame_id} from {header.frame_id} is not '
                 f'known: {error}; does somebody publish it on /tf?',

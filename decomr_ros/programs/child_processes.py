@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from decomr_core.base.child_python import PR_SET_PDEATHSIG
+
 __all__ = ['ChildProcesses']
 
 # A node ends about a second after SIGINT. After this time follow SIGTERM, then SIGKILL, s each.
 STOP_TIMEOUT_S = 10.0
-PR_SET_PDEATHSIG = 1
 
 
 class ChildProcesses:

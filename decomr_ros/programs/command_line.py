@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from rclpy.utilities import remove_ros_args
 
-__all__ = ['node_parser', 'parse_words']
+__all__ = ['node_parser', 'parse_arguments']
 
 ROS_ARGUMENTS = """ROS 2 arguments, all of them after --ros-args:
   -r image:=/camera/image_raw  remap a topic
@@ -33,7 +33,9 @@ def node_parser(program: str, description: str, more: str = '') -> argparse.Argu
     )
 
 
-def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
     """Parses the program's own options; ROS arguments are left to rclpy.
 
     A user error ends the process with exit code 2.
@@ -42,12 +44,12 @@ def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
         parser: from `node_parser`.
         argv: command-line arguments; None: those of this process.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        words = remove_ros_args(words)
+        arguments = remove_ros_args(arguments)
     except RuntimeError as error:  # rclpy's RCLInvalidROSArgsError is not public
         parser.error(' '.join(str(error).split()))
-    options, unknown = parser.parse_known_args(words)
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(
             f'unrecognized arguments: {" ".join(unknown)} (ROS arguments such as -p and '

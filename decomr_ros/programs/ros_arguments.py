@@ -24,32 +24,32 @@ RULE = re.compile(r'(?:(?P<node>\w+):)?(?:rostopic://)?(?P<name>[^:]+):=.*')
 ONE, ANY = r'/\w+', r'(?:/\w+)*'
 
 
-def is_remapped(words: Sequence[str], node_name: str, *topic: str) -> bool:
+def is_remapped(arguments: Sequence[str], node_name: str, *topic: str) -> bool:
     """Whether the command line remaps a topic, possibly to its own name.
 
     Args:
-        words: command-line arguments.
+        arguments: command-line arguments.
         node_name: of the node, without its namespace.
         topic: names that a rule may use for the topic, e.g. camera_info and /robot/camera_info.
     """
-    rules = (RULE.fullmatch(text) for text in _values(words, REMAP))
+    rules = (RULE.fullmatch(text) for text in _values(arguments, REMAP))
     return any(
         rule and rule['name'] in topic and rule['node'] in (None, node_name) for rule in rules
     )
 
 
-def ignored_files_text(words: Sequence[str], node_name: str) -> str:
+def ignored_files_text(arguments: Sequence[str], node_name: str) -> str:
     """A warning about parameter files without values for a node; ROS 2 ignores them silently.
 
     Args:
-        words: command-line arguments.
+        arguments: command-line arguments.
         node_name: with its namespace, e.g. /robot/decomr.
 
     Returns:
         One line with the remedy; empty if every file has a section for the node.
     """
     texts = []
-    for file in _values(words, PARAMETER_FILE):
+    for file in _values(arguments, PARAMETER_FILE):
         sections = list(_sections(_content(file)))
         if any(section_fits(section, node_name) for section in sections):
             continue
@@ -97,10 +97,10 @@ def _content(file: str) -> Any:
         return None
 
 
-def _values(words: Sequence[str], options: Sequence[str]) -> Iterator[str]:
+def _values(arguments: Sequence[str], options: Sequence[str]) -> Iterator[str]:
     """The values of these options after --ros-args."""
     is_ros, option = False, ''
-    for word in words:
+    for word in arguments:
         if is_ros and option in options:
             yield word
             option = ''

@@ -1,7 +1,7 @@
 """The node's parameters: names, defaults, meaning, limits, and when a change takes effect.
 
 To add a parameter, add an entry to `NodeParameters` and run `python -m decomr_ros.parameters
---page docs/parameters.md --yaml config/decomr.yaml`, which updates the page and the file.
+--page docs/parameters.md --yaml config/node/decomr.yaml`, which updates the page and the file.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def camera_info_beside(image_topic: str) -> str:
     return f'{namespace}{slash}{CAMERA_INFO}'
 
 
-def camera_info_topic(node: Node, image_topic: str, words: Sequence[str] = ()) -> str:
+def camera_info_topic(node: Node, image_topic: str, arguments: Sequence[str] = ()) -> str:
     """The camera_info topic that a node uses or publishes.
 
     The topic to which `camera_info` is remapped, otherwise the one beside the image.
@@ -60,14 +60,14 @@ def camera_info_topic(node: Node, image_topic: str, words: Sequence[str] = ()) -
     Args:
         node: its remappings are applied.
         image_topic: full name of the image topic, after remapping.
-        words: command-line arguments; needed to detect a remapping of camera_info to itself.
+        arguments: command-line arguments; needed to detect a remapping of camera_info to itself.
 
     Returns:
         The full name.
     """
     expanded = node.resolve_topic_name(CAMERA_INFO, only_expand=True)
     remapped = node.resolve_topic_name(CAMERA_INFO)
-    if remapped != expanded or is_remapped(words, node.get_name(), CAMERA_INFO, expanded):
+    if remapped != expanded or is_remapped(arguments, node.get_name(), CAMERA_INFO, expanded):
         return remapped
     return node.resolve_topic_name(camera_info_beside(image_topic))
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 __all__ = [
-    'PICTURE_TYPES',
+    'IMAGE_TYPES',
     'other_topics_text',
     'other_types_text',
     'owner_name',
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-PICTURE_TYPES = (IMAGE, COMPRESSED)
+IMAGE_TYPES = (IMAGE, COMPRESSED)
 COMPRESSED_SUFFIX = '/compressed'
 # rcl's name for the node of a publisher while it is undiscovered, or if it is not a ROS 2 node.
 UNKNOWN, NAMELESS = '_NODE_NAME_UNKNOWN_', 'a node of unknown name'
@@ -39,7 +39,7 @@ def owner_name(info: TopicEndpointInfo) -> str:
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 
-def publishers_text(node: Node, topic: str, types: Collection[str] = PICTURE_TYPES) -> str:
+def publishers_text(node: Node, topic: str, types: Collection[str] = IMAGE_TYPES) -> str:
     """The publishers of a topic; if there are none, other topics of the given types.
 
     Args:
@@ -68,7 +68,7 @@ def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
         A list in words; empty if there are none.
     """
     own = node.get_fully_qualified_name()
-    name = _picture_name(topic)
+    name = _image_name(topic)
     others = [
         other
         for other, found in node.get_topic_names_and_types()
@@ -80,7 +80,7 @@ def other_topics_text(node: Node, topic: str, types: Collection[str]) -> str:
         )
     ]
     # Topics of the same base name first: often only the namespace differs.
-    others.sort(key=lambda other: (_picture_name(other) != name, other))
+    others.sort(key=lambda other: (_image_name(other) != name, other))
     if not others:
         return ''
     more = f' and {len(others) - MAX_NAMED} more' if len(others) > MAX_NAMED else ''
@@ -127,7 +127,7 @@ def _remedy(name: str, topic: str, wanted: str, found: list[str]) -> str:
     return f'remap -r {name}:=TOPIC to a topic of {wanted}'
 
 
-def _picture_name(topic: str) -> str:
+def _image_name(topic: str) -> str:
     """The last part of a topic, whatever its transport: `image` of /front/image/compressed."""
     return topic.removesuffix(COMPRESSED_SUFFIX).rpartition('/')[2]
 

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.node.qos import SubscriptionEventCallbacks, UnsupportedEventTypeError
-from decomr_ros.node.taking_thread import OwnThread, TakingThread
+from decomr_ros.node.taking_thread import OwnThreadGroup, TakingThread
 from decomr_ros.topics.silent_topics import type_name
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class MatchingSubscription:
             take,
             profile,
             raw=self._from_bytes is not None,
-            callback_group=OwnThread(),
+            callback_group=OwnThreadGroup(),
             **options,
         )
 

@@ -23,7 +23,7 @@ ROW_DISTANCE_M, ROW_STEP_M = 3.0, 1.0
 # Distance of the image from the camera, m: large enough to see it, but nearer than people.
 FRUSTUM_M = 0.5
 # Maximum width of the image on the page, px.
-PICTURE_WIDTH_PX = 640
+IMAGE_WIDTH_PX = 640
 JOINT_COLOR, BONE_COLOR = (255, 230, 90), (255, 170, 40)
 JOINT_SIZE_M, BONE_PX = 0.03, 2.0
 GRID_M = 12.0
@@ -135,16 +135,16 @@ class ViewScene:
                 format='jpeg',
             )
 
-    def show_picture(self, picture: np.ndarray) -> None:
+    def show_image(self, image: np.ndarray) -> None:
         """Shows the image in the camera's frustum; without a calibration it is not shown.
 
         Args:
-            picture: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB.
         """
         if self._camera is None or not self._has_image.value:
             return
-        step = -(-picture.shape[1] // PICTURE_WIDTH_PX)
-        self._camera.image = np.ascontiguousarray(picture[::step, ::step])
+        step = -(-image.shape[1] // IMAGE_WIDTH_PX)
+        self._camera.image = np.ascontiguousarray(image[::step, ::step])
 
     def show_text(self, text: str) -> None:
         """Shows a line of text (Markdown) in the panel."""
@@ -177,14 +177,14 @@ class ViewScene:
         self._has_image = gui.add_checkbox('Image', True)
         for box in (self._has_meshes, self._has_joints):
             box.on_update(lambda _: self._apply_switches())
-        self._has_image.on_update(lambda _: self._remove_picture())
+        self._has_image.on_update(lambda _: self._remove_image())
 
     def _apply_switches(self) -> None:
         for person in list(self._people.values()):
             person.mesh.visible = self._has_meshes.value
             person.joints.visible = person.bones.visible = self._has_joints.value
 
-    def _remove_picture(self) -> None:
+    def _remove_image(self) -> None:
         if self._camera is not None and not self._has_image.value:
             self._camera.image = None
 

@@ -1,4 +1,4 @@
-"""A small network with an export cache of its own, and one in TensorRT on a pretended GPU."""
+"""A small network with its own export cache, and one in TensorRT on a fake GPU."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OURS = (
 
 
 class Reference:
-    """What PyTorch would say."""
+    """The outputs of PyTorch."""
 
     def __init__(self, *args: object, **options: object) -> None:
         pass
@@ -52,7 +52,7 @@ class Reference:
 
 @pytest.fixture(scope='session')
 def small_network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Callable[..., DecoMR]:
-    """Lively networks by preset and its changes, each made once; who changes one takes a copy."""
+    """Lively networks by preset and changes, each made once; copy one before changing it."""
 
     @functools.cache
     def make(preset: str, **changes: str) -> DecoMR:
@@ -106,13 +106,13 @@ def torch_runtime(trained: dict[str, str]) -> Runtime:
 
 @pytest.fixture(scope='session')
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for exports that several files read; who damages one takes a copy."""
+    """A folder for exports that several files read; copy one before damaging it."""
     return tmp_path_factory.mktemp('cache')
 
 
 @pytest.fixture(scope='module')
 def cache(shared_cache: Path) -> Iterator[Path]:
-    """The user's cache is the shared one while the tests of a file run."""
+    """Makes the shared cache the user's cache while the tests of a file run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('DECOMR_CACHE', str(shared_cache))
         yield shared_cache
@@ -120,7 +120,7 @@ def cache(shared_cache: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope='session')
 def cpu_export(trained: dict[str, str], shared_cache: Path) -> ExportedModel:
-    """The small network exported for CPUs, through the whole gate."""
+    """The small network exported for CPUs, with the complete parity check."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('DECOMR_CACHE', str(shared_cache))
         return exported_model(**trained)
@@ -128,7 +128,7 @@ def cpu_export(trained: dict[str, str], shared_cache: Path) -> ExportedModel:
 
 @pytest.fixture(scope='session')
 def tensorrt_export(trained: dict[str, str], shared_cache: Path) -> ExportedModel:
-    """The same for TensorRT, its half precision kept: a random network is no better."""
+    """The same for TensorRT; half precision is kept, which a random network would fail."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('DECOMR_CACHE', str(shared_cache))
         patch.setitem(parity.LIMITS_MM, 'fp16', 100.0)
@@ -139,7 +139,7 @@ def tensorrt_export(trained: dict[str, str], shared_cache: Path) -> ExportedMode
 def small_gate(monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Path]) -> None:
     """Exports of `trained` are of a graph that is there, and measured on 4 images, in float32.
 
-    For tests of what follows from that.
+    For tests of what follows the export.
     """
     export = importlib.import_module('decomr_core.export.export')
     monkeypatch.setattr(
@@ -153,7 +153,7 @@ def small_gate(monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Path]) -> N
 
 @pytest.fixture(scope='session')
 def stored() -> dict[str, torch.Tensor]:
-    """What the official network made of an image, see `official_network`."""
+    """The outputs of the official network for an image, see `official_network`."""
     return stored_stages()
 
 
@@ -210,5 +210,5 @@ def half(model: ExportedModel) -> ExportedModel:
 
 @pytest.fixture
 def build(model: ExportedModel) -> SimpleNamespace:
-    """The module that builds."""
+    """The module that builds engines."""
     return sys.modules['decomr_core.export.tensorrt_build']

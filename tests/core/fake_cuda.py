@@ -1,4 +1,4 @@
-"""A stand-in for CUDA's Python bindings: memory, streams and graphs of a pretended GPU."""
+"""A fake of CUDA's Python bindings: memory, streams and graphs in host memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STREAM = 77
 
 
 class FakeCuda:
-    """The functions of cuda.bindings.runtime; each gives an error code first."""
+    """The functions of cuda.bindings.runtime; each returns an error code first."""
 
     cudaError_t = enum.IntEnum(
         'cudaError_t',

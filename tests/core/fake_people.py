@@ -1,4 +1,4 @@
-"""A runtime that needs no weights: it answers every crop with the body in T-pose, upright."""
+"""A runtime without weights: it returns the upright body in T-pose for every crop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IUV_SIZE = 16
 
 
 class FakeRuntime:
-    """Says the same of every crop; counts the crops."""
+    """Returns the same for every crop and counts the crops."""
 
     name, precision, crop_size = 'fake', 'f32', CROP_SIZE
 
@@ -40,7 +40,7 @@ class FakeRuntime:
 def fitted_weak_camera(
     points: np.ndarray, translation: np.ndarray, intrinsics: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box of a body in an image, and the weak camera that sees it most alike in its crop.
+    """The box of a body in an image, and the weak camera that fits it best in its crop.
 
     Args:
         points: (N, 3) metres, root frame.

@@ -1,4 +1,4 @@
-"""Stand-ins for TensorRT and CUDA: a pretended GPU in host memory that records what it is told.
+"""Fakes of TensorRT and CUDA: a GPU in host memory that records its calls.
 
 They are strict where the real ones are: a context runs only when everything is set, a graph only
 while its context is as it was recorded, a file is read only if it is whole, and memory ends.
@@ -34,7 +34,7 @@ ONNX_HALF_FILE = b'<a network in half precision>'
 
 
 def network_outputs(images: np.ndarray, offset: float = 0.0) -> dict[str, np.ndarray]:
-    """What the pretended network says about images (B, S, S, 3): each from its own pixels."""
+    """The outputs of the fake network for images (B, S, S, 3), each from its own pixels."""
     value = images.reshape(len(images), -1).mean(axis=1) / 255 + offset
     return {
         name: np.stack(
@@ -45,7 +45,7 @@ def network_outputs(images: np.ndarray, offset: float = 0.0) -> dict[str, np.nda
 
 
 class FakeGpu:
-    """One pretended machine: settings to change, records to look at."""
+    """One fake machine: settings and recorded calls."""
 
     def __init__(self) -> None:
         self.devices, self.name, self.capability = 1, b'Pretended GPU', (8, 7)
@@ -66,7 +66,7 @@ class FakeGpu:
 
     @property
     def free_bytes(self) -> int:
-        """What is left of the pretended memory."""
+        """The free fake memory."""
         return self.total_bytes - sum(map(len, self.device_memory.values()))
 
     def do(self, work: Callable[[], None]) -> None:
@@ -77,7 +77,7 @@ class FakeGpu:
             self.recording.append(work)
 
     def view(self, address: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """Pretended GPU memory as an array."""
+        """Fake GPU memory as an array."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         assert size <= len(self.device_memory[address])
         return np.frombuffer(
@@ -85,7 +85,7 @@ class FakeGpu:
         ).reshape(shape)
 
     def modules(self) -> dict[str, ModuleType]:
-        """The modules to put in place of the real ones."""
+        """The modules that replace the real ones."""
         cuda = FakeCuda(self)
         functions = {name: getattr(cuda, name) for name in dir(cuda) if name.startswith('cuda')}
         classes = {item.__name__: type(item.__name__, (item,), {'_gpu': self}) for item in CLASSES}

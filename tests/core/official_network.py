@@ -1,4 +1,4 @@
-"""The official network as it is stored: weights by rule, an image, what each stage gives of it."""
+"""The stored official network: weights by rule, an image and the outputs of each stage."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def official_weights(key: str, shape: list[int], seed: int) -> torch.Tensor:
 
 
 def stage_outputs(network: DecoMR, stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What each stage of a network gives of the stored image, laid out as the stored outputs.
+    """The outputs of each stage for the stored image, in the layout of the stored outputs.
 
     The warp takes the stored IUV image, so that the later stages do not depend on the first.
     """

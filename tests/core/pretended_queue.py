@@ -1,4 +1,4 @@
-"""A GPU's queue for tests without a GPU: memory on the host, and what is recorded runs later."""
+"""A GPU queue for tests without a GPU: host memory, and recorded work runs later."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class PretendedQueue:
-    """A queue that does at once what it is given."""
+    """A queue that runs its work immediately."""
 
     def __init__(self, can_record: bool | Exception = True) -> None:
         self.can_record = can_record

@@ -1,4 +1,4 @@
-"""Networks of the presets' parts, small enough for tests, whose outputs answer to the image."""
+"""Small networks with the parts of the presets, whose outputs depend on the image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ POSED = {'uv_channels': (64,), 'location_map_resolution': 16, 'pose_components':
 
 
 def resnet_config(**changes: Any) -> NetworkConfig:
-    """The parts of `rt` at 128 px, behind a ResNet that learns, with a map that holds it all."""
+    """The parts of `rt` at 128 px, behind a trainable ResNet, with a fully detailed map."""
     return dataclasses.replace(
         network_config('rt'),
         **{
@@ -73,7 +73,7 @@ def small_config(preset: str, **changes: Any) -> NetworkConfig:
 
 
 def lively_network(config: NetworkConfig, body: BodyModel, uv_map: UVMap) -> DecoMR:
-    """A random network in eval mode that does not hide differences, as fresh layers do.
+    """A random network in eval mode whose outputs show differences, unlike fresh layers.
 
     The last ones start near zero, and normalisation with the statistics of nothing lets the
     signal die out.

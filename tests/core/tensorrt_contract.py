@@ -67,7 +67,7 @@ def _signatures(function: object) -> list[dict[str, Any]]:
 
 
 def _split(text: str) -> list[str]:
-    """Parts between the commas that are not inside brackets."""
+    """Parts between commas outside brackets."""
     parts, depth = [''], 0
     for letter in text:
         depth += NESTED.get(letter, 0)
@@ -93,7 +93,7 @@ class Checker:
     """
 
     def __init__(self, source: str, alias: str, interface: dict[str, dict[str, Any]]) -> None:
-        """Checks a file at once.
+        """Checks a file.
 
         Args:
             source: of the file.

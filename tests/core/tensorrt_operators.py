@@ -121,7 +121,7 @@ NEEDS_CONSTANT_AXES = {'Squeeze': 1, 'Unsqueeze': 1, 'Slice': 3}
 
 
 def beyond_tensorrt(model: onnx.ModelProto) -> list[str]:
-    """What of a model the parser would need a plugin for or refuse; empty if it takes all."""
+    """The parts of a model that the parser rejects or needs a plugin for; empty if none."""
     found = [
         f'opset {entry.version} of {entry.domain or "onnx"}'
         for entry in model.opset_import

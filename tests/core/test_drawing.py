@@ -76,7 +76,7 @@ def test_the_near_person_covers_the_far_one_in_any_order(
     assert (both != near).any(), 'the far person shows beside the near one'
 
 
-def test_perspective_and_weak_pictures_of_a_far_person_cover_the_same_pixels(
+def test_perspective_and_weak_images_of_a_far_person_cover_the_same_pixels(
     topology: Topology,
 ) -> None:
     telephoto = intrinsics_from_fov(320, 240, 5)
@@ -90,7 +90,7 @@ def test_perspective_and_weak_pictures_of_a_far_person_cover_the_same_pixels(
     assert (masks[0] & masks[1]).sum() > 0.9 * (masks[0] | masks[1]).sum()
 
 
-def test_a_mesh_beyond_the_image_leaves_it_as_it_is(
+def test_a_mesh_beyond_the_image_leaves_it_unchanged(
     people: list[HumanMesh], topology: Topology
 ) -> None:
     away = dataclasses.replace(people[0], crop_center=np.array([-900.0, 50.0]))
@@ -106,7 +106,7 @@ def test_a_mesh_larger_than_the_image_fills_it(
     assert (drawn != IMAGE).any(-1).mean() > 0.9
 
 
-def test_the_arguments_stay_as_they_are(people: list[HumanMesh], topology: Topology) -> None:
+def test_the_arguments_are_not_modified(people: list[HumanMesh], topology: Topology) -> None:
     draw_boxes(draw_meshes(IMAGE, people, topology.faces), people)
     draw_boxes(IMAGE, people)
     assert (IMAGE == 60).all()
@@ -116,21 +116,21 @@ def test_the_iuv_image_shows_the_crop_where_the_crop_was(people: list[HumanMesh]
     mesh = people[0]
     iuv = np.zeros((3, 16, 16), np.float32)
     iuv[0, 4:12, 6:10], iuv[1], iuv[2] = 0.8, 0.25, 0.5
-    picture = compose_iuv([dataclasses.replace(mesh, iuv=iuv)], 240, 320, '32FC3')
-    assert picture.shape == (240, 320, 3) and picture.dtype == np.float32
-    rows, columns = np.nonzero(picture[..., 0])
+    image = compose_iuv([dataclasses.replace(mesh, iuv=iuv)], 240, 320, '32FC3')
+    assert image.shape == (240, 320, 3) and image.dtype == np.float32
+    rows, columns = np.nonzero(image[..., 0])
     low, step = mesh.crop_center - mesh.crop_side / 2, mesh.crop_side / 16
     edges = np.array([low + np.array([6, 4]) * step, low + np.array([10, 12]) * step]) - 0.5
     seen = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]]) - 0.5
     assert np.abs(seen - edges).max() < step / 2
-    middle = picture[int(mesh.crop_center[1]), int(mesh.crop_center[0])]
+    middle = image[int(mesh.crop_center[1]), int(mesh.crop_center[0])]
     assert middle == pytest.approx([0.8, 0.25, 0.5], abs=1e-3)
-    inside = picture[..., 0] > 0
-    assert np.allclose(picture[inside][:, 1:], (0.25, 0.5), atol=1e-3), 'no background leaks in'
-    assert (picture[~inside] == 0).all()
+    inside = image[..., 0] > 0
+    assert np.allclose(image[inside][:, 1:], (0.25, 0.5), atol=1e-3), 'no background leaks in'
+    assert (image[~inside] == 0).all()
 
 
-def test_both_encodings_of_the_iuv_image_say_the_same(people: list[HumanMesh]) -> None:
+def test_both_encodings_of_the_iuv_image_agree(people: list[HumanMesh]) -> None:
     exact, coarse = (compose_iuv(people, 240, 320, name) for name in ('32FC3', 'rgb8'))
     assert coarse.dtype == np.uint8
     assert np.abs(exact * 255 - coarse).max() <= 0.51
@@ -141,14 +141,14 @@ def test_the_nearest_person_wins_in_the_iuv_image(people: list[HumanMesh]) -> No
         dataclasses.replace(mesh, iuv=np.full((3, 16, 16), value, np.float32))
         for mesh, value in zip(people, (0.6, 0.9), strict=True)
     ]
-    picture = compose_iuv(ones, 240, 320, '32FC3')
+    image = compose_iuv(ones, 240, 320, '32FC3')
     near = people[1]
     x, y = near.crop_center.astype(int)
-    assert picture[y, x, 0] == pytest.approx(0.9, abs=1e-3)
-    assert np.isclose(picture[..., 0], 0.6, atol=1e-3).any()
+    assert image[y, x, 0] == pytest.approx(0.9, abs=1e-3)
+    assert np.isclose(image[..., 0], 0.6, atol=1e-3).any()
 
 
-def test_nobody_gives_a_black_iuv_image_and_an_unknown_encoding_is_refused() -> None:
+def test_no_people_give_a_black_iuv_image_and_an_unknown_encoding_is_rejected() -> None:
     assert not compose_iuv([], 4, 5).any()
     with pytest.raises(ValueError, match='expected rgb8 or 32FC3'):
         compose_iuv([], 4, 5, 'mono8')

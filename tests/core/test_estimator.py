@@ -30,7 +30,7 @@ def runtime(topology: Topology) -> FakeRuntime:
     return FakeRuntime(topology, WEAK)
 
 
-def test_a_person_of_known_place_is_found_there(topology: Topology) -> None:
+def test_a_person_of_known_position_is_located_there(topology: Topology) -> None:
     translation = np.array([0.6, 0.1, 3.0])
     points = (topology.v_template * (1, -1, -1)).astype(np.float32)
     box, weak = fitted_weak_camera(points, translation, INTRINSICS)
@@ -91,7 +91,7 @@ def test_a_placed_mesh_is_the_network_s_own_moved_by_its_translation(
     assert np.array_equal(vertices, before)
 
 
-def test_nobody_in_view_gives_no_meshes_and_runs_no_network(runtime: FakeRuntime) -> None:
+def test_no_detections_give_no_meshes_and_run_no_network(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime)
     warm_up = runtime.num_crops
     for boxes in (np.zeros((0, 4)), [], np.array([[700, 0, 800, 100]])):
@@ -101,7 +101,7 @@ def test_nobody_in_view_gives_no_meshes_and_runs_no_network(runtime: FakeRuntime
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 3), (6000, 8000, 3), (2, 900, 3)])
-def test_images_of_any_size_are_answered(
+def test_images_of_any_size_give_a_result(
     runtime: FakeRuntime, shape: tuple[int, int, int]
 ) -> None:
     estimator = HumanMeshEstimator(runtime)
@@ -121,7 +121,7 @@ def test_vertices_outside_the_image_are_not_visible(runtime: FakeRuntime) -> Non
     assert cut.sum() < whole.sum()
 
 
-def test_wrong_input_is_refused_with_what_was_seen(runtime: FakeRuntime) -> None:
+def test_wrong_input_is_rejected_with_a_description(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime)
     with pytest.raises(ValueError, match='float64, expected uint8'):
         estimator.estimate(IMAGE / 255, np.zeros((0, 4)))
@@ -134,14 +134,14 @@ def test_wrong_input_is_refused_with_what_was_seen(runtime: FakeRuntime) -> None
 
 
 @pytest.mark.parametrize('name', ['vertices', 'weak_camera'])
-def test_numbers_that_are_not_finite_are_refused(runtime: FakeRuntime, name: str) -> None:
+def test_non_finite_outputs_are_rejected(runtime: FakeRuntime, name: str) -> None:
     estimator = HumanMeshEstimator(runtime)
     getattr(runtime, name).flat[0] = np.nan
     with pytest.raises(RuntimeError, match='not finite; the weights are damaged'):
         estimator.estimate(IMAGE, np.array([[100, 100, 200, 400]]))
 
 
-def test_a_scale_that_is_not_positive_leaves_the_person_out(
+def test_a_person_with_a_non_positive_scale_is_left_out(
     runtime: FakeRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     estimator = HumanMeshEstimator(runtime)
@@ -159,7 +159,7 @@ def test_the_best_detections_are_taken_and_weak_ones_dropped(runtime: FakeRuntim
     assert [mesh.score for mesh in estimator.estimate(IMAGE)[0]] == pytest.approx([0.9])
 
 
-def test_a_person_keeps_the_number_and_the_detector_rests(runtime: FakeRuntime) -> None:
+def test_a_person_keeps_the_id_while_the_detector_does_not_run(runtime: FakeRuntime) -> None:
     calls = []
 
     def detector(image: np.ndarray) -> Detections:
@@ -192,15 +192,15 @@ def test_a_deferred_update_gives_the_same_meshes_of_a_video(runtime: FakeRuntime
     assert {number for number, _ in shown[0][-1]} == {0, 1}
 
 
-def test_boxes_from_outside_are_tracked_too(runtime: FakeRuntime) -> None:
+def test_given_boxes_are_tracked(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime, None, Tracker())
     for shift in range(5):
         (mesh,), _ = estimator.estimate(IMAGE, np.array([[100 + shift, 100, 200 + shift, 400]]))
         assert mesh.track_id == 0
 
 
-def test_the_clock_counts_for_boxes_from_outside_too(runtime: FakeRuntime) -> None:
-    """After a gap, or a jump back, nobody is known any more."""
+def test_given_boxes_are_tracked_by_their_time(runtime: FakeRuntime) -> None:
+    """After a gap or a jump back in time, all tracks have ended."""
     estimator = HumanMeshEstimator(runtime, None, Tracker(TrackerConfig(max_gap_s=2.0)))
     box = np.array([[100, 100, 200, 400]])
     ids = [
@@ -210,7 +210,7 @@ def test_the_clock_counts_for_boxes_from_outside_too(runtime: FakeRuntime) -> No
     assert ids == [0, 0, 0, 1, 1, 2]
 
 
-def test_the_crop_has_the_scale_that_the_config_asks_for(runtime: FakeRuntime) -> None:
+def test_the_crop_has_the_configured_scale(runtime: FakeRuntime) -> None:
     estimator = HumanMeshEstimator(runtime, config=EstimatorConfig(crop_scale=1.5))
     shapes, run = [], runtime.run
     runtime.run = lambda images: (shapes.append(images.shape), run(images))[1]
@@ -219,7 +219,7 @@ def test_the_crop_has_the_scale_that_the_config_asks_for(runtime: FakeRuntime) -
     assert shapes == [(1, CROP_SIZE, CROP_SIZE, 3)]
 
 
-def test_an_estimator_of_unknown_parts_is_refused_by_name() -> None:
+def test_an_estimator_of_unknown_parts_is_rejected_by_name() -> None:
     with pytest.raises(ValueError, match="detector is 'yolo'"):
         load_estimator(detector='yolo')
     with pytest.raises(ValueError, match="runtime is 'tpu', expected one of: torch, openvino"):

@@ -1,4 +1,4 @@
-"""A headless Chromium, steered by its DevTools protocol."""
+"""A headless Chromium, controlled by its DevTools protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ROS tests share. Without rclpy they cannot run, and say so."""
+"""Fixtures of the ROS tests. Without rclpy the tests are skipped with a reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NUM_DOMAINS = 101
 
 
 def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> HumanMesh:
-    """A person of random numbers whose crop covers x and y from 16 to 48 px."""
+    """A person with random values whose crop covers x and y from 16 to 48 px."""
     rng = np.random.default_rng(seed)
     return HumanMesh(
         track_id=track_id,
@@ -62,13 +62,13 @@ def make_mesh(track_id: int = 3, num_vertices: int = 20, seed: int = 0) -> Human
 
 @pytest.fixture(autouse=True)
 def no_wait_for_a_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes in this process miss a calibration at once."""
+    """Nodes in this process do not wait for a calibration."""
     monkeypatch.setattr(calibration_wait, 'WAIT_S', 0.0)
 
 
 @pytest.fixture(autouse=True)
 def signal_handlers() -> Iterator[None]:
-    """What a command run in this process does with signals is not what the next test meets."""
+    """Restores the signal handlers that a command in this process has changed."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -76,7 +76,7 @@ def signal_handlers() -> Iterator[None]:
 
 
 class Process:
-    """A program of ours in its own process; its output is kept for error messages."""
+    """A program in its own process; its output is kept for error messages."""
 
     def __init__(self, arguments: list[str], log: Path) -> None:
         self.log = log
@@ -109,7 +109,7 @@ class Process:
 
 @contextmanager
 def own_domain() -> Iterator[int]:
-    """A ROS domain that no other test on this machine talks in, and its environment variable.
+    """A ROS domain that no other test on this machine uses, and its environment variable.
 
     A lock on a file reserves it: tests run side by side, also those of another checkout.
     """
@@ -152,7 +152,7 @@ class RosTest:
         return self.processes[-1]
 
     def add(self, node: Node) -> None:
-        """Spins another node beside the test's own."""
+        """Spins another node beside that of the test."""
         self._executor.add_node(node)
         self._others.append(node)
 
@@ -202,19 +202,19 @@ def wait_until(
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of six pictures of 160x120 px of noise."""
-    folder = tmp_path / 'pictures'
+def image_folder(tmp_path: Path) -> Path:
+    """A folder of six images of 160x120 px of noise."""
+    folder = tmp_path / 'image_folder'
     folder.mkdir()
     for index in range(6):
-        picture = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
-        cv2.imwrite(str(folder / f'{index}.png'), picture)
+        image = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
+        cv2.imwrite(str(folder / f'{index}.png'), image)
     return folder
 
 
 @pytest.fixture(scope='session')
 def shared_memory() -> Iterator[None]:
-    """Removes the segments of Fast DDS that killed processes have left, 67 MiB each.
+    """Removes the shared memory of Fast DDS that killed processes have left, 67 MiB each.
 
     A process that lives holds a lock on the file beside its segment.
     """
@@ -243,7 +243,7 @@ def ros(tmp_path: Path, domain: int) -> Iterator[RosTest]:
 def inner(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> Iterator[InnerNode]:
-    """The node in the test's process, not configured; its network is fake."""
+    """The node in the test's process, not configured, with a fake network."""
     from decomr_core.uv.topology import Topology
     from tests.ros.inner_node import InnerNode
 
@@ -281,6 +281,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def weights(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small network that has learnt nothing; the cache that nodes use has its export."""
+    """A small untrained network; the cache that nodes use contains its export."""
     monkeypatch.setenv('DECOMR_CACHE', str(exported / 'cache'))
     return exported / 'small.safetensors'

@@ -1,4 +1,4 @@
-"""A node that only remembers: for outputs whose messages are not installed."""
+"""A node that only records: for outputs whose messages are not installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Time
 
 
 class FakePublisher:
-    """Keeps what is published; as many subscribers as the node says for its topic."""
+    """Records the published messages; its number of subscribers is set by the node."""
 
     def __init__(self, node: FakeNode, type_: type, topic: str) -> None:
         self.node, self.type, self.topic = node, type_, topic
@@ -27,7 +27,7 @@ class FakePublisher:
 
 
 class FakeNode:
-    """Has as many of rclpy's methods as the outputs call."""
+    """Has those methods of rclpy's node that the outputs call."""
 
     def __init__(self, namespace: str = '/') -> None:
         self.namespace = namespace
@@ -74,7 +74,7 @@ class FakeNode:
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, package: str, *types: type) -> None:
-    """Makes `from <package>.msg import ...` give these classes."""
+    """Makes `from <package>.msg import ...` return these classes."""
     messages = ModuleType(f'{package}.msg')
     for type_ in types:
         setattr(messages, type_.__name__, type_)

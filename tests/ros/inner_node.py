@@ -1,4 +1,4 @@
-"""The node inside the test's own process, with a network and a detector of known answers."""
+"""The node inside the test's process, with a network and a detector of known outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEIGHT, WIDTH = 240, 320
 
 
 class KnownDetector:
-    """Sees the same two people in every image."""
+    """Detects the same two people in every image."""
 
     def __init__(self) -> None:
         self.num_calls = 0
@@ -57,14 +57,14 @@ def keep_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class InnerNode:
-    """A `DecomrNode` that spins with the test, and what it says of itself."""
+    """A `DecomrNode` that spins with the test, and its diagnostics."""
 
     def __init__(
         self,
         ros: RosTest,
         monkeypatch: pytest.MonkeyPatch,
         topology: Topology,
-        words: Sequence[str] = (),
+        arguments: Sequence[str] = (),
         **parameters: object,
     ) -> None:
         self._ros, self._topology = ros, topology
@@ -83,19 +83,19 @@ class InnerNode:
         values = {'autostart': False, **parameters}
         self.node = DecomrNode(
             context=ros.context,
-            cli_args=['--ros-args', *words],
+            cli_args=['--ros-args', *arguments],
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
         ros.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnostics.append, 10)
         ros.add(self.node)
 
     def activate(self, **topics: str) -> Camera:
-        """Configures and activates it; a camera that it listens to."""
+        """Configures and activates it; returns a camera that it is subscribed to."""
         self.node.trigger_configure()
         return self.activate_configured(**topics)
 
     def activate_configured(self, waits: bool = True, **topics: str) -> Camera:
-        """Activates it; a camera whose images, and if it waits calibration, it listens to."""
+        """Activates it; returns a camera whose images and calibration it has discovered."""
         camera = Camera(self._ros, **topics)
         self.node.trigger_activate()
         assert self.node.state_label == 'active', self.node.last_failure
@@ -109,7 +109,7 @@ class InnerNode:
         assert result.successful, result.reason
 
     def status(self) -> DiagnosticStatus:
-        """What it says on /diagnostics from now on; an image that was answered is in it."""
+        """Its next status on /diagnostics, which includes every processed image."""
         assert self.node._worker.wait_until_idle(5)
         asked_ns = self.node.get_clock().now().nanoseconds
         self._ros.spin_until(
@@ -122,7 +122,7 @@ class InnerNode:
         return self._diagnostics[-1].status[0]
 
     def take_boxes(self, header: Header, *detections: object) -> None:
-        """Gives it detections as its subscription to `boxes` would."""
+        """Passes detections to it like its subscription to `boxes`."""
         self.node._parts.inputs.boxes.add(
             SimpleNamespace(header=header, detections=list(detections))
         )
@@ -141,7 +141,7 @@ class InnerNode:
         )
 
     def is_freed(self) -> bool:
-        """Whether no runtime that was ever loaded is left; collecting is up to the node."""
+        """Whether every loaded runtime has been freed; the node collects the garbage."""
         return all(runtime() is None for runtime in self.runtimes)
 
     def _load_runtime(self, name: str, weights: str, **options: object) -> FakeRuntime:

@@ -1,4 +1,4 @@
-"""A launch test (launch_test runs it, through test_launch.py): our clip into meshes and a bag."""
+"""A launch test (launch_test runs it, through test_launch.py): the clip to meshes and a bag."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Camera:
         )
 
     def wait_for_images(self) -> None:
-        """Until the node hears the images; nothing is said of the calibration."""
+        """Waits until the node has discovered the images; the calibration may follow."""
         self._ros.spin_until(lambda: is_heard(self._ros, self._images))
 
     def move_camera_info(self, publisher: Publisher) -> None:
@@ -95,7 +95,7 @@ class Camera:
         self._images.publish(message)
 
     def show(self, height: int, width: int, step_s: int = 1) -> HumanMeshArray:
-        """Sends a gray image with its calibration; the answer, which may not know that yet."""
+        """Sends a gray image with its calibration; returns its meshes."""
         header = self.header(step_s)
         self._infos.publish(
             camera_info_message(header, intrinsics_from_fov(width, height, 60), width, height)
@@ -104,7 +104,7 @@ class Camera:
         return self.answer(header)
 
     def show_until_placed(self, height: int, width: int) -> HumanMeshArray:
-        """Sends images until one is answered with people who have a position.
+        """Sends images until people have a position.
 
         A calibration may be taken after an image that was sent later, and nobody tells when it
         was.

@@ -1,4 +1,4 @@
-"""A node of another process, as far as the graph shows: in a context of its own."""
+"""A node in its own context, which looks like another process in the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests share: people, what a user brings, an oracle, small runs, a stand-in of h5py."""
+"""Fixtures: people, files of a user, an oracle network, small runs, a fake of h5py."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def people(tiny_body: BodyModel, tiny_uv_map: UVMap):
 
 @pytest.fixture(scope='session')
 def files(tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path_factory) -> dict[str, Path]:
-    """What the user brings: body, UV map, weights, the bodies of the truth, the regressor."""
+    """The files of a user: body, UV map, weights, ground-truth bodies, regressor."""
     folder = tmp_path_factory.mktemp('files')
     tiny_body.save(folder / 'body.npz')
     tiny_uv_map.save(folder / 'uv.npz')
@@ -51,7 +51,7 @@ def files(tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path_factory) -> dict[st
 
 @pytest.fixture
 def oracle(people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch) -> OracleRuntime:
-    """A network that knows the answers, whatever runtime is asked for."""
+    """A network that returns the ground truth, for every runtime."""
     runtime = OracleRuntime(people, Topology.from_body(tiny_body, tiny_uv_map))
     monkeypatch.setattr(evaluate, 'load_runtime', lambda *_, **__: runtime)
     return runtime
@@ -59,7 +59,7 @@ def oracle(people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch) -> Ora
 
 @pytest.fixture(scope='module')
 def small_trainers(tiny_body: BodyModel, tiny_uv_map: UVMap):
-    """All trainers of a file take the small body and thin networks, for crops of 64 px.
+    """All trainers of a file use the small body and thin networks, for crops of 64 px.
 
     A run at full size is in `test_train_full_size.py`.
     """
@@ -93,7 +93,7 @@ def _thin_network_config(preset: str) -> NetworkConfig:
 
 @pytest.fixture
 def hdf5(monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    """What a stand-in of h5py finds in every file; the real package need not be installed."""
+    """Fakes h5py, which returns these data for every file."""
     content: dict[str, np.ndarray] = {}
 
     class File(dict):

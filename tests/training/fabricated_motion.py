@@ -84,7 +84,7 @@ RIGS = {
 
 
 def rig_names(rig: str) -> dict[str, str]:
-    """What a rig calls our joints."""
+    """The names of SMPL's joints in a rig."""
     middle, limbs, sides = RIGS[rig]
     names = dict(
         zip(('pelvis', 'spine1', 'spine2', 'spine3', 'neck', 'head'), middle.split(), strict=True)

@@ -43,13 +43,13 @@ FILES = {
 
 
 def render_people(body: BodyModel, uv_map: UVMap) -> SyntheticBatch:
-    """Twelve people, nothing in front of them."""
+    """Twelve people without occluders."""
     config = SyntheticConfig(size=SIZE, batch_size=COUNT, occluder_share=0, passer_by_share=0)
     return SyntheticPeople(config, body, uv_map, seed=5).batch(0)
 
 
 class OracleRuntime:
-    """Knows the people: answers each crop with the truth of the one it looks most like."""
+    """An oracle: returns the ground truth of the most similar person for each crop."""
 
     name, precision, crop_size = 'oracle', 'f32', SIZE
 
@@ -81,7 +81,7 @@ def write_regressor(body: BodyModel, path: Path) -> Path:
 
 
 def write_bodies(body: BodyModel, folder: Path) -> Path:
-    """The three bodies of the truth, all of them the tiny one."""
+    """The three ground-truth bodies, all of them the tiny one."""
     folder.mkdir()
     for gender in ('neutral', 'male', 'female'):
         body.save(folder / f'smpl_{gender}.npz')
@@ -156,12 +156,12 @@ def _write_labels(folder: Path, people: SyntheticBatch, body: BodyModel) -> dict
     names: dict[str, list[str]] = {'maskname': [], 'partname': []}
     for index, shown in enumerate(faces):
         segments = segment_of_face[shown][top : top + HEIGHT, left : left + WIDTH].astype(np.uint8)
-        for key, kind, picture in (
+        for key, kind, image in (
             ('maskname', 'segmentation', (segments > 0) * np.uint8(255)),
             ('partname', 'part_segmentation', segments),
         ):
             names[key].append(f'data/lsp/im{index:04d}_{kind}.png')
-            cv2.imwrite(str(folder / names[key][-1]), picture)
+            cv2.imwrite(str(folder / names[key][-1]), image)
     return names
 
 

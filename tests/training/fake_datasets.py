@@ -1,4 +1,4 @@
-"""Tiny data sets in exactly the formats that the public ones are published in."""
+"""Tiny data sets in exactly the published formats of the public ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ VIDEOS: dict[tuple[str, int, tuple[int, int]], bytes] = {}
 """Those made so far: encoding takes a second."""
 
 
-def write_picture(path: Path, size_px: tuple[int, int] = SIZE_PX, level: int = 90) -> None:
+def write_image(path: Path, size_px: tuple[int, int] = SIZE_PX, level: int = 90) -> None:
     """A photograph of nothing, with a bright left half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(path.suffix, size_px, level))
+    path.write_bytes(image(path.suffix, size_px, level))
 
 
 @functools.cache
-def picture(suffix: str, size_px: tuple[int, int], level: int) -> bytes:
+def image(suffix: str, size_px: tuple[int, int], level: int) -> bytes:
     """The file of that photograph."""
     image = np.full((size_px[1], size_px[0], 3), level, np.uint8)
     image[:, : size_px[0] // 2] = 220
@@ -54,26 +54,26 @@ def write_video(path: Path, count: int, size_px: tuple[int, int]) -> None:
     VIDEOS[path.suffix, count, size_px] = path.read_bytes()
 
 
-def joints_in_picture(
+def joints_in_image(
     count: int, rng: np.random.Generator, size_px: tuple[int, int] = SIZE_PX
 ) -> np.ndarray:
-    """(count, 2) places in the picture, spread over most of it, image px."""
+    """(count, 2) places in the image, spread over most of it, image px."""
     places = rng.uniform(0.2, 0.8, (count, 2)) * size_px
     places[0], places[1] = np.multiply(size_px, 0.15), np.multiply(size_px, 0.85)
     return places
 
 
-def write_lsp(root: Path, count: int, pictures: list[int]) -> np.ndarray:
+def write_lsp(root: Path, count: int, images: list[int]) -> np.ndarray:
     """LSP; returns (3, 14, count)."""
     rng = np.random.default_rng(1)
     joints = np.stack(
-        [np.vstack([joints_in_picture(14, rng).T, rng.integers(0, 2, 14)]) for _ in range(count)],
+        [np.vstack([joints_in_image(14, rng).T, rng.integers(0, 2, 14)]) for _ in range(count)],
         axis=2,
     )
     root.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(root / 'joints.mat', {'joints': joints})
-    for number in pictures:
-        write_picture(root / f'images/im{number + 1:04d}.jpg')
+    for number in images:
+        write_image(root / f'images/im{number + 1:04d}.jpg')
     return joints
 
 
@@ -81,13 +81,13 @@ def write_lsp_extended(root: Path, count: int, high_resolution: bool) -> np.ndar
     """LSP Extended; returns (14, 3, count). The right wrist of the first person is not placed."""
     rng = np.random.default_rng(2)
     joints = np.stack(
-        [np.hstack([joints_in_picture(14, rng), np.ones((14, 1))]) for _ in range(count)], axis=2
+        [np.hstack([joints_in_image(14, rng), np.ones((14, 1))]) for _ in range(count)], axis=2
     )
     joints[6, :, 0] = (-55, -32, 0)
     root.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(root / 'joints.mat', {'joints': joints})
     for number in range(count):
-        write_picture(
+        write_image(
             root
             / (f'im{number + 1:05d}.png' if high_resolution else f'images/im{number + 1:05d}.jpg')
         )
@@ -99,7 +99,7 @@ def write_coco(root: Path) -> list[dict]:
     rng = np.random.default_rng(3)
     annotations = []
     for number, levels in enumerate(([2] * 17, [2] * 13 + [1] * 4, [2] * 16 + [0])):
-        keypoints = np.column_stack([np.rint(joints_in_picture(17, rng)), levels])
+        keypoints = np.column_stack([np.rint(joints_in_image(17, rng)), levels])
         keypoints[keypoints[:, 2] == 0] = 0
         annotations.append(
             {
@@ -138,7 +138,7 @@ def write_coco(root: Path) -> list[dict]:
             }
         )
     )
-    write_picture(root / 'train2014/COCO_train2014_000000000007.jpg')
+    write_image(root / 'train2014/COCO_train2014_000000000007.jpg')
     return annotations
 
 
@@ -157,7 +157,7 @@ def write_mpii(root: Path) -> np.ndarray:
     The returned (16, 2) are of the first person, as MATLAB counts.
     """
     rng = np.random.default_rng(4)
-    places = joints_in_picture(16, rng)
+    places = joints_in_image(16, rng)
 
     def person(count: int) -> dict[str, Any]:
         points = structs(
@@ -199,7 +199,7 @@ def write_mpii(root: Path) -> np.ndarray:
     )
     scipy.io.savemat(root / 'mpii_human_pose_v1_u12_1.mat', {'RELEASE': release})
     for name in 'abcd':
-        write_picture(root / f'images/{name}.jpg')
+        write_image(root / f'images/{name}.jpg')
     return places
 
 
@@ -227,7 +227,7 @@ def write_mpi_train(root: Path, frames: int, as_video: bool) -> tuple[np.ndarray
             write_video(sequence / f'imageSequence/video_{camera}.avi', frames, (64, 64))
         else:
             for number in range(frames):
-                write_picture(
+                write_image(
                     sequence / f'imageFrames/video_{camera}/frame_{number + 1:06d}.jpg',
                     (2048, 2048) if number % 10 == 0 else (64, 64),
                 )
@@ -239,10 +239,10 @@ def write_mpi_test(root: Path, frames: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(6)
     sequence = root / 'mpi_inf_3dhp_test_set/TS1'
     for number in range(frames):
-        write_picture(sequence / f'imageSequence/img_{number + 1:06d}.jpg')
+        write_image(sequence / f'imageSequence/img_{number + 1:06d}.jpg')
     is_valid = np.ones((frames, 1))
     is_valid[1] = 0
-    points = np.stack([joints_in_picture(17, rng) for _ in range(frames)])
+    points = np.stack([joints_in_image(17, rng) for _ in range(frames)])
     points[2, 5] = (500, 20)
     return {
         'annot2': points[:, None],
@@ -266,9 +266,9 @@ def write_up3d(root: Path) -> tuple[np.ndarray, np.ndarray]:
     poses, joints = [], []
     for number in (0, 5):
         stem = f'{number:05d}'
-        write_picture(root / f'{stem}_image.png')
+        write_image(root / f'{stem}_image.png')
         poses.append(public_pose(rng))
-        joints.append(np.vstack([joints_in_picture(14, rng).T, rng.integers(0, 2, 14)]))
+        joints.append(np.vstack([joints_in_image(14, rng).T, rng.integers(0, 2, 14)]))
         np.save(root / f'{stem}_joints.npy', joints[-1])
         body = {
             'pose': poses[-1].ravel(),
@@ -348,7 +348,7 @@ def write_pw3d(root: Path, frames: int) -> dict[str, Any]:
     cameras = np.tile(np.eye(4), (frames, 1, 1))
     cameras[:, :3, :3], cameras[:, 2, 3] = turns, 3.0
     found = np.stack(
-        [np.vstack([joints_in_picture(18, rng).T, np.ones(18)]) for _ in range(2 * frames)]
+        [np.vstack([joints_in_image(18, rng).T, np.ones(18)]) for _ in range(2 * frames)]
     ).reshape(2, frames, 3, 18)
     found[:, :, :, 4] = 0  # not found
     content = {
@@ -368,7 +368,7 @@ def write_pw3d(root: Path, frames: int) -> dict[str, Any]:
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(content, protocol=2))
     for number in range(frames):
-        write_picture(root / f'imageFiles/downtown_bar_00/image_{number:05d}.jpg')
+        write_image(root / f'imageFiles/downtown_bar_00/image_{number:05d}.jpg')
     return content
 
 
@@ -415,7 +415,7 @@ def write_h36m(
                 write_video(root / f'videos/{sequence}.mp4', frames, (1000, 1002))
             else:
                 for name in names:
-                    write_picture(root / 'images' / name, (1000, 1002))
+                    write_image(root / 'images' / name, (1000, 1002))
         tree = {str(number): joints[number].tolist() for number in range(frames)}
         for name, content in (
             (
@@ -439,7 +439,7 @@ def write_h36m(
 
 def exchanged(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Arrays of an npz as SPIN exchanges it, with every key."""
-    joints = np.stack([joints_in_picture(24, rng) for _ in range(count)])
+    joints = np.stack([joints_in_image(24, rng) for _ in range(count)])
     return {
         'imgname': np.array([f'images/p{number}.jpg' for number in range(count)]),
         'center': np.tile([60.0, 45.0], (count, 1)),
@@ -462,6 +462,6 @@ def exchanged(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 def write_exchanged(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
     """The npz, beside the images that it names."""
     for name in arrays['imgname']:
-        write_picture(folder / str(name))
+        write_image(folder / str(name))
     np.savez(folder / 'people.npz', **arrays)
     return folder / 'people.npz'

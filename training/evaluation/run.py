@@ -14,7 +14,7 @@ from decomr_core.runtimes import Runtime
 from training.evaluation.protocols import Person, Scorer
 from training.records.image_files import read_labels, read_rgb
 from training.records.person_record import PersonRecord
-from training.records.person_records import PersonRecords, touch_picture
+from training.records.person_records import PersonRecords, overlaps_image
 
 __all__ = ['BATCH', 'PersonError', 'Scores', 'crop_person', 'score_people']
 
@@ -72,7 +72,7 @@ def crop_person(
             square is outside the image.
     """
     image = _read(read_rgb, root / record.image)
-    if not touch_picture(record.center, record.side, image.shape[1::-1]):
+    if not overlaps_image(record.center, record.side, image.shape[1::-1]):
         raise PersonError(
             'outside_boxes', f'the square of a person is outside of {root / record.image}'
         )

@@ -90,16 +90,16 @@ def worst_cases_picture(cases: list[WorstCase], heading: str) -> np.ndarray:
     return np.vstack([_line(heading, rows[0].shape[1]), *rows])
 
 
-def case_title(error: float, score: str, whose: str) -> str:
+def case_title(error: float, score: str, name: str) -> str:
     """The title of a case: error and name.
 
     Args:
         error: error of the person, in the score's unit.
         score: a name of `ERROR_WORDS`.
-        whose: name of the person or image.
+        name: name of the person or image.
     """
     amount = error if score.endswith('_mm') else 100 * error
-    return f'{amount:.0f} {ERROR_WORDS[score]}, {whose}'
+    return f'{amount:.0f} {ERROR_WORDS[score]}, {name}'
 
 
 def draw_mesh(

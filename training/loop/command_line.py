@@ -15,7 +15,7 @@ __all__ = ['Stoppable', 'config_parser', 'error_line', 'stopping_on_signals']
 class Stoppable(Protocol):
     """Work that can be asked to stop; the method serves as a signal handler."""
 
-    def ask_to_stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
         """Requests a stop at the next opportunity."""
 
 
@@ -47,9 +47,9 @@ def error_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def stopping_on_signals(work: Stoppable) -> Iterator[None]:
-    """Calls `work.ask_to_stop` on SIGTERM and SIGINT while the context is active."""
+    """Calls `work.request_stop` on SIGTERM and SIGINT while the context is active."""
     before = {
-        number: signal.signal(number, work.ask_to_stop)
+        number: signal.signal(number, work.request_stop)
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:

@@ -1,4 +1,4 @@
-"""A picture of a network's inputs, targets and predictions during training."""
+"""An image of a network's inputs, targets and predictions during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decomr_core.networks.decomr import DecoMR
 from decomr_core.uv.warp import FOREGROUND_THRESHOLD
 from training.records.person_batch import PersonBatch
 
-__all__ = ['training_picture']
+__all__ = ['training_image']
 
 MESH_COLOR = np.array([120, 190, 255], np.float32)
 MESH_OPACITY = 0.8
@@ -23,7 +23,7 @@ SPAN_M = 2.0
 
 
 @torch.no_grad()
-def training_picture(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.ndarray:
+def training_image(network: DecoMR, batch: PersonBatch, faces: Tensor) -> np.ndarray:
     """Draws a row per person: crop, true IUV, predicted IUV, location map, mesh over the crop.
 
     IUV images show u as red and v as green. A location map shows x, y and z as red, green and
@@ -69,8 +69,8 @@ def _map_tile(location_map: Tensor, size: int) -> np.ndarray:
 
 
 def _enlarged(colors: np.ndarray, size: int) -> np.ndarray:
-    picture = np.clip(colors, 0, 255).astype(np.uint8)
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_NEAREST)
+    image = np.clip(colors, 0, 255).astype(np.uint8)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_NEAREST)
 
 
 def _overlays(images: Tensor, vertices: Tensor, camera: Tensor, faces: Tensor) -> np.ndarray:
@@ -85,9 +85,9 @@ def _overlays(images: Tensor, vertices: Tensor, camera: Tensor, faces: Tensor) -
     corners = vertices.cpu().numpy()[:, faces.cpu().numpy()]  # (B, F, 3, 3)
     normals = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
     facing = np.abs(normals[..., 2]) / np.maximum(np.linalg.norm(normals, axis=-1), 1e-12)
-    pictures = images.cpu().numpy().astype(np.float32)
-    for picture, index, light in zip(pictures, face_index, facing, strict=True):
+    overlays = images.cpu().numpy().astype(np.float32)
+    for drawn, index, light in zip(overlays, face_index, facing, strict=True):
         shown = index >= 0
         color = MESH_COLOR * (0.3 + 0.7 * light[index[shown]])[:, None]
-        picture[shown] += MESH_OPACITY * (color - picture[shown])
-    return np.clip(pictures, 0, 255).astype(np.uint8)
+        drawn[shown] += MESH_OPACITY * (color - drawn[shown])
+    return np.clip(overlays, 0, 255).astype(np.uint8)

@@ -31,7 +31,7 @@ class RunFolder:
     Args:
         path: the folder; created if it is missing.
         is_writing: False for processes that do not write.
-        has_tensorboard: whether to write curves and pictures for TensorBoard.
+        has_tensorboard: whether to write curves and images for TensorBoard.
     """
 
     def __init__(self, path: Path, is_writing: bool = True, has_tensorboard: bool = False) -> None:
@@ -77,10 +77,10 @@ class RunFolder:
             for name, value in _flat(entry):
                 self._curves.add_scalar(name, value, step)
 
-    def log_picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """Adds a picture (H, W, 3) uint8 RGB to TensorBoard, if enabled."""
+    def log_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Adds an image (H, W, 3) uint8 RGB to TensorBoard, if enabled."""
         if self._curves is not None:
-            self._curves.add_image(name, picture, step, dataformats='HWC')
+            self._curves.add_image(name, image, step, dataformats='HWC')
             self._curves.flush()
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:

@@ -223,7 +223,7 @@ class TrainConfig:
         num_workers: image generator processes per training process.
         reuse: how many times each rendered image is used.
         pool_images: size of the pool of rendered images from which each process draws batches.
-        tensorboard: whether to write curves and pictures for TensorBoard.
+        tensorboard: whether to write curves and images for TensorBoard.
         validate_every: steps between validations; 0 turns validation off.
         validation_images: number of held-out images.
         save_every: steps between checkpoints.

@@ -21,7 +21,7 @@ from decomr_core.uv.uv_map import load_uv_map
 from training.evaluation.synthetic_scores import evaluate_network
 from training.loop.bfloat16 import EMULATED_TEXT, has_bfloat16
 from training.loop.learning_rate import learning_rate_at, parameter_groups
-from training.loop.plots import training_picture
+from training.loop.plots import training_image
 from training.loop.pose_components import init_pose_components
 from training.loop.run_folder import RunFolder, without_folders
 from training.loop.train_config import INIT_PARTS, PACE, TrainConfig
@@ -40,7 +40,7 @@ __all__ = ['Trainer', 'make_fabric']
 LOG_EVERY = 20
 # Suffixes of torchvision's classifiers, which contain an encoder; ours end in .safetensors.
 CLASSIFIER_SUFFIXES = ('.pth', '.pt')
-# Number of people in the pictures for TensorBoard.
+# Number of people in the images for TensorBoard.
 NUM_SHOWN = 8
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Trainer:
         self.fabric.barrier()  # other processes may read the files afterwards
         return self.folder.network_path
 
-    def ask_to_stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
         """Stops all processes after the current step and saves; handles SIGTERM and SIGINT."""
         self.stop_asked = True
 
@@ -296,10 +296,10 @@ class Trainer:
         logger.info('step %d: %s', self.step, scores)
         if self.config.tensorboard:
             shown = held_out.part(slice(NUM_SHOWN)).as_person_batch()
-            self.folder.log_picture(
+            self.folder.log_image(
                 self.step,
                 'held-out',
-                training_picture(self.best_network, shown.to(self.fabric.device), self.body.faces),
+                training_image(self.best_network, shown.to(self.fabric.device), self.body.faces),
             )
 
     def _save(self) -> None:

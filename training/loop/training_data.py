@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from decomr_core.base.assets import BUILTIN
 from decomr_core.body_models import BodyModel, load_body
 from decomr_core.body_models.joint_sets import lsp_regressor
 from decomr_core.uv.uv_map import UVMap
@@ -23,7 +24,6 @@ from training.targets.person_batches import PersonBatchMaker
 
 __all__ = ['TrainingData', 'load_bodies']
 
-BUILTIN = 'builtin'
 SEED_STEP = 1_000_003
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import NUM_ANNOTATED
+from decomr_core.geometry.crop import SMALLEST_SIDE_PX
 from training.records.image_files import image_size
 from training.records.person_record import GENDERS, PersonRecord
 
@@ -24,13 +25,11 @@ __all__ = [
     'clean_records',
     'collect_records',
     'stored_paths',
-    'touch_picture',
+    'overlaps_image',
 ]
 
 logger = logging.getLogger(__name__)
 NEUTRAL = GENDERS.index('neutral')
-SMALLEST_SIDE_PX = 2.0
-"""Smallest valid side of a person's square."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +270,7 @@ def stored_paths(paths: Iterable[str]) -> np.ndarray:
     return np.array([str(path).replace('\\', '/').encode() for path in paths], np.bytes_)
 
 
-def touch_picture(
+def overlaps_image(
     centers: np.ndarray, sides: np.ndarray | float, sizes: np.ndarray | tuple[int, ...]
 ) -> np.ndarray:
     """Whether squares overlap their images.
@@ -303,7 +302,7 @@ def _image_faults(
             for path, is_needed in zip(paths, needed, strict=True)
         ]
         sizes = np.array([size or (0, 0) for size in found], np.int32).reshape(-1, 2)[index]
-    inside = touch_picture(records.centers, records.sides, sizes)
+    inside = overlaps_image(records.centers, records.sides, sizes)
     return replace(records, image_sizes=sizes), np.all(sizes > 0, axis=1), inside
 
 

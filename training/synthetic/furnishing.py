@@ -122,15 +122,15 @@ def _visible_parts(
     person = depth < np.inf
     limit = MOST_HIDDEN * person.sum()
 
-    def hides_little(hits: Hits) -> bool:
+    def is_mostly_visible(hits: Hits) -> bool:
         """Whether enough of the person is in front of the hits."""
         return bool((person & (hits.depth < depth)).sum() <= limit)
 
     groups = [(group, cast(group, rays)) for group in (furniture.base, *furniture.extras)]
-    if not hides_little(groups[0][1]):
+    if not is_mostly_visible(groups[0][1]):
         return [], None
-    kept = [one for one in groups if hides_little(one[1])]
-    while not hides_little(merged := _merged(kept)):
+    kept = [one for one in groups if is_mostly_visible(one[1])]
+    while not is_mostly_visible(merged := _merged(kept)):
         kept.pop()
     return list(itertools.chain(*(solids for solids, _ in kept))), merged
 

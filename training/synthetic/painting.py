@@ -17,7 +17,7 @@ from training.synthetic.scenes.compositing import openness
 from training.synthetic.scenes.lights import Light
 from training.synthetic.scenes.viewpoints import Framing, crop_points
 
-__all__ = ['Bodies', 'Drawn', 'Looks', 'Painter']
+__all__ = ['Bodies', 'Drawn', 'Appearances', 'Painter']
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Bodies:
 
 
 @dataclass(frozen=True)
-class Looks:
+class Appearances:
     """Appearance of the clothes of B people.
 
     Attributes:
@@ -80,17 +80,17 @@ class Painter:
         self._body, self._dresser, self._dressed_share = body, dresser, dressed_share
         self._surface = BodySurface(body)
 
-    def sample_looks(self, rng: np.random.Generator, count: int) -> Looks:
+    def sample_appearances(self, rng: np.random.Generator, count: int) -> Appearances:
         """Samples colours, patterns and folds of the clothes of B people."""
         outfit = appearance.sample_outfits(rng, count)
         folds, stains = (self._surface.mix_waves(_random_mixes(rng, count)) for _ in range(2))
-        return Looks(outfit, folds, stains)
+        return Appearances(outfit, folds, stains)
 
     def draw(
         self,
         rng: np.random.Generator,
         bodies: Bodies,
-        looks: Looks,
+        appearances: Appearances,
         framing: Framing,
         lights: list[Light],
         size: int,
@@ -101,14 +101,16 @@ class Painter:
         Args:
             rng: source of the random numbers.
             bodies: B people.
-            looks: their appearance, from `sample_looks`.
+            appearances: their appearance, from `sample_appearances`.
             framing: their crops.
             lights: light of each person.
             size: S, px.
             folds: source of the random numbers of folds and wrinkles; None for no folds.
         """
         count = len(bodies.vertices)
-        stand_off = appearance.offsets(self._surface.vertices, looks.outfit, looks.folds)
+        stand_off = appearance.offsets(
+            self._surface.vertices, appearances.outfit, appearances.folds
+        )
         push = self._surface.normals(bodies.vertices) * stand_off[..., None]
         is_dressed = np.zeros(count, bool)
         if self._dresser is not None:
@@ -120,14 +122,14 @@ class Painter:
         )
         shown = (fragments.face_index >= 0) & ~bare
         people = outline.new_zeros(*shown.shape, 3)
-        people[shown] = self._color(outline, looks, fragments, shown, lights)
+        people[shown] = self._color(outline, appearances, fragments, shown, lights)
         depth = fragments.depth.clone()
         for index in np.flatnonzero(is_dressed).tolist():
             dressed, people[index] = self._dress(
                 rng,
                 folds,
                 bodies,
-                looks,
+                appearances,
                 framing,
                 index,
                 push[index],
@@ -155,7 +157,7 @@ class Painter:
         rng: np.random.Generator,
         folds: np.random.Generator | None,
         bodies: Bodies,
-        looks: Looks,
+        appearances: Appearances,
         framing: Framing,
         index: int,
         push: Tensor,
@@ -179,9 +181,15 @@ class Painter:
         one = framing.part(index)
         fragments = dresser.draw(mesh, crop_points(mesh.vertices[None], one)[0], size)
         pixels_per_m = size / 2 / float(one.half_side[0]) / float(one.translation_m[0, 2])
-        outfit = {name: value[index : index + 1] for name, value in looks.outfit.items()}
+        outfit = {name: value[index : index + 1] for name, value in appearances.outfit.items()}
         albedo, gloss, normals = dresser.colors(
-            clothing, mesh, fragments, outfit, looks.stains[index], self._surface, pixels_per_m
+            clothing,
+            mesh,
+            fragments,
+            outfit,
+            appearances.stains[index],
+            self._surface,
+            pixels_per_m,
         )
         wide = {
             name: torch.as_tensor(value, dtype=torch.float32).expand(len(albedo), *np.shape(value))
@@ -195,7 +203,7 @@ class Painter:
     def _color(
         self,
         outline: Tensor,
-        looks: Looks,
+        appearances: Appearances,
         fragments: Fragments,
         shown: Tensor,
         lights: list[Light],
@@ -206,8 +214,8 @@ class Painter:
         corners = outline[image[:, None], self._body.faces[face]]  # (M, 3, 3)
         normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals = normals * normals.square().sum(1, keepdim=True).clamp_(min=1e-24).rsqrt_()
-        own = {name: value.index_select(0, image) for name, value in looks.outfit.items()}
-        stain = (looks.stains[image[:, None], self._body.faces[face]] * weights).sum(1)
+        own = {name: value.index_select(0, image) for name, value in appearances.outfit.items()}
+        stain = (appearances.stains[image[:, None], self._body.faces[face]] * weights).sum(1)
         albedo, gloss = appearance.paint(self._surface.points(face, weights), own, stain)
         light = {
             name: torch.tensor(

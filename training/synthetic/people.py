@@ -145,7 +145,7 @@ class SyntheticPeople(IterableDataset):
         drawn = self._painter.draw(
             rng,
             bodies,
-            looks,
+            appearances,
             framing,
             lights,
             self.config.size,

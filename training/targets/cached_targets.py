@@ -23,7 +23,7 @@ from training.targets.iuv_cache import (
     record_name,
 )
 from training.targets.iuv_target import IUV_STRIDE, shrink_iuv
-from training.targets.mesh_target import MeshTargetRenderer, inside_picture
+from training.targets.mesh_target import MeshTargetRenderer, pixels_in_image
 
 __all__ = ['CachedTargets']
 
@@ -83,7 +83,7 @@ class CachedTargets:
         crop = crop_cached_iuv(cached, augmentation, self.size)
         affine = crop_affine(record.center, record.side, augmentation)
         size = torch.tensor([[image_shape[1], image_shape[0]]])
-        crop = crop * inside_picture(torch.from_numpy(affine)[None], size, self.size)
+        crop = crop * pixels_in_image(torch.from_numpy(affine)[None], size, self.size)
         if not crop.any():
             return self._empty()
         return shrink_iuv(crop[None])[0].numpy(), np.float32(1)

@@ -105,7 +105,10 @@ class IUVCache:
         path = self._path(name)
         path.parent.mkdir(exist_ok=True)
         # Not synced: there are many thousands of files, and a damaged one is rendered again.
-        with replacing(path, has_rivals=True, is_synced=False) as part, part.open('wb') as handle:
+        with (
+            replacing(path, has_other_writers=True, is_synced=False) as part,
+            part.open('wb') as handle,
+        ):
             np.savez_compressed(handle, iuv=levels)
 
     def get_or_make(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:

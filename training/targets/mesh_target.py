@@ -17,7 +17,7 @@ from decomr_core.geometry.rasterizer import Fragments, rasterize
 from decomr_core.uv.uv_map import UVMap
 from training.targets.iuv_target import IUV_STRIDE, iuv_target
 
-__all__ = ['CameraFit', 'MeshTarget', 'MeshTargetRenderer', 'fit_camera', 'inside_picture']
+__all__ = ['CameraFit', 'MeshTarget', 'MeshTargetRenderer', 'fit_camera', 'pixels_in_image']
 
 SMALLEST_SPREAD_M = 0.05
 """Smallest spread of the joints (root mean square, in the image plane) that determines a scale;
@@ -105,7 +105,7 @@ def fit_camera(joints: Tensor, keypoints_2d: Tensor) -> CameraFit:
     )
 
 
-def inside_picture(crop_from_image: Tensor, image_sizes: Tensor, size: int) -> Tensor:
+def pixels_in_image(crop_from_image: Tensor, image_sizes: Tensor, size: int) -> Tensor:
     """The pixels of crops that are inside the image, not in the black border around it.
 
     Args:
@@ -171,7 +171,7 @@ class MeshTargetRenderer(nn.Module):
             joints: (B, K, 3) joints of the same bodies, metres, root frame.
             keypoints_2d: (B, K, 3) their annotations: x, y, crop frame; confidence.
             visible: (B, S, S) bool or numbers, above 0 where the person can be visible: inside
-                the image (`inside_picture`), in the person's mask; None for everywhere.
+                the image (`pixels_in_image`), in the person's mask; None for everywhere.
 
         Raises:
             ValueError: the shapes do not match.

@@ -12,7 +12,7 @@ from decomr_core.body_models.joint_sets import annotated_regressor
 from decomr_core.uv.uv_map import UVMap
 from training.records.person_batch import PersonBatch
 from training.records.posed_bodies import PosedBodies
-from training.targets.mesh_target import MeshTargetRenderer, inside_picture
+from training.targets.mesh_target import MeshTargetRenderer, pixels_in_image
 
 __all__ = ['PersonBatchMaker']
 
@@ -68,7 +68,7 @@ class PersonBatchMaker(nn.Module):
             return samples['iuv'], samples['iuv_weight']
         keypoints = samples['keypoints_2d'].clone()
         keypoints[..., 2] *= self.is_known * (samples['mesh_weight'] > 0)[:, None]
-        inside = inside_picture(
+        inside = pixels_in_image(
             samples['crop_from_image'], samples['image_size'], self.renderer.size
         )
         target = self.renderer(vertices, self.regressor @ vertices, keypoints, inside)

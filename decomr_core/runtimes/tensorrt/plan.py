@@ -199,9 +199,9 @@ def write_plan(path: Path, plan: bytes, key: PlanKey) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     key_path = path.with_suffix('.json')
     key_path.unlink(missing_ok=True)
-    with replacing(path, has_rivals=True) as part:
+    with replacing(path, has_other_writers=True) as part:
         part.write_bytes(plan)
-    with replacing(key_path, has_rivals=True) as part:
+    with replacing(key_path, has_other_writers=True) as part:
         part.write_text(json.dumps(asdict(key), indent=1) + '\n')
 
 

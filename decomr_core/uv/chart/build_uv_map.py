@@ -45,25 +45,28 @@ def build_uv_map(
     """
     half = half_body(body)
     cut = cut_half(half, find_seams(half, find_landmarks(half)))
-    places = _fit_into_square(flatten_half(half, cut, stress_weight, progress))
-    uv_map = _join_halves(body, half, cut, places)
+    positions = _fit_into_square(flatten_half(half, cut, stress_weight, progress))
+    uv_map = _join_halves(body, half, cut, positions)
     check_validity(body, uv_map)
     return uv_map
 
 
-def _fit_into_square(places: np.ndarray) -> np.ndarray:
-    """Scales (P, 2) places, x >= 0 and y up, to (P, 2) u - 1/2 and v in the unit square."""
-    top, bottom = places[:, 1].max(), places[:, 1].min()
-    side = max(2 * places[:, 0].max(), top - bottom)
+def _fit_into_square(positions: np.ndarray) -> np.ndarray:
+    """Scales (P, 2) positions, x >= 0 and y up, to (P, 2) u - 1/2 and v in the unit square."""
+    top, bottom = positions[:, 1].max(), positions[:, 1].min()
+    side = max(2 * positions[:, 0].max(), top - bottom)
     scale = (1 - 2 * MARGIN) / side
-    return np.stack([places[:, 0], (top + bottom) / 2 - places[:, 1]], axis=1) * scale + [0, 0.5]
+    return np.stack([positions[:, 0], (top + bottom) / 2 - positions[:, 1]], axis=1) * scale + [
+        0,
+        0.5,
+    ]
 
 
-def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarray) -> UVMap:
+def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, positions: np.ndarray) -> UVMap:
     """The map of the whole body from the (P, 2) coordinates u - 1/2, v of its left half."""
     body_faces = np.asarray(body.faces, dtype=np.int64)
     twin = np.asarray(body.mirrored_vertices, dtype=np.int64)
-    size = len(places)
+    size = len(positions)
     left_vertices = half.vertex_index[cut.vertex_index]
     # Right copies follow the left ones; both sides share the wall.
     is_shared = np.zeros(size, dtype=bool)
@@ -74,7 +77,7 @@ def _join_halves(body: BodyModel, half: HalfBody, cut: CutHalf, places: np.ndarr
     right_index, corners = _mirrored_faces(body_faces, twin, half.face_index)
     faces[right_index] = right_copy[np.take_along_axis(cut.faces, corners, axis=1)]
     own = ~is_shared
-    uv = np.concatenate([places + [0.5, 0], places[own] * [-1, 1] + [0.5, 0]])
+    uv = np.concatenate([positions + [0.5, 0], positions[own] * [-1, 1] + [0.5, 0]])
     return UVMap(
         uv.astype(np.float32),
         faces,

@@ -38,9 +38,9 @@ class Clearance:
         self._along = np.concatenate([[0.0], np.cumsum(lengths)])
         self._share = np.convolve(lengths, [0.5, 0.5])  # (K,)
 
-    def is_simple(self, places: np.ndarray) -> bool:
-        """Whether the rim at (P, 2) places crosses neither itself nor the wall."""
-        points = places[self.rim]
+    def is_simple(self, positions: np.ndarray) -> bool:
+        """Whether the rim at (P, 2) positions crosses neither itself nor the wall."""
+        points = positions[self.rim]
         if points[1:-1, 0].min() <= 0:
             return False
         first, second = points[:-1], points[1:]
@@ -52,25 +52,25 @@ class Clearance:
         crosses = (_side(a, b, c) * _side(a, b, d) <= 0) & (_side(c, d, a) * _side(c, d, b) <= 0)
         return not crosses.any()
 
-    def value(self, places: np.ndarray) -> float:
-        """The energy of (P, 2) places, m^2; infinite outside the box."""
-        if not self._is_inside(places):
+    def value(self, positions: np.ndarray) -> float:
+        """The energy of (P, 2) positions, m^2; infinite outside the box."""
+        if not self._is_inside(positions):
             return np.inf
         return float(
             sum(
                 weights @ (gaps / distances - 1) ** 2
-                for weights, gaps, distances, _, _ in self._terms(places)
+                for weights, gaps, distances, _, _ in self._terms(positions)
             )
         )
 
-    def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
+    def derivatives(self, positions: np.ndarray) -> tuple[np.ndarray, list]:
         """(P, 2) gradient, and Hessian blocks [((M, D) int64 coordinates, (M, D, D) values)].
 
         The coordinate of a vertex's x is twice the vertex, that of its y one more.
         """
-        gradient = np.zeros(2 * len(places))
+        gradient = np.zeros(2 * len(positions))
         blocks = []
-        for weights, gaps, distances, index, slopes in self._terms(places):
+        for weights, gaps, distances, index, slopes in self._terms(positions):
             slope = -2 * weights * (gaps / distances - 1) * gaps / distances**2
             curvature = weights * (6 * gaps**2 / distances**4 - 4 * gaps / distances**3)
             np.add.at(gradient, index.ravel(), (slope[:, None] * slopes).ravel())
@@ -79,17 +79,17 @@ class Clearance:
             )
         return gradient.reshape(-1, 2), blocks
 
-    def _is_inside(self, places: np.ndarray) -> bool:
-        points = places[self.rim]
+    def _is_inside(self, positions: np.ndarray) -> bool:
+        points = positions[self.rim]
         return bool(
             points[1:-1, 0].min() > 0
             and points[:, 0].max() < self.half_side
             and np.abs(points[:, 1]).max() < self.half_side
         )
 
-    def _terms(self, places: np.ndarray) -> list:
+    def _terms(self, positions: np.ndarray) -> list:
         """Active barriers: weights, gaps, distances, coordinates, gradients of the distances."""
-        points = places[self.rim]
+        points = positions[self.rim]
         terms = [self._seam_term(points)]
         inner = slice(1, len(self.rim) - 1)
         to_end = np.minimum(self._along, self._along[-1] - self._along)[inner]

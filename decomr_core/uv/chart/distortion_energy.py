@@ -62,19 +62,19 @@ class DistortionEnergy:
         inverse[:, 0, 0] = 1 / length
         inverse[:, 0, 1] = -along / (length * height)
         inverse[:, 1, 1] = 1 / height
-        # (Q, 3, 2): the Jacobian is places^T @ gradient.
+        # (Q, 3, 2): the Jacobian is positions^T @ gradient.
         self._gradient = np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
         if scales is not None:
             self._gradient /= scales[:, None, None]
             self.areas = self.areas * scales**2
 
-    def jacobians(self, places: np.ndarray) -> np.ndarray:
-        """(Q, 2, 2) Jacobians of the map with vertices at (P, 2) places."""
-        return np.einsum('fka,fkb->fab', places[self.faces], self._gradient)
+    def jacobians(self, positions: np.ndarray) -> np.ndarray:
+        """(Q, 2, 2) Jacobians of the map with vertices at (P, 2) positions."""
+        return np.einsum('fka,fkb->fab', positions[self.faces], self._gradient)
 
-    def value(self, places: np.ndarray) -> float:
-        """The energy of (P, 2) places, m^2; infinite if a triangle is flipped or flat."""
-        jacobian = self.jacobians(places)
+    def value(self, positions: np.ndarray) -> float:
+        """The energy of (P, 2) positions, m^2; infinite if a triangle is flipped or flat."""
+        jacobian = self.jacobians(positions)
         determinant = _determinants(jacobian)
         if determinant.min() <= 0:
             return np.inf
@@ -86,13 +86,13 @@ class DistortionEnergy:
         )
         return float(self.areas @ density)
 
-    def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
+    def derivatives(self, positions: np.ndarray) -> tuple[np.ndarray, list]:
         """(P, 2) gradient, and positive definite Hessian blocks.
 
         A block is ((M, D) int64 coordinates, (M, D, D) values). The coordinate of a vertex's x
         is twice the vertex, that of its y one more.
         """
-        left, stretch, right = np.linalg.svd(self.jacobians(places))
+        left, stretch, right = np.linalg.svd(self.jacobians(positions))
         one, two = stretch.T
         slope, curvatures = _isotropic_derivatives(one, two)
         stress = np.einsum('fak,fk,fkb->fab', left, slope, right)
@@ -101,7 +101,9 @@ class DistortionEnergy:
         )  # (Q, 3, 2)
         gradient = np.stack(
             [
-                np.bincount(self.faces.ravel(), forces[..., axis].ravel(), minlength=len(places))
+                np.bincount(
+                    self.faces.ravel(), forces[..., axis].ravel(), minlength=len(positions)
+                )
                 for axis in range(2)
             ],
             axis=1,
@@ -114,9 +116,9 @@ class DistortionEnergy:
         index = (2 * self.faces[:, :, None] + np.arange(2)).reshape(-1, 6)
         return gradient, [(index, hessians)]
 
-    def longest_step(self, places: np.ndarray, direction: np.ndarray) -> float:
+    def longest_step(self, positions: np.ndarray, direction: np.ndarray) -> float:
         """The step along a (P, 2) direction at which the first triangle becomes flat, or inf."""
-        start, change = self.jacobians(places), self.jacobians(direction)
+        start, change = self.jacobians(positions), self.jacobians(direction)
         constant = _determinants(start)
         quadratic = _determinants(change)
         linear = _determinants(start + change) - constant - quadratic

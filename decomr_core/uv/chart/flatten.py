@@ -55,8 +55,8 @@ def flatten_half(
     area = float(energy.areas.sum())
     half_side = np.sqrt(2 * area / COVERAGE) / 2
     terms = [energy, Clearance(cut.vertices, cut.rim, SEAM_GAP * half.height, half_side)]
-    places = tutte_half_disc(cut) * (0.97 * half_side)
-    if not np.isfinite(energy.value(places)):
+    positions = tutte_half_disc(cut) * (0.97 * half_side)
+    if not np.isfinite(energy.value(positions)):
         raise ValueError(
             'the initial flat half body has flipped triangles; parts of the mesh are '
             'connected to it by a single edge'
@@ -66,14 +66,14 @@ def flatten_half(
         if stage == 'bending' and stress_weight > 0:
             terms = [*terms, Stress(half, cut, stress_weight * area)]
         for iteration in range(MAX_ITERATIONS):
-            places, value, drop = _newton_step(terms, cut, places)
+            positions, value, drop = _newton_step(terms, cut, positions)
             logger.debug('%s %d: energy %.6g', stage, iteration, value)
             if progress:
                 progress(stage, done + iteration / MAX_ITERATIONS / 2)
             if drop < tolerance * value:
                 break
         done += 0.5
-    return places
+    return positions
 
 
 def tutte_half_disc(cut: CutHalf) -> np.ndarray:
@@ -108,14 +108,16 @@ def _solve(matrix: sparse.csc_matrix, right_side: np.ndarray) -> np.ndarray:
     ).solve(right_side)
 
 
-def _newton_step(terms: list, cut: CutHalf, places: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The next (P, 2) places, their energy and its decrease."""
+def _newton_step(
+    terms: list, cut: CutHalf, positions: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """The next (P, 2) positions, their energy and its decrease."""
     # Wall vertices move along the wall only.
-    is_free = np.ones(2 * len(places), dtype=bool)
+    is_free = np.ones(2 * len(positions), dtype=bool)
     is_free[2 * cut.wall] = False
-    gradient, blocks = np.zeros_like(places), []
+    gradient, blocks = np.zeros_like(positions), []
     for term in terms:
-        term_gradient, term_blocks = term.derivatives(places)
+        term_gradient, term_blocks = term.derivatives(positions)
         gradient += term_gradient
         blocks += term_blocks
     rows = np.concatenate(
@@ -129,24 +131,24 @@ def _newton_step(terms: list, cut: CutHalf, places: np.ndarray) -> tuple[np.ndar
     matrix = sparse.coo_matrix(
         (values[keep], (order[rows[keep]], order[columns[keep]])), shape=(size, size)
     ).tocsc()
-    direction = np.zeros(2 * len(places))
+    direction = np.zeros(2 * len(positions))
     direction[is_free] = _solve(matrix, -gradient.ravel()[is_free])
-    return _line_search(terms, places, direction.reshape(-1, 2))
+    return _line_search(terms, positions, direction.reshape(-1, 2))
 
 
 def _line_search(
-    terms: list, places: np.ndarray, direction: np.ndarray
+    terms: list, positions: np.ndarray, direction: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
     """Halves the step until it lowers the energy and keeps the map injective."""
     energy, clearance = terms[:2]
-    value = sum(term.value(places) for term in terms)
-    step = min(1.0, 0.9 * energy.longest_step(places, direction))
+    value = sum(term.value(positions) for term in terms)
+    step = min(1.0, 0.9 * energy.longest_step(positions, direction))
     for _ in range(LINE_SEARCH_STEPS):
-        candidate = places + step * direction
+        candidate = positions + step * direction
         new_value = energy.value(candidate)
         if new_value < value:
             new_value = sum(term.value(candidate) for term in terms)
         if new_value < value and clearance.is_simple(candidate):
             return candidate, new_value, value - new_value
         step /= 2
-    return places, value, 0.0
+    return positions, value, 0.0

@@ -45,14 +45,14 @@ class Stress:
         ) * counts / counts.mean() + LENGTH_SHARE * lengths / lengths.mean()
         self._index = (2 * self.samples[:, None] + np.arange(2)).reshape(1, -1)
 
-    def value(self, places: np.ndarray) -> float:
-        """The energy of (P, 2) places, m^2."""
-        distances, _ = self._distances(places)
+    def value(self, positions: np.ndarray) -> float:
+        """The energy of (P, 2) positions, m^2."""
+        distances, _ = self._distances(positions)
         return float(((distances - self._lengths(distances)) ** 2).sum() * self._unit(distances))
 
-    def derivatives(self, places: np.ndarray) -> tuple[np.ndarray, list]:
+    def derivatives(self, positions: np.ndarray) -> tuple[np.ndarray, list]:
         """(P, 2) gradient, and one Hessian block in the form of `Clearance.derivatives`."""
-        distances, offsets = self._distances(places)
+        distances, offsets = self._distances(positions)
         lengths = self._lengths(distances)
         unit = self._unit(distances)
         safe = np.maximum(distances, 1e-12)
@@ -61,7 +61,7 @@ class Stress:
         part = (residual**2).sum() / (distances**2).sum()
         # The sum contains each unordered pair twice.
         forces = 4 * unit * ((residual - part * distances)[..., None] * normals).sum(axis=(0, 2))
-        gradient = np.zeros_like(places)
+        gradient = np.zeros_like(positions)
         gradient[self.samples] = forces
         along = normals[..., :, None] * normals[..., None, :]
         bend = np.clip(1 - lengths / safe, 0, None)[..., None, None]
@@ -74,9 +74,9 @@ class Stress:
         block[rows, :, rows, :] += curvature.sum(axis=(0, 2))
         return gradient, [(self._index, block.reshape(1, 2 * count, 2 * count))]
 
-    def _distances(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _distances(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(2, K, K) distances to the samples and to their mirror images, and the offsets."""
-        points = places[self.samples]
+        points = positions[self.samples]
         offsets = np.stack([points[:, None] - points, points[:, None] - points * [-1.0, 1.0]])
         return np.linalg.norm(offsets, axis=3), offsets
 

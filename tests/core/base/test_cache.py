@@ -1,4 +1,4 @@
-"""Where what can be made again is kept, and what stands in where that cannot be written."""
+"""The cache folder, and the temporary folder that replaces an unwritable one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNWRITABLE = '/dev/null/home'
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No cache is named, and this test's folder for temporary files is its own."""
+    """Sets no cache variable and a temporary folder for this test."""
     for name in ('DECOMR_CACHE', 'XDG_CACHE_HOME'):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / 'tmp').mkdir()
@@ -38,7 +38,7 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         ({'HOME': '{}/home', 'XDG_CACHE_HOME': '{}/xdg', 'DECOMR_CACHE': '{}/own'}, 'own'),
     ],
 )
-def test_the_most_special_variable_names_the_cache(
+def test_the_most_specific_variable_sets_the_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
     for name, value in variables.items():
@@ -47,7 +47,7 @@ def test_the_most_special_variable_names_the_cache(
     assert (tmp_path / expected).is_dir()
 
 
-def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_folder_and_it_says_so_once(
+def test_an_unwritable_home_is_replaced_by_a_temporary_folder_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv('HOME', UNWRITABLE)
@@ -62,7 +62,7 @@ def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_folder_and_it_
     assert cache.find_cached('file') == folder / 'file'
 
 
-def test_a_temporary_folder_that_others_may_write_is_not_used(
+def test_a_temporary_folder_writable_by_others_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('HOME', UNWRITABLE)
@@ -83,7 +83,7 @@ def test_a_link_in_place_of_the_temporary_folder_is_not_followed(
     assert not (cache.cache_folder() / '.').resolve().is_relative_to(tmp_path / 'elsewhere')
 
 
-def test_what_the_user_has_comes_before_what_is_installed(
+def test_the_user_cache_takes_precedence_over_the_installed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from decomr_core.base.files import replacing, write_if_missing
 from tests.test_import_rule import FOLDERS, ROOT, python_files
 
-BOTH = pytest.mark.parametrize('has_rivals', [False, True])
+BOTH = pytest.mark.parametrize('has_other_writers', [False, True])
 
 
 def names(folder: Path) -> list[str]:
@@ -22,12 +22,12 @@ def names(folder: Path) -> list[str]:
 
 
 @BOTH
-def test_the_old_file_is_there_until_the_new_one_is_whole(
-    tmp_path: Path, has_rivals: bool
+def test_the_old_file_stays_until_the_new_one_is_complete(
+    tmp_path: Path, has_other_writers: bool
 ) -> None:
     path = tmp_path / 'a.txt'
     for old, new in ((None, 'one'), ('one', 'two')):
-        with replacing(str(path), has_rivals) as part:
+        with replacing(str(path), has_other_writers) as part:
             part.write_text(new)
             assert (path.read_text() if path.exists() else None) == old
         assert path.read_text() == new
@@ -37,35 +37,37 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(
 @BOTH
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
 def test_an_error_keeps_the_old_file_and_leaves_nothing_beside_it(
-    tmp_path: Path, has_rivals: bool, error: BaseException
+    tmp_path: Path, has_other_writers: bool, error: BaseException
 ) -> None:
     path = tmp_path / 'a.txt'
     path.write_text('old')
-    with pytest.raises(type(error)), replacing(path, has_rivals) as part:
+    with pytest.raises(type(error)), replacing(path, has_other_writers) as part:
         part.write_text('half of the n')
         raise error
     assert path.read_text() == 'old' and names(tmp_path) == ['a.txt']
 
 
-def test_the_place_keeps_the_suffix_and_is_hidden_in_the_same_folder(tmp_path: Path) -> None:
-    for has_rivals in (False, True):
-        with replacing(tmp_path / 'scores.npz', has_rivals) as part:
+def test_the_temporary_file_keeps_the_suffix_and_is_hidden_in_the_same_folder(
+    tmp_path: Path,
+) -> None:
+    for has_other_writers in (False, True):
+        with replacing(tmp_path / 'scores.npz', has_other_writers) as part:
             assert part.suffix == '.npz' and part.name.startswith('.scores.')
             assert part.parent == tmp_path
             part.touch()
 
 
-def test_rivals_write_to_places_of_their_own_and_the_last_one_stays(tmp_path: Path) -> None:
+def test_concurrent_writers_use_separate_files_and_the_last_one_wins(tmp_path: Path) -> None:
     path = tmp_path / 'a.txt'
-    with replacing(path, has_rivals=True) as slow:
+    with replacing(path, has_other_writers=True) as slow:
         slow.write_text('slow')
-        with replacing(path, has_rivals=True) as fast:
+        with replacing(path, has_other_writers=True) as fast:
             fast.write_text('fast')
         assert path.read_text() == 'fast'
     assert path.read_text() == 'slow' and names(tmp_path) == ['a.txt']
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+def test_the_file_of_a_killed_writer_is_replaced_by_the_next_writer(tmp_path: Path) -> None:
     code = (
         'import os, signal, sys; from decomr_core.base.files import replacing\n'
         'with replacing(sys.argv[1]) as part:\n'
@@ -84,7 +86,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
     assert path.read_text() == 'whole' and names(tmp_path) == ['a.txt']
 
 
-def test_a_file_is_on_the_disk_before_it_replaces_another_unless_told_otherwise(
+def test_a_file_is_synced_before_it_replaces_another_unless_disabled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -97,7 +99,7 @@ def test_a_file_is_on_the_disk_before_it_replaces_another_unless_told_otherwise(
     assert done == ['sync', 'replace', 'replace']
 
 
-def test_a_disk_that_turns_out_full_only_in_the_end_keeps_the_old_file(
+def test_a_disk_that_fills_up_at_the_end_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: int) -> None:
@@ -113,16 +115,16 @@ def test_a_disk_that_turns_out_full_only_in_the_end_keeps_the_old_file(
     assert path.read_text() == 'old' and names(tmp_path) == ['a.txt']
 
 
-def test_a_new_file_gets_the_rights_that_the_umask_says(tmp_path: Path) -> None:
-    for name, has_rivals in (('a', False), ('b', True)):
-        with replacing(tmp_path / name, has_rivals) as part:
+def test_a_new_file_gets_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    for name, has_other_writers in (('a', False), ('b', True)):
+        with replacing(tmp_path / name, has_other_writers) as part:
             part.write_text('new')
     (tmp_path / 'usual').write_text('new')
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
 @pytest.mark.parametrize('has_links', [True, False])
-def test_a_file_that_is_missing_is_written(
+def test_a_missing_file_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
 ) -> None:
     def refuse(*_: object) -> None:
@@ -134,13 +136,13 @@ def test_a_file_that_is_missing_is_written(
     assert (tmp_path / 'a.txt').read_bytes() == b'first' and names(tmp_path) == ['a.txt']
 
 
-def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     for text in (b'first', b'second'):
         write_if_missing(str(tmp_path / 'a.txt'), text)
     assert (tmp_path / 'a.txt').read_bytes() == b'first' and names(tmp_path) == ['a.txt']
 
 
-def test_no_other_file_of_ours_moves_what_it_wrote_into_place() -> None:
+def test_no_other_module_renames_a_written_file_into_place() -> None:
     users = {
         str(path.relative_to(ROOT))
         for path in python_files(*FOLDERS)

@@ -1,4 +1,4 @@
-"""`decomr body import`: genders, names, other models, and files that mean harm."""
+"""`decomr body import`: genders, names, other models, and malicious files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def official_arrays(data: BodyData) -> dict[str, np.ndarray]:
 
 
 class Call:
-    """Pickles as a call, as anything may that an attacker writes."""
+    """Pickles as a function call, like the payload of an attacker."""
 
     def __init__(self, function: object, *arguments: object) -> None:
         self.call = (function, arguments)
@@ -66,7 +66,7 @@ ATTACKS = {
 
 
 class StateCall:
-    """An array whose state is made by a call."""
+    """An array whose state is the result of a call."""
 
     def __reduce__(self) -> tuple:
         return (*np.zeros(1).__reduce__()[:2], Call(os.system, f'touch {MARKER}'))
@@ -74,7 +74,7 @@ class StateCall:
 
 @pytest.mark.parametrize('attack', ATTACKS)
 @pytest.mark.parametrize('protocol', [0, 2, 5])
-def test_a_file_that_would_run_something_is_one_line_and_nothing_runs(
+def test_a_file_that_would_run_code_is_a_one_line_error_and_nothing_runs(
     tiny_body: BodyModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +96,7 @@ def test_a_file_that_would_run_something_is_one_line_and_nothing_runs(
     assert sorted(os.listdir()) == before
 
 
-def test_the_attacks_work_on_a_careless_reader(
+def test_the_attacks_succeed_against_plain_pickle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ def test_the_attacks_work_on_a_careless_reader(
         ('dict.pkl', pickle.dumps({'a': 1}), 'found: no arrays'),
     ],
 )
-def test_what_is_no_body_is_one_line_and_leaves_no_file(
+def test_a_file_that_is_not_a_body_is_a_one_line_error_and_leaves_no_file(
     tiny_body: BodyModel,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -138,7 +138,7 @@ def test_what_is_no_body_is_one_line_and_leaves_no_file(
 
 
 @pytest.mark.parametrize('name', ['folder.pkl', 'folder.npz', 'folder'])
-def test_a_folder_and_a_missing_file_are_told(
+def test_a_folder_and_a_missing_file_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert run('body', 'import', tmp_path / name, '--out', tmp_path / 'body.npz') == 2
@@ -148,13 +148,13 @@ def test_a_folder_and_a_missing_file_are_told(
     assert f'{name} is a folder' in capsys.readouterr().err
 
 
-def test_a_single_array_in_an_npy_is_told(tmp_path: Path, capsys) -> None:
+def test_a_single_array_in_an_npy_is_reported(tmp_path: Path, capsys) -> None:
     np.save(tmp_path / 'one.npy', np.zeros(3))
     assert run('body', 'import', tmp_path / 'one.npy', '--out', tmp_path / 'body.npz') == 2
     assert 'not a complete npz' in capsys.readouterr().err
 
 
-def test_an_archive_of_other_files_is_told(tmp_path: Path, capsys) -> None:
+def test_an_archive_of_other_files_is_reported(tmp_path: Path, capsys) -> None:
     with zipfile.ZipFile(tmp_path / 'odd.npz', 'w') as archive:
         for name in ('v_template', 'f', 'shapedirs', 'J_regressor', 'kintree_table', 'weights'):
             archive.writestr(f'{name}.npy', b'no array')
@@ -163,7 +163,7 @@ def test_an_archive_of_other_files_is_told(tmp_path: Path, capsys) -> None:
 
 
 def with_joints(data: BodyData, count: int, pose_features: int) -> dict[str, np.ndarray]:
-    """The arrays of a body with so many joints, as other models of the family have."""
+    """The arrays of a body with this number of joints, like other models of the family."""
     size = len(data.v_template)
     return official_arrays(data) | {
         'kintree_table': np.zeros((2, count), int),
@@ -225,7 +225,7 @@ def test_other_models_of_the_family_are_named(
     ],
 )
 @pytest.mark.parametrize('suffix', ['pkl', 'npz'])
-def test_wrong_shapes_are_one_line(
+def test_wrong_shapes_are_a_one_line_error(
     tiny_body: BodyModel,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -254,7 +254,7 @@ def test_wrong_shapes_are_one_line(
         ({'v_template': np.full((214, 3), 1j)}, 'expected numbers'),
     ],
 )
-def test_what_a_file_of_ours_should_derive_is_checked(
+def test_derived_arrays_of_a_body_file_are_checked(
     tiny_body: BodyModel,
     tmp_path: Path,
     change: dict,
@@ -268,7 +268,7 @@ def test_what_a_file_of_ours_should_derive_is_checked(
     assert complaint in capsys.readouterr().err
 
 
-def test_an_npz_that_unpacks_to_more_than_a_body_is_refused(
+def test_an_npz_that_unpacks_to_more_than_a_body_is_rejected(
     tiny_body: BodyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_body.save(tmp_path / 'body.npz')
@@ -293,7 +293,7 @@ def test_an_npz_that_unpacks_to_more_than_a_body_is_refused(
         ('builtin_body.npz', ''),
     ],
 )
-def test_the_names_of_the_official_files_tell_the_gender(name: str, gender: str) -> None:
+def test_the_gender_is_read_from_official_file_names(name: str, gender: str) -> None:
     assert gender_from_file_name(name) == gender
 
 
@@ -326,7 +326,7 @@ def test_gender_and_name_are_kept_and_shown(
     assert (loaded.gender, loaded.name, loaded.hash) == ('female', 'Ann', tiny_body.hash)
 
 
-def test_a_body_of_unknown_gender_says_so(
+def test_a_body_of_unknown_gender_is_shown_as_such(
     tiny_body: BodyModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny_body.save(tmp_path / 'old.npz')
@@ -340,7 +340,7 @@ def test_a_body_of_unknown_gender_says_so(
     assert ['gender', 'unknown'] in map(str.split, capsys.readouterr().out.splitlines())
 
 
-def test_the_gender_is_no_part_of_the_hash(tiny_body: BodyModel) -> None:
+def test_the_gender_does_not_change_the_hash(tiny_body: BodyModel) -> None:
     assert replace(tiny_body.data, gender='male').hash == tiny_body.hash
     with pytest.raises(
         ValueError, match="gender is 'other', expected one of: neutral, male, female"

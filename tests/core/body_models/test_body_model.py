@@ -1,4 +1,4 @@
-"""The body model, the built-in body, and the files that bodies live in."""
+"""The body model, the built-in body, and body files."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_a_file_with_the_official_smpl_names_opens(tiny_body: BodyModel, tmp_pat
     assert torch.equal(loaded.vertex_parts, tiny_body.vertex_parts)
 
 
-def test_the_hash_tells_other_geometry_and_topology_apart(tiny_body: BodyModel) -> None:
+def test_the_hash_depends_on_geometry_and_topology(tiny_body: BodyModel) -> None:
     data = tiny_body.data
     assert replace_data(data, v_template=1.001 * data.v_template).hash != data.hash
     assert replace_data(data, faces=np.roll(data.faces, 1, axis=0)).hash != data.hash
@@ -320,7 +320,7 @@ def test_a_missing_body_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5, 0.99])
-def test_a_truncated_file_is_refused(tiny_body: BodyModel, tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_rejected(tiny_body: BodyModel, tmp_path: Path, share: float) -> None:
     path = tmp_path / 'cut.npz'
     tiny_body.save(path)
     content = path.read_bytes()
@@ -329,13 +329,13 @@ def test_a_truncated_file_is_refused(tiny_body: BodyModel, tmp_path: Path, share
         load_body(path)
 
 
-def test_a_file_with_pickled_objects_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_pickled_objects_is_rejected(tmp_path: Path) -> None:
     np.savez(tmp_path / 'objects.npz', v_template=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match='not a complete npz of plain arrays'):
         load_body(tmp_path / 'objects.npz')
 
 
-def test_a_file_that_lacks_arrays_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_lacks_arrays_is_rejected_by_name(tmp_path: Path) -> None:
     np.savez(tmp_path / 'part.npz', v_template=np.zeros((4, 3)))
     with pytest.raises(ValueError, match=r"'part' lacks faces, shapedirs.*found: v_template"):
         load_body(tmp_path / 'part.npz')
@@ -352,14 +352,14 @@ def test_a_file_that_lacks_arrays_is_refused_by_name(tmp_path: Path) -> None:
         (lambda d: {'posedirs': np.zeros((214, 3, 9))}, r'posedirs has shape \(214, 3, 9\)'),
     ],
 )
-def test_arrays_that_fit_no_body_are_refused(
+def test_arrays_that_fit_no_body_are_rejected(
     tiny_body: BodyModel, change: Callable[[BodyData], dict], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         replace_data(tiny_body.data, **change(tiny_body.data))
 
 
-def test_a_pose_of_the_wrong_shape_is_refused(tiny_body: BodyModel) -> None:
+def test_a_pose_of_the_wrong_shape_is_rejected(tiny_body: BodyModel) -> None:
     with pytest.raises(ValueError, match=r'pose has shape \(2, 72\), expected \(any, 24, 3\)'):
         tiny_body(torch.zeros(2, 72), torch.zeros(2, NUM_SHAPES))
     with pytest.raises(ValueError, match=r'shape has shape \(1, 10\), expected \(2, 10\)'):
@@ -383,7 +383,7 @@ def test_mirror_twins_are_found_however_the_vertices_are_ordered(
     np.testing.assert_array_equal(twin, place[data.mirrored_vertices[order]])
 
 
-def test_a_lopsided_mesh_has_no_mirror_twins(tiny_body: BodyModel) -> None:
+def test_an_asymmetric_mesh_has_no_mirror_twins(tiny_body: BodyModel) -> None:
     data = tiny_body.data
     faces = data.faces.copy()
     a, b, c = faces[0]
@@ -428,7 +428,7 @@ def test_the_bake_brings_bent_and_lowered_limbs_to_the_t_pose(tiny_body: BodyMod
 
 
 def load_bake_script() -> object:
-    """The module tools/bake_builtin_body.py, which is no package."""
+    """The module tools/bake_builtin_body.py, which is not in a package."""
     path = Path(__file__).parents[3] / 'tools' / 'bake_builtin_body.py'
     spec = importlib.util.spec_from_file_location('bake_builtin_body', path)
     module = importlib.util.module_from_spec(spec)
@@ -437,7 +437,7 @@ def load_bake_script() -> object:
 
 
 def replace_data(data: BodyData, **changes: np.ndarray) -> BodyData:
-    """The body with other arrays, checked anew."""
+    """The body with changed arrays, checked again."""
     return replace(data, **changes)
 
 

@@ -1,4 +1,4 @@
-"""The joints and the segments that errors are taken over."""
+"""The joints and segments of the evaluation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_left_joints_lie_on_the_left(with_file, tiny_body, h36m, tmp_path):
         assert side is None or place[0] * side > 0.03, name
 
 
-def test_the_head_of_the_annotations_is_the_one_of_human36m():
+def test_the_annotated_head_is_that_of_human36m():
     assert ANNOTATED_JOINTS[EVALUATED_FROM_ANNOTATED[13]] == 'head'
     assert EVALUATED_FROM_ANNOTATED == (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 14, 16, 17)
 
@@ -74,7 +74,7 @@ def test_without_a_file_the_annotated_joints_stand_in(tiny_body):
         (np.full((17, 214), np.nan), 'not finite'),
     ],
 )
-def test_a_regressor_of_another_body_is_refused(content, complaint, tiny_body, tmp_path):
+def test_a_regressor_of_another_body_is_rejected(content, complaint, tiny_body, tmp_path):
     np.save(tmp_path / 'other.npy', content)
     with pytest.raises(ValueError, match=complaint):
         evaluated_regressor(tiny_body, tmp_path / 'other.npy')

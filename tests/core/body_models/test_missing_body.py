@@ -1,4 +1,4 @@
-"""A body file that is not there is one line that says where such files come from."""
+"""A missing body file is a one-line error that names the source of such files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from decomr_core import cli
 
 
 @pytest.mark.parametrize('name', ['basic.pkl', 'body.npz'])
-def test_importing_a_body_that_is_missing_says_where_to_get_one(
-    tmp_path: Path, name: str, capsys
-) -> None:
+def test_importing_a_missing_body_names_the_source(tmp_path: Path, name: str, capsys) -> None:
     path = tmp_path / name
     assert cli.main(['body', 'import', str(path), '--out', str(tmp_path / 'new.npz')]) == 2
     told = capsys.readouterr().err

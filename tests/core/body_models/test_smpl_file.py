@@ -1,4 +1,4 @@
-"""The reader of official SMPL pickles: gives the arrays, runs nothing."""
+"""The reader of official SMPL pickles returns the arrays and runs no code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from decomr_core.body_models.smpl_file import read_smpl_pickle
 
 
 class Ch:
-    """Pickles as chumpy's array does, with the book-keeping that it takes along."""
+    """Pickles like an array of chumpy, with its additional attributes."""
 
     def __init__(self, x: np.ndarray) -> None:
         self.keep_books()
@@ -33,7 +33,7 @@ class Ch:
 
 
 class Select(Ch):
-    """Pickles as chumpy's selection of entries does."""
+    """Pickles like a selection of entries in chumpy."""
 
     def __init__(self, a: Ch, idxs: np.ndarray, preferred_shape: tuple[int, ...]) -> None:
         self.keep_books()
@@ -41,7 +41,7 @@ class Select(Ch):
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as Python 2 does, which tells neither from the other."""
+    """Writes text and bytes like Python 2, which does not distinguish them."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -64,7 +64,7 @@ def python2_pickle(content: object, protocol: int) -> bytes:
 
 
 class Evil:
-    """Runs a command when it is unpickled by anyone less careful."""
+    """Runs a command when it is unpickled by `pickle`."""
 
     def __reduce__(self) -> tuple:
         return os.system, ('touch owned',)
@@ -82,7 +82,7 @@ def chumpy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def official_content(body: BodyModel) -> dict:
-    """A body as the official .pkl holds it."""
+    """A body in the form of the official .pkl file."""
     data = body.data
     template = data.v_template.astype(np.float64)
     return {
@@ -156,7 +156,7 @@ def test_arrays_of_any_order_of_axes_and_bytes_are_read(tmp_path: Path) -> None:
         assert arrays['kintree_table'] == 3 and arrays['kintree_table'].shape == ()
 
 
-def test_a_pickle_that_runs_a_command_is_refused_and_nothing_runs(
+def test_a_pickle_that_runs_a_command_is_rejected_and_nothing_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -184,7 +184,7 @@ def test_a_pickle_that_runs_a_command_is_refused_and_nothing_runs(
         b'c_codecs\nencode.__globals__\n',
     ],
 )
-def test_other_names_of_known_packages_are_refused(tmp_path: Path, target: bytes) -> None:
+def test_other_functions_of_known_packages_are_rejected(tmp_path: Path, target: bytes) -> None:
     (tmp_path / 'evil.pkl').write_bytes(target + b'(S"1"\ntR.')
     with pytest.raises(ValueError, match='which is not allowed'):
         read_smpl_pickle(tmp_path / 'evil.pkl')
@@ -219,7 +219,7 @@ def test_other_names_of_known_packages_are_refused(tmp_path: Path, target: bytes
         (b'c\x1b[31mos\n\x07system\n.', r'asks for \?\[31mos\.\?system, which'),
     ],
 )
-def test_tricks_of_pickles_are_refused_at_once(
+def test_pickle_tricks_are_rejected_immediately(
     tmp_path: Path, content: bytes, complaint: str
 ) -> None:
     (tmp_path / 'evil.pkl').write_bytes(content)
@@ -247,7 +247,7 @@ SCALAR = np.float64(0).__reduce__()[0]
 
 
 def lying_array(shape: object, kind: object, data: object) -> Made:
-    """An array whose state is what somebody says."""
+    """An array with the given pickled state."""
     return Made(RECONSTRUCT, (np.ndarray, (0,), b'b'), (1, shape, kind, False, data))
 
 
@@ -283,7 +283,7 @@ def lying_array(shape: object, kind: object, data: object) -> Made:
         (Made(SCALAR, (np.dtype('f8'), bytes(10**5))), 'has 100000 bytes'),
     ],
 )
-def test_arrays_that_lie_about_themselves_are_refused(
+def test_arrays_with_inconsistent_headers_are_rejected(
     tmp_path: Path, array: object, complaint: str
 ) -> None:
     (tmp_path / 'evil.pkl').write_bytes(pickle.dumps({'v_template': array}, protocol=2))
@@ -299,7 +299,7 @@ def test_a_small_sparse_matrix_cannot_claim_to_be_huge(tmp_path: Path) -> None:
         read_smpl_pickle(tmp_path / 'evil.pkl')
 
 
-def test_a_chumpy_array_inside_itself_is_refused(chumpy: None, tmp_path: Path) -> None:
+def test_a_chumpy_array_inside_itself_is_rejected(chumpy: None, tmp_path: Path) -> None:
     ring = Ch(np.zeros(3))
     ring.x = ring
     (tmp_path / 'evil.pkl').write_bytes(pickle.dumps({'v_template': ring}))
@@ -314,7 +314,7 @@ def test_a_file_larger_than_any_body_is_not_read(tmp_path: Path) -> None:
         load_body(tmp_path / 'huge.pkl')
 
 
-def test_a_sparse_matrix_with_wrong_indices_is_refused(
+def test_a_sparse_matrix_with_wrong_indices_is_rejected(
     chumpy: None, tiny_body: BodyModel, tmp_path: Path
 ) -> None:
     content = official_content(tiny_body)
@@ -328,7 +328,7 @@ def test_a_sparse_matrix_with_wrong_indices_is_refused(
     'content',
     [b'', b'not a pickle', pickle.dumps([1, 2]), pickle.dumps({'f': np.zeros((9, 3))})[:-20]],
 )
-def test_what_is_no_whole_model_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_incomplete_model_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / 'bad.pkl').write_bytes(content)
     with pytest.raises(ValueError, match=r'bad\.pkl cannot be read as a body.*official SMPL'):
         load_body(tmp_path / 'bad.pkl')

@@ -1,4 +1,4 @@
-"""The long commands say what they are doing; Ctrl-C keeps what is measured."""
+"""Long commands report their progress; Ctrl-C keeps the finished measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decomr_core.commands import bench, network_bench
 
 
 def found(case: network_bench.NetworkCase) -> dict:
-    """What a process would report, without one."""
+    """The report of a benchmark process, without starting one."""
     return {
         'precision': 'f32',
         'first_result_s': 1.0,
@@ -48,7 +48,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return started
 
 
-def test_each_runtime_is_told_as_it_finishes(measured: list[str], capsys) -> None:
+def test_each_runtime_is_reported_as_it_finishes(measured: list[str], capsys) -> None:
     assert cli.main(['bench', '--batch', '1', '2', '--runtime', 'torch', 'openvino']) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if 'ms' in line]
     assert told == [
@@ -67,13 +67,15 @@ def test_an_interrupted_measurement_shows_what_is_finished(measured: list[str], 
     assert [row['runtime'] for row in report['results']] == ['torch']
 
 
-def test_an_interruption_before_the_first_result_is_one_line(measured: list[str], capsys) -> None:
+def test_an_interruption_before_the_first_result_is_a_one_line_error(
+    measured: list[str], capsys
+) -> None:
     assert cli.main(['bench', '--batch', '1', '--runtime', 'onnxruntime', 'torch']) == 2
     assert capsys.readouterr().err.splitlines()[-1] == 'decomr bench: interrupted'
 
 
 def test_given_boxes_are_not_reported_as_a_detector(capsys) -> None:
-    """`detect` is 0.08 ms where boxes are given: it is no time of a detector."""
+    """With given boxes, the 0.08 ms of `detect` are not the time of a detector."""
     report = {
         'runtime': 'torch',
         'precision': 'f32',
@@ -96,9 +98,7 @@ def test_given_boxes_are_not_reported_as_a_detector(capsys) -> None:
     assert not any(line.startswith('detect ') for line in text.splitlines())
 
 
-def test_uv_report_says_that_it_takes_minutes_and_which_step_it_is_in(
-    tmp_path, tiny_body, tiny_uv_map, capsys
-) -> None:
+def test_uv_report_prints_its_duration_and_steps(tmp_path, tiny_body, tiny_uv_map, capsys) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
     assert (

@@ -1,4 +1,4 @@
-"""The doctor finds what works, and survives what does not."""
+"""`decomr doctor` reports what works and what fails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_report_is_json_and_names_every_runtime_and_asset(report: dict[str, 
     assert set(report['assets']) == {'body', 'uv_map', 'weights'}
 
 
-def test_what_is_shipped_works_and_is_told_with_its_hashes(report: dict[str, Any]) -> None:
+def test_shipped_assets_work_and_are_reported_with_their_hashes(report: dict[str, Any]) -> None:
     assert report['problems'] == []
     for name, path in (
         ('body', assets.find_body()),
@@ -45,7 +45,7 @@ def test_what_is_shipped_works_and_is_told_with_its_hashes(report: dict[str, Any
         assert len(asset['hash']) == 64
 
 
-def test_torch_is_there_with_its_version(report: dict[str, Any]) -> None:
+def test_torch_is_reported_with_its_version(report: dict[str, Any]) -> None:
     torch = pytest.importorskip('torch')
     assert report['runtimes']['torch'] == {
         'available': True,
@@ -81,7 +81,7 @@ def test_a_package_that_hangs_on_import_is_reported(
     assert 'takes more than 1 s' in doctor._probe_in_child('tensorrt')['problem']
 
 
-def test_a_package_that_prints_on_import_is_still_understood(
+def test_a_package_that_prints_on_import_is_still_reported_correctly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_module(tmp_path, 'tensorrt', 'print("hello"); __version__ = "1.2"', monkeypatch)
@@ -106,7 +106,7 @@ def test_truncated_weights_keep_their_path_and_name_the_problem(tmp_path: Path) 
     assert asset['problem'] and asset['hash'] is None
 
 
-def test_the_text_says_what_is_wrong(report: dict[str, Any]) -> None:
+def test_the_text_lists_the_problems(report: dict[str, Any]) -> None:
     text = doctor.main_text(report | {'problems': ['weights: gone']})
     assert 'PROBLEM weights: gone' in text
     assert 'Everything required works' not in text
@@ -115,7 +115,7 @@ def test_the_text_says_what_is_wrong(report: dict[str, Any]) -> None:
         assert f'\n  {name} ' in text
 
 
-def test_what_was_tried_is_told(report: dict[str, Any]) -> None:
+def test_the_trials_are_reported(report: dict[str, Any]) -> None:
     trial = report['trial']
     if importlib.util.find_spec('rclpy') is None:
         assert trial['tried'] == 'the network in openvino'
@@ -139,7 +139,7 @@ def test_a_middleware_that_is_not_installed_fails_with_its_name_and_the_remedy(
     assert 'unset it, or sudo apt install ros-' in problem and 'rmw-none-cpp' in problem
 
 
-def test_without_ros_the_network_is_tried_and_it_says_that_no_node_was(
+def test_without_ros_the_network_is_tried_and_the_node_is_reported_as_untried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(doctor, '_run_child', lambda *_, **__: {'problem': None})

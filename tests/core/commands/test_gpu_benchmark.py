@@ -1,4 +1,4 @@
-"""The benchmark of GPUs, run on the CPU, and the official structure that it compares with."""
+"""The GPU benchmark, run on the CPU, and the official structure that it compares with."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def few_images() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(('preset', 'changes'), [('rt', {}), ('paper', {}), ('rt', POSED)])
-def test_the_official_structure_computes_what_ours_does(
+def test_the_official_structure_gives_the_same_outputs(
     small_network: Callable[..., DecoMR], preset: str, changes: dict[str, Any]
 ) -> None:
     ours = copy.deepcopy(small_network(preset, **changes))
@@ -74,7 +74,7 @@ def test_the_warp_image_by_image_is_the_warp_also_of_an_image_without_a_person()
     assert not seen[1].any() and seen[0].any()
 
 
-def test_the_official_structure_is_of_networks_with_the_published_inputs(
+def test_the_official_structure_requires_the_published_inputs(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     other = DecoMR(small_config('rt', lnet_input='local'), tiny_body, tiny_uv_map)
@@ -82,7 +82,7 @@ def test_the_official_structure_is_of_networks_with_the_published_inputs(
         OfficialStructure(other)
 
 
-def test_every_way_and_batch_has_its_figures(report: dict[str, Any]) -> None:
+def test_every_variant_and_batch_size_is_measured(report: dict[str, Any]) -> None:
     rows = report['results']
     assert [(row['structure'], row['precision'], row['batch']) for row in rows] == [
         (structure, precision, batch)
@@ -107,7 +107,7 @@ def test_every_way_and_batch_has_its_figures(report: dict[str, Any]) -> None:
     assert 'without graphs' in report['device']['name']
 
 
-def test_the_table_has_a_row_each(report: dict[str, Any]) -> None:
+def test_the_table_has_one_row_per_measurement(report: dict[str, Any]) -> None:
     lines = gpu.table(report).splitlines()
     assert len(lines) == 2 + 8 + 2
     assert len({line.count('|') for line in lines[:10]}) == 1
@@ -115,7 +115,7 @@ def test_the_table_has_a_row_each(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize('case', [case for case in gpu.GPU_CASES if case.is_graph], ids=str)
-def test_the_ways_of_a_gpu_run_on_a_pretended_one(
+def test_the_gpu_variants_run_on_a_fake_gpu(
     network: DecoMR, case: gpu.Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = PretendedQueue()
@@ -130,7 +130,7 @@ def test_the_ways_of_a_gpu_run_on_a_pretended_one(
     assert all(np.isfinite(values).all() for values in seen.values())
 
 
-def test_ways_that_a_gpu_has_no_arithmetic_for_are_left_out_and_named(
+def test_variants_that_a_gpu_does_not_support_are_skipped_and_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (7, 5))

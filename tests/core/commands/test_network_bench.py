@@ -1,4 +1,4 @@
-"""What `decomr bench --batch` measures and how it tells."""
+"""What `decomr bench --batch` measures and reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from decomr_core.runtimes import RUNTIMES
 
 @pytest.fixture(scope='module', autouse=True)
 def small_products():
-    """What a CPU can reach is measured for a moment: here it only has to be a number."""
+    """Measures the peak of the CPU briefly: here any number will do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_bench, 'PEAK_SIZE', 512)
         patch.setattr(network_bench, 'PEAK_REPEATS', 3)
@@ -25,7 +25,7 @@ def small_products():
 
 
 def in_this_process(case, _):
-    """What the process of a case would print, without waiting for its start."""
+    """The output of the process of a case, without starting it."""
     case = json.loads(json.dumps(asdict(case)))
     found = network_bench.measure(NetworkCase(**{**case, 'batches': tuple(case['batches'])}))
     return json.loads(json.dumps(found))
@@ -33,7 +33,7 @@ def in_this_process(case, _):
 
 @pytest.fixture(scope='module')
 def report():
-    """One case of four starts its process: that of `small`, with its file, the second time."""
+    """One case of four starts its process: the second one of `small`, with its file."""
     apart = network_bench._measure_in_child
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -46,7 +46,7 @@ def report():
         return bench_networks(['torch'], ['rt', 'small'], [1, 2], repeats=3)
 
 
-def test_every_preset_and_batch_has_its_figures(report):
+def test_every_preset_and_batch_size_is_measured(report):
     rows = report['results']
     assert [(row['preset'], row['batch']) for row in rows] == [
         ('rt', 1),
@@ -67,7 +67,7 @@ def test_every_preset_and_batch_has_its_figures(report):
     assert report['versions'].keys() >= {'decomr', 'python', 'torch'}
 
 
-def test_the_table_has_a_row_each_and_says_what_it_was_measured_on(report):
+def test_the_table_has_one_row_per_measurement_and_names_the_hardware(report):
     lines = bench_table(report).splitlines()
     assert lines[2].startswith('| `rt` | torch f32 | 1 |')
     assert len({line.count('|') for line in lines[:6]}) == 1
@@ -80,7 +80,7 @@ def test_the_operations_are_counted():
     assert gflop_of('small') < gflop_of('rt') < 2
 
 
-def test_a_measurement_that_fails_is_told_with_its_cause(monkeypatch):
+def test_a_failed_measurement_is_reported_with_its_cause(monkeypatch):
     monkeypatch.setattr(network_bench, '_weights_of', lambda *_: 'nowhere.safetensors')
     with pytest.raises(RuntimeError, match='torch with nowhere.safetensors .*nowhere') as failed:
         bench_networks(['torch'], repeats=1)
@@ -88,7 +88,7 @@ def test_a_measurement_that_fails_is_told_with_its_cause(monkeypatch):
 
 
 @pytest.mark.parametrize('numbers', [{'repeats': 0}, {'batches': ()}, {'batches': (0,)}])
-def test_numbers_that_make_no_sense_are_refused(numbers):
+def test_invalid_numbers_are_rejected(numbers):
     with pytest.raises(ValueError, match='at least 1'):
         bench_networks(['torch'], **numbers)
 
@@ -116,7 +116,7 @@ def test_the_command_prints_one_json_object_last(monkeypatch, capsys):
     assert asked == [(['torch'], ['rt'], [1, 8], 50, 0)]
 
 
-def test_a_runtime_is_measured_in_the_precision_asked_for(trained, cache, cpu_export, monkeypatch):
+def test_a_runtime_is_measured_in_the_requested_precision(trained, cache, cpu_export, monkeypatch):
     pytest.importorskip('openvino')
     monkeypatch.setattr(network_bench, '_measure_in_child', in_this_process)
     monkeypatch.setattr(
@@ -141,7 +141,7 @@ def test_a_runtime_is_measured_in_the_precision_asked_for(trained, cache, cpu_ex
         (['--runtime', 'absent', '--preset', 'rt'], ['not installed (pip install absent)']),
     ],
 )
-def test_an_impossible_runtime_is_refused_before_anything_is_measured(
+def test_an_impossible_runtime_is_rejected_before_anything_is_measured(
     words, said, monkeypatch, capsys
 ):
     monkeypatch.setitem(RUNTIMES, 'absent', ('no_such_module', 'pip install absent'))
@@ -153,11 +153,11 @@ def test_an_impossible_runtime_is_refused_before_anything_is_measured(
     assert [word for word in said if word not in error] == []
 
 
-def test_several_runtimes_are_for_the_network_alone(capsys):
+def test_several_runtimes_require_a_benchmark_of_the_network_alone(capsys):
     assert main(['bench', '--runtime', 'torch', 'openvino']) == 2
     assert 'add --batch or --preset' in capsys.readouterr().err
 
 
-def test_a_network_that_is_neither_preset_nor_file_is_refused(capsys):
+def test_a_network_that_is_neither_preset_nor_file_is_rejected(capsys):
     assert main(['bench', '--preset', 'huge', '--runtime', 'torch']) == 2
     assert 'huge' in capsys.readouterr().err.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Nothing leaves the machine, and HOME holds our own cache alone."""
+"""No data leaves the machine, and HOME contains only the cache of decomr."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ LOADS_BOTH = (
 )
 
 
-def test_the_engines_report_to_nobody(tmp_path: Path) -> None:
+def test_the_runtimes_send_no_telemetry(tmp_path: Path) -> None:
     seen = watched([sys.executable, '-c', LOADS_BOTH], tmp_path)
     assert seen.done.returncode == 0, seen.done.stderr
     assert seen.outside == set()
     assert seen.home <= OURS
 
 
-def test_predict_and_its_export_report_to_nobody(tmp_path: Path, trained: dict[str, str]) -> None:
-    picture = tmp_path / 'picture.png'
-    cv2.imwrite(str(picture), np.zeros((64, 64, 3), np.uint8))
+def test_predict_and_its_export_send_no_telemetry(tmp_path: Path, trained: dict[str, str]) -> None:
+    image = tmp_path / 'image.png'
+    cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))
     seen = watched(
         [
             sys.executable,
             '-m',
             'decomr_core.cli',
             'predict',
-            str(picture),
+            str(image),
             '--out',
             str(tmp_path / 'out'),
             '--weights',
@@ -61,7 +61,7 @@ def test_predict_and_its_export_report_to_nobody(tmp_path: Path, trained: dict[s
     assert seen.home <= OURS
 
 
-def test_doctor_reports_to_nobody(tmp_path: Path) -> None:
+def test_doctor_sends_no_telemetry(tmp_path: Path) -> None:
     # With the user's cache: the export, which the test above has, is not to be made once more.
     seen = watched(
         [sys.executable, '-m', 'decomr_core.cli', 'doctor'],
@@ -84,12 +84,14 @@ def test_doctor_reports_to_nobody(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_guard_sees_who_asks_and_who_sends(tmp_path: Path, code: str, said: str) -> None:
+def test_the_guard_detects_name_lookups_and_connections(
+    tmp_path: Path, code: str, said: str
+) -> None:
     assert said in watched([sys.executable, '-c', code], tmp_path).outside
 
 
 @pytest.mark.skipif(not shutil.which('strace'), reason='strace is not installed')
-def test_the_guard_sees_what_a_library_sends(tmp_path: Path) -> None:
+def test_the_guard_detects_connections_of_a_library(tmp_path: Path) -> None:
     can_trace = subprocess.run(['strace', '-qq', '-o', '/dev/null', 'true'], capture_output=True)
     if can_trace.returncode:
         pytest.skip('strace may not trace here')

@@ -1,4 +1,4 @@
-"""What `decomr predict` draws and says: who is which mesh, and which boxes are of no use."""
+"""What `decomr predict` draws and reports: which mesh is whose, and which boxes are outside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.core.commands.command_runs import fake_network, picture, run
 __all__ = ['fake_network', 'picture']  # the fixtures
 
 
-def test_people_are_drawn_in_the_number_and_colour_of_their_mesh(
+def test_people_are_drawn_with_the_number_and_colour_of_their_mesh(
     picture: Path, tmp_path: Path, tiny_body, tiny_uv_map, monkeypatch
 ) -> None:
     drawn = []
@@ -47,7 +47,7 @@ def test_people_are_drawn_in_the_number_and_colour_of_their_mesh(
         assert tuple(overlay[y, x].tolist()) == color_of_track(index)
 
 
-def test_boxes_outside_the_image_are_told_apart_from_nobody_found(
+def test_boxes_outside_the_image_are_reported_differently_from_an_empty_image(
     picture: Path, tmp_path: Path, capsys
 ) -> None:
     outside = '1000,1000,1200,1200'
@@ -71,9 +71,7 @@ def test_the_edge_of_the_image_is_not_minus_zero(picture: Path, tmp_path: Path, 
     assert 'box 0, 0, 120, 220' in capsys.readouterr().out
 
 
-def test_a_picture_of_nobody_has_the_advice_of_before(
-    picture: Path, tmp_path: Path, capsys
-) -> None:
+def test_an_image_without_people_keeps_its_advice(picture: Path, tmp_path: Path, capsys) -> None:
     assert run('predict', picture, '--out', tmp_path) == 0
     assert (
         'no people detected; try --detector whole-frame, or give their boxes'

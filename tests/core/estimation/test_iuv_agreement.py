@@ -47,18 +47,18 @@ def board(
 
 
 def person(left: float, right: float, top: float = -0.8, bottom: float = 0.8) -> np.ndarray:
-    """Foreground (64, 64) of somebody there, crop frame."""
+    """Foreground (64, 64) of a person at this position, crop frame."""
     place = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
     return ((place >= top) & (place <= bottom))[:, None] & ((place >= left) & (place <= right))
 
 
-def test_a_mesh_that_lies_on_the_person_covers_the_person_wherever_it_is() -> None:
+def test_a_mesh_on_the_person_covers_the_person_at_every_position() -> None:
     for translation in ((0.0, 0.0, 0.0), (0.7, -0.4, 3.0)):
         mesh = board(person(-0.3, 0.3), -0.3, 0.3, translation=translation)
         assert covered_share(mesh) == pytest.approx(1)
 
 
-def test_of_a_person_behind_a_table_the_visible_part_counts() -> None:
+def test_the_visible_part_counts_for_a_person_behind_a_table() -> None:
     assert covered_share(board(person(-0.3, 0.3, bottom=-0.4), -0.3, 0.3)) == pytest.approx(1)
 
 
@@ -68,19 +68,19 @@ def test_a_mesh_that_covers_half_of_the_person_covers_half() -> None:
 
 
 @given(st.floats(-3, 3), st.floats(0.01, 3), st.booleans())
-def test_any_mesh_and_any_image_give_a_share(left: float, width: float, is_there: bool) -> None:
+def test_every_mesh_and_image_give_a_share(left: float, width: float, is_there: bool) -> None:
     share = covered_share(board(person(-0.3, 0.3) & is_there, left, left + width))
     assert 0 <= share <= 1
     if not is_there or left > 0.5 or left + width < -0.5:
         assert share == 0
 
 
-def test_the_foreground_share_is_of_the_box_alone() -> None:
+def test_the_foreground_share_depends_on_the_box_alone() -> None:
     mesh = board(person(-1, 0, -1, 1), -0.3, 0.3)
     assert foreground_share(mesh) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_mesh_beside_its_person_is_not_shown_and_its_track_goes_on(
+def test_a_mesh_beside_its_person_is_hidden_and_its_track_continues(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     runtime = FakeRuntime(Topology.from_body(tiny_body, tiny_uv_map), (0.9, 0.05, -0.1))
@@ -101,6 +101,6 @@ def test_a_mesh_beside_its_person_is_not_shown_and_its_track_goes_on(
     assert len(untracked.estimate(image)[0]) == 1, 'who asks for one image gets all meshes'
 
 
-def test_a_share_that_is_none_is_refused() -> None:
+def test_an_invalid_share_is_rejected() -> None:
     with pytest.raises(ValueError, match='min_covered is 1.2'):
         TrackerConfig(min_covered=1.2)

@@ -27,7 +27,7 @@ def detector() -> PersonDetector:
 
 
 @pytest.fixture(scope='module')
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """A frame of the demo's clip, RGB, with two people in it."""
     video = cv2.VideoCapture(str(CLIP))
     for _ in range(40):
@@ -37,8 +37,8 @@ def picture() -> np.ndarray:
 
 @pytest.mark.skipif(not PEDESTRIANS.is_file(), reason='apt-get install opencv-doc')
 def test_the_pedestrians_of_a_real_video_are_found(detector: PersonDetector) -> None:
-    picture = cv2.cvtColor(cv2.VideoCapture(str(PEDESTRIANS)).read()[1], cv2.COLOR_BGR2RGB)
-    found = detector(picture)
+    image = cv2.cvtColor(cv2.VideoCapture(str(PEDESTRIANS)).read()[1], cv2.COLOR_BGR2RGB)
+    found = detector(image)
     # By hand: two people who stand alone.
     people = np.array([[255, 220, 283, 312], [643, 243, 685, 322]], np.float32)
     assert (box_overlaps(people, found.boxes)[0].max(axis=1) > 0.6).all()
@@ -46,30 +46,30 @@ def test_the_pedestrians_of_a_real_video_are_found(detector: PersonDetector) -> 
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
-def test_every_runtime_finds_the_two_and_nobody_else(picture: np.ndarray, runtime: str) -> None:
-    found = PersonDetector(runtime=runtime)(picture)
-    reference = PersonDetector()(picture)
+def test_every_runtime_finds_exactly_the_two_people(image: np.ndarray, runtime: str) -> None:
+    found = PersonDetector(runtime=runtime)(image)
+    reference = PersonDetector()(image)
     assert len(found.boxes) == len(reference.boxes) == 2
     assert (box_overlaps(found.boxes, reference.boxes)[0].max(axis=1) > 0.9).all()
 
 
-def test_a_picture_stored_as_bgr_is_the_same_picture(
-    detector: PersonDetector, picture: np.ndarray
+def test_an_image_stored_as_bgr_is_the_same_image(
+    detector: PersonDetector, image: np.ndarray
 ) -> None:
-    found = detector(picture)
+    found = detector(image)
     assert len(found.boxes)
-    as_bgr = np.ascontiguousarray(picture[..., ::-1])[..., ::-1]
+    as_bgr = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
     again = detector(as_bgr)
     assert np.array_equal(again.boxes, found.boxes)
     assert np.array_equal(again.scores, found.scores)
     assert np.array_equal(
-        box_descriptors(as_bgr, found.boxes), box_descriptors(picture, found.boxes)
+        box_descriptors(as_bgr, found.boxes), box_descriptors(image, found.boxes)
     )
 
 
 @settings(max_examples=20, deadline=None)
 @given(width=st.integers(1, 900), height=st.integers(1, 900), tiles=st.integers(1, 3))
-def test_boxes_lie_inside_the_image_whatever_the_network_says(
+def test_boxes_lie_inside_the_image_for_every_network_output(
     detector: PersonDetector, width: int, height: int, tiles: int
 ) -> None:
     rng = np.random.default_rng([width, height])
@@ -89,8 +89,8 @@ def test_boxes_lie_inside_the_image_whatever_the_network_says(
     assert (doubtful >= 0.15).all() and (doubtful < 0.3).all()
 
 
-def test_whoever_is_not_sure_enough_is_doubtful(
-    detector: PersonDetector, picture: np.ndarray
+def test_detections_below_the_minimum_score_are_doubtful(
+    detector: PersonDetector, image: np.ndarray
 ) -> None:
     found = detector(picture)
     raised = found.with_min_score(float(found.scores[0]))
@@ -105,8 +105,8 @@ def test_a_detector_that_knows_no_doubt_is_not_given_any() -> None:
     assert found.scores.tolist() == pytest.approx([0.9]) and found.doubtful is None
 
 
-def test_a_box_inside_another_one_stays() -> None:
-    """Somebody who stands in front of a larger person is a person."""
+def test_a_box_inside_another_box_is_kept() -> None:
+    """A person in front of a larger person is a separate detection."""
     boxes = np.array([[0, 0, 100, 300], [30, 150, 70, 290], [2, 0, 100, 300]], np.float32)
     kept = person_detector._best(boxes, np.array([0.9, 0.5, 0.8], np.float32), 0.3, 0.45)
     assert kept.tolist() == [0, 1]
@@ -124,11 +124,11 @@ def test_tiles_cover_the_image(width: int, height: int, count: int) -> None:
 
 
 def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
-    detector: PersonDetector, picture: np.ndarray
+    detector: PersonDetector, image: np.ndarray
 ) -> None:
     scene = np.full((3600, 5120, 3), 110, np.uint8)
-    scene[3000:3480, 4300:4940] = picture
-    people = detector(picture).boxes + np.float32([4300, 3000] * 2)
+    scene[3000:3480, 4300:4940] = image
+    people = detector(image).boxes + np.float32([4300, 3000] * 2)
     assert len(people) == 2 > len(detector(scene).boxes)
     found = PersonDetector(tiles=4)(scene).boxes
     assert len(found) == 2
@@ -136,10 +136,10 @@ def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
 
 
 @pytest.mark.parametrize('tiles', [2, 3, 4])
-def test_tiles_show_nobody_in_pieces(
-    detector: PersonDetector, picture: np.ndarray, tiles: int
+def test_tiles_give_no_partial_detections(
+    detector: PersonDetector, image: np.ndarray, tiles: int
 ) -> None:
-    found, whole = PersonDetector(tiles=tiles)(picture), detector(picture)
+    found, whole = PersonDetector(tiles=tiles)(image), detector(image)
     assert len(found.boxes) == len(whole.boxes)
     assert (box_overlaps(whole.boxes, found.boxes)[0].max(axis=1) > 0.8).all()
 
@@ -147,7 +147,7 @@ def test_tiles_show_nobody_in_pieces(
 @pytest.mark.parametrize(
     'shape', [(1, 1, 3), (1, 5000, 3), (5000, 1, 3), (40, 3000, 3), (6000, 8000, 3)]
 )
-def test_nobody_is_in_an_empty_image_of_any_size(
+def test_an_empty_image_of_any_size_has_no_detections(
     detector: PersonDetector, shape: tuple[int, int, int]
 ) -> None:
     found = detector(np.full(shape, 128, np.uint8))
@@ -163,7 +163,7 @@ def test_nobody_is_in_an_empty_image_of_any_size(
         (np.zeros((0, 9, 3), np.uint8), 'pixel'),
     ],
 )
-def test_what_is_no_picture_is_refused(
+def test_an_array_that_is_not_an_image_is_rejected(
     detector: PersonDetector, image: np.ndarray, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -172,7 +172,7 @@ def test_what_is_no_picture_is_refused(
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
 @pytest.mark.parametrize('damage', ['missing', 'truncated', 'empty', 'another'])
-def test_a_damaged_file_is_one_line_with_the_command_that_makes_it(
+def test_a_damaged_file_is_a_one_line_error_with_the_command_that_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, damage: str
 ) -> None:
     path = tmp_path / 'person_detector_int8.onnx'
@@ -192,7 +192,7 @@ def test_a_damaged_file_is_one_line_with_the_command_that_makes_it(
 
 
 def another_model() -> bytes:
-    """A valid ONNX file that is no detector."""
+    """A valid ONNX file that is not a detector."""
     from onnx import TensorProto, helper
 
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in 'ab']
@@ -215,12 +215,12 @@ def another_model() -> bytes:
         {'runtime': 'onnxruntime', 'provider': 'rocm'},
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+def test_invalid_options_are_rejected(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(reversed(options.values())))):
         PersonDetector(**options)
 
 
-def test_a_gpu_that_is_not_there_is_an_error() -> None:
+def test_a_missing_gpu_is_an_error() -> None:
     with pytest.raises(RuntimeError, match='cuda'):
         PersonDetector(provider='cuda')
 

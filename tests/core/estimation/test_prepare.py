@@ -1,4 +1,4 @@
-"""What is made ahead is all that a start needs; what is missing is made in another process."""
+"""`prepare` makes all that a start needs; a missing export is made in a subprocess."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path)), **variables}
 
 
-def test_a_start_from_a_prepared_cache_makes_nothing(prepared: Path, weights: Path) -> None:
+def test_a_start_from_a_prepared_cache_exports_nothing(prepared: Path, weights: Path) -> None:
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in prepared.rglob('*') if path.is_file()}
 
@@ -79,19 +79,19 @@ def test_a_start_from_a_prepared_cache_makes_nothing(prepared: Path, weights: Pa
     assert files() == before
 
 
-def test_every_user_may_read_what_was_prepared(prepared: Path) -> None:
+def test_every_user_may_read_the_prepared_files(prepared: Path) -> None:
     assert all(
         path.stat().st_mode & 0o044 == 0o044 for path in prepared.rglob('*') if path.is_file()
     )
 
 
-def test_an_export_in_another_process_says_its_steps(
+def test_an_export_in_a_subprocess_reports_its_steps(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     assert prepare.is_export_missing('openvino', weights)
-    prepare.export_apart(weights, said.append)
+    prepare.export_in_subprocess(weights, said.append)
     assert not prepare.is_export_missing('openvino', weights)
     assert ExportedModel.load(find_export(weights)).crop_size == 64
     assert [
@@ -99,39 +99,39 @@ def test_an_export_in_another_process_says_its_steps(
     ] == [True] * 3
 
 
-def test_an_export_that_fails_in_another_process_says_why(
+def test_an_export_that_fails_in_a_subprocess_reports_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     damaged = tmp_path / 'cut.safetensors'
     damaged.write_bytes(b'\x10\x00\x00')
     with pytest.raises(RuntimeError, match='cut.safetensors'):
-        prepare.export_apart(damaged, lambda _: None)
+        prepare.export_in_subprocess(damaged, lambda _: None)
 
 
-def test_an_export_that_nobody_waits_for_any_more_ends_and_leaves_nothing(
+def test_a_cancelled_export_ends_and_leaves_no_files(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path))
     said: list[str] = []
     with pytest.raises(RuntimeError, match='was cancelled'):
-        prepare.export_apart(weights, said.append, lambda: any('step 1' in text for text in said))
+        prepare.export_in_subprocess(
+            weights, said.append, lambda: any('step 1' in text for text in said)
+        )
     deadline_s = time.monotonic() + 60
     while list((tmp_path / 'exports').iterdir()) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
-def test_runtimes_that_need_no_export_miss_none(weights: Path) -> None:
+def test_runtimes_without_export_lack_nothing(weights: Path) -> None:
     assert not prepare.is_export_missing('torch', weights)
 
 
-def test_the_parent_of_an_export_takes_it_along_when_it_is_killed(
-    tmp_path: Path, weights: Path
-) -> None:
+def test_an_export_ends_when_its_parent_is_killed(tmp_path: Path, weights: Path) -> None:
     code = (
-        'import sys; from decomr_core.estimation.prepare import export_apart; '
-        'export_apart(sys.argv[1], lambda text: print(text, flush=True))'
+        'import sys; from decomr_core.estimation.prepare import export_in_subprocess; '
+        'export_in_subprocess(sys.argv[1], lambda text: print(text, flush=True))'
     )
     with subprocess.Popen(
         [sys.executable, '-c', code, str(weights)],

@@ -42,7 +42,7 @@ def model(cpu_export: ExportedModel) -> ExportedModel:
 def own_model(
     model: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ExportedModel:
-    """A copy in a cache of its own, for who damages it."""
+    """A copy in its own cache, which a test may damage."""
     monkeypatch.setenv('DECOMR_CACHE', str(tmp_path / 'cache'))
     folder = tmp_path / 'cache' / 'exports' / model.folder.name
     shutil.copytree(model.folder, folder, ignore=shutil.ignore_patterns('compiled'))
@@ -59,7 +59,7 @@ def distance_mm(one: Runtime, other: Runtime, count: int = 4) -> float:
 @pytest.mark.parametrize(
     ('name', 'options'), [('openvino', {'precision': 'f32'}), ('onnxruntime', {})]
 )
-def test_every_runtime_says_what_pytorch_says(
+def test_every_runtime_gives_the_outputs_of_pytorch(
     trained: dict[str, str], torch_runtime: Runtime, name: str, options: dict[str, str]
 ) -> None:
     runtime = load_runtime(name, **trained, **options)
@@ -102,7 +102,7 @@ def test_the_onnx_graph_takes_any_number_of_uint8_crops(model: ExportedModel) ->
     onnx.checker.check_model(graph)
 
 
-def test_starting_from_the_cache_needs_no_pytorch_and_reports_to_nobody(
+def test_starting_from_the_cache_needs_no_pytorch_and_sends_no_telemetry(
     trained: dict[str, str], model: ExportedModel, cache: Path
 ) -> None:
     code = (
@@ -130,7 +130,7 @@ def test_starting_from_the_cache_needs_no_pytorch_and_reports_to_nobody(
         ('uv_map', '/nowhere.npz', FileNotFoundError, 'no UV map at', 'no UV map at'),
     ],
 )
-def test_an_export_in_the_cache_is_refused_for_another_body_or_uv_map(
+def test_an_export_in_the_cache_is_rejected_for_another_body_or_uv_map(
     trained: dict[str, str],
     model: ExportedModel,
     name: str,
@@ -144,7 +144,7 @@ def test_an_export_in_the_cache_is_refused_for_another_body_or_uv_map(
         load_runtime(name, **{**trained, option: wrong})
 
 
-def test_a_process_that_comes_second_leaves_the_first_export_alone(
+def test_a_second_process_keeps_the_export_of_the_first(
     trained: dict[str, str], model: ExportedModel, tmp_path: Path, small_gate: None
 ) -> None:
     folder = tmp_path / 'exports' / 'tiny'
@@ -157,7 +157,7 @@ def test_a_process_that_comes_second_leaves_the_first_export_alone(
     assert ExportedModel.load(folder).crop_size == 64
 
 
-def test_an_export_that_differs_is_refused_and_nothing_is_kept(
+def test_an_export_that_differs_is_rejected_and_nothing_is_kept(
     trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_gate: None
 ) -> None:
     monkeypatch.setitem(parity.LIMITS_MM, 'f32', -1.0)
@@ -168,7 +168,7 @@ def test_an_export_that_differs_is_refused_and_nothing_is_kept(
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
-def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
+def test_without_openvino_the_parity_check_uses_onnx_runtime_alone(
     trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_gate: None
 ) -> None:
     monkeypatch.setattr(export, 'available_runtimes', lambda: ['torch', 'onnxruntime'])
@@ -180,7 +180,7 @@ def test_without_openvino_the_gate_measures_in_onnx_runtime_alone(
 
 
 @pytest.mark.parametrize('target', ['cpu', 'tensorrt'])
-def test_without_an_engine_to_measure_in_nothing_is_exported(
+def test_without_a_runtime_for_the_parity_check_nothing_is_exported(
     trained: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -200,7 +200,7 @@ def test_without_an_engine_to_measure_in_nothing_is_exported(
 
 
 @pytest.mark.parametrize('engine', ['openvino f32', 'onnxruntime f32'])
-def test_each_engine_alone_can_keep_an_export_out(
+def test_each_runtime_alone_can_reject_an_export(
     trained: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -225,7 +225,7 @@ def test_each_engine_alone_can_keep_an_export_out(
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
-def test_the_export_says_what_it_is(model: ExportedModel) -> None:
+def test_the_export_describes_itself(model: ExportedModel) -> None:
     info = json.loads((model.folder / 'info.json').read_text())
     assert info['crop_size'] == 64 and info['config']['uv_resolution'] == 16
     assert {'openvino f32', 'onnxruntime f32'} <= set(info['parity'])
@@ -265,7 +265,7 @@ def one_error(*loading: Any, **files: str) -> str:
         ('onnxruntime', 'model.onnx'),
     ],
 )
-def test_a_truncated_export_is_told_with_the_folder_to_delete(
+def test_a_truncated_export_is_reported_with_the_folder_to_delete(
     trained: dict[str, str], own_model: ExportedModel, runtime: str, name: str, share: float
 ) -> None:
     content = (own_model.folder / name).read_bytes()
@@ -282,7 +282,7 @@ def test_a_truncated_export_is_told_with_the_folder_to_delete(
     ],
 )
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_an_info_of_another_form_is_told(
+def test_an_info_file_of_another_format_is_reported(
     trained: dict[str, str], own_model: ExportedModel, runtime: str, content: str, said: str
 ) -> None:
     (own_model.folder / 'info.json').write_text(content)
@@ -297,7 +297,7 @@ def test_an_info_of_another_form_is_told(
     ],
 )
 @pytest.mark.parametrize('runtime', ['openvino', 'onnxruntime'])
-def test_a_graph_of_another_network_is_told(
+def test_a_graph_of_another_network_is_reported(
     trained: dict[str, str], own_model: ExportedModel, runtime: str, field: str, said: str
 ) -> None:
     graph = onnx.load(own_model.onnx_path)
@@ -315,7 +315,7 @@ def test_a_graph_of_another_network_is_told(
     assert said in one_error(runtime, **trained)
 
 
-def test_too_little_room_is_told_before_anything_is_written(
+def test_insufficient_disk_space_is_reported_before_anything_is_written(
     trained: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -334,7 +334,7 @@ def test_too_little_room_is_told_before_anything_is_written(
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """A limit on the size of a file ends a write as a full disk does, at another errno."""
+    """A file size limit ends a write like a full disk, with another errno."""
     resource = pytest.importorskip('resource')
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -347,7 +347,7 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGXFSZ'), reason='needs limits on the size of files')
-def test_a_disk_that_fills_up_while_exporting_is_told_and_nothing_is_kept(
+def test_a_disk_that_fills_up_during_the_export_is_reported_and_nothing_is_kept(
     trained: dict[str, str], tmp_path: Path
 ) -> None:
     with no_file_larger_than(300_000), pytest.raises(RuntimeError) as raised:
@@ -358,7 +358,7 @@ def test_a_disk_that_fills_up_while_exporting_is_told_and_nothing_is_kept(
     assert list((tmp_path / 'exports').iterdir()) == []
 
 
-def test_a_runtime_that_is_not_installed_is_named_with_those_that_are(
+def test_a_missing_runtime_is_named_with_the_installed_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = importlib.util.find_spec
@@ -369,12 +369,12 @@ def test_a_runtime_that_is_not_installed_is_named_with_those_that_are(
         load_runtime('openvino')
 
 
-def test_an_option_that_a_runtime_lacks_is_told_with_those_it_has() -> None:
+def test_an_option_unknown_to_a_runtime_is_reported_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match='openvino has no option provider; it has: precision, '):
         load_runtime('openvino', provider='cuda')
 
 
-def test_crops_of_another_size_type_or_number_are_refused(torch_runtime: Runtime) -> None:
+def test_crops_of_another_size_type_or_number_are_rejected(torch_runtime: Runtime) -> None:
     for images, words in (
         (np.zeros((1, 32, 32, 3), np.uint8), r'expected \(any, 64, 64, 3\)'),
         (np.zeros((1, 64, 64, 3)), 'float64, expected uint8'),
@@ -384,7 +384,7 @@ def test_crops_of_another_size_type_or_number_are_refused(torch_runtime: Runtime
             torch_runtime.run(images)
 
 
-def test_an_unknown_precision_is_refused(
+def test_an_unknown_precision_is_rejected(
     trained: dict[str, str], model: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match="precision is 'int4', expected one of: auto, f32"):

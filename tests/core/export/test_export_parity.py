@@ -1,4 +1,4 @@
-"""The gate of an export: its images, its numbers, and that it keeps wrong exports out."""
+"""The parity check of an export: its images and numbers, and that it rejects wrong exports."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_the_parity_crops_hold_people_and_noise() -> None:
     assert (np.abs(np.diff(centers, axis=1)) < 2).mean() > 0.1, 'flat clothes in the middle'
 
 
-def test_the_parity_crops_take_little_time() -> None:
+def test_the_parity_crops_are_made_quickly() -> None:
     started = time.perf_counter()
     parity_crops(128, NUM_PARITY_CROPS + 1)  # not in the cache
     assert time.perf_counter() - started < 10  # 0.3 s on one core of a Xeon; slow runners exist
 
 
-def test_the_numbers_are_in_millimetres_and_shares() -> None:
+def test_parity_is_measured_in_millimetres_and_shares() -> None:
     expected = outputs()
     moved = {name: values.copy() for name, values in expected.items()}
     moved['vertices'][..., 0] += 0.001
@@ -83,7 +83,7 @@ def test_the_foreground_is_compared_pixel_by_pixel() -> None:
     assert measure_parity(moved, expected).foreground_iou == pytest.approx(2 / 6)
 
 
-def test_one_mesh_that_a_rounded_texel_moved_does_not_decide() -> None:
+def test_one_mesh_moved_by_a_rounded_texel_does_not_decide() -> None:
     vertices = outputs()['vertices']
     moved = vertices.copy()
     moved[1] += 0.05
@@ -93,7 +93,7 @@ def test_one_mesh_that_a_rounded_texel_moved_does_not_decide() -> None:
 
 
 @pytest.mark.parametrize('precision', list(LIMITS_MM))
-def test_the_limit_of_each_precision_lets_its_own_pass_and_nothing_else(precision: str) -> None:
+def test_the_limit_of_each_precision_passes_that_precision_only(precision: str) -> None:
     limit = LIMITS_MM[precision]
     mean = max(limit, ROUNDED_TEXEL_MM)
     assert Parity(limit, mean, 99.0, 0.0, 1.0).passes(precision)

@@ -39,7 +39,7 @@ def files(
 
 @pytest.fixture(scope='module')
 def torch_said(small_network: Callable[..., DecoMR]) -> Callable[[str], dict[str, np.ndarray]]:
-    """What PyTorch says of the images of the gate, by preset."""
+    """The outputs of PyTorch for the images of the parity check, by preset."""
     return functools.cache(
         lambda preset: export.torch_outputs(small_network(preset), parity_crops(64))
     )
@@ -93,7 +93,7 @@ def test_exporting_leaves_the_network_as_it_was(
         ({'precision': 'bf16'}, "precision is 'bf16', expected one of: f32, fp16"),
     ],
 )
-def test_an_unknown_form_is_refused_with_those_there_are(
+def test_an_unknown_form_is_rejected_with_the_known_ones(
     small_network: Callable[..., DecoMR], tmp_path: Path, asked: dict[str, str], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -114,7 +114,7 @@ def types_of_nodes(path: Path) -> Counter:
 
 
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
-def test_in_half_precision_products_are_half_and_what_places_and_normalises_is_not(
+def test_in_half_precision_products_are_half_but_placing_and_normalising_is_not(
     graph: Callable[..., Path], preset: str
 ) -> None:
     path = graph(preset, 'dense', 'fp16')
@@ -130,7 +130,7 @@ def test_in_half_precision_products_are_half_and_what_places_and_normalises_is_n
     assert [value.name for value in outputs] == list(OUTPUT_NAMES)
 
 
-def test_in_half_precision_what_poses_the_reference_map_ends_in_float32(
+def test_in_half_precision_the_pose_of_the_reference_map_ends_in_float32(
     small_network: Callable[..., DecoMR], tmp_path: Path
 ) -> None:
     path = tmp_path / 'posed.onnx'
@@ -155,7 +155,7 @@ def test_a_graph_in_half_precision_holds_half_the_bytes_and_is_coarser(
     assert coarse.foreground_iou > 0.95
 
 
-def test_a_weight_that_float16_cannot_hold_is_told(
+def test_a_weight_beyond_float16_is_reported(
     small_network: Callable[..., DecoMR], tmp_path: Path
 ) -> None:
     network = copy.deepcopy(small_network('rt'))
@@ -165,7 +165,7 @@ def test_a_weight_that_float16_cannot_hold_is_told(
         export.export_onnx(network, tmp_path / 'half.onnx', 'dense', 'fp16')
 
 
-def test_the_export_for_tensorrt_is_gated_and_kept_beside_the_one_for_cpus(
+def test_the_export_for_tensorrt_is_checked_and_kept_beside_the_one_for_cpus(
     files: dict[str, str], cpu_export: ExportedModel
 ) -> None:
     model = exported_model(**files, target='tensorrt')
@@ -184,7 +184,7 @@ def test_the_export_for_tensorrt_is_gated_and_kept_beside_the_one_for_cpus(
 
 
 @pytest.mark.parametrize(('limit', 'is_kept'), [(1e3, True), (-1.0, False)])
-def test_half_precision_is_kept_if_it_passes_and_only_then(
+def test_half_precision_is_kept_only_if_it_passes(
     files: dict[str, str],
     small_gate: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -205,7 +205,7 @@ def test_half_precision_is_kept_if_it_passes_and_only_then(
         assert json.loads(notes['parity']) == model.info['parity']
 
 
-def test_an_unknown_target_is_refused(files: dict[str, str], tmp_path: Path) -> None:
+def test_an_unknown_target_is_rejected(files: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="target is 'gpu', expected one of: cpu, tensorrt"):
         export.export_weights(files['weights'], tmp_path / 'out', target='gpu')
     assert not (tmp_path / 'out').exists()

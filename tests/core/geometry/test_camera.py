@@ -24,12 +24,12 @@ PLACES = st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.2, 12
 
 
 def person(seed: int = 0) -> np.ndarray:
-    """24 joints (24, 3) as spread as a person's, root frame."""
+    """24 joints (24, 3) with the spread of a person's, root frame."""
     return np.random.default_rng(seed).normal(size=(24, 3)) * (0.2, 0.42, 0.15)
 
 
 @given(PLACES)
-def test_a_flat_person_is_found_where_it_is(place: tuple[float, float, float]) -> None:
+def test_a_flat_person_is_located_exactly(place: tuple[float, float, float]) -> None:
     translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
     flat = person() * (1, 1, 0)
     box, weak = fitted_weak_camera(flat, translation, INTRINSICS)
@@ -45,7 +45,7 @@ def test_a_flat_person_is_found_where_it_is(place: tuple[float, float, float]) -
     st.floats(-500, 2000),
     st.floats(2, 3000),
 )
-def test_the_box_around_points_is_that_of_their_pictures(
+def test_the_box_around_points_is_that_of_their_images(
     scale: float, x: float, y: float, middle: float, side: float
 ) -> None:
     weak, center = np.array([scale, x, y], np.float32), np.array([middle, -middle], np.float32)
@@ -88,7 +88,7 @@ def test_least_squares_halves_the_error_of_the_closed_form_for_near_people() -> 
 @given(
     st.tuples(st.floats(-0.5, 0.5), st.floats(-0.3, 0.3), st.floats(1.0, 12)), st.integers(0, 20)
 )
-def test_a_mesh_seen_in_perspective_is_found_exactly_where_it_is(
+def test_a_mesh_in_perspective_is_located_exactly(
     place: tuple[float, float, float], seed: int
 ) -> None:
     translation = np.array([place[0] * place[2], place[1] * place[2], place[2]])
@@ -110,7 +110,7 @@ def test_weights_count_points_several_times() -> None:
 
 
 def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
-    """Near people of whom a raised hand has most of the vertices."""
+    """Near people whose raised hand has most of the vertices."""
     bodies = np.stack([person(seed) for seed in range(3)])
     hand = bodies[:, :1] + np.random.default_rng(1).normal(size=(3, 2000, 3)) * 0.03
     vertices = np.concatenate([np.repeat(bodies, 20, axis=1), hand], axis=1)
@@ -128,7 +128,7 @@ def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
         errors.append(
             [
                 np.linalg.norm(
-                    project_perspective(vertices[index] + root, INTRINSICS) - pictures, axis=1
+                    project_perspective(vertices[index] + root, INTRINSICS) - images, axis=1
                 ).mean()
                 for root in (found[index], by_joints)
             ]
@@ -136,7 +136,7 @@ def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
     assert (np.array(errors) @ [1, -1] < 0).all(), 'the surface is shown nearer to its place'
 
 
-def test_only_those_without_a_solution_get_the_closed_form() -> None:
+def test_only_people_without_a_solution_get_the_closed_form() -> None:
     joints = np.stack([person(3), np.zeros((24, 3)) + 0.1])
     weak, centers = np.tile([0.8, 0.1, -0.2], (2, 1)), np.tile([300.0, 250.0], (2, 1))
     found = root_translation(joints, weak, centers, np.full(2, 400.0), INTRINSICS)
@@ -204,12 +204,12 @@ def test_the_centre_of_the_crop_is_the_centre_of_the_weak_picture() -> None:
 
 
 @pytest.mark.parametrize('scale', [0.0, -0.5, np.nan])
-def test_a_scale_that_is_not_positive_is_refused(scale: float) -> None:
+def test_a_scale_that_is_not_positive_is_rejected(scale: float) -> None:
     with pytest.raises(ValueError, match='above 0'):
         flat_translation(np.array([scale, 0, 0]), np.zeros(2), 100.0, INTRINSICS)
 
 
-def test_a_camera_without_calibration_is_none() -> None:
+def test_a_zero_camera_matrix_gives_none() -> None:
     assert check_intrinsics(None) is None
     assert check_intrinsics(np.zeros((3, 3))) is None
     assert check_intrinsics(INTRINSICS).dtype == np.float64
@@ -227,7 +227,7 @@ def test_a_camera_without_calibration_is_none() -> None:
         np.array([[5, 0, 1e300], [0, 5, 0], [0, 0, 1]]),
     ],
 )
-def test_a_matrix_that_is_no_camera_is_refused(matrix: np.ndarray) -> None:
+def test_an_invalid_camera_matrix_is_rejected(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match='intrinsics'):
         check_intrinsics(matrix)
 

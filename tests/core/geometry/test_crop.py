@@ -112,7 +112,7 @@ def test_the_square_is_scale_times_the_longer_side_about_the_centre() -> None:
     assert np.allclose(sides, [72, 120])
 
 
-def test_what_lies_outside_the_image_is_black() -> None:
+def test_pixels_outside_the_image_are_black() -> None:
     image = np.full((100, 100, 3), 200, np.uint8)
     crop = crop_image(image, np.array([[50, 50, 150, 150]]), 64, scale=1.0).images[0]
     assert (crop[:30, :30] == 200).all()
@@ -136,16 +136,16 @@ def test_images_of_any_size_can_be_cropped(shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize('side', [12, 90, 700])
-def test_a_picture_stored_as_bgr_gives_the_same_crops_and_copy(side: int) -> None:
+def test_an_image_stored_as_bgr_gives_the_same_crops_and_copy(side: int) -> None:
     image = np.random.default_rng(side).integers(0, 256, (300, 400, 3), np.uint8)
     view = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
     boxes = [[350 - side, 40, 350, 41], [5, 280, 6, 280 + side]]
     assert np.array_equal(crop_image(view, boxes, 64).images, crop_image(image, boxes, 64).images)
-    for picture in (image, view):
-        copy = copy_image(picture)
+    for stored in (image, view):
+        copy = copy_image(stored)
         assert np.array_equal(copy, image)
         assert copy.flags.c_contiguous
-        assert not np.shares_memory(copy, picture)
+        assert not np.shares_memory(copy, stored)
 
 
 def test_no_boxes_give_no_crops() -> None:
@@ -163,13 +163,13 @@ def test_no_boxes_give_no_crops() -> None:
         ([[0]], 'is a list'),
     ],
 )
-def test_a_wrong_image_is_refused_and_described(image: np.ndarray, words: str) -> None:
+def test_a_wrong_image_is_rejected_and_described(image: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         crop_image(image, np.zeros((1, 4)), 32)
 
 
 @pytest.mark.parametrize('box', [[0, 0, np.nan, 5], [5, 0, 1, 9], [0, 0, np.inf, 5]])
-def test_a_box_that_is_none_is_refused_with_its_numbers(box: list[float]) -> None:
+def test_an_invalid_box_is_rejected_with_its_numbers(box: list[float]) -> None:
     with pytest.raises(ValueError, match='is not x_min, y_min, x_max, y_max'):
         check_boxes([[0, 0, 1, 1], box])
 

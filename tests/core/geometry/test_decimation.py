@@ -23,7 +23,7 @@ def _directed_edges(faces: np.ndarray) -> set[tuple[int, int]]:
 
 
 def _distances(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """From points to a surface, never too small: to many points on it, metres."""
+    """Upper bound of the distances from points to a surface, by many points on it, metres."""
     rng = np.random.default_rng(0)
     corners = vertices[faces]
     areas = np.linalg.norm(
@@ -103,7 +103,7 @@ def test_a_surface_with_a_rim_keeps_its_rim() -> None:
     assert set(rim) <= _directed_edges(coarse)
 
 
-def test_what_cannot_be_merged_any_more_is_left() -> None:
+def test_faces_that_cannot_be_merged_remain() -> None:
     tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], float)
     assert np.array_equal(decimate_faces(points, tetrahedron, 4), tetrahedron)
@@ -113,7 +113,7 @@ def test_what_cannot_be_merged_any_more_is_left() -> None:
     assert np.array_equal(decimate_faces(points, split, 6), split)
 
 
-def test_wrong_arguments_are_refused() -> None:
+def test_wrong_arguments_are_rejected() -> None:
     with pytest.raises(ValueError, match='num_faces is 3, expected at least 4'):
         decimate_faces(np.zeros((4, 3)), np.zeros((4, 3), int), 3)
     with pytest.raises(ValueError, match='faces has shape'):

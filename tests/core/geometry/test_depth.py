@@ -1,4 +1,4 @@
-"""A rendered body before a depth camera: its distance is known."""
+"""A rendered body with known distance in front of a depth camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WALL_M = 4.5
 
 
 class Scene(NamedTuple):
-    """What a depth camera sees, and the vertices that the network would call visible."""
+    """The image of a depth camera, and the vertices that the network would mark as visible."""
 
     depth: np.ndarray
     points: np.ndarray
@@ -110,7 +110,7 @@ def test_the_root_keeps_its_place_in_the_image(scene: Scene) -> None:
     np.testing.assert_allclose(project_perspective(seen, K), project_perspective(guess, K))
 
 
-def test_too_few_pixels_or_no_single_surface_tell_nothing(scene: Scene) -> None:
+def test_too_few_pixels_or_several_surfaces_give_no_correction(scene: Scene) -> None:
     empty = np.zeros_like(scene.depth)
     assert translation_from_depth(scene.points, scene.image_xy, TRANSLATION, empty) is None
     noise = np.random.default_rng(0).uniform(0.5, 9, scene.depth.shape)
@@ -124,13 +124,11 @@ def test_too_few_pixels_or_no_single_surface_tell_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize('surface_m', [0.5, 8.0])
-def test_a_surface_where_no_person_of_that_size_can_be_is_not_the_person(
-    scene: Scene, surface_m: float
-) -> None:
+def test_a_surface_at_an_implausible_distance_is_ignored(scene: Scene, surface_m: float) -> None:
     other = np.full_like(scene.depth, surface_m)
     assert translation_from_depth(scene.points, scene.image_xy, TRANSLATION, other) is None
 
 
-def test_fewer_places_than_points_are_refused(scene: Scene) -> None:
+def test_fewer_image_positions_than_points_are_rejected(scene: Scene) -> None:
     with pytest.raises(ValueError, match='image_xy has shape'):
         translation_from_depth(scene.points, scene.image_xy[1:], TRANSLATION, scene.depth)

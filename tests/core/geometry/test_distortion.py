@@ -52,17 +52,17 @@ def test_plumb_bob_and_equidistant_are_the_published_formulas() -> None:
 
 
 @pytest.mark.parametrize('model', sorted(LENSES))
-def test_an_undistorted_picture_has_each_point_where_an_ideal_camera_sees_it(model: str) -> None:
+def test_an_undistorted_image_has_each_point_where_an_ideal_camera_sees_it(model: str) -> None:
     lens = LENSES[model]
     ideal = np.array([[200.0, 150.0], [420.0, 330.0], [320.0, 100.0]])
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
-    picture = np.zeros(SIZE[::-1], np.uint8)
+    image = np.zeros(SIZE[::-1], np.uint8)
     assert (np.linalg.norm(lens.distort(ideal, K) - ideal, axis=1) > 1).all()
     for column, row in lens.distort(ideal, K):
-        picture = np.maximum(
-            picture, 255 * np.exp(-((x - column) ** 2 + (y - row) ** 2) / 18)
-        ).astype(np.uint8)
-    seen = cv2.remap(picture, *lens.undistortion_maps(K, *SIZE), cv2.INTER_LINEAR).astype(float)
+        image = np.maximum(image, 255 * np.exp(-((x - column) ** 2 + (y - row) ** 2) / 18)).astype(
+            np.uint8
+        )
+    seen = cv2.remap(image, *lens.undistortion_maps(K, *SIZE), cv2.INTER_LINEAR).astype(float)
     for column, row in ideal.astype(int):
         window = np.s_[row - 12 : row + 13, column - 12 : column + 13]
         weights = seen[window] / seen[window].sum()
@@ -70,7 +70,7 @@ def test_an_undistorted_picture_has_each_point_where_an_ideal_camera_sees_it(mod
         assert abs((weights * y[window]).sum() - row) < 0.3
 
 
-def test_boxes_of_a_barrel_lens_grow_and_hold_what_they_held() -> None:
+def test_boxes_of_a_barrel_lens_grow_and_keep_their_content() -> None:
     lens = LENSES['plumb_bob']
     boxes = np.array([[20.0, 30, 120, 400], [300, 200, 340, 280]])
     seen = lens.undistort_boxes(boxes, K)
@@ -105,6 +105,6 @@ def test_no_coefficients_and_zeros_are_no_distortion() -> None:
         ('equidistant', [0.1, np.nan, 0, 0], '4 finite numbers'),
     ],
 )
-def test_a_lens_that_nobody_knows_is_refused(model: str, values: list[float], named: str) -> None:
+def test_an_unknown_lens_model_is_rejected(model: str, values: list[float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         lens_distortion(model, values)

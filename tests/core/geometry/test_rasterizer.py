@@ -1,4 +1,4 @@
-"""The rasterizer against a slow twin that asks every pixel about every face."""
+"""The rasterizer against a slow reference that tests every pixel with every face."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ HALF_TURN = np.array([1, -1, -1], np.float32)
 
 
 def exact_visibility(vertices: np.ndarray, faces: np.ndarray, size: int = 1024) -> np.ndarray:
-    """Vertices (V, 3) that an exact z-buffer shows, on faces that look at the camera: (V,)."""
+    """Whether an exact z-buffer shows vertices (V, 3) on faces towards the camera: (V,)."""
     span = np.ptp(vertices[:, :2], axis=0).max() * 1.02
     middle = (vertices.max(0) + vertices.min(0)) / 2
     crop = (vertices - middle) * (2 / span, 2 / span, 1)
@@ -71,18 +71,18 @@ def test_a_wall_in_front_hides_what_stands_behind_it() -> None:
     assert (seen[900:] == (np.abs(grid[:, 0]) > 0.25)).mean() > 0.95
 
 
-def test_faces_that_turn_away_are_not_seen() -> None:
+def test_back_faces_are_not_visible() -> None:
     vertices = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1.0]])
     assert VisibilityTest(np.array([[0, 1, 2]]), 3)(vertices).all()
     assert not VisibilityTest(np.array([[0, 2, 1]]), 3)(vertices).any()
 
 
-def test_a_vertex_without_faces_is_not_seen() -> None:
+def test_a_vertex_without_faces_is_not_visible() -> None:
     vertices = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1.0], [0.2, 0.2, 0.5]])
     assert VisibilityTest(np.array([[0, 1, 2]]), 4)(vertices).tolist() == [True] * 3 + [False]
 
 
-def test_it_takes_milliseconds(builtin: BodyModel) -> None:
+def test_the_test_takes_milliseconds(builtin: BodyModel) -> None:
     vertices = builtin.data.v_template * HALF_TURN
     test = VisibilityTest(builtin.data.faces, len(vertices))
     times = []
@@ -93,8 +93,8 @@ def test_it_takes_milliseconds(builtin: BodyModel) -> None:
     assert min(times) < 0.010  # about 1 ms on an idle machine
 
 
-def test_faces_that_meet_in_odd_ways_are_no_trap() -> None:
-    """Two fans around one vertex, an edge of three faces, a face twice: any answer, but one."""
+def test_non_manifold_faces_are_handled() -> None:
+    """Two fans around one vertex, an edge of three faces, a repeated face: no error."""
     faces = np.array([[0, 1, 2], [0, 3, 4], [0, 4, 3], [1, 2, 5], [2, 1, 6], [1, 2, 7], [0, 1, 2]])
     vertices = np.random.default_rng(0).normal(size=(9, 3))
     seen = VisibilityTest(faces, 9)(vertices)

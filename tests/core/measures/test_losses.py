@@ -125,7 +125,7 @@ def test_the_losses_of_edges_equal_their_definitions():
     )
 
 
-def test_a_moved_mesh_has_the_same_edges_and_a_torn_one_has_not():
+def test_the_edge_losses_ignore_translation_but_not_tearing():
     _, gt, faces = _meshes()
     moved = gt + torch.tensor([1.0, -2.0, 3.0])
     assert _edge_loss(losses.edge_length_loss, moved, gt, faces) < 1e-5
@@ -136,7 +136,7 @@ def test_a_moved_mesh_has_the_same_edges_and_a_torn_one_has_not():
     assert _edge_loss(losses.edge_normal_loss, torn, gt, faces) > 0.05
 
 
-def test_edges_without_length_have_finite_gradients_and_unknown_meshes_teach_nothing():
+def test_zero_length_edges_have_finite_gradients_and_unknown_meshes_none():
     _, gt, faces = _meshes()
     for loss in (losses.edge_length_loss, losses.edge_normal_loss):
         flat = torch.zeros_like(gt).requires_grad_()

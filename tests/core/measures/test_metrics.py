@@ -1,4 +1,4 @@
-"""The scores agree with slow, independent references."""
+"""The metrics agree with slow, independent references."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_batch_scores_as_its_single_people_do():
         torch.testing.assert_close(error(pred, gt), singles)
 
 
-def test_mpjpe_ignores_where_the_pelvis_is():
+def test_mpjpe_ignores_the_position_of_the_pelvis():
     points = _points(5)
     torch.testing.assert_close(
         mpjpe_mm(points + 3, points), torch.zeros(4).double(), atol=1e-9, rtol=0
@@ -219,7 +219,7 @@ def test_a_perfect_segmentation_scores_one_whatever_is_ignored():
     assert segmentation_accuracy(counts) == pytest.approx(5 / 6)
 
 
-def test_segmentations_of_another_size_or_class_are_refused():
+def test_segmentations_of_another_size_or_class_are_rejected():
     with pytest.raises(ValueError, match=r'shape \(2, 2\), the annotation \(2, 3\)'):
         segmentation_counts(np.zeros((2, 2), int), np.zeros((2, 3), int), 2)
     with pytest.raises(ValueError, match=r'classes \[9\]'):
@@ -260,7 +260,7 @@ def test_variation_is_the_deviation_over_the_mean_of_each_bone():
         bone_length_variation(lengths[:1])
 
 
-def test_an_interval_of_a_mean_is_as_wide_as_the_theory_says():
+def test_an_interval_of_a_mean_has_the_theoretical_width():
     values = np.random.default_rng(3).normal(50, 10, 400)
     low, high = bootstrap_interval(values)
     half = 1.96 * values.std() / 20
@@ -272,7 +272,7 @@ def test_an_interval_of_a_mean_is_as_wide_as_the_theory_says():
     assert low < narrow[0] < narrow[1] < high
 
 
-def test_intervals_hold_the_true_mean_as_often_as_they_say():
+def test_intervals_contain_the_true_mean_at_their_confidence():
     random = np.random.default_rng(0)
     hits = 0
     for trial in range(100):
@@ -305,7 +305,7 @@ def test_an_interval_of_a_score_of_counts_resamples_whole_images():
         ([1.0], 95, 'number between 0 and 1'),
     ],
 )
-def test_an_interval_of_nothing_is_refused(values, confidence, complaint):
+def test_an_interval_of_no_values_is_rejected(values, confidence, complaint):
     with pytest.raises(ValueError, match=complaint):
         bootstrap_interval(np.array(values), confidence)
 

@@ -76,7 +76,7 @@ def test_an_official_checkpoint_file_loads(
         ([1, 2], 'holds a list'),
     ],
 )
-def test_another_checkpoint_is_refused_by_name(
+def test_a_checkpoint_of_another_network_is_rejected_by_name(
     content: object, message: str, tmp_path: Path
 ) -> None:
     torch.save(content, tmp_path / 'other.pt')
@@ -84,7 +84,7 @@ def test_another_checkpoint_is_refused_by_name(
         load_official(tmp_path / 'other.pt')
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_rejected(tmp_path: Path) -> None:
     (tmp_path / 'text.pt').write_text('not weights')
     with pytest.raises(ValueError, match='read safely.*download it again'):
         load_official(tmp_path / 'text.pt')

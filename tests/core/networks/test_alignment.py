@@ -1,4 +1,4 @@
-"""The surface moved onto the pixels that show it, against NumPy's solver and by its properties."""
+"""The alignment of the surface with its pixels, against NumPy's solver and by its properties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAMERA = torch.tensor([[0.9, 0.1, -0.2], [1.2, 0.0, 0.1]])
 
 
 def scene(seed: int, seen_share: float = 0.7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Location maps, components, what moves the maps to the truth, and the pixels of it."""
+    """Location maps, components, the coefficients of the true maps, and their pixels."""
     torch.manual_seed(seed)
     location_map = 0.4 * torch.randn(2, 3, SIDE, SIDE)
     components = 0.05 * torch.randn(3 * SIDE**2, NUM_COMPONENTS)
@@ -34,13 +34,13 @@ def lively(stiffness: float) -> PixelAlignment:
     return layer.requires_grad_(False)
 
 
-def test_a_surface_that_nothing_holds_goes_where_its_pixels_are() -> None:
+def test_an_unconstrained_surface_moves_to_its_pixels() -> None:
     location_map, components, change, warped = scene(0)
     moved = lively(1e-6)(location_map, warped, CAMERA, components)
     torch.testing.assert_close(moved, location_map + change, rtol=0, atol=0.01)
 
 
-def test_a_round_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_iteration_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alignment, 'NUM_REWEIGHTINGS', 1)
     monkeypatch.setattr(alignment, 'NUM_CG_STEPS', NUM_COMPONENTS + 2)
     location_map, components, _, warped = scene(1)
@@ -58,7 +58,7 @@ def test_a_round_solves_the_least_squares_problem(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_allclose((moved - location_map)[person], expected, atol=1e-5)
 
 
-def test_pixels_that_are_far_off_hardly_count() -> None:
+def test_outlier_pixels_have_little_weight() -> None:
     location_map, components, change, warped = scene(2, seen_share=1.0)
     wrong = warped.clone()
     wrong[:, :2, 0] += 1.5  # one row of texels in eight
@@ -71,7 +71,7 @@ def test_pixels_that_are_far_off_hardly_count() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), seen_share=st.floats(0, 1), stiffness=st.floats(1e-3, 1e3))
-def test_texels_come_nearer_to_their_pixels_or_stay(
+def test_texels_move_towards_their_pixels_or_stay(
     seed: int, seen_share: float, stiffness: float
 ) -> None:
     location_map, components, _, warped = scene(seed, seen_share)
@@ -86,13 +86,13 @@ def test_texels_come_nearer_to_their_pixels_or_stay(
     assert (cost(moved) <= cost(location_map) + 1e-4).all()
 
 
-def test_nobody_seen_moves_nothing() -> None:
+def test_without_foreground_nothing_moves() -> None:
     location_map, components, _, warped = scene(3)
     moved = lively(0.3)(location_map, torch.zeros_like(warped), CAMERA, components)
     assert torch.equal(moved, location_map)
 
 
-def test_what_comes_before_it_learns_through_it() -> None:
+def test_gradients_reach_the_layers_before_the_alignment() -> None:
     location_map, components, _, warped = scene(4)
     layer = PixelAlignment(NUM_COMPONENTS)
     location_map.requires_grad_(True)
@@ -100,7 +100,7 @@ def test_what_comes_before_it_learns_through_it() -> None:
     assert location_map.grad.abs().max() > 0 and layer.stiffness.grad.abs().min() > 0
 
 
-def test_half_precision_around_it_does_not_reach_it() -> None:
+def test_the_alignment_stays_in_float32_under_autocast() -> None:
     location_map, components, _, warped = scene(5)
     layer = lively(0.3)
     expected = layer(location_map, warped.bfloat16().float(), CAMERA, components)

@@ -1,4 +1,4 @@
-"""The pretrained encoder: what it computes, and a network that is built on it."""
+"""The pretrained encoder, and a network that is built on it."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def network(tiny_body: BodyModel, tiny_uv_map: UVMap) -> DecoMR:
     return network.eval()
 
 
-def pictures(name: str) -> torch.Tensor:
+def images(name: str) -> torch.Tensor:
     """(1, 3, 256, 256) RGB in [0, 1]."""
     if name == 'noise':
-        picture = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
-        return torch.from_numpy(picture).permute(0, 3, 1, 2)
+        image = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
+        return torch.from_numpy(image).permute(0, 3, 1, 2)
     ramp = torch.linspace(0, 1, 256)
     down, right = torch.meshgrid(ramp, ramp, indexing='ij')
     return torch.stack([down, right, (down + right) / 2])[None]
 
 
 @pytest.mark.parametrize('name', ['noise', 'ramp'])
-def test_the_encoder_computes_what_the_published_file_does(network: DecoMR, name: str) -> None:
+def test_the_encoder_equals_the_published_network(network: DecoMR, name: str) -> None:
     with torch.inference_mode():
-        seen = network.cnet.encoder(pictures(name))
+        seen = network.cnet.encoder(images(name))
     with np.load(REFERENCE) as expected:
         for what, values in (
             ('landmarks', seen.landmarks[0]),
@@ -64,7 +64,7 @@ def test_the_encoder_computes_what_the_published_file_does(network: DecoMR, name
 
 def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     with torch.inference_mode():
-        seen = network.cnet.encoder(pictures('noise').expand(2, -1, -1, -1))
+        seen = network.cnet.encoder(images('noise').expand(2, -1, -1, -1))
         grids, summary = seen.for_decoder()
     assert seen.heatmaps.shape == (2, NUM_LANDMARKS, 64, 64)
     assert seen.mask.shape == (2, 8, 128, 128)
@@ -77,13 +77,13 @@ def test_the_features_have_the_shapes_of_the_contract(network: DecoMR) -> None:
     assert summary.shape == (2, 4 * 288 + 195 + 117 + 39 * 72)
 
 
-def test_normalised_images_become_what_the_encoder_has_learnt_from() -> None:
+def test_normalised_images_are_converted_to_the_input_range_of_the_encoder() -> None:
     images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
     seen = denormalize_images(normalize_images(images), image_statistics())
     torch.testing.assert_close(seen, images.permute(0, 3, 1, 2) / 255, atol=1e-6, rtol=0)
 
 
-def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
+def test_a_network_with_it_depends_on_the_image_and_learns_behind_the_encoder(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     network = make_network(tiny_body, tiny_uv_map)
@@ -99,7 +99,7 @@ def test_a_network_on_it_answers_to_the_image_and_learns_behind_the_encoder(
         assert any(parameter.grad.abs().sum() > 0 for parameter in part.parameters())
 
 
-def test_a_network_on_it_computes_in_one_precision_and_makes_no_constant_as_it_runs(
+def test_a_network_with_it_computes_in_one_precision_and_creates_no_constants_at_run_time(
     network: DecoMR, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A CUDA graph cannot record copies from the host, nor half precision mixed kinds."""
@@ -110,7 +110,7 @@ def test_a_network_on_it_computes_in_one_precision_and_makes_no_constant_as_it_r
     assert local_features.dtype == global_features.dtype == torch.bfloat16
 
 
-def test_a_network_on_it_is_saved_and_loaded(
+def test_a_network_with_it_is_saved_and_loaded(
     network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path
 ) -> None:
     save_checkpoint(tmp_path / 'mine.safetensors', network, {}, half=True)
@@ -122,7 +122,7 @@ def test_a_network_on_it_is_saved_and_loaded(
 
 
 @pytest.mark.parametrize('size', [0, 100, 100_000])
-def test_a_truncated_asset_is_one_line_with_the_command(
+def test_a_truncated_asset_is_a_one_line_error_with_the_command(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tiny_body: BodyModel,
@@ -137,7 +137,7 @@ def test_a_truncated_asset_is_one_line_with_the_command(
     assert '\n' not in str(raised.value)
 
 
-def test_a_missing_asset_is_told_with_the_command(
+def test_a_missing_asset_is_reported_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     monkeypatch.setattr(assets, 'DATA_FOLDER', tmp_path)
@@ -153,12 +153,12 @@ def test_the_asset_does_not_fit_a_network_without_such_an_encoder(
         load_blazepose(network)
 
 
-def test_another_size_of_crop_is_refused() -> None:
+def test_another_size_of_crop_is_rejected() -> None:
     with pytest.raises(ValueError, match='the encoder blazepose takes 256 px'):
         dataclasses.replace(network_config('rt'), crop_size=128)
 
 
-def test_the_shipped_network_has_what_the_notice_says_of_the_asset() -> None:
+def test_the_shipped_network_carries_the_notice_of_the_asset() -> None:
     network = load_network('rt')
     trained = {name: value.clone() for name, value in network.cnet.encoder.state_dict().items()}
     load_blazepose(network)

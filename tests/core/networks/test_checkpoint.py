@@ -1,4 +1,4 @@
-"""Networks to files and back, strictly."""
+"""Saving and loading of networks, strictly."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_saved_network_comes_back_bit_for_bit(
         assert torch.equal(loaded.state_dict()[key], tensor), key
 
 
-def test_a_saved_network_can_be_read_by_whom_the_umask_allows(saved: Path) -> None:
+def test_a_saved_network_has_the_permissions_of_the_umask(saved: Path) -> None:
     plain = saved.with_name('plain')
     plain.write_bytes(b'')
     assert saved.stat().st_mode == plain.stat().st_mode
@@ -77,7 +77,7 @@ def test_half_the_size_changes_the_mesh_by_less_than_a_millimetre(
     assert (coarse - exact).abs().max() < 0.1 * (exact[1] - exact[0]).abs().max()
 
 
-def test_the_file_says_what_it_was_made_from(network: DecoMR, saved: Path) -> None:
+def test_the_file_records_its_sources(network: DecoMR, saved: Path) -> None:
     metadata = read_metadata(saved)
     assert metadata['training'] == {'steps': 7}
     assert metadata['body_hash'] == network.body_hash
@@ -85,7 +85,7 @@ def test_the_file_says_what_it_was_made_from(network: DecoMR, saved: Path) -> No
     assert metadata['config']['preset'] == 'rt'
 
 
-def test_another_body_is_refused_with_both_hashes(
+def test_another_body_is_rejected_with_both_hashes(
     saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     data = dataclasses.replace(tiny_body.data, v_template=tiny_body.data.v_template * 1.01)
@@ -97,7 +97,7 @@ def test_another_body_is_refused_with_both_hashes(
     assert 'body=' in str(caught.value)
 
 
-def test_another_uv_map_is_refused_with_both_hashes(
+def test_another_uv_map_is_rejected_with_both_hashes(
     saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     other = dataclasses.replace(tiny_uv_map, uv=1 - tiny_uv_map.uv)
@@ -108,7 +108,7 @@ def test_another_uv_map_is_refused_with_both_hashes(
 
 
 @pytest.mark.parametrize('size', [0, 5, 3000, -100])
-def test_a_truncated_file_is_refused_with_the_remedy(saved: Path, size: int) -> None:
+def test_a_truncated_file_is_rejected_with_the_remedy(saved: Path, size: int) -> None:
     saved.write_bytes(saved.read_bytes()[:size])
     with pytest.raises(ValueError, match=r'is damaged.*python -m training\.train --config'):
         load_network(saved)
@@ -119,7 +119,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_network(tmp_path / 'nowhere.safetensors')
 
 
-def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_safetensors_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / 'foreign.safetensors'
     save_file({'weight': torch.zeros(2)}, path)
     with pytest.raises(ValueError, match='not a DecoMR weights file: its metadata lacks'):
@@ -135,7 +135,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
         ({'uv_hash': ''}, 'its metadata lacks'),
     ],
 )
-def test_files_of_other_versions_are_refused(
+def test_files_of_other_versions_are_rejected(
     changes: dict[str, str], message: str, saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     rewrite(saved, **changes)
@@ -161,7 +161,7 @@ def test_leftover_and_missing_tensors_are_listed(
         assert part in str(caught.value)
 
 
-def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(
+def test_metadata_that_cannot_be_stored_is_rejected_and_the_old_file_stays(
     saved: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     before = saved.read_bytes()
@@ -202,7 +202,9 @@ def test_the_encoder_begins_with_torchvisions_classifier(tmp_path, tiny_body, ti
         (b'text', 'not a PyTorch checkpoint'),
     ],
 )
-def test_other_files_are_no_start(tmp_path, tiny_body, tiny_uv_map, content, message):
+def test_other_files_are_rejected_as_initial_weights(
+    tmp_path, tiny_body, tiny_uv_map, content, message
+):
     network = DecoMR(small_config('paper'), tiny_body, tiny_uv_map)
     path = tmp_path / 'start.pth'
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
@@ -228,7 +230,7 @@ def test_a_part_of_a_trained_network_is_taken_where_it_fits(
         load_part(same_map, tmp_path / 'given.safetensors', 'cnet.')
 
 
-def test_weights_of_the_rt_network_of_an_earlier_version_are_refused_with_what_to_do(
+def test_rt_weights_of_an_earlier_version_are_rejected_with_the_remedy(
     saved: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     earlier = tmp_path / 'earlier.safetensors'

@@ -1,4 +1,4 @@
-"""What LNet is given of the image: each variant uses its own inputs and no others."""
+"""The inputs of LNet: each variant uses its own inputs and no others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(
     local_shift: float = 0.0,
     global_shift: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Location map and camera, with what CNet says moved by the shifts."""
+    """Location map and camera, with the outputs of CNet moved by the shifts."""
     said = network.predict_iuv(images)
     network.predict_iuv = lambda _: (
         said[0],
@@ -124,7 +124,7 @@ def test_the_iuv_image_moves_the_location_map_where_something_is_warped(
 def test_raw_pixels_reach_the_location_map_without_the_encoder(
     images: torch.Tensor, guide: torch.Tensor, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
-    """CNet's answers are kept while pixels change: inside the person, then outside."""
+    """CNet's outputs are fixed while pixels change: inside the person, then outside."""
     for lnet_input, is_used in (('raw+global', True), ('global+local', False)):
         network = awake(lnet_input, tiny_body, tiny_uv_map)
         said = network.predict_iuv(images)
@@ -147,7 +147,7 @@ def test_the_camera_comes_from_the_global_feature_in_every_variant(
     assert difference(camera, run(network, images, guide, local_shift=1.0)[1]) == 0
 
 
-def test_a_variant_carries_no_weights_for_what_it_is_not_given(network: DecoMR) -> None:
+def test_a_variant_has_no_weights_for_inputs_that_it_lacks(network: DecoMR) -> None:
     config = network.config
     keys = network.lnet.state_dict()
     has_global = any(key.startswith('global_head') for key in keys)
@@ -173,7 +173,7 @@ def test_every_parameter_of_a_variant_learns(
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
-def test_a_config_from_before_the_field_means_the_whole_input() -> None:
+def test_a_config_without_the_field_means_the_whole_input() -> None:
     for preset in ('paper', 'rt'):
         values = network_config(preset).to_dict()
         del values['lnet_input']
@@ -181,7 +181,7 @@ def test_a_config_from_before_the_field_means_the_whole_input() -> None:
     assert network_config('rt').lnet_input == 'global+local'
 
 
-def test_a_variant_survives_the_way_through_its_file(
+def test_a_variant_is_saved_and_loaded(
     network: DecoMR, images: torch.Tensor, tmp_path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     save_checkpoint(tmp_path / 'network.safetensors', network, {})
@@ -191,6 +191,6 @@ def test_a_variant_survives_the_way_through_its_file(
         assert torch.equal(loaded(images).location_map, network(images).location_map)
 
 
-def test_an_unknown_input_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_input_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"lnet_input is 'raw', expected one of: global, local,"):
         dataclasses.replace(network_config('rt'), lnet_input='raw')

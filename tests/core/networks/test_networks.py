@@ -137,7 +137,7 @@ def test_running_statistics_follow_the_batches_and_normalise_them() -> None:
     assert torch.equal(norm.running_mean, before)
 
 
-def test_the_reprojection_error_is_what_is_left_between_a_texel_and_its_pixels() -> None:
+def test_the_reprojection_error_is_the_offset_between_a_texel_and_its_pixels() -> None:
     reference = torch.randn(2, 3, 4, 4)
     camera = torch.tensor([[0.8, 0.1, -0.2], [1.1, 0.0, 0.3]])
     projected = (
@@ -192,7 +192,9 @@ def test_the_coarsest_features_correct_the_pose_within_its_components(
     torch.testing.assert_close((components @ amounts)[:, 0], difference, rtol=0, atol=1e-4)
 
 
-def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+def test_rt_is_small_and_its_state_contains_no_body(
+    tiny_body: BodyModel, tiny_uv_map: UVMap
+) -> None:
     network = DecoMR(network_config('rt'), tiny_body, tiny_uv_map)
     assert sum(parameter.numel() for parameter in network.parameters()) <= MAX_RT_PARAMETERS
     names = {key.split('.')[0] for key in network.state_dict()}
@@ -201,7 +203,7 @@ def test_rt_is_small_and_its_state_holds_no_body(tiny_body: BodyModel, tiny_uv_m
 
 
 @pytest.mark.parametrize('preset', sorted(PRESETS))
-def test_configs_survive_the_way_through_plain_values(preset: str) -> None:
+def test_configs_are_converted_to_plain_values_and_back(preset: str) -> None:
     config = network_config(preset)
     values = {
         key: list(value) if isinstance(value, tuple) else value
@@ -223,12 +225,12 @@ def test_configs_survive_the_way_through_plain_values(preset: str) -> None:
         ),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
+def test_sizes_that_do_not_fit_are_rejected(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resnet_config(**changes)
 
 
-def test_unknown_presets_and_fields_are_refused_with_the_known_ones() -> None:
+def test_unknown_presets_and_fields_are_rejected_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match='paper, rt'):
         network_config('huge')
     values = network_config('rt').to_dict()
@@ -237,7 +239,7 @@ def test_unknown_presets_and_fields_are_refused_with_the_known_ones() -> None:
         NetworkConfig.from_dict({**values, 'width': 3})
 
 
-def test_a_global_length_that_the_mean_cannot_have_is_refused(
+def test_a_global_length_that_the_mean_cannot_have_is_rejected(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     config = resnet_config(global_pool='mean')

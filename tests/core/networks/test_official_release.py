@@ -1,4 +1,4 @@
-"""The official checkpoint becomes a weights file that computes the same, or nothing is left."""
+"""The official checkpoint becomes an equivalent weights file, or no file is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHANGED = 'uv_conv1.0.weight'
 
 @pytest.fixture(scope='module')
 def folder(official, tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path_factory) -> Path:
-    """The checkpoint as it is released, with what else a trainer saves, and the user's files."""
+    """The checkpoint as released, with the other state of a trainer, and the user's files."""
     folder = tmp_path_factory.mktemp('convert')
     torch.save({**official, 'epoch': 3, 'total_step_count': 12}, folder / 'official.pt')
     tiny_body.save(folder / 'body.npz')
@@ -76,7 +76,7 @@ def test_the_converted_network_gives_the_official_outputs(stage: str, outputs, s
     assert (outputs[stage] - expected).norm() / expected.norm() < NETWORK_TOLERANCE
 
 
-def test_on_the_template_it_computes_what_the_official_weights_do_on_the_unturned_template(
+def test_on_the_template_it_equals_the_official_weights_on_the_unturned_template(
     converted: Path, official, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     network = load_network(converted, tiny_body, tiny_uv_map)
@@ -170,7 +170,7 @@ def test_a_reference_mesh_that_is_the_template_turned_is_folded_in(
         (b'f 1 2 3\n', 'has 0 vertices'),
     ],
 )
-def test_a_reference_mesh_that_is_none_is_refused_with_advice(
+def test_an_invalid_reference_mesh_is_rejected_with_advice(
     content: bytes, complaint: str, folder: Path, tmp_path: Path, capsys
 ) -> None:
     mesh = tmp_path / 'reference_mesh.obj'
@@ -229,7 +229,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize('what', CHANGES)
-def test_a_checkpoint_of_something_else_leaves_one_line_and_no_file(
+def test_a_checkpoint_of_another_network_is_a_one_line_error_and_leaves_no_file(
     what: str, official, folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     change, complaint = CHANGES[what]
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_something_else_leaves_one_line_and_no_file(
     refuse(convert(folder, out), capsys, out, complaint)
 
 
-def test_a_checkpoint_that_runs_code_is_refused(folder: Path, tmp_path: Path, capsys) -> None:
+def test_a_checkpoint_that_runs_code_is_rejected(folder: Path, tmp_path: Path, capsys) -> None:
     class Evil:
         def __reduce__(self):
             return (Path.touch, (tmp_path / 'touched',))
@@ -249,7 +249,7 @@ def test_a_checkpoint_that_runs_code_is_refused(folder: Path, tmp_path: Path, ca
     assert not (tmp_path / 'touched').exists()
 
 
-def test_a_uv_map_of_another_body_is_refused_with_both_hashes(
+def test_a_uv_map_of_another_body_is_rejected_with_both_hashes(
     folder: Path, tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap, capsys
 ) -> None:
     other = dataclasses.replace(tiny_uv_map, body_hash='f' * 64)
@@ -264,7 +264,7 @@ def test_a_uv_map_of_another_body_is_refused_with_both_hashes(
     ('name', 'complaint'),
     [('none/out.safetensors', 'there is no folder'), ('out.pt', 'ends in .safetensors')],
 )
-def test_a_place_that_cannot_hold_weights_is_refused_before_anything_is_read(
+def test_an_invalid_output_path_is_rejected_before_anything_is_read(
     name: str, complaint: str, folder: Path, tmp_path: Path, capsys
 ) -> None:
     refuse(convert(folder, tmp_path / name), capsys, tmp_path / name, complaint)

@@ -14,7 +14,7 @@ from decomr_core.people.appearance import (
 
 
 def descriptor_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Pixel by pixel: each channel counts for the two bins it lies between."""
+    """Pixel by pixel: each channel counts for its two neighbouring bins."""
     x_min, top, x_max, bottom = box
     middle, half = (x_min + x_max) / 2, (x_max - x_min) / 2 * MIDDLE
     patch = cv2.resize(
@@ -33,7 +33,7 @@ def descriptor_naive(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     return np.sqrt(counts / counts.sum()).ravel()
 
 
-def test_a_look_is_the_share_of_each_colour_pixel_by_pixel() -> None:
+def test_a_descriptor_is_the_share_of_each_colour() -> None:
     image = np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)
     image[40:60] = (255, 0, 30)
     boxes = np.array([[10, 5, 60, 100], [30, 20, 50, 70]])
@@ -43,7 +43,7 @@ def test_a_look_is_the_share_of_each_colour_pixel_by_pixel() -> None:
     np.testing.assert_allclose((descriptors**2).sum(1), 1, atol=1e-6)
 
 
-def test_a_box_without_a_pixel_looks_like_nobody_and_everybody() -> None:
+def test_a_box_without_pixels_has_the_same_distance_to_everybody() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
     descriptors = box_descriptors(image, np.array([[5, 5, 30, 45], [80, 5, 90, 40]]))
     assert not descriptors[1].any()

@@ -1,4 +1,4 @@
-"""Identities where people cross, without a network: a mesh shows whoever is in front there."""
+"""Identities of crossing people, without a network: a mesh shows the person in front."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def true_boxes(frame: int) -> np.ndarray:
 def detections_of(
     boxes: np.ndarray, rng: np.random.Generator, has_descriptors: bool
 ) -> Detections:
-    """Of two who overlap by half only the front one; every tenth is missed; noise of 4 %."""
+    """Of two people who overlap by half only the front one; 10 % are missed; noise of 4 %."""
     order = [index for index in (3, 2, 1, 0) if rng.random() > 0.1]
     kept: list[int] = []
     for index in order:
@@ -44,13 +44,13 @@ def detections_of(
 
 
 def seen_by_mesh(box: np.ndarray, boxes: np.ndarray) -> int:
-    """Who the mesh of a crop shows: the largest share of the box, the front before the back."""
+    """The person whom the mesh of a crop shows: the largest share of the box, front to back."""
     shares = box_overlaps(box[None], boxes)[0][0]
     return int(np.argmax(shares * (1 + 0.3 * np.arange(4))))
 
 
 def run_crossing(seed: int, detect_every: int, has_descriptors: bool = True) -> list[Counter[int]]:
-    """For each person, how often each number was shown for them."""
+    """How often each id was shown for each person."""
     rng = np.random.default_rng(seed)
     tracker = Tracker(TrackerConfig(detect_every=detect_every))
     shown_as: list[Counter[int]] = [Counter() for _ in PEOPLE]
@@ -74,7 +74,7 @@ def run_crossing(seed: int, detect_every: int, has_descriptors: bool = True) -> 
 
 
 @pytest.mark.parametrize('detect_every', [1, 5, 10])
-def test_four_people_who_cross_keep_their_numbers(detect_every: int) -> None:
+def test_four_people_who_cross_keep_their_ids(detect_every: int) -> None:
     rights, total = 0, 0
     for seed in range(5):
         shown_as = run_crossing(seed, detect_every)
@@ -87,13 +87,13 @@ def test_four_people_who_cross_keep_their_numbers(detect_every: int) -> None:
     assert total >= 0.8 * 5 * FRAMES * len(PEOPLE)
 
 
-def test_people_who_look_alike_still_mostly_keep_their_numbers_by_where_they_go() -> None:
+def test_people_of_equal_appearance_mostly_keep_their_ids_by_their_motion() -> None:
     shown_as = [counter for seed in range(5) for counter in run_crossing(seed, 1, False)]
     right = sum(counter.most_common(1)[0][1] for counter in shown_as)
     assert right >= 0.85 * sum(sum(counter.values()) for counter in shown_as)
 
 
-def test_twenty_people_all_have_a_number_and_whoever_finds_no_room_is_counted() -> None:
+def test_twenty_people_all_have_ids_and_people_beyond_the_limit_are_counted() -> None:
     boxes = np.array([[30 * n, 100, 30 * n + 25, 180] for n in range(20)], np.float32)
     everybody = Detections(boxes, np.full(20, 0.9, np.float32))
     for room, left_out in ((30, 0), (12, 8)):
@@ -103,7 +103,7 @@ def test_twenty_people_all_have_a_number_and_whoever_finds_no_room_is_counted() 
         assert tracker.people_left_out == left_out
 
 
-def test_a_late_answer_is_compared_with_where_people_were_then() -> None:
+def test_late_detections_are_associated_with_the_positions_at_their_time() -> None:
     tracker = Tracker(TrackerConfig(detect_every=5))
     start = np.array([[100, 100, 140, 220]], np.float32)
     tracker.predict(SIZE, 0.0, Detections(start, np.ones(1, np.float32)))
@@ -120,7 +120,7 @@ def test_a_late_answer_is_compared_with_where_people_were_then() -> None:
     assert expected.boxes[0, 0] == pytest.approx(220, abs=15), 'the motion since then stays'
 
 
-def test_who_is_hidden_for_two_seconds_comes_back_with_the_number_and_later_as_another() -> None:
+def test_a_person_hidden_for_two_seconds_keeps_the_id_and_gets_a_new_one_later() -> None:
     box = np.array([[300, 100, 340, 220]], np.float32)
     for hidden_s, number in ((1.5, 0), (3.0, 1)):
         tracker = Tracker(TrackerConfig(detect_every=1))

@@ -46,7 +46,7 @@ def test_overlap_is_area_in_common_over_area_together() -> None:
     assert np.allclose(union, [[1 / 3, 1 / 4]]) and np.allclose(smaller, [[1 / 2, 1]])
 
 
-def test_an_unknown_detector_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_detector_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match='expected one of: person, whole-frame'):
         load_detector('yolo')
     assert load_detector(tiles=2).tiles == 2

@@ -1,4 +1,4 @@
-"""The motion filter against Kalman's equations in matrices, and what it expects of walkers."""
+"""The motion filter against Kalman's equations in matrix form, and its predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def numbers_of(box: np.ndarray) -> np.ndarray:
 
 
 class MatrixFilter:
-    """The same filter for one number, as textbooks write it; the slow twin."""
+    """The same filter for one coordinate in its textbook form, as a slow reference."""
 
     def __init__(self, seen: float, noise: float, initial_rate: float) -> None:
         self.state, self.variance = np.array([seen, 0]), np.diag([noise, initial_rate]) ** 2
@@ -53,7 +53,7 @@ class MatrixFilter:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(BOXES, st.floats(0.005, 0.5)), min_size=2, max_size=8))
-def test_it_is_kalman_s_filter_for_each_number(observations: list[tuple]) -> None:
+def test_the_motion_filter_is_a_kalman_filter_per_coordinate(observations: list[tuple]) -> None:
     (first, _), *others = observations
     motion = BoxMotion.from_box(box_of(first), NOISE)
 
@@ -80,14 +80,14 @@ def test_it_is_kalman_s_filter_for_each_number(observations: list[tuple]) -> Non
         assert numbers_of(motion.box) == pytest.approx(expected, rel=1e-3, abs=1e-2)
 
 
-def test_a_walker_is_expected_where_the_next_step_leads() -> None:
+def test_a_walking_person_is_predicted_along_the_velocity() -> None:
     motion = BoxMotion.from_box(box_of((100, 50, 40, 100)), NOISE)
     for image in range(1, 20):
         motion = motion.predicted(0.1).updated(box_of((100 + 10 * image, 50, 40, 100)), NOISE)
     assert motion.predicted(0.1).box == pytest.approx([300, 50, 340, 150], abs=3)
 
 
-def test_a_detection_far_away_costs_more_and_a_newcomer_more_than_a_friend() -> None:
+def test_a_distant_detection_costs_more_and_a_new_track_costs_more_than_an_old_one() -> None:
     box = box_of((100, 50, 40, 100))
     new = known = BoxMotion.from_box(box, NOISE)
     for _ in range(5):

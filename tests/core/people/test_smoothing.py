@@ -44,7 +44,7 @@ def turn_about_y(angle: float) -> np.ndarray:
     return pose
 
 
-def test_who_stands_trembles_less_than_half_as_much() -> None:
+def test_smoothing_halves_the_jitter_of_a_standing_person() -> None:
     rng, smoother = np.random.default_rng(1), MeshSmoother()
     raw, steady = [], []
     for frame in range(150):
@@ -59,7 +59,7 @@ def test_who_stands_trembles_less_than_half_as_much() -> None:
     assert after < before / 2
 
 
-def test_who_walks_is_late_by_less_than_an_image() -> None:
+def test_smoothing_delays_a_walking_person_by_less_than_an_image() -> None:
     smoother, speed = MeshSmoother(), 1.2
     for frame in range(60):
         root = np.array([speed * frame / FPS, 0, 4])
@@ -68,7 +68,7 @@ def test_who_walks_is_late_by_less_than_an_image() -> None:
     np.testing.assert_allclose(mesh.vertices - mesh.translation, BODY[:NUM_VERTICES], atol=1e-5)
 
 
-def test_a_standing_person_does_not_drag_behind_when_the_camera_turns() -> None:
+def test_a_standing_person_does_not_lag_behind_a_turning_camera() -> None:
     smoothers = MeshSmoother(), MeshSmoother()
     world = BODY + [0.3, 0, 4]
     for frame in range(40):
@@ -90,7 +90,7 @@ def test_the_fast_filter_agrees_with_the_formula_point_by_point() -> None:
     smoother, body, speed = MeshSmoother(config), None, np.zeros_like(BODY)
 
     def share(cutoff_hz: float) -> float:
-        """Of the new value, by the time constant of the cutoff."""
+        """The weight of the new value, by the time constant of the cutoff."""
         return 1 / (1 + FPS / (2 * math.pi * cutoff_hz))
 
     for frame in range(12):
@@ -119,7 +119,7 @@ def test_the_filter_starts_anew(next_s: float) -> None:
     assert mesh.translation[0] > 0.05
 
 
-def test_numbers_that_are_not_finite_pass_and_leave_no_trace() -> None:
+def test_non_finite_values_pass_and_do_not_change_the_state() -> None:
     smoother, good = MeshSmoother(), mesh_at(np.array([0, 0, 3]))
     smoother.smooth([good], 0.0)
     bad = dataclasses.replace(good, vertices=good.vertices * np.nan)
@@ -127,7 +127,7 @@ def test_numbers_that_are_not_finite_pass_and_leave_no_trace() -> None:
     np.testing.assert_allclose(smoother.smooth([good], 0.06)[0].vertices, good.vertices, atol=1e-5)
 
 
-def test_people_without_a_number_stay_as_they_are() -> None:
+def test_people_without_an_id_are_not_smoothed() -> None:
     smoother, mesh = MeshSmoother(), mesh_at(np.array([0, 0, 3]), track_id=-1)
     smoother.smooth([mesh], 0.0)
     moved = mesh_at(np.array([1, 0, 3]), track_id=-1)
@@ -148,7 +148,7 @@ def test_every_order_of_times_and_people_gives_finite_meshes_of_the_same_people(
             assert mesh.vertices.dtype == np.float32
 
 
-def test_a_smoothing_that_makes_no_sense_is_refused() -> None:
+def test_an_invalid_smoothing_config_is_rejected() -> None:
     with pytest.raises(ValueError, match='min_cutoff_hz'):
         SmoothingConfig(min_cutoff_hz=0)
     with pytest.raises(ValueError, match='beta at least 0'):

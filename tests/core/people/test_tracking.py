@@ -22,13 +22,13 @@ def seen(*boxes: list[float], scores: list[float] | None = None) -> Detections:
 
 
 def step(tracker: Tracker, detections: Detections) -> dict[int, np.ndarray]:
-    """One image, searched if a detection is due; the expected boxes by id."""
+    """Tracks one image, with detection if due; returns the predicted boxes by id."""
     is_due = tracker.is_detection_due(SIZE)
     expected = tracker.predict(SIZE, detections=detections if is_due else None)
     return dict(zip(expected.track_ids, expected.boxes, strict=True))
 
 
-def test_people_keep_their_numbers_however_the_detections_are_ordered() -> None:
+def test_people_keep_their_ids_for_every_order_of_detections() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     first = step(tracker, seen(LEFT, RIGHT))
     moved = step(tracker, seen([205, 22, 245, 131], [14, 11, 54, 111]))
@@ -46,7 +46,7 @@ def test_boxes_follow_a_detector_that_agrees_with_itself() -> None:
 
 
 def test_a_detection_of_another_size_is_another_person() -> None:
-    """Who is known well is not taken for a child who stands in front."""
+    """An established track is not associated with a child in front of the person."""
     tracker = Tracker(TrackerConfig(detect_every=1))
     for _ in range(20):
         step(tracker, seen(LEFT))
@@ -54,7 +54,7 @@ def test_a_detection_of_another_size_is_another_person() -> None:
 
 
 @pytest.mark.parametrize(('height_noise', 'numbers'), [(0.08, {0, 1}), (0.3, {0})])
-def test_how_alike_sizes_must_be_depends_on_the_detector(
+def test_the_size_tolerance_depends_on_the_detector(
     height_noise: float, numbers: set[int]
 ) -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
@@ -64,7 +64,7 @@ def test_how_alike_sizes_must_be_depends_on_the_detector(
     assert set(step(tracker, smaller)) == numbers
 
 
-def test_a_person_missed_a_few_times_keeps_the_number_and_then_ends() -> None:
+def test_a_track_missed_a_few_times_keeps_its_id_and_then_ends() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_missed=2))
     step(tracker, seen(LEFT, RIGHT))
     assert set(step(tracker, seen(LEFT))) == {0, 1}
@@ -75,7 +75,7 @@ def test_a_person_missed_a_few_times_keeps_the_number_and_then_ends() -> None:
     assert set(left) == {0}
 
 
-def test_a_doubtful_detection_goes_on_with_a_person_and_begins_nobody() -> None:
+def test_a_doubtful_detection_continues_a_track_and_begins_none() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT))
     doubtful = replace(seen(), doubtful=seen(LEFT, RIGHT, scores=[0.2, 0.2]))
@@ -86,8 +86,8 @@ def test_a_doubtful_detection_goes_on_with_a_person_and_begins_nobody() -> None:
     assert set(step(tracker, seen(RIGHT))) == {0, 1}
 
 
-def test_whom_only_doubtful_detections_see_for_long_ends() -> None:
-    """A sign post, say, that looked like a person once."""
+def test_a_track_with_only_doubtful_detections_ends_eventually() -> None:
+    """For example a sign post that was detected as a person once."""
     tracker = Tracker(TrackerConfig(detect_every=1, max_doubtful_s=1.0))
     doubtful = replace(seen(), doubtful=seen(LEFT, scores=[0.2]))
 
@@ -104,7 +104,7 @@ def test_whom_only_doubtful_detections_see_for_long_ends() -> None:
         assert len(step(tracker, seen(LEFT))) == 1, 'a sure detection begins the time anew'
 
 
-def test_who_is_not_even_seen_doubtfully_ends_sooner() -> None:
+def test_a_track_without_doubtful_detections_ends_sooner() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_missed=3, max_missed_by_all=1))
     for answers, ends_after in ((seen(), 4), (replace(seen(), doubtful=seen()), 2)):
         tracker.reset()
@@ -114,7 +114,7 @@ def test_who_is_not_even_seen_doubtfully_ends_sooner() -> None:
         assert left == [1] * (ends_after - 1) + [0] * (6 - ends_after)
 
 
-def test_a_sure_detection_comes_before_a_doubtful_one() -> None:
+def test_a_confident_detection_is_preferred_to_a_doubtful_one() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     for _ in range(3):
         step(tracker, seen(LEFT))
@@ -123,7 +123,7 @@ def test_a_sure_detection_comes_before_a_doubtful_one() -> None:
     assert set(boxes) == {0} and boxes[0][0] > LEFT[0] + 1
 
 
-def test_a_newcomer_gets_a_number_that_nobody_had() -> None:
+def test_a_new_track_gets_an_unused_id() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_missed=0))
     step(tracker, seen(LEFT))
     step(tracker, seen())
@@ -132,7 +132,7 @@ def test_a_newcomer_gets_a_number_that_nobody_had() -> None:
     assert set(step(tracker, seen(LEFT))) == {2}
 
 
-def test_the_detector_runs_on_every_nth_image_and_while_nobody_is_there() -> None:
+def test_the_detector_runs_on_every_nth_image_and_while_there_are_no_tracks() -> None:
     tracker = Tracker(TrackerConfig(detect_every=3))
     asked = []
     for _ in range(9):
@@ -161,7 +161,7 @@ def test_the_detector_runs_after_its_stride_or_its_period_whichever_is_first(
     assert asked == list(range(0, 60, every))
 
 
-def test_a_person_of_whom_the_network_sees_hardly_a_pixel_is_not_shown() -> None:
+def test_a_person_with_hardly_any_foreground_is_not_shown() -> None:
     for foreground, is_shown in ((0.01, False), (0.05, True)):
         tracker = Tracker(TrackerConfig(detect_every=1))
         step(tracker, seen(LEFT))
@@ -169,7 +169,7 @@ def test_a_person_of_whom_the_network_sees_hardly_a_pixel_is_not_shown() -> None
         assert shown.tolist() == [is_shown]
 
 
-def test_another_image_size_forgets_everybody() -> None:
+def test_another_image_size_ends_all_tracks() -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     step(tracker, seen(LEFT))
     assert not tracker.is_detection_due(SIZE)
@@ -178,7 +178,7 @@ def test_another_image_size_forgets_everybody() -> None:
     assert len(tracker.predict((640, 480)).track_ids) == 0 and tracker.tracks == []
 
 
-def test_the_mesh_carries_the_box_between_detections() -> None:
+def test_the_mesh_updates_the_box_between_detections() -> None:
     tracker = Tracker(TrackerConfig(detect_every=5))
     step(tracker, seen(LEFT, RIGHT))
     tracker.update(
@@ -195,7 +195,7 @@ def test_the_mesh_carries_the_box_between_detections() -> None:
     assert boxes[0] == pytest.approx([16, 10, 56, 110], abs=1.5)
 
 
-def test_a_new_person_whom_neither_detector_nor_mesh_sees_is_not_shown_and_ends() -> None:
+def test_a_new_track_without_detection_or_mesh_is_hidden_and_ends() -> None:
     tracker = Tracker(TrackerConfig(detect_every=1))
     step(tracker, seen(LEFT, RIGHT))
     assert set(step(tracker, seen())) == {0, 1}
@@ -205,14 +205,14 @@ def test_a_new_person_whom_neither_detector_nor_mesh_sees_is_not_shown_and_ends(
 
 
 @pytest.mark.parametrize('box', [[0, 0, 80, 200], [45, 10, 85, 110]])
-def test_a_mesh_of_another_size_or_place_does_not_lead_the_box(box: list[float]) -> None:
+def test_a_mesh_of_another_size_or_position_does_not_update_the_box(box: list[float]) -> None:
     tracker = Tracker()
     before = step(tracker, seen(LEFT))[0]
     tracker.update(np.array([box], np.float32), np.array([0.5]))
     assert tracker.tracks[0].box == pytest.approx(before)
 
 
-def test_the_mesh_of_somebody_covered_corrects_nothing_and_shows_only_where_it_fits() -> None:
+def test_the_mesh_of_an_occluded_person_updates_nothing_and_is_shown_only_where_it_fits() -> None:
     tracker = Tracker(TrackerConfig(detect_every=10))
     behind, front = [40, 10, 80, 100], [60, 10, 104, 120]
     before = step(tracker, seen(behind, front))
@@ -223,7 +223,7 @@ def test_the_mesh_of_somebody_covered_corrects_nothing_and_shows_only_where_it_f
         assert tracker.tracks[0].box == pytest.approx(before[0])
 
 
-def test_a_person_who_leaves_the_image_ends() -> None:
+def test_the_track_of_a_person_who_leaves_the_image_ends() -> None:
     tracker = Tracker()
     step(tracker, seen(LEFT))
     tracker.update(np.array([[400, 0, 440, 100]], np.float32), np.array([0.5]))
@@ -243,7 +243,7 @@ def test_two_tracks_on_one_person_become_one() -> None:
 
 
 def test_a_deferred_update_changes_the_tracks_as_an_immediate_one_does() -> None:
-    """By `flush`, by looking at the tracks, or by the next image at the latest."""
+    """By `flush`, by access to the tracks, or by the next image."""
     meshes, foregrounds = np.array([[16, 10, 56, 110], RIGHT], np.float32), np.array([0.5, 0.5])
     descriptors = np.full((2, 24), 24**-0.5, np.float32)
     described, moved = [], []
@@ -270,7 +270,7 @@ def test_a_deferred_update_changes_the_tracks_as_an_immediate_one_does() -> None
 
 @pytest.mark.parametrize('defers_updates', [False, True])
 def test_asking_whether_a_detection_is_due_changes_nothing(defers_updates: bool) -> None:
-    """Two trackers see the same video; the second is asked about every possible next image."""
+    """Two trackers get the same video; the second is queried about every possible next image."""
     results = []
     for asks in (0, 3):
         tracker = Tracker(
@@ -306,7 +306,7 @@ def test_asking_whether_a_detection_is_due_changes_nothing(defers_updates: bool)
     assert {is_due for is_due, *_ in results[0]} == {False, True}
 
 
-def test_tracks_that_a_new_configuration_rules_out_end_at_once() -> None:
+def test_tracks_beyond_a_new_configuration_end_immediately() -> None:
     tracker = Tracker(TrackerConfig(detect_every=5), defers_updates=True)
     step(tracker, seen(LEFT, RIGHT, [100, 20, 140, 130], scores=[0.9, 0.4, 0.8]))
     tracker.update(np.array([LEFT, RIGHT, [100, 20, 140, 130]], np.float32), np.full(3, 0.5))
@@ -321,7 +321,7 @@ def test_tracks_that_a_new_configuration_rules_out_end_at_once() -> None:
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 250), st.integers(0, 150)), max_size=5), max_size=8)
 )
-def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int, int]]]) -> None:
+def test_ids_are_unique_and_the_list_is_bounded(images: list[list[tuple[int, int]]]) -> None:
     tracker = Tracker(TrackerConfig(detect_every=1, max_tracks=4))
     for places in images:
         detections = seen(*([x, y, x + 40, y + 90] for x, y in places))
@@ -330,7 +330,7 @@ def test_numbers_are_unique_and_the_list_is_bounded(images: list[list[tuple[int,
         assert len(tracker.tracks) >= min(4, len(places) > 0)
 
 
-def test_a_config_that_makes_no_sense_is_refused() -> None:
+def test_an_invalid_config_is_rejected() -> None:
     with pytest.raises(ValueError, match='at least 1'):
         TrackerConfig(detect_every=0)
     with pytest.raises(ValueError, match='min_foreground is 1.5'):
@@ -344,7 +344,7 @@ def test_a_config_that_makes_no_sense_is_refused() -> None:
 
 
 def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
-    """The mesh is far smaller than the image; it used to make a new person of every image."""
+    """The mesh is far smaller than the image; each image used to begin a new track."""
     tracker = Tracker(TrackerConfig.for_detector('whole-frame', detect_every=5, max_tracks=10))
     whole = [0, 0, 319, 239]
     for _ in range(12):
@@ -360,7 +360,7 @@ def test_a_whole_frame_stays_one_person_whose_box_is_the_frame() -> None:
         max_size=20,
     )
 )
-def test_what_is_cropped_of_a_person_who_stands_does_not_follow_the_noise_of_the_mesh(
+def test_the_crop_of_a_standing_person_does_not_follow_the_noise_of_the_mesh(
     noise: list[tuple[float, float, float]],
 ) -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
@@ -376,7 +376,7 @@ def test_what_is_cropped_of_a_person_who_stands_does_not_follow_the_noise_of_the
         np.testing.assert_array_equal(tracker.predict((640, 480)).crop_boxes, first)
 
 
-def test_what_is_cropped_of_a_person_who_walks_follows() -> None:
+def test_the_crop_of_a_walking_person_follows_the_person() -> None:
     tracker = Tracker(TrackerConfig(detect_every=100))
     for image in range(30):
         box = np.array([100 + 6 * image, 100, 200 + 6 * image, 300], np.float32)

@@ -1,4 +1,4 @@
-"""Batches are cut and filled up to a few sizes."""
+"""Batches are split and padded to a few sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from decomr_core.runtimes.batches import batch_sizes, batches
 
 
-def test_batch_sizes_are_powers_of_two_and_the_most() -> None:
+def test_batch_sizes_are_powers_of_two_and_the_maximum() -> None:
     assert [batch_sizes(count) for count in (1, 2, 6, 8)] == [
         [1],
         [1, 2],
@@ -18,7 +18,7 @@ def test_batch_sizes_are_powers_of_two_and_the_most() -> None:
 
 
 @pytest.mark.parametrize('max_people', [0, -1])
-def test_a_batch_for_nobody_is_refused(max_people: int) -> None:
+def test_an_empty_batch_size_is_rejected(max_people: int) -> None:
     with pytest.raises(ValueError, match=f'max_people is {max_people}, expected 1 or more'):
         batch_sizes(max_people)
 

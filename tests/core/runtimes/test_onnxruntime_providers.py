@@ -1,6 +1,6 @@
-"""ONNX Runtime's providers are chosen by name, and never replaced behind one's back.
+"""ONNX Runtime's providers are chosen by name and never replaced silently.
 
-A pretended build offers those of a GPU; what it is given runs on the CPU all the same.
+A fake build offers those of a GPU; the computation runs on the CPU.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def test_a_provider_whose_libraries_do_not_load_is_an_error(
         load_runtime('onnxruntime', **trained, provider=provider)
 
 
-def test_an_error_of_the_gpu_is_told_in_one_line_and_not_called_damage(
+def test_a_gpu_error_is_one_line_and_not_reported_as_damage(
     trained: dict[str, str], build: PretendedBuild
 ) -> None:
     build.error = RuntimeError('CUDA failure 35:\n driver version is insufficient')
@@ -114,7 +114,7 @@ def test_an_error_of_the_gpu_is_told_in_one_line_and_not_called_damage(
 
 
 @pytest.mark.parametrize('has_bindings', [False, True])
-def test_a_gpu_that_is_out_of_memory_says_at_load_what_was_needed_and_is_free(
+def test_a_gpu_out_of_memory_reports_needed_and_free_memory_at_load(
     trained: dict[str, str],
     build: PretendedBuild,
     monkeypatch: pytest.MonkeyPatch,
@@ -140,7 +140,7 @@ def test_a_gpu_that_is_out_of_memory_says_at_load_what_was_needed_and_is_free(
     assert asked == [2] * has_bindings
 
 
-def test_a_damaged_file_is_told_on_a_gpu_as_well(
+def test_a_damaged_file_is_reported_on_a_gpu_as_well(
     trained: dict[str, str], build: PretendedBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / 'model.onnx'
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_told_on_a_gpu_as_well(
         ({'provider': 'cuda', 'max_people': 0}, 'max_people is 0, expected 1 or more'),
     ],
 )
-def test_options_that_do_not_exist_are_refused(
+def test_options_that_do_not_exist_are_rejected(
     trained: dict[str, str], build: PretendedBuild, options: dict, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -176,7 +176,7 @@ def test_options_that_do_not_exist_are_refused(
         ('fp16', 'fp16', 0, 'model_fp16.onnx'),
     ],
 )
-def test_cuda_runs_the_export_for_tensorrt_in_the_precision_asked_for(
+def test_cuda_runs_the_export_for_tensorrt_in_the_requested_precision(
     trained: dict[str, str],
     build: PretendedBuild,
     on_cpu: Runtime,
@@ -199,7 +199,7 @@ def test_cuda_runs_the_export_for_tensorrt_in_the_precision_asked_for(
     assert (error > 0.05) == (precision == 'fp16')
 
 
-def test_half_precision_that_did_not_pass_its_gate_is_refused(
+def test_half_precision_that_failed_its_check_is_rejected(
     trained: dict[str, str], build: PretendedBuild
 ) -> None:
     model = exported_model(**trained, target='tensorrt')
@@ -233,7 +233,7 @@ def test_on_a_gpu_batches_are_filled_up_to_sizes_that_ran_at_start_up(
     assert parity.vertex_error_mm(together.vertices, single.vertices) < parity.LIMITS_MM['f32']
 
 
-def test_on_a_cpu_a_crowd_runs_in_batches_that_nothing_is_added_to(
+def test_on_a_cpu_a_crowd_runs_in_batches_without_padding(
     trained: dict[str, str], build: PretendedBuild
 ) -> None:
     runtime = load_runtime('onnxruntime', **trained)
@@ -244,7 +244,7 @@ def test_on_a_cpu_a_crowd_runs_in_batches_that_nothing_is_added_to(
     assert parity.vertex_error_mm(together, single) < parity.LIMITS_MM['f32']
 
 
-def test_the_command_says_in_one_line_that_there_is_no_such_provider(
+def test_a_missing_provider_is_a_one_line_error_of_the_command(
     trained: dict[str, str], build: PretendedBuild, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     build.available = [PROVIDERS['cpu']]

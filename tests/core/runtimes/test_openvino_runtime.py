@@ -29,7 +29,7 @@ def model(cpu_export: ExportedModel) -> ExportedModel:
 
 
 @pytest.mark.skipif('bf16' not in cpu_precisions(), reason='this CPU has no bf16 arithmetic')
-def test_bf16_runs_if_asked_for_and_is_coarser(
+def test_bf16_runs_on_request_and_is_coarser(
     trained: dict[str, str], torch_runtime: Runtime
 ) -> None:
     exact, coarse = (
@@ -54,7 +54,7 @@ def test_bf16_runs_if_asked_for_and_is_coarser(
         (('f32',), ('fp16', 'bf16'), 'f32'),
     ],
 )
-def test_half_precision_is_chosen_only_where_it_is_fast_and_was_measured_good(
+def test_half_precision_is_chosen_only_where_it_is_fast_and_passed_the_check(
     can: tuple[str, ...], passing: tuple[str, ...], expected: str
 ) -> None:
     info = {f'passes_{name}': name in passing for name in ('fp16', 'bf16')}
@@ -75,7 +75,7 @@ def test_the_export_measures_whether_half_precision_passes(
     assert model.info[f'passes_{precision}'] == passes
 
 
-def test_the_runtime_takes_the_precision_that_the_export_found_good(
+def test_the_runtime_uses_the_precision_that_passed_in_the_export(
     trained: dict[str, str], model: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_runtime('openvino', **trained).precision == choose_precision(
@@ -93,7 +93,7 @@ def test_the_runtime_takes_the_precision_that_the_export_found_good(
         assert load_runtime('openvino', **trained).precision == precision
 
 
-def test_what_counts_and_places_stays_float32_in_half_precision(model: ExportedModel) -> None:
+def test_counting_and_placing_stay_float32_in_half_precision(model: ExportedModel) -> None:
     layers = ElementTree.parse(model.openvino_path).getroot().findall('layers/layer')
     is_kept = {
         layer.get('name'): any(
@@ -114,9 +114,7 @@ def test_what_counts_and_places_stays_float32_in_half_precision(model: ExportedM
 
 
 @pytest.mark.skipif('fp16' not in cpu_precisions(), reason='this CPU has no fp16 arithmetic')
-def test_fp16_computes_little_else_than_float32(
-    trained: dict[str, str], model: ExportedModel
-) -> None:
+def test_fp16_differs_little_from_float32(trained: dict[str, str], model: ExportedModel) -> None:
     crops = parity.parity_crops(64)
     exact, half = (
         load_runtime('openvino', precision=precision, **trained).run(crops)
@@ -125,7 +123,7 @@ def test_fp16_computes_little_else_than_float32(
     assert 0 < np.abs(half.iuv - exact.iuv).mean() < 0.005
 
 
-def test_many_people_are_cut_into_parts_that_the_kernels_are_made_for(
+def test_many_people_are_split_into_supported_batch_sizes(
     trained: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = load_runtime('openvino', precision='f32', **trained)

@@ -1,4 +1,4 @@
-"""Our use of TensorRT and CUDA against NVIDIA's own Python bindings, oldest and newest.
+"""The used interface of TensorRT and CUDA against NVIDIA's bindings, oldest and newest.
 
 The bindings load without a GPU and without TensorRT's libraries if something else defines what
 they link to. They then cannot build or run anything; but every class, method, argument and enum
@@ -132,7 +132,7 @@ def source_of(module: str) -> str:
 
 
 @pytest.mark.parametrize('module', sorted(FILES))
-def test_everything_that_we_use_exists_with_these_arguments(
+def test_every_used_name_exists_with_these_arguments(
     interface: dict[str, Any], module: str
 ) -> None:
     checker = Checker(source_of(module), module, interface[module])
@@ -149,7 +149,7 @@ def lost(checker: Checker, real: dict[str, Any]) -> set[str]:
     return {use for use in checker.unfollowed if use.split('.')[-1] in known}
 
 
-def test_a_use_that_the_check_cannot_follow_is_noticed(interface: dict[str, Any]) -> None:
+def test_a_use_that_the_check_cannot_follow_is_detected(interface: dict[str, Any]) -> None:
     source = source_of('tensorrt').replace('context: tensorrt.IExecutionContext)', 'context)')
     checker = Checker(source, 'tensorrt', interface['tensorrt'])
     assert lost(checker, interface['tensorrt']) == {
@@ -203,7 +203,7 @@ def test_a_use_that_the_check_cannot_follow_is_noticed(interface: dict[str, Any]
         ('cudart', 'ModeThreadLocal', 'ModeMine', 'cudaStreamCaptureModeMine'),
     ],
 )
-def test_a_wrong_use_is_noticed(
+def test_a_wrong_use_is_detected(
     interface: dict[str, Any], module: str, ours: str, wrong: str, told: str
 ) -> None:
     source = source_of(module)
@@ -212,7 +212,7 @@ def test_a_wrong_use_is_noticed(
     assert any(told in problem for problem in checker.problems), checker.problems
 
 
-def test_precisions_that_only_the_older_one_can_be_asked_for_are_noticed(
+def test_precisions_that_only_the_older_release_offers_are_detected(
     interface: dict[str, Any],
 ) -> None:
     source = source_of('tensorrt').replace('BuilderFlag.TF32', 'BuilderFlag.FP16')
@@ -220,7 +220,7 @@ def test_precisions_that_only_the_older_one_can_be_asked_for_are_noticed(
     assert bool(problems) == (not interface['version'].startswith('10.'))
 
 
-def test_our_stand_ins_offer_nothing_that_the_real_ones_lack(interface: dict[str, Any]) -> None:
+def test_the_fakes_offer_nothing_that_the_real_bindings_lack(interface: dict[str, Any]) -> None:
     modules = FakeGpu().modules()
     for name, module in (
         ('tensorrt', modules['tensorrt']),
@@ -229,7 +229,7 @@ def test_our_stand_ins_offer_nothing_that_the_real_ones_lack(interface: dict[str
         assert surplus(module, interface[name]) == set()
 
 
-def test_a_surplus_of_a_stand_in_is_noticed(interface: dict[str, Any]) -> None:
+def test_a_surplus_name_of_a_fake_is_detected(interface: dict[str, Any]) -> None:
     module = FakeGpu().modules()['tensorrt']
     module.IBuilderConfig.set_fast = lambda self: None
     module.Builder.create_network = lambda self, flag: None
@@ -242,7 +242,7 @@ def test_a_surplus_of_a_stand_in_is_noticed(interface: dict[str, Any]) -> None:
 
 
 def surplus(module: ModuleType, real: dict[str, Any]) -> set[str]:
-    """What a stand-in has and the real module has not, or has with other arguments."""
+    """What a fake has and the real module lacks or has with other arguments."""
     found = set()
     for name, value in vars(module).items():
         if name.startswith('__') and name != '__version__':
@@ -313,7 +313,7 @@ except RuntimeError as error:
 """
 
 
-def test_our_code_runs_on_the_real_bindings_up_to_where_it_needs_a_gpu(
+def test_the_code_runs_on_the_real_bindings_until_it_needs_a_gpu(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
@@ -367,7 +367,7 @@ for free in ('cudaFree', 'cudaFreeHost', 'cudaStreamDestroy', 'cudaGraphExecDest
     shutil.which('nvidia-smi') is not None,
     reason='gives CUDA wrong addresses, for machines without a driver',
 )
-def test_cudas_bindings_take_our_arguments_and_say_that_there_is_no_driver(
+def test_the_cuda_bindings_accept_the_arguments_and_report_a_missing_driver(
     environment: dict[str, str],
 ) -> None:
     done = subprocess.run(

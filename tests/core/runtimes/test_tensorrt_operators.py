@@ -1,4 +1,4 @@
-"""The graphs for TensorRT hold nothing that its parser would need a plugin for."""
+"""The graphs for TensorRT contain no operators for which its parser needs a plugin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from decomr_core.export.export import OPSET  # noqa: E402
 def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
     graph: Callable[..., Path], preset: str, changes: dict[str, str], precision: str
 ) -> None:
-    """By the parser's own tables; see `tensorrt_operators` for where they are from."""
+    """By the parser's own tables; see `tensorrt_operators` for their source."""
     model = onnx.load(graph(preset, precision=precision, **changes))
     assert beyond_tensorrt(model) == []
     assert {entry.version for entry in model.opset_import} == {OPSET}
@@ -35,7 +35,7 @@ def test_tensorrt_runs_every_node_of_the_dense_graph_without_a_plugin(
 
 @pytest.mark.parametrize('precision', ['f32', 'fp16'])
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
-def test_the_graph_for_cpus_is_not_one_of_them_for_its_warp_alone(
+def test_the_graph_for_cpus_is_unsupported_only_because_of_its_warp(
     graph: Callable[..., Path], preset: str, precision: str
 ) -> None:
     (found,) = beyond_tensorrt(onnx.load(graph(preset, 'scatter', precision)))

@@ -1,4 +1,4 @@
-"""Engines in half precision, and what goes wrong while an engine is built or loaded."""
+"""Engines in half precision, and errors while an engine is built or loaded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_built(model: ExportedModel) -> bool:
     ('precision', 'content', 'cleared'),
     [('f32', ONNX_FILE, ['TF32']), ('tf32', ONNX_FILE, []), ('fp16', ONNX_HALF_FILE, ['TF32'])],
 )
-def test_each_precision_is_built_from_its_file_and_the_key_says_which(
+def test_each_precision_is_built_from_its_file_and_recorded_in_the_key(
     gpu: FakeGpu,
     half: ExportedModel,
     build: SimpleNamespace,
@@ -52,7 +52,7 @@ def test_each_precision_is_built_from_its_file_and_the_key_says_which(
     assert report['precision'] == load_runtime('tensorrt', 'w').precision == precision
 
 
-def test_every_precision_has_a_gate(build: SimpleNamespace) -> None:
+def test_every_precision_has_a_parity_limit(build: SimpleNamespace) -> None:
     assert tuple(build.GATE_OF) == PRECISIONS
     assert set(build.GATE_OF.values()) <= set(LIMITS_MM)
 
@@ -77,7 +77,7 @@ def test_an_engine_is_half_precision_by_default_where_the_export_passed_in_it(
         ({'onnxruntime fp16': {'vertices_mean_mm': 2.345}}, r'its vertices are 2\.35 mm off'),
     ],
 )
-def test_half_precision_is_refused_where_the_export_did_not_pass_in_it(
+def test_half_precision_is_rejected_where_the_export_did_not_pass_in_it(
     model: ExportedModel,
     build: SimpleNamespace,
     capsys: pytest.CaptureFixture,
@@ -97,7 +97,7 @@ def test_half_precision_is_refused_where_the_export_did_not_pass_in_it(
     assert not is_built(model)
 
 
-def test_an_engine_in_another_precision_than_asked_for_is_refused_not_taken(
+def test_an_engine_in_another_precision_than_requested_is_rejected(
     half: ExportedModel, build: SimpleNamespace
 ) -> None:
     build.build_engine('w', precision='f32')
@@ -108,7 +108,7 @@ def test_an_engine_in_another_precision_than_asked_for_is_refused_not_taken(
     assert load_runtime('tensorrt', 'w', precision='fp16').precision == 'fp16'
 
 
-def test_another_half_precision_file_makes_only_engines_of_it_unfit(
+def test_another_half_precision_file_invalidates_only_half_precision_engines(
     half: ExportedModel, build: SimpleNamespace
 ) -> None:
     for precision in ('f32', 'fp16'):
@@ -122,7 +122,7 @@ def test_another_half_precision_file_makes_only_engines_of_it_unfit(
             load_runtime('tensorrt', 'w')
 
 
-def test_a_half_precision_engine_beyond_its_gate_is_removed_and_float32_advised(
+def test_a_half_precision_engine_beyond_its_limit_is_removed_and_float32_advised(
     gpu: FakeGpu, half: ExportedModel, build: SimpleNamespace
 ) -> None:
     gpu.offset = 0.01
@@ -155,7 +155,7 @@ def test_an_engine_that_could_not_be_measured_is_not_found_later(
 @pytest.mark.parametrize(
     ('precision', 'name'), [('f32', 'model.onnx'), ('fp16', 'model_fp16.onnx')]
 )
-def test_a_damaged_network_is_told_with_the_folder_to_delete(
+def test_a_damaged_network_is_reported_with_the_folder_to_delete(
     half: ExportedModel, build: SimpleNamespace, precision: str, name: str
 ) -> None:
     path = half.folder / name
@@ -181,7 +181,7 @@ def test_a_damaged_network_is_told_with_the_folder_to_delete(
         ('outputs', [], 'the outputs of .* are none, expected'),
     ],
 )
-def test_a_network_with_other_names_is_refused_before_the_build(
+def test_a_network_with_other_names_is_rejected_before_the_build(
     gpu: FakeGpu,
     model: ExportedModel,
     build: SimpleNamespace,
@@ -195,7 +195,7 @@ def test_a_network_with_other_names_is_refused_before_the_build(
     assert gpu.builds == []
 
 
-def test_too_little_page_locked_memory_says_for_what_and_how_much(
+def test_insufficient_page_locked_memory_is_reported_with_purpose_and_size(
     gpu: FakeGpu, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -209,7 +209,7 @@ def test_too_little_page_locked_memory_says_for_what_and_how_much(
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
-def test_outputs_that_do_not_fit_into_memory_say_how_much_is_needed_and_free(
+def test_outputs_beyond_memory_are_reported_with_needed_and_free_memory(
     gpu: FakeGpu, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -222,7 +222,7 @@ def test_outputs_that_do_not_fit_into_memory_say_how_much_is_needed_and_free(
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
-def test_too_little_memory_for_a_context_says_how_much_is_free(
+def test_too_little_memory_for_a_context_is_reported_with_the_free_memory(
     gpu: FakeGpu, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -237,7 +237,7 @@ def test_too_little_memory_for_a_context_says_how_much_is_free(
     assert not gpu.device_memory and not gpu.pinned_memory
 
 
-def test_the_log_says_which_precision_is_built(
+def test_the_log_names_the_built_precision(
     half: ExportedModel, build: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):

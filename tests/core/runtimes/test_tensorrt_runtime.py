@@ -1,4 +1,4 @@
-"""The TensorRT runtime on a pretended GPU; the names that it uses are checked elsewhere."""
+"""The TensorRT runtime on a fake GPU; the names that it uses are checked elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def assert_right(output: NetworkOutput, images: np.ndarray) -> None:
     ('count', 'sizes'),
     [(1, [1]), (2, [2]), (3, [4]), (5, [6]), (6, [6]), (8, [6, 2]), (13, [6, 6, 1])],
 )
-def test_a_batch_is_filled_up_and_one_beyond_the_profile_runs_in_parts(
+def test_a_batch_is_padded_and_one_beyond_the_profile_runs_in_parts(
     gpu: FakeGpu, build: SimpleNamespace, count: int, sizes: list[int]
 ) -> None:
     build.build_engine('w', max_people=6)
@@ -50,7 +50,7 @@ def test_a_batch_is_filled_up_and_one_beyond_the_profile_runs_in_parts(
     assert_right(output, crops(count))
 
 
-def test_what_came_back_stays_when_the_next_images_run(build: SimpleNamespace) -> None:
+def test_returned_outputs_are_not_overwritten_by_the_next_images(build: SimpleNamespace) -> None:
     build.build_engine('w')
     runtime = load_runtime('tensorrt', 'w')
     first = runtime.run(crops(2)[:1])
@@ -58,7 +58,7 @@ def test_what_came_back_stays_when_the_next_images_run(build: SimpleNamespace) -
     assert_right(first, crops(2)[:1])
 
 
-def test_a_network_that_cannot_be_recorded_runs_step_by_step_and_says_so(
+def test_a_network_that_cannot_be_captured_runs_step_by_step_with_a_warning(
     gpu: FakeGpu, build: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu.can_capture = False
@@ -70,7 +70,7 @@ def test_a_network_that_cannot_be_recorded_runs_step_by_step_and_says_so(
     assert gpu.launches == 0
 
 
-def test_all_memory_is_given_back_with_the_runtime(gpu: FakeGpu, build: SimpleNamespace) -> None:
+def test_all_memory_is_freed_with_the_runtime(gpu: FakeGpu, build: SimpleNamespace) -> None:
     build.build_engine('w', max_people=8)
     runtime = load_runtime('tensorrt', 'w')
     assert gpu.device_memory and gpu.pinned_memory
@@ -106,7 +106,7 @@ def test_without_an_engine_the_error_names_the_command_that_builds_it(
         ('build_version', 0),
     ],
 )
-def test_an_engine_with_another_key_is_refused_and_the_error_says_in_what(
+def test_an_engine_with_another_key_is_rejected_with_the_differences(
     model: ExportedModel, build: SimpleNamespace, field: str, other: object
 ) -> None:
     build.build_engine('w')
@@ -127,9 +127,7 @@ def test_every_field_of_the_key_has_a_name_for_the_error() -> None:
     assert set(NAMES) == {field.name for field in dataclasses.fields(PlanKey)}
 
 
-def test_people_and_precision_that_were_not_asked_for_are_the_engines(
-    build: SimpleNamespace,
-) -> None:
+def test_people_and_precision_default_to_those_of_the_engine(build: SimpleNamespace) -> None:
     build.build_engine('w', max_people=7, precision='tf32')
     runtime = load_runtime('tensorrt', 'w')
     assert (runtime.max_people, runtime.precision) == (7, 'tf32')
@@ -146,7 +144,7 @@ def test_a_damaged_engine_is_an_error_with_the_command(
         load_runtime('tensorrt', 'w')
 
 
-def test_a_damaged_key_and_one_that_is_gone_are_errors_with_the_command(
+def test_a_damaged_or_missing_key_is_an_error_with_the_command(
     model: ExportedModel, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -159,7 +157,7 @@ def test_a_damaged_key_and_one_that_is_gone_are_errors_with_the_command(
         load_runtime('tensorrt', 'w')
 
 
-def test_an_engine_of_another_network_is_refused(
+def test_an_engine_of_another_network_is_rejected(
     model: ExportedModel, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -169,7 +167,7 @@ def test_an_engine_of_another_network_is_refused(
         load_runtime('tensorrt', 'w')
 
 
-def test_an_engine_whose_outputs_are_not_float32_is_refused(
+def test_an_engine_whose_outputs_are_not_float32_is_rejected(
     model: ExportedModel, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -179,7 +177,7 @@ def test_an_engine_whose_outputs_are_not_float32_is_refused(
         load_runtime('tensorrt', 'w')
 
 
-def test_too_little_memory_says_how_much_is_needed_and_free(
+def test_too_little_memory_is_reported_with_needed_and_free_memory(
     gpu: FakeGpu, build: SimpleNamespace
 ) -> None:
     build.build_engine('w')
@@ -216,12 +214,12 @@ def test_without_a_gpu_the_error_names_the_runtime_for_a_cpu(
         load_runtime('tensorrt', 'w')
 
 
-def test_a_gpu_that_is_not_there_is_refused(model: ExportedModel) -> None:
+def test_a_missing_gpu_is_rejected(model: ExportedModel) -> None:
     with pytest.raises(ValueError, match='GPU 1 was requested, but CUDA finds 1'):
         load_runtime('tensorrt', 'w', device=1)
 
 
-def test_cpu_threads_and_unknown_precisions_are_refused(model: ExportedModel) -> None:
+def test_cpu_threads_and_unknown_precisions_are_rejected(model: ExportedModel) -> None:
     with pytest.raises(ValueError, match='num_threads is 2'):
         load_runtime('tensorrt', 'w', num_threads=2)
     with pytest.raises(ValueError, match="'f16', expected one of: f32, tf32, fp16"):
@@ -260,7 +258,7 @@ def test_the_build_is_strongly_typed_with_one_profile(
     assert 'Building: done in' in caplog.text
 
 
-def test_where_strong_typing_cannot_be_asked_for_it_is_not(
+def test_strong_typing_is_omitted_where_unsupported(
     gpu: FakeGpu, build: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags = SimpleNamespace(__members__={})
@@ -269,7 +267,7 @@ def test_where_strong_typing_cannot_be_asked_for_it_is_not(
     assert gpu.builds[0].flags == 0
 
 
-def test_the_timing_cache_is_used_again_and_a_damaged_one_starts_anew(
+def test_the_timing_cache_is_reused_and_a_damaged_one_is_replaced(
     gpu: FakeGpu, build: SimpleNamespace, tmp_path: Path
 ) -> None:
     build.build_engine('w')
@@ -283,7 +281,7 @@ def test_the_timing_cache_is_used_again_and_a_damaged_one_starts_anew(
     assert path.read_bytes() == b'measured'
 
 
-def test_all_that_the_parser_complains_about_is_one_message(
+def test_all_parser_errors_are_in_one_message(
     gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel
 ) -> None:
     gpu.parser_errors = [('ScatterND', 'node_7', 'no reduction'), ('', '', 'no plug-in')]
@@ -296,7 +294,7 @@ def test_all_that_the_parser_complains_about_is_one_message(
     assert not plan_path(model.folder).exists()
 
 
-def test_a_build_that_fails_says_why_and_keeps_the_engine_that_was_there(
+def test_a_failed_build_reports_the_reason_and_keeps_the_old_engine(
     gpu: FakeGpu, build: SimpleNamespace, capsys: pytest.CaptureFixture
 ) -> None:
     build.build_engine('w')
@@ -307,7 +305,7 @@ def test_a_build_that_fails_says_why_and_keeps_the_engine_that_was_there(
     assert load_runtime('tensorrt', 'w').max_people == 4
 
 
-def test_an_engine_that_computes_something_else_is_removed(
+def test_an_engine_with_wrong_outputs_is_removed(
     gpu: FakeGpu, build: SimpleNamespace, model: ExportedModel
 ) -> None:
     gpu.offset = 0.01
@@ -316,7 +314,7 @@ def test_an_engine_that_computes_something_else_is_removed(
     assert list(plan_path(model.folder).parent.iterdir()) == []
 
 
-def test_the_command_says_what_it_built(
+def test_the_command_reports_the_built_engine(
     model: ExportedModel, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(['export', '--tensorrt', '--weights', 'w', '--people', '2', '--json']) == 0
@@ -327,7 +325,7 @@ def test_the_command_says_what_it_built(
     assert json.loads(report)['size_bytes'] == plan_path(model.folder).stat().st_size
 
 
-def test_options_of_the_engine_are_refused_for_other_exports(
+def test_options_of_the_engine_are_rejected_for_other_exports(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(['export', '--out', str(tmp_path / 'new'), '--people', '2']) == 2

@@ -1,6 +1,6 @@
-"""The PyTorch runtime: half precision, and its way with a GPU, on a queue that pretends to be one.
+"""The PyTorch runtime: half precision, and the GPU path on a fake queue.
 
-Nothing here shows that CUDA accepts the recording.
+These tests do not show that CUDA accepts the capture.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def sums(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32).sum(axis=(2, 3))
 
 
-def test_every_size_is_warmed_up_and_recorded_the_largest_first() -> None:
+def test_every_size_is_warmed_up_and_captured_the_largest_first() -> None:
     queue, function = PretendedQueue(), Counted()
     BatchRunner(function, 5, 6, queue)
     assert function.sizes == [1, *(size for size in (6, 4, 2, 1) for _ in range(WARM_UP))]
@@ -71,7 +71,7 @@ def test_every_size_is_warmed_up_and_recorded_the_largest_first() -> None:
     ('count', 'sizes'),
     [(1, [1]), (2, [2]), (3, [4]), (5, [6]), (6, [6]), (8, [6, 2]), (13, [6, 6, 1])],
 )
-def test_a_batch_is_filled_up_and_a_crowd_runs_in_parts(count: int, sizes: list[int]) -> None:
+def test_a_batch_is_padded_and_a_crowd_runs_in_parts(count: int, sizes: list[int]) -> None:
     queue, function = PretendedQueue(), Counted()
     runner = BatchRunner(function, 5, 6, queue)
     function.sizes.clear()
@@ -82,7 +82,7 @@ def test_a_batch_is_filled_up_and_a_crowd_runs_in_parts(count: int, sizes: list[
     assert queue.waits >= len(sizes)
 
 
-def test_a_batch_is_filled_up_with_black_and_not_with_who_was_there_before() -> None:
+def test_a_batch_is_padded_with_black_and_not_with_earlier_crops() -> None:
     seen = []
     runner = BatchRunner(
         lambda images: (seen.append(images.clone()), Counted()(images))[1], 5, 4, PretendedQueue()
@@ -92,14 +92,14 @@ def test_a_batch_is_filled_up_with_black_and_not_with_who_was_there_before() -> 
     assert len(seen[-1]) == 4 and not seen[-1][3].any()
 
 
-def test_what_came_back_stays_when_the_next_images_run() -> None:
+def test_returned_outputs_are_not_overwritten_by_the_next_images() -> None:
     runner = BatchRunner(Counted(), 5, 1, PretendedQueue())
     first = runner.run(crops(2)[:1])
     runner.run(crops(2)[1:])
     assert np.array_equal(first, sums(crops(2)[:1]))
 
 
-def test_a_network_that_cannot_be_recorded_runs_step_by_step_and_says_so(
+def test_a_network_that_cannot_be_captured_runs_step_by_step_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     queue = PretendedQueue(RuntimeError('operation not permitted when stream is capturing'))
@@ -110,7 +110,7 @@ def test_a_network_that_cannot_be_recorded_runs_step_by_step_and_says_so(
     assert queue.launched == 0
 
 
-def test_too_little_memory_for_a_graph_is_no_reason_to_go_on_without_it() -> None:
+def test_too_little_memory_for_a_graph_is_an_error() -> None:
     try:
         raise RuntimeError('capture ended badly') from torch.cuda.OutOfMemoryError('CUDA ...')
     except RuntimeError as error:
@@ -159,7 +159,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PretendedQueue:
 
 
 @pytest.mark.parametrize('count', [1, 3, 7])
-def test_on_a_gpu_the_network_says_the_same_for_any_number_of_people(
+def test_on_a_gpu_the_output_does_not_depend_on_the_number_of_people(
     trained: dict[str, str], exact: Runtime, gpu: PretendedQueue, count: int
 ) -> None:
     runtime = load_runtime('torch', **trained, device='cuda', precision='f32', max_people=4)
@@ -175,7 +175,7 @@ def test_on_a_gpu_the_network_says_the_same_for_any_number_of_people(
     assert gpu.launched == (2 if count > 4 else 1)
 
 
-def test_auto_measures_fp16_on_a_gpu_once_and_obeys_the_gate(
+def test_auto_measures_fp16_on_a_gpu_once_and_respects_the_limit(
     trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_precision, 'parity_crops', lambda size: parity_crops(size)[:8])
@@ -187,7 +187,7 @@ def test_auto_measures_fp16_on_a_gpu_once_and_obeys_the_gate(
     assert load_runtime('torch', **trained, device='cuda').precision == 'f32'
 
 
-def test_what_was_measured_is_of_one_file_and_one_gpu_and_damage_is_measured_anew(
+def test_the_measured_parity_is_cached_per_file_and_gpu_and_replaced_if_damaged(
     trained: dict[str, str], gpu: PretendedQueue, tmp_path: Path
 ) -> None:
     asked = []
@@ -223,7 +223,7 @@ def test_on_a_cpu_auto_is_f32(exact: Runtime) -> None:
 def test_half_precision_is_near_float32_and_comes_back_as_float32(
     trained: dict[str, str], exact: Runtime, precision: str, near: float, far: float
 ) -> None:
-    """The random network doubles a rounding many times; a trained one stays within its gate."""
+    """The random network amplifies rounding many times; a trained one stays within its limit."""
     runtime = load_runtime('torch', **trained, precision=precision)
     assert runtime.precision == precision
     images = parity_crops(64, 8)
@@ -233,7 +233,7 @@ def test_half_precision_is_near_float32_and_comes_back_as_float32(
 
 
 @pytest.mark.parametrize('preset', ['rt', 'paper'])
-def test_only_convolutions_and_linear_layers_are_half_and_the_last_of_each_head_is_not(
+def test_only_convolutions_and_linear_layers_except_the_last_of_each_head_are_half(
     small_network: Callable[..., DecoMR], preset: str
 ) -> None:
     original = small_network(preset)
@@ -251,7 +251,7 @@ def test_only_convolutions_and_linear_layers_are_half_and_the_last_of_each_head_
     assert buffers == {torch.float32}
 
 
-def test_a_weight_beyond_float16_is_refused_with_the_remedy(network: DecoMR) -> None:
+def test_a_weight_beyond_float16_is_rejected_with_the_remedy(network: DecoMR) -> None:
     large = mixed_network(network, 'bf16')  # a copy
     large.cnet.encoder.conv1.float().weight.data[0, 0, 0, 0] = 1e5
     with pytest.raises(
@@ -300,7 +300,7 @@ def test_channels_last_computes_the_same(trained: dict[str, str], exact: Runtime
 
 
 @pytest.mark.parametrize('precision', ['f32', 'tf32', 'fp16'])
-def test_tf32_is_used_where_it_was_asked_for_and_nowhere_else(precision: str) -> None:
+def test_tf32_is_used_only_where_requested(precision: str) -> None:
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     with torch_precision._float32_products(GPU, precision == 'tf32'):
         assert torch.backends.cudnn.allow_tf32 == (precision == 'tf32')
@@ -308,7 +308,7 @@ def test_tf32_is_used_where_it_was_asked_for_and_nowhere_else(precision: str) ->
     assert before == (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
 
 
-def test_the_settings_of_a_precision_end_with_it() -> None:
+def test_the_settings_of_a_precision_are_restored() -> None:
     with arithmetic(CPU, 'bf16'):
         assert torch.is_autocast_enabled('cpu') and not torch.is_autocast_cache_enabled()
         assert torch.is_inference_mode_enabled()
@@ -326,7 +326,7 @@ def test_the_settings_of_a_precision_end_with_it() -> None:
         ({'max_people': 0}, 'max_people is 0'),
     ],
 )
-def test_options_that_do_not_exist_are_refused(
+def test_options_that_do_not_exist_are_rejected(
     trained: dict[str, str], options: dict, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -346,13 +346,13 @@ def test_a_gpu_without_arithmetic_for_a_precision_is_named(
     check_precision('fp16', GPU)
 
 
-def test_a_gpu_that_is_not_there_is_refused(gpu: PretendedQueue) -> None:
+def test_a_missing_gpu_is_rejected(gpu: PretendedQueue) -> None:
     assert find_device('cuda') == find_device(0) == GPU
     with pytest.raises(ValueError, match="'cuda:1', but PyTorch finds 1 GPUs"):
         find_device('cuda:1')
 
 
-def test_without_a_gpu_the_command_says_so_in_one_line(
+def test_without_a_gpu_the_command_ends_with_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
@@ -361,7 +361,7 @@ def test_without_a_gpu_the_command_says_so_in_one_line(
     assert told.count('\n') == 1 and "finds no GPU; use device='cpu'" in told
 
 
-def test_weights_larger_than_what_is_free_are_told_before_they_are_moved(
+def test_weights_larger_than_the_free_memory_are_reported_before_they_are_moved(
     trained: dict[str, str], gpu: PretendedQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda _: (1000, 1024 * MIB))
@@ -381,7 +381,7 @@ def test_weights_larger_than_what_is_free_are_told_before_they_are_moved(
         RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate'),
     ],
 )
-def test_any_lack_of_memory_while_loading_is_told_with_needed_and_free(
+def test_any_lack_of_memory_while_loading_is_reported_with_needed_and_free_memory(
     trained: dict[str, str],
     gpu: PretendedQueue,
     monkeypatch: pytest.MonkeyPatch,
@@ -399,7 +399,7 @@ def test_any_lack_of_memory_while_loading_is_told_with_needed_and_free(
     assert str(error).splitlines()[0] in str(raised.value)
 
 
-def test_other_errors_while_loading_stay_as_they_are(network: DecoMR, gpu: PretendedQueue) -> None:
+def test_other_errors_while_loading_are_not_changed(network: DecoMR, gpu: PretendedQueue) -> None:
     with (
         pytest.raises(RuntimeError, match='^no kernel image'),
         explaining_memory_errors(GPU, network, 1),
@@ -407,7 +407,7 @@ def test_other_errors_while_loading_stay_as_they_are(network: DecoMR, gpu: Prete
         raise RuntimeError('no kernel image is available')
 
 
-def test_the_part_that_needs_a_gpu_uses_names_that_pytorch_has() -> None:
+def test_the_gpu_code_uses_names_that_pytorch_has() -> None:
     """torch.cuda has them without a GPU as well."""
     assert {'Stream', 'CUDAGraph', 'graph', 'graph_pool_handle', 'stream', 'synchronize'} <= set(
         dir(torch.cuda)

@@ -89,7 +89,9 @@ def test_a_coarse_body_gets_a_valid_map_unattended(tiny_body, built_map):
     assert built_map.body_hash == tiny_body.hash
 
 
-def test_the_front_is_in_the_middle_head_up_left_side_on_the_right(tiny_body, built_map):
+def test_the_front_is_central_with_the_head_up_and_the_left_side_on_the_right(
+    tiny_body, built_map
+):
     template = np.asarray(tiny_body.v_template)[built_map.vertex_index]
     u, v = built_map.uv.T
     is_front_line = (template[:, 0] == 0) & (template[:, 2] == template[:, 2].max())
@@ -158,7 +160,7 @@ def test_the_shipped_map_is_one_valid_symmetric_chart(shipped_body, shipped_map)
         pytest.param((64, 128, 256), 300, 1024, marks=pytest.mark.full_size),
     ],
 )
-def test_the_shipped_map_reaches_its_figures(
+def test_the_shipped_map_reaches_its_documented_quality(
     shipped_body, shipped_map, sides, num_sources, view_px, monkeypatch
 ):
     monkeypatch.setattr(round_trip, 'RESOLUTIONS', sides)
@@ -179,7 +181,7 @@ def test_the_shipped_map_reaches_its_figures(
         assert found[0] < report['roundtrip_extrapolated_mm'][side][0], side
 
 
-def test_a_flipped_an_overlapping_and_an_asymmetric_map_are_seen(tiny_body, built_map):
+def test_flipped_overlapping_and_asymmetric_maps_are_detected(tiny_body, built_map):
     rim_free = np.setdiff1d(
         np.arange(len(built_map.uv)), np.flatnonzero(built_map.uv[:, 0] == 0.5)
     )
@@ -194,7 +196,7 @@ def test_a_flipped_an_overlapping_and_an_asymmetric_map_are_seen(tiny_body, buil
     assert leaning.flips == 0 and leaning.symmetry_error == pytest.approx(0.01, abs=1e-3)
 
 
-def test_a_chart_that_winds_over_itself_is_seen_though_nothing_is_flipped(tiny_body):
+def test_a_chart_that_overlaps_itself_without_flips_is_detected(tiny_body):
     # A strip of triangles around a ring, one and a quarter turns.
     angle = np.linspace(0, 2.5 * np.pi, 60)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -211,7 +213,7 @@ def test_a_chart_that_winds_over_itself_is_seen_though_nothing_is_flipped(tiny_b
     assert found.flips == 0 and found.overlaps > 0 and not found.is_valid
 
 
-def test_two_charts_are_seen(tiny_body, built_map):
+def test_two_charts_are_detected(tiny_body, built_map):
     size = len(built_map.uv)
     is_right = built_map.uv[built_map.faces, 0].mean(axis=1) < 0.5
     faces = built_map.faces + size * is_right[:, None]
@@ -221,7 +223,7 @@ def test_two_charts_are_seen(tiny_body, built_map):
         check_validity(tiny_body, parted)
 
 
-def test_a_map_with_other_faces_is_refused(tiny_body, built_map):
+def test_a_map_with_other_faces_is_rejected(tiny_body, built_map):
     with pytest.raises(ValueError, match='decomr uv build'):
         check_validity(tiny_body, replace(built_map, faces=built_map.faces[::-1]))
 
@@ -264,7 +266,7 @@ def test_the_flat_half_keeps_its_collar(tiny_cut):
     assert gaps.min() > 0.004 * half.height
 
 
-def test_a_rim_that_crosses_itself_or_the_wall_is_seen():
+def test_a_rim_that_crosses_itself_or_the_wall_is_detected():
     angle = np.linspace(-np.pi / 2, np.pi / 2, 41)
     places = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     places[[0, -1], 0] = 0
@@ -361,7 +363,7 @@ def test_the_hessian_is_that_of_the_energy_where_it_is_convex():
     np.testing.assert_allclose(block[0], numeric[np.ix_(index[0], index[0])], atol=1e-6)
 
 
-def test_an_isometry_costs_nothing_and_a_flip_everything():
+def test_an_isometry_has_no_energy_and_a_flip_infinite_energy():
     vertices = np.array([[0.0, 0, 0], [0.3, 0, 0], [0, 0.2, 0]])
     energy = DistortionEnergy(vertices, np.array([[0, 1, 2]]))
     turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
@@ -371,7 +373,7 @@ def test_an_isometry_costs_nothing_and_a_flip_everything():
     assert energy.longest_step(vertices[:, :2], down) == pytest.approx(0.2)
 
 
-def test_a_body_without_symmetry_or_in_pieces_is_refused(tiny_body):
+def test_a_body_without_symmetry_or_in_pieces_is_rejected(tiny_body):
     twin = np.asarray(tiny_body.mirrored_vertices)
     with pytest.raises(ValueError, match='into 0 pieces'):
         half_body(_changed_body(tiny_body, mirrored_vertices=np.arange(len(twin))))
@@ -380,7 +382,7 @@ def test_a_body_without_symmetry_or_in_pieces_is_refused(tiny_body):
         half_body(_changed_body(tiny_body, mirrored_vertices=none_in_the_middle))
 
 
-def test_a_body_that_is_inside_out_is_refused(tiny_body):
+def test_a_body_that_is_inside_out_is_rejected(tiny_body):
     body = _changed_body(tiny_body, faces=np.asarray(tiny_body.faces)[:, ::-1])
     with pytest.raises(ValueError, match='oriented outward'):
         build_uv_map(body)

@@ -26,7 +26,7 @@ def fitted(tiny_body: BodyModel, tiny_uv_map: UVMap) -> FittedLocationMap:
     return FittedLocationMap(tiny_body, tiny_uv_map, SIDE)
 
 
-def test_reading_is_what_the_mapper_does(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+def test_the_reading_matrix_equals_the_mapper(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
     mapper = LocationMapper(tiny_uv_map, SIDE, tiny_body.num_vertices)
     noise = torch.randn(1, 3, SIDE, SIDE)
     matrix = reading_matrix(tiny_uv_map, SIDE, tiny_body.num_vertices)
@@ -87,8 +87,8 @@ def test_texels_past_the_rim_continue_the_plane_of_a_face() -> None:
     assert is_used.sum() == mapper.mask.sum()
 
 
-def test_what_lies_inside_a_closed_body_is_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The pictures are made for meshes of 26,692 faces; 12 that fill them cost many times as much.
+def test_vertices_inside_a_closed_body_are_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The images are made for meshes of 26,692 faces; 12 that fill them cost many times as much.
     monkeypatch.setattr(round_trip, 'VIEW_SIZE_PX', 128)
     outer = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -107,6 +107,6 @@ def test_random_bodies_are_the_same_each_time_and_start_with_the_template(
     assert np.abs(bodies[1] - bodies[2]).max() > 0.01
 
 
-def test_a_body_with_other_vertices_is_refused(fitted: FittedLocationMap) -> None:
+def test_a_body_with_other_vertices_is_rejected(fitted: FittedLocationMap) -> None:
     with pytest.raises(ValueError, match='vertices'):
         fitted(torch.zeros(1, fitted.num_vertices + 1, 3))

@@ -33,7 +33,7 @@ def test_the_built_in_body_survives_the_round_trip() -> None:
     assert errors[128].mean() < 0.6 * errors[64].mean()
 
 
-def test_a_map_that_is_linear_in_uv_is_read_exactly(
+def test_a_location_map_linear_in_uv_is_read_exactly(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     """Bilinear reading is exact on linear maps; copies of a vertex on a seam are averaged."""
@@ -101,7 +101,7 @@ def test_weights_follow_the_body_parts(tiny_body: BodyModel, tiny_uv_map: UVMap)
     assert (weights[mapper.mask][is_torso] == levels[0]).all()
 
 
-def test_a_map_of_another_body_is_refused(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
+def test_a_map_of_another_body_is_rejected(tiny_body: BodyModel, tiny_uv_map: UVMap) -> None:
     with pytest.raises(ValueError, match='refers to vertex'):
         LocationMapper(tiny_uv_map, 16, tiny_body.num_vertices - 1)
     with pytest.raises(ValueError, match='1 vertices are not in the UV map'):

@@ -82,7 +82,7 @@ def test_pixels_land_in_the_chart_of_their_part(
 def test_the_consistency_loss_does_not_see_the_borders_of_charts(
     people: SyntheticBatch, tiny_body: BodyModel, tiny_uv_map: UVMap, tiny_two_chart_map: UVMap
 ) -> None:
-    """The true map of the true people costs as little in two charts as in one."""
+    """The loss of the true map is as small in two charts as in one."""
     values = []
     for uv_map, batch in (
         (tiny_uv_map, people_on(tiny_body, tiny_uv_map)),

@@ -46,7 +46,7 @@ def reader(body: BodyModel) -> Reader:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.7, 1.4))
-def test_the_template_comes_back_however_it_is_turned_moved_and_scaled(
+def test_the_template_is_reproduced_under_rotation_translation_and_scale(
     reader: Reader, seed: int, scale: float
 ) -> None:
     generator = torch.Generator().manual_seed(seed)

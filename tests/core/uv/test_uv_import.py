@@ -1,4 +1,4 @@
-"""UV maps from OBJ files: what is taken, whatever the way it is written, and what is refused."""
+"""UV maps from OBJ files: every accepted form, and what is rejected."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def obj_text(uv_map: UVMap, num_vertices: int, rng: np.random.Generator) -> str:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_a_map_survives_an_obj_however_it_is_written(
+def test_a_map_is_read_from_every_form_of_obj(
     tiny_body, tiny_uv_map, tmp_path_factory, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -107,7 +107,7 @@ def test_polygons_are_filled_by_the_triangles_of_the_body(prism: Path) -> None:
     np.testing.assert_allclose(uv_map.uv[uv_map.faces[5]], [[0.6, 0.4], [0.8, 0.6], [0.6, 0.6]])
 
 
-def test_the_other_diagonal_of_a_polygon_gives_the_same_places(prism: Path) -> None:
+def test_the_other_diagonal_of_a_polygon_gives_the_same_uv(prism: Path) -> None:
     faces = PRISM_FACES.copy()
     faces[2:4] = [[0, 1, 3], [1, 4, 3]]
     first, other = (import_uv_map(prism, a_body(these)) for these in (PRISM_FACES, faces))
@@ -116,7 +116,7 @@ def test_the_other_diagonal_of_a_polygon_gives_the_same_places(prism: Path) -> N
     np.testing.assert_array_equal(other.vertex_index, first.vertex_index)
 
 
-def test_two_polygons_around_a_vertex_of_two_edges_are_told_apart(tmp_path: Path) -> None:
+def test_two_polygons_around_a_vertex_of_two_edges_are_distinguished(tmp_path: Path) -> None:
     # Vertex 1 lies between 0 and 2 only: face (0, 1, 2) fits into both quads.
     faces = np.array([[0, 1, 2], [0, 2, 3], [1, 0, 4], [2, 1, 4], [0, 3, 4], [2, 4, 3]])
     lines = [f'v {k} 0 0' for k in range(5)] + [f'vt 0.{k} 0.5' for k in range(1, 7)]
@@ -160,7 +160,7 @@ def test_the_map_of_the_official_code_gives_its_location_maps(tmp_path: Path) ->
     np.testing.assert_allclose(made.permute(0, 2, 3, 1).numpy(), stored['location_map'], atol=1e-4)
 
 
-def test_our_own_objs_count_v_from_the_bottom(tiny_body, tiny_uv_map, tmp_path: Path) -> None:
+def test_exported_objs_count_v_from_the_bottom(tiny_body, tiny_uv_map, tmp_path: Path) -> None:
     mesh = SimpleNamespace(vertices=tiny_body.data.v_template, is_metric=False)
     write_obj(tmp_path / 'mesh.obj', mesh, Topology.from_body(tiny_body, tiny_uv_map))
     made = import_uv_map(tmp_path / 'mesh.obj', tiny_body, is_v_flipped=True)
@@ -199,7 +199,7 @@ def test_our_own_objs_count_v_from_the_bottom(tiny_body, tiny_uv_map, tmp_path: 
         ('vt 0.4 0.4', '\0', 'is not a text file'),
     ],
 )
-def test_what_cannot_be_a_map_is_told_in_one_line(
+def test_an_invalid_map_is_a_one_line_error(
     prism: Path, old: str, new: str, complaint: str
 ) -> None:
     prism.write_text(PRISM.replace(old, new, 1))
@@ -220,14 +220,16 @@ def test_what_cannot_be_a_map_is_told_in_one_line(
         (b'\x89PNG\r\n' + bytes(range(1, 256)) * 9, 'has no v lines'),
     ],
 )
-def test_a_file_that_is_no_obj_is_told(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_a_file_that_is_not_an_obj_is_reported(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
     (tmp_path / 'junk.obj').write_bytes(content)
     with pytest.raises(ValueError, match=complaint) as caught:
         read_obj_template(tmp_path / 'junk.obj')
     assert 'v, vt and f lines' in str(caught.value)
 
 
-def test_a_cut_off_file_is_refused_wherever_it_ends(prism: Path) -> None:
+def test_a_truncated_file_is_rejected_at_every_length(prism: Path) -> None:
     end = PRISM.rindex('f 3/9')
     for length in range(200, end + len('f 3/9 1/1 4/4'), 7):
         prism.write_text(PRISM[:length])
@@ -235,7 +237,7 @@ def test_a_cut_off_file_is_refused_wherever_it_ends(prism: Path) -> None:
             import_uv_map(prism, a_body(PRISM_FACES))
 
 
-def test_a_map_without_seams_is_refused(prism: Path) -> None:
+def test_a_map_without_seams_is_rejected(prism: Path) -> None:
     text = PRISM.replace('3/7', '3/3').replace('3/9', '3/3').replace('6/8', '6/6')
     prism.write_text(text.replace('6/10', '6/6'))
     with pytest.raises(ValueError, match='have no seam.*decomr uv build'):
@@ -254,7 +256,9 @@ def run(*words: object) -> int:
     return cli.main([str(word) for word in words])
 
 
-def test_the_command_tells_what_it_made(tiny_body, tiny_uv_map, tmp_path: Path, capsys) -> None:
+def test_the_command_reports_the_imported_map(
+    tiny_body, tiny_uv_map, tmp_path: Path, capsys
+) -> None:
     tiny_body.save(tmp_path / 'body.npz')
     rng = np.random.default_rng(0)
     (tmp_path / 'map.obj').write_text(obj_text(tiny_uv_map, len(tiny_body.v_template), rng))
@@ -293,7 +297,7 @@ def test_the_command_tells_what_it_made(tiny_body, tiny_uv_map, tmp_path: Path, 
     np.testing.assert_allclose(UVMap.load(out).uv, tiny_uv_map.uv * (1, -1) + (0, 1), atol=1e-6)
 
 
-def test_a_map_of_several_charts_is_taken_and_described(tiny_body, tiny_uv_map) -> None:
+def test_a_map_of_several_charts_is_accepted_and_described(tiny_body, tiny_uv_map) -> None:
     is_right = tiny_uv_map.uv[tiny_uv_map.faces, 0].mean(axis=1) < 0.5
     faces = tiny_uv_map.faces + len(tiny_uv_map.uv) * is_right[:, None]
     parted = UVMap(
@@ -308,7 +312,7 @@ def test_a_map_of_several_charts_is_taken_and_described(tiny_body, tiny_uv_map) 
 
 
 @pytest.mark.parametrize('template', ['folder', 'missing', 'other mesh', 'text'])
-def test_a_mistake_is_one_line_and_leaves_no_file(
+def test_a_user_error_is_one_line_and_leaves_no_file(
     tiny_body, tmp_path: Path, capsys, template: str
 ) -> None:
     tiny_body.save(tmp_path / 'body.npz')

@@ -1,4 +1,4 @@
-"""The file of a UV map: what it keeps, and what it refuses."""
+"""The file of a UV map: what it stores, and what is rejected."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def test_any_change_changes_the_hash(tiny_uv_map):
         ('vertex_index', lambda index: index - 1, 'vertex_index goes down to -1'),
     ],
 )
-def test_arrays_that_are_no_map_are_refused(tiny_uv_map, field, spoil, complaint):
+def test_arrays_that_are_not_a_map_are_rejected(tiny_uv_map, field, spoil, complaint):
     with pytest.raises(ValueError, match=complaint) as caught:
         replace(tiny_uv_map, **{field: spoil(getattr(tiny_uv_map, field))})
     assert 'decomr uv build' in str(caught.value)
 
 
-def test_a_missing_file_is_told_with_the_command_that_makes_one(tmp_path):
+def test_a_missing_file_is_reported_with_the_command_that_makes_one(tmp_path):
     with pytest.raises(FileNotFoundError, match='decomr uv build'):
         load_uv_map(tmp_path / 'none.npz')
 
 
 @pytest.mark.parametrize('content', [b'', b'no archive', 'truncated', 'other arrays'])
-def test_a_damaged_file_is_told_with_its_name(tiny_uv_map, tmp_path, content):
+def test_a_damaged_file_is_named(tiny_uv_map, tmp_path, content):
     path = tmp_path / 'map.npz'
     tiny_uv_map.save(path)
     if content == 'truncated':
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_told_with_its_name(tiny_uv_map, tmp_path, content):
         load_uv_map(path)
 
 
-def test_a_map_of_another_body_is_refused(tiny_body, tiny_uv_map, tmp_path):
+def test_a_map_of_another_body_is_rejected(tiny_body, tiny_uv_map, tmp_path):
     path = tmp_path / 'map.npz'
     tiny_uv_map.save(path)
     assert load_uv_map(path, tiny_body).hash == tiny_uv_map.hash

@@ -79,6 +79,6 @@ def test_a_location_map_gives_the_vertices_back(body, uv_map: UVMap) -> None:
     assert (back - vertices).norm(dim=-1).mean() < 0.004  # m
 
 
-def test_fingers_are_told_apart_and_a_foot_without_toes_has_one_tip(body) -> None:
+def test_fingers_are_distinguished_and_a_foot_without_toes_has_one_tip(body) -> None:
     landmarks = find_landmarks(half_body(body))
     assert len(landmarks.fingers) == 5 and len(landmarks.toes) == 1

@@ -34,7 +34,7 @@ def random_case(
     resolution=st.integers(2, 9),
     seed=st.integers(0, 999),
 )
-def test_the_warp_equals_its_naive_twin(
+def test_the_warp_equals_its_naive_version(
     form: str, batch: int, channels: int, height: int, width: int, resolution: int, seed: int
 ) -> None:
     features, iuv = random_case(batch, channels, height, width, seed)
@@ -51,7 +51,7 @@ def test_an_image_without_a_person_gives_empty_uv_features(form: str) -> None:
 
 
 @each_form
-def test_one_pixel_lands_on_its_texel_with_its_place_in_the_image(form: str) -> None:
+def test_one_pixel_lands_on_its_texel_with_its_image_position(form: str) -> None:
     features, iuv = torch.full((1, 1, 3, 5), 7.0), torch.zeros(1, 3, 3, 5)
     iuv[0, :, 2, 1] = torch.tensor([0.9, 1.0, 0.25])
     warped = warp_to_uv(features, iuv, 9, form)
@@ -89,11 +89,11 @@ def test_half_precision_features_are_averaged_in_float32(form: str, kind: torch.
     assert warped[0, :, 0, 0].tolist() == pytest.approx([40.0, 0.0, 0.0, 1.0], abs=1e-6)
 
 
-def test_an_iuv_image_of_another_size_is_refused() -> None:
+def test_an_iuv_image_of_another_size_is_rejected() -> None:
     with pytest.raises(ValueError, match='iuv has shape'):
         warp_to_uv(torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 16, 16), 8)
 
 
-def test_an_unknown_form_of_the_warp_is_refused_with_those_there_are() -> None:
+def test_an_unknown_form_of_the_warp_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'gather', expected one of: scatter, dense"):
         warp_to_uv(torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 8, 8), 8, 'gather')

@@ -81,7 +81,7 @@ def test_a_closed_bag_opens_in_rosbags_with_its_counts_times_and_definitions(
     assert message == ('/human_meshes', _data(0), START_NS, START_NS - 10, TYPE)
 
 
-def test_chunks_are_zstd_unless_something_else_is_wanted_or_it_is_missing(
+def test_chunks_are_zstd_unless_disabled_or_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def chunks(name: str, compression: str | None = None) -> set[str]:
@@ -99,7 +99,7 @@ def test_chunks_are_zstd_unless_something_else_is_wanted_or_it_is_missing(
 
 
 @pytest.mark.parametrize('is_closed', [True, False])
-def test_topics_are_read_with_what_their_channels_say(tmp_path: Path, is_closed: bool) -> None:
+def test_topics_are_read_with_their_channel_metadata(tmp_path: Path, is_closed: bool) -> None:
     plain, latched = _topics()
     plain = plain._replace(metadata={'max_error_mm': '0.42'})
     writer = BagWriter(tmp_path / 'bag', [plain, latched])
@@ -170,7 +170,7 @@ def test_recovering_a_whole_bag_leaves_every_byte(tmp_path: Path, is_closed: boo
 @pytest.mark.parametrize(
     ('compression', 'frame'), [('lz4', b'\x04"M\x18'), ('zstd', b'\x28\xb5\x2f\xfd')]
 )
-def test_only_what_is_damaged_of_a_bag_is_mended(
+def test_only_the_damaged_part_of_a_bag_is_repaired(
     tmp_path: Path, compression: str, frame: bytes
 ) -> None:
     writer = BagWriter(tmp_path / 'bag', _topics(), compression)
@@ -191,7 +191,7 @@ def test_only_what_is_damaged_of_a_bag_is_mended(
         list(read_bag(tmp_path / 'bag'))
 
 
-def test_a_bag_is_never_written_over_another(tmp_path: Path) -> None:
+def test_an_existing_bag_is_never_overwritten(tmp_path: Path) -> None:
     BagWriter(tmp_path / 'bag', _topics()).close()
     with pytest.raises(FileExistsError, match='choose another folder'):
         BagWriter(tmp_path / 'bag', _topics())
@@ -213,7 +213,7 @@ def test_a_bag_in_several_files_is_read_in_their_order(tmp_path: Path) -> None:
         recover_bag(tmp_path / 'bag')
 
 
-def test_what_is_no_bag_cannot_be_recovered(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_bag_cannot_be_recovered(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='give the folder of a bag'):
         recover_bag(tmp_path)
     (tmp_path / 'some.mcap').write_bytes(b'text')

@@ -1,4 +1,4 @@
-"""`decomr bag`: what it says of a recording, the video that it makes, and what it refuses."""
+"""`decomr bag`: its report on a recording, its video, and what it rejects."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class _Bag:
     def camera(self, step: float) -> None:
         self.add('camera_info', camera_info_message(self.header(step), INTRINSICS, *SIZE), step)
 
-    def picture(self, step: float, gray: int) -> None:
+    def image(self, step: float, gray: int) -> None:
         data = cv2.imencode('.png', np.full((SIZE[1], SIZE[0], 3), gray, np.uint8))[1].tobytes()
         self.add(
             'image/compressed',
@@ -139,7 +139,7 @@ def _has_color_of(number: int, frame: np.ndarray, left: bool) -> bool:
     return int((near & (saturation > 60)).sum()) > 200
 
 
-def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
+def test_info_lists_people_with_times_rates_and_gaps(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology).close()
@@ -163,13 +163,13 @@ def test_info_says_who_was_seen_when_at_what_rate_and_with_which_gaps(
     assert 'gap of 2.10 s at 0.90 s' in text
 
 
-def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
+def test_the_meshes_are_drawn_over_the_images_of_the_bag(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info', 'image/compressed')
     for step in range(12):
         bag.camera(step)
-        bag.picture(step, 200)
+        bag.image(step, 200)
     out = tmp_path / 'out.mp4'
     assert cli.main(['bag', 'replay-overlay', str(bag.close()), '--out', str(out), '--json']) == 0
     text = capsys.readouterr().out
@@ -185,7 +185,7 @@ def test_the_meshes_are_drawn_over_the_pictures_of_the_bag(
     assert _has_color_of(2, frames[7], left=False)
 
 
-def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_size(
+def test_without_images_the_meshes_are_drawn_on_a_plain_background_of_the_camera_size(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
@@ -196,7 +196,7 @@ def test_without_pictures_the_meshes_are_drawn_on_a_plain_ground_of_the_cameras_
     frames = _frames(out)
     assert frames[0].shape == (SIZE[1], SIZE[0], 3)
     assert _has_color_of(1, frames[0], left=True)
-    # 10 pictures, the gap of 2.1 s shortened to 2 s, and the last one.
+    # 10 images, the gap of 2.1 s shortened to 2 s, and the last one.
     assert len(frames) == 10 + 20
 
 
@@ -248,14 +248,14 @@ def test_a_video_is_matched_by_its_stamps(tmp_path: Path, topology: Topology) ->
         (None, 'stamps.csv: No such file'),
     ],
 )
-def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
+def test_a_wrong_stamps_file_is_a_one_line_error(
     tmp_path: Path,
     topology: Topology,
     capsys: pytest.CaptureFixture[str],
     content: bytes | None,
     said: str,
 ) -> None:
-    bag, video, stamps = tmp_path / 'bag', tmp_path / 'pictures', tmp_path / 'stamps.csv'
+    bag, video, stamps = tmp_path / 'bag', tmp_path / 'images', tmp_path / 'stamps.csv'
     video.mkdir()
     cv2.imwrite(str(video / '0.png'), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
     if content is not None:
@@ -283,7 +283,7 @@ def test_a_wrong_file_of_stamps_is_told_apart_in_one_line(
     assert not list(tmp_path.glob('*.mp4'))
 
 
-def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
+def test_a_file_that_is_not_a_video_is_rejected_without_messages_of_opencv(
     tmp_path: Path, topology: Topology, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info').close()
@@ -293,16 +293,16 @@ def test_a_file_that_is_no_video_is_refused_before_opencv_complains(
     assert error.count('\n') == 1
 
 
-def test_one_is_a_person_and_two_are_people(
+def test_the_count_of_people_is_singular_or_plural(
     topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
     monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
     for count in (0, 1, 2):
         people = [_person(topology, 1, 0.0)] * count
-        replay.draw_seen(
+        replay.draw_overlay(
             np.zeros((48, 64, 3), np.uint8),
-            SeenMeshes(0, people, 20.0),
+            StampedMeshes(0, people, 20.0),
             topology.faces,
             INTRINSICS,
         )
@@ -313,15 +313,15 @@ def test_one_is_a_person_and_two_are_people(
     ]
 
 
-def test_meshes_of_an_earlier_image_are_fainter_and_say_how_old_they_are(
+def test_meshes_of_an_earlier_image_are_fainter_and_labelled_with_their_age(
     topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
     monkeypatch.setattr(replay.cv2, 'putText', lambda image, text, *_: written.append(text))
-    seen = SeenMeshes(10**9, [_person(topology, 1, 0.0)], 20.0)
+    seen = StampedMeshes(10**9, [_person(topology, 1, 0.0)], 20.0)
     black = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
     own, held = (
-        replay.draw_seen(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
+        replay.draw_overlay(black, seen, topology.faces, INTRINSICS, 10**9 + late_ns)
         for late_ns in (0, 3 * 10**8)
     )
     assert own.max() > 0 and (held <= own).all()
@@ -377,7 +377,7 @@ def _nothing(folder: Path, topology: Topology) -> Path:
         (_other_body, 'belong to the body ffff'),
     ],
 )
-def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
+def test_an_unusable_bag_is_one_line_and_exit_code_2(
     tmp_path: Path,
     topology: Topology,
     capsys: pytest.CaptureFixture[str],
@@ -387,10 +387,10 @@ def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
 ) -> None:
     bag = make(tmp_path / 'bag', topology)
     if make is _other_body and command == 'replay-overlay':
-        pictures = _Bag(tmp_path / 'pictures', 'image/compressed')
+        images = _Bag(tmp_path / 'images', 'image/compressed')
         for step in (0, 31):
-            pictures.picture(step, 0)
-        words = ['--video', str(pictures.close())]
+            images.image(step, 0)
+        words = ['--video', str(images.close())]
     else:
         words = []
     words += ['--out', str(tmp_path / 'out.mp4')] if command == 'replay-overlay' else []
@@ -401,7 +401,7 @@ def test_a_bag_that_cannot_be_used_is_one_line_and_exit_code_2(
     assert not list(tmp_path.glob('*.mp4'))
 
 
-def test_a_bag_of_two_nodes_asks_for_a_namespace(
+def test_a_bag_of_two_nodes_requires_a_namespace(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _Bag(tmp_path / 'bag', 'human_meshes', 'topology', 'camera_info', namespace='/left')
@@ -429,7 +429,7 @@ def test_a_bag_of_two_nodes_asks_for_a_namespace(
     assert cli.main([*command, '--namespace', 'left']) == 0
 
 
-def test_a_video_in_the_way_is_not_overwritten(
+def test_an_existing_video_is_not_overwritten(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'out.mp4').write_text('mine')

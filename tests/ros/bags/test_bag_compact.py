@@ -29,7 +29,7 @@ from tests.ros.bags.test_bag_commands import (
 __all__ = ['topology']  # the fixture
 
 
-def test_a_compact_copy_is_smaller_and_shows_the_same(
+def test_a_compact_copy_is_smaller_and_equivalent(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology, 'camera_info')
@@ -74,7 +74,7 @@ def test_a_compact_copy_is_smaller_and_shows_the_same(
     assert _has_color_of(1, _frames(Path(out))[0], left=True)
 
 
-def test_a_copy_of_a_copy_says_all_that_was_lost(
+def test_a_copy_of_a_copy_records_the_total_error(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _two_people(tmp_path / 'bag', topology).close()

@@ -33,7 +33,7 @@ from tests.ros.conftest import make_mesh
 
 START_NS = 1_700_000_000_000_000_000
 MESHES, TOPOLOGY = 'decomr/msg/HumanMeshArray', 'decomr/msg/MeshTopology'
-PICTURE = 'sensor_msgs/msg/CompressedImage'
+IMAGE = 'sensor_msgs/msg/CompressedImage'
 
 
 @pytest.fixture(scope='module')
@@ -63,11 +63,11 @@ def _write_bag(
     is_metric: bool = True,
     *more: str,
 ) -> Path:
-    """Persons 3 and 5 in steps 0 and 1, person 5 in step 2, nobody in step 3."""
+    """People 3 and 5 in steps 0 and 1, person 5 in step 2, none in step 3."""
     types = {
         f'{namespace}/topology': TOPOLOGY,
         f'{namespace}/human_meshes': MESHES,
-        **dict.fromkeys(more, PICTURE),
+        **dict.fromkeys(more, IMAGE),
     }
     writer = BagWriter(
         folder,
@@ -137,7 +137,7 @@ def test_everything_else_is_copied_byte_for_byte_with_its_qos(
     assert topics['/topology'].is_latched and topics['/topology'].depth == 7
 
 
-def test_the_frames_are_those_of_the_live_node_and_other_programs_read_them(
+def test_the_frames_are_those_of_the_live_node_and_readable_by_other_programs(
     tmp_path: Path, topology: Topology
 ) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, '/left')
@@ -182,7 +182,7 @@ def test_a_bag_whose_recorder_was_killed_gets_markers_too(
     assert read_topics(bag)['/topology'].is_latched
 
 
-def test_the_command_says_what_it_made_and_what_is_left_out(
+def test_the_command_reports_the_added_and_omitted_data(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = _write_bag(tmp_path / 'bag', topology, is_metric=False)
@@ -216,7 +216,7 @@ def test_the_command_says_what_it_made_and_what_is_left_out(
     assert '/tf' not in read_topics(tmp_path / 'few')
 
 
-def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_nothing(
+def test_a_bag_with_markers_or_meshes_of_another_body_is_rejected_and_leaves_nothing(
     tmp_path: Path, topology: Topology, capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_markers(_write_bag(tmp_path / 'bag', topology), tmp_path / 'copy')
@@ -230,13 +230,13 @@ def test_a_bag_with_markers_or_meshes_of_another_body_is_refused_and_leaves_noth
     assert not (tmp_path / 'again').exists()
 
 
-def test_compressed_iuv_and_overlay_are_not_taken_for_the_picture_of_the_camera(
+def test_compressed_iuv_and_overlay_are_not_mistaken_for_the_camera_image(
     tmp_path: Path, topology: Topology
 ) -> None:
     bag = _write_bag(
         tmp_path / 'bag', topology, '', True, '', True, '/iuv/compressed', '/overlay/compressed'
     )
-    assert Recording(bag).picture_topic() is None
+    assert Recording(bag).camera_image_topic() is None
     bag = _write_bag(
         tmp_path / 'with',
         topology,
@@ -247,4 +247,4 @@ def test_compressed_iuv_and_overlay_are_not_taken_for_the_picture_of_the_camera(
         '/a/overlay/compressed',
         '/z/image/compressed',
     )
-    assert Recording(bag).picture_topic() == '/z/image/compressed'
+    assert Recording(bag).camera_image_topic() == '/z/image/compressed'

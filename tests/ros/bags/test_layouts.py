@@ -1,4 +1,4 @@
-"""What the layouts for Foxglove and RViz ask for exists in a recording, with the right types."""
+"""The topics of the Foxglove and RViz layouts exist in a recording, with the right types."""
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ def test_every_topic_of_both_layouts_is_in_a_recording_with_a_type_that_its_pane
     assert [path for path in paths if PATH.fullmatch(path)[1] not in said] == []
     for topic in ('/iuv/compressed', '/overlay/compressed'):
         message = next(read_bag(bag, [topic]))
-        picture = rgb_from_compressed_message(deserialize_message(message.data, CompressedImage))
-        assert picture.shape == (HEIGHT, WIDTH, 3)
+        image = rgb_from_compressed_message(deserialize_message(message.data, CompressedImage))
+        assert image.shape == (HEIGHT, WIDTH, 3)
 
 
-def test_every_panel_of_the_layout_has_a_place_and_every_place_a_panel() -> None:
+def test_every_panel_of_the_layout_is_placed_exactly_once() -> None:
     def panels(place: dict[str, Any] | str) -> list[str]:
         """The names of the panels from the left to the right."""
         return (
@@ -168,16 +168,16 @@ def test_the_3d_panel_looks_where_the_camera_looks_with_x_to_the_right() -> None
 
 
 def test_rviz_shows_meshes_image_and_iuv_at_once() -> None:
-    """A picture that Qt's state of the window does not place is a window of its own."""
+    """An image that Qt's window state does not place opens its own window."""
     config = _rviz()
     displays = {
         display['Name']: display for display in config['Visualization Manager']['Displays']
     }
     assert displays['Human meshes']['Enabled']
     state = bytes.fromhex(config['Window Geometry']['QMainWindow State'])
-    pictures = [name for name, display in displays.items() if display['Class'].endswith('/Image')]
-    assert {'Image', 'IUV'} <= set(pictures)
-    for name in pictures:
+    images = [name for name, display in displays.items() if display['Class'].endswith('/Image')]
+    assert {'Image', 'IUV'} <= set(images)
+    for name in images:
         # A widget (0xfb), its name, and 1 for one that is shown, 2 more for one that floats.
         text = name.encode('utf-16-be')
         entry = b'\xfb' + len(text).to_bytes(4, 'big') + text

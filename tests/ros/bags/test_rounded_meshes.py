@@ -49,7 +49,7 @@ def test_the_step_is_the_largest_power_of_two_that_keeps_the_error(
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 99), max_error_mm=st.floats(0.05, 20), distance_m=st.floats(0, 60))
-def test_no_vertex_moves_further_than_the_error_that_was_asked_for(
+def test_no_vertex_moves_further_than_the_requested_error(
     seed: int, max_error_mm: float, distance_m: float
 ) -> None:
     mesh = make_mesh(1, 200, seed)
@@ -82,7 +82,7 @@ def test_rounding_twice_changes_nothing_more() -> None:
     assert round_meshes(once, STEP_M) == once
 
 
-def test_numbers_that_are_none_and_negative_zeros_come_out_in_order() -> None:
+def test_nans_and_negative_zeros_are_handled() -> None:
     mesh = make_mesh(1, 3)
     mesh.vertices[:] = [[np.nan, np.inf, -1e-6], [-0.0, 3e38, -3e38], [5000.0001, 0, 1]]
     seen = np.asarray(_rounded([mesh], STEP_M).meshes[0].vertices, np.float32).reshape(-1, 3)
@@ -102,7 +102,7 @@ def test_numbers_that_are_none_and_negative_zeros_come_out_in_order() -> None:
         lambda data: data + b'12345678',
     ],
 )
-def test_what_is_no_message_of_meshes_is_refused(damage: object) -> None:
+def test_data_that_are_not_a_mesh_message_are_rejected(damage: object) -> None:
     data = serialized_human_meshes(_header(), [make_mesh(1, 50)], 'abc')
     with pytest.raises(ValueError, match='HumanMeshArray'):
         round_meshes(damage(data), STEP_M)

@@ -1,4 +1,4 @@
-"""Files that are no bags are told apart from bags that are damaged."""
+"""Files that are not bags are distinguished from damaged bags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from decomr_ros import bag_commands
 
 
 @pytest.mark.parametrize('content', [b'# decomr\nA ROS 2 node', b'\x89PNG\r\n\x1a\n' + bytes(99)])
-def test_a_file_that_is_no_mcap_is_not_offered_for_repair(
+def test_a_file_that_is_not_an_mcap_is_not_offered_for_repair(
     tmp_path: Path, content: bytes, capsys
 ) -> None:
     path = tmp_path / 'README.md'

@@ -61,7 +61,7 @@ def test_an_image_takes_the_newest_calibration_of_its_size(
     assert 'camera_info is for 640x480 px, the image has 800x600' in other.problem
 
 
-def test_a_changed_calibration_is_told_once_and_an_equal_one_never(
+def test_a_changed_calibration_is_logged_once_and_an_equal_one_never(
     store: CalibrationStore, told: list[str]
 ) -> None:
     for _ in range(3):
@@ -78,7 +78,7 @@ def test_a_changed_calibration_is_told_once_and_an_equal_one_never(
     assert 'to no calibration' in told[1]
 
 
-def test_a_calibration_that_is_none_is_refused_and_the_one_before_remains(
+def test_an_invalid_calibration_is_rejected_and_the_previous_one_remains(
     store: CalibrationStore,
 ) -> None:
     broken = _info(fov_deg=50)
@@ -93,12 +93,12 @@ def test_a_calibration_that_is_none_is_refused_and_the_one_before_remains(
     assert store.for_image(640, 480).intrinsics is not None
 
 
-def test_an_uncalibrated_camera_says_how_to_calibrate_it(store: CalibrationStore) -> None:
+def test_an_uncalibrated_camera_is_reported_with_the_remedy(store: CalibrationStore) -> None:
     store.add(CameraInfo(width=640, height=480))
     assert 'camera_calibration' in store.for_image(640, 480).problem
 
 
-def test_region_and_binning_belong_to_the_size(store: CalibrationStore) -> None:
+def test_region_and_binning_determine_the_size(store: CalibrationStore) -> None:
     store.add(
         _info(
             binning_x=2,
@@ -112,7 +112,7 @@ def test_region_and_binning_belong_to_the_size(store: CalibrationStore) -> None:
     assert store.for_image(640, 480).intrinsics is None
 
 
-def test_a_strong_lens_is_told_with_its_pixels_or_undone(store: CalibrationStore) -> None:
+def test_a_strong_lens_is_reported_with_its_shift_or_undistorted(store: CalibrationStore) -> None:
     store.add(_info(d=array.array('d', BARREL)))
     plain = store.for_image(640, 480)
     assert plain.lens is None
@@ -135,7 +135,7 @@ def test_a_strong_lens_is_told_with_its_pixels_or_undone(store: CalibrationStore
     assert rectified.lens is None
 
 
-def test_a_weak_lens_is_not_worth_a_word_and_an_unknown_one_is(store: CalibrationStore) -> None:
+def test_a_weak_lens_is_not_reported_but_an_unknown_one_is(store: CalibrationStore) -> None:
     store.add(_info(d=array.array('d', [1e-4, 0.0, 0.0, 0.0, 0.0])))
     assert store.for_image(640, 480).warning == ''
     store.add(_info(d=array.array('d', BARREL), distortion_model='brown'))
@@ -145,7 +145,7 @@ def test_a_weak_lens_is_not_worth_a_word_and_an_unknown_one_is(store: Calibratio
     assert "'brown', expected one of: plumb_bob" in found.warning
 
 
-def test_a_camera_that_invents_sizes_fills_no_memory(store: CalibrationStore) -> None:
+def test_ever_new_image_sizes_do_not_fill_the_memory(store: CalibrationStore) -> None:
     for size in range(100, 150):
         store.add(_info(2 * size, size))
         store.for_image(2 * size, size)

@@ -1,4 +1,4 @@
-"""The calibration comes a moment after the first image: that is no warning."""
+"""A calibration shortly after the first image causes no warning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def look(node: Notes, frames: list[Frame], stamp_s: int) -> bool:
     return frames[-1].intrinsics is not None
 
 
-def test_a_calibration_that_comes_within_two_seconds_is_awaited_in_silence(
+def test_a_calibration_within_two_seconds_causes_no_warning(
     node: Notes, clock: list[float]
 ) -> None:
     inputs, frames = start(node)
@@ -40,7 +40,7 @@ def test_a_calibration_that_comes_within_two_seconds_is_awaited_in_silence(
     assert 'warning_camera_info' not in inputs.warnings.values()
 
 
-def test_one_that_stays_away_is_a_warning_that_counts_the_first_images_too(
+def test_a_missing_calibration_is_a_warning_that_also_counts_the_first_images(
     node: Notes, clock: list[float]
 ) -> None:
     inputs, frames = start(node)

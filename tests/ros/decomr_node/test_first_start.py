@@ -1,4 +1,4 @@
-"""The node answers while it configures, says what it waits for, and needs no HOME."""
+"""The node responds while it configures, logs what it waits for, and needs no HOME."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_services_and_diagnostics_answer_while_the_node_configures(
     ros.spin_until(lambda: 'configuring' not in said[-1].status[0].message, 10)
 
 
-def test_a_parameter_that_configure_uses_is_refused_while_it_does(
+def test_a_parameter_that_configure_uses_is_rejected_meanwhile(
     ros: RosTest, weights: Path, go_on: Path
 ) -> None:
     node = start_node(ros, weights)
@@ -100,7 +100,7 @@ def test_a_parameter_that_configure_uses_is_refused_while_it_does(
     assert people_result.successful
 
 
-def test_a_transition_asked_for_by_service_blocks_no_other_service(
+def test_a_transition_requested_by_service_blocks_no_other_service(
     ros: RosTest, weights: Path, go_on: Path
 ) -> None:
     node = start_node(ros, weights, autostart=False)
@@ -124,7 +124,7 @@ def test_a_transition_asked_for_by_service_blocks_no_other_service(
     assert remote.state() == State.PRIMARY_STATE_UNCONFIGURED
 
 
-def test_an_export_that_is_missing_is_announced_and_its_steps_are_told(
+def test_a_missing_export_is_announced_and_its_steps_are_logged(
     ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_CACHE', str(ros.folder / 'cache'))
@@ -169,7 +169,7 @@ def test_sigint_while_exporting_ends_the_node_in_time(
     assert list((ros.folder / 'cache/exports').iterdir()) == [], 'nothing half made is left'
 
 
-def test_without_a_home_that_can_be_written_the_node_works_and_says_so_once(
+def test_without_a_writable_home_the_node_works_with_one_warning(
     ros: RosTest, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ('DECOMR_CACHE', 'XDG_CACHE_HOME', 'ROS_LOG_DIR', 'ROS_HOME'):

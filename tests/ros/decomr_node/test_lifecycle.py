@@ -1,4 +1,4 @@
-"""What the transitions take and give back, and how the process ends."""
+"""What the transitions acquire and release, and how the process ends."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def num_entities(inner: InnerNode) -> list[int]:
         'decomr_node.RateLog',
     ],
 )
-def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
+def test_if_a_part_cannot_be_created_the_earlier_ones_are_released(
     inner: InnerNode, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     monkeypatch.setattr(network_memory, 'gc', gc)  # as in a process of its own
@@ -116,7 +116,7 @@ def test_a_network_that_loads_but_does_not_run_is_freed_again(
     assert inner.node.last_failure == ''
 
 
-def test_an_activation_that_fails_leaves_the_node_inactive_and_can_be_tried_again(
+def test_a_failed_activation_leaves_the_node_inactive_and_can_be_repeated(
     inner: InnerNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(outputs: Outputs) -> None:

@@ -1,4 +1,4 @@
-"""Every transition leaves a line in the log that says what the node does and does not do now."""
+"""Every transition logs what the node does and does not do in the new state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.ros.decomr_node.test_node_warnings import log, make
 __all__ = ['log', 'make']  # the fixtures
 
 
-def test_deactivate_and_cleanup_say_what_is_freed(make: Callable, log: Callable[[], str]) -> None:
+def test_deactivate_and_cleanup_log_what_is_freed(make: Callable, log: Callable[[], str]) -> None:
     inner = make()
     inner.activate()
     assert 'active: /image' in log()

@@ -1,4 +1,4 @@
-"""Weights with which the network sees nobody in any box: the node says why nobody is published."""
+"""Weights that give no foreground in any box: the node reports why no people are published."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ['log', 'make']  # the fixtures
 
 
 class BlindRuntime(FakeRuntime):
-    """What freshly trained weights do: bodies, but no foreground."""
+    """The outputs of barely trained weights: bodies, but no foreground."""
 
     is_blind = True
 
@@ -26,7 +26,7 @@ class BlindRuntime(FakeRuntime):
         return replace(output, iuv=np.zeros_like(output.iuv)) if self.is_blind else output
 
 
-def test_weights_that_see_nobody_are_a_warning_until_somebody_is_seen(
+def test_weights_without_foreground_are_a_warning_until_a_person_is_found(
     make: Callable, log: Callable[[], str], monkeypatch
 ) -> None:
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
@@ -45,8 +45,8 @@ def test_weights_that_see_nobody_are_a_warning_until_somebody_is_seen(
     assert 'warning_no_foreground' not in values_of(inner.status())
 
 
-def test_weights_that_have_seen_somebody_are_not_suspected(make: Callable, monkeypatch) -> None:
-    """A detector that takes a coat for a person says nothing about the weights."""
+def test_weights_that_have_found_a_person_cause_no_warning(make: Callable, monkeypatch) -> None:
+    """One false detection, such as a coat, says nothing about the weights."""
     inner = make(frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     inner.runtime_class = BlindRuntime
     monkeypatch.setattr(BlindRuntime, 'is_blind', False)

@@ -1,4 +1,4 @@
-"""The node in its own process, spoken to as any other program would: over ROS 2."""
+"""The node in its own process, used over ROS 2 like by any other program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def test_a_video_becomes_meshes_with_its_stamps_and_frame(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     meshes, iuvs, topologies, markers = [], [], [], []
     ros.node.create_subscription(HumanMeshArray, 'human_meshes', meshes.append, 30)
@@ -39,7 +39,7 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(
     source = ros.start(
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--rate',
         10,
         '--loop',
@@ -86,9 +86,9 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(
     assert is_calibrated
     assert len({message.meshes[0].id for message in meshes}) == 1
     sent = [message.header for message in meshes]
-    for picture in iuvs:
-        assert picture.header in sent
-        assert (picture.height, picture.width, picture.encoding) == (120, 160, 'rgb8')
+    for image in iuvs:
+        assert image.header in sent
+        assert (image.height, image.width, image.encoding) == (120, 160, 'rgb8')
     assert len(iuvs) >= 0.8 * len(meshes)
     shown, cleared = (deserialize_message(data, MarkerArray).markers[0] for data in markers[-2:])
     assert shown.action == Marker.ADD
@@ -96,7 +96,9 @@ def test_a_video_becomes_meshes_with_its_stamps_and_frame(
     assert cleared.action == Marker.DELETE  # when the node ended
 
 
-def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weights: Path) -> None:
+def test_failed_transitions_report_the_reason_and_can_be_repeated(
+    ros: RosTest, weights: Path
+) -> None:
     truncated = ros.folder / 'truncated.safetensors'
     truncated.write_bytes(weights.read_bytes()[:5000])
     node = start_node(ros, ros.folder / 'missing.safetensors', autostart='false')
@@ -128,9 +130,7 @@ def test_transitions_that_fail_say_why_and_can_be_tried_again(ros: RosTest, weig
     assert node.stop() == 0
 
 
-def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(
-    ros: RosTest, weights: Path
-) -> None:
+def test_bad_images_are_counted_and_the_next_ones_processed(ros: RosTest, weights: Path) -> None:
     statuses: list[dict[str, str]] = []
     ros.node.create_subscription(
         DiagnosticArray,
@@ -190,9 +190,7 @@ def test_bad_images_are_left_out_and_counted_and_good_ones_go_on(
     assert 'Traceback' not in node.output
 
 
-def test_nobody_in_view_gives_empty_messages_and_clears_the_markers(
-    ros: RosTest, weights: Path
-) -> None:
+def test_no_people_give_empty_messages_and_cleared_markers(ros: RosTest, weights: Path) -> None:
     markers: list[MarkerArray] = []
     ros.node.create_subscription(MarkerArray, 'markers', markers.append, 10)
     start_node(ros, weights, detector='person')
@@ -212,7 +210,7 @@ def test_an_autostart_that_fails_may_end_the_process_with_code_1(ros: RosTest) -
 
 
 @pytest.mark.parametrize(('name', 'value'), [('detector_stride', 0), ('threads', 'many')])
-def test_a_parameter_out_of_range_is_one_line_and_exit_code_2(
+def test_a_parameter_out_of_range_is_a_one_line_error_with_exit_code_2(
     ros: RosTest, name: str, value: object
 ) -> None:
     node = start_node(ros, Path('rt'), **{name: value})

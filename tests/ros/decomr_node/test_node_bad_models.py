@@ -1,4 +1,4 @@
-"""Models that do not load: the node says why, stays unconfigured, and can be corrected."""
+"""Models that do not load: the node reports why, stays unconfigured, and can be corrected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def files(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 class InsideNode:
-    """A node within the test that is spoken to like one in its own process, in less time."""
+    """A node within the test that is used like one in its own process, but starts faster."""
 
     def __init__(
         self, ros: RosTest, capfd: pytest.CaptureFixture[str], **parameters: object
@@ -63,7 +63,7 @@ class InsideNode:
         return self._output
 
     def stop(self) -> int:
-        """What `run_node` does in the end."""
+        """The last steps of `run_node`."""
         self._node.close()
         return self._node.exit_code or 0
 
@@ -123,7 +123,7 @@ def test_truncated_weights(
     assert_corrected(ros, node, remote, 'weights', whole)
 
 
-def test_a_folder_in_the_place_of_weights(
+def test_a_folder_instead_of_weights(
     ros: RosTest, files: Path, inside: Callable[..., InsideNode]
 ) -> None:
     node = inside(files, 'torch')
@@ -155,7 +155,7 @@ def test_a_truncated_export_in_the_cache(
     assert_corrected(ros, node, remote, 'runtime', other)
 
 
-def test_a_damaged_export_is_made_again_once_it_is_deleted(
+def test_a_damaged_export_is_recreated_once_it_is_deleted(
     ros: RosTest, files: Path, inside: Callable[..., InsideNode]
 ) -> None:
     (info,) = (files / 'cache' / 'exports').glob('*/info.json')
@@ -203,7 +203,7 @@ def test_tensorrt_without_a_gpu(
     assert_corrected(ros, node, remote, 'runtime', 'openvino')
 
 
-def test_an_error_that_nobody_expected_comes_with_its_traceback(
+def test_an_unexpected_error_is_logged_with_its_traceback(
     ros: RosTest, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin_with(BROKEN_CODE, files / 'start', monkeypatch)

@@ -1,4 +1,4 @@
-"""The benchmark of the node: its arithmetic, its pictures, and that it leaves no process."""
+"""The benchmark of the node: its statistics, its images, and that it leaves no process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from benchmarks import node
 from benchmarks.node import CLIP, Stage, main
 from benchmarks.node_report import latency_report, people_report, soak_report, transport_report
-from benchmarks.node_scene import PAUSE_FRAMES, PERSON_PX, crowd, people_come_and_go
+from benchmarks.node_scene import PAUSE_FRAMES, PERSON_PX, crowd, people_entering_and_leaving
 
 MS = 10**6
 FRAMES = 30
 
 
 def _heard(latency_ms: float, failed: int = 0) -> dict:
-    """What a listener notes of a camera at 10 Hz whose meshes come after `latency_ms`."""
+    """The records of a listener for a camera at 10 Hz with meshes after `latency_ms`."""
     stamps = 10**18 + np.arange(FRAMES) * 100 * MS
     published = stamps + int(latency_ms * MS)
     rows = np.stack([stamps, published, published + MS, published + 2 * MS], axis=1)
@@ -44,7 +44,7 @@ def _trace(heard: dict) -> dict:
     }
 
 
-def test_the_parts_of_the_latency_add_up_to_what_is_outside_the_network() -> None:
+def test_the_parts_of_the_latency_add_up_to_the_time_outside_the_network() -> None:
     heard = _heard(12, failed=2)
     report = latency_report({'frames_published': FRAMES + 3}, heard, _trace(heard))
     assert report['stamp_to_publish_ms']['p50'] == 12
@@ -58,14 +58,14 @@ def test_the_parts_of_the_latency_add_up_to_what_is_outside_the_network() -> Non
     assert transport_report(heard['human_meshes'])['to_callback_ms']['p50'] == 14
 
 
-def test_a_person_without_an_id_is_noticed() -> None:
+def test_a_person_without_an_id_is_detected() -> None:
     ids = [[0, 1]] * 20 + [[0, 0], [0], [0, -1]]
     report = people_report({'ids': ids}, 2)
     assert report['messages'] - report['with_everybody'] == 3
     assert report['different_ids'] == 3
 
 
-def test_memory_that_grows_and_latency_that_grows_are_noticed() -> None:
+def test_growing_memory_and_latency_are_detected() -> None:
     heard = _heard(12)
     heard['human_meshes'][:, 1] += np.arange(FRAMES) * MS  # 1 ms more each 0.1 s
     samples = [
@@ -85,7 +85,7 @@ def test_memory_that_grows_and_latency_that_grows_are_noticed() -> None:
     assert report['threads'] == {'first': 9, 'last': 10, 'most': 10}
 
 
-def test_everybody_in_the_crowd_has_a_place_of_his_own() -> None:
+def test_the_people_of_the_crowd_do_not_overlap() -> None:
     image, boxes = crowd(20, CLIP)
     assert image.shape == (720, 1280, 3)
     np.testing.assert_allclose(boxes[:, 3] - boxes[:, 1], PERSON_PX, atol=1)
@@ -101,13 +101,13 @@ def test_everybody_in_the_crowd_has_a_place_of_his_own() -> None:
         crowd(21, CLIP)
 
 
-def test_between_two_passes_of_the_clip_nobody_is_there() -> None:
-    frames = list(people_come_and_go(CLIP))
+def test_there_are_no_people_between_two_passes_of_the_clip() -> None:
+    frames = list(people_entering_and_leaving(CLIP))
     assert all(frame.std() == 0 for frame in frames[-PAUSE_FRAMES:])
     assert frames[0].std() > 0
 
 
-def test_a_node_that_does_not_start_ends_the_benchmark_in_words_and_leaves_no_process(
+def test_a_node_that_does_not_start_ends_the_benchmark_with_a_message_and_leaves_no_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / 'soak.json'
@@ -121,7 +121,7 @@ def test_a_node_that_does_not_start_ends_the_benchmark_in_words_and_leaves_no_pr
     assert not _children()
 
 
-def test_a_report_says_how_much_processor_time_the_host_took_away(
+def test_a_report_contains_the_processor_time_taken_by_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter([(1000, 10), (3000, 60)])

@@ -1,4 +1,4 @@
-"""Ten thousand messages that no camera should send: none ends the node, each one is counted."""
+"""Ten thousand malformed messages: none ends the node, each one is counted."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _header(rng: random.Random) -> Header:
 
 
 def _image(rng: random.Random) -> Image:
-    """Half of them are sound but for one thing or none; in the others nothing agrees."""
+    """Half of the messages have at most one wrong field; the others are random."""
     header, encoding = _header(rng), rng.choice(ENCODINGS)
     if rng.random() < 0.5:
         width, height, channels = (rng.randrange(1, 40) for _ in range(3))
@@ -133,13 +133,13 @@ def _info(rng: random.Random) -> CameraInfo:
 
 @pytest.fixture
 def node(weights: Path, domain: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[DecomrNode]:
-    """An active node in this process; its network answers at once, the same each time."""
+    """An active node in this process; its network returns the same each time, immediately."""
     monkeypatch.setenv('ROS_LOCALHOST_ONLY', '1')
 
     run, answers = TorchRuntime.run, {}
 
     def answer(self: TorchRuntime, images: np.ndarray) -> NetworkOutput:
-        """What the network said of the first crop, for each: all around it is real."""
+        """The output of the network for the first crop, for each crop; everything else is real."""
         if len(images) not in answers:
             answers[len(images)] = run(self, images)
         return answers[len(images)]
@@ -188,7 +188,7 @@ def estimated(node: DecomrNode, monkeypatch: pytest.MonkeyPatch) -> list[HumanMe
     return estimated
 
 
-def test_every_one_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_answered(
+def test_each_of_10000_fuzzed_messages_is_counted_and_a_good_one_is_processed(
     node: DecomrNode, estimated: list[HumanMesh]
 ) -> None:
     rng = random.Random(6)

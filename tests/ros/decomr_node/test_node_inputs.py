@@ -57,7 +57,7 @@ def test_compressed_images_become_meshes_and_a_damaged_one_is_counted(
     assert 'end is missing' in node.output
 
 
-def test_image_messages_that_are_cut_off_are_counted_and_the_node_goes_on(
+def test_truncated_image_messages_are_counted_and_the_node_continues(
     ros: RosTest, weights: Path
 ) -> None:
     statuses: list[dict[str, str]] = []
@@ -92,7 +92,7 @@ def test_image_messages_that_are_cut_off_are_counted_and_the_node_goes_on(
 @pytest.mark.skipif(
     importlib.util.find_spec('vision_msgs') is not None, reason='vision_msgs is installed here'
 )
-def test_boxes_without_vision_msgs_end_the_configure_in_one_line(ros: RosTest) -> None:
+def test_boxes_without_vision_msgs_fail_the_configure_with_one_line(ros: RosTest) -> None:
     node = start_node(ros, Path('rt'), use_boxes='true', exit_on_failed_autostart='true')
     assert node.process.wait(30) == 1
     assert f'apt install ros-{os.environ["ROS_DISTRO"]}-vision-msgs' in node.output

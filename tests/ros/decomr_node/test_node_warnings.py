@@ -1,4 +1,4 @@
-"""What the node ignores or guesses, as /diagnostics and the log show it; clocks and stamps."""
+"""What the node ignores or assumes, on /diagnostics and in the log; clocks and stamps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.ros.messages.test_boxes import detection
 from tests.ros.node_client import Camera
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
-PICTURE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+IMAGE = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
 
 
 @pytest.fixture
@@ -59,16 +59,16 @@ def log(capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
 def show(
     inner: InnerNode, camera: Camera, encoding: str = 'bgr8', stamp_s: float | None = None
 ) -> None:
-    """One image, now or at another time, and its answer."""
+    """Sends one image, stamped now or at another time, and returns its meshes."""
     stamp_s = time.time() if stamp_s is None else stamp_s
-    message = image_message(camera.header(), PICTURE, 'bgr8')
+    message = image_message(camera.header(), IMAGE, 'bgr8')
     message.encoding = encoding
     message.header.stamp.sec, message.header.stamp.nanosec = int(stamp_s), int(stamp_s % 1 * 1e9)
     camera.send(message)
     camera.answer(message.header)
 
 
-def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
+def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_fixed(
     make: Callable, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing_warnings, 'SHOWN_S', 0.0)
@@ -90,7 +90,7 @@ def test_a_warning_is_on_diagnostics_with_its_count_until_it_is_mended(
     assert log().count('read as bgr8') == 1
 
 
-def test_sim_time_without_a_clock_is_named_until_it_comes(
+def test_sim_time_without_a_clock_is_a_warning_until_the_clock_starts(
     ros: RosTest, make: Callable, log: Callable[[], str]
 ) -> None:
     inner = make(use_sim_time=True)
@@ -110,7 +110,7 @@ def test_sim_time_without_a_clock_is_named_until_it_comes(
 
 
 def latest(inner: InnerNode) -> str:
-    """The last status as text; by the node's own clock nothing can be waited for here."""
+    """The last status as text; the node's own clock cannot be waited for here."""
     if not inner._diagnostics:
         return 'warning_clock'
     return str(inner._diagnostics[-1].status[0])
@@ -126,7 +126,7 @@ STAMPS = {
 
 
 @pytest.mark.parametrize('case', STAMPS)
-def test_stamps_that_make_no_sense_are_named(
+def test_implausible_stamps_are_reported(
     make: Callable, log: Callable[[], str], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offsets, word = STAMPS[case]
@@ -137,7 +137,7 @@ def test_stamps_that_make_no_sense_are_named(
     for offset in offsets:
         stamp_s = {'zero': 0.0}.get(case, now_s + (0.0 if offset == 'same' else offset))
         answered = len(camera.seen)
-        message = image_message(camera.header(), PICTURE, 'bgr8')
+        message = image_message(camera.header(), IMAGE, 'bgr8')
         message.header.stamp.sec = int(stamp_s)
         message.header.stamp.nanosec = int(stamp_s % 1 * 1e9)
         camera.send(message)
@@ -148,7 +148,7 @@ def test_stamps_that_make_no_sense_are_named(
     wait_until(lambda: word in log(), 5)
 
 
-def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_once(
+def test_failing_images_and_their_problem_are_each_logged_once(
     ros: RosTest, make: Callable, log: Callable[[], str]
 ) -> None:
     inner = make(log_period_s=0.5)
@@ -159,7 +159,7 @@ def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_
         lines.clear()
 
         def is_logged() -> bool:
-            message = image_message(camera.header(), PICTURE, 'bgr8')
+            message = image_message(camera.header(), IMAGE, 'bgr8')
             message.encoding = encoding
             camera.send(message)
             lines[:] = [
@@ -182,7 +182,7 @@ def test_failing_images_are_logged_once_and_the_line_of_rates_tells_the_problem_
 def test_boxes_without_people_are_on_diagnostics_by_class(
     make: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The messages of vision_msgs come from elsewhere where it is not installed."""
+    """Fakes the messages of vision_msgs if it is not installed."""
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: Image)
     inner = make(use_boxes=True, frame_age_warn_s=3600.0, frame_age_error_s=3600.0)
     camera = inner.activate()
@@ -199,6 +199,6 @@ def test_boxes_without_people_are_on_diagnostics_by_class(
     assert 'warning_boxes_class' not in values_of(inner.status())
 
 
-def test_nobody_in_an_empty_message_is_no_warning() -> None:
+def test_an_empty_message_of_boxes_causes_no_warning() -> None:
     found = people_from_detections(SimpleNamespace(detections=[]), ['person', '0'])
     assert (len(found.people.boxes), found.other_classes, found.unused) == (0, {}, ())

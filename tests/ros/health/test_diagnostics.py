@@ -1,4 +1,4 @@
-"""What the node says of itself on /diagnostics, in every state."""
+"""The status of the node on /diagnostics, in every state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from decomr_core.base.structures import StageTimes
 from decomr_core.runtimes.gpu_memory import free_unused_memory, gpu_memory
 from decomr_ros.health import diagnostics
-from decomr_ros.health.diagnostics import FrameStatistics, Situation, failing_as, judge
+from decomr_ros.health.diagnostics import FrameStatistics, NodeState, error_cause, status_of
 from decomr_ros.messages.images import image_message
 from decomr_ros.node.qos import UnsupportedEventTypeError
 from decomr_ros.outputs.outputs import Outputs
@@ -29,7 +29,7 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.ERROR,
     DiagnosticStatus.STALE,
 )
-WELL = Situation('active', frame_age_s=0.1, image_age_s=0.05, rates='in 30.0 Hz, out 30.0 Hz')
+WELL = NodeState('active', frame_age_s=0.1, image_age_s=0.05, rates='in 30.0 Hz, out 30.0 Hz')
 
 
 class Clock:
@@ -80,10 +80,10 @@ class Clock:
         ),
     ],
 )
-def test_the_level_and_the_message_say_what_is_wrong(
+def test_the_level_and_the_message_state_the_problem(
     change: dict[str, object], level: bytes, message: str
 ) -> None:
-    assert judge(replace(WELL, **change)) == (level, message)
+    assert status_of(replace(WELL, **change)) == (level, message)
 
 
 def test_rates_delays_and_failures_are_those_of_the_last_seconds(
@@ -118,15 +118,13 @@ def test_rates_delays_and_failures_are_those_of_the_last_seconds(
     assert 'latency_p50_ms' not in statistics.values(WorkerCounts())
 
 
-def test_failures_are_counted_by_cause_and_forgotten_after_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_failures_are_counted_by_cause_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     statistics = FrameStatistics()
     for cause, inner_cause in (('size', ''), ('size', ''), ('estimation', 'publishing')):
-        with pytest.raises(ValueError, match='broken') as raised, failing_as(cause):
+        with pytest.raises(ValueError, match='broken') as raised, error_cause(cause):
             if inner_cause:
-                with failing_as(inner_cause):
+                with error_cause(inner_cause):
                     raise ValueError('broken\nbadly')
             raise ValueError('broken\nbadly')
         statistics.add_failure(raised.value)
@@ -199,12 +197,12 @@ def test_the_status_is_right_in_every_state(inner: InnerNode) -> None:
     assert inner.status().message.startswith('finalized')
 
 
-def test_images_that_fail_are_told_by_cause(ros: RosTest, inner: InnerNode) -> None:
+def test_failed_images_are_reported_by_cause(ros: RosTest, inner: InnerNode) -> None:
     camera = inner.activate()
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    odd = image_message(camera.header(), picture, 'rgb8')
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    odd = image_message(camera.header(), image, 'rgb8')
     odd.encoding = 'no_such_encoding'
-    short = image_message(camera.header(), picture, 'rgb8')
+    short = image_message(camera.header(), image, 'rgb8')
     short.step = 1
     for number, message in enumerate((odd, short), 1):
         camera.send(message)
@@ -233,7 +231,7 @@ def test_an_active_node_without_a_camera_warns_then_reports_an_error(
     assert inner.status().level == ERROR
 
 
-def test_a_middleware_that_does_not_count_losses_says_unknown(
+def test_losses_are_unknown_if_the_middleware_does_not_count_them(
     inner: InnerNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscribe = inner.node.create_subscription
@@ -255,7 +253,9 @@ def test_lost_images_are_added_up(inner: InnerNode) -> None:
     assert values_of(inner.status())['frames_lost_in_transport'] == '5'
 
 
-def test_gpu_memory_is_told_where_the_network_is_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_memory_is_reported_if_the_network_is_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     emptied: list[bool] = []
     cuda = SimpleNamespace(
         mem_get_info=lambda device: (3 * 2**30, 8 * 2**30),
@@ -288,7 +288,7 @@ def test_gpu_memory_of_tensorrt_comes_from_cuda(monkeypatch: pytest.MonkeyPatch)
     assert total_mib == gpu.total_bytes // 2**20
 
 
-def test_rates_of_a_long_time_are_those_of_what_is_remembered(
+def test_rates_over_a_long_time_are_limited_by_the_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now_s = [0.0]
@@ -301,7 +301,7 @@ def test_rates_of_a_long_time_are_those_of_what_is_remembered(
     assert statistics.rates_hz(5.0)[0] == pytest.approx(30, rel=0.02)
 
 
-def test_an_output_that_fails_does_not_keep_the_detector_from_searching(
+def test_a_failing_output_does_not_stop_the_detector(
     ros: RosTest, inner: InnerNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mesh_pipeline, 'SLOW_DETECTORS', ('person',))  # on a thread of its own

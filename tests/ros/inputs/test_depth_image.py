@@ -19,7 +19,7 @@ CALIBRATION = Calibration(64, 64, K)
 
 
 def _flat_person() -> HumanMesh:
-    """A flat body 3 m away, of which every vertex is seen."""
+    """A flat body 3 m away with all vertices visible."""
     mesh = make_mesh(num_vertices=400)
     grid = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 20), np.linspace(-0.6, 0.6, 20)), axis=-1)
     root = np.append(grid.reshape(-1, 2), np.zeros((400, 1)), axis=1).astype(np.float32)
@@ -51,8 +51,8 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     )
     low, high = np.floor(image_xy.min(0)).astype(int), np.ceil(image_xy.max(0)).astype(int) + 1
     (x_min, y_min), (x_max, y_max) = low * size // 64, high * size // 64
-    picture[y_min:y_max, x_min:x_max] = 2 * metre
-    message = image_message(Header(), picture, encoding)
+    image[y_min:y_max, x_min:x_max] = 2 * metre
+    message = image_message(Header(), image, encoding)
     placed, count = place_by_depth([mesh], depth_from_message(message, CALIBRATION))
     assert count == 1
     (person,) = placed
@@ -63,7 +63,7 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     assert person.vertices.dtype == np.float32
 
 
-def test_where_depth_says_nothing_the_mesh_stays() -> None:
+def test_without_valid_depth_the_mesh_is_not_moved() -> None:
     mesh = _flat_person()
     depth = depth_from_message(
         image_message(Header(), np.zeros((64, 64), '<u2'), '16UC1'), CALIBRATION
@@ -77,7 +77,7 @@ def test_where_depth_says_nothing_the_mesh_stays() -> None:
     assert place_by_depth([relative], full) == ([relative], 0)
 
 
-def test_a_depth_image_that_is_not_aligned_or_no_depth_is_refused() -> None:
+def test_a_depth_image_that_is_not_aligned_or_no_depth_is_rejected() -> None:
     wide = image_message(Header(), np.zeros((48, 96), '<u2'), '16UC1')
     with pytest.raises(BadInput, match='96x48 px, but the image has 64x64') as caught:
         depth_from_message(wide, CALIBRATION)

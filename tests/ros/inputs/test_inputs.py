@@ -1,4 +1,4 @@
-"""What belongs to an image, with a node that only notes who subscribes; QoS with a real one."""
+"""The inputs of an image, with a node that only records subscriptions; QoS with a real one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Notes:
-    """A node that notes what it is asked for; `callbacks` by topic."""
+    """A node that records its calls; `callbacks` by topic."""
 
     def __init__(self) -> None:
         self.callbacks: dict[str, Callable] = {}
@@ -95,7 +95,7 @@ class Notes:
 
 
 class NoThread:
-    """In place of the thread that takes the messages of a subscription: the test gives them."""
+    """Replaces the thread that takes the messages of a subscription."""
 
     def __init__(self, *arguments: object) -> None:
         pass
@@ -131,9 +131,7 @@ def info(seconds: float = 1.0, size: int = 64, d: tuple[float, ...] = ()) -> Cam
     return camera_info_message(header(seconds), intrinsics_from_fov(size, size, 60), size, size, d)
 
 
-def test_a_frame_has_the_picture_and_the_calibration_that_came_before_it_was_asked(
-    node: Notes,
-) -> None:
+def test_a_frame_has_the_latest_calibration_at_its_first_use(node: Notes) -> None:
     inputs, frames = start(node)
     node.callbacks['/image'](gray())
     node.callbacks['/image'](gray(2))
@@ -170,7 +168,7 @@ def test_a_bad_camera_info_is_counted_by_its_cause(node: Notes) -> None:
     assert inputs.values()['bad_camera_info'] == '1'
 
 
-def test_a_camera_info_that_says_what_the_one_before_said_is_not_read_again(
+def test_an_unchanged_camera_info_is_not_deserialised_again(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs, _ = start(node)
@@ -189,13 +187,13 @@ def test_a_camera_info_that_says_what_the_one_before_said_is_not_read_again(
         assert inputs.calibrations.at(size, size).intrinsics is not None
 
 
-def test_a_bad_image_raises_when_it_is_asked_for(node: Notes) -> None:
+def test_a_bad_image_raises_when_it_is_decoded(node: Notes) -> None:
     _, frames = start(node)
     message = gray()
     message.encoding = 'nonsense'
     node.callbacks['/image'](message)
     with pytest.raises(BadInput, match='nonsense'):
-        frames[0].rgb  # noqa: B018 - the picture is decoded here
+        frames[0].rgb  # noqa: B018 - the image is decoded here
 
 
 def test_compressed_images_follow_the_remapping_of_image(node: Notes) -> None:
@@ -227,15 +225,15 @@ def test_undistorted_frames_have_undistorted_boxes(
             header=header(1), detections=[detection(x=10.0, y=30.0, size=(20.0, 40.0))]
         )
     )
-    picture = np.full((64, 64, 3), 90, np.uint8)
-    picture[:, 0] = picture[0] = 255  # an ideal camera does not see that far
-    node.callbacks['/image'](image_message(header(1), picture, 'bgr8'))
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[:, 0] = image[0] = 255  # an ideal camera does not see that far
+    node.callbacks['/image'](image_message(header(1), image, 'bgr8'))
     assert frames[0].boxes.boxes[0, 0] < -0.5
     assert np.array_equal(frames[0].rgb[32, 32], [90, 90, 90])
     assert frames[0].rgb.max() == 90
 
 
-def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
+def test_boxes_of_the_same_stamp_are_preferred_then_the_nearest_in_time(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
@@ -267,7 +265,7 @@ def test_boxes_of_the_same_stamp_win_then_the_nearest_within_the_time(
     assert inputs.bad == {'boxes': 1}
 
 
-def test_nobody_in_the_boxes_is_nobody_and_not_unknown(
+def test_an_empty_message_of_boxes_means_no_people(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
@@ -277,7 +275,7 @@ def test_nobody_in_the_boxes_is_nobody_and_not_unknown(
     assert frames[0].boxes.boxes.shape == (0, 4)
 
 
-def test_use_boxes_without_vision_msgs_is_refused(
+def test_use_boxes_without_vision_msgs_is_rejected(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('decomr_ros.messages.boxes.Detection2DArray', None)
@@ -285,7 +283,7 @@ def test_use_boxes_without_vision_msgs_is_refused(
         Inputs(node, NodeParameters(use_boxes=True), print)
 
 
-def test_a_depth_image_of_the_moment_corrects_the_meshes(node: Notes) -> None:
+def test_a_depth_image_of_the_same_time_corrects_the_meshes(node: Notes) -> None:
     inputs, frames = start(node, use_depth=True)
     node.callbacks['/camera_info'](info())
     far = image_message(header(1), np.full((64, 64), 2000, '<u2'), '16UC1')
@@ -306,7 +304,7 @@ def test_a_depth_image_of_the_moment_corrects_the_meshes(node: Notes) -> None:
     assert inputs.bad == {'depth': 1}
 
 
-def test_missing_depth_and_boxes_are_warnings_until_they_come(
+def test_missing_depth_and_boxes_are_warnings_until_they_arrive(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(box_input, 'detection_message_type', lambda: SimpleNamespace)
@@ -341,7 +339,7 @@ def test_of_messages_of_one_stamp_the_newest_is_found() -> None:
     assert messages.at(header(1).stamp, 0.5) is None
 
 
-def test_a_handover_repeats_nothing_turns_nothing_round_and_counts_losses_once(
+def test_a_handover_keeps_the_order_without_repetition_and_counts_losses_once(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offered = ['best_effort']
@@ -451,7 +449,7 @@ def _follow_publishers(ros: RosTest, subscription: MatchingSubscription, seen: l
     assert len(seen) == len(set(seen))
 
 
-def test_a_wrong_reliability_says_what_to_do(
+def test_a_wrong_reliability_is_reported_with_the_remedy(
     ros: RosTest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log: list[str] = []

@@ -23,7 +23,7 @@ WHOLE_HD = (0.0, 0.0, 1920.0, 1080.0)
         ('pad_end', (1280, 720), (64, 36, 128, 72), (96, 54, 192, 108)),
     ],
 )
-def test_a_box_comes_back_to_where_it_was_in_the_image_of_the_camera(
+def test_a_box_is_mapped_back_to_the_camera_image(
     fit: str, size: tuple[int, int], box: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
     found = boxes_in_image(np.array([box], np.float32), fit, size, (1920, 1080))
@@ -44,5 +44,5 @@ def test_the_middle_stays_the_middle_and_squares_stay_squares_unless_stretched(
         assert ((x_min + x_max) / 2, (y_min + y_max) / 2) == pytest.approx((320, 240), rel=1e-4)
 
 
-def test_nobody_stays_nobody() -> None:
+def test_no_boxes_stay_no_boxes() -> None:
     assert boxes_in_image(np.zeros((0, 4)), 'pad_end', (640, 640), (640, 480)).shape == (0, 4)

@@ -1,4 +1,4 @@
-"""Boxes of other detectors, with stand-ins for their messages, which are not among the wheels."""
+"""Boxes of other detectors, with fakes of their messages, which are not among the wheels."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_boxes_of_depthai_with_depth_are_read_as_pixels(monkeypatch: pytest.Monk
     np.testing.assert_allclose(seen.scores, [0.9])
 
 
-def test_the_standard_message_passes_as_it_is() -> None:
+def test_the_standard_message_is_passed_unchanged() -> None:
     made = box_message(DETECTION_2D, lambda: Message)
     message = Message(header='stamp', detections=[detection()])
     assert (made.type, made.to_detections(message)) == (Message, message)

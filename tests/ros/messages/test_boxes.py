@@ -22,7 +22,7 @@ def detection(
     theta: float = 0.0,
     is_old: bool = False,
 ) -> Message:
-    """A vision_msgs/Detection2D of version 4 and later, or of the time before."""
+    """A vision_msgs/Detection2D of version 4 and later, or of earlier ones."""
     if is_old:
         center, result = Message(x=x, y=y, theta=theta), Message(id=name, score=score)
     else:
@@ -39,7 +39,7 @@ def test_both_layouts_of_vision_msgs_give_the_same_boxes(is_old: bool) -> None:
     np.testing.assert_allclose(seen.scores, [0.9])
 
 
-def test_only_the_wanted_classes_count_the_best_first() -> None:
+def test_only_the_selected_classes_count_the_best_first() -> None:
     message = Message(
         detections=[
             detection('person', 0.5),
@@ -57,7 +57,7 @@ def test_only_the_wanted_classes_count_the_best_first() -> None:
     assert nobody.other_classes == {'person': 1, 'dog': 1, 'pedestrian': 1}
 
 
-def test_a_detection_without_a_hypothesis_counts_where_everything_does() -> None:
+def test_a_detection_without_a_hypothesis_counts_if_all_classes_do() -> None:
     bare = detection()
     bare.results = []
     message = Message(detections=[bare])

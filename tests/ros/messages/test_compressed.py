@@ -17,9 +17,9 @@ from decomr_ros.messages.compressed import rgb_from_compressed_message
 RGB = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
 
 
-def _message(format_: str, picture: np.ndarray, suffix: str = '.png') -> CompressedImage:
-    """A picture that is stored with its channels as they are, the first one as blue."""
-    data = cv2.imencode(suffix, picture)[1].tobytes()
+def _message(format_: str, image: np.ndarray, suffix: str = '.png') -> CompressedImage:
+    """An image that is stored with its channels as they are, the first one as blue."""
+    data = cv2.imencode(suffix, image)[1].tobytes()
     return CompressedImage(format=format_, data=array.array('B', data))
 
 
@@ -43,19 +43,19 @@ def test_colours_without_the_word_bgr_are_stored_as_rgb(format_: str) -> None:
     np.testing.assert_array_equal(rgb_from_compressed_message(_message(format_, RGB)), RGB)
 
 
-def test_gray_pictures_of_8_and_16_bits_become_rgb() -> None:
+def test_gray_images_of_8_and_16_bits_become_rgb() -> None:
     gray = RGB[..., 0]
     expected = np.repeat(gray[..., None], 3, -1)
-    for picture, format_ in (
+    for image, format_ in (
         (gray, 'mono8; png compressed '),
         (gray.astype(np.uint16) << 8, 'mono16; png compressed '),
     ):
-        seen = rgb_from_compressed_message(_message(format_, picture))
+        seen = rgb_from_compressed_message(_message(format_, image))
         np.testing.assert_array_equal(seen, expected)
 
 
 @pytest.mark.parametrize('format_', ['jpeg', 'rgb8; jpeg compressed bgr8'])
-def test_a_jpeg_is_near_the_picture_also_with_padding_behind_it(format_: str) -> None:
+def test_a_jpeg_is_near_the_image_also_with_trailing_padding(format_: str) -> None:
     smooth = cv2.GaussianBlur(RGB, (0, 0), 6)
     message = _message(format_, smooth[..., ::-1], '.jpg')
     message.data += array.array('B', bytes(64))
@@ -81,7 +81,7 @@ def test_the_orientation_in_a_jpeg_does_not_turn_it() -> None:
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
-def test_a_truncated_picture_is_refused(suffix: str) -> None:
+def test_a_truncated_image_is_rejected(suffix: str) -> None:
     message = _message('jpeg', RGB, suffix)
     message.data = message.data[: len(message.data) // 2]
     with pytest.raises(BadInput, match='end is missing') as caught:
@@ -98,7 +98,7 @@ def test_a_truncated_picture_is_refused(suffix: str) -> None:
         (b'\x89PNG\r\n\x1a\n', '16UC1; compressedDepth png', 'depth image'),
     ],
 )
-def test_other_formats_are_refused_with_the_reason(data: bytes, format_: str, named: str) -> None:
+def test_other_formats_are_rejected_with_the_reason(data: bytes, format_: str, named: str) -> None:
     with pytest.raises(BadInput, match=named):
         rgb_from_compressed_message(CompressedImage(format=format_, data=array.array('B', data)))
 
@@ -109,7 +109,7 @@ def test_other_formats_are_refused_with_the_reason(data: bytes, format_: str, na
     place=st.integers(20, 400),
     noise=st.binary(min_size=1, max_size=40),
 )
-def test_a_damaged_picture_is_refused_or_still_a_picture(
+def test_a_damaged_image_is_rejected_or_still_an_image(
     suffix: str, place: int, noise: bytes
 ) -> None:
     message = _message('jpeg', RGB, suffix)
@@ -128,11 +128,11 @@ def test_a_damaged_picture_is_refused_or_still_a_picture(
 @pytest.mark.parametrize(
     ('place', 'size'),
     [
-        (16, (30_000).to_bytes(4, 'big') * 2),  # of the picture: 2.7 GB
+        (16, (30_000).to_bytes(4, 'big') * 2),  # of the image: 2.7 GB
         (33, b'\x7f\xff\xff\xff'),
     ],
 )  # of a part of it: 2 GB
-def test_a_png_with_a_damaged_size_is_refused_before_memory_is_asked_for(
+def test_a_png_with_a_damaged_size_is_rejected_before_memory_is_allocated(
     monkeypatch: pytest.MonkeyPatch, place: int, size: bytes
 ) -> None:
     message = _message('png', RGB)
@@ -144,7 +144,7 @@ def test_a_png_with_a_damaged_size_is_refused_before_memory_is_asked_for(
         rgb_from_compressed_message(message)
 
 
-def test_the_end_of_a_thumbnail_is_not_taken_for_the_end_of_the_picture() -> None:
+def test_the_end_of_a_thumbnail_is_not_mistaken_for_the_end_of_the_image() -> None:
     data = _message('jpeg', RGB, '.jpg').data.tobytes()
     thumbnail = b'Exif\0\0' + data
     with_thumbnail = (

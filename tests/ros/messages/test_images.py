@@ -18,7 +18,7 @@ PATTERNS = ('rggb', 'bggr', 'gbrg', 'grbg')
 
 
 def _mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
-    """What a sensor behind a Bayer filter measures: one colour per pixel."""
+    """The pixels of a sensor behind a Bayer filter: one colour each."""
     raw = np.empty(rgb.shape[:2], np.uint8)
     for index, colour in enumerate(pattern):
         row, column = divmod(index, 2)
@@ -45,7 +45,7 @@ def _packed(rgb: np.ndarray, places: tuple[int, int]) -> np.ndarray:
 
 
 def _video_range_yuv(rgb: np.ndarray) -> np.ndarray:
-    """BT.601 as video has it: gray from 16 to 235, colours from 16 to 240."""
+    """BT.601 in the range of video: gray from 16 to 235, colours from 16 to 240."""
     matrix = np.array(
         [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
     )
@@ -60,7 +60,7 @@ TO_BYTES = {
     'bgra8': lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA),
     '8UC4': lambda rgb: cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA),
 }
-# These keep fewer numbers than three per pixel: a picture of one colour comes back nearly exact.
+# These keep fewer numbers than three per pixel: an image of one colour comes back nearly exact.
 ONE_COLOUR = {
     **{
         f'bayer_{pattern}8': lambda rgb, pattern=pattern: _mosaic(rgb, pattern)
@@ -126,7 +126,7 @@ def test_one_colour_survives_every_encoding_that_shares_colours_between_pixels(
     assert np.abs(seen.astype(int) - rgb).max() <= (0 if 'bayer' in encoding else 4)
 
 
-def test_a_bgr_picture_is_not_touched_before_somebody_looks_at_it() -> None:
+def test_a_bgr_image_is_not_copied_before_its_pixels_are_used() -> None:
     message = _message(np.zeros((4, 6, 3), np.uint8), 'bgr8', padding=5)
     seen = rgb_from_image_message(message)
     message.data[2] = 200
@@ -134,7 +134,7 @@ def test_a_bgr_picture_is_not_touched_before_somebody_looks_at_it() -> None:
 
 
 @pytest.mark.parametrize('pattern', PATTERNS)
-def test_a_bayer_picture_of_a_smooth_scene_keeps_its_colours_where_they_are(pattern: str) -> None:
+def test_a_bayer_image_of_a_smooth_scene_keeps_its_colours_and_positions(pattern: str) -> None:
     y, x = np.mgrid[:32, :48]
     rgb = np.stack([4 * x + 20, 5 * y + 30, 200 - 2 * x - 2 * y], axis=-1).astype(np.uint8)
     seen = rgb_from_image_message(_message(_mosaic(rgb, pattern), f'bayer_{pattern}8'))
@@ -201,7 +201,7 @@ def test_yuv_without_colour_is_gray(encoding: str, pixel: list[list[int]]) -> No
         ({'encoding': 'yuv422', 'width': 1, 'step': 6}, 'even width'),
     ],
 )
-def test_an_image_that_contradicts_itself_is_refused_with_the_reason(
+def test_an_image_that_contradicts_itself_is_rejected_with_the_reason(
     change: dict[str, object], named: str
 ) -> None:
     message = _message(np.zeros((2, 2, 3), np.uint8), 'rgb8')
@@ -211,7 +211,7 @@ def test_an_image_that_contradicts_itself_is_refused_with_the_reason(
         rgb_from_image_message(message)
 
 
-def test_too_little_and_too_much_data_are_both_refused() -> None:
+def test_too_little_and_too_much_data_are_both_rejected() -> None:
     for change in (-1, 1):
         message = _message(np.zeros((2, 2, 3), np.uint8), 'rgb8')
         message.data = array.array('B', bytes(12 + change))
@@ -240,9 +240,7 @@ class _Bridge:
         return (deep >> 8).astype(np.uint8) if encoding == 'rgb8' else deep
 
 
-def test_cv_bridge_reads_what_is_left_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_cv_bridge_reads_the_other_encodings_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
     message = _message(rgb.astype('<u2') << 8, 'rgb16')
     message.width = 4
@@ -258,7 +256,7 @@ def test_cv_bridge_reads_what_is_left_where_it_is_installed(
     assert caught.value.cause == 'size'
 
 
-def test_an_image_message_there_and_back_is_the_same_picture() -> None:
+def test_an_image_survives_the_conversion_to_a_message_and_back() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     header = Header(frame_id='camera')
     message = image_message(header, rgb[:, ::-1], 'rgb8')
@@ -267,9 +265,9 @@ def test_an_image_message_there_and_back_is_the_same_picture() -> None:
     np.testing.assert_array_equal(rgb_from_image_message(message), rgb[:, ::-1])
 
 
-def test_a_float_iuv_image_message_holds_the_floats_as_they_are() -> None:
-    picture = np.random.default_rng(0).random((4, 3, 3)).astype(np.float32)
-    message = image_message(Header(), picture, '32FC3')
+def test_a_float_iuv_image_message_contains_the_floats_unchanged() -> None:
+    image = np.random.default_rng(0).random((4, 3, 3)).astype(np.float32)
+    message = image_message(Header(), image, '32FC3')
     assert message.step == 36
     seen = np.frombuffer(message.data, np.float32).reshape(4, 3, 3)
-    np.testing.assert_array_equal(seen, picture)
+    np.testing.assert_array_equal(seen, image)

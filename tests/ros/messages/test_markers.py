@@ -46,7 +46,7 @@ def test_the_template_writes_what_the_message_library_writes(
         shown = people
 
 
-def test_people_who_left_are_deleted_once() -> None:
+def test_markers_of_people_who_left_are_deleted_once() -> None:
     markers, header = MeshMarkers(FACES), Header(frame_id='camera')
     markers.serialize(header, {1: _vertices(1), 2: _vertices(2)})
     actions = {
@@ -77,6 +77,6 @@ def test_a_mesh_that_is_not_finite_is_left_out_and_its_old_marker_deleted() -> N
     assert [(marker.id, marker.action) for marker in seen] == [(1, Marker.DELETE)]
 
 
-def test_faces_of_another_shape_are_refused() -> None:
+def test_faces_of_another_shape_are_rejected() -> None:
     with pytest.raises(ValueError, match='faces has shape'):
         MeshMarkers(np.zeros((3, 4)))

@@ -76,7 +76,7 @@ def test_meshes_written_as_bytes_are_what_the_message_library_writes(
     assert deserialize_message(fast, HumanMeshArray) == deserialize_message(slow, HumanMeshArray)
 
 
-def test_a_message_whose_numbers_make_no_points_is_refused() -> None:
+def test_a_message_with_incomplete_points_is_rejected() -> None:
     message = human_mesh_array_message(Header(), [make_mesh()], '')
     message.meshes[0].vertices = message.meshes[0].vertices[:-1]
     with pytest.raises(ValueError, match='expected a multiple of 3'):
@@ -107,7 +107,7 @@ def test_a_calibrated_camera_gives_its_matrix() -> None:
     np.testing.assert_array_equal(intrinsics_from_camera_info(_info(), 640, 480), K)
 
 
-def test_no_calibration_is_none() -> None:
+def test_no_calibration_gives_none() -> None:
     assert intrinsics_from_camera_info(CameraInfo(width=640, height=480), 640, 480) is None
 
 
@@ -126,7 +126,7 @@ def test_region_of_interest_and_binning_move_and_scale_the_matrix() -> None:
     np.testing.assert_allclose(seen, [[250, 0, 110], [0, 127.5, 50], [0, 0, 1]])
 
 
-def test_a_calibration_of_another_resolution_is_refused() -> None:
+def test_a_calibration_of_another_resolution_is_rejected() -> None:
     with pytest.raises(ValueError, match='is for 640x480 px, the image has 1280x720'):
         intrinsics_from_camera_info(_info(), 1280, 720)
 
@@ -140,7 +140,7 @@ def test_a_driver_may_round_the_binned_size_by_a_pixel() -> None:
         intrinsics_from_camera_info(info, 215, 160)
 
 
-def test_a_matrix_that_is_none_is_refused() -> None:
+def test_an_invalid_matrix_is_rejected() -> None:
     broken = K.copy()
     broken[0, 0] = np.nan
     with pytest.raises(ValueError, match='intrinsics'):

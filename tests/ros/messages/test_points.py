@@ -26,7 +26,7 @@ def _read(message: PointCloud2) -> np.ndarray:
     return np.frombuffer(bytes(message.data), fields)
 
 
-def test_the_cloud_holds_every_vertex_of_everybody_with_id_visibility_and_part() -> None:
+def test_the_cloud_contains_every_vertex_with_id_visibility_and_part() -> None:
     people = {3: make_mesh(3, seed=1), 70_000: make_mesh(70_000, seed=2)}
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 12, 34
@@ -43,7 +43,7 @@ def test_the_cloud_holds_every_vertex_of_everybody_with_id_visibility_and_part()
         assert np.array_equal(own['part'], PARTS)
 
 
-def test_nobody_gives_an_empty_cloud_with_the_same_fields() -> None:
+def test_no_people_give_an_empty_cloud_with_the_same_fields() -> None:
     message = point_cloud_message(Header(), points_of_meshes({}, PARTS))
     assert (message.width, len(message.data), message.point_step) == (0, 0, POINT.itemsize)
     assert [entry.name for entry in message.fields] == list(POINT.names)

@@ -73,7 +73,7 @@ def test_another_representation_is_left_to_the_message_library() -> None:
     assert image_from_bytes(big) == message
 
 
-def test_a_message_without_its_end_is_refused_at_every_length() -> None:
+def test_a_message_without_its_end_is_rejected_at_every_length() -> None:
     data = bytes(
         serialize_message(
             image_message(Header(frame_id='camera'), np.zeros((2, 2, 1), np.uint8), 'mono8')

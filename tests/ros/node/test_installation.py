@@ -18,7 +18,9 @@ def test_a_package_is_installed_by_apt_where_ros_is_installed(
     assert install_hint('tf2_msgs') == 'sudo apt install ros-humble-tf2-msgs'
 
 
-def test_with_the_wheels_it_needs_ros_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_wheels_a_package_needs_a_ros_installation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv('ROS_DISTRO', 'jazzy')
     monkeypatch.setenv(WHEELS_VARIABLE, '1')
     hint = install_hint('vision_msgs')
@@ -31,7 +33,7 @@ def test_with_env_and_the_advice_know_the_wheels_by_the_same_variable() -> None:
 
 
 @pytest.mark.parametrize('place', ['/opt/ros/jazzy/bin/ros2', None])
-def test_ros2_is_named_only_where_there_is_one(
+def test_the_ros2_command_is_named_only_if_it_exists(
     monkeypatch: pytest.MonkeyPatch, place: str | None
 ) -> None:
     monkeypatch.setattr(shutil, 'which', lambda name: place)

@@ -49,7 +49,7 @@ def test_an_output_is_as_reliable_as_its_override_says(
     inner.node.close()
 
 
-def test_an_override_that_is_no_policy_fails_with_those_that_are(
+def test_an_invalid_override_fails_with_the_valid_ones(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
 ) -> None:
     inner = InnerNode(

@@ -1,4 +1,4 @@
-"""What is wrong and does not stop the node: said once, WARN on /diagnostics until it ends."""
+"""Problems that do not stop the node: logged once, WARN on /diagnostics until they end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
 from decomr_ros.health import diagnostics
+from decomr_ros.health.conflicting_publishers import conflict_texts
 from decomr_ros.health.diagnostics import FrameStatistics
-from decomr_ros.health.rival_publishers import rival_texts
 from decomr_ros.inputs.frame_ids import frame_id_problem
 from decomr_ros.messages.images import image_message
 from decomr_ros.node import standing_warnings
+from decomr_ros.node.installation import fast_dds_profile
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.settings.parameters import NodeParameters
 from decomr_ros.topics.lost_images import lost_images_text
@@ -91,7 +92,7 @@ def _wait_for_warning(
 # The register of the problems
 
 
-def test_a_problem_is_logged_once_while_it_holds_and_counted(
+def test_a_problem_is_logged_once_while_it_lasts_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now_s=1000.0)
@@ -100,8 +101,8 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(
     warnings = StandingWarnings(log.append)
     assert (warnings.values(), warnings.summary()) == ({'warnings': '0'}, '')
     for _ in range(3):
-        warnings.hold('frame_id', 'bad frame', 1)
-        warnings.hold('rivals', 'two nodes')
+        warnings.set('frame_id', 'bad frame', 1)
+        warnings.set('rivals', 'two nodes')
     assert log == ['bad frame', 'two nodes']
     assert warnings.summary() == 'bad frame (and 1 more: warning_*)'
     assert warnings.values() == {
@@ -110,40 +111,40 @@ def test_a_problem_is_logged_once_while_it_holds_and_counted(
         'warning_frame_id_count': '3',
         'warning_rivals': 'two nodes',
     }
-    warnings.hold('frame_id', '')
+    warnings.set('frame_id', '')
     warnings.end('rivals', 'never there')
     assert (warnings.values(), warnings.summary()) == ({'warnings': '0'}, '')
     # What comes and goes does not fill the log; after a while it is news again.
-    warnings.hold('frame_id', 'bad frame', 1)
+    warnings.set('frame_id', 'bad frame', 1)
     assert warnings.values()['warning_frame_id_count'] == '1'
     assert len(log) == 2
     warnings.end_all_but(['rivals'])
     clock.now_s += 61
-    warnings.hold('frame_id', 'bad frame', 1)
+    warnings.set('frame_id', 'bad frame', 1)
     assert log == ['bad frame', 'two nodes', 'bad frame']
     warnings.end_all_but(['frame_id'])
     assert warnings.values()['warnings'] == '1'
 
 
-def test_what_the_graph_shows_for_a_moment_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_brief_state_of_the_graph_causes_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(standing_warnings, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     log: list[str] = []
     warnings = StandingWarnings(log.append)
     for text in ('a node of unknown name', '/camera', '', '/camera', '/camera'):
-        warnings.hold_if_lasting('rivals', text)
+        warnings.set_if_lasting('rivals', text)
         clock.now_s += 0.6
     assert log == []
-    warnings.hold_if_lasting('rivals', '/camera')
+    warnings.set_if_lasting('rivals', '/camera')
     assert log == ['/camera']
-    warnings.hold_if_lasting('rivals', '')
+    warnings.set_if_lasting('rivals', '')
     assert warnings.values() == {'warnings': '0'}
 
 
 # The frame of the image
 
 
-def test_images_without_a_frame_have_no_place_in_space(
+def test_images_without_a_frame_id_are_reported(
     ros: RosTest, inner: InnerNode, capfd: pytest.CaptureFixture[str]
 ) -> None:
     heard: dict[str, list] = {'markers': [], 'vertices': [], 'iuv': []}
@@ -176,7 +177,7 @@ def test_images_without_a_frame_have_no_place_in_space(
     ros.spin_until(lambda: heard['vertices'])
 
 
-def test_a_leading_slash_is_stripped_and_told(ros: RosTest, inner: InnerNode) -> None:
+def test_a_leading_slash_is_stripped_and_reported(ros: RosTest, inner: InnerNode) -> None:
     camera = inner.activate()
     camera.show_until_placed(HEIGHT, WIDTH)
     header = camera.header()
@@ -191,7 +192,7 @@ def test_a_leading_slash_is_stripped_and_told(ros: RosTest, inner: InnerNode) ->
     _wait_for_level(ros, inner, camera, OK)
 
 
-def test_a_slash_alone_is_no_frame() -> None:
+def test_a_slash_alone_is_not_a_frame() -> None:
     assert 'the position of people is unknown' in frame_id_problem('/', '/image')
     assert frame_id_problem('camera', '/image') == ''
 
@@ -199,7 +200,7 @@ def test_a_slash_alone_is_no_frame() -> None:
 # Topics of another type
 
 
-def test_an_image_topic_of_another_type_is_told_when_it_comes(
+def test_an_image_topic_of_another_type_is_reported_when_it_appears(
     ros: RosTest, inner: InnerNode
 ) -> None:
     camera = inner.activate()
@@ -236,7 +237,7 @@ def test_an_image_topic_of_another_type_is_told_when_it_comes(
         ('boxes', '/boxes', HumanMeshArray, Image, 'remap -r boxes:=TOPIC'),
     ],
 )
-def test_each_input_of_another_type_says_what_to_do(
+def test_each_input_of_another_type_is_reported_with_the_remedy(
     ros: RosTest, name: str, topic: str, wanted: type, given: type, advice: str
 ) -> None:
     with other_node('driver') as driver:
@@ -296,7 +297,7 @@ def test_a_second_node_on_the_output_topics_is_named(ros: RosTest, inner: InnerN
     _wait_for_level(ros, inner, camera, OK)
 
 
-def test_the_same_node_started_twice_is_told(ros: RosTest, inner: InnerNode) -> None:
+def test_the_same_node_started_twice_is_reported(ros: RosTest, inner: InnerNode) -> None:
     camera = inner.activate()
     with other_node('decomr') as twin:
         twin.create_publisher(HumanMeshArray, '/human_meshes', 5)
@@ -310,14 +311,14 @@ def test_the_same_node_started_twice_is_told(ros: RosTest, inner: InnerNode) -> 
 
 
 def _frames_text(node: object) -> str:
-    return rival_texts(node, NodeParameters(publish_tf=True))['shared_frames']
+    return conflict_texts(node, NodeParameters(publish_tf=True))['shared_frames']
 
 
 @pytest.mark.parametrize(('namespace', 'is_rival'), [('', True), ('/left', False)])
 def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
     ros: RosTest, namespace: str, is_rival: bool
 ) -> None:
-    """The topics differ; /tf is one for all."""
+    """The topics differ, but all nodes share /tf."""
     with other_node('second', namespace) as rival, other_node('odometry') as odometry:
         rival.create_publisher(HumanMeshArray, 'other_meshes', 5)
         odometry.create_publisher(String, '/tf', 5)
@@ -339,25 +340,25 @@ def test_frames_are_shared_with_a_node_whose_people_have_the_same_names(
             '/second publishes the same frames on /tf as this node (/test),' in text
             and 'body_p1' in text
         ) == is_rival
-        assert rival_texts(ros.node, NodeParameters())['shared_frames'] == ''
+        assert conflict_texts(ros.node, NodeParameters())['shared_frames'] == ''
 
 
-def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
+def test_a_second_list_of_bodies_is_reported_with_both_names(ros: RosTest) -> None:
     ros.node.create_publisher(String, '/humans/bodies/tracked', 5)
     settings = NodeParameters(rep155=True)
     ros.spin_until(lambda: ros.node.get_publishers_info_by_topic('/humans/bodies/tracked'))
-    assert rival_texts(ros.node, settings)['shared_rep155'] == ''
+    assert conflict_texts(ros.node, settings)['shared_rep155'] == ''
     with other_node('fullbody', '/hri') as rival:
         rival.create_publisher(String, '/humans/bodies/tracked', 5)
         ros.spin_until(
             lambda: (
                 '/hri/fullbody publishes /humans/bodies/tracked like this node '
-                '(/test): each' in rival_texts(ros.node, settings)['shared_rep155']
+                '(/test): each' in conflict_texts(ros.node, settings)['shared_rep155']
             )
         )
-        text = rival_texts(ros.node, settings)['shared_rep155']
+        text = conflict_texts(ros.node, settings)['shared_rep155']
         assert 'set rep155 to false in all but one' in text
-        assert rival_texts(ros.node, NodeParameters())['shared_rep155'] == ''
+        assert conflict_texts(ros.node, NodeParameters())['shared_rep155'] == ''
 
 
 # Images that are lost in transport
@@ -367,14 +368,14 @@ def test_a_second_list_of_bodies_is_told_with_both_names(ros: RosTest) -> None:
     ('lost', 'arrived', 'is_told'),
     [(0, 150, False), (2, 5, False), (3, 100, False), (3, 30, True), (65, 85, True), (9, 0, True)],
 )
-def test_losses_above_a_share_are_told(lost: int, arrived: int, is_told: bool) -> None:
+def test_losses_above_a_share_are_reported(lost: int, arrived: int, is_told: bool) -> None:
     text = lost_images_text(lost, arrived, '/image', ['/cam'])
     assert bool(text) == is_told
     assert ('in the environment of the process of /cam' in text) == is_told
-    assert ('config/fastdds.xml' in text) == is_told
+    assert (str(fast_dds_profile()) in text) == is_told
 
 
-def test_losses_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now_s=1000.0)
     monkeypatch.setattr(diagnostics, 'time', SimpleNamespace(monotonic=lambda: clock.now_s))
     statistics = FrameStatistics()
@@ -392,7 +393,7 @@ def test_losses_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> 
     'fastrtps' not in get_rmw_implementation_identifier(),
     reason='another middleware, with other limits',
 )
-def test_large_images_of_a_process_without_our_profile_are_a_warning_with_the_remedy(
+def test_large_images_of_a_process_without_the_profile_are_a_warning_with_the_remedy(
     ros: RosTest, inner: InnerNode
 ) -> None:
     inner.node.trigger_configure()

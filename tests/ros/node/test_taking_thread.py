@@ -1,4 +1,4 @@
-"""Messages are taken by a thread of their own, which ends with its subscription."""
+"""Each subscription has a thread that takes its messages and ends with it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def thread_names() -> list[str]:
 
 
 def start(ros: RosTest, take: Callable, raw: bool = False) -> tuple[TakingThread, Callable]:
-    """The thread of a new subscription, and how to send it a text."""
+    """The thread of a new subscription, and a function that sends it a text."""
     subscription = ros.node.create_subscription(
         String,
         'text',
         lambda message: pytest.fail('the executor took a message'),
         QoSProfile(depth=DEPTH),
         raw=raw,
-        callback_group=OwnThread(),
+        callback_group=OwnThreadGroup(),
     )
     thread = TakingThread(ros.node, subscription, take)
     publisher = ros.node.create_publisher(String, 'text', QoSProfile(depth=DEPTH))
@@ -67,7 +67,7 @@ def test_raw_messages_come_as_bytes(ros: RosTest) -> None:
     thread.stop()
 
 
-def test_an_error_is_logged_and_the_next_message_comes(
+def test_an_error_is_logged_and_the_next_message_is_taken(
     ros: RosTest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     taken: list[str] = []
@@ -85,7 +85,7 @@ def test_an_error_is_logged_and_the_next_message_comes(
     assert "a callback of /text failed: KeyError('no such thing')" in capfd.readouterr().err
 
 
-def test_nothing_is_left_of_threads_that_were_stopped(ros: RosTest) -> None:
+def test_stopped_threads_leave_nothing_behind(ros: RosTest) -> None:
     before = threading.active_count()
     for _ in range(20):
         thread, send = start(ros, lambda message: None)

@@ -1,4 +1,4 @@
-"""RViz in the frame of the camera; a program in place of RViz says how it was started."""
+"""RViz in the frame of the camera; a fake RViz prints how it was started."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_first_message_of_the_camera_names_the_fixed_frame(
     assert f'rviz2 of process {process.process.pid} {expected}' in process.output
 
 
-def test_a_camera_without_a_frame_is_told_and_waited_for(ros: RosTest, rviz: None) -> None:
+def test_a_camera_without_a_frame_is_reported_and_awaited(ros: RosTest, rviz: None) -> None:
     process = _start(ros)
     publisher = ros.node.create_publisher(CameraInfo, 'camera_info', CARELESS)
 
@@ -84,7 +84,7 @@ def test_a_camera_without_a_frame_is_told_and_waited_for(ros: RosTest, rviz: Non
     ros.spin_until(lambda: publish('camera', "['--fixed-frame', 'camera']"))
 
 
-def test_what_is_waited_for_is_told_and_a_signal_ends_the_waiting(
+def test_the_awaited_topics_are_logged_and_a_signal_ends_the_wait(
     ros: RosTest, rviz: None
 ) -> None:
     program = (

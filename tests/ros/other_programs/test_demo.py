@@ -29,7 +29,7 @@ KEYS = {
 
 
 def test_the_demo_plays_records_draws_and_sums_up(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     out = ros.folder / 'out'
     # Long enough that what is lost while the node meets the source is few of all.
@@ -37,7 +37,7 @@ def test_the_demo_plays_records_draws_and_sums_up(
         '-m',
         'decomr_ros.demo',
         '--video',
-        pictures,
+        image_folder,
         '--seconds',
         6,
         '--out',
@@ -71,7 +71,7 @@ def test_the_demo_plays_records_draws_and_sums_up(
 
 
 def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
-    ros: RosTest, weights: Path, pictures: Path
+    ros: RosTest, weights: Path, image_folder: Path
 ) -> None:
     out = ros.folder / 'out'
     # Its path tells this demo's node from those of tests that run at the same time.
@@ -80,7 +80,7 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
         '-m',
         'decomr_ros.demo',
         '--video',
-        pictures,
+        image_folder,
         '--seconds',
         100,
         '--out',
@@ -118,30 +118,32 @@ def test_sigint_ends_the_demo_in_order_and_leaves_no_process(
     ('arguments', 'said'),
     [
         (['--video', '/nowhere.mp4'], 'there is no video /nowhere.mp4'),
-        (['--video', '{pictures}', '--weights', '/nowhere.safetensors'], 'no weights at'),
+        (['--video', '{image_folder}', '--weights', '/nowhere.safetensors'], 'no weights at'),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
-    pictures: Path,
+def test_a_user_error_is_one_line_with_exit_code_2(
+    image_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     said: str,
 ) -> None:
-    words = [word.format(pictures=pictures) for word in arguments]
+    words = [word.format(image_folder=image_folder) for word in arguments]
     assert demo.main([*words, '--out', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count('\n') == 1
 
 
-def test_a_folder_that_is_no_bag_is_not_removed(
-    pictures: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_that_is_not_a_bag_is_not_removed(
+    image_folder: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'bag').mkdir()
     (tmp_path / 'bag' / 'thesis.txt').write_text('years of work')
     assert (
-        demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights', str(weights)])
+        demo.main(
+            ['--video', str(image_folder), '--out', str(tmp_path), '--weights', str(weights)]
+        )
         == 2
     )
     assert 'thesis.txt' in capsys.readouterr().err
@@ -149,20 +151,26 @@ def test_a_folder_that_is_no_bag_is_not_removed(
 
 
 @pytest.mark.parametrize('name', ['bag/my_recording.mcap', 'overlay.mp4'])
-def test_what_no_demo_wrote_is_not_removed(
-    pictures: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], name: str
+def test_files_that_the_demo_did_not_write_are_not_removed(
+    image_folder: Path,
+    tmp_path: Path,
+    weights: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     (tmp_path / 'bag').mkdir()
     (tmp_path / name).write_text('mine')
     assert (
-        demo.main(['--video', str(pictures), '--out', str(tmp_path), '--weights', str(weights)])
+        demo.main(
+            ['--video', str(image_folder), '--out', str(tmp_path), '--weights', str(weights)]
+        )
         == 2
     )
     assert 'no demo wrote' in capsys.readouterr().err
     assert (tmp_path / name).read_text() == 'mine'
 
 
-def test_a_file_that_is_no_video_leaves_the_results_of_the_demo_before(
+def test_a_file_that_is_not_a_video_keeps_the_earlier_results(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ('source.log', 'overlay.mp4', 'notes.md'):
@@ -185,7 +193,7 @@ def test_a_file_that_is_no_video_leaves_the_results_of_the_demo_before(
 
 
 def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
-    ros: RosTest, pictures: Path
+    ros: RosTest, image_folder: Path
 ) -> None:
     broken = ros.folder / 'broken.safetensors'
     broken.write_bytes(b'nothing')
@@ -193,7 +201,7 @@ def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
         '-m',
         'decomr_ros.demo',
         '--video',
-        pictures,
+        image_folder,
         '--weights',
         broken,
         '--out',
@@ -214,7 +222,7 @@ def test_a_network_that_cannot_be_loaded_ends_the_demo_with_the_reason(
         ({'meshes': 11}, 'the bag holds 11'),
     ],
 )
-def test_a_run_without_frames_or_with_a_bag_that_misses_some_is_a_failure(
+def test_a_run_without_frames_or_with_missing_messages_is_a_failure(
     change: dict[str, int], said: str
 ) -> None:
     good = {'frames_published': 10, 'frames_received': 10, 'meshes': 10, 'meshes_published': 10}
@@ -223,7 +231,7 @@ def test_a_run_without_frames_or_with_a_bag_that_misses_some_is_a_failure(
     assert said in problem
 
 
-def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
+def test_the_default_video_is_debians_then_the_shipped_one_then_an_error_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     debian, carried = tmp_path / 'vtest.avi', tmp_path / 'clip.mp4'
@@ -239,7 +247,7 @@ def test_the_default_video_is_debians_then_ours_then_an_error_with_the_remedy(
 
 
 def _report(folder: Path, **change: object) -> dict[str, object]:
-    """Of a run that kept up, but for what is changed."""
+    """The report of a run that kept up, with changes."""
     return {
         'frames_published': 100,
         'frames_received': 100,
@@ -261,16 +269,14 @@ def _report(folder: Path, **change: object) -> dict[str, object]:
     }
 
 
-def test_the_summary_says_what_a_slow_machine_means_for_the_video_and_what_to_try(
-    tmp_path: Path,
-) -> None:
+def test_the_summary_explains_a_slow_machine_and_the_remedy(tmp_path: Path) -> None:
     slow = summary_text(_report(tmp_path, meshes=19, fps=1.9))
     assert 'processed 1.9 of 10.0 images per second' in slow
     assert 'up to 0.5 s, faint and with their age' in slow and '--detector-stride 1' in slow
     assert 'managed' not in summary_text(_report(tmp_path, fps=9.8))
 
 
-def test_the_summary_says_what_the_first_seconds_were_spent_on(tmp_path: Path) -> None:
+def test_the_summary_explains_the_first_seconds(tmp_path: Path) -> None:
     stamps = tmp_path / 'stamps.csv'
     assert loading_time_s(stamps, 0) is None
     stamps.write_text('0,18700000000\n1,18800000000\n')

@@ -1,4 +1,4 @@
-"""The programs in examples/ do what the README says of them."""
+"""The programs in examples/ do what the README states."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_people_are_printed_with_their_position_from_the_fields_of_the_messages(
     assert 'Traceback' not in example.output
 
 
-def test_parameters_of_the_real_node_are_shown_set_and_refused(
+def test_parameters_of_the_real_node_are_shown_set_and_rejected(
     ros: RosTest, weights: Path
 ) -> None:
     node = start_node(ros, weights)
@@ -96,7 +96,9 @@ def test_parameters_of_the_real_node_are_shown_set_and_refused(
         (['--node', '/nobody', 'detector_stride:=5'], 'no answer from a node /nobody'),
     ],
 )
-def test_a_mistake_says_what_to_do(ros: RosTest, words: list[str], said: str) -> None:
+def test_a_user_error_is_reported_with_the_remedy(
+    ros: RosTest, words: list[str], said: str
+) -> None:
     process = set_parameter(ros, *words)
     assert process.process.returncode == 2
     assert said in process.output.splitlines()[-1]

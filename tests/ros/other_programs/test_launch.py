@@ -64,7 +64,7 @@ def test_the_page_has_every_argument(file: ModuleType) -> None:
     assert [name for name, _, _ in file.ARGUMENTS if f'| `{name}` |' not in page] == []
 
 
-def test_rviz_recorder_and_video_come_only_when_asked_for(file: ModuleType) -> None:
+def test_rviz_recorder_and_video_start_only_on_request(file: ModuleType) -> None:
     assert _executables(file) == ['decomr_node']
     assert _executables(file, rviz='true', record='bag', video='a.mp4') == [
         'video_source',
@@ -84,7 +84,7 @@ def test_rviz_recorder_and_video_come_only_when_asked_for(file: ModuleType) -> N
         ('left/image_rect', 'left/camera_info'),
     ],
 )
-def test_camera_info_is_looked_for_beside_the_image(
+def test_camera_info_is_expected_beside_the_image(
     file: ModuleType, image: str, camera_info: str
 ) -> None:
     assert file.camera_info_beside(image) == camera_info
@@ -102,7 +102,7 @@ def test_camera_info_is_looked_for_beside_the_image(
         ({'parameters': 'stride 5'}, 'expected a YAML mapping'),
     ],
 )
-def test_a_mistake_says_what_to_do(
+def test_a_user_error_is_reported_with_the_remedy(
     file: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str], said: str
 ) -> None:
     _without_packages(file, monkeypatch)
@@ -199,7 +199,9 @@ def test_rosbag2_records_exact_meshes_where_it_is_installed(
     assert profiles['/camera/camera_info']['reliability'] == 'best_effort'
 
 
-def test_our_recorder_records_elsewhere(file: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rosbag2_the_recorder_of_the_package_records(
+    file: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _without_packages(file, monkeypatch)
     for error_mm in ('0', '0.5'):
         *_, recorder = _nodes(file, record='folder', record_max_error_mm=error_mm)
@@ -256,7 +258,7 @@ def test_the_meshes_of_a_bag_are_shown_without_a_network(file: ModuleType, tmp_p
     assert 'markers' in declared
 
 
-def test_rviz_has_the_frame_that_was_asked_for_else_that_of_the_camera(file: ModuleType) -> None:
+def test_rviz_has_the_requested_frame_or_that_of_the_camera(file: ModuleType) -> None:
     def words(**arguments: str) -> tuple[str, list[str]]:
         """Executable and arguments of RViz."""
         node = _nodes(file, rviz='true', image='/front/image', **arguments)[-1]

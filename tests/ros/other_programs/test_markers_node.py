@@ -1,4 +1,4 @@
-"""`decomr markers`: a recording that is played shows as it did live."""
+"""`decomr markers`: a played recording is shown as it was live."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def topology(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Topology:
 
 
 class _Played:
-    """What `ros2 bag play` of a recording does, and what is shown of it."""
+    """Plays a recording like `ros2 bag play`, and records the markers."""
 
     def __init__(self, ros: RosTest, topology: Topology, namespace: str = '') -> None:
         self._ros, self.topology = ros, topology
@@ -55,7 +55,7 @@ class _Played:
         self._topology.publish(mesh_topology_message(self.topology))
 
     def wait(self, node: MarkersNode) -> None:
-        """Until nothing that is sent can be lost."""
+        """Waits until no sent message can be lost."""
         self._ros.spin_until(
             lambda: (
                 self._meshes.get_subscription_count() == 1
@@ -135,7 +135,7 @@ def test_played_meshes_become_the_markers_of_the_live_node(
     }
 
 
-def test_the_end_takes_everybody_off_the_screen(
+def test_the_markers_are_cleared_at_the_end(
     ros: RosTest, topology: Topology, start: Callable[..., MarkersNode]
 ) -> None:
     played, node = _Played(ros, topology), start(frames='none')
@@ -161,7 +161,7 @@ def test_fewer_triangles_have_corners_of_the_mesh(
     assert np.linalg.norm(corners[:, None] - person.vertices, axis=2).min(1).max() < 1e-6
 
 
-def test_people_without_a_position_and_meshes_of_another_body_are_told_not_shown(
+def test_people_without_a_position_and_meshes_of_another_body_are_reported_instead_of_shown(
     ros: RosTest,
     topology: Topology,
     start: Callable[..., MarkersNode],
@@ -207,7 +207,7 @@ def test_people_without_a_position_and_meshes_of_another_body_are_told_not_shown
     assert 'no calibration (camera_info)' in log()
 
 
-def test_two_publishers_of_the_markers_are_told(
+def test_two_publishers_of_the_markers_are_reported(
     ros: RosTest,
     topology: Topology,
     start: Callable[..., MarkersNode],
@@ -245,7 +245,7 @@ def test_frames_are_those_of_the_live_node_in_the_namespace(
     assert transforms[0].header.stamp.nanosec == 17
 
 
-def test_without_tf2_msgs_markers_alone_are_shown_and_asked_for_frames_are_refused(
+def test_without_tf2_msgs_only_markers_are_published_and_requested_frames_are_rejected(
     ros: RosTest,
     start: Callable[..., MarkersNode],
     monkeypatch: pytest.MonkeyPatch,
@@ -267,7 +267,7 @@ def test_without_tf2_msgs_markers_alone_are_shown_and_asked_for_frames_are_refus
         (['bag'], 'unrecognized arguments'),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_with_exit_code_2(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

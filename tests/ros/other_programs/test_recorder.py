@@ -89,7 +89,7 @@ def _start(ros: RosTest, *words: object, flush_period_s: float = FLUSH_PERIOD_S)
 
 
 def _publish(ros: RosTest, count: int, **options: float) -> tuple[Publisher, Process]:
-    """Publishes a latched topology before anybody listens, then meshes to the recorder."""
+    """Publishes a latched topology before any subscriber exists, then meshes."""
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     # Before the topology, so that a recorder that has that one knows this one too.
     meshes = ros.node.create_publisher(HumanMeshArray, 'robot/human_meshes', max(count, 10))
@@ -121,7 +121,7 @@ def _flushed(recorder: Process) -> int:
 
 
 def _publish_until(publish: Callable[[], object], condition: Callable[[], object]) -> None:
-    """Publishes on: best effort messages right after discovery may get lost, and nobody tells."""
+    """Keeps publishing: best effort messages right after discovery may be lost silently."""
     deadline = time.monotonic() + 60
     while not condition():
         publish()
@@ -170,10 +170,10 @@ def test_sigkill_while_recording_loses_at_most_a_second(ros: RosTest) -> None:
     assert _counts(ros.folder / 'bag')['/robot/human_meshes'] == len(recorded)
 
 
-def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: RosTest) -> None:
+def test_calibration_is_recorded_from_every_camera_and_images_on_demand(ros: RosTest) -> None:
     careless = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     infos = ros.node.create_publisher(CameraInfo, 'camera_info', careless)
-    pictures = ros.node.create_publisher(CompressedImage, 'image/compressed', careless)
+    images = ros.node.create_publisher(CompressedImage, 'image/compressed', careless)
     markers = ros.node.create_publisher(MarkerArray, 'markers', 5)
     recorder = _start(ros, '--also', 'image/compressed')
 
@@ -183,7 +183,7 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
         number = next(numbers)
         header = Header(stamp=Time(sec=number))
         infos.publish(CameraInfo(header=header))
-        pictures.publish(CompressedImage(header=header, format='jpeg', data=[1, 2, 3]))
+        images.publish(CompressedImage(header=header, format='jpeg', data=[1, 2, 3]))
         return number
 
     topics = '/camera_info', '/image/compressed'
@@ -211,14 +211,12 @@ def test_calibration_is_recorded_from_every_camera_and_pictures_on_demand(ros: R
     assert _counts(ros.folder / 'bag') == {topic: len(recorded[topic]) for topic in topics}
 
 
-def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
-    ros: RosTest,
-) -> None:
+def test_requested_topics_without_messages_are_reported_with_alternatives(ros: RosTest) -> None:
     camera = ros.node.create_publisher(Image, 'front/image', 5)
-    pictures = ros.node.create_publisher(Image, 'image', 5)
+    images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'iuv', 'image')
     _publish_until(
-        lambda: pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
+        lambda: images.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1])),
         lambda: _written(recorder, '/image'),
     )
     silent = '/image/compressed', '/iuv'
@@ -241,7 +239,7 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
     wait_until_seen(f'no node publishes it; published instead: {there_is}')
     # The camera ends first, as where everything is stopped; the recorder has just looked around,
     # and does not see one of them without the other.
-    for publisher in (camera, pictures):
+    for publisher in (camera, images):
         ros.node.destroy_publisher(publisher)
     wait_until_seen('')
     assert recorder.stop() == 0, recorder.output
@@ -254,8 +252,8 @@ def test_what_was_asked_for_and_never_came_is_told_with_what_there_is_instead(
         assert there_is in warning
 
 
-def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest) -> None:
-    pictures = ros.node.create_publisher(Image, 'image', 5)
+def test_unpublished_topics_are_reported_during_the_recording(ros: RosTest) -> None:
+    images = ros.node.create_publisher(Image, 'image', 5)
     recorder = _start(ros, '--also', 'image/compressed', 'image', '/events')
     for name in '/image/compressed', '/events':
         recorder.wait_for(f'{name}, which --also requests, has no publisher', 30)
@@ -269,7 +267,7 @@ def test_what_nobody_publishes_is_told_while_it_can_still_be_mended(ros: RosTest
         lambda: '/image/compressed is recorded now' in recorder.output,
     )
     assert recorder.stop() == 0, recorder.output
-    ros.node.destroy_publisher(pictures)
+    ros.node.destroy_publisher(images)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +333,7 @@ def _by_a_subscriber(ros: RosTest) -> HumanMeshMessage:
     return heard[0].meshes[0]
 
 
-def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said(
+def test_meshes_that_cannot_be_rounded_are_recorded_unchanged_with_a_warning(
     tmp_path: Path, inner_recorder: Callable[..., Recorder], capfd: pytest.CaptureFixture[str]
 ) -> None:
     recorder = inner_recorder(tmp_path / 'bag')
@@ -349,7 +347,7 @@ def test_meshes_that_cannot_be_rounded_are_recorded_as_they_are_and_that_is_said
 
 
 @pytest.mark.parametrize('bound', ['-1', 'nan', 'much', '0.001', '200'])
-def test_an_error_bound_that_is_none_is_one_line_and_exit_code_2(
+def test_an_invalid_error_bound_is_one_line_and_exit_code_2(
     bound: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -387,7 +385,7 @@ def test_a_damaged_bag_is_recovered_by_the_command(
     assert 'there is no' in capsys.readouterr().err
 
 
-def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
+def test_an_existing_bag_is_one_line_and_exit_code_2(ros: RosTest) -> None:
     (ros.folder / 'bag').mkdir()
     (ros.folder / 'bag' / 'file').touch()
     recorder = ros.start('-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag')
@@ -396,7 +394,7 @@ def test_a_bag_in_the_way_is_one_line_and_exit_code_2(ros: RosTest) -> None:
     assert 'choose another folder' in recorder.output
 
 
-def test_a_full_disk_ends_the_recorder_with_a_sentence(
+def test_a_full_disk_ends_the_recorder_with_a_message(
     tmp_path: Path,
     inner_recorder: Callable[..., Recorder],
     monkeypatch: pytest.MonkeyPatch,
@@ -416,7 +414,7 @@ def test_a_full_disk_ends_the_recorder_with_a_sentence(
     assert f'--recover {tmp_path / "bag"}' in log
 
 
-def test_what_comes_before_the_first_clock_is_recorded_at_its_time(
+def test_messages_before_the_first_clock_are_recorded_at_their_time(
     tmp_path: Path, inner_recorder: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = inner_recorder(tmp_path / 'bag', use_sim_time=True)

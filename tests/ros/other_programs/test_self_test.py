@@ -1,4 +1,4 @@
-"""The trial of `decomr doctor`: what it says is what a node did."""
+"""The self-test of `decomr doctor` reports what the node did."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_node_that_does_not_answer_is_a_problem(
     assert said in found['problem']
 
 
-def test_a_node_in_the_same_domain_does_not_answer_for_the_one_on_trial(
+def test_a_node_in_the_same_domain_does_not_answer_for_the_tested_one(
     domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = subprocess.Popen(

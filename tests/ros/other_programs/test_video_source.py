@@ -25,12 +25,12 @@ distortion_coefficients: {rows: 1, cols: 5, data: [0.1, -0.2, 0, 0, 0]}
 """
 
 
-def _read(pictures: Path) -> list[np.ndarray]:
-    return [cv2.imread(str(path)) for path in sorted(pictures.iterdir())]
+def _read(image_folder: Path) -> list[np.ndarray]:
+    return [cv2.imread(str(path)) for path in sorted(image_folder.iterdir())]
 
 
-def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(
-    ros: RosTest, pictures: Path
+def test_images_and_calibration_arrive_unchanged_in_order_at_the_rate(
+    ros: RosTest, image_folder: Path
 ) -> None:
     images, infos = [], []
     ros.node.create_subscription(Image, 'image', images.append, 50)
@@ -38,7 +38,7 @@ def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(
     source = ros.start(
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--rate',
         20,
         '--fov',
@@ -52,8 +52,8 @@ def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(
     ros.spin_until(lambda: source.process.poll() is not None)
     ros.spin_until(lambda: len(images) == len(infos) == 6, 5)
     assert source.process.returncode == 0, source.output
-    for image, info, picture in zip(images, infos, _read(pictures), strict=True):
-        np.testing.assert_array_equal(rgb_from_image_message(image), picture[..., ::-1])
+    for image, info, frame in zip(images, infos, _read(image_folder), strict=True):
+        np.testing.assert_array_equal(rgb_from_image_message(image), frame[..., ::-1])
         assert image.header == info.header
         assert image.header.frame_id == 'eye'
         np.testing.assert_allclose(info.k, intrinsics_from_fov(160, 120, 70).ravel())
@@ -68,14 +68,14 @@ def test_images_and_calibration_arrive_as_they_are_in_order_at_the_rate(
 
 
 def test_sigint_ends_an_endless_video_with_its_count_and_exit_code_0(
-    ros: RosTest, pictures: Path
+    ros: RosTest, image_folder: Path
 ) -> None:
     images: list[Image] = []
     ros.node.create_subscription(Image, 'image', images.append, 10)
     source = ros.start(
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--loop',
         '--rate',
         50,
@@ -98,13 +98,13 @@ TOPICS = [
 
 
 @pytest.mark.parametrize(('remapping', 'image', 'camera_info'), TOPICS)
-def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
-    ros: RosTest, pictures: Path, remapping: tuple[str, ...], image: str, camera_info: str
+def test_the_first_line_names_the_video_its_rate_and_the_topics(
+    ros: RosTest, image_folder: Path, remapping: tuple[str, ...], image: str, camera_info: str
 ) -> None:
     source = ros.start(
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--loop',
         '--rate',
         12.5,
@@ -113,7 +113,7 @@ def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
     )
     # Also while it waits: without a subscriber it plays nothing, and the reason is the topic.
     source.wait_for(
-        f'playing {pictures} at 12.5 Hz: images on {image}, calibration on {camera_info}\n'
+        f'playing {image_folder} at 12.5 Hz: images on {image}, calibration on {camera_info}\n'
     )
     images: list[Image] = []
     ros.node.create_subscription(Image, image, images.append, 10)
@@ -125,34 +125,34 @@ def test_the_first_line_says_what_is_played_how_fast_and_on_which_topics(
 MISTAKES = [
     (['/nowhere.mp4'], 'there is no video /nowhere.mp4'),
     (['{text}'], 'cannot open'),
-    (['{empty}'], 'empty contains no pictures'),
-    (['{pictures}', '--rate', '0'], "'0' is not a number above 0"),
-    (['{pictures}', '--seconds', 'nan'], "'nan' is not a number above 0"),
-    (['{pictures}', '--keep', 'kept.txt'], 'does not end in .avi'),
-    (['{pictures}', '--keep', '/nowhere/kept.avi'], 'cannot write /nowhere/kept.avi'),
-    (['{pictures}', '--calibration', '{text}'], 'is not a calibration file'),
-    (['{pictures}', '--wait-for-subscriber', '--wait-timeout', '0.2'], 'start the node'),
-    (['{pictures}', '--fov', '200'], 'expected 1 to 179'),
+    (['{empty}'], 'empty contains no images'),
+    (['{image_folder}', '--rate', '0'], "'0' is not a number above 0"),
+    (['{image_folder}', '--seconds', 'nan'], "'nan' is not a number above 0"),
+    (['{image_folder}', '--keep', 'kept.txt'], 'does not end in .avi'),
+    (['{image_folder}', '--keep', '/nowhere/kept.avi'], 'cannot write /nowhere/kept.avi'),
+    (['{image_folder}', '--calibration', '{text}'], 'is not a calibration file'),
+    (['{image_folder}', '--wait-for-subscriber', '--wait-timeout', '0.2'], 'start the node'),
+    (['{image_folder}', '--fov', '200'], 'expected 1 to 179'),
 ]
 
 
-def _words(arguments: list[str], folder: Path, pictures: Path) -> list[str]:
+def _words(arguments: list[str], folder: Path, image_folder: Path) -> list[str]:
     text, empty = folder / 'text.mp4', folder / 'empty'
     text.write_text('this is no video')
     empty.mkdir()
-    return [word.format(text=text, empty=empty, pictures=pictures) for word in arguments]
+    return [word.format(text=text, empty=empty, image_folder=image_folder) for word in arguments]
 
 
 @pytest.mark.parametrize(('arguments', 'said'), MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_with_exit_code_2(
     domain: int,
     tmp_path: Path,
-    pictures: Path,
+    image_folder: Path,
     capfd: pytest.CaptureFixture[str],
     arguments: list[str],
     said: str,
 ) -> None:
-    words = _words(arguments, tmp_path, pictures)
+    words = _words(arguments, tmp_path, image_folder)
     try:
         code = main(words)
     except SystemExit as end:  # argparse's
@@ -165,17 +165,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 # A mistake of the command line, and one that is found later, by the node.
 @pytest.mark.parametrize(('arguments', 'said'), [MISTAKES[3], MISTAKES[9]])
-def test_a_process_ends_likewise_without_a_traceback(
-    ros: RosTest, pictures: Path, arguments: list[str], said: str
+def test_a_process_also_ends_without_a_traceback(
+    ros: RosTest, image_folder: Path, arguments: list[str], said: str
 ) -> None:
-    source = ros.start('-m', 'decomr_ros.video_source', *_words(arguments, ros.folder, pictures))
+    source = ros.start(
+        '-m', 'decomr_ros.video_source', *_words(arguments, ros.folder, image_folder)
+    )
     assert source.process.wait(60) == 2
     assert said in source.output.splitlines()[-1]
     assert 'Traceback' not in source.output
 
 
-def test_a_looped_and_resized_video_counts_from_0_again(pictures: Path) -> None:
-    frames = iter(VideoFrames(pictures, is_looping=True, size=(32, 24)))
+def test_a_looped_and_resized_video_counts_from_0_again(image_folder: Path) -> None:
+    frames = iter(VideoFrames(image_folder, is_looping=True, size=(32, 24)))
     seen = [next(frames) for _ in range(8)]
     assert [index for index, _ in seen] == [0, 1, 2, 3, 4, 5, 0, 1]
     assert {frame.shape for _, frame in seen} == {(24, 32, 3)}
@@ -194,7 +196,7 @@ def test_a_calibration_follows_the_images_when_they_are_resized(tmp_path: Path) 
 
 
 def test_the_lens_of_a_calibration_reaches_the_camera_info(
-    tmp_path: Path, ros: RosTest, pictures: Path
+    tmp_path: Path, ros: RosTest, image_folder: Path
 ) -> None:
     fisheye = CALIBRATION.replace('[0.1, -0.2, 0, 0, 0]', '[0.1, -0.2, 0, 0]').replace(
         'plumb_bob', 'equidistant'
@@ -205,7 +207,7 @@ def test_the_lens_of_a_calibration_reaches_the_camera_info(
     ros.start(
         '-m',
         'decomr_ros.video_source',
-        pictures,
+        image_folder,
         '--calibration',
         tmp_path / 'camera.yaml',
         '--wait-for-subscriber',
@@ -216,10 +218,10 @@ def test_the_lens_of_a_calibration_reaches_the_camera_info(
     assert list(heard[0].d) == [0.1, -0.2, 0, 0]
 
 
-def test_it_waits_for_the_node_that_it_is_to_wait_for(ros: RosTest, pictures: Path) -> None:
+def test_the_source_waits_for_the_named_node(ros: RosTest, image_folder: Path) -> None:
     heard: list[Image] = []
     ros.node.create_subscription(Image, 'image', heard.append, 10)
-    source = ros.start('-m', 'decomr_ros.video_source', pictures, '--wait-for-node', 'eater')
+    source = ros.start('-m', 'decomr_ros.video_source', image_folder, '--wait-for-node', 'eater')
     ros.spin_until(lambda: ros.node.count_publishers('image'))
     # That nothing comes can only be waited for: longer than it waits for a mere subscriber, which
     # is here already.

@@ -62,7 +62,7 @@ def _size(message: Any) -> int:
     )
 
 
-def test_a_person_who_moves_sends_vertices_alone(
+def test_a_moving_person_sends_only_vertices(
     scene: view_scene.ViewScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.show_people([make_mesh(1, seed=0)])
@@ -112,12 +112,12 @@ def test_people_without_a_position_stand_in_a_row_before_the_camera() -> None:
     assert np.allclose(places[1][1] - mesh.joints, (0.5, 0, 3), atol=1e-6)
 
 
-def test_the_picture_and_the_field_of_view_follow_the_camera(scene: view_scene.ViewScene) -> None:
-    picture = np.full((480, 1280, 3), 90, np.uint8)
-    scene.show_picture(picture)  # no calibration yet: there is nowhere to show it
+def test_the_image_and_the_field_of_view_follow_the_camera(scene: view_scene.ViewScene) -> None:
+    image = np.full((480, 1280, 3), 90, np.uint8)
+    scene.show_image(image)  # no calibration yet: there is nowhere to show it
     scene.show_camera(intrinsics_from_fov(1280, 480, 60.0), 1280, 480)
     first = scene._camera
-    scene.show_picture(picture)
+    scene.show_image(image)
     assert first.image.shape == (240, 640, 3)
     assert first.aspect == pytest.approx(1280 / 480)
     scene.show_camera(intrinsics_from_fov(1280, 480, 60.0), 1280, 480)
@@ -136,7 +136,7 @@ def test_without_viser_the_error_says_how_to_install_it(
     assert error.count('\n') == 1
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
+def test_a_port_in_use_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], ros: RosTest
 ) -> None:
     with socket.socket() as taken:
@@ -149,7 +149,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize('words', [['--port', '0'], ['--port', 'x'], ['--rate', '0']])
-def test_a_wrong_number_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_number_is_rejected(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match='2'):
         view.main(words)
     assert 'is no' in capsys.readouterr().err
@@ -199,9 +199,9 @@ def test_the_page_shows_a_person_in_a_browser(ros: RosTest, tmp_path: Path) -> N
                 break
         assert '1 person,' in browser.text().replace('\n', ' ')
         ros.spin(2.0)
-        picture = browser.screenshot()
-    assert picture.std() > 10, 'the page is blank'
+        image = browser.screenshot()
+    assert image.std() > 10, 'the page is blank'
     # Coloured pixels left of the panel: the person; the page itself is white and grey.
-    colors = picture[100:, :500].astype(int)
+    colors = image[100:, :500].astype(int)
     assert ((colors.max(2) - colors.min(2)) > 40).sum() > 500
     assert page.stop() == 0, page.output

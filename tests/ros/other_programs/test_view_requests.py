@@ -1,4 +1,4 @@
-"""`decomr view`: what it answers to what is no browser, and what it says of a silent topic."""
+"""`decomr view`: its responses to other clients than browsers, and to a silent topic."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def head(port: int) -> int | None:
         connection.close()
 
 
-def test_a_request_that_is_refused_is_one_line_without_a_traceback(ros: RosTest) -> None:
+def test_a_request_that_is_rejected_is_one_line_without_a_traceback(ros: RosTest) -> None:
     port = free_port()
     page = ros.start('-m', 'decomr_ros.view', '--port', port)
     page.wait_for('in a browser')
@@ -37,17 +37,17 @@ def test_a_request_that_is_refused_is_one_line_without_a_traceback(ros: RosTest)
     assert 'Traceback' not in page.output and 'Error' not in page.output, page.output
 
 
-def test_an_image_topic_that_stays_silent_is_told_with_what_there_is(ros: RosTest) -> None:
+def test_a_silent_image_topic_is_reported_with_the_published_ones(ros: RosTest) -> None:
     camera = ros.node.create_publisher(Image, 'camera/image_raw', 5)
     page = ros.start('-m', 'decomr_ros.view', '--port', free_port())
     page.wait_for('no image on /image yet')
     line = next(line for line in page.output.splitlines() if 'no image on /image yet' in line)
     assert 'WARN' in line and '--image TOPIC' in line
     assert '/camera/image_raw (sensor_msgs/msg/Image from /test)' in line
-    pictures = ros.node.create_publisher(Image, 'image', 5)
+    images = ros.node.create_publisher(Image, 'image', 5)
 
     def is_told() -> bool:
-        pictures.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
+        images.publish(Image(height=1, width=1, encoding='mono8', step=1, data=[1]))
         return 'images arrive on /image now' in page.output
 
     ros.spin_until(is_told, 30)

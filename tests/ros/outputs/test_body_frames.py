@@ -25,7 +25,7 @@ HEADER.stamp.sec, HEADER.stamp.nanosec = 7, 9
 
 
 def _facing_the_camera() -> np.ndarray:
-    """Joints of somebody who stands 3 m away and looks at the camera: the left is at its right."""
+    """Joints of a person 3 m away who faces the camera: the left is at the image's right."""
     joints = np.zeros((24, 3))
     joints[JOINT_NAMES.index('left_hip')] = 0.1, 0.1, 0.0
     joints[JOINT_NAMES.index('right_hip')] = -0.1, 0.1, 0.0
@@ -75,12 +75,12 @@ def test_the_quaternion_is_the_rotation(turn: tuple) -> None:
 
 
 @pytest.mark.parametrize('half_turn', [(1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, 1)])
-def test_half_turns_have_quaternions_too(half_turn: tuple) -> None:
+def test_half_turns_have_quaternions(half_turn: tuple) -> None:
     found = quaternion(np.diag(half_turn))
     assert np.allclose(Rotation.from_quat(found).as_matrix(), np.diag(half_turn))
 
 
-def test_joints_that_tell_no_direction_give_no_frame() -> None:
+def test_joints_without_a_direction_give_no_frame() -> None:
     joints = _facing_the_camera()
     assert body_from_joints(np.zeros((24, 3))) is None
     assert body_from_joints(np.full((24, 3), np.nan)) is None
@@ -88,7 +88,7 @@ def test_joints_that_tell_no_direction_give_no_frame() -> None:
     assert body_from_joints(joints) is None
 
 
-def test_frames_have_the_stamp_and_parent_of_the_image_and_joints_are_where_they_were_seen(
+def test_frames_have_stamp_and_parent_of_the_image_and_the_estimated_joints(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stand_in(monkeypatch, 'tf2_msgs', TFMessage)
@@ -135,6 +135,6 @@ def test_without_tf2_msgs_the_error_says_how_to_get_it(monkeypatch: pytest.Monke
         BodyFrames(FakeNode())
 
 
-def test_names_begin_with_a_letter_and_tell_two_cameras_apart() -> None:
+def test_names_begin_with_a_letter_and_differ_between_cameras() -> None:
     assert body_name('/', 3) == 'p3'
     assert body_name('/robot/left', 3) == 'robot_left_p3'

@@ -1,4 +1,4 @@
-"""`overlay/compressed` and `iuv/compressed`: what is in them, and that nobody pays for them."""
+"""`overlay/compressed` and `iuv/compressed`: their content, and that unused they cost nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 
 HEADER = Header(frame_id='camera')
 INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
-# A smooth picture: JPEG at full quality keeps it within a few grey levels.
+# A smooth image: JPEG at full quality keeps it within a few grey levels.
 IMAGE = cv2.GaussianBlur(
     np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8), (0, 0), 4
 )
@@ -121,12 +121,12 @@ def test_a_lower_quality_makes_a_smaller_overlay(topology: Topology, person: Hum
 
 
 @pytest.mark.parametrize('quality', [0, 101])
-def test_a_quality_that_jpeg_does_not_have_is_refused(quality: int) -> None:
+def test_a_quality_that_jpeg_does_not_have_is_rejected(quality: int) -> None:
     with pytest.raises(ValueError, match='overlay_jpeg_quality is .*expected 1 to 100'):
         NodeParameters(overlay_jpeg_quality=quality)
 
 
-def test_pictures_are_made_once_for_both_of_their_topics_and_not_at_all_for_nobody(
+def test_images_are_rendered_once_for_both_topics_and_not_without_subscribers(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
@@ -139,7 +139,7 @@ def test_pictures_are_made_once_for_both_of_their_topics_and_not_at_all_for_nobo
         )
     _publish(node, topology, person)
     _publish(FakeNode(), topology, person, 'iuv', 'overlay')
-    assert made == ['compose_iuv', 'draw_meshes'], 'raw pictures are not compressed'
+    assert made == ['compose_iuv', 'draw_meshes'], 'raw images are not compressed'
     made.clear()
     _publish(FakeNode(), topology, person, 'iuv', IUV, 'overlay', OVERLAY)
     assert sorted(made) == [
@@ -150,22 +150,22 @@ def test_pictures_are_made_once_for_both_of_their_topics_and_not_at_all_for_nobo
     ]
 
 
-def test_the_switch_of_a_picture_is_that_of_its_compressed_form(
+def test_the_parameter_of_an_image_also_switches_its_compressed_topic(
     node: FakeNode, topology: Topology, person: HumanMesh
 ) -> None:
     _publish(node, topology, person, IUV, OVERLAY, publish_iuv=False, publish_overlay=False)
     assert node.sent(IUV) == node.sent(OVERLAY) == []
 
 
-def test_a_form_that_is_neither_jpeg_nor_png_is_refused() -> None:
+def test_a_form_that_is_neither_jpeg_nor_png_is_rejected() -> None:
     with pytest.raises(ValueError, match="'webp', expected jpeg or png"):
         compressed_message(HEADER, IMAGE, 'webp')
 
 
-def test_a_real_node_publishes_both_beside_the_remapped_picture(
+def test_a_real_node_publishes_both_beside_the_remapped_image(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch, topology: Topology
 ) -> None:
-    inner = InnerNode(ros, monkeypatch, topology, words=['-r', 'iuv:=/seen/iuv'])
+    inner = InnerNode(ros, monkeypatch, topology, arguments=['-r', 'iuv:=/seen/iuv'])
     seen: dict[str, list[CompressedImage]] = {'seen/iuv/compressed': [], OVERLAY: []}
     for topic, messages in seen.items():
         ros.node.create_subscription(CompressedImage, topic, messages.append, 10)

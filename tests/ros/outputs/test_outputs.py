@@ -1,4 +1,4 @@
-"""What is published when, without processes: a node that only remembers."""
+"""What is published when, with a node that only records."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode
 HEADER = Header(frame_id='camera')
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
-PICTURES = {'iuv', 'iuv/compressed', 'markers', 'vertices', 'overlay', 'overlay/compressed'}
-ALWAYS = {'human_meshes', 'topology', *PICTURES}
+IMAGES = {'iuv', 'iuv/compressed', 'markers', 'vertices', 'overlay', 'overlay/compressed'}
+ALWAYS = {'human_meshes', 'topology', *IMAGES}
 OFF = dict.fromkeys(('publish_iuv', 'publish_markers', 'publish_points', 'publish_overlay'), False)
 
 
@@ -53,7 +53,7 @@ def _publish(outputs: Outputs, *people: HumanMesh) -> None:
     outputs.publish_other_outputs(HEADER, IMAGE, people, INTRINSICS)
 
 
-def test_nothing_dear_is_made_while_nobody_subscribes(
+def test_nothing_expensive_is_computed_without_subscribers(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = Outputs(node, NodeParameters(), topology)
@@ -76,7 +76,7 @@ def test_nothing_dear_is_made_while_nobody_subscribes(
     assert [made.topic for made in node.made if made.sent] == ['human_meshes']
 
 
-@pytest.mark.parametrize('topic', sorted(PICTURES))
+@pytest.mark.parametrize('topic', sorted(IMAGES))
 def test_one_subscriber_gets_its_topic_with_the_header_of_the_image(
     node: FakeNode, topology: Topology, person: HumanMesh, topic: str
 ) -> None:
@@ -94,7 +94,7 @@ def test_switches_work_between_two_images(
 ) -> None:
     stand_in(monkeypatch, 'tf2_msgs', TFMessage)
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
-    node.subscribed = {*PICTURES, '/tf'}
+    node.subscribed = {*IMAGES, '/tf'}
     outputs = Outputs(node, NodeParameters(), topology)
     _publish(outputs, person)
     outputs.update(NodeParameters(**OFF))
@@ -110,18 +110,18 @@ def test_switches_work_between_two_images(
     assert set(node.publishers) == ALWAYS
     _publish(outputs, person)
     assert {made.topic: len(node.sent(made.topic)) for made in node.made if made.sent} == {
-        **dict.fromkeys(PICTURES, 2),
+        **dict.fromkeys(IMAGES, 2),
         'markers': 3,
         '/tf': 1,
         '/humans/bodies/tracked': 2,
     }
     assert [message.ids for message in node.sent('/humans/bodies/tracked')] == [['p4'], []]
-    assert [picture.encoding for picture in node.sent('iuv')] == ['rgb8', '32FC3']
+    assert [image.encoding for image in node.sent('iuv')] == ['rgb8', '32FC3']
     outputs.destroy()
     assert node.publishers == {}
 
 
-def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_later(
+def test_missing_message_packages_fail_configure_but_only_a_parameter_later(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(monkeypatch, 'tf2_msgs')
@@ -144,10 +144,10 @@ def test_messages_that_are_not_installed_stop_a_configure_and_only_a_switch_late
     assert len(node.errors) == 2, 'switched on once more'
 
 
-def test_people_without_a_position_are_not_put_into_space_but_into_pictures(
+def test_people_without_a_position_appear_only_in_images(
     node: FakeNode, topology: Topology, person: HumanMesh
 ) -> None:
-    node.subscribed = PICTURES
+    node.subscribed = IMAGES
     relative = dataclasses.replace(person, is_metric=False, translation=np.zeros(3))
     outputs = Outputs(node, NodeParameters(), topology)
     _publish(outputs, person)
@@ -175,7 +175,7 @@ def test_the_number_of_triangles_can_be_limited(
     assert gaps.max() < 1e-6, 'the corners are vertices of the mesh'
 
 
-def test_the_end_clears_markers_and_bodies(
+def test_clear_removes_markers_and_bodies(
     node: FakeNode, topology: Topology, person: HumanMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(monkeypatch, 'hri_msgs', *HRI_MESSAGES)
@@ -188,7 +188,7 @@ def test_the_end_clears_markers_and_bodies(
     assert [message.ids for message in node.sent('/humans/bodies/tracked')] == [['p4'], []]
 
 
-def test_people_have_their_id_or_their_place_in_the_list(person: HumanMesh) -> None:
+def test_people_have_their_track_id_or_list_index(person: HumanMesh) -> None:
     nobody_tracked = [dataclasses.replace(person, track_id=-1)] * 2
     assert list(people_by_id(nobody_tracked)) == [0, 1]
     assert list(people_by_id([person])) == [4]

@@ -1,4 +1,4 @@
-"""REP-155 with stand-ins for hri_msgs, which is not among the wheels."""
+"""REP-155 with fakes of hri_msgs, which is not among the wheels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTRINSICS = np.array([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
 
 
 def _person(track_id: int, **changes: object) -> HumanMesh:
-    """Somebody whose joints are in view, 3 m away."""
+    """A person whose joints are in view, 3 m away."""
     joints = np.random.default_rng(track_id).uniform(-1, 1, (24, 3)) + (0, 0, 3)
     return dataclasses.replace(make_mesh(track_id), joints=joints, **changes)
 
@@ -36,7 +36,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     return FakeNode()
 
 
-def test_bodies_have_topics_while_they_are_seen(node: FakeNode) -> None:
+def test_bodies_have_topics_while_they_are_tracked(node: FakeNode) -> None:
     bodies = Rep155Bodies(node)
     tracked = '/humans/bodies/tracked'
     bodies.publish(HEADER, IMAGE, {1: _person(1), 2: _person(2)}, INTRINSICS)
@@ -59,7 +59,7 @@ def test_bodies_have_topics_while_they_are_seen(node: FakeNode) -> None:
     assert node.publishers == {}
 
 
-def test_nothing_but_the_list_is_made_without_a_subscriber(
+def test_only_the_list_is_published_without_a_subscriber(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ('cut_out', 'skeleton_points', 'image_message'):
@@ -76,10 +76,10 @@ def test_the_crop_is_the_box_cut_out_of_the_image(node: FakeNode) -> None:
         2: _person(2, box=np.array([-30.0, -30, -10, -10])),
     }
     Rep155Bodies(node).publish(HEADER, IMAGE, people, None)
-    (picture,) = node.sent('/humans/bodies/p1/cropped')
-    assert isinstance(picture, Image)
-    assert picture.header == HEADER
-    assert np.array_equal(rgb_from_image_message(picture), IMAGE[5:41, 10:30])
+    (image,) = node.sent('/humans/bodies/p1/cropped')
+    assert isinstance(image, Image)
+    assert image.header == HEADER
+    assert np.array_equal(rgb_from_image_message(image), IMAGE[5:41, 10:30])
     assert node.sent('/humans/bodies/p2/cropped') == [], 'wholly outside of the image'
     assert cut_out(IMAGE, np.array([-5.0, -5, 999, 999])).shape == IMAGE.shape
 
@@ -110,7 +110,7 @@ def test_an_hri_msgs_without_normalized_regions_gets_plain_ones(
     ]
 
 
-def test_the_skeleton_has_the_joints_where_the_image_shows_them(node: FakeNode) -> None:
+def test_the_skeleton_has_the_joints_at_their_image_positions(node: FakeNode) -> None:
     node.subscribed = {'/humans/bodies/p1/skeleton2d'}
     mesh = _person(1)
     mesh.joints[JOINT_NAMES.index('left_wrist')] = 50.0, 0.0, 3.0  # beside the image

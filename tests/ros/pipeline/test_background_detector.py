@@ -16,7 +16,7 @@ SIZE = 64, 48
 
 
 class _Slow:
-    """Finds one person in each image, when it is let go on."""
+    """Detects one person in each image once the test releases it."""
 
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
@@ -45,7 +45,7 @@ def _next_image(
     return is_due
 
 
-def test_images_go_on_while_the_detector_looks_and_its_people_come_later() -> None:
+def test_images_continue_while_the_detector_runs_and_its_detections_arrive_later() -> None:
     slow, detector, tracker = _make()
     assert [_next_image(detector, tracker) for _ in range(3)] == [False] * 3
     wait_until(lambda: len(slow.seen) == 1, 5)
@@ -63,7 +63,7 @@ def test_images_go_on_while_the_detector_looks_and_its_people_come_later() -> No
     detector.close()
 
 
-def test_what_was_seen_in_an_image_of_another_size_or_before_a_reset_is_thrown_away() -> None:
+def test_detections_of_another_image_size_or_before_a_reset_are_discarded() -> None:
     slow, detector, tracker = _make()
     _next_image(detector, tracker)
     slow.go_on.release()
@@ -80,7 +80,7 @@ def test_what_was_seen_in_an_image_of_another_size_or_before_a_reset_is_thrown_a
     detector.close()
 
 
-def test_an_error_of_the_detector_comes_out_where_its_answer_would() -> None:
+def test_a_detector_error_is_raised_when_its_result_is_taken() -> None:
     def fail(image: np.ndarray) -> Detections:
         raise ValueError('no')
 
@@ -94,7 +94,7 @@ def test_an_error_of_the_detector_comes_out_where_its_answer_would() -> None:
     detector.close()
 
 
-def test_images_that_nobody_waits_for_any_more_are_not_looked_at() -> None:
+def test_images_queued_before_a_reset_are_not_processed() -> None:
     slow, detector, _ = _make()
     images = [np.full_like(IMAGE, shade) for shade in range(6)]
     for image in images:
@@ -109,7 +109,7 @@ def test_images_that_nobody_waits_for_any_more_are_not_looked_at() -> None:
 
 
 class _Quick:
-    """Finds one person at once; remembers the images."""
+    """Detects one person immediately and records the images."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -119,7 +119,7 @@ class _Quick:
         return Detections(BOX, np.ones(1, np.float32))
 
 
-def test_where_images_are_far_apart_an_image_waits_for_its_own_detections() -> None:
+def test_at_a_low_rate_an_image_waits_for_its_own_detections() -> None:
     quick = _Quick()
     detector = BackgroundDetector(quick)
     tracker = BackgroundTracker(detector, TrackerConfig(detect_every=100, detect_period_s=0.5))
@@ -154,7 +154,7 @@ def test_an_image_does_not_wait_for_a_detector_that_takes_longer_than_images() -
     detector.close()
 
 
-def test_images_of_a_quick_camera_never_wait() -> None:
+def test_at_a_high_rate_images_never_wait() -> None:
     quick = _Quick()
     detector = BackgroundDetector(quick)
     tracker = BackgroundTracker(detector, TrackerConfig(detect_every=3, detect_period_s=0.5))

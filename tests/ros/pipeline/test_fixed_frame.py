@@ -1,4 +1,4 @@
-"""The camera in a fixed frame, with a small stand-in for tf2_ros."""
+"""The camera in a fixed frame, with a small fake of tf2_ros."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADER = Header(stamp=Time(sec=10, nanosec=50_000_000), frame_id='camera')
 
 
 class _Logger:
-    """Keeps what is logged."""
+    """Records log lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -77,7 +77,7 @@ def with_tf2(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_the_newest_pose_serves_where_tf_is_a_little_behind_the_image(with_tf2: None) -> None:
+def test_the_newest_pose_is_used_if_tf_is_slightly_older_than_the_image(with_tf2: None) -> None:
     node = _Node()
     frame = FixedFrame(node, 'odom')
     np.testing.assert_allclose(
@@ -90,7 +90,7 @@ def test_the_newest_pose_serves_where_tf_is_a_little_behind_the_image(with_tf2: 
     assert _Listener.is_ended and frame.from_camera(HEADER) is None
 
 
-def test_an_old_pose_does_not_serve_and_the_log_says_why(
+def test_an_old_pose_is_not_used_and_the_reason_is_logged(
     with_tf2: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Buffer, 'newest_s', 8.0)
@@ -99,7 +99,7 @@ def test_an_old_pose_does_not_serve_and_the_log_says_why(
     assert 'odom from camera is not known: extrapolation' in node.logger.lines[0]
 
 
-def test_without_tf2_the_log_says_once_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tf2_the_remedy_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     node = _Node()
     frame = FixedFrame(node, 'odom')

@@ -51,7 +51,7 @@ def test_a_frame_that_fails_is_counted_reported_and_does_not_end_the_worker() ->
     assert worker.counts == WorkerCounts(received=2, skipped_for_newer=0, processed=1, failed=1)
 
 
-def test_stopping_skips_what_waits_and_the_worker_starts_again() -> None:
+def test_stopping_skips_the_waiting_frame_and_the_worker_can_restart() -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def process(frame: int) -> None:
@@ -74,7 +74,7 @@ def test_stopping_skips_what_waits_and_the_worker_starts_again() -> None:
     assert worker.stop()
 
 
-def test_it_does_not_start_twice() -> None:
+def test_the_worker_does_not_start_twice() -> None:
     worker = FrameWorker(print, _fail)
     worker.start()
     with pytest.raises(RuntimeError, match='call stop'):

@@ -1,4 +1,4 @@
-"""The stages of the pipeline in their order, with a network of known answers."""
+"""The stages of the pipeline in their order, with a network of known outputs."""
 
 from __future__ import annotations
 

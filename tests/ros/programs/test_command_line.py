@@ -1,4 +1,4 @@
-"""What the programs that are nodes say of their command lines."""
+"""The command lines of the programs that are nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
-def test_help_shows_what_goes_behind_ros_args_and_ends_with_0(
+def test_help_shows_the_ros_arguments_and_exits_with_0(
     program: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -46,7 +46,7 @@ def test_the_help_of_the_node_names_its_parameters_and_their_page(
         (['--ros-args', '-p'], 'trailing -p flag'),
     ],
 )
-def test_words_that_would_have_no_effect_are_refused(
+def test_arguments_without_effect_are_rejected(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

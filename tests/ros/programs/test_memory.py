@@ -52,7 +52,7 @@ print(resident_mib() - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc is asked')
-def test_the_memory_of_an_image_is_there_for_the_next_one() -> None:
+def test_the_memory_of_an_image_is_reused_for_the_next_one() -> None:
     faults = {
         is_kept: int(
             subprocess.run(
@@ -70,7 +70,7 @@ def test_the_memory_of_an_image_is_there_for_the_next_one() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc is asked')
-def test_what_one_thread_frees_serves_the_others() -> None:
+def test_memory_freed_by_one_thread_is_reused_by_others() -> None:
     grown_mib = {
         is_kept: int(
             subprocess.run(

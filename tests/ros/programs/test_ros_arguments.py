@@ -77,7 +77,7 @@ def test_the_text_names_the_file_its_sections_and_the_node(tmp_path: Path) -> No
     assert ignored_files_text(['--ros-args', '-p', 'a:=1'], '/robot/decomr') == ''
 
 
-def test_a_remapping_is_known_by_its_words() -> None:
+def test_a_remapping_is_detected_in_the_arguments() -> None:
     words = [
         '--ros-args',
         '-r',
@@ -96,7 +96,7 @@ def test_a_remapping_is_known_by_its_words() -> None:
 
 
 def test_the_shipped_file_is_for_every_node() -> None:
-    words = ['--ros-args', '--params-file', str(ROOT / 'config/decomr.yaml')]
+    words = ['--ros-args', '--params-file', str(ROOT / 'config/node/decomr.yaml')]
     for name in ('/decomr', '/robot/decomr', '/meshes'):
         assert ignored_files_text(words, name) == ''
 

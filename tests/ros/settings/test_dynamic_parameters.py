@@ -42,7 +42,7 @@ def listen(ros: RosTest, inner: InnerNode, kind: type, topic: str) -> list:
     return heard
 
 
-def test_min_score_drops_the_weak_person_at_once_and_lets_it_in_again(
+def test_min_score_removes_the_weak_person_immediately_and_readmits_it(
     inner: InnerNode, show: Show
 ) -> None:
     inner.set(detector_stride=1)
@@ -71,7 +71,7 @@ def test_box_scale_widens_the_crop(inner: InnerNode, show: Show) -> None:
     assert after.crop_side == pytest.approx(1.5 * sides[1], rel=HELD)
 
 
-def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, show: Show) -> None:
+def test_detector_stride_sets_how_often_the_detector_runs(inner: InnerNode, show: Show) -> None:
     inner.set(detector_period_s=0.0)
     show()
     assert inner.detector.num_calls == 1
@@ -83,7 +83,7 @@ def test_detector_stride_says_how_often_the_detector_looks(inner: InnerNode, sho
         assert inner.detector.num_calls - before == calls
 
 
-def test_detector_period_s_lets_the_detector_look_before_its_stride(
+def test_detector_period_s_runs_the_detector_before_its_stride(
     inner: InnerNode, show: Show
 ) -> None:
     inner.set(detector_stride=1000, detector_period_s=60.0)
@@ -97,14 +97,14 @@ def test_detector_period_s_lets_the_detector_look_before_its_stride(
         assert inner.detector.num_calls - before == calls
 
 
-def test_several_changes_hold_for_the_same_image(inner: InnerNode, show: Show) -> None:
+def test_several_changes_apply_from_the_same_image(inner: InnerNode, show: Show) -> None:
     show()
     inner.set(max_people=1, box_scale=1.4, detector_stride=1)
     (only,) = show().meshes
     assert only.crop_side == pytest.approx(1.4 * (only.box[3] - only.box[1]), rel=HELD)
 
 
-def test_pictures_and_markers_are_switched_off_and_on(
+def test_images_and_markers_are_switched_off_and_on(
     ros: RosTest, inner: InnerNode, camera: Camera, show: Show
 ) -> None:
     heard = {
@@ -147,7 +147,7 @@ def _header(message: Image | MarkerArray) -> Header | None:
     return message.markers[0].header if message.markers else None
 
 
-def test_image_is_rectified_chooses_the_other_matrix(
+def test_image_is_rectified_selects_the_other_matrix(
     ros: RosTest, inner: InnerNode, camera: Camera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = camera._infos.publish
@@ -191,7 +191,7 @@ def test_the_thresholds_of_the_frame_age_change_the_status(
     assert inner.status().level == DiagnosticStatus.ERROR
 
 
-def test_parameters_changed_while_inactive_hold_after_the_activation(inner: InnerNode) -> None:
+def test_parameters_changed_while_inactive_apply_after_the_activation(inner: InnerNode) -> None:
     inner.node.trigger_configure()
     inner.set(max_people=1)
     answer = inner.activate_configured().show(HEIGHT, WIDTH)
@@ -199,7 +199,7 @@ def test_parameters_changed_while_inactive_hold_after_the_activation(inner: Inne
     assert len(BOXES) == 2
 
 
-def test_a_contradiction_from_the_start_refuses_no_other_change(ros: RosTest) -> None:
+def test_an_initial_contradiction_does_not_block_other_changes(ros: RosTest) -> None:
     values = {'autostart': False, 'frame_age_warn_s': 5.0, 'frame_age_error_s': 1.0}
     node = DecomrNode(
         context=ros.context,

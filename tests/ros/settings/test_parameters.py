@@ -37,7 +37,7 @@ class Declared:
         declare_parameters(node, lambda: self.is_configured, self.told.append)
 
     def set(self, **values: object) -> str:
-        """Sets them at once; the reason of a refusal, or ''."""
+        """Sets them atomically; returns the reason of a rejection, or ''."""
         result = self.node.set_parameters_atomically(
             [Parameter(name, value=value) for name, value in values.items()]
         )
@@ -54,7 +54,7 @@ def declared(ros: RosTest) -> Iterator[Declared]:
     return Declared(ros.node)
 
 
-def test_a_misspelt_name_is_told_with_the_nearest_one(
+def test_a_misspelt_name_is_reported_with_the_nearest_one(
     ros: RosTest, capfd: pytest.CaptureFixture[str]
 ) -> None:
     right = [
@@ -73,10 +73,10 @@ def test_a_misspelt_name_is_told_with_the_nearest_one(
     assert warnings[0].endswith(': detectr (nearest: detector), xyz')
 
 
-def test_the_page_and_the_file_are_those_of_the_code() -> None:
+def test_the_page_and_the_file_match_the_code() -> None:
     page = (ROOT / 'docs/parameters.md').read_text(encoding='utf-8')
     assert parameters.page_text(page) == page, parameters.__doc__
-    file = (ROOT / 'config/decomr.yaml').read_text(encoding='utf-8')
+    file = (ROOT / 'config/node/decomr.yaml').read_text(encoding='utf-8')
     assert parameters.yaml_file_text(file) == file, parameters.__doc__
     for name in ENTRIES:
         assert f'| `{name}` |' in page
@@ -84,7 +84,7 @@ def test_the_page_and_the_file_are_those_of_the_code() -> None:
 
 
 def test_the_file_holds_every_parameter_with_its_default() -> None:
-    file = yaml.safe_load((ROOT / 'config/decomr.yaml').read_text(encoding='utf-8'))
+    file = yaml.safe_load((ROOT / 'config/node/decomr.yaml').read_text(encoding='utf-8'))
     values = file['/**']['ros__parameters']
     assert values == asdict(NodeParameters())
     assert {name: type(value) for name, value in values.items()} == {
@@ -164,7 +164,7 @@ def test_a_parameter_cannot_be_deleted(declared: Declared) -> None:
     assert declared.values == NodeParameters()
 
 
-def test_what_configure_has_used_is_refused_until_cleanup(declared: Declared) -> None:
+def test_parameters_used_by_configure_cannot_change_until_cleanup(declared: Declared) -> None:
     used = {name for name, entry in ENTRIES.items() if entry.effect is Effect.CONFIGURE}
     assert used >= {'weights', 'runtime', 'threads', 'detector'}
     declared.is_configured = True
@@ -176,7 +176,7 @@ def test_what_configure_has_used_is_refused_until_cleanup(declared: Declared) ->
     assert declared.values.threads == 2
 
 
-def test_rclpy_without_a_hook_for_changes_made_tells_of_them_too(
+def test_changes_are_reported_without_the_post_set_hook_of_rclpy(
     ros: RosTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(Node, 'add_post_set_parameters_callback')  # as in Humble

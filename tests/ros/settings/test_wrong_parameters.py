@@ -1,4 +1,4 @@
-"""Every parameter with every kind of wrong value, at the start and later: somebody names it."""
+"""Every parameter with every kind of wrong value, at the start and later, is reported."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def wrong_values(entry: ParameterEntry) -> list[object]:
     return values
 
 
-def test_every_wrong_value_is_refused_by_name_while_the_node_runs(make: Make) -> None:
+def test_every_wrong_value_is_rejected_by_name_while_the_node_runs(make: Make) -> None:
     node = make().node
     silent = {}
     for name, entry in ENTRIES.items():
@@ -99,7 +99,7 @@ def test_a_failed_configure_is_an_error_on_diagnostics(make: Make) -> None:
     assert "image_transport is 'theora', expected one of: raw, compressed" in status.message
 
 
-def test_weights_that_are_not_there_are_named(make: Make) -> None:
+def test_missing_weights_are_named(make: Make) -> None:
     inner = make(weights='/no/such/file.safetensors')
     inner.node.trigger_configure()
     assert '/no/such/file.safetensors' in inner.status().message
@@ -131,7 +131,7 @@ def test_an_active_node_with_a_misspelt_name_has_the_level_warn(make: Make) -> N
     assert 'use_boxs (nearest: use_boxes)' in ''.join(values_of(status).values())
 
 
-def test_a_name_that_does_not_exist_is_refused_by_the_service(ros: RosTest, make: Make) -> None:
+def test_a_name_that_does_not_exist_is_rejected_by_the_service(ros: RosTest, make: Make) -> None:
     make()
     client = ros.node.create_client(SetParameters, '/decomr/set_parameters')
     ros.spin_until(client.service_is_ready)
@@ -161,7 +161,7 @@ UNUSED_CASES = {
 
 
 @pytest.mark.parametrize('name', UNUSED_CASES)
-def test_a_parameter_that_another_one_switches_off_is_named(name: str) -> None:
+def test_a_parameter_disabled_by_another_one_is_named(name: str) -> None:
     assert f'{name} is ' in unused_parameters(NodeParameters(**UNUSED_CASES[name]))
 
 

@@ -1,4 +1,4 @@
-"""Which type of boxes the node subscribes to, with a node that only notes who subscribes."""
+"""Which type of boxes the node subscribes to, with a node that only records subscriptions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[type]:
-    """Lets the graph say that these types are on the topic; gives what is subscribed to."""
+    """Sets the types of the topic in the graph; returns the subscribed types."""
     monkeypatch.setattr(
         node,
         'get_publishers_info_by_topic',
@@ -68,7 +68,7 @@ def _publish(node: Notes, monkeypatch: pytest.MonkeyPatch, *types: str) -> list[
 
 
 def _warning(inputs: Inputs) -> str:
-    """What /diagnostics says of the type of the boxes."""
+    """The warning about the type of the boxes on /diagnostics."""
     return inputs.warnings.values().get('warning_boxes_type', '')
 
 
@@ -111,7 +111,7 @@ def test_auto_follows_the_type_that_is_published(
     assert node.callbacks == {}
 
 
-def test_a_type_that_was_asked_for_is_subscribed_to_at_once(
+def test_a_requested_type_is_subscribed_to_immediately(
     node: Notes, installed: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscribed = _publish(node, monkeypatch)
@@ -136,7 +136,7 @@ def test_a_type_that_was_asked_for_is_subscribed_to_at_once(
         ),
     ],
 )
-def test_a_type_that_is_not_read_is_a_warning_until_it_is_mended(
+def test_an_unsupported_type_is_a_warning_until_it_is_fixed(
     node: Notes,
     installed: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -172,7 +172,7 @@ def test_yolo_boxes_without_yolo_msgs_are_a_warning(
     assert _seen(node, frames, 1.0, detection()) == [[40, 40, 60, 80]], 'subscribed as before'
 
 
-def test_without_vision_msgs_yolo_msgs_is_enough_and_one_of_them_is_needed(
+def test_one_of_vision_msgs_and_yolo_msgs_is_required(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('decomr_ros.messages.boxes.Detection2DArray', None)
@@ -185,7 +185,7 @@ def test_without_vision_msgs_yolo_msgs_is_enough_and_one_of_them_is_needed(
         Inputs(node, NodeParameters(use_boxes=True), print)
 
 
-def test_boxes_of_the_image_of_the_network_are_scaled_to_that_of_the_camera(
+def test_boxes_of_the_detector_image_are_scaled_to_the_camera_image(
     node: Notes, installed: None
 ) -> None:
     _, frames = start(node, use_boxes=True, boxes_width=128, boxes_height=128, boxes_fit='pad_end')

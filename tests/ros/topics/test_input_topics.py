@@ -111,7 +111,7 @@ def test_the_topics_follow_the_remappings(
 
 @pytest.fixture
 def as_in_the_readme(domain: int) -> Iterator[list[str]]:
-    """The default context with the README's remapping; the words."""
+    """The default context with the README's remapping; returns the arguments."""
     words = ['--ros-args', *README]
     rclpy.init(args=words)
     yield words
@@ -119,7 +119,7 @@ def as_in_the_readme(domain: int) -> Iterator[list[str]]:
 
 
 def _recorder(folder: Path, words: list[str]) -> Node:
-    return Recorder(folder / 'bag', words=words)
+    return Recorder(folder / 'bag', arguments=words)
 
 
 def _source(folder: Path, words: list[str]) -> Node:

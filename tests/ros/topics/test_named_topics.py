@@ -18,7 +18,7 @@ from decomr_ros import recorder as recorder_module
 from decomr_ros.bags.mcap_reading import read_bag, recover_bag
 from decomr_ros.recorder import Recorder
 from decomr_ros.topics.named_topics import NamedTopics, Offer, message_class, offer_of
-from decomr_ros.topics.silent_topics import PICTURE_TYPES, other_topics_text
+from decomr_ros.topics.silent_topics import IMAGE_TYPES, other_topics_text
 from tests.ros.conftest import Process, RosTest
 from tests.ros.fake_node import FakeNode
 
@@ -81,9 +81,7 @@ def test_a_topic_of_any_type_is_recorded_by_its_name_in_the_namespace(ros: RosTe
     assert _qos(ros.folder / 'bag', '/robot/gaze') == ('VOLATILE', 10)
 
 
-def test_what_several_publishers_latched_before_is_recorded_and_stays_latched(
-    ros: RosTest,
-) -> None:
+def test_latched_messages_of_several_publishers_are_recorded_as_latched(ros: RosTest) -> None:
     for name in ('base_link', 'camera_link'):
         ros.node.create_publisher(TransformStamped, '/mounts', LATCHED).publish(
             TransformStamped(child_frame_id=name)
@@ -104,7 +102,7 @@ def test_what_several_publishers_latched_before_is_recorded_and_stays_latched(
     assert _qos(bag, '/mounts') == (durability, depth)
 
 
-def test_a_publisher_that_offers_less_and_comes_later_is_recorded_too(ros: RosTest) -> None:
+def test_a_later_publisher_with_a_weaker_offer_is_recorded(ros: RosTest) -> None:
     recorder = _start(ros, '--also', '/said')
     first = ros.node.create_publisher(String, '/said', LATCHED)
     ros.spin_until(lambda: first.get_subscription_count() == 1)
@@ -119,7 +117,7 @@ def test_a_publisher_that_offers_less_and_comes_later_is_recorded_too(ros: RosTe
     assert {message.data for message in _read(ros.folder / 'bag', '/said')} == {'second'}
 
 
-def test_the_offer_of_a_topic_is_what_all_of_its_publishers_have(ros: RosTest) -> None:
+def test_the_offer_of_a_topic_is_common_to_all_publishers(ros: RosTest) -> None:
     assert offer_of(ros.node, '/said') is None
     ros.node.create_publisher(String, '/said', LATCHED)
     ros.spin_until(lambda: offer_of(ros.node, '/said') == (('std_msgs/msg/String',), True, True))
@@ -127,7 +125,7 @@ def test_the_offer_of_a_topic_is_what_all_of_its_publishers_have(ros: RosTest) -
     ros.spin_until(lambda: offer_of(ros.node, '/said') == (('std_msgs/msg/String',), False, False))
 
 
-def test_a_type_that_is_not_installed_is_told_once_and_the_rest_is_recorded(
+def test_a_type_that_is_not_installed_is_reported_once_and_the_rest_is_recorded(
     ros: RosTest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,19 +172,19 @@ def test_publishers_that_disagree_on_the_type_are_named(monkeypatch: pytest.Monk
     )
 
 
-def test_a_topic_that_nobody_publishes_is_told_at_the_end(ros: RosTest) -> None:
+def test_an_unpublished_topic_is_reported_at_the_end(ros: RosTest) -> None:
     recorder = _start(ros, '--also', '/tf')
     assert recorder.stop() == 0, recorder.output
     assert 'no message on /tf, which --also requests: no node publishes it' in recorder.output
 
 
-def test_a_topic_that_is_recorded_anyway_is_recorded_once(ros: RosTest) -> None:
+def test_a_topic_recorded_by_default_is_recorded_once(ros: RosTest) -> None:
     recorder = _start(ros, '--also', '/human_meshes', 'camera_info')
     assert recorder.stop() == 0, recorder.output
     assert recorder.output.count('/human_meshes, /topology, /camera_info, /diagnostics to') == 1
 
 
-def test_a_name_that_no_topic_can_have_is_one_line_and_exit_code_2(ros: RosTest) -> None:
+def test_an_invalid_topic_name_is_one_line_and_exit_code_2(ros: RosTest) -> None:
     recorder = ros.start(
         '-m', 'decomr_ros.recorder', '--out', ros.folder / 'bag', '--also', 'a topic'
     )
@@ -195,14 +193,14 @@ def test_a_name_that_no_topic_can_have_is_one_line_and_exit_code_2(ros: RosTest)
     assert not os.path.exists(ros.folder / 'bag')
 
 
-def test_pictures_of_the_same_name_are_named_before_those_of_the_node_itself(ros: RosTest) -> None:
+def test_images_of_the_same_name_are_named_before_those_of_the_node_itself(ros: RosTest) -> None:
     for type_, topic in ((CompressedImage, '/a/iuv/compressed'), (Image, '/front/image')):
         ros.node.create_publisher(type_, topic, 5)
     recorder = rclpy.create_node('recorder', context=ros.context)
     ros.add(recorder)
 
     def text() -> str:
-        return other_topics_text(recorder, '/image/compressed', PICTURE_TYPES)
+        return other_topics_text(recorder, '/image/compressed', IMAGE_TYPES)
 
     ros.spin_until(lambda: '/front/image' in text() and '/a/iuv/compressed' in text())
     assert text().index('/front/image') < text().index('/a/iuv/compressed')

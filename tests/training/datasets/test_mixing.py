@@ -1,4 +1,4 @@
-"""Mixing data sets: shares, rounds, and the same stream from any place in any process."""
+"""Mixing data sets: shares, epochs, and a reproducible stream in every process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.datasets.readers.npz_format import read_npz
 
 
 class Numbers:
-    """A data set of so many people; a sample says who it is and what chance it was given."""
+    """A data set of this number of people; a sample holds its index and a random number."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -69,7 +69,7 @@ def test_shares_do_not_drift() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 150), st.integers(1, 150), st.floats(0.1, 0.9), st.integers(0, 2**40))
-def test_everybody_of_a_set_comes_once_before_anybody_comes_again(
+def test_everybody_of_a_set_is_drawn_once_per_epoch(
     first: int, second: int, share: float, seed: int
 ) -> None:
     mixed = mixture([share, 1 - share], [first, second], seed)
@@ -86,7 +86,7 @@ def test_everybody_of_a_set_comes_once_before_anybody_comes_again(
             assert len(people) == size or people is rounds[-1]
 
 
-def test_each_round_has_another_order() -> None:
+def test_each_epoch_has_another_order() -> None:
     mixed = mixture([1], [50])
     rounds = [
         [mixed.locate(number)[1] for number in range(start, start + 50)] for start in (0, 50)
@@ -121,7 +121,7 @@ def test_another_seed_gives_another_stream() -> None:
     assert streams[0] != streams[1]
 
 
-def test_the_same_person_gets_another_chance_in_each_round() -> None:
+def test_the_augmentation_of_a_person_differs_between_epochs() -> None:
     mixed = mixture([1], [1])
     assert len({mixed[number]['chance'] for number in range(10)}) == 10
 
@@ -186,12 +186,12 @@ def test_a_ratio_of_zero_leaves_a_set_out() -> None:
         ({'a': 1, 'b': 1}, 'b has no people'),
     ],
 )
-def test_mixtures_that_cannot_be_are_refused(ratios: dict, complaint: str) -> None:
+def test_invalid_mixtures_are_rejected(ratios: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         MixedPeople({'a': Numbers(3), 'b': Numbers(0)}, ratios, 1)
 
 
-def test_numbers_out_of_range_are_refused() -> None:
+def test_numbers_out_of_range_are_rejected() -> None:
     with pytest.raises(IndexError, match='sample number is -1'):
         mixture([1], [3]).locate(-1)
     for wrong in ((0, 0, 0, 1), (1, -1, 0, 1), (1, 0, 2, 2)):

@@ -86,7 +86,7 @@ def check_mpi_test_people(root: Path, content: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(people[1].keypoints_3d[number, :3], expected / 1000, atol=1e-5)
 
 
-def test_the_test_set_of_mpi_inf_3dhp_has_joints_of_its_own_order(
+def test_the_test_set_of_mpi_inf_3dhp_has_its_own_joint_order(
     tmp_path: Path, hdf5: dict[str, np.ndarray]
 ) -> None:
     hdf5 |= fake.write_mpi_test(tmp_path, 4)

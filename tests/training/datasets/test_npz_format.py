@@ -1,4 +1,4 @@
-"""The npz files that others exchange: what is read, cleaned, counted and written."""
+"""The npz exchange format: what is read, cleaned, counted and written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.targets.fits import fit_errors, fit_weights, read_fits, with_fit_e
 
 @pytest.fixture
 def arrays() -> dict[str, np.ndarray]:
-    """Six people with everything known about them."""
+    """Six people with all labels."""
     return fake.exchanged(6, np.random.default_rng(1))
 
 
@@ -80,7 +80,7 @@ def test_any_of_the_optional_keys_may_be_missing(
     assert (people[0].pose is not None) == ('smpl' in kept and 'has_smpl' not in kept)
 
 
-def test_joints_of_openpose_stand_in_where_annotators_placed_none(
+def test_openpose_joints_replace_missing_annotations(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
     nose, elbow, neck = (ANNOTATED_JOINTS.index(joint) for joint in ('nose', 'left_elbow', 'neck'))
@@ -93,7 +93,7 @@ def test_joints_of_openpose_stand_in_where_annotators_placed_none(
     assert read_npz(path, tmp_path)[0].keypoints_2d[nose, 2] == 0
 
 
-def test_what_cannot_be_used_is_left_out_and_counted(
+def test_unusable_records_are_left_out_and_counted(
     tmp_path: Path, arrays: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = fake.write_exchanged(tmp_path, arrays)
@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(
 @pytest.mark.parametrize(
     ('x', 'is_in'), [(-35.6, False), (-35.4, True), (154.4, True), (154.6, False)]
 )
-def test_a_square_counts_as_soon_as_it_touches_the_picture(
+def test_a_square_that_touches_the_image_is_valid(
     tmp_path: Path, arrays: dict[str, np.ndarray], x: float, is_in: bool
 ) -> None:
     arrays['center'][2] = (x, 45)
@@ -182,7 +182,7 @@ def test_a_root_that_has_none_of_the_images_is_an_error(
         ({'gender': np.array(list('mfmfmf'), object)}, 'is not an npz of plain arrays'),
     ],
 )
-def test_an_npz_that_is_not_the_format_says_where(
+def test_an_npz_of_another_format_is_reported_with_the_difference(
     tmp_path: Path, arrays: dict[str, np.ndarray], change: dict, complaint: str
 ) -> None:
     path = fake.write_exchanged(tmp_path, arrays)
@@ -200,7 +200,7 @@ def test_a_damaged_npz_is_an_error_with_advice(tmp_path: Path, content: bytes) -
         read_npz(path, tmp_path)
 
 
-def test_what_is_written_reads_back_the_same(
+def test_a_written_file_is_read_back_unchanged(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
     people = read_npz(fake.write_exchanged(tmp_path, arrays), tmp_path)
@@ -294,7 +294,7 @@ def test_measured_bodies_are_not_replaced_by_fits(
     assert [record.pose is None for record in kept] == [True, False, False] * 2
 
 
-def test_fits_for_others_are_refused(without_smpl: Path) -> None:
+def test_fits_for_other_people_are_rejected(without_smpl: Path) -> None:
     folder = without_smpl.parent
     np.save(folder / 'few.npy', np.ones((5, 82)))
     with pytest.raises(ValueError, match='5 fits for 6 people'):
@@ -351,7 +351,7 @@ def test_records_carry_the_errors_of_their_fits(without_smpl: Path, tiny_body: B
     assert errors[0] > 0.05, 'the joints of this test are anywhere'
 
 
-def test_a_fit_that_too_few_joints_tell_of_weighs_nothing(
+def test_a_fit_with_too_few_known_joints_has_weight_zero(
     without_smpl: Path, tiny_body: BodyModel
 ) -> None:
     with np.load(without_smpl) as content:
@@ -367,7 +367,7 @@ def test_a_fit_that_too_few_joints_tell_of_weighs_nothing(
     assert PeopleDataset(people)[0]['mesh_weight'] == 0
 
 
-def test_a_data_set_is_loaded_by_name_through_either_door(
+def test_a_data_set_is_loaded_by_name_from_either_format(
     tmp_path: Path, arrays: dict[str, np.ndarray]
 ) -> None:
     fake.write_coco(tmp_path)

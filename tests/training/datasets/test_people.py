@@ -38,7 +38,7 @@ def test_a_sample_shows_the_square_and_the_joints_in_it(
     sample = PeopleDataset(records, SMALL)[1]
     record = records[1]
     assert sample['image'].shape == (32, 32, 3)
-    # The middle of the square is the middle of the picture: the left half is bright.
+    # The middle of the square is the middle of the image: the left half is bright.
     assert sample['image'][16, 4:12].min() > 210
     assert sample['image'][16, 20:28].max() < 100
     back = image_from_crop_xy(sample['keypoints_2d'][:, :2], record.center, record.side)
@@ -55,7 +55,7 @@ def test_a_sample_shows_the_square_and_the_joints_in_it(
     assert up[1] < 0, 'the head is above the pelvis, and y points down'
 
 
-def test_what_is_not_known_is_zeros_of_weight_zero(records: PersonRecords) -> None:
+def test_unknown_values_are_zeros_of_weight_zero(records: PersonRecords) -> None:
     records = replace(records, keypoints_2d=None, keypoints_3d=None)
     sample = PeopleDataset(records, SMALL)[0]
     assert sample['mesh_weight'] == 0
@@ -64,7 +64,7 @@ def test_what_is_not_known_is_zeros_of_weight_zero(records: PersonRecords) -> No
 
 
 @pytest.mark.parametrize(('weigh', 'weight'), [(True, 0.75), (False, 1.0)])
-def test_a_fit_weighs_by_its_error_if_asked_to(
+def test_a_fit_is_weighted_by_its_error_on_request(
     records: PersonRecords, weigh: bool, weight: float
 ) -> None:
     fitted = replace(records, is_fit=records.has_pose, fit_errors=np.full(6, 0.025, np.float32))
@@ -93,7 +93,7 @@ def test_samples_stack_into_batches_of_plain_tensors(records: PersonRecords) -> 
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
+def test_an_unreadable_image_is_replaced_and_counted(
     records: PersonRecords, num_workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (2, 3, 5):
@@ -110,7 +110,7 @@ def test_an_image_that_cannot_be_read_gives_way_and_is_counted(
     assert num_workers or 'p5.jpg; using the next image' in caplog.text
 
 
-def test_a_disk_that_went_away_is_an_error(records: PersonRecords) -> None:
+def test_a_removed_disk_is_an_error(records: PersonRecords) -> None:
     for image in records.root.glob('images/*'):
         image.unlink()
     with pytest.raises(
@@ -119,7 +119,7 @@ def test_a_disk_that_went_away_is_an_error(records: PersonRecords) -> None:
         PeopleDataset(records, config=SMALL)[0]
 
 
-def test_hundreds_of_thousands_of_people_stay_light(records: PersonRecords) -> None:
+def test_hundreds_of_thousands_of_people_use_little_memory(records: PersonRecords) -> None:
     many = records.select(np.arange(300_000) % 6)
     arrays = [value for value in vars(many).values() if isinstance(value, np.ndarray)]
     assert sum(array.nbytes for array in arrays) < 300_000 * 1100
@@ -135,17 +135,17 @@ def test_hundreds_of_thousands_of_people_stay_light(records: PersonRecords) -> N
         ({'gender': 'm'}, "gender of a.jpg is 'm', expected one of '', 'neutral'"),
     ],
 )
-def test_a_record_of_other_shapes_is_refused(change: dict, complaint: str) -> None:
+def test_a_record_of_other_shapes_is_rejected(change: dict, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         PersonRecord(**{'image': 'a.jpg', 'center': np.zeros(2), 'side': 1.0} | change)
 
 
-def test_a_set_with_nobody_in_it_is_refused(records: PersonRecords) -> None:
+def test_an_empty_set_is_rejected(records: PersonRecords) -> None:
     with pytest.raises(ValueError, match='has no people'):
         PeopleDataset(records.select(np.zeros(6, bool)))
 
 
-def test_chance_follows_from_the_rng_and_can_be_left_out(records: PersonRecords) -> None:
+def test_the_augmentation_follows_from_the_rng_and_can_be_disabled(records: PersonRecords) -> None:
     lively = PeopleDataset(records, replace(SMALL, augmentation=AugmentationConfig()))
     first, second, other = (lively.sample(1, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(first[name], second[name]) for name in first)

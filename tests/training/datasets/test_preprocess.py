@@ -36,7 +36,7 @@ def write(name: str, root: Path, body: BodyModel) -> str:
 
 
 @pytest.mark.parametrize('name', sorted(PUBLIC_DATASETS))
-def test_both_doors_give_the_same_people(
+def test_both_formats_give_the_same_people(
     tmp_path: Path, tiny_body: BodyModel, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     root, out = tmp_path / 'set', tmp_path / 'set.npz'
@@ -68,7 +68,7 @@ def test_both_doors_give_the_same_people(
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_with_exit_code_2(
     tmp_path: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture
 ) -> None:
     assert main([*words, '--root', str(tmp_path), '--out', str(tmp_path / 'out.npz')]) == 2

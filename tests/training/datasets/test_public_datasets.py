@@ -44,7 +44,7 @@ def placed(record: PersonRecord, *joints: str) -> np.ndarray:
 
 
 def test_lsp_trains_on_the_first_thousand_and_tests_on_the_rest(tmp_path: Path) -> None:
-    joints = fake.write_lsp(tmp_path, 1003, pictures=[0, 1, 1000, 1002])
+    joints = fake.write_lsp(tmp_path, 1003, images=[0, 1, 1000, 1002])
     train = public_dataset('lsp').records(tmp_path, 'train')
     assert [record.image for record in train] == ['images/im0001.jpg', 'images/im0002.jpg']
     assert (train.counts.people, train.counts.unreadable_images) == (1000, 998)
@@ -60,7 +60,7 @@ def test_lsp_trains_on_the_first_thousand_and_tests_on_the_rest(tmp_path: Path) 
 
 
 def test_the_square_is_a_fifth_larger_than_the_box_around_the_joints(tmp_path: Path) -> None:
-    joints = fake.write_lsp(tmp_path, 1, pictures=[0])[:2, :, 0].T
+    joints = fake.write_lsp(tmp_path, 1, images=[0])[:2, :, 0].T
     record = public_dataset('lsp').records(tmp_path)[0]
     low, high = joints.min(0), joints.max(0)
     np.testing.assert_allclose(record.center, (low + high) / 2, rtol=1e-6)
@@ -80,7 +80,7 @@ def test_lsp_extended_is_read_in_both_releases(tmp_path: Path, high_resolution: 
     np.testing.assert_allclose(people[2].keypoints_2d[:14], joints[:, :, 2], rtol=1e-5)
 
 
-def test_lsp_extended_wants_an_image_for_every_row(tmp_path: Path) -> None:
+def test_lsp_extended_requires_an_image_for_every_row(tmp_path: Path) -> None:
     fake.write_lsp_extended(tmp_path, 3, high_resolution=True)
     (tmp_path / 'im00002.png').unlink()
     with pytest.raises(ValueError, match='2 images and .* 3 people; unpack the whole data set'):
@@ -131,7 +131,7 @@ def test_mpii_takes_training_people_with_all_joints(tmp_path: Path) -> None:
         np.testing.assert_allclose(placed(record, joint)[0], [*joints[place] - 1, 1], rtol=1e-5)
 
 
-def test_up3d_gives_the_published_bodies_as_the_camera_sees_them(
+def test_up3d_gives_the_published_bodies_in_the_camera_frame(
     tmp_path: Path, tiny_body: BodyModel
 ) -> None:
     poses, joints = fake.write_up3d(tmp_path / 'up')
@@ -149,7 +149,7 @@ def test_up3d_gives_the_published_bodies_as_the_camera_sees_them(
 
 
 @pytest.mark.parametrize(('split', 'numbers'), [('train', [0, 10]), ('val', [6])])
-def test_surreal_is_mirrored_back_so_that_bodies_and_pictures_agree(
+def test_surreal_is_mirrored_back_so_that_bodies_and_images_agree(
     tmp_path: Path, tiny_body: BodyModel, split: str, numbers: list[int]
 ) -> None:
     info = fake.write_surreal(tmp_path, tiny_body, split, 12)
@@ -187,7 +187,7 @@ def test_surreal_extracts_each_frame_once(tmp_path: Path, tiny_body: BodyModel) 
     assert public_dataset('surreal').records(tmp_path, 'val')[0].image == first
 
 
-def test_a_file_that_is_no_video_says_so(tmp_path: Path, tiny_body: BodyModel) -> None:
+def test_a_file_that_is_not_a_video_is_reported(tmp_path: Path, tiny_body: BodyModel) -> None:
     fake.write_surreal(tmp_path, tiny_body, 'val', 4)
     (tmp_path / 'data/cmu/val/run0/01_01/01_01_c0001.mp4').write_bytes(b'no video')
     with pytest.raises(ValueError, match=r'c0001\.mp4 cannot be read as a video; download it'):
@@ -217,7 +217,7 @@ def test_3dpw_has_every_person_of_a_frame_turned_into_the_camera(
     assert record.keypoints_2d is None
 
 
-def test_a_3dpw_file_that_runs_something_is_refused(tmp_path: Path) -> None:
+def test_a_3dpw_file_that_runs_code_is_rejected(tmp_path: Path) -> None:
     fake.write_pw3d(tmp_path, 2)
     path = tmp_path / 'sequenceFiles/test/downtown_bar_00.pkl'
     path.write_bytes(b'cos\nsystem\n(S"true"\ntR.')
@@ -287,9 +287,7 @@ def test_human36m_annotations_that_do_not_agree_are_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize('name', sorted(PUBLIC_DATASETS))
-def test_a_missing_file_says_what_is_expected_and_where_to_get_it(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_missing_file_is_reported_with_its_source(tmp_path: Path, name: str) -> None:
     dataset = PUBLIC_DATASETS[name]
     for split in dataset.splits:
         with pytest.raises(FileNotFoundError) as error:
@@ -305,7 +303,7 @@ def test_a_missing_file_says_what_is_expected_and_where_to_get_it(
 
 
 @pytest.mark.parametrize('name', sorted(PUBLIC_DATASETS))
-def test_an_unknown_split_says_which_there_are(tmp_path: Path, name: str) -> None:
+def test_an_unknown_split_is_rejected_with_the_known_ones(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f'take one of {PUBLIC_DATASETS[name].splits[0]}'):
         PUBLIC_DATASETS[name].records(tmp_path, 'everything')
 
@@ -322,7 +320,7 @@ def test_a_damaged_matlab_file_is_named(tmp_path: Path, name: str, damage: bytes
         public_dataset(name).records(tmp_path)
 
 
-def test_the_wrong_joints_file_is_told_apart(tmp_path: Path) -> None:
+def test_the_wrong_joints_file_is_recognised(tmp_path: Path) -> None:
     fake.write_lsp_extended(tmp_path, 2, high_resolution=False)
     with pytest.raises(ValueError, match='for the extended set use lsp_extended'):
         public_dataset('lsp').records(tmp_path)
@@ -346,9 +344,9 @@ def test_damaged_json_is_named(tmp_path: Path, text: str, complaint: str) -> Non
         public_dataset('coco').records(tmp_path)
 
 
-def test_a_note_to_turn_the_picture_is_ignored(tmp_path: Path) -> None:
+def test_the_exif_orientation_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / 'turned.jpg'
-    fake.write_picture(path)
+    fake.write_image(path)
     # An EXIF segment (APP1) that says orientation 6: to be turned by 90 degrees.
     exif = b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
     content = path.read_bytes()

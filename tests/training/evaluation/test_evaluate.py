@@ -51,7 +51,7 @@ def test_the_truth_itself_has_no_error_under_each_protocol(
 
 
 @pytest.mark.parametrize('name', ERRORS)
-def test_an_error_of_a_known_size_is_measured(
+def test_an_error_of_known_size_is_measured(
     name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     root = write_set(name, tmp_path / name, people, tiny_body, files['joint-regressor'])
@@ -103,7 +103,7 @@ def test_ignored_pixels_of_a_part_annotation_do_not_count_as_wrong_segments(
     assert after['segments_accuracy'] < before['segments_accuracy'] - 0.01
 
 
-def test_each_person_is_compared_with_the_body_of_the_own_gender(
+def test_each_person_is_compared_with_the_body_of_their_gender(
     oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     folder = write_bodies(tiny_body, tmp_path / 'smpl')
@@ -153,7 +153,7 @@ def test_surreal_is_read_from_its_mirrored_videos(
 
 
 @pytest.mark.parametrize('name', [*ERRORS, 'lsp'])
-def test_worst_cases_scales_and_the_file_come_when_asked_for(
+def test_worst_cases_scales_and_the_file_are_written_on_request(
     name: str, oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     root = write_set(name, tmp_path / name, people, tiny_body, files['joint-regressor'])
@@ -227,7 +227,7 @@ def test_the_synthetic_set_keeps_its_report(files, tmp_path: Path, monkeypatch, 
     assert 'best constant' in capsys.readouterr().out
 
 
-def test_every_runtime_can_be_asked_for(files, oracle, monkeypatch, capsys) -> None:
+def test_every_runtime_can_be_selected(files, oracle, monkeypatch, capsys) -> None:
     asked = []
     monkeypatch.setattr(
         evaluate,
@@ -262,7 +262,7 @@ def test_scores_of_a_runtime_are_those_of_the_network(
     assert summarize(values, with_intervals=False)[0] == pytest.approx(expected, abs=1e-3)
 
 
-def test_pictures_with_more_around_people_show_the_same_people(
+def test_images_with_a_larger_margin_show_the_same_people(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     from training.synthetic.held_out import held_out_set

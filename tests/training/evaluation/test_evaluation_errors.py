@@ -1,4 +1,4 @@
-"""What the evaluation says about broken, missing and foreign files."""
+"""How the evaluation reports broken, missing and foreign files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(
     images = sorted((root / 'images').iterdir())
     images[0].unlink()
     images[3].write_bytes(b'')
-    images[5].write_bytes(b'no picture')
+    images[5].write_bytes(b'no image')
     assert run(files, '3dpw', '--root', root, '--json') == 0
     report = last_json(capsys)
     assert report['images'] == COUNT - 3 and report['unreadable'] == 3
@@ -40,7 +40,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(
     assert report['network']['mpjpe_mm'] < 0.05
 
 
-def test_annotations_can_lie_elsewhere(
+def test_annotations_can_be_in_another_folder(
     oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     root = write_set('3dpw', tmp_path / '3dpw', people, tiny_body)
@@ -108,7 +108,7 @@ def test_broken_annotations_are_named(
     assert complaint.format(root=root) in complaint_of(capsys)
 
 
-def test_who_cannot_be_scored_is_left_out_and_counted(
+def test_people_who_cannot_be_scored_are_left_out_and_counted(
     oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys, caplog
 ) -> None:
     root = write_set('3dpw', tmp_path / '3dpw', people, tiny_body)
@@ -155,7 +155,7 @@ def test_a_joint_without_annotation_is_named(
     assert 'joint right_ankle' in complaint_of(capsys)
 
 
-def test_a_damaged_video_leaves_out_its_people_alone(
+def test_a_damaged_video_leaves_out_only_its_people(
     oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys, caplog
 ) -> None:
     root = write_set(
@@ -179,7 +179,7 @@ def test_a_damaged_video_leaves_out_its_people_alone(
 
 
 @pytest.mark.parametrize('name', EVALUATION_SETS)
-def test_a_missing_data_set_says_what_to_put_where(
+def test_a_missing_data_set_is_reported_with_the_expected_files(
     name: str, files, oracle, tmp_path: Path, capsys
 ) -> None:
     assert run(files, name, '--root', tmp_path) == 2
@@ -217,7 +217,7 @@ def test_the_truth_of_3dpw_needs_the_bodies_and_the_regressor(
     )
 
 
-def test_surfaces_of_another_mesh_are_refused_with_both_hashes(
+def test_surfaces_of_another_mesh_are_rejected_with_both_hashes(
     oracle, people, files, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     root = write_set('up-3d', tmp_path / 'up', people, tiny_body)
@@ -231,7 +231,7 @@ def test_surfaces_of_another_mesh_are_refused_with_both_hashes(
 
 
 @pytest.mark.parametrize('kind', ['body', 'uv'])
-def test_weights_of_another_body_or_map_are_refused_with_both_hashes(
+def test_weights_of_another_body_or_map_are_rejected_with_both_hashes(
     kind: str, files, tiny_body: BodyModel, tiny_uv_map: UVMap, tmp_path: Path, capsys
 ) -> None:
     data = dataclasses.replace(tiny_body.data, v_template=tiny_body.data.v_template * 1.01)
@@ -255,7 +255,7 @@ def test_weights_of_another_body_or_map_are_refused_with_both_hashes(
         (('--body', 'none.npz'), 'none.npz'),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_with_exit_code_2(
     words, complaint: str, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -264,7 +264,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize('words', [['--images', '0'], ['cocoa'], ['--runtime', 'magic']])
-def test_a_malformed_option_is_told_by_name(words, capsys) -> None:
+def test_a_malformed_option_is_named(words, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         evaluate.main(words)
     assert caught.value.code == 2

@@ -1,4 +1,4 @@
-"""Who is measured on each test set, and by which joints."""
+"""Which people of each test set are measured, and by which joints."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_published(name: str, root: Path, body: BodyModel, hdf5: dict) -> None:
     elif name == 'up-3d':
         fake.write_up3d(root)
     else:
-        fake.write_lsp(root, 1003, pictures=[1000, 1002])
+        fake.write_lsp(root, 1003, images=[1000, 1002])
         (root / 'data/lsp').mkdir(parents=True)
         for stem in ('im1001', 'im1003'):
             for kind in ('segmentation', 'part_segmentation'):
@@ -59,7 +59,7 @@ def write_published(name: str, root: Path, body: BodyModel, hdf5: dict) -> None:
 
 
 @pytest.mark.parametrize('name', EVALUATION_SETS)
-def test_each_set_is_measured_from_its_authors_files_after_one_command(
+def test_each_set_is_measured_from_the_original_files_after_one_command(
     name: str, oracle, files, hdf5, tiny_body: BodyModel, tmp_path: Path, capsys
 ) -> None:
     root, test_set = tmp_path / 'set', EVALUATION_SETS[name]

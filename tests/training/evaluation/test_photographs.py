@@ -66,7 +66,7 @@ def runs_of(mask: np.ndarray) -> dict[str, Any]:
 
 
 def annotation(mesh: HumanMesh, outline: Any, **more: Any) -> dict[str, Any]:
-    """A person of COCO whose truth is what a mesh shows."""
+    """A person of COCO whose ground truth is the rendered mesh."""
     joints = np.zeros((len(COCO_JOINTS), 3))
     joints[IN_COCO] = np.column_stack([in_image(mesh.joints[IN_BODY], mesh), np.full(12, 2)])
     x_min, y_min, x_max, y_max = BOX + 0.5
@@ -120,7 +120,7 @@ def test_a_prediction_that_is_the_truth_scores_one_in_everything(
 
 
 class FoundOnFirstImage:
-    """A detector that finds the person on the first image that it sees, nobody later."""
+    """A detector that finds a person on its first image and none later."""
 
     def __init__(self) -> None:
         self._boxes = [BOX[None].astype(np.float32)]
@@ -163,7 +163,7 @@ def test_joints_are_right_within_shares_of_the_longer_side(
     assert 'mask_iou' not in scores
 
 
-def test_who_has_no_mesh_has_all_joints_wrong_and_covers_nothing(
+def test_a_person_without_a_mesh_has_all_joints_wrong_and_covers_nothing(
     tmp_path: Path, estimator: HumanMeshEstimator, mesh: HumanMesh
 ) -> None:
     root = write_set(tmp_path / 'coco', [annotation(mesh, [[100, 20, 200, 20, 150, 220]])])
@@ -197,7 +197,7 @@ def test_facing_compares_the_order_of_the_shoulders(
     assert ('facing_from_behind' in scores) == is_from_behind
 
 
-def test_detections_are_counted_once_and_crowds_excuse(
+def test_detections_are_counted_once_and_not_in_crowds(
     tmp_path: Path, runtime: FakeRuntime, mesh: HumanMesh
 ) -> None:
     crowd = {
@@ -236,12 +236,12 @@ def test_the_foreground_is_enlarged_to_the_pixels_of_the_crop(mesh: HumanMesh) -
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_runs_give_the_mask_back(mask: np.ndarray) -> None:
+def test_run_lengths_are_decoded_to_the_mask(mask: np.ndarray) -> None:
     height, width = mask.shape
     assert np.array_equal(outline_mask(runs_of(mask), width, height), mask)
 
 
-def test_polygons_cover_what_lies_within_them() -> None:
+def test_polygons_are_decoded_to_the_mask() -> None:
     mask = outline_mask([[2, 3, 6, 3, 6, 8, 2, 8], [0, 0, 1, 0, 1, 1, 0, 1]], 10, 12)
     assert mask[3:8, 2:6].all() and mask[0, 0]
     assert mask.sum() <= (6 * 5 + 4)
@@ -254,7 +254,7 @@ def test_polygons_cover_what_lies_within_them() -> None:
         ({'counts': [3], 'size': [3, 1]}, '3'),
     ],
 )
-def test_outlines_of_another_kind_or_size_are_refused(outline: Any, said: str) -> None:
+def test_outlines_of_another_kind_or_size_are_rejected(outline: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         outline_mask(outline, WIDTH, HEIGHT)
 
@@ -273,16 +273,14 @@ def test_outlines_of_another_kind_or_size_are_refused(outline: Any, said: str) -
         ('{"images": [{"id": 1, "file_name": "none.png"}], "annotations": []}', 'none.png'),
     ],
 )
-def test_files_that_are_something_else_are_refused(
-    tmp_path: Path, content: str, said: str
-) -> None:
+def test_files_of_another_format_are_rejected(tmp_path: Path, content: str, said: str) -> None:
     root = write_set(tmp_path / 'coco', [])
     (root / 'annotations/person_keypoints_val2017.json').write_text(content)
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         read_photographs(root)
 
 
-def test_missing_and_several_annotations_are_told(tmp_path: Path) -> None:
+def test_missing_and_several_annotations_are_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='cocodataset.org'):
         read_photographs(tmp_path)
     root = write_set(tmp_path / 'coco', [])
@@ -291,7 +289,7 @@ def test_missing_and_several_annotations_are_told(tmp_path: Path) -> None:
         read_photographs(root)
 
 
-def test_the_command_reports_and_draws_and_leaves_out_what_it_cannot_read(
+def test_the_command_reports_draws_and_leaves_out_unreadable_images(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     runtime: FakeRuntime,
@@ -299,7 +297,7 @@ def test_the_command_reports_and_draws_and_leaves_out_what_it_cannot_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = write_set(tmp_path / 'coco', [annotation(mesh, [])], images=3)
-    (root / 'val2017/2.png').write_bytes(b'no picture')
+    (root / 'val2017/2.png').write_bytes(b'no image')
     monkeypatch.setattr(evaluate, '_load_network', lambda options: runtime)
     sheets = tmp_path / 'sheets'
     assert (

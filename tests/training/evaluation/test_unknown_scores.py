@@ -1,4 +1,4 @@
-"""Scores of a network that sees nobody: what cannot be measured is unknown, not perfect."""
+"""Scores of a network without foreground: what cannot be measured is unknown, not perfect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.evaluate import evaluate_network
 from training.evaluation.report import report_table, summarize
 
 
-def test_a_network_that_sees_nobody_has_no_uv_error_rather_than_none():
+def test_a_network_without_foreground_has_an_unknown_uv_error():
     """Where prediction and truth share no foreground there is nothing to compare u and v on."""
     report = {
         'images': 2,
@@ -31,7 +31,7 @@ def test_a_network_that_sees_nobody_has_no_uv_error_rather_than_none():
     assert text.splitlines()[-1].endswith('unknown')
 
 
-def test_the_scores_of_a_network_that_sees_nobody_say_that_the_uv_error_is_unknown():
+def test_the_scores_of_a_network_without_foreground_mark_the_uv_error_as_unknown():
     from decomr_core.base.structures import NetworkOutput
     from training.synthetic.synthetic_batch import SyntheticBatch
 

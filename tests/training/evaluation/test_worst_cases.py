@@ -1,4 +1,4 @@
-"""The picture of the worst cases shows what it says."""
+"""The picture of the worst cases shows its labels correctly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAMERA = np.array([0.9, 0.0, 0.1])
 
 
 @pytest.mark.parametrize('side', [40.0, 90.0, 333.0])
-def test_labels_lie_over_the_pixels_they_are_of(side):
+def test_labels_are_drawn_at_their_pixels(side):
     labels = np.zeros((120, 100), np.uint8)
     labels[30:80, 45:60] = 3
     labels[70:80, 50:55] = 255
@@ -66,6 +66,6 @@ def test_sixteen_cases_make_four_rows_and_one_fewer_leaves_a_gap(tmp_path):
     assert (tmp_path / 'picture.png').stat().st_size > 1000
 
 
-def test_titles_say_how_much_of_what():
+def test_titles_name_score_and_value():
     assert case_title(123.4, 'pa_mpjpe_mm', 'a.jpg') == '123 mm MPJPE-PA, a.jpg'
     assert case_title(0.25, 'segment_error', 'b') == '25 % of pixels in a wrong segment, b'

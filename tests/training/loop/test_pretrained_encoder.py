@@ -1,4 +1,4 @@
-"""Training behind the pretrained encoder: it stays as it is, or learns slowly."""
+"""Training behind the pretrained encoder, which is frozen or learns slowly."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_encoder_learns_with_its_share_of_the_rate_or_not_at_all(
     assert losses['edges'] > 0 and losses['normals'] > 0
 
 
-def test_only_the_last_stages_of_the_encoder_learn_where_so_wished(make_trainer):
+def test_only_the_selected_last_stages_of_the_encoder_learn(make_trainer):
     trainer = make_trainer(0.01, encoder_stages=2)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.run()
@@ -89,12 +89,12 @@ def test_only_the_last_stages_of_the_encoder_learn_where_so_wished(make_trainer)
 
 
 @pytest.mark.parametrize('stages', [0, 6])
-def test_stages_that_an_encoder_does_not_have_are_refused(stages):
+def test_stages_that_an_encoder_does_not_have_are_rejected(stages):
     with pytest.raises(ValueError, match=f'encoder_stages is {stages}; take 1 to 5'):
         OptimizerConfig(encoder_stages=stages)
 
 
-def test_stage_one_poses_the_reference_map_too(make_trainer):
+def test_stage_one_also_poses_the_reference_map(make_trainer):
     trainer = make_trainer(0.0)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     path = trainer.run()
@@ -110,6 +110,6 @@ def test_stage_one_poses_the_reference_map_too(make_trainer):
         assert not torch.equal(before[name], after[name]), name
 
 
-def test_a_share_below_zero_is_refused():
+def test_a_share_below_zero_is_rejected():
     with pytest.raises(ValueError, match='encoder_share is -1'):
         OptimizerConfig(encoder_share=-1.0)

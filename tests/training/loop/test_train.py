@@ -1,4 +1,4 @@
-"""A training run in miniature: it learns, it stops and goes on, it says what is wrong."""
+"""A training run in miniature: learning, interruption, resuming and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from decomr_core.networks.checkpoint import load_network, read_metadata
 from training.evaluate import best_constant_joints, evaluate_network
 from training.loop.bfloat16 import EMULATED_TEXT
 from training.loop.learning_rate import learning_rate_at
-from training.loop.plots import training_picture
+from training.loop.plots import training_image
 from training.loop.run_folder import RunFolder, without_folders
 from training.loop.train_config import LossWeights, OptimizerConfig, StageConfig, TrainConfig
 from training.loop.trainer import Trainer
@@ -54,7 +54,7 @@ def finished_run(small_trainers, tmp_path_factory):
     return trainer
 
 
-def test_a_run_leaves_a_network_that_loads_and_says_how_it_was_made(finished_run):
+def test_a_run_writes_a_network_that_loads_and_records_its_training(finished_run):
     path = finished_run.out / 'network.safetensors'
     assert read_metadata(path)['training']['steps'] == 4
     network = load_network(path, finished_run.body, finished_run.uv_map)
@@ -85,7 +85,7 @@ def test_the_run_folder_holds_the_resolved_config(finished_run):
     assert config['train']['losses']['mask'] == 0.2
 
 
-def test_the_config_in_the_folder_goes_on_with_the_run(finished_run, capsys, caplog):
+def test_the_config_in_the_folder_resumes_the_run(finished_run, capsys, caplog):
     caplog.set_level('INFO')
     config = finished_run.out / 'config.json'
     assert main(['--config', str(config), '--out', str(finished_run.out), '--resume']) == 0
@@ -108,7 +108,7 @@ def test_a_run_is_not_replaced_by_a_start_without_resume(finished_run):
         Trainer(_config(), finished_run.out)
 
 
-def test_a_run_goes_on_with_another_rate_but_not_with_other_losses(finished_run, caplog):
+def test_a_run_resumes_with_another_rate_but_not_with_other_losses(finished_run, caplog):
     slower = _config(optimizer=OptimizerConfig(learning_rate=1e-4, weight_decay=0.1))
     resumed = Trainer(slower, finished_run.out, resume=True)
     assert resumed.step == 4 and 'a different optimizer config' in caplog.text
@@ -121,13 +121,13 @@ def test_a_run_goes_on_with_another_rate_but_not_with_other_losses(finished_run,
         Trainer(_config(seed=5, losses=LossWeights(uv=2.0)), finished_run.out, resume=True)
 
 
-def test_a_run_that_diverges_says_so_before_the_warp(tmp_path):
+def test_a_diverging_run_is_reported_before_the_warp(tmp_path):
     config = _config(stages=StageConfig(0, 30), optimizer=OptimizerConfig(learning_rate=1e30))
     with pytest.raises(NonFiniteLossError, match='not finite; lower optimizer.learning_rate'):
         Trainer(config, tmp_path).run()
 
 
-def test_a_value_that_cannot_be_is_one_line(tmp_path, capsys):
+def test_an_invalid_value_is_a_one_line_error(tmp_path, capsys):
     for option in (
         '--train.precision=fp16',
         '--train.threads=0',
@@ -140,7 +140,7 @@ def test_a_value_that_cannot_be_is_one_line(tmp_path, capsys):
     assert not (tmp_path / 'run').exists()
 
 
-def test_a_resumed_run_goes_on_with_the_same_weights_and_step(finished_run):
+def test_a_resumed_run_continues_with_the_same_weights_and_step(finished_run):
     resumed = Trainer(_config(), finished_run.out, resume=True)
     assert resumed.step == 4
     for name, value in resumed.network.state_dict().items():
@@ -156,7 +156,7 @@ def _losses(out):
     return {row['step']: row['losses'] for row in rows if 'losses' in row}
 
 
-def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_losses_of_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr('training.loop.trainer.LOG_EVERY', 1)
     config = _config(stages=StageConfig(2, 4), reuse=2)
     Trainer(config, tmp_path / 'whole').run()
@@ -166,7 +166,7 @@ def test_an_interrupted_run_ends_with_the_very_losses_of_one_without(tmp_path, m
     def stop_after_three(terms, progress, held_out):
         report(terms, progress, held_out)
         if first.step == 3:
-            first.ask_to_stop()
+            first.request_stop()
 
     monkeypatch.setattr(first, '_report', stop_after_three)
     first.run()
@@ -194,7 +194,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(tmp_path):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
     folder.save_checkpoint({'step': 1})
 
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('size', [0, 10, 500])
-def test_a_truncated_checkpoint_is_refused_in_words(tmp_path, size):
+def test_a_truncated_checkpoint_is_rejected_with_a_message(tmp_path, size):
     folder = RunFolder(tmp_path)
     folder.save_checkpoint({'step': 1})
     path = tmp_path / 'checkpoint.pt'
@@ -219,12 +219,12 @@ def test_a_truncated_checkpoint_is_refused_in_words(tmp_path, size):
         folder.load_checkpoint(torch.device('cpu'))
 
 
-def test_a_batch_that_cannot_be_parted_is_refused():
+def test_an_indivisible_batch_is_rejected():
     with pytest.raises(ValueError, match='multiple of accumulate'):
         _config(batch_size=4, accumulate=3)
 
 
-def test_unknown_people_teach_nothing(finished_run):
+def test_unknown_people_have_no_gradient(finished_run):
     """Weights of 0 leave the numbers beside them without effect."""
     known = _people(finished_run, 2)
     weights = torch.tensor([1.0, 0.0])
@@ -251,7 +251,7 @@ def test_unknown_people_teach_nothing(finished_run):
         assert value >= 0
 
 
-def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
+def test_annotated_keypoints_train_people_without_a_mesh(finished_run):
     batch = _people(finished_run, 2)
     none = torch.zeros(2)
     batch = dataclasses.replace(
@@ -277,12 +277,12 @@ def test_annotated_keypoints_pull_where_there_is_no_mesh(finished_run):
     assert worse['joints_3d'] - heard['joints_3d'] < 2 * 0.5 / known
 
 
-def test_the_picture_shows_each_person_in_a_row(finished_run):
+def test_the_image_shows_each_person_in_a_row(finished_run):
     batch = _people(finished_run, 3)
-    picture = training_picture(finished_run.network, batch, finished_run.body.faces)
-    assert picture.shape == (3 * SIZE, 5 * SIZE, 3) and picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture[:SIZE, :SIZE], batch.images[0])
-    assert (picture[:, 4 * SIZE :] != picture[:, :SIZE]).any()
+    image = training_image(finished_run.network, batch, finished_run.body.faces)
+    assert image.shape == (3 * SIZE, 5 * SIZE, 3) and image.dtype == np.uint8
+    np.testing.assert_array_equal(image[:SIZE, :SIZE], batch.images[0])
+    assert (image[:, 4 * SIZE :] != image[:, :SIZE]).any()
 
 
 def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
@@ -294,13 +294,13 @@ def test_a_run_can_start_from_the_weights_of_another(finished_run, tmp_path):
     assert trainer.network.training
 
 
-def test_weights_of_another_preset_are_no_start(finished_run, tmp_path):
+def test_weights_of_another_preset_are_rejected(finished_run, tmp_path):
     path = finished_run.out / 'network.safetensors'
     with pytest.raises(ValueError, match="'rt' network"):
         Trainer(_config(preset='paper', init=str(path)), tmp_path)
 
 
-def test_a_checkpoint_of_another_config_is_refused(finished_run):
+def test_a_checkpoint_of_another_config_is_rejected(finished_run):
     other = _config(losses=LossWeights(uv=2.0))
     with pytest.raises(ValueError, match='has a different losses than the config'):
         Trainer(other, finished_run.out, resume=True)
@@ -313,7 +313,7 @@ def test_only_what_a_resumed_run_may_not_change_is_named(finished_run):
         Trainer(other, finished_run.out, resume=True)
 
 
-def test_a_run_from_before_options_were_added_goes_on(finished_run, tmp_path):
+def test_a_run_from_before_options_were_added_resumes(finished_run, tmp_path):
     """Its checkpoint lacks them at every level, and the optimiser's groups had no share."""
     state = finished_run.folder.load_checkpoint(torch.device('cpu'))
     for part, names in (
@@ -331,7 +331,7 @@ def test_a_run_from_before_options_were_added_goes_on(finished_run, tmp_path):
     assert [group['share'] for group in resumed.optimizer.param_groups] == [1.0]
 
 
-def test_resuming_where_nothing_is_says_what_to_do(tmp_path):
+def test_resuming_an_empty_folder_is_reported_with_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match='without --resume'):
         Trainer(_config(), tmp_path / 'empty', resume=True)
 
@@ -368,7 +368,7 @@ def test_the_rate_warms_up_and_falls_in_each_stage():
     assert {learning_rate_at(step, stages, constant) for step in range(1100)} == {2.5e-4}
 
 
-def test_the_best_constant_beats_every_sample_taken_as_the_constant():
+def test_the_best_constant_is_better_than_every_sample_as_constant():
     from decomr_core.measures.metrics import pa_mpjpe_mm
 
     joints = torch.randn(1, 24, 3) * 0.3 + torch.randn(12, 24, 3) * 0.1

@@ -1,4 +1,4 @@
-"""One run of the shipped preset on the built-in body: what only its real sizes can break."""
+"""One run of the shipped preset on the built-in body, to find errors of its real sizes."""
 
 from __future__ import annotations
 

@@ -62,14 +62,14 @@ def start(words: list[str]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    """What they print until they end."""
+    """Their output until they end."""
     try:
         return process.communicate(timeout=240)[0]
     finally:
         process.kill()
 
 
-def test_two_processes_share_each_batch_stop_together_and_go_on(
+def test_two_processes_share_each_batch_stop_together_and_resume(
     tmp_path: Path, tiny_body: BodyModel, tiny_uv_map: UVMap
 ):
     tiny_body.save(tmp_path / 'body.npz')
@@ -98,7 +98,7 @@ def test_two_processes_share_each_batch_stop_together_and_go_on(
 
 
 def member(rank: int, port: int, words: list[str]) -> None:
-    """One of two processes, told of the other as torchrun does."""
+    """One of two processes, with the environment that torchrun sets."""
     os.environ.update(
         {
             'RANK': str(rank),

@@ -38,7 +38,7 @@ from training.train import main
 SIZE = 64
 AUGMENTED = PeopleConfig(SIZE, augmentation=AugmentationConfig(rotation_share=1.0))
 PLAIN = PeopleConfig(SIZE)
-PICTURE_PX = (120, 90)
+IMAGE_PX = (120, 90)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def people(tmp_path: Path, tiny_body: BodyModel) -> PersonRecords:
         scale, middle = 32.0, np.array([60 + 4 * number % 7, 45.0])
         keypoints = np.column_stack([joints[:, :2] * scale + middle, is_known])
         name = f'p{number}.png'
-        fake.write_picture(tmp_path / name, PICTURE_PX)
+        fake.write_image(tmp_path / name, IMAGE_PX)
         records.append(
             PersonRecord(
                 name,
@@ -104,12 +104,14 @@ def test_targets_show_the_body_where_its_keypoints_are(people, tiny_body, tiny_u
     inside = ((cells >= 0) & (cells < SIZE // 4)).all(-1)
     person = torch.arange(8)[:, None].expand_as(inside)[inside]
     x, y = cells[inside].T
-    # Beyond the edge of the picture nobody is seen, so not quite every vertex is covered.
+    # Beyond the edge of the image nobody is seen, so not quite every vertex is covered.
     assert (batch.iuv[person, 0, y, x] > 0).float().mean() > 0.85
     assert (batch.iuv[:, 0] == 0).float().mean() > 0.2
 
 
-def test_who_has_no_pose_weighs_nothing_and_keeps_the_keypoints(people, tiny_body, tiny_uv_map):
+def test_people_without_a_pose_have_weight_zero_and_keep_their_keypoints(
+    people, tiny_body, tiny_uv_map
+):
     bare = dataclasses.replace(people, has_pose=np.zeros(8, bool))
     batch = PersonBatchMaker({'neutral': tiny_body}, tiny_uv_map, SIZE)(
         stacked(PeopleDataset(bare, PLAIN))
@@ -119,7 +121,7 @@ def test_who_has_no_pose_weighs_nothing_and_keeps_the_keypoints(people, tiny_bod
     assert batch.keypoints_2d[..., 2].sum() > 8 * 10
 
 
-def test_a_doubtful_fit_weighs_less_in_mesh_and_iuv_alike(people, tiny_body, tiny_uv_map):
+def test_an_uncertain_fit_has_less_weight_in_mesh_and_iuv(people, tiny_body, tiny_uv_map):
     fitted = dataclasses.replace(
         people, is_fit=np.ones(8, bool), fit_errors=np.full(8, 0.025, np.float32)
     )
@@ -141,7 +143,7 @@ def test_bodies_are_those_of_the_gender_and_neutral_without_one(tiny_body):
     assert joints[3].abs().max() > 1.5 * joints[0].abs().max()
 
 
-def test_bodies_that_cannot_stand_in_for_each_other_are_refused(tiny_body):
+def test_incompatible_bodies_are_rejected(tiny_body):
     turned = BodyModel(
         dataclasses.replace(tiny_body.data, faces=tiny_body.data.faces[::-1].copy())
     )
@@ -171,7 +173,7 @@ def test_cached_targets_are_those_that_are_drawn(people, tiny_body, tiny_uv_map,
     assert sorted(draws) == [f'p{number}.png' for number in range(8)]
 
 
-def test_a_cache_knows_no_target_of_who_has_no_pose_or_is_out_of_the_picture(
+def test_a_cache_has_no_target_of_people_without_a_pose_or_outside_the_image(
     people, tiny_body, tiny_uv_map, tmp_path
 ):
     targets = CachedTargets(tmp_path / 'cache', {'neutral': tiny_body}, tiny_uv_map, SIZE)
@@ -235,7 +237,7 @@ def test_photographs_and_rendered_people_train_together_and_resume_exactly(
     def stop_after_two(*arguments):
         report(*arguments)
         if first.step == 2:
-            first.ask_to_stop()
+            first.request_stop()
 
     monkeypatch.setattr(first, '_report', stop_after_two)
     first.run()
@@ -246,7 +248,7 @@ def test_photographs_and_rendered_people_train_together_and_resume_exactly(
     assert losses_of(tmp_path / 'parted') == whole
 
 
-def test_every_process_of_a_team_gets_other_people_in_the_shares_asked_for(annotated):
+def test_every_process_gets_different_people_in_the_requested_shares(annotated):
     body = load_body()
     config = run_config(annotated, batch_size=8, synthetic_share=0.25)
     seen = []
@@ -280,7 +282,7 @@ def test_epochs_become_steps_by_the_number_of_people(small_trainer, annotated, t
         ({'init_part': 'head'}, "init_part is 'head'; it must be one of all, cnet, encoder"),
     ],
 )
-def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
+def test_contradictory_configs_are_rejected(annotated, changes, message):
     with pytest.raises(ValueError, match=message):
         run_config(annotated, **changes)
 
@@ -296,14 +298,12 @@ def test_configs_that_cannot_be_meant_are_refused(annotated, changes, message):
         ),
     ],
 )
-def test_runs_that_cannot_work_are_refused_before_they_start(
-    annotated, tmp_path, changes, message
-):
+def test_impossible_runs_are_rejected_before_they_start(annotated, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         Trainer(run_config(annotated, **changes), tmp_path / 'run')
 
 
-def test_poses_of_smpl_are_refused_for_the_built_in_body(tmp_path):
+def test_poses_of_smpl_are_rejected_for_the_built_in_body(tmp_path):
     root = tmp_path / 'coco'
     arrays = fake.exchanged(6, np.random.default_rng(1))
     fake.write_exchanged(root, arrays)
@@ -312,9 +312,7 @@ def test_poses_of_smpl_are_refused_for_the_built_in_body(tmp_path):
         Trainer(run_config(root), tmp_path / 'run')
 
 
-def test_a_set_that_is_not_there_is_one_line_that_says_where_to_get_it(
-    annotated, tmp_path, capsys
-):
+def test_a_missing_set_is_a_one_line_error_with_the_source(annotated, tmp_path, capsys):
     config = {
         'train': {
             'batch_size': 2,
@@ -335,7 +333,7 @@ def test_a_set_that_is_not_there_is_one_line_that_says_where_to_get_it(
 def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     people, tiny_body: BodyModel, tiny_uv_map: UVMap, monkeypatch
 ):
-    """One of the fits has its arms and legs crossed over; it must count less than the others."""
+    """One of the fits has its arms and legs swapped; it must have less weight than the others."""
     pose = people.pose.copy()
     pose[3] = pose[3][list(MIRRORED_JOINTS)] * 3
     fitted = dataclasses.replace(people, pose=pose, is_fit=np.ones(8, bool))
@@ -356,9 +354,7 @@ def test_fits_are_rated_by_the_keypoints_when_their_error_is_to_count(
     assert min(others) > 0.6 and weights['by_error'][3] < min(others)
 
 
-def test_a_run_whose_images_are_gone_ends_with_one_line(
-    annotated, tiny_body, tiny_uv_map, tmp_path
-):
+def test_a_run_with_removed_images_ends_with_one_line(annotated, tiny_body, tiny_uv_map, tmp_path):
     """The loader's process must not keep the run from ending."""
     tiny_body.save(tmp_path / 'body.npz')
     tiny_uv_map.save(tmp_path / 'uv.npz')
@@ -393,7 +389,7 @@ def test_a_run_whose_images_are_gone_ends_with_one_line(
     assert 'Traceback' not in done.stderr
 
 
-def test_a_data_set_of_an_unknown_kind_is_told_how_to_name_it(annotated, tmp_path):
+def test_a_data_set_of_an_unknown_kind_is_reported_with_the_syntax(annotated, tmp_path):
     config = run_config(annotated, datasets={'mine': DatasetConfig(str(annotated))})
     with pytest.raises(ValueError, match=r"datasets.mine.dataset is 'mine'; it must be one of"):
         Trainer(config, tmp_path)
@@ -401,10 +397,10 @@ def test_a_data_set_of_an_unknown_kind_is_told_how_to_name_it(annotated, tmp_pat
 
 @pytest.mark.parametrize(
     'path',
-    sorted((Path(__file__).parents[3] / 'config').glob('train_*.yaml')),
+    sorted((Path(__file__).parents[3] / 'config' / 'training').glob('train_*.yaml')),
     ids=lambda path: path.stem,
 )
-def test_every_config_that_is_shipped_is_one(path):
+def test_every_shipped_config_is_valid(path):
     parser = config_parser(TrainConfig, 'train', 'training.train', '')
     config = parser.instantiate(parser.parse_args(['--config', str(path)])).train
     assert all(isinstance(one, DatasetConfig) for one in config.datasets.values())

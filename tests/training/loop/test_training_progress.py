@@ -1,4 +1,4 @@
-"""A run says how it goes, also where stderr is a file: a line for each entry of its log."""
+"""A run reports its progress, also if stderr is a file: a line for each entry of its log."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_time_left_is_that_of_this_run_not_of_all_before(monkeypatch, caplog
     )
 
 
-def test_durations_are_told_in_two_units():
+def test_durations_have_two_units():
     assert [duration_text(seconds) for seconds in (0.2, 59.6, 61, 3600, 7290, 180000)] == [
         'less than a second',
         '1 min 0 s',

@@ -58,7 +58,7 @@ def test_the_skeleton_of_an_amc_is_found_by_name_or_given(tmp_path, capsys):
         (['clip.bvh', 'other.npz'], 'other.npz has no poses'),
     ],
 )
-def test_wrong_inputs_are_told_in_one_line(tmp_path, capsys, monkeypatch, words, said):
+def test_wrong_inputs_are_a_one_line_error(tmp_path, capsys, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / 'in' / 'notes.txt', 'nothing')
     write(tmp_path / 'person.asf', ASF)
@@ -70,7 +70,7 @@ def test_wrong_inputs_are_told_in_one_line(tmp_path, capsys, monkeypatch, words,
     assert not (tmp_path / 'poses.npz').exists()
 
 
-def test_a_wrong_place_to_write_is_told(tmp_path, capsys):
+def test_an_invalid_output_path_is_reported(tmp_path, capsys):
     clip = write(tmp_path / 'clip.bvh', BVH)
     assert run(clip, '--out', tmp_path / 'poses.pkl') == 2
     assert 'poses.pkl; end its name in .npz' in capsys.readouterr().err
@@ -89,7 +89,7 @@ def test_a_rest_pose_at_the_beginning_is_left_out(tmp_path):
     assert np.load(tmp_path / 'poses.npz')['frame'].tolist() == [1, 2]
 
 
-def test_what_is_written_is_what_the_renderer_draws(tmp_path, capsys):
+def test_the_written_poses_are_those_that_the_renderer_draws(tmp_path, capsys):
     write(tmp_path / 'capture' / 'wave' / 'one.bvh', bvh_text([T_POSE, RAISED]))
     write(tmp_path / 'capture' / 'squat' / '01.asf', asf_text())
     write(tmp_path / 'capture' / 'squat' / '01_02.amc', amc_text([MIXED]))
@@ -142,7 +142,7 @@ def test_files_of_poses_are_merged_and_actions_keep_their_names(tmp_path, capsys
     assert len(RecordedPoses(out).poses) == 4
 
 
-def test_an_npz_without_names_is_taken_over_under_its_own(tmp_path, capsys):
+def test_an_npz_without_names_is_named_after_its_file(tmp_path, capsys):
     poses = np.random.default_rng(0).normal(0, 0.3, (3, 24, 3))
     np.savez(tmp_path / 'bare.npz', poses=poses, action=[2, 0, 2], weather=[1])
     assert run(tmp_path / 'bare.npz', '--out', tmp_path / 'out.npz') == 0

@@ -1,4 +1,4 @@
-"""Motion files become the poses that they show, whatever the rig; broken ones are told."""
+"""Motion files of every rig become poses; broken ones are reported."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def with_joint(motion: SkeletonMotion, name: str, turn_deg: float) -> SkeletonMo
 
 
 @pytest.mark.parametrize('rig', RIGS)
-def test_a_t_pose_has_no_rotation_and_a_raised_arm_one_in_every_rig(tmp_path, rig):
+def test_a_t_pose_has_no_rotation_and_a_raised_arm_has_one_in_every_rig(tmp_path, rig):
     poses = from_bvh(tmp_path, [T_POSE, RAISED], rig_names(rig))
     expected = np.zeros((2, 24, 3))
     expected[1, JOINT_NAMES.index('left_shoulder')] = (0, 0, np.radians(60))
     assert degrees_apart(poses, expected) < 0.001
 
 
-def test_a_shoulder_is_the_upper_arm_where_there_is_no_collar_bone(tmp_path):
+def test_without_a_collar_bone_the_shoulder_is_the_upper_arm(tmp_path):
     names = rig_names('joints') | {'left_collar': 'bone1', 'right_collar': 'bone2'}
     assert degrees_apart(from_bvh(tmp_path, [RAISED], names), from_bvh(tmp_path, [RAISED])) < 0.001
 
@@ -83,7 +83,7 @@ def test_hips_that_are_not_quite_level_do_not_turn_the_person(tmp_path):
     assert np.degrees(np.abs(from_bvh(tmp_path, [T_POSE], offsets=offsets)).max()) < 0.001
 
 
-def test_all_joints_keep_their_rotations_and_the_heading_goes(tmp_path):
+def test_all_joints_keep_their_rotations_and_the_heading_is_removed(tmp_path):
     pose = from_bvh(tmp_path, [MIXED])[0]
     expected = np.zeros((24, 3))
     for name, turn in MIXED.items():
@@ -122,7 +122,7 @@ def test_files_with_z_up_give_the_same_pose(tmp_path):
     )
 
 
-def test_an_a_pose_in_the_file_is_an_a_pose_of_ours(tmp_path):
+def test_an_a_pose_in_the_file_becomes_an_a_pose(tmp_path):
     lowered = Rotation.from_rotvec([0, 0, -45], degrees=True)
     offsets = {name: lowered.apply(OFFSETS[name]) for name in ('left_elbow', 'left_wrist')}
     poses = from_bvh(tmp_path, [T_POSE, {'left_shoulder': (0, 0, 45)}], offsets=offsets)
@@ -132,7 +132,7 @@ def test_an_a_pose_in_the_file_is_an_a_pose_of_ours(tmp_path):
     assert np.degrees(np.abs(others).max()) < 0.5
 
 
-def test_a_leg_spread_in_the_rest_pose_takes_its_foot_along(tmp_path):
+def test_a_leg_spread_in_the_rest_pose_turns_its_foot(tmp_path):
     spread = Rotation.from_rotvec([0, 0, 20], degrees=True)
     offsets = {
         f'left_{name}': spread.apply(OFFSETS[f'left_{name}']) for name in ('knee', 'ankle', 'foot')
@@ -141,7 +141,7 @@ def test_a_leg_spread_in_the_rest_pose_takes_its_foot_along(tmp_path):
     assert np.degrees(np.abs(pose).max()) < 0.5
 
 
-def test_a_limb_that_bends_between_its_joints_still_ends_where_the_files_does(tmp_path):
+def test_a_limb_that_bends_between_its_joints_ends_at_the_same_position(tmp_path):
     motion = with_joint(read_bvh(write(tmp_path / 'clip.bvh', bvh_text([MIXED]))), 'LeftLeg', 40)
     thigh, knee = motion.names.index('LeftUpLeg'), motion.names.index('LeftLeg')
     positions = motion.positions(motion.rotations[0])
@@ -162,7 +162,7 @@ def test_the_last_joint_of_a_longer_spine_turns_the_chest(tmp_path):
     assert pose[JOINT_NAMES.index('neck')] == pytest.approx([-40, 0, 0], abs=1e-6)
 
 
-def test_joints_with_axes_of_their_own_need_a_frame_to_rest_in(tmp_path):
+def test_joints_with_their_own_axes_need_a_rest_frame(tmp_path):
     turns = np.random.default_rng(1).normal(0, 2, (len(JOINTS), 3))
     rests = dict(zip(JOINTS, Rotation.from_rotvec(turns), strict=True))
     with pytest.raises(ValueError, match='does not stand upright .* set --rest-frame'):
@@ -186,7 +186,7 @@ def test_the_elbow_takes_half_of_the_hands_twist_and_limbs_still_point_alike(tmp
         np.testing.assert_allclose(pose[JOINT_NAMES.index(name)], [40, 0, 0], atol=0.5)
 
 
-def test_who_lies_has_the_heading_of_the_trunk(tmp_path):
+def test_a_lying_person_has_the_heading_of_the_trunk(tmp_path):
     for tilt in (-88, 88):
         lying = Rotation.from_euler('YXY', [140, tilt, 10], degrees=True)
         pose = from_bvh(tmp_path, [{'pelvis': lying.as_rotvec(degrees=True)}])[0]
@@ -194,7 +194,7 @@ def test_who_lies_has_the_heading_of_the_trunk(tmp_path):
         assert abs(trunk[0]) < 1e-5 and trunk[2] * np.sign(tilt) > 0.9
 
 
-def test_a_rig_of_unknown_names_is_told_and_takes_a_table(tmp_path, capsys):
+def test_a_rig_of_unknown_names_is_reported_and_accepts_a_table(tmp_path, capsys):
     names = {name: f'b{number}' for number, name in enumerate(JOINTS)}
     clip = write(tmp_path / 'in' / 'clip.bvh', bvh_text([RAISED], names))
     out = tmp_path / 'poses.npz'
@@ -220,7 +220,7 @@ def test_a_rig_of_unknown_names_is_told_and_takes_a_table(tmp_path, capsys):
         ('left_hip: [', 'is not YAML'),
     ],
 )
-def test_a_wrong_table_of_names_is_told(tmp_path, capsys, text, said):
+def test_a_wrong_table_of_names_is_reported(tmp_path, capsys, text, said):
     clip = write(tmp_path / 'clip.bvh', bvh_text([RAISED]))
     table = write(tmp_path / 'names.yaml', text)
     assert run(clip, '--out', tmp_path / 'poses.npz', '--joint-names', table) == 2
@@ -279,7 +279,7 @@ def without(word: str) -> str:
         (BVH.replace('ROOT Hips', 'ROOT', 1), 'line 2: a joint without a name'),
     ],
 )
-def test_a_broken_bvh_is_one_line_that_names_the_place(tmp_path, capsys, text, said):
+def test_a_broken_bvh_is_a_one_line_error_with_the_line_number(tmp_path, capsys, text, said):
     clip, out = write(tmp_path / 'clip.bvh', text), tmp_path / 'poses.npz'
     assert run(clip, '--out', out) == 2
     written = capsys.readouterr()
@@ -313,7 +313,9 @@ AMC_LINES = AMC.splitlines()
         (ASF, AMC.replace('lfemur', 'tail', 1), 'expected a frame number or a bone'),
     ],
 )
-def test_a_broken_acclaim_file_is_one_line_that_names_the_place(tmp_path, capsys, asf, amc, said):
+def test_a_broken_acclaim_file_is_a_one_line_error_with_the_line_number(
+    tmp_path, capsys, asf, amc, said
+):
     write(tmp_path / '01.asf', asf)
     clip, out = write(tmp_path / '01_02.amc', amc), tmp_path / 'poses.npz'
     assert run(clip, '--out', out) == 2
@@ -322,7 +324,7 @@ def test_a_broken_acclaim_file_is_one_line_that_names_the_place(tmp_path, capsys
     assert written.count('\n') == 1 and not out.exists()
 
 
-def test_frames_are_kept_that_differ_and_a_leading_t_pose_is_not():
+def test_distinct_frames_are_kept_and_a_leading_t_pose_is_dropped():
     poses = np.zeros((40, 24, 3))
     poses[3:, JOINT_NAMES.index('left_shoulder'), 2] = np.linspace(-1, 0, 37)
     moves = joint_positions(poses)

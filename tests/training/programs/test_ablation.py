@@ -24,7 +24,7 @@ from training.loop import trainer, training_data
 from training.loop.train_config import TrainConfig
 from training.loop.trainer import Trainer
 
-SMOKE = Path(__file__).parents[3] / 'config' / 'ablation_smoke.yaml'
+SMOKE = Path(__file__).parents[3] / 'config' / 'training' / 'ablation_smoke.yaml'
 NAMES = [
     f'{label}_{lnet_input}'
     for label in ('conventional', 'continuous')
@@ -115,7 +115,7 @@ def test_the_whole_grid_is_trained_and_scored(finished, tiny_uv_map, tiny_two_ch
     assert max(parameters, key=parameters.get) == 'global+local'
 
 
-def test_the_results_say_how_they_were_made(finished):
+def test_the_results_record_how_they_were_made(finished):
     values = json.loads((finished / 'results.json').read_text())
     assert values['seed'] == 0 and values['images'] == 4
     assert values['budget'] == {
@@ -156,7 +156,7 @@ def test_a_finished_grid_is_not_trained_again(finished, monkeypatch):
     assert (finished / 'results.json').read_bytes() == before
 
 
-def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
+def test_a_sigterm_keeps_the_running_cell_and_the_same_command_resumes(
     tmp_path, monkeypatch, capsys
 ):
     steps, optimize = [], Trainer._optimize
@@ -186,9 +186,7 @@ def test_a_sigterm_keeps_the_running_cell_and_the_same_command_goes_on(
     ]
 
 
-def test_stage_one_is_run_once_for_a_uv_map_and_a_stop_in_it_is_gone_on_from(
-    tmp_path, monkeypatch
-):
+def test_stage_one_runs_once_per_uv_map_and_is_resumed_after_a_stop(tmp_path, monkeypatch):
     steps, optimize = [], Trainer._optimize
 
     def step(trainer, *arguments):
@@ -220,7 +218,7 @@ def test_two_commands_may_share_a_folder(tmp_path):
     assert len(values['comparisons']) == 1
 
 
-def test_lost_results_are_made_again_without_training(tmp_path, monkeypatch):
+def test_lost_results_are_recomputed_without_training(tmp_path, monkeypatch):
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     before = json.loads((tmp_path / 'results.json').read_text())['cells']
     (tmp_path / 'results.json').unlink()
@@ -230,7 +228,7 @@ def test_lost_results_are_made_again_without_training(tmp_path, monkeypatch):
     assert after['continuous_global']['scores'] == before['continuous_global']['scores']
 
 
-def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path, caplog):
+def test_a_cell_without_single_scores_is_not_compared(tmp_path, caplog):
     assert run(tmp_path, '--cells', 'continuous_global') == 0
     (tmp_path / 'continuous_global' / 'scores.npz').write_bytes(b'PK\x03\x04 and no more')
     assert run(tmp_path, '--cells', 'continuous_local') == 0
@@ -238,7 +236,7 @@ def test_a_cell_whose_single_scores_are_lost_is_compared_with_no_other(tmp_path,
     assert AblationResults(tmp_path).values['comparisons'] == []
 
 
-def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path):
+def test_weights_of_another_lnet_input_are_rejected_for_a_run(finished, tmp_path):
     config = TrainConfig(
         preset='small',
         lnet_input='local',
@@ -252,7 +250,7 @@ def test_weights_of_another_lnet_input_are_no_start_for_a_run(finished, tmp_path
         Trainer(config, tmp_path)
 
 
-def test_a_cell_that_is_not_in_the_grid_is_refused_with_the_known_ones(tmp_path, capsys):
+def test_a_cell_that_is_not_in_the_grid_is_rejected_with_the_known_ones(tmp_path, capsys):
     assert run(tmp_path, '--cells', 'continuous_depth') == 2
     error = capsys.readouterr().err
     assert 'no cells continuous_depth' in error and 'conventional_raw+global' in error
@@ -276,7 +274,7 @@ def test_a_broken_results_file_is_a_clear_error(tmp_path, capsys, content, messa
     assert error.count('\n') == 1
 
 
-def test_results_of_another_format_or_with_half_a_cell_are_refused(finished, tmp_path):
+def test_results_of_another_format_or_with_half_a_cell_are_rejected(finished, tmp_path):
     values = json.loads((finished / 'results.json').read_text())
     for change, message in (
         (lambda v: v.update(format_version=9), 'format version 9'),
@@ -307,7 +305,7 @@ def test_the_pace_may_change_between_two_starts(finished):
     assert run(finished, '--ablation.train.save_every', '77') == 0
 
 
-def test_the_report_alone_draws_anew(finished, capsys, monkeypatch):
+def test_the_report_can_be_redrawn_alone(finished, capsys, monkeypatch):
     monkeypatch.setattr(ablation_report, 'plot_ablation', plot_ablation)
     (finished / 'ablation.md').unlink()
     (finished / 'ablation.png').unlink()
@@ -318,7 +316,7 @@ def test_the_report_alone_draws_anew(finished, capsys, monkeypatch):
     assert picture.shape[1] > 1000 and picture.std() > 10
 
 
-def test_a_report_without_results_says_what_to_run(tmp_path, capsys):
+def test_a_report_without_results_names_the_command(tmp_path, capsys):
     assert main(['--report', '--out', str(tmp_path)]) == 2
     assert 'run the ablation first: python -m training.ablation' in capsys.readouterr().err
 
@@ -338,7 +336,7 @@ def test_the_table_has_the_order_of_the_paper_and_is_markdown(finished):
     assert 'best constant prediction' in text and 'Table 5' in text
 
 
-def test_what_was_not_run_is_said_in_table_and_picture():
+def test_cells_that_were_not_run_are_marked_in_table_and_picture():
     results = example({('continuous', 'local'): 90.0})
     assert '| conventional | global | not run |' in table(results)
     assert '| continuous | local | 90.0 [88.0, 93.0] | 180.0 [178.0, 183.0] |' in table(results)
@@ -386,7 +384,7 @@ def test_the_finding_follows_the_interval(low, high, expected):
         ),
     ],
 )
-def test_the_best_cell_is_named_with_the_doubt_there_is(high, expected):
+def test_the_best_cell_is_named_with_its_uncertainty(high, expected):
     difference = {'mean': -1.0, 'low': -3.0, 'high': high}
     results = example(
         {('continuous', 'global'): 100.0, ('continuous', 'local'): 99.0},
@@ -443,13 +441,13 @@ def test_the_mean_with_interval_is_that_of_the_mean():
         ({'images': 0}, 'images is 0'),
     ],
 )
-def test_a_grid_that_makes_no_sense_is_refused(changes, message):
+def test_an_invalid_grid_is_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         AblationConfig(**changes)
 
 
-def test_a_stop_between_two_cells_leaves_before_the_next(tmp_path):
+def test_a_stop_between_two_cells_ends_before_the_next(tmp_path):
     ablation = Ablation(AblationConfig(), tmp_path)
-    ablation.ask_to_stop()
+    ablation.request_stop()
     assert ablation.run() is False
     assert list(tmp_path.iterdir()) == []

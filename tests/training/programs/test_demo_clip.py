@@ -33,7 +33,7 @@ def frames():
 
 
 def changed_share(one, other):
-    """Share of the pixels that differ by more than compression makes them."""
+    """Share of the pixels that differ by more than the compression error."""
     return (np.abs(one.astype(float) - other).mean(-1) > 25).mean()
 
 
@@ -42,7 +42,7 @@ def test_the_clip_is_small_in_pixels_and_bytes(frames):
     assert CLIP.stat().st_size < 2e6
 
 
-def test_people_move_in_front_of_a_room_that_stays(frames):
+def test_people_move_in_front_of_a_static_room(frames):
     shares = [changed_share(frames[index], frames[index + 10]) for index in range(0, 240, 10)]
     assert min(shares) > 0.002
     assert max(shares) < 0.2
@@ -53,7 +53,7 @@ def test_the_last_frame_leads_to_the_first(frames):
     assert 0 < usual / 2 < step < 2 * usual
 
 
-def test_the_detector_finds_somebody_in_every_frame(frames):
+def test_the_detector_finds_a_person_in_every_frame(frames):
     detector = load_detector()
     found = [
         len(detector(np.ascontiguousarray(frames[index][..., ::-1])).boxes)
@@ -69,7 +69,7 @@ def test_the_detector_finds_somebody_in_every_frame(frames):
         passing_by([(2.0, -5.0), (0.0, -5.5), (-2.0, -4.0)], speed=1.1, start_s=0),
     ],
 )
-def test_feet_on_the_ground_stay_where_they_were_set(course):
+def test_feet_on_the_ground_do_not_slide(course):
     body = load_body('builtin')
     vertices, rest = body(torch.zeros(1, 24, 3), torch.zeros(1, 10))
     rest, sole = rest[0].double().numpy(), float(vertices[0, :, 1].min())

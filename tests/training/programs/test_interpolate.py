@@ -26,7 +26,7 @@ def networks(tiny_body: BodyModel, tiny_uv_map: UVMap) -> tuple[DecoMR, DecoMR]:
     return made[0], made[1]
 
 
-def test_shares_of_0_and_1_are_the_two_and_a_half_is_between(
+def test_shares_of_0_and_1_are_the_inputs_and_a_half_is_between(
     networks: tuple[DecoMR, DecoMR],
 ) -> None:
     before, after = (
@@ -43,7 +43,7 @@ def test_shares_of_0_and_1_are_the_two_and_a_half_is_between(
         torch.testing.assert_close(mixed[name], value)
 
 
-def test_other_sizes_and_shares_out_of_range_are_refused(
+def test_other_sizes_and_shares_out_of_range_are_rejected(
     networks: tuple[DecoMR, DecoMR], tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     larger = DecoMR(
@@ -55,7 +55,7 @@ def test_other_sizes_and_shares_out_of_range_are_refused(
         interpolate.interpolate(*networks, 1.5)
 
 
-def test_the_command_writes_a_file_that_says_what_it_is_made_of(
+def test_the_command_writes_a_file_that_records_its_sources(
     networks: tuple[DecoMR, DecoMR],
     tiny_body: BodyModel,
     tiny_uv_map: UVMap,
@@ -74,7 +74,7 @@ def test_the_command_writes_a_file_that_says_what_it_is_made_of(
     assert said['interpolated'] == {'before': {'steps': 0}, 'share_of_after': 0.25}
 
 
-def test_a_missing_file_is_told_in_a_line(
+def test_a_missing_file_is_a_one_line_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / 'mixed.safetensors'

@@ -1,4 +1,4 @@
-"""MakeHuman's garment files are read as its documentation describes them, or refused."""
+"""MakeHuman's garment files are read as its documentation describes them, or rejected."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_a_garment_hangs_on_the_base_mesh_by_weights_offsets_and_scales(scarf):
         ('x_scale 0 1 2.0', 'x_scale 0 1', 'is damaged'),
     ],
 )
-def test_damaged_garments_are_refused(scarf, old, new, said):
+def test_damaged_garments_are_rejected(scarf, old, new, said):
     assert old in MHCLO
     scarf.write_text(MHCLO.replace(old, new))
     with pytest.raises(ValueError, match=said):
         read_garment(scarf)
 
 
-def test_a_garment_without_its_mesh_or_material_is_told(scarf):
+def test_a_garment_without_its_mesh_or_material_is_reported(scarf):
     (scarf.parent / 'scarf.mhmat').unlink()
     assert read_garment(scarf).material is None
     (scarf.parent / 'scarf.obj').unlink()

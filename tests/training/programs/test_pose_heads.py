@@ -63,7 +63,7 @@ def test_a_mirror_turns_left_into_right(people: SyntheticPeople, tiny_body: Body
     assert torch.equal(seen.images[:, :, 0], batch.images[:, :, -1])
 
 
-def test_everybody_is_kept_twice_with_the_truth(
+def test_everybody_is_stored_twice_with_the_ground_truth(
     network: DecoMR, people: SyntheticPeople, folder: Path
 ) -> None:
     kept = read_summaries([folder], encoder_hash(network))
@@ -77,7 +77,7 @@ def test_everybody_is_kept_twice_with_the_truth(
     )
 
 
-def test_a_second_call_keeps_what_is_there_and_makes_what_lacks(
+def test_a_second_call_keeps_existing_summaries_and_adds_missing_ones(
     network: DecoMR, people: SyntheticPeople, folder: Path
 ) -> None:
     paths = sorted(folder.iterdir())
@@ -89,7 +89,7 @@ def test_a_second_call_keeps_what_is_there_and_makes_what_lacks(
     assert paths[1].read_bytes() == content
 
 
-def test_damaged_and_foreign_summaries_are_refused(
+def test_damaged_and_foreign_summaries_are_rejected(
     network: DecoMR, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError, match=r'training\.summaries'):
@@ -114,7 +114,7 @@ def test_joints_of_a_location_map_are_those_of_the_network(
     assert (posed.joints - exact).norm(dim=-1).mean() < 0.1 * moved.norm(dim=-1).mean()
 
 
-def test_the_texel_edge_loss_sees_stretching_and_no_rotation() -> None:
+def test_the_texel_edge_loss_measures_stretching_but_not_rotation() -> None:
     grid = torch.stack(torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing='ij'))
     flat = torch.cat([grid, torch.zeros(1, 5, 5)])[None]
     rotation = torch.linalg.qr(torch.randn(3, 3))[0]
@@ -128,7 +128,7 @@ def test_the_texel_edge_loss_sees_stretching_and_no_rotation() -> None:
     assert texel_edge_loss(torn, flat, inside) == 0
 
 
-def test_training_learns_the_people_and_keeps_what_others_read(
+def test_training_learns_the_people_and_keeps_the_other_outputs(
     network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap, folder: Path
 ) -> None:
     people = read_summaries([folder], encoder_hash(network))
@@ -139,7 +139,7 @@ def test_training_learns_the_people_and_keeps_what_others_read(
     heads = PoseHeads(network, tiny_body, tiny_uv_map)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.inference_mode():
-        said = heads.other_readers(heads(people.summaries.float()).features)
+        said = heads.other_outputs(heads(people.summaries.float()).features)
     before = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     train_pose_heads(
         network, tiny_body, tiny_uv_map, people, PoseHeadOptions(epochs=200, batch_size=8)
@@ -147,7 +147,7 @@ def test_training_learns_the_people_and_keeps_what_others_read(
     after = posed_error_mm(network, tiny_body, tiny_uv_map, people)
     assert after < 0.9 * before  # random components hold no more
     with torch.inference_mode():
-        says = heads.other_readers(heads(people.summaries.float()).features)
+        says = heads.other_outputs(heads(people.summaries.float()).features)
     for then, now in zip(said, says, strict=True):
         assert (now - then).abs().mean() < 0.5 * then.std(dim=0).mean()
     changed = {
@@ -168,7 +168,7 @@ def test_training_learns_the_people_and_keeps_what_others_read(
     )
 
 
-def test_too_few_people_and_senseless_options_are_refused(
+def test_too_few_people_and_invalid_options_are_rejected(
     network: DecoMR, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     nobody = Summaries(*(torch.zeros(0, *shape) for shape in ((5,), (3, 8, 8), (24, 3), (24, 3))))
@@ -186,7 +186,7 @@ def test_too_few_people_and_senseless_options_are_refused(
         ['nowhere', '--weights', 'nothing', '--out', 'x.safetensors'],
     ],
 )
-def test_the_command_says_in_a_line_what_is_wrong(
+def test_the_command_reports_errors_in_one_line(
     words: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Augmentation: labels stay where the picture shows them, and left becomes right."""
+"""Augmentation: labels follow the image, and mirroring swaps left and right."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ AUGMENTATIONS = st.builds(
 )
 
 
-def picture_of_a_spot(x: float, y: float, sigma: float) -> np.ndarray:
-    """A black picture but for a soft round spot, its place in px."""
+def image_of_a_spot(x: float, y: float, sigma: float) -> np.ndarray:
+    """A black image with a soft round spot at this position, px."""
     columns, rows = (
         np.exp(-(((np.arange(SIDE_PX) - place) / sigma) ** 2) / 2) for place in (x, y)
     )
@@ -58,7 +58,7 @@ def one_keypoint(joint: int, x: float, y: float) -> np.ndarray:
 
 
 def random_pose(seed: int) -> np.ndarray:
-    """A natural pose, turned any way."""
+    """A natural pose with a random root rotation."""
     rng = np.random.default_rng(seed)
     pose = sample_poses(rng, 1)[0][0]
     pose[0] = rng.normal(0, 1.5, 3)
@@ -108,7 +108,7 @@ def test_a_keypoint_lands_where_the_crop_shows_it(
 ) -> None:
     center = np.array([190.3, 210.8])
     x, y = center + (right * side, down * side)
-    image = picture_of_a_spot(x, y, max(2.5, 1.5 * side / size))
+    image = image_of_a_spot(x, y, max(2.5, 1.5 * side / size))
     found = apply_augmentation(augmentation, size, image, center, side, one_keypoint(joint, x, y))
     seen = MIRRORED_ANNOTATED_JOINTS[joint] if augmentation.is_flipped else joint
     crop_xy, confidence = found.keypoints_2d[seen, :2], found.keypoints_2d[seen, 2]
@@ -122,7 +122,7 @@ def test_a_keypoint_lands_where_the_crop_shows_it(
     assert np.abs(by_affine - crop_xy).max() < 1e-6
 
 
-def test_without_augmentation_the_crop_is_the_robots() -> None:
+def test_without_augmentation_the_crop_is_that_of_the_estimator() -> None:
     person = example_person()
     found = augment(
         **person, rng=np.random.default_rng(0), config=AugmentationConfig.off(), size=SIZE
@@ -220,7 +220,7 @@ def test_3d_keypoints_turn_as_the_body_does(
     assert np.abs(difference[known]).max() < 1e-4
 
 
-def test_a_positive_rotation_turns_the_picture_and_the_body_clockwise() -> None:
+def test_a_positive_rotation_turns_the_image_and_the_body_clockwise() -> None:
     image = np.zeros((65, 65, 3), np.uint8)
     image[30:35, 50:55] = 255  # at three o'clock
     turned = apply_augmentation(
@@ -232,7 +232,7 @@ def test_a_positive_rotation_turns_the_picture_and_the_body_clockwise() -> None:
     assert np.allclose(up_in_root, [1, 0, 0], atol=1e-6)  # the head at three o'clock
 
 
-def test_a_pose_that_has_the_cameras_axes_already_turns_the_other_way() -> None:
+def test_a_pose_in_camera_axes_turns_the_other_way() -> None:
     person, turn = example_person(), Augmentation(rotation=math.pi / 2)
     person['pose'] = np.zeros((24, 3))
     body, root = (
@@ -242,7 +242,7 @@ def test_a_pose_that_has_the_cameras_axes_already_turns_the_other_way() -> None:
     assert np.allclose(root, [0, 0, math.pi / 2]) and np.allclose(body, -root)
 
 
-def test_unknown_keypoints_are_zeros_and_what_was_not_given_stays_unknown() -> None:
+def test_unknown_keypoints_are_zeros_and_missing_labels_stay_unknown() -> None:
     person = example_person()
     person['keypoints_2d'][3] = np.nan, 5, 0
     person['keypoints_3d'][3, 3] = 0
@@ -255,7 +255,7 @@ def test_unknown_keypoints_are_zeros_and_what_was_not_given_stays_unknown() -> N
     assert bare.keypoints_2d is None and bare.keypoints_3d is None
 
 
-def test_the_same_rng_gives_the_same_and_another_something_else() -> None:
+def test_the_augmentation_depends_on_the_rng_alone() -> None:
     person, config = example_person(), AugmentationConfig()
     first, second, other = (
         augment(**person, rng=np.random.default_rng(seed), config=config, size=SIZE)
@@ -266,7 +266,7 @@ def test_the_same_rng_gives_the_same_and_another_something_else() -> None:
     assert not np.array_equal(first.image, other.image)
 
 
-def test_the_amounts_stay_within_their_bounds_and_reach_them() -> None:
+def test_the_augmentations_stay_within_their_bounds_and_reach_them() -> None:
     rng, config = np.random.default_rng(3), AugmentationConfig()
     drawn = [sample_augmentation(rng, config) for _ in range(3000)]
     scale = np.array([one.scale for one in drawn])
@@ -303,7 +303,7 @@ def test_noise_multiplies_each_channel_and_stays_within_its_levels() -> None:
         ('noise', 2),
     ],
 )
-def test_impossible_amounts_are_refused_with_the_possible_ones(field: str, value: float) -> None:
+def test_invalid_amounts_are_rejected_with_the_valid_range(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f'{field} is {value}.*; take'):
         AugmentationConfig(**{field: value})
 

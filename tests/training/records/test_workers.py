@@ -11,7 +11,7 @@ from training.records.workers import set_up_worker
 
 
 class Cycle:
-    """Garbage that only a collection destroys, and that tells where."""
+    """Garbage that only a collection destroys and that records the process."""
 
     def __init__(self, destroyed: list[int]) -> None:
         self.me, self.destroyed = self, destroyed
@@ -34,7 +34,7 @@ class Collections(Dataset):
         return self.destroyed.count(os.getpid())
 
 
-def test_a_forked_worker_destroys_nothing_that_it_inherited() -> None:
+def test_a_forked_worker_destroys_no_inherited_objects() -> None:
     destroyed: list[int] = []
     gc.collect()
     gc.disable()  # the garbage has to be there when the worker is forked

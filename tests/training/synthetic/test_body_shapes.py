@@ -19,7 +19,7 @@ def test_adults_are_between_a_metre_and_a_half_and_two_metres_tall():
     assert 1.5 < found.min() < found.max() < 2.0
 
 
-def test_children_from_a_metre_on_and_old_people_come_as_often_as_asked():
+def test_children_and_old_people_have_the_requested_share():
     shapes = sample_shapes(np.random.default_rng(0), 400, ages_share=1.0)
     found = heights(shapes)
     assert 0.9 < found.min() < 1.2

@@ -42,7 +42,7 @@ def wardrobe_file(wardrobe: Wardrobe, tmp_path_factory) -> Path:
 
 
 def a_person(body: BodyModel, bend: float = 0.0):
-    """Vertices in the root frame and joint transforms of somebody with bent elbows and hips."""
+    """Vertices in the root frame and joint transforms of a person with bent elbows and hips."""
     pose = torch.zeros(1, 24, 3)
     pose[0, [1, 2], 0] = -bend
     pose[0, 18, 1] = -bend
@@ -55,7 +55,7 @@ def plain(wardrobe: Wardrobe, kinds: tuple[str, ...], skin: int = 2) -> Clothing
     return Clothing(garments, skin, False, False, torch.ones(3), 0.0)
 
 
-def test_a_wardrobe_comes_back_from_its_file(wardrobe, wardrobe_file, tiny_body):
+def test_a_wardrobe_is_saved_and_loaded(wardrobe, wardrobe_file, tiny_body):
     again = Wardrobe.load(wardrobe_file, tiny_body)
     assert again.skin_names == wardrobe.skin_names
     for one, other in zip(again.garments, wardrobe.garments, strict=True):
@@ -71,7 +71,7 @@ def test_a_wardrobe_comes_back_from_its_file(wardrobe, wardrobe_file, tiny_body)
 @pytest.mark.parametrize(
     'damage', ['cut', 'text', 'kind', 'faces', 'nan', 'no outfit', 'size', 'skin_uv']
 )
-def test_a_damaged_wardrobe_is_refused(damage, wardrobe_file, tiny_body, tmp_path):
+def test_a_damaged_wardrobe_is_rejected(damage, wardrobe_file, tiny_body, tmp_path):
     path = tmp_path / 'damaged.npz'
     with np.load(wardrobe_file) as archive:
         arrays = dict(archive)
@@ -93,7 +93,7 @@ def test_a_damaged_wardrobe_is_refused(damage, wardrobe_file, tiny_body, tmp_pat
         Wardrobe.load(path, tiny_body)
 
 
-def test_a_wardrobe_for_another_body_or_none_is_told(wardrobe_file):
+def test_a_wardrobe_for_another_body_or_a_missing_one_is_reported(wardrobe_file):
     with pytest.raises(ValueError, match='another body'):
         Wardrobe.load(wardrobe_file, load_body())
     with pytest.raises(FileNotFoundError, match='leave data.wardrobe empty'):
@@ -117,7 +117,7 @@ def test_garments_follow_shape_and_pose_like_the_body(wardrobe, tiny_body):
     assert mesh.body_vertex[len(vertices) :].equal(torch.arange(len(vertices)))
 
 
-def test_covered_skin_is_left_out_and_texture_holes_show_what_is_behind(wardrobe, tiny_body):
+def test_covered_skin_is_left_out_and_texture_holes_are_transparent(wardrobe, tiny_body):
     dresser = Dresser(wardrobe, tiny_body)
     pose, shape, vertices = a_person(tiny_body)
     transforms = tiny_body.joint_transforms(pose, shape)[0]
@@ -138,7 +138,7 @@ def test_covered_skin_is_left_out_and_texture_holes_show_what_is_behind(wardrobe
     assert seen(0.25) == {0, 1}  # the hair is transparent there: the skin of the head shows
 
 
-def test_labels_are_the_bodys_under_the_cloth_and_the_nearest_beyond(
+def test_labels_under_cloth_are_those_of_the_body_and_beyond_it_the_nearest(
     wardrobe, tiny_body, tiny_uv_map
 ):
     dresser = Dresser(wardrobe, tiny_body)
@@ -228,7 +228,7 @@ def test_the_foreground_of_dressed_people_has_labels_everywhere(
     assert batch.vertices.equal(naked.batch(0).vertices)
 
 
-def test_missing_assets_are_named_with_what_to_do():
+def test_missing_assets_are_named_with_the_remedy():
     lines = missing_assets(SyntheticConfig())
     assert len(lines) == 3
     assert 'tools.bake_wardrobe' in lines[0]
@@ -254,7 +254,7 @@ def test_panoramas_show_sky_above_and_ground_below_and_where_the_sun_is(tmp_path
 
 
 @pytest.mark.parametrize('what', ['square', 'broken', 'empty', 'nowhere'])
-def test_folders_without_panoramas_are_refused(what, tmp_path):
+def test_folders_without_panoramas_are_rejected(what, tmp_path):
     folder = tmp_path / 'places'
     if what != 'nowhere':
         folder.mkdir()
@@ -282,7 +282,7 @@ def test_textures_are_sampled_between_their_texels_and_repeat():
     assert float(stack.alpha(rows[:1], torch.tensor([[0.01, 0.5]]))) == 0
 
 
-def test_crowded_scenes_hide_people_to_a_quarter_at_most_and_are_the_same_every_time(
+def test_crowded_scenes_are_reproducible_and_leave_a_quarter_of_each_person_visible(
     tiny_body, tiny_uv_map
 ):
     config = SyntheticConfig(size=64, batch_size=8, is_crowded=True, occluder_share=1.0)
@@ -303,7 +303,7 @@ def test_crowded_scenes_hide_people_to_a_quarter_at_most_and_are_the_same_every_
 
 
 @pytest.mark.parametrize('draw', [draw_robot_arm, draw_furniture])
-def test_things_in_the_way_have_colours_where_their_mask_is(draw):
+def test_occluders_have_colours_where_their_mask_is(draw):
     for seed in range(20):
         colors, mask = draw(np.random.default_rng(seed), 64)
         assert colors.shape == (64, 64, 3)
@@ -312,7 +312,7 @@ def test_things_in_the_way_have_colours_where_their_mask_is(draw):
     assert np.mean([draw(np.random.default_rng(seed), 64)[1].mean() for seed in range(20)]) > 0.02
 
 
-def test_some_pictures_are_taken_in_the_dark():
+def test_some_images_are_dark():
     rng = np.random.default_rng(0)
     image = np.full((16, 16, 3), 200, np.float32)
     taken = [low_light(rng, image) for _ in range(300)]

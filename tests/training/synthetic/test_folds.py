@@ -1,4 +1,4 @@
-"""Folds and wrinkles: where they are, how the light sees them, and that labels do not."""
+"""Folds and wrinkles: their position and shading, and that labels do not change."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_long_skirt_hangs_down_from_the_knees_of_a_sitting_person():
     assert below[1] > 0.25
 
 
-def test_normals_turn_as_those_of_a_surface_that_really_stands_out():
+def test_normals_equal_those_of_a_displaced_surface():
     generator = torch.Generator().manual_seed(0)
     corners = torch.randn(200, 3, 3, generator=generator, dtype=torch.float64)
     flat = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -113,7 +113,7 @@ def two_batches(
     )
 
 
-def test_wrinkles_change_the_light_and_no_label(
+def test_wrinkles_change_the_shading_but_no_label(
     wardrobe_file, tiny_body, tiny_uv_map, monkeypatch
 ):
     monkeypatch.setattr(dressing, 'LOOSE_SHARE', 0)
@@ -127,7 +127,7 @@ def test_wrinkles_change_the_light_and_no_label(
     assert inside.sum() > 0.6 * changed.sum()  # lenses and compression spread the rest
 
 
-def test_folds_change_the_outline_and_not_the_surface_under_it(
+def test_folds_change_the_outline_but_not_the_surface_under_it(
     wardrobe_file, tiny_body, tiny_uv_map, monkeypatch
 ):
     monkeypatch.setattr(dressing, 'LOOSE_SHARE', 1)

@@ -1,4 +1,4 @@
-"""Furniture: who sits or lies is found, seats are below people, and each hides the other."""
+"""Furniture: sitting and lying people are detected, seats are below them, both occlude."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def furnished(name: str) -> list[tuple[Resting, Furniture]]:
 
 
 @pytest.mark.parametrize('name', [*ON_SEATS, *ON_LEGS, *LYING])
-def test_who_sits_or_lies_is_found_and_nobody_who_stands_on_his_legs(name):
+def test_sitting_and_lying_people_are_detected_and_standing_ones_are_not(name):
     found = [one and ('lies' if one.is_lying else 'sits') for one in resting_people(name)]
     wanted = 'sits' if name in ON_SEATS else 'lies' if name in LYING else None
     assert np.mean([one == wanted for one in found]) >= 0.85
@@ -119,7 +119,7 @@ def test_a_backrest_is_behind_all_of_the_body_at_its_height(num_slats):
             assert (local[level, 0] >= part.half[0] - 1e-6).all()
 
 
-def test_beds_carry_the_trunk_and_stand_on_a_lower_floor():
+def test_beds_support_the_trunk_and_stand_on_a_lower_floor():
     found = [pair for name in LYING for pair in furnished(name)]
     assert len(found) > 20
     for resting, bed in found:
@@ -146,7 +146,7 @@ def random_solids(rng: np.random.Generator) -> list[Solid]:
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_rays_meet_what_walking_along_them_meets(seed):
+def test_rays_hit_what_marching_along_them_hits(seed):
     solids = random_solids(np.random.default_rng(seed))
     line = np.linspace(-0.6, 0.6, 24, dtype=np.float32)
     rays = Rays(*np.meshgrid(line, line))
@@ -174,7 +174,7 @@ def test_rays_meet_what_walking_along_them_meets(seed):
     assert (colors == 120).all()
 
 
-def test_a_solid_that_the_camera_is_in_or_that_is_behind_it_is_not_seen():
+def test_a_solid_around_or_behind_the_camera_is_not_visible():
     line = np.linspace(-1, 1, 8, dtype=np.float32)
     rays = Rays(*np.meshgrid(line, line))
     for solid in (
@@ -189,7 +189,7 @@ def test_a_solid_that_the_camera_is_in_or_that_is_behind_it_is_not_seen():
 
 
 def seen_person(body: BodyModel, turn: float) -> tuple[Drawn, Bodies, SimpleNamespace, Framing]:
-    """A tiny person who sits on nothing, seen from the front or turned by so much."""
+    """A tiny person who sits without a seat, seen from the front or turned by this angle."""
     pose = torch.zeros(1, 24, 3)
     pose[0, [1, 2], 0] = -np.pi / 2
     pose[0, [4, 5], 0] = np.pi / 2
@@ -216,7 +216,7 @@ LIGHT = {
 
 
 @pytest.mark.parametrize('half_high, is_kept', [(0.1, True), (3.0, False)])
-def test_furniture_hides_who_is_behind_it_unless_it_hides_too_much(
+def test_furniture_hides_people_behind_it_unless_it_hides_too_much(
     half_high, is_kept, tiny_body, monkeypatch
 ):
     wall = box((0.7, -2, 0.0), (0.8, 2, 2 * half_high), GRAY)
@@ -239,7 +239,7 @@ def test_furniture_hides_who_is_behind_it_unless_it_hides_too_much(
 def _as_resting(
     vertices: np.ndarray, joints: np.ndarray, parts: np.ndarray, up: np.ndarray
 ) -> Resting:
-    """Anybody as if he sat, in his own frame."""
+    """Any pose as a sitting person, in the person's frame."""
     ahead = np.cross(joints[1] - joints[2], up)
     ahead /= np.linalg.norm(ahead)
     return Resting(

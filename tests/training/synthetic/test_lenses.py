@@ -1,4 +1,4 @@
-"""Wide-angle lenses: picture, labels, background and furniture are bent by the same lens."""
+"""Wide-angle lenses: image, labels, background and furniture are bent by the same lens."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_fisheye_lens_is_linear_in_the_angle():
 
 
 def crop_of(points: np.ndarray) -> np.ndarray:
-    """Where a picture of FRAMING shows points (N, 3) of the camera's frame, px (N, 2)."""
+    """Where an image of FRAMING shows points (N, 3) of the camera's frame, px (N, 2)."""
     own = torch.tensor(points - FRAMING.translation_m, dtype=torch.float32)[None]
     return (crop_points(own, FRAMING)[0, :, :2].numpy() + 1) * SIZE / 2 - 0.5
 
@@ -118,7 +118,7 @@ def batches() -> tuple[SyntheticBatch, SyntheticBatch]:
     )
 
 
-def test_people_without_a_lens_look_the_same_and_all_stay_as_they_are(batches):
+def test_people_without_a_lens_are_rendered_unchanged(batches):
     pinhole, mixed = batches
     same = (pinhole.joints_2d == mixed.joints_2d).flatten(1).all(1)
     assert 3 <= same.sum() <= 13

@@ -1,4 +1,4 @@
-"""Poses by rule and the check of what bodies can do."""
+"""Poses by rule, and the check for impossible poses."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def hanging() -> np.ndarray:
     return pose
 
 
-def test_usual_poses_stay_what_they_are():
+def test_usual_poses_do_not_change():
     pose, _ = sample_poses(np.random.default_rng(2020), 256)
     rounded = np.round(pose, 6).astype(np.float32)
     assert hashlib.sha256(rounded.tobytes()).hexdigest()[:16] == USUAL_HASH
@@ -90,7 +90,7 @@ def test_the_held_out_set_ignores_rules_and_check(tiny_body, tiny_uv_map):
     assert torch.equal(usual.pose, expected.pose)
 
 
-def test_wide_poses_follow_from_the_chance_and_hold_every_activity():
+def test_wide_poses_depend_on_the_rng_and_include_every_activity():
     first, second = (sample_wide_poses(np.random.default_rng(3), 2000) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
     assert set(first[1]) == set(range(len(WIDE_NAMES)))
@@ -100,7 +100,7 @@ def test_wide_poses_follow_from_the_chance_and_hold_every_activity():
 
 
 @pytest.mark.parametrize('name', ['kneel', 'kneel on one knee', 'sit on heels', 'on all fours'])
-def test_who_kneels_has_knees_and_feet_on_the_ground(body, name):
+def test_a_kneeling_person_has_knees_and_feet_on_the_ground(body, name):
     vertices, parts = vertices_of(body, posed(name))[..., 1], body.vertex_parts.numpy()
     ground = vertices.min(axis=1)
     knees = np.isin(parts, KNEE_PARTS)
@@ -109,7 +109,7 @@ def test_who_kneels_has_knees_and_feet_on_the_ground(body, name):
     assert (vertices[:, knees].min(axis=1) - ground < 0.08).all()
 
 
-def test_on_all_fours_hands_are_on_the_ground_too(body):
+def test_a_person_on_all_fours_also_has_hands_on_the_ground(body):
     vertices, parts = vertices_of(body, posed('on all fours'))[..., 1], body.vertex_parts.numpy()
     for side in range(2):
         hand = np.isin(parts, HAND_PARTS[side::2])
@@ -120,14 +120,14 @@ def test_on_all_fours_hands_are_on_the_ground_too(body):
 
 
 @pytest.mark.parametrize('name', ['lie on back', 'lie on side', 'lie on front'])
-def test_who_lies_is_flat(body, name):
+def test_a_lying_person_is_flat(body, name):
     heights, parts = vertices_of(body, posed(name))[..., 1], body.vertex_parts.numpy()
     trunk_and_head = np.isin(parts, (0, 3, 6, 9, 12, 15))
     assert (np.ptp(heights[:, trunk_and_head], axis=1) < 0.5).all()
     assert (np.ptp(heights, axis=1) < 0.75).all() and np.median(np.ptp(heights, axis=1)) < 0.55
 
 
-def test_who_sits_has_level_thighs_and_who_carries_has_both_hands_in_front(check):
+def test_sitting_people_have_level_thighs_and_carrying_people_both_hands_in_front(check):
     skeleton = check.capsules.skeleton
     _, joints = skeleton.pose(posed('sit on chair'))
     assert (np.abs(joints[:, 4, 1] - joints[:, 1, 1]) < 0.12).all()
@@ -177,19 +177,19 @@ def test_joints_that_bend_the_wrong_way_fail_on_both_sides(check, joint, turn):
 
 
 @pytest.mark.parametrize('target', [(-0.35, -0.35, 0.05), (-0.35, -0.9, 0), (-0.34, 0.45, 0.15)])
-def test_a_hand_through_chest_hips_or_head_fails(check, target):
+def test_a_hand_through_chest_hips_or_head_is_impossible(check, target):
     pose = with_left_wrist_at(target)
     assert check.through_itself(pose).all()
     assert check.through_itself(pose[:, list(MIRRORED_JOINTS)] * MIRROR).all()
 
 
-def test_a_thigh_through_the_other_one_fails(check):
+def test_a_thigh_through_the_other_one_is_impossible(check):
     pose = hanging()
     pose[0, LEFT_HIP] = 0, 0, -0.5
     assert check.through_itself(pose).all()
 
 
-def test_swing_and_twist_are_told_apart():
+def test_swing_and_twist_are_separated():
     rotation = rotation_about(2, np.array(0.9)) @ rotation_about(0, np.array(-0.4))
     first, second, twist = swing_twist(rotation, 0)
     np.testing.assert_allclose([first, second, twist], np.rad2deg([0, 0.9, -0.4]), atol=1e-6)
@@ -248,7 +248,7 @@ def test_a_stream_of_possible_people_counts_what_it_rejects(body, tiny_uv_map):
     assert 0 < people.pose_counts.rejected < 100 and people.pose_counts.kept == 0
 
 
-def test_recorded_poses_that_nobody_can_take_are_left_out(tmp_path, check, caplog):
+def test_impossible_recorded_poses_are_left_out(tmp_path, check, caplog):
     poses = np.tile(hanging(), (6, 1, 1))
     poses[:2, LEFT_ELBOW, 1] = 1.5
     poses[2] = with_left_wrist_at((-0.35, -0.35, 0.05))[0]

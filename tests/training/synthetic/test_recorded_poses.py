@@ -1,4 +1,4 @@
-"""Recorded poses: drawn by action, mirrored, and refused where the file holds something else."""
+"""Recorded poses: drawn by action, mirrored, and rejected if the file has another format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def recorded(tmp_path):
     return write(tmp_path / 'poses.npz', poses, action)
 
 
-def test_actions_come_alike_often_and_each_pose_also_mirrored(recorded):
+def test_actions_are_drawn_equally_often_and_each_pose_also_mirrored(recorded):
     poses = RecordedPoses(recorded).sample(np.random.default_rng(0), 2000)
     body = poses[:, :22]
     bends_elbow = np.abs(body[:, 18:20]).sum(axis=(1, 2)) > 0
@@ -55,12 +55,12 @@ def test_actions_come_alike_often_and_each_pose_also_mirrored(recorded):
         (np.full((3, 24, 3), np.nan), np.zeros(3, int), 'not finite'),
     ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path, poses, action, said):
+def test_a_file_of_another_format_is_rejected(tmp_path, poses, action, said):
     with pytest.raises(ValueError, match=said):
         RecordedPoses(write(tmp_path / 'poses.npz', poses, action))
 
 
-def test_a_file_that_is_damaged_or_missing_is_told(tmp_path, recorded):
+def test_a_damaged_or_missing_file_is_reported(tmp_path, recorded):
     with pytest.raises(FileNotFoundError, match='set data.poses_file'):
         RecordedPoses(tmp_path / 'nowhere.npz')
     (tmp_path / 'text.npz').write_text('no poses')
@@ -71,7 +71,7 @@ def test_a_file_that_is_damaged_or_missing_is_told(tmp_path, recorded):
             RecordedPoses(tmp_path / f'{name}.npz')
 
 
-def test_half_of_the_people_take_them_and_the_held_out_ones_do_not(
+def test_half_of_the_people_and_no_held_out_ones_use_recorded_poses(
     recorded, tiny_body, tiny_uv_map
 ):
     plain = SyntheticConfig(size=32, batch_size=4)

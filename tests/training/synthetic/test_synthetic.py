@@ -1,4 +1,4 @@
-"""Synthetic people: the same from the same seed, and labels that agree with the pictures."""
+"""Synthetic people: the same from the same seed, and labels that agree with the images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def clear_people() -> SyntheticBatch:
 
 @pytest.fixture(scope='module')
 def tiny_people(tiny_body: BodyModel, tiny_uv_map: UVMap) -> SyntheticPeople:
-    """An endless stream of small pictures of the small test body."""
+    """An endless stream of small images of the small test body."""
     return SyntheticPeople(SyntheticConfig(size=32, batch_size=4), tiny_body, tiny_uv_map, seed=1)
 
 
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_people_in_another_process(
     assert not torch.equal(tiny_people.batch(0).images, tiny_people.batch(1).images)
 
 
-def test_held_out_people_are_fixed_and_training_cannot_ask_for_them(
+def test_held_out_people_are_fixed_and_unavailable_for_training(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     config = SyntheticConfig(size=32)
@@ -202,12 +202,12 @@ def test_the_arm_brings_the_wrist_to_its_target(target: tuple[float, float, floa
 
 @settings(max_examples=50, deadline=None)
 @given(vector=st.tuples(*[st.floats(-1.8, 1.8)] * 3))
-def test_axis_angle_there_and_back_is_the_same(vector: tuple[float, float, float]) -> None:
+def test_axis_angle_is_converted_to_a_matrix_and_back(vector: tuple[float, float, float]) -> None:
     matrix = matrix_from_axis_angle(np.array(vector))
     assert np.allclose(axis_angle_from_matrix(matrix), vector, atol=1e-6)
 
 
-def test_half_turns_come_back_as_half_turns() -> None:
+def test_half_turns_are_converted_and_back() -> None:
     for axis in ([1, 0, 0], [0, 1, 0], [0.6, 0.8, 0], [0, -0.6, 0.8]):
         matrix = matrix_from_axis_angle(np.pi * np.array(axis, float))
         back = matrix_from_axis_angle(axis_angle_from_matrix(matrix))
@@ -276,7 +276,7 @@ def _given_out(tiny_people: SyntheticPeople, reuse: int, first_batch: int = 0) -
 
 
 @pytest.mark.parametrize('reuse', [1, 3])
-def test_each_image_is_given_out_as_often_as_asked(
+def test_each_image_is_repeated_as_often_as_requested(
     tiny_people: SyntheticPeople, reuse: int
 ) -> None:
     given = _given_out(tiny_people, reuse)
@@ -295,18 +295,18 @@ def test_a_stream_begun_later_gives_the_same_batches(
 
 
 @pytest.mark.parametrize('arguments', [{'reuse': 0}, {'batch_size': 0}])
-def test_a_replay_refuses_what_it_cannot_do(arguments: dict[str, int]) -> None:
+def test_a_replay_rejects_invalid_arguments(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match='take 1 or more'):
         BlockReplay(lambda first: [], 4, **{'batch_size': 4, 'reuse': 1, **arguments})
 
 
 @pytest.mark.parametrize('size', [0, 6, 30])
-def test_a_size_that_does_not_divide_is_refused(size: int) -> None:
+def test_a_size_that_does_not_divide_is_rejected(size: int) -> None:
     with pytest.raises(ValueError, match='take a multiple of 4'):
         SyntheticConfig(size=size)
 
 
-def test_a_map_of_another_body_is_refused_with_the_command(tiny_uv_map: UVMap) -> None:
+def test_a_map_of_another_body_is_rejected_with_the_command(tiny_uv_map: UVMap) -> None:
     with pytest.raises(ValueError, match='decomr uv build'):
         SyntheticPeople(SyntheticConfig(), load_body(), tiny_uv_map, seed=0)
 

@@ -1,4 +1,4 @@
-"""The cache of IUV images: what goes in comes out, whoever else reads and writes."""
+"""The cache of IUV images returns what was stored, also with concurrent readers and writers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Records(Dataset):
         return self.cache.get_or_make(f'record {index % 7}', lambda: image(index % 7))
 
 
-def test_what_was_stored_comes_back_and_nothing_else(tmp_path: Path) -> None:
+def test_the_cache_returns_exactly_what_was_stored(tmp_path: Path) -> None:
     cache = IUVCache(tmp_path / 'new' / 'folder', KEY)
     assert cache.get('first') is None
     cache.put('first', image(1))
@@ -77,7 +77,7 @@ def test_an_image_is_made_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'change', [{'body_hash': 'c' * 64}, {'uv_hash': 'd' * 64}, {'resolution': 16}]
 )
-def test_a_cache_of_something_else_is_refused_with_both_keys(
+def test_a_cache_with_another_key_is_rejected_with_both_keys(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     IUVCache(tmp_path, KEY)
@@ -90,7 +90,7 @@ def test_a_cache_of_something_else_is_refused_with_both_keys(
     IUVCache(tmp_path, KEY)  # the refusal leaves it as it was
 
 
-def test_of_two_processes_that_fill_a_folder_at_once_the_slower_one_is_refused(
+def test_the_slower_of_two_processes_that_fill_a_folder_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     IUVCache(tmp_path, KEY)
@@ -100,7 +100,7 @@ def test_of_two_processes_that_fill_a_folder_at_once_the_slower_one_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ['key.json']
 
 
-def test_a_file_system_without_links_will_do(
+def test_a_file_system_without_links_is_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -122,7 +122,7 @@ def test_several_workers_share_a_cache(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in files) == ['.json'] + ['.npz'] * 7
 
 
-def test_a_write_that_breaks_off_leaves_nothing(
+def test_an_interrupted_write_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = IUVCache(tmp_path, KEY)
@@ -138,7 +138,7 @@ def test_a_write_that_breaks_off_leaves_nothing(
     assert [path for path in tmp_path.rglob('*') if path.is_file()] == [tmp_path / 'key.json']
 
 
-def test_a_damaged_record_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_record_is_recreated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = IUVCache(tmp_path, KEY)
     cache.put('one', image(1))
     path = next(tmp_path.rglob('*.npz'))
@@ -151,19 +151,19 @@ def test_a_damaged_record_is_made_again(tmp_path: Path, caplog: pytest.LogCaptur
         assert cache.get('one') is not None
 
 
-def test_a_damaged_key_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_damaged_key_is_rejected_by_name(tmp_path: Path) -> None:
     for text in ('{', '[]', '{"colour": 3}'):
         (tmp_path / 'key.json').write_text(text)
         with pytest.raises(ValueError, match=r'key\.json is not the key of an IUV cache'):
             IUVCache(tmp_path, KEY)
 
 
-def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'iuv has shape \(3, 4, 4\), expected \(3, 8, 8\)'):
         IUVCache(tmp_path, KEY).put('one', np.zeros((3, 4, 4)))
 
 
-def test_a_record_has_another_name_as_soon_as_anything_changes() -> None:
+def test_a_record_has_another_name_if_anything_changes() -> None:
     pose, shape = np.arange(72.0), np.arange(10.0)
     names = {
         record_name('a.jpg', pose, shape),
@@ -181,7 +181,7 @@ def test_a_record_has_another_name_as_soon_as_anything_changes() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(scale=st.floats(0.75, 1.25), rotation=st.floats(-1, 1), flipped=st.booleans())
-def test_the_cut_of_a_cached_image_is_what_drawing_it_would_give(
+def test_a_crop_of_a_cached_image_equals_a_rendered_one(
     scale: float, rotation: float, flipped: bool, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     size = 64

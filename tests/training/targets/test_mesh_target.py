@@ -22,7 +22,7 @@ from training.records.augmentation import (
 from training.records.root_frame import root_frame_body
 from training.synthetic.bodies.poses import sample_poses
 from training.targets.iuv_target import flip_iuv, shrink_iuv
-from training.targets.mesh_target import MeshTargetRenderer, fit_camera, inside_picture
+from training.targets.mesh_target import MeshTargetRenderer, fit_camera, pixels_in_image
 
 SIZE = 32
 CLEAR_PX, CLEAR_M = 1e-3, 1e-5
@@ -31,7 +31,7 @@ which face is seen."""
 
 
 def people(body: BodyModel, seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertices and joints of people in natural poses, turned any way; root frame, m."""
+    """Vertices and joints of people in natural poses with random rotations; root frame, m."""
     rng = np.random.default_rng(seed)
     pose = sample_poses(rng, count)[0]
     pose[:, 0] = rng.normal(0, 1.5, (count, 3))
@@ -141,7 +141,7 @@ def assert_equal_to_rays(
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_every_pixel_of_the_target_shows_the_face_that_its_ray_meets_first(
+def test_every_pixel_of_the_target_shows_the_first_face_on_its_ray(
     seed: int, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     renderer = MeshTargetRenderer(tiny_body, tiny_uv_map, SIZE, stride=1)
@@ -150,7 +150,7 @@ def test_every_pixel_of_the_target_shows_the_face_that_its_ray_meets_first(
     assert_equal_to_rays(renderer, tiny_uv_map, vertices[0], some_cameras(1, seed)[0], pixels)
 
 
-def test_pixels_of_the_built_in_bodys_target_show_what_their_rays_meet_first() -> None:
+def test_pixels_of_the_built_in_body_show_the_first_face_on_their_rays() -> None:
     body, uv_map = load_body(), load_uv_map()
     renderer = MeshTargetRenderer(body, uv_map, 224, stride=1)
     vertices, _ = people(body, 1, 2)
@@ -223,7 +223,7 @@ def test_the_camera_equals_that_of_a_linear_solver(seed: int, count: int, noise:
     )
 
 
-def test_people_that_no_camera_fits_weigh_nothing_and_disturb_nobody(
+def test_people_without_a_fitting_camera_have_weight_zero_and_affect_no_others(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     vertices, joints = (values.expand(7, -1, -1).clone() for values in people(tiny_body, 2, 1))
@@ -244,7 +244,7 @@ def test_people_that_no_camera_fits_weigh_nothing_and_disturb_nobody(
     assert torch.equal(found.iuv[0], alone.iuv[0]) and alone.num_rejected == 0
 
 
-def test_a_person_beside_the_picture_weighs_nothing(
+def test_a_person_beside_the_image_has_weight_zero(
     tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     vertices, joints = people(tiny_body, 2, 1)
@@ -275,14 +275,14 @@ def test_the_target_is_empty_where_the_person_cannot_be_seen(
     x=st.floats(-20, 140),
     y=st.floats(-20, 100),
 )
-def test_the_inside_of_a_picture_is_where_the_crop_of_a_white_one_is_bright(
+def test_pixels_inside_the_image_are_those_bright_in_the_crop_of_a_white_one(
     scale: float, rotation: float, flipped: bool, x: float, y: float
 ) -> None:
     augmentation = Augmentation(scale, rotation, flipped)
     white, center = np.full((80, 120, 3), 255, np.uint8), np.array([x, y])
     bright = apply_augmentation(augmentation, SIZE, white, center, 70.0).image[..., 0]
     affine = torch.tensor(crop_affine(center, 70.0, augmentation))
-    inside = inside_picture(affine[None], torch.tensor([[120, 80]]), SIZE)[0].numpy()
+    inside = pixels_in_image(affine[None], torch.tensor([[120, 80]]), SIZE)[0].numpy()
     # Bilinear reading fades from white to black within a pixel around the edge.
     assert (bright[inside] >= 60).all() and (bright[~inside] <= 195).all()
 
@@ -336,21 +336,21 @@ def test_a_small_target_follows_from_the_full_size_one(
         Augmentation(0.8, -0.9, True),
     ],
 )
-def test_the_target_of_the_augmented_mesh_lies_on_the_augmented_picture(
+def test_the_target_of_the_augmented_mesh_lies_on_the_augmented_image(
     augmentation: Augmentation, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     rng = np.random.default_rng(1)
-    pose, size, picture_px = sample_poses(rng, 1)[0], 64, 256
+    pose, size, image_px = sample_poses(rng, 1)[0], 64, 256
     pose[:, 0] += 0.4
     vertices, joints = posed(tiny_body, pose, np.zeros((1, 10)))
     keypoints = seen_joints(joints, torch.tensor([[0.8, 0.05, 0.1]]))
-    painter = MeshTargetRenderer(tiny_body, tiny_uv_map, picture_px, stride=1)
+    painter = MeshTargetRenderer(tiny_body, tiny_uv_map, image_px, stride=1)
     painted = painter(vertices, joints, keypoints).iuv[0].permute(1, 2, 0)
-    picture = (painted.numpy() * 255).round().astype(np.uint8)  # red is the person, then u, v
-    center, side = np.full(2, (picture_px - 1) / 2), float(picture_px)
-    seen = apply_augmentation(augmentation, size, picture, center, side).image / 255
+    image = (painted.numpy() * 255).round().astype(np.uint8)  # red is the person, then u, v
+    center, side = np.full(2, (image_px - 1) / 2), float(image_px)
+    seen = apply_augmentation(augmentation, size, image, center, side).image / 255
     affine = crop_affine(center, side, augmentation)
-    xy_px = (keypoints[0, :, :2].double().numpy() + 1) * (picture_px / 2) - 0.5
+    xy_px = (keypoints[0, :, :2].double().numpy() + 1) * (image_px / 2) - 0.5
     crop_xy = torch.tensor(xy_px @ affine[:, :2].T + affine[:, 2])
     turned, turned_joints = posed(
         tiny_body, augment_pose(pose[0], augmentation)[None], np.zeros((1, 10))
@@ -373,13 +373,13 @@ def test_the_target_of_the_augmented_mesh_lies_on_the_augmented_picture(
     assert np.percentile(np.abs(seen[..., 2] - target[2])[whole], 90) < 0.02
 
 
-def test_a_map_of_another_body_is_refused_with_the_command(tiny_body: BodyModel) -> None:
+def test_a_map_of_another_body_is_rejected_with_the_command(tiny_body: BodyModel) -> None:
     with pytest.raises(ValueError, match='decomr uv build'):
         MeshTargetRenderer(tiny_body, load_uv_map(), SIZE)
 
 
 @pytest.mark.parametrize('size', [0, 30, 33])
-def test_a_size_that_the_stride_does_not_divide_is_refused(
+def test_a_size_that_the_stride_does_not_divide_is_rejected(
     size: int, tiny_body: BodyModel, tiny_uv_map: UVMap
 ) -> None:
     with pytest.raises(ValueError, match='take a multiple of 4'):
@@ -399,7 +399,7 @@ def test_wrong_shapes_are_named(tiny_body: BodyModel, tiny_uv_map: UVMap) -> Non
             renderer(*arguments)
 
 
-def test_the_benchmark_prints_what_it_measured_and_on_what(
+def test_the_benchmark_prints_its_measurements_and_the_hardware(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     mesh_targets.main(['--repeats', '1', '--json'])

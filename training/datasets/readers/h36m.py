@@ -25,7 +25,12 @@ import numpy as np
 from decomr_core.body_models import NUM_JOINTS
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
 from training.datasets.readers.coco import read_json
-from training.datasets.readers.public_dataset import PublicDataset, annotated, square_around
+from training.datasets.readers.public_dataset import (
+    MM_PER_M,
+    PublicDataset,
+    annotated,
+    square_around,
+)
 from training.datasets.readers.video_frames import extract_frames
 from training.records.person_record import PersonRecord
 from training.records.root_frame import turned_poses
@@ -35,7 +40,6 @@ __all__ = ['H36M']
 SUBJECTS = {'train': (1, 5, 6, 7, 8), 'p1': (9, 11), 'p2': (9, 11)}
 FRONTAL_CAMERA = 4
 FRAME_STEP = 5
-MM_PER_M = 1000
 # The order of the annotation files: the right leg first, unlike the joint regressor's.
 JOINTS_IN_FILES = (
     'pelvis',

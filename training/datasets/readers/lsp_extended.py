@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from decomr_core.body_models.joint_sets import NUM_LSP
+from training.datasets.readers.lsp import ALL
 from training.datasets.readers.public_dataset import (
     PublicDataset,
     annotated,
@@ -22,8 +23,6 @@ from training.datasets.readers.public_dataset import (
 from training.records.person_record import PersonRecord
 
 __all__ = ['LSP_EXTENDED']
-
-ALL = tuple(range(NUM_LSP))
 
 
 def _read(root: Path, _: str) -> Iterator[PersonRecord]:

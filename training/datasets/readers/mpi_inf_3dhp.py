@@ -14,6 +14,7 @@ import numpy as np
 
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
 from training.datasets.readers.public_dataset import (
+    MM_PER_M,
     PublicDataset,
     annotated,
     read_mat,
@@ -28,7 +29,6 @@ __all__ = ['MPI_INF_3DHP']
 CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 TRAIN_STEP = 10
 TRAIN_SIZE_PX = (2048, 2048)
-MM_PER_M = 1000
 JOINTS = (
     'pelvis',
     'left_hip',

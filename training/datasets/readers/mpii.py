@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS
-from training.datasets.readers.public_dataset import PublicDataset, annotated, read_mat
+from training.datasets.readers.public_dataset import (
+    SCALE_UNIT_PX,
+    PublicDataset,
+    annotated,
+    read_mat,
+)
 from training.records.person_record import PersonRecord
 
 __all__ = ['MPII']
@@ -38,7 +43,6 @@ MPII_JOINTS = (
     'left_wrist',
 )
 PLACES = tuple(ANNOTATED_JOINTS.index(joint) for joint in MPII_JOINTS)
-SCALE_UNIT_PX = 200
 FIRST_PIXEL = 1
 """MATLAB counts pixels from 1."""
 

@@ -30,6 +30,7 @@ import numpy as np
 from decomr_core.base.files import replacing
 from decomr_core.body_models import NUM_JOINTS, NUM_SHAPES
 from decomr_core.body_models.joint_sets import ANNOTATED_JOINTS, NUM_ANNOTATED
+from training.datasets.readers.public_dataset import SCALE_UNIT_PX
 from training.datasets.readers.surreal import frames_of_videos
 from training.records.person_record import GENDERS
 from training.records.person_records import PersonRecords, clean_records, stored_paths
@@ -38,7 +39,6 @@ from training.targets.fits import read_fits
 
 __all__ = ['read_npz', 'write_npz']
 
-SCALE_UNIT_PX = 200
 """Side of a square of scale 1, px."""
 GENDER_LETTERS = {'neutral': 'n', 'male': 'm', 'female': 'f'}
 OPENPOSE_JOINTS = {

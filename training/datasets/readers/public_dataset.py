@@ -23,6 +23,9 @@ __all__ = [
     'square_around',
 ]
 
+MM_PER_M = 1000
+SCALE_UNIT_PX = 200
+"""Side of a person's square at scale 1 in the annotations."""
 BOX_SCALE = 1.2
 """Ratio of a person's square to the longer side of the box around the joints."""
 

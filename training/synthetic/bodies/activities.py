@@ -178,9 +178,12 @@ POSTURES = {
     ),
     'arms crossed': Posture(0.035, STANDING, {'crossed': 1}),
     'hands at face': Posture(
-        0.05, STANDING, {'one at face': 0.5, 'two at face': 0.25, 'at hair': 0.25}, look=(-5, 25)
+        0.05,
+        STANDING,
+        {'one at face': 0.5, 'two at face': 0.25, 'at hair': 0.25},
+        head_pitch=(-5, 25),
     ),
-    'device': Posture(0.06, STEPPING, {'device': 0.6, 'tablet': 0.4}, look=(15, 40)),
+    'device': Posture(0.06, STEPPING, {'device': 0.6, 'tablet': 0.4}, head_pitch=(15, 40)),
     'push': Posture(0.05, (*STRIDING, *STEPPING), {'push': 1}, (4, 26), (-5, 12), (-20, 5)),
     'pull': Posture(0.02, STRIDING, {'pull': 1}, (-18, 2), (-5, 15)),
     'point': Posture(0.05, STEPPING, {'point': 1}),

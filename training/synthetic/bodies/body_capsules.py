@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from decomr_core.body_models import PARENTS, BodyModel, load_body
+from decomr_core.body_models.joints import HEAD, NECK
 from training.records.rotations import matrix_from_axis_angle
 
 __all__ = ['BodyCapsules', 'Skeleton', 'builtin_skeleton', 'segment_distances']
@@ -36,7 +37,6 @@ TRUNK = {
     'shoulders': (9, 0.5, 0.85),
 }
 """Part of the body, and the lower and upper end of a row as shares of its height."""
-NECK, HEAD = 12, 15
 FINGERS = 1.6
 """Length of a hand over the distance of its joint, up to the middle of the fingers."""
 

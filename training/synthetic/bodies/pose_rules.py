@@ -28,14 +28,13 @@ from training.synthetic.bodies.poses import (
     HEAD,
     HIPS,
     KNEES,
+    MIRRORED_JOINTS,
     NECK,
     NUM_JOINTS,
     PELVIS,
     SHOULDERS,
     SPINE,
     WRISTS,
-    arm_rotations,
-    sample_poses,
 )
 from training.synthetic.bodies.postures import Arms, Leg, Posture
 
@@ -174,17 +173,17 @@ def _pose_trunk(rng: np.random.Generator, pose: np.ndarray, posture: Posture) ->
     for joint in SPINE:
         pose[:, joint] += bend / 3
         chest = chest @ matrix_from_axis_angle(pose[:, joint])
-    look = np.stack(
+    head_turn = np.stack(
         [
-            _uniform(rng, posture.look, count),
+            _uniform(rng, posture.head_pitch, count),
             rng.normal(0, 0.35, count),
             rng.normal(0, 0.10, count),
         ],
         axis=1,
     )
-    look = np.clip(look, [-0.8, -1.1, -0.4], [0.8, 1.1, 0.4])
-    pose[:, NECK] += 0.45 * look
-    pose[:, HEAD] += 0.55 * look
+    head_turn = np.clip(head_turn, [-0.8, -1.1, -0.4], [0.8, 1.1, 0.4])
+    pose[:, NECK] += 0.45 * head_turn
+    pose[:, HEAD] += 0.55 * head_turn
     return chest
 
 

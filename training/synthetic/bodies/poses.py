@@ -10,22 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from decomr_core.body_models.joints import (
+    ANKLES,
+    COLLARS,
+    ELBOWS,
+    FEET,
+    HANDS,
+    HEAD,
+    HIPS,
+    KNEES,
+    NECK,
+    NUM_JOINTS,
+    PELVIS,
+    SHOULDERS,
+    SPINE,
+    WRISTS,
+)
 from training.records.rotations import MIRROR, axis_angle_from_matrix, rotation_about
 
-__all__ = [
-    'ACTIVITIES',
-    'ACTIVITY_NAMES',
-    'GESTURES',
-    'NUM_JOINTS',
-    'arm_rotations',
-    'sample_poses',
-]
+__all__ = ['ACTIVITIES', 'ACTIVITY_NAMES', 'GESTURES', 'arm_rotations', 'sample_poses']
 
-NUM_JOINTS = 24
-PELVIS, SPINE, NECK, HEAD = 0, (3, 6, 9), 12, 15
-# (left, right) joints of SMPL
-HIPS, KNEES, ANKLES, FEET = (1, 2), (4, 5), (7, 8), (10, 11)
-COLLARS, SHOULDERS, ELBOWS, WRISTS, HANDS = (13, 14), (16, 17), (18, 19), (20, 21), (22, 23)
 UPPER_ARM, LOWER_ARM = 0.52, 0.48
 """Lengths in units of the arm from shoulder to wrist."""
 
@@ -271,11 +275,11 @@ def _pose_trunk(
     )
     for joint in SPINE:
         pose[:, joint] += bend / 3
-    look = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12]
-    look[:, 0] += 0.10 - 0.4 * np.maximum(bend[:, 0] - 0.3, 0)
-    look = np.clip(look, [-0.7, -1.2, -0.5], [0.8, 1.2, 0.5])
-    pose[:, NECK] += 0.45 * look
-    pose[:, HEAD] += 0.55 * look
+    head_turn = rng.normal(0, 1, (count, 3)) * [0.22, 0.40, 0.12]
+    head_turn[:, 0] += 0.10 - 0.4 * np.maximum(bend[:, 0] - 0.3, 0)
+    head_turn = np.clip(head_turn, [-0.7, -1.2, -0.5], [0.8, 1.2, 0.5])
+    pose[:, NECK] += 0.45 * head_turn
+    pose[:, HEAD] += 0.55 * head_turn
 
 
 def _pose_arms(

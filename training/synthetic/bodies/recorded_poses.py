@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from decomr_core.body_models.joints import MIRRORED_JOINTS, NUM_JOINTS
+from decomr_core.body_models.joints import HANDS, MIRRORED_JOINTS, NUM_JOINTS
 from training.records.rotations import MIRROR
 from training.synthetic.bodies.plausible_poses import PoseCheck
-from training.synthetic.bodies.poses import HANDS
 
 __all__ = ['RecordedPoses']
 

@@ -10,6 +10,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from decomr_core.body_models import NUM_JOINTS, BodyModel
+from decomr_core.body_models.joints import HIPS, KNEES, PELVIS
 from training.synthetic.clothes.surface import ARM_PARTS, BodySurface
 from training.synthetic.clothes.wardrobe import Garment
 
@@ -18,7 +19,6 @@ __all__ = ['CUTS', 'LOOSE_KIND', 'loose_garments']
 LOOSE_KIND = 'loose'
 """The kind of these garments, in addition to those of a wardrobe."""
 COLUMNS, ROWS, SECTORS = 40, 16, 20
-PELVIS, SPINES, HIPS, KNEES = 0, (3, 6, 9), (1, 2), (4, 5)
 CUTS = {
     'short skirt': (1.0, 2.4, 0.012, 0.04),
     'skirt': (1.0, 2.95, 0.012, 0.09),

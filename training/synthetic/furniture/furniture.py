@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from decomr_core.body_models.joints import HEAD
 from training.synthetic.furniture.furniture_parts import (
     Seat,
     any_material,
@@ -18,7 +19,7 @@ from training.synthetic.furniture.furniture_parts import (
     legs,
     seat_under,
 )
-from training.synthetic.furniture.resting import HEAD, Resting
+from training.synthetic.furniture.resting import Resting
 from training.synthetic.furniture.tables import table_before
 from training.synthetic.scenes.solids import Material, Solid, box, cylinder
 from training.synthetic.scenes.textures import TextureBank

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.synthetic.furniture.resting import NECK, PELVIS, Resting
+from decomr_core.body_models.joints import NECK, PELVIS
+from training.synthetic.furniture.resting import Resting
 from training.synthetic.scenes.solids import Material, Solid, box, cylinder
 from training.synthetic.scenes.textures import TextureBank, random_color
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from decomr_core.body_models.joints import ANKLES, HEAD, HIPS, KNEES, NECK, PELVIS, SPINE
+
 __all__ = ['Resting', 'find_resting']
 
-PELVIS, HIPS, KNEES, ANKLES, NECK, HEAD = 0, (1, 2), (4, 5), (7, 8), 12, 15
 ARMS = (16, 17, 18, 19)
-SPINE = (0, 3, 6, 9, 12)
+TRUNK_JOINTS = (PELVIS, *SPINE, NECK)
 SEATED_PARTS, TRUNK_PARTS, LOWER_LEG_PARTS = (0, 1, 2), (0, 3, 6, 9), (4, 5, 7, 8, 10, 11)
 EVERY_VERTEX = 2
 RAISED_THIGH = np.cos(np.deg2rad(45))
@@ -169,7 +170,7 @@ def _weight_ahead(joints: np.ndarray) -> float:
     ahead = joints[:, 0]
     legs = ahead[[*HIPS, *KNEES]].mean()
     return float(
-        0.5 * ahead[list(SPINE)].mean()
+        0.5 * ahead[list(TRUNK_JOINTS)].mean()
         + 0.1 * ahead[HEAD]
         + 0.2 * legs
         + 0.1 * ahead[[*KNEES, *ANKLES]].mean()

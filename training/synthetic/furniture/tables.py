@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from decomr_core.body_models.joints import ELBOWS, WRISTS
 from training.synthetic.furniture.furniture_parts import Seat, any_material, board, legs
-from training.synthetic.furniture.resting import Resting
+from training.synthetic.furniture.resting import TRUNK_PARTS, Resting
 from training.synthetic.scenes.solids import Solid, box, cylinder
 from training.synthetic.scenes.textures import TextureBank
 
@@ -13,8 +14,7 @@ __all__ = ['table_before']
 
 SHARE, WORKING_SHARE = 0.15, 0.85
 """Probability that a table is tried: for any sitting person, and for one with level forearms."""
-ELBOWS, WRISTS = (18, 19), (20, 21)
-FOREARM_PARTS, LEG_PARTS, TRUNK_PARTS = (18, 19, 20, 21, 22, 23), (1, 2, 4, 5, 7, 8), (0, 3, 6, 9)
+FOREARM_PARTS, LEG_PARTS = (18, 19, 20, 21, 22, 23), (1, 2, 4, 5, 7, 8)
 LOWEST_M, HIGHEST_M = 0.45, 1.1
 OVER_LEGS_M = 0.015
 
@@ -51,7 +51,7 @@ def table_before(rng: np.random.Generator, bank: TextureBank, resting: Resting) 
     return [
         board(table, thick, cover),
         *legs(table, rng.uniform(0.03, 0.07), top - thick, frame, rng.random() < 0.4),
-        *_things(rng, bank, table, resting),
+        *_objects(rng, bank, table, resting),
     ]
 
 
@@ -67,7 +67,7 @@ def _is_working(resting: Resting) -> bool:
     )
 
 
-def _things(
+def _objects(
     rng: np.random.Generator, bank: TextureBank, table: Seat, resting: Resting
 ) -> list[Solid]:
     """A few boxes and cylinders on a table that do not intersect the body."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from decomr_core.base.arguments import USER_ERROR
 from training.synthetic.motion.asf_amc import find_asf, read_asf_amc
 from training.synthetic.motion.bvh import read_bvh
 from training.synthetic.motion.pose_table import (
@@ -25,7 +26,6 @@ from training.synthetic.motion.select import MIN_MOVE_MM, choose_frames
 __all__ = ['main']
 
 PROGRAM = 'training.preprocess motion'
-USER_ERROR = 2
 MOTION = ('.bvh', '.amc')
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from decomr_ros.settings.parameters import NodeParameters
 
-__all__ = ['RIVAL_WARNINGS', 'rival_texts']
+__all__ = ['CONFLICT_WARNINGS', 'conflict_texts']
 
 OUTPUTS = ('human_meshes', 'topology', 'iuv', 'markers', 'vertices', 'overlay')
 TF, TRACKED = '/tf', f'{BODIES}/tracked'
-RIVAL_WARNINGS = ('shared_topics', 'shared_frames', 'shared_rep155')
+CONFLICT_WARNINGS = ('shared_topics', 'shared_frames', 'shared_rep155')
 
 
 def rival_texts(node: Node, parameters: NodeParameters) -> dict[str, str]:
@@ -35,7 +35,7 @@ def rival_texts(node: Node, parameters: NodeParameters) -> dict[str, str]:
         parameters: its parameters, which switch /tf and REP-155.
 
     Returns:
-        A sentence for each of `RIVAL_WARNINGS`; empty if there is no such node.
+        A sentence for each of `CONFLICT_WARNINGS`; empty if there is no such node.
     """
     return {
         'shared_topics': _topics_text(node),
@@ -53,9 +53,9 @@ def _topics_text(node: Node) -> str:
     }
     if not others:
         return ''
-    rivals = set().union(*others.values())
+    conflicting = set().union(*others.values())
     return (
-        f'{_listed(rivals)} publishes on {", ".join(others)} like this node '
+        f'{_listed(conflicting)} publishes on {", ".join(others)} like this node '
         f'({node.get_fully_qualified_name()}): subscribers cannot distinguish their messages; '
         'give each node its own namespace (-r __ns:=/NAME) or other topics '
         '(-r human_meshes:=TOPIC), or stop one of them'
@@ -64,11 +64,11 @@ def _topics_text(node: Node) -> str:
 
 def _frames_text(node: Node) -> str:
     """A warning about other publishers of this node's frames."""
-    rivals = _frame_rivals(node)
-    if not rivals:
+    conflicting = _conflicting_nodes(node)
+    if not conflicting:
         return ''
     return (
-        f'{_listed(rivals)} publishes the same frames on {TF} as this node '
+        f'{_listed(conflicting)} publishes the same frames on {TF} as this node '
         f'({node.get_fully_qualified_name()}), such as {_first_body(node.get_namespace())}: '
         'each frame jumps between two people; give each node its own namespace '
         '(-r __ns:=/NAME), or set publish_tf to false in all but one'
@@ -77,21 +77,21 @@ def _frames_text(node: Node) -> str:
 
 def _tracked_text(node: Node) -> str:
     """A warning about other publishers of the list of bodies."""
-    rivals = _others(node, TRACKED)
-    if not rivals:
+    conflicting = _others(node, TRACKED)
+    if not conflicting:
         return ''
     return (
-        f'{_listed(rivals)} publishes {TRACKED} like this node '
+        f'{_listed(conflicting)} publishes {TRACKED} like this node '
         f'({node.get_fully_qualified_name()}): each removes the people of the other from the '
         'list; set rep155 to false in all but one'
     )
 
 
-def _frame_rivals(node: Node) -> set[str]:
+def _conflicting_nodes(node: Node) -> set[str]:
     """Other nodes of this kind that publish /tf with the same frame names."""
     publishers = _publishers(node, TF)
     prefix = _first_body(node.get_namespace())
-    mesh_type, rivals = type_name(HumanMeshArray), set()
+    mesh_type, conflicting = type_name(HumanMeshArray), set()
     own = node.get_fully_qualified_name()
     for topic, types in node.get_topic_names_and_types():
         if mesh_type not in types:
@@ -104,9 +104,9 @@ def _frame_rivals(node: Node) -> set[str]:
                 and name in publishers
                 and _first_body(info.node_namespace) == prefix
             ):
-                rivals.add(name)
+                conflicting.add(name)
     # A node of the same name as this one shows only as a second publisher.
-    return rivals | ({own} if publishers.count(own) > 1 else set())
+    return conflicting | ({own} if publishers.count(own) > 1 else set())
 
 
 def _others(node: Node, topic: str) -> set[str]:

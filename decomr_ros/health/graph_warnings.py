@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decomr_ros.health.rival_publishers import rival_texts
+from decomr_ros.health.conflicting_publishers import conflict_texts
 from decomr_ros.topics.lost_images import lost_images_text
 from decomr_ros.topics.silent_topics import owner_name
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from decomr_ros.node.standing_warnings import StandingWarnings
     from decomr_ros.settings.parameters import NodeParameters
 
-__all__ = ['look_around']
+__all__ = ['update_graph_warnings']
 
 
-def look_around(
+def update_graph_warnings(
     node: Node,
     warnings: StandingWarnings,
     statistics: FrameStatistics,
@@ -40,4 +40,4 @@ def look_around(
         **rival_texts(node, parameters),
     }
     for name, text in texts.items():
-        warnings.hold_if_lasting(name, text)
+        warnings.set_if_lasting(name, text)
