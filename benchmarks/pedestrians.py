@@ -52,7 +52,7 @@ class _LateTracker(Tracker):
         assert found is not None  # called only if `is_detection_due`
         return found
 
-    def search_if_due(self, image: np.ndarray) -> None:
+    def detect_if_due(self, image: np.ndarray) -> None:
         if self._found is None and self.should_search_present_image:
             found = self._detector(image)
             self._found = replace(

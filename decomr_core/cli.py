@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from decomr_core import __version__
-from decomr_core.base.arguments import given_runtime_options, split_boxes
+from decomr_core.base.arguments import USER_ERROR, given_runtime_options, split_boxes
 from decomr_core.commands.asset_commands import Report, add_body, add_uv
 from decomr_core.commands.network_arguments import (
     add_bench,

@@ -40,7 +40,6 @@ from decomr_ros.health.diagnostics import (
 )
 from decomr_ros.health.graph_warnings import update_graph_warnings
 from decomr_ros.health.parameter_checks import UNUSED, unused_parameters
-from decomr_ros.health.surroundings import look_around
 from decomr_ros.inputs.frame import Frame
 from decomr_ros.inputs.inputs import Inputs
 from decomr_ros.inputs.stamp_checks import StampChecks
@@ -52,7 +51,7 @@ from decomr_ros.node_parts import NodeParts
 from decomr_ros.pipeline.first_export import export_if_missing
 from decomr_ros.pipeline.frame_worker import FrameWorker, log_late_inference
 from decomr_ros.pipeline.network_memory import free_memory, freeze_objects
-from decomr_ros.programs.command_line import node_parser, parse_words
+from decomr_ros.programs.command_line import node_parser, parse_arguments
 from decomr_ros.programs.core_log import pass_on_warnings
 from decomr_ros.programs.process import run_node
 from decomr_ros.programs.ros_arguments import ignored_files_text
@@ -109,7 +108,7 @@ class DecomrNode(ManagedNode):
             *(options.get('cli_args') or ()),
         ]
         self._warnings = StandingWarnings.of_node(self)
-        self._warnings.hold(
+        self._warnings.set(
             IGNORED_FILES, ignored_files_text(self._command_line, self.get_fully_qualified_name())
         )
         self._stamps = StampChecks(self, self._warnings)
@@ -131,7 +130,7 @@ class DecomrNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Checks the parameters, loads the network, runs it once and creates the publishers."""
         # On the executor's thread, whose timer publishes what is reset.
-        self.in_executor(self._reset)
+        self.run_in_executor(self._reset)
         return self.attempt('configure', self._acquire, self._release, is_slow=True)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -220,7 +219,7 @@ class DecomrNode(ManagedNode):
         self._apply_parameters(parts)
         image = frame.rgb
         time_s = self._advance_to(frame.header, parts.pipeline)
-        with failing_as('estimation'):
+        with error_cause('estimation'):
             meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
             self._warnings.set('no_foreground', parts.pipeline.no_foreground_text(), 1)
         try:
@@ -250,10 +249,10 @@ class DecomrNode(ManagedNode):
         """Applies parameters that have changed since the last image; on the worker thread."""
         wanted = self._wanted
         if wanted is not self._applied:
-            with failing_as('parameters'):
+            with error_cause('parameters'):
                 parts.pipeline.update(wanted)
                 parts.outputs.update(wanted)
-            self._warnings.hold('outputs', parts.outputs.missing, is_logged=True)
+            self._warnings.set('outputs', parts.outputs.missing, is_logged=True)
             parts.inputs.parameters = wanted
             self._applied = wanted
 
@@ -310,7 +309,7 @@ class DecomrNode(ManagedNode):
             RuntimeError: the export failed, or a package that the parameters need is missing.
         """
         self._applied = self._wanted = parameters = read_parameters(self)
-        self._warnings.hold(UNUSED, unused_parameters(parameters))
+        self._warnings.set(UNUSED, unused_parameters(parameters))
         self.report(
             f'configuring: weights {parameters.weights} in {parameters.runtime}, detector '
             f'{parameters.detector}'
@@ -441,7 +440,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     program, description = 'decomr_node', __doc__.partition('\n')[0]
-    parse_words(node_parser(program, description, parameters_help()), argv)
+    parse_arguments(node_parser(program, description, parameters_help()), argv)
     return run_node(lambda: _make_node(argv), argv, EXIT_TIMEOUT_S)
 
 

@@ -286,7 +286,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_camera(parser)
     _add_start(parser)
     _add_files(parser)
-    options = parse_words(parser, argv)
+    options = parse_arguments(parser, argv)
     if bool(options.width) != bool(options.height):
         parser.error('--width and --height must be given together')
     return options

@@ -20,7 +20,7 @@ from decomr_core.base.files import replacing
 from decomr_core.base.structures import person_or_people
 from decomr_core.drawing import draw_boxes, draw_meshes
 from decomr_ros.bags.mcap_reading import read_topic_types
-from decomr_ros.bags.recording import Latest, Recording, SeenMeshes
+from decomr_ros.bags.recording import Latest, Recording, StampedMeshes
 from decomr_ros.bags.video_frames import VideoFrames
 from decomr_ros.messages.meshes import intrinsics_from_camera_info
 

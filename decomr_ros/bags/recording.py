@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from decomr_core.base.structures import HumanMesh
 from decomr_ros.bags.mcap_reading import read_bag, read_topic_types
+from decomr_ros.bags.rounded_meshes import MESHES
 from decomr_ros.messages.images import rgb_from_image_message
 from decomr_ros.messages.meshes import human_meshes_from_message, nanoseconds_from_stamp
 

@@ -27,7 +27,7 @@ TF, TRACKED = '/tf', f'{BODIES}/tracked'
 CONFLICT_WARNINGS = ('shared_topics', 'shared_frames', 'shared_rep155')
 
 
-def rival_texts(node: Node, parameters: NodeParameters) -> dict[str, str]:
+def conflict_texts(node: Node, parameters: NodeParameters) -> dict[str, str]:
     """Warnings about nodes that publish the same, from the current ROS graph.
 
     Args:

@@ -37,7 +37,7 @@ def update_graph_warnings(
     publishers = {owner_name(info) for info in node.get_publishers_info_by_topic(image_topic)}
     texts = {
         'lost_images': lost_images_text(*statistics.recent_losses(), image_topic, publishers),
-        **rival_texts(node, parameters),
+        **conflict_texts(node, parameters),
     }
     for name, text in texts.items():
         warnings.set_if_lasting(name, text)

@@ -102,7 +102,7 @@ class ManagedNode(LifecycleNode):
         self.progress = progress
         self.get_logger().info(progress)
 
-    def autostart(self, ends_on_failure: Callable[[], bool]) -> None:
+    def autostart(self, exits_on_failure: Callable[[], bool]) -> None:
         """Configures and activates the node as soon as it spins.
 
         Args:

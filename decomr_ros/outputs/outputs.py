@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ['Outputs', 'people_by_id', 'placed_people']
 
-# Reliable is compatible with every subscriber. A slow subscriber loses the oldest messages; it
-# does not block the node.
-MESH_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 IMAGE_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 # Type and parameter of each topic that a parameter switches.
 SWITCHED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from decomr_core.estimation.prepare import export_apart, is_export_missing
+from decomr_core.estimation.prepare import export_in_subprocess, is_export_missing
 
 if TYPE_CHECKING:
     from decomr_ros.settings.parameters import NodeParameters
@@ -32,4 +32,4 @@ def export_if_missing(
             f'no exported model of weights {parameters.weights} for {parameters.runtime} yet; '
             'making it now; decomr prepare makes it ahead'
         )
-        export_apart(parameters.weights, report, is_ending)
+        export_in_subprocess(parameters.weights, report, is_ending)

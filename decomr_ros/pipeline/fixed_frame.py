@@ -26,7 +26,7 @@ LATEST_TF_S = 0.1
 
 
 class FixedFrame:
-    """Looks up the poses of cameras in one frame."""
+    """Appearances up the poses of cameras in one frame."""
 
     def __init__(
         self, node: Node, frame_id: str, warnings: StandingWarnings | None = None

@@ -10,9 +10,9 @@ __all__ = ['parameters_help']
 
 WIDTH = 99
 INTRODUCTION = """  -p detector_stride:=5        a parameter of the node
-  --params-file FILE           parameters from a file such as config/decomr.yaml
+  --params-file FILE           parameters from a file such as config/node/decomr.yaml
 
-parameters, which docs/parameters.md and config/decomr.yaml explain:"""
+parameters, which docs/parameters.md and config/node/decomr.yaml explain:"""
 
 
 def parameters_help() -> str:

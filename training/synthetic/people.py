@@ -139,7 +139,7 @@ class SyntheticPeople(IterableDataset):
         framing = frame_people(
             rng, bodies.vertices.numpy(), views, self.config.upper_share, self.config.smallest_cut
         ).widened(self.frame_scale)
-        looks = self._painter.sample_looks(rng, count)
+        appearances = self._painter.sample_appearances(rng, count)
         lights, places = self._sample_surroundings(rng, views)
         # The people in front of black, then their furniture, then the scene around both.
         drawn = self._painter.draw(

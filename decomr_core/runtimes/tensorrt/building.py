@@ -163,5 +163,5 @@ def _save_timing_cache(config: tensorrt.IBuilderConfig, path: Path | None) -> No
     cache = config.get_timing_cache()
     if path is not None and cache is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, has_rivals=True) as part:
+        with replacing(path, has_other_writers=True) as part:
             part.write_bytes(bytes(cache.serialize()))

@@ -14,7 +14,7 @@ from decomr_core.uv.uv_map import UVMap, load_uv_map
 from tests.core.commands.command_runs import last_json, run
 
 
-def test_an_error_of_the_system_names_the_file_and_no_error_number(
+def test_a_system_error_names_the_file_without_errno(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'file').touch()
@@ -24,7 +24,7 @@ def test_an_error_of_the_system_names_the_file_and_no_error_number(
     assert str(path) in said and 'Errno' not in said and said.count('\n') == 1
 
 
-def test_body_info_and_import_tell_what_a_body_is(
+def test_body_info_and_import_describe_the_body(
     tmp_path: Path, tiny_body: BodyModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny_body.save(tmp_path / 'body.npz')

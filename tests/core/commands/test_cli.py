@@ -15,7 +15,7 @@ from tests.core.commands.command_runs import fake_network, last_json, run
 __all__ = ['fake_network']  # the fixture
 
 
-def test_the_traceback_is_shown_to_those_who_ask_for_it(
+def test_the_traceback_is_shown_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DECOMR_DEBUG', '1')
@@ -64,7 +64,7 @@ def test_bench_times_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_options_that_do_not_fit_are_told_in_one_line(
+def test_incompatible_options_are_a_one_line_error(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run('bench', *words) == 2
@@ -98,14 +98,14 @@ def test_export_reports_the_mean_vertex_error_of_each_engine(
     ]
 
 
-def test_export_refuses_a_folder_that_exists(
+def test_export_rejects_a_folder_that_exists(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run('export', '--out', tmp_path) == 2
     assert 'exists already' in capsys.readouterr().err
 
 
-def test_a_plugin_command_gets_its_words_as_they_are(
+def test_a_plugin_command_gets_its_arguments_unchanged(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / 'plugin_for_test.py').write_text(
@@ -116,7 +116,7 @@ def test_a_plugin_command_gets_its_words_as_they_are(
     assert run('demo', '--video', 'x', '--json') == 3
 
 
-def test_a_plugin_that_is_missing_is_told_with_the_remedy(
+def test_a_missing_plugin_is_reported_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(cli.PLUGIN_COMMANDS, 'demo', ('no_such_module_anywhere', 'help'))

@@ -16,7 +16,7 @@ from tests.core.commands.command_runs import fake_network, last_json, picture, r
 __all__ = ['fake_network', 'picture']  # the fixtures
 
 
-def test_predict_writes_the_pictures_and_one_mesh_per_person(
+def test_predict_writes_the_images_and_one_mesh_per_person(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_body: BodyModel
 ) -> None:
     out = tmp_path / 'out'
@@ -90,7 +90,7 @@ FIRST, SECOND = '20,20,120,220', '-5,10,290,230'
         [f'--boxes={FIRST}', 'PICTURE', f'--boxes={SECOND}'],
     ],
 )
-def test_boxes_are_understood_wherever_the_picture_stands(
+def test_boxes_are_parsed_before_and_after_the_image(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     words = [str(picture) if word == 'PICTURE' else word for word in words]
@@ -110,7 +110,7 @@ def test_boxes_are_understood_wherever_the_picture_stands(
         ['--boxes', FIRST, '1,2,3', 'PICTURE'],
     ],
 )
-def test_what_is_no_box_is_refused_with_how_to_write_several(
+def test_an_invalid_box_is_rejected_with_the_syntax_of_several(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     words = [str(picture) if word == 'PICTURE' else word for word in words]
@@ -120,7 +120,7 @@ def test_what_is_no_box_is_refused_with_how_to_write_several(
     assert "several boxes: --boxes 'X0,Y0,X1,Y1;X0,Y0,X1,Y1'" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_one_line_without_error_numbers(
+def test_a_folder_that_cannot_be_created_is_a_one_line_error_without_errno(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'file').touch()
@@ -140,7 +140,7 @@ def test_without_calibration_there_is_no_position(
     assert person['translation_m'] is None and not person['is_metric']
 
 
-def test_a_picture_without_people_is_answered_with_none(
+def test_an_image_without_people_gives_no_people(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run('predict', picture, '--out', tmp_path, '--json') == 0
@@ -148,7 +148,7 @@ def test_a_picture_without_people_is_answered_with_none(
     assert not cv2.imread(str(tmp_path / 'iuv.png')).any()
 
 
-def test_the_network_is_asked_for_by_name(
+def test_the_network_is_selected_by_name(
     picture: Path, tmp_path: Path, fake_network: list[tuple]
 ) -> None:
     run(
@@ -179,7 +179,7 @@ def test_the_network_is_asked_for_by_name(
         (['PICTURE', '--boxes', '50,0,10,9'], 'no side negative'),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
+def test_a_user_error_is_one_line_with_exit_code_2(
     picture: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -195,7 +195,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert said.count('\n') == 1
 
 
-def test_an_empty_file_is_no_picture(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_an_image(tmp_path: Path) -> None:
     (tmp_path / 'empty.png').touch()
     with pytest.raises(ValueError, match='is not an image'):
         predict.read_image(tmp_path / 'empty.png')
@@ -204,7 +204,7 @@ def test_an_empty_file_is_no_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'words', [['--boxes', '1,2,3'], ['--fov', 'wide'], ['--boxes', 'a,b,c,d']]
 )
-def test_a_malformed_option_is_told_by_name(
+def test_a_malformed_option_is_named(
     picture: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -213,7 +213,7 @@ def test_a_malformed_option_is_told_by_name(
     assert f'error: argument {words[0]}: ' in capsys.readouterr().err
 
 
-def test_options_of_the_runtime_reach_it_where_they_are_given(
+def test_given_runtime_options_reach_the_runtime(
     picture: Path, tmp_path: Path, fake_network: list[tuple]
 ) -> None:
     here = ('--out', tmp_path / 'out', '--boxes', '20,20,120,220')

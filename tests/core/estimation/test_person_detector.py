@@ -92,7 +92,7 @@ def test_boxes_lie_inside_the_image_for_every_network_output(
 def test_detections_below_the_minimum_score_are_doubtful(
     detector: PersonDetector, image: np.ndarray
 ) -> None:
-    found = detector(picture)
+    found = detector(image)
     raised = found.with_min_score(float(found.scores[0]))
     assert len(raised.scores) == 1
     everybody = np.concatenate([raised.scores, raised.doubtful.scores])
@@ -100,7 +100,7 @@ def test_detections_below_the_minimum_score_are_doubtful(
     assert len(raised.doubtful.boxes) == len(raised.doubtful.scores)
 
 
-def test_a_detector_that_knows_no_doubt_is_not_given_any() -> None:
+def test_a_detector_without_doubtful_detections_gets_none() -> None:
     found = Detections(np.zeros((2, 4), np.float32), np.float32([0.9, 0.2])).with_min_score(0.5)
     assert found.scores.tolist() == pytest.approx([0.9]) and found.doubtful is None
 

@@ -124,7 +124,7 @@ def test_bodies_are_placed_by_their_surface_as_by_their_joints() -> None:
         assert np.allclose(body_translations(*one, INTRINSICS)[0], found[index])
         crop_of_one = weak[index], centers[index], sides[index]
         by_joints = root_translation(bodies[index], *crop_of_one, INTRINSICS)
-        pictures = project_weak_perspective(vertices[index], *crop_of_one)
+        images = project_weak_perspective(vertices[index], *crop_of_one)
         errors.append(
             [
                 np.linalg.norm(

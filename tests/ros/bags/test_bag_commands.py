@@ -25,7 +25,7 @@ from decomr_core.uv.uv_map import load_uv_map
 from decomr_ros.bags import overlay_video as replay
 from decomr_ros.bags.mcap_writing import BagWriter
 from decomr_ros.bags.message_definitions import message_definition
-from decomr_ros.bags.recording import SeenMeshes
+from decomr_ros.bags.recording import StampedMeshes
 from decomr_ros.bags.topics import BagTopic
 from decomr_ros.messages.meshes import (
     camera_info_message,

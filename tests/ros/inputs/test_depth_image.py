@@ -42,7 +42,7 @@ def test_a_mesh_moves_to_the_depth_in_every_encoding_and_size(
     encoding: str, kind: str, metre: int, size: int
 ) -> None:
     mesh = _flat_person()
-    picture = np.full((size, size), 9 * metre, kind)  # the wall is far away
+    image = np.full((size, size), 9 * metre, kind)  # the wall is far away
     image_xy = project_weak_perspective(
         mesh.vertices - mesh.translation.astype(np.float32),
         mesh.weak_camera,

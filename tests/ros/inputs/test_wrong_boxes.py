@@ -44,7 +44,7 @@ def boxes(node: Notes, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[I
 @pytest.mark.parametrize(
     'names', [('person',), ('Person',), ('PERSON ',), ('0',), ('0', '16'), ('person', 'dog')]
 )
-def test_people_are_people_however_the_detector_writes_them(
+def test_every_spelling_of_the_person_class_is_accepted(
     boxes: Callable, names: tuple[str, ...]
 ) -> None:
     inputs, frame = boxes(*(detection(name, x=20.0, y=30.0) for name in names))
@@ -52,7 +52,7 @@ def test_people_are_people_however_the_detector_writes_them(
     assert warnings_of(inputs) == {}
 
 
-def test_numbers_do_not_count_beside_names(boxes: Callable) -> None:
+def test_numeric_classes_are_ignored_beside_names(boxes: Callable) -> None:
     inputs, frame = boxes(detection('0', x=20.0, y=30.0), detection('Person', x=20.0, y=30.0))
     assert len(frame.boxes.boxes) == 1
     assert inputs.values()['boxes_left_out_0'] == '1'
@@ -83,7 +83,7 @@ BOXES = {
 
 
 @pytest.mark.parametrize('case', BOXES)
-def test_wrong_boxes_are_named_until_right_ones_come(
+def test_wrong_boxes_are_reported_until_correct_ones_arrive(
     node: Notes, boxes: Callable, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detections, word = BOXES[case]
@@ -99,7 +99,7 @@ def test_wrong_boxes_are_named_until_right_ones_come(
     assert name not in warnings_of(inputs)
 
 
-def test_boxes_of_another_clock_are_named_with_the_distance(
+def test_boxes_of_another_clock_are_reported_with_the_offset(
     node: Notes, boxes: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs, frame = boxes(detection(), seconds=1.0, image_seconds=3601.0)
@@ -111,7 +111,7 @@ def test_boxes_of_another_clock_are_named_with_the_distance(
     assert warnings_of(inputs) == {}
 
 
-def test_classes_beside_people_are_counted_and_named_but_no_warning(
+def test_other_classes_are_counted_and_noted_without_a_warning(
     node: Notes, boxes: Callable
 ) -> None:
     for _ in range(3):
@@ -125,7 +125,7 @@ def test_classes_beside_people_are_counted_and_named_but_no_warning(
     assert warnings_of(inputs) == {}
 
 
-def test_a_detector_that_invents_classes_fills_no_memory(boxes: Callable) -> None:
+def test_ever_new_classes_do_not_fill_the_memory(boxes: Callable) -> None:
     for number in range(200):
         inputs, _ = boxes(detection(f'{number + 1}'))
     assert len(inputs.values()) < 60
@@ -139,7 +139,7 @@ def test_a_detector_that_invents_classes_fills_no_memory(boxes: Callable) -> Non
     )
 
 
-def test_what_a_detection_has_besides_is_named(node: Notes, boxes: Callable) -> None:
+def test_unused_fields_of_a_detection_are_noted(node: Notes, boxes: Callable) -> None:
     full = detection(x=20.0, y=30.0, theta=0.1)
     full.id = 'track_7'
     full.results[0].pose = SimpleNamespace(

@@ -90,7 +90,7 @@ RECTIFIED = {
 
 
 @pytest.mark.parametrize('case', [*INFOS, *RECTIFIED])
-def test_a_wrong_camera_info_is_named_until_a_right_one_comes(
+def test_a_wrong_camera_info_is_reported_until_a_correct_one_arrives(
     node: Notes, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong, word = {**INFOS, **RECTIFIED}[case]
@@ -111,7 +111,7 @@ def test_a_wrong_camera_info_is_named_until_a_right_one_comes(
     assert warnings_of(inputs) == {}
 
 
-def test_a_right_camera_info_is_no_warning(node: Notes) -> None:
+def test_a_correct_camera_info_causes_no_warning(node: Notes) -> None:
     for rectified in (False, True):
         inputs, frames = start(node, image_is_rectified=rectified)
         node.callbacks['/camera_info'](info())
@@ -142,7 +142,7 @@ def test_a_right_camera_info_is_no_warning(node: Notes) -> None:
         ('', [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob', [-0.3, 0.1, 0.0, 0.0, 0.0]),
     ],
 )
-def test_a_lens_under_another_name_is_undone_as_under_its_own(
+def test_a_lens_model_under_another_name_is_undistorted(
     node: Notes, name: str, coefficients: list[float], own_name: str, own: list[float]
 ) -> None:
     inputs, frames = start(node, undistort=True)
@@ -156,7 +156,7 @@ def test_a_lens_under_another_name_is_undone_as_under_its_own(
     assert lenses[0] == lenses[1] is not None
 
 
-def test_a_lens_of_five_zeros_needs_no_name(node: Notes) -> None:
+def test_a_lens_of_five_zeros_needs_no_model(node: Notes) -> None:
     inputs, frames = start(node)
     message = info()
     change(distortion_model='', d=array.array('d', [0.0] * 5))(message)

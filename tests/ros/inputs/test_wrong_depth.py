@@ -43,7 +43,7 @@ def _turned_round() -> Image:
 
 
 @pytest.mark.parametrize('case', DEPTHS)
-def test_wrong_depth_is_named_until_right_depth_comes(
+def test_wrong_depth_is_reported_until_correct_depth_arrives(
     node: Notes, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, word = DEPTHS[case]
@@ -63,7 +63,7 @@ def test_wrong_depth_is_named_until_right_depth_comes(
     assert warnings_of(inputs) == {}
 
 
-def test_scaled_depth_is_named_and_no_warning(node: Notes) -> None:
+def test_scaled_depth_is_noted_without_a_warning(node: Notes) -> None:
     inputs, frames = start(node, use_depth=True)
     node.callbacks['/camera_info'](info())
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_scaled_depth_is_named_and_no_warning(node: Notes) -> None:
     assert warnings_of(inputs) == {}
 
 
-def test_depth_that_never_fits_a_mesh_is_named_until_it_does(
+def test_depth_that_never_fits_a_mesh_is_reported_until_it_does(
     node: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs, frames = start(node, use_depth=True)

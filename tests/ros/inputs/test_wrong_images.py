@@ -34,7 +34,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize('case', IMAGES)
-def test_a_wrong_image_is_named(node: Notes, case: str) -> None:
+def test_a_wrong_image_is_reported(node: Notes, case: str) -> None:
     make, wrong, word = IMAGES[case]
     inputs, frames = start(node)
     message = make()
@@ -124,7 +124,7 @@ COMPRESSED = {
 
 
 @pytest.mark.parametrize('case', COMPRESSED)
-def test_a_wrong_compressed_image_is_named(node: Notes, case: str) -> None:
+def test_a_wrong_compressed_image_is_reported(node: Notes, case: str) -> None:
     make, wrong, word = COMPRESSED[case]
     inputs, frames = start(node, image_transport='compressed')
     message = make()

@@ -13,7 +13,7 @@ from std_msgs.msg import String
 from decomr_core.body_models import BodyModel
 from decomr_core.uv.topology import Topology
 from decomr_core.uv.uv_map import UVMap
-from decomr_ros.node.taking_thread import OwnThread, TakingThread
+from decomr_ros.node.taking_thread import OwnThreadGroup, TakingThread
 from decomr_ros.pipeline import mesh_pipeline
 from tests.ros.conftest import RosTest, wait_until
 from tests.ros.inner_node import HEIGHT, WIDTH, InnerNode

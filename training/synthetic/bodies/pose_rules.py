@@ -8,18 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from decomr_core.body_models.joints import MIRRORED_JOINTS
-from training.records.rotations import (
-    MIRROR,
-    axis_angle_from_matrix,
-    matrix_from_axis_angle,
-    rotation_about,
-)
-from training.synthetic.bodies.activities import ARMS, POSTURES
-from training.synthetic.bodies.body_capsules import builtin_skeleton
-from training.synthetic.bodies.poses import (
-    ACTIVITIES,
-    ACTIVITY_NAMES,
+from decomr_core.body_models.joints import (
     ANKLES,
     COLLARS,
     ELBOWS,
@@ -36,6 +25,15 @@ from training.synthetic.bodies.poses import (
     SPINE,
     WRISTS,
 )
+from training.records.rotations import (
+    MIRROR,
+    axis_angle_from_matrix,
+    matrix_from_axis_angle,
+    rotation_about,
+)
+from training.synthetic.bodies.activities import ARMS, POSTURES
+from training.synthetic.bodies.body_capsules import builtin_skeleton
+from training.synthetic.bodies.poses import ACTIVITIES, ACTIVITY_NAMES, arm_rotations, sample_poses
 from training.synthetic.bodies.postures import Arms, Leg, Posture
 
 __all__ = ['WIDE_NAMES', 'sample_wide_poses']

@@ -84,7 +84,7 @@ class Posture:
         arms: relative frequencies of names in `activities.ARMS`.
         lean: forward tilt of the pelvis.
         bend: forward bend of the spine.
-        look: downward pitch of the head.
+        head_pitch: downward pitch of the head.
         lies: side of the body on the ground: `back`, `front` or `side` (the left one); empty for
             the feet.
         sideways: standard deviations of the spine's sideways bend and of its twist.
@@ -95,6 +95,6 @@ class Posture:
     arms: dict[str, float]
     lean: Range = (-4, 6)
     bend: Range = (-6, 12)
-    look: Range = (-8, 18)
+    head_pitch: Range = (-8, 18)
     lies: str = ''
     sideways: Range = (4, 6)

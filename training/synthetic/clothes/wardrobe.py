@@ -150,7 +150,7 @@ class Wardrobe:
                     )
                 )
                 textures, skins = (
-                    _images(archive[name], channels)
+                    _pictures(archive[name], channels)
                     for name, channels in (('textures', 4), ('skins', 3))
                 )
                 skin_uv = archive['skin_uv']
