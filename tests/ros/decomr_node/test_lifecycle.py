@@ -58,7 +58,7 @@ def num_entities(inner: InnerNode) -> list[int]:
         'node_parts.MeshPipeline',
         'node_parts.Outputs',
         'node_parts.FixedFrame',
-        'decomr_node.RateLog',
+        'node_parts.RateLog',
     ],
 )
 def test_where_a_part_cannot_be_made_everything_made_before_it_is_released(
