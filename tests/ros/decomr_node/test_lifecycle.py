@@ -58,7 +58,7 @@ def num_entities(inner: InnerNode) -> list[int]:
         'node_parts.MeshPipeline',
         'node_parts.Outputs',
         'node_parts.FixedFrame',
-        'decomr_node.RateLog',
+        'node_parts.RateLog',
     ],
 )
 def test_if_a_part_cannot_be_created_the_earlier_ones_are_released(
