@@ -145,7 +145,7 @@ def _rendering(trainer: Trainer, config: SyntheticConfig, batches: int) -> dict:
     """Images per second of the renderer in one process, and the share of each stage."""
     people = SyntheticPeople(config, trainer.body, trainer.uv_map, seed=1)
     stages = {
-        'pose': (people, '_bodies'),
+        'pose': (people, '_sample_bodies'),
         'draw': (people._painter, 'draw'),
         'compose': (people._compositor, 'compose'),
     }

@@ -126,7 +126,9 @@ def test_the_gpu_variants_run_on_a_fake_gpu(
     expected = gpu._all_outputs(gpu._runner(gpu.REFERENCE, network, CPU, (1, 4)), crops, (1, 4))
     assert (queue.recorded, queue.launched) == (3, 2)
     far = {'fp16': 8.0, 'bf16': 60.0}.get(case.precision, 1.0)
-    assert measure_parity(seen, expected).vertices_mean_mm < far
+    # The median: with random weights a single vertex can be metres off after rounding, and how
+    # half precision rounds depends on the CPU.
+    assert measure_parity(seen, expected).vertices_median_mm < far
     assert all(np.isfinite(values).all() for values in seen.values())
 
 
