@@ -31,19 +31,13 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
 
-from decomr_ros.health.diagnostics import (
-    FrameStatistics,
-    NodeState,
-    error_cause,
-    status_message,
-    status_of,
-)
+from decomr_ros.health.diagnostics import FrameStatistics, NodeState, status_message, status_of
 from decomr_ros.health.graph_warnings import update_graph_warnings
 from decomr_ros.health.parameter_checks import UNUSED, unused_parameters
+from decomr_ros.image_path import ImagePath
 from decomr_ros.inputs.frame import Frame
 from decomr_ros.inputs.inputs import Inputs
 from decomr_ros.inputs.stamp_checks import StampChecks
-from decomr_ros.messages.meshes import nanoseconds_from_stamp
 from decomr_ros.node.managed_node import FAILURE, SUCCESS, ManagedNode
 from decomr_ros.node.standing_warnings import StandingWarnings
 from decomr_ros.node.timing import create_steady_timer
@@ -59,12 +53,8 @@ from decomr_ros.settings.parameter_help import parameters_help
 from decomr_ros.settings.parameters import NodeParameters, declare_parameters, read_parameters
 
 if TYPE_CHECKING:
-    import numpy as np
     from rclpy.event_handler import QoSMessageLostInfo
 
-    from decomr_core.base.structures import HumanMesh, StageTimes
-    from decomr_ros.outputs.outputs import Outputs
-    from decomr_ros.pipeline.mesh_pipeline import MeshPipeline
 
 __all__ = ['DecomrNode', 'main']
 
@@ -87,12 +77,9 @@ class DecomrNode(ManagedNode):
     """Images and their calibration in; meshes, IUV images, markers and the topology out."""
 
     # `_reset` sets these attributes, at the start and before each configuration.
-    _applied: NodeParameters  # those with which the last image was processed
     _wanted: NodeParameters  # those set now, which the worker applies before the next image
     _statistics: FrameStatistics
     _worker: FrameWorker[Frame]
-    _last_stamp_ns: int  # of the newest image on the worker; 0: none, or a driver without a clock
-    _last_frame_id: str  # of the newest image that has one
     _is_closing: bool  # whether `close` was called: the process ends
 
     def __init__(self, argv: Sequence[str] | None = None, **options: Any) -> None:
@@ -202,7 +189,7 @@ class DecomrNode(ManagedNode):
             self._release()
         super().destroy_node()
 
-    # The path of an image: `_submit`, then `_process` on the worker thread
+    # An image: `_submit`, then `_process` on the worker thread
 
     def _submit(self, frame: Frame) -> None:
         """Hands an image to the worker; on the thread of the image subscription."""
@@ -210,68 +197,12 @@ class DecomrNode(ManagedNode):
         self._worker.submit(frame)
 
     def _process(self, frame: Frame) -> None:
-        """Turns one image into meshes and publishes them, on the worker thread.
+        """Processes one image, on the worker thread.
 
         An error that leaves it goes to `_image_failed`; the worker continues with the next image.
         """
-        parts = self._parts
-        assert parts is not None  # the worker runs only while the node is configured
-        self._apply_parameters(parts)
-        image = frame.rgb
-        time_s = self._advance_to(frame.header, parts.pipeline)
-        with error_cause('estimation'):
-            meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
-            self._warnings.set('no_foreground', parts.pipeline.no_foreground_text(), 1)
-        try:
-            self._publish(frame, image, meshes, times, parts.outputs)
-        finally:  # also if an output fails
-            parts.pipeline.finish()
-        self._warnings.end_soon('image')
-
-    def _publish(
-        self,
-        frame: Frame,
-        image: np.ndarray,
-        meshes: list[HumanMesh],
-        times: StageTimes,
-        outputs: Outputs,
-    ) -> None:
-        """Publishes the meshes, then the less urgent outputs; `image` is `frame.rgb`."""
-        header = frame.header
-        with error_cause('publishing'):
-            outputs.publish_meshes(header, meshes)
-            # In integers: rclpy.time.Time refuses stamps before its epoch.
-            latency_ns = self.get_clock().now().nanoseconds - nanoseconds_from_stamp(header.stamp)
-            self._statistics.add(latency_ns / 1e6, len(meshes), times)
-            outputs.publish_other_outputs(header, image, meshes, frame.intrinsics)
-
-    def _apply_parameters(self, parts: NodeParts) -> None:
-        """Applies parameters that have changed since the last image; on the worker thread."""
-        wanted = self._wanted
-        if wanted is not self._applied:
-            with error_cause('parameters'):
-                parts.pipeline.update(wanted)
-                parts.outputs.update(wanted)
-            self._warnings.set('outputs', parts.outputs.missing, is_logged=True)
-            parts.inputs.parameters = wanted
-            self._applied = wanted
-
-    def _advance_to(self, header: Header, pipeline: MeshPipeline) -> float | None:
-        """Ends all tracks if the stamp of an image jumps back, as in a bag that starts again.
-
-        Args:
-            header: of the next image.
-            pipeline: has the tracks.
-
-        Returns:
-            The stamp, s; None: it is 0, as of a driver without a clock.
-        """
-        stamp_ns = nanoseconds_from_stamp(header.stamp)
-        if self._stamps.image_jumps_back(stamp_ns, self._last_stamp_ns):
-            pipeline.reset()
-        self._last_stamp_ns = stamp_ns
-        self._last_frame_id = header.frame_id or self._last_frame_id
-        return None if stamp_ns == 0 else stamp_ns / 1e9
+        assert self._path is not None  # the worker runs only while the node is configured
+        self._path.process(frame, self._wanted)
 
     # Parameters
 
@@ -293,8 +224,7 @@ class DecomrNode(ManagedNode):
 
     def _reset(self) -> None:
         """Puts the node into its initial state, with counts of 0 and a new worker."""
-        self._applied = self._wanted = NodeParameters()
-        self._last_stamp_ns, self._last_frame_id = 0, ''
+        self._wanted = NodeParameters()
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS])
         self._statistics = FrameStatistics()
         self._worker = FrameWorker(self._process, self._image_failed)
@@ -308,7 +238,7 @@ class DecomrNode(ManagedNode):
             ValueError: a parameter has a wrong value, or the weights are damaged.
             RuntimeError: the export failed, or a package that the parameters need is missing.
         """
-        self._applied = self._wanted = parameters = read_parameters(self)
+        self._wanted = parameters = read_parameters(self)
         self._warnings.set(UNUSED, unused_parameters(parameters))
         self.report(
             f'configuring: weights {parameters.weights} in {parameters.runtime}, detector '
@@ -327,6 +257,9 @@ class DecomrNode(ManagedNode):
             self._statistics,
             self._releases,
         )
+        self._path = ImagePath(
+            self, self._parts, parameters, self._statistics, self._stamps, self._warnings
+        )
         freeze_objects()
         self.get_logger().info(
             f'configured: weights {parameters.weights} in {parameters.runtime}, detector '
@@ -341,6 +274,7 @@ class DecomrNode(ManagedNode):
     def _release(self, is_logged: bool = False) -> None:
         """Frees the network and destroys the other parts, also those of a failed `_acquire`."""
         self._parts = None
+        self._path = None
         self._releases.close()
         free_memory()
         if is_logged:
@@ -380,8 +314,9 @@ class DecomrNode(ManagedNode):
             log_late_inference(self, self._stop_timeout_s, self._is_closing)
         self._warnings.end_all_but([IGNORED_FILES, UNKNOWN_PARAMETERS, UNUSED, 'outputs'])
         if self._parts is not None:
+            frame_id = self._path.last_frame_id if self._path is not None else ''
             self._parts.outputs.clear(
-                Header(stamp=self.get_clock().now().to_msg(), frame_id=self._last_frame_id)
+                Header(stamp=self.get_clock().now().to_msg(), frame_id=frame_id)
             )
             self._parts.outputs.wait_until_sent(Duration(seconds=SEND_TIMEOUT_S))
 

@@ -1,0 +1,115 @@
+"""The path of an image through the node: apply parameters, estimate, publish."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decomr_ros.health.diagnostics import FrameStatistics, error_cause
+from decomr_ros.messages.meshes import nanoseconds_from_stamp
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rclpy.node import Node
+    from std_msgs.msg import Header
+
+    from decomr_core.base.structures import HumanMesh, StageTimes
+    from decomr_ros.inputs.frame import Frame
+    from decomr_ros.inputs.stamp_checks import StampChecks
+    from decomr_ros.node.standing_warnings import StandingWarnings
+    from decomr_ros.node_parts import NodeParts
+    from decomr_ros.settings.parameters import NodeParameters
+
+__all__ = ['ImagePath']
+
+
+class ImagePath:
+    """Processes the images of a configured node one after another; the worker's thread.
+
+    Attributes:
+        last_frame_id: frame of the newest image that has one.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parts: NodeParts,
+        parameters: NodeParameters,
+        statistics: FrameStatistics,
+        stamps: StampChecks,
+        warnings: StandingWarnings,
+    ) -> None:
+        """Starts before the first image.
+
+        Args:
+            node: its clock measures the latency.
+            parts: the pipeline, inputs and outputs.
+            parameters: those that the parts were made with.
+            statistics: counts the images.
+            stamps: checks the stamps.
+            warnings: states the problems.
+        """
+        self._clock = node.get_clock()
+        self._parts, self._parameters = parts, parameters
+        self._statistics, self._stamps, self._warnings = statistics, stamps, warnings
+        self._last_stamp_ns = 0  # of the newest image; 0: none, or a driver without a clock
+        self.last_frame_id = ''
+
+    def process(self, frame: Frame, parameters: NodeParameters) -> None:
+        """Turns one image into meshes and publishes them.
+
+        Args:
+            frame: the image with its calibration, boxes and depth.
+            parameters: the present parameters; changed ones apply from this image on.
+        """
+        parts = self._parts
+        self._apply(parameters)
+        image = frame.rgb
+        time_s = self._advance_to(frame.header)
+        with error_cause('estimation'):
+            meshes, times = parts.pipeline.process(frame, time_s, parts.fixed_frame)
+            self._warnings.set('no_foreground', parts.pipeline.no_foreground_text(), 1)
+        try:
+            self._publish(frame, image, meshes, times)
+        finally:  # also if an output fails
+            parts.pipeline.finish()
+        self._warnings.end_soon('image')
+
+    def _publish(
+        self, frame: Frame, image: np.ndarray, meshes: list[HumanMesh], times: StageTimes
+    ) -> None:
+        """Publishes the meshes, then the less urgent outputs; `image` is `frame.rgb`."""
+        header, outputs = frame.header, self._parts.outputs
+        with error_cause('publishing'):
+            outputs.publish_meshes(header, meshes)
+            # In integers: rclpy.time.Time refuses stamps before its epoch.
+            latency_ns = self._clock.now().nanoseconds - nanoseconds_from_stamp(header.stamp)
+            self._statistics.add(latency_ns / 1e6, len(meshes), times)
+            outputs.publish_other_outputs(header, image, meshes, frame.intrinsics)
+
+    def _apply(self, parameters: NodeParameters) -> None:
+        """Applies parameters that have changed since the last image."""
+        if parameters is self._parameters:
+            return
+        parts = self._parts
+        with error_cause('parameters'):
+            parts.pipeline.update(parameters)
+            parts.outputs.update(parameters)
+        self._warnings.set('outputs', parts.outputs.missing, is_logged=True)
+        parts.inputs.parameters = parameters
+        self._parameters = parameters
+
+    def _advance_to(self, header: Header) -> float | None:
+        """Ends all tracks if the stamp of an image jumps back, as in a bag that starts again.
+
+        Args:
+            header: of the next image.
+
+        Returns:
+            The stamp, s; None: it is 0, as of a driver without a clock.
+        """
+        stamp_ns = nanoseconds_from_stamp(header.stamp)
+        if self._stamps.image_jumps_back(stamp_ns, self._last_stamp_ns):
+            self._parts.pipeline.reset()
+        self._last_stamp_ns = stamp_ns
+        self.last_frame_id = header.frame_id or self.last_frame_id
+        return None if stamp_ns == 0 else stamp_ns / 1e9
