@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from decomr_core.base.assets import DETECTOR_REMEDY, find_detector
+from decomr_core.base.hardware import has_int8_dot_products
 from decomr_core.geometry.crop import as_stored, check_image
 from decomr_core.people.detection import Detections, clip_boxes
 from decomr_core.runtimes import available_runtimes, check_runtime
@@ -177,13 +178,22 @@ def _load(runtime: str, provider: str, num_threads: int) -> Forward:
     return _in_openvino(num_threads)
 
 
+def _precision() -> str:
+    """The model for CPUs: `int8`, or `float` where sums of int8 products saturate.
+
+    Measured on a CPU with AVX2 on 292 people: recall 0.78 in int8 and 0.82 in float, at 1.5 times
+    the time.
+    """
+    return 'int8' if has_int8_dot_products() else 'float'
+
+
 def _in_openvino(num_threads: int) -> Forward:
     from decomr_core.runtimes.openvino_runtime import compile_model
 
-    path = find_detector('int8')
+    path = find_detector(_precision())
     options = {'INFERENCE_NUM_THREADS': num_threads} if num_threads else {}
     try:
-        # The network is quantised to int8; bfloat16 for the remaining layers would be slower.
+        # If the network is quantised to int8, bfloat16 for the remaining layers is slower.
         request = compile_model(path, {'INFERENCE_PRECISION_HINT': 'f32', **options})
         inputs = request.get_tensor(INPUT_NAME)
         outputs = [request.get_tensor(name) for name in OUTPUT_NAMES]
@@ -202,7 +212,7 @@ def _in_openvino(num_threads: int) -> Forward:
 def _in_onnxruntime(provider: str, num_threads: int) -> Forward:
     from decomr_core.runtimes.onnxruntime_runtime import open_model
 
-    path = find_detector('int8' if provider == 'cpu' else 'float')
+    path = find_detector(_precision() if provider == 'cpu' else 'float')
     try:
         session = open_model(path, provider, num_threads)
     except ValueError as error:

@@ -19,9 +19,6 @@ from decomr_core.people.detection import Detections, box_overlaps
 # Of Debian's package opencv-doc.
 PEDESTRIANS = Path('/usr/share/doc/opencv-doc/examples/data/vtest.avi')
 CLIP = assets.DATA_FOLDER / 'demo_clip.mp4'
-SAME_EVERYWHERE = 'onnxruntime'
-"""The runtime whose boxes do not depend on the CPU. OpenVINO's int8 kernels for CPUs without VNNI
-round differently."""
 
 
 @pytest.fixture(scope='module')
@@ -126,22 +123,23 @@ def test_tiles_cover_the_image(width: int, height: int, count: int) -> None:
         assert all(after[0] <= before[1] for before, after in zip(spans, spans[1:], strict=False))
 
 
-def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(image: np.ndarray) -> None:
-    detector = PersonDetector(runtime=SAME_EVERYWHERE)
+def test_people_too_small_for_the_whole_image_are_found_in_its_tiles(
+    detector: PersonDetector, image: np.ndarray
+) -> None:
     scene = np.full((3600, 5120, 3), 110, np.uint8)
     scene[3000:3480, 4300:4940] = image
     people = detector(image).boxes + np.float32([4300, 3000] * 2)
     assert len(people) == 2 > len(detector(scene).boxes)
-    found = PersonDetector(tiles=4, runtime=SAME_EVERYWHERE)(scene).boxes
+    found = PersonDetector(tiles=4)(scene).boxes
     assert len(found) == 2
     assert (box_overlaps(people, found)[0].max(axis=1) > 0.8).all()
 
 
 @pytest.mark.parametrize('tiles', [2, 3, 4])
-def test_tiles_give_no_partial_detections(image: np.ndarray, tiles: int) -> None:
-    found, whole = (
-        PersonDetector(tiles=count, runtime=SAME_EVERYWHERE)(image) for count in (tiles, 1)
-    )
+def test_tiles_give_no_partial_detections(
+    detector: PersonDetector, image: np.ndarray, tiles: int
+) -> None:
+    found, whole = PersonDetector(tiles=tiles)(image), detector(image)
     assert len(found.boxes) == len(whole.boxes)
     assert (box_overlaps(whole.boxes, found.boxes)[0].max(axis=1) > 0.8).all()
 
@@ -173,12 +171,15 @@ def test_an_array_that_is_not_an_image_is_rejected(
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
+@pytest.mark.parametrize('precision', ['int8', 'float'])
 @pytest.mark.parametrize('damage', ['missing', 'truncated', 'empty', 'another'])
 def test_a_damaged_file_is_a_one_line_error_with_the_command_that_makes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, damage: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str, precision: str, damage: str
 ) -> None:
-    path = tmp_path / 'person_detector_int8.onnx'
-    whole = assets.find_detector('int8').read_bytes()
+    is_int8 = precision == 'int8'
+    monkeypatch.setattr(person_detector, 'has_int8_dot_products', lambda: is_int8)
+    whole = assets.find_detector(precision).read_bytes()
+    path = tmp_path / f'person_detector{"_int8" if is_int8 else ""}.onnx'
     if damage != 'missing':
         path.write_bytes(
             {'truncated': whole[: len(whole) // 2], 'empty': b'', 'another': another_model()}[
