@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from decomr_core.base.structures import HumanMesh, check_shape
+from decomr_core.people.velocity import PersonMotion, VelocityState
 
 __all__ = ['MeshSmoother', 'SmoothingConfig']
 
@@ -72,6 +73,7 @@ class _FilterState:
         root_speed: (3,) m/s.
         body: (3, V + J) smoothed root-relative points, m.
         body_speed: (3, V + J) m/s.
+        velocity: filter of the raw meshes' velocities, which the smoothing does not use.
     """
 
     time_s: float
@@ -80,6 +82,7 @@ class _FilterState:
     root_speed: np.ndarray
     body: np.ndarray
     body_speed: np.ndarray
+    velocity: VelocityState
 
 
 class MeshSmoother:
@@ -127,6 +130,27 @@ class MeshSmoother:
         }
         return [self._smooth_one(mesh, time_s, fixed_from_camera) for mesh in meshes]
 
+    def motion(self, track_id: int) -> PersonMotion | None:
+        """The velocities of a person whose mesh was smoothed in the last image.
+
+        They come from the unsmoothed meshes, through a first-order low-pass with the cutoff
+        `speed_cutoff_hz`. At low frequency they are late by 1 / (2 pi speed_cutoff_hz) plus half
+        the time between two images: 0.18 s with the default and 30 images per second (see
+        `velocity_delay_s`). Oscillations at `speed_cutoff_hz` are reduced to 0.7 of their size.
+
+        Without a position (`is_metric` is False) only velocities relative to the root are known.
+        With `fixed_from_camera` velocities are relative to the fixed frame, otherwise to the
+        camera: they then contain the camera's own motion.
+
+        Returns:
+            None if the velocity is unknown: the person is not in the last image, has no track id
+            or a non-finite mesh, or is there for the first time since the filter started anew.
+        """
+        state = self._states.get(track_id)
+        if state is None or state.time_s != self._time_s:
+            return None
+        return state.velocity.motion(state.is_metric, self._is_fixed)
+
     def _smooth_one(
         self, mesh: HumanMesh, time_s: float, fixed_from_camera: np.ndarray | None
     ) -> HumanMesh:
@@ -137,18 +161,22 @@ class MeshSmoother:
             return mesh
         state = self._states.get(mesh.track_id)
         root = np.asarray(mesh.translation, np.float64)
+        count = len(mesh.vertices)
+        # Where the mesh is in the filter's frame, before it is smoothed.
+        raw = _placed(root, body, mesh.is_metric, fixed_from_camera)
         if state is None or state.body.shape != body.shape or state.is_metric != mesh.is_metric:
+            velocity = VelocityState(time_s, time_s, *raw, count)
             state = _FilterState(
-                time_s, mesh.is_metric, root, np.zeros(3), body, np.zeros_like(body)
+                time_s, mesh.is_metric, root, np.zeros(3), body, np.zeros_like(body), velocity
             )
         else:
             state = self._filtered(state, root, body, time_s, fixed_from_camera)
+            state.velocity = state.velocity.updated(*raw, time_s, self.config.speed_cutoff_hz)
         self._states[mesh.track_id] = (
             state if fixed_from_camera is None else _moved(state, fixed_from_camera)
         )
         translation = state.root.astype(np.float32)
         points = cv2.merge(list(state.body + translation[:, None])).reshape(-1, 3)
-        count = len(mesh.vertices)
         return replace(
             mesh, vertices=points[:count], joints=points[count:], translation=translation
         )
@@ -186,6 +214,7 @@ class MeshSmoother:
             root_speed,
             error,
             body_speed,
+            state.velocity,
         )
 
 
@@ -195,6 +224,16 @@ def _weight(
     """Weight of the new value in a first-order low-pass filter."""
     radians = cutoff_hz * (step_s * 2 * math.pi)
     return radians / (radians + 1)
+
+
+def _placed(
+    root: np.ndarray, body: np.ndarray, is_metric: bool, fixed_from_camera: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A root (3,) and root-relative points (3, V + J) in the filter's frame."""
+    if fixed_from_camera is None:
+        return root, body
+    rotation, origin = fixed_from_camera[:3, :3], fixed_from_camera[:3, 3]
+    return rotation @ root + (origin if is_metric else 0), rotation.astype(np.float32) @ body
 
 
 def _moved(state: _FilterState, other_from_this: np.ndarray) -> _FilterState:
@@ -209,6 +248,7 @@ def _moved(state: _FilterState, other_from_this: np.ndarray) -> _FilterState:
         rotation @ state.root_speed,
         turn @ state.body,
         turn @ state.body_speed,
+        state.velocity,
     )
 
 
