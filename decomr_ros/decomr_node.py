@@ -100,6 +100,7 @@ class DecomrNode(ManagedNode):
         )
         self._stamps = StampChecks(self, self._warnings)
         self._parts: NodeParts | None = None  # None: unconfigured
+        self._path: ImagePath | None = None  # exists as long as the parts
         self._releases = ExitStack()  # `NodeParts.make` adds the release of each part
         self._reset()
         self._warnings.set(

@@ -1,8 +1,8 @@
 """Nearest points of people's bodies to the parts of a robot.
 
 The parts are capsules: a segment and a radius. The nearest point of a body is searched among its
-vertices, from coarse to fine; clusters of vertices that cannot contain it are skipped. The clusters
-are made once, on the template. Each stays within one body part, so that it keeps its size when the
+vertices, from coarse to fine; clusters of vertices that cannot contain it are skipped. They are
+made once, on the template. Each stays within one body part, so that it keeps its size when the
 body moves. All people and capsules are searched at once.
 """
 
@@ -86,13 +86,13 @@ class _Level(NamedTuple):
         centers: (K,) the vertex in the middle of each cluster.
         reach_m: (K,) largest distance of a member from the centre that is searched for.
         first: (K,) position of the first child in the next level's order.
-        count: (K,) number of children.
+        size: (K,) number of children.
     """
 
     centers: np.ndarray
     reach_m: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    size: np.ndarray
 
 
 class VertexClusters:
@@ -268,7 +268,7 @@ def _children(
     person: np.ndarray, capsule: np.ndarray, node: np.ndarray, level: _Level
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Replaces each candidate cluster by its children."""
-    count = level.count[node]
+    count = level.size[node]
     return np.repeat(person, count), np.repeat(capsule, count), _ranges(level.first[node], count)
 
 
